@@ -1,0 +1,173 @@
+"""What is asked of the engine and what it answers. Who fills each field is said beside it.
+
+A request is checked in form by whoever builds it (the API, `dreamserve.dream`); the engine checks
+it against the world. Every submitted request ends in exactly one answer: a result or an error.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+UInt8 = npt.NDArray[np.uint8]
+Include = frozenset[Literal["frame", "mixture", "state"]]
+NOTHING: Include = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class BankStart:
+    """Start at entry `index` of the world's bank of real starting points."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LatentStart:
+    """Start at this latent, with the recurrent state at zero."""
+
+    latent: Float32  # (Z,)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FramesStart:
+    """Start at the last of these real frames, the memory burnt in on the ones before."""
+
+    frames: UInt8  # (F, H, W, C), the camera's shape or the model's
+    actions: npt.NDArray[Any]  # (F - 1, ...) the actions taken between them
+
+
+Start = BankStart | LatentStart | FramesStart
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResetRequest:
+    """Begin a dream. What is None, the engine chooses (and says in its answer)."""
+
+    world: str | None = None  # None: the only world, or the first loaded
+    session_id: str | None = None
+    seed: int | None = None  # 0 … 2**53 - 1, so that JSON's numbers hold it
+    temperature: float | None = None  # None: 1.0
+    start: Start | None = None  # None: a bank entry drawn from the seed
+    include: Include = NOTHING
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepRequest:
+    """Advance a dream by one action."""
+
+    session_id: str
+    action: Any  # int, or (A,) floats
+    step: int | None = None  # the number this step will have; None: the next one
+    observation: UInt8 | Float32 | None = None  # the real next frame (uint8) or latent (float32)
+    include: Include = NOTHING
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SampleRequest:
+    """Dream many futures from a session's present, or from a start; the session does not move."""
+
+    futures: int
+    horizon: int
+    session_id: str | None = None
+    world: str | None = None
+    start: Start | None = None
+    actions: npt.NDArray[Any] | None = None  # (H, ...) open loop; None: uniformly random
+    temperature: float | None = None  # None: the session's
+    seed: int | None = None
+    include: Include = NOTHING
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlanRequest:
+    """Look for the best action sequence from a session's present; the session does not move."""
+
+    session_id: str
+    planner: Literal["random_shooting", "cem"] = "cem"
+    horizon: int = 20
+    candidates: int = 256
+    iterations: int = 4  # random shooting takes one, whatever is said here
+    discount: float = 0.99
+    temperature: float | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SessionQuery:
+    """Ask what a session is, or end it."""
+
+    session_id: str
+    delete: bool = False
+
+
+Request = ResetRequest | StepRequest | SampleRequest | PlanRequest | SessionQuery
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResetResult:
+    """A dream at its step 0."""
+
+    session_id: str
+    world: str
+    step: int
+    latent: Float32  # (Z,)
+    seed: int
+    temperature: float
+    frame: UInt8 | None = None  # (H, W, C)
+    state: dict[str, Float32] | None = None  # recurrent tensors by name
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepResult:
+    """A dream after one more step."""
+
+    session_id: str
+    step: int
+    latent: Float32  # (Z,)
+    reward: float
+    terminated: bool
+    truncated: bool
+    info: dict[str, Any] = field(default_factory=dict)
+    frame: UInt8 | None = None
+    mixture: dict[str, Float32] | None = None  # weights, mu, sigma of what the world expected
+    state: dict[str, Float32] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SampleResult:
+    """N futures of H steps. After a future has ended its rewards are 0 and its latents stand."""
+
+    latents: Float32  # (N, H, Z)
+    rewards: Float32  # (N, H)
+    terminated: npt.NDArray[np.bool_]  # (N, H)
+    frames: UInt8 | None = None  # (N, H, h, w, C)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlanResult:
+    """The best sequence found and what the dream says it is worth."""
+
+    action: Any  # the first of `actions`
+    actions: npt.NDArray[Any]  # (H, ...)
+    value: float  # discounted sum of dreamt rewards
+    planner: str
+    iterations: int
+    elapsed_ms: float
+    cut_short: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """What a session is."""
+
+    session_id: str
+    world: str
+    step: int
+    seed: int
+    temperature: float
+    terminated: bool
+    idle_s: float
+
+
+Result = ResetResult | StepResult | SampleResult | PlanResult | SessionInfo

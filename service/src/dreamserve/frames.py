@@ -1,0 +1,23 @@
+"""From a camera's frame to the frame a world sees: crop, then area-average to the model's size.
+
+The one implementation of it. Training collects through it and the server encodes through it, so a
+frame means the same on both sides.
+"""
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+UInt8 = npt.NDArray[np.uint8]
+
+
+def crop_and_resize(frame: UInt8, crop: tuple[int, int, int, int], size: tuple[int, int]) -> UInt8:
+    """Return `frame` (H, W, 3) uint8 cropped to `crop` and averaged down to `size`, uint8.
+
+    `crop` is (top, bottom, left, right) in pixels of the source, bottom and right exclusive;
+    `size` is (height, width). The caller has checked that the crop lies inside the frame.
+    """
+    top, bottom, left, right = crop
+    height, width = size
+    picture = Image.fromarray(np.ascontiguousarray(frame[top:bottom, left:right]))
+    return np.asarray(picture.resize((width, height), Image.Resampling.BOX))

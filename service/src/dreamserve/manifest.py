@@ -1,0 +1,254 @@
+"""The manifest of a world bundle: all that a stranger needs to host a world or to judge it.
+
+A bundle is a folder:
+
+    manifest.json     this schema
+    encode.onnx  step.onnx  decode.onnx      the same graphs twice, once for each backend
+    encode.pt    step.pt    decode.pt
+    bank.npz          real starting points: mu, logvar, and `state.NAME` for each recurrent tensor
+    controller.npz    optional: a policy evolved in the dream
+    card.md, *.png    for people
+
+The graphs are pure functions, float32 unless said otherwise, with a dynamic batch axis B:
+
+    encode  frames (B, H, W, C) in value_range       → mu (B, Z), logvar (B, Z)
+    step    latent (B, Z), action, every recurrent tensor (B, *shape), temperature (B,),
+            noise (B, normal + uniform)
+            → next_latent (B, Z), reward (B,), done_logit (B,), next_NAME for every recurrent
+              tensor, mixture_logits, mixture_mu, mixture_log_sigma
+    decode  latent (B, Z)                            → frames (B, H, W, C) in value_range
+
+`action` is int64 (B,) for Discrete and float32 (B, *shape) for Box. `noise` holds standard normals
+first, then uniforms in (0, 1). Mixture shapes: joint (B, K), (B, K, Z), (B, K, Z); per_dimension
+(B, K, Z) all three; isotropic (B, K), (B, K, Z), (B, K).
+"""
+
+import re
+from math import prod
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SCHEMA_VERSION = 1
+ALIGNMENT = "a_t is taken in z_t and yields z_{t+1}, r_{t+1}, d_{t+1}"
+GraphName = Literal["encode", "step", "decode"]
+Format = Literal["onnx", "torchscript"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DiscreteSpace(_Part):
+    """Gymnasium's Discrete: actions 0 … n-1, each with a name."""
+
+    type: Literal["Discrete"] = "Discrete"
+    n: int = Field(ge=1)
+    names: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _one_name_each(self) -> Self:
+        if len(self.names) != self.n:
+            raise ValueError(f"{self.n} actions but {len(self.names)} names")
+        return self
+
+
+class BoxSpace(_Part):
+    """Gymnasium's Box with one axis: float32 actions, each component within [low, high]."""
+
+    type: Literal["Box"] = "Box"
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    names: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one action."""
+        return (len(self.low),)
+
+    @model_validator(mode="after")
+    def _bounds_make_sense(self) -> Self:
+        if not len(self.low) == len(self.high) == len(self.names) > 0:
+            raise ValueError("low, high and names must have the same length, at least one")
+        if any(low >= high for low, high in zip(self.low, self.high, strict=True)):
+            raise ValueError("each low must be below its high")
+        return self
+
+
+ActionSpace = Annotated[DiscreteSpace | BoxSpace, Field(discriminator="type")]
+
+
+class Crop(_Part):
+    """Pixels of the source frame that are kept; bottom and right exclusive."""
+
+    top: int = Field(ge=0)
+    bottom: int
+    left: int = Field(ge=0)
+    right: int
+
+
+class FrameSpec(_Part):
+    """How a camera's frame becomes the frame that the world sees (`dreamserve.frames`)."""
+
+    source_shape: tuple[int, int, int]  # H, W, C of the camera, uint8
+    crop: Crop
+    shape: tuple[int, int, int]  # H, W, C that `encode` takes and `decode` gives
+    color_order: Literal["RGB"] = "RGB"
+    value_range: tuple[float, float] = (0.0, 1.0)
+
+    @model_validator(mode="after")
+    def _crop_inside_source(self) -> Self:
+        height, width, channels = self.source_shape
+        crop = self.crop
+        if not (crop.top < crop.bottom <= height and crop.left < crop.right <= width):
+            raise ValueError(f"crop {crop} is not inside the source frame {self.source_shape}")
+        if channels != self.shape[2] or min(self.shape) < 1:
+            raise ValueError(f"frame shape {self.shape} does not follow from {self.source_shape}")
+        return self
+
+
+class TensorSpec(_Part):
+    """A recurrent tensor, float32, without its batch axis."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    shape: tuple[int, ...]
+
+
+class MixtureSpec(_Part):
+    """The mixture density head (Bishop 1994)."""
+
+    head: Literal["joint", "per_dimension", "isotropic"]
+    components: int = Field(ge=1)
+
+
+class NoiseSpec(_Part):
+    """How many random numbers one step takes: standard normals first, then uniforms in (0, 1)."""
+
+    normal: int = Field(ge=0)
+    uniform: int = Field(ge=0)
+
+
+class DoneRule(_Part):
+    """Terminated when done_logit > threshold: a hard cut."""
+
+    threshold: float = 0.0
+
+
+class RewardRule(_Part):
+    """`head`: the world predicts it. `constant`: `value` for every step survived."""
+
+    kind: Literal["head", "constant"]
+    value: float | None = None
+
+    @model_validator(mode="after")
+    def _constant_has_value(self) -> Self:
+        if (self.kind == "constant") != (self.value is not None):
+            raise ValueError("a constant reward has a value, a reward head has none")
+        return self
+
+
+class FileSpec(_Part):
+    """A file of the bundle, by its plain name, and the sha256 of its bytes (hex)."""
+
+    file: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @model_validator(mode="after")
+    def _plain_name(self) -> Self:
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.file):
+            raise ValueError(f"{self.file!r} is not a plain file name")
+        return self
+
+
+class GraphSpec(_Part):
+    """One graph in both formats, its inputs and outputs in order."""
+
+    onnx: FileSpec
+    torchscript: FileSpec
+    opset: int
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class Graphs(_Part):
+    """The three graphs."""
+
+    encode: GraphSpec
+    step: GraphSpec
+    decode: GraphSpec
+
+
+class BankSpec(FileSpec):
+    """Real starting points, `size` of them."""
+
+    size: int = Field(ge=1)
+
+
+class ControllerSpec(FileSpec):
+    """A linear policy: scores = weights @ concat(inputs) + bias, the largest one acts.
+
+    `inputs` names `latent` and recurrent tensors, in order. The file holds `weights`
+    (actions, features) and `bias` (actions,), float32.
+    """
+
+    kind: Literal["linear"] = "linear"
+    inputs: tuple[str, ...]
+
+
+class Manifest(_Part):
+    """See the module's text; field for field what `manifest.json` holds."""
+
+    schema_version: Literal[1] = 1
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    version: str  # first 16 hex digits of a hash of everything else: `content_version`
+    action_space: ActionSpace
+    frame: FrameSpec
+    latent_size: int = Field(ge=1)
+    recurrent_state: tuple[TensorSpec, ...]
+    mixture: MixtureSpec
+    noise: NoiseSpec
+    temperature_rule: Literal["paper", "weights_only"]
+    done: DoneRule
+    reward: RewardRule
+    action_alignment: Literal["a_t is taken in z_t and yields z_{t+1}, r_{t+1}, d_{t+1}"] = (
+        "a_t is taken in z_t and yields z_{t+1}, r_{t+1}, d_{t+1}"
+    )
+    graphs: Graphs
+    bank: BankSpec
+    controller: ControllerSpec | None = None
+    origin: dict[str, Any]  # environment id and version, data hash, seeds, recipe, commit
+    quality: dict[str, Any]  # the measurements of the card
+
+    def step_inputs(self) -> tuple[str, ...]:
+        """Names of the step graph's inputs, in order."""
+        states = (tensor.name for tensor in self.recurrent_state)
+        return ("latent", "action", *states, "temperature", "noise")
+
+    def step_outputs(self) -> tuple[str, ...]:
+        """Names of the step graph's outputs, in order."""
+        states = (f"next_{tensor.name}" for tensor in self.recurrent_state)
+        mixture = ("mixture_logits", "mixture_mu", "mixture_log_sigma")
+        return ("next_latent", "reward", "done_logit", *states, *mixture)
+
+    def state_bytes(self) -> int:
+        """Bytes of one session's latent and recurrent state."""
+        return 4 * (self.latent_size + sum(prod(t.shape) for t in self.recurrent_state))
+
+    @model_validator(mode="after")
+    def _graphs_fit(self) -> Self:
+        expected = {
+            "encode": (("frames",), ("mu", "logvar")),
+            "step": (self.step_inputs(), self.step_outputs()),
+            "decode": (("latent",), ("frames",)),
+        }
+        for name, (inputs, outputs) in expected.items():
+            graph: GraphSpec = getattr(self.graphs, name)
+            if graph.inputs != inputs or graph.outputs != outputs:
+                raise ValueError(
+                    f"graph {name} must map {inputs} to {outputs},"
+                    f" the manifest says {graph.inputs} to {graph.outputs}"
+                )
+        names = [tensor.name for tensor in self.recurrent_state]
+        if len(set(names)) != len(names):
+            raise ValueError(f"recurrent tensors share a name: {names}")
+        return self

@@ -1,0 +1,3 @@
+"""Train world models and export them as bundles that dreamserve hosts."""
+
+__version__ = "0.1.0"

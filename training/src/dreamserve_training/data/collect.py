@@ -1,0 +1,99 @@
+"""Collect episodes of the real environment into a directory, in parallel, resumably.
+
+    dreamserve-train collect takecover --out runs/takecover
+
+Episode i is a pure function of (seed, i) and lands in its own file, so a collection that was
+stopped goes on by making the files that are missing.
+"""
+
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from dreamserve_training.data.episodes import Episode, save_episode
+from dreamserve_training.data.policies import sticky_actions
+from dreamserve_training.envs import EnvSpec
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """How much experience, and where it begins."""
+
+    episodes: int = 4000
+    seed: int = 0
+    workers: int = 2
+
+
+def record_episode(env: gymnasium.Env[Any, Any], spec: EnvSpec, seed: int) -> Episode:
+    """Play one episode with sticky random actions; arrays as `episodes` describes.
+
+    `health` (T,) float32, where the environment shows it, is kept for analysis: it tells hits
+    that do not kill from the death that ends the episode. No model is trained on it.
+    """
+    rng = np.random.default_rng(seed)
+    policy = sticky_actions(rng, len(spec.action_names))
+    frames, actions, rewards, ends, health = [], [], [], [], []
+    observation, _ = env.reset(seed=seed)
+    for action, _ in zip(policy, range(spec.max_episode_steps), strict=False):
+        frames.append(spec.frame_of(observation))
+        observation, reward, terminated, truncated, _ = env.step(action)
+        actions.append(action)
+        rewards.append(reward)
+        ends.append(terminated)
+        variables = observation.get("gamevariables") if isinstance(observation, dict) else None
+        health.append(float(variables[0]) if variables is not None else np.nan)
+        if terminated or truncated:
+            break
+    return {
+        "frames": np.stack(frames),
+        "actions": np.array(actions, np.int64),
+        "rewards": np.array(rewards, np.float32),
+        "terminated": np.array(ends, np.bool_),
+        "health": np.array(health, np.float32),
+    }
+
+
+def collect(
+    spec: EnvSpec,
+    directory: Path,
+    config: CollectConfig,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Make every missing episode of `directory`; `progress(done, total)` is told of each."""
+    directory.mkdir(parents=True, exist_ok=True)
+    seeds = range(config.seed, config.seed + config.episodes)
+    missing = [seed for seed in seeds if not _path(directory, seed).exists()]
+    done = config.episodes - len(missing)
+    progress(done, config.episodes)
+    # spawn: a forked ViZDoom shares its parent's shared-memory names
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(config.workers, mp_context=context) as pool:
+        jobs = [pool.submit(_collect_one, spec, directory, seed) for seed in missing]
+        try:
+            for job in as_completed(jobs):
+                job.result()  # a worker's failure is raised here, never lost
+                done += 1
+                progress(done, config.episodes)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _path(directory: Path, seed: int) -> Path:
+    return directory / f"episode-{seed:06d}.npz"
+
+
+@lru_cache(maxsize=1)
+def _worker_env(spec: EnvSpec) -> gymnasium.Env[Any, Any]:
+    """One environment a worker process: starting a game costs more than playing an episode."""
+    return spec.make()
+
+
+def _collect_one(spec: EnvSpec, directory: Path, seed: int) -> None:
+    save_episode(_path(directory, seed), record_episode(_worker_env(spec), spec, seed))

@@ -1,0 +1,66 @@
+"""An episode on disk: one `.npz` file, written aside and renamed, so no reader sees half of one.
+
+With T steps taken, every array has length T and is aligned as the manifest promises: `actions[t]`
+is taken in `frames[t]` (or `mu[t]`, `logvar[t]`) and yields `rewards[t]` and `terminated[t]`. The
+frame after the last action is left out: a terminal observation is often no picture at all
+(ViZDoom's is all zeros), so nothing may learn from it.
+"""
+
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Episode = dict[str, npt.NDArray[np.generic]]
+
+
+class DataError(ValueError):
+    """An episode file that cannot be trained on; the message says which file and why."""
+
+
+def episode_paths(directory: str | Path) -> list[Path]:
+    """Return the episode files of `directory`, sorted; DataError if it has none."""
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise DataError(f"{directory}: no such directory of episodes")
+    paths = sorted(directory.glob("*.npz"))
+    if not paths:
+        raise DataError(f"{directory}: holds no episode files (*.npz)")
+    return paths
+
+
+def save_episode(path: Path, episode: Episode) -> None:
+    """Write `episode` to `path` whole or not at all."""
+    aside = path.with_suffix(f".{os.getpid()}.partial")
+    with aside.open("wb") as file:
+        np.savez(file, **episode)  # type: ignore[arg-type]
+    aside.replace(path)
+
+
+def load_episode(path: Path, fields: tuple[str, ...] | None = None) -> Episode:
+    """Read `fields` (all, if None) of one episode; DataError says what is wrong with the file."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = fields if fields is not None else tuple(archive.files)
+            episode = {name: archive[name] for name in names}
+    except KeyError as error:
+        raise DataError(f"{path}: {error.args[0]}") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not a readable episode file ({error})") from error
+    lengths = {name: len(array) for name, array in episode.items() if array.ndim}
+    if len(set(lengths.values())) > 1:
+        raise DataError(f"{path}: arrays differ in length: {lengths}")
+    if 0 in lengths.values():
+        raise DataError(f"{path}: the episode is empty")
+    return episode
+
+
+def load_episodes(
+    directory: str | Path, fields: tuple[str, ...] | None = None
+) -> Iterator[tuple[Path, Episode]]:
+    """Yield every episode of `directory` in order, one in memory at a time."""
+    for path in episode_paths(directory):
+        yield path, load_episode(path, fields)
