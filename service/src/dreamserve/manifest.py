@@ -29,8 +29,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SCHEMA_VERSION = 1
-ALIGNMENT = "a_t is taken in z_t and yields z_{t+1}, r_{t+1}, d_{t+1}"
 GraphName = Literal["encode", "step", "decode"]
 Format = Literal["onnx", "torchscript"]
 
@@ -195,12 +193,10 @@ class ControllerSpec(FileSpec):
     inputs: tuple[str, ...]
 
 
-class Manifest(_Part):
-    """See the module's text; field for field what `manifest.json` holds."""
+class WorldSpec(_Part):
+    """What a world is, wherever its graphs live: shapes, rules, spaces."""
 
-    schema_version: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    version: str  # first 16 hex digits of a hash of everything else: `content_version`
     action_space: ActionSpace
     frame: FrameSpec
     latent_size: int = Field(ge=1)
@@ -210,14 +206,6 @@ class Manifest(_Part):
     temperature_rule: Literal["paper", "weights_only"]
     done: DoneRule
     reward: RewardRule
-    action_alignment: Literal["a_t is taken in z_t and yields z_{t+1}, r_{t+1}, d_{t+1}"] = (
-        "a_t is taken in z_t and yields z_{t+1}, r_{t+1}, d_{t+1}"
-    )
-    graphs: Graphs
-    bank: BankSpec
-    controller: ControllerSpec | None = None
-    origin: dict[str, Any]  # environment id and version, data hash, seeds, recipe, commit
-    quality: dict[str, Any]  # the measurements of the card
 
     def step_inputs(self) -> tuple[str, ...]:
         """Names of the step graph's inputs, in order."""
@@ -235,6 +223,28 @@ class Manifest(_Part):
         return 4 * (self.latent_size + sum(prod(t.shape) for t in self.recurrent_state))
 
     @model_validator(mode="after")
+    def _recurrent_names_differ(self) -> Self:
+        names = [tensor.name for tensor in self.recurrent_state]
+        if len(set(names)) != len(names):
+            raise ValueError(f"recurrent tensors share a name: {names}")
+        return self
+
+
+class Manifest(WorldSpec):
+    """A world as a bundle: field for field what `manifest.json` holds."""
+
+    schema_version: Literal[1] = 1
+    version: str = Field(pattern=r"^[0-9a-f]{16}$")  # a hash of all the rest
+    action_alignment: Literal["a_t is taken in z_t and yields z_{t+1}, r_{t+1}, d_{t+1}"] = (
+        "a_t is taken in z_t and yields z_{t+1}, r_{t+1}, d_{t+1}"
+    )
+    graphs: Graphs
+    bank: BankSpec
+    controller: ControllerSpec | None = None
+    origin: dict[str, Any]  # environment id and version, data hash, seeds, recipe, commit
+    quality: dict[str, Any]  # the measurements of the card
+
+    @model_validator(mode="after")
     def _graphs_fit(self) -> Self:
         expected = {
             "encode": (("frames",), ("mu", "logvar")),
@@ -248,7 +258,4 @@ class Manifest(_Part):
                     f"graph {name} must map {inputs} to {outputs},"
                     f" the manifest says {graph.inputs} to {graph.outputs}"
                 )
-        names = [tensor.name for tensor in self.recurrent_state]
-        if len(set(names)) != len(names):
-            raise ValueError(f"recurrent tensors share a name: {names}")
         return self
