@@ -1,0 +1,71 @@
+"""A sample of frames from raw episodes as one memory-mapped array, for training the VAE.
+
+The array on disk is shuffled once, so that a batch may be read from anywhere.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from dreamserve_training.data.episodes import DataError, load_episode
+
+
+def sample_frames(
+    episodes: list[Path],
+    out: Path,
+    count: int,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Write about `count` frames (N, H, W, C) uint8, evenly from `episodes`, to `out` (.npy).
+
+    Raises DataError for a frame that is all zeros: that is a terminal observation, not a picture.
+    """
+    rng = np.random.default_rng(seed)
+    each = -(-count // len(episodes))
+    chosen = []
+    for done, path in enumerate(episodes, 1):
+        frames = load_episode(path, ("frames",))["frames"]
+        index = rng.permutation(len(frames))[:each]
+        picked = frames[np.sort(index)]
+        if not picked.reshape(len(picked), -1).any(axis=1).all():
+            raise DataError(f"{path}: holds an all-zero frame (a terminal observation?)")
+        chosen.append(picked)
+        progress(done, len(episodes))
+    sample = np.concatenate(chosen)
+    aside = out.with_suffix(".partial.npy")
+    np.save(aside, sample[rng.permutation(len(sample))])
+    aside.replace(out)
+
+
+class FrameDataset(Dataset[Tensor]):
+    """Frames (H, W, C) uint8 from an array on disk, fetched a whole batch at a time."""
+
+    def __init__(self, path: Path, limit: int | None = None) -> None:
+        self.frames: npt.NDArray[np.uint8] = np.load(path, mmap_mode="r")[:limit]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitems__(self, indices: list[int]) -> Tensor:
+        return torch.from_numpy(self.frames[np.sort(indices)])
+
+
+def frame_loader(dataset: FrameDataset, batch_size: int, shuffle: bool) -> DataLoader[Tensor]:
+    """Return a loader of batches (B, H, W, C) uint8."""
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        drop_last=shuffle,
+        collate_fn=_already_a_batch,
+    )
+
+
+def _already_a_batch(batch: Tensor) -> Tensor:
+    return batch

@@ -1,0 +1,1 @@
+"""The training loops: Lightning modules and the trainer they share."""

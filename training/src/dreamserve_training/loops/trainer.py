@@ -1,0 +1,83 @@
+"""The trainer that every loop shares: bfloat16 where it pays, exact resume, a line an epoch."""
+
+import logging
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+
+logger = logging.getLogger("dreamserve_training")
+
+
+class EpochLog(Callback):
+    """Say, after each epoch, its figures and how long the rest will take."""
+
+    def __init__(self) -> None:
+        self._begun_s = 0.0
+        self._first_epoch = 0
+
+    def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
+        """Note where this run begins, which after a resume is not epoch 0."""
+        self._begun_s, self._first_epoch = time.monotonic(), trainer.current_epoch
+
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, module: Any) -> None:
+        """Log the epoch's figures."""
+        if trainer.sanity_checking:
+            return
+        done = trainer.current_epoch + 1
+        each_s = (time.monotonic() - self._begun_s) / (done - self._first_epoch)
+        left_s = each_s * ((trainer.max_epochs or done) - done)
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        text = "  ".join(f"{name} {value:.4g}" for name, value in sorted(figures.items()))
+        logger.info(
+            "epoch %d/%s  %s  %.0f s left", done, trainer.max_epochs or "?", text, max(left_s, 0)
+        )
+
+
+def make_trainer(
+    directory: Path,
+    *,
+    max_epochs: int,
+    clip: float,
+    monitor: str,
+    device: str = "auto",
+    mixed_precision: bool = True,
+    callbacks: tuple[Callback, ...] = (),
+) -> lightning.Trainer:
+    """Return a trainer that writes `last.ckpt` and the best by `monitor` into `directory`."""
+    # What these say is known and meant: the loaders read memory-mapped files in this process,
+    # and a rerun continues in the same directory.
+    for message in (".*does not have many workers.*", ".*exists and is not empty.*"):
+        warnings.filterwarnings("ignore", message, category=UserWarning)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    checkpoints = ModelCheckpoint(
+        directory, filename="best", monitor=monitor, save_last=True, enable_version_counter=False
+    )
+    return lightning.Trainer(
+        accelerator={"cuda": "gpu"}.get(device, device),
+        devices=1,
+        precision="bf16-mixed" if mixed_precision else "32-true",
+        max_epochs=max_epochs,
+        gradient_clip_val=clip,
+        callbacks=[checkpoints, EpochLog(), *callbacks],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+
+
+def last_checkpoint(directory: Path) -> Path | None:
+    """Return where a stopped run goes on from, if it left anything."""
+    path = directory / "last.ckpt"
+    return path if path.exists() else None
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and torch."""
+    lightning.seed_everything(seed, workers=True, verbose=False)
+    torch.set_float32_matmul_precision("high")
