@@ -24,10 +24,8 @@ class EpochLog(Callback):
         """Note where this run begins, which after a resume is not epoch 0."""
         self._begun_s, self._first_epoch = time.monotonic(), trainer.current_epoch
 
-    def on_validation_epoch_end(self, trainer: lightning.Trainer, module: Any) -> None:
-        """Log the epoch's figures."""
-        if trainer.sanity_checking:
-            return
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: Any) -> None:
+        """Log the epoch's figures, those of its validation among them."""
         done = trainer.current_epoch + 1
         each_s = (time.monotonic() - self._begun_s) / (done - self._first_epoch)
         left_s = each_s * ((trainer.max_epochs or done) - done)

@@ -66,6 +66,10 @@ class VAELoop(lightning.LightningModule):
         error, kl = self.losses(batch)
         self.log_dict({"val_loss": error + kl, "val_reconstruction": error, "val_kl": kl})
 
+    def on_train_epoch_start(self) -> None:
+        """Seed by epoch, so that a resumed run draws the numbers that an unbroken one draws."""
+        torch.manual_seed(self.config.seed * 1_000_003 + self.current_epoch)
+
     def configure_optimizers(self):  # type: ignore[no-untyped-def]  # Lightning's own union type
         """Adam under one cycle: few epochs, all of them at a useful rate."""
         optimizer = torch.optim.Adam(self.vae.parameters(), lr=self.config.lr)
@@ -82,7 +86,7 @@ def train_vae(
     config: VAEConfig,
     device: str = "auto",
 ) -> Path:
-    """Train (or go on training) V; return the path of the finished `vae.pth` in `directory`."""
+    """Train V, or go on training it; return the path of the finished `vae_best.pth`."""
     seed_everything(config.seed)
     train = FrameDataset(train_frames)
     validation = FrameDataset(validation_frames, config.validation_frames)
@@ -99,6 +103,6 @@ def train_vae(
         ckpt_path=last_checkpoint(directory),
         weights_only=True,
     )
-    path = directory / "vae.pth"
+    path = directory / "vae_best.pth"
     save_vae(loop.vae, path)
     return path

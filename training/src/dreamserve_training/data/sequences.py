@@ -1,0 +1,86 @@
+"""Sequences as M's training reads them. One item, T steps long, is a dict of tensors:
+
+z         (T, Z) float32     the latent that was seen
+actions   (T,) int64 or (T, A) float32, taken in z
+next_z    (T, Z) float32     the latent that followed; zeros where none did
+rewards   (T,) float32       what the action yielded
+done      (T,) float32       1 where it ended the episode
+mask      (T,) bool          false on padding
+next_mask (T,) bool          true where next_z is real: not on padding, not on the last step
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+Item = dict[str, Tensor]
+
+
+class SequenceDataset(Dataset[Item]):
+    """Whole sequences of any length, held in memory; for data that fits, and for tests.
+
+    `z` is a list of (T, Z) arrays, `actions` of (T,) or (T, A); `rewards` and `done` default to
+    zeros. Raises ValueError, naming the sequence, for lengths that differ and numbers that are not
+    finite. `create_mdnrnn_dataloader` serves data that does not fit in memory.
+    """
+
+    def __init__(
+        self,
+        z: Sequence[npt.ArrayLike],
+        actions: Sequence[npt.ArrayLike],
+        rewards: Sequence[npt.ArrayLike] | None = None,
+        done: Sequence[npt.ArrayLike] | None = None,
+    ) -> None:
+        if not len(z) == len(actions) > 0:
+            raise ValueError(f"{len(z)} sequences of z but {len(actions)} of actions")
+        self._items = [
+            make_item(
+                np.asarray(z[i], np.float32),
+                np.asarray(actions[i]),
+                np.zeros(len(z[i])) if rewards is None else np.asarray(rewards[i]),
+                np.zeros(len(z[i])) if done is None else np.asarray(done[i]),
+                where=f"sequence {i}",
+            )
+            for i in range(len(z))
+        ]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> Item:
+        return self._items[index]
+
+
+def make_item(
+    z: npt.NDArray[np.float32],
+    actions: npt.NDArray[np.generic],
+    rewards: npt.NDArray[np.generic],
+    done: npt.NDArray[np.generic],
+    where: str,
+) -> Item:
+    """Return one whole sequence as an item; ValueError, naming `where`, if it makes no sense."""
+    lengths = {len(z), len(actions), len(rewards), len(done)}
+    if z.ndim != 2 or len(lengths) != 1 or 0 in lengths:
+        raise ValueError(
+            f"{where}: z must be (T, Z) and the rest (T, …) with the same T > 0;"
+            f" got {z.shape}, {actions.shape}, {rewards.shape}, {done.shape}"
+        )
+    if not np.isfinite(z).all() or not np.isfinite(rewards.astype(np.float64)).all():
+        raise ValueError(f"{where}: holds NaN or infinity")
+    discrete = actions.ndim == 1 and np.issubdtype(actions.dtype, np.integer)
+    following = np.zeros_like(z)
+    following[:-1] = z[1:]
+    has_next = np.arange(len(z)) < len(z) - 1
+    return {
+        "z": torch.from_numpy(z),
+        "actions": torch.from_numpy(actions.astype(np.int64 if discrete else np.float32)),
+        "next_z": torch.from_numpy(following),
+        "rewards": torch.from_numpy(rewards.astype(np.float32)),
+        "done": torch.from_numpy(done.astype(np.float32)),
+        "mask": torch.ones(len(z), dtype=torch.bool),
+        "next_mask": torch.from_numpy(has_next),
+    }
