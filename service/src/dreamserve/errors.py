@@ -15,7 +15,9 @@ DreamserveError
 │   ├── DreamNotFiniteError         not_finite         500
 │   ├── EngineFailedError           engine_failed      500
 │   └── DrainingError               draining           503, Retry-After
-└── BundleError                     a bundle that must not be served; refused at loading
+├── BundleError                     a bundle that must not be served; refused at loading
+├── BackendError                    the backend or device asked for is not on this machine
+└── SettingsError                   a setting is unknown or makes no sense; refused at start-up
 """
 
 from typing import ClassVar
@@ -120,3 +122,11 @@ class DrainingError(ServerError):
 
 class BundleError(DreamserveError):
     """The bundle is corrupt, incomplete or contradicts itself; one line says where."""
+
+
+class BackendError(DreamserveError):
+    """The backend or device asked for is not on this machine; one line says what is missing."""
+
+
+class SettingsError(DreamserveError):
+    """A setting is unknown or makes no sense; one line says which."""

@@ -1,0 +1,62 @@
+"""The server's settings: DREAMSERVE_* variables, or what the command line gives over them.
+
+The one place that reads the environment. Units are in the names.
+"""
+
+import os
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from dreamserve.errors import SettingsError
+
+PREFIX = "DREAMSERVE_"
+
+
+class Settings(BaseSettings):
+    """All that can be chosen at start-up; frozen afterwards."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)  # 0: any free one
+    log_level: Literal["critical", "error", "warning", "info", "debug"] = "info"
+
+    backend: Literal["auto", "onnx", "torch"] = "auto"
+    threads: int = Field(1, ge=1, description="Threads of one inference step.")
+
+    capacity: int = Field(10_000, ge=1, description="Sessions at once, over all worlds.")
+    session_ttl_s: float = Field(3600.0, gt=0, description="A session idle for longer expires.")
+    max_batch: int = Field(256, ge=1, description="Rows of one inference call.")
+    max_queue: int = Field(4096, ge=1, description="Requests waiting; one more is answered 429.")
+    max_jobs: int = Field(64, ge=1, description="Plans and samples at once; one more is a 429.")
+    drain_s: float = Field(20.0, ge=0, description="Going on for known sessions after SIGTERM.")
+
+    max_body_bytes: int = Field(32 * 2**20, ge=1)
+    max_dreamt_steps: int = Field(2_000_000, ge=1, description="Steps one plan or sample may take.")
+    max_frames: int = Field(2048, ge=1, description="Frames in one request or one answer.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_unknown_variables(cls, values: Any) -> Any:
+        known = {PREFIX + name.upper() for name in cls.model_fields}
+        given = {name for name in os.environ if name.upper().startswith(PREFIX)}
+        if unknown := sorted(name for name in given if name.upper() not in known):
+            raise ValueError(f"unknown variable {', '.join(unknown)}; known are {sorted(known)}")
+        return values
+
+    @classmethod
+    def load(cls, **given: Any) -> Self:
+        """Return the settings, `given` over the environment over the defaults.
+
+        Raises SettingsError with one clear line.
+        """
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            problems = (
+                f"{PREFIX + str(e['loc'][0]).upper() if e['loc'] else 'environment'}: {e['msg']}"
+                for e in error.errors()
+            )
+            raise SettingsError("; ".join(problems)) from error
