@@ -1,6 +1,7 @@
 """C: a linear controller on what V sees and M remembers (Ha & Schmidhuber 2018, A.3)."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -68,3 +69,17 @@ class Scores:
         """Return the policy that `candidate` (actions · (features + 1),) stands for."""
         table = candidate.reshape(self.actions, -1).astype(np.float32)
         return LinearPolicy(table[:, :-1].copy(), table[:, -1].copy())
+
+
+def save_policy(policy: LinearPolicy, path: Path) -> None:
+    """Write `policy` to `path` (.npz), whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".partial.npz")
+    np.savez(aside, weights=policy.weights, bias=policy.bias)
+    aside.replace(path)
+
+
+def load_policy(path: Path) -> LinearPolicy:
+    """Read a policy that `save_policy` wrote."""
+    with np.load(path, allow_pickle=False) as archive:
+        return LinearPolicy(archive["weights"], archive["bias"])

@@ -1,0 +1,1 @@
+"""One module a world; each holds a RECIPE."""

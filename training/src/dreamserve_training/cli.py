@@ -1,0 +1,99 @@
+"""dreamserve-train: from a game to a world bundle, stage by stage or all in one."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+RecipeName = Annotated[str, typer.Argument(help="The recipe, e.g. takecover.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Where stages leave their work; runs/RECIPE if unsaid.")
+]
+Bundle = Annotated[
+    Path | None, typer.Option("--bundle", help="The bundle's folder; bundles/RECIPE if unsaid.")
+]
+
+
+def _run(stage: str, name: str, out: Path | None, bundle: Path | None = None) -> None:
+    from dreamserve_training.stages import run_stages  # torch takes seconds to import: not for --help
+
+    names = None if stage == "recipe" else (stage,)
+    run_stages(name, out or Path("runs") / name, bundle or Path("bundles") / name, names)
+
+
+@app.command()
+def collect(recipe: RecipeName, out: Out = None) -> None:
+    """Play the real environment and keep what was seen."""
+    _run("collect", recipe, out)
+
+
+@app.command()
+def vae(recipe: RecipeName, out: Out = None) -> None:
+    """Train V, which sees, on a sample of frames."""
+    _run("vae", recipe, out)
+
+
+@app.command()
+def encode(recipe: RecipeName, out: Out = None) -> None:
+    """Turn the collected frames into latents."""
+    _run("encode", recipe, out)
+
+
+@app.command()
+def mdnrnn(recipe: RecipeName, out: Out = None) -> None:
+    """Train M, which remembers and predicts, on latents."""
+    _run("mdnrnn", recipe, out)
+
+
+@app.command()
+def controller(recipe: RecipeName, out: Out = None) -> None:
+    """Evolve C, which acts, inside the dream."""
+    _run("controller", recipe, out)
+
+
+@app.command()
+def evaluate(recipe: RecipeName, out: Out = None) -> None:
+    """Judge C in the real environment, beside policies that see nothing."""
+    _run("evaluate", recipe, out)
+
+
+@app.command()
+def export(recipe: RecipeName, out: Out = None, bundle: Bundle = None) -> None:
+    """Measure the world and write it as a bundle."""
+    _run("export", recipe, out, bundle)
+
+
+@app.command()
+def validate(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+) -> None:
+    """Check a bundle: shapes, finiteness, parity, sampling, memory, speed; a readable report."""
+    from dreamserve_training.validate import validate as check
+
+    report = check(bundle)
+    typer.echo(report)
+    raise typer.Exit(0 if report.passed else 1)
+
+
+@app.command()
+def recipe(name: RecipeName, out: Out = None, bundle: Bundle = None) -> None:
+    """Run every stage in order; stopped and run again, it goes on where it was."""
+    _run("recipe", name, out, bundle)
+
+
+def main() -> None:
+    """Run the command line; what goes wrong on purpose is told in one line."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("dreamserve_training").setLevel(logging.INFO)
+    try:
+        app()
+    except (ValueError, ImportError, FileNotFoundError) as error:
+        typer.echo(f"dreamserve-train: {error}", err=True)
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()

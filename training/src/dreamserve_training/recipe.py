@@ -1,0 +1,92 @@
+"""A recipe: everything that makes one world, from the game to the bundle, as data."""
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+from dreamserve_training.data.collect import CollectConfig
+from dreamserve_training.envs import EnvSpec
+from dreamserve_training.loops.controller import ControllerConfig
+from dreamserve_training.loops.mdnrnn import TrainConfig
+from dreamserve_training.loops.vae import VAEConfig
+
+RECIPES = ("takecover",)
+Split = Literal["train", "holdout"]
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """How the controller is judged in the real environment."""
+
+    episodes: int = 100
+    seed: int = 1_000_000  # far from every seed that data was collected with
+    sweeps: tuple[int, ...] = (60, 90, 110, 130, 150, 180)  # steps each way
+    workers: int = 2
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What `dreamserve-train recipe NAME` runs."""
+
+    name: str
+    env: EnvSpec
+    collect: CollectConfig
+    holdout: CollectConfig  # other seeds; nothing is ever trained on these episodes
+    vae: VAEConfig
+    mdnrnn: dict[str, Any]  # MDNRNN's arguments but for z_dim and action_dim
+    train: TrainConfig
+    batch_size: int
+    sequence_length: int
+    controller: ControllerConfig
+    evaluate: EvaluateConfig
+    constant_reward: float | None  # per step survived; None where M has a reward head
+    bank_size: int = 256
+
+
+def load_recipe(name: str) -> Recipe:
+    """Return the recipe called `name`; ValueError names those there are."""
+    if name not in RECIPES:
+        raise ValueError(f"no recipe {name!r}; there is {', '.join(RECIPES)}")
+    recipe: Recipe = import_module(f"dreamserve_training.recipes.{name}").RECIPE
+    return recipe
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where a recipe's stages leave what they made: all of it under one root."""
+
+    root: Path
+
+    def episodes(self, split: Split) -> Path:
+        """Raw episodes, one file each."""
+        return self.root / "episodes" / split
+
+    def latents(self, split: Split) -> Path:
+        """The same episodes as V sees them."""
+        return self.root / "latents" / split
+
+    @property
+    def vae(self) -> Path:
+        """The sample of frames, checkpoints, and `vae_best.pth`."""
+        return self.root / "vae"
+
+    @property
+    def mdnrnn(self) -> Path:
+        """Checkpoints and `mdnrnn_best.pth`."""
+        return self.root / "mdnrnn"
+
+    @property
+    def draft(self) -> Path:
+        """The world without its controller, as a bundle to evolve it in."""
+        return self.root / "draft"
+
+    @property
+    def controller(self) -> Path:
+        """The evolution's history and `controller.npz`."""
+        return self.root / "controller"
+
+    @property
+    def evaluation(self) -> Path:
+        """Returns in the real environment and in the dream, JSON."""
+        return self.root / "evaluation.json"

@@ -1,0 +1,34 @@
+"""VizDoom's Take Cover: dodge fireballs, live long.
+
+    dreamserve-train recipe takecover --out runs/takecover
+"""
+
+from dreamserve_training.data.collect import CollectConfig
+from dreamserve_training.envs import TAKE_COVER
+from dreamserve_training.loops.controller import ControllerConfig
+from dreamserve_training.loops.mdnrnn import TrainConfig
+from dreamserve_training.loops.vae import VAEConfig
+from dreamserve_training.models.controller import Axis
+from dreamserve_training.recipe import EvaluateConfig, Recipe
+
+RECIPE = Recipe(
+    name="takecover",
+    env=TAKE_COVER,
+    collect=CollectConfig(episodes=3400),  # deaths are what M lacks most: one an episode
+    holdout=CollectConfig(episodes=200, seed=3400),
+    vae=VAEConfig(),
+    mdnrnn={
+        "rnn_size": 512,
+        "num_mixtures": 5,
+        "head": "per_dimension",
+        "predict_done": True,
+        "done_dropout": 0.5,
+        "done_gradient_scale": 0.3,
+    },
+    train=TrainConfig(epochs=14),
+    batch_size=128,
+    sequence_length=128,
+    controller=ControllerConfig(form=Axis(actions=3, still=0, positive=1, negative=2)),
+    evaluate=EvaluateConfig(),
+    constant_reward=1.0,
+)

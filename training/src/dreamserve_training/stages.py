@@ -1,0 +1,182 @@
+"""The stages of a recipe. Each reads what the ones before left, and is done once its product is.
+
+A stage that was stopped goes on where it was; a stage whose product exists does nothing.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from dreamserve_training.data.collect import collect as collect_episodes
+from dreamserve_training.data.episodes import episode_paths
+from dreamserve_training.data.frames import sample_frames
+from dreamserve_training.loops.controller import evolve
+from dreamserve_training.loops.mdnrnn import train_mdnrnn
+from dreamserve_training.loops.vae import train_vae
+from dreamserve_training.models.controller import load_policy, save_policy
+from dreamserve_training.models.recurrent import MDNRNN
+from dreamserve_training.progress import duration, log_progress
+from dreamserve_training.recipe import Recipe, Workspace
+from dreamserve_training.tools.dataset_utils import (
+    FramesToLatentConverter,
+    create_mdnrnn_dataloader,
+    preprocess_trajectories,
+)
+
+logger = logging.getLogger("dreamserve_training")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a recipe."""
+
+    name: str
+    run: Callable[[Recipe, Workspace], None]
+    product: Callable[[Workspace], Path]
+    minutes: float  # what it took on two CPU cores: the shares of the time-left estimate
+
+
+def collect(recipe: Recipe, workspace: Workspace) -> None:
+    """Play the real game and keep what was seen."""
+    for split, config in (("train", recipe.collect), ("holdout", recipe.holdout)):
+        directory = workspace.episodes(split)
+        collect_episodes(recipe.env, directory, config, log_progress(f"collect {split}"))
+    (workspace.root / "collected").touch()
+
+
+def vae(recipe: Recipe, workspace: Workspace) -> None:
+    """Train V on a sample of frames."""
+    config = recipe.vae
+    workspace.vae.mkdir(parents=True, exist_ok=True)
+    samples = {}
+    for split, count in (("train", config.frames), ("holdout", config.validation_frames)):
+        samples[split] = workspace.vae / f"frames-{split}.npy"
+        if not samples[split].exists():
+            paths = episode_paths(workspace.episodes(split))
+            progress = log_progress(f"sample {split} frames")
+            sample_frames(paths, samples[split], count, config.seed, progress)
+    train_vae(samples["train"], samples["holdout"], workspace.vae, config)
+
+
+def encode(recipe: Recipe, workspace: Workspace) -> None:
+    """Turn every episode's frames into V's posteriors."""
+    converter = FramesToLatentConverter(workspace.vae / "vae_best.pth", mixed_precision=True)
+    for split in ("train", "holdout"):
+        preprocess_trajectories(
+            workspace.episodes(split),
+            workspace.latents(split),
+            converter,
+            progress=log_progress(f"encode {split}"),
+        )
+    (workspace.root / "encoded").touch()
+
+
+def mdnrnn(recipe: Recipe, workspace: Workspace) -> None:
+    """Train M on windows of latent episodes; held-out episodes choose the epoch."""
+    model = MDNRNN(recipe.vae.z_dim, len(recipe.env.action_names), **recipe.mdnrnn)
+    config = replace(recipe.train, save_dir=str(workspace.mdnrnn))
+    train, holdout = (
+        create_mdnrnn_dataloader(
+            workspace.latents(split),
+            batch_size=recipe.batch_size,
+            sequence_length=recipe.sequence_length,
+            shuffle=split == "train",
+            seed=config.seed,
+        )
+        for split in ("train", "holdout")
+    )
+    train_mdnrnn(model, train, config, holdout)
+
+
+def controller(recipe: Recipe, workspace: Workspace) -> None:
+    """Evolve C in the dreams of a draft bundle."""
+    from dreamserve_training.assemble import write_bundle
+
+    if not workspace.draft.exists():
+        write_bundle(recipe, workspace, workspace.draft, policy=None, measured={})
+    policy = evolve(workspace.draft, workspace.controller, recipe.controller)
+    save_policy(policy, workspace.controller / "controller.npz")
+
+
+def evaluate(recipe: Recipe, workspace: Workspace) -> None:
+    """Judge C over real episodes with fresh seeds, beside policies that see nothing."""
+    config, limit = recipe.evaluate, recipe.env.max_episode_steps
+    policy = load_policy(workspace.controller / "controller.npz")
+    temperature = recipe.controller.temperature
+    contestants = [
+        *blind_contestants(recipe.env, config.sweeps),
+        *controller_contestants(workspace.draft, policy, temperature),
+    ]
+    seeds = range(config.seed, config.seed + config.episodes)
+    progress = log_progress("evaluate")
+    real = contest(recipe.env, contestants, seeds, config.workers, progress)
+    world = load_world(workspace.draft)
+    dreamt = {}
+    for at in config.dream_temperatures:
+        returns, _ = dream_returns(world, [policy], list(seeds), at, limit)
+        dreamt[str(at)] = summary(returns[0].tolist(), limit)
+    report = {
+        "seeds": [seeds[0], seeds[-1]],
+        "real": {name: summary(returns, limit) for name, returns in real.items()},
+        "dream": dreamt,
+        "returns": real,
+    }
+    write_json(workspace.evaluation, report)
+    for name, figures in report["real"].items():
+        logger.info("%-14s %6.0f ± %.0f", name, figures["mean"], figures["std"])
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write `content` to `path`, whole or not at all."""
+    aside = path.with_suffix(".partial.json")
+    aside.write_text(json.dumps(content, indent=1) + "\n")
+    aside.replace(path)
+
+
+# The minutes were measured on two CPU cores; they weigh the stages in the time-left estimate.
+STAGES = (
+    Stage("collect", collect, lambda w: w.root / "collected", 6),
+    Stage("vae", vae, lambda w: w.vae / "vae_best.pth", 13),
+    Stage("encode", encode, lambda w: w.root / "encoded", 4),
+    Stage("mdnrnn", mdnrnn, lambda w: w.mdnrnn / "mdnrnn_best.pth", 15),
+    Stage("controller", controller, lambda w: w.controller / "controller.npz", 8),
+    Stage("evaluate", evaluate, lambda w: w.evaluation, 6),
+)
+
+
+def run_stages(name: str, root: Path, bundle: Path, names: tuple[str, ...] | None = None) -> None:
+    """Run the stages called `names` (all, if None) of the recipe `name`; say how far it is.
+
+    Raises ValueError for an unknown recipe, and for a stage whose input is missing.
+    """
+    recipe, workspace = load_recipe(name), Workspace(root)
+    root.mkdir(parents=True, exist_ok=True)
+    stages = [*STAGES, Stage("export", partial(export, bundle=bundle), lambda _: bundle, 2)]
+    chosen = [stage for stage in stages if names is None or stage.name in names]
+    for index, stage in enumerate(chosen):
+        if names is None and stage.product(workspace).exists():
+            logger.info("%s: done before", stage.name)
+            continue
+        missing = [s.name for s in stages[: stages.index(stage)] if not s.product(workspace).exists()]
+        if missing:
+            raise ValueError(f"{stage.name} needs {', '.join(missing)} to be run first")
+        left_s = 60 * sum(later.minutes for later in chosen[index:])
+        logger.info("%s: about %s left in all, on two cores", stage.name, duration(left_s))
+        begun_s = time.monotonic()
+        stage.run(recipe, workspace)
+        took_s = time.monotonic() - begun_s
+        record_time(workspace.root, stage.name, took_s)
+        logger.info("%s: done in %s", stage.name, duration(took_s))
+
+
+def record_time(root: Path, stage: str, seconds: float) -> None:
+    """Add `seconds` to what the stage has taken, over all its runs; the card tells it."""
+    path = root / "seconds.json"
+    taken = json.loads(path.read_text()) if path.exists() else {}
+    taken[stage] = round(taken.get(stage, 0.0) + seconds, 1)
+    write_json(path, taken)
