@@ -1,0 +1,186 @@
+"""A world bundle, loaded whole or refused with one clear line.
+
+`dreamserve.manifest` draws the folder. Loading reads every file that the manifest names, compares
+its sha256, and checks every array's name, shape and numbers; nothing is ever unpickled. The
+export in training is the only writer; the rules that both sides must share live here.
+"""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from dreamserve.errors import BundleError
+from dreamserve.manifest import (
+    ControllerSpec,
+    DiscreteSpace,
+    FileSpec,
+    Format,
+    GraphName,
+    Manifest,
+    WorldSpec,
+)
+
+Array = npt.NDArray[np.float32]
+Arrays = dict[str, Array]
+MANIFEST_FILE = "manifest.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A bundle whose every file has been checked. Arrays are float32, whatever was stored."""
+
+    path: Path
+    manifest: Manifest
+    bank: Arrays  # mu (N, Z), logvar (N, Z), state.NAME (N, *shape)
+    controller: Arrays | None  # weights (actions, features), bias (actions,)
+
+    def graph_bytes(self, name: GraphName, file_format: Format) -> bytes:
+        """Return the bytes of a graph, checked at this very reading. Raises BundleError."""
+        graph = getattr(self.manifest.graphs, name)
+        return _read(self.path, getattr(graph, file_format))
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Read the bundle in the folder `path`. Raises BundleError: one line, saying where."""
+    folder = Path(path)
+    manifest = _read_manifest(folder)
+    for name in ("encode", "step", "decode"):
+        graph = getattr(manifest.graphs, name)
+        _read(folder, graph.onnx)
+        _read(folder, graph.torchscript)
+    bank = _read_arrays(folder, manifest.bank)
+    check_bank(manifest, bank, manifest.bank.size, where=str(folder / manifest.bank.file))
+    controller = None
+    if manifest.controller is not None:
+        controller = _read_arrays(folder, manifest.controller)
+        where = str(folder / manifest.controller.file)
+        check_controller(manifest, manifest.controller, controller, where)
+    return Bundle(folder, manifest, bank, controller)
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the sha256 of a file's bytes, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_version(fields: Mapping[str, Any]) -> str:
+    """Return the version that a manifest of these fields has: 16 hex digits.
+
+    It is the start of the sha256 of the manifest's JSON, without `version`, with sorted keys, no
+    spaces and UTF-8. The files' hashes are among the fields, so it names their content too.
+    `fields` are those of the file as it is written: use `seal` to write one.
+    """
+    named = {name: value for name, value in fields.items() if name != "version"}
+    canonical = json.dumps(
+        named, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def seal(fields: Mapping[str, Any]) -> Manifest:
+    """Return the manifest of these fields, checked, defaults filled in, with its version.
+
+    Write it as `manifest.model_dump_json()`. Raises pydantic's ValidationError.
+    """
+    draft = Manifest.model_validate({**fields, "version": "0" * 16})
+    return draft.model_copy(update={"version": content_version(draft.model_dump(mode="json"))})
+
+
+def check_bank(spec: WorldSpec, bank: Arrays, size: int, where: str) -> None:
+    """Raise BundleError unless `bank` holds `size` starting points of such a world."""
+    expected: dict[str, tuple[int, ...]] = {
+        "mu": (size, spec.latent_size),
+        "logvar": (size, spec.latent_size),
+    }
+    for tensor in spec.recurrent_state:
+        expected[f"state.{tensor.name}"] = (size, *tensor.shape)
+    _check_arrays(bank, expected, where)
+
+
+def check_controller(
+    spec: WorldSpec, controller: ControllerSpec, arrays: Arrays, where: str
+) -> None:
+    """Raise BundleError unless `arrays` are a linear policy of such a world."""
+    sizes = {tensor.name: int(np.prod(tensor.shape)) for tensor in spec.recurrent_state}
+    sizes["latent"] = spec.latent_size
+    if unknown := set(controller.inputs) - set(sizes):
+        raise BundleError(f"{where}: the world has no {sorted(unknown)}, only {sorted(sizes)}")
+    space = spec.action_space
+    actions = space.n if isinstance(space, DiscreteSpace) else len(space.low)
+    features = sum(sizes[name] for name in controller.inputs)
+    _check_arrays(arrays, {"weights": (actions, features), "bias": (actions,)}, where)
+
+
+def _check_arrays(arrays: Arrays, expected: dict[str, tuple[int, ...]], where: str) -> None:
+    if set(arrays) != set(expected):
+        raise BundleError(f"{where}: must hold {sorted(expected)}, holds {sorted(arrays)}")
+    for name, shape in expected.items():
+        array = arrays[name]
+        if array.shape != shape:
+            raise BundleError(f"{where}: {name} must be {shape}, is {array.shape}")
+        if not np.isfinite(array).all():
+            raise BundleError(f"{where}: {name} holds NaN or infinity")
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    if not folder.is_dir():
+        raise BundleError(f"{folder}: no such folder; a bundle is a folder with {MANIFEST_FILE}")
+    path = folder / MANIFEST_FILE
+    try:
+        fields = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path}: is not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise BundleError(f"{path}: must be a JSON object, is {type(fields).__name__}")
+    try:
+        manifest = Manifest.model_validate_json(json.dumps(fields))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        field = ".".join(str(part) for part in problem["loc"]) or "the manifest"
+        raise BundleError(f"{path}: {field}: {problem['msg']}") from error
+    if (version := content_version(fields)) != manifest.version:
+        raise BundleError(f"{path}: says version {manifest.version}, its content is {version}")
+    return manifest
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _read(folder: Path, spec: FileSpec) -> bytes:
+    path = folder / spec.file
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
+    if (digest := hashlib.sha256(content).hexdigest()) != spec.sha256:
+        raise BundleError(
+            f"{path}: {len(content)} bytes with sha256 {digest[:16]}…,"
+            f" the manifest says {spec.sha256[:16]}…: corrupt, or of another world"
+        )
+    return content
+
+
+def _read_arrays(folder: Path, spec: FileSpec) -> Arrays:
+    content = _read(folder, spec)
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{folder / spec.file}: is not a plain .npz file: {error}") from error
+    for name, array in arrays.items():
+        if array.dtype.kind != "f":
+            raise BundleError(f"{folder / spec.file}: {name} is {array.dtype}, must be floats")
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
