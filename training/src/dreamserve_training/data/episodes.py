@@ -43,7 +43,7 @@ def save_episode(path: Path, episode: Episode) -> None:
 def load_episode(path: Path, fields: tuple[str, ...] | None = None) -> Episode:
     """Read `fields` (all, if None) of one episode; DataError says what is wrong with the file."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             names = fields if fields is not None else tuple(archive.files)
             episode = {name: archive[name] for name in names}
     except KeyError as error:

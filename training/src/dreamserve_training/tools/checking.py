@@ -77,9 +77,26 @@ def check_latent_episode(episode: Episode, where: str | Path) -> None:
             raise DataError(f"{where}: {name} holds NaN or infinity at step {step}")
 
 
+def without_terminal_frame(episode: Episode) -> Episode:
+    """Return `episode` without its last row if that row's frame is all zeros, else itself.
+
+    The action before led there, so what the dropped row says of the end is the row before's.
+    """
+    if "frames" not in episode or len(episode["frames"]) < 2:
+        return episode
+    if not all_zero_frames(episode["frames"][-1:])[0]:
+        return episode
+    trimmed = {name: array[:-1] if array.ndim else array for name, array in episode.items()}
+    if "terminated" in episode:
+        terminated = episode["terminated"][:-1].astype(np.bool_)
+        terminated[-1] |= bool(episode["terminated"][-1])
+        trimmed["terminated"] = terminated
+    return trimmed
+
+
 def all_zero_frames(frames: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
     """Return which of `frames` (T, H, W, 3) are black all over: a terminal observation's mark."""
-    return np.logical_not(frames.any(axis=(1, 2, 3)))
+    return np.logical_not(frames.any(axis=tuple(range(1, frames.ndim))))
 
 
 @dataclass
@@ -89,6 +106,7 @@ class DatasetReport:
     directory: Path
     lengths: list[int] = field(default_factory=list)  # steps of each good episode
     deaths: int = 0  # episodes whose last step terminated
+    terminal_frames: int = 0  # raw episodes with an all-zero last frame, which encoding drops
     actions: Counter[int] = field(default_factory=Counter)  # how often each; empty if continuous
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)  # least, greatest value
     problems: dict[str, str] = field(default_factory=dict)  # file → what is wrong with it
@@ -116,6 +134,8 @@ class DatasetReport:
             low, middle, high = min(self.lengths), np.median(self.lengths), max(self.lengths)
             lines.append(f"  length   {low} to {high}, median {middle:g}")
             lines.append(f"  deaths   {self.deaths}")
+        if self.terminal_frames:
+            lines.append(f"  {self.terminal_frames} end on an all-zero frame: encoding drops it")
         if self.actions:
             counts = ", ".join(f"{action}: {n}" for action, n in sorted(self.actions.items()))
             lines.append(f"  actions  {counts}")
@@ -135,7 +155,8 @@ def validate_dataset(directory: str | Path) -> DatasetReport:
     form: tuple[object, ...] | None = None
     for path in episode_paths(directory):
         try:
-            episode = load_episode(path)
+            found = load_episode(path)
+            episode = without_terminal_frame(found)
             check = check_raw_episode if "frames" in episode else check_latent_episode
             check(episode, path)
             form = _same_form(form, episode, path)
@@ -143,6 +164,7 @@ def validate_dataset(directory: str | Path) -> DatasetReport:
             report.problems[path.name] = str(error)
         else:
             report.add(episode)
+            report.terminal_frames += episode is not found
     return report
 
 

@@ -24,7 +24,7 @@ from dreamserve_training.data.episodes import (
     save_episode,
 )
 from dreamserve_training.models.vae import ConvVAE, load_vae
-from dreamserve_training.tools.checking import all_zero_frames, check_raw_episode
+from dreamserve_training.tools.checking import check_raw_episode, without_terminal_frame
 
 Float32 = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
@@ -166,27 +166,10 @@ def encode_episode(episode: Episode, where: Path, converter: FramesToLatentConve
         mu, logvar = converter.convert(episode["frames"])  # type: ignore[arg-type]  # checked uint8
     except ValueError as error:
         raise DataError(f"{where}: {error}") from error
-    half = {"mu": mu.astype(np.float16), "logvar": logvar.astype(np.float16)}
-    if not all(np.isfinite(part).all() for part in half.values()):
+    if max(np.abs(mu).max(), np.abs(logvar).max()) > np.finfo(np.float16).max:
         raise DataError(f"{where}: its latents are too large for float16: has the VAE diverged?")
-    return {**half, **{name: array for name, array in episode.items() if name != "frames"}}
-
-
-def without_terminal_frame(episode: Episode) -> Episode:
-    """Return `episode` without its last row if that row's frame is all zeros, else itself.
-
-    The action before led there, so what the dropped row says of the end is the row before's.
-    """
-    if "frames" not in episode or len(episode["frames"]) < 2:
-        return episode
-    if not all_zero_frames(episode["frames"][-1:])[0]:
-        return episode
-    trimmed = {name: array[:-1] if array.ndim else array for name, array in episode.items()}
-    if "terminated" in episode:
-        terminated = episode["terminated"][:-1].astype(np.bool_)
-        terminated[-1] |= bool(episode["terminated"][-1])
-        trimmed["terminated"] = terminated
-    return trimmed
+    latents = {"mu": mu.astype(np.float16), "logvar": logvar.astype(np.float16)}
+    return {**latents, **{name: array for name, array in episode.items() if name != "frames"}}
 
 
 def _claim(out: Path, identity: str) -> None:
