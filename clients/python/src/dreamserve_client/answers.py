@@ -1,0 +1,127 @@
+"""Read the server's answers into values. Fields that this version does not know are left aside,
+so that an older client can talk to a newer server.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dreamserve_client.types import (
+    Float32,
+    Mixture,
+    Plan,
+    Reset,
+    Sample,
+    SessionInfo,
+    Step,
+    UInt8,
+    World,
+)
+
+Answer = Mapping[str, Any]
+
+
+def read_reset(answer: Answer) -> Reset:
+    """Read what /reset answers."""
+    return Reset(
+        session_id=answer["session_id"],
+        world=answer["world"],
+        step=answer["step"],
+        latent=_floats(answer["latent"]),
+        seed=answer["seed"],
+        temperature=answer["temperature"],
+        frame=_frames(answer.get("frame")),
+        state=_state(answer.get("state")),
+    )
+
+
+def read_step(answer: Answer) -> Step:
+    """Read what /step answers."""
+    return Step(
+        session_id=answer["session_id"],
+        step=answer["step"],
+        latent=_floats(answer["latent"]),
+        reward=answer["reward"],
+        terminated=answer["terminated"],
+        truncated=answer["truncated"],
+        info=answer["info"],
+        frame=_frames(answer.get("frame")),
+        mixture=_mixture(answer.get("mixture")),
+        state=_state(answer.get("state")),
+    )
+
+
+def read_sample(answer: Answer) -> Sample:
+    """Read what /sample answers."""
+    return Sample(
+        latents=_floats(answer["latents"]),
+        rewards=_floats(answer["rewards"]),
+        terminated=np.array(answer["terminated"], np.bool_),
+        frames=_frames(answer.get("frames")),
+    )
+
+
+def read_plan(answer: Answer) -> Plan:
+    """Read what /plan answers; a Discrete world's actions are integers."""
+    discrete = isinstance(answer["action"], int)
+    return Plan(
+        action=answer["action"] if discrete else _floats(answer["action"]),
+        actions=np.array(answer["actions"], np.int64 if discrete else np.float32),
+        value=answer["value"],
+        planner=answer["planner"],
+        iterations=answer["iterations"],
+        elapsed_ms=answer["elapsed_ms"],
+        cut_short=answer["cut_short"],
+    )
+
+
+def read_session(answer: Answer) -> SessionInfo:
+    """Read what GET /sessions/{id} answers."""
+    return SessionInfo(
+        session_id=answer["session_id"],
+        world=answer["world"],
+        step=answer["step"],
+        seed=answer["seed"],
+        temperature=answer["temperature"],
+        terminated=answer["terminated"],
+        idle_s=answer["idle_s"],
+    )
+
+
+def read_nothing(answer: Answer) -> None:
+    """Read an answer whose content does not matter."""
+
+
+def read_worlds(answer: Answer) -> tuple[World, ...]:
+    """Read what GET /worlds answers."""
+    return tuple(read_world(world) for world in answer["worlds"])
+
+
+def read_world(answer: Answer) -> World:
+    """Read what GET /worlds/{name} answers, or one entry of GET /worlds."""
+    return World(
+        name=answer["name"],
+        version=answer.get("version"),
+        action_names=tuple(answer["action_names"]),
+        manifest=answer.get("manifest") or {},
+        quality=answer.get("quality") or {},
+    )
+
+
+def _floats(value: Any) -> Float32:
+    return np.array(value, np.float32)
+
+
+def _frames(value: Any) -> UInt8 | None:
+    return None if value is None else np.array(value, np.uint8)
+
+
+def _state(value: Mapping[str, Any] | None) -> dict[str, Float32] | None:
+    return None if value is None else {name: _floats(tensor) for name, tensor in value.items()}
+
+
+def _mixture(value: Mapping[str, Any] | None) -> Mixture | None:
+    if value is None:
+        return None
+    return Mixture(_floats(value["weights"]), _floats(value["mu"]), _floats(value["sigma"]))

@@ -1,0 +1,147 @@
+"""The asynchronous client: `client.py` with its I/O awaited."""
+
+from asyncio import sleep
+from collections.abc import Callable, Coroutine, Iterable
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+import httpx
+
+from dreamserve_client import calls
+from dreamserve_client.calls import Call
+from dreamserve_client.errors import APIStatusError, SessionExpiredError, SessionNotFoundError
+from dreamserve_client.exchange import Exchange
+from dreamserve_client.methods import documented
+from dreamserve_client.types import Include, Reset, Start
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _sends(
+    build: Callable[P, Call[T]],
+) -> Callable[Concatenate["AsyncDreamClient", P], Coroutine[Any, Any, T]]:
+    async def method(self: "AsyncDreamClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.send(build(*args, **kwargs))
+
+    return documented(method, build)
+
+
+class AsyncDreamClient:
+    """Drive dream sessions on a dreamserve server.
+
+        async with AsyncDreamClient("http://127.0.0.1:8000") as client:
+            first = await client.reset("takecover", seed=7)
+            after = await client.step(first.session_id, 1)
+
+    `timeout_s` bounds the wait for the server in each attempt. Requests that can be sent twice
+    without harm are retried up to `max_retries` times on connection errors, 429, 502, 503 and 504.
+    `http_client` brings your own proxies, certificates or headers; it stays yours to close.
+    Sessions may be used from different tasks, one session by one task at a time.
+    """
+
+    reset = _sends(calls.reset)
+    step = _sends(calls.step)
+    sample = _sends(calls.sample)
+    plan = _sends(calls.plan)
+    session = _sends(calls.session)
+    delete = _sends(calls.delete)
+    worlds = _sends(calls.worlds)
+    world = _sends(calls.world)
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        timeout_s: float = 30.0,
+        max_retries: int = 2,
+        http_client: httpx.AsyncClient | None = None,
+    ) -> None:
+        self._exchange = Exchange(base_url, timeout_s, max_retries)
+        self._owned = http_client is None
+        self._http = http_client or httpx.AsyncClient()
+
+    async def send(self, call: Call[T]) -> T:
+        """Send a call and return its answer; raises the errors of `dreamserve_client.errors`."""
+        call = self._exchange.numbers.number(call)
+        request = self._exchange.request(self._http, call)
+        attempt = 0
+        while True:
+            try:
+                return self._exchange.answer(call, await self._http.send(request))
+            except (httpx.RequestError, APIStatusError) as error:
+                wait_s = self._exchange.wait_s(call, error, attempt)
+            await sleep(wait_s)
+            attempt += 1
+
+    async def dream(
+        self,
+        world: str | None = None,
+        *,
+        seed: int | None = None,
+        temperature: float | None = None,
+        start: Start | None = None,
+        include: Iterable[Include] = (),
+    ) -> "AsyncDreamSession":
+        """Begin a dream and return it as an object that knows its session."""
+        first = await self.reset(
+            world, seed=seed, temperature=temperature, start=start, include=include
+        )
+        return AsyncDreamSession(self, first)
+
+    async def close(self) -> None:
+        """Close the connections; an `http_client` that was given stays open."""
+        if self._owned:
+            await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+def _continues(
+    build: Callable[Concatenate[str, P], Call[T]],
+) -> Callable[Concatenate["AsyncDreamSession", P], Coroutine[Any, Any, T]]:
+    async def method(self: "AsyncDreamSession", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.client.send(build(self.session_id, *args, **kwargs))
+
+    return documented(method, build, drop=1)
+
+
+class AsyncDreamSession:
+    """One dream: `first` is its step 0. Leaving its `async with` block ends the session."""
+
+    step = _continues(calls.step)
+    sample = _continues(calls.sample)
+    plan = _continues(calls.plan)
+    session = _continues(calls.session)
+
+    def __init__(self, client: AsyncDreamClient, first: Reset) -> None:
+        self.client = client
+        self.first = first
+        self.session_id = first.session_id
+
+    async def close(self) -> None:
+        """End the session; one that is already gone is fine."""
+        try:
+            await self.client.delete(self.session_id)
+        except (SessionNotFoundError, SessionExpiredError):
+            return
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()

@@ -1,0 +1,183 @@
+"""Every call of the API as a pure value: what to send, and how to read the answer.
+
+Both clients take their methods from here, so a signature is written once. Nothing here does I/O.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from secrets import token_hex
+from typing import Any, Generic, Literal, TypeVar
+from urllib.parse import quote
+
+from dreamserve_client import answers
+from dreamserve_client.types import (
+    Action,
+    Include,
+    Numbers,
+    Plan,
+    Reset,
+    Sample,
+    SessionInfo,
+    Start,
+    Step,
+    World,
+)
+
+T = TypeVar("T")
+SESSION_ID_BYTES = 16  # 128 random bits: ids that clients choose themselves must not meet
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One request. `idempotent`: sending it twice leaves the server as sending it once does."""
+
+    method: Literal["GET", "POST", "DELETE"]
+    path: str
+    read: Callable[[Mapping[str, Any]], T]
+    fields: Mapping[str, Any] | None = None
+    session_id: str | None = None
+    idempotent: bool = True
+
+    def numbered(self, step: int) -> "Call[T]":
+        """Return this /step call with the number that its step will have: safe to send twice."""
+        return replace(self, fields={**(self.fields or {}), "step": step}, idempotent=True)
+
+
+def reset(
+    world: str | None = None,
+    *,
+    session_id: str | None = None,
+    seed: int | None = None,
+    temperature: float | None = None,
+    start: Start | None = None,
+    include: Iterable[Include] = (),
+) -> Call[Reset]:
+    """Begin a dream and return it at its step 0.
+
+    What is left out, the server chooses and says. With the `session_id` of a live session, that
+    session starts over; without one, a new id of 128 random bits is chosen here, so that the
+    request already lands on the replica that will serve the rest.
+    """
+    session_id = session_id or token_hex(SESSION_ID_BYTES)
+    fields = {
+        "world": world,
+        "session_id": session_id,
+        "seed": seed,
+        "temperature": temperature,
+        "start": start,
+        "include": _listed(include),
+    }
+    return Call("POST", "/reset", answers.read_reset, fields, session_id)
+
+
+def step(
+    session_id: str,
+    action: Action,
+    *,
+    step: int | None = None,
+    observation: Numbers | None = None,
+    include: Iterable[Include] = (),
+) -> Call[Step]:
+    """Advance a dream by one action: an int in a Discrete world, (A,) floats in a Box world.
+
+    `step` is the number this step will have. Leave it out: the client counts, so that a step whose
+    answer was lost is sent again and taken once. `observation` is the real next frame (uint8) or
+    latent (float32); the dream is corrected to it. Steps of one session come one after the other.
+    """
+    fields = {
+        "session_id": session_id,
+        "action": action,
+        "step": step,
+        "observation": observation,
+        "include": _listed(include),
+    }
+    return Call("POST", "/step", answers.read_step, fields, session_id, step is not None)
+
+
+def sample(
+    session_id: str | None = None,
+    *,
+    futures: int,
+    horizon: int,
+    world: str | None = None,
+    start: Start | None = None,
+    actions: Numbers | None = None,
+    temperature: float | None = None,
+    seed: int | None = None,
+    include: Iterable[Include] = (),
+) -> Call[Sample]:
+    """Dream `futures` futures of `horizon` steps from a session's present, which does not move.
+
+    Or, without a session, from `start` in `world`. `actions` (H, ...) are taken in all of them;
+    without, each future takes uniformly random ones.
+    """
+    fields = {
+        "session_id": session_id,
+        "world": world,
+        "start": start,
+        "futures": futures,
+        "horizon": horizon,
+        "actions": actions,
+        "temperature": temperature,
+        "seed": seed,
+        "include": _listed(include),
+    }
+    return Call("POST", "/sample", answers.read_sample, fields, session_id)
+
+
+def plan(
+    session_id: str,
+    *,
+    planner: str | None = None,
+    horizon: int | None = None,
+    candidates: int | None = None,
+    iterations: int | None = None,
+    discount: float | None = None,
+    temperature: float | None = None,
+    seed: int | None = None,
+) -> Call[Plan]:
+    """Look for the best action sequence from a session's present, which does not move.
+
+    `planner` is "cem" or "random_shooting"; what is left out has the server's default.
+    """
+    fields = {
+        "session_id": session_id,
+        "planner": planner,
+        "horizon": horizon,
+        "candidates": candidates,
+        "iterations": iterations,
+        "discount": discount,
+        "temperature": temperature,
+        "seed": seed,
+    }
+    return Call("POST", "/plan", answers.read_plan, fields, session_id)
+
+
+def session(session_id: str) -> Call[SessionInfo]:
+    """Return what a session is."""
+    return Call("GET", _session_path(session_id), answers.read_session, session_id=session_id)
+
+
+def delete(session_id: str) -> Call[None]:
+    """End a session; its slot is free at once."""
+    return Call("DELETE", _session_path(session_id), answers.read_nothing, session_id=session_id)
+
+
+def worlds() -> Call[tuple[World, ...]]:
+    """Return the worlds that the server hosts."""
+    return Call("GET", "/worlds", answers.read_worlds)
+
+
+def world(name: str) -> Call[World]:
+    """Return one world with its manifest and quality."""
+    return Call("GET", f"/worlds/{quote(name, safe='')}", answers.read_world)
+
+
+def _session_path(session_id: str) -> str:
+    return f"/sessions/{quote(session_id, safe='')}"
+
+
+def _listed(include: Iterable[Include]) -> list[str] | None:
+    if isinstance(include, str):
+        raise TypeError(f"include is a list of names, not the string {include!r}")
+    return sorted(include) or None

@@ -1,0 +1,44 @@
+"""When to send a request again, and after how long."""
+
+from dataclasses import dataclass
+from random import random
+
+from dreamserve_client.errors import APIConnectionError, APIStatusError, DreamserveError
+
+INITIAL_WAIT_S = 0.5
+LONGEST_WAIT_S = 8.0
+LONGEST_RETRY_AFTER_S = 60.0  # a server that asks for more than this is not waited for
+RETRIED_STATUSES = frozenset({429, 502, 503, 504})
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """Idempotent requests are sent up to `max_retries` times more, unless the caller is at fault.
+
+    A 409 is never sent again: the session has moved, or the dream has ended.
+    """
+
+    max_retries: int = 2
+
+    def __post_init__(self) -> None:
+        if self.max_retries < 0:
+            raise ValueError(f"max_retries must be 0 or more, not {self.max_retries}")
+
+    def wait_s(self, error: DreamserveError, attempt: int, idempotent: bool) -> float | None:
+        """Return the wait before the next attempt, or None when `error` is final.
+
+        `attempt` counts from 0. The wait doubles from attempt to attempt and is shortened by up to
+        a quarter at random, so that clients that failed together do not return together; a
+        Retry-After is waited in full.
+        """
+        if not idempotent or attempt >= self.max_retries:
+            return None
+        if isinstance(error, APIStatusError):
+            if error.status not in RETRIED_STATUSES:
+                return None
+            if error.retry_after_s is not None:
+                asked = error.retry_after_s
+                return asked if asked <= LONGEST_RETRY_AFTER_S else None
+        elif not isinstance(error, APIConnectionError):
+            return None
+        return min(INITIAL_WAIT_S * 2.0**attempt, LONGEST_WAIT_S) * (1 - 0.25 * random())

@@ -1,0 +1,118 @@
+"""What the server answers, as frozen values with numpy arrays.
+
+Shapes: Z is the latent size, K the mixture's components, (h, w, C) the world's frame, N futures of
+H steps, A the length of a Box action. Latents, rewards and mixtures are float32, frames uint8.
+Arrays are the caller's own: writing into them changes nothing else.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+UInt8 = npt.NDArray[np.uint8]
+Bool = npt.NDArray[np.bool_]
+Include = Literal["frame", "mixture", "state"]
+Numbers = Sequence[Any] | npt.NDArray[Any]  # nested lists or an array
+Action = int | np.integer[Any] | Sequence[float] | npt.NDArray[Any]
+
+
+class Start(TypedDict, total=False):
+    """Where a dream begins: one of `bank`, `latent` or `frames` (with `actions`)."""
+
+    bank: int  # entry of the world's bank of real starting points
+    latent: Numbers  # (Z,)
+    frames: Numbers  # (F, H, W, C) uint8, the dream begins at the last one
+    actions: Numbers  # (F - 1, ...) taken between the frames
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mixture:
+    """What the world expected next: weights (K,) or (K, Z), mu (K, Z), sigma (K, Z) or (K,)."""
+
+    weights: Float32
+    mu: Float32
+    sigma: Float32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reset:
+    """A dream at its step 0."""
+
+    session_id: str
+    world: str
+    step: int
+    latent: Float32  # (Z,)
+    seed: int
+    temperature: float
+    frame: UInt8 | None = None  # (h, w, C)
+    state: Mapping[str, Float32] | None = None  # recurrent tensors by name
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """A dream after one more step."""
+
+    session_id: str
+    step: int
+    latent: Float32  # (Z,)
+    reward: float
+    terminated: bool
+    truncated: bool
+    info: Mapping[str, Any]
+    frame: UInt8 | None = None  # (h, w, C)
+    mixture: Mixture | None = None
+    state: Mapping[str, Float32] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """N futures of H steps. After a future has ended its rewards are 0 and its latents stand."""
+
+    latents: Float32  # (N, H, Z)
+    rewards: Float32  # (N, H)
+    terminated: Bool  # (N, H)
+    frames: UInt8 | None = None  # (N, H, h, w, C)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """The best action sequence found, and what the dream says it is worth."""
+
+    action: int | Float32  # the first of `actions`: an int, or (A,)
+    actions: npt.NDArray[Any]  # (H,) int64, or (H, A) float32
+    value: float  # discounted sum of dreamt rewards
+    planner: str
+    iterations: int
+    elapsed_ms: float
+    cut_short: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """What a session is."""
+
+    session_id: str
+    world: str
+    step: int
+    seed: int
+    temperature: float
+    terminated: bool
+    idle_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A world that the server hosts. `manifest` is its whole manifest, `quality` its measurements.
+
+    In the list of worlds a server may leave both out; then they are empty.
+    """
+
+    name: str
+    version: str | None
+    action_names: tuple[str, ...]
+    manifest: Mapping[str, Any]
+    quality: Mapping[str, Any]
