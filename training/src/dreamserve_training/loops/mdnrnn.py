@@ -101,9 +101,9 @@ class MDNRNNLoop(lightning.LightningModule):
         self.log_dict(named, on_step=False, on_epoch=True, batch_size=steps)
         return losses
 
-    def on_train_epoch_start(self) -> None:
-        """Seed by epoch, so that a resumed run draws the numbers that an unbroken one draws."""
-        torch.manual_seed(self.config.seed * 1_000_003 + self.current_epoch)
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Seed by step, so that a resumed run draws the numbers that an unbroken one draws."""
+        torch.manual_seed(self.config.seed * 1_000_003 + self.global_step)
 
     def configure_optimizers(self):  # type: ignore[no-untyped-def]  # Lightning's own union type
         """Adam, and the schedule asked for, stepped once an epoch."""

@@ -12,6 +12,14 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 logger = logging.getLogger("dreamserve_training")
 
+# Lightning's warnings about what is known and meant here.
+QUIET = (
+    ".*does not have many workers.*",  # loaders read memory-mapped files in this process
+    ".*exists and is not empty.*",  # a run that was stopped goes on in the same directory
+    ".*treespec, LeafSpec.* is deprecated.*",  # Lightning 2.6 on torch 2.13: theirs to mend
+    ".*The number of training batches .* is smaller than the logging interval.*",
+)
+
 
 class EpochLog(Callback):
     """Say, after each epoch, its figures and how long the rest will take."""
@@ -47,13 +55,16 @@ def make_trainer(
     callbacks: tuple[Callback, ...] = (),
 ) -> lightning.Trainer:
     """Return a trainer that writes `last.ckpt` and the best by `monitor` into `directory`."""
-    # What these say is known and meant: the loaders read memory-mapped files in this process,
-    # and a rerun continues in the same directory.
-    for message in (".*does not have many workers.*", ".*exists and is not empty.*"):
-        warnings.filterwarnings("ignore", message, category=UserWarning)
+    for message in QUIET:
+        warnings.filterwarnings("ignore", message)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    checkpoints = ModelCheckpoint(
-        directory, filename="best", monitor=monitor, save_last=True, enable_version_counter=False
+    best = ModelCheckpoint(
+        directory, filename="best", monitor=monitor, enable_version_counter=False
+    )
+    # Not save_last: that would be the last *best*, and a resume would lose the epochs since.
+    # At the epoch's very end: after validation, the schedule's step is still to come.
+    last = ModelCheckpoint(
+        directory, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
     )
     return lightning.Trainer(
         accelerator={"cuda": "gpu"}.get(device, device),
@@ -61,7 +72,7 @@ def make_trainer(
         precision="bf16-mixed" if mixed_precision else "32-true",
         max_epochs=max_epochs,
         gradient_clip_val=clip,
-        callbacks=[checkpoints, EpochLog(), *callbacks],
+        callbacks=[best, last, EpochLog(), *callbacks],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -5,6 +5,7 @@ dreamserve-train vae takecover --out runs/takecover
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning
 import numpy as np
@@ -66,9 +67,9 @@ class VAELoop(lightning.LightningModule):
         error, kl = self.losses(batch)
         self.log_dict({"val_loss": error + kl, "val_reconstruction": error, "val_kl": kl})
 
-    def on_train_epoch_start(self) -> None:
-        """Seed by epoch, so that a resumed run draws the numbers that an unbroken one draws."""
-        torch.manual_seed(self.config.seed * 1_000_003 + self.current_epoch)
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Seed by step, so that a resumed run draws the numbers that an unbroken one draws."""
+        torch.manual_seed(self.config.seed * 1_000_003 + self.global_step)
 
     def configure_optimizers(self):  # type: ignore[no-untyped-def]  # Lightning's own union type
         """Adam under one cycle: few epochs, all of them at a useful rate."""
