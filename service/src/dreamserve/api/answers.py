@@ -1,0 +1,166 @@
+"""What the service answers, field by field. The OpenAPI document is made of these models.
+
+The engine's results have the same fields and are encoded as they are (`codec.as_fields`); tests
+hold the answers against this document. A field that is not required is absent unless asked for.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dreamserve.api.arrays import Array, ArrayField, nested
+from dreamserve.manifest import ActionSpace
+
+
+def _array(item: Literal["number", "integer", "boolean"], axes: int) -> ArrayField:
+    return ArrayField(lambda value: value, nested(item, axes))
+
+
+Latent = Annotated[Array, _array("number", 1)]
+Frame = Annotated[Array, _array("integer", 3)]
+Tensor = Annotated[Array, ArrayField(lambda value: value, {"type": "array", "items": {}})]
+
+
+def _absent_not_null(schema: dict[str, Any]) -> None:
+    """Say that an optional field is left out rather than sent as null."""
+    for field in schema.get("properties", {}).values():
+        if field.get("default", 0) is None:
+            del field["default"]
+            field["anyOf"] = [form for form in field["anyOf"] if form != {"type": "null"}]
+
+
+class Answer(BaseModel):
+    """A response body."""
+
+    model_config = ConfigDict(
+        extra="forbid", arbitrary_types_allowed=True, json_schema_extra=_absent_not_null
+    )
+
+
+class ResetAnswer(Answer):
+    """A dream at its step 0."""
+
+    session_id: str
+    world: str
+    step: Literal[0]
+    latent: Latent = Field(description="(Z,) float32.")
+    seed: int
+    temperature: float
+    frame: Frame | None = Field(None, description="(H, W, C) uint8.")
+    state: dict[str, Tensor] | None = Field(None, description="Recurrent tensors by name.")
+
+
+class StepInfo(BaseModel):
+    """What else there is to say of a step."""
+
+    surprise: float | None = Field(
+        None, description="Negative log-likelihood of the observation, nats per latent dimension."
+    )
+    expected_surprise: float | None = Field(
+        None, description="What that would be had the world dreamt it, nats per latent dimension."
+    )
+
+
+class StepAnswer(Answer):
+    """A dream after one more step."""
+
+    session_id: str
+    step: int
+    latent: Latent = Field(description="(Z,) float32.")
+    reward: float
+    terminated: bool = Field(description="The dream has ended; only /reset goes on from here.")
+    truncated: bool
+    info: StepInfo
+    frame: Frame | None = Field(None, description="(H, W, C) uint8.")
+    mixture: dict[str, Tensor] | None = Field(
+        None, description="What the world expected: weights, mu and sigma of K components."
+    )
+    state: dict[str, Tensor] | None = Field(None, description="Recurrent tensors by name.")
+
+
+class SampleAnswer(Answer):
+    """N futures of H steps. After a future's end its rewards are 0 and its latents stand."""
+
+    latents: Annotated[Array, _array("number", 3)] = Field(description="(N, H, Z) float32.")
+    rewards: Annotated[Array, _array("number", 2)] = Field(description="(N, H) float32.")
+    terminated: Annotated[Array, _array("boolean", 2)] = Field(description="(N, H).")
+    frames: Annotated[Array, _array("integer", 5)] | None = Field(
+        None, description="(N, H, height, width, C) uint8."
+    )
+
+
+class PlanAnswer(Answer):
+    """The best sequence found."""
+
+    action: int | list[float] | Any = Field(description="The first of `actions`: take this one.")
+    actions: Tensor = Field(description="(H,) integers or (H, A) numbers.")
+    value: float = Field(description="Discounted sum of the rewards dreamt along `actions`.")
+    planner: str
+    iterations: int
+    elapsed_ms: float
+    cut_short: bool = Field(description="The budget ended the search early.")
+
+
+class SessionAnswer(Answer):
+    """What a session is."""
+
+    session_id: str
+    world: str
+    step: int
+    seed: int
+    temperature: float
+    terminated: bool
+    idle_s: float = Field(description="Seconds since it was last used.")
+
+
+class WorldSummary(Answer):
+    """What is worth knowing of a world before dreaming in it."""
+
+    name: str
+    version: str | None = Field(description="Hash of the bundle's content; null in memory.")
+    backend: str
+    action_space: ActionSpace
+    action_names: list[str]
+    latent_size: int
+    frame_shape: list[int] = Field(description="H, W, C of the decoded frame.")
+    quality: dict[str, Any] = Field(description="How good it is, as measured at export.")
+
+
+class WorldAnswer(WorldSummary):
+    """All there is to know of a world."""
+
+    manifest: dict[str, Any] = Field(description="The bundle's manifest.")
+
+
+class WorldsAnswer(Answer):
+    """The worlds that are loaded; the first is the default."""
+
+    worlds: list[WorldSummary]
+
+
+class Health(Answer):
+    """The server is alive, or ready."""
+
+    status: Literal["live", "ready"]
+
+
+class Index(Answer):
+    """Where things are."""
+
+    name: str
+    version: str
+    docs: str
+    openapi: str
+    worlds: str
+    ready: str
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: Literal["about:blank"]
+    title: str = Field(description="The status's phrase.")
+    status: int
+    code: str = Field(description="Tells errors apart; docs/errors.md lists the codes.")
+    detail: str = Field(description="What was wrong, where, and what would be right.")
+    request_id: str = Field(description="As in the header x-request-id, and in the log.")

@@ -1,0 +1,40 @@
+"""Bounds on the work that one request may ask for, checked before any of it begins."""
+
+from dreamserve.api.schemas import Body, Plan, Reset, Sample, Start
+from dreamserve.errors import TooLargeError
+from dreamserve.settings import Settings
+
+
+def check_work(body: Body, settings: Settings) -> None:
+    """Raise TooLargeError, with the numbers, when `body` asks for more than the settings allow."""
+    if isinstance(body, Reset | Sample):
+        _check_start(body.start, settings)
+    if isinstance(body, Sample):
+        _check_steps(settings, futures=body.futures, horizon=body.horizon)
+        if body.include:
+            _check_frames(body.futures * body.horizon, "futures x horizon", settings)
+    if isinstance(body, Plan):
+        iterations = 1 if body.planner == "random_shooting" else body.iterations
+        _check_steps(
+            settings, candidates=body.candidates, horizon=body.horizon, iterations=iterations
+        )
+
+
+def _check_start(start: Start | None, settings: Settings) -> None:
+    if start is not None and start.frames is not None:
+        _check_frames(len(start.frames), "start.frames", settings)
+
+
+def _check_frames(count: int, what: str, settings: Settings) -> None:
+    if count > settings.max_frames:
+        raise TooLargeError(f"{what}: {count} frames, the bound is {settings.max_frames}")
+
+
+def _check_steps(settings: Settings, **factors: int) -> None:
+    steps = 1
+    for factor in factors.values():
+        steps *= factor
+    if steps > settings.max_dreamt_steps:
+        product = " x ".join(f"{name} {number}" for name, number in factors.items())
+        bound = settings.max_dreamt_steps
+        raise TooLargeError(f"{product} is {steps} dreamt steps, the bound is {bound}")

@@ -1,0 +1,200 @@
+"""The routes: parse, ask the engine, answer."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from dreamserve import __version__
+from dreamserve.api import answers, schemas
+from dreamserve.api.exchange import (
+    Service,
+    answer,
+    ask,
+    read,
+    refuse_new_sessions,
+    require_same_session,
+)
+from dreamserve.api.openapi import operation
+from dreamserve.api.problems import problem
+from dreamserve.engine.types import SessionQuery
+from dreamserve.engine.world import World
+from dreamserve.errors import (
+    DreamNotFiniteError,
+    DrainingError,
+    EngineFailedError,
+    InvalidActionError,
+    InvalidRequestError,
+    NotFiniteInputError,
+    OverloadedError,
+    SessionExpiredError,
+    SessionNotFoundError,
+    StepConflictError,
+    TooLargeError,
+    WorldNotFoundError,
+)
+
+router = APIRouter()
+
+_BODY = (InvalidRequestError, NotFiniteInputError, TooLargeError)
+_SESSION = (SessionNotFoundError, SessionExpiredError)
+_COMPUTED = (OverloadedError, DreamNotFiniteError, EngineFailedError, DrainingError)
+_MEDIA = {415: ["unsupported_media_type"]}
+
+
+@router.post(
+    "/reset",
+    tags=["dreams"],
+    **operation(
+        answers.ResetAnswer,
+        schemas.Reset,
+        errors=(*_BODY, InvalidActionError, WorldNotFoundError, *_COMPUTED),
+        more_problems=_MEDIA,
+        of_session=True,
+    ),
+)
+async def reset(request: Request) -> Response:
+    """Begin a dream, or start one over."""
+    body = await read(request, schemas.Reset)
+    await refuse_new_sessions(request, body.session_id)
+    return await answer(request, await ask(request, body.to_engine()))
+
+
+@router.post(
+    "/step",
+    tags=["dreams"],
+    **operation(
+        answers.StepAnswer,
+        schemas.Step,
+        errors=(*_BODY, InvalidActionError, *_SESSION, StepConflictError, *_COMPUTED),
+        more_problems=_MEDIA,
+        of_session=True,
+    ),
+)
+async def step(request: Request) -> Response:
+    """Advance a dream by one action."""
+    body = await read(request, schemas.Step)
+    return await answer(request, await ask(request, body.to_engine()))
+
+
+@router.post(
+    "/sample",
+    tags=["dreams"],
+    **operation(
+        answers.SampleAnswer,
+        schemas.Sample,
+        errors=(*_BODY, InvalidActionError, *_SESSION, WorldNotFoundError, *_COMPUTED),
+        more_problems=_MEDIA,
+        of_session=True,
+    ),
+)
+async def sample(request: Request) -> Response:
+    """Dream many futures from a session's present, or from a start; nothing moves."""
+    body = await read(request, schemas.Sample)
+    return await answer(request, await ask(request, body.to_engine()))
+
+
+@router.post(
+    "/plan",
+    tags=["dreams"],
+    **operation(
+        answers.PlanAnswer,
+        schemas.Plan,
+        errors=(*_BODY, *_SESSION, StepConflictError, *_COMPUTED),
+        more_problems=_MEDIA,
+        of_session=True,
+    ),
+)
+async def plan(request: Request) -> Response:
+    """Look for the best actions from a session's present; the session does not move."""
+    body = await read(request, schemas.Plan)
+    return await answer(request, await ask(request, body.to_engine()))
+
+
+@router.get(
+    "/sessions/{session_id}",
+    tags=["sessions"],
+    **operation(
+        answers.SessionAnswer, errors=(InvalidRequestError, *_SESSION), of_session=True
+    ),
+)
+async def session(request: Request, session_id: str) -> Response:
+    """Tell what a session is."""
+    require_same_session(request.headers.get("x-session-id"), session_id)
+    return await answer(request, await ask(request, SessionQuery(session_id)))
+
+
+@router.delete(
+    "/sessions/{session_id}",
+    tags=["sessions"],
+    **operation(errors=(InvalidRequestError, *_SESSION), of_session=True),
+)
+async def delete_session(request: Request, session_id: str) -> Response:
+    """End a session and free its place."""
+    require_same_session(request.headers.get("x-session-id"), session_id)
+    await ask(request, SessionQuery(session_id, delete=True))
+    return Response(status_code=204)
+
+
+@router.get("/worlds", tags=["worlds"], **operation(answers.WorldsAnswer))
+async def worlds(request: Request) -> Response:
+    """List the worlds that are loaded; the first is the default."""
+    loaded = Service.of(request).engine.worlds.values()
+    return await answer(request, {"worlds": [_summary(world) for world in loaded]})
+
+
+@router.get(
+    "/worlds/{name}",
+    tags=["worlds"],
+    **operation(answers.WorldAnswer, errors=(WorldNotFoundError,)),
+)
+async def world(request: Request, name: str) -> Response:
+    """Tell all there is to know of a world: its manifest, how good it is, its actions' names."""
+    loaded = Service.of(request).engine.worlds
+    if name not in loaded:
+        raise WorldNotFoundError(f"no world {name[:80]!r}; loaded: {', '.join(loaded)}")
+    found = loaded[name]
+    manifest = (found.manifest or found.spec).model_dump(mode="json")
+    return await answer(request, {**_summary(found), "manifest": manifest})
+
+
+def _summary(world: World) -> dict[str, Any]:
+    spec = world.spec
+    return {
+        "name": spec.name,
+        "version": world.manifest and world.manifest.version,
+        "backend": world.backend.name,
+        "action_space": spec.action_space.model_dump(mode="json"),
+        "action_names": list(spec.action_space.names),
+        "latent_size": spec.latent_size,
+        "frame_shape": list(spec.frame.shape),
+        "quality": world.manifest.quality if world.manifest else {},
+    }
+
+
+@router.get("/livez", tags=["health"], **operation(answers.Health))
+async def livez(request: Request) -> Response:
+    """Answer while the process lives."""
+    return await answer(request, {"status": "live"})
+
+
+@router.get(
+    "/readyz",
+    tags=["health"],
+    **operation(answers.Health, more_problems={503: ["not_ready", "draining"]}),
+)
+async def readyz(request: Request) -> Response:
+    """Answer 200 while new sessions are welcome: after warming up, and until shutting down."""
+    service, request_id = Service.of(request), request.state.request_id
+    if service.draining:
+        return problem(503, "draining", "the server is shutting down", request_id)
+    if not service.warm:
+        return problem(503, "not_ready", "the worlds are being warmed up", request_id)
+    return await answer(request, {"status": "ready"})
+
+
+@router.get("/", tags=["health"], **operation(answers.Index))
+async def index(request: Request) -> Response:
+    """Tell where things are."""
+    places = {"docs": "/docs", "openapi": "/openapi.json", "worlds": "/worlds", "ready": "/readyz"}
+    return await answer(request, {"name": "dreamserve", "version": __version__, **places})

@@ -1,0 +1,206 @@
+"""What the service is asked: each body, field by field, and the engine's request it becomes.
+
+Strict: no coercion between types (a bool is no integer, "1" no number), no unknown fields, finite
+numbers only. What depends on the world (its action space, its shapes) the engine checks.
+"""
+
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from dreamserve.api.arrays import Action, Actions, Frames, Latent, Observation
+from dreamserve.engine import types as engine
+
+SessionId = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9_-]{1,128}$",
+        description="1 to 128 characters of A-Z, a-z, 0-9, `_` and `-`.",
+    ),
+]
+Seed = Annotated[
+    int,
+    Field(ge=0, le=2**53 - 1, description="0 to 2^53 - 1. The same seed dreams the same dream."),
+]
+Temperature = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1000,
+        description="Spread of what may happen next: 0 is the most likely only, 1 as learnt.",
+    ),
+]
+
+
+class Body(BaseModel):
+    """A request body."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True
+    )
+
+
+def _wrong(message: str) -> PydanticCustomError:
+    return PydanticCustomError("contradiction", "{message}", {"message": message})
+
+
+class Start(Body):
+    """Where a dream begins: exactly one of a bank entry, a latent, or real frames."""
+
+    bank: int | None = Field(None, ge=0, description="Index into the world's real starting points.")
+    latent: Latent | None = Field(None, description="(Z,) float32; the memory starts empty.")
+    frames: Frames | None = Field(
+        None,
+        description="(F, H, W, C) uint8, the camera's shape or the model's. The dream starts at"
+        " the last one, its memory burnt in on those before.",
+    )
+    actions: Actions | None = Field(
+        None, description="The F - 1 actions between the frames: (F-1,) or (F-1, A)."
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [name for name in ("bank", "latent", "frames") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise _wrong("give exactly one of bank, latent, frames")
+        between = 0 if self.actions is None else len(self.actions)
+        if self.frames is None and self.actions is not None:
+            raise _wrong("actions go with frames")
+        if self.frames is not None and between != len(self.frames) - 1:
+            count = len(self.frames)
+            raise _wrong(f"{count} frames need {count - 1} actions between them, not {between}")
+        return self
+
+    def to_engine(self) -> engine.Start:
+        """Return the start as the engine takes it."""
+        if self.bank is not None:
+            return engine.BankStart(self.bank)
+        if self.latent is not None:
+            return engine.LatentStart(self.latent)
+        assert self.frames is not None  # exactly one is given
+        actions = np.empty(0, np.int64) if self.actions is None else self.actions
+        return engine.FramesStart(self.frames, actions)
+
+
+class Reset(Body):
+    """Begin a dream, or start one over."""
+
+    world: str | None = Field(None, description="Name of a loaded world. Default: the first.")
+    session_id: SessionId | None = Field(
+        None, description="Given, that session starts over or gets that id; else a new one is made."
+    )
+    seed: Seed | None = Field(None, description="Default: drawn, and told in the answer.")
+    temperature: Temperature | None = Field(None, description="Default: 1.")
+    start: Start | None = Field(None, description="Default: a bank entry drawn from the seed.")
+    include: list[Literal["frame", "state"]] = Field(
+        [], description="Also answer the decoded frame, or the recurrent state."
+    )
+
+    def to_engine(self) -> engine.ResetRequest:
+        """Return the request as the engine takes it."""
+        return engine.ResetRequest(
+            world=self.world,
+            session_id=self.session_id,
+            seed=self.seed,
+            temperature=self.temperature,
+            start=self.start and self.start.to_engine(),
+            include=frozenset(self.include),
+        )
+
+
+class Step(Body):
+    """Advance a dream by one action."""
+
+    session_id: SessionId
+    action: Action = Field(
+        description="An integer in a Discrete world, A numbers within the bounds in a Box world."
+    )
+    step: int | None = Field(
+        None,
+        ge=1,
+        le=2**53 - 1,
+        description="The number this step will have: the last answered + 1. The last one, sent"
+        " again with the same content, gets the same answer; anything else is a 409.",
+    )
+    observation: Observation | None = Field(
+        None,
+        description="What really came next: a frame (H, W, C) uint8 or a latent (Z,) float32. The"
+        " dream is corrected to it, and `info` says how surprised it was.",
+    )
+    include: list[Literal["frame", "mixture", "state"]] = Field(
+        [], description="Also answer the decoded frame, what was expected, the recurrent state."
+    )
+
+    def to_engine(self) -> engine.StepRequest:
+        """Return the request as the engine takes it."""
+        return engine.StepRequest(
+            session_id=self.session_id,
+            action=self.action,
+            step=self.step,
+            observation=self.observation,
+            include=frozenset(self.include),
+        )
+
+
+class Sample(Body):
+    """Dream many futures of a session, or of a start; nothing moves."""
+
+    session_id: SessionId | None = Field(None, description="Whose present the futures begin at.")
+    world: str | None = Field(None, description="Without a session: the world. Default: the first.")
+    start: Start | None = Field(None, description="Without a session: where the futures begin.")
+    futures: int = Field(ge=1, description="N, how many.")
+    horizon: int = Field(ge=1, description="H, steps each.")
+    actions: Actions | None = Field(
+        None, description="(H,) or (H, A), the same in all futures. Default: uniformly random."
+    )
+    policy: Literal["random"] | None = Field(None, description="How to act without `actions`.")
+    temperature: Temperature | None = Field(None, description="Default: the session's, or 1.")
+    seed: Seed | None = Field(None, description="Default: follows from the session's seed and step.")
+    include: list[Literal["frames"]] = Field([], description="Also answer the decoded frames.")
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> Self:
+        if self.session_id is not None and (self.world is not None or self.start is not None):
+            raise _wrong("give session_id, or world and start, not both")
+        if self.session_id is None and self.start is None:
+            raise _wrong("give session_id, or start (and world)")
+        if self.actions is not None and self.policy is not None:
+            raise _wrong("give actions or policy, not both")
+        if self.actions is not None and len(self.actions) != self.horizon:
+            raise _wrong(f"horizon {self.horizon} needs as many actions, not {len(self.actions)}")
+        return self
+
+    def to_engine(self) -> engine.SampleRequest:
+        """Return the request as the engine takes it."""
+        return engine.SampleRequest(
+            futures=self.futures,
+            horizon=self.horizon,
+            session_id=self.session_id,
+            world=self.world,
+            start=self.start and self.start.to_engine(),
+            actions=self.actions,
+            temperature=self.temperature,
+            seed=self.seed,
+            include=frozenset({"frame"}) if self.include else engine.NOTHING,
+        )
+
+
+class Plan(Body):
+    """Look for the best actions from a session's present; the session does not move."""
+
+    session_id: SessionId
+    planner: Literal["random_shooting", "cem"] = Field(
+        "cem", description="Random shooting, or the cross-entropy method."
+    )
+    horizon: int = Field(20, ge=1, description="H, steps looked ahead.")
+    candidates: int = Field(256, ge=1, description="Action sequences tried in each iteration.")
+    iterations: int = Field(4, ge=1, description="Random shooting takes one, whatever is said.")
+    discount: float = Field(0.99, ge=0, le=1, description="Weight of a reward one step later.")
+    temperature: Temperature | None = Field(None, description="Default: the session's.")
+    seed: Seed | None = Field(None, description="Default: follows from the session's seed and step.")
+
+    def to_engine(self) -> engine.PlanRequest:
+        """Return the request as the engine takes it."""
+        return engine.PlanRequest(**self.model_dump())
