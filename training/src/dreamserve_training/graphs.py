@@ -1,8 +1,10 @@
 """The three pure functions a bundle holds, as modules that trace and export cleanly.
 
 Signatures are those of `dreamserve.manifest`. Nothing here depends on the batch's size or its
-data, and all randomness comes in as `noise`.
+data, and all randomness comes in as `noise`. Each holds its own copy of the model's weights.
 """
+
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +28,7 @@ class EncodeGraph(nn.Module):
 
     def __init__(self, vae: ConvVAE) -> None:
         super().__init__()
+        vae = deepcopy(vae)
         self.encoder, self.mu_head, self.logvar_head = vae.encoder, vae.mu_head, vae.logvar_head
         self.eval()
 
@@ -41,7 +44,7 @@ class DecodeGraph(nn.Module):
 
     def __init__(self, vae: ConvVAE) -> None:
         super().__init__()
-        self.decoder = vae.decoder
+        self.decoder = deepcopy(vae.decoder)
         self.eval()
 
     def forward(self, latent: Tensor) -> Tensor:
@@ -54,7 +57,7 @@ class StepGraph(nn.Module):
     """One step of an MDN-RNN's dream: a whole LSTM cell, its heads and the draw of the next latent.
 
     The cell's gates are one Gemm over [z, a, h], and all heads one Gemm over h': at small batches
-    that is faster than the LSTM operator. Holds copies of the weights, laid out for that.
+    that is faster than the LSTM operator.
 
     `constant_reward` is the reward of every step, for a model without a reward head; a model with
     one takes None. Raises ValueError when the two do not go together.

@@ -1,0 +1,20 @@
+"""Export: a trained world as a bundle, with proof that it computes what was trained."""
+
+from dreamserve_training.export.bank import make_bank
+from dreamserve_training.export.card import Picture
+from dreamserve_training.export.errors import ExportError
+from dreamserve_training.export.precision import round_to_half
+from dreamserve_training.export.reference import ModelBackend
+from dreamserve_training.export.spec import spec_of, world_spec
+from dreamserve_training.export.world import export_world
+
+__all__ = [
+    "ExportError",
+    "ModelBackend",
+    "Picture",
+    "export_world",
+    "make_bank",
+    "round_to_half",
+    "spec_of",
+    "world_spec",
+]
