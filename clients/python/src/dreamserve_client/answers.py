@@ -102,10 +102,14 @@ def read_world(answer: Answer) -> World:
     """Read what GET /worlds/{name} answers, or one entry of GET /worlds."""
     return World(
         name=answer["name"],
-        version=answer.get("version"),
+        version=answer["version"],
+        backend=answer["backend"],
+        action_space=answer["action_space"],
         action_names=tuple(answer["action_names"]),
-        manifest=answer.get("manifest") or {},
-        quality=answer.get("quality") or {},
+        latent_size=answer["latent_size"],
+        frame_shape=tuple(answer["frame_shape"]),
+        quality=answer["quality"],
+        manifest=answer.get("manifest", {}),
     )
 
 

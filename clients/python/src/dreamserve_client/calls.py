@@ -12,14 +12,16 @@ from urllib.parse import quote
 from dreamserve_client import answers
 from dreamserve_client.types import (
     Action,
-    Include,
     Numbers,
     Plan,
     Reset,
+    ResetInclude,
     Sample,
+    SampleInclude,
     SessionInfo,
     Start,
     Step,
+    StepInclude,
     World,
 )
 
@@ -50,7 +52,7 @@ def reset(
     seed: int | None = None,
     temperature: float | None = None,
     start: Start | None = None,
-    include: Iterable[Include] = (),
+    include: Iterable[ResetInclude] = (),
 ) -> Call[Reset]:
     """Begin a dream and return it at its step 0.
 
@@ -76,7 +78,7 @@ def step(
     *,
     step: int | None = None,
     observation: Numbers | None = None,
-    include: Iterable[Include] = (),
+    include: Iterable[StepInclude] = (),
 ) -> Call[Step]:
     """Advance a dream by one action: an int in a Discrete world, (A,) floats in a Box world.
 
@@ -104,7 +106,7 @@ def sample(
     actions: Numbers | None = None,
     temperature: float | None = None,
     seed: int | None = None,
-    include: Iterable[Include] = (),
+    include: Iterable[SampleInclude] = (),
 ) -> Call[Sample]:
     """Dream `futures` futures of `horizon` steps from a session's present, which does not move.
 
@@ -177,7 +179,7 @@ def _session_path(session_id: str) -> str:
     return f"/sessions/{quote(session_id, safe='')}"
 
 
-def _listed(include: Iterable[Include]) -> list[str] | None:
+def _listed(include: Iterable[str]) -> list[str] | None:
     if isinstance(include, str):
         raise TypeError(f"include is a list of names, not the string {include!r}")
     return sorted(include) or None

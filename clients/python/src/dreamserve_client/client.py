@@ -12,7 +12,7 @@ from dreamserve_client.calls import Call
 from dreamserve_client.errors import APIStatusError, SessionExpiredError, SessionNotFoundError
 from dreamserve_client.exchange import Exchange
 from dreamserve_client.methods import documented
-from dreamserve_client.types import Include, Reset, Start
+from dreamserve_client.types import Reset, ResetInclude, Start
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -79,7 +79,7 @@ class DreamClient:
         seed: int | None = None,
         temperature: float | None = None,
         start: Start | None = None,
-        include: Iterable[Include] = (),
+        include: Iterable[ResetInclude] = (),
     ) -> "DreamSession":
         """Begin a dream and return it as an object that knows its session."""
         first = self.reset(world, seed=seed, temperature=temperature, start=start, include=include)

@@ -15,7 +15,9 @@ import numpy.typing as npt
 Float32 = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
 Bool = npt.NDArray[np.bool_]
-Include = Literal["frame", "mixture", "state"]
+ResetInclude = Literal["frame", "state"]
+StepInclude = Literal["frame", "mixture", "state"]
+SampleInclude = Literal["frames"]
 Numbers = Sequence[Any] | npt.NDArray[Any]  # nested lists or an array
 Action = int | np.integer[Any] | Sequence[float] | npt.NDArray[Any]
 
@@ -106,13 +108,14 @@ class SessionInfo:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A world that the server hosts. `manifest` is its whole manifest, `quality` its measurements.
-
-    In the list of worlds a server may leave both out; then they are empty.
-    """
+    """A world that the server hosts."""
 
     name: str
-    version: str | None
+    version: str | None  # hash of the bundle's content; None for a world in memory
+    backend: str
+    action_space: Mapping[str, Any]  # type, and n or low and high, in Gymnasium's terms
     action_names: tuple[str, ...]
-    manifest: Mapping[str, Any]
-    quality: Mapping[str, Any]
+    latent_size: int
+    frame_shape: tuple[int, ...]  # h, w, C
+    quality: Mapping[str, Any]  # how good it is, as measured at export
+    manifest: Mapping[str, Any]  # the whole manifest; empty in the list of worlds

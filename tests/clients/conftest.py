@@ -1,0 +1,112 @@
+"""A server for the SDK's tests: answers are scripted, requests remembered, no port is opened."""
+
+import json
+from typing import Any, ClassVar
+
+import httpx
+import pytest
+
+from dreamserve_client import AsyncDreamClient, DreamClient
+
+Outcome = httpx.Response | Exception
+Fields = dict[str, Any]
+
+
+class FakeServer:
+    """Gives the scripted outcomes one after another; the last one stays."""
+
+    URL = "http://dreams.test"
+    RESET: ClassVar[Fields] = {
+        "session_id": "s1",
+        "world": "pong",
+        "step": 0,
+        "latent": [0.5, -0.25],
+        "seed": 7,
+        "temperature": 1.0,
+    }
+    STEP: ClassVar[Fields] = {
+        "session_id": "s1",
+        "step": 1,
+        "latent": [0.1, 0.2],
+        "reward": 1.0,
+        "terminated": False,
+        "truncated": False,
+        "info": {},
+    }
+    SESSION: ClassVar[Fields] = {
+        "session_id": "s1",
+        "world": "pong",
+        "step": 4,
+        "seed": 7,
+        "temperature": 1.0,
+        "terminated": False,
+        "idle_s": 0.5,
+    }
+    WORLD: ClassVar[Fields] = {
+        "name": "pong",
+        "version": "0123456789abcdef",
+        "backend": "onnx",
+        "action_space": {"type": "Discrete", "n": 2, "names": ["up", "down"]},
+        "action_names": ["up", "down"],
+        "latent_size": 2,
+        "frame_shape": [64, 64, 3],
+        "quality": {"nll": 0.9},
+    }
+
+    def __init__(self, *outcomes: Outcome) -> None:
+        self.outcomes = list(outcomes)
+        self.requests: list[httpx.Request] = []
+
+    @staticmethod
+    def ok(fields: Fields, **changed: Any) -> httpx.Response:
+        """Return a 200 with that JSON."""
+        return httpx.Response(200, json={**fields, **changed})
+
+    @staticmethod
+    def problem(status: int, code: str, **headers: str) -> httpx.Response:
+        """Return RFC 9457 problem details; underscores in header names stand for dashes."""
+        body = {"status": status, "code": code, "detail": f"about {code}", "request_id": "r-1"}
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        media_type = {"content-type": "application/problem+json"}
+        return httpx.Response(status, content=json.dumps(body), headers={**media_type, **named})
+
+    def body(self, index: int = -1) -> Fields:
+        """Return the JSON that a request carried."""
+        fields: Fields = json.loads(self.requests[index].content)
+        return fields
+
+    def client(self, **options: Any) -> DreamClient:
+        """Return a client whose requests come here."""
+        http = httpx.Client(transport=httpx.MockTransport(self._answer))
+        return DreamClient(self.URL, http_client=http, **options)
+
+    def async_client(self, **options: Any) -> AsyncDreamClient:
+        """Return an asynchronous client whose requests come here."""
+        http = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
+        return AsyncDreamClient(self.URL, http_client=http, **options)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        outcome = self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return httpx.Response(outcome.status_code, headers=outcome.headers, content=outcome.content)
+
+
+@pytest.fixture
+def fake() -> type[FakeServer]:
+    """The scripted server and its sample answers."""
+    return FakeServer
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The waits between attempts, in seconds, which are written down and not waited."""
+    waited: list[float] = []
+
+    async def note(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr("dreamserve_client.client.sleep", waited.append)
+    monkeypatch.setattr("dreamserve_client.async_client.sleep", note)
+    return waited

@@ -1,0 +1,158 @@
+"""What is sent again, after how long, and what never is."""
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import httpx
+import pytest
+
+import dreamserve_client as sdk
+from dreamserve_client.retries import RetryPolicy
+
+TRANSIENT = [429, 502, 503, 504]
+
+
+@pytest.mark.parametrize("status", TRANSIENT)
+def test_a_passing_trouble_is_waited_out(fake, waits, status):
+    server = fake(fake.problem(status, "trouble"), fake.ok(fake.RESET))
+    assert server.client().reset().session_id == "s1"
+    assert len(server.requests) == 2
+    assert len(waits) == 1
+
+
+@pytest.mark.parametrize(
+    "error", [httpx.ConnectError("no"), httpx.ReadError("cut"), httpx.ReadTimeout("late")]
+)
+def test_a_lost_answer_is_asked_for_again_with_the_same_bytes(fake, waits, error):
+    server = fake(error, fake.ok(fake.RESET))
+    server.client().reset()
+    first, second = server.requests
+    assert first.content == second.content
+    assert first.headers["x-session-id"] == second.headers["x-session-id"]
+
+
+def test_after_two_retries_the_error_is_raised(fake, waits):
+    server = fake(fake.problem(503, "draining"))
+    with pytest.raises(sdk.DrainingError):
+        server.client().reset()
+    assert len(server.requests) == 3
+
+
+def test_the_number_of_retries_is_the_callers(fake, waits):
+    server = fake(httpx.ConnectError("no"))
+    with pytest.raises(sdk.APIConnectionError):
+        server.client(max_retries=5).worlds()
+    assert len(server.requests) == 6
+    with pytest.raises(ValueError, match="max_retries must be 0 or more"):
+        server.client(max_retries=-1)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(409, "step_conflict"), (422, "invalid_request"), (404, "session_not_found"), (500, "x")],
+)
+def test_what_the_server_decided_is_not_asked_again(fake, waits, status, code):
+    server = fake(fake.problem(status, code))
+    with pytest.raises(sdk.APIStatusError):
+        server.client().reset()
+    assert len(server.requests) == 1
+    assert not waits
+
+
+def test_a_step_whose_number_is_unknown_is_sent_once(fake, waits):
+    server = fake(httpx.ReadError("cut"))
+    with pytest.raises(sdk.APIConnectionError):
+        server.client().step("s1", 1)
+    assert len(server.requests) == 1
+
+
+def test_a_step_after_a_reset_carries_its_number_and_may_be_sent_again(fake, waits):
+    server = fake(
+        fake.ok(fake.RESET),
+        httpx.ReadError("cut"),
+        fake.ok(fake.STEP),
+        fake.ok(fake.STEP, step=2),
+    )
+    client = server.client()
+    client.reset(session_id="s1")
+    client.step("s1", 1)
+    client.step("s1", 0)
+    assert [server.body(i).get("step") for i in range(4)] == [None, 1, 1, 2]
+
+
+def test_a_step_that_failed_for_good_keeps_its_number(fake, waits):
+    server = fake(fake.ok(fake.RESET), httpx.ReadError("cut"))
+    client = server.client(max_retries=0)
+    client.reset(session_id="s1")
+    for _ in range(2):
+        with pytest.raises(sdk.APIConnectionError):
+            client.step("s1", 1)
+    assert [server.body(i)["step"] for i in (1, 2)] == [1, 1]
+
+
+def test_a_number_that_the_caller_gives_is_sent_as_it_is(fake, waits):
+    server = fake(fake.ok(fake.RESET), httpx.ReadError("cut"), fake.ok(fake.STEP, step=9))
+    client = server.client()
+    client.reset(session_id="s1")
+    client.step("s1", 1, step=9)
+    assert [server.body(i)["step"] for i in (1, 2)] == [9, 9]
+
+
+def test_asking_where_a_session_stands_makes_its_next_steps_numbered(fake, waits):
+    server = fake(fake.ok(fake.SESSION), fake.ok(fake.STEP, step=5))
+    client = server.client()
+    client.session("s1")
+    client.step("s1", 1)
+    assert server.body()["step"] == 5
+
+
+@pytest.mark.parametrize("ending", ["terminated", "deleted"])
+def test_a_session_that_is_over_is_no_longer_counted(fake, waits, ending):
+    over = ending == "terminated"
+    server = fake(fake.ok(fake.RESET), fake.ok(fake.STEP, terminated=over))
+    client = server.client()
+    client.reset(session_id="s1")
+    client.step("s1", 1)
+    if not over:
+        client.delete("s1")
+    client.step("s1", 1)
+    assert "step" not in server.body()
+
+
+def test_waits_double_up_to_eight_seconds_and_are_shortened_at_random(waits, monkeypatch):
+    policy = RetryPolicy(max_retries=10)
+    error = sdk.APIConnectionError("no")
+    monkeypatch.setattr("dreamserve_client.retries.random", lambda: 0.0)
+    longest = [policy.wait_s(error, attempt, True) for attempt in range(6)]
+    monkeypatch.setattr("dreamserve_client.retries.random", lambda: 1.0)
+    shortest = [policy.wait_s(error, attempt, True) for attempt in range(6)]
+    assert longest == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0]
+    assert shortest == [0.375, 0.75, 1.5, 3.0, 6.0, 6.0]
+
+
+def test_retry_after_in_seconds_is_waited_in_full(fake, waits):
+    server = fake(fake.problem(429, "overloaded", retry_after="3"), fake.ok(fake.RESET))
+    server.client().reset()
+    assert waits == [3.0]
+
+
+def test_retry_after_as_a_date_is_waited_in_full(fake, waits):
+    when = format_datetime(datetime.now(UTC) + timedelta(seconds=20), usegmt=True)
+    server = fake(fake.problem(503, "draining", retry_after=when), fake.ok(fake.RESET))
+    server.client().reset()
+    assert len(waits) == 1
+    assert 15 < waits[0] <= 20
+
+
+def test_a_retry_after_of_minutes_is_told_and_not_waited(fake, waits):
+    server = fake(fake.problem(429, "overloaded", retry_after="600"))
+    with pytest.raises(sdk.OverloadedError) as raised:
+        server.client().reset()
+    assert raised.value.retry_after_s == 600
+    assert len(server.requests) == 1
+
+
+def test_an_unreadable_retry_after_is_left_aside(fake, waits):
+    server = fake(fake.problem(429, "overloaded", retry_after="soon"), fake.ok(fake.RESET))
+    server.client().reset()
+    assert 0.3 < waits[0] <= 0.5
