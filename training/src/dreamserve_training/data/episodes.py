@@ -35,9 +35,12 @@ def episode_paths(directory: str | Path) -> list[Path]:
 def save_episode(path: Path, episode: Episode) -> None:
     """Write `episode` to `path` whole or not at all."""
     aside = path.with_suffix(f".{os.getpid()}.partial")
-    with aside.open("wb") as file:
-        np.savez(file, **episode)  # type: ignore[arg-type]
-    aside.replace(path)
+    try:
+        with aside.open("wb") as file:
+            np.savez(file, **episode)  # type: ignore[arg-type]
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def load_episode(path: Path, fields: tuple[str, ...] | None = None) -> Episode:

@@ -1,0 +1,108 @@
+"""V: shapes, loss, and a training that learns and resumes."""
+
+import numpy as np
+import pytest
+import torch
+
+from dreamserve_training.data.episodes import DataError, save_episode
+from dreamserve_training.data.frames import FrameDataset, frame_loader, sample_frames
+from dreamserve_training.loops.vae import VAEConfig, VAELoop, train_vae
+from dreamserve_training.models.vae import ConvVAE, load_vae, save_vae, vae_loss
+
+
+def test_latents_and_frames_have_the_shapes_they_promise():
+    vae = ConvVAE(z_dim=7)
+    reconstruction, mu, logvar = vae(torch.rand(3, 64, 64, 3))
+    assert reconstruction.shape == (3, 64, 64, 3)
+    assert mu.shape == logvar.shape == (3, 7)
+    assert 0 <= float(reconstruction.detach().min()) <= float(reconstruction.detach().max()) <= 1
+
+
+def test_a_frame_of_another_size_is_refused():
+    with pytest.raises(ValueError, match="64, 64, 3"):
+        ConvVAE().encode(torch.rand(1, 32, 64, 3))
+
+
+def test_the_loss_sums_over_pixels_and_floors_the_kl_per_image():
+    frames, mu = torch.zeros(2, 64, 64, 3), torch.zeros(2, 4)
+    error, kl = vae_loss(frames + 0.1, frames, mu, torch.zeros(2, 4))
+    assert float(error) == pytest.approx(64 * 64 * 3 * 0.01, rel=1e-5)
+    assert float(kl) == 0.5 * 4  # the posterior is the prior: KL 0, raised to the floor
+    far = torch.full((2, 4), 3.0)
+    assert float(vae_loss(frames, frames, far, torch.zeros(2, 4))[1]) == pytest.approx(4 * 4.5)
+
+
+def test_a_pixel_unlike_the_mean_image_weighs_more():
+    loop = VAELoop(ConvVAE(4).eval(), torch.zeros(64, 64, 3), VAEConfig(z_dim=4), steps=1)
+    dark = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
+    lit = dark.clone()
+    lit[0, 30:34, 30:34] = 255
+    torch.manual_seed(0)
+    plain = float(loop.losses(dark)[0].detach())
+    torch.manual_seed(0)
+    salient = float(loop.losses(lit)[0].detach())
+    unweighted = 4 * 4 * 3 * 0.25 * loop.config.reconstruction_scale
+    assert salient - plain > 3 * unweighted
+
+
+def episodes_in(directory, frames):
+    directory.mkdir(exist_ok=True)
+    for index, part in enumerate(frames):
+        path = directory / f"episode-{index}.npz"
+        save_episode(path, {"frames": part, "actions": np.zeros(len(part), np.int64)})
+    return sorted(directory.glob("*.npz"))
+
+
+def test_sampled_frames_come_evenly_from_all_episodes(tmp_path):
+    frames = [np.full((n, 64, 64, 3), i + 1, np.uint8) for i, n in enumerate((5, 40, 40))]
+    sample_frames(episodes_in(tmp_path / "raw", frames), tmp_path / "frames.npy", count=30)
+    values, counts = np.unique(np.load(tmp_path / "frames.npy")[:, 0, 0, 0], return_counts=True)
+    assert values.tolist() == [1, 2, 3]
+    assert counts.tolist() == [5, 10, 10]  # an episode gives what it has
+
+
+def test_an_all_zero_frame_in_the_data_is_refused_by_file(tmp_path):
+    frames = np.full((4, 64, 64, 3), 9, np.uint8)
+    frames[-1] = 0
+    paths = episodes_in(tmp_path / "raw", [frames])
+    with pytest.raises(DataError, match=r"episode-0\.npz.*all-zero"):
+        sample_frames(paths, tmp_path / "frames.npy", count=10)
+    assert not (tmp_path / "frames.npy").exists()
+
+
+def test_a_shuffled_loader_gives_every_frame_once(tmp_path):
+    values = np.arange(20, dtype=np.uint8)
+    np.save(tmp_path / "f.npy", np.broadcast_to(values[:, None, None, None], (20, 2, 2, 3)))
+    batches = list(frame_loader(FrameDataset(tmp_path / "f.npy"), 5, shuffle=True))
+    assert sorted(int(frame[0, 0, 0]) for batch in batches for frame in batch) == list(range(20))
+
+
+@pytest.mark.slow
+def test_training_learns_and_a_finished_one_is_not_run_again(tmp_path):
+    rng = np.random.default_rng(0)
+    frames = np.full((256, 64, 64, 3), 60, np.uint8)
+    for frame in frames:
+        row, column = rng.integers(8, 56, size=2)
+        frame[row - 4 : row + 4, column - 4 : column + 4] = (250, 200, 40)
+    np.save(tmp_path / "train.npy", frames)
+    np.save(tmp_path / "holdout.npy", frames[:64])
+    config = VAEConfig(z_dim=8, epochs=25, batch_size=32, validation_frames=64)
+    files = tmp_path / "train.npy", tmp_path / "holdout.npy", tmp_path / "vae"
+    path = train_vae(*files, config, device="cpu")
+
+    vae, held_out = load_vae(path), torch.from_numpy(frames[:64]).float() / 255
+    with torch.no_grad():
+        seen = vae.decode(vae.encode(held_out)[0])
+    blank = float((held_out - held_out.mean(0)).square().sum())
+    assert float((seen - held_out).square().sum()) < 0.7 * blank
+
+    weights = path.read_bytes()
+    assert train_vae(*files, config, device="cpu").read_bytes() == weights
+
+
+def test_a_vae_is_read_back_as_it_was_written(tmp_path):
+    vae = ConvVAE(5)
+    save_vae(vae, tmp_path / "vae.pth")
+    again = load_vae(tmp_path / "vae.pth")
+    assert again.z_dim == 5
+    assert all(map(torch.equal, again.state_dict().values(), vae.state_dict().values()))
