@@ -18,7 +18,8 @@ Bundle = Annotated[
 
 
 def _run(stage: str, name: str, out: Path | None, bundle: Path | None = None) -> None:
-    from dreamserve_training.stages import run_stages  # torch takes seconds to import: not for --help
+    # here, not above: torch takes seconds to import, and --help should not
+    from dreamserve_training.stages import run_stages
 
     names = None if stage == "recipe" else (stage,)
     run_stages(name, out or Path("runs") / name, bundle or Path("bundles") / name, names)

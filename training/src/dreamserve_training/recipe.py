@@ -1,5 +1,6 @@
 """A recipe: everything that makes one world, from the game to the bundle, as data."""
 
+import json
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -22,6 +23,7 @@ class EvaluateConfig:
     episodes: int = 100
     seed: int = 1_000_000  # far from every seed that data was collected with
     sweeps: tuple[int, ...] = (60, 90, 110, 130, 150, 180)  # steps each way
+    dream_temperatures: tuple[float, ...] = (0.5, 1.0, 1.15, 1.3)
     workers: int = 2
 
 
@@ -41,6 +43,7 @@ class Recipe:
     controller: ControllerConfig
     evaluate: EvaluateConfig
     constant_reward: float | None  # per step survived; None where M has a reward head
+    done_threshold: float = 0.0
     bank_size: int = 256
 
 
@@ -87,6 +90,23 @@ class Workspace:
         return self.root / "controller"
 
     @property
+    def seconds(self) -> Path:
+        """How long each stage took, JSON."""
+        return self.root / "seconds.json"
+
+    @property
     def evaluation(self) -> Path:
         """Returns in the real environment and in the dream, JSON."""
         return self.root / "evaluation.json"
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write `content` to `path`, whole or not at all."""
+    aside = path.with_suffix(".partial.json")
+    aside.write_text(json.dumps(content, indent=1) + "\n")
+    aside.replace(path)
+
+
+def read_json(path: Path, default: Any) -> Any:
+    """Return what `path` holds, or `default` if there is no such file."""
+    return json.loads(path.read_text()) if path.exists() else default

@@ -3,25 +3,32 @@
 A stage that was stopped goes on where it was; a stage whose product exists does nothing.
 """
 
-import json
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-
+from dreamserve.engine.world import load_world
+from dreamserve_training.assemble import write_bundle, write_draft
 from dreamserve_training.data.collect import collect as collect_episodes
 from dreamserve_training.data.episodes import episode_paths
 from dreamserve_training.data.frames import sample_frames
+from dreamserve_training.dreaming import dream_returns
+from dreamserve_training.evaluation import (
+    blind_contestants,
+    contest,
+    controller_contestants,
+    summary,
+)
 from dreamserve_training.loops.controller import evolve
 from dreamserve_training.loops.mdnrnn import train_mdnrnn
 from dreamserve_training.loops.vae import train_vae
 from dreamserve_training.models.controller import load_policy, save_policy
 from dreamserve_training.models.recurrent import MDNRNN
 from dreamserve_training.progress import duration, log_progress
-from dreamserve_training.recipe import Recipe, Workspace
+from dreamserve_training.recipe import Recipe, Workspace, load_recipe, read_json, write_json
 from dreamserve_training.tools.dataset_utils import (
     FramesToLatentConverter,
     create_mdnrnn_dataloader,
@@ -95,10 +102,8 @@ def mdnrnn(recipe: Recipe, workspace: Workspace) -> None:
 
 def controller(recipe: Recipe, workspace: Workspace) -> None:
     """Evolve C in the dreams of a draft bundle."""
-    from dreamserve_training.assemble import write_bundle
-
     if not workspace.draft.exists():
-        write_bundle(recipe, workspace, workspace.draft, policy=None, measured={})
+        write_draft(recipe, workspace)
     policy = evolve(workspace.draft, workspace.controller, recipe.controller)
     save_policy(policy, workspace.controller / "controller.npz")
 
@@ -131,11 +136,10 @@ def evaluate(recipe: Recipe, workspace: Workspace) -> None:
         logger.info("%-14s %6.0f ± %.0f", name, figures["mean"], figures["std"])
 
 
-def write_json(path: Path, content: object) -> None:
-    """Write `content` to `path`, whole or not at all."""
-    aside = path.with_suffix(".partial.json")
-    aside.write_text(json.dumps(content, indent=1) + "\n")
-    aside.replace(path)
+def export(recipe: Recipe, workspace: Workspace, bundle: Path) -> None:
+    """Measure the world on held-out episodes and write its bundle."""
+    write_bundle(recipe, workspace, bundle)
+    logger.info("export: %s", bundle)
 
 
 # The minutes were measured on two CPU cores; they weigh the stages in the time-left estimate.
@@ -162,21 +166,20 @@ def run_stages(name: str, root: Path, bundle: Path, names: tuple[str, ...] | Non
         if names is None and stage.product(workspace).exists():
             logger.info("%s: done before", stage.name)
             continue
-        missing = [s.name for s in stages[: stages.index(stage)] if not s.product(workspace).exists()]
-        if missing:
+        before = stages[: stages.index(stage)]
+        if missing := [other.name for other in before if not other.product(workspace).exists()]:
             raise ValueError(f"{stage.name} needs {', '.join(missing)} to be run first")
         left_s = 60 * sum(later.minutes for later in chosen[index:])
         logger.info("%s: about %s left in all, on two cores", stage.name, duration(left_s))
         begun_s = time.monotonic()
         stage.run(recipe, workspace)
         took_s = time.monotonic() - begun_s
-        record_time(workspace.root, stage.name, took_s)
+        record_time(workspace, stage.name, took_s)
         logger.info("%s: done in %s", stage.name, duration(took_s))
 
 
-def record_time(root: Path, stage: str, seconds: float) -> None:
+def record_time(workspace: Workspace, stage: str, seconds: float) -> None:
     """Add `seconds` to what the stage has taken, over all its runs; the card tells it."""
-    path = root / "seconds.json"
-    taken = json.loads(path.read_text()) if path.exists() else {}
+    taken = read_json(workspace.seconds, default={})
     taken[stage] = round(taken.get(stage, 0.0) + seconds, 1)
-    write_json(path, taken)
+    write_json(workspace.seconds, taken)

@@ -1,0 +1,79 @@
+"""From what the stages left to a bundle: a draft to dream in, then the world with its card."""
+
+from pathlib import Path
+from typing import Any
+
+from dreamserve.engine.world import load_world
+from dreamserve.manifest import WorldSpec
+from dreamserve_training.export import (
+    Picture,
+    export_world,
+    make_bank,
+    round_to_half,
+    world_spec,
+)
+from dreamserve_training.models.controller import LinearPolicy, load_policy
+from dreamserve_training.models.recurrent import MDNRNN, load_mdnrnn
+from dreamserve_training.models.vae import ConvVAE, load_vae
+from dreamserve_training.origin import origin_of
+from dreamserve_training.quality import card_pictures, measure_world
+from dreamserve_training.recipe import Recipe, Workspace, read_json
+
+
+def write_draft(recipe: Recipe, workspace: Workspace) -> Path:
+    """Write the world without controller or measurements, for its controller to evolve in."""
+    return _write(recipe, workspace, workspace.draft, None, {}, {})
+
+
+def write_bundle(recipe: Recipe, workspace: Workspace, bundle: Path) -> Path:
+    """Measure the world on held-out episodes and write it with its controller and its card."""
+    world = load_world(workspace.draft)
+    held_out = workspace.episodes("holdout"), workspace.latents("holdout")
+    played = read_json(workspace.evaluation, default=None)
+    quality = {
+        **measure_world(world.backend, world.spec, *held_out),
+        "real": played["real"],
+        "dream": {f"T = {at}": figures for at, figures in played["dream"].items()},
+    }
+    pictures = card_pictures(world.backend, world.spec, *held_out)
+    policy = load_policy(workspace.controller / "controller.npz")
+    return _write(recipe, workspace, bundle, policy, quality, pictures)
+
+
+def _write(
+    recipe: Recipe,
+    workspace: Workspace,
+    out: Path,
+    policy: LinearPolicy | None,
+    quality: dict[str, Any],
+    pictures: dict[str, Picture],
+) -> Path:
+    vae, mdnrnn = load_models(workspace)
+    return export_world(
+        out,
+        spec=spec_of_recipe(recipe, mdnrnn),
+        vae=vae,
+        mdnrnn=mdnrnn,
+        bank=make_bank(mdnrnn, workspace.latents("train"), recipe.bank_size),
+        origin=origin_of(recipe, workspace),
+        quality=quality,
+        controller=policy,
+        pictures=pictures,
+    )
+
+
+def load_models(workspace: Workspace) -> tuple[ConvVAE, MDNRNN]:
+    """Return V and M as they will be served: their weights rounded to half precision."""
+    vae = load_vae(workspace.vae / "vae_best.pth")
+    return round_to_half(vae, load_mdnrnn(workspace.mdnrnn / "mdnrnn_best.pth"))
+
+
+def spec_of_recipe(recipe: Recipe, mdnrnn: MDNRNN) -> WorldSpec:
+    """Return the world's spec."""
+    return world_spec(
+        recipe.name,
+        recipe.env,
+        mdnrnn,
+        done_threshold=recipe.done_threshold,
+        constant_reward=recipe.constant_reward,
+    )
