@@ -31,11 +31,12 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        warming = asyncio.create_task(_warm_up(service))
+        # Beside the event loop, so that /livez answers while the graphs are being warmed.
+        starting = asyncio.create_task(_start(service))
         try:
             yield
         finally:
-            await warming
+            await starting
             await asyncio.to_thread(engine.stop, STOP_DEADLINE_S)
 
     app = FastAPI(title="dreamserve", version=__version__, lifespan=lifespan, redoc_url=None)
@@ -46,6 +47,14 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
     openapi: dict[str, Any] = document(router.routes)
     app.openapi = lambda: openapi  # type: ignore[method-assign]  # FastAPI's documented way
     return app
+
+
+async def _start(service: Service) -> None:
+    try:
+        await asyncio.to_thread(service.engine.start)
+    except Exception as error:
+        log.exception("the engine could not start")
+        service.failure = error
 
 
 class Door:

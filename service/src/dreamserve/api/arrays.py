@@ -146,7 +146,7 @@ def _actions(value: Any) -> Array:
     raise _wrong("must be integers (H,) in a Discrete world, numbers (H, A) in a Box world")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ArrayField:
     """How a field is parsed and what its nested-list form looks like in the OpenAPI document."""
 
@@ -181,6 +181,4 @@ Observation = Annotated[
 Action = Annotated[
     int | Array, ArrayField(_action, _one_of(nested("integer", 0), nested("number", 1)))
 ]
-Actions = Annotated[
-    Array, ArrayField(_actions, _one_of(nested("integer", 1), nested("number", 2)))
-]
+Actions = Annotated[Array, ArrayField(_actions, _one_of(nested("integer", 1), nested("number", 2)))]

@@ -39,7 +39,13 @@ def decode(body: bytes, content_type: str) -> dict[str, Any]:
 
 
 def _kind(value: Any) -> str:
-    names = {list: "a list", str: "a string", bytes: "binary", bool: "a boolean", type(None): "null"}
+    names = {
+        list: "a list",
+        str: "a string",
+        bytes: "binary",
+        bool: "a boolean",
+        type(None): "null",
+    }
     return names.get(type(value), "a number")
 
 

@@ -38,8 +38,8 @@ class Service:
 
     engine: Engine
     settings: Settings
-    warm: bool = False
     draining: bool = False
+    failure: Exception | None = None  # why the engine could not start
 
     @classmethod
     def of(cls, request: Request) -> "Service":
@@ -107,8 +107,9 @@ async def ask(request: Request, question: engine.Request) -> engine.Result:
 
 async def _until_done_or_gone(request: Request, future: asyncio.Future[engine.Result]) -> None:
     gone = asyncio.create_task(_disconnected(request))
+    either: set[asyncio.Future[Any]] = {future, gone}
     try:
-        await asyncio.wait({future, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     finally:
         gone.cancel()
     if not future.done():

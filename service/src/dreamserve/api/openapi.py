@@ -96,7 +96,7 @@ def document(routes: list[BaseRoute]) -> dict[str, Any]:
     document = get_openapi(
         title="dreamserve", version=__version__, description=_DESCRIPTION, routes=routes
     )
-    models = [*BODIES, answers.Problem, answers.Health]
+    models: list[type[BaseModel]] = [*BODIES, answers.Problem, answers.Health]
     _, schemas = models_json_schema(
         [(model, "validation") for model in models], ref_template=_REFERENCE
     )

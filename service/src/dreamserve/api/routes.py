@@ -20,8 +20,8 @@ from dreamserve.api.problems import problem
 from dreamserve.engine.types import SessionQuery
 from dreamserve.engine.world import World
 from dreamserve.errors import (
-    DreamNotFiniteError,
     DrainingError,
+    DreamNotFiniteError,
     EngineFailedError,
     InvalidActionError,
     InvalidRequestError,
@@ -114,9 +114,7 @@ async def plan(request: Request) -> Response:
 @router.get(
     "/sessions/{session_id}",
     tags=["sessions"],
-    **operation(
-        answers.SessionAnswer, errors=(InvalidRequestError, *_SESSION), of_session=True
-    ),
+    **operation(answers.SessionAnswer, errors=(InvalidRequestError, *_SESSION), of_session=True),
 )
 async def session(request: Request, session_id: str) -> Response:
     """Tell what a session is."""
@@ -188,7 +186,7 @@ async def readyz(request: Request) -> Response:
     service, request_id = Service.of(request), request.state.request_id
     if service.draining:
         return problem(503, "draining", "the server is shutting down", request_id)
-    if not service.warm:
+    if not service.engine.ready:
         return problem(503, "not_ready", "the worlds are being warmed up", request_id)
     return await answer(request, {"status": "ready"})
 

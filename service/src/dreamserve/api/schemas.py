@@ -105,7 +105,7 @@ class Reset(Body):
             session_id=self.session_id,
             seed=self.seed,
             temperature=self.temperature,
-            start=self.start and self.start.to_engine(),
+            start=None if self.start is None else self.start.to_engine(),
             include=frozenset(self.include),
         )
 
@@ -157,7 +157,9 @@ class Sample(Body):
     )
     policy: Literal["random"] | None = Field(None, description="How to act without `actions`.")
     temperature: Temperature | None = Field(None, description="Default: the session's, or 1.")
-    seed: Seed | None = Field(None, description="Default: follows from the session's seed and step.")
+    seed: Seed | None = Field(
+        None, description="Default: follows from the session's seed and step."
+    )
     include: list[Literal["frames"]] = Field([], description="Also answer the decoded frames.")
 
     @model_validator(mode="after")
@@ -179,7 +181,7 @@ class Sample(Body):
             horizon=self.horizon,
             session_id=self.session_id,
             world=self.world,
-            start=self.start and self.start.to_engine(),
+            start=None if self.start is None else self.start.to_engine(),
             actions=self.actions,
             temperature=self.temperature,
             seed=self.seed,
@@ -199,7 +201,9 @@ class Plan(Body):
     iterations: int = Field(4, ge=1, description="Random shooting takes one, whatever is said.")
     discount: float = Field(0.99, ge=0, le=1, description="Weight of a reward one step later.")
     temperature: Temperature | None = Field(None, description="Default: the session's.")
-    seed: Seed | None = Field(None, description="Default: follows from the session's seed and step.")
+    seed: Seed | None = Field(
+        None, description="Default: follows from the session's seed and step."
+    )
 
     def to_engine(self) -> engine.PlanRequest:
         """Return the request as the engine takes it."""

@@ -1,0 +1,91 @@
+"""The process around the application: it binds, says so in one line, drains, and exits 0."""
+
+import signal
+import socket
+import time
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from dreamserve.api.exchange import Service
+from dreamserve.errors import DreamserveError, SettingsError
+from dreamserve.settings import Settings
+
+KEEP_ALIVE_S = 75  # above the 60 s of common load balancers, which must be the first to hang up
+CLOSING_S = 5
+BACKLOG = 2048
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a listening socket. Raises SettingsError when the address is not to be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SettingsError(f"cannot listen on {host} port {port}: {reason}") from None
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which on SIGTERM first goes on for known sessions for a bounded time.
+
+    SIGTERM: not ready, no new sessions; stop when no session is left or after `drain_s`. SIGINT, or
+    a second SIGTERM: stop once the requests under way are answered. Another: stop now.
+    """
+
+    def __init__(self, app: FastAPI, settings: Settings, on_started: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                log_level=settings.log_level,
+                access_log=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=CLOSING_S,
+            )
+        )
+        self._service: Service = app.state.service
+        self._on_started = on_started
+        self._drain_until = float("inf")
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start serving, and say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_started()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal. uvicorn would raise it again at the end; this process exits 0."""
+        if self.should_exit:
+            self.force_exit = True
+        elif sig == signal.SIGTERM and not self._service.draining:
+            self._service.draining = True
+            self._drain_until = time.monotonic() + self._service.settings.drain_s
+        else:
+            self._service.draining = True
+            self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Tell uvicorn, ten times a second, whether to stop."""
+        service = self._service
+        if service.failure is not None:
+            self.should_exit = True
+        elif service.draining and not self.should_exit:
+            nobody_left = service.engine.session_count == 0
+            self.should_exit = nobody_left or time.monotonic() >= self._drain_until
+        return await super().on_tick(counter)
+
+
+def serve(
+    app: FastAPI, settings: Settings, listening: socket.socket, on_started: Callable[[], None]
+) -> None:
+    """Serve until a signal ends it. Raises DreamserveError when serving never began."""
+    server = Server(app, settings, on_started)
+    server.run([listening])
+    failure = app.state.service.failure
+    if failure is not None:
+        raise DreamserveError(f"the engine could not start: {failure}") from failure
+    if not server.started:
+        raise DreamserveError("the server could not start; the log above says why")

@@ -1,0 +1,159 @@
+"""The command `dreamserve`: serve | inspect | openapi."""
+
+import logging
+from pathlib import Path
+from socket import socket
+from typing import Annotated, Any, NoReturn
+
+import orjson
+import typer
+
+from dreamserve import __version__
+from dreamserve.api.app import create_app
+from dreamserve.api.openapi import document
+from dreamserve.api.routes import router
+from dreamserve.api.server import bind, serve
+from dreamserve.bundle import Bundle, load_bundle
+from dreamserve.engine.loop import Engine
+from dreamserve.engine.world import load_world
+from dreamserve.errors import DreamserveError, SettingsError
+from dreamserve.manifest import DiscreteSpace
+from dreamserve.settings import Settings
+
+DEFAULT_BUNDLE = Path("bundles/takecover")
+
+main = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+    help="Serve world models: stateful, batched dream sessions over HTTP.",
+)  # fmt: skip
+
+
+def _fail(error: Exception) -> NoReturn:
+    typer.echo(f"dreamserve: {error}", err=True)
+    raise typer.Exit(1)
+
+
+@main.command("serve")
+def serve_command(
+    bundles: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help=f"World bundles to serve. Default: {DEFAULT_BUNDLE}.", metavar="BUNDLE"
+        ),
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes any free one. [8000]")] = None,
+    backend: Annotated[str | None, typer.Option(help="auto, onnx or torch. [auto]")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of an inference step. [1]")] = None,
+    capacity: Annotated[int | None, typer.Option(help="Sessions at once. [10000]")] = None,
+    session_ttl_s: Annotated[
+        float | None, typer.Option(help="A session idle for longer expires. [3600]")
+    ] = None,
+    drain_s: Annotated[
+        float | None, typer.Option(help="Going on for known sessions after SIGTERM. [20]")
+    ] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning … [info]")] = None,
+) -> None:
+    """Serve worlds over HTTP. Every option is also a variable: DREAMSERVE_PORT and so on."""
+    given = {
+        "host": host,
+        "port": port,
+        "backend": backend,
+        "threads": threads,
+        "capacity": capacity,
+        "session_ttl_s": session_ttl_s,
+        "drain_s": drain_s,
+        "log_level": log_level,
+    }
+    try:
+        settings = Settings.load(
+            **{name: value for name, value in given.items() if value is not None}
+        )
+        _serve(bundles or [_default_bundle()], settings)
+    except DreamserveError as error:
+        _fail(error)
+
+
+def _default_bundle() -> Path:
+    if not DEFAULT_BUNDLE.is_dir():
+        raise SettingsError(
+            f"no {DEFAULT_BUNDLE} here; say which world to serve: dreamserve serve PATH/TO/BUNDLE"
+        )
+    return DEFAULT_BUNDLE
+
+
+def _serve(bundles: list[Path], settings: Settings) -> None:
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    listening = bind(settings.host, settings.port)
+    worlds = [load_world(path, settings.backend, settings.threads) for path in bundles]
+    engine = Engine(
+        worlds,
+        capacity=settings.capacity,
+        session_ttl_s=settings.session_ttl_s,
+        max_queue=settings.max_queue,
+        max_batch=settings.max_batch,
+        max_jobs=settings.max_jobs,
+    )
+    line = _summary(engine, listening)
+    serve(create_app(engine, settings), settings, listening, lambda: typer.echo(line))
+
+
+def _summary(engine: Engine, listening: socket) -> str:
+    worlds = (f"{name} ({world.backend.name})" for name, world in engine.worlds.items())
+    memory = _megabytes(engine.memory_bytes)
+    host, port = listening.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return (
+        f"dreamserve {__version__}: {', '.join(worlds)};"
+        f" up to {engine.capacity} sessions in {memory}; {url}"
+    )
+
+
+def _megabytes(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.1f} MB"
+
+
+@main.command()
+def inspect(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.", metavar="BUNDLE")],
+) -> None:
+    """Verify a bundle and tell what is in it."""
+    try:
+        typer.echo("\n".join(_described(load_bundle(bundle))))
+    except DreamserveError as error:
+        _fail(error)
+
+
+def _described(bundle: Bundle) -> list[str]:
+    manifest = bundle.manifest
+    space = manifest.action_space
+    kind = f"Discrete({space.n})" if isinstance(space, DiscreteSpace) else f"Box{space.shape}"
+    frame = manifest.frame
+    size = sum(path.stat().st_size for path in bundle.path.iterdir() if path.is_file())
+    state = ", ".join(f"{tensor.name} {tensor.shape}" for tensor in manifest.recurrent_state)
+    rows: list[tuple[str, Any]] = [
+        ("world", f"{manifest.name} {manifest.version}"),
+        ("size", f"{_megabytes(size)}, all hashes verified"),
+        ("actions", f"{kind}: {', '.join(space.names)}"),
+        ("frames", f"{frame.shape} seen, {frame.source_shape} from the camera"),
+        ("latent", manifest.latent_size),
+        ("state", f"{state}; {manifest.state_bytes()} bytes a session"),
+        ("mixture", f"{manifest.mixture.head}, K = {manifest.mixture.components}"),
+        ("temperature", f"{manifest.temperature_rule} rule"),
+        ("done", f"logit > {manifest.done.threshold}"),
+        ("reward", manifest.reward.kind),
+        ("bank", f"{manifest.bank.size} real starting points"),
+        ("controller", manifest.controller.kind if manifest.controller else "none"),
+    ]
+    rows += [(f"origin.{name}", value) for name, value in manifest.origin.items()]
+    rows += [(f"quality.{name}", value) for name, value in manifest.quality.items()]
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:<{width}}  {value}" for name, value in rows]
+
+
+@main.command()
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    typer.echo(orjson.dumps(document(router.routes), option=orjson.OPT_INDENT_2))

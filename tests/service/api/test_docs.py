@@ -1,0 +1,51 @@
+"""The pages under docs/ say what the server does."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from dreamserve.api.examples import DETAILS
+from dreamserve.engine.fake import fake_world
+
+DOCS = Path(__file__).parents[3] / "docs"
+
+
+def test_the_table_of_errors_has_every_code_and_no_other() -> None:
+    text = (DOCS / "errors.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == DETAILS.keys()
+
+
+@pytest.mark.anyio
+async def test_every_curl_of_the_tour_is_answered(serving) -> None:
+    text = (DOCS / "api.md").read_text()
+    blocks = re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    commands = [line for block in blocks for line in block.splitlines()]
+    assert len(commands) >= 10
+    async with serving(fake_world("takecover")) as client:
+        await client.http.get("/readyz")
+        for command in commands:
+            response = await _curl(client.http, command)
+            assert response.status_code in (200, 204), (command, response.text)
+
+
+async def _curl(http, command):
+    name, *words = shlex.split(command)
+    assert name == "curl"
+    method, body = "GET", None
+    if "-X" in words:
+        at = words.index("-X")
+        method, words = words[at + 1], words[:at] + words[at + 2 :]
+    if "--json" in words:
+        at = words.index("--json")
+        method, body, words = "POST", json.loads(words[at + 1]), words[:at] + words[at + 2 :]
+    (url,) = words
+    return await http.request(method, url.removeprefix("localhost:8000"), json=body)
+
+
+def test_the_tours_example_answers_are_json() -> None:
+    for page in ("api.md", "errors.md"):
+        for block in re.findall(r"^```json\n(.*?)^```", (DOCS / page).read_text(), re.M | re.S):
+            assert json.loads(block)

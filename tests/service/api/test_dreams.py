@@ -1,0 +1,202 @@
+"""/reset, /step, /sample, /plan in both forms."""
+
+import json
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.anyio
+FORMS = ["json", "msgpack"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_dream_begins_and_advances(client, content, form) -> None:
+    reset = await client.post("/reset", {"session_id": "dream", "seed": 7}, form)
+    assert reset.status_code == 200
+    begun = content(reset)
+    assert (begun["session_id"], begun["world"], begun["step"]) == ("dream", "fake", 0)
+    assert (begun["seed"], begun["temperature"]) == (7, 1.0)
+    assert begun["latent"].shape == (4,)
+    assert begun.keys() == {"session_id", "world", "step", "latent", "seed", "temperature"}
+
+    for number in (1, 2):
+        fields = {"session_id": "dream", "action": 1, "step": number}
+        stepped = content(await client.post("/step", fields, form))
+        assert (stepped["session_id"], stepped["step"]) == ("dream", number)
+        assert stepped["latent"].shape == (4,)
+        assert isinstance(stepped["reward"], float)
+        assert stepped["terminated"] is False
+        assert stepped["truncated"] is False
+        assert stepped["info"] == {}
+        assert "frame" not in stepped
+
+
+async def test_both_forms_carry_the_same_bits(client, content) -> None:
+    answers = []
+    for form in FORMS:
+        await client.post("/reset", {"session_id": form, "seed": 3}, form)
+        fields = {"session_id": form, "action": 2, "include": ["frame", "mixture", "state"]}
+        answers.append(content(await client.post("/step", fields, form)))
+    as_json, as_msgpack = answers
+    assert as_json.keys() == as_msgpack.keys()
+    assert np.array_equal(as_json["latent"].astype(np.float32), as_msgpack["latent"])
+    assert np.array_equal(as_json["frame"], as_msgpack["frame"])
+    assert as_msgpack["frame"].dtype == np.uint8
+    assert as_json["reward"] == as_msgpack["reward"]
+    for part in ("mixture", "state"):
+        assert as_json[part].keys() == as_msgpack[part].keys()
+        for name, tensor in as_msgpack[part].items():
+            assert np.array_equal(np.array(as_json[part][name], np.float32), tensor)
+
+
+async def test_json_may_be_answered_in_msgpack_and_the_other_way_round(client) -> None:
+    response = await client.post("/reset", {}, accept="application/msgpack")
+    assert response.headers["content-type"] == "application/msgpack"
+    response = await client.post("/reset", {}, "msgpack", accept="application/json")
+    assert response.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_an_action_of_a_box_world_is_a_list_or_an_array(client, content, form) -> None:
+    await client.post("/reset", {"session_id": "s", "world": "box", "seed": 1}, form)
+    action = [0.5, -0.25] if form == "json" else np.array([0.5, -0.25], np.float32)
+    stepped = await client.post("/step", {"session_id": "s", "action": action}, form)
+    assert stepped.status_code == 200
+    assert content(stepped)["step"] == 1
+
+
+async def test_a_step_sent_again_is_answered_the_same_and_taken_once(client) -> None:
+    await client.reset(session_id="s", seed=1)
+    fields = {"session_id": "s", "action": 1, "step": 1}
+    first = await client.post("/step", fields)
+    again = await client.post("/step", fields)
+    assert first.content == again.content
+    info = (await client.http.get("/sessions/s")).json()
+    assert info["step"] == 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "start",
+    [
+        {"bank": 3},
+        {"latent": np.zeros(4, np.float32)},
+        {"frames": np.zeros((1, 8, 8, 3), np.uint8)},
+        {"frames": np.zeros((3, 8, 8, 3), np.uint8), "actions": np.array([0, 1])},
+        {"frames": np.zeros((1, 16, 24, 3), np.uint8)},
+    ],
+    ids=["bank", "latent", "frame", "context", "camera"],
+)
+async def test_a_dream_begins_where_it_is_told(client, content, form, start) -> None:
+    if form == "json":
+        start = json.loads(json.dumps(start, default=lambda array: array.tolist()))
+    answers = [
+        content(await client.post("/reset", {"seed": 5, "start": start}, form)) for _ in range(2)
+    ]
+    assert np.array_equal(answers[0]["latent"], answers[1]["latent"])
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_an_observation_corrects_the_dream_and_tells_the_surprise(
+    client, content, form
+) -> None:
+    await client.reset(session_id="s", seed=1)
+    fields = {"session_id": "s", "action": 1, "observation": [0.25, 0.5, -0.25, 0.0]}
+    stepped = content(await client.post("/step", fields, form))
+    assert stepped["latent"].tolist() == [0.25, 0.5, -0.25, 0.0]
+    assert stepped["info"].keys() >= {"surprise", "expected_surprise"}
+    frame = np.full((8, 8, 3), 128, np.uint8)
+    fields["observation"] = frame.tolist() if form == "json" else frame
+    stepped = content(await client.post("/step", fields, form))
+    assert stepped["step"] == 2
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_futures_are_sampled_and_the_session_does_not_move(client, content, form) -> None:
+    await client.reset(session_id="s", seed=1)
+    fields = {"session_id": "s", "futures": 3, "horizon": 5, "include": ["frames"]}
+    sampled = content(await client.post("/sample", fields, form))
+    assert sampled["latents"].shape == (3, 5, 4)
+    assert sampled["rewards"].shape == (3, 5)
+    assert sampled["terminated"].shape == (3, 5)
+    assert sampled["terminated"].dtype == np.bool_
+    assert sampled["frames"].shape == (3, 5, 8, 8, 3)
+    assert (await client.http.get("/sessions/s")).json()["step"] == 0
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_futures_of_a_start_need_no_session(client, content, form) -> None:
+    fields = {
+        "world": "box",
+        "start": {"bank": 0},
+        "futures": 2,
+        "horizon": 3,
+        "actions": [[0.1, 0.1]] * 3,
+        "seed": 4,
+        "temperature": 0.5,
+    }
+    sampled = content(await client.post("/sample", fields, form))
+    assert sampled["latents"].shape == (2, 3, 4)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("planner", ["random_shooting", "cem"])
+@pytest.mark.parametrize("world", ["fake", "box"])
+async def test_a_plan_answers_actions_and_the_session_does_not_move(
+    client, content, form, planner, world
+) -> None:
+    await client.reset(session_id="s", seed=1, world=world)
+    fields = {"session_id": "s", "planner": planner, "horizon": 4, "candidates": 32}
+    planned = content(await client.post("/plan", fields, form))
+    assert planned["planner"] == planner
+    assert len(planned["actions"]) == 4
+    assert np.array_equal(planned["action"], planned["actions"][0])
+    assert planned["iterations"] == (1 if planner == "random_shooting" else 4)
+    assert planned["elapsed_ms"] > 0
+    assert planned["cut_short"] is False
+    stepped = await client.post(
+        "/step", {"session_id": "s", "action": np.array(planned["action"]).tolist()}
+    )
+    assert stepped.json()["step"] == 1
+
+
+async def test_a_session_is_told_and_ended(client) -> None:
+    await client.reset(session_id="s", seed=9, temperature=0.5)
+    told = (await client.http.get("/sessions/s")).json()
+    assert told["session_id"] == "s"
+    assert (told["world"], told["step"], told["seed"]) == ("fake", 0, 9)
+    assert (told["temperature"], told["terminated"]) == (0.5, False)
+    assert told["idle_s"] >= 0
+    ended = await client.http.delete("/sessions/s")
+    assert (ended.status_code, ended.content) == (204, b"")
+    assert (await client.http.get("/sessions/s")).status_code == 404
+
+
+async def test_the_header_stands_in_for_a_body_without_a_session(client) -> None:
+    header = {"x-session-id": "from-header"}
+    begun = await client.http.post("/reset", json={"seed": 1}, headers=header)
+    assert begun.json()["session_id"] == "from-header"
+    stepped = await client.http.post("/step", json={"action": 0}, headers=header)
+    assert stepped.json()["step"] == 1
+    same = {"session_id": "from-header", "action": 0}
+    assert (await client.http.post("/step", json=same, headers=header)).status_code == 200
+
+
+async def test_worlds_are_listed_and_told(client, content) -> None:
+    listed = (await client.http.get("/worlds")).json()["worlds"]
+    assert [world["name"] for world in listed] == ["fake", "box"]
+    told = (await client.http.get("/worlds/fake")).json()
+    assert told["action_names"] == ["back", "stay", "forth"]
+    assert told["action_space"]["n"] == 3
+    assert (told["latent_size"], told["frame_shape"]) == (4, [8, 8, 3])
+    assert told["manifest"]["noise"] == {"normal": 4, "uniform": 1}
+    assert {name: told[name] for name in listed[0]} == listed[0]
+    answer = await client.http.get("/worlds/fake", headers={"accept": "application/msgpack"})
+    assert content(answer) == told
+
+
+async def test_the_root_tells_where_things_are(client) -> None:
+    places = (await client.http.get("/")).json()
+    assert places["name"] == "dreamserve"
+    for place in ("docs", "openapi", "worlds", "ready"):
+        assert (await client.http.get(places[place])).status_code == 200

@@ -1,0 +1,80 @@
+"""Alive, ready, and on the way out."""
+
+import asyncio
+import threading
+
+import pytest
+
+from dreamserve.engine.fake import fake_world
+
+pytestmark = pytest.mark.anyio
+
+
+async def ready(client, wanted: int) -> None:
+    """Wait until /readyz answers `wanted`, for at most 5 s."""
+    async with asyncio.timeout(5):
+        while (await client.http.get("/readyz")).status_code != wanted:
+            await asyncio.sleep(0.001)
+
+
+async def test_not_ready_until_warm_yet_alive(serving, monkeypatch) -> None:
+    world, warm = fake_world(), threading.Event()
+    original = world.backend.decode
+
+    def slow(latent):
+        assert warm.wait(timeout=5)
+        return original(latent)
+
+    monkeypatch.setattr(world.backend, "decode", slow)
+    async with serving(world, wait=False) as client:
+        response = await client.http.get("/readyz")
+        assert (response.status_code, response.json()["code"]) == (503, "not_ready")
+        assert (await client.http.get("/livez")).json() == {"status": "live"}
+        warm.set()
+        await ready(client, 200)
+        assert (await client.http.get("/readyz")).json() == {"status": "ready"}
+
+
+async def test_a_draining_server_goes_on_for_known_sessions_only(client) -> None:
+    await client.reset(session_id="known")
+    await ready(client, 200)
+    client.app.state.service.draining = True
+
+    response = await client.http.get("/readyz")
+    assert (response.status_code, response.json()["code"]) == (503, "draining")
+    assert (await client.http.get("/livez")).status_code == 200
+    for fields in ({}, {"session_id": "new"}):
+        response = await client.post("/reset", fields)
+        assert (response.status_code, response.json()["code"]) == (503, "draining")
+        assert response.headers["retry-after"] == "1"
+
+    assert (await client.post("/step", {"session_id": "known", "action": 0})).status_code == 200
+    assert (await client.post("/reset", {"session_id": "known"})).json()["step"] == 0
+    assert (await client.http.delete("/sessions/known")).status_code == 204
+    assert (await client.http.get("/sessions/new")).status_code == 404
+
+
+async def test_a_client_that_leaves_takes_its_question_back(client, monkeypatch) -> None:
+    from concurrent.futures import Future
+
+    waiting: Future = Future()
+    monkeypatch.setattr(client.app.state.service.engine, "submit", lambda _: waiting)
+    sent, messages = [], [{"type": "http.request", "body": b"{}"}, {"type": "http.disconnect"}]
+
+    async def receive():
+        return messages.pop(0)
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/reset",
+        "query_string": b"",
+        "headers": [],
+    }
+    async with asyncio.timeout(5):
+        await client.app(scope, receive, send)
+    assert waiting.cancelled()
+    assert sent[0]["status"] == 499
