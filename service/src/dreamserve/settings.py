@@ -31,6 +31,9 @@ class Settings(BaseSettings):
     max_batch: int = Field(256, ge=1, description="Rows of one inference call.")
     max_queue: int = Field(4096, ge=1, description="Requests waiting; one more is answered 429.")
     max_jobs: int = Field(64, ge=1, description="Plans and samples at once; one more is a 429.")
+    slice_rows: int = Field(
+        128, ge=1, description="Rows of one slice of a plan; a step waits for at most one slice."
+    )
     drain_s: float = Field(20.0, ge=0, description="Going on for known sessions after SIGTERM.")
 
     max_body_bytes: int = Field(32 * 2**20, ge=1)

@@ -1,0 +1,106 @@
+"""Does a backend answer as the world's spec says? Asked once, before it serves."""
+
+import numpy as np
+
+from dreamserve.backends.base import Array, Backend, StepInput, StepOutput
+from dreamserve.errors import BundleError
+from dreamserve.manifest import DiscreteSpace, WorldSpec
+
+Shape = tuple[int, ...]
+
+
+def mixture_shapes(spec: WorldSpec) -> tuple[Shape, Shape, Shape]:
+    """Return the shapes of one row's logits, mu and log_sigma."""
+    k, z = spec.mixture.components, spec.latent_size
+    return {
+        "joint": ((k,), (k, z), (k, z)),
+        "per_dimension": ((k, z), (k, z), (k, z)),
+        "isotropic": ((k,), (k, z), (k,)),
+    }[spec.mixture.head]
+
+
+def input_shapes(spec: WorldSpec) -> dict[str, dict[str, Shape]]:
+    """Return the shape of one row of every input of every graph, by graph and name."""
+    space = spec.action_space
+    step: dict[str, Shape] = {
+        "latent": (spec.latent_size,),
+        "action": () if isinstance(space, DiscreteSpace) else space.shape,
+        **{tensor.name: tensor.shape for tensor in spec.recurrent_state},
+        "temperature": (),
+        "noise": (spec.noise.normal + spec.noise.uniform,),
+    }
+    return {
+        "encode": {"frames": spec.frame.shape},
+        "step": step,
+        "decode": {"latent": (spec.latent_size,)},
+    }
+
+
+def output_shapes(spec: WorldSpec) -> dict[str, dict[str, Shape]]:
+    """Return the shape of one row of every output of every graph, by graph and name."""
+    z = (spec.latent_size,)
+    states = [tensor.shape for tensor in spec.recurrent_state]
+    step = [z, (), (), *states, *mixture_shapes(spec)]
+    return {
+        "encode": {"mu": z, "logvar": z},
+        "step": dict(zip(spec.step_outputs(), step, strict=True)),
+        "decode": {"frames": spec.frame.shape},
+    }
+
+
+def resting_input(spec: WorldSpec, rows: int) -> StepInput:
+    """Return a step's input with the right shapes and harmless numbers."""
+    shapes = input_shapes(spec)["step"]
+    zeros = {name: np.zeros((rows, *shape), np.float32) for name, shape in shapes.items()}
+    discrete = isinstance(spec.action_space, DiscreteSpace)
+    return StepInput(
+        latent=zeros["latent"],
+        action=np.zeros(rows, np.int64) if discrete else zeros["action"],
+        state=tuple(zeros[tensor.name] for tensor in spec.recurrent_state),
+        temperature=np.ones(rows, np.float32),
+        noise=np.full_like(zeros["noise"], 0.5),
+    )
+
+
+def check_backend(spec: WorldSpec, backend: Backend) -> None:
+    """Run each graph on one row and on two. Raises BundleError where an answer does not fit."""
+    expected = output_shapes(spec)
+    for rows in (1, 2):
+        latent = np.zeros((rows, spec.latent_size), np.float32)
+        frames = np.zeros((rows, *spec.frame.shape), np.float32)
+        try:
+            answers = {
+                "encode": backend.encode(frames),
+                "step": _flat(backend.step(resting_input(spec, rows))),
+                "decode": (backend.decode(latent),),
+            }
+        except Exception as error:
+            raise BundleError(
+                f"{spec.name}: the {backend.name} backend fails on {rows} rows: {error}"
+            ) from error
+        for graph, arrays in answers.items():
+            _check(f"{spec.name}: graph {graph}", arrays, expected[graph], rows)
+
+
+def _flat(output: StepOutput) -> tuple[Array, ...]:
+    return (
+        output.latent,
+        output.reward,
+        output.done_logit,
+        *output.state,
+        output.mixture_logits,
+        output.mixture_mu,
+        output.mixture_log_sigma,
+    )
+
+
+def _check(where: str, arrays: tuple[Array, ...], expected: dict[str, Shape], rows: int) -> None:
+    if len(arrays) != len(expected):
+        raise BundleError(f"{where} must answer {tuple(expected)}, answers {len(arrays)} arrays")
+    for array, (name, shape) in zip(arrays, expected.items(), strict=True):
+        if array.shape != (rows, *shape):
+            raise BundleError(f"{where}: {name} must be {(rows, *shape)}, is {array.shape}")
+        if array.dtype != np.float32:
+            raise BundleError(f"{where}: {name} must be float32, is {array.dtype}")
+        if not np.isfinite(array).all():
+            raise BundleError(f"{where}: {name} holds NaN or infinity for an input at rest")

@@ -1,0 +1,115 @@
+"""A world in closed form, in numpy alone: for tests, and to read what a world is.
+
+The first latent dimensions are pushed by the action and drift back to zero; the memory follows
+the latent. The reward is highest where the first dimension is `GOAL`, and the dream ends beyond
+`EDGE`. `dreamserve.engine.fake.fake_world` wraps it into a World.
+"""
+
+import numpy as np
+
+from dreamserve.backends.base import Actions, Array, StepInput, StepOutput
+from dreamserve.manifest import (
+    BoxSpace,
+    Crop,
+    DiscreteSpace,
+    DoneRule,
+    FrameSpec,
+    MixtureSpec,
+    NoiseSpec,
+    RewardRule,
+    TensorSpec,
+    WorldSpec,
+)
+
+LATENT, MEMORY, COMPONENTS = 4, 3, 2
+SIDE = 8  # the frames are SIDE x SIDE, each latent dimension a band of rows
+GOAL, EDGE = 0.6, 0.95
+DRIFT, PUSH, GAP, LOG_SIGMA = 0.9, 0.2, 0.05, -3.0
+
+
+def fake_spec(name: str = "fake", discrete: bool = True) -> WorldSpec:
+    """Return the shapes and rules of the fake world, with three actions or a box of two."""
+    space = (
+        DiscreteSpace(n=3, names=("back", "stay", "forth"))
+        if discrete
+        else BoxSpace(low=(-1.0, -0.5), high=(1.0, 0.5), names=("first", "second"))
+    )
+    return WorldSpec(
+        name=name,
+        action_space=space,
+        frame=FrameSpec(
+            source_shape=(2 * SIDE, 3 * SIDE, 3),
+            crop=Crop(top=0, bottom=2 * SIDE, left=0, right=2 * SIDE),
+            shape=(SIDE, SIDE, 3),
+        ),
+        latent_size=LATENT,
+        recurrent_state=(
+            TensorSpec(name="memory", shape=(MEMORY,)),
+            TensorSpec(name="n", shape=()),
+        ),
+        mixture=MixtureSpec(head="joint", components=COMPONENTS),
+        noise=NoiseSpec(normal=LATENT, uniform=1),
+        temperature_rule="paper",
+        done=DoneRule(),
+        reward=RewardRule(kind="head"),
+    )
+
+
+class FakeBackend:
+    """The backend of `fake_spec`. Rows never influence one another.
+
+    A row that takes the discrete action `nan_action` becomes NaN; a batch that holds
+    `failing_action` raises RuntimeError as a whole.
+    """
+
+    name = "fake"
+
+    def __init__(
+        self, spec: WorldSpec, nan_action: int | None = None, failing_action: int | None = None
+    ) -> None:
+        self._discrete = isinstance(spec.action_space, DiscreteSpace)
+        self._nan_action, self._failing_action = nan_action, failing_action
+
+    def encode(self, frames: Array) -> tuple[Array, Array]:
+        bands = frames.reshape(len(frames), LATENT, -1)
+        mu = bands.mean(axis=2, dtype=np.float64).astype(np.float32) * 2 - 1
+        return mu, np.full_like(mu, -4.0)
+
+    def decode(self, latent: Array) -> Array:
+        bands: Array = np.float32(0.5) * np.clip(latent, -1, 1) + np.float32(0.5)
+        pixels = SIDE * SIDE * 3 // LATENT
+        return np.repeat(bands, pixels, axis=1).reshape(-1, SIDE, SIDE, 3)
+
+    def step(self, batch: StepInput) -> StepOutput:
+        memory, count = batch.state
+        mean = np.float32(DRIFT) * batch.latent + self._push(batch.action)  # (B, Z)
+        mean[:, -1] += np.float32(0.1) * memory[:, 0]
+        mu = np.stack([mean - np.float32(GAP), mean + np.float32(GAP)], axis=1)  # (B, K, Z)
+        logits = np.stack([np.zeros_like(mean[:, 0]), batch.latent[:, 1]], axis=1)  # (B, K)
+        log_sigma = np.full_like(mu, LOG_SIGMA)
+        temperature = np.maximum(batch.temperature, np.float32(1e-6))
+        first = 1 / (1 + np.exp(np.clip(logits[:, 1] / temperature, -80, 80)))
+        pick = (batch.noise[:, LATENT] > first).astype(np.int64)
+        spread = np.exp(np.float32(LOG_SIGMA)) * np.sqrt(batch.temperature)
+        latent = mu[np.arange(len(mu)), pick] + spread[:, None] * batch.noise[:, :LATENT]
+        if self._nan_action is not None:
+            latent[batch.action == self._nan_action] = np.nan
+        return StepOutput(
+            latent=latent,
+            reward=1 - np.square(latent[:, 0] - np.float32(GOAL)),
+            done_logit=np.abs(latent[:, 0]) - np.float32(EDGE),
+            state=(np.float32(0.5) * memory + latent[:, :MEMORY], count + np.float32(1)),
+            mixture_logits=logits,
+            mixture_mu=mu,
+            mixture_log_sigma=log_sigma,
+        )
+
+    def _push(self, action: Actions) -> Array:
+        if self._failing_action is not None and (action == self._failing_action).any():
+            raise RuntimeError("this batch was told to fail")
+        push = np.zeros((len(action), LATENT), np.float32)
+        if self._discrete:
+            push[:, 0] = np.float32(PUSH) * (action.astype(np.float32) - 1)
+        else:
+            push[:, :2] = np.float32(PUSH) * action
+        return push

@@ -1,0 +1,114 @@
+"""onnxruntime: the default backend, on CPU or CUDA. Never imports torch.
+
+On CPU its float32 kernels answer the same to the bit for any batch size and number of threads;
+tests hold it to that. Weights stored as float16 behind Cast nodes become float32 once, at loading:
+constant folding is part of every optimisation level, and all of them are on.
+"""
+
+from typing import Any, Literal
+
+import onnxruntime as ort
+
+from dreamserve.backends.base import Array, StepInput, StepOutput
+from dreamserve.backends.check import Shape, check_backend, input_shapes, output_shapes
+from dreamserve.bundle import Bundle
+from dreamserve.errors import BackendError, BundleError
+from dreamserve.manifest import DiscreteSpace, WorldSpec
+
+Device = Literal["cpu", "cuda"]
+
+
+class OnnxBackend:
+    """The three graphs as onnxruntime sessions.
+
+    Raises BundleError when a graph is not ONNX or does not fit the world's spec (names, ranks,
+    sizes and types of inputs and outputs), BackendError when `device` is not there.
+    """
+
+    def __init__(
+        self,
+        spec: WorldSpec,
+        encode: bytes,
+        step: bytes,
+        decode: bytes,
+        threads: int = 1,
+        device: Device = "cpu",
+    ) -> None:
+        self.name = f"onnx-{device}"
+        self._encode = _session(spec, "encode", encode, threads, device)
+        self._step = _session(spec, "step", step, threads, device)
+        self._decode = _session(spec, "decode", decode, threads, device)
+        self._step_names = spec.step_inputs()
+        self._states = len(spec.recurrent_state)
+        check_backend(spec, self)
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle, threads: int = 1, device: Device = "cpu") -> "OnnxBackend":
+        """Load the graphs of `bundle`, each from bytes whose hash has just been checked."""
+        return cls(
+            bundle.manifest,
+            encode=bundle.graph_bytes("encode", "onnx"),
+            step=bundle.graph_bytes("step", "onnx"),
+            decode=bundle.graph_bytes("decode", "onnx"),
+            threads=threads,
+            device=device,
+        )
+
+    def encode(self, frames: Array) -> tuple[Array, Array]:
+        mu, logvar = self._encode.run(None, {"frames": frames})
+        return mu, logvar
+
+    def decode(self, latent: Array) -> Array:
+        frames: Array = self._decode.run(None, {"latent": latent})[0]
+        return frames
+
+    def step(self, batch: StepInput) -> StepOutput:
+        values = (batch.latent, batch.action, *batch.state, batch.temperature, batch.noise)
+        feed = dict(zip(self._step_names, values, strict=True))
+        latent, reward, done_logit, *rest = self._step.run(None, feed)
+        return StepOutput(latent, reward, done_logit, tuple(rest[: self._states]), *rest[-3:])
+
+
+def _session(
+    spec: WorldSpec, name: str, content: bytes, threads: int, device: Device
+) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[device]
+    if provider not in ort.get_available_providers():
+        raise BackendError(f"this onnxruntime has no {provider}; it has {_available()}")
+    try:
+        session = ort.InferenceSession(content, options, providers=[provider])
+    except Exception as error:  # onnxruntime's own exceptions share no base but Exception
+        line = str(error).splitlines()[0]
+        raise BundleError(f"{spec.name}: graph {name} is not a graph to run: {line}") from error
+    if provider not in session.get_providers():
+        raise BackendError(f"onnxruntime cannot use {provider} on this machine")
+    where = f"{spec.name}: graph {name}"
+    discrete = isinstance(spec.action_space, DiscreteSpace)
+    _check(f"{where}, inputs", session.get_inputs(), input_shapes(spec)[name], discrete)
+    _check(f"{where}, outputs", session.get_outputs(), output_shapes(spec)[name], discrete)
+    return session
+
+
+def _available() -> str:
+    return ", ".join(ort.get_available_providers())
+
+
+def _check(where: str, nodes: list[Any], expected: dict[str, Shape], discrete: bool) -> None:
+    names = tuple(node.name for node in nodes)
+    if names != tuple(expected):
+        raise BundleError(f"{where}: must be {tuple(expected)}, are {names}")
+    for node, (name, shape) in zip(nodes, expected.items(), strict=True):
+        integer = name == "action" and discrete
+        if node.type != ("tensor(int64)" if integer else "tensor(float)"):
+            raise BundleError(f"{where}: {name} is a {node.type}")
+        batch, *rest = node.shape or (None,)
+        fits = len(rest) == len(shape) and all(
+            found == size or not isinstance(found, int)
+            for found, size in zip(rest, shape, strict=True)
+        )
+        if isinstance(batch, int) or not fits:
+            raise BundleError(f"{where}: {name} must be (batch, {shape}), is {node.shape}")

@@ -1,0 +1,79 @@
+"""Is it an action of this world? Everything that comes from outside passes here."""
+
+from typing import Any
+
+import numpy as np
+
+from dreamserve.backends.base import Actions
+from dreamserve.errors import InvalidActionError, NotFiniteInputError
+from dreamserve.manifest import ActionSpace, BoxSpace, DiscreteSpace
+
+
+def check_action(space: ActionSpace, action: Any) -> Actions:
+    """Return one action as int64 () or float32 (A,). Raises InvalidActionError and its kin."""
+    if isinstance(space, DiscreteSpace) and type(action) is int and 0 <= action < space.n:
+        return np.full((), action, np.int64)
+    return check_actions(space, action, ())
+
+
+def check_actions(space: ActionSpace, actions: Any, leading: tuple[int, ...]) -> Actions:
+    """Return actions of shape (*leading,) int64 or (*leading, A) float32, all in the space."""
+    array = _as_array(space, actions)
+    if 0 in leading and array.size == 0:
+        shape = leading if isinstance(space, DiscreteSpace) else (*leading, *space.shape)
+        return np.empty(shape, np.int64 if isinstance(space, DiscreteSpace) else np.float32)
+    if isinstance(space, DiscreteSpace):
+        if array.dtype.kind not in "iu":
+            raise InvalidActionError(f"{_said(actions)}: must be an integer of {_named(space)}")
+        _check_shape(space, array.shape, leading)
+        inside = (array >= 0) & (array < space.n)
+        if not inside.all():
+            wrong = array[~inside].flat[0]
+            raise InvalidActionError(f"action {wrong} is not in {_named(space)}")
+        integers: Actions = array.astype(np.int64)
+        return integers
+    if array.dtype.kind not in "fiu":
+        raise InvalidActionError(f"{_said(actions)}: must be numbers of {_named(space)}")
+    _check_shape(space, array.shape, (*leading, *space.shape))
+    if not np.isfinite(array).all():
+        raise NotFiniteInputError(f"{_said(actions)} holds NaN or infinity")
+    return _within(space, array)
+
+
+def _within(space: BoxSpace, array: Any) -> Actions:
+    # The comparison is float32's: 0.1 as JSON writes it is inside a bound of float32's 0.1.
+    low, high = np.array(space.low, np.float32), np.array(space.high, np.float32)
+    rounded: Actions = np.clip(array, -3e38, 3e38).astype(np.float32)
+    outside = (rounded < low) | (rounded > high)
+    if outside.any():
+        where = tuple(np.argwhere(outside)[0])
+        name = space.names[where[-1]]
+        raise InvalidActionError(f"{name} = {array[where]:g} is not in {_named(space)}")
+    return rounded
+
+
+def _as_array(space: ActionSpace, actions: Any) -> Any:
+    try:
+        return np.asarray(actions)
+    except (ValueError, TypeError) as error:
+        raise InvalidActionError(f"actions must be a regular array of {_named(space)}") from error
+
+
+def _check_shape(space: ActionSpace, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if shape != expected:
+        raise InvalidActionError(
+            f"shape {list(shape)}: must be {list(expected)}, actions of {_named(space)}"
+        )
+
+
+def _said(actions: Any) -> str:
+    said = repr(actions)
+    return f"action {said if len(said) <= 60 else said[:57] + '...'}"
+
+
+def _named(space: ActionSpace) -> str:
+    if isinstance(space, DiscreteSpace):
+        names = ", ".join(f"{i} {name}" for i, name in enumerate(space.names))
+        return f"Discrete({space.n}): {names}"
+    bounds = zip(space.names, space.low, space.high, strict=True)
+    return "Box: " + ", ".join(f"{name} in [{low:g}, {high:g}]" for name, low, high in bounds)

@@ -1,0 +1,264 @@
+"""What each request means. Not when it runs: that is the scheduler's.
+
+`answer` takes requests about different sessions and gives for each a result, an error, or, for
+work of some length, a generator that yields between calls of the world and returns the result.
+Such a generator has looked at its session before its first yield, and writes at its very end.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Generator, Sequence
+
+import numpy as np
+
+from dreamserve.backends.base import Array
+from dreamserve.engine import noise
+from dreamserve.engine.actions import check_actions
+from dreamserve.engine.checks import (
+    check_include,
+    check_range,
+    check_seed,
+    check_start,
+    check_temperature,
+)
+from dreamserve.engine.futures import Present, sample, subseeds, uniforms
+from dreamserve.engine.pixels import to_pixels
+from dreamserve.engine.plans import check_plan, plan
+from dreamserve.engine.runner import finite_rows, start
+from dreamserve.engine.sessions import Session, Sessions
+from dreamserve.engine.steps import StepRow, admit, take_steps
+from dreamserve.engine.types import (
+    PlanRequest,
+    PlanResult,
+    Request,
+    ResetRequest,
+    ResetResult,
+    Result,
+    SampleRequest,
+    SampleResult,
+    SessionInfo,
+    SessionQuery,
+    StepRequest,
+    StepResult,
+    UInt8,
+)
+from dreamserve.engine.world import World, worlds_by_name
+from dreamserve.errors import (
+    DreamNotFiniteError,
+    DreamserveError,
+    EngineFailedError,
+    InvalidRequestError,
+    StepConflictError,
+    WorldNotFoundError,
+)
+from dreamserve.planning.base import sequence_shape, uniform_actions
+
+log = logging.getLogger("dreamserve.engine")
+
+Work = Generator[None, None, Result]
+Outcome = Result | DreamserveError | Work
+
+
+class Dreams:
+    """The worlds, the sessions on them, and the meaning of every request."""
+
+    def __init__(
+        self,
+        worlds: Sequence[World],
+        *,
+        capacity: int,
+        session_ttl_s: float,
+        slice_rows: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.worlds = worlds_by_name(worlds)
+        self.sessions = Sessions(self.worlds, capacity, session_ttl_s, clock)
+        self._slice_rows, self._clock = slice_rows, clock
+
+    def answer(
+        self, requests: Sequence[Request], padded: Callable[[int], int] = lambda rows: rows
+    ) -> list[Outcome]:
+        """Answer requests about different sessions; steps of one world run as one batch.
+
+        `padded` says how many rows a batch of so many is filled up to.
+        """
+        outcomes: dict[int, Outcome] = {}
+        batches: dict[str, list[tuple[int, StepRow]]] = {}
+        for i, request in enumerate(requests):
+            begun = self._begin(request)
+            if isinstance(begun, StepRow):
+                batches.setdefault(begun.session.world.name, []).append((i, begun))
+            else:
+                outcomes[i] = begun
+        for batch in batches.values():
+            taken = _take([row for _, row in batch], padded(len(batch)))
+            outcomes.update(zip((i for i, _ in batch), taken, strict=True))
+        return [outcomes[i] for i in range(len(requests))]
+
+    def _begin(self, request: Request) -> Outcome | StepRow:
+        try:
+            match request:
+                case StepRequest():
+                    return admit(self.sessions.find(request.session_id), request)
+                case ResetRequest():
+                    return resume(self._reset(request))
+                case SampleRequest():
+                    return self._sample(request)
+                case PlanRequest():
+                    return self._plan(request)
+                case SessionQuery():
+                    return self._query(request)
+        except Exception as error:
+            return failure(error)
+
+    def _query(self, request: SessionQuery) -> SessionInfo:
+        session = self.sessions.find(request.session_id, use=False)
+        slab, slot = session.slab, session.slot
+        info = SessionInfo(
+            session_id=session.id,
+            world=session.world.name,
+            step=session.step,
+            seed=int(slab.seed[slot]),
+            temperature=float(slab.temperature[slot]),
+            terminated=bool(slab.terminated[slot]),
+            idle_s=self.sessions.idle_s(session),
+        )
+        if request.delete:
+            self.sessions.remove(session.id)
+        return info
+
+    def _reset(self, request: ResetRequest) -> Generator[None, None, ResetResult]:
+        check_include(request.include, frozenset({"frame", "state"}), "a reset")
+        world = self._world(request.world)
+        seed = secrets.randbits(53) if request.seed is None else check_seed(request.seed)
+        heat = 1.0 if request.temperature is None else check_temperature(request.temperature)
+        given = check_start(world, request.start)
+        session_id = secrets.token_hex(16) if request.session_id is None else request.session_id
+        self.sessions.check_room(session_id)
+        latent, state = yield from start(world, given, seed, heat)
+        frame = _picture(world, latent) if "frame" in request.include else None
+        session = self.sessions.put(session_id, world)
+        session.slab.begin(session.slot, latent, state, seed, heat)
+        names = (tensor.name for tensor in world.spec.recurrent_state)
+        parts = zip(names, (np.array(part[0]) for part in state), strict=True)
+        return ResetResult(
+            session_id=session_id,
+            world=world.name,
+            step=0,
+            latent=latent[0],
+            seed=seed,
+            temperature=heat,
+            frame=frame,
+            state=dict(parts) if "state" in request.include else None,
+        )
+
+    def _sample(self, request: SampleRequest) -> Generator[None, None, SampleResult]:
+        check_include(request.include, frozenset({"frame"}), "a sample")
+        count = int(check_range("futures", request.futures, 1))
+        horizon = int(check_range("horizon", request.horizon, 1))
+        if request.session_id is not None:
+            if request.world is not None or request.start is not None:
+                raise InvalidRequestError("a sample of a session has no world and no start")
+            session = self._living(request.session_id)
+            present = _present(session, request.temperature)
+            seed = _seed(session, request.seed, noise.SAMPLE)
+        else:
+            world = self._world(request.world)
+            seed = secrets.randbits(53) if request.seed is None else check_seed(request.seed)
+            heat = 1.0 if request.temperature is None else check_temperature(request.temperature)
+            begin = start(world, check_start(world, request.start), seed, heat)
+            present = Present(world, *(yield from begin), step=0, temperature=heat)
+        space = present.world.spec.action_space
+        shape = sequence_shape(space, count, horizon)
+        if request.actions is None:
+            actions = uniform_actions(space, uniforms(seed, 0, shape))
+        else:
+            actions = check_actions(space, request.actions, (horizon,))
+        yield
+        seeds = subseeds(seed, count, noise.SAMPLE)
+        sampled = sample(
+            present,
+            np.broadcast_to(actions, shape),
+            seeds,
+            frames="frame" in request.include,
+            slice_rows=self._slice_rows,
+        )
+        return (yield from sampled)
+
+    def _plan(self, request: PlanRequest) -> Generator[None, None, PlanResult]:
+        check_plan(request)
+        session = self._living(request.session_id)
+        present = _present(session, request.temperature)
+        seed = _seed(session, request.seed, noise.PLAN)
+        yield
+        return (yield from plan(present, request, seed, self._slice_rows, self._clock))
+
+    def _world(self, name: str | None) -> World:
+        if name is None:
+            return next(iter(self.worlds.values()))
+        if name not in self.worlds:
+            raise WorldNotFoundError(f"no world {name!r}; there are {', '.join(self.worlds)}")
+        return self.worlds[name]
+
+    def _living(self, session_id: str) -> Session:
+        session = self.sessions.find(session_id)
+        if session.slab.terminated[session.slot]:
+            raise StepConflictError(
+                f"the dream has ended with step {session.step}: it has no future;"
+                " POST /reset starts over"
+            )
+        return session
+
+
+def resume(work: Work) -> Outcome:
+    """Run work up to its next yield: return it if it goes on, else how it ended."""
+    try:
+        next(work)
+    except StopIteration as stop:
+        result: Result = stop.value
+        return result
+    except Exception as error:
+        return failure(error)
+    return work
+
+
+def failure(error: Exception) -> DreamserveError:
+    """Return the error to answer with: itself if it is one of ours, else EngineFailedError."""
+    if isinstance(error, DreamserveError):
+        return error
+    log.error("a request failed unexpectedly", exc_info=error)
+    failed = EngineFailedError(f"the world could not be computed: {type(error).__name__}")
+    failed.__cause__ = error
+    return failed
+
+
+def _take(rows: Sequence[StepRow], padded: int) -> Sequence[StepResult | DreamserveError]:
+    try:
+        return take_steps(rows[0].session.world, rows, padded)
+    except Exception as error:
+        return [failure(error)] * len(rows)
+
+
+def _present(session: Session, temperature: float | None) -> Present:
+    """Return a copy of where the session is, at its own temperature unless told another."""
+    own = float(session.slab.temperature[session.slot])
+    heat = own if temperature is None else check_temperature(temperature)
+    return Present(session.world, *session.row(), step=session.step, temperature=heat)
+
+
+def _seed(session: Session, given: int | None, stream: int) -> int:
+    """Return the seed given, or one that follows from the session's own seed and step."""
+    if given is not None:
+        return check_seed(given)
+    rows = slice(session.slot, session.slot + 1)
+    slab = session.slab
+    return int(noise.keys(slab.seed[rows], slab.step[rows], stream)[0])
+
+
+def _picture(world: World, latent: Array) -> UInt8:
+    """Return the frame (H, W, C) of latent (1, Z). Raises DreamNotFiniteError."""
+    frame = world.backend.decode(latent)
+    if not finite_rows(frame)[0]:
+        raise DreamNotFiniteError("the frame came out as NaN or infinity")
+    return to_pixels(world.spec.frame, frame[0])

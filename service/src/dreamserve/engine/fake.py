@@ -1,0 +1,27 @@
+"""The fake backend's world, in one call: what tests of the engine and of the API stand on."""
+
+import numpy as np
+
+from dreamserve.backends.fake import LATENT, MEMORY, FakeBackend, fake_spec
+from dreamserve.engine.world import World
+
+BANK_SIZE = 16
+
+
+def fake_world(
+    name: str = "fake",
+    *,
+    discrete: bool = True,
+    nan_action: int | None = None,
+    failing_action: int | None = None,
+) -> World:
+    """Return a world in closed form (`dreamserve.backends.fake` says which), with a small bank."""
+    spec = fake_spec(name, discrete)
+    entries = np.linspace(-0.5, 0.5, BANK_SIZE, dtype=np.float32)
+    bank = {
+        "mu": np.repeat(entries[:, None], LATENT, axis=1),
+        "logvar": np.full((BANK_SIZE, LATENT), -6, np.float32),
+        "state.memory": np.repeat(entries[:, None], MEMORY, axis=1),
+        "state.n": np.zeros(BANK_SIZE, np.float32),
+    }
+    return World(spec, FakeBackend(spec, nan_action, failing_action), bank)

@@ -1,0 +1,51 @@
+"""Frames at the border: pictures of bytes outside, numbers in the world's value range inside."""
+
+from typing import Any
+
+import numpy as np
+
+from dreamserve.backends.base import Array
+from dreamserve.engine.types import UInt8
+from dreamserve.errors import InvalidRequestError
+from dreamserve.frames import crop_and_resize
+from dreamserve.manifest import FrameSpec
+
+
+def check_frames(spec: FrameSpec, frames: Any) -> UInt8:
+    """Return frames (F, H, W, C) as the world sees them, cropped and resized if they need it.
+
+    They come in the camera's shape or already in the world's. Raises InvalidRequestError.
+    """
+    if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8:
+        kind = getattr(frames, "dtype", type(frames).__name__)
+        raise InvalidRequestError(f"frames must be integers of 0 to 255 (uint8), not {kind}")
+    if frames.ndim != 4 or len(frames) == 0:
+        raise InvalidRequestError(
+            f"frames must be (F, H, W, C) with at least one, not {list(frames.shape)}"
+        )
+    if frames.shape[1:] == spec.source_shape:
+        crop = (spec.crop.top, spec.crop.bottom, spec.crop.left, spec.crop.right)
+        return np.stack([crop_and_resize(frame, crop, spec.shape[:2]) for frame in frames])
+    if frames.shape[1:] == spec.shape:
+        return frames
+    raise InvalidRequestError(
+        f"a frame must be {list(spec.source_shape)}, as the camera gives it,"
+        f" or {list(spec.shape)}, as the world sees it, not {list(frames.shape[1:])}"
+    )
+
+
+def to_numbers(spec: FrameSpec, frames: UInt8) -> Array:
+    """Return frames as `encode` takes them: float32 in the value range."""
+    low, high = spec.value_range
+    scaled: Array = frames.astype(np.float32) / np.float32(255)
+    if (low, high) != (0.0, 1.0):
+        scaled = np.float32(low) + scaled * np.float32(high - low)
+    return scaled
+
+
+def to_pixels(spec: FrameSpec, frames: Array) -> UInt8:
+    """Return what `decode` answered as pictures: uint8."""
+    low, high = spec.value_range
+    scaled = (frames - np.float32(low)) * np.float32(255 / (high - low))
+    pixels: UInt8 = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return pixels

@@ -1,0 +1,145 @@
+"""What a dream is: how it starts, and the one implementation of its step.
+
+Everything that dreams stands on `advance`: sessions, samples, planners, `DreamBatch`. All
+functions are pure; a row's answer depends on that row alone.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dreamserve.backends.base import Actions, Array, StepInput, StepOutput
+from dreamserve.engine import noise
+from dreamserve.engine.noise import UInt64
+from dreamserve.engine.pixels import to_numbers
+from dreamserve.engine.types import BankStart, FramesStart, LatentStart, Start, UInt8
+from dreamserve.engine.world import World
+from dreamserve.errors import DreamNotFiniteError
+
+State = tuple[Array, ...]
+Bools = npt.NDArray[np.bool_]
+Int64 = npt.NDArray[np.int64]
+
+# What each step number of the RESET stream is for.
+_INDEX, _LATENT, _BURN_IN = 0, 1, 2
+# Encoding is the longest call a start makes; so many frames at once keep others from waiting.
+_FRAMES_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Advanced:
+    """B dreams, one step later."""
+
+    latent: Array  # (B, Z)
+    state: State  # (B, *shape) each
+    reward: Array  # (B,)
+    terminated: Bools  # (B,)
+    finite: Bools  # (B,) false where the world answered NaN or infinity
+    output: StepOutput  # all that the world answered, the mixture too
+
+
+def advance(
+    world: World,
+    latent: Array,
+    state: State,
+    action: Actions,
+    seed: UInt64,
+    step: Int64,
+    temperature: Array,
+    stream: int = noise.STEP,
+) -> Advanced:
+    """Advance B dreams by one step.
+
+    latent (B, Z), state (B, *shape) each, action int64 (B,) or float32 (B, A), seed uint64 (B,),
+    step int64 (B,): the number that the step will have; temperature float32 (B,).
+    """
+    size = world.spec.noise
+    numbers = noise.draw(noise.keys(seed, step, stream), size.normal, size.uniform)
+    output = world.backend.step(StepInput(latent, action, state, temperature, numbers))
+    return Advanced(
+        latent=output.latent,
+        state=output.state,
+        reward=output.reward,
+        terminated=output.done_logit > world.spec.done.threshold,
+        finite=finite_rows(output.latent, output.reward, output.done_logit, *output.state),
+        output=output,
+    )
+
+
+def finite_rows(*arrays: Array) -> Bools:
+    """Return (B,): true where a row of every array is finite."""
+    rows = len(arrays[0])
+    with np.errstate(invalid="ignore", over="ignore"):
+        # A finite sum proves every number finite, at a fraction of the cost of looking at each.
+        if np.isfinite(sum(array.sum(dtype=np.float64) for array in arrays)):
+            return np.ones(rows, np.bool_)
+    each = [np.isfinite(array.reshape(rows, -1)).all(axis=1) for array in arrays]
+    every: Bools = np.logical_and.reduce(each)
+    return every
+
+
+def empty_state(world: World, rows: int) -> State:
+    """Return the memory of a dream that has seen nothing: zeros."""
+    return tuple(np.zeros((rows, *t.shape), np.float32) for t in world.spec.recurrent_state)
+
+
+def start_from_bank(world: World, seed: UInt64, index: Int64 | None = None) -> tuple[Array, State]:
+    """Return latent (B, Z) and state of dreams begun at bank entries `index` (B,).
+
+    Without an index it is drawn from the seed. The latent is drawn from the entry's posterior.
+    """
+    steps = np.full(len(seed), _INDEX, np.int64)
+    if index is None:
+        index = noise.integers(noise.keys(seed, steps, noise.RESET), world.bank_size)
+    latent = world.bank["mu"][index] + world.bank_sigma[index] * _latent_noise(world, seed)
+    return latent, tuple(world.bank[f"state.{t.name}"][index] for t in world.spec.recurrent_state)
+
+
+def start(
+    world: World, given: Start | None, seed: int, temperature: float
+) -> Generator[None, None, tuple[Array, State]]:
+    """Begin one dream: return latent (1, Z) and state (1, *shape) each, yielding between calls.
+
+    What is given has been checked, and frames are as the world sees them. Only frames make it
+    yield. Raises DreamNotFiniteError.
+    """
+    seeds = np.array([seed], np.uint64)
+    match given:
+        case None:
+            return start_from_bank(world, seeds)
+        case BankStart(index):
+            return start_from_bank(world, seeds, np.array([index]))
+        case LatentStart(latent):
+            return latent[None], empty_state(world, 1)
+        case FramesStart(frames, actions):
+            return (yield from _burn_in(world, frames, actions, seeds, temperature))
+
+
+def _burn_in(
+    world: World, frames: UInt8, actions: Actions, seed: UInt64, temperature: float
+) -> Generator[None, None, tuple[Array, State]]:
+    """Let the memory see the frames and the actions between them; start in the last one."""
+    encoded = []
+    for first in range(0, len(frames), _FRAMES_AT_ONCE):
+        yield
+        some = to_numbers(world.spec.frame, frames[first : first + _FRAMES_AT_ONCE])
+        encoded.append(world.backend.encode(some))
+    mu = np.concatenate([part[0] for part in encoded])
+    logvar = np.concatenate([part[1] for part in encoded])
+    state, heat = empty_state(world, 1), np.array([temperature], np.float32)
+    for t in range(len(frames) - 1):
+        yield
+        number = np.array([_BURN_IN + t])
+        action, latent = actions[t : t + 1], mu[t : t + 1]
+        state = advance(world, latent, state, action, seed, number, heat, noise.RESET).state
+    latent = mu[-1:] + np.exp(np.float32(0.5) * logvar[-1:]) * _latent_noise(world, seed)
+    if not finite_rows(latent, *state)[0]:
+        raise DreamNotFiniteError(f"{world.name}: these frames lead to NaN or infinity")
+    return latent, state
+
+
+def _latent_noise(world: World, seed: UInt64) -> Array:
+    row_keys = noise.keys(seed, np.full(len(seed), _LATENT, np.int64), noise.RESET)
+    return noise.draw(row_keys, world.spec.latent_size, 0)

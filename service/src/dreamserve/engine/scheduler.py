@@ -1,0 +1,96 @@
+"""Who runs now. Policy only: it knows tickets and their keys, not worlds, arrays or threads.
+
+The tickets of one session form a chain, in the order they came; only the head of a chain may run,
+so a batch holds at most one step of a session and its order is kept. Quick tickets go first, as
+many as a batch takes; after each batch one piece of long work gets one slice, in turn.
+"""
+
+from collections import deque
+from collections.abc import Hashable
+from typing import Generic, Protocol, TypeVar
+
+from dreamserve.errors import OverloadedError
+
+
+class Keyed(Protocol):
+    """What the scheduler knows of a ticket."""
+
+    @property
+    def key(self) -> Hashable | None:
+        """Whose chain it belongs to; None: nobody's."""
+        ...
+
+
+T = TypeVar("T", bound=Keyed)
+J = TypeVar("J")
+
+
+class Scheduler(Generic[T, J]):
+    """Bounded queues of tickets T and of long work J. Not thread-safe: its owner locks."""
+
+    def __init__(self, *, max_queue: int, max_batch: int, max_jobs: int) -> None:
+        self._max_queue, self._max_batch, self._max_jobs = max_queue, max_batch, max_jobs
+        self._ready: deque[T] = deque()
+        self._chains: dict[Hashable, deque[T]] = {}  # behind the head, by key
+        self._jobs: deque[J] = deque()
+        self._waiting = 0
+
+    def __len__(self) -> int:
+        return self._waiting + len(self._jobs)
+
+    def has_work(self) -> bool:
+        """Say whether `next` would return anything."""
+        return bool(self._ready or self._jobs)
+
+    def add(self, ticket: T) -> None:
+        """Queue a ticket. Raises OverloadedError when the queue is full."""
+        if self._waiting >= self._max_queue:
+            raise OverloadedError(f"{self._waiting} requests are waiting; try again later")
+        self._waiting += 1
+        if ticket.key is None:
+            self._ready.append(ticket)
+        elif ticket.key in self._chains:
+            self._chains[ticket.key].append(ticket)
+        else:
+            self._chains[ticket.key] = deque()
+            self._ready.append(ticket)
+
+    def next(self) -> tuple[list[T], J | None]:
+        """Take a batch of tickets off the queue, and say whose slice of long work it is."""
+        count = min(len(self._ready), self._max_batch)
+        batch = [self._ready.popleft() for _ in range(count)]
+        self._waiting -= count
+        if not self._jobs:
+            return batch, None
+        self._jobs.rotate(-1)
+        return batch, self._jobs[-1]
+
+    def release(self, ticket: T) -> None:
+        """Let the next ticket of the same session run; once for each ticket taken."""
+        if ticket.key is None:
+            return
+        behind = self._chains[ticket.key]
+        if behind:
+            self._ready.append(behind.popleft())
+        else:
+            del self._chains[ticket.key]
+
+    def begin(self, job: J) -> None:
+        """Let long work have its slices. Raises OverloadedError when there is too much of it."""
+        if len(self._jobs) >= self._max_jobs:
+            raise OverloadedError(f"{self._max_jobs} plans and samples are in progress already")
+        self._jobs.append(job)
+
+    def end(self, job: J) -> None:
+        """Give long work no more slices."""
+        self._jobs.remove(job)
+
+    def empty(self) -> tuple[list[T], list[J]]:
+        """Take everything off: nothing will run any more."""
+        tickets = [*self._ready, *(t for chain in self._chains.values() for t in chain)]
+        jobs = list(self._jobs)
+        self._ready.clear()
+        self._chains.clear()
+        self._jobs.clear()
+        self._waiting = 0
+        return tickets, jobs

@@ -1,0 +1,107 @@
+"""A world ready to be dreamt: its spec, its graphs on a device, and where its dreams begin."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from dreamserve.backends.base import Array, Backend
+from dreamserve.backends.check import resting_input
+from dreamserve.bundle import Arrays, Bundle, check_bank, load_bundle
+from dreamserve.errors import BackendError, BundleError
+from dreamserve.manifest import Manifest, WorldSpec
+
+BackendName = Literal["auto", "onnx", "torch"]
+
+
+class World:
+    """What the engine needs of a world; made by `load_world`, or in memory from its parts.
+
+    `bank` holds mu (N, Z), logvar (N, Z) and `state.NAME` (N, *shape); None means the VAE's prior
+    N(0, I) with an empty memory. Raises BundleError for a bank that does not fit the spec.
+    """
+
+    def __init__(
+        self,
+        spec: WorldSpec,
+        backend: Backend,
+        bank: Arrays | None = None,
+        controller: Arrays | None = None,
+        manifest: Manifest | None = None,
+    ) -> None:
+        self.spec, self.backend = spec, backend
+        self.bank = prior(spec) if bank is None else bank
+        self.controller, self.manifest = controller, manifest
+        check_bank(spec, self.bank, len(self.bank.get("mu", ())), where=f"{spec.name}: bank")
+        # Once here, so that a row's numbers cannot depend on which rows are drawn beside it.
+        self.bank_sigma: Array = np.exp(np.float32(0.5) * self.bank["logvar"])
+
+    @property
+    def name(self) -> str:
+        """The world's name."""
+        return self.spec.name
+
+    @property
+    def bank_size(self) -> int:
+        """How many starting points the bank holds."""
+        return len(self.bank["mu"])
+
+    def warm(self, sizes: Iterable[int]) -> None:
+        """Run every graph once, the step at every batch size that it will meet."""
+        for rows in sizes:
+            self.backend.step(resting_input(self.spec, rows))
+        self.backend.encode(np.zeros((1, *self.spec.frame.shape), np.float32))
+        self.backend.decode(np.zeros((1, self.spec.latent_size), np.float32))
+
+
+def prior(spec: WorldSpec) -> Arrays:
+    """Return a bank of one entry: the VAE's prior N(0, I), with an empty memory."""
+    bank = {
+        "mu": np.zeros((1, spec.latent_size), np.float32),
+        "logvar": np.zeros((1, spec.latent_size), np.float32),
+    }
+    for tensor in spec.recurrent_state:
+        bank[f"state.{tensor.name}"] = np.zeros((1, *tensor.shape), np.float32)
+    return bank
+
+
+def load_world(path: str | Path, backend: BackendName = "auto", threads: int = 1) -> World:
+    """Load the bundle at `path` onto a backend. `auto` takes onnxruntime on the CPU.
+
+    Raises BundleError for a bad bundle, BackendError when the backend is not installed.
+    """
+    bundle = load_bundle(path)
+    return World(
+        bundle.manifest,
+        _backend(bundle, backend, threads),
+        bundle.bank,
+        bundle.controller,
+        bundle.manifest,
+    )
+
+
+def _backend(bundle: Bundle, name: BackendName, threads: int) -> Backend:
+    if name in ("auto", "onnx"):
+        from dreamserve.backends.onnx import OnnxBackend
+
+        return OnnxBackend.from_bundle(bundle, threads)
+    if name != "torch":
+        raise BackendError(f"no backend {name!r}; there are auto, onnx and torch")
+    try:
+        from dreamserve.backends.torch import TorchBackend
+    except ModuleNotFoundError as error:
+        raise BackendError("backend torch: pip install 'dreamserve[torch]'") from error
+    return TorchBackend.from_bundle(bundle)
+
+
+def worlds_by_name(worlds: Iterable[World]) -> dict[str, World]:
+    """Return the worlds by name, in order. Raises BundleError for none, or two of one name."""
+    by_name: dict[str, World] = {}
+    for world in worlds:
+        if world.name in by_name:
+            raise BundleError(f"two worlds are named {world.name!r}; a server hosts one of a name")
+        by_name[world.name] = world
+    if not by_name:
+        raise BundleError("no world to host: give at least one bundle")
+    return by_name
