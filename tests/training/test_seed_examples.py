@@ -1,0 +1,58 @@
+"""The examples of docs/training.md, run as they stand there, on a game of a few frames."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dreamserve_training.data.episodes import save_episode
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "training.md"
+
+
+def python_blocks():
+    return re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def write_raw_episodes(directory, episodes=6, length=40):
+    """A square that goes where the action says, on a grey floor."""
+    directory.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(episodes):
+        actions = rng.integers(0, 3, length)
+        column = np.clip(28 + 4 * np.cumsum(actions - 1), 0, 56)
+        frames = np.full((length, 64, 64, 3), 60, np.uint8)
+        for frame, left in zip(frames, column, strict=True):
+            frame[24:32, left : left + 8] = (250, 120, 40)
+        terminated = np.zeros(length, np.bool_)
+        terminated[-1] = True
+        episode = {
+            "frames": frames,
+            "actions": actions,
+            "rewards": np.ones(length, np.float32),
+            "terminated": terminated,
+        }
+        save_episode(directory / f"episode-{number:03d}.npz", episode)
+
+
+@pytest.mark.slow
+def test_the_documents_examples_run_in_order(tmp_path, monkeypatch):
+    write_raw_episodes(tmp_path / "raw")
+    monkeypatch.chdir(tmp_path)
+    names, output = {}, io.StringIO()
+    blocks = python_blocks()
+    assert len(blocks) == 6
+    with contextlib.redirect_stdout(output):
+        for number, block in enumerate(blocks):
+            exec(compile(block, f"docs/training.md, block {number}", "exec"), names)
+    said = output.getvalue()
+    assert "6 episodes of 240 steps encoded" in said
+    assert re.search(r"^Episode length: \d+$", said, re.MULTILINE)
+    assert re.search(r"^Total reward: \d+\.\d{3}$", said, re.MULTILINE)
+    assert re.search(r"^Best action: [012]$", said, re.MULTILINE)
+    assert re.search(r"^Expected value: 20\.000$", said, re.MULTILINE)
+    assert "all checks passed" in said
+    assert names["rollout_data"]["observations"].shape == (names["stats"]["episode_length"] + 1, 32)

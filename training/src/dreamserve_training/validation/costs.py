@@ -1,0 +1,68 @@
+"""What a world costs: memory that must not grow, and how fast it dreams here."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from statistics import median
+
+import numpy as np
+
+from dreamserve.engine.world import World
+from dreamserve_training.export.parity import random_step
+from dreamserve_training.validation.report import CheckFailed
+
+BATCHES = (1, 64, 512)
+ROUNDS = 5
+ROUND_S = 0.05
+GROWTH_ALLOWED_BYTES = 16 * 2**20
+
+
+def speed(world: World) -> str:
+    """Steps and frames a second on this machine, medians; nothing is required of them."""
+    rng, rates = np.random.default_rng(0), []
+    for batch in BATCHES:
+        step = random_step(world.spec, rng, batch)
+        rates.append(f"{batch * _calls_per_s(partial(world.backend.step, step)):,.0f}")
+    frames = np.zeros((8, *world.spec.frame.shape), np.float32)
+    encode = len(frames) * _calls_per_s(partial(world.backend.encode, frames))
+    batches = "/".join(map(str, BATCHES))
+    return f"{' / '.join(rates)} steps/s at batch {batches}, {encode:,.0f} frames/s encoded"
+
+
+def memory(world: World) -> str:
+    """Stepping on and on takes no more memory than stepping a while."""
+    step = random_step(world.spec, np.random.default_rng(0), 64)
+    _repeat(partial(world.backend.step, step), 200)
+    before = _peak_bytes()
+    _repeat(partial(world.backend.step, step), 1000)
+    growth = _peak_bytes() - before
+    if growth > GROWTH_ALLOWED_BYTES:
+        raise CheckFailed(f"1,000 more batches took {growth / 2**20:.0f} MiB more memory")
+    state = world.spec.state_bytes()
+    return f"{state:,} bytes a dream; {growth / 2**20:.1f} MiB more after 1,000 more batches"
+
+
+def _calls_per_s(call: Callable[[], object]) -> float:
+    call()
+    begun_s = time.perf_counter()
+    call()
+    once_s = time.perf_counter() - begun_s
+    repeats = max(1, int(ROUND_S / max(once_s, 1e-6)))
+    rates = []
+    for _ in range(ROUNDS):
+        begun_s = time.perf_counter()
+        _repeat(call, repeats)
+        rates.append(repeats / (time.perf_counter() - begun_s))
+    return median(rates)
+
+
+def _repeat(call: Callable[[], object], times: int) -> None:
+    for _ in range(times):
+        call()
+
+
+def _peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

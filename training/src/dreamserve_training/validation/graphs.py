@@ -1,0 +1,204 @@
+"""Checks on a world's three graphs: shapes, finite numbers, extremes, sampling, temperature."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from dreamserve.backends.base import Array, StepInput, StepOutput
+from dreamserve.engine import noise
+from dreamserve.engine.world import World
+from dreamserve.manifest import WorldSpec
+from dreamserve_training.export.parity import (
+    TOLERANCE,
+    check_parity,
+    random_step,
+    same_in_every_batch,
+)
+from dreamserve_training.validation.report import CheckFailed
+
+BATCHES = (1, 2, 3, 7, 64, 256)
+DRAWS = 8192
+STANDARD_ERRORS = 6.0  # chance alone exceeds this once in a billion
+
+
+def shapes(world: World) -> str:
+    """Every output of every graph has the shape the manifest says, float32, at many batch sizes."""
+    spec, rng = world.spec, np.random.default_rng(0)
+    for batch in BATCHES:
+        frames = np.zeros((batch, *spec.frame.shape), np.float32)
+        mu, logvar = world.backend.encode(frames)
+        outputs = {"mu": mu, "logvar": logvar}
+        outputs["frames"] = world.backend.decode(np.zeros((batch, spec.latent_size), np.float32))
+        outputs |= named(spec, world.backend.step(random_step(spec, rng, batch)))
+        for name, expected in _expected_shapes(spec).items():
+            found = outputs[name]
+            if found.shape != (batch, *expected) or found.dtype != np.float32:
+                raise CheckFailed(
+                    f"{name} is {found.shape} {found.dtype}, must be {(batch, *expected)} float32"
+                )
+    return f"batches {', '.join(map(str, BATCHES))}"
+
+
+def finite(world: World) -> str:
+    """Random inputs never lead to NaN or infinity."""
+    rng, rows = np.random.default_rng(1), 0
+    for _ in range(8):
+        step = random_step(world.spec, rng, 256)
+        _check_finite(named(world.spec, world.backend.step(step)), "random inputs")
+        rows += 256
+    return f"{rows} random steps"
+
+
+def extremes(world: World) -> str:
+    """Neither do inputs far outside of what any dream meets; frames stay in their range."""
+    spec, rng = world.spec, np.random.default_rng(2)
+    tried = 0
+    for step in _extreme_steps(spec, random_step(spec, rng, 16)):
+        _check_finite(named(spec, world.backend.step(step)), "extreme inputs")
+        tried += len(step.latent)
+    low, high = spec.frame.value_range
+    for value in (low, high):
+        frames = np.full((2, *spec.frame.shape), value, np.float32)
+        mu, logvar = world.backend.encode(frames)
+        _check_finite({"mu": mu, "logvar": logvar}, f"a frame of {value:g} all over")
+    latents = rng.standard_normal((16, spec.latent_size), np.float32) * np.float32(100)
+    decoded = world.backend.decode(latents)
+    _check_finite({"frames": decoded}, "latents a hundred times too large")
+    if decoded.min() < low - 1e-4 or decoded.max() > high + 1e-4:
+        raise CheckFailed(f"decoded frames leave [{low:g}, {high:g}]")
+    return f"{tried} steps at T from 0 to 100, latents to ±100, memory to ±50"
+
+
+def sampling(world: World) -> str:
+    """Draws at T = 1 have the mean and variance of the mixture that the same step declares."""
+    rng, worst = np.random.default_rng(3), 0.0
+    for row in range(3):
+        one = random_step(world.spec, rng, 1)
+        output = world.backend.step(_repeated(world.spec, one, temperature=1.0, seed=row))
+        mean, variance = mixture_moments(output)
+        draws = output.latent.astype(np.float64)
+        spread = np.square(draws - mean)
+        errors = np.concatenate(
+            [
+                (draws.mean(axis=0) - mean) / np.sqrt(variance / DRAWS),
+                (spread.mean(axis=0) - variance) / np.sqrt(spread.var(axis=0) / DRAWS),
+            ]
+        )
+        worst = max(worst, float(np.abs(errors).max()))
+    if worst > STANDARD_ERRORS:
+        raise CheckFailed(f"mean or variance is off by {worst:.1f} standard errors")
+    return f"{3 * DRAWS} draws, worst mean or variance off by {worst:.1f} standard errors"
+
+
+def temperature(world: World) -> str:
+    """T = 0 yields the likeliest component's mean, and a tiny T all but that."""
+    rng = np.random.default_rng(4)
+    step = random_step(world.spec, rng, 64)
+    cold = world.backend.step(replace(step, temperature=np.zeros(64, np.float32)))
+    best = np.argmax(cold.mixture_logits, axis=1)  # (B,) or (B, Z)
+    index = best[:, None, None] if best.ndim == 1 else best[:, None, :]
+    peak = np.take_along_axis(cold.mixture_mu, index, axis=1)[:, 0]
+    error = float(np.abs(cold.latent - peak).max())
+    if error > 1e-5:
+        raise CheckFailed(f"at T = 0 latents are {error:.2g} off the likeliest component's mean")
+    if world.spec.temperature_rule == "weights_only":
+        return "T = 0 is the likeliest mean; weights_only keeps sigma"
+    spreads = [
+        float(np.abs(world.backend.step(replace(step, temperature=heat)).latent - peak).mean())
+        for heat in (np.full(64, t, np.float32) for t in (1e-6, 0.1, 1.0))
+    ]
+    if not spreads == sorted(spreads):
+        raise CheckFailed(f"the spread does not grow with T: {spreads}")
+    return f"T = 0 is the likeliest mean; mean distance from it at T = 1: {spreads[-1]:.2f}"
+
+
+def rows_apart(world: World) -> str:
+    """Each row's step is the same to the bit whatever else is in its batch."""
+    if not same_in_every_batch(world.spec, world.backend):
+        raise CheckFailed("a row's answer depends on the batch around it")
+    return "bit-identical in batches of 1 to 1024"
+
+
+def parity(world: World, other: World) -> str:
+    """Two backends of one world agree within the tolerance."""
+    name = other.backend.name
+    worst = check_parity(world.spec, world.backend, {name: other.backend})[name]
+    return f"{name} against {world.backend.name}: {worst:.1e} relative, {TOLERANCE:g} allowed"
+
+
+def mixture_moments(
+    output: StepOutput,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return mean and variance (Z,) of the mixture in the first row of `output`."""
+    logits, mu, log_sigma = (
+        part[0].astype(np.float64)
+        for part in (output.mixture_logits, output.mixture_mu, output.mixture_log_sigma)
+    )
+    weights = np.exp(logits - logits.max(axis=0))
+    weights /= weights.sum(axis=0)
+    if weights.ndim == 1:
+        weights = weights[:, None]
+    variances = np.exp(2 * (log_sigma if log_sigma.ndim == 2 else log_sigma[:, None]))
+    mean = (weights * mu).sum(axis=0)
+    return mean, (weights * (variances + np.square(mu - mean))).sum(axis=0)
+
+
+def named(spec: WorldSpec, output: StepOutput) -> dict[str, Array]:
+    """Return a step's outputs by the manifest's names."""
+    mixture = (output.mixture_logits, output.mixture_mu, output.mixture_log_sigma)
+    values = (output.latent, output.reward, output.done_logit, *output.state, *mixture)
+    return dict(zip(spec.step_outputs(), values, strict=True))
+
+
+def _expected_shapes(spec: WorldSpec) -> dict[str, tuple[int, ...]]:
+    components, z = spec.mixture.components, spec.latent_size
+    matrix = (components, z)
+    return {
+        "mu": (z,),
+        "logvar": (z,),
+        "frames": spec.frame.shape,
+        "next_latent": (z,),
+        "reward": (),
+        "done_logit": (),
+        **{f"next_{tensor.name}": tensor.shape for tensor in spec.recurrent_state},
+        "mixture_logits": matrix if spec.mixture.head == "per_dimension" else (components,),
+        "mixture_mu": matrix,
+        "mixture_log_sigma": (components,) if spec.mixture.head == "isotropic" else matrix,
+    }
+
+
+def _check_finite(outputs: dict[str, Array], cause: str) -> None:
+    for name, values in outputs.items():
+        if not np.isfinite(values).all():
+            raise CheckFailed(f"{cause}: {name} holds NaN or infinity")
+
+
+def _extreme_steps(spec: WorldSpec, step: StepInput) -> Iterator[StepInput]:
+    rows, normal = len(step.latent), spec.noise.normal
+    for scale in (0.0, 10.0, 100.0):
+        yield replace(step, latent=step.latent * np.float32(scale))
+    for value in (-50.0, 0.0, 50.0):
+        yield replace(step, state=tuple(np.full_like(part, value) for part in step.state))
+    for heat in (0.0, 1e-30, 1e-6, 100.0):
+        yield replace(step, temperature=np.full(rows, heat, np.float32))
+    largest = np.float32(noise.NORMAL_QUANTILES[-1])
+    for sign, uniform in ((-1, 2.0**-25), (1, 1 - 2.0**-24)):
+        numbers = np.full_like(step.noise, uniform)
+        numbers[:, :normal] = sign * largest
+        yield replace(step, noise=numbers)
+
+
+def _repeated(spec: WorldSpec, one: StepInput, temperature: float, seed: int) -> StepInput:
+    """Return the step `one` (a single row) DRAWS times, each with noise of its own."""
+    seeds = np.arange(DRAWS, dtype=np.uint64) + np.uint64(seed * DRAWS)
+    keys = noise.keys(seeds, np.zeros(DRAWS, np.int64), noise.SAMPLE)
+    first = np.zeros(DRAWS, np.int64)
+    return StepInput(
+        latent=one.latent[first],
+        action=one.action[first],
+        state=tuple(part[first] for part in one.state),
+        temperature=np.full(DRAWS, temperature, np.float32),
+        noise=noise.draw(keys, spec.noise.normal, spec.noise.uniform),
+    )
