@@ -46,10 +46,11 @@ def held_out_frames(directory: str | Path, count: int) -> UInt8:
     """Return about `count` frames (N, H, W, C), evenly spaced over the raw episodes there."""
     paths = episode_paths(directory)
     each = max(1, -(-count // len(paths)))
+    spread = (np.arange(each) + 0.5) / each
     chosen = []
     for path in paths[:count]:
         frames = load_frames(path)
-        chosen.append(frames[np.linspace(0, len(frames) - 1, min(each, len(frames))).astype(int)])
+        chosen.append(frames[np.unique((spread * len(frames)).astype(np.int64))])
     return np.concatenate(chosen)
 
 

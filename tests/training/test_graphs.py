@@ -1,0 +1,150 @@
+"""The exported graphs as modules: against the models they are made of, and at T's limits."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+
+from dreamserve.backends.torch import TorchBackend
+from dreamserve.engine import noise
+from dreamserve.manifest import BoxSpace, Crop, DiscreteSpace, FrameSpec
+from dreamserve_training.export import ModelBackend, spec_of
+from dreamserve_training.export.parity import check_parity
+from dreamserve_training.graphs import NEVER_DONE, DecodeGraph, EncodeGraph, StepGraph
+from dreamserve_training.models.recurrent import MDNRNN
+from dreamserve_training.models.vae import ConvVAE
+
+HEADS = ("joint", "per_dimension", "isotropic")
+RULES = ("paper", "weights_only")
+Z, A, R, K = 4, 3, 8, 5
+FRAME = FrameSpec(
+    source_shape=(80, 80, 3), crop=Crop(top=0, bottom=80, left=0, right=80), shape=(64, 64, 3)
+)
+
+
+def model(head="per_dimension", seed=0, **options):
+    torch.manual_seed(seed)
+    return MDNRNN(Z, A, R, K, head, **options).eval()
+
+
+def inputs(head, batch, temperature=1.0, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    latent, h, c = (torch.randn(batch, n, generator=generator) for n in (Z, R, R))
+    uniforms = Z if head == "per_dimension" else 1
+    random = torch.cat(
+        [
+            torch.randn(batch, Z, generator=generator),
+            torch.rand(batch, uniforms, generator=generator).clamp(1e-6, 1 - 1e-6),
+        ],
+        dim=1,
+    )
+    action = torch.randint(A, (batch,), generator=generator)
+    return latent, action, torch.tanh(h), c, torch.full((batch,), temperature), random
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("discrete", [True, False])
+def test_the_graphs_compute_what_the_models_compute(head, rule, discrete):
+    mdnrnn = model(head, predict_done=True, predict_reward=not discrete, discrete_actions=discrete)
+    vae = ConvVAE(Z).eval()
+    names = ("a", "b", "c")
+    space = (
+        DiscreteSpace(n=A, names=names)
+        if discrete
+        else BoxSpace(low=(-1, -1, -1), high=(1, 1, 1), names=names)
+    )
+    reward = 1.0 if discrete else None
+    spec = spec_of("tiny", space, FRAME, mdnrnn, temperature_rule=rule, constant_reward=reward)
+    graphs = TorchBackend(EncodeGraph(vae), StepGraph(mdnrnn, rule, reward), DecodeGraph(vae))
+    worst = check_parity(spec, ModelBackend(spec, vae, mdnrnn), {"graphs": graphs})
+    assert 0 < worst["graphs"] < 1e-4
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("rule", RULES)
+def test_at_temperature_zero_the_step_is_the_most_likely_components_mean(head, rule):
+    graph = StepGraph(model(head), rule, constant_reward=0.0)
+    drawn, _, _, _, _, logits, mu, _ = graph(*inputs(head, 50, temperature=0.0))
+    if head == "per_dimension":
+        expected = mu.gather(1, logits.argmax(1, keepdim=True)).squeeze(1)
+    else:
+        expected = mu[torch.arange(50), logits.argmax(1)]
+    assert torch.equal(drawn, expected)
+
+
+def test_at_temperature_zero_a_hair_decides():
+    mdnrnn = model("joint")
+    with torch.no_grad():
+        mdnrnn.mdn_head.weight.zero_()
+        mdnrnn.mdn_head.bias[:K] = torch.tensor([0.0, 1e-6, 0.0, 0.0, 0.0])
+    drawn, *_, mu, _ = StepGraph(mdnrnn, constant_reward=0.0)(*inputs("joint", 50, 0.0))
+    assert torch.equal(drawn, mu[:, 1])
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("temperature", [0.0, 1e-45, 1e-38, 1e-30, 1e-6, 1.0, 1e6, 1e30])
+def test_no_temperature_yields_nan(head, rule, temperature):
+    graph = StepGraph(model(head), rule, constant_reward=0.0)
+    for output in graph(*inputs(head, 20, temperature)):
+        assert torch.isfinite(output).all()
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.15])
+def test_a_steps_draws_have_the_mixtures_own_moments(head, temperature):
+    draws = 100_000
+    graph = StepGraph(model(head, seed=3), "paper", constant_reward=0.0)
+    latent, action, h, c, _, _ = (part[:1] for part in inputs(head, 1))
+    uniforms = Z if head == "per_dimension" else 1
+    keys = noise.keys(np.arange(draws, dtype=np.uint64), np.ones(draws, np.int64), noise.STEP)
+    random = torch.from_numpy(noise.draw(keys, Z, uniforms))
+    same = [part.expand(draws, *part.shape[1:]) for part in (latent, action, h, c)]
+    with torch.inference_mode():
+        drawn, *_, logits, mu, log_sigma = graph(*same, torch.full((draws,), temperature), random)
+    weights = softmax(logits[0].double().numpy() / temperature, axis=0).reshape(K, -1)
+    mu, log_sigma = mu[0].double().numpy(), log_sigma[0].double().numpy().reshape(K, -1)
+    mean = (weights * mu).sum(0)
+    variance = (weights * (np.exp(2 * log_sigma) * temperature + mu**2)).sum(0) - mean**2
+    drawn = drawn.double().numpy()
+    assert (np.abs(drawn.mean(0) - mean) < 5 * np.sqrt(variance / draws)).all()
+    np.testing.assert_allclose(drawn.var(0), variance, rtol=0.03)
+
+
+def test_a_row_does_not_depend_on_the_others_temperature():
+    graph = StepGraph(model(), constant_reward=0.0)
+    parts = inputs("per_dimension", 8)
+    mixed = (*parts[:4], torch.tensor([1.0, 0.0, 5.0, 1e-30, 1.0, 0.1, 2.0, 1.0]), parts[5])
+    torch.testing.assert_close(graph(*mixed)[0][0], graph(*parts)[0][0])
+    torch.testing.assert_close(graph(*mixed)[0][7], graph(*parts)[0][7])
+
+
+def test_reward_and_done_come_from_their_heads_or_stand_in_for_them():
+    parts = inputs("per_dimension", 6)
+    plain = StepGraph(model(), constant_reward=0.25)(*parts)
+    assert torch.equal(plain[1], torch.full((6,), 0.25))
+    assert torch.equal(plain[2], torch.full((6,), NEVER_DONE))
+    mdnrnn = model(predict_reward=True, predict_done=True)
+    outputs = StepGraph(mdnrnn)(*parts)
+    h = outputs[3]
+    torch.testing.assert_close(outputs[1], mdnrnn.reward_head(h).squeeze(-1))
+    torch.testing.assert_close(outputs[2], mdnrnn.done_head(h).squeeze(-1))
+
+
+@pytest.mark.parametrize(("has_head", "constant"), [(True, 1.0), (False, None)])
+def test_a_reward_with_two_sources_or_none_is_refused(has_head, constant):
+    with pytest.raises(ValueError, match="constant_reward"):
+        StepGraph(model(predict_reward=has_head), "paper", constant)
+
+
+def test_making_graphs_leaves_the_models_as_they_were():
+    vae, mdnrnn = ConvVAE(Z).train(), model().train()
+    graphs = EncodeGraph(vae), DecodeGraph(vae), StepGraph(mdnrnn, constant_reward=0.0)
+    assert vae.training
+    assert vae.encoder.training
+    assert mdnrnn.training
+    for graph in graphs:
+        for weight in graph.parameters():
+            weight.data.zero_()
+    assert all(bool(part.weight.any()) for part in (vae.mu_head, mdnrnn.mdn_head))
