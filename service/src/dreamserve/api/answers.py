@@ -7,18 +7,27 @@ hold the answers against this document. A field that is not required is absent u
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import CoreSchema
 
-from dreamserve.api.arrays import Array, ArrayField, nested
+from dreamserve.api.arrays import (
+    ANYTHING,
+    BOOLEAN,
+    INTEGER,
+    NUMBER,
+    Array,
+    ArrayField,
+    nested,
+)
 from dreamserve.manifest import ActionSpace
 
 
-def _array(item: Literal["number", "integer", "boolean"], axes: int) -> ArrayField:
+def _array(item: CoreSchema, axes: int) -> ArrayField:
     return ArrayField(lambda value: value, nested(item, axes))
 
 
-Latent = Annotated[Array, _array("number", 1)]
-Frame = Annotated[Array, _array("integer", 3)]
-Tensor = Annotated[Array, ArrayField(lambda value: value, {"type": "array", "items": {}})]
+Latent = Annotated[Array, _array(NUMBER, 1)]
+Frame = Annotated[Array, _array(INTEGER, 3)]
+Tensor = Annotated[Array, ArrayField(lambda value: value, NUMBER, nested(ANYTHING, 1))]
 
 
 def _absent_not_null(schema: dict[str, Any]) -> None:
@@ -81,10 +90,10 @@ class StepAnswer(Answer):
 class SampleAnswer(Answer):
     """N futures of H steps. After a future's end its rewards are 0 and its latents stand."""
 
-    latents: Annotated[Array, _array("number", 3)] = Field(description="(N, H, Z) float32.")
-    rewards: Annotated[Array, _array("number", 2)] = Field(description="(N, H) float32.")
-    terminated: Annotated[Array, _array("boolean", 2)] = Field(description="(N, H).")
-    frames: Annotated[Array, _array("integer", 5)] | None = Field(
+    latents: Annotated[Array, _array(NUMBER, 3)] = Field(description="(N, H, Z) float32.")
+    rewards: Annotated[Array, _array(NUMBER, 2)] = Field(description="(N, H) float32.")
+    terminated: Annotated[Array, _array(BOOLEAN, 2)] = Field(description="(N, H).")
+    frames: Annotated[Array, _array(INTEGER, 5)] | None = Field(
         None, description="(N, H, height, width, C) uint8."
     )
 

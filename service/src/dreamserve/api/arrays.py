@@ -5,13 +5,12 @@ the same checks: numbers only (a bool is not one), no ragged rows, finite, in th
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import prod
 from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 Array = npt.NDArray[Any]
@@ -146,39 +145,34 @@ def _actions(value: Any) -> Array:
     raise _wrong("must be integers (H,) in a Discrete world, numbers (H, A) in a Box world")
 
 
-@dataclass(frozen=True, eq=False)
+NUMBER, INTEGER, BOOLEAN, ANYTHING = (
+    core_schema.float_schema(),
+    core_schema.int_schema(),
+    core_schema.bool_schema(),
+    core_schema.any_schema(),
+)
+
+
+def nested(item: CoreSchema, axes: int) -> CoreSchema:
+    """Return the form of lists nested `axes` deep around `item`."""
+    return core_schema.list_schema(nested(item, axes - 1)) if axes else item
+
+
 class ArrayField:
-    """How a field is parsed and what its nested-list form looks like in the OpenAPI document."""
+    """How a field is parsed, and the forms it has in the OpenAPI document besides PackedArray."""
 
-    parse: Parse
-    nested: dict[str, Any]
+    def __init__(self, parse: Parse, *forms: CoreSchema) -> None:
+        self.parse, self.forms = parse, forms
 
-    def __get_pydantic_core_schema__(self, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(self.parse)
-
-    def __get_pydantic_json_schema__(
-        self, _: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        packed = handler(PackedArray.__pydantic_core_schema__)
-        forms = self.nested.get("anyOf", [self.nested])
-        return {"anyOf": [*forms, packed]}
+    def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        forms = core_schema.union_schema([*self.forms, handler.generate_schema(PackedArray)])
+        return core_schema.no_info_plain_validator_function(
+            self.parse, json_schema_input_schema=forms
+        )
 
 
-def nested(item: str, axes: int) -> dict[str, Any]:
-    """Return the JSON schema of lists nested `axes` deep around `item`."""
-    return {"type": "array", "items": nested(item, axes - 1)} if axes else {"type": item}
-
-
-def _one_of(*forms: dict[str, Any]) -> dict[str, Any]:
-    return {"anyOf": list(forms)}
-
-
-Latent = Annotated[Array, ArrayField(_latent, nested("number", 1))]
-Frames = Annotated[Array, ArrayField(_frames, nested("integer", 4))]
-Observation = Annotated[
-    Array, ArrayField(_observation, _one_of(nested("number", 1), nested("integer", 3)))
-]
-Action = Annotated[
-    int | Array, ArrayField(_action, _one_of(nested("integer", 0), nested("number", 1)))
-]
-Actions = Annotated[Array, ArrayField(_actions, _one_of(nested("integer", 1), nested("number", 2)))]
+Latent = Annotated[Array, ArrayField(_latent, nested(NUMBER, 1))]
+Frames = Annotated[Array, ArrayField(_frames, nested(INTEGER, 4))]
+Observation = Annotated[Array, ArrayField(_observation, nested(NUMBER, 1), nested(INTEGER, 3))]
+Action = Annotated[int | Array, ArrayField(_action, INTEGER, nested(NUMBER, 1))]
+Actions = Annotated[Array, ArrayField(_actions, nested(INTEGER, 1), nested(NUMBER, 2))]
