@@ -17,7 +17,7 @@ def python_blocks():
     return re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
 
 
-def write_raw_episodes(directory, episodes=6, length=40):
+def write_raw_episodes(directory, episodes=6, length=60):
     """A square that goes where the action says, on a grey floor."""
     directory.mkdir()
     rng = np.random.default_rng(0)
@@ -49,7 +49,7 @@ def test_the_documents_examples_run_in_order(tmp_path, monkeypatch):
         for number, block in enumerate(blocks):
             exec(compile(block, f"docs/training.md, block {number}", "exec"), names)
     said = output.getvalue()
-    assert "6 episodes of 240 steps encoded" in said
+    assert "6 episodes of 360 steps encoded" in said
     assert re.search(r"^Episode length: \d+$", said, re.MULTILINE)
     assert re.search(r"^Total reward: \d+\.\d{3}$", said, re.MULTILINE)
     assert re.search(r"^Best action: [012]$", said, re.MULTILINE)

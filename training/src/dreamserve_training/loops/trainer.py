@@ -18,6 +18,7 @@ QUIET = (
     ".*exists and is not empty.*",  # a run that was stopped goes on in the same directory
     ".*treespec, LeafSpec.* is deprecated.*",  # Lightning 2.6 on torch 2.13: theirs to mend
     ".*The number of training batches .* is smaller than the logging interval.*",
+    ".*have no `val_dataloader`. Skipping val loop.*",  # M may be trained without held-out data
 )
 
 
