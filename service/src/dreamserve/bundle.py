@@ -8,7 +8,6 @@ export in training is the only writer; the rules that both sides must share live
 import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,9 +175,9 @@ def _read(folder: Path, spec: FileSpec) -> bytes:
 def _read_arrays(folder: Path, spec: FileSpec) -> Arrays:
     content = _read(folder, spec)
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        stored = np.load(io.BytesIO(content), allow_pickle=False)
+        arrays = {name: np.asarray(stored[name]) for name in stored.files}
+    except Exception as error:  # zip, zlib and numpy raise as they like on what is no archive
         raise BundleError(f"{folder / spec.file}: is not a plain .npz file: {error}") from error
     for name, array in arrays.items():
         if array.dtype.kind != "f":

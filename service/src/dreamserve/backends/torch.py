@@ -37,18 +37,17 @@ class TorchBackend:
     def __init__(
         self, encode: Graph, step: Graph, decode: Graph, device: str | torch.device = "cpu"
     ) -> None:
-        self.device = torch.device(device)
-        if self.device.type == "cuda" and not torch.cuda.is_available():
-            raise BackendError("torch sees no CUDA device on this machine")
+        self.device = _present(device)
         self.name = f"torch-{self.device.type}"
         self._encode, self._step, self._decode = encode, step, decode
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, device: str | torch.device = "cpu") -> "TorchBackend":
         """Load the TorchScript graphs of `bundle`; BundleError if they do not fit its manifest."""
-        encode = _load(bundle, "encode", device)
-        step, decode = _load(bundle, "step", device), _load(bundle, "decode", device)
-        backend = cls(encode, step, decode, device)
+        there = _present(device)
+        encode = _load(bundle, "encode", there)
+        step, decode = _load(bundle, "step", there), _load(bundle, "decode", there)
+        backend = cls(encode, step, decode, there)
         check_backend(bundle.manifest, backend)
         return backend
 
@@ -79,7 +78,14 @@ class TorchBackend:
         return torch.tensor(array, device=self.device)
 
 
-def _load(bundle: Bundle, name: GraphName, device: str | torch.device) -> Graph:
+def _present(device: str | torch.device) -> torch.device:
+    there = torch.device(device)
+    if there.type == "cuda" and not torch.cuda.is_available():
+        raise BackendError("torch sees no CUDA device on this machine")
+    return there
+
+
+def _load(bundle: Bundle, name: GraphName, device: torch.device) -> Graph:
     content = bundle.graph_bytes(name, "torchscript")
     with warnings.catch_warnings():
         # The format of a bundle is TorchScript by decision; torch.export's is not stable yet.

@@ -20,8 +20,9 @@ def check_actions(space: ActionSpace, actions: Any, leading: tuple[int, ...]) ->
     """Return actions of shape (*leading,) int64 or (*leading, A) float32, all in the space."""
     array = _as_array(space, actions)
     if 0 in leading and array.size == 0:
-        shape = leading if isinstance(space, DiscreteSpace) else (*leading, *space.shape)
-        return np.empty(shape, np.int64 if isinstance(space, DiscreteSpace) else np.float32)
+        if isinstance(space, DiscreteSpace):
+            return np.empty(leading, np.int64)
+        return np.empty((*leading, *space.shape), np.float32)
     if isinstance(space, DiscreteSpace):
         if array.dtype.kind not in "iu":
             raise InvalidActionError(f"{_said(actions)}: must be an integer of {_named(space)}")

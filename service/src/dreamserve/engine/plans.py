@@ -58,7 +58,8 @@ def plan(
 
 def _planner(space: ActionSpace, request: PlanRequest, seed: int) -> Planner:
     def uniform(iteration: int, shape: tuple[int, ...]) -> noise.Float32:
-        return uniforms(seed, iteration, shape)
+        numbers: noise.Float32 = uniforms(seed, iteration, shape)
+        return numbers
 
     if request.planner == "random_shooting":
         return random_shooting(space, request.horizon, request.candidates, uniform)

@@ -1,0 +1,209 @@
+"""A bundle is loaded whole or refused with one clear line."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dreamserve.bundle import content_version, load_bundle, seal, sha256_of
+from dreamserve.errors import BundleError
+
+Edit = Callable[[Path], None]
+
+
+def change_manifest(**changed: Any) -> Edit:
+    def edit(folder: Path) -> None:
+        path = folder / "manifest.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+
+    return edit
+
+
+def flip_a_byte(name: str) -> Edit:
+    def edit(folder: Path) -> None:
+        content = bytearray((folder / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (folder / name).write_bytes(content)
+
+    return edit
+
+
+def truncate(name: str) -> Edit:
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-10])
+
+
+def remove(name: str) -> Edit:
+    return lambda folder: (folder / name).unlink()
+
+
+def write(name: str, content: str) -> Edit:
+    return lambda folder: (folder / name).write_text(content)
+
+
+def drop_field(folder: Path) -> None:
+    path = folder / "manifest.json"
+    fields = json.loads(path.read_text())
+    del fields["latent_size"]
+    path.write_text(json.dumps(fields))
+
+
+def test_a_bundle_loads_as_float32_whatever_was_stored(tiny_bundle: Path) -> None:
+    bundle = load_bundle(tiny_bundle)
+    assert bundle.manifest.name == "tiny"
+    assert {name: array.shape for name, array in bundle.bank.items()} == {
+        "mu": (5, 4),
+        "logvar": (5, 4),
+        "state.h": (5, 16),
+        "state.c": (5, 16),
+    }
+    assert {array.dtype for array in bundle.bank.values()} == {np.dtype(np.float32)}
+    assert bundle.controller is not None
+    assert bundle.controller["weights"].shape == (3, 20)
+    assert bundle.graph_bytes("step", "onnx") == (tiny_bundle / "step.onnx").read_bytes()
+
+
+def test_a_bundle_without_a_controller_has_none(
+    tiny_bundle: Path, rewrite: Callable[..., Path]
+) -> None:
+    assert load_bundle(rewrite(tiny_bundle, controller=None)).controller is None
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (remove("manifest.json"), "manifest.json: cannot be read: No such file"),
+        (write("manifest.json", "{"), "manifest.json: is not JSON"),
+        (write("manifest.json", "[1]"), "manifest.json: must be a JSON object, is list"),
+        (write("manifest.json", '{"quality": NaN}'), "NaN is not JSON"),
+        (write("manifest.json", "[" * 100_000), "manifest.json: is not JSON"),
+        (remove("step.onnx"), "step.onnx: cannot be read: No such file"),
+        (remove("bank.npz"), "bank.npz: cannot be read: No such file"),
+        (flip_a_byte("encode.onnx"), "encode.onnx: .* the manifest says .*corrupt"),
+        (flip_a_byte("decode.pt"), "decode.pt: .*corrupt"),
+        (flip_a_byte("controller.npz"), "controller.npz: .*corrupt"),
+        (truncate("bank.npz"), "bank.npz: .*corrupt"),
+        (change_manifest(extra=1), "extra: Extra inputs are not permitted"),
+        (change_manifest(schema_version=2), "schema_version: Input should be 1"),
+        (change_manifest(version="0" * 16), "says version 0000000000000000, its content is"),
+        (change_manifest(quality={"better": True}), "says version"),
+        (change_manifest(latent_size=0), "latent_size: Input should be greater"),
+        (change_manifest(recurrent_state=[]), "graph step must map"),
+        (drop_field, "latent_size: Field required"),
+    ],
+)
+def test_a_bad_bundle_is_refused_with_one_line(tiny_bundle: Path, edit: Edit, said: str) -> None:
+    edit(tiny_bundle)
+    with pytest.raises(BundleError, match=said) as refused:
+        load_bundle(tiny_bundle)
+    assert "\n" not in str(refused.value)
+    assert str(tiny_bundle) in str(refused.value)
+
+
+def test_a_folder_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="nowhere: no such folder"):
+        load_bundle(tmp_path / "nowhere")
+
+
+def test_a_file_outside_the_folder_cannot_be_named(
+    tiny_bundle: Path, rewrite: Callable[..., Path]
+) -> None:
+    path = tiny_bundle / "manifest.json"
+    fields = json.loads(path.read_text())
+    fields["bank"]["file"] = "../secret.npz"
+    path.write_text(json.dumps(fields))
+    with pytest.raises(BundleError, match="not a plain file name"):
+        load_bundle(tiny_bundle)
+
+
+def bank(folder: Path, **changed: Any) -> None:
+    with np.load(folder / "bank.npz") as stored:
+        arrays = {**stored, **changed}
+    kept = {name: array for name, array in arrays.items() if array is not None}
+    np.savez(folder / "bank.npz", **kept)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"mu": None}, r"bank.npz: must hold \['logvar', 'mu', 'state.c', 'state.h'\], holds"),
+        ({"more": np.zeros(3)}, "bank.npz: must hold"),
+        ({"mu": np.zeros((5, 3), np.float16)}, r"mu must be \(5, 4\), is \(5, 3\)"),
+        ({"state.h": np.zeros((4, 16), np.float16)}, r"state.h must be \(5, 16\), is \(4, 16\)"),
+        ({"logvar": np.full((5, 4), np.nan, np.float16)}, "logvar holds NaN or infinity"),
+        ({"mu": np.zeros((5, 4), np.int64)}, "mu is int64, must be floats"),
+        ({"mu": np.array([[None] * 4] * 5)}, "is not a plain .npz file"),
+    ],
+)
+def test_a_bank_that_does_not_fit_is_refused(
+    tiny_bundle: Path, rewrite: Callable[..., Path], changed: dict[str, Any], said: str
+) -> None:
+    bank(tiny_bundle, **changed)
+    rewrite(tiny_bundle)
+    with pytest.raises(BundleError, match=said):
+        load_bundle(tiny_bundle)
+
+
+def test_a_bank_that_is_no_archive_is_refused(
+    tiny_bundle: Path, rewrite: Callable[..., Path]
+) -> None:
+    (tiny_bundle / "bank.npz").write_bytes(b"nothing")
+    with pytest.raises(BundleError, match="is not a plain .npz file"):
+        load_bundle(rewrite(tiny_bundle))
+    (tiny_bundle / "bank.npz").write_bytes(b"")
+    with pytest.raises(BundleError, match="is not a plain .npz file"):
+        load_bundle(rewrite(tiny_bundle))
+
+
+def test_a_bank_that_is_one_array_is_refused(
+    tiny_bundle: Path, rewrite: Callable[..., Path]
+) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(3))
+    (tiny_bundle / "bank.npz").write_bytes(buffer.getvalue())
+    with pytest.raises(BundleError, match="is not a plain .npz file"):
+        load_bundle(rewrite(tiny_bundle))
+
+
+def test_a_controller_that_does_not_fit_is_refused(
+    tiny_bundle: Path, rewrite: Callable[..., Path]
+) -> None:
+    manifest = load_bundle(tiny_bundle).manifest.model_dump(mode="json")
+    wrong = {**manifest["controller"], "inputs": ["latent", "speed"]}
+    with pytest.raises(BundleError, match=r"the world has no \['speed'\], only"):
+        load_bundle(rewrite(tiny_bundle, controller=wrong))
+    narrow = {**manifest["controller"], "inputs": ["latent"]}
+    with pytest.raises(BundleError, match=r"weights must be \(3, 4\), is \(3, 20\)"):
+        load_bundle(rewrite(tiny_bundle, controller=narrow))
+
+
+def test_a_graph_that_changes_after_loading_is_refused_when_it_is_read(tiny_bundle: Path) -> None:
+    bundle = load_bundle(tiny_bundle)
+    flip_a_byte("step.onnx")(tiny_bundle)
+    with pytest.raises(BundleError, match="step.onnx: .*corrupt"):
+        bundle.graph_bytes("step", "onnx")
+
+
+def test_the_version_follows_from_the_content_alone(tiny_bundle: Path) -> None:
+    fields = json.loads((tiny_bundle / "manifest.json").read_text())
+    shuffled = dict(reversed(list(fields.items())))
+    assert content_version(fields) == content_version(shuffled) == fields["version"]
+    assert content_version({**fields, "quality": {"a": 1}}) != fields["version"]
+
+
+def test_sealing_fills_in_defaults_and_the_version(tiny_bundle: Path) -> None:
+    fields = json.loads((tiny_bundle / "manifest.json").read_text())
+    wanted = fields.pop("version")
+    del fields["schema_version"], fields["action_alignment"]
+    fields["done"] = {"threshold": 0}
+    sealed = seal(fields)
+    assert sealed.version == wanted
+    assert content_version(sealed.model_dump(mode="json")) == wanted
+
+
+def test_sha256_is_of_the_bytes(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert sha256_of(tmp_path / "abc").startswith("ba7816bf8f01cfea414140de5dae2223")
