@@ -1,0 +1,55 @@
+# make serve [PORT=8000] [HOST=127.0.0.1] [BUNDLES=bundles/takecover]
+# make test  [PYTEST_ARGS=...]      make lint      make image      make clean
+#
+# The first run creates .venv and installs what the target needs; later runs start at once.
+# Wants Python 3.11 or newer (PYTHON=...), with pip and venv, and nothing else.
+
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8000
+BUNDLES ?= bundles/takecover
+PYTEST_ARGS ?=
+IMAGE ?= dreamserve
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: serve test lint image clean
+.DELETE_ON_ERROR:
+
+serve: $(VENV)/serve.stamp
+	exec $(BIN)/dreamserve serve $(BUNDLES) --host $(HOST) --port $(PORT)
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+image:
+	docker build --tag $(IMAGE) .
+
+clean:
+	rm -rf $(VENV)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; $(PYTHON) is older: make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# To serve, torch is not needed and not installed.
+$(VENV)/serve.stamp: $(BIN)/python constraints.txt service/pyproject.toml
+	$(PIP) --editable service
+	@touch $@
+
+# torch comes first and alone: its build (CPU or CUDA) is the choice of this machine's pip settings,
+# and what follows finds it there.
+$(VENV)/dev.stamp: $(VENV)/serve.stamp requirements-dev.txt \
+		training/pyproject.toml clients/python/pyproject.toml
+	$(PIP) "$$(grep '^torch==' constraints.txt)"
+	$(PIP) --editable service --editable clients/python --editable 'training[vizdoom]' \
+		--requirement requirements-dev.txt
+	@touch $@

@@ -1,0 +1,105 @@
+"""Imports run one way: between the three distributions, and inside the service from its door in."""
+
+import ast
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+DISTRIBUTIONS = {
+    "service": ROOT / "service/src/dreamserve",
+    "training": ROOT / "training/src/dreamserve_training",
+    "clients/python": ROOT / "clients/python/src/dreamserve_client",
+}
+OURS = {path.name for path in DISTRIBUTIONS.values()}
+MAY_IMPORT = {"service": set(), "training": {"dreamserve"}, "clients/python": set()}
+
+# A part of the service may import from its own layer's part and from layers below it.
+LAYERS = (
+    {"cli"},
+    {"api"},
+    {"dream"},
+    {"engine"},
+    {"backends", "planning"},
+    {"bundle"},
+    {"manifest", "frames", "settings"},
+    {"errors"},
+)
+LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
+
+
+def sources(distribution: str) -> list[Path]:
+    return sorted(DISTRIBUTIONS[distribution].rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module that a file imports, wherever in it; relative imports are not used here."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def part_of(path: Path) -> str:
+    """The part of the service that a file belongs to: its module or its subpackage."""
+    return path.relative_to(DISTRIBUTIONS["service"]).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_a_distribution_imports_only_those_it_may(distribution):
+    allowed = MAY_IMPORT[distribution] | {DISTRIBUTIONS[distribution].name}
+    assert sources(distribution)
+    for path in sources(distribution):
+        roots = {name.partition(".")[0] for name in imported(path)}
+        assert not (roots & OURS) - allowed, f"{path.relative_to(ROOT)} imports {roots & OURS}"
+
+
+def test_every_part_of_the_service_has_its_layer():
+    parts = {part_of(path) for path in sources("service")} - {"__init__"}
+    assert parts <= LEVEL.keys(), "say in LAYERS where it belongs"
+
+
+def test_inside_the_service_imports_run_inwards_only():
+    for path in sources("service"):
+        here = part_of(path)
+        for name in imported(path):
+            package, _, rest = name.partition(".")
+            there = rest.partition(".")[0]
+            if package != "dreamserve" or there not in LEVEL or here == there:
+                continue
+            where = path.relative_to(ROOT)
+            assert here in LEVEL, f"{where}: the package's front imports {name}"
+            assert LEVEL[here] < LEVEL[there], f"{where}: {here} must not import {name}"
+
+
+def test_only_settings_reads_the_environment():
+    for path in sources("service"):
+        if path.name == "settings.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", None)
+            assert name not in {"environ", "getenv"}, f"{path.relative_to(ROOT)}:{node.lineno}"
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_every_package_that_is_imported_is_declared(distribution):
+    project = tomllib.loads((ROOT / distribution / "pyproject.toml").read_text())["project"]
+    extras = project.get("optional-dependencies", {}).values()
+    lines = [*project["dependencies"], *(line for extra in extras for line in extra)]
+    declared = {canonicalize_name(Requirement(line).name) for line in lines}
+    provided_by = packages_distributions()
+    for path in sources(distribution):
+        for root in {name.partition(".")[0] for name in imported(path)}:
+            if root in sys.stdlib_module_names or root in OURS:
+                continue
+            providers = {canonicalize_name(name) for name in provided_by.get(root, [root])}
+            assert providers & declared, f"{path.relative_to(ROOT)} imports {root}: not declared"

@@ -1,0 +1,62 @@
+"""The map of the house in CONTRIBUTING.md is true: what it names exists, what exists it names."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODULES = {
+    "service/": "service/src/dreamserve",
+    "training/": "training/src/dreamserve_training",
+    "clients/python/": "clients/python/src/dreamserve_client",
+}
+
+
+def rows() -> list[str]:
+    """The paths of the map: the first cell of each row, in backticks."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    paths = re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
+    assert len(paths) > 30
+    return paths
+
+
+def tracked() -> list[str]:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return [path for path in listed.stdout.splitlines() if (ROOT / path).exists()]
+
+
+def test_every_path_on_the_map_exists():
+    missing = [path for path in rows() if not (ROOT / path).exists()]
+    assert not missing
+
+
+def test_no_path_is_on_the_map_twice():
+    assert len(set(rows())) == len(rows())
+
+
+def test_every_folder_at_the_top_is_on_the_map():
+    tops = {path.partition("/")[0] for path in tracked() if "/" in path}
+    named = {path.partition("/")[0] for path in rows()}
+    assert tops <= named
+
+
+@pytest.mark.parametrize("package", MODULES.values())
+def test_every_module_of_a_distribution_is_on_the_map(package):
+    """A module, or the subpackage that holds it: one line of the map for each."""
+    parts = set()
+    for path in tracked():
+        if path.startswith(package + "/") and path.endswith(".py"):
+            part = path.removeprefix(package + "/").partition("/")[0]
+            parts.add(f"{package}/{part}" + ("" if part.endswith(".py") else "/"))
+    parts.discard(f"{package}/__init__.py")
+    assert parts
+    assert parts <= set(rows())
