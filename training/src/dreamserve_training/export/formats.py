@@ -1,7 +1,6 @@
 """One graph in the two formats of a bundle, weights stored in half precision.
 
-Both files say nothing of the machine they were written on, and the same weights give the same
-bytes.
+Neither file says anything of the machine it was written on.
 """
 
 import io

@@ -1,0 +1,382 @@
+"""Export: what is written computes what was trained, or nothing is written."""
+
+import json
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+
+from dreamserve.backends.onnx import OnnxBackend
+from dreamserve.backends.torch import TorchBackend
+from dreamserve.bundle import load_bundle
+from dreamserve.manifest import BoxSpace, Crop, DiscreteSpace, FrameSpec
+from dreamserve_training.data.episodes import DataError, save_episode
+from dreamserve_training.export import (
+    ExportError,
+    ModelBackend,
+    Picture,
+    export_world,
+    make_bank,
+    parity,
+    round_to_half,
+    spec_of,
+    world,
+)
+from dreamserve_training.export.parity import check_parity, relative_difference, same_in_every_batch
+from dreamserve_training.graphs import StepGraph
+from dreamserve_training.models.controller import LinearPolicy
+from dreamserve_training.models.recurrent import MDNRNN
+from dreamserve_training.models.vae import ConvVAE
+
+Z, A, R, K = 4, 3, 8, 3
+FRAME = FrameSpec(
+    source_shape=(80, 80, 3), crop=Crop(top=0, bottom=80, left=0, right=80), shape=(64, 64, 3)
+)
+NAMES = ("stay", "left", "right")
+
+
+def parts(head="per_dimension", rule="paper", box=False):
+    """All that `export_world` takes, for a tiny untrained world."""
+    torch.manual_seed(0)
+    vae = ConvVAE(Z)
+    mdnrnn = MDNRNN(
+        Z, A, R, K, head, predict_done=True, predict_reward=box, discrete_actions=not box
+    )
+    space = (
+        BoxSpace(low=(-1,) * A, high=(1,) * A, names=NAMES)
+        if box
+        else DiscreteSpace(n=A, names=NAMES)
+    )
+    reward = None if box else 1.0
+    spec = spec_of("tiny", space, FRAME, mdnrnn, temperature_rule=rule, constant_reward=reward)
+    rng = np.random.default_rng(0)
+    c = rng.standard_normal((16, R)).astype(np.float32)
+    bank = {
+        "mu": rng.standard_normal((16, Z)).astype(np.float32),
+        "logvar": rng.standard_normal((16, Z)).astype(np.float32),
+        "state.h": 0.5 * np.tanh(c),
+        "state.c": c,
+    }
+    origin = {"environment": "Toy-v0"}
+    quality = {"likelihood": {"nll": 1.0, "floor": 0.7}}
+    return {
+        "spec": spec,
+        "vae": vae,
+        "mdnrnn": mdnrnn,
+        "bank": bank,
+        "origin": origin,
+        "quality": quality,
+    }
+
+
+WORLDS = {
+    "joint": parts("joint", "weights_only"),
+    "per_dimension": parts("per_dimension", "paper"),
+    "isotropic, continuous": parts("isotropic", "paper", box=True),
+}
+
+
+@pytest.fixture(scope="module", params=WORLDS)
+def exported(request, tmp_path_factory):
+    """(parts, folder) of one exported world of each head."""
+    content = WORLDS[request.param]
+    policy = LinearPolicy(np.ones((A, Z + R), np.float32), np.zeros(A, np.float32))
+    picture = Picture(Image.new("RGB", (8, 8)), "Darkness.")
+    folder = tmp_path_factory.mktemp("worlds") / "tiny"
+    export_world(folder, **content, controller=policy, pictures={"night": picture})
+    return content, folder
+
+
+@pytest.fixture
+def onnx_once(tmp_path_factory, monkeypatch):
+    """Let later exports of the same world copy its slow ONNX files from the first one."""
+    kept = tmp_path_factory.getbasetemp() / "kept-onnx"
+    kept.mkdir(exist_ok=True)
+    write = world.write_onnx
+
+    def write_or_copy(graph, example, inputs, outputs, path):
+        if not (kept / path.name).exists():
+            write(graph, example, inputs, outputs, kept / path.name)
+        path.write_bytes((kept / path.name).read_bytes())
+
+    monkeypatch.setattr(world, "write_onnx", write_or_copy)
+
+
+def backends(content, folder):
+    bundle = load_bundle(folder)
+    reference = ModelBackend(content["spec"], *round_to_half(content["vae"], content["mdnrnn"]))
+    return reference, OnnxBackend.from_bundle(bundle), TorchBackend.from_bundle(bundle)
+
+
+def test_every_format_answers_as_the_pytorch_models_do(exported):
+    content, folder = exported
+    reference, on, ts = backends(content, folder)
+    worst = check_parity(content["spec"], reference, {"onnx": on, "torchscript": ts}, seed=7)
+    assert max(worst.values()) < parity.TOLERANCE
+    told = load_bundle(folder).manifest.quality["parity"]
+    assert set(told["worst_relative_difference"]) == {"onnx", "torchscript"}
+    assert told["onnx_cpu_same_bits_in_every_batch"] is True
+
+
+def test_the_bundle_holds_what_it_was_given(exported):
+    content, folder = exported
+    bundle = load_bundle(folder)
+    assert bundle.manifest.origin == content["origin"]
+    assert bundle.manifest.quality["likelihood"] == content["quality"]["likelihood"]
+    np.testing.assert_allclose(bundle.bank["mu"], content["bank"]["mu"], rtol=1e-3)
+    assert bundle.manifest.controller.inputs == ("latent", "h")
+    assert bundle.controller["weights"].shape == (A, Z + R)
+    assert [path.name for path in folder.parent.iterdir()] == ["tiny"]
+
+
+def test_weights_are_stored_in_half_precision_and_computed_in_single(exported):
+    content, folder = exported
+    graph = onnx.load(folder / "step.onnx").graph
+    kinds = {weight.name: weight.data_type for weight in graph.initializer if len(weight.dims) == 2}
+    assert set(kinds.values()) == {onnx.TensorProto.FLOAT16}
+    with zipfile.ZipFile(folder / "step.pt") as archive:
+        tensors = [e.file_size for e in archive.infolist() if "/data/" in e.filename]
+    assert max(tensors) == max(2 * 4 * R * (Z + A + R), 2 * R * head_size(content["mdnrnn"]))
+
+
+def head_size(mdnrnn):
+    heads = (mdnrnn.mdn_head, mdnrnn.reward_head, mdnrnn.done_head)
+    return sum(head.out_features for head in heads if head is not None)
+
+
+def test_no_file_tells_where_it_was_made(exported):
+    _, folder = exported
+    home = str(folder.parents[2]).encode()
+    for path in folder.iterdir():
+        contents = [path.read_bytes()]
+        if path.suffix == ".pt":
+            with zipfile.ZipFile(path) as archive:
+                contents = [archive.read(name) for name in archive.namelist()]
+        for content in contents:
+            assert home not in content
+            assert b"site-packages" not in content
+            assert b"dreamserve_training/graphs.py:" not in content
+
+
+def test_the_card_says_what_the_world_is_and_shows_its_pictures(exported):
+    _, folder = exported
+    card = (folder / "card.md").read_text()
+    for words in ("# tiny", "stay", "nll | 1", "![night](night.png)", "Darkness.", "Toy-v0"):
+        assert words in card
+    assert load_bundle(folder).manifest.version in card
+    with Image.open(folder / "night.png") as picture:
+        assert picture.size == (8, 8)
+
+
+def test_an_older_bundle_is_replaced_whole(onnx_once, tmp_path):
+    folder = export_world(tmp_path / "tiny", **WORLDS["per_dimension"])
+    (folder / "left-over.txt").write_text("old")
+    export_world(folder, **{**WORLDS["per_dimension"], "origin": {"run": 2}})
+    assert load_bundle(folder).manifest.origin == {"run": 2}
+    assert not (folder / "left-over.txt").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+def test_a_folder_that_is_no_bundle_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(ExportError, match="no bundle"):
+        export_world(tmp_path, **WORLDS["joint"])
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+class SwappedStep(StepGraph):
+    """A step graph whose author mixed up what the LSTM returns."""
+
+    def forward(self, latent, action, h, c, temperature, noise):
+        drawn, reward, done, h, c, *mixture = super().forward(
+            latent, action, h, c, temperature, noise
+        )
+        return drawn, reward, done, c, h, *mixture
+
+
+def test_a_world_whose_h_and_c_are_swapped_is_refused_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(world, "StepGraph", SwappedStep)
+    with pytest.raises(ExportError, match="next_h and next_c are swapped"):
+        export_world(tmp_path / "tiny", **WORLDS["per_dimension"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_swapped_names_in_one_file_are_found_out(exported):
+    content, folder = exported
+    model = onnx.load(folder / "step.onnx")
+    swap = {"next_h": "next_c", "next_c": "next_h"}
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [swap.get(name, name) for name in names]
+    bundle = load_bundle(folder)
+    encode, decode = (bundle.graph_bytes(name, "onnx") for name in ("encode", "decode"))
+    swapped = OnnxBackend(content["spec"], encode, model.SerializeToString(), decode)
+    reference, *_ = backends(content, folder)
+    with pytest.raises(ExportError, match="next_h and next_c are swapped"):
+        check_parity(content["spec"], reference, {"onnx": swapped})
+
+
+def test_swapped_inputs_are_found_out(exported):
+    content, folder = exported
+    reference, on, _ = backends(content, folder)
+    crossed = Altered(on, before=lambda step: replace(step, state=step.state[::-1]))
+    with pytest.raises(ExportError, match="differs from pytorch"):
+        check_parity(content["spec"], reference, {"crossed": crossed})
+
+
+class Altered:
+    """A backend whose inputs or outputs are changed on the way."""
+
+    name = "altered"
+
+    def __init__(self, backend, before=lambda step: step, after=lambda output: output):
+        self.backend, self.before, self.after = backend, before, after
+        self.encode, self.decode = backend.encode, backend.decode
+
+    def step(self, step):
+        return self.after(self.backend.step(self.before(step)))
+
+
+@pytest.mark.parametrize(
+    ("field", "factor", "message"),
+    [("latent", np.nan, "NaN"), ("mixture_mu", np.inf, "NaN"), ("mixture_logits", 1.01, "differs")],
+)
+def test_answers_that_are_wrong_or_not_finite_are_refused(field, factor, message):
+    content = WORLDS["per_dimension"]
+    reference = ModelBackend(content["spec"], content["vae"], content["mdnrnn"])
+    spoilt = Altered(
+        reference, after=lambda out: replace(out, **{field: getattr(out, field) * factor})
+    )
+    with pytest.raises(ExportError, match=message):
+        check_parity(content["spec"], reference, {"spoilt": spoilt})
+
+
+def test_a_step_that_depends_on_its_company_is_noticed():
+    content = WORLDS["per_dimension"]
+    reference = ModelBackend(content["spec"], content["vae"], content["mdnrnn"])
+    social = Altered(
+        reference, after=lambda out: replace(out, reward=out.reward + out.latent.mean())
+    )
+    assert not same_in_every_batch(content["spec"], social)
+
+
+def test_an_export_that_fails_half_way_leaves_nothing(onnx_once, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(world, "write_torchscript", fail)
+    with pytest.raises(OSError, match="no space left"):
+        export_world(tmp_path / "tiny", **WORLDS["per_dimension"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_export_keeps_the_bundle_that_was_there(onnx_once, tmp_path, monkeypatch):
+    folder = export_world(tmp_path / "tiny", **WORLDS["per_dimension"])
+    before = load_bundle(folder).manifest.version
+    monkeypatch.setattr(world, "MAX_BYTES", 1000)
+    with pytest.raises(ExportError, match="a bundle may have 1,000"):
+        export_world(folder, **WORLDS["per_dimension"])
+    assert load_bundle(folder).manifest.version == before
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+def test_weights_beyond_half_precision_are_refused_by_name(tmp_path):
+    content = parts()
+    content["mdnrnn"].mdn_head.bias.data[0] = 1e6
+    with pytest.raises(ExportError, match=r"MDNRNN\.mdn_head\.bias"):
+        export_world(tmp_path / "tiny", **content)
+
+
+def test_rounding_twice_changes_nothing_more():
+    content = parts()
+    once = round_to_half(content["vae"], content["mdnrnn"])
+    twice = round_to_half(*once)
+    for first, second in zip(once, twice, strict=True):
+        for name, weight in first.state_dict().items():
+            assert torch.equal(weight, second.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"vae": ConvVAE(Z + 1)}, "latent sizes"),
+        ({"mdnrnn": MDNRNN(Z, A + 1, R, K)}, "4 actions"),
+        ({"mdnrnn": MDNRNN(Z, A, R, K, predict_reward=True)}, "reward rule"),
+        ({"bank": {}}, "bank must hold"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(change, message, tmp_path):
+    with pytest.raises(ExportError, match=message):
+        export_world(tmp_path / "tiny", **{**parts(), **change})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bank_whose_h_and_c_are_swapped_is_refused(tmp_path):
+    content = parts()
+    bank = content["bank"]
+    bank["state.h"], bank["state.c"] = bank["state.c"], bank["state.h"]
+    with pytest.raises(ExportError, match=r"are state\.h and state\.c swapped"):
+        export_world(tmp_path / "tiny", **content)
+
+
+def latent_episode(rng, steps):
+    return {
+        "mu": rng.standard_normal((steps, Z)).astype(np.float16),
+        "logvar": rng.standard_normal((steps, Z)).astype(np.float16),
+        "actions": rng.integers(A, size=steps),
+        "rewards": np.ones(steps, np.float32),
+        "terminated": np.arange(steps) == steps - 1,
+    }
+
+
+def test_the_bank_holds_real_frames_and_the_memory_of_the_steps_before(tmp_path):
+    rng = np.random.default_rng(0)
+    mdnrnn = parts()["mdnrnn"].eval()
+    episodes = [latent_episode(rng, steps) for steps in (3, 30, 40)]
+    for i, episode in enumerate(episodes):
+        save_episode(tmp_path / f"{i}.npz", episode)
+    bank = make_bank(mdnrnn, tmp_path, size=30, max_burn_in=5)
+    firsts = 0
+    for row in range(30):
+        episode = episodes[row * 3 // 30]
+        [step] = np.flatnonzero((episode["mu"] == bank["mu"][row]).all(axis=1))
+        assert step <= 5
+        np.testing.assert_array_equal(bank["logvar"][row], episode["logvar"][step])
+        h = c = np.zeros(R)
+        if step:
+            z = torch.from_numpy(episode["mu"][None, :step].astype(np.float32))
+            with torch.inference_mode():
+                state = mdnrnn(z, torch.from_numpy(episode["actions"][None, :step])).state
+            h, c = (part[0].numpy() for part in state)
+        np.testing.assert_allclose(bank["state.h"][row], h, atol=1e-3)
+        np.testing.assert_allclose(bank["state.c"][row], c, atol=2e-3)
+        firsts += step == 0
+    assert firsts > 0
+
+
+def test_a_bank_cannot_be_made_of_draws(tmp_path):
+    episode = latent_episode(np.random.default_rng(0), 5)
+    episode["z"] = episode.pop("mu")
+    del episode["logvar"]
+    save_episode(tmp_path / "0.npz", episode)
+    with pytest.raises(DataError, match="lacks mu, logvar"):
+        make_bank(parts()["mdnrnn"], tmp_path)
+
+
+def test_a_relative_difference_is_measured_against_the_larger_of_element_and_scale():
+    assert relative_difference([1.0, -1.0], [1.0, -1.0]) == 0.0
+    assert relative_difference([100.0, 0.0], [101.0, 0.0]) == pytest.approx(0.01)
+    assert relative_difference([1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.1, 0.0]) == pytest.approx(
+        0.1 / np.sqrt(0.5)
+    )
+
+
+def test_a_manifest_is_plain_json_for_people_too(exported):
+    _, folder = exported
+    fields = json.loads((folder / "manifest.json").read_text())
+    assert fields["name"] == "tiny"
+    assert fields["graphs"]["step"]["inputs"][2:4] == ["h", "c"]
