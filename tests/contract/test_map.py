@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MODULES = {
-    "service/": "service/src/dreamserve",
-    "training/": "training/src/dreamserve_training",
-    "clients/python/": "clients/python/src/dreamserve_client",
-}
+SERVICE = "service/src/dreamserve"
+PACKAGES = (
+    SERVICE,
+    "training/src/dreamserve_training",
+    "clients/python/src/dreamserve_client",
+)
 
 
 def rows() -> list[str]:
@@ -49,9 +50,8 @@ def test_every_folder_at_the_top_is_on_the_map():
     assert tops <= named
 
 
-@pytest.mark.parametrize("package", MODULES.values())
-def test_every_module_of_a_distribution_is_on_the_map(package):
-    """A module, or the subpackage that holds it: one line of the map for each."""
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_module_and_subpackage_of_a_distribution_is_on_the_map(package):
     parts = set()
     for path in tracked():
         if path.startswith(package + "/") and path.endswith(".py"):
@@ -60,3 +60,12 @@ def test_every_module_of_a_distribution_is_on_the_map(package):
     parts.discard(f"{package}/__init__.py")
     assert parts
     assert parts <= set(rows())
+
+
+def test_the_row_of_a_subpackage_of_the_service_names_its_modules():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    described = dict(re.findall(rf"^\| `({SERVICE}/\w+)/` \| (.*) \|.*\|$", text, re.MULTILINE))
+    for package, description in described.items():
+        there = {path.stem for path in (ROOT / package).glob("*.py")} - {"__init__"}
+        named = set(re.findall(r"`(\w+)`", description))
+        assert there == named, package

@@ -1,0 +1,28 @@
+"""The documents lead somewhere, and say all that there is to say."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from dreamserve.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_to_a_file_leads_to_one(page):
+    links = re.findall(r"\]\(([^)#\s]+)", page.read_text())
+    broken = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert not broken
+
+
+def test_every_setting_is_in_the_deployment_page_with_its_default():
+    text = (ROOT / "docs/deploy.md").read_text()
+    told = dict(re.findall(rf"^\| `{PREFIX}(\w+)` \| ([^|]+) \|", text, re.MULTILINE))
+    fields = Settings.model_fields
+    assert told.keys() == {name.upper() for name in fields}
+    for name, field in fields.items():
+        shown = told[name.upper()]
+        assert type(field.default)(shown) == field.default, name
