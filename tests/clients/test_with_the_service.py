@@ -1,0 +1,190 @@
+"""Both clients against the real application over fake worlds, without a socket between them."""
+
+import asyncio
+from collections.abc import Iterator
+
+import httpx
+import numpy as np
+import pytest
+
+import dreamserve_client as sdk
+from dreamserve.api.app import create_app
+from dreamserve.engine.fake import fake_world
+from dreamserve.engine.loop import Engine
+from dreamserve.settings import Settings
+
+URL = "http://dreams.test"
+
+
+class InLoop(httpx.BaseTransport):
+    """Leads a synchronous client to an application that lives in `runner`'s event loop."""
+
+    def __init__(self, runner: asyncio.Runner, transport: httpx.ASGITransport) -> None:
+        self.runner, self.transport = runner, transport
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return self.runner.run(self._handle(request))
+
+    async def _handle(self, request: httpx.Request) -> httpx.Response:
+        response = await self.transport.handle_async_request(request)
+        return httpx.Response(
+            response.status_code, headers=response.headers, content=await response.aread()
+        )
+
+
+class Service:
+    """The application, and clients of it."""
+
+    def __init__(self, runner: asyncio.Runner) -> None:
+        worlds = [
+            fake_world(),
+            fake_world("box", discrete=False),
+            fake_world("broken", nan_action=2),
+        ]
+        settings = Settings.load()
+        engine = Engine(
+            worlds,
+            capacity=settings.capacity,
+            session_ttl_s=settings.session_ttl_s,
+            max_queue=settings.max_queue,
+            max_batch=settings.max_batch,
+        )
+        self.app = create_app(engine, settings)
+        self.transport = httpx.ASGITransport(self.app)
+        self.runner = runner
+        self.client = sdk.DreamClient(
+            URL, max_retries=0, http_client=httpx.Client(transport=InLoop(runner, self.transport))
+        )
+
+    def async_client(self) -> sdk.AsyncDreamClient:
+        http = httpx.AsyncClient(transport=self.transport)
+        return sdk.AsyncDreamClient(URL, max_retries=0, http_client=http)
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with asyncio.Runner() as runner:
+        service = Service(runner)
+        lifespan = service.app.router.lifespan_context(service.app)
+        runner.run(_enter(service, lifespan))
+        yield service
+        runner.run(lifespan.__aexit__(None, None, None))
+
+
+async def _enter(service, lifespan) -> None:
+    await lifespan.__aenter__()
+    async with asyncio.timeout(20), httpx.AsyncClient(transport=service.transport) as http:
+        while (await http.get(f"{URL}/readyz")).status_code != 200:
+            await asyncio.sleep(0)
+
+
+def test_a_dream_from_reset_to_delete(service):
+    client = service.client
+    with client.dream("fake", seed=7, include=["frame", "state"]) as dream:
+        info = dream.session()
+        frame = client.world("fake").frame_shape
+        assert dream.first.step == 0
+        assert dream.first.frame.shape == frame
+        assert dream.first.state.keys() == {"memory", "n"}
+        assert (info.world, info.step, info.seed) == ("fake", 0, 7)
+        after = dream.step(1, include=["frame", "mixture"])
+        assert (after.step, after.session_id) == (1, dream.session_id)
+        assert after.frame.shape == frame
+        assert after.mixture.weights.sum() == pytest.approx(1)
+        assert dream.step(0).step == 2
+    with pytest.raises(sdk.SessionNotFoundError) as raised:
+        client.session(dream.session_id)
+    assert raised.value.request_id
+
+
+def test_the_same_seed_dreams_the_same_dream(service):
+    def latents():
+        with service.client.dream("fake", seed=11, temperature=1.3) as dream:
+            return [dream.first.latent, *(dream.step(action).latent for action in (0, 1, 1))]
+
+    np.testing.assert_array_equal(latents(), latents())
+
+
+def test_a_latent_that_was_answered_starts_a_dream_at_that_latent(service):
+    first = service.client.reset("fake", seed=3)
+    again = service.client.reset("fake", start={"latent": first.latent})
+    np.testing.assert_array_equal(again.latent, first.latent)
+
+
+def test_an_observation_corrects_the_dream_and_tells_its_surprise(service):
+    with service.client.dream("fake", seed=3) as dream:
+        seen = np.zeros_like(dream.first.latent)
+        after = dream.step(1, observation=seen)
+    np.testing.assert_array_equal(after.latent, seen)
+    assert after.info.keys() >= {"surprise", "expected_surprise"}
+
+
+@pytest.mark.parametrize(("world", "kind"), [("fake", np.int64), ("box", np.float32)])
+def test_samples_and_plans_leave_the_session_where_it_is(service, world, kind):
+    with service.client.dream(world, seed=3) as dream:
+        sample = dream.sample(futures=3, horizon=4, include=["frames"])
+        plan = dream.plan(planner="random_shooting", horizon=5, candidates=8, seed=1)
+        assert dream.session().step == 0
+        assert dream.step(plan.action).step == 1
+    assert sample.latents.shape == (3, 4, *dream.first.latent.shape)
+    assert sample.rewards.shape == sample.terminated.shape == (3, 4)
+    assert sample.frames.shape[:2] == (3, 4)
+    assert len(plan.actions) == 5
+    assert plan.actions.dtype == kind
+    assert plan.planner == "random_shooting"
+    np.testing.assert_array_equal(plan.actions[0], plan.action)
+
+
+def test_the_worlds_are_listed_the_default_one_first(service):
+    fake, box, _ = service.client.worlds()
+    assert (fake.name, box.name) == ("fake", "box")
+    assert fake.latent_size == len(service.client.reset().latent)
+    assert box.action_space["type"] == "Box"
+    assert service.client.world("box").manifest["name"] == "box"
+
+
+def test_a_step_sent_twice_is_taken_once_and_another_in_its_place_conflicts(service):
+    first = service.client.reset("fake", seed=3)
+    once = service.client.step(first.session_id, 1, step=1)
+    twice = service.client.step(first.session_id, 1, step=1)
+    np.testing.assert_array_equal(once.latent, twice.latent)
+    with pytest.raises(sdk.StepConflictError):
+        service.client.step(first.session_id, 0, step=1)
+    assert service.client.session(first.session_id).step == 1
+
+
+def test_each_wrong_request_raises_its_own_error(service):
+    client = service.client
+    dream = client.dream("fake", seed=3)
+    with pytest.raises(sdk.InvalidActionError):
+        dream.step(99)
+    with pytest.raises(sdk.NotFiniteError):
+        client.dream("broken").step(2)
+    with pytest.raises(sdk.WorldNotFoundError):
+        client.reset("nowhere")
+    with pytest.raises(sdk.InvalidRequestError):
+        client.reset("fake", seed=-1)
+    with pytest.raises(sdk.TooLargeError):
+        dream.sample(futures=100_000, horizon=100_000)
+    assert dream.step(1).step == 1
+
+
+def test_the_awaited_client_dreams_the_same(service):
+    async def latents():
+        async with service.async_client() as client, await client.dream("fake", seed=5) as dream:
+            return [(await dream.step(action)).latent for action in (0, 1, 1)]
+
+    with service.client.dream("fake", seed=5) as dream:
+        expected = [dream.step(action).latent for action in (0, 1, 1)]
+    np.testing.assert_array_equal(service.runner.run(latents()), expected)
+
+
+def test_many_sessions_of_one_awaited_client_go_on_at_once(service):
+    async def together():
+        async with service.async_client() as client:
+            dreams = await asyncio.gather(*(client.dream("fake", seed=s) for s in range(16)))
+            return await asyncio.gather(*(dream.step(1) for dream in dreams))
+
+    answers = service.runner.run(together())
+    assert {answer.step for answer in answers} == {1}
+    assert len({answer.session_id for answer in answers}) == 16
