@@ -4,6 +4,7 @@ import io
 import json
 import warnings
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 
 from dreamserve.bundle import seal, sha256_of
 from dreamserve.engine.fake import fake_world
+from dreamserve.engine.loop import Engine
+from dreamserve.engine.types import Request, Result
 from dreamserve.engine.world import World, load_world
 
 TAKECOVER = Path(__file__).parents[2] / "bundles" / "takecover"
@@ -132,11 +135,22 @@ def onnx_bytes(graph: str) -> bytes:
         op, constant, weight
     )
     shapes: dict[str, list[Any]] = {
-        **{"frames": ["b", SIDE, SIDE, 3], "mu": ["b", Z], "logvar": ["b", Z]},
-        **{"latent": ["b", Z], "action": ["b"], "h": ["b", R], "c": ["b", R]},
-        **{"temperature": ["b"], "noise": ["b", Z + 1], "next_latent": ["b", Z]},
-        **{"reward": ["b"], "done_logit": ["b"], "next_h": ["b", R], "next_c": ["b", R]},
-        **{"mixture_logits": ["b", K], "mixture_mu": ["b", K, Z]},
+        "frames": ["b", SIDE, SIDE, 3],
+        "mu": ["b", Z],
+        "logvar": ["b", Z],
+        "latent": ["b", Z],
+        "action": ["b"],
+        "h": ["b", R],
+        "c": ["b", R],
+        "temperature": ["b"],
+        "noise": ["b", Z + 1],
+        "next_latent": ["b", Z],
+        "reward": ["b"],
+        "done_logit": ["b"],
+        "next_h": ["b", R],
+        "next_c": ["b", R],
+        "mixture_logits": ["b", K],
+        "mixture_mu": ["b", K, Z],
         "mixture_log_sigma": ["b", K, Z],
     }
 
@@ -296,3 +310,57 @@ def any_world(request: pytest.FixtureRequest) -> World:
         return load_world(TAKECOVER, "onnx")
     backend = "onnx" if request.param == "tiny_onnx" else "torch"
     return load_world(request.getfixturevalue("tiny_bundle"), backend)
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, BaseException):
+        return type(one) is type(other) and str(one) == str(other)
+    if is_dataclass(one):
+        names = [f.name for f in fields(one) if f.name not in ("elapsed_ms", "idle_s")]
+        return type(one) is type(other) and all(
+            _same(getattr(one, name), getattr(other, name)) for name in names
+        )
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and np.array_equal(one, other)
+    return type(one) is type(other) and one == other
+
+
+@pytest.fixture(scope="session")
+def same() -> Callable[[Any, Any], bool]:
+    """Return what tells whether two answers are equal to the bit, times aside."""
+    return _same
+
+
+@pytest.fixture(scope="session")
+def ask() -> Callable[[Engine, Request], Result]:
+    """Return what submits a request and turns the engine until it is answered."""
+
+    def ask_engine(engine: Engine, request: Request) -> Result:
+        future = engine.submit(request)
+        for _ in range(10_000):
+            if future.done():
+                break
+            engine.turn()
+        return future.result(timeout=0)
+
+    return ask_engine
+
+
+class FakeClock:
+    """A clock that moves when told."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Return a clock of one's own."""
+    return FakeClock()

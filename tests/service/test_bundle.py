@@ -151,10 +151,10 @@ def test_a_bank_that_is_no_archive_is_refused(
     tiny_bundle: Path, rewrite: Callable[..., Path]
 ) -> None:
     (tiny_bundle / "bank.npz").write_bytes(b"nothing")
-    with pytest.raises(BundleError, match="is not a plain .npz file"):
+    with pytest.raises(BundleError, match=r"is not a plain \.npz file"):
         load_bundle(rewrite(tiny_bundle))
     (tiny_bundle / "bank.npz").write_bytes(b"")
-    with pytest.raises(BundleError, match="is not a plain .npz file"):
+    with pytest.raises(BundleError, match=r"is not a plain \.npz file"):
         load_bundle(rewrite(tiny_bundle))
 
 
@@ -164,7 +164,7 @@ def test_a_bank_that_is_one_array_is_refused(
     buffer = io.BytesIO()
     np.save(buffer, np.zeros(3))
     (tiny_bundle / "bank.npz").write_bytes(buffer.getvalue())
-    with pytest.raises(BundleError, match="is not a plain .npz file"):
+    with pytest.raises(BundleError, match=r"is not a plain \.npz file"):
         load_bundle(rewrite(tiny_bundle))
 
 
@@ -183,7 +183,7 @@ def test_a_controller_that_does_not_fit_is_refused(
 def test_a_graph_that_changes_after_loading_is_refused_when_it_is_read(tiny_bundle: Path) -> None:
     bundle = load_bundle(tiny_bundle)
     flip_a_byte("step.onnx")(tiny_bundle)
-    with pytest.raises(BundleError, match="step.onnx: .*corrupt"):
+    with pytest.raises(BundleError, match=r"step\.onnx: .*corrupt"):
         bundle.graph_bytes("step", "onnx")
 
 

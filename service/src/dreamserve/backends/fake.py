@@ -98,7 +98,7 @@ class FakeBackend:
             latent=latent,
             reward=1 - np.square(latent[:, 0] - np.float32(GOAL)),
             done_logit=np.abs(latent[:, 0]) - np.float32(EDGE),
-            state=(np.float32(0.5) * memory + latent[:, :MEMORY], count + np.float32(1)),
+            state=(np.float32(0.5) * memory + batch.latent[:, :MEMORY], count + np.float32(1)),
             mixture_logits=logits,
             mixture_mu=mu,
             mixture_log_sigma=log_sigma,

@@ -1,0 +1,84 @@
+"""The random numbers: their moments, their independence, and that they never change."""
+
+import numpy as np
+import pytest
+
+from dreamserve.engine import noise
+from dreamserve.engine.futures import subseeds, uniforms
+
+
+def keys(count: int, stream: int = noise.STEP, step: int = 1) -> np.ndarray:
+    seeds = np.arange(count, dtype=np.uint64)
+    return noise.keys(seeds, np.full(count, step, np.int64), stream)
+
+
+def test_normals_have_the_moments_of_the_normal_distribution() -> None:
+    drawn = noise.draw(keys(20_000), 16, 0).astype(np.float64)
+    assert abs(drawn.mean()) < 0.005
+    assert abs(drawn.var() - 1) < 0.01
+    assert abs((drawn**3).mean()) < 0.02
+    assert abs((drawn**4).mean() - 3) < 0.05
+
+
+def test_uniforms_are_even_and_strictly_inside() -> None:
+    drawn = noise.draw(keys(50_000), 0, 4)
+    assert 0 < drawn.min() < drawn.max() < 1
+    counts = np.histogram(drawn, bins=50, range=(0, 1))[0]
+    assert np.abs(counts / counts.mean() - 1).max() < 0.08
+
+
+@pytest.mark.parametrize("normal", [0, 1, 3, 4, 7])
+@pytest.mark.parametrize("uniform", [0, 1, 2, 5])
+def test_any_count_of_each_can_be_drawn(normal: int, uniform: int) -> None:
+    drawn = noise.draw(keys(3), normal, uniform)
+    assert drawn.shape == (3, normal + uniform)
+    assert drawn.dtype == np.float32
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    return abs(float(np.corrcoef(a.ravel(), b.ravel())[0, 1]))
+
+
+def test_seeds_steps_streams_and_indices_are_independent() -> None:
+    base = noise.draw(keys(20_000), 2, 1)
+    bound = 4 / np.sqrt(20_000)
+    assert correlation(base[:-1, 0], base[1:, 0]) < bound  # neighbouring seeds
+    assert correlation(base[:, 0], noise.draw(keys(20_000, step=2), 2, 1)[:, 0]) < bound
+    assert correlation(base[:, 0], noise.draw(keys(20_000, noise.PLAN), 2, 1)[:, 0]) < bound
+    assert correlation(base[:, 0], base[:, 1]) < bound
+    assert correlation(base[:, 0], base[:, 2]) < bound
+
+
+def test_a_row_is_drawn_alike_in_any_batch() -> None:
+    whole = noise.draw(keys(100), 5, 3)
+    np.testing.assert_array_equal(noise.draw(keys(100)[41:42], 5, 3), whole[41:42])
+
+
+def test_the_numbers_are_the_same_for_ever() -> None:
+    key = noise.keys(np.array([42], np.uint64), np.array([7]), noise.STEP)
+    assert key.tolist() == [4716149632514214234]
+    np.testing.assert_array_equal(
+        noise.draw(key, 3, 2)[0],
+        np.float32(
+            [
+                -0.9864885807037354,
+                0.8431950807571411,
+                -0.22175204753875732,
+                0.6756423711776733,
+                0.8128417730331421,
+            ]
+        ),
+    )
+    assert noise.integers(key, 1000).tolist() == [773]
+
+
+def test_seeds_of_futures_differ_and_follow_from_one() -> None:
+    seeds = subseeds(5, 1000, noise.SAMPLE)
+    assert len(set(seeds.tolist())) == 1000
+    np.testing.assert_array_equal(seeds[:10], subseeds(5, 10, noise.SAMPLE))
+
+
+def test_uniforms_for_actions_have_any_shape() -> None:
+    drawn = uniforms(3, 0, (4, 5, 2))
+    assert drawn.shape == (4, 5, 2)
+    assert not np.array_equal(drawn, uniforms(3, 1, (4, 5, 2)))

@@ -1,0 +1,231 @@
+"""How dreams begin, and when they may not."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dreamserve.backends.fake import FakeBackend, fake_spec
+from dreamserve.engine.fake import fake_world
+from dreamserve.engine.loop import Engine
+from dreamserve.engine.types import (
+    BankStart,
+    FramesStart,
+    LatentStart,
+    Request,
+    ResetRequest,
+    Result,
+    SessionQuery,
+    StepRequest,
+)
+from dreamserve.engine.world import World
+from dreamserve.errors import (
+    BundleError,
+    DreamNotFiniteError,
+    DreamserveError,
+    InvalidRequestError,
+    NotFiniteInputError,
+    OverloadedError,
+    SessionExpiredError,
+    SessionNotFoundError,
+    WorldNotFoundError,
+)
+
+Ask = Callable[[Engine, Request], Result]
+
+
+def test_what_is_not_given_is_chosen_and_said(ask: Ask) -> None:
+    engine = Engine([fake_world("one"), fake_world("two")])
+    first, second = (ask(engine, ResetRequest()) for _ in range(2))
+    assert (first.world, first.temperature, first.step) == ("one", 1.0, 0)
+    assert first.session_id != second.session_id
+    assert first.seed != second.seed
+    assert 0 <= first.seed < 2**53
+    again = ask(engine, ResetRequest(seed=first.seed))
+    np.testing.assert_array_equal(again.latent, first.latent)
+
+
+def test_a_seed_chooses_an_entry_of_the_bank(ask: Ask) -> None:
+    engine = Engine([fake_world()])
+    means = [round(float(ask(engine, ResetRequest(seed=s)).latent.mean()), 1) for s in range(60)]
+    assert len(set(means)) > 5
+
+
+def test_a_bank_entry_starts_in_its_posterior_with_its_memory(ask: Ask) -> None:
+    world = fake_world()
+    engine = Engine([world])
+    answers = [
+        ask(engine, ResetRequest(seed=s, start=BankStart(3), include=frozenset({"state"})))
+        for s in range(200)
+    ]
+    drawn = np.stack([answer.latent for answer in answers]) - world.bank["mu"][3]
+    np.testing.assert_allclose(drawn.mean(), 0, atol=0.01)
+    np.testing.assert_allclose(drawn.std(), np.exp(-3.0), rtol=0.1)
+    np.testing.assert_array_equal(answers[0].state["memory"], world.bank["state.memory"][3])
+
+
+def test_a_latent_start_is_taken_as_it_is_with_an_empty_memory(ask: Ask) -> None:
+    start = LatentStart(np.array([1, 2, 3, 4]))
+    answer = ask(
+        Engine([fake_world()]), ResetRequest(start=start, include=frozenset({"state", "frame"}))
+    )
+    np.testing.assert_array_equal(answer.latent, np.float32([1, 2, 3, 4]))
+    assert not answer.state["memory"].any()
+    assert answer.state["n"].shape == ()
+    assert answer.frame.shape == (8, 8, 3)
+
+
+def test_a_world_without_a_bank_starts_in_the_prior(ask: Ask) -> None:
+    spec = fake_spec()
+    engine = Engine([World(spec, FakeBackend(spec))])
+    drawn = np.stack([ask(engine, ResetRequest(seed=s)).latent for s in range(300)])
+    np.testing.assert_allclose([drawn.mean(), drawn.std()], [0, 1], atol=0.1)
+
+
+def test_a_reset_of_a_session_starts_it_over_in_its_place(ask: Ask) -> None:
+    engine = Engine([fake_world()], capacity=1)
+    ask(engine, ResetRequest(session_id="a", seed=1))
+    before = ask(engine, StepRequest("a", 2, step=1))
+    ask(engine, ResetRequest(session_id="a", seed=1))
+    assert engine.session_count == 1
+    after = ask(engine, StepRequest("a", 2, step=1))
+    np.testing.assert_array_equal(before.latent, after.latent)
+    assert after is not before
+
+
+def test_a_session_can_move_to_another_world(ask: Ask) -> None:
+    engine = Engine([fake_world("one"), fake_world("two", discrete=False)], capacity=1)
+    ask(engine, ResetRequest(session_id="a", world="one"))
+    assert ask(engine, ResetRequest(session_id="a", world="two")).world == "two"
+    assert ask(engine, StepRequest("a", [0.5, 0.5])).step == 1
+    assert engine.session_count == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "said"),
+    [
+        ({"world": "nowhere"}, WorldNotFoundError, "no world 'nowhere'; there are fake"),
+        ({"seed": -1}, InvalidRequestError, "seed must be within 0 and 9007199254740991"),
+        ({"seed": 2**53}, InvalidRequestError, "seed must be within"),
+        ({"seed": True}, InvalidRequestError, "a seed must be an integer"),
+        ({"temperature": -0.1}, InvalidRequestError, "temperature must be within 0 and 1000"),
+        ({"temperature": float("nan")}, NotFiniteInputError, "temperature must be a finite"),
+        ({"start": BankStart(16)}, InvalidRequestError, "has entries 0 to 15, not 16"),
+        ({"start": BankStart(-1)}, InvalidRequestError, "has entries 0 to 15, not -1"),
+        ({"start": LatentStart(np.zeros(5))}, InvalidRequestError, "a latent must be 4 numbers"),
+        ({"start": LatentStart(np.full(4, np.inf))}, NotFiniteInputError, "latent holds NaN"),
+        ({"start": LatentStart(np.full(4, 1e39))}, NotFiniteInputError, "beyond float32"),
+        (
+            {"start": FramesStart(np.zeros((0, 8, 8, 3), np.uint8), np.empty(0))},
+            InvalidRequestError,
+            "with at least one",
+        ),
+        (
+            {"start": FramesStart(np.zeros((1, 8, 8, 3)), np.empty(0))},
+            InvalidRequestError,
+            r"\(uint8\), not float64",
+        ),
+        ({"include": frozenset({"mixture"})}, InvalidRequestError, "a reset can include"),
+    ],
+)
+def test_a_reset_that_makes_no_sense_is_refused_and_makes_no_session(
+    ask: Ask, fields: dict[str, Any], error: type[DreamserveError], said: str
+) -> None:
+    engine = Engine([fake_world()])
+    with pytest.raises(error, match=said):
+        ask(engine, ResetRequest(**fields))
+    assert engine.session_count == 0
+
+
+def test_frames_that_lead_to_nan_make_no_session(ask: Ask) -> None:
+    spec = fake_spec()
+
+    class Blind(FakeBackend):
+        def encode(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            mu, logvar = super().encode(frames)
+            return np.full_like(mu, np.nan), logvar
+
+    engine = Engine([World(spec, Blind(spec))])
+    start = FramesStart(np.zeros((1, 8, 8, 3), np.uint8), np.empty(0))
+    with pytest.raises(DreamNotFiniteError, match="these frames lead to NaN"):
+        ask(engine, ResetRequest(session_id="a", start=start))
+    assert engine.session_count == 0
+
+
+def test_when_full_a_reset_is_refused_and_no_session_is_lost(ask: Ask) -> None:
+    engine = Engine([fake_world()], capacity=2)
+    for session_id in "ab":
+        ask(engine, ResetRequest(session_id=session_id))
+    with pytest.raises(OverloadedError, match="all 2 sessions are in use") as refused:
+        ask(engine, ResetRequest(session_id="c"))
+    assert refused.value.retry_after_s is not None
+    for session_id in "ab":
+        assert ask(engine, StepRequest(session_id, 1)).step == 1
+    ask(engine, SessionQuery("a", delete=True))
+    assert ask(engine, ResetRequest(session_id="c")).step == 0
+
+
+def test_an_idle_session_expires_and_says_so(ask: Ask, clock: Any) -> None:
+    engine = Engine([fake_world()], capacity=1, session_ttl_s=10, clock=clock)
+    ask(engine, ResetRequest(session_id="a"))
+    clock.now_s = 10
+    ask(engine, StepRequest("a", 1))
+    clock.now_s = 19
+    assert ask(engine, SessionQuery("a")).idle_s == 9  # looking is no use
+    clock.now_s = 20.1
+    for request in (StepRequest("a", 1), SessionQuery("a")):
+        with pytest.raises(SessionExpiredError, match="was idle for over 10 s; POST /reset again"):
+            ask(engine, request)
+    assert ask(engine, ResetRequest(session_id="b")).step == 0  # its slot is free
+    ask(engine, SessionQuery("b", delete=True))
+    assert ask(engine, ResetRequest(session_id="a")).step == 0
+    assert ask(engine, StepRequest("a", 1)).step == 1
+
+
+def test_only_so_many_expired_sessions_are_remembered(
+    ask: Ask, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dreamserve.engine.sessions.EXPIRED_REMEMBERED", 2)
+    engine = Engine([fake_world()], session_ttl_s=1, clock=clock)
+    for session_id in "abc":
+        ask(engine, ResetRequest(session_id=session_id))
+    clock.now_s = 5
+    with pytest.raises(SessionNotFoundError):
+        ask(engine, StepRequest("a", 1))
+    with pytest.raises(SessionExpiredError):
+        ask(engine, StepRequest("b", 1))
+
+
+def test_a_deleted_session_is_gone(ask: Ask) -> None:
+    engine = Engine([fake_world()])
+    ask(engine, ResetRequest(session_id="a", seed=5, temperature=0.5))
+    ask(engine, StepRequest("a", 1))
+    info = ask(engine, SessionQuery("a", delete=True))
+    assert (info.world, info.step, info.seed, info.temperature) == ("fake", 1, 5, 0.5)
+    with pytest.raises(SessionNotFoundError):
+        ask(engine, SessionQuery("a"))
+
+
+def test_slots_are_used_again_without_a_trace_of_the_one_before(ask: Ask) -> None:
+    engine = Engine([fake_world()], capacity=3)
+    fresh = ask(Engine([fake_world()]), ResetRequest(session_id="z", seed=9))
+    for i in range(20):
+        ask(engine, ResetRequest(session_id=str(i)))
+        ask(engine, StepRequest(str(i), 2))
+        ask(engine, SessionQuery(str(i), delete=True))
+    again = ask(engine, ResetRequest(session_id="z", seed=9))
+    np.testing.assert_array_equal(again.latent, fresh.latent)
+    assert not ask(engine, SessionQuery("z")).terminated
+
+
+def test_two_worlds_of_one_name_and_no_world_at_all_are_refused() -> None:
+    with pytest.raises(BundleError, match="two worlds are named 'fake'"):
+        Engine([fake_world(), fake_world()])
+    with pytest.raises(BundleError, match="give at least one bundle"):
+        Engine([])
+
+
+def test_memory_is_stated_for_all_sessions() -> None:
+    engine = Engine([fake_world()], capacity=1000)
+    assert engine.memory_bytes == 1000 * (4 * (4 + 3 + 1) + 29)

@@ -1,0 +1,303 @@
+"""What a step does to its session, and what it never does to another's."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dreamserve.engine.fake import fake_world
+from dreamserve.engine.loop import Engine
+from dreamserve.engine.types import (
+    FramesStart,
+    LatentStart,
+    Request,
+    ResetRequest,
+    Result,
+    SessionQuery,
+    StepRequest,
+    StepResult,
+)
+from dreamserve.engine.world import World
+from dreamserve.errors import (
+    DreamNotFiniteError,
+    DreamserveError,
+    EngineFailedError,
+    InvalidActionError,
+    InvalidRequestError,
+    NotFiniteInputError,
+    SessionNotFoundError,
+    StepConflictError,
+)
+
+Ask = Callable[[Engine, Request], Result]
+Same = Callable[[Any, Any], bool]
+ALL = frozenset({"frame", "mixture", "state"})
+
+
+def engine_with(world: World, *ids: str, **options: Any) -> Engine:
+    engine = Engine([world], **options)
+    for seed, session_id in enumerate(ids):
+        engine.submit(ResetRequest(session_id=session_id, seed=seed))
+    engine.turn()
+    return engine
+
+
+def outcomes(engine: Engine, requests: list[Request]) -> list[Any]:
+    futures = [engine.submit(request) for request in requests]
+    for _ in range(100):
+        engine.turn()
+    return [future.exception(timeout=0) or future.result(timeout=0) for future in futures]
+
+
+def test_steps_count_from_one(ask: Ask) -> None:
+    engine = engine_with(fake_world(), "a")
+    for number in (1, 2, 3):
+        answer = ask(engine, StepRequest("a", 1, step=number))
+        assert (answer.step, answer.truncated) == (number, False)
+    assert ask(engine, StepRequest("a", 1)).step == 4
+
+
+def test_a_step_sent_again_is_answered_with_the_stored_answer(ask: Ask) -> None:
+    engine = engine_with(fake_world(), "a")
+    first = ask(engine, StepRequest("a", 2, step=1, include=ALL))
+    assert ask(engine, StepRequest("a", np.int64(2), step=1, include=ALL)) is first
+    assert ask(engine, SessionQuery("a")).step == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        StepRequest("a", 1, step=1),
+        StepRequest("a", 2, step=1, include=ALL),
+        StepRequest("a", 2, step=1, observation=np.zeros(4, np.float32)),
+    ],
+)
+def test_the_same_number_with_other_content_is_a_conflict(ask: Ask, other: StepRequest) -> None:
+    engine = engine_with(fake_world(), "a")
+    ask(engine, StepRequest("a", 2, step=1))
+    with pytest.raises(StepConflictError, match="step 1 was taken already"):
+        ask(engine, other)
+
+
+@pytest.mark.parametrize("number", [-1, 0, 2, 7])
+def test_a_step_out_of_order_is_a_conflict_and_changes_nothing(ask: Ask, number: int) -> None:
+    engine = engine_with(fake_world(), "a")
+    with pytest.raises(StepConflictError, match=f"the next step is 1, not {number}"):
+        ask(engine, StepRequest("a", 2, step=number))
+    assert ask(engine, SessionQuery("a")).step == 0
+
+
+def test_a_dream_that_has_ended_says_to_reset_but_repeats_its_last_answer(ask: Ask) -> None:
+    engine = engine_with(fake_world(), "a")
+    ask(engine, ResetRequest(session_id="a", start=LatentStart(np.array([2, 0, 0, 0]))))
+    last = ask(engine, StepRequest("a", 2, step=1))
+    assert last.terminated
+    with pytest.raises(StepConflictError, match="ended with step 1; POST /reset"):
+        ask(engine, StepRequest("a", 2))
+    assert ask(engine, StepRequest("a", 2, step=1)) is last
+    assert ask(engine, SessionQuery("a")).terminated
+    assert ask(engine, ResetRequest(session_id="a")).step == 0
+    assert ask(engine, StepRequest("a", 1)).step == 1
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [
+        (3, r"action 3 is not in Discrete\(3\): 0 back, 1 stay, 2 forth"),
+        (-1, "action -1 is not in Discrete"),
+        (True, "must be an integer of Discrete"),
+        (1.0, "must be an integer of Discrete"),
+        ("left", "action 'left': must be an integer"),
+        (None, "must be an integer"),
+        ([1], r"shape \[1\]: must be \[\]"),
+        ([1, [2]], "must be a regular array"),
+        (10**30, "must be an integer"),
+    ],
+)
+def test_an_action_that_is_not_in_a_discrete_space_is_refused(
+    ask: Ask, action: Any, said: str
+) -> None:
+    engine = engine_with(fake_world(), "a")
+    with pytest.raises(InvalidActionError, match=said):
+        ask(engine, StepRequest("a", action))
+    assert ask(engine, StepRequest("a", 1)).step == 1
+
+
+@pytest.mark.parametrize(
+    ("action", "error", "said"),
+    [
+        ([1.5, 0], InvalidActionError, r"first = 1.5 is not in Box: first in \[-1, 1\], second"),
+        ([0, -0.51], InvalidActionError, "second = -0.51 is not in Box"),
+        ([0, 1e300], InvalidActionError, r"second = 1e\+300 is not in Box"),
+        ([0], InvalidActionError, r"shape \[1\]: must be \[2\]"),
+        (1, InvalidActionError, r"shape \[\]: must be \[2\]"),
+        (["x", "y"], InvalidActionError, "must be numbers of Box"),
+        ([True, False], InvalidActionError, "must be numbers of Box"),
+        ([float("nan"), 0], NotFiniteInputError, "holds NaN or infinity"),
+        ([float("inf"), 0], NotFiniteInputError, "holds NaN or infinity"),
+    ],
+)
+def test_an_action_that_is_not_in_a_box_is_refused(
+    ask: Ask, action: Any, error: type[DreamserveError], said: str
+) -> None:
+    engine = engine_with(fake_world(discrete=False), "a")
+    with pytest.raises(error, match=said):
+        ask(engine, StepRequest("a", action))
+    assert ask(engine, StepRequest("a", [1, -0.5])).step == 1
+
+
+def test_an_unknown_session_is_not_found(ask: Ask) -> None:
+    with pytest.raises(SessionNotFoundError, match="no session b; POST /reset makes one"):
+        ask(engine_with(fake_world(), "a"), StepRequest("b", 1))
+
+
+def test_a_row_that_goes_non_finite_fails_alone(same: Same) -> None:
+    engine = engine_with(fake_world(nan_action=2), "a", "b", "c")
+    alone = engine_with(fake_world(), "a", "b", "c")
+    for _ in range(3):
+        a, b, c = outcomes(engine, [StepRequest("a", 1), StepRequest("b", 2), StepRequest("c", 0)])
+        assert isinstance(b, DreamNotFiniteError)
+        good = outcomes(alone, [StepRequest("a", 1), StepRequest("c", 0)])
+        assert same([*good], [a, c])
+    (after,) = outcomes(engine, [StepRequest("b", 1, step=1)])
+    assert isinstance(after, StepResult)
+    assert same(after, outcomes(alone, [StepRequest("b", 1)])[0])
+
+
+def test_a_batch_that_fails_is_answered_and_the_engine_lives_on(same: Same) -> None:
+    engine = engine_with(fake_world(failing_action=2), "a", "b")
+    failed = outcomes(engine, [StepRequest("a", 1), StepRequest("b", 2)])
+    assert [type(outcome) for outcome in failed] == [EngineFailedError] * 2
+    good = outcomes(engine, [StepRequest("a", 1, step=1), StepRequest("b", 1, step=1)])
+    expected = outcomes(
+        engine_with(fake_world(), "a", "b"), [StepRequest("a", 1), StepRequest("b", 1)]
+    )
+    assert same(good, expected)
+
+
+def test_an_observed_latent_takes_the_place_of_the_dreamt_one(ask: Ask) -> None:
+    engine = engine_with(fake_world(), "a")
+    real = np.array([0.1, 0.2, 0.3, 0.4], np.float32)
+    dreamt = ask(engine_with(fake_world(), "a"), StepRequest("a", 1, include=ALL))
+    answer = ask(engine, StepRequest("a", 1, observation=real, include=ALL))
+    np.testing.assert_array_equal(answer.latent, real)
+    assert answer.reward == dreamt.reward
+    for name, part in dreamt.state.items():  # the memory is of the step that was really taken
+        np.testing.assert_array_equal(answer.state[name], part)
+    np.testing.assert_array_equal(ask(engine, ResetRequest(session_id="z")).latent.shape, (4,))
+
+
+def test_an_observed_frame_corrects_the_dream_to_its_posterior_mean(ask: Ask) -> None:
+    world = fake_world()
+    engine = engine_with(world, "a")
+    real = np.array([[0.1, -0.2, 0.3, 0.4]], np.float32)
+    frame = np.rint(255 * world.backend.decode(real)[0]).astype(np.uint8)
+    answer = ask(engine, StepRequest("a", 1, observation=frame))
+    np.testing.assert_allclose(answer.latent, real[0], atol=1 / 127)
+    camera = np.repeat(np.repeat(frame, 2, axis=0), 2, axis=1)
+    camera = np.concatenate([camera, np.zeros((16, 8, 3), np.uint8)], axis=1)
+    other = engine_with(world, "a")
+    cropped = ask(other, StepRequest("a", 1, observation=camera))
+    np.testing.assert_array_equal(cropped.latent, answer.latent)
+
+
+def test_surprise_grows_with_the_distance_from_what_was_expected(ask: Ask) -> None:
+    near, far = (
+        ask(
+            engine_with(fake_world(), "a"),
+            StepRequest("a", 1, observation=np.full(4, at, np.float32)),
+        ).info["surprise"]
+        for at in (-0.3, 2.0)
+    )
+    assert far > near + 10
+
+
+def test_expected_surprise_is_that_of_the_worlds_own_dream(ask: Ask) -> None:
+    dreamt = ask(engine_with(fake_world(), "a"), StepRequest("a", 1)).latent
+    answer = ask(engine_with(fake_world(), "a"), StepRequest("a", 1, observation=dreamt))
+    assert answer.info["surprise"] == answer.info["expected_surprise"]
+
+
+def test_a_grounded_dream_goes_on_where_the_world_expected_an_end(ask: Ask) -> None:
+    engine = engine_with(fake_world(), "a")
+    ask(engine, ResetRequest(session_id="a", start=LatentStart(np.array([2, 0, 0, 0]))))
+    answer = ask(engine, StepRequest("a", 2, observation=np.zeros(4, np.float32)))
+    assert (answer.terminated, answer.info["predicted_terminated"]) == (False, True)
+    assert ask(engine, StepRequest("a", 1)).step == 2
+
+
+@pytest.mark.parametrize(
+    ("observation", "error", "said"),
+    [
+        (np.zeros(3, np.float32), InvalidRequestError, r"a latent must be 4 numbers"),
+        (np.full(4, np.nan, np.float32), NotFiniteInputError, "the latent holds NaN"),
+        (np.zeros((9, 8, 3), np.uint8), InvalidRequestError, r"must be \[16, 24, 3\].*\[9, 8, 3\]"),
+        (np.zeros((8, 8), np.uint8), InvalidRequestError, "frames must be"),
+        (np.array(["x"]), InvalidRequestError, "a latent must be 4 numbers"),
+    ],
+)
+def test_an_observation_that_makes_no_sense_is_refused(
+    ask: Ask, observation: Any, error: type[DreamserveError], said: str
+) -> None:
+    engine = engine_with(fake_world(), "a")
+    with pytest.raises(error, match=said):
+        ask(engine, StepRequest("a", 1, observation=observation))
+    assert ask(engine, SessionQuery("a")).step == 0
+
+
+def test_what_is_included_fits_the_world(any_world: World, ask: Ask) -> None:
+    engine = engine_with(any_world, "a")
+    spec = any_world.spec
+    action = 0 if spec.action_space.type == "Discrete" else list(spec.action_space.low)
+    answer = ask(engine, StepRequest("a", action, include=ALL))
+    assert (answer.frame.shape, answer.frame.dtype) == (spec.frame.shape, np.uint8)
+    assert {n: p.shape for n, p in answer.state.items()} == {
+        tensor.name: tensor.shape for tensor in spec.recurrent_state
+    }
+    weights = answer.mixture["weights"]
+    np.testing.assert_allclose(weights.sum(axis=0), 1, rtol=1e-5)
+    assert answer.mixture["mu"].shape == (spec.mixture.components, spec.latent_size)
+    assert (answer.mixture["sigma"] > 0).all()
+
+
+def test_answers_stand_whatever_the_session_does_next(ask: Ask) -> None:
+    engine = engine_with(fake_world(), "a")
+    first = ask(engine, StepRequest("a", 1, include=ALL))
+    copy = (first.latent.copy(), first.state["memory"].copy(), first.frame.copy())
+    for _ in range(3):
+        ask(engine, StepRequest("a", 0))
+    for kept, part in zip(copy, (first.latent, first.state["memory"], first.frame), strict=True):
+        np.testing.assert_array_equal(kept, part)
+
+
+def test_a_context_of_frames_is_remembered_like_steps_that_observe_them(ask: Ask) -> None:
+    world = fake_world()
+    frames = np.random.default_rng(0).integers(0, 255, (4, 8, 8, 3)).astype(np.uint8)
+    start = FramesStart(frames, np.array([0, 1, 2]))
+    engine = engine_with(world, "b")
+    burnt = ask(engine, ResetRequest(session_id="a", start=start, include=ALL - {"mixture"}))
+    mu = world.backend.encode(frames.astype(np.float32) / np.float32(255))[0]
+    ask(engine, ResetRequest(session_id="b", start=LatentStart(mu[0])))
+    for action in (0, 1, 2):
+        last = ask(engine, StepRequest("b", action, observation=frames[action + 1], include=ALL))
+    for name, part in last.state.items():
+        np.testing.assert_array_equal(burnt.state[name], part)
+    spread = np.exp(-2.0)  # of the fake world's posterior
+    assert 0 < np.abs(burnt.latent - last.latent).max() < 5 * spread
+
+
+def test_a_context_with_a_wrong_count_of_actions_is_refused(ask: Ask) -> None:
+    frames = np.zeros((3, 8, 8, 3), np.uint8)
+    with pytest.raises(InvalidActionError, match=r"shape \[3\]: must be \[2\]"):
+        ask(
+            engine_with(fake_world()),
+            ResetRequest(start=FramesStart(frames, np.array([0, 1, 2]))),
+        )
+
+
+def test_one_frame_needs_no_actions(ask: Ask) -> None:
+    for discrete in (True, False):
+        start = FramesStart(np.zeros((1, 8, 8, 3), np.uint8), np.empty(0))
+        answer = ask(engine_with(fake_world(discrete=discrete)), ResetRequest(start=start, seed=1))
+        assert answer.step == 0
