@@ -1,8 +1,10 @@
 """Export: what is written computes what was trained, or nothing is written."""
 
 import json
+import re
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -25,6 +27,7 @@ from dreamserve_training.export import (
     round_to_half,
     spec_of,
     world,
+    writing,
 )
 from dreamserve_training.export.parity import check_parity, relative_difference, same_in_every_batch
 from dreamserve_training.graphs import StepGraph
@@ -96,14 +99,14 @@ def onnx_once(tmp_path_factory, monkeypatch):
     """Let later exports of the same world copy its slow ONNX files from the first one."""
     kept = tmp_path_factory.getbasetemp() / "kept-onnx"
     kept.mkdir(exist_ok=True)
-    write = world.write_onnx
+    write = writing.write_onnx
 
     def write_or_copy(graph, example, inputs, outputs, path):
         if not (kept / path.name).exists():
             write(graph, example, inputs, outputs, kept / path.name)
         path.write_bytes((kept / path.name).read_bytes())
 
-    monkeypatch.setattr(world, "write_onnx", write_or_copy)
+    monkeypatch.setattr(writing, "write_onnx", write_or_copy)
 
 
 def backends(content, folder):
@@ -268,7 +271,7 @@ def test_an_export_that_fails_half_way_leaves_nothing(onnx_once, tmp_path, monke
     def fail(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(world, "write_torchscript", fail)
+    monkeypatch.setattr(writing, "write_torchscript", fail)
     with pytest.raises(OSError, match="no space left"):
         export_world(tmp_path / "tiny", **WORLDS["per_dimension"])
     assert not list(tmp_path.iterdir())
@@ -277,7 +280,7 @@ def test_an_export_that_fails_half_way_leaves_nothing(onnx_once, tmp_path, monke
 def test_a_failed_export_keeps_the_bundle_that_was_there(onnx_once, tmp_path, monkeypatch):
     folder = export_world(tmp_path / "tiny", **WORLDS["per_dimension"])
     before = load_bundle(folder).manifest.version
-    monkeypatch.setattr(world, "MAX_BYTES", 1000)
+    monkeypatch.setattr(writing, "MAX_BYTES", 1000)
     with pytest.raises(ExportError, match="a bundle may have 1,000"):
         export_world(folder, **WORLDS["per_dimension"])
     assert load_bundle(folder).manifest.version == before
@@ -380,3 +383,21 @@ def test_a_manifest_is_plain_json_for_people_too(exported):
     fields = json.loads((folder / "manifest.json").read_text())
     assert fields["name"] == "tiny"
     assert fields["graphs"]["step"]["inputs"][2:4] == ["h", "c"]
+
+
+def test_the_documents_example_writes_a_world_of_another_kind(tmp_path, monkeypatch):
+    """A GRU with one Gaussian, no uniform noise and a memory of another name."""
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text()
+    [example] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(example, "docs/bundle.md", "exec"), {"__name__": "example"})
+    bundle = load_bundle(tmp_path / "my-world")
+    assert bundle.manifest.name == "my-world"
+    assert [tensor.name for tensor in bundle.manifest.recurrent_state] == ["memory"]
+    assert [path.name for path in tmp_path.iterdir()] == ["my-world"]
+
+
+def test_weights_that_were_not_rounded_are_refused(tmp_path):
+    layer = torch.nn.Linear(Z, Z).eval()
+    with pytest.raises(ExportError, match="weight: its weights are not rounded"):
+        writing.write_torchscript(layer, (torch.zeros(2, Z),), tmp_path / "x.pt")

@@ -112,8 +112,12 @@ def _forget_where_it_was_made(model: onnx.ModelProto) -> None:
 def write_torchscript(graph: nn.Module, example: tuple[Tensor, ...], path: Path) -> None:
     """Write `graph` as TorchScript to `path`, weights in float16.
 
-    The reader calls `.float()` after `torch.jit.load`: nothing in the trace depends on it.
+    The reader calls `.float()` after `torch.jit.load`: nothing in the trace depends on it. Raises
+    ExportError for a weight that float16 would change.
     """
+    for name, tensor in (*graph.named_parameters(), *graph.named_buffers()):
+        if tensor.is_floating_point() and not torch.equal(tensor.half().to(tensor.dtype), tensor):
+            raise ExportError(f"{name}: its weights are not rounded to half precision")
     with warnings.catch_warnings(), torch.no_grad():
         # deprecated in favour of torch.export, whose archives can be read by torch's own version
         # only; tracing still is the one format that every torch since 2.0 loads

@@ -161,6 +161,8 @@ def _on_an_edge(spec: WorldSpec, step: StepInput, answer: StepOutput) -> npt.NDA
     the two best components tie.
     """
     logits = answer.mixture_logits.astype(np.float64)
+    if logits.shape[1] == 1 or not spec.noise.uniform:
+        return np.zeros(step.latent.shape, np.bool_)
     if logits.ndim == 2:
         logits = logits[..., None]
     cold = step.temperature == 0
@@ -170,7 +172,7 @@ def _on_an_edge(spec: WorldSpec, step: StepInput, answer: StepOutput) -> npt.NDA
     uniform = step.noise[:, None, spec.noise.normal :]
     near_bound = (np.abs(uniform - bounds[:, :-1]) < _EDGE).any(axis=1)
     ranked = np.sort(logits, axis=1)
-    tie = (ranked[:, -1] - ranked[:, max(-2, -logits.shape[1])] < _EDGE) & (logits.shape[1] > 1)
+    tie = ranked[:, -1] - ranked[:, -2] < _EDGE
     edge = np.where(cold[:, None], tie, near_bound)
     return np.broadcast_to(edge, step.latent.shape)
 

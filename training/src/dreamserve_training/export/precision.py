@@ -28,10 +28,15 @@ def round_to_half(vae: ConvVAE, mdnrnn: MDNRNN) -> tuple[ConvVAE, MDNRNN]:
     with torch.no_grad():
         lstm.bias_ih_l0 += lstm.bias_hh_l0
         lstm.bias_hh_l0.zero_()
-    return _rounded(deepcopy(vae)), _rounded(memory)
+    return half_precision(vae), half_precision(memory)
 
 
-def _rounded(module: Module) -> Module:
+def half_precision(module: Module) -> Module:
+    """Return a float32 copy of `module`, in evaluation mode, every weight rounded to float16.
+
+    Raises ExportError for a weight that float16 cannot hold.
+    """
+    module = deepcopy(module).float().eval()
     with torch.no_grad():
         for name, weight in module.named_parameters():
             weight.copy_(weight.half().float())
@@ -40,4 +45,4 @@ def _rounded(module: Module) -> Module:
                     f"{type(module).__name__}.{name} holds weights that are not finite in half"
                     " precision (float16 ends at 65504)"
                 )
-    return module.float().eval()
+    return module

@@ -1,0 +1,333 @@
+"""Each measurement against worlds and frames whose true figures are known."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dreamserve.backends.base import StepOutput
+from dreamserve.manifest import (
+    Crop,
+    DiscreteSpace,
+    DoneRule,
+    FrameSpec,
+    MixtureSpec,
+    NoiseSpec,
+    RewardRule,
+    TensorSpec,
+    WorldSpec,
+)
+from dreamserve_training.data.episodes import DataError, save_episode
+from dreamserve_training.quality import card_pictures, measure_world
+from dreamserve_training.quality.following import Followed, LatentEpisode, follow, load_latents
+from dreamserve_training.quality.horizon import horizon_errors
+from dreamserve_training.quality.pictures import busiest_start
+from dreamserve_training.quality.prediction import ends, likelihood, rewards
+from dreamserve_training.quality.reconstruction import (
+    Tally,
+    compare,
+    held_out_frames,
+    reconstruction,
+)
+
+Z, SIGMA = 2, 0.5
+SPEC = WorldSpec(
+    name="walk",
+    action_space=DiscreteSpace(n=2, names=("stay", "go")),
+    frame=FrameSpec(
+        source_shape=(16, 16, 3), crop=Crop(top=0, bottom=16, left=0, right=16), shape=(16, 16, 3)
+    ),
+    latent_size=Z,
+    recurrent_state=(TensorSpec(name="steps", shape=(1,)),),
+    mixture=MixtureSpec(head="joint", components=1),
+    noise=NoiseSpec(normal=Z, uniform=1),
+    temperature_rule="paper",
+    done=DoneRule(),
+    reward=RewardRule(kind="head"),
+)
+
+
+class Walk:
+    """z' = z + action, plus noise of SIGMA; its memory counts steps; death is announced at 100."""
+
+    name = "walk"
+
+    def encode(self, frames):
+        mu = frames[:, :, :, 0].mean(axis=(1, 2))
+        return np.repeat(mu[:, None], Z, axis=1), np.zeros((len(frames), Z), np.float32)
+
+    def decode(self, latent):
+        grey = np.clip(latent.mean(axis=1), 0, 1)[:, None, None, None]
+        return np.broadcast_to(grey, (len(latent), 16, 16, 3)).astype(np.float32)
+
+    def step(self, batch):
+        mean = batch.latent + batch.action[:, None].astype(np.float32)
+        steps = batch.state[0] + 1
+        spread = SIGMA * np.sqrt(batch.temperature)[:, None]
+        rows = len(mean)
+        return StepOutput(
+            latent=mean + spread * batch.noise[:, :Z],
+            reward=steps[:, 0],
+            done_logit=np.where(steps[:, 0] >= 100, 1, -1).astype(np.float32),
+            state=(steps,),
+            mixture_logits=np.zeros((rows, 1), np.float32),
+            mixture_mu=mean[:, None],
+            mixture_log_sigma=np.full((rows, 1, Z), math.log(SIGMA), np.float32),
+        )
+
+
+def walk_episode(steps, seed=0, noise=0.0, logvar=-40.0, died=True):
+    """A real episode of the same walk, with `noise` in each step; logvar -40: no spread of z."""
+    rng = np.random.default_rng(seed)
+    actions = rng.integers(2, size=steps)
+    moves = actions[:, None] + noise * rng.standard_normal((steps, Z))
+    mu = np.concatenate([np.zeros((1, Z)), np.cumsum(moves, axis=0)[:-1]])
+    return LatentEpisode(
+        mu=mu.astype(np.float32),
+        logvar=np.full((steps, Z), logvar, np.float32),
+        actions=actions,
+        rewards=np.arange(1, steps + 1, dtype=np.float32),
+        terminated=(np.arange(steps) == steps - 1) & died,
+    )
+
+
+def said(done_logit, died=True):
+    """What a world that gave these done logits leaves behind."""
+    episode = walk_episode(len(done_logit), died=died)
+    logits = np.array(done_logit, np.float32)
+    return Followed(
+        episode, np.zeros(len(logits) - 1), np.zeros(len(logits), np.float32), logits, {}
+    )
+
+
+def test_the_likelihood_of_a_known_world_is_its_entropy():
+    episodes = [walk_episode(2000, seed, noise=SIGMA) for seed in range(3)]
+    figures = likelihood(follow(Walk(), SPEC, episodes))
+    entropy = 0.5 * math.log(2 * math.pi * math.e * SIGMA**2)
+    assert figures["nll"] == pytest.approx(entropy, abs=0.02)
+    assert figures["floor"] == pytest.approx(0.5 * (math.log(2 * math.pi * math.e) - 40), abs=1e-3)
+    assert figures["gaussian_baseline"] > figures["nll"] + 3  # a walk goes far from its mean
+    assert figures["steps"] == 3 * 1999
+
+
+def test_floor_and_baseline_meet_where_the_past_tells_nothing():
+    rng = np.random.default_rng(0)
+    still = walk_episode(5000, logvar=0.0)
+    still = LatentEpisode(
+        np.zeros_like(still.mu), still.logvar, still.actions, still.rewards, still.terminated
+    )
+    figures = likelihood(follow(Walk(), SPEC, [still], seed=int(rng.integers(100))))
+    assert figures["floor"] == pytest.approx(1.4189, abs=1e-3)
+    assert figures["gaussian_baseline"] == pytest.approx(1.4189, abs=1e-3)
+    assert figures["nll"] > figures["floor"]
+
+
+def test_episodes_followed_together_are_followed_as_if_alone():
+    lengths = (5, 40, 17)
+    episodes = [walk_episode(steps, seed=steps) for steps in lengths]
+    together = follow(Walk(), SPEC, episodes, keep_every=4)
+    for steps, walk, episode in zip(lengths, together, episodes, strict=True):
+        [alone] = follow(Walk(), SPEC, [episode], keep_every=4)
+        np.testing.assert_array_equal(walk.reward, np.arange(1, steps + 1))  # memory from zero
+        np.testing.assert_allclose(walk.nll, alone.nll, atol=1e-6)
+        assert sorted(walk.states) == list(range(4, steps, 4))
+        assert all(state[0] == step for step, (state,) in walk.states.items())
+        assert walk.episode is episode
+
+
+def test_a_perfect_world_strays_nowhere_and_copying_the_last_latent_does():
+    episodes = [walk_episode(200, seed) for seed in range(4)]
+    errors = horizon_errors(Walk(), SPEC, follow(Walk(), SPEC, episodes, keep_every=20))
+    assert list(errors) == ["1", "5", "20", "50"]
+    for k, figures in errors.items():
+        assert figures["most_likely"] == pytest.approx(0, abs=1e-3)
+        assert figures["one_dream"] == pytest.approx(SIGMA * math.sqrt(int(k)), rel=0.15)
+        assert figures["mean_of_dreams"] == pytest.approx(
+            SIGMA * math.sqrt(int(k) / 8), rel=0.25
+        )  # eight dreams a start
+    assert errors["50"]["copy_last"] > errors["5"]["copy_last"] > errors["1"]["copy_last"] > 0.5
+
+
+def test_without_an_episode_long_enough_no_horizon_is_measured():
+    assert horizon_errors(Walk(), SPEC, follow(Walk(), SPEC, [walk_episode(50)], 10)) == {}
+
+
+def test_ends_count_exact_alarms_near_alarms_and_dreams_cut_short():
+    quiet = [-1.0] * 20
+    walks = [
+        said([*quiet, 1.0]),  # a hit
+        said([*quiet, 1.0, -1.0, -1.0]),  # two steps early
+        said([1.0, *quiet, -1.0]),  # far too early, and missed
+        said(quiet),  # missed
+        said([*quiet, 1.0], died=False),  # alarm without a death
+    ]
+    figures = ends(walks, threshold=0.0)
+    assert (figures["deaths"], figures["alarms"], figures["episodes"]) == (4, 4, 5)
+    assert figures["recall"] == pytest.approx(1 / 4)
+    assert figures["precision"] == pytest.approx(1 / 4)
+    assert figures["recall_within_5"] == pytest.approx(2 / 4)
+    assert figures["precision_within_5"] == pytest.approx(2 / 4)
+    assert figures["cut_short"] == pytest.approx(2 / 5)
+
+
+def test_the_threshold_is_a_hard_cut():
+    assert ends([said([-1.0, 0.0])], threshold=0.0)["alarms"] == 0
+    assert ends([said([-1.0, 0.0])], threshold=-0.5)["recall"] == 1.0
+
+
+def test_a_world_that_never_raises_an_alarm_has_no_precision():
+    figures = ends([said([-1.0, -1.0])], threshold=0.0)
+    assert figures["recall"] == 0.0
+    assert figures["precision"] is None
+
+
+def test_the_reward_error_stands_beside_always_saying_the_mean():
+    figures = rewards(follow(Walk(), SPEC, [walk_episode(30)]))
+    assert figures["rms_error"] == 0.0
+    assert figures["rms_error_of_the_mean"] == pytest.approx(np.arange(30).std(), abs=1e-3)
+
+
+def scene(*things, contrast=0.8):
+    """A grey picture with bright things: (top, left, height, width)."""
+    picture = np.full((16, 16, 3), 0.1, np.float32)
+    for top, left, height, width in things:
+        picture[top : top + height, left : left + width] += contrast
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("copy", "kept"),
+    [
+        (scene((4, 4, 2, 2)), True),
+        (scene((4, 4, 2, 2), contrast=0.41), True),
+        (scene((4, 4, 2, 2), contrast=0.39), False),
+        (scene(), False),
+        (scene((8, 8, 2, 2)), False),  # elsewhere
+        (scene((4, 4, 2, 2), contrast=-0.1), False),  # dark instead of bright
+    ],
+)
+def test_a_thing_is_recalled_when_half_of_its_contrast_is_there(copy, kept):
+    tally = Tally()
+    compare(scene((4, 4, 2, 2)), copy, scene(), tally)
+    assert (tally.areas, tally.kept) == ([4.0], [kept])
+
+
+def test_sparks_and_faint_things_are_not_counted_and_touching_pixels_are_one_thing():
+    tally = Tally()
+    compare(scene((2, 2, 1, 1)), scene(), scene(), tally)
+    compare(scene((4, 4, 3, 3), contrast=0.3), scene(), scene(), tally)
+    assert tally.areas == []
+    compare(scene((2, 2, 1, 2), (3, 4, 1, 2), (10, 10, 5, 6)), scene(), scene(), tally)
+    assert sorted(tally.areas) == [4.0, 30.0]
+    assert {name: there for name, there, _ in tally.by_band()} == {
+        "under 6 px": 1,
+        "under 25 px": 1,
+        "25 px and more": 1,
+    }
+
+
+class Forgetful(Walk):
+    """Sees nothing but the empty scene, and on every eighth frame a thing that is not there."""
+
+    def encode(self, frames):
+        return np.zeros((len(frames), Z), np.float32), np.zeros((len(frames), Z), np.float32)
+
+    def decode(self, latent):
+        empty, invented = scene(), scene((12, 2, 2, 2))
+        return np.stack([invented if row % 8 == 0 else empty for row in range(len(latent))])
+
+
+def test_a_forgetful_world_recalls_nothing_and_its_inventions_show():
+    frames = np.stack([scene((row % 8, row % 8, 2, 2)) for row in range(64)])
+    pixels, things = reconstruction(Forgetful(), (frames * 255).round().astype(np.uint8))
+    assert things["under 6 px"]["in_frames"] == 64
+    assert things["under 6 px"]["recalled"] == 0.0
+    assert things["under 6 px"]["in_reconstructions"] == 8
+    assert things["under 6 px"]["invented"] == 1.0
+    assert things["25 px and more"]["recalled"] is None
+    expected = (64 * 4 + 8 * 4) * 0.8**2 / (64 * 256)
+    assert pixels["mse_per_pixel"] == pytest.approx(expected, rel=0.02)
+
+
+@pytest.fixture
+def held_out(tmp_path):
+    """Directories of the same three episodes, raw and latent."""
+    raw, latents = tmp_path / "raw", tmp_path / "latents"
+    for directory in (raw, latents):
+        directory.mkdir()
+    for seed, steps in enumerate((30, 120, 160)):
+        walk = walk_episode(steps, seed, logvar=-2.0)
+        common = {
+            "actions": walk.actions,
+            "rewards": walk.rewards,
+            "terminated": walk.terminated,
+        }
+        frames = [scene((t % 12, 5, 2, 2)) for t in range(steps)]
+        frames = (np.stack(frames) * 255).astype(np.uint8)
+        save_episode(raw / f"{seed}.npz", {"frames": frames, **common})
+        posterior = {"mu": walk.mu.astype(np.float16), "logvar": walk.logvar.astype(np.float16)}
+        save_episode(latents / f"{seed}.npz", {**posterior, **common})
+    return raw, latents
+
+
+def test_all_measurements_together_are_plain_json(held_out):
+    quality = measure_world(Walk(), SPEC, *held_out, frames=60)
+    assert list(quality) == [
+        "reconstruction",
+        "salient_things",
+        "likelihood",
+        "horizon",
+        "done",
+        "reward",
+    ]
+    assert json.loads(json.dumps(quality, allow_nan=False)) == quality
+    assert quality["done"]["deaths"] == 3
+    assert measure_world(Walk(), SPEC, *held_out, frames=60) == quality
+
+
+def test_the_cards_pictures_show_frames_and_a_dream(held_out):
+    pictures = card_pictures(Walk(), SPEC, *held_out)
+    assert set(pictures) == {"reconstruction", "dream"}
+    for picture in pictures.values():
+        assert isinstance(picture.image, Image.Image)
+        assert picture.image.width > 8 * 32
+        assert picture.caption.endswith(".")
+
+
+def test_frames_are_taken_evenly_and_never_a_terminal_blank(tmp_path):
+    frames = np.stack([np.full((16, 16, 3), value, np.uint8) for value in range(1, 101)])
+    blank = np.concatenate([frames, np.zeros((1, 16, 16, 3), np.uint8)])
+    steps = len(blank)
+    save_episode(
+        tmp_path / "0.npz",
+        {
+            "frames": blank,
+            "actions": np.zeros(steps, np.int64),
+            "rewards": np.ones(steps, np.float32),
+            "terminated": np.arange(steps) == steps - 1,
+        },
+    )
+    values = held_out_frames(tmp_path, 10)[:, 0, 0, 0]
+    np.testing.assert_array_equal(values, np.arange(6, 100, 10))
+
+
+def test_an_episode_too_short_for_a_strip_is_refused():
+    with pytest.raises(ValueError, match="too few"):
+        busiest_start(np.zeros((60, 16, 16, 3), np.uint8))
+
+
+def test_latents_without_their_posteriors_cannot_be_measured(tmp_path):
+    walk = walk_episode(5)
+    save_episode(
+        tmp_path / "0.npz",
+        {
+            "z": walk.mu,
+            "actions": walk.actions,
+            "rewards": walk.rewards,
+            "terminated": walk.terminated,
+        },
+    )
+    with pytest.raises(DataError, match=r"0\.npz: holds z alone"):
+        load_latents(tmp_path)

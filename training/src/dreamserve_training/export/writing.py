@@ -1,0 +1,197 @@
+"""Write a world as a bundle: the only writer there is.
+
+Everything is written aside, loaded back as a server would load it and compared with its
+reference; only then does it get its name. A world that fails leaves nothing behind.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dreamserve.backends.base import Backend
+from dreamserve.backends.check import input_shapes, output_shapes
+from dreamserve.backends.onnx import OnnxBackend
+from dreamserve.backends.torch import TorchBackend
+from dreamserve.bundle import MANIFEST_FILE, Arrays, load_bundle, seal, sha256_of
+from dreamserve.errors import BundleError
+from dreamserve.manifest import DiscreteSpace, Manifest, WorldSpec
+from dreamserve_training.export.card import Picture, render_card
+from dreamserve_training.export.errors import ExportError
+from dreamserve_training.export.formats import OPSET, write_onnx, write_torchscript
+from dreamserve_training.export.parity import TOLERANCE, check_parity, same_in_every_batch
+from dreamserve_training.models.controller import LinearPolicy
+
+MAX_BYTES = 12_000_000
+CONTROLLER_INPUTS = ("latent", "h")
+_EXAMPLE_ROWS = 2  # a traced batch of one would be taken for a broadcast axis
+
+
+@dataclass(frozen=True, eq=False)
+class WorldGraphs:
+    """The three pure functions of a world, as `dreamserve.manifest` describes them.
+
+    Modules in evaluation mode whose weights are representable in float16 (`half_precision` rounds
+    a module's); each takes its inputs in the manifest's order and returns a tensor or a tuple.
+    """
+
+    encode: nn.Module
+    step: nn.Module
+    decode: nn.Module
+
+
+def write_bundle(
+    out_dir: str | Path,
+    *,
+    spec: WorldSpec,
+    graphs: WorldGraphs,
+    bank: Arrays,
+    origin: Mapping[str, Any],
+    quality: Mapping[str, Any],
+    reference: Backend | None = None,
+    controller: LinearPolicy | None = None,
+    pictures: Mapping[str, Picture] | None = None,
+) -> Path:
+    """Write the bundle of any world to `out_dir`, whole or not at all, and return its path.
+
+    `reference` is what the files must agree with: the models as they were trained, computed
+    another way than `graphs`; without one, the graphs themselves. `bank` is what
+    `dreamserve.bundle` describes; `controller` reads CONTROLLER_INPUTS; `origin` and `quality` are
+    JSON values, to the latter `parity` is added. A bundle already at `out_dir` is replaced.
+
+    Raises ExportError when answers differ by more than the tolerance or are not finite, when
+    recurrent tensors are swapped, when the parts do not fit the spec, when the files exceed
+    MAX_BYTES, and when `out_dir` holds something that is no bundle.
+    """
+    out_dir = Path(out_dir)
+    _refuse_to_overwrite(out_dir)
+    if reference is None:
+        reference = TorchBackend(graphs.encode, graphs.step, graphs.decode)
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}.", dir=out_dir.parent))
+    try:
+        fields = {
+            **spec.model_dump(mode="json"),
+            "graphs": _write_graphs(aside, spec, graphs),
+            "bank": _write_arrays(aside / "bank.npz", bank),
+            "controller": _write_controller(aside / "controller.npz", controller),
+            "origin": dict(origin),
+            "quality": dict(quality),
+        }
+        _write_manifest(aside, fields)
+        fields["quality"] = {**quality, "parity": _prove(aside, spec, reference)}
+        manifest = _write_manifest(aside, fields)
+        _write_card(aside, manifest, pictures or {})
+        _check_size(aside)
+        load_bundle(aside)
+        aside.chmod(0o755)  # mkdtemp's own is for one user's eyes
+        _put_in_place(aside, out_dir)
+    except BundleError as error:
+        raise ExportError(f"what was written is no bundle to serve: {error}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return out_dir
+
+
+def _refuse_to_overwrite(out_dir: Path) -> None:
+    if not out_dir.exists():
+        return
+    if not out_dir.is_dir() or (any(out_dir.iterdir()) and not (out_dir / MANIFEST_FILE).exists()):
+        raise ExportError(f"{out_dir}: exists and is no bundle; it will not be overwritten")
+
+
+def _write_graphs(folder: Path, spec: WorldSpec, graphs: WorldGraphs) -> dict[str, Any]:
+    written = {}
+    for name, shapes in input_shapes(spec).items():
+        module: nn.Module = getattr(graphs, name)
+        inputs, outputs = tuple(shapes), tuple(output_shapes(spec)[name])
+        example = tuple(_example(spec, name, shape) for name, shape in shapes.items())
+        onnx, torchscript = folder / f"{name}.onnx", folder / f"{name}.pt"
+        write_onnx(module, example, inputs, outputs, onnx)
+        write_torchscript(module, example, torchscript)
+        written[name] = {
+            "onnx": _file(onnx),
+            "torchscript": _file(torchscript),
+            "opset": OPSET,
+            "inputs": inputs,
+            "outputs": outputs,
+        }
+    return written
+
+
+def _example(spec: WorldSpec, name: str, shape: tuple[int, ...]) -> Tensor:
+    if name == "action" and isinstance(spec.action_space, DiscreteSpace):
+        return torch.zeros(_EXAMPLE_ROWS, dtype=torch.int64)
+    return torch.full((_EXAMPLE_ROWS, *shape), 0.5)
+
+
+def _file(path: Path) -> dict[str, Any]:
+    return {"file": path.name, "sha256": sha256_of(path)}
+
+
+def _write_arrays(path: Path, arrays: Arrays) -> dict[str, Any]:
+    for name, array in arrays.items():
+        if not np.isfinite(array.astype(np.float16)).all():
+            raise ExportError(f"{path.name}: {name} holds numbers that are not finite in float16")
+    np.savez(path, **{name: array.astype(np.float16) for name, array in arrays.items()})
+    return {**_file(path), "size": len(next(iter(arrays.values())))}
+
+
+def _write_controller(path: Path, policy: LinearPolicy | None) -> dict[str, Any] | None:
+    if policy is None:
+        return None
+    np.savez(path, weights=policy.weights, bias=policy.bias)
+    return {**_file(path), "kind": "linear", "inputs": CONTROLLER_INPUTS}
+
+
+def _write_manifest(folder: Path, fields: dict[str, Any]) -> Manifest:
+    manifest = seal(fields)
+    (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=1) + "\n")
+    return manifest
+
+
+def _prove(folder: Path, spec: WorldSpec, reference: Backend) -> dict[str, Any]:
+    """Return what is proven of the files in `folder`, read as a server reads them."""
+    bundle = load_bundle(folder)
+    onnx, torchscript = OnnxBackend.from_bundle(bundle), TorchBackend.from_bundle(bundle)
+    worst = check_parity(spec, reference, {"onnx": onnx, "torchscript": torchscript})
+    return {
+        "worst_relative_difference": {name: float(f"{x:.2g}") for name, x in worst.items()},
+        "tolerance": TOLERANCE,
+        "onnx_cpu_same_bits_in_every_batch": same_in_every_batch(spec, onnx),
+    }
+
+
+def _write_card(folder: Path, manifest: Manifest, pictures: Mapping[str, Picture]) -> None:
+    for name, picture in pictures.items():
+        picture.image.save(folder / f"{name}.png", optimize=True)
+    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    (folder / "card.md").write_text(render_card(manifest, pictures, sizes))
+
+
+def _check_size(folder: Path) -> None:
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    if (total := sum(sizes.values())) > MAX_BYTES:
+        listed = ", ".join(f"{name} {size:,}" for name, size in sorted(sizes.items()))
+        raise ExportError(f"{total:,} bytes, a bundle may have {MAX_BYTES:,}: {listed}")
+
+
+def _put_in_place(aside: Path, out_dir: Path) -> None:
+    if not out_dir.exists():
+        aside.rename(out_dir)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}.old.", dir=out_dir.parent))
+    out_dir.rename(old / "bundle")
+    try:
+        aside.rename(out_dir)
+    except OSError:
+        (old / "bundle").rename(out_dir)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
