@@ -12,7 +12,7 @@ _LATENT = [0.12, -1.4, 0.83]  # a world with Z = 3
 _WORLD: dict[str, Any] = {
     "name": "takecover",
     "version": "0f3c5e7a91b2d4c6",
-    "backend": "onnx",
+    "backend": "onnx-cpu",
     "action_space": {"type": "Discrete", "n": 3, "names": ["stay", "left", "right"]},
     "action_names": ["stay", "left", "right"],
     "latent_size": 3,

@@ -1,5 +1,7 @@
 """The process around the application: it binds, says so in one line, drains, and exits 0."""
 
+import logging
+import os
 import signal
 import socket
 import time
@@ -17,15 +19,25 @@ KEEP_ALIVE_S = 75  # above the 60 s of common load balancers, which must be the 
 CLOSING_S = 5
 BACKLOG = 2048
 
+log = logging.getLogger("dreamserve")
+
 
 def bind(host: str, port: int) -> socket.socket:
     """Return a listening socket. Raises SettingsError when the address is not to be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # The protocol is named because asyncio turns Nagle's algorithm off (40 ms an answer) only on
+    # sockets that say they are TCP; `socket.create_server` leaves it out.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        if os.name == "posix":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(BACKLOG)
     except OSError as error:
+        listening.close()
         reason = error.strerror or str(error)
         raise SettingsError(f"cannot listen on {host} port {port}: {reason}") from None
+    return listening
 
 
 class Server(uvicorn.Server):
@@ -40,7 +52,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 log_config=None,
-                log_level=settings.log_level,
+                log_level="debug" if settings.log_level == "debug" else "warning",
                 access_log=False,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=CLOSING_S,
@@ -62,10 +74,13 @@ class Server(uvicorn.Server):
             self.force_exit = True
         elif sig == signal.SIGTERM and not self._service.draining:
             self._service.draining = True
-            self._drain_until = time.monotonic() + self._service.settings.drain_s
+            drain_s = self._service.settings.drain_s
+            self._drain_until = time.monotonic() + drain_s
+            log.info("draining: no new sessions, stopping within %g s", drain_s)
         else:
             self._service.draining = True
             self.should_exit = True
+            log.info("stopping")
 
     async def on_tick(self, counter: int) -> bool:
         """Tell uvicorn, ten times a second, whether to stop."""

@@ -1,0 +1,185 @@
+"""`dreamserve serve`, from the process's start to its exit."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+COMMAND = str(Path(sys.executable).with_name("dreamserve"))
+READY_S = 3.0
+
+
+def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command to its end."""
+    return subprocess.run(
+        [COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **variables},
+    )
+
+
+def assert_refused(done: "subprocess.CompletedProcess[str]", said: str) -> None:
+    """One clear line, an exit code that is not 0, and no traceback."""
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("dreamserve: ")
+    assert re.search(said, line), line
+
+
+def test_a_world_is_served_and_dreamt(serve, bundle) -> None:
+    with serve(bundle) as served, httpx.Client(base_url=served.url) as http:
+        (world,) = http.get("/worlds").json()["worlds"]
+        assert world["name"] == bundle.name
+        assert world["backend"].startswith("onnx")
+        begun = http.post("/reset", json={"seed": 7, "include": ["frame"]}).json()
+        assert len(begun["latent"]) == world["latent_size"]
+        fields = {"session_id": begun["session_id"], "action": 1, "step": 1}
+        stepped = http.post("/step", json=fields).json()
+        assert stepped["step"] == 1
+        assert http.post("/step", json=fields).json() == stepped
+        fields = {"session_id": begun["session_id"], "horizon": 5, "candidates": 32}
+        assert len(http.post("/plan", json=fields).json()["actions"]) == 5
+        fields = {"session_id": begun["session_id"], "futures": 4, "horizon": 5}
+        assert len(http.post("/sample", json=fields).json()["latents"]) == 4
+
+
+def test_it_is_ready_in_time_and_says_what_it_serves_in_one_line(serve, bundle) -> None:
+    with serve(bundle, "--capacity", "500") as served:
+        assert served.ready_s < READY_S
+        wanted = (
+            rf"dreamserve \S+: {bundle.name} \(onnx-cpu\); up to 500 sessions in \S+ MB; http://\S+"
+        )
+        assert re.fullmatch(wanted, served.line)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
+def test_a_server_on_onnx_never_loads_torch(serve, bundle) -> None:
+    with serve(bundle) as served, httpx.Client(base_url=served.url) as http:
+        session_id = http.post("/reset", json={"include": ["frame"]}).json()["session_id"]
+        http.post("/plan", json={"session_id": session_id, "horizon": 3, "candidates": 8})
+        mapped = Path(f"/proc/{served.process.pid}/maps").read_text()
+        assert "onnxruntime" in mapped
+        assert "torch" not in mapped
+
+
+def test_the_torch_backend_dreams_the_same_dream(serve, exported_bundle) -> None:
+    answers = []
+    for backend in ("onnx", "torch"):
+        with serve(exported_bundle, "--backend", backend) as served:
+            http = httpx.Client(base_url=served.url)
+            http.post("/reset", json={"session_id": "s", "seed": 3})
+            answers.append(http.post("/step", json={"session_id": "s", "action": 2}).json())
+            http.close()
+    on_onnx, on_torch = answers
+    assert on_onnx["latent"] == pytest.approx(on_torch["latent"], rel=1e-4, abs=1e-4)
+
+
+def test_sigterm_without_sessions_exits_0_at_once(serve, exported_bundle) -> None:
+    with serve(exported_bundle) as served:
+        assert served.stop(signal.SIGTERM) == 0
+
+
+def test_sigterm_goes_on_for_known_sessions_and_then_exits_0(serve, exported_bundle) -> None:
+    with serve(exported_bundle, "--drain-s", "60") as served:
+        with httpx.Client(base_url=served.url) as http:
+            http.post("/reset", json={"session_id": "known"})
+            served.process.send_signal(signal.SIGTERM)
+            while (ready := http.get("/readyz")).status_code == 200:
+                pass
+            assert ready.json()["code"] == "draining"
+            assert http.post("/reset", json={}).json()["code"] == "draining"
+            fields = {"session_id": "known", "action": 0}
+            assert http.post("/step", json=fields).json()["step"] == 1
+            assert http.delete("/sessions/known").status_code == 204
+        assert served.process.wait(10) == 0
+
+
+def test_draining_is_bounded(serve, exported_bundle) -> None:
+    with serve(exported_bundle, "--drain-s", "0.1") as served:
+        httpx.post(f"{served.url}/reset", json={"session_id": "left-behind"})
+        assert served.stop(signal.SIGTERM) == 0
+
+
+def test_an_interrupt_from_the_keyboard_does_not_wait_for_sessions(serve, exported_bundle) -> None:
+    with serve(exported_bundle, "--drain-s", "60") as served:
+        httpx.post(f"{served.url}/reset", json={"session_id": "left-behind"})
+        assert served.stop(signal.SIGINT) == 0
+
+
+def test_a_bundle_that_is_not_there_is_refused(tmp_path) -> None:
+    assert_refused(run("serve", str(tmp_path / "nowhere"), "--port", "0"), "nowhere")
+
+
+def test_without_a_bundle_it_says_how_to_name_one(tmp_path) -> None:
+    done = subprocess.run(
+        [COMMAND, "serve"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert_refused(done, "bundles/takecover.*dreamserve serve PATH")
+
+
+def test_a_corrupt_bundle_is_refused(exported_bundle, tmp_path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in exported_bundle.iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    step = broken / "step.onnx"
+    step.write_bytes(step.read_bytes()[:-1] + b"!")
+    assert_refused(run("serve", str(broken), "--port", "0"), r"step\.onnx")
+    assert_refused(run("inspect", str(broken)), r"step\.onnx")
+
+
+def test_a_taken_port_is_refused(exported_bundle) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("serve", str(exported_bundle), "--port", str(port))
+        assert_refused(done, f"cannot listen on 127.0.0.1 port {port}: Address already in use")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "said"),
+    [
+        (["--capacity", "0"], {}, "CAPACITY"),
+        (["--backend", "tpu"], {}, "BACKEND"),
+        ([], {"DREAMSERVE_PROT": "1"}, "DREAMSERVE_PROT"),
+        (["--host", "not.a.host.invalid"], {}, "cannot listen on not.a.host.invalid"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused(
+    exported_bundle, arguments, variables, said
+) -> None:
+    assert_refused(run("serve", str(exported_bundle), *arguments, **variables), said)
+
+
+def test_an_unknown_option_is_refused(exported_bundle) -> None:
+    done = run("serve", str(exported_bundle), "--prot", "1")
+    assert done.returncode == 2
+    assert "--prot" in done.stderr
+
+
+def test_inspect_tells_what_is_in_a_bundle(bundle) -> None:
+    done = run("inspect", str(bundle))
+    assert done.returncode == 0
+    for said in (
+        bundle.name,
+        "all hashes verified",
+        "Discrete(3)",
+        "(64, 64, 3)",
+        "bytes a session",
+    ):
+        assert said in done.stdout
+
+
+def test_openapi_prints_the_document() -> None:
+    done = run("openapi")
+    assert done.returncode == 0
+    assert '"/step"' in done.stdout
