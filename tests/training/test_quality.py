@@ -139,7 +139,7 @@ def test_episodes_followed_together_are_followed_as_if_alone():
 
 def test_a_perfect_world_strays_nowhere_and_copying_the_last_latent_does():
     episodes = [walk_episode(200, seed) for seed in range(4)]
-    errors = horizon_errors(Walk(), SPEC, follow(Walk(), SPEC, episodes, keep_every=20))
+    errors = horizon_errors(Walk(), SPEC, follow(Walk(), SPEC, episodes, keep_every=20), dreams=8)
     assert list(errors) == ["1", "5", "20", "50"]
     for k, figures in errors.items():
         assert figures["most_likely"] == pytest.approx(0, abs=1e-3)

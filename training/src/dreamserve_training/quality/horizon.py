@@ -17,8 +17,8 @@ def horizon_errors(
     backend: Backend,
     spec: WorldSpec,
     followed: Sequence[Followed],
-    dreams: int = 8,
-    starts: int = 256,
+    dreams: int = 32,
+    starts: int = 128,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Return the error after k = 1, 5, 20, 50 steps: `{"k": {prediction: error}}`.
@@ -28,7 +28,8 @@ def horizon_errors(
     latent is the root mean square of its difference from the posterior's mean of the real frame,
     over starts and dimensions.
 
-    mean_of_dreams   the mean of `dreams` dreams at T = 1: the world's expectation
+    mean_of_dreams   the mean of `dreams` dreams at T = 1: the world's expectation, but for what so
+                     few leave of their spread (its root mean square / sqrt(dreams))
     one_dream        a single dream at T = 1: what a player sees; spread counts as error here
     most_likely      the dream at T = 0
     copy_last        the latent at the start, for ever
