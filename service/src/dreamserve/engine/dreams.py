@@ -104,9 +104,9 @@ class Dreams:
                 case ResetRequest():
                     return resume(self._reset(request))
                 case SampleRequest():
-                    return self._sample(request)
+                    return resume(self._sample(request))
                 case PlanRequest():
-                    return self._plan(request)
+                    return resume(self._plan(request))
                 case SessionQuery():
                     return self._query(request)
         except Exception as error:

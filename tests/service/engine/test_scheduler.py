@@ -1,0 +1,93 @@
+"""Who runs now: the policy, without worlds."""
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dreamserve.engine.scheduler import Scheduler
+from dreamserve.errors import OverloadedError
+
+
+@dataclass(frozen=True)
+class Ticket:
+    key: str | None
+    number: int
+
+
+def scheduler(max_queue: int = 100, max_batch: int = 8, max_jobs: int = 4) -> Scheduler:
+    return Scheduler(max_queue=max_queue, max_batch=max_batch, max_jobs=max_jobs)
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c", None]), max_size=60), st.integers(1, 5))
+def test_a_batch_holds_a_session_once_and_keeps_its_order(
+    keys: list[str | None], max_batch: int
+) -> None:
+    policy = scheduler(max_batch=max_batch)
+    for number, key in enumerate(keys):
+        policy.add(Ticket(key, number))
+    done: list[Ticket] = []
+    while policy.has_work():
+        batch, job = policy.next()
+        assert job is None
+        assert 0 < len(batch) <= max_batch
+        named = [ticket.key for ticket in batch if ticket.key is not None]
+        assert len(set(named)) == len(named)
+        for ticket in batch:
+            policy.release(ticket)
+        done += batch
+    assert sorted(ticket.number for ticket in done) == list(range(len(keys)))
+    for key in "abc":
+        numbers = [ticket.number for ticket in done if ticket.key == key]
+        assert numbers == sorted(numbers)
+    assert len(policy) == 0
+
+
+def test_a_session_waits_until_it_is_released() -> None:
+    policy = scheduler()
+    first, second = Ticket("a", 0), Ticket("a", 1)
+    policy.add(first)
+    policy.add(second)
+    assert policy.next() == ([first], None)
+    assert not policy.has_work()
+    policy.release(first)
+    assert policy.next() == ([second], None)
+
+
+def test_long_work_gets_one_slice_a_turn_each_in_turn_beside_the_batch() -> None:
+    policy = scheduler()
+    for job in "xyz":
+        policy.begin(job)
+    policy.add(Ticket("a", 0))
+    turns = [policy.next() for _ in range(6)]
+    assert [job for _, job in turns] == ["x", "y", "z", "x", "y", "z"]
+    assert [len(batch) for batch, _ in turns] == [1, 0, 0, 0, 0, 0]
+    policy.end("y")
+    assert [policy.next()[1] for _ in range(3)] == ["x", "z", "x"]
+
+
+def test_both_queues_are_bounded() -> None:
+    policy = scheduler(max_queue=2, max_jobs=1)
+    policy.add(Ticket("a", 0))
+    policy.add(Ticket("a", 1))
+    with pytest.raises(OverloadedError, match="2 requests are waiting"):
+        policy.add(Ticket("b", 0))
+    policy.begin("x")
+    with pytest.raises(OverloadedError, match="1 plans and samples are in progress"):
+        policy.begin("y")
+    policy.next()
+    policy.add(Ticket("b", 0))
+
+
+def test_emptying_gives_everything_back() -> None:
+    policy = scheduler()
+    tickets = [Ticket("a", 0), Ticket("a", 1), Ticket(None, 2)]
+    for ticket in tickets:
+        policy.add(ticket)
+    policy.begin("x")
+    left, jobs = policy.empty()
+    assert sorted(left, key=lambda ticket: ticket.number) == tickets
+    assert jobs == ["x"]
+    assert not policy.has_work()
+    assert len(policy) == 0

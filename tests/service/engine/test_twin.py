@@ -1,0 +1,211 @@
+"""The engine under random schedules, held to its simple twin, bit for bit; and to a model."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from dreamserve.engine.fake import fake_world
+from dreamserve.engine.loop import Engine
+from dreamserve.engine.simple import SimpleEngine
+from dreamserve.engine.types import (
+    BankStart,
+    FramesStart,
+    PlanRequest,
+    Request,
+    ResetRequest,
+    Result,
+    SampleRequest,
+    SessionQuery,
+    StepRequest,
+)
+from dreamserve.errors import (
+    DreamserveError,
+    OverloadedError,
+    SessionExpiredError,
+    SessionNotFoundError,
+)
+
+Same = Callable[[Any, Any], bool]
+Ask = Callable[[Engine, Request], Result]
+
+ids = st.sampled_from("abcde")
+seeds = st.integers(0, 5)
+includes = st.frozensets(st.sampled_from(["frame", "state"]))
+FRAMES = np.random.default_rng(1).integers(0, 255, (12, 8, 8, 3)).astype(np.uint8)
+contexts = st.integers(1, 12).map(
+    lambda count: FramesStart(FRAMES[:count], np.arange(count - 1) % 3)
+)
+starts = st.none() | st.integers(0, 17).map(BankStart) | contexts
+observations = st.none() | st.sampled_from([FRAMES[0], np.zeros(4, np.float32)])
+
+
+class Schedules(RuleBasedStateMachine):
+    """Requests go to both; the engine runs them whenever the schedule says so."""
+
+    same: Same
+
+    @initialize(max_batch=st.integers(1, 6), slice_rows=st.integers(1, 5))
+    def begin(self, max_batch: int, slice_rows: int) -> None:
+        world = fake_world(nan_action=2)
+        self.engine = Engine([world], max_batch=max_batch, slice_rows=slice_rows)
+        self.twin = SimpleEngine([world])
+        self.asked: list[tuple[Future[Result], Any]] = []
+
+    def ask(self, request: Request) -> None:
+        try:
+            expected: Any = self.twin.ask(request)
+        except DreamserveError as error:
+            expected = error
+        self.asked.append((self.engine.submit(request), expected))
+
+    @rule(session_id=ids, seed=seeds, start=starts, include=includes)
+    def reset(self, session_id: str, seed: int, start: Any, include: Any) -> None:
+        self.ask(ResetRequest(None, session_id, seed, start=start, include=include))
+
+    @rule(
+        session_id=ids,
+        action=st.sampled_from([0, 0, 1, 1, 2, 3]),
+        step=st.none() | st.integers(0, 4),
+        observation=observations,
+        include=includes,
+    )
+    def step(self, session_id: str, action: int, step: Any, observation: Any, include: Any) -> None:
+        self.ask(StepRequest(session_id, action, step, observation, include))
+
+    @rule(session_id=ids, action=st.sampled_from([0, 1]), count=st.integers(2, 4))
+    def steps_in_a_row(self, session_id: str, action: int, count: int) -> None:
+        for _ in range(count):
+            self.ask(StepRequest(session_id, action))
+
+    @rule(session_id=ids, delete=st.booleans())
+    def query(self, session_id: str, delete: bool) -> None:
+        self.ask(SessionQuery(session_id, delete))
+
+    @rule(session_id=ids, futures=st.integers(1, 7), seed=st.none() | seeds)
+    def sample(self, session_id: str, futures: int, seed: Any) -> None:
+        actions = np.zeros(3, np.int64)
+        self.ask(SampleRequest(futures, 3, session_id, actions=actions, seed=seed))
+
+    @rule(session_id=ids, planner=st.sampled_from(["cem", "random_shooting"]))
+    def plan(self, session_id: str, planner: Any) -> None:
+        self.ask(PlanRequest(session_id, planner, horizon=3, candidates=7, iterations=2))
+
+    @rule(turns=st.integers(1, 10))
+    def turn(self, turns: int) -> None:
+        for _ in range(turns):
+            self.engine.turn()
+
+    @invariant()
+    def every_answer_is_the_twins(self) -> None:
+        waiting = []
+        for future, expected in getattr(self, "asked", []):
+            if not future.done():
+                waiting.append((future, expected))
+                continue
+            answer = future.exception(0) or future.result(0)
+            assert type(self).same(answer, expected), (answer, expected)
+        self.asked = waiting
+
+    def teardown(self) -> None:
+        for _ in range(2000):
+            if not getattr(self, "asked", []):
+                return
+            self.engine.turn()
+            self.every_answer_is_the_twins()
+        raise AssertionError(f"{len(self.asked)} requests were never answered")
+
+
+@pytest.mark.slow
+def test_any_schedule_answers_as_one_request_at_a_time(same: Same) -> None:
+    machine = type("Schedules", (Schedules,), {"same": staticmethod(same)})
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=150, stateful_step_count=40, deadline=None)
+    )
+
+
+CAPACITY, TTL_S = 3, 10
+
+
+class Lifetimes(RuleBasedStateMachine):
+    """Sessions come, go, expire and fill the server; a dict says what should be."""
+
+    ask: Callable[[Engine, Request], Result]
+
+    @initialize()
+    def begin(self) -> None:
+        self.now_s = 0.0
+        self.engine = Engine(
+            [fake_world()], capacity=CAPACITY, session_ttl_s=TTL_S, clock=lambda: self.now_s
+        )
+        self.used_at_s: dict[str, float] = {}
+        self.steps: dict[str, int] = {}
+        self.expired: set[str] = set()
+
+    def expire(self) -> None:
+        for session_id, used_at_s in list(self.used_at_s.items()):
+            if self.now_s - used_at_s > TTL_S:
+                del self.used_at_s[session_id]
+                self.expired.add(session_id)
+
+    def refused(self, request: Request, error: type[DreamserveError]) -> None:
+        with pytest.raises(error):
+            type(self).ask(self.engine, request)
+
+    @rule(session_id=ids)
+    def reset(self, session_id: str) -> None:
+        self.expire()
+        request = ResetRequest(session_id=session_id, seed=1, start=BankStart(8))
+        if session_id not in self.used_at_s and len(self.used_at_s) == CAPACITY:
+            self.refused(request, OverloadedError)
+            return
+        assert type(self).ask(self.engine, request).step == 0
+        self.used_at_s[session_id], self.steps[session_id] = self.now_s, 0
+        self.expired.discard(session_id)
+
+    @rule(session_id=ids)
+    def step(self, session_id: str) -> None:
+        self.expire()
+        observation = np.zeros(4, np.float32)  # so that no dream ends
+        request = StepRequest(session_id, 1, observation=observation)
+        if session_id not in self.used_at_s:
+            gone = session_id in self.expired
+            self.refused(request, SessionExpiredError if gone else SessionNotFoundError)
+            return
+        self.steps[session_id] += 1
+        assert type(self).ask(self.engine, request).step == self.steps[session_id]
+        self.used_at_s[session_id] = self.now_s
+
+    @precondition(lambda self: self.used_at_s)
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        self.expire()
+        if not self.used_at_s:
+            return
+        session_id = data.draw(st.sampled_from(sorted(self.used_at_s)))
+        answer = type(self).ask(self.engine, SessionQuery(session_id, delete=True))
+        assert answer.step == self.steps[session_id]
+        assert answer.idle_s == self.now_s - self.used_at_s.pop(session_id)
+
+    @rule(passed_s=st.sampled_from([1, 5, 9, 11]))
+    def wait(self, passed_s: float) -> None:
+        self.now_s += passed_s
+
+
+def test_sessions_live_and_end_as_a_model_says(ask: Ask) -> None:
+    machine = type("Lifetimes", (Lifetimes,), {"ask": staticmethod(ask)})
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=60, stateful_step_count=40, deadline=None)
+    )
