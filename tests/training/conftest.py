@@ -2,7 +2,15 @@
 
 import os
 
+import numpy as np
 import pytest
+import torch
+
+from dreamserve_training.data.episodes import save_episode
+from dreamserve_training.envs import TAKE_COVER
+from dreamserve_training.export import export_world, make_bank, round_to_half, world_spec
+from dreamserve_training.models.recurrent import MDNRNN
+from dreamserve_training.models.vae import ConvVAE
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +22,43 @@ def vizdoom():
         say = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
         say("ViZDoom is not installed: pip install 'dreamserve-training[vizdoom]'")
     return vizdoom
+
+
+@pytest.fixture(scope="session")
+def tiny_models():
+    """V and M, untrained and small: (ConvVAE, MDNRNN) with z 4, an LSTM of 8 and three actions."""
+    torch.manual_seed(0)
+    vae, mdnrnn = ConvVAE(4), MDNRNN(4, 3, rnn_size=8, num_mixtures=2, predict_done=True)
+    with torch.no_grad():
+        mdnrnn.done_head.weight.mul_(10.0)  # so that dreams end, and not all at once
+        mdnrnn.done_head.bias.fill_(-0.6)
+    return round_to_half(vae, mdnrnn)
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_models, tmp_path_factory):
+    """The same, exported: the folder of a bundle that looks like Take Cover's."""
+    vae, mdnrnn = tiny_models
+    directory = tmp_path_factory.mktemp("tiny")
+    rng = np.random.default_rng(0)
+    for index in range(4):
+        steps = 20 + index
+        episode = {
+            "mu": rng.normal(size=(steps, 4)).astype(np.float16),
+            "logvar": np.full((steps, 4), -2, np.float16),
+            "actions": rng.integers(3, size=steps),
+            "rewards": np.ones(steps, np.float32),
+            "terminated": np.arange(steps) == steps - 1,
+        }
+        latents = directory / "latents"
+        latents.mkdir(exist_ok=True)
+        save_episode(latents / f"episode-{index}.npz", episode)
+    return export_world(
+        directory / "tiny",
+        spec=world_spec("tiny", TAKE_COVER, mdnrnn, constant_reward=1.0),
+        vae=vae,
+        mdnrnn=mdnrnn,
+        bank=make_bank(mdnrnn, latents, size=8, max_burn_in=4),
+        origin={},
+        quality={},
+    )

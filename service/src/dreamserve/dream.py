@@ -33,7 +33,7 @@ from dreamserve.engine.types import (
     StepResult,
 )
 from dreamserve.engine.world import BackendName, World, load_world
-from dreamserve.errors import DreamNotFiniteError, InvalidRequestError
+from dreamserve.errors import DreamNotFiniteError, InvalidRequestError, NotFiniteInputError
 
 __all__ = ["Dream", "DreamBatch"]
 
@@ -132,6 +132,18 @@ class DreamBatch:
             raise DreamNotFiniteError(f"dream {row} came out as NaN or infinity")
         self.latent, self._state, self._step = new.latent, new.state, number
         return new.reward, new.terminated
+
+    def correct(self, latent: npt.ArrayLike) -> None:
+        """Put what was really seen, (B, Z), in place of what was dreamt; memory stays as it is.
+
+        Raises InvalidRequestError for another shape and NotFiniteInputError for NaN or infinity.
+        """
+        seen = np.asarray(latent, np.float32)
+        if seen.shape != self.latent.shape:
+            raise InvalidRequestError(f"latents must be {self.latent.shape}, not {seen.shape}")
+        if not np.isfinite(seen).all():
+            raise NotFiniteInputError("latents hold NaN or infinity")
+        self.latent = seen.copy()
 
     def keep(self, mask: npt.ArrayLike) -> None:
         """Go on with the dreams where `mask` (B,) is true only."""

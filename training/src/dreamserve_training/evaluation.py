@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dreamserve.dream import DreamBatch
-from dreamserve.engine.types import FramesStart
+from dreamserve.engine.pixels import to_numbers
 from dreamserve.engine.world import World, load_world
 from dreamserve_training.data.policies import (
     constant_actions,
@@ -29,6 +29,7 @@ from dreamserve_training.envs import EnvSpec
 from dreamserve_training.models.controller import LinearPolicy
 
 UInt8 = npt.NDArray[np.uint8]
+Float32 = npt.NDArray[np.float32]
 
 
 class Agent(Protocol):
@@ -77,20 +78,23 @@ class DreamingAgent:
 
     def begin(self, frame: UInt8, seed: int) -> None:
         """Start the dream at the real frame."""
-        start = FramesStart(frame[None], np.zeros(0, np.int64))
-        seeds = np.array([seed], np.uint64)
-        self._dreams = DreamBatch(self.world, seeds, self.temperature, starts=[start])
+        self.dreams = DreamBatch(self.world, [seed], self.temperature, starts=self.latent(frame))
 
     def act(self) -> int:
         """Return the controller's action and dream the step that it leads to."""
-        action = self.policy.act(features(self._dreams))
-        self._dreams.step(action)
+        action = self.policy.act(features(self.dreams))
+        self.dreams.step(action)
         return int(action[0])
 
     def see(self, frame: UInt8) -> None:
         """Correct the dream to the real frame."""
         if self.vision:
-            self._dreams.observe(frame[None])
+            self.dreams.correct(self.latent(frame))
+
+    def latent(self, frame: UInt8) -> Float32:
+        """Return what V sees in `frame`: the posterior's mean (1, Z)."""
+        mu, _ = self.world.backend.encode(to_numbers(self.world.spec.frame, frame[None]))
+        return mu
 
 
 def play(env: gymnasium.Env[Any, Any], spec: EnvSpec, agent: Agent, seed: int) -> float:

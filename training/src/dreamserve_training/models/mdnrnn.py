@@ -4,6 +4,7 @@ from dreamserve_training.data.sequences import SequenceDataset
 from dreamserve_training.loops.mdnrnn import train_mdnrnn
 from dreamserve_training.models.mixture import Mixture, mdn_loss_function, sample_from_mdn
 from dreamserve_training.models.recurrent import MDNRNN, MDNRNNOutput, load_mdnrnn, save_mdnrnn
+from dreamserve_training.tools.in_dream import rollout_in_dream
 
 __all__ = [
     "MDNRNN",
@@ -12,6 +13,7 @@ __all__ = [
     "SequenceDataset",
     "load_mdnrnn",
     "mdn_loss_function",
+    "rollout_in_dream",
     "sample_from_mdn",
     "save_mdnrnn",
     "train_mdnrnn",

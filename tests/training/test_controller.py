@@ -1,0 +1,135 @@
+"""C: its forms, its evolution in the dream, and its trial in the real game."""
+
+import numpy as np
+import pytest
+
+from dreamserve.dream import DreamBatch
+from dreamserve.engine.world import load_world
+from dreamserve_training.dreaming import dream_returns, features
+from dreamserve_training.envs import TAKE_COVER
+from dreamserve_training.evaluation import (
+    DreamingAgent,
+    blind_contestants,
+    contest,
+    controller_contestants,
+    summary,
+)
+from dreamserve_training.loops.controller import ControllerConfig, evolve
+from dreamserve_training.models.controller import (
+    Axis,
+    LinearPolicy,
+    Scores,
+    load_policy,
+    save_policy,
+)
+
+FEATURES = 4 + 8
+AXIS = Axis(actions=3, still=0, positive=1, negative=2)
+
+
+@pytest.mark.parametrize(("push", "action"), [(1.0, 1), (-1.0, 2), (0.3, 0), (-0.3, 0)])
+def test_an_axis_pushes_either_way_or_stands_still(push, action):
+    candidate = np.zeros(FEATURES + 1)
+    candidate[0] = push
+    seen = np.zeros((1, FEATURES), np.float32)
+    seen[0, 0] = 1.0
+    assert AXIS.policy(candidate).act(seen).tolist() == [action]
+
+
+def test_an_axis_never_takes_an_action_that_is_not_on_it():
+    axis = Axis(actions=5, still=0, positive=1, negative=2)
+    rng = np.random.default_rng(0)
+    policy = axis.policy(10 * rng.normal(size=FEATURES + 1))
+    acts = policy.act(rng.normal(size=(500, FEATURES)).astype(np.float32))
+    assert set(acts.tolist()) <= {0, 1, 2}
+
+
+def test_scores_take_the_action_of_the_largest():
+    form = Scores(actions=3)
+    candidate = np.zeros((3, FEATURES + 1))
+    candidate[:, -1] = [0.0, 2.0, 1.0]
+    policy = form.policy(candidate.ravel())
+    assert form.parameters(FEATURES) == candidate.size
+    assert policy.act(np.zeros((2, FEATURES), np.float32)).tolist() == [1, 1]
+
+
+def test_a_policy_is_read_back_as_it_was_written(tmp_path):
+    policy = AXIS.policy(np.arange(FEATURES + 1.0))
+    save_policy(policy, tmp_path / "c.npz")
+    again = load_policy(tmp_path / "c.npz")
+    np.testing.assert_array_equal(again.weights, policy.weights)
+    np.testing.assert_array_equal(again.bias, policy.bias)
+
+
+def constant_policy(action):
+    bias = np.zeros(3, np.float32)
+    bias[action] = 1.0
+    return LinearPolicy(np.zeros((3, FEATURES), np.float32), bias)
+
+
+def test_policies_in_one_batch_earn_what_each_earns_alone(tiny_bundle):
+    world = load_world(tiny_bundle)
+    policies = [constant_policy(1), constant_policy(2), AXIS.policy(np.ones(FEATURES + 1))]
+    together, lengths = dream_returns(world, policies, [3, 4, 5, 6], 1.0, 40)
+    for index, policy in enumerate(policies):
+        alone, _ = dream_returns(world, [policy], [3, 4, 5, 6], 1.0, 40)
+        np.testing.assert_array_equal(together[index], alone[0])
+    np.testing.assert_array_equal(together, lengths)  # this world pays 1 a step
+    assert len(np.unique(lengths)) > 1, "no dream ended before another: the test shows nothing"
+
+
+def test_an_evolution_that_was_stopped_goes_on_to_the_same_controller(tiny_bundle, tmp_path):
+    def config(generations):
+        return ControllerConfig(
+            AXIS, generations=generations, population=6, episodes=2, max_steps=30, workers=2
+        )
+
+    unbroken = evolve(tiny_bundle, tmp_path / "unbroken", config(3))
+    evolve(tiny_bundle, tmp_path / "stopped", config(2))
+    resumed = evolve(tiny_bundle, tmp_path / "stopped", config(3))
+    np.testing.assert_array_equal(resumed.weights, unbroken.weights)
+    with np.load(tmp_path / "stopped" / "evolution.npz") as history:
+        assert history["fitness"].shape == (3, 6)
+
+
+def test_a_sighted_agent_sees_every_frame_and_a_blind_one_the_first_only(tiny_bundle):
+    world, rng = load_world(tiny_bundle), np.random.default_rng(0)
+    frames = rng.integers(1, 256, (4, 64, 64, 3), dtype=np.uint8)
+    for vision in (True, False):
+        agent = DreamingAgent(world, constant_policy(1), vision=vision)
+        agent.begin(frames[0], seed=7)
+        twin = DreamBatch(world, [7], 1.0, starts=agent.latent(frames[0]))
+        for frame in frames[1:]:
+            assert agent.act() == 1
+            agent.see(frame)
+            twin.step(np.array([1]))
+            seen, dreamt = agent.dreams.latent, twin.latent
+            assert np.array_equal(seen, dreamt) is not vision
+            if vision:
+                expected, _ = world.backend.encode(frame[None].astype(np.float32) / 255)
+                np.testing.assert_allclose(seen, expected, rtol=1e-5, atol=1e-6)
+                twin.correct(expected)
+            np.testing.assert_array_equal(features(agent.dreams), features(twin))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("vizdoom")
+def test_controllers_and_blind_policies_meet_in_the_same_real_episodes(tiny_bundle):
+    entries = [
+        *blind_contestants(TAKE_COVER, sweeps=(90,)),
+        *controller_contestants(tiny_bundle, constant_policy(0), 1.0),
+    ]
+    returns = contest(TAKE_COVER, entries, seeds=[11, 12], workers=2)
+    names = ["random", "sticky random", "nothing", "sweep 90", "controller", "vision cut"]
+    assert list(returns) == names
+    assert all(len(played) == 2 and min(played) > 20 for played in returns.values())
+    # a controller that always stands still does, seeing or not, what doing nothing does
+    assert returns["controller"] == returns["vision cut"] == returns["nothing"]
+
+
+def test_a_summary_says_how_sure_a_mean_is():
+    figures = summary([100.0, 300.0, 2100.0, 2100.0], limit=2100)
+    assert figures["mean"] == 1150.0
+    assert figures["median"] == 1200.0
+    assert figures["share_at_limit"] == 0.5
+    assert figures["standard_error"] == pytest.approx(figures["std"] / 2, abs=0.1)
