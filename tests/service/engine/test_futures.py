@@ -1,0 +1,275 @@
+"""Looking ahead: samples and plans leave the session where it is, and tell the truth."""
+
+from collections.abc import Callable, Generator
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dreamserve.dream import Dream, DreamBatch
+from dreamserve.engine import noise
+from dreamserve.engine.fake import fake_world
+from dreamserve.engine.futures import Present, evaluate
+from dreamserve.engine.runner import start_from_bank
+from dreamserve.engine.types import BankStart, FramesStart, LatentStart, StepResult
+from dreamserve.engine.world import World
+from dreamserve.errors import (
+    DreamNotFiniteError,
+    DreamserveError,
+    InvalidActionError,
+    InvalidRequestError,
+    SessionNotFoundError,
+    StepConflictError,
+)
+
+Same = Callable[[Any, Any], bool]
+
+
+def dream_on(world: World, **options: Any) -> Dream:
+    dream = Dream(world, **options)
+    dream.reset(session_id="a", seed=4)
+    dream.step(session_id="a", action=1)
+    return dream
+
+
+def finished(work: Generator[None, None, np.ndarray]) -> np.ndarray:
+    while True:
+        try:
+            next(work)
+        except StopIteration as stop:
+            return stop.value
+
+
+def test_a_sample_does_not_move_the_session(same: Same) -> None:
+    looking, not_looking = dream_on(fake_world()), dream_on(fake_world())
+    looking.sample(session_id="a", futures=10, horizon=5)
+    looking.plan(session_id="a", horizon=5, candidates=20)
+    assert same(looking.session("a"), not_looking.session("a"))
+    one, other = (d.step(session_id="a", action=1) for d in (looking, not_looking))
+    assert same(one, other)
+
+
+def test_a_sample_follows_from_the_sessions_seed_and_step_or_from_its_own_seed(same: Same) -> None:
+    dream = dream_on(fake_world())
+    ask = {"session_id": "a", "futures": 6, "horizon": 3}
+    first = dream.sample(**ask)
+    assert same(dream.sample(**ask), first)
+    assert same(dream.sample(**ask, seed=1), dream.sample(**ask, seed=1))
+    assert not same(dream.sample(**ask, seed=1), first)
+    dream.step(session_id="a", action=1)
+    assert not same(dream.sample(**ask), first)
+
+
+@pytest.mark.parametrize("slice_rows", [1, 3, 7, 100])
+def test_slices_of_any_size_give_the_same_futures_and_plans(same: Same, slice_rows: int) -> None:
+    whole, sliced = dream_on(fake_world()), dream_on(fake_world(), slice_rows=slice_rows)
+    ask = {"session_id": "a", "futures": 7, "horizon": 4, "include": frozenset({"frame"})}
+    assert same(whole.sample(**ask), sliced.sample(**ask))
+    ask = {"session_id": "a", "horizon": 4, "candidates": 16}
+    assert same(whole.plan(**ask), sliced.plan(**ask))
+
+
+def test_futures_are_as_the_world_says_they_spread() -> None:
+    dream = dream_on(fake_world())
+    futures = dream.sample(session_id="a", futures=3000, horizon=1, actions=np.array([1]))
+    expected = dream.step(session_id="a", action=1, include=frozenset({"mixture"})).mixture
+    weights, mu, sigma = (expected[name] for name in ("weights", "mu", "sigma"))
+    mean = (weights[:, None] * mu).sum(axis=0)
+    variance = (weights[:, None] * (sigma**2 + (mu - mean) ** 2)).sum(axis=0)
+    drawn = futures.latents[:, 0]
+    np.testing.assert_allclose(drawn.mean(axis=0), mean, atol=0.006)
+    np.testing.assert_allclose(drawn.var(axis=0), variance, rtol=0.1)
+
+
+def test_an_ended_future_earns_nothing_and_stands_still() -> None:
+    dream = Dream(fake_world())
+    futures = dream.sample(
+        world="fake", start=LatentStart(np.array([0.93, 0, 0, 0])), futures=50, horizon=8, seed=2
+    )
+    ended = futures.terminated
+    assert ended[:, -1].any()
+    assert (np.diff(ended.astype(int), axis=1) >= 0).all()
+    for future in range(50):
+        if ended[future].any():
+            t = int(np.argmax(ended[future]))
+            assert futures.rewards[future, t] != 0  # the step that ended it still counts
+            assert not futures.rewards[future, t + 1 :].any()
+            assert (futures.latents[future, t:] == futures.latents[future, t]).all()
+
+
+def test_a_sample_may_start_anywhere(same: Same) -> None:
+    dream = Dream(fake_world())
+    frames = FramesStart(np.full((3, 8, 8, 3), 128, np.uint8), np.array([1, 1]))
+    for start in (BankStart(2), LatentStart(np.zeros(4)), frames, None):
+        ask = {"start": start, "world": "fake", "futures": 2, "horizon": 2, "seed": 9}
+        assert same(dream.sample(**ask), dream.sample(**ask))
+    assert dream.engine.session_count == 0
+
+
+def test_frames_of_futures_come_on_request() -> None:
+    dream = dream_on(fake_world())
+    ask = {"session_id": "a", "futures": 20, "horizon": 2}
+    assert dream.sample(**ask).frames is None
+    pictured = dream.sample(**ask, include=frozenset({"frame"}))
+    assert (pictured.frames.shape, pictured.frames.dtype) == ((20, 2, 8, 8, 3), np.uint8)
+    bands = pictured.frames[:, :, ::2, 0, 0] / 255 * 2 - 1
+    np.testing.assert_allclose(bands, np.clip(pictured.latents, -1, 1), atol=1 / 127)
+
+
+def test_a_future_that_goes_non_finite_is_named() -> None:
+    dream = dream_on(fake_world(nan_action=0))
+    actions = np.array([1, 1, 0])
+    with pytest.raises(DreamNotFiniteError, match="future 0 is NaN or infinity at its step 3"):
+        dream.sample(session_id="a", futures=4, horizon=3, actions=actions)
+    assert dream.step(session_id="a", action=1).step == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "said"),
+    [
+        ({"futures": 0}, InvalidRequestError, "futures must be at least 1, not 0"),
+        ({"horizon": 0}, InvalidRequestError, "horizon must be at least 1, not 0"),
+        ({"actions": np.array([0, 3])}, InvalidActionError, "action 3 is not in Discrete"),
+        ({"actions": np.array([0])}, InvalidActionError, r"shape \[1\]: must be \[2\]"),
+        ({"temperature": -1.0}, InvalidRequestError, "temperature must be within"),
+        ({"seed": -1}, InvalidRequestError, "seed must be within"),
+        ({"world": "fake"}, InvalidRequestError, "has no world and no start"),
+        ({"session_id": "b"}, SessionNotFoundError, "no session b"),
+        ({"include": frozenset({"state"})}, InvalidRequestError, "a sample can include"),
+    ],
+)
+def test_a_sample_that_makes_no_sense_is_refused(
+    fields: dict[str, Any], error: type[DreamserveError], said: str
+) -> None:
+    asked = {"session_id": "a", "futures": 2, "horizon": 2, **fields}
+    with pytest.raises(error, match=said):
+        dream_on(fake_world()).sample(**asked)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"planner": "guess"}, "planner must be random_shooting or cem, not guess"),
+        ({"horizon": 0}, "horizon must be at least 1"),
+        ({"candidates": 0}, "candidates must be at least 1"),
+        ({"iterations": 0}, "iterations must be at least 1"),
+        ({"discount": 1.01}, "discount must be within 0 and 1"),
+        ({"temperature": -1.0}, "temperature must be within"),
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidRequestError, match=said):
+        dream_on(fake_world()).plan(**{"session_id": "a", **fields})
+
+
+def test_an_ended_dream_has_no_future() -> None:
+    dream = Dream(fake_world())
+    dream.reset(session_id="a", start=LatentStart(np.array([2, 0, 0, 0])))
+    dream.step(session_id="a", action=1)
+    with pytest.raises(StepConflictError, match="it has no future; POST /reset"):
+        dream.plan(session_id="a")
+    with pytest.raises(StepConflictError, match="it has no future"):
+        dream.sample(session_id="a", futures=1, horizon=1)
+
+
+def value_of(world: World, sequence: tuple[int, ...], discount: float) -> float:
+    """Dream the sequence step by step, without noise: what it is really worth."""
+    dream = Dream(world)
+    dream.reset(session_id="a", seed=4, temperature=0)
+    value = 0.0
+    for t, action in enumerate(sequence):
+        answer: StepResult = dream.step(session_id="a", action=action)
+        value += discount**t * answer.reward
+        if answer.terminated:
+            break
+    return value
+
+
+@pytest.mark.parametrize("planner", ["cem", "random_shooting"])
+@pytest.mark.parametrize("discount", [1.0, 0.8])
+def test_planners_find_the_best_of_an_enumerable_tree(planner: Any, discount: float) -> None:
+    world = fake_world()
+    tree = {s: value_of(world, s, discount) for s in product(range(3), repeat=4)}
+    dream = Dream(world)
+    dream.reset(session_id="a", seed=4, temperature=0)
+    plan = dream.plan(session_id="a", planner=planner, horizon=4, candidates=600, discount=discount)
+    best = max(tree, key=tree.__getitem__)
+    assert tuple(plan.actions) == best
+    assert plan.action == best[0]
+    assert plan.value == pytest.approx(tree[best], rel=1e-6)
+    assert plan.value <= max(tree.values()) + 1e-6
+    assert (plan.iterations, plan.cut_short) == (1 if planner == "random_shooting" else 4, False)
+
+
+def test_cem_steers_a_box_world_to_its_goal_within_bounds() -> None:
+    dream = Dream(fake_world(discrete=False))
+    dream.reset(session_id="a", seed=4, temperature=0)
+    plan = dream.plan(session_id="a", horizon=8, candidates=300, iterations=6, discount=1.0)
+    assert plan.actions.shape == (8, 2)
+    assert (np.abs(plan.actions) <= [1, 0.5]).all()
+    assert plan.value > 8 - 0.6  # each step is worth at most 1
+    np.testing.assert_array_equal(plan.action, plan.actions[0])
+
+
+def test_a_planned_dream_outlives_a_random_one() -> None:
+    dream = Dream(fake_world())
+    dream.reset(session_id="a", seed=1)
+    planned = sum(
+        dream.step(
+            session_id="a", action=dream.plan(session_id="a", horizon=6, candidates=40).action
+        ).reward
+        for _ in range(15)
+    )
+    batch = DreamBatch(fake_world(), range(64))
+    generator = np.random.default_rng(0)
+    random = sum(batch.step(generator.integers(0, 3, 64))[0].mean() for _ in range(15))
+    assert planned > random + 1
+
+
+def test_nan_always_loses_even_among_negative_values() -> None:
+    dream = dream_on(fake_world(nan_action=2))
+    dream.reset(session_id="a", seed=1, start=LatentStart(np.array([-0.6, 0, 0, 0])))
+    for planner in ("cem", "random_shooting"):
+        plan = dream.plan(session_id="a", planner=planner, horizon=2, candidates=60)
+        assert 2 not in plan.actions
+        assert plan.value < 0
+
+
+def test_when_every_candidate_is_nan_the_plan_fails() -> None:
+    dream = dream_on(fake_world(nan_action=0))
+    dream.engine.worlds["fake"].backend._nan_action = 1
+    with pytest.raises(DreamNotFiniteError, match="every candidate led to NaN"):
+        dream.plan(session_id="a", horizon=30, candidates=8, iterations=2)
+
+
+def test_an_ended_candidate_stops_earning_but_cuts_no_other() -> None:
+    world = fake_world()
+    latent, state = start_from_bank(world, np.array([1], np.uint64), np.array([15]))
+    present = Present(world, latent, state, step=0, temperature=0.0)
+    ends, lives = [2] * 12, [1] * 12
+    seeds = np.zeros(2, np.uint64)
+
+    def values(*sequences: list[int]) -> np.ndarray:
+        return finished(evaluate(present, np.array(sequences), seeds[: len(sequences)], 1.0, 8))
+
+    together = values(ends, lives)
+    np.testing.assert_array_equal(together, [*values(ends), *values(lives)])
+    assert together[0] < together[1]
+
+
+def test_plans_are_the_same_for_the_same_seed_and_step(same: Same) -> None:
+    plans = [dream_on(fake_world()).plan(session_id="a", horizon=9, seed=s) for s in (1, 1, 2)]
+    assert same(plans[0], plans[1])
+    assert not same(plans[0], plans[2])
+
+
+def test_candidates_of_one_iteration_meet_the_same_luck() -> None:
+    world = fake_world()
+    latent, state = start_from_bank(world, np.array([1], np.uint64))
+    present = Present(world, latent, state, step=0, temperature=1.0)
+    same_actions = np.ones((5, 4), np.int64)
+    common = np.full(5, 7, np.uint64)
+    for seeds, distinct in ((common, 1), (noise.keys(common, np.arange(5), 1), 5)):
+        values = finished(evaluate(present, same_actions, seeds, 0.9, 2))
+        assert len(set(values.tolist())) == distinct

@@ -1,0 +1,93 @@
+"""Dreams in this process, without a server."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dreamserve.dream import Dream, DreamBatch
+from dreamserve.engine.fake import fake_world
+from dreamserve.errors import (
+    BundleError,
+    DreamNotFiniteError,
+    InvalidActionError,
+    InvalidRequestError,
+    SessionNotFoundError,
+)
+
+
+def test_a_bundle_is_dreamt_from_its_path(tiny_bundle: Path) -> None:
+    dream = Dream(tiny_bundle)
+    session_id = dream.reset(seed=1).session_id
+    assert dream.step(session_id=session_id, action=2).step == 1
+    assert dream.plan(session_id=session_id, horizon=3, candidates=10).actions.shape == (3,)
+    assert dream.sample(session_id=session_id, futures=2, horizon=3).latents.shape == (2, 3, 4)
+    assert dream.session(session_id).world == "tiny"
+    assert dream.delete(session_id).step == 1
+    with pytest.raises(SessionNotFoundError):
+        dream.session(session_id)
+
+
+def test_a_path_without_a_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="cannot be read"):
+        Dream(tmp_path)
+
+
+def test_an_unknown_field_is_refused() -> None:
+    with pytest.raises(TypeError, match="speed"):
+        Dream(fake_world()).reset(speed=3)
+
+
+def test_lockstep_dreams_have_shapes_and_lose_rows() -> None:
+    batch = DreamBatch(fake_world(), range(6), temperature=np.linspace(0, 1, 6))
+    assert batch.latent.shape == (6, 4)
+    assert {name: part.shape for name, part in batch.state.items()} == {"memory": (6, 3), "n": (6,)}
+    reward, terminated = batch.step([0, 1, 2, 0, 1, 2])
+    assert (reward.shape, terminated.shape, terminated.dtype) == ((6,), (6,), np.bool_)
+    latent = batch.latent
+    batch.keep([True, False, True, False, False, True])
+    assert len(batch) == 3
+    np.testing.assert_array_equal(batch.latent, latent[[0, 2, 5]])
+    np.testing.assert_array_equal(batch.step([1, 1, 1])[0].shape, (3,))
+
+
+def test_rows_that_are_kept_dream_on_as_if_nothing_had_happened() -> None:
+    whole, kept = (DreamBatch(fake_world(), [5, 6, 7]) for _ in range(2))
+    whole.step([0, 1, 2])
+    kept.step([0, 1, 2])
+    kept.keep([False, True, True])
+    whole.step([1, 1, 0])
+    kept.step([1, 0])
+    np.testing.assert_array_equal(whole.latent[1:], kept.latent)
+
+
+def test_lockstep_dreams_start_in_the_bank_or_at_latents() -> None:
+    world = fake_world()
+    same = DreamBatch(world, [1, 1, 1], starts=[4, 4, 5])
+    np.testing.assert_array_equal(same.latent[0], same.latent[1])
+    assert not np.array_equal(same.latent[0], same.latent[2])
+    latents = np.random.default_rng(0).random((2, 4))
+    np.testing.assert_array_equal(
+        DreamBatch(world, [1, 2], starts=latents).latent, latents.astype(np.float32)
+    )
+
+
+@pytest.mark.parametrize(
+    "starts", [[16, 0], [0], [-1, 0], np.zeros((2, 3)), np.zeros((1, 4)), ["a", "b"]]
+)
+def test_starts_that_do_not_fit_are_refused(starts: Any) -> None:
+    with pytest.raises(InvalidRequestError):
+        DreamBatch(fake_world(), [1, 2], starts=starts)
+
+
+def test_bad_actions_and_nan_leave_lockstep_dreams_as_they_were() -> None:
+    batch = DreamBatch(fake_world(nan_action=2), [1, 2])
+    before = batch.latent.copy()
+    with pytest.raises(InvalidActionError, match="action 3 is not in"):
+        batch.step([0, 3])
+    with pytest.raises(InvalidActionError, match=r"shape \[3\]: must be \[2\]"):
+        batch.step([0, 1, 1])
+    with pytest.raises(DreamNotFiniteError, match="dream 1 came out"):
+        batch.step([0, 2])
+    np.testing.assert_array_equal(batch.latent, before)

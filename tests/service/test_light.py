@@ -1,0 +1,56 @@
+"""Serving with onnxruntime is light: torch is never imported."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def run(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+TORCH = "import sys; print([m for m in sys.modules if m.split('.')[0] in ('torch', 'onnx')])"
+
+
+@pytest.mark.parametrize(
+    "imported",
+    ["dreamserve", "dreamserve.dream", "dreamserve.backends.onnx", "dreamserve.engine.loop"],
+)
+def test_importing_does_not_import_torch(imported: str) -> None:
+    assert run(f"import {imported}; {TORCH}") == "[]"
+
+
+def test_dreaming_on_onnxruntime_does_not_import_torch(tiny_bundle: Path) -> None:
+    code = f"""
+from dreamserve.dream import Dream
+dream = Dream({str(tiny_bundle)!r}, backend="auto")
+session = dream.reset(seed=1, include=frozenset({{"frame"}})).session_id
+dream.step(session_id=session, action=1)
+dream.plan(session_id=session, horizon=2, candidates=4)
+{TORCH}
+"""
+    assert run(code) == "[]"
+
+
+def test_without_torch_the_torch_backend_says_what_to_install(tiny_bundle: Path) -> None:
+    code = f"""
+import sys
+sys.modules["torch"] = None
+from dreamserve.engine.world import load_world
+from dreamserve.errors import BackendError
+try:
+    load_world({str(tiny_bundle)!r}, "torch")
+except BackendError as error:
+    print(error)
+"""
+    assert run(code) == "backend torch: pip install 'dreamserve[torch]'"
