@@ -167,7 +167,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, schedule):
             "mixed_precision": False,
         }
         train_mdnrnn(model, batches, config, validation=loader())
-        return torch.load(directory / "last.ckpt", weights_only=True)["state_dict"]
+        return torch.load(directory / "mdnrnn_last.ckpt", weights_only=True)["state_dict"]
 
     unbroken = train(tmp_path / "unbroken", loader())
     with pytest.raises(_StopAfter):

@@ -69,12 +69,14 @@ def export(recipe: RecipeName, out: Out = None, bundle: Bundle = None) -> None:
 
 @app.command()
 def validate(
-    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+    path: Annotated[Path, typer.Argument(help="A bundle, or a directory of episodes.")],
 ) -> None:
-    """Check a bundle: shapes, finiteness, parity, sampling, memory, speed; a readable report."""
-    from dreamserve_training.validate import validate as check
+    """Check a bundle (shapes, finiteness, parity, sampling, memory, speed) or episodes."""
+    from dreamserve_training.tools.dataset_utils import validate_dataset
+    from dreamserve_training.validate import validate as validate_bundle
 
-    report = check(bundle)
+    episodes = path.is_dir() and any(path.glob("*.npz")) and not (path / "manifest.json").exists()
+    report = validate_dataset(path) if episodes else validate_bundle(path)
     typer.echo(report)
     raise typer.Exit(0 if report.passed else 1)
 

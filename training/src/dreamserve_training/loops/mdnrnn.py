@@ -37,7 +37,7 @@ class TrainConfig:
     done_weight: float = 1.0
     done_pos_weight: float = 10.0  # the paper's own code: ends are rare
     mixed_precision: bool = True  # bfloat16 where it is safe; the likelihood stays in float32
-    resume: bool = True  # go on from save_dir/last.ckpt if there is one
+    resume: bool = True  # go on from save_dir/mdnrnn_last.ckpt if there is one
     seed: int = 0
 
     @classmethod
@@ -142,6 +142,7 @@ def train_mdnrnn(
         stopping = (EarlyStopping(monitor, patience=config.early_stopping_patience),)
     trainer = make_trainer(
         directory,
+        "mdnrnn",
         max_epochs=config.epochs,
         clip=config.clip,
         monitor=monitor,
@@ -149,7 +150,7 @@ def train_mdnrnn(
         mixed_precision=config.mixed_precision,
         callbacks=(*stopping, *callbacks),
     )
-    resume_from = last_checkpoint(directory) if config.resume else None
+    resume_from = last_checkpoint(directory, "mdnrnn") if config.resume else None
     loop = MDNRNNLoop(model, config)
     trainer.fit(loop, dataloader, validation, ckpt_path=resume_from, weights_only=True)
     checkpoints = trainer.checkpoint_callback

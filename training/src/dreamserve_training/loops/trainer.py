@@ -47,6 +47,7 @@ class EpochLog(Callback):
 
 def make_trainer(
     directory: Path,
+    model: str,
     *,
     max_epochs: int,
     clip: float,
@@ -55,17 +56,23 @@ def make_trainer(
     mixed_precision: bool = True,
     callbacks: tuple[Callback, ...] = (),
 ) -> lightning.Trainer:
-    """Return a trainer that writes `last.ckpt` and the best by `monitor` into `directory`."""
+    """Return a trainer that writes `MODEL_last.ckpt` and `MODEL_best.ckpt`, the best by `monitor`.
+
+    Both carry the model's name: V and M may share a directory.
+    """
     for message in QUIET:
         warnings.filterwarnings("ignore", message)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     best = ModelCheckpoint(
-        directory, filename="best", monitor=monitor, enable_version_counter=False
+        directory, filename=f"{model}_best", monitor=monitor, enable_version_counter=False
     )
     # Not save_last: that would be the last *best*, and a resume would lose the epochs since.
     # At the epoch's very end: after validation, the schedule's step is still to come.
     last = ModelCheckpoint(
-        directory, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
+        directory,
+        filename=f"{model}_last",
+        enable_version_counter=False,
+        save_on_train_epoch_end=True,
     )
     return lightning.Trainer(
         accelerator={"cuda": "gpu"}.get(device, device),
@@ -81,9 +88,9 @@ def make_trainer(
     )
 
 
-def last_checkpoint(directory: Path) -> Path | None:
-    """Return where a stopped run goes on from, if it left anything."""
-    path = directory / "last.ckpt"
+def last_checkpoint(directory: Path, model: str) -> Path | None:
+    """Return where a stopped run of `model` goes on from, if it left anything."""
+    path = directory / f"{model}_last.ckpt"
     return path if path.exists() else None
 
 

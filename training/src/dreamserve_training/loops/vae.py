@@ -75,7 +75,7 @@ class VAELoop(lightning.LightningModule):
         """Adam under one cycle: few epochs, all of them at a useful rate."""
         optimizer = torch.optim.Adam(self.vae.parameters(), lr=self.config.lr)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.config.lr, total_steps=self.steps, pct_start=0.1
+            optimizer, self.config.lr, total_steps=max(self.steps, 20), pct_start=0.1
         )
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
@@ -91,17 +91,24 @@ def train_vae(
     seed_everything(config.seed)
     train = FrameDataset(train_frames)
     validation = FrameDataset(validation_frames, config.validation_frames)
+    if len(train) < config.batch_size:
+        raise ValueError(f"{len(train)} frames do not fill one batch of {config.batch_size}")
     mean_image = torch.from_numpy(train.frames[:4096].mean(axis=0, dtype=np.float32) / 255)
     loader = frame_loader(train, config.batch_size, shuffle=True)
     loop = VAELoop(ConvVAE(config.z_dim), mean_image, config, config.epochs * len(loader))
     trainer = make_trainer(
-        directory, max_epochs=config.epochs, clip=config.clip, monitor="val_loss", device=device
+        directory,
+        "vae",
+        max_epochs=config.epochs,
+        clip=config.clip,
+        monitor="val_loss",
+        device=device,
     )
     trainer.fit(
         loop,
         loader,
         frame_loader(validation, 256, shuffle=False),
-        ckpt_path=last_checkpoint(directory),
+        ckpt_path=last_checkpoint(directory, "vae"),
         weights_only=True,
     )
     path = directory / "vae_best.pth"
