@@ -9,10 +9,12 @@ from dreamserve.errors import InvalidActionError, NotFiniteInputError
 from dreamserve.manifest import ActionSpace, BoxSpace, DiscreteSpace
 
 
-def check_action(space: ActionSpace, action: Any) -> Actions:
-    """Return one action as int64 () or float32 (A,). Raises InvalidActionError and its kin."""
-    if isinstance(space, DiscreteSpace) and type(action) is int and 0 <= action < space.n:
-        return np.full((), action, np.int64)
+def check_action(space: ActionSpace, action: Any) -> int | Actions:
+    """Return one action as an int, or float32 (A,). Raises InvalidActionError and its kin."""
+    if isinstance(space, DiscreteSpace):
+        if type(action) is int and 0 <= action < space.n:
+            return action
+        return int(check_actions(space, action, ()))
     return check_actions(space, action, ())
 
 

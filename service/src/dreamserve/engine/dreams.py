@@ -83,6 +83,7 @@ class Dreams:
 
         `padded` says how many rows a batch of so many is filled up to.
         """
+        self.sessions.expire()
         outcomes: dict[int, Outcome] = {}
         batches: dict[str, list[tuple[int, StepRow]]] = {}
         for i, request in enumerate(requests):

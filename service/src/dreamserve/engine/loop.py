@@ -24,6 +24,8 @@ class Ticket:
 
     request: Request
     future: "Future[Result]" = field(default_factory=Future)
+    # a reset in progress: what comes behind it must wait for its end
+    holds_session: bool = False
 
     @property
     def key(self) -> str | None:
@@ -37,11 +39,6 @@ class Job:
 
     ticket: Ticket
     work: Work
-
-    @property
-    def holds_session(self) -> bool:
-        """Whether the session's next request must wait for the end: only resets write to it."""
-        return isinstance(self.ticket.request, ResetRequest)
 
 
 class Engine:
@@ -128,9 +125,10 @@ class Engine:
         with self._wake:
             self._wake.wait_for(self._awake, timeout_s)
             taken, job = self._scheduler.next()
-        batch = [ticket for ticket in taken if self._wanted(ticket)]
+        batch = [ticket for ticket in taken if not ticket.future.cancelled()]
         for ticket, outcome in zip(batch, self._run_batch(batch), strict=True):
             self._deliver(ticket, outcome)
+        self._release(taken)
         if job is not None:
             self._run_slice(job)
 
@@ -175,13 +173,6 @@ class Engine:
                 return False
             return not self._scheduler.has_work() or time.monotonic() > self._stop_at_s
 
-    def _wanted(self, ticket: Ticket) -> bool:
-        """Say whether anyone still waits for the answer; if not, its place goes to the next."""
-        if ticket.future.cancelled():
-            self._release(ticket)
-            return False
-        return True
-
     def _run_batch(self, batch: list[Ticket]) -> list[Outcome]:
         try:
             return self._dreams.answer([ticket.request for ticket in batch], self._padded)
@@ -193,19 +184,16 @@ class Engine:
 
     def _deliver(self, ticket: Ticket, outcome: Outcome) -> None:
         if isinstance(outcome, Generator):
-            job = Job(ticket, outcome)
             try:
                 with self._wake:
-                    self._scheduler.begin(job)
+                    self._scheduler.begin(Job(ticket, outcome))
             except OverloadedError as error:
                 outcome.close()
                 outcome = error
             else:
-                if not job.holds_session:
-                    self._release(ticket)
+                ticket.holds_session = isinstance(ticket.request, ResetRequest)
                 return
         _settle(ticket, outcome)
-        self._release(ticket)
 
     def _run_slice(self, job: Job) -> None:
         if job.ticket.future.cancelled():
@@ -217,12 +205,15 @@ class Engine:
             _settle(job.ticket, outcome)
         with self._wake:
             self._scheduler.end(job)
-        if job.holds_session:
-            self._release(job.ticket)
+            if job.ticket.holds_session:
+                self._scheduler.release(job.ticket)
 
-    def _release(self, ticket: Ticket) -> None:
+    def _release(self, tickets: list[Ticket]) -> None:
+        """Let the next requests of these sessions run."""
         with self._wake:
-            self._scheduler.release(ticket)
+            for ticket in tickets:
+                if not ticket.holds_session:
+                    self._scheduler.release(ticket)
 
 
 def batch_sizes(largest: int) -> tuple[int, ...]:

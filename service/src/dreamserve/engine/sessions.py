@@ -6,7 +6,7 @@ numbers are reached by slot only, so a batch is one gather and one scatter.
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from dreamserve.errors import OverloadedError, SessionExpiredError, SessionNotFo
 from dreamserve.manifest import WorldSpec
 
 Slots = npt.NDArray[np.int64]
+Content = tuple[Hashable, ...]
 
 EXPIRED_REMEMBERED = 10_000
 
@@ -81,7 +82,7 @@ class Session:
     slab: Slab
     slot: int
     last: StepResult | None = None
-    last_content: bytes = b""  # what the last step was asked with
+    last_content: Content = ()  # what the last step was asked with
 
     @property
     def step(self) -> int:
@@ -105,6 +106,7 @@ class Sessions:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.capacity, self._ttl_s, self._clock = capacity, ttl_s, clock
+        self._now_s = clock()
         self._slabs = {name: Slab(world.spec, capacity) for name, world in worlds.items()}
         self._table: OrderedDict[str, Session] = OrderedDict()
         self._expired: OrderedDict[str, None] = OrderedDict()
@@ -117,7 +119,6 @@ class Sessions:
 
         Raises SessionNotFoundError, SessionExpiredError.
         """
-        self.expire()
         session = self._table.get(session_id)
         if session is None:
             if session_id in self._expired:
@@ -126,17 +127,16 @@ class Sessions:
                 )
             raise SessionNotFoundError(f"no session {session_id}; POST /reset makes one")
         if use:
-            session.slab.used_at_s[session.slot] = self._clock()
+            session.slab.used_at_s[session.slot] = self._now_s
             self._table.move_to_end(session_id)
         return session
 
     def idle_s(self, session: Session) -> float:
         """Return how long ago the session was last used."""
-        return max(0.0, self._clock() - float(session.slab.used_at_s[session.slot]))
+        return self._now_s - float(session.slab.used_at_s[session.slot])
 
     def check_room(self, session_id: str) -> None:
         """Raise OverloadedError if `put` would."""
-        self.expire()
         if session_id not in self._table and len(self._table) >= self.capacity:
             raise OverloadedError(
                 f"all {self.capacity} sessions are in use; DELETE one, or try again later"
@@ -153,7 +153,7 @@ class Sessions:
         self._expired.pop(session_id, None)
         slab = self._slabs[world.name]
         session = self._table[session_id] = Session(session_id, world, slab, slab.take())
-        slab.used_at_s[session.slot] = self._clock()
+        slab.used_at_s[session.slot] = self._now_s
         return session
 
     def remove(self, session_id: str) -> None:
@@ -162,7 +162,11 @@ class Sessions:
         session.slab.give_back(session.slot)
 
     def expire(self) -> None:
-        """End the sessions that were idle for too long, and remember their ids for a while."""
+        """Look at the clock: end the sessions that were idle for too long, remembering their ids.
+
+        Once a batch; until the next time, now is now.
+        """
+        self._now_s = self._clock()
         while self._table:
             session = next(iter(self._table.values()))
             if self.idle_s(session) <= self._ttl_s:

@@ -17,10 +17,11 @@ from dreamserve.engine.checks import check_latent
 from dreamserve.engine.mixture import describe, surprise
 from dreamserve.engine.pixels import check_frames, to_numbers, to_pixels
 from dreamserve.engine.runner import Advanced, Bools, advance, finite_rows
-from dreamserve.engine.sessions import Session
+from dreamserve.engine.sessions import Content, Session
 from dreamserve.engine.types import StepRequest, StepResult, UInt8
 from dreamserve.engine.world import World
 from dreamserve.errors import DreamNotFiniteError, StepConflictError
+from dreamserve.manifest import DiscreteSpace
 
 
 @dataclass(slots=True, eq=False)
@@ -29,10 +30,10 @@ class StepRow:
 
     session: Session
     request: StepRequest
-    action: Actions  # () int64 or (A,) float32
+    action: int | Actions  # an int, or (A,) float32
     frame: UInt8 | None  # the real next frame, as the world sees it
     latent: Array | None  # the real next latent (Z,)
-    content: bytes  # what tells this step from another with the same number
+    content: Content  # what tells this step from another with the same number
 
 
 def admit(session: Session, request: StepRequest) -> StepRow | StepResult:
@@ -66,7 +67,8 @@ def take_steps(
     slab = rows[0].session.slab
     slots = np.array([row.session.slot for row in rows])
     filled = np.concatenate([slots, np.repeat(slots[:1], padded - len(rows))])
-    actions = np.stack([row.action for row in rows])
+    discrete = isinstance(world.spec.action_space, DiscreteSpace)
+    actions = np.array([row.action for row in rows], np.int64 if discrete else np.float32)
     advanced = advance(
         world,
         slab.latent[filled],
@@ -107,14 +109,14 @@ def _observation(world: World, observation: Any) -> tuple[UInt8 | None, Array | 
 
 
 def _content(
-    request: StepRequest, action: Actions, frame: UInt8 | None, latent: Array | None
-) -> bytes:
-    digest = blake2b(action.tobytes(), digest_size=16)
-    digest.update(",".join(sorted(request.include)).encode())
-    for name, part in (("frame", frame), ("latent", latent)):
-        if part is not None:
-            digest.update(name.encode() + part.tobytes())
-    return digest.digest()
+    request: StepRequest, action: int | Actions, frame: UInt8 | None, latent: Array | None
+) -> Content:
+    taken = action if isinstance(action, int) else action.tobytes()
+    if frame is not None:
+        return taken, request.include, "frame", blake2b(frame.tobytes(), digest_size=16).digest()
+    if latent is not None:
+        return taken, request.include, "latent", latent.tobytes()
+    return taken, request.include
 
 
 def _corrected(world: World, rows: Sequence[StepRow], latent: Array) -> Array:
@@ -156,16 +158,19 @@ def _result(
     terminated: bool,
     frames: dict[int, UInt8],
 ) -> StepResult:
-    spec, include = row.session.world.spec, row.request.include
-    states = zip(spec.recurrent_state, advanced.state, strict=True)
+    session, include = row.session, row.request.include
     info: dict[str, Any] = {}
     if row.frame is not None or row.latent is not None:
         info["surprise"] = surprise(advanced.output, i, latent)
         info["expected_surprise"] = surprise(advanced.output, i, advanced.latent[i])
         info["predicted_terminated"] = bool(advanced.terminated[i])
+    state = None
+    if "state" in include:
+        names = (tensor.name for tensor in session.world.spec.recurrent_state)
+        state = {n: np.array(p[i]) for n, p in zip(names, advanced.state, strict=True)}
     return StepResult(
-        session_id=row.session.id,
-        step=row.session.step,
+        session_id=session.id,
+        step=session.step,
         latent=latent,
         reward=float(advanced.reward[i]),
         terminated=terminated,
@@ -173,7 +178,7 @@ def _result(
         info=info,
         frame=frames.get(i),
         mixture=describe(advanced.output, i) if "mixture" in include else None,
-        state={t.name: np.array(part[i]) for t, part in states} if "state" in include else None,
+        state=state,
     )
 
 
