@@ -41,18 +41,26 @@ def serve_command(
             help=f"World bundles to serve. Default: {DEFAULT_BUNDLE}.", metavar="BUNDLE"
         ),
     ] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on. [127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 takes any free one. [8000]")] = None,
-    backend: Annotated[str | None, typer.Option(help="auto, onnx or torch. [auto]")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of an inference step. [1]")] = None,
-    capacity: Annotated[int | None, typer.Option(help="Sessions at once. [10000]")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on (default 127.0.0.1).")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port; 0 takes any free one (default 8000).")
+    ] = None,
+    backend: Annotated[str | None, typer.Option(help="auto, onnx or torch (default auto).")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of an inference step (default 1).")
+    ] = None,
+    capacity: Annotated[int | None, typer.Option(help="Sessions at once (default 10000).")] = None,
     session_ttl_s: Annotated[
-        float | None, typer.Option(help="A session idle for longer expires. [3600]")
+        float | None, typer.Option(help="A session idle for longer expires (default 3600).")
     ] = None,
     drain_s: Annotated[
-        float | None, typer.Option(help="Going on for known sessions after SIGTERM. [20]")
+        float | None, typer.Option(help="Going on for known sessions after SIGTERM (default 20).")
     ] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning … [info]")] = None,
+    log_level: Annotated[
+        str | None, typer.Option(help="debug, info, warning, error or critical (default info).")
+    ] = None,
 ) -> None:
     """Serve worlds over HTTP. Every option is also a variable: DREAMSERVE_PORT and so on."""
     given = {
@@ -147,10 +155,15 @@ def _described(bundle: Bundle) -> list[str]:
         ("bank", f"{manifest.bank.size} real starting points"),
         ("controller", manifest.controller.kind if manifest.controller else "none"),
     ]
-    rows += [(f"origin.{name}", value) for name, value in manifest.origin.items()]
-    rows += [(f"quality.{name}", value) for name, value in manifest.quality.items()]
+    rows += [*_flat("origin", manifest.origin), *_flat("quality", manifest.quality)]
     width = max(len(name) for name, _ in rows)
     return [f"{name:<{width}}  {value}" for name, value in rows]
+
+
+def _flat(name: str, value: Any) -> list[tuple[str, Any]]:
+    if not isinstance(value, dict):
+        return [(name, value)]
+    return [row for key, inner in value.items() for row in _flat(f"{name}.{key}", inner)]
 
 
 @main.command()

@@ -127,6 +127,7 @@ async def test_what_does_not_exist_is_not_found(client) -> None:
         response = await client.post(path, unknown | fields)
         assert_problem(response, 404, "session_not_found", "nobody")
     assert_problem(await client.http.get("/sessions/nobody"), 404, "session_not_found")
+    assert_problem(await client.http.get(f"/sessions/{'x' * 5000}"), 404, "session_not_found")
     assert_problem(await client.http.delete("/sessions/nobody"), 404, "session_not_found")
     assert_problem(await client.post("/reset", {"world": "doom"}), 404, "world_not_found", "fake")
     assert_problem(await client.http.get("/worlds/doom"), 404, "world_not_found", "fake, box")

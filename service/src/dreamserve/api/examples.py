@@ -89,7 +89,7 @@ DETAILS: dict[str, str] = {
     "overloaded": "all 10000 sessions are taken; try again in a second",
     "engine_failed": "the batch could not be computed; the step was not taken",
     "draining": "the server is shutting down and takes no new sessions",
-    "not_ready": "the worlds are being warmed up",
+    "not_ready": "the engine is not running: it warms up, or failed",
     "not_found": "no such path: /stepp; GET /docs lists them",
     "method_not_allowed": "GET is not answered here; POST is",
     "unsupported_media_type": "Content-Type text/plain is not read here;"

@@ -118,7 +118,7 @@ async def plan(request: Request) -> Response:
 )
 async def session(request: Request, session_id: str) -> Response:
     """Tell what a session is."""
-    require_same_session(request.headers.get("x-session-id"), session_id)
+    _check_path(request, session_id)
     return await answer(request, await ask(request, SessionQuery(session_id)))
 
 
@@ -129,9 +129,16 @@ async def session(request: Request, session_id: str) -> Response:
 )
 async def delete_session(request: Request, session_id: str) -> Response:
     """End a session and free its place."""
-    require_same_session(request.headers.get("x-session-id"), session_id)
+    _check_path(request, session_id)
     await ask(request, SessionQuery(session_id, delete=True))
     return Response(status_code=204)
+
+
+def _check_path(request: Request, session_id: str) -> None:
+    require_same_session(request.headers.get("x-session-id"), session_id)
+    if len(session_id) > schemas.SESSION_ID_LENGTH:
+        longest = schemas.SESSION_ID_LENGTH
+        raise SessionNotFoundError(f"no such session: an id has at most {longest} characters")
 
 
 @router.get("/worlds", tags=["worlds"], **operation(answers.WorldsAnswer))
@@ -187,7 +194,9 @@ async def readyz(request: Request) -> Response:
     if service.draining:
         return problem(503, "draining", "the server is shutting down", request_id)
     if not service.engine.ready:
-        return problem(503, "not_ready", "the worlds are being warmed up", request_id)
+        return problem(
+            503, "not_ready", "the engine is not running: it warms up, or failed", request_id
+        )
     return await answer(request, {"status": "ready"})
 
 

@@ -13,11 +13,12 @@ from pydantic_core import PydanticCustomError
 from dreamserve.api.arrays import Action, Actions, Frames, Latent, Observation
 from dreamserve.engine import types as engine
 
+SESSION_ID_LENGTH = 128
 SessionId = Annotated[
     str,
     Field(
-        pattern=r"^[A-Za-z0-9_-]{1,128}$",
-        description="1 to 128 characters of A-Z, a-z, 0-9, `_` and `-`.",
+        pattern=rf"^[A-Za-z0-9_-]{{1,{SESSION_ID_LENGTH}}}$",
+        description=f"1 to {SESSION_ID_LENGTH} characters of A-Z, a-z, 0-9, `_` and `-`.",
     ),
 ]
 Seed = Annotated[
