@@ -1,0 +1,92 @@
+"""The recipe end to end, as small as it goes, on the real game: from nothing to a served bundle."""
+
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from dreamserve.dream import Dream
+from dreamserve_training import stages
+from dreamserve_training.cli import app
+from dreamserve_training.data.collect import CollectConfig
+from dreamserve_training.recipe import EvaluateConfig, load_recipe, read_json
+
+
+@pytest.fixture
+def tiny_recipe(monkeypatch):
+    """Take Cover's recipe, with a thousandth of everything."""
+    full = load_recipe("takecover")
+    tiny = replace(
+        full,
+        collect=CollectConfig(episodes=3),
+        holdout=CollectConfig(episodes=2, seed=100),
+        vae=replace(full.vae, z_dim=8, frames=160, validation_frames=32, epochs=1, batch_size=32),
+        mdnrnn=full.mdnrnn | {"rnn_size": 16, "num_mixtures": 2},
+        train=replace(full.train, epochs=2),
+        batch_size=4,
+        sequence_length=32,
+        controller=replace(full.controller, generations=2, population=4, episodes=1, max_steps=30),
+        evaluate=EvaluateConfig(episodes=2, sweeps=(90,), dream_temperatures=(1.0,)),
+        bank_size=4,
+    )
+    monkeypatch.setattr(stages, "load_recipe", lambda name: tiny)
+    return tiny
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("vizdoom", "tiny_recipe")
+def test_a_recipe_runs_from_the_game_to_a_bundle_and_is_done_only_once(tmp_path, caplog):
+    root, bundle = tmp_path / "run", tmp_path / "takecover"
+    with caplog.at_level("INFO", "dreamserve_training"):
+        stages.run_stages("takecover", root, bundle)
+    said = "\n".join(caplog.messages)
+    for stage in ("collect", "vae", "encode", "mdnrnn", "controller", "evaluate", "export"):
+        assert f"{stage}: done in" in said
+    assert "left in all" in said
+
+    dream = Dream(bundle)
+    session = dream.reset(seed=1).session_id
+    assert dream.step(session_id=session, action=1).step == 1
+    manifest = read_json(bundle / "manifest.json", default=None)
+    assert manifest["origin"]["episodes"] == {"train": 3, "holdout": 2}
+    played = manifest["quality"]["real"]
+    assert played["random"]["episodes"] == played["controller"]["episodes"] == 2
+    assert (bundle / "card.md").exists()
+
+    files = {path: path.stat().st_mtime_ns for path in root.rglob("*.*")}
+    caplog.clear()
+    with caplog.at_level("INFO", "dreamserve_training"):
+        stages.run_stages("takecover", root, bundle)
+    assert [message for message in caplog.messages if "done before" not in message] == []
+    assert files == {path: path.stat().st_mtime_ns for path in root.rglob("*.*")}
+
+    (root / "controller" / "controller.npz").unlink()
+    (root / "evaluation.json").unlink()
+    with pytest.raises(ValueError, match="export needs controller, evaluate"):
+        stages.run_stages("takecover", root, bundle, names=("export",))
+
+
+def test_a_stage_whose_input_is_missing_says_what_to_run_first(tmp_path):
+    with pytest.raises(ValueError, match="mdnrnn needs collect, vae, encode"):
+        stages.run_stages("takecover", tmp_path / "run", tmp_path / "b", names=("mdnrnn",))
+
+
+def test_an_unknown_recipe_is_refused_with_those_there_are(tmp_path):
+    with pytest.raises(ValueError, match="takecover"):
+        stages.run_stages("doom", tmp_path / "run", tmp_path / "b")
+
+
+def test_every_stage_is_a_command():
+    listed = CliRunner().invoke(app, ["--help"]).output
+    names = [stage.name for stage in stages.STAGES]
+    assert all(name in listed for name in [*names, "export", "validate", "recipe"])
+
+
+def test_validate_tells_good_data_from_broken(tiny_bundle, tmp_path):
+    latents = tiny_bundle.parent / "latents"
+    good = CliRunner().invoke(app, ["validate", str(latents)])
+    assert good.exit_code == 0
+    (tmp_path / "episode-0.npz").write_bytes(b"not an episode")
+    bad = CliRunner().invoke(app, ["validate", str(tmp_path)])
+    assert bad.exit_code == 1
+    assert "episode-0.npz" in bad.output
