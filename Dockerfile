@@ -10,11 +10,13 @@ WORKDIR /src
 COPY constraints.txt ./
 COPY service ./service
 RUN sed -i -e '/"onnxruntime-gpu/d' -e 's/"onnxruntime>=\([0-9.]*\);.*"/"onnxruntime>=\1"/' service/pyproject.toml \
-    && ! grep -q 'onnxruntime-gpu' service/pyproject.toml
-# Compiled once here, so that no start has to; the packages' own tests are left behind.
+    && grep -q '^ *"onnxruntime>=[0-9.]*",$' service/pyproject.toml && ! grep -q '"onnxruntime-gpu' service/pyproject.toml
+# Compiled to bytecode once here, so that no start has to. What packages bring for their own tests, and
+# onnxruntime for converting models, is left behind.
 RUN python -m venv --without-pip /opt/dreamserve \
     && python -m pip --python /opt/dreamserve/bin/python install --quiet --constraint constraints.txt ./service \
-    && find /opt/dreamserve -type d -name tests -prune -exec rm -rf {} +
+    && find /opt/dreamserve -type d \( -name tests -o -path '*/onnxruntime/transformers' -o -path '*/onnxruntime/tools' \
+        -o -path '*/onnxruntime/quantization' \) -prune -exec rm -rf {} +
 
 FROM python:3.11-slim
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin dreamserve
