@@ -145,11 +145,11 @@ def export(recipe: Recipe, workspace: Workspace, bundle: Path) -> None:
 # The minutes were measured on two CPU cores; they weigh the stages in the time-left estimate.
 STAGES = (
     Stage("collect", collect, lambda w: w.root / "collected", 6),
-    Stage("vae", vae, lambda w: w.vae / "vae_best.pth", 13),
+    Stage("vae", vae, lambda w: w.vae / "vae_best.pth", 15),
     Stage("encode", encode, lambda w: w.root / "encoded", 4),
-    Stage("mdnrnn", mdnrnn, lambda w: w.mdnrnn / "mdnrnn_best.pth", 15),
-    Stage("controller", controller, lambda w: w.controller / "controller.npz", 8),
-    Stage("evaluate", evaluate, lambda w: w.evaluation, 6),
+    Stage("mdnrnn", mdnrnn, lambda w: w.mdnrnn / "mdnrnn_best.pth", 25),
+    Stage("controller", controller, lambda w: w.controller / "controller.npz", 11),
+    Stage("evaluate", evaluate, lambda w: w.evaluation, 5),
 )
 
 
@@ -160,7 +160,7 @@ def run_stages(name: str, root: Path, bundle: Path, names: tuple[str, ...] | Non
     """
     recipe, workspace = load_recipe(name), Workspace(root)
     root.mkdir(parents=True, exist_ok=True)
-    stages = [*STAGES, Stage("export", partial(export, bundle=bundle), lambda _: bundle, 2)]
+    stages = [*STAGES, Stage("export", partial(export, bundle=bundle), lambda _: bundle, 1)]
     chosen = [stage for stage in stages if names is None or stage.name in names]
     for index, stage in enumerate(chosen):
         if names is None and stage.product(workspace).exists():

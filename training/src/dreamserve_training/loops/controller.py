@@ -30,7 +30,7 @@ class ControllerConfig:
 
     form: Axis | Scores
     temperature: float = 1.15  # the paper's best for the real game
-    generations: int = 20
+    generations: int = 36
     population: int = 64
     episodes: int = 16
     sigma: float = 0.1
