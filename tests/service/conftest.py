@@ -3,7 +3,7 @@
 import io
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -300,8 +300,15 @@ def rewrite() -> Callable[..., Path]:
 
 
 @pytest.fixture(params=["fake", "fake_box", "tiny_onnx", "tiny_torch", "takecover"])
-def any_world(request: pytest.FixtureRequest) -> World:
-    """Return each kind of world in turn."""
+def any_world(request: pytest.FixtureRequest) -> Iterator[World]:
+    """Give each kind of world in turn."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # two of them only get in each other's way on rows this small
+    yield _world(request)
+    torch.set_num_threads(threads)
+
+
+def _world(request: pytest.FixtureRequest) -> World:
     if request.param.startswith("fake"):
         return fake_world(discrete=request.param == "fake")
     if request.param == "takecover":

@@ -13,6 +13,7 @@ from dreamserve.errors import (
     DreamNotFiniteError,
     InvalidActionError,
     InvalidRequestError,
+    NotFiniteInputError,
     SessionNotFoundError,
 )
 
@@ -79,6 +80,23 @@ def test_lockstep_dreams_start_in_the_bank_or_at_latents() -> None:
 def test_starts_that_do_not_fit_are_refused(starts: Any) -> None:
     with pytest.raises(InvalidRequestError):
         DreamBatch(fake_world(), [1, 2], starts=starts)
+
+
+@pytest.mark.parametrize("seeds", [[], [-1, 0], [0.5, 1], [[1, 2]], 3])
+def test_seeds_that_make_no_sense_are_refused(seeds: Any) -> None:
+    with pytest.raises(InvalidRequestError, match="seeds must be integers of at least 0"):
+        DreamBatch(fake_world(), seeds)
+
+
+@pytest.mark.parametrize("temperature", [-1, [1, 2, 3], [0.5, -0.5]])
+def test_temperatures_that_make_no_sense_are_refused(temperature: Any) -> None:
+    with pytest.raises(InvalidRequestError, match="temperature must be"):
+        DreamBatch(fake_world(), [1, 2], temperature)
+
+
+def test_starts_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(NotFiniteInputError, match="starts hold NaN"):
+        DreamBatch(fake_world(), [1], starts=np.full((1, 4), np.nan))
 
 
 def test_bad_actions_and_nan_leave_lockstep_dreams_as_they_were() -> None:

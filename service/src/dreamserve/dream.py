@@ -8,7 +8,6 @@
 `DreamBatch` is the plain array face of it, without sessions: many dreams in lockstep.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +16,9 @@ import numpy.typing as npt
 
 from dreamserve.backends.base import Array
 from dreamserve.engine.actions import check_actions
+from dreamserve.engine.checks import check_temperature
 from dreamserve.engine.loop import Engine
+from dreamserve.engine.noise import UInt64
 from dreamserve.engine.runner import Bools, State, advance, empty_state, start_from_bank
 from dreamserve.engine.types import (
     PlanRequest,
@@ -97,14 +98,14 @@ class DreamBatch:
     def __init__(
         self,
         world: World,
-        seeds: Sequence[int] | npt.NDArray[Any],
-        temperature: float | npt.ArrayLike = 1.0,
+        seeds: npt.ArrayLike,
+        temperature: npt.ArrayLike = 1.0,
         starts: npt.ArrayLike | None = None,
     ) -> None:
         self.world = world
-        self._seed = np.array(seeds, np.uint64)  # (B,)
+        self._seed = _seeds(seeds)
         rows = len(self._seed)
-        self._temperature = np.full(rows, temperature, np.float32)
+        self._temperature = _temperatures(temperature, rows)
         self._step = np.zeros(rows, np.int64)
         self._names = tuple(tensor.name for tensor in world.spec.recurrent_state)
         self.latent, self._state = self._begin(starts)
@@ -161,9 +162,27 @@ class DreamBatch:
                 raise InvalidRequestError(f"the bank has entries 0 to {self.world.bank_size - 1}")
             return start_from_bank(self.world, self._seed, given.astype(np.int64))
         if given.dtype.kind == "f" and given.shape == (rows, self.world.spec.latent_size):
+            if not np.isfinite(given).all():
+                raise NotFiniteInputError("starts hold NaN or infinity")
             return given.astype(np.float32), empty_state(self.world, rows)
         size = self.world.spec.latent_size
         raise InvalidRequestError(
             f"starts must be bank entries ({rows},) or latents ({rows}, {size}),"
             f" not {given.dtype} {given.shape}"
         )
+
+
+def _seeds(seeds: npt.ArrayLike) -> UInt64:
+    given = np.asarray(seeds)
+    if given.ndim != 1 or len(given) == 0 or given.dtype.kind not in "iu" or (given < 0).any():
+        raise InvalidRequestError("seeds must be integers of at least 0, one a dream")
+    return given.astype(np.uint64)
+
+
+def _temperatures(given: npt.ArrayLike, rows: int) -> Array:
+    temperatures = np.asarray(given, np.float32)
+    if temperatures.shape not in ((), (rows,)):
+        raise InvalidRequestError(f"temperature must be one number, or {rows} of them")
+    for temperature in np.unique(temperatures):
+        check_temperature(float(temperature))
+    return np.full(rows, temperatures)

@@ -5,7 +5,6 @@ work of some length, a generator that yields between calls of the world and retu
 Such a generator has looked at its session before its first yield, and writes at its very end.
 """
 
-import logging
 import secrets
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -34,7 +33,6 @@ from dreamserve.engine.types import (
     Request,
     ResetRequest,
     ResetResult,
-    Result,
     SampleRequest,
     SampleResult,
     SessionInfo,
@@ -43,21 +41,16 @@ from dreamserve.engine.types import (
     StepResult,
     UInt8,
 )
+from dreamserve.engine.work import Outcome, failure, resume
 from dreamserve.engine.world import World, worlds_by_name
 from dreamserve.errors import (
     DreamNotFiniteError,
     DreamserveError,
-    EngineFailedError,
     InvalidRequestError,
     StepConflictError,
     WorldNotFoundError,
 )
 from dreamserve.planning.base import sequence_shape, uniform_actions
-
-log = logging.getLogger("dreamserve.engine")
-
-Work = Generator[None, None, Result]
-Outcome = Result | DreamserveError | Work
 
 
 class Dreams:
@@ -210,28 +203,6 @@ class Dreams:
                 " POST /reset starts over"
             )
         return session
-
-
-def resume(work: Work) -> Outcome:
-    """Run work up to its next yield: return it if it goes on, else how it ended."""
-    try:
-        next(work)
-    except StopIteration as stop:
-        result: Result = stop.value
-        return result
-    except Exception as error:
-        return failure(error)
-    return work
-
-
-def failure(error: Exception) -> DreamserveError:
-    """Return the error to answer with: itself if it is one of ours, else EngineFailedError."""
-    if isinstance(error, DreamserveError):
-        return error
-    log.error("a request failed unexpectedly", exc_info=error)
-    failed = EngineFailedError(f"the world could not be computed: {type(error).__name__}")
-    failed.__cause__ = error
-    return failed
 
 
 def _take(rows: Sequence[StepRow], padded: int) -> Sequence[StepResult | DreamserveError]:

@@ -10,10 +10,11 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from dreamserve.engine.dreams import Dreams, Outcome, Work, failure, resume
+from dreamserve.engine.dreams import Dreams
 from dreamserve.engine.scheduler import Scheduler
 from dreamserve.engine.sessions import slab_bytes
 from dreamserve.engine.types import Request, ResetRequest, Result
+from dreamserve.engine.work import Outcome, Work, failure, resume
 from dreamserve.engine.world import World
 from dreamserve.errors import DrainingError, DreamserveError, OverloadedError
 

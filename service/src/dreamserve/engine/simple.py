@@ -6,8 +6,9 @@ The same sessions and the same dreams, so tests can hold the engine to it, bit f
 import time
 from collections.abc import Callable, Generator, Sequence
 
-from dreamserve.engine.dreams import Dreams, resume
+from dreamserve.engine.dreams import Dreams
 from dreamserve.engine.types import Request, Result
+from dreamserve.engine.work import resume
 from dreamserve.engine.world import World
 from dreamserve.errors import DreamserveError
 

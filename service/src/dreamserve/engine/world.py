@@ -69,6 +69,7 @@ def prior(spec: WorldSpec) -> Arrays:
 def load_world(path: str | Path, backend: BackendName = "auto", threads: int = 1) -> World:
     """Load the bundle at `path` onto a backend. `auto` takes onnxruntime on the CPU.
 
+    `threads` are onnxruntime's; torch has its own setting, one for the whole process.
     Raises BundleError for a bad bundle, BackendError when the backend is not installed.
     """
     bundle = load_bundle(path)
