@@ -103,6 +103,7 @@ def _serve(bundles: list[Path], settings: Settings) -> None:
         max_queue=settings.max_queue,
         max_batch=settings.max_batch,
         max_jobs=settings.max_jobs,
+        slice_rows=settings.slice_rows,
     )
     line = _summary(engine, listening)
     serve(create_app(engine, settings), settings, listening, lambda: typer.echo(line))
