@@ -279,7 +279,7 @@ def test_a_network_of_the_wrong_size_is_found_out():
 
 
 def test_a_rollout_is_aligned_and_ends_where_the_dream_does(world):
-    env = DreamEnvironment(world=ending_above(world, -1.97))
+    env = DreamEnvironment(world=ending_above(world, -0.3))
     rollout = DreamRollout.generate_rollout(env, DreamAgent(3), max_steps=500, seed=1)
     steps = len(rollout["rewards"])
     assert 1 < steps < 500
