@@ -7,15 +7,15 @@ import numpy.typing as npt
 
 from dreamserve.dream import DreamBatch
 from dreamserve.engine.world import World
-from dreamserve_training.models.controller import LinearPolicy
+from dreamserve_training.models.controller import CONTROLLER_INPUTS, LinearPolicy
 
 Float32 = npt.NDArray[np.float32]
-CONTROLLER_INPUTS = ("latent", "h")
 
 
 def features(dreams: DreamBatch) -> Float32:
     """Return what a controller reads of B dreams: [z, h], (B, Z + R) float32."""
-    return np.concatenate([dreams.latent, dreams.state["h"]], axis=1)
+    known = {"latent": dreams.latent, **dreams.state}
+    return np.concatenate([known[name] for name in CONTROLLER_INPUTS], axis=1)
 
 
 def dream_returns(

@@ -26,10 +26,9 @@ from dreamserve_training.export.card import Picture, render_card
 from dreamserve_training.export.errors import ExportError
 from dreamserve_training.export.formats import OPSET, write_onnx, write_torchscript
 from dreamserve_training.export.parity import TOLERANCE, check_parity, same_in_every_batch
-from dreamserve_training.models.controller import LinearPolicy
+from dreamserve_training.models.controller import CONTROLLER_INPUTS, LinearPolicy
 
 MAX_BYTES = 12_000_000
-CONTROLLER_INPUTS = ("latent", "h")
 _EXAMPLE_ROWS = 2  # a traced batch of one would be taken for a broadcast axis
 
 

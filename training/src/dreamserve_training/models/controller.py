@@ -8,6 +8,8 @@ import numpy.typing as npt
 
 Float32 = npt.NDArray[np.float32]
 
+CONTROLLER_INPUTS = ("latent", "h")  # what a controller reads, in this order
+
 # On an axis a push must be meant: below a third of the way either way, stand still.
 AXIS_THRESHOLD = 1 / 3
 

@@ -1,6 +1,6 @@
 """VizDoom's Take Cover: dodge fireballs, live long.
 
-    dreamserve-train recipe takecover --out runs/takecover
+dreamserve-train recipe takecover --out runs/takecover
 """
 
 from dreamserve_training.data.collect import CollectConfig

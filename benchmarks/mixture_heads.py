@@ -1,0 +1,66 @@
+"""Which mixture head predicts best? Each is trained alike on the same latents of a recipe's run.
+
+python benchmarks/mixture_heads.py takecover runs/takecover --epochs 3
+"""
+
+import argparse
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+from dreamserve_training.loops.mdnrnn import MDNRNNLoop, train_mdnrnn
+from dreamserve_training.models.mixture import Head
+from dreamserve_training.models.recurrent import MDNRNN
+from dreamserve_training.recipe import Recipe, Workspace, load_recipe
+from dreamserve_training.tools.dataset_utils import create_mdnrnn_dataloader
+
+
+def held_out_nll(
+    recipe: Recipe, workspace: Workspace, head: Head, epochs: int
+) -> tuple[float, ...]:
+    """Return (held-out NLL in nats per latent dimension, parameters, seconds) of one head."""
+    model = MDNRNN(recipe.vae.z_dim, len(recipe.env.action_names), **recipe.mdnrnn | {"head": head})
+    train, holdout = (
+        create_mdnrnn_dataloader(
+            workspace.latents(split),
+            batch_size=recipe.batch_size,
+            sequence_length=recipe.sequence_length,
+            shuffle=split == "train",
+        )
+        for split in ("train", "holdout")
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        config = replace(recipe.train, epochs=epochs, save_dir=directory)
+        begun_s = time.monotonic()
+        train_mdnrnn(model, train, config, holdout)
+        took_s = time.monotonic() - begun_s
+    loop = MDNRNNLoop(model, config)
+    total, steps = 0.0, 0
+    for batch in holdout:
+        predicted = int(batch["next_mask"].sum())
+        total += float(loop.losses(batch)["nll"].detach()) * predicted
+        steps += predicted
+    return total / steps, sum(p.numel() for p in model.parameters()), took_s
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipe")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--epochs", type=int, default=3)
+    options = parser.parse_args()
+    recipe, workspace = load_recipe(options.recipe), Workspace(options.run)
+    print(
+        f"{options.epochs} epochs each\n\n| head | held-out NLL, nats/dim | parameters | seconds |"
+    )
+    print("|---|---|---|---|")
+    for head in get_args(Head):
+        nll, parameters, took_s = held_out_nll(recipe, workspace, head, options.epochs)
+        print(f"| {head} | {nll:.4f} | {parameters:,} | {took_s:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
