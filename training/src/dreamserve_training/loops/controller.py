@@ -6,19 +6,24 @@ dreamserve-train controller takecover --out runs/takecover
 import logging
 import multiprocessing
 import time
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import cma
 import numpy as np
 import numpy.typing as npt
 
 from dreamserve.engine.world import World, load_world
 from dreamserve_training.dreaming import dream_returns
 from dreamserve_training.models.controller import Axis, LinearPolicy, Scores
+
+with warnings.catch_warnings():
+    # It says that it cannot plot without matplotlib; nothing here plots.
+    warnings.filterwarnings("ignore", "Could not import matplotlib", UserWarning)
+    import cma
 
 logger = logging.getLogger("dreamserve_training")
 Float64 = npt.NDArray[np.float64]
