@@ -18,8 +18,12 @@ from dreamserve_training.envs import TAKE_COVER
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("vizdoom")
-def test_collected_episodes_are_the_games_and_a_stopped_collection_goes_on(tmp_path):
+def test_collected_episodes_are_the_games_and_a_stopped_collection_goes_on(tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
     collect(TAKE_COVER, tmp_path, CollectConfig(episodes=3, seed=5, workers=2))
+    assert not list(here.iterdir()), "the games leave their files elsewhere"
     paths = episode_paths(tmp_path)
     assert [path.name for path in paths] == [f"episode-00000{i}.npz" for i in (5, 6, 7)]
     for path in paths:

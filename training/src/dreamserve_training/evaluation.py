@@ -3,9 +3,7 @@
 dreamserve-train evaluate takecover --out runs/takecover
 """
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -24,6 +22,7 @@ from dreamserve_training.data.policies import (
     sticky_actions,
     sweep_actions,
 )
+from dreamserve_training.data.workers import game_workers
 from dreamserve_training.dreaming import features
 from dreamserve_training.envs import EnvSpec
 from dreamserve_training.models.controller import LinearPolicy
@@ -138,6 +137,7 @@ def controller_contestants(
     bundle: Path, policy: LinearPolicy, temperature: float
 ) -> list[Contestant]:
     """The controller, and the same with its vision cut."""
+    bundle = bundle.resolve()  # a worker stands elsewhere
     return [
         Contestant("controller", partial(_dreaming, bundle, policy, True, temperature)),
         Contestant("vision cut", partial(_dreaming, bundle, policy, False, temperature)),
@@ -178,9 +178,8 @@ def contest(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, list[float]]:
     """Return each contestant's returns over the same real episodes, one a seed."""
-    context = multiprocessing.get_context("spawn")
     total = len(contestants) * len(seeds)
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with game_workers(workers) as pool:
         jobs = {
             entry.name: [pool.submit(_play_one, spec, entry, seed) for seed in seeds]
             for entry in contestants

@@ -6,9 +6,8 @@ Episode i is a pure function of (seed, i) and lands in its own file, so a collec
 stopped goes on by making the files that are missing.
 """
 
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 
 from dreamserve_training.data.episodes import Episode, save_episode
 from dreamserve_training.data.policies import sticky_actions
+from dreamserve_training.data.workers import game_workers
 from dreamserve_training.envs import EnvSpec
 
 
@@ -67,14 +67,13 @@ def collect(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Make every missing episode of `directory`; `progress(done, total)` is told of each."""
+    directory = directory.resolve()
     directory.mkdir(parents=True, exist_ok=True)
     seeds = range(config.seed, config.seed + config.episodes)
     missing = [seed for seed in seeds if not _path(directory, seed).exists()]
     done = config.episodes - len(missing)
     progress(done, config.episodes)
-    # spawn: a forked ViZDoom shares its parent's shared-memory names
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(config.workers, mp_context=context) as pool:
+    with game_workers(config.workers) as pool:
         jobs = [pool.submit(_collect_one, spec, directory, seed) for seed in missing]
         try:
             for job in as_completed(jobs):
