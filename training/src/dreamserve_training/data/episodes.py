@@ -37,6 +37,7 @@ def save_episode(path: Path, episode: Episode) -> None:
     aside = path.with_suffix(f".{os.getpid()}.partial")
     try:
         with aside.open("wb") as file:
+            # numpy's stub takes the fields for its own options
             np.savez(file, **episode)  # type: ignore[arg-type]
         aside.replace(path)
     finally:
