@@ -1,5 +1,6 @@
 """The recipe end to end, as small as it goes, on the real game: from nothing to a served bundle."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -35,8 +36,11 @@ def tiny_recipe(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("vizdoom", "tiny_recipe")
-def test_a_recipe_runs_from_the_game_to_a_bundle_and_is_done_only_once(tmp_path, caplog):
+def test_a_recipe_runs_from_the_game_to_a_bundle_and_is_done_only_once(
+    tiny_bundle, tmp_path, caplog
+):
     root, bundle = tmp_path / "run", tmp_path / "takecover"
+    shutil.copytree(tiny_bundle, bundle)  # one of another run, to be replaced
     with caplog.at_level("INFO", "dreamserve_training"):
         stages.run_stages("takecover", root, bundle)
     said = "\n".join(caplog.messages)

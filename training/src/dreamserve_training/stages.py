@@ -139,6 +139,8 @@ def evaluate(recipe: Recipe, workspace: Workspace) -> None:
 def export(recipe: Recipe, workspace: Workspace, bundle: Path) -> None:
     """Measure the world on held-out episodes and write its bundle."""
     write_bundle(recipe, workspace, bundle)
+    # not the bundle itself: the one that is there may be of another run
+    (workspace.root / "exported").touch()
     logger.info("export: %s", bundle)
 
 
@@ -160,7 +162,10 @@ def run_stages(name: str, root: Path, bundle: Path, names: tuple[str, ...] | Non
     """
     recipe, workspace = load_recipe(name), Workspace(root)
     root.mkdir(parents=True, exist_ok=True)
-    stages = [*STAGES, Stage("export", partial(export, bundle=bundle), lambda _: bundle, 1)]
+    stages = [
+        *STAGES,
+        Stage("export", partial(export, bundle=bundle), lambda w: w.root / "exported", 1),
+    ]
     chosen = [stage for stage in stages if names is None or stage.name in names]
     for index, stage in enumerate(chosen):
         if names is None and stage.product(workspace).exists():
