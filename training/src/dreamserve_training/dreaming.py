@@ -1,15 +1,23 @@
 """Policies at work in the dream: many candidates, many episodes, in lockstep on one engine."""
 
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from dreamserve.dream import DreamBatch
-from dreamserve.engine.world import World
+from dreamserve.engine.world import World, load_world
 from dreamserve_training.models.controller import CONTROLLER_INPUTS, LinearPolicy
 
 Float32 = npt.NDArray[np.float32]
+
+
+@lru_cache(maxsize=1)
+def worker_world(bundle: Path) -> World:
+    """Return the world of `bundle`, loaded once a process: that costs more than a short dream."""
+    return load_world(bundle, threads=1)
 
 
 def features(dreams: DreamBatch) -> Float32:

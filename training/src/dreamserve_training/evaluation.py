@@ -5,7 +5,7 @@ dreamserve-train evaluate takecover --out runs/takecover
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,15 +15,15 @@ import numpy.typing as npt
 
 from dreamserve.dream import DreamBatch
 from dreamserve.engine.pixels import to_numbers
-from dreamserve.engine.world import World, load_world
+from dreamserve.engine.world import World
 from dreamserve_training.data.policies import (
     constant_actions,
     random_actions,
     sticky_actions,
     sweep_actions,
 )
-from dreamserve_training.data.workers import game_workers
-from dreamserve_training.dreaming import features
+from dreamserve_training.data.workers import game_workers, worker_env
+from dreamserve_training.dreaming import features, worker_world
 from dreamserve_training.envs import EnvSpec
 from dreamserve_training.models.controller import LinearPolicy
 
@@ -152,22 +152,12 @@ def _sweep(left: int, right: int, steps: int, rng: np.random.Generator) -> Itera
     return sweep_actions(left, right, steps)
 
 
-@lru_cache(maxsize=1)
-def _worker_world(bundle: Path) -> World:
-    return load_world(bundle, threads=1)
-
-
 def _dreaming(bundle: Path, policy: LinearPolicy, vision: bool, temperature: float) -> Agent:
-    return DreamingAgent(_worker_world(bundle), policy, vision, temperature)
-
-
-@lru_cache(maxsize=1)
-def _worker_env(spec: EnvSpec) -> gymnasium.Env[Any, Any]:
-    return spec.make()
+    return DreamingAgent(worker_world(bundle), policy, vision, temperature)
 
 
 def _play_one(spec: EnvSpec, contestant: Contestant, seed: int) -> float:
-    return play(_worker_env(spec), spec, contestant.build(), seed)
+    return play(worker_env(spec), spec, contestant.build(), seed)
 
 
 def contest(

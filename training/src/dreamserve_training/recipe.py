@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from dreamserve_training.data.collect import CollectConfig
 from dreamserve_training.envs import EnvSpec
+from dreamserve_training.files import written_aside
 from dreamserve_training.loops.controller import ControllerConfig
 from dreamserve_training.loops.mdnrnn import TrainConfig
 from dreamserve_training.loops.vae import VAEConfig
@@ -102,9 +103,8 @@ class Workspace:
 
 def write_json(path: Path, content: object) -> None:
     """Write `content` to `path`, whole or not at all."""
-    aside = path.with_suffix(".partial.json")
-    aside.write_text(json.dumps(content, indent=1) + "\n")
-    aside.replace(path)
+    with written_aside(path) as file:
+        file.write(f"{json.dumps(content, indent=1)}\n".encode())
 
 
 def read_json(path: Path, default: Any) -> Any:

@@ -9,7 +9,6 @@ stopped goes on by making the files that are missing.
 from collections.abc import Callable
 from concurrent.futures import as_completed
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy as np
 
 from dreamserve_training.data.episodes import Episode, save_episode
 from dreamserve_training.data.policies import sticky_actions
-from dreamserve_training.data.workers import game_workers
+from dreamserve_training.data.workers import game_workers, worker_env
 from dreamserve_training.envs import EnvSpec
 
 
@@ -88,11 +87,5 @@ def _path(directory: Path, seed: int) -> Path:
     return directory / f"episode-{seed:06d}.npz"
 
 
-@lru_cache(maxsize=1)
-def _worker_env(spec: EnvSpec) -> gymnasium.Env[Any, Any]:
-    """One environment a worker process: starting a game costs more than playing an episode."""
-    return spec.make()
-
-
 def _collect_one(spec: EnvSpec, directory: Path, seed: int) -> None:
-    save_episode(_path(directory, seed), record_episode(_worker_env(spec), spec, seed))
+    save_episode(_path(directory, seed), record_episode(worker_env(spec), spec, seed))

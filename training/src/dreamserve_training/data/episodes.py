@@ -6,13 +6,14 @@ frame after the last action is left out: a terminal observation is often no pict
 (ViZDoom's is all zeros), so nothing may learn from it.
 """
 
-import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from dreamserve_training.files import written_aside
 
 Episode = dict[str, npt.NDArray[np.generic]]
 
@@ -34,14 +35,9 @@ def episode_paths(directory: str | Path) -> list[Path]:
 
 def save_episode(path: Path, episode: Episode) -> None:
     """Write `episode` to `path` whole or not at all."""
-    aside = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        with aside.open("wb") as file:
-            # numpy's stub takes the fields for its own options
-            np.savez(file, **episode)  # type: ignore[arg-type]
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with written_aside(path) as file:
+        # numpy's stub takes the fields for its own options
+        np.savez(file, **episode)  # type: ignore[arg-type]
 
 
 def load_episode(path: Path, fields: tuple[str, ...] | None = None) -> Episode:

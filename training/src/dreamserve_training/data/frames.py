@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dreamserve_training.data.episodes import DataError, load_episode
+from dreamserve_training.files import written_aside
 
 
 def sample_frames(
@@ -38,9 +39,8 @@ def sample_frames(
         chosen.append(picked)
         progress(done, len(episodes))
     sample = np.concatenate(chosen)
-    aside = out.with_suffix(".partial.npy")
-    np.save(aside, sample[rng.permutation(len(sample))])
-    aside.replace(out)
+    with written_aside(out) as file:
+        np.save(file, sample[rng.permutation(len(sample))])
 
 
 class FrameDataset(Dataset[Tensor]):

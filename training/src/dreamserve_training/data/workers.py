@@ -7,7 +7,13 @@ Whatever path a worker is given must be absolute.
 import os
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache
 from multiprocessing import get_context
+from typing import Any
+
+import gymnasium
+
+from dreamserve_training.envs import EnvSpec
 
 _directory: tempfile.TemporaryDirectory[str] | None = None  # of this worker, while it lives
 
@@ -16,6 +22,12 @@ def game_workers(count: int) -> ProcessPoolExecutor:
     """Return a pool of `count` processes to play games in."""
     # spawn: a forked ViZDoom shares its parent's shared-memory names
     return ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_move_away)
+
+
+@lru_cache(maxsize=1)
+def worker_env(spec: EnvSpec) -> gymnasium.Env[Any, Any]:
+    """Return this process's game: starting one costs more than playing an episode."""
+    return spec.make()
 
 
 def _move_away() -> None:

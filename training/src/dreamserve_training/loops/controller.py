@@ -10,15 +10,21 @@ import warnings
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from math import prod
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from dreamserve.engine.world import World, load_world
-from dreamserve_training.dreaming import dream_returns
-from dreamserve_training.models.controller import Axis, LinearPolicy, Scores
+from dreamserve.bundle import load_bundle
+from dreamserve_training.dreaming import dream_returns, worker_world
+from dreamserve_training.files import written_aside
+from dreamserve_training.models.controller import (
+    CONTROLLER_INPUTS,
+    Axis,
+    LinearPolicy,
+    Scores,
+)
 
 with warnings.catch_warnings():
     # It says that it cannot plot without matplotlib; nothing here plots.
@@ -90,9 +96,8 @@ def _told_before(path: Path, strategy: cma.CMAEvolutionStrategy) -> list[Float64
 
 
 def _save_history(path: Path, history: list[Float64]) -> None:
-    aside = path.with_suffix(".partial.npz")
-    np.savez(aside, fitness=np.stack(history))
-    aside.replace(path)
+    with written_aside(path) as file:
+        np.savez(file, fitness=np.stack(history))
 
 
 def _fitness(
@@ -121,12 +126,6 @@ def _fitness(
     return np.concatenate([job.result() for job in jobs])
 
 
-@lru_cache(maxsize=1)
-def _worker_world(bundle: Path) -> World:
-    """One world a worker process: loading it costs more than a short dream."""
-    return load_world(bundle, threads=1)
-
-
 def _share_returns(
     bundle: Path,
     policies: list[LinearPolicy],
@@ -134,14 +133,15 @@ def _share_returns(
     temperature: float,
     max_steps: int,
 ) -> Float64:
-    returns, _ = dream_returns(_worker_world(bundle), policies, seeds, temperature, max_steps)
+    returns, _ = dream_returns(worker_world(bundle), policies, seeds, temperature, max_steps)
     return returns.mean(axis=1).astype(np.float64)
 
 
 def _feature_count(bundle: Path) -> int:
-    spec = load_world(bundle, threads=1).spec
-    hidden = next(tensor for tensor in spec.recurrent_state if tensor.name == "h")
-    return spec.latent_size + hidden.shape[0]
+    spec = load_bundle(bundle).manifest
+    sizes = {tensor.name: prod(tensor.shape) for tensor in spec.recurrent_state}
+    sizes["latent"] = spec.latent_size
+    return sum(sizes[name] for name in CONTROLLER_INPUTS)
 
 
 def _report(history: list[Float64], config: ControllerConfig, took_s: float) -> None:

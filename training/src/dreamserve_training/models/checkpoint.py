@@ -1,12 +1,13 @@
 """A model on disk: its constructor's arguments and its weights, never pickled code."""
 
-import os
 import pickle
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
+
+from dreamserve_training.files import written_aside
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -19,10 +20,9 @@ def save_model(model: nn.Module, config: dict[str, Any], path: str | Path) -> No
     """Write `model` to `path`, whole or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.partial")
     weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
-    torch.save({"config": config, "state_dict": weights}, aside)
-    aside.replace(path)
+    with written_aside(path) as file:
+        torch.save({"config": config, "state_dict": weights}, file)
 
 
 def load_model(kind: type[Model], path: str | Path) -> Model:

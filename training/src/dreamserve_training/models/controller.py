@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from dreamserve_training.files import written_aside
+
 Float32 = npt.NDArray[np.float32]
 
 CONTROLLER_INPUTS = ("latent", "h")  # what a controller reads, in this order
@@ -76,9 +78,8 @@ class Scores:
 def save_policy(policy: LinearPolicy, path: Path) -> None:
     """Write `policy` to `path` (.npz), whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".partial.npz")
-    np.savez(aside, weights=policy.weights, bias=policy.bias)
-    aside.replace(path)
+    with written_aside(path) as file:
+        np.savez(file, weights=policy.weights, bias=policy.bias)
 
 
 def load_policy(path: Path) -> LinearPolicy:

@@ -23,6 +23,7 @@ from dreamserve_training.data.episodes import (
     load_episode,
     save_episode,
 )
+from dreamserve_training.files import written_aside
 from dreamserve_training.models.vae import ConvVAE, load_vae
 from dreamserve_training.tools.checking import check_raw_episode, without_terminal_frame
 
@@ -184,6 +185,5 @@ def _claim(out: Path, identity: str) -> None:
                 " give an empty directory"
             )
         return
-    aside = note.with_suffix(".partial")
-    aside.write_text(json.dumps({"encoder": identity}) + "\n")
-    aside.replace(note)
+    with written_aside(note) as file:
+        file.write(f"{json.dumps({'encoder': identity})}\n".encode())
