@@ -65,7 +65,7 @@ class Service:
 def service() -> Iterator[Service]:
     with asyncio.Runner() as runner:
         service = Service(runner)
-        lifespan = service.app.router.lifespan_context(service.app)
+        lifespan = service.app.app.router.lifespan_context(service.app.app)
         runner.run(_enter(service, lifespan))
         yield service
         runner.run(lifespan.__aexit__(None, None, None))

@@ -29,7 +29,7 @@ LAYERS = (
     {"backends", "planning"},
     {"bundle"},
     {"manifest", "frames", "settings"},
-    {"errors"},
+    {"errors", "noise"},
 )
 COMES_WITH = {"pydantic-core": "pydantic"}  # at its one exact version, and meant to be imported
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

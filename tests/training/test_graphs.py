@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.special import softmax
 
+from dreamserve import noise
 from dreamserve.backends.torch import TorchBackend
-from dreamserve.engine import noise
 from dreamserve.manifest import BoxSpace, Crop, DiscreteSpace, FrameSpec
 from dreamserve_training.export import ModelBackend, spec_of
 from dreamserve_training.export.parity import check_parity

@@ -14,12 +14,11 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from dreamserve.backends.base import Array
+from dreamserve.backends.base import Array, Bools, State, UInt64
 from dreamserve.engine.actions import check_actions
 from dreamserve.engine.checks import check_temperature
 from dreamserve.engine.loop import Engine
-from dreamserve.engine.noise import UInt64
-from dreamserve.engine.runner import Bools, State, advance, empty_state, start_from_bank
+from dreamserve.engine.runner import advance, empty_state, start_from_bank
 from dreamserve.engine.types import (
     PlanRequest,
     PlanResult,

@@ -78,7 +78,7 @@ async def _serving(*worlds: World, wait: bool = True, **changed: Any) -> AsyncIt
     app = create_app(engine, settings)
     transport = httpx.ASGITransport(app)
     async with (
-        app.router.lifespan_context(app),
+        app.app.router.lifespan_context(app.app),
         httpx.AsyncClient(transport=transport, base_url="http://test") as http,
     ):
         async with asyncio.timeout(5):

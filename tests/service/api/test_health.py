@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from concurrent.futures import Future
 
 import pytest
 
@@ -39,7 +38,7 @@ async def test_not_ready_until_warm_yet_alive(serving, monkeypatch) -> None:
 async def test_a_draining_server_goes_on_for_known_sessions_only(client) -> None:
     await client.reset(session_id="known")
     await ready(client, 200)
-    client.app.state.service.draining = True
+    client.app.service.draining = True
 
     response = await client.http.get("/readyz")
     assert (response.status_code, response.json()["code"]) == (503, "draining")
@@ -56,8 +55,12 @@ async def test_a_draining_server_goes_on_for_known_sessions_only(client) -> None
 
 
 async def test_a_client_that_leaves_takes_its_question_back(client, monkeypatch) -> None:
-    waiting: Future = Future()
-    monkeypatch.setattr(client.app.state.service.engine, "submit", lambda _: waiting)
+    waiting: list[asyncio.Future] = []
+
+    def never_answer(_, answer):
+        waiting.append(answer)
+
+    monkeypatch.setattr(client.app.service.engine, "queue", never_answer)
     sent, messages = [], [{"type": "http.request", "body": b"{}"}, {"type": "http.disconnect"}]
 
     async def receive():
@@ -75,6 +78,5 @@ async def test_a_client_that_leaves_takes_its_question_back(client, monkeypatch)
     }
     async with asyncio.timeout(5):
         await client.app(scope, receive, send)
-        while not waiting.cancelled():
-            await asyncio.sleep(0)
+    assert [answer.cancelled() for answer in waiting] == [True]
     assert sent[0]["status"] == 499

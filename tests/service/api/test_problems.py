@@ -266,11 +266,11 @@ async def test_a_sane_request_id_is_echoed_and_another_is_replaced(client) -> No
 
 
 async def test_an_unforeseen_error_is_a_problem_and_is_logged(client, caplog, monkeypatch) -> None:
-    def broken(_):
+    def broken(*_):
         raise RuntimeError("secret detail")
 
     with monkeypatch.context() as patched:
-        patched.setattr(client.app.state.service.engine, "submit", broken)
+        patched.setattr(client.app.service.engine, "queue", broken)
         response = await client.post("/reset", {})
     assert_problem(response, 500, "internal_error", response.headers["x-request-id"])
     assert "secret" not in response.text

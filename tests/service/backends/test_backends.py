@@ -9,13 +9,13 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from dreamserve import noise
 from dreamserve.backends.base import StepInput, StepOutput
 from dreamserve.backends.check import check_backend
 from dreamserve.backends.fake import FakeBackend, fake_spec
 from dreamserve.backends.onnx import OnnxBackend
 from dreamserve.backends.torch import TorchBackend
 from dreamserve.bundle import Bundle, load_bundle
-from dreamserve.engine import noise
 from dreamserve.engine.world import World, load_world
 from dreamserve.errors import BackendError, BundleError
 from dreamserve.manifest import DiscreteSpace

@@ -41,7 +41,7 @@ def test_a_batch_holds_a_session_once_and_keeps_its_order(
     for key in "abc":
         numbers = [ticket.number for ticket in done if ticket.key == key]
         assert numbers == sorted(numbers)
-    assert len(policy) == 0
+    assert policy.waiting == 0
 
 
 def test_a_session_waits_until_it_is_released() -> None:
@@ -90,4 +90,4 @@ def test_emptying_gives_everything_back() -> None:
     assert sorted(left, key=lambda ticket: ticket.number) == tickets
     assert jobs == ["x"]
     assert not policy.has_work()
-    assert len(policy) == 0
+    assert policy.waiting == 0

@@ -1,7 +1,10 @@
 """Bytes to values and back: JSON for people, msgpack for machines, the same fields in both."""
 
 import re
+from collections.abc import Callable
 from dataclasses import fields
+from functools import cache, lru_cache
+from operator import attrgetter
 from typing import Any
 
 import msgpack
@@ -68,6 +71,7 @@ def _from_msgpack(body: bytes) -> Any:
         raise InvalidRequestError(f"the body is not msgpack: {reason}") from None
 
 
+@lru_cache(maxsize=256)  # callers send few different ones
 def prefers_msgpack(accept: str) -> bool:
     """Tell whether the Accept header asks for msgpack; without one, JSON it is."""
     quality = {JSON: 0.0, MSGPACK: 0.0}
@@ -96,9 +100,18 @@ def encode(value: Any, as_msgpack: bool) -> bytes:
 
 
 def as_fields(result: Any) -> dict[str, Any]:
-    """Return a result dataclass as a dict; what was not asked for (None) is left out."""
-    values = ((field.name, getattr(result, field.name)) for field in fields(result))
-    return {name: value for name, value in values if value is not None}
+    """Return a result, a dataclass with slots, as a dict without what was not asked for (None)."""
+    kind: type = type(result)
+    names, values = _fields_of(kind)
+    pairs = zip(names, values(result), strict=True)
+    return {name: value for name, value in pairs if value is not None}
+
+
+@cache
+def _fields_of(kind: type) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
+    """Return the names of a dataclass's fields, and what gets all their values at once."""
+    names = tuple(field.name for field in fields(kind))
+    return names, attrgetter(*names)
 
 
 def _pack(value: Any) -> Any:

@@ -1,18 +1,20 @@
 """One request's way through the door: read and check the body, ask the engine, write the answer."""
 
 import asyncio
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar, cast
 
 from fastapi import Request
 from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from dreamserve.api import codec
 from dreamserve.api.limits import check_work
 from dreamserve.api.problems import from_validation
 from dreamserve.api.schemas import Body
+from dreamserve.api.turns import Turns
 from dreamserve.engine import types as engine
 from dreamserve.engine.loop import Engine
 from dreamserve.errors import (
@@ -26,25 +28,33 @@ from dreamserve.settings import Settings
 
 # Bodies above this are parsed or written in a thread, so that the event loop goes on.
 LARGE_BYTES = 64 * 1024
-# Most answers come sooner than this; only for the others is the client watched for leaving.
-UNWATCHED_S = 0.05
 
 B = TypeVar("B", bound=Body)
 
 
-@dataclass(slots=True)
 class Service:
     """What every handler shares: the engine, the settings, and whether the door is open."""
 
-    engine: Engine
-    settings: Settings
-    draining: bool = False
-    failure: Exception | None = None  # why the engine could not start
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self.engine, self.settings = engine, settings
+        self.draining = False
+        self.failure: Exception | None = None  # why the engine could not start
+
+    @cached_property
+    def turns(self) -> Turns:
+        """The way to the engine, of the event loop that first asks."""
+        return Turns(self.engine)
 
     @classmethod
     def of(cls, request: Request) -> "Service":
         """Return the service that `request` came to."""
-        return cast(Service, request.app.state.service)
+        return cast(Service, request.scope["state"]["service"])
+
+
+def header(request: Request, name: bytes) -> str:
+    """Return a header's value, "" if it is not there; `name` in lower case."""
+    headers: dict[bytes, bytes] = request.scope["state"]["headers"]
+    return headers.get(name, b"").decode("latin-1")
 
 
 async def read(request: Request, model: type[B]) -> B:
@@ -54,23 +64,29 @@ async def read(request: Request, model: type[B]) -> B:
     """
     settings = Service.of(request).settings
     raw = await _read_bounded(request, settings.max_body_bytes)
-    content_type = request.headers.get("content-type", "")
-    session_id = request.headers.get("x-session-id")
+    content_type = header(request, b"content-type")
+    session_id = header(request, b"x-session-id") or None
     if len(raw) > LARGE_BYTES:
         return await asyncio.to_thread(_parse, raw, content_type, session_id, model, settings)
     return _parse(raw, content_type, session_id, model, settings)
 
 
 async def _read_bounded(request: Request, limit: int) -> bytes:
-    declared = request.headers.get("content-length", "")
+    declared = header(request, b"content-length")
     if declared.isdecimal() and int(declared) > limit:
         raise TooLargeError(f"the body has {declared} bytes, the bound is {limit}")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
+    chunks: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        more = message.get("more_body", False)
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > limit:
             raise TooLargeError(f"the body has more than {limit} bytes, which is the bound")
-    return bytes(body)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _parse(
@@ -95,30 +111,7 @@ def require_same_session(in_header: str | None, named: Any) -> None:
 
 async def ask(request: Request, question: engine.Request) -> engine.Result:
     """Return the engine's answer; a client that leaves before it comes takes its question back."""
-    future = asyncio.wrap_future(Service.of(request).engine.submit(question))
-    try:
-        done, _ = await asyncio.wait({future}, timeout=UNWATCHED_S)
-        if not done:
-            await _until_done_or_gone(request, future)
-        return future.result()
-    finally:
-        future.cancel()
-
-
-async def _until_done_or_gone(request: Request, future: asyncio.Future[engine.Result]) -> None:
-    gone = asyncio.create_task(_disconnected(request))
-    either: set[asyncio.Future[Any]] = {future, gone}
-    try:
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        gone.cancel()
-    if not future.done():
-        raise ClientDisconnect
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    return await Service.of(request).turns.ask(question, request.receive)
 
 
 async def refuse_new_sessions(request: Request, session_id: str | None) -> None:
@@ -134,12 +127,26 @@ async def refuse_new_sessions(request: Request, session_id: str | None) -> None:
     raise DrainingError("the server is shutting down and takes no new sessions")
 
 
+class Encoded(Response):
+    """A 200 with its body as bytes; what Starlette works out for each response is known here."""
+
+    def __init__(self, body: bytes, content_type: bytes) -> None:
+        self.status_code, self.background, self.body = 200, None, body
+        length = str(len(body)).encode()
+        self.raw_headers = [(b"content-type", content_type), (b"content-length", length)]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
 async def answer(request: Request, value: Any) -> Response:
     """Return `value`, a result of the engine or a dict, in the form that Accept asks for."""
     fields = value if isinstance(value, dict) else codec.as_fields(value)
-    as_msgpack = codec.prefers_msgpack(request.headers.get("accept", ""))
+    as_msgpack = codec.prefers_msgpack(header(request, b"accept"))
     if isinstance(value, engine.SampleResult):
         body = await asyncio.to_thread(codec.encode, fields, as_msgpack)
     else:
         body = codec.encode(fields, as_msgpack)
-    return Response(body, media_type=codec.MSGPACK if as_msgpack else codec.JSON)
+    return Encoded(body, (codec.MSGPACK if as_msgpack else codec.JSON).encode())

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.types import Scope
 
 from dreamserve.errors import (
     CallerError,
@@ -70,34 +71,39 @@ def _one_line(error: Any) -> str:
     return f"{where}: {message}" if where else str(message)
 
 
-async def _on_wire_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, CallerError | ServerError)  # by how it is registered
-    headers = {}
-    if error.retry_after_s is not None:
-        headers["Retry-After"] = str(ceil(error.retry_after_s))
-    return problem(error.status, error.code, error.detail, request.state.request_id, headers)
+def response_to(error: Exception, scope: Scope) -> Response | None:
+    """Return what is answered to an error that was foreseen, None for any other."""
+    request_id: str = scope["state"]["request_id"]
+    if isinstance(error, CallerError | ServerError):
+        headers = {}
+        if error.retry_after_s is not None:
+            headers["Retry-After"] = str(ceil(error.retry_after_s))
+        return problem(error.status, error.code, error.detail, request_id, headers)
+    if isinstance(error, ClientDisconnect):
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
+    if isinstance(error, HTTPException):
+        code = HTTP_CODES.get(error.status_code, "invalid_request")
+        detail = _http_detail(error, scope)
+        return problem(error.status_code, code, detail, request_id, dict(error.headers or {}))
+    return None
 
 
-async def _on_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # by how it is registered
-    code = HTTP_CODES.get(error.status_code, "invalid_request")
-    detail = error.detail
+def _http_detail(error: HTTPException, scope: Scope) -> str:
     if error.status_code == 404:
-        detail = f"no such path: {request.url.path[:_SHOWN_CHARACTERS]}; GET /docs lists them"
-    elif error.status_code == 405:
+        return f"no such path: {scope['path'][:_SHOWN_CHARACTERS]}; GET /docs lists them"
+    if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "other methods")
-        detail = f"{request.method} is not answered here; {allowed} is"
-    headers = dict(error.headers or {})
-    return problem(error.status_code, code, detail, request.state.request_id, headers)
+        return f"{scope['method']} is not answered here; {allowed} is"
+    return str(error.detail)
 
 
-async def _on_client_gone(request: Request, error: Exception) -> Response:
-    return Response(status_code=CLIENT_CLOSED_REQUEST)
+async def _on_error(request: Request, error: Exception) -> Response:
+    response = response_to(error, request.scope)
+    assert response is not None  # by what it is registered for
+    return response
 
 
 def install(app: FastAPI) -> None:
     """Make `app` answer every foreseen error as a problem."""
-    app.add_exception_handler(CallerError, _on_wire_error)
-    app.add_exception_handler(ServerError, _on_wire_error)
-    app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_exception_handler(ClientDisconnect, _on_client_gone)
+    for kind in (CallerError, ServerError, HTTPException, ClientDisconnect):
+        app.add_exception_handler(kind, _on_error)

@@ -11,6 +11,7 @@ from dreamserve.api.exchange import (
     Service,
     answer,
     ask,
+    header,
     read,
     refuse_new_sessions,
     require_same_session,
@@ -135,7 +136,7 @@ async def delete_session(request: Request, session_id: str) -> Response:
 
 
 def _check_path(request: Request, session_id: str) -> None:
-    require_same_session(request.headers.get("x-session-id"), session_id)
+    require_same_session(header(request, b"x-session-id") or None, session_id)
     if len(session_id) > schemas.SESSION_ID_LENGTH:
         longest = schemas.SESSION_ID_LENGTH
         raise SessionNotFoundError(f"no such session: an id has at most {longest} characters")

@@ -96,7 +96,7 @@ class Reset(Body):
     temperature: Temperature | None = Field(None, description="Default: 1.")
     start: Start | None = Field(None, description="Default: a bank entry drawn from the seed.")
     include: list[Literal["frame", "state"]] = Field(
-        [], description="Also answer the decoded frame, or the recurrent state."
+        default_factory=list, description="Also answer the decoded frame, or the recurrent state."
     )
 
     def to_engine(self) -> engine.ResetRequest:
@@ -107,7 +107,7 @@ class Reset(Body):
             seed=self.seed,
             temperature=self.temperature,
             start=None if self.start is None else self.start.to_engine(),
-            include=frozenset(self.include),
+            include=frozenset(self.include) if self.include else engine.NOTHING,
         )
 
 
@@ -131,7 +131,8 @@ class Step(Body):
         " dream is corrected to it, and `info` says how surprised it was.",
     )
     include: list[Literal["frame", "mixture", "state"]] = Field(
-        [], description="Also answer the decoded frame, what was expected, the recurrent state."
+        default_factory=list,
+        description="Also answer the decoded frame, what was expected, the recurrent state.",
     )
 
     def to_engine(self) -> engine.StepRequest:
@@ -141,7 +142,7 @@ class Step(Body):
             action=self.action,
             step=self.step,
             observation=self.observation,
-            include=frozenset(self.include),
+            include=frozenset(self.include) if self.include else engine.NOTHING,
         )
 
 
@@ -161,7 +162,9 @@ class Sample(Body):
     seed: Seed | None = Field(
         None, description="Default: follows from the session's seed and step."
     )
-    include: list[Literal["frames"]] = Field([], description="Also answer the decoded frames.")
+    include: list[Literal["frames"]] = Field(
+        default_factory=list, description="Also answer the decoded frames."
+    )
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> Self:

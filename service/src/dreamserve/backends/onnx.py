@@ -5,7 +5,7 @@ tests hold it to that. Weights stored as float16 behind Cast nodes become float3
 constant folding is part of every optimisation level, and all of them are on.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import onnxruntime as ort
 
@@ -21,8 +21,9 @@ Device = Literal["cpu", "cuda"]
 class OnnxBackend:
     """The three graphs as onnxruntime sessions.
 
-    Raises BundleError when a graph is not ONNX or does not fit the world's spec (names, ranks,
-    sizes and types of inputs and outputs), BackendError when `device` is not there.
+    Every call takes its arrays to the device and all answers back; `OnnxDeviceBackend` leaves the
+    states there. Raises BundleError when a graph is not ONNX or does not fit the world's spec
+    (names, ranks, sizes and types of inputs and outputs), BackendError when `device` is not there.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class OnnxBackend:
         threads: int = 1,
         device: Device = "cpu",
     ) -> None:
-        self.name = f"onnx-{device}"
+        self.device, self.name = device, f"onnx-{device}"
         self._encode = _session(spec, "encode", encode, threads, device)
         self._step = _session(spec, "step", step, threads, device)
         self._decode = _session(spec, "decode", decode, threads, device)
@@ -43,7 +44,7 @@ class OnnxBackend:
         check_backend(spec, self)
 
     @classmethod
-    def from_bundle(cls, bundle: Bundle, threads: int = 1, device: Device = "cpu") -> "OnnxBackend":
+    def from_bundle(cls, bundle: Bundle, threads: int = 1, device: Device = "cpu") -> Self:
         """Load the graphs of `bundle`, each from bytes whose hash has just been checked."""
         return cls(
             bundle.manifest,
@@ -69,23 +70,35 @@ class OnnxBackend:
         return StepOutput(latent, reward, done_logit, tuple(rest[: self._states]), *rest[-3:])
 
 
-def _session(
-    spec: WorldSpec, name: str, content: bytes, threads: int, device: Device
-) -> ort.InferenceSession:
+def open_session(content: bytes, threads: int, device: Device) -> ort.InferenceSession:
+    """Return a graph ready to run on `device`. Raises BackendError when that is not there."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[device]
+    provider, settings = {
+        "cpu": ("CPUExecutionProvider", {}),
+        # Left alone, it multiplies matrices in TF32, at 10 bits of mantissa.
+        "cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}),
+    }[device]
     if provider not in ort.get_available_providers():
         raise BackendError(f"this onnxruntime has no {provider}; it has {_available()}")
+    session = ort.InferenceSession(content, options, providers=[(provider, settings)])
+    if provider not in session.get_providers():
+        raise BackendError(f"onnxruntime cannot use {provider} on this machine")
+    return session
+
+
+def _session(
+    spec: WorldSpec, name: str, content: bytes, threads: int, device: Device
+) -> ort.InferenceSession:
     try:
-        session = ort.InferenceSession(content, options, providers=[provider])
+        session = open_session(content, threads, device)
+    except BackendError:
+        raise
     except Exception as error:  # onnxruntime's own exceptions share no base but Exception
         line = str(error).splitlines()[0]
         raise BundleError(f"{spec.name}: graph {name} is not a graph to run: {line}") from error
-    if provider not in session.get_providers():
-        raise BackendError(f"onnxruntime cannot use {provider} on this machine")
     where = f"{spec.name}: graph {name}"
     discrete = isinstance(spec.action_space, DiscreteSpace)
     _check(f"{where}, inputs", session.get_inputs(), input_shapes(spec)[name], discrete)

@@ -1,17 +1,19 @@
 """torch: TorchScript graphs of a bundle, or any callables on tensors that answer alike.
 
-Only this module of the service imports torch, and only who asks for this backend imports it.
+Only this module and those named after it import torch, and only who asks for them imports them.
 """
 
 import io
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.jit._fuser import optimized_execution  # torch.jit's own, where it does not say so
 
 from dreamserve.backends.base import Array, StepInput, StepOutput
 from dreamserve.backends.check import check_backend
@@ -20,10 +22,11 @@ from dreamserve.errors import BackendError, BundleError
 from dreamserve.manifest import GraphName
 
 Graph = Callable[..., Any]
+Precision = Literal["float32", "tf32", "bf16"]
 
 # A CPU's matrix kernels differ for the odd rows at a batch's end and for fewer than four rows: in
 # whole groups every row is computed alike, so that a dream does not depend on its company.
-_ROW_GROUP = 8
+ROW_GROUP = 8
 
 
 class TorchBackend:
@@ -32,22 +35,40 @@ class TorchBackend:
     `step` takes (latent, action, *state, temperature, noise) and returns a tuple; nn.Modules
     should be in eval mode. The caller keeps them; nothing is copied. Raises BackendError when
     `device` is not there.
+
+    `precision` is that of the step's matrix products; encode and decode stay float32. `tf32` rounds
+    their factors to 10 bits of mantissa on CUDA, and is float32 elsewhere. `bf16` rounds factors
+    and products to 7 bits by autocast: weights stay float32, so that the same graph serves every
+    mode, and what it answers is widened, so that latents and states add up in float32 from step to
+    step. `dreamserve.backends.accuracy` measures what a mode costs.
     """
 
     def __init__(
-        self, encode: Graph, step: Graph, decode: Graph, device: str | torch.device = "cpu"
+        self,
+        encode: Graph,
+        step: Graph,
+        decode: Graph,
+        device: str | torch.device = "cpu",
+        precision: Precision = "float32",
     ) -> None:
         self.device = _present(device)
-        self.name = f"torch-{self.device.type}"
+        self.precision = precision
+        suffix = "" if precision == "float32" else f"-{precision}"
+        self.name = f"torch-{self.device.type}{suffix}"
         self._encode, self._step, self._decode = encode, step, decode
 
     @classmethod
-    def from_bundle(cls, bundle: Bundle, device: str | torch.device = "cpu") -> "TorchBackend":
+    def from_bundle(
+        cls,
+        bundle: Bundle,
+        device: str | torch.device = "cpu",
+        precision: Precision = "float32",
+    ) -> Self:
         """Load the TorchScript graphs of `bundle`; BundleError if they do not fit its manifest."""
         there = _present(device)
         encode = _load(bundle, "encode", there)
         step, decode = _load(bundle, "step", there), _load(bundle, "decode", there)
-        backend = cls(encode, step, decode, there)
+        backend = cls(encode, step, decode, there, precision)
         check_backend(bundle.manifest, backend)
         return backend
 
@@ -60,15 +81,24 @@ class TorchBackend:
 
     def step(self, batch: StepInput) -> StepOutput:
         inputs = (batch.latent, batch.action, *batch.state, batch.temperature, batch.noise)
-        latent, reward, done_logit, *rest = self._run(self._step, inputs)
+        latent, reward, done_logit, *rest = self._run(self.step_tensors, inputs)
         return StepOutput(latent, reward, done_logit, tuple(rest[:-3]), *rest[-3:])
+
+    def step_tensors(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return the step's outputs, float32, for its inputs, in the manifest's order."""
+        with _arithmetic(self.device, self.precision):
+            return tuple(part.float() for part in self._step(*inputs))
 
     @torch.inference_mode()
     def _run(self, graph: Graph, arrays: Sequence[npt.NDArray[Any]]) -> list[Array]:
         rows = len(arrays[0])
-        group = _ROW_GROUP if self.device.type == "cpu" else 1
+        group = ROW_GROUP if self.device.type == "cpu" else 1
         missing = -rows % group
-        answer = graph(*(self._tensor(array, missing) for array in arrays))
+        # On CUDA TorchScript would look at the first runs and then compile kernels of its own: the
+        # same question would be answered otherwise, in the last bits, from the third time on.
+        compiling = self.device.type == "cpu"
+        with _arithmetic(self.device, "float32"), optimized_execution(compiling):
+            answer = graph(*(self._tensor(array, missing) for array in arrays))
         tensors = (answer,) if isinstance(answer, Tensor) else answer
         return [np.ascontiguousarray(tensor[:rows].cpu().numpy()) for tensor in tensors]
 
@@ -80,9 +110,42 @@ class TorchBackend:
 
 def _present(device: str | torch.device) -> torch.device:
     there = torch.device(device)
-    if there.type == "cuda" and not torch.cuda.is_available():
+    if there.type != "cuda":
+        return there
+    if not torch.cuda.is_available():
         raise BackendError("torch sees no CUDA device on this machine")
-    return there
+    index = torch.cuda.current_device() if there.index is None else there.index
+    return torch.device("cuda", index)
+
+
+@contextmanager
+def _arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
+    """Set how exactly matrix products are computed, and set it back.
+
+    The setting is the process's: while a graph runs, other threads' products meet it as well. A
+    recording keeps what was set when it was made.
+    """
+    autocast = (
+        torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
+        if precision == "bf16"
+        else nullcontext()
+    )
+    if device.type != "cuda":
+        with autocast:
+            yield
+        return
+    tf32, before = precision == "tf32", torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    try:
+        # Left alone, cuDNN computes convolutions in TF32, and picks algorithms that add up in any
+        # order.
+        with (
+            torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=tf32),
+            autocast,
+        ):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _load(bundle: Bundle, name: GraphName, device: torch.device) -> Graph:

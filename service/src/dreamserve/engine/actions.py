@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamserve.backends.base import Actions
+from dreamserve.backends.base import Actions, Bools
 from dreamserve.errors import InvalidActionError, NotFiniteInputError
 from dreamserve.manifest import ActionSpace, BoxSpace, DiscreteSpace
 
@@ -41,6 +41,27 @@ def check_actions(space: ActionSpace, actions: Any, leading: tuple[int, ...]) ->
     if not np.isfinite(array).all():
         raise NotFiniteInputError(f"{_said(actions)} holds NaN or infinity")
     return _within(space, array)
+
+
+def check_columns(space: ActionSpace, actions: Any) -> tuple[Actions, Bools]:
+    """Return actions (B,) int64 or (B, A) float32, and which rows (B,) are in the space.
+
+    Raises InvalidActionError where no row can be right: for another type or shape.
+    """
+    array = _as_array(space, actions)
+    discrete = isinstance(space, DiscreteSpace)
+    if array.dtype.kind not in ("iu" if discrete else "fiu"):
+        kind = "integers" if discrete else "numbers"
+        raise InvalidActionError(f"actions must be {kind} of {_named(space)}, not {array.dtype}")
+    row = () if isinstance(space, DiscreteSpace) else space.shape
+    _check_shape(space, array.shape, (len(array), *row))
+    if isinstance(space, DiscreteSpace):
+        return array.astype(np.int64), (array >= 0) & (array < space.n)
+    low, high = np.array(space.low, np.float32), np.array(space.high, np.float32)
+    with np.errstate(over="ignore"):
+        numbers = array.astype(np.float32)
+    fits: Bools = ((numbers >= low) & (numbers <= high)).all(axis=1)
+    return numbers, fits
 
 
 def _within(space: BoxSpace, array: Any) -> Actions:

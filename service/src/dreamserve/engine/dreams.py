@@ -11,9 +11,11 @@ from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
 
+from dreamserve import noise
 from dreamserve.backends.base import Array
-from dreamserve.engine import noise
+from dreamserve.backends.rows import finite_rows
 from dreamserve.engine.actions import check_actions
+from dreamserve.engine.batches import reset_batch, step_batch
 from dreamserve.engine.checks import (
     check_include,
     check_range,
@@ -24,19 +26,21 @@ from dreamserve.engine.checks import (
 from dreamserve.engine.futures import Present, sample, subseeds, uniforms
 from dreamserve.engine.pixels import to_pixels
 from dreamserve.engine.plans import check_plan, plan
-from dreamserve.engine.runner import finite_rows, start
+from dreamserve.engine.runner import start
 from dreamserve.engine.sessions import Session, Sessions
 from dreamserve.engine.steps import StepRow, admit, take_steps
 from dreamserve.engine.types import (
     PlanRequest,
     PlanResult,
     Request,
+    ResetBatchRequest,
     ResetRequest,
     ResetResult,
     SampleRequest,
     SampleResult,
     SessionInfo,
     SessionQuery,
+    StepBatchRequest,
     StepRequest,
     StepResult,
     UInt8,
@@ -63,20 +67,16 @@ class Dreams:
         capacity: int,
         session_ttl_s: float,
         slice_rows: int,
+        sizes: Sequence[int],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.worlds = worlds_by_name(worlds)
-        self.sessions = Sessions(self.worlds, capacity, session_ttl_s, clock)
-        self._slice_rows, self._clock = slice_rows, clock
+        self.sessions = Sessions(self.worlds, capacity, session_ttl_s, sizes, clock)
+        self.slice_rows, self._largest, self._clock = slice_rows, sizes[-1], clock
 
-    def answer(
-        self, requests: Sequence[Request], padded: Callable[[int], int] = lambda rows: rows
-    ) -> list[Outcome]:
-        """Answer requests about different sessions; steps of one world run as one batch.
-
-        `padded` says how many rows a batch of so many is filled up to.
-        """
-        self.sessions.expire()
+    def answer(self, requests: Sequence[Request]) -> list[Outcome]:
+        """Answer requests about different sessions; steps of one world run as one batch."""
+        self.sessions.look_at_the_clock()
         outcomes: dict[int, Outcome] = {}
         batches: dict[str, list[tuple[int, StepRow]]] = {}
         for i, request in enumerate(requests):
@@ -86,7 +86,7 @@ class Dreams:
             else:
                 outcomes[i] = begun
         for batch in batches.values():
-            taken = _take([row for _, row in batch], padded(len(batch)))
+            taken = _take([row for _, row in batch])
             outcomes.update(zip((i for i, _ in batch), taken, strict=True))
         return [outcomes[i] for i in range(len(requests))]
 
@@ -101,6 +101,12 @@ class Dreams:
                     return resume(self._sample(request))
                 case PlanRequest():
                     return resume(self._plan(request))
+                case StepBatchRequest():
+                    first = next(iter(self.worlds.values()))
+                    return resume(step_batch(self.sessions, first, request, self._largest))
+                case ResetBatchRequest():
+                    world = self._world(request.world)
+                    return resume(reset_batch(self.sessions, world, request, self._largest))
                 case SessionQuery():
                     return self._query(request)
         except Exception as error:
@@ -133,7 +139,8 @@ class Dreams:
         latent, state = yield from start(world, given, seed, heat)
         frame = _picture(world, latent) if "frame" in request.include else None
         session = self.sessions.put(session_id, world)
-        session.slab.begin(session.slot, latent, state, seed, heat)
+        slots, heats = np.array([session.slot]), np.array([heat], np.float32)
+        session.slab.begin(slots, latent, state, np.array([seed], np.uint64), heats)
         names = (tensor.name for tensor in world.spec.recurrent_state)
         parts = zip(names, (np.array(part[0]) for part in state), strict=True)
         return ResetResult(
@@ -176,7 +183,7 @@ class Dreams:
             np.broadcast_to(actions, shape),
             seeds,
             frames="frame" in request.include,
-            slice_rows=self._slice_rows,
+            slice_rows=self.slice_rows,
         )
         return (yield from sampled)
 
@@ -186,7 +193,7 @@ class Dreams:
         present = _present(session, request.temperature)
         seed = _seed(session, request.seed, noise.PLAN)
         yield
-        return (yield from plan(present, request, seed, self._slice_rows, self._clock))
+        return (yield from plan(present, request, seed, self.slice_rows, self._clock))
 
     def _world(self, name: str | None) -> World:
         if name is None:
@@ -205,9 +212,9 @@ class Dreams:
         return session
 
 
-def _take(rows: Sequence[StepRow], padded: int) -> Sequence[StepResult | DreamserveError]:
+def _take(rows: Sequence[StepRow]) -> Sequence[StepResult | DreamserveError]:
     try:
-        return take_steps(rows[0].session.world, rows, padded)
+        return take_steps(rows)
     except Exception as error:
         return [failure(error)] * len(rows)
 

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dreamserve.backends.base import Actions, Array
-from dreamserve.engine import noise
-from dreamserve.engine.noise import UInt64
+from dreamserve import noise
+from dreamserve.backends.base import Actions, Array, Bools, KeepsRows, State
+from dreamserve.backends.rows import finite_rows
 from dreamserve.engine.pixels import to_pixels
-from dreamserve.engine.runner import Bools, State, advance, finite_rows
+from dreamserve.engine.runner import advance
 from dreamserve.engine.types import SampleResult, UInt8
 from dreamserve.engine.world import World
 from dreamserve.errors import DreamNotFiniteError
+from dreamserve.noise import UInt64
 
 Values = npt.NDArray[np.float64]
 
@@ -45,14 +46,17 @@ class Moment:
 
 
 def unroll(present: Present, actions: Actions, seeds: UInt64, stream: int) -> Iterator[Moment]:
-    """Dream B futures under actions (B, H, …), one moment a step; seeds (B,)."""
+    """Dream B futures under actions (B, H, …), one moment a step.
+
+    Seeds are (B,), or (1,): common random numbers, the same luck for all.
+    """
     rows, world = len(actions), present.world
     latent = np.repeat(present.latent, rows, axis=0)
     state = tuple(np.repeat(part, rows, axis=0) for part in present.state)
     temperature = np.full(rows, present.temperature, np.float32)
     alive, finite = np.ones(rows, np.bool_), np.ones(rows, np.bool_)
     for t in range(actions.shape[1]):
-        step = np.full(rows, present.step + 1 + t)
+        step = np.full(len(seeds), present.step + 1 + t)
         action: Actions = actions[:, t].copy()  # the backend takes contiguous arrays
         new = advance(world, latent, state, action, seeds, step, temperature, stream)
         finite = finite & (new.finite | ~alive)
@@ -64,18 +68,27 @@ def unroll(present: Present, actions: Actions, seeds: UInt64, stream: int) -> It
 
 
 def evaluate(
-    present: Present, actions: Actions, seeds: UInt64, discount: float, slice_rows: int
+    present: Present, actions: Actions, seed: int, discount: float, slice_rows: int
 ) -> Generator[None, None, Values]:
     """Return the discounted sum of rewards (N,) that each of actions (N, H, …) earns.
 
-    Equal seeds are common random numbers: the candidates meet the same luck. A future that comes
-    out as NaN or infinity is worth -inf: it always loses.
+    All candidates meet the same luck, that of `seed`, so that they are told apart by what they
+    do. A future that comes out as NaN or infinity is worth -inf: it always loses.
     """
+    luck = np.array([seed], np.uint64)
+    backend, world = present.world.backend, present.world
+    if isinstance(backend, KeepsRows):  # all at once, where the state lives
+        steps = present.step + 1 + np.arange(actions.shape[1])
+        keys = noise.keys(luck, steps, noise.PLAN)[None]  # (1, H)
+        now = (present.latent, present.state)
+        whole = backend.returns(world.spec, *now, actions, keys, present.temperature, discount)
+        yield
+        return whole
     values = np.zeros(len(actions))
     for first in range(0, len(actions), slice_rows):
         rows = slice(first, first + slice_rows)
         weight = 1.0
-        for moment in unroll(present, actions[rows], seeds[rows], noise.PLAN):
+        for moment in unroll(present, actions[rows], luck, noise.PLAN):
             values[rows] += weight * np.where(moment.finite, moment.reward, 0.0)
             weight *= discount
             yield

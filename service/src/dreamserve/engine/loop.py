@@ -1,55 +1,36 @@
-"""The engine: requests in from any thread, one thread that dreams, each request one answer out.
+"""The engine: requests in from any thread, turns that dream, each request one answer out.
 
 While a batch computes, requests gather for the next one: batches form from load, without a timer.
 """
 
+import concurrent.futures
 import threading
 import time
-from bisect import bisect_left
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
 
 from dreamserve.engine.dreams import Dreams
+from dreamserve.engine.pace import UNMEASURED_SLICE_ROWS, batch_sizes, measure
 from dreamserve.engine.scheduler import Scheduler
 from dreamserve.engine.sessions import slab_bytes
+from dreamserve.engine.tickets import Answered, Future, Job, Ticket, settle
 from dreamserve.engine.types import Request, ResetRequest, Result
-from dreamserve.engine.work import Outcome, Work, failure, resume
+from dreamserve.engine.work import Work, failure, resume
 from dreamserve.engine.world import World
-from dreamserve.errors import DrainingError, DreamserveError, OverloadedError
+from dreamserve.errors import DrainingError, OverloadedError
 
-
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """A request on its way."""
-
-    request: Request
-    future: "Future[Result]" = field(default_factory=Future)
-    # a reset in progress: what comes behind it must wait for its end
-    holds_session: bool = False
-
-    @property
-    def key(self) -> str | None:
-        """The session that it is about."""
-        return self.request.session_id
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """Work of some length, done in slices."""
-
-    ticket: Ticket
-    work: Work
+Deliver = Callable[[list[Answered]], None]
 
 
 class Engine:
     """Dream sessions on `worlds`, advanced together.
 
     Either `start()` it, and it has a thread of its own until `stop()`; or call `turn()` from one
-    thread of yours. At most `capacity` sessions live at once; an idle one ends after
-    `session_ttl_s`. At most `max_queue` requests wait, at most `max_jobs` plans, samples and
-    burn-ins are in progress. A step batch has at most `max_batch` rows, a slice of long work
-    `slice_rows`: no step waits for more than one of them.
+    thread of yours. An event loop may do both: short turns itself, the long ones the thread.
+
+    At most `capacity` sessions live at once; an idle one ends after `session_ttl_s`. At most
+    `max_queue` requests wait, at most `max_jobs` plans, samples, batches and burn-ins are in
+    progress. A step batch has at most `max_batch` rows; a slice of a plan has `slice_rows`, by
+    default as many as fit into `slice_ms` here. No step waits for more than one of them.
     """
 
     def __init__(
@@ -61,23 +42,29 @@ class Engine:
         max_queue: int = 4096,
         max_batch: int = 256,
         max_jobs: int = 64,
-        slice_rows: int = 128,
+        slice_ms: float = 1.5,
+        slice_rows: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._sizes = batch_sizes(max_batch)
+        self._slice_ms, self._slice_rows = slice_ms, slice_rows
+        self._inline_rows = 0
         self._dreams = Dreams(
             worlds,
             capacity=capacity,
             session_ttl_s=session_ttl_s,
-            slice_rows=slice_rows,
+            slice_rows=slice_rows or UNMEASURED_SLICE_ROWS,
+            sizes=self._sizes,
             clock=clock,
         )
         self._scheduler: Scheduler[Ticket, Job] = Scheduler(
             max_queue=max_queue, max_batch=max_batch, max_jobs=max_jobs
         )
-        self._sizes = batch_sizes(max_batch)
-        self._wake = threading.Condition()
+        self._wake = threading.Condition(threading.Lock())  # guards the scheduler
+        self._turning = threading.Lock()  # one turn at a time: who holds it owns all state
         self._thread: threading.Thread | None = None
         self._stop_at_s: float | None = None  # by time.monotonic; None: not stopping
+        self.deliver: Deliver = settle
 
     @property
     def worlds(self) -> dict[str, World]:
@@ -105,33 +92,58 @@ class Engine:
         running = self._thread is not None and self._thread.is_alive()
         return running and self._stop_at_s is None
 
-    def submit(self, request: Request) -> "Future[Result]":
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is in progress."""
+        return not self._scheduler.has_work()
+
+    @property
+    def brief(self) -> bool:
+        """Whether the next turn is over sooner than another thread could be asked to take it."""
+        return self._scheduler.waiting <= self._inline_rows and not self._scheduler.has_jobs()
+
+    def submit(self, request: Request) -> "concurrent.futures.Future[Result]":
         """Queue a request, from any thread; the future ends with its one answer.
 
         Cancelling the future takes a waiting request back; what has begun to compute is answered
         to nobody. Raises OverloadedError when too many wait, DrainingError once stopping.
         """
-        ticket = Ticket(request)
+        future: concurrent.futures.Future[Result] = concurrent.futures.Future()
+        self.queue(request, future)
+        self.wake()
+        return future
+
+    def queue(self, request: Request, future: Future) -> None:
+        """Queue a request whose answer ends `future`, and leave it to the caller who takes the
+        turn. Raises as `submit`.
+        """
         with self._wake:
             if self._stop_at_s is not None:
                 raise DrainingError("the server is shutting down")
-            self._scheduler.add(ticket)
-            self._wake.notify()
-        return ticket.future
+            self._scheduler.add(Ticket(request, future))
 
-    def turn(self, timeout_s: float | None = 0.0) -> None:
-        """Wait for work, at most `timeout_s` (None: until there is some); run one batch, then one
-        slice of long work; deliver the answers.
-        """
+    def wake(self) -> None:
+        """Let the engine's thread take the turns until nothing is left to do."""
         with self._wake:
-            self._wake.wait_for(self._awake, timeout_s)
-            taken, job = self._scheduler.next()
-        batch = [ticket for ticket in taken if not ticket.future.cancelled()]
-        for ticket, outcome in zip(batch, self._run_batch(batch), strict=True):
-            self._deliver(ticket, outcome)
-        self._release(taken)
-        if job is not None:
-            self._run_slice(job)
+            self._wake.notify()
+
+    def turn(self, blocking: bool = True) -> None:
+        """Run one batch of what waits, then one slice of long work; deliver the answers.
+
+        Turns never overlap: while another thread takes one this waits for it, or, not `blocking`,
+        leaves the work to it.
+        """
+        if not self._turning.acquire(blocking):
+            return
+        try:
+            with self._wake:
+                tickets, job = self._scheduler.next()
+            if tickets:
+                self.deliver(self._run_batch(tickets))
+            if job is not None:
+                self.deliver(self._run_slice(job))
+        finally:
+            self._turning.release()
 
     def start(self) -> None:
         """Warm every graph at every batch size, then run in a thread of the engine's own."""
@@ -141,8 +153,9 @@ class Engine:
 
     def warm(self) -> None:
         """Run every graph at every batch size it will meet, so that no request pays for that."""
-        for world in self.worlds.values():
-            world.warm(self._sizes)
+        pace = measure(self.worlds.values(), self._sizes, self._slice_ms)
+        self._dreams.slice_rows = self._slice_rows or pace.slice_rows
+        self._inline_rows = pace.inline_rows
 
     def stop(self, deadline_s: float = 10.0) -> None:
         """Take nothing new, finish what waits within `deadline_s`, refuse the rest, end the thread.
@@ -159,11 +172,13 @@ class Engine:
 
     def _run(self) -> None:
         while not self._finished():
-            self.turn(timeout_s=None)
+            with self._wake:
+                self._wake.wait_for(self._awake)
+            self.turn()
         with self._wake:
             tickets, jobs = self._scheduler.empty()
-        for ticket in [*tickets, *(job.ticket for job in jobs)]:
-            _settle(ticket, DrainingError("the server is shutting down; this was not finished"))
+        refused = DrainingError("the server is shutting down; this was not finished")
+        self.deliver([(ticket, refused) for ticket in (*tickets, *(job.ticket for job in jobs))])
 
     def _awake(self) -> bool:
         return self._scheduler.has_work() or self._stop_at_s is not None
@@ -174,64 +189,46 @@ class Engine:
                 return False
             return not self._scheduler.has_work() or time.monotonic() > self._stop_at_s
 
-    def _run_batch(self, batch: list[Ticket]) -> list[Outcome]:
+    def _run_batch(self, taken: list[Ticket]) -> list[Answered]:
+        """Return the answers of those that are done; the others have become long work."""
+        batch = [ticket for ticket in taken if not ticket.future.cancelled()]
         try:
-            return self._dreams.answer([ticket.request for ticket in batch], self._padded)
+            outcomes = self._dreams.answer([ticket.request for ticket in batch])
         except Exception as error:
-            return [failure(error)] * len(batch)
+            outcomes = [failure(error)] * len(batch)
+        answered: list[Answered] = []
+        with self._wake:
+            for ticket, outcome in zip(batch, outcomes, strict=True):
+                ended = self._begin(ticket, outcome) if isinstance(outcome, Generator) else outcome
+                if ended is not None:
+                    answered.append((ticket, ended))
+            for ticket in taken:
+                if not ticket.holds_session:
+                    self._scheduler.release(ticket)
+        return answered
 
-    def _padded(self, rows: int) -> int:
-        return self._sizes[bisect_left(self._sizes, rows)]
+    def _begin(self, ticket: Ticket, work: Work) -> OverloadedError | None:
+        """Let long work have its slices, or return why not."""
+        try:
+            self._scheduler.begin(Job(ticket, work))
+        except OverloadedError as error:
+            work.close()
+            return error
+        ticket.holds_session = isinstance(ticket.request, ResetRequest)
+        return None
 
-    def _deliver(self, ticket: Ticket, outcome: Outcome) -> None:
-        if isinstance(outcome, Generator):
-            try:
-                with self._wake:
-                    self._scheduler.begin(Job(ticket, outcome))
-            except OverloadedError as error:
-                outcome.close()
-                outcome = error
-            else:
-                ticket.holds_session = isinstance(ticket.request, ResetRequest)
-                return
-        _settle(ticket, outcome)
-
-    def _run_slice(self, job: Job) -> None:
+    def _run_slice(self, job: Job) -> list[Answered]:
+        """Return the answer if this was the last slice."""
+        answered: list[Answered] = []
         if job.ticket.future.cancelled():
             job.work.close()
         else:
             outcome = resume(job.work)
             if isinstance(outcome, Generator):
-                return
-            _settle(job.ticket, outcome)
+                return []
+            answered.append((job.ticket, outcome))
         with self._wake:
             self._scheduler.end(job)
             if job.ticket.holds_session:
                 self._scheduler.release(job.ticket)
-
-    def _release(self, tickets: list[Ticket]) -> None:
-        """Let the next requests of these sessions run."""
-        with self._wake:
-            for ticket in tickets:
-                if not ticket.holds_session:
-                    self._scheduler.release(ticket)
-
-
-def batch_sizes(largest: int) -> tuple[int, ...]:
-    """Return the sizes that batches are filled up to: 1, 2, 3, 4, 6, 8, 12, 16, … `largest`.
-
-    Powers of two and the middles between: a CPU pays for every row, so at most a third is wasted.
-    """
-    powers = [2**i for i in range(largest.bit_length())]
-    sizes = {size for power in powers for size in (power, power + power // 2)}
-    return (*sorted(size for size in sizes if size < largest), largest)
-
-
-def _settle(ticket: Ticket, outcome: Result | DreamserveError) -> None:
-    """Give the request its one answer, unless its caller has gone away."""
-    if not ticket.future.set_running_or_notify_cancel():
-        return
-    if isinstance(outcome, DreamserveError):
-        ticket.future.set_exception(outcome)
-    else:
-        ticket.future.set_result(outcome)
+        return answered

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamserve.engine import noise
+from dreamserve import noise
 from dreamserve.engine.checks import check_range
 from dreamserve.engine.futures import Present, evaluate, uniforms
 from dreamserve.engine.types import PlanRequest, PlanResult
@@ -72,9 +72,7 @@ def _drive(
     actions, iteration = next(planner), 0
     while True:
         luck = noise.keys(np.array([seed], np.uint64), np.array([iteration]), noise.PLAN)
-        values = yield from evaluate(
-            present, actions, luck.repeat(len(actions)), request.discount, slice_rows
-        )
+        values = yield from evaluate(present, actions, int(luck[0]), request.discount, slice_rows)
         try:
             actions, iteration = planner.send(values), iteration + 1
         except StopIteration as stop:

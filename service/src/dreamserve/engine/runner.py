@@ -1,26 +1,31 @@
-"""What a dream is: how it starts, and the one implementation of its step.
+"""What a dream is: how it starts, and its step.
 
-Everything that dreams stands on `advance`: sessions, samples, planners, `DreamBatch`. All
-functions are pure; a row's answer depends on that row alone.
+Samples, planners and `DreamBatch` stand on `advance`; sessions on the same call of the world, made
+on rows that stay where the backend keeps them (`backends.base.Rows`). All functions are pure; a
+row's answer depends on that row alone.
 """
 
 from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from dreamserve.backends.base import Actions, Array, StepInput, StepOutput
-from dreamserve.engine import noise
-from dreamserve.engine.noise import UInt64
+from dreamserve import noise
+from dreamserve.backends.base import (
+    Actions,
+    Array,
+    Bools,
+    Int64,
+    State,
+    StepInput,
+    StepOutput,
+    UInt64,
+)
+from dreamserve.backends.rows import finite_rows
 from dreamserve.engine.pixels import to_numbers
 from dreamserve.engine.types import BankStart, FramesStart, LatentStart, Start, UInt8
 from dreamserve.engine.world import World
 from dreamserve.errors import DreamNotFiniteError
-
-State = tuple[Array, ...]
-Bools = npt.NDArray[np.bool_]
-Int64 = npt.NDArray[np.int64]
 
 # What each step number of the RESET stream is for.
 _INDEX, _LATENT, _BURN_IN = 0, 1, 2
@@ -53,10 +58,13 @@ def advance(
     """Advance B dreams by one step.
 
     latent (B, Z), state (B, *shape) each, action int64 (B,) or float32 (B, A), seed uint64 (B,),
-    step int64 (B,): the number that the step will have; temperature float32 (B,).
+    step int64 (B,): the number that the step will have; temperature float32 (B,). One seed and
+    step, (1,) each, give every row the same noise.
     """
     size = world.spec.noise
     numbers = noise.draw(noise.keys(seed, step, stream), size.normal, size.uniform)
+    if len(numbers) < len(latent):
+        numbers = numbers.repeat(len(latent), axis=0)
     output = world.backend.step(StepInput(latent, action, state, temperature, numbers))
     return Advanced(
         latent=output.latent,
@@ -66,18 +74,6 @@ def advance(
         finite=finite_rows(output.latent, output.reward, output.done_logit, *output.state),
         output=output,
     )
-
-
-def finite_rows(*arrays: Array) -> Bools:
-    """Return (B,): true where a row of every array is finite."""
-    rows = len(arrays[0])
-    with np.errstate(invalid="ignore", over="ignore"):
-        # A finite sum proves every number finite, at a fraction of the cost of looking at each.
-        if np.isfinite(sum(array.sum(dtype=np.float64) for array in arrays)):
-            return np.ones(rows, np.bool_)
-    each = [np.isfinite(array.reshape(rows, -1)).all(axis=1) for array in arrays]
-    every: Bools = np.logical_and.reduce(each)
-    return every
 
 
 def empty_state(world: World, rows: int) -> State:

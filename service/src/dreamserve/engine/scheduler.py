@@ -31,35 +31,41 @@ class Scheduler(Generic[T, J]):
     def __init__(self, *, max_queue: int, max_batch: int, max_jobs: int) -> None:
         self._max_queue, self._max_batch, self._max_jobs = max_queue, max_batch, max_jobs
         self._ready: deque[T] = deque()
-        self._chains: dict[Hashable, deque[T]] = {}  # behind the head, by key
+        # What waits behind the head of each chain; None: nothing yet, as for nearly all of them.
+        self._chains: dict[Hashable, deque[T] | None] = {}
         self._jobs: deque[J] = deque()
-        self._waiting = 0
-
-    def __len__(self) -> int:
-        return self._waiting + len(self._jobs)
+        self.waiting = 0
 
     def has_work(self) -> bool:
         """Say whether `next` would return anything."""
         return bool(self._ready or self._jobs)
 
+    def has_jobs(self) -> bool:
+        """Say whether long work is in progress."""
+        return bool(self._jobs)
+
     def add(self, ticket: T) -> None:
         """Queue a ticket. Raises OverloadedError when the queue is full."""
-        if self._waiting >= self._max_queue:
-            raise OverloadedError(f"{self._waiting} requests are waiting; try again later")
-        self._waiting += 1
-        if ticket.key is None:
+        if self.waiting >= self._max_queue:
+            raise OverloadedError(f"{self.waiting} requests are waiting; try again later")
+        self.waiting += 1
+        key = ticket.key
+        if key is None:
             self._ready.append(ticket)
-        elif ticket.key in self._chains:
-            self._chains[ticket.key].append(ticket)
+        elif key in self._chains:
+            behind = self._chains[key]
+            if behind is None:
+                behind = self._chains[key] = deque()
+            behind.append(ticket)
         else:
-            self._chains[ticket.key] = deque()
+            self._chains[key] = None
             self._ready.append(ticket)
 
     def next(self) -> tuple[list[T], J | None]:
         """Take a batch of tickets off the queue, and say whose slice of long work it is."""
         count = min(len(self._ready), self._max_batch)
         batch = [self._ready.popleft() for _ in range(count)]
-        self._waiting -= count
+        self.waiting -= count
         if not self._jobs:
             return batch, None
         self._jobs.rotate(-1)
@@ -67,13 +73,14 @@ class Scheduler(Generic[T, J]):
 
     def release(self, ticket: T) -> None:
         """Let the next ticket of the same session run; once for each ticket taken."""
-        if ticket.key is None:
+        key = ticket.key
+        if key is None:
             return
-        behind = self._chains[ticket.key]
+        behind = self._chains[key]
         if behind:
             self._ready.append(behind.popleft())
         else:
-            del self._chains[ticket.key]
+            del self._chains[key]
 
     def begin(self, job: J) -> None:
         """Let long work have its slices. Raises OverloadedError when there is too much of it."""
@@ -87,10 +94,11 @@ class Scheduler(Generic[T, J]):
 
     def empty(self) -> tuple[list[T], list[J]]:
         """Take everything off: nothing will run any more."""
-        tickets = [*self._ready, *(t for chain in self._chains.values() for t in chain)]
+        chains = (chain for chain in self._chains.values() if chain)
+        tickets = [*self._ready, *(ticket for chain in chains for ticket in chain)]
         jobs = list(self._jobs)
         self._ready.clear()
         self._chains.clear()
         self._jobs.clear()
-        self._waiting = 0
+        self.waiting = 0
         return tickets, jobs

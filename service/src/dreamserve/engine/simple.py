@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 
 from dreamserve.engine.dreams import Dreams
+from dreamserve.engine.pace import batch_sizes
 from dreamserve.engine.types import Request, Result
 from dreamserve.engine.work import resume
 from dreamserve.engine.world import World
@@ -30,6 +31,7 @@ class SimpleEngine:
             capacity=capacity,
             session_ttl_s=session_ttl_s,
             slice_rows=slice_rows,
+            sizes=batch_sizes(slice_rows),
             clock=clock,
         )
 

@@ -2,26 +2,45 @@
 
 Nothing is written before the batch has been computed, and then only the good rows: a refused, a
 failed or a non-finite row leaves its session as it was and harms no other.
+
+Most steps are plain: an action, and nothing observed or included. What they answer is what then
+stands in the slab, so nothing is kept of them. The others have an `Extra`, and their answer is
+kept for whoever sends them again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
 
 import numpy as np
 
-from dreamserve.backends.base import Actions, Array
+from dreamserve import noise
+from dreamserve.backends.base import Actions, Array, Bools, Int64, Staged, StepOutput
+from dreamserve.backends.rows import finite_rows
 from dreamserve.engine.actions import check_action
 from dreamserve.engine.checks import check_latent
 from dreamserve.engine.mixture import describe, surprise
 from dreamserve.engine.pixels import check_frames, to_numbers, to_pixels
-from dreamserve.engine.runner import Advanced, Bools, advance, finite_rows
-from dreamserve.engine.sessions import Content, Session
-from dreamserve.engine.types import StepRequest, StepResult, UInt8
+from dreamserve.engine.sessions import Content, Session, Slab
+from dreamserve.engine.types import Include, StepRequest, StepResult, UInt8
 from dreamserve.engine.world import World
 from dreamserve.errors import DreamNotFiniteError, StepConflictError
 from dreamserve.manifest import DiscreteSpace
+
+
+@dataclass(slots=True, eq=False)
+class Extra:
+    """What a step has beyond its action."""
+
+    include: Include
+    frame: UInt8 | None  # the real next frame, as the world sees it
+    latent: Array | None  # the real next latent (Z,)
+    content: Content  # what tells it from another step with the same number and action
+
+    @property
+    def observed(self) -> bool:
+        """Whether reality was seen."""
+        return self.frame is not None or self.latent is not None
 
 
 @dataclass(slots=True, eq=False)
@@ -29,11 +48,20 @@ class StepRow:
     """A step that may be taken."""
 
     session: Session
-    request: StepRequest
     action: int | Actions  # an int, or (A,) float32
-    frame: UInt8 | None  # the real next frame, as the world sees it
-    latent: Array | None  # the real next latent (Z,)
-    content: Content  # what tells this step from another with the same number
+    extra: Extra | None
+
+
+@dataclass(slots=True, eq=False)
+class Taken:
+    """B steps that were computed, and committed where they were good."""
+
+    number: Int64  # (B,)
+    latent: Array  # (B, Z)
+    terminated: Bools  # (B,)
+    good: Bools  # (B,)
+    staged: Staged
+    frames: dict[int, UInt8]  # (H, W, C), of the rows that asked for one
 
 
 def admit(session: Session, request: StepRequest) -> StepRow | StepResult:
@@ -41,154 +69,172 @@ def admit(session: Session, request: StepRequest) -> StepRow | StepResult:
 
     Raises InvalidActionError, InvalidRequestError, NotFiniteInputError, StepConflictError.
     """
-    spec = session.world.spec
-    action = check_action(spec.action_space, request.action)
-    frame, latent = _observation(session.world, request.observation)
-    content = _content(request, action, frame, latent)
-    taken = session.step
-    if session.last is not None and request.step == taken:
-        if content == session.last_content:
-            return session.last
-        raise StepConflictError(f"step {taken} was taken already, and asked for differently")
-    if request.step is not None and request.step != taken + 1:
-        raise StepConflictError(f"the next step is {taken + 1}, not {request.step}")
-    if session.slab.terminated[session.slot]:
-        raise StepConflictError(f"the dream has ended with step {taken}; POST /reset starts over")
-    return StepRow(session, request, action, frame, latent, content)
+    world, slab, slot = session.world, session.slab, session.slot
+    action = check_action(world.spec.action_space, request.action)
+    extra = _extra(world, request)
+    if request.step is not None:
+        taken = session.step
+        if request.step == taken and taken > 0:
+            if _was_asked(session, action, extra):
+                return stored(session)
+            raise taken_differently(taken)
+        if request.step != taken + 1:
+            raise out_of_order(taken + 1, request.step)
+    if slab.terminated[slot]:
+        raise has_ended(session.step)
+    return StepRow(session, action, extra)
 
 
-def take_steps(
-    world: World, rows: Sequence[StepRow], padded: int
-) -> list[StepResult | DreamNotFiniteError]:
-    """Advance B different sessions of one world, and answer in their order.
-
-    The batch is filled up to `padded` rows, so that the graph meets few different sizes.
-    """
+def take_steps(rows: Sequence[StepRow]) -> list[StepResult | DreamNotFiniteError]:
+    """Advance B different sessions of one world, and answer in their order."""
     slab = rows[0].session.slab
+    discrete = isinstance(slab.world.spec.action_space, DiscreteSpace)
     slots = np.array([row.session.slot for row in rows])
-    filled = np.concatenate([slots, np.repeat(slots[:1], padded - len(rows))])
-    discrete = isinstance(world.spec.action_space, DiscreteSpace)
-    actions = np.array([row.action for row in rows], np.int64 if discrete else np.float32)
-    advanced = advance(
-        world,
-        slab.latent[filled],
-        tuple(part[filled] for part in slab.state),
-        np.concatenate([actions, np.repeat(actions[:1], padded - len(rows), axis=0)]),
-        slab.seed[filled],
-        slab.step[filled] + 1,
-        slab.temperature[filled],
+    asked = [row.action for row in rows]
+    actions: Actions = np.array(asked, np.int64) if discrete else np.array(asked, np.float32)
+    extras = {i: row.extra for i, row in enumerate(rows) if row.extra is not None}
+    taken = take(slab, slots, actions, extras)
+    output = taken.staged.output() if extras else None
+    columns = zip(
+        rows,
+        taken.number.tolist(),
+        taken.latent,
+        taken.staged.reward.tolist(),
+        taken.terminated.tolist(),
+        taken.good.tolist(),
+        strict=True,
     )
-    latent = _corrected(world, rows, advanced.latent[: len(rows)])
+    results: list[StepResult | DreamNotFiniteError] = []
+    for i, (row, number, latent, reward, terminated, good) in enumerate(columns):
+        if not good:
+            results.append(not_finite(number))
+            continue
+        result = StepResult(row.session.id, number, latent, reward, terminated)
+        row.session.last = None
+        if row.extra is not None and output is not None:
+            _add_extra(result, row, row.extra, i, taken, output)
+        results.append(result)
+    return results
+
+
+def take(slab: Slab, slots: Int64, actions: Actions, extras: Mapping[int, Extra]) -> Taken:
+    """Advance the dreams of `slots` (B,), all different, by `actions` (B,) or (B, A)."""
+    world, number = slab.world, slab.step[slots] + 1
+    keys = noise.keys(slab.seed[slots], number, noise.STEP)
+    staged = slab.rows.stage(slots, actions, keys, slab.temperature[slots])
+    terminated = staged.done_logit > world.spec.done.threshold
+    if not extras:
+        slab.commit(slots, actions, staged, staged.finite, terminated)
+        return Taken(number, staged.latent, terminated, staged.finite, staged, {})
+    latent = _corrected(world, extras, staged.latent)
     # Reality knows whether it goes on: where it was observed, the dream's end is a forecast only.
-    observed = np.array([row.frame is not None or row.latent is not None for row in rows])
-    terminated = advanced.terminated[: len(rows)] & ~observed
-    finite = advanced.finite[: len(rows)] & finite_rows(latent)
-    frames = _pictures(world, rows, latent, finite)
-    slab.commit(
-        slots[finite],
-        latent[finite],
-        tuple(part[: len(rows)][finite] for part in advanced.state),
-        terminated[finite],
+    terminated[[i for i, extra in extras.items() if extra.observed]] = False
+    good = staged.finite & finite_rows(latent)
+    frames = _pictures(world, extras, latent, good)
+    slab.commit(slots, actions, staged, good, terminated, latent)
+    return Taken(number, latent, terminated, good, staged, frames)
+
+
+def stored(session: Session) -> StepResult:
+    """Return the answer of the last step once more."""
+    if session.last is not None:
+        return session.last
+    slab, slot = session.slab, session.slot
+    latent, terminated = session.row()[0][0], bool(slab.terminated[slot])
+    return StepResult(session.id, session.step, latent, float(slab.reward[slot]), terminated)
+
+
+def taken_differently(number: int) -> StepConflictError:
+    """Say that the step was another one."""
+    return StepConflictError(f"step {number} was taken already, and asked for differently")
+
+
+def out_of_order(following: int, asked: int) -> StepConflictError:
+    """Say which step comes next."""
+    return StepConflictError(f"the next step is {following}, not {asked}")
+
+
+def has_ended(number: int) -> StepConflictError:
+    """Say that there is no next step."""
+    return StepConflictError(f"the dream has ended with step {number}; POST /reset starts over")
+
+
+def not_finite(number: int) -> DreamNotFiniteError:
+    """Say that the step was not taken."""
+    return DreamNotFiniteError(
+        f"step {number} came out as NaN or infinity and was not taken;"
+        " the session stays where it was"
     )
-    return [
-        _remember(row, _result(row, i, advanced, latent[i].copy(), bool(terminated[i]), frames))
-        if finite[i]
-        else _not_finite(row)
-        for i, row in enumerate(rows)
-    ]
 
 
-def _observation(world: World, observation: Any) -> tuple[UInt8 | None, Array | None]:
-    """Return (frame as the world sees it, None) or (None, latent), both None without one."""
-    if observation is None:
-        return None, None
-    array = np.asarray(observation)
+def _was_asked(session: Session, action: int | Actions, extra: Extra | None) -> bool:
+    """Tell whether the last step was asked with the same content."""
+    if not np.array_equal(session.slab.action[session.slot], action):
+        return False
+    if extra is None:
+        return session.last is None
+    return session.last is not None and session.last_content == extra.content
+
+
+def _extra(world: World, request: StepRequest) -> Extra | None:
+    if request.observation is None:
+        if not request.include:
+            return None
+        return Extra(request.include, None, None, (request.include,))
+    array = np.asarray(request.observation)
     if array.dtype == np.uint8:
-        return check_frames(world.spec.frame, array[None])[0], None
-    return None, check_latent(world, array)
+        frame = check_frames(world.spec.frame, array[None])[0]
+        digest = blake2b(frame.tobytes(), digest_size=16).digest()
+        return Extra(request.include, frame, None, (request.include, "frame", digest))
+    latent = check_latent(world, array)
+    return Extra(request.include, None, latent, (request.include, "latent", latent.tobytes()))
 
 
-def _content(
-    request: StepRequest, action: int | Actions, frame: UInt8 | None, latent: Array | None
-) -> Content:
-    taken = action if isinstance(action, int) else action.tobytes()
-    if frame is not None:
-        return taken, request.include, "frame", blake2b(frame.tobytes(), digest_size=16).digest()
-    if latent is not None:
-        return taken, request.include, "latent", latent.tobytes()
-    return taken, request.include
-
-
-def _corrected(world: World, rows: Sequence[StepRow], latent: Array) -> Array:
+def _corrected(world: World, extras: Mapping[int, Extra], latent: Array) -> Array:
     """Return the latents with what was really observed in place of what was dreamt."""
-    seen = [i for i, row in enumerate(rows) if row.frame is not None]
-    if not seen and all(row.latent is None for row in rows):
-        return latent
     latent = latent.copy()
+    seen = {i: extra.frame for i, extra in extras.items() if extra.frame is not None}
     if seen:
-        frames = np.stack([row.frame for row in rows if row.frame is not None])
-        latent[seen] = world.backend.encode(to_numbers(world.spec.frame, frames))[0]
-    for i, row in enumerate(rows):
-        if row.latent is not None:
-            latent[i] = row.latent
+        frames = np.stack(list(seen.values()))
+        latent[list(seen)] = world.backend.encode(to_numbers(world.spec.frame, frames))[0]
+    for i, extra in extras.items():
+        if extra.latent is not None:
+            latent[i] = extra.latent
     return latent
 
 
 def _pictures(
-    world: World, rows: Sequence[StepRow], latent: Array, finite: Bools
+    world: World, extras: Mapping[int, Extra], latent: Array, good: Bools
 ) -> dict[int, UInt8]:
     """Return the frames of the rows that ask for one; a row without a finite one fails."""
-    wanted = [i for i, row in enumerate(rows) if finite[i] and "frame" in row.request.include]
+    wanted = [i for i, extra in extras.items() if good[i] and "frame" in extra.include]
     if not wanted:
         return {}
     frames = world.backend.decode(latent[wanted])
-    finite[wanted] = finite_rows(frames)
+    good[wanted] = finite_rows(frames)
     return {
         i: to_pixels(world.spec.frame, frame)
         for i, frame in zip(wanted, frames, strict=True)
-        if finite[i]
+        if good[i]
     }
 
 
-def _result(
-    row: StepRow,
-    i: int,
-    advanced: Advanced,
-    latent: Array,
-    terminated: bool,
-    frames: dict[int, UInt8],
-) -> StepResult:
-    session, include = row.session, row.request.include
-    info: dict[str, Any] = {}
-    if row.frame is not None or row.latent is not None:
-        info["surprise"] = surprise(advanced.output, i, latent)
-        info["expected_surprise"] = surprise(advanced.output, i, advanced.latent[i])
-        info["predicted_terminated"] = bool(advanced.terminated[i])
-    state = None
-    if "state" in include:
-        names = (tensor.name for tensor in session.world.spec.recurrent_state)
-        state = {n: np.array(p[i]) for n, p in zip(names, advanced.state, strict=True)}
-    return StepResult(
-        session_id=session.id,
-        step=session.step,
-        latent=latent,
-        reward=float(advanced.reward[i]),
-        terminated=terminated,
-        truncated=False,
-        info=info,
-        frame=frames.get(i),
-        mixture=describe(advanced.output, i) if "mixture" in include else None,
-        state=state,
-    )
-
-
-def _remember(row: StepRow, result: StepResult) -> StepResult:
-    row.session.last, row.session.last_content = result, row.content
-    return result
-
-
-def _not_finite(row: StepRow) -> DreamNotFiniteError:
-    return DreamNotFiniteError(
-        f"step {row.session.step + 1} came out as NaN or infinity and was not taken;"
-        " the session stays where it was"
-    )
+def _add_extra(
+    result: StepResult, row: StepRow, extra: Extra, i: int, taken: Taken, output: StepOutput
+) -> None:
+    """Let the answer say what was asked for beyond the step, and keep it."""
+    spec, latent = row.session.world.spec, taken.latent[i].copy()  # kept: not the whole batch's
+    result.latent = latent
+    if extra.observed:
+        result.info = {
+            "surprise": surprise(output, i, latent),
+            "expected_surprise": surprise(output, i, taken.staged.latent[i]),
+            "predicted_terminated": bool(taken.staged.done_logit[i] > spec.done.threshold),
+        }
+    result.frame = taken.frames.get(i)
+    if "mixture" in extra.include:
+        result.mixture = describe(output, i)
+    if "state" in extra.include:
+        names = (tensor.name for tensor in spec.recurrent_state)
+        result.state = {n: np.array(p[i]) for n, p in zip(names, output.state, strict=True)}
+    row.session.last, row.session.last_content = result, extra.content

@@ -4,11 +4,14 @@ A request is checked in form by whoever builds it (the API, `dreamserve.dream`);
 it against the world. Every submitted request ends in exactly one answer: a result or an error.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from dreamserve.errors import DreamserveError
 
 Float32 = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
@@ -53,7 +56,7 @@ class ResetRequest:
     include: Include = NOTHING
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # not frozen: that would double what one costs to make
 class StepRequest:
     """Advance a dream by one action."""
 
@@ -62,6 +65,32 @@ class StepRequest:
     step: int | None = None  # the number this step will have; None: the next one
     observation: UInt8 | Float32 | None = None  # the real next frame (uint8) or latent (float32)
     include: Include = NOTHING
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepBatchRequest:
+    """Advance many dreams of one world, each by one action; a bad row harms no other."""
+
+    session_id: ClassVar[None] = None  # of many
+
+    session_ids: Sequence[str]
+    actions: npt.NDArray[Any]  # (B,) integers or (B, A) numbers
+    steps: npt.NDArray[np.int64] | None = None  # (B,) as StepRequest's; None: the next ones
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResetBatchRequest:
+    """Begin many dreams in one world, or start them over. Columns of B rows; None as in a reset."""
+
+    session_id: ClassVar[None] = None  # of many
+
+    count: int  # B
+    world: str | None = None
+    session_ids: Sequence[str] | None = None
+    seeds: npt.NDArray[np.int64] | None = None
+    temperatures: npt.NDArray[np.float32] | None = None
+    bank: npt.NDArray[np.int64] | None = None  # entries of the world's bank
+    latents: Float32 | None = None  # (B, Z), with an empty memory; instead of the bank
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,7 +130,15 @@ class SessionQuery:
     delete: bool = False
 
 
-Request = ResetRequest | StepRequest | SampleRequest | PlanRequest | SessionQuery
+Request = (
+    ResetRequest
+    | StepRequest
+    | StepBatchRequest
+    | ResetBatchRequest
+    | SampleRequest
+    | PlanRequest
+    | SessionQuery
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,20 +155,45 @@ class ResetResult:
     state: dict[str, Float32] | None = None  # recurrent tensors by name
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # not frozen, as StepRequest
 class StepResult:
     """A dream after one more step."""
 
     session_id: str
     step: int
-    latent: Float32  # (Z,)
+    latent: Float32  # (Z,), a row of its batch's
     reward: float
     terminated: bool
-    truncated: bool
+    truncated: bool = False
     info: dict[str, Any] = field(default_factory=dict)
     frame: UInt8 | None = None
     mixture: dict[str, Float32] | None = None  # weights, mu, sigma of what the world expected
     state: dict[str, Float32] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepBatchResult:
+    """Many dreams, each after one more step. A row with an error holds zeros."""
+
+    session_ids: Sequence[str]
+    steps: npt.NDArray[np.int64]  # (B,)
+    latents: Float32  # (B, Z)
+    rewards: Float32  # (B,)
+    terminated: npt.NDArray[np.bool_]  # (B,)
+    truncated: npt.NDArray[np.bool_]  # (B,)
+    errors: dict[int, DreamserveError]  # by row
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResetBatchResult:
+    """Many dreams at their step 0. A row with an error holds zeros."""
+
+    world: str
+    session_ids: Sequence[str]
+    latents: Float32  # (B, Z)
+    seeds: npt.NDArray[np.int64]  # (B,)
+    temperatures: Float32  # (B,)
+    errors: dict[int, DreamserveError]  # by row
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,4 +232,12 @@ class SessionInfo:
     idle_s: float
 
 
-Result = ResetResult | StepResult | SampleResult | PlanResult | SessionInfo
+Result = (
+    ResetResult
+    | StepResult
+    | StepBatchResult
+    | ResetBatchResult
+    | SampleResult
+    | PlanResult
+    | SessionInfo
+)

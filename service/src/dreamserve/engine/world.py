@@ -7,7 +7,6 @@ from typing import Literal
 import numpy as np
 
 from dreamserve.backends.base import Array, Backend
-from dreamserve.backends.check import resting_input
 from dreamserve.bundle import Arrays, Bundle, check_bank, load_bundle
 from dreamserve.errors import BackendError, BundleError
 from dreamserve.manifest import Manifest, WorldSpec
@@ -47,10 +46,8 @@ class World:
         """How many starting points the bank holds."""
         return len(self.bank["mu"])
 
-    def warm(self, sizes: Iterable[int]) -> None:
-        """Run every graph once, the step at every batch size that it will meet."""
-        for rows in sizes:
-            self.backend.step(resting_input(self.spec, rows))
+    def warm(self) -> None:
+        """Encode and decode once, so that no request pays for the first time."""
         self.backend.encode(np.zeros((1, *self.spec.frame.shape), np.float32))
         self.backend.decode(np.zeros((1, self.spec.latent_size), np.float32))
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from dreamserve import noise
 from dreamserve.backends.base import Array, StepInput, StepOutput
-from dreamserve.engine import noise
 from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
 from dreamserve_training.export.parity import (

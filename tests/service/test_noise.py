@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dreamserve.engine import noise
+from dreamserve import noise
 from dreamserve.engine.futures import subseeds, uniforms
 
 

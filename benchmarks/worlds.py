@@ -1,0 +1,75 @@
+"""The worlds that benchmarks run on: untrained, of the sizes people train, as bundles.
+
+    python benchmarks/worlds.py            # writes benchmarks/.worlds/lstm256-z32 and lstm512-z64
+
+Their weights are random and their dreams never end, so that every request of a load is answered
+alike; what a step costs does not depend on what the weights have learnt.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dreamserve.manifest import ActionSpace, BoxSpace, Crop, DiscreteSpace, FrameSpec
+from dreamserve_training.export import export_world, spec_of
+from dreamserve_training.models.recurrent import MDNRNN
+from dreamserve_training.models.vae import ConvVAE
+
+FOLDER = Path(__file__).parent / ".worlds"
+NEVER = 1e6  # a done logit that no dream reaches
+
+# name: (latent size, LSTM's width, whether actions are continuous)
+SIZES = {
+    "lstm256-z32": (32, 256, False),
+    "lstm512-z64": (64, 512, False),
+    "lstm256-z32-box": (32, 256, True),
+}
+
+
+def bundle_of(name: str) -> Path:
+    """Return the bundle of that name, written at its first use."""
+    path = FOLDER / name
+    if not path.is_dir():
+        latent, memory, box = SIZES[name]
+        _write(path, latent, memory, box)
+    return path
+
+
+def _write(path: Path, latent: int, memory: int, box: bool) -> None:
+    torch.manual_seed(0)
+    space: ActionSpace = (
+        BoxSpace(low=(-1.0,) * 3, high=(1.0,) * 3, names=("steer", "gas", "brake"))
+        if box
+        else DiscreteSpace(n=3, names=("stay", "right", "left"))
+    )
+    vae = ConvVAE(latent)
+    mdnrnn = MDNRNN(
+        latent, 3, memory, predict_done=True, predict_reward=True, discrete_actions=not box
+    )
+    torch.nn.init.constant_(mdnrnn.done_head.bias, -5.0)  # an end is rare, in trained worlds too
+    frame = FrameSpec(
+        source_shape=(64, 64, 3), crop=Crop(top=0, bottom=64, left=0, right=64), shape=(64, 64, 3)
+    )
+    generator = np.random.default_rng(0)
+    c = generator.standard_normal((64, memory)).astype(np.float32)
+    bank = {
+        "mu": generator.standard_normal((64, latent)).astype(np.float32),
+        "logvar": np.full((64, latent), -2, np.float32),
+        "state.h": 0.5 * np.tanh(c),
+        "state.c": c,
+    }
+    export_world(
+        path,
+        spec=spec_of(path.name, space, frame, mdnrnn, done_threshold=NEVER),
+        vae=vae,
+        mdnrnn=mdnrnn,
+        bank=bank,
+        origin={"environment": "none: untrained, for benchmarks"},
+        quality={},
+    )
+
+
+if __name__ == "__main__":
+    for known in SIZES:
+        print(bundle_of(known))

@@ -1,0 +1,116 @@
+"""Rows in this process's memory, for any backend that has no memory of its own."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dreamserve import noise
+from dreamserve.backends.base import (
+    Actions,
+    Array,
+    Backend,
+    Bools,
+    Int64,
+    KeepsRows,
+    Rows,
+    Staged,
+    State,
+    StepInput,
+    StepOutput,
+    UInt64,
+)
+from dreamserve.manifest import WorldSpec
+
+
+def make_rows(spec: WorldSpec, backend: Backend, count: int, sizes: Sequence[int]) -> Rows:
+    """Return `count` rows of zeros where this backend keeps them; `sizes` as in KeepsRows."""
+    if isinstance(backend, KeepsRows):
+        return backend.rows(spec, count, sizes)
+    return HostRows(spec, backend, count, sizes)
+
+
+@dataclass(slots=True, eq=False)
+class HostStaged:
+    """A step's outputs without the rows that filled up the batch."""
+
+    latent: Array
+    reward: Array
+    done_logit: Array
+    finite: Bools
+    whole: StepOutput
+
+    def output(self) -> StepOutput:
+        """Return all that the world answered."""
+        return self.whole
+
+
+class HostRows:
+    """Rows as numpy arrays: gather, one call of the graph, scatter.
+
+    They are reserved at once, and untouched rows cost no memory yet.
+    """
+
+    def __init__(self, spec: WorldSpec, backend: Backend, count: int, sizes: Sequence[int]) -> None:
+        self._backend, self._noise, self._sizes = backend, spec.noise, tuple(sizes)
+        self._latent: Array = np.zeros((count, spec.latent_size), np.float32)
+        self._state: State = tuple(
+            np.zeros((count, *tensor.shape), np.float32) for tensor in spec.recurrent_state
+        )
+
+    def read(self, slot: int) -> tuple[Array, State]:
+        row = slice(slot, slot + 1)
+        return self._latent[row].copy(), tuple(part[row].copy() for part in self._state)
+
+    def write(self, slots: Int64, latent: Array, state: State) -> None:
+        self._latent[slots] = latent
+        for rows, new in zip(self._state, state, strict=True):
+            rows[slots] = new
+
+    def stage(self, slots: Int64, action: Actions, keys: UInt64, temperature: Array) -> HostStaged:
+        count = len(slots)
+        size = self._sizes[bisect_left(self._sizes, count)]
+        filled = _filled(slots, size)
+        output = self._backend.step(
+            StepInput(
+                latent=self._latent[filled],
+                action=_filled(action, size),
+                state=tuple(part[filled] for part in self._state),
+                temperature=_filled(temperature, size),
+                noise=_filled(noise.draw(keys, self._noise.normal, self._noise.uniform), size),
+            )
+        )
+        return _staged(output, count)
+
+    def commit(self, slots: Int64, staged: Staged, good: Bools, latent: Array | None) -> None:
+        new = staged.latent if latent is None else latent
+        state = tuple(part[: len(slots)] for part in staged.output().state)
+        if not good.all():
+            slots, new, state = slots[good], new[good], tuple(part[good] for part in state)
+        self.write(slots, new, state)
+
+
+def _filled(rows: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
+    """Return `rows` (B, …) with the first one again at the end, as often as it takes."""
+    missing = size - len(rows)
+    return np.concatenate([rows, rows[:1].repeat(missing, axis=0)]) if missing else rows
+
+
+def _staged(output: StepOutput, count: int) -> HostStaged:
+    latent, reward = output.latent[:count], output.reward[:count]
+    done_logit, state = output.done_logit[:count], (part[:count] for part in output.state)
+    finite = finite_rows(latent, reward, done_logit, *state)
+    return HostStaged(latent, reward, done_logit, finite, output)
+
+
+def finite_rows(*arrays: Array) -> Bools:
+    """Return (B,): true where a row of every array is finite."""
+    rows = len(arrays[0])
+    if all(np.isfinite(array).all() for array in arrays):
+        return np.ones(rows, np.bool_)
+    each = [np.isfinite(array.reshape(rows, -1)).all(axis=1) for array in arrays]
+    every: Bools = np.logical_and.reduce(each)
+    return every

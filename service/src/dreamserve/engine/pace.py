@@ -1,0 +1,64 @@
+"""How fast the worlds run here, and what follows from it: measured once, before the first request.
+
+sizes         batches are filled up to few different sizes, each one warm
+slice_rows    rows of one slice of a plan: a step waits for no more than that
+inline_rows   steps that cost less in the caller's own thread than handing them to another
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from dreamserve.backends.base import KeepsRows
+from dreamserve.backends.check import resting_input
+from dreamserve.engine.world import World
+
+UNMEASURED_SLICE_ROWS = 128
+_ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What the engine goes by."""
+
+    slice_rows: int
+    inline_rows: int
+
+
+def batch_sizes(largest: int) -> tuple[int, ...]:
+    """Return the sizes that batches are filled up to: 1, 2, 3, 4, 6, 8, 12, 16, … `largest`.
+
+    Powers of two and the middles between: a CPU pays for every row, so at most a third is wasted.
+    """
+    powers = [2**i for i in range(largest.bit_length())]
+    sizes = {size for power in powers for size in (power, power + power // 2)}
+    return (*sorted(size for size in sizes if size < largest), largest)
+
+
+def measure(worlds: Iterable[World], sizes: tuple[int, ...], slice_ms: float) -> Pace:
+    """Run every graph at every size it will meet, and say what fits into `slice_ms`."""
+    fits: list[int] = []
+    inline = True
+    for world in worlds:
+        took_s = {size: _took_s(world, size) for size in sizes}
+        world.warm()
+        fits.append(_largest_within(took_s, 1e-3 * slice_ms))
+        # A device of its own is waited for, and meanwhile the event loop should go on.
+        inline = inline and not isinstance(world.backend, KeepsRows)
+    return Pace(slice_rows=min(fits), inline_rows=min(fits) if inline else 0)
+
+
+def _took_s(world: World, rows: int) -> float:
+    batch = resting_input(world.spec, rows)
+    rounds = []
+    for _ in range(_ROUNDS):
+        began_s = time.perf_counter()
+        world.backend.step(batch)
+        rounds.append(time.perf_counter() - began_s)
+    return float(np.min(rounds))
+
+
+def _largest_within(took_s: Mapping[int, float], bound_s: float) -> int:
+    return max((size for size, s in took_s.items() if s <= bound_s), default=min(took_s))

@@ -1,0 +1,54 @@
+"""A request on its way, and how it gets its one answer."""
+
+import asyncio
+import concurrent.futures
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dreamserve.engine.types import Request, Result
+from dreamserve.engine.work import Work
+from dreamserve.errors import DreamserveError
+
+# asyncio's futures belong to their event loop: whoever delivers sees to it that they end there.
+Future = concurrent.futures.Future[Result] | asyncio.Future[Result]
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """A request and the future that its answer ends."""
+
+    request: Request
+    future: Future
+    # a reset in progress: what comes behind it must wait for its end
+    holds_session: bool = False
+
+    @property
+    def key(self) -> str | None:
+        """The session that it is about; None for batches, and for what needs no session."""
+        return self.request.session_id
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """Work of some length, done in slices."""
+
+    ticket: Ticket
+    work: Work
+
+
+Answered = tuple[Ticket, Result | DreamserveError]
+
+
+def settle(answered: Iterable[Answered]) -> None:
+    """Give each request its one answer, unless its caller has gone away."""
+    for ticket, outcome in answered:
+        future = ticket.future
+        if future.done():
+            continue
+        try:
+            if isinstance(outcome, DreamserveError):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+        except concurrent.futures.InvalidStateError:
+            pass  # cancelled this very moment

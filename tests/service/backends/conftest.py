@@ -1,0 +1,76 @@
+"""The tiny bundle and the fake world on torch's device backend."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dreamserve.backends.base import StepInput, StepOutput
+from dreamserve.backends.fake import FakeBackend, fake_spec
+from dreamserve.backends.torch import TorchBackend
+from dreamserve.backends.torch_device import TorchDeviceBackend
+from dreamserve.bundle import load_bundle
+from dreamserve.manifest import WorldSpec
+
+
+@dataclass
+class Tiny:
+    """The tiny bundle twice: on plain rows, and on a device that keeps them."""
+
+    spec: WorldSpec
+    host: TorchBackend
+    device: TorchDeviceBackend
+
+    def same(self, one: np.ndarray, other: np.ndarray) -> None:
+        """To the bit on a CPU; on CUDA the kernels of matrices differ in the last ones."""
+        if self.device.device.type == "cpu":
+            np.testing.assert_array_equal(one, other)
+        else:
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def tiny(request: pytest.FixtureRequest, tiny_bundle: Path) -> Tiny:
+    """Return the tiny bundle on each device in turn."""
+    bundle = load_bundle(tiny_bundle)
+    device = TorchDeviceBackend.from_bundle(bundle, request.param)
+    return Tiny(bundle.manifest, TorchBackend.from_bundle(bundle), device)
+
+
+def _arrays_of(output: StepOutput) -> list[np.ndarray]:
+    return [
+        *(output.latent, output.reward, output.done_logit, *output.state),
+        *(output.mixture_logits, output.mixture_mu, output.mixture_log_sigma),
+    ]
+
+
+def _fake_device(nan_action: int | None = None, discrete: bool = True) -> TorchDeviceBackend:
+    """The fake world on tensors: state of no axes, boxes, and rows that become NaN."""
+    fake = FakeBackend(fake_spec(discrete=discrete), nan_action=nan_action)
+
+    def step(latent, action, memory, n, temperature, numbers):
+        arrays = (part.numpy() for part in (latent, action, memory, n, temperature, numbers))
+        latent, action, memory, n, temperature, numbers = arrays
+        with np.errstate(invalid="ignore"):
+            output = fake.step(StepInput(latent, action, (memory, n), temperature, numbers))
+        return tuple(torch.tensor(part) for part in _arrays_of(output))
+
+    def never(_: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    return TorchDeviceBackend(never, step, never, "cpu")
+
+
+@pytest.fixture
+def fake_device() -> Callable[..., TorchDeviceBackend]:
+    """Return what makes a device backend of the fake world, of a box or with a fatal action."""
+    return _fake_device
+
+
+@pytest.fixture
+def arrays_of() -> Callable[[StepOutput], list[np.ndarray]]:
+    """Return what lists a step's outputs in the manifest's order."""
+    return _arrays_of

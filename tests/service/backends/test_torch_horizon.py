@@ -1,0 +1,123 @@
+"""Planning on a torch device: what candidates earn there is what the engine says."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dreamserve import noise
+from dreamserve.backends.fake import fake_spec
+from dreamserve.backends.torch_horizon import KEPT, SIZES, earnings
+from dreamserve.engine.futures import Present, evaluate, unroll
+from dreamserve.engine.world import World
+
+
+def present_of(tiny, rng: np.random.Generator) -> Present:
+    spec = tiny.spec
+    return Present(
+        world=World(spec, tiny.host),
+        latent=rng.standard_normal((1, spec.latent_size)).astype(np.float32),
+        state=tuple(
+            rng.standard_normal((1, *t.shape)).astype(np.float32) for t in spec.recurrent_state
+        ),
+        step=5,
+        temperature=1.15,
+    )
+
+
+def plan_keys(present: Present, seeds: np.ndarray, horizon: int) -> np.ndarray:
+    steps = [np.full(len(seeds), present.step + 1 + t) for t in range(horizon)]
+    return np.stack([noise.keys(seeds, step, noise.PLAN) for step in steps], axis=1)
+
+
+def evaluated(present: Present, actions: np.ndarray, seeds: np.ndarray, discount: float):
+    """What the engine says on plain rows: evaluate for shared luck, its own sum for the rest."""
+    if len(seeds) == 1:
+        work = evaluate(present, actions, int(seeds[0]), discount, slice_rows=len(actions))
+        while True:
+            try:
+                next(work)
+            except StopIteration as done:
+                return done.value
+    values, weight = np.zeros(len(actions)), 1.0
+    for moment in unroll(present, actions, seeds, noise.PLAN):
+        values += weight * moment.reward
+        weight *= discount
+    assert moment.finite.all()
+    return values
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("count", [1, 70, SIZES[-1] + 3])
+def test_returns_are_what_evaluate_says(tiny, count: int, shared: bool) -> None:
+    rng = np.random.default_rng(4)
+    present, horizon = present_of(tiny, rng), 12
+    actions = rng.integers(0, 3, (count, horizon))
+    seeds = np.arange(7, 8 if shared else 7 + count, dtype=np.uint64)
+    keys = plan_keys(present, seeds, horizon)
+    values = tiny.device.returns(
+        tiny.spec, present.latent, present.state, actions, keys, present.temperature, 0.97
+    )
+    expected = evaluated(present, actions, seeds, 0.97)
+    assert values.dtype == np.float64
+    tiny.same(values, expected)
+
+
+def test_a_future_ends_where_its_logit_says_and_counts_until_then(tiny) -> None:
+    rng = np.random.default_rng(5)
+    mortal = tiny.spec.model_copy(
+        update={"done": tiny.spec.done.model_copy(update={"threshold": -1.05})}
+    )
+    here = replace(tiny, spec=mortal)
+    present, horizon = present_of(here, rng), 9
+    actions = rng.integers(0, 3, (200, horizon))
+    seeds = np.arange(200, dtype=np.uint64)
+    expected = evaluated(present, actions, seeds, 0.9)
+    endless = evaluated(present_of(tiny, np.random.default_rng(5)), actions, seeds, 0.9)
+    assert (expected != endless).any()  # some end early
+    keys = plan_keys(present, seeds, horizon)
+    values = here.device.returns(mortal, present.latent, present.state, actions, keys, 1.15, 0.9)
+    # a logit within the last bit of the threshold may fall on either side of it elsewhere
+    near = np.isclose(values, expected, rtol=1e-4, atol=1e-5)
+    assert near.mean() >= (1.0 if tiny.device.device.type == "cpu" else 0.98)
+    here.same(values[near], expected[near])
+
+
+def test_a_future_that_is_lost_while_it_lives_is_worth_minus_infinity(fake_device) -> None:
+    spec, backend = fake_spec(), fake_device(nan_action=2)
+    actions = np.array([[1, 1, 1], [1, 2, 1], [1, 1, 2]])
+    keys = np.arange(3, dtype=np.uint64)[None]
+    state = (np.zeros((1, 3), np.float32), np.zeros(1, np.float32))
+
+    def returns(first: float) -> list[bool]:
+        latent = np.full((1, 4), first, np.float32)
+        values = backend.returns(spec, latent, state, actions, keys, 0.0, 1.0)
+        return np.isneginf(values).tolist()
+
+    assert returns(0.0) == [False, True, True]
+    assert returns(5.0) == [False, False, False]  # ended at once: what comes after does not count
+
+
+def test_earnings_count_a_step_if_the_future_lived_before_it() -> None:
+    rewards = torch.tensor([[1.0, 1.0, 1.0, 1.0]] * 3)
+    done = torch.tensor([[-1.0, 1, -1, 1], [1, -1, -1, -1], [-1, -1, -1, -1]])
+    largest = torch.zeros(3, 2, 4)
+    largest[1, 0, 1] = np.nan  # dead by then
+    largest[2, 1, 2] = np.inf  # alive
+    rewards[2, 3] = np.nan  # dead by then
+    weights = torch.tensor([1.0, 0.5, 0.25])
+    values = earnings(rewards, done, largest, weights, 0.0)
+    assert values.tolist() == [1.5, 1.0, -np.inf, 1.0]
+
+
+def test_only_so_many_recordings_of_horizons_are_kept(tiny) -> None:
+    present = present_of(tiny, np.random.default_rng(6))
+    for horizon in range(1, KEPT + 3):
+        actions, keys = np.zeros((2, horizon), np.int64), np.zeros((1, horizon), np.uint64)
+        values = tiny.device.returns(
+            tiny.spec, present.latent, present.state, actions, keys, 1.0, 1.0
+        )
+        assert values.shape == (2,)
+    assert tiny.device.horizons is not None
+    assert len(tiny.device.horizons.programs) == KEPT
