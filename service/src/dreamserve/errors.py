@@ -120,6 +120,9 @@ class DrainingError(ServerError):
     retry_after_s = 1.0
 
 
+WireError = CallerError | ServerError  # what can be answered
+
+
 class BundleError(DreamserveError):
     """The bundle is corrupt, incomplete or contradicts itself; one line says where."""
 

@@ -45,9 +45,17 @@ def _mix(words: UInt64) -> UInt64:
 
 def keys(seeds: UInt64, steps: npt.NDArray[np.int64], stream: int) -> UInt64:
     """Return one key a row, shape (B,), from each row's seed and step."""
-    offset = np.uint64(stream * _GAMMA_INT % 2**64)
-    keyed = _mix(seeds + offset)
-    return _mix(keyed ^ (steps.astype(np.uint64) + np.uint64(1)) * _GAMMA)
+    return keys_at(stream_keys(seeds, stream), steps)
+
+
+def stream_keys(seeds: UInt64, stream: int) -> UInt64:
+    """Return the part of each row's keys (B,) that is the same at every step of a stream."""
+    return _mix(seeds + np.uint64(stream * _GAMMA_INT % 2**64))
+
+
+def keys_at(keyed: UInt64, steps: npt.NDArray[np.int64]) -> UInt64:
+    """Return each row's key at its step, (B,), from its `stream_keys`."""
+    return _mix(keyed ^ (steps.view(np.uint64) + np.uint64(1)) * _GAMMA)
 
 
 def draw(row_keys: UInt64, normal: int, uniform: int) -> Float32:
@@ -58,7 +66,7 @@ def draw(row_keys: UInt64, normal: int, uniform: int) -> Float32:
     noise = np.empty((len(row_keys), normal + uniform), np.float32)
     if normal:
         bits = np.ascontiguousarray(words[:, :normal_words]).view("<u2")
-        noise[:, :normal] = NORMAL_QUANTILES[bits[:, :normal]]
+        noise[:, :normal] = NORMAL_QUANTILES.take(bits[:, :normal])
     if uniform:
         bits32 = np.ascontiguousarray(words[:, normal_words:]).view("<u4")[:, :uniform] >> _S8
         noise[:, normal:] = bits32.astype(np.float32) * np.float32(2**-24) + np.float32(2**-25)

@@ -38,6 +38,7 @@ class Settings(BaseSettings):
 
     max_body_bytes: int = Field(32 * 2**20, ge=1)
     max_dreamt_steps: int = Field(2_000_000, ge=1, description="Steps one plan or sample may take.")
+    max_rows: int = Field(65_536, ge=1, description="Sessions in one /step/batch or /reset/batch.")
     max_frames: int = Field(2048, ge=1, description="Frames in one request or one answer.")
 
     @model_validator(mode="before")

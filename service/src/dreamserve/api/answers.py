@@ -87,6 +87,38 @@ class StepAnswer(Answer):
     state: dict[str, Tensor] | None = Field(None, description="Recurrent tensors by name.")
 
 
+class RowError(Answer):
+    """Why one row of a batch was not done; the codes are those of problems."""
+
+    row: int
+    code: str
+    status: int = Field(description="What /step or /reset would have answered.")
+    detail: str
+
+
+class StepBatchAnswer(Answer):
+    """Many dreams, each one step later, in the order asked. A row with an error holds zeros."""
+
+    session_ids: list[str]
+    steps: Annotated[Array, _array(INTEGER, 1)] = Field(description="(B,) int64.")
+    latents: Annotated[Array, _array(NUMBER, 2)] = Field(description="(B, Z) float32.")
+    rewards: Annotated[Array, _array(NUMBER, 1)] = Field(description="(B,) float32.")
+    terminated: Annotated[Array, _array(BOOLEAN, 1)] = Field(description="(B,).")
+    truncated: Annotated[Array, _array(BOOLEAN, 1)] = Field(description="(B,).")
+    errors: list[RowError] = Field(description="Of the rows that were not done; often empty.")
+
+
+class ResetBatchAnswer(Answer):
+    """Many dreams at their step 0, in the order asked. A row with an error holds zeros."""
+
+    world: str
+    session_ids: list[str]
+    latents: Annotated[Array, _array(NUMBER, 2)] = Field(description="(B, Z) float32.")
+    seeds: Annotated[Array, _array(INTEGER, 1)] = Field(description="(B,) int64.")
+    temperatures: Annotated[Array, _array(NUMBER, 1)] = Field(description="(B,) float32.")
+    errors: list[RowError] = Field(description="Of the rows that were not done; often empty.")
+
+
 class SampleAnswer(Answer):
     """N futures of H steps. After a future's end its rewards are 0 and its latents stand."""
 

@@ -145,6 +145,39 @@ def _actions(value: Any) -> Array:
     raise _wrong("must be integers (H,) in a Discrete world, numbers (H, A) in a Box world")
 
 
+def _integer_rows(value: Any) -> Array:
+    array = _numbers(value)
+    _require_axes(array, 1, "(B,)")
+    return _as_integers(array, np.int64)
+
+
+def _float_rows(array: Array) -> Array:
+    """Return float32 rows, NaN and infinity among them: a row's own error, not the batch's."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _number_rows(value: Any) -> Array:
+    array = _numbers(value)
+    _require_axes(array, 1, "(B,)")
+    return _float_rows(array)
+
+
+def _latent_rows(value: Any) -> Array:
+    array = _numbers(value)
+    _require_axes(array, 2, "(B, Z)")
+    return _float_rows(array)
+
+
+def _action_rows(value: Any) -> Array:
+    array = _numbers(value)
+    if array.ndim == 1 and array.dtype.kind in "iu":
+        return _as_integers(array, np.int64)
+    if array.ndim == 2:
+        return _float_rows(array)
+    raise _wrong("must be integers (B,) in a Discrete world, numbers (B, A) in a Box world")
+
+
 NUMBER, INTEGER, BOOLEAN, ANYTHING = (
     core_schema.float_schema(),
     core_schema.int_schema(),
@@ -176,3 +209,7 @@ Frames = Annotated[Array, ArrayField(_frames, nested(INTEGER, 4))]
 Observation = Annotated[Array, ArrayField(_observation, nested(NUMBER, 1), nested(INTEGER, 3))]
 Action = Annotated[int | Array, ArrayField(_action, INTEGER, nested(NUMBER, 1))]
 Actions = Annotated[Array, ArrayField(_actions, nested(INTEGER, 1), nested(NUMBER, 2))]
+IntegerRows = Annotated[Array, ArrayField(_integer_rows, nested(INTEGER, 1))]
+NumberRows = Annotated[Array, ArrayField(_number_rows, nested(NUMBER, 1))]
+LatentRows = Annotated[Array, ArrayField(_latent_rows, nested(NUMBER, 2))]
+ActionRows = Annotated[Array, ArrayField(_action_rows, nested(INTEGER, 1), nested(NUMBER, 2))]

@@ -1,7 +1,7 @@
 """Bytes to values and back: JSON for people, msgpack for machines, the same fields in both."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import cache, lru_cache
 from operator import attrgetter
@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 from starlette.exceptions import HTTPException
 
-from dreamserve.errors import InvalidRequestError, NotFiniteInputError
+from dreamserve.errors import InvalidRequestError, NotFiniteInputError, WireError
 
 JSON = "application/json"
 MSGPACK = "application/msgpack"
@@ -105,6 +105,14 @@ def as_fields(result: Any) -> dict[str, Any]:
     names, values = _fields_of(kind)
     pairs = zip(names, values(result), strict=True)
     return {name: value for name, value in pairs if value is not None}
+
+
+def row_errors(errors: Mapping[int, WireError]) -> list[dict[str, Any]]:
+    """Return the errors of a batch's rows as they are answered."""
+    return [
+        {"row": row, "code": error.code, "status": error.status, "detail": error.detail}
+        for row, error in sorted(errors.items())
+    ]
 
 
 @cache

@@ -23,6 +23,8 @@ _WORLD: dict[str, Any] = {
 BODIES: dict[type[BaseModel], dict[str, Any]] = {
     schemas.Reset: {"world": "takecover", "session_id": _ID, "seed": 7, "temperature": 1.0},
     schemas.Step: {"session_id": _ID, "action": 1, "step": 1},
+    schemas.StepBatch: {"session_ids": [_ID, "b"], "actions": [1, 0], "steps": [1, 4]},
+    schemas.ResetBatch: {"session_ids": [_ID, "b"], "seeds": [7, 8]},
     schemas.Sample: {"session_id": _ID, "futures": 2, "horizon": 2, "actions": [1, 1]},
     schemas.Plan: {"session_id": _ID, "planner": "cem", "horizon": 4, "candidates": 128},
     answers.ResetAnswer: {
@@ -41,6 +43,30 @@ BODIES: dict[type[BaseModel], dict[str, Any]] = {
         "terminated": False,
         "truncated": False,
         "info": {},
+    },
+    answers.StepBatchAnswer: {
+        "session_ids": [_ID, "b"],
+        "steps": [1, 0],
+        "latents": [_LATENT, [0.0, 0.0, 0.0]],
+        "rewards": [1.0, 0.0],
+        "terminated": [False, False],
+        "truncated": [False, False],
+        "errors": [
+            {
+                "row": 1,
+                "code": "step_conflict",
+                "status": 409,
+                "detail": "the next step is 3, not 4",
+            }
+        ],
+    },
+    answers.ResetBatchAnswer: {
+        "world": "takecover",
+        "session_ids": [_ID, "b"],
+        "latents": [_LATENT, _LATENT],
+        "seeds": [7, 8],
+        "temperatures": [1.0, 1.0],
+        "errors": [],
     },
     answers.SampleAnswer: {
         "latents": [[_LATENT, _LATENT], [_LATENT, _LATENT]],

@@ -93,7 +93,7 @@ def _parse(
     raw: bytes, content_type: str, session_id: str | None, model: type[B], settings: Settings
 ) -> B:
     fields = codec.decode(raw, content_type)
-    if session_id is not None:
+    if session_id is not None and "session_id" in model.model_fields:
         require_same_session(session_id, fields.setdefault("session_id", session_id))
     try:
         body = model.model_validate(fields)
@@ -144,6 +144,8 @@ class Encoded(Response):
 async def answer(request: Request, value: Any) -> Response:
     """Return `value`, a result of the engine or a dict, in the form that Accept asks for."""
     fields = value if isinstance(value, dict) else codec.as_fields(value)
+    if isinstance(value, engine.StepBatchResult | engine.ResetBatchResult):
+        fields["errors"] = codec.row_errors(value.errors)
     as_msgpack = codec.prefers_msgpack(header(request, b"accept"))
     if isinstance(value, engine.SampleResult):
         body = await asyncio.to_thread(codec.encode, fields, as_msgpack)

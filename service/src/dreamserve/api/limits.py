@@ -1,12 +1,16 @@
 """Bounds on the work that one request may ask for, checked before any of it begins."""
 
-from dreamserve.api.schemas import Body, Plan, Reset, Sample, Start
+from dreamserve.api.schemas import Body, Plan, Reset, ResetBatch, Sample, Start, StepBatch
 from dreamserve.errors import TooLargeError
 from dreamserve.settings import Settings
 
 
 def check_work(body: Body, settings: Settings) -> None:
     """Raise TooLargeError, with the numbers, when `body` asks for more than the settings allow."""
+    if isinstance(body, StepBatch):
+        _check_rows(len(body.session_ids), settings)
+    if isinstance(body, ResetBatch):
+        _check_rows(body.rows, settings)
     if isinstance(body, Reset | Sample):
         _check_start(body.start, settings)
     if isinstance(body, Sample):
@@ -18,6 +22,11 @@ def check_work(body: Body, settings: Settings) -> None:
         _check_steps(
             settings, candidates=body.candidates, horizon=body.horizon, iterations=iterations
         )
+
+
+def _check_rows(count: int, settings: Settings) -> None:
+    if count > settings.max_rows:
+        raise TooLargeError(f"the batch has {count} rows, the bound is {settings.max_rows}")
 
 
 def _check_start(start: Start | None, settings: Settings) -> None:

@@ -79,6 +79,39 @@ async def step(request: Request) -> Response:
 
 
 @router.post(
+    "/reset/batch",
+    tags=["dreams"],
+    **operation(
+        answers.ResetBatchAnswer,
+        schemas.ResetBatch,
+        errors=(*_BODY, WorldNotFoundError, *_COMPUTED),
+        more_problems=_MEDIA,
+    ),
+)
+async def reset_batch(request: Request) -> Response:
+    """Begin many dreams, or start them over; a bad row gets its own error and harms no other."""
+    body = await read(request, schemas.ResetBatch)
+    await refuse_new_sessions(request, None)
+    return await answer(request, await ask(request, body.to_engine()))
+
+
+@router.post(
+    "/step/batch",
+    tags=["dreams"],
+    **operation(
+        answers.StepBatchAnswer,
+        schemas.StepBatch,
+        errors=(*_BODY, InvalidActionError, *_COMPUTED),
+        more_problems=_MEDIA,
+    ),
+)
+async def step_batch(request: Request) -> Response:
+    """Advance many dreams of one world; a bad row gets its own error and harms no other."""
+    body = await read(request, schemas.StepBatch)
+    return await answer(request, await ask(request, body.to_engine()))
+
+
+@router.post(
     "/sample",
     tags=["dreams"],
     **operation(

@@ -10,7 +10,17 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from dreamserve.api.arrays import Action, Actions, Frames, Latent, Observation
+from dreamserve.api.arrays import (
+    Action,
+    ActionRows,
+    Actions,
+    Frames,
+    IntegerRows,
+    Latent,
+    LatentRows,
+    NumberRows,
+    Observation,
+)
 from dreamserve.engine import types as engine
 
 SESSION_ID_LENGTH = 128
@@ -143,6 +153,65 @@ class Step(Body):
             step=self.step,
             observation=self.observation,
             include=frozenset(self.include) if self.include else engine.NOTHING,
+        )
+
+
+class StepBatch(Body):
+    """Advance many dreams of one world, each by one action. Columns of B rows."""
+
+    session_ids: list[Annotated[str, Field(max_length=SESSION_ID_LENGTH)]] = Field(
+        min_length=1, description="B different sessions of one world."
+    )
+    actions: ActionRows = Field(
+        description="(B,) integers in a Discrete world, (B, A) numbers in a Box world."
+    )
+    steps: IntegerRows | None = Field(
+        None, description="(B,) the number that each step will have, as `step` in /step."
+    )
+
+    def to_engine(self) -> engine.StepBatchRequest:
+        """Return the request as the engine takes it."""
+        return engine.StepBatchRequest(self.session_ids, self.actions, self.steps)
+
+
+class ResetBatch(Body):
+    """Begin many dreams in one world, or start them over. Columns of B rows."""
+
+    world: str | None = Field(None, description="Name of a loaded world. Default: the first.")
+    session_ids: list[SessionId] | None = Field(
+        None, min_length=1, description="B different ids, as `session_id` in /reset."
+    )
+    count: int | None = Field(None, ge=1, description="B, where no ids are given: new ones.")
+    seeds: IntegerRows | None = Field(None, description="(B,) Default: drawn.")
+    temperatures: NumberRows | None = Field(None, description="(B,) Default: 1.")
+    bank: IntegerRows | None = Field(
+        None, description="(B,) entries of the bank. Default: drawn from the seeds."
+    )
+    latents: LatentRows | None = Field(
+        None, description="(B, Z) instead of the bank; the memory starts empty."
+    )
+
+    @model_validator(mode="after")
+    def _how_many(self) -> Self:
+        if (self.session_ids is None) == (self.count is None):
+            raise _wrong("give session_ids or count, one of them")
+        return self
+
+    @property
+    def rows(self) -> int:
+        """How many dreams it begins."""
+        return len(self.session_ids) if self.session_ids is not None else self.count or 0
+
+    def to_engine(self) -> engine.ResetBatchRequest:
+        """Return the request as the engine takes it."""
+        return engine.ResetBatchRequest(
+            count=self.rows,
+            world=self.world,
+            session_ids=self.session_ids,
+            seeds=self.seeds,
+            temperatures=self.temperatures,
+            bank=self.bank,
+            latents=self.latents,
         )
 
 

@@ -31,15 +31,16 @@ from dreamserve.engine.types import (
 )
 from dreamserve.engine.world import World
 from dreamserve.errors import (
-    DreamserveError,
     InvalidActionError,
     InvalidRequestError,
     NotFiniteInputError,
+    OverloadedError,
     SessionExpiredError,
     SessionNotFoundError,
+    WireError,
 )
 
-Errors = dict[int, DreamserveError]
+Errors = dict[int, WireError]
 
 
 def step_batch(
@@ -83,7 +84,7 @@ def _take_slice(
         return
     index = np.fromiter(found, np.int64, len(found))
     slab = sessions.slabs[world.name]
-    slots = np.fromiter((session.slot for session in found.values()), np.int64, len(found))
+    slots = np.array([session.slot for session in found.values()])
     current = slab.step[slots]
     asked = current + 1 if steps is None else steps[index]
     again = (asked == current) & (current > 0)
@@ -91,12 +92,12 @@ def _take_slice(
     for i in index[again]:
         _repeat(found[int(i)], int(i), actions[i], result)
     for k in np.flatnonzero(~again & ~go):
-        i, following = int(index[k]), int(current[k]) + 1
-        in_order = asked[k] == following
-        result.errors[i] = (
-            has_ended(following - 1) if in_order else out_of_order(following, int(asked[k]))
-        )
-    index, slots = index[go], slots[go]
+        following, number = int(current[k]) + 1, int(asked[k])
+        ended = number == following
+        error = has_ended(number - 1) if ended else out_of_order(following, number)
+        result.errors[int(index[k])] = error
+    if not go.all():
+        index, slots = index[go], slots[go]
     if not len(index):
         return
     taken = take(slab, slots, actions[index], {})
@@ -115,22 +116,24 @@ def _find(
     sessions: Sessions, world: World, rows: range, result: StepBatchResult
 ) -> dict[int, Session]:
     """Return the sessions of those rows that have no error yet, by row."""
-    found = {}
-    for i in rows:
-        if i in result.errors:
-            continue
+    wanted = [i for i in rows if i not in result.errors] if result.errors else list(rows)
+    found = sessions.find_all([result.session_ids[i] for i in wanted], world)
+    if found:
+        return dict(zip(wanted, found, strict=True))
+    by_row = {}
+    for i in wanted:
         try:
             session = sessions.find(result.session_ids[i])
         except (SessionNotFoundError, SessionExpiredError) as error:
             result.errors[i] = error
             continue
-        if session.world is not world:
-            result.errors[i] = InvalidRequestError(
-                f"the batch is of world {world.name}, this session of {session.world.name}"
-            )
+        if session.world is world:
+            by_row[i] = session
             continue
-        found[i] = session
-    return found
+        result.errors[i] = InvalidRequestError(
+            f"the batch is of world {world.name}, this session of {session.world.name}"
+        )
+    return by_row
 
 
 def _repeat(session: Session, i: int, action: Any, result: StepBatchResult) -> None:
@@ -153,7 +156,7 @@ def _world_of(sessions: Sessions, ids: Sequence[str], default: World) -> World:
     return default
 
 
-def _action_error(world: World, action: Any) -> DreamserveError:
+def _action_error(world: World, action: Any) -> WireError:
     try:
         check_action(world.spec.action_space, action)
     except (InvalidActionError, NotFiniteInputError) as error:
@@ -245,7 +248,7 @@ def _begin_slice(
         try:
             slots.append(sessions.put(result.session_ids[i], world).slot)
             put.append(k)
-        except DreamserveError as error:  # no room
+        except OverloadedError as error:
             result.errors[i] = error
     if put:
         state = tuple(part[put] for part in state)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dreamserve import noise
 from dreamserve.backends.base import Actions, Array, Bools, Int64, Staged, State, UInt64
 from dreamserve.backends.rows import make_rows
 from dreamserve.engine.types import StepResult
@@ -36,6 +37,7 @@ class Slab:
         self.world = world
         self.rows = make_rows(world.spec, world.backend, count, sizes)
         self.seed = np.zeros(count, np.uint64)
+        self.key = np.zeros(count, np.uint64)  # what the noise of every step follows from
         self.step = np.zeros(count, np.int64)
         self.temperature = np.zeros(count, np.float32)
         self.terminated = np.zeros(count, np.bool_)
@@ -65,24 +67,26 @@ class Slab:
         """Write dreams at their step 0: latent (B, Z), state (B, *shape) each."""
         self.rows.write(slots, latent, state)
         self.seed[slots], self.step[slots] = seed, 0
+        self.key[slots] = noise.stream_keys(seed, noise.STEP)
         self.temperature[slots], self.terminated[slots] = temperature, False
 
     def commit(
         self,
         slots: Int64,
+        number: Int64,
         actions: Actions,
         staged: Staged,
         good: Bools,
         terminated: Bools,
         latent: Array | None = None,
     ) -> None:
-        """Write the dreams of `slots` (B,), all different, one step later where `good` (B,)."""
+        """Write the dreams of `slots` (B,), all different, at step `number` where `good` (B,)."""
         self.rows.commit(slots, staged, good, latent)
         reward = staged.reward
         if not good.all():
-            slots, actions = slots[good], actions[good]
+            slots, number, actions = slots[good], number[good], actions[good]
             reward, terminated = reward[good], terminated[good]
-        self.step[slots] += 1
+        self.step[slots] = number
         self.action[slots], self.reward[slots] = actions, reward
         self.terminated[slots] = terminated
 
@@ -166,6 +170,22 @@ class Sessions:
             used_at_s[session.slot] = self._now_s
         return session
 
+    def find_all(self, session_ids: Sequence[str], world: World) -> list[Session]:
+        """Return the sessions, all used now, if all are there and of `world`; else none of them.
+
+        The quick way for many: whoever gets none asks for each to learn what is wrong.
+        """
+        slab, found = self.slabs[world.name], []
+        for session in map(self._table.get, session_ids):
+            if session is None or session.slab is not slab:
+                return []
+            found.append(session)
+        slots = [session.slot for session in found]
+        if self._now_s - slab.used_at_s[slots].min() > self._ttl_s:
+            return []
+        slab.used_at_s[slots] = self._now_s
+        return found
+
     def _absent(self, session_id: str) -> SessionNotFoundError | SessionExpiredError:
         if session_id in self._expired:
             return SessionExpiredError(
@@ -222,6 +242,6 @@ class Sessions:
 
 def slab_bytes(spec: WorldSpec) -> int:
     """Return the bytes of one session's slab row."""
-    # seed, step, temperature, terminated, used_at_s, reward
-    bookkeeping = 8 + 8 + 4 + 1 + 8 + 4 + _no_actions(spec, 1).nbytes
+    # seed, key, step, temperature, terminated, used_at_s, reward
+    bookkeeping = 8 + 8 + 8 + 4 + 1 + 8 + 4 + _no_actions(spec, 1).nbytes
     return spec.state_bytes() + bookkeeping

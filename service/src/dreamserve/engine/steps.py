@@ -120,18 +120,18 @@ def take_steps(rows: Sequence[StepRow]) -> list[StepResult | DreamNotFiniteError
 def take(slab: Slab, slots: Int64, actions: Actions, extras: Mapping[int, Extra]) -> Taken:
     """Advance the dreams of `slots` (B,), all different, by `actions` (B,) or (B, A)."""
     world, number = slab.world, slab.step[slots] + 1
-    keys = noise.keys(slab.seed[slots], number, noise.STEP)
+    keys = noise.keys_at(slab.key[slots], number)
     staged = slab.rows.stage(slots, actions, keys, slab.temperature[slots])
     terminated = staged.done_logit > world.spec.done.threshold
     if not extras:
-        slab.commit(slots, actions, staged, staged.finite, terminated)
+        slab.commit(slots, number, actions, staged, staged.finite, terminated)
         return Taken(number, staged.latent, terminated, staged.finite, staged, {})
     latent = _corrected(world, extras, staged.latent)
     # Reality knows whether it goes on: where it was observed, the dream's end is a forecast only.
     terminated[[i for i, extra in extras.items() if extra.observed]] = False
     good = staged.finite & finite_rows(latent)
     frames = _pictures(world, extras, latent, good)
-    slab.commit(slots, actions, staged, good, terminated, latent)
+    slab.commit(slots, number, actions, staged, good, terminated, latent)
     return Taken(number, latent, terminated, good, staged, frames)
 
 

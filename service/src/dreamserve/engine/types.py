@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from dreamserve.errors import DreamserveError
+from dreamserve.errors import WireError
 
 Float32 = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
@@ -181,7 +181,7 @@ class StepBatchResult:
     rewards: Float32  # (B,)
     terminated: npt.NDArray[np.bool_]  # (B,)
     truncated: npt.NDArray[np.bool_]  # (B,)
-    errors: dict[int, DreamserveError]  # by row
+    errors: dict[int, WireError]  # by row
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -193,7 +193,7 @@ class ResetBatchResult:
     latents: Float32  # (B, Z)
     seeds: npt.NDArray[np.int64]  # (B,)
     temperatures: Float32  # (B,)
-    errors: dict[int, DreamserveError]  # by row
+    errors: dict[int, WireError]  # by row
 
 
 @dataclass(frozen=True, slots=True, eq=False)
