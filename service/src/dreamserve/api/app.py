@@ -92,17 +92,35 @@ class Door:
         request_id = self._request_id(headers)
         scope["state"] = {"service": self.service, "headers": headers, "request_id": request_id}
         endpoint = self._straight.get((scope["method"], scope["path"]))
-        sender = Sender(send, request_id)
+        if endpoint is None:
+            await self._through_fastapi(scope, receive, send, request_id)
+            return
         try:
-            if endpoint is None:
-                await self.app(scope, receive, sender)
-            else:
-                await _straight(endpoint, scope, receive, sender)
+            response = await endpoint(Request(scope, receive, send))
+        except Exception as error:
+            response = problems.response_to(error, scope) or _unexpected(request_id)
+        response.raw_headers.append((b"x-request-id", request_id.encode()))
+        await response(scope, receive, send)
+
+    async def _through_fastapi(
+        self, scope: Scope, receive: Receive, send: Send, request_id: str
+    ) -> None:
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                header = (b"x-request-id", request_id.encode())
+                message["headers"] = [*message.get("headers", ()), header]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
         except Exception:
-            log.exception("unexpected error, request_id %s", request_id)
-            if sender.started:
+            if started:
                 raise
-            await problems.unexpected(request_id)(scope, receive, sender)
+            await _unexpected(request_id)(scope, receive, send_with_id)
 
     def _request_id(self, headers: dict[bytes, bytes]) -> str:
         given = headers.get(b"x-request-id")
@@ -111,30 +129,7 @@ class Door:
         return f"{self._made_id}{next(self._count):016x}"
 
 
-class Sender:
-    """Sends with the request's id among the headers, and knows whether it has begun."""
-
-    __slots__ = ("_header", "_send", "started")
-
-    def __init__(self, send: Send, request_id: str) -> None:
-        self._send, self._header = send, (b"x-request-id", request_id.encode())
-        self.started = False
-
-    async def __call__(self, message: Message) -> None:
-        """Pass one message on."""
-        if not self.started and message["type"] == "http.response.start":
-            self.started = True
-            message["headers"] = [*message.get("headers", ()), self._header]
-        await self._send(message)
-
-
-async def _straight(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
-    request = Request(scope, receive, send)
-    try:
-        response = await endpoint(request)
-    except Exception as error:
-        foreseen = problems.response_to(error, scope)
-        if foreseen is None:
-            raise
-        response = foreseen
-    await response(scope, receive, send)
+def _unexpected(request_id: str) -> Response:
+    """Log the error that is being handled, and return what is said of it."""
+    log.exception("unexpected error, request_id %s", request_id)
+    return problems.unexpected(request_id)

@@ -20,7 +20,7 @@ _MSGPACK_NAMES = (MSGPACK, "application/x-msgpack", "application/vnd.msgpack")
 _NOT_FINITE = re.compile(r"-?(NaN|Infinity|inf|nan)")
 
 
-def decode(body: bytes, content_type: str) -> dict[str, Any]:
+def decode(body: bytes, content_type: bytes) -> dict[str, Any]:
     """Return the object that `body` holds; an empty body is an empty object.
 
     Raises InvalidRequestError (saying where) or NotFiniteInputError, and HTTPException 415 for a
@@ -28,17 +28,21 @@ def decode(body: bytes, content_type: str) -> dict[str, Any]:
     """
     if not body:
         return {}
-    media_type = content_type.partition(";")[0].strip().lower()
-    if media_type == JSON or not media_type:
-        value = _from_json(body)
-    elif media_type in _MSGPACK_NAMES:
-        value = _from_msgpack(body)
-    else:
-        shown = media_type[:80]
-        raise HTTPException(415, f"Content-Type {shown} is not read here; send {JSON} or {MSGPACK}")
+    value = _from_msgpack(body) if _is_msgpack(content_type) else _from_json(body)
     if not isinstance(value, dict):
         raise InvalidRequestError(f"the body must be an object, it is {_kind(value)}")
     return value
+
+
+@lru_cache(maxsize=256)  # callers send few different ones
+def _is_msgpack(content_type: bytes) -> bool:
+    media_type = content_type.decode("latin-1").partition(";")[0].strip().lower()
+    if media_type in ("", JSON):
+        return False
+    if media_type in _MSGPACK_NAMES:
+        return True
+    shown = media_type[:80]
+    raise HTTPException(415, f"Content-Type {shown} is not read here; send {JSON} or {MSGPACK}")
 
 
 def _kind(value: Any) -> str:
@@ -71,11 +75,11 @@ def _from_msgpack(body: bytes) -> Any:
         raise InvalidRequestError(f"the body is not msgpack: {reason}") from None
 
 
-@lru_cache(maxsize=256)  # callers send few different ones
-def prefers_msgpack(accept: str) -> bool:
+@lru_cache(maxsize=256)
+def prefers_msgpack(accept: bytes) -> bool:
     """Tell whether the Accept header asks for msgpack; without one, JSON it is."""
     quality = {JSON: 0.0, MSGPACK: 0.0}
-    for item in accept.lower().split(","):
+    for item in accept.decode("latin-1").lower().split(","):
         name, *parameters = (part.strip() for part in item.split(";"))
         name = MSGPACK if name in _MSGPACK_NAMES else name
         if name in quality:

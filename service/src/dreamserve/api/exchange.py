@@ -1,6 +1,7 @@
 """One request's way through the door: read and check the body, ask the engine, write the answer."""
 
 import asyncio
+from collections.abc import Awaitable
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
@@ -51,10 +52,10 @@ class Service:
         return cast(Service, request.scope["state"]["service"])
 
 
-def header(request: Request, name: bytes) -> str:
-    """Return a header's value, "" if it is not there; `name` in lower case."""
+def header(request: Request, name: bytes) -> bytes:
+    """Return a header's value, empty if it is not there; `name` in lower case."""
     headers: dict[bytes, bytes] = request.scope["state"]["headers"]
-    return headers.get(name, b"").decode("latin-1")
+    return headers.get(name, b"")
 
 
 async def read(request: Request, model: type[B]) -> B:
@@ -63,38 +64,43 @@ async def read(request: Request, model: type[B]) -> B:
     Raises CallerError with what was wrong and where, or ClientDisconnect.
     """
     settings = Service.of(request).settings
-    raw = await _read_bounded(request, settings.max_body_bytes)
-    content_type = header(request, b"content-type")
-    session_id = header(request, b"x-session-id") or None
-    if len(raw) > LARGE_BYTES:
-        return await asyncio.to_thread(_parse, raw, content_type, session_id, model, settings)
-    return _parse(raw, content_type, session_id, model, settings)
+    first = await request.receive()
+    if first.get("more_body"):
+        raw = await _read_rest(request, first["body"], settings.max_body_bytes)
+    else:
+        raw = first.get("body", b"")
+    if len(raw) <= LARGE_BYTES:
+        return _parse(request, raw, model, settings)
+    if len(raw) > settings.max_body_bytes:
+        raise _too_large(settings.max_body_bytes)
+    return await asyncio.to_thread(_parse, request, raw, model, settings)
 
 
-async def _read_bounded(request: Request, limit: int) -> bytes:
+async def _read_rest(request: Request, first: bytes, limit: int) -> bytes:
     declared = header(request, b"content-length")
-    if declared.isdecimal() and int(declared) > limit:
-        raise TooLargeError(f"the body has {declared} bytes, the bound is {limit}")
-    chunks: list[bytes] = []
-    size, more = 0, True
-    while more:
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(limit)
+    chunks, size, more = [first], len(first), True
+    while more and size <= limit:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         more = message.get("more_body", False)
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
-        if size > limit:
-            raise TooLargeError(f"the body has more than {limit} bytes, which is the bound")
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return b"".join(chunks)
 
 
-def _parse(
-    raw: bytes, content_type: str, session_id: str | None, model: type[B], settings: Settings
-) -> B:
-    fields = codec.decode(raw, content_type)
-    if session_id is not None and "session_id" in model.model_fields:
-        require_same_session(session_id, fields.setdefault("session_id", session_id))
+def _too_large(limit: int) -> TooLargeError:
+    return TooLargeError(f"the body is over the bound of {limit} bytes")
+
+
+def _parse(request: Request, raw: bytes, model: type[B], settings: Settings) -> B:
+    fields = codec.decode(raw, header(request, b"content-type"))
+    in_header = header(request, b"x-session-id")
+    if in_header and "session_id" in model.model_fields:
+        named = fields.setdefault("session_id", in_header.decode("latin-1"))
+        require_same_session(in_header, named)
     try:
         body = model.model_validate(fields)
     except ValidationError as error:
@@ -103,15 +109,15 @@ def _parse(
     return body
 
 
-def require_same_session(in_header: str | None, named: Any) -> None:
-    """Raise InvalidRequestError when the header x-session-id names another session."""
-    if in_header is not None and in_header != named:
+def require_same_session(in_header: bytes, named: Any) -> None:
+    """Raise InvalidRequestError when the header x-session-id, if any, names another session."""
+    if in_header and in_header.decode("latin-1") != named:
         raise InvalidRequestError("the header x-session-id and session_id differ")
 
 
-async def ask(request: Request, question: engine.Request) -> engine.Result:
+def ask(request: Request, question: engine.Request) -> Awaitable[engine.Result]:
     """Return the engine's answer; a client that leaves before it comes takes its question back."""
-    return await Service.of(request).turns.ask(question, request.receive)
+    return Service.of(request).turns.ask(question, request.receive)
 
 
 async def refuse_new_sessions(request: Request, session_id: str | None) -> None:
@@ -141,14 +147,11 @@ class Encoded(Response):
         await send({"type": "http.response.body", "body": self.body})
 
 
-async def answer(request: Request, value: Any) -> Response:
+def answer(request: Request, value: Any) -> Response:
     """Return `value`, a result of the engine or a dict, in the form that Accept asks for."""
     fields = value if isinstance(value, dict) else codec.as_fields(value)
     if isinstance(value, engine.StepBatchResult | engine.ResetBatchResult):
         fields["errors"] = codec.row_errors(value.errors)
-    as_msgpack = codec.prefers_msgpack(header(request, b"accept"))
-    if isinstance(value, engine.SampleResult):
-        body = await asyncio.to_thread(codec.encode, fields, as_msgpack)
-    else:
-        body = codec.encode(fields, as_msgpack)
-    return Encoded(body, (codec.MSGPACK if as_msgpack else codec.JSON).encode())
+    if codec.prefers_msgpack(header(request, b"accept")):
+        return Encoded(codec.encode(fields, as_msgpack=True), codec.MSGPACK.encode())
+    return Encoded(codec.encode(fields, as_msgpack=False), codec.JSON.encode())

@@ -1,5 +1,6 @@
 """The routes: parse, ask the engine, answer."""
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -58,7 +59,7 @@ async def reset(request: Request) -> Response:
     """Begin a dream, or start one over."""
     body = await read(request, schemas.Reset)
     await refuse_new_sessions(request, body.session_id)
-    return await answer(request, await ask(request, body.to_engine()))
+    return answer(request, await ask(request, body.to_engine()))
 
 
 @router.post(
@@ -75,7 +76,7 @@ async def reset(request: Request) -> Response:
 async def step(request: Request) -> Response:
     """Advance a dream by one action."""
     body = await read(request, schemas.Step)
-    return await answer(request, await ask(request, body.to_engine()))
+    return answer(request, await ask(request, body.to_engine()))
 
 
 @router.post(
@@ -92,7 +93,7 @@ async def reset_batch(request: Request) -> Response:
     """Begin many dreams, or start them over; a bad row gets its own error and harms no other."""
     body = await read(request, schemas.ResetBatch)
     await refuse_new_sessions(request, None)
-    return await answer(request, await ask(request, body.to_engine()))
+    return answer(request, await ask(request, body.to_engine()))
 
 
 @router.post(
@@ -108,7 +109,7 @@ async def reset_batch(request: Request) -> Response:
 async def step_batch(request: Request) -> Response:
     """Advance many dreams of one world; a bad row gets its own error and harms no other."""
     body = await read(request, schemas.StepBatch)
-    return await answer(request, await ask(request, body.to_engine()))
+    return answer(request, await ask(request, body.to_engine()))
 
 
 @router.post(
@@ -125,7 +126,8 @@ async def step_batch(request: Request) -> Response:
 async def sample(request: Request) -> Response:
     """Dream many futures from a session's present, or from a start; nothing moves."""
     body = await read(request, schemas.Sample)
-    return await answer(request, await ask(request, body.to_engine()))
+    futures = await ask(request, body.to_engine())
+    return await asyncio.to_thread(answer, request, futures)  # frames may be many
 
 
 @router.post(
@@ -142,7 +144,7 @@ async def sample(request: Request) -> Response:
 async def plan(request: Request) -> Response:
     """Look for the best actions from a session's present; the session does not move."""
     body = await read(request, schemas.Plan)
-    return await answer(request, await ask(request, body.to_engine()))
+    return answer(request, await ask(request, body.to_engine()))
 
 
 @router.get(
@@ -153,7 +155,7 @@ async def plan(request: Request) -> Response:
 async def session(request: Request, session_id: str) -> Response:
     """Tell what a session is."""
     _check_path(request, session_id)
-    return await answer(request, await ask(request, SessionQuery(session_id)))
+    return answer(request, await ask(request, SessionQuery(session_id)))
 
 
 @router.delete(
@@ -169,7 +171,7 @@ async def delete_session(request: Request, session_id: str) -> Response:
 
 
 def _check_path(request: Request, session_id: str) -> None:
-    require_same_session(header(request, b"x-session-id") or None, session_id)
+    require_same_session(header(request, b"x-session-id"), session_id)
     if len(session_id) > schemas.SESSION_ID_LENGTH:
         longest = schemas.SESSION_ID_LENGTH
         raise SessionNotFoundError(f"no such session: an id has at most {longest} characters")
@@ -179,7 +181,7 @@ def _check_path(request: Request, session_id: str) -> None:
 async def worlds(request: Request) -> Response:
     """List the worlds that are loaded; the first is the default."""
     loaded = Service.of(request).engine.worlds.values()
-    return await answer(request, {"worlds": [_summary(world) for world in loaded]})
+    return answer(request, {"worlds": [_summary(world) for world in loaded]})
 
 
 @router.get(
@@ -194,7 +196,7 @@ async def world(request: Request, name: str) -> Response:
         raise WorldNotFoundError(f"no world {name[:80]!r}; loaded: {', '.join(loaded)}")
     found = loaded[name]
     manifest = (found.manifest or found.spec).model_dump(mode="json")
-    return await answer(request, {**_summary(found), "manifest": manifest})
+    return answer(request, {**_summary(found), "manifest": manifest})
 
 
 def _summary(world: World) -> dict[str, Any]:
@@ -214,7 +216,7 @@ def _summary(world: World) -> dict[str, Any]:
 @router.get("/livez", tags=["health"], **operation(answers.Health))
 async def livez(request: Request) -> Response:
     """Answer while the process lives."""
-    return await answer(request, {"status": "live"})
+    return answer(request, {"status": "live"})
 
 
 @router.get(
@@ -231,11 +233,11 @@ async def readyz(request: Request) -> Response:
         return problem(
             503, "not_ready", "the engine is not running: it warms up, or failed", request_id
         )
-    return await answer(request, {"status": "ready"})
+    return answer(request, {"status": "ready"})
 
 
 @router.get("/", tags=["health"], **operation(answers.Index))
 async def index(request: Request) -> Response:
     """Tell where things are."""
     places = {"docs": "/docs", "openapi": "/openapi.json", "worlds": "/worlds", "ready": "/readyz"}
-    return await answer(request, {"name": "dreamserve", "version": __version__, **places})
+    return answer(request, {"name": "dreamserve", "version": __version__, **places})

@@ -57,6 +57,7 @@ class Server(uvicorn.Server):
                 http="httptools",
                 log_level="debug" if settings.log_level == "debug" else "warning",
                 access_log=False,
+                server_header=False,
                 proxy_headers=False,  # nothing here asks where a request came from
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=CLOSING_S,

@@ -120,7 +120,7 @@ class Engine:
         with self._wake:
             if self._stop_at_s is not None:
                 raise DrainingError("the server is shutting down")
-            self._scheduler.add(Ticket(request, future))
+            self._scheduler.add(Ticket(request, future, request.session_id))
 
     def wake(self) -> None:
         """Let the engine's thread take the turns until nothing is left to do."""

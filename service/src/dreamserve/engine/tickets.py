@@ -19,13 +19,9 @@ class Ticket:
 
     request: Request
     future: Future
+    key: str | None  # the session that it is about; None for batches, and where there is none
     # a reset in progress: what comes behind it must wait for its end
     holds_session: bool = False
-
-    @property
-    def key(self) -> str | None:
-        """The session that it is about; None for batches, and for what needs no session."""
-        return self.request.session_id
 
 
 @dataclass(slots=True, eq=False)
