@@ -42,6 +42,23 @@ class FakeServer:
         "terminated": False,
         "idle_s": 0.5,
     }
+    RESET_BATCH: ClassVar[Fields] = {
+        "world": "pong",
+        "session_ids": ["s1", "s2"],
+        "latents": [[0.5, -0.25], [0.0, 1.0]],
+        "seeds": [7, 2**53 - 1],
+        "temperatures": [1.0, 0.5],
+        "errors": [],
+    }
+    STEP_BATCH: ClassVar[Fields] = {
+        "session_ids": ["s1", "s2"],
+        "steps": [1, 1],
+        "latents": [[0.1, 0.2], [0.3, 0.4]],
+        "rewards": [1.0, 0.5],
+        "terminated": [False, False],
+        "truncated": [False, False],
+        "errors": [],
+    }
     WORLD: ClassVar[Fields] = {
         "name": "pong",
         "version": "0123456789abcdef",
@@ -69,6 +86,11 @@ class FakeServer:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         media_type = {"content-type": "application/problem+json"}
         return httpx.Response(status, content=json.dumps(body), headers={**media_type, **named})
+
+    @staticmethod
+    def row_error(row: int, status: int, code: str) -> Fields:
+        """Return the error of a batch's row."""
+        return {"row": row, "code": code, "status": status, "detail": f"about {code}"}
 
     def body(self, index: int = -1) -> Fields:
         """Return the JSON that a request carried."""

@@ -29,7 +29,18 @@ from dreamserve_client.errors import (
     UnauthorizedError,
     WorldNotFoundError,
 )
-from dreamserve_client.types import Mixture, Plan, Reset, Sample, SessionInfo, Start, Step, World
+from dreamserve_client.types import (
+    Mixture,
+    Plan,
+    Reset,
+    ResetBatch,
+    Sample,
+    SessionInfo,
+    Start,
+    Step,
+    StepBatch,
+    World,
+)
 
 __all__ = [
     "APIConnectionError",
@@ -49,6 +60,7 @@ __all__ = [
     "Plan",
     "ProtocolError",
     "Reset",
+    "ResetBatch",
     "Sample",
     "ServerError",
     "SessionExpiredError",
@@ -57,6 +69,7 @@ __all__ = [
     "SessionNotFoundError",
     "Start",
     "Step",
+    "StepBatch",
     "StepConflictError",
     "TooLargeError",
     "UnauthorizedError",

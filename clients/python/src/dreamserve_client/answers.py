@@ -7,14 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from dreamserve_client.errors import APIStatusError, error_class
 from dreamserve_client.types import (
+    Bool,
     Float32,
+    Int64,
     Mixture,
     Plan,
     Reset,
+    ResetBatch,
     Sample,
     SessionInfo,
     Step,
+    StepBatch,
     UInt8,
     World,
 )
@@ -52,12 +57,37 @@ def read_step(answer: Answer) -> Step:
     )
 
 
+def read_reset_batch(answer: Answer) -> ResetBatch:
+    """Read what /reset/batch answers."""
+    return ResetBatch(
+        world=answer["world"],
+        session_ids=tuple(answer["session_ids"]),
+        latents=_floats(answer["latents"]),
+        seeds=_integers(answer["seeds"]),
+        temperatures=_floats(answer["temperatures"]),
+        errors=_errors(answer),
+    )
+
+
+def read_step_batch(answer: Answer) -> StepBatch:
+    """Read what /step/batch answers."""
+    return StepBatch(
+        session_ids=tuple(answer["session_ids"]),
+        steps=_integers(answer["steps"]),
+        latents=_floats(answer["latents"]),
+        rewards=_floats(answer["rewards"]),
+        terminated=_truths(answer["terminated"]),
+        truncated=_truths(answer["truncated"]),
+        errors=_errors(answer),
+    )
+
+
 def read_sample(answer: Answer) -> Sample:
     """Read what /sample answers."""
     return Sample(
         latents=_floats(answer["latents"]),
         rewards=_floats(answer["rewards"]),
-        terminated=np.array(answer["terminated"], np.bool_),
+        terminated=_truths(answer["terminated"]),
         frames=_frames(answer.get("frames")),
     )
 
@@ -115,6 +145,27 @@ def read_world(answer: Answer) -> World:
 
 def _floats(value: Any) -> Float32:
     return np.array(value, np.float32)
+
+
+def _integers(value: Any) -> Int64:
+    return np.array(value, np.int64)
+
+
+def _truths(value: Any) -> Bool:
+    return np.array(value, np.bool_)
+
+
+def _errors(answer: Answer) -> dict[int, APIStatusError]:
+    """Return the errors of a batch's rows, by row."""
+    return {
+        error["row"]: error_class(error["code"], error["status"])(
+            error["detail"],
+            code=error["code"],
+            status=error["status"],
+            request_id=answer.get("request_id"),
+        )
+        for error in answer["errors"]
+    }
 
 
 def _frames(value: Any) -> UInt8 | None:

@@ -15,12 +15,14 @@ from dreamserve_client.types import (
     Numbers,
     Plan,
     Reset,
+    ResetBatch,
     ResetInclude,
     Sample,
     SampleInclude,
     SessionInfo,
     Start,
     Step,
+    StepBatch,
     StepInclude,
     World,
 )
@@ -40,9 +42,9 @@ class Call(Generic[T]):
     session_id: str | None = None
     idempotent: bool = True
 
-    def numbered(self, step: int) -> "Call[T]":
-        """Return this /step call with the number that its step will have: safe to send twice."""
-        return replace(self, fields={**(self.fields or {}), "step": step}, idempotent=True)
+    def numbered(self, **numbers: int | list[int]) -> "Call[T]":
+        """Return this call with the `step` or `steps` that it leads to: safe to send twice."""
+        return replace(self, fields={**(self.fields or {}), **numbers}, idempotent=True)
 
 
 def reset(
@@ -94,6 +96,47 @@ def step(
         "include": _listed(include),
     }
     return Call("POST", "/step", answers.read_step, fields, session_id, step is not None)
+
+
+def reset_batch(
+    count: int | None = None,
+    *,
+    world: str | None = None,
+    session_ids: Iterable[str] | None = None,
+    seeds: Numbers | None = None,
+    temperatures: Numbers | None = None,
+    bank: Numbers | None = None,
+    latents: Numbers | None = None,
+) -> Call[ResetBatch]:
+    """Begin `count` dreams in one world, or those of `session_ids`, and return them at step 0.
+
+    The rest are columns of B rows: `seeds` and `bank` (B,) integers, `temperatures` (B,) floats,
+    `latents` (B, Z) floats, instead of `bank`. What is left out, the server chooses and says; new
+    ids are chosen here, as in `reset`. A row that fails is in `errors` and harms no other.
+    """
+    fields = {
+        "world": world,
+        "session_ids": _ids_of(count, session_ids),
+        "seeds": seeds,
+        "temperatures": temperatures,
+        "bank": bank,
+        "latents": latents,
+    }
+    return Call("POST", "/reset/batch", answers.read_reset_batch, fields)
+
+
+def step_batch(
+    session_ids: Iterable[str], actions: Numbers, *, steps: Numbers | None = None
+) -> Call[StepBatch]:
+    """Advance B dreams of one world, each by one action: (B,) integers, or (B, A) floats in a Box.
+
+    `steps` (B,) integers are the numbers that the steps will have. Leave them out: the client
+    counts, as in `step`, where it has seen all of these sessions and none has ended. A row that
+    fails is in `errors`, leaves its session where it was and harms no other.
+    """
+    fields = {"session_ids": _listed_ids(session_ids), "actions": actions, "steps": steps}
+    read = answers.read_step_batch
+    return Call("POST", "/step/batch", read, fields, idempotent=steps is not None)
 
 
 def sample(
@@ -177,6 +220,20 @@ def world(name: str) -> Call[World]:
 
 def _session_path(session_id: str) -> str:
     return f"/sessions/{quote(session_id, safe='')}"
+
+
+def _ids_of(count: int | None, session_ids: Iterable[str] | None) -> list[str]:
+    if (count is None) == (session_ids is None):
+        raise ValueError("give count or session_ids, one of them")
+    if session_ids is not None:
+        return _listed_ids(session_ids)
+    return [token_hex(SESSION_ID_BYTES) for _ in range(count or 0)]
+
+
+def _listed_ids(session_ids: Iterable[str]) -> list[str]:
+    if isinstance(session_ids, str):
+        raise TypeError(f"session_ids is a list of ids, not the string {session_ids!r}")
+    return list(session_ids)
 
 
 def _listed(include: Iterable[str]) -> list[str] | None:

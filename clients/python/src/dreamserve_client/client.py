@@ -40,6 +40,8 @@ class DreamClient:
 
     reset = _sends(calls.reset)
     step = _sends(calls.step)
+    reset_batch = _sends(calls.reset_batch)
+    step_batch = _sends(calls.step_batch)
     sample = _sends(calls.sample)
     plan = _sends(calls.plan)
     session = _sends(calls.session)

@@ -22,24 +22,32 @@ from dreamserve_client.errors import (
     error_class,
 )
 from dreamserve_client.retries import RetryPolicy
-from dreamserve_client.types import Reset, SessionInfo, Step
+from dreamserve_client.types import Reset, ResetBatch, SessionInfo, Step, StepBatch
 
 T = TypeVar("T")
 USER_AGENT = f"dreamserve-client/{version('dreamserve-client')}"
 
 
 class StepNumbers:
-    """The step at which each session of this client was last seen, to number the next ones."""
+    """The step at which each session of this client was last seen, to number the next ones.
+
+    An error changes nothing here, of a call as of a batch's row: a session that others have moved
+    answers with conflicts until it is looked at again, and a batch keeps its numbers.
+    """
 
     def __init__(self) -> None:
         self._seen: dict[str, int] = {}
 
     def number(self, call: Call[T]) -> Call[T]:
-        """Return `call`, with its step's number if it is a /step whose number is known here."""
-        seen = self._seen.get(call.session_id or "")
-        if call.path != "/step" or call.idempotent or seen is None:
+        """Return `call`, with the numbers of its steps if it takes some and all are known here."""
+        if call.idempotent or call.fields is None:
             return call
-        return call.numbered(seen + 1)
+        if call.session_id is not None:
+            seen = self._seen.get(call.session_id)
+            return call if seen is None else call.numbered(step=seen + 1)
+        ids: list[str] = call.fields["session_ids"]
+        steps = [self._seen[session_id] + 1 for session_id in ids if session_id in self._seen]
+        return call.numbered(steps=steps) if len(steps) == len(ids) else call
 
     def note(self, call: Call[T], answer: T) -> None:
         """Remember where the session of an answered call stands; forget it when it is over."""
@@ -48,8 +56,24 @@ class StepNumbers:
                 self._seen[answer.session_id] = answer.step
             case Step() | SessionInfo():
                 self._seen.pop(answer.session_id, None)
+            case ResetBatch():
+                for row, session_id in enumerate(answer.session_ids):
+                    if row not in answer.errors:
+                        self._seen[session_id] = 0
+            case StepBatch():
+                self._note_steps(answer)
             case None:
                 self._seen.pop(call.session_id or "", None)
+
+    def _note_steps(self, batch: StepBatch) -> None:
+        rows = zip(batch.session_ids, batch.steps.tolist(), batch.terminated.tolist(), strict=True)
+        for row, (session_id, step, terminated) in enumerate(rows):
+            if row in batch.errors:
+                continue
+            if terminated:
+                self._seen.pop(session_id, None)
+            else:
+                self._seen[session_id] = step
 
 
 class Exchange:
@@ -89,7 +113,9 @@ class Exchange:
             raise status_error(response)
         try:
             fields = codec.decode(response.content) if response.content else {}
-            answer = call.read(fields)
+            # The errors of a batch's rows carry it.
+            request_id = response.headers.get("x-request-id")
+            answer = call.read({**fields, "request_id": request_id})
         except (ValueError, KeyError, TypeError) as error:
             said = f"{call.method} {response.url} answered HTTP {response.status_code}"
             what = f"without {error}" if isinstance(error, KeyError) else f"unreadably: {error}"

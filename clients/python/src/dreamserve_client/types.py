@@ -1,8 +1,8 @@
 """What the server answers, as frozen values with numpy arrays.
 
 Shapes: Z is the latent size, K the mixture's components, (h, w, C) the world's frame, N futures of
-H steps, A the length of a Box action. Latents, rewards and mixtures are float32, frames uint8.
-Arrays are the caller's own: writing into them changes nothing else.
+H steps, B rows of a batch, A the length of a Box action. Latents, rewards and mixtures are float32,
+frames uint8. Arrays are the caller's own: writing into them changes nothing else.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,11 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from dreamserve_client.errors import APIStatusError
+
 Float32 = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
+Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 ResetInclude = Literal["frame", "state"]
 StepInclude = Literal["frame", "mixture", "state"]
@@ -68,6 +71,31 @@ class Step:
     frame: UInt8 | None = None  # (h, w, C)
     mixture: Mixture | None = None
     state: Mapping[str, Float32] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResetBatch:
+    """B dreams at their step 0, in the order asked. A row in `errors` holds zeros."""
+
+    world: str
+    session_ids: tuple[str, ...]  # B
+    latents: Float32  # (B, Z)
+    seeds: Int64  # (B,)
+    temperatures: Float32  # (B,)
+    errors: Mapping[int, APIStatusError]  # by row, what `reset` would have raised
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepBatch:
+    """B dreams, each after one more step, in the order asked. A row in `errors` holds zeros."""
+
+    session_ids: tuple[str, ...]  # B
+    steps: Int64  # (B,)
+    latents: Float32  # (B, Z)
+    rewards: Float32  # (B,)
+    terminated: Bool  # (B,)
+    truncated: Bool  # (B,)
+    errors: Mapping[int, APIStatusError]  # by row, what `step` would have raised
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,81 +1,11 @@
-"""Both clients against the real application over fake worlds, without a socket between them."""
+"""Both clients, dream by dream."""
 
 import asyncio
-from collections.abc import Iterator
 
-import httpx
 import numpy as np
 import pytest
 
 import dreamserve_client as sdk
-from dreamserve.api.app import create_app
-from dreamserve.engine.fake import fake_world
-from dreamserve.engine.loop import Engine
-from dreamserve.settings import Settings
-
-URL = "http://dreams.test"
-
-
-class InLoop(httpx.BaseTransport):
-    """Leads a synchronous client to an application that lives in `runner`'s event loop."""
-
-    def __init__(self, runner: asyncio.Runner, transport: httpx.ASGITransport) -> None:
-        self.runner, self.transport = runner, transport
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        return self.runner.run(self._handle(request))
-
-    async def _handle(self, request: httpx.Request) -> httpx.Response:
-        response = await self.transport.handle_async_request(request)
-        return httpx.Response(
-            response.status_code, headers=response.headers, content=await response.aread()
-        )
-
-
-class Service:
-    """The application, and clients of it."""
-
-    def __init__(self, runner: asyncio.Runner) -> None:
-        worlds = [
-            fake_world(),
-            fake_world("box", discrete=False),
-            fake_world("broken", nan_action=2),
-        ]
-        settings = Settings.load()
-        engine = Engine(
-            worlds,
-            capacity=settings.capacity,
-            session_ttl_s=settings.session_ttl_s,
-            max_queue=settings.max_queue,
-            max_batch=settings.max_batch,
-        )
-        self.app = create_app(engine, settings)
-        self.transport = httpx.ASGITransport(self.app)
-        self.runner = runner
-        self.client = sdk.DreamClient(
-            URL, max_retries=0, http_client=httpx.Client(transport=InLoop(runner, self.transport))
-        )
-
-    def async_client(self) -> sdk.AsyncDreamClient:
-        http = httpx.AsyncClient(transport=self.transport)
-        return sdk.AsyncDreamClient(URL, max_retries=0, http_client=http)
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    with asyncio.Runner() as runner:
-        service = Service(runner)
-        lifespan = service.app.app.router.lifespan_context(service.app.app)
-        runner.run(_enter(service, lifespan))
-        yield service
-        runner.run(lifespan.__aexit__(None, None, None))
-
-
-async def _enter(service, lifespan) -> None:
-    await lifespan.__aenter__()
-    async with asyncio.timeout(20), httpx.AsyncClient(transport=service.transport) as http:
-        while (await http.get(f"{URL}/readyz")).status_code != 200:
-            await asyncio.sleep(0)
 
 
 def test_a_dream_from_reset_to_delete(service):
