@@ -27,7 +27,7 @@ def test_an_unknown_variable_is_refused_with_one_line(monkeypatch: pytest.Monkey
     [
         ("DREAMSERVE_CAPACITY", "0", "DREAMSERVE_CAPACITY: Input should be greater"),
         ("DREAMSERVE_PORT", "http", "DREAMSERVE_PORT: Input should be a valid integer"),
-        ("DREAMSERVE_BACKEND", "jax", "DREAMSERVE_BACKEND: Input should be 'auto', 'onnx' or"),
+        ("DREAMSERVE_BACKEND", "jax", "DREAMSERVE_BACKEND: Input should be 'auto', 'onnx', 't"),
     ],
 )
 def test_a_bad_value_is_refused_by_its_name(

@@ -47,9 +47,15 @@ def serve_command(
     port: Annotated[
         int | None, typer.Option(help="Port; 0 takes any free one (default 8000).")
     ] = None,
-    backend: Annotated[str | None, typer.Option(help="auto, onnx or torch (default auto).")] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="auto, onnx, torch, onnx-cuda or torch-cuda (default auto)."),
+    ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="Threads of an inference step (default 1).")
+        int | None, typer.Option(help="Threads of a step on the CPU (default 0: measured).")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Of torch-cuda: float32, tf32 or bf16 (default float32).")
     ] = None,
     capacity: Annotated[int | None, typer.Option(help="Sessions at once (default 10000).")] = None,
     session_ttl_s: Annotated[
@@ -68,6 +74,7 @@ def serve_command(
         "port": port,
         "backend": backend,
         "threads": threads,
+        "precision": precision,
         "capacity": capacity,
         "session_ttl_s": session_ttl_s,
         "drain_s": drain_s,
@@ -95,7 +102,9 @@ def _serve(bundles: list[Path], settings: Settings) -> None:
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     listening = bind(settings.host, settings.port)
-    worlds = [load_world(path, settings.backend, settings.threads) for path in bundles]
+    worlds = [
+        load_world(path, settings.backend, settings.threads, settings.precision) for path in bundles
+    ]
     engine = Engine(
         worlds,
         capacity=settings.capacity,
@@ -103,7 +112,7 @@ def _serve(bundles: list[Path], settings: Settings) -> None:
         max_queue=settings.max_queue,
         max_batch=settings.max_batch,
         max_jobs=settings.max_jobs,
-        slice_rows=settings.slice_rows,
+        slice_ms=settings.slice_ms,
     )
     line = _summary(engine, listening)
     serve(create_app(engine, settings), settings, listening, lambda: typer.echo(line))

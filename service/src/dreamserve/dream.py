@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dreamserve.backends.base import Array, Bools, State, UInt64
+from dreamserve.backends.choose import BackendName
 from dreamserve.engine.actions import check_actions
 from dreamserve.engine.checks import check_temperature
 from dreamserve.engine.loop import Engine
@@ -32,7 +33,7 @@ from dreamserve.engine.types import (
     StepRequest,
     StepResult,
 )
-from dreamserve.engine.world import BackendName, World, load_world
+from dreamserve.engine.world import World, load_world
 from dreamserve.errors import DreamNotFiniteError, InvalidRequestError, NotFiniteInputError
 
 __all__ = ["Dream", "DreamBatch"]

@@ -23,16 +23,23 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535)  # 0: any free one
     log_level: Literal["critical", "error", "warning", "info", "debug"] = "info"
 
-    backend: Literal["auto", "onnx", "torch"] = "auto"
-    threads: int = Field(1, ge=1, description="Threads of one inference step.")
+    backend: Literal["auto", "onnx", "torch", "onnx-cuda", "torch-cuda"] = "auto"
+    threads: int = Field(
+        0, ge=0, description="Threads of a step on the CPU; 0: as many as earn their keep here."
+    )
+    precision: Literal["float32", "tf32", "bf16"] = Field(
+        "float32", description="Of a step on torch-cuda; the others are faster and less exact."
+    )
 
     capacity: int = Field(10_000, ge=1, description="Sessions at once, over all worlds.")
     session_ttl_s: float = Field(3600.0, gt=0, description="A session idle for longer expires.")
     max_batch: int = Field(256, ge=1, description="Rows of one inference call.")
     max_queue: int = Field(4096, ge=1, description="Requests waiting; one more is answered 429.")
     max_jobs: int = Field(64, ge=1, description="Plans and samples at once; one more is a 429.")
-    slice_rows: int = Field(
-        128, ge=1, description="Rows of one slice of a plan; a step waits for at most one slice."
+    slice_ms: float = Field(
+        1.5,
+        gt=0,
+        description="Length of a slice of a plan; a step waits for one slice at most.",
     )
     drain_s: float = Field(20.0, ge=0, description="Going on for known sessions after SIGTERM.")
 

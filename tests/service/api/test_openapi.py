@@ -42,6 +42,8 @@ def test_every_route_is_there_with_both_forms_and_its_problems() -> None:
     assert routes.keys() == {
         "POST /reset",
         "POST /step",
+        "POST /reset/batch",
+        "POST /step/batch",
         "POST /sample",
         "POST /plan",
         "GET /sessions/{session_id}",

@@ -227,7 +227,7 @@ def test_a_device_that_is_not_there_is_said_so(tiny_bundle: Path) -> None:
 
 
 def test_an_unknown_backend_is_refused(tiny_bundle: Path) -> None:
-    with pytest.raises(BackendError, match="there are auto, onnx and torch"):
+    with pytest.raises(BackendError, match="there are auto, onnx, torch, onnx-cuda, torch-cuda"):
         load_world(tiny_bundle, "tensorflow")
 
 

@@ -69,10 +69,10 @@ async def read(request: Request, model: type[B]) -> B:
         raw = await _read_rest(request, first["body"], settings.max_body_bytes)
     else:
         raw = first.get("body", b"")
-    if len(raw) <= LARGE_BYTES:
-        return _parse(request, raw, model, settings)
     if len(raw) > settings.max_body_bytes:
         raise _too_large(settings.max_body_bytes)
+    if len(raw) <= LARGE_BYTES:
+        return _parse(request, raw, model, settings)
     return await asyncio.to_thread(_parse, request, raw, model, settings)
 
 

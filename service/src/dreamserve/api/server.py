@@ -13,6 +13,7 @@ import uvicorn
 
 from dreamserve.api.app import Door
 from dreamserve.api.exchange import Service
+from dreamserve.api.wire import Protocol
 from dreamserve.errors import DreamserveError, SettingsError
 from dreamserve.settings import Settings
 
@@ -54,7 +55,7 @@ class Server(uvicorn.Server):
                 app,
                 log_config=None,
                 loop="uvloop",
-                http="httptools",
+                http=Protocol,
                 log_level="debug" if settings.log_level == "debug" else "warning",
                 access_log=False,
                 server_header=False,

@@ -12,7 +12,7 @@ All arrays are C-contiguous and, but for discrete actions (int64), float32.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ Bools = npt.NDArray[np.bool_]
 Int64 = npt.NDArray[np.int64]
 UInt64 = npt.NDArray[np.uint64]
 State = tuple[Array, ...]
+Precision = Literal["float32", "tf32", "bf16"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,7 +7,7 @@ import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,14 +15,13 @@ import torch
 from torch import Tensor
 from torch.jit._fuser import optimized_execution  # torch.jit's own, where it does not say so
 
-from dreamserve.backends.base import Array, StepInput, StepOutput
+from dreamserve.backends.base import Array, Precision, StepInput, StepOutput
 from dreamserve.backends.check import check_backend
 from dreamserve.bundle import Bundle
 from dreamserve.errors import BackendError, BundleError
 from dreamserve.manifest import GraphName
 
 Graph = Callable[..., Any]
-Precision = Literal["float32", "tf32", "bf16"]
 
 # A CPU's matrix kernels differ for the odd rows at a batch's end and for fewer than four rows: in
 # whole groups every row is computed alike, so that a dream does not depend on its company.

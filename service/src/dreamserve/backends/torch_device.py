@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import torch
 
-from dreamserve.backends.base import Actions, Array, State, UInt64
-from dreamserve.backends.torch import ROW_GROUP, Graph, Precision, TorchBackend
+from dreamserve.backends.base import Actions, Array, Precision, State, UInt64
+from dreamserve.backends.torch import ROW_GROUP, Graph, TorchBackend
 from dreamserve.backends.torch_horizon import Horizons, Values
 from dreamserve.backends.torch_record import Recorder, side_stream
 from dreamserve.backends.torch_rows import TorchRows

@@ -29,6 +29,7 @@ from dreamserve.engine.types import (
     StepBatchRequest,
     StepBatchResult,
 )
+from dreamserve.engine.work import failure
 from dreamserve.engine.world import World
 from dreamserve.errors import (
     InvalidActionError,
@@ -66,7 +67,11 @@ def step_batch(
     for first in range(0, count, slice_rows):
         yield
         rows = range(first, min(first + slice_rows, count))
-        _take_slice(sessions, world, rows, actions, request.steps, result)
+        try:
+            _take_slice(sessions, world, rows, actions, request.steps, result)
+        except Exception as error:  # the slices before were taken, so it is these rows' error
+            failed = failure(error)
+            result.errors.update((i, failed) for i in rows if i not in result.errors)
     return result
 
 

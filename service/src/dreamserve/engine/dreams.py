@@ -49,9 +49,9 @@ from dreamserve.engine.work import Outcome, failure, resume
 from dreamserve.engine.world import World, worlds_by_name
 from dreamserve.errors import (
     DreamNotFiniteError,
-    DreamserveError,
     InvalidRequestError,
     StepConflictError,
+    WireError,
     WorldNotFoundError,
 )
 from dreamserve.planning.base import sequence_shape, uniform_actions
@@ -212,7 +212,7 @@ class Dreams:
         return session
 
 
-def _take(rows: Sequence[StepRow]) -> Sequence[StepResult | DreamserveError]:
+def _take(rows: Sequence[StepRow]) -> Sequence[StepResult | WireError]:
     try:
         return take_steps(rows)
     except Exception as error:

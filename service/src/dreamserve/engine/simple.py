@@ -11,7 +11,7 @@ from dreamserve.engine.pace import batch_sizes
 from dreamserve.engine.types import Request, Result
 from dreamserve.engine.work import resume
 from dreamserve.engine.world import World
-from dreamserve.errors import DreamserveError
+from dreamserve.errors import WireError
 
 
 class SimpleEngine:
@@ -40,6 +40,6 @@ class SimpleEngine:
         outcome = self._dreams.answer([request])[0]
         while isinstance(outcome, Generator):
             outcome = resume(outcome)
-        if isinstance(outcome, DreamserveError):
+        if isinstance(outcome, WireError):
             raise outcome
         return outcome

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dreamserve.engine.types import Request, Result
 from dreamserve.engine.work import Work
-from dreamserve.errors import DreamserveError
+from dreamserve.errors import WireError
 
 # asyncio's futures belong to their event loop: whoever delivers sees to it that they end there.
 Future = concurrent.futures.Future[Result] | asyncio.Future[Result]
@@ -32,7 +32,7 @@ class Job:
     work: Work
 
 
-Answered = tuple[Ticket, Result | DreamserveError]
+Answered = tuple[Ticket, Result | WireError]
 
 
 def settle(answered: Iterable[Answered]) -> None:
@@ -42,7 +42,7 @@ def settle(answered: Iterable[Answered]) -> None:
         if future.done():
             continue
         try:
-            if isinstance(outcome, DreamserveError):
+            if isinstance(outcome, WireError):
                 future.set_exception(outcome)
             else:
                 future.set_result(outcome)

@@ -4,12 +4,12 @@ import logging
 from collections.abc import Generator
 
 from dreamserve.engine.types import Result
-from dreamserve.errors import DreamserveError, EngineFailedError
+from dreamserve.errors import EngineFailedError, WireError
 
 log = logging.getLogger("dreamserve.engine")
 
 Work = Generator[None, None, Result]
-Outcome = Result | DreamserveError | Work
+Outcome = Result | WireError | Work
 
 
 def resume(work: Work) -> Outcome:
@@ -24,9 +24,9 @@ def resume(work: Work) -> Outcome:
     return work
 
 
-def failure(error: Exception) -> DreamserveError:
+def failure(error: Exception) -> WireError:
     """Return the error to answer with: itself if it is one of ours, else EngineFailedError."""
-    if isinstance(error, DreamserveError):
+    if isinstance(error, WireError):
         return error
     log.error("a request failed unexpectedly", exc_info=error)
     failed = EngineFailedError(f"the world could not be computed: {type(error).__name__}")

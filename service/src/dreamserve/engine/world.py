@@ -2,16 +2,14 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from dreamserve.backends.base import Array, Backend
-from dreamserve.bundle import Arrays, Bundle, check_bank, load_bundle
-from dreamserve.errors import BackendError, BundleError
+from dreamserve.backends.base import Array, Backend, Precision
+from dreamserve.backends.choose import BackendName, load_backend
+from dreamserve.bundle import Arrays, check_bank, load_bundle
+from dreamserve.errors import BundleError
 from dreamserve.manifest import Manifest, WorldSpec
-
-BackendName = Literal["auto", "onnx", "torch"]
 
 
 class World:
@@ -63,34 +61,24 @@ def prior(spec: WorldSpec) -> Arrays:
     return bank
 
 
-def load_world(path: str | Path, backend: BackendName = "auto", threads: int = 1) -> World:
-    """Load the bundle at `path` onto a backend. `auto` takes onnxruntime on the CPU.
+def load_world(
+    path: str | Path,
+    backend: BackendName = "auto",
+    threads: int = 1,
+    precision: Precision = "float32",
+) -> World:
+    """Load the bundle at `path` onto a backend, as `backends.choose.load_backend` says.
 
-    `threads` are onnxruntime's; torch has its own setting, one for the whole process.
-    Raises BundleError for a bad bundle, BackendError when the backend is not installed.
+    Raises BundleError for a bad bundle, BackendError when the backend is not to be had here.
     """
     bundle = load_bundle(path)
     return World(
         bundle.manifest,
-        _backend(bundle, backend, threads),
+        load_backend(bundle, backend, threads, precision),
         bundle.bank,
         bundle.controller,
         bundle.manifest,
     )
-
-
-def _backend(bundle: Bundle, name: BackendName, threads: int) -> Backend:
-    if name in ("auto", "onnx"):
-        from dreamserve.backends.onnx import OnnxBackend
-
-        return OnnxBackend.from_bundle(bundle, threads)
-    if name != "torch":
-        raise BackendError(f"no backend {name!r}; there are auto, onnx and torch")
-    try:
-        from dreamserve.backends.torch import TorchBackend
-    except ModuleNotFoundError as error:
-        raise BackendError("backend torch: pip install 'dreamserve[torch]'") from error
-    return TorchBackend.from_bundle(bundle)
 
 
 def worlds_by_name(worlds: Iterable[World]) -> dict[str, World]:

@@ -1,0 +1,121 @@
+"""From a name to a backend that runs here, and to as many threads as earn their keep.
+
+    auto         torch-cuda or onnx-cuda where there is a CUDA device, else onnx
+    onnx         onnxruntime on the CPU
+    torch        TorchScript on the CPU
+    onnx-cuda    onnxruntime on a CUDA device, the dreams' state staying there
+    torch-cuda   TorchScript on a CUDA device in recorded graphs, the dreams' state staying there
+
+torch is imported only for a backend that needs it.
+"""
+
+import ctypes
+import logging
+import os
+import time
+from importlib.util import find_spec
+from statistics import median
+from typing import Literal, get_args
+
+from dreamserve.backends.base import Backend, Precision
+from dreamserve.backends.check import resting_input
+from dreamserve.backends.onnx import OnnxBackend
+from dreamserve.bundle import Bundle
+from dreamserve.errors import BackendError
+
+BackendName = Literal["auto", "onnx", "torch", "onnx-cuda", "torch-cuda"]
+
+MEASURED = 0  # as a number of threads: as many as are worth it here
+_MEASURED_ROWS, _ROUNDS = 256, 5
+_WORTH = 0.75  # of the time without them, at most, is what more threads must take
+
+log = logging.getLogger("dreamserve")
+
+
+def load_backend(
+    bundle: Bundle,
+    name: BackendName = "auto",
+    threads: int = MEASURED,
+    precision: Precision = "float32",
+) -> Backend:
+    """Load the graphs of `bundle`.
+
+    `threads` are onnxruntime's on the CPU, `precision` is torch-cuda's. Raises BackendError when
+    what is asked for is not here, BundleError for graphs that do not fit.
+    """
+    if name == "auto":
+        return _best(bundle, threads, precision)
+    if name == "onnx":
+        return _on_cpu(bundle, threads)
+    if name == "onnx-cuda":
+        from dreamserve.backends.onnx_rows import OnnxDeviceBackend
+
+        return OnnxDeviceBackend.from_bundle(bundle, device="cuda")
+    if name not in ("torch", "torch-cuda"):
+        raise BackendError(f"no backend {name!r}; there are {', '.join(get_args(BackendName))}")
+    try:
+        from dreamserve.backends.torch import TorchBackend
+        from dreamserve.backends.torch_device import TorchDeviceBackend
+    except ModuleNotFoundError as error:
+        raise BackendError(f"backend {name}: pip install 'dreamserve[torch]'") from error
+    if name == "torch":
+        return TorchBackend.from_bundle(bundle)
+    return TorchDeviceBackend.from_bundle(bundle, "cuda", precision)
+
+
+def _best(bundle: Bundle, threads: int, precision: Precision) -> Backend:
+    if cuda_devices():
+        name: BackendName = "torch-cuda" if find_spec("torch") else "onnx-cuda"
+        try:
+            return load_backend(bundle, name, threads, precision)
+        except BackendError as error:
+            log.warning("there is a CUDA device, but %s cannot use it: %s", name, error)
+    return _on_cpu(bundle, threads)
+
+
+def cuda_devices() -> int:
+    """Return how many CUDA devices the driver sees; 0 without a driver."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1" if os.name == "posix" else "nvcuda.dll")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+def _on_cpu(bundle: Bundle, threads: int) -> OnnxBackend:
+    """Return the graphs on the CPU with the threads given, or with those that earn their keep.
+
+    A small batch runs no faster with more threads, and others need the cores too: twice as many
+    are taken only while a large batch then takes three quarters of the time at most.
+    """
+    if threads != MEASURED:
+        return OnnxBackend.from_bundle(bundle, threads)
+    chosen, count = OnnxBackend.from_bundle(bundle, 1), 2
+    took_s = _took_s(bundle, chosen)
+    while count <= cores():
+        wider = OnnxBackend.from_bundle(bundle, count)
+        wider_s = _took_s(bundle, wider)
+        if wider_s > _WORTH * took_s:
+            break
+        chosen, took_s, count = wider, wider_s, 2 * count
+    return chosen
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _took_s(bundle: Bundle, backend: Backend) -> float:
+    batch = resting_input(bundle.manifest, _MEASURED_ROWS)
+    rounds = []
+    for _ in range(_ROUNDS):
+        began_s = time.perf_counter()
+        backend.step(batch)
+        rounds.append(time.perf_counter() - began_s)
+    return median(rounds)
