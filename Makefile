@@ -1,5 +1,5 @@
 # make serve [PORT=8000] [HOST=127.0.0.1] [BUNDLES=bundles/takecover]
-# make test  [PYTEST_ARGS=...]      make lint      make image      make clean
+# make test  [PYTEST_ARGS=...]      make lint      make bench      make image      make clean
 #
 # The first run creates .venv and installs what the target needs; later runs start at once.
 # Wants Python 3.11 or newer (PYTHON=...), with pip and venv, and nothing else.
@@ -15,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve test lint image clean
+.PHONY: serve test lint bench image clean
 .DELETE_ON_ERROR:
 
 serve: $(VENV)/serve.stamp
@@ -28,6 +28,16 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Needs wrk, two cores, and the machine to itself for about half an hour.
+bench: $(VENV)/dev.stamp benchmarks/.peers/stamp
+	set -e; for script in http_step 'http_step --world lstm512-z64' batch_step plan \
+		plan_beside_steps capacity startup; do \
+		set -- $$script; name=$$1; shift; $(BIN)/python benchmarks/$$name.py "$$@"; done
+
+benchmarks/.peers/stamp: benchmarks/peers/requirements.txt benchmarks/peers/install
+	benchmarks/peers/install
+	@touch $@
 
 image:
 	docker build --tag $(IMAGE) .

@@ -29,6 +29,7 @@ from dreamserve.engine.types import (
     Result,
     SampleRequest,
     SessionQuery,
+    StepBatchRequest,
     StepRequest,
 )
 from dreamserve.errors import (
@@ -65,11 +66,13 @@ class Schedules(RuleBasedStateMachine):
         self.asked: list[tuple[Future[Result], Any]] = []
 
     def ask(self, request: Request) -> None:
+        self.asked.append((self.engine.submit(request), self.expected(request)))
+
+    def expected(self, request: Request) -> Any:
         try:
-            expected: Any = self.twin.ask(request)
+            return self.twin.ask(request)
         except DreamserveError as error:
-            expected = error
-        self.asked.append((self.engine.submit(request), expected))
+            return error
 
     @rule(session_id=ids, seed=seeds, start=starts, include=includes)
     def reset(self, session_id: str, seed: int, start: Any, include: Any) -> None:
@@ -89,6 +92,34 @@ class Schedules(RuleBasedStateMachine):
     def steps_in_a_row(self, session_id: str, action: int, count: int) -> None:
         for _ in range(count):
             self.ask(StepRequest(session_id, action))
+
+    @rule(
+        rows=st.lists(
+            st.tuples(ids, st.integers(0, 2), st.integers(0, 4)),
+            min_size=1,
+            unique_by=lambda row: row[0],
+        ),
+        numbered=st.booleans(),
+    )
+    def step_batch(self, rows: list[tuple[str, int, int]], numbered: bool) -> None:
+        """A batch's rows are the twin's single steps, each with its own answer or error."""
+        self.teardown()
+        sent, actions, steps = zip(*rows, strict=True)
+        answer = self.engine.submit(
+            StepBatchRequest(sent, np.array(actions), np.array(steps) if numbered else None)
+        )
+        while not answer.done():
+            self.engine.turn()
+        batch = answer.result(0)
+        for i, (session_id, action, step) in enumerate(rows):
+            expected = self.expected(StepRequest(session_id, action, step if numbered else None))
+            if isinstance(expected, DreamserveError):
+                assert type(self).same(batch.errors.pop(i), expected)
+                continue
+            assert batch.steps[i] == expected.step
+            assert (batch.rewards[i], batch.terminated[i]) == (expected.reward, expected.terminated)
+            assert batch.latents[i].tobytes() == expected.latent.tobytes()
+        assert not batch.errors
 
     @rule(session_id=ids, delete=st.booleans())
     def query(self, session_id: str, delete: bool) -> None:
@@ -132,7 +163,7 @@ class Schedules(RuleBasedStateMachine):
 def test_any_schedule_answers_as_one_request_at_a_time(same: Same) -> None:
     machine = type("Schedules", (Schedules,), {"same": staticmethod(same)})
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=150, stateful_step_count=40, deadline=None)
+        machine, settings=settings(max_examples=1000, stateful_step_count=25, deadline=None)
     )
 
 

@@ -54,7 +54,6 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 log_config=None,
-                loop="uvloop",
                 http=Protocol,
                 log_level="debug" if settings.log_level == "debug" else "warning",
                 access_log=False,

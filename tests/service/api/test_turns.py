@@ -1,0 +1,111 @@
+"""Who takes the engine's turns, and that a step is taken once whoever asks how often."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dreamserve.engine.loop import Engine
+
+pytestmark = pytest.mark.anyio
+FORMS = ["json", "msgpack"]
+
+
+@pytest.fixture
+def turns_taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of the threads that ran a batch or a slice, as they do so."""
+    taken: list[str] = []
+
+    def noted(method: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any) -> Any:
+            taken.append(threading.current_thread().name)
+            return method(*arguments)
+
+        return run
+
+    for name in ("_run_batch", "_run_slice"):
+        monkeypatch.setattr(Engine, name, noted(getattr(Engine, name)))
+    return taken
+
+
+async def test_a_short_turn_is_taken_in_the_event_loop(turns_taken, client) -> None:
+    await client.reset(session_id="a")
+    for _ in range(5):
+        assert (await client.post("/step", {"session_id": "a", "action": 1})).status_code == 200
+    assert set(turns_taken) == {threading.main_thread().name}
+
+
+async def test_long_work_goes_to_the_engines_thread(turns_taken, client) -> None:
+    await client.reset(session_id="a")
+    turns_taken.clear()
+    response = await client.post("/plan", {"session_id": "a", "horizon": 20})
+    assert response.status_code == 200
+    assert turns_taken[0] == threading.main_thread().name  # checked and begun
+    assert set(turns_taken[1:]) == {"dreamserve-engine"}
+
+
+async def test_what_waits_together_is_one_batch(monkeypatch, client) -> None:
+    sizes: list[int] = []
+    run = Engine._run_batch
+
+    def noted(engine: Engine, tickets: list[Any]) -> Any:
+        sizes.append(len(tickets))
+        return run(engine, tickets)
+
+    for i in range(12):
+        await client.reset(session_id=f"s{i}")
+    monkeypatch.setattr(Engine, "_run_batch", noted)
+    steps = [client.post("/step", {"session_id": f"s{i}", "action": 1}) for i in range(12)]
+    assert {response.status_code for response in await asyncio.gather(*steps)} == {200}
+    assert sizes == [12]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("include", [[], ["frame", "state", "mixture"]])
+async def test_a_step_sent_again_is_answered_with_the_same_bytes(client, form, include) -> None:
+    await client.reset(session_id="a", seed=3)
+    for number in (1, 2):
+        fields = {"session_id": "a", "action": 2, "step": number, "include": include}
+        first = await client.post("/step", fields, form)
+        again = await client.post("/step", fields, form)
+        assert first.status_code == again.status_code == 200
+        assert first.content == again.content
+    assert (await client.http.get("/sessions/a")).json()["step"] == 2
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_duplicates_in_flight_join_the_first(client, form) -> None:
+    await client.reset(session_id="a", seed=3)
+    fields = {"session_id": "a", "action": 2, "step": 1}
+    same = await asyncio.gather(*[client.post("/step", fields, form) for _ in range(9)])
+    assert {response.status_code for response in same} == {200}
+    assert len({response.content for response in same}) == 1
+    assert (await client.http.get("/sessions/a")).json()["step"] == 1
+
+
+async def test_of_two_steps_with_one_number_one_is_taken_and_one_conflicts(client) -> None:
+    await client.reset(session_id="a", seed=3)
+    both = [client.post("/step", {"session_id": "a", "action": a, "step": 1}) for a in (0, 2)]
+    answers = await asyncio.gather(*both)
+    assert sorted(response.status_code for response in answers) == [200, 409]
+    assert (await client.http.get("/sessions/a")).json()["step"] == 1
+
+
+async def test_the_server_stays_alive_while_it_plans(client) -> None:
+    await client.reset(session_id="a")
+    await client.reset(session_id="b")
+    plan = asyncio.create_task(
+        client.post("/plan", {"session_id": "a", "horizon": 100, "candidates": 1000})
+    )
+    steps = 0
+    async with asyncio.timeout(20):
+        while not plan.done():
+            step = await client.post(
+                "/step", {"session_id": "b", "action": 1, "observation": [0] * 4}
+            )
+            assert step.status_code == 200
+            steps += 1
+    assert steps > 10
+    assert (await plan).status_code == 200

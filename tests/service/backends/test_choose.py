@@ -1,0 +1,93 @@
+"""The backend that suits the machine, and as many threads as earn their keep."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dreamserve.backends import choose
+from dreamserve.backends.base import Backend
+from dreamserve.backends.check import resting_input
+from dreamserve.bundle import Bundle, load_bundle
+from dreamserve.errors import BackendError
+
+
+def threads_of(backend: Backend) -> int:
+    options = backend._step.get_session_options()  # type: ignore[attr-defined]
+    return int(options.intra_op_num_threads)
+
+
+def test_auto_is_onnxruntime_on_the_cpu_where_there_is_no_cuda_device(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choose, "cuda_devices", lambda: 0)
+    assert choose.load_backend(load_bundle(tiny_bundle)).name == "onnx-cpu"
+
+
+def test_auto_falls_back_and_says_so_when_the_device_cannot_be_used(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if choose.cuda_devices():
+        pytest.skip("there is a CUDA device")
+    monkeypatch.setattr(choose, "cuda_devices", lambda: 1)
+    assert choose.load_backend(load_bundle(tiny_bundle)).name == "onnx-cpu"
+    assert "there is a CUDA device, but torch-cuda cannot use it" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["onnx-cuda", "torch-cuda"])
+def test_a_device_that_is_asked_for_and_not_there_is_refused(tiny_bundle: Path, name: str) -> None:
+    if choose.cuda_devices():
+        pytest.skip("there is a CUDA device")
+    with pytest.raises(BackendError, match="CUDA"):
+        choose.load_backend(load_bundle(tiny_bundle), name)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("cores", "seconds", "chosen"),
+    [
+        (1, {}, 1),
+        (2, {1: 1.0, 2: 0.74}, 2),
+        (2, {1: 1.0, 2: 0.76}, 1),
+        (8, {1: 1.0, 2: 0.6, 4: 0.4, 8: 0.35}, 4),
+        (3, {1: 1.0, 2: 0.6}, 2),
+    ],
+)
+def test_threads_are_added_while_they_earn_their_keep(
+    tiny_bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cores: int,
+    seconds: dict[int, float],
+    chosen: int,
+) -> None:
+    def took_s(_: Bundle, backend: Backend) -> float:
+        return seconds.get(threads_of(backend), 1.0)
+
+    monkeypatch.setattr(choose, "cores", lambda: cores)
+    monkeypatch.setattr(choose, "_took_s", took_s)
+    backend = choose.load_backend(load_bundle(tiny_bundle), "onnx", choose.MEASURED)
+    assert threads_of(backend) == chosen
+
+
+def test_threads_that_are_given_are_taken(tiny_bundle: Path) -> None:
+    assert threads_of(choose.load_backend(load_bundle(tiny_bundle), "onnx", 3)) == 3
+
+
+@pytest.mark.parametrize("rows", [1, 5, 64, 256])
+def test_any_number_of_threads_answers_the_same_bits(takecover: Bundle, rows: int) -> None:
+    batch = resting_input(takecover.manifest, rows)
+    generator = np.random.default_rng(rows)
+    for array in (batch.latent, *batch.state, batch.noise):
+        array[:] = generator.standard_normal(array.shape)
+    answers = [choose.load_backend(takecover, "onnx", threads).step(batch) for threads in (1, 2, 3)]
+    for other in answers[1:]:
+        assert other.latent.tobytes() == answers[0].latent.tobytes()
+        for one, two in zip(other.state, answers[0].state, strict=True):
+            assert one.tobytes() == two.tobytes()
+
+
+@pytest.fixture
+def takecover() -> Bundle:
+    path = Path(__file__).parents[3] / "bundles" / "takecover"
+    if not path.is_dir():
+        pytest.skip("bundles/takecover is not there")
+    return load_bundle(path)

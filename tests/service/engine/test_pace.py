@@ -1,0 +1,67 @@
+"""What is measured before the first request, and what follows from it."""
+
+import pytest
+
+from dreamserve.backends.fake import FakeBackend
+from dreamserve.engine import pace
+from dreamserve.engine.fake import fake_world
+from dreamserve.engine.world import World
+
+
+class OnDevice(FakeBackend):
+    """A fake that says it keeps rows."""
+
+    def rows(self, *_: object) -> None: ...
+
+    def returns(self, *_: object) -> None: ...
+
+
+def costing(monkeypatch: pytest.MonkeyPatch, us_a_row: dict[str, float]) -> None:
+    def took_s(world: World, rows: int) -> float:
+        return us_a_row[world.name] * rows * 1e-6
+
+    monkeypatch.setattr(pace, "_took_s", took_s)
+
+
+SIZES = pace.batch_sizes(256)
+
+
+@pytest.mark.parametrize(("us_a_row", "fits"), [(5, 256), (20, 64), (100, 12), (5000, 1)])
+def test_a_slice_is_as_long_as_fits(
+    monkeypatch: pytest.MonkeyPatch, us_a_row: float, fits: int
+) -> None:
+    costing(monkeypatch, {"fake": us_a_row})
+    assert pace.measure([fake_world()], SIZES, slice_ms=1.5) == pace.Pace(fits, fits)
+
+
+def test_the_slowest_world_sets_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    costing(monkeypatch, {"fake": 5, "slow": 100})
+    worlds = [fake_world(), fake_world("slow")]
+    assert pace.measure(worlds, SIZES, slice_ms=1.5).slice_rows == 12
+
+
+def test_a_device_that_is_waited_for_never_holds_up_the_event_loop() -> None:
+    spec = fake_world().spec
+    world = World(spec, OnDevice(spec))
+    assert pace.measure([fake_world(), world], SIZES, slice_ms=1e6) == pace.Pace(256, 0)
+
+
+def test_every_size_is_warm_and_so_are_the_other_graphs() -> None:
+    asked: list[tuple[str, int]] = []
+
+    class Noting(FakeBackend):
+        def step(self, batch):
+            asked.append(("step", len(batch.latent)))
+            return super().step(batch)
+
+        def encode(self, frames):
+            asked.append(("encode", len(frames)))
+            return super().encode(frames)
+
+        def decode(self, latent):
+            asked.append(("decode", len(latent)))
+            return super().decode(latent)
+
+    spec = fake_world().spec
+    pace.measure([World(spec, Noting(spec))], (1, 2, 3), slice_ms=1)
+    assert {("step", 1), ("step", 2), ("step", 3), ("encode", 1), ("decode", 1)} == set(asked)
