@@ -17,11 +17,10 @@ import torch
 
 from dreamserve import noise
 from dreamserve.backends.accuracy import measured_error, random_step, relative_difference
-from dreamserve.backends.base import Backend, StepInput
+from dreamserve.backends.base import Backend, Precision, StepInput
 from dreamserve.backends.onnx import OnnxBackend
 from dreamserve.backends.onnx_rows import OnnxDeviceBackend
 from dreamserve.backends.rows import make_rows
-from dreamserve.backends.torch import Precision
 from dreamserve.backends.torch_device import TorchDeviceBackend
 from dreamserve.backends.torch_horizon import SIZES
 from dreamserve.bundle import Bundle, load_bundle

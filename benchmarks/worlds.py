@@ -3,7 +3,8 @@
     python benchmarks/worlds.py            # writes benchmarks/.worlds/lstm256-z32 and lstm512-z64
 
 Their weights are random and their dreams never end, so that every request of a load is answered
-alike; what a step costs does not depend on what the weights have learnt.
+alike; what a step costs does not depend on what the weights have learnt. The mixture is `joint`,
+the head that predicts best by `mixture_heads.py`.
 """
 
 from pathlib import Path
@@ -45,7 +46,13 @@ def _write(path: Path, latent: int, memory: int, box: bool) -> None:
     )
     vae = ConvVAE(latent)
     mdnrnn = MDNRNN(
-        latent, 3, memory, predict_done=True, predict_reward=True, discrete_actions=not box
+        latent,
+        3,
+        memory,
+        head="joint",
+        predict_done=True,
+        predict_reward=True,
+        discrete_actions=not box,
     )
     torch.nn.init.constant_(mdnrnn.done_head.bias, -5.0)  # an end is rare, in trained worlds too
     frame = FrameSpec(

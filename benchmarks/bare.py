@@ -1,0 +1,64 @@
+"""The floor under every step: onnxruntime and nothing else, its outputs fed back as its inputs.
+
+No noise is drawn, no session looked up, nothing checked, gathered or kept. One thread, in the
+calling process; `pinned` says on which core.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from dreamserve.backends.accuracy import random_step
+from dreamserve.bundle import load_bundle
+
+
+class BareLoop:
+    """A batch of dreams that go on under the same actions and the same noise."""
+
+    def __init__(self, bundle: Path, rows: int) -> None:
+        spec = load_bundle(bundle).manifest
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(
+            str(bundle / "step.onnx"), options, providers=["CPUExecutionProvider"]
+        )
+        start = random_step(spec, rows, seed=1)
+        heat = np.ones(rows, np.float32)
+        values = (start.latent, start.action, *start.state, heat, start.noise)
+        self._start: dict[str, Any] = dict(zip(spec.step_inputs(), values, strict=True))
+        # What a step answers and what the next one needs; the mixture is not asked for.
+        self._fed_back = ["latent", *(tensor.name for tensor in spec.recurrent_state)]
+        self._outputs = [f"next_{name}" for name in self._fed_back] + ["reward", "done_logit"]
+        self.rows = rows
+
+    def run(self, steps: int) -> None:
+        """Take so many steps from the start."""
+        feed = dict(self._start)
+        for _ in range(steps):
+            answers = self._session.run(self._outputs, feed)
+            feed.update(zip(self._fed_back, answers, strict=False))
+
+    def rate(self, seconds: float) -> float:
+        """Return the dreams' steps a second, over so many seconds."""
+        taken, began_s = 0, time.perf_counter()
+        while (spent_s := time.perf_counter() - began_s) < seconds:
+            self.run(10)
+            taken += 10 * self.rows
+        return taken / spent_s
+
+
+@contextmanager
+def pinned(core: int) -> Iterator[None]:
+    """Let this thread run on one core alone until the block ends."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

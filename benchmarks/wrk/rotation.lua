@@ -1,0 +1,27 @@
+-- Steps in rotation over sessions: request i is for session i mod N, whose step it numbers
+-- first + floor(i / N), so that a server that counts steps finds each one in order.
+--
+-- A script requires this and calls it with its way to write a body. URL -- SESSIONS FIRST
+
+done = require("report")
+
+local function rotate(body_of)
+  local sessions, first, head
+  local sent = -1  -- wrk calls request() once before the load, and throws that one away
+
+  function init(args)
+    sessions = tonumber(args[1]) or 1024
+    first = tonumber(args[2]) or 1
+    head = "POST " .. wrk.path .. " HTTP/1.1\r\nHost: " .. wrk.host .. ":" .. wrk.port
+      .. "\r\nContent-Type: application/json\r\nContent-Length: "
+  end
+
+  function request()
+    local at = sent < 0 and 0 or sent
+    sent = sent + 1
+    local body = body_of(at % sessions, at % 3, first + math.floor(at / sessions))
+    return head .. #body .. "\r\n\r\n" .. body
+  end
+end
+
+return rotate

@@ -1,0 +1,6 @@
+-- dreamserve's POST /step, and of the servers that take the same body.
+local rotate = require("rotation")
+
+rotate(function(session, action, step)
+  return '{"session_id":"s' .. session .. '","action":' .. action .. ',"step":' .. step .. '}'
+end)
