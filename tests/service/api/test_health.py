@@ -80,3 +80,21 @@ async def test_a_client_that_leaves_takes_its_question_back(client, monkeypatch)
         await client.app(scope, receive, send)
     assert [answer.cancelled() for answer in waiting] == [True]
     assert sent[0]["status"] == 499
+
+
+@pytest.mark.parametrize(
+    "sent_first", [[], [{"type": "http.request", "body": b"{", "more_body": True}]]
+)
+async def test_a_client_that_leaves_amid_its_body_has_asked_nothing(client, sent_first) -> None:
+    sent, messages = [], [*sent_first, {"type": "http.disconnect"}]
+
+    async def receive():
+        return messages.pop(0)
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/reset", "query_string": b"", "headers": []}
+    await client.app(scope, receive, send)
+    assert sent[0]["status"] == 499
+    assert client.app.service.engine.session_count == 0

@@ -288,3 +288,17 @@ async def test_all_at_once_each_gets_its_own_answer(client) -> None:
     assert [a.json()["session_id"] for a in answers[:20]] == [f"s{i}" for i in range(20)]
     for refused in answers[20:]:
         assert_problem(refused, 422, "invalid_action")
+
+
+async def test_an_unforeseen_error_of_a_route_with_a_parameter_is_a_problem_too(
+    client, caplog, monkeypatch
+) -> None:
+    def broken(*_):
+        raise RuntimeError("secret detail")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(client.app.service.engine, "queue", broken)
+        response = await client.http.get("/sessions/a")
+    assert_problem(response, 500, "internal_error", response.headers["x-request-id"])
+    assert "secret detail" in caplog.text
+    await assert_still_serving(client)

@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dreamserve import __version__
 from dreamserve.api import problems
@@ -48,6 +48,7 @@ def create_app(engine: Engine, settings: Settings) -> "Door":
 
     app = FastAPI(title="dreamserve", version=__version__, lifespan=lifespan, redoc_url=None)
     app.include_router(router)
+    app.add_middleware(Unforeseen)
     problems.install(app)
     openapi: dict[str, Any] = document(router.routes)
     app.openapi = lambda: openapi  # type: ignore[method-assign]  # FastAPI's documented way
@@ -93,7 +94,7 @@ class Door:
         scope["state"] = {"service": self.service, "headers": headers, "request_id": request_id}
         endpoint = self._straight.get((scope["method"], scope["path"]))
         if endpoint is None:
-            await self._through_fastapi(scope, receive, send, request_id)
+            await self.app(scope, receive, _with_id(send, request_id))
             return
         try:
             response = await endpoint(Request(scope, receive, send))
@@ -102,31 +103,44 @@ class Door:
         response.raw_headers.append((b"x-request-id", request_id.encode()))
         await response(scope, receive, send)
 
-    async def _through_fastapi(
-        self, scope: Scope, receive: Receive, send: Send, request_id: str
-    ) -> None:
-        started = False
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                header = (b"x-request-id", request_id.encode())
-                message["headers"] = [*message.get("headers", ()), header]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, send_with_id)
-        except Exception:
-            if started:
-                raise
-            await _unexpected(request_id)(scope, receive, send_with_id)
-
     def _request_id(self, headers: dict[bytes, bytes]) -> str:
         given = headers.get(b"x-request-id")
         if given is not None and _SANE_REQUEST_ID.fullmatch(given):
             return given.decode()
         return f"{self._made_id}{next(self._count):016x}"
+
+
+class Unforeseen:
+    """Inside FastAPI, which would answer an unforeseen error in words of its own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        started = False
+
+        async def noting(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noting)
+        except Exception:
+            if started or scope["type"] != "http":
+                raise
+            await _unexpected(scope["state"]["request_id"])(scope, receive, send)
+
+
+def _with_id(send: Send, request_id: str) -> Send:
+    async def send_with_id(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            header = (b"x-request-id", request_id.encode())
+            message["headers"] = [*message.get("headers", ()), header]
+        await send(message)
+
+    return send_with_id
 
 
 def _unexpected(request_id: str) -> Response:

@@ -27,7 +27,7 @@ from dreamserve.errors import (
 )
 from dreamserve.settings import Settings
 
-# Bodies above this are parsed or written in a thread, so that the event loop goes on.
+# Bodies above this are parsed in a thread, so that the event loop goes on.
 LARGE_BYTES = 64 * 1024
 
 B = TypeVar("B", bound=Body)
@@ -64,35 +64,27 @@ async def read(request: Request, model: type[B]) -> B:
     Raises CallerError with what was wrong and where, or ClientDisconnect.
     """
     settings = Service.of(request).settings
-    first = await request.receive()
-    if first.get("more_body"):
-        raw = await _read_rest(request, first["body"], settings.max_body_bytes)
-    else:
-        raw = first.get("body", b"")
-    if len(raw) > settings.max_body_bytes:
-        raise _too_large(settings.max_body_bytes)
+    raw = await _read_bounded(request, settings.max_body_bytes)
     if len(raw) <= LARGE_BYTES:
         return _parse(request, raw, model, settings)
     return await asyncio.to_thread(_parse, request, raw, model, settings)
 
 
-async def _read_rest(request: Request, first: bytes, limit: int) -> bytes:
-    declared = header(request, b"content-length")
-    if declared.isdigit() and int(declared) > limit:
-        raise _too_large(limit)
-    chunks, size, more = [first], len(first), True
-    while more and size <= limit:
+async def _read_bounded(request: Request, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    size, more = 0, True
+    while more:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         more = message.get("more_body", False)
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
-    return b"".join(chunks)
-
-
-def _too_large(limit: int) -> TooLargeError:
-    return TooLargeError(f"the body is over the bound of {limit} bytes")
+        # What is declared is looked at only where more is to come: a short body is here by now.
+        declared = header(request, b"content-length") if more else b""
+        if size > limit or (declared.isdigit() and int(declared) > limit):
+            raise TooLargeError(f"the body is over the bound of {limit} bytes")
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _parse(request: Request, raw: bytes, model: type[B], settings: Settings) -> B:
