@@ -28,7 +28,7 @@ class BareLoop:
         self._session = onnxruntime.InferenceSession(
             str(bundle / "step.onnx"), options, providers=["CPUExecutionProvider"]
         )
-        start = random_step(spec, rows, seed=1)
+        start = random_step(spec, np.random.default_rng(1), rows)
         heat = np.ones(rows, np.float32)
         values = (start.latent, start.action, *start.state, heat, start.noise)
         self._start: dict[str, Any] = dict(zip(spec.step_inputs(), values, strict=True))

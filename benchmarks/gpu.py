@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from dreamserve import noise
-from dreamserve.backends.accuracy import measured_error, random_step, relative_difference
+from dreamserve.backends.accuracy import WARM, measured_error, random_step, relative_difference
 from dreamserve.backends.base import Backend, Precision, StepInput
 from dreamserve.backends.onnx import OnnxBackend
 from dreamserve.backends.onnx_rows import OnnxDeviceBackend
@@ -45,7 +45,7 @@ TARGETS = (  # world, work, rows, microseconds
 
 def asked(bundle: Bundle, rows: int) -> tuple[np.ndarray, ...]:
     """Return slots, actions, keys and temperatures of a step of `rows` sessions."""
-    step = random_step(bundle.manifest, rows, seed=1)
+    step = random_step(bundle.manifest, np.random.default_rng(1), rows, WARM)
     keys = noise.keys(np.arange(rows, dtype=np.uint64), np.zeros(rows, np.int64), noise.STEP)
     return np.arange(rows), step.action, keys, step.temperature
 
@@ -92,7 +92,7 @@ def rows_differ(bundle: Bundle, backend: TorchDeviceBackend, size: int = 64) -> 
     """Return how far a staged step is from the same backend's plain one: it should not be."""
     spec = bundle.manifest
     slots, action, keys, temperature = asked(bundle, size)
-    start = random_step(spec, size, seed=3)
+    start = random_step(spec, np.random.default_rng(3), size, WARM)
     rows = backend.rows(spec, size, (size,))
     rows.write(slots, start.latent, start.state)
     numbers = noise.draw(keys, spec.noise.normal, spec.noise.uniform)
@@ -153,7 +153,7 @@ def onnx_lines(bundle: Bundle, sizes: tuple[int, ...], runs: int) -> list[Line]:
         return []
     lines = []
     for size in sizes:
-        step = random_step(bundle.manifest, size, seed=1)
+        step = random_step(bundle.manifest, np.random.default_rng(1), size, WARM)
         times = times_us(lambda step=step: backend.step(step), runs, None)
         lines.append(Line(bundle.manifest.name, "step, host", size, backend.name, times))
     return lines + host_lines(bundle, backend, backend.name, sizes[-1], runs)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dreamserve.backends.accuracy import relative_difference
 from dreamserve.backends.onnx import OnnxBackend
 from dreamserve.backends.torch import TorchBackend
 from dreamserve.bundle import load_bundle
@@ -29,7 +30,7 @@ from dreamserve_training.export import (
     world,
     writing,
 )
-from dreamserve_training.export.parity import check_parity, relative_difference, same_in_every_batch
+from dreamserve_training.export.parity import check_parity, same_in_every_batch
 from dreamserve_training.graphs import StepGraph
 from dreamserve_training.models.controller import LinearPolicy
 from dreamserve_training.models.recurrent import MDNRNN

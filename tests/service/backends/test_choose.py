@@ -10,6 +10,7 @@ from dreamserve.backends.base import Backend
 from dreamserve.backends.check import resting_input
 from dreamserve.bundle import Bundle, load_bundle
 from dreamserve.errors import BackendError
+from dreamserve.manifest import WorldSpec
 
 
 def threads_of(backend: Backend) -> int:
@@ -59,11 +60,11 @@ def test_threads_are_added_while_they_earn_their_keep(
     seconds: dict[int, float],
     chosen: int,
 ) -> None:
-    def took_s(_: Bundle, backend: Backend) -> float:
+    def step_s(_: WorldSpec, backend: Backend, rows: int) -> float:
         return seconds.get(threads_of(backend), 1.0)
 
     monkeypatch.setattr(choose, "cores", lambda: cores)
-    monkeypatch.setattr(choose, "_took_s", took_s)
+    monkeypatch.setattr(choose, "step_s", step_s)
     backend = choose.load_backend(load_bundle(tiny_bundle), "onnx", choose.MEASURED)
     assert threads_of(backend) == chosen
 

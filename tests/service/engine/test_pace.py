@@ -2,10 +2,12 @@
 
 import pytest
 
+from dreamserve.backends.base import Backend
 from dreamserve.backends.fake import FakeBackend
 from dreamserve.engine import pace
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.world import World
+from dreamserve.manifest import WorldSpec
 
 
 class OnDevice(FakeBackend):
@@ -17,10 +19,10 @@ class OnDevice(FakeBackend):
 
 
 def costing(monkeypatch: pytest.MonkeyPatch, us_a_row: dict[str, float]) -> None:
-    def took_s(world: World, rows: int) -> float:
-        return us_a_row[world.name] * rows * 1e-6
+    def step_s(spec: WorldSpec, backend: Backend, rows: int, rounds: int) -> float:
+        return us_a_row[spec.name] * rows * 1e-6
 
-    monkeypatch.setattr(pace, "_took_s", took_s)
+    monkeypatch.setattr(pace, "step_s", step_s)
 
 
 SIZES = pace.batch_sizes(256)

@@ -1,5 +1,6 @@
 """How far a backend's step is from another's: what a coarser arithmetic costs, measured."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,9 @@ import numpy.typing as npt
 
 from dreamserve.backends.base import Array, Backend, Bools, Int64, StepInput, StepOutput
 from dreamserve.manifest import DiscreteSpace, WorldSpec
+
+TEMPERATURES = (0.0, 0.1, 0.5, 1.0, 1.15, 3.0)  # of every kind that there is a rule for
+WARM = TEMPERATURES[1:]
 
 # So close to where the draw jumps to another component, the last bit may decide.
 _EDGE = 1e-3
@@ -25,7 +29,7 @@ def measured_error(
     spec: WorldSpec, reference: Backend, other: Backend, rows: int = 1024, seed: int = 0
 ) -> MeasuredError:
     """Compare one step of `rows` random dreams, answer by answer, with the reference's."""
-    step = random_step(spec, rows, seed)
+    step = random_step(spec, np.random.default_rng(seed), rows, WARM)
     expected, got = reference.step(step), other.step(step)
     right, answer = _continuous(expected), _continuous(got)
     worst = max(relative_difference(*pair) for pair in zip(right, answer, strict=True))
@@ -39,9 +43,9 @@ def measured_error(
     )
 
 
-def relative_difference(expected: Array, actual: Array) -> float:
+def relative_difference(expected: npt.ArrayLike, actual: npt.ArrayLike) -> float:
     """Return max |actual - expected| / max(|expected|, rms(expected)); infinite for NaN."""
-    right, answer = expected.astype(np.float64), actual.astype(np.float64)
+    right, answer = np.asarray(expected, np.float64), np.asarray(actual, np.float64)
     if not right.size:
         return 0.0
     if not np.isfinite(answer).all():
@@ -50,22 +54,29 @@ def relative_difference(expected: Array, actual: Array) -> float:
     return float((np.abs(answer - right) / scale).max())
 
 
-def random_step(spec: WorldSpec, rows: int, seed: int) -> StepInput:
-    """Return random inputs of one step; recurrent tensors within (-1, 1), temperatures 0.1 to 2."""
-    rng = np.random.default_rng(seed)
+def random_step(
+    spec: WorldSpec,
+    rng: np.random.Generator,
+    batch: int,
+    temperatures: Sequence[float] = TEMPERATURES,
+) -> StepInput:
+    """Return random inputs of one step for `batch` rows, each at one of the temperatures.
+
+    Recurrent tensors are drawn within (-1, 1), which any LSTM's may be.
+    """
     space = spec.action_space
     if isinstance(space, DiscreteSpace):
-        action: npt.NDArray[np.int64] | Array = rng.integers(space.n, size=rows)
+        action: npt.NDArray[np.int64] | Array = rng.integers(space.n, size=batch)
     else:
-        action = rng.uniform(space.low, space.high, (rows, *space.shape)).astype(np.float32)
-    normal = rng.standard_normal((rows, spec.noise.normal), np.float32)
-    uniform = rng.uniform(2**-25, 1 - 2**-25, (rows, spec.noise.uniform)).astype(np.float32)
-    states = (rng.standard_normal((rows, *t.shape), np.float32) for t in spec.recurrent_state)
+        action = rng.uniform(space.low, space.high, (batch, *space.shape)).astype(np.float32)
+    normal = rng.standard_normal((batch, spec.noise.normal), np.float32)
+    uniform = rng.uniform(2**-25, 1 - 2**-25, (batch, spec.noise.uniform)).astype(np.float32)
+    states = (rng.standard_normal((batch, *t.shape), np.float32) for t in spec.recurrent_state)
     return StepInput(
-        latent=rng.standard_normal((rows, spec.latent_size), np.float32),
+        latent=rng.standard_normal((batch, spec.latent_size), np.float32),
         action=action,
         state=tuple(np.tanh(state) for state in states),
-        temperature=rng.uniform(0.1, 2, rows).astype(np.float32),
+        temperature=rng.choice(np.array(temperatures, np.float32), batch),
         noise=np.concatenate([normal, uniform], axis=1),
     )
 

@@ -1,5 +1,7 @@
 """Does a backend answer as the world's spec says? Asked once, before it serves."""
 
+import time
+
 import numpy as np
 
 from dreamserve.backends.base import Array, Backend, StepInput, StepOutput
@@ -60,6 +62,17 @@ def resting_input(spec: WorldSpec, rows: int) -> StepInput:
         temperature=np.ones(rows, np.float32),
         noise=np.full_like(zeros["noise"], 0.5),
     )
+
+
+def step_s(spec: WorldSpec, backend: Backend, rows: int, rounds: int = 5) -> float:
+    """Return how long a step of so many rows takes, in seconds: the least of some rounds."""
+    batch = resting_input(spec, rows)
+    took_s = []
+    for _ in range(rounds):
+        began_s = time.perf_counter()
+        backend.step(batch)
+        took_s.append(time.perf_counter() - began_s)
+    return min(took_s)
 
 
 def check_backend(spec: WorldSpec, backend: Backend) -> None:

@@ -12,13 +12,11 @@ torch is imported only for a backend that needs it.
 import ctypes
 import logging
 import os
-import time
 from importlib.util import find_spec
-from statistics import median
 from typing import Literal, get_args
 
 from dreamserve.backends.base import Backend, Precision
-from dreamserve.backends.check import resting_input
+from dreamserve.backends.check import step_s
 from dreamserve.backends.onnx import OnnxBackend
 from dreamserve.bundle import Bundle
 from dreamserve.errors import BackendError
@@ -26,7 +24,7 @@ from dreamserve.errors import BackendError
 BackendName = Literal["auto", "onnx", "torch", "onnx-cuda", "torch-cuda"]
 
 MEASURED = 0  # as a number of threads: as many as are worth it here
-_MEASURED_ROWS, _ROUNDS = 256, 5
+_MEASURED_ROWS = 256
 _WORTH = 0.75  # of the time without them, at most, is what more threads must take
 
 log = logging.getLogger("dreamserve")
@@ -94,10 +92,10 @@ def _on_cpu(bundle: Bundle, threads: int) -> OnnxBackend:
     if threads != MEASURED:
         return OnnxBackend.from_bundle(bundle, threads)
     chosen, count = OnnxBackend.from_bundle(bundle, 1), 2
-    took_s = _took_s(bundle, chosen)
+    took_s = step_s(bundle.manifest, chosen, _MEASURED_ROWS)
     while count <= cores():
         wider = OnnxBackend.from_bundle(bundle, count)
-        wider_s = _took_s(bundle, wider)
+        wider_s = step_s(bundle.manifest, wider, _MEASURED_ROWS)
         if wider_s > _WORTH * took_s:
             break
         chosen, took_s, count = wider, wider_s, 2 * count
@@ -109,13 +107,3 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _took_s(bundle: Bundle, backend: Backend) -> float:
-    batch = resting_input(bundle.manifest, _MEASURED_ROWS)
-    rounds = []
-    for _ in range(_ROUNDS):
-        began_s = time.perf_counter()
-        backend.step(batch)
-        rounds.append(time.perf_counter() - began_s)
-    return median(rounds)

@@ -78,14 +78,14 @@ class HostRows:
     def stage(self, slots: Int64, action: Actions, keys: UInt64, temperature: Array) -> HostStaged:
         count = len(slots)
         size = self._sizes[bisect_left(self._sizes, count)]
-        filled = _filled(slots, size)
+        padded = filled(slots, size)
         output = self._backend.step(
             StepInput(
-                latent=self._latent.take(filled, axis=0),
-                action=_filled(action, size),
-                state=tuple(part.take(filled, axis=0) for part in self._state),
-                temperature=_filled(temperature, size),
-                noise=_filled(noise.draw(keys, self._noise.normal, self._noise.uniform), size),
+                latent=self._latent.take(padded, axis=0),
+                action=filled(action, size),
+                state=tuple(part.take(padded, axis=0) for part in self._state),
+                temperature=filled(temperature, size),
+                noise=filled(noise.draw(keys, self._noise.normal, self._noise.uniform), size),
             )
         )
         return _staged(output, count)
@@ -98,7 +98,7 @@ class HostRows:
         self.write(slots, new, state)
 
 
-def _filled(rows: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
+def filled(rows: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
     """Return `rows` (B, …) with the first one again at the end, as often as it takes."""
     missing = size - len(rows)
     return np.concatenate([rows, rows[:1].repeat(missing, axis=0)]) if missing else rows

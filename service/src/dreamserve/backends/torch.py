@@ -17,6 +17,7 @@ from torch.jit._fuser import optimized_execution  # torch.jit's own, where it do
 
 from dreamserve.backends.base import Array, Precision, StepInput, StepOutput
 from dreamserve.backends.check import check_backend
+from dreamserve.backends.rows import filled
 from dreamserve.bundle import Bundle
 from dreamserve.errors import BackendError, BundleError
 from dreamserve.manifest import GraphName
@@ -102,9 +103,7 @@ class TorchBackend:
         return [np.ascontiguousarray(tensor[:rows].cpu().numpy()) for tensor in tensors]
 
     def _tensor(self, array: npt.NDArray[Any], missing: int) -> Tensor:
-        if missing:
-            array = np.concatenate([array, np.repeat(array[:1], missing, axis=0)])
-        return torch.tensor(array, device=self.device)
+        return torch.tensor(filled(array, len(array) + missing), device=self.device)
 
 
 def _present(device: str | torch.device) -> torch.device:

@@ -57,20 +57,23 @@ def check_columns(space: ActionSpace, actions: Any) -> tuple[Actions, Bools]:
     _check_shape(space, array.shape, (len(array), *row))
     if isinstance(space, DiscreteSpace):
         return array.astype(np.int64), (array >= 0) & (array < space.n)
-    low, high = np.array(space.low, np.float32), np.array(space.high, np.float32)
-    with np.errstate(over="ignore"):
-        numbers = array.astype(np.float32)
-    fits: Bools = ((numbers >= low) & (numbers <= high)).all(axis=1)
+    numbers, inside = _rounded(space, array)
+    fits: Bools = inside.all(axis=1)
     return numbers, fits
 
 
-def _within(space: BoxSpace, array: Any) -> Actions:
+def _rounded(space: BoxSpace, array: Any) -> tuple[Actions, Bools]:
+    """Return float32 numbers and which of them are within the bounds; NaN is not."""
     # The comparison is float32's: 0.1 as JSON writes it is inside a bound of float32's 0.1.
     low, high = np.array(space.low, np.float32), np.array(space.high, np.float32)
     rounded: Actions = np.clip(array, -3e38, 3e38).astype(np.float32)
-    outside = (rounded < low) | (rounded > high)
-    if outside.any():
-        where = tuple(np.argwhere(outside)[0])
+    return rounded, np.logical_and(rounded >= low, rounded <= high)
+
+
+def _within(space: BoxSpace, array: Any) -> Actions:
+    rounded, inside = _rounded(space, array)
+    if not inside.all():
+        where = tuple(np.argwhere(~inside)[0])
         name = space.names[where[-1]]
         raise InvalidActionError(f"{name} = {array[where]:g} is not in {_named(space)}")
     return rounded

@@ -5,14 +5,11 @@ slice_rows    rows of one slice of a plan: a step waits for no more than that
 inline_rows   steps that cost less in the caller's own thread than handing them to another
 """
 
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from dreamserve.backends.base import KeepsRows
-from dreamserve.backends.check import resting_input
+from dreamserve.backends.check import step_s
 from dreamserve.engine.world import World
 
 UNMEASURED_SLICE_ROWS = 128
@@ -42,22 +39,12 @@ def measure(worlds: Iterable[World], sizes: tuple[int, ...], slice_ms: float) ->
     fits: list[int] = []
     inline = True
     for world in worlds:
-        took_s = {size: _took_s(world, size) for size in sizes}
+        took_s = {size: step_s(world.spec, world.backend, size, _ROUNDS) for size in sizes}
         world.warm()
         fits.append(_largest_within(took_s, 1e-3 * slice_ms))
         # A device of its own is waited for, and meanwhile the event loop should go on.
         inline = inline and not isinstance(world.backend, KeepsRows)
     return Pace(slice_rows=min(fits), inline_rows=min(fits) if inline else 0)
-
-
-def _took_s(world: World, rows: int) -> float:
-    batch = resting_input(world.spec, rows)
-    rounds = []
-    for _ in range(_ROUNDS):
-        began_s = time.perf_counter()
-        world.backend.step(batch)
-        rounds.append(time.perf_counter() - began_s)
-    return float(np.min(rounds))
 
 
 def _largest_within(took_s: Mapping[int, float], bound_s: float) -> int:

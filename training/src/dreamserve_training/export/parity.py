@@ -10,8 +10,9 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
+from dreamserve.backends.accuracy import random_step, relative_difference
 from dreamserve.backends.base import Array, Backend, StepInput, StepOutput
-from dreamserve.manifest import DiscreteSpace, WorldSpec
+from dreamserve.manifest import WorldSpec
 from dreamserve_training.export.errors import ExportError
 
 TOLERANCE = 1e-4  # relative
@@ -19,7 +20,6 @@ BATCHES = (1, 3, 64)
 STEPS = 4
 IDENTITY_ROWS = 1024
 IDENTITY_BATCHES = (1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 32, 33, 64, 100, 128, 256, 500, 512, 1023)
-_TEMPERATURES = (0.0, 0.1, 0.5, 1.0, 1.15, 3.0)
 _EDGE = 1e-3
 
 
@@ -43,15 +43,6 @@ def check_parity(
     return worst
 
 
-def relative_difference(expected: npt.ArrayLike, actual: npt.ArrayLike) -> float:
-    """Return max |actual - expected| / max(|expected|, rms(expected)) over all elements."""
-    right, answer = np.asarray(expected, np.float64), np.asarray(actual, np.float64)
-    if not right.size:
-        return 0.0
-    scale = np.maximum(np.abs(right), max(float(np.sqrt(np.mean(right**2))), 1e-12))
-    return float((np.abs(answer - right) / scale).max())
-
-
 def same_in_every_batch(spec: WorldSpec, backend: Backend, seed: int = 0) -> bool:
     """Return whether each row's step is the same to the bit, whatever the size of its batch."""
     rows = random_step(spec, np.random.default_rng(seed), IDENTITY_ROWS)
@@ -63,28 +54,6 @@ def same_in_every_batch(spec: WorldSpec, backend: Backend, seed: int = 0) -> boo
                 if part[name].tobytes() != whole[begin : begin + size].tobytes():
                     return False
     return True
-
-
-def random_step(spec: WorldSpec, rng: np.random.Generator, batch: int) -> StepInput:
-    """Return random inputs of one step for `batch` rows, of every temperature there is a rule for.
-
-    Recurrent tensors are drawn within (-1, 1), which any LSTM's may be.
-    """
-    space = spec.action_space
-    if isinstance(space, DiscreteSpace):
-        action: npt.NDArray[np.int64] | Array = rng.integers(space.n, size=batch)
-    else:
-        action = rng.uniform(space.low, space.high, (batch, *space.shape)).astype(np.float32)
-    normal = rng.standard_normal((batch, spec.noise.normal), np.float32)
-    uniform = rng.uniform(2**-25, 1 - 2**-25, (batch, spec.noise.uniform)).astype(np.float32)
-    states = (rng.standard_normal((batch, *t.shape), np.float32) for t in spec.recurrent_state)
-    return StepInput(
-        latent=rng.standard_normal((batch, spec.latent_size), np.float32),
-        action=action,
-        state=tuple(np.tanh(state) for state in states),
-        temperature=rng.choice(np.array(_TEMPERATURES, np.float32), batch),
-        noise=np.concatenate([normal, uniform], axis=1),
-    )
 
 
 def _differences(

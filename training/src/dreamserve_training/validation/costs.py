@@ -9,8 +9,8 @@ from statistics import median
 
 import numpy as np
 
+from dreamserve.backends.accuracy import random_step
 from dreamserve.engine.world import World
-from dreamserve_training.export.parity import random_step
 from dreamserve_training.validation.report import CheckFailed
 
 BATCHES = (1, 64, 512)

@@ -7,15 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dreamserve import noise
+from dreamserve.backends.accuracy import random_step
 from dreamserve.backends.base import Array, StepInput, StepOutput
 from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
-from dreamserve_training.export.parity import (
-    TOLERANCE,
-    check_parity,
-    random_step,
-    same_in_every_batch,
-)
+from dreamserve_training.export.parity import TOLERANCE, check_parity, same_in_every_batch
 from dreamserve_training.validation.report import CheckFailed
 
 BATCHES = (1, 2, 3, 7, 64, 256)
