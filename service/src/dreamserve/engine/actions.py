@@ -58,7 +58,7 @@ def check_columns(space: ActionSpace, actions: Any) -> tuple[Actions, Bools]:
     if isinstance(space, DiscreteSpace):
         return array.astype(np.int64), (array >= 0) & (array < space.n)
     numbers, inside = _rounded(space, array)
-    fits: Bools = inside.all(axis=1)
+    fits: Bools = np.logical_and.reduce(inside, axis=1)
     return numbers, fits
 
 
