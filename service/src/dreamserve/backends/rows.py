@@ -71,19 +71,20 @@ class HostRows:
         return self._latent[row].copy(), tuple(part[row].copy() for part in self._state)
 
     def write(self, slots: Int64, latent: Array, state: State) -> None:
-        self._latent[slots] = latent
+        where = span(slots)
+        self._latent[where] = latent
         for rows, new in zip(self._state, state, strict=True):
-            rows[slots] = new
+            rows[where] = new
 
     def stage(self, slots: Int64, action: Actions, keys: UInt64, temperature: Array) -> HostStaged:
         count = len(slots)
         size = self._sizes[bisect_left(self._sizes, count)]
-        padded = filled(slots, size)
+        where = span(filled(slots, size))
         output = self._backend.step(
             StepInput(
-                latent=self._latent.take(padded, axis=0),
+                latent=_gathered(self._latent, where),
                 action=filled(action, size),
-                state=tuple(part.take(padded, axis=0) for part in self._state),
+                state=tuple(_gathered(part, where) for part in self._state),
                 temperature=filled(temperature, size),
                 noise=filled(noise.draw(keys, self._noise.normal, self._noise.uniform), size),
             )
@@ -102,6 +103,21 @@ def filled(rows: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
     """Return `rows` (B, …) with the first one again at the end, as often as it takes."""
     missing = size - len(rows)
     return np.concatenate([rows, rows[:1].repeat(missing, axis=0)]) if missing else rows
+
+
+def _gathered(rows: Array, where: slice | Int64) -> Array:
+    return rows[where] if isinstance(where, slice) else rows.take(where, axis=0)
+
+
+def span(index: Int64) -> slice | Int64:
+    """Return different indices (B,) as a slice where they are one after the other: no copy then."""
+    count = len(index)
+    if not count:
+        return slice(0)
+    first = int(index[0])
+    if int(index[-1]) - first == count - 1 and (index[1:] - index[:-1] == 1).all():
+        return slice(first, first + count)
+    return index
 
 
 def _staged(output: StepOutput, count: int) -> HostStaged:

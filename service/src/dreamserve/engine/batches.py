@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 
 from dreamserve.backends.base import Actions, Array, Int64
+from dreamserve.backends.rows import span
 from dreamserve.engine.actions import check_action, check_columns
 from dreamserve.engine.checks import HOTTEST, LARGEST_SEED
 from dreamserve.engine.runner import empty_state, start_from_bank
-from dreamserve.engine.sessions import Session, Sessions
+from dreamserve.engine.sessions import Sessions
+from dreamserve.engine.slab import Slab
 from dreamserve.engine.steps import (
     has_ended,
     not_finite,
     out_of_order,
-    stored,
     take,
     taken_differently,
 )
@@ -84,71 +85,73 @@ def _take_slice(
     result: StepBatchResult,
 ) -> None:
     """Take the steps of some rows, and write their answers into `result`."""
-    found = _find(sessions, world, rows, result)
-    if not found:
-        return
-    index = np.fromiter(found, np.int64, len(found))
     slab = sessions.slabs[world.name]
-    slots = np.array([session.slot for session in found.values()])
-    current = slab.step[slots]
-    asked = current + 1 if steps is None else steps[index]
-    again = (asked == current) & (current > 0)
-    go = (asked == current + 1) & ~slab.terminated[slots]
-    for i in index[again]:
-        _repeat(found[int(i)], int(i), actions[i], result)
-    for k in np.flatnonzero(~again & ~go):
-        following, number = int(current[k]) + 1, int(asked[k])
-        ended = number == following
-        error = has_ended(number - 1) if ended else out_of_order(following, number)
-        result.errors[int(index[k])] = error
-    if not go.all():
-        index, slots = index[go], slots[go]
+    index, slots = _find(sessions, world, rows, result)
     if not len(index):
         return
-    taken = take(slab, slots, actions[index], {})
-    for i in index[~taken.good]:
-        result.errors[int(i)] = not_finite(found[int(i)].step + 1)
-    good = index[taken.good]
-    result.steps[good] = taken.number[taken.good]
-    result.latents[good] = taken.latent[taken.good]
-    result.rewards[good] = taken.staged.reward[taken.good]
-    result.terminated[good] = taken.terminated[taken.good]
-    for i in good.tolist():
-        found[i].last = None
+    current = slab.step[slots]
+    asked = current + 1 if steps is None else steps[span(index)]
+    go = (asked == current + 1) & ~slab.terminated[slots]
+    if not go.all():
+        for k in np.flatnonzero(~go).tolist():
+            _do_not_go(slab, int(slots[k]), int(index[k]), int(asked[k]), actions, result)
+        index, slots = index[go], slots[go]
+        if not len(index):
+            return
+    taken = take(slab, slots, actions[span(index)], {})
+    good = taken.good
+    if not good.all():
+        for k in np.flatnonzero(~good).tolist():
+            result.errors[int(index[k])] = not_finite(int(taken.number[k]))
+        index = index[good]
+    where, good_rows = span(index), span(np.flatnonzero(good))
+    result.steps[where] = taken.number[good_rows]
+    result.latents[where] = taken.latent[good_rows]
+    result.rewards[where] = taken.staged.reward[good_rows]
+    result.terminated[where] = taken.terminated[good_rows]
 
 
 def _find(
     sessions: Sessions, world: World, rows: range, result: StepBatchResult
-) -> dict[int, Session]:
-    """Return the sessions of those rows that have no error yet, by row."""
-    wanted = [i for i in rows if i not in result.errors] if result.errors else list(rows)
-    found = sessions.find_all([result.session_ids[i] for i in wanted], world)
-    if found:
-        return dict(zip(wanted, found, strict=True))
-    by_row = {}
-    for i in wanted:
+) -> tuple[Int64, Int64]:
+    """Return those rows (B,) that have no error, and the slots (B,) of their sessions."""
+    ids = result.session_ids[rows.start : rows.stop]
+    if not result.errors:
+        slots = sessions.find_all(ids, world)
+        if slots is not None:
+            return np.arange(rows.start, rows.stop), slots
+    found = {}
+    for i, session_id in zip(rows, ids, strict=True):
+        if i in result.errors:
+            continue
         try:
-            session = sessions.find(result.session_ids[i])
+            session = sessions.find(session_id)
         except (SessionNotFoundError, SessionExpiredError) as error:
             result.errors[i] = error
             continue
         if session.world is world:
-            by_row[i] = session
+            found[i] = session.slot
             continue
         result.errors[i] = InvalidRequestError(
             f"the batch is of world {world.name}, this session of {session.world.name}"
         )
-    return by_row
+    return np.array(list(found), np.int64), np.array(list(found.values()), np.int64)
 
 
-def _repeat(session: Session, i: int, action: Any, result: StepBatchResult) -> None:
-    """Answer a step that is sent again, if it is the same."""
-    if session.last is not None or not np.array_equal(session.slab.action[session.slot], action):
-        result.errors[i] = taken_differently(session.step)
-        return
-    last = stored(session)
-    result.steps[i], result.latents[i] = last.step, last.latent
-    result.rewards[i], result.terminated[i] = last.reward, last.terminated
+def _do_not_go(
+    slab: Slab, slot: int, i: int, asked: int, actions: Actions, result: StepBatchResult
+) -> None:
+    """Answer row `i` whose step is not to be taken now: it was taken already, or cannot be."""
+    current = int(slab.step[slot])
+    if asked == current + 1:
+        result.errors[i] = has_ended(current)
+    elif asked != current or current == 0:
+        result.errors[i] = out_of_order(current + 1, asked)
+    elif slot in slab.kept or not np.array_equal(slab.action[slot], actions[i]):
+        result.errors[i] = taken_differently(current)
+    else:
+        result.steps[i], result.latents[i] = current, slab.rows.read(slot)[0][0]
+        result.rewards[i], result.terminated[i] = slab.reward[slot], slab.terminated[slot]
 
 
 def _world_of(sessions: Sessions, ids: Sequence[str], default: World) -> World:

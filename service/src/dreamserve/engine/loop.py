@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Sequence
 from dreamserve.engine.dreams import Dreams
 from dreamserve.engine.pace import UNMEASURED_SLICE_ROWS, batch_sizes, measure
 from dreamserve.engine.scheduler import Scheduler
-from dreamserve.engine.sessions import slab_bytes
+from dreamserve.engine.slab import slab_bytes
 from dreamserve.engine.tickets import Answered, Future, Job, Ticket, settle
 from dreamserve.engine.types import Request, ResetRequest, Result
 from dreamserve.engine.work import Work, failure, resume

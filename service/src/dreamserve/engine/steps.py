@@ -21,7 +21,8 @@ from dreamserve.engine.actions import check_action
 from dreamserve.engine.checks import check_latent
 from dreamserve.engine.mixture import describe, surprise
 from dreamserve.engine.pixels import check_frames, to_numbers, to_pixels
-from dreamserve.engine.sessions import Content, Session, Slab
+from dreamserve.engine.sessions import Session
+from dreamserve.engine.slab import Content, Kept, Slab
 from dreamserve.engine.types import Include, StepRequest, StepResult, UInt8
 from dreamserve.engine.world import World
 from dreamserve.errors import DreamNotFiniteError, StepConflictError
@@ -110,7 +111,6 @@ def take_steps(rows: Sequence[StepRow]) -> list[StepResult | DreamNotFiniteError
             results.append(not_finite(number))
             continue
         result = StepResult(row.session.id, number, latent, reward, terminated)
-        row.session.last = None
         if row.extra is not None and output is not None:
             _add_extra(result, row, row.extra, i, taken, output)
         results.append(result)
@@ -137,9 +137,9 @@ def take(slab: Slab, slots: Int64, actions: Actions, extras: Mapping[int, Extra]
 
 def stored(session: Session) -> StepResult:
     """Return the answer of the last step once more."""
-    if session.last is not None:
-        return session.last
     slab, slot = session.slab, session.slot
+    if slot in slab.kept:
+        return slab.kept[slot].answer
     latent, terminated = session.row()[0][0], bool(slab.terminated[slot])
     return StepResult(session.id, session.step, latent, float(slab.reward[slot]), terminated)
 
@@ -171,9 +171,8 @@ def _was_asked(session: Session, action: int | Actions, extra: Extra | None) -> 
     """Tell whether the last step was asked with the same content."""
     if not np.array_equal(session.slab.action[session.slot], action):
         return False
-    if extra is None:
-        return session.last is None
-    return session.last is not None and session.last_content == extra.content
+    kept = session.slab.kept.get(session.slot)
+    return (kept and kept.content) == (extra and extra.content)
 
 
 def _extra(world: World, request: StepRequest) -> Extra | None:
@@ -237,4 +236,4 @@ def _add_extra(
     if "state" in extra.include:
         names = (tensor.name for tensor in spec.recurrent_state)
         result.state = {n: np.array(p[i]) for n, p in zip(names, output.state, strict=True)}
-    row.session.last, row.session.last_content = result, extra.content
+    row.session.slab.kept[row.session.slot] = Kept(result, extra.content)
