@@ -7,6 +7,7 @@ in any batch, process and on any machine or device. Normals take 16 bits each an
 uniforms take 32 bits and lie strictly inside (0, 1).
 """
 
+from functools import cache
 from statistics import NormalDist
 
 import numpy as np
@@ -61,8 +62,7 @@ def keys_at(keyed: UInt64, steps: npt.NDArray[np.int64]) -> UInt64:
 def draw(row_keys: UInt64, normal: int, uniform: int) -> Float32:
     """Return (B, normal + uniform) float32: standard normals first, then uniforms in (0, 1)."""
     normal_words, uniform_words = -(-normal // 4), -(-uniform // 2)
-    counters = np.arange(1, normal_words + uniform_words + 1, dtype=np.uint64) * _GAMMA
-    words = _mix(row_keys[:, None] + counters)  # (B, W)
+    words = _mix(row_keys[:, None] + _counters(normal_words + uniform_words))  # (B, W)
     noise = np.empty((len(row_keys), normal + uniform), np.float32)
     if normal:
         bits = np.ascontiguousarray(words[:, :normal_words]).view("<u2")
@@ -71,6 +71,11 @@ def draw(row_keys: UInt64, normal: int, uniform: int) -> Float32:
         bits32 = np.ascontiguousarray(words[:, normal_words:]).view("<u4")[:, :uniform] >> _S8
         noise[:, normal:] = bits32.astype(np.float32) * np.float32(2**-24) + np.float32(2**-25)
     return noise
+
+
+@cache
+def _counters(words: int) -> UInt64:
+    return np.arange(1, words + 1, dtype=np.uint64) * _GAMMA
 
 
 def integers(row_keys: UInt64, below: int) -> npt.NDArray[np.int64]:

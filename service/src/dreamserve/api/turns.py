@@ -31,6 +31,7 @@ class Turns:
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
         self._due = False  # whether the loop's next round has a turn
+        self._alone = False  # whether the last turn had one request only: none to wait for
         self._clients: dict[Answer, Receive | None] = {}  # None: watched by now
         self._watching = False
         engine.deliver = self._deliver
@@ -45,9 +46,12 @@ class Turns:
         self._engine.queue(request, answer)
         if not self._due:
             self._due = True
-            # Not this round of the loop but the one after: who is being read now comes along, and
-            # batches of twice the size are worth more than the wait.
-            self._loop.call_soon(self._loop.call_soon, self._turn)
+            if self._alone:
+                self._loop.call_soon(self._turn)
+            else:
+                # Not this round of the loop but the one after: who is being read now comes along,
+                # and batches of twice the size are worth more than the wait.
+                self._loop.call_soon(self._loop.call_soon, self._turn)
         self._clients[answer] = receive
         if not self._watching:
             self._watching = True
@@ -64,7 +68,7 @@ class Turns:
             answer.cancel()
 
     def _turn(self) -> None:
-        self._due = False
+        self._due, self._alone = False, len(self._clients) == 1
         if self._engine.brief:
             self._engine.turn(blocking=False)
         if not self._engine.idle:

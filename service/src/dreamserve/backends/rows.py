@@ -115,9 +115,9 @@ def span(index: Int64) -> slice | Int64:
     if not count:
         return slice(0)
     first = int(index[0])
-    if int(index[-1]) - first == count - 1 and (index[1:] - index[:-1] == 1).all():
-        return slice(first, first + count)
-    return index
+    if count > 1 and (int(index[-1]) - first != count - 1 or (index[1:] - index[:-1] != 1).any()):
+        return index
+    return slice(first, first + count)
 
 
 def _staged(output: StepOutput, count: int) -> HostStaged:
