@@ -48,6 +48,11 @@ async def test_a_draining_server_goes_on_for_known_sessions_only(client) -> None
         assert (response.status_code, response.json()["code"]) == (503, "draining")
         assert response.headers["retry-after"] == "1"
 
+    begun = (await client.post("/reset/batch", {"session_ids": ["new", "known"]})).json()
+    assert [(e["row"], e["code"], e["status"]) for e in begun["errors"]] == [(0, "draining", 503)]
+    response = await client.post("/reset/batch", {"count": 1})
+    assert [error["code"] for error in response.json()["errors"]] == ["draining"]
+
     assert (await client.post("/step", {"session_id": "known", "action": 0})).status_code == 200
     assert (await client.post("/reset", {"session_id": "known"})).json()["step"] == 0
     assert (await client.http.delete("/sessions/known")).status_code == 204

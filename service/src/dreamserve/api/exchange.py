@@ -5,6 +5,7 @@ from collections.abc import Awaitable
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
+import numpy as np
 from fastapi import Request
 from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
@@ -29,6 +30,7 @@ from dreamserve.settings import Settings
 
 # Bodies above this are parsed in a thread, so that the event loop goes on.
 LARGE_BYTES = 64 * 1024
+LARGE_ANSWER_BYTES = 256 * 1024
 
 B = TypeVar("B", bound=Body)
 
@@ -147,3 +149,11 @@ def answer(request: Request, value: Any) -> Response:
     if codec.prefers_msgpack(header(request, b"accept")):
         return Encoded(codec.encode(fields, as_msgpack=True), codec.MSGPACK.encode())
     return Encoded(codec.encode(fields, as_msgpack=False), codec.JSON.encode())
+
+
+async def answer_rows(request: Request, value: engine.Result) -> Response:
+    """Return `value`, whose rows may be many: then a thread writes it and the loop goes on."""
+    arrays = (part for part in codec.as_fields(value).values() if isinstance(part, np.ndarray))
+    if sum(array.nbytes for array in arrays) <= LARGE_ANSWER_BYTES:
+        return answer(request, value)
+    return await asyncio.to_thread(answer, request, value)

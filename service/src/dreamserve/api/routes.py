@@ -1,6 +1,5 @@
 """The routes: parse, ask the engine, answer."""
 
-import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -11,6 +10,7 @@ from dreamserve.api import answers, schemas
 from dreamserve.api.exchange import (
     Service,
     answer,
+    answer_rows,
     ask,
     header,
     read,
@@ -92,8 +92,8 @@ async def step(request: Request) -> Response:
 async def reset_batch(request: Request) -> Response:
     """Begin many dreams, or start them over; a bad row gets its own error and harms no other."""
     body = await read(request, schemas.ResetBatch)
-    await refuse_new_sessions(request, None)
-    return answer(request, await ask(request, body.to_engine()))
+    known_only = Service.of(request).draining
+    return await answer_rows(request, await ask(request, body.to_engine(known_only)))
 
 
 @router.post(
@@ -109,7 +109,7 @@ async def reset_batch(request: Request) -> Response:
 async def step_batch(request: Request) -> Response:
     """Advance many dreams of one world; a bad row gets its own error and harms no other."""
     body = await read(request, schemas.StepBatch)
-    return answer(request, await ask(request, body.to_engine()))
+    return await answer_rows(request, await ask(request, body.to_engine()))
 
 
 @router.post(
@@ -126,8 +126,7 @@ async def step_batch(request: Request) -> Response:
 async def sample(request: Request) -> Response:
     """Dream many futures from a session's present, or from a start; nothing moves."""
     body = await read(request, schemas.Sample)
-    futures = await ask(request, body.to_engine())
-    return await asyncio.to_thread(answer, request, futures)  # frames may be many
+    return await answer_rows(request, await ask(request, body.to_engine()))
 
 
 @router.post(

@@ -202,7 +202,7 @@ class ResetBatch(Body):
         """How many dreams it begins."""
         return len(self.session_ids) if self.session_ids is not None else self.count or 0
 
-    def to_engine(self) -> engine.ResetBatchRequest:
+    def to_engine(self, known_only: bool = False) -> engine.ResetBatchRequest:
         """Return the request as the engine takes it."""
         return engine.ResetBatchRequest(
             count=self.rows,
@@ -212,6 +212,7 @@ class ResetBatch(Body):
             temperatures=self.temperatures,
             bank=self.bank,
             latents=self.latents,
+            known_only=known_only,
         )
 
 

@@ -33,6 +33,7 @@ from dreamserve.engine.types import (
 from dreamserve.engine.work import failure
 from dreamserve.engine.world import World
 from dreamserve.errors import (
+    DrainingError,
     InvalidActionError,
     InvalidRequestError,
     NotFiniteInputError,
@@ -253,8 +254,12 @@ def _begin_slice(
         latent, state = start_from_bank(world, seeds, bank)
     slots, put = [], []
     for k, i in enumerate(index.tolist()):
+        session_id = result.session_ids[i]
+        if request.known_only and session_id not in sessions:
+            result.errors[i] = DrainingError("the server is shutting down: no new sessions")
+            continue
         try:
-            slots.append(sessions.put(result.session_ids[i], world).slot)
+            slots.append(sessions.put(session_id, world).slot)
             put.append(k)
         except OverloadedError as error:
             result.errors[i] = error

@@ -66,6 +66,9 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._table)
 
+    def __contains__(self, session_id: str) -> bool:
+        return session_id in self._table
+
     def look_at_the_clock(self) -> None:
         """Let it be now; until the next time, now is now. Once a batch."""
         self._now_s = self._clock()

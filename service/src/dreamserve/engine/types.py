@@ -91,6 +91,7 @@ class ResetBatchRequest:
     temperatures: npt.NDArray[np.float32] | None = None
     bank: npt.NDArray[np.int64] | None = None  # entries of the world's bank
     latents: Float32 | None = None  # (B, Z), with an empty memory; instead of the bank
+    known_only: bool = False  # a server that shuts down begins no new sessions
 
 
 @dataclass(frozen=True, slots=True, eq=False)
