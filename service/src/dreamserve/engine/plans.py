@@ -13,8 +13,8 @@ from dreamserve.engine.types import PlanRequest, PlanResult
 from dreamserve.errors import DreamNotFiniteError, InvalidRequestError
 from dreamserve.manifest import ActionSpace, DiscreteSpace
 from dreamserve.planning.base import Plan, Planner
-from dreamserve.planning.cem import cem
-from dreamserve.planning.random_shooting import random_shooting
+from dreamserve.planning.cem import Cem, cem
+from dreamserve.planning.random_shooting import RandomShooting, random_shooting
 
 
 def check_plan(request: PlanRequest) -> None:
@@ -62,8 +62,10 @@ def _planner(space: ActionSpace, request: PlanRequest, seed: int) -> Planner:
         return numbers
 
     if request.planner == "random_shooting":
-        return random_shooting(space, request.horizon, request.candidates, uniform)
-    return cem(space, request.horizon, request.candidates, request.iterations, uniform)
+        shooting = RandomShooting(candidates=request.candidates)
+        return random_shooting(space, request.horizon, shooting, uniform)
+    options = Cem(candidates=request.candidates, iterations=request.iterations)
+    return cem(space, request.horizon, options, uniform)
 
 
 def _drive(

@@ -2,13 +2,40 @@
 methods for optimal control, section on direct shooting; Nagabandi et al. 2018, arXiv:1708.02596).
 """
 
+from dataclasses import dataclass
+
 from dreamserve.manifest import ActionSpace
-from dreamserve.planning.base import Planner, Uniform, better, sequence_shape, uniform_actions
+from dreamserve.planning.base import (
+    Actions,
+    Planner,
+    Uniform,
+    better,
+    fitted,
+    judged,
+    put_first,
+    sequence_shape,
+    uniform_actions,
+)
+from dreamserve.planning.options import Options, within
 
 
-def random_shooting(space: ActionSpace, horizon: int, candidates: int, uniform: Uniform) -> Planner:
-    """Plan in one iteration of `candidates` sequences of `horizon` actions."""
-    shape = sequence_shape(space, candidates, horizon)
-    actions = uniform_actions(space, uniform(0, shape))
+@dataclass(frozen=True, slots=True)
+class RandomShooting(Options):
+    """One iteration, and no distribution to tune."""
+
+    candidates: int = within(1000, 1)  # N
+
+
+def random_shooting(
+    space: ActionSpace,
+    horizon: int,
+    options: RandomShooting,
+    uniform: Uniform,
+    warm: Actions | None = None,
+) -> Planner:
+    """Plan `horizon` steps in one iteration."""
+    warm = fitted(space, warm, horizon)
+    actions = uniform_actions(space, uniform(0, sequence_shape(space, options.candidates, horizon)))
+    put_first(actions, [] if warm is None else [warm])
     values = yield actions
-    return better(None, actions, values, iteration=0)
+    return better(None, actions, judged(values), iteration=0)
