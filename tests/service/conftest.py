@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
@@ -16,9 +17,14 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from dreamserve.bundle import seal, sha256_of
+from dreamserve import noise
+from dreamserve.backends.base import Actions
 from dreamserve.engine.fake import fake_world
+from dreamserve.engine.futures import Futures, Moment, Present
 from dreamserve.engine.loop import Engine
 from dreamserve.engine.types import Request, Result
+from dreamserve.engine.values import Judge
+from dreamserve.engine.work import Task, finish
 from dreamserve.engine.world import World, load_world
 
 TAKECOVER = Path(__file__).parents[2] / "bundles" / "takecover"
@@ -371,3 +377,32 @@ class FakeClock:
 def clock() -> FakeClock:
     """Return a clock of one's own."""
     return FakeClock()
+
+
+@pytest.fixture
+def finished() -> Callable[[Any], Any]:
+    """Run work of some length to its end, alone."""
+    return lambda work: finish(Task(work), time.monotonic)
+
+
+@pytest.fixture
+def moments(finished: Callable[[Any], Any]) -> Callable[..., Iterator[Moment]]:
+    """Dream futures under actions (B, H, …), one moment a step."""
+
+    def dream(present: Present, actions: Actions, seeds: np.ndarray) -> Iterator[Moment]:
+        futures = Futures.of(present, len(actions), seeds, noise.PLAN)
+        for t in range(actions.shape[1]):
+            yield finished(futures.advance(actions[:, t]))
+
+    return dream
+
+
+@pytest.fixture
+def worth(finished: Callable[[Any], Any]) -> Callable[..., np.ndarray]:
+    """What actions (N, H, …) are worth; the fields are a Judge's."""
+
+    def values(present: Present, actions: Any, seed: int = 0, **fields: Any) -> np.ndarray:
+        judge = Judge(present, **{"slice_rows": 8, **fields})
+        return finished(judge.evaluate(np.asarray(actions), seed)).values
+
+    return values

@@ -13,7 +13,7 @@ from dreamserve.backends.onnx_graphs import gather_graph, lost_graph, scatter_gr
 from dreamserve.backends.onnx_rows import DeviceGraph, OnnxDeviceBackend
 from dreamserve.backends.rows import HostRows
 from dreamserve.bundle import load_bundle
-from dreamserve.engine.futures import Present, unroll
+from dreamserve.engine.futures import Present
 from dreamserve.engine.world import World
 
 COUNT, SIZES = 20, (1, 4, 16)
@@ -82,7 +82,7 @@ def test_rows_step_as_the_hosts_do(tiny_bundle: Path, device: str) -> None:
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("shared", [True, False])
-def test_returns_are_the_sum_over_the_moments(tiny_bundle: Path, device: str, shared: bool) -> None:
+def test_returns_are_the_sum_over_the_moments(tiny_bundle: Path, device: str, shared: bool, moments) -> None:
     bundle = load_bundle(tiny_bundle)
     done = bundle.manifest.done.model_copy(update={"threshold": -1.05})
     spec = bundle.manifest.model_copy(update={"done": done})
@@ -93,7 +93,7 @@ def test_returns_are_the_sum_over_the_moments(tiny_bundle: Path, device: str, sh
     actions = np.random.default_rng(1).integers(0, 3, (count, horizon))
     seeds = np.arange(1 if shared else count, dtype=np.uint64)
     expected, ended = np.zeros(count), []
-    for t, moment in enumerate(unroll(present, actions, seeds, noise.PLAN)):
+    for t, moment in enumerate(moments(present, actions, seeds)):
         expected += 0.9**t * moment.reward.astype(np.float64)
         ended.append(moment.ended.mean())
     assert ended[-1] > 0

@@ -9,7 +9,7 @@ import torch
 from dreamserve import noise
 from dreamserve.backends.fake import fake_spec
 from dreamserve.backends.torch_horizon import KEPT, SIZES, earnings
-from dreamserve.engine.futures import Present, evaluate, unroll
+from dreamserve.engine.futures import Present
 from dreamserve.engine.world import World
 
 
@@ -31,26 +31,24 @@ def plan_keys(present: Present, seeds: np.ndarray, horizon: int) -> np.ndarray:
     return np.stack([noise.keys(seeds, step, noise.PLAN) for step in steps], axis=1)
 
 
-def evaluated(present: Present, actions: np.ndarray, seeds: np.ndarray, discount: float):
-    """What the engine says on plain rows: evaluate for shared luck, its own sum for the rest."""
-    if len(seeds) == 1:
-        work = evaluate(present, actions, int(seeds[0]), discount, slice_rows=len(actions))
-        while True:
-            try:
-                next(work)
-            except StopIteration as done:
-                return done.value
-    values, weight = np.zeros(len(actions)), 1.0
-    for moment in unroll(present, actions, seeds, noise.PLAN):
-        values += weight * moment.reward
-        weight *= discount
-    assert moment.finite.all()
+@pytest.fixture
+def evaluated(moments):
+    """What the engine says on plain rows, of lucks that are shared or not."""
+
+    def values(present: Present, actions: np.ndarray, seeds: np.ndarray, discount: float):
+        values, weight = np.zeros(len(actions)), 1.0
+        for moment in moments(present, actions, seeds):
+            values += weight * moment.reward
+            weight *= discount
+        assert moment.finite.all()
+        return values
+
     return values
 
 
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("count", [1, 70, SIZES[-1] + 3])
-def test_returns_are_what_evaluate_says(tiny, count: int, shared: bool) -> None:
+def test_returns_are_what_the_engine_says(tiny, evaluated, count: int, shared: bool) -> None:
     rng = np.random.default_rng(4)
     present, horizon = present_of(tiny, rng), 12
     actions = rng.integers(0, 3, (count, horizon))
@@ -64,7 +62,18 @@ def test_returns_are_what_evaluate_says(tiny, count: int, shared: bool) -> None:
     tiny.same(values, expected)
 
 
-def test_a_future_ends_where_its_logit_says_and_counts_until_then(tiny) -> None:
+@pytest.mark.parametrize("particles", [1, 3])
+def test_candidates_are_worth_the_same_on_the_device(tiny, worth, particles: int) -> None:
+    rng = np.random.default_rng(8)
+    present = present_of(tiny, rng)
+    there = replace(present, world=World(tiny.spec, tiny.device))
+    actions = rng.integers(0, 3, (20, 6))
+    fields = {"discount": 0.9, "particles": particles, "action_repeat": 2}
+    values = worth(there, actions, 5, **fields)
+    np.testing.assert_allclose(values, worth(present, actions, 5, **fields), rtol=1e-5, atol=1e-6)
+
+
+def test_a_future_ends_where_its_logit_says_and_counts_until_then(tiny, evaluated) -> None:
     rng = np.random.default_rng(5)
     mortal = tiny.spec.model_copy(
         update={"done": tiny.spec.done.model_copy(update={"threshold": -1.05})}

@@ -1,6 +1,6 @@
 """Looking ahead: samples and plans leave the session where it is, and tell the truth."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -9,9 +9,15 @@ import pytest
 
 from dreamserve.dream import Dream, DreamBatch
 from dreamserve.engine.fake import fake_world
-from dreamserve.engine.futures import Present, evaluate
+from dreamserve.engine.futures import Present
 from dreamserve.engine.runner import start_from_bank
-from dreamserve.engine.types import BankStart, FramesStart, LatentStart, StepResult
+from dreamserve.engine.types import (
+    BankStart,
+    FramesStart,
+    LatentStart,
+    Objective,
+    StepResult,
+)
 from dreamserve.engine.world import World
 from dreamserve.errors import (
     DreamNotFiniteError,
@@ -23,6 +29,7 @@ from dreamserve.errors import (
 )
 
 Same = Callable[[Any, Any], bool]
+Worth = Callable[..., np.ndarray]
 
 
 def dream_on(world: World, **options: Any) -> Dream:
@@ -30,14 +37,6 @@ def dream_on(world: World, **options: Any) -> Dream:
     dream.reset(session_id="a", seed=4)
     dream.step(session_id="a", action=1)
     return dream
-
-
-def finished(work: Generator[None, None, np.ndarray]) -> np.ndarray:
-    while True:
-        try:
-            next(work)
-        except StopIteration as stop:
-            return stop.value
 
 
 def test_a_sample_does_not_move_the_session(same: Same) -> None:
@@ -149,7 +148,14 @@ def test_a_sample_that_makes_no_sense_is_refused(
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"planner": "guess"}, "planner must be random_shooting or cem, not guess"),
+        ({"planner": "guess"}, "planner must be one of .*'mppi'.*, not 'guess'"),
+        ({"options": {"nose": 1}}, "cem has the options .*'momentum'.*, not .'nose'"),
+        ({"options": {"momentum": 2}}, "momentum must be within 0 and 1"),
+        ({"particles": 0}, "particles must be at least 1"),
+        ({"action_repeat": 0}, "action_repeat must be at least 1"),
+        ({"budget_ms": 0}, "budget_ms must be at least 1"),
+        ({"objective": Objective(reward=0)}, "no weight but 0"),
+        ({"objective": Objective(target=np.zeros(3))}, "a latent must be 4 numbers"),
         ({"horizon": 0}, "horizon must be at least 1"),
         ({"candidates": 0}, "candidates must be at least 1"),
         ({"iterations": 0}, "iterations must be at least 1"),
@@ -198,7 +204,8 @@ def test_planners_find_the_best_of_an_enumerable_tree(planner: Any, discount: fl
     assert plan.action == best[0]
     assert plan.value == pytest.approx(tree[best], rel=1e-6)
     assert plan.value <= max(tree.values()) + 1e-6
-    assert (plan.iterations, plan.cut_short) == (1 if planner == "random_shooting" else 4, False)
+    assert (plan.iterations, plan.cut_short) == (1 if planner == "random_shooting" else 6, False)
+    assert plan.evaluations == 600 * plan.iterations
 
 
 def test_cem_steers_a_box_world_to_its_goal_within_bounds() -> None:
@@ -239,20 +246,16 @@ def test_when_every_candidate_is_nan_the_plan_fails() -> None:
     dream = dream_on(fake_world(nan_action=0))
     dream.engine.worlds["fake"].backend._nan_action = 1
     with pytest.raises(DreamNotFiniteError, match="every candidate led to NaN"):
-        dream.plan(session_id="a", horizon=30, candidates=8, iterations=2)
+        dream.plan(session_id="a", planner="random_shooting", horizon=30, candidates=8)
 
 
-def test_an_ended_candidate_stops_earning_but_cuts_no_other() -> None:
+def test_an_ended_candidate_stops_earning_but_cuts_no_other(worth: Worth) -> None:
     world = fake_world()
     latent, state = start_from_bank(world, np.array([1], np.uint64), np.array([15]))
     present = Present(world, latent, state, step=0, temperature=0.0)
     ends, lives = [2] * 12, [1] * 12
-
-    def values(*sequences: list[int]) -> np.ndarray:
-        return finished(evaluate(present, np.array(sequences), 0, 1.0, 8))
-
-    together = values(ends, lives)
-    np.testing.assert_array_equal(together, [*values(ends), *values(lives)])
+    together = worth(present, [ends, lives])
+    np.testing.assert_array_equal(together, [*worth(present, [ends]), *worth(present, [lives])])
     assert together[0] < together[1]
 
 
@@ -262,11 +265,11 @@ def test_plans_are_the_same_for_the_same_seed_and_step(same: Same) -> None:
     assert not same(plans[0], plans[2])
 
 
-def test_candidates_of_one_iteration_meet_the_same_luck() -> None:
+def test_candidates_of_one_iteration_meet_the_same_luck(worth: Worth) -> None:
     world = fake_world()
     latent, state = start_from_bank(world, np.array([1], np.uint64))
     present = Present(world, latent, state, step=0, temperature=1.0)
-    same_actions = np.ones((5, 4), np.int64)
-    values = [finished(evaluate(present, same_actions, seed, 0.9, 2)) for seed in (7, 7, 8)]
+    actions = np.ones((5, 4), np.int64)
+    values = [worth(present, actions, s, discount=0.9, slice_rows=2) for s in (7, 7, 8)]
     assert [len(set(each.tolist())) for each in values] == [1, 1, 1]
     assert values[0][0] == values[1][0] != values[2][0]

@@ -199,12 +199,12 @@ def test_a_full_queue_refuses_and_recovers() -> None:
 def test_too_many_plans_are_refused() -> None:
     engine, _ = counted(max_jobs=1)
     with_sessions(engine, 2)
-    first = engine.submit(PlanRequest("s0", horizon=5))
-    second = engine.submit(PlanRequest("s1", horizon=5))
+    first = engine.submit(PlanRequest("s0", horizon=5, candidates=20, iterations=2))
+    second = engine.submit(PlanRequest("s1", horizon=5, candidates=20, iterations=2))
     drain(engine)
     assert isinstance(second.exception(0), OverloadedError)
-    assert first.result(0).iterations == 4
-    again = engine.submit(PlanRequest("s1", horizon=5))
+    assert first.result(0).iterations == 2
+    again = engine.submit(PlanRequest("s1", horizon=5, candidates=20, iterations=2))
     drain(engine)
     assert again.result(0).planner == "cem"
 

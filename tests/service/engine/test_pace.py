@@ -33,7 +33,10 @@ def test_a_slice_is_as_long_as_fits(
     monkeypatch: pytest.MonkeyPatch, us_a_row: float, fits: int
 ) -> None:
     costing(monkeypatch, {"fake": us_a_row})
-    assert pace.measure([fake_world()], SIZES, slice_ms=1.5) == pace.Pace(fits, fits)
+    found = pace.measure([fake_world()], SIZES, slice_ms=1.5)
+    assert (found.slice_rows, found.inline_rows) == (fits, fits)
+    assert found.tempos["fake"].row_s == pytest.approx(us_a_row * 1e-6)
+    assert found.tempos["fake"].call_s == pytest.approx(0, abs=1e-12)
 
 
 def test_the_slowest_world_sets_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +48,8 @@ def test_the_slowest_world_sets_the_pace(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_device_that_is_waited_for_never_holds_up_the_event_loop() -> None:
     spec = fake_world().spec
     world = World(spec, OnDevice(spec))
-    assert pace.measure([fake_world(), world], SIZES, slice_ms=1e6) == pace.Pace(256, 0)
+    found = pace.measure([fake_world(), world], SIZES, slice_ms=1e6)
+    assert (found.slice_rows, found.inline_rows) == (256, 0)
 
 
 def test_every_size_is_warm_and_so_are_the_other_graphs() -> None:

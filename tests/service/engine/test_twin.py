@@ -130,9 +130,15 @@ class Schedules(RuleBasedStateMachine):
         actions = np.zeros(3, np.int64)
         self.ask(SampleRequest(futures, 3, session_id, actions=actions, seed=seed))
 
-    @rule(session_id=ids, planner=st.sampled_from(["cem", "random_shooting"]))
-    def plan(self, session_id: str, planner: Any) -> None:
-        self.ask(PlanRequest(session_id, planner, horizon=3, candidates=7, iterations=2))
+    @rule(
+        session_id=ids,
+        planner=st.sampled_from(["random_shooting", "cem", "icem", "mppi"]),
+        particles=st.integers(1, 2),
+    )
+    def plan(self, session_id: str, planner: str, particles: int) -> None:
+        """Cold: what a warm one begins with depends on which plans have ended by then."""
+        numbers = {"horizon": 3, "candidates": 7, "iterations": 2, "particles": particles}
+        self.ask(PlanRequest(session_id, planner, **numbers, warm_start=False))
 
     @rule(turns=st.integers(1, 10))
     def turn(self, turns: int) -> None:

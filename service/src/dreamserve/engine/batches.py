@@ -5,7 +5,7 @@ with the columns as such fails the request; what is wrong with a row is that row
 """
 
 import secrets
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from dreamserve.engine.types import (
     StepBatchRequest,
     StepBatchResult,
 )
-from dreamserve.engine.work import failure
+from dreamserve.engine.work import Work, failure
 from dreamserve.engine.world import World
 from dreamserve.errors import (
     DrainingError,
@@ -48,7 +48,7 @@ Errors = dict[int, WireError]
 
 def step_batch(
     sessions: Sessions, default: World, request: StepBatchRequest, slice_rows: int
-) -> Generator[None, None, StepBatchResult]:
+) -> Work[StepBatchResult]:
     """Take the steps, `slice_rows` at a time. Raises InvalidRequestError, InvalidActionError."""
     ids, count = request.session_ids, len(request.session_ids)
     _check_lengths(count, actions=request.actions, steps=request.steps)
@@ -67,7 +67,7 @@ def step_batch(
         errors=errors,
     )
     for first in range(0, count, slice_rows):
-        yield
+        yield None
         rows = range(first, min(first + slice_rows, count))
         try:
             _take_slice(sessions, world, rows, actions, request.steps, result)
@@ -175,7 +175,7 @@ def _action_error(world: World, action: Any) -> WireError:
 
 def reset_batch(
     sessions: Sessions, world: World, request: ResetBatchRequest, slice_rows: int
-) -> Generator[None, None, ResetBatchResult]:
+) -> Work[ResetBatchResult]:
     """Begin the dreams, `slice_rows` at a time. Raises InvalidRequestError."""
     count, spec = request.count, world.spec
     _check_lengths(
@@ -204,7 +204,7 @@ def reset_batch(
     )
     _check_rows(world, request, result)
     for first in range(0, count, slice_rows):
-        yield
+        yield None
         rows = range(first, min(first + slice_rows, count))
         _begin_slice(sessions, world, request, rows, result)
     for i in result.errors:

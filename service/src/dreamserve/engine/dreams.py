@@ -1,18 +1,18 @@
 """What each request means. Not when it runs: that is the scheduler's.
 
 `answer` takes requests about different sessions and gives for each a result, an error, or, for
-work of some length, a generator that yields between calls of the world and returns the result.
-Such a generator has looked at its session before its first yield, and writes at its very end.
+work of some length, a task in progress. Such work has looked at its session before its first yield,
+which asks for nothing yet, and writes at its very end.
 """
 
 import secrets
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from dreamserve import noise
-from dreamserve.backends.base import Array
+from dreamserve.backends.base import Actions, Array
 from dreamserve.backends.rows import finite_rows
 from dreamserve.engine.actions import check_actions
 from dreamserve.engine.batches import reset_batch, step_batch
@@ -23,12 +23,15 @@ from dreamserve.engine.checks import (
     check_start,
     check_temperature,
 )
-from dreamserve.engine.futures import Present, sample, subseeds, uniforms
+from dreamserve.engine.futures import Present, subseeds, uniforms
 from dreamserve.engine.pixels import to_pixels
 from dreamserve.engine.plans import check_plan, plan
 from dreamserve.engine.runner import start
+from dreamserve.engine.samples import sample
 from dreamserve.engine.sessions import Session, Sessions
+from dreamserve.engine.slab import Planned
 from dreamserve.engine.steps import StepRow, admit, take_steps
+from dreamserve.engine.tempo import Tempo
 from dreamserve.engine.types import (
     PlanRequest,
     PlanResult,
@@ -45,7 +48,7 @@ from dreamserve.engine.types import (
     StepResult,
     UInt8,
 )
-from dreamserve.engine.work import Outcome, failure, resume
+from dreamserve.engine.work import Outcome, Task, Work, failure
 from dreamserve.engine.world import World, worlds_by_name
 from dreamserve.errors import (
     DreamNotFiniteError,
@@ -54,7 +57,7 @@ from dreamserve.errors import (
     WireError,
     WorldNotFoundError,
 )
-from dreamserve.planning.base import sequence_shape, uniform_actions
+from dreamserve.planning.base import sequence_shape, shifted, uniform_actions
 
 
 class Dreams:
@@ -71,6 +74,7 @@ class Dreams:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.worlds = worlds_by_name(worlds)
+        self.tempos = {name: Tempo() for name in self.worlds}
         self.sessions = Sessions(self.worlds, capacity, session_ttl_s, sizes, clock)
         self.slice_rows, self._largest, self._clock = slice_rows, sizes[-1], clock
 
@@ -96,17 +100,19 @@ class Dreams:
                 case StepRequest():
                     return admit(self.sessions.find(request.session_id), request)
                 case ResetRequest():
-                    return resume(self._reset(request))
+                    return Task(self._reset(request)).resume()
                 case SampleRequest():
-                    return resume(self._sample(request))
+                    return Task(self._sample(request)).resume()
                 case PlanRequest():
-                    return resume(self._plan(request))
+                    return Task(self._plan(request)).resume()
                 case StepBatchRequest():
                     first = next(iter(self.worlds.values()))
-                    return resume(step_batch(self.sessions, first, request, self._largest))
+                    steps = step_batch(self.sessions, first, request, self._largest)
+                    return Task(steps).resume()
                 case ResetBatchRequest():
                     world = self._world(request.world)
-                    return resume(reset_batch(self.sessions, world, request, self._largest))
+                    resets = reset_batch(self.sessions, world, request, self._largest)
+                    return Task(resets).resume()
                 case SessionQuery():
                     return self._query(request)
         except Exception as error:
@@ -128,7 +134,7 @@ class Dreams:
             self.sessions.remove(session.id)
         return info
 
-    def _reset(self, request: ResetRequest) -> Generator[None, None, ResetResult]:
+    def _reset(self, request: ResetRequest) -> Work[ResetResult]:
         check_include(request.include, frozenset({"frame", "state"}), "a reset")
         world = self._world(request.world)
         seed = secrets.randbits(53) if request.seed is None else check_seed(request.seed)
@@ -154,7 +160,7 @@ class Dreams:
             state=dict(parts) if "state" in request.include else None,
         )
 
-    def _sample(self, request: SampleRequest) -> Generator[None, None, SampleResult]:
+    def _sample(self, request: SampleRequest) -> Work[SampleResult]:
         check_include(request.include, frozenset({"frame"}), "a sample")
         count = int(check_range("futures", request.futures, 1))
         horizon = int(check_range("horizon", request.horizon, 1))
@@ -176,7 +182,7 @@ class Dreams:
             actions = uniform_actions(space, uniforms(seed, 0, shape))
         else:
             actions = check_actions(space, request.actions, (horizon,))
-        yield
+        yield None
         seeds = subseeds(seed, count, noise.SAMPLE)
         sampled = sample(
             present,
@@ -187,13 +193,21 @@ class Dreams:
         )
         return (yield from sampled)
 
-    def _plan(self, request: PlanRequest) -> Generator[None, None, PlanResult]:
-        check_plan(request)
+    def _plan(self, request: PlanRequest) -> Work[PlanResult]:
         session = self._living(request.session_id)
+        request = check_plan(session.world, request)
         present = _present(session, request.temperature)
         seed = _seed(session, request.seed, noise.PLAN)
-        yield
-        return (yield from plan(present, request, seed, self.slice_rows, self._clock))
+        warm = _planned(session) if request.warm_start else None
+        key = session.slab.key[session.slot]
+        yield None
+        tempo = self.tempos[present.world.name]
+        found = yield from plan(present, request, seed, warm, self.slice_rows, tempo, self._clock)
+        # For the session's next plan, if it is still there and dreams this dream.
+        if self.sessions.holds(session) and session.slab.key[session.slot] == key:
+            steps = np.repeat(found.actions, request.action_repeat, axis=0)
+            session.slab.planned[session.slot] = Planned(present.step, steps)
+        return found
 
     def _world(self, name: str | None) -> World:
         if name is None:
@@ -224,6 +238,14 @@ def _present(session: Session, temperature: float | None) -> Present:
     own = float(session.slab.temperature[session.slot])
     heat = own if temperature is None else check_temperature(temperature)
     return Present(session.world, *session.row(), step=session.step, temperature=heat)
+
+
+def _planned(session: Session) -> Actions | None:
+    """Return what remains of the session's last plan, one action a step (T, …), or None."""
+    last = session.slab.planned.get(session.slot)
+    if last is None or session.step < last.step:
+        return None
+    return shifted(last.actions, session.step - last.step)
 
 
 def _seed(session: Session, given: int | None, stream: int) -> int:

@@ -1,24 +1,21 @@
-"""Looking ahead from a present without moving it: samples, and the values that planners ask for.
+"""Looking ahead: B futures, step by step, which move no session.
 
-Work of some length, so these are generators: each runs until a `yield` comes after every call of
-the world, and the engine decides when it goes on. One call takes at most `slice_rows` rows.
+What stands on this yields its steps (`engine.work`), so that they are computed in one call with
+whatever else is being dreamt. One step asks for at most `slice_rows` rows.
 """
 
-from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dreamserve import noise
-from dreamserve.backends.base import Actions, Array, Bools, KeepsRows, State
-from dreamserve.backends.rows import finite_rows
-from dreamserve.engine.pixels import to_pixels
-from dreamserve.engine.runner import advance
-from dreamserve.engine.types import SampleResult, UInt8
+from dreamserve.backends.base import Actions, Array, Bools, Int64, State, StepOutput
+from dreamserve.engine.runner import ask
+from dreamserve.engine.work import Work
 from dreamserve.engine.world import World
-from dreamserve.errors import DreamNotFiniteError
 from dreamserve.noise import UInt64
 
 Values = npt.NDArray[np.float64]
@@ -41,100 +38,75 @@ class Moment:
 
     latent: Array  # (B, Z)
     reward: Array  # (B,)
-    ended: Bools  # (B,)
+    alive: Bools  # (B,) false if it had ended before this step
+    ended: Bools  # (B,) true if it had, or ends with it
     finite: Bools  # (B,) false from the first NaN or infinity on
+    output: StepOutput  # what the world answered, of the ended ones too
 
 
-def unroll(present: Present, actions: Actions, seeds: UInt64, stream: int) -> Iterator[Moment]:
-    """Dream B futures under actions (B, H, …), one moment a step.
+class Futures:
+    """B futures of one world, each with a seed, a step number and a temperature of its own.
 
-    Seeds are (B,), or (1,): common random numbers, the same luck for all.
+    One seed and step, (1,) each, are common random numbers: the same luck for all.
     """
-    rows, world = len(actions), present.world
-    latent = np.repeat(present.latent, rows, axis=0)
-    state = tuple(np.repeat(part, rows, axis=0) for part in present.state)
-    temperature = np.full(rows, present.temperature, np.float32)
-    alive, finite = np.ones(rows, np.bool_), np.ones(rows, np.bool_)
-    for t in range(actions.shape[1]):
-        step = np.full(len(seeds), present.step + 1 + t)
-        action: Actions = actions[:, t].copy()  # the backend takes contiguous arrays
-        new = advance(world, latent, state, action, seeds, step, temperature, stream)
-        finite = finite & (new.finite | ~alive)
-        latent = new.latent if alive.all() else np.where(alive[:, None], new.latent, latent)
+
+    def __init__(
+        self,
+        world: World,
+        latent: Array,
+        state: State,
+        seed: UInt64,
+        step: Int64,
+        temperature: Array,
+        stream: int,
+    ) -> None:
+        self.world, self._stream = world, stream
+        self.latent, self.state = latent, state  # (B, Z), (B, *shape) each
+        self.seed, self.step, self.temperature = seed, step, temperature
+        self.alive = np.ones(len(latent), np.bool_)
+        self.finite = np.ones(len(latent), np.bool_)
+
+    @classmethod
+    def of(cls, present: Present, rows: int, seed: UInt64, stream: int) -> "Futures":
+        """Begin `rows` futures at one present; `seed` is (B,) or (1,)."""
+        return cls(
+            present.world,
+            np.repeat(present.latent, rows, axis=0),
+            tuple(np.repeat(part, rows, axis=0) for part in present.state),
+            seed,
+            np.full(len(seed), present.step, np.int64),
+            np.full(rows, present.temperature, np.float32),
+            stream,
+        )
+
+    def __len__(self) -> int:
+        return len(self.latent)
+
+    def advance(self, action: Actions, until_s: float = inf) -> Work[Moment | None]:
+        """Take actions (B,) or (B, A); return what came, or None if that is not to be by then."""
+        action = action.copy()  # a step's lie together: what backends take
+        asked = ask(
+            self.world,
+            self.latent,
+            self.state,
+            action,
+            self.seed,
+            self.step + 1,
+            self.temperature,
+            self._stream,
+            until_s,
+        )
+        new = yield asked
+        if new is None:
+            return None
+        alive = self.alive
+        self.step = self.step + 1
+        self.finite = self.finite & (new.finite | ~alive)
+        whole = bool(alive.all())
+        self.latent = new.latent if whole else np.where(alive[:, None], new.latent, self.latent)
+        self.state, self.alive = new.state, alive & ~new.terminated
         reward = np.where(alive, new.reward, np.float32(0))
-        alive = alive & ~new.terminated
-        state = new.state
-        yield Moment(latent, reward, ~alive, finite)
-
-
-def evaluate(
-    present: Present, actions: Actions, seed: int, discount: float, slice_rows: int
-) -> Generator[None, None, Values]:
-    """Return the discounted sum of rewards (N,) that each of actions (N, H, …) earns.
-
-    All candidates meet the same luck, that of `seed`, so that they are told apart by what they
-    do. A future that comes out as NaN or infinity is worth -inf: it always loses.
-    """
-    luck = np.array([seed], np.uint64)
-    backend, world = present.world.backend, present.world
-    if isinstance(backend, KeepsRows):  # all at once, where the state lives
-        steps = present.step + 1 + np.arange(actions.shape[1])
-        keys = noise.keys(luck, steps, noise.PLAN)[None]  # (1, H)
-        now = (present.latent, present.state)
-        whole = backend.returns(world.spec, *now, actions, keys, present.temperature, discount)
-        yield
-        return whole
-    values = np.zeros(len(actions))
-    for first in range(0, len(actions), slice_rows):
-        rows = slice(first, first + slice_rows)
-        weight = 1.0
-        for moment in unroll(present, actions[rows], luck, noise.PLAN):
-            values[rows] += weight * np.where(moment.finite, moment.reward, 0.0)
-            weight *= discount
-            yield
-            if moment.ended.all():
-                break
-        values[rows][~moment.finite] = -np.inf
-    return values
-
-
-def sample(
-    present: Present, actions: Actions, seeds: UInt64, frames: bool, slice_rows: int
-) -> Generator[None, None, SampleResult]:
-    """Return the futures under actions (N, H, …). Raises DreamNotFiniteError."""
-    count, horizon = actions.shape[:2]
-    spec = present.world.spec
-    latents = np.empty((count, horizon, spec.latent_size), np.float32)
-    rewards = np.empty((count, horizon), np.float32)
-    ended = np.empty((count, horizon), np.bool_)
-    pictures = np.empty((count, horizon, *spec.frame.shape), np.uint8) if frames else None
-    for first in range(0, count, slice_rows):
-        rows = slice(first, first + slice_rows)
-        for t, moment in enumerate(unroll(present, actions[rows], seeds[rows], noise.SAMPLE)):
-            yield
-            if not moment.finite.all():
-                future = first + int(np.argmin(moment.finite))
-                raise DreamNotFiniteError(f"future {future} is NaN or infinity at its step {t + 1}")
-            latents[rows, t], rewards[rows, t] = moment.latent, moment.reward
-            ended[rows, t] = moment.ended
-            if pictures is not None:
-                pictures[rows, t] = yield from _decode(present.world, moment.latent)
-    return SampleResult(latents, rewards, ended, pictures)
-
-
-_FRAMES_AT_ONCE = 16
-
-
-def _decode(world: World, latent: Array) -> Generator[None, None, UInt8]:
-    """Return the pictures of latent (B, Z), a few at a time."""
-    parts = []
-    for first in range(0, len(latent), _FRAMES_AT_ONCE):
-        decoded = world.backend.decode(latent[first : first + _FRAMES_AT_ONCE])
-        if not finite_rows(decoded).all():
-            raise DreamNotFiniteError("a future's frame came out as NaN or infinity")
-        parts.append(to_pixels(world.spec.frame, decoded))
-        yield
-    return np.concatenate(parts)
+        return Moment(self.latent, reward, alive, ~self.alive, self.finite, new.output)
 
 
 def subseeds(seed: int, count: int, stream: int) -> UInt64:

@@ -6,15 +6,16 @@ While a batch computes, requests gather for the next one: batches form from load
 import concurrent.futures
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 
 from dreamserve.engine.dreams import Dreams
 from dreamserve.engine.pace import UNMEASURED_SLICE_ROWS, batch_sizes, measure
 from dreamserve.engine.scheduler import Scheduler
 from dreamserve.engine.slab import slab_bytes
+from dreamserve.engine.slices import run_slice
 from dreamserve.engine.tickets import Answered, Future, Job, Ticket, settle
 from dreamserve.engine.types import Request, ResetRequest, Result
-from dreamserve.engine.work import Work, failure, resume
+from dreamserve.engine.work import Task, failure
 from dreamserve.engine.world import World
 from dreamserve.errors import DrainingError, OverloadedError
 
@@ -48,7 +49,7 @@ class Engine:
     ) -> None:
         self._sizes = batch_sizes(max_batch)
         self._slice_ms, self._slice_rows = slice_ms, slice_rows
-        self._inline_rows = 0
+        self._inline_rows, self._clock = 0, clock
         self._dreams = Dreams(
             worlds,
             capacity=capacity,
@@ -137,11 +138,11 @@ class Engine:
             return
         try:
             with self._wake:
-                tickets, job = self._scheduler.next()
+                tickets, jobs = self._scheduler.next()
             if tickets:
                 self.deliver(self._run_batch(tickets))
-            if job is not None:
-                self.deliver(self._run_slice(job))
+            if jobs:
+                self.deliver(self._run_slice(jobs))
         finally:
             self._turning.release()
 
@@ -156,6 +157,7 @@ class Engine:
         pace = measure(self.worlds.values(), self._sizes, self._slice_ms)
         self._dreams.slice_rows = self._slice_rows or pace.slice_rows
         self._inline_rows = pace.inline_rows
+        self._dreams.tempos.update(pace.tempos)
 
     def stop(self, deadline_s: float = 10.0) -> None:
         """Take nothing new, finish what waits within `deadline_s`, refuse the rest, end the thread.
@@ -199,7 +201,7 @@ class Engine:
         answered: list[Answered] = []
         with self._wake:
             for ticket, outcome in zip(batch, outcomes, strict=True):
-                ended = self._begin(ticket, outcome) if isinstance(outcome, Generator) else outcome
+                ended = self._begin(ticket, outcome) if isinstance(outcome, Task) else outcome
                 if ended is not None:
                     answered.append((ticket, ended))
             for ticket in taken:
@@ -207,28 +209,30 @@ class Engine:
                     self._scheduler.release(ticket)
         return answered
 
-    def _begin(self, ticket: Ticket, work: Work) -> OverloadedError | None:
+    def _begin(self, ticket: Ticket, task: Task) -> OverloadedError | None:
         """Let long work have its slices, or return why not."""
         try:
-            self._scheduler.begin(Job(ticket, work))
+            self._scheduler.begin(Job(ticket, task))
         except OverloadedError as error:
-            work.close()
+            task.close()
             return error
         ticket.holds_session = isinstance(ticket.request, ResetRequest)
         return None
 
-    def _run_slice(self, job: Job) -> list[Answered]:
-        """Return the answer if this was the last slice."""
-        answered: list[Answered] = []
-        if job.ticket.future.cancelled():
-            job.work.close()
-        else:
-            outcome = resume(job.work)
-            if isinstance(outcome, Generator):
-                return []
-            answered.append((job.ticket, outcome))
+    def _run_slice(self, jobs: list[Job]) -> list[Answered]:
+        """Return the answers of those for whom this was the last slice."""
+        left = [job for job in jobs if job.ticket.future.cancelled()]
+        for job in left:
+            job.task.close()
+        there = [job for job in jobs if job not in left] if left else jobs
+        slices = run_slice(there, self._dreams.slice_rows, self._clock())
+        ended = {job: outcome for job, outcome in slices if not isinstance(outcome, Task)}
         with self._wake:
-            self._scheduler.end(job)
-            if job.ticket.holds_session:
-                self._scheduler.release(job.ticket)
-        return answered
+            for job, outcome in slices:
+                if isinstance(outcome, Task):
+                    self._scheduler.served(job)
+            for job in (*left, *ended):
+                self._scheduler.end(job)
+                if job.ticket.holds_session:
+                    self._scheduler.release(job.ticket)
+        return [(job.ticket, outcome) for job, outcome in ended.items()]

@@ -2,6 +2,7 @@
 
 sizes         batches are filled up to few different sizes, each one warm
 slice_rows    rows of one slice of a plan: a step waits for no more than that
+tempos        what a call and a row of each world take, for plans with a budget
 inline_rows   steps that cost less in the caller's own thread than handing them to another
 """
 
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 from dreamserve.backends.base import KeepsRows
 from dreamserve.backends.check import step_s
+from dreamserve.engine.tempo import Tempo
 from dreamserve.engine.world import World
 
 UNMEASURED_SLICE_ROWS = 128
@@ -22,6 +24,7 @@ class Pace:
 
     slice_rows: int
     inline_rows: int
+    tempos: dict[str, Tempo]  # by world
 
 
 def batch_sizes(largest: int) -> tuple[int, ...]:
@@ -37,14 +40,23 @@ def batch_sizes(largest: int) -> tuple[int, ...]:
 def measure(worlds: Iterable[World], sizes: tuple[int, ...], slice_ms: float) -> Pace:
     """Run every graph at every size it will meet, and say what fits into `slice_ms`."""
     fits: list[int] = []
+    tempos = {}
     inline = True
     for world in worlds:
         took_s = {size: step_s(world.spec, world.backend, size, _ROUNDS) for size in sizes}
         world.warm()
+        tempos[world.name] = _tempo(took_s)
         fits.append(_largest_within(took_s, 1e-3 * slice_ms))
         # A device of its own is waited for, and meanwhile the event loop should go on.
         inline = inline and not isinstance(world.backend, KeepsRows)
-    return Pace(slice_rows=min(fits), inline_rows=min(fits) if inline else 0)
+    return Pace(min(fits), min(fits) if inline else 0, tempos)
+
+
+def _tempo(took_s: Mapping[int, float]) -> Tempo:
+    """Return the line through what the smallest and the largest batch take."""
+    (few, few_s), (many, many_s) = min(took_s.items()), max(took_s.items())
+    row_s = max(many_s - few_s, 1e-9) / max(many - few, 1)
+    return Tempo(call_s=max(few_s - few * row_s, 0.0), row_s=row_s)
 
 
 def _largest_within(took_s: Mapping[int, float], bound_s: float) -> int:

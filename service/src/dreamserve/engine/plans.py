@@ -1,85 +1,183 @@
-"""A plan: a planner proposes, the world dreams, the planner chooses."""
+"""A plan: a planner proposes, the world dreams, the planner chooses.
 
-import time
-from collections.abc import Callable, Generator
-from typing import Any
+Within an iteration all candidates meet the same luck, so that they are told apart by what they do;
+every iteration meets another. With `budget_ms` the planner gets as many candidates and iterations
+as the time is likely to suffice for, and what is best by then is the answer.
+"""
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from itertools import count
+from math import inf
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dreamserve import noise
 from dreamserve.engine.checks import check_range
-from dreamserve.engine.futures import Present, evaluate, uniforms
+from dreamserve.engine.futures import Present, uniforms
+from dreamserve.engine.objectives import REWARD, check_objective
+from dreamserve.engine.tempo import Tempo, fitted
 from dreamserve.engine.types import PlanRequest, PlanResult
+from dreamserve.engine.values import Judge
+from dreamserve.engine.work import Work
+from dreamserve.engine.world import World
 from dreamserve.errors import DreamNotFiniteError, InvalidRequestError
 from dreamserve.manifest import ActionSpace, DiscreteSpace
-from dreamserve.planning.base import Plan, Planner
-from dreamserve.planning.cem import Cem, cem
-from dreamserve.planning.random_shooting import RandomShooting, random_shooting
+from dreamserve.planning.base import Actions, Plan, Planner, better, judged
+from dreamserve.planning.catalog import PLANNERS
+from dreamserve.planning.options import Options, check
+
+_ANSWER_S = 1e-3  # of a budget, for the way back
 
 
-def check_plan(request: PlanRequest) -> None:
-    """Raise InvalidRequestError for a plan that cannot be made."""
-    if request.planner not in ("random_shooting", "cem"):
-        raise InvalidRequestError(f"planner must be random_shooting or cem, not {request.planner}")
-    check_range("horizon", request.horizon, 1)
-    check_range("candidates", request.candidates, 1)
-    check_range("iterations", request.iterations, 1)
-    check_range("discount", request.discount, 0, 1)
+class Found(NamedTuple):
+    """What a search came to."""
+
+    best: Plan
+    evaluations: int  # candidates dreamt to their end
+    cut_short: bool
+
+
+def planner_options(request: PlanRequest) -> Options:
+    """Return the planner's options, its defaults where nothing is said.
+
+    Raises InvalidRequestError and NotFiniteInputError.
+    """
+    if request.planner not in PLANNERS:
+        raise InvalidRequestError(f"planner must be one of {[*PLANNERS]}, not {request.planner!r}")
+    kind = PLANNERS[request.planner].options
+    names = [one.name for one in fields(kind)]
+    if unknown := sorted(set(request.options) - set(names)):
+        raise InvalidRequestError(f"{request.planner} has the options {names}, not {unknown}")
+    said = {"candidates": request.candidates, "iterations": request.iterations}
+    given = {n: v for n, v in said.items() if v is not None and n in names}
+    options = kind(**{**given, **request.options})
+    check(options)
+    return options
+
+
+def check_plan(world: World, request: PlanRequest) -> PlanRequest:
+    """Return the request with its objective checked. Raises InvalidRequestError and its kin."""
+    planner_options(request)
+    for name, least, most in (
+        ("horizon", 1, inf),
+        ("particles", 1, inf),
+        ("action_repeat", 1, inf),
+        ("discount", 0, 1),
+    ):
+        check_range(name, getattr(request, name), least, most)
+    if request.budget_ms is not None:
+        check_range("budget_ms", request.budget_ms, 1)
+    objective = None if request.objective is None else check_objective(world, request.objective)
+    return replace(request, objective=objective)
 
 
 def plan(
     present: Present,
     request: PlanRequest,
     seed: int,
+    warm: Actions | None,
     slice_rows: int,
-    clock: Callable[[], float] = time.monotonic,
-) -> Generator[None, None, PlanResult]:
-    """Return the best actions found, yielding between calls of the world.
+    tempo: Tempo,
+    clock: Callable[[], float],
+) -> Work[PlanResult]:
+    """Return the best actions found. `warm` is what remains of an earlier plan, one action a step.
 
-    Within an iteration all candidates meet the same luck, so that they are told apart by what
-    they do; every iteration meets another. Raises DreamNotFiniteError.
+    Raises DreamNotFiniteError.
     """
-    began_s = clock()
-    planner = _planner(present.world.spec.action_space, request, seed)
-    best = yield from _drive(planner, present, request, seed, slice_rows)
-    if best.value == -np.inf:
+    began_s, world = clock(), present.world
+    until_s = inf if request.budget_ms is None else began_s + 1e-3 * request.budget_ms - _ANSWER_S
+    judge = Judge(
+        present,
+        slice_rows,
+        request.objective or REWARD,
+        request.discount,
+        request.particles,
+        request.action_repeat,
+        until_s,
+    )
+    if warm is not None:
+        warm = warm[:: request.action_repeat]
+    options = planner_options(request)
+    space = world.spec.action_space
+    if until_s == inf:
+        planner = _planner(space, request, options, seed, warm)
+        found = yield from _search(planner, judge, seed)
+    else:
+        found = yield from _within_budget(request, options, seed, warm, judge, tempo, clock)
+    if found.best.value == -np.inf:
         raise DreamNotFiniteError("every candidate led to NaN or infinity")
-    space = present.world.spec.action_space
     return PlanResult(
-        action=_as_action(space, best.actions[0]),
-        actions=best.actions,
-        value=best.value,
+        action=_as_action(space, found.best.actions[0]),
+        actions=found.best.actions,
+        value=found.best.value,
         planner=request.planner,
-        iterations=best.iterations,
+        iterations=found.best.iterations,
+        evaluations=found.evaluations,
         elapsed_ms=1e3 * (clock() - began_s),
-        cut_short=False,
+        cut_short=found.cut_short,
     )
 
 
-def _planner(space: ActionSpace, request: PlanRequest, seed: int) -> Planner:
+def _within_budget(
+    request: PlanRequest,
+    options: Options,
+    seed: int,
+    warm: Actions | None,
+    judge: Judge,
+    tempo: Tempo,
+    clock: Callable[[], float],
+) -> Work[Found]:
+    """Search for as long as there is time, beside the others that have a budget."""
+    tempo.active += 1
+    try:
+        yield None  # who came at the same time is counted by now
+        began_s, active = clock(), tempo.active
+        calls = request.horizon * request.action_repeat
+        fewer = fitted(options, calls, request.particles, tempo, judge.until_s - began_s)
+        planner = _planner(judge.present.world.spec.action_space, request, fewer, seed, warm)
+        found = yield from _search(planner, judge, seed)
+        if found.cut_short:
+            tempo.missed()
+        else:
+            calls, rows = calls * found.best.iterations, found.evaluations * request.particles
+            each = rows // found.best.iterations
+            tempo.learn(calls, each, active, clock() - began_s)
+        return found._replace(cut_short=found.cut_short or fewer != options)
+    finally:
+        tempo.active -= 1
+
+
+def _search(planner: Planner, judge: Judge, seed: int) -> Work[Found]:
+    """Let the planner propose until it is content, or time is up."""
+    actions, best, evaluations = next(planner), None, 0
+    for iteration in count():
+        luck = noise.keys(np.array([seed], np.uint64), np.array([iteration]), noise.PLAN)
+        result = yield from judge.evaluate(actions, int(luck[0]))
+        values = result.values
+        if best is None and result.partial is not None:
+            values = result.partial
+        best = better(best, actions, judged(values), iteration)
+        evaluations += len(actions) if result.whole else int(np.isfinite(result.values).sum())
+        if not result.whole:
+            break
+        try:
+            actions = planner.send(values)
+        except StopIteration:
+            break
+    assert best is not None
+    return Found(best, evaluations, not result.whole)
+
+
+def _planner(
+    space: ActionSpace, request: PlanRequest, options: Options, seed: int, warm: Actions | None
+) -> Planner:
     def uniform(iteration: int, shape: tuple[int, ...]) -> noise.Float32:
         numbers: noise.Float32 = uniforms(seed, iteration, shape)
         return numbers
 
-    if request.planner == "random_shooting":
-        shooting = RandomShooting(candidates=request.candidates)
-        return random_shooting(space, request.horizon, shooting, uniform)
-    options = Cem(candidates=request.candidates, iterations=request.iterations)
-    return cem(space, request.horizon, options, uniform)
-
-
-def _drive(
-    planner: Planner, present: Present, request: PlanRequest, seed: int, slice_rows: int
-) -> Generator[None, None, Plan]:
-    actions, iteration = next(planner), 0
-    while True:
-        luck = noise.keys(np.array([seed], np.uint64), np.array([iteration]), noise.PLAN)
-        values = yield from evaluate(present, actions, int(luck[0]), request.discount, slice_rows)
-        try:
-            actions, iteration = planner.send(values), iteration + 1
-        except StopIteration as stop:
-            best: Plan = stop.value
-            return best
+    return PLANNERS[request.planner].plan(space, request.horizon, options, uniform, warm)
 
 
 def _as_action(space: ActionSpace, first: Any) -> Any:

@@ -1,12 +1,14 @@
 """What a dream is: how it starts, and its step.
 
-Samples, planners and `DreamBatch` stand on `advance`; sessions on the same call of the world, made
-on rows that stay where the backend keeps them (`backends.base.Rows`). All functions are pure; a
-row's answer depends on that row alone.
+`DreamBatch` stands on `advance`; samples, plans and rollouts on its two halves, `ask` and `answer`,
+between which many come together; sessions on the same call of the world, made on rows that stay
+where the backend keeps them (`backends.base.Rows`). All functions are pure; a row's answer depends
+on that row alone.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
@@ -37,12 +39,73 @@ _FRAMES_AT_ONCE = 8
 class Advanced:
     """B dreams, one step later."""
 
-    latent: Array  # (B, Z)
-    state: State  # (B, *shape) each
-    reward: Array  # (B,)
+    output: StepOutput  # all that the world answered, the mixture too
     terminated: Bools  # (B,)
     finite: Bools  # (B,) false where the world answered NaN or infinity
-    output: StepOutput  # all that the world answered, the mixture too
+
+    @property
+    def latent(self) -> Array:
+        """Where the dreams are now, (B, Z)."""
+        return self.output.latent
+
+    @property
+    def state(self) -> State:
+        """Their recurrent tensors, (B, *shape) each."""
+        return self.output.state
+
+    @property
+    def reward(self) -> Array:
+        """What the step earned, (B,)."""
+        return self.output.reward
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ask:
+    """One step of B dreams that somebody waits for."""
+
+    world: World
+    batch: StepInput
+    until_s: float = inf  # by the engine's clock; after that the answer is of no use
+
+    def __len__(self) -> int:
+        return len(self.batch.latent)
+
+
+def ask(
+    world: World,
+    latent: Array,
+    state: State,
+    action: Actions,
+    seed: UInt64,
+    step: Int64,
+    temperature: Array,
+    stream: int = noise.STEP,
+    until_s: float = inf,
+) -> Ask:
+    """Ask for one step of B dreams.
+
+    latent (B, Z), state (B, *shape) each, action int64 (B,) or float32 (B, A), seed uint64 (B,),
+    step int64 (B,): the number that the step will have; temperature float32 (B,). One seed and
+    step, (1,) each, give every row the same noise.
+    """
+    size = world.spec.noise
+    numbers = noise.draw(noise.keys(seed, step, stream), size.normal, size.uniform)
+    if len(numbers) < len(latent):
+        numbers = numbers.repeat(len(latent), axis=0)
+    return Ask(world, StepInput(latent, action, state, temperature, numbers), until_s)
+
+
+def answer(asks: Sequence[Ask]) -> list[Advanced]:
+    """Answer all who ask for a step of one world, by one call of it."""
+    world = asks[0].world
+    output = world.backend.step(_together([each.batch for each in asks]))
+    terminated = output.done_logit > world.spec.done.threshold
+    finite = finite_rows(output.latent, output.reward, output.done_logit, *output.state)
+    if len(asks) == 1:
+        return [Advanced(output, terminated, finite)]
+    ends = np.cumsum([len(each) for each in asks]).tolist()
+    parts = [slice(end - len(each), end) for each, end in zip(asks, ends, strict=True)]
+    return [Advanced(_rows(output, part), terminated[part], finite[part]) for part in parts]
 
 
 def advance(
@@ -55,24 +118,31 @@ def advance(
     temperature: Array,
     stream: int = noise.STEP,
 ) -> Advanced:
-    """Advance B dreams by one step.
+    """Advance B dreams by one step, now; all as in `ask`."""
+    return answer([ask(world, latent, state, action, seed, step, temperature, stream)])[0]
 
-    latent (B, Z), state (B, *shape) each, action int64 (B,) or float32 (B, A), seed uint64 (B,),
-    step int64 (B,): the number that the step will have; temperature float32 (B,). One seed and
-    step, (1,) each, give every row the same noise.
-    """
-    size = world.spec.noise
-    numbers = noise.draw(noise.keys(seed, step, stream), size.normal, size.uniform)
-    if len(numbers) < len(latent):
-        numbers = numbers.repeat(len(latent), axis=0)
-    output = world.backend.step(StepInput(latent, action, state, temperature, numbers))
-    return Advanced(
-        latent=output.latent,
-        state=output.state,
-        reward=output.reward,
-        terminated=output.done_logit > world.spec.done.threshold,
-        finite=finite_rows(output.latent, output.reward, output.done_logit, *output.state),
-        output=output,
+
+def _together(batches: Sequence[StepInput]) -> StepInput:
+    if len(batches) == 1:
+        return batches[0]
+    return StepInput(
+        latent=np.concatenate([batch.latent for batch in batches]),
+        action=np.concatenate([batch.action for batch in batches]),
+        state=tuple(map(np.concatenate, zip(*(batch.state for batch in batches), strict=True))),
+        temperature=np.concatenate([batch.temperature for batch in batches]),
+        noise=np.concatenate([batch.noise for batch in batches]),
+    )
+
+
+def _rows(output: StepOutput, rows: slice) -> StepOutput:
+    return StepOutput(
+        latent=output.latent[rows],
+        reward=output.reward[rows],
+        done_logit=output.done_logit[rows],
+        state=tuple(part[rows] for part in output.state),
+        mixture_logits=output.mixture_logits[rows],
+        mixture_mu=output.mixture_mu[rows],
+        mixture_log_sigma=output.mixture_log_sigma[rows],
     )
 
 

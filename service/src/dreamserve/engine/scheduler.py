@@ -61,15 +61,12 @@ class Scheduler(Generic[T, J]):
             self._chains[key] = None
             self._ready.append(ticket)
 
-    def next(self) -> tuple[list[T], J | None]:
-        """Take a batch of tickets off the queue, and say whose slice of long work it is."""
+    def next(self) -> tuple[list[T], list[J]]:
+        """Take a batch of tickets off the queue; show long work, who waits longest first."""
         count = min(len(self._ready), self._max_batch)
         batch = [self._ready.popleft() for _ in range(count)]
         self.waiting -= count
-        if not self._jobs:
-            return batch, None
-        self._jobs.rotate(-1)
-        return batch, self._jobs[-1]
+        return batch, list(self._jobs)
 
     def release(self, ticket: T) -> None:
         """Let the next ticket of the same session run; once for each ticket taken."""
@@ -86,6 +83,11 @@ class Scheduler(Generic[T, J]):
         """Let long work have its slices. Raises OverloadedError when there is too much of it."""
         if len(self._jobs) >= self._max_jobs:
             raise OverloadedError(f"{self._max_jobs} plans and samples are in progress already")
+        self._jobs.append(job)
+
+    def served(self, job: J) -> None:
+        """Let long work that had its turn wait behind the rest."""
+        self._jobs.remove(job)
         self._jobs.append(job)
 
     def end(self, job: J) -> None:

@@ -69,6 +69,10 @@ class Sessions:
     def __contains__(self, session_id: str) -> bool:
         return session_id in self._table
 
+    def holds(self, session: Session) -> bool:
+        """Tell whether the session's place is still its own."""
+        return self._table.get(session.id) == session.slab.number << _SLOT_BITS | session.slot
+
     def look_at_the_clock(self) -> None:
         """Let it be now; until the next time, now is now. Once a batch."""
         self._now_s = self._clock()

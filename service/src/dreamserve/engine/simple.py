@@ -4,12 +4,12 @@ The same sessions and the same dreams, so tests can hold the engine to it, bit f
 """
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 
 from dreamserve.engine.dreams import Dreams
 from dreamserve.engine.pace import batch_sizes
 from dreamserve.engine.types import Request, Result
-from dreamserve.engine.work import resume
+from dreamserve.engine.work import Task, finish
 from dreamserve.engine.world import World
 from dreamserve.errors import WireError
 
@@ -26,6 +26,7 @@ class SimpleEngine:
         slice_rows: int = 128,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._dreams = Dreams(
             worlds,
             capacity=capacity,
@@ -38,8 +39,8 @@ class SimpleEngine:
     def ask(self, request: Request) -> Result:
         """Answer a request, or raise its error."""
         outcome = self._dreams.answer([request])[0]
-        while isinstance(outcome, Generator):
-            outcome = resume(outcome)
+        if isinstance(outcome, Task):
+            outcome = finish(outcome, self._clock)
         if isinstance(outcome, WireError):
             raise outcome
         return outcome

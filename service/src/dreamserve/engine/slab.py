@@ -24,6 +24,13 @@ class Kept(NamedTuple):
     content: Content  # what was asked beyond the action
 
 
+class Planned(NamedTuple):
+    """What a session planned last: `actions` (T, …), one a step, from after step `step` on."""
+
+    step: int
+    actions: Actions
+
+
 class Slab:
     """One world's sessions in columns: row i of every array belongs to slot i.
 
@@ -44,6 +51,7 @@ class Slab:
         self.reward = np.zeros(count, np.float32)
         self.action: Actions = _no_actions(world.spec, count)
         self.kept: dict[int, Kept] = {}
+        self.planned: dict[int, Planned] = {}  # what sessions planned last, by slot
         self._holders: list[str | None] = []  # by slot, as far as slots were ever used
         self._given_back: list[int] = []
 
@@ -60,6 +68,7 @@ class Slab:
         """Make `slot` free again."""
         self.used_at_s[slot], self._holders[slot] = _FREE, None
         self.kept.pop(slot, None)
+        self.planned.pop(slot, None)
         self._given_back.append(slot)
 
     def begin(
@@ -70,6 +79,9 @@ class Slab:
         self.seed[slots], self.step[slots] = seed, 0
         self.key[slots] = noise.stream_keys(seed, noise.STEP)
         self.temperature[slots], self.terminated[slots] = temperature, False
+        if self.planned:
+            for slot in slots.tolist():
+                self.planned.pop(slot, None)
 
     def commit(
         self,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dreamserve.engine.types import Request, Result
-from dreamserve.engine.work import Work
+from dreamserve.engine.work import Task
 from dreamserve.errors import WireError
 
 # asyncio's futures belong to their event loop: whoever delivers sees to it that they end there.
@@ -29,7 +29,7 @@ class Job:
     """Work of some length, done in slices."""
 
     ticket: Ticket
-    work: Work
+    task: Task
 
 
 Answered = tuple[Ticket, Result | WireError]

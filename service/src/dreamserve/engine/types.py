@@ -4,7 +4,7 @@ A request is checked in form by whoever builds it (the API, `dreamserve.dream`);
 it against the world. Every submitted request ends in exactly one answer: a result or an error.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -110,16 +110,32 @@ class SampleRequest:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Objective:
+    """The weights of what counts in a plan, as `engine.objectives` says; 0: does not."""
+
+    reward: float = 1.0
+    survival: float = 0.0
+    target: Float32 | None = None  # a latent (Z,)
+    target_weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class PlanRequest:
     """Look for the best action sequence from a session's present; the session does not move."""
 
     session_id: str
-    planner: Literal["random_shooting", "cem"] = "cem"
-    horizon: int = 20
-    candidates: int = 256
-    iterations: int = 4  # random shooting takes one, whatever is said here
-    discount: float = 0.99
+    planner: str = "cem"  # of planning.catalog
+    horizon: int = 20  # H actions, each held for `action_repeat` steps
+    candidates: int | None = None  # None: the planner's default, and so below
+    iterations: int | None = None  # random shooting takes one, whatever is said here
+    options: Mapping[str, Any] = field(default_factory=dict)  # the planner's own others
+    discount: float = 0.99  # of a step
+    particles: int = 1  # dreams of each candidate
+    action_repeat: int = 1
+    objective: Objective | None = None  # None: the sum of rewards
     temperature: float | None = None
+    warm_start: bool = True  # begin with what remains of the session's last plan
+    budget_ms: float | None = None
     seed: int | None = None
 
 
@@ -213,9 +229,10 @@ class PlanResult:
 
     action: Any  # the first of `actions`
     actions: npt.NDArray[Any]  # (H, ...)
-    value: float  # discounted sum of dreamt rewards
+    value: float  # by the objective
     planner: str
     iterations: int
+    evaluations: int  # candidates dreamt to their end
     elapsed_ms: float
     cut_short: bool
 

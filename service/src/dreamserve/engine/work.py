@@ -1,27 +1,64 @@
-"""Work of some length: a generator that yields between calls of the world, and how it ends."""
+"""Work of some length: a generator that yields wherever others may have their turn.
+
+It yields None to be gone on with in its next turn, or an `Ask`: a step of the world that whoever
+drives it may compute together with others' steps (`engine.slices`). It is sent the answer, or None
+when that was not to be had in time.
+"""
 
 import logging
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TypeVar
 
+from dreamserve.engine.runner import Advanced, Ask, answer
 from dreamserve.engine.types import Result
 from dreamserve.errors import EngineFailedError, WireError
 
 log = logging.getLogger("dreamserve.engine")
 
-Work = Generator[None, None, Result]
-Outcome = Result | WireError | Work
+R = TypeVar("R")
+Work = Generator[Ask | None, Advanced | None, R]
 
 
-def resume(work: Work) -> Outcome:
-    """Run work up to its next yield: return it if it goes on, else how it ended."""
-    try:
-        next(work)
-    except StopIteration as stop:
-        result: Result = stop.value
-        return result
-    except Exception as error:
-        return failure(error)
-    return work
+@dataclass(slots=True, eq=False)
+class Task:
+    """Work in progress, and what it waits for."""
+
+    work: Work[Result]
+    ask: Ask | None = None  # None: only its turn
+
+    def resume(self, advanced: Advanced | None = None) -> "Outcome":
+        """Run the work up to its next yield: return the task if it goes on, else how it ended."""
+        try:
+            self.ask = self.work.send(advanced)
+        except StopIteration as stop:
+            result: Result = stop.value
+            return result
+        except Exception as error:
+            return failure(error)
+        return self
+
+    def close(self) -> None:
+        """End the work where it stands."""
+        self.work.close()
+
+
+Outcome = Result | WireError | Task
+
+
+def finish(task: Task, clock: Callable[[], float]) -> Result | WireError:
+    """Run a task to its end, with nobody else's, and return how it ended."""
+    outcome: Outcome = task
+    while isinstance(outcome, Task):
+        ask = outcome.ask
+        in_time = ask is not None and clock() < ask.until_s
+        try:
+            advanced = answer([ask])[0] if ask is not None and in_time else None
+        except Exception as error:
+            outcome.close()
+            return failure(error)
+        outcome = outcome.resume(advanced)
+    return outcome
 
 
 def failure(error: Exception) -> WireError:

@@ -1,0 +1,60 @@
+"""How much can be dreamt in a given time, and what planner's options that suffices for.
+
+A call of the world takes about `call_s + row_s · rows`, as measured at start. How much longer it
+takes in truth, beside steps, other plans and the planner's own work, is learnt from plan to plan.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dreamserve.planning.options import Options
+
+FEWEST = 48  # candidates below which an iteration is better left out
+_LEARNING_RATE = 0.2
+_LEAST, _MOST = 0.5, 50.0
+_MARGIN = 0.85  # aimed at, of the time there is
+
+
+@dataclass(slots=True, eq=False)
+class Tempo:
+    """One world's pace on this machine. Belongs to whoever runs the engine's turn."""
+
+    call_s: float = 100e-6
+    row_s: float = 10e-6
+    drag: float = field(default=1.5, init=False)  # times longer than the call alone
+    active: int = field(default=0, init=False)  # plans with a budget in progress: they share calls
+
+    def rows(self, calls: int, within_s: float) -> int:
+        """Return how many rows each of so many calls may have, at least 1."""
+        each_s = _MARGIN * within_s / (calls * self.drag)
+        return max(1, int((each_s - self.call_s) / (self.row_s * max(1, self.active))))
+
+    def learn(self, calls: int, rows: int, active: int, took_s: float) -> None:
+        """Hear how long a plan's calls, each of so many rows, took among `active` plans."""
+        alone_s = calls * (self.call_s + self.row_s * rows * active)
+        met = min(max(took_s / alone_s, _LEAST), _MOST)
+        self.drag += _LEARNING_RATE * (met - self.drag)
+
+    def missed(self) -> None:
+        """Hear that a plan ran out of time: the next ones had better try less."""
+        self.drag = min(1.25 * self.drag, _MOST)
+
+
+def fitted(options: Options, calls: int, particles: int, tempo: Tempo, within_s: float) -> Options:
+    """Return planner's options with no more iterations and candidates than there is time for.
+
+    `calls` are those of one iteration. Iterations are given up before candidates get few.
+    """
+    known: Any = options
+    iterations = getattr(options, "iterations", 1)
+    enough = min(known.candidates, FEWEST)
+    while True:
+        candidates = tempo.rows(iterations * calls, within_s) // particles
+        if candidates >= enough or iterations == 1:
+            break
+        iterations -= 1
+    fewer = {"candidates": max(1, min(known.candidates, candidates))}
+    if hasattr(options, "iterations"):
+        fewer["iterations"] = iterations
+    found: Options = replace(known, **fewer)
+    return found

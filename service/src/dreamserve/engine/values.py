@@ -1,0 +1,97 @@
+"""What candidates are worth: each is dreamt to its end, or as far as time allows."""
+
+from dataclasses import dataclass
+from math import inf
+
+import numpy as np
+
+from dreamserve import noise
+from dreamserve.backends.base import Actions, Int64, KeepsRows
+from dreamserve.engine.futures import Futures, Present, Values, subseeds
+from dreamserve.engine.objectives import REWARD, Worth
+from dreamserve.engine.types import Objective
+from dreamserve.engine.work import Work
+from dreamserve.noise import UInt64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """What N candidates are worth."""
+
+    values: Values  # (N,), -inf for what was not dreamt to its end
+    whole: bool = True  # whether there was time for all of them
+    partial: Values | None = None  # (N,) if there was time for none: as far as some got together
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judge:
+    """How candidates are judged: from one present, by one objective, in `particles` dreams each."""
+
+    present: Present
+    slice_rows: int
+    objective: Objective = REWARD
+    discount: float = 1.0
+    particles: int = 1
+    action_repeat: int = 1  # steps for which each action is held
+    until_s: float = inf  # by the engine's clock
+
+    def evaluate(self, actions: Actions, seed: int) -> Work[Judged]:
+        """Return what each of actions (N, H, …) is worth: the mean over its particles.
+
+        All candidates meet the same luck, that of `seed`, so that they are told apart by what
+        they do; each particle meets another. A candidate that comes out as NaN or infinity in any
+        of them is worth -inf: it always loses.
+        """
+        luck = subseeds(seed, self.particles, noise.PLAN)
+        steps = actions.repeat(self.action_repeat, axis=1)
+        backend = self.present.world.backend
+        if isinstance(backend, KeepsRows) and self.objective is REWARD:
+            values = self._on_device(backend, steps, luck)
+            yield None
+            return Judged(self._mean(values))
+        values = np.full(len(steps) * self.particles, -np.inf)
+        for first in range(0, len(values), self.slice_rows):
+            rows = np.arange(first, min(first + self.slice_rows, len(values)))
+            worth, whole = yield from self._dream(steps, rows, luck)
+            if not whole:
+                partial = np.full_like(values, -np.inf)
+                partial[rows] = worth
+                return Judged(self._mean(values), False, None if first else self._mean(partial))
+            values[rows] = worth
+        return Judged(self._mean(values))
+
+    def _dream(self, steps: Actions, rows: Int64, luck: UInt64) -> Work[tuple[Values, bool]]:
+        """Return the worth of rows (B,) of N candidates' particles, and whether it is all of it."""
+        steps = steps[rows // self.particles]  # (B, T, …)
+        seeds = luck if self.particles == 1 else luck[rows % self.particles]
+        futures = Futures.of(self.present, len(rows), seeds, noise.PLAN)
+        worth = Worth(self.present.world, self.objective, self.discount, len(rows))
+        for t in range(steps.shape[1]):
+            moment = yield from futures.advance(steps[:, t], self.until_s)
+            if moment is None:
+                return _lost(worth.values, futures), False
+            worth.add(moment)
+            if worth.settled(moment):
+                break
+        return _lost(worth.values, futures), True
+
+    def _on_device(self, backend: KeepsRows, steps: Actions, luck: UInt64) -> Values:
+        """Dream all at once, where the state lives."""
+        now, count = self.present, len(steps)
+        numbers = now.step + 1 + np.arange(steps.shape[1])
+        keys = np.stack([noise.keys(luck, np.full(len(luck), n), noise.PLAN) for n in numbers], 1)
+        if self.particles > 1:
+            steps = steps.repeat(self.particles, axis=0)
+            keys = np.tile(keys, (count, 1))
+        return backend.returns(
+            now.world.spec, now.latent, now.state, steps, keys, now.temperature, self.discount
+        )
+
+    def _mean(self, values: Values) -> Values:
+        mean: Values = values.reshape(-1, self.particles).mean(axis=1)
+        return mean
+
+
+def _lost(values: Values, futures: Futures) -> Values:
+    worth: Values = np.where(futures.finite, values, -np.inf)
+    return worth

@@ -1,0 +1,138 @@
+"""Long work in slices: fair turns, shared calls of the world, and the same dreams all the same."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+from math import inf
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dreamserve.engine.dreams import Dreams
+from dreamserve.engine.fake import fake_world
+from dreamserve.engine.slices import run_slice
+from dreamserve.engine.tickets import Job, Ticket
+from dreamserve.engine.types import PlanRequest, Request, ResetRequest, SampleRequest
+from dreamserve.engine.work import Task, finish
+from dreamserve.engine.world import World
+from dreamserve.errors import EngineFailedError
+
+Same = Callable[[Any, Any], bool]
+PLANS: list[Request] = [
+    PlanRequest("a", horizon=4, candidates=20, iterations=2),
+    PlanRequest("b", planner="icem", horizon=6, candidates=30, iterations=3),
+    PlanRequest("c", planner="mppi", horizon=3, candidates=7, iterations=5, particles=3),
+    SampleRequest(session_id="d", futures=12, horizon=9),
+]
+
+
+class Counting:
+    """A backend that notes how many rows each step has."""
+
+    def __init__(self, world: World) -> None:
+        self._backend, self.rows, self.broken = world.backend, [], False
+        world.backend = self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def step(self, batch: Any) -> Any:
+        self.rows.append(len(batch.latent))
+        if self.broken:
+            raise RuntimeError("out of order")
+        return self._backend.step(batch)
+
+
+def dreams_of(world: World, slice_rows: int = 64) -> Dreams:
+    dreams = Dreams(
+        [world], capacity=9, session_ttl_s=inf, slice_rows=slice_rows, sizes=(slice_rows,)
+    )
+    dreams.answer([ResetRequest(session_id=name, seed=ord(name)) for name in "abcd"])
+    return dreams
+
+
+def begin(dreams: Dreams, *requests: Request) -> list[Job]:
+    tasks = dreams.answer(requests)
+    assert all(isinstance(task, Task) for task in tasks)
+    return [
+        Job(Ticket(request, Future(), None), task)
+        for request, task in zip(requests, tasks, strict=True)
+    ]
+
+
+def run(jobs: list[Job], slice_rows: int = 64) -> dict[Job, Any]:
+    """Give slices until all has ended."""
+    ended: dict[Job, Any] = {}
+    waiting = list(jobs)
+    while waiting:
+        for job, outcome in run_slice(waiting, slice_rows, time.monotonic()):
+            waiting.remove(job)
+            if isinstance(outcome, Task):
+                waiting.append(job)
+            else:
+                ended[job] = outcome
+    return ended
+
+
+@pytest.mark.parametrize("slice_rows", [8, 64, 1000])
+def test_plans_and_samples_that_share_calls_are_what_they_are_alone(
+    same: Same, slice_rows: int
+) -> None:
+    jobs = begin(dreams_of(fake_world(), slice_rows), *PLANS)
+    together = run(jobs, slice_rows)
+    for job, request in zip(jobs, PLANS, strict=True):
+        (task,) = dreams_of(fake_world()).answer([request])
+        alone = finish(task, time.monotonic)
+        if hasattr(alone, "elapsed_ms"):
+            together[job] = replace(together[job], elapsed_ms=alone.elapsed_ms)
+        assert same(together[job], alone)
+
+
+def test_a_call_is_shared_by_all_who_fit_into_a_slice() -> None:
+    world = fake_world()
+    counting = Counting(world)
+    requests = [PlanRequest(name, horizon=5, candidates=20, iterations=1) for name in "abcd"]
+    jobs = begin(dreams_of(world), *requests)
+    counting.rows.clear()
+    run(jobs)
+    assert max(counting.rows) == 60  # three of them; four would be more than 64
+    assert sum(counting.rows) == 4 * 20 * 5
+
+
+def test_every_job_has_its_turn_before_any_has_its_second() -> None:
+    jobs = begin(dreams_of(fake_world()), *PLANS)
+    had: list[Job] = []
+    waiting = list(jobs)
+    while len(set(had)) < len(jobs):
+        for job, _ in run_slice(waiting, 8, 0.0):
+            had.append(job)
+            waiting.remove(job)
+            waiting.append(job)
+    assert all(had.count(job) == 1 for job in jobs[:-1])
+
+
+def test_a_call_that_fails_fails_those_who_share_it_and_nobody_else() -> None:
+    world, other = fake_world(), fake_world()
+    dreams, others = dreams_of(world), dreams_of(other)
+    counting = Counting(world)
+    jobs = begin(dreams, *PLANS[:2]) + begin(others, PLANS[2])
+    for _ in range(3):  # to their first step
+        job = jobs.pop(0)
+        run_slice([job], 64, 0.0)
+        jobs.append(job)
+    counting.broken = True
+    ended = run(jobs)
+    assert [isinstance(ended[job], EngineFailedError) for job in jobs] == [True, True, False]
+
+
+def test_work_whose_time_is_up_is_told_so_ahead_of_the_others() -> None:
+    jobs = begin(dreams_of(fake_world()), PLANS[0], PlanRequest("b", budget_ms=50))
+    for job in (*jobs, jobs[1]):  # one with a budget waits once more, for who came with it
+        run_slice([job], 64, 0.0)
+    assert jobs[1].task.ask is not None
+    served = run_slice(jobs, 64, jobs[1].task.ask.until_s)
+    assert [job for job, _ in served] == [jobs[1], jobs[0]]
+    assert served[0][1].cut_short
+    assert np.isfinite(served[0][1].value)
