@@ -72,15 +72,16 @@ class Tree:
             weight *= discount
         return total
 
-    def paths(self, horizon: int | None = None) -> Int64:
-        """Return all sequences of `horizon` actions (the whole depth, if None): (A^H, H)."""
-        steps = self.depth if horizon is None else horizon
-        return np.indices((self.actions,) * steps).reshape(steps, -1).T
+    def paths(self, horizon: int) -> Int64:
+        """Return all sequences of `horizon` actions, (A^H, H)."""
+        return np.indices((self.actions,) * horizon).reshape(horizon, -1).T
 
     def best(self, horizon: int | None = None, discount: float = 1.0) -> Optimum:
-        """Return the best path from the root, of `horizon` actions, at most the depth, found by
-        trying them all."""
-        paths = self.paths(horizon)
+        """Return the best path from the root, found by trying them all.
+
+        It has `horizon` actions, but never more than the depth: beyond a leaf nothing is earned.
+        """
+        paths = self.paths(self.depth if horizon is None else min(horizon, self.depth))
         values = self.value(paths, discount)
         top = int(np.argmax(values))
         return Optimum(float(values[top]), paths[top])
