@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from dreamserve.backends.torch_device import TorchDeviceBackend
+from dreamserve.bundle import load_bundle
 from dreamserve.engine.futures import Present, evaluate
-from dreamserve.engine.world import load_world
+from dreamserve.engine.world import World, load_world
 from dreamserve_training.analytic import (
     Arms,
     deceptive_tree,
@@ -37,10 +39,18 @@ def written(tmp_path_factory):
     return path_of
 
 
-@pytest.fixture(scope="session", params=["onnx", "torch"])
+@pytest.fixture(scope="session", params=["onnx", "torch", "rows of a device"])
 def loaded(request, written):
-    """(analytic world, the same as the service hosts it) by name, on each CPU backend."""
-    return lambda name: (WORLDS[name], load_world(written(name), request.param))
+    """(analytic world, the same as the service hosts it) by name, on each kind of backend."""
+
+    def world_of(name):
+        if request.param != "rows of a device":
+            return WORLDS[name], load_world(written(name), request.param)
+        bundle = load_bundle(written(name))
+        backend = TorchDeviceBackend.from_bundle(bundle, device="cpu")
+        return WORLDS[name], World(bundle.manifest, backend, bundle.bank)
+
+    return world_of
 
 
 @pytest.fixture(scope="session")

@@ -74,6 +74,9 @@ class Arms:
 class _Step(nn.Module):
     """The step in torch."""
 
+    means: Tensor
+    log_sigmas: Tensor
+
     def __init__(self, world: Arms) -> None:
         super().__init__()
         self.register_buffer("means", torch.tensor(world.means, dtype=torch.float32))

@@ -34,7 +34,7 @@ class Optimum(NamedTuple):
     """The best sequence of actions there is."""
 
     value: float  # expected discounted sum of rewards, the first undiscounted
-    actions: npt.NDArray[Any]  # (H,) int64 or (H, A) float64, what the engine's planners return
+    actions: npt.NDArray[Any]  # (H,) int64 or (H, A) float64
     gap: float = 0.0  # proven: no sequence is worth more than value + gap
 
 

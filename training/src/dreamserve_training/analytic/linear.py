@@ -135,8 +135,8 @@ def random_system(
 ) -> LinearQuadratic:
     """Return a stable system (its slowest mode keeps 0.95 a step) with actions in [-bound, bound].
 
-    Starts are normal. Optimal actions never reach a bound of 10, at first they are cut by one of 1,
-    and for a good part of twenty steps by one of 1/4.
+    Starts are normal. The best actions stay well within a bound of 10; one of 1 cuts the first of
+    them in some systems, one of 1/4 in all, and for a good part of twenty steps in most.
     """
     rng = np.random.default_rng(seed)
     a = rng.standard_normal((states, states))
@@ -156,6 +156,11 @@ def random_system(
 
 class _Step(nn.Module):
     """The step in torch: dynamics as one product over [x, u]."""
+
+    move: Tensor
+    q: Tensor
+    r: Tensor
+    log_sigma: Tensor
 
     def __init__(self, world: LinearQuadratic) -> None:
         super().__init__()

@@ -88,7 +88,8 @@ def bounded(
     found = lsq_linear(
         matrix, target, bounds, method="bvls", tol=1e-15, max_iter=20 * matrix.shape[1]
     )
-    return np.clip(found.x, *bounds).reshape(problem.horizon, -1)
+    actions: Float64 = np.clip(found.x, *bounds).reshape(problem.horizon, -1)
+    return actions
 
 
 def duality_gap(slope: Float64, actions: Float64, low: Float64, high: Float64) -> float:

@@ -153,6 +153,9 @@ def ending_tree(depth: int = 6, seed: int = 0) -> Tree:
 class _Step(nn.Module):
     """The step in torch: the tables are looked up by the node's number."""
 
+    rewards: Tensor
+    done_logits: Tensor
+
     def __init__(self, world: Tree) -> None:
         super().__init__()
         self.actions, self.first_leaf, self.last = world.actions, world.first_leaf, world.nodes - 1
