@@ -1,0 +1,69 @@
+"""Analytic worlds, each written once for all tests, and what the engine makes of sequences."""
+
+import numpy as np
+import pytest
+
+from dreamserve.backends.torch_device import TorchDeviceBackend
+from dreamserve.bundle import load_bundle
+from dreamserve.engine.futures import Present, evaluate
+from dreamserve.engine.world import World, load_world
+from dreamserve_training.analytic import (
+    Arms,
+    deceptive_tree,
+    ending_tree,
+    random_system,
+    random_tree,
+    write_world,
+)
+
+WORLDS = {
+    "linear": random_system(seed=0, bound=1.0),
+    "linear-noisy": random_system(seed=1, states=3, actions=1, bound=0.25, sigma=0.2),
+    "tree": random_tree(depth=6),
+    "tree-deceptive": deceptive_tree(depth=6),
+    "tree-ending": ending_tree(depth=6),
+    "arms": Arms(),
+}
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory):
+    """Return the bundle of the world of that name, written at its first use."""
+    folder, paths = tmp_path_factory.mktemp("analytic"), {}
+
+    def path_of(name):
+        if name not in paths:
+            paths[name] = write_world(folder / name, WORLDS[name])
+        return paths[name]
+
+    return path_of
+
+
+@pytest.fixture(scope="session", params=["onnx", "torch", "rows of a device"])
+def loaded(request, written):
+    """(analytic world, the same as the service hosts it) by name, on each kind of backend."""
+
+    def world_of(name):
+        if request.param != "rows of a device":
+            return WORLDS[name], load_world(written(name), request.param)
+        bundle = load_bundle(written(name))
+        backend = TorchDeviceBackend.from_bundle(bundle, device="cpu")
+        return WORLDS[name], World(bundle.manifest, backend, bundle.bank)
+
+    return world_of
+
+
+@pytest.fixture(scope="session")
+def dreamt_values():
+    """What the engine tells a planner that sequences (N, H, …) are worth, from a bank entry."""
+
+    def values(world, actions, *, entry=0, discount=1.0, temperature=0.0, seed=0):
+        present = Present(world, world.bank["mu"][entry : entry + 1], (), 0, temperature)
+        dreaming = evaluate(present, np.ascontiguousarray(actions), seed, discount, slice_rows=512)
+        while True:
+            try:
+                next(dreaming)
+            except StopIteration as stop:
+                return stop.value
+
+    return values
