@@ -34,6 +34,7 @@ def test_every_call_about_a_session_carries_its_id_in_the_header(fake):
         "value": 2.0,
         "planner": "cem",
         "iterations": 4,
+        "evaluations": 9,
         "elapsed_ms": 3.5,
         "cut_short": False,
     }
@@ -107,6 +108,7 @@ def test_a_plan_has_integers_in_a_discrete_world_and_floats_in_a_box_world(
         "value": 2.0,
         "planner": "cem",
         "iterations": 4,
+        "evaluations": 9,
         "elapsed_ms": 3.5,
         "cut_short": False,
     }

@@ -16,9 +16,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from dreamserve.bundle import seal, sha256_of
 from dreamserve import noise
 from dreamserve.backends.base import Actions
+from dreamserve.bundle import seal, sha256_of
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.futures import Futures, Moment, Present
 from dreamserve.engine.loop import Engine

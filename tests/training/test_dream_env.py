@@ -334,7 +334,7 @@ def test_many_rollouts_are_many_different_dreams(env):
 # Planning
 
 
-@pytest.mark.parametrize("planner", ["random_shooting", "cem"])
+@pytest.mark.parametrize("planner", ["random_shooting", "cem", "icem", "mppi"])
 def test_a_plan_starts_where_it_is_told_to_and_moves_nothing(env, planner):
     plan = getattr(DreamPlanner(env), planner)
     latent, _ = env.reset(seed=0)
@@ -349,7 +349,7 @@ def test_a_plan_starts_where_it_is_told_to_and_moves_nothing(env, planner):
     assert plan(latent, 5, 32, seed=3) == plan(latent, 5, 32, seed=3)
 
 
-@pytest.mark.parametrize("planner", ["random_shooting", "cem"])
+@pytest.mark.parametrize("planner", ["random_shooting", "cem", "icem", "mppi"])
 def test_planners_find_the_action_that_lives_longer(tiny_models, planner):
     vae, mdnrnn = tiny_models
     deadly = MDNRNN(**mdnrnn.config)

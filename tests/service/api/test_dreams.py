@@ -140,7 +140,7 @@ async def test_futures_of_a_start_need_no_session(client, content, form) -> None
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("planner", ["random_shooting", "cem"])
+@pytest.mark.parametrize("planner", ["random_shooting", "cem", "icem", "mppi"])
 @pytest.mark.parametrize("world", ["fake", "box"])
 async def test_a_plan_answers_actions_and_the_session_does_not_move(
     client, content, form, planner, world
@@ -151,7 +151,7 @@ async def test_a_plan_answers_actions_and_the_session_does_not_move(
     assert planned["planner"] == planner
     assert len(planned["actions"]) == 4
     assert np.array_equal(planned["action"], planned["actions"][0])
-    assert planned["iterations"] == (1 if planner == "random_shooting" else 4)
+    assert planned["iterations"] == (1 if planner == "random_shooting" else 6)
     assert planned["elapsed_ms"] > 0
     assert planned["cut_short"] is False
     stepped = await client.post(

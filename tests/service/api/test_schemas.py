@@ -120,7 +120,10 @@ BAD: list[tuple[type[Body], dict[str, Any], type[CallerError], str]] = [
     (Plan, {"session_id": SID, "planner": "magic"}, InvalidRequestError, "planner: .*'cem'"),
     (Plan, {"session_id": SID, "discount": 1.1}, InvalidRequestError, "discount: "),
     (Plan, {"session_id": SID, "candidates": 0}, InvalidRequestError, "candidates: "),
-    (Plan, {"session_id": SID, "budget_ms": 20}, InvalidRequestError, "budget_ms: .*not a known"),
+    (Plan, {"session_id": SID, "budget_ms": 0}, InvalidRequestError, "budget_ms: .*equal to 1"),
+    (Plan, {"session_id": SID, "objective": {"rewrad": 1}}, InvalidRequestError, "rewrad"),
+    (Plan, {"session_id": SID, "objective": {"target": ["x"]}}, InvalidRequestError, "target"),
+    (Plan, {"session_id": SID, "options": {"std": "1"}}, InvalidRequestError, "options.std: "),
 ]
 
 
@@ -245,9 +248,20 @@ def test_every_field_reaches_the_engine() -> None:
         "horizon": 3,
         "candidates": 4,
         "iterations": 5,
+        "options": {"momentum": 0.5},
         "discount": 0.5,
+        "particles": 2,
+        "action_repeat": 3,
         "temperature": 0.25,
+        "warm_start": False,
+        "budget_ms": 20.0,
         "seed": 6,
     }
     plan = Plan.model_validate(fields).to_engine()
     assert {name: getattr(plan, name) for name in fields} == fields
+    assert plan.objective is None
+    weighed = {"survival": 0.5, "target": [1.0, 2.0], "target_weight": 3.0}
+    objective = Plan.model_validate(fields | {"objective": weighed}).to_engine().objective
+    assert objective is not None
+    assert (objective.reward, objective.survival, objective.target_weight) == (0, 0.5, 3.0)
+    np.testing.assert_array_equal(objective.target, np.float32([1, 2]))

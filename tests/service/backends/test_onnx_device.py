@@ -82,7 +82,9 @@ def test_rows_step_as_the_hosts_do(tiny_bundle: Path, device: str) -> None:
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("shared", [True, False])
-def test_returns_are_the_sum_over_the_moments(tiny_bundle: Path, device: str, shared: bool, moments) -> None:
+def test_returns_are_the_sum_over_the_moments(
+    tiny_bundle: Path, device: str, shared: bool, moments
+) -> None:
     bundle = load_bundle(tiny_bundle)
     done = bundle.manifest.done.model_copy(update={"threshold": -1.05})
     spec = bundle.manifest.model_copy(update={"done": done})

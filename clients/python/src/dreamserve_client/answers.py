@@ -101,6 +101,7 @@ def read_plan(answer: Answer) -> Plan:
         value=answer["value"],
         planner=answer["planner"],
         iterations=answer["iterations"],
+        evaluations=answer["evaluations"],
         elapsed_ms=answer["elapsed_ms"],
         cut_short=answer["cut_short"],
     )

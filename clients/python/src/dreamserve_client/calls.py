@@ -177,13 +177,21 @@ def plan(
     horizon: int | None = None,
     candidates: int | None = None,
     iterations: int | None = None,
+    options: Mapping[str, float] | None = None,
     discount: float | None = None,
+    particles: int | None = None,
+    action_repeat: int | None = None,
+    objective: Mapping[str, Any] | None = None,
     temperature: float | None = None,
+    warm_start: bool | None = None,
+    budget_ms: float | None = None,
     seed: int | None = None,
 ) -> Call[Plan]:
     """Look for the best action sequence from a session's present, which does not move.
 
-    `planner` is "cem" or "random_shooting"; what is left out has the server's default.
+    `planner` is "random_shooting", "cem", "icem" or "mppi", with its own `options`. `objective`
+    weighs "reward", "survival" and, with "target_weight", the distance from a "target" latent. By
+    `budget_ms` the best so far is answered. What is left out has the server's default.
     """
     fields = {
         "session_id": session_id,
@@ -191,8 +199,14 @@ def plan(
         "horizon": horizon,
         "candidates": candidates,
         "iterations": iterations,
+        "options": options,
         "discount": discount,
+        "particles": particles,
+        "action_repeat": action_repeat,
+        "objective": objective,
         "temperature": temperature,
+        "warm_start": warm_start,
+        "budget_ms": budget_ms,
         "seed": seed,
     }
     return Call("POST", "/plan", answers.read_plan, fields, session_id)

@@ -114,9 +114,10 @@ class Plan:
 
     action: int | Float32  # the first of `actions`: an int, or (A,)
     actions: npt.NDArray[Any]  # (H,) int64, or (H, A) float32
-    value: float  # discounted sum of dreamt rewards
+    value: float  # by the objective
     planner: str
     iterations: int
+    evaluations: int  # candidates dreamt to their end
     elapsed_ms: float
     cut_short: bool
 

@@ -135,11 +135,12 @@ class PlanAnswer(Answer):
 
     action: int | list[float] | Any = Field(description="The first of `actions`: take this one.")
     actions: Tensor = Field(description="(H,) integers or (H, A) numbers.")
-    value: float = Field(description="Discounted sum of the rewards dreamt along `actions`.")
+    value: float = Field(description="What the objective makes of the dreams along `actions`.")
     planner: str
     iterations: int
+    evaluations: int = Field(description="Candidates dreamt to their end.")
     elapsed_ms: float
-    cut_short: bool = Field(description="The budget ended the search early.")
+    cut_short: bool = Field(description="The budget allowed less than was asked for.")
 
 
 class SessionAnswer(Answer):

@@ -1,6 +1,7 @@
 """Bounds on the work that one request may ask for, checked before any of it begins."""
 
 from dreamserve.api.schemas import Body, Plan, Reset, ResetBatch, Sample, Start, StepBatch
+from dreamserve.engine.plans import planned_steps
 from dreamserve.errors import TooLargeError
 from dreamserve.settings import Settings
 
@@ -18,10 +19,7 @@ def check_work(body: Body, settings: Settings) -> None:
         if body.include:
             _check_frames(body.futures * body.horizon, "futures x horizon", settings)
     if isinstance(body, Plan):
-        iterations = 1 if body.planner == "random_shooting" else body.iterations
-        _check_steps(
-            settings, candidates=body.candidates, horizon=body.horizon, iterations=iterations
-        )
+        _check_steps(settings, **planned_steps(body.to_engine()))
 
 
 def _check_rows(count: int, settings: Settings) -> None:

@@ -263,22 +263,62 @@ class Sample(Body):
         )
 
 
+class Objective(Body):
+    """What a plan is for: weights, of which at least one is not 0."""
+
+    reward: float = Field(0.0, description="Of the sum of rewards.")
+    survival: float = Field(0.0, description="Of the expected number of steps survived.")
+    target: Latent | None = Field(None, description="(Z,), a latent to come near to.")
+    target_weight: float = Field(1.0, description="Of the mean squared distance from it.")
+
+    def to_engine(self) -> engine.Objective:
+        """Return the objective as the engine takes it."""
+        return engine.Objective(**dict(self))
+
+
 class Plan(Body):
     """Look for the best actions from a session's present; the session does not move."""
 
     session_id: SessionId
-    planner: Literal["random_shooting", "cem"] = Field(
-        "cem", description="Random shooting, or the cross-entropy method."
+    planner: Literal["random_shooting", "cem", "icem", "mppi"] = Field(
+        "cem",
+        description="Random shooting, the cross-entropy method, improved CEM with coloured noise,"
+        " or model predictive path integral control.",
     )
-    horizon: int = Field(20, ge=1, description="H, steps looked ahead.")
-    candidates: int = Field(256, ge=1, description="Action sequences tried in each iteration.")
-    iterations: int = Field(4, ge=1, description="Random shooting takes one, whatever is said.")
+    horizon: int = Field(20, ge=1, description="H, actions looked ahead.")
+    candidates: int | None = Field(
+        None, ge=1, description="Action sequences tried in each iteration. Default: the planner's."
+    )
+    iterations: int | None = Field(
+        None,
+        ge=1,
+        description="Default: the planner's. Random shooting takes one, whatever is said.",
+    )
+    options: dict[str, float] = Field(
+        default_factory=dict, description="The planner's own: docs/planning.md lists them."
+    )
     discount: float = Field(0.99, ge=0, le=1, description="Weight of a reward one step later.")
+    particles: int = Field(
+        1, ge=1, description="Dreams of each candidate, whose mean it is worth, against bad luck."
+    )
+    action_repeat: int = Field(1, ge=1, description="Steps for which each action is held.")
+    objective: Objective | None = Field(None, description="Default: the sum of rewards.")
     temperature: Temperature | None = Field(None, description="Default: the session's.")
+    warm_start: bool = Field(
+        True, description="Begin with what remains of the session's last plan."
+    )
+    budget_ms: float | None = Field(
+        None,
+        ge=1,
+        le=3_600_000,
+        description="Answer by then, with the best so far; `candidates` and `iterations` are then"
+        " the most that is tried.",
+    )
     seed: Seed | None = Field(
         None, description="Default: follows from the session's seed and step."
     )
 
     def to_engine(self) -> engine.PlanRequest:
         """Return the request as the engine takes it."""
-        return engine.PlanRequest(**self.model_dump())
+        objective = None if self.objective is None else self.objective.to_engine()
+        return engine.PlanRequest(**{**dict(self), "objective": objective})

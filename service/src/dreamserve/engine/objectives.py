@@ -12,6 +12,8 @@ A future that has ended earns no reward and survives no longer, and stays as far
 it stood: to end is never a way out of a cost.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from dreamserve.engine.checks import check_latent, check_range
@@ -23,7 +25,7 @@ from dreamserve.errors import InvalidRequestError
 LARGEST_WEIGHT = 1e6
 
 
-REWARD = Objective()
+REWARD = Objective(reward=1.0)
 
 
 def check_objective(world: World, objective: Objective) -> Objective:
@@ -34,7 +36,7 @@ def check_objective(world: World, objective: Objective) -> Objective:
     target = None if objective.target is None else check_latent(world, objective.target)
     if not (objective.reward or objective.survival or (target is not None)):
         raise InvalidRequestError("the objective has no weight but 0: nothing to plan for")
-    return Objective(objective.reward, objective.survival, target, objective.target_weight)
+    return replace(objective, target=target)
 
 
 class Worth:

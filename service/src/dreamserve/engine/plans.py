@@ -57,6 +57,18 @@ def planner_options(request: PlanRequest) -> Options:
     return options
 
 
+def planned_steps(request: PlanRequest) -> dict[str, int]:
+    """Return the numbers whose product is the most that is dreamt. Raises as `planner_options`."""
+    options: Any = planner_options(request)
+    return {
+        "candidates": options.candidates,
+        "horizon": request.horizon,
+        "iterations": getattr(options, "iterations", 1),
+        "particles": request.particles,
+        "action_repeat": request.action_repeat,
+    }
+
+
 def check_plan(world: World, request: PlanRequest) -> PlanRequest:
     """Return the request with its objective checked. Raises InvalidRequestError and its kin."""
     planner_options(request)

@@ -113,7 +113,7 @@ class SampleRequest:
 class Objective:
     """The weights of what counts in a plan, as `engine.objectives` says; 0: does not."""
 
-    reward: float = 1.0
+    reward: float = 0.0
     survival: float = 0.0
     target: Float32 | None = None  # a latent (Z,)
     target_weight: float = 1.0
