@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dreamserve import noise
-from dreamserve.backends.base import Actions, Array, Bools, Int64, State, StepOutput
-from dreamserve.engine.runner import ask
+from dreamserve.backends.base import Actions, Array, Bools, Int64, State, StepInput, StepOutput
+from dreamserve.engine.runner import Ask, drawn
 from dreamserve.engine.work import Work
 from dreamserve.engine.world import World
 from dreamserve.noise import UInt64
 
 Values = npt.NDArray[np.float64]
+_AHEAD = 32  # steps whose noise is drawn at once where all rows share it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +66,7 @@ class Futures:
         self.seed, self.step, self.temperature = seed, step, temperature
         self.alive = np.ones(len(latent), np.bool_)
         self.finite = np.ones(len(latent), np.bool_)
+        self._ahead = np.empty((0, 0), np.float32)
 
     @classmethod
     def of(cls, present: Present, rows: int, seed: UInt64, stream: int) -> "Futures":
@@ -84,29 +86,35 @@ class Futures:
 
     def advance(self, action: Actions, until_s: float = inf) -> Work[Moment | None]:
         """Take actions (B,) or (B, A); return what came, or None if that is not to be by then."""
-        action = action.copy()  # a step's lie together: what backends take
-        asked = ask(
-            self.world,
-            self.latent,
-            self.state,
-            action,
-            self.seed,
-            self.step + 1,
-            self.temperature,
-            self._stream,
-            until_s,
+        numbers = self._noise()
+        batch = StepInput(
+            latent=self.latent,
+            action=action.copy(),  # a step's lie together: what backends take
+            state=self.state,
+            temperature=self.temperature,
+            noise=numbers,
         )
-        new = yield asked
+        new = yield Ask(self.world, batch, until_s)
         if new is None:
             return None
         alive = self.alive
         self.step = self.step + 1
+        self._ahead = self._ahead[1:]
         self.finite = self.finite & (new.finite | ~alive)
         whole = bool(alive.all())
         self.latent = new.latent if whole else np.where(alive[:, None], new.latent, self.latent)
         self.state, self.alive = new.state, alive & ~new.terminated
         reward = np.where(alive, new.reward, np.float32(0))
         return Moment(self.latent, reward, alive, ~self.alive, self.finite, new.output)
+
+    def _noise(self) -> Array:
+        """Return the noise of the next step, (B, W)."""
+        if len(self.seed) == len(self):
+            return drawn(self.world, self.seed, self.step + 1, self._stream)
+        if not len(self._ahead):  # that of many steps at once costs hardly more than one's
+            steps = self.step + 1 + np.arange(_AHEAD)
+            self._ahead = drawn(self.world, self.seed.repeat(_AHEAD), steps, self._stream)
+        return self._ahead[:1].repeat(len(self), axis=0)
 
 
 def subseeds(seed: int, count: int, stream: int) -> UInt64:

@@ -1,7 +1,7 @@
 """What a dream is: how it starts, and its step.
 
-`DreamBatch` stands on `advance`; samples, plans and rollouts on its two halves, `ask` and `answer`,
-between which many come together; sessions on the same call of the world, made on rows that stay
+`DreamBatch` stands on `advance`; samples, plans and rollouts ask for a step and are answered
+together (`Ask`, `answer`); sessions on the same call of the world, made on rows that stay
 where the backend keeps them (`backends.base.Rows`). All functions are pure; a row's answer depends
 on that row alone.
 """
@@ -71,28 +71,10 @@ class Ask:
         return len(self.batch.latent)
 
 
-def ask(
-    world: World,
-    latent: Array,
-    state: State,
-    action: Actions,
-    seed: UInt64,
-    step: Int64,
-    temperature: Array,
-    stream: int = noise.STEP,
-    until_s: float = inf,
-) -> Ask:
-    """Ask for one step of B dreams.
-
-    latent (B, Z), state (B, *shape) each, action int64 (B,) or float32 (B, A), seed uint64 (B,),
-    step int64 (B,): the number that the step will have; temperature float32 (B,). One seed and
-    step, (1,) each, give every row the same noise.
-    """
+def drawn(world: World, seed: UInt64, step: Int64, stream: int = noise.STEP) -> Array:
+    """Return the noise (B, W) of B steps: seed (B,), step (B,), the number a step will have."""
     size = world.spec.noise
-    numbers = noise.draw(noise.keys(seed, step, stream), size.normal, size.uniform)
-    if len(numbers) < len(latent):
-        numbers = numbers.repeat(len(latent), axis=0)
-    return Ask(world, StepInput(latent, action, state, temperature, numbers), until_s)
+    return noise.draw(noise.keys(seed, step, stream), size.normal, size.uniform)
 
 
 def answer(asks: Sequence[Ask]) -> list[Advanced]:
@@ -118,8 +100,14 @@ def advance(
     temperature: Array,
     stream: int = noise.STEP,
 ) -> Advanced:
-    """Advance B dreams by one step, now; all as in `ask`."""
-    return answer([ask(world, latent, state, action, seed, step, temperature, stream)])[0]
+    """Advance B dreams by one step, now.
+
+    latent (B, Z), state (B, *shape) each, action int64 (B,) or float32 (B, A), seed uint64 (B,),
+    step int64 (B,): the number that the step will have; temperature float32 (B,).
+    """
+    numbers = drawn(world, seed, step, stream)
+    batch = StepInput(latent, action, state, temperature, numbers)
+    return answer([Ask(world, batch)])[0]
 
 
 def _together(batches: Sequence[StepInput]) -> StepInput:

@@ -1,7 +1,8 @@
 """How much can be dreamt in a given time, and what planner's options that suffices for.
 
-A call of the world takes about `call_s + row_s · rows`, as measured at start. How much longer it
-takes in truth, beside steps, other plans and the planner's own work, is learnt from plan to plan.
+A call of the world takes about `call_s + row_s · rows`, as measured at start, and what each plan
+that shares it does between two calls `plan_s`. How much longer all of it takes in truth, beside
+steps and other work, is learnt from plan to plan.
 """
 
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from dreamserve.planning.options import Options
 
 FEWEST = 48  # candidates below which an iteration is better left out
 _LEARNING_RATE = 0.2
-_LEAST, _MOST = 0.5, 50.0
+_LEAST, _MOST = 0.5, 20.0
 _MARGIN = 0.85  # aimed at, of the time there is
 
 
@@ -21,23 +22,22 @@ class Tempo:
 
     call_s: float = 100e-6
     row_s: float = 10e-6
-    drag: float = field(default=1.5, init=False)  # times longer than the call alone
+    plan_s: float = 50e-6
+    drag: float = field(default=1.2, init=False)  # times longer than that
     active: int = field(default=0, init=False)  # plans with a budget in progress: they share calls
 
     def rows(self, calls: int, within_s: float) -> int:
         """Return how many rows each of so many calls may have, at least 1."""
-        each_s = _MARGIN * within_s / (calls * self.drag)
-        return max(1, int((each_s - self.call_s) / (self.row_s * max(1, self.active))))
+        active = max(1, self.active)
+        each_s = _MARGIN * within_s / (calls * self.drag) - self.call_s - active * self.plan_s
+        return max(1, int(each_s / (active * self.row_s)))
 
     def learn(self, calls: int, rows: int, active: int, took_s: float) -> None:
         """Hear how long a plan's calls, each of so many rows, took among `active` plans."""
-        alone_s = calls * (self.call_s + self.row_s * rows * active)
-        met = min(max(took_s / alone_s, _LEAST), _MOST)
-        self.drag += _LEARNING_RATE * (met - self.drag)
-
-    def missed(self) -> None:
-        """Hear that a plan ran out of time: the next ones had better try less."""
-        self.drag = min(1.25 * self.drag, _MOST)
+        expected_s = calls * (self.call_s + active * (self.plan_s + self.row_s * rows))
+        if calls:
+            met = min(max(took_s / expected_s, _LEAST), _MOST)
+            self.drag += _LEARNING_RATE * (met - self.drag)
 
 
 def fitted(options: Options, calls: int, particles: int, tempo: Tempo, within_s: float) -> Options:

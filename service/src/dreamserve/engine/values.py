@@ -21,6 +21,7 @@ class Judged:
     values: Values  # (N,), -inf for what was not dreamt to its end
     whole: bool = True  # whether there was time for all of them
     partial: Values | None = None  # (N,) if there was time for none: as far as some got together
+    calls: int = 0  # of the world
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,19 +50,22 @@ class Judge:
             values = self._on_device(backend, steps, luck)
             yield None
             return Judged(self._mean(values))
-        values = np.full(len(steps) * self.particles, -np.inf)
+        calls, values = 0, np.full(len(steps) * self.particles, -np.inf)
         for first in range(0, len(values), self.slice_rows):
             rows = np.arange(first, min(first + self.slice_rows, len(values)))
-            worth, whole = yield from self._dream(steps, rows, luck)
+            worth, took, whole = yield from self._dream(steps, rows, luck)
+            calls += took
             if not whole:
                 partial = np.full_like(values, -np.inf)
                 partial[rows] = worth
-                return Judged(self._mean(values), False, None if first else self._mean(partial))
+                return Judged(
+                    self._mean(values), False, None if first else self._mean(partial), calls
+                )
             values[rows] = worth
-        return Judged(self._mean(values))
+        return Judged(self._mean(values), calls=calls)
 
-    def _dream(self, steps: Actions, rows: Int64, luck: UInt64) -> Work[tuple[Values, bool]]:
-        """Return the worth of rows (B,) of N candidates' particles, and whether it is all of it."""
+    def _dream(self, steps: Actions, rows: Int64, luck: UInt64) -> Work[tuple[Values, int, bool]]:
+        """Return the worth of rows (B,) of N candidates' particles, the calls, and if it is all."""
         steps = steps[rows // self.particles]  # (B, T, …)
         seeds = luck if self.particles == 1 else luck[rows % self.particles]
         futures = Futures.of(self.present, len(rows), seeds, noise.PLAN)
@@ -69,11 +73,11 @@ class Judge:
         for t in range(steps.shape[1]):
             moment = yield from futures.advance(steps[:, t], self.until_s)
             if moment is None:
-                return _lost(worth.values, futures), False
+                return _lost(worth.values, futures), t, False
             worth.add(moment)
             if worth.settled(moment):
                 break
-        return _lost(worth.values, futures), True
+        return _lost(worth.values, futures), t + 1, True
 
     def _on_device(self, backend: KeepsRows, steps: Actions, luck: UInt64) -> Values:
         """Dream all at once, where the state lives."""
