@@ -8,6 +8,7 @@ which asks for nothing yet, and writes at its very end.
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -200,9 +201,13 @@ class Dreams:
         seed = _seed(session, request.seed, noise.PLAN)
         warm = _planned(session) if request.warm_start else None
         key = session.slab.key[session.slot]
-        yield None
-        tempo = self.tempos[present.world.name]
-        found = yield from plan(present, request, seed, warm, self.slice_rows, tempo, self._clock)
+        tempo, began_s = self.tempos[present.world.name], self._clock()
+        with nullcontext() if request.budget_ms is None else tempo.counted():
+            yield None  # who plans at the same time is counted by now
+            searching = plan(
+                present, request, seed, warm, self.slice_rows, tempo, began_s, self._clock
+            )
+            found = yield from searching
         # For the session's next plan, if it is still there and dreams this dream.
         if self.sessions.holds(session) and session.slab.key[session.slot] == key:
             steps = np.repeat(found.actions, request.action_repeat, axis=0)

@@ -109,7 +109,7 @@ class Futures:
 
     def _noise(self) -> Array:
         """Return the noise of the next step, (B, W)."""
-        if len(self.seed) == len(self):
+        if len(self.seed) > 1:
             return drawn(self.world, self.seed, self.step + 1, self._stream)
         if not len(self._ahead):  # that of many steps at once costs hardly more than one's
             steps = self.step + 1 + np.arange(_AHEAD)

@@ -29,7 +29,7 @@ from dreamserve.planning.catalog import PLANNERS
 from dreamserve.planning.options import Options, check
 
 # Of a budget, for the way back: on its own, and for each that is answered at the same time.
-_ANSWER_S, _EACH_ANSWER_S = 1e-3, 0.2e-3
+_ANSWER_S, _EACH_ANSWER_S = 1e-3, 0.25e-3
 
 
 class Found(NamedTuple):
@@ -94,13 +94,16 @@ def plan(
     warm: Actions | None,
     slice_rows: int,
     tempo: Tempo,
+    began_s: float,
     clock: Callable[[], float],
 ) -> Work[PlanResult]:
     """Return the best actions found. `warm` is what remains of an earlier plan, one action a step.
 
+    The budget counts from `began_s`; `tempo` has counted the plan in if it has one.
+
     Raises DreamNotFiniteError.
     """
-    began_s, world = clock(), present.world
+    world = present.world
     until_s = inf if request.budget_ms is None else began_s + 1e-3 * request.budget_ms - _ANSWER_S
     judge = Judge(
         present,
@@ -144,20 +147,15 @@ def _within_budget(
     clock: Callable[[], float],
 ) -> Work[Found]:
     """Search for as long as there is time, beside the others that have a budget."""
-    tempo.active += 1
-    try:
-        yield None  # who came at the same time is counted by now
-        began_s, active = clock(), tempo.active
-        calls = request.horizon * request.action_repeat
-        judge = replace(judge, until_s=judge.until_s - active * _EACH_ANSWER_S)
-        fewer: Any = fitted(options, calls, request.particles, tempo, judge.until_s - began_s)
-        planner = _planner(judge.present.world.spec.action_space, request, fewer, seed, warm)
-        found = yield from _search(planner, judge, seed)
-        rows: int = min(fewer.candidates * request.particles, judge.slice_rows)
-        tempo.learn(found.calls, rows, active, clock() - began_s)
-        return found._replace(cut_short=found.cut_short or fewer != options)
-    finally:
-        tempo.active -= 1
+    began_s, active = clock(), tempo.active
+    calls = request.horizon * request.action_repeat
+    judge = replace(judge, until_s=judge.until_s - active * _EACH_ANSWER_S)
+    fewer: Any = fitted(options, calls, request.particles, tempo, judge.until_s - began_s)
+    planner = _planner(judge.present.world.spec.action_space, request, fewer, seed, warm)
+    found = yield from _search(planner, judge, seed)
+    rows: int = min(fewer.candidates * request.particles, judge.slice_rows)
+    tempo.learn(found.calls, rows, active, clock() - began_s)
+    return found._replace(cut_short=found.cut_short or fewer != options)
 
 
 def _search(planner: Planner, judge: Judge, seed: int) -> Work[Found]:

@@ -5,12 +5,15 @@ that shares it does between two calls `plan_s`. How much longer all of it takes 
 steps and other work, is learnt from plan to plan.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dreamserve.planning.options import Options
 
-FEWEST = 48  # candidates below which an iteration is better left out
+ENOUGH = 48  # candidates below which an iteration is better left out
+FEWEST = 8  # to look less far ahead is better than to choose among fewer
 _LEARNING_RATE = 0.2
 _LEAST, _MOST = 0.5, 20.0
 _MARGIN = 0.85  # aimed at, of the time there is
@@ -25,6 +28,15 @@ class Tempo:
     plan_s: float = 50e-6
     drag: float = field(default=1.2, init=False)  # times longer than that
     active: int = field(default=0, init=False)  # plans with a budget in progress: they share calls
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count as a plan in progress until the block ends."""
+        self.active += 1
+        try:
+            yield
+        finally:
+            self.active -= 1
 
     def rows(self, calls: int, within_s: float) -> int:
         """Return how many rows each of so many calls may have, at least 1."""
@@ -47,13 +59,13 @@ def fitted(options: Options, calls: int, particles: int, tempo: Tempo, within_s:
     """
     known: Any = options
     iterations = getattr(options, "iterations", 1)
-    enough = min(known.candidates, FEWEST)
+    enough = min(known.candidates, ENOUGH)
     while True:
         candidates = tempo.rows(iterations * calls, within_s) // particles
         if candidates >= enough or iterations == 1:
             break
         iterations -= 1
-    fewer = {"candidates": max(1, min(known.candidates, candidates))}
+    fewer = {"candidates": min(known.candidates, max(candidates, FEWEST))}
     if hasattr(options, "iterations"):
         fewer["iterations"] = iterations
     found: Options = replace(known, **fewer)
