@@ -239,7 +239,7 @@ def test_when_every_candidate_is_nan_the_plan_fails() -> None:
     dream = dream_on(fake_world(nan_action=0))
     dream.engine.worlds["fake"].backend._nan_action = 1
     with pytest.raises(DreamNotFiniteError, match="every candidate led to NaN"):
-        dream.plan(session_id="a", horizon=30, candidates=8, iterations=2)
+        dream.plan(session_id="a", planner="random_shooting", horizon=30, candidates=8)
 
 
 def test_an_ended_candidate_stops_earning_but_cuts_no_other() -> None:
