@@ -30,7 +30,9 @@ from dreamserve_client.errors import (
     WorldNotFoundError,
 )
 from dreamserve_client.types import (
+    Components,
     Mixture,
+    MostLikely,
     Plan,
     Reset,
     ResetBatch,
@@ -48,6 +50,7 @@ __all__ = [
     "APITimeoutError",
     "AsyncDreamClient",
     "AsyncDreamSession",
+    "Components",
     "DrainingError",
     "DreamClient",
     "DreamSession",
@@ -55,6 +58,7 @@ __all__ = [
     "InvalidActionError",
     "InvalidRequestError",
     "Mixture",
+    "MostLikely",
     "NotFiniteError",
     "OverloadedError",
     "Plan",
