@@ -30,7 +30,7 @@ from dreamserve.engine.futures import Present, subseeds, uniforms
 from dreamserve.engine.pixels import to_pixels
 from dreamserve.engine.plans import check_plan, plan
 from dreamserve.engine.runner import start
-from dreamserve.engine.samples import sample
+from dreamserve.engine.samples import INCLUDES, check_size, sample
 from dreamserve.engine.sessions import Session, Sessions
 from dreamserve.engine.slab import Planned
 from dreamserve.engine.snapshots import restored, snapshot
@@ -189,7 +189,7 @@ class Dreams:
         )
 
     def _sample(self, request: SampleRequest) -> Work[SampleResult]:
-        check_include(request.include, frozenset({"frame"}), "a sample")
+        check_include(request.include, INCLUDES, "a sample")
         count = int(check_range("futures", request.futures, 1))
         horizon = int(check_range("horizon", request.horizon, 1))
         if request.session_id is not None:
@@ -204,6 +204,7 @@ class Dreams:
             heat = 1.0 if request.temperature is None else check_temperature(request.temperature)
             begin = start(world, check_start(world, request.start), seed, heat)
             present = Present(world, *(yield from begin), step=0, temperature=heat)
+        check_size(present.world.spec, count, horizon, request.include, request.bounds)
         space = present.world.spec.action_space
         shape = sequence_shape(space, count, horizon)
         if request.actions is None:
@@ -216,7 +217,7 @@ class Dreams:
             present,
             np.broadcast_to(actions, shape),
             seeds,
-            frames="frame" in request.include,
+            include=request.include,
             slice_rows=self.slice_rows,
         )
         return (yield from sampled)
