@@ -48,10 +48,10 @@ def test_what_is_out_of_range_is_told_with_what_would_be_right(options: Any, sai
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (Cem(candidates=1.5), "candidates must be an integer, not 1.5"),  # type: ignore[arg-type]
+        (Cem(candidates=1.5), "candidates must be an integer, not 1.5"),
         (Cem(candidates=True), "candidates must be an integer, not True"),
-        (Cem(momentum="0.1"), "momentum must be a number, not '0.1'"),  # type: ignore[arg-type]
-        (Mppi(std=None), "std must be a number, not None"),  # type: ignore[arg-type]
+        (Cem(momentum="0.1"), "momentum must be a number, not '0.1'"),
+        (Mppi(std=None), "std must be a number, not None"),
     ],
 )
 def test_what_is_no_number_is_told(options: Options, said: str) -> None:
@@ -67,7 +67,7 @@ def test_what_is_not_finite_has_an_error_of_its_own(value: float) -> None:
 
 
 def test_numpy_numbers_are_numbers() -> None:
-    check(Icem(candidates=np.int64(7), std=np.float32(0.5)))  # type: ignore[arg-type]
+    check(Icem(candidates=np.int64(7), std=np.float32(0.5)))
 
 
 def test_bounds_are_told_for_a_schema() -> None:
