@@ -206,7 +206,7 @@ async def test_a_plan_answers_actions_and_the_session_does_not_move(
     assert planned["planner"] == planner
     assert len(planned["actions"]) == 4
     assert np.array_equal(planned["action"], planned["actions"][0])
-    assert planned["iterations"] == (1 if planner == "random_shooting" else 6)
+    assert planned["iterations"] == (1 if planner == "random_shooting" else 12)
     assert planned["elapsed_ms"] > 0
     assert planned["cut_short"] is False
     stepped = await client.post(
