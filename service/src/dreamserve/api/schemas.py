@@ -325,7 +325,12 @@ class Plan(Body):
     particles: int = Field(
         1, ge=1, description="Dreams of each candidate, whose mean it is worth, against bad luck."
     )
-    action_repeat: int = Field(1, ge=1, description="Steps for which each action is held.")
+    action_repeat: int = Field(
+        1,
+        ge=1,
+        description="Steps for which each action is held: actions change when the step's number is a"
+        " multiple of it.",
+    )
     objective: Objective | None = Field(None, description="Default: the sum of rewards.")
     temperature: Temperature | None = Field(None, description="Default: the session's.")
     warm_start: bool = Field(

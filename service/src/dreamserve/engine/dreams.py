@@ -56,6 +56,7 @@ from dreamserve.engine.types import (
     StepResult,
     UInt8,
 )
+from dreamserve.engine.values import holds
 from dreamserve.engine.work import Outcome, Task, Work, failure
 from dreamserve.engine.world import World, worlds_by_name
 from dreamserve.errors import (
@@ -238,7 +239,8 @@ class Dreams:
             found = yield from searching
         # For the session's next plan, if it is still there and dreams this dream.
         if self.sessions.holds(session) and session.slab.key[session.slot] == key:
-            steps = np.repeat(found.actions, request.action_repeat, axis=0)
+            lengths = holds(present.step, request.horizon, request.action_repeat)
+            steps = np.repeat(found.actions, lengths, axis=0)
             session.slab.planned[session.slot] = Planned(present.step, steps)
         return found
 

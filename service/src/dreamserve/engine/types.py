@@ -141,13 +141,13 @@ class PlanRequest:
 
     session_id: str
     planner: str = "cem"  # of planning.catalog
-    horizon: int = 20  # H actions, each held for `action_repeat` steps
+    horizon: int = 20  # H actions
     candidates: int | None = None  # None: the planner's default, and so below
     iterations: int | None = None  # random shooting takes one, whatever is said here
     options: Mapping[str, Any] = field(default_factory=dict)  # the planner's own others
     discount: float = 0.99  # of a step
     particles: int = 1  # dreams of each candidate
-    action_repeat: int = 1
+    action_repeat: int = 1  # steps for which each is held, changing on multiples of it only
     objective: Objective | None = None  # None: the sum of rewards
     temperature: float | None = None
     warm_start: bool = True  # begin with what remains of the session's last plan
