@@ -206,13 +206,66 @@ async def test_a_plan_answers_actions_and_the_session_does_not_move(
     assert planned["planner"] == planner
     assert len(planned["actions"]) == 4
     assert np.array_equal(planned["action"], planned["actions"][0])
-    assert planned["iterations"] == (1 if planner == "random_shooting" else 6)
+    assert planned["iterations"] == (1 if planner == "random_shooting" else 12)
     assert planned["elapsed_ms"] > 0
     assert planned["cut_short"] is False
     stepped = await client.post(
         "/step", {"session_id": "s", "action": np.array(planned["action"]).tolist()}
     )
     assert stepped.json()["step"] == 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_plan_takes_all_that_a_plan_can_be_told(client, content, form) -> None:
+    await client.reset(session_id="s", seed=1, world="box")
+    fields = {
+        "session_id": "s",
+        "planner": "icem",
+        "horizon": 3,
+        "candidates": 20,
+        "iterations": 2,
+        "options": {"noise_beta": 2.0, "decay": 1.0},
+        "particles": 2,
+        "action_repeat": 2,
+        "objective": {"reward": 1.0, "survival": 0.5, "target": np.zeros(4, np.float32)},
+        "discount": 0.9,
+        "temperature": 0.5,
+        "warm_start": False,
+        "seed": 3,
+    }
+    if form == "json":
+        fields["objective"]["target"] = [0.0] * 4
+    first = content(await client.post("/plan", fields, form))
+    again = content(await client.post("/plan", fields, form))
+    assert first["evaluations"] == 40
+    assert np.array_equal(first["actions"], again["actions"])
+    assert first["value"] == again["value"]
+
+
+async def test_a_plan_with_a_budget_answers_by_then(client) -> None:
+    await client.reset(session_id="s", seed=1)
+    fields = {"session_id": "s", "horizon": 50, "candidates": 2000, "budget_ms": 30}
+    planned = (await client.post("/plan", fields)).json()
+    assert planned["cut_short"] is True
+    assert planned["elapsed_ms"] < 3000  # 30 on a machine that has nothing else to do
+    assert len(planned["actions"]) == 50
+
+
+BAD_PLANS = [
+    ({"options": {"nose": 1.0}}, "cem has the options"),
+    ({"options": {"momentum": 2.0}}, "momentum must be within 0 and 1, not 2.0"),
+    ({"objective": {}}, "no weight but 0"),
+    ({"objective": {"target": [0.0]}}, "a latent must be 4 numbers"),
+    ({"budget_ms": 0}, "budget_ms"),
+]
+
+
+@pytest.mark.parametrize(("fields", "said"), BAD_PLANS)
+async def test_a_plan_that_makes_no_sense_is_told_what_is_right(client, fields, said) -> None:
+    await client.reset(session_id="s", seed=1)
+    response = await client.post("/plan", {"session_id": "s", **fields})
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+    assert said in response.json()["detail"]
 
 
 async def test_a_session_is_told_and_ended(client) -> None:

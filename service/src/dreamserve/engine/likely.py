@@ -20,7 +20,7 @@ from dreamserve.backends.base import Actions, Array, Int64
 from dreamserve.backends.rows import finite_rows
 from dreamserve.engine.futures import Futures, Moment, Present
 from dreamserve.engine.mixture import described
-from dreamserve.engine.record import Record
+from dreamserve.engine.transcript import Transcript
 from dreamserve.engine.types import Components, Include, MostLikely
 from dreamserve.engine.work import Work
 from dreamserve.noise import SAMPLE
@@ -48,10 +48,12 @@ def luckless(present: Present, rows: int, temperature: float = 0.0) -> Luckless:
 
 def most_likely(present: Present, actions: Actions, include: Include) -> Work[MostLikely]:
     """Return the future without luck under actions (H, …). Raises DreamNotFiniteError."""
-    record = Record(present.world, 1, len(actions), include, "most likely future")
-    yield from record.follow(luckless(present, 1), 0, actions[None])
-    frames = None if record.frames is None else record.frames[0]
-    return MostLikely(record.latents[0], record.rewards[0], record.terminated[0], frames)
+    transcript = Transcript(present.world, 1, len(actions), include, "most likely future")
+    yield from transcript.follow(luckless(present, 1), 0, actions[None])
+    frames = None if transcript.frames is None else transcript.frames[0]
+    return MostLikely(
+        transcript.latents[0], transcript.rewards[0], transcript.terminated[0], frames
+    )
 
 
 def components(present: Present, actions: Actions, include: Include) -> Work[Components]:
@@ -74,11 +76,16 @@ def components(present: Present, actions: Actions, include: Include) -> Work[Com
     futures.latent, futures.uniforms = means, None
     futures.temperature = np.zeros(count, np.float32)
 
-    record = Record(present.world, count, len(actions), include, "component")
-    yield from record.write(0, 0, moment)
-    yield from record.follow(futures, 0, actions[None].repeat(count, axis=0), begin=1)
+    transcript = Transcript(present.world, count, len(actions), include, "component")
+    yield from transcript.write(0, 0, moment)
+    yield from transcript.follow(futures, 0, actions[None].repeat(count, axis=0), begin=1)
     return Components(
-        ranked, order, record.latents, record.rewards, record.terminated, record.frames
+        ranked,
+        order,
+        transcript.latents,
+        transcript.rewards,
+        transcript.terminated,
+        transcript.frames,
     )
 
 

@@ -5,7 +5,7 @@ from dreamserve.backends.base import Actions
 from dreamserve.engine.futures import Futures, Present
 from dreamserve.engine.likely import components, most_likely
 from dreamserve.engine.mixture import mixture_bytes
-from dreamserve.engine.record import Record
+from dreamserve.engine.transcript import Transcript
 from dreamserve.engine.types import Include, SampleBounds, SampleResult
 from dreamserve.engine.work import Work
 from dreamserve.errors import TooLargeError
@@ -23,11 +23,11 @@ def sample(
     The futures without luck take the actions of the first.
     """
     count, horizon = actions.shape[:2]
-    record = Record(present.world, count, horizon, include)
+    transcript = Transcript(present.world, count, horizon, include)
     for first in range(0, count, slice_rows):
         rows = slice(first, first + slice_rows)
         futures = Futures.of(present, len(seeds[rows]), seeds[rows], noise.SAMPLE)
-        yield from record.follow(futures, first, actions[rows])
+        yield from transcript.follow(futures, first, actions[rows])
     pictured = include & {"frame"}
     likely = parts = None
     if "most_likely" in include:
@@ -35,13 +35,13 @@ def sample(
     if "components" in include:
         parts = yield from components(present, actions[0], pictured)
     return SampleResult(
-        record.latents,
-        record.rewards,
-        record.terminated,
-        record.frames,
-        record.mixture,
-        record.entropy,
-        record.differential_entropy,
+        transcript.latents,
+        transcript.rewards,
+        transcript.terminated,
+        transcript.frames,
+        transcript.mixture,
+        transcript.entropy,
+        transcript.differential_entropy,
         likely,
         parts,
     )

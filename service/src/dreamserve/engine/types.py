@@ -54,6 +54,7 @@ class ResetRequest:
     seed: int | None = None  # 0 … 2**53 - 1, so that JSON's numbers hold it
     temperature: float | None = None  # None: 1.0
     start: Start | None = None  # None: a bank entry drawn from the seed
+    rewind_window: int = 0  # steps that it can be rewound by; each is kept, and costs its state
     include: Include = NOTHING
 
 
@@ -92,6 +93,7 @@ class ResetBatchRequest:
     temperatures: npt.NDArray[np.float32] | None = None
     bank: npt.NDArray[np.int64] | None = None  # entries of the world's bank
     latents: Float32 | None = None  # (B, Z), with an empty memory; instead of the bank
+    rewind_window: int = 0  # of each of them
     known_only: bool = False  # a server that shuts down begins no new sessions
 
 
@@ -139,18 +141,51 @@ class PlanRequest:
 
     session_id: str
     planner: str = "cem"  # of planning.catalog
-    horizon: int = 20  # H actions, each held for `action_repeat` steps
+    horizon: int = 20  # H actions
     candidates: int | None = None  # None: the planner's default, and so below
     iterations: int | None = None  # random shooting takes one, whatever is said here
     options: Mapping[str, Any] = field(default_factory=dict)  # the planner's own others
     discount: float = 0.99  # of a step
     particles: int = 1  # dreams of each candidate
-    action_repeat: int = 1
+    action_repeat: int = 1  # steps for which each is held, changing on multiples of it only
     objective: Objective | None = None  # None: the sum of rewards
     temperature: float | None = None
     warm_start: bool = True  # begin with what remains of the session's last plan
     budget_ms: float | None = None
     seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ForkRequest:
+    """Let a dream go on in more than one way: new sessions that are where it is."""
+
+    session_id: str
+    session_ids: Sequence[str]  # of the forks; those that are there start over
+    seeds: Sequence[int] | None = None  # None: the session's own, so the same luck
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RewindRequest:
+    """Go back to an earlier step of the session's window, by exactly one of the two."""
+
+    session_id: str
+    steps: int | None = None  # by so many
+    to_step: int | None = None  # to that one: the same however often it is asked
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SnapshotRequest:
+    """Ask for all that a session is."""
+
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RestoreRequest:
+    """Make a session what a snapshot says; the one of that id starts over."""
+
+    session_id: str
+    snapshot: "Snapshot"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,6 +203,10 @@ Request = (
     | ResetBatchRequest
     | SampleRequest
     | PlanRequest
+    | ForkRequest
+    | RewindRequest
+    | SnapshotRequest
+    | RestoreRequest
     | SessionQuery
 )
 
@@ -284,6 +323,49 @@ class PlanResult:
     cut_short: bool
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ForkResult:
+    """The forks, where their dream goes on."""
+
+    session_id: str  # what they were forked from
+    world: str
+    step: int
+    latent: Float32  # (Z,)
+    session_ids: Sequence[str]
+    seeds: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RewindResult:
+    """A session after an earlier step, as if none had followed."""
+
+    session_id: str
+    step: int
+    latent: Float32  # (Z,)
+    terminated: bool
+    rewindable_to: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """All that a session is, for any server with the same bundle."""
+
+    format: str
+    format_version: int
+    world: str
+    world_version: str | None  # of the bundle; None for a world in memory
+    step: int
+    seed: int
+    temperature: float
+    terminated: bool
+    latent: Float32  # (Z,)
+    state: dict[str, Float32]  # recurrent tensors by name
+    action: Any  # of the last step, an int or (A,) floats
+    reward: float  # of the last step
+    plain: bool  # the last step had an action only, and may be answered again from this
+    digest: str  # over all the rest
+
+
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
     """What a session is."""
@@ -295,6 +377,7 @@ class SessionInfo:
     temperature: float
     terminated: bool
     idle_s: float
+    rewindable_to: int  # the earliest step that it can go back to
 
 
 Result = (
@@ -304,5 +387,8 @@ Result = (
     | ResetBatchResult
     | SampleResult
     | PlanResult
+    | ForkResult
+    | RewindResult
+    | Snapshot
     | SessionInfo
 )
