@@ -26,6 +26,8 @@ from dreamserve.engine.types import (
     Request,
     ResetRequest,
     ResetResult,
+    RolloutRequest,
+    RolloutResult,
     SampleRequest,
     SampleResult,
     SessionInfo,
@@ -69,6 +71,10 @@ class Dream:
     def plan(self, **fields: Any) -> PlanResult:
         """Look for the best actions; fields of `PlanRequest`."""
         return self._ask(PlanRequest(**fields), PlanResult)
+
+    def rollout(self, **fields: Any) -> RolloutResult:
+        """Dream whole episodes of one policy or many; fields of `RolloutRequest`."""
+        return self._ask(RolloutRequest(**fields), RolloutResult)
 
     def session(self, session_id: str) -> SessionInfo:
         """Say what a session is."""
