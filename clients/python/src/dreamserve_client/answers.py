@@ -11,13 +11,16 @@ from dreamserve_client.errors import APIStatusError, error_class
 from dreamserve_client.types import (
     Bool,
     Float32,
+    Fork,
     Int64,
     Mixture,
     Plan,
     Reset,
     ResetBatch,
+    Rewind,
     Sample,
     SessionInfo,
+    Snapshot,
     Step,
     StepBatch,
     UInt8,
@@ -107,6 +110,34 @@ def read_plan(answer: Answer) -> Plan:
     )
 
 
+def read_fork(answer: Answer) -> Fork:
+    """Read what POST /sessions/{id}/fork answers."""
+    return Fork(
+        session_id=answer["session_id"],
+        world=answer["world"],
+        step=answer["step"],
+        latent=_floats(answer["latent"]),
+        session_ids=tuple(answer["session_ids"]),
+        seeds=tuple(answer["seeds"]),
+    )
+
+
+def read_rewind(answer: Answer) -> Rewind:
+    """Read what POST /sessions/{id}/rewind answers."""
+    return Rewind(
+        session_id=answer["session_id"],
+        step=answer["step"],
+        latent=_floats(answer["latent"]),
+        terminated=answer["terminated"],
+        rewindable_to=answer["rewindable_to"],
+    )
+
+
+def read_snapshot(answer: Answer) -> Snapshot:
+    """Read what GET /sessions/{id}/snapshot answers: all of it, as it is."""
+    return {name: value for name, value in answer.items() if name != "request_id"}
+
+
 def read_session(answer: Answer) -> SessionInfo:
     """Read what GET /sessions/{id} answers."""
     return SessionInfo(
@@ -117,6 +148,7 @@ def read_session(answer: Answer) -> SessionInfo:
         temperature=answer["temperature"],
         terminated=answer["terminated"],
         idle_s=answer["idle_s"],
+        rewindable_to=answer["rewindable_to"],
     )
 
 

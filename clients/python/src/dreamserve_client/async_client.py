@@ -46,6 +46,10 @@ class AsyncDreamClient:
     step_batch = _sends(calls.step_batch)
     sample = _sends(calls.sample)
     plan = _sends(calls.plan)
+    fork = _sends(calls.fork)
+    rewind = _sends(calls.rewind)
+    snapshot = _sends(calls.snapshot)
+    restore = _sends(calls.restore)
     session = _sends(calls.session)
     delete = _sends(calls.delete)
     worlds = _sends(calls.worlds)
@@ -83,11 +87,17 @@ class AsyncDreamClient:
         seed: int | None = None,
         temperature: float | None = None,
         start: Start | None = None,
+        rewind_window: int | None = None,
         include: Iterable[ResetInclude] = (),
     ) -> "AsyncDreamSession":
         """Begin a dream and return it as an object that knows its session."""
         first = await self.reset(
-            world, seed=seed, temperature=temperature, start=start, include=include
+            world,
+            seed=seed,
+            temperature=temperature,
+            start=start,
+            rewind_window=rewind_window,
+            include=include,
         )
         return AsyncDreamSession(self, first)
 
@@ -123,6 +133,9 @@ class AsyncDreamSession:
     step = _continues(calls.step)
     sample = _continues(calls.sample)
     plan = _continues(calls.plan)
+    fork = _continues(calls.fork)
+    rewind = _continues(calls.rewind)
+    snapshot = _continues(calls.snapshot)
     session = _continues(calls.session)
 
     def __init__(self, client: AsyncDreamClient, first: Reset) -> None:

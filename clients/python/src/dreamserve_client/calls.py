@@ -12,14 +12,17 @@ from urllib.parse import quote
 from dreamserve_client import answers
 from dreamserve_client.types import (
     Action,
+    Fork,
     Numbers,
     Plan,
     Reset,
     ResetBatch,
     ResetInclude,
+    Rewind,
     Sample,
     SampleInclude,
     SessionInfo,
+    Snapshot,
     Start,
     Step,
     StepBatch,
@@ -35,7 +38,7 @@ SESSION_ID_BYTES = 16  # 128 random bits: ids that clients choose themselves mus
 class Call(Generic[T]):
     """One request. `idempotent`: sending it twice leaves the server as sending it once does."""
 
-    method: Literal["GET", "POST", "DELETE"]
+    method: Literal["GET", "POST", "PUT", "DELETE"]
     path: str
     read: Callable[[Mapping[str, Any]], T]
     fields: Mapping[str, Any] | None = None
@@ -54,13 +57,15 @@ def reset(
     seed: int | None = None,
     temperature: float | None = None,
     start: Start | None = None,
+    rewind_window: int | None = None,
     include: Iterable[ResetInclude] = (),
 ) -> Call[Reset]:
     """Begin a dream and return it at its step 0.
 
     What is left out, the server chooses and says. With the `session_id` of a live session, that
     session starts over; without one, a new id of 128 random bits is chosen here, so that the
-    request already lands on the replica that will serve the rest.
+    request already lands on the replica that will serve the rest. `rewind_window`: the steps that
+    it can be rewound by.
     """
     session_id = session_id or token_hex(SESSION_ID_BYTES)
     fields = {
@@ -69,6 +74,7 @@ def reset(
         "seed": seed,
         "temperature": temperature,
         "start": start,
+        "rewind_window": rewind_window,
         "include": _listed(include),
     }
     return Call("POST", "/reset", answers.read_reset, fields, session_id)
@@ -107,6 +113,7 @@ def reset_batch(
     temperatures: Numbers | None = None,
     bank: Numbers | None = None,
     latents: Numbers | None = None,
+    rewind_window: int | None = None,
 ) -> Call[ResetBatch]:
     """Begin `count` dreams in one world, or those of `session_ids`, and return them at step 0.
 
@@ -121,6 +128,7 @@ def reset_batch(
         "temperatures": temperatures,
         "bank": bank,
         "latents": latents,
+        "rewind_window": rewind_window,
     }
     return Call("POST", "/reset/batch", answers.read_reset_batch, fields)
 
@@ -210,6 +218,46 @@ def plan(
         "seed": seed,
     }
     return Call("POST", "/plan", answers.read_plan, fields, session_id)
+
+
+def fork(
+    session_id: str,
+    count: int | None = None,
+    *,
+    session_ids: Iterable[str] | None = None,
+    seeds: Iterable[int] | None = None,
+) -> Call[Fork]:
+    """Make `count` new sessions, or those of `session_ids`, that are where this one is.
+
+    Without `seeds`, one each, they have its luck: the same actions dream the same dream.
+    """
+    if count is None and session_ids is None:
+        count = 1
+    fields = {
+        "session_ids": _ids_of(count, session_ids),
+        "seeds": None if seeds is None else list(seeds),
+    }
+    path = f"{_session_path(session_id)}/fork"
+    return Call("POST", path, answers.read_fork, fields, session_id)
+
+
+def rewind(session_id: str, to_step: int) -> Call[Rewind]:
+    """Go back to an earlier step, as if none had followed; the session must keep a window."""
+    path = f"{_session_path(session_id)}/rewind"
+    return Call("POST", path, answers.read_rewind, {"to_step": to_step}, session_id)
+
+
+def snapshot(session_id: str) -> Call[Snapshot]:
+    """Return all that a session is, for any server with the same bundle."""
+    path = f"{_session_path(session_id)}/snapshot"
+    return Call("GET", path, answers.read_snapshot, session_id=session_id)
+
+
+def restore(snapshot: Snapshot, session_id: str | None = None) -> Call[SessionInfo]:
+    """Make a session what a snapshot says: a new one, or in place of the one of that id."""
+    session_id = session_id or token_hex(SESSION_ID_BYTES)
+    path = f"{_session_path(session_id)}/snapshot"
+    return Call("PUT", path, answers.read_session, snapshot, session_id)
 
 
 def session(session_id: str) -> Call[SessionInfo]:

@@ -25,6 +25,9 @@ Numbers = Sequence[Any] | npt.NDArray[Any]  # nested lists or an array
 Action = int | np.integer[Any] | Sequence[float] | npt.NDArray[Any]
 
 
+Snapshot = Mapping[str, Any]  # a document: keep it as it is, in whatever way
+
+
 class Start(TypedDict, total=False):
     """Where a dream begins: one of `bank`, `latent` or `frames` (with `actions`)."""
 
@@ -122,6 +125,29 @@ class Plan:
     cut_short: bool
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Fork:
+    """New sessions, where the dream of `session_id` is."""
+
+    session_id: str
+    world: str
+    step: int
+    latent: Float32  # (Z,)
+    session_ids: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rewind:
+    """A session after an earlier step, as if none had followed."""
+
+    session_id: str
+    step: int
+    latent: Float32  # (Z,)
+    terminated: bool
+    rewindable_to: int
+
+
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
     """What a session is."""
@@ -133,6 +159,7 @@ class SessionInfo:
     temperature: float
     terminated: bool
     idle_s: float
+    rewindable_to: int  # the earliest step that it can go back to
 
 
 @dataclass(frozen=True, slots=True)

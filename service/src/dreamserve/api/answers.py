@@ -143,6 +143,46 @@ class PlanAnswer(Answer):
     cut_short: bool = Field(description="The budget allowed less than was asked for.")
 
 
+class ForkAnswer(Answer):
+    """The forks, where their dream goes on."""
+
+    session_id: str = Field(description="What they were forked from.")
+    world: str
+    step: int
+    latent: Latent = Field(description="(Z,) float32.")
+    session_ids: list[str]
+    seeds: list[int]
+
+
+class RewindAnswer(Answer):
+    """A session after an earlier step, as if none had followed."""
+
+    session_id: str
+    step: int
+    latent: Latent = Field(description="(Z,) float32.")
+    terminated: bool
+    rewindable_to: int
+
+
+class SnapshotAnswer(Answer):
+    """All that a session is."""
+
+    format: Literal["dreamserve-snapshot"]
+    format_version: Literal[1]
+    world: str
+    world_version: str | None = Field(None, description="Of the bundle; absent in memory.")
+    step: int
+    seed: int
+    temperature: float
+    terminated: bool
+    latent: Latent = Field(description="(Z,) float32.")
+    state: dict[str, Tensor] = Field(description="Recurrent tensors by name.")
+    action: int | list[float] | Any = Field(description="Of the last step.")
+    reward: float = Field(description="Of the last step.")
+    plain: bool = Field(description="The last step had an action only, and can be answered again.")
+    digest: str = Field(description="Over all the rest, however it is written.")
+
+
 class SessionAnswer(Answer):
     """What a session is."""
 
@@ -153,6 +193,7 @@ class SessionAnswer(Answer):
     temperature: float
     terminated: bool
     idle_s: float = Field(description="Seconds since it was last used.")
+    rewindable_to: int = Field(description="The earliest step that it can go back to.")
 
 
 class WorldSummary(Answer):

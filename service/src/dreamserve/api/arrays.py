@@ -109,6 +109,11 @@ def _latent(value: Any) -> Array:
     return _as_float32(array)
 
 
+def _tensor(value: Any) -> Array:
+    array = np.array(value) if type(value) in (int, float) else _numbers(value)
+    return _as_float32(array).reshape(array.shape)  # a tensor may have no axes at all
+
+
 def _frames(value: Any) -> Array:
     array = _numbers(value)
     _require_axes(array, 4, "(F, H, W, C)")
@@ -204,6 +209,7 @@ class ArrayField:
         )
 
 
+Tensor = Annotated[Array, ArrayField(_tensor, NUMBER, nested(ANYTHING, 1))]
 Latent = Annotated[Array, ArrayField(_latent, nested(NUMBER, 1))]
 Frames = Annotated[Array, ArrayField(_frames, nested(INTEGER, 4))]
 Observation = Annotated[Array, ArrayField(_observation, nested(NUMBER, 1), nested(INTEGER, 3))]

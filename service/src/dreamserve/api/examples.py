@@ -20,6 +20,23 @@ _WORLD: dict[str, Any] = {
     "quality": {"nll_per_dimension": 1.02},
 }
 
+_SNAPSHOT = {
+    "format": "dreamserve-snapshot",
+    "format_version": 1,
+    "world": "takecover",
+    "world_version": "c5e0af4ddd2fa9f5",
+    "step": 1,
+    "seed": 7,
+    "temperature": 1.0,
+    "terminated": False,
+    "latent": _LATENT,
+    "state": {"h": [0.1, -0.2], "c": [0.3, 0.0]},
+    "action": 1,
+    "reward": 1.0,
+    "plain": True,
+    "digest": "d41d8cd98f00b204e9800998ecf8427e",
+}
+
 BODIES: dict[type[BaseModel], dict[str, Any]] = {
     schemas.Reset: {"world": "takecover", "session_id": _ID, "seed": 7, "temperature": 1.0},
     schemas.Step: {"session_id": _ID, "action": 1, "step": 1},
@@ -83,6 +100,25 @@ BODIES: dict[type[BaseModel], dict[str, Any]] = {
         "elapsed_ms": 11.8,
         "cut_short": False,
     },
+    schemas.Fork: {"session_ids": ["b", "c"], "seeds": [7, 8]},
+    schemas.Rewind: {"to_step": 2},
+    schemas.Snapshot: _SNAPSHOT,
+    answers.SnapshotAnswer: _SNAPSHOT,
+    answers.ForkAnswer: {
+        "session_id": _ID,
+        "world": "takecover",
+        "step": 3,
+        "latent": _LATENT,
+        "session_ids": ["b", "c"],
+        "seeds": [7, 8],
+    },
+    answers.RewindAnswer: {
+        "session_id": _ID,
+        "step": 2,
+        "latent": _LATENT,
+        "terminated": False,
+        "rewindable_to": 0,
+    },
     answers.SessionAnswer: {
         "session_id": _ID,
         "world": "takecover",
@@ -91,6 +127,7 @@ BODIES: dict[type[BaseModel], dict[str, Any]] = {
         "temperature": 1.0,
         "terminated": False,
         "idle_s": 0.4,
+        "rewindable_to": 1,
     },
     answers.WorldsAnswer: {"worlds": [_WORLD]},
     answers.WorldAnswer: {**_WORLD, "manifest": {"schema_version": 1, "name": "takecover"}},
@@ -111,6 +148,7 @@ DETAILS: dict[str, str] = {
     "session_not_found": f"no session {_ID}",
     "session_expired": f"session {_ID} was idle for too long; /reset starts it over",
     "step_conflict": "the next step is 5, not 7",
+    "snapshot_refused": "the digest does not fit: the snapshot is damaged or was edited",
     "world_not_found": "no world 'doom'; loaded: takecover",
     "too_large": "2000 futures x 2000 steps are 4000000 steps, over the bound of 2000000",
     "overloaded": "all 10000 sessions are taken; try again in a second",

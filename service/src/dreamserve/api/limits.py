@@ -1,6 +1,6 @@
 """Bounds on the work that one request may ask for, checked before any of it begins."""
 
-from dreamserve.api.schemas import Body, Plan, Reset, ResetBatch, Sample, Start, StepBatch
+from dreamserve.api.schemas import Body, Fork, Plan, Reset, ResetBatch, Sample, Start, StepBatch
 from dreamserve.engine.plans import planned_steps
 from dreamserve.errors import TooLargeError
 from dreamserve.settings import Settings
@@ -10,8 +10,11 @@ def check_work(body: Body, settings: Settings) -> None:
     """Raise TooLargeError, with the numbers, when `body` asks for more than the settings allow."""
     if isinstance(body, StepBatch):
         _check_rows(len(body.session_ids), settings)
-    if isinstance(body, ResetBatch):
+    if isinstance(body, ResetBatch | Fork):
         _check_rows(body.rows, settings)
+    if isinstance(body, Reset | ResetBatch) and body.rewind_window > settings.max_rewind:
+        window, bound = body.rewind_window, settings.max_rewind
+        raise TooLargeError(f"rewind_window: {window} steps, the bound is {bound}")
     if isinstance(body, Reset | Sample):
         _check_start(body.start, settings)
     if isinstance(body, Sample):

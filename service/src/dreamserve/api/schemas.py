@@ -4,6 +4,8 @@ Strict: no coercion between types (a bool is no integer, "1" no number), no unkn
 numbers only. What depends on the world (its action space, its shapes) the engine checks.
 """
 
+import re
+from secrets import token_hex
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -20,8 +22,10 @@ from dreamserve.api.arrays import (
     LatentRows,
     NumberRows,
     Observation,
+    Tensor,
 )
 from dreamserve.engine import types as engine
+from dreamserve.errors import InvalidRequestError
 
 SESSION_ID_LENGTH = 128
 SessionId = Annotated[
@@ -31,6 +35,16 @@ SessionId = Annotated[
         description=f"1 to {SESSION_ID_LENGTH} characters of A-Z, a-z, 0-9, `_` and `-`.",
     ),
 ]
+
+
+def check_session_id(session_id: str) -> None:
+    """Raise InvalidRequestError for what could not be a session's id."""
+    if not re.fullmatch(rf"[A-Za-z0-9_-]{{1,{SESSION_ID_LENGTH}}}", session_id):
+        raise InvalidRequestError(
+            f"a session's id is 1 to {SESSION_ID_LENGTH} characters of A-Z, a-z, 0-9, _ and -"
+        )
+
+
 Seed = Annotated[
     int,
     Field(ge=0, le=2**53 - 1, description="0 to 2^53 - 1. The same seed dreams the same dream."),
@@ -105,6 +119,9 @@ class Reset(Body):
     seed: Seed | None = Field(None, description="Default: drawn, and told in the answer.")
     temperature: Temperature | None = Field(None, description="Default: 1.")
     start: Start | None = Field(None, description="Default: a bank entry drawn from the seed.")
+    rewind_window: int = Field(
+        0, ge=0, description="Steps that the session can be rewound by; each is kept in memory."
+    )
     include: list[Literal["frame", "state"]] = Field(
         default_factory=list, description="Also answer the decoded frame, or the recurrent state."
     )
@@ -117,6 +134,7 @@ class Reset(Body):
             seed=self.seed,
             temperature=self.temperature,
             start=None if self.start is None else self.start.to_engine(),
+            rewind_window=self.rewind_window,
             include=frozenset(self.include) if self.include else engine.NOTHING,
         )
 
@@ -190,6 +208,7 @@ class ResetBatch(Body):
     latents: LatentRows | None = Field(
         None, description="(B, Z) instead of the bank; the memory starts empty."
     )
+    rewind_window: int = Field(0, ge=0, description="Of each of them, as in /reset.")
 
     @model_validator(mode="after")
     def _how_many(self) -> Self:
@@ -212,6 +231,7 @@ class ResetBatch(Body):
             temperatures=self.temperatures,
             bank=self.bank,
             latents=self.latents,
+            rewind_window=self.rewind_window,
             known_only=known_only,
         )
 
@@ -322,3 +342,73 @@ class Plan(Body):
         """Return the request as the engine takes it."""
         objective = None if self.objective is None else self.objective.to_engine()
         return engine.PlanRequest(**{**dict(self), "objective": objective})
+
+
+class Fork(Body):
+    """Let a dream go on in more than one way: new sessions that are where it is."""
+
+    session_ids: list[SessionId] | None = Field(
+        None, min_length=1, description="Of the forks; those that are there start over."
+    )
+    count: int | None = Field(None, ge=1, description="Without ids: how many. Default: 1.")
+    seeds: list[Seed] | None = Field(
+        None, description="One a fork. Default: the session's own, and with it the same luck."
+    )
+
+    @model_validator(mode="after")
+    def _how_many(self) -> Self:
+        if self.session_ids is not None and self.count is not None:
+            raise _wrong("give session_ids or count, not both")
+        return self
+
+    @property
+    def rows(self) -> int:
+        """How many forks it makes."""
+        return len(self.session_ids) if self.session_ids is not None else self.count or 1
+
+    def to_engine(self, session_id: str) -> engine.ForkRequest:
+        """Return the request as the engine takes it."""
+        ids = self.session_ids or [token_hex(16) for _ in range(self.rows)]
+        return engine.ForkRequest(session_id, ids, self.seeds)
+
+
+class Rewind(Body):
+    """Go back to an earlier step of the session's window."""
+
+    steps: int | None = Field(None, ge=0, description="By so many.")
+    to_step: int | None = Field(
+        None, ge=0, description="To that one: the same however often it is asked."
+    )
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.steps is None) == (self.to_step is None):
+            raise _wrong("give steps or to_step, one of them")
+        return self
+
+    def to_engine(self, session_id: str) -> engine.RewindRequest:
+        """Return the request as the engine takes it."""
+        return engine.RewindRequest(session_id, self.steps, self.to_step)
+
+
+class Snapshot(Body):
+    """A session as a document: what GET answered, unchanged."""
+
+    format: str
+    format_version: int
+    world: str
+    world_version: str | None = None
+    step: int = Field(ge=0, le=2**53 - 1)
+    seed: Seed
+    temperature: Temperature
+    terminated: bool
+    latent: Latent
+    state: dict[str, Tensor]
+    action: Action
+    reward: float
+    plain: bool
+    digest: str
+
+    def to_engine(self) -> engine.Snapshot:
+        """Return the snapshot as the engine takes it."""
+        return engine.Snapshot(**dict(self))

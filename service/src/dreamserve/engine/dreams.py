@@ -7,6 +7,7 @@ which asks for nothing yet, and writes at its very end.
 
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
@@ -17,6 +18,7 @@ from dreamserve.backends.base import Actions, Array
 from dreamserve.backends.rows import finite_rows
 from dreamserve.engine.actions import check_actions, no_actions
 from dreamserve.engine.batches import reset_batch, step_batch
+from dreamserve.engine.branching import fork, rewind, rewindable_to
 from dreamserve.engine.checks import (
     check_include,
     check_range,
@@ -33,21 +35,26 @@ from dreamserve.engine.runner import start
 from dreamserve.engine.samples import sample
 from dreamserve.engine.sessions import Session, Sessions
 from dreamserve.engine.slab import Planned
+from dreamserve.engine.snapshots import restored, snapshot
 from dreamserve.engine.steps import StepRow, admit, take_steps
 from dreamserve.engine.tempo import Tempo
 from dreamserve.engine.types import (
+    ForkRequest,
     PlanRequest,
     PlanResult,
     Request,
     ResetBatchRequest,
     ResetRequest,
     ResetResult,
+    RestoreRequest,
+    RewindRequest,
     RolloutRequest,
     RolloutResult,
     SampleRequest,
     SampleResult,
     SessionInfo,
     SessionQuery,
+    SnapshotRequest,
     StepBatchRequest,
     StepRequest,
     StepResult,
@@ -120,6 +127,14 @@ class Dreams:
                     world = self._world(request.world)
                     resets = reset_batch(self.sessions, world, request, self._largest)
                     return Task(resets).resume()
+                case ForkRequest():
+                    return Task(fork(self.sessions, request)).resume()
+                case RewindRequest():
+                    return rewind(self.sessions.find(request.session_id), request)
+                case SnapshotRequest():
+                    return snapshot(self.sessions.find(request.session_id))
+                case RestoreRequest():
+                    return self._restore(request)
                 case SessionQuery():
                     return self._query(request)
         except Exception as error:
@@ -136,10 +151,19 @@ class Dreams:
             temperature=float(slab.temperature[slot]),
             terminated=bool(slab.terminated[slot]),
             idle_s=self.sessions.idle_s(session),
+            rewindable_to=rewindable_to(session),
         )
         if request.delete:
             self.sessions.remove(session.id)
         return info
+
+    def _restore(self, request: RestoreRequest) -> SessionInfo:
+        world = self._world(request.snapshot.world)
+        record = restored(world, request.snapshot)
+        self.sessions.check_room(request.session_id)
+        session = self.sessions.put(request.session_id, world)
+        session.slab.restore(session.slot, record)
+        return self._query(SessionQuery(request.session_id))
 
     def _reset(self, request: ResetRequest) -> Work[ResetResult]:
         check_include(request.include, frozenset({"frame", "state"}), "a reset")
@@ -147,6 +171,7 @@ class Dreams:
         seed = secrets.randbits(53) if request.seed is None else check_seed(request.seed)
         heat = 1.0 if request.temperature is None else check_temperature(request.temperature)
         given = check_start(world, request.start)
+        window = int(check_range("rewind_window", request.rewind_window, 0))
         session_id = secrets.token_hex(16) if request.session_id is None else request.session_id
         self.sessions.check_room(session_id)
         latent, state = yield from start(world, given, seed, heat)
@@ -154,6 +179,8 @@ class Dreams:
         session = self.sessions.put(session_id, world)
         slots, heats = np.array([session.slot]), np.array([heat], np.float32)
         session.slab.begin(slots, latent, state, np.array([seed], np.uint64), heats)
+        if window:
+            session.slab.windows[session.slot] = deque(maxlen=window)
         names = (tensor.name for tensor in world.spec.recurrent_state)
         parts = zip(names, (np.array(part[0]) for part in state), strict=True)
         return ResetResult(

@@ -54,6 +54,7 @@ class ResetRequest:
     seed: int | None = None  # 0 … 2**53 - 1, so that JSON's numbers hold it
     temperature: float | None = None  # None: 1.0
     start: Start | None = None  # None: a bank entry drawn from the seed
+    rewind_window: int = 0  # steps that it can be rewound by; each is kept, and costs its state
     include: Include = NOTHING
 
 
@@ -92,6 +93,7 @@ class ResetBatchRequest:
     temperatures: npt.NDArray[np.float32] | None = None
     bank: npt.NDArray[np.int64] | None = None  # entries of the world's bank
     latents: Float32 | None = None  # (B, Z), with an empty memory; instead of the bank
+    rewind_window: int = 0  # of each of them
     known_only: bool = False  # a server that shuts down begins no new sessions
 
 
@@ -161,6 +163,39 @@ class RolloutRequest:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ForkRequest:
+    """Let a dream go on in more than one way: new sessions that are where it is."""
+
+    session_id: str
+    session_ids: Sequence[str]  # of the forks; those that are there start over
+    seeds: Sequence[int] | None = None  # None: the session's own, so the same luck
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RewindRequest:
+    """Go back to an earlier step of the session's window, by exactly one of the two."""
+
+    session_id: str
+    steps: int | None = None  # by so many
+    to_step: int | None = None  # to that one: the same however often it is asked
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SnapshotRequest:
+    """Ask for all that a session is."""
+
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RestoreRequest:
+    """Make a session what a snapshot says; the one of that id starts over."""
+
+    session_id: str
+    snapshot: "Snapshot"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class SessionQuery:
     """Ask what a session is, or end it."""
 
@@ -176,6 +211,10 @@ Request = (
     | SampleRequest
     | PlanRequest
     | RolloutRequest
+    | ForkRequest
+    | RewindRequest
+    | SnapshotRequest
+    | RestoreRequest
     | SessionQuery
 )
 
@@ -280,6 +319,49 @@ class RolloutResult:
     rewards: Float32 | None = None  # (P, E, T)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ForkResult:
+    """The forks, where their dream goes on."""
+
+    session_id: str  # what they were forked from
+    world: str
+    step: int
+    latent: Float32  # (Z,)
+    session_ids: Sequence[str]
+    seeds: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RewindResult:
+    """A session after an earlier step, as if none had followed."""
+
+    session_id: str
+    step: int
+    latent: Float32  # (Z,)
+    terminated: bool
+    rewindable_to: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """All that a session is, for any server with the same bundle."""
+
+    format: str
+    format_version: int
+    world: str
+    world_version: str | None  # of the bundle; None for a world in memory
+    step: int
+    seed: int
+    temperature: float
+    terminated: bool
+    latent: Float32  # (Z,)
+    state: dict[str, Float32]  # recurrent tensors by name
+    action: Any  # of the last step, an int or (A,) floats
+    reward: float  # of the last step
+    plain: bool  # the last step had an action only, and may be answered again from this
+    digest: str  # over all the rest
+
+
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
     """What a session is."""
@@ -291,6 +373,7 @@ class SessionInfo:
     temperature: float
     terminated: bool
     idle_s: float
+    rewindable_to: int  # the earliest step that it can go back to
 
 
 Result = (
@@ -301,5 +384,8 @@ Result = (
     | SampleResult
     | PlanResult
     | RolloutResult
+    | ForkResult
+    | RewindResult
+    | Snapshot
     | SessionInfo
 )
