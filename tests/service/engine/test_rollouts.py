@@ -25,6 +25,7 @@ from dreamserve.engine.types import (
 )
 from dreamserve.engine.world import World
 from dreamserve.errors import (
+    DreamNotFiniteError,
     DreamserveError,
     InvalidActionError,
     InvalidRequestError,
@@ -290,3 +291,18 @@ def test_a_sample_takes_one_policy() -> None:
     asked = {"start": BankStart(2), "world": "fake", "futures": 7, "horizon": 5}
     with pytest.raises(InvalidRequestError, match="one policy acts here, not 2"):
         Dream(fake_world()).sample(**asked, policy=LinearPolicy(np.ones((2, 3, FEATURES))))
+
+
+def test_what_a_sample_includes_takes_the_actions_of_the_first_futures_policy(same: Same) -> None:
+    include = frozenset({"most_likely", "components"})
+    asked = {"start": BankStart(2), "world": "fake", "futures": 3, "horizon": 5, "seed": 9}
+    asked |= {"include": include}
+    by_policy = Dream(fake_world()).sample(**asked, policy=ConstantPolicy(2))
+    assert same(Dream(fake_world()).sample(**asked, actions=np.full(5, 2)), by_policy)
+
+
+def test_a_future_whose_policy_gives_no_numbers_is_named() -> None:
+    asked = {"start": BankStart(2), "world": "fake", "futures": 3, "horizon": 5}
+    policy = LinearPolicy(np.full((3, FEATURES), np.nan))
+    with pytest.raises(DreamNotFiniteError, match="future 0's policy is NaN or infinity"):
+        Dream(fake_world()).sample(**asked, policy=policy)

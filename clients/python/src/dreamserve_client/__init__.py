@@ -31,8 +31,10 @@ from dreamserve_client.errors import (
     WorldNotFoundError,
 )
 from dreamserve_client.types import (
+    Components,
     Fork,
     Mixture,
+    MostLikely,
     Plan,
     PolicyFields,
     Reset,
@@ -55,6 +57,7 @@ __all__ = [
     "APITimeoutError",
     "AsyncDreamClient",
     "AsyncDreamSession",
+    "Components",
     "DrainingError",
     "DreamClient",
     "DreamSession",
@@ -63,6 +66,7 @@ __all__ = [
     "InvalidActionError",
     "InvalidRequestError",
     "Mixture",
+    "MostLikely",
     "NotFiniteError",
     "OverloadedError",
     "Plan",

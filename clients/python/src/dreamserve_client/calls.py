@@ -166,7 +166,10 @@ def sample(
     """Dream `futures` futures of `horizon` steps from a session's present, which does not move.
 
     Or, without a session, from `start` in `world`. `actions` (H, ...) are taken in all of them;
-    without, a `policy` acts in each, as in `rollout`: one, by default "random".
+    without, a `policy` acts in each, as in `rollout`: one, by default "random". `include` may ask
+    for "frames", for what was expected ("mixture") and how surely ("entropy", which is two), for
+    the one future without luck ("most_likely"), and for one of each component of the first step
+    ("components").
     """
     fields = {
         "session_id": session_id,

@@ -32,7 +32,7 @@ from dreamserve.engine.plans import check_plan, plan
 from dreamserve.engine.policies import RandomPolicy, check_single
 from dreamserve.engine.rollouts import Beginnings, check_rollout, episode_seeds, roll_out
 from dreamserve.engine.runner import start
-from dreamserve.engine.samples import sample
+from dreamserve.engine.samples import INCLUDES, check_size, sample
 from dreamserve.engine.sessions import Session, Sessions
 from dreamserve.engine.slab import Planned
 from dreamserve.engine.snapshots import restored, snapshot
@@ -60,6 +60,7 @@ from dreamserve.engine.types import (
     StepResult,
     UInt8,
 )
+from dreamserve.engine.values import holds
 from dreamserve.engine.work import Outcome, Task, Work, failure
 from dreamserve.engine.world import World, worlds_by_name
 from dreamserve.errors import (
@@ -195,7 +196,7 @@ class Dreams:
         )
 
     def _sample(self, request: SampleRequest) -> Work[SampleResult]:
-        check_include(request.include, frozenset({"frame"}), "a sample")
+        check_include(request.include, INCLUDES, "a sample")
         count = int(check_range("futures", request.futures, 1))
         horizon = int(check_range("horizon", request.horizon, 1))
         if request.session_id is not None:
@@ -210,6 +211,7 @@ class Dreams:
             heat = 1.0 if request.temperature is None else check_temperature(request.temperature)
             begin = start(world, check_start(world, request.start), seed, heat)
             present = Present(world, *(yield from begin), step=0, temperature=heat)
+        check_size(present.world.spec, count, horizon, request.include, request.bounds)
         space = present.world.spec.action_space
         policy = None if request.actions is not None else request.policy or RandomPolicy()
         if policy is None:
@@ -225,7 +227,7 @@ class Dreams:
             actions,
             seeds,
             policy=policy,
-            frames="frame" in request.include,
+            include=request.include,
             slice_rows=self.slice_rows,
         )
         return (yield from sampled)
@@ -264,7 +266,8 @@ class Dreams:
             found = yield from searching
         # For the session's next plan, if it is still there and dreams this dream.
         if self.sessions.holds(session) and session.slab.key[session.slot] == key:
-            steps = np.repeat(found.actions, request.action_repeat, axis=0)
+            lengths = holds(present.step, request.horizon, request.action_repeat)
+            steps = np.repeat(found.actions, lengths, axis=0)
             session.slab.planned[session.slot] = Planned(present.step, steps)
         return found
 
