@@ -37,12 +37,22 @@ BAD = [
     ("POST", "/sessions/s/fork", {"session_ids": ["a"], "count": 1}, 422, "not both"),
     ("POST", "/sessions/s/fork", {"session_ids": ["no id"]}, 422, "session_ids"),
     ("POST", "/sessions/s/fork", {"session_ids": ["s"]}, 422, "into itself"),
-    ("POST", "/sessions/s/fork", {"count": 11}, 413, "11 rows, the bound is 10"),
+    ("POST", "/sessions/s/fork", {"count": 11}, 413, "11 forks at once, the bound is 10"),
+    ("POST", "/sessions/s/fork", {"seeds": [1] * 11}, 413, "11 forks at once, the bound is 10"),
+    ("POST", "/sessions/s/fork", {"count": 2, "seeds": [1]}, 422, "2 forks need as many seeds"),
     ("POST", "/sessions/none/fork", {}, 404, "no session none"),
     ("POST", "/sessions/s/rewind", {}, 422, "steps or to_step"),
     ("POST", "/sessions/s/rewind", {"steps": 1}, 409, "cannot go back|keeps no steps|must be"),
     ("POST", "/reset", {"rewind_window": 9}, 413, "9 steps, the bound is 8"),
     ("PUT", "/sessions/s/snapshot", {}, 422, "format: Field required"),
+    ("PUT", "/sessions/s/snapshot", {"format": "x", "format_version": 1}, 409, "not x 1"),
+    (
+        "PUT",
+        "/sessions/s/snapshot",
+        {"format": "dreamserve-snapshot", "format_version": 2, "more": 1},
+        409,
+        "read here is dreamserve-snapshot 1, not dreamserve-snapshot 2",
+    ),
     ("PUT", "/sessions/s/snapshot", {"colour": 1}, 422, "colour: is not a known field|and"),
     ("GET", "/sessions/none/snapshot", None, 404, "no session none"),
 ]
@@ -50,7 +60,7 @@ BAD = [
 
 @pytest.mark.parametrize(("method", "path", "fields", "status", "said"), BAD)
 async def test_what_makes_no_sense_is_refused(serving, method, path, fields, status, said) -> None:
-    async with serving(max_rows=10, max_rewind=8) as client:
+    async with serving(max_forks=10, max_rewind=8) as client:
         await client.reset(session_id="s", seed=1)
         await client.post("/step", {"session_id": "s", "action": 0})
         response = await client.http.request(method, path, json=fields)
