@@ -140,6 +140,61 @@ async def test_futures_of_a_start_need_no_session(client, content, form) -> None
 
 
 @pytest.mark.parametrize("form", FORMS)
+async def test_a_sample_may_say_what_was_expected_and_what_is_likely(client, content, form) -> None:
+    await client.reset(session_id="s", seed=1)
+    include = ["frames", "mixture", "entropy", "most_likely", "components"]
+    fields = {"session_id": "s", "futures": 3, "horizon": 5, "include": include}
+    sampled = content(await client.post("/sample", fields, form))
+    shapes = {
+        "mixture": {"weights": (3, 5, 2), "mu": (3, 5, 2, 4), "sigma": (3, 5, 2, 4)},
+        "most_likely": {
+            "latents": (5, 4),
+            "rewards": (5,),
+            "terminated": (5,),
+            "frames": (5, 8, 8, 3),
+        },
+        "components": {
+            "weights": (2,),
+            "order": (2,),
+            "latents": (2, 5, 4),
+            "rewards": (2, 5),
+            "terminated": (2, 5),
+            "frames": (2, 5, 8, 8, 3),
+        },
+    }
+    for name, parts in shapes.items():
+        assert {part: np.shape(array) for part, array in sampled[name].items()} == parts
+    assert sampled["entropy"].shape == sampled["differential_entropy"].shape == (3, 5)
+    assert np.array_equal(sampled["components"]["latents"][0], sampled["most_likely"]["latents"])
+
+
+@pytest.mark.parametrize("part", ["mixture", "entropy", "most_likely", "components"])
+async def test_a_sample_says_no_more_than_was_asked_for(client, part) -> None:
+    await client.reset(session_id="s", seed=1)
+    fields = {"session_id": "s", "futures": 1, "horizon": 1, "include": [part]}
+    more = {"differential_entropy"} if part == "entropy" else set()
+    sampled = (await client.post("/sample", fields)).json()
+    assert sampled.keys() == {"latents", "rewards", "terminated", part, *more}
+    assert "frames" not in sampled.get("components", sampled.get("most_likely", {}))
+
+
+async def test_a_large_mixture_is_written_beside_the_event_loop(client, monkeypatch) -> None:
+    written = []
+
+    async def noting(function, *given):
+        written.append(function)
+        return function(*given)
+
+    await client.reset(session_id="s", seed=1)
+    monkeypatch.setattr("dreamserve.api.exchange.asyncio.to_thread", noting)
+    fields = {"session_id": "s", "futures": 100, "horizon": 50}
+    await client.post("/sample", fields)
+    assert not written
+    await client.post("/sample", {**fields, "include": ["mixture"]})
+    assert len(written) == 1
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("planner", ["random_shooting", "cem", "icem", "mppi"])
 @pytest.mark.parametrize("world", ["fake", "box"])
 async def test_a_plan_answers_actions_and_the_session_does_not_move(
@@ -151,7 +206,7 @@ async def test_a_plan_answers_actions_and_the_session_does_not_move(
     assert planned["planner"] == planner
     assert len(planned["actions"]) == 4
     assert np.array_equal(planned["action"], planned["actions"][0])
-    assert planned["iterations"] == (1 if planner == "random_shooting" else 6)
+    assert planned["iterations"] == (1 if planner == "random_shooting" else 12)
     assert planned["elapsed_ms"] > 0
     assert planned["cut_short"] is False
     stepped = await client.post(

@@ -128,7 +128,9 @@ async def test_real_answers_fit_the_document(client) -> None:
         await check("POST /reset", await client.post("/reset", fields))
         fields = {"session_id": world, "action": action, "observation": [0.1] * 4} | everything
         await check("POST /step", await client.post("/step", fields))
-        fields = {"session_id": world, "futures": 2, "horizon": 2, "include": ["frames"]}
+        fields = {"session_id": world, "futures": 2, "horizon": 2}
+        parts = ["frames", "mixture", "entropy", "most_likely", "components"]
+        await check("POST /sample", await client.post("/sample", fields | {"include": parts}))
         await check("POST /sample", await client.post("/sample", fields))
         fields = {"session_id": world, "candidates": 8, "horizon": 3}
         await check("POST /plan", await client.post("/plan", fields))
@@ -153,6 +155,8 @@ def test_the_answers_have_the_fields_of_the_engines_results() -> None:
         (answers.ResetAnswer, types.ResetResult),
         (answers.StepAnswer, types.StepResult),
         (answers.SampleAnswer, types.SampleResult),
+        (answers.MostLikelyAnswer, types.MostLikely),
+        (answers.ComponentsAnswer, types.Components),
         (answers.PlanAnswer, types.PlanResult),
         (answers.SessionAnswer, types.SessionInfo),
     ]

@@ -31,8 +31,10 @@ from dreamserve_client.errors import (
     WorldNotFoundError,
 )
 from dreamserve_client.types import (
+    Components,
     Fork,
     Mixture,
+    MostLikely,
     Plan,
     Reset,
     ResetBatch,
@@ -52,6 +54,7 @@ __all__ = [
     "APITimeoutError",
     "AsyncDreamClient",
     "AsyncDreamSession",
+    "Components",
     "DrainingError",
     "DreamClient",
     "DreamSession",
@@ -60,6 +63,7 @@ __all__ = [
     "InvalidActionError",
     "InvalidRequestError",
     "Mixture",
+    "MostLikely",
     "NotFiniteError",
     "OverloadedError",
     "Plan",

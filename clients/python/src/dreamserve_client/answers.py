@@ -10,10 +10,12 @@ import numpy as np
 from dreamserve_client.errors import APIStatusError, error_class
 from dreamserve_client.types import (
     Bool,
+    Components,
     Float32,
     Fork,
     Int64,
     Mixture,
+    MostLikely,
     Plan,
     Reset,
     ResetBatch,
@@ -92,6 +94,11 @@ def read_sample(answer: Answer) -> Sample:
         rewards=_floats(answer["rewards"]),
         terminated=_truths(answer["terminated"]),
         frames=_frames(answer.get("frames")),
+        mixture=_mixture(answer.get("mixture")),
+        entropy=_optional_floats(answer.get("entropy")),
+        differential_entropy=_optional_floats(answer.get("differential_entropy")),
+        most_likely=_most_likely(answer.get("most_likely")),
+        components=_components(answer.get("components")),
     )
 
 
@@ -180,6 +187,10 @@ def _floats(value: Any) -> Float32:
     return np.array(value, np.float32)
 
 
+def _optional_floats(value: Any) -> Float32 | None:
+    return None if value is None else _floats(value)
+
+
 def _integers(value: Any) -> Int64:
     return np.array(value, np.int64)
 
@@ -213,3 +224,27 @@ def _mixture(value: Mapping[str, Any] | None) -> Mixture | None:
     if value is None:
         return None
     return Mixture(_floats(value["weights"]), _floats(value["mu"]), _floats(value["sigma"]))
+
+
+def _most_likely(value: Answer | None) -> MostLikely | None:
+    if value is None:
+        return None
+    return MostLikely(
+        latents=_floats(value["latents"]),
+        rewards=_floats(value["rewards"]),
+        terminated=_truths(value["terminated"]),
+        frames=_frames(value.get("frames")),
+    )
+
+
+def _components(value: Answer | None) -> Components | None:
+    if value is None:
+        return None
+    return Components(
+        weights=_floats(value["weights"]),
+        order=_integers(value["order"]),
+        latents=_floats(value["latents"]),
+        rewards=_floats(value["rewards"]),
+        terminated=_truths(value["terminated"]),
+        frames=_frames(value.get("frames")),
+    )

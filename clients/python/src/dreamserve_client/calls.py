@@ -162,7 +162,9 @@ def sample(
     """Dream `futures` futures of `horizon` steps from a session's present, which does not move.
 
     Or, without a session, from `start` in `world`. `actions` (H, ...) are taken in all of them;
-    without, each future takes uniformly random ones.
+    without, each future takes uniformly random ones. `include` may ask for "frames", for what was
+    expected ("mixture") and how surely ("entropy", which is two), for the one future without luck
+    ("most_likely"), and for one of each component of the first step ("components").
     """
     fields = {
         "session_id": session_id,

@@ -20,7 +20,7 @@ Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 ResetInclude = Literal["frame", "state"]
 StepInclude = Literal["frame", "mixture", "state"]
-SampleInclude = Literal["frames"]
+SampleInclude = Literal["frames", "mixture", "entropy", "most_likely", "components"]
 Numbers = Sequence[Any] | npt.NDArray[Any]  # nested lists or an array
 Action = int | np.integer[Any] | Sequence[float] | npt.NDArray[Any]
 
@@ -39,7 +39,10 @@ class Start(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mixture:
-    """What the world expected next: weights (K,) or (K, Z), mu (K, Z), sigma (K, Z) or (K,)."""
+    """What the world expected next: weights (K,) or (K, Z), mu (K, Z), sigma (K, Z) or (K,).
+
+    Of a sample each has (N, H) in front.
+    """
 
     weights: Float32
     mu: Float32
@@ -102,13 +105,46 @@ class StepBatch:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class MostLikely:
+    """The future without luck, of H steps: as a dream at temperature 0."""
+
+    latents: Float32  # (H, Z)
+    rewards: Float32  # (H,)
+    terminated: Bool  # (H,)
+    frames: UInt8 | None = None  # (H, h, w, C)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Components:
+    """A future for each of the K components of the first step, by falling weight.
+
+    (K, Z) where each latent dimension has a mixture of its own: future k has its k-th likeliest.
+    """
+
+    weights: Float32  # (K,) or (K, Z)
+    order: Int64  # (K,) or (K, Z), the component's place in the mixture
+    latents: Float32  # (K, H, Z): the component's mean, then without luck
+    rewards: Float32  # (K, H)
+    terminated: Bool  # (K, H)
+    frames: UInt8 | None = None  # (K, H, h, w, C)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """N futures of H steps. After a future has ended its rewards are 0 and its latents stand."""
+    """N futures of H steps. After a future has ended its rewards are 0 and its latents stand.
+
+    What was expected of a step, and how surely, is 0 from then on.
+    """
 
     latents: Float32  # (N, H, Z)
     rewards: Float32  # (N, H)
     terminated: Bool  # (N, H)
     frames: UInt8 | None = None  # (N, H, h, w, C)
+    mixture: Mixture | None = None  # (N, H, …)
+    entropy: Float32 | None = None  # (N, H), of the components' weights, nats
+    differential_entropy: Float32 | None = None  # (N, H), nats per latent dimension
+    most_likely: MostLikely | None = None
+    components: Components | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -119,8 +119,40 @@ class ResetBatchAnswer(Answer):
     errors: list[RowError] = Field(description="Of the rows that were not done; often empty.")
 
 
+class MostLikelyAnswer(Answer):
+    """The future without luck, of H steps: as a dream at temperature 0."""
+
+    latents: Annotated[Array, _array(NUMBER, 2)] = Field(description="(H, Z) float32.")
+    rewards: Annotated[Array, _array(NUMBER, 1)] = Field(description="(H,) float32.")
+    terminated: Annotated[Array, _array(BOOLEAN, 1)] = Field(description="(H,).")
+    frames: Annotated[Array, _array(INTEGER, 4)] | None = Field(
+        None, description="(H, height, width, C) uint8."
+    )
+
+
+class ComponentsAnswer(Answer):
+    """A future for each of the K components of the first step, by falling weight.
+
+    (K, Z) where each latent dimension has a mixture of its own: future k has its k-th likeliest.
+    """
+
+    weights: Tensor = Field(description="(K,) or (K, Z) float32, at temperature 1.")
+    order: Tensor = Field(description="(K,) or (K, Z) int64, the component's place in `mixture`.")
+    latents: Annotated[Array, _array(NUMBER, 3)] = Field(
+        description="(K, H, Z) float32: the component's mean, then without luck."
+    )
+    rewards: Annotated[Array, _array(NUMBER, 2)] = Field(description="(K, H) float32.")
+    terminated: Annotated[Array, _array(BOOLEAN, 2)] = Field(description="(K, H).")
+    frames: Annotated[Array, _array(INTEGER, 5)] | None = Field(
+        None, description="(K, H, height, width, C) uint8."
+    )
+
+
 class SampleAnswer(Answer):
-    """N futures of H steps. After a future's end its rewards are 0 and its latents stand."""
+    """N futures of H steps. After a future's end its rewards are 0 and its latents stand.
+
+    What was expected of a step, and how surely, is 0 from then on.
+    """
 
     latents: Annotated[Array, _array(NUMBER, 3)] = Field(description="(N, H, Z) float32.")
     rewards: Annotated[Array, _array(NUMBER, 2)] = Field(description="(N, H) float32.")
@@ -128,6 +160,20 @@ class SampleAnswer(Answer):
     frames: Annotated[Array, _array(INTEGER, 5)] | None = Field(
         None, description="(N, H, height, width, C) uint8."
     )
+    mixture: dict[str, Tensor] | None = Field(
+        None,
+        description="What the world expected of each step: weights (N, H, K), mu (N, H, K, Z) and"
+        " sigma (N, H, K, Z). A `per_dimension` head has weights (N, H, K, Z), an `isotropic` one"
+        " sigma (N, H, K).",
+    )
+    entropy: Annotated[Array, _array(NUMBER, 2)] | None = Field(
+        None, description="(N, H) float32, of the components' weights, in nats: 0 to ln K."
+    )
+    differential_entropy: Annotated[Array, _array(NUMBER, 2)] | None = Field(
+        None, description="(N, H) float32, of the mixture, in nats per latent dimension."
+    )
+    most_likely: MostLikelyAnswer | None = None
+    components: ComponentsAnswer | None = None
 
 
 class PlanAnswer(Answer):

@@ -42,7 +42,13 @@ BODIES: dict[type[BaseModel], dict[str, Any]] = {
     schemas.Step: {"session_id": _ID, "action": 1, "step": 1},
     schemas.StepBatch: {"session_ids": [_ID, "b"], "actions": [1, 0], "steps": [1, 4]},
     schemas.ResetBatch: {"session_ids": [_ID, "b"], "seeds": [7, 8]},
-    schemas.Sample: {"session_id": _ID, "futures": 2, "horizon": 2, "actions": [1, 1]},
+    schemas.Sample: {
+        "session_id": _ID,
+        "futures": 2,
+        "horizon": 2,
+        "actions": [1, 1],
+        "include": ["entropy", "most_likely", "components"],
+    },
     schemas.Plan: {"session_id": _ID, "planner": "cem", "horizon": 4, "candidates": 128},
     answers.ResetAnswer: {
         "session_id": _ID,
@@ -89,6 +95,20 @@ BODIES: dict[type[BaseModel], dict[str, Any]] = {
         "latents": [[_LATENT, _LATENT], [_LATENT, _LATENT]],
         "rewards": [[1.0, 1.0], [1.0, 0.0]],
         "terminated": [[False, False], [True, True]],
+        "entropy": [[0.56, 0.61], [0.56, 0.0]],
+        "differential_entropy": [[-0.83, -0.79], [-0.83, 0.0]],
+        "most_likely": {
+            "latents": [_LATENT, _LATENT],
+            "rewards": [1.0, 1.0],
+            "terminated": [False, False],
+        },
+        "components": {
+            "weights": [0.75, 0.25],
+            "order": [1, 0],
+            "latents": [[_LATENT, _LATENT], [_LATENT, _LATENT]],
+            "rewards": [[1.0, 1.0], [1.0, 0.0]],
+            "terminated": [[False, False], [True, True]],
+        },
     },
     answers.PlanAnswer: {
         "action": 2,

@@ -12,6 +12,7 @@ from dreamserve.api.schemas import (
     StepBatch,
 )
 from dreamserve.engine.plans import planned_steps
+from dreamserve.engine.types import SampleBounds
 from dreamserve.errors import TooLargeError
 from dreamserve.settings import Settings
 
@@ -32,10 +33,15 @@ def check_work(body: Body, settings: Settings) -> None:
         _check_start(body.start, settings)
     if isinstance(body, Sample):
         _check_steps(settings, futures=body.futures, horizon=body.horizon)
-        if body.include:
+        if "frames" in body.include:
             _check_frames(body.futures * body.horizon, "futures x horizon", settings)
     if isinstance(body, Plan):
         _check_steps(settings, **planned_steps(body.to_engine()))
+
+
+def sample_bounds(settings: Settings) -> SampleBounds:
+    """Return what the engine holds a sample to, once it knows the world and so its mixture."""
+    return SampleBounds(settings.max_dreamt_steps, settings.max_frames, settings.max_mixture_bytes)
 
 
 def _check_rows(count: int, settings: Settings) -> None:

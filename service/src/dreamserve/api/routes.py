@@ -17,6 +17,7 @@ from dreamserve.api.exchange import (
     refuse_new_sessions,
     require_same_session,
 )
+from dreamserve.api.limits import sample_bounds
 from dreamserve.api.openapi import operation
 from dreamserve.api.problems import problem
 from dreamserve.engine.types import RestoreRequest, SessionQuery, SnapshotRequest
@@ -127,7 +128,8 @@ async def step_batch(request: Request) -> Response:
 async def sample(request: Request) -> Response:
     """Dream many futures from a session's present, or from a start; nothing moves."""
     body = await read(request, schemas.Sample)
-    return await answer_rows(request, await ask(request, body.to_engine()))
+    bounds = sample_bounds(Service.of(request).settings)
+    return await answer_rows(request, await ask(request, body.to_engine(bounds)))
 
 
 @router.post(

@@ -254,8 +254,11 @@ class Sample(Body):
     seed: Seed | None = Field(
         None, description="Default: follows from the session's seed and step."
     )
-    include: list[Literal["frames"]] = Field(
-        default_factory=list, description="Also answer the decoded frames."
+    include: list[Literal["frames", "mixture", "entropy", "most_likely", "components"]] = Field(
+        default_factory=list,
+        description="Also answer the decoded frames; what was expected of each step, and how"
+        " surely; the future without luck; one future for each component of the first step. The"
+        " last two take `actions`, or else those of the first future.",
     )
 
     @model_validator(mode="after")
@@ -270,7 +273,7 @@ class Sample(Body):
             raise _wrong(f"horizon {self.horizon} needs as many actions, not {len(self.actions)}")
         return self
 
-    def to_engine(self) -> engine.SampleRequest:
+    def to_engine(self, bounds: engine.SampleBounds = engine.UNBOUNDED) -> engine.SampleRequest:
         """Return the request as the engine takes it."""
         return engine.SampleRequest(
             futures=self.futures,
@@ -281,7 +284,8 @@ class Sample(Body):
             actions=self.actions,
             temperature=self.temperature,
             seed=self.seed,
-            include=frozenset({"frame"}) if self.include else engine.NOTHING,
+            include=frozenset("frame" if part == "frames" else part for part in self.include),
+            bounds=bounds,
         )
 
 
@@ -323,7 +327,12 @@ class Plan(Body):
     particles: int = Field(
         1, ge=1, description="Dreams of each candidate, whose mean it is worth, against bad luck."
     )
-    action_repeat: int = Field(1, ge=1, description="Steps for which each action is held.")
+    action_repeat: int = Field(
+        1,
+        ge=1,
+        description="Steps for which each action is held: actions change when the step's number is a"
+        " multiple of it.",
+    )
     objective: Objective | None = Field(None, description="Default: the sum of rewards.")
     temperature: Temperature | None = Field(None, description="Default: the session's.")
     warm_start: bool = Field(

@@ -30,7 +30,7 @@ from dreamserve.engine.futures import Present, subseeds, uniforms
 from dreamserve.engine.pixels import to_pixels
 from dreamserve.engine.plans import check_plan, plan
 from dreamserve.engine.runner import start
-from dreamserve.engine.samples import sample
+from dreamserve.engine.samples import INCLUDES, check_size, sample
 from dreamserve.engine.sessions import Session, Sessions
 from dreamserve.engine.slab import Planned
 from dreamserve.engine.snapshots import restored, snapshot
@@ -56,6 +56,7 @@ from dreamserve.engine.types import (
     StepResult,
     UInt8,
 )
+from dreamserve.engine.values import holds
 from dreamserve.engine.work import Outcome, Task, Work, failure
 from dreamserve.engine.world import World, worlds_by_name
 from dreamserve.errors import (
@@ -194,7 +195,7 @@ class Dreams:
         )
 
     def _sample(self, request: SampleRequest) -> Work[SampleResult]:
-        check_include(request.include, frozenset({"frame"}), "a sample")
+        check_include(request.include, INCLUDES, "a sample")
         count = int(check_range("futures", request.futures, 1))
         horizon = int(check_range("horizon", request.horizon, 1))
         if request.session_id is not None:
@@ -209,6 +210,7 @@ class Dreams:
             heat = 1.0 if request.temperature is None else check_temperature(request.temperature)
             begin = start(world, check_start(world, request.start), seed, heat)
             present = Present(world, *(yield from begin), step=0, temperature=heat)
+        check_size(present.world.spec, count, horizon, request.include, request.bounds)
         space = present.world.spec.action_space
         shape = sequence_shape(space, count, horizon)
         if request.actions is None:
@@ -221,7 +223,7 @@ class Dreams:
             present,
             np.broadcast_to(actions, shape),
             seeds,
-            frames="frame" in request.include,
+            include=request.include,
             slice_rows=self.slice_rows,
         )
         return (yield from sampled)
@@ -242,7 +244,8 @@ class Dreams:
             found = yield from searching
         # For the session's next plan, if it is still there and dreams this dream.
         if self.sessions.holds(session) and session.slab.key[session.slot] == key:
-            steps = np.repeat(found.actions, request.action_repeat, axis=0)
+            lengths = holds(present.step, request.horizon, request.action_repeat)
+            steps = np.repeat(found.actions, lengths, axis=0)
             session.slab.planned[session.slot] = Planned(present.step, steps)
         return found
 

@@ -6,7 +6,7 @@ whatever else is being dreamt. One step asks for at most `slice_rows` rows.
 
 from dataclasses import dataclass
 from math import inf
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -69,7 +69,7 @@ class Futures:
         self._ahead = np.empty((0, 0), np.float32)
 
     @classmethod
-    def of(cls, present: Present, rows: int, seed: UInt64, stream: int) -> "Futures":
+    def of(cls, present: Present, rows: int, seed: UInt64, stream: int) -> Self:
         """Begin `rows` futures at one present; `seed` is (B,) or (1,)."""
         return cls(
             present.world,

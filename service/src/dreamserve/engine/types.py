@@ -6,6 +6,7 @@ it against the world. Every submitted request ends in exactly one answer: a resu
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from dreamserve.errors import WireError
 
 Float32 = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
-Include = frozenset[Literal["frame", "mixture", "state"]]
+Include = frozenset[Literal["frame", "mixture", "state", "entropy", "most_likely", "components"]]
 NOTHING: Include = frozenset()
 
 
@@ -96,6 +97,18 @@ class ResetBatchRequest:
     known_only: bool = False  # a server that shuts down begins no new sessions
 
 
+@dataclass(frozen=True, slots=True)
+class SampleBounds:
+    """The most that one sample may take, what it includes counted in."""
+
+    dreamt_steps: float = inf
+    frames: float = inf
+    mixture_bytes: float = inf
+
+
+UNBOUNDED = SampleBounds()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SampleRequest:
     """Dream many futures from a session's present, or from a start; the session does not move."""
@@ -109,6 +122,7 @@ class SampleRequest:
     temperature: float | None = None  # None: the session's
     seed: int | None = None
     include: Include = NOTHING
+    bounds: SampleBounds = UNBOUNDED
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,13 +141,13 @@ class PlanRequest:
 
     session_id: str
     planner: str = "cem"  # of planning.catalog
-    horizon: int = 20  # H actions, each held for `action_repeat` steps
+    horizon: int = 20  # H actions
     candidates: int | None = None  # None: the planner's default, and so below
     iterations: int | None = None  # random shooting takes one, whatever is said here
     options: Mapping[str, Any] = field(default_factory=dict)  # the planner's own others
     discount: float = 0.99  # of a step
     particles: int = 1  # dreams of each candidate
-    action_repeat: int = 1
+    action_repeat: int = 1  # steps for which each is held, changing on multiples of it only
     objective: Objective | None = None  # None: the sum of rewards
     temperature: float | None = None
     warm_start: bool = True  # begin with what remains of the session's last plan
@@ -254,13 +268,46 @@ class ResetBatchResult:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class MostLikely:
+    """The future without luck, of H steps: as a dream at temperature 0."""
+
+    latents: Float32  # (H, Z)
+    rewards: Float32  # (H,)
+    terminated: npt.NDArray[np.bool_]  # (H,)
+    frames: UInt8 | None = None  # (H, h, w, C)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Components:
+    """A future for each of the K components of the first step, by falling weight.
+
+    (K, Z) where each latent dimension has a mixture of its own: future k has its k-th likeliest.
+    """
+
+    weights: Float32  # (K,) or (K, Z), at temperature 1
+    order: npt.NDArray[np.int64]  # (K,) or (K, Z), the component's place in the mixture
+    latents: Float32  # (K, H, Z)
+    rewards: Float32  # (K, H)
+    terminated: npt.NDArray[np.bool_]  # (K, H)
+    frames: UInt8 | None = None  # (K, H, h, w, C)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class SampleResult:
-    """N futures of H steps. After a future has ended its rewards are 0 and its latents stand."""
+    """N futures of H steps. After a future has ended its rewards are 0 and its latents stand.
+
+    What was expected of a step, and how surely, is 0 from then on.
+    """
 
     latents: Float32  # (N, H, Z)
     rewards: Float32  # (N, H)
     terminated: npt.NDArray[np.bool_]  # (N, H)
     frames: UInt8 | None = None  # (N, H, h, w, C)
+    mixture: dict[str, Float32] | None = None  # weights, mu, sigma: (N, H, …) in the head's shapes
+    entropy: Float32 | None = None  # (N, H) nats, as `engine.uncertainty` says
+    differential_entropy: Float32 | None = None  # (N, H) nats per latent dimension
+    most_likely: MostLikely | None = None
+    components: Components | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

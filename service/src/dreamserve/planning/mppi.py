@@ -43,8 +43,8 @@ from dreamserve.planning.options import Options, within
 @dataclass(frozen=True, slots=True)
 class Mppi(Options):
     """TD-MPC2's `least_std`; `std` is 2 there: most draws then lie on the bounds, and one iteration
-    goes to leaving them. The temperature's unit is our own. The budget, half as much again as
-    theirs, with more iterations, is enough for 99 % of what a linear-quadratic problem can give.
+    goes to leaving them. The temperature's unit is our own. Half as many candidates again and twice
+    as many iterations are enough for 99 % of what a linear-quadratic problem can give.
     """
 
     candidates: int = within(768, 1)  # N in each iteration
