@@ -21,11 +21,21 @@ from hypothesis.stateful import (
 from dreamserve.api import codec, schemas
 from dreamserve.dream import Dream
 from dreamserve.engine.fake import fake_world
+from dreamserve.engine.loop import Engine
 from dreamserve.engine.runner import advance, start_from_bank
 from dreamserve.engine.snapshots import digest_of
-from dreamserve.engine.types import BankStart, ForkRequest, LatentStart, Snapshot, StepRequest
+from dreamserve.engine.types import (
+    BankStart,
+    ForkRequest,
+    LatentStart,
+    PlanRequest,
+    ResetRequest,
+    Snapshot,
+    StepRequest,
+)
 from dreamserve.engine.world import World
 from dreamserve.errors import (
+    DrainingError,
     InvalidActionError,
     InvalidRequestError,
     NotFiniteInputError,
@@ -222,25 +232,88 @@ def test_a_fork_that_cannot_be_made_makes_nothing(
     assert dream.engine.session_count == 1
 
 
-def test_a_fork_over_a_session_with_steps_waiting_harms_no_other() -> None:
-    dream = Dream(fake_world())
-    engine = dream.engine
-    for name in "abc":
-        dream.reset(session_id=name, seed=ord(name), start=BankStart(8))
-    waiting = [
-        engine.submit(StepRequest("b", 1)),
-        engine.submit(ForkRequest("a", ["b"])),
-        engine.submit(StepRequest("c", 1)),
-        engine.submit(StepRequest("b", 1)),
-    ]
-    while not all(future.done() for future in waiting):
+def test_a_fork_over_a_session_that_steps_in_the_same_turn_comes_after_its_step(
+    dream: Dream, same: Same
+) -> None:
+    engine, alone = dream.engine, Dream(fake_world())
+    for each in (dream, alone):
+        each.reset(session_id="b", seed=1, start=BankStart(8))
+        each.reset(session_id="c", seed=2, start=BankStart(8))
+    forked = engine.submit(ForkRequest("a", ["b"]))
+    stepped = [engine.submit(StepRequest(name, 1, step=1)) for name in "bc"]
+    engine.turn()
+    assert forked.result(0).step == 3
+    for name, future in zip("bc", stepped, strict=True):
+        assert same(future.result(0), alone.step(session_id=name, action=1))
+    assert dream.snapshot("b").digest == dream.snapshot("a").digest
+    assert dream.session("c").step == 1
+
+
+def test_a_fork_waits_for_no_plan() -> None:
+    engine = Engine([fake_world()], max_jobs=1, slice_rows=4)
+    reset = engine.submit(ResetRequest(session_id="a", seed=1))
+    plan = engine.submit(PlanRequest("a"))
+    for _ in range(2):
         engine.turn()
-    assert [waiting[i].result(0).step for i in (0, 2)] == [1, 1]
-    other = Dream(fake_world())
-    other.reset(session_id="c", seed=ord("c"), start=BankStart(8))
-    assert other.step(session_id="c", action=1).latent.tobytes() == (
-        waiting[2].result(0).latent.tobytes()
-    )
+    forked = engine.submit(ForkRequest("a", ["b"]))
+    engine.turn()
+    assert reset.done()
+    assert forked.result(0).session_ids == ["b"]
+    assert not plan.done()
+
+
+def test_forks_go_back_as_far_as_their_origin_and_on_their_own(dream: Dream, same: Same) -> None:
+    before = [dream.snapshot("a")]
+    dream.fork(session_id="a", session_ids=["b", "c"], seeds=[5, 4])
+    for name in "bc":
+        assert dream.session(name).rewindable_to == 0
+        dream.step(session_id=name, action=2)
+        dream.rewind(session_id=name, steps=1)
+    assert [dream.session(name).seed for name in "abc"] == [4, 5, 4]
+    assert same(dream.snapshot("c"), before[0])
+    back = dream.rewind(session_id="b", to_step=1)
+    assert (back.step, back.seed, back.rewindable_to) == (1, 4, 0)  # before there was a fork
+    assert dream.session("a").step == 3
+    assert dream.session("a").rewindable_to == 0
+
+
+def test_a_fork_plans_on_with_its_origins_last_plan(dream: Dream, same: Same) -> None:
+    numbers = {"horizon": 4, "candidates": 8, "iterations": 2, "seed": 1}
+    dream.plan(session_id="a", **numbers)
+    dream.fork(session_id="a", session_ids=["b"])
+    for name in "ab":
+        dream.step(session_id=name, action=0)
+    plans = [dream.plan(session_id=name, **numbers) for name in "ab"]
+    assert same(*plans)
+    dream.rewind(session_id="a", steps=1)
+    dream.step(session_id="a", action=0)
+    assert same(dream.plan(session_id="a", **numbers), plans[0])
+
+
+def test_a_server_that_shuts_down_forks_over_known_sessions_only(dream: Dream) -> None:
+    dream.reset(session_id="b")
+    with pytest.raises(DrainingError, match="no new sessions"):
+        dream.fork(session_id="a", session_ids=["b", "c"], known_only=True)
+    assert dream.session("b").step == 0
+    assert dream.fork(session_id="a", session_ids=["b"], known_only=True).step == 3
+
+
+def test_what_a_session_kept_to_go_back_to_ends_with_it(clock: Any) -> None:
+    dream = Dream(fake_world(), session_ttl_s=10, clock=clock)
+    windows = dream.engine._dreams.sessions.slabs["fake"].windows
+    for name in ("expired", "deleted", "begun anew", "forked over"):
+        dream.reset(session_id=name, seed=1, rewind_window=2)
+        dream.step(session_id=name, action=1)
+    assert {len(window) for window in windows.values()} == {1}
+    clock.now_s = 9
+    dream.reset(session_id="plain", seed=1)
+    dream.delete("deleted")
+    dream.reset(session_id="begun anew", seed=1)
+    dream.fork(session_id="plain", session_ids=["forked over"])
+    assert len(windows) == 1
+    clock.now_s = 12
+    dream.reset(session_id="other")
+    assert not windows
 
 
 def test_a_rewound_step_is_answered_again_and_the_next_one_follows(
