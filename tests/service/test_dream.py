@@ -30,6 +30,19 @@ def test_a_bundle_is_dreamt_from_its_path(tiny_bundle: Path) -> None:
         dream.session(session_id)
 
 
+def test_a_bundles_dream_branches_and_comes_back(tiny_bundle: Path) -> None:
+    dream, other = Dream(tiny_bundle), Dream(tiny_bundle)
+    dream.reset(session_id="a", seed=1, rewind_window=2)
+    dream.step(session_id="a", action=2)
+    snapshot = dream.snapshot("a")
+    assert snapshot.world_version == dream.world.manifest.version
+    assert dream.fork(session_id="a", session_ids=["b"]).step == 1
+    assert other.restore("c", snapshot).step == 1
+    steps = [d.step(session_id=s, action=1) for d, s in ((dream, "a"), (dream, "b"), (other, "c"))]
+    assert len({step.latent.tobytes() for step in steps}) == 1
+    assert dream.rewind(session_id="b", steps=2).step == 0
+
+
 def test_a_path_without_a_bundle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="cannot be read"):
         Dream(tmp_path)

@@ -206,6 +206,22 @@ def test_the_dream_can_be_seen(env, world):
     assert DreamEnvironment(world=world).render() is None
 
 
+def test_a_snapshot_is_come_back_to_here_and_in_another_environment(env, world):
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        env.snapshot()
+    env.reset(seed=3)
+    latent, *_ = env.step(1)
+    kept = env.snapshot()
+    first = [env.step(action) for action in (2, 0)]
+    other = DreamEnvironment(world=lasting(world), max_episode_steps=3)
+    for each in (env, other):
+        np.testing.assert_array_equal(each.restore(kept), latent)
+        again = [each.step(action) for action in (2, 0)]
+        for (one, *_), (two, *_) in zip(first, again, strict=True):
+            np.testing.assert_array_equal(one, two)
+    assert again[1][3]  # an episode is as long as its dream
+
+
 def test_a_latent_that_was_handed_out_is_the_callers_own(env):
     latent, _ = env.reset(seed=0)
     picture = env.render()

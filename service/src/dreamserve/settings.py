@@ -49,7 +49,8 @@ class Settings(BaseSettings):
     max_dreamt_steps: int = Field(
         2_000_000, ge=1, description="Steps one plan, sample or rollout may take."
     )
-    max_rows: int = Field(65_536, ge=1, description="Sessions in one batch or fork.")
+    max_rows: int = Field(65_536, ge=1, description="Sessions in one /step/batch or /reset/batch.")
+    max_forks: int = Field(1024, ge=1, description="Sessions that one fork may make.")
     max_rewind: int = Field(256, ge=0, description="Steps that a session can ask to keep.")
     max_frames: int = Field(2048, ge=1, description="Frames in one request or one answer.")
     max_mixture_bytes: int = Field(

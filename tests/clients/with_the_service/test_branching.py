@@ -17,18 +17,27 @@ def plain(snapshot):
 def test_forks_go_on_where_the_dream_is(service, forgetful):
     client = service.forgetful_client() if forgetful else service.client
     with client.dream("fake", seed=7) as dream:
-        dream.step(1)
+        here = dream.step(1)
         forks = dream.fork(2)
-        assert forks.step == 1
-        assert forks.seeds == (7, 7)
-        own, first, second = (
-            client.step(name, 1) for name in (dream.session_id, *forks.session_ids)
-        )
-        assert (own.step, first.step, second.step) == (2, 2, 2)
-        np.testing.assert_array_equal(own.latent, first.latent)
-        np.testing.assert_array_equal(own.latent, second.latent)
-        (other,) = dream.fork(seeds=[8]).session_ids
-        assert not np.array_equal(client.step(other, 1).latent, dream.step(1).latent)
+        assert [(fork.first.step, fork.first.seed) for fork in forks] == [(1, 7), (1, 7)]
+        np.testing.assert_array_equal(forks[0].first.latent, here.latent)
+        answers = [each.step(1) for each in (dream, *forks)]
+        assert {answer.step for answer in answers} == {2}
+        np.testing.assert_array_equal(answers[0].latent, answers[1].latent)
+        np.testing.assert_array_equal(answers[0].latent, answers[2].latent)
+        other, same = dream.fork(seeds=[8, 7])
+        mine = dream.step(1).latent
+        np.testing.assert_array_equal(same.step(1).latent, mine)
+        assert not np.array_equal(other.step(1).latent, mine)
+
+
+def test_forks_take_the_places_of_sessions_that_are_there(service):
+    client = service.client
+    with client.dream("fake", seed=7) as dream, client.dream("box", seed=1) as other:
+        dream.step(1)
+        forks = client.fork(dream.session_id, session_ids=[other.session_id])
+        assert (forks.world, forks.terminated) == ("fake", False)
+        np.testing.assert_array_equal(other.step(1).latent, dream.step(1).latent)
 
 
 @pytest.mark.parametrize("forgetful", [False, True])
@@ -36,15 +45,56 @@ def test_a_rewound_dream_counts_on_from_there(service, forgetful):
     client = service.forgetful_client() if forgetful else service.client
     with client.dream("fake", seed=7, rewind_window=5) as dream:
         first = [dream.step(action) for action in (1, 0, 1, 1)]
-        back = dream.rewind(1)
-        assert (back.step, back.rewindable_to) == (1, 0)
+        back = dream.rewind(3)
+        assert (back.step, back.rewindable_to, back.seed, back.world) == (1, 0, 7, "fake")
         np.testing.assert_array_equal(back.latent, first[0].latent)
         again = [dream.step(action) for action in (0, 1, 1)]
         for one, other in zip(first[1:], again, strict=True):
             assert one.step == other.step
             np.testing.assert_array_equal(one.latent, other.latent)
         with pytest.raises(sdk.StepConflictError, match="cannot go back to step 9"):
-            dream.rewind(9)
+            dream.rewind(to_step=9)
+        with pytest.raises(ValueError, match="one of them"):
+            dream.rewind()
+
+
+def test_a_dream_that_has_ended_goes_on_after_a_rewind(service):
+    start = {"latent": [0.94, 0, 0, 0]}
+    with service.client.dream("fake", temperature=0, start=start, rewind_window=3) as dream:
+        while not (last := dream.step(2)).terminated:
+            assert last.step < 20
+        assert dream.rewind(1).terminated is False
+        assert dream.step(0).step == last.step
+
+
+def test_the_awaited_client_branches_alike(service):
+    async def latents():
+        async with (
+            service.async_client() as client,
+            await client.dream("fake", seed=5, rewind_window=2) as dream,
+        ):
+            await dream.step(1)
+            (fork,) = await dream.fork()
+            resumed = await client.resume(await dream.snapshot())
+            taken = [(await each.step(0)).latent for each in (dream, fork, resumed)]
+            await fork.rewind(2)
+            return [*taken, (await fork.step(1)).latent]
+
+    dream = service.client.dream("fake", seed=5)
+    one, two = dream.step(1).latent, dream.step(0).latent
+    np.testing.assert_array_equal(service.runner.run(latents()), [two, two, two, one])
+
+
+@pytest.mark.parametrize("extra", [{"observation": [0.1, 0, 0, -0.0]}, {"include": ["mixture"]}])
+def test_the_last_answer_comes_with_the_snapshot(service, extra):
+    client = service.client
+    with client.dream("fake", seed=3) as dream:
+        before = dream.step(1, **extra)
+        resumed = client.resume(plain(dream.snapshot()))
+        again = resumed.step(1, step=1, **extra)
+        assert (again.step, again.info) == (before.step, before.info)
+        assert again.latent.tobytes() == before.latent.tobytes()
+        assert (again.mixture is None) == (before.mixture is None)
 
 
 @pytest.mark.parametrize("form", [dict, plain])

@@ -37,12 +37,22 @@ BAD = [
     ("POST", "/sessions/s/fork", {"session_ids": ["a"], "count": 1}, 422, "not both"),
     ("POST", "/sessions/s/fork", {"session_ids": ["no id"]}, 422, "session_ids"),
     ("POST", "/sessions/s/fork", {"session_ids": ["s"]}, 422, "into itself"),
-    ("POST", "/sessions/s/fork", {"count": 11}, 413, "11 rows, the bound is 10"),
+    ("POST", "/sessions/s/fork", {"count": 11}, 413, "11 forks at once, the bound is 10"),
+    ("POST", "/sessions/s/fork", {"seeds": [1] * 11}, 413, "11 forks at once, the bound is 10"),
+    ("POST", "/sessions/s/fork", {"count": 2, "seeds": [1]}, 422, "2 forks need as many seeds"),
     ("POST", "/sessions/none/fork", {}, 404, "no session none"),
     ("POST", "/sessions/s/rewind", {}, 422, "steps or to_step"),
     ("POST", "/sessions/s/rewind", {"steps": 1}, 409, "cannot go back|keeps no steps|must be"),
     ("POST", "/reset", {"rewind_window": 9}, 413, "9 steps, the bound is 8"),
     ("PUT", "/sessions/s/snapshot", {}, 422, "format: Field required"),
+    ("PUT", "/sessions/s/snapshot", {"format": "x", "format_version": 1}, 409, "not x 1"),
+    (
+        "PUT",
+        "/sessions/s/snapshot",
+        {"format": "dreamserve-snapshot", "format_version": 2, "more": 1},
+        409,
+        "read here is dreamserve-snapshot 1, not dreamserve-snapshot 2",
+    ),
     ("PUT", "/sessions/s/snapshot", {"colour": 1}, 422, "colour: is not a known field|and"),
     ("GET", "/sessions/none/snapshot", None, 404, "no session none"),
 ]
@@ -50,7 +60,7 @@ BAD = [
 
 @pytest.mark.parametrize(("method", "path", "fields", "status", "said"), BAD)
 async def test_what_makes_no_sense_is_refused(serving, method, path, fields, status, said) -> None:
-    async with serving(max_rows=10, max_rewind=8) as client:
+    async with serving(max_forks=10, max_rewind=8) as client:
         await client.reset(session_id="s", seed=1)
         await client.post("/step", {"session_id": "s", "action": 0})
         response = await client.http.request(method, path, json=fields)
@@ -64,3 +74,50 @@ async def test_an_id_that_could_be_none_is_refused(client) -> None:
     snapshot = (await client.http.get("/sessions/s/snapshot")).json()
     response = await client.http.put("/sessions/no%20id/snapshot", json=snapshot)
     assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+
+
+async def test_a_draining_server_branches_into_known_sessions_only(client) -> None:
+    await client.reset(session_id="s", seed=1)
+    await client.reset(session_id="t", seed=2)
+    snapshot = (await client.http.get("/sessions/s/snapshot")).json()
+    client.app.service.draining = True
+    for fields in ({}, {"session_ids": ["t", "new"]}):
+        refused = await client.post("/sessions/s/fork", fields)
+        assert (refused.status_code, refused.json()["code"]) == (503, "draining")
+    refused = await client.http.put("/sessions/new/snapshot", json=snapshot)
+    assert (refused.status_code, refused.json()["code"]) == (503, "draining")
+    assert (await client.http.get("/sessions/t")).json()["seed"] == 2
+    assert (await client.post("/sessions/s/fork", {"session_ids": ["t"]})).status_code == 200
+    assert (await client.http.put("/sessions/t/snapshot", json=snapshot)).status_code == 200
+
+
+@pytest.mark.parametrize("world", ["fake", "box"])
+async def test_json_and_msgpack_have_the_same_digest_and_restore_the_same(client, world) -> None:
+    await client.reset(session_id="s", seed=1, world=world, rewind_window=4)
+    action = 1 if world == "fake" else [0.25, 0.1]
+    fields = {"session_id": "s", "action": action, "include": ["frame", "mixture", "state"]}
+    before = (await client.post("/step", {**fields, "observation": [0.1] * 4})).json()
+    kind = "application/msgpack"
+    packed = await client.http.get("/sessions/s/snapshot", headers={"accept": kind})
+    written = await client.http.get("/sessions/s/snapshot")
+    for name, form, taken in (("p", kind, packed), ("w", "application/json", written)):
+        path, headers = f"/sessions/{name}/snapshot", {"content-type": form}
+        made = await client.http.put(path, content=taken.content, headers=headers)
+        assert made.status_code == 200, made.text
+        assert (await client.http.get(path)).content == written.content
+        again = {**fields, "session_id": name, "step": 1, "observation": [0.1] * 4}
+        assert (await client.post("/step", again)).json() == {**before, "session_id": name}
+    broken = {**written.json(), "seed": 2}
+    refused = await client.http.put("/sessions/p/snapshot", json=broken)
+    assert (refused.status_code, refused.json()["code"]) == (409, "snapshot_refused")
+
+
+async def test_a_snapshot_with_a_longer_window_than_this_server_keeps_is_refused(serving) -> None:
+    async with serving() as client:
+        await client.reset(session_id="s", seed=1, rewind_window=9)
+        snapshot = (await client.http.get("/sessions/s/snapshot")).json()
+    async with serving(max_rewind=8, max_body_bytes=4096) as client:
+        refused = await client.http.put("/sessions/s/snapshot", json=snapshot)
+        assert (refused.status_code, refused.json()["code"]) == (413, "too_large")
+        refused = await client.http.put("/sessions/s/snapshot", json={"world": "x" * 5000})
+        assert (refused.status_code, refused.json()["code"]) == (413, "too_large")

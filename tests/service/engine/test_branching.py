@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
+    consumes,
     initialize,
     rule,
     run_state_machine_as_test,
@@ -20,10 +21,22 @@ from hypothesis.stateful import (
 from dreamserve.api import codec, schemas
 from dreamserve.dream import Dream
 from dreamserve.engine.fake import fake_world
+from dreamserve.engine.loop import Engine
 from dreamserve.engine.runner import advance, start_from_bank
-from dreamserve.engine.types import BankStart, ForkRequest, Snapshot, StepRequest
+from dreamserve.engine.snapshots import digest_of
+from dreamserve.engine.types import (
+    BankStart,
+    ForkRequest,
+    LatentStart,
+    PlanRequest,
+    ResetRequest,
+    Snapshot,
+    StepRequest,
+)
 from dreamserve.engine.world import World
 from dreamserve.errors import (
+    DrainingError,
+    InvalidActionError,
     InvalidRequestError,
     NotFiniteInputError,
     OverloadedError,
@@ -141,7 +154,7 @@ class Branches(RuleBasedStateMachine):
     @rule(target=snapshots, name=names, form=st.sampled_from(["json", "msgpack"]))
     def keep(self, name: str, form: str) -> tuple[Snapshot, Told]:
         told = self.told[name]
-        copy = Told(told.start, list(told.steps), told.seed)
+        copy = Told(told.start, list(told.steps), told.seed, self.windows[name])
         return travelled(self.dream.snapshot(name), form), copy
 
     @rule(target=names, kept=snapshots)
@@ -150,9 +163,15 @@ class Branches(RuleBasedStateMachine):
         name = self.name()
         self.dream.restore(name, snapshot)
         self.told[name] = Told(told.start, list(told.steps), told.seed)
-        self.windows[name] = 0
+        self.windows[name] = told.window
         self.check(name)
         return name
+
+    @rule(name=consumes(names))
+    def delete(self, name: str) -> None:
+        self.dream.delete(name)
+        with pytest.raises(SessionNotFoundError):
+            self.dream.snapshot(name)
 
 
 def travelled(snapshot: Snapshot, form: str) -> Snapshot:
@@ -213,25 +232,88 @@ def test_a_fork_that_cannot_be_made_makes_nothing(
     assert dream.engine.session_count == 1
 
 
-def test_a_fork_over_a_session_with_steps_waiting_harms_no_other() -> None:
-    dream = Dream(fake_world())
-    engine = dream.engine
-    for name in "abc":
-        dream.reset(session_id=name, seed=ord(name), start=BankStart(8))
-    waiting = [
-        engine.submit(StepRequest("b", 1)),
-        engine.submit(ForkRequest("a", ["b"])),
-        engine.submit(StepRequest("c", 1)),
-        engine.submit(StepRequest("b", 1)),
-    ]
-    while not all(future.done() for future in waiting):
+def test_a_fork_over_a_session_that_steps_in_the_same_turn_comes_after_its_step(
+    dream: Dream, same: Same
+) -> None:
+    engine, alone = dream.engine, Dream(fake_world())
+    for each in (dream, alone):
+        each.reset(session_id="b", seed=1, start=BankStart(8))
+        each.reset(session_id="c", seed=2, start=BankStart(8))
+    forked = engine.submit(ForkRequest("a", ["b"]))
+    stepped = [engine.submit(StepRequest(name, 1, step=1)) for name in "bc"]
+    engine.turn()
+    assert forked.result(0).step == 3
+    for name, future in zip("bc", stepped, strict=True):
+        assert same(future.result(0), alone.step(session_id=name, action=1))
+    assert dream.snapshot("b").digest == dream.snapshot("a").digest
+    assert dream.session("c").step == 1
+
+
+def test_a_fork_waits_for_no_plan() -> None:
+    engine = Engine([fake_world()], max_jobs=1, slice_rows=4)
+    reset = engine.submit(ResetRequest(session_id="a", seed=1))
+    plan = engine.submit(PlanRequest("a"))
+    for _ in range(2):
         engine.turn()
-    assert [waiting[i].result(0).step for i in (0, 2)] == [1, 1]
-    other = Dream(fake_world())
-    other.reset(session_id="c", seed=ord("c"), start=BankStart(8))
-    assert other.step(session_id="c", action=1).latent.tobytes() == (
-        waiting[2].result(0).latent.tobytes()
-    )
+    forked = engine.submit(ForkRequest("a", ["b"]))
+    engine.turn()
+    assert reset.done()
+    assert forked.result(0).session_ids == ["b"]
+    assert not plan.done()
+
+
+def test_forks_go_back_as_far_as_their_origin_and_on_their_own(dream: Dream, same: Same) -> None:
+    before = [dream.snapshot("a")]
+    dream.fork(session_id="a", session_ids=["b", "c"], seeds=[5, 4])
+    for name in "bc":
+        assert dream.session(name).rewindable_to == 0
+        dream.step(session_id=name, action=2)
+        dream.rewind(session_id=name, steps=1)
+    assert [dream.session(name).seed for name in "abc"] == [4, 5, 4]
+    assert same(dream.snapshot("c"), before[0])
+    back = dream.rewind(session_id="b", to_step=1)
+    assert (back.step, back.seed, back.rewindable_to) == (1, 4, 0)  # before there was a fork
+    assert dream.session("a").step == 3
+    assert dream.session("a").rewindable_to == 0
+
+
+def test_a_fork_plans_on_with_its_origins_last_plan(dream: Dream, same: Same) -> None:
+    numbers = {"horizon": 4, "candidates": 8, "iterations": 2, "seed": 1}
+    dream.plan(session_id="a", **numbers)
+    dream.fork(session_id="a", session_ids=["b"])
+    for name in "ab":
+        dream.step(session_id=name, action=0)
+    plans = [dream.plan(session_id=name, **numbers) for name in "ab"]
+    assert same(*plans)
+    dream.rewind(session_id="a", steps=1)
+    dream.step(session_id="a", action=0)
+    assert same(dream.plan(session_id="a", **numbers), plans[0])
+
+
+def test_a_server_that_shuts_down_forks_over_known_sessions_only(dream: Dream) -> None:
+    dream.reset(session_id="b")
+    with pytest.raises(DrainingError, match="no new sessions"):
+        dream.fork(session_id="a", session_ids=["b", "c"], known_only=True)
+    assert dream.session("b").step == 0
+    assert dream.fork(session_id="a", session_ids=["b"], known_only=True).step == 3
+
+
+def test_what_a_session_kept_to_go_back_to_ends_with_it(clock: Any) -> None:
+    dream = Dream(fake_world(), session_ttl_s=10, clock=clock)
+    windows = dream.engine._dreams.sessions.slabs["fake"].windows
+    for name in ("expired", "deleted", "begun anew", "forked over"):
+        dream.reset(session_id=name, seed=1, rewind_window=2)
+        dream.step(session_id=name, action=1)
+    assert {len(window) for window in windows.values()} == {1}
+    clock.now_s = 9
+    dream.reset(session_id="plain", seed=1)
+    dream.delete("deleted")
+    dream.reset(session_id="begun anew", seed=1)
+    dream.fork(session_id="plain", session_ids=["forked over"])
+    assert len(windows) == 1
+    clock.now_s = 12
+    dream.reset(session_id="other")
+    assert not windows
 
 
 def test_a_rewound_step_is_answered_again_and_the_next_one_follows(
@@ -298,16 +380,110 @@ def test_a_restored_session_goes_on_elsewhere(dream: Dream, same: Same) -> None:
         assert same(*(replace(answer, session_id="") for answer in answers))
 
 
-def test_of_a_step_with_more_than_an_action_the_answer_is_not_restored(dream: Dream) -> None:
-    dream.step(session_id="a", action=1, observation=np.zeros(4, np.float32))
-    dream.restore("b", dream.snapshot("a"))
-    with pytest.raises(StepConflictError, match="step 4 was taken already"):
-        dream.step(session_id="b", action=1, step=4)
-    assert dream.step(session_id="b", action=1, step=5).step == 5
+SEEN = np.random.default_rng(0).integers(0, 255, (8, 8, 3)).astype(np.uint8)
+EVERYTHING = frozenset({"frame", "mixture", "state"})
+EXTRAS = [
+    {"observation": SEEN},
+    {"observation": np.zeros(4, np.float32)},
+    {"observation": SEEN, "include": EVERYTHING},
+    {"include": frozenset({"mixture"})},
+    {"include": frozenset({"state"})},
+]
+
+
+@pytest.mark.parametrize("form", ["json", "msgpack"])
+@pytest.mark.parametrize("extra", EXTRAS)
+@pytest.mark.parametrize(("world", "action"), [(True, 1), (False, [0.25, 0.1])])
+def test_the_last_step_is_answered_the_same_after_a_restore(
+    extra: dict[str, Any], form: str, world: bool, action: Any, same: Same
+) -> None:
+    here, there = (Dream(fake_world(discrete=world)) for _ in range(2))
+    here.reset(session_id="a", seed=4)
+    answer = here.step(session_id="a", action=action, **extra)
+    there.restore("a", travelled(here.snapshot("a"), form))
+    assert same(there.step(session_id="a", action=action, step=1, **extra), answer)
+    with pytest.raises(StepConflictError, match="step 1 was taken already"):
+        there.step(session_id="a", action=action, step=1)
+    assert there.snapshot("a").digest == here.snapshot("a").digest
+    after = (dream.step(session_id="a", action=action) for dream in (here, there))
+    assert same(*after)
+
+
+def last_answer(**changed: Any) -> dict[str, Any]:
+    """What is said of a step with an observed frame, with some of it changed."""
+    info = {"surprise": 1.0, "expected_surprise": 1.0, "predicted_terminated": False}
+    said = {"include": [], "info": info, "observed": "frame", "frame_digest": "0" * 32}
+    return {name: value for name, value in (said | changed).items() if value is not None}
+
+
+BAD_LAST_ANSWERS = [
+    ({"include": ["colour"]}, "include and observed are not those of a step"),
+    ({"observed": "dream"}, "include and observed are not those of a step"),
+    ({"observed": None, "frame_digest": None, "info": {}}, "nothing beyond its action"),
+    ({"observed": "latent"}, "frame_digest goes with an observed frame"),
+    ({"frame_digest": None}, "frame_digest goes with an observed frame"),
+    ({"frame_digest": "0"}, "must be 32 hex digits"),
+    ({"info": {}}, "info must hold"),
+    ({"include": ["frame"]}, "a frame is there when it was included"),
+    ({"include": ["mixture"]}, "a mixture is there when it was included"),
+    ({"include": ["frame"], "frame": np.zeros((8, 8, 3))}, "frame must be .8, 8, 3. of 0 to 255"),
+    ({"include": ["mixture"], "mixture": {}}, "mixture must hold"),
+    (
+        {"include": ["mixture"], "mixture": dict.fromkeys(("weights", "mu", "sigma"), 1.0)},
+        "mixture.weights must be numbers of shape",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changed", "said"), BAD_LAST_ANSWERS)
+def test_an_answer_that_no_step_had_is_refused(
+    dream: Dream, changed: dict[str, Any], said: str
+) -> None:
+    snapshot = replace(dream.snapshot("a"), last_answer=last_answer(**changed))
+    with pytest.raises(InvalidRequestError, match=said):
+        dream.restore("a", snapshot)
+
+
+def test_every_float32_comes_back_from_json_with_its_bits() -> None:
+    world = fake_world()
+    bits = np.random.default_rng(5).integers(0, 2**32, 400_000, np.uint64).astype(np.uint32)
+    numbers = bits.view(np.float32)
+    numbers = np.concatenate([[0.0, -0.0, 1e-45, 3.4028235e38], numbers[np.isfinite(numbers)]])
+    numbers = numbers[: len(numbers) // 4 * 4].astype(np.float32).reshape(-1, 4)
+    sent = codec.encode({"latent": numbers}, as_msgpack=False)
+    back = np.array(codec.decode(sent, codec.JSON.encode())["latent"]).astype(np.float32)
+    assert back.tobytes() == numbers.tobytes()
+    dream = Dream(world)
+    for latent in numbers[:50]:
+        dream.reset(session_id="a", seed=1, start=LatentStart(latent))
+        dream.restore("b", travelled(dream.snapshot("a"), "json"))
+        assert dream.snapshot("b").latent.tobytes() == latent.tobytes()
+
+
+def test_a_snapshot_before_the_first_step_tells_nothing_of_the_slots_last_holder(
+    dream: Dream, same: Same
+) -> None:
+    dream.delete("a")
+    dream.reset(session_id="b", seed=1)  # in its slot
+    fresh = Dream(fake_world())
+    fresh.reset(session_id="b", seed=1)
+    snapshot = dream.snapshot("b")
+    assert (snapshot.action, snapshot.reward, snapshot.last_answer) == (None, 0.0, None)
+    assert same(snapshot, fresh.snapshot("b"))
 
 
 def edited(**fields: Any) -> Callable[[Snapshot], Snapshot]:
     return lambda snapshot: replace(snapshot, **fields)
+
+
+def forged(**fields: Any) -> Callable[[Snapshot], Snapshot]:
+    """Edit it, and have the digest fit all the same."""
+
+    def forge(snapshot: Snapshot) -> Snapshot:
+        changed = replace(snapshot, **fields)
+        return replace(changed, digest=digest_of(changed))
+
+    return forge
 
 
 BAD_SNAPSHOTS = [
@@ -326,7 +502,17 @@ BAD_SNAPSHOTS = [
     (edited(latent=np.zeros(3, np.float32)), InvalidRequestError, "a latent must be 4 numbers"),
     (edited(latent=np.full(4, np.nan)), NotFiniteInputError, "NaN"),
     (edited(state={}), InvalidRequestError, "state must hold"),
-    (edited(action=7), InvalidRequestError.__base__, "not in Discrete"),
+    (edited(action=7), InvalidActionError, "not in Discrete"),
+    (edited(rewind_window=9), SnapshotRefusedError, "damaged"),
+    (forged(step=-1), InvalidRequestError, "step must be within"),
+    (forged(step=0), InvalidRequestError, "before its first step a session has no action"),
+    (forged(step=0, action=[1.0, 2.0], reward=0.0), InvalidRequestError, "has no action"),
+    (forged(action=[1.0, 2.0]), InvalidActionError, "integer of Discrete"),
+    (forged(action=None), InvalidActionError, "integer of Discrete"),
+    (forged(reward=1e300), InvalidRequestError, "reward must be within"),
+    (forged(temperature=-1.0), InvalidRequestError, "temperature must be"),
+    (forged(seed=-1), InvalidRequestError, "seed must be"),
+    (forged(rewind_window=-1), InvalidRequestError, "rewind_window must be"),
 ]
 
 
@@ -353,9 +539,6 @@ def test_a_full_server_restores_over_a_session_only(dream: Dream) -> None:
 
 def test_a_snapshot_is_what_json_says_it_is(dream: Dream) -> None:
     fields = json.loads(codec.encode(codec.as_fields(dream.snapshot("a")), as_msgpack=False))
-    assert (fields["format"], fields["world"], fields["step"], fields["plain"]) == (
-        "dreamserve-snapshot",
-        "fake",
-        3,
-        True,
-    )
+    said = [fields[name] for name in ("format", "format_version", "world", "step")]
+    assert said == ["dreamserve-snapshot", 1, "fake", 3]
+    assert fields.keys().isdisjoint({"last_answer", "world_version"})

@@ -22,13 +22,17 @@ from dreamserve.engine.loop import Engine
 from dreamserve.engine.simple import SimpleEngine
 from dreamserve.engine.types import (
     BankStart,
+    ForkRequest,
     FramesStart,
     PlanRequest,
     Request,
     ResetRequest,
+    RestoreRequest,
     Result,
+    RewindRequest,
     SampleRequest,
     SessionQuery,
+    SnapshotRequest,
     StepBatchRequest,
     StepRequest,
 )
@@ -64,6 +68,11 @@ class Schedules(RuleBasedStateMachine):
         self.engine = Engine([world], max_batch=max_batch, slice_rows=slice_rows)
         self.twin = SimpleEngine([world])
         self.asked: list[tuple[Future[Result], Any]] = []
+        self.forks = 0
+        elsewhere = SimpleEngine([world])
+        elsewhere.ask(ResetRequest(session_id="a", seed=9, rewind_window=2))
+        elsewhere.ask(StepRequest("a", 1, observation=FRAMES[0]))
+        self.snapshot = elsewhere.ask(SnapshotRequest("a"))
 
     def ask(self, request: Request) -> None:
         self.asked.append((self.engine.submit(request), self.expected(request)))
@@ -74,9 +83,17 @@ class Schedules(RuleBasedStateMachine):
         except DreamserveError as error:
             return error
 
-    @rule(session_id=ids, seed=seeds, start=starts, include=includes)
-    def reset(self, session_id: str, seed: int, start: Any, include: Any) -> None:
-        self.ask(ResetRequest(None, session_id, seed, start=start, include=include))
+    @rule(
+        session_id=ids,
+        seed=seeds,
+        start=starts,
+        rewind_window=st.sampled_from([0, 3]),
+        include=includes,
+    )
+    def reset(
+        self, session_id: str, seed: int, start: Any, rewind_window: int, include: Any
+    ) -> None:
+        self.ask(ResetRequest(None, session_id, seed, None, start, rewind_window, include))
 
     @rule(
         session_id=ids,
@@ -120,6 +137,25 @@ class Schedules(RuleBasedStateMachine):
             assert (batch.rewards[i], batch.terminated[i]) == (expected.reward, expected.terminated)
             assert batch.latents[i].tobytes() == expected.latent.tobytes()
         assert not batch.errors
+
+    @rule(session_id=ids, steps=st.integers(0, 4), absolute=st.booleans())
+    def rewind(self, session_id: str, steps: int, absolute: bool) -> None:
+        self.ask(RewindRequest(session_id, **{"to_step" if absolute else "steps": steps}))
+
+    @rule(session_id=ids, given=st.lists(seeds, min_size=1, max_size=3) | st.none())
+    def fork(self, session_id: str, given: list[int] | None) -> None:
+        """Under new ids: requests about different sessions may be answered in any order."""
+        self.forks += 1
+        names = [f"fork{self.forks}-{i}" for i in range(len(given or "1"))]
+        self.ask(ForkRequest(session_id, names, given))
+
+    @rule(session_id=ids)
+    def take_a_snapshot(self, session_id: str) -> None:
+        self.ask(SnapshotRequest(session_id))
+
+    @rule(session_id=ids)
+    def restore(self, session_id: str) -> None:
+        self.ask(RestoreRequest(session_id, self.snapshot))
 
     @rule(session_id=ids, delete=st.booleans())
     def query(self, session_id: str, delete: bool) -> None:

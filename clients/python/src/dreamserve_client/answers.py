@@ -165,17 +165,36 @@ def read_fork(answer: Answer) -> Fork:
         world=answer["world"],
         step=answer["step"],
         latent=_floats(answer["latent"]),
+        temperature=answer["temperature"],
+        terminated=answer["terminated"],
         session_ids=tuple(answer["session_ids"]),
         seeds=tuple(answer["seeds"]),
     )
+
+
+def forks_begin(fork: Fork) -> list[Reset]:
+    """Return where each fork begins."""
+    return [
+        Reset(session_id, fork.world, fork.step, fork.latent.copy(), seed, fork.temperature)
+        for session_id, seed in zip(fork.session_ids, fork.seeds, strict=True)
+    ]
+
+
+def restored_begins(snapshot: Snapshot, info: SessionInfo) -> Reset:
+    """Return where a restored dream goes on."""
+    latent = _floats(snapshot["latent"])
+    return Reset(info.session_id, info.world, info.step, latent, info.seed, info.temperature)
 
 
 def read_rewind(answer: Answer) -> Rewind:
     """Read what POST /sessions/{id}/rewind answers."""
     return Rewind(
         session_id=answer["session_id"],
+        world=answer["world"],
         step=answer["step"],
         latent=_floats(answer["latent"]),
+        seed=answer["seed"],
+        temperature=answer["temperature"],
         terminated=answer["terminated"],
         rewindable_to=answer["rewindable_to"],
     )

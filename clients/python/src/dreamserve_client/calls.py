@@ -273,26 +273,28 @@ def fork(
 ) -> Call[Fork]:
     """Make `count` new sessions, or those of `session_ids`, that are where this one is.
 
-    Without `seeds`, one each, they have its luck: the same actions dream the same dream.
+    Without `seeds`, one each, they have its luck: the same actions dream the same dream. New ids
+    are chosen here, so that a fork whose answer was lost is sent again and made once.
     """
+    own = None if seeds is None else list(seeds)
     if count is None and session_ids is None:
-        count = 1
-    fields = {
-        "session_ids": _ids_of(count, session_ids),
-        "seeds": None if seeds is None else list(seeds),
-    }
+        count = 1 if own is None else len(own)
+    fields = {"session_ids": _ids_of(count, session_ids), "seeds": own}
     path = f"{_session_path(session_id)}/fork"
     return Call("POST", path, answers.read_fork, fields, session_id)
 
 
 def rewind(session_id: str, to_step: int) -> Call[Rewind]:
-    """Go back to an earlier step, as if none had followed; the session must keep a window."""
+    """Go back to an earlier step, as if none had followed.
+
+    The session keeps as many as its reset asked for with `rewind_window`.
+    """
     path = f"{_session_path(session_id)}/rewind"
     return Call("POST", path, answers.read_rewind, {"to_step": to_step}, session_id)
 
 
 def snapshot(session_id: str) -> Call[Snapshot]:
-    """Return all that a session is, for any server with the same bundle."""
+    """Return all that a session is, for any server with the same bundle: a document to keep."""
     path = f"{_session_path(session_id)}/snapshot"
     return Call("GET", path, answers.read_snapshot, session_id=session_id)
 

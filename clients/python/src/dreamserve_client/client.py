@@ -8,11 +8,12 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 import httpx
 
 from dreamserve_client import calls
+from dreamserve_client.answers import forks_begin, restored_begins
 from dreamserve_client.calls import Call
 from dreamserve_client.errors import APIStatusError, SessionExpiredError, SessionNotFoundError
 from dreamserve_client.exchange import Exchange
 from dreamserve_client.methods import documented
-from dreamserve_client.types import Reset, ResetInclude, Start
+from dreamserve_client.types import Reset, ResetInclude, Rewind, Snapshot, Start
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -100,6 +101,11 @@ class DreamClient:
         )
         return DreamSession(self, first)
 
+    def resume(self, snapshot: Snapshot, session_id: str | None = None) -> "DreamSession":
+        """Restore a snapshot and return the dream as an object that knows its session."""
+        info = self.restore(snapshot, session_id)
+        return DreamSession(self, restored_begins(snapshot, info))
+
     def close(self) -> None:
         """Close the connections; an `http_client` that was given stays open."""
         if self._owned:
@@ -127,14 +133,12 @@ def _continues(
 
 
 class DreamSession:
-    """One dream: `first` is its step 0. Leaving its `with` block ends the session."""
+    """One dream: `first` is where it began. Leaving its `with` block ends the session."""
 
     step = _continues(calls.step)
     sample = _continues(calls.sample)
     rollout = _continues(calls.rollout)
     plan = _continues(calls.plan)
-    fork = _continues(calls.fork)
-    rewind = _continues(calls.rewind)
     snapshot = _continues(calls.snapshot)
     session = _continues(calls.session)
 
@@ -142,6 +146,29 @@ class DreamSession:
         self.client = client
         self.first = first
         self.session_id = first.session_id
+
+    def fork(
+        self, count: int | None = None, *, seeds: Iterable[int] | None = None
+    ) -> list["DreamSession"]:
+        """Return `count` new dreams that are where this one is.
+
+        Without `seeds`, one each, they have its luck: the same actions dream the same dream. With
+        them each goes its own way. Each is yours to close.
+        """
+        forks = self.client.fork(self.session_id, count, seeds=seeds)
+        return [DreamSession(self.client, first) for first in forks_begin(forks)]
+
+    def rewind(self, steps: int | None = None, *, to_step: int | None = None) -> Rewind:
+        """Go back by `steps`, or to the step `to_step`, as if none had followed.
+
+        The session keeps as many as its reset asked for with `rewind_window`. It is asked where it
+        is first, so that a rewind whose answer was lost is sent again and done once.
+        """
+        if (steps is None) == (to_step is None):
+            raise ValueError("give steps or to_step, one of them")
+        if steps is not None:
+            to_step = self.session().step - steps
+        return self.client.rewind(self.session_id, to_step or 0)
 
     def close(self) -> None:
         """End the session; one that is already gone is fine."""

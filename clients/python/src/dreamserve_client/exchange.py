@@ -56,7 +56,7 @@ class StepNumbers:
                 self._seen[answer.session_id] = answer.step
             case Rewind(terminated=False):
                 self._seen[answer.session_id] = answer.step
-            case Fork():
+            case Fork(terminated=False):
                 self._seen.update(dict.fromkeys(answer.session_ids, answer.step))
             case Step() | SessionInfo() | Rewind():
                 self._seen.pop(answer.session_id, None)

@@ -215,6 +215,8 @@ class Fork:
     world: str
     step: int
     latent: Float32  # (Z,)
+    temperature: float
+    terminated: bool
     session_ids: tuple[str, ...]
     seeds: tuple[int, ...]
 
@@ -224,10 +226,13 @@ class Rewind:
     """A session after an earlier step, as if none had followed."""
 
     session_id: str
+    world: str
     step: int
     latent: Float32  # (Z,)
+    seed: int
+    temperature: float
     terminated: bool
-    rewindable_to: int
+    rewindable_to: int  # the earliest step that it can go back to
 
 
 @dataclass(frozen=True, slots=True)

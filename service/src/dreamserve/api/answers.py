@@ -248,18 +248,34 @@ class ForkAnswer(Answer):
     world: str
     step: int
     latent: Latent = Field(description="(Z,) float32.")
+    temperature: float
+    terminated: bool
     session_ids: list[str]
-    seeds: list[int]
+    seeds: list[int] = Field(description="Of each; another one is other luck from here on.")
 
 
 class RewindAnswer(Answer):
     """A session after an earlier step, as if none had followed."""
 
     session_id: str
+    world: str
     step: int
     latent: Latent = Field(description="(Z,) float32.")
+    seed: int
+    temperature: float
     terminated: bool
-    rewindable_to: int
+    rewindable_to: int = Field(description="The earliest step that it can go back to.")
+
+
+class LastAnswer(Answer):
+    """What the last step had beyond its action, so that it is answered again the same."""
+
+    include: list[str]
+    observed: Literal["frame", "latent"] | None = Field(None, description="What was seen, if any.")
+    frame_digest: str | None = Field(None, description="Of an observed frame.")
+    info: dict[str, float | bool]
+    frame: Frame | None = Field(None, description="(H, W, C) uint8.")
+    mixture: dict[str, Tensor] | None = Field(None, description="weights, mu and sigma.")
 
 
 class SnapshotAnswer(Answer):
@@ -275,9 +291,14 @@ class SnapshotAnswer(Answer):
     terminated: bool
     latent: Latent = Field(description="(Z,) float32.")
     state: dict[str, Tensor] = Field(description="Recurrent tensors by name.")
-    action: int | list[float] | Any = Field(description="Of the last step.")
+    rewind_window: int = Field(description="Steps that it can be rewound by, from here on.")
+    action: int | list[float] | Any | None = Field(
+        None, description="Of the last step; absent before the first."
+    )
     reward: float = Field(description="Of the last step.")
-    plain: bool = Field(description="The last step had an action only, and can be answered again.")
+    last_answer: LastAnswer | None = Field(
+        None, description="What the last step had beyond its action, if anything."
+    )
     digest: str = Field(description="Over all the rest, however it is written.")
 
 

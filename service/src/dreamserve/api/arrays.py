@@ -114,6 +114,12 @@ def _tensor(value: Any) -> Array:
     return _as_float32(array).reshape(array.shape)  # a tensor may have no axes at all
 
 
+def _frame(value: Any) -> Array:
+    array = _numbers(value)
+    _require_axes(array, 3, "(H, W, C)")
+    return _as_integers(array, np.uint8)
+
+
 def _frames(value: Any) -> Array:
     array = _numbers(value)
     _require_axes(array, 4, "(F, H, W, C)")
@@ -226,6 +232,7 @@ class ArrayField:
 
 Tensor = Annotated[Array, ArrayField(_tensor, NUMBER, nested(ANYTHING, 1))]
 Latent = Annotated[Array, ArrayField(_latent, nested(NUMBER, 1))]
+Frame = Annotated[Array, ArrayField(_frame, nested(INTEGER, 3))]
 Frames = Annotated[Array, ArrayField(_frames, nested(INTEGER, 4))]
 Observation = Annotated[Array, ArrayField(_observation, nested(NUMBER, 1), nested(INTEGER, 3))]
 Action = Annotated[int | Array, ArrayField(_action, INTEGER, nested(NUMBER, 1))]

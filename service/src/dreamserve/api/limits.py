@@ -8,6 +8,7 @@ from dreamserve.api.schemas import (
     ResetBatch,
     Rollout,
     Sample,
+    Snapshot,
     Start,
     StepBatch,
 )
@@ -21,9 +22,12 @@ def check_work(body: Body, settings: Settings) -> None:
     """Raise TooLargeError, with the numbers, when `body` asks for more than the settings allow."""
     if isinstance(body, StepBatch):
         _check_rows(len(body.session_ids), settings)
-    if isinstance(body, ResetBatch | Fork):
+    if isinstance(body, ResetBatch):
         _check_rows(body.rows, settings)
-    if isinstance(body, Reset | ResetBatch) and body.rewind_window > settings.max_rewind:
+    if isinstance(body, Fork) and body.rows > settings.max_forks:
+        # They are made at once, all or none: no step comes in between.
+        raise TooLargeError(f"{body.rows} forks at once, the bound is {settings.max_forks}")
+    if isinstance(body, Reset | ResetBatch | Snapshot) and body.rewind_window > settings.max_rewind:
         window, bound = body.rewind_window, settings.max_rewind
         raise TooLargeError(f"rewind_window: {window} steps, the bound is {bound}")
     if isinstance(body, Reset | Sample | Rollout):

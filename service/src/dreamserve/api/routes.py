@@ -184,8 +184,8 @@ async def fork(request: Request, session_id: str) -> Response:
     """Let a dream go on in more than one way: new sessions that are where it is."""
     _check_path(request, session_id)
     body = await read(request, schemas.Fork)
-    await refuse_new_sessions(request, None)
-    return answer(request, await ask(request, body.to_engine(session_id)))
+    known_only = Service.of(request).draining
+    return answer(request, await ask(request, body.to_engine(session_id, known_only)))
 
 
 @router.post(

@@ -6,7 +6,7 @@ numbers only. What depends on the world (its action space, its shapes) the engin
 
 import re
 from secrets import token_hex
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -16,6 +16,7 @@ from dreamserve.api.arrays import (
     Action,
     ActionRows,
     Actions,
+    Frame,
     Frames,
     IntegerRows,
     Latent,
@@ -27,6 +28,7 @@ from dreamserve.api.arrays import (
 from dreamserve.api.policies import Policy
 from dreamserve.engine import types as engine
 from dreamserve.engine.policies import policy_count
+from dreamserve.engine.snapshots import check_format
 from dreamserve.errors import InvalidRequestError
 
 SESSION_ID_LENGTH = 128
@@ -402,8 +404,8 @@ class Plan(Body):
     action_repeat: int = Field(
         1,
         ge=1,
-        description="Steps for which each action is held: actions change when the step's number is a"
-        " multiple of it.",
+        description="Steps for which each action is held: actions change on steps that are"
+        " multiples of it.",
     )
     objective: Objective | None = Field(None, description="Default: the sum of rewards.")
     temperature: Temperature | None = Field(None, description="Default: the session's.")
@@ -433,9 +435,13 @@ class Fork(Body):
     session_ids: list[SessionId] | None = Field(
         None, min_length=1, description="Of the forks; those that are there start over."
     )
-    count: int | None = Field(None, ge=1, description="Without ids: how many. Default: 1.")
+    count: int | None = Field(
+        None, ge=1, description="Without ids: how many. Default: as many as seeds, or 1."
+    )
     seeds: list[Seed] | None = Field(
-        None, description="One a fork. Default: the session's own, and with it the same luck."
+        None,
+        min_length=1,
+        description="One a fork. Default: the session's own, and with it the same luck.",
     )
 
     @model_validator(mode="after")
@@ -447,12 +453,14 @@ class Fork(Body):
     @property
     def rows(self) -> int:
         """How many forks it makes."""
-        return len(self.session_ids) if self.session_ids is not None else self.count or 1
+        if self.session_ids is not None:
+            return len(self.session_ids)
+        return self.count or len(self.seeds or "1")
 
-    def to_engine(self, session_id: str) -> engine.ForkRequest:
+    def to_engine(self, session_id: str, known_only: bool = False) -> engine.ForkRequest:
         """Return the request as the engine takes it."""
         ids = self.session_ids or [token_hex(16) for _ in range(self.rows)]
-        return engine.ForkRequest(session_id, ids, self.seeds)
+        return engine.ForkRequest(session_id, ids, self.seeds, known_only)
 
 
 class Rewind(Body):
@@ -474,6 +482,25 @@ class Rewind(Body):
         return engine.RewindRequest(session_id, self.steps, self.to_step)
 
 
+class LastInfo(Body):
+    """What the last step's answer said of its observation; all of it, or nothing."""
+
+    surprise: float | None = None
+    expected_surprise: float | None = None
+    predicted_terminated: bool | None = None
+
+
+class LastAnswer(Body):
+    """What the last step had beyond its action, so that it is answered again the same."""
+
+    include: list[Literal["frame", "mixture", "state"]]
+    observed: Literal["frame", "latent"] | None = None
+    frame_digest: str | None = None
+    info: LastInfo
+    frame: Frame | None = None
+    mixture: dict[str, Tensor] | None = None
+
+
 class Snapshot(Body):
     """A session as a document: what GET answered, unchanged."""
 
@@ -487,11 +514,24 @@ class Snapshot(Body):
     terminated: bool
     latent: Latent
     state: dict[str, Tensor]
-    action: Action
+    rewind_window: int = Field(ge=0)
+    action: Action | None = None
     reward: float
-    plain: bool
+    last_answer: LastAnswer | None = None
     digest: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _format_first(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """Another version has other fields, and what is wrong with those is beside the point."""
+        if "format" in fields and "format_version" in fields:
+            check_format(fields["format"], fields["format_version"])
+        return fields
 
     def to_engine(self) -> engine.Snapshot:
         """Return the snapshot as the engine takes it."""
-        return engine.Snapshot(**dict(self))
+        said = None
+        if self.last_answer is not None:
+            said = {n: value for n, value in dict(self.last_answer).items() if value is not None}
+            said["info"] = self.last_answer.info.model_dump(exclude_none=True)
+        return engine.Snapshot(**{**dict(self), "last_answer": said})

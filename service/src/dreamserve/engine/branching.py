@@ -1,21 +1,20 @@
 """Trying things without consequence: forks of a dream, and ways back to an earlier step.
 
-A fork takes the place of whatever has its id, which may be in a batch right now; so it is work that
-writes in a turn of its own, all of its sessions or none.
+A fork takes the place of whatever has its id, which may be in a batch right now; so it looks at its
+origin first, and writes after the batch's steps were taken: all of its sessions or none.
 """
 
-from collections import deque
-from dataclasses import replace
+import numpy as np
 
 from dreamserve.engine.checks import check_range, check_seed
 from dreamserve.engine.sessions import Session, Sessions
 from dreamserve.engine.types import ForkRequest, ForkResult, RewindRequest, RewindResult
 from dreamserve.engine.work import Work
-from dreamserve.errors import InvalidRequestError, StepConflictError
+from dreamserve.errors import DrainingError, InvalidRequestError, StepConflictError
 
 
 def fork(sessions: Sessions, request: ForkRequest) -> Work[ForkResult]:
-    """Make the forks. Raises InvalidRequestError, OverloadedError, and those of `find`."""
+    """Make the forks. Raises InvalidRequestError, OverloadedError, DrainingError, as `find`."""
     ids, origin = list(request.session_ids), sessions.find(request.session_id)
     if not ids:
         raise InvalidRequestError("a fork makes at least one session")
@@ -24,20 +23,32 @@ def fork(sessions: Sessions, request: ForkRequest) -> Work[ForkResult]:
     if len(set(ids)) < len(ids):
         raise InvalidRequestError("the forks' session_ids must differ")
     slab, record = origin.slab, origin.slab.record(origin.slot)
-    window = slab.windows.get(origin.slot)
-    steps = None if window is None else list(window)
+    past = tuple(slab.windows.get(origin.slot, ()))
     seeds = [record.seed] * len(ids) if request.seeds is None else list(request.seeds)
     if len(seeds) != len(ids):
         raise InvalidRequestError(f"{len(ids)} forks need as many seeds, not {len(seeds)}")
-    for seed in seeds:
+    for seed in set(seeds):
         check_seed(seed)
     yield None
+    if request.known_only and not all(session_id in sessions for session_id in ids):
+        raise DrainingError("the server is shutting down and takes no new sessions")
     sessions.check_room(*ids)
-    for session_id, seed in zip(ids, seeds, strict=True):
-        forked = sessions.put(session_id, slab.world)
-        own = None if window is None or steps is None else deque(steps, window.maxlen)
-        slab.restore(forked.slot, replace(record, seed=seed), own)
-    return ForkResult(origin.id, slab.world.name, record.step, record.latent[0], ids, seeds)
+    slots = [sessions.put(session_id, slab.world).slot for session_id in ids]
+    slab.restore(np.array(slots), record, np.array(seeds, np.uint64))
+    if past:
+        for slot in slots:
+            slab.windows[slot].extend(past)
+    heat, latent = record.temperature, record.latent[0]
+    return ForkResult(
+        session_id=origin.id,
+        world=slab.world.name,
+        step=record.step,
+        latent=latent,
+        temperature=heat,
+        terminated=record.terminated,
+        session_ids=ids,
+        seeds=seeds,
+    )
 
 
 def rewind(session: Session, request: RewindRequest) -> RewindResult:
@@ -53,12 +64,20 @@ def rewind(session: Session, request: RewindRequest) -> RewindResult:
     if not earliest <= step <= session.step:
         raise StepConflictError(_beyond(session, step, earliest))
     if step < session.step:
-        window = slab.windows[slot]
-        record = window[step - earliest]
-        kept = deque(list(window)[: step - earliest], window.maxlen)
-        slab.restore(slot, record, kept)
-    latent, terminated = session.row()[0][0], bool(slab.terminated[slot])
-    return RewindResult(session.id, step, latent, terminated, rewindable_to(session))
+        past = list(slab.windows[slot])
+        record = past[step - earliest]
+        slab.restore(np.array([slot]), record, np.array([record.seed], np.uint64))
+        slab.windows[slot].extend(past[: step - earliest])
+    return RewindResult(
+        session_id=session.id,
+        world=session.world.name,
+        step=step,
+        latent=session.row()[0][0],
+        seed=int(slab.seed[slot]),
+        temperature=float(slab.temperature[slot]),
+        terminated=bool(slab.terminated[slot]),
+        rewindable_to=rewindable_to(session),
+    )
 
 
 def rewindable_to(session: Session) -> int:

@@ -51,10 +51,20 @@ def check_latent(world: World, latent: Any) -> Array:
             f"a latent must be {world.spec.latent_size} numbers,"
             f" not {array.dtype} of shape {list(array.shape)}"
         )
+    return check_numbers("the latent", array, array.shape)
+
+
+def check_numbers(name: str, given: Any, shape: tuple[int, ...]) -> Array:
+    """Return float32 numbers of that shape. Raises InvalidRequestError, NotFiniteInputError."""
+    array = np.asarray(given)
+    if array.dtype.kind not in "fiu" or array.shape != shape:
+        raise InvalidRequestError(
+            f"{name} must be numbers of shape {list(shape)}, not {array.dtype} {list(array.shape)}"
+        )
     with np.errstate(over="ignore"):
         numbers = array.astype(np.float32)
     if not np.isfinite(numbers).all():
-        raise NotFiniteInputError("the latent holds NaN or infinity, or is beyond float32")
+        raise NotFiniteInputError(f"{name} holds NaN or infinity, or is beyond float32")
     return numbers
 
 

@@ -96,15 +96,20 @@ class Dreams:
         self.sessions.look_at_the_clock()
         outcomes: dict[int, Outcome] = {}
         batches: dict[str, list[tuple[int, StepRow]]] = {}
+        forks: dict[int, Task] = {}
         for i, request in enumerate(requests):
             begun = self._begin(request)
             if isinstance(begun, StepRow):
                 batches.setdefault(begun.session.world.name, []).append((i, begun))
+            elif isinstance(request, ForkRequest) and isinstance(begun, Task):
+                forks[i] = begun
             else:
                 outcomes[i] = begun
         for batch in batches.values():
             taken = _take([row for _, row in batch])
             outcomes.update(zip((i for i, _ in batch), taken, strict=True))
+        # They write over sessions that may have been in the batch.
+        outcomes.update((i, task.resume()) for i, task in forks.items())
         return [outcomes[i] for i in range(len(requests))]
 
     def _begin(self, request: Request) -> Outcome | StepRow:
@@ -133,7 +138,7 @@ class Dreams:
                 case RewindRequest():
                     return rewind(self.sessions.find(request.session_id), request)
                 case SnapshotRequest():
-                    return snapshot(self.sessions.find(request.session_id))
+                    return snapshot(self.sessions.find(request.session_id, use=False))
                 case RestoreRequest():
                     return self._restore(request)
                 case SessionQuery():
@@ -161,9 +166,9 @@ class Dreams:
     def _restore(self, request: RestoreRequest) -> SessionInfo:
         world = self._world(request.snapshot.world)
         record = restored(world, request.snapshot)
-        self.sessions.check_room(request.session_id)
         session = self.sessions.put(request.session_id, world)
-        session.slab.restore(session.slot, record)
+        seed = np.array([record.seed], np.uint64)
+        session.slab.restore(np.array([session.slot]), record, seed)
         return self._query(SessionQuery(request.session_id))
 
     def _reset(self, request: ResetRequest) -> Work[ResetResult]:

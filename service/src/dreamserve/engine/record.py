@@ -17,9 +17,11 @@ class SessionRecord:
     step: int
     temperature: float
     terminated: bool
-    action: Any  # of the last step, as the slab keeps it
-    reward: float  # of the last step
-    kept: Any  # its answer, where that says more than the slab does
+    action: Any  # of the last step, as the slab keeps it; zero before the first
+    reward: float  # of the last step, a float32; zero before the first
+    kept: Any  # its answer (`slab.Kept`), where that says more than the slab does
+    planned: Any = None  # what was planned last (`slab.Planned`)
+    rewind_window: int = 0  # steps that it can be rewound by
 
 
 Window = deque[SessionRecord]  # the steps that a session can go back to, the oldest first

@@ -1,5 +1,6 @@
 """One world's sessions in columns. A batch is one gather and one scatter by slot."""
 
+from collections import deque
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
@@ -117,29 +118,42 @@ class Slab:
     def record(self, slot: int) -> SessionRecord:
         """Return all that the session of `slot` is now."""
         latent, state = self.rows.read(slot)
+        step, window = int(self.step[slot]), self.windows.get(slot)
+        # Before its first step, what stands here is of whoever had the slot before.
+        action = self.action[slot].copy() if step else np.zeros_like(self.action[slot])
         return SessionRecord(
             latent=latent,
             state=state,
             seed=int(self.seed[slot]),
-            step=int(self.step[slot]),
+            step=step,
             temperature=float(self.temperature[slot]),
             terminated=bool(self.terminated[slot]),
-            action=self.action[slot].copy(),
-            reward=float(self.reward[slot]),
-            kept=self.kept.get(slot),
+            action=action,
+            reward=float(self.reward[slot]) if step else 0.0,
+            kept=self.kept.get(slot) if step else None,
+            planned=self.planned.get(slot),
+            rewind_window=0 if window is None else window.maxlen or 0,
         )
 
-    def restore(self, slot: int, record: SessionRecord, window: Window | None = None) -> None:
-        """Make the session of `slot` what was recorded, with that window to go back in."""
-        seed, heat = np.array([record.seed], np.uint64), np.array([record.temperature], np.float32)
-        self.begin(np.array([slot]), record.latent, record.state, seed, heat)
-        self.step[slot], self.terminated[slot] = record.step, record.terminated
-        self.action[slot], self.reward[slot] = record.action, record.reward
-        self.kept.pop(slot, None)
-        if record.kept is not None:
-            self.kept[slot] = record.kept
-        if window is not None:
-            self.windows[slot] = window
+    def restore(self, slots: Int64, record: SessionRecord, seed: UInt64) -> None:
+        """Make the sessions of `slots` (B,) what was recorded, but for their `seed` (B,).
+
+        Their windows are empty, of the record's length.
+        """
+        count = len(slots)
+        heat = np.full(count, record.temperature, np.float32)
+        state = tuple(part.repeat(count, axis=0) for part in record.state)
+        self.begin(slots, record.latent.repeat(count, axis=0), state, seed, heat)
+        self.step[slots], self.terminated[slots] = record.step, record.terminated
+        self.action[slots], self.reward[slots] = record.action, record.reward
+        for slot in slots.tolist():
+            self.kept.pop(slot, None)
+            if record.kept is not None:
+                self.kept[slot] = record.kept
+            if record.planned is not None:
+                self.planned[slot] = record.planned
+            if record.rewind_window:
+                self.windows[slot] = deque(maxlen=record.rewind_window)
 
     def idle_since(self, moment_s: float) -> list[str]:
         """Return the sessions that were last used before `moment_s`."""

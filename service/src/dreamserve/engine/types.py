@@ -185,6 +185,7 @@ class ForkRequest:
     session_id: str
     session_ids: Sequence[str]  # of the forks; those that are there start over
     seeds: Sequence[int] | None = None  # None: the session's own, so the same luck
+    known_only: bool = False  # as in ResetBatchRequest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -376,6 +377,8 @@ class ForkResult:
     world: str
     step: int
     latent: Float32  # (Z,)
+    temperature: float
+    terminated: bool
     session_ids: Sequence[str]
     seeds: Sequence[int]
 
@@ -385,8 +388,11 @@ class RewindResult:
     """A session after an earlier step, as if none had followed."""
 
     session_id: str
+    world: str
     step: int
     latent: Float32  # (Z,)
+    seed: int
+    temperature: float
     terminated: bool
     rewindable_to: int
 
@@ -405,9 +411,10 @@ class Snapshot:
     terminated: bool
     latent: Float32  # (Z,)
     state: dict[str, Float32]  # recurrent tensors by name
-    action: Any  # of the last step, an int or (A,) floats
+    rewind_window: int  # steps that it can be rewound by, from here on
+    action: Any  # of the last step, an int or (A,) floats; None before the first
     reward: float  # of the last step
-    plain: bool  # the last step had an action only, and may be answered again from this
+    last_answer: dict[str, Any] | None  # what the last step had beyond its action; None: nothing
     digest: str  # over all the rest
 
 

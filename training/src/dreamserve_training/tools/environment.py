@@ -10,7 +10,14 @@ import torch
 
 from dreamserve.dream import Dream
 from dreamserve.engine.pixels import to_pixels
-from dreamserve.engine.types import BankStart, FramesStart, LatentStart, SampleResult, Start
+from dreamserve.engine.types import (
+    BankStart,
+    FramesStart,
+    LatentStart,
+    SampleResult,
+    Snapshot,
+    Start,
+)
 from dreamserve.engine.world import World, load_world
 from dreamserve.manifest import ActionSpace, DiscreteSpace
 from dreamserve_training.models.mixture import TemperatureRule
@@ -136,6 +143,20 @@ class DreamEnvironment(gymnasium.Env[Float32, Any]):
             actions=None if actions is None else np.asarray(actions),
             **fields,
         )
+
+    def snapshot(self) -> Snapshot:
+        """Return the present, to come back to: here, or in another environment of this world."""
+        return self.dream.snapshot(self.plan_session())
+
+    def restore(self, snapshot: Snapshot) -> Float32:
+        """Make a snapshot the present, and return its latent; no `reset` is needed before.
+
+        The dream goes on bit for bit; an episode is as long as its dream. Raises
+        SnapshotRefusedError for another world's.
+        """
+        info = self.dream.restore(_SESSION, snapshot)
+        self._latent, self._step = snapshot.latent.copy(), info.step
+        return snapshot.latent.copy()
 
     def plan_session(self) -> str:
         """Return the id of the session that is this environment's present, to look ahead from."""
