@@ -12,6 +12,7 @@ leaves the last action in force for as long as it takes. Server and game share t
 """
 
 import argparse
+import json
 import sys
 import time
 from concurrent.futures import as_completed
@@ -136,7 +137,7 @@ def measure(asked: argparse.Namespace) -> tuple[list[float], list[Played]]:
     ):
         random = list(pool.map(play_random, seeds))
         url = f"http://127.0.0.1:{port}"
-        jobs = [pool.submit(play_planned, url, PLAN, seed, asked.real_time) for seed in seeds]
+        jobs = [pool.submit(play_planned, url, asked.plan, seed, asked.real_time) for seed in seeds]
         for done, job in enumerate(as_completed(jobs), 1):
             so_far = np.mean([other.result().length for other in jobs if other.done()])
             print(
@@ -151,7 +152,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--real-time", action="store_true")
+    parser.add_argument("--plan", type=json.loads, default={}, help="other fields of /plan, JSON")
     asked = parser.parse_args()
+    asked.plan = PLAN | asked.plan
     random, planned = measure(asked)
     limit = TAKE_COVER.max_episode_steps
     rows, means = [], []
@@ -159,7 +162,7 @@ def main() -> None:
         found = summary(lengths, limit)
         means.append(found["mean"])
         rows.append([name, *(f"{found[key]:g}" for key in ("mean", "standard_error", "median"))])
-    print(f"TakeCover, {asked.episodes} episodes; {PLAN}\n")
+    print(f"TakeCover, {asked.episodes} episodes; {asked.plan}\n")
     print_table(["agent", "mean steps", "standard error", "median"], rows)
     times = means[1] / means[0]
     claim = f"\nlives {TIMES_RANDOM:g} times as long as random or longer ({times:.2f})"
