@@ -91,7 +91,7 @@ def rewind(session: Session, request: RewindRequest) -> RewindResult:
         session_id=session.id,
         world=session.world.name,
         step=step,
-        latent=record.latent[0],
+        latent=record.latent[0].copy(),  # forks may have the same record
         seed=record.seed,
         temperature=record.temperature,
         terminated=record.terminated,
