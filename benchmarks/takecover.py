@@ -39,9 +39,8 @@ PLAN = {
     "planner": "random_shooting",
     "horizon": 5,
     "action_repeat": 10,
-    "candidates": 64,
-    "objective": {"survival": 1.0},
-    "temperature": 0.0,
+    "candidates": 24,
+    "temperature": 0.0,  # the likeliest next, so that candidates differ by what they do
     "discount": 1.0,
 }
 UInt8 = npt.NDArray[np.uint8]

@@ -31,6 +31,8 @@ from dreamserve.engine.types import (
     RestoreRequest,
     RewindRequest,
     RewindResult,
+    RolloutRequest,
+    RolloutResult,
     SampleRequest,
     SampleResult,
     SessionInfo,
@@ -76,6 +78,10 @@ class Dream:
     def plan(self, **fields: Any) -> PlanResult:
         """Look for the best actions; fields of `PlanRequest`."""
         return self._ask(PlanRequest(**fields), PlanResult)
+
+    def rollout(self, **fields: Any) -> RolloutResult:
+        """Dream whole episodes of one policy or many; fields of `RolloutRequest`."""
+        return self._ask(RolloutRequest(**fields), RolloutResult)
 
     def fork(self, **fields: Any) -> ForkResult:
         """Let a dream go on in more than one way; fields of `ForkRequest`."""

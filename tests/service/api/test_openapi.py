@@ -45,6 +45,7 @@ def test_every_route_is_there_with_both_forms_and_its_problems() -> None:
         "POST /reset/batch",
         "POST /step/batch",
         "POST /sample",
+        "POST /rollout",
         "POST /plan",
         "GET /sessions/{session_id}",
         "POST /sessions/{session_id}/fork",
@@ -92,6 +93,7 @@ def test_every_field_of_a_request_and_an_answer_is_explained_or_plain() -> None:
         schemas.Reset,
         schemas.Step,
         schemas.Sample,
+        schemas.Rollout,
         schemas.Plan,
         schemas.Start,
     ):
@@ -140,6 +142,9 @@ async def test_real_answers_fit_the_document(client) -> None:
         parts = ["frames", "mixture", "entropy", "most_likely", "components"]
         await check("POST /sample", await client.post("/sample", fields | {"include": parts}))
         await check("POST /sample", await client.post("/sample", fields))
+        fields = {"world": world, "policy": "random", "episodes": 2, "max_steps": 3}
+        fields |= {"include": ["trajectories"]}
+        await check("POST /rollout", await client.post("/rollout", fields))
         fields = {"session_id": world, "candidates": 8, "horizon": 3}
         await check("POST /plan", await client.post("/plan", fields))
         fields = {"count": 2, "include": ["frame", "state"]}
@@ -173,6 +178,7 @@ def test_the_answers_have_the_fields_of_the_engines_results() -> None:
         (answers.ResetAnswer, types.ResetResult),
         (answers.StepAnswer, types.StepResult),
         (answers.SampleAnswer, types.SampleResult),
+        (answers.RolloutAnswer, types.RolloutResult),
         (answers.MostLikelyAnswer, types.MostLikely),
         (answers.ComponentsAnswer, types.Components),
         (answers.PlanAnswer, types.PlanResult),

@@ -13,6 +13,7 @@ from dreamserve_client.types import (
     Bool,
     Components,
     Float32,
+    Float64,
     Fork,
     Int64,
     Mixture,
@@ -21,6 +22,8 @@ from dreamserve_client.types import (
     Reset,
     ResetBatch,
     Rewind,
+    Rollout,
+    RolloutStatistics,
     Sample,
     SessionInfo,
     Snapshot,
@@ -101,6 +104,44 @@ def read_sample(answer: Answer) -> Sample:
         most_likely=_most_likely(answer.get("most_likely")),
         components=_components(answer.get("components")),
     )
+
+
+def read_rollout(answer: Answer) -> Rollout:
+    """Read what /rollout answers; a Discrete world's actions are integers."""
+    told, latents, rewards = answer["statistics"], answer.get("latents"), answer.get("rewards")
+    return Rollout(
+        world=answer["world"],
+        seeds=_integers(answer["seeds"]),
+        temperature=answer["temperature"],
+        returns=_doubles(answer["returns"]),
+        lengths=_integers(answer["lengths"]),
+        terminated=_truths(answer["terminated"]),
+        finite=_truths(answer["finite"]),
+        statistics=RolloutStatistics(
+            episodes=_integers(told["episodes"]),
+            mean_return=_doubles(told["mean_return"]),
+            std_return=_doubles(told["std_return"]),
+            min_return=_doubles(told["min_return"]),
+            max_return=_doubles(told["max_return"]),
+            mean_length=_doubles(told["mean_length"]),
+            std_length=_doubles(told["std_length"]),
+            share_terminated=_doubles(told["share_terminated"]),
+        ),
+        latents=None if latents is None else _floats(latents),
+        actions=_episode_actions(answer.get("actions")),
+        rewards=None if rewards is None else _floats(rewards),
+    )
+
+
+def _episode_actions(value: Any) -> Int64 | Float32 | None:
+    if value is None:
+        return None
+    actions = np.array(value)
+    return _integers(value) if actions.ndim == 3 else _floats(value)
+
+
+def _doubles(value: Any) -> Float64:
+    return np.array(value, np.float64)  # of None: NaN
 
 
 def read_plan(answer: Answer) -> Plan:

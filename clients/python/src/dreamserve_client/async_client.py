@@ -46,6 +46,7 @@ class AsyncDreamClient:
     reset_batch = _sends(calls.reset_batch)
     step_batch = _sends(calls.step_batch)
     sample = _sends(calls.sample)
+    rollout = _sends(calls.rollout)
     plan = _sends(calls.plan)
     fork = _sends(calls.fork)
     rewind = _sends(calls.rewind)
@@ -140,6 +141,7 @@ class AsyncDreamSession:
 
     step = _continues(calls.step)
     sample = _continues(calls.sample)
+    rollout = _continues(calls.rollout)
     plan = _continues(calls.plan)
     snapshot = _continues(calls.snapshot)
     session = _continues(calls.session)

@@ -15,10 +15,13 @@ from dreamserve_client.types import (
     Fork,
     Numbers,
     Plan,
+    Policy,
     Reset,
     ResetBatch,
     ResetInclude,
     Rewind,
+    Rollout,
+    RolloutInclude,
     Sample,
     SampleInclude,
     SessionInfo,
@@ -155,6 +158,7 @@ def sample(
     world: str | None = None,
     start: Start | None = None,
     actions: Numbers | None = None,
+    policy: Policy | None = None,
     temperature: float | None = None,
     seed: int | None = None,
     include: Iterable[SampleInclude] = (),
@@ -162,9 +166,10 @@ def sample(
     """Dream `futures` futures of `horizon` steps from a session's present, which does not move.
 
     Or, without a session, from `start` in `world`. `actions` (H, ...) are taken in all of them;
-    without, each future takes uniformly random ones. `include` may ask for "frames", for what was
-    expected ("mixture") and how surely ("entropy", which is two), for the one future without luck
-    ("most_likely"), and for one of each component of the first step ("components").
+    without, a `policy` acts in each, as in `rollout`: one, by default "random". `include` may ask
+    for "frames", for what was expected ("mixture") and how surely ("entropy", which is two), for
+    the one future without luck ("most_likely"), and for one of each component of the first step
+    ("components").
     """
     fields = {
         "session_id": session_id,
@@ -173,11 +178,48 @@ def sample(
         "futures": futures,
         "horizon": horizon,
         "actions": actions,
+        "policy": policy,
         "temperature": temperature,
         "seed": seed,
         "include": _listed(include),
     }
     return Call("POST", "/sample", answers.read_sample, fields, session_id)
+
+
+def rollout(
+    session_id: str | None = None,
+    *,
+    policy: Policy,
+    max_steps: int,
+    episodes: int | None = None,
+    seeds: Numbers | None = None,
+    seed: int | None = None,
+    world: str | None = None,
+    start: Start | None = None,
+    temperature: float | None = None,
+    include: Iterable[RolloutInclude] = (),
+) -> Call[Rollout]:
+    """Dream `episodes` whole episodes of a policy, or of each of P linear ones; no session moves.
+
+    `policy` is "random", "bundled", {"kind": "constant", "action": ...}, or {"kind": "linear",
+    "weights": (P, A, F), "bias": (P, A), "inputs": [...]}. Episode e of every policy has the same
+    seed, of `seeds` (E,), or following from `seed`. They begin at a session's present, or else at
+    `start` in `world`, and are cut off after `max_steps`. `include` "trajectories" for all latents,
+    actions and rewards.
+    """
+    fields = {
+        "session_id": session_id,
+        "policy": policy,
+        "max_steps": max_steps,
+        "episodes": episodes,
+        "seeds": seeds,
+        "seed": seed,
+        "world": world,
+        "start": start,
+        "temperature": temperature,
+        "include": _listed(include),
+    }
+    return Call("POST", "/rollout", answers.read_rollout, fields, session_id)
 
 
 def plan(

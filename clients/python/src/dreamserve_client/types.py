@@ -7,7 +7,7 @@ frames uint8. Arrays are the caller's own: writing into them changes nothing els
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, Required, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +16,13 @@ from dreamserve_client.errors import APIStatusError
 
 Float32 = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
+Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 ResetInclude = Literal["frame", "state"]
 StepInclude = Literal["frame", "mixture", "state"]
 SampleInclude = Literal["frames", "mixture", "entropy", "most_likely", "components"]
+RolloutInclude = Literal["trajectories"]
 Numbers = Sequence[Any] | npt.NDArray[Any]  # nested lists or an array
 Action = int | np.integer[Any] | Sequence[float] | npt.NDArray[Any]
 
@@ -35,6 +37,19 @@ class Start(TypedDict, total=False):
     latent: Numbers  # (Z,)
     frames: Numbers  # (F, H, W, C) uint8, the dream begins at the last one
     actions: Numbers  # (F - 1, ...) taken between the frames
+
+
+class PolicyFields(TypedDict, total=False):
+    """Who acts: a `kind`, and what that kind takes."""
+
+    kind: Required[Literal["random", "constant", "linear", "bundled"]]
+    action: Action  # constant
+    weights: Numbers  # linear: (A, F), or (P, A, F) for P policies
+    bias: Numbers  # linear: (A,) or (P, A)
+    inputs: Sequence[str]  # linear: "latent" and recurrent tensors, in the order of the F features
+
+
+Policy = Literal["random", "bundled"] | PolicyFields
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,6 +160,37 @@ class Sample:
     differential_entropy: Float32 | None = None  # (N, H), nats per latent dimension
     most_likely: MostLikely | None = None
     components: Components | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RolloutStatistics:
+    """What each policy's episodes came to, over the finite ones; NaN where none is."""
+
+    episodes: Int64  # (P,) the finite ones
+    mean_return: Float64  # (P,) and so below
+    std_return: Float64  # of a sample (n - 1)
+    min_return: Float64
+    max_return: Float64
+    mean_length: Float64
+    std_length: Float64
+    share_terminated: Float64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rollout:
+    """E episodes of each of P policies; T is the steps of the longest, 0 fills up the others."""
+
+    world: str
+    seeds: Int64  # (E,) a session reset with one of them dreams the same
+    temperature: float
+    returns: Float64  # (P, E) sums of rewards
+    lengths: Int64  # (P, E) steps
+    terminated: Bool  # (P, E) false where max_steps cut it off
+    finite: Bool  # (P, E) false where it became NaN or infinite, and ends with its last good step
+    statistics: RolloutStatistics
+    latents: Float32 | None = None  # (P, E, T + 1, Z), the first one where it began
+    actions: npt.NDArray[Any] | None = None  # (P, E, T) int64, or (P, E, T, A) float32
+    rewards: Float32 | None = None  # (P, E, T)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,6 +14,7 @@ from dreamserve.api.arrays import (
     BOOLEAN,
     INTEGER,
     NUMBER,
+    NUMBER_OR_NULL,
     Array,
     ArrayField,
     nested,
@@ -174,6 +175,57 @@ class SampleAnswer(Answer):
     )
     most_likely: MostLikelyAnswer | None = None
     components: ComponentsAnswer | None = None
+
+
+_POLICIES = "(P,)."
+Figures = Annotated[Array, _array(NUMBER_OR_NULL, 1)]
+
+
+class RolloutStatistics(Answer):
+    """What each policy's episodes came to, over the finite ones; null (in msgpack NaN) for none.
+
+    Standard deviations are those of a sample (n - 1), 0 for a single episode.
+    """
+
+    episodes: Annotated[Array, _array(INTEGER, 1)] = Field(description="(P,) the finite ones.")
+    mean_return: Figures = Field(description=_POLICIES)
+    std_return: Figures = Field(description=_POLICIES)
+    min_return: Figures = Field(description=_POLICIES)
+    max_return: Figures = Field(description=_POLICIES)
+    mean_length: Figures = Field(description=_POLICIES)
+    std_length: Figures = Field(description=_POLICIES)
+    share_terminated: Figures = Field(description=_POLICIES)
+
+
+class RolloutAnswer(Answer):
+    """E episodes of each of P policies; T is the steps of the longest, 0 fills up the others."""
+
+    world: str
+    seeds: Annotated[Array, _array(INTEGER, 1)] = Field(
+        description="(E,) int64. A session reset with one of them dreams the same."
+    )
+    temperature: float
+    returns: Annotated[Array, _array(NUMBER, 2)] = Field(
+        description="(P, E) float64, sums of rewards."
+    )
+    lengths: Annotated[Array, _array(INTEGER, 2)] = Field(description="(P, E) int64, steps.")
+    terminated: Annotated[Array, _array(BOOLEAN, 2)] = Field(
+        description="(P, E). False where `max_steps` cut it off."
+    )
+    finite: Annotated[Array, _array(BOOLEAN, 2)] = Field(
+        description="(P, E). False where it became NaN or infinite: it ends with its last good"
+        " step, and counts in no statistics."
+    )
+    statistics: RolloutStatistics
+    latents: Annotated[Array, _array(NUMBER, 4)] | None = Field(
+        None, description="(P, E, T + 1, Z) float32, the first one where the episode began."
+    )
+    actions: Tensor | None = Field(
+        None, description="(P, E, T) int64 or (P, E, T, A) float32, taken in the latent before."
+    )
+    rewards: Annotated[Array, _array(NUMBER, 3)] | None = Field(
+        None, description="(P, E, T) float32."
+    )
 
 
 class PlanAnswer(Answer):

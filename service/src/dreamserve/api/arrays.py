@@ -189,12 +189,27 @@ def _action_rows(value: Any) -> Array:
     raise _wrong("must be integers (B,) in a Discrete world, numbers (B, A) in a Box world")
 
 
+def _weights(value: Any) -> Array:
+    array = _numbers(value)
+    if array.ndim not in (2, 3) or not len(array):
+        raise _wrong(f"must be (A, F) or (P, A, F), it has shape {list(array.shape)}")
+    return _float_rows(array)
+
+
+def _bias(value: Any) -> Array:
+    array = _numbers(value)
+    if array.ndim not in (1, 2):
+        raise _wrong(f"must be (A,) or (P, A), it has shape {list(array.shape)}")
+    return _float_rows(array)
+
+
 NUMBER, INTEGER, BOOLEAN, ANYTHING = (
     core_schema.float_schema(),
     core_schema.int_schema(),
     core_schema.bool_schema(),
     core_schema.any_schema(),
 )
+NUMBER_OR_NULL = core_schema.nullable_schema(NUMBER)
 
 
 def nested(item: CoreSchema, axes: int) -> CoreSchema:
@@ -226,3 +241,6 @@ IntegerRows = Annotated[Array, ArrayField(_integer_rows, nested(INTEGER, 1))]
 NumberRows = Annotated[Array, ArrayField(_number_rows, nested(NUMBER, 1))]
 LatentRows = Annotated[Array, ArrayField(_latent_rows, nested(NUMBER, 2))]
 ActionRows = Annotated[Array, ArrayField(_action_rows, nested(INTEGER, 1), nested(NUMBER, 2))]
+# A policy that holds NaN loses its own episodes, not the others': it may pass here.
+Weights = Annotated[Array, ArrayField(_weights, nested(NUMBER, 2), nested(NUMBER, 3))]
+Bias = Annotated[Array, ArrayField(_bias, nested(NUMBER, 1), nested(NUMBER, 2))]

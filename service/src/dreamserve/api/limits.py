@@ -6,6 +6,7 @@ from dreamserve.api.schemas import (
     Plan,
     Reset,
     ResetBatch,
+    Rollout,
     Sample,
     Snapshot,
     Start,
@@ -29,12 +30,18 @@ def check_work(body: Body, settings: Settings) -> None:
     if isinstance(body, Reset | ResetBatch | Snapshot) and body.rewind_window > settings.max_rewind:
         window, bound = body.rewind_window, settings.max_rewind
         raise TooLargeError(f"rewind_window: {window} steps, the bound is {bound}")
-    if isinstance(body, Reset | Sample):
+    if isinstance(body, Reset | Sample | Rollout):
         _check_start(body.start, settings)
     if isinstance(body, Sample):
         _check_steps(settings, futures=body.futures, horizon=body.horizon)
         if "frames" in body.include:
             _check_frames(body.futures * body.horizon, "futures x horizon", settings)
+    if isinstance(body, Rollout):
+        factors = {"policies": body.policies, "episodes": body.each, "max_steps": body.max_steps}
+        _check_steps(settings, **factors)
+        if body.each > settings.max_rows:
+            bound = settings.max_rows
+            raise TooLargeError(f"{body.each} episodes of a policy, the bound is {bound}")
     if isinstance(body, Plan):
         _check_steps(settings, **planned_steps(body.to_engine()))
 

@@ -133,6 +133,26 @@ async def sample(request: Request) -> Response:
 
 
 @router.post(
+    "/rollout",
+    tags=["dreams"],
+    **operation(
+        answers.RolloutAnswer,
+        schemas.Rollout,
+        errors=(
+            *(*_BODY, InvalidActionError, *_SESSION, WorldNotFoundError, StepConflictError),
+            *_COMPUTED,
+        ),
+        more_problems=_MEDIA,
+        of_session=True,
+    ),
+)
+async def rollout(request: Request) -> Response:
+    """Dream whole episodes of one policy or many; no session moves."""
+    body = await read(request, schemas.Rollout)
+    return await answer_rows(request, await ask(request, body.to_engine()))
+
+
+@router.post(
     "/plan",
     tags=["dreams"],
     **operation(

@@ -25,7 +25,9 @@ from dreamserve.api.arrays import (
     Observation,
     Tensor,
 )
+from dreamserve.api.policies import Policy
 from dreamserve.engine import types as engine
+from dreamserve.engine.policies import policy_count
 from dreamserve.engine.snapshots import check_format
 from dreamserve.errors import InvalidRequestError
 
@@ -249,7 +251,9 @@ class Sample(Body):
     actions: Actions | None = Field(
         None, description="(H,) or (H, A), the same in all futures. Default: uniformly random."
     )
-    policy: Literal["random"] | None = Field(None, description="How to act without `actions`.")
+    policy: Policy | None = Field(
+        None, description="One policy, which acts where no `actions` are given. Default: random."
+    )
     temperature: Temperature | None = Field(None, description="Default: the session's, or 1.")
     seed: Seed | None = Field(
         None, description="Default: follows from the session's seed and step."
@@ -282,11 +286,81 @@ class Sample(Body):
             world=self.world,
             start=None if self.start is None else self.start.to_engine(),
             actions=self.actions,
+            policy=None if self.policy is None else self.policy.to_engine(),
             temperature=self.temperature,
             seed=self.seed,
             include=frozenset("frame" if part == "frames" else part for part in self.include),
             bounds=bounds,
         )
+
+
+class Rollout(Body):
+    """Dream whole episodes of one policy or many; no session moves."""
+
+    policy: Policy = Field(
+        description='Who acts: "random", "bundled", or an object with a `kind`; a linear one may'
+        " be many policies at once."
+    )
+    max_steps: int = Field(ge=1, description="Where an episode that has not ended is cut off.")
+    episodes: int | None = Field(
+        None,
+        ge=1,
+        description="E, how many of each policy. Episode e of every policy has the same seed.",
+    )
+    seeds: IntegerRows | None = Field(
+        None,
+        description="(E,) instead of `episodes` and `seed`: each episode is the dream of a session"
+        " reset with its seed. Default: they follow from `seed`, and are answered.",
+    )
+    seed: Seed | None = Field(
+        None, description="Default: drawn, or follows from the session's seed and step."
+    )
+    session_id: SessionId | None = Field(None, description="Whose present the episodes begin at.")
+    world: str | None = Field(None, description="Without a session: the world. Default: the first.")
+    start: Start | None = Field(
+        None,
+        description="Without a session: where the episodes begin. Default: a bank entry drawn from"
+        " each one's seed.",
+    )
+    temperature: Temperature | None = Field(None, description="Default: the session's, or 1.")
+    include: list[Literal["trajectories"]] = Field(
+        default_factory=list, description="Also answer all latents, actions and rewards."
+    )
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> Self:
+        if self.session_id is not None and (self.world is not None or self.start is not None):
+            raise _wrong("give session_id, or world and start, not both")
+        if (self.seeds is None) == (self.episodes is None):
+            raise _wrong("give episodes or seeds, one of them")
+        if self.seeds is not None and self.seed is not None:
+            raise _wrong("give seed or seeds, not both")
+        return self
+
+    def to_engine(self) -> engine.RolloutRequest:
+        """Return the request as the engine takes it."""
+        return engine.RolloutRequest(
+            policy=self.policy.to_engine(),
+            max_steps=self.max_steps,
+            episodes=self.episodes,
+            seeds=self.seeds,
+            session_id=self.session_id,
+            world=self.world,
+            start=None if self.start is None else self.start.to_engine(),
+            temperature=self.temperature,
+            seed=self.seed,
+            include=frozenset(self.include),
+        )
+
+    @property
+    def each(self) -> int:
+        """E, the episodes of each policy."""
+        return len(self.seeds) if self.seeds is not None else self.episodes or 0
+
+    @property
+    def policies(self) -> int:
+        """P, how many policies act."""
+        return policy_count(self.policy.to_engine())
 
 
 class Objective(Body):
@@ -330,8 +404,8 @@ class Plan(Body):
     action_repeat: int = Field(
         1,
         ge=1,
-        description="Steps for which each action is held: actions change when the step's number is a"
-        " multiple of it.",
+        description="Steps for which each action is held: actions change on steps that are"
+        " multiples of it.",
     )
     objective: Objective | None = Field(None, description="Default: the sum of rewards.")
     temperature: Temperature | None = Field(None, description="Default: the session's.")

@@ -15,7 +15,7 @@ import numpy as np
 
 from dreamserve import noise
 from dreamserve.backends.base import Actions
-from dreamserve.engine.actions import check_actions
+from dreamserve.engine.actions import check_actions, no_actions
 from dreamserve.engine.batches import reset_batch, step_batch
 from dreamserve.engine.branching import fork, rewind, rewindable_to
 from dreamserve.engine.checks import (
@@ -25,9 +25,11 @@ from dreamserve.engine.checks import (
     check_start,
     check_temperature,
 )
-from dreamserve.engine.futures import Present, subseeds, uniforms
+from dreamserve.engine.futures import Present, subseeds
 from dreamserve.engine.pixels import picture
 from dreamserve.engine.plans import check_plan, plan
+from dreamserve.engine.policies import RandomPolicy, check_single
+from dreamserve.engine.rollouts import Beginnings, check_rollout, episode_seeds, roll_out
 from dreamserve.engine.runner import start
 from dreamserve.engine.samples import INCLUDES, check_size, sample
 from dreamserve.engine.sessions import Session, Sessions
@@ -45,6 +47,8 @@ from dreamserve.engine.types import (
     ResetResult,
     RestoreRequest,
     RewindRequest,
+    RolloutRequest,
+    RolloutResult,
     SampleRequest,
     SampleResult,
     SessionInfo,
@@ -63,7 +67,7 @@ from dreamserve.errors import (
     WireError,
     WorldNotFoundError,
 )
-from dreamserve.planning.base import sequence_shape, shifted, uniform_actions
+from dreamserve.planning.base import shifted
 
 
 class Dreams:
@@ -116,6 +120,8 @@ class Dreams:
                     return Task(self._sample(request)).resume()
                 case PlanRequest():
                     return Task(self._plan(request)).resume()
+                case RolloutRequest():
+                    return Task(self._rollout(request)).resume()
                 case StepBatchRequest():
                     first = next(iter(self.worlds.values()))
                     steps = step_batch(self.sessions, first, request, self._largest)
@@ -209,21 +215,42 @@ class Dreams:
             present = Present(world, *(yield from begin), step=0, temperature=heat)
         check_size(present.world.spec, count, horizon, request.include, request.bounds)
         space = present.world.spec.action_space
-        shape = sequence_shape(space, count, horizon)
-        if request.actions is None:
-            actions = uniform_actions(space, uniforms(seed, 0, shape))
+        policy = None if request.actions is not None else request.policy or RandomPolicy()
+        if policy is None:
+            given = check_actions(space, request.actions, (horizon,))
+            actions = given[None].repeat(count, axis=0)
         else:
-            actions = check_actions(space, request.actions, (horizon,))
+            check_single(policy)
+            actions = no_actions(space, count, horizon)
         yield None
         seeds = subseeds(seed, count, noise.SAMPLE)
         sampled = sample(
             present,
-            np.broadcast_to(actions, shape),
+            actions,
             seeds,
+            policy=policy,
             include=request.include,
             slice_rows=self.slice_rows,
         )
         return (yield from sampled)
+
+    def _rollout(self, request: RolloutRequest) -> Work[RolloutResult]:
+        check_rollout(request)
+        if request.session_id is not None:
+            session = self._living(request.session_id)
+            present = _present(session, request.temperature)
+            seeds = episode_seeds(request, _seed(session, request.seed, noise.ROLLOUT))
+            begun = Beginnings.at(present, seeds)
+            yield None
+        else:
+            world = self._world(request.world)
+            seed = secrets.randbits(53) if request.seed is None else check_seed(request.seed)
+            heat = 1.0 if request.temperature is None else check_temperature(request.temperature)
+            given, seeds = check_start(world, request.start), episode_seeds(request, seed)
+            begun = yield from Beginnings.of(world, given, seeds, heat, self.slice_rows)
+        whole = "trajectories" in request.include
+        rolled = roll_out(begun, request.policy, request.max_steps, whole, self.slice_rows)
+        return (yield from rolled)
 
     def _plan(self, request: PlanRequest) -> Work[PlanResult]:
         session = self._living(request.session_id)

@@ -19,7 +19,7 @@ import numpy as np
 from dreamserve.backends.base import Actions, Array, Int64
 from dreamserve.backends.rows import finite_rows
 from dreamserve.engine.futures import Futures, Moment, Present
-from dreamserve.engine.mixture import Float64, log_weights
+from dreamserve.engine.mixture import described
 from dreamserve.engine.transcript import Transcript
 from dreamserve.engine.types import Components, Include, MostLikely
 from dreamserve.engine.work import Work
@@ -64,21 +64,21 @@ def components(present: Present, actions: Actions, include: Include) -> Work[Com
     expected = yield from _first(luckless(present, 1), actions[:1])
     logits, mu = expected.output.mixture_logits, expected.output.mixture_mu
     order: Int64 = np.argsort(-logits[0], axis=0, kind="stable")  # (K,) or (K, Z)
-    weights = np.exp(log_weights(logits)[0])
+    weights = described(expected.output, slice(0, 1))["weights"][0]
+    ranked = np.take_along_axis(weights, order, axis=0)
     means = mu[0][order] if order.ndim == 1 else np.take_along_axis(mu[0], order, axis=0)
 
     count = len(means)
     futures = luckless(present, count, temperature=1.0)
     futures.uniforms = _shares(weights, order, present.world.spec.noise.uniform)
     moment = yield from _first(futures, actions[:1].repeat(count, axis=0))
-    moment = replace(moment, latent=means, finite=moment.finite & finite_rows(means))
+    moment = replace(moment, latent=means, finite=moment.finite & finite_rows(means, ranked))
     futures.latent, futures.uniforms = means, None
     futures.temperature = np.zeros(count, np.float32)
 
     transcript = Transcript(present.world, count, len(actions), include, "component")
     yield from transcript.write(0, 0, moment)
     yield from transcript.follow(futures, 0, actions[None].repeat(count, axis=0), begin=1)
-    ranked = np.take_along_axis(weights, order, axis=0).astype(np.float32)
     return Components(
         ranked,
         order,
@@ -95,12 +95,12 @@ def _first(futures: Futures, actions: Actions) -> Work[Moment]:
     return moment
 
 
-def _shares(weights: Float64, order: Int64, uniforms: int) -> Array | None:
+def _shares(weights: Array, order: Int64, uniforms: int) -> Array | None:
     """Return the uniforms (K, U) by which a graph picks the k-th likeliest component.
 
     One mixture over all dimensions takes one uniform, one for each takes Z; None for other worlds.
     """
-    middles = np.cumsum(weights, axis=0) - weights / 2
+    middles = np.cumsum(weights, axis=0, dtype=np.float64) - weights / 2
     ranked = np.take_along_axis(middles, order, axis=0).reshape(len(weights), -1)
     if ranked.shape[1] != uniforms:
         return None

@@ -2,9 +2,11 @@
 
 from dreamserve import noise
 from dreamserve.backends.base import Actions
+from dreamserve.engine.actors import actor_of
 from dreamserve.engine.futures import Futures, Present
 from dreamserve.engine.likely import components, most_likely
 from dreamserve.engine.mixture import mixture_bytes
+from dreamserve.engine.policies import Policy
 from dreamserve.engine.transcript import Transcript
 from dreamserve.engine.types import Include, SampleBounds, SampleResult
 from dreamserve.engine.work import Work
@@ -16,18 +18,24 @@ INCLUDES = frozenset({"frame", "mixture", "entropy", "most_likely", "components"
 
 
 def sample(
-    present: Present, actions: Actions, seeds: UInt64, include: Include, slice_rows: int
+    present: Present,
+    actions: Actions,
+    seeds: UInt64,
+    include: Include,
+    slice_rows: int,
+    policy: Policy | None = None,
 ) -> Work[SampleResult]:
-    """Return the futures under actions (N, H, …). Raises DreamNotFiniteError.
+    """Return the futures under actions (N, H, …), or under a policy, which writes them there.
 
-    The futures without luck take the actions of the first.
+    The futures without luck take the actions of the first. Raises DreamNotFiniteError.
     """
     count, horizon = actions.shape[:2]
     transcript = Transcript(present.world, count, horizon, include)
     for first in range(0, count, slice_rows):
         rows = slice(first, first + slice_rows)
         futures = Futures.of(present, len(seeds[rows]), seeds[rows], noise.SAMPLE)
-        yield from transcript.follow(futures, first, actions[rows])
+        actor = None if policy is None else actor_of(present.world, policy, len(futures))
+        yield from transcript.follow(futures, first, actions[rows], actor=actor)
     pictured = include & {"frame"}
     likely = parts = None
     if "most_likely" in include:

@@ -4,6 +4,7 @@ import numpy as np
 
 from dreamserve.backends.base import Actions, Array, Bools
 from dreamserve.backends.rows import finite_rows
+from dreamserve.engine.actors import Actor
 from dreamserve.engine.futures import Futures, Moment
 from dreamserve.engine.mixture import described, shapes
 from dreamserve.engine.pixels import to_pixels
@@ -45,12 +46,23 @@ class Transcript:
             self.entropy = np.zeros(both, np.float32)
             self.differential_entropy = np.zeros(both, np.float32)
 
-    def follow(self, futures: Futures, first: int, actions: Actions, begin: int = 0) -> Work[None]:
+    def follow(
+        self,
+        futures: Futures,
+        first: int,
+        actions: Actions,
+        begin: int = 0,
+        actor: Actor | None = None,
+    ) -> Work[None]:
         """Dream futures `first` and those after it along actions (B, H, …), from step `begin` on.
 
-        Raises DreamNotFiniteError.
+        An actor writes there what it does. Raises DreamNotFiniteError.
         """
         for t in range(begin, actions.shape[1]):
+            if actor is not None:
+                actions[:, t], sound = actor.act(futures)
+                if not sound.all():
+                    raise self._not_finite(first + int(np.argmin(sound)), t, "'s policy")
             moment = yield from futures.advance(actions[:, t])
             assert moment is not None  # there is no deadline
             yield from self.write(first, t, moment)

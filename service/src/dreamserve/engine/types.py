@@ -12,11 +12,14 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from dreamserve.engine.policies import Policy
 from dreamserve.errors import WireError
 
 Float32 = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
-Include = frozenset[Literal["frame", "mixture", "state", "entropy", "most_likely", "components"]]
+Include = frozenset[
+    Literal["frame", "mixture", "state", "entropy", "most_likely", "components", "trajectories"]
+]
 NOTHING: Include = frozenset()
 
 
@@ -118,7 +121,8 @@ class SampleRequest:
     session_id: str | None = None
     world: str | None = None
     start: Start | None = None
-    actions: npt.NDArray[Any] | None = None  # (H, ...) open loop; None: uniformly random
+    actions: npt.NDArray[Any] | None = None  # (H, ...) open loop; None: as the policy does
+    policy: Policy | None = None  # one of them; None: uniformly random
     temperature: float | None = None  # None: the session's
     seed: int | None = None
     include: Include = NOTHING
@@ -153,6 +157,25 @@ class PlanRequest:
     warm_start: bool = True  # begin with what remains of the session's last plan
     budget_ms: float | None = None
     seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RolloutRequest:
+    """Dream whole episodes, E of each of P policies; no session moves.
+
+    Episode e of every policy has the same seed: all policies meet the same luck.
+    """
+
+    policy: Policy
+    max_steps: int
+    episodes: int | None = None  # E; None: as many as there are seeds
+    seeds: npt.NDArray[np.int64] | None = None  # (E,); None: they follow from `seed`
+    session_id: str | None = None  # begin at its present
+    world: str | None = None
+    start: Start | None = None  # None: a bank entry drawn from each episode's seed
+    temperature: float | None = None  # None: the session's, or 1.0
+    seed: int | None = None
+    include: Include = NOTHING
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -206,6 +229,7 @@ Request = (
     | ResetBatchRequest
     | SampleRequest
     | PlanRequest
+    | RolloutRequest
     | ForkRequest
     | RewindRequest
     | SnapshotRequest
@@ -327,6 +351,27 @@ class PlanResult:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class RolloutResult:
+    """E episodes of each of P policies, and T, the steps of the longest of them.
+
+    An episode that became NaN or infinite is not `finite`: it ends with its last good step. What
+    lies beyond an episode's length is 0.
+    """
+
+    world: str
+    seeds: npt.NDArray[np.int64]  # (E,)
+    temperature: float
+    returns: npt.NDArray[np.float64]  # (P, E) sums of rewards
+    lengths: npt.NDArray[np.int64]  # (P, E) steps
+    terminated: npt.NDArray[np.bool_]  # (P, E) false where max_steps cut it off
+    finite: npt.NDArray[np.bool_]  # (P, E)
+    statistics: dict[str, npt.NDArray[Any]]  # (P,) each, as `engine.rollouts.statistics` says
+    latents: Float32 | None = None  # (P, E, T + 1, Z), the first one where it began
+    actions: npt.NDArray[Any] | None = None  # (P, E, T, ...)
+    rewards: Float32 | None = None  # (P, E, T)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ForkResult:
     """The forks, where their dream goes on."""
 
@@ -400,6 +445,7 @@ Result = (
     | ResetBatchResult
     | SampleResult
     | PlanResult
+    | RolloutResult
     | ForkResult
     | RewindResult
     | Snapshot
