@@ -74,7 +74,7 @@ class SessionExpiredError(CallerError):
 
 
 class StepConflictError(CallerError):
-    """The step is out of order, repeated with other content, or the dream has ended."""
+    """The step is out of order, repeated or beyond the window, or the dream has ended."""
 
     code, status = "step_conflict", 409
 

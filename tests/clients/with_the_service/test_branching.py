@@ -52,6 +52,9 @@ def test_a_rewound_dream_counts_on_from_there(service, forgetful):
         for one, other in zip(first[1:], again, strict=True):
             assert one.step == other.step
             np.testing.assert_array_equal(one.latent, other.latent)
+        assert dream.rewind(1, include=["frame"]).frame.shape == (8, 8, 3)
+        (fork,) = dream.fork(include=["state"])
+        assert fork.first.state.keys() == {"memory", "n"}
         with pytest.raises(sdk.StepConflictError, match="cannot go back to step 9"):
             dream.rewind(to_step=9)
         with pytest.raises(ValueError, match="one of them"):

@@ -88,6 +88,8 @@ def test_every_reference_leads_somewhere() -> None:
 
 def test_every_field_of_a_request_and_an_answer_is_explained_or_plain() -> None:
     for model in (
+        schemas.Fork,
+        schemas.Rewind,
         schemas.Reset,
         schemas.Step,
         schemas.Sample,
@@ -145,6 +147,16 @@ async def test_real_answers_fit_the_document(client) -> None:
         await check("POST /rollout", await client.post("/rollout", fields))
         fields = {"session_id": world, "candidates": 8, "horizon": 3}
         await check("POST /plan", await client.post("/plan", fields))
+        fields = {"count": 2, "include": ["frame", "state"]}
+        path = "/sessions/{session_id}"
+        await check(f"POST {path}/fork", await client.post(f"/sessions/{world}/fork", fields))
+        back = {"to_step": 1, "include": ["frame", "state"]}
+        await check(f"POST {path}/rewind", await client.post(f"/sessions/{world}/rewind", back))
+        kept = await client.http.get(f"/sessions/{world}/snapshot")
+        await check(f"GET {path}/snapshot", kept)
+        validate(kept.json(), {"$ref": "#/components/schemas/Snapshot"})
+        put = await client.http.put("/sessions/put/snapshot", json=kept.json())
+        await check(f"PUT {path}/snapshot", put)
         told = await client.http.get(f"/sessions/{world}")
         await check("GET /sessions/{session_id}", told)
         await check("GET /worlds/{name}", await client.http.get(f"/worlds/{world}"))
@@ -170,6 +182,9 @@ def test_the_answers_have_the_fields_of_the_engines_results() -> None:
         (answers.MostLikelyAnswer, types.MostLikely),
         (answers.ComponentsAnswer, types.Components),
         (answers.PlanAnswer, types.PlanResult),
+        (answers.ForkAnswer, types.ForkResult),
+        (answers.RewindAnswer, types.RewindResult),
+        (answers.SnapshotAnswer, types.Snapshot),
         (answers.SessionAnswer, types.SessionInfo),
     ]
     for answer, result in pairs:

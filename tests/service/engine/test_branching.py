@@ -205,6 +205,24 @@ def test_forks_take_the_same_luck_or_their_own(dream: Dream) -> None:
     assert a.tobytes() == b.tobytes() != c.tobytes()
 
 
+def test_forks_and_rewinds_show_what_was_seen_there(dream: Dream) -> None:
+    seen = dream.step(session_id="a", action=1, include=frozenset({"frame", "state"}))
+    dream.step(session_id="a", action=1)
+    include = frozenset({"frame", "state"})
+    back = dream.rewind(session_id="a", steps=1, include=include)
+    fork = dream.fork(session_id="a", session_ids=["b"], include=include)
+    for answer in (back, fork):
+        assert np.array_equal(answer.frame, seen.frame)
+        assert {n: t.tobytes() for n, t in answer.state.items()} == {
+            name: tensor.tobytes() for name, tensor in seen.state.items()
+        }
+    for ask in (dream.rewind, dream.fork):
+        own = {"session_ids": ["c"]} if ask == dream.fork else {"steps": 1}
+        with pytest.raises(InvalidRequestError, match="can include"):
+            ask(session_id="a", include=frozenset({"mixture"}), **own)
+    assert (dream.session("a").step, dream.engine.session_count) == (4, 2)
+
+
 def test_a_step_of_the_origin_sent_again_to_a_fork_is_the_forks(dream: Dream) -> None:
     last = dream.step(session_id="a", action=1, include=frozenset({"mixture"}))
     dream.fork(session_id="a", session_ids=["b"])

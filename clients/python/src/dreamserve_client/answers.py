@@ -3,6 +3,7 @@ so that an older client can talk to a newer server.
 """
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -169,13 +170,24 @@ def read_fork(answer: Answer) -> Fork:
         terminated=answer["terminated"],
         session_ids=tuple(answer["session_ids"]),
         seeds=tuple(answer["seeds"]),
+        frame=_frames(answer.get("frame")),
+        state=_state(answer.get("state")),
     )
 
 
 def forks_begin(fork: Fork) -> list[Reset]:
     """Return where each fork begins."""
     return [
-        Reset(session_id, fork.world, fork.step, fork.latent.copy(), seed, fork.temperature)
+        Reset(
+            session_id,
+            fork.world,
+            fork.step,
+            fork.latent.copy(),
+            seed,
+            fork.temperature,
+            deepcopy(fork.frame),
+            deepcopy(fork.state),
+        )
         for session_id, seed in zip(fork.session_ids, fork.seeds, strict=True)
     ]
 
@@ -197,6 +209,8 @@ def read_rewind(answer: Answer) -> Rewind:
         temperature=answer["temperature"],
         terminated=answer["terminated"],
         rewindable_to=answer["rewindable_to"],
+        frame=_frames(answer.get("frame")),
+        state=_state(answer.get("state")),
     )
 
 

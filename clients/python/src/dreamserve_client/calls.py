@@ -270,6 +270,7 @@ def fork(
     *,
     session_ids: Iterable[str] | None = None,
     seeds: Iterable[int] | None = None,
+    include: Iterable[ResetInclude] = (),
 ) -> Call[Fork]:
     """Make `count` new sessions, or those of `session_ids`, that are where this one is.
 
@@ -279,18 +280,23 @@ def fork(
     own = None if seeds is None else list(seeds)
     if count is None and session_ids is None:
         count = 1 if own is None else len(own)
-    fields = {"session_ids": _ids_of(count, session_ids), "seeds": own}
+    fields = {
+        "session_ids": _ids_of(count, session_ids),
+        "seeds": own,
+        "include": _listed(include),
+    }
     path = f"{_session_path(session_id)}/fork"
     return Call("POST", path, answers.read_fork, fields, session_id)
 
 
-def rewind(session_id: str, to_step: int) -> Call[Rewind]:
+def rewind(session_id: str, to_step: int, *, include: Iterable[ResetInclude] = ()) -> Call[Rewind]:
     """Go back to an earlier step, as if none had followed.
 
     The session keeps as many as its reset asked for with `rewind_window`.
     """
     path = f"{_session_path(session_id)}/rewind"
-    return Call("POST", path, answers.read_rewind, {"to_step": to_step}, session_id)
+    fields = {"to_step": to_step, "include": _listed(include)}
+    return Call("POST", path, answers.read_rewind, fields, session_id)
 
 
 def snapshot(session_id: str) -> Call[Snapshot]:

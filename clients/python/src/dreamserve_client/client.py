@@ -148,17 +148,27 @@ class DreamSession:
         self.session_id = first.session_id
 
     def fork(
-        self, count: int | None = None, *, seeds: Iterable[int] | None = None
+        self,
+        count: int | None = None,
+        *,
+        seeds: Iterable[int] | None = None,
+        include: Iterable[ResetInclude] = (),
     ) -> list["DreamSession"]:
         """Return `count` new dreams that are where this one is.
 
         Without `seeds`, one each, they have its luck: the same actions dream the same dream. With
         them each goes its own way. Each is yours to close.
         """
-        forks = self.client.fork(self.session_id, count, seeds=seeds)
+        forks = self.client.fork(self.session_id, count, seeds=seeds, include=include)
         return [DreamSession(self.client, first) for first in forks_begin(forks)]
 
-    def rewind(self, steps: int | None = None, *, to_step: int | None = None) -> Rewind:
+    def rewind(
+        self,
+        steps: int | None = None,
+        *,
+        to_step: int | None = None,
+        include: Iterable[ResetInclude] = (),
+    ) -> Rewind:
         """Go back by `steps`, or to the step `to_step`, as if none had followed.
 
         The session keeps as many as its reset asked for with `rewind_window`. It is asked where it
@@ -168,7 +178,7 @@ class DreamSession:
             raise ValueError("give steps or to_step, one of them")
         if steps is not None:
             to_step = self.session().step - steps
-        return self.client.rewind(self.session_id, to_step or 0)
+        return self.client.rewind(self.session_id, to_step or 0, include=include)
 
     def close(self) -> None:
         """End the session; one that is already gone is fine."""

@@ -219,6 +219,8 @@ class Fork:
     terminated: bool
     session_ids: tuple[str, ...]
     seeds: tuple[int, ...]
+    frame: UInt8 | None = None  # (h, w, C)
+    state: Mapping[str, Float32] | None = None  # recurrent tensors by name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -233,6 +235,8 @@ class Rewind:
     temperature: float
     terminated: bool
     rewindable_to: int  # the earliest step that it can go back to
+    frame: UInt8 | None = None  # (h, w, C)
+    state: Mapping[str, Float32] | None = None  # recurrent tensors by name
 
 
 @dataclass(frozen=True, slots=True)

@@ -252,6 +252,8 @@ class ForkAnswer(Answer):
     terminated: bool
     session_ids: list[str]
     seeds: list[int] = Field(description="Of each; another one is other luck from here on.")
+    frame: Frame | None = Field(None, description="(H, W, C) uint8.")
+    state: dict[str, Tensor] | None = Field(None, description="Recurrent tensors by name.")
 
 
 class RewindAnswer(Answer):
@@ -265,6 +267,8 @@ class RewindAnswer(Answer):
     temperature: float
     terminated: bool
     rewindable_to: int = Field(description="The earliest step that it can go back to.")
+    frame: Frame | None = Field(None, description="(H, W, C) uint8.")
+    state: dict[str, Tensor] | None = Field(None, description="Recurrent tensors by name.")
 
 
 class LastAnswer(Answer):

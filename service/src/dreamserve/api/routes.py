@@ -175,7 +175,7 @@ async def plan(request: Request) -> Response:
     **operation(
         answers.ForkAnswer,
         schemas.Fork,
-        errors=(*_BODY, *_SESSION, OverloadedError, EngineFailedError, DrainingError),
+        errors=(*_BODY, *_SESSION, *_COMPUTED),
         more_problems=_MEDIA,
         of_session=True,
     ),

@@ -443,6 +443,9 @@ class Fork(Body):
         min_length=1,
         description="One a fork. Default: the session's own, and with it the same luck.",
     )
+    include: list[Literal["frame", "state"]] = Field(
+        default_factory=list, description="Also answer the decoded frame, or the recurrent state."
+    )
 
     @model_validator(mode="after")
     def _how_many(self) -> Self:
@@ -460,7 +463,7 @@ class Fork(Body):
     def to_engine(self, session_id: str, known_only: bool = False) -> engine.ForkRequest:
         """Return the request as the engine takes it."""
         ids = self.session_ids or [token_hex(16) for _ in range(self.rows)]
-        return engine.ForkRequest(session_id, ids, self.seeds, known_only)
+        return engine.ForkRequest(session_id, ids, self.seeds, frozenset(self.include), known_only)
 
 
 class Rewind(Body):
@@ -469,6 +472,9 @@ class Rewind(Body):
     steps: int | None = Field(None, ge=0, description="By so many.")
     to_step: int | None = Field(
         None, ge=0, description="To that one: the same however often it is asked."
+    )
+    include: list[Literal["frame", "state"]] = Field(
+        default_factory=list, description="Also answer the decoded frame, or the recurrent state."
     )
 
     @model_validator(mode="after")
@@ -479,7 +485,7 @@ class Rewind(Body):
 
     def to_engine(self, session_id: str) -> engine.RewindRequest:
         """Return the request as the engine takes it."""
-        return engine.RewindRequest(session_id, self.steps, self.to_step)
+        return engine.RewindRequest(session_id, self.steps, self.to_step, frozenset(self.include))
 
 
 class LastInfo(Body):

@@ -6,11 +6,24 @@ origin first, and writes after the batch's steps were taken: all of its sessions
 
 import numpy as np
 
-from dreamserve.engine.checks import check_range, check_seed
+from dreamserve.engine.checks import check_include, check_range, check_seed
+from dreamserve.engine.pixels import picture
+from dreamserve.engine.record import SessionRecord
 from dreamserve.engine.sessions import Session, Sessions
-from dreamserve.engine.types import ForkRequest, ForkResult, RewindRequest, RewindResult
+from dreamserve.engine.types import (
+    Float32,
+    ForkRequest,
+    ForkResult,
+    Include,
+    RewindRequest,
+    RewindResult,
+    UInt8,
+)
 from dreamserve.engine.work import Work
+from dreamserve.engine.world import World
 from dreamserve.errors import DrainingError, InvalidRequestError, StepConflictError
+
+_INCLUDED = frozenset({"frame", "state"})
 
 
 def fork(sessions: Sessions, request: ForkRequest) -> Work[ForkResult]:
@@ -22,6 +35,7 @@ def fork(sessions: Sessions, request: ForkRequest) -> Work[ForkResult]:
         raise InvalidRequestError(f"session {origin.id} cannot be forked into itself")
     if len(set(ids)) < len(ids):
         raise InvalidRequestError("the forks' session_ids must differ")
+    check_include(request.include, _INCLUDED, "a fork")
     slab, record = origin.slab, origin.slab.record(origin.slot)
     past = tuple(slab.windows.get(origin.slot, ()))
     seeds = [record.seed] * len(ids) if request.seeds is None else list(request.seeds)
@@ -29,6 +43,7 @@ def fork(sessions: Sessions, request: ForkRequest) -> Work[ForkResult]:
         raise InvalidRequestError(f"{len(ids)} forks need as many seeds, not {len(seeds)}")
     for seed in set(seeds):
         check_seed(seed)
+    frame, state = _shown(slab.world, record, request.include)
     yield None
     if request.known_only and not all(session_id in sessions for session_id in ids):
         raise DrainingError("the server is shutting down and takes no new sessions")
@@ -38,16 +53,17 @@ def fork(sessions: Sessions, request: ForkRequest) -> Work[ForkResult]:
     if past:
         for slot in slots:
             slab.windows[slot].extend(past)
-    heat, latent = record.temperature, record.latent[0]
     return ForkResult(
         session_id=origin.id,
         world=slab.world.name,
         step=record.step,
-        latent=latent,
-        temperature=heat,
+        latent=record.latent[0],
+        temperature=record.temperature,
         terminated=record.terminated,
         session_ids=ids,
         seeds=seeds,
+        frame=frame,
+        state=state,
     )
 
 
@@ -63,20 +79,25 @@ def rewind(session: Session, request: RewindRequest) -> RewindResult:
     earliest = rewindable_to(session)
     if not earliest <= step <= session.step:
         raise StepConflictError(_beyond(session, step, earliest))
-    if step < session.step:
-        past = list(slab.windows[slot])
-        record = past[step - earliest]
+    check_include(request.include, _INCLUDED, "a rewind")
+    past = list(slab.windows.get(slot, ()))
+    back = step < session.step
+    record = past[step - earliest] if back else slab.record(slot)
+    frame, state = _shown(session.world, record, request.include)
+    if back:
         slab.restore(np.array([slot]), record, np.array([record.seed], np.uint64))
         slab.windows[slot].extend(past[: step - earliest])
     return RewindResult(
         session_id=session.id,
         world=session.world.name,
         step=step,
-        latent=session.row()[0][0],
-        seed=int(slab.seed[slot]),
-        temperature=float(slab.temperature[slot]),
-        terminated=bool(slab.terminated[slot]),
-        rewindable_to=rewindable_to(session),
+        latent=record.latent[0].copy(),  # forks may have the same record
+        seed=record.seed,
+        temperature=record.temperature,
+        terminated=record.terminated,
+        rewindable_to=earliest,
+        frame=frame,
+        state=state,
     )
 
 
@@ -84,6 +105,17 @@ def rewindable_to(session: Session) -> int:
     """Return the earliest step that the session can go back to, its own if it keeps none."""
     window = session.slab.windows.get(session.slot)
     return window[0].step if window else session.step
+
+
+def _shown(
+    world: World, record: SessionRecord, include: Include
+) -> tuple[UInt8 | None, dict[str, Float32] | None]:
+    """Return the frame and the state, if they are asked for. Raises DreamNotFiniteError."""
+    frame = picture(world, record.latent) if "frame" in include else None
+    if "state" not in include:
+        return frame, None
+    tensors = zip(world.spec.recurrent_state, record.state, strict=True)
+    return frame, {tensor.name: np.array(part[0]) for tensor, part in tensors}
 
 
 def _beyond(session: Session, step: int, earliest: int) -> str:

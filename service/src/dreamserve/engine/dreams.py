@@ -14,8 +14,7 @@ from contextlib import nullcontext
 import numpy as np
 
 from dreamserve import noise
-from dreamserve.backends.base import Actions, Array
-from dreamserve.backends.rows import finite_rows
+from dreamserve.backends.base import Actions
 from dreamserve.engine.actions import check_actions, no_actions
 from dreamserve.engine.batches import reset_batch, step_batch
 from dreamserve.engine.branching import fork, rewind, rewindable_to
@@ -27,7 +26,7 @@ from dreamserve.engine.checks import (
     check_temperature,
 )
 from dreamserve.engine.futures import Present, subseeds
-from dreamserve.engine.pixels import to_pixels
+from dreamserve.engine.pixels import picture
 from dreamserve.engine.plans import check_plan, plan
 from dreamserve.engine.policies import RandomPolicy, check_single
 from dreamserve.engine.rollouts import Beginnings, check_rollout, episode_seeds, roll_out
@@ -58,13 +57,11 @@ from dreamserve.engine.types import (
     StepBatchRequest,
     StepRequest,
     StepResult,
-    UInt8,
 )
 from dreamserve.engine.values import holds
 from dreamserve.engine.work import Outcome, Task, Work, failure
 from dreamserve.engine.world import World, worlds_by_name
 from dreamserve.errors import (
-    DreamNotFiniteError,
     InvalidRequestError,
     StepConflictError,
     WireError,
@@ -181,7 +178,7 @@ class Dreams:
         session_id = secrets.token_hex(16) if request.session_id is None else request.session_id
         self.sessions.check_room(session_id)
         latent, state = yield from start(world, given, seed, heat)
-        frame = _picture(world, latent) if "frame" in request.include else None
+        frame = picture(world, latent) if "frame" in request.include else None
         session = self.sessions.put(session_id, world)
         slots, heats = np.array([session.slot]), np.array([heat], np.float32)
         session.slab.begin(slots, latent, state, np.array([seed], np.uint64), heats)
@@ -322,11 +319,3 @@ def _seed(session: Session, given: int | None, stream: int) -> int:
     rows = slice(session.slot, session.slot + 1)
     slab = session.slab
     return int(noise.keys(slab.seed[rows], slab.step[rows], stream)[0])
-
-
-def _picture(world: World, latent: Array) -> UInt8:
-    """Return the frame (H, W, C) of latent (1, Z). Raises DreamNotFiniteError."""
-    frame = world.backend.decode(latent)
-    if not finite_rows(frame)[0]:
-        raise DreamNotFiniteError("the frame came out as NaN or infinity")
-    return to_pixels(world.spec.frame, frame[0])

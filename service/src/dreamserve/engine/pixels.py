@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 
 from dreamserve.backends.base import Array
+from dreamserve.backends.rows import finite_rows
 from dreamserve.engine.types import UInt8
-from dreamserve.errors import InvalidRequestError
+from dreamserve.engine.world import World
+from dreamserve.errors import DreamNotFiniteError, InvalidRequestError
 from dreamserve.frames import crop_and_resize
 from dreamserve.manifest import FrameSpec
 
@@ -49,3 +51,11 @@ def to_pixels(spec: FrameSpec, frames: Array) -> UInt8:
     scaled = (frames - np.float32(low)) * np.float32(255 / (high - low))
     pixels: UInt8 = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
     return pixels
+
+
+def picture(world: World, latent: Array) -> UInt8:
+    """Return the frame (H, W, C) of latent (1, Z). Raises DreamNotFiniteError."""
+    frame = world.backend.decode(latent)
+    if not finite_rows(frame)[0]:
+        raise DreamNotFiniteError("the frame came out as NaN or infinity")
+    return to_pixels(world.spec.frame, frame[0])

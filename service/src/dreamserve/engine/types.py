@@ -185,6 +185,7 @@ class ForkRequest:
     session_id: str
     session_ids: Sequence[str]  # of the forks; those that are there start over
     seeds: Sequence[int] | None = None  # None: the session's own, so the same luck
+    include: Include = NOTHING
     known_only: bool = False  # as in ResetBatchRequest
 
 
@@ -195,6 +196,7 @@ class RewindRequest:
     session_id: str
     steps: int | None = None  # by so many
     to_step: int | None = None  # to that one: the same however often it is asked
+    include: Include = NOTHING
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -381,6 +383,8 @@ class ForkResult:
     terminated: bool
     session_ids: Sequence[str]
     seeds: Sequence[int]
+    frame: UInt8 | None = None  # (H, W, C)
+    state: dict[str, Float32] | None = None  # recurrent tensors by name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -395,6 +399,8 @@ class RewindResult:
     temperature: float
     terminated: bool
     rewindable_to: int
+    frame: UInt8 | None = None  # (H, W, C)
+    state: dict[str, Float32] | None = None  # recurrent tensors by name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
