@@ -1,11 +1,15 @@
 """Analytic worlds, each written once for all tests, and what the engine makes of sequences."""
 
+import time
+
 import numpy as np
 import pytest
 
 from dreamserve.backends.torch_device import TorchDeviceBackend
 from dreamserve.bundle import load_bundle
-from dreamserve.engine.futures import Present, evaluate
+from dreamserve.engine.futures import Present
+from dreamserve.engine.values import Judge
+from dreamserve.engine.work import Task, finish
 from dreamserve.engine.world import World, load_world
 from dreamserve_training.analytic import (
     Arms,
@@ -59,11 +63,8 @@ def dreamt_values():
 
     def values(world, actions, *, entry=0, discount=1.0, temperature=0.0, seed=0):
         present = Present(world, world.bank["mu"][entry : entry + 1], (), 0, temperature)
-        dreaming = evaluate(present, np.ascontiguousarray(actions), seed, discount, slice_rows=512)
-        while True:
-            try:
-                next(dreaming)
-            except StopIteration as stop:
-                return stop.value
+        judge = Judge(present, slice_rows=512, discount=discount)
+        work = judge.evaluate(np.ascontiguousarray(actions), seed)
+        return finish(Task(work), time.monotonic).values
 
     return values
