@@ -19,6 +19,7 @@ from hypothesis.stateful import (
 
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.loop import Engine
+from dreamserve.engine.policies import LinearPolicy
 from dreamserve.engine.simple import SimpleEngine
 from dreamserve.engine.types import (
     BankStart,
@@ -30,6 +31,7 @@ from dreamserve.engine.types import (
     RestoreRequest,
     Result,
     RewindRequest,
+    RolloutRequest,
     SampleRequest,
     SessionQuery,
     SnapshotRequest,
@@ -54,6 +56,7 @@ contexts = st.integers(1, 12).map(
     lambda count: FramesStart(FRAMES[:count], np.arange(count - 1) % 3)
 )
 starts = st.none() | st.integers(0, 17).map(BankStart) | contexts
+POLICIES = LinearPolicy(np.random.default_rng(2).standard_normal((3, 3, 8)))
 observations = st.none() | st.sampled_from([FRAMES[0], np.zeros(4, np.float32)])
 
 
@@ -175,6 +178,11 @@ class Schedules(RuleBasedStateMachine):
         """Cold: what a warm one begins with depends on which plans have ended by then."""
         numbers = {"horizon": 3, "candidates": 7, "iterations": 2, "particles": particles}
         self.ask(PlanRequest(session_id, planner, **numbers, warm_start=False))
+
+    @rule(session_id=st.none() | ids, episodes=st.integers(1, 4), seed=seeds)
+    def rollout(self, session_id: str | None, episodes: int, seed: int) -> None:
+        """Of policies some of which take the action that ends in NaN."""
+        self.ask(RolloutRequest(POLICIES, 4, episodes, session_id=session_id, seed=seed))
 
     @rule(turns=st.integers(1, 10))
     def turn(self, turns: int) -> None:

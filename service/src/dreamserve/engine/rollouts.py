@@ -43,9 +43,11 @@ class Beginnings:
     @classmethod
     def at(cls, now: Present, seed: UInt64) -> "Beginnings":
         """Begin all of them at one present."""
-        count = len(seed)
-        latent = now.latent.repeat(count, axis=0)
-        state = tuple(part.repeat(count, axis=0) for part in now.state)
+
+        def shared(part: Array) -> Array:
+            return np.broadcast_to(part, (len(seed), *part.shape[1:]))
+
+        latent, state = shared(now.latent), tuple(map(shared, now.state))
         return cls(now.world, latent, state, seed, now.step, now.temperature)
 
     @classmethod
