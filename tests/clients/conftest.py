@@ -41,6 +41,7 @@ class FakeServer:
         "temperature": 1.0,
         "terminated": False,
         "idle_s": 0.5,
+        "rewindable_to": 0,
     }
     RESET_BATCH: ClassVar[Fields] = {
         "world": "pong",

@@ -137,6 +137,50 @@ def test_a_sample_has_futures_first(fake):
     assert "x-session-id" not in server.requests[0].headers
 
 
+def test_a_sample_is_read_with_all_that_it_includes(fake):
+    fields = {
+        "latents": [[[0.0, 1.0]]],
+        "rewards": [[1.0]],
+        "terminated": [[True]],
+        "mixture": {
+            "weights": [[[0.25, 0.75]]],
+            "mu": [[[[0.0, 1.0], [2.0, 3.0]]]],
+            "sigma": [[[0.5, 0.5]]],
+        },
+        "entropy": [[0.56]],
+        "differential_entropy": [[-0.5]],
+        "most_likely": {
+            "latents": [[2.0, 3.0]],
+            "rewards": [1.0],
+            "terminated": [False],
+            "frames": np.zeros((1, 2, 2, 3), int).tolist(),
+        },
+        "components": {
+            "weights": [0.75, 0.25],
+            "order": [1, 0],
+            "latents": [[[2.0, 3.0]], [[0.0, 1.0]]],
+            "rewards": [[1.0], [0.0]],
+            "terminated": [[False], [True]],
+        },
+    }
+    server = fake(fake.ok(fields))
+    answer = server.client().sample(
+        "s1", futures=1, horizon=1, include={"mixture", "entropy", "most_likely", "components"}
+    )
+    assert server.body()["include"] == ["components", "entropy", "mixture", "most_likely"]
+    assert answer.frames is None
+    assert answer.mixture.sigma.shape == (1, 1, 2)
+    assert answer.mixture.mu.dtype == answer.entropy.dtype == np.float32
+    assert (answer.entropy.item(), answer.differential_entropy.item()) == (np.float32(0.56), -0.5)
+    assert answer.most_likely.latents.shape == (1, 2)
+    assert answer.most_likely.frames.dtype == np.uint8
+    assert answer.components.order.tolist() == [1, 0]
+    assert answer.components.order.dtype == np.int64
+    assert answer.components.terminated.dtype == np.bool_
+    assert answer.components.latents.shape == (2, 1, 2)
+    assert answer.components.frames is None
+
+
 def test_worlds_are_listed_and_one_is_told_in_full(fake):
     server = fake(fake.ok({"worlds": [fake.WORLD]}), fake.ok(fake.WORLD, manifest={"a": 1}))
     client = server.client()

@@ -331,6 +331,44 @@ def test_many_rollouts_are_many_different_dreams(env):
         DreamRollout.generate_rollout(env, DreamAgent(3), max_steps=0)
 
 
+def linear_agent():
+    torch.manual_seed(2)
+    return DreamAgent(3, "neural", network=torch.nn.Linear(Z, 3))
+
+
+@pytest.mark.parametrize("agent", [DreamAgent(3, "constant", action=1), linear_agent()])
+def test_what_the_engine_evaluates_is_what_the_agent_plays(world, agent):
+    env = DreamEnvironment(world=ending_above(world, -0.3), temperature=0.8, max_episode_steps=30)
+    result = DreamRollout.evaluate(env, agent, 6, max_steps=50, seed=3, trajectories=True)
+    played = DreamRollout.generate_rollouts(env, agent, 6, max_steps=50, seed=3)
+    dreamt = DreamRollout.episodes_of(result)
+    assert len({len(rollout["rewards"]) for rollout in played}) > 1
+    for one, other in zip(dreamt, played, strict=True):
+        assert one.keys() == other.keys()
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name])
+            assert one[name].dtype == other[name].dtype
+    told = {name: figures[0] for name, figures in result.statistics.items()}
+    summary = DreamRollout.summary(played)
+    assert told.keys() >= summary.keys()
+    for name, figure in summary.items():
+        assert told[name] == pytest.approx(figure), name
+
+
+def test_random_agents_are_evaluated_in_any_space(env, continuous):
+    for somewhere, actions in ((env, 3), (continuous, 2)):
+        agent = DreamAgent(actions, "random", discrete=somewhere is env)
+        result = DreamRollout.evaluate(somewhere, agent, 4, max_steps=5)
+        assert result.returns.shape == (1, 4)
+        with pytest.raises(ValueError, match="no trajectories"):
+            DreamRollout.episodes_of(result)
+
+
+def test_only_linear_networks_are_policies():
+    with pytest.raises(ValueError, match="linear policies only"):
+        DreamAgent(3, "neural", observation_dim=Z).policy()
+
+
 # Planning
 
 

@@ -21,15 +21,24 @@ from dreamserve.engine.checks import check_temperature
 from dreamserve.engine.loop import Engine
 from dreamserve.engine.runner import advance, empty_state, start_from_bank
 from dreamserve.engine.types import (
+    ForkRequest,
+    ForkResult,
     PlanRequest,
     PlanResult,
     Request,
     ResetRequest,
     ResetResult,
+    RestoreRequest,
+    RewindRequest,
+    RewindResult,
+    RolloutRequest,
+    RolloutResult,
     SampleRequest,
     SampleResult,
     SessionInfo,
     SessionQuery,
+    Snapshot,
+    SnapshotRequest,
     StepRequest,
     StepResult,
 )
@@ -69,6 +78,26 @@ class Dream:
     def plan(self, **fields: Any) -> PlanResult:
         """Look for the best actions; fields of `PlanRequest`."""
         return self._ask(PlanRequest(**fields), PlanResult)
+
+    def rollout(self, **fields: Any) -> RolloutResult:
+        """Dream whole episodes of one policy or many; fields of `RolloutRequest`."""
+        return self._ask(RolloutRequest(**fields), RolloutResult)
+
+    def fork(self, **fields: Any) -> ForkResult:
+        """Let a dream go on in more than one way; fields of `ForkRequest`."""
+        return self._ask(ForkRequest(**fields), ForkResult)
+
+    def rewind(self, **fields: Any) -> RewindResult:
+        """Go back to an earlier step; fields of `RewindRequest`."""
+        return self._ask(RewindRequest(**fields), RewindResult)
+
+    def snapshot(self, session_id: str) -> Snapshot:
+        """Return all that a session is."""
+        return self._ask(SnapshotRequest(session_id), Snapshot)
+
+    def restore(self, session_id: str, snapshot: Snapshot) -> SessionInfo:
+        """Make a session what a snapshot says."""
+        return self._ask(RestoreRequest(session_id, snapshot), SessionInfo)
 
     def session(self, session_id: str) -> SessionInfo:
         """Say what a session is."""

@@ -8,6 +8,7 @@ DreamserveError
 │   ├── SessionNotFoundError        session_not_found  404
 │   ├── SessionExpiredError         session_expired    410
 │   ├── StepConflictError           step_conflict      409
+│   ├── SnapshotRefusedError        snapshot_refused   409
 │   ├── WorldNotFoundError          world_not_found    404
 │   ├── TooLargeError               too_large          413
 │   └── OverloadedError             overloaded         429, Retry-After
@@ -76,6 +77,12 @@ class StepConflictError(CallerError):
     """The step is out of order, repeated with other content, or the dream has ended."""
 
     code, status = "step_conflict", 409
+
+
+class SnapshotRefusedError(CallerError):
+    """The snapshot is damaged, of another format, or of another world's bundle."""
+
+    code, status = "snapshot_refused", 409
 
 
 class WorldNotFoundError(CallerError):

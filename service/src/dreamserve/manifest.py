@@ -19,8 +19,10 @@ The graphs are pure functions, float32 unless said otherwise, with a dynamic bat
     decode  latent (B, Z)                            → frames (B, H, W, C) in value_range
 
 `action` is int64 (B,) for Discrete and float32 (B, *shape) for Box. `noise` holds standard normals
-first, then uniforms in (0, 1). Mixture shapes: joint (B, K), (B, K, Z), (B, K, Z); per_dimension
-(B, K, Z) all three; isotropic (B, K), (B, K, Z), (B, K).
+first, then uniforms in (0, 1): a uniform picks a component by inverse CDF, a normal of 0 its mean.
+What a step leaves in the recurrent tensors does not depend on its noise. Mixture shapes: joint
+(B, K), (B, K, Z), (B, K, Z); per_dimension (B, K, Z) all three; isotropic (B, K), (B, K, Z),
+(B, K).
 """
 
 import re

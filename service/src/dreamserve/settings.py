@@ -35,7 +35,9 @@ class Settings(BaseSettings):
     session_ttl_s: float = Field(3600.0, gt=0, description="A session idle for longer expires.")
     max_batch: int = Field(256, ge=1, description="Rows of one inference call.")
     max_queue: int = Field(4096, ge=1, description="Requests waiting; one more is answered 429.")
-    max_jobs: int = Field(64, ge=1, description="Plans and samples at once; one more is a 429.")
+    max_jobs: int = Field(
+        64, ge=1, description="Plans, samples and rollouts at once; one more is a 429."
+    )
     slice_ms: float = Field(
         1.5,
         gt=0,
@@ -44,9 +46,15 @@ class Settings(BaseSettings):
     drain_s: float = Field(20.0, ge=0, description="Going on for known sessions after SIGTERM.")
 
     max_body_bytes: int = Field(32 * 2**20, ge=1)
-    max_dreamt_steps: int = Field(2_000_000, ge=1, description="Steps one plan or sample may take.")
-    max_rows: int = Field(65_536, ge=1, description="Sessions in one /step/batch or /reset/batch.")
+    max_dreamt_steps: int = Field(
+        2_000_000, ge=1, description="Steps one plan, sample or rollout may take."
+    )
+    max_rows: int = Field(65_536, ge=1, description="Sessions in one batch or fork.")
+    max_rewind: int = Field(256, ge=0, description="Steps that a session can ask to keep.")
     max_frames: int = Field(2048, ge=1, description="Frames in one request or one answer.")
+    max_mixture_bytes: int = Field(
+        64 * 2**20, ge=1, description="Mixtures in one answer of /sample, as float32."
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -65,6 +65,19 @@ def test_samples_and_plans_leave_the_session_where_it_is(service, world, kind):
     np.testing.assert_array_equal(plan.actions[0], plan.action)
 
 
+def test_a_sample_tells_what_was_expected_and_the_futures_without_luck(service):
+    include = ["mixture", "entropy", "most_likely", "components"]
+    with service.client.dream("fake", seed=3, temperature=0) as dream:
+        sample = dream.sample(futures=3, horizon=4, actions=[1, 2, 1, 0], include=include)
+        steps = [dream.step(action, include=["mixture"]) for action in (1, 2, 1, 0)]
+    likely, parts = sample.most_likely, sample.components
+    np.testing.assert_array_equal(likely.latents, [step.latent for step in steps])
+    np.testing.assert_array_equal(parts.latents[0], likely.latents)
+    np.testing.assert_array_equal(parts.latents[:, 0], steps[0].mixture.mu[parts.order])
+    np.testing.assert_allclose(sample.mixture.weights.sum(axis=-1), 1, rtol=1e-6)
+    assert sample.entropy.shape == sample.differential_entropy.shape == (3, 4)
+
+
 def test_the_worlds_are_listed_the_default_one_first(service):
     fake, box, _ = service.client.worlds()
     assert (fake.name, box.name) == ("fake", "box")

@@ -140,6 +140,61 @@ async def test_futures_of_a_start_need_no_session(client, content, form) -> None
 
 
 @pytest.mark.parametrize("form", FORMS)
+async def test_a_sample_may_say_what_was_expected_and_what_is_likely(client, content, form) -> None:
+    await client.reset(session_id="s", seed=1)
+    include = ["frames", "mixture", "entropy", "most_likely", "components"]
+    fields = {"session_id": "s", "futures": 3, "horizon": 5, "include": include}
+    sampled = content(await client.post("/sample", fields, form))
+    shapes = {
+        "mixture": {"weights": (3, 5, 2), "mu": (3, 5, 2, 4), "sigma": (3, 5, 2, 4)},
+        "most_likely": {
+            "latents": (5, 4),
+            "rewards": (5,),
+            "terminated": (5,),
+            "frames": (5, 8, 8, 3),
+        },
+        "components": {
+            "weights": (2,),
+            "order": (2,),
+            "latents": (2, 5, 4),
+            "rewards": (2, 5),
+            "terminated": (2, 5),
+            "frames": (2, 5, 8, 8, 3),
+        },
+    }
+    for name, parts in shapes.items():
+        assert {part: np.shape(array) for part, array in sampled[name].items()} == parts
+    assert sampled["entropy"].shape == sampled["differential_entropy"].shape == (3, 5)
+    assert np.array_equal(sampled["components"]["latents"][0], sampled["most_likely"]["latents"])
+
+
+@pytest.mark.parametrize("part", ["mixture", "entropy", "most_likely", "components"])
+async def test_a_sample_says_no_more_than_was_asked_for(client, part) -> None:
+    await client.reset(session_id="s", seed=1)
+    fields = {"session_id": "s", "futures": 1, "horizon": 1, "include": [part]}
+    more = {"differential_entropy"} if part == "entropy" else set()
+    sampled = (await client.post("/sample", fields)).json()
+    assert sampled.keys() == {"latents", "rewards", "terminated", part, *more}
+    assert "frames" not in sampled.get("components", sampled.get("most_likely", {}))
+
+
+async def test_a_large_mixture_is_written_beside_the_event_loop(client, monkeypatch) -> None:
+    written = []
+
+    async def noting(function, *given):
+        written.append(function)
+        return function(*given)
+
+    await client.reset(session_id="s", seed=1)
+    monkeypatch.setattr("dreamserve.api.exchange.asyncio.to_thread", noting)
+    fields = {"session_id": "s", "futures": 100, "horizon": 50}
+    await client.post("/sample", fields)
+    assert not written
+    await client.post("/sample", {**fields, "include": ["mixture"]})
+    assert len(written) == 1
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("planner", ["random_shooting", "cem", "icem", "mppi"])
 @pytest.mark.parametrize("world", ["fake", "box"])
 async def test_a_plan_answers_actions_and_the_session_does_not_move(
@@ -151,13 +206,66 @@ async def test_a_plan_answers_actions_and_the_session_does_not_move(
     assert planned["planner"] == planner
     assert len(planned["actions"]) == 4
     assert np.array_equal(planned["action"], planned["actions"][0])
-    assert planned["iterations"] == (1 if planner == "random_shooting" else 6)
+    assert planned["iterations"] == (1 if planner == "random_shooting" else 12)
     assert planned["elapsed_ms"] > 0
     assert planned["cut_short"] is False
     stepped = await client.post(
         "/step", {"session_id": "s", "action": np.array(planned["action"]).tolist()}
     )
     assert stepped.json()["step"] == 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_plan_takes_all_that_a_plan_can_be_told(client, content, form) -> None:
+    await client.reset(session_id="s", seed=1, world="box")
+    fields = {
+        "session_id": "s",
+        "planner": "icem",
+        "horizon": 3,
+        "candidates": 20,
+        "iterations": 2,
+        "options": {"noise_beta": 2.0, "decay": 1.0},
+        "particles": 2,
+        "action_repeat": 2,
+        "objective": {"reward": 1.0, "survival": 0.5, "target": np.zeros(4, np.float32)},
+        "discount": 0.9,
+        "temperature": 0.5,
+        "warm_start": False,
+        "seed": 3,
+    }
+    if form == "json":
+        fields["objective"]["target"] = [0.0] * 4
+    first = content(await client.post("/plan", fields, form))
+    again = content(await client.post("/plan", fields, form))
+    assert first["evaluations"] == 40
+    assert np.array_equal(first["actions"], again["actions"])
+    assert first["value"] == again["value"]
+
+
+async def test_a_plan_with_a_budget_answers_by_then(client) -> None:
+    await client.reset(session_id="s", seed=1)
+    fields = {"session_id": "s", "horizon": 50, "candidates": 2000, "budget_ms": 30}
+    planned = (await client.post("/plan", fields)).json()
+    assert planned["cut_short"] is True
+    assert planned["elapsed_ms"] < 3000  # 30 on a machine that has nothing else to do
+    assert len(planned["actions"]) == 50
+
+
+BAD_PLANS = [
+    ({"options": {"nose": 1.0}}, "cem has the options"),
+    ({"options": {"momentum": 2.0}}, "momentum must be within 0 and 1, not 2.0"),
+    ({"objective": {}}, "no weight but 0"),
+    ({"objective": {"target": [0.0]}}, "a latent must be 4 numbers"),
+    ({"budget_ms": 0}, "budget_ms"),
+]
+
+
+@pytest.mark.parametrize(("fields", "said"), BAD_PLANS)
+async def test_a_plan_that_makes_no_sense_is_told_what_is_right(client, fields, said) -> None:
+    await client.reset(session_id="s", seed=1)
+    response = await client.post("/plan", {"session_id": "s", **fields})
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+    assert said in response.json()["detail"]
 
 
 async def test_a_session_is_told_and_ended(client) -> None:

@@ -45,8 +45,13 @@ def test_every_route_is_there_with_both_forms_and_its_problems() -> None:
         "POST /reset/batch",
         "POST /step/batch",
         "POST /sample",
+        "POST /rollout",
         "POST /plan",
         "GET /sessions/{session_id}",
+        "POST /sessions/{session_id}/fork",
+        "POST /sessions/{session_id}/rewind",
+        "GET /sessions/{session_id}/snapshot",
+        "PUT /sessions/{session_id}/snapshot",
         "DELETE /sessions/{session_id}",
         "GET /worlds",
         "GET /worlds/{name}",
@@ -82,7 +87,14 @@ def test_every_reference_leads_somewhere() -> None:
 
 
 def test_every_field_of_a_request_and_an_answer_is_explained_or_plain() -> None:
-    for model in (schemas.Reset, schemas.Step, schemas.Sample, schemas.Plan, schemas.Start):
+    for model in (
+        schemas.Reset,
+        schemas.Step,
+        schemas.Sample,
+        schemas.Rollout,
+        schemas.Plan,
+        schemas.Start,
+    ):
         fields = DOCUMENT["components"]["schemas"][model.__name__]["properties"]
         assert all("description" in field for field in fields.values()), model
 
@@ -124,8 +136,13 @@ async def test_real_answers_fit_the_document(client) -> None:
         await check("POST /reset", await client.post("/reset", fields))
         fields = {"session_id": world, "action": action, "observation": [0.1] * 4} | everything
         await check("POST /step", await client.post("/step", fields))
-        fields = {"session_id": world, "futures": 2, "horizon": 2, "include": ["frames"]}
+        fields = {"session_id": world, "futures": 2, "horizon": 2}
+        parts = ["frames", "mixture", "entropy", "most_likely", "components"]
+        await check("POST /sample", await client.post("/sample", fields | {"include": parts}))
         await check("POST /sample", await client.post("/sample", fields))
+        fields = {"world": world, "policy": "random", "episodes": 2, "max_steps": 3}
+        fields |= {"include": ["trajectories"]}
+        await check("POST /rollout", await client.post("/rollout", fields))
         fields = {"session_id": world, "candidates": 8, "horizon": 3}
         await check("POST /plan", await client.post("/plan", fields))
         told = await client.http.get(f"/sessions/{world}")
@@ -149,6 +166,9 @@ def test_the_answers_have_the_fields_of_the_engines_results() -> None:
         (answers.ResetAnswer, types.ResetResult),
         (answers.StepAnswer, types.StepResult),
         (answers.SampleAnswer, types.SampleResult),
+        (answers.RolloutAnswer, types.RolloutResult),
+        (answers.MostLikelyAnswer, types.MostLikely),
+        (answers.ComponentsAnswer, types.Components),
         (answers.PlanAnswer, types.PlanResult),
         (answers.SessionAnswer, types.SessionInfo),
     ]

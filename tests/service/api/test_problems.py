@@ -203,13 +203,24 @@ WORK = [
     ("/sample", {"futures": 101, "horizon": 10}, "1010 dreamt steps, the bound is 1000"),
     ("/sample", {"futures": 10**15, "horizon": 10**15}, "the bound is 1000"),
     ("/sample", {"futures": 3, "horizon": 3, "include": ["frames"]}, "9 frames, the bound is 8"),
+    ("/sample", {"futures": 9, "horizon": 100, "include": ["components"]}, "1100 dreamt steps"),
+    (
+        "/sample",
+        {"futures": 1, "horizon": 4, "include": ["frames", "components"]},
+        "12 frames, the bound is 8",
+    ),
+    (
+        "/sample",
+        {"futures": 2, "horizon": 7, "include": ["mixture"]},
+        "2 futures x horizon 7 x 72 bytes of a step's mixture are 1008 bytes, the bound is 1000",
+    ),
     ("/plan", {"candidates": 101, "horizon": 5, "iterations": 2}, "1010 dreamt steps"),
 ]
 
 
 @pytest.mark.parametrize(("path", "fields", "said"), WORK)
 async def test_work_over_the_bound_is_refused_with_the_numbers(serving, path, fields, said) -> None:
-    async with serving(max_dreamt_steps=1000, max_frames=8) as client:
+    async with serving(max_dreamt_steps=1000, max_frames=8, max_mixture_bytes=1000) as client:
         await client.reset(session_id="s")
         response = await client.post(path, {"session_id": "s", **fields})
         assert_problem(response, 413, "too_large", said)

@@ -117,6 +117,12 @@ BAD: list[tuple[type[Body], dict[str, Any], type[CallerError], str]] = [
         InvalidActionError,
         r"actions: .*\(H, A\)",
     ),
+    (
+        Sample,
+        {"futures": 1, "horizon": 1, "session_id": SID, "include": ["frames", "state"]},
+        InvalidRequestError,
+        "include.1: .*'components'",
+    ),
     (Plan, {"session_id": SID, "planner": "magic"}, InvalidRequestError, "planner: .*'cem'"),
     (Plan, {"session_id": SID, "discount": 1.1}, InvalidRequestError, "discount: "),
     (Plan, {"session_id": SID, "candidates": 0}, InvalidRequestError, "candidates: "),
@@ -233,14 +239,16 @@ def test_every_field_reaches_the_engine() -> None:
             "actions": [[1, 2], [3, 4], [5, 6]],
             "temperature": 0,
             "seed": 5,
-            "include": ["frames"],
+            "include": ["frames", "mixture", "entropy", "most_likely", "components"],
         }
-    ).to_engine()
+    ).to_engine(engine.SampleBounds(1, 2, 3))
     assert (sample.futures, sample.horizon, sample.world, sample.seed) == (2, 3, "w", 5)
     assert isinstance(sample.start, engine.LatentStart)
     assert sample.actions is not None
     assert (sample.actions.shape, sample.actions.dtype) == ((3, 2), np.float32)
-    assert (sample.temperature, sample.include) == (0.0, {"frame"})
+    assert sample.temperature == 0
+    assert sample.include == {"frame", "mixture", "entropy", "most_likely", "components"}
+    assert sample.bounds == engine.SampleBounds(1, 2, 3)
 
     fields = {
         "session_id": SID,

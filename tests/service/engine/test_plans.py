@@ -17,7 +17,7 @@ from dreamserve.engine.loop import Engine
 from dreamserve.engine.runner import start_from_bank
 from dreamserve.engine.tempo import ENOUGH, FEWEST, Tempo, fitted
 from dreamserve.engine.types import Objective, PlanRequest, ResetRequest
-from dreamserve.engine.values import Judge, Judged
+from dreamserve.engine.values import Judge, Judged, holds
 from dreamserve.engine.work import Task, finish
 from dreamserve.engine.world import World
 from dreamserve.planning.cem import Cem
@@ -92,6 +92,22 @@ def test_an_action_is_held_for_its_repeat(worth: Worth) -> None:
     present, fields = present_of(fake_world()), {"discount": 0.9}
     held = worth(present, ACTIONS, action_repeat=3, **fields)
     np.testing.assert_array_equal(held, worth(present, ACTIONS.repeat(3, axis=1), **fields))
+
+
+def test_a_plan_made_amid_an_action_may_go_on_with_it() -> None:
+    assert holds(0, 4, 5).tolist() == [5, 5, 5, 5]
+    assert holds(7, 4, 5).tolist() == [3, 5, 5, 7]
+    assert holds(7, 1, 5).tolist() == [5]
+    dream = dream_on(fake_world())
+    fields = {"session_id": "a", "horizon": 3, "action_repeat": 4, "temperature": 0.0}
+    first = dream.plan(**fields, candidates=27, planner="random_shooting")
+    meant = first.actions.repeat(4)
+    for step in range(3):
+        dream.step(session_id="a", action=int(meant[step]))
+        on = dream.plan(**fields, candidates=1, planner="random_shooting")
+        assert on.actions.repeat(holds(step + 1, 3, 4))[: 11 - step].tolist() == (
+            meant[step + 1 :].tolist()
+        )
 
 
 @pytest.mark.parametrize("planner", PLANNERS)

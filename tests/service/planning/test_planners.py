@@ -1,4 +1,4 @@
-"""Planners alone: told values by a formula, no world in sight."""
+"""What holds for every planner, whatever it believes."""
 
 from typing import Any
 
@@ -7,115 +7,175 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamserve.engine.futures import uniforms
 from dreamserve.manifest import ActionSpace, BoxSpace, DiscreteSpace
-from dreamserve.planning.base import Plan, Planner, uniform_actions
-from dreamserve.planning.cem import Categorical, TruncatedGaussian, cem
-from dreamserve.planning.random_shooting import random_shooting
+from dreamserve.planning.catalog import PLANNERS
 
 THREE = DiscreteSpace(n=3, names=("a", "b", "c"))
 BOX = BoxSpace(low=(-1.0, 0.0), high=(1.0, 5.0), names=("x", "y"))
+WARM = {THREE: np.array([2, 0, 2, 1]), BOX: np.float32([[-1, 5], [0.3, 2], [1, 0], [0.1, 0.1]])}
+LEARNERS = [name for name in PLANNERS if name != "random_shooting"]
+
+each = pytest.mark.parametrize("name", PLANNERS)
+everywhere = pytest.mark.parametrize("space", [THREE, BOX], ids=["Discrete", "Box"])
+small = {
+    "seed": st.integers(0, 1000),
+    "candidates": st.integers(1, 30),
+    "horizon": st.integers(1, 5),
+    "iterations": st.integers(1, 4),
+}
 
 
-def seeded(seed: int) -> Any:
-    return lambda iteration, shape: uniforms(seed, iteration, shape)
+def total(candidates: np.ndarray) -> Any:
+    """What the actions add up to, for any space."""
+    return candidates.reshape(len(candidates), -1).sum(axis=1, dtype=np.float64)
 
 
-def drive(planner: Planner, worth: Any) -> tuple[Plan, list[np.ndarray]]:
-    """Run a planner to its end; return its plan and all candidates it proposed."""
-    proposed = [next(planner)]
-    while True:
-        try:
-            proposed.append(planner.send(np.array([worth(c) for c in proposed[-1]], np.float64)))
-        except StopIteration as stop:
-            return stop.value, proposed
+def erratic(seed: int) -> Any:
+    """Values that have nothing to do with the actions: integers, many alike, and lost ones."""
+    generator = np.random.default_rng(seed)
+    some = [*range(-3, 4), np.nan, np.inf, -np.inf]
+    return lambda candidates: generator.choice(some, len(candidates))
 
 
-@pytest.mark.parametrize("space", [THREE, BOX])
-def test_random_shooting_returns_the_best_it_tried(space: ActionSpace) -> None:
-    plan, (tried,) = drive(random_shooting(space, 5, 40, seeded(1)), np.sum)
-    assert plan.value == max(candidate.sum() for candidate in tried)
-    assert plan.iterations == 1
-
-
-@pytest.mark.parametrize("space", [THREE, BOX])
-def test_cem_returns_the_best_it_tried_in_any_iteration(space: ActionSpace) -> None:
-    plan, tried = drive(cem(space, 5, 40, 4, seeded(1)), np.sum)
-    assert len(tried) == plan.iterations == 4
-    assert plan.value == pytest.approx(max(c.sum() for some in tried for c in some))
-
-
-def test_cem_gets_better_with_every_iteration() -> None:
-    target = np.random.default_rng(0).integers(0, 3, 20)
-    _, tried = drive(cem(THREE, 20, 100, 8, seeded(2)), lambda c: -np.sum(c != target))
-    right = [np.mean(some == target) for some in tried]
-    assert right[-1] > 0.9 > 0.4 > right[0]
-
-
-def test_cem_closes_in_on_an_optimum_inside_and_on_the_bounds() -> None:
-    for optimum in ([0.3, 2.0], [1.0, 0.0]):
-        plan, _ = drive(
-            cem(BOX, 3, 200, 10, seeded(3)),
-            lambda c, optimum=optimum: -np.square(c - np.float32(optimum)).sum(),
-        )
-        width = np.subtract(BOX.high, BOX.low)
-        assert (np.abs(plan.actions - optimum) < 0.06 * width).all()
-
-
-@given(st.integers(0, 1000), st.integers(1, 30), st.integers(1, 5), st.integers(1, 4))
+@each
+@everywhere
+@given(**small)
 def test_every_proposed_action_is_in_the_space(
-    seed: int, candidates: int, horizon: int, iterations: int
+    drive: Any, name: str, space: ActionSpace, horizon: int, candidates: int, **rest: int
 ) -> None:
-    def worth(candidate: np.ndarray) -> float:
-        return float(np.square(candidate).sum())  # draws a Box's mean to its bounds
-
-    _, tried = drive(cem(BOX, horizon, candidates, iterations, seeded(seed)), worth)
-    for some in tried:
-        assert (some.shape, some.dtype) == ((candidates, horizon, 2), np.float32)
-        assert (some >= np.float32(BOX.low)).all()
-        assert (some <= np.float32(BOX.high)).all()
-    _, tried = drive(cem(THREE, horizon, candidates, iterations, seeded(seed)), worth)
-    for some in tried:
-        assert (some.shape, some.dtype) == ((candidates, horizon), np.int64)
-        assert set(np.unique(some)) <= {0, 1, 2}
-
-
-def test_a_candidate_worth_minus_infinity_is_no_elite_and_never_wins() -> None:
-    def worth(candidate: np.ndarray) -> float:
-        return -np.inf if 2 in candidate else -10.0 - candidate.sum()
-
-    plan, tried = drive(cem(THREE, 3, 30, 5, seeded(4)), worth)
-    assert 2 not in plan.actions
-    assert np.mean(tried[-1] == 2) < 0.15
+    worth = erratic(rest["seed"])
+    done = drive(name, space, horizon, worth, candidates=candidates, **rest)
+    for some in [*done.tried, done.plan.actions[None]]:
+        assert 1 <= len(some) <= candidates
+        if isinstance(space, BoxSpace):
+            assert (some.shape[1:], some.dtype) == ((horizon, 2), np.float32)
+            assert (some >= np.float32(space.low)).all()
+            assert (some <= np.float32(space.high)).all()
+        else:
+            assert (some.shape[1:], some.dtype) == ((horizon,), np.int64)
+            assert set(np.unique(some)) <= {0, 1, 2}
 
 
-def test_all_candidates_lost_leave_the_distribution_and_say_so() -> None:
-    plan, tried = drive(cem(THREE, 3, 300, 3, seeded(4)), lambda _: -np.inf)
-    assert plan.value == -np.inf
-    assert np.abs(np.bincount(tried[-1].ravel(), minlength=3) / tried[-1].size - 1 / 3).max() < 0.06
+@each
+@everywhere
+@given(**small)
+def test_the_plan_is_the_first_of_the_best_that_were_tried(
+    drive: Any, name: str, space: ActionSpace, horizon: int, seed: int, **rest: int
+) -> None:
+    done = drive(name, space, horizon, erratic(seed), seed=seed, **rest)
+    values = np.concatenate(done.values)
+    values[~np.isfinite(values)] = -np.inf
+    assert done.plan.value == values.max()
+    first = np.concatenate(done.tried)[values.argmax()]
+    np.testing.assert_array_equal(done.plan.actions, first)
+    assert done.plan.iterations == len(done.tried)
 
 
-def test_smoothing_keeps_every_action_possible() -> None:
-    family = Categorical(3, 2)
-    for _ in range(50):
-        family.fit(np.zeros((10, 2), np.int64))
-    assert (family.weights > 0.02).all()
-    np.testing.assert_allclose(family.weights.sum(axis=1), 1)
+@each
+@everywhere
+@pytest.mark.parametrize("lost", [np.nan, np.inf, -np.inf])
+def test_a_lost_candidate_never_wins_and_teaches_nothing(
+    drive: Any, name: str, space: ActionSpace, lost: float
+) -> None:
+    def worth(candidates: np.ndarray) -> np.ndarray:
+        return np.where((candidates > 1).any(axis=tuple(range(1, candidates.ndim))), lost, -9.0)
+
+    done = drive(name, space, 2, worth, candidates=300, iterations=5)
+    assert (done.plan.actions <= 1).all()
+    assert done.plan.value == -9
+    if name in LEARNERS:
+        assert np.mean(np.isfinite(done.values[-1])) > np.mean(np.isfinite(done.values[0]))
 
 
-def test_a_truncated_gaussian_has_its_moments() -> None:
-    family = TruncatedGaussian(BOX, 1)
-    family.mean = np.array([[0.5, 2.0]], np.float32)
-    family.std = np.array([[0.5, 0.5]], np.float32)
-    drawn = family.draw(uniforms(0, 0, (40_000, 1, 2)))[:, 0]
-    # x is N(0.5, 0.5²) cut to [-1, 1]; its moments are from scipy.stats.truncnorm
-    np.testing.assert_allclose(drawn.mean(axis=0), [0.3586, 2.0], atol=0.01)
-    np.testing.assert_allclose(drawn.std(axis=0), [0.3925, 0.5], atol=0.01)
+@each
+@everywhere
+@pytest.mark.parametrize("lost", [np.nan, np.inf, -np.inf])
+def test_where_all_is_lost_the_plan_says_so_and_the_drawing_goes_on(
+    drive: Any, name: str, space: ActionSpace, lost: float
+) -> None:
+    done = drive(name, space, 3, lambda c: np.full(len(c), lost), candidates=300, iterations=3)
+    assert done.plan.value == -np.inf
+    np.testing.assert_array_equal(done.plan.actions, done.tried[0][0])
+    spread = [some.std(axis=0).mean() for some in done.tried]
+    assert spread[-1] > 0.9 * spread[0]
 
 
-def test_uniform_actions_reach_all_of_a_space_evenly() -> None:
-    drawn = uniform_actions(THREE, uniforms(1, 0, (30_000,)))
-    np.testing.assert_allclose(np.bincount(drawn) / 30_000, 1 / 3, atol=0.01)
-    drawn = uniform_actions(BOX, uniforms(1, 0, (30_000, 2)))
-    np.testing.assert_allclose(drawn.mean(axis=0), [0, 2.5], atol=0.05)
-    np.testing.assert_allclose(drawn.max(axis=0), [1, 5], atol=0.01)
+@each
+@everywhere
+def test_the_same_numbers_give_the_same_plan(drive: Any, name: str, space: ActionSpace) -> None:
+    one, same, other = (drive(name, space, 6, total, seed=s, candidates=50) for s in (1, 1, 2))
+    for some, again in zip(one.tried, same.tried, strict=True):
+        np.testing.assert_array_equal(some, again)
+    assert one.plan.value == same.plan.value
+    assert not np.array_equal(one.tried[0], other.tried[0])
+
+
+@each
+@everywhere
+@given(**small)
+def test_a_plan_is_worth_no_less_than_the_warm_one(
+    drive: Any, name: str, space: ActionSpace, horizon: int, **rest: int
+) -> None:
+    warm = WARM[space][:horizon]
+    done = drive(name, space, horizon, lambda c: -total(c), warm=warm, **rest)
+    longer = np.concatenate([warm, np.repeat(warm[-1:], horizon - len(warm), axis=0)])
+    assert any(np.array_equal(longer, candidate) for candidate in done.tried[0])
+    assert done.plan.value >= -total(longer[None])[0]
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+@everywhere
+def test_a_warm_plan_is_where_the_search_begins(drive: Any, name: str, space: ActionSpace) -> None:
+    warm = np.tile(WARM[space][:1], (20, *[1] * (WARM[space].ndim - 1)))
+    cold, near = (drive(name, space, 20, total, warm=w, iterations=1) for w in (None, warm))
+    away = [np.abs(done.tried[0] - warm).mean() for done in (cold, near)]
+    assert away[1] < 0.7 * away[0]
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+@everywhere
+def test_candidates_get_better_with_the_iterations(
+    drive: Any, name: str, space: ActionSpace
+) -> None:
+    done = drive(name, space, 20, total)
+    means = np.array([values.mean() for values in done.values])
+    assert (np.diff(means)[:5] > 0).all()
+
+
+@each
+def test_where_all_sequences_can_be_tried_they_are(drive: Any, name: str) -> None:
+    fits = drive(name, THREE, 4, total, candidates=81, iterations=2, warm=WARM[THREE])
+    assert len(np.unique(fits.tried[0], axis=0)) == 81
+    fits_not = drive(name, THREE, 4, total, candidates=80, iterations=2)
+    assert len(np.unique(fits_not.tried[0], axis=0)) < 80
+
+
+@each
+@everywhere
+def test_the_least_there_is_to_plan_is_planned(drive: Any, name: str, space: ActionSpace) -> None:
+    done = drive(name, space, 1, total, candidates=1, iterations=1)
+    assert len(done.tried) == len(done.tried[0]) == len(done.plan.actions) == 1
+    done = drive(name, space, 1, total, candidates=1, iterations=4, warm=WARM[space])
+    assert done.plan.value >= total(WARM[space][None, :1])[0]
+
+
+@each
+def test_who_has_one_action_takes_it(drive: Any, name: str) -> None:
+    done = drive(name, DiscreteSpace(n=1, names=("on",)), 100, total, candidates=5, iterations=3)
+    assert (done.plan.actions == 0).all()
+
+
+@each
+@pytest.mark.parametrize(
+    ("low", "high"), [(-3e38, 3e38), (-3.4e38, 1), (1, 1 + 2e-7), (1, 1 + 1e-12), (0, 1e-44)]
+)
+def test_the_widest_and_the_narrowest_bounds_are_kept(
+    drive: Any, name: str, low: float, high: float
+) -> None:
+    space = BoxSpace(low=(low, -1.0), high=(high, 1.0), names=("odd", "usual"))
+    done = drive(name, space, 4, total, candidates=200, iterations=5)
+    for some in done.tried:
+        assert (np.float32(low) <= some[..., 0]).all()
+        assert (some[..., 0] <= np.float32(high)).all()
+    lowest, highest = done.tried[0][..., 0].min(), done.tried[0][..., 0].max()
+    assert highest / 2 - lowest / 2 >= (np.float32(high) / 2 - np.float32(low) / 2) * 0.9

@@ -1,4 +1,4 @@
-"""Policies at work in the dream: many candidates, many episodes, in lockstep on one engine."""
+"""Policies at work in the dream: many candidates, many episodes, together on one engine."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dreamserve.dream import DreamBatch
+from dreamserve.dream import Dream, DreamBatch
+from dreamserve.engine.policies import LinearPolicy
 from dreamserve.engine.world import World, load_world
-from dreamserve_training.models.controller import CONTROLLER_INPUTS, LinearPolicy
+from dreamserve_training.models import controller
+from dreamserve_training.models.controller import CONTROLLER_INPUTS
 
 Float32 = npt.NDArray[np.float32]
 
@@ -28,7 +30,7 @@ def features(dreams: DreamBatch) -> Float32:
 
 def dream_returns(
     world: World,
-    policies: Sequence[LinearPolicy],
+    policies: Sequence[controller.LinearPolicy],
     seeds: Sequence[int],
     temperature: float,
     max_steps: int,
@@ -36,33 +38,16 @@ def dream_returns(
     """Return the returns and lengths (P, E) of every policy in the same E dreams.
 
     All policies face the same seeds: common random numbers make their differences the policies'
-    own. A dream that ends leaves the batch at once.
+    own. A dream that becomes NaN or infinite ends with its last good step.
     """
-    episodes = len(seeds)
-    dreams = DreamBatch(world, np.tile(np.asarray(seeds, np.uint64), len(policies)), temperature)
-    row = np.arange(len(policies) * episodes)
-    returns, lengths = np.zeros(len(row), np.float32), np.zeros(len(row), np.int64)
-    for _ in range(max_steps):
-        reward, terminated = dreams.step(_act(policies, row // episodes, features(dreams)))
-        returns[row] += reward
-        lengths[row] += 1
-        if terminated.any():
-            dreams.keep(~terminated)
-            row = row[~terminated]
-            if not len(row):
-                break
-    shape = (len(policies), episodes)
-    return returns.reshape(shape), lengths.reshape(shape)
-
-
-def _act(
-    policies: Sequence[LinearPolicy], owner: npt.NDArray[np.int64], read: Float32
-) -> npt.NDArray[np.int64]:
-    """Return each row's action; rows lie sorted by the policy that owns them."""
-    bounds = np.searchsorted(owner, np.arange(len(policies) + 1))
-    parts = [
-        policy.act(read[begin:end])
-        for policy, begin, end in zip(policies, bounds, bounds[1:], strict=False)
-        if begin < end
-    ]
-    return np.concatenate(parts)
+    linear = LinearPolicy(
+        np.stack([policy.weights for policy in policies]),
+        np.stack([policy.bias for policy in policies]),
+        CONTROLLER_INPUTS,
+    )
+    # Nobody waits for a turn between its slices: the more rows to a call, the faster.
+    dream = Dream(world, capacity=1, slice_rows=len(policies) * len(seeds))
+    rolled = dream.rollout(
+        policy=linear, seeds=np.asarray(seeds), temperature=temperature, max_steps=max_steps
+    )
+    return rolled.returns.astype(np.float32), rolled.lengths

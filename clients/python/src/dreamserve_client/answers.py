@@ -10,14 +10,22 @@ import numpy as np
 from dreamserve_client.errors import APIStatusError, error_class
 from dreamserve_client.types import (
     Bool,
+    Components,
     Float32,
+    Float64,
+    Fork,
     Int64,
     Mixture,
+    MostLikely,
     Plan,
     Reset,
     ResetBatch,
+    Rewind,
+    Rollout,
+    RolloutStatistics,
     Sample,
     SessionInfo,
+    Snapshot,
     Step,
     StepBatch,
     UInt8,
@@ -89,7 +97,50 @@ def read_sample(answer: Answer) -> Sample:
         rewards=_floats(answer["rewards"]),
         terminated=_truths(answer["terminated"]),
         frames=_frames(answer.get("frames")),
+        mixture=_mixture(answer.get("mixture")),
+        entropy=_optional_floats(answer.get("entropy")),
+        differential_entropy=_optional_floats(answer.get("differential_entropy")),
+        most_likely=_most_likely(answer.get("most_likely")),
+        components=_components(answer.get("components")),
     )
+
+
+def read_rollout(answer: Answer) -> Rollout:
+    """Read what /rollout answers; a Discrete world's actions are integers."""
+    told, latents, rewards = answer["statistics"], answer.get("latents"), answer.get("rewards")
+    return Rollout(
+        world=answer["world"],
+        seeds=_integers(answer["seeds"]),
+        temperature=answer["temperature"],
+        returns=_doubles(answer["returns"]),
+        lengths=_integers(answer["lengths"]),
+        terminated=_truths(answer["terminated"]),
+        finite=_truths(answer["finite"]),
+        statistics=RolloutStatistics(
+            episodes=_integers(told["episodes"]),
+            mean_return=_doubles(told["mean_return"]),
+            std_return=_doubles(told["std_return"]),
+            min_return=_doubles(told["min_return"]),
+            max_return=_doubles(told["max_return"]),
+            mean_length=_doubles(told["mean_length"]),
+            std_length=_doubles(told["std_length"]),
+            share_terminated=_doubles(told["share_terminated"]),
+        ),
+        latents=None if latents is None else _floats(latents),
+        actions=_episode_actions(answer.get("actions")),
+        rewards=None if rewards is None else _floats(rewards),
+    )
+
+
+def _episode_actions(value: Any) -> Int64 | Float32 | None:
+    if value is None:
+        return None
+    actions = np.array(value)
+    return _integers(value) if actions.ndim == 3 else _floats(value)
+
+
+def _doubles(value: Any) -> Float64:
+    return np.array(value, np.float64)  # of None: NaN
 
 
 def read_plan(answer: Answer) -> Plan:
@@ -107,6 +158,34 @@ def read_plan(answer: Answer) -> Plan:
     )
 
 
+def read_fork(answer: Answer) -> Fork:
+    """Read what POST /sessions/{id}/fork answers."""
+    return Fork(
+        session_id=answer["session_id"],
+        world=answer["world"],
+        step=answer["step"],
+        latent=_floats(answer["latent"]),
+        session_ids=tuple(answer["session_ids"]),
+        seeds=tuple(answer["seeds"]),
+    )
+
+
+def read_rewind(answer: Answer) -> Rewind:
+    """Read what POST /sessions/{id}/rewind answers."""
+    return Rewind(
+        session_id=answer["session_id"],
+        step=answer["step"],
+        latent=_floats(answer["latent"]),
+        terminated=answer["terminated"],
+        rewindable_to=answer["rewindable_to"],
+    )
+
+
+def read_snapshot(answer: Answer) -> Snapshot:
+    """Read what GET /sessions/{id}/snapshot answers: all of it, as it is."""
+    return {name: value for name, value in answer.items() if name != "request_id"}
+
+
 def read_session(answer: Answer) -> SessionInfo:
     """Read what GET /sessions/{id} answers."""
     return SessionInfo(
@@ -117,6 +196,7 @@ def read_session(answer: Answer) -> SessionInfo:
         temperature=answer["temperature"],
         terminated=answer["terminated"],
         idle_s=answer["idle_s"],
+        rewindable_to=answer["rewindable_to"],
     )
 
 
@@ -146,6 +226,10 @@ def read_world(answer: Answer) -> World:
 
 def _floats(value: Any) -> Float32:
     return np.array(value, np.float32)
+
+
+def _optional_floats(value: Any) -> Float32 | None:
+    return None if value is None else _floats(value)
 
 
 def _integers(value: Any) -> Int64:
@@ -181,3 +265,27 @@ def _mixture(value: Mapping[str, Any] | None) -> Mixture | None:
     if value is None:
         return None
     return Mixture(_floats(value["weights"]), _floats(value["mu"]), _floats(value["sigma"]))
+
+
+def _most_likely(value: Answer | None) -> MostLikely | None:
+    if value is None:
+        return None
+    return MostLikely(
+        latents=_floats(value["latents"]),
+        rewards=_floats(value["rewards"]),
+        terminated=_truths(value["terminated"]),
+        frames=_frames(value.get("frames")),
+    )
+
+
+def _components(value: Answer | None) -> Components | None:
+    if value is None:
+        return None
+    return Components(
+        weights=_floats(value["weights"]),
+        order=_integers(value["order"]),
+        latents=_floats(value["latents"]),
+        rewards=_floats(value["rewards"]),
+        terminated=_truths(value["terminated"]),
+        frames=_frames(value.get("frames")),
+    )

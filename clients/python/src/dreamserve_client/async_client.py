@@ -45,7 +45,12 @@ class AsyncDreamClient:
     reset_batch = _sends(calls.reset_batch)
     step_batch = _sends(calls.step_batch)
     sample = _sends(calls.sample)
+    rollout = _sends(calls.rollout)
     plan = _sends(calls.plan)
+    fork = _sends(calls.fork)
+    rewind = _sends(calls.rewind)
+    snapshot = _sends(calls.snapshot)
+    restore = _sends(calls.restore)
     session = _sends(calls.session)
     delete = _sends(calls.delete)
     worlds = _sends(calls.worlds)
@@ -83,11 +88,17 @@ class AsyncDreamClient:
         seed: int | None = None,
         temperature: float | None = None,
         start: Start | None = None,
+        rewind_window: int | None = None,
         include: Iterable[ResetInclude] = (),
     ) -> "AsyncDreamSession":
         """Begin a dream and return it as an object that knows its session."""
         first = await self.reset(
-            world, seed=seed, temperature=temperature, start=start, include=include
+            world,
+            seed=seed,
+            temperature=temperature,
+            start=start,
+            rewind_window=rewind_window,
+            include=include,
         )
         return AsyncDreamSession(self, first)
 
@@ -122,7 +133,11 @@ class AsyncDreamSession:
 
     step = _continues(calls.step)
     sample = _continues(calls.sample)
+    rollout = _continues(calls.rollout)
     plan = _continues(calls.plan)
+    fork = _continues(calls.fork)
+    rewind = _continues(calls.rewind)
+    snapshot = _continues(calls.snapshot)
     session = _continues(calls.session)
 
     def __init__(self, client: AsyncDreamClient, first: Reset) -> None:

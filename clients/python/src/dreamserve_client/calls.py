@@ -12,14 +12,20 @@ from urllib.parse import quote
 from dreamserve_client import answers
 from dreamserve_client.types import (
     Action,
+    Fork,
     Numbers,
     Plan,
+    Policy,
     Reset,
     ResetBatch,
     ResetInclude,
+    Rewind,
+    Rollout,
+    RolloutInclude,
     Sample,
     SampleInclude,
     SessionInfo,
+    Snapshot,
     Start,
     Step,
     StepBatch,
@@ -35,7 +41,7 @@ SESSION_ID_BYTES = 16  # 128 random bits: ids that clients choose themselves mus
 class Call(Generic[T]):
     """One request. `idempotent`: sending it twice leaves the server as sending it once does."""
 
-    method: Literal["GET", "POST", "DELETE"]
+    method: Literal["GET", "POST", "PUT", "DELETE"]
     path: str
     read: Callable[[Mapping[str, Any]], T]
     fields: Mapping[str, Any] | None = None
@@ -54,13 +60,15 @@ def reset(
     seed: int | None = None,
     temperature: float | None = None,
     start: Start | None = None,
+    rewind_window: int | None = None,
     include: Iterable[ResetInclude] = (),
 ) -> Call[Reset]:
     """Begin a dream and return it at its step 0.
 
     What is left out, the server chooses and says. With the `session_id` of a live session, that
     session starts over; without one, a new id of 128 random bits is chosen here, so that the
-    request already lands on the replica that will serve the rest.
+    request already lands on the replica that will serve the rest. `rewind_window`: the steps that
+    it can be rewound by.
     """
     session_id = session_id or token_hex(SESSION_ID_BYTES)
     fields = {
@@ -69,6 +77,7 @@ def reset(
         "seed": seed,
         "temperature": temperature,
         "start": start,
+        "rewind_window": rewind_window,
         "include": _listed(include),
     }
     return Call("POST", "/reset", answers.read_reset, fields, session_id)
@@ -107,6 +116,7 @@ def reset_batch(
     temperatures: Numbers | None = None,
     bank: Numbers | None = None,
     latents: Numbers | None = None,
+    rewind_window: int | None = None,
 ) -> Call[ResetBatch]:
     """Begin `count` dreams in one world, or those of `session_ids`, and return them at step 0.
 
@@ -121,6 +131,7 @@ def reset_batch(
         "temperatures": temperatures,
         "bank": bank,
         "latents": latents,
+        "rewind_window": rewind_window,
     }
     return Call("POST", "/reset/batch", answers.read_reset_batch, fields)
 
@@ -147,6 +158,7 @@ def sample(
     world: str | None = None,
     start: Start | None = None,
     actions: Numbers | None = None,
+    policy: Policy | None = None,
     temperature: float | None = None,
     seed: int | None = None,
     include: Iterable[SampleInclude] = (),
@@ -154,7 +166,10 @@ def sample(
     """Dream `futures` futures of `horizon` steps from a session's present, which does not move.
 
     Or, without a session, from `start` in `world`. `actions` (H, ...) are taken in all of them;
-    without, each future takes uniformly random ones.
+    without, a `policy` acts in each, as in `rollout`: one, by default "random". `include` may ask
+    for "frames", for what was expected ("mixture") and how surely ("entropy", which is two), for
+    the one future without luck ("most_likely"), and for one of each component of the first step
+    ("components").
     """
     fields = {
         "session_id": session_id,
@@ -163,11 +178,48 @@ def sample(
         "futures": futures,
         "horizon": horizon,
         "actions": actions,
+        "policy": policy,
         "temperature": temperature,
         "seed": seed,
         "include": _listed(include),
     }
     return Call("POST", "/sample", answers.read_sample, fields, session_id)
+
+
+def rollout(
+    session_id: str | None = None,
+    *,
+    policy: Policy,
+    max_steps: int,
+    episodes: int | None = None,
+    seeds: Numbers | None = None,
+    seed: int | None = None,
+    world: str | None = None,
+    start: Start | None = None,
+    temperature: float | None = None,
+    include: Iterable[RolloutInclude] = (),
+) -> Call[Rollout]:
+    """Dream `episodes` whole episodes of a policy, or of each of P linear ones; no session moves.
+
+    `policy` is "random", "bundled", {"kind": "constant", "action": ...}, or {"kind": "linear",
+    "weights": (P, A, F), "bias": (P, A), "inputs": [...]}. Episode e of every policy has the same
+    seed, of `seeds` (E,), or following from `seed`. They begin at a session's present, or else at
+    `start` in `world`, and are cut off after `max_steps`. `include` "trajectories" for all latents,
+    actions and rewards.
+    """
+    fields = {
+        "session_id": session_id,
+        "policy": policy,
+        "max_steps": max_steps,
+        "episodes": episodes,
+        "seeds": seeds,
+        "seed": seed,
+        "world": world,
+        "start": start,
+        "temperature": temperature,
+        "include": _listed(include),
+    }
+    return Call("POST", "/rollout", answers.read_rollout, fields, session_id)
 
 
 def plan(
@@ -210,6 +262,46 @@ def plan(
         "seed": seed,
     }
     return Call("POST", "/plan", answers.read_plan, fields, session_id)
+
+
+def fork(
+    session_id: str,
+    count: int | None = None,
+    *,
+    session_ids: Iterable[str] | None = None,
+    seeds: Iterable[int] | None = None,
+) -> Call[Fork]:
+    """Make `count` new sessions, or those of `session_ids`, that are where this one is.
+
+    Without `seeds`, one each, they have its luck: the same actions dream the same dream.
+    """
+    if count is None and session_ids is None:
+        count = 1
+    fields = {
+        "session_ids": _ids_of(count, session_ids),
+        "seeds": None if seeds is None else list(seeds),
+    }
+    path = f"{_session_path(session_id)}/fork"
+    return Call("POST", path, answers.read_fork, fields, session_id)
+
+
+def rewind(session_id: str, to_step: int) -> Call[Rewind]:
+    """Go back to an earlier step, as if none had followed; the session must keep a window."""
+    path = f"{_session_path(session_id)}/rewind"
+    return Call("POST", path, answers.read_rewind, {"to_step": to_step}, session_id)
+
+
+def snapshot(session_id: str) -> Call[Snapshot]:
+    """Return all that a session is, for any server with the same bundle."""
+    path = f"{_session_path(session_id)}/snapshot"
+    return Call("GET", path, answers.read_snapshot, session_id=session_id)
+
+
+def restore(snapshot: Snapshot, session_id: str | None = None) -> Call[SessionInfo]:
+    """Make a session what a snapshot says: a new one, or in place of the one of that id."""
+    session_id = session_id or token_hex(SESSION_ID_BYTES)
+    path = f"{_session_path(session_id)}/snapshot"
+    return Call("PUT", path, answers.read_session, snapshot, session_id)
 
 
 def session(session_id: str) -> Call[SessionInfo]:

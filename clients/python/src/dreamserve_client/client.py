@@ -43,7 +43,12 @@ class DreamClient:
     reset_batch = _sends(calls.reset_batch)
     step_batch = _sends(calls.step_batch)
     sample = _sends(calls.sample)
+    rollout = _sends(calls.rollout)
     plan = _sends(calls.plan)
+    fork = _sends(calls.fork)
+    rewind = _sends(calls.rewind)
+    snapshot = _sends(calls.snapshot)
+    restore = _sends(calls.restore)
     session = _sends(calls.session)
     delete = _sends(calls.delete)
     worlds = _sends(calls.worlds)
@@ -81,10 +86,18 @@ class DreamClient:
         seed: int | None = None,
         temperature: float | None = None,
         start: Start | None = None,
+        rewind_window: int | None = None,
         include: Iterable[ResetInclude] = (),
     ) -> "DreamSession":
         """Begin a dream and return it as an object that knows its session."""
-        first = self.reset(world, seed=seed, temperature=temperature, start=start, include=include)
+        first = self.reset(
+            world,
+            seed=seed,
+            temperature=temperature,
+            start=start,
+            rewind_window=rewind_window,
+            include=include,
+        )
         return DreamSession(self, first)
 
     def close(self) -> None:
@@ -118,7 +131,11 @@ class DreamSession:
 
     step = _continues(calls.step)
     sample = _continues(calls.sample)
+    rollout = _continues(calls.rollout)
     plan = _continues(calls.plan)
+    fork = _continues(calls.fork)
+    rewind = _continues(calls.rewind)
+    snapshot = _continues(calls.snapshot)
     session = _continues(calls.session)
 
     def __init__(self, client: DreamClient, first: Reset) -> None:

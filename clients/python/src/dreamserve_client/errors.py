@@ -14,6 +14,7 @@ DreamserveError
     ├── SessionLostError            session_lost
     ├── WorldNotFoundError          world_not_found
     ├── StepConflictError           step_conflict       never retried
+    ├── SnapshotRefusedError        snapshot_refused
     ├── TooLargeError               too_large
     ├── OverloadedError             overloaded
     └── ServerError                 engine_failed, and every 5xx without a code of its own
@@ -120,6 +121,12 @@ class StepConflictError(APIStatusError):
     wire_codes = ("step_conflict",)
 
 
+class SnapshotRefusedError(APIStatusError):
+    """The snapshot is damaged, of another format, or of another world's bundle."""
+
+    wire_codes = ("snapshot_refused",)
+
+
 class TooLargeError(APIStatusError):
     """The body, or the work it asks for, is over the server's bound."""
 
@@ -154,6 +161,7 @@ _LEAVES = (
     SessionLostError,
     WorldNotFoundError,
     StepConflictError,
+    SnapshotRefusedError,
     TooLargeError,
     OverloadedError,
     ServerError,

@@ -22,7 +22,7 @@ from dreamserve_client.errors import (
     error_class,
 )
 from dreamserve_client.retries import RetryPolicy
-from dreamserve_client.types import Reset, ResetBatch, SessionInfo, Step, StepBatch
+from dreamserve_client.types import Fork, Reset, ResetBatch, Rewind, SessionInfo, Step, StepBatch
 
 T = TypeVar("T")
 USER_AGENT = f"dreamserve-client/{version('dreamserve-client')}"
@@ -54,7 +54,11 @@ class StepNumbers:
         match answer:
             case Reset() | Step(terminated=False) | SessionInfo(terminated=False):
                 self._seen[answer.session_id] = answer.step
-            case Step() | SessionInfo():
+            case Rewind(terminated=False):
+                self._seen[answer.session_id] = answer.step
+            case Fork():
+                self._seen.update(dict.fromkeys(answer.session_ids, answer.step))
+            case Step() | SessionInfo() | Rewind():
                 self._seen.pop(answer.session_id, None)
             case ResetBatch():
                 for row, session_id in enumerate(answer.session_ids):

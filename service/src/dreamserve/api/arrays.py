@@ -109,6 +109,11 @@ def _latent(value: Any) -> Array:
     return _as_float32(array)
 
 
+def _tensor(value: Any) -> Array:
+    array = np.array(value) if type(value) in (int, float) else _numbers(value)
+    return _as_float32(array).reshape(array.shape)  # a tensor may have no axes at all
+
+
 def _frames(value: Any) -> Array:
     array = _numbers(value)
     _require_axes(array, 4, "(F, H, W, C)")
@@ -178,12 +183,27 @@ def _action_rows(value: Any) -> Array:
     raise _wrong("must be integers (B,) in a Discrete world, numbers (B, A) in a Box world")
 
 
+def _weights(value: Any) -> Array:
+    array = _numbers(value)
+    if array.ndim not in (2, 3) or not len(array):
+        raise _wrong(f"must be (A, F) or (P, A, F), it has shape {list(array.shape)}")
+    return _float_rows(array)
+
+
+def _bias(value: Any) -> Array:
+    array = _numbers(value)
+    if array.ndim not in (1, 2):
+        raise _wrong(f"must be (A,) or (P, A), it has shape {list(array.shape)}")
+    return _float_rows(array)
+
+
 NUMBER, INTEGER, BOOLEAN, ANYTHING = (
     core_schema.float_schema(),
     core_schema.int_schema(),
     core_schema.bool_schema(),
     core_schema.any_schema(),
 )
+NUMBER_OR_NULL = core_schema.nullable_schema(NUMBER)
 
 
 def nested(item: CoreSchema, axes: int) -> CoreSchema:
@@ -204,6 +224,7 @@ class ArrayField:
         )
 
 
+Tensor = Annotated[Array, ArrayField(_tensor, NUMBER, nested(ANYTHING, 1))]
 Latent = Annotated[Array, ArrayField(_latent, nested(NUMBER, 1))]
 Frames = Annotated[Array, ArrayField(_frames, nested(INTEGER, 4))]
 Observation = Annotated[Array, ArrayField(_observation, nested(NUMBER, 1), nested(INTEGER, 3))]
@@ -213,3 +234,6 @@ IntegerRows = Annotated[Array, ArrayField(_integer_rows, nested(INTEGER, 1))]
 NumberRows = Annotated[Array, ArrayField(_number_rows, nested(NUMBER, 1))]
 LatentRows = Annotated[Array, ArrayField(_latent_rows, nested(NUMBER, 2))]
 ActionRows = Annotated[Array, ArrayField(_action_rows, nested(INTEGER, 1), nested(NUMBER, 2))]
+# A policy that holds NaN loses its own episodes, not the others': it may pass here.
+Weights = Annotated[Array, ArrayField(_weights, nested(NUMBER, 2), nested(NUMBER, 3))]
+Bias = Annotated[Array, ArrayField(_bias, nested(NUMBER, 1), nested(NUMBER, 2))]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from functools import cache, lru_cache
 from operator import attrgetter
 from typing import Any
@@ -17,6 +17,7 @@ from dreamserve.errors import InvalidRequestError, NotFiniteInputError, WireErro
 JSON = "application/json"
 MSGPACK = "application/msgpack"
 _MSGPACK_NAMES = (MSGPACK, "application/x-msgpack", "application/vnd.msgpack")
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
 _NOT_FINITE = re.compile(r"-?(NaN|Infinity|inf|nan)")
 
 
@@ -100,7 +101,7 @@ def encode(value: Any, as_msgpack: bool) -> bytes:
     if as_msgpack:
         packed: bytes = msgpack.packb(value, default=_pack)
         return packed
-    return orjson.dumps(value, default=_listed, option=orjson.OPT_SERIALIZE_NUMPY)
+    return orjson.dumps(value, default=_listed, option=_OPTIONS)
 
 
 def as_fields(result: Any) -> dict[str, Any]:
@@ -132,11 +133,15 @@ def _pack(value: Any) -> Any:
         return {"dtype": little.dtype.str, "shape": list(value.shape), "data": little.tobytes()}
     if isinstance(value, np.generic):
         return value.item()
+    if is_dataclass(value):
+        return as_fields(value)
     raise TypeError(f"{type(value).__name__} has no msgpack form")
 
 
 def _listed(value: Any) -> Any:
-    """Catch what orjson's numpy support leaves: arrays that are not contiguous."""
+    """Catch what orjson's numpy support leaves, arrays that are not contiguous; and results."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
+    if is_dataclass(value):
+        return as_fields(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from dataclasses import is_dataclass
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
@@ -153,7 +154,15 @@ def answer(request: Request, value: Any) -> Response:
 
 async def answer_rows(request: Request, value: engine.Result) -> Response:
     """Return `value`, whose rows may be many: then a thread writes it and the loop goes on."""
-    arrays = (part for part in codec.as_fields(value).values() if isinstance(part, np.ndarray))
-    if sum(array.nbytes for array in arrays) <= LARGE_ANSWER_BYTES:
+    if _array_bytes(value) <= LARGE_ANSWER_BYTES:
         return answer(request, value)
     return await asyncio.to_thread(answer, request, value)
+
+
+def _array_bytes(value: Any) -> int:
+    """Return what the arrays in a result take, those in its parts too."""
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if is_dataclass(value):
+        value = codec.as_fields(value)
+    return sum(map(_array_bytes, value.values())) if isinstance(value, dict) else 0

@@ -17,9 +17,10 @@ from dreamserve.api.exchange import (
     refuse_new_sessions,
     require_same_session,
 )
+from dreamserve.api.limits import sample_bounds
 from dreamserve.api.openapi import operation
 from dreamserve.api.problems import problem
-from dreamserve.engine.types import SessionQuery
+from dreamserve.engine.types import RestoreRequest, SessionQuery, SnapshotRequest
 from dreamserve.engine.world import World
 from dreamserve.errors import (
     DrainingError,
@@ -31,6 +32,7 @@ from dreamserve.errors import (
     OverloadedError,
     SessionExpiredError,
     SessionNotFoundError,
+    SnapshotRefusedError,
     StepConflictError,
     TooLargeError,
     WorldNotFoundError,
@@ -126,6 +128,27 @@ async def step_batch(request: Request) -> Response:
 async def sample(request: Request) -> Response:
     """Dream many futures from a session's present, or from a start; nothing moves."""
     body = await read(request, schemas.Sample)
+    bounds = sample_bounds(Service.of(request).settings)
+    return await answer_rows(request, await ask(request, body.to_engine(bounds)))
+
+
+@router.post(
+    "/rollout",
+    tags=["dreams"],
+    **operation(
+        answers.RolloutAnswer,
+        schemas.Rollout,
+        errors=(
+            *(*_BODY, InvalidActionError, *_SESSION, WorldNotFoundError, StepConflictError),
+            *_COMPUTED,
+        ),
+        more_problems=_MEDIA,
+        of_session=True,
+    ),
+)
+async def rollout(request: Request) -> Response:
+    """Dream whole episodes of one policy or many; no session moves."""
+    body = await read(request, schemas.Rollout)
     return await answer_rows(request, await ask(request, body.to_engine()))
 
 
@@ -144,6 +167,77 @@ async def plan(request: Request) -> Response:
     """Look for the best actions from a session's present; the session does not move."""
     body = await read(request, schemas.Plan)
     return answer(request, await ask(request, body.to_engine()))
+
+
+@router.post(
+    "/sessions/{session_id}/fork",
+    tags=["sessions"],
+    **operation(
+        answers.ForkAnswer,
+        schemas.Fork,
+        errors=(*_BODY, *_SESSION, OverloadedError, EngineFailedError, DrainingError),
+        more_problems=_MEDIA,
+        of_session=True,
+    ),
+)
+async def fork(request: Request, session_id: str) -> Response:
+    """Let a dream go on in more than one way: new sessions that are where it is."""
+    _check_path(request, session_id)
+    body = await read(request, schemas.Fork)
+    await refuse_new_sessions(request, None)
+    return answer(request, await ask(request, body.to_engine(session_id)))
+
+
+@router.post(
+    "/sessions/{session_id}/rewind",
+    tags=["sessions"],
+    **operation(
+        answers.RewindAnswer,
+        schemas.Rewind,
+        errors=(*_BODY, *_SESSION, StepConflictError, *_COMPUTED),
+        more_problems=_MEDIA,
+        of_session=True,
+    ),
+)
+async def rewind(request: Request, session_id: str) -> Response:
+    """Go back to an earlier step of the session's window, as if none had followed."""
+    _check_path(request, session_id)
+    body = await read(request, schemas.Rewind)
+    return answer(request, await ask(request, body.to_engine(session_id)))
+
+
+@router.get(
+    "/sessions/{session_id}/snapshot",
+    tags=["sessions"],
+    **operation(answers.SnapshotAnswer, errors=(InvalidRequestError, *_SESSION), of_session=True),
+)
+async def snapshot(request: Request, session_id: str) -> Response:
+    """Tell all that a session is, for any server with the same bundle."""
+    _check_path(request, session_id)
+    return answer(request, await ask(request, SnapshotRequest(session_id)))
+
+
+@router.put(
+    "/sessions/{session_id}/snapshot",
+    tags=["sessions"],
+    **operation(
+        answers.SessionAnswer,
+        schemas.Snapshot,
+        errors=(
+            *(*_BODY, InvalidActionError, WorldNotFoundError),
+            *(SnapshotRefusedError, OverloadedError, EngineFailedError, DrainingError),
+        ),
+        more_problems=_MEDIA,
+        of_session=True,
+    ),
+)
+async def restore(request: Request, session_id: str) -> Response:
+    """Make a session what a snapshot says; the one of that id starts over."""
+    _check_path(request, session_id)
+    schemas.check_session_id(session_id)
+    body = await read(request, schemas.Snapshot)
+    await refuse_new_sessions(request, session_id)
+    return answer(request, await ask(request, RestoreRequest(session_id, body.to_engine())))
 
 
 @router.get(

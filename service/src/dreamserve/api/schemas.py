@@ -4,6 +4,8 @@ Strict: no coercion between types (a bool is no integer, "1" no number), no unkn
 numbers only. What depends on the world (its action space, its shapes) the engine checks.
 """
 
+import re
+from secrets import token_hex
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -20,8 +22,12 @@ from dreamserve.api.arrays import (
     LatentRows,
     NumberRows,
     Observation,
+    Tensor,
 )
+from dreamserve.api.policies import Policy
 from dreamserve.engine import types as engine
+from dreamserve.engine.policies import policy_count
+from dreamserve.errors import InvalidRequestError
 
 SESSION_ID_LENGTH = 128
 SessionId = Annotated[
@@ -31,6 +37,16 @@ SessionId = Annotated[
         description=f"1 to {SESSION_ID_LENGTH} characters of A-Z, a-z, 0-9, `_` and `-`.",
     ),
 ]
+
+
+def check_session_id(session_id: str) -> None:
+    """Raise InvalidRequestError for what could not be a session's id."""
+    if not re.fullmatch(rf"[A-Za-z0-9_-]{{1,{SESSION_ID_LENGTH}}}", session_id):
+        raise InvalidRequestError(
+            f"a session's id is 1 to {SESSION_ID_LENGTH} characters of A-Z, a-z, 0-9, _ and -"
+        )
+
+
 Seed = Annotated[
     int,
     Field(ge=0, le=2**53 - 1, description="0 to 2^53 - 1. The same seed dreams the same dream."),
@@ -105,6 +121,9 @@ class Reset(Body):
     seed: Seed | None = Field(None, description="Default: drawn, and told in the answer.")
     temperature: Temperature | None = Field(None, description="Default: 1.")
     start: Start | None = Field(None, description="Default: a bank entry drawn from the seed.")
+    rewind_window: int = Field(
+        0, ge=0, description="Steps that the session can be rewound by; each is kept in memory."
+    )
     include: list[Literal["frame", "state"]] = Field(
         default_factory=list, description="Also answer the decoded frame, or the recurrent state."
     )
@@ -117,6 +136,7 @@ class Reset(Body):
             seed=self.seed,
             temperature=self.temperature,
             start=None if self.start is None else self.start.to_engine(),
+            rewind_window=self.rewind_window,
             include=frozenset(self.include) if self.include else engine.NOTHING,
         )
 
@@ -190,6 +210,7 @@ class ResetBatch(Body):
     latents: LatentRows | None = Field(
         None, description="(B, Z) instead of the bank; the memory starts empty."
     )
+    rewind_window: int = Field(0, ge=0, description="Of each of them, as in /reset.")
 
     @model_validator(mode="after")
     def _how_many(self) -> Self:
@@ -212,6 +233,7 @@ class ResetBatch(Body):
             temperatures=self.temperatures,
             bank=self.bank,
             latents=self.latents,
+            rewind_window=self.rewind_window,
             known_only=known_only,
         )
 
@@ -227,13 +249,18 @@ class Sample(Body):
     actions: Actions | None = Field(
         None, description="(H,) or (H, A), the same in all futures. Default: uniformly random."
     )
-    policy: Literal["random"] | None = Field(None, description="How to act without `actions`.")
+    policy: Policy | None = Field(
+        None, description="One policy, which acts where no `actions` are given. Default: random."
+    )
     temperature: Temperature | None = Field(None, description="Default: the session's, or 1.")
     seed: Seed | None = Field(
         None, description="Default: follows from the session's seed and step."
     )
-    include: list[Literal["frames"]] = Field(
-        default_factory=list, description="Also answer the decoded frames."
+    include: list[Literal["frames", "mixture", "entropy", "most_likely", "components"]] = Field(
+        default_factory=list,
+        description="Also answer the decoded frames; what was expected of each step, and how"
+        " surely; the future without luck; one future for each component of the first step. The"
+        " last two take `actions`, or else those of the first future.",
     )
 
     @model_validator(mode="after")
@@ -248,7 +275,7 @@ class Sample(Body):
             raise _wrong(f"horizon {self.horizon} needs as many actions, not {len(self.actions)}")
         return self
 
-    def to_engine(self) -> engine.SampleRequest:
+    def to_engine(self, bounds: engine.SampleBounds = engine.UNBOUNDED) -> engine.SampleRequest:
         """Return the request as the engine takes it."""
         return engine.SampleRequest(
             futures=self.futures,
@@ -257,10 +284,81 @@ class Sample(Body):
             world=self.world,
             start=None if self.start is None else self.start.to_engine(),
             actions=self.actions,
+            policy=None if self.policy is None else self.policy.to_engine(),
             temperature=self.temperature,
             seed=self.seed,
-            include=frozenset({"frame"}) if self.include else engine.NOTHING,
+            include=frozenset("frame" if part == "frames" else part for part in self.include),
+            bounds=bounds,
         )
+
+
+class Rollout(Body):
+    """Dream whole episodes of one policy or many; no session moves."""
+
+    policy: Policy = Field(
+        description='Who acts: "random", "bundled", or an object with a `kind`; a linear one may'
+        " be many policies at once."
+    )
+    max_steps: int = Field(ge=1, description="Where an episode that has not ended is cut off.")
+    episodes: int | None = Field(
+        None,
+        ge=1,
+        description="E, how many of each policy. Episode e of every policy has the same seed.",
+    )
+    seeds: IntegerRows | None = Field(
+        None,
+        description="(E,) instead of `episodes` and `seed`: each episode is the dream of a session"
+        " reset with its seed. Default: they follow from `seed`, and are answered.",
+    )
+    seed: Seed | None = Field(
+        None, description="Default: drawn, or follows from the session's seed and step."
+    )
+    session_id: SessionId | None = Field(None, description="Whose present the episodes begin at.")
+    world: str | None = Field(None, description="Without a session: the world. Default: the first.")
+    start: Start | None = Field(
+        None,
+        description="Without a session: where the episodes begin. Default: a bank entry drawn from"
+        " each one's seed.",
+    )
+    temperature: Temperature | None = Field(None, description="Default: the session's, or 1.")
+    include: list[Literal["trajectories"]] = Field(
+        default_factory=list, description="Also answer all latents, actions and rewards."
+    )
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> Self:
+        if self.session_id is not None and (self.world is not None or self.start is not None):
+            raise _wrong("give session_id, or world and start, not both")
+        if (self.seeds is None) == (self.episodes is None):
+            raise _wrong("give episodes or seeds, one of them")
+        if self.seeds is not None and self.seed is not None:
+            raise _wrong("give seed or seeds, not both")
+        return self
+
+    def to_engine(self) -> engine.RolloutRequest:
+        """Return the request as the engine takes it."""
+        return engine.RolloutRequest(
+            policy=self.policy.to_engine(),
+            max_steps=self.max_steps,
+            episodes=self.episodes,
+            seeds=self.seeds,
+            session_id=self.session_id,
+            world=self.world,
+            start=None if self.start is None else self.start.to_engine(),
+            temperature=self.temperature,
+            seed=self.seed,
+            include=frozenset(self.include),
+        )
+
+    @property
+    def each(self) -> int:
+        """E, the episodes of each policy."""
+        return len(self.seeds) if self.seeds is not None else self.episodes or 0
+
+    @property
+    def policies(self) -> int:
+        """P, how many policies act."""
+        return policy_count(self.policy.to_engine())
 
 
 class Objective(Body):
@@ -301,7 +399,12 @@ class Plan(Body):
     particles: int = Field(
         1, ge=1, description="Dreams of each candidate, whose mean it is worth, against bad luck."
     )
-    action_repeat: int = Field(1, ge=1, description="Steps for which each action is held.")
+    action_repeat: int = Field(
+        1,
+        ge=1,
+        description="Steps for which each action is held: actions change when the step's number is a"
+        " multiple of it.",
+    )
     objective: Objective | None = Field(None, description="Default: the sum of rewards.")
     temperature: Temperature | None = Field(None, description="Default: the session's.")
     warm_start: bool = Field(
@@ -322,3 +425,73 @@ class Plan(Body):
         """Return the request as the engine takes it."""
         objective = None if self.objective is None else self.objective.to_engine()
         return engine.PlanRequest(**{**dict(self), "objective": objective})
+
+
+class Fork(Body):
+    """Let a dream go on in more than one way: new sessions that are where it is."""
+
+    session_ids: list[SessionId] | None = Field(
+        None, min_length=1, description="Of the forks; those that are there start over."
+    )
+    count: int | None = Field(None, ge=1, description="Without ids: how many. Default: 1.")
+    seeds: list[Seed] | None = Field(
+        None, description="One a fork. Default: the session's own, and with it the same luck."
+    )
+
+    @model_validator(mode="after")
+    def _how_many(self) -> Self:
+        if self.session_ids is not None and self.count is not None:
+            raise _wrong("give session_ids or count, not both")
+        return self
+
+    @property
+    def rows(self) -> int:
+        """How many forks it makes."""
+        return len(self.session_ids) if self.session_ids is not None else self.count or 1
+
+    def to_engine(self, session_id: str) -> engine.ForkRequest:
+        """Return the request as the engine takes it."""
+        ids = self.session_ids or [token_hex(16) for _ in range(self.rows)]
+        return engine.ForkRequest(session_id, ids, self.seeds)
+
+
+class Rewind(Body):
+    """Go back to an earlier step of the session's window."""
+
+    steps: int | None = Field(None, ge=0, description="By so many.")
+    to_step: int | None = Field(
+        None, ge=0, description="To that one: the same however often it is asked."
+    )
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.steps is None) == (self.to_step is None):
+            raise _wrong("give steps or to_step, one of them")
+        return self
+
+    def to_engine(self, session_id: str) -> engine.RewindRequest:
+        """Return the request as the engine takes it."""
+        return engine.RewindRequest(session_id, self.steps, self.to_step)
+
+
+class Snapshot(Body):
+    """A session as a document: what GET answered, unchanged."""
+
+    format: str
+    format_version: int
+    world: str
+    world_version: str | None = None
+    step: int = Field(ge=0, le=2**53 - 1)
+    seed: Seed
+    temperature: Temperature
+    terminated: bool
+    latent: Latent
+    state: dict[str, Tensor]
+    action: Action
+    reward: float
+    plain: bool
+    digest: str
+
+    def to_engine(self) -> engine.Snapshot:
+        """Return the snapshot as the engine takes it."""
+        return engine.Snapshot(**dict(self))

@@ -62,6 +62,13 @@ def check_columns(space: ActionSpace, actions: Any) -> tuple[Actions, Bools]:
     return numbers, fits
 
 
+def no_actions(space: ActionSpace, *leading: int) -> Actions:
+    """Return zeros in the form of actions: (*leading,) int64 or (*leading, A) float32."""
+    if isinstance(space, DiscreteSpace):
+        return np.zeros(leading, np.int64)
+    return np.zeros((*leading, *space.shape), np.float32)
+
+
 def _rounded(space: BoxSpace, array: Any) -> tuple[Actions, Bools]:
     """Return float32 numbers and which of them are within the bounds; NaN is not."""
     # The comparison is float32's: 0.1 as JSON writes it is inside a bound of float32's 0.1.

@@ -5,6 +5,7 @@ with the columns as such fails the request; what is wrong with a row is that row
 """
 
 import secrets
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from dreamserve.backends.base import Actions, Array, Int64
 from dreamserve.backends.rows import span
 from dreamserve.engine.actions import check_action, check_columns
-from dreamserve.engine.checks import HOTTEST, LARGEST_SEED
+from dreamserve.engine.checks import HOTTEST, LARGEST_SEED, check_range
 from dreamserve.engine.runner import empty_state, start_from_bank
 from dreamserve.engine.sessions import Sessions
 from dreamserve.engine.slab import Slab
@@ -191,6 +192,7 @@ def reset_batch(
         raise InvalidRequestError(f"latents must be [{count}, {spec.latent_size}], not {shape}")
     if request.latents is not None and request.bank is not None:
         raise InvalidRequestError("give bank or latents, not both")
+    check_range("rewind_window", request.rewind_window, 0)
     drawn = np.frombuffer(secrets.token_bytes(8 * count), np.uint64) >> np.uint64(11)
     result = ResetBatchResult(
         world=world.name,
@@ -267,6 +269,8 @@ def _begin_slice(
         state = tuple(part[put] for part in state)
         slab = sessions.slabs[world.name]
         slab.begin(np.array(slots), latent[put], state, seeds[put], result.temperatures[index[put]])
+        if request.rewind_window:
+            slab.windows.update((slot, deque(maxlen=request.rewind_window)) for slot in slots)
         result.latents[index[put]] = latent[put]
 
 

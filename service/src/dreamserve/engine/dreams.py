@@ -7,6 +7,7 @@ which asks for nothing yet, and writes at its very end.
 
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
@@ -15,8 +16,9 @@ import numpy as np
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Array
 from dreamserve.backends.rows import finite_rows
-from dreamserve.engine.actions import check_actions
+from dreamserve.engine.actions import check_actions, no_actions
 from dreamserve.engine.batches import reset_batch, step_batch
+from dreamserve.engine.branching import fork, rewind, rewindable_to
 from dreamserve.engine.checks import (
     check_include,
     check_range,
@@ -24,31 +26,41 @@ from dreamserve.engine.checks import (
     check_start,
     check_temperature,
 )
-from dreamserve.engine.futures import Present, subseeds, uniforms
+from dreamserve.engine.futures import Present, subseeds
 from dreamserve.engine.pixels import to_pixels
 from dreamserve.engine.plans import check_plan, plan
+from dreamserve.engine.policies import RandomPolicy, check_single
+from dreamserve.engine.rollouts import Beginnings, check_rollout, episode_seeds, roll_out
 from dreamserve.engine.runner import start
-from dreamserve.engine.samples import sample
+from dreamserve.engine.samples import INCLUDES, check_size, sample
 from dreamserve.engine.sessions import Session, Sessions
 from dreamserve.engine.slab import Planned
+from dreamserve.engine.snapshots import restored, snapshot
 from dreamserve.engine.steps import StepRow, admit, take_steps
 from dreamserve.engine.tempo import Tempo
 from dreamserve.engine.types import (
+    ForkRequest,
     PlanRequest,
     PlanResult,
     Request,
     ResetBatchRequest,
     ResetRequest,
     ResetResult,
+    RestoreRequest,
+    RewindRequest,
+    RolloutRequest,
+    RolloutResult,
     SampleRequest,
     SampleResult,
     SessionInfo,
     SessionQuery,
+    SnapshotRequest,
     StepBatchRequest,
     StepRequest,
     StepResult,
     UInt8,
 )
+from dreamserve.engine.values import holds
 from dreamserve.engine.work import Outcome, Task, Work, failure
 from dreamserve.engine.world import World, worlds_by_name
 from dreamserve.errors import (
@@ -58,7 +70,7 @@ from dreamserve.errors import (
     WireError,
     WorldNotFoundError,
 )
-from dreamserve.planning.base import sequence_shape, shifted, uniform_actions
+from dreamserve.planning.base import shifted
 
 
 class Dreams:
@@ -106,6 +118,8 @@ class Dreams:
                     return Task(self._sample(request)).resume()
                 case PlanRequest():
                     return Task(self._plan(request)).resume()
+                case RolloutRequest():
+                    return Task(self._rollout(request)).resume()
                 case StepBatchRequest():
                     first = next(iter(self.worlds.values()))
                     steps = step_batch(self.sessions, first, request, self._largest)
@@ -114,6 +128,14 @@ class Dreams:
                     world = self._world(request.world)
                     resets = reset_batch(self.sessions, world, request, self._largest)
                     return Task(resets).resume()
+                case ForkRequest():
+                    return Task(fork(self.sessions, request)).resume()
+                case RewindRequest():
+                    return rewind(self.sessions.find(request.session_id), request)
+                case SnapshotRequest():
+                    return snapshot(self.sessions.find(request.session_id))
+                case RestoreRequest():
+                    return self._restore(request)
                 case SessionQuery():
                     return self._query(request)
         except Exception as error:
@@ -130,10 +152,19 @@ class Dreams:
             temperature=float(slab.temperature[slot]),
             terminated=bool(slab.terminated[slot]),
             idle_s=self.sessions.idle_s(session),
+            rewindable_to=rewindable_to(session),
         )
         if request.delete:
             self.sessions.remove(session.id)
         return info
+
+    def _restore(self, request: RestoreRequest) -> SessionInfo:
+        world = self._world(request.snapshot.world)
+        record = restored(world, request.snapshot)
+        self.sessions.check_room(request.session_id)
+        session = self.sessions.put(request.session_id, world)
+        session.slab.restore(session.slot, record)
+        return self._query(SessionQuery(request.session_id))
 
     def _reset(self, request: ResetRequest) -> Work[ResetResult]:
         check_include(request.include, frozenset({"frame", "state"}), "a reset")
@@ -141,6 +172,7 @@ class Dreams:
         seed = secrets.randbits(53) if request.seed is None else check_seed(request.seed)
         heat = 1.0 if request.temperature is None else check_temperature(request.temperature)
         given = check_start(world, request.start)
+        window = int(check_range("rewind_window", request.rewind_window, 0))
         session_id = secrets.token_hex(16) if request.session_id is None else request.session_id
         self.sessions.check_room(session_id)
         latent, state = yield from start(world, given, seed, heat)
@@ -148,6 +180,8 @@ class Dreams:
         session = self.sessions.put(session_id, world)
         slots, heats = np.array([session.slot]), np.array([heat], np.float32)
         session.slab.begin(slots, latent, state, np.array([seed], np.uint64), heats)
+        if window:
+            session.slab.windows[session.slot] = deque(maxlen=window)
         names = (tensor.name for tensor in world.spec.recurrent_state)
         parts = zip(names, (np.array(part[0]) for part in state), strict=True)
         return ResetResult(
@@ -162,7 +196,7 @@ class Dreams:
         )
 
     def _sample(self, request: SampleRequest) -> Work[SampleResult]:
-        check_include(request.include, frozenset({"frame"}), "a sample")
+        check_include(request.include, INCLUDES, "a sample")
         count = int(check_range("futures", request.futures, 1))
         horizon = int(check_range("horizon", request.horizon, 1))
         if request.session_id is not None:
@@ -177,22 +211,44 @@ class Dreams:
             heat = 1.0 if request.temperature is None else check_temperature(request.temperature)
             begin = start(world, check_start(world, request.start), seed, heat)
             present = Present(world, *(yield from begin), step=0, temperature=heat)
+        check_size(present.world.spec, count, horizon, request.include, request.bounds)
         space = present.world.spec.action_space
-        shape = sequence_shape(space, count, horizon)
-        if request.actions is None:
-            actions = uniform_actions(space, uniforms(seed, 0, shape))
+        policy = None if request.actions is not None else request.policy or RandomPolicy()
+        if policy is None:
+            given = check_actions(space, request.actions, (horizon,))
+            actions = given[None].repeat(count, axis=0)
         else:
-            actions = check_actions(space, request.actions, (horizon,))
+            check_single(policy)
+            actions = no_actions(space, count, horizon)
         yield None
         seeds = subseeds(seed, count, noise.SAMPLE)
         sampled = sample(
             present,
-            np.broadcast_to(actions, shape),
+            actions,
             seeds,
-            frames="frame" in request.include,
+            policy=policy,
+            include=request.include,
             slice_rows=self.slice_rows,
         )
         return (yield from sampled)
+
+    def _rollout(self, request: RolloutRequest) -> Work[RolloutResult]:
+        check_rollout(request)
+        if request.session_id is not None:
+            session = self._living(request.session_id)
+            present = _present(session, request.temperature)
+            seeds = episode_seeds(request, _seed(session, request.seed, noise.ROLLOUT))
+            begun = Beginnings.at(present, seeds)
+            yield None
+        else:
+            world = self._world(request.world)
+            seed = secrets.randbits(53) if request.seed is None else check_seed(request.seed)
+            heat = 1.0 if request.temperature is None else check_temperature(request.temperature)
+            given, seeds = check_start(world, request.start), episode_seeds(request, seed)
+            begun = yield from Beginnings.of(world, given, seeds, heat, self.slice_rows)
+        whole = "trajectories" in request.include
+        rolled = roll_out(begun, request.policy, request.max_steps, whole, self.slice_rows)
+        return (yield from rolled)
 
     def _plan(self, request: PlanRequest) -> Work[PlanResult]:
         session = self._living(request.session_id)
@@ -210,7 +266,8 @@ class Dreams:
             found = yield from searching
         # For the session's next plan, if it is still there and dreams this dream.
         if self.sessions.holds(session) and session.slab.key[session.slot] == key:
-            steps = np.repeat(found.actions, request.action_repeat, axis=0)
+            lengths = holds(present.step, request.horizon, request.action_repeat)
+            steps = np.repeat(found.actions, lengths, axis=0)
             session.slab.planned[session.slot] = Planned(present.step, steps)
         return found
 

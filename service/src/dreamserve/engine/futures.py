@@ -6,7 +6,7 @@ whatever else is being dreamt. One step asks for at most `slice_rows` rows.
 
 from dataclasses import dataclass
 from math import inf
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -69,7 +69,7 @@ class Futures:
         self._ahead = np.empty((0, 0), np.float32)
 
     @classmethod
-    def of(cls, present: Present, rows: int, seed: UInt64, stream: int) -> "Futures":
+    def of(cls, present: Present, rows: int, seed: UInt64, stream: int) -> Self:
         """Begin `rows` futures at one present; `seed` is (B,) or (1,)."""
         return cls(
             present.world,
@@ -106,6 +106,22 @@ class Futures:
         self.state, self.alive = new.state, alive & ~new.terminated
         reward = np.where(alive, new.reward, np.float32(0))
         return Moment(self.latent, reward, alive, ~self.alive, self.finite, new.output)
+
+    def begin(self, rows: Int64, latent: Array, state: State, seed: UInt64, step: Int64) -> None:
+        """Put other futures in place of `rows` (N,), each with a seed of its own."""
+        self.latent[rows], self.seed[rows], self.step[rows] = latent, seed, step
+        for kept, new in zip(self.state, state, strict=True):
+            kept[rows] = new
+        self.alive[rows] = self.finite[rows] = True
+        self._ahead = self._ahead[:0]
+
+    def keep(self, rows: Bools) -> None:
+        """Go on with the futures of `rows` (B,) only; each has a seed of its own."""
+        self.latent, self.state = self.latent[rows], tuple(part[rows] for part in self.state)
+        self.seed, self.step = self.seed[rows], self.step[rows]
+        self.temperature = self.temperature[rows]
+        self.alive, self.finite = self.alive[rows], self.finite[rows]
+        self._ahead = self._ahead[:0]
 
     def _noise(self) -> Array:
         """Return the noise of the next step, (B, W)."""

@@ -1,51 +1,85 @@
-"""Reading the mixture a world answers (Bishop 1994), one row at a time, in float64.
+"""Reading the mixture a world answers (Bishop 1994), in float64.
 
-Row by row, so that what one dream is told cannot depend on its batch. Shapes: `StepOutput`'s
-without the batch axis; logits (K,) or (K, Z), mu (K, Z), log_sigma (K, Z) or (K,).
+What is summed lies within one row, so that what one dream is told cannot depend on its batch.
+Shapes are `StepOutput`'s: logits (B, K) or (B, K, Z), mu (B, K, Z), log_sigma (B, K, Z) or (B, K).
 """
+
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
 from dreamserve.backends.base import Array, StepOutput
+from dreamserve.manifest import WorldSpec
 
 Float64 = npt.NDArray[np.float64]
 
 
 def describe(output: StepOutput, row: int) -> dict[str, Array]:
-    """Return the weights, mu and sigma that the world expected, at temperature 1."""
-    log_weights = _log_softmax(output.mixture_logits[row])
+    """Return the weights, mu and sigma that the world expected of one row, at temperature 1."""
+    return {name: part[0] for name, part in described(output, slice(row, row + 1)).items()}
+
+
+def described(output: StepOutput, rows: slice) -> dict[str, Array]:
+    """Return the weights, mu and sigma of these rows, at temperature 1, in the head's shapes.
+
+    What is not finite, or beyond float32, is left so.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return {
+            "weights": np.exp(log_weights(output.mixture_logits[rows])).astype(np.float32),
+            "mu": output.mixture_mu[rows].copy(),
+            "sigma": np.exp(output.mixture_log_sigma[rows].astype(np.float64)).astype(np.float32),
+        }
+
+
+def shapes(spec: WorldSpec) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of one step's weights, mu and sigma."""
+    components, matrix = (spec.mixture.components,), (spec.mixture.components, spec.latent_size)
     return {
-        "weights": np.exp(log_weights).astype(np.float32),
-        "mu": output.mixture_mu[row].copy(),
-        "sigma": np.exp(output.mixture_log_sigma[row]),
+        "weights": matrix if spec.mixture.head == "per_dimension" else components,
+        "mu": matrix,
+        "sigma": components if spec.mixture.head == "isotropic" else matrix,
     }
+
+
+def mixture_bytes(spec: WorldSpec) -> int:
+    """Return what one step's mixture takes, as float32."""
+    return 4 * sum(map(prod, shapes(spec).values()))
 
 
 def surprise(output: StepOutput, row: int, latent: Array) -> float:
     """Return how surprised the world is by `latent` (Z,): its NLL, nats per latent dimension."""
-    mu = output.mixture_mu[row].astype(np.float64)  # (K, Z)
-    log_sigma = output.mixture_log_sigma[row].astype(np.float64)
-    if log_sigma.ndim < mu.ndim:
-        log_sigma = np.repeat(log_sigma[:, None], mu.shape[1], axis=1)
-    log_weights = _log_softmax(output.mixture_logits[row])
+    rows = slice(row, row + 1)
+    mu = output.mixture_mu[rows].astype(np.float64)  # (1, K, Z)
+    log_sigma = wide_log_sigma(output, rows)
+    weights = log_weights(output.mixture_logits[rows])
     scaled = (latent - mu) * np.exp(-log_sigma)
     log_normal = -0.5 * scaled**2 - log_sigma - 0.5 * np.log(2 * np.pi)
-    if log_weights.ndim == mu.ndim:
-        likelihood = _log_sum_exp(log_weights + log_normal).sum()
+    if weights.ndim == mu.ndim:
+        likelihood = log_sum_exp(weights + log_normal).sum()
     else:
-        likelihood = _log_sum_exp(log_weights + log_normal.sum(axis=1))
-    return float(-likelihood / mu.shape[1])
+        likelihood = log_sum_exp(weights + log_normal.sum(axis=2))[0]
+    return float(-likelihood / mu.shape[2])
 
 
-def _log_softmax(logits: Array) -> Float64:
+def log_weights(logits: Array) -> Float64:
+    """Return the logarithms of the components' weights, at temperature 1."""
     wide = logits.astype(np.float64)
-    shifted: Float64 = wide - _log_sum_exp(wide)
+    shifted: Float64 = wide - log_sum_exp(wide)[:, None]
     return shifted
 
 
-def _log_sum_exp(values: Float64) -> Float64:
-    """Over the first axis."""
-    peak = values.max(axis=0)
-    total: Float64 = peak + np.log(np.exp(values - peak).sum(axis=0))
+def log_sum_exp(values: Float64) -> Float64:
+    """Return it over the components, the second axis of (B, K) or (B, K, Z)."""
+    peak = values.max(axis=1)
+    total: Float64 = peak + np.log(np.exp(values - peak[:, None]).sum(axis=1))
     return total
+
+
+def wide_log_sigma(output: StepOutput, rows: slice) -> Float64:
+    """Return log sigma of each component in each dimension, (B, K, Z), whatever the head."""
+    log_sigma = output.mixture_log_sigma[rows].astype(np.float64)
+    if log_sigma.ndim < output.mixture_mu.ndim:
+        log_sigma = np.repeat(log_sigma[:, :, None], output.mixture_mu.shape[2], axis=2)
+    return log_sigma

@@ -19,7 +19,7 @@ from dreamserve.engine.futures import Present, uniforms
 from dreamserve.engine.objectives import REWARD, check_objective
 from dreamserve.engine.tempo import Tempo, fitted
 from dreamserve.engine.types import PlanRequest, PlanResult
-from dreamserve.engine.values import Judge
+from dreamserve.engine.values import Judge, holds
 from dreamserve.engine.work import Work
 from dreamserve.engine.world import World
 from dreamserve.errors import DreamNotFiniteError, InvalidRequestError
@@ -115,7 +115,9 @@ def plan(
         until_s,
     )
     if warm is not None:
-        warm = warm[:: request.action_repeat]
+        lengths = holds(present.step, request.horizon, request.action_repeat)
+        starts = np.cumsum(lengths) - lengths
+        warm = warm[starts[starts < len(warm)]]
     options = planner_options(request)
     space = world.spec.action_space
     if until_s == inf:

@@ -159,14 +159,24 @@ def start(
     What is given has been checked, and frames are as the world sees them. Only frames make it
     yield. Raises DreamNotFiniteError.
     """
-    seeds = np.array([seed], np.uint64)
+    return (yield from starts(world, given, np.array([seed], np.uint64), temperature))
+
+
+def starts(
+    world: World, given: Start | None, seeds: UInt64, temperature: float
+) -> Generator[None, None, tuple[Array, State]]:
+    """Begin a dream of each seed (B,) at one place: return latent (B, Z) and their state.
+
+    Otherwise as `start`.
+    """
+    rows = len(seeds)
     match given:
         case None:
             return start_from_bank(world, seeds)
         case BankStart(index):
-            return start_from_bank(world, seeds, np.array([index]))
+            return start_from_bank(world, seeds, np.full(rows, index))
         case LatentStart(latent):
-            return latent[None], empty_state(world, 1)
+            return latent[None].repeat(rows, axis=0), empty_state(world, rows)
         case FramesStart(frames, actions):
             return (yield from _burn_in(world, frames, actions, seeds, temperature))
 
@@ -175,6 +185,7 @@ def _burn_in(
     world: World, frames: UInt8, actions: Actions, seed: UInt64, temperature: float
 ) -> Generator[None, None, tuple[Array, State]]:
     """Let the memory see the frames and the actions between them; start in the last one."""
+    rows = len(seed)
     encoded = []
     for first in range(0, len(frames), _FRAMES_AT_ONCE):
         yield
@@ -182,14 +193,15 @@ def _burn_in(
         encoded.append(world.backend.encode(some))
     mu = np.concatenate([part[0] for part in encoded])
     logvar = np.concatenate([part[1] for part in encoded])
-    state, heat = empty_state(world, 1), np.array([temperature], np.float32)
+    state, heat = empty_state(world, rows), np.full(rows, temperature, np.float32)
     for t in range(len(frames) - 1):
         yield
-        number = np.array([_BURN_IN + t])
-        action, latent = actions[t : t + 1], mu[t : t + 1]
+        number = np.full(rows, _BURN_IN + t)
+        action = actions[t : t + 1].repeat(rows, axis=0)
+        latent = mu[t : t + 1].repeat(rows, axis=0)
         state = advance(world, latent, state, action, seed, number, heat, noise.RESET).state
     latent = mu[-1:] + np.exp(np.float32(0.5) * logvar[-1:]) * _latent_noise(world, seed)
-    if not finite_rows(latent, *state)[0]:
+    if not finite_rows(latent, *state).all():
         raise DreamNotFiniteError(f"{world.name}: these frames lead to NaN or infinity")
     return latent, state
 

@@ -1,54 +1,77 @@
-"""Samples: many futures from one present, all of them answered."""
-
-import numpy as np
+"""Samples: many futures from one present, all answered, and what may be said beside them."""
 
 from dreamserve import noise
-from dreamserve.backends.base import Actions, Array
-from dreamserve.backends.rows import finite_rows
+from dreamserve.backends.base import Actions
+from dreamserve.engine.actors import actor_of
 from dreamserve.engine.futures import Futures, Present
-from dreamserve.engine.pixels import to_pixels
-from dreamserve.engine.types import SampleResult, UInt8
+from dreamserve.engine.likely import components, most_likely
+from dreamserve.engine.mixture import mixture_bytes
+from dreamserve.engine.policies import Policy
+from dreamserve.engine.transcript import Transcript
+from dreamserve.engine.types import Include, SampleBounds, SampleResult
 from dreamserve.engine.work import Work
-from dreamserve.engine.world import World
-from dreamserve.errors import DreamNotFiniteError
+from dreamserve.errors import TooLargeError
+from dreamserve.manifest import WorldSpec
 from dreamserve.noise import UInt64
 
-_FRAMES_AT_ONCE = 16
+INCLUDES = frozenset({"frame", "mixture", "entropy", "most_likely", "components"})
 
 
 def sample(
-    present: Present, actions: Actions, seeds: UInt64, frames: bool, slice_rows: int
+    present: Present,
+    actions: Actions,
+    seeds: UInt64,
+    include: Include,
+    slice_rows: int,
+    policy: Policy | None = None,
 ) -> Work[SampleResult]:
-    """Return the futures under actions (N, H, …). Raises DreamNotFiniteError."""
+    """Return the futures under actions (N, H, …), or under a policy, which writes them there.
+
+    The futures without luck take the actions of the first. Raises DreamNotFiniteError.
+    """
     count, horizon = actions.shape[:2]
-    spec = present.world.spec
-    latents = np.empty((count, horizon, spec.latent_size), np.float32)
-    rewards = np.empty((count, horizon), np.float32)
-    ended = np.empty((count, horizon), np.bool_)
-    pictures = np.empty((count, horizon, *spec.frame.shape), np.uint8) if frames else None
+    transcript = Transcript(present.world, count, horizon, include)
     for first in range(0, count, slice_rows):
         rows = slice(first, first + slice_rows)
         futures = Futures.of(present, len(seeds[rows]), seeds[rows], noise.SAMPLE)
-        for t in range(horizon):
-            moment = yield from futures.advance(actions[rows, t])
-            assert moment is not None  # there is no deadline
-            if not moment.finite.all():
-                future = first + int(np.argmin(moment.finite))
-                raise DreamNotFiniteError(f"future {future} is NaN or infinity at its step {t + 1}")
-            latents[rows, t], rewards[rows, t] = moment.latent, moment.reward
-            ended[rows, t] = moment.ended
-            if pictures is not None:
-                pictures[rows, t] = yield from _decode(present.world, moment.latent)
-    return SampleResult(latents, rewards, ended, pictures)
+        actor = None if policy is None else actor_of(present.world, policy, len(futures))
+        yield from transcript.follow(futures, first, actions[rows], actor=actor)
+    pictured = include & {"frame"}
+    likely = parts = None
+    if "most_likely" in include:
+        likely = yield from most_likely(present, actions[0], pictured)
+    if "components" in include:
+        parts = yield from components(present, actions[0], pictured)
+    return SampleResult(
+        transcript.latents,
+        transcript.rewards,
+        transcript.terminated,
+        transcript.frames,
+        transcript.mixture,
+        transcript.entropy,
+        transcript.differential_entropy,
+        likely,
+        parts,
+    )
 
 
-def _decode(world: World, latent: Array) -> Work[UInt8]:
-    """Return the pictures of latent (B, Z), a few at a time."""
-    parts = []
-    for first in range(0, len(latent), _FRAMES_AT_ONCE):
-        decoded = world.backend.decode(latent[first : first + _FRAMES_AT_ONCE])
-        if not finite_rows(decoded).all():
-            raise DreamNotFiniteError("a future's frame came out as NaN or infinity")
-        parts.append(to_pixels(world.spec.frame, decoded))
-        yield None
-    return np.concatenate(parts)
+def check_size(
+    spec: WorldSpec, count: int, horizon: int, include: Include, bounds: SampleBounds
+) -> None:
+    """Raise TooLargeError, with the numbers, for a sample of more than the bounds allow."""
+    more = ("most_likely" in include) + spec.mixture.components * ("components" in include)
+    futures = f"{count} futures" + (f" and {more} that it includes" if more else "")
+    steps = (count + more) * horizon
+    whole = f"{futures} x horizon {horizon}"
+    if steps > bounds.dreamt_steps:
+        raise TooLargeError(f"{whole} is {steps} dreamt steps, the bound is {bounds.dreamt_steps}")
+    if "frame" in include and steps > bounds.frames:
+        raise TooLargeError(f"{whole}: {steps} frames, the bound is {bounds.frames}")
+    if "mixture" in include:
+        each = mixture_bytes(spec)
+        size_bytes = count * horizon * each
+        if size_bytes > bounds.mixture_bytes:
+            raise TooLargeError(
+                f"{count} futures x horizon {horizon} x {each} bytes of a step's mixture are"
+                f" {size_bytes} bytes, the bound is {bounds.mixture_bytes}"
+            )

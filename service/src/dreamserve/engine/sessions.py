@@ -127,15 +127,20 @@ class Sessions:
         """Return how long ago the session was last used."""
         return self._now_s - float(session.slab.used_at_s[session.slot])
 
-    def check_room(self, session_id: str) -> None:
-        """Raise OverloadedError if `put` would."""
-        if session_id in self._table or len(self._table) < self.capacity:
+    def check_room(self, *session_ids: str) -> None:
+        """Raise OverloadedError unless there is room for all of these different ones."""
+        if self._fits(session_ids):
             return
         self.expire()
-        if len(self._table) >= self.capacity:
+        if not self._fits(session_ids):
             raise OverloadedError(
-                f"all {self.capacity} sessions are in use; DELETE one, or try again later"
+                f"{len(self._table)} of {self.capacity} sessions are in use;"
+                " DELETE some, or try again later"
             )
+
+    def _fits(self, session_ids: Sequence[str]) -> bool:
+        new = sum(session_id not in self._table for session_id in session_ids)
+        return len(self._table) + new <= self.capacity
 
     def put(self, session_id: str, world: World) -> Session:
         """Return a session of that id with a slot of its own, in place of any that had the id.

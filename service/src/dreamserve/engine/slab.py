@@ -8,6 +8,7 @@ import numpy as np
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Array, Bools, Int64, Staged, State, UInt64
 from dreamserve.backends.rows import make_rows
+from dreamserve.engine.record import SessionRecord, Window
 from dreamserve.engine.types import StepResult
 from dreamserve.engine.world import World
 from dreamserve.manifest import DiscreteSpace, WorldSpec
@@ -52,6 +53,7 @@ class Slab:
         self.action: Actions = _no_actions(world.spec, count)
         self.kept: dict[int, Kept] = {}
         self.planned: dict[int, Planned] = {}  # what sessions planned last, by slot
+        self.windows: dict[int, Window] = {}  # of the sessions that asked for one, by slot
         self._holders: list[str | None] = []  # by slot, as far as slots were ever used
         self._given_back: list[int] = []
 
@@ -69,6 +71,7 @@ class Slab:
         self.used_at_s[slot], self._holders[slot] = _FREE, None
         self.kept.pop(slot, None)
         self.planned.pop(slot, None)
+        self.windows.pop(slot, None)
         self._given_back.append(slot)
 
     def begin(
@@ -79,9 +82,10 @@ class Slab:
         self.seed[slots], self.step[slots] = seed, 0
         self.key[slots] = noise.stream_keys(seed, noise.STEP)
         self.temperature[slots], self.terminated[slots] = temperature, False
-        if self.planned:
+        if self.planned or self.windows:
             for slot in slots.tolist():
                 self.planned.pop(slot, None)
+                self.windows.pop(slot, None)
 
     def commit(
         self,
@@ -94,6 +98,10 @@ class Slab:
         latent: Array | None = None,
     ) -> None:
         """Write the dreams of `slots` (B,), all different, at step `number` where `good` (B,)."""
+        if self.windows:
+            for slot in slots[good].tolist():
+                if slot in self.windows:
+                    self.windows[slot].append(self.record(slot))
         self.rows.commit(slots, staged, good, latent)
         reward = staged.reward
         if not good.all():
@@ -105,6 +113,33 @@ class Slab:
         if self.kept:
             for slot in slots.tolist():
                 self.kept.pop(slot, None)
+
+    def record(self, slot: int) -> SessionRecord:
+        """Return all that the session of `slot` is now."""
+        latent, state = self.rows.read(slot)
+        return SessionRecord(
+            latent=latent,
+            state=state,
+            seed=int(self.seed[slot]),
+            step=int(self.step[slot]),
+            temperature=float(self.temperature[slot]),
+            terminated=bool(self.terminated[slot]),
+            action=self.action[slot].copy(),
+            reward=float(self.reward[slot]),
+            kept=self.kept.get(slot),
+        )
+
+    def restore(self, slot: int, record: SessionRecord, window: Window | None = None) -> None:
+        """Make the session of `slot` what was recorded, with that window to go back in."""
+        seed, heat = np.array([record.seed], np.uint64), np.array([record.temperature], np.float32)
+        self.begin(np.array([slot]), record.latent, record.state, seed, heat)
+        self.step[slot], self.terminated[slot] = record.step, record.terminated
+        self.action[slot], self.reward[slot] = record.action, record.reward
+        self.kept.pop(slot, None)
+        if record.kept is not None:
+            self.kept[slot] = record.kept
+        if window is not None:
+            self.windows[slot] = window
 
     def idle_since(self, moment_s: float) -> list[str]:
         """Return the sessions that were last used before `moment_s`."""

@@ -9,7 +9,7 @@ kept for whoever sends them again.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 import numpy as np
@@ -139,7 +139,9 @@ def stored(session: Session) -> StepResult:
     """Return the answer of the last step once more."""
     slab, slot = session.slab, session.slot
     if slot in slab.kept:
-        return slab.kept[slot].answer
+        answer = slab.kept[slot].answer
+        # a fork's last step was its origin's
+        return answer if answer.session_id == session.id else replace(answer, session_id=session.id)
     latent, terminated = session.row()[0][0], bool(slab.terminated[slot])
     return StepResult(session.id, session.step, latent, float(slab.reward[slot]), terminated)
 

@@ -6,16 +6,20 @@ it against the world. Every submitted request ends in exactly one answer: a resu
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from dreamserve.engine.policies import Policy
 from dreamserve.errors import WireError
 
 Float32 = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
-Include = frozenset[Literal["frame", "mixture", "state"]]
+Include = frozenset[
+    Literal["frame", "mixture", "state", "entropy", "most_likely", "components", "trajectories"]
+]
 NOTHING: Include = frozenset()
 
 
@@ -53,6 +57,7 @@ class ResetRequest:
     seed: int | None = None  # 0 … 2**53 - 1, so that JSON's numbers hold it
     temperature: float | None = None  # None: 1.0
     start: Start | None = None  # None: a bank entry drawn from the seed
+    rewind_window: int = 0  # steps that it can be rewound by; each is kept, and costs its state
     include: Include = NOTHING
 
 
@@ -91,7 +96,20 @@ class ResetBatchRequest:
     temperatures: npt.NDArray[np.float32] | None = None
     bank: npt.NDArray[np.int64] | None = None  # entries of the world's bank
     latents: Float32 | None = None  # (B, Z), with an empty memory; instead of the bank
+    rewind_window: int = 0  # of each of them
     known_only: bool = False  # a server that shuts down begins no new sessions
+
+
+@dataclass(frozen=True, slots=True)
+class SampleBounds:
+    """The most that one sample may take, what it includes counted in."""
+
+    dreamt_steps: float = inf
+    frames: float = inf
+    mixture_bytes: float = inf
+
+
+UNBOUNDED = SampleBounds()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,10 +121,12 @@ class SampleRequest:
     session_id: str | None = None
     world: str | None = None
     start: Start | None = None
-    actions: npt.NDArray[Any] | None = None  # (H, ...) open loop; None: uniformly random
+    actions: npt.NDArray[Any] | None = None  # (H, ...) open loop; None: as the policy does
+    policy: Policy | None = None  # one of them; None: uniformly random
     temperature: float | None = None  # None: the session's
     seed: int | None = None
     include: Include = NOTHING
+    bounds: SampleBounds = UNBOUNDED
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,18 +145,70 @@ class PlanRequest:
 
     session_id: str
     planner: str = "cem"  # of planning.catalog
-    horizon: int = 20  # H actions, each held for `action_repeat` steps
+    horizon: int = 20  # H actions
     candidates: int | None = None  # None: the planner's default, and so below
     iterations: int | None = None  # random shooting takes one, whatever is said here
     options: Mapping[str, Any] = field(default_factory=dict)  # the planner's own others
     discount: float = 0.99  # of a step
     particles: int = 1  # dreams of each candidate
-    action_repeat: int = 1
+    action_repeat: int = 1  # steps for which each is held, changing on multiples of it only
     objective: Objective | None = None  # None: the sum of rewards
     temperature: float | None = None
     warm_start: bool = True  # begin with what remains of the session's last plan
     budget_ms: float | None = None
     seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RolloutRequest:
+    """Dream whole episodes, E of each of P policies; no session moves.
+
+    Episode e of every policy has the same seed: all policies meet the same luck.
+    """
+
+    policy: Policy
+    max_steps: int
+    episodes: int | None = None  # E; None: as many as there are seeds
+    seeds: npt.NDArray[np.int64] | None = None  # (E,); None: they follow from `seed`
+    session_id: str | None = None  # begin at its present
+    world: str | None = None
+    start: Start | None = None  # None: a bank entry drawn from each episode's seed
+    temperature: float | None = None  # None: the session's, or 1.0
+    seed: int | None = None
+    include: Include = NOTHING
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ForkRequest:
+    """Let a dream go on in more than one way: new sessions that are where it is."""
+
+    session_id: str
+    session_ids: Sequence[str]  # of the forks; those that are there start over
+    seeds: Sequence[int] | None = None  # None: the session's own, so the same luck
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RewindRequest:
+    """Go back to an earlier step of the session's window, by exactly one of the two."""
+
+    session_id: str
+    steps: int | None = None  # by so many
+    to_step: int | None = None  # to that one: the same however often it is asked
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SnapshotRequest:
+    """Ask for all that a session is."""
+
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RestoreRequest:
+    """Make a session what a snapshot says; the one of that id starts over."""
+
+    session_id: str
+    snapshot: "Snapshot"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,6 +226,11 @@ Request = (
     | ResetBatchRequest
     | SampleRequest
     | PlanRequest
+    | RolloutRequest
+    | ForkRequest
+    | RewindRequest
+    | SnapshotRequest
+    | RestoreRequest
     | SessionQuery
 )
 
@@ -214,13 +291,46 @@ class ResetBatchResult:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class MostLikely:
+    """The future without luck, of H steps: as a dream at temperature 0."""
+
+    latents: Float32  # (H, Z)
+    rewards: Float32  # (H,)
+    terminated: npt.NDArray[np.bool_]  # (H,)
+    frames: UInt8 | None = None  # (H, h, w, C)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Components:
+    """A future for each of the K components of the first step, by falling weight.
+
+    (K, Z) where each latent dimension has a mixture of its own: future k has its k-th likeliest.
+    """
+
+    weights: Float32  # (K,) or (K, Z), at temperature 1
+    order: npt.NDArray[np.int64]  # (K,) or (K, Z), the component's place in the mixture
+    latents: Float32  # (K, H, Z)
+    rewards: Float32  # (K, H)
+    terminated: npt.NDArray[np.bool_]  # (K, H)
+    frames: UInt8 | None = None  # (K, H, h, w, C)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class SampleResult:
-    """N futures of H steps. After a future has ended its rewards are 0 and its latents stand."""
+    """N futures of H steps. After a future has ended its rewards are 0 and its latents stand.
+
+    What was expected of a step, and how surely, is 0 from then on.
+    """
 
     latents: Float32  # (N, H, Z)
     rewards: Float32  # (N, H)
     terminated: npt.NDArray[np.bool_]  # (N, H)
     frames: UInt8 | None = None  # (N, H, h, w, C)
+    mixture: dict[str, Float32] | None = None  # weights, mu, sigma: (N, H, …) in the head's shapes
+    entropy: Float32 | None = None  # (N, H) nats, as `engine.uncertainty` says
+    differential_entropy: Float32 | None = None  # (N, H) nats per latent dimension
+    most_likely: MostLikely | None = None
+    components: Components | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -237,6 +347,70 @@ class PlanResult:
     cut_short: bool
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RolloutResult:
+    """E episodes of each of P policies, and T, the steps of the longest of them.
+
+    An episode that became NaN or infinite is not `finite`: it ends with its last good step. What
+    lies beyond an episode's length is 0.
+    """
+
+    world: str
+    seeds: npt.NDArray[np.int64]  # (E,)
+    temperature: float
+    returns: npt.NDArray[np.float64]  # (P, E) sums of rewards
+    lengths: npt.NDArray[np.int64]  # (P, E) steps
+    terminated: npt.NDArray[np.bool_]  # (P, E) false where max_steps cut it off
+    finite: npt.NDArray[np.bool_]  # (P, E)
+    statistics: dict[str, npt.NDArray[Any]]  # (P,) each, as `engine.rollouts.statistics` says
+    latents: Float32 | None = None  # (P, E, T + 1, Z), the first one where it began
+    actions: npt.NDArray[Any] | None = None  # (P, E, T, ...)
+    rewards: Float32 | None = None  # (P, E, T)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ForkResult:
+    """The forks, where their dream goes on."""
+
+    session_id: str  # what they were forked from
+    world: str
+    step: int
+    latent: Float32  # (Z,)
+    session_ids: Sequence[str]
+    seeds: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RewindResult:
+    """A session after an earlier step, as if none had followed."""
+
+    session_id: str
+    step: int
+    latent: Float32  # (Z,)
+    terminated: bool
+    rewindable_to: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """All that a session is, for any server with the same bundle."""
+
+    format: str
+    format_version: int
+    world: str
+    world_version: str | None  # of the bundle; None for a world in memory
+    step: int
+    seed: int
+    temperature: float
+    terminated: bool
+    latent: Float32  # (Z,)
+    state: dict[str, Float32]  # recurrent tensors by name
+    action: Any  # of the last step, an int or (A,) floats
+    reward: float  # of the last step
+    plain: bool  # the last step had an action only, and may be answered again from this
+    digest: str  # over all the rest
+
+
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
     """What a session is."""
@@ -248,6 +422,7 @@ class SessionInfo:
     temperature: float
     terminated: bool
     idle_s: float
+    rewindable_to: int  # the earliest step that it can go back to
 
 
 Result = (
@@ -257,5 +432,9 @@ Result = (
     | ResetBatchResult
     | SampleResult
     | PlanResult
+    | RolloutResult
+    | ForkResult
+    | RewindResult
+    | Snapshot
     | SessionInfo
 )

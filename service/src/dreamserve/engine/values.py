@@ -14,6 +14,19 @@ from dreamserve.engine.work import Work
 from dreamserve.noise import UInt64
 
 
+def holds(step: int, horizon: int, action_repeat: int) -> Int64:
+    """Return for how many steps each of H actions is held, (H,), by a plan made after `step`.
+
+    Actions change on the steps that `action_repeat` divides, so that a plan made in the middle of
+    an action may go on with it for just as long as the last one meant to. The last action is held
+    for what the first one lacks.
+    """
+    lengths, held = np.full(horizon, action_repeat), step % action_repeat
+    lengths[0] -= held
+    lengths[-1] += held
+    return lengths
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
     """What N candidates are worth."""
@@ -33,7 +46,7 @@ class Judge:
     objective: Objective = REWARD
     discount: float = 1.0
     particles: int = 1
-    action_repeat: int = 1  # steps for which each action is held
+    action_repeat: int = 1  # steps for which actions are held
     until_s: float = inf  # by the engine's clock
 
     def evaluate(self, actions: Actions, seed: int) -> Work[Judged]:
@@ -44,7 +57,7 @@ class Judge:
         of them is worth -inf: it always loses.
         """
         luck = subseeds(seed, self.particles, noise.PLAN)
-        steps = actions.repeat(self.action_repeat, axis=1)
+        steps = actions.repeat(holds(self.present.step, actions.shape[1], self.action_repeat), 1)
         backend = self.present.world.backend
         if isinstance(backend, KeepsRows) and self.objective is REWARD:
             values = self._on_device(backend, steps, luck)

@@ -43,13 +43,22 @@ def uniform_actions(space: ActionSpace, uniforms: Array) -> Actions:
     """Map uniforms in (0, 1) to actions: (…,) for Discrete, (…, A) for Box."""
     if isinstance(space, DiscreteSpace):
         return np.minimum((uniforms * space.n).astype(np.int64), space.n - 1)
-    low, high = limits(space)
-    return np.clip(low + uniforms * (high - low), low, high)
+    return between(*limits(space), uniforms)
 
 
 def limits(space: BoxSpace) -> tuple[Array, Array]:
     """Return the least and the greatest action (A,), as float32 has them."""
     return np.array(space.low, np.float32), np.array(space.high, np.float32)
+
+
+def between(low: Array, high: Array, shares: Array) -> Actions:
+    """Return what lies at shares (…, A) of the way from low (A,), at 0, to high (A,), at 1.
+
+    Both ends are met exactly, and their distance, which may be too much for float32, is not taken.
+    """
+    actions: Actions = low * (1 - shares)
+    actions += high * shares
+    return np.clip(actions, low, high, out=actions)
 
 
 def sequence_shape(space: ActionSpace, candidates: int, horizon: int) -> tuple[int, ...]:
@@ -78,6 +87,18 @@ def fitted(space: ActionSpace, warm: Actions | None, horizon: int) -> Actions | 
     if isinstance(space, DiscreteSpace):
         return np.clip(steps, 0, space.n - 1).astype(np.int64)
     return np.clip(steps, *limits(space)).astype(np.float32)
+
+
+def opening(space: ActionSpace, horizon: int, warm: Actions | None, most: int) -> list[Actions]:
+    """Return what is tried first, whatever is drawn besides, (H, …) each: the warm plan.
+
+    Or all there is, where a Discrete space has no more than `most` sequences: then none is left to
+    luck, whatever the planner believes.
+    """
+    if isinstance(space, DiscreteSpace) and space.n**horizon <= most:
+        places = space.n ** np.arange(horizon)[::-1]
+        return list(np.arange(space.n**horizon)[:, None] // places % space.n)
+    return [] if warm is None else [warm]
 
 
 def put_first(drawn: Actions, sequences: Iterable[Actions]) -> None:

@@ -2,9 +2,12 @@
 method; for planning: Chua et al. 2018, arXiv:1805.12114).
 
 Draw candidates from a distribution, keep the elites, fit the distribution to them, repeat. Box
-actions come from truncated Gaussians, one for each step and component; Discrete actions from a
-categorical for each step, fitted by smoothed counts. The distribution's centre is a candidate of
-the last iteration. The answer is the best candidate met: no centre is taken on trust.
+actions come from Gaussians clipped to the bounds, one for each step and component; Discrete actions
+from a categorical for each step, fitted by smoothed counts. The distribution's centre is a
+candidate of the last iteration. The answer is the best candidate met: no centre is taken on trust.
+
+Chua et al. cut their Gaussians off at the bounds instead. Clipped, they come several times closer
+to an optimum that lies on a bound, and no less close to one that lies inside.
 """
 
 from dataclasses import dataclass
@@ -21,6 +24,7 @@ from dreamserve.planning.base import (
     elite,
     fitted,
     judged,
+    opening,
     put_first,
     sequence_shape,
 )
@@ -32,11 +36,13 @@ STD, LEAST_STD = 1.0, 2e-3  # in halves of the bounds' distance, as all deviatio
 
 @dataclass(frozen=True, slots=True)
 class Cem(Options):
-    """As in Chua et al. and their successors: 350 to 500 candidates, 5 iterations or so."""
+    """Half as many candidates again and twice as many iterations as Chua et al. and their
+    successors, and fewer elites: enough for 99 % of what a linear-quadratic problem can give.
+    """
 
-    candidates: int = within(512, 1)  # N in each iteration
-    iterations: int = within(6, 1)
-    elite_share: float = within(0.1, 0, 1)  # of the candidates; two at least
+    candidates: int = within(768, 1)  # N in each iteration
+    iterations: int = within(12, 1)
+    elite_share: float = within(0.03, 0, 1)  # of the candidates; two at least
     momentum: float = within(0.1, 0, 1)  # the share of the old distribution that stays
 
 
@@ -49,13 +55,14 @@ def cem(
 ) -> Planner:
     """Plan `horizon` steps."""
     warm = fitted(space, warm, horizon)
+    first = opening(space, horizon, warm, options.candidates)
     family = family_of(space, horizon, warm, STD, LEAST_STD)
     shape = sequence_shape(space, options.candidates, horizon)
     elites = max(2, round(options.elite_share * options.candidates))
     best: Plan | None = None
     for iteration in range(options.iterations):
         actions = family.draw(uniform(iteration, shape))
-        put_first(actions, proposals(family, warm, iteration, options.iterations))
+        put_first(actions, proposals(family, first, iteration, options.iterations))
         values = judged((yield actions))
         best = better(best, actions, values, iteration)
         chosen = elite(values, elites)

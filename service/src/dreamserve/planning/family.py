@@ -21,12 +21,12 @@ def family_of(
 
 
 def proposals(
-    family: Family, warm: Actions | None, iteration: int, iterations: int
+    family: Family, opening: list[Actions], iteration: int, iterations: int
 ) -> list[Actions]:
     """Return what is tried besides what is drawn, (H, …) each.
 
-    First the warm plan, last the centre of what was learnt, which is seldom drawn itself.
+    First the opening, last the centre of what was learnt, which is seldom drawn itself.
     """
     if iteration == 0:
-        return [] if warm is None else [warm]
+        return opening
     return [family.centre()] if iteration == iterations - 1 else []

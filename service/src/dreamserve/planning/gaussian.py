@@ -1,18 +1,19 @@
 """Box actions as Gaussians, independent for each of H steps and A components.
 
-There are two ways to keep to the bounds. `draw` takes the part of the Gaussian between them;
-`at` moves what falls outside onto them, so that a bound itself is reached and not only neared.
+What falls outside the bounds is moved onto them, so that a bound itself is reached, where many an
+optimum lies: a Gaussian cut off at its bounds only nears them.
 Deviations are told in halves of the bounds' distance: a Box of -1 to 1 has the numbers of papers.
+Inside, all is in shares of the way from low to high, so that no bounds are too wide for float32.
 """
 
 import numpy as np
 
 from dreamserve.manifest import BoxSpace
 from dreamserve.noise import NORMAL_QUANTILES
-from dreamserve.planning.base import Actions, Array, Values, limits
+from dreamserve.planning.base import Actions, Array, Values, between, limits
 
 _LAST = len(NORMAL_QUANTILES) - 1
-_TINY = np.float32(1e-30)  # bounds that float32 cannot tell apart still have a deviation
+_TINY = 1e-99  # instead of a width of 0, of bounds that float32 cannot tell apart
 
 
 def normals(uniforms: Array) -> Array:
@@ -22,34 +23,33 @@ def normals(uniforms: Array) -> Array:
 
 
 class Gaussian:
-    """A mean (H, A) and a deviation (H, A), float32; at `warm` (H, A), or between the bounds."""
+    """A mean (H, A) and a deviation (H, A), float32; at `warm` (H, A), or between the bounds.
+
+    Both are shares of the way from low (0) to high (1).
+    """
 
     def __init__(
         self, space: BoxSpace, horizon: int, warm: Actions | None, std: float, least_std: float
     ) -> None:
         self.low, self.high = limits(space)
-        half = np.maximum(self.high / 2 - self.low / 2, _TINY)
-        self.least = np.float32(least_std) * half
-        self.std = np.tile(np.float32(std) * half, (horizon, 1))
-        self.mean = warm if warm is not None else np.tile(self.low + half, (horizon, 1))
+        shape = (horizon, len(self.low))
+        self.mean = np.full(shape, 0.5, np.float32) if warm is None else self._shares(warm)
+        self.std = np.full(shape, std / 2, np.float32)
+        self.least = np.float32(least_std / 2)
 
     def draw(self, uniforms: Array) -> Actions:
-        """Return actions (N, H, A), by inverse CDF between the bounds' quantiles."""
-        first = np.searchsorted(NORMAL_QUANTILES, (self.low - self.mean) / self.std)
-        last = np.searchsorted(NORMAL_QUANTILES, (self.high - self.mean) / self.std, side="right")
-        index = first + (uniforms * (last - first).astype(np.float32)).astype(np.intp)
-        return self.at(NORMAL_QUANTILES.take(index, mode="clip"))
+        """Return actions (N, H, A) from uniforms (N, H, A)."""
+        return self.at(normals(uniforms))
 
     def at(self, scores: Array) -> Actions:
         """Return the actions at standard scores (N, H, A), clipped to the bounds."""
-        actions: Actions = self.mean + self.std * scores
-        np.clip(actions, self.low, self.high, out=actions)
-        return actions
+        shares = self.std * scores
+        shares += self.mean
+        return between(self.low, self.high, np.clip(shares, 0, 1, out=shares))
 
     def centre(self) -> Actions:
         """Return the mean (H, A), which is within the bounds."""
-        centre: Actions = np.clip(self.mean, self.low, self.high)
-        return centre
+        return between(self.low, self.high, self.mean)
 
     def fit(self, actions: Actions, weights: Values, momentum: float) -> None:
         """Move to the mean and deviation of actions (E, H, A) under weights (E,).
@@ -59,11 +59,15 @@ class Gaussian:
         total = weights.sum()
         if total == 0:
             return
-        weight = (weights / total)[:, None, None]
-        mean = (weight * actions).sum(axis=0)
-        std = np.sqrt((weight * np.square(actions - mean)).sum(axis=0))
-        mean, std = (
-            (momentum * old + (1 - momentum) * new).astype(np.float32)
-            for old, new in ((self.mean, mean), (self.std, std))
-        )
-        self.mean, self.std = mean, np.maximum(std, self.least)
+        shares, weight = self._shares(actions), (weights / total).astype(np.float32)
+        mean: Array = np.tensordot(weight, shares, 1)
+        std: Array = np.sqrt(np.tensordot(weight, np.square(shares - mean), 1))
+        keep = np.float32(momentum)
+        self.mean = keep * self.mean + (1 - keep) * mean
+        self.std = np.maximum(keep * self.std + (1 - keep) * std, self.least)
+
+    def _shares(self, actions: Actions) -> Array:
+        """Undo `between`: (…, A) to (…, A)."""
+        low = self.low.astype(np.float64)  # which has room for any distance of float32s
+        shares: Array = ((actions - low) / np.maximum(self.high - low, _TINY)).astype(np.float32)
+        return shares

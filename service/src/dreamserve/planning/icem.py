@@ -31,6 +31,7 @@ from dreamserve.planning.base import (
     elite,
     fitted,
     judged,
+    opening,
     put_first,
 )
 from dreamserve.planning.colour import colouring
@@ -43,19 +44,18 @@ LEAST_STD = 2e-3  # in halves of the bounds' distance, as all deviations
 
 @dataclass(frozen=True, slots=True)
 class Icem(Options):
-    """The paper's, but for what it tunes to each task: N, the iterations, elites and beta.
-
-    Beta is 0.25 to 4 there, the greater the slower the body; 1 is what its code takes untold.
+    """The paper's, but for what it tunes to each task, and for `std` and `decay`: 0.5 and 1.25
+    there, for fewer iterations. Beta is 0.25 to 4 there, the greater the slower the body.
     """
 
     candidates: int = within(768, 1)  # N in the first iteration
-    iterations: int = within(6, 1)
-    elite_share: float = within(0.05, 0, 1)  # of the first iteration's candidates; two at least
+    iterations: int = within(12, 1)
+    elite_share: float = within(0.03, 0, 1)  # of the first iteration's candidates; two at least
     keep_share: float = within(0.3, 0, 1)  # of the elites that stay among the candidates
-    decay: float = within(1.25, 1, 100)  # by which candidates get fewer with every iteration
+    decay: float = within(1.1, 1, 100)  # by which candidates get fewer with every iteration
     momentum: float = within(0.1, 0, 1)  # the share of the old distribution that stays
-    noise_beta: float = within(1.0, 0, 5)
-    std: float = within(0.5, 0.01, 10)  # of the first iteration's Gaussians
+    noise_beta: float = within(0.5, 0, 5)
+    std: float = within(0.7, 0.01, 10)  # of the first iteration's Gaussians
 
 
 def icem(
@@ -67,6 +67,7 @@ def icem(
 ) -> Planner:
     """Plan `horizon` steps."""
     warm = fitted(space, warm, horizon)
+    first = opening(space, horizon, warm, options.candidates)
     family = family_of(space, horizon, warm, options.std, LEAST_STD)
     scores = space.n if isinstance(space, DiscreteSpace) else len(space.low)  # of one action
     colour = colouring(horizon, options.noise_beta)
@@ -77,7 +78,7 @@ def icem(
         count = candidates_at(iteration, options.candidates, elites, options.decay)
         white = normals(uniform(iteration, (count, horizon, scores)))
         actions = family.at(colour @ white)
-        tried = proposals(family, warm, iteration, options.iterations)
+        tried = proposals(family, first, iteration, options.iterations)
         put_first(actions, tried if kept is None else [*tried, *kept])
         values = judged((yield actions))
         best = better(best, actions, values, iteration)
@@ -90,4 +91,4 @@ def icem(
 
 def candidates_at(iteration: int, candidates: int, elites: int, decay: float) -> int:
     """Return how many candidates an iteration has, of `candidates` in the first one."""
-    return min(candidates, max(int(candidates / decay**iteration), 2 * elites))
+    return min(candidates, max(int(candidates * decay**-iteration), 2 * elites))

@@ -5,7 +5,7 @@ bounds(Cem)["momentum"]   # Bounds(least=0, most=1), for a schema
 """
 
 from dataclasses import Field, dataclass, field, fields
-from math import inf, isfinite
+from math import inf
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -44,7 +44,7 @@ def _check_field(one: Field[Any], value: Any) -> None:
     kind, called = (Integral, "an integer") if one.type is int else (Real, "a number")
     if isinstance(value, bool) or not isinstance(value, kind):
         raise InvalidRequestError(f"{one.name} must be {called}, not {value!r}")
-    if not isfinite(value):
+    if value != value or abs(value) == inf:  # isfinite refuses integers too large for a float
         raise NotFiniteInputError(f"{one.name} must be a finite number, not {value}")
     least, most = one.metadata["bounds"]
     if not least <= value <= most:

@@ -12,6 +12,7 @@ from dreamserve.planning.base import (
     better,
     fitted,
     judged,
+    opening,
     put_first,
     sequence_shape,
     uniform_actions,
@@ -23,7 +24,7 @@ from dreamserve.planning.options import Options, within
 class RandomShooting(Options):
     """One iteration, and no distribution to tune."""
 
-    candidates: int = within(1000, 1)  # N
+    candidates: int = within(1024, 1)  # N
 
 
 def random_shooting(
@@ -36,6 +37,6 @@ def random_shooting(
     """Plan `horizon` steps in one iteration."""
     warm = fitted(space, warm, horizon)
     actions = uniform_actions(space, uniform(0, sequence_shape(space, options.candidates, horizon)))
-    put_first(actions, [] if warm is None else [warm])
+    put_first(actions, opening(space, horizon, warm, options.candidates))
     values = yield actions
     return better(None, actions, judged(values), iteration=0)

@@ -7,6 +7,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from dreamserve.engine.policies import ConstantPolicy, LinearPolicy, Policy, RandomPolicy
+
 PolicyType = Literal["random", "constant", "neural"]
 
 
@@ -48,6 +50,22 @@ class DreamAgent:
             if network is None:
                 network = _small_network(observation_dim, hidden_size, action_dim, seed)
             self.network = network.eval()
+
+    def policy(self) -> Policy:
+        """Return this agent as a policy that the engine acts by, many episodes at once.
+
+        A neural one's network must be one linear layer; the bounds are then the world's own, and
+        what is random follows from each dream's seed, not from the agent's. Raises ValueError.
+        """
+        if self.policy_type == "random":
+            return RandomPolicy()
+        if self.policy_type == "constant":
+            return ConstantPolicy(self._action)
+        layers = [*self.network] if isinstance(self.network, nn.Sequential) else [self.network]
+        if len(layers) != 1 or not isinstance(layers[0], nn.Linear):
+            raise ValueError("the engine acts by linear policies only: give the network one layer")
+        bias = None if layers[0].bias is None else layers[0].bias.detach().numpy()
+        return LinearPolicy(layers[0].weight.detach().numpy(), bias, ("latent",))
 
     def act(self, observation: npt.ArrayLike | torch.Tensor) -> int | npt.NDArray[np.float32]:
         """Return the action for a latent (Z,): an int, or (action_dim,) float32."""

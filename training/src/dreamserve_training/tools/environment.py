@@ -10,7 +10,7 @@ import torch
 
 from dreamserve.dream import Dream
 from dreamserve.engine.pixels import to_pixels
-from dreamserve.engine.types import BankStart, FramesStart, LatentStart, Start
+from dreamserve.engine.types import BankStart, FramesStart, LatentStart, SampleResult, Start
 from dreamserve.engine.world import World, load_world
 from dreamserve.manifest import ActionSpace, DiscreteSpace
 from dreamserve_training.models.mixture import TemperatureRule
@@ -120,10 +120,27 @@ class DreamEnvironment(gymnasium.Env[Float32, Any]):
         picture: npt.NDArray[np.uint8] = to_pixels(self.world.spec.frame, frames)[0]
         return picture
 
+    def futures(self, count: int, horizon: int, actions: Any = None, **fields: Any) -> SampleResult:
+        """Dream `count` possible futures of the present, which does not move.
+
+        `actions` (horizon, …) are taken in all of them; without, each takes uniformly random ones.
+        `fields` are those of `dreamserve.engine.types.SampleRequest` (`temperature`, `seed`,
+        `include`: any of "frame", "mixture", "entropy", "most_likely" and "components", one future
+        for each component of the mixture).
+        """
+        fields["include"] = frozenset(fields.get("include", ()))
+        return self.dream.sample(
+            session_id=self.plan_session(),
+            futures=count,
+            horizon=horizon,
+            actions=None if actions is None else np.asarray(actions),
+            **fields,
+        )
+
     def plan_session(self) -> str:
-        """Return the id of the session that is this environment's present, for planners."""
+        """Return the id of the session that is this environment's present, to look ahead from."""
         if self._latent is None:
-            raise gymnasium.error.ResetNeeded("call reset before planning from the present")
+            raise gymnasium.error.ResetNeeded("call reset before looking ahead from the present")
         return _SESSION
 
 

@@ -8,6 +8,11 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
+from dreamserve.engine.policies import Policy
+from dreamserve.engine.types import RolloutResult
+from dreamserve_training.tools.agents import DreamAgent
+from dreamserve_training.tools.environment import DreamEnvironment
+
 Rollout = dict[str, npt.NDArray[Any]]
 
 
@@ -72,6 +77,51 @@ class DreamRollout:
             DreamRollout.generate_rollout(env, agent, max_steps, seed=seed + episode)
             for episode in range(episodes)
         ]
+
+    @staticmethod
+    def evaluate(
+        env: DreamEnvironment,
+        policy: Policy | DreamAgent,
+        episodes: int,
+        max_steps: int = 1000,
+        *,
+        seed: int = 0,
+        trajectories: bool = False,
+    ) -> RolloutResult:
+        """Dream `episodes` episodes of a policy on the engine, many at once; `env` does not move.
+
+        The i-th is the dream that `env.reset(seed=seed + i)` begins. A linear policy may be P of
+        them: results are (P, E), and `statistics` has the terms of `summary`, for each policy.
+        With `trajectories`, `episodes_of` takes them apart.
+        """
+        longest = env.max_episode_steps
+        return env.dream.rollout(
+            policy=policy.policy() if isinstance(policy, DreamAgent) else policy,
+            seeds=seed + np.arange(episodes),
+            max_steps=max_steps if longest is None else min(max_steps, longest),
+            temperature=env.temperature,
+            include=frozenset({"trajectories"} if trajectories else ()),
+        )
+
+    @staticmethod
+    def episodes_of(result: RolloutResult, policy: int = 0) -> list[Rollout]:
+        """Return the finite episodes of one policy as rollouts. ValueError without trajectories."""
+        if result.latents is None or result.actions is None or result.rewards is None:
+            raise ValueError("this result has no trajectories: evaluate with trajectories=True")
+        rollouts = []
+        for e in np.flatnonzero(result.finite[policy]):
+            length = int(result.lengths[policy, e])
+            last = np.arange(length) == length - 1
+            rollouts.append(
+                {
+                    "observations": result.latents[policy, e, : length + 1],
+                    "actions": result.actions[policy, e, :length],
+                    "rewards": result.rewards[policy, e, :length],
+                    "terminated": last & result.terminated[policy, e],
+                    "truncated": last & ~result.terminated[policy, e],
+                }
+            )
+        return rollouts
 
     @staticmethod
     def rollout_statistics(rollout: Rollout) -> dict[str, float]:

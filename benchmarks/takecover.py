@@ -1,0 +1,179 @@
+"""Does planning in the dream keep an agent alive in the real game, in time?
+
+    python benchmarks/takecover.py                    # 100 episodes as fast as they go, and random
+    python benchmarks/takecover.py --real-time        # 35 decisions a second, late ones counted
+
+The claims: over 100 episodes with seeds that no training has seen, an agent that only calls /step
+with the real frames and /plan lives at least 3 times as long as random actions do in the same
+episodes; and in real time it misses less than 1 % of its deadlines.
+
+With `--real-time` the game does not wait: a decision that is not there when the next frame is due
+leaves the last action in force for as long as it takes. Server and game share two cores.
+"""
+
+import argparse
+import sys
+import time
+from concurrent.futures import as_completed
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import load
+from dreamserve_client import DreamClient
+from dreamserve_training.data.policies import random_actions
+from dreamserve_training.data.workers import game_workers, worker_env
+from dreamserve_training.envs import TAKE_COVER
+from dreamserve_training.evaluation import BlindAgent, play, summary
+from tables import print_circumstances, print_table, verdict
+
+TAKECOVER = Path(__file__).parents[1] / "bundles" / "takecover"
+SEED = 1_000_000  # training took seeds far below
+HERTZ = 35
+TIMES_RANDOM, MISSED = 3.0, 0.01
+PLAN = {
+    "planner": "random_shooting",
+    "horizon": 5,
+    "action_repeat": 10,
+    "candidates": 24,
+    "temperature": 0.0,  # the likeliest next, so that candidates differ by what they do
+    "discount": 1.0,
+}
+UInt8 = npt.NDArray[np.uint8]
+
+
+@dataclass
+class PlanningAgent:
+    """Corrects its dream to every real frame, and takes the first action of a plan."""
+
+    client: DreamClient
+    fields: dict[str, Any]
+    took_s: list[float] = field(default_factory=list)  # from a frame to the action for it
+    action: int = 0
+
+    def begin(self, frame: UInt8, seed: int) -> None:
+        """Start the dream at the real frame."""
+        self.dream = self.client.dream(seed=seed, start={"frames": frame[None]})
+
+    def act(self) -> int:
+        """Return the first action of a plan."""
+        self.action = int(self.dream.plan(**self.fields).action)
+        return self.action
+
+    def see(self, frame: UInt8) -> None:
+        """Tell the session what the action really led to."""
+        self.dream.step(self.action, observation=frame)
+
+
+@dataclass(frozen=True)
+class Played:
+    """One episode."""
+
+    length: float
+    took_s: list[float]
+    missed: int = 0
+
+
+def play_in_time(agent: PlanningAgent, seed: int) -> Played:
+    """Play one episode at 35 frames a second: the game waits for nobody."""
+    env = worker_env(TAKE_COVER)
+    observation, _ = env.reset(seed=seed)
+    agent.begin(TAKE_COVER.frame_of(observation), seed)
+    took_s, missed, length = [], 0, 0.0
+    tick_s = 1 / HERTZ
+    due_s = time.perf_counter()
+    while length < TAKE_COVER.max_episode_steps:
+        last, began_s = agent.action, time.perf_counter()
+        if length:
+            agent.see(TAKE_COVER.frame_of(observation))
+        action = agent.act()
+        took_s.append(time.perf_counter() - began_s)
+        due_s += tick_s
+        if time.perf_counter() > due_s:
+            missed += 1
+            action = agent.action = last  # what was in force when the frame was due
+            due_s = max(due_s, time.perf_counter())
+        time.sleep(max(0.0, due_s - time.perf_counter()))
+        observation, reward, terminated, truncated, _ = env.step(action)
+        length += float(reward)
+        if terminated or truncated:
+            break
+    agent.dream.close()
+    return Played(length, took_s, missed)
+
+
+def play_planned(base_url: str, fields: dict[str, Any], seed: int, real_time: bool) -> Played:
+    """Play one episode in this process."""
+    with DreamClient(base_url) as client:
+        agent = PlanningAgent(client, fields)
+        if real_time:
+            return play_in_time(agent, seed)
+        began_s = time.perf_counter()
+        length = play(worker_env(TAKE_COVER), TAKE_COVER, agent, seed)
+        agent.dream.close()
+        return Played(length, [(time.perf_counter() - began_s) / max(length, 1)])
+
+
+def play_random(seed: int) -> float:
+    """Play one episode at random."""
+    agent = BlindAgent(partial(random_actions, actions=len(TAKE_COVER.action_names)))
+    return play(worker_env(TAKE_COVER), TAKE_COVER, agent, seed)
+
+
+def measure(asked: argparse.Namespace) -> tuple[list[float], list[Played]]:
+    """Return how long random lived in each episode, and how the planner did in the same ones."""
+    seeds = [SEED + i for i in range(asked.episodes)]
+    port = load.free_port()
+    # In real time the game has a core to itself, as it would have a machine.
+    workers = 1 if asked.real_time else 2
+    with (
+        load.serving(load.dreamserve(TAKECOVER, port), port, cores="0" if workers == 1 else "0,1"),
+        game_workers(workers) as pool,
+    ):
+        random = list(pool.map(play_random, seeds))
+        url = f"http://127.0.0.1:{port}"
+        jobs = [pool.submit(play_planned, url, PLAN, seed, asked.real_time) for seed in seeds]
+        for done, job in enumerate(as_completed(jobs), 1):
+            so_far = np.mean([other.result().length for other in jobs if other.done()])
+            print(
+                f"{done} of {len(jobs)}: {job.result().length:g}, mean {so_far:.0f}",
+                file=sys.stderr,
+            )
+        return random, [job.result() for job in jobs]
+
+
+def main() -> None:
+    """Play, and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--episodes", type=int, default=100)
+    parser.add_argument("--real-time", action="store_true")
+    asked = parser.parse_args()
+    random, planned = measure(asked)
+    limit = TAKE_COVER.max_episode_steps
+    rows, means = [], []
+    for name, lengths in (("random", random), ("planned", [one.length for one in planned])):
+        found = summary(lengths, limit)
+        means.append(found["mean"])
+        rows.append([name, *(f"{found[key]:g}" for key in ("mean", "standard_error", "median"))])
+    print(f"TakeCover, {asked.episodes} episodes; {PLAN}\n")
+    print_table(["agent", "mean steps", "standard error", "median"], rows)
+    times = means[1] / means[0]
+    claim = f"\nlives {TIMES_RANDOM:g} times as long as random or longer ({times:.2f})"
+    print(verdict(claim, times >= TIMES_RANDOM))
+    took_ms = 1e3 * np.concatenate([one.took_s for one in planned])
+    print(f"from frame to action: median {np.median(took_ms):.1f} ms", end="")
+    if asked.real_time:
+        decisions, missed = len(took_ms), sum(one.missed for one in planned)
+        share = missed / decisions
+        print(f", p99 {np.percentile(took_ms, 99):.1f} ms, longest {took_ms.max():.1f} ms")
+        claim = f"{missed} of {decisions:,} deadlines of {1e3 / HERTZ:.1f} ms missed ({share:.2%})"
+        print(verdict(f"{claim}; less than {MISSED:.0%}", share < MISSED))
+    print_circumstances(["onnxruntime", "vizdoom"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""Policies at work: B rows of dreams, each acting by one of P policies.
+
+What a row does depends on that row alone, to the bit, whatever is beside it. So no BLAS, which
+chooses its kernels by the number of rows: einsum sums each row's products in one order.
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from dreamserve import noise
+from dreamserve.backends.base import Actions, Array, Bools, Int64
+from dreamserve.engine.actions import check_action
+from dreamserve.engine.futures import Futures
+from dreamserve.engine.policies import ConstantPolicy, LinearPolicy, Policy, RandomPolicy
+from dreamserve.engine.world import World
+from dreamserve.errors import InvalidRequestError
+from dreamserve.manifest import ActionSpace, DiscreteSpace, WorldSpec
+from dreamserve.planning.base import limits, uniform_actions
+
+_LANES = 64  # of any vector unit and more
+
+
+class Actor(Protocol):
+    """B rows that act."""
+
+    def assign(self, rows: slice | Int64, policy: Int64) -> None:
+        """Let `rows` act by the policies of these numbers from now on."""
+        ...
+
+    def keep(self, rows: Bools) -> None:
+        """Go on with the rows (B,) that are true only."""
+        ...
+
+    def act(self, futures: Futures) -> tuple[Actions, Bools]:
+        """Return actions (B,) or (B, A), and (B,) whether they are sound.
+
+        A policy whose scores are NaN is not: its action is in the space, and means nothing.
+        """
+        ...
+
+
+def actor_of(world: World, policy: Policy, rows: int) -> Actor:
+    """Return what acts in `rows` rows, by the first policy until told otherwise.
+
+    Raises InvalidRequestError, InvalidActionError and NotFiniteInputError.
+    """
+    space = world.spec.action_space
+    match policy:
+        case RandomPolicy():
+            return _Random(space)
+        case ConstantPolicy(action):
+            return _Constant(check_action(space, action))
+        case LinearPolicy():
+            return _Linear(world.spec, policy, rows)
+    return _Linear(world.spec, _bundled(world), rows)
+
+
+def linear_scores(features: Array, weights: Array, bias: Array) -> Array:
+    """Return scores (B, A) of features (B, F), weights (B, A, F), bias (B, A), all float32."""
+    scores: Array = np.einsum("bf,baf->ba", features, weights) + bias
+    return scores
+
+
+class _Alike:
+    """Rows that all act by one policy, which keeps nothing."""
+
+    def assign(self, rows: slice | Int64, policy: Int64) -> None:
+        pass
+
+    def keep(self, rows: Bools) -> None:
+        pass
+
+
+class _Random(_Alike):
+    def __init__(self, space: ActionSpace) -> None:
+        self._space = space
+
+    def act(self, futures: Futures) -> tuple[Actions, Bools]:
+        keys = noise.keys(futures.seed, futures.step + 1, noise.ACTION)
+        space = self._space
+        if isinstance(space, DiscreteSpace):
+            actions = uniform_actions(space, noise.draw(keys, 0, 1)[:, 0])
+        else:
+            actions = uniform_actions(space, noise.draw(keys, 0, len(space.low)))
+        return actions, np.ones(len(futures), np.bool_)
+
+
+class _Constant(_Alike):
+    def __init__(self, action: int | Actions) -> None:
+        self._action = np.asarray(action)
+
+    def act(self, futures: Futures) -> tuple[Actions, Bools]:
+        rows = len(futures)
+        actions = np.broadcast_to(self._action, (rows, *self._action.shape))
+        return actions, np.ones(rows, np.bool_)
+
+
+class _Linear:
+    """Each row keeps its policy's weights: they change far less often than they are used."""
+
+    def __init__(self, spec: WorldSpec, policy: LinearPolicy, rows: int) -> None:
+        self._space = spec.action_space
+        self._names = ("latent", *(tensor.name for tensor in spec.recurrent_state))
+        self._inputs = _known_inputs(policy, self._names)
+        self._every_weights, self._every_bias = _checked(spec, policy, self._inputs)
+        first = np.zeros(rows, np.int64)
+        self._weights, self._bias = self._every_weights[first], self._every_bias[first]
+
+    def assign(self, rows: slice | Int64, policy: Int64) -> None:
+        if len(self._every_weights) > 1:
+            self._weights[rows] = self._every_weights[policy]
+            self._bias[rows] = self._every_bias[policy]
+
+    def keep(self, rows: Bools) -> None:
+        self._weights, self._bias = self._weights[rows], self._bias[rows]
+
+    def act(self, futures: Futures) -> tuple[Actions, Bools]:
+        rows = len(futures)
+        tensors = dict(zip(self._names, (futures.latent, *futures.state), strict=True))
+        parts = [tensors[name].reshape(rows, -1) for name in self._inputs]
+        features = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):  # such a policy is told of below
+            scores = linear_scores(features, self._weights[:rows], self._bias[:rows])
+        sound: Bools = np.logical_and.reduce(~np.isnan(scores), axis=1)
+        if isinstance(self._space, DiscreteSpace):
+            return np.argmax(scores, axis=1), sound
+        low, high = limits(self._space)
+        share = (_tanh(np.where(sound[:, None], scores, np.float32(0))) + 1) / 2
+        return np.clip(low + share * (high - low), low, high), sound
+
+
+def _tanh(scores: Array) -> Array:
+    """Return tanh of scores (B, A), whole vectors at a time: what is left over of one may be
+    computed otherwise, and then a number's last bit would depend on where it stands.
+    """
+    padded = np.zeros(-(-scores.size // _LANES) * _LANES, np.float32)
+    padded[: scores.size] = scores.ravel()
+    squashed: Array = np.tanh(padded)[: scores.size].reshape(scores.shape)
+    return squashed
+
+
+def _bundled(world: World) -> LinearPolicy:
+    if world.controller is None:
+        raise InvalidRequestError(f"{world.name} has no bundled controller; give another policy")
+    told = world.manifest and world.manifest.controller
+    inputs = told.inputs if told else None
+    return LinearPolicy(world.controller["weights"], world.controller["bias"], inputs)
+
+
+def _known_inputs(policy: LinearPolicy, names: tuple[str, ...]) -> tuple[str, ...]:
+    inputs = names if policy.inputs is None else tuple(policy.inputs)
+    if not inputs or not set(inputs) <= set(names):
+        raise InvalidRequestError(f"inputs must be some of {list(names)}, not {list(inputs)}")
+    return inputs
+
+
+def _checked(spec: WorldSpec, policy: LinearPolicy, inputs: tuple[str, ...]) -> tuple[Array, Array]:
+    """Return weights (P, A, F) and bias (P, A). NaN is let in: it is one policy's own fault."""
+    sizes = {tensor.name: int(np.prod(tensor.shape)) for tensor in spec.recurrent_state}
+    sizes["latent"] = spec.latent_size
+    space = spec.action_space
+    actions = space.n if isinstance(space, DiscreteSpace) else len(space.low)
+    expected = (actions, sum(sizes[name] for name in inputs))
+    weights = _floats("weights", policy.weights)
+    if weights.shape == expected:
+        weights = weights[None]
+    if weights.ndim != 3 or weights.shape[1:] != expected or not len(weights):
+        raise InvalidRequestError(
+            f"weights must be {list(expected)}, or many of them, for the inputs {list(inputs)},"
+            f" not {list(np.shape(policy.weights))}"
+        )
+    if policy.bias is None:
+        return weights, np.zeros(weights.shape[:2], np.float32)
+    bias, fitting = _floats("bias", policy.bias), np.shape(policy.weights)[:-1]
+    if bias.shape != fitting:
+        raise InvalidRequestError(f"bias must be {list(fitting)}, not {list(bias.shape)}")
+    return weights, bias.reshape(weights.shape[:2])
+
+
+def _floats(name: str, given: npt.ArrayLike) -> Array:
+    array: npt.NDArray[Any] = np.asarray(given)
+    if array.dtype.kind not in "fiu":
+        raise InvalidRequestError(f"{name} must be numbers, not {array.dtype}")
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, np.float32)

@@ -1,0 +1,108 @@
+"""The futures that need no luck: the most likely one, and one for each component of the mixture.
+
+A step without luck is one at temperature 0: the most likely component's mean, under both of the
+manifest's temperature rules. No seed is in it; between components of one weight the first is taken.
+
+How component k is taken at the first step: its mean and its weight are in what the world answers
+of the mixture, which no noise enters, and the mean is put in the latent's place. Reward and end may
+depend on what was drawn, so the step's noise is chosen such that the graph draws that mean itself:
+normals of 0, and the uniform in the middle of the component's share of (0, 1). That takes graphs
+that pick by inverse CDF, as those of `export` do, and a share that float32 can tell: reward and end
+of a component of less than about a millionth are its neighbour's. The memory is right anyway: what
+a step leaves there does not depend on its draw (grounding relies on that too).
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from dreamserve.backends.base import Actions, Array, Int64
+from dreamserve.backends.rows import finite_rows
+from dreamserve.engine.futures import Futures, Moment, Present
+from dreamserve.engine.mixture import described
+from dreamserve.engine.transcript import Transcript
+from dreamserve.engine.types import Components, Include, MostLikely
+from dreamserve.engine.work import Work
+from dreamserve.noise import SAMPLE
+
+_LEAST, _MOST = 2.0**-25, 1 - 2.0**-24  # of the uniforms that noise holds
+
+
+class Luckless(Futures):
+    """Futures whose noise is no luck but a choice; made by `luckless`."""
+
+    uniforms: Array | None = None  # (B, U) those of the next step; None: the least there are
+
+    def _noise(self) -> Array:
+        size = self.world.spec.noise
+        numbers = np.zeros((len(self), size.normal + size.uniform), np.float32)
+        numbers[:, size.normal :] = _LEAST if self.uniforms is None else self.uniforms
+        return numbers
+
+
+def luckless(present: Present, rows: int, temperature: float = 0.0) -> Luckless:
+    """Return `rows` futures of one present, which take the most likely component's mean."""
+    at = replace(present, temperature=temperature)
+    return Luckless.of(at, rows, np.zeros(1, np.uint64), SAMPLE)
+
+
+def most_likely(present: Present, actions: Actions, include: Include) -> Work[MostLikely]:
+    """Return the future without luck under actions (H, …). Raises DreamNotFiniteError."""
+    transcript = Transcript(present.world, 1, len(actions), include, "most likely future")
+    yield from transcript.follow(luckless(present, 1), 0, actions[None])
+    frames = None if transcript.frames is None else transcript.frames[0]
+    return MostLikely(
+        transcript.latents[0], transcript.rewards[0], transcript.terminated[0], frames
+    )
+
+
+def components(present: Present, actions: Actions, include: Include) -> Work[Components]:
+    """Return a future for each component of the first step under actions (H, …).
+
+    By falling weight; from the second step on without luck. Raises DreamNotFiniteError.
+    """
+    expected = yield from _first(luckless(present, 1), actions[:1])
+    logits, mu = expected.output.mixture_logits, expected.output.mixture_mu
+    order: Int64 = np.argsort(-logits[0], axis=0, kind="stable")  # (K,) or (K, Z)
+    weights = described(expected.output, slice(0, 1))["weights"][0]
+    ranked = np.take_along_axis(weights, order, axis=0)
+    means = mu[0][order] if order.ndim == 1 else np.take_along_axis(mu[0], order, axis=0)
+
+    count = len(means)
+    futures = luckless(present, count, temperature=1.0)
+    futures.uniforms = _shares(weights, order, present.world.spec.noise.uniform)
+    moment = yield from _first(futures, actions[:1].repeat(count, axis=0))
+    moment = replace(moment, latent=means, finite=moment.finite & finite_rows(means, ranked))
+    futures.latent, futures.uniforms = means, None
+    futures.temperature = np.zeros(count, np.float32)
+
+    transcript = Transcript(present.world, count, len(actions), include, "component")
+    yield from transcript.write(0, 0, moment)
+    yield from transcript.follow(futures, 0, actions[None].repeat(count, axis=0), begin=1)
+    return Components(
+        ranked,
+        order,
+        transcript.latents,
+        transcript.rewards,
+        transcript.terminated,
+        transcript.frames,
+    )
+
+
+def _first(futures: Futures, actions: Actions) -> Work[Moment]:
+    moment = yield from futures.advance(actions)
+    assert moment is not None  # there is no deadline
+    return moment
+
+
+def _shares(weights: Array, order: Int64, uniforms: int) -> Array | None:
+    """Return the uniforms (K, U) by which a graph picks the k-th likeliest component.
+
+    One mixture over all dimensions takes one uniform, one for each takes Z; None for other worlds.
+    """
+    middles = np.cumsum(weights, axis=0, dtype=np.float64) - weights / 2
+    ranked = np.take_along_axis(middles, order, axis=0).reshape(len(weights), -1)
+    if ranked.shape[1] != uniforms:
+        return None
+    shares: Array = np.clip(ranked, _LEAST, _MOST).astype(np.float32)
+    return shares

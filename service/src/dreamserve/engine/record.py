@@ -1,0 +1,25 @@
+"""All that a session is, as one value: what forks share, rewinds go back to, snapshots hold."""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from dreamserve.backends.base import Array, State
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SessionRecord:
+    """A session after one of its steps. Its arrays are nobody else's to write to."""
+
+    latent: Array  # (1, Z)
+    state: State  # (1, *shape) each
+    seed: int
+    step: int
+    temperature: float
+    terminated: bool
+    action: Any  # of the last step, as the slab keeps it
+    reward: float  # of the last step
+    kept: Any  # its answer, where that says more than the slab does
+
+
+Window = deque[SessionRecord]  # the steps that a session can go back to, the oldest first

@@ -1,0 +1,125 @@
+"""What is written down of futures as they are dreamt: N of them, H steps each."""
+
+import numpy as np
+
+from dreamserve.backends.base import Actions, Array, Bools
+from dreamserve.backends.rows import finite_rows
+from dreamserve.engine.actors import Actor
+from dreamserve.engine.futures import Futures, Moment
+from dreamserve.engine.mixture import described, shapes
+from dreamserve.engine.pixels import to_pixels
+from dreamserve.engine.types import Include, UInt8
+from dreamserve.engine.uncertainty import differential_entropy, rows_at_once, weights_entropy
+from dreamserve.engine.work import Work
+from dreamserve.engine.world import World
+from dreamserve.errors import DreamNotFiniteError
+
+_FRAMES_AT_ONCE = 16
+
+
+class Transcript:
+    """Arrays (N, H, …), written a slice of the futures and a step at a time.
+
+    `include` may hold "frame", "mixture" and "entropy". What is not asked for is None. `what` are
+    the futures, in the errors' words.
+    """
+
+    def __init__(
+        self, world: World, count: int, horizon: int, include: Include, what: str = "future"
+    ) -> None:
+        self._world, self._what, both = world, what, (count, horizon)
+        spec = world.spec
+        self.latents = np.empty((*both, spec.latent_size), np.float32)
+        self.rewards = np.empty(both, np.float32)
+        self.terminated = np.empty(both, np.bool_)
+        self.frames: UInt8 | None = None
+        if "frame" in include:
+            self.frames = np.empty((*both, *spec.frame.shape), np.uint8)
+        self.mixture: dict[str, Array] | None = None
+        if "mixture" in include:
+            self.mixture = {
+                name: np.zeros((*both, *shape), np.float32) for name, shape in shapes(spec).items()
+            }
+        self.entropy: Array | None = None
+        self.differential_entropy: Array | None = None
+        if "entropy" in include:
+            self.entropy = np.zeros(both, np.float32)
+            self.differential_entropy = np.zeros(both, np.float32)
+
+    def follow(
+        self,
+        futures: Futures,
+        first: int,
+        actions: Actions,
+        begin: int = 0,
+        actor: Actor | None = None,
+    ) -> Work[None]:
+        """Dream futures `first` and those after it along actions (B, H, …), from step `begin` on.
+
+        An actor writes there what it does. Raises DreamNotFiniteError.
+        """
+        for t in range(begin, actions.shape[1]):
+            if actor is not None:
+                actions[:, t], sound = actor.act(futures)
+                if not sound.all():
+                    raise self._not_finite(first + int(np.argmin(sound)), t, "'s policy")
+            moment = yield from futures.advance(actions[:, t])
+            assert moment is not None  # there is no deadline
+            yield from self.write(first, t, moment)
+
+    def write(self, first: int, t: int, moment: Moment) -> Work[None]:
+        """Write down step `t` of futures `first` and those after it. Raises DreamNotFiniteError."""
+        rows = slice(first, first + len(moment.latent))
+        if not moment.finite.all():
+            raise self._not_finite(first + int(np.argmin(moment.finite)), t)
+        self.latents[rows, t], self.rewards[rows, t] = moment.latent, moment.reward
+        self.terminated[rows, t] = moment.ended
+        if self.mixture is not None:
+            self._write_mixture(self.mixture, first, t, moment)
+        if self.entropy is not None and self.differential_entropy is not None:
+            yield from self._write_entropy(
+                self.entropy, self.differential_entropy, first, t, moment
+            )
+        if self.frames is not None:
+            self.frames[rows, t] = yield from self._decode(moment.latent)
+
+    def _write_mixture(self, mixture: dict[str, Array], first: int, t: int, moment: Moment) -> None:
+        parts = described(moment.output, slice(0, len(moment.latent)))
+        self._check(moment.alive, first, t, *parts.values())
+        alive = np.flatnonzero(moment.alive)  # who has ended expects nothing
+        for name, part in parts.items():
+            mixture[name][first + alive, t] = part[alive]
+
+    def _write_entropy(
+        self, entropy: Array, differential: Array, first: int, t: int, moment: Moment
+    ) -> Work[None]:
+        count, at_once = len(moment.latent), rows_at_once(moment.output)
+        for begin in range(0, count, at_once):
+            some = slice(begin, min(begin + at_once, count))
+            rows, alive = slice(first + begin, first + some.stop), moment.alive[some]
+            found = weights_entropy(moment.output, some), differential_entropy(moment.output, some)
+            self._check(alive, first + begin, t, *found)
+            entropy[rows, t], differential[rows, t] = (np.where(alive, part, 0) for part in found)
+            if some.stop < count:
+                yield None
+
+    def _check(self, alive: Bools, first: int, t: int, *parts: Array) -> None:
+        good = finite_rows(*parts) | ~alive
+        if not good.all():
+            raise self._not_finite(first + int(np.argmin(good)), t, "'s mixture")
+
+    def _not_finite(self, future: int, t: int, part: str = "") -> DreamNotFiniteError:
+        return DreamNotFiniteError(
+            f"{self._what} {future}{part} is NaN or infinity at its step {t + 1}"
+        )
+
+    def _decode(self, latent: Array) -> Work[UInt8]:
+        """Return the pictures of latent (B, Z), a few at a time."""
+        parts = []
+        for first in range(0, len(latent), _FRAMES_AT_ONCE):
+            decoded = self._world.backend.decode(latent[first : first + _FRAMES_AT_ONCE])
+            if not finite_rows(decoded).all():
+                raise DreamNotFiniteError("a future's frame came out as NaN or infinity")
+            parts.append(to_pixels(self._world.spec.frame, decoded))
+            yield None
+        return np.concatenate(parts)

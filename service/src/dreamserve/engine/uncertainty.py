@@ -1,0 +1,87 @@
+"""How uncertain a world is of what comes next, from the mixture it expects. All in nats, float64.
+
+Two questions, both at temperature 1, whatever the dream's own is:
+
+- Which component? The entropy of the weights (Shannon 1948), H(w) = -sum_k w_k ln w_k, exact: 0
+  where one component is certain, ln K where all are as likely.
+- Where in latent space? The mixture's differential entropy. It has no closed form (Huber et al.
+  2008, "On entropy approximation for Gaussian mixture random variables"), but bounds by pairwise
+  distances (Kolchinsky and Tracey 2017, "Estimating mixture entropy with pairwise distances"):
+
+      h_D = sum_i w_i h(N_i) - sum_i w_i ln sum_j w_j exp(-D(N_i, N_j))
+
+  is too large at most where D is the Kullback-Leibler divergence and too small at most where it is
+  the Bhattacharyya distance; both are exact where components are one or lie far apart. The middle
+  of the two is answered: no draw is in it, so luck and temperature are not either. Per latent
+  dimension, it may be negative: a density is not a probability. What /step calls the expected
+  surprise is, on average at temperature 1, this.
+
+A `per_dimension` head has a mixture for each latent dimension, and both are the mean over them.
+"""
+
+import numpy as np
+
+from dreamserve.backends.base import Array, StepOutput
+from dreamserve.engine.mixture import Float64, log_sum_exp, log_weights, wide_log_sigma
+
+_HALF_LOG_2_PI_E = 0.5 * np.log(2 * np.pi * np.e)
+_NUMBERS_AT_ONCE = 16_384  # K x K x Z x rows: so that nobody waits long for the estimate
+
+
+def rows_at_once(output: StepOutput) -> int:
+    """Return of how many rows the estimate is quickly made."""
+    _, components, size = output.mixture_mu.shape
+    return max(1, _NUMBERS_AT_ONCE // int(components * components * size))
+
+
+def weights_entropy(output: StepOutput, rows: slice) -> Array:
+    """Return how undecided the world is between its components, (B,), of these rows."""
+    with np.errstate(invalid="ignore"):
+        logs = log_weights(output.mixture_logits[rows])
+        weights = np.exp(logs)
+        possible = np.where(weights > 0, logs, 0)  # 0 ln 0 is 0
+        entropy = -(weights * possible).sum(axis=1)  # (B,) or (B, Z)
+    mean: Float64 = entropy if entropy.ndim == 1 else entropy.mean(axis=1)
+    return np.abs(mean).astype(np.float32)  # no -0.0
+
+
+def differential_entropy(output: StepOutput, rows: slice) -> Array:
+    """Return how far the next latent is spread, (B,), nats per latent dimension, of these rows."""
+    least, most = entropy_bounds(output, rows)
+    with np.errstate(over="ignore", invalid="ignore"):
+        middle: Float64 = (least + most) / 2
+        return middle.astype(np.float32)
+
+
+def entropy_bounds(output: StepOutput, rows: slice) -> tuple[Float64, Float64]:
+    """Return what the mixture's differential entropy lies between, (B,) each, as above."""
+    log_sigma = wide_log_sigma(output, rows)
+    mu = output.mixture_mu[rows].astype(np.float64)  # (B, K, Z)
+    joint = output.mixture_logits.ndim < mu.ndim
+
+    def over_latent(parts: Float64) -> Float64:
+        """Of one mixture over all dimensions (B, K), of one in each (B, K, Z)."""
+        return np.asarray(parts.sum(axis=2)) if joint else parts
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        logs = log_weights(output.mixture_logits[rows])
+        own = over_latent(log_sigma + _HALF_LOG_2_PI_E)
+        least, most = np.zeros_like(own[:, 0]), np.zeros_like(own[:, 0])  # (B,) or (B, Z)
+        for i in range(mu.shape[1]):
+            weight = np.exp(logs[:, i])
+            near, far = map(over_latent, _distances(mu, log_sigma, i))
+            least += weight * (own[:, i] - log_sum_exp(logs - near))
+            most += weight * (own[:, i] - log_sum_exp(logs - far))
+        if joint:
+            return least / mu.shape[2], most / mu.shape[2]
+        return least.mean(axis=1), most.mean(axis=1)
+
+
+def _distances(mu: Float64, log_sigma: Float64, i: int) -> tuple[Float64, Float64]:
+    """Return Bhattacharyya's distance and KL(N_i || N_j) of one component from all j, (B, K, Z)."""
+    wider = log_sigma - log_sigma[:, i : i + 1]
+    narrow = np.exp(-2 * wider)  # the variance of i in units of that of j
+    apart = ((mu - mu[:, i : i + 1]) * np.exp(-log_sigma)) ** 2
+    near: Float64 = 0.25 * apart / (1 + narrow) + 0.5 * (np.log((1 + narrow) / 2) + wider)
+    far: Float64 = 0.5 * (narrow + apart - 1) + wider
+    return near, far

@@ -1,0 +1,66 @@
+"""/sessions/{id}/fork, /rewind and /snapshot over HTTP."""
+
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_fork_without_ids_is_one_new_session(client) -> None:
+    await client.reset(session_id="s", seed=1)
+    made = (await client.post("/sessions/s/fork", {})).json()
+    assert (made["session_id"], made["step"], made["seeds"]) == ("s", 0, [1])
+    (name,) = made["session_ids"]
+    assert (await client.http.get(f"/sessions/{name}")).json()["seed"] == 1
+
+
+async def test_a_rewind_by_steps_goes_back_by_so_many(client) -> None:
+    await client.reset(session_id="s", seed=1, rewind_window=3)
+    for _ in range(3):
+        await client.post("/step", {"session_id": "s", "action": 0})
+    assert (await client.http.get("/sessions/s")).json()["rewindable_to"] == 0
+    back = (await client.post("/sessions/s/rewind", {"steps": 2})).json()
+    assert (back["step"], back["rewindable_to"]) == (1, 0)
+
+
+async def test_what_get_answers_put_takes(client) -> None:
+    await client.reset(session_id="s", seed=1)
+    await client.post("/step", {"session_id": "s", "action": 0})
+    snapshot = (await client.http.get("/sessions/s/snapshot")).json()
+    response = await client.http.put("/sessions/t/snapshot", json=snapshot)
+    assert response.status_code == 200
+    assert (response.json()["session_id"], response.json()["step"]) == ("t", 1)
+    again = (await client.http.get("/sessions/t/snapshot")).json()
+    assert again == snapshot
+
+
+BAD = [
+    ("POST", "/sessions/s/fork", {"session_ids": ["a"], "count": 1}, 422, "not both"),
+    ("POST", "/sessions/s/fork", {"session_ids": ["no id"]}, 422, "session_ids"),
+    ("POST", "/sessions/s/fork", {"session_ids": ["s"]}, 422, "into itself"),
+    ("POST", "/sessions/s/fork", {"count": 11}, 413, "11 rows, the bound is 10"),
+    ("POST", "/sessions/none/fork", {}, 404, "no session none"),
+    ("POST", "/sessions/s/rewind", {}, 422, "steps or to_step"),
+    ("POST", "/sessions/s/rewind", {"steps": 1}, 409, "cannot go back|keeps no steps|must be"),
+    ("POST", "/reset", {"rewind_window": 9}, 413, "9 steps, the bound is 8"),
+    ("PUT", "/sessions/s/snapshot", {}, 422, "format: Field required"),
+    ("PUT", "/sessions/s/snapshot", {"colour": 1}, 422, "colour: is not a known field|and"),
+    ("GET", "/sessions/none/snapshot", None, 404, "no session none"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "fields", "status", "said"), BAD)
+async def test_what_makes_no_sense_is_refused(serving, method, path, fields, status, said) -> None:
+    async with serving(max_rows=10, max_rewind=8) as client:
+        await client.reset(session_id="s", seed=1)
+        await client.post("/step", {"session_id": "s", "action": 0})
+        response = await client.http.request(method, path, json=fields)
+        assert response.status_code == status, response.text
+        assert any(part in response.json()["detail"] for part in said.split("|"))
+        assert (await client.http.get("/sessions/s")).json()["step"] == 1
+
+
+async def test_an_id_that_could_be_none_is_refused(client) -> None:
+    await client.reset(session_id="s", seed=1)
+    snapshot = (await client.http.get("/sessions/s/snapshot")).json()
+    response = await client.http.put("/sessions/no%20id/snapshot", json=snapshot)
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")

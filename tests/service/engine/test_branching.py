@@ -1,0 +1,361 @@
+"""Forks, rewinds and snapshots: the same dream, bit for bit, however it was come by."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    rule,
+    run_state_machine_as_test,
+)
+
+from dreamserve.api import codec, schemas
+from dreamserve.dream import Dream
+from dreamserve.engine.fake import fake_world
+from dreamserve.engine.runner import advance, start_from_bank
+from dreamserve.engine.types import BankStart, ForkRequest, Snapshot, StepRequest
+from dreamserve.engine.world import World
+from dreamserve.errors import (
+    InvalidRequestError,
+    NotFiniteInputError,
+    OverloadedError,
+    SessionNotFoundError,
+    SnapshotRefusedError,
+    StepConflictError,
+    WorldNotFoundError,
+)
+
+Same = Callable[[Any, Any], bool]
+WINDOW = 4
+
+
+@dataclass
+class Told:
+    """A dream as it was told: where it began, and for each step the seed, action, observation."""
+
+    start: int
+    steps: list[tuple[int, int, float | None]] = field(default_factory=list)
+    seed: int = 0
+    window: int = 0  # steps that can be gone back to
+
+
+def dreamt(world: World, told: Told) -> np.ndarray:
+    """Dream it all from the start, knowing nothing of sessions; return the latent (Z,)."""
+    latent, state = start_from_bank(world, np.array([told.start], np.uint64), np.array([8]))
+    heat = np.ones(1, np.float32)
+    for number, (seed, action, observed) in enumerate(told.steps, 1):
+        luck, step = np.array([seed], np.uint64), np.array([number])
+        new = advance(world, latent, state, np.array([action]), luck, step, heat)
+        latent, state = new.latent, new.state
+        if observed is not None:
+            latent = np.full_like(latent, observed)
+    return latent[0]
+
+
+class Branches(RuleBasedStateMachine):
+    """Dreams are stepped, forked, rewound, kept and brought back, in any order."""
+
+    names = Bundle("names")
+    snapshots = Bundle("snapshots")
+
+    @initialize()
+    def begin(self) -> None:
+        self.world = fake_world()
+        self.dream = Dream(self.world, capacity=1000)
+        self.told: dict[str, Told] = {}
+        self.windows: dict[str, int] = {}
+        self.count = 0
+
+    def name(self) -> str:
+        self.count += 1
+        return f"n{self.count}"
+
+    def check(self, name: str) -> None:
+        told, info = self.told[name], self.dream.session(name)
+        assert (info.step, info.seed) == (len(told.steps), told.seed)
+        assert info.rewindable_to == len(told.steps) - told.window
+        snapshot = self.dream.snapshot(name)
+        assert snapshot.latent.tobytes() == dreamt(self.world, told).tobytes()
+
+    @rule(target=names, seed=st.integers(0, 3), window=st.sampled_from([0, WINDOW]))
+    def reset(self, seed: int, window: int) -> str:
+        name = self.name()
+        self.dream.reset(session_id=name, seed=seed, start=BankStart(8), rewind_window=window)
+        self.told[name] = Told(seed, [], seed)
+        self.windows[name] = window
+        return name
+
+    @rule(name=names, action=st.integers(0, 2), observed=st.none() | st.sampled_from([0.1, -0.2]))
+    def step(self, name: str, action: int, observed: float | None) -> None:
+        told = self.told[name]
+        observation = None if observed is None else np.full(4, observed, np.float32)
+        fields = {"session_id": name, "action": action, "observation": observation}
+        try:
+            answer = self.dream.step(**fields)
+        except StepConflictError:
+            assert self.dream.session(name).terminated
+            return
+        again = self.dream.step(**fields, step=answer.step)
+        assert again.latent.tobytes() == answer.latent.tobytes()
+        told.steps.append((told.seed, action, observed))
+        told.window = min(told.window + 1, self.windows[name])
+        self.check(name)
+
+    @rule(target=names, name=names, seed=st.none() | st.integers(0, 3))
+    def fork(self, name: str, seed: int | None) -> str:
+        new = self.name()
+        seeds = None if seed is None else [seed]
+        made = self.dream.fork(session_id=name, session_ids=[new], seeds=seeds)
+        told = self.told[name]
+        self.told[new] = Told(told.start, list(told.steps), made.seeds[0], told.window)
+        self.windows[new] = self.windows[name]
+        self.check(new)
+        self.check(name)
+        return new
+
+    @rule(name=names, steps=st.integers(0, WINDOW + 2))
+    def rewind(self, name: str, steps: int) -> None:
+        told = self.told[name]
+        to_step = len(told.steps) - steps
+        if steps > told.window or to_step < 0:
+            with pytest.raises((StepConflictError, InvalidRequestError)):
+                self.dream.rewind(session_id=name, to_step=to_step)
+            self.check(name)
+            return
+        self.dream.rewind(session_id=name, to_step=to_step)
+        self.dream.rewind(session_id=name, to_step=to_step)  # once more is the same
+        if steps:
+            told.seed = told.steps[to_step][0]  # a fork's own seed began with the fork
+        del told.steps[to_step:]
+        told.window -= steps
+        self.check(name)
+
+    @rule(target=snapshots, name=names, form=st.sampled_from(["json", "msgpack"]))
+    def keep(self, name: str, form: str) -> tuple[Snapshot, Told]:
+        told = self.told[name]
+        copy = Told(told.start, list(told.steps), told.seed)
+        return travelled(self.dream.snapshot(name), form), copy
+
+    @rule(target=names, kept=snapshots)
+    def restore(self, kept: tuple[Snapshot, Told]) -> str:
+        snapshot, told = kept
+        name = self.name()
+        self.dream.restore(name, snapshot)
+        self.told[name] = Told(told.start, list(told.steps), told.seed)
+        self.windows[name] = 0
+        self.check(name)
+        return name
+
+
+def travelled(snapshot: Snapshot, form: str) -> Snapshot:
+    """Return the snapshot after a way over the wire."""
+    packed = codec.encode(codec.as_fields(snapshot), as_msgpack=form == "msgpack")
+    kind = codec.MSGPACK if form == "msgpack" else codec.JSON
+    return schemas.Snapshot.model_validate(codec.decode(packed, kind.encode())).to_engine()
+
+
+@pytest.mark.slow
+def test_however_a_dream_was_come_by_it_is_the_dream_that_was_told() -> None:
+    run_state_machine_as_test(
+        Branches, settings=settings(max_examples=150, stateful_step_count=30, deadline=None)
+    )
+
+
+@pytest.fixture
+def dream() -> Dream:
+    """A dream "a" at its step 3, that can be rewound by 5 steps."""
+    dream = Dream(fake_world(), capacity=4)
+    dream.reset(session_id="a", seed=4, start=BankStart(8), rewind_window=5)
+    for action in (1, 0, 1):
+        dream.step(session_id="a", action=action)
+    return dream
+
+
+def test_forks_take_the_same_luck_or_their_own(dream: Dream) -> None:
+    forks = dream.fork(session_id="a", session_ids=["b", "c"], seeds=[4, 5])
+    assert (forks.step, forks.world, forks.seeds) == (3, "fake", [4, 5])
+    a, b, c = (dream.step(session_id=name, action=1).latent for name in "abc")
+    assert a.tobytes() == b.tobytes() != c.tobytes()
+
+
+def test_a_step_of_the_origin_sent_again_to_a_fork_is_the_forks(dream: Dream) -> None:
+    last = dream.step(session_id="a", action=1, include=frozenset({"mixture"}))
+    dream.fork(session_id="a", session_ids=["b"])
+    again = dream.step(session_id="b", action=1, step=4, include=frozenset({"mixture"}))
+    assert again.session_id == "b"
+    assert again.latent.tobytes() == last.latent.tobytes()
+
+
+BAD_FORKS = [
+    ({"session_ids": []}, InvalidRequestError, "at least one"),
+    ({"session_ids": ["a"]}, InvalidRequestError, "cannot be forked into itself"),
+    ({"session_ids": ["b", "b"]}, InvalidRequestError, "must differ"),
+    ({"session_ids": ["b", "c"], "seeds": [1]}, InvalidRequestError, "2 forks need as many seeds"),
+    ({"session_ids": ["b"], "seeds": [-1]}, InvalidRequestError, "seed must be within"),
+    ({"session_ids": list("bcde")}, OverloadedError, "1 of 4 sessions are in use"),
+]
+
+
+@pytest.mark.parametrize(("fields", "error", "said"), BAD_FORKS)
+def test_a_fork_that_cannot_be_made_makes_nothing(
+    dream: Dream, fields: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        dream.fork(session_id="a", **fields)
+    assert dream.engine.session_count == 1
+
+
+def test_a_fork_over_a_session_with_steps_waiting_harms_no_other() -> None:
+    dream = Dream(fake_world())
+    engine = dream.engine
+    for name in "abc":
+        dream.reset(session_id=name, seed=ord(name), start=BankStart(8))
+    waiting = [
+        engine.submit(StepRequest("b", 1)),
+        engine.submit(ForkRequest("a", ["b"])),
+        engine.submit(StepRequest("c", 1)),
+        engine.submit(StepRequest("b", 1)),
+    ]
+    while not all(future.done() for future in waiting):
+        engine.turn()
+    assert [waiting[i].result(0).step for i in (0, 2)] == [1, 1]
+    other = Dream(fake_world())
+    other.reset(session_id="c", seed=ord("c"), start=BankStart(8))
+    assert other.step(session_id="c", action=1).latent.tobytes() == (
+        waiting[2].result(0).latent.tobytes()
+    )
+
+
+def test_a_rewound_step_is_answered_again_and_the_next_one_follows(
+    dream: Dream, same: Same
+) -> None:
+    before = dream.step(session_id="a", action=0, observation=np.zeros(4, np.float32))
+    after = dream.step(session_id="a", action=1)
+    back = dream.rewind(session_id="a", steps=1)
+    assert (back.step, back.rewindable_to, back.terminated) == (4, 0, False)
+    fields = {"session_id": "a", "action": 0, "observation": np.zeros(4, np.float32)}
+    assert same(dream.step(**fields, step=4), before)
+    assert same(dream.step(session_id="a", action=1, step=5), after)
+
+
+def test_an_ended_dream_can_be_rewound(dream: Dream) -> None:
+    while not dream.step(session_id="a", action=2).terminated:
+        pass
+    dream.rewind(session_id="a", steps=1)
+    assert not dream.session("a").terminated
+    dream.step(session_id="a", action=0)
+
+
+BAD_REWINDS = [
+    ({}, InvalidRequestError, "steps or to_step"),
+    ({"steps": 1, "to_step": 1}, InvalidRequestError, "steps or to_step"),
+    ({"steps": -1}, InvalidRequestError, "steps must be at least 0"),
+    ({"to_step": 7}, StepConflictError, "at step 6, and cannot go back to step 7"),
+    ({"to_step": 0}, StepConflictError, "the window goes back to step 1, not to step 0"),
+]
+
+
+@pytest.mark.parametrize(("fields", "error", "said"), BAD_REWINDS)
+def test_a_rewind_that_cannot_be_done_changes_nothing(
+    dream: Dream, fields: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    for _ in range(3):
+        dream.step(session_id="a", action=1)
+    before = dream.snapshot("a")
+    with pytest.raises(error, match=said):
+        dream.rewind(session_id="a", **fields)
+    assert dream.snapshot("a").digest == before.digest
+
+
+def test_a_session_without_a_window_says_how_to_have_one(dream: Dream) -> None:
+    dream.reset(session_id="b")
+    dream.step(session_id="b", action=0)
+    with pytest.raises(StepConflictError, match="POST /reset with a rewind_window"):
+        dream.rewind(session_id="b", steps=1)
+    dream.reset(session_id="a")  # and a new dream forgets the old one's
+    dream.step(session_id="a", action=0)
+    with pytest.raises(StepConflictError, match="rewind_window"):
+        dream.rewind(session_id="a", steps=1)
+
+
+def test_a_restored_session_goes_on_elsewhere(dream: Dream, same: Same) -> None:
+    snapshot = travelled(dream.snapshot("a"), "json")
+    elsewhere = Dream(fake_world())
+    info = elsewhere.restore("z", snapshot)
+    assert (info.session_id, info.step, info.rewindable_to) == ("z", 3, 3)
+    again = elsewhere.step(session_id="z", action=1, step=3)
+    assert again.latent.tobytes() == dream.step(session_id="a", action=1, step=3).latent.tobytes()
+    for action in (0, 1, 0):
+        answers = (d.step(session_id=n, action=action) for d, n in ((dream, "a"), (elsewhere, "z")))
+        assert same(*(replace(answer, session_id="") for answer in answers))
+
+
+def test_of_a_step_with_more_than_an_action_the_answer_is_not_restored(dream: Dream) -> None:
+    dream.step(session_id="a", action=1, observation=np.zeros(4, np.float32))
+    dream.restore("b", dream.snapshot("a"))
+    with pytest.raises(StepConflictError, match="step 4 was taken already"):
+        dream.step(session_id="b", action=1, step=4)
+    assert dream.step(session_id="b", action=1, step=5).step == 5
+
+
+def edited(**fields: Any) -> Callable[[Snapshot], Snapshot]:
+    return lambda snapshot: replace(snapshot, **fields)
+
+
+BAD_SNAPSHOTS = [
+    (
+        edited(format="other"),
+        SnapshotRefusedError,
+        "read here is dreamserve-snapshot 1, not other",
+    ),
+    (edited(format_version=2), SnapshotRefusedError, "not dreamserve-snapshot 2"),
+    (edited(world="elsewhere"), WorldNotFoundError, "no world 'elsewhere'"),
+    (edited(world_version="0123456789abcdef"), SnapshotRefusedError, "loaded here is fake None"),
+    (edited(step=4), SnapshotRefusedError, "damaged or was edited"),
+    (edited(seed=5), SnapshotRefusedError, "damaged or was edited"),
+    (edited(latent=np.zeros(4, np.float32)), SnapshotRefusedError, "damaged"),
+    (edited(digest="0"), SnapshotRefusedError, "damaged"),
+    (edited(latent=np.zeros(3, np.float32)), InvalidRequestError, "a latent must be 4 numbers"),
+    (edited(latent=np.full(4, np.nan)), NotFiniteInputError, "NaN"),
+    (edited(state={}), InvalidRequestError, "state must hold"),
+    (edited(action=7), InvalidRequestError.__base__, "not in Discrete"),
+]
+
+
+@pytest.mark.parametrize(("edit", "error", "said"), BAD_SNAPSHOTS)
+def test_a_snapshot_that_is_not_whole_is_refused_and_changes_nothing(
+    dream: Dream, edit: Callable[[Snapshot], Snapshot], error: type[Exception], said: str
+) -> None:
+    snapshot, before = edit(dream.snapshot("a")), dream.snapshot("a").digest
+    for name in ("a", "new"):
+        with pytest.raises(error, match=said):
+            dream.restore(name, snapshot)
+    assert dream.snapshot("a").digest == before
+    with pytest.raises(SessionNotFoundError):
+        dream.session("new")
+
+
+def test_a_full_server_restores_over_a_session_only(dream: Dream) -> None:
+    for name in "bcd":
+        dream.reset(session_id=name)
+    with pytest.raises(OverloadedError):
+        dream.restore("e", dream.snapshot("a"))
+    assert dream.restore("d", dream.snapshot("a")).step == 3
+
+
+def test_a_snapshot_is_what_json_says_it_is(dream: Dream) -> None:
+    fields = json.loads(codec.encode(codec.as_fields(dream.snapshot("a")), as_msgpack=False))
+    assert (fields["format"], fields["world"], fields["step"], fields["plain"]) == (
+        "dreamserve-snapshot",
+        "fake",
+        3,
+        True,
+    )

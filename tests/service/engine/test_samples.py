@@ -1,0 +1,329 @@
+"""What a sample may say beside its futures: what was expected, and the futures without luck."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dreamserve.backends.base import StepInput, StepOutput
+from dreamserve.dream import Dream
+from dreamserve.engine.fake import fake_world
+from dreamserve.engine.loop import Engine
+from dreamserve.engine.types import (
+    BankStart,
+    LatentStart,
+    ResetRequest,
+    SampleBounds,
+    SampleRequest,
+    SampleResult,
+)
+from dreamserve.engine.world import World
+from dreamserve.errors import (
+    DreamNotFiniteError,
+    InvalidRequestError,
+    StepConflictError,
+    TooLargeError,
+)
+from dreamserve.manifest import DiscreteSpace
+
+Same = Callable[[Any, Any], bool]
+EVERYTHING = frozenset({"frame", "mixture", "entropy", "most_likely", "components"})
+HORIZON = 6
+
+
+def actions_of(world: World, horizon: int = HORIZON) -> Any:
+    generator = np.random.default_rng(1)
+    space = world.spec.action_space
+    if isinstance(space, DiscreteSpace):
+        return generator.integers(0, space.n, horizon)
+    low, high = np.float32(space.low), np.float32(space.high)
+    return generator.uniform(low, high, (horizon, len(low))).astype(np.float32)
+
+
+def begun(world: World, temperature: float = 1.0, **options: Any) -> Dream:
+    dream = Dream(world, **options)
+    dream.reset(session_id="a", seed=4, start=BankStart(2), temperature=temperature)
+    return dream
+
+
+def everything(dream: Dream, world: World, **fields: Any) -> SampleResult:
+    asked = {"futures": 5, "horizon": HORIZON, "actions": actions_of(world), **fields}
+    return dream.sample(session_id="a", include=EVERYTHING, **asked)
+
+
+class Broken:
+    """A backend whose mixture is spoilt where the action is 2."""
+
+    def __init__(self, world: World) -> None:
+        self._backend = world.backend
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def step(self, batch: StepInput) -> StepOutput:
+        output = self._backend.step(batch)
+        log_sigma = output.mixture_log_sigma.copy()
+        log_sigma[batch.action == 2] = np.nan
+        return replace(output, mixture_log_sigma=log_sigma)
+
+
+def test_a_plain_sample_has_none_of_it() -> None:
+    plain = begun(fake_world()).sample(session_id="a", futures=2, horizon=2)
+    names = ("frames", "mixture", "entropy", "differential_entropy", "most_likely", "components")
+    assert all(getattr(plain, name) is None for name in names)
+
+
+def test_what_is_included_changes_no_future(any_world: World, same: Same) -> None:
+    dream = begun(any_world)
+    asked = {"futures": 5, "horizon": HORIZON, "actions": actions_of(any_world)}
+    plain = dream.sample(session_id="a", **asked)
+    full = everything(dream, any_world)
+    for name in ("latents", "rewards", "terminated"):
+        assert same(getattr(plain, name), getattr(full, name))
+
+
+def test_mixtures_have_the_heads_shapes_and_weights_that_sum_to_one(any_world: World) -> None:
+    spec = any_world.spec
+    found = everything(begun(any_world), any_world)
+    k, z = spec.mixture.components, spec.latent_size
+    per_dimension = spec.mixture.head == "per_dimension"
+    assert found.mixture["weights"].shape == (5, HORIZON, *((k, z) if per_dimension else (k,)))
+    assert found.mixture["mu"].shape == found.mixture["sigma"].shape == (5, HORIZON, k, z)
+    begins = np.concatenate([np.zeros((5, 1), bool), found.terminated[:, :-1]], axis=1)
+    sums = found.mixture["weights"].sum(axis=2)[~begins]
+    np.testing.assert_allclose(sums, 1, rtol=1e-5)
+    assert (found.entropy[~begins] >= 0).all()
+    assert (found.entropy <= np.log(k) * (1 + 1e-6)).all()
+    assert np.isfinite(found.differential_entropy).all()
+
+
+def test_the_first_steps_mixture_is_what_a_step_says_it_expected(any_world: World) -> None:
+    dream = begun(any_world)
+    found = everything(dream, any_world)
+    action = actions_of(any_world)[0]
+    step = dream.step(session_id="a", action=action, include=frozenset({"mixture"}))
+    for name, part in step.mixture.items():
+        for future in range(5):
+            np.testing.assert_allclose(found.mixture[name][future, 0], part, rtol=1e-5, atol=1e-6)
+
+
+def test_who_has_ended_expects_nothing() -> None:
+    start = LatentStart(np.array([0.93, 0.1, 0, 0]))
+    found = Dream(fake_world()).sample(
+        start=start, futures=50, horizon=8, seed=2, include=EVERYTHING
+    )
+    before = np.concatenate([np.zeros((50, 1), bool), found.terminated[:, :-1]], axis=1)
+    assert before.any()
+    assert not before.all(axis=0).any()
+    for part in (*found.mixture.values(), found.entropy, found.differential_entropy):
+        assert not part[before].any()
+    assert found.mixture["weights"][~before].any(axis=1).all()
+    assert (found.differential_entropy[~before] != 0).all()
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.3])
+def test_the_most_likely_future_is_a_dream_at_temperature_0_step_for_step(
+    any_world: World, temperature: float
+) -> None:
+    likely = everything(begun(any_world, temperature), any_world).most_likely
+    dream = begun(any_world, temperature=0)
+    ended = False
+    for t, action in enumerate(actions_of(any_world)):
+        if not ended:
+            step = dream.step(session_id="a", action=action, include=frozenset({"frame"}))
+            np.testing.assert_array_equal(likely.latents[t], step.latent)
+            np.testing.assert_array_equal(likely.frames[t], step.frame)
+            assert likely.rewards[t] == np.float32(step.reward)
+        else:
+            np.testing.assert_array_equal(likely.latents[t], likely.latents[t - 1])
+            assert likely.rewards[t] == 0
+        ended = ended or step.terminated
+        assert likely.terminated[t] == ended
+
+
+def test_components_begin_at_the_mixtures_means_by_falling_weight(any_world: World) -> None:
+    dream = begun(any_world)
+    found = everything(dream, any_world)
+    parts, weights, mu = found.components, found.mixture["weights"], found.mixture["mu"]
+    assert (np.diff(parts.weights, axis=0) <= 0).all()
+    np.testing.assert_allclose(parts.weights.sum(axis=0), 1, rtol=1e-5)
+    ranked = np.take_along_axis(weights[0, 0], parts.order, axis=0)
+    np.testing.assert_allclose(parts.weights, ranked, rtol=1e-5)
+    order = np.broadcast_to(parts.order.reshape(len(parts.order), -1), mu.shape[2:])
+    means = np.take_along_axis(mu[0, 0], order, axis=0)
+    np.testing.assert_allclose(parts.latents[:, 0], means, rtol=1e-5, atol=1e-6)
+    assert parts.order.dtype == np.int64
+
+
+def test_the_first_component_is_the_most_likely_future(any_world: World, same: Same) -> None:
+    found = everything(begun(any_world), any_world)
+    for name in ("latents", "rewards", "terminated", "frames"):
+        assert same(getattr(found.components, name)[0], getattr(found.most_likely, name))
+
+
+def test_components_go_on_without_luck_and_earn_what_their_own_first_step_earns() -> None:
+    world = fake_world()
+    actions = np.array([2, 2, 1, 0])
+    dream = Dream(world)
+    dream.reset(session_id="a", seed=4, start=LatentStart(np.array([0.3, -0.4, 0.1, 0])))
+    parts = everything(dream, world, actions=actions, horizon=4).components
+    assert parts.order.tolist() == [0, 1]
+    for k in range(2):
+        latent = parts.latents[k, 0]
+        assert parts.rewards[k, 0] == pytest.approx(1 - (latent[0] - 0.6) ** 2, rel=1e-6)
+        goes_on = Dream(world)
+        goes_on.reset(session_id="b", start=LatentStart(latent), temperature=0)
+        for t in range(1, 4):
+            step = goes_on.step(session_id="b", action=int(actions[t]))
+            # The memory of one that begins here is empty: it moves the last dimension alone.
+            np.testing.assert_allclose(parts.latents[k, t, :3], step.latent[:3], rtol=1e-5)
+            assert parts.rewards[k, t] == pytest.approx(step.reward, rel=1e-5)
+
+
+def test_a_component_that_ends_the_dream_ends_alone() -> None:
+    start = LatentStart(np.array([0.83, -0.5, 0, 0]))
+    found = Dream(fake_world()).sample(
+        start=start, futures=1, horizon=3, actions=np.array([2, 0, 0]), include=EVERYTHING
+    )
+    parts = found.components
+    assert parts.terminated[:, 0].tolist() == [False, True]
+    assert not parts.rewards[1, 1:].any()
+    assert (parts.latents[1] == parts.latents[1, 0]).all()
+    assert parts.rewards[0].all()
+
+
+def test_without_actions_the_futures_without_luck_take_those_of_the_first() -> None:
+    cold = begun(fake_world(), temperature=0).sample(
+        session_id="a", futures=3, horizon=HORIZON, include=EVERYTHING
+    )
+    np.testing.assert_array_equal(cold.latents[0], cold.most_likely.latents)
+    assert not np.array_equal(cold.latents[1], cold.most_likely.latents)
+
+
+def test_no_seed_or_temperature_is_in_the_futures_without_luck(
+    any_world: World, same: Same
+) -> None:
+    dream = begun(any_world)
+    one = everything(dream, any_world, seed=1)
+    other = everything(dream, any_world, seed=2, temperature=0.3, futures=1)
+    assert same(one.most_likely, other.most_likely)
+    assert same(one.components, other.components)
+
+
+@pytest.mark.parametrize("slice_rows", [1, 3])
+def test_slices_of_any_size_say_the_same(any_world: World, same: Same, slice_rows: int) -> None:
+    whole = everything(begun(any_world), any_world)
+    assert same(everything(begun(any_world, slice_rows=slice_rows), any_world), whole)
+
+
+def test_whoever_shares_the_batch_changes_no_bit(any_world: World, same: Same) -> None:
+    def request(name: str) -> SampleRequest:
+        return SampleRequest(
+            3, HORIZON, name, actions=actions_of(any_world), include=EVERYTHING, seed=ord(name)
+        )
+
+    def sampled(names: str) -> list[Any]:
+        engine = Engine([any_world])
+        for name in "abcdefg":
+            engine.submit(ResetRequest(session_id=name, seed=ord(name)))
+            engine.turn()
+        futures = [engine.submit(request(name)) for name in names]
+        while not engine.idle:
+            engine.turn()
+        return [future.exception(0) or future.result(0) for future in futures]
+
+    together = sampled("abcdefg")
+    for name in "ad":
+        assert same(sampled(name)[0], together["abcdefg".index(name)])
+
+
+def test_a_session_that_ended_has_no_likely_future_either() -> None:
+    dream = Dream(fake_world())
+    dream.reset(session_id="a", start=LatentStart(np.array([2, 0, 0, 0])))
+    dream.step(session_id="a", action=1)
+    with pytest.raises(StepConflictError, match="it has no future"):
+        dream.sample(session_id="a", futures=1, horizon=1, include=frozenset({"most_likely"}))
+
+
+@pytest.mark.parametrize("part", ["mixture", "entropy"])
+def test_a_mixture_that_is_not_finite_is_named_where_it_is_asked_for(part: Any) -> None:
+    world = fake_world()
+    world.backend = Broken(world)
+    asked = {"session_id": "a", "futures": 3, "horizon": 2, "actions": np.array([1, 2])}
+    assert begun(world).sample(**asked).latents.shape == (3, 2, 4)
+    with pytest.raises(DreamNotFiniteError, match=r"future 0's mixture is NaN .* at its step 2"):
+        begun(world).sample(**asked, include=frozenset({part}))
+
+
+@pytest.mark.parametrize(
+    ("part", "said"), [("most_likely", "most likely future 0"), ("components", "component 0")]
+)
+def test_a_future_without_luck_that_goes_non_finite_is_named(part: Any, said: str) -> None:
+    dream = begun(fake_world(nan_action=0))
+    asked = {"session_id": "a", "futures": 1, "horizon": 3, "include": frozenset({part})}
+    dream.engine.worlds["fake"].backend._nan_action = None
+    dream.sample(**asked, actions=np.array([1, 1, 0]))
+    dream.engine.worlds["fake"].backend = _NanWithoutLuck(dream.engine.worlds["fake"])
+    with pytest.raises(DreamNotFiniteError, match=f"{said} is NaN or infinity at its step 3"):
+        dream.sample(**asked, actions=np.array([1, 1, 0]))
+
+
+class _NanWithoutLuck(Broken):
+    """A backend that goes wrong at temperature 0 under the action 0."""
+
+    def step(self, batch: StepInput) -> StepOutput:
+        output = self._backend.step(batch)
+        latent = output.latent.copy()
+        latent[(batch.action == 0) & (batch.temperature == 0)] = np.nan
+        return replace(output, latent=latent)
+
+
+@pytest.mark.parametrize("part", ["state", "frames", "spread"])
+def test_what_a_sample_cannot_include_is_refused(part: Any) -> None:
+    with pytest.raises(InvalidRequestError, match=f"a sample can include .*not .'{part}'"):
+        begun(fake_world()).sample(
+            session_id="a", futures=1, horizon=1, include=frozenset({part, "entropy"})
+        )
+
+
+SIZES: list[tuple[set[str], dict[str, float], str | None]] = [
+    ({"components"}, {"dreamt_steps": 50}, None),
+    (
+        {"components"},
+        {"dreamt_steps": 49},
+        "3 futures and 2 that it includes x horizon 10 is 50 dreamt steps, the bound is 49",
+    ),
+    ({"most_likely", "components"}, {"dreamt_steps": 60}, None),
+    ({"most_likely", "components"}, {"dreamt_steps": 59}, "and 3 that it includes"),
+    ({"frame", "most_likely"}, {"frames": 40}, None),
+    ({"frame", "most_likely"}, {"frames": 39}, "40 frames, the bound is 39"),
+    ({"most_likely"}, {"frames": 0}, None),
+    ({"mixture"}, {"mixture_bytes": 3 * 10 * 72}, None),
+    (
+        {"mixture"},
+        {"mixture_bytes": 2159},
+        "3 futures x horizon 10 x 72 bytes of a step's mixture are 2160 bytes, the bound is 2159",
+    ),
+    ({"entropy"}, {"mixture_bytes": 1}, None),
+]
+
+
+@pytest.mark.parametrize(("include", "bounds", "said"), SIZES)
+def test_the_size_of_what_is_included_is_bounded_with_the_numbers(
+    include: set[Any], bounds: dict[str, float], said: str | None
+) -> None:
+    dream = begun(fake_world())
+    asked = {
+        "session_id": "a",
+        "futures": 3,
+        "horizon": 10,
+        "include": frozenset(include),
+        "bounds": SampleBounds(**bounds),
+    }
+    if said is None:
+        dream.sample(**asked)
+        return
+    with pytest.raises(TooLargeError, match=said):
+        dream.sample(**asked)

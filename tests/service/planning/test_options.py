@@ -1,0 +1,76 @@
+"""What can be chosen about a planner is checked, field by field."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dreamserve.errors import InvalidRequestError, NotFiniteInputError
+from dreamserve.planning.catalog import PLANNERS
+from dreamserve.planning.cem import Cem
+from dreamserve.planning.icem import Icem
+from dreamserve.planning.mppi import Mppi
+from dreamserve.planning.options import Bounds, Options, bounds, check
+from dreamserve.planning.random_shooting import RandomShooting
+
+
+@pytest.mark.parametrize("name", PLANNERS)
+def test_the_defaults_are_allowed(name: str) -> None:
+    check(PLANNERS[name].options())
+
+
+@pytest.mark.parametrize("name", PLANNERS)
+def test_what_lies_on_a_bound_is_allowed(name: str) -> None:
+    options = PLANNERS[name].options
+    for field, (least, most) in bounds(options).items():
+        for bound in {least, min(most, 10**6)}:
+            check(options(**{field: bound}))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (RandomShooting(candidates=0), "candidates must be at least 1, not 0"),
+        (Cem(iterations=-1), "iterations must be at least 1, not -1"),
+        (Cem(elite_share=1.5), "elite_share must be within 0 and 1, not 1.5"),
+        (Icem(noise_beta=-0.1), "noise_beta must be within 0 and 5, not -0.1"),
+        (Icem(decay=0.9), "decay must be within 1 and 100, not 0.9"),
+        (Icem(decay=10**400), f"decay must be within 1 and 100, not {10**400}"),
+        (Mppi(temperature=0), "temperature must be within 0.001 and 1000, not 0"),
+    ],
+)
+def test_what_is_out_of_range_is_told_with_what_would_be_right(options: Any, said: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        check(options)
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (Cem(candidates=1.5), "candidates must be an integer, not 1.5"),
+        (Cem(candidates=True), "candidates must be an integer, not True"),
+        (Cem(momentum="0.1"), "momentum must be a number, not '0.1'"),
+        (Mppi(std=None), "std must be a number, not None"),
+    ],
+)
+def test_what_is_no_number_is_told(options: Options, said: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        check(options)
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, np.float32("nan")])
+def test_what_is_not_finite_has_an_error_of_its_own(value: float) -> None:
+    with pytest.raises(NotFiniteInputError, match="std must be a finite number, not"):
+        check(Mppi(std=value))
+
+
+def test_numpy_numbers_are_numbers() -> None:
+    check(Icem(candidates=np.int64(7), std=np.float32(0.5)))
+
+
+def test_bounds_are_told_for_a_schema() -> None:
+    assert bounds(Cem)["momentum"] == Bounds(0, 1)
+    assert bounds(Cem()) == bounds(Cem)
+    assert bounds(RandomShooting) == {"candidates": Bounds(1)}
