@@ -1,13 +1,14 @@
 """How good are the plans: beside the optimum, and beside those of mbrl-lib and torchrl?
 
-    python benchmarks/plan_quality.py                      # about 5 minutes
+    python benchmarks/plan_quality.py                      # about 15 minutes
     python benchmarks/plan_quality.py --candidates 128 --iterations 4
 
 Worlds are linear systems with quadratic costs, whose best plan is known: three systems of a size,
 ten starts, three seeds, without chance and undiscounted. Their bounds are so wide that no best
 action meets them, or cut some, or cut many. Peers plan on the same bundles' TorchScript step
-(`peers/plan_quality.py`). All evaluate the same number of sequences, by default what dreamserve's
-planner of that kind evaluates untold. What a plan is worth is computed from its actions in float64.
+(`peers/plan_quality.py`). Beside peers all planners of a kind evaluate the same number of sequences
+(iCEM's population, which decays, is chosen so); beside the optimum dreamserve's have their own
+default budgets. What a plan is worth is computed from its actions in float64.
 
     share    (value - value of doing nothing) / (optimum - value of doing nothing), 1 for the best
     costs    the plan's costs, as values are none but costs, by the least there could be
@@ -42,7 +43,7 @@ SYSTEMS, STARTS, SEEDS = 3, 10, 3
 KINDS = {"cem": ("mbrl", "torchrl"), "icem": ("mbrl",), "mppi": ("mbrl", "torchrl")}
 LIBRARIES = {"mbrl": "mbrl-lib", "torchrl": "torchrl"}
 Values = npt.NDArray[np.float64]
-Sizes = dict[str, int]  # candidates and iterations, where they are not the planner's own
+Sizes = dict[str, int]  # candidates and iterations
 
 
 class Judged(NamedTuple):
@@ -59,7 +60,8 @@ class World:
 
     name: str
     horizon: int
-    ours: dict[str, Judged] = field(default_factory=dict)
+    untold: dict[str, Judged] = field(default_factory=dict)  # dreamserve's, with their own budgets
+    ours: dict[str, Judged] = field(default_factory=dict)  # and with the peers'
     peers: dict[tuple[str, str, str], Judged] = field(default_factory=dict)
 
     def best_peer(self, library: str, planner: str) -> tuple[str, Judged]:
@@ -108,13 +110,11 @@ def ours(bundle: Path, horizon: int, sizes: Sizes) -> dict[str, tuple[list[Any],
 
 def theirs(bundle: Path, horizon: int, sizes: Sizes, icem_evaluations: int) -> list[dict[str, Any]]:
     """Return what the peers' script prints."""
-    default: Any = PLANNERS["cem"].options()
-    sizes = {"candidates": default.candidates, "iterations": default.iterations, **sizes}
-    sizes |= {"horizon": horizon, "starts": STARTS, "seeds": SEEDS}
-    sizes |= {"icem-evaluations": icem_evaluations}
+    asked = {**sizes, "horizon": horizon, "starts": STARTS, "seeds": SEEDS}
+    asked |= {"icem-evaluations": icem_evaluations}
     command = [load.peers_python(), str(load.HERE / "peers" / "plan_quality.py"), str(bundle)]
-    command += [f"--{name}={value}" for name, value in sizes.items()]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    command += [f"--{name}={value}" for name, value in asked.items()]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
     if ran.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{ran.stderr[-4000:]}")
     found: list[dict[str, Any]] = json.loads(ran.stdout.splitlines()[-1])
@@ -130,8 +130,11 @@ def measure(name: str, size: tuple[int, int, int], bound: float, sizes: Sizes) -
         judge = Judge(system, horizon)
         with tempfile.TemporaryDirectory() as folder:
             bundle = write_world(Path(folder, "system"), system)
+            untold = ours(bundle, horizon, {})
             mine = ours(bundle, horizon, sizes)
             others = theirs(bundle, horizon, sizes, mine["icem"][1])
+        for planner, found in untold.items():
+            _add(world.untold, planner, judge.judge(*found))
         for planner, found in mine.items():
             _add(world.ours, planner, judge.judge(*found))
         for one in others:
@@ -163,7 +166,7 @@ def print_optimum(worlds: list[World]) -> None:
             f"{np.median(found.costs):.3f}",
         ]
         for world in worlds
-        for planner, found in world.ours.items()
+        for planner, found in world.untold.items()
     ]
     print_table(columns, rows)
 
@@ -201,21 +204,21 @@ def print_peers(worlds: list[World]) -> None:
 def main() -> None:
     """Plan in all worlds and print two tables."""
     parser = argparse.ArgumentParser()
-    for name in ("candidates", "iterations"):
-        parser.add_argument(f"--{name}", type=int, help="instead of each planner's own")
-    given = vars(parser.parse_args())
-    sizes = {name: number for name, number in given.items() if number is not None}
+    parser.add_argument("--candidates", type=int, default=512, help="beside peers")
+    parser.add_argument("--iterations", type=int, default=6, help="beside peers")
+    sizes = vars(parser.parse_args())
     worlds = [
         measure(f"{name}, ±{bound:g}", size, bound, sizes)
         for name, size in SIZES.items()
         for bound in BOUNDS
     ]
     plans = SYSTEMS * STARTS * SEEDS
-    print(f"Beside the optimum: medians of {plans} plans\n")
+    print(f"Beside the optimum, own budgets: medians of {plans} plans\n")
     print_optimum(worlds)
-    print(f"\nBeside peers: medians of {plans} plans\n")
+    said = f"{sizes['candidates']} candidates, {sizes['iterations']} iterations"
+    print(f"\nBeside peers, {said}: medians of {plans} plans\n")
     print_peers(worlds)
-    print_circumstances(["onnxruntime"], ["mbrl", "torchrl", "torch"])
+    print_circumstances(["onnxruntime"], ["mbrl", "torchrl", "torch"], cores="one at work")
 
 
 if __name__ == "__main__":
