@@ -33,7 +33,10 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_circumstances(
-    packages: Sequence[str], peers: Sequence[str] = (), watch: Watch | None = None
+    packages: Sequence[str],
+    peers: Sequence[str] = (),
+    watch: Watch | None = None,
+    cores: str = "the server on one, the load on another",
 ) -> None:
     """Print how to measure again, on what machine this was, and with which versions."""
     script = Path(sys.argv[0]).name
@@ -43,7 +46,7 @@ def print_circumstances(
         names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
         model = names[0] if names else model
     print(f"\ncommand: python benchmarks/{' '.join([script, *sys.argv[1:]])}")
-    print(f"machine: {model}, {os.cpu_count()} cores; the server on one, the load on another")
+    print(f"machine: {model}, {os.cpu_count()} cores; {cores}")
     versions = [f"Python {sys.version.split()[0]}"]
     versions += [f"{name} {_version(name)}" for name in packages]
     print(f"versions: {', '.join(versions)}")

@@ -1,0 +1,63 @@
+"""How often do the planners find the best of all discrete plans?
+
+    python benchmarks/plan_trees.py                # about a minute
+
+Worlds are trees of choices whose best path is found by trying them all: with random rewards; with a
+trap, where all that is learnt from parts of a plan is misleading; and random ones that end halfway
+along what would otherwise be the best path. Planners have their own default budgets; small trees
+they may simply try out. Random shooting says how much luck there is in it.
+"""
+
+from collections.abc import Callable
+
+from dreamserve.dream import Dream
+from dreamserve.planning.catalog import PLANNERS
+from dreamserve_training.analytic import (
+    Tree,
+    deceptive_tree,
+    ending_tree,
+    numpy_world,
+    random_tree,
+)
+from tables import print_circumstances, print_table
+
+DEPTHS = (6, 8)
+TREES = 20  # of a kind; the trap is one tree, planned in with as many seeds
+KINDS: dict[str, Callable[[int, int], Tree]] = {
+    "random": random_tree,
+    "trap": lambda depth, _seed: deceptive_tree(depth),
+    "ending": ending_tree,
+}
+
+
+def share_found(planner: str, trees: list[Tree], depth: int) -> tuple[float, int]:
+    """Return the share of plans worth what the best is, and the most that one evaluated."""
+    found, evaluations = 0, 0
+    for seed, tree in enumerate(trees):
+        dream = Dream(numpy_world(tree))
+        session = dream.reset(temperature=0.0).session_id
+        plan = dream.plan(
+            session_id=session, planner=planner, horizon=depth, discount=1.0, seed=seed
+        )
+        found += bool(tree.value(plan.actions) >= tree.best().value - 1e-6)
+        evaluations = max(evaluations, plan.evaluations)
+    return found / len(trees), evaluations
+
+
+def main() -> None:
+    """Plan in all trees and print a table."""
+    rows = []
+    for depth in DEPTHS:
+        for kind, make in KINDS.items():
+            trees = [make(depth, seed) for seed in range(TREES)]
+            for planner in PLANNERS:
+                share, evaluations = share_found(planner, trees, depth)
+                leaves = f"{trees[0].actions ** depth:,}"
+                rows.append([kind, leaves, planner, f"{evaluations:,}", f"{share:.0%}"])
+    print(f"The best plan found, {TREES} plans each\n")
+    print_table(["tree", "plans there are", "planner", "evaluations", "found"], rows)
+    print_circumstances([], cores="one at work")
+
+
+if __name__ == "__main__":
+    main()
