@@ -26,6 +26,7 @@ from dreamserve.planning.random_shooting import RandomShooting
 Same = Callable[[Any, Any], bool]
 Worth = Callable[..., np.ndarray]
 Moments = Callable[..., Any]
+TOOK_S = {rows: 1e-4 + rows * 1e-5 for rows in (1, 16, 256)}
 PLANNERS = ["random_shooting", "cem", "icem", "mppi"]
 ACTIONS = np.random.default_rng(0).integers(0, 3, (30, 8))
 
@@ -192,7 +193,7 @@ def test_a_plan_that_ends_after_the_reset_is_not_the_new_dreams() -> None:
 
 
 def test_more_time_allows_more_and_what_was_asked_for_is_the_most() -> None:
-    tempo = Tempo(call_s=1e-4, row_s=1e-5)
+    tempo = Tempo(TOOK_S)
     asked = Cem(candidates=512, iterations=6)
     found: list[Any] = [fitted(asked, 20, 1, tempo, s) for s in (0.001, 0.02, 0.1, 10)]
     tried = [options.candidates * options.iterations for options in found]
@@ -205,7 +206,7 @@ def test_more_time_allows_more_and_what_was_asked_for_is_the_most() -> None:
 
 
 def test_plans_beside_one_another_share_the_time() -> None:
-    tempo = Tempo(call_s=1e-4, row_s=1e-5, plan_s=0)
+    tempo = Tempo({1: 1e-5, 1000: 1e-2}, plan_s=0)
     alone = tempo.rows(20, 0.1)
     with tempo.counted(), tempo.counted():
         assert tempo.rows(20, 0.1) == pytest.approx(alone / 2, abs=1)
@@ -213,7 +214,7 @@ def test_plans_beside_one_another_share_the_time() -> None:
 
 
 def test_the_tempo_learns_from_what_things_took() -> None:
-    tempo = Tempo(call_s=1e-4, row_s=1e-5)
+    tempo = Tempo(TOOK_S)
     first = tempo.rows(20, 0.1)
     for _ in range(50):
         tempo.learn(calls=20, rows=100, active=1, took_s=20 * (1e-4 + 5e-5 + 100 * 1e-5) * 4)

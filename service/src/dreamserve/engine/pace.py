@@ -45,18 +45,11 @@ def measure(worlds: Iterable[World], sizes: tuple[int, ...], slice_ms: float) ->
     for world in worlds:
         took_s = {size: step_s(world.spec, world.backend, size, _ROUNDS) for size in sizes}
         world.warm()
-        tempos[world.name] = _tempo(took_s)
+        tempos[world.name] = Tempo(took_s)
         fits.append(_largest_within(took_s, 1e-3 * slice_ms))
         # A device of its own is waited for, and meanwhile the event loop should go on.
         inline = inline and not isinstance(world.backend, KeepsRows)
     return Pace(min(fits), min(fits) if inline else 0, tempos)
-
-
-def _tempo(took_s: Mapping[int, float]) -> Tempo:
-    """Return the line through what the smallest and the largest batch take."""
-    (few, few_s), (many, many_s) = min(took_s.items()), max(took_s.items())
-    row_s = max(many_s - few_s, 1e-9) / max(many - few, 1)
-    return Tempo(call_s=max(few_s - few * row_s, 0.0), row_s=row_s)
 
 
 def _largest_within(took_s: Mapping[int, float], bound_s: float) -> int:

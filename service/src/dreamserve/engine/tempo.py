@@ -1,14 +1,17 @@
 """How much can be dreamt in a given time, and what planner's options that suffices for.
 
-A call of the world takes about `call_s + row_s · rows`, as measured at start, and what each plan
-that shares it does between two calls `plan_s`. How much longer all of it takes in truth, beside
-steps and other work, is learnt from plan to plan.
+What a call of the world takes was measured at start, at each size of a batch; `plan_s` is what each
+plan that shares it does between two calls. How much longer all of it takes in truth, beside steps
+and other work, is learnt from plan to plan.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any
+
+import numpy as np
 
 from dreamserve.planning.options import Options
 
@@ -23,8 +26,7 @@ _MARGIN = 0.85  # aimed at, of the time there is
 class Tempo:
     """One world's pace on this machine. Belongs to whoever runs the engine's turn."""
 
-    call_s: float = 100e-6
-    row_s: float = 10e-6
+    took_s: Mapping[int, float] = field(default_factory=lambda: {1: 110e-6, 256: 2.6e-3})  # by rows
     plan_s: float = 50e-6
     drag: float = field(default=1.2, init=False)  # times longer than that
     active: int = field(default=0, init=False)  # plans with a budget in progress: they share calls
@@ -41,15 +43,26 @@ class Tempo:
     def rows(self, calls: int, within_s: float) -> int:
         """Return how many rows each of so many calls may have, at least 1."""
         active = max(1, self.active)
-        each_s = _MARGIN * within_s / (calls * self.drag) - self.call_s - active * self.plan_s
-        return max(1, int(each_s / (active * self.row_s)))
+        call_s = _MARGIN * within_s / (calls * self.drag) - active * self.plan_s
+        sizes, seconds = self._measured()
+        if call_s > seconds[-1]:  # more than one call's: several
+            rows = sizes[-1] * call_s / seconds[-1]
+        else:
+            rows = float(np.interp(call_s, seconds, sizes))
+        return max(1, int(rows / active))
 
     def learn(self, calls: int, rows: int, active: int, took_s: float) -> None:
         """Hear how long a plan's calls, each of so many rows, took among `active` plans."""
-        expected_s = calls * (self.call_s + active * (self.plan_s + self.row_s * rows))
+        sizes, seconds = self._measured()
+        call_s = float(np.interp(active * rows, sizes, seconds))
         if calls:
-            met = min(max(took_s / expected_s, _LEAST), _MOST)
-            self.drag += _LEARNING_RATE * (met - self.drag)
+            met = took_s / (calls * (call_s + active * self.plan_s))
+            self.drag += _LEARNING_RATE * (min(max(met, _LEAST), _MOST) - self.drag)
+
+    def _measured(self) -> tuple[list[int], list[float]]:
+        """Return sizes and what they took, both rising: a larger batch never took less."""
+        sizes = sorted(self.took_s)
+        return sizes, list(accumulate((self.took_s[size] for size in sizes), max))
 
 
 def fitted(options: Options, calls: int, particles: int, tempo: Tempo, within_s: float) -> Options:
