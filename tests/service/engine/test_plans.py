@@ -15,11 +15,12 @@ from dreamserve.engine.fake import fake_world
 from dreamserve.engine.futures import Present, subseeds
 from dreamserve.engine.loop import Engine
 from dreamserve.engine.runner import start_from_bank
-from dreamserve.engine.tempo import ENOUGH, FEWEST, Tempo, fitted
+from dreamserve.engine.tempo import ENOUGH, FEWEST, Tempo, fitting
 from dreamserve.engine.types import Objective, PlanRequest, ResetRequest
 from dreamserve.engine.values import Judge, Judged, holds
 from dreamserve.engine.work import Task, finish
 from dreamserve.engine.world import World
+from dreamserve.manifest import RewardRule
 from dreamserve.planning.cem import Cem
 from dreamserve.planning.random_shooting import RandomShooting
 
@@ -148,6 +149,24 @@ def _present_of_session(dream: Dream) -> Present:
     return Present(dream.world, *session.row(), step=session.step, temperature=0.0)
 
 
+def test_what_remains_of_a_plan_that_cannot_be_beaten_is_the_plan() -> None:
+    world = fake_world()
+    rule = RewardRule(kind="constant", value=1.0)
+    world.spec = world.spec.model_copy(update={"reward": rule})
+    earning = Counting(world)
+    dream = dream_on(world)
+    fields = {"session_id": "a", "horizon": 3, "candidates": 40, "iterations": 4, "discount": 0.9}
+    first = dream.plan(**fields)
+    assert first.value == 1 + 0.9 + 0.9 * 0.9
+    assert first.iterations == 1  # one iteration found what cannot be beaten
+    dream.step(session_id="a", action=first.action)
+    earning.rows.clear()
+    after = dream.plan(**fields)
+    assert after.actions.tolist() == [*first.actions[1:].tolist(), first.actions[-1]]
+    assert (after.value, after.evaluations) == (first.value, 1)
+    assert earning.rows == [1, 1, 1]
+
+
 def test_a_cold_plan_knows_nothing_of_the_last_one(same: Same) -> None:
     fields = {"session_id": "a", "horizon": 5, "candidates": 10, "warm_start": False}
     dream = dream_on(fake_world())
@@ -195,13 +214,13 @@ def test_a_plan_that_ends_after_the_reset_is_not_the_new_dreams() -> None:
 def test_more_time_allows_more_and_what_was_asked_for_is_the_most() -> None:
     tempo = Tempo(TOOK_S)
     asked = Cem(candidates=512, iterations=6)
-    found: list[Any] = [fitted(asked, 20, 1, tempo, s) for s in (0.001, 0.02, 0.1, 10)]
+    found: list[Any] = [fitting(asked, 20, 1, tempo, s) for s in (0.001, 0.02, 0.1, 10)]
     tried = [options.candidates * options.iterations for options in found]
     assert tried == sorted(tried)
     assert (found[0].candidates, found[0].iterations) == (FEWEST, 1)
     assert found[1].candidates >= ENOUGH or found[1].iterations == 1
     assert found[-1] == asked
-    shooting: Any = fitted(RandomShooting(candidates=1000), 20, 1, tempo, 0.02)
+    shooting: Any = fitting(RandomShooting(candidates=1000), 20, 1, tempo, 0.02)
     assert 1 < shooting.candidates < 1000
 
 
@@ -220,6 +239,23 @@ def test_the_tempo_learns_from_what_things_took() -> None:
         tempo.learn(calls=20, rows=100, active=1, took_s=20 * (1e-4 + 5e-5 + 100 * 1e-5) * 4)
     assert tempo.rows(20, 0.1) < first / 2
     assert tempo.drag == pytest.approx(4, rel=0.01)
+
+
+class Counting:
+    """Every step earns 1; notes how many rows it has."""
+
+    def __init__(self, world: World) -> None:
+        self._backend, self.rows = world.backend, []
+        world.backend = self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def step(self, batch: Any) -> Any:
+        self.rows.append(len(batch.latent))
+        output = self._backend.step(batch)
+        still = np.full_like(output.done_logit, -9)
+        return replace(output, reward=np.ones_like(output.reward), done_logit=still)
 
 
 class Clock:

@@ -17,14 +17,14 @@ from dreamserve import noise
 from dreamserve.engine.checks import check_range
 from dreamserve.engine.futures import Present, uniforms
 from dreamserve.engine.objectives import REWARD, check_objective
-from dreamserve.engine.tempo import Tempo, fitted
+from dreamserve.engine.tempo import Tempo, fitting
 from dreamserve.engine.types import PlanRequest, PlanResult
 from dreamserve.engine.values import Judge, holds
 from dreamserve.engine.work import Work
 from dreamserve.engine.world import World
 from dreamserve.errors import DreamNotFiniteError, InvalidRequestError
 from dreamserve.manifest import ActionSpace, DiscreteSpace
-from dreamserve.planning.base import Actions, Plan, Planner, better, judged
+from dreamserve.planning.base import Actions, Plan, Planner, better, fitted, judged
 from dreamserve.planning.catalog import PLANNERS
 from dreamserve.planning.options import Options, check
 
@@ -120,7 +120,10 @@ def plan(
         warm = warm[starts[starts < len(warm)]]
     options = planner_options(request)
     space = world.spec.action_space
-    if until_s == inf:
+    found = None if warm is None else (yield from _unbeaten(space, request, warm, judge, seed))
+    if found is not None:
+        pass
+    elif until_s == inf:
         planner = _planner(space, request, options, seed, warm)
         found = yield from _search(planner, judge, seed)
     else:
@@ -139,6 +142,19 @@ def plan(
     )
 
 
+def _unbeaten(
+    space: ActionSpace, request: PlanRequest, warm: Actions, judge: Judge, seed: int
+) -> Work[Found | None]:
+    """Return what remains of the last plan if no search could find better, else None."""
+    most, actions = judge.most(request.horizon), fitted(space, warm, request.horizon)
+    if most == inf or actions is None:
+        return None
+    result = yield from judge.evaluate(actions[None], _luck(seed, 0))
+    if not result.whole or result.values[0] < most:
+        return None
+    return Found(Plan(actions, float(result.values[0]), 1), 1, result.calls, False)
+
+
 def _within_budget(
     request: PlanRequest,
     options: Options,
@@ -152,7 +168,7 @@ def _within_budget(
     began_s, active = clock(), tempo.active
     calls = request.horizon * request.action_repeat
     judge = replace(judge, until_s=judge.until_s - active * _EACH_ANSWER_S)
-    fewer: Any = fitted(options, calls, request.particles, tempo, judge.until_s - began_s)
+    fewer: Any = fitting(options, calls, request.particles, tempo, judge.until_s - began_s)
     planner = _planner(judge.present.world.spec.action_space, request, fewer, seed, warm)
     found = yield from _search(planner, judge, seed)
     rows: int = min(fewer.candidates * request.particles, judge.slice_rows)
@@ -163,16 +179,16 @@ def _within_budget(
 def _search(planner: Planner, judge: Judge, seed: int) -> Work[Found]:
     """Let the planner propose until it is content, or time is up."""
     actions, best, evaluations, calls = next(planner), None, 0, 0
+    most = judge.most(actions.shape[1])
     for iteration in count():
-        luck = noise.keys(np.array([seed], np.uint64), np.array([iteration]), noise.PLAN)
-        result = yield from judge.evaluate(actions, int(luck[0]))
+        result = yield from judge.evaluate(actions, _luck(seed, iteration))
         calls += result.calls
         values = result.values
         if best is None and result.partial is not None:
             values = result.partial
         best = better(best, actions, judged(values), iteration)
         evaluations += len(actions) if result.whole else int(np.isfinite(result.values).sum())
-        if not result.whole:
+        if not result.whole or best.value >= most:
             break
         try:
             actions = planner.send(values)
@@ -180,6 +196,10 @@ def _search(planner: Planner, judge: Judge, seed: int) -> Work[Found]:
             break
     assert best is not None
     return Found(best, evaluations, calls, not result.whole)
+
+
+def _luck(seed: int, iteration: int) -> int:
+    return int(noise.keys(np.array([seed], np.uint64), np.array([iteration]), noise.PLAN)[0])
 
 
 def _planner(

@@ -65,7 +65,7 @@ class Tempo:
         return sizes, list(accumulate((self.took_s[size] for size in sizes), max))
 
 
-def fitted(options: Options, calls: int, particles: int, tempo: Tempo, within_s: float) -> Options:
+def fitting(options: Options, calls: int, particles: int, tempo: Tempo, within_s: float) -> Options:
     """Return planner's options with no more iterations and candidates than there is time for.
 
     `calls` are those of one iteration. Iterations are given up before candidates get few.

@@ -77,6 +77,21 @@ class Judge:
             values[rows] = worth
         return Judged(self._mean(values), calls=calls)
 
+    def most(self, horizon: int) -> float:
+        """Return what no candidate of H actions can be worth more than; infinity if not known.
+
+        It is known where each step survived earns the same: by whoever survives them all.
+        """
+        rule, wanted = self.present.world.spec.reward, self.objective
+        others = wanted.survival or wanted.target is not None
+        if others or wanted.reward < 0 or rule.value is None or rule.value < 0:
+            return inf
+        most, weight = 0.0, 1.0
+        for _ in range(horizon * self.action_repeat):  # summed as the candidates' are
+            most += weight * (wanted.reward * rule.value)
+            weight *= self.discount
+        return most
+
     def _dream(self, steps: Actions, rows: Int64, luck: UInt64) -> Work[tuple[Values, int, bool]]:
         """Return the worth of rows (B,) of N candidates' particles, the calls, and if it is all."""
         steps = steps[rows // self.particles]  # (B, T, …)
