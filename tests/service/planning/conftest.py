@@ -17,11 +17,16 @@ Worth = Callable[[Actions], Any]  # candidates (N, H, …) to values (N,)
 
 @dataclass(frozen=True)
 class Driven:
-    """A finished planner: its plan, what it tried in each iteration, and what that was worth."""
+    """A finished planner: its plan, what it tried in each iteration, and what that was worth.
+
+    Planners that learn try one more candidate when all iterations are over: `polish`.
+    """
 
     plan: Plan
     tried: list[Actions]
     values: list[Values]
+    polish: Actions | None = None  # (1, H, …)
+    polish_value: float = -np.inf
 
 
 def _drive(
@@ -51,7 +56,9 @@ def _drive(
         try:
             tried.append(planner.send(values[-1]))
         except StopIteration as stop:
-            return Driven(stop.value, tried, values)
+            if name == "random_shooting":
+                return Driven(stop.value, tried, values)
+            return Driven(stop.value, tried[:-1], values[:-1], tried[-1], float(values[-1][0]))
 
 
 @pytest.fixture(scope="session")

@@ -19,18 +19,18 @@ def near(target: Any) -> Any:
 
 
 @elitist
-def test_the_mean_of_the_elites_is_a_candidate_of_the_last_iteration(drive: Any, name: str) -> None:
+def test_the_mean_of_the_last_elites_is_tried_at_the_end(drive: Any, name: str) -> None:
     few = {"candidates": 40, "iterations": 3, "momentum": 0, "elite_share": 0.2}
     done = drive(name, BOX, 4, near([0.3, 2.0]), **few)
-    elites = done.tried[1][np.argsort(-done.values[1])[:8]]
-    np.testing.assert_allclose(done.tried[2][0], elites.mean(axis=0), atol=1e-5)
+    elites = done.tried[2][np.argsort(-done.values[2])[:8]]
+    np.testing.assert_allclose(done.polish[0], elites.mean(axis=0), atol=1e-5)
 
 
 @elitist
-def test_the_likeliest_actions_are_a_candidate_of_the_last_iteration(drive: Any, name: str) -> None:
+def test_the_likeliest_actions_are_tried_at_the_end(drive: Any, name: str) -> None:
     target = np.random.default_rng(0).integers(0, 3, 20)
     done = drive(name, THREE, 20, lambda c: -np.sum(c != target, axis=1))
-    np.testing.assert_array_equal(done.tried[-1][0], target)
+    np.testing.assert_array_equal(done.polish[0], target)
 
 
 @elitist
@@ -44,5 +44,5 @@ def test_with_full_momentum_nothing_is_learnt(drive: Any, name: str) -> None:
 def test_two_elites_at_least_however_small_their_share(drive: Any, name: str) -> None:
     few = {"candidates": 40, "iterations": 3, "momentum": 0, "elite_share": 0}
     done = drive(name, BOX, 4, near([0.3, 2.0]), **few)
-    elites = done.tried[1][np.argsort(-done.values[1])[:2]]
-    np.testing.assert_allclose(done.tried[2][0], elites.mean(axis=0), atol=1e-5)
+    elites = done.tried[2][np.argsort(-done.values[2])[:2]]
+    np.testing.assert_allclose(done.polish[0], elites.mean(axis=0), atol=1e-5)

@@ -79,13 +79,13 @@ def test_one_cliff_does_not_make_all_the_rest_look_equal() -> None:
     np.testing.assert_allclose(weigh(cliff, 0.3), weigh(plain, 0.3), atol=1e-9)
 
 
-def test_the_weighted_mean_is_a_candidate_of_the_last_iteration(drive: Any) -> None:
+def test_the_last_weighted_mean_is_tried_at_the_end(drive: Any) -> None:
     def worth(candidates: np.ndarray) -> Any:
         return -np.square(candidates - np.float32([0.3, 2])).sum(axis=(1, 2))
 
     done = drive("mppi", BOX, 4, worth, candidates=40, iterations=3, temperature=0.3)
-    mean = np.average(done.tried[1], axis=0, weights=weigh(done.values[1], 0.3))
-    np.testing.assert_allclose(done.tried[2][0], mean, atol=1e-5)
+    mean = np.average(done.tried[2], axis=0, weights=weigh(done.values[2], 0.3))
+    np.testing.assert_allclose(done.polish[0], mean, atol=1e-5)
 
 
 def test_the_first_deviation_and_the_least_one_are_as_chosen(drive: Any) -> None:

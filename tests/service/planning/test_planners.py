@@ -63,10 +63,11 @@ def test_the_plan_is_the_first_of_the_best_that_were_tried(
     drive: Any, name: str, space: ActionSpace, horizon: int, seed: int, **rest: int
 ) -> None:
     done = drive(name, space, horizon, erratic(seed), seed=seed, **rest)
-    values = np.concatenate(done.values)
+    last = [] if done.polish is None else [done.polish]
+    values = np.concatenate([*done.values, *([done.polish_value] for _ in last)])
     values[~np.isfinite(values)] = -np.inf
     assert done.plan.value == values.max()
-    first = np.concatenate(done.tried)[values.argmax()]
+    first = np.concatenate([*done.tried, *last])[values.argmax()]
     np.testing.assert_array_equal(done.plan.actions, first)
     assert done.plan.iterations == len(done.tried)
 

@@ -3,8 +3,8 @@ method; for planning: Chua et al. 2018, arXiv:1805.12114).
 
 Draw candidates from a distribution, keep the elites, fit the distribution to them, repeat. Box
 actions come from Gaussians clipped to the bounds, one for each step and component; Discrete actions
-from a categorical for each step, fitted by smoothed counts. The distribution's centre is a
-candidate of the last iteration. The answer is the best candidate met: no centre is taken on trust.
+from a categorical for each step, fitted by smoothed counts. The last centre is tried, too. The
+answer is the best candidate met: no centre is taken on trust.
 
 Chua et al. cut their Gaussians off at the bounds instead. Clipped, they come several times closer
 to an optimum that lies on a bound, and no less close to one that lies inside.
@@ -28,10 +28,10 @@ from dreamserve.planning.base import (
     put_first,
     sequence_shape,
 )
-from dreamserve.planning.family import family_of, proposals
+from dreamserve.planning.family import family_of, polished
 from dreamserve.planning.options import Options, within
 
-STD, LEAST_STD = 1.0, 2e-3  # in halves of the bounds' distance, as all deviations
+LEAST_STD = 2e-3  # in halves of the bounds' distance, as all deviations
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class Cem(Options):
     iterations: int = within(12, 1)
     elite_share: float = within(0.03, 0, 1)  # of the candidates; two at least
     momentum: float = within(0.1, 0, 1)  # the share of the old distribution that stays
+    std: float = within(0.5, 0.01, 10)  # of the first iteration's Gaussians
 
 
 def cem(
@@ -56,16 +57,16 @@ def cem(
     """Plan `horizon` steps."""
     warm = fitted(space, warm, horizon)
     first = opening(space, horizon, warm, options.candidates)
-    family = family_of(space, horizon, warm, STD, LEAST_STD)
+    family = family_of(space, horizon, warm, options.std, LEAST_STD)
     shape = sequence_shape(space, options.candidates, horizon)
     elites = max(2, round(options.elite_share * options.candidates))
     best: Plan | None = None
     for iteration in range(options.iterations):
         actions = family.draw(uniform(iteration, shape))
-        put_first(actions, proposals(family, first, iteration, options.iterations))
+        put_first(actions, first if iteration == 0 else [])
         values = judged((yield actions))
         best = better(best, actions, values, iteration)
         chosen = elite(values, elites)
         family.fit(actions[chosen], np.ones(len(chosen)), options.momentum)
     assert best is not None  # there is at least one iteration
-    return best
+    return (yield from polished(best, family))

@@ -1,7 +1,7 @@
 """What the planners that learn draw from: a distribution of the action space's own kind."""
 
 from dreamserve.manifest import ActionSpace, DiscreteSpace
-from dreamserve.planning.base import Actions
+from dreamserve.planning.base import Actions, Plan, Planner, better, judged
 from dreamserve.planning.categorical import Categorical
 from dreamserve.planning.gaussian import Gaussian
 
@@ -20,13 +20,11 @@ def family_of(
     return Gaussian(space, horizon, warm, std, least_std)
 
 
-def proposals(
-    family: Family, opening: list[Actions], iteration: int, iterations: int
-) -> list[Actions]:
-    """Return what is tried besides what is drawn, (H, …) each.
+def polished(best: Plan, family: Family) -> Planner:
+    """Try the centre of what was learnt last, too; it is seldom drawn itself.
 
-    First the opening, last the centre of what was learnt, which is seldom drawn itself.
+    Where many good plans lie around one that is better than all of them, it is that one.
     """
-    if iteration == 0:
-        return opening
-    return [family.centre()] if iteration == iterations - 1 else []
+    actions = family.centre()[None]
+    values = judged((yield actions))
+    return better(best, actions, values, best.iterations - 1)

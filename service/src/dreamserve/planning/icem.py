@@ -10,7 +10,7 @@ The cross-entropy method with five additions, all for fewer candidates:
   values; here they are dreamt again, since each iteration meets other luck and a lucky value
   would stay for ever;
 - candidates get fewer by a factor with every iteration, but never fewer than twice the elites;
-- the mean is a candidate of the last iteration;
+- the mean is a candidate, at the end and after its last update;
 - the best candidate is the answer, not the mean.
 
 What the paper carries from one control step to the next, the shifted mean and elites, is the warm
@@ -35,7 +35,7 @@ from dreamserve.planning.base import (
     put_first,
 )
 from dreamserve.planning.colour import colouring
-from dreamserve.planning.family import family_of, proposals
+from dreamserve.planning.family import family_of, polished
 from dreamserve.planning.gaussian import normals
 from dreamserve.planning.options import Options, within
 
@@ -55,7 +55,7 @@ class Icem(Options):
     decay: float = within(1.1, 1, 100)  # by which candidates get fewer with every iteration
     momentum: float = within(0.1, 0, 1)  # the share of the old distribution that stays
     noise_beta: float = within(0.5, 0, 5)
-    std: float = within(0.7, 0.01, 10)  # of the first iteration's Gaussians
+    std: float = within(0.5, 0.01, 10)  # of the first iteration's Gaussians
 
 
 def icem(
@@ -78,15 +78,14 @@ def icem(
         count = candidates_at(iteration, options.candidates, elites, options.decay)
         white = normals(uniform(iteration, (count, horizon, scores)))
         actions = family.at(colour @ white)
-        tried = proposals(family, first, iteration, options.iterations)
-        put_first(actions, tried if kept is None else [*tried, *kept])
+        put_first(actions, first if kept is None else kept)
         values = judged((yield actions))
         best = better(best, actions, values, iteration)
         chosen = elite(values, elites)
         family.fit(actions[chosen], np.ones(len(chosen)), options.momentum)
         kept = actions[chosen[: round(options.keep_share * len(chosen))]]
     assert best is not None  # there is at least one iteration
-    return best
+    return (yield from polished(best, family))
 
 
 def candidates_at(iteration: int, candidates: int, elites: int, decay: float) -> int:

@@ -13,9 +13,9 @@ from the best value to the median of an iteration. Unlike a deviation that does 
 the bad half is: one cliff in the world would make all the rest look equal.
 
 **The answer.** The paper acts on the mean after its last update, which nobody has tried: among two
-ways around an obstacle it may be the one in between. Here the mean before that update stands among
-the last candidates, and the best candidate met is the answer: by what the world said it is never
-worse than the mean, and its value is one that the world gave.
+ways around an obstacle it may be the one in between. Here that mean is tried, too, and the best
+candidate met is the answer: by what the world said it is never worse than the mean, and its value
+is one that the world gave.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ from dreamserve.planning.base import (
     put_first,
     sequence_shape,
 )
-from dreamserve.planning.family import family_of, proposals
+from dreamserve.planning.family import family_of, polished
 from dreamserve.planning.options import Options, within
 
 
@@ -50,7 +50,7 @@ class Mppi(Options):
     candidates: int = within(768, 1)  # N in each iteration
     iterations: int = within(12, 1)
     temperature: float = within(0.1, 0.001, 1000)
-    std: float = within(0.7, 0.01, 10)  # of the first iteration's Gaussians
+    std: float = within(0.5, 0.01, 10)  # of the first iteration's Gaussians
     least_std: float = within(0.05, 0.0001, 10)  # both in halves of the bounds' distance
 
 
@@ -69,12 +69,12 @@ def mppi(
     best: Plan | None = None
     for iteration in range(options.iterations):
         actions = family.draw(uniform(iteration, shape))
-        put_first(actions, proposals(family, first, iteration, options.iterations))
+        put_first(actions, first if iteration == 0 else [])
         values = judged((yield actions))
         best = better(best, actions, values, iteration)
         family.fit(actions, weigh(values, options.temperature), momentum=0)
     assert best is not None  # there is at least one iteration
-    return best
+    return (yield from polished(best, family))
 
 
 def weigh(values: Values, temperature: float) -> Values:
