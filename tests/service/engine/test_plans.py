@@ -236,7 +236,7 @@ def test_the_tempo_learns_from_what_things_took() -> None:
     tempo = Tempo(TOOK_S)
     first = tempo.rows(20, 0.1)
     for _ in range(50):
-        tempo.learn(calls=20, rows=100, active=1, took_s=20 * (1e-4 + 5e-5 + 100 * 1e-5) * 4)
+        tempo.learn([(20, 100)], active=1, took_s=20 * (1e-4 + 5e-5 + 100 * 1e-5) * 4)
     assert tempo.rows(20, 0.1) < first / 2
     assert tempo.drag == pytest.approx(4, rel=0.01)
 

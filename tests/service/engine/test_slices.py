@@ -93,7 +93,7 @@ def test_plans_and_samples_that_share_calls_are_what_they_are_alone(
 def test_a_call_is_shared_by_all_who_fit_into_a_slice() -> None:
     world = fake_world()
     counting = Counting(world)
-    requests = [PlanRequest(name, horizon=5, candidates=20, iterations=1) for name in "abcd"]
+    requests = [PlanRequest(n, "random_shooting", horizon=5, candidates=20) for n in "abcd"]
     jobs = begin(dreams_of(world), *requests)
     counting.rows.clear()
     run(jobs)

@@ -147,7 +147,7 @@ BODIES: dict[type[BaseModel], dict[str, Any]] = {
         "value": 3.94,
         "planner": "cem",
         "iterations": 6,
-        "evaluations": 768,
+        "evaluations": 769,
         "elapsed_ms": 11.8,
         "cut_short": False,
     },

@@ -5,7 +5,7 @@ every iteration meets another. With `budget_ms` the planner gets as many candida
 as the time is likely to suffice for, and what is best by then is the answer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from itertools import count
 from math import inf
@@ -37,7 +37,7 @@ class Found(NamedTuple):
 
     best: Plan
     evaluations: int  # candidates dreamt to their end
-    calls: int  # of the world
+    calls: Sequence[tuple[int, int]]  # of the world: how many, of how many rows
     cut_short: bool
 
 
@@ -152,7 +152,9 @@ def _unbeaten(
     result = yield from judge.evaluate(actions[None], _luck(seed, 0))
     if not result.whole or result.values[0] < most:
         return None
-    return Found(Plan(actions, float(result.values[0]), 1), 1, result.calls, False)
+    return Found(
+        Plan(actions, float(result.values[0]), 1), 1, [(result.calls, judge.particles)], False
+    )
 
 
 def _within_budget(
@@ -168,21 +170,21 @@ def _within_budget(
     began_s, active = clock(), tempo.active
     calls = request.horizon * request.action_repeat
     judge = replace(judge, until_s=judge.until_s - active * _EACH_ANSWER_S)
-    fewer: Any = fitting(options, calls, request.particles, tempo, judge.until_s - began_s)
+    fewer = fitting(options, calls, request.particles, tempo, judge.until_s - began_s)
     planner = _planner(judge.present.world.spec.action_space, request, fewer, seed, warm)
     found = yield from _search(planner, judge, seed)
-    rows: int = min(fewer.candidates * request.particles, judge.slice_rows)
-    tempo.learn(found.calls, rows, active, clock() - began_s)
+    tempo.learn(found.calls, active, clock() - began_s)
     return found._replace(cut_short=found.cut_short or fewer != options)
 
 
 def _search(planner: Planner, judge: Judge, seed: int) -> Work[Found]:
     """Let the planner propose until it is content, or time is up."""
-    actions, best, evaluations, calls = next(planner), None, 0, 0
+    actions, best, evaluations = next(planner), None, 0
+    calls: list[tuple[int, int]] = []
     most = judge.most(actions.shape[1])
     for iteration in count():
         result = yield from judge.evaluate(actions, _luck(seed, iteration))
-        calls += result.calls
+        calls.append((result.calls, min(len(actions) * judge.particles, judge.slice_rows)))
         values = result.values
         if best is None and result.partial is not None:
             values = result.partial
@@ -192,7 +194,8 @@ def _search(planner: Planner, judge: Judge, seed: int) -> Work[Found]:
             break
         try:
             actions = planner.send(values)
-        except StopIteration:
+        except StopIteration as stop:
+            best = best._replace(iterations=stop.value.iterations)
             break
     assert best is not None
     return Found(best, evaluations, calls, not result.whole)

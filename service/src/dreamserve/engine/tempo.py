@@ -5,7 +5,7 @@ plan that shares it does between two calls. How much longer all of it takes in t
 and other work, is learnt from plan to plan.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
@@ -51,13 +51,16 @@ class Tempo:
             rows = float(np.interp(call_s, seconds, sizes))
         return max(1, int(rows / active))
 
-    def learn(self, calls: int, rows: int, active: int, took_s: float) -> None:
-        """Hear how long a plan's calls, each of so many rows, took among `active` plans."""
+    def learn(self, calls: Sequence[tuple[int, int]], active: int, took_s: float) -> None:
+        """Hear how long a plan took among `active` plans: `calls` are (how many, rows)."""
         sizes, seconds = self._measured()
-        call_s = float(np.interp(active * rows, sizes, seconds))
-        if calls:
-            met = took_s / (calls * (call_s + active * self.plan_s))
-            self.drag += _LEARNING_RATE * (min(max(met, _LEAST), _MOST) - self.drag)
+        expected_s = sum(
+            count * (float(np.interp(active * rows, sizes, seconds)) + active * self.plan_s)
+            for count, rows in calls
+        )
+        if expected_s:
+            met = min(max(took_s / expected_s, _LEAST), _MOST)
+            self.drag += _LEARNING_RATE * (met - self.drag)
 
     def _measured(self) -> tuple[list[int], list[float]]:
         """Return sizes and what they took, both rising: a larger batch never took less."""
