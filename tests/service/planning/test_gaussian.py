@@ -17,17 +17,32 @@ def test_normals_are_standard() -> None:
 
 
 def test_deviations_are_told_in_halves_of_the_bounds_distance() -> None:
-    drawn = Gaussian(BOX, 1, None, std=0.2, least_std=0).draw(uniforms(0, 0, (40_000, 1, 2)))[:, 0]
+    family = Gaussian(BOX, 1, None, std=0.2, least_std=0)
+    family.learnt = True
+    drawn = family.draw(uniforms(0, 0, (40_000, 1, 2)))[:, 0]
     np.testing.assert_allclose(drawn.mean(axis=0), [0, 2.5], atol=0.02)
     np.testing.assert_allclose(drawn.std(axis=0), [0.2, 0.5], atol=0.01)
 
 
 def test_a_clipped_gaussian_has_its_moments_and_meets_its_bounds() -> None:
     family = Gaussian(BOX, 1, np.float32([[0.5, 2.5]]), std=0.5, least_std=0)
+    family.learnt = True
     x = family.draw(uniforms(0, 0, (40_000, 1, 2)))[:, 0, 0]
     # of N(0.5, 0.5²): beyond 1 lies P(Z > 1), and E[min(Z, 1)] = -0.0833
     assert np.mean(x == 1) == pytest.approx(0.1587, abs=0.01)
     assert x.mean() == pytest.approx(0.5 - 0.5 * 0.0833, abs=0.01)
+
+
+def test_before_anything_is_learnt_candidates_are_ever_less_bold() -> None:
+    family = Gaussian(BOX, 5, None, std=0.2, least_std=0)
+    drawn = family.draw(uniforms(0, 0, (8000, 5, 2)))
+    deviations = [part[..., 0].std() for part in np.split(drawn, 8)]
+    assert deviations == sorted(deviations, reverse=True)
+    assert deviations[0] == pytest.approx(0.2, rel=0.05)
+    assert drawn[-100:, :, 0].std() == pytest.approx(0.2 / 32, rel=0.1)
+    family.fit(drawn, np.ones(8000), momentum=1)
+    after = family.draw(uniforms(1, 0, (8000, 5, 2)))
+    assert after[-1000:, :, 0].std() == pytest.approx(0.2, rel=0.05)
 
 
 def test_bounds_are_met_exactly_even_where_float32_rounds() -> None:

@@ -43,8 +43,8 @@ class Cem(Options):
     candidates: int = within(768, 1)  # N in each iteration
     iterations: int = within(12, 1)
     elite_share: float = within(0.03, 0, 1)  # of the candidates; two at least
-    momentum: float = within(0.1, 0, 1)  # the share of the old distribution that stays
-    std: float = within(0.5, 0.01, 10)  # of the first iteration's Gaussians
+    momentum: float = within(0.05, 0, 1)  # the share of the old distribution that stays
+    std: float = within(1.0, 0.01, 10)  # of the first iteration's Gaussians
 
 
 def cem(

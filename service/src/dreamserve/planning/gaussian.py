@@ -13,6 +13,9 @@ from dreamserve.noise import NORMAL_QUANTILES
 from dreamserve.planning.base import Actions, Array, Values, between, limits
 
 _LAST = len(NORMAL_QUANTILES) - 1
+# Nothing tells how much of the bounds' distance matters. So before anything is learnt, candidates
+# are ever less bold, down to 2^-5 of the first deviation; those of the right size are the elites.
+_OCTAVES = 5
 _TINY = 1e-99  # instead of a width of 0, of bounds that float32 cannot tell apart
 
 
@@ -36,6 +39,7 @@ class Gaussian:
         self.mean = np.full(shape, 0.5, np.float32) if warm is None else self._shares(warm)
         self.std = np.full(shape, std / 2, np.float32)
         self.least = np.float32(least_std / 2)
+        self.learnt = False  # whether it was fitted to anything yet
 
     def draw(self, uniforms: Array) -> Actions:
         """Return actions (N, H, A) from uniforms (N, H, A)."""
@@ -44,6 +48,9 @@ class Gaussian:
     def at(self, scores: Array) -> Actions:
         """Return the actions at standard scores (N, H, A), clipped to the bounds."""
         shares = self.std * scores
+        if not self.learnt:
+            bold = np.exp2(-_OCTAVES * np.square(np.arange(len(scores)) / len(scores)))
+            shares *= bold.astype(np.float32)[:, None, None]
         shares += self.mean
         return between(self.low, self.high, np.clip(shares, 0, 1, out=shares))
 
@@ -62,7 +69,7 @@ class Gaussian:
         shares, weight = self._shares(actions), (weights / total).astype(np.float32)
         mean: Array = np.tensordot(weight, shares, 1)
         std: Array = np.sqrt(np.tensordot(weight, np.square(shares - mean), 1))
-        keep = np.float32(momentum)
+        self.learnt, keep = True, np.float32(momentum)
         self.mean = keep * self.mean + (1 - keep) * mean
         self.std = np.maximum(keep * self.std + (1 - keep) * std, self.least)
 

@@ -55,7 +55,7 @@ class Icem(Options):
     decay: float = within(1.1, 1, 100)  # by which candidates get fewer with every iteration
     momentum: float = within(0.1, 0, 1)  # the share of the old distribution that stays
     noise_beta: float = within(0.5, 0, 5)
-    std: float = within(0.5, 0.01, 10)  # of the first iteration's Gaussians
+    std: float = within(1.5, 0.01, 10)  # of the first iteration's Gaussians
 
 
 def icem(

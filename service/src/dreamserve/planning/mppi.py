@@ -50,7 +50,7 @@ class Mppi(Options):
     candidates: int = within(768, 1)  # N in each iteration
     iterations: int = within(12, 1)
     temperature: float = within(0.1, 0.001, 1000)
-    std: float = within(0.5, 0.01, 10)  # of the first iteration's Gaussians
+    std: float = within(1.0, 0.01, 10)  # of the first iteration's Gaussians
     least_std: float = within(0.05, 0.0001, 10)  # both in halves of the bounds' distance
 
 
