@@ -32,7 +32,7 @@ lint: $(VENV)/dev.stamp
 # Needs wrk, two cores, and the machine to itself for about half an hour.
 bench: $(VENV)/dev.stamp benchmarks/.peers/stamp
 	set -e; for script in http_step 'http_step --world lstm512-z64' batch_step plan \
-		plan_beside_steps capacity startup; do \
+		plan_quality plan_trees plan_beside_steps capacity startup; do \
 		set -- $$script; name=$$1; shift; $(BIN)/python benchmarks/$$name.py "$$@"; done
 
 benchmarks/.peers/stamp: benchmarks/peers/requirements.txt benchmarks/peers/install
