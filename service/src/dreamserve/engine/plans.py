@@ -29,7 +29,7 @@ from dreamserve.planning.catalog import PLANNERS
 from dreamserve.planning.options import Options, check
 
 # Of a budget, for the way back: on its own, and for each that is answered at the same time.
-_ANSWER_S, _EACH_ANSWER_S = 1e-3, 0.25e-3
+_ANSWER_S, _EACH_ANSWER_S = 1e-3, 0.35e-3
 
 
 class Found(NamedTuple):
@@ -104,7 +104,10 @@ def plan(
     Raises DreamNotFiniteError.
     """
     world = present.world
-    until_s = inf if request.budget_ms is None else began_s + 1e-3 * request.budget_ms - _ANSWER_S
+    until_s = inf
+    if request.budget_ms is not None:
+        answers_s = _ANSWER_S + tempo.active * _EACH_ANSWER_S
+        until_s = began_s + 1e-3 * request.budget_ms - answers_s
     judge = Judge(
         present,
         slice_rows,
@@ -169,7 +172,6 @@ def _within_budget(
     """Search for as long as there is time, beside the others that have a budget."""
     began_s, active = clock(), tempo.active
     calls = request.horizon * request.action_repeat
-    judge = replace(judge, until_s=judge.until_s - active * _EACH_ANSWER_S)
     fewer = fitting(options, calls, request.particles, tempo, judge.until_s - began_s)
     planner = _planner(judge.present.world.spec.action_space, request, fewer, seed, warm)
     found = yield from _search(planner, judge, seed)
