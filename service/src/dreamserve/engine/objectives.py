@@ -23,8 +23,6 @@ from dreamserve.engine.world import World
 from dreamserve.errors import InvalidRequestError
 
 LARGEST_WEIGHT = 1e6
-
-
 REWARD = Objective(reward=1.0)
 
 

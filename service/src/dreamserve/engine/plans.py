@@ -99,9 +99,8 @@ def plan(
 ) -> Work[PlanResult]:
     """Return the best actions found. `warm` is what remains of an earlier plan, one action a step.
 
-    The budget counts from `began_s`; `tempo` has counted the plan in if it has one.
-
-    Raises DreamNotFiniteError.
+    The budget counts from `began_s`; `tempo` has counted the plan in if it has one. Raises
+    DreamNotFiniteError.
     """
     world = present.world
     until_s = inf
@@ -124,13 +123,11 @@ def plan(
     options = planner_options(request)
     space = world.spec.action_space
     found = None if warm is None else (yield from _unbeaten(space, request, warm, judge, seed))
-    if found is not None:
-        pass
-    elif until_s == inf:
+    if found is None and until_s < inf:
+        found = yield from _within_budget(request, options, seed, warm, judge, tempo, clock)
+    elif found is None:
         planner = _planner(space, request, options, seed, warm)
         found = yield from _search(planner, judge, seed)
-    else:
-        found = yield from _within_budget(request, options, seed, warm, judge, tempo, clock)
     if found.best.value == -np.inf:
         raise DreamNotFiniteError("every candidate led to NaN or infinity")
     return PlanResult(
