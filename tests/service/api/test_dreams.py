@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from dreamserve.planning.catalog import PLANNERS
+
 pytestmark = pytest.mark.anyio
 FORMS = ["json", "msgpack"]
 
@@ -201,12 +203,12 @@ async def test_a_plan_answers_actions_and_the_session_does_not_move(
     client, content, form, planner, world
 ) -> None:
     await client.reset(session_id="s", seed=1, world=world)
-    fields = {"session_id": "s", "planner": planner, "horizon": 4, "candidates": 32}
+    fields = {"session_id": "s", "planner": planner, "horizon": 8, "candidates": 32}
     planned = content(await client.post("/plan", fields, form))
     assert planned["planner"] == planner
-    assert len(planned["actions"]) == 4
+    assert len(planned["actions"]) == 8
     assert np.array_equal(planned["action"], planned["actions"][0])
-    assert planned["iterations"] == (1 if planner == "random_shooting" else 12)
+    assert planned["iterations"] == getattr(PLANNERS[planner].options(), "iterations", 1)
     assert planned["elapsed_ms"] > 0
     assert planned["cut_short"] is False
     stepped = await client.post(
@@ -244,7 +246,7 @@ async def test_a_plan_takes_all_that_a_plan_can_be_told(client, content, form) -
 
 async def test_a_plan_with_a_budget_answers_by_then(client) -> None:
     await client.reset(session_id="s", seed=1)
-    fields = {"session_id": "s", "horizon": 50, "candidates": 2000, "budget_ms": 30}
+    fields = {"session_id": "s", "horizon": 50, "candidates": 800, "budget_ms": 30}
     planned = (await client.post("/plan", fields)).json()
     assert planned["cut_short"] is True
     assert planned["elapsed_ms"] < 3000  # 30 on a machine that has nothing else to do

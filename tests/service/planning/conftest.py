@@ -9,8 +9,8 @@ import pytest
 
 from dreamserve.engine.futures import uniforms
 from dreamserve.manifest import ActionSpace
-from dreamserve.planning.base import Actions, Plan, Values
-from dreamserve.planning.catalog import PLANNERS
+from dreamserve.planning.base import Actions, Plan, Planner, Uniform, Values
+from dreamserve.planning.catalog import PLANNERS, planner_of
 
 Worth = Callable[[Actions], Any]  # candidates (N, H, …) to values (N,)
 
@@ -29,6 +29,18 @@ class Driven:
     polish_value: float = -np.inf
 
 
+def _run(planner: Planner, worth: Worth) -> Driven:
+    tried, values = [next(planner)], []
+    while True:
+        candidates = tried[-1].copy()
+        values.append(np.array(worth(candidates), np.float64))
+        tried[-1] = candidates
+        try:
+            tried.append(planner.send(values[-1]))
+        except StopIteration as stop:
+            return Driven(stop.value, tried, values)
+
+
 def _drive(
     name: str,
     space: ActionSpace,
@@ -41,27 +53,38 @@ def _drive(
     entry = PLANNERS[name]
     if name == "random_shooting":  # which has but one
         chosen.pop("iterations", None)
-    planner = entry.plan(
-        space,
-        horizon,
-        entry.options(**chosen),
-        lambda iteration, shape: uniforms(seed, iteration, shape),
-        warm,
-    )
-    tried, values = [next(planner)], []
-    while True:
-        candidates = tried[-1].copy()
-        values.append(np.array(worth(candidates), np.float64))
-        tried[-1] = candidates
-        try:
-            tried.append(planner.send(values[-1]))
-        except StopIteration as stop:
-            if name == "random_shooting":
-                return Driven(stop.value, tried, values)
-            return Driven(stop.value, tried[:-1], values[:-1], tried[-1], float(values[-1][0]))
+    options = entry.options(**chosen)
+    done = _run(entry.plan(space, horizon, options, _uniforms(seed), warm), worth)
+    if name == "random_shooting":
+        return done
+    *tried, polish = done.tried
+    return Driven(done.plan, tried, done.values[:-1], polish, float(done.values[-1][0]))
+
+
+def _ask(
+    name: str,
+    space: ActionSpace,
+    horizon: int,
+    worth: Worth,
+    seed: int = 1,
+    warm: Actions | None = None,
+    **chosen: Any,
+) -> Driven:
+    options = PLANNERS[name].options(**chosen)
+    return _run(planner_of(name, space, horizon, options, _uniforms(seed), warm), worth)
+
+
+def _uniforms(seed: int) -> Uniform:
+    return lambda iteration, shape: uniforms(seed, iteration, shape)
 
 
 @pytest.fixture(scope="session")
 def drive() -> Callable[..., Driven]:
     """Runs a planner, by its name, to its end."""
     return _drive
+
+
+@pytest.fixture(scope="session")
+def ask() -> Callable[..., Driven]:
+    """Runs what is done when a planner is asked for by its name: it, or exhaustive search."""
+    return _ask

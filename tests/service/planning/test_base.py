@@ -5,7 +5,7 @@ import pytest
 
 from dreamserve.engine.futures import uniforms
 from dreamserve.manifest import BoxSpace, DiscreteSpace
-from dreamserve.planning.base import between, elite, fitted, opening, shifted, uniform_actions
+from dreamserve.planning.base import between, elite, fitted, shifted, uniform_actions
 
 THREE = DiscreteSpace(n=3, names=("a", "b", "c"))
 BOX = BoxSpace(low=(-1.0, 0.0), high=(1.0, 5.0), names=("x", "y"))
@@ -52,16 +52,6 @@ def test_a_plan_is_fitted_to_another_horizon_and_into_the_space() -> None:
     assert box is not None
     assert box.dtype == np.float32
     assert fitted(THREE, None, 3) is fitted(THREE, np.array([], np.int64), 3) is None
-
-
-def test_the_opening_is_the_warm_plan_or_all_there_is() -> None:
-    warm = np.array([2, 2])
-    assert opening(THREE, 2, None, 8) == []
-    (only,) = opening(THREE, 2, warm, 8)
-    assert only is warm
-    every = np.array(opening(THREE, 2, warm, 9))
-    np.testing.assert_array_equal(every @ [3, 1], np.arange(9))
-    assert opening(BOX, 1, None, 10**9) == []
 
 
 def test_elites_are_the_best_in_order_and_the_first_of_equals() -> None:

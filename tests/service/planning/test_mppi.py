@@ -93,6 +93,6 @@ def test_the_first_deviation_and_the_least_one_are_as_chosen(drive: Any) -> None
         return -np.square(candidates - np.float32([0.3, 2])).sum(axis=(1, 2))
 
     done = drive("mppi", BOX, 4, worth, candidates=2000, std=0.2, least_std=0.02, iterations=9)
-    boldest = done.tried[0][:200]  # the others are ever less so
-    np.testing.assert_allclose(boldest.std(axis=0).mean(axis=0), [0.2, 0.5], rtol=0.05)
+    boldest = done.tried[0][:50]  # the others are ever less so
+    np.testing.assert_allclose(boldest.std(axis=0).mean(axis=0), [0.2, 0.5], rtol=0.1)
     np.testing.assert_allclose(done.tried[-1].std(axis=0).mean(axis=0), [0.02, 0.05], rtol=0.05)

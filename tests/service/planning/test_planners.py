@@ -144,14 +144,6 @@ def test_candidates_get_better_with_the_iterations(
 
 
 @each
-def test_where_all_sequences_can_be_tried_they_are(drive: Any, name: str) -> None:
-    fits = drive(name, THREE, 4, total, candidates=81, iterations=2, warm=WARM[THREE])
-    assert len(np.unique(fits.tried[0], axis=0)) == 81
-    fits_not = drive(name, THREE, 4, total, candidates=80, iterations=2)
-    assert len(np.unique(fits_not.tried[0], axis=0)) < 80
-
-
-@each
 @everywhere
 def test_the_least_there_is_to_plan_is_planned(drive: Any, name: str, space: ActionSpace) -> None:
     done = drive(name, space, 1, total, candidates=1, iterations=1)

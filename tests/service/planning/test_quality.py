@@ -124,6 +124,7 @@ def tree_with_an_end(seed: int) -> Problem:
 
 INTEGRATORS = {
     "15 steps, bounds far": double_integrator(15, 2.5, 0.2, 0.1),
+    "15 steps, bounds ten times as far": double_integrator(15, 25, 0.2, 0.1),
     "15 steps, bounds in the way": double_integrator(15, 0.5, 0.2, 0.1, speed=0.3),
     "20 steps, bounds far": double_integrator(20, 2.5, 0.1, 0.05),
     "20 steps, bounds in the way": double_integrator(20, 0.5, 0.2, 0.1, speed=0.5),
@@ -156,11 +157,11 @@ def test_an_optimum_is_found_inside_and_on_the_bounds(
 @pytest.mark.parametrize("name", PLANNERS)
 @pytest.mark.parametrize("grow", [random_tree, deceptive_tree, tree_with_an_end])
 def test_the_best_leaf_of_a_tree_is_found(
-    drive: Any, name: str, grow: Callable[[int], Problem]
+    ask: Any, name: str, grow: Callable[[int], Problem]
 ) -> None:
     for seed in SEEDS:
         problem = grow(seed)
-        assert values(drive, name, problem, range(seed, seed + 1)) == problem.best
+        assert values(ask, name, problem, range(seed, seed + 1)) == problem.best
 
 
 @pytest.mark.parametrize("name", LEARNERS)

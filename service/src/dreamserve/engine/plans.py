@@ -25,7 +25,7 @@ from dreamserve.engine.world import World
 from dreamserve.errors import DreamNotFiniteError, InvalidRequestError
 from dreamserve.manifest import ActionSpace, DiscreteSpace
 from dreamserve.planning.base import Actions, Plan, Planner, better, fitted, judged
-from dreamserve.planning.catalog import PLANNERS
+from dreamserve.planning.catalog import PLANNERS, planner_of
 from dreamserve.planning.options import Options, check
 
 # Of a budget, for the way back: on its own, and for each that is answered at the same time.
@@ -211,7 +211,7 @@ def _planner(
         numbers: noise.Float32 = uniforms(seed, iteration, shape)
         return numbers
 
-    return PLANNERS[request.planner].plan(space, request.horizon, options, uniform, warm)
+    return planner_of(request.planner, space, request.horizon, options, uniform, warm)
 
 
 def _as_action(space: ActionSpace, first: Any) -> Any:

@@ -7,8 +7,9 @@ It knows nothing of worlds. Whoever drives it dreams the candidates, in slices o
     returns  Plan
 
 Its random numbers come from `uniform(iteration, shape)`, float32 in (0, 1), so it is as
-deterministic as that. N candidates (it may change from one iteration to the next, but is never
-more than the options' `candidates`), H steps, A action components, n actions.
+deterministic as that. N candidates (it may change from one iteration to the next; all together are
+never more than the options' `candidates` x `iterations`, and two: a centre and a warm plan), H
+steps, A action components, n actions.
 
 `warm` is what remains of an earlier plan (`shifted`). A planner proposes it in its first iteration,
 whatever it draws besides, so that the new plan is worth no less than going on with the old one.
@@ -87,18 +88,6 @@ def fitted(space: ActionSpace, warm: Actions | None, horizon: int) -> Actions | 
     if isinstance(space, DiscreteSpace):
         return np.clip(steps, 0, space.n - 1).astype(np.int64)
     return np.clip(steps, *limits(space)).astype(np.float32)
-
-
-def opening(space: ActionSpace, horizon: int, warm: Actions | None, most: int) -> list[Actions]:
-    """Return what is tried first, whatever is drawn besides, (H, …) each: the warm plan.
-
-    Or all there is, where a Discrete space has no more than `most` sequences: then none is left to
-    luck, whatever the planner believes.
-    """
-    if isinstance(space, DiscreteSpace) and space.n**horizon <= most:
-        places = space.n ** np.arange(horizon)[::-1]
-        return list(np.arange(space.n**horizon)[:, None] // places % space.n)
-    return [] if warm is None else [warm]
 
 
 def put_first(drawn: Actions, sequences: Iterable[Actions]) -> None:

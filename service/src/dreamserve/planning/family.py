@@ -3,13 +3,17 @@
 from dreamserve.manifest import ActionSpace, DiscreteSpace
 from dreamserve.planning.base import Actions, Plan, Planner, better, judged
 from dreamserve.planning.categorical import Categorical
-from dreamserve.planning.gaussian import Gaussian
+from dreamserve.planning.gaussian import LEAST_STD, Gaussian
 
 Family = Categorical | Gaussian
 
 
 def family_of(
-    space: ActionSpace, horizon: int, warm: Actions | None, std: float, least_std: float
+    space: ActionSpace,
+    horizon: int,
+    warm: Actions | None,
+    std: float,
+    least_std: float = LEAST_STD,
 ) -> Family:
     """Return the distribution to begin with: around `warm` (H, …), if there is one.
 

@@ -12,10 +12,15 @@ from dreamserve.manifest import BoxSpace
 from dreamserve.noise import NORMAL_QUANTILES
 from dreamserve.planning.base import Actions, Array, Values, between, limits
 
+LEAST_STD = 2e-3  # in halves of the bounds' distance
+
 _LAST = len(NORMAL_QUANTILES) - 1
-# Nothing tells how much of the bounds' distance matters. So before anything is learnt, candidates
-# are ever less bold, down to 2^-5 of the first deviation; those of the right size are the elites.
-_OCTAVES = 5
+# Nothing tells how much of the bounds' distance matters. So the first candidates are ever less
+# bold, down to 2^-7 of the deviation, and those of the right size are the elites. What was learnt
+# from them is a first guess, to be tried bolder and less bold in its turn, ever less so.
+_OCTAVES = 7
+_NARROWING = 0.3  # the span's octaves, from one iteration to the next
+_BOLDER = 0.5  # of a later span, above the deviation; the rest is below
 _TINY = 1e-99  # instead of a width of 0, of bounds that float32 cannot tell apart
 
 
@@ -39,7 +44,7 @@ class Gaussian:
         self.mean = np.full(shape, 0.5, np.float32) if warm is None else self._shares(warm)
         self.std = np.full(shape, std / 2, np.float32)
         self.least = np.float32(least_std / 2)
-        self.learnt = False  # whether it was fitted to anything yet
+        self.fits = 0  # how often it was fitted
 
     def draw(self, uniforms: Array) -> Actions:
         """Return actions (N, H, A) from uniforms (N, H, A)."""
@@ -47,10 +52,10 @@ class Gaussian:
 
     def at(self, scores: Array) -> Actions:
         """Return the actions at standard scores (N, H, A), clipped to the bounds."""
+        bolder = _BOLDER if self.fits else 0
+        octaves = _OCTAVES * _NARROWING**self.fits * (bolder - np.arange(len(scores)) / len(scores))
         shares = self.std * scores
-        if not self.learnt:
-            bold = np.exp2(-_OCTAVES * np.square(np.arange(len(scores)) / len(scores)))
-            shares *= bold.astype(np.float32)[:, None, None]
+        shares *= np.exp2(octaves).astype(np.float32)[:, None, None]
         shares += self.mean
         return between(self.low, self.high, np.clip(shares, 0, 1, out=shares))
 
@@ -59,17 +64,21 @@ class Gaussian:
         return between(self.low, self.high, self.mean)
 
     def fit(self, actions: Actions, weights: Values, momentum: float) -> None:
-        """Move to the mean and deviation of actions (E, H, A) under weights (E,).
+        """Move to the mean of actions (E, H, A) under weights (E,), and to their deviation from the
+        old mean, which is larger where they lead on, so that it does not shrink too soon (Hansen
+        2016, The CMA evolution strategy: a tutorial, arXiv:1604.00772, on EMNA).
 
-        `momentum` is the share of the old that stays; all stays if no action has any weight.
+        `momentum` is the share of the old that stays, but for the first, which was no more than a
+        guess; all stays if no action has any weight.
         """
         total = weights.sum()
         if total == 0:
             return
         shares, weight = self._shares(actions), (weights / total).astype(np.float32)
         mean: Array = np.tensordot(weight, shares, 1)
-        std: Array = np.sqrt(np.tensordot(weight, np.square(shares - mean), 1))
-        self.learnt, keep = True, np.float32(momentum)
+        std: Array = np.sqrt(np.tensordot(weight, np.square(shares - self.mean), 1))
+        keep = np.float32(momentum)
+        self.fits += 1
         self.mean = keep * self.mean + (1 - keep) * mean
         self.std = np.maximum(keep * self.std + (1 - keep) * std, self.least)
 

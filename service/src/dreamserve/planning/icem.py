@@ -17,6 +17,7 @@ What the paper carries from one control step to the next, the shifted mean and e
 plan here; the deviation begins anew, as it does there.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +32,6 @@ from dreamserve.planning.base import (
     elite,
     fitted,
     judged,
-    opening,
     put_first,
 )
 from dreamserve.planning.colour import colouring
@@ -39,23 +39,22 @@ from dreamserve.planning.family import family_of, polished
 from dreamserve.planning.gaussian import normals
 from dreamserve.planning.options import Options, within
 
-LEAST_STD = 2e-3  # in halves of the bounds' distance, as all deviations
-
 
 @dataclass(frozen=True, slots=True)
 class Icem(Options):
-    """The paper's, but for what it tunes to each task, and for `std` and `decay`: 0.5 and 1.25
-    there, for fewer iterations. Beta is 0.25 to 4 there, the greater the slower the body.
+    """The paper's, but for what it tunes to each task, and for `std`, `momentum` and `decay`: 0.5,
+    0.1 and 1.25 there, for a handful of iterations, in which candidates soon get few. Beta is 0.25
+    to 4 there, the greater the slower the body.
     """
 
-    candidates: int = within(768, 1)  # N in the first iteration
-    iterations: int = within(12, 1)
-    elite_share: float = within(0.03, 0, 1)  # of the first iteration's candidates; two at least
+    candidates: int = within(256, 1)  # N in the first iteration
+    iterations: int = within(64, 1)
+    elite_share: float = within(0.04, 0, 1)  # of the first iteration's candidates; two at least
     keep_share: float = within(0.3, 0, 1)  # of the elites that stay among the candidates
-    decay: float = within(1.1, 1, 100)  # by which candidates get fewer with every iteration
-    momentum: float = within(0.1, 0, 1)  # the share of the old distribution that stays
-    noise_beta: float = within(0.5, 0, 5)
-    std: float = within(1.5, 0.01, 10)  # of the first iteration's Gaussians
+    decay: float = within(1.01, 1, 100)  # by which candidates get fewer with every iteration
+    momentum: float = within(0.0, 0, 1)  # the share of the old distribution that stays
+    noise_beta: float = within(0.25, 0, 5)
+    std: float = within(1.0, 0.01, 10)  # of the first iteration's Gaussians
 
 
 def icem(
@@ -67,18 +66,17 @@ def icem(
 ) -> Planner:
     """Plan `horizon` steps."""
     warm = fitted(space, warm, horizon)
-    first = opening(space, horizon, warm, options.candidates)
-    family = family_of(space, horizon, warm, options.std, LEAST_STD)
+    kept: Iterable[Actions] = [] if warm is None else [warm]
+    family = family_of(space, horizon, warm, options.std)
     scores = space.n if isinstance(space, DiscreteSpace) else len(space.low)  # of one action
     colour = colouring(horizon, options.noise_beta)
     elites = max(2, round(options.elite_share * options.candidates))
     best: Plan | None = None
-    kept: Actions | None = None
     for iteration in range(options.iterations):
         count = candidates_at(iteration, options.candidates, elites, options.decay)
         white = normals(uniform(iteration, (count, horizon, scores)))
         actions = family.at(colour @ white)
-        put_first(actions, first if kept is None else kept)
+        put_first(actions, kept)
         values = judged((yield actions))
         best = better(best, actions, values, iteration)
         chosen = elite(values, elites)

@@ -32,26 +32,26 @@ from dreamserve.planning.base import (
     better,
     fitted,
     judged,
-    opening,
     put_first,
     sequence_shape,
 )
 from dreamserve.planning.family import family_of, polished
+from dreamserve.planning.gaussian import LEAST_STD
 from dreamserve.planning.options import Options, within
 
 
 @dataclass(frozen=True, slots=True)
 class Mppi(Options):
-    """TD-MPC2's `least_std`; `std` is 2 there: most draws then lie on the bounds, and one iteration
-    goes to leaving them. The temperature's unit is our own. Half as many candidates again and twice
-    as many iterations are enough for 99 % of what a linear-quadratic problem can give.
+    """More iterations of fewer candidates than TD-MPC2's, as in CEM here. `std` is 2 there: most
+    draws then lie on the bounds, and one iteration goes to leaving them; `least_std` is 0.05, which
+    is too much where bounds are wide. The temperature's unit is our own.
     """
 
-    candidates: int = within(768, 1)  # N in each iteration
-    iterations: int = within(12, 1)
-    temperature: float = within(0.1, 0.001, 1000)
+    candidates: int = within(256, 1)  # N in each iteration
+    iterations: int = within(48, 1)
+    temperature: float = within(0.12, 0.001, 1000)
     std: float = within(1.0, 0.01, 10)  # of the first iteration's Gaussians
-    least_std: float = within(0.05, 0.0001, 10)  # both in halves of the bounds' distance
+    least_std: float = within(LEAST_STD, 0.0001, 10)  # both in halves of the bounds' distance
 
 
 def mppi(
@@ -63,7 +63,7 @@ def mppi(
 ) -> Planner:
     """Plan `horizon` steps."""
     warm = fitted(space, warm, horizon)
-    first = opening(space, horizon, warm, options.candidates)
+    first = [] if warm is None else [warm]
     family = family_of(space, horizon, warm, options.std, options.least_std)
     shape = sequence_shape(space, options.candidates, horizon)
     best: Plan | None = None

@@ -12,7 +12,6 @@ from dreamserve.planning.base import (
     better,
     fitted,
     judged,
-    opening,
     put_first,
     sequence_shape,
     uniform_actions,
@@ -37,6 +36,6 @@ def random_shooting(
     """Plan `horizon` steps in one iteration."""
     warm = fitted(space, warm, horizon)
     actions = uniform_actions(space, uniform(0, sequence_shape(space, options.candidates, horizon)))
-    put_first(actions, opening(space, horizon, warm, options.candidates))
+    put_first(actions, [] if warm is None else [warm])
     values = yield actions
     return better(None, actions, judged(values), iteration=0)

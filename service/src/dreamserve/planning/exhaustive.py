@@ -1,0 +1,23 @@
+"""Exhaustive search: where Discrete sequences are so few that all can be tried, none is left to
+luck, nor to what a planner believes of the rest from those it saw.
+"""
+
+import numpy as np
+
+from dreamserve.manifest import DiscreteSpace
+from dreamserve.planning.base import Actions, Planner, better, fitted, judged
+
+
+def sequences(space: DiscreteSpace, horizon: int) -> int:
+    """Return how many sequences of H actions there are."""
+    return int(space.n**horizon)
+
+
+def exhaustive(space: DiscreteSpace, horizon: int, warm: Actions | None = None) -> Planner:
+    """Try all sequences in one iteration; of equals, the warm plan or else the first wins."""
+    places = space.n ** np.arange(horizon)[::-1]
+    actions = np.arange(sequences(space, horizon))[:, None] // places % space.n
+    if (warm := fitted(space, warm, horizon)) is not None:
+        actions = np.concatenate([warm[None], actions])
+    values = yield actions
+    return better(None, actions, judged(values), iteration=0)

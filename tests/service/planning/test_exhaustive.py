@@ -1,0 +1,57 @@
+"""Few sequences are all tried, whichever planner was asked for."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dreamserve.manifest import BoxSpace, DiscreteSpace
+from dreamserve.planning.catalog import PLANNERS
+
+THREE = DiscreteSpace(n=3, names=("a", "b", "c"))
+each = pytest.mark.parametrize("name", PLANNERS)
+
+
+def worth(actions: np.ndarray) -> np.ndarray:
+    return -np.abs(actions @ [27, 9, 3, 1] - 50)
+
+
+@each
+def test_all_are_tried_at_once_if_there_are_no_more_than_candidates(ask: Any, name: str) -> None:
+    candidates = {"candidates": 81} if name == "random_shooting" else {"candidates": 21}
+    done = ask(name, THREE, 4, worth, **candidates)
+    (tried,) = done.tried
+    np.testing.assert_array_equal(tried @ [27, 9, 3, 1], np.arange(81))
+    assert (done.plan.value, done.plan.iterations) == (0, 1)
+    assert done.plan.actions @ [27, 9, 3, 1] == 50
+
+
+@each
+def test_never_are_more_tried_than_were_asked_for(ask: Any, name: str) -> None:
+    chosen = (
+        {"candidates": 80} if name == "random_shooting" else {"candidates": 8, "iterations": 10}
+    )
+    assert sum(map(len, ask(name, THREE, 4, worth, **chosen).tried)) <= 80 + 1
+
+
+@each
+def test_of_equal_plans_the_warm_one_is_gone_on_with(ask: Any, name: str) -> None:
+    warm = np.array([2, 0, 1])
+    done = ask(name, THREE, 3, lambda c: np.ones(len(c)), candidates=99, warm=warm)
+    np.testing.assert_array_equal(done.plan.actions, warm)
+
+
+@each
+def test_what_is_lost_never_wins(ask: Any, name: str) -> None:
+    def lost(actions: np.ndarray) -> np.ndarray:
+        return np.where(actions[:, 0] == 1, 5.0, np.nan)
+
+    done = ask(name, THREE, 2, lost, candidates=9)
+    np.testing.assert_array_equal(done.plan.actions, [1, 0])
+    assert ask(name, THREE, 2, lambda c: np.full(9, np.nan), candidates=9).plan.value == -np.inf
+
+
+@each
+def test_a_box_has_too_many(ask: Any, name: str) -> None:
+    box = BoxSpace(low=(0.0,), high=(1.0,), names=("x",))
+    assert len(ask(name, box, 1, lambda c: c[:, 0, 0], candidates=7).tried[0]) == 7
