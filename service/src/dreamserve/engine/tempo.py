@@ -5,6 +5,7 @@ plan that shares it does between two calls. How much longer all of it takes in t
 and other work, is learnt from plan to plan.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -74,14 +75,14 @@ def fitting(options: Options, calls: int, particles: int, tempo: Tempo, within_s
     `calls` are those of one iteration. Iterations are given up before candidates get few.
     """
     known: Any = options
-    iterations = getattr(options, "iterations", 1)
-    enough = min(known.candidates, ENOUGH)
-    while True:
-        candidates = tempo.rows(iterations * calls, within_s) // particles
-        if candidates >= enough or iterations == 1:
-            break
-        iterations -= 1
-    fewer = {"candidates": min(known.candidates, max(candidates, FEWEST))}
+    most, enough = getattr(options, "iterations", 1), min(known.candidates, ENOUGH)
+
+    def candidates(iterations: int) -> int:
+        return tempo.rows(iterations * calls, within_s) // particles
+
+    fit = bisect_right(range(1, most + 1), -enough, key=lambda count: -candidates(count))
+    iterations = max(1, fit)
+    fewer = {"candidates": min(known.candidates, max(candidates(iterations), FEWEST))}
     if hasattr(options, "iterations"):
         fewer["iterations"] = iterations
     found: Options = replace(known, **fewer)
