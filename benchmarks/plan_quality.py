@@ -1,6 +1,6 @@
 """How good are the plans: beside the optimum, and beside those of mbrl-lib and torchrl?
 
-    python benchmarks/plan_quality.py                      # about 15 minutes
+    python benchmarks/plan_quality.py                      # about 20 minutes
     python benchmarks/plan_quality.py --candidates 128 --iterations 4
 
 Worlds are linear systems with quadratic costs, whose best plan is known: three systems of a size,
@@ -37,7 +37,11 @@ from dreamserve.planning.catalog import PLANNERS
 from dreamserve_training.analytic import LinearQuadratic, random_system, write_world
 from tables import print_circumstances, print_table, verdict
 
-SIZES = {"4 states, 2 actions": (4, 2, 15), "12 states, 6 actions": (12, 6, 20)}  # and the horizon
+SIZES = {  # and the horizon
+    "4 states, 1 action": (4, 1, 3),
+    "4 states, 2 actions": (4, 2, 15),
+    "12 states, 6 actions": (12, 6, 20),
+}
 BOUNDS = (10.0, 1.0, 0.25)
 SYSTEMS, STARTS, SEEDS = 3, 10, 3
 KINDS = {"cem": ("mbrl", "torchrl"), "icem": ("mbrl",), "mppi": ("mbrl", "torchrl")}

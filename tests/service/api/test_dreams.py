@@ -254,6 +254,8 @@ async def test_a_plan_with_a_budget_answers_by_then(client) -> None:
 
 
 BAD_PLANS = [
+    ({"options": {"candidates": 0}}, "candidates must be at least 1, not 0"),
+    ({"options": {"candidates": 1.5}}, "candidates must be an integer, not 1.5"),
     ({"options": {"nose": 1.0}}, "cem has the options"),
     ({"options": {"momentum": 2.0}}, "momentum must be within 0 and 1, not 2.0"),
     ({"objective": {}}, "no weight but 0"),

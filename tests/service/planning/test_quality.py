@@ -172,6 +172,11 @@ def test_a_long_sequence_of_right_actions_is_found_among_billions(drive: Any, na
     np.testing.assert_array_equal(values(drive, name, problem), 20)
 
 
+def test_random_shooting_is_enough_for_two_numbers(drive: Any) -> None:
+    problem = double_integrator(2, 0.5, 0.5, 0.1, speed=0.3)
+    assert max(map(problem.gap, values(drive, "random_shooting", problem))) < 0.01
+
+
 @integrators
 def test_random_shooting_is_far_better_than_chance_but_not_near_the_best(
     drive: Any, problem: Problem

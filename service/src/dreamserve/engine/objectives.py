@@ -37,6 +37,11 @@ def check_objective(world: World, objective: Objective) -> Objective:
     return replace(objective, target=target)
 
 
+def reward_alone(objective: Objective) -> bool:
+    """Tell whether it is the plain sum of rewards, which a device can take where the state is."""
+    return objective.reward == 1 and not objective.survival and objective.target is None
+
+
 class Worth:
     """What B futures have been worth so far, (B,) float64."""
 

@@ -8,7 +8,7 @@ import numpy as np
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Int64, KeepsRows
 from dreamserve.engine.futures import Futures, Present, Values, subseeds
-from dreamserve.engine.objectives import REWARD, Worth
+from dreamserve.engine.objectives import REWARD, Worth, reward_alone
 from dreamserve.engine.types import Objective
 from dreamserve.engine.work import Work
 from dreamserve.noise import UInt64
@@ -59,7 +59,7 @@ class Judge:
         luck = subseeds(seed, self.particles, noise.PLAN)
         steps = actions.repeat(holds(self.present.step, actions.shape[1], self.action_repeat), 1)
         backend = self.present.world.backend
-        if isinstance(backend, KeepsRows) and self.objective is REWARD:
+        if isinstance(backend, KeepsRows) and reward_alone(self.objective):
             values = self._on_device(backend, steps, luck)
             yield None
             return Judged(self._mean(values))

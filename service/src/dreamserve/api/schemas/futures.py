@@ -165,7 +165,7 @@ class Plan(Body):
         ge=1,
         description="Default: the planner's. Random shooting takes one, whatever is said.",
     )
-    options: dict[str, float] = Field(
+    options: dict[str, int | float] = Field(
         default_factory=dict, description="The planner's own: docs/planning.md lists them."
     )
     discount: float = Field(0.99, ge=0, le=1, description="Weight of a reward one step later.")
