@@ -39,7 +39,7 @@ def test_before_anything_is_learnt_candidates_are_ever_less_bold() -> None:
     deviations = [part[..., 0].std() for part in np.split(drawn, 80)]
     assert np.corrcoef(np.log(deviations), np.arange(80))[0, 1] < -0.99
     assert deviations[0] == pytest.approx(0.2, rel=0.1)
-    assert deviations[-1] == pytest.approx(0.2 / 128, rel=0.1)
+    assert deviations[-1] == pytest.approx(0.2 / 2**6.5, rel=0.1)
 
 
 def test_what_was_learnt_is_tried_bolder_and_less_bold_ever_less_so() -> None:

@@ -16,11 +16,11 @@ LEAST_STD = 2e-3  # in halves of the bounds' distance
 
 _LAST = len(NORMAL_QUANTILES) - 1
 # Nothing tells how much of the bounds' distance matters. So the first candidates are ever less
-# bold, down to 2^-7 of the deviation, and those of the right size are the elites. What was learnt
+# bold, down to 2^-6.5 of the deviation, and those of the right size are the elites. What was learnt
 # from them is a first guess, to be tried bolder and less bold in its turn, ever less so.
-_OCTAVES = 7
-_NARROWING = 0.3  # the span's octaves, from one iteration to the next
-_BOLDER = 0.5  # of a later span, above the deviation; the rest is below
+_OCTAVES = 6.5
+_NARROWING = 0.2  # the span's octaves, from one iteration to the next
+_BOLDER = 0.6  # of a later span, above the deviation; the rest is below
 _TINY = 1e-99  # instead of a width of 0, of bounds that float32 cannot tell apart
 
 

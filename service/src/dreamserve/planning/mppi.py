@@ -48,7 +48,7 @@ class Mppi(Options):
     """
 
     candidates: int = within(256, 1)  # N in each iteration
-    iterations: int = within(48, 1)
+    iterations: int = within(56, 1)
     temperature: float = within(0.12, 0.001, 1000)
     std: float = within(1.0, 0.01, 10)  # of the first iteration's Gaussians
     least_std: float = within(LEAST_STD, 0.0001, 10)  # both in halves of the bounds' distance

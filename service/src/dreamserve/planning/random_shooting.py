@@ -25,7 +25,7 @@ class RandomShooting(Options):
     enough for 99 % where two or three numbers are to be chosen, not where there are more.
     """
 
-    candidates: int = within(12_288, 1)  # N
+    candidates: int = within(14_336, 1)  # N
 
 
 def random_shooting(
