@@ -39,8 +39,8 @@ import packed
 from bare import pinned
 from contention import Watch
 from dreamserve.dream import Dream, DreamBatch
-from dreamserve.engine.actors import linear_scores
-from dreamserve.engine.policies import LinearPolicy
+from dreamserve.engine.ahead.actors import linear_scores
+from dreamserve.engine.types import LinearPolicy
 from dreamserve.engine.world import World, load_world
 from dreamserve_client import DreamClient
 from tables import print_circumstances, print_table, spread, verdict

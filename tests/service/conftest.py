@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from dreamserve import noise
 from dreamserve.backends.base import Actions
 from dreamserve.bundle import seal, sha256_of
+from dreamserve.engine.ahead.futures import Futures, Moment, Present
+from dreamserve.engine.ahead.values import Judge
 from dreamserve.engine.fake import fake_world
-from dreamserve.engine.futures import Futures, Moment, Present
 from dreamserve.engine.loop import Engine
 from dreamserve.engine.types import Request, Result
-from dreamserve.engine.values import Judge
 from dreamserve.engine.work import Task, finish
 from dreamserve.engine.world import World, load_world
 

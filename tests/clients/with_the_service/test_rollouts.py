@@ -8,7 +8,7 @@ import pytest
 import dreamserve_client as sdk
 from dreamserve.dream import Dream
 from dreamserve.engine.fake import fake_world
-from dreamserve.engine.policies import LinearPolicy
+from dreamserve.engine.types import LinearPolicy
 
 WEIGHTS = np.random.default_rng(0).standard_normal((3, 3, 8))
 

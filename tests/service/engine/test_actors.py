@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from dreamserve import noise
-from dreamserve.engine.actors import Actor, actor_of, linear_scores
+from dreamserve.engine.ahead.actors import Actor, actor_of, linear_scores
+from dreamserve.engine.ahead.futures import Futures
 from dreamserve.engine.fake import fake_world
-from dreamserve.engine.futures import Futures
-from dreamserve.engine.policies import ConstantPolicy, LinearPolicy, RandomPolicy
+from dreamserve.engine.types import ConstantPolicy, LinearPolicy, RandomPolicy
 from dreamserve.engine.world import World
 from dreamserve.manifest import BoxSpace
 

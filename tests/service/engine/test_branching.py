@@ -23,7 +23,7 @@ from dreamserve.dream import Dream
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.loop import Engine
 from dreamserve.engine.runner import advance, start_from_bank
-from dreamserve.engine.snapshots import digest_of
+from dreamserve.engine.sessions.snapshots import digest_of
 from dreamserve.engine.types import (
     BankStart,
     ForkRequest,

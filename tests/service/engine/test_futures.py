@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dreamserve.dream import Dream, DreamBatch
+from dreamserve.engine.ahead.futures import Present
 from dreamserve.engine.fake import fake_world
-from dreamserve.engine.futures import Present
 from dreamserve.engine.runner import start_from_bank
 from dreamserve.engine.types import (
     BankStart,

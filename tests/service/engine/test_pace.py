@@ -4,8 +4,8 @@ import pytest
 
 from dreamserve.backends.base import Backend
 from dreamserve.backends.fake import FakeBackend
-from dreamserve.engine import pace
 from dreamserve.engine.fake import fake_world
+from dreamserve.engine.turns import pace
 from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
 

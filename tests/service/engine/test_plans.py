@@ -11,13 +11,13 @@ import pytest
 
 from dreamserve import noise
 from dreamserve.dream import Dream
+from dreamserve.engine.ahead.futures import Present, subseeds
+from dreamserve.engine.ahead.tempo import ENOUGH, FEWEST, Tempo, fitting
+from dreamserve.engine.ahead.values import Judge, Judged, holds
 from dreamserve.engine.fake import fake_world
-from dreamserve.engine.futures import Present, subseeds
 from dreamserve.engine.loop import Engine
 from dreamserve.engine.runner import start_from_bank
-from dreamserve.engine.tempo import ENOUGH, FEWEST, Tempo, fitting
 from dreamserve.engine.types import Objective, PlanRequest, ResetRequest
-from dreamserve.engine.values import Judge, Judged, holds
 from dreamserve.engine.work import Task, finish
 from dreamserve.engine.world import World
 from dreamserve.manifest import RewardRule

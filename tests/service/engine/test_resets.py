@@ -186,7 +186,7 @@ def test_an_idle_session_expires_and_says_so(ask: Ask, clock: Any) -> None:
 def test_only_so_many_expired_sessions_are_remembered(
     ask: Ask, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dreamserve.engine.sessions.EXPIRED_REMEMBERED", 2)
+    monkeypatch.setattr("dreamserve.engine.sessions.table.EXPIRED_REMEMBERED", 2)
     engine = Engine([fake_world()], session_ttl_s=1, clock=clock)
     for session_id in "abc":
         ask(engine, ResetRequest(session_id=session_id))

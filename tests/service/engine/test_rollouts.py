@@ -8,17 +8,15 @@ import pytest
 
 from dreamserve.dream import Dream
 from dreamserve.engine.fake import fake_world
-from dreamserve.engine.policies import (
+from dreamserve.engine.types import (
+    BankStart,
     BundledPolicy,
     ConstantPolicy,
+    FramesStart,
+    LatentStart,
     LinearPolicy,
     Policy,
     RandomPolicy,
-)
-from dreamserve.engine.types import (
-    BankStart,
-    FramesStart,
-    LatentStart,
     RolloutRequest,
     RolloutResult,
     Start,

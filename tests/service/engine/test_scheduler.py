@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamserve.engine.scheduler import Scheduler
+from dreamserve.engine.turns.scheduler import Scheduler
 from dreamserve.errors import OverloadedError
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from dreamserve.engine.dreams import Dreams
 from dreamserve.engine.fake import fake_world
-from dreamserve.engine.slices import run_slice
-from dreamserve.engine.tickets import Job, Ticket
+from dreamserve.engine.turns.slices import run_slice
+from dreamserve.engine.turns.tickets import Job, Ticket
 from dreamserve.engine.types import PlanRequest, Request, ResetRequest, SampleRequest
 from dreamserve.engine.work import Task, finish
 from dreamserve.engine.world import World

@@ -19,12 +19,12 @@ from hypothesis.stateful import (
 
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.loop import Engine
-from dreamserve.engine.policies import LinearPolicy
 from dreamserve.engine.simple import SimpleEngine
 from dreamserve.engine.types import (
     BankStart,
     ForkRequest,
     FramesStart,
+    LinearPolicy,
     PlanRequest,
     Request,
     ResetRequest,

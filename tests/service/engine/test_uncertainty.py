@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from dreamserve.backends.base import StepOutput
-from dreamserve.engine.mixture import described, surprise
-from dreamserve.engine.uncertainty import (
+from dreamserve.engine.ahead.uncertainty import (
     differential_entropy,
     entropy_bounds,
     rows_at_once,
     weights_entropy,
 )
+from dreamserve.engine.mixture import described, surprise
 
 HEADS = ("joint", "per_dimension", "isotropic")
 K, Z = 3, 4

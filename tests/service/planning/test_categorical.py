@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dreamserve.engine.futures import uniforms
+from dreamserve.engine.ahead.futures import uniforms
 from dreamserve.planning.categorical import SMOOTHING, Categorical
 from dreamserve.planning.colour import colouring
 from dreamserve.planning.gaussian import normals

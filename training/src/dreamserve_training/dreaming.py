@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dreamserve.dream import Dream, DreamBatch
-from dreamserve.engine.policies import LinearPolicy
+from dreamserve.engine.types import LinearPolicy
 from dreamserve.engine.world import World, load_world
 from dreamserve_training.models import controller
 from dreamserve_training.models.controller import CONTROLLER_INPUTS

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from dreamserve.engine.loop import Engine
-from dreamserve.engine.tickets import Answered, settle
+from dreamserve.engine.turns.tickets import Answered, settle
 from dreamserve.engine.types import Request, Result
 
 # Most answers come sooner than this; only for the others is the client watched for leaving.

@@ -16,8 +16,12 @@ import numpy as np
 from dreamserve import noise
 from dreamserve.backends.base import Actions
 from dreamserve.engine.actions import check_actions, no_actions
-from dreamserve.engine.batches import reset_batch, step_batch
-from dreamserve.engine.branching import fork, rewind, rewindable_to
+from dreamserve.engine.ahead.futures import Present, subseeds
+from dreamserve.engine.ahead.plans import check_plan, plan
+from dreamserve.engine.ahead.rollouts import Beginnings, check_rollout, episode_seeds, roll_out
+from dreamserve.engine.ahead.samples import INCLUDES, check_size, sample
+from dreamserve.engine.ahead.tempo import Tempo
+from dreamserve.engine.ahead.values import holds
 from dreamserve.engine.checks import (
     check_include,
     check_range,
@@ -25,22 +29,19 @@ from dreamserve.engine.checks import (
     check_start,
     check_temperature,
 )
-from dreamserve.engine.futures import Present, subseeds
 from dreamserve.engine.pixels import picture
-from dreamserve.engine.plans import check_plan, plan
-from dreamserve.engine.policies import RandomPolicy, check_single
-from dreamserve.engine.rollouts import Beginnings, check_rollout, episode_seeds, roll_out
 from dreamserve.engine.runner import start
-from dreamserve.engine.samples import INCLUDES, check_size, sample
-from dreamserve.engine.sessions import Session, Sessions
-from dreamserve.engine.slab import Planned
-from dreamserve.engine.snapshots import restored, snapshot
-from dreamserve.engine.steps import StepRow, admit, take_steps
-from dreamserve.engine.tempo import Tempo
+from dreamserve.engine.sessions.batches import reset_batch, step_batch
+from dreamserve.engine.sessions.branching import fork, rewind, rewindable_to
+from dreamserve.engine.sessions.slab import Planned
+from dreamserve.engine.sessions.snapshots import restored, snapshot
+from dreamserve.engine.sessions.steps import StepRow, admit, take_steps
+from dreamserve.engine.sessions.table import Session, Sessions
 from dreamserve.engine.types import (
     ForkRequest,
     PlanRequest,
     PlanResult,
+    RandomPolicy,
     Request,
     ResetBatchRequest,
     ResetRequest,
@@ -57,8 +58,8 @@ from dreamserve.engine.types import (
     StepBatchRequest,
     StepRequest,
     StepResult,
+    check_single,
 )
-from dreamserve.engine.values import holds
 from dreamserve.engine.work import Outcome, Task, Work, failure
 from dreamserve.engine.world import World, worlds_by_name
 from dreamserve.errors import (

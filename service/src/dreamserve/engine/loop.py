@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from dreamserve.engine.dreams import Dreams
-from dreamserve.engine.pace import UNMEASURED_SLICE_ROWS, batch_sizes, measure
-from dreamserve.engine.scheduler import Scheduler
-from dreamserve.engine.slab import slab_bytes
-from dreamserve.engine.slices import run_slice
-from dreamserve.engine.tickets import Answered, Future, Job, Ticket, settle
+from dreamserve.engine.sessions.slab import slab_bytes
+from dreamserve.engine.turns.pace import UNMEASURED_SLICE_ROWS, batch_sizes, measure
+from dreamserve.engine.turns.scheduler import Scheduler
+from dreamserve.engine.turns.slices import run_slice
+from dreamserve.engine.turns.tickets import Answered, Future, Job, Ticket, settle
 from dreamserve.engine.types import Request, ResetRequest, Result
 from dreamserve.engine.work import Task, failure
 from dreamserve.engine.world import World

@@ -1,7 +1,7 @@
 """Work of some length: a generator that yields wherever others may have their turn.
 
 It yields None to be gone on with in its next turn, or an `Ask`: a step of the world that whoever
-drives it may compute together with others' steps (`engine.slices`). It is sent the answer, or None
+drives it may compute together with others' steps (`turns.slices`). It is sent the answer, or None
 when that was not to be had in time.
 """
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from dreamserve.engine.policies import ConstantPolicy, LinearPolicy, Policy, RandomPolicy
+from dreamserve.engine.types import ConstantPolicy, LinearPolicy, Policy, RandomPolicy
 
 PolicyType = Literal["random", "constant", "neural"]
 

@@ -8,8 +8,7 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
-from dreamserve.engine.policies import Policy
-from dreamserve.engine.types import RolloutResult
+from dreamserve.engine.types import Policy, RolloutResult
 from dreamserve_training.tools.agents import DreamAgent
 from dreamserve_training.tools.environment import DreamEnvironment
 

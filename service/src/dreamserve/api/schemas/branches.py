@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from dreamserve.api.arrays import Action, Frame, Latent, Tensor
 from dreamserve.api.schemas.base import Body, Seed, SessionId, Temperature, wrong
 from dreamserve.engine import types as engine
-from dreamserve.engine.snapshots import check_format
+from dreamserve.engine.sessions.snapshots import check_format
 
 
 class Fork(Body):

@@ -5,10 +5,10 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from dreamserve.api.arrays import Actions, IntegerRows, Latent
-from dreamserve.api.policies import Policy
 from dreamserve.api.schemas.base import Body, Seed, SessionId, Start, Temperature, wrong
+from dreamserve.api.schemas.policies import Policy
 from dreamserve.engine import types as engine
-from dreamserve.engine.policies import policy_count
+from dreamserve.engine.types import policy_count
 
 
 class Sample(Body):
@@ -165,7 +165,7 @@ class Plan(Body):
         ge=1,
         description="Default: the planner's. Random shooting takes one, whatever is said.",
     )
-    options: dict[str, int | float] = Field(
+    options: dict[str, float] = Field(
         default_factory=dict, description="The planner's own: docs/planning.md lists them."
     )
     discount: float = Field(0.99, ge=0, le=1, description="Weight of a reward one step later.")
@@ -197,4 +197,5 @@ class Plan(Body):
     def to_engine(self) -> engine.PlanRequest:
         """Return the request as the engine takes it."""
         objective = None if self.objective is None else self.objective.to_engine()
-        return engine.PlanRequest(**{**dict(self), "objective": objective})
+        options = {n: int(v) if v.is_integer() else v for n, v in self.options.items()}
+        return engine.PlanRequest(**{**dict(self), "objective": objective, "options": options})

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dreamserve.backends.base import Array, Int64, State
-from dreamserve.engine.slab import Slab
+from dreamserve.engine.sessions.slab import Slab
 from dreamserve.engine.world import World
 from dreamserve.errors import OverloadedError, SessionExpiredError, SessionNotFoundError
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Int64, KeepsRows
-from dreamserve.engine.futures import Futures, Present, Values, subseeds
-from dreamserve.engine.objectives import REWARD, Worth, reward_alone
+from dreamserve.engine.ahead.futures import Futures, Present, Values, subseeds
+from dreamserve.engine.ahead.objectives import REWARD, Worth, reward_alone
 from dreamserve.engine.types import Objective
 from dreamserve.engine.work import Work
 from dreamserve.noise import UInt64

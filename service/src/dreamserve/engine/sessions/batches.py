@@ -16,15 +16,15 @@ from dreamserve.backends.rows import span
 from dreamserve.engine.actions import check_action, check_columns
 from dreamserve.engine.checks import HOTTEST, LARGEST_SEED, check_range
 from dreamserve.engine.runner import empty_state, start_from_bank
-from dreamserve.engine.sessions import Sessions
-from dreamserve.engine.slab import Slab
-from dreamserve.engine.steps import (
+from dreamserve.engine.sessions.slab import Slab
+from dreamserve.engine.sessions.steps import (
     has_ended,
     not_finite,
     out_of_order,
     take,
     taken_differently,
 )
+from dreamserve.engine.sessions.table import Sessions
 from dreamserve.engine.types import (
     ResetBatchRequest,
     ResetBatchResult,

@@ -16,8 +16,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from dreamserve.engine.ahead.futures import Moment, Values
 from dreamserve.engine.checks import check_latent, check_range
-from dreamserve.engine.futures import Moment, Values
 from dreamserve.engine.types import Objective
 from dreamserve.engine.world import World
 from dreamserve.errors import InvalidRequestError

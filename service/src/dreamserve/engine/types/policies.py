@@ -1,4 +1,4 @@
-"""Policies as data: who acts in dreams that nobody steps by hand. `engine.actors` lets them act."""
+"""Policies as data: who acts in dreams that nobody steps by hand. `ahead.actors` lets them act."""
 
 from dataclasses import dataclass
 from typing import Any

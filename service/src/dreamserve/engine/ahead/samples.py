@@ -2,13 +2,12 @@
 
 from dreamserve import noise
 from dreamserve.backends.base import Actions
-from dreamserve.engine.actors import actor_of
-from dreamserve.engine.futures import Futures, Present
-from dreamserve.engine.likely import components, most_likely
+from dreamserve.engine.ahead.actors import actor_of
+from dreamserve.engine.ahead.futures import Futures, Present
+from dreamserve.engine.ahead.likely import components, most_likely
+from dreamserve.engine.ahead.transcript import Transcript
 from dreamserve.engine.mixture import mixture_bytes
-from dreamserve.engine.policies import Policy
-from dreamserve.engine.transcript import Transcript
-from dreamserve.engine.types import Include, SampleBounds, SampleResult
+from dreamserve.engine.types import Include, Policy, SampleBounds, SampleResult
 from dreamserve.engine.work import Work
 from dreamserve.errors import TooLargeError
 from dreamserve.manifest import WorldSpec

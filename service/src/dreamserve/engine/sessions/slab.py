@@ -9,7 +9,7 @@ import numpy as np
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Array, Bools, Int64, Staged, State, UInt64
 from dreamserve.backends.rows import make_rows
-from dreamserve.engine.record import SessionRecord, Window
+from dreamserve.engine.sessions.record import SessionRecord, Window
 from dreamserve.engine.types import StepResult
 from dreamserve.engine.world import World
 from dreamserve.manifest import DiscreteSpace, WorldSpec

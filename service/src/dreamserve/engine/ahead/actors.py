@@ -12,8 +12,8 @@ import numpy.typing as npt
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Array, Bools, Int64
 from dreamserve.engine.actions import check_action
-from dreamserve.engine.futures import Futures
-from dreamserve.engine.policies import ConstantPolicy, LinearPolicy, Policy, RandomPolicy
+from dreamserve.engine.ahead.futures import Futures
+from dreamserve.engine.types import ConstantPolicy, LinearPolicy, Policy, RandomPolicy
 from dreamserve.engine.world import World
 from dreamserve.errors import InvalidRequestError
 from dreamserve.manifest import ActionSpace, DiscreteSpace, WorldSpec

@@ -14,12 +14,11 @@ import numpy.typing as npt
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Array, Bools, Int64, State
 from dreamserve.engine.actions import no_actions
-from dreamserve.engine.actors import actor_of
+from dreamserve.engine.ahead.actors import actor_of
+from dreamserve.engine.ahead.futures import Futures, Moment, Present, subseeds
 from dreamserve.engine.checks import LARGEST_SEED, check_include, check_range
-from dreamserve.engine.futures import Futures, Moment, Present, subseeds
-from dreamserve.engine.policies import Policy, policy_count
 from dreamserve.engine.runner import starts
-from dreamserve.engine.types import RolloutRequest, RolloutResult, Start
+from dreamserve.engine.types import Policy, RolloutRequest, RolloutResult, Start, policy_count
 from dreamserve.engine.work import Work
 from dreamserve.engine.world import World
 from dreamserve.errors import InvalidRequestError

@@ -18,9 +18,9 @@ import numpy as np
 
 from dreamserve.backends.base import Actions, Array, Int64
 from dreamserve.backends.rows import finite_rows
-from dreamserve.engine.futures import Futures, Moment, Present
+from dreamserve.engine.ahead.futures import Futures, Moment, Present
+from dreamserve.engine.ahead.transcript import Transcript
 from dreamserve.engine.mixture import described
-from dreamserve.engine.transcript import Transcript
 from dreamserve.engine.types import Components, Include, MostLikely
 from dreamserve.engine.work import Work
 from dreamserve.noise import SAMPLE

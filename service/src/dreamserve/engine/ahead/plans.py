@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dreamserve import noise
+from dreamserve.engine.ahead.futures import Present, uniforms
+from dreamserve.engine.ahead.objectives import REWARD, check_objective
+from dreamserve.engine.ahead.tempo import Tempo, fitting
+from dreamserve.engine.ahead.values import Judge, holds
 from dreamserve.engine.checks import check_range
-from dreamserve.engine.futures import Present, uniforms
-from dreamserve.engine.objectives import REWARD, check_objective
-from dreamserve.engine.tempo import Tempo, fitting
 from dreamserve.engine.types import PlanRequest, PlanResult
-from dreamserve.engine.values import Judge, holds
 from dreamserve.engine.work import Work
 from dreamserve.engine.world import World
 from dreamserve.errors import DreamNotFiniteError, InvalidRequestError

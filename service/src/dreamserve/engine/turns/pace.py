@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from dreamserve.backends.base import KeepsRows
 from dreamserve.backends.check import step_s
-from dreamserve.engine.tempo import Tempo
+from dreamserve.engine.ahead.tempo import Tempo
 from dreamserve.engine.world import World
 
 UNMEASURED_SLICE_ROWS = 128

@@ -21,8 +21,8 @@ from dreamserve.engine.actions import check_action
 from dreamserve.engine.checks import check_latent
 from dreamserve.engine.mixture import describe, surprise
 from dreamserve.engine.pixels import check_frames, to_numbers, to_pixels
-from dreamserve.engine.sessions import Session
-from dreamserve.engine.slab import Content, Kept, Slab
+from dreamserve.engine.sessions.slab import Content, Kept, Slab
+from dreamserve.engine.sessions.table import Session
 from dreamserve.engine.types import Include, StepRequest, StepResult, UInt8
 from dreamserve.engine.world import World
 from dreamserve.errors import DreamNotFiniteError, StepConflictError

@@ -8,8 +8,8 @@ import numpy as np
 
 from dreamserve.engine.checks import check_include, check_range, check_seed
 from dreamserve.engine.pixels import picture
-from dreamserve.engine.record import SessionRecord
-from dreamserve.engine.sessions import Session, Sessions
+from dreamserve.engine.sessions.record import SessionRecord
+from dreamserve.engine.sessions.table import Session, Sessions
 from dreamserve.engine.types import (
     Float32,
     ForkRequest,

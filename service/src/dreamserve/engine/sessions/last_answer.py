@@ -10,7 +10,7 @@ import numpy as np
 
 from dreamserve.backends.base import Array, State
 from dreamserve.engine.checks import check_numbers
-from dreamserve.engine.slab import Content, Kept
+from dreamserve.engine.sessions.slab import Content, Kept
 from dreamserve.engine.types import Include, StepResult
 from dreamserve.engine.world import World
 from dreamserve.errors import InvalidRequestError

@@ -4,12 +4,12 @@ import numpy as np
 
 from dreamserve.backends.base import Actions, Array, Bools
 from dreamserve.backends.rows import finite_rows
-from dreamserve.engine.actors import Actor
-from dreamserve.engine.futures import Futures, Moment
+from dreamserve.engine.ahead.actors import Actor
+from dreamserve.engine.ahead.futures import Futures, Moment
+from dreamserve.engine.ahead.uncertainty import differential_entropy, rows_at_once, weights_entropy
 from dreamserve.engine.mixture import described, shapes
 from dreamserve.engine.pixels import to_pixels
 from dreamserve.engine.types import Include, UInt8
-from dreamserve.engine.uncertainty import differential_entropy, rows_at_once, weights_entropy
 from dreamserve.engine.work import Work
 from dreamserve.engine.world import World
 from dreamserve.errors import DreamNotFiniteError

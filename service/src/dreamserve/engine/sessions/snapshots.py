@@ -19,9 +19,9 @@ from dreamserve.engine.checks import (
     check_seed,
     check_temperature,
 )
-from dreamserve.engine.last_answer import last_answer_of, read_last_answer
-from dreamserve.engine.record import SessionRecord
-from dreamserve.engine.sessions import Session
+from dreamserve.engine.sessions.last_answer import last_answer_of, read_last_answer
+from dreamserve.engine.sessions.record import SessionRecord
+from dreamserve.engine.sessions.table import Session
 from dreamserve.engine.types import Snapshot
 from dreamserve.engine.world import World
 from dreamserve.errors import InvalidRequestError, SnapshotRefusedError

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from pydantic_core import PydanticCustomError
 
 from dreamserve.api.arrays import Action, Bias, Weights
-from dreamserve.engine import policies as engine
+from dreamserve.engine.types import policies as engine
 
 
 class _Form(BaseModel):

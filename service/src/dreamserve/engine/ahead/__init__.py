@@ -1,0 +1,1 @@
+"""Looking ahead, while no session moves: samples, plans, rollouts (see `futures`)."""

@@ -1,0 +1,1 @@
+"""Who runs when: steps first, the rest in slices between them."""
