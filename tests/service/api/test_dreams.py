@@ -257,7 +257,7 @@ BAD_PLANS = [
     ({"options": {"candidates": 0}}, "candidates must be at least 1, not 0"),
     ({"options": {"candidates": 1.5}}, "candidates must be an integer, not 1.5"),
     ({"options": {"nose": 1.0}}, "cem has the options"),
-    ({"options": {"momentum": 2.0}}, "momentum must be within 0 and 1, not 2.0"),
+    ({"options": {"momentum": 2.0}}, "momentum must be within 0 and 1, not 2"),
     ({"objective": {}}, "no weight but 0"),
     ({"objective": {"target": [0.0]}}, "a latent must be 4 numbers"),
     ({"budget_ms": 0}, "budget_ms"),
