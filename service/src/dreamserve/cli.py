@@ -112,6 +112,7 @@ def _serve(bundles: list[Path], settings: Settings) -> None:
         max_queue=settings.max_queue,
         max_batch=settings.max_batch,
         max_jobs=settings.max_jobs,
+        max_kept_steps=settings.max_kept_steps,
         slice_ms=settings.slice_ms,
     )
     line = _summary(engine, listening)

@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     max_rows: int = Field(65_536, ge=1, description="Sessions in one /step/batch or /reset/batch.")
     max_forks: int = Field(1024, ge=1, description="Sessions that one fork may make.")
     max_rewind: int = Field(256, ge=0, description="Steps that a session can ask to keep.")
+    max_kept_steps: int = Field(
+        100_000, ge=0, description="Steps that all sessions together can ask to keep."
+    )
     max_frames: int = Field(2048, ge=1, description="Frames in one request or one answer.")
     max_mixture_bytes: int = Field(
         64 * 2**20, ge=1, description="Mixtures in one answer of /sample, as float32."

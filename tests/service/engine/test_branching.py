@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -29,6 +30,8 @@ from dreamserve.engine.types import (
     ForkRequest,
     LatentStart,
     PlanRequest,
+    ResetBatchRequest,
+    ResetBatchResult,
     ResetRequest,
     Snapshot,
     StepRequest,
@@ -322,7 +325,7 @@ def test_what_a_session_kept_to_go_back_to_ends_with_it(clock: Any) -> None:
     for name in ("expired", "deleted", "begun anew", "forked over"):
         dream.reset(session_id=name, seed=1, rewind_window=2)
         dream.step(session_id=name, action=1)
-    assert {len(window) for window in windows.values()} == {1}
+    assert (len(windows), windows.asked) == (4, 8)
     clock.now_s = 9
     dream.reset(session_id="plain", seed=1)
     dream.delete("deleted")
@@ -332,6 +335,45 @@ def test_what_a_session_kept_to_go_back_to_ends_with_it(clock: Any) -> None:
     clock.now_s = 12
     dream.reset(session_id="other")
     assert not windows
+
+
+def test_all_sessions_together_keep_no_more_steps_than_they_may(clock: Any) -> None:
+    dream = Dream(fake_world(), max_kept_steps=10, session_ttl_s=10, clock=clock)
+    dream.reset(session_id="a", rewind_window=6)
+    with pytest.raises(OverloadedError, match="10 steps to go back to, all together, and 6 are"):
+        dream.reset(session_id="b", rewind_window=5)
+    assert "b" not in dream.engine._dreams.sessions
+    dream.reset(session_id="b")
+    dream.reset(session_id="a", rewind_window=10)  # its own make room
+    with pytest.raises(OverloadedError, match="10 are taken"):
+        dream.fork(session_id="a", session_ids=["b", "c"])
+    assert dream.session("b").step == 0
+    with pytest.raises(OverloadedError, match="ask for a shorter rewind_window"):
+        dream.restore(session_id="c", snapshot=dream.snapshot(session_id="a"))
+    request = ResetBatchRequest(count=3, session_ids=list("ade"), rewind_window=4)
+    batch = dream._ask(request, ResetBatchResult)
+    assert sorted(batch.errors) == [2]
+    clock.now_s = 20  # what has expired keeps nothing
+    dream.reset(session_id="f", rewind_window=10)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 4)), max_size=30))
+def test_what_is_kept_is_counted_however_sessions_come_and_go(
+    history: list[tuple[str, int]],
+) -> None:
+    dream = Dream(fake_world(), max_kept_steps=7, capacity=3)
+    sessions = dream.engine._dreams.sessions
+    windows: dict[str, int] = {}
+    for name, window in history:
+        with suppress(OverloadedError, SessionNotFoundError):
+            if window == 0 and name in windows:
+                dream.delete(name)
+                del windows[name]
+            else:
+                dream.reset(session_id=name, rewind_window=window)
+                windows[name] = window
+        assert sessions.slabs["fake"].windows.asked == sum(windows.values()) <= 7
 
 
 def test_a_rewound_step_is_answered_again_and_the_next_one_follows(

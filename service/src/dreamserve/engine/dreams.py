@@ -7,7 +7,6 @@ which asks for nothing yet, and writes at its very end.
 
 import secrets
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
@@ -36,7 +35,7 @@ from dreamserve.engine.sessions.branching import fork, rewind, rewindable_to
 from dreamserve.engine.sessions.slab import Planned
 from dreamserve.engine.sessions.snapshots import restored, snapshot
 from dreamserve.engine.sessions.steps import StepRow, admit, take_steps
-from dreamserve.engine.sessions.table import Session, Sessions
+from dreamserve.engine.sessions.table import MAX_KEPT_STEPS, Session, Sessions
 from dreamserve.engine.types import (
     ForkRequest,
     PlanRequest,
@@ -82,11 +81,12 @@ class Dreams:
         session_ttl_s: float,
         slice_rows: int,
         sizes: Sequence[int],
+        max_kept_steps: int = MAX_KEPT_STEPS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.worlds = worlds_by_name(worlds)
         self.tempos = {name: Tempo() for name in self.worlds}
-        self.sessions = Sessions(self.worlds, capacity, session_ttl_s, sizes, clock)
+        self.sessions = Sessions(self.worlds, capacity, session_ttl_s, sizes, max_kept_steps, clock)
         self.slice_rows, self._largest, self._clock = slice_rows, sizes[-1], clock
 
     def answer(self, requests: Sequence[Request]) -> list[Outcome]:
@@ -164,7 +164,7 @@ class Dreams:
     def _restore(self, request: RestoreRequest) -> SessionInfo:
         world = self._world(request.snapshot.world)
         record = restored(world, request.snapshot)
-        session = self.sessions.put(request.session_id, world)
+        session = self.sessions.put(request.session_id, world, record.rewind_window)
         seed = np.array([record.seed], np.uint64)
         session.slab.restore(np.array([session.slot]), record, seed)
         return self._query(SessionQuery(request.session_id))
@@ -177,14 +177,12 @@ class Dreams:
         given = check_start(world, request.start)
         window = int(check_range("rewind_window", request.rewind_window, 0))
         session_id = secrets.token_hex(16) if request.session_id is None else request.session_id
-        self.sessions.check_room(session_id)
+        self.sessions.check_room(session_id, window=window)
         latent, state = yield from start(world, given, seed, heat)
         frame = picture(world, latent) if "frame" in request.include else None
-        session = self.sessions.put(session_id, world)
+        session = self.sessions.put(session_id, world, window)
         slots, heats = np.array([session.slot]), np.array([heat], np.float32)
         session.slab.begin(slots, latent, state, np.array([seed], np.uint64), heats)
-        if window:
-            session.slab.windows[session.slot] = deque(maxlen=window)
         names = (tensor.name for tensor in world.spec.recurrent_state)
         parts = zip(names, (np.array(part[0]) for part in state), strict=True)
         return ResetResult(

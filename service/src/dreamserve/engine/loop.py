@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from dreamserve.engine.dreams import Dreams
 from dreamserve.engine.sessions.slab import slab_bytes
+from dreamserve.engine.sessions.table import MAX_KEPT_STEPS
 from dreamserve.engine.turns.pace import UNMEASURED_SLICE_ROWS, batch_sizes, measure
 from dreamserve.engine.turns.scheduler import Scheduler
 from dreamserve.engine.turns.slices import run_slice
@@ -28,10 +29,11 @@ class Engine:
     Either `start()` it, and it has a thread of its own until `stop()`; or call `turn()` from one
     thread of yours. An event loop may do both: short turns itself, the long ones the thread.
 
-    At most `capacity` sessions live at once; an idle one ends after `session_ttl_s`. At most
-    `max_queue` requests wait, at most `max_jobs` plans, samples, batches and burn-ins are in
-    progress. A step batch has at most `max_batch` rows; a slice of a plan has `slice_rows`, by
-    default as many as fit into `slice_ms` here. No step waits for more than one of them.
+    At most `capacity` sessions live at once, and keep `max_kept_steps` to go back to, all together;
+    an idle one ends after `session_ttl_s`. At most `max_queue` requests wait, at most `max_jobs`
+    plans, samples, batches and burn-ins are in progress. A step batch has at most `max_batch` rows;
+    a slice of a plan has `slice_rows`, by default as many as fit into `slice_ms` here. No step
+    waits for more than one of them.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Engine:
         max_queue: int = 4096,
         max_batch: int = 256,
         max_jobs: int = 64,
+        max_kept_steps: int = MAX_KEPT_STEPS,
         slice_ms: float = 1.5,
         slice_rows: int | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -56,6 +59,7 @@ class Engine:
             session_ttl_s=session_ttl_s,
             slice_rows=slice_rows or UNMEASURED_SLICE_ROWS,
             sizes=self._sizes,
+            max_kept_steps=max_kept_steps,
             clock=clock,
         )
         self._scheduler: Scheduler[Ticket, Job] = Scheduler(

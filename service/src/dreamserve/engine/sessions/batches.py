@@ -5,7 +5,6 @@ with the columns as such fails the request; what is wrong with a row is that row
 """
 
 import secrets
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -261,7 +260,7 @@ def _begin_slice(
             result.errors[i] = DrainingError("the server is shutting down: no new sessions")
             continue
         try:
-            slots.append(sessions.put(session_id, world).slot)
+            slots.append(sessions.put(session_id, world, request.rewind_window).slot)
             put.append(k)
         except OverloadedError as error:
             result.errors[i] = error
@@ -269,8 +268,6 @@ def _begin_slice(
         state = tuple(part[put] for part in state)
         slab = sessions.slabs[world.name]
         slab.begin(np.array(slots), latent[put], state, seeds[put], result.temperatures[index[put]])
-        if request.rewind_window:
-            slab.windows.update((slot, deque(maxlen=request.rewind_window)) for slot in slots)
         result.latents[index[put]] = latent[put]
 
 

@@ -37,7 +37,7 @@ def fork(sessions: Sessions, request: ForkRequest) -> Work[ForkResult]:
         raise InvalidRequestError("the forks' session_ids must differ")
     check_include(request.include, _INCLUDED, "a fork")
     slab, record = origin.slab, origin.slab.record(origin.slot)
-    past = tuple(slab.windows.get(origin.slot, ()))
+    past = tuple(slab.windows.get(origin.slot) or ())
     seeds = [record.seed] * len(ids) if request.seeds is None else list(request.seeds)
     if len(seeds) != len(ids):
         raise InvalidRequestError(f"{len(ids)} forks need as many seeds, not {len(seeds)}")
@@ -47,12 +47,13 @@ def fork(sessions: Sessions, request: ForkRequest) -> Work[ForkResult]:
     yield None
     if request.known_only and not all(session_id in sessions for session_id in ids):
         raise DrainingError("the server is shutting down and takes no new sessions")
-    sessions.check_room(*ids)
-    slots = [sessions.put(session_id, slab.world).slot for session_id in ids]
+    window = record.rewind_window
+    sessions.check_room(*ids, window=window)
+    slots = [sessions.put(session_id, slab.world, window).slot for session_id in ids]
     slab.restore(np.array(slots), record, np.array(seeds, np.uint64))
-    if past:
-        for slot in slots:
-            slab.windows[slot].extend(past)
+    for slot in slots:
+        if (kept := slab.windows.get(slot)) is not None:
+            kept.extend(past)
     return ForkResult(
         session_id=origin.id,
         world=slab.world.name,
@@ -80,13 +81,16 @@ def rewind(session: Session, request: RewindRequest) -> RewindResult:
     if not earliest <= step <= session.step:
         raise StepConflictError(_beyond(session, step, earliest))
     check_include(request.include, _INCLUDED, "a rewind")
-    past = list(slab.windows.get(slot, ()))
-    back = step < session.step
-    record = past[step - earliest] if back else slab.record(slot)
-    frame, state = _shown(session.world, record, request.include)
-    if back:
+    window = slab.windows.get(slot)
+    if window is not None and step < session.step:
+        record = window[step - earliest]
+        frame, state = _shown(session.world, record, request.include)
         slab.restore(np.array([slot]), record, np.array([record.seed], np.uint64))
-        slab.windows[slot].extend(past[: step - earliest])
+        while len(window) > step - earliest:
+            window.pop()
+    else:
+        record = slab.record(slot)
+        frame, state = _shown(session.world, record, request.include)
     return RewindResult(
         session_id=session.id,
         world=session.world.name,
@@ -121,6 +125,6 @@ def _shown(
 def _beyond(session: Session, step: int, earliest: int) -> str:
     if step > session.step:
         return f"the dream is at step {session.step}, and cannot go back to step {step}"
-    if session.slot not in session.slab.windows:
+    if session.slab.windows.get(session.slot) is None:
         return "this session keeps no steps to go back to; POST /reset with a rewind_window"
     return f"the window goes back to step {earliest}, not to step {step}"

@@ -1,6 +1,5 @@
 """All that a session is, as one value: what forks share, rewinds go back to, snapshots hold."""
 
-from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +21,3 @@ class SessionRecord:
     kept: Any  # its answer (`slab.Kept`), where that says more than the slab does
     planned: Any = None  # what was planned last (`slab.Planned`)
     rewind_window: int = 0  # steps that it can be rewound by
-
-
-Window = deque[SessionRecord]  # the steps that a session can go back to, the oldest first

@@ -1,6 +1,5 @@
 """One world's sessions in columns. A batch is one gather and one scatter by slot."""
 
-from collections import deque
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
@@ -9,7 +8,8 @@ import numpy as np
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Array, Bools, Int64, Staged, State, UInt64
 from dreamserve.backends.rows import make_rows
-from dreamserve.engine.sessions.record import SessionRecord, Window
+from dreamserve.engine.sessions.record import SessionRecord
+from dreamserve.engine.sessions.windows import Windows
 from dreamserve.engine.types import StepResult
 from dreamserve.engine.world import World
 from dreamserve.manifest import DiscreteSpace, WorldSpec
@@ -54,7 +54,7 @@ class Slab:
         self.action: Actions = _no_actions(world.spec, count)
         self.kept: dict[int, Kept] = {}
         self.planned: dict[int, Planned] = {}  # what sessions planned last, by slot
-        self.windows: dict[int, Window] = {}  # of the sessions that asked for one, by slot
+        self.windows = Windows()
         self._holders: list[str | None] = []  # by slot, as far as slots were ever used
         self._given_back: list[int] = []
 
@@ -72,7 +72,7 @@ class Slab:
         self.used_at_s[slot], self._holders[slot] = _FREE, None
         self.kept.pop(slot, None)
         self.planned.pop(slot, None)
-        self.windows.pop(slot, None)
+        self.windows.close(slot)
         self._given_back.append(slot)
 
     def begin(
@@ -83,10 +83,9 @@ class Slab:
         self.seed[slots], self.step[slots] = seed, 0
         self.key[slots] = noise.stream_keys(seed, noise.STEP)
         self.temperature[slots], self.terminated[slots] = temperature, False
-        if self.planned or self.windows:
+        if self.planned:
             for slot in slots.tolist():
                 self.planned.pop(slot, None)
-                self.windows.pop(slot, None)
 
     def commit(
         self,
@@ -101,8 +100,8 @@ class Slab:
         """Write the dreams of `slots` (B,), all different, at step `number` where `good` (B,)."""
         if self.windows:
             for slot in slots[good].tolist():
-                if slot in self.windows:
-                    self.windows[slot].append(self.record(slot))
+                if (window := self.windows.get(slot)) is not None:
+                    window.append(self.record(slot))
         self.rows.commit(slots, staged, good, latent)
         reward = staged.reward
         if not good.all():
@@ -118,7 +117,7 @@ class Slab:
     def record(self, slot: int) -> SessionRecord:
         """Return all that the session of `slot` is now."""
         latent, state = self.rows.read(slot)
-        step, window = int(self.step[slot]), self.windows.get(slot)
+        step = int(self.step[slot])
         # Before its first step, what stands here is of whoever had the slot before.
         action = self.action[slot].copy() if step else np.zeros_like(self.action[slot])
         return SessionRecord(
@@ -132,13 +131,13 @@ class Slab:
             reward=float(self.reward[slot]) if step else 0.0,
             kept=self.kept.get(slot) if step else None,
             planned=self.planned.get(slot),
-            rewind_window=0 if window is None else window.maxlen or 0,
+            rewind_window=self.windows.length(slot),
         )
 
     def restore(self, slots: Int64, record: SessionRecord, seed: UInt64) -> None:
         """Make the sessions of `slots` (B,) what was recorded, but for their `seed` (B,).
 
-        Their windows are empty, of the record's length.
+        Their windows are left to the caller.
         """
         count = len(slots)
         heat = np.full(count, record.temperature, np.float32)
@@ -152,8 +151,6 @@ class Slab:
                 self.kept[slot] = record.kept
             if record.planned is not None:
                 self.planned[slot] = record.planned
-            if record.rewind_window:
-                self.windows[slot] = deque(maxlen=record.rewind_window)
 
     def idle_since(self, moment_s: float) -> list[str]:
         """Return the sessions that were last used before `moment_s`."""

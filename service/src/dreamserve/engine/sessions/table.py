@@ -17,6 +17,7 @@ from dreamserve.engine.world import World
 from dreamserve.errors import OverloadedError, SessionExpiredError, SessionNotFoundError
 
 EXPIRED_REMEMBERED = 10_000
+MAX_KEPT_STEPS = 100_000
 SWEEP_S = 1.0  # how often idle sessions are looked for; one that is asked for is found out at once
 _SLOT_BITS = 32  # a place is a slab's number and a slot in it, in one integer
 
@@ -53,9 +54,11 @@ class Sessions:
         capacity: int,
         ttl_s: float,
         sizes: Sequence[int],
+        max_kept_steps: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.capacity, self._ttl_s, self._clock = capacity, ttl_s, clock
+        self._max_kept_steps = max_kept_steps
         self._now_s = self._swept_at_s = clock()
         self._numbered = [Slab(i, w, capacity, sizes) for i, w in enumerate(worlds.values())]
         self.slabs = {slab.world.name: slab for slab in self._numbered}
@@ -127,33 +130,54 @@ class Sessions:
         """Return how long ago the session was last used."""
         return self._now_s - float(session.slab.used_at_s[session.slot])
 
-    def check_room(self, *session_ids: str) -> None:
-        """Raise OverloadedError unless there is room for all of these different ones."""
-        if self._fits(session_ids):
-            return
-        self.expire()
-        if not self._fits(session_ids):
-            raise OverloadedError(
+    def check_room(self, *session_ids: str, window: int = 0) -> None:
+        """Raise OverloadedError unless there is room for all of these different ones.
+
+        Each of them is to keep `window` steps to go back to.
+        """
+        if self._full(session_ids, window):
+            self.expire()
+            if said := self._full(session_ids, window):
+                raise OverloadedError(said)
+
+    def _full(self, session_ids: Sequence[str], window: int) -> str | None:
+        """Return what there is no room for."""
+        new = sum(session_id not in self._table for session_id in session_ids)
+        if len(self._table) + new > self.capacity:
+            return (
                 f"{len(self._table)} of {self.capacity} sessions are in use;"
                 " DELETE some, or try again later"
             )
+        if (
+            window
+            and self._kept_steps(session_ids) + len(session_ids) * window > self._max_kept_steps
+        ):
+            return (
+                f"sessions may keep {self._max_kept_steps} steps to go back to, all together, and"
+                f" {self._kept_steps()} are taken; ask for a shorter rewind_window"
+            )
+        return None
 
-    def _fits(self, session_ids: Sequence[str]) -> bool:
-        new = sum(session_id not in self._table for session_id in session_ids)
-        return len(self._table) + new <= self.capacity
+    def _kept_steps(self, without: Sequence[str] = ()) -> int:
+        """Return how many steps sessions asked to keep, but for those that start over."""
+        places = [self._at(self._table[name]) for name in without if name in self._table]
+        own = sum(slab.windows.length(slot) for slab, slot in places)
+        return sum(slab.windows.asked for slab in self._numbered) - own
 
-    def put(self, session_id: str, world: World) -> Session:
+    def put(self, session_id: str, world: World, window: int = 0) -> Session:
         """Return a session of that id with a slot of its own, in place of any that had the id.
 
-        Raises OverloadedError when full: live sessions are never evicted.
+        It keeps up to `window` steps to go back to. Raises OverloadedError when full: live sessions
+        are never evicted.
         """
-        self.check_room(session_id)
+        self.check_room(session_id, window=window)
         if session_id in self._table:
             self.remove(session_id)
         self._expired.pop(session_id, None)
         slab = self.slabs[world.name]
         slot = slab.hold(session_id)
         self._table[session_id] = slab.number << _SLOT_BITS | slot
+        slab.windows.open(slot, window)
         slab.used_at_s[slot] = self._now_s
         return Session(session_id, slab, slot)
 

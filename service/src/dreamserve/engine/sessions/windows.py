@@ -1,0 +1,38 @@
+"""The steps that sessions can go back to, and how many all of them asked to keep."""
+
+from collections import deque
+
+from dreamserve.engine.sessions.record import SessionRecord
+
+Window = deque[SessionRecord]  # one session's, the oldest first; `maxlen` is what it asked for
+
+
+class Windows:
+    """The windows of one slab's sessions, by slot; few have one."""
+
+    def __init__(self) -> None:
+        self._by_slot: dict[int, Window] = {}
+        self.asked = 0  # steps, by all of them together
+
+    def __len__(self) -> int:
+        return len(self._by_slot)
+
+    def get(self, slot: int) -> Window | None:
+        """Return the window of `slot`, if it has one."""
+        return self._by_slot.get(slot)
+
+    def length(self, slot: int) -> int:
+        """Return how many steps `slot` asked to keep."""
+        window = self._by_slot.get(slot)
+        return 0 if window is None else window.maxlen or 0
+
+    def open(self, slot: int, length: int) -> None:
+        """Keep up to `length` steps of a slot that has no window; none are no window."""
+        if length:
+            self._by_slot[slot] = deque(maxlen=length)
+            self.asked += length
+
+    def close(self, slot: int) -> None:
+        """Keep nothing of `slot` any more."""
+        self.asked -= self.length(slot)
+        self._by_slot.pop(slot, None)
