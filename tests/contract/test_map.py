@@ -62,10 +62,12 @@ def test_every_module_and_subpackage_of_a_distribution_is_on_the_map(package):
     assert parts <= set(rows())
 
 
-def test_the_row_of_a_subpackage_of_the_service_names_its_modules():
+def test_the_row_of_a_subpackage_of_the_service_names_its_modules_and_folders():
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    described = dict(re.findall(rf"^\| `({SERVICE}/\w+)/` \| (.*) \|.*\|$", text, re.MULTILINE))
+    rows = rf"^\| `({SERVICE}(?:/\w+)+)/` \| (.*) \|.*\|$"
+    described = dict(re.findall(rows, text, re.MULTILINE))
     for package, description in described.items():
-        there = {path.stem for path in (ROOT / package).glob("*.py")} - {"__init__"}
-        named = set(re.findall(r"`(\w+)`", description))
-        assert there == named, package
+        modules = {path.stem for path in (ROOT / package).glob("*.py")} - {"__init__"}
+        folders = {f"{path.parent.name}/" for path in (ROOT / package).glob("*/__init__.py")}
+        assert modules | folders == set(re.findall(r"`(\w+/?)`", description)), package
+        assert {f"{package}/{folder.rstrip('/')}" for folder in folders} <= set(described)
