@@ -299,8 +299,38 @@ def test_a_budget_that_suffices_cuts_nothing(same: Same) -> None:
     assert same(replace(bounded, elapsed_ms=0.0), replace(free, elapsed_ms=0.0))
 
 
+def planned_before(step_s: float) -> tuple[Dream, Counting, Any]:
+    """A dream that has a plan to go on with, in a world where each step survived earns 1."""
+    world = fake_world()
+    rule = RewardRule(kind="constant", value=1.0)
+    world.spec = world.spec.model_copy(update={"reward": rule})
+    clock, counting = Clock(world, step_s), Counting(world)
+    dream = Dream(world, clock=clock)
+    dream.reset(session_id="a", seed=4)
+    before = dream.plan(session_id="a", candidates=40)
+    dream.step(session_id="a", action=before.action)
+    counting.rows.clear()
+    return dream, counting, before
+
+
+def test_a_plan_that_survives_is_gone_on_with_if_time_ends_before_it() -> None:
+    dream, counting, before = planned_before(step_s=10e-3)
+    plan = dream.plan(session_id="a", budget_ms=50)
+    assert plan.actions.tolist() == [*before.actions[1:].tolist(), before.actions[-1]]
+    assert (plan.cut_short, plan.evaluations) == (True, 0)
+    assert plan.value == pytest.approx(sum(0.99**t for t in range(len(counting.rows))))
+    assert set(counting.rows) == {1}
+
+
+def test_without_time_to_dream_twice_it_is_tried_beside_others_at_once() -> None:
+    dream, counting, _ = planned_before(step_s=10e-3)
+    dream.engine._dreams.tempos["fake"].took_s = {1: 5e-3, 256: 6e-3}
+    dream.plan(session_id="a", budget_ms=50)
+    assert set(counting.rows) == {FEWEST}
+
+
 def judged_until(world: World, until_s: float, clock: Clock) -> Judged:
-    judge = Judge(present_of(world), slice_rows=10, until_s=until_s)
+    judge = Judge(present_of(world), slice_rows=10, until_s=lambda: until_s)
     return finish(Task(judge.evaluate(ACTIONS, 0)), clock)
 
 

@@ -103,10 +103,11 @@ def plan(
     DreamNotFiniteError.
     """
     world = present.world
-    until_s = inf
-    if request.budget_ms is not None:
-        answers_s = _ANSWER_S + tempo.active * _EACH_ANSWER_S
-        until_s = began_s + 1e-3 * request.budget_ms - answers_s
+    budget_s = inf if request.budget_ms is None else 1e-3 * request.budget_ms
+
+    def until_s() -> float:
+        return began_s + budget_s - _ANSWER_S - tempo.active * _EACH_ANSWER_S
+
     judge = Judge(
         present,
         slice_rows,
@@ -122,8 +123,11 @@ def plan(
         warm = warm[starts[starts < len(warm)]]
     options = planner_options(request)
     space = world.spec.action_space
-    found = None if warm is None else (yield from _unbeaten(space, request, warm, judge, seed))
-    if found is None and until_s < inf:
+    found, calls = None, request.horizon * request.action_repeat
+    # Without time to dream twice the search begins at once: it tries `warm` beside others.
+    if warm is not None and 2 * tempo.lasts_s(calls, request.particles) < until_s() - clock():
+        found = yield from _unbeaten(space, request, warm, judge, seed)
+    if found is None and budget_s < inf:
         found = yield from _within_budget(request, options, seed, warm, judge, tempo, clock)
     elif found is None:
         planner = _planner(space, request, options, seed, warm)
@@ -145,16 +149,16 @@ def plan(
 def _unbeaten(
     space: ActionSpace, request: PlanRequest, warm: Actions, judge: Judge, seed: int
 ) -> Work[Found | None]:
-    """Return what remains of the last plan if no search could find better, else None."""
+    """Return what remains of the last plan if no search could find better, or has time to."""
     most, actions = judge.most(request.horizon), fitted(space, warm, request.horizon)
     if most == inf or actions is None:
         return None
     result = yield from judge.evaluate(actions[None], _luck(seed, 0))
-    if not result.whole or result.values[0] < most:
+    if result.whole and result.values[0] < most:
         return None
-    return Found(
-        Plan(actions, float(result.values[0]), 1), 1, [(result.calls, judge.particles)], False
-    )
+    values = result.values if result.partial is None else result.partial
+    plan = Plan(actions, float(values[0]), 1)
+    return Found(plan, int(result.whole), [(result.calls, judge.particles)], not result.whole)
 
 
 def _within_budget(
@@ -169,7 +173,7 @@ def _within_budget(
     """Search for as long as there is time, beside the others that have a budget."""
     began_s, active = clock(), tempo.active
     calls = request.horizon * request.action_repeat
-    fewer = fitting(options, calls, request.particles, tempo, judge.until_s - began_s)
+    fewer = fitting(options, calls, request.particles, tempo, judge.until_s() - began_s)
     planner = _planner(judge.present.world.spec.action_space, request, fewer, seed, warm)
     found = yield from _search(planner, judge, seed)
     tempo.learn(found.calls, active, clock() - began_s)

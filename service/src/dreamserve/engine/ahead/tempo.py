@@ -52,16 +52,22 @@ class Tempo:
             rows = float(np.interp(call_s, seconds, sizes))
         return max(1, int(rows / active))
 
+    def lasts_s(self, calls: int, rows: int) -> float:
+        """Return how long so many calls are likely to last, of so many rows for each plan."""
+        return self.drag * self._undragged_s([(calls, rows)], max(1, self.active))
+
     def learn(self, calls: Sequence[tuple[int, int]], active: int, took_s: float) -> None:
         """Hear how long a plan took among `active` plans: `calls` are (how many, rows)."""
+        if expected_s := self._undragged_s(calls, active):
+            met = min(max(took_s / expected_s, _LEAST), _MOST)
+            self.drag += _LEARNING_RATE * (met - self.drag)
+
+    def _undragged_s(self, calls: Sequence[tuple[int, int]], active: int) -> float:
         sizes, seconds = self._measured()
-        expected_s = sum(
+        return sum(
             count * (float(np.interp(active * rows, sizes, seconds)) + active * self.plan_s)
             for count, rows in calls
         )
-        if expected_s:
-            met = min(max(took_s / expected_s, _LEAST), _MOST)
-            self.drag += _LEARNING_RATE * (met - self.drag)
 
     def _measured(self) -> tuple[list[int], list[float]]:
         """Return sizes and what they took, both rising: a larger batch never took less."""

@@ -1,5 +1,6 @@
 """What candidates are worth: each is dreamt to its end, or as far as time allows."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 
@@ -47,7 +48,7 @@ class Judge:
     discount: float = 1.0
     particles: int = 1
     action_repeat: int = 1  # steps for which actions are held
-    until_s: float = inf  # by the engine's clock
+    until_s: Callable[[], float] = lambda: inf  # by the engine's clock; asked at every step
 
     def evaluate(self, actions: Actions, seed: int) -> Work[Judged]:
         """Return what each of actions (N, H, …) is worth: the mean over its particles.
@@ -99,7 +100,7 @@ class Judge:
         futures = Futures.of(self.present, len(rows), seeds, noise.PLAN)
         worth = Worth(self.present.world, self.objective, self.discount, len(rows))
         for t in range(steps.shape[1]):
-            moment = yield from futures.advance(steps[:, t], self.until_s)
+            moment = yield from futures.advance(steps[:, t], self.until_s())
             if moment is None:
                 return _lost(worth.values, futures), t, False
             worth.add(moment)
