@@ -4,8 +4,9 @@
 
 Worlds are trees of choices whose best path is found by trying them all: with random rewards; with a
 trap, where all that is learnt from parts of a plan is misleading; and random ones that end halfway
-along what would otherwise be the best path. Planners have their own default budgets; small trees
-they may simply try out. Random shooting says how much luck there is in it.
+along what would otherwise be the best path. Planners have their own default budgets: the two small
+sizes they try out whole, in the largest they must search, and random shooting says how much luck
+there is in it.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from dreamserve_training.analytic import (
 )
 from tables import print_circumstances, print_table
 
-DEPTHS = (6, 8)
+DEPTHS = (6, 8, 9)
 TREES = 20  # of a kind; the trap is one tree, planned in with as many seeds
 KINDS: dict[str, Callable[[int, int], Tree]] = {
     "random": random_tree,
