@@ -326,6 +326,7 @@ def test_what_a_session_kept_to_go_back_to_ends_with_it(clock: Any) -> None:
         dream.reset(session_id=name, seed=1, rewind_window=2)
         dream.step(session_id=name, action=1)
     assert (len(windows), windows.asked) == (4, 8)
+    assert {len(windows.get(slot) or ()) for slot in range(4)} == {1}
     clock.now_s = 9
     dream.reset(session_id="plain", seed=1)
     dream.delete("deleted")

@@ -9,7 +9,7 @@ import pytest
 
 from dreamserve.engine.ahead.futures import uniforms
 from dreamserve.manifest import ActionSpace
-from dreamserve.planning.base import Actions, Plan, Planner, Uniform, Values
+from dreamserve.planning.base import Actions, Array, Plan, Planner, Values
 from dreamserve.planning.catalog import PLANNERS, planner_of
 
 Worth = Callable[[Actions], Any]  # candidates (N, H, …) to values (N,)
@@ -41,26 +41,6 @@ def _run(planner: Planner, worth: Worth) -> Driven:
             return Driven(stop.value, tried, values)
 
 
-def _drive(
-    name: str,
-    space: ActionSpace,
-    horizon: int,
-    worth: Worth,
-    seed: int = 1,
-    warm: Actions | None = None,
-    **chosen: Any,
-) -> Driven:
-    entry = PLANNERS[name]
-    if name == "random_shooting":  # which has but one
-        chosen.pop("iterations", None)
-    options = entry.options(**chosen)
-    done = _run(entry.plan(space, horizon, options, _uniforms(seed), warm), worth)
-    if name == "random_shooting":
-        return done
-    *tried, polish = done.tried
-    return Driven(done.plan, tried, done.values[:-1], polish, float(done.values[-1][0]))
-
-
 def _ask(
     name: str,
     space: ActionSpace,
@@ -68,14 +48,30 @@ def _ask(
     worth: Worth,
     seed: int = 1,
     warm: Actions | None = None,
+    planner_of: Callable[..., Planner] = planner_of,
     **chosen: Any,
 ) -> Driven:
     options = PLANNERS[name].options(**chosen)
-    return _run(planner_of(name, space, horizon, options, _uniforms(seed), warm), worth)
+
+    def uniform(iteration: int, shape: tuple[int, ...]) -> Array:
+        numbers: Array = uniforms(seed, iteration, shape)
+        return numbers
+
+    return _run(planner_of(name, space, horizon, options, uniform, warm), worth)
 
 
-def _uniforms(seed: int) -> Uniform:
-    return lambda iteration, shape: uniforms(seed, iteration, shape)
+def _drive(name: str, *problem: Any, **chosen: Any) -> Driven:
+    if name == "random_shooting":  # which has but one
+        chosen.pop("iterations", None)
+    done = _ask(name, *problem, planner_of=_itself, **chosen)
+    if name == "random_shooting":
+        return done
+    *tried, polish = done.tried
+    return Driven(done.plan, tried, done.values[:-1], polish, float(done.values[-1][0]))
+
+
+def _itself(name: str, *asked: Any) -> Planner:
+    return PLANNERS[name].plan(*asked)
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,7 @@ def planner_of(
     warm: Actions | None = None,
 ) -> Planner:
     """Return the planner of that name; or exhaustive search, if that tries no more candidates."""
-    most = options.candidates * getattr(options, "iterations", 1)
+    most = options.candidates * options.iterations
     if isinstance(space, DiscreteSpace) and sequences(space, horizon) <= most:
         return exhaustive(space, horizon, warm)
     return PLANNERS[name].plan(space, horizon, options, uniform, warm)

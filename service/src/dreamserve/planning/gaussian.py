@@ -68,8 +68,7 @@ class Gaussian:
         old mean, which is larger where they lead on, so that it does not shrink too soon (Hansen
         2016, The CMA evolution strategy: a tutorial, arXiv:1604.00772, on EMNA).
 
-        `momentum` is the share of the old that stays, but for the first, which was no more than a
-        guess; all stays if no action has any weight.
+        `momentum` is the share of the old that stays; all stays if no action has any weight.
         """
         total = weights.sum()
         if total == 0:

@@ -3,6 +3,7 @@ methods for optimal control, section on direct shooting; Nagabandi et al. 2018, 
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from dreamserve.manifest import ActionSpace
 from dreamserve.planning.base import (
@@ -25,6 +26,7 @@ class RandomShooting(Options):
     enough for 99 % where two or three numbers are to be chosen, not where there are more.
     """
 
+    iterations: ClassVar[int] = 1
     candidates: int = within(14_336, 1)  # N
 
 

@@ -5,20 +5,14 @@ What depends on the world (its actions, the tensors that a policy reads) the eng
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, model_validator
 
 from dreamserve.api.arrays import Action, Bias, Weights
+from dreamserve.api.schemas.base import Body, wrong
 from dreamserve.engine.types import policies as engine
 
 
-class _Form(BaseModel):
-    model_config = ConfigDict(
-        strict=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True
-    )
-
-
-class RandomPolicy(_Form):
+class RandomPolicy(Body):
     """Uniformly over the action space; a pure function of a dream's seed and step."""
 
     kind: Literal["random"]
@@ -28,7 +22,7 @@ class RandomPolicy(_Form):
         return engine.RandomPolicy()
 
 
-class ConstantPolicy(_Form):
+class ConstantPolicy(Body):
     """The same action at every step."""
 
     kind: Literal["constant"]
@@ -41,7 +35,7 @@ class ConstantPolicy(_Form):
         return engine.ConstantPolicy(self.action)
 
 
-class LinearPolicy(_Form):
+class LinearPolicy(Body):
     """scores = weights @ features + bias; or P of them, which all meet the same episodes."""
 
     kind: Literal["linear"]
@@ -61,10 +55,8 @@ class LinearPolicy(_Form):
     def _bias_fits(self) -> Self:
         fitting = self.weights.shape[:-1]
         if self.bias is not None and self.bias.shape != fitting:
-            told = {"fitting": list(fitting), "given": list(self.bias.shape)}
-            raise PydanticCustomError(
-                "contradiction", "these weights need a bias of shape {fitting}, not {given}", told
-            )
+            given = list(self.bias.shape)
+            raise wrong(f"these weights need a bias of shape {list(fitting)}, not {given}")
         return self
 
     def to_engine(self) -> engine.Policy:
@@ -73,7 +65,7 @@ class LinearPolicy(_Form):
         return engine.LinearPolicy(self.weights, self.bias, inputs)
 
 
-class BundledPolicy(_Form):
+class BundledPolicy(Body):
     """The controller that the world's bundle brings along."""
 
     kind: Literal["bundled"]

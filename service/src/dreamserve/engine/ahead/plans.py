@@ -65,7 +65,7 @@ def planned_steps(request: PlanRequest) -> dict[str, int]:
     return {
         "candidates": options.candidates,
         "horizon": request.horizon,
-        "iterations": getattr(options, "iterations", 1),
+        "iterations": options.iterations,
         "particles": request.particles,
         "action_repeat": request.action_repeat,
     }
@@ -123,9 +123,9 @@ def plan(
         warm = warm[starts[starts < len(warm)]]
     options = planner_options(request)
     space = world.spec.action_space
-    found, calls = None, request.horizon * request.action_repeat
+    found, once_s = None, tempo.lasts_s(judge.steps(request.horizon), request.particles)
     # Without time to dream twice the search begins at once: it tries `warm` beside others.
-    if warm is not None and 2 * tempo.lasts_s(calls, request.particles) < until_s() - clock():
+    if warm is not None and 2 * once_s < until_s() - clock():
         found = yield from _unbeaten(space, request, warm, judge, seed)
     if found is None and budget_s < inf:
         found = yield from _within_budget(request, options, seed, warm, judge, tempo, clock)
@@ -157,8 +157,8 @@ def _unbeaten(
     if result.whole and result.values[0] < most:
         return None
     values = result.values if result.partial is None else result.partial
-    plan = Plan(actions, float(values[0]), 1)
-    return Found(plan, int(result.whole), [(result.calls, judge.particles)], not result.whole)
+    best = Plan(actions, float(values[0]), 1)
+    return Found(best, int(result.whole), [(result.calls, judge.particles)], not result.whole)
 
 
 def _within_budget(
@@ -172,7 +172,7 @@ def _within_budget(
 ) -> Work[Found]:
     """Search for as long as there is time, beside the others that have a budget."""
     began_s, active = clock(), tempo.active
-    calls = request.horizon * request.action_repeat
+    calls = judge.steps(request.horizon)
     fewer = fitting(options, calls, request.particles, tempo, judge.until_s() - began_s)
     planner = _planner(judge.present.world.spec.action_space, request, fewer, seed, warm)
     found = yield from _search(planner, judge, seed)

@@ -81,15 +81,15 @@ def fitting(options: Options, calls: int, particles: int, tempo: Tempo, within_s
     `calls` are those of one iteration. Iterations are given up before candidates get few.
     """
     known: Any = options
-    most, enough = getattr(options, "iterations", 1), min(known.candidates, ENOUGH)
+    enough = min(known.candidates, ENOUGH)
 
     def candidates(iterations: int) -> int:
         return tempo.rows(iterations * calls, within_s) // particles
 
-    fit = bisect_right(range(1, most + 1), -enough, key=lambda count: -candidates(count))
-    iterations = max(1, fit)
+    counts = range(1, known.iterations + 1)
+    iterations = max(1, bisect_right(counts, -enough, key=lambda count: -candidates(count)))
     fewer = {"candidates": min(known.candidates, max(candidates(iterations), FEWEST))}
-    if hasattr(options, "iterations"):
+    if known.iterations > 1:
         fewer["iterations"] = iterations
     found: Options = replace(known, **fewer)
     return found

@@ -78,6 +78,10 @@ class Judge:
             values[rows] = worth
         return Judged(self._mean(values), calls=calls)
 
+    def steps(self, horizon: int) -> int:
+        """Return how many steps H actions are held for, and so how many calls a slice takes."""
+        return horizon * self.action_repeat
+
     def most(self, horizon: int) -> float:
         """Return what no candidate of H actions can be worth more than; infinity if not known.
 
@@ -88,7 +92,7 @@ class Judge:
         if others or wanted.reward < 0 or rule.value is None or rule.value < 0:
             return inf
         most, weight = 0.0, 1.0
-        for _ in range(horizon * self.action_repeat):  # summed as the candidates' are
+        for _ in range(self.steps(horizon)):  # summed as the candidates' are
             most += weight * (wanted.reward * rule.value)
             weight *= self.discount
         return most

@@ -10,6 +10,7 @@ from dreamserve.engine.checks import check_include, check_range, check_seed
 from dreamserve.engine.pixels import picture
 from dreamserve.engine.sessions.record import SessionRecord
 from dreamserve.engine.sessions.table import Session, Sessions
+from dreamserve.engine.sessions.windows import Window
 from dreamserve.engine.types import (
     Float32,
     ForkRequest,
@@ -81,16 +82,13 @@ def rewind(session: Session, request: RewindRequest) -> RewindResult:
     if not earliest <= step <= session.step:
         raise StepConflictError(_beyond(session, step, earliest))
     check_include(request.include, _INCLUDED, "a rewind")
-    window = slab.windows.get(slot)
-    if window is not None and step < session.step:
-        record = window[step - earliest]
-        frame, state = _shown(session.world, record, request.include)
+    past, back = slab.windows.get(slot) or Window(), session.step - step
+    record = past[-back] if back else slab.record(slot)
+    frame, state = _shown(session.world, record, request.include)
+    if back:
         slab.restore(np.array([slot]), record, np.array([record.seed], np.uint64))
-        while len(window) > step - earliest:
-            window.pop()
-    else:
-        record = slab.record(slot)
-        frame, state = _shown(session.world, record, request.include)
+        for _ in range(back):
+            past.pop()
     return RewindResult(
         session_id=session.id,
         world=session.world.name,
