@@ -39,7 +39,7 @@ import packed
 from bare import pinned
 from contention import Watch
 from dreamserve.dream import Dream, DreamBatch
-from dreamserve.engine.ahead.actors import linear_scores
+from dreamserve.engine.imagination.policy_runners import linear_scores
 from dreamserve.engine.types import LinearPolicy
 from dreamserve.engine.world import World, load_world
 from dreamserve_client import DreamClient

@@ -24,7 +24,7 @@ from dreamserve.backends.rows import make_rows
 from dreamserve.backends.torch_device import TorchDeviceBackend
 from dreamserve.backends.torch_horizon import SIZES
 from dreamserve.bundle import Bundle, load_bundle
-from dreamserve.engine.ahead.futures import Present, evaluate
+from dreamserve.engine.imagination.trajectories import Present, evaluate
 from dreamserve.engine.world import World
 from dreamserve.errors import BackendError
 from gpu_timing import Line, machine, times_us

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from dreamserve import noise
 from dreamserve.backends.base import Actions
 from dreamserve.bundle import seal, sha256_of
-from dreamserve.engine.ahead.futures import Futures, Moment, Present
-from dreamserve.engine.ahead.values import Judge
 from dreamserve.engine.fake import fake_world
+from dreamserve.engine.imagination.evaluator import CandidateEvaluator
+from dreamserve.engine.imagination.trajectories import RolloutStart, StepOutcome, Trajectories
 from dreamserve.engine.loop import Engine
 from dreamserve.engine.types import Request, Result
 from dreamserve.engine.work import Task, finish
@@ -283,7 +283,7 @@ def tiny_fields(folder: Path) -> dict[str, Any]:
 
 
 def write_manifest(folder: Path, **changed: Any) -> Path:
-    """Write a fitting manifest, hashes of what lies there and version included."""
+    """Write a fit_to_budget manifest, hashes of what lies there and version included."""
     manifest = seal({**tiny_fields(folder), **changed})
     (folder / "manifest.json").write_text(json.dumps(manifest.model_dump(mode="json")))
     return folder
@@ -387,11 +387,11 @@ def finished() -> Callable[[Any], Any]:
 
 
 @pytest.fixture
-def moments(finished: Callable[[Any], Any]) -> Callable[..., Iterator[Moment]]:
+def moments(finished: Callable[[Any], Any]) -> Callable[..., Iterator[StepOutcome]]:
     """Dream futures under actions (B, H, …), one moment a step."""
 
-    def dream(present: Present, actions: Actions, seeds: np.ndarray) -> Iterator[Moment]:
-        futures = Futures.of(present, len(actions), seeds, noise.PLAN)
+    def dream(present: RolloutStart, actions: Actions, seeds: np.ndarray) -> Iterator[StepOutcome]:
+        futures = Trajectories.of(present, len(actions), seeds, noise.PLAN)
         for t in range(actions.shape[1]):
             yield finished(futures.advance(actions[:, t]))
 
@@ -400,10 +400,10 @@ def moments(finished: Callable[[Any], Any]) -> Callable[..., Iterator[Moment]]:
 
 @pytest.fixture
 def worth(finished: Callable[[Any], Any]) -> Callable[..., np.ndarray]:
-    """What actions (N, H, …) are worth; the fields are a Judge's."""
+    """What actions (N, H, …) are worth; the fields are a CandidateEvaluator's."""
 
-    def values(present: Present, actions: Any, seed: int = 0, **fields: Any) -> np.ndarray:
-        judge = Judge(present, **{"slice_rows": 8, **fields})
-        return finished(judge.evaluate(np.asarray(actions), seed)).values
+    def values(present: RolloutStart, actions: Any, seed: int = 0, **fields: Any) -> np.ndarray:
+        evaluator = CandidateEvaluator(present, **{"slice_rows": 8, **fields})
+        return finished(evaluator.evaluate(np.asarray(actions), seed)).values
 
     return values

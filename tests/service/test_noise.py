@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dreamserve import noise
-from dreamserve.engine.ahead.futures import subseeds, uniforms
+from dreamserve.engine.imagination.trajectories import subseeds, uniforms
 
 
 def keys(count: int, stream: int = noise.STEP, step: int = 1) -> np.ndarray:

@@ -18,8 +18,8 @@ from dreamserve.backends.base import Array, Bools, State, UInt64
 from dreamserve.backends.choose import BackendName
 from dreamserve.engine.actions import check_actions
 from dreamserve.engine.checks import check_temperature
+from dreamserve.engine.dynamics import advance, empty_state, start_from_bank
 from dreamserve.engine.loop import Engine
-from dreamserve.engine.runner import advance, empty_state, start_from_bank
 from dreamserve.engine.types import (
     ForkRequest,
     ForkResult,

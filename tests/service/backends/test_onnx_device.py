@@ -13,7 +13,7 @@ from dreamserve.backends.onnx_graphs import gather_graph, lost_graph, scatter_gr
 from dreamserve.backends.onnx_rows import DeviceGraph, OnnxDeviceBackend
 from dreamserve.backends.rows import HostRows
 from dreamserve.bundle import load_bundle
-from dreamserve.engine.ahead.futures import Present
+from dreamserve.engine.imagination.trajectories import Present
 from dreamserve.engine.world import World
 
 COUNT, SIZES = 20, (1, 4, 16)

@@ -9,7 +9,7 @@ import torch
 from dreamserve import noise
 from dreamserve.backends.fake import fake_spec
 from dreamserve.backends.torch_horizon import KEPT, SIZES, earnings
-from dreamserve.engine.ahead.futures import Present
+from dreamserve.engine.imagination.trajectories import Present
 from dreamserve.engine.world import World
 
 

@@ -21,9 +21,9 @@ from hypothesis.stateful import (
 
 from dreamserve.api import codec, schemas
 from dreamserve.dream import Dream
+from dreamserve.engine.dynamics import advance, start_from_bank
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.loop import Engine
-from dreamserve.engine.runner import advance, start_from_bank
 from dreamserve.engine.sessions.snapshots import digest_of
 from dreamserve.engine.types import (
     BankStart,

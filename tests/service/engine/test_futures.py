@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from dreamserve.dream import Dream, DreamBatch
-from dreamserve.engine.ahead.futures import Present
+from dreamserve.engine.dynamics import start_from_bank
 from dreamserve.engine.fake import fake_world
-from dreamserve.engine.runner import start_from_bank
+from dreamserve.engine.imagination.trajectories import RolloutStart
 from dreamserve.engine.types import (
     BankStart,
     FramesStart,
@@ -251,7 +251,7 @@ def test_when_every_candidate_is_nan_the_plan_fails() -> None:
 def test_an_ended_candidate_stops_earning_but_cuts_no_other(worth: Worth) -> None:
     world = fake_world()
     latent, state = start_from_bank(world, np.array([1], np.uint64), np.array([15]))
-    present = Present(world, latent, state, step=0, temperature=0.0)
+    present = RolloutStart(world, latent, state, step=0, temperature=0.0)
     ends, lives = [2] * 12, [1] * 12
     together = worth(present, [ends, lives])
     np.testing.assert_array_equal(together, [*worth(present, [ends]), *worth(present, [lives])])
@@ -267,7 +267,7 @@ def test_plans_are_the_same_for_the_same_seed_and_step(same: Same) -> None:
 def test_candidates_of_one_iteration_meet_the_same_luck(worth: Worth) -> None:
     world = fake_world()
     latent, state = start_from_bank(world, np.array([1], np.uint64))
-    present = Present(world, latent, state, step=0, temperature=1.0)
+    present = RolloutStart(world, latent, state, step=0, temperature=1.0)
     actions = np.ones((5, 4), np.int64)
     values = [worth(present, actions, s, discount=0.9, slice_rows=2) for s in (7, 7, 8)]
     assert [len(set(each.tolist())) for each in values] == [1, 1, 1]

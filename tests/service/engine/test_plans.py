@@ -11,12 +11,16 @@ import pytest
 
 from dreamserve import noise
 from dreamserve.dream import Dream
-from dreamserve.engine.ahead.futures import Present, subseeds
-from dreamserve.engine.ahead.tempo import ENOUGH, FEWEST, Tempo, fitting
-from dreamserve.engine.ahead.values import Judge, Judged, holds
+from dreamserve.engine.dynamics import start_from_bank
 from dreamserve.engine.fake import fake_world
+from dreamserve.engine.imagination.evaluator import (
+    CandidateEvaluator,
+    CandidateValues,
+    action_durations,
+)
+from dreamserve.engine.imagination.latency import ENOUGH, FEWEST, LatencyModel, fit_to_budget
+from dreamserve.engine.imagination.trajectories import RolloutStart, subseeds
 from dreamserve.engine.loop import Engine
-from dreamserve.engine.runner import start_from_bank
 from dreamserve.engine.types import Objective, PlanRequest, ResetRequest
 from dreamserve.engine.work import Task, finish
 from dreamserve.engine.world import World
@@ -32,9 +36,9 @@ PLANNERS = ["random_shooting", "cem", "icem", "mppi"]
 ACTIONS = np.random.default_rng(0).integers(0, 3, (30, 8))
 
 
-def present_of(world: World, temperature: float = 1.0) -> Present:
+def present_of(world: World, temperature: float = 1.0) -> RolloutStart:
     latent, state = start_from_bank(world, np.array([1], np.uint64), np.array([15]))
-    return Present(world, latent, state, step=0, temperature=temperature)
+    return RolloutStart(world, latent, state, step=0, temperature=temperature)
 
 
 def dream_on(world: World) -> Dream:
@@ -97,9 +101,9 @@ def test_an_action_is_held_for_its_repeat(worth: Worth) -> None:
 
 
 def test_a_plan_made_amid_an_action_may_go_on_with_it() -> None:
-    assert holds(0, 4, 5).tolist() == [5, 5, 5, 5]
-    assert holds(7, 4, 5).tolist() == [3, 5, 5, 7]
-    assert holds(7, 1, 5).tolist() == [5]
+    assert action_durations(0, 4, 5).tolist() == [5, 5, 5, 5]
+    assert action_durations(7, 4, 5).tolist() == [3, 5, 5, 7]
+    assert action_durations(7, 1, 5).tolist() == [5]
     dream = dream_on(fake_world())
     fields = {"session_id": "a", "horizon": 3, "action_repeat": 4, "temperature": 0.0}
     first = dream.plan(**fields, candidates=27, planner="random_shooting")
@@ -107,7 +111,7 @@ def test_a_plan_made_amid_an_action_may_go_on_with_it() -> None:
     for step in range(3):
         dream.step(session_id="a", action=int(meant[step]))
         on = dream.plan(**fields, candidates=1, planner="random_shooting")
-        assert on.actions.repeat(holds(step + 1, 3, 4))[: 11 - step].tolist() == (
+        assert on.actions.repeat(action_durations(step + 1, 3, 4))[: 11 - step].tolist() == (
             meant[step + 1 :].tolist()
         )
 
@@ -137,16 +141,16 @@ def test_the_next_plan_is_worth_no_less_than_the_rest_of_the_last_one() -> None:
     dream.step(session_id="a", action=first.actions[1])
     rest = [*first.actions[2:], first.actions[-1], first.actions[-1]]
     fields = {"session_id": "a", "horizon": 8, "temperature": 0.0, "discount": 1.0}
-    judge = Judge(_present_of_session(dream), 8, discount=1.0)
-    (along,) = finish(Task(judge.evaluate(np.array([rest]), 0)), time.monotonic).values
+    evaluator = CandidateEvaluator(_present_of_session(dream), 8, discount=1.0)
+    (along,) = finish(Task(evaluator.evaluate(np.array([rest]), 0)), time.monotonic).values
     warm = dream.plan(**fields, planner="random_shooting", candidates=1)
     assert warm.actions.tolist() == [int(action) for action in rest]
     assert warm.value == pytest.approx(along, rel=1e-6)
 
 
-def _present_of_session(dream: Dream) -> Present:
+def _present_of_session(dream: Dream) -> RolloutStart:
     session = dream.engine._dreams.sessions.find("a")
-    return Present(dream.world, *session.row(), step=session.step, temperature=0.0)
+    return RolloutStart(dream.world, *session.row(), step=session.step, temperature=0.0)
 
 
 def test_what_remains_of_a_plan_that_cannot_be_beaten_is_the_plan() -> None:
@@ -212,33 +216,33 @@ def test_a_plan_that_ends_after_the_reset_is_not_the_new_dreams() -> None:
 
 
 def test_more_time_allows_more_and_what_was_asked_for_is_the_most() -> None:
-    tempo = Tempo(TOOK_S)
+    latency = LatencyModel(TOOK_S)
     asked = Cem(candidates=512, iterations=6)
-    found: list[Any] = [fitting(asked, 20, 1, tempo, s) for s in (0.001, 0.02, 0.1, 10)]
+    found: list[Any] = [fit_to_budget(asked, 20, 1, latency, s) for s in (0.001, 0.02, 0.1, 10)]
     tried = [options.candidates * options.iterations for options in found]
     assert tried == sorted(tried)
     assert (found[0].candidates, found[0].iterations) == (FEWEST, 1)
     assert found[1].candidates >= ENOUGH or found[1].iterations == 1
     assert found[-1] == asked
-    shooting: Any = fitting(RandomShooting(candidates=1000), 20, 1, tempo, 0.02)
+    shooting: Any = fit_to_budget(RandomShooting(candidates=1000), 20, 1, latency, 0.02)
     assert 1 < shooting.candidates < 1000
 
 
 def test_plans_beside_one_another_share_the_time() -> None:
-    tempo = Tempo({1: 1e-5, 1000: 1e-2}, plan_s=0)
-    alone = tempo.rows(20, 0.1)
-    with tempo.counted(), tempo.counted():
-        assert tempo.rows(20, 0.1) == pytest.approx(alone / 2, abs=1)
-    assert tempo.rows(20, 0.1) == alone
+    latency = LatencyModel({1: 1e-5, 1000: 1e-2}, plan_s=0)
+    alone = latency.rows(20, 0.1)
+    with latency.counted(), latency.counted():
+        assert latency.rows(20, 0.1) == pytest.approx(alone / 2, abs=1)
+    assert latency.rows(20, 0.1) == alone
 
 
 def test_the_tempo_learns_from_what_things_took() -> None:
-    tempo = Tempo(TOOK_S)
-    first = tempo.rows(20, 0.1)
+    latency = LatencyModel(TOOK_S)
+    first = latency.rows(20, 0.1)
     for _ in range(50):
-        tempo.learn([(20, 100)], active=1, took_s=20 * (1e-4 + 5e-5 + 100 * 1e-5) * 4)
-    assert tempo.rows(20, 0.1) < first / 2
-    assert tempo.drag == pytest.approx(4, rel=0.01)
+        latency.learn([(20, 100)], active=1, took_s=20 * (1e-4 + 5e-5 + 100 * 1e-5) * 4)
+    assert latency.rows(20, 0.1) < first / 2
+    assert latency.slowdown == pytest.approx(4, rel=0.01)
 
 
 class Counting:
@@ -324,34 +328,36 @@ def test_a_plan_that_survives_is_gone_on_with_if_time_ends_before_it() -> None:
 
 def test_without_time_to_dream_twice_it_is_tried_beside_others_at_once() -> None:
     dream, counting, _ = planned_before(step_s=10e-3)
-    dream.engine._dreams.tempos["fake"].took_s = {1: 5e-3, 256: 6e-3}
+    dream.engine._dreams.latencies["fake"].took_s = {1: 5e-3, 256: 6e-3}
     dream.plan(session_id="a", budget_ms=50)
     assert set(counting.rows) == {FEWEST}
 
 
-def judged_until(world: World, until_s: float, clock: Clock) -> Judged:
-    judge = Judge(present_of(world), slice_rows=10, until_s=lambda: until_s)
-    return finish(Task(judge.evaluate(ACTIONS, 0)), clock)
+def judged_until(world: World, until_s: float, clock: Clock) -> CandidateValues:
+    evaluator = CandidateEvaluator(present_of(world), slice_rows=10, until_s=lambda: until_s)
+    return finish(Task(evaluator.evaluate(ACTIONS, 0)), clock)
 
 
 def test_at_the_deadline_only_what_was_dreamt_to_its_end_counts(worth: Worth) -> None:
     whole = worth(present_of(fake_world()), ACTIONS, slice_rows=10)
     world = fake_world()
-    judged = judged_until(world, 1.5e-2, Clock(world, 1e-3))
-    assert not judged.whole
-    assert judged.partial is None
-    np.testing.assert_array_equal(judged.values[:10], whole[:10])
-    assert np.isneginf(judged.values[10:]).all()
+    finite_or_lowest = judged_until(world, 1.5e-2, Clock(world, 1e-3))
+    assert not finite_or_lowest.whole
+    assert finite_or_lowest.partial is None
+    np.testing.assert_array_equal(finite_or_lowest.values[:10], whole[:10])
+    assert np.isneginf(finite_or_lowest.values[10:]).all()
 
 
-def test_if_nothing_was_candidates_are_compared_as_far_as_they_got(worth: Worth) -> None:
+def test_if_nothing_was_candidates_are_compared_as_far_as_they_got(
+    worth: Worth,
+) -> None:
     two_steps = worth(present_of(fake_world()), ACTIONS[:, :2], slice_rows=10)
     world = fake_world()
-    judged = judged_until(world, 2e-3, Clock(world, 1e-3))
-    assert np.isneginf(judged.values).all()
-    assert judged.partial is not None
-    np.testing.assert_array_equal(judged.partial[:10], two_steps[:10])
-    assert np.isneginf(judged.partial[10:]).all()
+    finite_or_lowest = judged_until(world, 2e-3, Clock(world, 1e-3))
+    assert np.isneginf(finite_or_lowest.values).all()
+    assert finite_or_lowest.partial is not None
+    np.testing.assert_array_equal(finite_or_lowest.partial[:10], two_steps[:10])
+    assert np.isneginf(finite_or_lowest.partial[10:]).all()
 
 
 @pytest.mark.slow

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamserve.engine.turns.scheduler import Scheduler
+from dreamserve.engine.scheduling.scheduler import Scheduler
 from dreamserve.errors import OverloadedError
 
 
 @dataclass(frozen=True)
-class Ticket:
+class QueuedRequest:
     key: str | None
     number: int
 
@@ -26,8 +26,8 @@ def test_a_batch_holds_a_session_once_and_keeps_its_order(
 ) -> None:
     policy = scheduler(max_batch=max_batch)
     for number, key in enumerate(keys):
-        policy.add(Ticket(key, number))
-    done: list[Ticket] = []
+        policy.add(QueuedRequest(key, number))
+    done: list[QueuedRequest] = []
     while policy.has_work():
         batch, jobs = policy.next()
         assert not jobs
@@ -46,7 +46,7 @@ def test_a_batch_holds_a_session_once_and_keeps_its_order(
 
 def test_a_session_waits_until_it_is_released() -> None:
     policy = scheduler()
-    first, second = Ticket("a", 0), Ticket("a", 1)
+    first, second = QueuedRequest("a", 0), QueuedRequest("a", 1)
     policy.add(first)
     policy.add(second)
     assert policy.next() == ([first], [])
@@ -59,31 +59,31 @@ def test_long_work_that_had_its_turn_waits_behind_the_rest() -> None:
     policy = scheduler()
     for job in "xyz":
         policy.begin(job)
-    policy.add(Ticket("a", 0))
-    assert policy.next() == ([Ticket("a", 0)], ["x", "y", "z"])
-    policy.served("x")
+    policy.add(QueuedRequest("a", 0))
+    assert policy.next() == ([QueuedRequest("a", 0)], ["x", "y", "z"])
+    policy.requeue("x")
     assert policy.next() == ([], ["y", "z", "x"])
     policy.end("z")
-    policy.served("y")
+    policy.requeue("y")
     assert policy.next() == ([], ["x", "y"])
 
 
 def test_both_queues_are_bounded() -> None:
     policy = scheduler(max_queue=2, max_jobs=1)
-    policy.add(Ticket("a", 0))
-    policy.add(Ticket("a", 1))
+    policy.add(QueuedRequest("a", 0))
+    policy.add(QueuedRequest("a", 1))
     with pytest.raises(OverloadedError, match="2 requests are waiting"):
-        policy.add(Ticket("b", 0))
+        policy.add(QueuedRequest("b", 0))
     policy.begin("x")
     with pytest.raises(OverloadedError, match="1 plans and samples are in progress"):
         policy.begin("y")
     policy.next()
-    policy.add(Ticket("b", 0))
+    policy.add(QueuedRequest("b", 0))
 
 
 def test_emptying_gives_everything_back() -> None:
     policy = scheduler()
-    tickets = [Ticket("a", 0), Ticket("a", 1), Ticket(None, 2)]
+    tickets = [QueuedRequest("a", 0), QueuedRequest("a", 1), QueuedRequest(None, 2)]
     for ticket in tickets:
         policy.add(ticket)
     policy.begin("x")

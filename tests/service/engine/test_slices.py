@@ -12,8 +12,8 @@ import pytest
 
 from dreamserve.engine.dreams import Dreams
 from dreamserve.engine.fake import fake_world
-from dreamserve.engine.turns.slices import run_slice
-from dreamserve.engine.turns.tickets import Job, Ticket
+from dreamserve.engine.scheduling.queued import Job, QueuedRequest
+from dreamserve.engine.scheduling.slices import run_slice
 from dreamserve.engine.types import PlanRequest, Request, ResetRequest, SampleRequest
 from dreamserve.engine.work import Task, finish
 from dreamserve.engine.world import World
@@ -57,7 +57,7 @@ def begin(dreams: Dreams, *requests: Request) -> list[Job]:
     tasks = dreams.answer(requests)
     assert all(isinstance(task, Task) for task in tasks)
     return [
-        Job(Ticket(request, Future(), None), task)
+        Job(QueuedRequest(request, Future(), None), task)
         for request, task in zip(requests, tasks, strict=True)
     ]
 

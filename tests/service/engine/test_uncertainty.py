@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dreamserve.backends.base import StepOutput
-from dreamserve.engine.ahead.uncertainty import (
+from dreamserve.engine.imagination.uncertainty import (
     differential_entropy,
     entropy_bounds,
     rows_at_once,

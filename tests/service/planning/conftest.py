@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dreamserve.engine.ahead.futures import uniforms
+from dreamserve.engine.imagination.trajectories import uniforms
 from dreamserve.manifest import ActionSpace
 from dreamserve.planning.base import Actions, Array, Plan, Planner, Values
 from dreamserve.planning.catalog import PLANNERS, planner_of

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dreamserve.engine.ahead.futures import uniforms
+from dreamserve.engine.imagination.trajectories import uniforms
 from dreamserve.manifest import BoxSpace, DiscreteSpace
 from dreamserve.planning.base import between, elite, fitted, shifted, uniform_actions
 

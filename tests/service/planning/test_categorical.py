@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from dreamserve.engine.ahead.futures import uniforms
+from dreamserve.engine.imagination.trajectories import uniforms
 from dreamserve.planning.categorical import SMOOTHING, Categorical
-from dreamserve.planning.colour import colouring
+from dreamserve.planning.coloured_noise import colouring
 from dreamserve.planning.gaussian import normals
 
 WEIGHTS = np.array([[0.2, 0.3, 0.5], [0.01, 0.98, 0.01]])

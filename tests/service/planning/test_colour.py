@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dreamserve.planning.colour import colouring
+from dreamserve.planning.coloured_noise import colouring
 
 HORIZONS = (1, 2, 3, 15, 20)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dreamserve.engine.ahead.futures import uniforms
+from dreamserve.engine.imagination.trajectories import uniforms
 from dreamserve.manifest import BoxSpace
 from dreamserve.planning.gaussian import Gaussian, normals
 

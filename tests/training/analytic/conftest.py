@@ -7,8 +7,8 @@ import pytest
 
 from dreamserve.backends.torch_device import TorchDeviceBackend
 from dreamserve.bundle import load_bundle
-from dreamserve.engine.ahead.futures import Present
-from dreamserve.engine.ahead.values import Judge
+from dreamserve.engine.imagination.evaluator import Judge
+from dreamserve.engine.imagination.trajectories import Present
 from dreamserve.engine.work import Task, finish
 from dreamserve.engine.world import World, load_world
 from dreamserve_training.analytic import (

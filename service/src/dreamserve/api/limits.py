@@ -12,7 +12,7 @@ from dreamserve.api.schemas import (
     Start,
     StepBatch,
 )
-from dreamserve.engine.ahead.plans import planned_steps
+from dreamserve.engine.imagination.plans import planned_steps
 from dreamserve.engine.types import SampleBounds
 from dreamserve.errors import TooLargeError
 from dreamserve.settings import Settings

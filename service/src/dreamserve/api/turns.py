@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from dreamserve.engine.loop import Engine
-from dreamserve.engine.turns.tickets import Answered, settle
+from dreamserve.engine.scheduling.queued import Answered, settle
 from dreamserve.engine.types import Request, Result
 
 # Most answers come sooner than this; only for the others is the client watched for leaving.
@@ -69,7 +69,7 @@ class Turns:
 
     def _turn(self) -> None:
         self._due, self._alone = False, len(self._clients) == 1
-        if self._engine.brief:
+        if self._engine.is_short:
             self._engine.turn(blocking=False)
         if not self._engine.idle:
             self._engine.wake()

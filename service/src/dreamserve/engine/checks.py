@@ -12,7 +12,7 @@ from dreamserve.engine.world import World
 from dreamserve.errors import InvalidRequestError, NotFiniteInputError
 
 LARGEST_SEED = 2**53 - 1  # what a JSON number holds exactly
-HOTTEST = 1000.0
+MAX_TEMPERATURE = 1000.0
 
 
 def check_seed(seed: int) -> int:
@@ -24,7 +24,7 @@ def check_seed(seed: int) -> int:
 
 def check_temperature(temperature: float) -> float:
     """Return the temperature. Raises InvalidRequestError, NotFiniteInputError."""
-    return check_range("temperature", temperature, 0, HOTTEST)
+    return check_range("temperature", temperature, 0, MAX_TEMPERATURE)
 
 
 def check_range(name: str, value: float, least: float, most: float = np.inf) -> float:

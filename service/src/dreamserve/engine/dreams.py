@@ -15,12 +15,6 @@ import numpy as np
 from dreamserve import noise
 from dreamserve.backends.base import Actions
 from dreamserve.engine.actions import check_actions, no_actions
-from dreamserve.engine.ahead.futures import Present, subseeds
-from dreamserve.engine.ahead.plans import check_plan, plan
-from dreamserve.engine.ahead.rollouts import Beginnings, check_rollout, episode_seeds, roll_out
-from dreamserve.engine.ahead.samples import INCLUDES, check_size, sample
-from dreamserve.engine.ahead.tempo import Tempo
-from dreamserve.engine.ahead.values import holds
 from dreamserve.engine.checks import (
     check_include,
     check_range,
@@ -28,13 +22,24 @@ from dreamserve.engine.checks import (
     check_start,
     check_temperature,
 )
+from dreamserve.engine.dynamics import start
+from dreamserve.engine.imagination.evaluator import action_durations
+from dreamserve.engine.imagination.latency import LatencyModel
+from dreamserve.engine.imagination.plans import check_plan, plan
+from dreamserve.engine.imagination.rollouts import (
+    EpisodeStarts,
+    check_rollout,
+    episode_seeds,
+    roll_out,
+)
+from dreamserve.engine.imagination.samples import INCLUDES, check_size, sample
+from dreamserve.engine.imagination.trajectories import RolloutStart, subseeds
 from dreamserve.engine.pixels import picture
-from dreamserve.engine.runner import start
 from dreamserve.engine.sessions.batches import reset_batch, step_batch
 from dreamserve.engine.sessions.branching import fork, rewind, rewindable_to
-from dreamserve.engine.sessions.slab import Planned
+from dreamserve.engine.sessions.slab import LastPlan
 from dreamserve.engine.sessions.snapshots import restored, snapshot
-from dreamserve.engine.sessions.steps import StepRow, admit, take_steps
+from dreamserve.engine.sessions.steps import AdmittedStep, admit, take_steps
 from dreamserve.engine.sessions.table import MAX_KEPT_STEPS, Session, Sessions
 from dreamserve.engine.types import (
     ForkRequest,
@@ -85,19 +90,19 @@ class Dreams:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.worlds = worlds_by_name(worlds)
-        self.tempos = {name: Tempo() for name in self.worlds}
+        self.latencies = {name: LatencyModel() for name in self.worlds}
         self.sessions = Sessions(self.worlds, capacity, session_ttl_s, sizes, max_kept_steps, clock)
         self.slice_rows, self._largest, self._clock = slice_rows, sizes[-1], clock
 
     def answer(self, requests: Sequence[Request]) -> list[Outcome]:
         """Answer requests about different sessions; steps of one world run as one batch."""
-        self.sessions.look_at_the_clock()
+        self.sessions.refresh_now()
         outcomes: dict[int, Outcome] = {}
-        batches: dict[str, list[tuple[int, StepRow]]] = {}
+        batches: dict[str, list[tuple[int, AdmittedStep]]] = {}
         forks: dict[int, Task] = {}
         for i, request in enumerate(requests):
             begun = self._begin(request)
-            if isinstance(begun, StepRow):
+            if isinstance(begun, AdmittedStep):
                 batches.setdefault(begun.session.world.name, []).append((i, begun))
             elif isinstance(request, ForkRequest) and isinstance(begun, Task):
                 forks[i] = begun
@@ -110,7 +115,7 @@ class Dreams:
         outcomes.update((i, task.resume()) for i, task in forks.items())
         return [outcomes[i] for i in range(len(requests))]
 
-    def _begin(self, request: Request) -> Outcome | StepRow:
+    def _begin(self, request: Request) -> Outcome | AdmittedStep:
         try:
             match request:
                 case StepRequest():
@@ -211,7 +216,7 @@ class Dreams:
             seed = secrets.randbits(53) if request.seed is None else check_seed(request.seed)
             heat = 1.0 if request.temperature is None else check_temperature(request.temperature)
             begin = start(world, check_start(world, request.start), seed, heat)
-            present = Present(world, *(yield from begin), step=0, temperature=heat)
+            present = RolloutStart(world, *(yield from begin), step=0, temperature=heat)
         check_size(present.world.spec, count, horizon, request.include, request.bounds)
         space = present.world.spec.action_space
         policy = None if request.actions is not None else request.policy or RandomPolicy()
@@ -239,14 +244,14 @@ class Dreams:
             session = self._living(request.session_id)
             present = _present(session, request.temperature)
             seeds = episode_seeds(request, _seed(session, request.seed, noise.ROLLOUT))
-            begun = Beginnings.at(present, seeds)
+            begun = EpisodeStarts.at(present, seeds)
             yield None
         else:
             world = self._world(request.world)
             seed = secrets.randbits(53) if request.seed is None else check_seed(request.seed)
             heat = 1.0 if request.temperature is None else check_temperature(request.temperature)
             given, seeds = check_start(world, request.start), episode_seeds(request, seed)
-            begun = yield from Beginnings.of(world, given, seeds, heat, self.slice_rows)
+            begun = yield from EpisodeStarts.of(world, given, seeds, heat, self.slice_rows)
         whole = "trajectories" in request.include
         rolled = roll_out(begun, request.policy, request.max_steps, whole, self.slice_rows)
         return (yield from rolled)
@@ -258,18 +263,18 @@ class Dreams:
         seed = _seed(session, request.seed, noise.PLAN)
         warm = _planned(session) if request.warm_start else None
         key = session.slab.key[session.slot]
-        tempo, began_s = self.tempos[present.world.name], self._clock()
-        with nullcontext() if request.budget_ms is None else tempo.counted():
+        latency, began_s = self.latencies[present.world.name], self._clock()
+        with nullcontext() if request.budget_ms is None else latency.counted():
             yield None  # who plans at the same time is counted by now
             searching = plan(
-                present, request, seed, warm, self.slice_rows, tempo, began_s, self._clock
+                present, request, seed, warm, self.slice_rows, latency, began_s, self._clock
             )
             found = yield from searching
         # For the session's next plan, if it is still there and dreams this dream.
-        if self.sessions.holds(session) and session.slab.key[session.slot] == key:
-            lengths = holds(present.step, request.horizon, request.action_repeat)
+        if self.sessions.is_current(session) and session.slab.key[session.slot] == key:
+            lengths = action_durations(present.step, request.horizon, request.action_repeat)
             steps = np.repeat(found.actions, lengths, axis=0)
-            session.slab.planned[session.slot] = Planned(present.step, steps)
+            session.slab.planned[session.slot] = LastPlan(present.step, steps)
         return found
 
     def _world(self, name: str | None) -> World:
@@ -289,18 +294,18 @@ class Dreams:
         return session
 
 
-def _take(rows: Sequence[StepRow]) -> Sequence[StepResult | WireError]:
+def _take(rows: Sequence[AdmittedStep]) -> Sequence[StepResult | WireError]:
     try:
         return take_steps(rows)
     except Exception as error:
         return [failure(error)] * len(rows)
 
 
-def _present(session: Session, temperature: float | None) -> Present:
+def _present(session: Session, temperature: float | None) -> RolloutStart:
     """Return a copy of where the session is, at its own temperature unless told another."""
     own = float(session.slab.temperature[session.slot])
     heat = own if temperature is None else check_temperature(temperature)
-    return Present(session.world, *session.row(), step=session.step, temperature=heat)
+    return RolloutStart(session.world, *session.row(), step=session.step, temperature=heat)
 
 
 def _planned(session: Session) -> Actions | None:

@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from dreamserve.engine.dreams import Dreams
+from dreamserve.engine.scheduling.calibration import UNMEASURED_SLICE_ROWS, batch_sizes, measure
+from dreamserve.engine.scheduling.queued import Answered, Future, Job, QueuedRequest, settle
+from dreamserve.engine.scheduling.scheduler import Scheduler
+from dreamserve.engine.scheduling.slices import run_slice
 from dreamserve.engine.sessions.slab import slab_bytes
 from dreamserve.engine.sessions.table import MAX_KEPT_STEPS
-from dreamserve.engine.turns.pace import UNMEASURED_SLICE_ROWS, batch_sizes, measure
-from dreamserve.engine.turns.scheduler import Scheduler
-from dreamserve.engine.turns.slices import run_slice
-from dreamserve.engine.turns.tickets import Answered, Future, Job, Ticket, settle
 from dreamserve.engine.types import Request, ResetRequest, Result
 from dreamserve.engine.work import Task, failure
 from dreamserve.engine.world import World
@@ -62,7 +62,7 @@ class Engine:
             max_kept_steps=max_kept_steps,
             clock=clock,
         )
-        self._scheduler: Scheduler[Ticket, Job] = Scheduler(
+        self._scheduler: Scheduler[QueuedRequest, Job] = Scheduler(
             max_queue=max_queue, max_batch=max_batch, max_jobs=max_jobs
         )
         self._wake = threading.Condition(threading.Lock())  # guards the scheduler
@@ -103,7 +103,7 @@ class Engine:
         return not self._scheduler.has_work()
 
     @property
-    def brief(self) -> bool:
+    def is_short(self) -> bool:
         """Whether the next turn is over sooner than another thread could be asked to take it."""
         return self._scheduler.waiting <= self._inline_rows and not self._scheduler.has_jobs()
 
@@ -125,7 +125,7 @@ class Engine:
         with self._wake:
             if self._stop_at_s is not None:
                 raise DrainingError("the server is shutting down")
-            self._scheduler.add(Ticket(request, future, request.session_id))
+            self._scheduler.add(QueuedRequest(request, future, request.session_id))
 
     def wake(self) -> None:
         """Let the engine's thread take the turns until nothing is left to do."""
@@ -161,7 +161,7 @@ class Engine:
         pace = measure(self.worlds.values(), self._sizes, self._slice_ms)
         self._dreams.slice_rows = self._slice_rows or pace.slice_rows
         self._inline_rows = pace.inline_rows
-        self._dreams.tempos.update(pace.tempos)
+        self._dreams.latencies.update(pace.latencies)
 
     def stop(self, deadline_s: float = 10.0) -> None:
         """Take nothing new, finish what waits within `deadline_s`, refuse the rest, end the thread.
@@ -195,7 +195,7 @@ class Engine:
                 return False
             return not self._scheduler.has_work() or time.monotonic() > self._stop_at_s
 
-    def _run_batch(self, taken: list[Ticket]) -> list[Answered]:
+    def _run_batch(self, taken: list[QueuedRequest]) -> list[Answered]:
         """Return the answers of those that are done; the others have become long work."""
         batch = [ticket for ticket in taken if not ticket.future.cancelled()]
         try:
@@ -213,7 +213,7 @@ class Engine:
                     self._scheduler.release(ticket)
         return answered
 
-    def _begin(self, ticket: Ticket, task: Task) -> OverloadedError | None:
+    def _begin(self, ticket: QueuedRequest, task: Task) -> OverloadedError | None:
         """Let long work have its slices, or return why not."""
         try:
             self._scheduler.begin(Job(ticket, task))
@@ -234,7 +234,7 @@ class Engine:
         with self._wake:
             for job, outcome in slices:
                 if isinstance(outcome, Task):
-                    self._scheduler.served(job)
+                    self._scheduler.requeue(job)
             for job in (*left, *ended):
                 self._scheduler.end(job)
                 if job.ticket.holds_session:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from dreamserve.engine.dreams import Dreams
-from dreamserve.engine.turns.pace import batch_sizes
+from dreamserve.engine.scheduling.calibration import batch_sizes
 from dreamserve.engine.types import Request, Result
 from dreamserve.engine.work import Task, finish
 from dreamserve.engine.world import World

@@ -1,8 +1,8 @@
 """Work of some length: a generator that yields wherever others may have their turn.
 
-It yields None to be gone on with in its next turn, or an `Ask`: a step of the world that whoever
-drives it may compute together with others' steps (`turns.slices`). It is sent the answer, or None
-when that was not to be had in time.
+It yields None to give up the rest of its time slice, or a `WorldCall`: a step of the world, which
+its driver may compute together with others' steps (`scheduling.slices`). It is sent the outcome, or
+None when there was no time left to compute it.
 """
 
 import logging
@@ -10,14 +10,14 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from dreamserve.engine.runner import Advanced, Ask, answer
+from dreamserve.engine.dynamics import Advanced, WorldCall, answer
 from dreamserve.engine.types import Result
 from dreamserve.errors import EngineFailedError, WireError
 
 log = logging.getLogger("dreamserve.engine")
 
 R = TypeVar("R")
-Work = Generator[Ask | None, Advanced | None, R]
+Work = Generator[WorldCall | None, Advanced | None, R]
 
 
 @dataclass(slots=True, eq=False)
@@ -25,7 +25,7 @@ class Task:
     """Work in progress, and what it waits for."""
 
     work: Work[Result]
-    ask: Ask | None = None  # None: only its turn
+    ask: WorldCall | None = None  # None: only its turn
 
     def resume(self, advanced: Advanced | None = None) -> "Outcome":
         """Run the work up to its next yield: return the task if it goes on, else how it ended."""

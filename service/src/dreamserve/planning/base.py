@@ -96,7 +96,7 @@ def put_first(drawn: Actions, sequences: Iterable[Actions]) -> None:
         drawn[row] = sequence
 
 
-def judged(values: Values) -> Values:
+def finite_or_lowest(values: Values) -> Values:
     """Return the values with -inf for all that is not finite, so that it loses to all that is."""
     return np.where(np.isfinite(values), values, -np.inf)
 

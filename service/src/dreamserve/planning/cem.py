@@ -22,12 +22,12 @@ from dreamserve.planning.base import (
     Uniform,
     better,
     elite,
+    finite_or_lowest,
     fitted,
-    judged,
     put_first,
     sequence_shape,
 )
-from dreamserve.planning.family import family_of, polished
+from dreamserve.planning.distributions import family_of, with_final_mean
 from dreamserve.planning.options import Options, within
 
 
@@ -62,9 +62,9 @@ def cem(
     for iteration in range(options.iterations):
         actions = family.draw(uniform(iteration, shape))
         put_first(actions, first if iteration == 0 else [])
-        values = judged((yield actions))
+        values = finite_or_lowest((yield actions))
         best = better(best, actions, values, iteration)
         chosen = elite(values, elites)
         family.fit(actions[chosen], np.ones(len(chosen)), options.momentum)
     assert best is not None  # there is at least one iteration
-    return (yield from polished(best, family))
+    return (yield from with_final_mean(best, family))

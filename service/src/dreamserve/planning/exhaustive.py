@@ -5,7 +5,7 @@ luck, nor to what a planner believes of the rest from those it saw.
 import numpy as np
 
 from dreamserve.manifest import DiscreteSpace
-from dreamserve.planning.base import Actions, Planner, better, fitted, judged
+from dreamserve.planning.base import Actions, Planner, better, finite_or_lowest, fitted
 
 
 def sequences(space: DiscreteSpace, horizon: int) -> int:
@@ -20,4 +20,4 @@ def exhaustive(space: DiscreteSpace, horizon: int, warm: Actions | None = None) 
     if (warm := fitted(space, warm, horizon)) is not None:
         actions = np.concatenate([warm[None], actions])
     values = yield actions
-    return better(None, actions, judged(values), iteration=0)
+    return better(None, actions, finite_or_lowest(values), iteration=0)

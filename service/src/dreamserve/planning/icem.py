@@ -30,12 +30,12 @@ from dreamserve.planning.base import (
     Uniform,
     better,
     elite,
+    finite_or_lowest,
     fitted,
-    judged,
     put_first,
 )
-from dreamserve.planning.colour import colouring
-from dreamserve.planning.family import family_of, polished
+from dreamserve.planning.coloured_noise import colouring
+from dreamserve.planning.distributions import family_of, with_final_mean
 from dreamserve.planning.gaussian import normals
 from dreamserve.planning.options import Options, within
 
@@ -77,13 +77,13 @@ def icem(
         white = normals(uniform(iteration, (count, horizon, scores)))
         actions = family.at(colour @ white)
         put_first(actions, kept)
-        values = judged((yield actions))
+        values = finite_or_lowest((yield actions))
         best = better(best, actions, values, iteration)
         chosen = elite(values, elites)
         family.fit(actions[chosen], np.ones(len(chosen)), options.momentum)
         kept = actions[chosen[: round(options.keep_share * len(chosen))]]
     assert best is not None  # there is at least one iteration
-    return (yield from polished(best, family))
+    return (yield from with_final_mean(best, family))
 
 
 def candidates_at(iteration: int, candidates: int, elites: int, decay: float) -> int:

@@ -30,12 +30,12 @@ from dreamserve.planning.base import (
     Uniform,
     Values,
     better,
+    finite_or_lowest,
     fitted,
-    judged,
     put_first,
     sequence_shape,
 )
-from dreamserve.planning.family import family_of, polished
+from dreamserve.planning.distributions import family_of, with_final_mean
 from dreamserve.planning.gaussian import LEAST_STD
 from dreamserve.planning.options import Options, within
 
@@ -70,11 +70,11 @@ def mppi(
     for iteration in range(options.iterations):
         actions = family.draw(uniform(iteration, shape))
         put_first(actions, first if iteration == 0 else [])
-        values = judged((yield actions))
+        values = finite_or_lowest((yield actions))
         best = better(best, actions, values, iteration)
         family.fit(actions, weigh(values, options.temperature), momentum=0)
     assert best is not None  # there is at least one iteration
-    return (yield from polished(best, family))
+    return (yield from with_final_mean(best, family))
 
 
 def weigh(values: Values, temperature: float) -> Values:

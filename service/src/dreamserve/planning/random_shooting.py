@@ -11,8 +11,8 @@ from dreamserve.planning.base import (
     Planner,
     Uniform,
     better,
+    finite_or_lowest,
     fitted,
-    judged,
     put_first,
     sequence_shape,
     uniform_actions,
@@ -42,4 +42,4 @@ def random_shooting(
     actions = uniform_actions(space, uniform(0, sequence_shape(space, options.candidates, horizon)))
     put_first(actions, [] if warm is None else [warm])
     values = yield actions
-    return better(None, actions, judged(values), iteration=0)
+    return better(None, actions, finite_or_lowest(values), iteration=0)

@@ -53,10 +53,10 @@ class LinearPolicy(Body):
 
     @model_validator(mode="after")
     def _bias_fits(self) -> Self:
-        fitting = self.weights.shape[:-1]
-        if self.bias is not None and self.bias.shape != fitting:
+        fit_to_budget = self.weights.shape[:-1]
+        if self.bias is not None and self.bias.shape != fit_to_budget:
             given = list(self.bias.shape)
-            raise wrong(f"these weights need a bias of shape {list(fitting)}, not {given}")
+            raise wrong(f"these weights need a bias of shape {list(fit_to_budget)}, not {given}")
         return self
 
     def to_engine(self) -> engine.Policy:

@@ -13,8 +13,8 @@ import numpy as np
 from dreamserve.backends.base import Actions, Array, Int64
 from dreamserve.backends.rows import span
 from dreamserve.engine.actions import check_action, check_columns
-from dreamserve.engine.checks import HOTTEST, LARGEST_SEED, check_range
-from dreamserve.engine.runner import empty_state, start_from_bank
+from dreamserve.engine.checks import LARGEST_SEED, MAX_TEMPERATURE, check_range
+from dreamserve.engine.dynamics import empty_state, start_from_bank
 from dreamserve.engine.sessions.slab import Slab
 from dreamserve.engine.sessions.steps import (
     has_ended,
@@ -221,8 +221,8 @@ def _check_rows(world: World, request: ResetBatchRequest, result: ResetBatchResu
             f"seed must be within 0 and {LARGEST_SEED}",
         ),
         (
-            ~((result.temperatures >= 0) & (result.temperatures <= HOTTEST)),
-            f"temperature must be a number within 0 and {HOTTEST:g}",
+            ~((result.temperatures >= 0) & (result.temperatures <= MAX_TEMPERATURE)),
+            f"temperature must be a number within 0 and {MAX_TEMPERATURE:g}",
         ),
     ]
     if request.bank is not None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from dreamserve.backends.base import Array, State
 from dreamserve.engine.checks import check_numbers
-from dreamserve.engine.sessions.slab import Content, Kept
+from dreamserve.engine.sessions.slab import Content, LastAnswer
 from dreamserve.engine.types import Include, StepResult
 from dreamserve.engine.world import World
 from dreamserve.errors import InvalidRequestError
@@ -21,7 +21,7 @@ _INCLUDED = {"frame", "mixture", "state"}
 _INFO = {"surprise": float, "expected_surprise": float, "predicted_terminated": bool}
 
 
-def last_answer_of(kept: Kept) -> dict[str, Any]:
+def last_answer_of(kept: LastAnswer) -> dict[str, Any]:
     """Return what a snapshot says of it; what there is not, is not there."""
     answer = kept.answer
     content: tuple[Any, ...] = kept.content
@@ -46,7 +46,7 @@ def read_last_answer(
     state: State,
     reward: float,
     terminated: bool,
-) -> Kept:
+) -> LastAnswer:
     """Return the answer that was kept, of a session that stands at latent (Z,), state (*shape,).
 
     Raises InvalidRequestError and its kin for what no step of this world was answered.
@@ -70,7 +70,7 @@ def read_last_answer(
         mixture=_mixture(spec, said.get("mixture"), "mixture" in names),
         state={tensor.name: part for tensor, part in tensors} if "state" in names else None,
     )
-    return Kept(answer, _content(include, observed, said.get("frame_digest"), latent))
+    return LastAnswer(answer, _content(include, observed, said.get("frame_digest"), latent))
 
 
 def _content(include: Include, observed: str | None, digest: Any, latent: Array) -> Content:

@@ -18,6 +18,6 @@ class SessionRecord:
     terminated: bool
     action: Any  # of the last step, as the slab keeps it; zero before the first
     reward: float  # of the last step, a float32; zero before the first
-    kept: Any  # its answer (`slab.Kept`), where that says more than the slab does
-    planned: Any = None  # what was planned last (`slab.Planned`)
+    kept: Any  # its answer (`slab.LastAnswer`), where that says more than the slab does
+    planned: Any = None  # what was planned last (`slab.LastPlan`)
     rewind_window: int = 0  # steps that it can be rewound by

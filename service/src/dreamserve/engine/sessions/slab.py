@@ -19,14 +19,14 @@ Content = tuple[Hashable, ...]
 _FREE = np.inf  # the last use of a slot that nobody has
 
 
-class Kept(NamedTuple):
+class LastAnswer(NamedTuple):
     """The last answer of a session, where it says more than the slab does."""
 
     answer: StepResult
     content: Content  # what was asked beyond the action
 
 
-class Planned(NamedTuple):
+class LastPlan(NamedTuple):
     """What a session planned last: `actions` (T, …), one a step, from after step `step` on."""
 
     step: int
@@ -52,13 +52,13 @@ class Slab:
         self.used_at_s = np.full(count, _FREE)
         self.reward = np.zeros(count, np.float32)
         self.action: Actions = _no_actions(world.spec, count)
-        self.kept: dict[int, Kept] = {}
-        self.planned: dict[int, Planned] = {}  # what sessions planned last, by slot
+        self.kept: dict[int, LastAnswer] = {}
+        self.planned: dict[int, LastPlan] = {}  # what sessions planned last, by slot
         self.windows = Windows()
         self._holders: list[str | None] = []  # by slot, as far as slots were ever used
         self._given_back: list[int] = []
 
-    def hold(self, session_id: str) -> int:
+    def allocate(self, session_id: str) -> int:
         """Return a free slot, now this session's: one given back before a fresh one."""
         if not self._given_back:
             self._given_back.append(len(self._holders))
@@ -67,7 +67,7 @@ class Slab:
         self._holders[slot] = session_id
         return slot
 
-    def give_back(self, slot: int) -> None:
+    def free(self, slot: int) -> None:
         """Make `slot` free again."""
         self.used_at_s[slot], self._holders[slot] = _FREE, None
         self.kept.pop(slot, None)

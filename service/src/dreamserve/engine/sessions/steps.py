@@ -4,7 +4,7 @@ Nothing is written before the batch has been computed, and then only the good ro
 failed or a non-finite row leaves its session as it was and harms no other.
 
 Most steps are plain: an action, and nothing observed or included. What they answer is what then
-stands in the slab, so nothing is kept of them. The others have an `Extra`, and their answer is
+stands in the slab, so nothing is kept of them. The others have an `StepExtras`, and their answer is
 kept for whoever sends them again.
 """
 
@@ -21,7 +21,7 @@ from dreamserve.engine.actions import check_action
 from dreamserve.engine.checks import check_latent
 from dreamserve.engine.mixture import describe, surprise
 from dreamserve.engine.pixels import check_frames, to_numbers, to_pixels
-from dreamserve.engine.sessions.slab import Content, Kept, Slab
+from dreamserve.engine.sessions.slab import Content, LastAnswer, Slab
 from dreamserve.engine.sessions.table import Session
 from dreamserve.engine.types import Include, StepRequest, StepResult, UInt8
 from dreamserve.engine.world import World
@@ -30,7 +30,7 @@ from dreamserve.manifest import DiscreteSpace
 
 
 @dataclass(slots=True, eq=False)
-class Extra:
+class StepExtras:
     """What a step has beyond its action."""
 
     include: Include
@@ -45,16 +45,16 @@ class Extra:
 
 
 @dataclass(slots=True, eq=False)
-class StepRow:
+class AdmittedStep:
     """A step that may be taken."""
 
     session: Session
     action: int | Actions  # an int, or (A,) float32
-    extra: Extra | None
+    extra: StepExtras | None
 
 
 @dataclass(slots=True, eq=False)
-class Taken:
+class SteppedBatch:
     """B steps that were computed, and committed where they were good."""
 
     number: Int64  # (B,)
@@ -65,7 +65,7 @@ class Taken:
     frames: dict[int, UInt8]  # (H, W, C), of the rows that asked for one
 
 
-def admit(session: Session, request: StepRequest) -> StepRow | StepResult:
+def admit(session: Session, request: StepRequest) -> AdmittedStep | StepResult:
     """Return the row to compute, or the stored answer of a step that is sent again.
 
     Raises InvalidActionError, InvalidRequestError, NotFiniteInputError, StepConflictError.
@@ -83,10 +83,10 @@ def admit(session: Session, request: StepRequest) -> StepRow | StepResult:
             raise out_of_order(taken + 1, request.step)
     if slab.terminated[slot]:
         raise has_ended(session.step)
-    return StepRow(session, action, extra)
+    return AdmittedStep(session, action, extra)
 
 
-def take_steps(rows: Sequence[StepRow]) -> list[StepResult | DreamNotFiniteError]:
+def take_steps(rows: Sequence[AdmittedStep]) -> list[StepResult | DreamNotFiniteError]:
     """Advance B different sessions of one world, and answer in their order."""
     slab = rows[0].session.slab
     discrete = isinstance(slab.world.spec.action_space, DiscreteSpace)
@@ -117,7 +117,9 @@ def take_steps(rows: Sequence[StepRow]) -> list[StepResult | DreamNotFiniteError
     return results
 
 
-def take(slab: Slab, slots: Int64, actions: Actions, extras: Mapping[int, Extra]) -> Taken:
+def take(
+    slab: Slab, slots: Int64, actions: Actions, extras: Mapping[int, StepExtras]
+) -> SteppedBatch:
     """Advance the dreams of `slots` (B,), all different, by `actions` (B,) or (B, A)."""
     world, number = slab.world, slab.step[slots] + 1
     keys = noise.keys_at(slab.key[slots], number)
@@ -125,14 +127,14 @@ def take(slab: Slab, slots: Int64, actions: Actions, extras: Mapping[int, Extra]
     terminated = staged.done_logit > world.spec.done.threshold
     if not extras:
         slab.commit(slots, number, actions, staged, staged.finite, terminated)
-        return Taken(number, staged.latent, terminated, staged.finite, staged, {})
+        return SteppedBatch(number, staged.latent, terminated, staged.finite, staged, {})
     latent = _corrected(world, extras, staged.latent)
     # Reality knows whether it goes on: where it was observed, the dream's end is a forecast only.
     terminated[[i for i, extra in extras.items() if extra.observed]] = False
     good = staged.finite & finite_rows(latent)
     frames = _pictures(world, extras, latent, good)
     slab.commit(slots, number, actions, staged, good, terminated, latent)
-    return Taken(number, latent, terminated, good, staged, frames)
+    return SteppedBatch(number, latent, terminated, good, staged, frames)
 
 
 def stored(session: Session) -> StepResult:
@@ -169,7 +171,7 @@ def not_finite(number: int) -> DreamNotFiniteError:
     )
 
 
-def _was_asked(session: Session, action: int | Actions, extra: Extra | None) -> bool:
+def _was_asked(session: Session, action: int | Actions, extra: StepExtras | None) -> bool:
     """Tell whether the last step was asked with the same content."""
     if not np.array_equal(session.slab.action[session.slot], action):
         return False
@@ -177,21 +179,21 @@ def _was_asked(session: Session, action: int | Actions, extra: Extra | None) -> 
     return (kept and kept.content) == (extra and extra.content)
 
 
-def _extra(world: World, request: StepRequest) -> Extra | None:
+def _extra(world: World, request: StepRequest) -> StepExtras | None:
     if request.observation is None:
         if not request.include:
             return None
-        return Extra(request.include, None, None, (request.include,))
+        return StepExtras(request.include, None, None, (request.include,))
     array = np.asarray(request.observation)
     if array.dtype == np.uint8:
         frame = check_frames(world.spec.frame, array[None])[0]
         digest = blake2b(frame.tobytes(), digest_size=16).digest()
-        return Extra(request.include, frame, None, (request.include, "frame", digest))
+        return StepExtras(request.include, frame, None, (request.include, "frame", digest))
     latent = check_latent(world, array)
-    return Extra(request.include, None, latent, (request.include, "latent", latent.tobytes()))
+    return StepExtras(request.include, None, latent, (request.include, "latent", latent.tobytes()))
 
 
-def _corrected(world: World, extras: Mapping[int, Extra], latent: Array) -> Array:
+def _corrected(world: World, extras: Mapping[int, StepExtras], latent: Array) -> Array:
     """Return the latents with what was really observed in place of what was dreamt."""
     latent = latent.copy()
     seen = {i: extra.frame for i, extra in extras.items() if extra.frame is not None}
@@ -205,7 +207,7 @@ def _corrected(world: World, extras: Mapping[int, Extra], latent: Array) -> Arra
 
 
 def _pictures(
-    world: World, extras: Mapping[int, Extra], latent: Array, good: Bools
+    world: World, extras: Mapping[int, StepExtras], latent: Array, good: Bools
 ) -> dict[int, UInt8]:
     """Return the frames of the rows that ask for one; a row without a finite one fails."""
     wanted = [i for i, extra in extras.items() if good[i] and "frame" in extra.include]
@@ -221,7 +223,12 @@ def _pictures(
 
 
 def _add_extra(
-    result: StepResult, row: StepRow, extra: Extra, i: int, taken: Taken, output: StepOutput
+    result: StepResult,
+    row: AdmittedStep,
+    extra: StepExtras,
+    i: int,
+    taken: SteppedBatch,
+    output: StepOutput,
 ) -> None:
     """Let the answer say what was asked for beyond the step, and keep it."""
     spec, latent = row.session.world.spec, taken.latent[i].copy()  # kept: not the whole batch's
@@ -238,4 +245,4 @@ def _add_extra(
     if "state" in extra.include:
         names = (tensor.name for tensor in spec.recurrent_state)
         result.state = {n: np.array(p[i]) for n, p in zip(names, output.state, strict=True)}
-    row.session.slab.kept[row.session.slot] = Kept(result, extra.content)
+    row.session.slab.kept[row.session.slot] = LastAnswer(result, extra.content)

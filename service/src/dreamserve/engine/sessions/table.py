@@ -72,11 +72,11 @@ class Sessions:
     def __contains__(self, session_id: str) -> bool:
         return session_id in self._table
 
-    def holds(self, session: Session) -> bool:
+    def is_current(self, session: Session) -> bool:
         """Tell whether the session's place is still its own."""
         return self._table.get(session.id) == session.slab.number << _SLOT_BITS | session.slot
 
-    def look_at_the_clock(self) -> None:
+    def refresh_now(self) -> None:
         """Let it be now; until the next time, now is now. Once a batch."""
         self._now_s = self._clock()
         if self._now_s - self._swept_at_s >= SWEEP_S:
@@ -175,7 +175,7 @@ class Sessions:
             self.remove(session_id)
         self._expired.pop(session_id, None)
         slab = self.slabs[world.name]
-        slot = slab.hold(session_id)
+        slot = slab.allocate(session_id)
         self._table[session_id] = slab.number << _SLOT_BITS | slot
         slab.windows.open(slot, window)
         slab.used_at_s[slot] = self._now_s
@@ -184,7 +184,7 @@ class Sessions:
     def remove(self, session_id: str) -> None:
         """End a session that is there."""
         slab, slot = self._at(self._table.pop(session_id))
-        slab.give_back(slot)
+        slab.free(slot)
 
     def expire(self) -> None:
         """End the sessions that were idle for too long."""

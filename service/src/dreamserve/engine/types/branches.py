@@ -30,7 +30,7 @@ class RewindRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SnapshotRequest:
-    """Ask for all that a session is."""
+    """WorldCall for all that a session is."""
 
     session_id: str
 

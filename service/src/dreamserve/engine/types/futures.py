@@ -43,7 +43,7 @@ class SampleRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Objective:
-    """The weights of what counts in a plan, as `engine.ahead.objectives` says; 0: does not."""
+    """The weights of what counts in a plan, as `imagination.objectives` says; 0: does not."""
 
     reward: float = 0.0
     survival: float = 0.0
@@ -127,7 +127,7 @@ class SampleResult:
     terminated: npt.NDArray[np.bool_]  # (N, H)
     frames: UInt8 | None = None  # (N, H, h, w, C)
     mixture: dict[str, Float32] | None = None  # weights, mu, sigma: (N, H, …) in the head's shapes
-    entropy: Float32 | None = None  # (N, H) nats, as `engine.ahead.uncertainty` says
+    entropy: Float32 | None = None  # (N, H) nats, as `engine.imagination.uncertainty` says
     differential_entropy: Float32 | None = None  # (N, H) nats per latent dimension
     most_likely: MostLikely | None = None
     components: Components | None = None
@@ -162,7 +162,7 @@ class RolloutResult:
     lengths: npt.NDArray[np.int64]  # (P, E) steps
     terminated: npt.NDArray[np.bool_]  # (P, E) false where max_steps cut it off
     finite: npt.NDArray[np.bool_]  # (P, E)
-    statistics: dict[str, npt.NDArray[Any]]  # (P,) each, as `engine.ahead.rollouts.statistics` says
+    statistics: dict[str, npt.NDArray[Any]]  # (P,) each, as `rollouts.statistics` says
     latents: Float32 | None = None  # (P, E, T + 1, Z), the first one where it began
     actions: npt.NDArray[Any] | None = None  # (P, E, T, ...)
     rewards: Float32 | None = None  # (P, E, T)

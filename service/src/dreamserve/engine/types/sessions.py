@@ -65,7 +65,7 @@ class ResetBatchRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SessionQuery:
-    """Ask what a session is, or end it."""
+    """WorldCall what a session is, or end it."""
 
     session_id: str
     delete: bool = False

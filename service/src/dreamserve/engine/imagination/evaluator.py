@@ -8,14 +8,14 @@ import numpy as np
 
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Int64, KeepsRows
-from dreamserve.engine.ahead.futures import Futures, Present, Values, subseeds
-from dreamserve.engine.ahead.objectives import REWARD, Worth, reward_alone
+from dreamserve.engine.imagination.objectives import REWARD, ReturnAccumulator, reward_alone
+from dreamserve.engine.imagination.trajectories import RolloutStart, Trajectories, Values, subseeds
 from dreamserve.engine.types import Objective
 from dreamserve.engine.work import Work
 from dreamserve.noise import UInt64
 
 
-def holds(step: int, horizon: int, action_repeat: int) -> Int64:
+def action_durations(step: int, horizon: int, action_repeat: int) -> Int64:
     """Return for how many steps each of H actions is held, (H,), by a plan made after `step`.
 
     Actions change on the steps that `action_repeat` divides, so that a plan made in the middle of
@@ -29,7 +29,7 @@ def holds(step: int, horizon: int, action_repeat: int) -> Int64:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
+class CandidateValues:
     """What N candidates are worth."""
 
     values: Values  # (N,), -inf for what was not dreamt to its end
@@ -39,10 +39,10 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judge:
-    """How candidates are judged: from one present, by one objective, in `particles` dreams each."""
+class CandidateEvaluator:
+    """Evaluates candidates: from one present, by one objective, in `particles` dreams each."""
 
-    present: Present
+    present: RolloutStart
     slice_rows: int
     objective: Objective = REWARD
     discount: float = 1.0
@@ -50,7 +50,7 @@ class Judge:
     action_repeat: int = 1  # steps for which actions are held
     until_s: Callable[[], float] = lambda: inf  # by the engine's clock; asked at every step
 
-    def evaluate(self, actions: Actions, seed: int) -> Work[Judged]:
+    def evaluate(self, actions: Actions, seed: int) -> Work[CandidateValues]:
         """Return what each of actions (N, H, …) is worth: the mean over its particles.
 
         All candidates meet the same luck, that of `seed`, so that they are told apart by what
@@ -58,12 +58,13 @@ class Judge:
         of them is worth -inf: it always loses.
         """
         luck = subseeds(seed, self.particles, noise.PLAN)
-        steps = actions.repeat(holds(self.present.step, actions.shape[1], self.action_repeat), 1)
+        durations = action_durations(self.present.step, actions.shape[1], self.action_repeat)
+        steps = actions.repeat(durations, 1)
         backend = self.present.world.backend
         if isinstance(backend, KeepsRows) and reward_alone(self.objective):
             values = self._on_device(backend, steps, luck)
             yield None
-            return Judged(self._mean(values))
+            return CandidateValues(self._mean(values))
         calls, values = 0, np.full(len(steps) * self.particles, -np.inf)
         for first in range(0, len(values), self.slice_rows):
             rows = np.arange(first, min(first + self.slice_rows, len(values)))
@@ -72,11 +73,11 @@ class Judge:
             if not whole:
                 partial = np.full_like(values, -np.inf)
                 partial[rows] = worth
-                return Judged(
+                return CandidateValues(
                     self._mean(values), False, None if first else self._mean(partial), calls
                 )
             values[rows] = worth
-        return Judged(self._mean(values), calls=calls)
+        return CandidateValues(self._mean(values), calls=calls)
 
     def steps(self, horizon: int) -> int:
         """Return how many steps H actions are held for, and so how many calls a slice takes."""
@@ -101,8 +102,8 @@ class Judge:
         """Return the worth of rows (B,) of N candidates' particles, the calls, and if it is all."""
         steps = steps[rows // self.particles]  # (B, T, …)
         seeds = luck if self.particles == 1 else luck[rows % self.particles]
-        futures = Futures.of(self.present, len(rows), seeds, noise.PLAN)
-        worth = Worth(self.present.world, self.objective, self.discount, len(rows))
+        futures = Trajectories.of(self.present, len(rows), seeds, noise.PLAN)
+        worth = ReturnAccumulator(self.present.world, self.objective, self.discount, len(rows))
         for t in range(steps.shape[1]):
             moment = yield from futures.advance(steps[:, t], self.until_s())
             if moment is None:
@@ -129,6 +130,6 @@ class Judge:
         return mean
 
 
-def _lost(values: Values, futures: Futures) -> Values:
+def _lost(values: Values, futures: Trajectories) -> Values:
     worth: Values = np.where(futures.finite, values, -np.inf)
     return worth

@@ -85,7 +85,7 @@ class Scheduler(Generic[T, J]):
             raise OverloadedError(f"{self._max_jobs} plans and samples are in progress already")
         self._jobs.append(job)
 
-    def served(self, job: J) -> None:
+    def requeue(self, job: J) -> None:
         """Let long work that had its turn wait behind the rest."""
         self._jobs.remove(job)
         self._jobs.append(job)

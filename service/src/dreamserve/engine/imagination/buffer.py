@@ -4,9 +4,13 @@ import numpy as np
 
 from dreamserve.backends.base import Actions, Array, Bools
 from dreamserve.backends.rows import finite_rows
-from dreamserve.engine.ahead.actors import Actor
-from dreamserve.engine.ahead.futures import Futures, Moment
-from dreamserve.engine.ahead.uncertainty import differential_entropy, rows_at_once, weights_entropy
+from dreamserve.engine.imagination.policy_runners import PolicyRunner
+from dreamserve.engine.imagination.trajectories import StepOutcome, Trajectories
+from dreamserve.engine.imagination.uncertainty import (
+    differential_entropy,
+    rows_at_once,
+    weights_entropy,
+)
 from dreamserve.engine.mixture import described, shapes
 from dreamserve.engine.pixels import to_pixels
 from dreamserve.engine.types import Include, UInt8
@@ -17,7 +21,7 @@ from dreamserve.errors import DreamNotFiniteError
 _FRAMES_AT_ONCE = 16
 
 
-class Transcript:
+class TrajectoryBuffer:
     """Arrays (N, H, …), written a slice of the futures and a step at a time.
 
     `include` may hold "frame", "mixture" and "entropy". What is not asked for is None. `what` are
@@ -48,26 +52,26 @@ class Transcript:
 
     def follow(
         self,
-        futures: Futures,
+        futures: Trajectories,
         first: int,
         actions: Actions,
         begin: int = 0,
-        actor: Actor | None = None,
+        runner: PolicyRunner | None = None,
     ) -> Work[None]:
         """Dream futures `first` and those after it along actions (B, H, …), from step `begin` on.
 
-        An actor writes there what it does. Raises DreamNotFiniteError.
+        An runner writes there what it does. Raises DreamNotFiniteError.
         """
         for t in range(begin, actions.shape[1]):
-            if actor is not None:
-                actions[:, t], sound = actor.act(futures)
+            if runner is not None:
+                actions[:, t], sound = runner.act(futures)
                 if not sound.all():
                     raise self._not_finite(first + int(np.argmin(sound)), t, "'s policy")
             moment = yield from futures.advance(actions[:, t])
             assert moment is not None  # there is no deadline
             yield from self.write(first, t, moment)
 
-    def write(self, first: int, t: int, moment: Moment) -> Work[None]:
+    def write(self, first: int, t: int, moment: StepOutcome) -> Work[None]:
         """Write down step `t` of futures `first` and those after it. Raises DreamNotFiniteError."""
         rows = slice(first, first + len(moment.latent))
         if not moment.finite.all():
@@ -83,7 +87,9 @@ class Transcript:
         if self.frames is not None:
             self.frames[rows, t] = yield from self._decode(moment.latent)
 
-    def _write_mixture(self, mixture: dict[str, Array], first: int, t: int, moment: Moment) -> None:
+    def _write_mixture(
+        self, mixture: dict[str, Array], first: int, t: int, moment: StepOutcome
+    ) -> None:
         parts = described(moment.output, slice(0, len(moment.latent)))
         self._check(moment.alive, first, t, *parts.values())
         alive = np.flatnonzero(moment.alive)  # who has ended expects nothing
@@ -91,7 +97,7 @@ class Transcript:
             mixture[name][first + alive, t] = part[alive]
 
     def _write_entropy(
-        self, entropy: Array, differential: Array, first: int, t: int, moment: Moment
+        self, entropy: Array, differential: Array, first: int, t: int, moment: StepOutcome
     ) -> Work[None]:
         count, at_once = len(moment.latent), rows_at_once(moment.output)
         for begin in range(0, count, at_once):

@@ -24,12 +24,12 @@ _MARGIN = 0.85  # aimed at, of the time there is
 
 
 @dataclass(slots=True, eq=False)
-class Tempo:
+class LatencyModel:
     """One world's pace on this machine. Belongs to whoever runs the engine's turn."""
 
     took_s: Mapping[int, float] = field(default_factory=lambda: {1: 110e-6, 256: 2.6e-3})  # by rows
     plan_s: float = 50e-6
-    drag: float = field(default=1.2, init=False)  # times longer than that
+    slowdown: float = field(default=1.2, init=False)  # times longer than that
     active: int = field(default=0, init=False)  # plans with a budget in progress: they share calls
 
     @contextmanager
@@ -44,7 +44,7 @@ class Tempo:
     def rows(self, calls: int, within_s: float) -> int:
         """Return how many rows each of so many calls may have, at least 1."""
         active = max(1, self.active)
-        call_s = _MARGIN * within_s / (calls * self.drag) - active * self.plan_s
+        call_s = _MARGIN * within_s / (calls * self.slowdown) - active * self.plan_s
         sizes, seconds = self._measured()
         if call_s > seconds[-1]:  # more than one call's: several
             rows = sizes[-1] * call_s / seconds[-1]
@@ -54,15 +54,15 @@ class Tempo:
 
     def lasts_s(self, calls: int, rows: int) -> float:
         """Return how long so many calls are likely to last, of so many rows for each plan."""
-        return self.drag * self._undragged_s([(calls, rows)], max(1, self.active))
+        return self.slowdown * self._undelayed_s([(calls, rows)], max(1, self.active))
 
     def learn(self, calls: Sequence[tuple[int, int]], active: int, took_s: float) -> None:
         """Hear how long a plan took among `active` plans: `calls` are (how many, rows)."""
-        if expected_s := self._undragged_s(calls, active):
+        if expected_s := self._undelayed_s(calls, active):
             met = min(max(took_s / expected_s, _LEAST), _MOST)
-            self.drag += _LEARNING_RATE * (met - self.drag)
+            self.slowdown += _LEARNING_RATE * (met - self.slowdown)
 
-    def _undragged_s(self, calls: Sequence[tuple[int, int]], active: int) -> float:
+    def _undelayed_s(self, calls: Sequence[tuple[int, int]], active: int) -> float:
         sizes, seconds = self._measured()
         return sum(
             count * (float(np.interp(active * rows, sizes, seconds)) + active * self.plan_s)
@@ -75,7 +75,9 @@ class Tempo:
         return sizes, list(accumulate((self.took_s[size] for size in sizes), max))
 
 
-def fitting(options: Options, calls: int, particles: int, tempo: Tempo, within_s: float) -> Options:
+def fit_to_budget(
+    options: Options, calls: int, particles: int, latency: LatencyModel, within_s: float
+) -> Options:
     """Return planner's options with no more iterations and candidates than there is time for.
 
     `calls` are those of one iteration. Iterations are given up before candidates get few.
@@ -84,7 +86,7 @@ def fitting(options: Options, calls: int, particles: int, tempo: Tempo, within_s
     enough = min(known.candidates, ENOUGH)
 
     def candidates(iterations: int) -> int:
-        return tempo.rows(iterations * calls, within_s) // particles
+        return latency.rows(iterations * calls, within_s) // particles
 
     counts = range(1, known.iterations + 1)
     iterations = max(1, bisect_right(counts, -enough, key=lambda count: -candidates(count)))

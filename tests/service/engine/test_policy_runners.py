@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from dreamserve import noise
-from dreamserve.engine.ahead.actors import Actor, actor_of, linear_scores
-from dreamserve.engine.ahead.futures import Futures
 from dreamserve.engine.fake import fake_world
+from dreamserve.engine.imagination.policy_runners import PolicyRunner, linear_scores, runner_of
+from dreamserve.engine.imagination.trajectories import Trajectories
 from dreamserve.engine.types import ConstantPolicy, LinearPolicy, RandomPolicy
 from dreamserve.engine.world import World
 from dreamserve.manifest import BoxSpace
@@ -14,7 +14,7 @@ from dreamserve.manifest import BoxSpace
 ROWS = 97
 
 
-def futures_of(world: World, rows: slice) -> Futures:
+def futures_of(world: World, rows: slice) -> Trajectories:
     generator = np.random.default_rng(5)
     latent = 2 * generator.standard_normal((ROWS, 4)).astype(np.float32)
     memory = generator.standard_normal((ROWS, 3)).astype(np.float32)
@@ -22,7 +22,7 @@ def futures_of(world: World, rows: slice) -> Futures:
     seed, step = np.arange(ROWS, dtype=np.uint64), np.arange(ROWS) % 7
     heat = np.ones(ROWS, np.float32)
     state = (memory[rows], count[rows])
-    return Futures(world, latent[rows], state, seed[rows], step[rows], heat[rows], noise.STEP)
+    return Trajectories(world, latent[rows], state, seed[rows], step[rows], heat[rows], noise.STEP)
 
 
 def policies(discrete: bool) -> LinearPolicy:
@@ -40,9 +40,9 @@ def test_a_row_acts_the_same_in_any_company(discrete: bool, kind: str, size: int
     policy = RandomPolicy() if kind == "random" else policies(discrete)
 
     def act(rows: slice) -> np.ndarray:
-        futures, actor = futures_of(world, rows), actor_of(world, policy, rows.stop - rows.start)
-        actor.assign(slice(None), np.arange(rows.start, rows.stop))
-        return actor.act(futures)[0]
+        futures, runner = futures_of(world, rows), runner_of(world, policy, rows.stop - rows.start)
+        runner.assign(slice(None), np.arange(rows.start, rows.stop))
+        return runner.act(futures)[0]
 
     whole = act(slice(0, ROWS))
     for first in range(0, ROWS - size + 1, 5):
@@ -71,13 +71,13 @@ def test_scores_do_not_depend_on_the_number_of_rows(features: int, actions: int)
 def test_random_actions_are_uniform_and_follow_from_seed_and_step() -> None:
     for discrete in (True, False):
         world = fake_world(discrete=discrete)
-        actor, futures = actor_of(world, RandomPolicy(), ROWS), futures_of(world, slice(0, ROWS))
+        runner, futures = runner_of(world, RandomPolicy(), ROWS), futures_of(world, slice(0, ROWS))
         drawn = []
         for step in range(100):
             futures.step = np.full(ROWS, step)
-            drawn.append(actor.act(futures)[0])
+            drawn.append(runner.act(futures)[0])
         futures.step = np.full(ROWS, 3)
-        np.testing.assert_array_equal(actor.act(futures)[0], drawn[3])
+        np.testing.assert_array_equal(runner.act(futures)[0], drawn[3])
         every = np.concatenate(drawn)
         if discrete:
             np.testing.assert_allclose(np.bincount(every) / len(every), 1 / 3, atol=0.02)
@@ -87,23 +87,23 @@ def test_random_actions_are_uniform_and_follow_from_seed_and_step() -> None:
             np.testing.assert_allclose(every.std(axis=0), [1 / 3**0.5, 0.5 / 3**0.5], rtol=0.02)
 
 
-def acts(actor: Actor, world: World) -> np.ndarray:
-    return actor.act(futures_of(world, slice(0, 1)))[0]
+def acts(runner: PolicyRunner, world: World) -> np.ndarray:
+    return runner.act(futures_of(world, slice(0, 1)))[0]
 
 
 def test_the_largest_score_acts_and_of_equals_the_first() -> None:
     world, weights = fake_world(), np.zeros((3, 8))
     for bias, best in (([0, 2, 1], 1), ([1, 0, 1], 0)):
-        actor = actor_of(world, LinearPolicy(weights, np.array(bias)), 1)
-        assert acts(actor, world).tolist() == [best]
+        runner = runner_of(world, LinearPolicy(weights, np.array(bias)), 1)
+        assert acts(runner, world).tolist() == [best]
 
 
 def test_scores_of_a_box_are_brought_between_its_bounds_by_tanh() -> None:
     world, weights = fake_world(discrete=False), np.zeros((2, 8))
     for score in (-1e9, -0.7, 0.0, 0.7, 1e9):
-        actor = actor_of(world, LinearPolicy(weights, np.array([score, score])), 1)
+        runner = runner_of(world, LinearPolicy(weights, np.array([score, score])), 1)
         expected = np.tanh(score) * np.array([1.0, 0.5])
-        np.testing.assert_allclose(acts(actor, world)[0], expected, atol=1e-6)
+        np.testing.assert_allclose(acts(runner, world)[0], expected, atol=1e-6)
     space = world.spec.action_space
     assert isinstance(space, BoxSpace)
 
@@ -112,15 +112,15 @@ def test_inputs_are_read_in_the_order_given() -> None:
     world, futures = fake_world(), futures_of(fake_world(), slice(0, ROWS))
     weights = np.zeros((3, 4))
     weights[0, 0], weights[1, 1] = 1, 1  # n against the first of the memory
-    actor = actor_of(world, LinearPolicy(weights, np.array([0, 0, -9]), ("n", "memory")), ROWS)
+    runner = runner_of(world, LinearPolicy(weights, np.array([0, 0, -9]), ("n", "memory")), ROWS)
     memory, count = futures.state
-    np.testing.assert_array_equal(actor.act(futures)[0], memory[:, 0] > count)
+    np.testing.assert_array_equal(runner.act(futures)[0], memory[:, 0] > count)
 
 
 def test_a_constant_action_is_taken_by_every_row() -> None:
     for discrete, action in ((True, 2), (False, [0.5, 0.25])):
         world = fake_world(discrete=discrete)
-        actions, sound = actor_of(world, ConstantPolicy(action), ROWS).act(
+        actions, sound = runner_of(world, ConstantPolicy(action), ROWS).act(
             futures_of(world, slice(0, ROWS))
         )
         np.testing.assert_array_equal(actions, np.broadcast_to(action, actions.shape))

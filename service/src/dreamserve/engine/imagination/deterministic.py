@@ -18,8 +18,8 @@ import numpy as np
 
 from dreamserve.backends.base import Actions, Array, Int64
 from dreamserve.backends.rows import finite_rows
-from dreamserve.engine.ahead.futures import Futures, Moment, Present
-from dreamserve.engine.ahead.transcript import Transcript
+from dreamserve.engine.imagination.buffer import TrajectoryBuffer
+from dreamserve.engine.imagination.trajectories import RolloutStart, StepOutcome, Trajectories
 from dreamserve.engine.mixture import described
 from dreamserve.engine.types import Components, Include, MostLikely
 from dreamserve.engine.work import Work
@@ -28,8 +28,8 @@ from dreamserve.noise import SAMPLE
 _LEAST, _MOST = 2.0**-25, 1 - 2.0**-24  # of the uniforms that noise holds
 
 
-class Luckless(Futures):
-    """Futures whose noise is no luck but a choice; made by `luckless`."""
+class DeterministicTrajectories(Trajectories):
+    """Trajectories whose noise is no luck but a choice; made by `deterministic`."""
 
     uniforms: Array | None = None  # (B, U) those of the next step; None: the least there are
 
@@ -40,28 +40,28 @@ class Luckless(Futures):
         return numbers
 
 
-def luckless(present: Present, rows: int, temperature: float = 0.0) -> Luckless:
+def deterministic(
+    present: RolloutStart, rows: int, temperature: float = 0.0
+) -> DeterministicTrajectories:
     """Return `rows` futures of one present, which take the most likely component's mean."""
     at = replace(present, temperature=temperature)
-    return Luckless.of(at, rows, np.zeros(1, np.uint64), SAMPLE)
+    return DeterministicTrajectories.of(at, rows, np.zeros(1, np.uint64), SAMPLE)
 
 
-def most_likely(present: Present, actions: Actions, include: Include) -> Work[MostLikely]:
+def most_likely(present: RolloutStart, actions: Actions, include: Include) -> Work[MostLikely]:
     """Return the future without luck under actions (H, …). Raises DreamNotFiniteError."""
-    transcript = Transcript(present.world, 1, len(actions), include, "most likely future")
-    yield from transcript.follow(luckless(present, 1), 0, actions[None])
-    frames = None if transcript.frames is None else transcript.frames[0]
-    return MostLikely(
-        transcript.latents[0], transcript.rewards[0], transcript.terminated[0], frames
-    )
+    buffer = TrajectoryBuffer(present.world, 1, len(actions), include, "most likely future")
+    yield from buffer.follow(deterministic(present, 1), 0, actions[None])
+    frames = None if buffer.frames is None else buffer.frames[0]
+    return MostLikely(buffer.latents[0], buffer.rewards[0], buffer.terminated[0], frames)
 
 
-def components(present: Present, actions: Actions, include: Include) -> Work[Components]:
+def components(present: RolloutStart, actions: Actions, include: Include) -> Work[Components]:
     """Return a future for each component of the first step under actions (H, …).
 
     By falling weight; from the second step on without luck. Raises DreamNotFiniteError.
     """
-    expected = yield from _first(luckless(present, 1), actions[:1])
+    expected = yield from _first(deterministic(present, 1), actions[:1])
     logits, mu = expected.output.mixture_logits, expected.output.mixture_mu
     order: Int64 = np.argsort(-logits[0], axis=0, kind="stable")  # (K,) or (K, Z)
     weights = described(expected.output, slice(0, 1))["weights"][0]
@@ -69,27 +69,27 @@ def components(present: Present, actions: Actions, include: Include) -> Work[Com
     means = mu[0][order] if order.ndim == 1 else np.take_along_axis(mu[0], order, axis=0)
 
     count = len(means)
-    futures = luckless(present, count, temperature=1.0)
+    futures = deterministic(present, count, temperature=1.0)
     futures.uniforms = _shares(weights, order, present.world.spec.noise.uniform)
     moment = yield from _first(futures, actions[:1].repeat(count, axis=0))
     moment = replace(moment, latent=means, finite=moment.finite & finite_rows(means, ranked))
     futures.latent, futures.uniforms = means, None
     futures.temperature = np.zeros(count, np.float32)
 
-    transcript = Transcript(present.world, count, len(actions), include, "component")
-    yield from transcript.write(0, 0, moment)
-    yield from transcript.follow(futures, 0, actions[None].repeat(count, axis=0), begin=1)
+    buffer = TrajectoryBuffer(present.world, count, len(actions), include, "component")
+    yield from buffer.write(0, 0, moment)
+    yield from buffer.follow(futures, 0, actions[None].repeat(count, axis=0), begin=1)
     return Components(
         ranked,
         order,
-        transcript.latents,
-        transcript.rewards,
-        transcript.terminated,
-        transcript.frames,
+        buffer.latents,
+        buffer.rewards,
+        buffer.terminated,
+        buffer.frames,
     )
 
 
-def _first(futures: Futures, actions: Actions) -> Work[Moment]:
+def _first(futures: Trajectories, actions: Actions) -> Work[StepOutcome]:
     moment = yield from futures.advance(actions)
     assert moment is not None  # there is no deadline
     return moment

@@ -14,7 +14,7 @@ Future = concurrent.futures.Future[Result] | asyncio.Future[Result]
 
 
 @dataclass(slots=True, eq=False)
-class Ticket:
+class QueuedRequest:
     """A request and the future that its answer ends."""
 
     request: Request
@@ -28,11 +28,11 @@ class Ticket:
 class Job:
     """Work of some length, done in slices."""
 
-    ticket: Ticket
+    ticket: QueuedRequest
     task: Task
 
 
-Answered = tuple[Ticket, Result | WireError]
+Answered = tuple[QueuedRequest, Result | WireError]
 
 
 def settle(answered: Iterable[Answered]) -> None:

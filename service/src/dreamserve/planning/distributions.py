@@ -1,7 +1,7 @@
 """What the planners that learn draw from: a distribution of the action space's own kind."""
 
 from dreamserve.manifest import ActionSpace, DiscreteSpace
-from dreamserve.planning.base import Actions, Plan, Planner, better, judged
+from dreamserve.planning.base import Actions, Plan, Planner, better, finite_or_lowest
 from dreamserve.planning.categorical import Categorical
 from dreamserve.planning.gaussian import LEAST_STD, Gaussian
 
@@ -24,11 +24,11 @@ def family_of(
     return Gaussian(space, horizon, warm, std, least_std)
 
 
-def polished(best: Plan, family: Family) -> Planner:
+def with_final_mean(best: Plan, family: Family) -> Planner:
     """Try the centre of what was learnt last, too; it is seldom drawn itself.
 
     Where many good plans lie around one that is better than all of them, it is that one.
     """
     actions = family.centre()[None]
-    values = judged((yield actions))
+    values = finite_or_lowest((yield actions))
     return better(best, actions, values, best.iterations - 1)

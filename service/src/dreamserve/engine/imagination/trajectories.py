@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Array, Bools, Int64, State, StepInput, StepOutput
-from dreamserve.engine.runner import Ask, drawn
+from dreamserve.engine.dynamics import WorldCall, drawn
 from dreamserve.engine.work import Work
 from dreamserve.engine.world import World
 from dreamserve.noise import UInt64
@@ -23,7 +23,7 @@ _AHEAD = 32  # steps whose noise is drawn at once where all rows share it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Present:
+class RolloutStart:
     """Where futures begin: a copy, so that the session may go on meanwhile."""
 
     world: World
@@ -34,7 +34,7 @@ class Present:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Moment:
+class StepOutcome:
     """B futures at one step. An ended one stands still and earns nothing."""
 
     latent: Array  # (B, Z)
@@ -45,7 +45,7 @@ class Moment:
     output: StepOutput  # what the world answered, of the ended ones too
 
 
-class Futures:
+class Trajectories:
     """B futures of one world, each with a seed, a step number and a temperature of its own.
 
     One seed and step, (1,) each, are common random numbers: the same luck for all.
@@ -69,7 +69,7 @@ class Futures:
         self._ahead = np.empty((0, 0), np.float32)
 
     @classmethod
-    def of(cls, present: Present, rows: int, seed: UInt64, stream: int) -> Self:
+    def of(cls, present: RolloutStart, rows: int, seed: UInt64, stream: int) -> Self:
         """Begin `rows` futures at one present; `seed` is (B,) or (1,)."""
         return cls(
             present.world,
@@ -84,7 +84,7 @@ class Futures:
     def __len__(self) -> int:
         return len(self.latent)
 
-    def advance(self, action: Actions, until_s: float = inf) -> Work[Moment | None]:
+    def advance(self, action: Actions, until_s: float = inf) -> Work[StepOutcome | None]:
         """Take actions (B,) or (B, A); return what came, or None if that is not to be by then."""
         numbers = self._noise()
         batch = StepInput(
@@ -94,7 +94,7 @@ class Futures:
             temperature=self.temperature,
             noise=numbers,
         )
-        new = yield Ask(self.world, batch, until_s)
+        new = yield WorldCall(self.world, batch, until_s)
         if new is None:
             return None
         alive = self.alive
@@ -105,7 +105,7 @@ class Futures:
         self.latent = new.latent if whole else np.where(alive[:, None], new.latent, self.latent)
         self.state, self.alive = new.state, alive & ~new.terminated
         reward = np.where(alive, new.reward, np.float32(0))
-        return Moment(self.latent, reward, alive, ~self.alive, self.finite, new.output)
+        return StepOutcome(self.latent, reward, alive, ~self.alive, self.finite, new.output)
 
     def begin(self, rows: Int64, latent: Array, state: State, seed: UInt64, step: Int64) -> None:
         """Put other futures in place of `rows` (N,), each with a seed of its own."""

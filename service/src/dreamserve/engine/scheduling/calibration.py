@@ -2,7 +2,7 @@
 
 sizes         batches are filled up to few different sizes, each one warm
 slice_rows    rows of one slice of a plan: a step waits for no more than that
-tempos        what a call and a row of each world take, for plans with a budget
+latencies        what a call and a row of each world take, for plans with a budget
 inline_rows   steps that cost less in the caller's own thread than handing them to another
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from dreamserve.backends.base import KeepsRows
 from dreamserve.backends.check import step_s
-from dreamserve.engine.ahead.tempo import Tempo
+from dreamserve.engine.imagination.latency import LatencyModel
 from dreamserve.engine.world import World
 
 UNMEASURED_SLICE_ROWS = 128
@@ -19,12 +19,12 @@ _ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Calibration:
     """What the engine goes by."""
 
     slice_rows: int
     inline_rows: int
-    tempos: dict[str, Tempo]  # by world
+    latencies: dict[str, LatencyModel]  # by world
 
 
 def batch_sizes(largest: int) -> tuple[int, ...]:
@@ -37,19 +37,19 @@ def batch_sizes(largest: int) -> tuple[int, ...]:
     return (*sorted(size for size in sizes if size < largest), largest)
 
 
-def measure(worlds: Iterable[World], sizes: tuple[int, ...], slice_ms: float) -> Pace:
+def measure(worlds: Iterable[World], sizes: tuple[int, ...], slice_ms: float) -> Calibration:
     """Run every graph at every size it will meet, and say what fits into `slice_ms`."""
     fits: list[int] = []
-    tempos = {}
+    latencies = {}
     inline = True
     for world in worlds:
         took_s = {size: step_s(world.spec, world.backend, size, _ROUNDS) for size in sizes}
         world.warm()
-        tempos[world.name] = Tempo(took_s)
+        latencies[world.name] = LatencyModel(took_s)
         fits.append(_largest_within(took_s, 1e-3 * slice_ms))
         # A device of its own is waited for, and meanwhile the event loop should go on.
         inline = inline and not isinstance(world.backend, KeepsRows)
-    return Pace(min(fits), min(fits) if inline else 0, tempos)
+    return Calibration(min(fits), min(fits) if inline else 0, latencies)
 
 
 def _largest_within(took_s: Mapping[int, float], bound_s: float) -> int:

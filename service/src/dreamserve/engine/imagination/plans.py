@@ -14,17 +14,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dreamserve import noise
-from dreamserve.engine.ahead.futures import Present, uniforms
-from dreamserve.engine.ahead.objectives import REWARD, check_objective
-from dreamserve.engine.ahead.tempo import Tempo, fitting
-from dreamserve.engine.ahead.values import Judge, holds
 from dreamserve.engine.checks import check_range
+from dreamserve.engine.imagination.evaluator import CandidateEvaluator, action_durations
+from dreamserve.engine.imagination.latency import LatencyModel, fit_to_budget
+from dreamserve.engine.imagination.objectives import REWARD, check_objective
+from dreamserve.engine.imagination.trajectories import RolloutStart, uniforms
 from dreamserve.engine.types import PlanRequest, PlanResult
 from dreamserve.engine.work import Work
 from dreamserve.engine.world import World
 from dreamserve.errors import DreamNotFiniteError, InvalidRequestError
 from dreamserve.manifest import ActionSpace, DiscreteSpace
-from dreamserve.planning.base import Actions, Plan, Planner, better, fitted, judged
+from dreamserve.planning.base import Actions, Plan, Planner, better, finite_or_lowest, fitted
 from dreamserve.planning.catalog import PLANNERS, planner_of
 from dreamserve.planning.options import Options, check
 
@@ -88,27 +88,27 @@ def check_plan(world: World, request: PlanRequest) -> PlanRequest:
 
 
 def plan(
-    present: Present,
+    present: RolloutStart,
     request: PlanRequest,
     seed: int,
     warm: Actions | None,
     slice_rows: int,
-    tempo: Tempo,
+    latency: LatencyModel,
     began_s: float,
     clock: Callable[[], float],
 ) -> Work[PlanResult]:
     """Return the best actions found. `warm` is what remains of an earlier plan, one action a step.
 
-    The budget counts from `began_s`; `tempo` has counted the plan in if it has one. Raises
+    The budget counts from `began_s`; `latency` has counted the plan in if it has one. Raises
     DreamNotFiniteError.
     """
     world = present.world
     budget_s = inf if request.budget_ms is None else 1e-3 * request.budget_ms
 
     def until_s() -> float:
-        return began_s + budget_s - _ANSWER_S - tempo.active * _EACH_ANSWER_S
+        return began_s + budget_s - _ANSWER_S - latency.active * _EACH_ANSWER_S
 
-    judge = Judge(
+    evaluator = CandidateEvaluator(
         present,
         slice_rows,
         request.objective or REWARD,
@@ -118,20 +118,20 @@ def plan(
         until_s,
     )
     if warm is not None:
-        lengths = holds(present.step, request.horizon, request.action_repeat)
+        lengths = action_durations(present.step, request.horizon, request.action_repeat)
         starts = np.cumsum(lengths) - lengths
         warm = warm[starts[starts < len(warm)]]
     options = planner_options(request)
     space = world.spec.action_space
-    found, once_s = None, tempo.lasts_s(judge.steps(request.horizon), request.particles)
+    found, once_s = None, latency.lasts_s(evaluator.steps(request.horizon), request.particles)
     # Without time to dream twice the search begins at once: it tries `warm` beside others.
     if warm is not None and 2 * once_s < until_s() - clock():
-        found = yield from _unbeaten(space, request, warm, judge, seed)
+        found = yield from _unbeaten(space, request, warm, evaluator, seed)
     if found is None and budget_s < inf:
-        found = yield from _within_budget(request, options, seed, warm, judge, tempo, clock)
+        found = yield from _within_budget(request, options, seed, warm, evaluator, latency, clock)
     elif found is None:
         planner = _planner(space, request, options, seed, warm)
-        found = yield from _search(planner, judge, seed)
+        found = yield from _search(planner, evaluator, seed)
     if found.best.value == -np.inf:
         raise DreamNotFiniteError("every candidate led to NaN or infinity")
     return PlanResult(
@@ -147,18 +147,22 @@ def plan(
 
 
 def _unbeaten(
-    space: ActionSpace, request: PlanRequest, warm: Actions, judge: Judge, seed: int
+    space: ActionSpace,
+    request: PlanRequest,
+    warm: Actions,
+    evaluator: CandidateEvaluator,
+    seed: int,
 ) -> Work[Found | None]:
     """Return what remains of the last plan if no search could find better, or has time to."""
-    most, actions = judge.most(request.horizon), fitted(space, warm, request.horizon)
+    most, actions = evaluator.most(request.horizon), fitted(space, warm, request.horizon)
     if most == inf or actions is None:
         return None
-    result = yield from judge.evaluate(actions[None], _luck(seed, 0))
+    result = yield from evaluator.evaluate(actions[None], _luck(seed, 0))
     if result.whole and result.values[0] < most:
         return None
     values = result.values if result.partial is None else result.partial
     best = Plan(actions, float(values[0]), 1)
-    return Found(best, int(result.whole), [(result.calls, judge.particles)], not result.whole)
+    return Found(best, int(result.whole), [(result.calls, evaluator.particles)], not result.whole)
 
 
 def _within_budget(
@@ -166,32 +170,32 @@ def _within_budget(
     options: Options,
     seed: int,
     warm: Actions | None,
-    judge: Judge,
-    tempo: Tempo,
+    evaluator: CandidateEvaluator,
+    latency: LatencyModel,
     clock: Callable[[], float],
 ) -> Work[Found]:
     """Search for as long as there is time, beside the others that have a budget."""
-    began_s, active = clock(), tempo.active
-    calls = judge.steps(request.horizon)
-    fewer = fitting(options, calls, request.particles, tempo, judge.until_s() - began_s)
-    planner = _planner(judge.present.world.spec.action_space, request, fewer, seed, warm)
-    found = yield from _search(planner, judge, seed)
-    tempo.learn(found.calls, active, clock() - began_s)
+    began_s, active = clock(), latency.active
+    calls = evaluator.steps(request.horizon)
+    fewer = fit_to_budget(options, calls, request.particles, latency, evaluator.until_s() - began_s)
+    planner = _planner(evaluator.present.world.spec.action_space, request, fewer, seed, warm)
+    found = yield from _search(planner, evaluator, seed)
+    latency.learn(found.calls, active, clock() - began_s)
     return found._replace(cut_short=found.cut_short or fewer != options)
 
 
-def _search(planner: Planner, judge: Judge, seed: int) -> Work[Found]:
+def _search(planner: Planner, evaluator: CandidateEvaluator, seed: int) -> Work[Found]:
     """Let the planner propose until it is content, or time is up."""
     actions, best, evaluations = next(planner), None, 0
     calls: list[tuple[int, int]] = []
-    most = judge.most(actions.shape[1])
+    most = evaluator.most(actions.shape[1])
     for iteration in count():
-        result = yield from judge.evaluate(actions, _luck(seed, iteration))
-        calls.append((result.calls, min(len(actions) * judge.particles, judge.slice_rows)))
+        result = yield from evaluator.evaluate(actions, _luck(seed, iteration))
+        calls.append((result.calls, min(len(actions) * evaluator.particles, evaluator.slice_rows)))
         values = result.values
         if best is None and result.partial is not None:
             values = result.partial
-        best = better(best, actions, judged(values), iteration)
+        best = better(best, actions, finite_or_lowest(values), iteration)
         evaluations += len(actions) if result.whole else int(np.isfinite(result.values).sum())
         if not result.whole or best.value >= most:
             break

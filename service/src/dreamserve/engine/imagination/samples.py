@@ -2,10 +2,10 @@
 
 from dreamserve import noise
 from dreamserve.backends.base import Actions
-from dreamserve.engine.ahead.actors import actor_of
-from dreamserve.engine.ahead.futures import Futures, Present
-from dreamserve.engine.ahead.likely import components, most_likely
-from dreamserve.engine.ahead.transcript import Transcript
+from dreamserve.engine.imagination.buffer import TrajectoryBuffer
+from dreamserve.engine.imagination.deterministic import components, most_likely
+from dreamserve.engine.imagination.policy_runners import runner_of
+from dreamserve.engine.imagination.trajectories import RolloutStart, Trajectories
 from dreamserve.engine.mixture import mixture_bytes
 from dreamserve.engine.types import Include, Policy, SampleBounds, SampleResult
 from dreamserve.engine.work import Work
@@ -17,7 +17,7 @@ INCLUDES = frozenset({"frame", "mixture", "entropy", "most_likely", "components"
 
 
 def sample(
-    present: Present,
+    present: RolloutStart,
     actions: Actions,
     seeds: UInt64,
     include: Include,
@@ -29,12 +29,12 @@ def sample(
     The futures without luck take the actions of the first. Raises DreamNotFiniteError.
     """
     count, horizon = actions.shape[:2]
-    transcript = Transcript(present.world, count, horizon, include)
+    buffer = TrajectoryBuffer(present.world, count, horizon, include)
     for first in range(0, count, slice_rows):
         rows = slice(first, first + slice_rows)
-        futures = Futures.of(present, len(seeds[rows]), seeds[rows], noise.SAMPLE)
-        actor = None if policy is None else actor_of(present.world, policy, len(futures))
-        yield from transcript.follow(futures, first, actions[rows], actor=actor)
+        futures = Trajectories.of(present, len(seeds[rows]), seeds[rows], noise.SAMPLE)
+        runner = None if policy is None else runner_of(present.world, policy, len(futures))
+        yield from buffer.follow(futures, first, actions[rows], runner=runner)
     pictured = include & {"frame"}
     likely = parts = None
     if "most_likely" in include:
@@ -42,13 +42,13 @@ def sample(
     if "components" in include:
         parts = yield from components(present, actions[0], pictured)
     return SampleResult(
-        transcript.latents,
-        transcript.rewards,
-        transcript.terminated,
-        transcript.frames,
-        transcript.mixture,
-        transcript.entropy,
-        transcript.differential_entropy,
+        buffer.latents,
+        buffer.rewards,
+        buffer.terminated,
+        buffer.frames,
+        buffer.mixture,
+        buffer.entropy,
+        buffer.differential_entropy,
         likely,
         parts,
     )

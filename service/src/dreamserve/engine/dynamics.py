@@ -1,7 +1,7 @@
 """What a dream is: how it starts, and its step.
 
 `DreamBatch` stands on `advance`; samples, plans and rollouts ask for a step and are answered
-together (`Ask`, `answer`); sessions on the same call of the world, made on rows that stay
+together (`WorldCall`, `answer`); sessions on the same call of the world, made on rows that stay
 where the backend keeps them (`backends.base.Rows`). All functions are pure; a row's answer depends
 on that row alone.
 """
@@ -60,7 +60,7 @@ class Advanced:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ask:
+class WorldCall:
     """One step of B dreams that somebody waits for."""
 
     world: World
@@ -77,7 +77,7 @@ def drawn(world: World, seed: UInt64, step: Int64, stream: int = noise.STEP) -> 
     return noise.draw(noise.keys(seed, step, stream), size.normal, size.uniform)
 
 
-def answer(asks: Sequence[Ask]) -> list[Advanced]:
+def answer(asks: Sequence[WorldCall]) -> list[Advanced]:
     """Answer all who ask for a step of one world, by one call of it."""
     world = asks[0].world
     output = world.backend.step(_together([each.batch for each in asks]))
@@ -107,7 +107,7 @@ def advance(
     """
     numbers = drawn(world, seed, step, stream)
     batch = StepInput(latent, action, state, temperature, numbers)
-    return answer([Ask(world, batch)])[0]
+    return answer([WorldCall(world, batch)])[0]
 
 
 def _together(batches: Sequence[StepInput]) -> StepInput:

@@ -14,10 +14,15 @@ import numpy.typing as npt
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Array, Bools, Int64, State
 from dreamserve.engine.actions import no_actions
-from dreamserve.engine.ahead.actors import actor_of
-from dreamserve.engine.ahead.futures import Futures, Moment, Present, subseeds
 from dreamserve.engine.checks import LARGEST_SEED, check_include, check_range
-from dreamserve.engine.runner import starts
+from dreamserve.engine.dynamics import starts
+from dreamserve.engine.imagination.policy_runners import runner_of
+from dreamserve.engine.imagination.trajectories import (
+    RolloutStart,
+    StepOutcome,
+    Trajectories,
+    subseeds,
+)
 from dreamserve.engine.types import Policy, RolloutRequest, RolloutResult, Start, policy_count
 from dreamserve.engine.work import Work
 from dreamserve.engine.world import World
@@ -29,7 +34,7 @@ _EXCESS_BITS = np.uint64(64 - LARGEST_SEED.bit_length())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Beginnings:
+class EpisodeStarts:
     """Where the E episodes of every policy begin."""
 
     world: World
@@ -40,7 +45,7 @@ class Beginnings:
     temperature: float
 
     @classmethod
-    def at(cls, now: Present, seed: UInt64) -> "Beginnings":
+    def at(cls, now: RolloutStart, seed: UInt64) -> "EpisodeStarts":
         """Begin all of them at one present."""
 
         def shared(part: Array) -> Array:
@@ -52,7 +57,7 @@ class Beginnings:
     @classmethod
     def of(
         cls, world: World, given: Start | None, seed: UInt64, temperature: float, slice_rows: int
-    ) -> Work["Beginnings"]:
+    ) -> Work["EpisodeStarts"]:
         """Begin each as a reset with its seed does; what is given has been checked."""
         parts = []
         for first in range(0, len(seed), slice_rows):
@@ -63,9 +68,9 @@ class Beginnings:
         state = tuple(map(np.concatenate, zip(*(part[1] for part in parts), strict=True)))
         return cls(world, latent, state, seed, 0, temperature)
 
-    def futures(self, episode: Int64) -> Futures:
+    def futures(self, episode: Int64) -> Trajectories:
         """Begin dreams of these episodes (B,)."""
-        return Futures(
+        return Trajectories(
             self.world,
             self.latent[episode],
             tuple(part[episode] for part in self.state),
@@ -75,7 +80,7 @@ class Beginnings:
             noise.STEP,
         )
 
-    def replace(self, futures: Futures, rows: Int64, episode: Int64) -> None:
+    def replace(self, futures: Trajectories, rows: Int64, episode: Int64) -> None:
         """Begin dreams of these episodes (N,) in place of those of `rows` (N,)."""
         state = tuple(part[episode] for part in self.state)
         step = np.full(len(rows), self.step, np.int64)
@@ -99,7 +104,7 @@ class Record:
         if self._trajectories:
             self._latents[episode, 0] = latent
 
-    def add(self, episode: Int64, action: Actions, moment: Moment, good: Bools) -> None:
+    def add(self, episode: Int64, action: Actions, moment: StepOutcome, good: Bools) -> None:
         """Note a step of episodes (B,); of one that is no longer good, only that."""
         if not good.all():
             self.finite[episode[~good]] = False
@@ -112,7 +117,7 @@ class Record:
         self.lengths[episode] += good
         self.terminated[episode] = moment.ended & good
 
-    def result(self, begun: Beginnings, policies: int) -> RolloutResult:
+    def result(self, begun: EpisodeStarts, policies: int) -> RolloutResult:
         """Return it all, a row for each policy."""
         steps = int(self.lengths.max())
 
@@ -142,20 +147,20 @@ class Record:
 
 
 def roll_out(
-    begun: Beginnings, policy: Policy, max_steps: int, trajectories: bool, slice_rows: int
+    begun: EpisodeStarts, policy: Policy, max_steps: int, trajectories: bool, slice_rows: int
 ) -> Work[RolloutResult]:
-    """Return the episodes of all policies. Raises what `actors.actor_of` raises."""
+    """Return the episodes of all policies. Raises what `actors.runner_of` raises."""
     each, policies = len(begun.seed), policy_count(policy)
     count = policies * each
     record = Record(begun.world.spec, count, max_steps, trajectories)
     episode = np.arange(min(slice_rows, count))  # (B,) what each row dreams: policy by policy
     waiting = len(episode)  # the first that does not dream yet
-    actor = actor_of(begun.world, policy, len(episode))
+    runner = runner_of(begun.world, policy, len(episode))
     futures = begun.futures(episode % each)
-    actor.assign(slice(None), episode // each)
+    runner.assign(slice(None), episode // each)
     record.begin(episode, futures.latent)
     while len(episode):
-        action, sound = actor.act(futures)
+        action, sound = runner.act(futures)
         moment = yield from futures.advance(action)
         assert moment is not None  # there is no deadline
         good = moment.finite & sound
@@ -168,12 +173,12 @@ def roll_out(
             new = np.arange(waiting, waiting + len(rows))
             waiting += len(rows)
             begun.replace(futures, rows, new % each)
-            actor.assign(rows, new // each)
+            runner.assign(rows, new // each)
             record.begin(new, futures.latent[rows])
             episode[rows], over[rows] = new, False
         if over.any():
             futures.keep(~over)
-            actor.keep(~over)
+            runner.keep(~over)
             episode = episode[~over]
     return record.result(begun, policies)
 

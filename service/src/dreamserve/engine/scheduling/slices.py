@@ -7,8 +7,8 @@ more than one slice.
 
 from collections.abc import Sequence
 
-from dreamserve.engine.runner import answer
-from dreamserve.engine.turns.tickets import Job
+from dreamserve.engine.dynamics import answer
+from dreamserve.engine.scheduling.queued import Job
 from dreamserve.engine.work import Outcome, failure
 
 

@@ -16,8 +16,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from dreamserve.engine.ahead.futures import Moment, Values
 from dreamserve.engine.checks import check_latent, check_range
+from dreamserve.engine.imagination.trajectories import StepOutcome, Values
 from dreamserve.engine.types import Objective
 from dreamserve.engine.world import World
 from dreamserve.errors import InvalidRequestError
@@ -42,7 +42,7 @@ def reward_alone(objective: Objective) -> bool:
     return objective.reward == 1 and not objective.survival and objective.target is None
 
 
-class Worth:
+class ReturnAccumulator:
     """What B futures have been worth so far, (B,) float64."""
 
     def __init__(self, world: World, objective: Objective, discount: float, rows: int) -> None:
@@ -50,7 +50,7 @@ class Worth:
         self._weight, self._survived = 1.0, np.ones(rows)
         self.values: Values = np.zeros(rows)
 
-    def add(self, moment: Moment) -> None:
+    def add(self, moment: StepOutcome) -> None:
         """Count one more step; what is not finite counts as nothing."""
         wanted, earned = self._objective, np.zeros(len(self.values))
         if wanted.reward:
@@ -65,11 +65,11 @@ class Worth:
         self.values += self._weight * earned
         self._weight *= self._discount
 
-    def settled(self, moment: Moment) -> bool:
+    def settled(self, moment: StepOutcome) -> bool:
         """Tell whether no step to come can change anything."""
         return self._objective.target is None and bool(moment.ended.all())
 
-    def _hazard(self, moment: Moment) -> Values:
+    def _hazard(self, moment: StepOutcome) -> Values:
         """Return σ(d), (B,); a future that is not finite is as good as dead."""
         logit = moment.output.done_logit.astype(np.float64) - self._world.spec.done.threshold
         hazard: Values = np.where(moment.finite, 0.5 * (1 + np.tanh(0.5 * logit)), 1.0)

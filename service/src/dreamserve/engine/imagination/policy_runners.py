@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Array, Bools, Int64
 from dreamserve.engine.actions import check_action
-from dreamserve.engine.ahead.futures import Futures
+from dreamserve.engine.imagination.trajectories import Trajectories
 from dreamserve.engine.types import ConstantPolicy, LinearPolicy, Policy, RandomPolicy
 from dreamserve.engine.world import World
 from dreamserve.errors import InvalidRequestError
@@ -22,7 +22,7 @@ from dreamserve.planning.base import limits, uniform_actions
 _LANES = 64  # of any vector unit and more
 
 
-class Actor(Protocol):
+class PolicyRunner(Protocol):
     """B rows that act."""
 
     def assign(self, rows: slice | Int64, policy: Int64) -> None:
@@ -33,7 +33,7 @@ class Actor(Protocol):
         """Go on with the rows (B,) that are true only."""
         ...
 
-    def act(self, futures: Futures) -> tuple[Actions, Bools]:
+    def act(self, futures: Trajectories) -> tuple[Actions, Bools]:
         """Return actions (B,) or (B, A), and (B,) whether they are sound.
 
         A policy whose scores are NaN is not: its action is in the space, and means nothing.
@@ -41,7 +41,7 @@ class Actor(Protocol):
         ...
 
 
-def actor_of(world: World, policy: Policy, rows: int) -> Actor:
+def runner_of(world: World, policy: Policy, rows: int) -> PolicyRunner:
     """Return what acts in `rows` rows, by the first policy until told otherwise.
 
     Raises InvalidRequestError, InvalidActionError and NotFiniteInputError.
@@ -77,7 +77,7 @@ class _Random(_Alike):
     def __init__(self, space: ActionSpace) -> None:
         self._space = space
 
-    def act(self, futures: Futures) -> tuple[Actions, Bools]:
+    def act(self, futures: Trajectories) -> tuple[Actions, Bools]:
         keys = noise.keys(futures.seed, futures.step + 1, noise.ACTION)
         space = self._space
         if isinstance(space, DiscreteSpace):
@@ -91,7 +91,7 @@ class _Constant(_Alike):
     def __init__(self, action: int | Actions) -> None:
         self._action = np.asarray(action)
 
-    def act(self, futures: Futures) -> tuple[Actions, Bools]:
+    def act(self, futures: Trajectories) -> tuple[Actions, Bools]:
         rows = len(futures)
         actions = np.broadcast_to(self._action, (rows, *self._action.shape))
         return actions, np.ones(rows, np.bool_)
@@ -116,7 +116,7 @@ class _Linear:
     def keep(self, rows: Bools) -> None:
         self._weights, self._bias = self._weights[rows], self._bias[rows]
 
-    def act(self, futures: Futures) -> tuple[Actions, Bools]:
+    def act(self, futures: Trajectories) -> tuple[Actions, Bools]:
         rows = len(futures)
         tensors = dict(zip(self._names, (futures.latent, *futures.state), strict=True))
         parts = [tensors[name].reshape(rows, -1) for name in self._inputs]
@@ -173,9 +173,9 @@ def _checked(spec: WorldSpec, policy: LinearPolicy, inputs: tuple[str, ...]) -> 
         )
     if policy.bias is None:
         return weights, np.zeros(weights.shape[:2], np.float32)
-    bias, fitting = _floats("bias", policy.bias), np.shape(policy.weights)[:-1]
-    if bias.shape != fitting:
-        raise InvalidRequestError(f"bias must be {list(fitting)}, not {list(bias.shape)}")
+    bias, fit_to_budget = _floats("bias", policy.bias), np.shape(policy.weights)[:-1]
+    if bias.shape != fit_to_budget:
+        raise InvalidRequestError(f"bias must be {list(fit_to_budget)}, not {list(bias.shape)}")
     return weights, bias.reshape(weights.shape[:2])
 
 
