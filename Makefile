@@ -52,8 +52,8 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # To serve, torch is not needed and not installed.
-$(VENV)/serve.stamp: $(BIN)/python constraints.txt service/pyproject.toml
-	$(PIP) --editable service
+$(VENV)/serve.stamp: $(BIN)/python constraints.txt protocol/pyproject.toml service/pyproject.toml
+	$(PIP) --editable protocol --editable service
 	@touch $@
 
 # torch comes first and alone: its build (CPU or CUDA) is the choice of this machine's pip settings,
@@ -61,6 +61,6 @@ $(VENV)/serve.stamp: $(BIN)/python constraints.txt service/pyproject.toml
 $(VENV)/dev.stamp: $(VENV)/serve.stamp requirements-dev.txt \
 		training/pyproject.toml clients/python/pyproject.toml
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
-	$(PIP) --editable service --editable clients/python --editable 'training[vizdoom]' \
+	$(PIP) --editable protocol --editable service --editable clients/python --editable 'training[vizdoom]' \
 		--requirement requirements-dev.txt
 	@touch $@

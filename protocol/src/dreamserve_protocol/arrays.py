@@ -1,0 +1,208 @@
+"""Arrays in the contract: their dtypes and shapes, and how they are checked, written and read.
+
+JSON carries nested lists; msgpack carries those or `{"dtype", "shape", "data"}`. Both pass the same
+checks: numbers only (a bool is not one), no ragged rows, in the dtype's range, finite.
+"""
+
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dreamserve_protocol.errors import CallerError, InvalidRequestError, NotFiniteInputError
+
+AnyArray = npt.NDArray[Any]
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+UInt8 = npt.NDArray[np.uint8]
+Bools = npt.NDArray[np.bool_]
+
+DTYPES = ("<f4", "<f8", "<f2", "<i8", "<i4", "<i2", "|i1", "<u8", "<u4", "<u2", "|u1", "|b1")
+MAX_AXES = 8
+_JSON_TYPES = {"f": "number", "i": "integer", "u": "integer", "b": "boolean"}
+
+
+class Form(NamedTuple):
+    """A dtype and the names of the axes; None: any number of axes."""
+
+    dtype: np.dtype[Any]
+    axes: tuple[str, ...] | None
+
+    def __str__(self) -> str:
+        if self.axes == ():
+            return "an integer" if self.dtype.kind in "iu" else "a number"
+        axes = ("...",) if self.axes is None else self.axes
+        return (
+            f"({axes[0]},) {self.dtype}" if len(axes) == 1 else f"({', '.join(axes)}) {self.dtype}"
+        )
+
+    def fits(self, axes: int) -> bool:
+        """Tell whether an array of so many axes has this form."""
+        return self.axes is None or len(self.axes) == axes
+
+    def schema(self, nullable: bool) -> dict[str, Any]:
+        """Return the JSON schema of its nested lists."""
+        item: dict[str, Any] = {"type": _JSON_TYPES[self.dtype.kind]}
+        if nullable:
+            item = {"anyOf": [item, {"type": "null"}]}
+        if self.axes is None:
+            return {"anyOf": [item, {"type": "array", "items": {}}]}
+        for _ in self.axes:
+            item = {"type": "array", "items": item}
+        return item
+
+
+class Array:
+    """Mark a field as an array; `Array("int64 B", "float32 B A")` has two forms, by axes.
+
+    A form without axes is one number, `*` stands for any number of axes. Floats must be finite and
+    within `most`, unless a row's own error is made of them later (`finite=False`). `nullable`: NaN
+    is written as null in JSON. `error` is raised for what is no such array.
+    """
+
+    def __init__(
+        self,
+        *forms: str,
+        finite: bool = True,
+        most: float | None = None,
+        nullable: bool = False,
+        error: type[CallerError] = InvalidRequestError,
+    ) -> None:
+        self.forms = tuple(map(_form, forms))
+        self._finite, self._most, self._nullable, self._error = finite, most, nullable, error
+        self._one_integer = any(form == (np.dtype(np.int64), ()) for form in self.forms)
+
+    def __str__(self) -> str:
+        return " or ".join(map(str, self.forms))
+
+    def parse(self, value: Any) -> Any:
+        """Return the array, checked; of a form without axes, an int or a float.
+
+        Raises `error`, and NotFiniteInputError for NaN, infinity and what is beyond `most`.
+        """
+        if self._one_integer and type(value) is int:
+            return value
+        array = self._numbers(value)
+        for form in self.forms:
+            if form.fits(array.ndim):
+                return self._converted(array, form)
+        raise self._error(f"must be {self}, it has shape {list(array.shape)}")
+
+    def read(self, value: Any) -> Any:
+        """Return the array that an answer holds, in the caller's own memory."""
+        array = unpack(value).copy() if isinstance(value, dict) else np.array(value)
+        form = next((form for form in self.forms if form.fits(array.ndim)), self.forms[0])
+        array = array.astype(form.dtype, copy=False)
+        return array if array.ndim else array.item()
+
+    def _numbers(self, value: Any) -> AnyArray:
+        """Return the numbers of any form in which they come, in whatever numeric dtype."""
+        try:
+            if isinstance(value, dict):
+                array = unpack(value)
+            elif isinstance(value, np.ndarray | np.generic):
+                array = np.asarray(value)
+            elif type(value) in (int, float):
+                array = np.array(value)
+            else:
+                array = _from_lists(value, self)
+        except InvalidRequestError as error:
+            raise self._error(error.detail) from None
+        if array.dtype.kind not in "fiu":
+            raise self._error(f"must hold numbers that a dtype can hold, not {array.dtype}")
+        return array
+
+    def _converted(self, array: AnyArray, form: Form) -> Any:
+        if form.dtype.kind == "f":
+            return self._floats(array, form.dtype)
+        if array.dtype.kind == "f" and array.size:
+            raise self._error(f"must hold integers, as {form}")
+        limits = np.iinfo(form.dtype)
+        if array.size and not (limits.min <= int(array.min()) and int(array.max()) <= limits.max):
+            raise self._error(f"must hold integers from {limits.min} to {limits.max}")
+        integers = np.ascontiguousarray(array, form.dtype).reshape(array.shape)
+        return integers if integers.ndim else integers.item()
+
+    def _floats(self, array: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
+        with np.errstate(over="ignore"):
+            floats = np.ascontiguousarray(array, dtype).reshape(array.shape)
+        if not self._finite:
+            return floats
+        most = np.inf if self._most is None else self._most
+        fine = np.isfinite(floats) & (np.abs(floats) <= most)
+        if not fine.all():
+            index = [int(i) for i in np.argwhere(~fine)[0]]
+            within = "" if self._most is None else f" within {-self._most:g} and {self._most:g}"
+            raise NotFiniteInputError(f"element {index} is not a finite {dtype} number{within}")
+        return floats
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Let pydantic parse the field with `parse`."""
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_plain_validator_function(self.parse)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        """Describe the nested lists that JSON carries."""
+        forms = [form.schema(self._nullable) for form in self.forms]
+        described = forms[0] if len(forms) == 1 else {"anyOf": forms}
+        return {**described, "description": f"{self}."}
+
+
+def pack(array: AnyArray) -> dict[str, Any]:
+    """Return an array as msgpack carries it: little-endian bytes in C order."""
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return {"dtype": little.dtype.str, "shape": list(array.shape), "data": little.tobytes()}
+
+
+def unpack(value: dict[Any, Any]) -> AnyArray:
+    """Return a packed array as a read-only view of its bytes. Raises InvalidRequestError."""
+    if value.keys() != {"dtype", "shape", "data"}:
+        raise InvalidRequestError("a packed array has exactly the keys dtype, shape and data")
+    dtype, shape, data = value["dtype"], value["shape"], value["data"]
+    if dtype not in DTYPES:
+        raise InvalidRequestError(f"dtype must be one of {', '.join(DTYPES)}")
+    if type(shape) is not list or not all(type(n) is int and 0 <= n < 2**31 for n in shape):
+        raise InvalidRequestError("shape must be a list of sizes")
+    if len(shape) > MAX_AXES:
+        raise InvalidRequestError(f"an array has at most {MAX_AXES} axes")
+    if type(data) is not bytes:
+        raise InvalidRequestError("data must be binary (msgpack bin); in JSON send nested lists")
+    if len(data) != (expected := prod(shape) * np.dtype(dtype).itemsize):
+        raise InvalidRequestError(
+            f"data has {len(data)} bytes, dtype {dtype} and shape {shape} need {expected}"
+        )
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+def _form(said: str) -> Form:
+    dtype, *axes = said.split()
+    return Form(np.dtype(dtype), None if axes == ["*"] else tuple(axes))
+
+
+def _from_lists(value: Any, wanted: Array) -> AnyArray:
+    if not isinstance(value, list | tuple):
+        raise InvalidRequestError(f"must be {wanted}: numbers, nested lists of them, or packed")
+    _check_elements(value)
+    try:
+        return np.array(value)
+    except (ValueError, OverflowError):
+        raise InvalidRequestError("rows differ in length; the array must be rectangular") from None
+
+
+def _check_elements(value: Any, where: str = "", depth: int = 1) -> None:
+    """Raise InvalidRequestError for what is no number, and for more than MAX_AXES nested lists."""
+    if depth > MAX_AXES:
+        raise InvalidRequestError(f"an array has at most {MAX_AXES} axes")
+    kinds = set(map(type, value))
+    if kinds <= {int, float}:
+        return
+    nested = kinds <= {list, tuple}
+    for i, item in enumerate(value):
+        if nested:
+            _check_elements(item, f"{where}[{i}]", depth + 1)
+        elif type(item) not in (int, float) and not isinstance(item, np.integer | np.floating):
+            what = "a list among numbers" if isinstance(item, list) else type(item).__name__
+            raise InvalidRequestError(f"element {where}[{i}] is {what}, it must be a number")

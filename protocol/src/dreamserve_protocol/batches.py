@@ -1,0 +1,136 @@
+"""POST /reset/batch and /step/batch: many dreams of one world in columns.
+
+Row i of every column belongs to dream i. A row that fails has its own error and harms no other.
+"""
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Annotated, Any
+
+from dreamserve_protocol.arrays import Array, Bools, Float32, Int64
+from dreamserve_protocol.common import (
+    AnyId,
+    Count,
+    Integers,
+    Numbers,
+    SessionId,
+    Whole,
+    WorldName,
+    check_one,
+)
+from dreamserve_protocol.errors import InvalidActionError, InvalidRequestError, ProblemError
+from dreamserve_protocol.markers import Doc, Items, Message, Request
+
+LatentRows = Annotated[Float32, Array("float32 B Z")]
+
+
+@dataclass(frozen=True, slots=True)
+class RowError(Message):
+    """Why one row of a batch was not done."""
+
+    row: Annotated[int, Doc("Counted from 0.")]
+    code: str
+    status: Annotated[int, Doc("What /step or /reset would have answered.")]
+    detail: str
+
+    @classmethod
+    def of(cls, row: int, error: ProblemError) -> "RowError":
+        """Return what is said of a row that ended in `error`."""
+        return cls(row, error.code, error.status, error.detail)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResetBatchRequest(Request["ResetBatchResult"]):
+    """Begin many dreams in one world, or start them over."""
+
+    count: Annotated[Count | None, Doc("B, where no ids are given: new ones are made.")] = None
+    _: KW_ONLY
+    world: Annotated[
+        WorldName | None, Doc("Name of a loaded world. Default: the first one loaded.")
+    ] = None
+    session_ids: Annotated[
+        Annotated[Sequence[SessionId], Items(1)] | None,
+        Doc("B different ids, as `session_id` of /reset."),
+    ] = None
+    seeds: Annotated[Integers | None, Doc("Default: drawn, and answered.")] = None
+    temperatures: Annotated[
+        Annotated[Numbers, Array("float32 B", finite=False)] | None, Doc("Default: 1.")
+    ] = None
+    bank: Annotated[
+        Integers | None, Doc("Entries of the bank to begin at. Default: drawn from the seeds.")
+    ] = None
+    latents: Annotated[
+        Annotated[Numbers, Array("float32 B Z", finite=False)] | None,
+        Doc("Latents to begin at instead; the recurrent state starts at zero."),
+    ] = None
+    rewind_window: Annotated[Whole, Doc("Of each of them, as of /reset.")] = 0
+
+    def __post_init__(self) -> None:
+        check_one(session_ids=self.session_ids, count=self.count)
+        if self.latents is not None and self.bank is not None:
+            raise InvalidRequestError("give bank or latents, not both")
+        names = ("seeds", "temperatures", "bank", "latents")
+        _check_lengths(self.rows, {name: getattr(self, name) for name in names})
+
+    @property
+    def rows(self) -> int:
+        """B: how many dreams it begins."""
+        return len(self.session_ids) if self.session_ids is not None else self.count or 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResetBatchResult(Message):
+    """Many dreams at their step 0, in the order asked. A row with an error holds zeros."""
+
+    world: str
+    session_ids: Sequence[str]
+    latents: LatentRows
+    seeds: Annotated[Int64, Array("int64 B")]
+    temperatures: Annotated[Float32, Array("float32 B")]
+    errors: Annotated[list[RowError], Doc("Of the rows that were not done; often empty.")] = field(
+        default_factory=list
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepBatchRequest(Request["StepBatchResult"]):
+    """Advance many dreams of one world, each by one action."""
+
+    session_ids: Annotated[Sequence[AnyId], Items(1), Doc("B different sessions of one world.")]
+    actions: Annotated[
+        Numbers,
+        Array("int64 B", "float32 B A", finite=False, error=InvalidActionError),
+        Doc("Integers in a Discrete world, numbers within the bounds in a Box world."),
+    ]
+    _: KW_ONLY
+    steps: Annotated[
+        Integers | None, Doc("Number that each step will have, as `step` of /step.")
+    ] = None
+
+    def __post_init__(self) -> None:
+        _check_lengths(len(self.session_ids), {"actions": self.actions, "steps": self.steps})
+
+    def may_be_resent(self) -> bool:
+        """Tell whether sending it twice takes one step of each dream."""
+        return self.steps is not None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepBatchResult(Message):
+    """Many dreams, each one step later, in the order asked. A row with an error holds zeros."""
+
+    session_ids: Sequence[str]
+    steps: Annotated[Int64, Array("int64 B")]
+    latents: LatentRows
+    rewards: Annotated[Float32, Array("float32 B")]
+    terminated: Annotated[Bools, Array("bool B")]
+    truncated: Annotated[Bools, Array("bool B")]
+    errors: Annotated[list[RowError], Doc("Of the rows that were not done; often empty.")] = field(
+        default_factory=list
+    )
+
+
+def _check_lengths(rows: int, columns: dict[str, Any]) -> None:
+    for name, column in columns.items():
+        if column is not None and len(column) != rows:
+            raise InvalidRequestError(f"{name} has {len(column)} rows, the batch {rows}")

@@ -1,0 +1,83 @@
+"""What many requests share: ids, seeds, temperatures, and where a dream begins."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy.typing as npt
+
+from dreamserve_protocol.arrays import Array
+from dreamserve_protocol.errors import InvalidActionError, InvalidRequestError
+from dreamserve_protocol.markers import Doc, Message, Range, Text
+
+LARGEST_INTEGER = 2**53 - 1  # that a JSON number holds exactly
+MAX_TEMPERATURE = 1000.0
+LARGEST_LATENT = 1e6  # in magnitude; what is beyond it overflows in most worlds' graphs
+
+# What callers may give for an array: nested lists, or an array. A checked request holds arrays.
+Numbers = Sequence[Any] | npt.NDArray[Any]
+
+SessionId = Annotated[str, Text(128, r"^[A-Za-z0-9_-]{1,128}$")]
+AnyId = Annotated[str, Text(128)]  # in a batch a malformed id is its row's error
+WorldName = Annotated[str, Text(128)]
+Count = Annotated[int, Range(1, LARGEST_INTEGER)]
+Whole = Annotated[int, Range(0, LARGEST_INTEGER)]
+Seed = Annotated[int, Range(0, LARGEST_INTEGER)]
+Temperature = Annotated[float, Range(0, MAX_TEMPERATURE)]
+
+OneAction = Annotated[int | Numbers, Array("int64", "float32 A", error=InvalidActionError)]
+ActionSequence = Annotated[Numbers, Array("int64 H", "float32 H A", error=InvalidActionError)]
+Latent = Annotated[Numbers, Array("float32 Z", most=LARGEST_LATENT)]
+Integers = Annotated[Numbers, Array("int64 B")]
+
+OF_SESSION = "Session to begin at; it does not move."
+WITHOUT_SESSION = "Without `session_id`: name of a loaded world. Default: the first one loaded."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Start(Message):
+    """Where a dream begins: exactly one of a bank entry, a latent, or real frames."""
+
+    bank: Annotated[
+        Whole | None, Doc("Entry of the world's bank of real starting points, from 0.")
+    ] = None
+    latent: Annotated[Latent | None, Doc("The recurrent state starts at zero.")] = None
+    frames: Annotated[
+        Annotated[Numbers, Array("uint8 F H W C")] | None,
+        Doc(
+            "Of the camera's shape or the world's. The dream starts at the last one; the recurrent"
+            " state is burnt in on the ones before."
+        ),
+    ] = None
+    actions: Annotated[
+        ActionSequence | None, Doc("The F - 1 actions taken between the frames.")
+    ] = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("bank", "latent", "frames") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise InvalidRequestError("give exactly one of bank, latent and frames")
+        if self.frames is None:
+            if self.actions is not None:
+                raise InvalidRequestError("actions go with frames")
+            return
+        if len(self.frames) == 0:
+            raise InvalidRequestError("frames must hold at least one frame")
+        between = 0 if self.actions is None else len(self.actions)
+        if between != len(self.frames) - 1:
+            count = len(self.frames)
+            raise InvalidRequestError(
+                f"{count} frames need {count - 1} actions between them, not {between}"
+            )
+
+
+def check_one(**given: Any) -> None:
+    """Raise InvalidRequestError unless exactly one of these is given."""
+    if sum(value is not None for value in given.values()) != 1:
+        raise InvalidRequestError(f"give exactly one of {' and '.join(given)}")
+
+
+def check_place(session_id: str | None, world: str | None, start: Start | None) -> None:
+    """Raise InvalidRequestError where a session's request names a world or a start, too."""
+    if session_id is not None and (world is not None or start is not None):
+        raise InvalidRequestError("give session_id, or world and start, not both")

@@ -1,0 +1,139 @@
+"""What a field's annotation says beyond its type: a description, a range, how strict it is.
+
+A request or result is a plain dataclass; its fields are `Annotated` with these markers. pydantic
+understands them where it is installed (the service's doors validate with it); nothing here imports
+it before it asks.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Message:
+    """Base of everything that is sent: strict types, no unknown fields, finite numbers."""
+
+    __slots__ = ()
+    __dataclass_fields__: ClassVar[dict[str, Any]]  # every message is a dataclass
+    __pydantic_config__: ClassVar[dict[str, Any]] = {
+        "extra": "forbid",
+        "strict": True,
+        "allow_inf_nan": False,
+        "arbitrary_types_allowed": True,
+    }
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """Take a dict for the dataclass itself, while its fields stay strict."""
+        return {**handler(source), "strict": False}
+
+
+class Request(Message, Generic[R_co]):
+    """A verb's request; R is its result."""
+
+    __slots__ = ()
+
+    def may_be_resent(self) -> bool:
+        """Tell whether sending it twice leaves the server as sending it once does."""
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Doc:
+    """Describe a field, in the OpenAPI document and in the documentation's tables."""
+
+    text: str
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        """Put the description where readers of a JSON schema look for it."""
+        described: dict[str, Any] = handler(schema)
+        shape = described.get("description", "")  # an array's marker has told its shape
+        described["description"] = f"{shape} {self.text}".lstrip()
+        return described
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Bound a number: `least` and `most` are allowed."""
+
+    least: float | None = None
+    most: float | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Add the bounds to the number's schema."""
+        bounds = {"ge": self.least, "le": self.most}
+        given = {name: bound for name, bound in bounds.items() if bound is not None}
+        return {**handler(source), **given}
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Bound a text's length, and what it may consist of."""
+
+    longest: int
+    pattern: str | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Add the bounds to the string's schema."""
+        bounds: dict[str, Any] = {"max_length": self.longest}
+        if self.pattern is not None:
+            bounds["pattern"] = self.pattern
+        return {**handler(source), **bounds}
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """Bound how many elements a list may have."""
+
+    fewest: int = 0
+    most: int | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Add the bounds to the list's schema."""
+        bounds: dict[str, Any] = {"min_length": self.fewest}
+        if self.most is not None:
+            bounds["max_length"] = self.most
+        return {**handler(source), **bounds}
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Name the keys that a dict may have: each with its JSON type and description."""
+
+    known: dict[str, tuple[str, str]]
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        """Describe each key as a property that may be absent."""
+        properties = {
+            name: {"type": kind, "description": text} for name, (kind, text) in self.known.items()
+        }
+        return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+@dataclass(frozen=True, slots=True)
+class ByKind:
+    """A union of dataclasses told apart by their `kind`; one of `short` stands for {"kind": it}."""
+
+    short: tuple[str, ...]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Build the tagged union."""
+        from typing import get_args
+
+        from pydantic_core import core_schema
+
+        kinds: list[Any] = [one for one in get_args(source) if isinstance(one, type)]
+        names = [one.__dataclass_fields__["kind"].default for one in kinds]
+        choices = dict(zip(names, map(handler.generate_schema, kinds), strict=True))
+        tagged = core_schema.tagged_union_schema(choices, "kind")
+        return core_schema.no_info_before_validator_function(_spelt_out, tagged)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        """Offer the short form, too."""
+        short = {"type": "string", "enum": list(self.short)}
+        return {"anyOf": [short, handler(schema["schema"])]}
+
+
+def _spelt_out(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value

@@ -1,0 +1,95 @@
+"""Who acts in /rollout and /sample: a kind of policy and its fields.
+
+What depends on the world (its actions, the tensors that a policy reads) is checked by the engine.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+
+from dreamserve_protocol.arrays import Array
+from dreamserve_protocol.common import Numbers, OneAction
+from dreamserve_protocol.errors import InvalidRequestError
+from dreamserve_protocol.markers import ByKind, Doc, Items, Message, Text
+
+
+@dataclass(frozen=True, slots=True)
+class RandomPolicy(Message):
+    """Act uniformly at random over the action space, by the dream's seed and step."""
+
+    kind: Literal["random"] = "random"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ConstantPolicy(Message):
+    """Take the same action at every step."""
+
+    action: Annotated[
+        OneAction,
+        Doc("An integer in a Discrete world, A numbers within the bounds in a Box world."),
+    ]
+    kind: Literal["constant"] = "constant"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinearPolicy(Message):
+    """Act by scores = weights @ features + bias: one policy, or P that meet the same episodes.
+
+    A Discrete world takes the action of the largest score, the first of equals. In a Box the action
+    is low + (tanh(score) + 1) / 2 · (high - low), as Ha & Schmidhuber (2018) bring theirs between
+    bounds. A policy that holds NaN loses its own episodes, not the others'.
+    """
+
+    weights: Annotated[
+        Numbers,
+        Array("float32 A F", "float32 P A F", finite=False),
+        Doc("A row for each of a Discrete world's actions, or each component of a Box's."),
+    ]
+    bias: Annotated[
+        Annotated[Numbers, Array("float32 A", "float32 P A", finite=False)] | None,
+        Doc("Default: 0."),
+    ] = None
+    inputs: Annotated[
+        Annotated[Sequence[Annotated[str, Text(128)]], Items(1)] | None,
+        Doc(
+            "What the F features are: `latent` and recurrent tensors by name, one after the other."
+            " Default: the latent, then all recurrent tensors."
+        ),
+    ] = None
+    kind: Literal["linear"] = "linear"
+
+    def __post_init__(self) -> None:
+        if self.bias is None:
+            return
+        expected, shape = np.shape(self.weights)[:-1], np.shape(self.bias)
+        if shape != expected:
+            raise InvalidRequestError(
+                f"these weights need a bias of shape {list(expected)}, not {list(shape)}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class BundledPolicy(Message):
+    """Act by the controller in the world's bundle."""
+
+    kind: Literal["bundled"] = "bundled"
+
+
+AnyPolicy = RandomPolicy | ConstantPolicy | LinearPolicy | BundledPolicy
+Policy = Annotated[AnyPolicy | Literal["random", "bundled"], ByKind(("random", "bundled"))]
+
+
+def policy_count(policy: AnyPolicy) -> int:
+    """Return P: how many policies these are."""
+    if isinstance(policy, LinearPolicy):
+        shape = np.shape(policy.weights)
+        return shape[0] if len(shape) == 3 else 1
+    return 1
+
+
+def check_single(policy: AnyPolicy | str | None) -> None:
+    """Raise InvalidRequestError for many policies."""
+    if isinstance(policy, LinearPolicy) and (count := policy_count(policy)) != 1:
+        raise InvalidRequestError(f"one policy acts here, not {count}; /rollout takes many")

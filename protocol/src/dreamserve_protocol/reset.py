@@ -1,0 +1,64 @@
+"""POST /reset: begin a dream, or start one over."""
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Annotated, Literal
+
+from dreamserve_protocol.arrays import Array, Float32, UInt8
+from dreamserve_protocol.common import Seed, SessionId, Start, Temperature, Whole, WorldName
+from dreamserve_protocol.markers import Doc, Message, Request
+
+StateInclude = Literal["frame", "state"]
+
+FrameArray = Annotated[UInt8, Array("uint8 H W C")]
+LatentArray = Annotated[Float32, Array("float32 Z")]
+Tensors = Annotated[
+    dict[str, Annotated[Float32, Array("float32 *")]], Doc("Recurrent tensors by name.")
+]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResetRequest(Request["ResetResult"]):
+    """Begin a dream, or start one over."""
+
+    world: Annotated[
+        WorldName | None, Doc("Name of a loaded world. Default: the first one loaded.")
+    ] = None
+    _: KW_ONLY
+    session_id: Annotated[
+        SessionId | None,
+        Doc(
+            "1 to 128 characters of A-Z, a-z, 0-9, `_` and `-`. A live session of that id starts"
+            " over. Default: a new id."
+        ),
+    ] = None
+    seed: Annotated[
+        Seed | None, Doc("The same seed dreams the same dream. Default: drawn, and answered.")
+    ] = None
+    temperature: Annotated[
+        Temperature | None,
+        Doc("0: the most likely outcome; 1: as trained; above 1: more random. Default: 1."),
+    ] = None
+    start: Annotated[
+        Start | None, Doc("Where to begin. Default: a bank entry drawn from the seed.")
+    ] = None
+    rewind_window: Annotated[
+        Whole, Doc("Steps that the session can be rewound by; each is kept in memory.")
+    ] = 0
+    include: Annotated[
+        Sequence[StateInclude], Doc("Also answer the decoded frame, or the recurrent state.")
+    ] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResetResult(Message):
+    """A dream at its step 0."""
+
+    session_id: str
+    world: str
+    step: int
+    latent: LatentArray
+    seed: int
+    temperature: float
+    frame: Annotated[FrameArray | None, Doc("If included.")] = None
+    state: Annotated[Tensors | None, Doc("If included.")] = None

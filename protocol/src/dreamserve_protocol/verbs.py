@@ -1,0 +1,101 @@
+"""The table of verbs: requests, results, errors, and where each is over HTTP."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dreamserve_protocol import errors as e
+from dreamserve_protocol.batches import (
+    ResetBatchRequest,
+    ResetBatchResult,
+    StepBatchRequest,
+    StepBatchResult,
+)
+from dreamserve_protocol.branches import ForkRequest, ForkResult, RewindRequest, RewindResult
+from dreamserve_protocol.markers import Message, Request
+from dreamserve_protocol.plan import PlanRequest, PlanResult
+from dreamserve_protocol.reset import ResetRequest, ResetResult
+from dreamserve_protocol.rollout import RolloutRequest, RolloutResult
+from dreamserve_protocol.sample import SampleRequest, SampleResult
+from dreamserve_protocol.sessions import (
+    DeleteRequest,
+    RestoreRequest,
+    SessionRequest,
+    SessionResult,
+    Snapshot,
+    SnapshotRequest,
+)
+from dreamserve_protocol.step import StepRequest, StepResult
+from dreamserve_protocol.worlds import WorldRequest, WorldResult, WorldsRequest, WorldsResult
+
+Errors = tuple[type[e.ProblemError], ...]
+
+# Any request: it is read, it waits for its turn, and the server may be going down.
+_ANY: Errors = (e.InvalidRequestError, e.OverloadedError, e.EngineFailedError, e.DrainingError)
+_BODY: Errors = (e.NotFiniteInputError, e.TooLargeError, e.UnsupportedMediaTypeError)
+_OF_SESSION: Errors = (e.SessionNotFoundError, e.SessionExpiredError)
+_DREAMING: Errors = (e.InvalidActionError, e.DreamNotFiniteError)
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One row: a request, its result, and where it is over HTTP."""
+
+    name: str  # on the stream, and of the SDK's method
+    method: Literal["GET", "POST", "PUT", "DELETE"]
+    path: str  # {names} are fields of the request
+    request: type[Request[Any]]
+    result: type[Message] | None
+    errors: Errors  # beside those that every request may meet
+    body: str | None = None  # the one field that is HTTP's body as a whole
+
+    @property
+    def summary(self) -> str:
+        """The first line of the request's documentation."""
+        return (self.request.__doc__ or "").partition("\n")[0]
+
+    @property
+    def has_body(self) -> bool:
+        """Whether its fields come in a body."""
+        return self.method in ("POST", "PUT")
+
+    @property
+    def of_session(self) -> bool:
+        """Whether it may be about one session, and so carry its id in x-session-id."""
+        return "session_id" in self.request.__dataclass_fields__
+
+    @property
+    def all_errors(self) -> Errors:
+        """Every error that it may answer."""
+        about = _OF_SESSION if self.of_session and self.name not in ("reset", "restore") else ()
+        body = _BODY if self.has_body else ()
+        return tuple(dict.fromkeys((*_ANY, *body, *about, *self.errors)))
+
+
+_STEPPING: Errors = (*_DREAMING, e.StepConflictError, e.DreamEndedError)
+_NO_WORLD: Errors = (e.WorldNotFoundError,)
+_ANYWHERE: Errors = (*_DREAMING, e.WorldNotFoundError, e.DreamEndedError)
+_PLANNING: Errors = (e.DreamNotFiniteError, e.DreamEndedError)
+_GOING_BACK: Errors = (e.DreamNotFiniteError, e.StepConflictError)
+_RESTORING: Errors = (e.InvalidActionError, e.SnapshotRefusedError, e.WorldNotFoundError)
+_ID = "/sessions/{session_id}"
+_SNAPSHOT = f"{_ID}/snapshot"
+
+VERBS: tuple[Verb, ...] = (
+    Verb("step", "POST", "/step", StepRequest, StepResult, _STEPPING),
+    Verb("reset", "POST", "/reset", ResetRequest, ResetResult, (*_DREAMING, *_NO_WORLD)),
+    Verb("step_batch", "POST", "/step/batch", StepBatchRequest, StepBatchResult, _DREAMING),
+    Verb("reset_batch", "POST", "/reset/batch", ResetBatchRequest, ResetBatchResult, _NO_WORLD),
+    Verb("sample", "POST", "/sample", SampleRequest, SampleResult, _ANYWHERE),
+    Verb("rollout", "POST", "/rollout", RolloutRequest, RolloutResult, _ANYWHERE),
+    Verb("plan", "POST", "/plan", PlanRequest, PlanResult, _PLANNING),
+    Verb("fork", "POST", f"{_ID}/fork", ForkRequest, ForkResult, (e.DreamNotFiniteError,)),
+    Verb("rewind", "POST", f"{_ID}/rewind", RewindRequest, RewindResult, _GOING_BACK),
+    Verb("snapshot", "GET", _SNAPSHOT, SnapshotRequest, Snapshot, ()),
+    Verb("restore", "PUT", _SNAPSHOT, RestoreRequest, SessionResult, _RESTORING, "snapshot"),
+    Verb("session", "GET", _ID, SessionRequest, SessionResult, ()),
+    Verb("delete", "DELETE", _ID, DeleteRequest, None, ()),
+    Verb("worlds", "GET", "/worlds", WorldsRequest, WorldsResult, ()),
+    Verb("world", "GET", "/worlds/{name}", WorldRequest, WorldResult, _NO_WORLD),
+)  # fmt: skip
+BY_NAME: dict[str, Verb] = {verb.name: verb for verb in VERBS}
+BY_REQUEST: dict[type[Request[Any]], Verb] = {verb.request: verb for verb in VERBS}

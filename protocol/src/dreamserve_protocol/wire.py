@@ -1,0 +1,79 @@
+"""Messages to fields and back, whatever bytes carry them."""
+
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import cache
+from operator import attrgetter
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from dreamserve_protocol.arrays import Array
+
+T = TypeVar("T")
+Read = Callable[[Any], Any]
+
+
+def fields_of(message: Any) -> dict[str, Any]:
+    """Return a message's fields by name, without those that are None.
+
+    Parts that are messages themselves are left as they are: an encoder meets them on its way.
+    """
+    kind: type = type(message)
+    names, values = _getter(kind)
+    pairs = zip(names, values(message), strict=True)
+    return {name: value for name, value in pairs if value is not None}
+
+
+@cache
+def _getter(kind: type) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
+    """Return the names of a dataclass's fields, and what gets all their values at once."""
+    names = tuple(field.name for field in fields(kind))
+    if len(names) > 1:
+        return names, attrgetter(*names)
+    return names, lambda message: tuple(getattr(message, name) for name in names)
+
+
+def read(kind: type[T], answer: Mapping[str, Any]) -> T:
+    """Return the message that an answer holds, its arrays as numpy arrays.
+
+    Fields that this version does not know are left aside, so that an older client can talk to a
+    newer server. Raises KeyError for a field that is missing, and ValueError or TypeError for one
+    that is not what it should be.
+    """
+    named: type = kind
+    message: T = _reader(named)(answer)
+    return message
+
+
+@cache
+def _reader(kind: type) -> Read:
+    hints = get_type_hints(kind, include_extras=True)
+    known = {field.name: _part(hints[field.name]) for field in fields(kind)}
+    required = {f.name for f in fields(kind) if f.default is f.default_factory}
+
+    def read_fields(answer: Mapping[str, Any]) -> Any:
+        if missing := required - answer.keys():
+            raise KeyError(sorted(missing)[0])
+        return kind(**{name: part(answer[name]) for name, part in known.items() if name in answer})
+
+    return read_fields
+
+
+def _part(hint: Any) -> Read:
+    """Return what reads one part of an answer, by its annotation."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        marked = next((mark for mark in hint.__metadata__ if isinstance(mark, Array)), None)
+        return marked.read if marked is not None else _part(hint.__origin__)
+    if origin in (Union, types.UnionType):
+        inner = [_part(one) for one in get_args(hint) if one is not type(None)]
+        return lambda value: None if value is None else inner[0](value)
+    if origin is dict:
+        of_value = _part(get_args(hint)[1])
+        return lambda value: {name: of_value(one) for name, one in value.items()}
+    if origin in (list, Sequence):
+        of_item = _part(get_args(hint)[0])
+        return lambda value: [of_item(one) for one in value]
+    if is_dataclass(hint) and isinstance(hint, type):
+        return _reader(hint)
+    return lambda value: value

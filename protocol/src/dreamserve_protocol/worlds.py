@@ -1,0 +1,80 @@
+"""GET /worlds and /worlds/{name}, and what the pages about the server itself answer."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from dreamserve_protocol.common import WorldName
+from dreamserve_protocol.markers import Doc, Message, Request
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WorldsRequest(Request["WorldsResult"]):
+    """List the worlds that are loaded; the first is the default."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WorldRequest(Request["WorldResult"]):
+    """Tell all there is to know of a world: its manifest, how good it is, its actions' names."""
+
+    name: WorldName
+
+
+@dataclass(frozen=True, slots=True)
+class WorldSummary(Message):
+    """What is worth knowing of a world before dreaming in it."""
+
+    name: str
+    version: Annotated[str | None, Doc("Hash of the bundle's content; null in memory.")]
+    backend: str
+    action_space: Annotated[
+        dict[str, Any], Doc("`type`, then `n` or `low` and `high`, in Gymnasium's terms; `names`.")
+    ]
+    action_names: list[str]
+    latent_size: int
+    frame_shape: Annotated[list[int], Doc("H, W, C of the decoded frame.")]
+    quality: Annotated[dict[str, Any], Doc("How good it is, as measured at export.")]
+
+
+@dataclass(frozen=True, slots=True)
+class WorldResult(WorldSummary):
+    """All there is to know of a world."""
+
+    manifest: Annotated[dict[str, Any], Doc("The bundle's manifest.")]
+
+
+@dataclass(frozen=True, slots=True)
+class WorldsResult(Message):
+    """The worlds that are loaded; the first is the default."""
+
+    worlds: list[WorldSummary]
+
+
+@dataclass(frozen=True, slots=True)
+class Health(Message):
+    """The server is alive, or ready."""
+
+    status: Literal["live", "ready"]
+
+
+@dataclass(frozen=True, slots=True)
+class Index(Message):
+    """Where things are."""
+
+    name: str
+    version: str
+    docs: str
+    openapi: str
+    worlds: str
+    ready: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem(Message):
+    """RFC 9457 problem details."""
+
+    type: Literal["about:blank"]
+    title: Annotated[str, Doc("The status's phrase.")]
+    status: int
+    code: Annotated[str, Doc("Tells errors apart; docs/errors.md lists the codes.")]
+    detail: Annotated[str, Doc("What was wrong, where, and what would be right.")]
+    request_id: Annotated[str, Doc("As in the header x-request-id, and in the log.")]
