@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dreamserve.engine.loop import Engine
+from dreamserve.engine.engine import Engine
 from dreamserve.engine.types import (
     Request,
     ResetBatchRequest,

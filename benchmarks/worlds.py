@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dreamserve.manifest import ActionSpace, BoxSpace, Crop, DiscreteSpace, FrameSpec
+from dreamserve.manifest import Crop, FrameSpec
+from dreamserve.spaces import ActionSpace, BoxSpace, DiscreteSpace
 from dreamserve_training.export import export_world, spec_of
 from dreamserve_training.models.recurrent import MDNRNN
 from dreamserve_training.models.vae import ConvVAE

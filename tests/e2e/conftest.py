@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from dreamserve.manifest import Crop, DiscreteSpace, FrameSpec
+from dreamserve.manifest import Crop, FrameSpec
+from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.export import export_world, spec_of
 from dreamserve_training.models.recurrent import MDNRNN
 from dreamserve_training.models.vae import ConvVAE

@@ -22,7 +22,7 @@ from dreamserve.bundle import seal, sha256_of
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.imagination.evaluator import CandidateEvaluator
 from dreamserve.engine.imagination.trajectories import RolloutStart, StepOutcome, Trajectories
-from dreamserve.engine.loop import Engine
+from dreamserve.engine.engine import Engine
 from dreamserve.engine.types import Request, Result
 from dreamserve.engine.work import Task, finish
 from dreamserve.engine.world import World, load_world

@@ -8,8 +8,8 @@ import pytest
 
 from dreamserve.dream import Dream, DreamBatch
 from dreamserve.engine.fake import fake_world
-from dreamserve.errors import (
-    BundleError,
+from dreamserve.errors import BundleError
+from dreamserve_protocol.errors import (
     DreamNotFiniteError,
     InvalidActionError,
     InvalidRequestError,

@@ -9,7 +9,7 @@ import torch
 from gymnasium.utils.env_checker import check_env
 
 from dreamserve.dream import Dream
-from dreamserve.errors import InvalidActionError, InvalidRequestError, StepConflictError
+from dreamserve_protocol.errors import InvalidActionError, InvalidRequestError, StepConflictError
 from dreamserve_training.models.checkpoint import CheckpointError
 from dreamserve_training.models.mdnrnn import MDNRNN, save_mdnrnn
 from dreamserve_training.models.vae import ConvVAE, save_vae

@@ -7,7 +7,8 @@ from scipy.special import softmax
 
 from dreamserve import noise
 from dreamserve.backends.torch import TorchBackend
-from dreamserve.manifest import BoxSpace, Crop, DiscreteSpace, FrameSpec
+from dreamserve.manifest import Crop, FrameSpec
+from dreamserve.spaces import BoxSpace, DiscreteSpace
 from dreamserve_training.export import ModelBackend, spec_of
 from dreamserve_training.export.parity import check_parity
 from dreamserve_training.graphs import NEVER_DONE, DecodeGraph, EncodeGraph, StepGraph

@@ -10,7 +10,6 @@ from PIL import Image
 from dreamserve.backends.base import StepOutput
 from dreamserve.manifest import (
     Crop,
-    DiscreteSpace,
     DoneRule,
     FrameSpec,
     MixtureSpec,
@@ -19,6 +18,7 @@ from dreamserve.manifest import (
     TensorSpec,
     WorldSpec,
 )
+from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.data.episodes import DataError, save_episode
 from dreamserve_training.quality import card_pictures, measure_world
 from dreamserve_training.quality.following import Followed, LatentEpisode, follow, load_latents

@@ -95,7 +95,7 @@ class Array:
         array = unpack(value).copy() if isinstance(value, dict) else np.array(value)
         form = next((form for form in self.forms if form.fits(array.ndim)), self.forms[0])
         array = array.astype(form.dtype, copy=False)
-        return array if array.ndim else array.item()
+        return array.item() if form.axes == () else array
 
     def _numbers(self, value: Any) -> AnyArray:
         """Return the numbers of any form in which they come, in whatever numeric dtype."""
@@ -123,7 +123,7 @@ class Array:
         if array.size and not (limits.min <= int(array.min()) and int(array.max()) <= limits.max):
             raise self._error(f"must hold integers from {limits.min} to {limits.max}")
         integers = np.ascontiguousarray(array, form.dtype).reshape(array.shape)
-        return integers if integers.ndim else integers.item()
+        return integers if form.axes != () else integers.item()
 
     def _floats(self, array: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
         with np.errstate(over="ignore"):

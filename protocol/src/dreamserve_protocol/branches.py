@@ -32,7 +32,7 @@ class ForkRequest(Request["ForkResult"]):
             " the session's own, so the same actions dream the same dream."
         ),
     ] = None
-    include: Annotated[Sequence[StateInclude], _INCLUDE] = ()
+    include: Annotated[Sequence[StateInclude], Items(), _INCLUDE] = ()
 
     def __post_init__(self) -> None:
         if self.session_ids is not None and self.count is not None:
@@ -85,7 +85,7 @@ class RewindRequest(Request["RewindResult"]):
     ] = None
     _: KW_ONLY
     steps: Annotated[Whole | None, Doc("Or by how many; each request goes back further.")] = None
-    include: Annotated[Sequence[StateInclude], _INCLUDE] = ()
+    include: Annotated[Sequence[StateInclude], Items(), _INCLUDE] = ()
 
     def __post_init__(self) -> None:
         check_one(steps=self.steps, to_step=self.to_step)

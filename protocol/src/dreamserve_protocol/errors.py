@@ -170,6 +170,7 @@ class MethodNotAllowedError(CallerError):
 
     code, status = "method_not_allowed", 405
     remedy = "See `/docs`; the header `Allow` lists the methods."
+    allowed = ""  # methods, as in the header
 
 
 class UnsupportedMediaTypeError(CallerError):

@@ -6,7 +6,8 @@ it before it asks.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from types import GenericAlias
+from typing import Any, ClassVar, Generic, TypeVar, get_args
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -21,6 +22,7 @@ class Message:
         "strict": True,
         "allow_inf_nan": False,
         "arbitrary_types_allowed": True,
+        "revalidate_instances": "always",
     }
 
     @classmethod
@@ -84,17 +86,14 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """Bound how many elements a list may have."""
+    """Take a list, or another sequence but a text, of so many elements; stop at a wrong one."""
 
     fewest: int = 0
-    most: int | None = None
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        """Add the bounds to the list's schema."""
-        bounds: dict[str, Any] = {"min_length": self.fewest}
-        if self.most is not None:
-            bounds["max_length"] = self.most
-        return {**handler(source), **bounds}
+        """Read the elements into a list."""
+        bounds = {"min_length": self.fewest, "fail_fast": True, "strict": False}
+        return {**handler(GenericAlias(list, get_args(source))), **bounds}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +118,6 @@ class ByKind:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         """Build the tagged union."""
-        from typing import get_args
-
         from pydantic_core import core_schema
 
         kinds: list[Any] = [one for one in get_args(source) if isinstance(one, type)]

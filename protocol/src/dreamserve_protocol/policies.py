@@ -81,6 +81,14 @@ AnyPolicy = RandomPolicy | ConstantPolicy | LinearPolicy | BundledPolicy
 Policy = Annotated[AnyPolicy | Literal["random", "bundled"], ByKind(("random", "bundled"))]
 
 
+_BY_NAME: dict[str, AnyPolicy] = {"random": RandomPolicy(), "bundled": BundledPolicy()}
+
+
+def policy_of(policy: AnyPolicy | str) -> AnyPolicy:
+    """Return the policy that a short name stands for."""
+    return _BY_NAME[policy] if isinstance(policy, str) else policy
+
+
 def policy_count(policy: AnyPolicy) -> int:
     """Return P: how many policies these are."""
     if isinstance(policy, LinearPolicy):

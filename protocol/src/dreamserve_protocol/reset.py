@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from dreamserve_protocol.arrays import Array, Float32, UInt8
 from dreamserve_protocol.common import Seed, SessionId, Start, Temperature, Whole, WorldName
-from dreamserve_protocol.markers import Doc, Message, Request
+from dreamserve_protocol.markers import Doc, Items, Message, Request
 
 StateInclude = Literal["frame", "state"]
 
@@ -46,7 +46,9 @@ class ResetRequest(Request["ResetResult"]):
         Whole, Doc("Steps that the session can be rewound by; each is kept in memory.")
     ] = 0
     include: Annotated[
-        Sequence[StateInclude], Doc("Also answer the decoded frame, or the recurrent state.")
+        Sequence[StateInclude],
+        Items(),
+        Doc("Also answer the decoded frame, or the recurrent state."),
     ] = ()
 
 

@@ -23,7 +23,7 @@ from dreamserve_protocol.common import (
     check_place,
 )
 from dreamserve_protocol.errors import InvalidRequestError
-from dreamserve_protocol.markers import Doc, Message, Request
+from dreamserve_protocol.markers import Doc, Items, Message, Request
 from dreamserve_protocol.policies import Policy
 
 RolloutInclude = Literal["trajectories"]
@@ -65,7 +65,7 @@ class RolloutRequest(Request["RolloutResult"]):
     ] = None
     temperature: Annotated[Temperature | None, Doc("Default: the session's, or 1.")] = None
     include: Annotated[
-        Sequence[RolloutInclude], Doc("Also answer all latents, actions and rewards.")
+        Sequence[RolloutInclude], Items(), Doc("Also answer all latents, actions and rewards.")
     ] = ()
 
     def __post_init__(self) -> None:

@@ -18,7 +18,7 @@ from dreamserve_protocol.common import (
     check_place,
 )
 from dreamserve_protocol.errors import InvalidRequestError
-from dreamserve_protocol.markers import Doc, Message, Request
+from dreamserve_protocol.markers import Doc, Items, Message, Request
 from dreamserve_protocol.policies import Policy, check_single
 
 SampleInclude = Literal["frames", "mixture", "entropy", "most_likely", "components"]
@@ -43,6 +43,7 @@ class SampleRequest(Request["SampleResult"]):
     seed: Annotated[Seed | None, Doc("Default: follows from the session's seed and step.")] = None
     include: Annotated[
         Sequence[SampleInclude],
+        Items(),
         Doc(
             "Also answer the decoded frames; what was expected of each step (`mixture`) and how"
             " uncertain that was (`entropy`, which is two fields); the most likely future; one"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from dreamserve_protocol.arrays import Array, Float32
 from dreamserve_protocol.common import LARGEST_LATENT, Count, Numbers, OneAction, SessionId
-from dreamserve_protocol.markers import Doc, Keys, Message, Request
+from dreamserve_protocol.markers import Doc, Items, Keys, Message, Request
 from dreamserve_protocol.reset import FrameArray, LatentArray, Tensors
 
 StepInclude = Literal["frame", "mixture", "state"]
@@ -50,6 +50,7 @@ class StepRequest(Request["StepResult"]):
     ] = None
     include: Annotated[
         Sequence[StepInclude],
+        Items(),
         Doc("Also answer the decoded frame, what was expected, the recurrent state."),
     ] = ()
 

@@ -1,5 +1,6 @@
 """The table of verbs: requests, results, errors, and where each is over HTTP."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -57,6 +58,11 @@ class Verb:
     def has_body(self) -> bool:
         """Whether its fields come in a body."""
         return self.method in ("POST", "PUT")
+
+    @property
+    def path_fields(self) -> tuple[str, ...]:
+        """The fields that are in its path."""
+        return tuple(re.findall(r"{(\w+)}", self.path))
 
     @property
     def of_session(self) -> bool:

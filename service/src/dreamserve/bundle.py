@@ -18,15 +18,7 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from dreamserve.errors import BundleError
-from dreamserve.manifest import (
-    ControllerSpec,
-    DiscreteSpace,
-    FileSpec,
-    Format,
-    GraphName,
-    Manifest,
-    WorldSpec,
-)
+from dreamserve.manifest import ControllerSpec, FileSpec, Format, GraphName, Manifest, WorldSpec
 
 Array = npt.NDArray[np.float32]
 Arrays = dict[str, Array]
@@ -110,12 +102,10 @@ def check_controller(
     spec: WorldSpec, controller: ControllerSpec, arrays: Arrays, where: str
 ) -> None:
     """Raise BundleError unless `arrays` are a linear policy of such a world."""
-    sizes = {tensor.name: int(np.prod(tensor.shape)) for tensor in spec.recurrent_state}
-    sizes["latent"] = spec.latent_size
+    sizes = spec.tensor_sizes()
     if unknown := set(controller.inputs) - set(sizes):
         raise BundleError(f"{where}: the world has no {sorted(unknown)}, only {sorted(sizes)}")
-    space = spec.action_space
-    actions = space.n if isinstance(space, DiscreteSpace) else len(space.low)
+    actions = spec.action_space.width
     features = sum(sizes[name] for name in controller.inputs)
     _check_arrays(arrays, {"weights": (actions, features), "bias": (actions,)}, where)
 

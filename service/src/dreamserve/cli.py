@@ -11,14 +11,14 @@ import typer
 from dreamserve import __version__
 from dreamserve.api.app import create_app
 from dreamserve.api.openapi import document
-from dreamserve.api.routes import router
 from dreamserve.api.server import bind, serve
+from dreamserve.api.service import engine_of
 from dreamserve.bundle import Bundle, load_bundle
-from dreamserve.engine.loop import Engine
+from dreamserve.engine.engine import Engine
 from dreamserve.engine.world import load_world
-from dreamserve.errors import DreamserveError, SettingsError
-from dreamserve.manifest import DiscreteSpace
+from dreamserve.errors import SettingsError
 from dreamserve.settings import Settings
+from dreamserve_protocol.errors import DreamserveError
 
 DEFAULT_BUNDLE = Path("bundles/takecover")
 
@@ -62,7 +62,8 @@ def serve_command(
         float | None, typer.Option(help="A session idle for longer expires (default 3600).")
     ] = None,
     drain_s: Annotated[
-        float | None, typer.Option(help="Going on for known sessions after SIGTERM (default 20).")
+        float | None,
+        typer.Option(help="Seconds to keep serving known sessions after SIGTERM (default 20)."),
     ] = None,
     log_level: Annotated[
         str | None, typer.Option(help="debug, info, warning, error or critical (default info).")
@@ -105,16 +106,7 @@ def _serve(bundles: list[Path], settings: Settings) -> None:
     worlds = [
         load_world(path, settings.backend, settings.threads, settings.precision) for path in bundles
     ]
-    engine = Engine(
-        worlds,
-        capacity=settings.capacity,
-        session_ttl_s=settings.session_ttl_s,
-        max_queue=settings.max_queue,
-        max_batch=settings.max_batch,
-        max_jobs=settings.max_jobs,
-        max_kept_steps=settings.max_kept_steps,
-        slice_ms=settings.slice_ms,
-    )
+    engine = engine_of(worlds, settings)
     line = _summary(engine, listening)
     serve(create_app(engine, settings), settings, listening, lambda: typer.echo(line))
 
@@ -148,14 +140,13 @@ def inspect(
 def _described(bundle: Bundle) -> list[str]:
     manifest = bundle.manifest
     space = manifest.action_space
-    kind = f"Discrete({space.n})" if isinstance(space, DiscreteSpace) else f"Box{space.shape}"
     frame = manifest.frame
     size = sum(path.stat().st_size for path in bundle.path.iterdir() if path.is_file())
     state = ", ".join(f"{tensor.name} {tensor.shape}" for tensor in manifest.recurrent_state)
     rows: list[tuple[str, Any]] = [
         ("world", f"{manifest.name} {manifest.version}"),
         ("size", f"{_megabytes(size)}, all hashes verified"),
-        ("actions", f"{kind}: {', '.join(space.names)}"),
+        ("actions", space),
         ("frames", f"{frame.shape} seen, {frame.source_shape} from the camera"),
         ("latent", manifest.latent_size),
         ("state", f"{state}; {manifest.state_bytes()} bytes a session"),
@@ -180,4 +171,4 @@ def _flat(name: str, value: Any) -> list[tuple[str, Any]]:
 @main.command()
 def openapi() -> None:
     """Print the OpenAPI document."""
-    typer.echo(orjson.dumps(document(router.routes), option=orjson.OPT_INDENT_2))
+    typer.echo(orjson.dumps(document(), option=orjson.OPT_INDENT_2))

@@ -26,10 +26,13 @@ What a step leaves in the recurrent tensors does not depend on its noise. Mixtur
 """
 
 import re
+from collections.abc import Iterable
 from math import prod
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from dreamserve.spaces import ActionSpace
 
 GraphName = Literal["encode", "step", "decode"]
 Format = Literal["onnx", "torchscript"]
@@ -37,45 +40,6 @@ Format = Literal["onnx", "torchscript"]
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class DiscreteSpace(_Part):
-    """Gymnasium's Discrete: actions 0 … n-1, each with a name."""
-
-    type: Literal["Discrete"] = "Discrete"
-    n: int = Field(ge=1)
-    names: tuple[str, ...]
-
-    @model_validator(mode="after")
-    def _one_name_each(self) -> Self:
-        if len(self.names) != self.n:
-            raise ValueError(f"{self.n} actions but {len(self.names)} names")
-        return self
-
-
-class BoxSpace(_Part):
-    """Gymnasium's Box with one axis: float32 actions, each component within [low, high]."""
-
-    type: Literal["Box"] = "Box"
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    names: tuple[str, ...]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one action."""
-        return (len(self.low),)
-
-    @model_validator(mode="after")
-    def _bounds_make_sense(self) -> Self:
-        if not len(self.low) == len(self.high) == len(self.names) > 0:
-            raise ValueError("low, high and names must have the same length, at least one")
-        if any(low >= high for low, high in zip(self.low, self.high, strict=True)):
-            raise ValueError("each low must be below its high")
-        return self
-
-
-ActionSpace = Annotated[DiscreteSpace | BoxSpace, Field(discriminator="type")]
 
 
 class Crop(_Part):
@@ -220,9 +184,30 @@ class WorldSpec(_Part):
         mixture = ("mixture_logits", "mixture_mu", "mixture_log_sigma")
         return ("next_latent", "reward", "done_logit", *states, *mixture)
 
+    def mixture_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of one step's weights (or their logits), mu and sigma."""
+        components, matrix = (self.mixture.components,), (self.mixture.components, self.latent_size)
+        return {
+            "weights": matrix if self.mixture.head == "per_dimension" else components,
+            "mu": matrix,
+            "sigma": components if self.mixture.head == "isotropic" else matrix,
+        }
+
+    def mixture_bytes(self) -> int:
+        """Return what one step's mixture takes, as float32."""
+        return 4 * sum(map(prod, self.mixture_shapes().values()))
+
+    def tensor_sizes(self) -> dict[str, int]:
+        """Return how many numbers the latent and each recurrent tensor hold, by name."""
+        return {"latent": self.latent_size, **{t.name: prod(t.shape) for t in self.recurrent_state}}
+
+    def named_state(self, state: Iterable[Any]) -> dict[str, Any]:
+        """Return recurrent tensors by name, given in the manifest's order."""
+        return {t.name: part for t, part in zip(self.recurrent_state, state, strict=True)}
+
     def state_bytes(self) -> int:
         """Bytes of one session's latent and recurrent state."""
-        return 4 * (self.latent_size + sum(prod(t.shape) for t in self.recurrent_state))
+        return 4 * sum(self.tensor_sizes().values())
 
     @model_validator(mode="after")
     def _recurrent_names_differ(self) -> Self:

@@ -23,9 +23,18 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535)  # 0: any free one
     log_level: Literal["critical", "error", "warning", "info", "debug"] = "info"
 
+    allowed_origins: str = Field(
+        "", description="Origins of web pages that may drive this server, with commas; * for any."
+    )
+    max_stream_requests: int = Field(
+        256, ge=1, description="Requests in progress on one /stream; more are not read yet."
+    )
+
     backend: Literal["auto", "onnx", "torch", "onnx-cuda", "torch-cuda"] = "auto"
     threads: int = Field(
-        0, ge=0, description="Threads of a step on the CPU; 0: as many as earn their keep here."
+        0,
+        ge=0,
+        description="Threads of a step on the CPU; 0: as many as are fastest, measured.",
     )
     precision: Literal["float32", "tf32", "bf16"] = Field(
         "float32", description="Of a step on torch-cuda; the others are faster and less exact."
@@ -43,7 +52,9 @@ class Settings(BaseSettings):
         gt=0,
         description="Length of a slice of a plan; a step waits for one slice at most.",
     )
-    drain_s: float = Field(20.0, ge=0, description="Going on for known sessions after SIGTERM.")
+    drain_s: float = Field(
+        20.0, ge=0, description="Seconds to keep serving known sessions after SIGTERM."
+    )
 
     max_body_bytes: int = Field(32 * 2**20, ge=1)
     max_dreamt_steps: int = Field(
@@ -59,6 +70,11 @@ class Settings(BaseSettings):
     max_mixture_bytes: int = Field(
         64 * 2**20, ge=1, description="Mixtures in one answer of /sample, as float32."
     )
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The allowed origins one by one."""
+        return frozenset(filter(None, map(str.strip, self.allowed_origins.split(","))))
 
     @model_validator(mode="before")
     @classmethod

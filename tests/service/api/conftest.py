@@ -12,7 +12,7 @@ import pytest
 
 from dreamserve.api.app import create_app
 from dreamserve.engine.fake import fake_world
-from dreamserve.engine.loop import Engine
+from dreamserve.engine.engine import Engine
 from dreamserve.engine.world import World
 from dreamserve.settings import Settings
 

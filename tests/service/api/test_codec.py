@@ -9,7 +9,7 @@ import pytest
 from starlette.exceptions import HTTPException
 
 from dreamserve.api import codec
-from dreamserve.errors import InvalidRequestError, NotFiniteInputError
+from dreamserve_protocol.errors import InvalidRequestError, NotFiniteInputError
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from dreamserve.api.examples import BODIES, DETAILS
 from dreamserve.api.openapi import document
 from dreamserve.api.routes import router
 from dreamserve.engine import types
-from dreamserve.errors import CallerError, ServerError
+from dreamserve_protocol.errors import CallerError, ServerError
 
 DOCUMENT = document(router.routes)
 JSON, MSGPACK, PROBLEM = "application/json", "application/msgpack", "application/problem+json"

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from dreamserve.api.problems import from_validation
 from dreamserve.api.schemas import Body, Plan, Reset, Sample, Start, Step
 from dreamserve.engine import types as engine
-from dreamserve.errors import (
+from dreamserve_protocol.errors import (
     CallerError,
     InvalidActionError,
     InvalidRequestError,

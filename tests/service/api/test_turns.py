@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dreamserve.engine.loop import Engine
+from dreamserve.engine.engine import Engine
 
 pytestmark = pytest.mark.anyio
 FORMS = ["json", "msgpack"]

@@ -18,7 +18,7 @@ from dreamserve.backends.torch import TorchBackend
 from dreamserve.bundle import Bundle, load_bundle
 from dreamserve.engine.world import World, load_world
 from dreamserve.errors import BackendError, BundleError
-from dreamserve.manifest import DiscreteSpace
+from dreamserve.spaces import DiscreteSpace
 
 
 def batch_for(world: World, rows: int) -> StepInput:

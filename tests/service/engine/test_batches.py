@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dreamserve.engine.fake import BANK_SIZE, fake_world
-from dreamserve.engine.loop import Engine
+from dreamserve.engine.engine import Engine
 from dreamserve.engine.types import (
     BankStart,
     LatentStart,
@@ -20,7 +20,7 @@ from dreamserve.engine.types import (
     StepRequest,
 )
 from dreamserve.engine.world import World
-from dreamserve.errors import (
+from dreamserve_protocol.errors import (
     EngineFailedError,
     InvalidActionError,
     InvalidRequestError,
@@ -28,9 +28,9 @@ from dreamserve.errors import (
     OverloadedError,
     SessionNotFoundError,
     StepConflictError,
-    WireError,
+    ProblemError,
 )
-from dreamserve.manifest import DiscreteSpace
+from dreamserve.spaces import DiscreteSpace
 
 Ask = Callable[[Engine, Request], Result]
 Same = Callable[[Any, Any], bool]
@@ -51,7 +51,7 @@ def engine_with(*worlds: World, ids: list[str] = IDS, **options: Any) -> Engine:
 def outcome(ask: Ask, engine: Engine, request: Request) -> Any:
     try:
         return ask(engine, request)
-    except WireError as error:
+    except ProblemError as error:
         return error
 
 
@@ -73,7 +73,7 @@ def test_a_batch_dreams_what_single_steps_dream(
         batch = ask(many, StepBatchRequest(IDS, actions))
         for i, session_id in enumerate(IDS):
             single = outcome(ask, one, StepRequest(session_id, actions[i]))
-            if isinstance(single, WireError):
+            if isinstance(single, ProblemError):
                 assert same(batch.errors[i], single)
                 continue
             row = (batch.steps[i], batch.rewards[i], batch.terminated[i], batch.truncated[i])

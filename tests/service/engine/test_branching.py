@@ -23,7 +23,7 @@ from dreamserve.api import codec, schemas
 from dreamserve.dream import Dream
 from dreamserve.engine.dynamics import advance, start_from_bank
 from dreamserve.engine.fake import fake_world
-from dreamserve.engine.loop import Engine
+from dreamserve.engine.engine import Engine
 from dreamserve.engine.sessions.snapshots import digest_of
 from dreamserve.engine.types import (
     BankStart,
@@ -37,7 +37,7 @@ from dreamserve.engine.types import (
     StepRequest,
 )
 from dreamserve.engine.world import World
-from dreamserve.errors import (
+from dreamserve_protocol.errors import (
     DrainingError,
     InvalidActionError,
     InvalidRequestError,

@@ -19,7 +19,7 @@ from dreamserve.engine.types import (
     StepResult,
 )
 from dreamserve.engine.world import World
-from dreamserve.errors import (
+from dreamserve_protocol.errors import (
     DreamNotFiniteError,
     DreamserveError,
     InvalidActionError,

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from dreamserve.dream import DreamBatch
-from dreamserve.engine.loop import Engine
+from dreamserve.engine.engine import Engine
 from dreamserve.engine.types import ResetRequest, StepRequest
 from dreamserve.engine.world import World
-from dreamserve.errors import StepConflictError
-from dreamserve.manifest import DiscreteSpace
+from dreamserve_protocol.errors import StepConflictError
+from dreamserve.spaces import DiscreteSpace
 
 STEPS = 12
 COMPANY = 64

@@ -12,7 +12,7 @@ import pytest
 from dreamserve.backends.base import StepInput, StepOutput
 from dreamserve.backends.fake import FakeBackend, fake_spec
 from dreamserve.engine.fake import fake_world
-from dreamserve.engine.loop import Engine, batch_sizes
+from dreamserve.engine.engine import Engine, batch_sizes
 from dreamserve.engine.types import (
     FramesStart,
     PlanRequest,
@@ -24,7 +24,7 @@ from dreamserve.engine.types import (
     StepRequest,
 )
 from dreamserve.engine.world import World
-from dreamserve.errors import DrainingError, OverloadedError, SessionNotFoundError
+from dreamserve_protocol.errors import DrainingError, OverloadedError, SessionNotFoundError
 
 Ask = Callable[[Engine, Request], Result]
 

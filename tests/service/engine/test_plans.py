@@ -20,7 +20,7 @@ from dreamserve.engine.imagination.evaluator import (
 )
 from dreamserve.engine.imagination.latency import ENOUGH, FEWEST, LatencyModel, fit_to_budget
 from dreamserve.engine.imagination.trajectories import RolloutStart, subseeds
-from dreamserve.engine.loop import Engine
+from dreamserve.engine.engine import Engine
 from dreamserve.engine.types import Objective, PlanRequest, ResetRequest
 from dreamserve.engine.work import Task, finish
 from dreamserve.engine.world import World

@@ -9,7 +9,7 @@ from dreamserve.engine.imagination.policy_runners import PolicyRunner, linear_sc
 from dreamserve.engine.imagination.trajectories import Trajectories
 from dreamserve.engine.types import ConstantPolicy, LinearPolicy, RandomPolicy
 from dreamserve.engine.world import World
-from dreamserve.manifest import BoxSpace
+from dreamserve.spaces import BoxSpace
 
 ROWS = 97
 

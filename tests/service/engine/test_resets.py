@@ -8,7 +8,7 @@ import pytest
 
 from dreamserve.backends.fake import FakeBackend, fake_spec
 from dreamserve.engine.fake import fake_world
-from dreamserve.engine.loop import Engine
+from dreamserve.engine.engine import Engine
 from dreamserve.engine.types import (
     BankStart,
     FramesStart,
@@ -20,8 +20,8 @@ from dreamserve.engine.types import (
     StepRequest,
 )
 from dreamserve.engine.world import World
-from dreamserve.errors import (
-    BundleError,
+from dreamserve.errors import BundleError
+from dreamserve_protocol.errors import (
     DreamNotFiniteError,
     DreamserveError,
     InvalidRequestError,

@@ -22,7 +22,7 @@ from dreamserve.engine.types import (
     Start,
 )
 from dreamserve.engine.world import World
-from dreamserve.errors import (
+from dreamserve_protocol.errors import (
     DreamNotFiniteError,
     DreamserveError,
     InvalidActionError,
@@ -32,7 +32,7 @@ from dreamserve.errors import (
     StepConflictError,
     WorldNotFoundError,
 )
-from dreamserve.manifest import DiscreteSpace
+from dreamserve.spaces import DiscreteSpace
 
 Same = Callable[[Any, Any], bool]
 WHOLE = frozenset({"trajectories"})

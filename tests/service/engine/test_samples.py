@@ -10,7 +10,7 @@ import pytest
 from dreamserve.backends.base import StepInput, StepOutput
 from dreamserve.dream import Dream
 from dreamserve.engine.fake import fake_world
-from dreamserve.engine.loop import Engine
+from dreamserve.engine.engine import Engine
 from dreamserve.engine.types import (
     BankStart,
     LatentStart,
@@ -20,13 +20,13 @@ from dreamserve.engine.types import (
     SampleResult,
 )
 from dreamserve.engine.world import World
-from dreamserve.errors import (
+from dreamserve_protocol.errors import (
     DreamNotFiniteError,
     InvalidRequestError,
     StepConflictError,
     TooLargeError,
 )
-from dreamserve.manifest import DiscreteSpace
+from dreamserve.spaces import DiscreteSpace
 
 Same = Callable[[Any, Any], bool]
 EVERYTHING = frozenset({"frame", "mixture", "entropy", "most_likely", "components"})

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamserve.engine.scheduling.scheduler import Scheduler
-from dreamserve.errors import OverloadedError
+from dreamserve_protocol.errors import OverloadedError
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from dreamserve.engine.scheduling.slices import run_slice
 from dreamserve.engine.types import PlanRequest, Request, ResetRequest, SampleRequest
 from dreamserve.engine.work import Task, finish
 from dreamserve.engine.world import World
-from dreamserve.errors import EngineFailedError
+from dreamserve_protocol.errors import EngineFailedError
 
 Same = Callable[[Any, Any], bool]
 PLANS: list[Request] = [

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dreamserve.engine.fake import fake_world
-from dreamserve.engine.loop import Engine
+from dreamserve.engine.engine import Engine
 from dreamserve.engine.types import (
     FramesStart,
     LatentStart,
@@ -19,7 +19,7 @@ from dreamserve.engine.types import (
     StepResult,
 )
 from dreamserve.engine.world import World
-from dreamserve.errors import (
+from dreamserve_protocol.errors import (
     DreamNotFiniteError,
     DreamserveError,
     EngineFailedError,

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 )
 
 from dreamserve.engine.fake import fake_world
-from dreamserve.engine.loop import Engine
+from dreamserve.engine.engine import Engine
 from dreamserve.engine.simple import SimpleEngine
 from dreamserve.engine.types import (
     BankStart,
@@ -38,7 +38,7 @@ from dreamserve.engine.types import (
     StepBatchRequest,
     StepRequest,
 )
-from dreamserve.errors import (
+from dreamserve_protocol.errors import (
     DreamserveError,
     OverloadedError,
     SessionExpiredError,

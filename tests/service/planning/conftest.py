@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dreamserve.engine.imagination.trajectories import uniforms
-from dreamserve.manifest import ActionSpace
+from dreamserve.spaces import ActionSpace
 from dreamserve.planning.base import Actions, Array, Plan, Planner, Values
 from dreamserve.planning.catalog import PLANNERS, planner_of
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dreamserve.engine.imagination.trajectories import uniforms
-from dreamserve.manifest import BoxSpace, DiscreteSpace
+from dreamserve.spaces import BoxSpace, DiscreteSpace
 from dreamserve.planning.base import between, elite, fitted, shifted, uniform_actions
 
 THREE = DiscreteSpace(n=3, names=("a", "b", "c"))

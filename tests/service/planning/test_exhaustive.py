@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dreamserve.manifest import BoxSpace, DiscreteSpace
+from dreamserve.spaces import BoxSpace, DiscreteSpace
 from dreamserve.planning.catalog import PLANNERS
 
 THREE = DiscreteSpace(n=3, names=("a", "b", "c"))

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dreamserve.manifest import ActionSpace, BoxSpace, DiscreteSpace
+from dreamserve.spaces import ActionSpace, BoxSpace, DiscreteSpace
 from dreamserve.planning.icem import candidates_at
 
 THREE = DiscreteSpace(n=3, names=("a", "b", "c"))

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dreamserve.manifest import BoxSpace, DiscreteSpace
+from dreamserve.spaces import BoxSpace, DiscreteSpace
 
 THREE = DiscreteSpace(n=3, names=("a", "b", "c"))
 BOX = BoxSpace(low=(-1.0, 0.0), high=(1.0, 5.0), names=("x", "y"))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamserve.manifest import BoxSpace, DiscreteSpace
+from dreamserve.spaces import BoxSpace, DiscreteSpace
 from dreamserve.planning.mppi import weigh
 
 THREE = DiscreteSpace(n=3, names=("a", "b", "c"))

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dreamserve.errors import InvalidRequestError, NotFiniteInputError
+from dreamserve_protocol.errors import InvalidRequestError, NotFiniteInputError
 from dreamserve.planning.catalog import PLANNERS
 from dreamserve.planning.cem import Cem
 from dreamserve.planning.icem import Icem

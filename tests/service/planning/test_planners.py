@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamserve.manifest import ActionSpace, BoxSpace, DiscreteSpace
+from dreamserve.spaces import ActionSpace, BoxSpace, DiscreteSpace
 from dreamserve.planning.catalog import PLANNERS
 
 THREE = DiscreteSpace(n=3, names=("a", "b", "c"))

@@ -14,7 +14,7 @@ import pytest
 from scipy.optimize import lsq_linear
 
 from dreamserve.engine.imagination.trajectories import uniforms
-from dreamserve.manifest import ActionSpace, BoxSpace, DiscreteSpace
+from dreamserve.spaces import ActionSpace, BoxSpace, DiscreteSpace
 from dreamserve.planning.base import sequence_shape, uniform_actions
 from dreamserve.planning.catalog import PLANNERS
 

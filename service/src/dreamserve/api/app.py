@@ -1,38 +1,68 @@
-"""The ASGI application: routes, problems, an id for each request, and the engine's life."""
+"""The ASGI application: the doors, a request's id, one path for errors, the engine's life."""
 
 import asyncio
 import logging
 import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dreamserve import __version__
-from dreamserve.api import problems
-from dreamserve.api.exchange import Service
+from dreamserve.api.async_engine import CallerGoneError
+from dreamserve.api.docs import docs_endpoint, openapi_endpoint
+from dreamserve.api.http import Endpoint
 from dreamserve.api.openapi import document
-from dreamserve.api.routes import router
-from dreamserve.engine.loop import Engine
+from dreamserve.api.origins import check_origin
+from dreamserve.api.pages import PAGES, page_endpoint
+from dreamserve.api.responses import problem_response
+from dreamserve.api.service import Service
+from dreamserve.api.stream import Stream
+from dreamserve.engine.engine import Engine
 from dreamserve.settings import Settings
+from dreamserve_protocol.errors import PathNotFoundError
+from dreamserve_protocol.verbs import VERBS
 
-STOP_DEADLINE_S = 5.0  # for the answers under way, once no more requests come
+STOP_DEADLINE_S = 5.0  # for the results under way, once no more requests come
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-
-Endpoint = Callable[[Request], Awaitable[Response]]
+_SHOWN = 80
 
 log = logging.getLogger("dreamserve")
 
 
-def create_app(engine: Engine, settings: Settings) -> "Door":
+class App(FastAPI):
+    """FastAPI's application with dreamserve's routes, and nothing between them and the server.
+
+    What FastAPI would put there (half a dozen layers, dependencies to resolve) costs more than a
+    step does; middleware that is added is run all the same.
+    """
+
+    def __init__(self, service: Service, **options: Any) -> None:
+        super().__init__(redoc_url=None, docs_url=None, openapi_url=None, **options)
+        self.service = service
+        self.router.redirect_slashes = False
+        self.router.routes.extend(_routes(service))
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document."""
+        return document()
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return the routes behind `Requests`, and that behind whatever was added."""
+        app: ASGIApp = Requests(self.router, self.service)
+        for middleware in reversed(self.user_middleware):
+            app = middleware.cls(app, *middleware.args, **middleware.kwargs)
+        return app
+
+
+def create_app(engine: Engine, settings: Settings) -> App:
     """Return the application over `engine`; its lifespan starts, warms and stops the engine."""
     service = Service(engine, settings)
 
@@ -46,13 +76,7 @@ def create_app(engine: Engine, settings: Settings) -> "Door":
             await starting
             await asyncio.to_thread(engine.stop, STOP_DEADLINE_S)
 
-    app = FastAPI(title="dreamserve", version=__version__, lifespan=lifespan, redoc_url=None)
-    app.include_router(router)
-    app.add_middleware(Unforeseen)
-    problems.install(app)
-    openapi: dict[str, Any] = document(router.routes)
-    app.openapi = lambda: openapi  # type: ignore[method-assign]  # FastAPI's documented way
-    return Door(app, service, router.routes)
+    return App(service, title="dreamserve", version=__version__, lifespan=lifespan)
 
 
 async def _start(service: Service) -> None:
@@ -63,45 +87,48 @@ async def _start(service: Service) -> None:
         service.failure = error
 
 
-class Door:
-    """Give each request an id, and an unforeseen error the same kind of answer as a foreseen one.
+def _routes(service: Service) -> list[BaseRoute]:
+    """Return one route a path, the most used first."""
+    paths = dict.fromkeys(verb.path for verb in VERBS)
+    verbs = [(path, [verb for verb in VERBS if verb.path == path]) for path in paths]
+    return [
+        *(Route(path, Endpoint(service, of_path)) for path, of_path in verbs),
+        WebSocketRoute("/stream", Stream(service)),
+        *(Route(page.path, page_endpoint(service, page)) for page in PAGES),
+        Route("/docs", docs_endpoint()),
+        Route("/openapi.json", openapi_endpoint()),
+    ]
+
+
+class Requests:
+    """Give each request an id, and turn every error into a problem: the one path for errors.
 
     The id is the caller's x-request-id where that is sane, and goes back in the same header.
-
-    What has one plain path goes straight from here to its endpoint. It needs nothing of what lies
-    between (patterns to match, dependencies to resolve, half a dozen layers), and that costs more
-    than a step does. FastAPI documents it all the same, and serves the rest.
     """
 
-    def __init__(self, app: FastAPI, service: Service, routes: Iterable[BaseRoute]) -> None:
-        self.app, self.service = app, service
-        self._straight: dict[tuple[str, str], Endpoint] = {
-            (method, route.path): route.endpoint
-            for route in routes
-            if isinstance(route, APIRoute) and not route.param_convertors
-            for method in route.methods or ()
-        }
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app, self._origins = app, service.settings.origins
         self._made_id = secrets.token_hex(8)
         self._count = count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
         request_id = self._request_id(headers)
-        scope["state"] = {"service": self.service, "headers": headers, "request_id": request_id}
-        endpoint = self._straight.get((scope["method"], scope["path"]))
-        if endpoint is None:
-            await self.app(scope, receive, _with_id(send, request_id))
-            return
+        scope["state"] = {"headers": headers, "request_id": request_id}
         try:
-            response = await endpoint(Request(scope, receive, send))
+            if scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS:
+                check_origin(headers, self._origins)
+            await self._app(scope, receive, send)
+        except CallerGoneError:
+            return
         except Exception as error:
-            response = problems.response_to(error, scope) or _unexpected(request_id)
-        response.raw_headers.append((b"x-request-id", request_id.encode()))
-        await response(scope, receive, send)
+            if isinstance(error, HTTPException) and error.status_code == 404:
+                error = _no_such_path(scope["path"])
+            await problem_response(error, request_id)(scope, receive, send)
 
     def _request_id(self, headers: dict[bytes, bytes]) -> str:
         given = headers.get(b"x-request-id")
@@ -110,40 +137,6 @@ class Door:
         return f"{self._made_id}{next(self._count):016x}"
 
 
-class Unforeseen:
-    """Inside FastAPI, which would answer an unforeseen error in words of its own."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        started = False
-
-        async def noting(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self.app(scope, receive, noting)
-        except Exception:
-            if started or scope["type"] != "http":
-                raise
-            await _unexpected(scope["state"]["request_id"])(scope, receive, send)
-
-
-def _with_id(send: Send, request_id: str) -> Send:
-    async def send_with_id(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            header = (b"x-request-id", request_id.encode())
-            message["headers"] = [*message.get("headers", ()), header]
-        await send(message)
-
-    return send_with_id
-
-
-def _unexpected(request_id: str) -> Response:
-    """Log the error that is being handled, and return what is said of it."""
-    log.exception("unexpected error, request_id %s", request_id)
-    return problems.unexpected(request_id)
+def _no_such_path(path: str) -> PathNotFoundError:
+    slash = " (without the slash at its end it may be)" if path.endswith("/") else ""
+    return PathNotFoundError(f"no such path: {path[:_SHOWN]}{slash}; GET /docs lists them")

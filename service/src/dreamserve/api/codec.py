@@ -1,49 +1,59 @@
-"""Bytes to values and back: JSON for people, msgpack for machines, the same fields in both."""
+"""Bytes to fields and back: JSON for people, msgpack for machines, the same fields in both."""
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
-from functools import cache, lru_cache
-from operator import attrgetter
+from dataclasses import is_dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgpack
 import numpy as np
 import orjson
-from starlette.exceptions import HTTPException
 
-from dreamserve.errors import InvalidRequestError, NotFiniteInputError, WireError
+from dreamserve_protocol.arrays import pack
+from dreamserve_protocol.errors import (
+    InvalidRequestError,
+    NotFiniteInputError,
+    UnsupportedMediaTypeError,
+)
+from dreamserve_protocol.wire import fields_of
 
 JSON = "application/json"
 MSGPACK = "application/msgpack"
 _MSGPACK_NAMES = (MSGPACK, "application/x-msgpack", "application/vnd.msgpack")
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
 _NOT_FINITE = re.compile(r"-?(NaN|Infinity|inf|nan)")
+_SHOWN = 80
 
 
-def decode(body: bytes, content_type: bytes) -> dict[str, Any]:
-    """Return the object that `body` holds; an empty body is an empty object.
+def decode(body: bytes, as_msgpack: bool) -> dict[str, Any]:
+    """Return the object that `body` holds.
 
-    Raises InvalidRequestError (saying where) or NotFiniteInputError, and HTTPException 415 for a
-    media type that is neither JSON nor msgpack.
+    Raises InvalidRequestError (saying where) or NotFiniteInputError.
     """
-    if not body:
-        return {}
-    value = _from_msgpack(body) if _is_msgpack(content_type) else _from_json(body)
+    value = _from_msgpack(body) if as_msgpack else _from_json(body)
     if not isinstance(value, dict):
         raise InvalidRequestError(f"the body must be an object, it is {_kind(value)}")
     return value
 
 
 @lru_cache(maxsize=256)  # callers send few different ones
-def _is_msgpack(content_type: bytes) -> bool:
+def is_msgpack(content_type: bytes) -> bool:
+    """Tell whether a body is msgpack, else JSON. Raises UnsupportedMediaTypeError for others.
+
+    A body without a media type is refused, too: a web page may send one to any server without
+    being asked for permission.
+    """
     media_type = content_type.decode("latin-1").partition(";")[0].strip().lower()
-    if media_type in ("", JSON):
+    if media_type == JSON:
         return False
     if media_type in _MSGPACK_NAMES:
         return True
-    shown = media_type[:80]
-    raise HTTPException(415, f"Content-Type {shown} is not read here; send {JSON} or {MSGPACK}")
+    shown = (
+        f"Content-Type {media_type[:_SHOWN]} is not read here"
+        if media_type
+        else ("the body has no Content-Type")
+    )
+    raise UnsupportedMediaTypeError(f"{shown}; send {JSON} or {MSGPACK}")
 
 
 def _kind(value: Any) -> str:
@@ -96,52 +106,29 @@ def _quality(parameters: list[str]) -> float:
     return 1.0
 
 
-def encode(value: Any, as_msgpack: bool) -> bytes:
-    """Return `value` (dicts, lists, scalars, numpy arrays) as bytes."""
+def encode(message: Any, as_msgpack: bool) -> bytes:
+    """Return a message, or a dict of its fields, as bytes."""
+    value = fields_of(message) if is_dataclass(message) else message
     if as_msgpack:
-        packed: bytes = msgpack.packb(value, default=_pack)
+        packed: bytes = msgpack.packb(value, default=_packed)
         return packed
     return orjson.dumps(value, default=_listed, option=_OPTIONS)
 
 
-def as_fields(result: Any) -> dict[str, Any]:
-    """Return a result, a dataclass with slots, as a dict without what was not asked for (None)."""
-    kind: type = type(result)
-    names, values = _fields_of(kind)
-    pairs = zip(names, values(result), strict=True)
-    return {name: value for name, value in pairs if value is not None}
-
-
-def row_errors(errors: Mapping[int, WireError]) -> list[dict[str, Any]]:
-    """Return the errors of a batch's rows as they are answered."""
-    return [
-        {"row": row, "code": error.code, "status": error.status, "detail": error.detail}
-        for row, error in sorted(errors.items())
-    ]
-
-
-@cache
-def _fields_of(kind: type) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
-    """Return the names of a dataclass's fields, and what gets all their values at once."""
-    names = tuple(field.name for field in fields(kind))
-    return names, attrgetter(*names)
-
-
-def _pack(value: Any) -> Any:
+def _packed(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        little = value.astype(value.dtype.newbyteorder("<"), copy=False)
-        return {"dtype": little.dtype.str, "shape": list(value.shape), "data": little.tobytes()}
+        return pack(value)
     if isinstance(value, np.generic):
         return value.item()
     if is_dataclass(value):
-        return as_fields(value)
+        return fields_of(value)
     raise TypeError(f"{type(value).__name__} has no msgpack form")
 
 
 def _listed(value: Any) -> Any:
-    """Catch what orjson's numpy support leaves, arrays that are not contiguous; and results."""
+    """Write what orjson does not: messages, and arrays that are not contiguous."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     if is_dataclass(value):
-        return as_fields(value)
+        return fields_of(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -1,26 +1,26 @@
-"""The OpenAPI document: each route's bodies in JSON and msgpack, its problems, and examples."""
+"""The OpenAPI document, made of the protocol's table: bodies, results, problems, examples."""
 
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
-from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
-from starlette.routing import BaseRoute
+from pydantic import TypeAdapter
 
 from dreamserve import __version__
-from dreamserve.api import answers, problems
 from dreamserve.api.codec import JSON, MSGPACK
-from dreamserve.api.examples import BODIES, DETAILS
-from dreamserve.errors import CallerError, ServerError
-
-Problems = tuple[type[CallerError] | type[ServerError], ...]
+from dreamserve.api.examples import examples
+from dreamserve.api.pages import PAGES, Page
+from dreamserve.api.problems import MEDIA_TYPE
+from dreamserve_protocol.errors import InternalError, ProblemError
+from dreamserve_protocol.verbs import VERBS, Verb
+from dreamserve_protocol.worlds import Problem
 
 _REFERENCE = "#/components/schemas/{model}"
 _DESCRIPTION = (
     "Dream sessions on world models. Bodies are JSON, or the same fields as `application/msgpack`"
-    " with arrays as PackedArray; the answer follows the Accept header. Errors are problem details"
-    " (RFC 9457) whose `code` tells them apart."
+    ' with arrays as `{"dtype", "shape", "data"}`; the answer follows the Accept header. Errors are'
+    " problem details (RFC 9457) whose `code` tells them apart. Every verb can also be sent over a"
+    " WebSocket, `/stream`."
 )
 _SESSION_HEADER = {
     "name": "x-session-id",
@@ -30,75 +30,152 @@ _SESSION_HEADER = {
     "description": "The session's id once more, for a load balancer to hash. It stands in for a"
     " body without one and must not contradict one that has it.",
 }
+_MSGPACK_BODY = {"type": "string", "format": "binary", "description": "The same fields, packed."}
 
 
-def _reference(model: type[BaseModel]) -> dict[str, str]:
-    return {"$ref": _REFERENCE.format(model=model.__name__)}
+@cache
+def document() -> dict[str, Any]:
+    """Return the document of every verb and page."""
+    paths: dict[str, dict[str, Any]] = {}
+    for verb in VERBS:
+        paths.setdefault(verb.path, {})[verb.method.lower()] = _of_verb(verb)
+    for page in PAGES:
+        paths[page.path] = {"get": _of_page(page)}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "dreamserve", "version": __version__, "description": _DESCRIPTION},
+        "paths": paths,
+        "components": {"schemas": _schemas()},
+    }
 
 
-def _content(model: type[BaseModel]) -> dict[str, Any]:
-    as_json: dict[str, Any] = {"schema": _reference(model)}
-    if model in BODIES:
-        as_json["example"] = BODIES[model]
-    return {JSON: as_json, MSGPACK: {"schema": _reference(model)}}
+def _of_verb(verb: Verb) -> dict[str, Any]:
+    shown = examples()[verb.name]
+    operation: dict[str, Any] = {
+        "operationId": verb.name,
+        "summary": verb.summary,
+        "tags": [verb.path.strip("/").partition("/")[0]],
+        "parameters": _parameters(verb),
+        "responses": _responses(verb.result, verb.all_errors, shown.result),
+    }
+    if verb.has_body:
+        schema = _reference(_body_of(verb))
+        operation["requestBody"] = {
+            "required": any("default" not in one for one in _required(verb)),
+            "content": {
+                JSON: {"schema": schema, "example": shown.body},
+                MSGPACK: {"schema": _MSGPACK_BODY},
+            },
+        }
+    return operation
 
 
-def _problem(status: int, codes: list[str]) -> dict[str, Any]:
-    examples = {
-        code: {
+def _of_page(page: Page) -> dict[str, Any]:
+    return {
+        "operationId": page.path.strip("/") or "index",
+        "summary": page.summary,
+        "tags": ["server"],
+        "responses": _responses(page.result, page.errors, None),
+    }
+
+
+def _parameters(verb: Verb) -> list[dict[str, Any]]:
+    in_path = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in verb.path_fields
+    ]
+    return [*in_path, *([_SESSION_HEADER] if verb.of_session else [])]
+
+
+def _required(verb: Verb) -> list[dict[str, Any]]:
+    """Return a schema for each field of the body that has no default."""
+    if verb.body is not None:
+        return [{}]
+    schema = TypeAdapter(verb.request).json_schema(ref_template=_REFERENCE)
+    names = set(schema.get("required", ())) - set(verb.path_fields)
+    return [{} for _ in names]
+
+
+def _responses(result: Any, errors: tuple[type[ProblemError], ...], example: Any) -> dict[str, Any]:
+    responses: dict[str, Any] = {}
+    if result is None:
+        responses["204"] = {"description": "Done"}
+    else:
+        as_json: dict[str, Any] = {"schema": _reference(result.__name__)}
+        if example is not None:
+            as_json["example"] = example
+        responses["200"] = {
+            "description": "Done",
+            "content": {JSON: as_json, MSGPACK: {"schema": _MSGPACK_BODY}},
+        }
+    by_status: dict[int, list[type[ProblemError]]] = {}
+    for error in errors:
+        by_status.setdefault(error.status, []).append(error)
+    for status, kinds in sorted(by_status.items()):
+        responses[str(status)] = _problem(kinds)
+    responses["default"] = _problem([InternalError])
+    return responses
+
+
+def _problem(kinds: list[type[ProblemError]]) -> dict[str, Any]:
+    shown = {
+        kind.code: {
+            "summary": kind.__doc__,
             "value": {
                 "type": "about:blank",
-                "title": HTTPStatus(status).phrase,
-                "status": status,
-                "code": code,
-                "detail": DETAILS[code],
+                "title": HTTPStatus(kind.status).phrase,
+                "status": kind.status,
+                "code": kind.code,
+                "detail": kind.__doc__,
                 "request_id": "8f14e45fceea167a5a36dedd4bea2543",
-            }
+            },
         }
-        for code in codes
+        for kind in kinds
     }
-    content = {"schema": _reference(answers.Problem), "examples": examples}
-    return {"description": " or ".join(codes), "content": {problems.MEDIA_TYPE: content}}
-
-
-def operation(
-    answer: type[BaseModel] | None = None,
-    body: type[BaseModel] | None = None,
-    errors: Problems = (),
-    more_problems: dict[int, list[str]] | None = None,
-    of_session: bool = False,
-) -> dict[str, Any]:
-    """Return what a route's decorator needs to document it; without `answer` it is a 204."""
-    by_status: dict[int, list[str]] = {}
-    for error in errors:
-        by_status.setdefault(error.status, []).append(error.code)
-    by_status |= more_problems or {}
-    responses: dict[int | str, dict[str, Any]] = {
-        status: _problem(status, codes) for status, codes in sorted(by_status.items())
-    }
-    responses["default"] = _problem(500, ["internal_error"])
-    if answer is not None:
-        responses[200] = {"description": "Done", "content": _content(answer)}
-    extra: dict[str, Any] = {}
-    if body is not None:
-        extra["requestBody"] = {"required": True, "content": _content(body)}
-    if of_session:
-        extra["parameters"] = [_SESSION_HEADER]
+    content = {"schema": _reference("Problem"), "examples": shown}
     return {
-        "status_code": 204 if answer is None else 200,
-        "responses": responses,
-        "openapi_extra": extra,
+        "description": " or ".join(kind.code for kind in kinds),
+        "content": {MEDIA_TYPE: content},
     }
 
 
-def document(routes: list[BaseRoute]) -> dict[str, Any]:
-    """Return the OpenAPI document of `routes`."""
-    document = get_openapi(
-        title="dreamserve", version=__version__, description=_DESCRIPTION, routes=routes
-    )
-    models: list[type[BaseModel]] = [*BODIES, answers.Problem, answers.Health]
-    _, schemas = models_json_schema(
-        [(model, "validation") for model in models], ref_template=_REFERENCE
-    )
-    document.setdefault("components", {})["schemas"] = schemas["$defs"]
-    return document
+def _reference(name: str) -> dict[str, str]:
+    return {"$ref": _REFERENCE.format(model=name)}
+
+
+def _body_of(verb: Verb) -> str:
+    """Return the name of the schema of a verb's body."""
+    if verb.body is not None:
+        whole: str = verb.request.__dataclass_fields__[verb.body].type.__origin__.__name__
+        return whole
+    return verb.request.__name__
+
+
+def _schemas() -> dict[str, Any]:
+    """Return the schemas of all messages by name, bodies without the fields of their path."""
+    requests = [verb.request for verb in VERBS if verb.has_body]
+    results = [*(verb.result for verb in VERBS if verb.result), *(page.result for page in PAGES)]
+    kinds = dict.fromkeys([*requests, *results, Problem])
+    inputs: list[Any] = [(kind, "validation", TypeAdapter(kind)) for kind in kinds]
+    _, made = TypeAdapter.json_schemas(inputs, ref_template=_REFERENCE)
+    schemas: dict[str, Any] = made["$defs"]
+    for verb in VERBS:
+        if verb.has_body and verb.body is None:
+            _drop(schemas[verb.request.__name__], verb.path_fields)
+    for kind in (*results, Problem):
+        _absent_not_null(schemas[kind.__name__])
+    return schemas
+
+
+def _drop(schema: dict[str, Any], names: tuple[str, ...]) -> None:
+    for name in names:
+        schema["properties"].pop(name)
+        schema["required"] = [one for one in schema.get("required", ()) if one != name]
+
+
+def _absent_not_null(schema: dict[str, Any]) -> None:
+    """Say that an optional field of a result is left out rather than sent as null."""
+    for field in schema.get("properties", {}).values():
+        if field.get("default", 0) is None:
+            del field["default"]
+            field["anyOf"] = [form for form in field["anyOf"] if form != {"type": "null"}]

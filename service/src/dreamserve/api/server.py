@@ -11,11 +11,12 @@ from types import FrameType
 
 import uvicorn
 
-from dreamserve.api.app import Door
-from dreamserve.api.exchange import Service
+from dreamserve.api.app import App
+from dreamserve.api.service import Service
 from dreamserve.api.wire import Protocol
-from dreamserve.errors import DreamserveError, SettingsError
+from dreamserve.errors import SettingsError
 from dreamserve.settings import Settings
+from dreamserve_protocol.errors import DreamserveError
 
 KEEP_ALIVE_S = 75  # above the 60 s of common load balancers, which must be the first to hang up
 CLOSING_S = 5
@@ -49,7 +50,7 @@ class Server(uvicorn.Server):
     a second SIGTERM: stop once the requests under way are answered. Another: stop now.
     """
 
-    def __init__(self, app: Door, settings: Settings, on_started: Callable[[], None]) -> None:
+    def __init__(self, app: App, settings: Settings, on_started: Callable[[], None]) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -81,13 +82,13 @@ class Server(uvicorn.Server):
         """Take a signal. uvicorn would raise it again at the end; this process exits 0."""
         if self.should_exit:
             self.force_exit = True
-        elif sig == signal.SIGTERM and not self._service.draining:
-            self._service.draining = True
+        elif sig == signal.SIGTERM and not self._service.engine.draining:
+            self._service.engine.drain()
             drain_s = self._service.settings.drain_s
             self._drain_until = time.monotonic() + drain_s
             log.info("draining: no new sessions, stopping within %g s", drain_s)
         else:
-            self._service.draining = True
+            self._service.engine.drain()
             self.should_exit = True
             log.info("stopping")
 
@@ -96,14 +97,14 @@ class Server(uvicorn.Server):
         service = self._service
         if service.failure is not None:
             self.should_exit = True
-        elif service.draining and not self.should_exit:
+        elif service.engine.draining and not self.should_exit:
             nobody_left = service.engine.session_count == 0
             self.should_exit = nobody_left or time.monotonic() >= self._drain_until
         return await super().on_tick(counter)
 
 
 def serve(
-    app: Door, settings: Settings, listening: socket.socket, on_started: Callable[[], None]
+    app: App, settings: Settings, listening: socket.socket, on_started: Callable[[], None]
 ) -> None:
     """Serve until a signal ends it. Raises DreamserveError when serving never began."""
     server = Server(app, settings, on_started)

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dreamserve.backends.base import Array, Backend, Bools, Int64, StepInput, StepOutput
-from dreamserve.manifest import DiscreteSpace, WorldSpec
+from dreamserve.manifest import WorldSpec
+from dreamserve.spaces import DiscreteSpace
 
 TEMPERATURES = (0.0, 0.1, 0.5, 1.0, 1.15, 3.0)  # of every kind that there is a rule for
 WARM = TEMPERATURES[1:]

@@ -6,7 +6,8 @@ import numpy as np
 
 from dreamserve.backends.base import Array, Backend, StepInput, StepOutput
 from dreamserve.errors import BundleError
-from dreamserve.manifest import DiscreteSpace, WorldSpec
+from dreamserve.manifest import WorldSpec
+from dreamserve.spaces import DiscreteSpace
 
 Shape = tuple[int, ...]
 

@@ -9,9 +9,7 @@ import numpy as np
 
 from dreamserve.backends.base import Actions, Array, StepInput, StepOutput
 from dreamserve.manifest import (
-    BoxSpace,
     Crop,
-    DiscreteSpace,
     DoneRule,
     FrameSpec,
     MixtureSpec,
@@ -20,6 +18,7 @@ from dreamserve.manifest import (
     TensorSpec,
     WorldSpec,
 )
+from dreamserve.spaces import BoxSpace, DiscreteSpace
 
 LATENT, MEMORY, COMPONENTS = 4, 3, 2
 SIDE = 8  # the frames are SIDE x SIDE, each latent dimension a band of rows

@@ -13,7 +13,8 @@ from dreamserve.backends.base import Array, StepInput, StepOutput
 from dreamserve.backends.check import Shape, check_backend, input_shapes, output_shapes
 from dreamserve.bundle import Bundle
 from dreamserve.errors import BackendError, BundleError
-from dreamserve.manifest import DiscreteSpace, WorldSpec
+from dreamserve.manifest import WorldSpec
+from dreamserve.spaces import DiscreteSpace
 
 Device = Literal["cpu", "cuda"]
 

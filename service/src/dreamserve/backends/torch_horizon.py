@@ -19,7 +19,8 @@ from dreamserve.backends.check import input_shapes
 from dreamserve.backends.torch_noise import Noise
 from dreamserve.backends.torch_record import Parcel, Recorder, refused_if_full
 from dreamserve.backends.torch_rows import Step, largest_magnitude
-from dreamserve.manifest import DiscreteSpace, WorldSpec
+from dreamserve.manifest import WorldSpec
+from dreamserve.spaces import DiscreteSpace
 
 Values = npt.NDArray[np.float64]
 

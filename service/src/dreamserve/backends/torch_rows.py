@@ -27,7 +27,8 @@ from dreamserve.backends.base import (
 from dreamserve.backends.check import input_shapes, output_shapes
 from dreamserve.backends.torch_noise import Noise
 from dreamserve.backends.torch_record import Parcel, Recorder, check_room, refused_if_full
-from dreamserve.manifest import DiscreteSpace, WorldSpec
+from dreamserve.manifest import WorldSpec
+from dreamserve.spaces import DiscreteSpace
 
 # (latent, action, *state, temperature, noise) → the step's outputs in the manifest's order, float32
 Step = Callable[..., tuple[Tensor, ...]]

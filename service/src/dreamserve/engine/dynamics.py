@@ -1,9 +1,8 @@
 """What a dream is: how it starts, and its step.
 
-`DreamBatch` stands on `advance`; samples, plans and rollouts ask for a step and are answered
-together (`WorldCall`, `answer`); sessions on the same call of the world, made on rows that stay
-where the backend keeps them (`backends.base.Rows`). All functions are pure; a row's answer depends
-on that row alone.
+`DreamBatch` stands on `advance`; samples, plans and rollouts yield a `WorldCall` and are computed
+together (`compute`); sessions step on state that stays where the backend keeps it
+(`backends.base`). All functions are pure; a row's outcome depends on that row alone.
 """
 
 from collections.abc import Generator, Sequence
@@ -25,9 +24,10 @@ from dreamserve.backends.base import (
 )
 from dreamserve.backends.rows import finite_rows
 from dreamserve.engine.pixels import to_numbers
-from dreamserve.engine.types import BankStart, FramesStart, LatentStart, Start, UInt8
 from dreamserve.engine.world import World
-from dreamserve.errors import DreamNotFiniteError
+from dreamserve_protocol.arrays import UInt8
+from dreamserve_protocol.common import Start
+from dreamserve_protocol.errors import DreamNotFiniteError
 
 # What each step number of the RESET stream is for.
 _INDEX, _LATENT, _BURN_IN = 0, 1, 2
@@ -65,7 +65,7 @@ class WorldCall:
 
     world: World
     batch: StepInput
-    until_s: float = inf  # by the engine's clock; after that the answer is of no use
+    until_s: float = inf  # by the engine's clock; after that the outcome is of no use
 
     def __len__(self) -> int:
         return len(self.batch.latent)
@@ -77,16 +77,16 @@ def drawn(world: World, seed: UInt64, step: Int64, stream: int = noise.STEP) -> 
     return noise.draw(noise.keys(seed, step, stream), size.normal, size.uniform)
 
 
-def answer(asks: Sequence[WorldCall]) -> list[Advanced]:
-    """Answer all who ask for a step of one world, by one call of it."""
-    world = asks[0].world
-    output = world.backend.step(_together([each.batch for each in asks]))
+def compute(calls: Sequence[WorldCall]) -> list[Advanced]:
+    """Compute calls of one world by one call of its graph."""
+    world = calls[0].world
+    output = world.backend.step(_together([call.batch for call in calls]))
     terminated = output.done_logit > world.spec.done.threshold
     finite = finite_rows(output.latent, output.reward, output.done_logit, *output.state)
-    if len(asks) == 1:
+    if len(calls) == 1:
         return [Advanced(output, terminated, finite)]
-    ends = np.cumsum([len(each) for each in asks]).tolist()
-    parts = [slice(end - len(each), end) for each, end in zip(asks, ends, strict=True)]
+    ends = np.cumsum([len(call) for call in calls]).tolist()
+    parts = [slice(end - len(call), end) for call, end in zip(calls, ends, strict=True)]
     return [Advanced(_rows(output, part), terminated[part], finite[part]) for part in parts]
 
 
@@ -107,7 +107,7 @@ def advance(
     """
     numbers = drawn(world, seed, step, stream)
     batch = StepInput(latent, action, state, temperature, numbers)
-    return answer([WorldCall(world, batch)])[0]
+    return compute([WorldCall(world, batch)])[0]
 
 
 def _together(batches: Sequence[StepInput]) -> StepInput:
@@ -170,15 +170,13 @@ def starts(
     Otherwise as `start`.
     """
     rows = len(seeds)
-    match given:
-        case None:
-            return start_from_bank(world, seeds)
-        case BankStart(index):
-            return start_from_bank(world, seeds, np.full(rows, index))
-        case LatentStart(latent):
-            return latent[None].repeat(rows, axis=0), empty_state(world, rows)
-        case FramesStart(frames, actions):
-            return (yield from _burn_in(world, frames, actions, seeds, temperature))
+    if given is None or given.bank is not None:
+        index = None if given is None else np.full(rows, given.bank)
+        return start_from_bank(world, seeds, index)
+    if given.latent is not None:
+        return np.asarray(given.latent)[None].repeat(rows, axis=0), empty_state(world, rows)
+    frames, actions = np.asarray(given.frames), np.asarray(given.actions)
+    return (yield from _burn_in(world, frames, actions, seeds, temperature))
 
 
 def _burn_in(
@@ -189,8 +187,8 @@ def _burn_in(
     encoded = []
     for first in range(0, len(frames), _FRAMES_AT_ONCE):
         yield
-        some = to_numbers(world.spec.frame, frames[first : first + _FRAMES_AT_ONCE])
-        encoded.append(world.backend.encode(some))
+        numbers = to_numbers(world.spec.frame, frames[first : first + _FRAMES_AT_ONCE])
+        encoded.append(world.backend.encode(numbers))
     mu = np.concatenate([part[0] for part in encoded])
     logvar = np.concatenate([part[1] for part in encoded])
     state, heat = empty_state(world, rows), np.full(rows, temperature, np.float32)

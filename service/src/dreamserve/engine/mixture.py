@@ -4,13 +4,10 @@ What is summed lies within one row, so that what one dream is told cannot depend
 Shapes are `StepOutput`'s: logits (B, K) or (B, K, Z), mu (B, K, Z), log_sigma (B, K, Z) or (B, K).
 """
 
-from math import prod
-
 import numpy as np
 import numpy.typing as npt
 
 from dreamserve.backends.base import Array, StepOutput
-from dreamserve.manifest import WorldSpec
 
 Float64 = npt.NDArray[np.float64]
 
@@ -31,21 +28,6 @@ def described(output: StepOutput, rows: slice) -> dict[str, Array]:
             "mu": output.mixture_mu[rows].copy(),
             "sigma": np.exp(output.mixture_log_sigma[rows].astype(np.float64)).astype(np.float32),
         }
-
-
-def shapes(spec: WorldSpec) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of one step's weights, mu and sigma."""
-    components, matrix = (spec.mixture.components,), (spec.mixture.components, spec.latent_size)
-    return {
-        "weights": matrix if spec.mixture.head == "per_dimension" else components,
-        "mu": matrix,
-        "sigma": components if spec.mixture.head == "isotropic" else matrix,
-    }
-
-
-def mixture_bytes(spec: WorldSpec) -> int:
-    """Return what one step's mixture takes, as float32."""
-    return 4 * sum(map(prod, shapes(spec).values()))
 
 
 def surprise(output: StepOutput, row: int, latent: Array) -> float:

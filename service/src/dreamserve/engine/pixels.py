@@ -6,11 +6,11 @@ import numpy as np
 
 from dreamserve.backends.base import Array
 from dreamserve.backends.rows import finite_rows
-from dreamserve.engine.types import UInt8
 from dreamserve.engine.world import World
-from dreamserve.errors import DreamNotFiniteError, InvalidRequestError
 from dreamserve.frames import crop_and_resize
 from dreamserve.manifest import FrameSpec
+from dreamserve_protocol.arrays import UInt8
+from dreamserve_protocol.errors import DreamNotFiniteError, InvalidRequestError
 
 
 def check_frames(spec: FrameSpec, frames: Any) -> UInt8:

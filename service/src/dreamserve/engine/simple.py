@@ -5,13 +5,19 @@ The same sessions and the same dreams, so tests can hold the engine to it, bit f
 
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from dreamserve.engine.dreams import Dreams
+from dreamserve.engine.dispatcher import respond
+from dreamserve.engine.handlers.base import Context
+from dreamserve.engine.limits import UNLIMITED
 from dreamserve.engine.scheduling.calibration import batch_sizes
-from dreamserve.engine.types import Request, Result
-from dreamserve.engine.work import Task, finish
-from dreamserve.engine.world import World
-from dreamserve.errors import WireError
+from dreamserve.engine.sessions.table import MAX_KEPT_STEPS, Sessions
+from dreamserve.engine.work import Job, finish
+from dreamserve.engine.world import World, worlds_by_name
+from dreamserve_protocol.errors import ProblemError
+from dreamserve_protocol.markers import Request
+
+R = TypeVar("R")
 
 
 class SimpleEngine:
@@ -26,21 +32,22 @@ class SimpleEngine:
         slice_rows: int = 128,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._clock = clock
-        self._dreams = Dreams(
-            worlds,
-            capacity=capacity,
-            session_ttl_s=session_ttl_s,
+        by_name, sizes = worlds_by_name(worlds), batch_sizes(slice_rows)
+        self._context = Context(
+            by_name,
+            Sessions(by_name, capacity, session_ttl_s, sizes, MAX_KEPT_STEPS, clock),
+            UNLIMITED,
+            clock,
             slice_rows=slice_rows,
-            sizes=batch_sizes(slice_rows),
-            clock=clock,
+            batch_rows=slice_rows,
         )
 
-    def ask(self, request: Request) -> Result:
-        """Answer a request, or raise its error."""
-        outcome = self._dreams.answer([request])[0]
-        if isinstance(outcome, Task):
-            outcome = finish(outcome, self._clock)
-        if isinstance(outcome, WireError):
+    def ask(self, request: Request[R]) -> R:
+        """Return a request's result, or raise its error."""
+        outcome = respond(self._context, [request])[0]
+        if isinstance(outcome, Job):
+            outcome = finish(outcome, self._context.clock)
+        if isinstance(outcome, ProblemError):
             raise outcome
-        return outcome
+        result: R = outcome
+        return result

@@ -8,29 +8,29 @@ None when there was no time left to compute it.
 import logging
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from dreamserve.engine.dynamics import Advanced, WorldCall, answer
-from dreamserve.engine.types import Result
-from dreamserve.errors import EngineFailedError, WireError
+from dreamserve.engine.dynamics import Advanced, WorldCall, compute
+from dreamserve_protocol.errors import EngineFailedError, ProblemError
 
 log = logging.getLogger("dreamserve.engine")
 
 R = TypeVar("R")
 Work = Generator[WorldCall | None, Advanced | None, R]
+Result = Any  # a message of the protocol, or None: each verb has its own
 
 
 @dataclass(slots=True, eq=False)
-class Task:
-    """Work in progress, and what it waits for."""
+class Job:
+    """Work in progress, and the call of the world that it waits for."""
 
     work: Work[Result]
-    ask: WorldCall | None = None  # None: only its turn
+    call: WorldCall | None = None  # None: it waits for its turn only
 
     def resume(self, advanced: Advanced | None = None) -> "Outcome":
-        """Run the work up to its next yield: return the task if it goes on, else how it ended."""
+        """Run the work up to its next yield; return the job if it goes on, else how it ended."""
         try:
-            self.ask = self.work.send(advanced)
+            self.call = self.work.send(advanced)
         except StopIteration as stop:
             result: Result = stop.value
             return result
@@ -43,17 +43,17 @@ class Task:
         self.work.close()
 
 
-Outcome = Result | WireError | Task
+Outcome = Result | ProblemError | Job
 
 
-def finish(task: Task, clock: Callable[[], float]) -> Result | WireError:
-    """Run a task to its end, with nobody else's, and return how it ended."""
-    outcome: Outcome = task
-    while isinstance(outcome, Task):
-        ask = outcome.ask
-        in_time = ask is not None and clock() < ask.until_s
+def finish(job: Job, clock: Callable[[], float]) -> Result | ProblemError:
+    """Run a job to its end, with nobody else's, and return how it ended."""
+    outcome: Outcome = job
+    while isinstance(outcome, Job):
+        call = outcome.call
+        in_time = call is not None and clock() < call.until_s
         try:
-            advanced = answer([ask])[0] if ask is not None and in_time else None
+            advanced = compute([call])[0] if call is not None and in_time else None
         except Exception as error:
             outcome.close()
             return failure(error)
@@ -61,9 +61,9 @@ def finish(task: Task, clock: Callable[[], float]) -> Result | WireError:
     return outcome
 
 
-def failure(error: Exception) -> WireError:
+def failure(error: Exception) -> ProblemError:
     """Return the error to answer with: itself if it is one of ours, else EngineFailedError."""
-    if isinstance(error, WireError):
+    if isinstance(error, ProblemError):
         return error
     log.error("a request failed unexpectedly", exc_info=error)
     failed = EngineFailedError(f"the world could not be computed: {type(error).__name__}")

@@ -40,6 +40,11 @@ class World:
         return self.spec.name
 
     @property
+    def version(self) -> str | None:
+        """The version of its bundle, None for a world in memory."""
+        return None if self.manifest is None else self.manifest.version
+
+    @property
     def bank_size(self) -> int:
         """How many starting points the bank holds."""
         return len(self.bank["mu"])

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dreamserve.manifest import ActionSpace, BoxSpace, DiscreteSpace
+from dreamserve.spaces import ActionSpace
 
 Array = npt.NDArray[np.float32]
 Actions = npt.NDArray[Any]
@@ -40,31 +40,9 @@ class Plan(NamedTuple):
 Planner = Generator[Actions, Values, Plan]
 
 
-def uniform_actions(space: ActionSpace, uniforms: Array) -> Actions:
-    """Map uniforms in (0, 1) to actions: (…,) for Discrete, (…, A) for Box."""
-    if isinstance(space, DiscreteSpace):
-        return np.minimum((uniforms * space.n).astype(np.int64), space.n - 1)
-    return between(*limits(space), uniforms)
-
-
-def limits(space: BoxSpace) -> tuple[Array, Array]:
-    """Return the least and the greatest action (A,), as float32 has them."""
-    return np.array(space.low, np.float32), np.array(space.high, np.float32)
-
-
-def between(low: Array, high: Array, shares: Array) -> Actions:
-    """Return what lies at shares (…, A) of the way from low (A,), at 0, to high (A,), at 1.
-
-    Both ends are met exactly, and their distance, which may be too much for float32, is not taken.
-    """
-    actions: Actions = low * (1 - shares)
-    actions += high * shares
-    return np.clip(actions, low, high, out=actions)
-
-
 def sequence_shape(space: ActionSpace, candidates: int, horizon: int) -> tuple[int, ...]:
     """Return the shape of N sequences of H actions."""
-    return (candidates, horizon, *(() if isinstance(space, DiscreteSpace) else space.shape))
+    return (candidates, horizon, *space.shape)
 
 
 def shifted(actions: Actions, steps: int) -> Actions | None:
@@ -77,17 +55,14 @@ def shifted(actions: Actions, steps: int) -> Actions | None:
     return actions[np.minimum(np.arange(len(actions)) + steps, len(actions) - 1)]
 
 
-def fitted(space: ActionSpace, warm: Actions | None, horizon: int) -> Actions | None:
-    """Return what remains of a plan (H', …) as H actions of the space, the last one repeated.
+def fitted(warm: Actions | None, horizon: int) -> Actions | None:
+    """Return what remains of a plan (H', …) as H actions, the last one repeated.
 
     Repeating is iCEM's rule, too: what was best last is a better guess than the bounds' middle.
     """
     if warm is None or not len(warm):
         return None
-    steps = warm[np.minimum(np.arange(horizon), len(warm) - 1)]
-    if isinstance(space, DiscreteSpace):
-        return np.clip(steps, 0, space.n - 1).astype(np.int64)
-    return np.clip(steps, *limits(space)).astype(np.float32)
+    return warm[np.minimum(np.arange(horizon), len(warm) - 1)]
 
 
 def put_first(drawn: Actions, sequences: Iterable[Actions]) -> None:

@@ -3,17 +3,19 @@
 planner_of("cem", space, 20, Cem(), uniform)  # a planner in progress: see `base`
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any, NamedTuple
 
-from dreamserve.manifest import ActionSpace, DiscreteSpace
 from dreamserve.planning.base import Actions, Planner, Uniform
 from dreamserve.planning.cem import Cem, cem
-from dreamserve.planning.exhaustive import exhaustive, sequences
+from dreamserve.planning.exhaustive import exhaustive
 from dreamserve.planning.icem import Icem, icem
 from dreamserve.planning.mppi import Mppi, mppi
-from dreamserve.planning.options import Options
+from dreamserve.planning.options import Options, check
 from dreamserve.planning.random_shooting import RandomShooting, random_shooting
+from dreamserve.spaces import ActionSpace, DiscreteSpace
+from dreamserve_protocol.errors import InvalidRequestError
 
 
 class Entry(NamedTuple):
@@ -31,6 +33,26 @@ PLANNERS = {
 }
 
 
+def options_of(name: str, given: Mapping[str, float | None]) -> Any:
+    """Return the options of the planner of that name: those given, else its defaults.
+
+    Numbers such as 100.0 are integers, however JSON was written. `candidates` and `iterations` are
+    ignored by a planner that has no such choice. Raises InvalidRequestError, NotFiniteInputError.
+    """
+    kind = PLANNERS[name].options
+    names = [field.name for field in fields(kind)]
+    values = {n: value for n, value in given.items() if value is not None}
+    if unknown := sorted(values.keys() - {*names, "candidates", "iterations"}):
+        raise InvalidRequestError(f"{name} has the options {names}, not {unknown}")
+    options = kind(**{n: _number(values[n]) for n in names if n in values})
+    check(options)
+    return options
+
+
+def _number(value: float) -> float:
+    return int(value) if float(value).is_integer() else value
+
+
 def planner_of(
     name: str,
     space: ActionSpace,
@@ -41,6 +63,6 @@ def planner_of(
 ) -> Planner:
     """Return the planner of that name; or exhaustive search, if that tries no more candidates."""
     most = options.candidates * options.iterations
-    if isinstance(space, DiscreteSpace) and sequences(space, horizon) <= most:
+    if isinstance(space, DiscreteSpace) and space.sequences(horizon) <= most:
         return exhaustive(space, horizon, warm)
     return PLANNERS[name].plan(space, horizon, options, uniform, warm)

@@ -1,9 +1,9 @@
 """What the planners that learn draw from: a distribution of the action space's own kind."""
 
-from dreamserve.manifest import ActionSpace, DiscreteSpace
 from dreamserve.planning.base import Actions, Plan, Planner, better, finite_or_lowest
 from dreamserve.planning.categorical import Categorical
 from dreamserve.planning.gaussian import LEAST_STD, Gaussian
+from dreamserve.spaces import ActionSpace, DiscreteSpace
 
 Family = Categorical | Gaussian
 

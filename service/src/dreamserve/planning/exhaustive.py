@@ -4,20 +4,15 @@ luck, nor to what a planner believes of the rest from those it saw.
 
 import numpy as np
 
-from dreamserve.manifest import DiscreteSpace
 from dreamserve.planning.base import Actions, Planner, better, finite_or_lowest, fitted
-
-
-def sequences(space: DiscreteSpace, horizon: int) -> int:
-    """Return how many sequences of H actions there are."""
-    return int(space.n**horizon)
+from dreamserve.spaces import DiscreteSpace
 
 
 def exhaustive(space: DiscreteSpace, horizon: int, warm: Actions | None = None) -> Planner:
     """Try all sequences in one iteration; of equals, the warm plan or else the first wins."""
     places = space.n ** np.arange(horizon)[::-1]
-    actions = np.arange(sequences(space, horizon))[:, None] // places % space.n
-    if (warm := fitted(space, warm, horizon)) is not None:
+    actions = np.arange(int(space.sequences(horizon)))[:, None] // places % space.n
+    if (warm := fitted(warm, horizon)) is not None:
         actions = np.concatenate([warm[None], actions])
     values = yield actions
     return better(None, actions, finite_or_lowest(values), iteration=0)

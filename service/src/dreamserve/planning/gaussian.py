@@ -8,9 +8,9 @@ Inside, all is in shares of the way from low to high, so that no bounds are too 
 
 import numpy as np
 
-from dreamserve.manifest import BoxSpace
 from dreamserve.noise import NORMAL_QUANTILES
-from dreamserve.planning.base import Actions, Array, Values, between, limits
+from dreamserve.planning.base import Actions, Array, Values
+from dreamserve.spaces import BoxSpace, between
 
 LEAST_STD = 2e-3  # in halves of the bounds' distance
 
@@ -39,7 +39,7 @@ class Gaussian:
     def __init__(
         self, space: BoxSpace, horizon: int, warm: Actions | None, std: float, least_std: float
     ) -> None:
-        self.low, self.high = limits(space)
+        self.low, self.high = space.bounds
         shape = (horizon, len(self.low))
         self.mean = np.full(shape, 0.5, np.float32) if warm is None else self._shares(warm)
         self.std = np.full(shape, std / 2, np.float32)

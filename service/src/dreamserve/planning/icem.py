@@ -22,7 +22,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dreamserve.manifest import ActionSpace, DiscreteSpace
 from dreamserve.planning.base import (
     Actions,
     Plan,
@@ -38,6 +37,7 @@ from dreamserve.planning.coloured_noise import colouring
 from dreamserve.planning.distributions import family_of, with_final_mean
 from dreamserve.planning.gaussian import normals
 from dreamserve.planning.options import Options, within
+from dreamserve.spaces import ActionSpace
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,10 @@ def icem(
     warm: Actions | None = None,
 ) -> Planner:
     """Plan `horizon` steps."""
-    warm = fitted(space, warm, horizon)
+    warm = fitted(warm, horizon)
     kept: Iterable[Actions] = [] if warm is None else [warm]
     family = family_of(space, horizon, warm, options.std)
-    scores = space.n if isinstance(space, DiscreteSpace) else len(space.low)  # of one action
+    scores = space.width  # of one action
     colour = colouring(horizon, options.noise_beta)
     elites = max(2, round(options.elite_share * options.candidates))
     best: Plan | None = None

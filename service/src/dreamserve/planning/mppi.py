@@ -22,7 +22,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dreamserve.manifest import ActionSpace
 from dreamserve.planning.base import (
     Actions,
     Plan,
@@ -38,6 +37,7 @@ from dreamserve.planning.base import (
 from dreamserve.planning.distributions import family_of, with_final_mean
 from dreamserve.planning.gaussian import LEAST_STD
 from dreamserve.planning.options import Options, within
+from dreamserve.spaces import ActionSpace
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def mppi(
     warm: Actions | None = None,
 ) -> Planner:
     """Plan `horizon` steps."""
-    warm = fitted(space, warm, horizon)
+    warm = fitted(warm, horizon)
     first = [] if warm is None else [warm]
     family = family_of(space, horizon, warm, options.std, options.least_std)
     shape = sequence_shape(space, options.candidates, horizon)

@@ -9,7 +9,7 @@ from math import inf
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
-from dreamserve.errors import InvalidRequestError, NotFiniteInputError
+from dreamserve_protocol.errors import InvalidRequestError, NotFiniteInputError
 
 
 class Bounds(NamedTuple):

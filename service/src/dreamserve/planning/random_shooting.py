@@ -5,7 +5,6 @@ methods for optimal control, section on direct shooting; Nagabandi et al. 2018, 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dreamserve.manifest import ActionSpace
 from dreamserve.planning.base import (
     Actions,
     Planner,
@@ -15,9 +14,9 @@ from dreamserve.planning.base import (
     fitted,
     put_first,
     sequence_shape,
-    uniform_actions,
 )
 from dreamserve.planning.options import Options, within
+from dreamserve.spaces import ActionSpace
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +37,8 @@ def random_shooting(
     warm: Actions | None = None,
 ) -> Planner:
     """Plan `horizon` steps in one iteration."""
-    warm = fitted(space, warm, horizon)
-    actions = uniform_actions(space, uniform(0, sequence_shape(space, options.candidates, horizon)))
+    warm = fitted(warm, horizon)
+    actions = space.uniform(uniform(0, sequence_shape(space, options.candidates, horizon)))
     put_first(actions, [] if warm is None else [warm])
     values = yield actions
     return better(None, actions, finite_or_lowest(values), iteration=0)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from dreamserve.errors import DreamserveError
+from dreamserve_protocol.errors import DreamserveError
 
 logger = logging.getLogger("dreamserve_training")
 

@@ -1,5 +1,7 @@
 """What is written down of futures as they are dreamt: N of them, H steps each."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dreamserve.backends.base import Actions, Array, Bools
@@ -11,12 +13,12 @@ from dreamserve.engine.imagination.uncertainty import (
     rows_at_once,
     weights_entropy,
 )
-from dreamserve.engine.mixture import described, shapes
+from dreamserve.engine.mixture import described
 from dreamserve.engine.pixels import to_pixels
-from dreamserve.engine.types import Include, UInt8
 from dreamserve.engine.work import Work
 from dreamserve.engine.world import World
-from dreamserve.errors import DreamNotFiniteError
+from dreamserve_protocol.arrays import UInt8
+from dreamserve_protocol.errors import DreamNotFiniteError
 
 _FRAMES_AT_ONCE = 16
 
@@ -24,12 +26,12 @@ _FRAMES_AT_ONCE = 16
 class TrajectoryBuffer:
     """Arrays (N, H, …), written a slice of the futures and a step at a time.
 
-    `include` may hold "frame", "mixture" and "entropy". What is not asked for is None. `what` are
+    `include` may hold "frames", "mixture" and "entropy". What is not asked for is None. `what` are
     the futures, in the errors' words.
     """
 
     def __init__(
-        self, world: World, count: int, horizon: int, include: Include, what: str = "future"
+        self, world: World, count: int, horizon: int, include: Sequence[str], what: str = "future"
     ) -> None:
         self._world, self._what, both = world, what, (count, horizon)
         spec = world.spec
@@ -37,12 +39,13 @@ class TrajectoryBuffer:
         self.rewards = np.empty(both, np.float32)
         self.terminated = np.empty(both, np.bool_)
         self.frames: UInt8 | None = None
-        if "frame" in include:
+        if "frames" in include:
             self.frames = np.empty((*both, *spec.frame.shape), np.uint8)
         self.mixture: dict[str, Array] | None = None
         if "mixture" in include:
             self.mixture = {
-                name: np.zeros((*both, *shape), np.float32) for name, shape in shapes(spec).items()
+                name: np.zeros((*both, *shape), np.float32)
+                for name, shape in spec.mixture_shapes().items()
             }
         self.entropy: Array | None = None
         self.differential_entropy: Array | None = None
@@ -67,43 +70,46 @@ class TrajectoryBuffer:
                 actions[:, t], sound = runner.act(futures)
                 if not sound.all():
                     raise self._not_finite(first + int(np.argmin(sound)), t, "'s policy")
-            moment = yield from futures.advance(actions[:, t])
-            assert moment is not None  # there is no deadline
-            yield from self.write(first, t, moment)
+            outcome = yield from futures.advance(actions[:, t])
+            assert outcome is not None  # there is no deadline
+            yield from self.write(first, t, outcome)
 
-    def write(self, first: int, t: int, moment: StepOutcome) -> Work[None]:
+    def write(self, first: int, t: int, outcome: StepOutcome) -> Work[None]:
         """Write down step `t` of futures `first` and those after it. Raises DreamNotFiniteError."""
-        rows = slice(first, first + len(moment.latent))
-        if not moment.finite.all():
-            raise self._not_finite(first + int(np.argmin(moment.finite)), t)
-        self.latents[rows, t], self.rewards[rows, t] = moment.latent, moment.reward
-        self.terminated[rows, t] = moment.ended
+        rows = slice(first, first + len(outcome.latent))
+        if not outcome.finite.all():
+            raise self._not_finite(first + int(np.argmin(outcome.finite)), t)
+        self.latents[rows, t], self.rewards[rows, t] = outcome.latent, outcome.reward
+        self.terminated[rows, t] = outcome.ended
         if self.mixture is not None:
-            self._write_mixture(self.mixture, first, t, moment)
+            self._write_mixture(self.mixture, first, t, outcome)
         if self.entropy is not None and self.differential_entropy is not None:
             yield from self._write_entropy(
-                self.entropy, self.differential_entropy, first, t, moment
+                self.entropy, self.differential_entropy, first, t, outcome
             )
         if self.frames is not None:
-            self.frames[rows, t] = yield from self._decode(moment.latent)
+            self.frames[rows, t] = yield from self._decode(outcome.latent)
 
     def _write_mixture(
-        self, mixture: dict[str, Array], first: int, t: int, moment: StepOutcome
+        self, mixture: dict[str, Array], first: int, t: int, outcome: StepOutcome
     ) -> None:
-        parts = described(moment.output, slice(0, len(moment.latent)))
-        self._check(moment.alive, first, t, *parts.values())
-        alive = np.flatnonzero(moment.alive)  # who has ended expects nothing
+        parts = described(outcome.output, slice(0, len(outcome.latent)))
+        self._check(outcome.alive, first, t, *parts.values())
+        alive = np.flatnonzero(outcome.alive)  # who has ended expects nothing
         for name, part in parts.items():
             mixture[name][first + alive, t] = part[alive]
 
     def _write_entropy(
-        self, entropy: Array, differential: Array, first: int, t: int, moment: StepOutcome
+        self, entropy: Array, differential: Array, first: int, t: int, outcome: StepOutcome
     ) -> Work[None]:
-        count, at_once = len(moment.latent), rows_at_once(moment.output)
+        count, at_once = len(outcome.latent), rows_at_once(outcome.output)
         for begin in range(0, count, at_once):
             some = slice(begin, min(begin + at_once, count))
-            rows, alive = slice(first + begin, first + some.stop), moment.alive[some]
-            found = weights_entropy(moment.output, some), differential_entropy(moment.output, some)
+            rows, alive = slice(first + begin, first + some.stop), outcome.alive[some]
+            found = (
+                weights_entropy(outcome.output, some),
+                differential_entropy(outcome.output, some),
+            )
             self._check(alive, first + begin, t, *found)
             entropy[rows, t], differential[rows, t] = (np.where(alive, part, 0) for part in found)
             if some.stop < count:

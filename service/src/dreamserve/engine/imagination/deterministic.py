@@ -12,6 +12,7 @@ of a component of less than about a millionth are its neighbour's. The memory is
 a step leaves there does not depend on its draw (grounding relies on that too).
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,9 +22,9 @@ from dreamserve.backends.rows import finite_rows
 from dreamserve.engine.imagination.buffer import TrajectoryBuffer
 from dreamserve.engine.imagination.trajectories import RolloutStart, StepOutcome, Trajectories
 from dreamserve.engine.mixture import described
-from dreamserve.engine.types import Components, Include, MostLikely
 from dreamserve.engine.work import Work
 from dreamserve.noise import SAMPLE
+from dreamserve_protocol.sample import Components, MostLikely
 
 _LEAST, _MOST = 2.0**-25, 1 - 2.0**-24  # of the uniforms that noise holds
 
@@ -48,7 +49,9 @@ def deterministic(
     return DeterministicTrajectories.of(at, rows, np.zeros(1, np.uint64), SAMPLE)
 
 
-def most_likely(present: RolloutStart, actions: Actions, include: Include) -> Work[MostLikely]:
+def most_likely(
+    present: RolloutStart, actions: Actions, include: Sequence[str]
+) -> Work[MostLikely]:
     """Return the future without luck under actions (H, …). Raises DreamNotFiniteError."""
     buffer = TrajectoryBuffer(present.world, 1, len(actions), include, "most likely future")
     yield from buffer.follow(deterministic(present, 1), 0, actions[None])
@@ -56,7 +59,7 @@ def most_likely(present: RolloutStart, actions: Actions, include: Include) -> Wo
     return MostLikely(buffer.latents[0], buffer.rewards[0], buffer.terminated[0], frames)
 
 
-def components(present: RolloutStart, actions: Actions, include: Include) -> Work[Components]:
+def components(present: RolloutStart, actions: Actions, include: Sequence[str]) -> Work[Components]:
     """Return a future for each component of the first step under actions (H, …).
 
     By falling weight; from the second step on without luck. Raises DreamNotFiniteError.
@@ -71,13 +74,13 @@ def components(present: RolloutStart, actions: Actions, include: Include) -> Wor
     count = len(means)
     futures = deterministic(present, count, temperature=1.0)
     futures.uniforms = _shares(weights, order, present.world.spec.noise.uniform)
-    moment = yield from _first(futures, actions[:1].repeat(count, axis=0))
-    moment = replace(moment, latent=means, finite=moment.finite & finite_rows(means, ranked))
+    outcome = yield from _first(futures, actions[:1].repeat(count, axis=0))
+    outcome = replace(outcome, latent=means, finite=outcome.finite & finite_rows(means, ranked))
     futures.latent, futures.uniforms = means, None
     futures.temperature = np.zeros(count, np.float32)
 
     buffer = TrajectoryBuffer(present.world, count, len(actions), include, "component")
-    yield from buffer.write(0, 0, moment)
+    yield from buffer.write(0, 0, outcome)
     yield from buffer.follow(futures, 0, actions[None].repeat(count, axis=0), begin=1)
     return Components(
         ranked,
@@ -90,9 +93,9 @@ def components(present: RolloutStart, actions: Actions, include: Include) -> Wor
 
 
 def _first(futures: Trajectories, actions: Actions) -> Work[StepOutcome]:
-    moment = yield from futures.advance(actions)
-    assert moment is not None  # there is no deadline
-    return moment
+    outcome = yield from futures.advance(actions)
+    assert outcome is not None  # there is no deadline
+    return outcome
 
 
 def _shares(weights: Array, order: Int64, uniforms: int) -> Array | None:

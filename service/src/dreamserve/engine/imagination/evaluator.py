@@ -1,4 +1,4 @@
-"""What candidates are worth: each is dreamt to its end, or as far as time allows."""
+"""Values of candidates: each is dreamt to its end, or as far as time allows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from dreamserve import noise
 from dreamserve.backends.base import Actions, Int64, KeepsRows
 from dreamserve.engine.imagination.objectives import REWARD, ReturnAccumulator, reward_alone
 from dreamserve.engine.imagination.trajectories import RolloutStart, Trajectories, Values, subseeds
-from dreamserve.engine.types import Objective
 from dreamserve.engine.work import Work
 from dreamserve.noise import UInt64
+from dreamserve_protocol.plan import Objective
 
 
 def action_durations(step: int, horizon: int, action_repeat: int) -> Int64:
@@ -30,11 +30,11 @@ def action_durations(step: int, horizon: int, action_repeat: int) -> Int64:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CandidateValues:
-    """What N candidates are worth."""
+    """Values of N candidates."""
 
     values: Values  # (N,), -inf for what was not dreamt to its end
-    whole: bool = True  # whether there was time for all of them
-    partial: Values | None = None  # (N,) if there was time for none: as far as some got together
+    complete: bool = True  # whether there was time for all of them
+    partial: Values | None = None  # (N,) if there was time for none: as far as they got
     calls: int = 0  # of the world
 
 
@@ -51,40 +51,52 @@ class CandidateEvaluator:
     until_s: Callable[[], float] = lambda: inf  # by the engine's clock; asked at every step
 
     def evaluate(self, actions: Actions, seed: int) -> Work[CandidateValues]:
-        """Return what each of actions (N, H, …) is worth: the mean over its particles.
+        """Return the value of each of actions (N, H, …): the mean over its particles.
 
-        All candidates meet the same luck, that of `seed`, so that they are told apart by what
-        they do; each particle meets another. A candidate that comes out as NaN or infinity in any
-        of them is worth -inf: it always loses.
+        All candidates meet the same noise, that of `seed`, so that they are told apart by what
+        they do; each particle meets other noise. A candidate that comes out as NaN or infinity in
+        any of them has the value -inf: it always loses.
         """
-        luck = subseeds(seed, self.particles, noise.PLAN)
+        seeds = subseeds(seed, self.particles, noise.PLAN)
         durations = action_durations(self.present.step, actions.shape[1], self.action_repeat)
         steps = actions.repeat(durations, 1)
         backend = self.present.world.backend
         if isinstance(backend, KeepsRows) and reward_alone(self.objective):
-            values = self._on_device(backend, steps, luck)
+            values = self._on_device(backend, steps, seeds)
             yield None
             return CandidateValues(self._mean(values))
         calls, values = 0, np.full(len(steps) * self.particles, -np.inf)
         for first in range(0, len(values), self.slice_rows):
             rows = np.arange(first, min(first + self.slice_rows, len(values)))
-            worth, took, whole = yield from self._dream(steps, rows, luck)
+            returns, took, complete = yield from self._dream(steps, rows, seeds)
             calls += took
-            if not whole:
-                partial = np.full_like(values, -np.inf)
-                partial[rows] = worth
-                return CandidateValues(
-                    self._mean(values), False, None if first else self._mean(partial), calls
-                )
-            values[rows] = worth
+            if not complete:
+                return self._cut_short(values, first, returns, calls)
+            values[rows] = returns
         return CandidateValues(self._mean(values), calls=calls)
+
+    def _cut_short(
+        self, values: Values, first: int, returns: Values, calls: int
+    ) -> CandidateValues:
+        """Return what is known when time is up: the first `first` dreams, and part of a slice."""
+        found = self._mean(values)
+        if first >= self.particles:
+            return CandidateValues(found, False, None, calls)
+        if not first:  # not one dream to its end: as far as the first slice got together
+            first = len(returns)
+            values[:first] = returns
+        dreamt = (np.arange(len(values)) < first).reshape(-1, self.particles)
+        sums = np.where(dreamt, values.reshape(dreamt.shape), 0).sum(axis=1)
+        counts = dreamt.sum(axis=1)
+        partial: Values = np.where(counts > 0, sums / np.maximum(counts, 1), -np.inf)
+        return CandidateValues(np.full_like(found, -np.inf), False, partial, calls)
 
     def steps(self, horizon: int) -> int:
         """Return how many steps H actions are held for, and so how many calls a slice takes."""
         return horizon * self.action_repeat
 
-    def most(self, horizon: int) -> float:
-        """Return what no candidate of H actions can be worth more than; infinity if not known.
+    def upper_bound(self, horizon: int) -> float:
+        """Return the largest value that a candidate of H actions can have; infinity if not known.
 
         It is known where each step survived earns the same: by whoever survives them all.
         """
@@ -98,26 +110,26 @@ class CandidateEvaluator:
             weight *= self.discount
         return most
 
-    def _dream(self, steps: Actions, rows: Int64, luck: UInt64) -> Work[tuple[Values, int, bool]]:
-        """Return the worth of rows (B,) of N candidates' particles, the calls, and if it is all."""
+    def _dream(self, steps: Actions, rows: Int64, seed: UInt64) -> Work[tuple[Values, int, bool]]:
+        """Return the values of rows (B,) of the particles, the calls, and whether it is all."""
         steps = steps[rows // self.particles]  # (B, T, …)
-        seeds = luck if self.particles == 1 else luck[rows % self.particles]
-        futures = Trajectories.of(self.present, len(rows), seeds, noise.PLAN)
-        worth = ReturnAccumulator(self.present.world, self.objective, self.discount, len(rows))
+        seeds = seed if self.particles == 1 else seed[rows % self.particles]
+        dreams = Trajectories.of(self.present, len(rows), seeds, noise.PLAN)
+        returns = ReturnAccumulator(self.present.world, self.objective, self.discount, len(rows))
         for t in range(steps.shape[1]):
-            moment = yield from futures.advance(steps[:, t], self.until_s())
-            if moment is None:
-                return _lost(worth.values, futures), t, False
-            worth.add(moment)
-            if worth.settled(moment):
+            outcome = yield from dreams.advance(steps[:, t], self.until_s())
+            if outcome is None:
+                return returns.finite_values(dreams.finite), t, False
+            returns.add(outcome)
+            if returns.settled(outcome):
                 break
-        return _lost(worth.values, futures), t + 1, True
+        return returns.finite_values(dreams.finite), t + 1, True
 
-    def _on_device(self, backend: KeepsRows, steps: Actions, luck: UInt64) -> Values:
+    def _on_device(self, backend: KeepsRows, steps: Actions, seed: UInt64) -> Values:
         """Dream all at once, where the state lives."""
         now, count = self.present, len(steps)
         numbers = now.step + 1 + np.arange(steps.shape[1])
-        keys = np.stack([noise.keys(luck, np.full(len(luck), n), noise.PLAN) for n in numbers], 1)
+        keys = np.stack([noise.keys(seed, np.full(len(seed), n), noise.PLAN) for n in numbers], 1)
         if self.particles > 1:
             steps = steps.repeat(self.particles, axis=0)
             keys = np.tile(keys, (count, 1))
@@ -128,8 +140,3 @@ class CandidateEvaluator:
     def _mean(self, values: Values) -> Values:
         mean: Values = values.reshape(-1, self.particles).mean(axis=1)
         return mean
-
-
-def _lost(values: Values, futures: Trajectories) -> Values:
-    worth: Values = np.where(futures.finite, values, -np.inf)
-    return worth

@@ -1,32 +1,29 @@
 """A plan: a planner proposes, the world dreams, the planner chooses.
 
-Within an iteration all candidates meet the same luck, so that they are told apart by what they do;
-every iteration meets another. With `budget_ms` the planner gets as many candidates and iterations
-as the time is likely to suffice for, and what is best by then is the answer.
+Within an iteration all candidates meet the same noise, so that they are told apart by what they do;
+every iteration meets other noise. With `budget_ms` the planner gets as many candidates and
+iterations as there is likely to be time for, and what is best by then is the result.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
 from itertools import count
 from math import inf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from dreamserve import noise
-from dreamserve.engine.checks import check_range
 from dreamserve.engine.imagination.evaluator import CandidateEvaluator, action_durations
 from dreamserve.engine.imagination.latency import LatencyModel, fit_to_budget
-from dreamserve.engine.imagination.objectives import REWARD, check_objective
+from dreamserve.engine.imagination.objectives import REWARD
 from dreamserve.engine.imagination.trajectories import RolloutStart, uniforms
-from dreamserve.engine.types import PlanRequest, PlanResult
 from dreamserve.engine.work import Work
-from dreamserve.engine.world import World
-from dreamserve.errors import DreamNotFiniteError, InvalidRequestError
-from dreamserve.manifest import ActionSpace, DiscreteSpace
 from dreamserve.planning.base import Actions, Plan, Planner, better, finite_or_lowest, fitted
-from dreamserve.planning.catalog import PLANNERS, planner_of
-from dreamserve.planning.options import Options, check
+from dreamserve.planning.catalog import planner_of
+from dreamserve.planning.options import Options
+from dreamserve.spaces import ActionSpace
+from dreamserve_protocol.errors import DreamNotFiniteError
+from dreamserve_protocol.plan import PlanRequest, PlanResult
 
 # Of a budget, for the way back: on its own, and for each that is answered at the same time.
 _ANSWER_S, _EACH_ANSWER_S = 1e-3, 0.35e-3
@@ -41,55 +38,10 @@ class Found(NamedTuple):
     cut_short: bool
 
 
-def planner_options(request: PlanRequest) -> Options:
-    """Return the planner's options, its defaults where nothing is said.
-
-    Raises InvalidRequestError and NotFiniteInputError.
-    """
-    if request.planner not in PLANNERS:
-        raise InvalidRequestError(f"planner must be one of {[*PLANNERS]}, not {request.planner!r}")
-    kind = PLANNERS[request.planner].options
-    names = [one.name for one in fields(kind)]
-    if unknown := sorted(set(request.options) - set(names)):
-        raise InvalidRequestError(f"{request.planner} has the options {names}, not {unknown}")
-    said = {"candidates": request.candidates, "iterations": request.iterations}
-    given = {n: v for n, v in said.items() if v is not None and n in names}
-    options = kind(**{**given, **request.options})
-    check(options)
-    return options
-
-
-def planned_steps(request: PlanRequest) -> dict[str, int]:
-    """Return the numbers whose product is the most that is dreamt. Raises as `planner_options`."""
-    options: Any = planner_options(request)
-    return {
-        "candidates": options.candidates,
-        "horizon": request.horizon,
-        "iterations": options.iterations,
-        "particles": request.particles,
-        "action_repeat": request.action_repeat,
-    }
-
-
-def check_plan(world: World, request: PlanRequest) -> PlanRequest:
-    """Return the request with its objective checked. Raises InvalidRequestError and its kin."""
-    planner_options(request)
-    for name, least, most in (
-        ("horizon", 1, inf),
-        ("particles", 1, inf),
-        ("action_repeat", 1, inf),
-        ("discount", 0, 1),
-    ):
-        check_range(name, getattr(request, name), least, most)
-    if request.budget_ms is not None:
-        check_range("budget_ms", request.budget_ms, 1)
-    objective = None if request.objective is None else check_objective(world, request.objective)
-    return replace(request, objective=objective)
-
-
 def plan(
     present: RolloutStart,
     request: PlanRequest,
+    options: Options,
     seed: int,
     warm: Actions | None,
     slice_rows: int,
@@ -121,7 +73,6 @@ def plan(
         lengths = action_durations(present.step, request.horizon, request.action_repeat)
         starts = np.cumsum(lengths) - lengths
         warm = warm[starts[starts < len(warm)]]
-    options = planner_options(request)
     space = world.spec.action_space
     found, once_s = None, latency.lasts_s(evaluator.steps(request.horizon), request.particles)
     # Without time to dream twice the search begins at once: it tries `warm` beside others.
@@ -135,7 +86,7 @@ def plan(
     if found.best.value == -np.inf:
         raise DreamNotFiniteError("every candidate led to NaN or infinity")
     return PlanResult(
-        action=_as_action(space, found.best.actions[0]),
+        action=space.single(found.best.actions[0]),
         actions=found.best.actions,
         value=found.best.value,
         planner=request.planner,
@@ -154,15 +105,17 @@ def _unbeaten(
     seed: int,
 ) -> Work[Found | None]:
     """Return what remains of the last plan if no search could find better, or has time to."""
-    most, actions = evaluator.most(request.horizon), fitted(space, warm, request.horizon)
+    most, actions = evaluator.upper_bound(request.horizon), fitted(warm, request.horizon)
     if most == inf or actions is None:
         return None
-    result = yield from evaluator.evaluate(actions[None], _luck(seed, 0))
-    if result.whole and result.values[0] < most:
+    result = yield from evaluator.evaluate(actions[None], _iteration_seed(seed, 0))
+    if result.complete and result.values[0] < most:
         return None
     values = result.values if result.partial is None else result.partial
     best = Plan(actions, float(values[0]), 1)
-    return Found(best, int(result.whole), [(result.calls, evaluator.particles)], not result.whole)
+    return Found(
+        best, int(result.complete), [(result.calls, evaluator.particles)], not result.complete
+    )
 
 
 def _within_budget(
@@ -188,16 +141,16 @@ def _search(planner: Planner, evaluator: CandidateEvaluator, seed: int) -> Work[
     """Let the planner propose until it is content, or time is up."""
     actions, best, evaluations = next(planner), None, 0
     calls: list[tuple[int, int]] = []
-    most = evaluator.most(actions.shape[1])
+    most = evaluator.upper_bound(actions.shape[1])
     for iteration in count():
-        result = yield from evaluator.evaluate(actions, _luck(seed, iteration))
+        result = yield from evaluator.evaluate(actions, _iteration_seed(seed, iteration))
         calls.append((result.calls, min(len(actions) * evaluator.particles, evaluator.slice_rows)))
         values = result.values
         if best is None and result.partial is not None:
             values = result.partial
         best = better(best, actions, finite_or_lowest(values), iteration)
-        evaluations += len(actions) if result.whole else int(np.isfinite(result.values).sum())
-        if not result.whole or best.value >= most:
+        evaluations += len(actions) if result.complete else int(np.isfinite(result.values).sum())
+        if not result.complete or best.value >= most:
             break
         try:
             actions = planner.send(values)
@@ -205,10 +158,10 @@ def _search(planner: Planner, evaluator: CandidateEvaluator, seed: int) -> Work[
             best = best._replace(iterations=stop.value.iterations)
             break
     assert best is not None
-    return Found(best, evaluations, calls, not result.whole)
+    return Found(best, evaluations, calls, not result.complete)
 
 
-def _luck(seed: int, iteration: int) -> int:
+def _iteration_seed(seed: int, iteration: int) -> int:
     return int(noise.keys(np.array([seed], np.uint64), np.array([iteration]), noise.PLAN)[0])
 
 
@@ -220,7 +173,3 @@ def _planner(
         return numbers
 
     return planner_of(request.planner, space, request.horizon, options, uniform, warm)
-
-
-def _as_action(space: ActionSpace, first: Any) -> Any:
-    return int(first) if isinstance(space, DiscreteSpace) else first.copy()

@@ -11,15 +11,12 @@ import numpy.typing as npt
 
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Array, Bools, Int64
-from dreamserve.engine.actions import check_action
 from dreamserve.engine.imagination.trajectories import Trajectories
-from dreamserve.engine.types import ConstantPolicy, LinearPolicy, Policy, RandomPolicy
 from dreamserve.engine.world import World
-from dreamserve.errors import InvalidRequestError
-from dreamserve.manifest import ActionSpace, DiscreteSpace, WorldSpec
-from dreamserve.planning.base import limits, uniform_actions
-
-_LANES = 64  # of any vector unit and more
+from dreamserve.manifest import WorldSpec
+from dreamserve.spaces import ActionSpace
+from dreamserve_protocol.errors import InvalidRequestError
+from dreamserve_protocol.policies import AnyPolicy, ConstantPolicy, LinearPolicy, RandomPolicy
 
 
 class PolicyRunner(Protocol):
@@ -34,14 +31,14 @@ class PolicyRunner(Protocol):
         ...
 
     def act(self, futures: Trajectories) -> tuple[Actions, Bools]:
-        """Return actions (B,) or (B, A), and (B,) whether they are sound.
+        """Return actions (B,) or (B, A), and (B,) whether they mean anything.
 
-        A policy whose scores are NaN is not: its action is in the space, and means nothing.
+        Those of a policy whose scores are NaN do not, though they are in the space.
         """
         ...
 
 
-def runner_of(world: World, policy: Policy, rows: int) -> PolicyRunner:
+def runner_of(world: World, policy: AnyPolicy, rows: int) -> PolicyRunner:
     """Return what acts in `rows` rows, by the first policy until told otherwise.
 
     Raises InvalidRequestError, InvalidActionError and NotFiniteInputError.
@@ -51,7 +48,7 @@ def runner_of(world: World, policy: Policy, rows: int) -> PolicyRunner:
         case RandomPolicy():
             return _Random(space)
         case ConstantPolicy(action):
-            return _Constant(check_action(space, action))
+            return _Constant(space.check(action))
         case LinearPolicy():
             return _Linear(world.spec, policy, rows)
     return _Linear(world.spec, _bundled(world), rows)
@@ -80,11 +77,8 @@ class _Random(_Alike):
     def act(self, futures: Trajectories) -> tuple[Actions, Bools]:
         keys = noise.keys(futures.seed, futures.step + 1, noise.ACTION)
         space = self._space
-        if isinstance(space, DiscreteSpace):
-            actions = uniform_actions(space, noise.draw(keys, 0, 1)[:, 0])
-        else:
-            actions = uniform_actions(space, noise.draw(keys, 0, len(space.low)))
-        return actions, np.ones(len(futures), np.bool_)
+        uniforms = noise.draw(keys, 0, space.uniforms).reshape(-1, *space.shape)
+        return space.uniform(uniforms), np.ones(len(futures), np.bool_)
 
 
 class _Constant(_Alike):
@@ -123,29 +117,15 @@ class _Linear:
         features = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
         with np.errstate(over="ignore", invalid="ignore"):  # such a policy is told of below
             scores = linear_scores(features, self._weights[:rows], self._bias[:rows])
-        sound: Bools = np.logical_and.reduce(~np.isnan(scores), axis=1)
-        if isinstance(self._space, DiscreteSpace):
-            return np.argmax(scores, axis=1), sound
-        low, high = limits(self._space)
-        share = (_tanh(np.where(sound[:, None], scores, np.float32(0))) + 1) / 2
-        return np.clip(low + share * (high - low), low, high), sound
-
-
-def _tanh(scores: Array) -> Array:
-    """Return tanh of scores (B, A), whole vectors at a time: what is left over of one may be
-    computed otherwise, and then a number's last bit would depend on where it stands.
-    """
-    padded = np.zeros(-(-scores.size // _LANES) * _LANES, np.float32)
-    padded[: scores.size] = scores.ravel()
-    squashed: Array = np.tanh(padded)[: scores.size].reshape(scores.shape)
-    return squashed
+        is_finite: Bools = np.logical_and.reduce(~np.isnan(scores), axis=1)
+        return self._space.from_scores(scores, is_finite), is_finite
 
 
 def _bundled(world: World) -> LinearPolicy:
     if world.controller is None:
         raise InvalidRequestError(f"{world.name} has no bundled controller; give another policy")
-    told = world.manifest and world.manifest.controller
-    inputs = told.inputs if told else None
+    spec = world.manifest and world.manifest.controller
+    inputs = spec.inputs if spec else None
     return LinearPolicy(world.controller["weights"], world.controller["bias"], inputs)
 
 
@@ -158,11 +138,8 @@ def _known_inputs(policy: LinearPolicy, names: tuple[str, ...]) -> tuple[str, ..
 
 def _checked(spec: WorldSpec, policy: LinearPolicy, inputs: tuple[str, ...]) -> tuple[Array, Array]:
     """Return weights (P, A, F) and bias (P, A). NaN is let in: it is one policy's own fault."""
-    sizes = {tensor.name: int(np.prod(tensor.shape)) for tensor in spec.recurrent_state}
-    sizes["latent"] = spec.latent_size
-    space = spec.action_space
-    actions = space.n if isinstance(space, DiscreteSpace) else len(space.low)
-    expected = (actions, sum(sizes[name] for name in inputs))
+    sizes = spec.tensor_sizes()
+    expected = (spec.action_space.width, sum(sizes[name] for name in inputs))
     weights = _floats("weights", policy.weights)
     if weights.shape == expected:
         weights = weights[None]

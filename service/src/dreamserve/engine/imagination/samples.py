@@ -1,28 +1,26 @@
 """Samples: many futures from one present, all answered, and what may be said beside them."""
 
+from collections.abc import Sequence
+
 from dreamserve import noise
 from dreamserve.backends.base import Actions
 from dreamserve.engine.imagination.buffer import TrajectoryBuffer
 from dreamserve.engine.imagination.deterministic import components, most_likely
 from dreamserve.engine.imagination.policy_runners import runner_of
 from dreamserve.engine.imagination.trajectories import RolloutStart, Trajectories
-from dreamserve.engine.mixture import mixture_bytes
-from dreamserve.engine.types import Include, Policy, SampleBounds, SampleResult
 from dreamserve.engine.work import Work
-from dreamserve.errors import TooLargeError
-from dreamserve.manifest import WorldSpec
 from dreamserve.noise import UInt64
-
-INCLUDES = frozenset({"frame", "mixture", "entropy", "most_likely", "components"})
+from dreamserve_protocol.policies import AnyPolicy
+from dreamserve_protocol.sample import SampleResult
 
 
 def sample(
     present: RolloutStart,
     actions: Actions,
     seeds: UInt64,
-    include: Include,
+    include: Sequence[str],
     slice_rows: int,
-    policy: Policy | None = None,
+    policy: AnyPolicy | None = None,
 ) -> Work[SampleResult]:
     """Return the futures under actions (N, H, …), or under a policy, which writes them there.
 
@@ -35,7 +33,7 @@ def sample(
         futures = Trajectories.of(present, len(seeds[rows]), seeds[rows], noise.SAMPLE)
         runner = None if policy is None else runner_of(present.world, policy, len(futures))
         yield from buffer.follow(futures, first, actions[rows], runner=runner)
-    pictured = include & {"frame"}
+    pictured = [part for part in include if part == "frames"]
     likely = parts = None
     if "most_likely" in include:
         likely = yield from most_likely(present, actions[0], pictured)
@@ -52,25 +50,3 @@ def sample(
         likely,
         parts,
     )
-
-
-def check_size(
-    spec: WorldSpec, count: int, horizon: int, include: Include, bounds: SampleBounds
-) -> None:
-    """Raise TooLargeError, with the numbers, for a sample of more than the bounds allow."""
-    more = ("most_likely" in include) + spec.mixture.components * ("components" in include)
-    futures = f"{count} futures" + (f" and {more} that it includes" if more else "")
-    steps = (count + more) * horizon
-    whole = f"{futures} x horizon {horizon}"
-    if steps > bounds.dreamt_steps:
-        raise TooLargeError(f"{whole} is {steps} dreamt steps, the bound is {bounds.dreamt_steps}")
-    if "frame" in include and steps > bounds.frames:
-        raise TooLargeError(f"{whole}: {steps} frames, the bound is {bounds.frames}")
-    if "mixture" in include:
-        each = mixture_bytes(spec)
-        size_bytes = count * horizon * each
-        if size_bytes > bounds.mixture_bytes:
-            raise TooLargeError(
-                f"{count} futures x horizon {horizon} x {each} bytes of a step's mixture are"
-                f" {size_bytes} bytes, the bound is {bounds.mixture_bytes}"
-            )

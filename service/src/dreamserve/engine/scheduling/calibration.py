@@ -37,7 +37,7 @@ def batch_sizes(largest: int) -> tuple[int, ...]:
     return (*sorted(size for size in sizes if size < largest), largest)
 
 
-def measure(worlds: Iterable[World], sizes: tuple[int, ...], slice_ms: float) -> Calibration:
+def calibrate(worlds: Iterable[World], sizes: tuple[int, ...], slice_ms: float) -> Calibration:
     """Run every graph at every size it will meet, and say what fits into `slice_ms`."""
     fits: list[int] = []
     latencies = {}

@@ -1,48 +1,42 @@
-"""A request on its way, and how it gets its one answer."""
+"""A request on its way through the engine, and how its future ends."""
 
 import asyncio
 import concurrent.futures
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from dreamserve.engine.types import Request, Result
-from dreamserve.engine.work import Task
-from dreamserve.errors import WireError
+from dreamserve.engine.work import Job, Result
+from dreamserve_protocol.errors import ProblemError
+from dreamserve_protocol.markers import Request
 
-# asyncio's futures belong to their event loop: whoever delivers sees to it that they end there.
+# asyncio's futures belong to their event loop: its driver sees to it that they end there.
 Future = concurrent.futures.Future[Result] | asyncio.Future[Result]
 
 
 @dataclass(slots=True, eq=False)
 class QueuedRequest:
-    """A request and the future that its answer ends."""
+    """A request, the future that its outcome ends, and its job once it has become long work."""
 
-    request: Request
+    request: Request[Any]
     future: Future
     key: str | None  # the session that it is about; None for batches, and where there is none
+    job: Job | None = None
     # a reset in progress: what comes behind it must wait for its end
     holds_session: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class Job:
-    """Work of some length, done in slices."""
-
-    ticket: QueuedRequest
-    task: Task
+Settled = tuple[QueuedRequest, Result | ProblemError]
 
 
-Answered = tuple[QueuedRequest, Result | WireError]
-
-
-def settle(answered: Iterable[Answered]) -> None:
-    """Give each request its one answer, unless its caller has gone away."""
-    for ticket, outcome in answered:
-        future = ticket.future
+def settle(outcomes: Iterable[Settled]) -> None:
+    """End each request's future with its outcome, unless its caller has gone away."""
+    for queued, outcome in outcomes:
+        future = queued.future
         if future.done():
             continue
         try:
-            if isinstance(outcome, WireError):
+            if isinstance(outcome, ProblemError):
                 future.set_exception(outcome)
             else:
                 future.set_result(outcome)

@@ -1,7 +1,7 @@
-"""Who runs now. Policy only: it knows tickets and their keys, not worlds, arrays or threads.
+"""Who runs now. Policy only: it knows requests and their keys, not worlds, arrays or threads.
 
-The tickets of one session form a chain, in the order they came; only the head of a chain may run,
-so a batch holds at most one step of a session and its order is kept. Quick tickets go first, as
+The requests of one session form a chain, in the order they came; only the head of a chain may run,
+so a batch holds at most one step of a session and its order is kept. Quick requests go first, as
 many as a batch takes; after each batch one piece of long work gets one slice, in turn.
 """
 
@@ -9,11 +9,11 @@ from collections import deque
 from collections.abc import Hashable
 from typing import Generic, Protocol, TypeVar
 
-from dreamserve.errors import OverloadedError
+from dreamserve_protocol.errors import OverloadedError
 
 
 class Keyed(Protocol):
-    """What the scheduler knows of a ticket."""
+    """What the scheduler knows of a request."""
 
     @property
     def key(self) -> Hashable | None:
@@ -26,7 +26,7 @@ J = TypeVar("J")
 
 
 class Scheduler(Generic[T, J]):
-    """Bounded queues of tickets T and of long work J. Not thread-safe: its owner locks."""
+    """Bounded queues of requests T and of long work J. Not thread-safe: its owner locks."""
 
     def __init__(self, *, max_queue: int, max_batch: int, max_jobs: int) -> None:
         self._max_queue, self._max_batch, self._max_jobs = max_queue, max_batch, max_jobs
@@ -44,33 +44,33 @@ class Scheduler(Generic[T, J]):
         """Say whether long work is in progress."""
         return bool(self._jobs)
 
-    def add(self, ticket: T) -> None:
-        """Queue a ticket. Raises OverloadedError when the queue is full."""
+    def add(self, request: T) -> None:
+        """Queue a request. Raises OverloadedError when the queue is full."""
         if self.waiting >= self._max_queue:
             raise OverloadedError(f"{self.waiting} requests are waiting; try again later")
         self.waiting += 1
-        key = ticket.key
+        key = request.key
         if key is None:
-            self._ready.append(ticket)
+            self._ready.append(request)
         elif key in self._chains:
             behind = self._chains[key]
             if behind is None:
                 behind = self._chains[key] = deque()
-            behind.append(ticket)
+            behind.append(request)
         else:
             self._chains[key] = None
-            self._ready.append(ticket)
+            self._ready.append(request)
 
     def next(self) -> tuple[list[T], list[J]]:
-        """Take a batch of tickets off the queue; show long work, who waits longest first."""
+        """Take a batch of requests off the queue; show long work, who waits longest first."""
         count = min(len(self._ready), self._max_batch)
         batch = [self._ready.popleft() for _ in range(count)]
         self.waiting -= count
         return batch, list(self._jobs)
 
-    def release(self, ticket: T) -> None:
-        """Let the next ticket of the same session run; once for each ticket taken."""
-        key = ticket.key
+    def release(self, request: T) -> None:
+        """Let the next request of the same session run; once for each request taken."""
+        key = request.key
         if key is None:
             return
         behind = self._chains[key]
@@ -97,10 +97,10 @@ class Scheduler(Generic[T, J]):
     def empty(self) -> tuple[list[T], list[J]]:
         """Take everything off: nothing will run any more."""
         chains = (chain for chain in self._chains.values() if chain)
-        tickets = [*self._ready, *(ticket for chain in chains for ticket in chain)]
+        requests = [*self._ready, *(request for chain in chains for request in chain)]
         jobs = list(self._jobs)
         self._ready.clear()
         self._chains.clear()
         self._jobs.clear()
         self.waiting = 0
-        return tickets, jobs
+        return requests, jobs

@@ -7,46 +7,45 @@ more than one slice.
 
 from collections.abc import Sequence
 
-from dreamserve.engine.dynamics import answer
-from dreamserve.engine.scheduling.queued import Job
-from dreamserve.engine.work import Outcome, failure
+from dreamserve.engine.dynamics import compute
+from dreamserve.engine.work import Job, Outcome, failure
 
 
 def run_slice(jobs: Sequence[Job], slice_rows: int, now_s: float) -> list[tuple[Job, Outcome]]:
     """Let jobs, the longest waiting first, have their turn; return who had one, and what came.
 
-    Who asks for a step that is too late by `now_s` is told so at once, ahead of the others.
+    A job whose call of the world is too late by `now_s` is resumed without it, ahead of the others.
     """
     late: list[Job] = []
     waiting: list[Job] = []
     for job in jobs:
-        is_late = job.task.ask is not None and now_s >= job.task.ask.until_s
+        is_late = job.call is not None and now_s >= job.call.until_s
         (late if is_late else waiting).append(job)
-    done = [(job, job.task.resume(None)) for job in late]
-    together = _sharing(waiting, slice_rows)
-    asks = [job.task.ask for job in together if job.task.ask is not None]
-    if not asks:
-        return done + [(job, job.task.resume(None)) for job in together]
+    done = [(job, job.resume(None)) for job in late]
+    sharing = _sharing(waiting, slice_rows)
+    calls = [job.call for job in sharing if job.call is not None]
+    if not calls:
+        return done + [(job, job.resume(None)) for job in sharing]
     try:
-        answers = answer(asks)
+        computed = compute(calls)
     except Exception as error:
-        for job in together:
-            job.task.close()
-        return done + [(job, failure(error)) for job in together]
-    return done + [(j, j.task.resume(a)) for j, a in zip(together, answers, strict=True)]
+        for job in sharing:
+            job.close()
+        return done + [(job, failure(error)) for job in sharing]
+    return done + [(job, job.resume(one)) for job, one in zip(sharing, computed, strict=True)]
 
 
 def _sharing(jobs: Sequence[Job], slice_rows: int) -> list[Job]:
-    """Return the first job and, if it asks for a step, those whose steps fit in beside it."""
-    if not jobs or jobs[0].task.ask is None:
+    """Return the first job and, if it waits for the world, those whose calls fit in beside its."""
+    if not jobs or jobs[0].call is None:
         return list(jobs[:1])
-    world, rows = jobs[0].task.ask.world, 0
-    together: list[Job] = []
+    world, rows = jobs[0].call.world, 0
+    sharing: list[Job] = []
     for job in jobs:
-        ask = job.task.ask
-        if ask is None or ask.world is not world:
+        call = job.call
+        if call is None or call.world is not world:
             continue
-        if not together or rows + len(ask) <= slice_rows:
-            together.append(job)
-            rows += len(ask)
-    return together
+        if not sharing or rows + len(call) <= slice_rows:
+            sharing.append(job)
+            rows += len(call)
+    return sharing

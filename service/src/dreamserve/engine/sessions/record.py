@@ -18,6 +18,6 @@ class SessionRecord:
     terminated: bool
     action: Any  # of the last step, as the slab keeps it; zero before the first
     reward: float  # of the last step, a float32; zero before the first
-    kept: Any  # its answer (`slab.LastAnswer`), where that says more than the slab does
-    planned: Any = None  # what was planned last (`slab.LastPlan`)
+    last_answer: Any  # the last step's result (`slab.LastAnswer`), if it says more than this
+    last_plan: Any = None  # `slab.LastPlan`
     rewind_window: int = 0  # steps that it can be rewound by

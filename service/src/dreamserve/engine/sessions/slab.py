@@ -10,9 +10,9 @@ from dreamserve.backends.base import Actions, Array, Bools, Int64, Staged, State
 from dreamserve.backends.rows import make_rows
 from dreamserve.engine.sessions.record import SessionRecord
 from dreamserve.engine.sessions.windows import Windows
-from dreamserve.engine.types import StepResult
 from dreamserve.engine.world import World
-from dreamserve.manifest import DiscreteSpace, WorldSpec
+from dreamserve.manifest import WorldSpec
+from dreamserve_protocol.step import StepResult
 
 Content = tuple[Hashable, ...]
 
@@ -20,14 +20,14 @@ _FREE = np.inf  # the last use of a slot that nobody has
 
 
 class LastAnswer(NamedTuple):
-    """The last answer of a session, where it says more than the slab does."""
+    """The last step's result, where it says more than the slab does."""
 
-    answer: StepResult
-    content: Content  # what was asked beyond the action
+    result: StepResult
+    content: Content  # what was asked for beyond the action
 
 
 class LastPlan(NamedTuple):
-    """What a session planned last: `actions` (T, …), one a step, from after step `step` on."""
+    """A session's last plan: `actions` (T, …), one a step, from after step `step` on."""
 
     step: int
     actions: Actions
@@ -37,8 +37,9 @@ class Slab:
     """One world's sessions in columns: row i of every array belongs to slot i.
 
     Latents and recurrent states are the backend's to keep (`rows`); what a dream is counted by is
-    here. The last step's action and reward are kept too: with the latent they are its answer, and
-    `kept`, by slot, has those that say more.
+    here. The last step's action and reward are kept too: with the latent they are its result, and
+    `last_answers`, by slot, has those that say more. Single sessions are reached through
+    `table.Session`, batches through the methods here.
     """
 
     def __init__(self, number: int, world: World, count: int, sizes: Sequence[int]) -> None:
@@ -51,29 +52,42 @@ class Slab:
         self.terminated = np.zeros(count, np.bool_)
         self.used_at_s = np.full(count, _FREE)
         self.reward = np.zeros(count, np.float32)
-        self.action: Actions = _no_actions(world.spec, count)
-        self.kept: dict[int, LastAnswer] = {}
-        self.planned: dict[int, LastPlan] = {}  # what sessions planned last, by slot
+        self.action: Actions = world.spec.action_space.zeros(count)
+        self.last_answers: dict[int, LastAnswer] = {}
+        self.last_plans: dict[int, LastPlan] = {}  # by slot
         self.windows = Windows()
         self._holders: list[str | None] = []  # by slot, as far as slots were ever used
-        self._given_back: list[int] = []
+        self._free: list[int] = []
 
     def allocate(self, session_id: str) -> int:
-        """Return a free slot, now this session's: one given back before a fresh one."""
-        if not self._given_back:
-            self._given_back.append(len(self._holders))
+        """Return a free slot, now this session's: one that was freed before a fresh one."""
+        if not self._free:
+            self._free.append(len(self._holders))
             self._holders.append(None)
-        slot = self._given_back.pop()
+        slot = self._free.pop()
         self._holders[slot] = session_id
         return slot
 
     def free(self, slot: int) -> None:
         """Make `slot` free again."""
         self.used_at_s[slot], self._holders[slot] = _FREE, None
-        self.kept.pop(slot, None)
-        self.planned.pop(slot, None)
+        self.last_answers.pop(slot, None)
+        self.last_plans.pop(slot, None)
         self.windows.close(slot)
-        self._given_back.append(slot)
+        self._free.append(slot)
+
+    def stage(self, slots: Int64, actions: Actions) -> tuple[Int64, Staged]:
+        """Advance copies of the dreams of `slots` (B,), all different, by actions (B, …).
+
+        Return the number (B,) that each step has, and the step that is to be committed.
+        """
+        number = self.step[slots] + 1
+        keys = noise.keys_at(self.key[slots], number)
+        return number, self.rows.stage(slots, actions, keys, self.temperature[slots])
+
+    def next_steps(self, slots: Int64) -> tuple[Int64, Bools]:
+        """Return the number (B,) of each dream's next step, and whether it may be taken (B,)."""
+        return self.step[slots] + 1, ~self.terminated[slots]
 
     def begin(
         self, slots: Int64, latent: Array, state: State, seed: UInt64, temperature: Array
@@ -83,9 +97,9 @@ class Slab:
         self.seed[slots], self.step[slots] = seed, 0
         self.key[slots] = noise.stream_keys(seed, noise.STEP)
         self.temperature[slots], self.terminated[slots] = temperature, False
-        if self.planned:
+        if self.last_plans:
             for slot in slots.tolist():
-                self.planned.pop(slot, None)
+                self.last_plans.pop(slot, None)
 
     def commit(
         self,
@@ -93,26 +107,26 @@ class Slab:
         number: Int64,
         actions: Actions,
         staged: Staged,
-        good: Bools,
+        is_finite: Bools,
         terminated: Bools,
         latent: Array | None = None,
     ) -> None:
-        """Write the dreams of `slots` (B,), all different, at step `number` where `good` (B,)."""
+        """Write the dreams of different `slots` (B,) at step `number` where `is_finite` (B,)."""
         if self.windows:
-            for slot in slots[good].tolist():
+            for slot in slots[is_finite].tolist():
                 if (window := self.windows.get(slot)) is not None:
                     window.append(self.record(slot))
-        self.rows.commit(slots, staged, good, latent)
+        self.rows.commit(slots, staged, is_finite, latent)
         reward = staged.reward
-        if not good.all():
-            slots, number, actions = slots[good], number[good], actions[good]
-            reward, terminated = reward[good], terminated[good]
+        if not is_finite.all():
+            slots, number, actions = slots[is_finite], number[is_finite], actions[is_finite]
+            reward, terminated = reward[is_finite], terminated[is_finite]
         self.step[slots] = number
         self.action[slots], self.reward[slots] = actions, reward
         self.terminated[slots] = terminated
-        if self.kept:
+        if self.last_answers:
             for slot in slots.tolist():
-                self.kept.pop(slot, None)
+                self.last_answers.pop(slot, None)
 
     def record(self, slot: int) -> SessionRecord:
         """Return all that the session of `slot` is now."""
@@ -129,28 +143,22 @@ class Slab:
             terminated=bool(self.terminated[slot]),
             action=action,
             reward=float(self.reward[slot]) if step else 0.0,
-            kept=self.kept.get(slot) if step else None,
-            planned=self.planned.get(slot),
+            last_answer=self.last_answers.get(slot) if step else None,
+            last_plan=self.last_plans.get(slot),
             rewind_window=self.windows.length(slot),
         )
 
-    def restore(self, slots: Int64, record: SessionRecord, seed: UInt64) -> None:
-        """Make the sessions of `slots` (B,) what was recorded, but for their `seed` (B,).
-
-        Their windows are left to the caller.
-        """
-        count = len(slots)
-        heat = np.full(count, record.temperature, np.float32)
-        state = tuple(part.repeat(count, axis=0) for part in record.state)
-        self.begin(slots, record.latent.repeat(count, axis=0), state, seed, heat)
-        self.step[slots], self.terminated[slots] = record.step, record.terminated
-        self.action[slots], self.reward[slots] = record.action, record.reward
-        for slot in slots.tolist():
-            self.kept.pop(slot, None)
-            if record.kept is not None:
-                self.kept[slot] = record.kept
-            if record.planned is not None:
-                self.planned[slot] = record.planned
+    def restore(self, slot: int, record: SessionRecord, seed: int) -> None:
+        """Make the session of `slot` what was recorded, but for its seed; its window is kept."""
+        slots, temperature = np.array([slot]), np.array([record.temperature], np.float32)
+        self.begin(slots, record.latent, record.state, np.array([seed], np.uint64), temperature)
+        self.step[slot], self.terminated[slot] = record.step, record.terminated
+        self.action[slot], self.reward[slot] = record.action, record.reward
+        self.last_answers.pop(slot, None)
+        if record.last_answer is not None:
+            self.last_answers[slot] = record.last_answer
+        if record.last_plan is not None:
+            self.last_plans[slot] = record.last_plan
 
     def idle_since(self, moment_s: float) -> list[str]:
         """Return the sessions that were last used before `moment_s`."""
@@ -159,14 +167,8 @@ class Slab:
         return [session_id for session_id in holders if session_id is not None]
 
 
-def _no_actions(spec: WorldSpec, count: int) -> Actions:
-    if isinstance(spec.action_space, DiscreteSpace):
-        return np.zeros(count, np.int64)
-    return np.zeros((count, *spec.action_space.shape), np.float32)
-
-
 def slab_bytes(spec: WorldSpec) -> int:
     """Return the bytes of one session's slab row."""
     # seed, key, step, temperature, terminated, used_at_s, reward
-    bookkeeping = 8 + 8 + 8 + 4 + 1 + 8 + 4 + _no_actions(spec, 1).nbytes
+    bookkeeping = 8 + 8 + 8 + 4 + 1 + 8 + 4 + spec.action_space.zeros(1).nbytes
     return spec.state_bytes() + bookkeeping

@@ -1,39 +1,37 @@
 """A batch of steps: admit each row, stage the batch, commit the rows that came out finite.
 
-Nothing is written before the batch has been computed, and then only the good rows: a refused, a
+Nothing is written before the batch has been computed, and then only the finite rows: a refused, a
 failed or a non-finite row leaves its session as it was and harms no other.
 
-Most steps are plain: an action, and nothing observed or included. What they answer is what then
-stands in the slab, so nothing is kept of them. The others have an `StepExtras`, and their answer is
-kept for whoever sends them again.
+Most steps are plain: an action, and nothing observed or included. Their result is what then stands
+in the slab, so nothing is kept of them. The others have `StepExtras`, and their result is kept for
+whoever sends them again.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
 
-from dreamserve import noise
 from dreamserve.backends.base import Actions, Array, Bools, Int64, Staged, StepOutput
 from dreamserve.backends.rows import finite_rows
-from dreamserve.engine.actions import check_action
 from dreamserve.engine.checks import check_latent
 from dreamserve.engine.mixture import describe, surprise
 from dreamserve.engine.pixels import check_frames, to_numbers, to_pixels
 from dreamserve.engine.sessions.slab import Content, LastAnswer, Slab
 from dreamserve.engine.sessions.table import Session
-from dreamserve.engine.types import Include, StepRequest, StepResult, UInt8
 from dreamserve.engine.world import World
-from dreamserve.errors import DreamNotFiniteError, StepConflictError
-from dreamserve.manifest import DiscreteSpace
+from dreamserve_protocol.arrays import UInt8
+from dreamserve_protocol.errors import DreamEndedError, DreamNotFiniteError, StepConflictError
+from dreamserve_protocol.step import StepRequest, StepResult
 
 
 @dataclass(slots=True, eq=False)
 class StepExtras:
     """What a step has beyond its action."""
 
-    include: Include
+    include: frozenset[str]
     frame: UInt8 | None  # the real next frame, as the world sees it
     latent: Array | None  # the real next latent (Z,)
     content: Content  # what tells it from another step with the same number and action
@@ -55,44 +53,43 @@ class AdmittedStep:
 
 @dataclass(slots=True, eq=False)
 class SteppedBatch:
-    """B steps that were computed, and committed where they were good."""
+    """B steps that were computed, and committed where they came out finite."""
 
     number: Int64  # (B,)
     latent: Array  # (B, Z)
     terminated: Bools  # (B,)
-    good: Bools  # (B,)
+    is_finite: Bools  # (B,)
     staged: Staged
     frames: dict[int, UInt8]  # (H, W, C), of the rows that asked for one
 
 
 def admit(session: Session, request: StepRequest) -> AdmittedStep | StepResult:
-    """Return the row to compute, or the stored answer of a step that is sent again.
+    """Return the row to compute, or the stored result of a step that is sent again.
 
-    Raises InvalidActionError, InvalidRequestError, NotFiniteInputError, StepConflictError.
+    Raises InvalidActionError, InvalidRequestError, NotFiniteInputError, StepConflictError and
+    DreamEndedError.
     """
-    world, slab, slot = session.world, session.slab, session.slot
-    action = check_action(world.spec.action_space, request.action)
+    world = session.world
+    action = world.spec.action_space.check(request.action)
     extra = _extra(world, request)
     if request.step is not None:
         taken = session.step
         if request.step == taken and taken > 0:
             if _was_asked(session, action, extra):
-                return stored(session)
+                return session.last_result()
             raise taken_differently(taken)
         if request.step != taken + 1:
             raise out_of_order(taken + 1, request.step)
-    if slab.terminated[slot]:
+    if session.terminated:
         raise has_ended(session.step)
     return AdmittedStep(session, action, extra)
 
 
 def take_steps(rows: Sequence[AdmittedStep]) -> list[StepResult | DreamNotFiniteError]:
-    """Advance B different sessions of one world, and answer in their order."""
+    """Advance B different sessions of one world; return their results in order."""
     slab = rows[0].session.slab
-    discrete = isinstance(slab.world.spec.action_space, DiscreteSpace)
     slots = np.array([row.session.slot for row in rows])
-    asked = [row.action for row in rows]
-    actions: Actions = np.array(asked, np.int64) if discrete else np.array(asked, np.float32)
+    actions = slab.world.spec.action_space.array([row.action for row in rows])
     extras = {i: row.extra for i, row in enumerate(rows) if row.extra is not None}
     taken = take(slab, slots, actions, extras)
     output = taken.staged.output() if extras else None
@@ -102,12 +99,12 @@ def take_steps(rows: Sequence[AdmittedStep]) -> list[StepResult | DreamNotFinite
         taken.latent,
         taken.staged.reward.tolist(),
         taken.terminated.tolist(),
-        taken.good.tolist(),
+        taken.is_finite.tolist(),
         strict=True,
     )
     results: list[StepResult | DreamNotFiniteError] = []
-    for i, (row, number, latent, reward, terminated, good) in enumerate(columns):
-        if not good:
+    for i, (row, number, latent, reward, terminated, is_finite) in enumerate(columns):
+        if not is_finite:
             results.append(not_finite(number))
             continue
         result = StepResult(row.session.id, number, latent, reward, terminated)
@@ -121,9 +118,8 @@ def take(
     slab: Slab, slots: Int64, actions: Actions, extras: Mapping[int, StepExtras]
 ) -> SteppedBatch:
     """Advance the dreams of `slots` (B,), all different, by `actions` (B,) or (B, A)."""
-    world, number = slab.world, slab.step[slots] + 1
-    keys = noise.keys_at(slab.key[slots], number)
-    staged = slab.rows.stage(slots, actions, keys, slab.temperature[slots])
+    world = slab.world
+    number, staged = slab.stage(slots, actions)
     terminated = staged.done_logit > world.spec.done.threshold
     if not extras:
         slab.commit(slots, number, actions, staged, staged.finite, terminated)
@@ -131,21 +127,10 @@ def take(
     latent = _corrected(world, extras, staged.latent)
     # Reality knows whether it goes on: where it was observed, the dream's end is a forecast only.
     terminated[[i for i, extra in extras.items() if extra.observed]] = False
-    good = staged.finite & finite_rows(latent)
-    frames = _pictures(world, extras, latent, good)
-    slab.commit(slots, number, actions, staged, good, terminated, latent)
-    return SteppedBatch(number, latent, terminated, good, staged, frames)
-
-
-def stored(session: Session) -> StepResult:
-    """Return the answer of the last step once more."""
-    slab, slot = session.slab, session.slot
-    if slot in slab.kept:
-        answer = slab.kept[slot].answer
-        # a fork's last step was its origin's
-        return answer if answer.session_id == session.id else replace(answer, session_id=session.id)
-    latent, terminated = session.row()[0][0], bool(slab.terminated[slot])
-    return StepResult(session.id, session.step, latent, float(slab.reward[slot]), terminated)
+    is_finite = staged.finite & finite_rows(latent)
+    frames = _pictures(world, extras, latent, is_finite)
+    slab.commit(slots, number, actions, staged, is_finite, terminated, latent)
+    return SteppedBatch(number, latent, terminated, is_finite, staged, frames)
 
 
 def taken_differently(number: int) -> StepConflictError:
@@ -158,9 +143,9 @@ def out_of_order(following: int, asked: int) -> StepConflictError:
     return StepConflictError(f"the next step is {following}, not {asked}")
 
 
-def has_ended(number: int) -> StepConflictError:
+def has_ended(number: int) -> DreamEndedError:
     """Say that there is no next step."""
-    return StepConflictError(f"the dream has ended with step {number}; POST /reset starts over")
+    return DreamEndedError(f"the dream has ended with step {number}; POST /reset starts over")
 
 
 def not_finite(number: int) -> DreamNotFiniteError:
@@ -173,24 +158,25 @@ def not_finite(number: int) -> DreamNotFiniteError:
 
 def _was_asked(session: Session, action: int | Actions, extra: StepExtras | None) -> bool:
     """Tell whether the last step was asked with the same content."""
-    if not np.array_equal(session.slab.action[session.slot], action):
+    if not session.took(action):
         return False
-    kept = session.slab.kept.get(session.slot)
-    return (kept and kept.content) == (extra and extra.content)
+    last = session.last_answer
+    return (last and last.content) == (extra and extra.content)
 
 
 def _extra(world: World, request: StepRequest) -> StepExtras | None:
+    if request.observation is None and not request.include:
+        return None
+    include = frozenset(request.include)
     if request.observation is None:
-        if not request.include:
-            return None
-        return StepExtras(request.include, None, None, (request.include,))
+        return StepExtras(include, None, None, (include,))
     array = np.asarray(request.observation)
     if array.dtype == np.uint8:
         frame = check_frames(world.spec.frame, array[None])[0]
         digest = blake2b(frame.tobytes(), digest_size=16).digest()
-        return StepExtras(request.include, frame, None, (request.include, "frame", digest))
-    latent = check_latent(world, array)
-    return StepExtras(request.include, None, latent, (request.include, "latent", latent.tobytes()))
+        return StepExtras(include, frame, None, (include, "frame", digest))
+    latent = check_latent(world, array, "observation")
+    return StepExtras(include, None, latent, (include, "latent", latent.tobytes()))
 
 
 def _corrected(world: World, extras: Mapping[int, StepExtras], latent: Array) -> Array:
@@ -207,18 +193,18 @@ def _corrected(world: World, extras: Mapping[int, StepExtras], latent: Array) ->
 
 
 def _pictures(
-    world: World, extras: Mapping[int, StepExtras], latent: Array, good: Bools
+    world: World, extras: Mapping[int, StepExtras], latent: Array, is_finite: Bools
 ) -> dict[int, UInt8]:
     """Return the frames of the rows that ask for one; a row without a finite one fails."""
-    wanted = [i for i, extra in extras.items() if good[i] and "frame" in extra.include]
+    wanted = [i for i, extra in extras.items() if is_finite[i] and "frame" in extra.include]
     if not wanted:
         return {}
     frames = world.backend.decode(latent[wanted])
-    good[wanted] = finite_rows(frames)
+    is_finite[wanted] = finite_rows(frames)
     return {
         i: to_pixels(world.spec.frame, frame)
         for i, frame in zip(wanted, frames, strict=True)
-        if good[i]
+        if is_finite[i]
     }
 
 
@@ -230,7 +216,7 @@ def _add_extra(
     taken: SteppedBatch,
     output: StepOutput,
 ) -> None:
-    """Let the answer say what was asked for beyond the step, and keep it."""
+    """Add what was asked for beyond the step, and keep the result."""
     spec, latent = row.session.world.spec, taken.latent[i].copy()  # kept: not the whole batch's
     result.latent = latent
     if extra.observed:
@@ -243,6 +229,5 @@ def _add_extra(
     if "mixture" in extra.include:
         result.mixture = describe(output, i)
     if "state" in extra.include:
-        names = (tensor.name for tensor in spec.recurrent_state)
-        result.state = {n: np.array(p[i]) for n, p in zip(names, output.state, strict=True)}
-    row.session.slab.kept[row.session.slot] = LastAnswer(result, extra.content)
+        result.state = spec.named_state(np.array(part[i]) for part in output.state)
+    row.session.keep_answer(LastAnswer(result, extra.content))

@@ -1,61 +1,84 @@
 """The same dreams without HTTP, in this process and this thread.
 
-    dream = Dream("bundles/takecover")
-    session = dream.reset(seed=1).session_id
-    answer = dream.step(session_id=session, action=2)
-    plan = dream.plan(session_id=session, horizon=30)
+    dreams = LocalClient("bundles/takecover")
+    session_id = dreams.reset(seed=1).session_id
+    step = dreams.step(session_id, 2)
+    plan = dreams.plan(session_id, horizon=30)
 
 `DreamBatch` is the plain array face of it, without sessions: many dreams in lockstep.
 """
 
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from dreamserve.backends.base import Array, Bools, State, UInt64
 from dreamserve.backends.choose import BackendName
-from dreamserve.engine.actions import check_actions
-from dreamserve.engine.checks import check_temperature
 from dreamserve.engine.dynamics import advance, empty_state, start_from_bank
-from dreamserve.engine.loop import Engine
-from dreamserve.engine.types import (
-    ForkRequest,
-    ForkResult,
-    PlanRequest,
-    PlanResult,
-    Request,
-    ResetRequest,
-    ResetResult,
-    RestoreRequest,
-    RewindRequest,
-    RewindResult,
-    RolloutRequest,
-    RolloutResult,
-    SampleRequest,
-    SampleResult,
-    SessionInfo,
-    SessionQuery,
-    Snapshot,
-    SnapshotRequest,
-    StepRequest,
-    StepResult,
-)
+from dreamserve.engine.engine import Engine
 from dreamserve.engine.world import World, load_world
-from dreamserve.errors import DreamNotFiniteError, InvalidRequestError, NotFiniteInputError
+from dreamserve.validation import validated
+from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest
+from dreamserve_protocol.branches import ForkRequest, RewindRequest
+from dreamserve_protocol.common import MAX_TEMPERATURE
+from dreamserve_protocol.errors import (
+    DreamNotFiniteError,
+    InvalidRequestError,
+    NotFiniteInputError,
+)
+from dreamserve_protocol.markers import Request
+from dreamserve_protocol.plan import PlanRequest
+from dreamserve_protocol.reset import ResetRequest
+from dreamserve_protocol.rollout import RolloutRequest
+from dreamserve_protocol.sample import SampleRequest
+from dreamserve_protocol.sessions import (
+    DeleteRequest,
+    RestoreRequest,
+    SessionRequest,
+    SnapshotRequest,
+)
+from dreamserve_protocol.step import StepRequest
 
-__all__ = ["Dream", "DreamBatch"]
+__all__ = ["DreamBatch", "LocalClient"]
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Dream:
+def _verb(
+    build: Callable[P, Request[R]],
+) -> Callable[Concatenate["LocalClient", P], R]:
+    @wraps(build, assigned=("__doc__",), updated=())
+    def method(self: "LocalClient", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.send(build(*args, **kwargs))
+
+    return method
+
+
+class LocalClient:
     """Sessions on one world, driven by the caller's thread.
 
-    Methods take the fields of the requests in `dreamserve.engine.types` as keyword arguments, and
-    raise the errors of `dreamserve.errors`. `options` go to the Engine.
+    Methods take the fields of the protocol's requests, return its results, and raise its errors.
+    `options` go to the Engine.
     """
+
+    reset = _verb(ResetRequest)
+    step = _verb(StepRequest)
+    reset_batch = _verb(ResetBatchRequest)
+    step_batch = _verb(StepBatchRequest)
+    sample = _verb(SampleRequest)
+    plan = _verb(PlanRequest)
+    rollout = _verb(RolloutRequest)
+    fork = _verb(ForkRequest)
+    rewind = _verb(RewindRequest)
+    snapshot = _verb(SnapshotRequest)
+    restore = _verb(RestoreRequest)
+    session = _verb(SessionRequest)
+    delete = _verb(DeleteRequest)
 
     def __init__(
         self, world: World | str | Path, backend: BackendName = "onnx", **options: Any
@@ -63,57 +86,12 @@ class Dream:
         self.world = world if isinstance(world, World) else load_world(world, backend)
         self.engine = Engine([self.world], **options)
 
-    def reset(self, **fields: Any) -> ResetResult:
-        """Begin a dream, or start one over; fields of `ResetRequest`."""
-        return self._ask(ResetRequest(**fields), ResetResult)
-
-    def step(self, **fields: Any) -> StepResult:
-        """Advance a dream by one action; fields of `StepRequest`."""
-        return self._ask(StepRequest(**fields), StepResult)
-
-    def sample(self, **fields: Any) -> SampleResult:
-        """Dream many futures; fields of `SampleRequest`."""
-        return self._ask(SampleRequest(**fields), SampleResult)
-
-    def plan(self, **fields: Any) -> PlanResult:
-        """Look for the best actions; fields of `PlanRequest`."""
-        return self._ask(PlanRequest(**fields), PlanResult)
-
-    def rollout(self, **fields: Any) -> RolloutResult:
-        """Dream whole episodes of one policy or many; fields of `RolloutRequest`."""
-        return self._ask(RolloutRequest(**fields), RolloutResult)
-
-    def fork(self, **fields: Any) -> ForkResult:
-        """Let a dream go on in more than one way; fields of `ForkRequest`."""
-        return self._ask(ForkRequest(**fields), ForkResult)
-
-    def rewind(self, **fields: Any) -> RewindResult:
-        """Go back to an earlier step; fields of `RewindRequest`."""
-        return self._ask(RewindRequest(**fields), RewindResult)
-
-    def snapshot(self, session_id: str) -> Snapshot:
-        """Return all that a session is."""
-        return self._ask(SnapshotRequest(session_id), Snapshot)
-
-    def restore(self, session_id: str, snapshot: Snapshot) -> SessionInfo:
-        """Make a session what a snapshot says."""
-        return self._ask(RestoreRequest(session_id, snapshot), SessionInfo)
-
-    def session(self, session_id: str) -> SessionInfo:
-        """Say what a session is."""
-        return self._ask(SessionQuery(session_id), SessionInfo)
-
-    def delete(self, session_id: str) -> SessionInfo:
-        """End a session; returns what it was."""
-        return self._ask(SessionQuery(session_id, delete=True), SessionInfo)
-
-    def _ask(self, request: Request, kind: type[R]) -> R:
-        future = self.engine.submit(request)
+    def send(self, request: Request[R]) -> R:
+        """Return a request's result, or raise its error."""
+        future = self.engine.submit(validated(type(request), request))
         while not future.done():
             self.engine.turn()
-        result = future.result()
-        assert isinstance(result, kind)  # each request has its own kind of result
-        return result
+        return future.result()
 
 
 class DreamBatch:
@@ -136,7 +114,6 @@ class DreamBatch:
         rows = len(self._seed)
         self._temperature = _temperatures(temperature, rows)
         self._step = np.zeros(rows, np.int64)
-        self._names = tuple(tensor.name for tensor in world.spec.recurrent_state)
         self.latent, self._state = self._begin(starts)
 
     def __len__(self) -> int:
@@ -145,14 +122,14 @@ class DreamBatch:
     @property
     def state(self) -> dict[str, Array]:
         """The recurrent tensors by name, (B, *shape) each."""
-        return dict(zip(self._names, self._state, strict=True))
+        return self.world.spec.named_state(self._state)
 
     def step(self, actions: npt.ArrayLike) -> tuple[Array, Bools]:
         """Take actions (B,) or (B, A); return reward (B,) and terminated (B,).
 
         Raises InvalidActionError and, leaving all as it was, DreamNotFiniteError.
         """
-        checked = check_actions(self.world.spec.action_space, actions, (len(self),))
+        checked = self.world.spec.action_space.check(actions, (len(self),))
         number = self._step + 1
         new = advance(
             self.world, self.latent, self._state, checked, self._seed, number, self._temperature
@@ -212,6 +189,6 @@ def _temperatures(given: npt.ArrayLike, rows: int) -> Array:
     temperatures = np.asarray(given, np.float32)
     if temperatures.shape not in ((), (rows,)):
         raise InvalidRequestError(f"temperature must be one number, or {rows} of them")
-    for temperature in np.unique(temperatures):
-        check_temperature(float(temperature))
+    if not ((temperatures >= 0) & (temperatures <= MAX_TEMPERATURE)).all():
+        raise InvalidRequestError(f"a temperature must be within 0 and {MAX_TEMPERATURE:g}")
     return np.full(rows, temperatures)

@@ -1,0 +1,110 @@
+"""The page at /docs: every verb with its fields, errors and an example to read and to try.
+
+One page with nothing to load: it works on a closed network, behind a path prefix, and without
+JavaScript, which only the buttons need.
+"""
+
+from functools import cache
+from html import escape
+from typing import Any
+
+import orjson
+
+from dreamserve.api.codec import JSON
+from dreamserve.api.openapi import document
+from dreamserve.api.pages import Static
+from dreamserve.api.responses import BytesResponse
+
+_HTML = """<!doctype html><html lang="en"><meta charset="utf-8"><title>dreamserve</title>
+<meta name="viewport" content="width=device-width"><style>
+:root{{color-scheme:light dark}}body{{font:15px/1.5 system-ui,sans-serif;max-width:60rem;
+margin:2rem auto;padding:0 1rem}}code,pre,textarea{{font:13px/1.4 ui-monospace,monospace}}
+table{{border-collapse:collapse}}td,th{{text-align:left;vertical-align:top;padding:.2rem .8rem
+.2rem 0;border-bottom:1px solid #8884}}pre,textarea{{background:#8881;padding:.6rem;overflow:auto;
+max-height:20rem}}textarea{{width:100%;box-sizing:border-box;border:0}}summary{{cursor:pointer;
+padding:.4rem 0}}summary b{{display:inline-block;min-width:4rem}}
+</style><h1>dreamserve {version}</h1><p>{description}</p>
+<p>For generators: <a href="openapi.json">openapi.json</a></p>{operations}<script>{script}</script>
+"""
+_SCRIPT = """for(const form of document.querySelectorAll("form"))form.onsubmit=async event=>{
+event.preventDefault();const out=form.querySelector("pre");let path=form.dataset.path;
+for(const input of form.querySelectorAll("input"))
+path=path.replace(`{${input.name}}`,encodeURIComponent(input.value));
+const body=form.querySelector("textarea");const request={method:form.dataset.method};
+if(body){request.body=body.value;request.headers={"content-type":"application/json"}}
+try{const answer=await fetch("."+path,request);out.textContent=answer.status+"\\n"+
+JSON.stringify(JSON.parse(await answer.text()||"null"),null,1).slice(0,20000)}
+catch(error){out.textContent=error}};"""
+
+
+def docs_endpoint() -> Static:
+    """Return the application that answers with the page."""
+    return Static(lambda scope: BytesResponse(_page(), "text/html; charset=utf-8"))
+
+
+def openapi_endpoint() -> Static:
+    """Return the application that answers with the OpenAPI document."""
+    return Static(lambda scope: BytesResponse(orjson.dumps(document()), JSON))
+
+
+@cache
+def _page() -> bytes:
+    openapi = document()
+    operations = [
+        _operation(openapi, path, method, operation)
+        for path, methods in openapi["paths"].items()
+        for method, operation in methods.items()
+    ]
+    page = _HTML.format(
+        version=escape(openapi["info"]["version"]),
+        description=escape(openapi["info"]["description"]),
+        operations="".join(operations),
+        script=_SCRIPT,
+    )
+    return page.encode()
+
+
+def _operation(openapi: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> str:
+    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    done = operation["responses"].get("200", {}).get("content", {}).get("application/json", {})
+    example = content.get("example")
+    body = ""
+    if content:
+        body = f"<textarea rows=4>{escape(orjson.dumps(example).decode())}</textarea>"
+    inputs = (
+        "".join(
+            f'<label>{one["name"]} <input name="{one["name"]}" value="a"></label> '
+            for one in operation["parameters"]
+            if one["in"] == "path"
+        )
+        if "parameters" in operation
+        else ""
+    )
+    errors = ", ".join(
+        escape(f"{status} {answer['description']}")
+        for status, answer in operation["responses"].items()
+        if status.startswith(("4", "5"))
+    )
+    return (
+        f"<details><summary><b>{method.upper()}</b> <code>{escape(path)}</code>"
+        f" {escape(operation['summary'])}</summary>"
+        f"{_fields(openapi, content, 'Field')}{_fields(openapi, done, 'Answer')}"
+        f"<p>Errors: {errors or 'none of its own'}</p>"
+        f'<form data-path="{escape(path)}" data-method="{method.upper()}">{inputs}{body}'
+        "<button>Send</button><pre></pre></form></details>"
+    )
+
+
+def _fields(openapi: dict[str, Any], content: dict[str, Any], title: str) -> str:
+    """Return a table of the fields of a body."""
+    if not content:
+        return ""
+    name = content["schema"]["$ref"].rpartition("/")[2]
+    schema = openapi["components"]["schemas"][name]
+    rows = "".join(
+        f"<tr><td><code>{escape(field)}</code>"
+        f"{'' if field in schema.get('required', ()) else ' (optional)'}"
+        f"<td>{escape(described.get('description', described.get('type', '')))}"
+        for field, described in schema.get("properties", {}).items()
+    )
+    return f"<table><tr><th>{title}<th>{escape(schema.get('description', ''))}{rows}</table>"

@@ -1,0 +1,128 @@
+"""The HTTP door: a request's path, headers and body become a verb's request, its result a response.
+
+One ASGI application a path. Nothing else is between it and the server but `app`, which gives the
+request an id and turns an error into a problem.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import is_dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from starlette.types import Receive, Scope, Send
+
+from dreamserve.api import codec
+from dreamserve.api.async_engine import CallerGoneError
+from dreamserve.api.responses import BytesResponse, no_verb
+from dreamserve.api.service import Service
+from dreamserve.validation import validator
+from dreamserve_protocol.errors import (
+    InvalidRequestError,
+    TooLargeError,
+    UnsupportedMediaTypeError,
+)
+from dreamserve_protocol.markers import Message, Request
+from dreamserve_protocol.verbs import Verb
+from dreamserve_protocol.wire import fields_of
+
+# Larger bodies are read, and larger answers written, in a thread, so that the event loop goes on.
+LARGE_BYTES = 64 * 1024
+LARGE_ANSWER_BYTES = 256 * 1024
+
+Headers = dict[bytes, bytes]
+
+
+class Endpoint:
+    """All verbs of one path."""
+
+    def __init__(self, service: Service, verbs: Sequence[Verb]) -> None:
+        self._service = service
+        self._verbs = {verb.method: (verb, validator(verb.request)) for verb in verbs}
+        heads = {"HEAD"} if "GET" in self._verbs else set()
+        self.allowed = ", ".join(sorted({*self._verbs, *heads, "OPTIONS"}))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request. Raises ProblemError, CallerGoneError."""
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        if method not in self._verbs:
+            await no_verb(method, self.allowed)(scope, receive, send)
+            return
+        verb, validate = self._verbs[method]
+        headers: Headers = scope["state"]["headers"]
+        body = await self._read(receive, headers) if verb.has_body else b""
+        build = partial(_request_of, verb, validate, body, headers, scope.get("path_params", {}))
+        request = build() if len(body) <= LARGE_BYTES else await asyncio.to_thread(build)
+        result = await self._service.async_engine.ask(request, partial(_leaves, receive))
+        response = await _response_of(result, headers)
+        await response(scope, receive, send)
+
+    async def _read(self, receive: Receive, headers: Headers) -> bytes:
+        """Return the body. Raises TooLargeError, and CallerGoneError where it breaks off."""
+        limit = self._service.settings.max_body_bytes
+        chunks: list[bytes] = []
+        size, more = 0, True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise CallerGoneError
+            more = message.get("more_body", False)
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            # What is declared is looked at only where more is to come: a short body is here by now.
+            declared = headers.get(b"content-length", b"") if more else b""
+            if size > limit or (declared.isdigit() and int(declared) > limit):
+                raise TooLargeError(f"the body is over the bound of {limit} bytes")
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _request_of(
+    verb: Verb, validate: Any, body: bytes, headers: Headers, path: dict[str, str]
+) -> Request[Any]:
+    """Return the verb's request that a body, the headers and the path stand for."""
+    fields: dict[str, Any] = {}
+    if body:
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise UnsupportedMediaTypeError("the body is compressed; send it as it is")
+        fields = codec.decode(body, codec.is_msgpack(headers.get(b"content-type", b"")))
+    if verb.body is not None:
+        fields = {verb.body: fields}
+    for name, value in path.items():
+        _set(fields, name, value, "the path")
+    if verb.of_session and (in_header := headers.get(b"x-session-id")):
+        _set(fields, "session_id", in_header.decode("latin-1"), "the header x-session-id")
+    request: Request[Any] = validate(fields)
+    return request
+
+
+def _set(fields: dict[str, Any], name: str, value: str, where: str) -> None:
+    """Set a field, which must not be there with another value. Raises InvalidRequestError."""
+    if fields.setdefault(name, value) != value:
+        raise InvalidRequestError(f"{where} and {name} differ")
+
+
+async def _response_of(result: Message | None, headers: Headers) -> BytesResponse:
+    """Return a result in the form that Accept asks for; a thread writes large ones."""
+    if result is None:
+        return BytesResponse(b"", status=204)
+    as_msgpack = codec.prefers_msgpack(headers.get(b"accept", b""))
+    media_type = codec.MSGPACK if as_msgpack else codec.JSON
+    if array_bytes(result) <= LARGE_ANSWER_BYTES:
+        return BytesResponse(codec.encode(result, as_msgpack), media_type)
+    return BytesResponse(await asyncio.to_thread(codec.encode, result, as_msgpack), media_type)
+
+
+def array_bytes(value: Any) -> int:
+    """Return what the arrays in a result take, those in its parts too."""
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if is_dataclass(value):
+        value = fields_of(value)
+    return sum(map(array_bytes, value.values())) if isinstance(value, dict) else 0
+
+
+async def _leaves(receive: Receive) -> None:
+    """End once the client has disconnected."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,27 @@
+"""Which web pages may drive this server: those of its own origin, and those that a setting lists.
+
+A browser lets any page send simple requests to any server, localhost too, and open WebSockets to
+it; but it says in `Origin` where the page is from. Other clients send no Origin.
+"""
+
+from urllib.parse import urlsplit
+
+from dreamserve_protocol.errors import ForbiddenOriginError
+
+_SHOWN = 80
+
+
+def check_origin(headers: dict[bytes, bytes], allowed: frozenset[str]) -> None:
+    """Raise ForbiddenOriginError for a page of another origin than the server's own.
+
+    A proxy that changes Host is expected to say the original one in X-Forwarded-Host.
+    """
+    origin = headers.get(b"origin", b"").decode("latin-1")
+    if not origin or origin in allowed or "*" in allowed:
+        return
+    own = {headers.get(name, b"").decode("latin-1") for name in (b"host", b"x-forwarded-host")}
+    if urlsplit(origin).netloc not in own - {""}:
+        raise ForbiddenOriginError(
+            f"a page of {origin[:_SHOWN]} may not drive this server;"
+            " DREAMSERVE_ALLOWED_ORIGINS lists which may"
+        )

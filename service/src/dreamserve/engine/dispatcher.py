@@ -1,0 +1,63 @@
+"""Requests to their handlers: steps of one world become one batch, long work becomes jobs."""
+
+from collections.abc import Callable, Sequence
+from types import GeneratorType
+from typing import Any
+
+from dreamserve.engine.handlers import HANDLERS
+from dreamserve.engine.handlers.base import Context
+from dreamserve.engine.sessions.steps import AdmittedStep, take_steps
+from dreamserve.engine.work import Job, Outcome, failure
+from dreamserve_protocol.errors import ProblemError
+from dreamserve_protocol.markers import Request
+from dreamserve_protocol.step import StepResult
+
+AfterSteps = Callable[[], Any]
+
+
+def respond(context: Context, requests: Sequence[Request[Any]]) -> list[Outcome]:
+    """Return for each of these requests, about different sessions, its outcome.
+
+    That is a result, an error, or a job in progress, which has looked at its session before its
+    first yield, and writes at its very end.
+    """
+    context.sessions.refresh_now()
+    outcomes: dict[int, Outcome] = {}
+    batches: dict[str, list[tuple[int, AdmittedStep]]] = {}
+    after: list[tuple[int, AfterSteps]] = []
+    for i, request in enumerate(requests):
+        begun = _begin(context, request)
+        if isinstance(begun, AdmittedStep):
+            batches.setdefault(begun.session.world.name, []).append((i, begun))
+        elif callable(begun):
+            after.append((i, begun))
+        else:
+            outcomes[i] = begun
+    for batch in batches.values():
+        taken = _take([step for _, step in batch])
+        outcomes.update(zip((i for i, _ in batch), taken, strict=True))
+    outcomes.update((i, _run(make)) for i, make in after)
+    return [outcomes[i] for i in range(len(requests))]
+
+
+def _begin(context: Context, request: Request[Any]) -> Any:
+    try:
+        begun = HANDLERS[type(request)](context, request)
+    except Exception as error:
+        return failure(error)
+    return Job(begun).resume() if isinstance(begun, GeneratorType) else begun
+
+
+def _take(steps: Sequence[AdmittedStep]) -> Sequence[StepResult | ProblemError]:
+    try:
+        return take_steps(steps)
+    except Exception as error:
+        return [failure(error)] * len(steps)
+
+
+def _run(make: AfterSteps) -> Outcome:
+    try:
+        outcome: Outcome = make()
+    except Exception as error:
+        return failure(error)
+    return outcome

@@ -1,0 +1,274 @@
+"""The engine: requests in from any thread, turns that dream, each request one outcome.
+
+While a batch computes, requests gather for the next one: batches form from load, without a timer.
+"""
+
+import concurrent.futures
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from dreamserve.engine.dispatcher import respond
+from dreamserve.engine.handlers.base import Context
+from dreamserve.engine.limits import UNLIMITED, Limits
+from dreamserve.engine.scheduling.calibration import (
+    UNMEASURED_SLICE_ROWS,
+    batch_sizes,
+    calibrate,
+)
+from dreamserve.engine.scheduling.driver import Driver, InPlace
+from dreamserve.engine.scheduling.queued import Future, QueuedRequest, Settled
+from dreamserve.engine.scheduling.scheduler import Scheduler
+from dreamserve.engine.scheduling.slices import run_slice
+from dreamserve.engine.sessions.slab import slab_bytes
+from dreamserve.engine.sessions.table import MAX_KEPT_STEPS, Sessions
+from dreamserve.engine.work import Job, failure
+from dreamserve.engine.world import World, worlds_by_name
+from dreamserve_protocol.errors import DrainingError, OverloadedError, ProblemError
+from dreamserve_protocol.markers import Request
+from dreamserve_protocol.reset import ResetRequest
+
+R = TypeVar("R")
+
+
+class Engine:
+    """Dream sessions on `worlds`, advanced together.
+
+    Either `start()` it, and it has a thread of its own until `stop()`; or call `turn()` from one
+    thread of yours. An event loop may do both: short turns itself, the long ones the thread.
+
+    At most `capacity` sessions live at once, and keep `max_kept_steps` to go back to, all together;
+    an idle one ends after `session_ttl_s`. At most `max_queue` requests wait, at most `max_jobs`
+    plans, samples, batches and burn-ins are in progress; `limits` bound what one may ask for. A
+    step batch has at most `max_batch` rows; a slice of a plan has `slice_rows`, by default as many
+    as fit into `slice_ms` here. No step waits for more than one of them.
+
+    Requests must have been validated (`dreamserve.validation`): the engine checks them against the
+    world only.
+    """
+
+    def __init__(
+        self,
+        worlds: Sequence[World],
+        *,
+        capacity: int = 10_000,
+        session_ttl_s: float = 3600.0,
+        max_queue: int = 4096,
+        max_batch: int = 256,
+        max_jobs: int = 64,
+        max_kept_steps: int = MAX_KEPT_STEPS,
+        slice_ms: float = 1.5,
+        slice_rows: int | None = None,
+        limits: Limits = UNLIMITED,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._sizes = batch_sizes(max_batch)
+        self._slice_ms, self._slice_rows = slice_ms, slice_rows
+        self._inline_rows = 0
+        by_name = worlds_by_name(worlds)
+        self._context = Context(
+            by_name,
+            Sessions(by_name, capacity, session_ttl_s, self._sizes, max_kept_steps, clock),
+            limits,
+            clock,
+            slice_rows=slice_rows or UNMEASURED_SLICE_ROWS,
+            batch_rows=max_batch,
+        )
+        self._scheduler: Scheduler[QueuedRequest, QueuedRequest] = Scheduler(
+            max_queue=max_queue, max_batch=max_batch, max_jobs=max_jobs
+        )
+        self._wake = threading.Condition(threading.Lock())  # guards the scheduler
+        self._turning = threading.Lock()  # one turn at a time: who holds it owns all state
+        self._thread: threading.Thread | None = None
+        self._stop_at_s: float | None = None  # by time.monotonic; None: not stopping
+        self._driver: Driver = InPlace()
+
+    @property
+    def worlds(self) -> dict[str, World]:
+        """The worlds by name, in the order given."""
+        return self._context.worlds
+
+    @property
+    def session_count(self) -> int:
+        """How many sessions live now."""
+        return len(self._context.sessions)
+
+    @property
+    def capacity(self) -> int:
+        """How many sessions may live at once."""
+        return self._context.sessions.capacity
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the state of `capacity` sessions takes on the world that takes most."""
+        return self.capacity * max(slab_bytes(world.spec) for world in self.worlds.values())
+
+    @property
+    def ready(self) -> bool:
+        """Whether the engine's thread is up, every graph warm, and requests are taken."""
+        running = self._thread is not None and self._thread.is_alive()
+        return running and self._stop_at_s is None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is in progress."""
+        return not self._scheduler.has_work()
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the next turn is over sooner than another thread could be asked to take it."""
+        return self._scheduler.waiting <= self._inline_rows and not self._scheduler.has_jobs()
+
+    @property
+    def draining(self) -> bool:
+        """Whether new sessions are refused."""
+        return self._context.draining
+
+    def drain(self) -> None:
+        """Refuse new sessions from now on; known ones are served."""
+        self._context.draining = True
+
+    def attach(self, driver: Driver) -> None:
+        """Let `driver` deliver the outcomes of all turns from now on."""
+        self._driver = driver
+
+    def submit(self, request: Request[R]) -> "concurrent.futures.Future[R]":
+        """Queue a request, from any thread; the future ends with its one outcome.
+
+        Cancelling the future takes a waiting request back; the outcome of one that has begun to
+        compute is dropped. Raises OverloadedError when too many wait, DrainingError once stopping.
+        """
+        future: concurrent.futures.Future[R] = concurrent.futures.Future()
+        self.queue(request, future)
+        self.wake()
+        return future
+
+    def queue(self, request: Request[Any], future: Future) -> None:
+        """Queue a request whose outcome ends `future`; the caller sees to it that a turn is taken.
+
+        Raises as `submit`.
+        """
+        with self._wake:
+            if self._stop_at_s is not None:
+                raise DrainingError("the server is shutting down")
+            key: str | None = getattr(request, "session_id", None)
+            self._scheduler.add(QueuedRequest(request, future, key))
+
+    def wake(self) -> None:
+        """Let the engine's thread take the turns until nothing is left to do."""
+        with self._wake:
+            self._wake.notify()
+
+    def turn(self, blocking: bool = True) -> None:
+        """Run one batch of what waits, then one slice of long work; deliver the outcomes.
+
+        Turns never overlap: while another thread takes one this waits for it, or, not `blocking`,
+        leaves the work to it.
+        """
+        if not self._turning.acquire(blocking):
+            return
+        try:
+            with self._wake:
+                batch, jobs = self._scheduler.next()
+            if batch:
+                self._driver.deliver(self._run_batch(batch))
+            if jobs:
+                self._driver.deliver(self._run_slice(jobs))
+        finally:
+            self._turning.release()
+
+    def start(self) -> None:
+        """Warm every graph at every batch size, then run in a thread of the engine's own."""
+        self.warm()
+        self._thread = threading.Thread(target=self._run, name="dreamserve-engine", daemon=True)
+        self._thread.start()
+
+    def warm(self) -> None:
+        """Run every graph at every batch size it will meet, so that no request pays for that."""
+        measured = calibrate(self.worlds.values(), self._sizes, self._slice_ms)
+        self._context.slice_rows = self._slice_rows or measured.slice_rows
+        self._inline_rows = measured.inline_rows
+        self._context.latencies.update(measured.latencies)
+
+    def stop(self, deadline_s: float = 10.0) -> None:
+        """Take nothing new, finish what waits within `deadline_s`, refuse the rest, end the thread.
+
+        Every future ends: what was not finished with DrainingError.
+        """
+        with self._wake:
+            self._stop_at_s = time.monotonic() + deadline_s
+            self._wake.notify_all()
+        if self._thread is None:
+            self._run()
+        else:
+            self._thread.join(deadline_s + 5.0)
+
+    def _run(self) -> None:
+        while not self._finished():
+            with self._wake:
+                self._wake.wait_for(self._awake)
+            self.turn()
+        with self._wake:
+            waiting, jobs = self._scheduler.empty()
+        refused = DrainingError("the server is shutting down; this was not finished")
+        self._driver.deliver([(queued, refused) for queued in (*waiting, *jobs)])
+
+    def _awake(self) -> bool:
+        return self._scheduler.has_work() or self._stop_at_s is not None
+
+    def _finished(self) -> bool:
+        with self._wake:
+            if self._stop_at_s is None:
+                return False
+            return not self._scheduler.has_work() or time.monotonic() > self._stop_at_s
+
+    def _run_batch(self, taken: list[QueuedRequest]) -> list[Settled]:
+        """Return the outcomes of those that are done; the others have become long work."""
+        batch = [queued for queued in taken if not queued.future.cancelled()]
+        try:
+            outcomes = respond(self._context, [queued.request for queued in batch])
+        except Exception as error:
+            outcomes = [failure(error)] * len(batch)
+        settled: list[Settled] = []
+        with self._wake:
+            for queued, outcome in zip(batch, outcomes, strict=True):
+                if not isinstance(outcome, Job):
+                    settled.append((queued, outcome))
+                elif (refused := self._begin(queued, outcome)) is not None:
+                    settled.append((queued, refused))
+            for queued in taken:
+                if not queued.holds_session:
+                    self._scheduler.release(queued)
+        return settled
+
+    def _begin(self, queued: QueuedRequest, job: Job) -> ProblemError | None:
+        """Let long work have its slices, or return why not."""
+        queued.job = job
+        try:
+            self._scheduler.begin(queued)
+        except OverloadedError as error:
+            job.close()
+            return error
+        queued.holds_session = isinstance(queued.request, ResetRequest)
+        return None
+
+    def _run_slice(self, jobs: list[QueuedRequest]) -> list[Settled]:
+        """Return the outcomes of those for whom this was the last slice."""
+        by_job = {queued.job: queued for queued in jobs if queued.job is not None}
+        left = [job for job, queued in by_job.items() if queued.future.cancelled()]
+        for job in left:
+            job.close()
+        present = [job for job in by_job if job not in left] if left else list(by_job)
+        slices = run_slice(present, self._context.slice_rows, self._context.clock())
+        ended = {job: outcome for job, outcome in slices if not isinstance(outcome, Job)}
+        with self._wake:
+            for job, outcome in slices:
+                if isinstance(outcome, Job):
+                    self._scheduler.requeue(by_job[job])
+            for job in (*left, *ended):
+                queued = by_job[job]
+                self._scheduler.end(queued)
+                if queued.holds_session:
+                    self._scheduler.release(queued)
+        return [(by_job[job], outcome) for job, outcome in ended.items()]

@@ -1,0 +1,76 @@
+"""What every handler works on: the worlds, the sessions, and how much may be asked for."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dreamserve import noise
+from dreamserve.engine.imagination.latency import LatencyModel
+from dreamserve.engine.imagination.trajectories import RolloutStart
+from dreamserve.engine.limits import Limits
+from dreamserve.engine.sessions.table import Session, Sessions
+from dreamserve.engine.world import World
+from dreamserve_protocol.errors import DrainingError, DreamEndedError, WorldNotFoundError
+
+SEED_BITS = 53  # what a JSON number holds exactly
+
+
+@dataclass(slots=True, eq=False)
+class Context:
+    """The engine's state. Belongs to whoever takes the engine's turn."""
+
+    worlds: dict[str, World]
+    sessions: Sessions
+    limits: Limits
+    clock: Callable[[], float]
+    slice_rows: int  # rows of one slice of long work
+    batch_rows: int  # rows of one step batch
+    draining: bool = False  # whether new sessions are refused
+    latencies: dict[str, LatencyModel] = field(init=False)  # by world
+
+    def __post_init__(self) -> None:
+        self.latencies = {name: LatencyModel() for name in self.worlds}
+
+    def world(self, name: str | None) -> World:
+        """Return the world of that name, or the first one. Raises WorldNotFoundError."""
+        if name is None:
+            return next(iter(self.worlds.values()))
+        if name not in self.worlds:
+            raise WorldNotFoundError(f"no world {name[:80]!r}; loaded: {', '.join(self.worlds)}")
+        return self.worlds[name]
+
+    def living(self, session_id: str) -> Session:
+        """Return a session whose dream has a future. Raises DreamEndedError, and as `find`."""
+        session = self.sessions.find(session_id)
+        if session.terminated:
+            raise DreamEndedError(
+                f"the dream has ended with step {session.step}: it has no future;"
+                " POST /reset starts over"
+            )
+        return session
+
+    def check_welcome(self, *session_ids: str) -> None:
+        """Raise DrainingError unless new sessions are taken, or all of these are known."""
+        if self.draining and not all(one in self.sessions for one in session_ids):
+            raise DrainingError("the server is shutting down and takes no new sessions")
+
+
+def drawn_seed() -> int:
+    """Return a seed drawn at random."""
+    return secrets.randbits(SEED_BITS)
+
+
+def seed_of(session: Session, seed: int | None, stream: int) -> int:
+    """Return the seed given, or one that follows from the session's own seed and step."""
+    if seed is not None:
+        return seed
+    own = np.array([session.seed], np.uint64)
+    return int(noise.keys(own, np.array([session.step]), stream)[0])
+
+
+def start_of(session: Session, temperature: float | None) -> RolloutStart:
+    """Return a copy of where the session is, at its own temperature unless another is given."""
+    temperature = session.temperature if temperature is None else temperature
+    return RolloutStart(session.world, *session.row(), step=session.step, temperature=temperature)

@@ -1,0 +1,93 @@
+"""/sessions/{session_id}/fork and /rewind: trying things without consequence."""
+
+import secrets
+from collections.abc import Callable, Sequence
+
+from dreamserve.engine.handlers.base import Context
+from dreamserve.engine.handlers.reset import SESSION_ID_BYTES
+from dreamserve.engine.pixels import picture
+from dreamserve.engine.sessions.record import SessionRecord
+from dreamserve.engine.sessions.table import Session
+from dreamserve.engine.world import World
+from dreamserve_protocol.arrays import Float32, UInt8
+from dreamserve_protocol.branches import ForkRequest, ForkResult, RewindRequest, RewindResult
+from dreamserve_protocol.errors import StepConflictError
+
+
+def fork(context: Context, request: ForkRequest) -> Callable[[], ForkResult]:
+    """Look at the origin, and return what makes the forks: all of them or none.
+
+    A fork takes the place of whatever has its id, which may be in the same batch; so it is made
+    after the batch's steps were taken. Raises CallerError, DreamNotFiniteError, DrainingError.
+    """
+    context.limits.check_forks(request.rows)
+    sessions, origin = context.sessions, context.sessions.find(request.session_id)
+    ids = list(
+        request.session_ids or (secrets.token_hex(SESSION_ID_BYTES) for _ in range(request.rows))
+    )
+    world, record, past = origin.world, origin.record(), origin.past()
+    seeds = [record.seed] * len(ids) if request.seeds is None else list(request.seeds)
+    frame, state = _included(world, record, request.include)
+
+    def make() -> ForkResult:
+        context.check_welcome(*ids)
+        sessions.check_room(*ids, window=record.rewind_window)
+        made = [sessions.create(one, world, record.rewind_window) for one in ids]
+        for session, seed in zip(made, seeds, strict=True):
+            session.restore(record, seed, past)
+        return ForkResult(
+            session_id=origin.id,
+            world=world.name,
+            step=record.step,
+            latent=record.latent[0],
+            temperature=record.temperature,
+            terminated=record.terminated,
+            session_ids=ids,
+            seeds=seeds,
+            frame=frame,
+            state=state,
+        )
+
+    return make
+
+
+def rewind(context: Context, request: RewindRequest) -> RewindResult:
+    """Go back. Raises StepConflictError beyond the window, DreamNotFiniteError, and as `find`."""
+    session = context.sessions.find(request.session_id)
+    step = session.step - request.steps if request.steps is not None else request.to_step or 0
+    earliest = session.rewindable_to
+    if not earliest <= step <= session.step:
+        raise StepConflictError(_beyond(session, step, earliest))
+    record = session.record_at(step)
+    frame, state = _included(session.world, record, request.include)
+    session.rewind(step)
+    return RewindResult(
+        session_id=session.id,
+        world=session.world.name,
+        step=step,
+        latent=record.latent[0].copy(),  # forks may share the record
+        seed=record.seed,
+        temperature=record.temperature,
+        terminated=record.terminated,
+        rewindable_to=earliest,
+        frame=frame,
+        state=state,
+    )
+
+
+def _included(
+    world: World, record: SessionRecord, include: Sequence[str]
+) -> tuple[UInt8 | None, dict[str, Float32] | None]:
+    """Return the frame and the state, if they are asked for. Raises DreamNotFiniteError."""
+    frame = picture(world, record.latent) if "frame" in include else None
+    if "state" not in include:
+        return frame, None
+    return frame, world.spec.named_state(part[0].copy() for part in record.state)
+
+
+def _beyond(session: Session, step: int, earliest: int) -> str:
+    if step > session.step:
+        return f"the dream is at step {session.step}, and cannot go back to step {step}"
+    if not session.keeps_steps:
+        return "this session keeps no steps to go back to; POST /reset with a rewind_window"
+    return f"the window goes back to step {earliest}, not to step {step}"

@@ -1,0 +1,64 @@
+"""/plan: look for the best actions from a session's present; the session does not move."""
+
+from contextlib import nullcontext
+from dataclasses import replace
+
+import numpy as np
+
+from dreamserve import noise
+from dreamserve.engine.checks import check_latent
+from dreamserve.engine.handlers.base import Context, seed_of, start_of
+from dreamserve.engine.imagination.evaluator import action_durations
+from dreamserve.engine.imagination.plans import plan as planned
+from dreamserve.engine.work import Work
+from dreamserve.engine.world import World
+from dreamserve.planning.catalog import options_of
+from dreamserve_protocol.plan import Objective, PlanRequest, PlanResult
+
+
+def plan(context: Context, request: PlanRequest) -> Work[PlanResult]:
+    """Search, and keep what was found for the session's next plan.
+
+    Raises CallerError, DreamNotFiniteError.
+    """
+    given = {"candidates": request.candidates, "iterations": request.iterations}
+    options = options_of(request.planner, {**given, **request.options})
+    context.limits.check_dreamt_steps(
+        candidates=options.candidates,
+        horizon=request.horizon,
+        iterations=options.iterations,
+        particles=request.particles,
+        action_repeat=request.action_repeat,
+    )
+    session = context.living(request.session_id)
+    objective = _checked(session.world, request.objective)
+    present = start_of(session, request.temperature)
+    seed = seed_of(session, request.seed, noise.PLAN)
+    warm = session.remaining_plan() if request.warm_start else None
+    dream = session.key
+    latency, began_s = context.latencies[present.world.name], context.clock()
+    with nullcontext() if request.budget_ms is None else latency.counted():
+        yield None  # who plans at the same time is counted by now
+        found = yield from planned(
+            present,
+            replace(request, objective=objective),
+            options,
+            seed,
+            warm,
+            context.slice_rows,
+            latency,
+            began_s,
+            context.clock,
+        )
+    # For the session's next plan, if it is still there and dreams this dream.
+    if context.sessions.is_current(session) and session.key == dream:
+        lengths = action_durations(present.step, request.horizon, request.action_repeat)
+        session.keep_plan(present.step, np.repeat(found.actions, lengths, axis=0))
+    return found
+
+
+def _checked(world: World, objective: Objective | None) -> Objective | None:
+    """Return the objective with its target as the world's latents are."""
+    if objective is None or objective.target is None:
+        return objective
+    return replace(objective, target=check_latent(world, objective.target, "objective.target"))

@@ -1,0 +1,115 @@
+"""/reset/batch: begin many dreams in one world, or start them over, in columns."""
+
+import secrets
+from typing import Any
+
+import numpy as np
+
+from dreamserve.backends.base import Array
+from dreamserve.engine.dynamics import empty_state, start_from_bank
+from dreamserve.engine.handlers.base import SEED_BITS, Context
+from dreamserve.engine.handlers.reset import SESSION_ID_BYTES
+from dreamserve.engine.handlers.rows import RowErrors, repeated
+from dreamserve.engine.work import Work
+from dreamserve.engine.world import World
+from dreamserve_protocol.batches import ResetBatchRequest, ResetBatchResult
+from dreamserve_protocol.common import LARGEST_INTEGER, LARGEST_LATENT, MAX_TEMPERATURE
+from dreamserve_protocol.errors import DrainingError, InvalidRequestError, OverloadedError
+
+_EXCESS_BITS = np.uint64(64 - SEED_BITS)
+
+
+def reset_batch(context: Context, request: ResetBatchRequest) -> Work[ResetBatchResult]:
+    """Begin the dreams, as many at a time as a batch has. Raises CallerError."""
+    world, count = context.world(request.world), request.rows
+    context.limits.check_rows(count)
+    context.limits.check_rewind_window(request.rewind_window)
+    shape = (count, world.spec.latent_size)
+    if request.latents is not None and np.shape(request.latents) != shape:
+        given = list(np.shape(request.latents))
+        raise InvalidRequestError(f"latents must be {list(shape)}, not {given}")
+    drawn = np.frombuffer(secrets.token_bytes(8 * count), np.uint64) >> _EXCESS_BITS
+    seeds, temperatures = request.seeds, request.temperatures
+    result = ResetBatchResult(
+        world=world.name,
+        session_ids=request.session_ids
+        or [secrets.token_hex(SESSION_ID_BYTES) for _ in range(count)],
+        latents=np.zeros(shape, np.float32),
+        seeds=drawn.astype(np.int64) if seeds is None else np.array(seeds, np.int64),
+        temperatures=np.ones(count, np.float32)
+        if temperatures is None
+        else np.array(temperatures, np.float32),
+    )
+    errors = repeated(result.session_ids)
+    _check_rows(world, request, result, errors)
+    for first in range(0, count, context.batch_rows):
+        yield None
+        rows = range(first, min(first + context.batch_rows, count))
+        _begin_slice(context, world, request, rows, result, errors)
+    for i in errors:
+        result.seeds[i], result.temperatures[i] = 0, 0
+    result.errors.extend(errors.listed())
+    return result
+
+
+def _check_rows(
+    world: World, request: ResetBatchRequest, result: ResetBatchResult, errors: RowErrors
+) -> None:
+    """Note what is wrong with each row."""
+    wrong: list[tuple[Any, str]] = [
+        (
+            (result.seeds < 0) | (result.seeds > LARGEST_INTEGER),
+            f"seed must be within 0 and {LARGEST_INTEGER}",
+        ),
+        (
+            ~((result.temperatures >= 0) & (result.temperatures <= MAX_TEMPERATURE)),
+            f"temperature must be a number within 0 and {MAX_TEMPERATURE:g}",
+        ),
+    ]
+    if request.bank is not None:
+        bank = np.asarray(request.bank)
+        outside = (bank < 0) | (bank >= world.bank_size)
+        wrong.append((outside, f"the bank has entries 0 to {world.bank_size - 1}"))
+    if request.latents is not None:
+        beyond = ~(np.abs(np.asarray(request.latents)) <= LARGEST_LATENT).all(axis=1)
+        wrong.append((beyond, f"a latent's numbers must be within ±{LARGEST_LATENT:g}"))
+    for rows, detail in wrong:
+        for i in np.flatnonzero(rows).tolist():
+            errors.set_default(i, InvalidRequestError(detail))
+
+
+def _begin_slice(
+    context: Context,
+    world: World,
+    request: ResetBatchRequest,
+    rows: range,
+    result: ResetBatchResult,
+    errors: RowErrors,
+) -> None:
+    index = np.array([i for i in rows if i not in errors], np.int64)
+    if not len(index):
+        return
+    seeds = result.seeds[index].astype(np.uint64)
+    if request.latents is not None:
+        latent: Array = np.asarray(request.latents)[index].astype(np.float32)
+        state = empty_state(world, len(index))
+    else:
+        bank = None if request.bank is None else np.asarray(request.bank)[index]
+        latent, state = start_from_bank(world, seeds, bank)
+    slots, begun = [], []
+    for k, i in enumerate(index.tolist()):
+        session_id = result.session_ids[i]
+        try:
+            context.check_welcome(session_id)
+            session = context.sessions.create(session_id, world, request.rewind_window)
+        except (DrainingError, OverloadedError) as error:
+            errors[i] = error
+            continue
+        slots.append(session.slot)
+        begun.append(k)
+    if begun:
+        state, where = tuple(part[begun] for part in state), index[begun]
+        slab = context.sessions.slabs[world.name]
+        temperatures = result.temperatures[where]
+        slab.begin(np.array(slots), latent[begun], state, seeds[begun], temperatures)
+        result.latents[where] = latent[begun]

@@ -1,0 +1,53 @@
+"""GET and DELETE /sessions/{session_id}, GET and PUT its snapshot."""
+
+from dreamserve.engine.handlers.base import Context
+from dreamserve.engine.sessions.snapshots import restored, snapshot_of
+from dreamserve.engine.sessions.table import Session
+from dreamserve_protocol.sessions import (
+    DeleteRequest,
+    RestoreRequest,
+    SessionRequest,
+    SessionResult,
+    Snapshot,
+    SnapshotRequest,
+)
+
+
+def session(context: Context, request: SessionRequest) -> SessionResult:
+    """Tell what the session is. Raises SessionNotFoundError, SessionExpiredError."""
+    return _described(context, context.sessions.find(request.session_id, use=False))
+
+
+def delete(context: Context, request: DeleteRequest) -> None:
+    """End the session. Raises SessionNotFoundError, SessionExpiredError."""
+    context.sessions.remove(context.sessions.find(request.session_id, use=False).id)
+
+
+def snapshot(context: Context, request: SnapshotRequest) -> Snapshot:
+    """Return all that the session is. Raises SessionNotFoundError, SessionExpiredError."""
+    found = context.sessions.find(request.session_id, use=False)
+    return snapshot_of(found.world, found.record())
+
+
+def restore(context: Context, request: RestoreRequest) -> SessionResult:
+    """Make a session of a snapshot. Raises CallerError, DrainingError."""
+    context.check_welcome(request.session_id)
+    context.limits.check_rewind_window(request.snapshot.rewind_window)
+    world = context.world(request.snapshot.world)
+    record = restored(world, request.snapshot)
+    made = context.sessions.create(request.session_id, world, record.rewind_window)
+    made.restore(record)
+    return _described(context, made)
+
+
+def _described(context: Context, session: Session) -> SessionResult:
+    return SessionResult(
+        session_id=session.id,
+        world=session.world.name,
+        step=session.step,
+        seed=session.seed,
+        temperature=session.temperature,
+        terminated=session.terminated,
+        idle_s=context.sessions.idle_s(session),
+        rewindable_to=session.rewindable_to,
+    )

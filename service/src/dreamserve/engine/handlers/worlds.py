@@ -1,0 +1,39 @@
+"""GET /worlds and /worlds/{name}: what is loaded."""
+
+from dreamserve.engine.handlers.base import Context
+from dreamserve.engine.world import World
+from dreamserve_protocol.wire import fields_of
+from dreamserve_protocol.worlds import (
+    WorldRequest,
+    WorldResult,
+    WorldsRequest,
+    WorldsResult,
+    WorldSummary,
+)
+
+
+def worlds(context: Context, request: WorldsRequest) -> WorldsResult:
+    """List the worlds, the default one first."""
+    return WorldsResult([_summary(world) for world in context.worlds.values()])
+
+
+def world(context: Context, request: WorldRequest) -> WorldResult:
+    """Tell all there is to know of a world. Raises WorldNotFoundError."""
+    found = context.world(request.name)
+    summary = _summary(found)
+    manifest = (found.manifest or found.spec).model_dump(mode="json")
+    return WorldResult(**{"version": None, **fields_of(summary)}, manifest=manifest)
+
+
+def _summary(world: World) -> WorldSummary:
+    spec = world.spec
+    return WorldSummary(
+        name=spec.name,
+        version=world.version,
+        backend=world.backend.name,
+        action_space=spec.action_space.model_dump(mode="json"),
+        action_names=list(spec.action_space.names),
+        latent_size=spec.latent_size,
+        frame_shape=list(spec.frame.shape),
+        quality=world.manifest.quality if world.manifest else {},
+    )

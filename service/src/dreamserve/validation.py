@@ -1,0 +1,78 @@
+"""Requests checked by the protocol's own declarations, whoever builds them.
+
+validated(StepRequest, {"session_id": "a", "action": 1})    # from a body's fields
+validated(StepRequest, StepRequest("a", [0.5, 0.1]))        # built by hand: arrays converted
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from dreamserve_protocol.errors import (
+    CallerError,
+    InvalidActionError,
+    InvalidRequestError,
+    NotFiniteInputError,
+)
+
+M = TypeVar("M")
+Validate = Callable[[Any], Any]
+
+_SHOWN_ERRORS = 5
+_SHOWN_CHARACTERS = 80
+_known: dict[type, Validate] = {}
+
+
+def validated(kind: type[M], fields: Any) -> M:
+    """Return the message of `kind` that these fields, or this unchecked message, stand for.
+
+    Raises InvalidRequestError, InvalidActionError or NotFiniteInputError, which say what was wrong,
+    where, and what would be right.
+    """
+    message: M = validator(kind)(fields)
+    return message
+
+
+def validator(kind: type) -> Validate:
+    """Return `validated` of one kind of message."""
+    if kind not in _known:
+        _known[kind] = _made(kind)
+    return _known[kind]
+
+
+def _made(kind: Any) -> Validate:
+    validate: Validate = TypeAdapter(kind).validate_python
+
+    def checked(fields: Any) -> Any:
+        try:
+            return validate(fields)
+        except ValidationError as error:
+            raise problem_in(error) from None
+
+    return checked
+
+
+def problem_in(error: ValidationError) -> CallerError:
+    """Return the error that tells what was wrong, where, and what would be right."""
+    errors = error.errors(include_url=False, include_input=False)
+    lines = [_one_line(one) for one in errors[:_SHOWN_ERRORS]]
+    if len(errors) > len(lines):
+        lines.append(f"and {len(errors) - len(lines)} more")
+    causes = [one.get("ctx", {}).get("error") for one in errors]
+    not_finite = any(one["type"] == "finite_number" for one in errors)
+    if not_finite or any(isinstance(cause, NotFiniteInputError) for cause in causes):
+        return NotFiniteInputError("; ".join(lines))
+    if all(isinstance(cause, InvalidActionError) for cause in causes):
+        return InvalidActionError("; ".join(lines))
+    return InvalidRequestError("; ".join(lines))
+
+
+def _one_line(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])[:_SHOWN_CHARACTERS]
+    message = error["msg"]
+    if error["type"] == "unexpected_keyword_argument":
+        message = "is not a known field"
+    elif error["type"] == "value_error":
+        message = str(error["ctx"]["error"])
+    return f"{where}: {message}" if where else message
