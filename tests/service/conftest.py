@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from dreamserve import noise
 from dreamserve.backends.base import Actions
 from dreamserve.bundle import seal, sha256_of
+from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.imagination.evaluator import CandidateEvaluator
 from dreamserve.engine.imagination.trajectories import RolloutStart, StepOutcome, Trajectories
-from dreamserve.engine.engine import Engine
-from dreamserve.engine.types import Request, Result
-from dreamserve.engine.work import Task, finish
+from dreamserve.engine.work import Job, finish
 from dreamserve.engine.world import World, load_world
+from dreamserve.validation import validated
+from dreamserve_protocol.markers import Request
 
 TAKECOVER = Path(__file__).parents[2] / "bundles" / "takecover"
 Z, R, K, ACTIONS, SIDE = 4, 16, 2, 3, 4
@@ -350,11 +351,11 @@ def same() -> Callable[[Any, Any], bool]:
 
 
 @pytest.fixture(scope="session")
-def ask() -> Callable[[Engine, Request], Result]:
+def ask() -> Callable[[Engine, Request], Any]:
     """Return what submits a request and turns the engine until it is answered."""
 
     def ask_engine(engine: Engine, request: Request) -> Result:
-        future = engine.submit(request)
+        future = engine.submit(validated(type(request), request))
         for _ in range(10_000):
             if future.done():
                 break
@@ -383,7 +384,7 @@ def clock() -> FakeClock:
 @pytest.fixture
 def finished() -> Callable[[Any], Any]:
     """Run work of some length to its end, alone."""
-    return lambda work: finish(Task(work), time.monotonic)
+    return lambda work: finish(Job(work), time.monotonic)
 
 
 @pytest.fixture

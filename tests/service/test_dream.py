@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dreamserve.dream import Dream, DreamBatch
 from dreamserve.engine.fake import fake_world
 from dreamserve.errors import BundleError
+from dreamserve.local import DreamBatch, LocalClient
 from dreamserve_protocol.errors import (
     DreamNotFiniteError,
     InvalidActionError,
@@ -19,7 +19,7 @@ from dreamserve_protocol.errors import (
 
 
 def test_a_bundle_is_dreamt_from_its_path(tiny_bundle: Path) -> None:
-    dream = Dream(tiny_bundle)
+    dream = LocalClient(tiny_bundle)
     session_id = dream.reset(seed=1).session_id
     assert dream.step(session_id=session_id, action=2).step == 1
     assert dream.plan(session_id=session_id, horizon=3, candidates=10).actions.shape == (3,)
@@ -31,7 +31,7 @@ def test_a_bundle_is_dreamt_from_its_path(tiny_bundle: Path) -> None:
 
 
 def test_a_bundles_dream_branches_and_comes_back(tiny_bundle: Path) -> None:
-    dream, other = Dream(tiny_bundle), Dream(tiny_bundle)
+    dream, other = LocalClient(tiny_bundle), LocalClient(tiny_bundle)
     dream.reset(session_id="a", seed=1, rewind_window=2)
     dream.step(session_id="a", action=2)
     snapshot = dream.snapshot("a")
@@ -45,12 +45,12 @@ def test_a_bundles_dream_branches_and_comes_back(tiny_bundle: Path) -> None:
 
 def test_a_path_without_a_bundle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="cannot be read"):
-        Dream(tmp_path)
+        LocalClient(tmp_path)
 
 
 def test_an_unknown_field_is_refused() -> None:
     with pytest.raises(TypeError, match="speed"):
-        Dream(fake_world()).reset(speed=3)
+        LocalClient(fake_world()).reset(speed=3)
 
 
 def test_lockstep_dreams_have_shapes_and_lose_rows() -> None:

@@ -24,7 +24,7 @@ TORCH = "import sys; print([m for m in sys.modules if m.split('.')[0] in ('torch
 
 @pytest.mark.parametrize(
     "imported",
-    ["dreamserve", "dreamserve.dream", "dreamserve.backends.onnx", "dreamserve.engine.loop"],
+    ["dreamserve", "dreamserve.local", "dreamserve.backends.onnx", "dreamserve.engine.loop"],
 )
 def test_importing_does_not_import_torch(imported: str) -> None:
     assert run(f"import {imported}; {TORCH}") == "[]"
@@ -32,8 +32,8 @@ def test_importing_does_not_import_torch(imported: str) -> None:
 
 def test_dreaming_on_onnxruntime_does_not_import_torch(tiny_bundle: Path) -> None:
     code = f"""
-from dreamserve.dream import Dream
-dream = Dream({str(tiny_bundle)!r}, backend="auto")
+from dreamserve.local import LocalClient
+dream = LocalClient({str(tiny_bundle)!r}, backend="auto")
 session = dream.reset(seed=1, include=frozenset({{"frame"}})).session_id
 dream.step(session_id=session, action=1)
 dream.plan(session_id=session, horizon=2, candidates=4)

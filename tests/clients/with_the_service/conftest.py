@@ -8,8 +8,8 @@ import pytest
 
 import dreamserve_client as sdk
 from dreamserve.api.app import create_app
-from dreamserve.engine.fake import fake_world
 from dreamserve.engine.engine import Engine
+from dreamserve.engine.fake import fake_world
 from dreamserve.settings import Settings
 
 URL = "http://dreams.test"

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from dreamserve.api.app import create_app
-from dreamserve.engine.fake import fake_world
 from dreamserve.engine.engine import Engine
+from dreamserve.engine.fake import fake_world
 from dreamserve.engine.world import World
 from dreamserve.settings import Settings
 

@@ -185,7 +185,7 @@ def test_the_answers_have_the_fields_of_the_engines_results() -> None:
         (answers.ForkAnswer, types.ForkResult),
         (answers.RewindAnswer, types.RewindResult),
         (answers.SnapshotAnswer, types.Snapshot),
-        (answers.SessionAnswer, types.SessionInfo),
+        (answers.SessionAnswer, types.SessionResult),
     ]
     for answer, result in pairs:
         assert list(answer.model_fields) == [field.name for field in fields(result)]

@@ -226,7 +226,7 @@ def test_every_field_reaches_the_engine() -> None:
             "include": ["frame", "state"],
         }
     ).to_engine()
-    assert reset.start == engine.BankStart(3)
+    assert reset.start == engine.Start(bank=3)
     assert (reset.world, reset.session_id, reset.seed) == ("w", SID, 2**53 - 1)
     assert (reset.temperature, reset.include) == (1.0, {"frame", "state"})
 

@@ -10,9 +10,9 @@ from dreamserve.backends.onnx import OnnxBackend
 from dreamserve.backends.onnx_rows import OnnxDeviceBackend
 from dreamserve.backends.torch_device import TorchDeviceBackend
 from dreamserve.bundle import load_bundle
-from dreamserve.dream import Dream
-from dreamserve.engine.types import StepBatchRequest
 from dreamserve.engine.world import World
+from dreamserve.local import LocalClient
+from dreamserve_protocol.batches import StepBatchRequest
 
 ON = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
@@ -23,17 +23,17 @@ def device(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(params=["torch", "onnx"])
-def dream(request: pytest.FixtureRequest, tiny_bundle: Path, device: str) -> Dream:
+def dream(request: pytest.FixtureRequest, tiny_bundle: Path, device: str) -> LocalClient:
     """A dream of the tiny bundle on a device."""
     bundle = load_bundle(tiny_bundle)
     kind = TorchDeviceBackend if request.param == "torch" else OnnxDeviceBackend
     backend = kind.from_bundle(bundle, device=device)
     assert isinstance(backend, KeepsRows)
     world = World(bundle.manifest, backend, bundle.bank, manifest=bundle.manifest)
-    return Dream(world, capacity=20, max_batch=4)
+    return LocalClient(world, capacity=20, max_batch=4)
 
 
-def test_forks_and_ways_back_are_exact(dream: Dream) -> None:
+def test_forks_and_ways_back_are_exact(dream: LocalClient) -> None:
     dream.reset(session_id="a", seed=3, rewind_window=4)
     dream.reset(session_id="beside", seed=4)
     answers = [
@@ -57,11 +57,11 @@ def test_forks_and_ways_back_are_exact(dream: Dream) -> None:
 
 
 def test_a_snapshot_moves_between_a_device_and_the_host(
-    dream: Dream, tiny_bundle: Path, device: str
+    dream: LocalClient, tiny_bundle: Path, device: str
 ) -> None:
     bundle = load_bundle(tiny_bundle)
     backend = OnnxBackend.from_bundle(bundle)
-    host = Dream(World(bundle.manifest, backend, bundle.bank, manifest=bundle.manifest))
+    host = LocalClient(World(bundle.manifest, backend, bundle.bank, manifest=bundle.manifest))
     dream.reset(session_id="a", seed=3)
     dream.step(session_id="a", action=1, observation=np.full(4, 0.5, np.float32))
     snapshot = dream.snapshot("a")

@@ -6,33 +6,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dreamserve.engine.fake import BANK_SIZE, fake_world
 from dreamserve.engine.engine import Engine
-from dreamserve.engine.types import (
-    BankStart,
-    LatentStart,
-    Request,
-    ResetBatchRequest,
-    ResetRequest,
-    Result,
-    SessionQuery,
-    StepBatchRequest,
-    StepRequest,
-)
+from dreamserve.engine.fake import BANK_SIZE, fake_world
 from dreamserve.engine.world import World
+from dreamserve.spaces import DiscreteSpace
+from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest
+from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import (
     EngineFailedError,
     InvalidActionError,
     InvalidRequestError,
     NotFiniteInputError,
     OverloadedError,
+    ProblemError,
     SessionNotFoundError,
     StepConflictError,
-    ProblemError,
 )
-from dreamserve.spaces import DiscreteSpace
+from dreamserve_protocol.markers import Request
+from dreamserve_protocol.reset import ResetRequest
+from dreamserve_protocol.sessions import DeleteRequest, SessionRequest
+from dreamserve_protocol.step import StepRequest
 
-Ask = Callable[[Engine, Request], Result]
+Ask = Callable[[Engine, Request], Any]
 Same = Callable[[Any, Any], bool]
 STATE = frozenset({"state"})
 IDS = [f"s{i}" for i in range(11)]
@@ -41,7 +36,7 @@ IDS = [f"s{i}" for i in range(11)]
 def engine_with(*worlds: World, ids: list[str] = IDS, **options: Any) -> Engine:
     engine = Engine(list(worlds), **options)
     for seed, session_id in enumerate(ids):
-        start = BankStart(seed % worlds[0].bank_size)
+        start = Start(bank=seed % worlds[0].bank_size)
         engine.submit(ResetRequest(session_id=session_id, seed=seed, start=start))
     for _ in ids:
         engine.turn()
@@ -86,7 +81,7 @@ def test_a_batch_dreams_what_single_steps_dream(
 
 def test_a_bad_row_gets_its_own_error_and_harms_no_other(ask: Ask, same: Same) -> None:
     engine = engine_with(fake_world(), fake_world("other"), ids=["a", "b", "ended", "late"])
-    ask(engine, ResetRequest(session_id="ended", start=LatentStart(np.array([2, 0, 0, 0]))))
+    ask(engine, ResetRequest(session_id="ended", start=Start(latent=np.array([2, 0, 0, 0]))))
     ask(engine, StepRequest("ended", 2))
     ask(engine, ResetRequest("other", "elsewhere"))
     ids = ["a", "nobody", "b", "ended", "late", "elsewhere", "a"]
@@ -106,7 +101,7 @@ def test_a_bad_row_gets_its_own_error_and_harms_no_other(ask: Ask, same: Same) -
     assert answer.steps.tolist() == [1, 0, 0, 0, 0, 0, 0]
     assert not answer.latents[1:].any()
     for session_id, step in {"a": 1, "b": 0, "ended": 1, "late": 0, "elsewhere": 0}.items():
-        assert ask(engine, SessionQuery(session_id)).step == step
+        assert ask(engine, SessionRequest(session_id)).step == step
 
 
 def test_a_row_that_holds_nan_is_refused_alone(ask: Ask) -> None:
@@ -125,7 +120,7 @@ def test_a_row_that_comes_out_as_nan_is_not_taken(ask: Ask) -> None:
     assert list(answer.errors) == [0]
     assert "step 1 came out as NaN" in str(answer.errors[0])
     assert answer.steps.tolist() == [0, *[1] * 10]
-    assert ask(engine, SessionQuery("s0")).step == 0
+    assert ask(engine, SessionRequest("s0")).step == 0
 
 
 def test_a_slice_that_fails_fails_for_its_own_rows(ask: Ask) -> None:
@@ -146,7 +141,7 @@ def test_a_batch_that_is_sent_again_is_answered_the_same(ask: Ask, same: Same) -
     other = ask(engine, StepBatchRequest(IDS, (np.arange(11) + 1) % 3, np.ones(11, np.int64)))
     assert {type(error) for error in other.errors.values()} == {StepConflictError}
     assert len(other.errors) == 11
-    assert ask(engine, SessionQuery("s0")).step == 1
+    assert ask(engine, SessionRequest("s0")).step == 1
 
 
 def test_a_step_that_included_more_is_not_the_same_as_a_row(ask: Ask) -> None:
@@ -200,7 +195,7 @@ def test_a_batch_of_resets_begins_what_single_resets_begin(
     assert not answer.errors
     for i, session_id in enumerate(IDS):
         single = ask(
-            one, ResetRequest(None, session_id, i, float(heat[i]), BankStart(int(bank[i])))
+            one, ResetRequest(None, session_id, i, float(heat[i]), Start(bank=int(bank[i])))
         )
         np.testing.assert_array_equal(answer.latents[i], single.latent)
         step = StepRequest(session_id, actions_for(any_world, 11)[i], include=STATE)
@@ -249,7 +244,7 @@ def test_slots_are_used_again_without_a_leak(ask: Ask) -> None:
     for _ in range(50):
         assert not ask(engine, ResetBatchRequest(8, session_ids=IDS[:8])).errors
         for session_id in IDS[:8]:
-            ask(engine, SessionQuery(session_id, delete=True))
+            ask(engine, DeleteRequest(session_id))
     assert engine.session_count == 0
     fresh = ask(engine, ResetBatchRequest(8, session_ids=IDS[:8], seeds=np.arange(8)))
     reused = ask(Engine([fake_world()]), ResetBatchRequest(8, None, IDS[:8], np.arange(8)))

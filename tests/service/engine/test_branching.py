@@ -20,23 +20,15 @@ from hypothesis.stateful import (
 )
 
 from dreamserve.api import codec, schemas
-from dreamserve.dream import Dream
 from dreamserve.engine.dynamics import advance, start_from_bank
-from dreamserve.engine.fake import fake_world
 from dreamserve.engine.engine import Engine
+from dreamserve.engine.fake import fake_world
 from dreamserve.engine.sessions.snapshots import digest_of
-from dreamserve.engine.types import (
-    BankStart,
-    ForkRequest,
-    LatentStart,
-    PlanRequest,
-    ResetBatchRequest,
-    ResetBatchResult,
-    ResetRequest,
-    Snapshot,
-    StepRequest,
-)
 from dreamserve.engine.world import World
+from dreamserve.local import LocalClient
+from dreamserve_protocol.batches import ResetBatchRequest, ResetBatchResult
+from dreamserve_protocol.branches import ForkRequest
+from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import (
     DrainingError,
     InvalidActionError,
@@ -48,6 +40,10 @@ from dreamserve_protocol.errors import (
     StepConflictError,
     WorldNotFoundError,
 )
+from dreamserve_protocol.plan import PlanRequest
+from dreamserve_protocol.reset import ResetRequest
+from dreamserve_protocol.sessions import Snapshot
+from dreamserve_protocol.step import StepRequest
 
 Same = Callable[[Any, Any], bool]
 WINDOW = 4
@@ -85,7 +81,7 @@ class Branches(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.world = fake_world()
-        self.dream = Dream(self.world, capacity=1000)
+        self.dream = LocalClient(self.world, capacity=1000)
         self.told: dict[str, Told] = {}
         self.windows: dict[str, int] = {}
         self.count = 0
@@ -104,7 +100,7 @@ class Branches(RuleBasedStateMachine):
     @rule(target=names, seed=st.integers(0, 3), window=st.sampled_from([0, WINDOW]))
     def reset(self, seed: int, window: int) -> str:
         name = self.name()
-        self.dream.reset(session_id=name, seed=seed, start=BankStart(8), rewind_window=window)
+        self.dream.reset(session_id=name, seed=seed, start=Start(bank=8), rewind_window=window)
         self.told[name] = Told(seed, [], seed)
         self.windows[name] = window
         return name
@@ -192,23 +188,23 @@ def test_however_a_dream_was_come_by_it_is_the_dream_that_was_told() -> None:
 
 
 @pytest.fixture
-def dream() -> Dream:
+def dream() -> LocalClient:
     """A dream "a" at its step 3, that can be rewound by 5 steps."""
-    dream = Dream(fake_world(), capacity=4)
-    dream.reset(session_id="a", seed=4, start=BankStart(8), rewind_window=5)
+    dream = LocalClient(fake_world(), capacity=4)
+    dream.reset(session_id="a", seed=4, start=Start(bank=8), rewind_window=5)
     for action in (1, 0, 1):
         dream.step(session_id="a", action=action)
     return dream
 
 
-def test_forks_take_the_same_luck_or_their_own(dream: Dream) -> None:
+def test_forks_take_the_same_luck_or_their_own(dream: LocalClient) -> None:
     forks = dream.fork(session_id="a", session_ids=["b", "c"], seeds=[4, 5])
     assert (forks.step, forks.world, forks.seeds) == (3, "fake", [4, 5])
     a, b, c = (dream.step(session_id=name, action=1).latent for name in "abc")
     assert a.tobytes() == b.tobytes() != c.tobytes()
 
 
-def test_forks_and_rewinds_show_what_was_seen_there(dream: Dream) -> None:
+def test_forks_and_rewinds_show_what_was_seen_there(dream: LocalClient) -> None:
     seen = dream.step(session_id="a", action=1, include=frozenset({"frame", "state"}))
     dream.step(session_id="a", action=1)
     include = frozenset({"frame", "state"})
@@ -226,7 +222,7 @@ def test_forks_and_rewinds_show_what_was_seen_there(dream: Dream) -> None:
     assert (dream.session("a").step, dream.engine.session_count) == (4, 2)
 
 
-def test_a_step_of_the_origin_sent_again_to_a_fork_is_the_forks(dream: Dream) -> None:
+def test_a_step_of_the_origin_sent_again_to_a_fork_is_the_forks(dream: LocalClient) -> None:
     last = dream.step(session_id="a", action=1, include=frozenset({"mixture"}))
     dream.fork(session_id="a", session_ids=["b"])
     again = dream.step(session_id="b", action=1, step=4, include=frozenset({"mixture"}))
@@ -246,7 +242,7 @@ BAD_FORKS = [
 
 @pytest.mark.parametrize(("fields", "error", "said"), BAD_FORKS)
 def test_a_fork_that_cannot_be_made_makes_nothing(
-    dream: Dream, fields: dict[str, Any], error: type[Exception], said: str
+    dream: LocalClient, fields: dict[str, Any], error: type[Exception], said: str
 ) -> None:
     with pytest.raises(error, match=said):
         dream.fork(session_id="a", **fields)
@@ -254,12 +250,12 @@ def test_a_fork_that_cannot_be_made_makes_nothing(
 
 
 def test_a_fork_over_a_session_that_steps_in_the_same_turn_comes_after_its_step(
-    dream: Dream, same: Same
+    dream: LocalClient, same: Same
 ) -> None:
-    engine, alone = dream.engine, Dream(fake_world())
+    engine, alone = dream.engine, LocalClient(fake_world())
     for each in (dream, alone):
-        each.reset(session_id="b", seed=1, start=BankStart(8))
-        each.reset(session_id="c", seed=2, start=BankStart(8))
+        each.reset(session_id="b", seed=1, start=Start(bank=8))
+        each.reset(session_id="c", seed=2, start=Start(bank=8))
     forked = engine.submit(ForkRequest("a", ["b"]))
     stepped = [engine.submit(StepRequest(name, 1, step=1)) for name in "bc"]
     engine.turn()
@@ -283,7 +279,9 @@ def test_a_fork_waits_for_no_plan() -> None:
     assert not plan.done()
 
 
-def test_forks_go_back_as_far_as_their_origin_and_on_their_own(dream: Dream, same: Same) -> None:
+def test_forks_go_back_as_far_as_their_origin_and_on_their_own(
+    dream: LocalClient, same: Same
+) -> None:
     before = [dream.snapshot("a")]
     dream.fork(session_id="a", session_ids=["b", "c"], seeds=[5, 4])
     for name in "bc":
@@ -298,7 +296,7 @@ def test_forks_go_back_as_far_as_their_origin_and_on_their_own(dream: Dream, sam
     assert dream.session("a").rewindable_to == 0
 
 
-def test_a_fork_plans_on_with_its_origins_last_plan(dream: Dream, same: Same) -> None:
+def test_a_fork_plans_on_with_its_origins_last_plan(dream: LocalClient, same: Same) -> None:
     numbers = {"horizon": 4, "candidates": 8, "iterations": 2, "seed": 1}
     dream.plan(session_id="a", **numbers)
     dream.fork(session_id="a", session_ids=["b"])
@@ -311,7 +309,7 @@ def test_a_fork_plans_on_with_its_origins_last_plan(dream: Dream, same: Same) ->
     assert same(dream.plan(session_id="a", **numbers), plans[0])
 
 
-def test_a_server_that_shuts_down_forks_over_known_sessions_only(dream: Dream) -> None:
+def test_a_server_that_shuts_down_forks_over_known_sessions_only(dream: LocalClient) -> None:
     dream.reset(session_id="b")
     with pytest.raises(DrainingError, match="no new sessions"):
         dream.fork(session_id="a", session_ids=["b", "c"], known_only=True)
@@ -320,7 +318,7 @@ def test_a_server_that_shuts_down_forks_over_known_sessions_only(dream: Dream) -
 
 
 def test_what_a_session_kept_to_go_back_to_ends_with_it(clock: Any) -> None:
-    dream = Dream(fake_world(), session_ttl_s=10, clock=clock)
+    dream = LocalClient(fake_world(), session_ttl_s=10, clock=clock)
     windows = dream.engine._dreams.sessions.slabs["fake"].windows
     for name in ("expired", "deleted", "begun anew", "forked over"):
         dream.reset(session_id=name, seed=1, rewind_window=2)
@@ -339,7 +337,7 @@ def test_what_a_session_kept_to_go_back_to_ends_with_it(clock: Any) -> None:
 
 
 def test_all_sessions_together_keep_no_more_steps_than_they_may(clock: Any) -> None:
-    dream = Dream(fake_world(), max_kept_steps=10, session_ttl_s=10, clock=clock)
+    dream = LocalClient(fake_world(), max_kept_steps=10, session_ttl_s=10, clock=clock)
     dream.reset(session_id="a", rewind_window=6)
     with pytest.raises(OverloadedError, match="10 steps to go back to, all together, and 6 are"):
         dream.reset(session_id="b", rewind_window=5)
@@ -363,7 +361,7 @@ def test_all_sessions_together_keep_no_more_steps_than_they_may(clock: Any) -> N
 def test_what_is_kept_is_counted_however_sessions_come_and_go(
     history: list[tuple[str, int]],
 ) -> None:
-    dream = Dream(fake_world(), max_kept_steps=7, capacity=3)
+    dream = LocalClient(fake_world(), max_kept_steps=7, capacity=3)
     sessions = dream.engine._dreams.sessions
     windows: dict[str, int] = {}
     for name, window in history:
@@ -378,7 +376,7 @@ def test_what_is_kept_is_counted_however_sessions_come_and_go(
 
 
 def test_a_rewound_step_is_answered_again_and_the_next_one_follows(
-    dream: Dream, same: Same
+    dream: LocalClient, same: Same
 ) -> None:
     before = dream.step(session_id="a", action=0, observation=np.zeros(4, np.float32))
     after = dream.step(session_id="a", action=1)
@@ -389,7 +387,7 @@ def test_a_rewound_step_is_answered_again_and_the_next_one_follows(
     assert same(dream.step(session_id="a", action=1, step=5), after)
 
 
-def test_an_ended_dream_can_be_rewound(dream: Dream) -> None:
+def test_an_ended_dream_can_be_rewound(dream: LocalClient) -> None:
     while not dream.step(session_id="a", action=2).terminated:
         pass
     dream.rewind(session_id="a", steps=1)
@@ -408,7 +406,7 @@ BAD_REWINDS = [
 
 @pytest.mark.parametrize(("fields", "error", "said"), BAD_REWINDS)
 def test_a_rewind_that_cannot_be_done_changes_nothing(
-    dream: Dream, fields: dict[str, Any], error: type[Exception], said: str
+    dream: LocalClient, fields: dict[str, Any], error: type[Exception], said: str
 ) -> None:
     for _ in range(3):
         dream.step(session_id="a", action=1)
@@ -418,7 +416,7 @@ def test_a_rewind_that_cannot_be_done_changes_nothing(
     assert dream.snapshot("a").digest == before.digest
 
 
-def test_a_session_without_a_window_says_how_to_have_one(dream: Dream) -> None:
+def test_a_session_without_a_window_says_how_to_have_one(dream: LocalClient) -> None:
     dream.reset(session_id="b")
     dream.step(session_id="b", action=0)
     with pytest.raises(StepConflictError, match="POST /reset with a rewind_window"):
@@ -429,9 +427,9 @@ def test_a_session_without_a_window_says_how_to_have_one(dream: Dream) -> None:
         dream.rewind(session_id="a", steps=1)
 
 
-def test_a_restored_session_goes_on_elsewhere(dream: Dream, same: Same) -> None:
+def test_a_restored_session_goes_on_elsewhere(dream: LocalClient, same: Same) -> None:
     snapshot = travelled(dream.snapshot("a"), "json")
-    elsewhere = Dream(fake_world())
+    elsewhere = LocalClient(fake_world())
     info = elsewhere.restore("z", snapshot)
     assert (info.session_id, info.step, info.rewindable_to) == ("z", 3, 3)
     again = elsewhere.step(session_id="z", action=1, step=3)
@@ -458,7 +456,7 @@ EXTRAS = [
 def test_the_last_step_is_answered_the_same_after_a_restore(
     extra: dict[str, Any], form: str, world: bool, action: Any, same: Same
 ) -> None:
-    here, there = (Dream(fake_world(discrete=world)) for _ in range(2))
+    here, there = (LocalClient(fake_world(discrete=world)) for _ in range(2))
     here.reset(session_id="a", seed=4)
     answer = here.step(session_id="a", action=action, **extra)
     there.restore("a", travelled(here.snapshot("a"), form))
@@ -498,7 +496,7 @@ BAD_LAST_ANSWERS = [
 
 @pytest.mark.parametrize(("changed", "said"), BAD_LAST_ANSWERS)
 def test_an_answer_that_no_step_had_is_refused(
-    dream: Dream, changed: dict[str, Any], said: str
+    dream: LocalClient, changed: dict[str, Any], said: str
 ) -> None:
     snapshot = replace(dream.snapshot("a"), last_answer=last_answer(**changed))
     with pytest.raises(InvalidRequestError, match=said):
@@ -514,19 +512,19 @@ def test_every_float32_comes_back_from_json_with_its_bits() -> None:
     sent = codec.encode({"latent": numbers}, as_msgpack=False)
     back = np.array(codec.decode(sent, codec.JSON.encode())["latent"]).astype(np.float32)
     assert back.tobytes() == numbers.tobytes()
-    dream = Dream(world)
+    dream = LocalClient(world)
     for latent in numbers[:50]:
-        dream.reset(session_id="a", seed=1, start=LatentStart(latent))
+        dream.reset(session_id="a", seed=1, start=Start(latent=latent))
         dream.restore("b", travelled(dream.snapshot("a"), "json"))
         assert dream.snapshot("b").latent.tobytes() == latent.tobytes()
 
 
 def test_a_snapshot_before_the_first_step_tells_nothing_of_the_slots_last_holder(
-    dream: Dream, same: Same
+    dream: LocalClient, same: Same
 ) -> None:
     dream.delete("a")
     dream.reset(session_id="b", seed=1)  # in its slot
-    fresh = Dream(fake_world())
+    fresh = LocalClient(fake_world())
     fresh.reset(session_id="b", seed=1)
     snapshot = dream.snapshot("b")
     assert (snapshot.action, snapshot.reward, snapshot.last_answer) == (None, 0.0, None)
@@ -579,7 +577,7 @@ BAD_SNAPSHOTS = [
 
 @pytest.mark.parametrize(("edit", "error", "said"), BAD_SNAPSHOTS)
 def test_a_snapshot_that_is_not_whole_is_refused_and_changes_nothing(
-    dream: Dream, edit: Callable[[Snapshot], Snapshot], error: type[Exception], said: str
+    dream: LocalClient, edit: Callable[[Snapshot], Snapshot], error: type[Exception], said: str
 ) -> None:
     snapshot, before = edit(dream.snapshot("a")), dream.snapshot("a").digest
     for name in ("a", "new"):
@@ -590,7 +588,7 @@ def test_a_snapshot_that_is_not_whole_is_refused_and_changes_nothing(
         dream.session("new")
 
 
-def test_a_full_server_restores_over_a_session_only(dream: Dream) -> None:
+def test_a_full_server_restores_over_a_session_only(dream: LocalClient) -> None:
     for name in "bcd":
         dream.reset(session_id=name)
     with pytest.raises(OverloadedError):
@@ -598,7 +596,7 @@ def test_a_full_server_restores_over_a_session_only(dream: Dream) -> None:
     assert dream.restore("d", dream.snapshot("a")).step == 3
 
 
-def test_a_snapshot_is_what_json_says_it_is(dream: Dream) -> None:
+def test_a_snapshot_is_what_json_says_it_is(dream: LocalClient) -> None:
     fields = json.loads(codec.encode(codec.as_fields(dream.snapshot("a")), as_msgpack=False))
     said = [fields[name] for name in ("format", "format_version", "world", "step")]
     assert said == ["dreamserve-snapshot", 1, "fake", 3]

@@ -7,18 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dreamserve.dream import Dream, DreamBatch
 from dreamserve.engine.dynamics import start_from_bank
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.imagination.trajectories import RolloutStart
-from dreamserve.engine.types import (
-    BankStart,
-    FramesStart,
-    LatentStart,
-    Objective,
-    StepResult,
-)
 from dreamserve.engine.world import World
+from dreamserve.local import DreamBatch, LocalClient
+from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import (
     DreamNotFiniteError,
     DreamserveError,
@@ -27,13 +21,15 @@ from dreamserve_protocol.errors import (
     SessionNotFoundError,
     StepConflictError,
 )
+from dreamserve_protocol.plan import Objective
+from dreamserve_protocol.step import StepResult
 
 Same = Callable[[Any, Any], bool]
 Worth = Callable[..., np.ndarray]
 
 
-def dream_on(world: World, **options: Any) -> Dream:
-    dream = Dream(world, **options)
+def dream_on(world: World, **options: Any) -> LocalClient:
+    dream = LocalClient(world, **options)
     dream.reset(session_id="a", seed=4)
     dream.step(session_id="a", action=1)
     return dream
@@ -81,9 +77,9 @@ def test_futures_are_as_the_world_says_they_spread() -> None:
 
 
 def test_an_ended_future_earns_nothing_and_stands_still() -> None:
-    dream = Dream(fake_world())
+    dream = LocalClient(fake_world())
     futures = dream.sample(
-        world="fake", start=LatentStart(np.array([0.93, 0, 0, 0])), futures=50, horizon=8, seed=2
+        world="fake", start=Start(latent=np.array([0.93, 0, 0, 0])), futures=50, horizon=8, seed=2
     )
     ended = futures.terminated
     assert ended[:, -1].any()
@@ -97,9 +93,9 @@ def test_an_ended_future_earns_nothing_and_stands_still() -> None:
 
 
 def test_a_sample_may_start_anywhere(same: Same) -> None:
-    dream = Dream(fake_world())
+    dream = LocalClient(fake_world())
     frames = FramesStart(np.full((3, 8, 8, 3), 128, np.uint8), np.array([1, 1]))
-    for start in (BankStart(2), LatentStart(np.zeros(4)), frames, None):
+    for start in (Start(bank=2), Start(latent=np.zeros(4)), frames, None):
         ask = {"start": start, "world": "fake", "futures": 2, "horizon": 2, "seed": 9}
         assert same(dream.sample(**ask), dream.sample(**ask))
     assert dream.engine.session_count == 0
@@ -169,8 +165,8 @@ def test_a_plan_that_makes_no_sense_is_refused(fields: dict[str, Any], said: str
 
 
 def test_an_ended_dream_has_no_future() -> None:
-    dream = Dream(fake_world())
-    dream.reset(session_id="a", start=LatentStart(np.array([2, 0, 0, 0])))
+    dream = LocalClient(fake_world())
+    dream.reset(session_id="a", start=Start(latent=np.array([2, 0, 0, 0])))
     dream.step(session_id="a", action=1)
     with pytest.raises(StepConflictError, match="it has no future; POST /reset"):
         dream.plan(session_id="a")
@@ -180,7 +176,7 @@ def test_an_ended_dream_has_no_future() -> None:
 
 def value_of(world: World, sequence: tuple[int, ...], discount: float) -> float:
     """Dream the sequence step by step, without noise: what it is really worth."""
-    dream = Dream(world)
+    dream = LocalClient(world)
     dream.reset(session_id="a", seed=4, temperature=0)
     value = 0.0
     for t, action in enumerate(sequence):
@@ -196,7 +192,7 @@ def value_of(world: World, sequence: tuple[int, ...], discount: float) -> float:
 def test_planners_find_the_best_of_an_enumerable_tree(planner: Any, discount: float) -> None:
     world = fake_world()
     tree = {s: value_of(world, s, discount) for s in product(range(3), repeat=4)}
-    dream = Dream(world)
+    dream = LocalClient(world)
     dream.reset(session_id="a", seed=4, temperature=0)
     plan = dream.plan(session_id="a", planner=planner, horizon=4, candidates=600, discount=discount)
     best = max(tree, key=tree.__getitem__)
@@ -208,7 +204,7 @@ def test_planners_find_the_best_of_an_enumerable_tree(planner: Any, discount: fl
 
 
 def test_cem_steers_a_box_world_to_its_goal_within_bounds() -> None:
-    dream = Dream(fake_world(discrete=False))
+    dream = LocalClient(fake_world(discrete=False))
     dream.reset(session_id="a", seed=4, temperature=0)
     plan = dream.plan(session_id="a", horizon=8, candidates=300, iterations=6, discount=1.0)
     assert plan.actions.shape == (8, 2)
@@ -218,7 +214,7 @@ def test_cem_steers_a_box_world_to_its_goal_within_bounds() -> None:
 
 
 def test_a_planned_dream_outlives_a_random_one() -> None:
-    dream = Dream(fake_world())
+    dream = LocalClient(fake_world())
     dream.reset(session_id="a", seed=1)
     planned = sum(
         dream.step(
@@ -234,7 +230,7 @@ def test_a_planned_dream_outlives_a_random_one() -> None:
 
 def test_nan_always_loses_even_among_negative_values() -> None:
     dream = dream_on(fake_world(nan_action=2))
-    dream.reset(session_id="a", seed=1, start=LatentStart(np.array([-0.6, 0, 0, 0])))
+    dream.reset(session_id="a", seed=1, start=Start(latent=np.array([-0.6, 0, 0, 0])))
     for planner in ("cem", "random_shooting"):
         plan = dream.plan(session_id="a", planner=planner, horizon=2, candidates=60)
         assert 2 not in plan.actions

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dreamserve.dream import DreamBatch
 from dreamserve.engine.engine import Engine
-from dreamserve.engine.types import ResetRequest, StepRequest
 from dreamserve.engine.world import World
-from dreamserve_protocol.errors import StepConflictError
+from dreamserve.local import DreamBatch
 from dreamserve.spaces import DiscreteSpace
+from dreamserve_protocol.errors import StepConflictError
+from dreamserve_protocol.reset import ResetRequest
+from dreamserve_protocol.step import StepRequest
 
 STEPS = 12
 COMPANY = 64

@@ -11,22 +11,19 @@ import pytest
 
 from dreamserve.backends.base import StepInput, StepOutput
 from dreamserve.backends.fake import FakeBackend, fake_spec
-from dreamserve.engine.fake import fake_world
 from dreamserve.engine.engine import Engine, batch_sizes
-from dreamserve.engine.types import (
-    FramesStart,
-    PlanRequest,
-    Request,
-    ResetRequest,
-    Result,
-    SampleRequest,
-    SessionQuery,
-    StepRequest,
-)
+from dreamserve.engine.fake import fake_world
 from dreamserve.engine.world import World
+from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import DrainingError, OverloadedError, SessionNotFoundError
+from dreamserve_protocol.markers import Request
+from dreamserve_protocol.plan import PlanRequest
+from dreamserve_protocol.reset import ResetRequest
+from dreamserve_protocol.sample import SampleRequest
+from dreamserve_protocol.sessions import SessionRequest
+from dreamserve_protocol.step import StepRequest
 
-Ask = Callable[[Engine, Request], Result]
+Ask = Callable[[Engine, Request], Any]
 
 
 class Counting(FakeBackend):
@@ -134,7 +131,7 @@ def test_a_plan_whose_caller_went_away_costs_nothing_more() -> None:
 def test_a_cancelled_reset_makes_no_session(ask: Ask) -> None:
     engine, _ = counted()
     frames = np.zeros((10, 8, 8, 3), np.uint8)
-    start = FramesStart(frames, np.zeros(9, np.int64))
+    start = Start(frames=frames, actions=np.zeros(9, np.int64))
     reset = engine.submit(ResetRequest(session_id="a", start=start))
     step = engine.submit(StepRequest("a", 1))
     drain(engine, 3)
@@ -218,7 +215,7 @@ def test_callers_in_many_threads_are_all_answered() -> None:
             engine.submit(ResetRequest(session_id=session_id)).result(10)
             for _ in range(50):
                 engine.submit(StepRequest(session_id, 1)).result(10)
-            answers.append(engine.submit(SessionQuery(session_id)).result(10).step)
+            answers.append(engine.submit(SessionRequest(session_id)).result(10).step)
 
         threads = [threading.Thread(target=drive, args=(str(i),)) for i in range(8)]
         for thread in threads:
@@ -254,7 +251,7 @@ def test_what_is_not_finished_by_the_deadline_is_answered_too() -> None:
     with_sessions(engine, 1)
     plan = engine.submit(PlanRequest("s0", horizon=100_000, candidates=8))
     engine.turn()
-    waiting: list[Future[Result]] = [engine.submit(StepRequest("s0", 1)) for _ in range(3)]
+    waiting: list[Future[Any]] = [engine.submit(StepRequest("s0", 1)) for _ in range(3)]
     engine.stop(-1)
     for future in (plan, *waiting):
         assert isinstance(future.exception(0), DrainingError)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from dreamserve import noise
-from dreamserve.dream import Dream
 from dreamserve.engine.dynamics import start_from_bank
+from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.imagination.evaluator import (
     CandidateEvaluator,
@@ -20,13 +20,14 @@ from dreamserve.engine.imagination.evaluator import (
 )
 from dreamserve.engine.imagination.latency import ENOUGH, FEWEST, LatencyModel, fit_to_budget
 from dreamserve.engine.imagination.trajectories import RolloutStart, subseeds
-from dreamserve.engine.engine import Engine
-from dreamserve.engine.types import Objective, PlanRequest, ResetRequest
-from dreamserve.engine.work import Task, finish
+from dreamserve.engine.work import Job, finish
 from dreamserve.engine.world import World
+from dreamserve.local import LocalClient
 from dreamserve.manifest import RewardRule
 from dreamserve.planning.cem import Cem
 from dreamserve.planning.random_shooting import RandomShooting
+from dreamserve_protocol.plan import Objective, PlanRequest
+from dreamserve_protocol.reset import ResetRequest
 
 Same = Callable[[Any, Any], bool]
 Worth = Callable[..., np.ndarray]
@@ -41,8 +42,8 @@ def present_of(world: World, temperature: float = 1.0) -> RolloutStart:
     return RolloutStart(world, latent, state, step=0, temperature=temperature)
 
 
-def dream_on(world: World) -> Dream:
-    dream = Dream(world)
+def dream_on(world: World) -> LocalClient:
+    dream = LocalClient(world)
     dream.reset(session_id="a", seed=4)
     return dream
 
@@ -142,13 +143,13 @@ def test_the_next_plan_is_worth_no_less_than_the_rest_of_the_last_one() -> None:
     rest = [*first.actions[2:], first.actions[-1], first.actions[-1]]
     fields = {"session_id": "a", "horizon": 8, "temperature": 0.0, "discount": 1.0}
     evaluator = CandidateEvaluator(_present_of_session(dream), 8, discount=1.0)
-    (along,) = finish(Task(evaluator.evaluate(np.array([rest]), 0)), time.monotonic).values
+    (along,) = finish(Job(evaluator.evaluate(np.array([rest]), 0)), time.monotonic).values
     warm = dream.plan(**fields, planner="random_shooting", candidates=1)
     assert warm.actions.tolist() == [int(action) for action in rest]
     assert warm.value == pytest.approx(along, rel=1e-6)
 
 
-def _present_of_session(dream: Dream) -> RolloutStart:
+def _present_of_session(dream: LocalClient) -> RolloutStart:
     session = dream.engine._dreams.sessions.find("a")
     return RolloutStart(dream.world, *session.row(), step=session.step, temperature=0.0)
 
@@ -179,7 +180,7 @@ def test_a_cold_plan_knows_nothing_of_the_last_one(same: Same) -> None:
 
 
 def test_a_reset_forgets_the_last_plan(same: Same) -> None:
-    def plan(dream: Dream) -> Any:
+    def plan(dream: LocalClient) -> Any:
         found = dream.plan(session_id="a", horizon=6, candidates=5, iterations=2)
         return replace(found, elapsed_ms=0.0)
 
@@ -285,7 +286,7 @@ class Clock:
 def test_a_budget_is_kept_however_slow_the_world(planner: str, step_s: float) -> None:
     world = fake_world()
     clock = Clock(world, step_s)
-    dream = Dream(world, clock=clock)
+    dream = LocalClient(world, clock=clock)
     dream.reset(session_id="a", seed=4)
     plan = dream.plan(session_id="a", planner=planner, budget_ms=50)
     assert clock.now_s < 0.05 + step_s
@@ -309,7 +310,7 @@ def planned_before(step_s: float) -> tuple[Dream, Counting, Any]:
     rule = RewardRule(kind="constant", value=1.0)
     world.spec = world.spec.model_copy(update={"reward": rule})
     clock, counting = Clock(world, step_s), Counting(world)
-    dream = Dream(world, clock=clock)
+    dream = LocalClient(world, clock=clock)
     dream.reset(session_id="a", seed=4)
     before = dream.plan(session_id="a", candidates=40)
     dream.step(session_id="a", action=before.action)
@@ -335,7 +336,7 @@ def test_without_time_to_dream_twice_it_is_tried_beside_others_at_once() -> None
 
 def judged_until(world: World, until_s: float, clock: Clock) -> CandidateValues:
     evaluator = CandidateEvaluator(present_of(world), slice_rows=10, until_s=lambda: until_s)
-    return finish(Task(evaluator.evaluate(ACTIONS, 0)), clock)
+    return finish(Job(evaluator.evaluate(ACTIONS, 0)), clock)
 
 
 def test_at_the_deadline_only_what_was_dreamt_to_its_end_counts(worth: Worth) -> None:

@@ -7,9 +7,9 @@ from dreamserve import noise
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.imagination.policy_runners import PolicyRunner, linear_scores, runner_of
 from dreamserve.engine.imagination.trajectories import Trajectories
-from dreamserve.engine.types import ConstantPolicy, LinearPolicy, RandomPolicy
 from dreamserve.engine.world import World
 from dreamserve.spaces import BoxSpace
+from dreamserve_protocol.policies import ConstantPolicy, LinearPolicy, RandomPolicy
 
 ROWS = 97
 

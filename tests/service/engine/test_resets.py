@@ -7,20 +7,11 @@ import numpy as np
 import pytest
 
 from dreamserve.backends.fake import FakeBackend, fake_spec
-from dreamserve.engine.fake import fake_world
 from dreamserve.engine.engine import Engine
-from dreamserve.engine.types import (
-    BankStart,
-    FramesStart,
-    LatentStart,
-    Request,
-    ResetRequest,
-    Result,
-    SessionQuery,
-    StepRequest,
-)
+from dreamserve.engine.fake import fake_world
 from dreamserve.engine.world import World
 from dreamserve.errors import BundleError
+from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import (
     DreamNotFiniteError,
     DreamserveError,
@@ -31,8 +22,12 @@ from dreamserve_protocol.errors import (
     SessionNotFoundError,
     WorldNotFoundError,
 )
+from dreamserve_protocol.markers import Request
+from dreamserve_protocol.reset import ResetRequest
+from dreamserve_protocol.sessions import DeleteRequest, SessionRequest
+from dreamserve_protocol.step import StepRequest
 
-Ask = Callable[[Engine, Request], Result]
+Ask = Callable[[Engine, Request], Any]
 
 
 def test_what_is_not_given_is_chosen_and_said(ask: Ask) -> None:
@@ -56,7 +51,7 @@ def test_a_bank_entry_starts_in_its_posterior_with_its_memory(ask: Ask) -> None:
     world = fake_world()
     engine = Engine([world])
     answers = [
-        ask(engine, ResetRequest(seed=s, start=BankStart(3), include=frozenset({"state"})))
+        ask(engine, ResetRequest(seed=s, start=Start(bank=3), include=frozenset({"state"})))
         for s in range(200)
     ]
     drawn = np.stack([answer.latent for answer in answers]) - world.bank["mu"][3]
@@ -66,7 +61,7 @@ def test_a_bank_entry_starts_in_its_posterior_with_its_memory(ask: Ask) -> None:
 
 
 def test_a_latent_start_is_taken_as_it_is_with_an_empty_memory(ask: Ask) -> None:
-    start = LatentStart(np.array([1, 2, 3, 4]))
+    start = Start(latent=np.array([1, 2, 3, 4]))
     answer = ask(
         Engine([fake_world()]), ResetRequest(start=start, include=frozenset({"state", "frame"}))
     )
@@ -111,11 +106,11 @@ def test_a_session_can_move_to_another_world(ask: Ask) -> None:
         ({"seed": True}, InvalidRequestError, "a seed must be an integer"),
         ({"temperature": -0.1}, InvalidRequestError, "temperature must be within 0 and 1000"),
         ({"temperature": float("nan")}, NotFiniteInputError, "temperature must be a finite"),
-        ({"start": BankStart(16)}, InvalidRequestError, "has entries 0 to 15, not 16"),
-        ({"start": BankStart(-1)}, InvalidRequestError, "has entries 0 to 15, not -1"),
-        ({"start": LatentStart(np.zeros(5))}, InvalidRequestError, "a latent must be 4 numbers"),
-        ({"start": LatentStart(np.full(4, np.inf))}, NotFiniteInputError, "latent holds NaN"),
-        ({"start": LatentStart(np.full(4, 1e39))}, NotFiniteInputError, "beyond float32"),
+        ({"start": Start(bank=16)}, InvalidRequestError, "has entries 0 to 15, not 16"),
+        ({"start": Start(bank=-1)}, InvalidRequestError, "has entries 0 to 15, not -1"),
+        ({"start": Start(latent=np.zeros(5))}, InvalidRequestError, "a latent must be 4 numbers"),
+        ({"start": Start(latent=np.full(4, np.inf))}, NotFiniteInputError, "latent holds NaN"),
+        ({"start": Start(latent=np.full(4, 1e39))}, NotFiniteInputError, "beyond float32"),
         (
             {"start": FramesStart(np.zeros((0, 8, 8, 3), np.uint8), np.empty(0))},
             InvalidRequestError,
@@ -162,7 +157,7 @@ def test_when_full_a_reset_is_refused_and_no_session_is_lost(ask: Ask) -> None:
     assert refused.value.retry_after_s is not None
     for session_id in "ab":
         assert ask(engine, StepRequest(session_id, 1)).step == 1
-    ask(engine, SessionQuery("a", delete=True))
+    ask(engine, DeleteRequest("a"))
     assert ask(engine, ResetRequest(session_id="c")).step == 0
 
 
@@ -172,13 +167,13 @@ def test_an_idle_session_expires_and_says_so(ask: Ask, clock: Any) -> None:
     clock.now_s = 10
     ask(engine, StepRequest("a", 1))
     clock.now_s = 19
-    assert ask(engine, SessionQuery("a")).idle_s == 9  # looking is no use
+    assert ask(engine, SessionRequest("a")).idle_s == 9  # looking is no use
     clock.now_s = 20.1
-    for request in (StepRequest("a", 1), SessionQuery("a")):
+    for request in (StepRequest("a", 1), SessionRequest("a")):
         with pytest.raises(SessionExpiredError, match="was idle for over 10 s; POST /reset again"):
             ask(engine, request)
     assert ask(engine, ResetRequest(session_id="b")).step == 0  # its slot is free
-    ask(engine, SessionQuery("b", delete=True))
+    ask(engine, DeleteRequest("b"))
     assert ask(engine, ResetRequest(session_id="a")).step == 0
     assert ask(engine, StepRequest("a", 1)).step == 1
 
@@ -201,10 +196,10 @@ def test_a_deleted_session_is_gone(ask: Ask) -> None:
     engine = Engine([fake_world()])
     ask(engine, ResetRequest(session_id="a", seed=5, temperature=0.5))
     ask(engine, StepRequest("a", 1))
-    info = ask(engine, SessionQuery("a", delete=True))
+    info = ask(engine, DeleteRequest("a"))
     assert (info.world, info.step, info.seed, info.temperature) == ("fake", 1, 5, 0.5)
     with pytest.raises(SessionNotFoundError):
-        ask(engine, SessionQuery("a"))
+        ask(engine, SessionRequest("a"))
 
 
 def test_slots_are_used_again_without_a_trace_of_the_one_before(ask: Ask) -> None:
@@ -213,10 +208,10 @@ def test_slots_are_used_again_without_a_trace_of_the_one_before(ask: Ask) -> Non
     for i in range(20):
         ask(engine, ResetRequest(session_id=str(i)))
         ask(engine, StepRequest(str(i), 2))
-        ask(engine, SessionQuery(str(i), delete=True))
+        ask(engine, SessionRequest(str(i), delete=True))
     again = ask(engine, ResetRequest(session_id="z", seed=9))
     np.testing.assert_array_equal(again.latent, fresh.latent)
-    assert not ask(engine, SessionQuery("z")).terminated
+    assert not ask(engine, SessionRequest("z")).terminated
 
 
 def test_two_worlds_of_one_name_and_no_world_at_all_are_refused() -> None:

@@ -6,22 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dreamserve.dream import Dream
 from dreamserve.engine.fake import fake_world
-from dreamserve.engine.types import (
-    BankStart,
-    BundledPolicy,
-    ConstantPolicy,
-    FramesStart,
-    LatentStart,
-    LinearPolicy,
-    Policy,
-    RandomPolicy,
-    RolloutRequest,
-    RolloutResult,
-    Start,
-)
 from dreamserve.engine.world import World
+from dreamserve.local import LocalClient
+from dreamserve.spaces import DiscreteSpace
+from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import (
     DreamNotFiniteError,
     DreamserveError,
@@ -32,7 +21,13 @@ from dreamserve_protocol.errors import (
     StepConflictError,
     WorldNotFoundError,
 )
-from dreamserve.spaces import DiscreteSpace
+from dreamserve_protocol.policies import (
+    BundledPolicy,
+    ConstantPolicy,
+    LinearPolicy,
+    RandomPolicy,
+)
+from dreamserve_protocol.rollout import RolloutRequest, RolloutResult
 
 Same = Callable[[Any, Any], bool]
 WHOLE = frozenset({"trajectories"})
@@ -54,7 +49,7 @@ def linear(world: World, policies: int, scale: float = 1.0) -> LinearPolicy:
 
 def replayed(world: World, rolled: RolloutResult, p: int, e: int, start: Start | None) -> None:
     """Hold one episode against the session with its seed, stepped with its actions."""
-    dream, length = Dream(world), int(rolled.lengths[p, e])
+    dream, length = LocalClient(world), int(rolled.lengths[p, e])
     first = dream.reset(
         session_id="a", seed=int(rolled.seeds[e]), temperature=rolled.temperature, start=start
     )
@@ -68,7 +63,7 @@ def replayed(world: World, rolled: RolloutResult, p: int, e: int, start: Start |
 
 
 def test_an_episode_is_the_dream_of_a_session_with_its_seed(any_world: World) -> None:
-    rolled = Dream(any_world, slice_rows=5).rollout(
+    rolled = LocalClient(any_world, slice_rows=5).rollout(
         policy=linear(any_world, 3),
         episodes=4,
         max_steps=STEPS,
@@ -83,10 +78,11 @@ def test_an_episode_is_the_dream_of_a_session_with_its_seed(any_world: World) ->
 
 
 @pytest.mark.parametrize(
-    "start", [BankStart(3), LatentStart(np.zeros(4)), FramesStart(FRAMES, np.array([1, 0]))]
+    "start",
+    [Start(bank=3), Start(latent=np.zeros(4)), Start(frames=FRAMES, actions=np.array([1, 0]))],
 )
 def test_episodes_begin_where_a_reset_would(start: Start) -> None:
-    rolled = Dream(fake_world(), slice_rows=3).rollout(
+    rolled = LocalClient(fake_world(), slice_rows=3).rollout(
         policy=RandomPolicy(), seeds=np.arange(5), max_steps=STEPS, start=start, include=WHOLE
     )
     for e in range(5):
@@ -94,7 +90,7 @@ def test_episodes_begin_where_a_reset_would(start: Start) -> None:
 
 
 def test_an_episode_of_a_session_is_its_own_future_and_the_session_does_not_move() -> None:
-    dream = Dream(fake_world())
+    dream = LocalClient(fake_world())
     dream.reset(session_id="a", seed=4, temperature=0.7)
     dream.step(session_id="a", action=1)
     rolled = dream.rollout(
@@ -115,22 +111,22 @@ def test_episodes_are_the_same_however_many_share_a_call(
 ) -> None:
     policy = RandomPolicy() if kind == "random" else linear(any_world, 4)
     ask = {"policy": policy, "episodes": 6, "max_steps": STEPS, "seed": 3, "include": WHOLE}
-    whole = Dream(any_world, slice_rows=1000).rollout(**ask)
-    assert same(Dream(any_world, slice_rows=slice_rows).rollout(**ask), whole)
+    whole = LocalClient(any_world, slice_rows=1000).rollout(**ask)
+    assert same(LocalClient(any_world, slice_rows=slice_rows).rollout(**ask), whole)
 
 
 def test_a_policy_earns_among_others_what_it_earns_alone(any_world: World) -> None:
     many = linear(any_world, 5)
     ask = {"seeds": [3, 1, 4], "max_steps": STEPS}
-    together = Dream(any_world).rollout(policy=many, **ask)
+    together = LocalClient(any_world).rollout(policy=many, **ask)
     for p in range(5):
         alone = LinearPolicy(many.weights[p], many.bias[p])
-        returns = Dream(any_world).rollout(policy=alone, **ask).returns
+        returns = LocalClient(any_world).rollout(policy=alone, **ask).returns
         np.testing.assert_array_equal(returns[0], together.returns[p])
 
 
 def test_rollouts_that_share_calls_are_those_that_do_not(same: Same) -> None:
-    dream, ask = Dream(fake_world(), slice_rows=16), {"episodes": 6, "max_steps": 9}
+    dream, ask = LocalClient(fake_world(), slice_rows=16), {"episodes": 6, "max_steps": 9}
     alone = [dream.rollout(policy=RandomPolicy(), seed=seed, **ask) for seed in range(3)]
     futures = [
         dream.engine.submit(RolloutRequest(RandomPolicy(), seed=seed, **ask)) for seed in range(3)
@@ -141,7 +137,7 @@ def test_rollouts_that_share_calls_are_those_that_do_not(same: Same) -> None:
 
 
 def test_all_policies_meet_the_same_episodes_and_the_seed_chooses_them(same: Same) -> None:
-    dream = Dream(fake_world())
+    dream = LocalClient(fake_world())
     twice = LinearPolicy(np.ones((2, 3, FEATURES)))
     ask = {"policy": twice, "episodes": 5, "max_steps": 20}
     rolled = dream.rollout(**ask, seed=1)
@@ -154,7 +150,7 @@ def test_all_policies_meet_the_same_episodes_and_the_seed_chooses_them(same: Sam
 
 
 def test_a_step_past_the_last_is_not_taken_and_what_lies_beyond_an_end_is_zero() -> None:
-    rolled = Dream(fake_world()).rollout(
+    rolled = LocalClient(fake_world()).rollout(
         policy=ConstantPolicy(2), episodes=30, max_steps=6, seed=1, include=WHOLE
     )
     assert rolled.lengths.max() == 6
@@ -172,12 +168,12 @@ def test_an_episode_that_becomes_nan_says_so_and_costs_no_other(same: Same) -> N
     weights = np.zeros((3, 3, FEATURES))
     bias = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0]])  # forth, which is NaN here; stay; back
     ask = {"policy": LinearPolicy(weights, bias), "episodes": 4, "max_steps": 8, "seed": 2}
-    rolled = Dream(fake_world(nan_action=2), slice_rows=5).rollout(**ask, include=WHOLE)
+    rolled = LocalClient(fake_world(nan_action=2), slice_rows=5).rollout(**ask, include=WHOLE)
     assert rolled.finite.tolist() == [[False] * 4, [True] * 4, [True] * 4]
     assert not rolled.lengths[0].any()
     assert not rolled.returns[0].any()
     assert np.isfinite(rolled.latents).all()
-    whole = Dream(fake_world()).rollout(**ask)
+    whole = LocalClient(fake_world()).rollout(**ask)
     np.testing.assert_array_equal(rolled.returns[1:], whole.returns[1:])
     assert rolled.statistics["episodes"].tolist() == [0, 4, 4]
     assert np.isnan(rolled.statistics["mean_return"]).tolist() == [True, False, False]
@@ -191,18 +187,20 @@ def test_weights_that_make_no_numbers_lose_their_own_episodes_only(
     world = fake_world(discrete=discrete)
     policy = linear(world, 3)
     policy.weights[1] = bad * np.where(np.arange(FEATURES) % 2, 1, -1)
-    rolled = Dream(world, slice_rows=4).rollout(policy=policy, episodes=3, max_steps=9, seed=1)
+    rolled = LocalClient(world, slice_rows=4).rollout(
+        policy=policy, episodes=3, max_steps=9, seed=1
+    )
     assert rolled.finite[[0, 2]].all()
     if np.isnan(bad):
         assert not rolled.finite[1].any()
         assert not rolled.lengths[1].any()
     good = LinearPolicy(policy.weights[[0, 2]], policy.bias[[0, 2]])
-    alone = Dream(world).rollout(policy=good, episodes=3, max_steps=9, seed=1)
+    alone = LocalClient(world).rollout(policy=good, episodes=3, max_steps=9, seed=1)
     np.testing.assert_array_equal(rolled.returns[[0, 2]], alone.returns)
 
 
 def test_statistics_are_of_the_finite_episodes() -> None:
-    rolled = Dream(fake_world()).rollout(
+    rolled = LocalClient(fake_world()).rollout(
         policy=linear(fake_world(), 4), episodes=9, max_steps=20, seed=1
     )
     told = rolled.statistics
@@ -215,12 +213,12 @@ def test_statistics_are_of_the_finite_episodes() -> None:
         assert told["mean_length"][p] == pytest.approx(lengths.mean())
         assert told["std_length"][p] == pytest.approx(lengths.std(ddof=1), abs=1e-9)
         assert told["share_terminated"][p] == pytest.approx(rolled.terminated[p].mean())
-    single = Dream(fake_world()).rollout(policy=RandomPolicy(), episodes=1, max_steps=3)
+    single = LocalClient(fake_world()).rollout(policy=RandomPolicy(), episodes=1, max_steps=3)
     assert single.statistics["std_return"].tolist() == [0.0]
 
 
 def test_the_bundled_policy_is_the_worlds_controller(tiny_bundle: Any) -> None:
-    dream = Dream(tiny_bundle)
+    dream = LocalClient(tiny_bundle)
     ask = {"episodes": 4, "max_steps": 10, "seed": 1}
     told = dream.world.controller
     spelt = LinearPolicy(told["weights"], told["bias"], ("latent", "h"))
@@ -249,7 +247,7 @@ BAD: list[tuple[dict[str, Any], type[DreamserveError], str]] = [
     ({"policy": LinearPolicy(W, np.zeros(2))}, InvalidRequestError, r"bias must be \[3\]"),
     ({"policy": LinearPolicy(W, inputs=("h",))}, InvalidRequestError, "inputs must be some of"),
     ({"policy": LinearPolicy(W, inputs=("latent",))}, InvalidRequestError, r"\[3, 4\]"),
-    ({"start": LatentStart(np.full(4, np.nan))}, NotFiniteInputError, "latent"),
+    ({"start": Start(latent=np.full(4, np.nan))}, NotFiniteInputError, "latent"),
 ]
 
 
@@ -258,15 +256,15 @@ def test_a_rollout_that_makes_no_sense_is_refused(
     fields: dict[str, Any], error: type[DreamserveError], said: str
 ) -> None:
     asked = {"policy": RandomPolicy(), "episodes": 3, "max_steps": 2, **fields}
-    dream = Dream(fake_world())
+    dream = LocalClient(fake_world())
     dream.reset(session_id="a")
     with pytest.raises(error, match=said):
         dream.rollout(**asked)
 
 
 def test_an_ended_session_has_no_episodes() -> None:
-    dream = Dream(fake_world())
-    dream.reset(session_id="a", start=LatentStart(np.array([2, 0, 0, 0])))
+    dream = LocalClient(fake_world())
+    dream.reset(session_id="a", start=Start(latent=np.array([2, 0, 0, 0])))
     dream.step(session_id="a", action=1)
     with pytest.raises(StepConflictError, match="it has no future"):
         dream.rollout(session_id="a", policy=RandomPolicy(), episodes=1, max_steps=1)
@@ -276,31 +274,31 @@ def test_an_ended_session_has_no_episodes() -> None:
     "policy", [RandomPolicy(), ConstantPolicy(2), LinearPolicy(np.ones((3, FEATURES)))]
 )
 def test_a_sample_acts_by_the_same_policies(same: Same, policy: Policy) -> None:
-    asked = {"start": BankStart(2), "world": "fake", "futures": 7, "horizon": 5, "seed": 9}
-    whole = Dream(fake_world()).sample(**asked, policy=policy)
-    assert same(Dream(fake_world(), slice_rows=3).sample(**asked, policy=policy), whole)
+    asked = {"start": Start(bank=2), "world": "fake", "futures": 7, "horizon": 5, "seed": 9}
+    whole = LocalClient(fake_world()).sample(**asked, policy=policy)
+    assert same(LocalClient(fake_world(), slice_rows=3).sample(**asked, policy=policy), whole)
     if isinstance(policy, ConstantPolicy):
-        assert same(Dream(fake_world()).sample(**asked, actions=np.full(5, 2)), whole)
+        assert same(LocalClient(fake_world()).sample(**asked, actions=np.full(5, 2)), whole)
     if isinstance(policy, RandomPolicy):
-        assert same(Dream(fake_world()).sample(**asked), whole)
+        assert same(LocalClient(fake_world()).sample(**asked), whole)
 
 
 def test_a_sample_takes_one_policy() -> None:
-    asked = {"start": BankStart(2), "world": "fake", "futures": 7, "horizon": 5}
+    asked = {"start": Start(bank=2), "world": "fake", "futures": 7, "horizon": 5}
     with pytest.raises(InvalidRequestError, match="one policy acts here, not 2"):
-        Dream(fake_world()).sample(**asked, policy=LinearPolicy(np.ones((2, 3, FEATURES))))
+        LocalClient(fake_world()).sample(**asked, policy=LinearPolicy(np.ones((2, 3, FEATURES))))
 
 
 def test_what_a_sample_includes_takes_the_actions_of_the_first_futures_policy(same: Same) -> None:
     include = frozenset({"most_likely", "components"})
-    asked = {"start": BankStart(2), "world": "fake", "futures": 3, "horizon": 5, "seed": 9}
+    asked = {"start": Start(bank=2), "world": "fake", "futures": 3, "horizon": 5, "seed": 9}
     asked |= {"include": include}
-    by_policy = Dream(fake_world()).sample(**asked, policy=ConstantPolicy(2))
-    assert same(Dream(fake_world()).sample(**asked, actions=np.full(5, 2)), by_policy)
+    by_policy = LocalClient(fake_world()).sample(**asked, policy=ConstantPolicy(2))
+    assert same(LocalClient(fake_world()).sample(**asked, actions=np.full(5, 2)), by_policy)
 
 
 def test_a_future_whose_policy_gives_no_numbers_is_named() -> None:
-    asked = {"start": BankStart(2), "world": "fake", "futures": 3, "horizon": 5}
+    asked = {"start": Start(bank=2), "world": "fake", "futures": 3, "horizon": 5}
     policy = LinearPolicy(np.full((3, FEATURES), np.nan))
     with pytest.raises(DreamNotFiniteError, match="future 0's policy is NaN or infinity"):
-        Dream(fake_world()).sample(**asked, policy=policy)
+        LocalClient(fake_world()).sample(**asked, policy=policy)

@@ -8,25 +8,20 @@ import numpy as np
 import pytest
 
 from dreamserve.backends.base import StepInput, StepOutput
-from dreamserve.dream import Dream
-from dreamserve.engine.fake import fake_world
 from dreamserve.engine.engine import Engine
-from dreamserve.engine.types import (
-    BankStart,
-    LatentStart,
-    ResetRequest,
-    SampleBounds,
-    SampleRequest,
-    SampleResult,
-)
+from dreamserve.engine.fake import fake_world
 from dreamserve.engine.world import World
+from dreamserve.local import LocalClient
+from dreamserve.spaces import DiscreteSpace
+from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import (
     DreamNotFiniteError,
     InvalidRequestError,
     StepConflictError,
     TooLargeError,
 )
-from dreamserve.spaces import DiscreteSpace
+from dreamserve_protocol.reset import ResetRequest
+from dreamserve_protocol.sample import SampleRequest, SampleResult
 
 Same = Callable[[Any, Any], bool]
 EVERYTHING = frozenset({"frame", "mixture", "entropy", "most_likely", "components"})
@@ -42,13 +37,13 @@ def actions_of(world: World, horizon: int = HORIZON) -> Any:
     return generator.uniform(low, high, (horizon, len(low))).astype(np.float32)
 
 
-def begun(world: World, temperature: float = 1.0, **options: Any) -> Dream:
-    dream = Dream(world, **options)
-    dream.reset(session_id="a", seed=4, start=BankStart(2), temperature=temperature)
+def begun(world: World, temperature: float = 1.0, **options: Any) -> LocalClient:
+    dream = LocalClient(world, **options)
+    dream.reset(session_id="a", seed=4, start=Start(bank=2), temperature=temperature)
     return dream
 
 
-def everything(dream: Dream, world: World, **fields: Any) -> SampleResult:
+def everything(dream: LocalClient, world: World, **fields: Any) -> SampleResult:
     asked = {"futures": 5, "horizon": HORIZON, "actions": actions_of(world), **fields}
     return dream.sample(session_id="a", include=EVERYTHING, **asked)
 
@@ -110,8 +105,8 @@ def test_the_first_steps_mixture_is_what_a_step_says_it_expected(any_world: Worl
 
 
 def test_who_has_ended_expects_nothing() -> None:
-    start = LatentStart(np.array([0.93, 0.1, 0, 0]))
-    found = Dream(fake_world()).sample(
+    start = Start(latent=np.array([0.93, 0.1, 0, 0]))
+    found = LocalClient(fake_world()).sample(
         start=start, futures=50, horizon=8, seed=2, include=EVERYTHING
     )
     before = np.concatenate([np.zeros((50, 1), bool), found.terminated[:, :-1]], axis=1)
@@ -166,15 +161,15 @@ def test_the_first_component_is_the_most_likely_future(any_world: World, same: S
 def test_components_go_on_without_luck_and_earn_what_their_own_first_step_earns() -> None:
     world = fake_world()
     actions = np.array([2, 2, 1, 0])
-    dream = Dream(world)
-    dream.reset(session_id="a", seed=4, start=LatentStart(np.array([0.3, -0.4, 0.1, 0])))
+    dream = LocalClient(world)
+    dream.reset(session_id="a", seed=4, start=Start(latent=np.array([0.3, -0.4, 0.1, 0])))
     parts = everything(dream, world, actions=actions, horizon=4).components
     assert parts.order.tolist() == [0, 1]
     for k in range(2):
         latent = parts.latents[k, 0]
         assert parts.rewards[k, 0] == pytest.approx(1 - (latent[0] - 0.6) ** 2, rel=1e-6)
-        goes_on = Dream(world)
-        goes_on.reset(session_id="b", start=LatentStart(latent), temperature=0)
+        goes_on = LocalClient(world)
+        goes_on.reset(session_id="b", start=Start(latent=latent), temperature=0)
         for t in range(1, 4):
             step = goes_on.step(session_id="b", action=int(actions[t]))
             # The memory of one that begins here is empty: it moves the last dimension alone.
@@ -183,8 +178,8 @@ def test_components_go_on_without_luck_and_earn_what_their_own_first_step_earns(
 
 
 def test_a_component_that_ends_the_dream_ends_alone() -> None:
-    start = LatentStart(np.array([0.83, -0.5, 0, 0]))
-    found = Dream(fake_world()).sample(
+    start = Start(latent=np.array([0.83, -0.5, 0, 0]))
+    found = LocalClient(fake_world()).sample(
         start=start, futures=1, horizon=3, actions=np.array([2, 0, 0]), include=EVERYTHING
     )
     parts = found.components
@@ -240,8 +235,8 @@ def test_whoever_shares_the_batch_changes_no_bit(any_world: World, same: Same) -
 
 
 def test_a_session_that_ended_has_no_likely_future_either() -> None:
-    dream = Dream(fake_world())
-    dream.reset(session_id="a", start=LatentStart(np.array([2, 0, 0, 0])))
+    dream = LocalClient(fake_world())
+    dream.reset(session_id="a", start=Start(latent=np.array([2, 0, 0, 0])))
     dream.step(session_id="a", action=1)
     with pytest.raises(StepConflictError, match="it has no future"):
         dream.sample(session_id="a", futures=1, horizon=1, include=frozenset({"most_likely"}))

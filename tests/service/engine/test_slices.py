@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dreamserve.engine.dreams import Dreams
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.scheduling.queued import Job, QueuedRequest
 from dreamserve.engine.scheduling.slices import run_slice
-from dreamserve.engine.types import PlanRequest, Request, ResetRequest, SampleRequest
-from dreamserve.engine.work import Task, finish
+from dreamserve.engine.work import Job, finish
 from dreamserve.engine.world import World
 from dreamserve_protocol.errors import EngineFailedError
+from dreamserve_protocol.markers import Request
+from dreamserve_protocol.plan import PlanRequest
+from dreamserve_protocol.reset import ResetRequest
+from dreamserve_protocol.sample import SampleRequest
 
 Same = Callable[[Any, Any], bool]
 PLANS: list[Request] = [
@@ -55,7 +57,7 @@ def dreams_of(world: World, slice_rows: int = 64) -> Dreams:
 
 def begin(dreams: Dreams, *requests: Request) -> list[Job]:
     tasks = dreams.answer(requests)
-    assert all(isinstance(task, Task) for task in tasks)
+    assert all(isinstance(task, Job) for task in tasks)
     return [
         Job(QueuedRequest(request, Future(), None), task)
         for request, task in zip(requests, tasks, strict=True)
@@ -69,7 +71,7 @@ def run(jobs: list[Job], slice_rows: int = 64) -> dict[Job, Any]:
     while waiting:
         for job, outcome in run_slice(waiting, slice_rows, time.monotonic()):
             waiting.remove(job)
-            if isinstance(outcome, Task):
+            if isinstance(outcome, Job):
                 waiting.append(job)
             else:
                 ended[job] = outcome

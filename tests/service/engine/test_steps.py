@@ -6,19 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dreamserve.engine.fake import fake_world
 from dreamserve.engine.engine import Engine
-from dreamserve.engine.types import (
-    FramesStart,
-    LatentStart,
-    Request,
-    ResetRequest,
-    Result,
-    SessionQuery,
-    StepRequest,
-    StepResult,
-)
+from dreamserve.engine.fake import fake_world
 from dreamserve.engine.world import World
+from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import (
     DreamNotFiniteError,
     DreamserveError,
@@ -29,8 +20,12 @@ from dreamserve_protocol.errors import (
     SessionNotFoundError,
     StepConflictError,
 )
+from dreamserve_protocol.markers import Request
+from dreamserve_protocol.reset import ResetRequest
+from dreamserve_protocol.sessions import SessionRequest
+from dreamserve_protocol.step import StepRequest, StepResult
 
-Ask = Callable[[Engine, Request], Result]
+Ask = Callable[[Engine, Request], Any]
 Same = Callable[[Any, Any], bool]
 ALL = frozenset({"frame", "mixture", "state"})
 
@@ -62,7 +57,7 @@ def test_a_step_sent_again_is_answered_with_the_stored_answer(ask: Ask) -> None:
     engine = engine_with(fake_world(), "a")
     first = ask(engine, StepRequest("a", 2, step=1, include=ALL))
     assert ask(engine, StepRequest("a", np.int64(2), step=1, include=ALL)) is first
-    assert ask(engine, SessionQuery("a")).step == 1
+    assert ask(engine, SessionRequest("a")).step == 1
 
 
 @pytest.mark.parametrize(
@@ -85,20 +80,20 @@ def test_a_step_out_of_order_is_a_conflict_and_changes_nothing(ask: Ask, number:
     engine = engine_with(fake_world(), "a")
     with pytest.raises(StepConflictError, match=f"the next step is 1, not {number}"):
         ask(engine, StepRequest("a", 2, step=number))
-    assert ask(engine, SessionQuery("a")).step == 0
+    assert ask(engine, SessionRequest("a")).step == 0
 
 
 def test_a_dream_that_has_ended_says_to_reset_but_repeats_its_last_answer(
     ask: Ask, same: Same
 ) -> None:
     engine = engine_with(fake_world(), "a")
-    ask(engine, ResetRequest(session_id="a", start=LatentStart(np.array([2, 0, 0, 0]))))
+    ask(engine, ResetRequest(session_id="a", start=Start(latent=np.array([2, 0, 0, 0]))))
     last = ask(engine, StepRequest("a", 2, step=1))
     assert last.terminated
     with pytest.raises(StepConflictError, match="ended with step 1; POST /reset"):
         ask(engine, StepRequest("a", 2))
     assert same(ask(engine, StepRequest("a", 2, step=1)), last)
-    assert ask(engine, SessionQuery("a")).terminated
+    assert ask(engine, SessionRequest("a")).terminated
     assert ask(engine, ResetRequest(session_id="a")).step == 0
     assert ask(engine, StepRequest("a", 1)).step == 1
 
@@ -223,7 +218,7 @@ def test_expected_surprise_is_that_of_the_worlds_own_dream(ask: Ask) -> None:
 
 def test_a_grounded_dream_goes_on_where_the_world_expected_an_end(ask: Ask) -> None:
     engine = engine_with(fake_world(), "a")
-    ask(engine, ResetRequest(session_id="a", start=LatentStart(np.array([2, 0, 0, 0]))))
+    ask(engine, ResetRequest(session_id="a", start=Start(latent=np.array([2, 0, 0, 0]))))
     answer = ask(engine, StepRequest("a", 2, observation=np.zeros(4, np.float32)))
     assert (answer.terminated, answer.info["predicted_terminated"]) == (False, True)
     assert ask(engine, StepRequest("a", 1)).step == 2
@@ -245,7 +240,7 @@ def test_an_observation_that_makes_no_sense_is_refused(
     engine = engine_with(fake_world(), "a")
     with pytest.raises(error, match=said):
         ask(engine, StepRequest("a", 1, observation=observation))
-    assert ask(engine, SessionQuery("a")).step == 0
+    assert ask(engine, SessionRequest("a")).step == 0
 
 
 def test_what_is_included_fits_the_world(any_world: World, ask: Ask) -> None:
@@ -276,11 +271,11 @@ def test_answers_stand_whatever_the_session_does_next(ask: Ask) -> None:
 def test_a_context_of_frames_is_remembered_like_steps_that_observe_them(ask: Ask) -> None:
     world = fake_world()
     frames = np.random.default_rng(0).integers(0, 255, (4, 8, 8, 3)).astype(np.uint8)
-    start = FramesStart(frames, np.array([0, 1, 2]))
+    start = Start(frames=frames, actions=np.array([0, 1, 2]))
     engine = engine_with(world, "b")
     burnt = ask(engine, ResetRequest(session_id="a", start=start, include=ALL - {"mixture"}))
     mu = world.backend.encode(frames.astype(np.float32) / np.float32(255))[0]
-    ask(engine, ResetRequest(session_id="b", start=LatentStart(mu[0])))
+    ask(engine, ResetRequest(session_id="b", start=Start(latent=mu[0])))
     for action in (0, 1, 2):
         last = ask(engine, StepRequest("b", action, observation=frames[action + 1], include=ALL))
     for name, part in last.state.items():
@@ -294,7 +289,7 @@ def test_a_context_with_a_wrong_count_of_actions_is_refused(ask: Ask) -> None:
     with pytest.raises(InvalidActionError, match=r"shape \[3\]: must be \[2\]"):
         ask(
             engine_with(fake_world()),
-            ResetRequest(start=FramesStart(frames, np.array([0, 1, 2]))),
+            ResetRequest(start=Start(frames=frames, actions=np.array([0, 1, 2]))),
         )
 
 

@@ -17,43 +17,41 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from dreamserve.engine.fake import fake_world
 from dreamserve.engine.engine import Engine
+from dreamserve.engine.fake import fake_world
 from dreamserve.engine.simple import SimpleEngine
-from dreamserve.engine.types import (
-    BankStart,
-    ForkRequest,
-    FramesStart,
-    LinearPolicy,
-    PlanRequest,
-    Request,
-    ResetRequest,
-    RestoreRequest,
-    Result,
-    RewindRequest,
-    RolloutRequest,
-    SampleRequest,
-    SessionQuery,
-    SnapshotRequest,
-    StepBatchRequest,
-    StepRequest,
-)
+from dreamserve_protocol.batches import StepBatchRequest
+from dreamserve_protocol.branches import ForkRequest, RewindRequest
+from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import (
     DreamserveError,
     OverloadedError,
     SessionExpiredError,
     SessionNotFoundError,
 )
+from dreamserve_protocol.markers import Request
+from dreamserve_protocol.plan import PlanRequest
+from dreamserve_protocol.policies import LinearPolicy
+from dreamserve_protocol.reset import ResetRequest
+from dreamserve_protocol.rollout import RolloutRequest
+from dreamserve_protocol.sample import SampleRequest
+from dreamserve_protocol.sessions import (
+    DeleteRequest,
+    RestoreRequest,
+    SessionRequest,
+    SnapshotRequest,
+)
+from dreamserve_protocol.step import StepRequest
 
 Same = Callable[[Any, Any], bool]
-Ask = Callable[[Engine, Request], Result]
+Ask = Callable[[Engine, Request], Any]
 
 ids = st.sampled_from("abcde")
 seeds = st.integers(0, 5)
 includes = st.frozensets(st.sampled_from(["frame", "state"]))
 FRAMES = np.random.default_rng(1).integers(0, 255, (12, 8, 8, 3)).astype(np.uint8)
 contexts = st.integers(1, 12).map(
-    lambda count: FramesStart(FRAMES[:count], np.arange(count - 1) % 3)
+    lambda count: Start(frames=FRAMES[:count], actions=np.arange(count - 1) % 3)
 )
 starts = st.none() | st.integers(0, 17).map(BankStart) | contexts
 POLICIES = LinearPolicy(np.random.default_rng(2).standard_normal((3, 3, 8)))
@@ -70,7 +68,7 @@ class Schedules(RuleBasedStateMachine):
         world = fake_world(nan_action=2)
         self.engine = Engine([world], max_batch=max_batch, slice_rows=slice_rows)
         self.twin = SimpleEngine([world])
-        self.asked: list[tuple[Future[Result], Any]] = []
+        self.asked: list[tuple[Future[Any], Any]] = []
         self.forks = 0
         elsewhere = SimpleEngine([world])
         elsewhere.ask(ResetRequest(session_id="a", seed=9, rewind_window=2))
@@ -162,7 +160,7 @@ class Schedules(RuleBasedStateMachine):
 
     @rule(session_id=ids, delete=st.booleans())
     def query(self, session_id: str, delete: bool) -> None:
-        self.ask(SessionQuery(session_id, delete))
+        self.ask(SessionRequest(session_id, delete))
 
     @rule(session_id=ids, futures=st.integers(1, 7), seed=st.none() | seeds)
     def sample(self, session_id: str, futures: int, seed: Any) -> None:
@@ -223,7 +221,7 @@ CAPACITY, TTL_S = 3, 10
 class Lifetimes(RuleBasedStateMachine):
     """Sessions come, go, expire and fill the server; a dict says what should be."""
 
-    ask: Callable[[Engine, Request], Result]
+    ask: Callable[[Engine, Request], Any]
 
     @initialize()
     def begin(self) -> None:
@@ -248,7 +246,7 @@ class Lifetimes(RuleBasedStateMachine):
     @rule(session_id=ids)
     def reset(self, session_id: str) -> None:
         self.expire()
-        request = ResetRequest(session_id=session_id, seed=1, start=BankStart(8))
+        request = ResetRequest(session_id=session_id, seed=1, start=Start(bank=8))
         if session_id not in self.used_at_s and len(self.used_at_s) == CAPACITY:
             self.refused(request, OverloadedError)
             return
@@ -276,7 +274,7 @@ class Lifetimes(RuleBasedStateMachine):
         if not self.used_at_s:
             return
         session_id = data.draw(st.sampled_from(sorted(self.used_at_s)))
-        answer = type(self).ask(self.engine, SessionQuery(session_id, delete=True))
+        answer = type(self).ask(self.engine, DeleteRequest(session_id))
         assert answer.step == self.steps[session_id]
         assert answer.idle_s == self.now_s - self.used_at_s.pop(session_id)
 

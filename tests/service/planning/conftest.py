@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from dreamserve.engine.imagination.trajectories import uniforms
-from dreamserve.spaces import ActionSpace
 from dreamserve.planning.base import Actions, Array, Plan, Planner, Values
 from dreamserve.planning.catalog import PLANNERS, planner_of
+from dreamserve.spaces import ActionSpace
 
 Worth = Callable[[Actions], Any]  # candidates (N, H, …) to values (N,)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dreamserve.engine.imagination.trajectories import uniforms
-from dreamserve.spaces import BoxSpace, DiscreteSpace
 from dreamserve.planning.base import between, elite, fitted, shifted, uniform_actions
+from dreamserve.spaces import BoxSpace, DiscreteSpace
 
 THREE = DiscreteSpace(n=3, names=("a", "b", "c"))
 BOX = BoxSpace(low=(-1.0, 0.0), high=(1.0, 5.0), names=("x", "y"))

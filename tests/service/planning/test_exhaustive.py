@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dreamserve.spaces import BoxSpace, DiscreteSpace
 from dreamserve.planning.catalog import PLANNERS
+from dreamserve.spaces import BoxSpace, DiscreteSpace
 
 THREE = DiscreteSpace(n=3, names=("a", "b", "c"))
 each = pytest.mark.parametrize("name", PLANNERS)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dreamserve.engine.imagination.trajectories import uniforms
-from dreamserve.spaces import BoxSpace
 from dreamserve.planning.gaussian import Gaussian, normals
+from dreamserve.spaces import BoxSpace
 
 BOX = BoxSpace(low=(-1.0, 0.0), high=(1.0, 5.0), names=("x", "y"))
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dreamserve.spaces import ActionSpace, BoxSpace, DiscreteSpace
 from dreamserve.planning.icem import candidates_at
+from dreamserve.spaces import ActionSpace, BoxSpace, DiscreteSpace
 
 THREE = DiscreteSpace(n=3, names=("a", "b", "c"))
 BOX = BoxSpace(low=(-1.0, 0.0), high=(1.0, 5.0), names=("x", "y"))

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dreamserve_protocol.errors import InvalidRequestError, NotFiniteInputError
 from dreamserve.planning.catalog import PLANNERS
 from dreamserve.planning.cem import Cem
 from dreamserve.planning.icem import Icem
 from dreamserve.planning.mppi import Mppi
 from dreamserve.planning.options import Bounds, Options, bounds, check
 from dreamserve.planning.random_shooting import RandomShooting
+from dreamserve_protocol.errors import InvalidRequestError, NotFiniteInputError
 
 
 @pytest.mark.parametrize("name", PLANNERS)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamserve.spaces import ActionSpace, BoxSpace, DiscreteSpace
 from dreamserve.planning.catalog import PLANNERS
+from dreamserve.spaces import ActionSpace, BoxSpace, DiscreteSpace
 
 THREE = DiscreteSpace(n=3, names=("a", "b", "c"))
 BOX = BoxSpace(low=(-1.0, 0.0), high=(1.0, 5.0), names=("x", "y"))

@@ -14,9 +14,9 @@ import pytest
 from scipy.optimize import lsq_linear
 
 from dreamserve.engine.imagination.trajectories import uniforms
-from dreamserve.spaces import ActionSpace, BoxSpace, DiscreteSpace
 from dreamserve.planning.base import sequence_shape, uniform_actions
 from dreamserve.planning.catalog import PLANNERS
+from dreamserve.spaces import ActionSpace, BoxSpace, DiscreteSpace
 
 SEEDS = range(10)
 LEARNERS = [name for name in PLANNERS if name != "random_shooting"]
