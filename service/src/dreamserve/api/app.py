@@ -54,9 +54,15 @@ class App(FastAPI):
         """Return the OpenAPI document."""
         return document()
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if self.middleware_stack is None:
+            self.middleware_stack = self.build_middleware_stack()
+        await self.middleware_stack(scope, receive, send)
+
     def build_middleware_stack(self) -> ASGIApp:
         """Return the routes behind `Requests`, and that behind whatever was added."""
-        app: ASGIApp = Requests(self.router, self.service)
+        app: ASGIApp = Requests(self, self.service)
         for middleware in reversed(self.user_middleware):
             app = middleware.cls(app, *middleware.args, **middleware.kwargs)
         return app
@@ -106,15 +112,18 @@ class Requests:
     The id is the caller's x-request-id where that is sane, and goes back in the same header.
     """
 
-    def __init__(self, app: ASGIApp, service: Service) -> None:
+    def __init__(self, app: App, service: Service) -> None:
         self._app, self._origins = app, service.settings.origins
+        # The routes without a pattern by path: to match one after the other costs more than a step.
+        plain = (route for route in app.routes if isinstance(route, Route))
+        self._exact = {route.path: route.app for route in plain if not route.param_convertors}
         self._made_id = secrets.token_hex(8)
         self._count = count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
+            await self._app.router(scope, receive, send)
             return
         headers = dict(scope["headers"])
         request_id = self._request_id(headers)
@@ -122,7 +131,12 @@ class Requests:
         try:
             if scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS:
                 check_origin(headers, self._origins)
-            await self._app(scope, receive, send)
+            endpoint = self._exact.get(scope["path"])
+            if endpoint is not None and scope["type"] == "http":
+                await endpoint(scope, receive, send)
+            else:
+                scope["app"] = self._app
+                await self._app.router(scope, receive, send)
         except CallerGoneError:
             return
         except Exception as error:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from starlette.types import Message, Receive, Scope, Send
 
 from dreamserve.api import codec
-from dreamserve.api.http import LARGE_ANSWER_BYTES, LARGE_BYTES, array_bytes
+from dreamserve.api.http import LARGE_BYTES, is_large
 from dreamserve.api.problems import problem_of
 from dreamserve.api.service import Service
 from dreamserve.validation import validator
@@ -130,8 +130,7 @@ class Socket:
         elif outcome is None:
             answer = {"id": question.id, "status": 204}
         encode = partial(codec.encode, answer, question.as_msgpack)
-        large = array_bytes(outcome) > LARGE_ANSWER_BYTES
-        raw = await asyncio.to_thread(encode) if large else encode()
+        raw = await asyncio.to_thread(encode) if is_large(outcome) else encode()
         if question.as_msgpack:
             return {"type": "websocket.send", "bytes": raw}
         return {"type": "websocket.send", "text": raw.decode()}
