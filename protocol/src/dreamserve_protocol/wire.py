@@ -41,7 +41,10 @@ def read(kind: type[T], answer: Mapping[str, Any]) -> T:
     that is not what it should be.
     """
     named: type = kind
-    message: T = _reader(named)(answer)
+    try:
+        message: T = _reader(named)(answer)
+    except AttributeError as error:  # something else stands where an object should
+        raise TypeError(str(error)) from error
     return message
 
 
