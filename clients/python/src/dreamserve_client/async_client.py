@@ -45,7 +45,8 @@ class AsyncDreamClient:
             after = await client.step(first.session_id, 1)
 
     `timeout_s` bounds the wait for the server in each attempt. Requests that may be sent twice
-    without harm are retried up to `max_retries` times on connection errors, 429, 502, 503 and 504.
+    without harm are retried up to `max_retries` times on connection errors, 429, 502, 503 and 504;
+    steps are among them, because the client numbers them where it knows the session.
     `http_client` brings your own proxies, certificates or headers; it stays yours to close.
     Sessions may be used from different tasks, one session by one task at a time.
     """
