@@ -148,7 +148,7 @@ class FakeServer:
 
 @pytest.fixture
 def fake() -> type[FakeServer]:
-    """The scripted server and its sample answers."""
+    """The scripted server and its sample responses."""
     return FakeServer
 
 

@@ -60,7 +60,7 @@ def test_a_redirect_is_not_followed_and_said(fake):
 def test_no_answer_is_a_connection_error_and_a_late_one_a_timeout(fake):
     refused = fake(httpx.ConnectError("refused")).client(max_retries=0)
     with pytest.raises(
-        sdk.APIConnectionError, match=r"no answer from http://dreams\.test: refused"
+        sdk.APIConnectionError, match=r"no response from http://dreams\.test: refused"
     ):
         refused.reset()
     late = fake(httpx.ReadTimeout("late")).client(max_retries=0, timeout_s=2.5)

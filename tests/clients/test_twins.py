@@ -17,7 +17,7 @@ def methods(kind):
 
 
 def shape(function):
-    """Parameters and result, with the asynchronous names said as the synchronous ones."""
+    """Parameters and result, with the asynchronous names written as the synchronous ones."""
     return str(inspect.signature(function)).replace("Async", "")
 
 

@@ -1,4 +1,4 @@
-"""Forks, rewinds and snapshots through the SDK; the answer to every other request may be lost."""
+"""Forks, rewinds and snapshots through the SDK; the response to every other request may be lost."""
 
 import json
 
@@ -21,10 +21,10 @@ def test_forks_go_on_where_the_dream_is(service, forgetful):
         forks = dream.fork(2)
         assert [(fork.first.step, fork.first.seed) for fork in forks] == [(1, 7), (1, 7)]
         np.testing.assert_array_equal(forks[0].first.latent, here.latent)
-        answers = [each.step(1) for each in (dream, *forks)]
-        assert {answer.step for answer in answers} == {2}
-        np.testing.assert_array_equal(answers[0].latent, answers[1].latent)
-        np.testing.assert_array_equal(answers[0].latent, answers[2].latent)
+        steps = [each.step(1) for each in (dream, *forks)]
+        assert {after.step for after in steps} == {2}
+        np.testing.assert_array_equal(steps[0].latent, steps[1].latent)
+        np.testing.assert_array_equal(steps[0].latent, steps[2].latent)
         other, same = dream.fork(seeds=[8, 7])
         mine = dream.step(1).latent
         np.testing.assert_array_equal(same.step(1).latent, mine)

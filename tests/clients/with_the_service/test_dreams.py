@@ -130,6 +130,6 @@ def test_many_sessions_of_one_awaited_client_go_on_at_once(service):
             dreams = await asyncio.gather(*(client.dream("fake", seed=s) for s in range(16)))
             return await asyncio.gather(*(dream.step(1) for dream in dreams))
 
-    answers = service.runner.run(together())
-    assert {answer.step for answer in answers} == {1}
-    assert len({answer.session_id for answer in answers}) == 16
+    steps = service.runner.run(together())
+    assert {after.step for after in steps} == {1}
+    assert len({after.session_id for after in steps}) == 16

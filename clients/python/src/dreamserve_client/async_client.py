@@ -44,11 +44,8 @@ class AsyncDreamClient:
             first = await client.reset("takecover", seed=7)
             after = await client.step(first.session_id, 1)
 
-    `timeout_s` bounds the wait for the server in each attempt. Requests that may be sent twice
-    without harm are retried up to `max_retries` times on connection errors, 429, 502, 503 and 504;
-    steps are among them, because the client numbers them where it knows the session.
-    `http_client` brings your own proxies, certificates or headers; it stays yours to close.
-    Sessions may be used from different tasks, one session by one task at a time.
+    Options, retries and numbered steps are those of DreamClient. Sessions may be used from
+    different tasks, one session by one task at a time.
     """
 
     reset = _sends(calls.reset)
@@ -104,7 +101,7 @@ class AsyncDreamClient:
         return AsyncDreamSession(self, of_restored(restored, snapshot))
 
     async def close(self) -> None:
-        """Close the connections; an `http_client` that was given stays open."""
+        """Close the connections; an `http_client` of the caller's own stays open."""
         if self._owned:
             await self._http.aclose()
 

@@ -103,9 +103,8 @@ def _with_ids(request: Request[Any]) -> Request[Any]:
         case ResetRequest(session_id=None):
             return replace(request, session_id=_new_id())
         case ResetBatchRequest(session_ids=None) | ForkRequest(session_ids=None):
-            return replace(
-                request, count=None, session_ids=[_new_id() for _ in range(request.rows)]
-            )
+            ids = [_new_id() for _ in range(request.rows)]
+            return replace(request, count=None, session_ids=ids)
     return request
 
 
@@ -113,23 +112,29 @@ def _new_id() -> str:
     return token_hex(SESSION_ID_BYTES)
 
 
-def _calls(kind: Callable[P, Request[R]]) -> Callable[P, Call[R]]:
-    """Return what builds the call of a request, with the request's own parameters."""
-    result = BY_REQUEST[cast(type[Request[R]], kind)].result
+def _reader(kind: type[Request[R]]) -> Callable[[Fields], R]:
+    """Return what reads a request's result, as the table of verbs has it."""
+    result = BY_REQUEST[kind].result
 
     def read_result(response: Fields) -> Any:
         return None if result is None else read(result, response)
 
-    return _calls_read_by(kind, read_result, result)
+    return read_result
+
+
+def _calls(kind: Callable[P, Request[R]]) -> Callable[P, Call[R]]:
+    """Return what builds the call of a request, with the request's own parameters."""
+    request = cast(type[Request[R]], kind)
+    return _calls_read_by(kind, _reader(request), BY_REQUEST[request].result)
 
 
 def _calls_read_by(
-    kind: Callable[P, Request[Any]], read: Callable[[Fields], R], result: Any
+    kind: Callable[P, Request[Any]], reader: Callable[[Fields], R], result: Any
 ) -> Callable[P, Call[R]]:
-    """Return what builds the call of a request whose result is not the protocol's own."""
+    """Return the same for a result that is not the protocol's own; `result` is its type."""
 
     def build(*args: P.args, **kwargs: P.kwargs) -> Call[R]:
-        return Call(_with_ids(kind(*args, **kwargs)), read)
+        return Call(_with_ids(kind(*args, **kwargs)), reader)
 
     return describe(build, cast(type[Request[Any]], kind), GenericAlias(Call, (result,)))
 
@@ -161,5 +166,4 @@ def restore(snapshot: Fields, session_id: str | None = None) -> Call[SessionResu
     session_id: A live session of that id starts over. Default: a new id.
     """
     document = cast(Snapshot, snapshot)  # it is passed on as it is, fields of later versions too
-    request = RestoreRequest(session_id or _new_id(), document)
-    return Call(request, lambda response: read(SessionResult, response))
+    return Call(RestoreRequest(session_id or _new_id(), document), _reader(RestoreRequest))

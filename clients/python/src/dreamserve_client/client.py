@@ -42,7 +42,8 @@ class DreamClient:
 
     `timeout_s` bounds the wait for the server in each attempt. Requests that may be sent twice
     without harm are retried up to `max_retries` times on connection errors, 429, 502, 503 and 504;
-    steps are among them, because the client numbers them where it knows the session.
+    steps are among them, because the client numbers them where it knows the session. So is a
+    rewind by steps, which counts from the step that this client saw last.
     `http_client` brings your own proxies, certificates or headers; it stays yours to close.
     Sessions may be used from different threads, one session by one thread at a time.
     """
@@ -98,7 +99,7 @@ class DreamClient:
         return DreamSession(self, of_restored(restored, snapshot))
 
     def close(self) -> None:
-        """Close the connections; an `http_client` that was given stays open."""
+        """Close the connections; an `http_client` of the caller's own stays open."""
         if self._owned:
             self._http.close()
 

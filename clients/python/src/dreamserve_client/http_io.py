@@ -50,7 +50,7 @@ class HttpIO:
     def result(self, call: Call[R], response: httpx.Response) -> R:
         """Return the result that a response holds.
 
-        Raises ProblemError for a problem and ProtocolError for what dreamserve never answers.
+        Raises ProblemError for a problem and ProtocolError for what is not dreamserve's.
         """
         if response.is_error:
             raise problem_in(response)
@@ -78,7 +78,7 @@ class HttpIO:
         if isinstance(error, DreamserveError):
             return error
         if isinstance(error, httpx.TimeoutException):
-            return APITimeoutError(f"{self.base_url} gave no answer within {self._timeout_s} s")
+            return APITimeoutError(f"{self.base_url} sent no response within {self._timeout_s} s")
         return APIConnectionError(
-            f"no answer from {self.base_url}: {error or type(error).__name__}"
+            f"no response from {self.base_url}: {error or type(error).__name__}"
         )

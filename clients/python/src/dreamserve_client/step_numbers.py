@@ -20,8 +20,9 @@ class StepNumbers:
     """The step at which each session of this client was last seen, to number the next ones.
 
     An error changes nothing here, of a call as of a batch's row: a session that others have moved
-    answers with conflicts until it is looked at again, and a batch keeps its numbers. What is said
-    of a session that is not known here is sent without a number, and once.
+    answers with conflicts until it is looked at again, and a batch keeps its numbers. A rewind by
+    steps counts from the step last seen. Requests about a session that is not known here go without
+    a number, and once.
     """
 
     def __init__(self) -> None:
@@ -32,40 +33,41 @@ class StepNumbers:
         return replace(call, request=self._numbered(call.request))
 
     def _numbered(self, request: Request[Any]) -> Request[Any]:
-        steps = self._steps
         match request:
-            case StepRequest(session_id=session_id, step=None) if session_id in steps:
-                return replace(request, step=steps[session_id] + 1)
-            case StepBatchRequest(session_ids=ids, steps=None):
-                seen = [steps.get(session_id) for session_id in ids]
-                following = [step + 1 for step in seen if step is not None]
-                if len(following) == len(seen):
-                    return replace(request, steps=following)
-            case RewindRequest(session_id=session_id, steps=int(back)) if session_id in steps:
-                if back <= steps[session_id]:
-                    return replace(request, steps=None, to_step=steps[session_id] - back)
+            case StepRequest(step=None):
+                if (seen := self._steps.get(request.session_id)) is not None:
+                    return replace(request, step=seen + 1)
+            case StepBatchRequest(steps=None):
+                rows = [self._steps.get(session_id) for session_id in request.session_ids]
+                steps = [seen + 1 for seen in rows if seen is not None]
+                if len(steps) == len(rows):
+                    return replace(request, steps=steps)
+            case RewindRequest(steps=int(back)):
+                if back <= (seen := self._steps.get(request.session_id, -1)):
+                    return replace(request, steps=None, to_step=seen - back)
         return request
 
     def note(self, request: Request[Any], result: Any) -> None:
         """Remember where the sessions of an answered request stand."""
         match result:
             case ResetResult() | StepResult() | SessionResult() | RewindResult():
-                self._see([result.session_id], [result.step])
+                self._see([(result.session_id, result.step)])
             case ForkResult():
-                self._see(result.session_ids, [result.step] * len(result.session_ids))
-            case ResetBatchResult() | StepBatchResult():
-                failed = {error.row for error in result.errors}
-                rows = [row for row in range(len(result.session_ids)) if row not in failed]
-                steps = result.steps.tolist() if isinstance(result, StepBatchResult) else None
-                self._see(
-                    [result.session_ids[row] for row in rows],
-                    [steps[row] if steps else 0 for row in rows],
-                )
+                self._see((session_id, result.step) for session_id in result.session_ids)
+            case ResetBatchResult():
+                self._see_rows(result, [0] * len(result.session_ids))
+            case StepBatchResult():
+                self._see_rows(result, result.steps.tolist())
         if isinstance(request, DeleteRequest):
             self._steps.pop(request.session_id, None)
 
-    def _see(self, session_ids: Iterable[str], steps: Iterable[int]) -> None:
-        for session_id, step in zip(session_ids, steps, strict=True):
+    def _see_rows(self, batch: ResetBatchResult | StepBatchResult, steps: list[int]) -> None:
+        failed = {error.row for error in batch.errors}
+        rows = enumerate(zip(batch.session_ids, steps, strict=True))
+        self._see(pair for row, pair in rows if row not in failed)
+
+    def _see(self, sessions: Iterable[tuple[str, int]]) -> None:
+        for session_id, step in sessions:
             self._steps.pop(session_id, None)
             self._steps[session_id] = step
             if len(self._steps) > MOST_SESSIONS:
