@@ -32,7 +32,7 @@ class InLoop(httpx.BaseTransport):
 
 
 class Losing(InLoop):
-    """Loses the answer to every other request."""
+    """Loses the response to every other request."""
 
     sent = 0
 
@@ -40,7 +40,7 @@ class Losing(InLoop):
         response = super().handle_request(request)
         self.sent += 1
         if self.sent % 2:
-            raise httpx.ReadError("the answer was lost")
+            raise httpx.ReadError("the response was lost")
         return response
 
 
@@ -69,7 +69,7 @@ class Service:
         )
 
     def forgetful_client(self) -> sdk.DreamClient:
-        """Return a client that loses the first answer to each of its requests."""
+        """Return a client that loses the first response to each of its requests."""
         transport = Losing(self.runner, self.transport)
         return sdk.DreamClient(URL, http_client=httpx.Client(transport=transport))
 
