@@ -5,7 +5,12 @@ import re
 import secrets
 from collections.abc import Iterable
 
-from httptools import HttpParserCallbackError, HttpParserError, HttpParserInvalidURLError
+from httptools import (
+    HttpParserCallbackError,
+    HttpParserError,
+    HttpParserInvalidURLError,
+    HttpRequestParser,
+)
 from starlette.responses import Response
 
 from dreamserve.api.problems import problem
@@ -57,38 +62,49 @@ def size_bytes(target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> int:
     return len(target) + sum(len(name) + len(value) + 4 for name, value in headers)
 
 
-def without_upgrade(method: bytes, target: bytes, version: str, headers: Headers) -> bytes:
-    """Return a head as bytes again, without the header that asks for an upgrade."""
-    lines = [b"%s %s HTTP/%s\r\n" % (method, target, version.encode())]
+def for_websocket(parser: HttpRequestParser, headers: Headers) -> bool:
+    """Return whether the upgrade that is asked for is one to a WebSocket."""
+    return parser.get_method() == b"GET" and _has(headers, b"upgrade", b"websocket")
+
+
+def expects_continue(parser: HttpRequestParser, headers: Headers) -> bool:
+    """Return whether the client waits for 100 Continue; one of HTTP/1.0 does not know it."""
+    return parser.get_http_version() >= "1.1" and _has(headers, b"expect", b"100-continue")
+
+
+def _has(headers: Headers, name: bytes, value: bytes) -> bool:
+    return any(own == name and said.lower() == value for own, said in headers)
+
+
+def without_upgrade(parser: HttpRequestParser, target: bytes, headers: Headers) -> bytes:
+    """Return the head just parsed as bytes again, without the header that asks for an upgrade."""
+    version = parser.get_http_version().encode()
+    lines = [b"%s %s HTTP/%s\r\n" % (parser.get_method(), target, version)]
     lines += [b"%s: %s\r\n" % header for header in headers if header[0] != b"upgrade"]
     return b"".join([*lines, b"\r\n"])
 
 
 def is_unusual(target: bytes, headers: Headers) -> bool:
-    """Return whether `normalize` has something to do. Most heads are usual, and this is quick."""
+    """Return whether there is something to `normalize`. Most heads are usual, and this is quick."""
     fields = dict(headers)
-    if (
+    return (
         b"host" not in fields
         or len(fields) < len(headers)  # some are repeated
-        or b"transfer-encoding" in fields
         or b"expect" in fields
+        or b"transfer-encoding" in fields
         or not target.startswith(b"/")
-    ):
-        return True
-    values = b"\n".join(fields.values()) + b"\n"
-    return b" \n" in values or b"\t\n" in values
+    )
 
 
-def normalize(target: bytes, headers: Headers, version: str) -> bytes:
+def normalize(parser: HttpRequestParser, target: bytes, headers: Headers) -> bytes:
     """Return the target in origin form, and bring `headers` into one form in place.
 
     Raises Refusal for what HTTP forbids to serve, or this server cannot.
     """
-    old = version < "1.1"
+    old = parser.get_http_version() < "1.1"
     hosts = sum(name == b"host" for name, _ in headers)
     if hosts > 1 or (hosts == 0 and not old):
         raise Refusal(400, "bad_request", f"a request has one Host header, this one has {hosts}")
-    headers[:] = [(name, value.rstrip(b" \t")) for name, value in headers]
     for name, value in headers:
         if name == b"transfer-encoding" and value.lower() != b"chunked":
             raise Refusal(501, "not_implemented", "no Transfer-Encoding but chunked is read here")

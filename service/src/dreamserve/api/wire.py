@@ -1,14 +1,15 @@
 """uvicorn's HTTP protocol, made to serve every legal request and to refuse the others in words.
 
-uvicorn loses the body of a request that asks for an upgrade, takes trailers for headers and heads
-of any size, forgets the response when the client closes its writing half, and answers what it
-cannot parse in plain text, before the responses that are due first.
+By itself uvicorn drops the body of a request that asks for an upgrade, reads trailers as headers
+and heads of any size, drops the response when the client closes its writing half, and answers what
+it cannot parse in plain text, ahead of the responses that are due.
 """
 
 import asyncio
 from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from dreamserve.api import heads
@@ -17,8 +18,6 @@ from dreamserve.api.heads import HEAD_BYTES, Refusal
 STALLED_S = 60.0  # for a head to be complete, and between two pieces of a body
 HALF_CLOSED_S = 1.0  # for a response, once the client closed its writing half: it may be gone
 LINGER_S = 2.0  # for a client that still sends, to read why it is refused
-
-_CONTINUE = b"HTTP/1.1 100 "
 
 
 class Protocol(HttpToolsProtocol):
@@ -35,15 +34,8 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, and close it if no request comes."""
         super().connection_made(CoalescingTransport(transport, self.loop))  # type: ignore[arg-type]
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
-        )
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of the connection."""
-        self._set_deadline(None)
-        self._unset_keepalive_if_required()
-        super().connection_lost(exc)
+        too_late = self.timeout_keep_alive_handler
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, too_late)
 
     def shutdown(self) -> None:
         """Close once the request under way is answered."""
@@ -61,77 +53,73 @@ class Protocol(HttpToolsProtocol):
         except HttpParserError as error:
             self._refuse(Refusal.of(error))
             return
-        if self._idle_bytes > HEAD_BYTES:
-            self._refuse(heads.too_large())
-        elif self._in_body:
-            self._set_deadline(STALLED_S)
-        elif self._in_head:
-            if self._deadline is None:  # however it trickles, a head has one deadline
-                self._set_deadline(STALLED_S)
-        elif self._deadline is not None:
-            self._set_deadline(None)
+        if self._idle_bytes or self._in_body or self._deadline is not None:
+            self._await_the_rest()
 
     def _feed(self, data: bytes) -> None:
         """Give `data` to the parser.
 
-        It stops after the head of a request that asks for an upgrade, and takes what follows for
-        another protocol's. A WebSocket is handed over there. No other upgrade is taken: the head
-        is parsed again without the header that asks for it.
+        It stops after the head of a request that asks for an upgrade. A WebSocket is handed over
+        there. No other upgrade is taken: the head is parsed again without the header that asks.
         """
-        while True:
+        pieces: list[bytes | memoryview] = [data]
+        while pieces:
+            piece = pieces.pop()
             try:
-                self.parser.feed_data(data)
-                return
+                self.parser.feed_data(piece)
             except HttpParserUpgrade as upgrade:
                 if self._should_upgrade():
-                    self._set_deadline(None)
                     self.handle_websocket_upgrade()
                     return
-                method, version = self.parser.get_method(), self.parser.get_http_version()
-                head = heads.without_upgrade(method, self.url, version, self.headers)
-                data = head + data[upgrade.args[0] :]
+                head = heads.without_upgrade(self.parser, self.url, self.headers)
+                pieces += [memoryview(piece)[upgrade.args[0] :], head]
                 # A new parser, since after Connection: close the old one reads nothing more.
                 self.parser = HttpRequestParser(self)
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
 
     def _should_upgrade(self) -> bool:
-        """Return whether the request, which asks for an upgrade, asks for a WebSocket."""
-        return (
-            self.ws_protocol_class is not None
-            and self.parser.get_method() == b"GET"
-            and any(n == b"upgrade" and v.lower() == b"websocket" for n, v in self.headers)
-        )
+        """Return whether the upgrade that the request asks for is one to a WebSocket."""
+        return bool(self.ws_protocol_class) and heads.for_websocket(self.parser, self.headers)
 
     @property
     def _in_head(self) -> bool:
         return self.scope is not None and "method" not in self.scope
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, or a trailer."""
+        self.headers.append((name.lower(), value.strip()))
+
     def on_headers_complete(self) -> None:
         """Check the head, and begin to serve the request. Raises Refusal."""
+        # What came with the head may be a body, so that only now its size is known.
+        if self._idle_bytes > HEAD_BYTES < heads.size_bytes(self.url, self.headers):
+            raise heads.too_large()
+        self._idle_bytes = 0
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise Refusal(501, "not_implemented", "this server is no proxy")
             if self._should_upgrade():
                 super().on_headers_complete()
             return
-        # What came with the head may be a body, so that only now its size is known.
-        if self._idle_bytes > HEAD_BYTES < heads.size_bytes(self.url, self.headers):
-            raise heads.too_large()
         if heads.is_unusual(self.url, self.headers):
-            version = self.parser.get_http_version()
-            self.url = heads.normalize(self.url, self.headers, version)
-            self.expect_100_continue &= version == "1.1"
+            self.url = heads.normalize(self.parser, self.url, self.headers)
+            self.expect_100_continue = heads.expects_continue(self.parser, self.headers)
         super().on_headers_complete()
         self.headers = []  # for the trailers, which are no headers
         if self.expect_100_continue:
             # If the response comes before the body, the body may never come.
             self._keep_alive, self.cycle.keep_alive = self.cycle.keep_alive, False
-        self._idle_bytes, self._in_body = 0, True
+        self._in_body = True
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
         self._idle_bytes = 0
-        super().on_body(body)
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.body += body
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """Take note that the request has come whole."""
@@ -140,7 +128,19 @@ class Protocol(HttpToolsProtocol):
         self._idle_bytes, self._in_body = 0, False
         if self.expect_100_continue:
             self.cycle.keep_alive = self._keep_alive
-        super().on_message_complete()
+        self.cycle.more_body = False
+        self.cycle.message_event.set()
+
+    def _await_the_rest(self) -> None:
+        """Bound the size of a head, and the time that the rest of a request may take."""
+        if self._idle_bytes > HEAD_BYTES:
+            self._refuse(heads.too_large())
+        elif self._in_body:
+            self._set_deadline(STALLED_S)
+        elif not self._in_head:
+            self._set_deadline(None)
+        elif self._deadline is None:  # a head has one, however slowly it comes
+            self._set_deadline(STALLED_S)
 
     def _set_deadline(self, after_s: float | None) -> None:
         if self._deadline is not None:
@@ -152,15 +152,14 @@ class Protocol(HttpToolsProtocol):
     def _too_late(self, after_s: float) -> None:
         if self.flow.read_paused:  # the client may have sent it all
             self._set_deadline(after_s)
-        else:
+        elif not self.transport.is_closing():
             self._refuse(Refusal(408, "request_timeout", f"nothing more came for {after_s:g} s"))
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks for it
         """Return whether to keep the connection: the client sends no more, but may still read."""
-        if self._refused:
-            return not self.transport.is_closing()
-        if self._in_body or self._in_head:
+        if not self._refused and (self._in_body or self._in_head):
             self._refuse(Refusal(400, "bad_request", "the request ended before it was complete"))
+        if self._refused:
             return not self.transport.is_closing()
         if self.cycle is None or self.cycle.response_complete:
             return False
@@ -172,12 +171,8 @@ class Protocol(HttpToolsProtocol):
         """Stop work for a client that closed its writing half: it looks like one that has gone."""
         if self._refused or self.cycle.response_started or self.transport.is_closing():
             return
-        if self.pipeline:
-            self.loop.call_later(after_s, self._give_up, after_s)
-            return
         self._in_body = True  # so that the refusal takes the place of the response
-        detail = f"the client closed its writing half, and no response was ready in {after_s:g} s"
-        self._refuse(Refusal(400, "bad_request", detail))
+        self._refuse(Refusal(400, "bad_request", f"half closed, and not ready in {after_s:g} s"))
 
     def _refuse(self, refusal: Refusal) -> None:
         """Send `refusal` after the responses that are due before it, and close the connection.
@@ -186,13 +181,14 @@ class Protocol(HttpToolsProtocol):
         """
         self._refused = True
         self._set_deadline(None)
+        self.flow.resume_reading()
         self.transport.lingers = True  # type: ignore[attr-defined]  # it is a CoalescingTransport
         if self._in_body:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
             if self.cycle.response_started:
                 self.transport.close()
                 return
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
             if self.pipeline:
                 self.pipeline.popleft()
             else:
@@ -206,10 +202,9 @@ class Protocol(HttpToolsProtocol):
 
 
 class CoalescingTransport:
-    """Hold a response's head back until the next write, or the end of the event loop's round.
+    """Hold a response's head back until its body is written, or the event loop's round ends.
 
-    uvicorn writes the head as soon as it has it and the body after it: two system calls and two
-    packets a response, which costs a tenth of a server's time on small steps.
+    uvicorn makes two system calls and two packets of them: a tenth of a small step's time.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -226,7 +221,7 @@ class CoalescingTransport:
         if self._head:
             head, self._head = self._head, b""
             self._transport.write(head + data)
-        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(_CONTINUE):
+        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100 "):
             self._head = data
             self._loop.call_soon(self._flush)
         else:
@@ -237,11 +232,9 @@ class CoalescingTransport:
         return self._closing or self._transport.is_closing()
 
     def close(self) -> None:
-        """Close once all is written.
+        """Close once all is written; where it `lingers`, keep the reading half for LINGER_S.
 
-        A socket closed with bytes unread resets the connection, and the client loses what it has
-        not read. Where it may still be sending (`lingers`), the writing half is closed at once and
-        the rest once the client has closed its own, or after LINGER_S.
+        A socket closed with bytes unread resets the connection, and the client loses the refusal.
         """
         self._flush()
         if not self.lingers or self.is_closing():
