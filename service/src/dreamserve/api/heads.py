@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from dreamserve.api.problems import problem
 
-HEAD_BYTES = 64 * 1024  # of a request line with its headers; of trailers too
+HEAD_BYTES = 64 * 1024  # of a request line with its headers
 
 Headers = list[tuple[bytes, bytes]]  # (name in lower case, value)
 

@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from dreamserve.api import heads
 from dreamserve.api.heads import HEAD_BYTES, Refusal
 
+PACKET_BYTES = 256 * 1024  # that the event loop reads at once, at most
 STALLED_S = 60.0  # for a head to be complete, and between two pieces of a body
 HALF_CLOSED_S = 1.0  # for a response, once the client closed its writing half: it may be gone
 LINGER_S = 2.0  # for a client that still sends, to read why it is refused
@@ -25,8 +26,9 @@ class Protocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._idle_bytes = 0  # received since the last complete head or piece of a body
-        self._in_body = False  # of the request of `self.cycle`
+        self._packet_bytes = 0  # of the packet being parsed
+        self._idle_bytes = 0  # from the packet that ended a head or had a piece of a body, on
+        self._in_head = self._in_body = False  # the body is of the request of `self.cycle`
         self._keep_alive = False  # after a request with Expect, whose body may never come
         self._refused = False
         self._deadline: asyncio.TimerHandle | None = None
@@ -47,13 +49,15 @@ class Protocol(HttpToolsProtocol):
         if self._refused:
             return
         self._unset_keepalive_if_required()
-        self._idle_bytes += len(data)
+        self._packet_bytes = len(data)
+        self._idle_bytes += self._packet_bytes
         try:
             self._feed(data)
         except HttpParserError as error:
             self._refuse(Refusal.of(error))
             return
-        if self._idle_bytes or self._in_body or self._deadline is not None:
+        self._in_head = self.scope is not None and "method" not in self.scope
+        if self._in_head or self._in_body or self._deadline is not None:
             self._await_the_rest()
 
     def _feed(self, data: bytes) -> None:
@@ -81,20 +85,16 @@ class Protocol(HttpToolsProtocol):
         """Return whether the upgrade that the request asks for is one to a WebSocket."""
         return bool(self.ws_protocol_class) and heads.for_websocket(self.parser, self.headers)
 
-    @property
-    def _in_head(self) -> bool:
-        return self.scope is not None and "method" not in self.scope
-
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, or a trailer."""
         self.headers.append((name.lower(), value.strip()))
 
     def on_headers_complete(self) -> None:
         """Check the head, and begin to serve the request. Raises Refusal."""
-        # What came with the head may be a body, so that only now its size is known.
+        # Other things may have come with the head, so that only now its size is known.
         if self._idle_bytes > HEAD_BYTES < heads.size_bytes(self.url, self.headers):
             raise heads.too_large()
-        self._idle_bytes = 0
+        self._idle_bytes = self._packet_bytes
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise Refusal(501, "not_implemented", "this server is no proxy")
@@ -113,7 +113,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
-        self._idle_bytes = 0
+        self._idle_bytes = self._packet_bytes
         cycle = self.cycle
         if not cycle.response_complete:
             cycle.body += body
@@ -125,7 +125,7 @@ class Protocol(HttpToolsProtocol):
         """Take note that the request has come whole."""
         if self.parser.should_upgrade():
             return
-        self._idle_bytes, self._in_body = 0, False
+        self._idle_bytes, self._in_body = self._packet_bytes, False
         if self.expect_100_continue:
             self.cycle.keep_alive = self._keep_alive
         self.cycle.more_body = False
@@ -133,7 +133,7 @@ class Protocol(HttpToolsProtocol):
 
     def _await_the_rest(self) -> None:
         """Bound the size of a head, and the time that the rest of a request may take."""
-        if self._idle_bytes > HEAD_BYTES:
+        if self._idle_bytes > HEAD_BYTES + PACKET_BYTES:
             self._refuse(heads.too_large())
         elif self._in_body:
             self._set_deadline(STALLED_S)
