@@ -5,6 +5,7 @@ how bytes are cut into packets is tried on the protocol itself.
 """
 
 import asyncio
+import contextlib
 import itertools
 import json
 import re
@@ -23,6 +24,7 @@ from dreamserve.api import wire
 
 PATIENCE_S = 10.0
 UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+GATE = asyncio.Event()
 PING = b"GET /ping HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
@@ -38,13 +40,15 @@ def chunked(*chunks: bytes, trailers: bytes = b"", target: bytes = b"/post") -> 
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """Answer what was asked; /early before its body, /never only to a client that has left."""
-    assert scope["type"] == "http"
+    """Answer what was asked; /early before its body, /gate once /open was asked, /never never."""
+    if scope["path"] == "/open":
+        GATE.set()
+    if scope["path"] == "/gate":
+        await GATE.wait()
     body, more = b"", scope["path"] != "/early"
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            scope["state"].get("left", threading.Event()).set()
             return
         body += message["body"]
         more = message["more_body"] or scope["path"] == "/never"
@@ -217,11 +221,13 @@ def test_http_1_0_does_not_know_100(client: Connection) -> None:
     assert client.send(request).asked()["body"] == "the body"
 
 
-def test_a_client_that_closes_its_writing_half_gets_its_responses(client: Connection) -> None:
-    client.send(post(b"1") + PING).close_writing()
+def test_a_client_that_closes_its_writing_half_gets_its_responses(server, client) -> None:
+    client.send(post(b"1", target=b"/gate") + PING).close_writing()
+    opening = Connection(server.config.port)
+    opening.send(post(b"", target=b"/open")).asked()  # the server reads it after the other's end
+    opening.socket.close()
     assert client.asked()["body"] == "1"
-    status, headers, _ = client.response()
-    assert (status, headers["connection"]) == (200, "close")
+    assert client.asked()["path"] == "/ping"
     client.assert_closed()
 
 
@@ -235,20 +241,53 @@ def test_a_request_that_ends_too_soon_is_refused(client: Connection, sent: bytes
     client.send(sent).close_writing().assert_refused(400, "bad_request")
 
 
-@pytest.mark.parametrize("sent", [b"GET /pi", PING + PING[:-2], post(b"the body")[:-1]])
-def test_a_request_that_stalls_is_refused(client: Connection, sent: bytes, monkeypatch) -> None:
-    monkeypatch.setattr(wire, "STALLED_S", 0.02)
-    client.send(sent)
-    if sent.startswith(PING):
-        client.asked()
-    client.assert_refused(408, "request_timeout")
-
-
-def test_a_connection_without_a_request_is_closed(server: uvicorn.Server, monkeypatch) -> None:
-    monkeypatch.setattr(server.config, "timeout_keep_alive", 0.02)
+@pytest.fixture
+def watched(server: uvicorn.Server, monkeypatch) -> Iterator[Connection]:
+    """A client of a server that looks after its connections very often."""
+    monkeypatch.setattr(wire, "WATCH_S", 0.001)
     connection = Connection(server.config.port)
-    connection.assert_closed()
+    connection.send(PING).asked()  # so that it is there, and being watched
+    yield connection
     connection.socket.close()
+
+
+@pytest.mark.parametrize("sent", [b"GET /pi", PING + PING[:-2], post(b"the body")[:-1]])
+def test_a_request_that_stalls_is_refused(watched: Connection, sent: bytes, monkeypatch) -> None:
+    monkeypatch.setattr(wire, "STALLED_S", 0.01)
+    watched.send(sent)
+    if sent.startswith(PING):
+        watched.asked()
+    watched.assert_refused(408, "request_timeout")
+
+
+def test_a_head_that_trickles_is_refused(watched: Connection, monkeypatch) -> None:
+    monkeypatch.setattr(wire, "STALLED_S", 0.1)
+    watched.socket.settimeout(0.01)
+    watched.send(b"GET / HTTP/1.1\r\n")
+    for _ in range(1000):
+        watched.send(b"A: b\r\n")
+        with contextlib.suppress(TimeoutError):
+            return watched.assert_refused(408, "request_timeout")
+    raise AssertionError("never refused")
+
+
+def test_an_idle_connection_is_closed(server: uvicorn.Server, monkeypatch) -> None:
+    monkeypatch.setattr(wire, "WATCH_S", 0.001)
+    monkeypatch.setattr(server.config, "timeout_keep_alive", 0.01)
+    for request in (b"", PING):
+        connection = Connection(server.config.port).send(request)
+        if request:
+            connection.asked()
+        connection.assert_closed()
+        connection.socket.close()
+
+
+def test_long_work_is_waited_for(server: uvicorn.Server, watched: Connection, monkeypatch) -> None:
+    monkeypatch.setattr(wire, "STALLED_S", 0.01)
+    watched.send(post(b"1", target=b"/never"))
+    watched.socket.settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        watched.response()
 
 
 @pytest.mark.parametrize(

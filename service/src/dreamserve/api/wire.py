@@ -18,6 +18,7 @@ from dreamserve.api.heads import HEAD_BYTES, Refusal
 PACKET_BYTES = 256 * 1024  # that the event loop reads at once, at most
 STALLED_S = 60.0  # for a head to be complete, and between two pieces of a body
 HALF_CLOSED_S = 1.0  # for a response, once the client closed its writing half: it may be gone
+WATCH_S = 5.0
 LINGER_S = 2.0  # for a client that still sends, to read why it is refused
 
 
@@ -31,13 +32,12 @@ class Protocol(HttpToolsProtocol):
         self._in_head = self._in_body = False  # the body is of the request of `self.cycle`
         self._keep_alive = False  # after a request with Expect, whose body may never come
         self._refused = False
-        self._deadline: asyncio.TimerHandle | None = None
+        self._since_s = self.loop.time()  # when this head began, or all else last went on
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection, and close it if no request comes."""
+        """Take the connection, and watch over it."""
         super().connection_made(CoalescingTransport(transport, self.loop))  # type: ignore[arg-type]
-        too_late = self.timeout_keep_alive_handler
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, too_late)
+        self.loop.call_later(WATCH_S, self._watch)
 
     def shutdown(self) -> None:
         """Close once the request under way is answered."""
@@ -48,7 +48,7 @@ class Protocol(HttpToolsProtocol):
         """Parse what came; after a refusal, drop it."""
         if self._refused:
             return
-        self._unset_keepalive_if_required()
+        scope = self.scope
         self._packet_bytes = len(data)
         self._idle_bytes += self._packet_bytes
         try:
@@ -57,8 +57,10 @@ class Protocol(HttpToolsProtocol):
             self._refuse(Refusal.of(error))
             return
         self._in_head = self.scope is not None and "method" not in self.scope
-        if self._in_head or self._in_body or self._deadline is not None:
-            self._await_the_rest()
+        if not self._in_head or self.scope is not scope:
+            self._since_s = self.loop.time()
+        if self._idle_bytes > HEAD_BYTES + PACKET_BYTES and (self._in_head or self._in_body):
+            self._refuse(heads.too_large())
 
     def _feed(self, data: bytes) -> None:
         """Give `data` to the parser.
@@ -84,6 +86,10 @@ class Protocol(HttpToolsProtocol):
     def _should_upgrade(self) -> bool:
         """Return whether the upgrade that the request asks for is one to a WebSocket."""
         return bool(self.ws_protocol_class) and heads.for_websocket(self.parser, self.headers)
+
+    @property
+    def _responding(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, or a trailer."""
@@ -131,29 +137,26 @@ class Protocol(HttpToolsProtocol):
         self.cycle.more_body = False
         self.cycle.message_event.set()
 
-    def _await_the_rest(self) -> None:
-        """Bound the size of a head, and the time that the rest of a request may take."""
-        if self._idle_bytes > HEAD_BYTES + PACKET_BYTES:
-            self._refuse(heads.too_large())
-        elif self._in_body:
-            self._set_deadline(STALLED_S)
-        elif not self._in_head:
-            self._set_deadline(None)
-        elif self._deadline is None:  # a head has one, however slowly it comes
-            self._set_deadline(STALLED_S)
+    def on_response_complete(self) -> None:
+        """Go on to the next request; unlike uvicorn's, without a timer for each."""
+        self.server_state.total_requests += 1
+        self._since_s = self.loop.time()
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
 
-    def _set_deadline(self, after_s: float | None) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-        if after_s is not None:
-            self._deadline = self.loop.call_later(after_s, self._too_late, after_s)
-
-    def _too_late(self, after_s: float) -> None:
-        if self.flow.read_paused:  # the client may have sent it all
-            self._set_deadline(after_s)
-        elif not self.transport.is_closing():
-            self._refuse(Refusal(408, "request_timeout", f"nothing more came for {after_s:g} s"))
+    def _watch(self) -> None:
+        """End a connection on which nothing goes on: every WATCH_S, look for how long."""
+        if self._refused or self.transport.is_closing() or self not in self.connections:
+            return
+        still_s = self.loop.time() - self._since_s
+        if self._in_head or self._in_body:
+            if still_s > STALLED_S and not self.flow.read_paused:
+                self._refuse(Refusal(408, "request_timeout", f"nothing more in {STALLED_S:g} s"))
+        elif still_s > self.timeout_keep_alive and not self._responding:
+            self.transport.close()
+        self.loop.call_later(WATCH_S, self._watch)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks for it
         """Return whether to keep the connection: the client sends no more, but may still read."""
@@ -161,7 +164,7 @@ class Protocol(HttpToolsProtocol):
             self._refuse(Refusal(400, "bad_request", "the request ended before it was complete"))
         if self._refused:
             return not self.transport.is_closing()
-        if self.cycle is None or self.cycle.response_complete:
+        if not self._responding:
             return False
         self.cycle.keep_alive = False
         self.loop.call_later(HALF_CLOSED_S, self._give_up, HALF_CLOSED_S)
@@ -175,15 +178,11 @@ class Protocol(HttpToolsProtocol):
         self._refuse(Refusal(400, "bad_request", f"half closed, and not ready in {after_s:g} s"))
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Send `refusal` after the responses that are due before it, and close the connection.
-
-        A request whose body was at fault is being served already: that comes to an end.
-        """
+        """Send `refusal` after the responses that are due before it, and close the connection."""
         self._refused = True
-        self._set_deadline(None)
         self.flow.resume_reading()
         self.transport.lingers = True  # type: ignore[attr-defined]  # it is a CoalescingTransport
-        if self._in_body:
+        if self._in_body:  # its request is being served: that comes to an end
             self.cycle.disconnected = True
             self.cycle.message_event.set()
             if self.cycle.response_started:
