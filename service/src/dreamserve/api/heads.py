@@ -11,9 +11,16 @@ from httptools import (
     HttpParserInvalidURLError,
     HttpRequestParser,
 )
-from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dreamserve.api.problems import problem
+from dreamserve.api.responses import problem_response
+from dreamserve_protocol.errors import (
+    BadRequestError,
+    HeadersTooLargeError,
+    InternalError,
+    ProblemError,
+    UnsupportedHttpError,
+)
 
 HEAD_BYTES = 64 * 1024  # of a request line with its headers
 
@@ -25,11 +32,11 @@ log = logging.getLogger("dreamserve")
 
 
 class Refusal(Exception):
-    """A request that is not served, and why."""
+    """A request that is not served; `error` says why."""
 
-    def __init__(self, status: int, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.status, self.code, self.detail = status, code, detail
+    def __init__(self, error: ProblemError) -> None:
+        super().__init__(error.detail)
+        self.error = error
 
     @classmethod
     def of(cls, error: HttpParserError) -> "Refusal":
@@ -40,21 +47,27 @@ class Refusal(Exception):
         if isinstance(error, HttpParserCallbackError):
             if not isinstance(cause, HttpParserInvalidURLError):
                 log.error("unexpected error in reading a request", exc_info=error)
-                return cls(500, "internal_error", "an unexpected error; the server's log has it")
+                return cls(InternalError("an unexpected error; the server's log has it"))
             error = HttpParserError("Invalid request target")
-        return cls(400, "bad_request", f"this is not a request in HTTP/1.1: {error}")
+        return cls(BadRequestError(f"this is not a request in HTTP/1.1: {error}"))
 
-    def response(self) -> Response:
-        """Return the problem document, under an id that the log has too."""
+    def response(self) -> ASGIApp:
+        """Return the application that answers so, under an id that the log has too."""
         request_id = secrets.token_hex(16)
-        log.info("refused with %d, request_id %s: %s", self.status, request_id, self.detail)
-        headers = {"connection": "close", "x-request-id": request_id}
-        return problem(self.status, self.code, self.detail, request_id, headers)
+        log.info("refused: %s, request_id %s: %s", self.error.code, request_id, self.error.detail)
+        response = problem_response(self.error, request_id)
+        response.headers.append((b"connection", b"close"))
+
+        async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+            scope["state"] = {"request_id": request_id}
+            await response(scope, receive, send)
+
+        return refuse
 
 
 def too_large() -> Refusal:
     """Return the refusal of a head, or of trailers, that is over the bound."""
-    return Refusal(431, "too_large", f"the headers are over the bound of {HEAD_BYTES} bytes")
+    return Refusal(HeadersTooLargeError(f"the headers are over the bound of {HEAD_BYTES} bytes"))
 
 
 def size_bytes(target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> int:
@@ -104,10 +117,10 @@ def normalize(parser: HttpRequestParser, target: bytes, headers: Headers) -> byt
     old = parser.get_http_version() < "1.1"
     hosts = sum(name == b"host" for name, _ in headers)
     if hosts > 1 or (hosts == 0 and not old):
-        raise Refusal(400, "bad_request", f"a request has one Host header, this one has {hosts}")
+        raise Refusal(BadRequestError(f"a request has one Host header, this one has {hosts}"))
     for name, value in headers:
         if name == b"transfer-encoding" and value.lower() != b"chunked":
-            raise Refusal(501, "not_implemented", "no Transfer-Encoding but chunked is read here")
+            raise Refusal(UnsupportedHttpError("no Transfer-Encoding but chunked is read here"))
     absolute = _ABSOLUTE.match(target)
     if absolute is None:
         return target

@@ -66,6 +66,10 @@ class Endpoint:
     async def _read(self, receive: Receive, headers: Headers) -> bytes:
         """Return the body. Raises TooLargeError, and CallerGoneError where it breaks off."""
         limit = self._service.settings.max_body_bytes
+        # Before the first piece is asked for: a client that waits for leave to send learns at once.
+        declared = headers.get(b"content-length", b"")
+        if declared.isdigit() and int(declared[:20]) > limit:
+            raise TooLargeError(f"the body is over the bound of {limit} bytes")
         chunks: list[bytes] = []
         size, more = 0, True
         while more:
@@ -75,9 +79,7 @@ class Endpoint:
             more = message.get("more_body", False)
             chunks.append(message.get("body", b""))
             size += len(chunks[-1])
-            # What is declared is looked at only where more is to come: a short body is here by now.
-            declared = headers.get(b"content-length", b"") if more else b""
-            if size > limit or (declared.isdigit() and int(declared) > limit):
+            if size > limit:
                 raise TooLargeError(f"the body is over the bound of {limit} bytes")
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 

@@ -14,6 +14,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from dreamserve.api import heads
 from dreamserve.api.heads import HEAD_BYTES, Refusal
+from dreamserve_protocol.errors import (
+    BadRequestError,
+    RequestTimeoutError,
+    UnsupportedHttpError,
+)
 
 PACKET_BYTES = 256 * 1024  # that the event loop reads at once, at most
 STALLED_S = 60.0  # for a head to be complete, and between two pieces of a body
@@ -103,7 +108,7 @@ class Protocol(HttpToolsProtocol):
         self._idle_bytes = self._packet_bytes
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
-                raise Refusal(501, "not_implemented", "this server is no proxy")
+                raise Refusal(UnsupportedHttpError("this server is no proxy"))
             if self._should_upgrade():
                 super().on_headers_complete()
             return
@@ -153,7 +158,7 @@ class Protocol(HttpToolsProtocol):
         still_s = self.loop.time() - self._since_s
         if self._in_head or self._in_body:
             if still_s > STALLED_S and not self.flow.read_paused:
-                self._refuse(Refusal(408, "request_timeout", f"nothing more in {STALLED_S:g} s"))
+                self._refuse(Refusal(RequestTimeoutError(f"nothing more in {STALLED_S:g} s")))
         elif still_s > self.timeout_keep_alive and not self._responding:
             self.transport.close()
         self.loop.call_later(WATCH_S, self._watch)
@@ -161,7 +166,7 @@ class Protocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks for it
         """Return whether to keep the connection: the client sends no more, but may still read."""
         if not self._refused and (self._in_body or self._in_head):
-            self._refuse(Refusal(400, "bad_request", "the request ended before it was complete"))
+            self._refuse(Refusal(BadRequestError("the request ended before it was complete")))
         if self._refused:
             return not self.transport.is_closing()
         if not self._responding:
@@ -175,7 +180,7 @@ class Protocol(HttpToolsProtocol):
         if self._refused or self.cycle.response_started or self.transport.is_closing():
             return
         self._in_body = True  # so that the refusal takes the place of the response
-        self._refuse(Refusal(400, "bad_request", f"half closed, and not ready in {after_s:g} s"))
+        self._refuse(Refusal(BadRequestError(f"half closed, and not ready in {after_s:g} s")))
 
     def _refuse(self, refusal: Refusal) -> None:
         """Send `refusal` after the responses that are due before it, and close the connection."""
