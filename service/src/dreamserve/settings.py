@@ -28,7 +28,7 @@ class Settings(BaseSettings):
         0, ge=0, description="Threads of a step on the CPU; 0: as many as earn their keep here."
     )
     precision: Literal["float32", "tf32", "bf16"] = Field(
-        "float32", description="Of a step on torch-cuda; the others are faster and less exact."
+        "float32", description="Of a step on torch-cuda; the others are less exact."
     )
 
     capacity: int = Field(10_000, ge=1, description="Sessions at once, over all worlds.")
