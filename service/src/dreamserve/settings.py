@@ -37,7 +37,7 @@ class Settings(BaseSettings):
         description="Threads of a step on the CPU; 0: as many as are fastest, measured.",
     )
     precision: Literal["float32", "tf32", "bf16"] = Field(
-        "float32", description="Of a step on torch-cuda; the others are faster and less exact."
+        "float32", description="Of a step on torch-cuda; the others are less exact."
     )
 
     capacity: int = Field(10_000, ge=1, description="Sessions at once, over all worlds.")

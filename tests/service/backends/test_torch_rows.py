@@ -7,13 +7,12 @@ import torch
 from dreamserve import noise
 from dreamserve.backends.base import StepInput, StepOutput
 from dreamserve.backends.fake import FakeBackend, fake_spec
+from dreamserve.backends.rows import HostRows
 from dreamserve.backends.torch import TorchBackend
-from dreamserve.backends.torch_record import check_room
-from dreamserve.backends.torch_rows import TorchRows, lost_rows
+from dreamserve.backends.torch_rows import TorchRows, finite_rows
 from dreamserve.errors import BackendError
 from dreamserve.manifest import WorldSpec
 
-CPU = torch.device("cpu")
 COUNT, SIZES_OF_ROWS = 20, (1, 4, 16)
 on_cuda = pytest.mark.gpu
 
@@ -85,25 +84,25 @@ def test_rows_step_as_plain_arrays_do(tiny, arrays_of) -> None:
         check_all(tiny, rows, plain)
 
 
-def test_staged_answers_stay_what_they_were(tiny) -> None:
+def test_a_staged_step_stays_what_it_was_when_another_is_staged(tiny, arrays_of) -> None:
     rng = np.random.default_rng(1)
     rows = tiny.device.rows(tiny.spec, COUNT, SIZES_OF_ROWS)
-    first = rows.stage(*asked(rng, 5))
-    before = first.latent.copy()
+    step = asked(rng, 5)
+    first = rows.stage(*step)
+    before = [part.copy() for part in arrays_of(first.output())]
     rows.stage(*asked(rng, 5))
-    np.testing.assert_array_equal(first.latent, before)
+    for one, other in zip(arrays_of(first.output()), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+    rows.commit(step[0], first, np.ones(5, np.bool_), None)
+    assert rows.read(step[0][3])[0].tobytes() == before[0][3:4].tobytes()
 
 
-def test_a_staged_step_is_refused_after_the_next_one(tiny) -> None:
-    rng = np.random.default_rng(2)
+def test_only_a_step_that_these_rows_staged_is_committed(tiny) -> None:
     rows = tiny.device.rows(tiny.spec, COUNT, SIZES_OF_ROWS)
-    step = asked(rng, 4)
-    stale = rows.stage(*step)
-    rows.stage(*step)
-    with pytest.raises(RuntimeError, match="another step was staged since"):
-        stale.output()
-    with pytest.raises(RuntimeError, match="another step was staged since"):
-        rows.commit(step[0], stale, np.ones(4, np.bool_), None)
+    plain = HostRows(tiny.spec, tiny.host, COUNT, SIZES_OF_ROWS)
+    step = asked(np.random.default_rng(2), 4)
+    with pytest.raises(TypeError, match="was not staged by these rows"):
+        rows.commit(step[0], plain.stage(*step), np.ones(4, np.bool_), None)
 
 
 def test_a_row_that_went_wrong_stays_as_it_was_and_poisons_nothing(fake_device) -> None:
@@ -113,7 +112,7 @@ def test_a_row_that_went_wrong_stays_as_it_was_and_poisons_nothing(fake_device) 
     latent = rng.standard_normal((3, 4)).astype(np.float32)
     rows.write(slots, latent, (np.ones((3, 3), np.float32), np.ones(3, np.float32)))
     keys, hot = np.arange(3, dtype=np.uint64), np.ones(3, np.float32)
-    for _ in range(3):  # the scratch row is NaN from the first commit on
+    for _ in range(3):
         staged = rows.stage(slots, np.array([0, 2, 1]), keys, hot)
         assert staged.finite.tolist() == [True, False, True]
         rows.commit(slots, staged, staged.finite, None)
@@ -142,22 +141,16 @@ def test_rows_take_actions_of_a_box(fake_device) -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=on_cuda)])
-def test_a_row_is_lost_by_any_number_that_is_not_finite(device: str, bad: float) -> None:
+def test_a_row_is_finite_only_if_all_its_numbers_are(device: str, bad: float) -> None:
     huge = 3e38  # as large as they come, and finite: no sum of them may be mistaken
     parts = [torch.full(shape, huge, device=device) for shape in ((9, 130), (9,), (9,), (9, 3, 5))]
     parts[0][1, 129] = bad
     parts[1][3] = bad
     parts[2][5] = bad
     parts[3][7, 2, 4] = bad
-    lost = lost_rows(parts[0], parts[1], parts[2], [parts[3]])
-    assert (lost != 0).tolist() == [i in (1, 3, 5, 7) for i in range(9)]
+    assert finite_rows(*parts).tolist() == [i not in (1, 3, 5, 7) for i in range(9)]
 
 
-def test_rows_that_do_not_fit_are_refused_with_numbers(
-    tiny, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = "dreamserve.backends.torch_record.free_bytes"
-    monkeypatch.setattr(module, lambda device: 2**20)
-    with pytest.raises(BackendError, match=r"1000000 rows of 144 bytes .* take 0\.134 GiB, and"):
-        tiny.device.rows(tiny.spec, 1_000_000, (1, 4))
-    check_room("nothing", 2**20, CPU)  # exactly what is free fits
+def test_rows_that_do_not_fit_are_refused_with_numbers(tiny) -> None:
+    with pytest.raises(BackendError, match=r"10000000000000 rows of 144 bytes .* do not fit"):
+        tiny.device.rows(tiny.spec, 10**13, (1, 4))

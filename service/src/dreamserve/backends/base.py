@@ -79,10 +79,7 @@ class Staged(Protocol):
     finite: Bools  # (B,) false where the world answered NaN or infinity
 
     def output(self) -> StepOutput:
-        """Return all that the world answered, B rows; what lies on a device is copied now.
-
-        To be asked before the rows' next stage, which may write over that.
-        """
+        """Return all that the world answered, B rows; what lies on a device is copied now."""
         ...
 
 
@@ -112,7 +109,7 @@ class Rows(Protocol):
     def commit(self, slots: Int64, staged: Staged, good: Bools, latent: Array | None) -> None:
         """Write the staged rows where `good` (B,), `latent` (B, Z) in place of theirs if given.
 
-        `staged` is what the last stage returned, and `slots` are those it was asked for.
+        `staged` is what `stage` returned for these `slots`.
         """
         ...
 
@@ -124,7 +121,7 @@ class KeepsRows(Protocol):
     def rows(self, spec: WorldSpec, count: int, sizes: Sequence[int]) -> Rows:
         """Return `count` rows of zeros; a step's batch is filled up to one of the rising `sizes`.
 
-        Every size is ready to run when this returns. Raises BackendError when they do not fit.
+        Raises BackendError when they do not fit the device.
         """
         ...
 

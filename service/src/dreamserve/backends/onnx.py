@@ -22,9 +22,9 @@ Device = Literal["cpu", "cuda"]
 class OnnxBackend:
     """The three graphs as onnxruntime sessions.
 
-    Every call takes its arrays to the device and all answers back; `OnnxDeviceBackend` leaves the
-    states there. Raises BundleError when a graph is not ONNX or does not fit the world's spec
-    (names, ranks, sizes and types of inputs and outputs), BackendError when `device` is not there.
+    On CUDA every call copies its arrays to the device and all answers back. Raises BundleError when
+    a graph is not ONNX or does not fit the world's spec (names, ranks, sizes and types of inputs
+    and outputs), BackendError when `device` is not there.
     """
 
     def __init__(
@@ -71,8 +71,7 @@ class OnnxBackend:
         return StepOutput(latent, reward, done_logit, tuple(rest[: self._states]), *rest[-3:])
 
 
-def open_session(content: bytes, threads: int, device: Device) -> ort.InferenceSession:
-    """Return a graph ready to run on `device`. Raises BackendError when that is not there."""
+def _open(content: bytes, threads: int, device: Device) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -94,7 +93,7 @@ def _session(
     spec: WorldSpec, name: str, content: bytes, threads: int, device: Device
 ) -> ort.InferenceSession:
     try:
-        session = open_session(content, threads, device)
+        session = _open(content, threads, device)
     except BackendError:
         raise
     except Exception as error:  # onnxruntime's own exceptions share no base but Exception
