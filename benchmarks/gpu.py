@@ -21,8 +21,8 @@ import torch
 from dreamserve import noise
 from dreamserve.backends.accuracy import WARM, measured_error, random_step, relative_difference
 from dreamserve.backends.base import Backend, Precision, StepInput
+from dreamserve.backends.host_state import make_state_store
 from dreamserve.backends.onnx import OnnxBackend
-from dreamserve.backends.rows import make_rows
 from dreamserve.backends.torch_device import TorchDeviceBackend
 from dreamserve.bundle import Bundle, load_bundle
 from dreamserve.engine.imagination.evaluator import CandidateEvaluator
@@ -76,7 +76,7 @@ def rows_differ(bundle: Bundle, backend: Backend, size: int = 64) -> float:
     spec = bundle.manifest
     slots, action, keys, temperature = asked(bundle, size)
     start = random_step(spec, np.random.default_rng(3), size, WARM)
-    rows = make_rows(spec, backend, size, (size,))
+    rows = make_state_store(spec, backend, size, (size,))
     rows.write(slots, start.latent, start.state)
     numbers = noise.draw(keys, spec.noise.normal, spec.noise.uniform)
     plain = backend.step(StepInput(start.latent, action, start.state, temperature, numbers))
@@ -121,7 +121,7 @@ def times_us(work: Callable[[], object], runs: int) -> np.ndarray:
 
 def stepping(bundle: Bundle, backend: Backend, size: int) -> Callable[[], None]:
     """Return what steps as many sessions, and commits it."""
-    rows = make_rows(bundle.manifest, backend, size, (size,))
+    rows = make_state_store(bundle.manifest, backend, size, (size,))
     step = asked(bundle, size)
 
     def advance() -> None:

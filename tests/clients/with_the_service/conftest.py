@@ -8,7 +8,7 @@ import pytest
 
 import dreamserve_client as sdk
 from dreamserve.api.app import create_app
-from dreamserve.engine.engine import Engine
+from dreamserve.api.service import engine_of
 from dreamserve.engine.fake import fake_world
 from dreamserve.settings import Settings
 
@@ -54,13 +54,7 @@ class Service:
             fake_world("broken", nan_action=2),
         ]
         settings = Settings.load()
-        engine = Engine(
-            worlds,
-            capacity=settings.capacity,
-            session_ttl_s=settings.session_ttl_s,
-            max_queue=settings.max_queue,
-            max_batch=settings.max_batch,
-        )
+        engine = engine_of(worlds, settings)
         self.app = create_app(engine, settings)
         self.transport = httpx.ASGITransport(self.app)
         self.runner = runner
@@ -82,7 +76,7 @@ class Service:
 def service() -> Iterator[Service]:
     with asyncio.Runner() as runner:
         service = Service(runner)
-        lifespan = service.app.app.router.lifespan_context(service.app.app)
+        lifespan = service.app.router.lifespan_context(service.app)
         runner.run(_enter(service, lifespan))
         yield service
         runner.run(lifespan.__aexit__(None, None, None))

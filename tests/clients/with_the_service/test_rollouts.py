@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import dreamserve_client as sdk
-from dreamserve.dream import Dream
 from dreamserve.engine.fake import fake_world
-from dreamserve.engine.types import LinearPolicy
+from dreamserve.local import LocalClient
+from dreamserve_protocol.policies import LinearPolicy
+from dreamserve_protocol.wire import fields_of
 
 WEIGHTS = np.random.default_rng(0).standard_normal((3, 3, 8))
 
@@ -18,14 +19,16 @@ def test_a_rollout_is_the_one_in_process(service):
     fields = {"episodes": 4, "max_steps": 9, "seed": 5}
     rolled = service.client.rollout(policy=policy, **fields, include=["trajectories"])
     whole = frozenset({"trajectories"})
-    expected = Dream(fake_world()).rollout(policy=LinearPolicy(WEIGHTS), **fields, include=whole)
+    expected = LocalClient(fake_world()).rollout(
+        policy=LinearPolicy(WEIGHTS), **fields, include=whole
+    )
     for name in ("seeds", "returns", "lengths", "terminated", "finite"):
         np.testing.assert_array_equal(getattr(rolled, name), getattr(expected, name))
         assert getattr(rolled, name).dtype == getattr(expected, name).dtype
     for name in ("latents", "actions", "rewards"):
         np.testing.assert_array_equal(getattr(rolled, name), getattr(expected, name))
         assert getattr(rolled, name).dtype == getattr(expected, name).dtype
-    for name, figures in expected.statistics.items():
+    for name, figures in fields_of(expected.statistics).items():
         np.testing.assert_array_equal(getattr(rolled.statistics, name), figures)
 
     async def awaited():

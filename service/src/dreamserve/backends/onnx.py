@@ -7,6 +7,7 @@ constant folding is part of every optimisation level, and all of them are on.
 
 from typing import Any, Literal, Self
 
+import numpy as np
 import onnxruntime as ort
 
 from dreamserve.backends.base import Array, StepInput, StepOutput
@@ -14,7 +15,6 @@ from dreamserve.backends.check import Shape, check_backend, input_shapes, output
 from dreamserve.bundle import Bundle
 from dreamserve.errors import BackendError, BundleError
 from dreamserve.manifest import WorldSpec
-from dreamserve.spaces import DiscreteSpace
 
 Device = Literal["cpu", "cuda"]
 
@@ -100,7 +100,7 @@ def _session(
         line = str(error).splitlines()[0]
         raise BundleError(f"{spec.name}: graph {name} is not a graph to run: {line}") from error
     where = f"{spec.name}: graph {name}"
-    discrete = isinstance(spec.action_space, DiscreteSpace)
+    discrete = spec.action_space.dtype is np.int64
     _check(f"{where}, inputs", session.get_inputs(), input_shapes(spec)[name], discrete)
     _check(f"{where}, outputs", session.get_outputs(), output_shapes(spec)[name], discrete)
     return session

@@ -17,7 +17,7 @@ from torch.jit._fuser import optimized_execution  # torch.jit's own, where it do
 
 from dreamserve.backends.base import Array, Precision, StepInput, StepOutput
 from dreamserve.backends.check import check_backend
-from dreamserve.backends.rows import filled
+from dreamserve.backends.host_state import filled
 from dreamserve.bundle import Bundle
 from dreamserve.errors import BackendError, BundleError
 from dreamserve.manifest import GraphName

@@ -11,17 +11,17 @@ from dreamserve.backends import torch_horizon
 from dreamserve.backends.base import Actions, Array, State, UInt64
 from dreamserve.backends.torch import TorchBackend, whole_groups
 from dreamserve.backends.torch_horizon import Values
-from dreamserve.backends.torch_rows import TorchRows
+from dreamserve.backends.torch_state import TorchStateStore
 from dreamserve.manifest import WorldSpec
 
 
 class TorchDeviceBackend(TorchBackend):
-    """A TorchBackend that keeps rows and looks ahead on its device (`KeepsRows`)."""
+    """A TorchBackend that keeps rows and looks ahead on its device (`KeepsState`)."""
 
-    def rows(self, spec: WorldSpec, count: int, sizes: Sequence[int]) -> TorchRows:
+    def rows(self, spec: WorldSpec, count: int, sizes: Sequence[int]) -> TorchStateStore:
         """Return `count` rows of zeros. Raises BackendError when they do not fit the device."""
         whole = sorted({whole_groups(size) for size in sizes})
-        return TorchRows(spec, self.step_tensors, count, whole, self.device)
+        return TorchStateStore(spec, self.step_tensors, count, whole, self.device)
 
     def returns(
         self,
@@ -33,7 +33,7 @@ class TorchDeviceBackend(TorchBackend):
         temperature: float,
         discount: float,
     ) -> Values:
-        """Return what N futures earn, as `KeepsRows.returns` says."""
+        """Return what N futures earn, as `KeepsState.returns` says."""
         return torch_horizon.returns(
             spec,
             self.step_tensors,

@@ -1,6 +1,6 @@
 """Planning on a torch device: what candidates earn, their states never leaving it.
 
-What a future earns is the same as where the engine steps it (`KeepsRows.returns`): a step's reward
+What a future earns is the same as where the engine steps it (`KeepsState.returns`): a step's reward
 counts if the future lived before it, in float32 times the discount, summed in float64.
 """
 
@@ -11,9 +11,9 @@ from torch import Tensor
 
 from dreamserve.backends import torch_noise
 from dreamserve.backends.base import Actions, Array, State, UInt64
-from dreamserve.backends.rows import filled
+from dreamserve.backends.host_state import filled
 from dreamserve.backends.torch import whole_groups
-from dreamserve.backends.torch_rows import Step, finite_rows
+from dreamserve.backends.torch_state import Step, finite_rows
 from dreamserve.manifest import WorldSpec
 
 Values = npt.NDArray[np.float64]
@@ -33,7 +33,7 @@ def returns(
     temperature: float,
     discount: float,
 ) -> Values:
-    """Return what N futures earn under `step`, as `KeepsRows.returns` says."""
+    """Return what N futures earn under `step`, as `KeepsState.returns` says."""
     count, horizon = actions.shape[:2]
     # The weights as the engine makes them: one product a step.
     weights = np.multiply.accumulate(np.array([1.0] + [discount] * (horizon - 1)))

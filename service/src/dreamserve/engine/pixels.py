@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from dreamserve.backends.base import Array
-from dreamserve.backends.rows import finite_rows
+from dreamserve.backends.host_state import finite_rows
 from dreamserve.engine.world import World
 from dreamserve.frames import crop_and_resize
 from dreamserve.manifest import FrameSpec

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dreamserve.backends.base import Actions, Int64
-from dreamserve.backends.rows import span
+from dreamserve.backends.host_state import span
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.handlers.rows import RowErrors, repeated
 from dreamserve.engine.sessions.steps import (

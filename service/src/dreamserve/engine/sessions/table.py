@@ -95,7 +95,7 @@ class Session:
 
     def row(self) -> tuple[Array, State]:
         """Return copies of latent (1, Z) and state (1, *shape) each."""
-        return self.slab.rows.read(self.slot)
+        return self.slab.states.read(self.slot)
 
     def record(self) -> SessionRecord:
         """Return all that the session is now."""

@@ -1,4 +1,4 @@
-"""Rows on a torch device: a step there is a step on plain arrays."""
+"""StateStore on a torch device: a step there is a step on plain arrays."""
 
 import numpy as np
 import pytest
@@ -7,9 +7,9 @@ import torch
 from dreamserve import noise
 from dreamserve.backends.base import StepInput, StepOutput
 from dreamserve.backends.fake import FakeBackend, fake_spec
-from dreamserve.backends.rows import HostRows
+from dreamserve.backends.host_state import HostStateStore
 from dreamserve.backends.torch import TorchBackend
-from dreamserve.backends.torch_rows import TorchRows, finite_rows
+from dreamserve.backends.torch_state import TorchStateStore, finite_rows
 from dreamserve.errors import BackendError
 from dreamserve.manifest import WorldSpec
 
@@ -45,7 +45,7 @@ def asked(rng: np.random.Generator, count: int, actions: int = 3) -> tuple[np.nd
     )
 
 
-def begin(rows: TorchRows, plain: PlainRows, rng: np.random.Generator) -> None:
+def begin(rows: TorchStateStore, plain: PlainRows, rng: np.random.Generator) -> None:
     slots = np.arange(COUNT)
     plain.latent[:] = rng.standard_normal(plain.latent.shape)
     for part in plain.state:
@@ -53,7 +53,7 @@ def begin(rows: TorchRows, plain: PlainRows, rng: np.random.Generator) -> None:
     rows.write(slots, plain.latent, plain.state)
 
 
-def check_all(tiny, rows: TorchRows, plain: PlainRows) -> None:
+def check_all(tiny, rows: TorchStateStore, plain: PlainRows) -> None:
     for slot in range(COUNT):
         latent, state = rows.read(slot)
         for one, other in zip((latent, *state), (plain.latent, *plain.state), strict=True):
@@ -99,7 +99,7 @@ def test_a_staged_step_stays_what_it_was_when_another_is_staged(tiny, arrays_of)
 
 def test_only_a_step_that_these_rows_staged_is_committed(tiny) -> None:
     rows = tiny.device.rows(tiny.spec, COUNT, SIZES_OF_ROWS)
-    plain = HostRows(tiny.spec, tiny.host, COUNT, SIZES_OF_ROWS)
+    plain = HostStateStore(tiny.spec, tiny.host, COUNT, SIZES_OF_ROWS)
     step = asked(np.random.default_rng(2), 4)
     with pytest.raises(TypeError, match="was not staged by these rows"):
         rows.commit(step[0], plain.stage(*step), np.ones(4, np.bool_), None)

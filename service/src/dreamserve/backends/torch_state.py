@@ -1,4 +1,4 @@
-"""Rows of dreams in the memory of a torch device.
+"""StateStore of dreams in the memory of a torch device.
 
 A step copies slots, actions, keys and temperatures in, and latents, rewards, done logits and what
 is finite out. States and mixtures stay on the device unless somebody asks for them.
@@ -19,12 +19,12 @@ from dreamserve.backends.base import (
     Array,
     Bools,
     Int64,
-    Staged,
+    PendingStep,
     State,
     StepOutput,
     UInt64,
 )
-from dreamserve.backends.rows import filled
+from dreamserve.backends.host_state import filled
 from dreamserve.errors import BackendError
 from dreamserve.manifest import WorldSpec
 
@@ -32,7 +32,7 @@ from dreamserve.manifest import WorldSpec
 Step = Callable[..., tuple[Tensor, ...]]
 
 
-class TorchStaged:
+class TorchPendingStep:
     """A staged step; its outputs are its own, and stay on the device."""
 
     def __init__(self, outputs: Sequence[Tensor], count: int) -> None:
@@ -52,7 +52,7 @@ class TorchStaged:
         return StepOutput(latent, reward, done_logit, tuple(rest[:-3]), *rest[-3:])
 
 
-class TorchRows:
+class TorchStateStore:
     """`count` rows on a device, as tensors of that many rows."""
 
     def __init__(
@@ -87,19 +87,21 @@ class TorchRows:
             slab.index_copy_(0, self._there(slots), self._there(new))
 
     @torch.inference_mode()
-    def stage(self, slots: Int64, action: Actions, keys: UInt64, temperature: Array) -> TorchStaged:
+    def stage(
+        self, slots: Int64, action: Actions, keys: UInt64, temperature: Array
+    ) -> TorchPendingStep:
         """Advance copies of B different rows by one step, and wait for the answers."""
         size = self._sizes[bisect_left(self._sizes, len(slots))]
         arrays = (slots, action, keys.view(np.int64), temperature)  # the keys' bits, not values
         where, actions, drawn_from, hot = (self._there(filled(part, size)) for part in arrays)
         latent, *state = (slab.index_select(0, where) for slab in self._slabs)
         noise = torch_noise.draw(drawn_from, self._spec.noise.normal, self._spec.noise.uniform)
-        return TorchStaged(self._step(latent, actions, *state, hot, noise), len(slots))
+        return TorchPendingStep(self._step(latent, actions, *state, hot, noise), len(slots))
 
     @torch.inference_mode()
-    def commit(self, slots: Int64, staged: Staged, good: Bools, latent: Array | None) -> None:
+    def commit(self, slots: Int64, staged: PendingStep, good: Bools, latent: Array | None) -> None:
         """Write the staged rows where `good` (B,), `latent` (B, Z) in place of theirs if given."""
-        if not isinstance(staged, TorchStaged):
+        if not isinstance(staged, TorchPendingStep):
             raise TypeError(f"{staged!r} was not staged by these rows")
         new, *rest = staged.outputs
         rows = [new if latent is None else self._there(latent), *rest[2:-3]]

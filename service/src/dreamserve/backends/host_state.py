@@ -1,4 +1,4 @@
-"""Rows in this process's memory, for any backend that has no memory of its own."""
+"""StateStore in this process's memory, for any backend that has no memory of its own."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from dreamserve.backends.base import (
     Backend,
     Bools,
     Int64,
-    KeepsRows,
-    Rows,
-    Staged,
+    KeepsState,
+    PendingStep,
     State,
+    StateStore,
     StepInput,
     StepOutput,
     UInt64,
@@ -29,17 +29,19 @@ from dreamserve.manifest import WorldSpec
 _BLAS_ALONE = 8192
 
 
-def make_rows(spec: WorldSpec, backend: Backend, count: int, sizes: Sequence[int]) -> Rows:
-    """Return `count` rows of zeros where this backend keeps them; `sizes` as in KeepsRows."""
-    if isinstance(backend, KeepsRows):
+def make_state_store(
+    spec: WorldSpec, backend: Backend, count: int, sizes: Sequence[int]
+) -> StateStore:
+    """Return `count` rows of zeros where this backend keeps them; `sizes` as in KeepsState."""
+    if isinstance(backend, KeepsState):
         # A device's libraries choose their kernels by the batch's size, and the last bits follow:
         # with one size for all, a dream is the same in any company. A device hardly feels it.
         return backend.rows(spec, count, sizes[-1:])
-    return HostRows(spec, backend, count, sizes)
+    return HostStateStore(spec, backend, count, sizes)
 
 
 @dataclass(slots=True, eq=False)
-class HostStaged:
+class HostPendingStep:
     """A step's outputs without the rows that filled up the batch."""
 
     latent: Array
@@ -53,8 +55,8 @@ class HostStaged:
         return self.whole
 
 
-class HostRows:
-    """Rows as numpy arrays: gather, one call of the graph, scatter.
+class HostStateStore:
+    """StateStore as numpy arrays: gather, one call of the graph, scatter.
 
     They are reserved at once, and untouched rows cost no memory yet.
     """
@@ -76,7 +78,9 @@ class HostRows:
         for rows, new in zip(self._state, state, strict=True):
             rows[where] = new
 
-    def stage(self, slots: Int64, action: Actions, keys: UInt64, temperature: Array) -> HostStaged:
+    def stage(
+        self, slots: Int64, action: Actions, keys: UInt64, temperature: Array
+    ) -> HostPendingStep:
         count = len(slots)
         size = self._sizes[bisect_left(self._sizes, count)]
         where = span(filled(slots, size))
@@ -91,7 +95,7 @@ class HostRows:
         )
         return _staged(output, count)
 
-    def commit(self, slots: Int64, staged: Staged, good: Bools, latent: Array | None) -> None:
+    def commit(self, slots: Int64, staged: PendingStep, good: Bools, latent: Array | None) -> None:
         new = staged.latent if latent is None else latent
         state = tuple(part[: len(slots)] for part in staged.output().state)
         if not good.all():
@@ -120,11 +124,11 @@ def span(index: Int64) -> slice | Int64:
     return slice(first, first + count)
 
 
-def _staged(output: StepOutput, count: int) -> HostStaged:
+def _staged(output: StepOutput, count: int) -> HostPendingStep:
     latent, reward = output.latent[:count], output.reward[:count]
     done_logit, state = output.done_logit[:count], (part[:count] for part in output.state)
     finite = finite_rows(latent, reward, done_logit, *state)
-    return HostStaged(latent, reward, done_logit, finite, output)
+    return HostPendingStep(latent, reward, done_logit, finite, output)
 
 
 def _surely_finite(array: Array) -> bool:
