@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from dreamserve.engine.engine import Engine
-from dreamserve.engine.world import load_world
+from dreamserve.loading import load_world
 from dreamserve_protocol.batches import (
     ResetBatchRequest,
     ResetBatchResult,

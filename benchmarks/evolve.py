@@ -39,7 +39,8 @@ import packed
 from bare import pinned
 from contention import Watch
 from dreamserve.engine.imagination.policy_runners import linear_scores
-from dreamserve.engine.world import World, load_world
+from dreamserve.engine.world import World
+from dreamserve.loading import load_world
 from dreamserve.local import DreamBatch, LocalClient
 from dreamserve_client import DreamClient
 from dreamserve_protocol.policies import LinearPolicy

@@ -20,7 +20,8 @@ from dreamserve_protocol.reset import ResetResult
 from dreamserve_protocol.step import StepRequest, StepResult
 from dreamserve_protocol.verbs import VERBS
 from dreamserve_protocol.wire import fields_of, read
-from dreamserve_protocol.worlds import Health, Index, Problem, WorldsResult, WorldSummary
+from dreamserve_protocol.pages import Health, Index, Problem
+from dreamserve_protocol.worlds import WorldsResult, WorldSummary
 
 RESULTS = [*{verb.result for verb in VERBS if verb.result is not None}, Health, Index, Problem]
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)

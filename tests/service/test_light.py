@@ -46,7 +46,7 @@ def test_without_torch_the_torch_backend_says_what_to_install(tiny_bundle: Path)
     code = f"""
 import sys
 sys.modules["torch"] = None
-from dreamserve.engine.world import load_world
+from dreamserve.loading import load_world
 from dreamserve.errors import BackendError
 try:
     load_world({str(tiny_bundle)!r}, "torch")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dreamserve.dream import DreamBatch
-from dreamserve.engine.world import load_world
+from dreamserve.loading import load_world
 from dreamserve_training.dreaming import dream_returns, features
 from dreamserve_training.envs import TAKE_COVER
 from dreamserve_training.evaluation import (

@@ -10,7 +10,8 @@ from dreamserve.bundle import load_bundle
 from dreamserve.engine.imagination.evaluator import Judge
 from dreamserve.engine.imagination.trajectories import Present
 from dreamserve.engine.work import Task, finish
-from dreamserve.engine.world import World, load_world
+from dreamserve.engine.world import World
+from dreamserve.loading import load_world
 from dreamserve_training.analytic import (
     Arms,
     deceptive_tree,

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from dreamserve.engine.world import load_world
+from dreamserve.loading import load_world
 from dreamserve.manifest import WorldSpec
 from dreamserve_training.export import (
     Picture,

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from dreamserve.dream import Dream, DreamBatch
 from dreamserve.engine.types import LinearPolicy
-from dreamserve.engine.world import World, load_world
+from dreamserve.engine.world import World
+from dreamserve.loading import load_world
 from dreamserve_training.models import controller
 from dreamserve_training.models.controller import CONTROLLER_INPUTS
 

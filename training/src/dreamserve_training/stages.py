@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from dreamserve.engine.world import load_world
+from dreamserve.loading import load_world
 from dreamserve_training.assemble import write_bundle, write_draft
 from dreamserve_training.data.collect import collect as collect_episodes
 from dreamserve_training.data.episodes import episode_paths

@@ -6,7 +6,8 @@ dreamserve-train validate bundles/takecover
 from functools import partial
 from pathlib import Path
 
-from dreamserve.engine.world import BackendName, World, load_world
+from dreamserve.engine.world import BackendName, World
+from dreamserve.loading import load_world
 from dreamserve_training.export.reference import ModelBackend
 from dreamserve_training.models.recurrent import MDNRNN, load_mdnrnn
 from dreamserve_training.models.vae import ConvVAE, load_vae

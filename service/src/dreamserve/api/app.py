@@ -6,6 +6,7 @@ import re
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from itertools import count
 from typing import Any
 
@@ -17,16 +18,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from dreamserve import __version__
 from dreamserve.api.async_engine import CallerGoneError
 from dreamserve.api.docs import docs_endpoint, openapi_endpoint
+from dreamserve.api.examples import examples
 from dreamserve.api.http import Endpoint
 from dreamserve.api.openapi import document
 from dreamserve.api.origins import check_origin
-from dreamserve.api.pages import PAGES, page_endpoint
+from dreamserve.api.pages import page_endpoint
 from dreamserve.api.responses import problem_response
 from dreamserve.api.service import Service
 from dreamserve.api.stream import Stream
 from dreamserve.engine.engine import Engine
 from dreamserve.settings import Settings
 from dreamserve_protocol.errors import PathNotFoundError
+from dreamserve_protocol.pages import PAGES
 from dreamserve_protocol.verbs import VERBS
 
 STOP_DEADLINE_S = 5.0  # for the results under way, once no more requests come
@@ -52,7 +55,7 @@ class App(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document."""
-        return document()
+        return openapi_document()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -85,6 +88,12 @@ def create_app(engine: Engine, settings: Settings) -> App:
     return App(service, title="dreamserve", version=__version__, lifespan=lifespan)
 
 
+@cache
+def openapi_document() -> dict[str, Any]:
+    """Return the OpenAPI document, its examples answered by the fake world."""
+    return document(examples())
+
+
 async def _start(service: Service) -> None:
     try:
         await asyncio.to_thread(service.engine.start)
@@ -101,8 +110,8 @@ def _routes(service: Service) -> list[BaseRoute]:
         *(Route(path, Endpoint(service, of_path)) for path, of_path in verbs),
         WebSocketRoute("/stream", Stream(service)),
         *(Route(page.path, page_endpoint(service, page)) for page in PAGES),
-        Route("/docs", docs_endpoint()),
-        Route("/openapi.json", openapi_endpoint()),
+        Route("/docs", docs_endpoint(openapi_document)),
+        Route("/openapi.json", openapi_endpoint(openapi_document)),
     ]
 
 

@@ -6,11 +6,9 @@ request an id and turns an error into a problem.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import is_dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 from starlette.types import Receive, Scope, Send
 
 from dreamserve.api import codec
@@ -18,25 +16,15 @@ from dreamserve.api.async_engine import CallerGoneError
 from dreamserve.api.responses import BytesResponse, no_verb
 from dreamserve.api.service import Service
 from dreamserve.validation import validator
-from dreamserve_protocol.batches import ResetBatchResult, StepBatchResult
 from dreamserve_protocol.errors import (
     InvalidRequestError,
     TooLargeError,
     UnsupportedMediaTypeError,
 )
 from dreamserve_protocol.markers import Message, Request
-from dreamserve_protocol.rollout import RolloutResult
-from dreamserve_protocol.sample import SampleResult
 from dreamserve_protocol.verbs import Verb
-from dreamserve_protocol.wire import fields_of
-
-# Larger bodies are read, and larger answers written, in a thread, so that the event loop goes on.
-LARGE_BYTES = 64 * 1024
-LARGE_ANSWER_BYTES = 256 * 1024
 
 Headers = dict[bytes, bytes]
-
-_OF_MANY = (SampleResult, RolloutResult, StepBatchResult, ResetBatchResult)
 
 
 class Endpoint:
@@ -58,7 +46,7 @@ class Endpoint:
         headers: Headers = scope["state"]["headers"]
         body = await self._read(receive, headers) if verb.has_body else b""
         build = partial(_request_of, verb, validate, body, headers, scope.get("path_params", {}))
-        request = build() if len(body) <= LARGE_BYTES else await asyncio.to_thread(build)
+        request = build() if len(body) <= codec.LARGE_BYTES else await asyncio.to_thread(build)
         result = await self._service.async_engine.ask(request, partial(_leaves, receive))
         response = await _response_of(result, headers)
         await response(scope, receive, send)
@@ -115,23 +103,9 @@ async def _response_of(result: Message | None, headers: Headers) -> BytesRespons
         return BytesResponse(b"", status=204)
     as_msgpack = codec.prefers_msgpack(headers.get(b"accept", b""))
     media_type = codec.MSGPACK if as_msgpack else codec.JSON
-    if is_large(result):
+    if codec.is_large(result):
         return BytesResponse(await asyncio.to_thread(codec.encode, result, as_msgpack), media_type)
     return BytesResponse(codec.encode(result, as_msgpack), media_type)
-
-
-def is_large(result: Any) -> bool:
-    """Tell whether a result is better written in a thread."""
-    return isinstance(result, _OF_MANY) and _array_bytes(result) > LARGE_ANSWER_BYTES
-
-
-def _array_bytes(value: Any) -> int:
-    """Return what the arrays in a result take, those in its parts too."""
-    if isinstance(value, np.ndarray):
-        return value.nbytes
-    if is_dataclass(value):
-        value = fields_of(value)
-    return sum(map(_array_bytes, value.values())) if isinstance(value, dict) else 0
 
 
 async def _leaves(receive: Receive) -> None:

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from starlette.types import Message, Receive, Scope, Send
 
 from dreamserve.api import codec
-from dreamserve.api.http import LARGE_BYTES, is_large
 from dreamserve.api.problems import problem_of
 from dreamserve.api.service import Service
 from dreamserve.validation import validator
@@ -86,7 +85,7 @@ class Socket:
         question = Question(None, text is None)
         self._in_progress += 1
         try:
-            if len(raw) <= LARGE_BYTES:
+            if len(raw) <= codec.LARGE_BYTES:
                 fields = codec.decode(raw, question.as_msgpack)
             else:
                 fields = await asyncio.to_thread(codec.decode, raw, question.as_msgpack)
@@ -130,7 +129,7 @@ class Socket:
         elif outcome is None:
             answer = {"id": question.id, "status": 204}
         encode = partial(codec.encode, answer, question.as_msgpack)
-        raw = await asyncio.to_thread(encode) if is_large(outcome) else encode()
+        raw = await asyncio.to_thread(encode) if codec.is_large(outcome) else encode()
         if question.as_msgpack:
             return {"type": "websocket.send", "bytes": raw}
         return {"type": "websocket.send", "text": raw.decode()}

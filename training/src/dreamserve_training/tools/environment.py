@@ -18,7 +18,8 @@ from dreamserve.engine.types import (
     Snapshot,
     Start,
 )
-from dreamserve.engine.world import World, load_world
+from dreamserve.engine.world import World
+from dreamserve.loading import load_world
 from dreamserve.manifest import ActionSpace, DiscreteSpace
 from dreamserve_training.models.mixture import TemperatureRule
 from dreamserve_training.tools.worlds import world_from_models

@@ -19,10 +19,10 @@ import numpy as np
 
 from dreamserve.backends.base import Actions, Array, Int64
 from dreamserve.backends.host_state import finite_rows
+from dreamserve.engine.dynamics import Work
 from dreamserve.engine.imagination.buffer import TrajectoryBuffer
 from dreamserve.engine.imagination.trajectories import RolloutStart, StepOutcome, Trajectories
 from dreamserve.engine.mixture import described
-from dreamserve.engine.work import Work
 from dreamserve.noise import SAMPLE
 from dreamserve_protocol.sample import Components, MostLikely
 

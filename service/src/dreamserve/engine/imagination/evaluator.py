@@ -8,9 +8,9 @@ import numpy as np
 
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Int64, KeepsState
+from dreamserve.engine.dynamics import Work
 from dreamserve.engine.imagination.objectives import REWARD, ReturnAccumulator, reward_alone
 from dreamserve.engine.imagination.trajectories import RolloutStart, Trajectories, Values, subseeds
-from dreamserve.engine.work import Work
 from dreamserve.noise import UInt64
 from dreamserve_protocol.plan import Objective
 

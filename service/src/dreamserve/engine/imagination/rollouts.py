@@ -13,10 +13,9 @@ import numpy.typing as npt
 
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Array, Bools, Int64, State
-from dreamserve.engine.dynamics import starts
+from dreamserve.engine.dynamics import Work, starts
 from dreamserve.engine.imagination.policy_runners import runner_of
 from dreamserve.engine.imagination.trajectories import RolloutStart, StepOutcome, Trajectories
-from dreamserve.engine.work import Work
 from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
 from dreamserve.noise import UInt64

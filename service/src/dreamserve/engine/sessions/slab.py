@@ -8,8 +8,7 @@ import numpy as np
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Array, Bools, Int64, PendingStep, State, UInt64
 from dreamserve.backends.host_state import make_state_store
-from dreamserve.engine.sessions.record import SessionRecord
-from dreamserve.engine.sessions.windows import Windows
+from dreamserve.engine.sessions.records import SessionRecord, Windows
 from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
 from dreamserve_protocol.step import StepResult

@@ -19,8 +19,8 @@ from dreamserve.backends.host_state import finite_rows
 from dreamserve.engine.checks import check_latent
 from dreamserve.engine.mixture import describe, surprise
 from dreamserve.engine.pixels import check_frames, to_numbers, to_pixels
+from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.slab import Content, LastAnswer, Slab
-from dreamserve.engine.sessions.table import Session
 from dreamserve.engine.world import World
 from dreamserve_protocol.arrays import UInt8
 from dreamserve_protocol.errors import DreamEndedError, DreamNotFiniteError, StepConflictError
