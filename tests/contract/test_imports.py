@@ -13,22 +13,29 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 DISTRIBUTIONS = {
+    "protocol": ROOT / "protocol/src/dreamserve_protocol",
     "service": ROOT / "service/src/dreamserve",
     "training": ROOT / "training/src/dreamserve_training",
     "clients/python": ROOT / "clients/python/src/dreamserve_client",
 }
 OURS = {path.name for path in DISTRIBUTIONS.values()}
-MAY_IMPORT = {"service": set(), "training": {"dreamserve"}, "clients/python": set()}
+MAY_IMPORT = {
+    "protocol": set(),
+    "service": {"dreamserve_protocol"},
+    "training": {"dreamserve", "dreamserve_protocol"},
+    "clients/python": {"dreamserve_protocol"},
+}
 
 # A part of the service may import from its own layer's part and from layers below it.
 LAYERS = (
     {"cli"},
     {"api"},
-    {"dream"},
+    {"local", "loading"},
     {"engine"},
     {"backends", "planning"},
     {"bundle"},
-    {"manifest", "frames", "settings"},
+    {"manifest"},
+    {"frames", "settings", "spaces", "validation"},
     {"errors", "noise"},
 )
 COMES_WITH = {"pydantic-core": "pydantic"}  # at its one exact version, and meant to be imported

@@ -10,8 +10,8 @@ import typer
 
 from dreamserve import __version__
 from dreamserve.api.app import create_app, openapi_document
+from dreamserve.api.async_engine import engine_of
 from dreamserve.api.server import bind, serve
-from dreamserve.api.service import engine_of
 from dreamserve.bundle import Bundle, load_bundle
 from dreamserve.engine.engine import Engine
 from dreamserve.errors import SettingsError

@@ -8,7 +8,7 @@ import pytest
 
 import dreamserve_client as sdk
 from dreamserve.api.app import create_app
-from dreamserve.api.service import engine_of
+from dreamserve.api.async_engine import engine_of
 from dreamserve.engine.fake import fake_world
 from dreamserve.settings import Settings
 

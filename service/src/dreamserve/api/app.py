@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dreamserve import __version__
-from dreamserve.api.async_engine import CallerGoneError
+from dreamserve.api.async_engine import CallerGoneError, Service
 from dreamserve.api.docs import docs_endpoint, openapi_endpoint
 from dreamserve.api.examples import examples
 from dreamserve.api.http import Endpoint
@@ -24,7 +24,6 @@ from dreamserve.api.openapi import document
 from dreamserve.api.origins import check_origin
 from dreamserve.api.pages import page_endpoint
 from dreamserve.api.responses import problem_response
-from dreamserve.api.service import Service
 from dreamserve.api.stream import Stream
 from dreamserve.engine.engine import Engine
 from dreamserve.settings import Settings

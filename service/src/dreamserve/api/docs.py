@@ -12,8 +12,7 @@ from typing import Any
 import orjson
 
 from dreamserve.api.codec import JSON
-from dreamserve.api.pages import Static
-from dreamserve.api.responses import BytesResponse
+from dreamserve.api.responses import BytesResponse, Static
 
 _HTML = """<!doctype html><html lang="en"><meta charset="utf-8"><title>dreamserve</title>
 <meta name="viewport" content="width=device-width"><style>

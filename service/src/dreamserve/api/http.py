@@ -12,9 +12,8 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from dreamserve.api import codec
-from dreamserve.api.async_engine import CallerGoneError
+from dreamserve.api.async_engine import CallerGoneError, Service
 from dreamserve.api.responses import BytesResponse, no_verb
-from dreamserve.api.service import Service
 from dreamserve.validation import validator
 from dreamserve_protocol.errors import (
     InvalidRequestError,

@@ -2,17 +2,15 @@
 
 from collections.abc import Callable
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope
 
 from dreamserve import __version__
 from dreamserve.api import codec
-from dreamserve.api.responses import BytesResponse, no_verb
-from dreamserve.api.service import Service
+from dreamserve.api.async_engine import Service
+from dreamserve.api.responses import BytesResponse, Static
 from dreamserve_protocol.errors import DrainingError, NotReadyError
 from dreamserve_protocol.markers import Message
 from dreamserve_protocol.pages import Health, Index, Page
-
-ALLOWED = "GET, HEAD, OPTIONS"
 
 
 def _index(service: Service) -> Index:
@@ -32,21 +30,6 @@ def _readyz(service: Service) -> Health:
 
 
 _GET: dict[str, Callable[[Service], Message]] = {"/": _index, "/livez": _livez, "/readyz": _readyz}
-
-
-class Static:
-    """An ASGI application that answers GET with what `make` returns."""
-
-    def __init__(self, make: Callable[[Scope], BytesResponse]) -> None:
-        self._make = make
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request. Raises ProblemError."""
-        method = scope["method"]
-        if method in ("GET", "HEAD"):
-            await self._make(scope)(scope, receive, send)
-        else:
-            await no_verb(method, ALLOWED)(scope, receive, send)
 
 
 def page_endpoint(service: Service, page: Page) -> Static:

@@ -12,7 +12,7 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
-from dreamserve.api.service import Service
+from dreamserve.api.async_engine import Service
 from dreamserve.api.wire import Protocol
 from dreamserve.errors import SettingsError
 from dreamserve_protocol.errors import DreamserveError

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from starlette.types import Message, Receive, Scope, Send
 
 from dreamserve.api import codec
+from dreamserve.api.async_engine import Service
 from dreamserve.api.problems import problem_of
-from dreamserve.api.service import Service
 from dreamserve.validation import validator
 from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.markers import Request

@@ -3,7 +3,6 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -24,9 +23,8 @@ from dreamserve.backends.base import (
     StepOutput,
     UInt64,
 )
+from dreamserve.backends.finite import finite_rows
 from dreamserve.manifest import WorldSpec
-
-_BLAS_ALONE = 8192
 
 
 def make_state_store(
@@ -129,23 +127,3 @@ def _staged(output: StepOutput, count: int) -> HostPendingStep:
     done_logit, state = output.done_logit[:count], (part[:count] for part in output.state)
     finite = finite_rows(latent, reward, done_logit, *state)
     return HostPendingStep(latent, reward, done_logit, finite, output)
-
-
-def _surely_finite(array: Array) -> bool:
-    """Tell whether all is finite; a sum of squares that overflows is not sure of it.
-
-    The quickest of all ways to ask, up to the size from which BLAS would ask its threads.
-    """
-    if array.size <= _BLAS_ALONE:
-        return isfinite(np.vdot(array, array))
-    return bool(np.isfinite(array).all())
-
-
-def finite_rows(*arrays: Array) -> Bools:
-    """Return (B,): true where a row of every array is finite."""
-    rows = len(arrays[0])
-    if all(map(_surely_finite, arrays)):
-        return np.ones(rows, np.bool_)
-    each = [np.isfinite(array.reshape(rows, -1)).all(axis=1) for array in arrays]
-    every: Bools = np.logical_and.reduce(each)
-    return every

@@ -23,7 +23,7 @@ from dreamserve.backends.base import (
     StepOutput,
     UInt64,
 )
-from dreamserve.backends.host_state import finite_rows
+from dreamserve.backends.finite import finite_rows
 from dreamserve.engine.pixels import to_numbers
 from dreamserve.engine.world import World
 from dreamserve_protocol.arrays import UInt8

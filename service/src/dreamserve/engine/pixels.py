@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from dreamserve.backends.base import Array, Backend
-from dreamserve.backends.host_state import finite_rows
+from dreamserve.backends.finite import finite_rows
 from dreamserve.frames import crop_and_resize
 from dreamserve.manifest import FrameSpec
 from dreamserve_protocol.arrays import UInt8

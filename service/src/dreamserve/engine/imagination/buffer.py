@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dreamserve.backends.base import Actions, Array, Bools
-from dreamserve.backends.host_state import finite_rows
+from dreamserve.backends.finite import finite_rows
 from dreamserve.engine.dynamics import Work
 from dreamserve.engine.imagination.trajectories import PolicyRunner, StepOutcome, Trajectories
 from dreamserve.engine.imagination.uncertainty import (

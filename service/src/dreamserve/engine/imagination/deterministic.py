@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 
 from dreamserve.backends.base import Actions, Array, Int64
-from dreamserve.backends.host_state import finite_rows
+from dreamserve.backends.finite import finite_rows
 from dreamserve.engine.dynamics import Work
 from dreamserve.engine.imagination.buffer import TrajectoryBuffer
 from dreamserve.engine.imagination.trajectories import RolloutStart, StepOutcome, Trajectories

@@ -22,6 +22,7 @@ from dreamserve.engine.imagination.trajectories import RolloutStart, uniforms
 from dreamserve.planning.base import Actions, Plan, Planner, better, finite_or_lowest, fitted
 from dreamserve.planning.catalog import planner_of
 from dreamserve.planning.options import Options
+from dreamserve.spaces import ActionSpace
 from dreamserve_protocol.errors import DreamNotFiniteError
 from dreamserve_protocol.plan import PlanRequest, PlanResult
 
@@ -78,14 +79,19 @@ def plan(
         found = yield from (search.whole() if budget_s == inf else search.within_budget())
     if found.best.value == -np.inf:
         raise DreamNotFiniteError("every candidate led to NaN or infinity")
+    elapsed_ms = 1e3 * (clock() - began_s)
+    return _result(found, request.planner, present.world.spec.action_space, elapsed_ms)
+
+
+def _result(found: Found, planner: str, space: ActionSpace, elapsed_ms: float) -> PlanResult:
     return PlanResult(
-        action=present.world.spec.action_space.single(found.best.actions[0]),
+        action=space.single(found.best.actions[0]),
         actions=found.best.actions,
         value=found.best.value,
-        planner=request.planner,
+        planner=planner,
         iterations=found.best.iterations,
         evaluations=found.evaluations,
-        elapsed_ms=1e3 * (clock() - began_s),
+        elapsed_ms=elapsed_ms,
         cut_short=found.cut_short,
     )
 
@@ -94,7 +100,8 @@ def _one_an_action(warm: Actions, step: int, request: PlanRequest) -> Actions:
     """Return a plan's remaining actions, one a step, as one for each that a new plan holds."""
     durations = action_durations(step, request.horizon, request.action_repeat)
     starts = np.cumsum(durations) - durations
-    return warm[starts[starts < len(warm)]]
+    remaining: Actions = warm[starts[starts < len(warm)]]
+    return remaining
 
 
 @dataclass(frozen=True, slots=True, eq=False)

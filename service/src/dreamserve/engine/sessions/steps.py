@@ -15,7 +15,7 @@ from hashlib import blake2b
 import numpy as np
 
 from dreamserve.backends.base import Actions, Array, Bools, Int64, PendingStep, StepOutput
-from dreamserve.backends.host_state import finite_rows
+from dreamserve.backends.finite import finite_rows
 from dreamserve.engine.checks import check_latent
 from dreamserve.engine.mixture import describe, surprise
 from dreamserve.engine.pixels import check_frames, to_numbers, to_pixels
