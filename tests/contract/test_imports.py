@@ -30,7 +30,8 @@ MAY_IMPORT = {
 LAYERS = (
     {"cli"},
     {"api"},
-    {"local", "loading"},
+    {"local"},
+    {"loading"},
     {"engine"},
     {"backends", "planning"},
     {"bundle"},
@@ -39,6 +40,8 @@ LAYERS = (
     {"errors", "noise"},
 )
 COMES_WITH = {"pydantic-core": "pydantic"}  # at its one exact version, and meant to be imported
+# The protocol's hooks for pydantic import it when pydantic calls them, and so is there.
+CALLED_BY = {"protocol": {"pydantic"}}
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 
 
@@ -104,6 +107,7 @@ def test_every_package_that_is_imported_is_declared(distribution):
     extras = project.get("optional-dependencies", {}).values()
     lines = [*project["dependencies"], *(line for extra in extras for line in extra)]
     declared = {canonicalize_name(Requirement(line).name) for line in lines}
+    declared |= CALLED_BY.get(distribution, set())
     provided_by = packages_distributions()
     for path in sources(distribution):
         for root in {name.partition(".")[0] for name in imported(path)}:

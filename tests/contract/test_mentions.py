@@ -18,14 +18,13 @@ import pytest
 import typer
 
 from dreamserve import cli as service_cli
-from dreamserve.api.openapi import document
-from dreamserve.api.routes import router
+from dreamserve.api.app import openapi_document
 from dreamserve.settings import PREFIX, Settings
 from dreamserve_training import cli as training_cli
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {"dreamserve": service_cli.main, "dreamserve-train": training_cli.app}
-PAGES_OF_FASTAPI = {"/docs", "/openapi.json"}
+OTHER_PATHS = {"/docs", "/openapi.json", "/stream"}
 Told = Any  # conftest.Told
 Rule = Callable[[Told], Iterator[str]]
 
@@ -50,8 +49,8 @@ def options() -> dict[str, set[str]]:
 
 @cache
 def routes() -> set[str]:
-    paths = {re.sub(r"{.*?}", "{}", path) for path in document(router.routes)["paths"]}
-    return paths | PAGES_OF_FASTAPI
+    paths = {re.sub(r"{.*?}", "{}", path) for path in openapi_document()["paths"]}
+    return paths | OTHER_PATHS
 
 
 def unknown_settings(told: Told) -> Iterator[str]:

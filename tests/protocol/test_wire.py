@@ -16,11 +16,11 @@ from hypothesis.extra import numpy as hnp
 from dreamserve_protocol.arrays import Array, Form, pack
 from dreamserve_protocol.batches import RowError, StepBatchResult
 from dreamserve_protocol.markers import Message
+from dreamserve_protocol.pages import Health, Index, Problem
 from dreamserve_protocol.reset import ResetResult
 from dreamserve_protocol.step import StepRequest, StepResult
 from dreamserve_protocol.verbs import VERBS
 from dreamserve_protocol.wire import fields_of, read
-from dreamserve_protocol.pages import Health, Index, Problem
 from dreamserve_protocol.worlds import WorldsResult, WorldSummary
 
 RESULTS = [*{verb.result for verb in VERBS if verb.result is not None}, Health, Index, Problem]

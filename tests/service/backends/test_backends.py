@@ -17,8 +17,8 @@ from dreamserve.backends.onnx import OnnxBackend
 from dreamserve.backends.torch import TorchBackend
 from dreamserve.bundle import Bundle, load_bundle
 from dreamserve.engine.world import World
-from dreamserve.loading import load_world
 from dreamserve.errors import BackendError, BundleError
+from dreamserve.loading import load_world
 from dreamserve.spaces import DiscreteSpace
 
 

@@ -1,7 +1,7 @@
 """Which web pages may drive this server: those of its own origin, and those that a setting lists.
 
 A browser lets any page send simple requests to any server, localhost too, and open WebSockets to
-it; but it says in `Origin` where the page is from. Other clients send no Origin.
+it; but it says in the header Origin where the page is from. Other clients send none.
 """
 
 from urllib.parse import urlsplit
