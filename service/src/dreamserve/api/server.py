@@ -19,6 +19,7 @@ from dreamserve_protocol.errors import DreamserveError
 
 KEEP_ALIVE_S = 75  # above the 60 s of common load balancers, which must be the first to hang up
 CLOSING_S = 5
+PING_S = 20.0
 BACKLOG = 2048
 
 log = logging.getLogger("dreamserve")
@@ -55,6 +56,11 @@ class Server(uvicorn.Server):
                 app,
                 log_config=None,
                 http=Protocol,
+                ws="websockets-sansio",
+                ws_max_size=service.settings.max_body_bytes,
+                ws_ping_interval=PING_S,
+                ws_ping_timeout=PING_S,
+                ws_per_message_deflate=False,  # it costs more than a step
                 log_level="debug" if service.settings.log_level == "debug" else "warning",
                 access_log=False,
                 server_header=False,
