@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from dreamserve_training.loops.mdnrnn import MDNRNNLoop, train_mdnrnn
 from dreamserve_training.models.mixture import Head
 from dreamserve_training.models.recurrent import MDNRNN
 from dreamserve_training.recipe import Recipe, Workspace, load_recipe
 from dreamserve_training.tools.dataset_utils import create_mdnrnn_dataloader
+from dreamserve_training.train.memory import MDNRNNLoop, train_mdnrnn
 
 
 def held_out_nll(

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from dreamserve.dream import Dream
 from dreamserve.planning.catalog import PLANNERS
-from dreamserve_training.analytic import (
+from dreamserve_training.evaluation.analytic import (
     Tree,
     deceptive_tree,
     ending_tree,

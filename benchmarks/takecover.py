@@ -30,7 +30,7 @@ from dreamserve_client import DreamClient
 from dreamserve_training.data.policies import random_actions
 from dreamserve_training.data.workers import game_workers, worker_env
 from dreamserve_training.envs import TAKE_COVER
-from dreamserve_training.evaluation import BlindAgent, play, summary
+from dreamserve_training.evaluation.real import BlindAgent, play, summary
 from tables import print_circumstances, print_table, verdict
 
 TAKECOVER = Path(__file__).parents[1] / "bundles" / "takecover"

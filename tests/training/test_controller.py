@@ -5,16 +5,15 @@ import pytest
 
 from dreamserve.dream import DreamBatch
 from dreamserve.engine.world import load_world
-from dreamserve_training.dreaming import dream_returns, features
+from dreamserve_training.dreams.returns import dream_returns, features
 from dreamserve_training.envs import TAKE_COVER
-from dreamserve_training.evaluation import (
+from dreamserve_training.evaluation.real import (
     DreamingAgent,
     blind_contestants,
     contest,
     controller_contestants,
     summary,
 )
-from dreamserve_training.loops.controller import ControllerConfig, evolve
 from dreamserve_training.models.controller import (
     Axis,
     LinearPolicy,
@@ -22,6 +21,7 @@ from dreamserve_training.models.controller import (
     load_policy,
     save_policy,
 )
+from dreamserve_training.train.controller import ControllerConfig, evolve
 
 FEATURES = 4 + 8
 AXIS = Axis(actions=3, still=0, positive=1, negative=2)

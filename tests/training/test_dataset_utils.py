@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 
 from dreamserve_training.data.episodes import load_episode, save_episode
 from dreamserve_training.data.sequences import SequenceDataset
+from dreamserve_training.data.windows import window_table
 from dreamserve_training.models.mdnrnn import MDNRNN, train_mdnrnn
 from dreamserve_training.models.vae import ConvVAE, save_vae
 from dreamserve_training.tools.dataset_utils import (
@@ -24,7 +25,6 @@ from dreamserve_training.tools.dataset_utils import (
     preprocess_trajectories,
     validate_dataset,
 )
-from dreamserve_training.tools.trajectories import window_table
 
 Z = 4
 

@@ -10,6 +10,7 @@ from gymnasium.utils.env_checker import check_env
 
 from dreamserve.dream import Dream
 from dreamserve.errors import InvalidActionError, InvalidRequestError, StepConflictError
+from dreamserve_training.dreams.worlds import world_from_models
 from dreamserve_training.models.checkpoint import CheckpointError
 from dreamserve_training.models.mdnrnn import MDNRNN, save_mdnrnn
 from dreamserve_training.models.vae import ConvVAE, save_vae
@@ -19,7 +20,6 @@ from dreamserve_training.tools.dream_env import (
     DreamPlanner,
     DreamRollout,
 )
-from dreamserve_training.tools.worlds import world_from_models
 
 Z = 4
 

@@ -30,8 +30,8 @@ from dreamserve_training.export import (
     world,
     writing,
 )
+from dreamserve_training.export.graphs import StepGraph
 from dreamserve_training.export.parity import check_parity, same_in_every_batch
-from dreamserve_training.graphs import StepGraph
 from dreamserve_training.models.controller import LinearPolicy
 from dreamserve_training.models.recurrent import MDNRNN
 from dreamserve_training.models.vae import ConvVAE

@@ -9,8 +9,8 @@ from dreamserve import noise
 from dreamserve.backends.torch import TorchBackend
 from dreamserve.manifest import BoxSpace, Crop, DiscreteSpace, FrameSpec
 from dreamserve_training.export import ModelBackend, spec_of
+from dreamserve_training.export.graphs import NEVER_DONE, DecodeGraph, EncodeGraph, StepGraph
 from dreamserve_training.export.parity import check_parity
-from dreamserve_training.graphs import NEVER_DONE, DecodeGraph, EncodeGraph, StepGraph
 from dreamserve_training.models.recurrent import MDNRNN
 from dreamserve_training.models.vae import ConvVAE
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from dreamserve_training.loops.mdnrnn import MDNRNNLoop, TrainConfig
 from dreamserve_training.models.checkpoint import CheckpointError
 from dreamserve_training.models.mdnrnn import (
     MDNRNN,
@@ -16,6 +15,7 @@ from dreamserve_training.models.mdnrnn import (
     save_mdnrnn,
     train_mdnrnn,
 )
+from dreamserve_training.train.memory import MDNRNNLoop, TrainConfig
 
 Z, A, R = 4, 3, 8
 

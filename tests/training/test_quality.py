@@ -20,16 +20,21 @@ from dreamserve.manifest import (
     WorldSpec,
 )
 from dreamserve_training.data.episodes import DataError, save_episode
-from dreamserve_training.quality import card_pictures, measure_world
-from dreamserve_training.quality.following import Followed, LatentEpisode, follow, load_latents
-from dreamserve_training.quality.horizon import horizon_errors
-from dreamserve_training.quality.pictures import busiest_start
-from dreamserve_training.quality.prediction import ends, likelihood, rewards
-from dreamserve_training.quality.reconstruction import (
+from dreamserve_training.evaluation.horizon import horizon_errors
+from dreamserve_training.evaluation.measure import card_pictures, measure_world
+from dreamserve_training.evaluation.pictures import busiest_start
+from dreamserve_training.evaluation.prediction import ends, likelihood, rewards
+from dreamserve_training.evaluation.reconstruction import (
     Tally,
     compare,
     held_out_frames,
     reconstruction,
+)
+from dreamserve_training.evaluation.teacher_forcing import (
+    Followed,
+    LatentEpisode,
+    follow,
+    load_latents,
 )
 
 Z, SIGMA = 2, 0.5

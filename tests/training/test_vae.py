@@ -6,8 +6,8 @@ import torch
 
 from dreamserve_training.data.episodes import DataError, save_episode
 from dreamserve_training.data.frames import FrameDataset, frame_loader, sample_frames
-from dreamserve_training.loops.vae import VAEConfig, VAELoop, train_vae
 from dreamserve_training.models.vae import ConvVAE, load_vae, save_vae, vae_loss
+from dreamserve_training.train.vae import VAEConfig, VAELoop, train_vae
 
 
 def test_latents_and_frames_have_the_shapes_they_promise():

@@ -8,12 +8,11 @@ import torch
 
 from dreamserve.backends.base import StepOutput
 from dreamserve.engine.world import World
+from dreamserve_training.dreams.worlds import world_from_models
 from dreamserve_training.models.checkpoint import CheckpointError
 from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.models.vae import ConvVAE
-from dreamserve_training.tools.worlds import world_from_models
-from dreamserve_training.validate import validate, validate_models
-from dreamserve_training.validation import dreams, graphs
+from dreamserve_training.validation import dreams, graphs, validate, validate_models
 from dreamserve_training.validation.report import CheckFailed, Report
 
 

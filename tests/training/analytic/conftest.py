@@ -11,7 +11,7 @@ from dreamserve.engine.ahead.futures import Present
 from dreamserve.engine.ahead.values import Judge
 from dreamserve.engine.work import Task, finish
 from dreamserve.engine.world import World, load_world
-from dreamserve_training.analytic import (
+from dreamserve_training.evaluation.analytic import (
     Arms,
     deceptive_tree,
     ending_tree,

@@ -5,7 +5,7 @@ import pytest
 
 from dreamserve.dream import Dream
 from dreamserve.engine.types import BankStart
-from dreamserve_training.analytic import LinearQuadratic, numpy_world, random_system
+from dreamserve_training.evaluation.analytic import LinearQuadratic, numpy_world, random_system
 
 
 def scalar(bound, **options):

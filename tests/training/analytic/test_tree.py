@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dreamserve.dream import Dream
-from dreamserve_training.analytic import Tree, deceptive_tree, ending_tree, random_tree
+from dreamserve_training.evaluation.analytic import Tree, deceptive_tree, ending_tree, random_tree
 
 TREES = ["tree", "tree-deceptive", "tree-ending"]
 

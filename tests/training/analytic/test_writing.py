@@ -8,7 +8,7 @@ import pytest
 from dreamserve.bundle import load_bundle
 from dreamserve.dream import Dream, DreamBatch
 from dreamserve.engine.types import BankStart
-from dreamserve_training.analytic import Arms, numpy_world, write_world
+from dreamserve_training.evaluation.analytic import Arms, numpy_world, write_world
 from dreamserve_training.export import ExportError
 
 NAMES = ("linear", "linear-noisy", "tree", "tree-deceptive", "tree-ending", "arms")

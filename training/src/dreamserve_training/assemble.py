@@ -5,6 +5,7 @@ from typing import Any
 
 from dreamserve.engine.world import load_world
 from dreamserve.manifest import WorldSpec
+from dreamserve_training.evaluation.measure import card_pictures, measure_world
 from dreamserve_training.export import (
     Picture,
     export_world,
@@ -16,7 +17,6 @@ from dreamserve_training.models.controller import LinearPolicy, load_policy
 from dreamserve_training.models.recurrent import MDNRNN, load_mdnrnn
 from dreamserve_training.models.vae import ConvVAE, load_vae
 from dreamserve_training.origin import origin_of
-from dreamserve_training.quality import card_pictures, measure_world
 from dreamserve_training.recipe import Recipe, Workspace, read_json
 
 

@@ -72,8 +72,8 @@ def validate(
     path: Annotated[Path, typer.Argument(help="A bundle, or a directory of episodes.")],
 ) -> None:
     """Check a bundle (shapes, finiteness, parity, sampling, memory, speed) or episodes."""
-    from dreamserve_training.tools.dataset_utils import validate_dataset
-    from dreamserve_training.validate import validate as validate_bundle
+    from dreamserve_training.data.checks import validate_dataset
+    from dreamserve_training.validation import validate as validate_bundle
 
     episodes = path.is_dir() and any(path.glob("*.npz")) and not (path / "manifest.json").exists()
     report = validate_dataset(path) if episodes else validate_bundle(path)

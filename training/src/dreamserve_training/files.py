@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Open a file that gets the name `path` once the block has ended well, and else is removed.
 
     Until then its name ends in `.partial`, which no reader of a directory looks for.

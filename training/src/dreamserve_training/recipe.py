@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from dreamserve_training.data.collect import CollectConfig
 from dreamserve_training.envs import EnvSpec
-from dreamserve_training.files import written_aside
-from dreamserve_training.loops.controller import ControllerConfig
-from dreamserve_training.loops.mdnrnn import TrainConfig
-from dreamserve_training.loops.vae import VAEConfig
+from dreamserve_training.files import atomic_write
+from dreamserve_training.train.controller import ControllerConfig
+from dreamserve_training.train.memory import TrainConfig
+from dreamserve_training.train.vae import VAEConfig
 
 RECIPES = ("takecover",)
 Split = Literal["train", "holdout"]
@@ -103,7 +103,7 @@ class Workspace:
 
 def write_json(path: Path, content: object) -> None:
     """Write `content` to `path`, whole or not at all."""
-    with written_aside(path) as file:
+    with atomic_write(path) as file:
         file.write(f"{json.dumps(content, indent=1)}\n".encode())
 
 

@@ -13,27 +13,24 @@ from pathlib import Path
 from dreamserve.engine.world import load_world
 from dreamserve_training.assemble import write_bundle, write_draft
 from dreamserve_training.data.collect import collect as collect_episodes
+from dreamserve_training.data.encoding import FramesToLatentConverter, preprocess_trajectories
 from dreamserve_training.data.episodes import episode_paths
 from dreamserve_training.data.frames import sample_frames
-from dreamserve_training.dreaming import dream_returns
-from dreamserve_training.evaluation import (
+from dreamserve_training.data.loaders import create_mdnrnn_dataloader
+from dreamserve_training.dreams.returns import dream_returns
+from dreamserve_training.evaluation.real import (
     blind_contestants,
     contest,
     controller_contestants,
     summary,
 )
-from dreamserve_training.loops.controller import evolve
-from dreamserve_training.loops.mdnrnn import train_mdnrnn
-from dreamserve_training.loops.vae import train_vae
 from dreamserve_training.models.controller import load_policy, save_policy
 from dreamserve_training.models.recurrent import MDNRNN
 from dreamserve_training.progress import duration, log_progress
 from dreamserve_training.recipe import Recipe, Workspace, load_recipe, read_json, write_json
-from dreamserve_training.tools.dataset_utils import (
-    FramesToLatentConverter,
-    create_mdnrnn_dataloader,
-    preprocess_trajectories,
-)
+from dreamserve_training.train.controller import evolve
+from dreamserve_training.train.memory import train_mdnrnn
+from dreamserve_training.train.vae import train_vae
 
 logger = logging.getLogger("dreamserve_training")
 

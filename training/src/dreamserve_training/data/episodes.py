@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dreamserve_training.files import written_aside
+from dreamserve_training.files import atomic_write
 
 Episode = dict[str, npt.NDArray[np.generic]]
 
@@ -35,7 +35,7 @@ def episode_paths(directory: str | Path) -> list[Path]:
 
 def save_episode(path: Path, episode: Episode) -> None:
     """Write `episode` to `path` whole or not at all."""
-    with written_aside(path) as file:
+    with atomic_write(path) as file:
         # numpy's stub takes the fields for its own options
         np.savez(file, **episode)  # type: ignore[arg-type]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dreamserve_training.data.episodes import DataError, load_episode
-from dreamserve_training.files import written_aside
+from dreamserve_training.files import atomic_write
 
 
 def sample_frames(
@@ -39,7 +39,7 @@ def sample_frames(
         chosen.append(picked)
         progress(done, len(episodes))
     sample = np.concatenate(chosen)
-    with written_aside(out) as file:
+    with atomic_write(out) as file:
         np.save(file, sample[rng.permutation(len(sample))])
 
 

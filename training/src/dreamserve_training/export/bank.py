@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from dreamserve.bundle import Arrays
+from dreamserve_training.data.checks import check_latent_episode
 from dreamserve_training.data.episodes import DataError, episode_paths, load_episode
 from dreamserve_training.export.errors import ExportError
 from dreamserve_training.models.recurrent import MDNRNN
-from dreamserve_training.tools.checking import check_latent_episode
 
 _FIELDS = ("mu", "logvar", "actions")
 _HALF_ROUNDING = 1e-2

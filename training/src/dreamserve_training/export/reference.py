@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dreamserve.backends.base import Actions, Array, StepInput, StepOutput
 from dreamserve.manifest import WorldSpec
-from dreamserve_training.graphs import NEVER_DONE
+from dreamserve_training.export.graphs import NEVER_DONE
 from dreamserve_training.models.mixture import sample_with_noise
 from dreamserve_training.models.recurrent import MDNRNN
 from dreamserve_training.models.vae import ConvVAE

@@ -9,10 +9,10 @@ from dreamserve.manifest import DiscreteSpace, WorldSpec
 from dreamserve_training.export.bank import check_memory
 from dreamserve_training.export.card import Picture
 from dreamserve_training.export.errors import ExportError
+from dreamserve_training.export.graphs import DecodeGraph, EncodeGraph, StepGraph
 from dreamserve_training.export.precision import round_to_half
 from dreamserve_training.export.reference import ModelBackend
 from dreamserve_training.export.writing import WorldGraphs, write_bundle
-from dreamserve_training.graphs import DecodeGraph, EncodeGraph, StepGraph
 from dreamserve_training.models.controller import LinearPolicy
 from dreamserve_training.models.recurrent import MDNRNN
 from dreamserve_training.models.vae import ConvVAE

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from dreamserve_training.files import written_aside
+from dreamserve_training.files import atomic_write
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -21,7 +21,7 @@ def save_model(model: nn.Module, config: dict[str, Any], path: str | Path) -> No
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
-    with written_aside(path) as file:
+    with atomic_write(path) as file:
         torch.save({"config": config, "state_dict": weights}, file)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dreamserve_training.files import written_aside
+from dreamserve_training.files import atomic_write
 
 Float32 = npt.NDArray[np.float32]
 
@@ -78,7 +78,7 @@ class Scores:
 def save_policy(policy: LinearPolicy, path: Path) -> None:
     """Write `policy` to `path` (.npz), whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_aside(path) as file:
+    with atomic_write(path) as file:
         np.savez(file, weights=policy.weights, bias=policy.bias)
 
 

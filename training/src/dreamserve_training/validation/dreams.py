@@ -8,12 +8,10 @@ from gymnasium.utils.env_checker import check_env
 from dreamserve.dream import DreamBatch
 from dreamserve.engine.world import World
 from dreamserve.manifest import DiscreteSpace
-from dreamserve_training.tools.dream_env import (
-    DreamAgent,
-    DreamEnvironment,
-    DreamPlanner,
-    DreamRollout,
-)
+from dreamserve_training.dreams.agents import DreamAgent
+from dreamserve_training.dreams.environment import DreamEnvironment
+from dreamserve_training.dreams.planner import DreamPlanner
+from dreamserve_training.dreams.rollouts import DreamRollout
 from dreamserve_training.validation.report import CheckFailed
 
 DREAMS, STEPS = 32, 1000
