@@ -14,7 +14,7 @@ import torch
 
 from dreamserve.manifest import ActionSpace, BoxSpace, Crop, DiscreteSpace, FrameSpec
 from dreamserve_training.export import export_world, spec_of
-from dreamserve_training.models.recurrent import MDNRNN
+from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.models.vae import ConvVAE
 
 FOLDER = Path(__file__).parent / ".worlds"
@@ -70,7 +70,7 @@ def _write(path: Path, latent: int, memory: int, box: bool) -> None:
         path,
         spec=spec_of(path.name, space, frame, mdnrnn, done_threshold=NEVER),
         vae=vae,
-        mdnrnn=mdnrnn,
+        memory=mdnrnn,
         bank=bank,
         origin={"environment": "none: untrained, for benchmarks"},
         quality={},

@@ -90,7 +90,7 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path, tiny_models, world):
         DreamEnvironment(tmp_path / "vae.pth")
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         DreamEnvironment(tmp_path / "vae.pth", tmp_path / "mdnrnn.pth")
-    with pytest.raises(ValueError, match="8 latents, the MDN-RNN 4"):
+    with pytest.raises(ValueError, match="8 latents, M has 4"):
         world_from_models(ConvVAE(8), mdnrnn)
     with pytest.raises(ValueError, match="render_mode"):
         DreamEnvironment(world=world, render_mode="human")

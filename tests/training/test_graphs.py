@@ -11,7 +11,7 @@ from dreamserve.manifest import BoxSpace, Crop, DiscreteSpace, FrameSpec
 from dreamserve_training.export import ModelBackend, spec_of
 from dreamserve_training.export.graphs import NEVER_DONE, DecodeGraph, EncodeGraph, StepGraph
 from dreamserve_training.export.parity import check_parity
-from dreamserve_training.models.recurrent import MDNRNN
+from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.models.vae import ConvVAE
 
 HEADS = ("joint", "per_dimension", "isotropic")

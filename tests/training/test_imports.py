@@ -1,7 +1,12 @@
 """Inside the training package imports run downwards, from the recipes to the files."""
 
 import ast
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
+
+import pytest
 
 import dreamserve_training
 
@@ -59,3 +64,53 @@ def test_no_module_imports_the_faces_for_users():
         for line, module in imports_of(path):
             where = f"{path.relative_to(PACKAGE)}:{line}"
             assert not any(module.startswith(face) for face in faces), where
+
+
+def test_only_the_core_itself_its_row_and_the_faces_for_users_name_it():
+    named = {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        if "mdnrnn" in path.read_text().lower().replace("-", "")
+    }
+    assert named == {
+        "cli.py",  # the command's old name
+        "dreams/environment.py",  # a face: DreamEnvironment(mdnrnn_model_path=...)
+        "models/catalog.py",
+        "models/lstm.py",
+        "models/mdnrnn.py",
+        "recipes/takecover.py",
+        "tools/dataset_utils.py",
+    }
+
+
+FACES = {
+    "models.mdnrnn": (
+        "MDNRNN",
+        "SequenceDataset",
+        "mdn_loss_function",
+        "train_mdnrnn",
+        "sample_from_mdn",
+        "rollout_in_dream",
+    ),
+    "tools.dataset_utils": (
+        "FramesToLatentConverter",
+        "TrajectoryDataset",
+        "preprocess_trajectories",
+        "create_mdnrnn_dataloader",
+    ),
+    "tools.dream_env": ("DreamEnvironment", "DreamAgent", "DreamRollout", "DreamPlanner"),
+}
+
+
+@pytest.mark.parametrize(("face", "names"), FACES.items())
+def test_a_face_for_users_has_every_name_that_they_know(face, names):
+    module = import_module(f"dreamserve_training.{face}")
+    assert all(callable(getattr(module, name)) for name in names)
+    assert set(names) <= set(module.__all__)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = module.no_such_name
+
+
+def test_a_model_is_loaded_without_a_trainer():
+    code = "import sys, dreamserve_training.models.mdnrnn; sys.exit('lightning' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

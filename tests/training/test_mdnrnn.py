@@ -15,7 +15,7 @@ from dreamserve_training.models.mdnrnn import (
     save_mdnrnn,
     train_mdnrnn,
 )
-from dreamserve_training.train.memory import MDNRNNLoop, TrainConfig
+from dreamserve_training.train.memory import MemoryLoop, TrainConfig
 
 Z, A, R = 4, 3, 8
 
@@ -112,7 +112,7 @@ def test_the_done_heads_gradient_into_the_memory_is_held_back():
 
 def test_nothing_is_learnt_from_the_step_after_an_episodes_end():
     """The last step has no next latent: whatever stands there, the loss is the same."""
-    loop = MDNRNNLoop(model_of(predict_done=True), TrainConfig())
+    loop = MemoryLoop(model_of(predict_done=True), TrainConfig())
     batch = next(iter(loader()))
     before = loop.losses(batch)["loss"]
     batch["next_z"][:, -1] = torch.nan
@@ -121,11 +121,11 @@ def test_nothing_is_learnt_from_the_step_after_an_episodes_end():
 
 def test_training_learns_the_world(tmp_path):
     model = model_of(predict_done=True, predict_reward=True)
-    losses = MDNRNNLoop(model, TrainConfig()).losses(next(iter(loader())))
+    losses = MemoryLoop(model, TrainConfig()).losses(next(iter(loader())))
     untrained = {name: float(value.detach()) for name, value in losses.items()}
     config = {"epochs": 30, "lr": 0.02, "save_dir": str(tmp_path), "mixed_precision": False}
     result = train_mdnrnn(model, loader(), config, validation=loader())
-    losses = MDNRNNLoop(model, TrainConfig()).losses(next(iter(loader())))
+    losses = MemoryLoop(model, TrainConfig()).losses(next(iter(loader())))
     trained = {name: float(value.detach()) for name, value in losses.items()}
     assert trained["nll"] < untrained["nll"] - 0.5
     assert trained["reward"] < 0.1

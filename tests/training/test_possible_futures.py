@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from dreamserve_training.dreams.worlds import world_from_models
+from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.models.mixture import Head
-from dreamserve_training.models.recurrent import MDNRNN
 from dreamserve_training.models.vae import ConvVAE
 from dreamserve_training.tools.dream_env import DreamEnvironment
 

@@ -22,7 +22,7 @@ def tiny_recipe(monkeypatch):
         collect=CollectConfig(episodes=3),
         holdout=CollectConfig(episodes=2, seed=100),
         vae=replace(full.vae, z_dim=8, frames=160, validation_frames=32, epochs=1, batch_size=32),
-        mdnrnn=full.mdnrnn | {"rnn_size": 16, "num_mixtures": 2},
+        memory_options=full.memory_options | {"rnn_size": 16, "num_mixtures": 2},
         train=replace(full.train, epochs=2),
         batch_size=4,
         sequence_length=32,
@@ -44,7 +44,7 @@ def test_a_recipe_runs_from_the_game_to_a_bundle_and_is_done_only_once(
     with caplog.at_level("INFO", "dreamserve_training"):
         stages.run_stages("takecover", root, bundle)
     said = "\n".join(caplog.messages)
-    for stage in ("collect", "vae", "encode", "mdnrnn", "controller", "evaluate", "export"):
+    for stage in ("collect", "vae", "encode", "memory", "controller", "evaluate", "export"):
         assert f"{stage}: done in" in said
     assert "left in all" in said
 
@@ -71,8 +71,8 @@ def test_a_recipe_runs_from_the_game_to_a_bundle_and_is_done_only_once(
 
 
 def test_a_stage_whose_input_is_missing_says_what_to_run_first(tmp_path):
-    with pytest.raises(ValueError, match="mdnrnn needs collect, vae, encode"):
-        stages.run_stages("takecover", tmp_path / "run", tmp_path / "b", names=("mdnrnn",))
+    with pytest.raises(ValueError, match="memory needs collect, vae, encode"):
+        stages.run_stages("takecover", tmp_path / "run", tmp_path / "b", names=("memory",))
 
 
 def test_an_unknown_recipe_is_refused_with_those_there_are(tmp_path):

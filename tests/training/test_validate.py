@@ -84,9 +84,9 @@ def test_models_with_broken_weights_or_that_do_not_fit_are_named():
     with torch.no_grad():
         mdnrnn.mdn_head.weight[0, 0] = torch.nan
     report = validate_models(ConvVAE(4), mdnrnn)
-    assert "MDN-RNN: mdn_head.weight holds NaN" in named(report)["models: weights"].detail
+    assert "M: mdn_head.weight holds NaN" in named(report)["models: weights"].detail
     mismatch = validate_models(ConvVAE(8), MDNRNN(4, 3, 8))
-    assert "8 latents, the MDN-RNN 4" in named(mismatch)["models: forward"].detail
+    assert "8 latents, M has 4" in named(mismatch)["models: forward"].detail
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         validate_models("nowhere.pth", MDNRNN(4, 3, 8))
 

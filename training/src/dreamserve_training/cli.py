@@ -43,10 +43,11 @@ def encode(recipe: RecipeName, out: Out = None) -> None:
     _run("encode", recipe, out)
 
 
+@app.command("mdnrnn", hidden=True)  # the command's name while there was one core only
 @app.command()
-def mdnrnn(recipe: RecipeName, out: Out = None) -> None:
-    """Train M, which remembers and predicts, on latents."""
-    _run("mdnrnn", recipe, out)
+def memory(recipe: RecipeName, out: Out = None) -> None:
+    """Train M, the memory model, on the latents."""
+    _run("memory", recipe, out)
 
 
 @app.command()

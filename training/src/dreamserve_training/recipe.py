@@ -37,7 +37,8 @@ class Recipe:
     collect: CollectConfig
     holdout: CollectConfig  # other seeds; nothing is ever trained on these episodes
     vae: VAEConfig
-    mdnrnn: dict[str, Any]  # MDNRNN's arguments but for z_dim and action_dim
+    memory: str  # the core of M, a row of `models.catalog`
+    memory_options: dict[str, Any]  # its arguments but for z_dim and action_dim
     train: TrainConfig
     batch_size: int
     sequence_length: int
@@ -61,6 +62,7 @@ class Workspace:
     """Where a recipe's stages leave what they made: all of it under one root."""
 
     root: Path
+    core: str  # the recipe's `memory`, which names M's files
 
     def episodes(self, split: Split) -> Path:
         """Raw episodes, one file each."""
@@ -72,13 +74,23 @@ class Workspace:
 
     @property
     def vae(self) -> Path:
-        """The sample of frames, checkpoints, and `vae_best.pth`."""
+        """The sample of frames, V's checkpoints, and V."""
         return self.root / "vae"
 
     @property
-    def mdnrnn(self) -> Path:
-        """Checkpoints and `mdnrnn_best.pth`."""
-        return self.root / "mdnrnn"
+    def vae_model(self) -> Path:
+        """V, trained."""
+        return self.vae / "vae_best.pth"
+
+    @property
+    def memory(self) -> Path:
+        """M's checkpoints, and M."""
+        return self.root / self.core
+
+    @property
+    def memory_model(self) -> Path:
+        """M, trained."""
+        return self.memory / f"{self.core}_best.pth"
 
     @property
     def draft(self) -> Path:

@@ -16,7 +16,7 @@ from dreamserve_training.data.collect import collect as collect_episodes
 from dreamserve_training.data.encoding import FramesToLatentConverter, preprocess_trajectories
 from dreamserve_training.data.episodes import episode_paths
 from dreamserve_training.data.frames import sample_frames
-from dreamserve_training.data.loaders import create_mdnrnn_dataloader
+from dreamserve_training.data.loaders import create_window_loader
 from dreamserve_training.dreams.returns import dream_returns
 from dreamserve_training.evaluation.real import (
     blind_contestants,
@@ -24,12 +24,12 @@ from dreamserve_training.evaluation.real import (
     controller_contestants,
     summary,
 )
+from dreamserve_training.models.catalog import make_memory
 from dreamserve_training.models.controller import load_policy, save_policy
-from dreamserve_training.models.recurrent import MDNRNN
 from dreamserve_training.progress import duration, log_progress
 from dreamserve_training.recipe import Recipe, Workspace, load_recipe, read_json, write_json
 from dreamserve_training.train.controller import evolve
-from dreamserve_training.train.memory import train_mdnrnn
+from dreamserve_training.train.memory import train_memory
 from dreamserve_training.train.vae import train_vae
 
 logger = logging.getLogger("dreamserve_training")
@@ -69,7 +69,7 @@ def vae(recipe: Recipe, workspace: Workspace) -> None:
 
 def encode(recipe: Recipe, workspace: Workspace) -> None:
     """Turn every episode's frames into V's posteriors."""
-    converter = FramesToLatentConverter(workspace.vae / "vae_best.pth", mixed_precision=True)
+    converter = FramesToLatentConverter(workspace.vae_model, mixed_precision=True)
     for split in ("train", "holdout"):
         preprocess_trajectories(
             workspace.episodes(split),
@@ -80,12 +80,13 @@ def encode(recipe: Recipe, workspace: Workspace) -> None:
     (workspace.root / "encoded").touch()
 
 
-def mdnrnn(recipe: Recipe, workspace: Workspace) -> None:
+def memory(recipe: Recipe, workspace: Workspace) -> None:
     """Train M on windows of latent episodes; held-out episodes choose the epoch."""
-    model = MDNRNN(recipe.vae.z_dim, len(recipe.env.action_names), **recipe.mdnrnn)
-    config = replace(recipe.train, save_dir=str(workspace.mdnrnn))
+    sizes = {"z_dim": recipe.vae.z_dim, "action_dim": len(recipe.env.action_names)}
+    model = make_memory(recipe.memory, **sizes, **recipe.memory_options)
+    config = replace(recipe.train, save_dir=str(workspace.memory))
     train, holdout = (
-        create_mdnrnn_dataloader(
+        create_window_loader(
             workspace.latents(split),
             batch_size=recipe.batch_size,
             sequence_length=recipe.sequence_length,
@@ -94,7 +95,7 @@ def mdnrnn(recipe: Recipe, workspace: Workspace) -> None:
         )
         for split in ("train", "holdout")
     )
-    train_mdnrnn(model, train, config, holdout)
+    train_memory(model, train, config, holdout)
 
 
 def controller(recipe: Recipe, workspace: Workspace) -> None:
@@ -144,9 +145,9 @@ def export(recipe: Recipe, workspace: Workspace, bundle: Path) -> None:
 # The minutes were measured on two CPU cores; they weigh the stages in the time-left estimate.
 STAGES = (
     Stage("collect", collect, lambda w: w.root / "collected", 6),
-    Stage("vae", vae, lambda w: w.vae / "vae_best.pth", 15),
+    Stage("vae", vae, lambda w: w.vae_model, 15),
     Stage("encode", encode, lambda w: w.root / "encoded", 4),
-    Stage("mdnrnn", mdnrnn, lambda w: w.mdnrnn / "mdnrnn_best.pth", 25),
+    Stage("memory", memory, lambda w: w.memory_model, 25),
     Stage("controller", controller, lambda w: w.controller / "controller.npz", 11),
     Stage("evaluate", evaluate, lambda w: w.evaluation, 5),
 )
@@ -157,7 +158,8 @@ def run_stages(name: str, root: Path, bundle: Path, names: tuple[str, ...] | Non
 
     Raises ValueError for an unknown recipe, and for a stage whose input is missing.
     """
-    recipe, workspace = load_recipe(name), Workspace(root)
+    recipe = load_recipe(name)
+    workspace = Workspace(root, recipe.memory)
     root.mkdir(parents=True, exist_ok=True)
     stages = [
         *STAGES,

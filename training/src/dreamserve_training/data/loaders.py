@@ -80,7 +80,7 @@ class SequenceLoader(DataLoader[Item]):
         yield from super().__iter__()
 
 
-def create_mdnrnn_dataloader(
+def create_window_loader(
     data_dir: str | Path,
     batch_size: int = 32,
     sequence_length: int = 50,
@@ -93,7 +93,7 @@ def create_mdnrnn_dataloader(
     cache_episodes: int = 256,
     pin_memory: bool = False,
 ) -> DataLoader[Item]:
-    """Return batches of windows over the latent episodes of `data_dir`, for `train_mdnrnn`.
+    """Return batches of windows over the latent episodes of `data_dir`, for training M.
 
     Each batch is a dict of tensors (B, T, …) as `TrajectoryDataset` describes, padded to its
     longest window. `num_workers` processes read ahead, each `prefetch` batches (2, if None); with

@@ -25,7 +25,7 @@ class SequenceDataset(Dataset[Item]):
 
     `z` is a list of (T, Z) arrays, `actions` of (T,) or (T, A); `rewards` and `done` default to
     zeros. Raises ValueError, naming the sequence, for lengths that differ and numbers that are not
-    finite. `create_mdnrnn_dataloader` serves data that does not fit in memory.
+    finite. `create_window_loader` serves data that does not fit in memory.
     """
 
     def __init__(

@@ -32,8 +32,8 @@ _SEEDS = 2**53
 class DreamEnvironment(gymnasium.Env[Float32, Any]):
     """One dream, observed as its latent (Z,) float32.
 
-    It is made of a VAE's and an MDN-RNN's checkpoints, or of a `world`; `from_bundle` opens what
-    was exported. `action_space_size` must be what the MDN-RNN was trained with. A model without a
+    It is made of the checkpoints of V and M, or of a `world`; `from_bundle` opens what
+    was exported. `action_space_size` must be what M was trained with. A model without a
     reward head earns `constant_reward` a step. An episode is truncated after `max_episode_steps`
     (never, if None). With `render_mode="rgb_array"`, `render` gives the dream as a picture.
 

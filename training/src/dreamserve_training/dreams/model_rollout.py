@@ -9,14 +9,14 @@ import torch
 
 from dreamserve.dream import DreamBatch
 from dreamserve_training.dreams.worlds import world_from_models
-from dreamserve_training.models.recurrent import MDNRNN
 from dreamserve_training.models.vae import ConvVAE
+from dreamserve_training.models.world_model import WorldModel
 
 Float32 = npt.NDArray[np.float32]
 Actions = npt.NDArray[np.int64] | Float32
 
 
-class InDream(NamedTuple):
+class ModelRollout(NamedTuple):
     """B dreams of H steps. After a dream's end its rewards are 0 and its latents go on, unused."""
 
     latents: Float32  # (B, H, Z) z_1 … z_H
@@ -26,7 +26,7 @@ class InDream(NamedTuple):
 
 
 def rollout_in_dream(
-    model: MDNRNN,
+    model: WorldModel,
     initial_z: npt.ArrayLike | torch.Tensor,
     policy: Callable[[Float32], npt.ArrayLike] | npt.ArrayLike,
     horizon: int,
@@ -34,7 +34,7 @@ def rollout_in_dream(
     temperature: float = 1.0,
     deterministic: bool = False,
     seed: int = 0,
-) -> InDream:
+) -> ModelRollout:
     """Dream `horizon` steps from each of `initial_z` (B, Z), the memory empty.
 
     `policy` maps latents (B, Z) to actions (B, …), or is the actions themselves (B, H, …).
@@ -47,8 +47,7 @@ def rollout_in_dream(
     # The dream is the engine's. It needs a V to be a world, but no frame is asked for here.
     world = world_from_models(ConvVAE(model.z_dim), model)
     seeds = seed * len(start) + np.arange(len(start), dtype=np.uint64)
-    heat = 0.0 if deterministic else temperature
-    dreams = DreamBatch(world, seeds, heat, starts=start)
+    dreams = DreamBatch(world, seeds, 0.0 if deterministic else temperature, starts=start)
     ended = np.zeros(len(start), np.bool_)
     steps = []
     for t in range(horizon):
@@ -58,4 +57,4 @@ def rollout_in_dream(
         reward = np.where(ended, np.float32(0), reward)
         ended = ended | terminated
         steps.append((dreams.latent.copy(), action, reward, ended))
-    return InDream(*(np.stack(part, axis=1) for part in zip(*steps, strict=True)))
+    return ModelRollout(*(np.stack(part, axis=1) for part in zip(*steps, strict=True)))

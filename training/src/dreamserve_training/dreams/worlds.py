@@ -1,4 +1,4 @@
-"""A VAE and an MDN-RNN as a World in memory: the engine's dream, before any export."""
+"""V and M as a World without a bundle: the engine's dream, before any export."""
 
 from pathlib import Path
 
@@ -7,14 +7,15 @@ from dreamserve.engine.world import World
 from dreamserve.manifest import ActionSpace, BoxSpace, Crop, DiscreteSpace, FrameSpec
 from dreamserve_training.export.graphs import DecodeGraph, EncodeGraph, StepGraph
 from dreamserve_training.export.spec import spec_of
+from dreamserve_training.models.catalog import load_memory
 from dreamserve_training.models.mixture import TemperatureRule
-from dreamserve_training.models.recurrent import MDNRNN, load_mdnrnn
 from dreamserve_training.models.vae import ConvVAE, load_vae
+from dreamserve_training.models.world_model import WorldModel
 
 
 def world_from_models(
     vae: ConvVAE | str | Path,
-    mdnrnn: MDNRNN | str | Path,
+    memory: WorldModel | str | Path,
     *,
     name: str = "dream",
     temperature_rule: TemperatureRule = "paper",
@@ -30,22 +31,22 @@ def world_from_models(
     """
     if not isinstance(vae, ConvVAE):
         vae = load_vae(vae)
-    if not isinstance(mdnrnn, MDNRNN):
-        mdnrnn = load_mdnrnn(mdnrnn)
-    if vae.z_dim != mdnrnn.z_dim:
-        raise ValueError(f"the VAE has {vae.z_dim} latents, the MDN-RNN {mdnrnn.z_dim}")
-    reward = None if mdnrnn.predict_reward else constant_reward
+    if not isinstance(memory, WorldModel):
+        memory = load_memory(memory)
+    if vae.z_dim != memory.z_dim:
+        raise ValueError(f"V has {vae.z_dim} latents, M has {memory.z_dim}")
+    reward = None if memory.predict_reward else constant_reward
     spec = spec_of(
         name,
-        _action_space(mdnrnn),
+        _action_space(memory),
         _frames_as_they_are(vae),
-        mdnrnn,
+        memory,
         temperature_rule=temperature_rule,
         constant_reward=reward,
     )
     backend = TorchBackend(
         EncodeGraph(vae).to(device),
-        StepGraph(mdnrnn, temperature_rule, reward).to(device),
+        StepGraph(memory, temperature_rule, reward).to(device),
         DecodeGraph(vae).to(device),
         device,
     )
@@ -58,9 +59,9 @@ def _frames_as_they_are(vae: ConvVAE) -> FrameSpec:
     return FrameSpec(source_shape=vae.frame_shape, crop=whole, shape=vae.frame_shape)
 
 
-def _action_space(mdnrnn: MDNRNN) -> ActionSpace:
-    names = tuple(f"action {i}" for i in range(mdnrnn.action_dim))
-    if mdnrnn.discrete_actions:
-        return DiscreteSpace(n=mdnrnn.action_dim, names=names)
-    bound = (1.0,) * mdnrnn.action_dim
+def _action_space(memory: WorldModel) -> ActionSpace:
+    names = tuple(f"action {i}" for i in range(memory.action_dim))
+    if memory.discrete_actions:
+        return DiscreteSpace(n=memory.action_dim, names=names)
+    bound = (1.0,) * memory.action_dim
     return BoxSpace(low=tuple(-value for value in bound), high=bound, names=names)

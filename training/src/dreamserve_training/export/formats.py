@@ -3,6 +3,7 @@
 Neither file says anything of the machine it was written on.
 """
 
+import inspect
 import io
 import logging
 import warnings
@@ -37,7 +38,13 @@ def write_onnx(
     half the bytes, and inference as fast as from float32. Raises ExportError for a weight that
     float16 would change.
     """
-    batch = torch.export.Dim("batch")
+    dynamic = {0: torch.export.Dim("batch")}
+    # a step takes its state as *rest: such a parameter has the shapes of all its tensors
+    parameters = inspect.signature(graph.forward).bind(*example).arguments.values()
+    shapes = tuple(
+        dynamic if isinstance(value, Tensor) else tuple(dynamic for _ in value)
+        for value in parameters
+    )
     with warnings.catch_warnings():
         # torch's exporter warns of its own use of pytree, and that all batch axes share one name
         warnings.filterwarnings("ignore", r".*LeafSpec.* is deprecated", FutureWarning)
@@ -49,7 +56,7 @@ def write_onnx(
                 dynamo=True,
                 input_names=inputs,
                 output_names=outputs,
-                dynamic_shapes=tuple({0: batch} for _ in inputs),
+                dynamic_shapes=shapes,
                 opset_version=OPSET,
                 verbose=False,
             )

@@ -7,13 +7,16 @@ looked up when they are asked for, so that a model alone never loads a trainer.
 from importlib import import_module
 from typing import Any
 
+from dreamserve_training.models.catalog import load_memory as load_mdnrnn
+from dreamserve_training.models.catalog import save_memory as save_mdnrnn
+from dreamserve_training.models.lstm import MDNRNN
 from dreamserve_training.models.mixture import Mixture, mdn_loss_function, sample_from_mdn
-from dreamserve_training.models.recurrent import MDNRNN, MDNRNNOutput, load_mdnrnn, save_mdnrnn
+from dreamserve_training.models.world_model import Prediction as MDNRNNOutput
 
 _ABOVE = {
-    "SequenceDataset": "dreamserve_training.data.sequences",
-    "rollout_in_dream": "dreamserve_training.dreams.model_rollout",
-    "train_mdnrnn": "dreamserve_training.train.memory",
+    "SequenceDataset": ("dreamserve_training.data.sequences", "SequenceDataset"),
+    "rollout_in_dream": ("dreamserve_training.dreams.model_rollout", "rollout_in_dream"),
+    "train_mdnrnn": ("dreamserve_training.train.memory", "train_memory"),
 }
 
 __all__ = [
@@ -31,4 +34,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _ABOVE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_ABOVE[name]), name)
+    module, attribute = _ABOVE[name]
+    return getattr(import_module(module), attribute)

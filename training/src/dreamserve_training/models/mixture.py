@@ -98,8 +98,13 @@ def mdn_loss_function(mixture: Mixture, target: Tensor, mask: Tensor | None = No
     nll = -mixture_log_prob(mixture, target.to(wide)) / target.shape[-1]
     if mask is None:
         return nll.mean()
+    return masked_mean(nll, mask)
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean of `values` where `mask` is true, 0 where it never is; shapes alike."""
     # where, not multiply: what lies under the padding may be anything, NaN included
-    return torch.where(mask, nll, 0.0).sum() / mask.sum().clamp(min=1)
+    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
 
 
 def sample_from_mdn(

@@ -92,9 +92,9 @@ def vae_loss(
 
 def save_vae(vae: ConvVAE, path: str | Path) -> None:
     """Write `vae` to `path`, whole or not at all."""
-    save_model(vae, vae.config, path)
+    save_model(vae, path)
 
 
 def load_vae(path: str | Path) -> ConvVAE:
     """Read a VAE; CheckpointError says what is wrong with the file."""
-    return load_model(ConvVAE, path)
+    return load_model(path, "V", lambda _: ConvVAE)

@@ -17,7 +17,8 @@ RECIPE = Recipe(
     collect=CollectConfig(episodes=3400),  # deaths are what M lacks most: one an episode
     holdout=CollectConfig(episodes=200, seed=3400),
     vae=VAEConfig(),
-    mdnrnn={
+    memory="mdnrnn",
+    memory_options={
         "rnn_size": 512,
         "num_mixtures": 5,
         "head": "per_dimension",

@@ -7,11 +7,8 @@ from dreamserve_training.data.encoding import (
     preprocess_trajectories,
 )
 from dreamserve_training.data.episodes import DataError
-from dreamserve_training.data.loaders import (
-    create_mdnrnn_dataloader,
-    pack_collate,
-    pad_collate,
-)
+from dreamserve_training.data.loaders import create_window_loader as create_mdnrnn_dataloader
+from dreamserve_training.data.loaders import pack_collate, pad_collate
 from dreamserve_training.data.windows import TrajectoryDataset
 
 __all__ = [

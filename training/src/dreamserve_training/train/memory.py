@@ -1,6 +1,6 @@
 """Train M by teacher forcing: the real z_t goes in at every step, z_{t+1} is to be predicted.
 
-dreamserve-train mdnrnn takecover --out runs/takecover
+dreamserve-train memory takecover --out runs/takecover
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,11 +12,10 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch import Tensor
-from torch.nn import functional
 
 from dreamserve_training.data.sequences import Item
-from dreamserve_training.models.mixture import mdn_loss_function
-from dreamserve_training.models.recurrent import MDNRNN, save_mdnrnn
+from dreamserve_training.models.catalog import save_memory
+from dreamserve_training.models.world_model import LossWeights, WorldModel
 from dreamserve_training.train.trainer import last_checkpoint, make_trainer, seed_everything
 
 Batches = Iterable[Item]
@@ -37,8 +36,13 @@ class TrainConfig:
     done_weight: float = 1.0
     done_pos_weight: float = 10.0  # the paper's own code: ends are rare
     mixed_precision: bool = True  # bfloat16 where it is safe; the likelihood stays in float32
-    resume: bool = True  # go on from save_dir/mdnrnn_last.ckpt if there is one
+    resume: bool = True  # go on from save_dir/MODEL_last.ckpt if there is one
     seed: int = 0
+
+    @property
+    def weights(self) -> LossWeights:
+        """What the parts of the loss count."""
+        return LossWeights(self.reward_weight, self.done_weight, self.done_pos_weight)
 
     @classmethod
     def of(cls, config: "TrainConfig | Mapping[str, Any]") -> "TrainConfig":
@@ -61,30 +65,16 @@ class TrainResult:
     epochs: int
 
 
-class MDNRNNLoop(lightning.LightningModule):
-    """The losses of M: mixture NLL per dimension, reward MSE, weighted done cross-entropy."""
+class MemoryLoop(lightning.LightningModule):
+    """Teacher forcing by the model's own losses."""
 
-    def __init__(self, model: MDNRNN, config: TrainConfig) -> None:
+    def __init__(self, model: WorldModel, config: TrainConfig) -> None:
         super().__init__()
         self.model, self.config = model, config
 
     def losses(self, batch: Item) -> dict[str, Tensor]:
         """Return the parts and their weighted sum, `loss`, of a batch of items."""
-        output = self.model(batch["z"], batch["actions"])
-        parts = {"nll": mdn_loss_function(output.mixture, batch["next_z"], batch["next_mask"])}
-        total = parts["nll"]
-        if output.reward is not None:
-            error = (output.reward.float() - batch["rewards"]).square()
-            parts["reward"] = _masked_mean(error, batch["mask"])
-            total = total + self.config.reward_weight * parts["reward"]
-        if output.done_logit is not None:
-            weight = torch.tensor(self.config.done_pos_weight, device=self.device)
-            error = functional.binary_cross_entropy_with_logits(
-                output.done_logit.float(), batch["done"], pos_weight=weight, reduction="none"
-            )
-            parts["done"] = _masked_mean(error, batch["mask"])
-            total = total + self.config.done_weight * parts["done"]
-        return {"loss": total, **parts}
+        return self.model.losses(batch, self.config.weights)
 
     def training_step(self, batch: Item, _: int) -> Tensor:
         """Return the loss of a batch."""
@@ -119,19 +109,19 @@ class MDNRNNLoop(lightning.LightningModule):
         return [optimizer], [{"scheduler": plateau, "monitor": _monitored(self.trainer)}]
 
 
-def train_mdnrnn(
-    model: MDNRNN,
+def train_memory(
+    model: WorldModel,
     dataloader: Batches,
     config: TrainConfig | Mapping[str, Any],
     validation: Batches | None = None,
     callbacks: tuple[Callback, ...] = (),
 ) -> TrainResult:
-    """Train `model` in place and leave the best one in `save_dir`/mdnrnn_best.pth.
+    """Train `model` in place and leave the best one in `save_dir`/MODEL_best.pth.
 
-    The best is the epoch of lowest `val_loss`, or `train_loss` without `validation`; `model` holds
-    it on return. Stopped and called again with the same arguments, it goes on after the last whole
-    epoch and ends with the same weights as an unbroken run. Raises ValueError for unknown options,
-    and for a loss that is no longer finite.
+    MODEL is the model's name. The best is the epoch of lowest `val_loss`, or `train_loss` without
+    `validation`; `model` holds it on return. Stopped and called again with the same arguments, it
+    goes on after the last whole epoch and ends with the same weights as an unbroken run. Raises
+    ValueError for unknown options, and for a loss that is no longer finite.
     """
     config = TrainConfig.of(config)
     directory = Path(config.save_dir)
@@ -142,7 +132,7 @@ def train_mdnrnn(
         stopping = (EarlyStopping(monitor, patience=config.early_stopping_patience),)
     trainer = make_trainer(
         directory,
-        "mdnrnn",
+        model.name,
         max_epochs=config.epochs,
         clip=config.clip,
         monitor=monitor,
@@ -150,20 +140,16 @@ def train_mdnrnn(
         mixed_precision=config.mixed_precision,
         callbacks=(*stopping, *callbacks),
     )
-    resume_from = last_checkpoint(directory, "mdnrnn") if config.resume else None
-    loop = MDNRNNLoop(model, config)
+    resume_from = last_checkpoint(directory, model.name) if config.resume else None
+    loop = MemoryLoop(model, config)
     trainer.fit(loop, dataloader, validation, ckpt_path=resume_from, weights_only=True)
     checkpoints = trainer.checkpoint_callback
     best = torch.load(checkpoints.best_model_path, map_location="cpu", weights_only=True)
     loop.load_state_dict(best["state_dict"])
     model.eval()
-    path = directory / "mdnrnn_best.pth"
-    save_mdnrnn(model, path)
+    path = directory / f"{model.name}_best.pth"
+    save_memory(model, path)
     return TrainResult(path, float(checkpoints.best_model_score), trainer.current_epoch)
-
-
-def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
 
 
 def _monitored(trainer: lightning.Trainer) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 from dreamserve.engine.world import BackendName, World, load_world
 from dreamserve_training.dreams.worlds import world_from_models
 from dreamserve_training.export.reference import ModelBackend
-from dreamserve_training.models.recurrent import MDNRNN, load_mdnrnn
+from dreamserve_training.models.catalog import load_memory
 from dreamserve_training.models.vae import ConvVAE, load_vae
+from dreamserve_training.models.world_model import WorldModel
 from dreamserve_training.validation import costs, dreams, graphs, models
 from dreamserve_training.validation.report import Report
 
@@ -48,22 +49,22 @@ def validate(bundle: str | Path) -> Report:
     return report
 
 
-def validate_models(vae: ConvVAE | str | Path, mdnrnn: MDNRNN | str | Path) -> Report:
+def validate_models(vae: ConvVAE | str | Path, memory: WorldModel | str | Path) -> Report:
     """Return the report on two trained models, or their checkpoints, before any export.
 
     Raises CheckpointError for a file that is no checkpoint.
     """
     vae = vae if isinstance(vae, ConvVAE) else load_vae(vae)
-    mdnrnn = mdnrnn if isinstance(mdnrnn, MDNRNN) else load_mdnrnn(mdnrnn)
-    report = Report(f"VAE with {vae.z_dim} latents, MDN-RNN with {mdnrnn.rnn_size} units")
+    memory = memory if isinstance(memory, WorldModel) else load_memory(memory)
+    report = Report(f"V with {vae.z_dim} latents, M of kind {memory.name}")
     for model_check in MODEL_CHECKS:
-        report.run(f"models: {_title(model_check.__name__)}", partial(model_check, vae, mdnrnn))
+        report.run(f"models: {_title(model_check.__name__)}", partial(model_check, vae, memory))
     if not report.passed:
         return report
-    world = world_from_models(vae, mdnrnn)
+    world = world_from_models(vae, memory)
     for check in GRAPH_CHECKS:
         report.run(_title(check.__name__), partial(check, world))
-    reference = World(world.spec, ModelBackend(world.spec, vae, mdnrnn))
+    reference = World(world.spec, ModelBackend(world.spec, vae, memory))
     report.run("parity", partial(graphs.parity, reference, world))
     _check_dreams(report, world)
     return report
