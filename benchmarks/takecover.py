@@ -30,7 +30,7 @@ from dreamserve_client import DreamClient
 from dreamserve_training.data.policies import random_actions
 from dreamserve_training.data.workers import game_workers, worker_env
 from dreamserve_training.envs import TAKE_COVER
-from dreamserve_training.evaluation.real import BlindAgent, play, summary
+from dreamserve_training.evaluation.real import BlindAgent, EpisodeResults, play
 from tables import print_circumstances, print_table, verdict
 
 TAKECOVER = Path(__file__).parents[1] / "bundles" / "takecover"
@@ -118,18 +118,18 @@ def play_planned(base_url: str, fields: dict[str, Any], seed: int, real_time: bo
         if real_time:
             return play_in_time(agent, seed)
         began_s = time.perf_counter()
-        length = play(worker_env(TAKE_COVER), TAKE_COVER, agent, seed)
+        _, length = play(worker_env(TAKE_COVER), TAKE_COVER, agent, seed)
         agent.dream.close()
         return Played(length, [(time.perf_counter() - began_s) / max(length, 1)])
 
 
-def play_random(seed: int) -> float:
+def play_random(seed: int) -> int:
     """Play one episode at random."""
     agent = BlindAgent(partial(random_actions, actions=len(TAKE_COVER.action_names)))
-    return play(worker_env(TAKE_COVER), TAKE_COVER, agent, seed)
+    return play(worker_env(TAKE_COVER), TAKE_COVER, agent, seed)[1]
 
 
-def measure(asked: argparse.Namespace) -> tuple[list[float], list[Played]]:
+def measure(asked: argparse.Namespace) -> tuple[list[int], list[Played]]:
     """Return how long random lived in each episode, and how the planner did in the same ones."""
     seeds = [SEED + i for i in range(asked.episodes)]
     port = load.free_port()
@@ -163,7 +163,7 @@ def main() -> None:
     limit = TAKE_COVER.max_episode_steps
     rows, means = [], []
     for name, lengths in (("random", random), ("planned", [one.length for one in planned])):
-        found = summary(lengths, limit)
+        found = EpisodeResults(lengths, lengths).summary(limit)
         means.append(found["mean"])
         rows.append([name, *(f"{found[key]:g}" for key in ("mean", "standard_error", "median"))])
     print(f"TakeCover, {asked.episodes} episodes; {asked.plan}\n")

@@ -9,10 +9,10 @@ from dreamserve_training.dreams.returns import dream_returns, features
 from dreamserve_training.envs import TAKE_COVER
 from dreamserve_training.evaluation.real import (
     DreamingAgent,
-    blind_contestants,
-    contest,
-    controller_contestants,
-    summary,
+    EpisodeResults,
+    blind_agents,
+    compare_agents,
+    controller_agents,
 )
 from dreamserve_training.models.controller import (
     Axis,
@@ -116,19 +116,21 @@ def test_a_sighted_agent_sees_every_frame_and_a_blind_one_the_first_only(tiny_bu
 @pytest.mark.usefixtures("vizdoom")
 def test_controllers_and_blind_policies_meet_in_the_same_real_episodes(tiny_bundle):
     entries = [
-        *blind_contestants(TAKE_COVER, sweeps=(90,)),
-        *controller_contestants(tiny_bundle, constant_policy(0), 1.0),
+        *blind_agents(TAKE_COVER, sweeps=(90,)),
+        *controller_agents(tiny_bundle, constant_policy(0), 1.0),
     ]
-    returns = contest(TAKE_COVER, entries, seeds=[11, 12], workers=2)
+    returns = compare_agents(TAKE_COVER, entries, seeds=[11, 12], workers=2)
     names = ["random", "sticky random", "nothing", "sweep 90", "controller", "vision cut"]
     assert list(returns) == names
-    assert all(len(played) == 2 and min(played) > 20 for played in returns.values())
+    assert all(len(played.returns) == 2 and min(played.returns) > 20 for played in returns.values())
+    assert all(played.returns == played.lengths for played in returns.values())  # 1 a step
     # a controller that always stands still does, seeing or not, what doing nothing does
     assert returns["controller"] == returns["vision cut"] == returns["nothing"]
 
 
 def test_a_summary_says_how_sure_a_mean_is():
-    figures = summary([100.0, 300.0, 2100.0, 2100.0], limit=2100)
+    results = EpisodeResults([100.0, 300.0, 2100.0, 2100.0], [50, 2100, 2100, 40])
+    figures = results.summary(limit=2100)
     assert figures["mean"] == 1150.0
     assert figures["median"] == 1200.0
     assert figures["share_at_limit"] == 0.5

@@ -19,10 +19,10 @@ from dreamserve_training.data.frames import sample_frames
 from dreamserve_training.data.loaders import create_window_loader
 from dreamserve_training.dreams.returns import dream_returns
 from dreamserve_training.evaluation.real import (
-    blind_contestants,
-    contest,
-    controller_contestants,
-    summary,
+    EpisodeResults,
+    blind_agents,
+    compare_agents,
+    controller_agents,
 )
 from dreamserve_training.models.catalog import make_memory
 from dreamserve_training.models.controller import load_policy, save_policy
@@ -111,23 +111,23 @@ def evaluate(recipe: Recipe, workspace: Workspace) -> None:
     config, limit = recipe.evaluate, recipe.env.max_episode_steps
     policy = load_policy(workspace.controller / "controller.npz")
     temperature = recipe.controller.temperature
-    contestants = [
-        *blind_contestants(recipe.env, config.sweeps),
-        *controller_contestants(workspace.draft, policy, temperature),
+    agents = [
+        *blind_agents(recipe.env, config.sweeps),
+        *controller_agents(workspace.draft, policy, temperature),
     ]
     seeds = range(config.seed, config.seed + config.episodes)
     progress = log_progress("evaluate")
-    real = contest(recipe.env, contestants, seeds, config.workers, progress)
+    real = compare_agents(recipe.env, agents, seeds, config.workers, progress)
     world = load_world(workspace.draft)
     dreamt = {}
     for at in config.dream_temperatures:
-        returns, _ = dream_returns(world, [policy], list(seeds), at, limit)
-        dreamt[str(at)] = summary(returns[0].tolist(), limit)
+        returns, lengths = dream_returns(world, [policy], list(seeds), at, limit)
+        dreamt[str(at)] = EpisodeResults(returns[0].tolist(), lengths[0].tolist()).summary(limit)
     report = {
         "seeds": [seeds[0], seeds[-1]],
-        "real": {name: summary(returns, limit) for name, returns in real.items()},
+        "real": {name: results.summary(limit) for name, results in real.items()},
         "dream": dreamt,
-        "returns": real,
+        "episodes": {name: results._asdict() for name, results in real.items()},
     }
     write_json(workspace.evaluation, report)
     for name, figures in report["real"].items():

@@ -46,8 +46,7 @@ def record_episode(env: gymnasium.Env[Any, Any], spec: EnvSpec, seed: int) -> Ep
         actions.append(action)
         rewards.append(reward)
         ends.append(terminated)
-        variables = observation.get("gamevariables") if isinstance(observation, dict) else None
-        health.append(float(variables[0]) if variables is not None else np.nan)
+        health.append(spec.health_of(observation))
         if terminated or truncated:
             break
     return {

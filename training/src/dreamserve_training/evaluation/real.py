@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import gymnasium
 import numpy as np
@@ -96,99 +96,111 @@ class DreamingAgent:
         return mu
 
 
-def play(env: gymnasium.Env[Any, Any], spec: EnvSpec, agent: Agent, seed: int) -> float:
-    """Return the return of one real episode."""
+class EpisodeResults(NamedTuple):
+    """What an agent earned, one entry an episode."""
+
+    returns: list[float]
+    lengths: list[int]  # steps
+
+    def summary(self, limit: int) -> dict[str, float]:
+        """Return mean, std, standard error and median return, and the share `limit` steps long."""
+        values = np.asarray(self.returns)
+        return {
+            "mean": round(float(values.mean()), 1),
+            "std": round(float(values.std(ddof=1)), 1),
+            "standard_error": round(float(values.std(ddof=1) / len(values) ** 0.5), 1),
+            "median": float(np.median(values)),
+            "share_at_limit": round(float((np.asarray(self.lengths) >= limit).mean()), 3),
+            "episodes": len(values),
+        }
+
+
+def play(env: gymnasium.Env[Any, Any], spec: EnvSpec, agent: Agent, seed: int) -> tuple[float, int]:
+    """Return the return and the length of one real episode."""
     observation, _ = env.reset(seed=seed)
     agent.begin(spec.frame_of(observation), seed)
-    total = 0.0
-    for _ in range(spec.max_episode_steps):
+    total, steps = 0.0, 0
+    while steps < spec.max_episode_steps:
         observation, reward, terminated, truncated, _ = env.step(agent.act())
-        total += float(reward)
+        total, steps = total + float(reward), steps + 1
         if terminated or truncated:
             break
         agent.see(spec.frame_of(observation))
-    return total
+    return total, steps
 
 
 @dataclass(frozen=True)
-class Contestant:
+class AgentSpec:
     """A named agent that a worker process can build for itself."""
 
     name: str
     build: Callable[[], Agent]
 
 
-def blind_contestants(spec: EnvSpec, sweeps: Sequence[int]) -> list[Contestant]:
-    """Random, sticky random, doing nothing, and a blind sweep of each number of steps."""
-    actions = len(spec.action_names)
-    left, right = spec.action_names.index("left"), spec.action_names.index("right")
-    return [
-        Contestant("random", partial(BlindAgent, partial(random_actions, actions=actions))),
-        Contestant("sticky random", partial(BlindAgent, partial(sticky_actions, actions=actions))),
-        Contestant("nothing", partial(BlindAgent, _nothing)),
-        *(
-            Contestant(f"sweep {steps}", partial(BlindAgent, partial(_sweep, left, right, steps)))
-            for steps in sweeps
-        ),
-    ]
+def blind_agents(spec: EnvSpec, sweeps: Sequence[int]) -> list[AgentSpec]:
+    """Return the agents that see nothing and yet make sense in this environment.
+
+    Random and sticky random; the idle action, where there is one; and a sweep of each number of
+    steps between the opposed actions or, where the entry names none, each other action for ever.
+    """
+    actions, number = len(spec.action_names), spec.action_names.index
+    policies: dict[str, Callable[[np.random.Generator], Iterator[int]]] = {
+        "random": partial(random_actions, actions=actions),
+        "sticky random": partial(sticky_actions, actions=actions),
+    }
+    if spec.idle is not None:
+        policies["nothing"] = partial(_constant, number(spec.idle))
+    if spec.opposed is not None:
+        first, second = map(number, spec.opposed)
+        policies |= {f"sweep {steps}": partial(_sweep, first, second, steps) for steps in sweeps}
+    else:
+        others = [name for name in spec.action_names if name != spec.idle]
+        policies |= {f"always {name}": partial(_constant, number(name)) for name in others}
+    return [AgentSpec(name, partial(BlindAgent, policy)) for name, policy in policies.items()]
 
 
-def controller_contestants(
-    bundle: Path, policy: LinearPolicy, temperature: float
-) -> list[Contestant]:
-    """The controller, and the same with its vision cut."""
+def controller_agents(bundle: Path, policy: LinearPolicy, temperature: float) -> list[AgentSpec]:
+    """Return the controller, and the same with its vision cut."""
     bundle = bundle.resolve()  # a worker stands elsewhere
     return [
-        Contestant("controller", partial(_dreaming, bundle, policy, True, temperature)),
-        Contestant("vision cut", partial(_dreaming, bundle, policy, False, temperature)),
+        AgentSpec(name, partial(_dreaming, bundle, policy, vision, temperature))
+        for name, vision in (("controller", True), ("vision cut", False))
     ]
 
 
-def _nothing(rng: np.random.Generator) -> Iterator[int]:
-    return constant_actions(0)
+def _constant(action: int, rng: np.random.Generator) -> Iterator[int]:
+    return constant_actions(action)
 
 
-def _sweep(left: int, right: int, steps: int, rng: np.random.Generator) -> Iterator[int]:
-    return sweep_actions(left, right, steps)
+def _sweep(first: int, second: int, steps: int, rng: np.random.Generator) -> Iterator[int]:
+    return sweep_actions(first, second, steps)
 
 
 def _dreaming(bundle: Path, policy: LinearPolicy, vision: bool, temperature: float) -> Agent:
     return DreamingAgent(worker_world(bundle), policy, vision, temperature)
 
 
-def _play_one(spec: EnvSpec, contestant: Contestant, seed: int) -> float:
-    return play(worker_env(spec), spec, contestant.build(), seed)
+def _play_one(spec: EnvSpec, agent: AgentSpec, seed: int) -> tuple[float, int]:
+    return play(worker_env(spec), spec, agent.build(), seed)
 
 
-def contest(
+def compare_agents(
     spec: EnvSpec,
-    contestants: Sequence[Contestant],
+    agents: Sequence[AgentSpec],
     seeds: Sequence[int],
     workers: int = 2,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, list[float]]:
-    """Return each contestant's returns over the same real episodes, one a seed."""
-    total = len(contestants) * len(seeds)
+) -> dict[str, EpisodeResults]:
+    """Return each agent's results over the same real episodes, one a seed."""
+    total = len(agents) * len(seeds)
     with game_workers(workers) as pool:
         jobs = {
-            entry.name: [pool.submit(_play_one, spec, entry, seed) for seed in seeds]
-            for entry in contestants
+            agent.name: [pool.submit(_play_one, spec, agent, seed) for seed in seeds]
+            for agent in agents
         }
-        returns: dict[str, list[float]] = {}
+        results: dict[str, EpisodeResults] = {}
         for name, pending in jobs.items():
-            returns[name] = [job.result() for job in pending]
-            progress(sum(map(len, returns.values())), total)
-    return returns
-
-
-def summary(returns: Sequence[float], limit: int) -> dict[str, float]:
-    """Return mean, std, standard error, median and the share that reached the step limit."""
-    values = np.asarray(returns)
-    return {
-        "mean": round(float(values.mean()), 1),
-        "std": round(float(values.std(ddof=1)), 1),
-        "standard_error": round(float(values.std(ddof=1) / len(values) ** 0.5), 1),
-        "median": float(np.median(values)),
-        "share_at_limit": round(float((values >= limit).mean()), 3),
-        "episodes": len(values),
-    }
+            returns, lengths = zip(*(job.result() for job in pending), strict=True)
+            results[name] = EpisodeResults(list(returns), list(lengths))
+            progress(len(results) * len(seeds), total)
+    return results
