@@ -12,7 +12,7 @@ from dreamserve.engine.ahead.values import Judge
 from dreamserve.engine.work import Task, finish
 from dreamserve.engine.world import World, load_world
 from dreamserve_training.evaluation.analytic import (
-    Arms,
+    Bandit,
     deceptive_tree,
     ending_tree,
     random_system,
@@ -26,7 +26,7 @@ WORLDS = {
     "tree": random_tree(depth=6),
     "tree-deceptive": deceptive_tree(depth=6),
     "tree-ending": ending_tree(depth=6),
-    "arms": Arms(),
+    "bandit": Bandit(),
 }
 
 

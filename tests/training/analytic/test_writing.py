@@ -8,10 +8,10 @@ import pytest
 from dreamserve.bundle import load_bundle
 from dreamserve.dream import Dream, DreamBatch
 from dreamserve.engine.types import BankStart
-from dreamserve_training.evaluation.analytic import Arms, numpy_world, write_world
+from dreamserve_training.evaluation.analytic import Bandit, numpy_world, write_world
 from dreamserve_training.export import ExportError
 
-NAMES = ("linear", "linear-noisy", "tree", "tree-deceptive", "tree-ending", "arms")
+NAMES = ("linear", "linear-noisy", "tree", "tree-deceptive", "tree-ending", "bandit")
 
 
 def some_actions(world, count, seed=0):
@@ -69,7 +69,7 @@ def test_a_picture_shows_the_latent_within_reach(loaded, name):
 
 
 def test_a_graph_that_is_not_the_formula_is_not_written(tmp_path):
-    class Wrong(Arms):
+    class Wrong(Bandit):
         def step(self, batch):
             return super().step(replace(batch, action=1 - batch.action))
 

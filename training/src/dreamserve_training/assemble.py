@@ -1,4 +1,4 @@
-"""From what the stages left to a bundle: a draft to dream in, then the world with its card."""
+"""Assemble a bundle from the stages' files: a draft to evolve C in, then the whole world."""
 
 from pathlib import Path
 from typing import Any

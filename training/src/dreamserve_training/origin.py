@@ -1,4 +1,4 @@
-"""Where a world comes from: enough for someone else to make it again."""
+"""The origin of a world: what someone else needs to train it again."""
 
 import os
 import platform

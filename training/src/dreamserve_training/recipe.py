@@ -1,4 +1,4 @@
-"""A recipe: everything that makes one world, from the game to the bundle, as data."""
+"""A recipe: all choices that make one world, from the environment to the bundle, as data."""
 
 import json
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Split = Literal["train", "holdout"]
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """How the controller is judged in the real environment."""
+    """How the controller is evaluated in the real environment."""
 
     episodes: int = 100
     seed: int = 2_000_000  # far from every seed that data was collected with
@@ -35,7 +35,7 @@ class Recipe:
     name: str
     env: EnvSpec
     collect: CollectConfig
-    holdout: CollectConfig  # other seeds; nothing is ever trained on these episodes
+    holdout: CollectConfig  # other seeds; never trained on
     vae: VAEConfig
     memory: str  # the core of M, a row of `models.catalog`
     memory_options: dict[str, Any]  # its arguments but for z_dim and action_dim
@@ -50,7 +50,7 @@ class Recipe:
 
 
 def load_recipe(name: str) -> Recipe:
-    """Return the recipe called `name`; ValueError names those there are."""
+    """Return the recipe called `name`; ValueError lists the known ones."""
     if name not in RECIPES:
         raise ValueError(f"no recipe {name!r}; there is {', '.join(RECIPES)}")
     recipe: Recipe = import_module(f"dreamserve_training.recipes.{name}").RECIPE
@@ -59,7 +59,7 @@ def load_recipe(name: str) -> Recipe:
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where a recipe's stages leave what they made: all of it under one root."""
+    """The files of a recipe's stages, all under one root."""
 
     root: Path
     core: str  # the recipe's `memory`, which names M's files
@@ -69,7 +69,7 @@ class Workspace:
         return self.root / "episodes" / split
 
     def latents(self, split: Split) -> Path:
-        """The same episodes as V sees them."""
+        """The same episodes, encoded by V."""
         return self.root / "latents" / split
 
     @property

@@ -1,6 +1,6 @@
-"""The stages of a recipe. Each reads what the ones before left, and is done once its product is.
+"""The stages of a recipe. Each reads the files of the stages before it and writes its product.
 
-A stage that was stopped goes on where it was; a stage whose product exists does nothing.
+A stopped stage resumes where it stopped; a stage whose product exists is skipped.
 """
 
 import logging
@@ -46,7 +46,7 @@ class Stage:
 
 
 def collect(recipe: Recipe, workspace: Workspace) -> None:
-    """Play the real game and keep what was seen."""
+    """Record episodes of the real environment."""
     for split, config in (("train", recipe.collect), ("holdout", recipe.holdout)):
         directory = workspace.episodes(split)
         collect_episodes(recipe.env, directory, config, log_progress(f"collect {split}"))
@@ -68,7 +68,7 @@ def vae(recipe: Recipe, workspace: Workspace) -> None:
 
 
 def encode(recipe: Recipe, workspace: Workspace) -> None:
-    """Turn every episode's frames into V's posteriors."""
+    """Encode every episode's frames to V's posteriors."""
     converter = FramesToLatentConverter(workspace.vae_model, mixed_precision=True)
     for split in ("train", "holdout"):
         preprocess_trajectories(
@@ -107,7 +107,7 @@ def controller(recipe: Recipe, workspace: Workspace) -> None:
 
 
 def evaluate(recipe: Recipe, workspace: Workspace) -> None:
-    """Judge C over real episodes with fresh seeds, beside policies that see nothing."""
+    """Evaluate C in real episodes with fresh seeds, beside agents that see nothing."""
     config, limit = recipe.evaluate, recipe.env.max_episode_steps
     policy = load_policy(workspace.controller / "controller.npz")
     temperature = recipe.controller.temperature
@@ -119,14 +119,14 @@ def evaluate(recipe: Recipe, workspace: Workspace) -> None:
     progress = log_progress("evaluate")
     real = compare_agents(recipe.env, agents, seeds, config.workers, progress)
     world = load_world(workspace.draft)
-    dreamt = {}
+    dreamed = {}
     for at in config.dream_temperatures:
         returns, lengths = dream_returns(world, [policy], list(seeds), at, limit)
-        dreamt[str(at)] = EpisodeResults(returns[0].tolist(), lengths[0].tolist()).summary(limit)
+        dreamed[str(at)] = EpisodeResults(returns[0].tolist(), lengths[0].tolist()).summary(limit)
     report = {
         "seeds": [seeds[0], seeds[-1]],
         "real": {name: results.summary(limit) for name, results in real.items()},
-        "dream": dreamt,
+        "dream": dreamed,
         "episodes": {name: results._asdict() for name, results in real.items()},
     }
     write_json(workspace.evaluation, report)
@@ -137,7 +137,7 @@ def evaluate(recipe: Recipe, workspace: Workspace) -> None:
 def export(recipe: Recipe, workspace: Workspace, bundle: Path) -> None:
     """Measure the world on held-out episodes and write its bundle."""
     write_bundle(recipe, workspace, bundle)
-    # not the bundle itself: the one that is there may be of another run
+    # a mark, because a bundle that exists may be another run's
     (workspace.root / "exported").touch()
     logger.info("export: %s", bundle)
 
@@ -154,7 +154,7 @@ STAGES = (
 
 
 def run_stages(name: str, root: Path, bundle: Path, names: tuple[str, ...] | None = None) -> None:
-    """Run the stages called `names` (all, if None) of the recipe `name`; say how far it is.
+    """Run the stages called `names` (all, if None) of the recipe `name`; log progress.
 
     Raises ValueError for an unknown recipe, and for a stage whose input is missing.
     """
@@ -175,15 +175,15 @@ def run_stages(name: str, root: Path, bundle: Path, names: tuple[str, ...] | Non
             raise ValueError(f"{stage.name} needs {', '.join(missing)} to be run first")
         left_s = 60 * sum(later.minutes for later in chosen[index:])
         logger.info("%s: about %s left in all, on two cores", stage.name, duration(left_s))
-        begun_s = time.monotonic()
+        start_s = time.monotonic()
         stage.run(recipe, workspace)
-        took_s = time.monotonic() - begun_s
+        took_s = time.monotonic() - start_s
         record_time(workspace, stage.name, took_s)
         logger.info("%s: done in %s", stage.name, duration(took_s))
 
 
 def record_time(workspace: Workspace, stage: str, seconds: float) -> None:
-    """Add `seconds` to what the stage has taken, over all its runs; the card tells it."""
-    taken = read_json(workspace.seconds, default={})
-    taken[stage] = round(taken.get(stage, 0.0) + seconds, 1)
-    write_json(workspace.seconds, taken)
+    """Add `seconds` to the total time of the stage over all its runs; the card shows it."""
+    totals = read_json(workspace.seconds, default={})
+    totals[stage] = round(totals.get(stage, 0.0) + seconds, 1)
+    write_json(workspace.seconds, totals)

@@ -1,4 +1,4 @@
-"""What makes an episode fit to train on, and a report over a directory of them.
+"""Check that episodes can be trained on, one or a directory of them.
 
 An episode's arrays are described in `dreamserve_training.data.episodes`. A raw one holds `frames`
 (T, H, W, 3) uint8; a latent one holds `mu` and `logvar` (T, Z), or plain `z` (T, Z).
@@ -25,7 +25,7 @@ def latent_fields(names: set[str], where: str | Path) -> tuple[str, ...]:
 
 
 def check_steps(episode: Episode, where: str | Path) -> None:
-    """Refuse (DataError) actions, rewards or ends that make no sense."""
+    """Raise DataError for invalid actions, rewards or ends."""
     missing = [name for name in STEP_FIELDS if name not in episode]
     if missing:
         raise DataError(f"{where}: lacks {', '.join(missing)}")
@@ -45,7 +45,7 @@ def check_steps(episode: Episode, where: str | Path) -> None:
 
 
 def check_raw_episode(episode: Episode, where: str | Path) -> None:
-    """Refuse (DataError) a raw episode that nothing may learn from."""
+    """Raise DataError for a raw episode that cannot be trained on."""
     if "frames" not in episode:
         raise DataError(f"{where}: lacks frames")
     check_steps(episode, where)
@@ -54,16 +54,16 @@ def check_raw_episode(episode: Episode, where: str | Path) -> None:
         raise DataError(
             f"{where}: frames must be (T, H, W, 3) uint8, not {frames.shape} {frames.dtype}"
         )
-    dark = all_zero_frames(frames)
-    if dark.any():
+    is_zero = all_zero_frames(frames)
+    if is_zero.any():
         raise DataError(
-            f"{where}: frame {int(np.argmax(dark))} of {len(frames)} is all zeros:"
+            f"{where}: frame {int(np.argmax(is_zero))} of {len(frames)} is all zeros:"
             " that is no picture (a terminal observation in the wrong place?)"
         )
 
 
 def check_latent_episode(episode: Episode, where: str | Path) -> None:
-    """Refuse (DataError) a latent episode that nothing may learn from."""
+    """Raise DataError for a latent episode that cannot be trained on."""
     fields = latent_fields(set(episode), where)
     check_steps(episode, where)
     for name in fields:
@@ -95,7 +95,7 @@ def without_terminal_frame(episode: Episode) -> Episode:
 
 
 def all_zero_frames(frames: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
-    """Return which of `frames` (T, H, W, 3) are black all over: a terminal observation's mark."""
+    """Return which of `frames` (T, H, W, 3) are all zeros, as terminal observations are."""
     return np.logical_not(frames.any(axis=tuple(range(1, frames.ndim))))
 
 
@@ -104,7 +104,7 @@ class DatasetReport:
     """What a directory of episodes holds; `problems` names every file that must not be used."""
 
     directory: Path
-    lengths: list[int] = field(default_factory=list)  # steps of each good episode
+    lengths: list[int] = field(default_factory=list)  # steps of each valid episode
     deaths: int = 0  # episodes whose last step terminated
     terminal_frames: int = 0  # raw episodes with an all-zero last frame, which encoding drops
     actions: Counter[int] = field(default_factory=Counter)  # how often each; empty if continuous
@@ -117,7 +117,7 @@ class DatasetReport:
         return not self.problems
 
     def add(self, episode: Episode) -> None:
-        """Count a good episode in."""
+        """Add a valid episode to the counts."""
         self.lengths.append(len(episode["actions"]))
         self.deaths += bool(episode["terminated"][-1])
         if np.issubdtype(episode["actions"].dtype, np.integer) and episode["actions"].ndim == 1:

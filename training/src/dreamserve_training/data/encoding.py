@@ -1,7 +1,7 @@
-"""From raw episodes to latent ones: every frame becomes the VAE's posterior, stored in float16.
+"""Encode raw episodes: every frame becomes the VAE's posterior, stored in float16.
 
-The posterior is kept instead of a draw from it, so that training can draw z anew each time it
-looks (as Ha & Schmidhuber's own code does): M then learns the spread of z, not one sample of it.
+The posterior is kept instead of a draw from it, so that training can draw z anew in every
+pass (as Ha & Schmidhuber's own code does): M then learns the spread of z, not one sample of it.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ Float32 = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
 Crop = tuple[int, int, int, int]
 
-# Which encoder made a directory of latents; what another one made must not be mixed in.
+# Names the encoder of a directory of latents; those of another must not be mixed in.
 ENCODER_FILE = "encoder.json"
 
 
@@ -107,7 +107,7 @@ class FramesToLatentConverter:
         return latents
 
     def identity(self) -> str:
-        """Return 16 hex digits that tell this encoder, and how it is used, from any other."""
+        """Return 16 hex digits that identify this encoder and its options."""
         digest = hashlib.sha256(repr((self.crop, self.mixed_precision)).encode())
         for name, tensor in sorted(self.vae.state_dict().items()):
             digest.update(name.encode())
@@ -161,7 +161,7 @@ def preprocess_trajectories(
 
 
 def encode_episode(episode: Episode, where: Path, converter: FramesToLatentConverter) -> Episode:
-    """Return the latent form of a raw `episode`; DataError, naming `where`, if it is no good."""
+    """Return the latent form of a raw `episode`; DataError, naming `where`, if it is invalid."""
     check_raw_episode(episode, where)
     try:
         mu, logvar = converter.convert(episode["frames"])  # type: ignore[arg-type]  # checked uint8

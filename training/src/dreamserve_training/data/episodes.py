@@ -1,9 +1,9 @@
-"""An episode on disk: one `.npz` file, written aside and renamed, so no reader sees half of one.
+"""An episode on disk: one `.npz` file, written atomically.
 
 With T steps taken, every array has length T and is aligned as the manifest promises: `actions[t]`
 is taken in `frames[t]` (or `mu[t]`, `logvar[t]`) and yields `rewards[t]` and `terminated[t]`. The
 frame after the last action is left out: a terminal observation is often no picture at all
-(ViZDoom's is all zeros), so nothing may learn from it.
+(ViZDoom's is all zeros) and must not be trained on.
 """
 
 import zipfile

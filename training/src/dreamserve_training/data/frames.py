@@ -1,6 +1,6 @@
 """A sample of frames from raw episodes as one memory-mapped array, for training the VAE.
 
-The array on disk is shuffled once, so that a batch may be read from anywhere.
+The array on disk is shuffled once, so that any slice of it is a random batch.
 """
 
 from collections.abc import Callable
@@ -28,11 +28,11 @@ def sample_frames(
     Raises DataError for a frame that is all zeros: that is a terminal observation, not a picture.
     """
     rng = np.random.default_rng(seed)
-    each = -(-count // len(episodes))
+    per_episode = -(-count // len(episodes))
     chosen = []
     for done, path in enumerate(episodes, 1):
         frames = load_episode(path, ("frames",))["frames"]
-        index = rng.permutation(len(frames))[:each]
+        index = rng.permutation(len(frames))[:per_episode]
         picked = frames[np.sort(index)]
         if not picked.reshape(len(picked), -1).any(axis=1).all():
             raise DataError(f"{path}: holds an all-zero frame (a terminal observation?)")

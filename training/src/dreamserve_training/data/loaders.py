@@ -97,11 +97,11 @@ def create_window_loader(
 
     Each batch is a dict of tensors (B, T, …) as `TrajectoryDataset` describes, padded to its
     longest window. `num_workers` processes read ahead, each `prefetch` batches (2, if None); with
-    none, batches are read as they are asked for. The batches are a pure function of `seed` and
+    none, batches are read on demand. The batches are a pure function of `seed` and
     the pass, whatever the number of workers. Raises DataError for a directory that cannot be read.
     """
     if prefetch is not None and num_workers == 0:
-        raise ValueError("prefetch needs num_workers: someone has to read ahead")
+        raise ValueError("prefetch needs num_workers, the processes that read ahead")
     dataset = TrajectoryDataset(
         data_dir, sequence_length, burn_in=burn_in, seed=seed, cache_episodes=cache_episodes
     )

@@ -62,7 +62,7 @@ def make_item(
     done: npt.NDArray[np.generic],
     where: str,
 ) -> Item:
-    """Return one whole sequence as an item; ValueError, naming `where`, if it makes no sense."""
+    """Return one whole sequence as an item; ValueError, naming `where`, if it is invalid."""
     lengths = {len(z), len(actions), len(rewards), len(done)}
     if z.ndim != 2 or len(lengths) != 1 or 0 in lengths:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Windows over latent episodes on disk, read as they are asked for: never all of them in memory."""
+"""Windows over latent episodes on disk, read when needed and never all in memory."""
 
 import zipfile
 from collections import OrderedDict
@@ -27,9 +27,9 @@ class TrajectoryDataset(Dataset[Item]):
     An item is what `dreamserve_training.data.sequences` describes, and `start` (bool): whether
     the window begins its episode. Over a pass every step of every episode counts exactly once:
     `mask` is false where a step is there only as context for memory to warm up on. A window that
-    does not begin its episode has `burn_in` steps of context, and the last one reaches as far back
-    as fills it, so that no ending is met cold. Windows never cross episodes; an episode shorter
-    than a window is a shorter item.
+    does not begin its episode has `burn_in` steps of context, and the last one reaches back
+    until it is full, so that memory is warm when the episode ends. Windows never cross episodes; an
+    episode shorter than a window is a shorter item.
 
     Where an episode holds mu and logvar, z is drawn anew for every pass: item i is a pure function
     of (`seed`, i), and indices from len(self) on are the same windows in later passes.

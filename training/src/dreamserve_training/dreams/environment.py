@@ -1,4 +1,4 @@
-"""The dream as a Gymnasium environment: any agent that plays a game can play the dream of it."""
+"""The dream as a Gymnasium environment."""
 
 from pathlib import Path
 from typing import Any
@@ -98,14 +98,14 @@ class DreamEnvironment(gymnasium.Env[Float32, Any]):
         options = dict(options or {})
         if unknown := sorted(set(options) - set(OPTIONS)):
             raise ValueError(f"unknown reset options {unknown}; known are {list(OPTIONS)}")
-        begun = self.dream.reset(
+        session = self.dream.reset(
             session_id=_SESSION,
             seed=int(self.np_random.integers(_SEEDS)) if seed is None else seed,
             temperature=options.get("temperature", self.temperature),
             start=start_of(**{n: v for n, v in options.items() if n != "temperature"}),
         )
-        self._latent, self._step = begun.latent, 0
-        return begun.latent.copy(), {"seed": begun.seed, "temperature": begun.temperature}
+        self._latent, self._step = session.latent, 0
+        return session.latent.copy(), {"seed": session.seed, "temperature": session.temperature}
 
     def step(self, action: Any) -> tuple[Float32, float, bool, bool, dict[str, Any]]:
         """Dream one step; `info` holds its number as `step`."""
@@ -179,7 +179,7 @@ def space_of(space: ActionSpace, size: int | None) -> gymnasium.Space[Any]:
 def start_of(
     initial_observation: Any = None, actions: Any = None, bank: int | None = None
 ) -> Start | None:
-    """Return where a dream begins; None leaves it to the seed. ValueError for both or neither."""
+    """Return where a dream starts; None lets the seed decide. ValueError for both or neither."""
     if initial_observation is None:
         if actions is not None:
             raise ValueError("actions need the frames between which they were taken")

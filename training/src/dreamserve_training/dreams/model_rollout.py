@@ -1,4 +1,4 @@
-"""Dreams of a model that is still in training: no bundle, no session, many at once."""
+"""Dreams of a memory model alone, as in training: without V, a bundle or sessions."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -13,11 +13,11 @@ _SESSION = "planner"
 
 
 class DreamPlanner:
-    """Looks ahead in the dream of `env`, which does not move.
+    """Plans in the dream of `env`, whose present stays unchanged.
 
     Plans start at `initial_obs`: a latent (Z,) or a frame (H, W, 3) uint8, with an empty memory;
     without one, at the environment's present, memory and all. Each method returns the first action
-    of the best sequence found, and what that is worth: the sum of dreamt rewards over `horizon`
+    of the best sequence found, and its value: the sum of dreamt rewards over `horizon`
     steps, unless `fields` say otherwise, which are those of `dreamserve.engine.types.PlanRequest`
     (`discount`, `objective`, `particles`, `options`, …). The same `seed` finds the same plan.
     """

@@ -1,4 +1,4 @@
-"""Policies at work in the dream: many candidates, many episodes, together on one engine."""
+"""Returns of many controllers in many dreams, computed together on one engine."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,7 +18,7 @@ Float32 = npt.NDArray[np.float32]
 
 @lru_cache(maxsize=1)
 def worker_world(bundle: Path) -> World:
-    """Return the world of `bundle`, loaded once a process: that costs more than a short dream."""
+    """Return the world of `bundle`, loaded once a process."""
     return load_world(bundle, threads=1)
 
 
@@ -38,14 +38,14 @@ def dream_returns(
     """Return the returns and lengths (P, E) of every policy in the same E dreams.
 
     All policies face the same seeds: common random numbers make their differences the policies'
-    own. A dream that becomes NaN or infinite ends with its last good step.
+    own. A dream that becomes NaN or infinite ends with its last finite step.
     """
     linear = LinearPolicy(
         np.stack([policy.weights for policy in policies]),
         np.stack([policy.bias for policy in policies]),
         CONTROLLER_INPUTS,
     )
-    # Nobody waits for a turn between its slices: the more rows to a call, the faster.
+    # One slice for everything: no other request waits, and large batches are faster.
     dream = Dream(world, capacity=1, slice_rows=len(policies) * len(seeds))
     rolled = dream.rollout(
         policy=linear, seeds=np.asarray(seeds), temperature=temperature, max_steps=max_steps

@@ -1,4 +1,4 @@
-"""Episodes as data, and what they come to. Works on any Gymnasium environment, dreamt or real."""
+"""Record episodes of any Gymnasium environment, dreamed or real, and summarise them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Rollout = dict[str, npt.NDArray[Any]]
 
 
 class Agent(Protocol):
-    """Whoever chooses actions."""
+    """Chooses actions."""
 
     def act(self, observation: npt.NDArray[np.float32]) -> Any:
         """Return the action for `observation`."""
@@ -124,7 +124,7 @@ class DreamRollout:
 
     @staticmethod
     def rollout_statistics(rollout: Rollout) -> dict[str, float]:
-        """Return what one episode came to.
+        """Return the statistics of one episode.
 
         episode_length (steps), total_reward, mean_reward, std_reward, min_reward, max_reward,
         terminated and truncated (1.0 where it ended so), and mean_latent_change (root mean square

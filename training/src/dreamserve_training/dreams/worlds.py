@@ -55,8 +55,8 @@ def world_from_models(
 
 def _frames_as_they_are(vae: ConvVAE) -> FrameSpec:
     height, width, _ = vae.frame_shape
-    whole = Crop(top=0, bottom=height, left=0, right=width)
-    return FrameSpec(source_shape=vae.frame_shape, crop=whole, shape=vae.frame_shape)
+    everything = Crop(top=0, bottom=height, left=0, right=width)
+    return FrameSpec(source_shape=vae.frame_shape, crop=everything, shape=vae.frame_shape)
 
 
 def _action_space(memory: WorldModel) -> ActionSpace:

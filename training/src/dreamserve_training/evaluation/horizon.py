@@ -1,4 +1,4 @@
-"""How far an open-loop dream strays from what really happened."""
+"""The error of open-loop dreams against real episodes, by the number of steps."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 from dreamserve.backends.base import Array, Backend
 from dreamserve.manifest import WorldSpec
 from dreamserve_training.evaluation.open_loop import open_loop
-from dreamserve_training.evaluation.teacher_forcing import Followed
+from dreamserve_training.evaluation.teacher_forcing import TeacherForced
 
 HORIZONS = (1, 5, 20, 50)
 
@@ -16,15 +16,15 @@ HORIZONS = (1, 5, 20, 50)
 def horizon_errors(
     backend: Backend,
     spec: WorldSpec,
-    followed: Sequence[Followed],
+    runs: Sequence[TeacherForced],
     dreams: int = 32,
     starts: int = 128,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Return the error after k = 1, 5, 20, 50 steps: `{"k": {prediction: error}}`.
 
-    From up to `starts` moments of real episodes (memory led there by `follow`, which must have
-    kept it) the world dreams on under the real actions, ends ignored. The error of a predicted
+    From up to `starts` moments of real episodes (with the memory that `teacher_force` kept
+    there) the world dreams under the real actions, ends ignored. The error of a predicted
     latent is the root mean square of its difference from the posterior's mean of the real frame,
     over starts and dimensions.
 
@@ -37,40 +37,44 @@ def horizon_errors(
 
     Only what the episodes are long enough for is measured; with no start at all, returns {}.
     """
-    chosen = _choose(followed, starts, seed)
+    chosen = _choose(runs, starts, seed)
     if not chosen:
         return {}
-    real = np.stack([walk.episode.mu[at : at + HORIZONS[-1] + 1] for walk, at in chosen])
-    actions = np.stack([walk.episode.actions[at : at + HORIZONS[-1]] for walk, at in chosen])
+    real = np.stack([run.episode.mu[at : at + HORIZONS[-1] + 1] for run, at in chosen])
+    actions = np.stack([run.episode.actions[at : at + HORIZONS[-1]] for run, at in chosen])
     state = tuple(
-        np.stack([walk.states[at][part] for walk, at in chosen])
+        np.stack([run.states[at][part] for run, at in chosen])
         for part in range(len(spec.recurrent_state))
     )
     rng = np.random.default_rng(seed)
-    hot = [open_loop(backend, spec, real[:, 0], state, actions, 1.0, rng) for _ in range(dreams)]
-    cold = open_loop(backend, spec, real[:, 0], state, actions, 0.0, rng)
-    mean = np.mean(hot, axis=0)
-    average = np.concatenate([walk.episode.mu for walk in followed]).mean(axis=0)
+    samples = [
+        open_loop(backend, spec, real[:, 0], state, actions, 1.0, rng) for _ in range(dreams)
+    ]
+    most_likely = open_loop(backend, spec, real[:, 0], state, actions, 0.0, rng)
+    mean = np.mean(samples, axis=0)
+    average = np.concatenate([run.episode.mu for run in runs]).mean(axis=0)
     errors: dict[str, Any] = {}
     for k in HORIZONS:
         happened = real[:, k]
-        single = [np.mean((dream[:, k - 1] - happened) ** 2) for dream in hot]
+        single = [np.mean((dream[:, k - 1] - happened) ** 2) for dream in samples]
         errors[str(k)] = {
             "mean_of_dreams": _rms(mean[:, k - 1] - happened),
             "one_dream": round(float(np.sqrt(np.mean(single))), 4),
-            "most_likely": _rms(cold[:, k - 1] - happened),
+            "most_likely": _rms(most_likely[:, k - 1] - happened),
             "copy_last": _rms(real[:, 0] - happened),
             "average_latent": _rms(average - happened),
         }
     return errors
 
 
-def _choose(followed: Sequence[Followed], count: int, seed: int) -> list[tuple[Followed, int]]:
+def _choose(
+    runs: Sequence[TeacherForced], count: int, seed: int
+) -> list[tuple[TeacherForced, int]]:
     possible = [
-        (walk, at)
-        for walk in followed
-        for at in sorted(walk.states)
-        if at + HORIZONS[-1] < len(walk.episode.mu)
+        (run, at)
+        for run in runs
+        for at in sorted(run.states)
+        if at + HORIZONS[-1] < len(run.episode.mu)
     ]
     picked = np.random.default_rng(seed).permutation(len(possible))[:count]
     return [possible[i] for i in sorted(picked)]

@@ -1,6 +1,6 @@
-"""All measurements of a world, as the manifest keeps them, and the pictures of its card.
+"""All measurements of a world for its manifest, and the pictures of its card.
 
-They go through a backend, so what is measured is what is served.
+They use a backend, so what is measured is what is served.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ from dreamserve_training.evaluation.reconstruction import (
     load_frames,
     reconstruction,
 )
-from dreamserve_training.evaluation.teacher_forcing import follow, load_latent, load_latents
+from dreamserve_training.evaluation.teacher_forcing import load_latent, load_latents, teacher_force
 from dreamserve_training.export.card import Picture
 
 _KEEP_EVERY = 32  # steps between the moments that dreams start from
@@ -45,16 +45,16 @@ def measure_world(
     """
     pixels, salient = reconstruction(backend, held_out_frames(raw, frames))
     real = load_latents(latents, episodes)
-    followed = follow(backend, spec, real, keep_every=_KEEP_EVERY, seed=seed)
+    runs = teacher_force(backend, spec, real, keep_every=_KEEP_EVERY, seed=seed)
     quality: dict[str, Any] = {
         "reconstruction": pixels,
         "salient_things": salient,
-        "likelihood": likelihood(followed),
-        "horizon": horizon_errors(backend, spec, followed, seed=seed),
-        "done": ends(followed, spec.done.threshold),
+        "likelihood": likelihood(runs),
+        "horizon": horizon_errors(backend, spec, runs, seed=seed),
+        "done": ends(runs, spec.done.threshold),
     }
     if spec.reward.kind == "head":
-        quality["reward"] = rewards(followed)
+        quality["reward"] = rewards(runs)
     return quality
 
 

@@ -1,4 +1,4 @@
-"""Dreams under given actions, seeing nothing: many rows at once through a backend."""
+"""Open-loop dreams: actions are fixed and no frame is seen; many rows in one batch."""
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,11 @@ def open_loop(
     temperature: float,
     rng: np.random.Generator,
 ) -> Array:
-    """Return the latents (B, H, Z) dreamt from `latent` (B, Z) and `state` under `actions` (B, H).
+    """Return the latents (B, H, Z) dreamed from `latent` (B, Z) and `state` under `actions` (B, H).
 
     An end that the world announces is ignored: the dream goes on.
     """
-    rows, dreamt = len(latent), []
+    rows, latents = len(latent), []
     for step in range(actions.shape[1]):
         normal = rng.standard_normal((rows, spec.noise.normal), np.float32)
         uniform = rng.uniform(2**-25, 1 - 2**-25, (rows, spec.noise.uniform)).astype(np.float32)
@@ -35,5 +35,5 @@ def open_loop(
             )
         )
         latent, state = output.latent, output.state
-        dreamt.append(latent)
-    return np.stack(dreamt, axis=1)
+        latents.append(latent)
+    return np.stack(latents, axis=1)

@@ -1,4 +1,4 @@
-"""Pictures for the card: what V keeps, and a real episode beside a dream of it."""
+"""Pictures for the card: reconstructions, and a real episode beside dreams of it."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from dreamserve.backends.base import Array, Backend
 from dreamserve.manifest import WorldSpec
 from dreamserve_training.evaluation.open_loop import open_loop
 from dreamserve_training.evaluation.reconstruction import Tally, compare, reconstruct
-from dreamserve_training.evaluation.teacher_forcing import LatentEpisode, follow
+from dreamserve_training.evaluation.teacher_forcing import LatentEpisode, teacher_force
 from dreamserve_training.export.card import Picture
 
 SCALE = 2  # screen pixels a frame's pixel
@@ -52,15 +52,15 @@ def dream_picture(
     """
     if start < 1 or start + STRIP_STEPS[-1] >= len(frames):
         raise ValueError(f"the episode has {len(frames)} steps, no strip can begin at step {start}")
-    state = follow(backend, spec, [episode], keep_every=start)[0].states[start]
+    state = teacher_force(backend, spec, [episode], keep_every=start)[0].states[start]
     state = tuple(part[None] for part in state)
     actions = episode.actions[None, start : start + STRIP_STEPS[-1]]
     rows = [("real", frames[[start + step for step in STRIP_STEPS]])]
     for temperature in (1.0, 0.0):
         rng = np.random.default_rng(seed)
         first = episode.mu[start : start + 1]
-        dreamt = open_loop(backend, spec, first, state, actions, temperature, rng)[0]
-        latents = np.concatenate([first, dreamt])[list(STRIP_STEPS)]
+        dreamed = open_loop(backend, spec, first, state, actions, temperature, rng)[0]
+        latents = np.concatenate([first, dreamed])[list(STRIP_STEPS)]
         pictures = to_uint8(backend.decode(latents))
         rows.append((f"dream, T = {temperature:g}", pictures))
     columns = [f"step {step}" for step in STRIP_STEPS]

@@ -1,4 +1,4 @@
-"""How well a world predicts along real episodes: likelihood, ends, rewards. Plain dicts out."""
+"""How well a world predicts along real episodes: likelihood, ends, rewards."""
 
 import math
 from collections.abc import Sequence
@@ -6,35 +6,35 @@ from typing import Any
 
 import numpy as np
 
-from dreamserve_training.evaluation.teacher_forcing import Followed
+from dreamserve_training.evaluation.teacher_forcing import TeacherForced
 
 WINDOW_STEPS = 5
 _LOG_2PI_E = math.log(2 * math.pi * math.e)
 
 
-def likelihood(followed: Sequence[Followed]) -> dict[str, Any]:
+def likelihood(runs: Sequence[TeacherForced]) -> dict[str, Any]:
     """Return the NLL of the next latent, in nats per latent dimension, with its bounds.
 
     nll                 mean of -log p(z_{t+1} | z_≤t, a_≤t) / Z, z drawn from V's posterior
     floor               mean entropy of that posterior, 0.5 · log(2πe σ²) per dimension: no model
                         can be expected below it
     gaussian_baseline   entropy of one Gaussian per dimension, fitted to these very latents: what
-                        is reached without looking at the past
+                        a model without memory can reach
     """
-    targets_logvar = np.concatenate([f.episode.logvar[1:] for f in followed]).astype(np.float64)
-    targets_mu = np.concatenate([f.episode.mu[1:] for f in followed]).astype(np.float64)
+    targets_logvar = np.concatenate([f.episode.logvar[1:] for f in runs]).astype(np.float64)
+    targets_mu = np.concatenate([f.episode.mu[1:] for f in runs]).astype(np.float64)
     marginal = targets_mu.var(axis=0) + np.exp(targets_logvar).mean(axis=0)
     return {
-        "nll": _rounded(float(np.concatenate([f.nll for f in followed]).mean())),
+        "nll": _rounded(float(np.concatenate([f.nll for f in runs]).mean())),
         "floor": _rounded(float(0.5 * (_LOG_2PI_E + targets_logvar).mean())),
         "gaussian_baseline": _rounded(float(0.5 * (_LOG_2PI_E + np.log(marginal)).mean())),
         "steps": len(targets_mu),
-        "episodes": len(followed),
+        "episodes": len(runs),
     }
 
 
-def ends(followed: Sequence[Followed], threshold: float) -> dict[str, Any]:
-    """Return how well the done logit tells the ends, at `threshold`.
+def ends(runs: Sequence[TeacherForced], threshold: float) -> dict[str, Any]:
+    """Return how well the done logit predicts the ends, at `threshold`.
 
     An alarm is a step whose logit exceeds the threshold; a death is a real terminated step.
     recall              share of deaths with an alarm at that very step
@@ -45,10 +45,10 @@ def ends(followed: Sequence[Followed], threshold: float) -> dict[str, Any]:
                         and the game went on
     """
     alarms = deaths = hits = near_hits = near_alarms = cut_short = 0
-    for walk in followed:
-        alarm = walk.done_logit > threshold
+    for run in runs:
+        alarm = run.done_logit > threshold
         steps = len(alarm)
-        death = bool(walk.episode.terminated[-1])
+        death = bool(run.episode.terminated[-1])
         near = alarm[max(0, steps - 1 - WINDOW_STEPS) :] if death else alarm[:0]
         alarms += int(alarm.sum())
         deaths += death
@@ -61,19 +61,19 @@ def ends(followed: Sequence[Followed], threshold: float) -> dict[str, Any]:
         "precision": _share(hits, alarms),
         f"recall_within_{WINDOW_STEPS}": _share(near_hits, deaths),
         f"precision_within_{WINDOW_STEPS}": _share(near_alarms, alarms),
-        "cut_short": _share(cut_short, len(followed)),
+        "cut_short": _share(cut_short, len(runs)),
         "alarms": alarms,
         "deaths": deaths,
-        "episodes": len(followed),
+        "episodes": len(runs),
     }
 
 
-def rewards(followed: Sequence[Followed]) -> dict[str, Any]:
+def rewards(runs: Sequence[TeacherForced]) -> dict[str, Any]:
     """Return the root mean square error of the predicted reward, and of always saying the mean."""
-    real = np.concatenate([f.episode.rewards for f in followed]).astype(np.float64)
-    said = np.concatenate([f.reward for f in followed]).astype(np.float64)
+    real = np.concatenate([f.episode.rewards for f in runs]).astype(np.float64)
+    predicted = np.concatenate([f.reward for f in runs]).astype(np.float64)
     return {
-        "rms_error": _rounded(float(np.sqrt(np.mean((said - real) ** 2)))),
+        "rms_error": _rounded(float(np.sqrt(np.mean((predicted - real) ** 2)))),
         "rms_error_of_the_mean": _rounded(float(real.std())),
         "steps": len(real),
     }

@@ -1,4 +1,4 @@
-"""The real environment decides: a controller beside policies that see nothing.
+"""Evaluate a controller in the real environment, beside agents that see nothing.
 
 dreamserve-train evaluate takecover --out runs/takecover
 """
@@ -41,17 +41,17 @@ class Agent(Protocol):
         """Return the next action."""
 
     def see(self, frame: UInt8) -> None:
-        """Take in the frame that the last action led to."""
+        """Observe the frame that the last action led to."""
 
 
 @dataclass
 class BlindAgent:
-    """Plays actions that were decided without looking."""
+    """Takes actions that ignore what it sees."""
 
     actions: Callable[[np.random.Generator], Iterator[int]]
 
     def begin(self, frame: UInt8, seed: int) -> None:
-        """Begin the actions anew."""
+        """Start the actions again."""
         self._actions = self.actions(np.random.default_rng(seed))
 
     def act(self) -> int:
@@ -59,7 +59,7 @@ class BlindAgent:
         return next(self._actions)
 
     def see(self, frame: UInt8) -> None:
-        """Look away."""
+        """Ignore the frame."""
 
 
 @dataclass
@@ -67,7 +67,7 @@ class DreamingAgent:
     """A controller on [z, h]. Every real frame corrects its dream, unless its vision is cut.
 
     With `vision` false it sees the first frame only and then acts on its own dream at
-    `temperature`: what it still scores then, it owes to no eye.
+    `temperature`, which shows how much of its return depends on vision.
     """
 
     world: World

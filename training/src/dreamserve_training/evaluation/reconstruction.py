@@ -1,8 +1,8 @@
-"""How well V keeps what it sees, and above all the small things that decide.
+"""How well V reconstructs frames, above all the small regions that decide a game.
 
 A *salient region* is a connected set (8 neighbours) of pixels whose largest channel differs from
 the average picture by more than CONTRAST. In TakeCover, at 64 x 64, these are the fireballs: they
-exceed 0.4 where imps (0.35) and walls (0.25) do not. A region of one pixel is a spark, not a thing.
+exceed 0.4 where imps (0.35) and walls (0.25) do not. A region of one pixel is ignored.
 """
 
 from collections.abc import Iterator
@@ -45,8 +45,8 @@ class Tally:
 def held_out_frames(directory: str | Path, count: int) -> UInt8:
     """Return about `count` frames (N, H, W, C), evenly spaced over the raw episodes there."""
     paths = episode_paths(directory)
-    each = max(1, -(-count // len(paths)))
-    spread = (np.arange(each) + 0.5) / each
+    per_episode = max(1, -(-count // len(paths)))
+    spread = (np.arange(per_episode) + 0.5) / per_episode
     chosen = []
     for path in paths[:count]:
         frames = load_frames(path)
@@ -55,7 +55,7 @@ def held_out_frames(directory: str | Path, count: int) -> UInt8:
 
 
 def load_frames(path: Path) -> UInt8:
-    """Return the frames (T, H, W, C) of a raw episode; a terminal all-zero one is left out."""
+    """Return the frames (T, H, W, C) of a raw episode; an all-zero terminal frame is left out."""
     frames: UInt8 = without_terminal_frame(load_episode(path))["frames"].astype(np.uint8)
     return frames
 
@@ -76,7 +76,7 @@ def reconstruction(backend: Backend, frames: UInt8) -> tuple[dict[str, Any], dic
     number in the reconstructions and the share `invented`, whose original does not show them.
     """
     mean = frames.mean(axis=0, dtype=np.float64).astype(np.float32) / 255
-    shown, dreamt = Tally(), Tally()
+    in_frames, in_copies = Tally(), Tally()
     error = baseline = 0.0
     for at in range(0, len(frames), _BATCH):
         part = frames[at : at + _BATCH]
@@ -84,20 +84,20 @@ def reconstruction(backend: Backend, frames: UInt8) -> tuple[dict[str, Any], dic
         error += float(np.square(copies - originals, dtype=np.float64).sum())
         baseline += float(np.square(mean - originals, dtype=np.float64).sum())
         for original, copy in zip(originals, copies, strict=True):
-            compare(original, copy, mean, shown)
-            compare(copy, original, mean, dreamt)
+            compare(original, copy, mean, in_frames)
+            compare(copy, original, mean, in_copies)
     pixels = {
         "mse_per_pixel": round(error / frames.size, 7),
         "mse_of_the_average_picture": round(baseline / frames.size, 7),
         "frames": len(frames),
     }
-    return pixels, _salience(shown, dreamt)
+    return pixels, _salience(in_frames, in_copies)
 
 
-def _salience(shown: Tally, dreamt: Tally) -> dict[str, Any]:
+def _salience(in_frames: Tally, in_copies: Tally) -> dict[str, Any]:
     bands = {}
     for (name, there, kept), (_, drawn, real) in zip(
-        shown.by_band(), dreamt.by_band(), strict=True
+        in_frames.by_band(), in_copies.by_band(), strict=True
     ):
         bands[name] = {
             "in_frames": there,
@@ -122,9 +122,9 @@ def compare(picture: Array, copy: Array, mean: Array, tally: Tally) -> None:
     area = ndimage.sum_labels(np.ones_like(labels), labels, index)
     contrast = ndimage.sum_labels((difference**2).sum(-1), labels, index)
     shared = ndimage.sum_labels(((copy - mean) * difference).sum(-1), labels, index)
-    things = area >= SMALLEST_AREA_PX
-    tally.areas.extend(area[things].tolist())
-    tally.kept.extend((shared >= KEPT * contrast)[things].tolist())
+    is_region = area >= SMALLEST_AREA_PX
+    tally.areas.extend(area[is_region].tolist())
+    tally.kept.extend((shared >= KEPT * contrast)[is_region].tolist())
 
 
 def _through(backend: Backend, frames: UInt8) -> Array:

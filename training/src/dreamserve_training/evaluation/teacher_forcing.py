@@ -1,6 +1,6 @@
-"""A world led along real episodes: at each step it sees the real latent and says what follows.
+"""Run a world along real episodes: each step reads the real latent and predicts the next.
 
-All episodes go in lockstep, one batch a step, through the same backend that serves the world.
+All episodes advance together, one batch a step, through the backend that serves the world.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ State = tuple[Array, ...]
 
 @dataclass(frozen=True, eq=False)
 class LatentEpisode:
-    """A real episode of T steps as V sees it; alignment as in `data.episodes`."""
+    """A real episode of T steps, encoded by V; aligned as in `data.episodes`."""
 
     mu: Array  # (T, Z)
     logvar: Array  # (T, Z)
@@ -32,8 +32,8 @@ class LatentEpisode:
 
 
 @dataclass(frozen=True, eq=False)
-class Followed:
-    """What the world said along one episode, given a draw of z from each posterior."""
+class TeacherForced:
+    """What the world predicted along one episode, for a draw of z from each posterior."""
 
     episode: LatentEpisode
     nll: npt.NDArray[np.float64]  # (T - 1,) of the next latent, nats per latent dimension
@@ -71,27 +71,27 @@ def _actions(actions: npt.NDArray[np.generic]) -> npt.NDArray[np.int64] | Array:
     return actions.astype(np.float32)
 
 
-def follow(
+def teacher_force(
     backend: Backend,
     spec: WorldSpec,
     episodes: Sequence[LatentEpisode],
     keep_every: int = 0,
     seed: int = 0,
-) -> list[Followed]:
-    """Lead the world along `episodes`, in order; memory starts at zero in each.
+) -> list[TeacherForced]:
+    """Run the world along `episodes`; memory starts empty in each. Results are in their order.
 
     With `keep_every` > 0 the memory before every such step is kept, step 0 left out.
     """
     rng = np.random.default_rng(seed)
     order = sorted(range(len(episodes)), key=lambda i: -len(episodes[i].mu))
     drawn = [_draw(episode, rng) for episode in episodes]
-    walks = [_Walk(len(episode.mu), keep_every) for episode in episodes]
+    recorders = [_Recorder(len(episode.mu), keep_every) for episode in episodes]
     state = zero_state(spec, len(episodes))
     for step in range(max((len(z) for z in drawn), default=0)):
         order = [i for i in order if len(drawn[i]) > step]  # sorted: the longest stay in front
         state = tuple(part[: len(order)] for part in state)
         for row, i in enumerate(order):
-            walks[i].remember(step, state, row)
+            recorders[i].remember(step, state, row)
         batch = StepInput(
             latent=np.stack([drawn[i][step] for i in order]),
             action=np.stack([episodes[i].actions[step] for i in order]),
@@ -104,9 +104,9 @@ def follow(
         parts = (output.mixture_logits, output.mixture_mu, output.mixture_log_sigma)
         nll = negative_log_likelihood(parts, following)
         for row, i in enumerate(order):
-            walks[i].add(step, nll[row], output.reward[row], output.done_logit[row])
+            recorders[i].add(step, nll[row], output.reward[row], output.done_logit[row])
         state = output.state
-    return [walk.followed(episode) for walk, episode in zip(walks, episodes, strict=True)]
+    return [recorder.result(episode) for recorder, episode in zip(recorders, episodes, strict=True)]
 
 
 def negative_log_likelihood(parts: Sequence[Array], latent: Array) -> npt.NDArray[np.float64]:
@@ -131,8 +131,8 @@ def _draw(episode: LatentEpisode, rng: np.random.Generator) -> Array:
     return drawn
 
 
-class _Walk:
-    """Collects what is said along one episode."""
+class _Recorder:
+    """Collects the predictions along one episode."""
 
     def __init__(self, steps: int, keep_every: int) -> None:
         self.keep_every = keep_every
@@ -147,6 +147,6 @@ class _Walk:
     def add(self, step: int, nll: float, reward: float, done_logit: float) -> None:
         self.nll[step], self.reward[step], self.done_logit[step] = nll, reward, done_logit
 
-    def followed(self, episode: LatentEpisode) -> Followed:
-        # after the last action no latent follows: its likelihood means nothing
-        return Followed(episode, self.nll[:-1], self.reward, self.done_logit, self.states)
+    def result(self, episode: LatentEpisode) -> TeacherForced:
+        # no latent follows the last action, so it has no likelihood
+        return TeacherForced(episode, self.nll[:-1], self.reward, self.done_logit, self.states)

@@ -1,4 +1,4 @@
-"""The bank: real starting points, each with the memory of the real steps before it."""
+"""The bank: real starting points, each with M's state after the real steps before it."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""One graph in the two formats of a bundle, weights stored in half precision.
+"""Write a graph in the two formats of a bundle, ONNX and TorchScript, with float16 weights.
 
-Neither file says anything of the machine it was written on.
+Neither file holds paths or names of the machine it was written on.
 """
 
 import inspect
@@ -64,7 +64,7 @@ def write_onnx(
         raise ExportError(f"{path.name}: torch.onnx.export gave no program")
     model = program.model_proto
     _store_weights_in_half(model.graph)
-    _forget_where_it_was_made(model)
+    _strip_metadata(model)
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
@@ -103,7 +103,7 @@ def _store_weights_in_half(graph: onnx.GraphProto) -> None:
     graph.node.extend(nodes)
 
 
-def _forget_where_it_was_made(model: onnx.ModelProto) -> None:
+def _strip_metadata(model: onnx.ModelProto) -> None:
     """Drop the stack traces and inferred shapes that the exporter leaves at every node."""
     del model.metadata_props[:]
     del model.graph.metadata_props[:]

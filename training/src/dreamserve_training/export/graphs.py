@@ -1,4 +1,4 @@
-"""The three pure functions a bundle holds, as modules that trace and export cleanly.
+"""The three pure functions of a bundle, as modules that can be traced and exported.
 
 Signatures are those of `dreamserve.manifest`. Nothing here depends on the batch's size or its
 data, and all randomness comes in as `noise`. Each holds its own copy of the model's weights.

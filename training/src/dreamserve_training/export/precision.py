@@ -1,7 +1,7 @@
-"""Half-precision weights: a bundle stores them so, and what it stores is the world.
+"""Round weights to half precision, as a bundle stores them.
 
-Rounding comes first, so that every measurement and every check is of the very numbers that are
-served. Computation stays in float32.
+Rounding comes first, so that measurements and checks use the numbers that are served. Computation
+stays in float32.
 """
 
 from copy import deepcopy
@@ -21,7 +21,7 @@ Memory = TypeVar("Memory", bound=WorldModel)
 def round_to_half(vae: ConvVAE, memory: Memory) -> tuple[ConvVAE, Memory]:
     """Return copies, in evaluation mode, whose weights are exactly representable in float16.
 
-    M's weights are brought into the form that its graph stores. Doing it again changes nothing.
+    M's weights are brought into the form that its graph stores. The function is idempotent.
     Raises ExportError for a weight that float16 cannot hold.
     """
     memory = deepcopy(memory)

@@ -1,4 +1,4 @@
-"""A model on disk: its constructor's arguments and its weights, never pickled code."""
+"""Checkpoints: a model's constructor arguments and weights, without pickled code."""
 
 import pickle
 from collections.abc import Callable

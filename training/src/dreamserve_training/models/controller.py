@@ -12,7 +12,7 @@ Float32 = npt.NDArray[np.float32]
 
 CONTROLLER_INPUTS = ("latent", "h")  # what a controller reads, in this order
 
-# On an axis a push must be meant: below a third of the way either way, stand still.
+# On an axis, |tanh| below this stands still.
 AXIS_THRESHOLD = 1 / 3
 
 
@@ -35,8 +35,8 @@ class LinearPolicy:
 class Axis:
     """Two opposed actions and standing still, steered by one number u = tanh(w · x + b).
 
-    A third of the parameters that a score for each of three actions takes: evolution finds its
-    way in it sooner. tanh keeps the order, so its threshold is put on w · x + b instead.
+    It has a third of the parameters of a score for each of three actions, so evolution is faster.
+    tanh is monotonic, so its threshold is applied to w · x + b instead.
     """
 
     actions: int

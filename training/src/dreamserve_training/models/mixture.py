@@ -18,8 +18,8 @@ from torch.nn import functional
 Head = Literal["joint", "per_dimension", "isotropic"]
 TemperatureRule = Literal["paper", "weights_only"]
 
-# log sigma runs smoothly between these bounds: the likelihood cannot run away to a spike (a user
-# of every predecessor met that NaN), and no gradient dies at a hard clip.
+# log sigma runs smoothly between these bounds: the likelihood cannot run away to a spike (a common
+# cause of NaN), and no gradient dies at a hard clip.
 LOG_SIGMA_MIN, LOG_SIGMA_MAX = -6.0, 2.0
 _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 _TINY_TEMPERATURE = 1e-30  # so small that at T = 0 no other component keeps any weight

@@ -1,1 +1,1 @@
-"""The training loops: Lightning modules and the trainer they share."""
+"""Training of V and M by Lightning, and of C by evolution in dreams."""

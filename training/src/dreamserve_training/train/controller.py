@@ -27,7 +27,7 @@ from dreamserve_training.models.controller import (
 )
 
 with warnings.catch_warnings():
-    # It says that it cannot plot without matplotlib; nothing here plots.
+    # It warns that it cannot plot without matplotlib; nothing here plots.
     warnings.filterwarnings("ignore", "Could not import matplotlib", UserWarning)
     import cma
 
@@ -37,7 +37,7 @@ Float64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ControllerConfig:
-    """How C is evolved."""
+    """The options of C's evolution."""
 
     form: Axis | Scores
     temperature: float = 1.15  # the paper's best for the real game
@@ -53,9 +53,9 @@ class ControllerConfig:
 def evolve(bundle: Path, directory: Path, config: ControllerConfig) -> LinearPolicy:
     """Evolve a controller in the dreams of `bundle`; `directory`/evolution.npz keeps its history.
 
-    CMA-ES is a pure function of its seed and the fitness it was told, so that history is also the
-    checkpoint: a stopped evolution is told it again and goes on. Returns the policy of the final
-    distribution's mean, which dream noise has flattered less than any single best candidate.
+    CMA-ES is a pure function of its seed and of the fitness of each generation, so that history is
+    also the checkpoint: a stopped evolution replays it and resumes. Returns the policy of the final
+    distribution's mean, which is less biased by lucky dreams than the best candidate.
     """
     directory.mkdir(parents=True, exist_ok=True)
     history_path = directory / "evolution.npz"
@@ -71,21 +71,21 @@ def evolve(bundle: Path, directory: Path, config: ControllerConfig) -> LinearPol
             "seed": np.nan,  # leave numpy's global generator alone
         },
     )
-    history = _told_before(history_path, strategy)
+    history = _replay(history_path, strategy)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(config.workers, mp_context=context) as pool:
         while len(history) < config.generations:
-            begun = time.monotonic()
+            start_s = time.monotonic()
             candidates = strategy.ask()
             fitness = _fitness(pool, bundle, candidates, len(history), config)
             strategy.tell(candidates, list(-fitness))
             history.append(fitness)
             _save_history(history_path, history)
-            _report(history, config, time.monotonic() - begun)
+            _report(history, config, time.monotonic() - start_s)
     return config.form.policy(np.asarray(strategy.result.xfavorite))
 
 
-def _told_before(path: Path, strategy: cma.CMAEvolutionStrategy) -> list[Float64]:
+def _replay(path: Path, strategy: cma.CMAEvolutionStrategy) -> list[Float64]:
     if not path.exists():
         return []
     with np.load(path, allow_pickle=False) as archive:
@@ -110,7 +110,7 @@ def _fitness(
     """Return each candidate's mean return over this generation's dreams, (population,)."""
     first_seed = (config.seed * 1_000_003 + generation) * config.episodes
     seeds = range(first_seed, first_seed + config.episodes)
-    # More shares than workers: candidates that live long would keep one worker busy alone.
+    # More shares than workers, because candidates that live long take longer.
     shares = np.array_split(np.arange(len(candidates)), 2 * config.workers)
     jobs = [
         pool.submit(

@@ -1,4 +1,4 @@
-"""Train M by teacher forcing: the real z_t goes in at every step, z_{t+1} is to be predicted.
+"""Train M by teacher forcing: each step reads the real z_t and predicts z_{t+1}.
 
 dreamserve-train memory takecover --out runs/takecover
 """
@@ -23,7 +23,7 @@ Batches = Iterable[Item]
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How M learns."""
+    """The options of M's training."""
 
     lr: float = 1e-3
     epochs: int = 20
@@ -58,7 +58,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What training left behind."""
+    """The result of training M."""
 
     path: Path  # the best model
     best_loss: float

@@ -1,4 +1,4 @@
-"""The trainer that every loop shares: bfloat16 where it pays, exact resume, a line an epoch."""
+"""The trainer of V and M: mixed precision, exact resume, a log line per epoch."""
 
 import logging
 import time
@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 logger = logging.getLogger("dreamserve_training")
 
-# Lightning's warnings about what is known and meant here.
+# Lightning's warnings about what is intended here.
 QUIET = (
     ".*does not have many workers.*",  # loaders read memory-mapped files in this process
     ".*exists and is not empty.*",  # a run that was stopped goes on in the same directory
@@ -23,21 +23,21 @@ QUIET = (
 
 
 class EpochLog(Callback):
-    """Say, after each epoch, its figures and how long the rest will take."""
+    """Log each epoch's figures and the time left."""
 
     def __init__(self) -> None:
-        self._begun_s = 0.0
+        self._start_s = 0.0
         self._first_epoch = 0
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
-        """Note where this run begins, which after a resume is not epoch 0."""
-        self._begun_s, self._first_epoch = time.monotonic(), trainer.current_epoch
+        """Remember the first epoch of this run, which is not 0 after a resume."""
+        self._start_s, self._first_epoch = time.monotonic(), trainer.current_epoch
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: Any) -> None:
         """Log the epoch's figures, those of its validation among them."""
         done = trainer.current_epoch + 1
-        each_s = (time.monotonic() - self._begun_s) / (done - self._first_epoch)
-        left_s = each_s * ((trainer.max_epochs or done) - done)
+        epoch_s = (time.monotonic() - self._start_s) / (done - self._first_epoch)
+        left_s = epoch_s * ((trainer.max_epochs or done) - done)
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         text = "  ".join(f"{name} {value:.4g}" for name, value in sorted(figures.items()))
         logger.info(

@@ -19,7 +19,7 @@ from dreamserve_training.train.trainer import last_checkpoint, make_trainer, see
 
 @dataclass(frozen=True)
 class VAEConfig:
-    """What V is and how it learns."""
+    """The size of V and the options of its training."""
 
     z_dim: int = 64
     frames: int = 120_000
@@ -37,8 +37,8 @@ class VAEConfig:
 class VAELoop(lightning.LightningModule):
     """Squared error, heavier where a pixel is unlike the mean image, plus the floored KL.
 
-    A fireball far away is a few pixels that are unlike the empty room. Unweighted, blurring it
-    away costs less than describing it, and then the dream holds nothing to dodge.
+    A distant fireball is a few pixels that differ from the empty room. Unweighted, a blur costs
+    less than a description of it, and then the dream holds nothing to dodge.
     """
 
     def __init__(self, vae: ConvVAE, mean_image: Tensor, config: VAEConfig, steps: int) -> None:

@@ -20,7 +20,7 @@ def weights(vae: ConvVAE, model: WorldModel) -> str:
 
 
 def forward(vae: ConvVAE, model: WorldModel) -> str:
-    """Every batch size and length gives a finite loss, whose gradient is finite too."""
+    """Loss and gradient are finite for every batch size and length."""
     if vae.z_dim != model.z_dim:
         raise CheckFailed(f"V has {vae.z_dim} latents, M has {model.z_dim}")
     generator = torch.Generator().manual_seed(0)
@@ -44,14 +44,14 @@ def forward(vae: ConvVAE, model: WorldModel) -> str:
 
 @torch.inference_mode()
 def memory(vae: ConvVAE, model: WorldModel) -> str:
-    """A sequence at once and the same step by step, the state handed on, answer alike."""
+    """A sequence run at once equals the same sequence run step by step."""
     z, actions = _sequences(model, 3, 12, torch.Generator().manual_seed(1))
-    whole = model(z, actions)
+    at_once = model(z, actions)
     state, worst = None, 0.0
     for t in range(z.shape[1]):
         part = model(z[:, t : t + 1], actions[:, t : t + 1], state)
         state = part.state
-        difference = (part.mixture.mu[:, 0] - whole.mixture.mu[:, t]).abs().max()
+        difference = (part.mixture.mu[:, 0] - at_once.mixture.mu[:, t]).abs().max()
         worst = max(worst, float(difference))
     if not worst < 1e-4:
         raise CheckFailed(f"step by step differs from the whole sequence by {worst:.2g}")

@@ -1,4 +1,6 @@
-"""Worlds in closed form, whose best plan is known: to judge planners through the real engine.
+"""Worlds in closed form, whose best plan is known: to evaluate planners through the real engine.
+
+They are in `evaluation` because they say how good a planner is, as its other modules do of worlds.
 
     world = random_system(seed=0, states=4, actions=2)
     path = write_world("linear", world)                       # a bundle like any other
@@ -6,10 +8,10 @@
     plan = Dream(path).plan(…, horizon=20, discount=0.99, temperature=0)
     regret = best.value - world.value(world.starts[0], plan.actions, discount=0.99)
 
-`value` says what a sequence is truly worth, in float64, apart from any graph.
+`value` computes the true value of a sequence in float64, independent of any graph.
 """
 
-from dreamserve_training.evaluation.analytic.bandit import Arms
+from dreamserve_training.evaluation.analytic.bandit import Bandit
 from dreamserve_training.evaluation.analytic.base import AnalyticWorld, Optimum
 from dreamserve_training.evaluation.analytic.linear import LinearQuadratic, random_system
 from dreamserve_training.evaluation.analytic.tree import (
@@ -22,7 +24,7 @@ from dreamserve_training.evaluation.analytic.writing import numpy_world, write_w
 
 __all__ = [
     "AnalyticWorld",
-    "Arms",
+    "Bandit",
     "LinearQuadratic",
     "Optimum",
     "Tree",

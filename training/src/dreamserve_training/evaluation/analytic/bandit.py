@@ -1,8 +1,8 @@
-"""Arms to pull, each with its own mean and luck: where the luckiest dream is not the best plan.
+"""A bandit: arms with their own mean and noise, where the luckiest dream is not the best plan.
 
 The latent is one number, the last reward: x' = mean[k] + sigma[k] · sqrt(T) · normal for arm k. An
-arm of small mean and large sigma wins wherever the luck is good, so who looks at one dream of each
-candidate pulls it; who looks at many sees that it is worth less.
+arm of small mean and large sigma often has the highest single reward, so a planner that samples one
+dream of each candidate picks it; one that samples many finds that it is worth less.
 """
 
 import numpy as np
@@ -25,11 +25,11 @@ from dreamserve_training.evaluation.analytic.base import (
 from dreamserve_training.export.graphs import NEVER_DONE
 
 
-class Arms:
+class Bandit:
     """Arms of these means and (at temperature 1) sigmas, (A,) each, all sigmas positive.
 
     They are kept as float16 holds them, and sigmas as it holds their logarithms. By default one arm
-    is sure of 1 and the other gambles for a mean of 1/2: better in four steps of ten.
+    earns 1 almost surely and the other 1/2 with large noise, which is better in four steps of ten.
     """
 
     reach = 8.0
@@ -77,7 +77,7 @@ class _Step(nn.Module):
     means: Tensor
     log_sigmas: Tensor
 
-    def __init__(self, world: Arms) -> None:
+    def __init__(self, world: Bandit) -> None:
         super().__init__()
         self.register_buffer("means", torch.tensor(world.means, dtype=torch.float32))
         self.register_buffer("log_sigmas", torch.tensor(world.log_sigmas, dtype=torch.float32))

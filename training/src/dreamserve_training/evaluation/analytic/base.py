@@ -26,7 +26,7 @@ from dreamserve.manifest import (
 
 Float64 = npt.NDArray[np.float64]
 
-CERTAIN = -30.0  # log sigma of a world without luck: 1e-13, and yet a density that can be told
+CERTAIN = -30.0  # log sigma of a world without noise: 1e-13, and still a finite density
 STANDS_STILL = -1000.0  # a logvar whose sigma is exactly 0 in float32
 
 
@@ -39,7 +39,7 @@ class Optimum(NamedTuple):
 
 
 class AnalyticWorld(Protocol):
-    """What can be written by `writing.write_world`. The step is said twice, in numpy and torch."""
+    """What `writing.write_world` can write. The step exists twice, in numpy and in torch."""
 
     reach: float  # pictures show latents from -reach to reach
 
@@ -89,15 +89,15 @@ def exact_bank(starts: npt.ArrayLike) -> Arrays:
 
 def draw(mean: Float64, log_sigma: Float64, batch: StepInput) -> Float64:
     """Return the next latents (B, Z) that the batch's noise stands for; mean, log_sigma (B, Z)."""
-    heat = np.sqrt(batch.temperature.astype(np.float64))[:, None]
-    drawn: Float64 = mean + np.exp(log_sigma) * heat * batch.noise
+    scale = np.sqrt(batch.temperature.astype(np.float64))[:, None]
+    drawn: Float64 = mean + np.exp(log_sigma) * scale * batch.noise
     return drawn
 
 
 def step_output(
     latent: Float64, reward: Float64, done_logit: Float64, mean: Float64, log_sigma: Float64
 ) -> StepOutput:
-    """Return a step's answers in float32: (B, Z), (B,), (B,) and the Gaussian's (B, Z) twice."""
+    """Return a step's outputs in float32: (B, Z), (B,), (B,) and the Gaussian's (B, Z) twice."""
     single: list[Array] = [
         np.ascontiguousarray(part, np.float32)
         for part in (latent, reward, done_logit, mean[:, None], log_sigma[:, None])

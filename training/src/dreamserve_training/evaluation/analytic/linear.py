@@ -67,7 +67,7 @@ class LinearQuadratic:
     ) -> Float64:
         """Return the expected discounted sum of rewards (…) of actions (…, H, A) from start (Z,).
 
-        What luck costs is the same for all actions: the trace of Q with the state's covariance.
+        The noise costs the same for all actions: the trace of Q with the state's covariance.
         """
         sequences = np.asarray(actions, np.float64)
         x: Float64 = np.asarray(start, np.float64)

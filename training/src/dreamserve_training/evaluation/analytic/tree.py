@@ -2,8 +2,8 @@
 
 The latent is one number, the node where the dream stands. The root is 0, and action k leads from
 node n to its child A·n + 1 + k, whole numbers that float32 holds exactly. Entering a node earns its
-reward. A leaf ends the dream, and so does any node that the world says ends it; who dreams on
-below that, as no planner should, goes on down the tree, and stands still on a leaf for nothing.
+reward. A leaf ends the dream, and so does any node that the world says ends it; steps
+beyond that, which no planner should value, go on down the tree and stay on a leaf without reward.
 """
 
 import numpy as np
@@ -49,12 +49,12 @@ class Tree:
         self.first_leaf, self.nodes = nodes_of(depth - 1, actions), nodes_of(depth, actions)
         self.rewards = as_stored(rewards)
         leaf = np.arange(self.nodes) >= self.first_leaf
-        given = np.zeros(self.nodes, np.bool_) if ends is None else np.asarray(ends, np.bool_)
+        ends_inside = np.zeros(self.nodes, np.bool_) if ends is None else np.asarray(ends, np.bool_)
         if self.nodes > _LARGEST:
             raise ValueError(f"{self.nodes:,} nodes, at most {_LARGEST:,}")
-        if not self.rewards.shape == given.shape == (self.nodes,):
+        if not self.rewards.shape == ends_inside.shape == (self.nodes,):
             raise ValueError(f"a tree of depth {depth} has {self.nodes} nodes, and as many rewards")
-        self.ends = leaf | given
+        self.ends = leaf | ends_inside
         self.reach = float(2 ** np.ceil(np.log2(self.nodes)))
 
     def value(self, actions: npt.ArrayLike, discount: float = 1.0, start: int = 0) -> Float64:
@@ -126,7 +126,7 @@ def random_tree(depth: int = 6, seed: int = 0) -> Tree:
 
 
 def deceptive_tree(depth: int = 6) -> Tree:
-    """Return a trap (Deb and Goldberg 1993): all that is learnt from parts of a plan is misleading.
+    """Return a trap (Deb and Goldberg 1993): parts of a plan mislead about the whole.
 
     Branch 0 earns 1/8 at every step and branch 1 half of that, branch 2 costs 1/16; but the path of
     2s alone ends with a prize of 1/4 a step and 1 more, which makes it the best there is.
@@ -140,7 +140,7 @@ def deceptive_tree(depth: int = 6) -> Tree:
 def ending_tree(depth: int = 6, seed: int = 0) -> Tree:
     """Return a random tree that ends halfway along the path that would otherwise be the best.
 
-    So a planner that lets the dead earn on finds another plan than the best one.
+    A planner that counts rewards after an end finds another plan than the best one.
     """
     endless = random_tree(depth, seed)
     node, ends = 0, np.zeros(endless.nodes, np.bool_)
