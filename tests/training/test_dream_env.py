@@ -12,7 +12,7 @@ from dreamserve.dream import Dream
 from dreamserve.errors import InvalidActionError, InvalidRequestError, StepConflictError
 from dreamserve_training.dreams.worlds import world_from_models
 from dreamserve_training.models.checkpoint import CheckpointError
-from dreamserve_training.models.mdnrnn import MDNRNN, save_mdnrnn
+from dreamserve_training.models.mdnrnn import MDNRNN, rollout_in_dream, save_mdnrnn
 from dreamserve_training.models.vae import ConvVAE, save_vae
 from dreamserve_training.tools.dream_env import (
     DreamAgent,
@@ -427,3 +427,12 @@ def test_plans_over_continuous_actions_stay_in_their_box(continuous):
         action, value = plan(horizon=3, num_candidates=16)
         assert continuous.action_space.contains(action)
         assert np.isfinite(value)
+
+
+def test_a_dream_that_has_ended_earns_nothing_more(tiny_models):
+    deadly = MDNRNN(**tiny_models[1].config)
+    torch.nn.init.constant_(deadly.done_head.bias, 100.0)
+    rollout = rollout_in_dream(deadly.eval(), np.zeros((2, Z)), np.zeros((2, 4), int), horizon=4)
+    assert rollout.terminated.all()
+    assert rollout.rewards[:, 0].tolist() == [1.0, 1.0]
+    assert not rollout.rewards[:, 1:].any()

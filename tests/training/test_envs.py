@@ -3,14 +3,16 @@
 import sys
 from dataclasses import replace
 
+import gymnasium
 import numpy as np
 import pytest
 
 from dreamserve_training import stages
-from dreamserve_training.data.collect import CollectConfig, collect
+from dreamserve_training.data.collect import CollectConfig, collect, record_episode
 from dreamserve_training.data.episodes import load_episode
 from dreamserve_training.envs import TAKE_COVER, EnvSpec, MissingEnvironmentError
 from dreamserve_training.evaluation.real import EpisodeResults, blind_agents, compare_agents
+from dreamserve_training.export import world_spec
 from dreamserve_training.models.controller import LinearPolicy, save_policy
 from dreamserve_training.recipe import EvaluateConfig, Workspace, load_recipe, read_json
 
@@ -65,6 +67,7 @@ def lift(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     yield
     sys.modules.pop("lift_game", None)
+    gymnasium.registry.pop("Lift-v0", None)
 
 
 def names(agents):
@@ -134,3 +137,21 @@ def test_a_controller_is_evaluated_in_another_environment(tiny_bundle, tmp_path)
     assert report["real"]["controller"]["mean"] == 10.0
     assert report["episodes"]["controller"] == {"returns": [10.0, 10.0], "lengths": [20, 20]}
     assert report["dream"]["1.0"]["episodes"] == 2
+
+
+def test_the_manifest_says_how_the_entry_cuts_its_frames(tiny_models):
+    frame = world_spec("lift", LIFT, tiny_models[1], constant_reward=0.5).frame
+    crop = frame.crop
+    assert (crop.top, crop.bottom, crop.left, crop.right) == LIFT.crop
+    assert (frame.source_shape, frame.shape) == (LIFT.frame_shape, (*LIFT.size, 3))
+
+
+@pytest.mark.usefixtures("lift")
+def test_episodes_depend_on_their_seed_alone():
+    env = LIFT.make()
+
+    def actions(seed):
+        return tuple(record_episode(env, LIFT, seed)["actions"].tolist())
+
+    assert actions(1) == actions(1)
+    assert len({actions(seed) for seed in range(8)}) > 2

@@ -18,6 +18,7 @@ from dreamserve.backends.torch import TorchBackend
 from dreamserve.bundle import load_bundle
 from dreamserve.manifest import BoxSpace, Crop, DiscreteSpace, FrameSpec
 from dreamserve_training.data.episodes import DataError, save_episode
+from dreamserve_training.envs import TAKE_COVER
 from dreamserve_training.export import (
     ExportError,
     ModelBackend,
@@ -28,6 +29,7 @@ from dreamserve_training.export import (
     round_to_half,
     spec_of,
     world,
+    world_spec,
     writing,
 )
 from dreamserve_training.export.graphs import StepGraph
@@ -402,3 +404,21 @@ def test_weights_that_were_not_rounded_are_refused(tmp_path):
     layer = torch.nn.Linear(Z, Z).eval()
     with pytest.raises(ExportError, match="weight: its weights are not rounded"):
         writing.write_torchscript(layer, (torch.zeros(2, Z),), tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("method", ["encode", "decode", "step"])
+def test_parity_finds_a_fault_in_any_of_the_three_graphs(method, tiny_models):
+    vae, memory = tiny_models
+    spec = world_spec("tiny", TAKE_COVER, memory, constant_reward=1.0)
+    reference, faulty = ModelBackend(spec, vae, memory), ModelBackend(spec, vae, memory)
+    assert check_parity(spec, reference, {"same": faulty}) == {"same": 0.0}
+
+    def wrong(inputs):
+        answer = getattr(reference, method)(inputs)
+        if method == "encode":
+            return answer[0], answer[1] + 0.01
+        return replace(answer, reward=answer.reward + 0.01) if method == "step" else answer + 0.01
+
+    setattr(faulty, method, wrong)
+    with pytest.raises(ExportError, match="faulty differs from pytorch"):
+        check_parity(spec, reference, {"faulty": faulty})

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -338,3 +339,20 @@ def test_latents_without_their_posteriors_cannot_be_measured(tmp_path):
     )
     with pytest.raises(DataError, match=r"0\.npz: holds z alone"):
         load_latents(tmp_path)
+
+
+def test_latents_are_drawn_with_the_posteriors_own_spread():
+    class Recording(Walk):
+        def __init__(self):
+            self.latents = []
+
+        def step(self, batch):
+            self.latents.append(batch.latent)
+            return super().step(batch)
+
+    episode = walk_episode(400)
+    logvar = np.full_like(episode.logvar, np.log(4.0))
+    episode = replace(episode, mu=0 * episode.mu, logvar=logvar)
+    world = Recording()
+    teacher_force(world, SPEC, [episode])
+    assert np.concatenate(world.latents).std() == pytest.approx(2.0, abs=0.25)
