@@ -34,7 +34,7 @@ import load
 from dreamserve.local import LocalClient
 from dreamserve.planning.catalog import PLANNERS
 from dreamserve_protocol.common import Start
-from dreamserve_training.analytic import LinearQuadratic, random_system, write_world
+from dreamserve_training.evaluation.analytic import LinearQuadratic, random_system, write_world
 from tables import print_circumstances, print_table, verdict
 
 SIZES = {  # and the horizon

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from dreamserve.local import LocalClient
 from dreamserve.planning.catalog import PLANNERS
-from dreamserve_training.analytic import (
+from dreamserve_training.evaluation.analytic import (
     Tree,
     deceptive_tree,
     ending_tree,

@@ -32,7 +32,7 @@ from dreamserve_client import DreamClient
 from dreamserve_training.data.policies import random_actions
 from dreamserve_training.data.workers import game_workers, worker_env
 from dreamserve_training.envs import TAKE_COVER, EnvSpec
-from dreamserve_training.evaluation import BlindAgent, play, summary
+from dreamserve_training.evaluation.real import BlindAgent, EpisodeResults, play
 from tables import print_circumstances, print_table, verdict
 
 TAKECOVER = Path(__file__).parents[1] / "bundles" / "takecover"
@@ -132,18 +132,18 @@ def play_planned(
             with _no_long_collections():
                 return play_in_time(game, agent, seed)
         began_s = time.perf_counter()
-        length = play(worker_env(game), game, agent, seed)
+        _, length = play(worker_env(game), game, agent, seed)
         agent.dream.close()
         return Played(length, [(time.perf_counter() - began_s) / max(length, 1)])
 
 
-def play_random(game: EnvSpec, seed: int) -> float:
+def play_random(game: EnvSpec, seed: int) -> int:
     """Play one episode at random."""
     agent = BlindAgent(partial(random_actions, actions=len(game.action_names)))
-    return play(worker_env(game), game, agent, seed)
+    return play(worker_env(game), game, agent, seed)[1]
 
 
-def measure(asked: argparse.Namespace) -> tuple[list[float], list[Played]]:
+def measure(asked: argparse.Namespace) -> tuple[list[int], list[Played]]:
     """Return how long random lived in each episode, and how the planner did in the same ones."""
     game = replace(TAKE_COVER, max_episode_steps=asked.max_steps)
     seeds = [SEED + i for i in range(asked.episodes)]
@@ -182,7 +182,7 @@ def main() -> None:
     random, planned = measure(asked)
     rows, means = [], []
     for name, lengths in (("random", random), ("planned", [one.length for one in planned])):
-        found = summary(lengths, asked.max_steps)
+        found = EpisodeResults(lengths, lengths).summary(asked.max_steps)
         means.append(found["mean"])
         rows.append([name, *(f"{found[key]:g}" for key in ("mean", "standard_error", "median"))])
     print(f"TakeCover, {asked.episodes} episodes; {asked.plan}\n")

@@ -17,7 +17,7 @@ import torch
 from dreamserve.manifest import Crop, FrameSpec
 from dreamserve.spaces import ActionSpace, BoxSpace, DiscreteSpace
 from dreamserve_training.export import export_world, spec_of
-from dreamserve_training.models.recurrent import MDNRNN
+from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.models.vae import ConvVAE
 
 FOLDER = Path(__file__).parent / ".worlds"
@@ -73,7 +73,7 @@ def _write(path: Path, latent: int, memory: int, box: bool) -> None:
         path,
         spec=spec_of(path.name, space, frame, mdnrnn, done_threshold=NEVER),
         vae=vae,
-        mdnrnn=mdnrnn,
+        memory=mdnrnn,
         bank=bank,
         origin={"environment": "none: untrained, for benchmarks"},
         quality={},
