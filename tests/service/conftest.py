@@ -284,7 +284,7 @@ def tiny_fields(folder: Path) -> dict[str, Any]:
 
 
 def write_manifest(folder: Path, **changed: Any) -> Path:
-    """Write a fit_to_budget manifest, hashes of what lies there and version included."""
+    """Write a fitting manifest, hashes of what lies there and version included."""
     manifest = seal({**tiny_fields(folder), **changed})
     (folder / "manifest.json").write_text(json.dumps(manifest.model_dump(mode="json")))
     return folder
@@ -354,7 +354,7 @@ def same() -> Callable[[Any, Any], bool]:
 def ask() -> Callable[[Engine, Request], Any]:
     """Return what submits a request and turns the engine until it is answered."""
 
-    def ask_engine(engine: Engine, request: Request) -> Result:
+    def ask_engine(engine: Engine, request: Request) -> Any:
         future = engine.submit(validated(type(request), request))
         for _ in range(10_000):
             if future.done():

@@ -24,7 +24,7 @@ TORCH = "import sys; print([m for m in sys.modules if m.split('.')[0] in ('torch
 
 @pytest.mark.parametrize(
     "imported",
-    ["dreamserve", "dreamserve.local", "dreamserve.backends.onnx", "dreamserve.engine.loop"],
+    ["dreamserve", "dreamserve.local", "dreamserve.backends.onnx", "dreamserve.engine.engine"],
 )
 def test_importing_does_not_import_torch(imported: str) -> None:
     assert run(f"import {imported}; {TORCH}") == "[]"

@@ -29,7 +29,7 @@ from dreamserve_protocol.step import StepRequest
 
 Ask = Callable[[Engine, Request], Any]
 Same = Callable[[Any, Any], bool]
-STATE = frozenset({"state"})
+STATE = ["state"]
 IDS = [f"s{i}" for i in range(11)]
 
 

@@ -205,9 +205,9 @@ def test_forks_take_the_same_luck_or_their_own(dream: LocalClient) -> None:
 
 
 def test_forks_and_rewinds_show_what_was_seen_there(dream: LocalClient) -> None:
-    seen = dream.step(session_id="a", action=1, include=frozenset({"frame", "state"}))
+    seen = dream.step(session_id="a", action=1, include=["frame", "state"])
     dream.step(session_id="a", action=1)
-    include = frozenset({"frame", "state"})
+    include = ["frame", "state"]
     back = dream.rewind(session_id="a", steps=1, include=include)
     fork = dream.fork(session_id="a", session_ids=["b"], include=include)
     for answer in (back, fork):
@@ -218,14 +218,14 @@ def test_forks_and_rewinds_show_what_was_seen_there(dream: LocalClient) -> None:
     for ask in (dream.rewind, dream.fork):
         own = {"session_ids": ["c"]} if ask == dream.fork else {"steps": 1}
         with pytest.raises(InvalidRequestError, match="can include"):
-            ask(session_id="a", include=frozenset({"mixture"}), **own)
+            ask(session_id="a", include=["mixture"], **own)
     assert (dream.session("a").step, dream.engine.session_count) == (4, 2)
 
 
 def test_a_step_of_the_origin_sent_again_to_a_fork_is_the_forks(dream: LocalClient) -> None:
-    last = dream.step(session_id="a", action=1, include=frozenset({"mixture"}))
+    last = dream.step(session_id="a", action=1, include=["mixture"])
     dream.fork(session_id="a", session_ids=["b"])
-    again = dream.step(session_id="b", action=1, step=4, include=frozenset({"mixture"}))
+    again = dream.step(session_id="b", action=1, step=4, include=["mixture"])
     assert again.session_id == "b"
     assert again.latent.tobytes() == last.latent.tobytes()
 
@@ -440,13 +440,13 @@ def test_a_restored_session_goes_on_elsewhere(dream: LocalClient, same: Same) ->
 
 
 SEEN = np.random.default_rng(0).integers(0, 255, (8, 8, 3)).astype(np.uint8)
-EVERYTHING = frozenset({"frame", "mixture", "state"})
+EVERYTHING = ["frame", "mixture", "state"]
 EXTRAS = [
     {"observation": SEEN},
     {"observation": np.zeros(4, np.float32)},
     {"observation": SEEN, "include": EVERYTHING},
-    {"include": frozenset({"mixture"})},
-    {"include": frozenset({"state"})},
+    {"include": ["mixture"]},
+    {"include": ["state"]},
 ]
 
 

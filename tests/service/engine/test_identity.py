@@ -39,7 +39,7 @@ def dreams(world: World, which: list[int], **options: Any) -> dict[int, list[Any
     for t in range(STEPS):
         futures = {
             seed: engine.submit(
-                StepRequest(str(seed), actions_of(world, seed)[t], include=frozenset({"state"}))
+                StepRequest(str(seed), actions_of(world, seed)[t], include=["state"])
             )
             for seed in which
         }

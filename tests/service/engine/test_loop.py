@@ -143,9 +143,9 @@ def test_a_cancelled_reset_makes_no_session(ask: Ask) -> None:
 
 def test_a_reset_in_progress_holds_the_requests_behind_it() -> None:
     engine, _ = counted()
-    start = FramesStart(np.zeros((10, 8, 8, 3), np.uint8), np.zeros(9, np.int64))
+    start = Start(frames=np.zeros((10, 8, 8, 3), np.uint8), actions=np.zeros(9, np.int64))
     reset = engine.submit(ResetRequest(session_id="a", start=start))
-    step = engine.submit(StepRequest("a", 1, include=frozenset({"state"})))
+    step = engine.submit(StepRequest("a", 1, include=["state"]))
     drain(engine, 3)
     assert not reset.done()
     assert not step.done()

@@ -51,7 +51,7 @@ def test_a_bank_entry_starts_in_its_posterior_with_its_memory(ask: Ask) -> None:
     world = fake_world()
     engine = Engine([world])
     answers = [
-        ask(engine, ResetRequest(seed=s, start=Start(bank=3), include=frozenset({"state"})))
+        ask(engine, ResetRequest(seed=s, start=Start(bank=3), include=["state"]))
         for s in range(200)
     ]
     drawn = np.stack([answer.latent for answer in answers]) - world.bank["mu"][3]
@@ -63,7 +63,7 @@ def test_a_bank_entry_starts_in_its_posterior_with_its_memory(ask: Ask) -> None:
 def test_a_latent_start_is_taken_as_it_is_with_an_empty_memory(ask: Ask) -> None:
     start = Start(latent=np.array([1, 2, 3, 4]))
     answer = ask(
-        Engine([fake_world()]), ResetRequest(start=start, include=frozenset({"state", "frame"}))
+        Engine([fake_world()]), ResetRequest(start=start, include=["state", "frame"])
     )
     np.testing.assert_array_equal(answer.latent, np.float32([1, 2, 3, 4]))
     assert not answer.state["memory"].any()
@@ -112,16 +112,16 @@ def test_a_session_can_move_to_another_world(ask: Ask) -> None:
         ({"start": Start(latent=np.full(4, np.inf))}, NotFiniteInputError, "latent holds NaN"),
         ({"start": Start(latent=np.full(4, 1e39))}, NotFiniteInputError, "beyond float32"),
         (
-            {"start": FramesStart(np.zeros((0, 8, 8, 3), np.uint8), np.empty(0))},
+            {"start": Start(frames=np.zeros((0, 8, 8, 3), np.uint8), actions=np.empty(0))},
             InvalidRequestError,
             "with at least one",
         ),
         (
-            {"start": FramesStart(np.zeros((1, 8, 8, 3)), np.empty(0))},
+            {"start": Start(frames=np.zeros((1, 8, 8, 3)), actions=np.empty(0))},
             InvalidRequestError,
             r"\(uint8\), not float64",
         ),
-        ({"include": frozenset({"mixture"})}, InvalidRequestError, "a reset can include"),
+        ({"include": ["mixture"]}, InvalidRequestError, "a reset can include"),
     ],
 )
 def test_a_reset_that_makes_no_sense_is_refused_and_makes_no_session(
@@ -142,7 +142,7 @@ def test_frames_that_lead_to_nan_make_no_session(ask: Ask) -> None:
             return np.full_like(mu, np.nan), logvar
 
     engine = Engine([World(spec, Blind(spec))])
-    start = FramesStart(np.zeros((1, 8, 8, 3), np.uint8), np.empty(0))
+    start = Start(frames=np.zeros((1, 8, 8, 3), np.uint8), actions=np.empty(0))
     with pytest.raises(DreamNotFiniteError, match="these frames lead to NaN"):
         ask(engine, ResetRequest(session_id="a", start=start))
     assert engine.session_count == 0

@@ -30,7 +30,7 @@ from dreamserve_protocol.policies import (
 from dreamserve_protocol.rollout import RolloutRequest, RolloutResult
 
 Same = Callable[[Any, Any], bool]
-WHOLE = frozenset({"trajectories"})
+WHOLE = ["trajectories"]
 STEPS = 12
 FRAMES = np.random.default_rng(1).integers(0, 255, (3, 8, 8, 3)).astype(np.uint8)
 FEATURES = 8  # of the fake worlds: 4 + 3 + 1
@@ -240,7 +240,7 @@ BAD: list[tuple[dict[str, Any], type[DreamserveError], str]] = [
     ({"world": "mars"}, WorldNotFoundError, "no world 'mars'"),
     ({"session_id": "b"}, SessionNotFoundError, "no session b"),
     ({"session_id": "a", "world": "fake"}, InvalidRequestError, "has no world and no start"),
-    ({"include": frozenset({"frame"})}, InvalidRequestError, "a rollout can include"),
+    ({"include": ["frame"]}, InvalidRequestError, "a rollout can include"),
     ({"policy": ConstantPolicy(3)}, InvalidActionError, "action 3 is not in"),
     ({"policy": BundledPolicy()}, InvalidRequestError, "fake has no bundled controller"),
     ({"policy": LinearPolicy(W[:2])}, InvalidRequestError, r"weights must be \[3, 8\]"),
@@ -290,7 +290,7 @@ def test_a_sample_takes_one_policy() -> None:
 
 
 def test_what_a_sample_includes_takes_the_actions_of_the_first_futures_policy(same: Same) -> None:
-    include = frozenset({"most_likely", "components"})
+    include = ["most_likely", "components"]
     asked = {"start": Start(bank=2), "world": "fake", "futures": 3, "horizon": 5, "seed": 9}
     asked |= {"include": include}
     by_policy = LocalClient(fake_world()).sample(**asked, policy=ConstantPolicy(2))

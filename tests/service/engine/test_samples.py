@@ -24,7 +24,7 @@ from dreamserve_protocol.reset import ResetRequest
 from dreamserve_protocol.sample import SampleRequest, SampleResult
 
 Same = Callable[[Any, Any], bool]
-EVERYTHING = frozenset({"frame", "mixture", "entropy", "most_likely", "components"})
+EVERYTHING = ["frame", "mixture", "entropy", "most_likely", "components"]
 HORIZON = 6
 
 
@@ -98,7 +98,7 @@ def test_the_first_steps_mixture_is_what_a_step_says_it_expected(any_world: Worl
     dream = begun(any_world)
     found = everything(dream, any_world)
     action = actions_of(any_world)[0]
-    step = dream.step(session_id="a", action=action, include=frozenset({"mixture"}))
+    step = dream.step(session_id="a", action=action, include=["mixture"])
     for name, part in step.mixture.items():
         for future in range(5):
             np.testing.assert_allclose(found.mixture[name][future, 0], part, rtol=1e-5, atol=1e-6)
@@ -127,7 +127,7 @@ def test_the_most_likely_future_is_a_dream_at_temperature_0_step_for_step(
     ended = False
     for t, action in enumerate(actions_of(any_world)):
         if not ended:
-            step = dream.step(session_id="a", action=action, include=frozenset({"frame"}))
+            step = dream.step(session_id="a", action=action, include=["frame"])
             np.testing.assert_array_equal(likely.latents[t], step.latent)
             np.testing.assert_array_equal(likely.frames[t], step.frame)
             assert likely.rewards[t] == np.float32(step.reward)
@@ -239,7 +239,7 @@ def test_a_session_that_ended_has_no_likely_future_either() -> None:
     dream.reset(session_id="a", start=Start(latent=np.array([2, 0, 0, 0])))
     dream.step(session_id="a", action=1)
     with pytest.raises(StepConflictError, match="it has no future"):
-        dream.sample(session_id="a", futures=1, horizon=1, include=frozenset({"most_likely"}))
+        dream.sample(session_id="a", futures=1, horizon=1, include=["most_likely"])
 
 
 @pytest.mark.parametrize("part", ["mixture", "entropy"])
@@ -249,7 +249,7 @@ def test_a_mixture_that_is_not_finite_is_named_where_it_is_asked_for(part: Any) 
     asked = {"session_id": "a", "futures": 3, "horizon": 2, "actions": np.array([1, 2])}
     assert begun(world).sample(**asked).latents.shape == (3, 2, 4)
     with pytest.raises(DreamNotFiniteError, match=r"future 0's mixture is NaN .* at its step 2"):
-        begun(world).sample(**asked, include=frozenset({part}))
+        begun(world).sample(**asked, include=[part])
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_a_mixture_that_is_not_finite_is_named_where_it_is_asked_for(part: Any) 
 )
 def test_a_future_without_luck_that_goes_non_finite_is_named(part: Any, said: str) -> None:
     dream = begun(fake_world(nan_action=0))
-    asked = {"session_id": "a", "futures": 1, "horizon": 3, "include": frozenset({part})}
+    asked = {"session_id": "a", "futures": 1, "horizon": 3, "include": [part]}
     dream.engine.worlds["fake"].backend._nan_action = None
     dream.sample(**asked, actions=np.array([1, 1, 0]))
     dream.engine.worlds["fake"].backend = _NanWithoutLuck(dream.engine.worlds["fake"])
@@ -279,7 +279,7 @@ class _NanWithoutLuck(Broken):
 def test_what_a_sample_cannot_include_is_refused(part: Any) -> None:
     with pytest.raises(InvalidRequestError, match=f"a sample can include .*not .'{part}'"):
         begun(fake_world()).sample(
-            session_id="a", futures=1, horizon=1, include=frozenset({part, "entropy"})
+            session_id="a", futures=1, horizon=1, include=[part, "entropy"]
         )
 
 

@@ -27,7 +27,7 @@ from dreamserve_protocol.step import StepRequest, StepResult
 
 Ask = Callable[[Engine, Request], Any]
 Same = Callable[[Any, Any], bool]
-ALL = frozenset({"frame", "mixture", "state"})
+ALL = ["frame", "mixture", "state"]
 
 
 def engine_with(world: World, *ids: str, **options: Any) -> Engine:
@@ -295,6 +295,6 @@ def test_a_context_with_a_wrong_count_of_actions_is_refused(ask: Ask) -> None:
 
 def test_one_frame_needs_no_actions(ask: Ask) -> None:
     for discrete in (True, False):
-        start = FramesStart(np.zeros((1, 8, 8, 3), np.uint8), np.empty(0))
+        start = Start(frames=np.zeros((1, 8, 8, 3), np.uint8), actions=np.empty(0))
         answer = ask(engine_with(fake_world(discrete=discrete)), ResetRequest(start=start, seed=1))
         assert answer.step == 0
