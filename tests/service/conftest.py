@@ -352,7 +352,7 @@ def same() -> Callable[[Any, Any], bool]:
 
 @pytest.fixture(scope="session")
 def ask() -> Callable[[Engine, Request], Any]:
-    """Return what submits a request and turns the engine until it is answered."""
+    """Return what validates a request, submits it, and turns the engine until it is answered."""
 
     def ask_engine(engine: Engine, request: Request) -> Any:
         future = engine.submit(validated(type(request), request))
@@ -388,13 +388,13 @@ def finished() -> Callable[[Any], Any]:
 
 
 @pytest.fixture
-def moments(finished: Callable[[Any], Any]) -> Callable[..., Iterator[StepOutcome]]:
-    """Dream futures under actions (B, H, …), one moment a step."""
+def outcomes(finished: Callable[[Any], Any]) -> Callable[..., Iterator[StepOutcome]]:
+    """Dream trajectories under actions (B, H, …), one outcome a step."""
 
     def dream(present: RolloutStart, actions: Actions, seeds: np.ndarray) -> Iterator[StepOutcome]:
-        futures = Trajectories.of(present, len(actions), seeds, noise.PLAN)
+        trajectories = Trajectories.of(present, len(actions), seeds, noise.PLAN)
         for t in range(actions.shape[1]):
-            yield finished(futures.advance(actions[:, t]))
+            yield finished(trajectories.advance(actions[:, t]))
 
     return dream
 

@@ -62,9 +62,7 @@ def test_a_bank_entry_starts_in_its_posterior_with_its_memory(ask: Ask) -> None:
 
 def test_a_latent_start_is_taken_as_it_is_with_an_empty_memory(ask: Ask) -> None:
     start = Start(latent=np.array([1, 2, 3, 4]))
-    answer = ask(
-        Engine([fake_world()]), ResetRequest(start=start, include=["state", "frame"])
-    )
+    answer = ask(Engine([fake_world()]), ResetRequest(start=start, include=["state", "frame"]))
     np.testing.assert_array_equal(answer.latent, np.float32([1, 2, 3, 4]))
     assert not answer.state["memory"].any()
     assert answer.state["n"].shape == ()

@@ -278,9 +278,7 @@ class _NanWithoutLuck(Broken):
 @pytest.mark.parametrize("part", ["state", "frames", "spread"])
 def test_what_a_sample_cannot_include_is_refused(part: Any) -> None:
     with pytest.raises(InvalidRequestError, match=f"a sample can include .*not .'{part}'"):
-        begun(fake_world()).sample(
-            session_id="a", futures=1, horizon=1, include=[part, "entropy"]
-        )
+        begun(fake_world()).sample(session_id="a", futures=1, horizon=1, include=[part, "entropy"])
 
 
 SIZES: list[tuple[set[str], dict[str, float], str | None]] = [
