@@ -13,7 +13,7 @@ from dreamserve.backends.onnx_graphs import gather_graph, lost_graph, scatter_gr
 from dreamserve.backends.onnx_rows import DeviceGraph, OnnxDeviceBackend
 from dreamserve.backends.rows import HostRows
 from dreamserve.bundle import load_bundle
-from dreamserve.engine.imagination.trajectories import Present
+from dreamserve.engine.imagination.trajectories import RolloutStart
 from dreamserve.engine.world import World
 
 COUNT, SIZES = 20, (1, 4, 16)
@@ -83,21 +83,21 @@ def test_rows_step_as_the_hosts_do(tiny_bundle: Path, device: str) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("shared", [True, False])
 def test_returns_are_the_sum_over_the_moments(
-    tiny_bundle: Path, device: str, shared: bool, moments
+    tiny_bundle: Path, device: str, shared: bool, outcomes
 ) -> None:
     bundle = load_bundle(tiny_bundle)
     done = bundle.manifest.done.model_copy(update={"threshold": -1.05})
     spec = bundle.manifest.model_copy(update={"done": done})
     world = World(spec, OnnxBackend.from_bundle(bundle), bundle.bank)
     state = tuple(bundle.bank[f"state.{t.name}"][:1] for t in spec.recurrent_state)
-    present = Present(world, bundle.bank["mu"][:1], state, step=3, temperature=1.0)
+    present = RolloutStart(world, bundle.bank["mu"][:1], state, step=3, temperature=1.0)
     count, horizon = 50, 12
     actions = np.random.default_rng(1).integers(0, 3, (count, horizon))
     seeds = np.arange(1 if shared else count, dtype=np.uint64)
     expected, ended = np.zeros(count), []
-    for t, moment in enumerate(moments(present, actions, seeds)):
-        expected += 0.9**t * moment.reward.astype(np.float64)
-        ended.append(moment.ended.mean())
+    for t, outcome in enumerate(outcomes(present, actions, seeds)):
+        expected += 0.9**t * outcome.reward.astype(np.float64)
+        ended.append(outcome.ended.mean())
     assert ended[-1] > 0
     steps = [np.full(len(seeds), present.step + 1 + t) for t in range(horizon)]
     keys = np.stack([noise.keys(seeds, step, noise.PLAN) for step in steps], axis=1)

@@ -9,13 +9,13 @@ import torch
 from dreamserve import noise
 from dreamserve.backends.fake import fake_spec
 from dreamserve.backends.torch_horizon import KEPT, SIZES, earnings
-from dreamserve.engine.imagination.trajectories import Present
+from dreamserve.engine.imagination.trajectories import RolloutStart
 from dreamserve.engine.world import World
 
 
-def present_of(tiny, rng: np.random.Generator) -> Present:
+def present_of(tiny, rng: np.random.Generator) -> RolloutStart:
     spec = tiny.spec
-    return Present(
+    return RolloutStart(
         world=World(spec, tiny.host),
         latent=rng.standard_normal((1, spec.latent_size)).astype(np.float32),
         state=tuple(
@@ -26,21 +26,21 @@ def present_of(tiny, rng: np.random.Generator) -> Present:
     )
 
 
-def plan_keys(present: Present, seeds: np.ndarray, horizon: int) -> np.ndarray:
+def plan_keys(present: RolloutStart, seeds: np.ndarray, horizon: int) -> np.ndarray:
     steps = [np.full(len(seeds), present.step + 1 + t) for t in range(horizon)]
     return np.stack([noise.keys(seeds, step, noise.PLAN) for step in steps], axis=1)
 
 
 @pytest.fixture
-def evaluated(moments):
+def evaluated(outcomes):
     """What the engine says on plain rows, of lucks that are shared or not."""
 
-    def values(present: Present, actions: np.ndarray, seeds: np.ndarray, discount: float):
+    def values(present: RolloutStart, actions: np.ndarray, seeds: np.ndarray, discount: float):
         values, weight = np.zeros(len(actions)), 1.0
-        for moment in moments(present, actions, seeds):
-            values += weight * moment.reward
+        for outcome in outcomes(present, actions, seeds):
+            values += weight * outcome.reward
             weight *= discount
-        assert moment.finite.all()
+        assert outcome.finite.all()
         return values
 
     return values

@@ -1,4 +1,4 @@
-"""The engine's loop: every request ends in exactly one answer, whatever becomes of its caller."""
+"""The engine: every request ends in exactly one answer, whatever becomes of its caller."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +13,7 @@ from dreamserve.backends.base import StepInput, StepOutput
 from dreamserve.backends.fake import FakeBackend, fake_spec
 from dreamserve.engine.engine import Engine, batch_sizes
 from dreamserve.engine.fake import fake_world
+from dreamserve.engine.scheduling.queued import QueuedRequest, Settled, settle
 from dreamserve.engine.world import World
 from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import DrainingError, OverloadedError, SessionNotFoundError
@@ -259,6 +260,38 @@ def test_what_is_not_finished_by_the_deadline_is_answered_too() -> None:
 
 def test_a_sample_of_a_world_needs_no_session(ask: Ask) -> None:
     engine, _ = counted()
-    answer = ask(engine, SampleRequest(futures=3, horizon=4, world="fake", seed=1))
+    answer = ask(engine, SampleRequest(futures=3, horizon=4, start=Start(bank=1), seed=1))
     assert answer.latents.shape == (3, 4, 4)
     assert engine.session_count == 0
+
+
+def test_a_driver_ends_the_futures_itself_and_is_handed_a_turns_outcomes_together() -> None:
+    class Driver:
+        def __init__(self) -> None:
+            self.delivered: list[list[Settled]] = []
+
+        def deliver(self, outcomes: list[Settled]) -> None:
+            self.delivered.append(outcomes)
+
+    engine, driver = Engine([fake_world()]), Driver()
+    ids = with_sessions(engine, 3)
+    engine.attach(driver)
+    futures: list[Future[Any]] = [Future() for _ in ids]
+    for session_id, future in zip(ids, futures, strict=True):
+        engine.queue(StepRequest(session_id, 1), future)
+    engine.turn()
+    ((*outcomes,),) = driver.delivered
+    assert not any(future.done() for future in futures)
+    settle(outcomes)
+    assert [future.result(0).session_id for future in futures] == ids
+
+
+def test_an_outcome_whose_caller_has_gone_away_is_dropped() -> None:
+    engine, _ = counted()
+    with_sessions(engine, 1)
+    gone, there = Future[Any](), Future[Any]()
+    assert gone.cancel()
+    queued = [QueuedRequest(SessionRequest("s0"), future, "s0") for future in (gone, there)]
+    settle([(queued[0], "a result"), (queued[0], OverloadedError("no")), (queued[1], "a result")])
+    assert gone.cancelled()
+    assert there.result(0) == "a result"

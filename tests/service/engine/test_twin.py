@@ -109,7 +109,7 @@ class Schedules(RuleBasedStateMachine):
     @rule(
         session_id=ids,
         action=st.sampled_from([0, 0, 1, 1, 2, 3]),
-        step=st.none() | st.integers(0, 4),
+        step=st.none() | st.integers(1, 5),
         observation=observations,
         include=includes,
     )
