@@ -82,7 +82,7 @@ def test_rows_step_as_the_hosts_do(tiny_bundle: Path, device: str) -> None:
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("shared", [True, False])
-def test_returns_are_the_sum_over_the_moments(
+def test_returns_are_the_sum_over_the_steps(
     tiny_bundle: Path, device: str, shared: bool, outcomes
 ) -> None:
     bundle = load_bundle(tiny_bundle)

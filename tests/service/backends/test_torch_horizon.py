@@ -33,7 +33,7 @@ def plan_keys(present: RolloutStart, seeds: np.ndarray, horizon: int) -> np.ndar
 
 @pytest.fixture
 def evaluated(outcomes):
-    """What the engine says on plain rows, of lucks that are shared or not."""
+    """What the engine says on plain rows, of seeds that are shared or not."""
 
     def values(present: RolloutStart, actions: np.ndarray, seeds: np.ndarray, discount: float):
         values, weight = np.zeros(len(actions)), 1.0

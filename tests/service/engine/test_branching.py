@@ -198,7 +198,7 @@ def dream() -> LocalClient:
     return dream
 
 
-def test_forks_take_the_same_luck_or_their_own(dream: LocalClient) -> None:
+def test_forks_meet_the_same_noise_or_their_own(dream: LocalClient) -> None:
     forks = dream.fork(session_id="a", session_ids=["b", "c"], seeds=[4, 5])
     assert (forks.step, forks.world, forks.seeds) == (3, "fake", [4, 5])
     a, b, c = (dream.step(session_id=name, action=1).latent for name in "abc")

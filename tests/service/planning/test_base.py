@@ -1,33 +1,8 @@
-"""What planners share: what remains of a plan, the elites, what an even draw is."""
+"""What planners share: what remains of a plan, and the elites."""
 
 import numpy as np
-import pytest
 
-from dreamserve.engine.imagination.trajectories import uniforms
 from dreamserve.planning.base import elite, fitted, shifted
-from dreamserve.spaces import BoxSpace, DiscreteSpace, between
-
-THREE = DiscreteSpace(n=3, names=("a", "b", "c"))
-BOX = BoxSpace(low=(-1.0, 0.0), high=(1.0, 5.0), names=("x", "y"))
-
-
-def test_uniform_actions_reach_all_of_a_space_evenly() -> None:
-    drawn = THREE.uniform(uniforms(1, 0, (30_000,)))
-    np.testing.assert_allclose(np.bincount(drawn) / 30_000, 1 / 3, atol=0.01)
-    drawn = BOX.uniform(uniforms(1, 0, (30_000, 2)))
-    np.testing.assert_allclose(drawn.mean(axis=0), [0, 2.5], atol=0.05)
-    np.testing.assert_allclose(drawn.max(axis=0), [1, 5], atol=0.01)
-
-
-def test_a_uniform_that_rounded_to_one_is_still_an_action() -> None:
-    assert THREE.uniform(np.ones(1, np.float32)) == 2
-    np.testing.assert_array_equal(BOX.uniform(np.ones((1, 2), np.float32)), [[1, 5]])
-
-
-@pytest.mark.parametrize(("low", "high"), [(-0.1, 0.3), (1e-3, 7.1), (-3e38, 3e38)])
-def test_both_ends_are_met_exactly(low: float, high: float) -> None:
-    ends = np.float32([low]), np.float32([high])
-    np.testing.assert_array_equal(between(*ends, np.float32([[0], [1]])), np.stack(ends))
 
 
 def test_a_shifted_plan_goes_on_where_it_was_and_repeats_its_last_action() -> None:
