@@ -145,7 +145,7 @@ def roll_out(
     keep_trajectories: bool,
     slice_rows: int,
 ) -> Work[RolloutResult]:
-    """Return the episodes of all policies. Raises what `actors.runner_of` raises."""
+    """Return the episodes of all policies. Raises what `policy_runners.runner_of` raises."""
     each, policies = len(starting.seed), policy_count(policy)
     count = policies * each
     log = EpisodeLog(starting.world.spec, count, max_steps, keep_trajectories)
