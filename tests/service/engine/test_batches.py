@@ -160,6 +160,15 @@ def test_a_step_that_included_more_is_not_the_same_as_a_row(ask: Ask) -> None:
     assert "asked for differently" in details(answer)[0]
 
 
+@pytest.mark.parametrize("number", [-1, 0])
+def test_a_row_before_the_first_step_has_the_error_of_a_step(ask: Ask, number: int) -> None:
+    engine = engine_with(fake_world())
+    answer = ask(engine, StepBatchRequest(["s0", "s1"], [1, 1], steps=[1, number]))
+    assert codes(answer) == {1: "invalid_request"}
+    assert details(answer)[1] == f"a step's number is at least 1, not {number}"
+    assert [ask(engine, SessionRequest(name)).step for name in ("s0", "s1")] == [1, 0]
+
+
 def test_steps_go_on_between_the_slices_of_a_batch(ask: Ask) -> None:
     engine = engine_with(fake_world(), max_batch=2)
     batch = engine.submit(StepBatchRequest(IDS, np.ones(11, np.int64)))

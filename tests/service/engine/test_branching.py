@@ -621,7 +621,7 @@ def rewritten(value: Any) -> Any:
     return int(value) if type(value) is float and value.is_integer() else value
 
 
-@pytest.mark.parametrize("extra", [{}, *EXTRAS])
+@pytest.mark.parametrize("extra", [{}, *EXTRAS, {"observation": np.float32([-0.0, 1, 0, -1])}])
 @pytest.mark.parametrize(("discrete", "action"), [(True, 1), (False, [-0.0, 0.1])])
 def test_a_snapshot_that_javascript_wrote_again_is_accepted(
     extra: dict[str, Any], discrete: bool, action: Any, same: Same
@@ -637,7 +637,9 @@ def test_a_snapshot_that_javascript_wrote_again_is_accepted(
         if not step:
             assert np.signbit(snapshot.latent[0])
             assert not np.signbit(there.snapshot("a").latent[0])
-            here.step(session_id="a", action=action, **extra)
+            answer = here.step(session_id="a", action=action, **extra)
+    for dream in (here, there):  # the last step is the same step, sent with either zero
+        assert same(dream.step(session_id="a", action=action, step=1, **extra), answer)
     assert same(*(d.step(session_id="a", action=action) for d in (here, there)))
 
 

@@ -16,13 +16,19 @@ from dreamserve.engine.fake import fake_world
 from dreamserve.engine.scheduling.queued import QueuedRequest, Settled, settle
 from dreamserve.engine.world import World
 from dreamserve_protocol.common import Start
-from dreamserve_protocol.errors import DrainingError, OverloadedError, SessionNotFoundError
+from dreamserve_protocol.errors import (
+    DrainingError,
+    OverloadedError,
+    SessionNotFoundError,
+    WorldNotFoundError,
+)
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.plan import PlanRequest
 from dreamserve_protocol.reset import ResetRequest
 from dreamserve_protocol.sample import SampleRequest
 from dreamserve_protocol.sessions import SessionRequest
 from dreamserve_protocol.step import StepRequest
+from dreamserve_protocol.worlds import WorldRequest, WorldsRequest
 
 Ask = Callable[[Engine, Request], Any]
 
@@ -295,3 +301,15 @@ def test_an_outcome_whose_caller_has_gone_away_is_dropped() -> None:
     settle([(queued[0], "a result"), (queued[0], OverloadedError("no")), (queued[1], "a result")])
     assert gone.cancelled()
     assert there.result(0) == "a result"
+
+
+def test_worlds_are_listed_the_default_one_first_and_told_by_name(ask: Ask) -> None:
+    engine = Engine([fake_world("one"), fake_world("two", discrete=False)])
+    listed = ask(engine, WorldsRequest()).worlds
+    assert [world.name for world in listed] == ["one", "two"]
+    assert listed[0].action_space["n"] == 3
+    told = ask(engine, WorldRequest("two"))
+    assert (told.name, told.action_names, told.latent_size) == ("two", ["first", "second"], 4)
+    assert told.manifest["latent_size"] == 4
+    with pytest.raises(WorldNotFoundError, match="no world 'three'; loaded: one, two"):
+        ask(engine, WorldRequest("three"))

@@ -21,7 +21,7 @@ from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.simple import SimpleEngine
 from dreamserve.validation import validated
-from dreamserve_protocol.batches import RowError, StepBatchRequest
+from dreamserve_protocol.batches import StepBatchRequest
 from dreamserve_protocol.branches import ForkRequest, RewindRequest
 from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import (
@@ -79,11 +79,11 @@ class Schedules(RuleBasedStateMachine):
 
     def ask(self, request: Request) -> None:
         request = validated(type(request), request)
-        self.asked.append((self.engine.submit(request), self.expected(request)))
+        self.asked.append((self.engine.submit(request), self.expected(type(request), request)))
 
-    def expected(self, request: Request) -> Any:
+    def expected(self, kind: type[Request], fields: Any) -> Any:
         try:
-            return self.twin.ask(request)
+            return self.twin.ask(validated(kind, fields))
         except DreamserveError as error:
             return error
 
@@ -144,15 +144,15 @@ class Schedules(RuleBasedStateMachine):
         batch = answer.result(0)
         errors = []
         for i, (session_id, action, step) in enumerate(rows):
-            request = StepRequest(session_id, action, step=step if numbered else None)
-            expected = self.expected(request)
+            fields = {"session_id": session_id, "action": action}
+            expected = self.expected(StepRequest, fields | ({"step": step} if numbered else {}))
             if isinstance(expected, ProblemError):
-                errors.append(RowError.of(i, expected))
+                errors.append((i, expected.code, expected.status))
                 continue
             assert batch.steps[i] == expected.step
             assert (batch.rewards[i], batch.terminated[i]) == (expected.reward, expected.terminated)
             assert batch.latents[i].tobytes() == expected.latent.tobytes()
-        assert batch.errors == errors
+        assert [(error.row, error.code, error.status) for error in batch.errors] == errors
 
     @rule(session_id=ids, steps=st.integers(0, 4), absolute=st.booleans())
     def rewind(self, session_id: str, steps: int, absolute: bool) -> None:
