@@ -285,7 +285,7 @@ def tiny_fields(folder: Path) -> dict[str, Any]:
 
 
 def write_manifest(folder: Path, **changed: Any) -> Path:
-    """Write a fit_to_budget manifest, hashes of what lies there and version included."""
+    """Write a fitting manifest, hashes of what lies there and version included."""
     manifest = seal({**tiny_fields(folder), **changed})
     (folder / "manifest.json").write_text(json.dumps(manifest.model_dump(mode="json")))
     return folder
@@ -353,9 +353,9 @@ def same() -> Callable[[Any, Any], bool]:
 
 @pytest.fixture(scope="session")
 def ask() -> Callable[[Engine, Request], Any]:
-    """Return what submits a request and turns the engine until it is answered."""
+    """Return what validates a request, submits it, and turns the engine until it is answered."""
 
-    def ask_engine(engine: Engine, request: Request) -> Result:
+    def ask_engine(engine: Engine, request: Request) -> Any:
         future = engine.submit(validated(type(request), request))
         for _ in range(10_000):
             if future.done():
@@ -389,13 +389,13 @@ def finished() -> Callable[[Any], Any]:
 
 
 @pytest.fixture
-def moments(finished: Callable[[Any], Any]) -> Callable[..., Iterator[StepOutcome]]:
-    """Dream futures under actions (B, H, …), one moment a step."""
+def outcomes(finished: Callable[[Any], Any]) -> Callable[..., Iterator[StepOutcome]]:
+    """Dream trajectories under actions (B, H, …), one outcome a step."""
 
     def dream(present: RolloutStart, actions: Actions, seeds: np.ndarray) -> Iterator[StepOutcome]:
-        futures = Trajectories.of(present, len(actions), seeds, noise.PLAN)
+        trajectories = Trajectories.of(present, len(actions), seeds, noise.PLAN)
         for t in range(actions.shape[1]):
-            yield finished(futures.advance(actions[:, t]))
+            yield finished(trajectories.advance(actions[:, t]))
 
     return dream
 

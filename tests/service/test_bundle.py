@@ -86,7 +86,7 @@ def test_a_bundle_without_a_controller_has_none(
         (flip_a_byte("decode.pt"), "decode.pt: .*corrupt"),
         (flip_a_byte("controller.npz"), "controller.npz: .*corrupt"),
         (truncate("bank.npz"), "bank.npz: .*corrupt"),
-        (change_manifest(extra=1), "extra: StepExtras inputs are not permitted"),
+        (change_manifest(extra=1), "extra: Extra inputs are not permitted"),
         (change_manifest(schema_version=2), "schema_version: Input should be 1"),
         (change_manifest(version="0" * 16), "says version 0000000000000000, its content is"),
         (change_manifest(quality={"better": True}), "says version"),

@@ -34,7 +34,7 @@ def test_dreaming_on_onnxruntime_does_not_import_torch(tiny_bundle: Path) -> Non
     code = f"""
 from dreamserve.local import LocalClient
 dream = LocalClient({str(tiny_bundle)!r}, backend="auto")
-session = dream.reset(seed=1, include=frozenset({{"frame"}})).session_id
+session = dream.reset(seed=1, include=["frame"]).session_id
 dream.step(session_id=session, action=1)
 dream.plan(session_id=session, horizon=2, candidates=4)
 {TORCH}

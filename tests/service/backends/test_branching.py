@@ -11,7 +11,6 @@ from dreamserve.backends.torch_device import TorchDeviceBackend
 from dreamserve.bundle import load_bundle
 from dreamserve.engine.world import World
 from dreamserve.local import LocalClient
-from dreamserve_protocol.batches import StepBatchRequest
 
 ON = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
@@ -39,11 +38,7 @@ def test_forks_and_ways_back_are_exact(dream: LocalClient) -> None:
     ]
     names = [f"fork{i}" for i in range(7)]
     dream.fork(session_id="a", session_ids=names, seeds=[3] * 6 + [5])
-    batch = StepBatchRequest(["a", "beside", *names], np.ones(9, np.int64))
-    future = dream.engine.submit(batch)
-    while not future.done():
-        dream.engine.turn()
-    latents = future.result(0).latents
+    latents = dream.step_batch(["a", "beside", *names], np.ones(9, np.int64)).latents
     assert len({latents[i].tobytes() for i in (0, *range(2, 8))}) == 1
     assert latents[8].tobytes() != latents[0].tobytes()
     for name in ("a", "fork2"):

@@ -32,15 +32,15 @@ def plan_keys(present: RolloutStart, seeds: np.ndarray, horizon: int) -> np.ndar
 
 
 @pytest.fixture
-def evaluated(moments):
-    """What the engine says on plain rows, of lucks that are shared or not."""
+def evaluated(outcomes):
+    """What the engine says on plain rows, of seeds that are shared or not."""
 
     def values(present: RolloutStart, actions: np.ndarray, seeds: np.ndarray, discount: float):
         values, weight = np.zeros(len(actions)), 1.0
-        for moment in moments(present, actions, seeds):
-            values += weight * moment.reward
+        for outcome in outcomes(present, actions, seeds):
+            values += weight * outcome.reward
             weight *= discount
-        assert moment.finite.all()
+        assert outcome.finite.all()
         return values
 
     return values

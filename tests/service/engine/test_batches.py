@@ -10,18 +10,14 @@ from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import BANK_SIZE, fake_world
 from dreamserve.engine.world import World
 from dreamserve.spaces import DiscreteSpace
-from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest
+from dreamserve.validation import validated
+from dreamserve_protocol.batches import ResetBatchRequest, RowError, StepBatchRequest
 from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import (
-    EngineFailedError,
     InvalidActionError,
     InvalidRequestError,
-    NotFiniteInputError,
-    OverloadedError,
     ProblemError,
     SessionExpiredError,
-    SessionNotFoundError,
-    StepConflictError,
 )
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.reset import ResetRequest
@@ -30,7 +26,7 @@ from dreamserve_protocol.step import StepRequest
 
 Ask = Callable[[Engine, Request], Any]
 Same = Callable[[Any, Any], bool]
-STATE = frozenset({"state"})
+STATE = ["state"]
 IDS = [f"s{i}" for i in range(11)]
 
 
@@ -49,6 +45,17 @@ def outcome(ask: Ask, engine: Engine, request: Request) -> Any:
         return ask(engine, request)
     except ProblemError as error:
         return error
+
+
+def codes(answer: Any) -> dict[int, str]:
+    """Return the code of each row's error, by row."""
+    assert [error.row for error in answer.errors] == sorted({error.row for error in answer.errors})
+    return {error.row: error.code for error in answer.errors}
+
+
+def details(answer: Any) -> dict[int, str]:
+    """Return the detail of each row's error, by row."""
+    return {error.row: error.detail for error in answer.errors}
 
 
 def actions_for(world: World, rows: int) -> Any:
@@ -70,8 +77,9 @@ def test_a_batch_dreams_what_single_steps_dream(
         for i, session_id in enumerate(IDS):
             single = outcome(ask, one, StepRequest(session_id, actions[i]))
             if isinstance(single, ProblemError):
-                assert same(batch.errors[i], single)
+                assert RowError.of(i, single) in batch.errors
                 continue
+            assert i not in codes(batch)
             row = (batch.steps[i], batch.rewards[i], batch.terminated[i], batch.truncated[i])
             assert row == (single.step, single.reward, single.terminated, single.truncated)
             np.testing.assert_array_equal(batch.latents[i], single.latent)
@@ -84,21 +92,24 @@ def test_a_bad_row_gets_its_own_error_and_harms_no_other(ask: Ask, same: Same) -
     engine = engine_with(fake_world(), fake_world("other"), ids=["a", "b", "ended", "late"])
     ask(engine, ResetRequest(session_id="ended", start=Start(latent=np.array([2, 0, 0, 0]))))
     ask(engine, StepRequest("ended", 2))
-    ask(engine, ResetRequest("other", "elsewhere"))
+    ask(engine, ResetRequest("other", session_id="elsewhere"))
     ids = ["a", "nobody", "b", "ended", "late", "elsewhere", "a"]
     actions = np.array([1, 1, 7, 1, 1, 1, 1])
-    answer = ask(engine, StepBatchRequest(ids, actions, np.array([1, 1, 1, 2, 5, 1, 1])))
-    assert {row: type(error) for row, error in answer.errors.items()} == {
-        1: SessionNotFoundError,
-        2: InvalidActionError,
-        3: StepConflictError,
-        4: StepConflictError,
-        5: InvalidRequestError,
-        6: InvalidRequestError,
+    answer = ask(engine, StepBatchRequest(ids, actions, steps=np.array([1, 1, 1, 2, 5, 1, 1])))
+    assert codes(answer) == {
+        1: "session_not_found",
+        2: "invalid_action",
+        3: "dream_ended",
+        4: "step_conflict",
+        5: "invalid_request",
+        6: "invalid_request",
     }
-    assert "ended with step 1" in str(answer.errors[3])
-    assert "the next step is 1, not 5" in str(answer.errors[4])
-    assert "of world fake, this session of other" in str(answer.errors[5])
+    assert [error.status for error in answer.errors] == [404, 422, 409, 409, 422, 422]
+    said = details(answer)
+    assert "ended with step 1" in said[3]
+    assert "the next step is 1, not 5" in said[4]
+    assert "of world fake, this session of other" in said[5]
+    assert "in an earlier row already" in said[6]
     assert answer.steps.tolist() == [1, 0, 0, 0, 0, 0, 0]
     assert not answer.latents[1:].any()
     for session_id, step in {"a": 1, "b": 0, "ended": 1, "late": 0, "elsewhere": 0}.items():
@@ -110,16 +121,15 @@ def test_a_row_that_holds_nan_is_refused_alone(ask: Ask) -> None:
     actions = np.zeros((len(IDS), 2))
     actions[3], actions[5] = (np.nan, 0), (0, 0.9)
     answer = ask(engine, StepBatchRequest(IDS, actions))
-    kinds = {row: type(error) for row, error in answer.errors.items()}
-    assert kinds == {3: NotFiniteInputError, 5: InvalidActionError}
-    assert "second = 0.9 is not in Box" in str(answer.errors[5])
+    assert codes(answer) == {3: "not_finite", 5: "invalid_action"}
+    assert "second = 0.9 is not in Box" in details(answer)[5]
 
 
 def test_a_row_that_comes_out_as_nan_is_not_taken(ask: Ask) -> None:
     engine = engine_with(fake_world(nan_action=2))
     answer = ask(engine, StepBatchRequest(IDS, np.array([2, *[1] * 10])))
-    assert list(answer.errors) == [0]
-    assert "step 1 came out as NaN" in str(answer.errors[0])
+    assert codes(answer) == {0: "dream_not_finite"}
+    assert "step 1 came out as NaN" in details(answer)[0]
     assert answer.steps.tolist() == [0, *[1] * 10]
     assert ask(engine, SessionRequest("s0")).step == 0
 
@@ -127,29 +137,37 @@ def test_a_row_that_comes_out_as_nan_is_not_taken(ask: Ask) -> None:
 def test_a_slice_that_fails_fails_for_its_own_rows(ask: Ask) -> None:
     engine = engine_with(fake_world(failing_action=2), max_batch=4)
     answer = ask(engine, StepBatchRequest(IDS, np.array([1] * 5 + [2] + [1] * 5)))
-    assert {type(error) for error in answer.errors.values()} == {EngineFailedError}
-    assert list(answer.errors) == [4, 5, 6, 7]
+    assert codes(answer) == dict.fromkeys([4, 5, 6, 7], "engine_failed")
     assert answer.steps.tolist() == [1] * 4 + [0] * 4 + [1] * 3
 
 
 def test_a_batch_that_is_sent_again_is_answered_the_same(ask: Ask, same: Same) -> None:
     engine = engine_with(fake_world())
-    request = StepBatchRequest(IDS, np.arange(11) % 3, np.ones(11, np.int64))
+    request = StepBatchRequest(IDS, np.arange(11) % 3, steps=np.ones(11, np.int64))
     ask(engine, StepRequest("s4", 1, step=1))  # one row has been taken already
     first = ask(engine, request)
     assert not first.errors
     assert same(ask(engine, request), first)
-    other = ask(engine, StepBatchRequest(IDS, (np.arange(11) + 1) % 3, np.ones(11, np.int64)))
-    assert {type(error) for error in other.errors.values()} == {StepConflictError}
-    assert len(other.errors) == 11
+    others = StepBatchRequest(IDS, (np.arange(11) + 1) % 3, steps=np.ones(11, np.int64))
+    assert codes(ask(engine, others)) == dict.fromkeys(range(11), "step_conflict")
     assert ask(engine, SessionRequest("s0")).step == 1
 
 
 def test_a_step_that_included_more_is_not_the_same_as_a_row(ask: Ask) -> None:
     engine = engine_with(fake_world())
     ask(engine, StepRequest("s0", 1, step=1, include=STATE))
-    answer = ask(engine, StepBatchRequest(["s0"], np.array([1]), np.array([1])))
-    assert "asked for differently" in str(answer.errors[0])
+    answer = ask(engine, StepBatchRequest(["s0"], np.array([1]), steps=np.array([1])))
+    assert codes(answer) == {0: "step_conflict"}
+    assert "asked for differently" in details(answer)[0]
+
+
+@pytest.mark.parametrize("number", [-1, 0])
+def test_a_row_before_the_first_step_has_the_error_of_a_step(ask: Ask, number: int) -> None:
+    engine = engine_with(fake_world())
+    answer = ask(engine, StepBatchRequest(["s0", "s1"], [1, 1], steps=[1, number]))
+    assert codes(answer) == {1: "invalid_request"}
+    assert details(answer)[1] == f"a step's number is at least 1, not {number}"
+    assert [ask(engine, SessionRequest(name)).step for name in ("s0", "s1")] == [1, 0]
 
 
 def test_steps_go_on_between_the_slices_of_a_batch(ask: Ask) -> None:
@@ -165,24 +183,32 @@ def test_steps_go_on_between_the_slices_of_a_batch(ask: Ask) -> None:
     assert batch.result(0).steps.tolist() == [1] * 10 + [2]
 
 
-@pytest.mark.parametrize(
-    ("request_", "said"),
-    [
-        (StepBatchRequest([], np.array([], np.int64)), "at least one row"),
-        (StepBatchRequest(["s0"], np.array([1, 1])), "actions has 2 rows, the batch 1"),
-        (StepBatchRequest(["s0"], np.array([1]), np.array([1, 1])), "steps has 2 rows"),
-        (StepBatchRequest(["s0"], np.array([[1]])), r"shape \[1, 1\]: must be \[1\]"),
-        (StepBatchRequest(["s0"], np.array([1.0])), "must be integers of Discrete"),
-        (ResetBatchRequest(0), "at least one row"),
-        (ResetBatchRequest(2, seeds=np.array([1])), "seeds has 1 rows, the batch 2"),
-        (ResetBatchRequest(1, latents=np.zeros((1, 3))), r"latents must be \[1, 4\]"),
-        (ResetBatchRequest(1, bank=np.array([1]), latents=np.zeros((1, 4))), "not both"),
-    ],
-)
-def test_columns_that_do_not_fit_fail_as_a_whole(ask: Ask, request_: Request, said: str) -> None:
+ONE = ["s0"]
+BAD_COLUMNS: list[tuple[type[Request], dict[str, Any], str]] = [
+    (StepBatchRequest, {"session_ids": [], "actions": []}, "session_ids: .*at least 1 item"),
+    (StepBatchRequest, {"session_ids": ONE, "actions": [1, 1]}, "actions has 2 rows, the batch 1"),
+    (StepBatchRequest, {"session_ids": ONE, "actions": [1], "steps": [1, 1]}, "steps has 2 rows"),
+    (StepBatchRequest, {"session_ids": ONE, "actions": [[1]]}, r"must be integers of Discrete"),
+    (StepBatchRequest, {"session_ids": ONE, "actions": [[[1]]]}, r"it has shape \[1, 1, 1\]"),
+    (StepBatchRequest, {"session_ids": ONE, "actions": [1.0]}, r"must hold integers|must be"),
+    (ResetBatchRequest, {"count": 0}, "count: .*greater than or equal to 1"),
+    (ResetBatchRequest, {"session_ids": []}, "session_ids: .*at least 1 item"),
+    (ResetBatchRequest, {}, "exactly one of session_ids and count"),
+    (ResetBatchRequest, {"count": 1, "session_ids": ONE}, "exactly one of session_ids and count"),
+    (ResetBatchRequest, {"count": 2, "seeds": [1]}, "seeds has 1 rows, the batch 2"),
+    (ResetBatchRequest, {"count": 1, "latents": [[0.0] * 3]}, r"latents must be \[1, 4\]"),
+    (ResetBatchRequest, {"count": 1, "bank": [1], "latents": [[0.0] * 4]}, "not both"),
+]
+
+
+@pytest.mark.parametrize(("kind", "fields", "said"), BAD_COLUMNS)
+def test_columns_that_do_not_fit_fail_as_a_whole(
+    ask: Ask, kind: type[Request], fields: dict[str, Any], said: str
+) -> None:
     engine = engine_with(fake_world())
     with pytest.raises((InvalidRequestError, InvalidActionError), match=said):
-        ask(engine, request_)
+        ask(engine, validated(kind, fields))
+    assert engine.session_count == len(IDS)
 
 
 @pytest.mark.parametrize("max_batch", [256, 3])
@@ -191,13 +217,14 @@ def test_a_batch_of_resets_begins_what_single_resets_begin(
 ) -> None:
     one, many = Engine([any_world]), Engine([any_world], max_batch=max_batch)
     bank, seeds = np.arange(11) % any_world.bank_size, np.arange(11)
-    heat = np.linspace(0, 2, 11, dtype=np.float32)
-    answer = ask(many, ResetBatchRequest(11, None, IDS, seeds, heat, bank))
+    temperatures = np.linspace(0, 2, 11, dtype=np.float32)
+    request = ResetBatchRequest(session_ids=IDS, seeds=seeds, temperatures=temperatures, bank=bank)
+    answer = ask(many, request)
     assert not answer.errors
     for i, session_id in enumerate(IDS):
-        single = ask(
-            one, ResetRequest(None, session_id, i, float(heat[i]), Start(bank=int(bank[i])))
-        )
+        temperature, start = float(temperatures[i]), Start(bank=int(bank[i]))
+        reset = ResetRequest(session_id=session_id, seed=i, temperature=temperature, start=start)
+        single = ask(one, reset)
         np.testing.assert_array_equal(answer.latents[i], single.latent)
         step = StepRequest(session_id, actions_for(any_world, 11)[i], include=STATE)
         assert same(ask(one, step), ask(many, step))
@@ -212,7 +239,7 @@ def test_what_is_left_out_of_a_batch_of_resets_is_chosen_and_told(ask: Ask) -> N
     assert answer.temperatures.tolist() == [1] * 5
     again = ask(engine, ResetRequest(seed=int(answer.seeds[2])))
     np.testing.assert_array_equal(again.latent, answer.latents[2])
-    assert ask(engine, ResetBatchRequest(1, "other")).world == "other"
+    assert ask(engine, ResetBatchRequest(1, world="other")).world == "other"
 
 
 def test_a_bad_reset_gets_its_own_error_and_a_full_server_takes_what_it_can(ask: Ask) -> None:
@@ -220,35 +247,46 @@ def test_a_bad_reset_gets_its_own_error_and_a_full_server_takes_what_it_can(ask:
     answer = ask(
         engine,
         ResetBatchRequest(
-            7,
             session_ids=["a", "a", "c", "d", "e", "f", "g"],
             seeds=np.array([1, 1, -1, 1, 1, 1, 1]),
             temperatures=np.array([1, 1, 1, np.nan, 1, 1, 1], np.float32),
             bank=np.array([0, 0, 0, 0, BANK_SIZE, 0, 0]),
         ),
     )
-    assert {row: str(error).split(" must")[0] for row, error in answer.errors.items()} == {
+    assert {row: said.split(" must")[0] for row, said in details(answer).items()} == {
         1: "session a is in an earlier row already",
         2: "seed",
         3: "temperature",
         4: "the bank has entries 0 to 15",
     }
+    assert codes(answer)[3] == "not_finite"
     assert engine.session_count == 3
-    full = ask(engine, ResetBatchRequest(2, session_ids=["g", "h"]))
-    assert {row: type(error) for row, error in full.errors.items()} == {1: OverloadedError}
-    latents = ask(engine, ResetBatchRequest(1, session_ids=["g"], latents=np.full((1, 4), np.inf)))
-    assert "NaN or infinity" in str(latents.errors[0])
+    full = ask(engine, ResetBatchRequest(session_ids=["g", "h"]))
+    assert codes(full) == {1: "overloaded"}
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1.1e6, -1.1e6])
+def test_a_reset_at_a_latent_that_no_world_can_step_from_is_refused_alone(
+    ask: Ask, number: float
+) -> None:
+    engine, latents = Engine([fake_world()]), np.full((3, 4), 1e6, np.float32)
+    latents[1, 2] = number
+    answer = ask(engine, ResetBatchRequest(session_ids=["a", "b", "c"], latents=latents))
+    assert codes(answer) == {1: "not_finite"}
+    assert not answer.latents[1].any()
+    np.testing.assert_array_equal(answer.latents[[0, 2]], latents[[0, 2]])
+    assert engine.session_count == 2
 
 
 def test_slots_are_used_again_without_a_leak(ask: Ask) -> None:
     engine = Engine([fake_world()], capacity=8)
     for _ in range(50):
-        assert not ask(engine, ResetBatchRequest(8, session_ids=IDS[:8])).errors
+        assert not ask(engine, ResetBatchRequest(session_ids=IDS[:8])).errors
         for session_id in IDS[:8]:
             ask(engine, DeleteRequest(session_id))
     assert engine.session_count == 0
-    fresh = ask(engine, ResetBatchRequest(8, session_ids=IDS[:8], seeds=np.arange(8)))
-    reused = ask(Engine([fake_world()]), ResetBatchRequest(8, None, IDS[:8], np.arange(8)))
+    fresh = ask(engine, ResetBatchRequest(session_ids=IDS[:8], seeds=np.arange(8)))
+    reused = ask(Engine([fake_world()]), ResetBatchRequest(session_ids=IDS[:8], seeds=np.arange(8)))
     np.testing.assert_array_equal(fresh.latents, reused.latents)
 
 
@@ -260,5 +298,5 @@ def test_a_batch_finds_out_which_of_its_sessions_has_expired(ask: Ask, clock: An
     clock.now_s = 0.6
     # The young one first, for the first is asked for its world.
     answer = ask(engine, StepBatchRequest(["young", "old"], np.array([1, 1])))
-    assert [(i, type(error)) for i, error in answer.errors.items()] == [(1, SessionExpiredError)]
+    assert [(one.row, one.code) for one in answer.errors] == [(1, SessionExpiredError.code)]
     assert answer.steps[0] == 2

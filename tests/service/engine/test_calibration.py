@@ -33,7 +33,7 @@ def test_a_slice_is_as_long_as_fits(
     monkeypatch: pytest.MonkeyPatch, us_a_row: float, fits: int
 ) -> None:
     costing(monkeypatch, {"fake": us_a_row})
-    found = calibration.measure([fake_world()], SIZES, slice_ms=1.5)
+    found = calibration.calibrate([fake_world()], SIZES, slice_ms=1.5)
     assert (found.slice_rows, found.inline_rows) == (fits, fits)
     assert found.latencies["fake"].took_s[256] == pytest.approx(256 * us_a_row * 1e-6)
 
@@ -41,13 +41,13 @@ def test_a_slice_is_as_long_as_fits(
 def test_the_slowest_world_sets_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     costing(monkeypatch, {"fake": 5, "slow": 100})
     worlds = [fake_world(), fake_world("slow")]
-    assert calibration.measure(worlds, SIZES, slice_ms=1.5).slice_rows == 12
+    assert calibration.calibrate(worlds, SIZES, slice_ms=1.5).slice_rows == 12
 
 
 def test_a_device_that_is_waited_for_never_holds_up_the_event_loop() -> None:
     spec = fake_world().spec
     world = World(spec, OnDevice(spec))
-    found = calibration.measure([fake_world(), world], SIZES, slice_ms=1e6)
+    found = calibration.calibrate([fake_world(), world], SIZES, slice_ms=1e6)
     assert (found.slice_rows, found.inline_rows) == (256, 0)
 
 
@@ -68,5 +68,5 @@ def test_every_size_is_warm_and_so_are_the_other_graphs() -> None:
             return super().decode(latent)
 
     spec = fake_world().spec
-    calibration.measure([World(spec, Noting(spec))], (1, 2, 3), slice_ms=1)
+    calibration.calibrate([World(spec, Noting(spec))], (1, 2, 3), slice_ms=1)
     assert {("step", 1), ("step", 2), ("step", 3), ("encode", 1), ("decode", 1)} == set(asked)

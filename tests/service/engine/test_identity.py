@@ -10,7 +10,7 @@ from dreamserve.engine.engine import Engine
 from dreamserve.engine.world import World
 from dreamserve.local import DreamBatch
 from dreamserve.spaces import DiscreteSpace
-from dreamserve_protocol.errors import StepConflictError
+from dreamserve_protocol.errors import DreamEndedError
 from dreamserve_protocol.reset import ResetRequest
 from dreamserve_protocol.step import StepRequest
 
@@ -39,7 +39,7 @@ def dreams(world: World, which: list[int], **options: Any) -> dict[int, list[Any
     for t in range(STEPS):
         futures = {
             seed: engine.submit(
-                StepRequest(str(seed), actions_of(world, seed)[t], include=frozenset({"state"}))
+                StepRequest(str(seed), actions_of(world, seed)[t], include=["state"])
             )
             for seed in which
         }
@@ -47,7 +47,7 @@ def dreams(world: World, which: list[int], **options: Any) -> dict[int, list[Any
             engine.turn()
         for seed, future in futures.items():
             error = future.exception(0)
-            assert error is None or isinstance(error, StepConflictError)  # it has ended before
+            assert error is None or isinstance(error, DreamEndedError)  # it has ended before
             answers[seed].append(error or future.result(0))
     return answers
 

@@ -31,7 +31,7 @@ from dreamserve_protocol.reset import ResetRequest
 
 Same = Callable[[Any, Any], bool]
 Worth = Callable[..., np.ndarray]
-Moments = Callable[..., Any]
+Outcomes = Callable[..., Any]
 TOOK_S = {rows: 1e-4 + rows * 1e-5 for rows in (1, 16, 256)}
 PLANNERS = ["random_shooting", "cem", "icem", "mppi"]
 ACTIONS = np.random.default_rng(0).integers(0, 3, (30, 8))
@@ -51,27 +51,29 @@ def dream_on(world: World) -> LocalClient:
 # what a plan is for
 
 
-def test_survival_is_the_expected_number_of_steps_survived(worth: Worth, moments: Moments) -> None:
+def test_survival_is_the_expected_number_of_steps_survived(
+    worth: Worth, outcomes: Outcomes
+) -> None:
     present = present_of(fake_world())
     expected, alive, survived = np.zeros(30), np.ones(30, np.bool_), np.ones(30)
-    for t, moment in enumerate(moments(present, ACTIONS, subseeds(0, 1, noise.PLAN))):
-        hazard = 1 / (1 + np.exp(-moment.output.done_logit.astype(np.float64)))
+    for t, outcome in enumerate(outcomes(present, ACTIONS, subseeds(0, 1, noise.PLAN))):
+        hazard = 1 / (1 + np.exp(-outcome.output.done_logit.astype(np.float64)))
         survived = np.where(alive, survived * (1 - hazard), 0)
         expected += 0.9**t * survived
-        alive = ~moment.ended
+        alive = ~outcome.ended
     assert not alive.all()
     values = worth(present, ACTIONS, discount=0.9, objective=Objective(survival=1.0))
     np.testing.assert_allclose(values, expected, rtol=1e-6)
 
 
 def test_the_target_is_the_mean_squared_distance_and_ending_is_no_way_out(
-    worth: Worth, moments: Moments
+    worth: Worth, outcomes: Outcomes
 ) -> None:
     present, goal = present_of(fake_world(), temperature=0.0), np.full(4, 0.3, np.float32)
     expected, ended = np.zeros(30), np.zeros(30, np.bool_)
-    for moment in moments(present, ACTIONS, np.zeros(1, np.uint64)):
-        expected -= 2 * np.square(moment.latent.astype(np.float64) - goal).mean(axis=1)
-        ended = moment.ended
+    for outcome in outcomes(present, ACTIONS, np.zeros(1, np.uint64)):
+        expected -= 2 * np.square(outcome.latent.astype(np.float64) - goal).mean(axis=1)
+        ended = outcome.ended
     assert ended.any()
     values = worth(present, ACTIONS, objective=Objective(target=goal, target_weight=2.0))
     np.testing.assert_allclose(values, expected, rtol=1e-6)
@@ -85,10 +87,13 @@ def test_an_objective_may_weigh_all_of_them(worth: Worth) -> None:
     np.testing.assert_allclose(mixed, 2 * reward - 0.5 * survival + 3 * target, rtol=1e-9)
 
 
-def test_a_candidate_is_worth_the_mean_of_its_particles(worth: Worth, moments: Moments) -> None:
+def test_a_candidate_is_worth_the_mean_of_its_particles(worth: Worth, outcomes: Outcomes) -> None:
     present = present_of(fake_world())
-    lucks = subseeds(5, 3, noise.PLAN)
-    alone = [sum(m.reward for m in moments(present, ACTIONS, lucks[i : i + 1])) for i in range(3)]
+    seeds = subseeds(5, 3, noise.PLAN)
+    alone = [
+        sum(outcome.reward for outcome in outcomes(present, ACTIONS, seeds[i : i + 1]))
+        for i in range(3)
+    ]
     assert (alone[0] != alone[1]).any()
     np.testing.assert_allclose(
         worth(present, ACTIONS, 5, particles=3), np.mean(alone, axis=0), rtol=1e-6
@@ -150,7 +155,7 @@ def test_the_next_plan_is_worth_no_less_than_the_rest_of_the_last_one() -> None:
 
 
 def _present_of_session(dream: LocalClient) -> RolloutStart:
-    session = dream.engine._dreams.sessions.find("a")
+    session = dream.engine._context.sessions.find("a")
     return RolloutStart(dream.world, *session.row(), step=session.step, temperature=0.0)
 
 
@@ -237,7 +242,7 @@ def test_plans_beside_one_another_share_the_time() -> None:
     assert latency.rows(20, 0.1) == alone
 
 
-def test_the_tempo_learns_from_what_things_took() -> None:
+def test_the_latency_model_learns_from_what_things_took() -> None:
     latency = LatencyModel(TOOK_S)
     first = latency.rows(20, 0.1)
     for _ in range(50):
@@ -304,7 +309,7 @@ def test_a_budget_that_suffices_cuts_nothing(same: Same) -> None:
     assert same(replace(bounded, elapsed_ms=0.0), replace(free, elapsed_ms=0.0))
 
 
-def planned_before(step_s: float) -> tuple[Dream, Counting, Any]:
+def planned_before(step_s: float) -> tuple[LocalClient, Counting, Any]:
     """A dream that has a plan to go on with, in a world where each step survived earns 1."""
     world = fake_world()
     rule = RewardRule(kind="constant", value=1.0)
@@ -329,12 +334,12 @@ def test_a_plan_that_survives_is_gone_on_with_if_time_ends_before_it() -> None:
 
 def test_without_time_to_dream_twice_it_is_tried_beside_others_at_once() -> None:
     dream, counting, _ = planned_before(step_s=10e-3)
-    dream.engine._dreams.latencies["fake"].took_s = {1: 5e-3, 256: 6e-3}
+    dream.engine._context.latencies["fake"].took_s = {1: 5e-3, 256: 6e-3}
     dream.plan(session_id="a", budget_ms=50)
     assert set(counting.rows) == {FEWEST}
 
 
-def judged_until(world: World, until_s: float, clock: Clock) -> CandidateValues:
+def evaluated_until(world: World, until_s: float, clock: Clock) -> CandidateValues:
     evaluator = CandidateEvaluator(present_of(world), slice_rows=10, until_s=lambda: until_s)
     return finish(Job(evaluator.evaluate(ACTIONS, 0)), clock)
 
@@ -342,11 +347,11 @@ def judged_until(world: World, until_s: float, clock: Clock) -> CandidateValues:
 def test_at_the_deadline_only_what_was_dreamt_to_its_end_counts(worth: Worth) -> None:
     whole = worth(present_of(fake_world()), ACTIONS, slice_rows=10)
     world = fake_world()
-    finite_or_lowest = judged_until(world, 1.5e-2, Clock(world, 1e-3))
-    assert not finite_or_lowest.whole
-    assert finite_or_lowest.partial is None
-    np.testing.assert_array_equal(finite_or_lowest.values[:10], whole[:10])
-    assert np.isneginf(finite_or_lowest.values[10:]).all()
+    found = evaluated_until(world, 1.5e-2, Clock(world, 1e-3))
+    assert not found.complete
+    assert found.partial is None
+    np.testing.assert_array_equal(found.values[:10], whole[:10])
+    assert np.isneginf(found.values[10:]).all()
 
 
 def test_if_nothing_was_candidates_are_compared_as_far_as_they_got(
@@ -354,11 +359,43 @@ def test_if_nothing_was_candidates_are_compared_as_far_as_they_got(
 ) -> None:
     two_steps = worth(present_of(fake_world()), ACTIONS[:, :2], slice_rows=10)
     world = fake_world()
-    finite_or_lowest = judged_until(world, 2e-3, Clock(world, 1e-3))
-    assert np.isneginf(finite_or_lowest.values).all()
-    assert finite_or_lowest.partial is not None
-    np.testing.assert_array_equal(finite_or_lowest.partial[:10], two_steps[:10])
-    assert np.isneginf(finite_or_lowest.partial[10:]).all()
+    found = evaluated_until(world, 2e-3, Clock(world, 1e-3))
+    assert np.isneginf(found.values).all()
+    assert found.partial is not None
+    np.testing.assert_array_equal(found.partial[:10], two_steps[:10])
+    assert np.isneginf(found.partial[10:]).all()
+
+
+@pytest.mark.parametrize("slices", [1, 2, 3])
+def test_if_no_candidate_was_the_mean_over_the_particles_dreamt_so_far_counts(
+    outcomes: Outcomes, slices: int
+) -> None:
+    world = fake_world()
+    present, actions = present_of(world), ACTIONS[:2, :1]
+    seeds = subseeds(0, 30, noise.PLAN)
+    (dreamt,) = outcomes(present, actions[:1].repeat(30, axis=0), seeds)
+    clock = Clock(world, 1e-3)
+    evaluator = CandidateEvaluator(
+        present, slice_rows=8, particles=30, until_s=lambda: slices * 1e-3
+    )
+    found = finish(Job(evaluator.evaluate(actions, 0)), clock)
+    assert (found.complete, found.calls) == (False, slices)
+    assert np.isneginf(found.values).all()
+    assert found.partial is not None
+    assert found.partial[0] == pytest.approx(dreamt.reward[: 8 * slices].mean(), rel=1e-6)
+    assert np.isneginf(found.partial[1])
+
+
+def test_a_budget_that_ends_amid_the_only_candidate_is_answered() -> None:
+    world = fake_world()
+    clock = Clock(world, 1e-3)
+    dream = LocalClient(world, clock=clock)
+    dream.reset(session_id="a", seed=4)
+    plan = dream.plan("a", horizon=1, candidates=1, iterations=1, particles=100_000, budget_ms=50)
+    assert clock.now_s <= 0.05
+    assert (plan.cut_short, plan.evaluations) == (True, 0)
+    assert np.isfinite(plan.value)
+    assert plan.actions.tolist() == [plan.action]
 
 
 @pytest.mark.slow

@@ -14,15 +14,16 @@ from dreamserve_protocol.policies import ConstantPolicy, LinearPolicy, RandomPol
 ROWS = 97
 
 
-def futures_of(world: World, rows: slice) -> Trajectories:
+def trajectories_of(world: World, rows: slice) -> Trajectories:
     generator = np.random.default_rng(5)
     latent = 2 * generator.standard_normal((ROWS, 4)).astype(np.float32)
     memory = generator.standard_normal((ROWS, 3)).astype(np.float32)
     count = generator.standard_normal(ROWS).astype(np.float32)
     seed, step = np.arange(ROWS, dtype=np.uint64), np.arange(ROWS) % 7
-    heat = np.ones(ROWS, np.float32)
+    temperature = np.ones(ROWS, np.float32)
     state = (memory[rows], count[rows])
-    return Trajectories(world, latent[rows], state, seed[rows], step[rows], heat[rows], noise.STEP)
+    columns = (seed[rows], step[rows], temperature[rows])
+    return Trajectories(world, latent[rows], state, *columns, noise.STEP)
 
 
 def policies(discrete: bool) -> LinearPolicy:
@@ -40,9 +41,12 @@ def test_a_row_acts_the_same_in_any_company(discrete: bool, kind: str, size: int
     policy = RandomPolicy() if kind == "random" else policies(discrete)
 
     def act(rows: slice) -> np.ndarray:
-        futures, runner = futures_of(world, rows), runner_of(world, policy, rows.stop - rows.start)
+        trajectories, runner = (
+            trajectories_of(world, rows),
+            runner_of(world, policy, rows.stop - rows.start),
+        )
         runner.assign(slice(None), np.arange(rows.start, rows.stop))
-        return runner.act(futures)[0]
+        return runner.act(trajectories)[0]
 
     whole = act(slice(0, ROWS))
     for first in range(0, ROWS - size + 1, 5):
@@ -71,13 +75,16 @@ def test_scores_do_not_depend_on_the_number_of_rows(features: int, actions: int)
 def test_random_actions_are_uniform_and_follow_from_seed_and_step() -> None:
     for discrete in (True, False):
         world = fake_world(discrete=discrete)
-        runner, futures = runner_of(world, RandomPolicy(), ROWS), futures_of(world, slice(0, ROWS))
+        runner, trajectories = (
+            runner_of(world, RandomPolicy(), ROWS),
+            trajectories_of(world, slice(0, ROWS)),
+        )
         drawn = []
         for step in range(100):
-            futures.step = np.full(ROWS, step)
-            drawn.append(runner.act(futures)[0])
-        futures.step = np.full(ROWS, 3)
-        np.testing.assert_array_equal(runner.act(futures)[0], drawn[3])
+            trajectories.step = np.full(ROWS, step)
+            drawn.append(runner.act(trajectories)[0])
+        trajectories.step = np.full(ROWS, 3)
+        np.testing.assert_array_equal(runner.act(trajectories)[0], drawn[3])
         every = np.concatenate(drawn)
         if discrete:
             np.testing.assert_allclose(np.bincount(every) / len(every), 1 / 3, atol=0.02)
@@ -88,7 +95,7 @@ def test_random_actions_are_uniform_and_follow_from_seed_and_step() -> None:
 
 
 def acts(runner: PolicyRunner, world: World) -> np.ndarray:
-    return runner.act(futures_of(world, slice(0, 1)))[0]
+    return runner.act(trajectories_of(world, slice(0, 1)))[0]
 
 
 def test_the_largest_score_acts_and_of_equals_the_first() -> None:
@@ -109,19 +116,19 @@ def test_scores_of_a_box_are_brought_between_its_bounds_by_tanh() -> None:
 
 
 def test_inputs_are_read_in_the_order_given() -> None:
-    world, futures = fake_world(), futures_of(fake_world(), slice(0, ROWS))
+    world, trajectories = fake_world(), trajectories_of(fake_world(), slice(0, ROWS))
     weights = np.zeros((3, 4))
     weights[0, 0], weights[1, 1] = 1, 1  # n against the first of the memory
     runner = runner_of(world, LinearPolicy(weights, np.array([0, 0, -9]), ("n", "memory")), ROWS)
-    memory, count = futures.state
-    np.testing.assert_array_equal(runner.act(futures)[0], memory[:, 0] > count)
+    memory, count = trajectories.state
+    np.testing.assert_array_equal(runner.act(trajectories)[0], memory[:, 0] > count)
 
 
 def test_a_constant_action_is_taken_by_every_row() -> None:
     for discrete, action in ((True, 2), (False, [0.5, 0.25])):
         world = fake_world(discrete=discrete)
-        actions, sound = runner_of(world, ConstantPolicy(action), ROWS).act(
-            futures_of(world, slice(0, ROWS))
+        actions, is_finite = runner_of(world, ConstantPolicy(action), ROWS).act(
+            trajectories_of(world, slice(0, ROWS))
         )
         np.testing.assert_array_equal(actions, np.broadcast_to(action, actions.shape))
-        assert sound.all()
+        assert is_finite.all()

@@ -11,6 +11,7 @@ from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.world import World
 from dreamserve.errors import BundleError
+from dreamserve.validation import validated
 from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import (
     DreamNotFiniteError,
@@ -24,7 +25,10 @@ from dreamserve_protocol.errors import (
 )
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.reset import ResetRequest
-from dreamserve_protocol.sessions import DeleteRequest, SessionRequest
+from dreamserve_protocol.sessions import (
+    DeleteRequest,
+    SessionRequest,
+)
 from dreamserve_protocol.step import StepRequest
 
 Ask = Callable[[Engine, Request], Any]
@@ -51,7 +55,7 @@ def test_a_bank_entry_starts_in_its_posterior_with_its_memory(ask: Ask) -> None:
     world = fake_world()
     engine = Engine([world])
     answers = [
-        ask(engine, ResetRequest(seed=s, start=Start(bank=3), include=frozenset({"state"})))
+        ask(engine, ResetRequest(seed=s, start=Start(bank=3), include=["state"]))
         for s in range(200)
     ]
     drawn = np.stack([answer.latent for answer in answers]) - world.bank["mu"][3]
@@ -62,9 +66,7 @@ def test_a_bank_entry_starts_in_its_posterior_with_its_memory(ask: Ask) -> None:
 
 def test_a_latent_start_is_taken_as_it_is_with_an_empty_memory(ask: Ask) -> None:
     start = Start(latent=np.array([1, 2, 3, 4]))
-    answer = ask(
-        Engine([fake_world()]), ResetRequest(start=start, include=frozenset({"state", "frame"}))
-    )
+    answer = ask(Engine([fake_world()]), ResetRequest(start=start, include=["state", "frame"]))
     np.testing.assert_array_equal(answer.latent, np.float32([1, 2, 3, 4]))
     assert not answer.state["memory"].any()
     assert answer.state["n"].shape == ()
@@ -100,28 +102,49 @@ def test_a_session_can_move_to_another_world(ask: Ask) -> None:
 @pytest.mark.parametrize(
     ("fields", "error", "said"),
     [
-        ({"world": "nowhere"}, WorldNotFoundError, "no world 'nowhere'; there are fake"),
-        ({"seed": -1}, InvalidRequestError, "seed must be within 0 and 9007199254740991"),
-        ({"seed": 2**53}, InvalidRequestError, "seed must be within"),
-        ({"seed": True}, InvalidRequestError, "a seed must be an integer"),
-        ({"temperature": -0.1}, InvalidRequestError, "temperature must be within 0 and 1000"),
-        ({"temperature": float("nan")}, NotFiniteInputError, "temperature must be a finite"),
-        ({"start": Start(bank=16)}, InvalidRequestError, "has entries 0 to 15, not 16"),
-        ({"start": Start(bank=-1)}, InvalidRequestError, "has entries 0 to 15, not -1"),
-        ({"start": Start(latent=np.zeros(5))}, InvalidRequestError, "a latent must be 4 numbers"),
-        ({"start": Start(latent=np.full(4, np.inf))}, NotFiniteInputError, "latent holds NaN"),
-        ({"start": Start(latent=np.full(4, 1e39))}, NotFiniteInputError, "beyond float32"),
+        ({"world": "nowhere"}, WorldNotFoundError, "no world 'nowhere'; loaded: fake"),
+        ({"seed": -1}, InvalidRequestError, "seed: .*greater than or equal to 0"),
+        ({"seed": 2**53}, InvalidRequestError, "seed: .*less than or equal to 9007199254740991"),
+        ({"seed": True}, InvalidRequestError, "seed: .*a valid integer"),
+        ({"session_id": "no spaces"}, InvalidRequestError, "session_id: .*match pattern"),
+        ({"session_id": "a" * 129}, InvalidRequestError, "session_id: .*at most 128"),
+        ({"temperature": -0.1}, InvalidRequestError, "temperature: .*greater than or equal to 0"),
+        ({"temperature": 1001}, InvalidRequestError, "temperature: .*less than or equal to 1000"),
+        ({"temperature": float("nan")}, NotFiniteInputError, "temperature: .*finite number"),
+        ({"rewind_window": -1}, InvalidRequestError, "rewind_window: .*equal to 0"),
+        ({"start": {}}, InvalidRequestError, "exactly one of bank, latent and frames"),
         (
-            {"start": FramesStart(np.zeros((0, 8, 8, 3), np.uint8), np.empty(0))},
+            {"start": {"bank": 1, "latent": [0.0] * 4}},
             InvalidRequestError,
-            "with at least one",
+            "exactly one of bank, latent and frames",
+        ),
+        ({"start": {"bank": 1, "actions": [1]}}, InvalidRequestError, "actions go with frames"),
+        ({"start": {"bank": 16}}, InvalidRequestError, "bank of fake has entries 0 to 15"),
+        ({"start": {"bank": -1}}, InvalidRequestError, "start.bank: .*equal to 0"),
+        ({"start": {"latent": [0.0] * 5}}, InvalidRequestError, r"start.latent .*shape \[4\]"),
+        ({"start": {"latent": [np.inf] * 4}}, NotFiniteInputError, "start.latent: element .0. is"),
+        ({"start": {"latent": [1e39] * 4}}, NotFiniteInputError, "start.latent: element .0. is"),
+        (
+            {"start": {"frames": np.zeros((0, 8, 8, 3), np.uint8)}},
+            InvalidRequestError,
+            "at least one frame",
         ),
         (
-            {"start": FramesStart(np.zeros((1, 8, 8, 3)), np.empty(0))},
+            {"start": {"frames": np.zeros((1, 8, 8, 3))}},
             InvalidRequestError,
-            r"\(uint8\), not float64",
+            "start.frames: must hold integers",
         ),
-        ({"include": frozenset({"mixture"})}, InvalidRequestError, "a reset can include"),
+        (
+            {"start": {"frames": np.zeros((1, 9, 8, 3), np.uint8)}},
+            InvalidRequestError,
+            r"a frame must be \[16, 24, 3\]",
+        ),
+        (
+            {"start": {"frames": np.zeros((2, 8, 8, 3), np.uint8)}},
+            InvalidRequestError,
+            "2 frames need 1 actions between them, not 0",
+        ),
+        ({"include": ["mixture"]}, InvalidRequestError, "include.0: .*'frame' or 'state'"),
     ],
 )
 def test_a_reset_that_makes_no_sense_is_refused_and_makes_no_session(
@@ -129,7 +152,7 @@ def test_a_reset_that_makes_no_sense_is_refused_and_makes_no_session(
 ) -> None:
     engine = Engine([fake_world()])
     with pytest.raises(error, match=said):
-        ask(engine, ResetRequest(**fields))
+        ask(engine, validated(ResetRequest, fields))
     assert engine.session_count == 0
 
 
@@ -142,7 +165,7 @@ def test_frames_that_lead_to_nan_make_no_session(ask: Ask) -> None:
             return np.full_like(mu, np.nan), logvar
 
     engine = Engine([World(spec, Blind(spec))])
-    start = FramesStart(np.zeros((1, 8, 8, 3), np.uint8), np.empty(0))
+    start = Start(frames=np.zeros((1, 8, 8, 3), np.uint8))
     with pytest.raises(DreamNotFiniteError, match="these frames lead to NaN"):
         ask(engine, ResetRequest(session_id="a", start=start))
     assert engine.session_count == 0
@@ -196,10 +219,14 @@ def test_a_deleted_session_is_gone(ask: Ask) -> None:
     engine = Engine([fake_world()])
     ask(engine, ResetRequest(session_id="a", seed=5, temperature=0.5))
     ask(engine, StepRequest("a", 1))
-    info = ask(engine, DeleteRequest("a"))
+    info = ask(engine, SessionRequest("a"))
     assert (info.world, info.step, info.seed, info.temperature) == ("fake", 1, 5, 0.5)
+    assert ask(engine, DeleteRequest("a")) is None
     with pytest.raises(SessionNotFoundError):
         ask(engine, SessionRequest("a"))
+    with pytest.raises(SessionNotFoundError):
+        ask(engine, DeleteRequest("a"))
+    assert engine.session_count == 0
 
 
 def test_slots_are_used_again_without_a_trace_of_the_one_before(ask: Ask) -> None:
@@ -208,7 +235,7 @@ def test_slots_are_used_again_without_a_trace_of_the_one_before(ask: Ask) -> Non
     for i in range(20):
         ask(engine, ResetRequest(session_id=str(i)))
         ask(engine, StepRequest(str(i), 2))
-        ask(engine, SessionRequest(str(i), delete=True))
+        ask(engine, DeleteRequest(str(i)))
     again = ask(engine, ResetRequest(session_id="z", seed=9))
     np.testing.assert_array_equal(again.latent, fresh.latent)
     assert not ask(engine, SessionRequest("z")).terminated

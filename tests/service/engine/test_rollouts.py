@@ -12,16 +12,17 @@ from dreamserve.local import LocalClient
 from dreamserve.spaces import DiscreteSpace
 from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import (
+    DreamEndedError,
     DreamNotFiniteError,
     DreamserveError,
     InvalidActionError,
     InvalidRequestError,
     NotFiniteInputError,
     SessionNotFoundError,
-    StepConflictError,
     WorldNotFoundError,
 )
 from dreamserve_protocol.policies import (
+    AnyPolicy,
     BundledPolicy,
     ConstantPolicy,
     LinearPolicy,
@@ -30,7 +31,7 @@ from dreamserve_protocol.policies import (
 from dreamserve_protocol.rollout import RolloutRequest, RolloutResult
 
 Same = Callable[[Any, Any], bool]
-WHOLE = frozenset({"trajectories"})
+WHOLE = ["trajectories"]
 STEPS = 12
 FRAMES = np.random.default_rng(1).integers(0, 255, (3, 8, 8, 3)).astype(np.uint8)
 FEATURES = 8  # of the fake worlds: 4 + 3 + 1
@@ -129,7 +130,8 @@ def test_rollouts_that_share_calls_are_those_that_do_not(same: Same) -> None:
     dream, ask = LocalClient(fake_world(), slice_rows=16), {"episodes": 6, "max_steps": 9}
     alone = [dream.rollout(policy=RandomPolicy(), seed=seed, **ask) for seed in range(3)]
     futures = [
-        dream.engine.submit(RolloutRequest(RandomPolicy(), seed=seed, **ask)) for seed in range(3)
+        dream.engine.submit(RolloutRequest(policy=RandomPolicy(), seed=seed, **ask))
+        for seed in range(3)
     ]
     while not all(future.done() for future in futures):
         dream.engine.turn()
@@ -175,8 +177,8 @@ def test_an_episode_that_becomes_nan_says_so_and_costs_no_other(same: Same) -> N
     assert np.isfinite(rolled.latents).all()
     whole = LocalClient(fake_world()).rollout(**ask)
     np.testing.assert_array_equal(rolled.returns[1:], whole.returns[1:])
-    assert rolled.statistics["episodes"].tolist() == [0, 4, 4]
-    assert np.isnan(rolled.statistics["mean_return"]).tolist() == [True, False, False]
+    assert rolled.statistics.episodes.tolist() == [0, 4, 4]
+    assert np.isnan(rolled.statistics.mean_return).tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize("discrete", [True, False])
@@ -203,25 +205,25 @@ def test_statistics_are_of_the_finite_episodes() -> None:
     rolled = LocalClient(fake_world()).rollout(
         policy=linear(fake_world(), 4), episodes=9, max_steps=20, seed=1
     )
-    told = rolled.statistics
+    found = rolled.statistics
     for p in range(4):
         returns, lengths = rolled.returns[p], rolled.lengths[p]
-        assert told["episodes"][p] == 9
-        assert told["mean_return"][p] == pytest.approx(returns.mean())
-        assert told["std_return"][p] == pytest.approx(returns.std(ddof=1))
-        assert (told["min_return"][p], told["max_return"][p]) == (returns.min(), returns.max())
-        assert told["mean_length"][p] == pytest.approx(lengths.mean())
-        assert told["std_length"][p] == pytest.approx(lengths.std(ddof=1), abs=1e-9)
-        assert told["share_terminated"][p] == pytest.approx(rolled.terminated[p].mean())
+        assert found.episodes[p] == 9
+        assert found.mean_return[p] == pytest.approx(returns.mean())
+        assert found.std_return[p] == pytest.approx(returns.std(ddof=1))
+        assert (found.min_return[p], found.max_return[p]) == (returns.min(), returns.max())
+        assert found.mean_length[p] == pytest.approx(lengths.mean())
+        assert found.std_length[p] == pytest.approx(lengths.std(ddof=1), abs=1e-9)
+        assert found.share_terminated[p] == pytest.approx(rolled.terminated[p].mean())
     single = LocalClient(fake_world()).rollout(policy=RandomPolicy(), episodes=1, max_steps=3)
-    assert single.statistics["std_return"].tolist() == [0.0]
+    assert single.statistics.std_return.tolist() == [0.0]
 
 
 def test_the_bundled_policy_is_the_worlds_controller(tiny_bundle: Any) -> None:
     dream = LocalClient(tiny_bundle)
     ask = {"episodes": 4, "max_steps": 10, "seed": 1}
-    told = dream.world.controller
-    spelt = LinearPolicy(told["weights"], told["bias"], ("latent", "h"))
+    controller = dream.world.controller
+    spelt = LinearPolicy(controller["weights"], controller["bias"], ("latent", "h"))
     np.testing.assert_array_equal(
         dream.rollout(policy=BundledPolicy(), **ask).returns,
         dream.rollout(policy=spelt, **ask).returns,
@@ -230,24 +232,32 @@ def test_the_bundled_policy_is_the_worlds_controller(tiny_bundle: Any) -> None:
 
 W = np.zeros((3, FEATURES))
 BAD: list[tuple[dict[str, Any], type[DreamserveError], str]] = [
-    ({"episodes": 0}, InvalidRequestError, "episodes must be at least 1"),
-    ({"episodes": None}, InvalidRequestError, "give episodes, or seeds"),
-    ({"max_steps": 0}, InvalidRequestError, "max_steps must be at least 1"),
-    ({"seeds": [1, 2]}, InvalidRequestError, "one episode for each"),
-    ({"seeds": [1.5], "episodes": None}, InvalidRequestError, "seeds must be integers"),
+    ({"episodes": 0}, InvalidRequestError, "episodes: .*greater than or equal to 1"),
+    ({"episodes": None}, InvalidRequestError, "exactly one of episodes and seeds"),
+    ({"max_steps": 0}, InvalidRequestError, "max_steps: .*greater than or equal to 1"),
+    ({"seeds": [1, 2, 3]}, InvalidRequestError, "exactly one of episodes and seeds"),
+    ({"seeds": [1], "episodes": None, "seed": 1}, InvalidRequestError, "seed or seeds, not both"),
+    ({"seeds": [], "episodes": None}, InvalidRequestError, "at least one seed"),
+    ({"seeds": [1.5], "episodes": None}, InvalidRequestError, "seeds: must hold integers"),
     ({"seeds": [-1], "episodes": None}, InvalidRequestError, "seeds must be within"),
-    ({"temperature": -1.0}, InvalidRequestError, "temperature must be within"),
+    ({"temperature": -1.0}, InvalidRequestError, "temperature: .*equal to 0"),
     ({"world": "mars"}, WorldNotFoundError, "no world 'mars'"),
     ({"session_id": "b"}, SessionNotFoundError, "no session b"),
-    ({"session_id": "a", "world": "fake"}, InvalidRequestError, "has no world and no start"),
-    ({"include": frozenset({"frame"})}, InvalidRequestError, "a rollout can include"),
+    ({"session_id": "a", "world": "fake"}, InvalidRequestError, "or world and start, not both"),
+    ({"include": ["frame"]}, InvalidRequestError, "include.0: .*'trajectories'"),
     ({"policy": ConstantPolicy(3)}, InvalidActionError, "action 3 is not in"),
     ({"policy": BundledPolicy()}, InvalidRequestError, "fake has no bundled controller"),
     ({"policy": LinearPolicy(W[:2])}, InvalidRequestError, r"weights must be \[3, 8\]"),
-    ({"policy": LinearPolicy(W, np.zeros(2))}, InvalidRequestError, r"bias must be \[3\]"),
+    (
+        {"policy": {"kind": "linear", "weights": W, "bias": np.zeros(2)}},
+        InvalidRequestError,
+        r"need a bias of shape \[3\], not \[2\]",
+    ),
+    ({"policy": LinearPolicy(W, inputs=())}, InvalidRequestError, "inputs: .*at least 1 item"),
+    ({"policy": "brilliant"}, InvalidRequestError, "policy: .*'random', 'constant', 'linear'"),
     ({"policy": LinearPolicy(W, inputs=("h",))}, InvalidRequestError, "inputs must be some of"),
     ({"policy": LinearPolicy(W, inputs=("latent",))}, InvalidRequestError, r"\[3, 4\]"),
-    ({"start": Start(latent=np.full(4, np.nan))}, NotFiniteInputError, "latent"),
+    ({"start": Start(latent=np.full(4, np.nan))}, NotFiniteInputError, "start.latent: element"),
 ]
 
 
@@ -266,15 +276,15 @@ def test_an_ended_session_has_no_episodes() -> None:
     dream = LocalClient(fake_world())
     dream.reset(session_id="a", start=Start(latent=np.array([2, 0, 0, 0])))
     dream.step(session_id="a", action=1)
-    with pytest.raises(StepConflictError, match="it has no future"):
+    with pytest.raises(DreamEndedError, match="it has no future"):
         dream.rollout(session_id="a", policy=RandomPolicy(), episodes=1, max_steps=1)
 
 
 @pytest.mark.parametrize(
     "policy", [RandomPolicy(), ConstantPolicy(2), LinearPolicy(np.ones((3, FEATURES)))]
 )
-def test_a_sample_acts_by_the_same_policies(same: Same, policy: Policy) -> None:
-    asked = {"start": Start(bank=2), "world": "fake", "futures": 7, "horizon": 5, "seed": 9}
+def test_a_sample_acts_by_the_same_policies(same: Same, policy: AnyPolicy) -> None:
+    asked = {"start": Start(bank=2), "futures": 7, "horizon": 5, "seed": 9}
     whole = LocalClient(fake_world()).sample(**asked, policy=policy)
     assert same(LocalClient(fake_world(), slice_rows=3).sample(**asked, policy=policy), whole)
     if isinstance(policy, ConstantPolicy):
@@ -284,21 +294,21 @@ def test_a_sample_acts_by_the_same_policies(same: Same, policy: Policy) -> None:
 
 
 def test_a_sample_takes_one_policy() -> None:
-    asked = {"start": Start(bank=2), "world": "fake", "futures": 7, "horizon": 5}
+    asked = {"start": Start(bank=2), "futures": 7, "horizon": 5}
     with pytest.raises(InvalidRequestError, match="one policy acts here, not 2"):
         LocalClient(fake_world()).sample(**asked, policy=LinearPolicy(np.ones((2, 3, FEATURES))))
 
 
 def test_what_a_sample_includes_takes_the_actions_of_the_first_futures_policy(same: Same) -> None:
-    include = frozenset({"most_likely", "components"})
-    asked = {"start": Start(bank=2), "world": "fake", "futures": 3, "horizon": 5, "seed": 9}
+    include = ["most_likely", "components"]
+    asked = {"start": Start(bank=2), "futures": 3, "horizon": 5, "seed": 9}
     asked |= {"include": include}
     by_policy = LocalClient(fake_world()).sample(**asked, policy=ConstantPolicy(2))
     assert same(LocalClient(fake_world()).sample(**asked, actions=np.full(5, 2)), by_policy)
 
 
 def test_a_future_whose_policy_gives_no_numbers_is_named() -> None:
-    asked = {"start": Start(bank=2), "world": "fake", "futures": 3, "horizon": 5}
+    asked = {"start": Start(bank=2), "futures": 3, "horizon": 5}
     policy = LinearPolicy(np.full((3, FEATURES), np.nan))
     with pytest.raises(DreamNotFiniteError, match="future 0's policy is NaN or infinity"):
         LocalClient(fake_world()).sample(**asked, policy=policy)

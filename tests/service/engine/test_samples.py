@@ -1,4 +1,4 @@
-"""What a sample may say beside its futures: what was expected, and the futures without luck."""
+"""What a sample may say beside its futures: what was expected, the futures without noise."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,21 +10,22 @@ import pytest
 from dreamserve.backends.base import StepInput, StepOutput
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
+from dreamserve.engine.limits import Limits
 from dreamserve.engine.world import World
 from dreamserve.local import LocalClient
 from dreamserve.spaces import DiscreteSpace
 from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import (
+    DreamEndedError,
     DreamNotFiniteError,
     InvalidRequestError,
-    StepConflictError,
     TooLargeError,
 )
 from dreamserve_protocol.reset import ResetRequest
 from dreamserve_protocol.sample import SampleRequest, SampleResult
 
 Same = Callable[[Any, Any], bool]
-EVERYTHING = frozenset({"frame", "mixture", "entropy", "most_likely", "components"})
+EVERYTHING = ["frames", "mixture", "entropy", "most_likely", "components"]
 HORIZON = 6
 
 
@@ -98,7 +99,7 @@ def test_the_first_steps_mixture_is_what_a_step_says_it_expected(any_world: Worl
     dream = begun(any_world)
     found = everything(dream, any_world)
     action = actions_of(any_world)[0]
-    step = dream.step(session_id="a", action=action, include=frozenset({"mixture"}))
+    step = dream.step(session_id="a", action=action, include=["mixture"])
     for name, part in step.mixture.items():
         for future in range(5):
             np.testing.assert_allclose(found.mixture[name][future, 0], part, rtol=1e-5, atol=1e-6)
@@ -127,7 +128,7 @@ def test_the_most_likely_future_is_a_dream_at_temperature_0_step_for_step(
     ended = False
     for t, action in enumerate(actions_of(any_world)):
         if not ended:
-            step = dream.step(session_id="a", action=action, include=frozenset({"frame"}))
+            step = dream.step(session_id="a", action=action, include=["frame"])
             np.testing.assert_array_equal(likely.latents[t], step.latent)
             np.testing.assert_array_equal(likely.frames[t], step.frame)
             assert likely.rewards[t] == np.float32(step.reward)
@@ -158,7 +159,7 @@ def test_the_first_component_is_the_most_likely_future(any_world: World, same: S
         assert same(getattr(found.components, name)[0], getattr(found.most_likely, name))
 
 
-def test_components_go_on_without_luck_and_earn_what_their_own_first_step_earns() -> None:
+def test_components_go_on_without_noise_and_earn_what_their_own_first_step_earns() -> None:
     world = fake_world()
     actions = np.array([2, 2, 1, 0])
     dream = LocalClient(world)
@@ -189,7 +190,7 @@ def test_a_component_that_ends_the_dream_ends_alone() -> None:
     assert parts.rewards[0].all()
 
 
-def test_without_actions_the_futures_without_luck_take_those_of_the_first() -> None:
+def test_without_actions_the_futures_without_noise_take_those_of_the_first() -> None:
     cold = begun(fake_world(), temperature=0).sample(
         session_id="a", futures=3, horizon=HORIZON, include=EVERYTHING
     )
@@ -197,7 +198,7 @@ def test_without_actions_the_futures_without_luck_take_those_of_the_first() -> N
     assert not np.array_equal(cold.latents[1], cold.most_likely.latents)
 
 
-def test_no_seed_or_temperature_is_in_the_futures_without_luck(
+def test_no_seed_or_temperature_is_in_the_futures_without_noise(
     any_world: World, same: Same
 ) -> None:
     dream = begun(any_world)
@@ -216,7 +217,12 @@ def test_slices_of_any_size_say_the_same(any_world: World, same: Same, slice_row
 def test_whoever_shares_the_batch_changes_no_bit(any_world: World, same: Same) -> None:
     def request(name: str) -> SampleRequest:
         return SampleRequest(
-            3, HORIZON, name, actions=actions_of(any_world), include=EVERYTHING, seed=ord(name)
+            name,
+            futures=3,
+            horizon=HORIZON,
+            actions=actions_of(any_world),
+            include=EVERYTHING,
+            seed=ord(name),
         )
 
     def sampled(names: str) -> list[Any]:
@@ -238,8 +244,8 @@ def test_a_session_that_ended_has_no_likely_future_either() -> None:
     dream = LocalClient(fake_world())
     dream.reset(session_id="a", start=Start(latent=np.array([2, 0, 0, 0])))
     dream.step(session_id="a", action=1)
-    with pytest.raises(StepConflictError, match="it has no future"):
-        dream.sample(session_id="a", futures=1, horizon=1, include=frozenset({"most_likely"}))
+    with pytest.raises(DreamEndedError, match="it has no future"):
+        dream.sample(session_id="a", futures=1, horizon=1, include=["most_likely"])
 
 
 @pytest.mark.parametrize("part", ["mixture", "entropy"])
@@ -249,23 +255,23 @@ def test_a_mixture_that_is_not_finite_is_named_where_it_is_asked_for(part: Any) 
     asked = {"session_id": "a", "futures": 3, "horizon": 2, "actions": np.array([1, 2])}
     assert begun(world).sample(**asked).latents.shape == (3, 2, 4)
     with pytest.raises(DreamNotFiniteError, match=r"future 0's mixture is NaN .* at its step 2"):
-        begun(world).sample(**asked, include=frozenset({part}))
+        begun(world).sample(**asked, include=[part])
 
 
 @pytest.mark.parametrize(
     ("part", "said"), [("most_likely", "most likely future 0"), ("components", "component 0")]
 )
-def test_a_future_without_luck_that_goes_non_finite_is_named(part: Any, said: str) -> None:
+def test_a_future_without_noise_that_goes_non_finite_is_named(part: Any, said: str) -> None:
     dream = begun(fake_world(nan_action=0))
-    asked = {"session_id": "a", "futures": 1, "horizon": 3, "include": frozenset({part})}
+    asked = {"session_id": "a", "futures": 1, "horizon": 3, "include": [part]}
     dream.engine.worlds["fake"].backend._nan_action = None
     dream.sample(**asked, actions=np.array([1, 1, 0]))
-    dream.engine.worlds["fake"].backend = _NanWithoutLuck(dream.engine.worlds["fake"])
+    dream.engine.worlds["fake"].backend = _NanWithoutNoise(dream.engine.worlds["fake"])
     with pytest.raises(DreamNotFiniteError, match=f"{said} is NaN or infinity at its step 3"):
         dream.sample(**asked, actions=np.array([1, 1, 0]))
 
 
-class _NanWithoutLuck(Broken):
+class _NanWithoutNoise(Broken):
     """A backend that goes wrong at temperature 0 under the action 0."""
 
     def step(self, batch: StepInput) -> StepOutput:
@@ -275,12 +281,10 @@ class _NanWithoutLuck(Broken):
         return replace(output, latent=latent)
 
 
-@pytest.mark.parametrize("part", ["state", "frames", "spread"])
+@pytest.mark.parametrize("part", ["state", "frame", "spread"])
 def test_what_a_sample_cannot_include_is_refused(part: Any) -> None:
-    with pytest.raises(InvalidRequestError, match=f"a sample can include .*not .'{part}'"):
-        begun(fake_world()).sample(
-            session_id="a", futures=1, horizon=1, include=frozenset({part, "entropy"})
-        )
+    with pytest.raises(InvalidRequestError, match=r"include.0: Input should be 'frames', 'mix"):
+        begun(fake_world()).sample(session_id="a", futures=1, horizon=1, include=[part, "entropy"])
 
 
 SIZES: list[tuple[set[str], dict[str, float], str | None]] = [
@@ -288,18 +292,22 @@ SIZES: list[tuple[set[str], dict[str, float], str | None]] = [
     (
         {"components"},
         {"dreamt_steps": 49},
-        "3 futures and 2 that it includes x horizon 10 is 50 dreamt steps, the bound is 49",
+        "futures 5 x horizon 10 is 50 dreamt steps, the bound is 49",
     ),
     ({"most_likely", "components"}, {"dreamt_steps": 60}, None),
-    ({"most_likely", "components"}, {"dreamt_steps": 59}, "and 3 that it includes"),
-    ({"frame", "most_likely"}, {"frames": 40}, None),
-    ({"frame", "most_likely"}, {"frames": 39}, "40 frames, the bound is 39"),
+    (
+        {"most_likely", "components"},
+        {"dreamt_steps": 59},
+        "futures 6 x horizon 10 is 60 dreamt steps, the bound is 59",
+    ),
+    ({"frames", "most_likely"}, {"frames": 40}, None),
+    ({"frames", "most_likely"}, {"frames": 39}, "40 frames, the bound is 39"),
     ({"most_likely"}, {"frames": 0}, None),
     ({"mixture"}, {"mixture_bytes": 3 * 10 * 72}, None),
     (
         {"mixture"},
         {"mixture_bytes": 2159},
-        "3 futures x horizon 10 x 72 bytes of a step's mixture are 2160 bytes, the bound is 2159",
+        "3 futures x horizon 10 are 2160 bytes of mixtures, the bound is 2159",
     ),
     ({"entropy"}, {"mixture_bytes": 1}, None),
 ]
@@ -309,14 +317,8 @@ SIZES: list[tuple[set[str], dict[str, float], str | None]] = [
 def test_the_size_of_what_is_included_is_bounded_with_the_numbers(
     include: set[Any], bounds: dict[str, float], said: str | None
 ) -> None:
-    dream = begun(fake_world())
-    asked = {
-        "session_id": "a",
-        "futures": 3,
-        "horizon": 10,
-        "include": frozenset(include),
-        "bounds": SampleBounds(**bounds),
-    }
+    dream = begun(fake_world(), limits=Limits(**bounds))
+    asked = {"session_id": "a", "futures": 3, "horizon": 10, "include": sorted(include)}
     if said is None:
         dream.sample(**asked)
         return

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -10,9 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dreamserve.engine.dispatcher import respond
 from dreamserve.engine.fake import fake_world
-from dreamserve.engine.scheduling.queued import Job, QueuedRequest
+from dreamserve.engine.handlers.base import Context
+from dreamserve.engine.limits import UNLIMITED
 from dreamserve.engine.scheduling.slices import run_slice
+from dreamserve.engine.sessions.table import MAX_KEPT_STEPS, Sessions
 from dreamserve.engine.work import Job, finish
 from dreamserve.engine.world import World
 from dreamserve_protocol.errors import EngineFailedError
@@ -47,21 +49,18 @@ class Counting:
         return self._backend.step(batch)
 
 
-def dreams_of(world: World, slice_rows: int = 64) -> Dreams:
-    dreams = Dreams(
-        [world], capacity=9, session_ttl_s=inf, slice_rows=slice_rows, sizes=(slice_rows,)
-    )
-    dreams.answer([ResetRequest(session_id=name, seed=ord(name)) for name in "abcd"])
-    return dreams
+def context_of(world: World, slice_rows: int = 64) -> Context:
+    worlds = {world.name: world}
+    sessions = Sessions(worlds, 9, inf, (slice_rows,), MAX_KEPT_STEPS)
+    context = Context(worlds, sessions, UNLIMITED, time.monotonic, slice_rows, slice_rows)
+    respond(context, [ResetRequest(session_id=name, seed=ord(name)) for name in "abcd"])
+    return context
 
 
-def begin(dreams: Dreams, *requests: Request) -> list[Job]:
-    tasks = dreams.answer(requests)
-    assert all(isinstance(task, Job) for task in tasks)
-    return [
-        Job(QueuedRequest(request, Future(), None), task)
-        for request, task in zip(requests, tasks, strict=True)
-    ]
+def begin(context: Context, *requests: Request) -> list[Job]:
+    jobs = respond(context, requests)
+    assert all(isinstance(job, Job) for job in jobs)
+    return jobs
 
 
 def run(jobs: list[Job], slice_rows: int = 64) -> dict[Job, Any]:
@@ -82,11 +81,11 @@ def run(jobs: list[Job], slice_rows: int = 64) -> dict[Job, Any]:
 def test_plans_and_samples_that_share_calls_are_what_they_are_alone(
     same: Same, slice_rows: int
 ) -> None:
-    jobs = begin(dreams_of(fake_world(), slice_rows), *PLANS)
+    jobs = begin(context_of(fake_world(), slice_rows), *PLANS)
     together = run(jobs, slice_rows)
     for job, request in zip(jobs, PLANS, strict=True):
-        (task,) = dreams_of(fake_world()).answer([request])
-        alone = finish(task, time.monotonic)
+        (job_alone,) = begin(context_of(fake_world()), request)
+        alone = finish(job_alone, time.monotonic)
         if hasattr(alone, "elapsed_ms"):
             together[job] = replace(together[job], elapsed_ms=alone.elapsed_ms)
         assert same(together[job], alone)
@@ -95,8 +94,8 @@ def test_plans_and_samples_that_share_calls_are_what_they_are_alone(
 def test_a_call_is_shared_by_all_who_fit_into_a_slice() -> None:
     world = fake_world()
     counting = Counting(world)
-    requests = [PlanRequest(n, "random_shooting", horizon=5, candidates=20) for n in "abcd"]
-    jobs = begin(dreams_of(world), *requests)
+    requests = [PlanRequest(n, planner="random_shooting", horizon=5, candidates=20) for n in "abcd"]
+    jobs = begin(context_of(world), *requests)
     counting.rows.clear()
     run(jobs)
     assert max(counting.rows) == 60  # three of them; four would be more than 64
@@ -104,7 +103,7 @@ def test_a_call_is_shared_by_all_who_fit_into_a_slice() -> None:
 
 
 def test_every_job_has_its_turn_before_any_has_its_second() -> None:
-    jobs = begin(dreams_of(fake_world()), *PLANS)
+    jobs = begin(context_of(fake_world()), *PLANS)
     had: list[Job] = []
     waiting = list(jobs)
     while len(set(had)) < len(jobs):
@@ -117,9 +116,9 @@ def test_every_job_has_its_turn_before_any_has_its_second() -> None:
 
 def test_a_call_that_fails_fails_those_who_share_it_and_nobody_else() -> None:
     world, other = fake_world(), fake_world()
-    dreams, others = dreams_of(world), dreams_of(other)
+    context, elsewhere = context_of(world), context_of(other)
     counting = Counting(world)
-    jobs = begin(dreams, *PLANS[:2]) + begin(others, PLANS[2])
+    jobs = begin(context, *PLANS[:2]) + begin(elsewhere, PLANS[2])
     for _ in range(3):  # to their first step
         job = jobs.pop(0)
         run_slice([job], 64, 0.0)
@@ -130,11 +129,11 @@ def test_a_call_that_fails_fails_those_who_share_it_and_nobody_else() -> None:
 
 
 def test_work_whose_time_is_up_is_told_so_ahead_of_the_others() -> None:
-    jobs = begin(dreams_of(fake_world()), PLANS[0], PlanRequest("b", budget_ms=50))
+    jobs = begin(context_of(fake_world()), PLANS[0], PlanRequest("b", budget_ms=50))
     for job in jobs:
         run_slice([job], 64, 0.0)
-    assert jobs[1].task.ask is not None
-    served = run_slice(jobs, 64, jobs[1].task.ask.until_s)
+    assert jobs[1].call is not None
+    served = run_slice(jobs, 64, jobs[1].call.until_s)
     assert [job for job, _ in served] == [jobs[1], jobs[0]]
     assert served[0][1].cut_short
     assert np.isfinite(served[0][1].value)

@@ -20,12 +20,14 @@ from hypothesis.stateful import (
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.simple import SimpleEngine
+from dreamserve.validation import validated
 from dreamserve_protocol.batches import StepBatchRequest
 from dreamserve_protocol.branches import ForkRequest, RewindRequest
 from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import (
     DreamserveError,
     OverloadedError,
+    ProblemError,
     SessionExpiredError,
     SessionNotFoundError,
 )
@@ -48,12 +50,12 @@ Ask = Callable[[Engine, Request], Any]
 
 ids = st.sampled_from("abcde")
 seeds = st.integers(0, 5)
-includes = st.frozensets(st.sampled_from(["frame", "state"]))
+includes = st.lists(st.sampled_from(["frame", "state"]), unique=True)
 FRAMES = np.random.default_rng(1).integers(0, 255, (12, 8, 8, 3)).astype(np.uint8)
 contexts = st.integers(1, 12).map(
     lambda count: Start(frames=FRAMES[:count], actions=np.arange(count - 1) % 3)
 )
-starts = st.none() | st.integers(0, 17).map(BankStart) | contexts
+starts = st.none() | st.integers(0, 17).map(lambda entry: Start(bank=entry)) | contexts
 POLICIES = LinearPolicy(np.random.default_rng(2).standard_normal((3, 3, 8)))
 observations = st.none() | st.sampled_from([FRAMES[0], np.zeros(4, np.float32)])
 
@@ -76,11 +78,12 @@ class Schedules(RuleBasedStateMachine):
         self.snapshot = elsewhere.ask(SnapshotRequest("a"))
 
     def ask(self, request: Request) -> None:
-        self.asked.append((self.engine.submit(request), self.expected(request)))
+        request = validated(type(request), request)
+        self.asked.append((self.engine.submit(request), self.expected(type(request), request)))
 
-    def expected(self, request: Request) -> Any:
+    def expected(self, kind: type[Request], fields: Any) -> Any:
         try:
-            return self.twin.ask(request)
+            return self.twin.ask(validated(kind, fields))
         except DreamserveError as error:
             return error
 
@@ -94,17 +97,27 @@ class Schedules(RuleBasedStateMachine):
     def reset(
         self, session_id: str, seed: int, start: Any, rewind_window: int, include: Any
     ) -> None:
-        self.ask(ResetRequest(None, session_id, seed, None, start, rewind_window, include))
+        request = ResetRequest(
+            session_id=session_id,
+            seed=seed,
+            start=start,
+            rewind_window=rewind_window,
+            include=include,
+        )
+        self.ask(request)
 
     @rule(
         session_id=ids,
         action=st.sampled_from([0, 0, 1, 1, 2, 3]),
-        step=st.none() | st.integers(0, 4),
+        step=st.none() | st.integers(1, 5),
         observation=observations,
         include=includes,
     )
     def step(self, session_id: str, action: int, step: Any, observation: Any, include: Any) -> None:
-        self.ask(StepRequest(session_id, action, step, observation, include))
+        request = StepRequest(
+            session_id, action, step=step, observation=observation, include=include
+        )
+        self.ask(request)
 
     @rule(session_id=ids, action=st.sampled_from([0, 1]), count=st.integers(2, 4))
     def steps_in_a_row(self, session_id: str, action: int, count: int) -> None:
@@ -124,20 +137,22 @@ class Schedules(RuleBasedStateMachine):
         self.teardown()
         sent, actions, steps = zip(*rows, strict=True)
         answer = self.engine.submit(
-            StepBatchRequest(sent, np.array(actions), np.array(steps) if numbered else None)
+            StepBatchRequest(sent, np.array(actions), steps=np.array(steps) if numbered else None)
         )
         while not answer.done():
             self.engine.turn()
         batch = answer.result(0)
+        errors = []
         for i, (session_id, action, step) in enumerate(rows):
-            expected = self.expected(StepRequest(session_id, action, step if numbered else None))
-            if isinstance(expected, DreamserveError):
-                assert type(self).same(batch.errors.pop(i), expected)
+            fields = {"session_id": session_id, "action": action}
+            expected = self.expected(StepRequest, fields | ({"step": step} if numbered else {}))
+            if isinstance(expected, ProblemError):
+                errors.append((i, expected.code, expected.status))
                 continue
             assert batch.steps[i] == expected.step
             assert (batch.rewards[i], batch.terminated[i]) == (expected.reward, expected.terminated)
             assert batch.latents[i].tobytes() == expected.latent.tobytes()
-        assert not batch.errors
+        assert [(error.row, error.code, error.status) for error in batch.errors] == errors
 
     @rule(session_id=ids, steps=st.integers(0, 4), absolute=st.booleans())
     def rewind(self, session_id: str, steps: int, absolute: bool) -> None:
@@ -148,7 +163,7 @@ class Schedules(RuleBasedStateMachine):
         """Under new ids: requests about different sessions may be answered in any order."""
         self.forks += 1
         names = [f"fork{self.forks}-{i}" for i in range(len(given or "1"))]
-        self.ask(ForkRequest(session_id, names, given))
+        self.ask(ForkRequest(session_id, session_ids=names, seeds=given))
 
     @rule(session_id=ids)
     def take_a_snapshot(self, session_id: str) -> None:
@@ -158,14 +173,15 @@ class Schedules(RuleBasedStateMachine):
     def restore(self, session_id: str) -> None:
         self.ask(RestoreRequest(session_id, self.snapshot))
 
-    @rule(session_id=ids, delete=st.booleans())
-    def query(self, session_id: str, delete: bool) -> None:
-        self.ask(SessionRequest(session_id, delete))
+    @rule(session_id=ids, kind=st.sampled_from([SessionRequest, DeleteRequest]))
+    def look_or_delete(self, session_id: str, kind: type[Request]) -> None:
+        self.ask(kind(session_id))
 
     @rule(session_id=ids, futures=st.integers(1, 7), seed=st.none() | seeds)
     def sample(self, session_id: str, futures: int, seed: Any) -> None:
         actions = np.zeros(3, np.int64)
-        self.ask(SampleRequest(futures, 3, session_id, actions=actions, seed=seed))
+        request = SampleRequest(session_id, futures=futures, horizon=3, actions=actions, seed=seed)
+        self.ask(request)
 
     @rule(
         session_id=ids,
@@ -175,12 +191,15 @@ class Schedules(RuleBasedStateMachine):
     def plan(self, session_id: str, planner: str, particles: int) -> None:
         """Cold: what a warm one begins with depends on which plans have ended by then."""
         numbers = {"horizon": 3, "candidates": 7, "iterations": 2, "particles": particles}
-        self.ask(PlanRequest(session_id, planner, **numbers, warm_start=False))
+        self.ask(PlanRequest(session_id, planner=planner, **numbers, warm_start=False))
 
     @rule(session_id=st.none() | ids, episodes=st.integers(1, 4), seed=seeds)
     def rollout(self, session_id: str | None, episodes: int, seed: int) -> None:
         """Of policies some of which take the action that ends in NaN."""
-        self.ask(RolloutRequest(POLICIES, 4, episodes, session_id=session_id, seed=seed))
+        request = RolloutRequest(
+            session_id, policy=POLICIES, max_steps=4, episodes=episodes, seed=seed
+        )
+        self.ask(request)
 
     @rule(turns=st.integers(1, 10))
     def turn(self, turns: int) -> None:
@@ -274,9 +293,11 @@ class Lifetimes(RuleBasedStateMachine):
         if not self.used_at_s:
             return
         session_id = data.draw(st.sampled_from(sorted(self.used_at_s)))
-        answer = type(self).ask(self.engine, DeleteRequest(session_id))
-        assert answer.step == self.steps[session_id]
-        assert answer.idle_s == self.now_s - self.used_at_s.pop(session_id)
+        found = type(self).ask(self.engine, SessionRequest(session_id))
+        assert found.step == self.steps[session_id]
+        assert found.idle_s == self.now_s - self.used_at_s.pop(session_id)
+        assert type(self).ask(self.engine, DeleteRequest(session_id)) is None
+        self.refused(SessionRequest(session_id), SessionNotFoundError)
 
     @rule(passed_s=st.sampled_from([1, 5, 9, 11]))
     def wait(self, passed_s: float) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dreamserve.planning.catalog import PLANNERS
+from dreamserve.planning.catalog import PLANNERS, options_of
 from dreamserve.planning.cem import Cem
 from dreamserve.planning.icem import Icem
 from dreamserve.planning.mppi import Mppi
@@ -74,3 +74,44 @@ def test_bounds_are_told_for_a_schema() -> None:
     assert bounds(Cem)["momentum"] == Bounds(0, 1)
     assert bounds(Cem()) == bounds(Cem)
     assert bounds(RandomShooting) == {"candidates": Bounds(1)}
+
+
+def test_options_are_those_given_and_else_the_planners_own() -> None:
+    assert options_of("cem", {}) == Cem()
+    assert options_of("cem", {"momentum": 0.5}, candidates=7) == Cem(candidates=7, momentum=0.5)
+    assert options_of("icem", {"iterations": 3}, iterations=9) == Icem(iterations=3)
+
+
+def test_numbers_that_json_wrote_as_floats_are_integers_where_they_are_whole() -> None:
+    options = options_of("cem", {"candidates": 100.0, "elite_share": 1.0, "std": 0.5})
+    assert options == Cem(candidates=100, elite_share=1, std=0.5)
+    assert type(options.candidates) is int
+    with pytest.raises(InvalidRequestError, match=r"candidates must be an integer, not 1\.5"):
+        options_of("cem", {"candidates": 1.5})
+
+
+def test_random_shooting_has_one_iteration_however_many_are_asked_for() -> None:
+    shooting = options_of("random_shooting", {}, candidates=5, iterations=9)
+    assert (shooting, shooting.iterations) == (RandomShooting(candidates=5), 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        ("cem", {"nose": 1, "momentum": 0.5}, r"cem has the options .*, not \['nose'\]"),
+        ("random_shooting", {"momentum": 0}, r"the options \['candidates'\], not \['momentum'\]"),
+        ("random_shooting", {"iterations": 1}, r"options \['candidates'\], not \['iterations'\]"),
+        ("mppi", {"temperature": 0.0}, "temperature must be within 0.001 and 1000, not 0"),
+    ],
+)
+def test_options_that_a_planner_does_not_have_or_allow_are_refused(
+    name: str, given: dict[str, float], said: str
+) -> None:
+    with pytest.raises(InvalidRequestError, match=said):
+        options_of(name, given)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_given_options_that_are_not_finite_are_told_so(value: float) -> None:
+    with pytest.raises(NotFiniteInputError, match="std must be a finite number"):
+        options_of("cem", {"std": value})

@@ -14,7 +14,7 @@ import pytest
 from scipy.optimize import lsq_linear
 
 from dreamserve.engine.imagination.trajectories import uniforms
-from dreamserve.planning.base import sequence_shape, uniform_actions
+from dreamserve.planning.base import sequence_shape
 from dreamserve.planning.catalog import PLANNERS
 from dreamserve.spaces import ActionSpace, BoxSpace, DiscreteSpace
 
@@ -34,7 +34,7 @@ class Problem:
     def at_random(self) -> float:
         """What a random sequence is worth on average."""
         shape = sequence_shape(self.space, 4000, self.horizon)
-        return float(self.worth(uniform_actions(self.space, uniforms(99, 0, shape))).mean())
+        return float(self.worth(self.space.uniform(uniforms(99, 0, shape))).mean())
 
     def share(self, value: float) -> float:
         """How much of the way from chance to the best a value has come."""

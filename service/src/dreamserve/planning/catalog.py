@@ -33,18 +33,25 @@ PLANNERS = {
 }
 
 
-def options_of(name: str, given: Mapping[str, float | None]) -> Any:
+def options_of(
+    name: str,
+    given: Mapping[str, float],
+    candidates: int | None = None,
+    iterations: int | None = None,
+) -> Any:
     """Return the options of the planner of that name: those given, else its defaults.
 
     Numbers such as 100.0 are integers, however JSON was written. `candidates` and `iterations` are
-    ignored by a planner that has no such choice. Raises InvalidRequestError, NotFiniteInputError.
+    what every planner is asked for: one that has no such choice ignores them, unless `given` names
+    them. Raises InvalidRequestError, NotFiniteInputError.
     """
     kind = PLANNERS[name].options
     names = [field.name for field in fields(kind)]
-    values = {n: value for n, value in given.items() if value is not None}
-    if unknown := sorted(values.keys() - {*names, "candidates", "iterations"}):
+    if unknown := sorted(given.keys() - set(names)):
         raise InvalidRequestError(f"{name} has the options {names}, not {unknown}")
-    options = kind(**{n: _number(values[n]) for n in names if n in values})
+    asked = {"candidates": candidates, "iterations": iterations}
+    shared = {n: value for n, value in asked.items() if value is not None and n in names}
+    options = kind(**{**shared, **{n: _number(value) for n, value in given.items()}})
     check(options)
     return options
 

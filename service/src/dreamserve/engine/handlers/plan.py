@@ -21,8 +21,7 @@ def plan(context: Context, request: PlanRequest) -> Work[PlanResult]:
 
     Raises CallerError, DreamNotFiniteError.
     """
-    given = {"candidates": request.candidates, "iterations": request.iterations}
-    options = options_of(request.planner, {**given, **request.options})
+    options = options_of(request.planner, request.options, request.candidates, request.iterations)
     context.limits.check_dreamt_steps(
         candidates=options.candidates,
         horizon=request.horizon,

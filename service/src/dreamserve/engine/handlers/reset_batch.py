@@ -12,7 +12,13 @@ from dreamserve.engine.handlers.rows import RowErrors, repeated
 from dreamserve.engine.world import World
 from dreamserve_protocol.batches import ResetBatchRequest, ResetBatchResult
 from dreamserve_protocol.common import LARGEST_INTEGER, LARGEST_LATENT, MAX_TEMPERATURE
-from dreamserve_protocol.errors import DrainingError, InvalidRequestError, OverloadedError
+from dreamserve_protocol.errors import (
+    CallerError,
+    DrainingError,
+    InvalidRequestError,
+    NotFiniteInputError,
+    OverloadedError,
+)
 
 _EXCESS_BITS = np.uint64(64 - SEED_BITS)
 
@@ -53,26 +59,33 @@ def _check_rows(
     world: World, request: ResetBatchRequest, result: ResetBatchResult, errors: RowErrors
 ) -> None:
     """Note what is wrong with each row."""
-    wrong: list[tuple[Any, str]] = [
+    seeds, temperatures = result.seeds, result.temperatures
+    wrong: list[tuple[Any, CallerError]] = [
         (
-            (result.seeds < 0) | (result.seeds > LARGEST_INTEGER),
-            f"seed must be within 0 and {LARGEST_INTEGER}",
+            (seeds < 0) | (seeds > LARGEST_INTEGER),
+            InvalidRequestError(f"seed must be within 0 and {LARGEST_INTEGER}"),
         ),
         (
-            ~((result.temperatures >= 0) & (result.temperatures <= MAX_TEMPERATURE)),
-            f"temperature must be a number within 0 and {MAX_TEMPERATURE:g}",
+            ~np.isfinite(temperatures),
+            NotFiniteInputError("temperature must be a finite number"),
+        ),
+        (
+            (temperatures < 0) | (temperatures > MAX_TEMPERATURE),
+            InvalidRequestError(f"temperature must be within 0 and {MAX_TEMPERATURE:g}"),
         ),
     ]
     if request.bank is not None:
         bank = np.asarray(request.bank)
         outside = (bank < 0) | (bank >= world.bank_size)
-        wrong.append((outside, f"the bank has entries 0 to {world.bank_size - 1}"))
+        error = InvalidRequestError(f"the bank has entries 0 to {world.bank_size - 1}")
+        wrong.append((outside, error))
     if request.latents is not None:
         beyond = ~(np.abs(np.asarray(request.latents)) <= LARGEST_LATENT).all(axis=1)
-        wrong.append((beyond, f"a latent's numbers must be within ±{LARGEST_LATENT:g}"))
-    for rows, detail in wrong:
+        bound = f"a latent's numbers must be finite and within ±{LARGEST_LATENT:g}"
+        wrong.append((beyond, NotFiniteInputError(bound)))
+    for rows, problem in wrong:
         for i in np.flatnonzero(rows).tolist():
-            errors.set_default(i, InvalidRequestError(detail))
+            errors.set_default(i, problem)
 
 
 def _begin_slice(

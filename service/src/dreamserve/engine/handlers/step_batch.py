@@ -53,7 +53,9 @@ def step_batch(context: Context, request: StepBatchRequest) -> Work[StepBatchRes
     ids, count = request.session_ids, len(request.session_ids)
     context.limits.check_rows(count)
     world = _world_of(context, ids)
+    steps = None if request.steps is None else np.asarray(request.steps)
     errors = repeated(ids)
+    _check_numbers(steps, errors)
     actions, in_space = world.spec.action_space.check_rows(request.actions)
     for i in np.flatnonzero(~in_space).tolist():
         errors.set_default(i, _action_error(world, np.asarray(request.actions)[i]))
@@ -65,7 +67,6 @@ def step_batch(context: Context, request: StepBatchRequest) -> Work[StepBatchRes
         terminated=np.zeros(count, np.bool_),
         truncated=np.zeros(count, np.bool_),
     )
-    steps = None if request.steps is None else np.asarray(request.steps)
     batch = _Batch(context.sessions, world, actions, steps, errors, result)
     for first in range(0, count, context.batch_rows):
         yield None
@@ -78,6 +79,15 @@ def step_batch(context: Context, request: StepBatchRequest) -> Work[StepBatchRes
                 errors.set_default(i, failed)
     result.errors.extend(errors.listed())
     return result
+
+
+def _check_numbers(steps: Int64 | None, errors: RowErrors) -> None:
+    """Note the rows whose step has no number that a step can have."""
+    if steps is None:
+        return
+    for i in np.flatnonzero(steps < 1).tolist():
+        detail = f"a step's number is at least 1, not {steps[i]}"
+        errors.set_default(i, InvalidRequestError(detail))
 
 
 def _take_slice(batch: _Batch, rows: range) -> None:
@@ -139,7 +149,7 @@ def _do_not_go(batch: _Batch, session: Session, i: int, asked: int) -> None:
     current = session.step
     if asked == current + 1:
         batch.errors[i] = has_ended(current)
-    elif asked != current or current == 0:
+    elif asked != current:
         batch.errors[i] = out_of_order(current + 1, asked)
     elif session.last_answer is not None or not session.took(batch.actions[i]):
         batch.errors[i] = taken_differently(current)

@@ -62,7 +62,7 @@ class TrajectoryBuffer:
     ) -> Work[None]:
         """Dream futures `first` and those after it along actions (B, H, …), from step `begin` on.
 
-        An runner writes there what it does. Raises DreamNotFiniteError.
+        A runner writes there what it does. Raises DreamNotFiniteError.
         """
         for t in range(begin, actions.shape[1]):
             if runner is not None:

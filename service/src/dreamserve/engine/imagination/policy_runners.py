@@ -131,9 +131,9 @@ def _checked(spec: WorldSpec, policy: LinearPolicy, inputs: tuple[str, ...]) -> 
         )
     if policy.bias is None:
         return weights, np.zeros(weights.shape[:2], np.float32)
-    bias, fit_to_budget = _floats("bias", policy.bias), np.shape(policy.weights)[:-1]
-    if bias.shape != fit_to_budget:
-        raise InvalidRequestError(f"bias must be {list(fit_to_budget)}, not {list(bias.shape)}")
+    bias, expected = _floats("bias", policy.bias), np.shape(policy.weights)[:-1]
+    if bias.shape != expected:
+        raise InvalidRequestError(f"bias must be {list(expected)}, not {list(bias.shape)}")
     return weights, bias.reshape(weights.shape[:2])
 
 

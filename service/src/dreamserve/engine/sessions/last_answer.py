@@ -10,7 +10,7 @@ import numpy as np
 
 from dreamserve.backends.base import Array
 from dreamserve.engine.checks import check_tensor
-from dreamserve.engine.sessions.slab import Content, LastAnswer
+from dreamserve.engine.sessions.slab import Content, LastAnswer, content_of_latent
 from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
 from dreamserve_protocol.errors import InvalidRequestError
@@ -61,7 +61,7 @@ def _content(include: frozenset[str], said: LastStep, latent: Array) -> Content:
     if said.observed is None:
         return (include,)
     if said.observed == "latent":
-        return (include, "latent", latent.tobytes())  # the dream was corrected to it
+        return (include, "latent", content_of_latent(latent))  # the dream was corrected to it
     try:
         digest = bytes.fromhex(said.frame_digest or "")
     except ValueError:

@@ -18,6 +18,11 @@ Content = tuple[Hashable, ...]
 _FREE = np.inf  # the last use of a slot that nobody has
 
 
+def content_of_latent(latent: Array) -> bytes:
+    """Return what tells one observed latent from another: its numbers, of which -0.0 is 0.0."""
+    return (latent + np.float32(0)).tobytes()
+
+
 class LastAnswer(NamedTuple):
     """The last step's result, where it says more than the slab does."""
 

@@ -20,7 +20,7 @@ from dreamserve.engine.checks import check_latent
 from dreamserve.engine.mixture import describe, surprise
 from dreamserve.engine.pixels import check_frames, to_numbers, to_pixels
 from dreamserve.engine.sessions.session import Session
-from dreamserve.engine.sessions.slab import Content, LastAnswer, Slab
+from dreamserve.engine.sessions.slab import Content, LastAnswer, Slab, content_of_latent
 from dreamserve.engine.world import World
 from dreamserve_protocol.arrays import UInt8
 from dreamserve_protocol.errors import DreamEndedError, DreamNotFiniteError, StepConflictError
@@ -176,7 +176,7 @@ def _extra(world: World, request: StepRequest) -> StepExtras | None:
         digest = blake2b(frame.tobytes(), digest_size=16).digest()
         return StepExtras(include, frame, None, (include, "frame", digest))
     latent = check_latent(world, array, "observation")
-    return StepExtras(include, None, latent, (include, "latent", latent.tobytes()))
+    return StepExtras(include, None, latent, (include, "latent", content_of_latent(latent)))
 
 
 def _corrected(world: World, extras: Mapping[int, StepExtras], latent: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The engine's loop: every request ends in exactly one answer, whatever becomes of its caller."""
+"""The engine: every request ends in exactly one answer, whatever becomes of its caller."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -13,15 +13,22 @@ from dreamserve.backends.base import StepInput, StepOutput
 from dreamserve.backends.fake import FakeBackend, fake_spec
 from dreamserve.engine.engine import Engine, batch_sizes
 from dreamserve.engine.fake import fake_world
+from dreamserve.engine.scheduling.queued import QueuedRequest, Settled, settle
 from dreamserve.engine.world import World
 from dreamserve_protocol.common import Start
-from dreamserve_protocol.errors import DrainingError, OverloadedError, SessionNotFoundError
+from dreamserve_protocol.errors import (
+    DrainingError,
+    OverloadedError,
+    SessionNotFoundError,
+    WorldNotFoundError,
+)
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.plan import PlanRequest
 from dreamserve_protocol.reset import ResetRequest
 from dreamserve_protocol.sample import SampleRequest
 from dreamserve_protocol.sessions import SessionRequest
 from dreamserve_protocol.step import StepRequest
+from dreamserve_protocol.worlds import WorldRequest, WorldsRequest
 
 Ask = Callable[[Engine, Request], Any]
 
@@ -143,9 +150,9 @@ def test_a_cancelled_reset_makes_no_session(ask: Ask) -> None:
 
 def test_a_reset_in_progress_holds_the_requests_behind_it() -> None:
     engine, _ = counted()
-    start = FramesStart(np.zeros((10, 8, 8, 3), np.uint8), np.zeros(9, np.int64))
+    start = Start(frames=np.zeros((10, 8, 8, 3), np.uint8), actions=np.zeros(9, np.int64))
     reset = engine.submit(ResetRequest(session_id="a", start=start))
-    step = engine.submit(StepRequest("a", 1, include=frozenset({"state"})))
+    step = engine.submit(StepRequest("a", 1, include=["state"]))
     drain(engine, 3)
     assert not reset.done()
     assert not step.done()
@@ -259,6 +266,50 @@ def test_what_is_not_finished_by_the_deadline_is_answered_too() -> None:
 
 def test_a_sample_of_a_world_needs_no_session(ask: Ask) -> None:
     engine, _ = counted()
-    answer = ask(engine, SampleRequest(futures=3, horizon=4, world="fake", seed=1))
+    answer = ask(engine, SampleRequest(futures=3, horizon=4, start=Start(bank=1), seed=1))
     assert answer.latents.shape == (3, 4, 4)
     assert engine.session_count == 0
+
+
+def test_a_driver_ends_the_futures_itself_and_is_handed_a_turns_outcomes_together() -> None:
+    class Driver:
+        def __init__(self) -> None:
+            self.delivered: list[list[Settled]] = []
+
+        def deliver(self, outcomes: list[Settled]) -> None:
+            self.delivered.append(outcomes)
+
+    engine, driver = Engine([fake_world()]), Driver()
+    ids = with_sessions(engine, 3)
+    engine.attach(driver)
+    futures: list[Future[Any]] = [Future() for _ in ids]
+    for session_id, future in zip(ids, futures, strict=True):
+        engine.queue(StepRequest(session_id, 1), future)
+    engine.turn()
+    ((*outcomes,),) = driver.delivered
+    assert not any(future.done() for future in futures)
+    settle(outcomes)
+    assert [future.result(0).session_id for future in futures] == ids
+
+
+def test_an_outcome_whose_caller_has_gone_away_is_dropped() -> None:
+    engine, _ = counted()
+    with_sessions(engine, 1)
+    gone, there = Future[Any](), Future[Any]()
+    assert gone.cancel()
+    queued = [QueuedRequest(SessionRequest("s0"), future, "s0") for future in (gone, there)]
+    settle([(queued[0], "a result"), (queued[0], OverloadedError("no")), (queued[1], "a result")])
+    assert gone.cancelled()
+    assert there.result(0) == "a result"
+
+
+def test_worlds_are_listed_the_default_one_first_and_told_by_name(ask: Ask) -> None:
+    engine = Engine([fake_world("one"), fake_world("two", discrete=False)])
+    listed = ask(engine, WorldsRequest()).worlds
+    assert [world.name for world in listed] == ["one", "two"]
+    assert listed[0].action_space["n"] == 3
+    told = ask(engine, WorldRequest("two"))
+    assert (told.name, told.action_names, told.latent_size) == ("two", ["first", "second"], 4)
+    assert told.manifest["latent_size"] == 4
+    with pytest.raises(WorldNotFoundError, match="no world 'three'; loaded: one, two"):
+        ask(engine, WorldRequest("three"))

@@ -9,6 +9,7 @@ import pytest
 from dreamserve.engine.fake import fake_world
 from dreamserve.errors import BundleError
 from dreamserve.local import DreamBatch, LocalClient
+from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import (
     DreamNotFiniteError,
     InvalidActionError,
@@ -16,6 +17,7 @@ from dreamserve_protocol.errors import (
     NotFiniteInputError,
     SessionNotFoundError,
 )
+from dreamserve_protocol.verbs import BY_NAME
 
 
 def test_a_bundle_is_dreamt_from_its_path(tiny_bundle: Path) -> None:
@@ -25,7 +27,8 @@ def test_a_bundle_is_dreamt_from_its_path(tiny_bundle: Path) -> None:
     assert dream.plan(session_id=session_id, horizon=3, candidates=10).actions.shape == (3,)
     assert dream.sample(session_id=session_id, futures=2, horizon=3).latents.shape == (2, 3, 4)
     assert dream.session(session_id).world == "tiny"
-    assert dream.delete(session_id).step == 1
+    assert dream.session(session_id).step == 1
+    assert dream.delete(session_id) is None
     with pytest.raises(SessionNotFoundError):
         dream.session(session_id)
 
@@ -51,6 +54,24 @@ def test_a_path_without_a_bundle_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_field_is_refused() -> None:
     with pytest.raises(TypeError, match="speed"):
         LocalClient(fake_world()).reset(speed=3)
+
+
+def test_lists_are_taken_for_arrays_and_checked_as_a_servers_are() -> None:
+    dream = LocalClient(fake_world(discrete=False))
+    dream.reset(session_id="a", seed=1, start=Start(latent=[0.1, 0.2, 0.3, 0.4]))
+    assert dream.step("a", [0.5, 0.1]).step == 1
+    with pytest.raises(NotFiniteInputError, match=r"action: element \[0\] is not a finite"):
+        dream.step("a", [float("nan"), 0])
+    with pytest.raises(InvalidRequestError, match=r"seed: .*valid integer"):
+        dream.reset(seed="1")
+
+
+def test_every_verb_of_the_engine_is_a_method_with_its_requests_arguments() -> None:
+    for name, verb in BY_NAME.items():
+        if name in ("worlds", "world"):  # it has one world, and knows it
+            continue
+        method = getattr(LocalClient, name)
+        assert method.__doc__ == verb.request.__doc__
 
 
 def test_lockstep_dreams_have_shapes_and_lose_rows() -> None:

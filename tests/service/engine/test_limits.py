@@ -1,0 +1,88 @@
+"""What the engine refuses whatever it is about: too much at once, and new sessions at the end."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dreamserve.engine.engine import Engine
+from dreamserve.engine.fake import fake_world
+from dreamserve.engine.limits import Limits
+from dreamserve.local import LocalClient
+from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest
+from dreamserve_protocol.branches import ForkRequest
+from dreamserve_protocol.common import Start
+from dreamserve_protocol.errors import DrainingError, TooLargeError
+from dreamserve_protocol.markers import Request
+from dreamserve_protocol.plan import PlanRequest
+from dreamserve_protocol.policies import LinearPolicy
+from dreamserve_protocol.reset import ResetRequest
+from dreamserve_protocol.rollout import RolloutRequest
+from dreamserve_protocol.sessions import RestoreRequest, SessionRequest, Snapshot, SnapshotRequest
+from dreamserve_protocol.step import StepRequest
+
+Ask = Callable[[Engine, Request], Any]
+
+
+def test_a_server_that_shuts_down_starts_known_sessions_over_only(ask: Ask) -> None:
+    engine = Engine([fake_world()])
+    ask(engine, ResetRequest(session_id="a"))
+    snapshot = ask(engine, SnapshotRequest("a"))
+    engine.drain()
+    for request in (ResetRequest(), ResetRequest(session_id="b"), RestoreRequest("b", snapshot)):
+        with pytest.raises(DrainingError, match="takes no new sessions"):
+            ask(engine, request)
+    assert ask(engine, StepRequest("a", 1)).step == 1
+    assert ask(engine, RestoreRequest("a", snapshot)).step == 0
+    assert ask(engine, ResetRequest(session_id="a")).step == 0
+    batch = ask(engine, ResetBatchRequest(session_ids=["a", "b"]))
+    assert [(error.row, error.code) for error in batch.errors] == [(1, "draining")]
+    assert engine.session_count == 1
+
+
+def _snapshot() -> Snapshot:
+    dream = LocalClient(fake_world())
+    dream.reset(session_id="a", seed=1, rewind_window=2)
+    return dream.snapshot("a")
+
+
+SNAPSHOT = _snapshot()
+TWO_FRAMES = Start(frames=np.zeros((2, 8, 8, 3), np.uint8), actions=np.array([1]))
+OVER_THE_LIMITS: list[tuple[dict[str, float], Request, str]] = [
+    ({"rewind_window": 3}, ResetRequest(rewind_window=4), "rewind_window: 4 steps, the bound is 3"),
+    ({"frames": 1}, ResetRequest(start=TWO_FRAMES), "start.frames: 2 frames, the bound is 1"),
+    ({"rows": 2}, ResetBatchRequest(3), "3 rows of a batch, the bound is 2"),
+    ({"rewind_window": 3}, ResetBatchRequest(1, rewind_window=4), "rewind_window: 4 steps"),
+    ({"rows": 1}, StepBatchRequest(["a", "b"], np.array([1, 1])), "2 rows of a batch"),
+    ({"forks": 1}, ForkRequest("a", 2), "2 forks at once, the bound is 1"),
+    ({"rewind_window": 1}, RestoreRequest("b", SNAPSHOT), "rewind_window: 2 steps"),
+    (
+        {"dreamt_steps": 5 * 4 * 3 * 2 * 2 - 1},
+        PlanRequest("a", candidates=5, horizon=4, iterations=3, particles=2, action_repeat=2),
+        "candidates 5 x horizon 4 x iterations 3 x particles 2 x action_repeat 2 is 240 dreamt",
+    ),
+    (
+        {"dreamt_steps": 2 * 3 * 4 - 1},
+        RolloutRequest(policy=LinearPolicy(np.ones((2, 3, 8))), episodes=3, max_steps=4),
+        "policies 2 x episodes 3 x max_steps 4 is 24 dreamt steps, the bound is 23",
+    ),
+    ({"rows": 2}, RolloutRequest(policy="random", episodes=3, max_steps=4), "3 episodes of a"),
+]
+
+
+@pytest.mark.parametrize(("bounds", "request_", "said"), OVER_THE_LIMITS)
+def test_what_is_over_the_limits_is_refused_before_any_of_it_begins(
+    ask: Ask, bounds: dict[str, float], request_: Request, said: str
+) -> None:
+    engine = Engine([fake_world()], limits=Limits(**bounds))
+    ask(engine, ResetRequest(session_id="a", seed=1))
+    with pytest.raises(TooLargeError, match=said):
+        ask(engine, request_)
+    assert engine.session_count == 1
+    assert ask(engine, SessionRequest("a")).step == 0
+    ((name, bound),) = bounds.items()
+    enough = Engine([fake_world()], limits=Limits(**{name: 2 * bound + 2}))
+    for session_id in "ab":
+        ask(enough, ResetRequest(session_id=session_id, seed=1))
+    ask(enough, request_)
