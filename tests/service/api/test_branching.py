@@ -80,7 +80,7 @@ async def test_a_draining_server_branches_into_known_sessions_only(client) -> No
     await client.reset(session_id="s", seed=1)
     await client.reset(session_id="t", seed=2)
     snapshot = (await client.http.get("/sessions/s/snapshot")).json()
-    client.app.service.draining = True
+    client.app.service.engine.drain()
     for fields in ({}, {"session_ids": ["t", "new"]}):
         refused = await client.post("/sessions/s/fork", fields)
         assert (refused.status_code, refused.json()["code"]) == (503, "draining")

@@ -188,7 +188,7 @@ async def test_a_large_mixture_is_written_beside_the_event_loop(client, monkeypa
         return function(*given)
 
     await client.reset(session_id="s", seed=1)
-    monkeypatch.setattr("dreamserve.api.exchange.asyncio.to_thread", noting)
+    monkeypatch.setattr("dreamserve.api.http.asyncio.to_thread", noting)
     fields = {"session_id": "s", "futures": 100, "horizon": 50}
     await client.post("/sample", fields)
     assert not written

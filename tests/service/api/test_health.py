@@ -38,7 +38,7 @@ async def test_not_ready_until_warm_yet_alive(serving, monkeypatch) -> None:
 async def test_a_draining_server_goes_on_for_known_sessions_only(client) -> None:
     await client.reset(session_id="known")
     await ready(client, 200)
-    client.app.service.draining = True
+    client.app.service.engine.drain()
 
     response = await client.http.get("/readyz")
     assert (response.status_code, response.json()["code"]) == (503, "draining")
