@@ -92,9 +92,12 @@ def _fields(response: httpx.Response) -> dict[str, Any]:
 
 def content(response: httpx.Response) -> dict[str, Any]:
     """Return an answer's fields, arrays of either form as numpy arrays."""
+    fields = _fields(response)
+    if response.headers["content-type"] == MSGPACK:
+        return fields
     return {
         name: np.array(value) if isinstance(value, list) else value
-        for name, value in _fields(response).items()
+        for name, value in fields.items()
     }
 
 

@@ -259,7 +259,7 @@ BAD_PLANS = [
     ({"options": {"nose": 1.0}}, "cem has the options"),
     ({"options": {"momentum": 2.0}}, "momentum must be within 0 and 1, not 2"),
     ({"objective": {}}, "no weight but 0"),
-    ({"objective": {"target": [0.0]}}, "a latent must be 4 numbers"),
+    ({"objective": {"target": [0.0]}}, "objective.target must be numbers of shape [4], not float32 [1]"),
     ({"budget_ms": 0}, "budget_ms"),
 ]
 

@@ -79,12 +79,12 @@ async def test_a_client_that_leaves_takes_its_question_back(client, monkeypatch)
         "method": "POST",
         "path": "/reset",
         "query_string": b"",
-        "headers": [],
+        "headers": [(b"content-type", b"application/json")],
     }
     async with asyncio.timeout(5):
         await client.app(scope, receive, send)
     assert [answer.cancelled() for answer in waiting] == [True]
-    assert sent[0]["status"] == 499
+    assert not sent
 
 
 @pytest.mark.parametrize(
@@ -101,5 +101,5 @@ async def test_a_client_that_leaves_amid_its_body_has_asked_nothing(client, sent
 
     scope = {"type": "http", "method": "POST", "path": "/reset", "query_string": b"", "headers": []}
     await client.app(scope, receive, send)
-    assert sent[0]["status"] == 499
+    assert not sent  # nobody is there to read an answer
     assert client.app.service.engine.session_count == 0

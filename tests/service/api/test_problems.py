@@ -127,7 +127,8 @@ async def test_what_does_not_exist_is_not_found(client) -> None:
         response = await client.post(path, unknown | fields)
         assert_problem(response, 404, "session_not_found", "nobody")
     assert_problem(await client.http.get("/sessions/nobody"), 404, "session_not_found")
-    assert_problem(await client.http.get(f"/sessions/{'x' * 5000}"), 404, "session_not_found")
+    too_long = await client.http.get(f"/sessions/{'x' * 5000}")
+    assert_problem(too_long, 422, "invalid_request", "session_id: ")
     assert_problem(await client.http.delete("/sessions/nobody"), 404, "session_not_found")
     assert_problem(await client.post("/reset", {"world": "doom"}), 404, "world_not_found", "fake")
     assert_problem(await client.http.get("/worlds/doom"), 404, "world_not_found", "fake, box")
@@ -167,7 +168,7 @@ async def test_a_row_that_goes_non_finite_fails_alone(serving) -> None:
             client.post("/step", {"session_id": "s", "action": 1}),
             client.post("/step", {"session_id": "t", "action": 0}),
         )
-        assert_problem(poisoned, 500, "not_finite")
+        assert_problem(poisoned, 500, "dream_not_finite")
         assert healthy.status_code == 200
         assert (await client.post("/step", {"session_id": "s", "action": 0})).json()["step"] == 1
 
@@ -212,7 +213,7 @@ WORK = [
     (
         "/sample",
         {"futures": 2, "horizon": 7, "include": ["mixture"]},
-        "2 futures x horizon 7 x 72 bytes of a step's mixture are 1008 bytes, the bound is 1000",
+        "2 futures x horizon 7 are 1008 bytes of mixtures, the bound is 1000",
     ),
     ("/plan", {"candidates": 101, "horizon": 5, "iterations": 2}, "1010 dreamt steps"),
 ]
@@ -280,10 +281,11 @@ async def test_an_unforeseen_error_is_a_problem_and_is_logged(client, caplog, mo
     def broken(*_):
         raise RuntimeError("secret detail")
 
+    client.unforeseen.add("internal_error")
     with monkeypatch.context() as patched:
         patched.setattr(client.app.service.engine, "queue", broken)
         response = await client.post("/reset", {})
-    assert_problem(response, 500, "internal_error", response.headers["x-request-id"])
+    assert_problem(response, 500, "internal_error", "under this request_id")
     assert "secret" not in response.text
     assert response.headers["x-request-id"] in caplog.text
     assert "secret detail" in caplog.text
@@ -307,9 +309,10 @@ async def test_an_unforeseen_error_of_a_route_with_a_parameter_is_a_problem_too(
     def broken(*_):
         raise RuntimeError("secret detail")
 
+    client.unforeseen.add("internal_error")
     with monkeypatch.context() as patched:
         patched.setattr(client.app.service.engine, "queue", broken)
         response = await client.http.get("/sessions/a")
-    assert_problem(response, 500, "internal_error", response.headers["x-request-id"])
+    assert_problem(response, 500, "internal_error", "under this request_id")
     assert "secret detail" in caplog.text
     await assert_still_serving(client)
