@@ -259,7 +259,10 @@ BAD_PLANS = [
     ({"options": {"nose": 1.0}}, "cem has the options"),
     ({"options": {"momentum": 2.0}}, "momentum must be within 0 and 1, not 2"),
     ({"objective": {}}, "no weight but 0"),
-    ({"objective": {"target": [0.0]}}, "objective.target must be numbers of shape [4], not float32 [1]"),
+    (
+        {"objective": {"target": [0.0]}},
+        "objective.target must be numbers of shape [4], not float32 [1]",
+    ),
     ({"budget_ms": 0}, "budget_ms"),
 ]
 

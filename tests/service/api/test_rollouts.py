@@ -108,7 +108,11 @@ BAD = [
     ({"policy": "best"}, 422, "policy: .*'best'"),
     ({"policy": {"kind": "linear"}}, 422, "policy.linear.weights: Field required"),
     ({"policy": {"kind": "random", "seed": 1}}, 422, "policy.random.seed: is not a known field"),
-    ({"policy": {"kind": "linear", "weights": [1.0]}}, 422, r"\(A, F\) float32 or \(P, A, F\) float32, it has shape \[1\]"),
+    (
+        {"policy": {"kind": "linear", "weights": [1.0]}},
+        422,
+        r"\(A, F\) float32 or \(P, A, F\) float32, it has shape \[1\]",
+    ),
     ({"policy": {"kind": "linear", "weights": [[1.0]]}}, 422, r"weights must be \[3, 8\]"),
     ({"policy": {**LINEAR, "bias": [0.0]}}, 422, "need a bias of shape"),
     ({"policy": {**LINEAR, "inputs": ["h"]}}, 422, r"inputs must be some of \['latent', 'memory"),
