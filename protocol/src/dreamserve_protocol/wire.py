@@ -14,14 +14,14 @@ Read = Callable[[Any], Any]
 
 
 def fields_of(message: Any) -> dict[str, Any]:
-    """Return a message's fields by name, without those that are None.
+    """Return a message's fields by name, without optional ones that are None.
 
     Parts that are messages themselves are left as they are: an encoder meets them on its way.
     """
     kind: type = type(message)
     names, values = _getter(kind)
     pairs = zip(names, values(message), strict=True)
-    return {name: value for name, value in pairs if value is not None}
+    return {name: value for name, value in pairs if value is not None or name in _required(kind)}
 
 
 @cache
@@ -31,6 +31,12 @@ def _getter(kind: type) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...
     if len(names) > 1:
         return names, attrgetter(*names)
     return names, lambda message: tuple(getattr(message, name) for name in names)
+
+
+@cache
+def _required(kind: type) -> frozenset[str]:
+    """Return the names of the fields that have no default."""
+    return frozenset(f.name for f in fields(kind) if f.default is f.default_factory)
 
 
 def read(kind: type[T], answer: Mapping[str, Any]) -> T:
@@ -49,7 +55,7 @@ def read(kind: type[T], answer: Mapping[str, Any]) -> T:
 def _reader(kind: type) -> Read:
     hints = get_type_hints(kind, include_extras=True)
     known = {field.name: _part(hints[field.name]) for field in fields(kind)}
-    required = {f.name for f in fields(kind) if f.default is f.default_factory}
+    required = _required(kind)
 
     def read_fields(answer: Mapping[str, Any]) -> Any:
         if missing := required - answer.keys():
