@@ -9,16 +9,21 @@ from typing import Any
 
 import pytest
 
-from dreamserve.api.examples import DETAILS
 from dreamserve.engine.fake import fake_world
 from dreamserve.planning.catalog import PLANNERS
+from dreamserve_protocol.errors import leaves
 
 DOCS = Path(__file__).parents[3] / "docs"
 
 
-def test_the_table_of_errors_has_every_code_and_no_other() -> None:
+def test_the_table_of_errors_is_the_tree() -> None:
     text = (DOCS / "errors.md").read_text()
-    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == DETAILS.keys()
+    told = re.findall(r"^\| `(\w+)` \| (\d+) \| (.*) \| (.*) \|$", text, re.MULTILINE)
+    expected = [
+        (error.code, str(error.status), str(error.__doc__).partition("\n")[0], error.remedy)
+        for error in leaves()
+    ]
+    assert told == expected
 
 
 def test_the_table_of_planners_has_every_planner_with_its_defaults_and_options() -> None:
