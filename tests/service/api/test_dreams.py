@@ -106,7 +106,9 @@ async def test_an_observation_corrects_the_dream_and_tells_the_surprise(
     fields = {"session_id": "s", "action": 1, "observation": [0.25, 0.5, -0.25, 0.0]}
     stepped = content(await client.post("/step", fields, form))
     assert stepped["latent"].tolist() == [0.25, 0.5, -0.25, 0.0]
-    assert stepped["info"].keys() >= {"surprise", "expected_surprise"}
+    assert stepped["info"].keys() == {"surprise", "expected_surprise", "predicted_terminated"}
+    assert stepped["info"]["predicted_terminated"] is False
+    assert stepped["terminated"] is False
     frame = np.full((8, 8, 3), 128, np.uint8)
     fields["observation"] = frame.tolist() if form == "json" else frame
     stepped = content(await client.post("/step", fields, form))
@@ -251,6 +253,22 @@ async def test_a_plan_with_a_budget_answers_by_then(client) -> None:
     assert planned["cut_short"] is True
     assert planned["elapsed_ms"] < 3000  # 30 on a machine that has nothing else to do
     assert len(planned["actions"]) == 50
+
+
+async def test_a_plan_whose_one_candidate_is_over_its_budget_is_cut_short(client) -> None:
+    await client.reset(session_id="a")
+    fields = {
+        "session_id": "a",
+        "horizon": 1,
+        "candidates": 1,
+        "iterations": 1,
+        "particles": 100_000,
+        "budget_ms": 50,
+    }
+    planned = await client.post("/plan", fields)
+    assert planned.status_code == 200, planned.text
+    assert planned.json()["cut_short"] is True
+    assert len(planned.json()["actions"]) == 1
 
 
 BAD_PLANS = [

@@ -147,6 +147,39 @@ async def test_steps_out_of_order_conflict_and_change_nothing(client) -> None:
     assert (await client.http.get("/sessions/s")).json()["step"] == 1
 
 
+async def test_a_gap_conflicts_and_an_ended_dream_says_that_it_has_ended(client) -> None:
+    await client.reset(session_id="s", seed=1)
+    gap = await client.post("/step", {"session_id": "s", "action": 0, "step": 2})
+    assert_problem(gap, 409, "step_conflict")
+    number = 0
+    while not (stepped := await client.post("/step", {"session_id": "s", "action": 2})).json()[
+        "terminated"
+    ]:
+        number += 1
+        assert number < 1000, "a fake dream ends"
+    last = stepped.json()["step"]
+    for path, fields in [
+        ("/step", {"action": 2}),
+        ("/step", {"action": 2, "step": last + 1}),
+        ("/plan", {"horizon": 2, "candidates": 4}),
+        ("/sample", {"futures": 1, "horizon": 1}),
+        ("/rollout", {"policy": "random", "episodes": 1, "max_steps": 1}),
+    ]:
+        assert_problem(await client.post(path, {"session_id": "s", **fields}), 409, "dream_ended")
+    beyond = await client.post("/step", {"session_id": "s", "action": 2, "step": last + 2})
+    assert beyond.json()["code"] in ("step_conflict", "dream_ended")
+    again = await client.post("/step", {"session_id": "s", "action": 2, "step": last})
+    assert again.content == stepped.content
+
+
+async def test_a_start_that_a_frame_cannot_be_made_of_is_not_finite(client) -> None:
+    fields = {"start": {"latent": [3e38] * 4}, "include": ["frame"]}
+    assert_problem(await client.post("/reset", fields), 422, "not_finite", "start.latent: ")
+    fields = {"session_id": "s", "action": 0, "observation": [3e38] * 4, "include": ["frame"]}
+    await client.reset(session_id="s")
+    assert_problem(await client.post("/step", fields), 422, "not_finite", "observation: ")
+
+
 async def test_a_header_that_names_another_session_is_refused(client) -> None:
     await client.reset(session_id="s")
     other = {"x-session-id": "t"}
