@@ -12,6 +12,7 @@ from types import FrameType
 import uvicorn
 
 from dreamserve.api.app import App
+from dreamserve.api.keepalive import StreamProtocol
 from dreamserve.api.service import Service
 from dreamserve.api.wire import Protocol
 from dreamserve.errors import SettingsError
@@ -20,6 +21,7 @@ from dreamserve_protocol.errors import DreamserveError
 
 KEEP_ALIVE_S = 75  # above the 60 s of common load balancers, which must be the first to hang up
 CLOSING_S = 5
+PING_S = 20.0  # a silent WebSocket is asked this often whether it lives, and has as long to answer
 BACKLOG = 2048
 
 log = logging.getLogger("dreamserve")
@@ -56,6 +58,11 @@ class Server(uvicorn.Server):
                 app,
                 log_config=None,
                 http=Protocol,
+                ws=StreamProtocol,
+                ws_max_size=settings.max_body_bytes,
+                ws_per_message_deflate=False,  # costs more than it saves: most of it is numbers
+                ws_ping_interval=PING_S,
+                ws_ping_timeout=PING_S,
                 log_level="debug" if settings.log_level == "debug" else "warning",
                 access_log=False,
                 server_header=False,
