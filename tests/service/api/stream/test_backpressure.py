@@ -23,7 +23,7 @@ async def until(http: httpx.AsyncClient, fulfilled: Callable[[], bool]) -> None:
 async def test_a_peer_that_does_not_read_holds_up_itself_alone(
     listening, monkeypatch, peer_of
 ) -> None:
-    asked, most = 400, 4
+    asked, most = 150, 4
     with listening(max_stream_requests=most) as served:
         engine, counted = served.app.service.engine, []
         queue = engine.queue
