@@ -1,5 +1,5 @@
 # make serve [PORT=8000] [HOST=127.0.0.1] [BUNDLES=bundles/takecover]
-# make test  [PYTEST_ARGS=...]      make lint      make bench      make image      make clean
+# make test  [PYTEST_ARGS=...]      make lint   make docs   make bench   make image   make clean
 #
 # The first run creates .venv and installs what the target needs; later runs start at once.
 # Wants Python 3.11 or newer (PYTHON=...), with pip and venv, and nothing else.
@@ -15,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve test lint bench image clean
+.PHONY: serve test lint docs bench image clean
 .DELETE_ON_ERROR:
 
 serve: $(VENV)/serve.stamp
@@ -28,6 +28,9 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/dev.stamp
+	$(BIN)/python docs/tables.py
 
 # Needs wrk, ViZDoom, two cores, and the machine to itself for about an hour and a half.
 bench: $(VENV)/dev.stamp benchmarks/.peers/stamp

@@ -14,20 +14,20 @@ import statistics
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dreamserve.engine.engine import Engine
-from dreamserve.engine.types import (
-    Request,
+from dreamserve.loading import load_world
+from dreamserve_protocol.batches import (
     ResetBatchRequest,
     ResetBatchResult,
-    Result,
     StepBatchRequest,
     StepBatchResult,
-    StepRequest,
 )
-from dreamserve.engine.world import load_world
+from dreamserve_protocol.markers import Request
+from dreamserve_protocol.step import StepRequest
 from worlds import SIZES, bundle_of
 
 FILL_ROWS = 1000
@@ -35,7 +35,7 @@ BATCH_ROWS = 64
 SINGLES, BATCHES = 3000, 300
 
 
-def ask(engine: Engine, request: Request) -> Result:
+def ask(engine: Engine, request: Request) -> Any:
     """Return the answer, however many turns it takes."""
     answer = engine.submit(request)
     while not answer.done():

@@ -1,11 +1,11 @@
 """What does a session at rest cost: in memory, and in the time of those that step?
 
     python benchmarks/capacity.py                  # 7 rounds; about 2 minutes
-    python benchmarks/capacity.py --rounds 3 --no-http
+    python benchmarks/capacity.py --rounds 3 --no-http --sessions 1000,10000
 
 The claims: a session takes its state and 1 KB more at most, and a step among 100,000 sessions takes
 at most 10 % longer than among 1,000, alone and in a batch of 64 random sessions. Two engines of one
-capacity stand in processes of their own, both on core 0, and are timed in turn (`at_rest.py`).
+capacity stand in processes of their own, both on one core, and are timed in turn (`at_rest.py`).
 Memory is the difference of their resident sets over that of their sessions. The same over HTTP: two
 servers, wrk at 64 connections over all of their sessions in rotation. A ratio is the median of the
 rounds' own ratios.
@@ -29,14 +29,14 @@ from tables import print_circumstances, print_table, spread, verdict
 from worlds import bundle_of
 
 WORLD = "lstm256-z32"
-FEW, MANY = 1_000, 100_000
 BESIDE_STATE_BYTES, SLOWER = 1024, 1.10
 SINGLE, BATCH, HTTP = (
     "1 session, in process, µs",
     "64 sessions, in process, µs",
     "over HTTP, steps/s",
 )
-Series = dict[int, list[float]]  # by sessions at rest, round by round
+Counts = tuple[int, int]  # of sessions at rest: few, many
+Series = dict[int, list[float]]  # by sessions at rest, few and many, round by round
 
 
 class Resting:
@@ -64,11 +64,11 @@ class Resting:
 
 
 @contextmanager
-def resting(sessions: int) -> Iterator[Resting]:
-    """Hold so many sessions until the block ends."""
+def resting(sessions: int, capacity: int) -> Iterator[Resting]:
+    """Hold so many sessions, out of `capacity`, until the block ends."""
     script = str(load.HERE / "at_rest.py")
     command = ["timeout", "600", "taskset", "-c", str(load.SERVER_CORE), sys.executable, script]
-    command += [WORLD, "--sessions", str(sessions), "--capacity", str(MANY)]
+    command += [WORLD, "--sessions", str(sessions), "--capacity", str(capacity)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         yield Resting(process)
@@ -76,33 +76,35 @@ def resting(sessions: int) -> Iterator[Resting]:
         process.communicate(timeout=30)  # its input ends, and so does it
 
 
-def in_process(rounds: int, watch: Watch) -> tuple[Series, Series, dict[int, dict[str, int]]]:
+def in_process(
+    counts: Counts, rounds: int, watch: Watch
+) -> tuple[Series, Series, dict[int, dict[str, int]]]:
     """Return single steps' and batches' times in rounds, and what the processes hold."""
-    single: Series = {FEW: [], MANY: []}
-    batch: Series = {FEW: [], MANY: []}
+    single: Series = {count: [] for count in counts}
+    batch: Series = {count: [] for count in counts}
     with ExitStack() as stack:
-        engines = {count: stack.enter_context(resting(count)) for count in (FEW, MANY)}
+        engines = {count: stack.enter_context(resting(count, counts[1])) for count in counts}
         for number in range(rounds):
-            for count in _in_turn(number):
+            for count in _in_turn(counts, number):
                 took = watch.measure(engines[count].times_us, engines[count].pid)
                 single[count].append(took["single_us"])
                 batch[count].append(took["batch_us"])
-            print(f"round {number + 1}: {single[MANY][-1]:.0f} µs alone", file=sys.stderr)
+            print(f"round {number + 1}: {single[counts[1]][-1]:.0f} µs alone", file=sys.stderr)
         return single, batch, {count: engine.filled for count, engine in engines.items()}
 
 
-def over_http(bundle: Path, rounds: int, seconds: float, watch: Watch) -> Series:
+def over_http(bundle: Path, counts: Counts, rounds: int, seconds: float, watch: Watch) -> Series:
     """Return steps a second in rounds."""
-    rates: Series = {FEW: [], MANY: []}
+    rates: Series = {count: [] for count in counts}
     with ExitStack() as stack:
         servers = {}
         for count in rates:
             port = load.free_port()
-            command = load.dreamserve(bundle, port, "--capacity", str(MANY))
+            command = load.dreamserve(bundle, port, "--capacity", str(counts[1]))
             servers[count] = port, stack.enter_context(load.serving(command, port))
             packed.begin(port, [f"s{i}" for i in range(count)])
         for number in range(-1, rounds):  # the first is thrown away
-            for count in _in_turn(number):
+            for count in _in_turn(counts, number):
                 port, pid = servers[count]
                 seen = watch.measure(
                     lambda port=port, count=count: _rotate(port, count, seconds), pid
@@ -112,9 +114,9 @@ def over_http(bundle: Path, rounds: int, seconds: float, watch: Watch) -> Series
     return rates
 
 
-def _in_turn(number: int) -> tuple[int, int]:
+def _in_turn(counts: Counts, number: int) -> Counts:
     """Let each go first every other round."""
-    return (FEW, MANY) if number % 2 == 0 else (MANY, FEW)
+    return counts if number % 2 == 0 else (counts[1], counts[0])
 
 
 def _rotate(port: int, sessions: int, seconds: float) -> load.Load:
@@ -128,16 +130,17 @@ def _rotate(port: int, sessions: int, seconds: float) -> load.Load:
 
 def _slower(series: Series, rate: bool) -> float:
     """Return how many times slower it is among many."""
-    pairs = list(zip(series[FEW], series[MANY], strict=True))
+    pairs = list(zip(*series.values(), strict=True))
     return statistics.median(few / many if rate else many / few for few, many in pairs)
 
 
 def _print_memory(filled: dict[int, dict[str, int]]) -> None:
     held = {count: found["resident_bytes"] for count, found in filled.items()}
-    state = filled[MANY]["state_bytes"]
-    each = (held[MANY] - held[FEW]) / (MANY - FEW)
-    columns = [f"resident with {FEW:,}", f"with {MANY:,}", "a session", "its state", "beside it"]
-    row = [f"{held[count] / 2**20:,.0f} MiB" for count in (FEW, MANY)]
+    few, many = filled
+    state = filled[many]["state_bytes"]
+    each = (held[many] - held[few]) / (many - few)
+    columns = [f"resident with {few:,}", f"with {many:,}", "a session", "its state", "beside it"]
+    row = [f"{held[count] / 2**20:,.0f} MiB" for count in filled]
     row += [f"{each:,.0f} bytes", f"{state:,} bytes", f"{each - state:,.0f} bytes"]
     print_table(columns, [row])
     claim = f"\nthe state and {BESIDE_STATE_BYTES:,} bytes at most ({each - state:,.0f})"
@@ -145,10 +148,11 @@ def _print_memory(filled: dict[int, dict[str, int]]) -> None:
 
 
 def _print_times(found: Sequence[tuple[str, Series]]) -> None:
-    columns = ["steps of", f"among {FEW:,}", f"among {MANY:,}", "times slower"]
+    few, many = found[0][1]
+    columns = ["steps of", f"among {few:,}", f"among {many:,}", "times slower"]
     slower = {name: _slower(series, name == HTTP) for name, series in found}
     rows = [
-        [name, spread(series[FEW], ",.1f"), spread(series[MANY], ",.1f"), f"{slower[name]:.3f}"]
+        [name, *(spread(rounds, ",.1f") for rounds in series.values()), f"{slower[name]:.3f}"]
         for name, series in found
     ]
     print_table(columns, rows)
@@ -161,16 +165,19 @@ def main() -> None:
     """Measure in rounds and print the tables."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--sessions", default="1000,100000", help="few, and many")
     parser.add_argument("--seconds", type=float, default=2.0, help="of a round over HTTP")
     parser.add_argument("--no-http", action="store_true")
     arguments = parser.parse_args()
-    watch, bundle = Watch(), bundle_of(WORLD)
+    few, many = map(int, arguments.sessions.split(","))
+    counts, watch, bundle = (few, many), Watch(), bundle_of(WORLD)
     with pinned(load.LOAD_CORE):
-        single, batch, filled = in_process(arguments.rounds, watch)
+        single, batch, filled = in_process(counts, arguments.rounds, watch)
         found = [(SINGLE, single), (BATCH, batch)]
         if not arguments.no_http:
-            found.append((HTTP, over_http(bundle, arguments.rounds, arguments.seconds, watch)))
-    print(f"{WORLD}, {MANY:,} sessions at most\n")
+            rounds, seconds = arguments.rounds, arguments.seconds
+            found.append((HTTP, over_http(bundle, counts, rounds, seconds, watch)))
+    print(f"{WORLD}, {many:,} sessions at most\n")
     _print_memory(filled)
     _print_times(found)
     print_circumstances(["onnxruntime", "numpy"], watch=watch)

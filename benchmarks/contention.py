@@ -1,5 +1,6 @@
 """Was the server's core the server's own while it was measured? A round that was not is repeated.
 
+`BENCH_ATTEMPTS=1` in the environment keeps every round: to see whether a script runs.
 The system counts how busy each core was, and how long each process ran; what a core did for
 nobody of ours it did for somebody else.
 """
@@ -13,8 +14,12 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+# The first and the last core that this process may use; where there is one, it is both.
+_CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE, LOAD_CORE = _CORES[0], _CORES[-1]
+
 FOREIGN_SHARE = 0.10  # of a core; more than this in foreign hands makes a round worthless
-ATTEMPTS = 3
+ATTEMPTS = int(os.environ.get("BENCH_ATTEMPTS", "3"))
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 # Fields of a line of /proc/stat: user, nice, system, steal. The rest is idle, or interrupts, which
 # on a loopback are the server's own sending and receiving, and nobody's process time.
@@ -25,7 +30,7 @@ _BUSY = (1, 2, 3, 8)
 class Watch:
     """Repeats what met too much foreign work, a few times at most, and tells of it."""
 
-    cores: Sequence[int] = (0,)
+    cores: Sequence[int] = (SERVER_CORE,)
     measured: int = 0
     repeated: int = 0
     disturbed: list[float] = field(default_factory=list)  # foreign shares that were kept

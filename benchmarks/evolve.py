@@ -38,11 +38,12 @@ import load
 import packed
 from bare import pinned
 from contention import Watch
-from dreamserve.dream import Dream, DreamBatch
 from dreamserve.engine.imagination.policy_runners import linear_scores
-from dreamserve.engine.types import LinearPolicy
-from dreamserve.engine.world import World, load_world
+from dreamserve.engine.world import World
+from dreamserve.loading import load_world
+from dreamserve.local import DreamBatch, LocalClient
 from dreamserve_client import DreamClient
+from dreamserve_protocol.policies import LinearPolicy
 from tables import print_circumstances, print_table, spread, verdict
 from worlds import bundle_of
 
@@ -166,7 +167,7 @@ def by_steps(client: DreamClient, of: Generation, slice_steps: int) -> float:
     return earned
 
 
-def by_dream_rollout(dream: Dream, of: Generation) -> Returns:
+def by_dream_rollout(dream: LocalClient, of: Generation) -> Returns:
     """Return the returns (P, E), dreamt in this process."""
     policy = LinearPolicy(of.weights, of.bias, ("latent",))
     returns: Returns = dream.rollout(
@@ -193,7 +194,7 @@ class Ways:
         self.port, self.pid, self.slice_steps, self.watch = port, pid, slice_steps, watch
         self.client = DreamClient(f"http://127.0.0.1:{port}", timeout_s=300, max_retries=0)
         self.world = load_world(bundle_of(WORLD), "onnx", threads=1)
-        self.dream = Dream(self.world)
+        self.dream = LocalClient(self.world)
         self.dream.engine.warm()
 
     def value(self, of: Generation) -> tuple[dict[str, float], Returns]:

@@ -2,7 +2,7 @@
 
     python benchmarks/http_step.py         # is one of them
 
-The server has core 0 to itself and the load core 1, so that neither takes time from the other;
+The server has one core to itself and the load another, so that neither takes time from the other;
 `contention` looks whether it really had.
 """
 
@@ -22,11 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-from contention import Watch
+from contention import LOAD_CORE, SERVER_CORE, Watch
 from tables import PEERS
 
 HERE = Path(__file__).parent
-SERVER_CORE, LOAD_CORE = 0, 1
 SESSIONS = 1024
 T = TypeVar("T")
 
@@ -86,10 +85,10 @@ def peers_python() -> str:
 
 
 def dreamserve(bundle: Path, port: int, *options: str) -> list[str]:
-    """Return how dreamserve is started."""
+    """Return how dreamserve is started. It ends at once, though its sessions are there still."""
     program = Path(sys.executable).parent / "dreamserve"
     command = [str(program), "serve", str(bundle), "--host", "127.0.0.1", "--port", str(port)]
-    return [*command, *options]
+    return [*command, "--drain-s", "0", *options]
 
 
 @contextmanager

@@ -10,18 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from dreamserve_training.loops.mdnrnn import MDNRNNLoop, train_mdnrnn
+from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.models.mixture import Head
-from dreamserve_training.models.recurrent import MDNRNN
 from dreamserve_training.recipe import Recipe, Workspace, load_recipe
 from dreamserve_training.tools.dataset_utils import create_mdnrnn_dataloader
+from dreamserve_training.train.memory import MemoryLoop, train_memory
 
 
 def held_out_nll(
     recipe: Recipe, workspace: Workspace, head: Head, epochs: int
 ) -> tuple[float, ...]:
     """Return (held-out NLL in nats per latent dimension, parameters, seconds) of one head."""
-    model = MDNRNN(recipe.vae.z_dim, len(recipe.env.action_names), **recipe.mdnrnn | {"head": head})
+    model = MDNRNN(
+        recipe.vae.z_dim, len(recipe.env.action_names), **recipe.memory_options | {"head": head}
+    )
     train, holdout = (
         create_mdnrnn_dataloader(
             workspace.latents(split),
@@ -34,9 +36,9 @@ def held_out_nll(
     with tempfile.TemporaryDirectory() as directory:
         config = replace(recipe.train, epochs=epochs, save_dir=directory)
         begun_s = time.monotonic()
-        train_mdnrnn(model, train, config, holdout)
+        train_memory(model, train, config, holdout)
         took_s = time.monotonic() - begun_s
-    loop = MDNRNNLoop(model, config)
+    loop = MemoryLoop(model, config)
     total, steps = 0.0, 0
     for batch in holdout:
         predicted = int(batch["next_mask"].sum())
@@ -52,7 +54,8 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--epochs", type=int, default=3)
     options = parser.parse_args()
-    recipe, workspace = load_recipe(options.recipe), Workspace(options.run)
+    recipe = load_recipe(options.recipe)
+    workspace = Workspace(options.run, recipe.memory)
     print(
         f"{options.epochs} epochs each\n\n| head | held-out NLL, nats/dim | parameters | seconds |"
     )

@@ -2,7 +2,7 @@
 
     python benchmarks/plan.py                          # two worlds, 5 rounds; about 6 minutes
     python benchmarks/plan.py --worlds lstm256-z32-box --rounds 3
-    python benchmarks/plan.py --iterations 4
+    python benchmarks/plan.py --iterations 4 --no-peers
 
 Cross-entropy, 1,000 candidates of 20 steps, one iteration. The claims: at most 1.25 times the time
 of the bare loop, which takes 20 steps of 1,000 rows (`bare.BareLoop`) and neither proposes actions
@@ -85,24 +85,25 @@ def _peers_ms(bundle: Path, iterations: int, repeats: int) -> dict[str, float]:
     return {name: statistics.median(found[name]["times_ms"]) for name in PEERS}
 
 
-def measure(bundle: Path, rounds: int, iterations: int, repeats: int, watch: Watch) -> Times:
+def measure(bundle: Path, asked: argparse.Namespace, watch: Watch) -> Times:
     """Return what each took, in rounds."""
-    port = load.free_port()
-    times: Times = {name: [] for name in (BARE, OURS, INSIDE, *PEERS)}
+    port, iterations, repeats = load.free_port(), asked.iterations, asked.repeats
+    times: Times = {name: [] for name in (BARE, OURS, INSIDE, *asked.peers)}
     loop = BareLoop(bundle, CANDIDATES)
     with load.serving(load.dreamserve(bundle, port), port) as pid:
         load.open_sessions(port, 1)
         planner = Planner(port, iterations)
         planner.times_ms(2)
         _bare_ms(loop, 1, 2)
-        for number in range(rounds):
+        for number in range(asked.rounds):
             times[BARE].append(watch.measure(lambda: _bare_ms(loop, iterations, repeats)))
             outside, inside = watch.measure(lambda: planner.times_ms(repeats), pid)
             times[OURS].append(outside)
             times[INSIDE].append(inside)
-            peers = watch.measure(lambda: _peers_ms(bundle, iterations, repeats))
-            for name, took in peers.items():
-                times[name].append(took)
+            if asked.peers:
+                peers = watch.measure(lambda: _peers_ms(bundle, iterations, repeats))
+                for name, took in peers.items():
+                    times[name].append(took)
             said = ", ".join(f"{name} {took[-1]:.0f} ms" for name, took in times.items())
             print(f"round {number + 1}: {said}", file=sys.stderr)
     return times
@@ -124,7 +125,7 @@ def _print_world(world: str, times: Times) -> None:
     print(
         verdict(f"\nat most {MOST_OF_BARE} times the bare loop ({over:.2f})", over <= MOST_OF_BARE)
     )
-    for name in PEERS:
+    for name in (peer for peer in PEERS if peer in times):
         faster = _ratio(times, name, OURS)
         claim = f"{LEAST_OF_PEERS} times faster than {name} or more ({faster:.2f})"
         print(verdict(claim, faster >= LEAST_OF_PEERS))
@@ -138,6 +139,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--iterations", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=7, help="plans in a round")
+    parser.add_argument("--no-peers", dest="peers", action="store_const", const=(), default=PEERS)
     arguments = parser.parse_args()
     worlds = arguments.worlds.split(",")
     if unknown := set(worlds) - set(SIZES):
@@ -145,14 +147,7 @@ def main() -> None:
     watch = Watch()
     with pinned(load.LOAD_CORE):
         for world in worlds:
-            times = measure(
-                bundle_of(world),
-                arguments.rounds,
-                arguments.iterations,
-                arguments.repeats,
-                watch,
-            )
-            _print_world(world, times)
+            _print_world(world, measure(bundle_of(world), arguments, watch))
     print_circumstances(["onnxruntime"], ["mbrl", "torchrl", "torch"], watch)
 
 

@@ -146,7 +146,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--planners", type=int, default=4)
     parser.add_argument("--iterations", type=int, default=4)
-    parser.add_argument("--server-cores", choices=("0", "0,1"), default="0")
+    parser.add_argument("--server-cores", default=str(load.SERVER_CORE), help="as 0, or 0,1")
     return parser.parse_args()
 
 

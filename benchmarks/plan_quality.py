@@ -1,7 +1,7 @@
 """How good are the plans: beside the optimum, and beside those of mbrl-lib and torchrl?
 
     python benchmarks/plan_quality.py                      # about 20 minutes
-    python benchmarks/plan_quality.py --candidates 128 --iterations 4
+    python benchmarks/plan_quality.py --candidates 128 --iterations 4 --no-peers
 
 Worlds are linear systems with quadratic costs, whose best plan is known: three systems of a size,
 ten starts, three seeds, without chance and undiscounted. Their bounds are so wide that no best
@@ -31,10 +31,10 @@ import numpy as np
 import numpy.typing as npt
 
 import load
-from dreamserve.dream import Dream
-from dreamserve.engine.types import BankStart
+from dreamserve.local import LocalClient
 from dreamserve.planning.catalog import PLANNERS
-from dreamserve_training.analytic import LinearQuadratic, random_system, write_world
+from dreamserve_protocol.common import Start
+from dreamserve_training.evaluation.analytic import LinearQuadratic, random_system, write_world
 from tables import print_circumstances, print_table, verdict
 
 SIZES = {  # and the horizon
@@ -43,11 +43,23 @@ SIZES = {  # and the horizon
     "12 states, 6 actions": (12, 6, 20),
 }
 BOUNDS = (10.0, 1.0, 0.25)
-SYSTEMS, STARTS, SEEDS = 3, 10, 3
 KINDS = {"cem": ("mbrl", "torchrl"), "icem": ("mbrl",), "mppi": ("mbrl", "torchrl")}
 LIBRARIES = {"mbrl": "mbrl-lib", "torchrl": "torchrl"}
 Values = npt.NDArray[np.float64]
 Sizes = dict[str, int]  # candidates and iterations
+
+
+class Plans(NamedTuple):
+    """How many systems of a kind, starts in each, and seeds from each start."""
+
+    systems: int
+    starts: int
+    seeds: int
+
+    @property
+    def count(self) -> int:
+        """Of plans in one world."""
+        return self.systems * self.starts * self.seeds
 
 
 class Judged(NamedTuple):
@@ -95,26 +107,34 @@ class Judge:
         return Judged(shares, values / self.best, evaluations)
 
 
-def ours(bundle: Path, horizon: int, sizes: Sizes) -> dict[str, tuple[list[Any], int]]:
+def ours(
+    bundle: Path, horizon: int, plans: Plans, sizes: Sizes
+) -> dict[str, tuple[list[Any], int]]:
     """Return each planner's plans, (starts, seeds, H, A), and its evaluations for one."""
-    dream, found = Dream(bundle), {}
+    dream, found = LocalClient(bundle), {}
     asked = {"horizon": horizon, "discount": 1.0, "warm_start": False, **sizes}
     sessions = [
-        dream.reset(start=BankStart(start), temperature=0.0).session_id for start in range(STARTS)
+        dream.reset(start=Start(bank=start), temperature=0.0).session_id
+        for start in range(plans.starts)
     ]
     for planner in PLANNERS:
-        plans = [
-            [dream.plan(session_id=name, planner=planner, seed=s, **asked) for s in range(SEEDS)]
+        made = [
+            [
+                dream.plan(session_id=name, planner=planner, seed=seed, **asked)
+                for seed in range(plans.seeds)
+            ]
             for name in sessions
         ]
-        actions = [[plan.actions for plan in seeds] for seeds in plans]
-        found[planner] = actions, plans[0][0].evaluations
+        actions = [[plan.actions for plan in seeds] for seeds in made]
+        found[planner] = actions, made[0][0].evaluations
     return found
 
 
-def theirs(bundle: Path, horizon: int, sizes: Sizes, icem_evaluations: int) -> list[dict[str, Any]]:
+def theirs(
+    bundle: Path, horizon: int, plans: Plans, sizes: Sizes, icem_evaluations: int
+) -> list[dict[str, Any]]:
     """Return what the peers' script prints."""
-    asked = {**sizes, "horizon": horizon, "starts": STARTS, "seeds": SEEDS}
+    asked = {**sizes, "horizon": horizon, "starts": plans.starts, "seeds": plans.seeds}
     asked |= {"icem-evaluations": icem_evaluations}
     command = [load.peers_python(), str(load.HERE / "peers" / "plan_quality.py"), str(bundle)]
     command += [f"--{name}={value}" for name, value in asked.items()]
@@ -125,18 +145,25 @@ def theirs(bundle: Path, horizon: int, sizes: Sizes, icem_evaluations: int) -> l
     return found
 
 
-def measure(name: str, size: tuple[int, int, int], bound: float, sizes: Sizes) -> World:
+def measure(
+    name: str,
+    size: tuple[int, int, int],
+    bound: float,
+    plans: Plans,
+    sizes: Sizes,
+    peers: bool,
+) -> World:
     """Let all plan in the systems of a size and bound."""
     states, components, horizon = size
     world = World(name, horizon)
-    for seed in range(SYSTEMS):
-        system = random_system(seed, states, components, bound, starts=STARTS)
+    for seed in range(plans.systems):
+        system = random_system(seed, states, components, bound, starts=plans.starts)
         judge = Judge(system, horizon)
         with tempfile.TemporaryDirectory() as folder:
             bundle = write_world(Path(folder, "system"), system)
-            untold = ours(bundle, horizon, {})
-            mine = ours(bundle, horizon, sizes)
-            others = theirs(bundle, horizon, sizes, mine["icem"][1])
+            untold = ours(bundle, horizon, plans, {})
+            mine = ours(bundle, horizon, plans, sizes)
+            others = theirs(bundle, horizon, plans, sizes, mine["icem"][1]) if peers else []
         for planner, found in untold.items():
             _add(world.untold, planner, judge.judge(*found))
         for planner, found in mine.items():
@@ -144,7 +171,7 @@ def measure(name: str, size: tuple[int, int, int], bound: float, sizes: Sizes) -
         for one in others:
             key = one["library"], one["planner"], one["variant"]
             _add(world.peers, key, judge.judge(one["actions"], one["evaluations"]))
-        print(f"{name}: system {seed + 1} of {SYSTEMS}", file=sys.stderr)
+        print(f"{name}: system {seed + 1} of {plans.systems}", file=sys.stderr)
     return world
 
 
@@ -206,22 +233,30 @@ def print_peers(worlds: list[World]) -> None:
 
 
 def main() -> None:
-    """Plan in all worlds and print two tables."""
+    """Plan in all worlds and print two tables, or one without peers."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--candidates", type=int, default=512, help="beside peers")
     parser.add_argument("--iterations", type=int, default=6, help="beside peers")
-    sizes = vars(parser.parse_args())
+    parser.add_argument("--systems", type=int, default=3, help="of a size and bound")
+    parser.add_argument("--starts", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", choices=SIZES, default=list(SIZES), nargs="+")
+    parser.add_argument("--bounds", type=float, default=BOUNDS, nargs="+")
+    parser.add_argument("--no-peers", dest="peers", action="store_false")
+    asked = parser.parse_args()
+    plans = Plans(asked.systems, asked.starts, asked.seeds)
+    sizes = {"candidates": asked.candidates, "iterations": asked.iterations}
     worlds = [
-        measure(f"{name}, ±{bound:g}", size, bound, sizes)
-        for name, size in SIZES.items()
-        for bound in BOUNDS
+        measure(f"{name}, ±{bound:g}", SIZES[name], bound, plans, sizes, asked.peers)
+        for name in asked.only
+        for bound in asked.bounds
     ]
-    plans = SYSTEMS * STARTS * SEEDS
-    print(f"Beside the optimum, own budgets: medians of {plans} plans\n")
+    print(f"Beside the optimum, own budgets: medians of {plans.count} plans\n")
     print_optimum(worlds)
-    said = f"{sizes['candidates']} candidates, {sizes['iterations']} iterations"
-    print(f"\nBeside peers, {said}: medians of {plans} plans\n")
-    print_peers(worlds)
+    if asked.peers:
+        said = f"{asked.candidates} candidates, {asked.iterations} iterations"
+        print(f"\nBeside peers, {said}: medians of {plans.count} plans\n")
+        print_peers(worlds)
     print_circumstances(["onnxruntime"], ["mbrl", "torchrl", "torch"], cores="one at work")
 
 

@@ -16,8 +16,10 @@ import gc
 import json
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import as_completed
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,8 +31,8 @@ import load
 from dreamserve_client import DreamClient
 from dreamserve_training.data.policies import random_actions
 from dreamserve_training.data.workers import game_workers, worker_env
-from dreamserve_training.envs import TAKE_COVER
-from dreamserve_training.evaluation import BlindAgent, play, summary
+from dreamserve_training.envs import TAKE_COVER, EnvSpec
+from dreamserve_training.evaluation.real import BlindAgent, EpisodeResults, play
 from tables import print_circumstances, print_table, verdict
 
 TAKECOVER = Path(__file__).parents[1] / "bundles" / "takecover"
@@ -81,20 +83,18 @@ class Played:
     missed: int = 0
 
 
-def play_in_time(agent: PlanningAgent, seed: int) -> Played:
+def play_in_time(game: EnvSpec, agent: PlanningAgent, seed: int) -> Played:
     """Play one episode at 35 frames a second: the game waits for nobody."""
-    env = worker_env(TAKE_COVER)
+    env = worker_env(game)
     observation, _ = env.reset(seed=seed)
-    agent.begin(TAKE_COVER.frame_of(observation), seed)
-    gc.collect()
-    gc.freeze()  # what was imported is not walked through again amid the game: 25 ms each time
+    agent.begin(game.frame_of(observation), seed)
     took_s, missed, length = [], 0, 0.0
     tick_s = 1 / HERTZ
     due_s = time.perf_counter()
-    while length < TAKE_COVER.max_episode_steps:
+    while length < game.max_episode_steps:
         last, began_s = agent.action, time.perf_counter()
         if length:
-            agent.see(TAKE_COVER.frame_of(observation))
+            agent.see(game.frame_of(observation))
         action = agent.act()
         took_s.append(time.perf_counter() - began_s)
         due_s += tick_s
@@ -111,37 +111,56 @@ def play_in_time(agent: PlanningAgent, seed: int) -> Played:
     return Played(length, took_s, missed)
 
 
-def play_planned(base_url: str, fields: dict[str, Any], seed: int, real_time: bool) -> Played:
+@contextmanager
+def _no_long_collections() -> Iterator[None]:
+    """Keep what was imported from being walked through again amid the game: 25 ms each time."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()  # what stays frozen is not ended at exit: the game would outlive its process
+
+
+def play_planned(
+    game: EnvSpec, base_url: str, fields: dict[str, Any], seed: int, real_time: bool
+) -> Played:
     """Play one episode in this process."""
     with DreamClient(base_url) as client:
         agent = PlanningAgent(client, fields)
         if real_time:
-            return play_in_time(agent, seed)
+            with _no_long_collections():
+                return play_in_time(game, agent, seed)
         began_s = time.perf_counter()
-        length = play(worker_env(TAKE_COVER), TAKE_COVER, agent, seed)
+        _, length = play(worker_env(game), game, agent, seed)
         agent.dream.close()
         return Played(length, [(time.perf_counter() - began_s) / max(length, 1)])
 
 
-def play_random(seed: int) -> float:
+def play_random(game: EnvSpec, seed: int) -> int:
     """Play one episode at random."""
-    agent = BlindAgent(partial(random_actions, actions=len(TAKE_COVER.action_names)))
-    return play(worker_env(TAKE_COVER), TAKE_COVER, agent, seed)
+    agent = BlindAgent(partial(random_actions, actions=len(game.action_names)))
+    return play(worker_env(game), game, agent, seed)[1]
 
 
-def measure(asked: argparse.Namespace) -> tuple[list[float], list[Played]]:
+def measure(asked: argparse.Namespace) -> tuple[list[int], list[Played]]:
     """Return how long random lived in each episode, and how the planner did in the same ones."""
+    game = replace(TAKE_COVER, max_episode_steps=asked.max_steps)
     seeds = [SEED + i for i in range(asked.episodes)]
     port = load.free_port()
     # In real time the game has a core to itself, as it would have a machine.
     workers = 1 if asked.real_time else 2
+    cores = [load.SERVER_CORE] if asked.real_time else [load.SERVER_CORE, load.LOAD_CORE]
     with (
-        load.serving(load.dreamserve(TAKECOVER, port), port, cores="0" if workers == 1 else "0,1"),
+        load.serving(load.dreamserve(TAKECOVER, port), port, cores=",".join(map(str, cores))),
         game_workers(workers) as pool,
     ):
-        random = list(pool.map(play_random, seeds))
+        random = list(pool.map(partial(play_random, game), seeds))
         url = f"http://127.0.0.1:{port}"
-        jobs = [pool.submit(play_planned, url, asked.plan, seed, asked.real_time) for seed in seeds]
+        jobs = [
+            pool.submit(play_planned, game, url, asked.plan, seed, asked.real_time)
+            for seed in seeds
+        ]
         for done, job in enumerate(as_completed(jobs), 1):
             so_far = np.mean([other.result().length for other in jobs if other.done()])
             print(
@@ -155,15 +174,15 @@ def main() -> None:
     """Play, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--episodes", type=int, default=100)
+    parser.add_argument("--max-steps", type=int, default=TAKE_COVER.max_episode_steps)
     parser.add_argument("--real-time", action="store_true")
     parser.add_argument("--plan", type=json.loads, default={}, help="other fields of /plan, JSON")
     asked = parser.parse_args()
     asked.plan = PLAN | ({"budget_ms": BUDGET_MS} if asked.real_time else {}) | asked.plan
     random, planned = measure(asked)
-    limit = TAKE_COVER.max_episode_steps
     rows, means = [], []
     for name, lengths in (("random", random), ("planned", [one.length for one in planned])):
-        found = summary(lengths, limit)
+        found = EpisodeResults(lengths, lengths).summary(asked.max_steps)
         means.append(found["mean"])
         rows.append([name, *(f"{found[key]:g}" for key in ("mean", "standard_error", "median"))])
     print(f"TakeCover, {asked.episodes} episodes; {asked.plan}\n")

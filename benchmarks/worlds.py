@@ -1,12 +1,14 @@
 """The worlds that benchmarks run on: untrained, of the sizes people train, as bundles.
 
-    python benchmarks/worlds.py            # writes benchmarks/.worlds/lstm256-z32 and lstm512-z64
+    python benchmarks/worlds.py                 # all of them, into benchmarks/.worlds
+    python benchmarks/worlds.py lstm256-z32     # one of them
 
 Their weights are random and their dreams never end, so that every request of a load is answered
 alike; what a step costs does not depend on what the weights have learnt. The mixture is `joint`,
 the head that predicts best by `mixture_heads.py`.
 """
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ import torch
 from dreamserve.manifest import Crop, FrameSpec
 from dreamserve.spaces import ActionSpace, BoxSpace, DiscreteSpace
 from dreamserve_training.export import export_world, spec_of
-from dreamserve_training.models.recurrent import MDNRNN
+from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.models.vae import ConvVAE
 
 FOLDER = Path(__file__).parent / ".worlds"
@@ -71,7 +73,7 @@ def _write(path: Path, latent: int, memory: int, box: bool) -> None:
         path,
         spec=spec_of(path.name, space, frame, mdnrnn, done_threshold=NEVER),
         vae=vae,
-        mdnrnn=mdnrnn,
+        memory=mdnrnn,
         bank=bank,
         origin={"environment": "none: untrained, for benchmarks"},
         quality={},
@@ -79,5 +81,7 @@ def _write(path: Path, latent: int, memory: int, box: bool) -> None:
 
 
 if __name__ == "__main__":
-    for known in SIZES:
-        print(bundle_of(known))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("worlds", nargs="*", default=list(SIZES), metavar="world")
+    for wanted in parser.parse_args().worlds:
+        print(bundle_of(wanted))

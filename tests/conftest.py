@@ -11,7 +11,7 @@ NOTHING_MAY_BE_MISSING = os.environ.get("CI") == "true"
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip, visibly, the tests that need a CUDA device where there is none."""
-    on_gpu = [item for item in items if "gpu" in item.keywords]
+    on_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if not on_gpu:
         return
     import torch  # only now: the rest of the suite may not need it
@@ -34,7 +34,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn a skipped test into a failed one where nothing may be missing."""
     report = yield
-    if "gpu" not in item.keywords:
+    if item.get_closest_marker("gpu") is None:
         _fail_if_skipped(report)
     return report
 

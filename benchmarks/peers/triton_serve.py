@@ -2,7 +2,8 @@
 
     benchmarks/.peers/bin/python benchmarks/peers/triton_serve.py BUNDLE --port 9004
 
-Not named triton.py: a script's own folder comes first on its path, and torch imports `triton`.
+Its name is longer than triton's: a script's own folder comes first on its path, and torch imports
+`triton`.
 """
 
 import argparse

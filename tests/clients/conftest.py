@@ -1,4 +1,4 @@
-"""A server for the SDK's tests: answers are scripted, requests remembered, no port is opened."""
+"""A server for the SDK's tests: responses are scripted, requests kept, no port is opened."""
 
 import json
 from typing import Any, ClassVar
@@ -60,6 +60,36 @@ class FakeServer:
         "truncated": [False, False],
         "errors": [],
     }
+    PLAN: ClassVar[Fields] = {
+        "action": 1,
+        "actions": [1, 0, 2],
+        "value": 2.0,
+        "planner": "cem",
+        "iterations": 4,
+        "evaluations": 9,
+        "elapsed_ms": 3.5,
+        "cut_short": False,
+    }
+    FORK: ClassVar[Fields] = {
+        "session_id": "s1",
+        "world": "pong",
+        "step": 3,
+        "latent": [0.5, -0.25],
+        "temperature": 1.0,
+        "terminated": False,
+        "session_ids": ["f1", "f2"],
+        "seeds": [7, 8],
+    }
+    REWIND: ClassVar[Fields] = {
+        "session_id": "s1",
+        "world": "pong",
+        "step": 1,
+        "latent": [0.5, -0.25],
+        "seed": 7,
+        "temperature": 1.0,
+        "terminated": False,
+        "rewindable_to": 0,
+    }
     WORLD: ClassVar[Fields] = {
         "name": "pong",
         "version": "0123456789abcdef",
@@ -118,7 +148,7 @@ class FakeServer:
 
 @pytest.fixture
 def fake() -> type[FakeServer]:
-    """The scripted server and its sample answers."""
+    """The scripted server and its sample responses."""
     return FakeServer
 
 

@@ -1,4 +1,4 @@
-"""What the SDK sends and how it reads what comes back."""
+"""What the SDK sends, and what it refuses to send."""
 
 import re
 
@@ -6,12 +6,18 @@ import httpx
 import numpy as np
 import pytest
 
-from dreamserve_client import DreamClient, ProtocolError
+import dreamserve_client as sdk
+from dreamserve_client.calls import Call
+from dreamserve_protocol.plan import PlanRequest
+from dreamserve_protocol.verbs import VERBS
+from dreamserve_protocol.wire import fields_of
 
 
 def test_a_reset_says_what_was_asked_for_and_leaves_the_rest_to_the_server(fake):
     server = fake(fake.ok(fake.RESET))
-    server.client().reset("pong", seed=7, start={"latent": np.array([0.5, -0.25], np.float32)})
+    server.client().reset(
+        "pong", seed=7, start=sdk.Start(latent=np.array([0.5, -0.25], np.float32))
+    )
     sent = server.body()
     assert re.fullmatch(r"[0-9a-f]{32}", sent.pop("session_id"))
     assert sent == {"world": "pong", "seed": 7, "start": {"latent": [0.5, -0.25]}}
@@ -28,18 +34,8 @@ def test_each_reset_without_an_id_chooses_another_one_and_sends_it_in_the_header
 
 
 def test_every_call_about_a_session_carries_its_id_in_the_header(fake):
-    plan = {
-        "action": 1,
-        "actions": [1, 0],
-        "value": 2.0,
-        "planner": "cem",
-        "iterations": 4,
-        "evaluations": 9,
-        "elapsed_ms": 3.5,
-        "cut_short": False,
-    }
     sample = {"latents": [[[0.0, 1.0]]], "rewards": [[1.0]], "terminated": [[True]]}
-    server = fake(fake.ok(fake.STEP), fake.ok(plan), fake.ok(sample), fake.ok(fake.SESSION))
+    server = fake(fake.ok(fake.STEP), fake.ok(fake.PLAN), fake.ok(sample), fake.ok(fake.SESSION))
     client = server.client()
     client.step("s1", 1)
     client.plan("s1")
@@ -47,37 +43,6 @@ def test_every_call_about_a_session_carries_its_id_in_the_header(fake):
     client.session("s1")
     client.delete("s1")
     assert [request.headers.get("x-session-id") for request in server.requests] == ["s1"] * 5
-
-
-def test_a_reset_is_read_into_numbers_and_arrays(fake):
-    frame = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    state = {"h": [0.25, 0.5]}
-    server = fake(fake.ok(fake.RESET, frame=frame.tolist(), state=state, later="unknown"))
-    answer = server.client().reset(include=["frame", "state"])
-    assert (answer.session_id, answer.world, answer.step, answer.seed) == ("s1", "pong", 0, 7)
-    assert answer.latent.dtype == np.float32
-    np.testing.assert_array_equal(answer.latent, [0.5, -0.25])
-    assert answer.frame.dtype == np.uint8
-    np.testing.assert_array_equal(answer.frame, frame)
-    np.testing.assert_array_equal(answer.state["h"], [0.25, 0.5])
-    assert server.body()["include"] == ["frame", "state"]
-
-
-def test_a_step_is_read_with_its_mixture_and_its_surprise(fake):
-    mixture = {"weights": [0.5, 0.5], "mu": [[0.0, 1.0], [2.0, 3.0]], "sigma": [[1.0, 1.0]] * 2}
-    info = {"surprise": 1.5, "expected_surprise": 0.9}
-    server = fake(fake.ok(fake.STEP, mixture=mixture, info=info, terminated=True))
-    answer = server.client().step("s1", 1, observation=np.zeros(2, np.float32))
-    assert (answer.step, answer.reward, answer.terminated, answer.truncated) == (
-        1,
-        1.0,
-        True,
-        False,
-    )
-    assert answer.info == info
-    assert answer.mixture.weights.shape == (2,)
-    assert answer.mixture.mu.dtype == np.float32
-    assert server.body()["observation"] == [0.0, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -95,114 +60,117 @@ def test_an_action_may_be_a_number_a_list_or_an_array(fake, action, sent):
     assert server.body() == {"session_id": "s1", "action": sent}
 
 
-@pytest.mark.parametrize(
-    ("action", "actions", "dtype"),
-    [(1, [1, 0, 2], np.int64), ([0.5, 1.0], [[0.5, 1.0], [0.0, 0.0]], np.float32)],
-)
-def test_a_plan_has_integers_in_a_discrete_world_and_floats_in_a_box_world(
-    fake, action, actions, dtype
-):
-    fields = {
-        "action": action,
-        "actions": actions,
-        "value": 2.0,
-        "planner": "cem",
-        "iterations": 4,
-        "evaluations": 9,
-        "elapsed_ms": 3.5,
-        "cut_short": False,
-    }
-    answer = fake(fake.ok(fields)).client().plan("s1", horizon=3)
-    assert answer.actions.dtype == dtype
-    np.testing.assert_array_equal(answer.actions, actions)
-    np.testing.assert_array_equal(answer.action, action)
-    assert answer.cut_short is False
-
-
-def test_a_sample_has_futures_first(fake):
-    fields = {
-        "latents": np.zeros((2, 3, 4)).tolist(),
-        "rewards": [[1.0] * 3] * 2,
-        "terminated": [[False, False, True]] * 2,
-        "frames": np.zeros((2, 3, 2, 2, 3), int).tolist(),
-    }
-    server = fake(fake.ok(fields))
-    answer = server.client().sample(
-        world="pong", start={"bank": 3}, futures=2, horizon=3, include=["frames"]
-    )
-    assert answer.latents.shape == (2, 3, 4)
-    assert answer.terminated.dtype == np.bool_
-    assert answer.frames.shape == (2, 3, 2, 2, 3)
-    assert server.body()["start"] == {"bank": 3}
-    assert "x-session-id" not in server.requests[0].headers
-
-
-def test_a_sample_is_read_with_all_that_it_includes(fake):
-    fields = {
-        "latents": [[[0.0, 1.0]]],
-        "rewards": [[1.0]],
-        "terminated": [[True]],
-        "mixture": {
-            "weights": [[[0.25, 0.75]]],
-            "mu": [[[[0.0, 1.0], [2.0, 3.0]]]],
-            "sigma": [[[0.5, 0.5]]],
-        },
-        "entropy": [[0.56]],
-        "differential_entropy": [[-0.5]],
-        "most_likely": {
-            "latents": [[2.0, 3.0]],
-            "rewards": [1.0],
-            "terminated": [False],
-            "frames": np.zeros((1, 2, 2, 3), int).tolist(),
-        },
-        "components": {
-            "weights": [0.75, 0.25],
-            "order": [1, 0],
-            "latents": [[[2.0, 3.0]], [[0.0, 1.0]]],
-            "rewards": [[1.0], [0.0]],
-            "terminated": [[False], [True]],
-        },
-    }
-    server = fake(fake.ok(fields))
-    answer = server.client().sample(
-        "s1", futures=1, horizon=1, include={"mixture", "entropy", "most_likely", "components"}
-    )
-    assert server.body()["include"] == ["components", "entropy", "mixture", "most_likely"]
-    assert answer.frames is None
-    assert answer.mixture.sigma.shape == (1, 1, 2)
-    assert answer.mixture.mu.dtype == answer.entropy.dtype == np.float32
-    assert (answer.entropy.item(), answer.differential_entropy.item()) == (np.float32(0.56), -0.5)
-    assert answer.most_likely.latents.shape == (1, 2)
-    assert answer.most_likely.frames.dtype == np.uint8
-    assert answer.components.order.tolist() == [1, 0]
-    assert answer.components.order.dtype == np.int64
-    assert answer.components.terminated.dtype == np.bool_
-    assert answer.components.latents.shape == (2, 1, 2)
-    assert answer.components.frames is None
-
-
-def test_worlds_are_listed_and_one_is_told_in_full(fake):
-    server = fake(fake.ok({"worlds": [fake.WORLD]}), fake.ok(fake.WORLD, manifest={"a": 1}))
-    client = server.client()
-    (listed,) = client.worlds()
-    told = client.world("pong")
-    assert listed.action_names == ("up", "down")
-    assert listed.frame_shape == (64, 64, 3)
-    assert not listed.manifest
-    assert told.manifest == {"a": 1}
-    assert server.requests[1].url.path == "/worlds/pong"
-
-
 def test_a_name_cannot_lead_to_another_path(fake):
     server = fake(fake.ok(fake.SESSION))
     server.client().session("../worlds?x")
     assert server.requests[0].url.raw_path == b"/sessions/..%2Fworlds%3Fx"
 
 
+def test_defaults_are_not_sent_but_what_is_set_is(fake):
+    server = fake(fake.ok(fake.PLAN))
+    client = server.client()
+    client.plan("s1", planner="cem", horizon=20, options={}, warm_start=True)
+    assert server.body() == {"session_id": "s1"}
+    objective = sdk.Objective(survival=2, target=np.zeros(2))
+    client.plan("s1", planner="icem", options={"elites": 3}, warm_start=False, objective=objective)
+    assert server.body() == {
+        "session_id": "s1",
+        "planner": "icem",
+        "options": {"elites": 3},
+        "warm_start": False,
+        "objective": {"reward": 0.0, "survival": 2, "target": [0.0, 0.0], "target_weight": 1.0},
+    }
+
+
+@pytest.mark.parametrize(
+    ("policy", "sent"),
+    [
+        ("random", "random"),
+        (sdk.BundledPolicy(), {"kind": "bundled"}),
+        (sdk.ConstantPolicy(np.int64(2)), {"kind": "constant", "action": 2}),
+        (sdk.LinearPolicy([[1.0]], [0.5]), {"kind": "linear", "weights": [[1.0]], "bias": [0.5]}),
+    ],
+)
+def test_a_policy_is_sent_with_its_kind(fake, policy, sent):
+    server = fake(fake.problem(422, "invalid_request"))
+    with pytest.raises(sdk.InvalidRequestError):
+        server.client().rollout(policy=policy, episodes=1, max_steps=2)
+    assert server.body() == {"policy": sent, "episodes": 1, "max_steps": 2}
+
+
+@pytest.mark.parametrize(
+    ("send", "words"),
+    [
+        (lambda c: c.rewind("s1"), "give exactly one of steps and to_step"),
+        (lambda c: c.rewind("s1", 1, steps=1), "give exactly one of steps and to_step"),
+        (lambda c: c.fork("s1", 2, session_ids=["a"]), "give session_ids or count, not both"),
+        (lambda c: c.fork("s1", 2, seeds=[1]), "2 forks need as many seeds, not 1"),
+        (lambda c: c.fork("s1", session_ids=["s1"]), "cannot be forked into itself"),
+        (lambda c: c.sample(futures=1, horizon=1), "give session_id, or start"),
+        (lambda c: c.plan("s1", objective=sdk.Objective()), "the objective has no weight"),
+        (lambda c: c.reset(start=sdk.Start()), "give exactly one of bank, latent and frames"),
+    ],
+)
+def test_fields_that_contradict_each_other_are_refused_before_they_are_sent(fake, send, words):
+    server = fake(fake.ok(fake.RESET))
+    with pytest.raises(sdk.InvalidRequestError, match=words):
+        send(server.client())
+    assert not server.requests
+
+
+def test_a_fork_chooses_its_ids_and_names_its_session_in_the_path_alone(fake):
+    server = fake(fake.ok(fake.FORK))
+    forks = server.client().fork("s1", 2)
+    ids = server.body()["session_ids"]
+    assert len({*ids}) == 2
+    assert all(re.fullmatch(r"[0-9a-f]{32}", session_id) for session_id in ids)
+    assert server.body() == {"session_ids": ids}
+    assert (server.requests[0].method, server.requests[0].url.path) == ("POST", "/sessions/s1/fork")
+    assert (forks.session_ids, forks.seeds) == (["f1", "f2"], [7, 8])
+
+
+@pytest.mark.parametrize(("fields", "count"), [({}, 1), ({"seeds": [8, 9, 10]}, 3)])
+def test_a_fork_without_a_count_makes_as_many_as_it_has_seeds_or_one(fake, fields, count):
+    server = fake(fake.ok(fake.FORK))
+    server.client().fork("s1", **fields)
+    assert len(server.body().pop("session_ids")) == count
+
+
+def test_a_snapshot_is_a_document_that_is_passed_on_as_it_is(fake):
+    document = {"format": "dreamserve-snapshot", "latent": [0.1, -0.0], "of_a_later_version": None}
+    server = fake(fake.ok(document), fake.ok(fake.SESSION))
+    client = server.client()
+    assert client.snapshot("s1") == document
+    client.restore(document, "s2")
+    assert server.body() == document
+    request = server.requests[1]
+    assert (request.method, request.url.path) == ("PUT", "/sessions/s2/snapshot")
+    assert request.headers["x-session-id"] == "s2"
+    client.restore(document)
+    assert re.fullmatch(r"/sessions/[0-9a-f]{32}/snapshot", server.requests[2].url.path)
+
+
+def test_every_verb_of_the_protocol_is_a_method_and_deleting_returns_nothing(fake):
+    assert {verb.name for verb in VERBS} <= set(vars(sdk.DreamClient))
+    server = fake(httpx.Response(204))
+    assert server.client().delete("s1") is None
+    assert (server.requests[0].method, server.requests[0].content) == ("DELETE", b"")
+
+
+def test_a_call_is_a_value_of_its_request():
+    call = Call(PlanRequest("a b", horizon=3), dict)
+    assert (call.verb.name, call.path, call.session_id) == ("plan", "/plan", "a b")
+    assert call.body == {"session_id": "a b", "horizon": 3}
+    assert fields_of(call.request)["planner"] == "cem"
+
+
 def test_numbers_that_are_not_finite_are_not_sent(fake):
     server = fake(fake.ok(fake.STEP))
-    with pytest.raises(ValueError, match="observation must be finite"):
+    with pytest.raises(sdk.NotFiniteInputError, match="observation holds NaN or infinity"):
         server.client().step("s1", 1, observation=np.array([np.nan, 0.0]))
+    policy = sdk.LinearPolicy(np.full((2, 3), np.inf))
+    with pytest.raises(sdk.NotFiniteInputError, match="policy holds NaN or infinity"):
+        server.client().rollout(policy=policy, max_steps=3, episodes=1)
     assert not server.requests
 
 
@@ -210,33 +178,22 @@ def test_what_json_cannot_carry_is_not_sent(fake):
     server = fake(fake.ok(fake.STEP))
     with pytest.raises(TypeError, match="action cannot be sent: set has no JSON form"):
         server.client().step("s1", {1})
-    with pytest.raises(TypeError, match="include is a list of names"):
-        server.client().step("s1", 1, include="frame")
     assert not server.requests
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "", "ftp://dreams"])
 def test_a_base_url_without_http_is_refused_at_once(url):
     with pytest.raises(ValueError, match="must start with http"):
-        DreamClient(url)
-
-
-def test_a_server_of_another_kind_is_told_apart_from_an_error(fake):
-    pages = fake(httpx.Response(200, text="<html>"), httpx.Response(200, json={"ok": True}))
-    client = pages.client()
-    with pytest.raises(ProtocolError, match="is base_url a dreamserve server"):
-        client.reset()
-    with pytest.raises(ProtocolError, match="without 'session_id'"):
-        client.reset()
+        sdk.DreamClient(url)
 
 
 def test_a_client_that_was_given_stays_open_and_its_own_is_closed(fake):
     server = fake(fake.ok(fake.RESET))
-    given = server.client()
-    with given:
-        given.reset()
-    given.reset()
-    with DreamClient(fake.URL) as own:
+    lent = server.client()
+    with lent:
+        lent.reset()
+    lent.reset()
+    with sdk.DreamClient(fake.URL) as own:
         pass
     with pytest.raises(RuntimeError, match="closed"):
         own.reset()

@@ -1,48 +1,37 @@
-"""A problem's code becomes an error's class; what it said stays readable."""
+"""A problem becomes an error of the protocol; what is no problem, an error of the SDK."""
 
 import httpx
 import pytest
 
 import dreamserve_client as sdk
-from dreamserve_client.errors import BY_CODE
+from dreamserve_protocol.errors import leaves
+from dreamserve_protocol.verbs import VERBS
 
 
-@pytest.mark.parametrize(
-    ("status", "code", "kind"),
-    [
-        (422, "invalid_request", sdk.InvalidRequestError),
-        (422, "invalid_action", sdk.InvalidActionError),
-        (422, "not_finite", sdk.NotFiniteError),
-        (500, "not_finite", sdk.NotFiniteError),
-        (401, "unauthorized", sdk.UnauthorizedError),
-        (404, "session_not_found", sdk.SessionNotFoundError),
-        (410, "session_expired", sdk.SessionExpiredError),
-        (410, "session_lost", sdk.SessionLostError),
-        (404, "world_not_found", sdk.WorldNotFoundError),
-        (409, "step_conflict", sdk.StepConflictError),
-        (413, "too_large", sdk.TooLargeError),
-        (429, "overloaded", sdk.OverloadedError),
-        (500, "engine_failed", sdk.ServerError),
-        (503, "draining", sdk.DrainingError),
-        (500, "a_later_code", sdk.ServerError),
-        (400, "a_later_code", sdk.APIStatusError),
-    ],
-)
-def test_the_code_chooses_the_class(fake, status, code, kind):
-    with pytest.raises(sdk.APIStatusError) as raised:
-        fake(fake.problem(status, code)).client(max_retries=0).step("s1", 1)
+@pytest.mark.parametrize("kind", leaves(), ids=lambda kind: kind.code)
+def test_the_code_of_a_problem_chooses_the_class_of_the_protocol(fake, kind):
+    with pytest.raises(sdk.ProblemError) as raised:
+        fake(fake.problem(kind.status, kind.code)).client(max_retries=0).step("s1", 1)
     error = raised.value
     assert type(error) is kind
-    assert (error.code, error.status, error.request_id) == (code, status, "r-1")
-    assert error.detail == f"about {code}"
-    assert str(error) == f"about {code} [{code}, HTTP {status}, request r-1]"
+    assert (error.code, error.status, error.request_id) == (kind.code, kind.status, "r-1")
+    assert error.detail == f"about {kind.code}"
+    assert str(error) == f"about {kind.code} [{kind.code}, HTTP {kind.status}, request r-1]"
+    assert error.retry_after_s is None
 
 
-def test_every_code_of_the_service_has_a_class_here():
-    errors = pytest.importorskip("dreamserve.errors")
-    leaves = [errors.CallerError, errors.ServerError]
-    codes = {kind.code for parent in leaves for kind in parent.__subclasses__()}
-    assert codes <= set(BY_CODE)
+@pytest.mark.parametrize(("status", "kind"), [(500, sdk.ServerError), (400, sdk.CallerError)])
+def test_a_later_code_has_the_class_of_its_status_and_keeps_its_name(fake, status, kind):
+    with pytest.raises(sdk.ProblemError) as raised:
+        fake(fake.problem(status, "a_later_code")).client(max_retries=0).step("s1", 1)
+    assert type(raised.value) is kind
+    assert (raised.value.code, raised.value.status) == ("a_later_code", status)
+
+
+def test_every_error_that_a_verb_can_answer_can_be_imported_from_the_sdk():
+    answered = {error for verb in VERBS for error in verb.all_errors}
+    assert sdk.DreamEndedError in answered
+    assert {error.__name__ for error in answered} <= set(sdk.__all__)
 
 
 def test_a_proxy_that_answers_with_a_page_is_still_a_status_error(fake):
@@ -56,9 +45,10 @@ def test_a_proxy_that_answers_with_a_page_is_still_a_status_error(fake):
 @pytest.mark.parametrize("body", [b"{", b"[]", b'"gone"'])
 def test_a_broken_problem_is_still_a_status_error(fake, body):
     media_type = {"content-type": "application/problem+json"}
-    with pytest.raises(sdk.APIStatusError) as raised:
+    with pytest.raises(sdk.ProblemError) as raised:
         fake(httpx.Response(404, content=body, headers=media_type)).client().reset()
     assert raised.value.code == "http_404"
+    assert "answered 404 Not Found" in str(raised.value)
 
 
 def test_a_redirect_is_not_followed_and_said(fake):
@@ -70,7 +60,7 @@ def test_a_redirect_is_not_followed_and_said(fake):
 def test_no_answer_is_a_connection_error_and_a_late_one_a_timeout(fake):
     refused = fake(httpx.ConnectError("refused")).client(max_retries=0)
     with pytest.raises(
-        sdk.APIConnectionError, match=r"no answer from http://dreams\.test: refused"
+        sdk.APIConnectionError, match=r"no response from http://dreams\.test: refused"
     ):
         refused.reset()
     late = fake(httpx.ReadTimeout("late")).client(max_retries=0, timeout_s=2.5)
@@ -79,6 +69,7 @@ def test_no_answer_is_a_connection_error_and_a_late_one_a_timeout(fake):
 
 
 def test_every_error_of_the_tree_has_the_one_base():
-    errors = [getattr(sdk, name) for name in sdk.__all__ if name.endswith("Error")]
+    exported = [getattr(sdk, name) for name in sdk.__all__]
+    errors = [kind for kind in exported if issubclass(kind, Exception)]
     assert len(errors) > 10
     assert all(issubclass(error, sdk.DreamserveError) for error in errors)

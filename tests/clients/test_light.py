@@ -1,4 +1,4 @@
-"""The SDK is light: it installs and works with neither torch nor the service beside it."""
+"""The SDK and the protocol are light: they install and work without torch and the service."""
 
 import subprocess
 import sys
@@ -8,33 +8,62 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ABSENT = ("torch", "dreamserve", "fastapi", "onnxruntime", "gymnasium")
+ABSENT = ("torch", "dreamserve", "pydantic", "fastapi", "onnxruntime", "gymnasium")
+PROTOCOL, CLIENT = "protocol/src/dreamserve_protocol", "clients/python/src/dreamserve_client"
 
-USE_IT = f"""
-import importlib.util, sys
-import dreamserve_client
+# Imports every module of the package at `sys.argv[1]`; prints the packages that this has loaded.
+IMPORT_ALL = f"""
+import importlib, importlib.util, pkgutil, sys
 
 for name in {ABSENT}:
     assert importlib.util.find_spec(name) is None, f"{{name}} came along"
-dreamserve_client.DreamClient("http://127.0.0.1:1").close()
-print(*sorted(name.partition(".")[0] for name in sys.modules if "dreamserve" in name))
+package = importlib.import_module(sys.argv[1])
+for module in pkgutil.iter_modules(package.__path__):
+    importlib.import_module(f"{{package.__name__}}.{{module.name}}")
+if hasattr(package, "DreamClient"):
+    package.DreamClient("http://127.0.0.1:1").close()
+roots = {{name.partition(".")[0] for name in sys.modules}}
+print(*sorted(root for root in roots if root.startswith(("dreamserve", "numpy", "httpx"))))
 """
 
 
-@pytest.mark.slow
-def test_it_installs_and_imports_alone(tmp_path):
-    venv.create(tmp_path / "env", with_pip=True)
-    python = tmp_path / "env" / "bin" / "python"
-    source = tmp_path / "python"
-    source.mkdir()
-    (source / "pyproject.toml").write_bytes((ROOT / "clients/python/pyproject.toml").read_bytes())
-    (source / "src").symlink_to(ROOT / "clients/python/src")
+def install_alone(folder: Path, *packages: str) -> Path:
+    """Return the python of a new environment that has these packages of ours and what they need."""
+    venv.create(folder / "env", with_pip=True)
+    python = folder / "env" / "bin" / "python"
+    copies = []
+    for package in packages:
+        source = (ROOT / package).parents[1]
+        copy = folder / source.name
+        copy.mkdir()
+        (copy / "pyproject.toml").write_bytes((source / "pyproject.toml").read_bytes())
+        (copy / "src").symlink_to(source / "src")
+        copies.append(copy)
     pip = [python, "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt"]
-    subprocess.run([*pip, source], check=True, timeout=300)
-    used = subprocess.run(
-        [python, "-c", USE_IT], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+    subprocess.run([*pip, *copies], check=True, timeout=300)
+    return python
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("packages", "loaded"),
+    [
+        ((PROTOCOL,), {"dreamserve_protocol", "numpy"}),
+        ((PROTOCOL, CLIENT), {"dreamserve_client", "dreamserve_protocol", "httpx", "numpy"}),
+    ],
+    ids=["protocol", "client"],
+)
+def test_it_installs_and_imports_alone(tmp_path, packages, loaded):
+    python = install_alone(tmp_path, *packages)
+    imported = subprocess.run(
+        [python, "-c", IMPORT_ALL, Path(packages[-1]).name],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
-    assert set(used.stdout.split()) == {"dreamserve_client"}
+    assert set(imported.stdout.split()) == loaded
 
 
 def test_importing_it_loads_neither_torch_nor_the_service():

@@ -49,11 +49,17 @@ def test_the_number_of_retries_is_the_callers(fake, waits):
 
 @pytest.mark.parametrize(
     ("status", "code"),
-    [(409, "step_conflict"), (422, "invalid_request"), (404, "session_not_found"), (500, "x")],
+    [
+        (409, "step_conflict"),
+        (409, "dream_ended"),
+        (422, "invalid_request"),
+        (404, "session_not_found"),
+        (500, "x"),
+    ],
 )
 def test_what_the_server_decided_is_not_asked_again(fake, waits, status, code):
     server = fake(fake.problem(status, code))
-    with pytest.raises(sdk.APIStatusError):
+    with pytest.raises(sdk.ProblemError):
         server.client().reset()
     assert len(server.requests) == 1
     assert not waits
@@ -106,17 +112,67 @@ def test_asking_where_a_session_stands_makes_its_next_steps_numbered(fake, waits
     assert server.body()["step"] == 5
 
 
-@pytest.mark.parametrize("ending", ["terminated", "deleted"])
-def test_a_session_that_is_over_is_no_longer_counted(fake, waits, ending):
-    over = ending == "terminated"
-    server = fake(fake.ok(fake.RESET), fake.ok(fake.STEP, terminated=over))
+def test_a_session_that_was_deleted_is_no_longer_counted(fake, waits):
+    server = fake(fake.ok(fake.RESET), fake.ok(fake.STEP))
     client = server.client()
     client.reset(session_id="s1")
     client.step("s1", 1)
-    if not over:
-        client.delete("s1")
+    client.delete("s1")
     client.step("s1", 1)
     assert "step" not in server.body()
+
+
+def test_a_rewind_by_steps_is_sent_as_the_step_that_it_leads_to_and_may_be_sent_again(fake, waits):
+    ended = fake.ok(fake.STEP, step=4, terminated=True)
+    server = fake(ended, httpx.ReadError("cut"), fake.ok(fake.REWIND), fake.ok(fake.STEP, step=2))
+    client = server.client()
+    client.step("s1", 1, step=4)
+    client.rewind("s1", steps=3)
+    client.step("s1", 1)
+    assert [server.body(i) for i in (1, 2)] == [{"to_step": 1}] * 2
+    assert server.body()["step"] == 2
+
+
+def test_a_rewind_by_steps_of_an_unknown_session_is_sent_once_as_it_is(fake, waits):
+    server = fake(httpx.ReadError("cut"))
+    with pytest.raises(sdk.APIConnectionError):
+        server.client().rewind("s1", steps=3)
+    assert server.body() == {"steps": 3}
+    assert len(server.requests) == 1
+
+
+def test_a_rewind_beyond_the_beginning_is_left_to_the_server_to_refuse(fake):
+    server = fake(fake.ok(fake.STEP), fake.problem(409, "step_conflict"))
+    client = server.client()
+    client.step("s1", 1)
+    with pytest.raises(sdk.StepConflictError):
+        client.rewind("s1", steps=2)
+    assert server.body() == {"steps": 2}
+
+
+def test_forks_and_restored_sessions_are_counted_from_where_they_begin(fake):
+    step = fake.ok(fake.STEP)
+    server = fake(fake.ok(fake.FORK), step, fake.ok(fake.SESSION), step)
+    client = server.client()
+    client.fork("s1", 2)
+    client.step("f2", 1)
+    assert server.body()["step"] == 4
+    client.restore({"format": "x"}, "s1")
+    client.step("s1", 1)
+    assert server.body()["step"] == 5
+
+
+def test_the_sessions_used_longest_ago_are_forgotten_beyond_the_bound(fake, monkeypatch):
+    monkeypatch.setattr("dreamserve_client.step_numbers.MOST_SESSIONS", 2)
+    server = fake(*(fake.ok(fake.RESET, session_id=name) for name in "abac"), fake.ok(fake.STEP))
+    client = server.client()
+    for name in "abac":
+        client.reset(session_id=name)
+    numbered = []
+    for name in "abc":
+        client.step(name, 1, step=None)
+        numbered.append("step" in server.body())
+    assert numbered == [True, False, True]
 
 
 def test_waits_double_up_to_eight_seconds_and_are_shortened_at_random(waits, monkeypatch):

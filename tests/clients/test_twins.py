@@ -17,7 +17,7 @@ def methods(kind):
 
 
 def shape(function):
-    """Parameters and answer, with the asynchronous names said as the synchronous ones."""
+    """Parameters and result, with the asynchronous names written as the synchronous ones."""
     return str(inspect.signature(function)).replace("Async", "")
 
 
@@ -32,10 +32,45 @@ def test_both_have_the_same_methods_with_the_same_signatures(plain, awaited):
 
 def test_a_method_shows_its_own_name_signature_and_documentation():
     described = inspect.signature(sdk.DreamClient.session)
-    assert str(described) == "(self, session_id: str) -> dreamserve_client.types.SessionInfo"
+    assert str(described) == "(self, session_id: str) -> dreamserve_protocol.sessions.SessionResult"
+    restoring = inspect.signature(sdk.DreamClient.restore)
+    assert restoring.return_annotation is sdk.SessionResult
     assert sdk.DreamClient.plan.__name__ == "plan"
     assert "session_id" not in inspect.signature(sdk.DreamSession.plan).parameters
-    assert "does not move" in sdk.DreamSession.plan.__doc__
+    documentation = inspect.getdoc(sdk.DreamSession.plan)
+    assert documentation.startswith("Look for the best actions from a session's present")
+    assert "\nhorizon: H, actions looked ahead.\n" in documentation
+    assert "session_id:" not in documentation
+
+
+def test_a_method_that_returns_dreams_keeps_its_own_name_and_summary():
+    begin, fork = sdk.DreamClient.dream, sdk.DreamSession.fork
+    assert (begin.__name__, fork.__name__) == ("dream", "fork")
+    assert inspect.getdoc(begin).startswith("Begin a dream and return it as an object")
+    assert "\nseed: The same seed dreams the same dream." in inspect.getdoc(begin)
+    parameters = inspect.signature(sdk.DreamClient.reset).parameters
+    assert inspect.signature(begin).parameters == parameters
+    assert inspect.signature(begin).return_annotation == "DreamSession"
+    assert list(inspect.signature(fork).parameters)[:2] == ["self", "count"]
+
+
+def test_forks_of_a_dream_are_dreams_with_arrays_of_their_own(fake):
+    state = {"h": [0.25, 0.5]}
+    server = fake(fake.ok(fake.RESET), fake.ok(fake.FORK, state=state))
+    one, two = server.client().dream().fork(2, include=["state"])
+    assert [one.session_id, two.session_id] == ["f1", "f2"]
+    assert [one.first.seed, two.first.seed] == [7, 8]
+    one.first.latent[:] = 0
+    one.first.state["h"][:] = 0
+    assert two.first.latent.tolist() == [0.5, -0.25]
+    assert two.first.state["h"].tolist() == [0.25, 0.5]
+
+
+def test_a_resumed_dream_begins_where_its_snapshot_was_taken(fake):
+    server = fake(fake.ok(fake.SESSION))
+    dream = server.client().resume({"latent": [0.5, 1.0]}, "s1")
+    assert (dream.session_id, dream.first.step, dream.first.seed) == ("s1", 4, 7)
+    assert dream.first.latent.tolist() == [0.5, 1.0]
 
 
 def test_a_dream_knows_its_session_counts_its_steps_and_ends_it(fake):
@@ -77,10 +112,10 @@ def test_the_awaited_client_closes_its_own_connections_only(fake):
     server = fake(fake.ok(fake.RESET))
 
     async def use():
-        given = server.async_client()
-        async with given:
-            await given.reset()
-        await given.reset()
+        lent = server.async_client()
+        async with lent:
+            await lent.reset()
+        await lent.reset()
         async with sdk.AsyncDreamClient(fake.URL) as own:
             pass
         with pytest.raises(RuntimeError, match="closed"):

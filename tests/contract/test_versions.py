@@ -1,4 +1,4 @@
-"""One version in the three distributions and the changelog, and every dependency pinned."""
+"""One version in the distributions and the changelog, and every dependency pinned."""
 
 import re
 import tomllib
@@ -13,6 +13,7 @@ import dreamserve
 
 ROOT = Path(__file__).parents[2]
 OURS = {
+    "dreamserve-protocol": "protocol",
     "dreamserve": "service",
     "dreamserve-training": "training",
     "dreamserve-client": "clients/python",
@@ -66,7 +67,7 @@ def installed() -> dict[str, str]:
     return found
 
 
-def test_the_three_distributions_and_the_changelog_say_the_same_version():
+def test_the_distributions_and_the_changelog_say_the_same_version():
     versions = {project(folder)["version"] for folder in OURS.values()}
     changelog = (ROOT / "CHANGELOG.md").read_text()
     latest = re.search(r"^## \[(\d+\.\d+\.\d+)\]", changelog, re.MULTILINE)

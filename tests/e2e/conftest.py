@@ -17,7 +17,7 @@ import torch
 from dreamserve.manifest import Crop, FrameSpec
 from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.export import export_world, spec_of
-from dreamserve_training.models.recurrent import MDNRNN
+from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.models.vae import ConvVAE
 
 TAKECOVER = Path(__file__).parents[2] / "bundles" / "takecover"
@@ -96,7 +96,7 @@ def exported_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tmp_path_factory.mktemp("worlds") / "untrained",
         spec=spec_of("untrained", space, frame, mdnrnn, constant_reward=1.0),
         vae=vae,
-        mdnrnn=mdnrnn,
+        memory=mdnrnn,
         bank=bank,
         origin={"environment": "none"},
         quality={},

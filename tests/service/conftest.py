@@ -24,7 +24,8 @@ from dreamserve.engine.fake import fake_world
 from dreamserve.engine.imagination.evaluator import CandidateEvaluator
 from dreamserve.engine.imagination.trajectories import RolloutStart, StepOutcome, Trajectories
 from dreamserve.engine.work import Job, finish
-from dreamserve.engine.world import World, load_world
+from dreamserve.engine.world import World
+from dreamserve.loading import load_world
 from dreamserve.validation import validated
 from dreamserve_protocol.markers import Request
 

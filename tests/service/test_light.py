@@ -24,7 +24,7 @@ TORCH = "import sys; print([m for m in sys.modules if m.split('.')[0] in ('torch
 
 @pytest.mark.parametrize(
     "imported",
-    ["dreamserve", "dreamserve.local", "dreamserve.backends.onnx", "dreamserve.engine.loop"],
+    ["dreamserve", "dreamserve.local", "dreamserve.backends.onnx", "dreamserve.engine.engine"],
 )
 def test_importing_does_not_import_torch(imported: str) -> None:
     assert run(f"import {imported}; {TORCH}") == "[]"
@@ -46,7 +46,7 @@ def test_without_torch_the_torch_backend_says_what_to_install(tiny_bundle: Path)
     code = f"""
 import sys
 sys.modules["torch"] = None
-from dreamserve.engine.world import load_world
+from dreamserve.loading import load_world
 from dreamserve.errors import BackendError
 try:
     load_world({str(tiny_bundle)!r}, "torch")

@@ -1,5 +1,7 @@
 """The random numbers: their moments, their independence, and that they never change."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,23 @@ def test_seeds_steps_streams_and_indices_are_independent() -> None:
     assert correlation(base[:, 0], noise.draw(keys(20_000, noise.PLAN), 2, 1)[:, 0]) < bound
     assert correlation(base[:, 0], base[:, 1]) < bound
     assert correlation(base[:, 0], base[:, 2]) < bound
+
+
+STREAMS = {
+    name: value
+    for name, value in vars(noise).items()
+    if name.isupper() and name[0] != "_" and isinstance(value, int)
+}
+
+
+def test_every_purpose_has_a_stream() -> None:
+    assert {"RESET", "STEP", "SAMPLE", "PLAN", "ACTION", "ROLLOUT"} <= STREAMS.keys()
+
+
+@pytest.mark.parametrize(("one", "other"), list(combinations(STREAMS, 2)))
+def test_two_streams_draw_different_numbers(one: str, other: str) -> None:
+    drawn, others = (noise.draw(keys(5, STREAMS[name]), 4, 2) for name in (one, other))
+    assert (drawn != others).all()
 
 
 def test_a_row_is_drawn_alike_in_any_batch() -> None:

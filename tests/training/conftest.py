@@ -7,7 +7,7 @@ import torch
 from dreamserve_training.data.episodes import save_episode
 from dreamserve_training.envs import TAKE_COVER
 from dreamserve_training.export import export_world, make_bank, round_to_half, world_spec
-from dreamserve_training.models.recurrent import MDNRNN
+from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.models.vae import ConvVAE
 
 
@@ -50,7 +50,7 @@ def tiny_bundle(tiny_models, tmp_path_factory):
         directory / "tiny",
         spec=world_spec("tiny", TAKE_COVER, mdnrnn, constant_reward=1.0),
         vae=vae,
-        mdnrnn=mdnrnn,
+        memory=mdnrnn,
         bank=make_bank(mdnrnn, latents, size=8, max_burn_in=4),
         origin={},
         quality={},

@@ -1,20 +1,24 @@
 """C: its forms, its evolution in the dream, and its trial in the real game."""
 
+from concurrent.futures import Future
+from functools import partial
+
 import numpy as np
 import pytest
 
-from dreamserve.dream import DreamBatch
-from dreamserve.engine.world import load_world
-from dreamserve_training.dreaming import dream_returns, features
+from dreamserve.loading import load_world
+from dreamserve.local import DreamBatch
+from dreamserve_training.data.policies import random_actions
+from dreamserve_training.dreams.returns import dream_returns, features
 from dreamserve_training.envs import TAKE_COVER
-from dreamserve_training.evaluation import (
+from dreamserve_training.evaluation.real import (
+    BlindAgent,
     DreamingAgent,
-    blind_contestants,
-    contest,
-    controller_contestants,
-    summary,
+    EpisodeResults,
+    blind_agents,
+    compare_agents,
+    controller_agents,
 )
-from dreamserve_training.loops.controller import ControllerConfig, evolve
 from dreamserve_training.models.controller import (
     Axis,
     LinearPolicy,
@@ -22,6 +26,8 @@ from dreamserve_training.models.controller import (
     load_policy,
     save_policy,
 )
+from dreamserve_training.train import controller as train_controller
+from dreamserve_training.train.controller import ControllerConfig, evolve
 
 FEATURES = 4 + 8
 AXIS = Axis(actions=3, still=0, positive=1, negative=2)
@@ -116,20 +122,79 @@ def test_a_sighted_agent_sees_every_frame_and_a_blind_one_the_first_only(tiny_bu
 @pytest.mark.usefixtures("vizdoom")
 def test_controllers_and_blind_policies_meet_in_the_same_real_episodes(tiny_bundle):
     entries = [
-        *blind_contestants(TAKE_COVER, sweeps=(90,)),
-        *controller_contestants(tiny_bundle, constant_policy(0), 1.0),
+        *blind_agents(TAKE_COVER, sweeps=(90,)),
+        *controller_agents(tiny_bundle, constant_policy(0), 1.0),
     ]
-    returns = contest(TAKE_COVER, entries, seeds=[11, 12], workers=2)
+    returns = compare_agents(TAKE_COVER, entries, seeds=[11, 12], workers=2)
     names = ["random", "sticky random", "nothing", "sweep 90", "controller", "vision cut"]
     assert list(returns) == names
-    assert all(len(played) == 2 and min(played) > 20 for played in returns.values())
+    assert all(len(played.returns) == 2 and min(played.returns) > 20 for played in returns.values())
+    assert all(played.returns == played.lengths for played in returns.values())  # 1 a step
     # a controller that always stands still does, seeing or not, what doing nothing does
     assert returns["controller"] == returns["vision cut"] == returns["nothing"]
 
 
 def test_a_summary_says_how_sure_a_mean_is():
-    figures = summary([100.0, 300.0, 2100.0, 2100.0], limit=2100)
+    results = EpisodeResults([100.0, 300.0, 2100.0, 2100.0], [50, 2100, 2100, 40])
+    figures = results.summary(limit=2100)
     assert figures["mean"] == 1150.0
     assert figures["median"] == 1200.0
     assert figures["share_at_limit"] == 0.5
     assert figures["standard_error"] == pytest.approx(figures["std"] / 2, abs=0.1)
+
+
+def test_evolution_climbs_to_the_best_candidate(tiny_bundle, tmp_path, monkeypatch):
+    target = np.linspace(-1, 1, FEATURES + 1)
+
+    def fitness(pool, bundle, candidates, generation, config):
+        return np.array([-np.square(candidate - target).sum() for candidate in candidates])
+
+    monkeypatch.setattr(train_controller, "_fitness", fitness)
+    config = ControllerConfig(AXIS, generations=150, population=12, sigma=0.3)
+    policy = evolve(tiny_bundle, tmp_path, config)
+    np.testing.assert_allclose(policy.weights[1], target[:-1], atol=0.1)
+
+
+class _Pool:
+    """Takes jobs and does none of them."""
+
+    def __init__(self):
+        self.jobs = []
+
+    def submit(self, function, *arguments):
+        self.jobs.append((function, arguments))
+        job = Future()
+        job.set_result(np.zeros(len(arguments[1])))
+        return job
+
+
+def test_every_generation_dreams_anew_and_all_its_candidates_the_same(tiny_bundle, monkeypatch):
+    config = ControllerConfig(AXIS, population=6, episodes=3, temperature=0.7, max_steps=9)
+    candidates = [np.zeros(FEATURES + 1)] * 6
+    seeds = []
+    for generation in (0, 1):
+        pool = _Pool()
+        train_controller._fitness(pool, tiny_bundle, candidates, generation, config)
+        assert len({tuple(arguments[2]) for _, arguments in pool.jobs}) == 1
+        seeds += pool.jobs[0][1][2]
+    assert len(set(seeds)) == 6
+
+    calls = []
+    monkeypatch.setattr(train_controller, "worker_world", lambda bundle: bundle)
+    monkeypatch.setattr(
+        train_controller, "dream_returns", lambda *call: calls.append(call) or (np.eye(1), None)
+    )
+    function, arguments = pool.jobs[0]
+    function(*arguments)
+    assert calls[0][3:] == (0.7, 9)
+
+
+def test_a_blind_agents_actions_depend_on_the_episodes_seed():
+    agent = BlindAgent(partial(random_actions, actions=3))
+
+    def actions(seed):
+        agent.begin(np.zeros((64, 64, 3), np.uint8), seed)
+        return [agent.act() for _ in range(30)]
+
+    assert actions(1) == actions(1)
+    assert actions(1) != actions(2)

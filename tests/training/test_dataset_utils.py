@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from lightning.pytorch.callbacks import Callback
 
 from dreamserve_training.data.episodes import load_episode, save_episode
+from dreamserve_training.data.loaders import PassSampler
 from dreamserve_training.data.sequences import SequenceDataset
+from dreamserve_training.data.windows import window_table
 from dreamserve_training.models.mdnrnn import MDNRNN, train_mdnrnn
 from dreamserve_training.models.vae import ConvVAE, save_vae
 from dreamserve_training.tools.dataset_utils import (
@@ -24,7 +26,6 @@ from dreamserve_training.tools.dataset_utils import (
     preprocess_trajectories,
     validate_dataset,
 )
-from dreamserve_training.tools.trajectories import window_table
 
 Z = 4
 
@@ -459,3 +460,38 @@ def test_a_report_says_what_the_data_holds(latents):
     text = str(report)
     assert "4 episodes, 47 steps" in text
     assert "passed" in text
+
+
+def test_every_row_of_a_window_is_one_step_of_its_episode(tmp_path):
+    steps = np.arange(11)
+    episode = {
+        "z": np.stack([steps, steps], axis=1).astype(np.float32),
+        "actions": steps,
+        "rewards": steps.astype(np.float32),
+        "terminated": steps == 10,
+    }
+    save_episode(tmp_path / "e.npz", episode)
+    for item in TrajectoryDataset(tmp_path, 4, burn_in=2):
+        rows = item["actions"]
+        assert torch.equal(item["z"][:, 0], rows.float())
+        assert torch.equal(item["rewards"], rows.float())
+        assert torch.equal(item["done"], (rows == 10).float())
+        seen = item["next_mask"]
+        assert torch.equal(item["next_z"][seen][:, 0], rows[seen].float() + 1)
+
+
+def test_each_pass_has_an_order_and_draws_of_its_own():
+    sampler = PassSampler(20, shuffle=True, seed=0)
+    first, second = np.array(list(sampler)), np.array(list(sampler))
+    assert sorted(first) == list(range(20))
+    assert sorted(second) == list(range(20, 40))  # other indices are other draws of z
+    assert not np.array_equal(first, second - 20)
+
+
+def test_the_converter_encodes_pixels_as_the_vae_takes_them():
+    vae = ConvVAE(4).eval()
+    frames = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    with torch.no_grad():
+        expected = vae.encode(torch.from_numpy(frames).float() / 255)
+    for part, other in zip(FramesToLatentConverter(vae).convert(frames), expected, strict=True):
+        np.testing.assert_allclose(part, other.numpy(), rtol=1e-5, atol=1e-6)

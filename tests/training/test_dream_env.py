@@ -8,10 +8,11 @@ import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
 
-from dreamserve.dream import Dream
+from dreamserve.local import LocalClient
 from dreamserve_protocol.errors import InvalidActionError, InvalidRequestError, StepConflictError
+from dreamserve_training.dreams.worlds import world_from_models
 from dreamserve_training.models.checkpoint import CheckpointError
-from dreamserve_training.models.mdnrnn import MDNRNN, save_mdnrnn
+from dreamserve_training.models.mdnrnn import MDNRNN, rollout_in_dream, save_mdnrnn
 from dreamserve_training.models.vae import ConvVAE, save_vae
 from dreamserve_training.tools.dream_env import (
     DreamAgent,
@@ -19,7 +20,6 @@ from dreamserve_training.tools.dream_env import (
     DreamPlanner,
     DreamRollout,
 )
-from dreamserve_training.tools.worlds import world_from_models
 
 Z = 4
 
@@ -90,7 +90,7 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path, tiny_models, world):
         DreamEnvironment(tmp_path / "vae.pth")
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         DreamEnvironment(tmp_path / "vae.pth", tmp_path / "mdnrnn.pth")
-    with pytest.raises(ValueError, match="8 latents, the MDN-RNN 4"):
+    with pytest.raises(ValueError, match="8 latents, M has 4"):
         world_from_models(ConvVAE(8), mdnrnn)
     with pytest.raises(ValueError, match="render_mode"):
         DreamEnvironment(world=world, render_mode="human")
@@ -99,7 +99,7 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path, tiny_models, world):
 
 
 def test_a_dream_here_is_the_engines_dream_bit_for_bit(world):
-    env, dream = DreamEnvironment(world=lasting(world)), Dream(world)
+    env, dream = DreamEnvironment(world=lasting(world)), LocalClient(world)
     latent, _ = env.reset(seed=9)
     session = dream.reset(seed=9)
     assert np.array_equal(latent, session.latent)
@@ -427,3 +427,12 @@ def test_plans_over_continuous_actions_stay_in_their_box(continuous):
         action, value = plan(horizon=3, num_candidates=16)
         assert continuous.action_space.contains(action)
         assert np.isfinite(value)
+
+
+def test_a_dream_that_has_ended_earns_nothing_more(tiny_models):
+    deadly = MDNRNN(**tiny_models[1].config)
+    torch.nn.init.constant_(deadly.done_head.bias, 100.0)
+    rollout = rollout_in_dream(deadly.eval(), np.zeros((2, Z)), np.zeros((2, 4), int), horizon=4)
+    assert rollout.terminated.all()
+    assert rollout.rewards[:, 0].tolist() == [1.0, 1.0]
+    assert not rollout.rewards[:, 1:].any()

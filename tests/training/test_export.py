@@ -19,6 +19,7 @@ from dreamserve.bundle import load_bundle
 from dreamserve.manifest import Crop, FrameSpec
 from dreamserve.spaces import BoxSpace, DiscreteSpace
 from dreamserve_training.data.episodes import DataError, save_episode
+from dreamserve_training.envs import TAKE_COVER
 from dreamserve_training.export import (
     ExportError,
     ModelBackend,
@@ -29,12 +30,13 @@ from dreamserve_training.export import (
     round_to_half,
     spec_of,
     world,
+    world_spec,
     writing,
 )
+from dreamserve_training.export.graphs import StepGraph
 from dreamserve_training.export.parity import check_parity, same_in_every_batch
-from dreamserve_training.graphs import StepGraph
 from dreamserve_training.models.controller import LinearPolicy
-from dreamserve_training.models.recurrent import MDNRNN
+from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.models.vae import ConvVAE
 
 Z, A, R, K = 4, 3, 8, 3
@@ -71,7 +73,7 @@ def parts(head="per_dimension", rule="paper", box=False):
     return {
         "spec": spec,
         "vae": vae,
-        "mdnrnn": mdnrnn,
+        "memory": mdnrnn,
         "bank": bank,
         "origin": origin,
         "quality": quality,
@@ -113,7 +115,7 @@ def onnx_once(tmp_path_factory, monkeypatch):
 
 def backends(content, folder):
     bundle = load_bundle(folder)
-    reference = ModelBackend(content["spec"], *round_to_half(content["vae"], content["mdnrnn"]))
+    reference = ModelBackend(content["spec"], *round_to_half(content["vae"], content["memory"]))
     return reference, OnnxBackend.from_bundle(bundle), TorchBackend.from_bundle(bundle)
 
 
@@ -145,7 +147,7 @@ def test_weights_are_stored_in_half_precision_and_computed_in_single(exported):
     assert set(kinds.values()) == {onnx.TensorProto.FLOAT16}
     with zipfile.ZipFile(folder / "step.pt") as archive:
         tensors = [e.file_size for e in archive.infolist() if "/data/" in e.filename]
-    assert max(tensors) == max(2 * 4 * R * (Z + A + R), 2 * R * head_size(content["mdnrnn"]))
+    assert max(tensors) == max(2 * 4 * R * (Z + A + R), 2 * R * head_size(content["memory"]))
 
 
 def head_size(mdnrnn):
@@ -252,7 +254,7 @@ class Altered:
 )
 def test_answers_that_are_wrong_or_not_finite_are_refused(field, factor, message):
     content = WORLDS["per_dimension"]
-    reference = ModelBackend(content["spec"], content["vae"], content["mdnrnn"])
+    reference = ModelBackend(content["spec"], content["vae"], content["memory"])
     spoilt = Altered(
         reference, after=lambda out: replace(out, **{field: getattr(out, field) * factor})
     )
@@ -262,7 +264,7 @@ def test_answers_that_are_wrong_or_not_finite_are_refused(field, factor, message
 
 def test_a_step_that_depends_on_its_company_is_noticed():
     content = WORLDS["per_dimension"]
-    reference = ModelBackend(content["spec"], content["vae"], content["mdnrnn"])
+    reference = ModelBackend(content["spec"], content["vae"], content["memory"])
     social = Altered(
         reference, after=lambda out: replace(out, reward=out.reward + out.latent.mean())
     )
@@ -291,14 +293,14 @@ def test_a_failed_export_keeps_the_bundle_that_was_there(onnx_once, tmp_path, mo
 
 def test_weights_beyond_half_precision_are_refused_by_name(tmp_path):
     content = parts()
-    content["mdnrnn"].mdn_head.bias.data[0] = 1e6
+    content["memory"].mdn_head.bias.data[0] = 1e6
     with pytest.raises(ExportError, match=r"MDNRNN\.mdn_head\.bias"):
         export_world(tmp_path / "tiny", **content)
 
 
 def test_rounding_twice_changes_nothing_more():
     content = parts()
-    once = round_to_half(content["vae"], content["mdnrnn"])
+    once = round_to_half(content["vae"], content["memory"])
     twice = round_to_half(*once)
     for first, second in zip(once, twice, strict=True):
         for name, weight in first.state_dict().items():
@@ -309,8 +311,8 @@ def test_rounding_twice_changes_nothing_more():
     ("change", "message"),
     [
         ({"vae": ConvVAE(Z + 1)}, "latent sizes"),
-        ({"mdnrnn": MDNRNN(Z, A + 1, R, K)}, "4 actions"),
-        ({"mdnrnn": MDNRNN(Z, A, R, K, predict_reward=True)}, "reward rule"),
+        ({"memory": MDNRNN(Z, A + 1, R, K)}, "4 actions"),
+        ({"memory": MDNRNN(Z, A, R, K, predict_reward=True)}, "reward rule"),
         ({"bank": {}}, "bank must hold"),
     ],
 )
@@ -340,7 +342,7 @@ def latent_episode(rng, steps):
 
 def test_the_bank_holds_real_frames_and_the_memory_of_the_steps_before(tmp_path):
     rng = np.random.default_rng(0)
-    mdnrnn = parts()["mdnrnn"].eval()
+    mdnrnn = parts()["memory"].eval()
     episodes = [latent_episode(rng, steps) for steps in (3, 30, 40)]
     for i, episode in enumerate(episodes):
         save_episode(tmp_path / f"{i}.npz", episode)
@@ -369,7 +371,7 @@ def test_a_bank_cannot_be_made_of_draws(tmp_path):
     del episode["logvar"]
     save_episode(tmp_path / "0.npz", episode)
     with pytest.raises(DataError, match="lacks mu, logvar"):
-        make_bank(parts()["mdnrnn"], tmp_path)
+        make_bank(parts()["memory"], tmp_path)
 
 
 def test_a_relative_difference_is_measured_against_the_larger_of_element_and_scale():
@@ -403,3 +405,21 @@ def test_weights_that_were_not_rounded_are_refused(tmp_path):
     layer = torch.nn.Linear(Z, Z).eval()
     with pytest.raises(ExportError, match="weight: its weights are not rounded"):
         writing.write_torchscript(layer, (torch.zeros(2, Z),), tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("method", ["encode", "decode", "step"])
+def test_parity_finds_a_fault_in_any_of_the_three_graphs(method, tiny_models):
+    vae, memory = tiny_models
+    spec = world_spec("tiny", TAKE_COVER, memory, constant_reward=1.0)
+    reference, faulty = ModelBackend(spec, vae, memory), ModelBackend(spec, vae, memory)
+    assert check_parity(spec, reference, {"same": faulty}) == {"same": 0.0}
+
+    def wrong(inputs):
+        answer = getattr(reference, method)(inputs)
+        if method == "encode":
+            return answer[0], answer[1] + 0.01
+        return replace(answer, reward=answer.reward + 0.01) if method == "step" else answer + 0.01
+
+    setattr(faulty, method, wrong)
+    with pytest.raises(ExportError, match="faulty differs from pytorch"):
+        check_parity(spec, reference, {"faulty": faulty})

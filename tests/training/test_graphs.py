@@ -10,9 +10,9 @@ from dreamserve.backends.torch import TorchBackend
 from dreamserve.manifest import Crop, FrameSpec
 from dreamserve.spaces import BoxSpace, DiscreteSpace
 from dreamserve_training.export import ModelBackend, spec_of
+from dreamserve_training.export.graphs import NEVER_DONE, DecodeGraph, EncodeGraph, StepGraph
 from dreamserve_training.export.parity import check_parity
-from dreamserve_training.graphs import NEVER_DONE, DecodeGraph, EncodeGraph, StepGraph
-from dreamserve_training.models.recurrent import MDNRNN
+from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.models.vae import ConvVAE
 
 HEADS = ("joint", "per_dimension", "isotropic")

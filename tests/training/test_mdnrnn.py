@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader
 
-from dreamserve_training.loops.mdnrnn import MDNRNNLoop, TrainConfig
 from dreamserve_training.models.checkpoint import CheckpointError
 from dreamserve_training.models.mdnrnn import (
     MDNRNN,
@@ -16,6 +16,8 @@ from dreamserve_training.models.mdnrnn import (
     save_mdnrnn,
     train_mdnrnn,
 )
+from dreamserve_training.models.world_model import LossWeights
+from dreamserve_training.train.memory import MemoryLoop, TrainConfig
 
 Z, A, R = 4, 3, 8
 
@@ -112,7 +114,7 @@ def test_the_done_heads_gradient_into_the_memory_is_held_back():
 
 def test_nothing_is_learnt_from_the_step_after_an_episodes_end():
     """The last step has no next latent: whatever stands there, the loss is the same."""
-    loop = MDNRNNLoop(model_of(predict_done=True), TrainConfig())
+    loop = MemoryLoop(model_of(predict_done=True), TrainConfig())
     batch = next(iter(loader()))
     before = loop.losses(batch)["loss"]
     batch["next_z"][:, -1] = torch.nan
@@ -121,11 +123,11 @@ def test_nothing_is_learnt_from_the_step_after_an_episodes_end():
 
 def test_training_learns_the_world(tmp_path):
     model = model_of(predict_done=True, predict_reward=True)
-    losses = MDNRNNLoop(model, TrainConfig()).losses(next(iter(loader())))
+    losses = MemoryLoop(model, TrainConfig()).losses(next(iter(loader())))
     untrained = {name: float(value.detach()) for name, value in losses.items()}
     config = {"epochs": 30, "lr": 0.02, "save_dir": str(tmp_path), "mixed_precision": False}
     result = train_mdnrnn(model, loader(), config, validation=loader())
-    losses = MDNRNNLoop(model, TrainConfig()).losses(next(iter(loader())))
+    losses = MemoryLoop(model, TrainConfig()).losses(next(iter(loader())))
     trained = {name: float(value.detach()) for name, value in losses.items()}
     assert trained["nll"] < untrained["nll"] - 0.5
     assert trained["reward"] < 0.1
@@ -228,3 +230,60 @@ def test_the_model_size_is_what_the_heads_formula_says():
             "per_dimension": 3 * size * Z,
         }
         assert model.mdn_head.out_features == expected[head]
+
+
+def test_steps_that_the_mask_leaves_out_count_in_no_part_of_the_loss():
+    model = model_of(predict_reward=True, predict_done=True)
+    batch = next(iter(loader()))
+    shorter = {name: part[:, :6].clone() for name, part in batch.items()}
+    shorter["next_mask"][:, -1] = False
+    for name in ("mask", "next_mask"):
+        batch[name][:, 6:] = False
+    batch["next_mask"][:, 5] = False
+    for name in ("rewards", "done", "next_z"):
+        batch[name][:, 6:] = torch.nan
+    masked, expected = (model.losses(part, LossWeights()) for part in (batch, shorter))
+    assert masked.keys() == {"loss", "nll", "reward", "done"}
+    for name, part in expected.items():
+        torch.testing.assert_close(masked[name], part)
+
+
+def test_the_loss_is_the_weighted_sum_of_its_parts():
+    model, batch = model_of(predict_reward=True, predict_done=True), next(iter(loader()))
+    parts = model.losses(batch, LossWeights(reward=2.0, done=3.0))
+    weighted = parts["nll"] + 2 * parts["reward"] + 3 * parts["done"]
+    torch.testing.assert_close(parts["loss"], weighted)
+    once = model.losses(batch, LossWeights(done_positive=1.0))["done"]
+    twice = model.losses(batch, LossWeights(done_positive=2.0))["done"]
+    assert twice > once
+
+
+class _Spoil(Callback):
+    """Makes the weights of the last epoch useless."""
+
+    def on_train_epoch_end(self, trainer, module):
+        if trainer.current_epoch == trainer.max_epochs - 1:
+            with torch.no_grad():
+                module.model.mdn_head.bias.fill_(5.0)
+
+    def on_validation_start(self, trainer, module):
+        self.on_train_epoch_end(trainer, module)
+
+
+def test_the_best_epochs_weights_are_kept_and_not_the_last_ones(tmp_path):
+    model, config = model_of(), TrainConfig(epochs=3, save_dir=str(tmp_path), mixed_precision=False)
+    held_out = DataLoader(sequences(4), batch_size=4)
+    result = train_mdnrnn(model, loader(), config, held_out, callbacks=(_Spoil(),))
+    loss = float(MemoryLoop(model, config).losses(next(iter(held_out)))["loss"].detach())
+    assert loss == pytest.approx(result.best_loss, rel=1e-5)
+
+
+def test_folding_the_biases_changes_no_output():
+    model = model_of()
+    torch.nn.init.normal_(model.lstm.bias_hh_l0)
+    z, actions = torch.randn(2, 5, Z), torch.randint(A, (2, 5))
+    before = model(z, actions).mixture.mu
+    model.fold()
+    torch.testing.assert_close(model(z, actions).mixture.mu, before)
+    model.fold()
+    torch.testing.assert_close(model(z, actions).mixture.mu, before)

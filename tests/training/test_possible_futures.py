@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from dreamserve_training.dreams.worlds import world_from_models
+from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.models.mixture import Head
-from dreamserve_training.models.recurrent import MDNRNN
 from dreamserve_training.models.vae import ConvVAE
 from dreamserve_training.tools.dream_env import DreamEnvironment
-from dreamserve_training.tools.worlds import world_from_models
 
 Z, K, H = 4, 3, 5
 ACTIONS = np.array([0, 2, 1, 1, 0])

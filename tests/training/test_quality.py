@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,16 +21,21 @@ from dreamserve.manifest import (
 )
 from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.data.episodes import DataError, save_episode
-from dreamserve_training.quality import card_pictures, measure_world
-from dreamserve_training.quality.following import Followed, LatentEpisode, follow, load_latents
-from dreamserve_training.quality.horizon import horizon_errors
-from dreamserve_training.quality.pictures import busiest_start
-from dreamserve_training.quality.prediction import ends, likelihood, rewards
-from dreamserve_training.quality.reconstruction import (
+from dreamserve_training.evaluation.horizon import horizon_errors
+from dreamserve_training.evaluation.measure import card_pictures, measure_world
+from dreamserve_training.evaluation.pictures import busiest_start
+from dreamserve_training.evaluation.prediction import ends, likelihood, rewards
+from dreamserve_training.evaluation.reconstruction import (
     Tally,
     compare,
     held_out_frames,
     reconstruction,
+)
+from dreamserve_training.evaluation.teacher_forcing import (
+    LatentEpisode,
+    TeacherForced,
+    load_latents,
+    teacher_force,
 )
 
 Z, SIGMA = 2, 0.5
@@ -97,14 +103,14 @@ def said(done_logit, died=True):
     """What a world that gave these done logits leaves behind."""
     episode = walk_episode(len(done_logit), died=died)
     logits = np.array(done_logit, np.float32)
-    return Followed(
+    return TeacherForced(
         episode, np.zeros(len(logits) - 1), np.zeros(len(logits), np.float32), logits, {}
     )
 
 
 def test_the_likelihood_of_a_known_world_is_its_entropy():
     episodes = [walk_episode(2000, seed, noise=SIGMA) for seed in range(3)]
-    figures = likelihood(follow(Walk(), SPEC, episodes))
+    figures = likelihood(teacher_force(Walk(), SPEC, episodes))
     entropy = 0.5 * math.log(2 * math.pi * math.e * SIGMA**2)
     assert figures["nll"] == pytest.approx(entropy, abs=0.02)
     assert figures["floor"] == pytest.approx(0.5 * (math.log(2 * math.pi * math.e) - 40), abs=1e-3)
@@ -118,7 +124,7 @@ def test_floor_and_baseline_meet_where_the_past_tells_nothing():
     still = LatentEpisode(
         np.zeros_like(still.mu), still.logvar, still.actions, still.rewards, still.terminated
     )
-    figures = likelihood(follow(Walk(), SPEC, [still], seed=int(rng.integers(100))))
+    figures = likelihood(teacher_force(Walk(), SPEC, [still], seed=int(rng.integers(100))))
     assert figures["floor"] == pytest.approx(1.4189, abs=1e-3)
     assert figures["gaussian_baseline"] == pytest.approx(1.4189, abs=1e-3)
     assert figures["nll"] > figures["floor"]
@@ -127,9 +133,9 @@ def test_floor_and_baseline_meet_where_the_past_tells_nothing():
 def test_episodes_followed_together_are_followed_as_if_alone():
     lengths = (5, 40, 17)
     episodes = [walk_episode(steps, seed=steps) for steps in lengths]
-    together = follow(Walk(), SPEC, episodes, keep_every=4)
+    together = teacher_force(Walk(), SPEC, episodes, keep_every=4)
     for steps, walk, episode in zip(lengths, together, episodes, strict=True):
-        [alone] = follow(Walk(), SPEC, [episode], keep_every=4)
+        [alone] = teacher_force(Walk(), SPEC, [episode], keep_every=4)
         np.testing.assert_array_equal(walk.reward, np.arange(1, steps + 1))  # memory from zero
         np.testing.assert_allclose(walk.nll, alone.nll, atol=1e-6)
         assert sorted(walk.states) == list(range(4, steps, 4))
@@ -139,7 +145,9 @@ def test_episodes_followed_together_are_followed_as_if_alone():
 
 def test_a_perfect_world_strays_nowhere_and_copying_the_last_latent_does():
     episodes = [walk_episode(200, seed) for seed in range(4)]
-    errors = horizon_errors(Walk(), SPEC, follow(Walk(), SPEC, episodes, keep_every=20), dreams=8)
+    errors = horizon_errors(
+        Walk(), SPEC, teacher_force(Walk(), SPEC, episodes, keep_every=20), dreams=8
+    )
     assert list(errors) == ["1", "5", "20", "50"]
     for k, figures in errors.items():
         assert figures["most_likely"] == pytest.approx(0, abs=1e-3)
@@ -151,7 +159,7 @@ def test_a_perfect_world_strays_nowhere_and_copying_the_last_latent_does():
 
 
 def test_without_an_episode_long_enough_no_horizon_is_measured():
-    assert horizon_errors(Walk(), SPEC, follow(Walk(), SPEC, [walk_episode(50)], 10)) == {}
+    assert horizon_errors(Walk(), SPEC, teacher_force(Walk(), SPEC, [walk_episode(50)], 10)) == {}
 
 
 def test_ends_count_exact_alarms_near_alarms_and_dreams_cut_short():
@@ -184,7 +192,7 @@ def test_a_world_that_never_raises_an_alarm_has_no_precision():
 
 
 def test_the_reward_error_stands_beside_always_saying_the_mean():
-    figures = rewards(follow(Walk(), SPEC, [walk_episode(30)]))
+    figures = rewards(teacher_force(Walk(), SPEC, [walk_episode(30)]))
     assert figures["rms_error"] == 0.0
     assert figures["rms_error_of_the_mean"] == pytest.approx(np.arange(30).std(), abs=1e-3)
 
@@ -331,3 +339,20 @@ def test_latents_without_their_posteriors_cannot_be_measured(tmp_path):
     )
     with pytest.raises(DataError, match=r"0\.npz: holds z alone"):
         load_latents(tmp_path)
+
+
+def test_latents_are_drawn_with_the_posteriors_own_spread():
+    class Recording(Walk):
+        def __init__(self):
+            self.latents = []
+
+        def step(self, batch):
+            self.latents.append(batch.latent)
+            return super().step(batch)
+
+    episode = walk_episode(400)
+    logvar = np.full_like(episode.logvar, np.log(4.0))
+    episode = replace(episode, mu=0 * episode.mu, logvar=logvar)
+    world = Recording()
+    teacher_force(world, SPEC, [episode])
+    assert np.concatenate(world.latents).std() == pytest.approx(2.0, abs=0.25)

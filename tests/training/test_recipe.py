@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
-from dreamserve.dream import Dream
+from dreamserve.local import LocalClient
 from dreamserve_training import stages
 from dreamserve_training.cli import app
 from dreamserve_training.data.collect import CollectConfig
@@ -22,7 +22,7 @@ def tiny_recipe(monkeypatch):
         collect=CollectConfig(episodes=3),
         holdout=CollectConfig(episodes=2, seed=100),
         vae=replace(full.vae, z_dim=8, frames=160, validation_frames=32, epochs=1, batch_size=32),
-        mdnrnn=full.mdnrnn | {"rnn_size": 16, "num_mixtures": 2},
+        memory_options=full.memory_options | {"rnn_size": 16, "num_mixtures": 2},
         train=replace(full.train, epochs=2),
         batch_size=4,
         sequence_length=32,
@@ -44,11 +44,11 @@ def test_a_recipe_runs_from_the_game_to_a_bundle_and_is_done_only_once(
     with caplog.at_level("INFO", "dreamserve_training"):
         stages.run_stages("takecover", root, bundle)
     said = "\n".join(caplog.messages)
-    for stage in ("collect", "vae", "encode", "mdnrnn", "controller", "evaluate", "export"):
+    for stage in ("collect", "vae", "encode", "memory", "controller", "evaluate", "export"):
         assert f"{stage}: done in" in said
     assert "left in all" in said
 
-    dream = Dream(bundle)
+    dream = LocalClient(bundle)
     session = dream.reset(seed=1).session_id
     assert dream.step(session_id=session, action=1).step == 1
     manifest = read_json(bundle / "manifest.json", default=None)
@@ -71,8 +71,8 @@ def test_a_recipe_runs_from_the_game_to_a_bundle_and_is_done_only_once(
 
 
 def test_a_stage_whose_input_is_missing_says_what_to_run_first(tmp_path):
-    with pytest.raises(ValueError, match="mdnrnn needs collect, vae, encode"):
-        stages.run_stages("takecover", tmp_path / "run", tmp_path / "b", names=("mdnrnn",))
+    with pytest.raises(ValueError, match="memory needs collect, vae, encode"):
+        stages.run_stages("takecover", tmp_path / "run", tmp_path / "b", names=("memory",))
 
 
 def test_an_unknown_recipe_is_refused_with_those_there_are(tmp_path):

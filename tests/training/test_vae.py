@@ -1,13 +1,15 @@
 """V: shapes, loss, and a training that learns and resumes."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 
 from dreamserve_training.data.episodes import DataError, save_episode
 from dreamserve_training.data.frames import FrameDataset, frame_loader, sample_frames
-from dreamserve_training.loops.vae import VAEConfig, VAELoop, train_vae
 from dreamserve_training.models.vae import ConvVAE, load_vae, save_vae, vae_loss
+from dreamserve_training.train.vae import VAEConfig, VAELoop, train_vae
 
 
 def test_latents_and_frames_have_the_shapes_they_promise():
@@ -108,3 +110,28 @@ def test_a_vae_is_read_back_as_it_was_written(tmp_path):
     again = load_vae(tmp_path / "vae.pth")
     assert again.z_dim == 5
     assert all(map(torch.equal, again.state_dict().values(), vae.state_dict().values()))
+
+
+def test_z_is_drawn_with_the_posteriors_own_spread():
+    vae = ConvVAE(4)
+    rows = 20_000
+    vae.encode = lambda frames: (torch.full((rows, 1), 3.0), torch.full((rows, 1), 4.0).log())
+    vae.decode = lambda z: z
+    torch.manual_seed(0)
+    z, _, _ = vae(torch.zeros(1))
+    assert z.mean().item() == pytest.approx(3.0, abs=0.05)
+    assert z.std().item() == pytest.approx(2.0, abs=0.05)
+
+
+def test_the_validation_loss_is_of_the_held_out_frames(tmp_path, caplog):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "train.npy", np.full((64, 64, 64, 3), 90, np.uint8))
+    np.save(tmp_path / "same.npy", np.full((8, 64, 64, 3), 90, np.uint8))
+    np.save(tmp_path / "noise.npy", rng.integers(0, 256, (8, 64, 64, 3), dtype=np.uint8))
+    config = VAEConfig(z_dim=4, epochs=1, batch_size=32, validation_frames=8)
+    for held_out in ("same", "noise"):
+        with caplog.at_level("INFO", "dreamserve_training"):
+            validation = tmp_path / f"{held_out}.npy"
+            train_vae(tmp_path / "train.npy", validation, tmp_path / held_out, config, "cpu")
+    same, noise = (float(re.search(r"val_loss (\S+)", said)[1]) for said in caplog.messages)
+    assert noise > 2 * same

@@ -8,12 +8,11 @@ import torch
 
 from dreamserve.backends.base import StepOutput
 from dreamserve.engine.world import World
+from dreamserve_training.dreams.worlds import world_from_models
 from dreamserve_training.models.checkpoint import CheckpointError
 from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.models.vae import ConvVAE
-from dreamserve_training.tools.worlds import world_from_models
-from dreamserve_training.validate import validate, validate_models
-from dreamserve_training.validation import dreams, graphs
+from dreamserve_training.validation import dreams, graphs, validate, validate_models
 from dreamserve_training.validation.report import CheckFailed, Report
 
 
@@ -85,9 +84,9 @@ def test_models_with_broken_weights_or_that_do_not_fit_are_named():
     with torch.no_grad():
         mdnrnn.mdn_head.weight[0, 0] = torch.nan
     report = validate_models(ConvVAE(4), mdnrnn)
-    assert "MDN-RNN: mdn_head.weight holds NaN" in named(report)["models: weights"].detail
+    assert "M: mdn_head.weight holds NaN" in named(report)["models: weights"].detail
     mismatch = validate_models(ConvVAE(8), MDNRNN(4, 3, 8))
-    assert "8 latents, the MDN-RNN 4" in named(mismatch)["models: forward"].detail
+    assert "8 latents, M has 4" in named(mismatch)["models: forward"].detail
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         validate_models("nowhere.pth", MDNRNN(4, 3, 8))
 

@@ -14,12 +14,18 @@ DreamserveError
     │   ├── WorldNotFoundError      world_not_found    404
     │   ├── TooLargeError           too_large          413
     │   ├── OverloadedError         overloaded         429, Retry-After
-    │   └── the door's own          bad_request 400, forbidden_origin 403, not_found 404,
-    │                               method_not_allowed 405, unsupported_media_type 415
+    │   ├── BadRequestError         bad_request        400
+    │   ├── ForbiddenOriginError    forbidden_origin   403
+    │   ├── PathNotFoundError       not_found          404
+    │   ├── MethodNotAllowedError   method_not_allowed 405
+    │   ├── RequestTimeoutError     request_timeout    408
+    │   ├── HeadersTooLargeError    headers_too_large  431
+    │   └── UnsupportedMediaTypeError  unsupported_media_type 415
     └── ServerError                 5xx: the server is at fault; the session keeps its last state
         ├── DreamNotFiniteError     dream_not_finite   500
         ├── EngineFailedError       engine_failed      500
         ├── InternalError           internal_error     500
+        ├── UnsupportedHttpError    not_implemented    501
         ├── NotReadyError           not_ready          503, Retry-After
         └── DrainingError           draining           503, Retry-After
 
@@ -173,6 +179,20 @@ class MethodNotAllowedError(CallerError):
     allowed = ""  # methods, as in the header
 
 
+class RequestTimeoutError(CallerError):
+    """The request did not arrive in time: nothing more of it came."""
+
+    code, status = "request_timeout", 408
+    remedy = "Send the request in one go."
+
+
+class HeadersTooLargeError(CallerError):
+    """The request line and headers are over the server's bound."""
+
+    code, status = "headers_too_large", 431
+    remedy = "Send fewer or shorter headers."
+
+
 class UnsupportedMediaTypeError(CallerError):
     """The body's media type or content encoding is not read here, or not given."""
 
@@ -203,6 +223,13 @@ class InternalError(ServerError):
 
     code, status = "internal_error", 500
     remedy = "Report it with its `request_id`, under which the server's log has it."
+
+
+class UnsupportedHttpError(ServerError):
+    """The request uses a part of HTTP that this server does not have."""
+
+    code, status = "not_implemented", 501
+    remedy = "Send the body with Content-Length or chunked; this server is no proxy."
 
 
 class NotReadyError(ServerError):

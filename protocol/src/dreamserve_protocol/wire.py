@@ -14,14 +14,14 @@ Read = Callable[[Any], Any]
 
 
 def fields_of(message: Any) -> dict[str, Any]:
-    """Return a message's fields by name, without optional ones that are None.
+    """Return a message's fields by name, without those that have None by default and are None.
 
     Parts that are messages themselves are left as they are: an encoder meets them on its way.
     """
     kind: type = type(message)
     names, values = _getter(kind)
-    pairs = zip(names, values(message), strict=True)
-    return {name: value for name, value in pairs if value is not None or name in _required(kind)}
+    pairs, required = zip(names, values(message), strict=True), _required(kind)
+    return {name: value for name, value in pairs if value is not None or name in required}
 
 
 @cache
@@ -36,7 +36,7 @@ def _getter(kind: type) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...
 @cache
 def _required(kind: type) -> frozenset[str]:
     """Return the names of the fields that have no default."""
-    return frozenset(f.name for f in fields(kind) if f.default is f.default_factory)
+    return frozenset(field.name for field in fields(kind) if field.default is field.default_factory)
 
 
 def read(kind: type[T], answer: Mapping[str, Any]) -> T:
@@ -47,7 +47,10 @@ def read(kind: type[T], answer: Mapping[str, Any]) -> T:
     that is not what it should be.
     """
     named: type = kind
-    message: T = _reader(named)(answer)
+    try:
+        message: T = _reader(named)(answer)
+    except AttributeError as error:  # something else stands where an object should
+        raise TypeError(str(error)) from error
     return message
 
 

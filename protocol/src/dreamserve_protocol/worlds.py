@@ -1,7 +1,7 @@
-"""GET /worlds and /worlds/{name}, and what the pages about the server itself answer."""
+"""GET /worlds and /worlds/{name}: what is loaded."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from dreamserve_protocol.common import WorldName
 from dreamserve_protocol.markers import Doc, Message, Request
@@ -47,34 +47,3 @@ class WorldsResult(Message):
     """The worlds that are loaded; the first is the default."""
 
     worlds: list[WorldSummary]
-
-
-@dataclass(frozen=True, slots=True)
-class Health(Message):
-    """The server is alive, or ready."""
-
-    status: Literal["live", "ready"]
-
-
-@dataclass(frozen=True, slots=True)
-class Index(Message):
-    """Where things are."""
-
-    name: str
-    version: str
-    docs: str
-    openapi: str
-    worlds: str
-    ready: str
-
-
-@dataclass(frozen=True, slots=True)
-class Problem(Message):
-    """RFC 9457 problem details."""
-
-    type: Literal["about:blank"]
-    title: Annotated[str, Doc("The status's phrase.")]
-    status: int
-    code: Annotated[str, Doc("Tells errors apart; docs/errors.md lists the codes.")]
-    detail: Annotated[str, Doc("What was wrong, where, and what would be right.")]
-    request_id: Annotated[str, Doc("As in the header x-request-id, and in the log.")]

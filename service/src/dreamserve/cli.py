@@ -9,14 +9,13 @@ import orjson
 import typer
 
 from dreamserve import __version__
-from dreamserve.api.app import create_app
-from dreamserve.api.openapi import document
+from dreamserve.api.app import create_app, openapi_document
+from dreamserve.api.async_engine import engine_of
 from dreamserve.api.server import bind, serve
-from dreamserve.api.service import engine_of
 from dreamserve.bundle import Bundle, load_bundle
 from dreamserve.engine.engine import Engine
-from dreamserve.engine.world import load_world
 from dreamserve.errors import SettingsError
+from dreamserve.loading import load_world
 from dreamserve.settings import Settings
 from dreamserve_protocol.errors import DreamserveError
 
@@ -108,7 +107,8 @@ def _serve(bundles: list[Path], settings: Settings) -> None:
     ]
     engine = engine_of(worlds, settings)
     line = _summary(engine, listening)
-    serve(create_app(engine, settings), settings, listening, lambda: typer.echo(line))
+    app = create_app(engine, settings)
+    serve(app, app.service, listening, lambda: typer.echo(line))
 
 
 def _summary(engine: Engine, listening: socket) -> str:
@@ -171,4 +171,4 @@ def _flat(name: str, value: Any) -> list[tuple[str, Any]]:
 @main.command()
 def openapi() -> None:
     """Print the OpenAPI document."""
-    typer.echo(orjson.dumps(document(), option=orjson.OPT_INDENT_2))
+    typer.echo(orjson.dumps(openapi_document(), option=orjson.OPT_INDENT_2))

@@ -20,7 +20,8 @@ from dreamserve.backends.base import Array, Bools, State, UInt64
 from dreamserve.backends.choose import BackendName
 from dreamserve.engine.dynamics import advance, empty_state, start_from_bank
 from dreamserve.engine.engine import Engine
-from dreamserve.engine.world import World, load_world
+from dreamserve.engine.world import World
+from dreamserve.loading import load_world
 from dreamserve.validation import validated
 from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest
 from dreamserve_protocol.branches import ForkRequest, RewindRequest

@@ -19,52 +19,53 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
-    host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65535)  # 0: any free one
-    log_level: Literal["critical", "error", "warning", "info", "debug"] = "info"
-
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port; 0 takes any free one.")
+    log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
+        "info", description="critical, error, warning, info or debug."
+    )
     allowed_origins: str = Field(
         "", description="Origins of web pages that may drive this server, with commas; * for any."
     )
-    max_stream_requests: int = Field(
-        256, ge=1, description="Requests in progress on one /stream; more are not read yet."
-    )
 
-    backend: Literal["auto", "onnx", "torch", "onnx-cuda", "torch-cuda"] = "auto"
+    backend: Literal["auto", "onnx", "torch", "onnx-cuda", "torch-cuda"] = Field(
+        "auto", description="auto, onnx, torch, onnx-cuda or torch-cuda."
+    )
     threads: int = Field(
-        0,
-        ge=0,
-        description="Threads of a step on the CPU; 0: as many as are fastest, measured.",
+        0, ge=0, description="Threads of a step on the CPU; 0: as many as are fastest, measured."
     )
     precision: Literal["float32", "tf32", "bf16"] = Field(
-        "float32", description="Of a step on torch-cuda; the others are faster and less exact."
+        "float32", description="Of a step on torch-cuda; tf32 and bf16 are less exact."
     )
 
-    capacity: int = Field(10_000, ge=1, description="Sessions at once, over all worlds.")
+    capacity: int = Field(10_000, ge=1, description="Sessions at once; one more is answered 429.")
     session_ttl_s: float = Field(3600.0, gt=0, description="A session idle for longer expires.")
     max_batch: int = Field(256, ge=1, description="Rows of one inference call.")
     max_queue: int = Field(4096, ge=1, description="Requests waiting; one more is answered 429.")
     max_jobs: int = Field(
-        64, ge=1, description="Plans, samples and rollouts at once; one more is a 429."
+        64, ge=1, description="Plans, samples and rollouts at once; one more is answered 429."
     )
     slice_ms: float = Field(
-        1.5,
-        gt=0,
-        description="Length of a slice of a plan; a step waits for one slice at most.",
+        1.5, gt=0, description="Length of a slice of a plan; a step waits for one slice at most."
     )
-    drain_s: float = Field(
-        20.0, ge=0, description="Seconds to keep serving known sessions after SIGTERM."
-    )
+    drain_s: float = Field(20.0, ge=0, description="Seconds to serve known sessions after SIGTERM.")
 
-    max_body_bytes: int = Field(32 * 2**20, ge=1)
+    max_body_bytes: int = Field(
+        32 * 2**20,
+        ge=1,
+        description="A larger body is answered 413; a larger frame closes /stream.",
+    )
+    max_stream_requests: int = Field(
+        256, ge=1, description="Requests in progress on one /stream; more are not read yet."
+    )
     max_dreamt_steps: int = Field(
-        2_000_000, ge=1, description="Steps one plan, sample or rollout may take."
+        2_000_000, ge=1, description="Steps that one plan, sample or rollout may take."
     )
     max_rows: int = Field(65_536, ge=1, description="Sessions in one /step/batch or /reset/batch.")
     max_forks: int = Field(1024, ge=1, description="Sessions that one fork may make.")
     max_rewind: int = Field(256, ge=0, description="Steps that a session can ask to keep.")
     max_kept_steps: int = Field(
-        100_000, ge=0, description="Steps that all sessions together can ask to keep."
+        100_000, ge=0, description="Steps that all sessions together can ask to keep; else a 429."
     )
     max_frames: int = Field(2048, ge=1, description="Frames in one request or one answer.")
     max_mixture_bytes: int = Field(

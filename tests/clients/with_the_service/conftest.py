@@ -8,7 +8,7 @@ import pytest
 
 import dreamserve_client as sdk
 from dreamserve.api.app import create_app
-from dreamserve.engine.engine import Engine
+from dreamserve.api.async_engine import engine_of
 from dreamserve.engine.fake import fake_world
 from dreamserve.settings import Settings
 
@@ -32,7 +32,7 @@ class InLoop(httpx.BaseTransport):
 
 
 class Losing(InLoop):
-    """Loses the answer to every other request."""
+    """Loses the response to every other request."""
 
     sent = 0
 
@@ -40,7 +40,7 @@ class Losing(InLoop):
         response = super().handle_request(request)
         self.sent += 1
         if self.sent % 2:
-            raise httpx.ReadError("the answer was lost")
+            raise httpx.ReadError("the response was lost")
         return response
 
 
@@ -54,13 +54,7 @@ class Service:
             fake_world("broken", nan_action=2),
         ]
         settings = Settings.load()
-        engine = Engine(
-            worlds,
-            capacity=settings.capacity,
-            session_ttl_s=settings.session_ttl_s,
-            max_queue=settings.max_queue,
-            max_batch=settings.max_batch,
-        )
+        engine = engine_of(worlds, settings)
         self.app = create_app(engine, settings)
         self.transport = httpx.ASGITransport(self.app)
         self.runner = runner
@@ -69,7 +63,7 @@ class Service:
         )
 
     def forgetful_client(self) -> sdk.DreamClient:
-        """Return a client that loses the first answer to each of its requests."""
+        """Return a client that loses the first response to each of its requests."""
         transport = Losing(self.runner, self.transport)
         return sdk.DreamClient(URL, http_client=httpx.Client(transport=transport))
 
@@ -82,7 +76,7 @@ class Service:
 def service() -> Iterator[Service]:
     with asyncio.Runner() as runner:
         service = Service(runner)
-        lifespan = service.app.app.router.lifespan_context(service.app.app)
+        lifespan = service.app.router.lifespan_context(service.app)
         runner.run(_enter(service, lifespan))
         yield service
         runner.run(lifespan.__aexit__(None, None, None))

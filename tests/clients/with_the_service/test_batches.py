@@ -6,6 +6,11 @@ import pytest
 import dreamserve_client as sdk
 
 
+def codes(batch: sdk.StepBatchResult) -> dict[int, str]:
+    """The code of each row that was not done."""
+    return {error.row: error.code for error in batch.errors}
+
+
 @pytest.mark.parametrize(
     ("world", "actions"), [("fake", [[0, 1, 2], [2, 0, 1]]), ("box", np.full((2, 3, 2), 0.25))]
 )
@@ -28,19 +33,18 @@ def test_a_batch_dreams_what_its_sessions_would_alone(service, world, actions):
 
 def test_a_bad_row_harms_no_other(service):
     client = service.client
-    ids = list(client.reset_batch(4, world="broken", seeds=[1, 2, 3, 4]).session_ids)
+    ids = client.reset_batch(4, world="broken", seeds=[1, 2, 3, 4]).session_ids
     client.step(ids[1], 1)
     rows = [*ids, "nobody", ids[0]]
     batch = client.step_batch(rows, [1, 1, 99, 2, 1, 1], steps=[1, 3, 1, 1, 1, 2])
-    kinds = {row: type(error) for row, error in batch.errors.items()}
-    assert kinds == {
-        1: sdk.StepConflictError,
-        2: sdk.InvalidActionError,
-        3: sdk.NotFiniteError,
-        4: sdk.SessionNotFoundError,
-        5: sdk.InvalidRequestError,
+    assert codes(batch) == {
+        1: "step_conflict",
+        2: "invalid_action",
+        3: "dream_not_finite",
+        4: "session_not_found",
+        5: "invalid_request",
     }
-    assert batch.errors[1].request_id
+    assert {error.row: error.status for error in batch.errors}[3] == 500
     assert batch.steps.tolist() == [1, 0, 0, 0, 0, 0]
     assert [client.session(session_id).step for session_id in ids] == [1, 1, 0, 0]
     alone = client.dream("broken", seed=1).step(1)
@@ -79,18 +83,18 @@ def test_a_batch_sent_twice_is_taken_once_also_where_a_single_step_was(service):
     np.testing.assert_array_equal(once.latents, twice.latents)
     np.testing.assert_array_equal(once.latents[2], single.latent)
     other = client.step_batch(ids, [1, 1, 1], steps=[1, 1, 1])
-    assert {row: type(error) for row, error in other.errors.items()} == {0: sdk.StepConflictError}
+    assert codes(other) == {0: "step_conflict"}
     assert [client.session(session_id).step for session_id in ids] == [1, 1, 1]
 
 
-def test_a_dream_that_has_ended_is_a_conflict_in_its_row_alone(service):
+def test_a_dream_that_has_ended_is_refused_in_its_row_alone(service):
     client = service.client
     latents = [[0.94, 0, 0, 0], [0, 0, 0, 0]]
     ids = client.reset_batch(2, world="fake", latents=latents, temperatures=[0, 0]).session_ids
     while not (batch := client.step_batch(ids, [2, 1])).terminated[0]:
         assert batch.steps[0] < 20
     after = client.step_batch(ids, [2, 1])
-    assert {row: type(error) for row, error in after.errors.items()} == {0: sdk.StepConflictError}
+    assert codes(after) == {0: "dream_ended"}
     assert after.steps[1] == batch.steps[1] + 1
     client.reset_batch(session_ids=ids[:1], world="fake", seeds=[1])
     assert client.step_batch(ids, [1, 1]).steps.tolist() == [1, after.steps[1] + 1]

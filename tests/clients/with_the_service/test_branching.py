@@ -1,4 +1,4 @@
-"""Forks, rewinds and snapshots through the SDK; the answer to every other request may be lost."""
+"""Forks, rewinds and snapshots through the SDK; the response to every other request may be lost."""
 
 import json
 
@@ -21,10 +21,10 @@ def test_forks_go_on_where_the_dream_is(service, forgetful):
         forks = dream.fork(2)
         assert [(fork.first.step, fork.first.seed) for fork in forks] == [(1, 7), (1, 7)]
         np.testing.assert_array_equal(forks[0].first.latent, here.latent)
-        answers = [each.step(1) for each in (dream, *forks)]
-        assert {answer.step for answer in answers} == {2}
-        np.testing.assert_array_equal(answers[0].latent, answers[1].latent)
-        np.testing.assert_array_equal(answers[0].latent, answers[2].latent)
+        steps = [each.step(1) for each in (dream, *forks)]
+        assert {after.step for after in steps} == {2}
+        np.testing.assert_array_equal(steps[0].latent, steps[1].latent)
+        np.testing.assert_array_equal(steps[0].latent, steps[2].latent)
         other, same = dream.fork(seeds=[8, 7])
         mine = dream.step(1).latent
         np.testing.assert_array_equal(same.step(1).latent, mine)
@@ -45,28 +45,32 @@ def test_a_rewound_dream_counts_on_from_there(service, forgetful):
     client = service.forgetful_client() if forgetful else service.client
     with client.dream("fake", seed=7, rewind_window=5) as dream:
         first = [dream.step(action) for action in (1, 0, 1, 1)]
-        back = dream.rewind(3)
+        back = dream.rewind(steps=3)
         assert (back.step, back.rewindable_to, back.seed, back.world) == (1, 0, 7, "fake")
         np.testing.assert_array_equal(back.latent, first[0].latent)
         again = [dream.step(action) for action in (0, 1, 1)]
         for one, other in zip(first[1:], again, strict=True):
             assert one.step == other.step
             np.testing.assert_array_equal(one.latent, other.latent)
-        assert dream.rewind(1, include=["frame"]).frame.shape == (8, 8, 3)
+        assert dream.rewind(steps=1, include=["frame"]).frame.shape == (8, 8, 3)
         (fork,) = dream.fork(include=["state"])
         assert fork.first.state.keys() == {"memory", "n"}
         with pytest.raises(sdk.StepConflictError, match="cannot go back to step 9"):
             dream.rewind(to_step=9)
-        with pytest.raises(ValueError, match="one of them"):
+        with pytest.raises(sdk.InvalidRequestError, match="give exactly one"):
             dream.rewind()
 
 
-def test_a_dream_that_has_ended_goes_on_after_a_rewind(service):
-    start = {"latent": [0.94, 0, 0, 0]}
-    with service.client.dream("fake", temperature=0, start=start, rewind_window=3) as dream:
+@pytest.mark.parametrize("forgetful", [False, True])
+def test_a_dream_that_has_ended_goes_on_after_a_rewind(service, waits, forgetful):
+    client = service.forgetful_client() if forgetful else service.client
+    start = sdk.Start(latent=[0.94, 0, 0, 0])
+    with client.dream("fake", temperature=0, start=start, rewind_window=3) as dream:
         while not (last := dream.step(2)).terminated:
             assert last.step < 20
-        assert dream.rewind(1).terminated is False
+        with pytest.raises(sdk.DreamEndedError, match=f"ended with step {last.step}"):
+            dream.step(2)
+        assert dream.rewind(steps=1).terminated is False
         assert dream.step(0).step == last.step
 
 
@@ -80,7 +84,7 @@ def test_the_awaited_client_branches_alike(service):
             (fork,) = await dream.fork()
             resumed = await client.resume(await dream.snapshot())
             taken = [(await each.step(0)).latent for each in (dream, fork, resumed)]
-            await fork.rewind(2)
+            await fork.rewind(steps=2)
             return [*taken, (await fork.step(1)).latent]
 
     dream = service.client.dream("fake", seed=5)

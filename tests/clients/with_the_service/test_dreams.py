@@ -12,7 +12,7 @@ def test_a_dream_from_reset_to_delete(service):
     client = service.client
     with client.dream("fake", seed=7, include=["frame", "state"]) as dream:
         info = dream.session()
-        frame = client.world("fake").frame_shape
+        frame = tuple(client.world("fake").frame_shape)
         assert dream.first.step == 0
         assert dream.first.frame.shape == frame
         assert dream.first.state.keys() == {"memory", "n"}
@@ -20,7 +20,7 @@ def test_a_dream_from_reset_to_delete(service):
         after = dream.step(1, include=["frame", "mixture"])
         assert (after.step, after.session_id) == (1, dream.session_id)
         assert after.frame.shape == frame
-        assert after.mixture.weights.sum() == pytest.approx(1)
+        assert after.mixture["weights"].sum() == pytest.approx(1)
         assert dream.step(0).step == 2
     with pytest.raises(sdk.SessionNotFoundError) as raised:
         client.session(dream.session_id)
@@ -37,7 +37,7 @@ def test_the_same_seed_dreams_the_same_dream(service):
 
 def test_a_latent_that_was_answered_starts_a_dream_at_that_latent(service):
     first = service.client.reset("fake", seed=3)
-    again = service.client.reset("fake", start={"latent": first.latent})
+    again = service.client.reset("fake", start=sdk.Start(latent=first.latent))
     np.testing.assert_array_equal(again.latent, first.latent)
 
 
@@ -73,8 +73,8 @@ def test_a_sample_tells_what_was_expected_and_the_futures_without_luck(service):
     likely, parts = sample.most_likely, sample.components
     np.testing.assert_array_equal(likely.latents, [step.latent for step in steps])
     np.testing.assert_array_equal(parts.latents[0], likely.latents)
-    np.testing.assert_array_equal(parts.latents[:, 0], steps[0].mixture.mu[parts.order])
-    np.testing.assert_allclose(sample.mixture.weights.sum(axis=-1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(parts.latents[:, 0], steps[0].mixture["mu"][parts.order])
+    np.testing.assert_allclose(sample.mixture["weights"].sum(axis=-1), 1, rtol=1e-6)
     assert sample.entropy.shape == sample.differential_entropy.shape == (3, 4)
 
 
@@ -101,12 +101,14 @@ def test_each_wrong_request_raises_its_own_error(service):
     dream = client.dream("fake", seed=3)
     with pytest.raises(sdk.InvalidActionError):
         dream.step(99)
-    with pytest.raises(sdk.NotFiniteError):
+    with pytest.raises(sdk.DreamNotFiniteError):
         client.dream("broken").step(2)
     with pytest.raises(sdk.WorldNotFoundError):
         client.reset("nowhere")
     with pytest.raises(sdk.InvalidRequestError):
         client.reset("fake", seed=-1)
+    with pytest.raises(sdk.NotFiniteInputError):
+        client.reset("fake", start=sdk.Start(latent=[2e6, 0, 0, 0]))
     with pytest.raises(sdk.TooLargeError):
         dream.sample(futures=100_000, horizon=100_000)
     assert dream.step(1).step == 1
@@ -128,6 +130,6 @@ def test_many_sessions_of_one_awaited_client_go_on_at_once(service):
             dreams = await asyncio.gather(*(client.dream("fake", seed=s) for s in range(16)))
             return await asyncio.gather(*(dream.step(1) for dream in dreams))
 
-    answers = service.runner.run(together())
-    assert {answer.step for answer in answers} == {1}
-    assert len({answer.session_id for answer in answers}) == 16
+    steps = service.runner.run(together())
+    assert {after.step for after in steps} == {1}
+    assert len({after.session_id for after in steps}) == 16

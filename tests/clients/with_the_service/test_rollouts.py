@@ -6,31 +6,34 @@ import numpy as np
 import pytest
 
 import dreamserve_client as sdk
-from dreamserve.dream import Dream
 from dreamserve.engine.fake import fake_world
-from dreamserve.engine.types import LinearPolicy
+from dreamserve.local import LocalClient
+from dreamserve_protocol.policies import LinearPolicy
+from dreamserve_protocol.wire import fields_of
 
 WEIGHTS = np.random.default_rng(0).standard_normal((3, 3, 8))
 
 
 def test_a_rollout_is_the_one_in_process(service):
-    policy: sdk.PolicyFields = {"kind": "linear", "weights": WEIGHTS}
-    asked = {"episodes": 4, "max_steps": 9, "seed": 5}
-    rolled = service.client.rollout(policy=policy, **asked, include=["trajectories"])
+    policy = sdk.LinearPolicy(WEIGHTS)
+    fields = {"episodes": 4, "max_steps": 9, "seed": 5}
+    rolled = service.client.rollout(policy=policy, **fields, include=["trajectories"])
     whole = frozenset({"trajectories"})
-    expected = Dream(fake_world()).rollout(policy=LinearPolicy(WEIGHTS), **asked, include=whole)
+    expected = LocalClient(fake_world()).rollout(
+        policy=LinearPolicy(WEIGHTS), **fields, include=whole
+    )
     for name in ("seeds", "returns", "lengths", "terminated", "finite"):
         np.testing.assert_array_equal(getattr(rolled, name), getattr(expected, name))
         assert getattr(rolled, name).dtype == getattr(expected, name).dtype
     for name in ("latents", "actions", "rewards"):
         np.testing.assert_array_equal(getattr(rolled, name), getattr(expected, name))
         assert getattr(rolled, name).dtype == getattr(expected, name).dtype
-    for name, told in expected.statistics.items():
-        np.testing.assert_array_equal(getattr(rolled.statistics, name), told)
+    for name, figures in fields_of(expected.statistics).items():
+        np.testing.assert_array_equal(getattr(rolled.statistics, name), figures)
 
     async def awaited():
         async with service.async_client() as client:
-            return await client.rollout(policy=policy, **asked)
+            return await client.rollout(policy=policy, **fields)
 
     again = service.runner.run(awaited())
     assert asyncio.iscoroutinefunction(sdk.AsyncDreamClient.rollout)
@@ -39,7 +42,7 @@ def test_a_rollout_is_the_one_in_process(service):
 
 
 def test_an_episode_that_becomes_nan_says_so(service):
-    policy = {"kind": "constant", "action": 2}
+    policy = sdk.ConstantPolicy(2)
     rolled = service.client.rollout(world="broken", policy=policy, episodes=2, max_steps=3)
     assert not rolled.finite.any()
     assert rolled.statistics.episodes.tolist() == [0]
@@ -49,7 +52,7 @@ def test_an_episode_that_becomes_nan_says_so(service):
 def test_a_dreams_rollouts_begin_at_its_present(service):
     with service.client.dream("box", seed=7) as dream:
         rolled = dream.rollout(
-            policy={"kind": "constant", "action": [0.5, 0.1]},
+            policy=sdk.ConstantPolicy([0.5, 0.1]),
             seeds=[7],
             max_steps=4,
             include=["trajectories"],
@@ -60,10 +63,10 @@ def test_a_dreams_rollouts_begin_at_its_present(service):
             )
 
 
-@pytest.mark.parametrize("policy", ["random", {"kind": "constant", "action": 1}])
+@pytest.mark.parametrize("policy", ["random", sdk.ConstantPolicy(1)])
 def test_futures_act_by_a_policy(service, policy):
-    asked = {"start": {"bank": 1}, "futures": 3, "horizon": 4, "seed": 1}
-    sampled = service.client.sample(**asked, policy=policy)
+    fields = {"start": sdk.Start(bank=1), "futures": 3, "horizon": 4, "seed": 1}
+    sampled = service.client.sample(**fields, policy=policy)
     actions = None if policy == "random" else [1] * 4
-    same = service.client.sample(**asked, actions=actions)
+    same = service.client.sample(**fields, actions=actions)
     np.testing.assert_array_equal(sampled.latents, same.latents)

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from dreamserve.api.app import App, create_app
-from dreamserve.api.pages import PAGES
-from dreamserve.api.service import engine_of
+from dreamserve.api.async_engine import engine_of
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.world import World
 from dreamserve.settings import Settings
 from dreamserve_protocol.arrays import pack, unpack
+from dreamserve_protocol.pages import PAGES
 from dreamserve_protocol.verbs import BY_NAME, VERBS
 
 MSGPACK = "application/msgpack"

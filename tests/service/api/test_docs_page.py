@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dreamserve.api.openapi import document
-from dreamserve.api.pages import PAGES
+from dreamserve.api.app import openapi_document
+from dreamserve_protocol.pages import PAGES
 from dreamserve_protocol.verbs import VERBS
 
 pytestmark = pytest.mark.anyio
@@ -77,6 +77,6 @@ async def test_every_verb_field_and_error_is_named(page: str) -> None:
         assert verb.path in named
         assert verb.summary in page.replace("&#x27;", "'")
         assert all(error.code in page for error in verb.all_errors), verb.name
-    for name, schema in document()["components"]["schemas"].items():
+    for name, schema in openapi_document()["components"]["schemas"].items():
         assert schema.get("properties", {}).keys() <= named, name
     assert {"info.surprise", "info.expected_surprise", "info.predicted_terminated"} <= named

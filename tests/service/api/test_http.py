@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dreamserve.api.pages import PAGES
+from dreamserve_protocol.pages import PAGES
 from dreamserve_protocol.verbs import VERBS
 
 pytestmark = pytest.mark.anyio

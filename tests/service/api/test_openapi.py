@@ -9,12 +9,12 @@ import pytest
 
 from dreamserve.api.examples import examples
 from dreamserve.api.openapi import document
-from dreamserve.api.pages import PAGES
 from dreamserve.validation import validated
 from dreamserve_protocol.errors import InternalError
+from dreamserve_protocol.pages import PAGES
 from dreamserve_protocol.verbs import BY_NAME, VERBS
 
-DOCUMENT = document()
+DOCUMENT = document(examples())
 SCHEMAS = DOCUMENT["components"]["schemas"]
 JSON, MSGPACK, PROBLEM = "application/json", "application/msgpack", "application/problem+json"
 VERB_NAMES = [verb.name for verb in VERBS]

@@ -1,77 +1,413 @@
-"""A head leaves with its body, and nothing is ever kept back for good."""
+"""What the server makes of legal HTTP that clients and proxies send, and of what is not legal.
+
+The application echoes what it was asked as JSON. Most tests talk to a real server over a socket;
+how bytes are cut into packets is tried on the protocol itself.
+"""
 
 import asyncio
+import contextlib
+import itertools
+import json
+import re
+import socket
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import uvicorn
+from hypothesis import given
+from hypothesis import strategies as st
+from uvicorn.server import ServerState
 
-from dreamserve.api.wire import Together
+from dreamserve.api import wire
 
-pytestmark = pytest.mark.anyio
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
+PATIENCE_S = 10.0
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+GATE = asyncio.Event()
+PING = b"GET /ping HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
-class Transport:
-    """Writes down what is written."""
+def post(body: bytes, extra: bytes = b"", target: bytes = b"/post") -> bytes:
+    head = b"POST %s HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n" % (target, len(body))
+    return head + extra + b"\r\n" + body
 
-    def __init__(self) -> None:
-        self.written: list[bytes] = []
-        self.closed = False
 
-    def write(self, data: bytes) -> None:
-        self.written.append(data)
+def chunked(*chunks: bytes, trailers: bytes = b"", target: bytes = b"/post") -> bytes:
+    head = b"POST %s HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" % target
+    sizes = (b"%x;name=value\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
+    return head + b"".join(sizes) + b"0\r\n" + trailers + b"\r\n"
 
-    def close(self) -> None:
-        self.closed = True
 
-    def get_extra_info(self, name: str) -> Any:
-        return f"the {name}"
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """Answer what was asked; /early before its body, /gate once /open was asked, /never never."""
+    if scope["path"] == "/open":
+        GATE.set()
+    if scope["path"] == "/gate":
+        await GATE.wait()
+    body, more = b"", scope["path"] != "/early"
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        body += message["body"]
+        more = message["more_body"] or scope["path"] == "/never"
+    said = {key: scope[key] for key in ("method", "path", "http_version")}
+    said["query"] = scope["query_string"].decode()
+    said["headers"] = {name.decode(): value.decode() for name, value in scope["headers"]}
+    content = json.dumps({**said, "body": body.decode()}).encode()
+    headers = [(b"content-length", str(len(content)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
+
+
+class WebSocket(asyncio.Protocol):
+    """Takes a connection over and says with which bytes."""
+
+    def __init__(self, **_: Any) -> None: ...
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(b"taken over: " + data)
+        self.transport.close()
+
+
+class Connection:
+    """A client that sends bytes and reads responses."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
+        self.received = b""
+
+    def send(self, *packets: bytes) -> "Connection":
+        for packet in packets:
+            self.socket.sendall(packet)
+        return self
+
+    def close_writing(self) -> "Connection":
+        self.socket.shutdown(socket.SHUT_WR)
+        return self
+
+    def response(self) -> tuple[int, dict[str, str], Any]:
+        """Return the status, headers and content of the next response."""
+        while b"\r\n\r\n" not in self.received:
+            self._receive()
+        head, _, self.received = self.received.partition(b"\r\n\r\n")
+        status, *lines = head.decode().split("\r\n")
+        headers = dict(line.lower().split(": ", 1) for line in lines)
+        length = int(headers.get("content-length", 0))
+        while len(self.received) < length:
+            self._receive()
+        content, self.received = self.received[:length], self.received[length:]
+        return int(status.split()[1]), headers, json.loads(content) if content else None
+
+    def asked(self) -> Any:
+        """Return what the application was asked, by a response that must be a 200."""
+        status, _, content = self.response()
+        assert status == 200, content
+        return content
+
+    def assert_refused(self, status: int, code: str) -> None:
+        """The next response is a problem document, and the last one."""
+        got, headers, content = self.response()
+        assert (got, content["status"], content["code"]) == (status, status, code)
+        assert headers["content-type"] == "application/problem+json"
+        assert headers["x-request-id"] == content["request_id"]
+        assert headers["connection"] == "close"
+        self.assert_closed()
+
+    def assert_closed(self) -> None:
+        assert (self.received, self.socket.recv(100)) == (b"", b"")
+
+    def _receive(self) -> None:
+        data = self.socket.recv(1 << 16)
+        assert data, f"closed after {self.received!r}"
+        self.received += data
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[uvicorn.Server]:
+    config = uvicorn.Config(
+        echo, http=wire.Protocol, ws=WebSocket, lifespan="off", log_config=None, access_log=False
+    )
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        config.port = listening.getsockname()[1]
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()  # connections wait in the backlog until it serves
+        yield server
+        server.should_exit = True
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
 
 
 @pytest.fixture
-async def wire() -> tuple[Together, Transport]:
-    transport = Transport()
-    return Together(transport, asyncio.get_running_loop()), transport
+def client(server: uvicorn.Server) -> Iterator[Connection]:
+    connection = Connection(server.config.port)
+    yield connection
+    connection.socket.close()
 
 
-async def test_a_head_and_its_body_are_one_write(wire) -> None:
-    together, transport = wire
-    for _ in range(3):
-        together.write(HEAD)
-        together.write(b"{}")
-    assert transport.written == [HEAD + b"{}"] * 3
+def test_an_upgrade_that_is_not_taken_changes_nothing(client: Connection) -> None:
+    asked = client.send(post(b"the body", UPGRADE), PING).asked()
+    assert (asked["method"], asked["path"], asked["body"]) == ("POST", "/post", "the body")
+    assert "upgrade" not in asked["headers"]
+    assert client.asked()["path"] == "/ping"
 
 
-async def test_a_head_without_a_body_leaves_at_the_end_of_the_round(wire) -> None:
-    together, transport = wire
-    together.write(HEAD)
-    await asyncio.sleep(0)
-    assert transport.written == [HEAD]
-    together.write(b"late")
-    assert transport.written == [HEAD, b"late"]
+def test_so_does_one_to_a_websocket_that_is_no_get(client: Connection) -> None:
+    extra = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+    assert client.send(post(b"the body", extra)).asked()["body"] == "the body"
 
 
-async def test_an_empty_body_lets_its_head_go(wire) -> None:
-    together, transport = wire
-    together.write(HEAD)
-    together.write(b"")
-    assert transport.written == [HEAD]
+def test_a_websocket_is_handed_over(client: Connection) -> None:
+    extra = b"Host: h\r\nConnection: keep-alive\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n"
+    client.send(b"GET /stream HTTP/1.1\r\n" + extra + b"\r\n")
+    taken_over = client.socket.makefile("rb").read()
+    assert taken_over.startswith(b"taken over: GET /stream HTTP/1.1\r\nhost: h\r\n")
 
 
-async def test_a_continue_is_not_kept_waiting(wire) -> None:
-    together, transport = wire
-    together.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    assert len(transport.written) == 1
+def test_trailers_are_no_headers(client: Connection) -> None:
+    asked = client.send(chunked(b"ab", b"cd", trailers=b"X-Session-Id: other\r\n"), PING).asked()
+    assert (asked["body"], "x-session-id" in asked["headers"]) == ("abcd", False)
+    assert client.asked()["path"] == "/ping"
 
 
-async def test_closing_loses_nothing(wire) -> None:
-    together, transport = wire
-    together.write(HEAD)
-    together.close()
-    assert (transport.written, transport.closed) == ([HEAD], True)
-    await asyncio.sleep(0)
-    assert transport.written == [HEAD]
+@pytest.mark.parametrize("target", [b"http://host:80/a?b=c", b"HTTP://user@host:80/a?b=c"])
+def test_a_target_may_be_absolute(client: Connection, target: bytes) -> None:
+    asked = client.send(post(b"", target=target)).asked()
+    assert (asked["path"], asked["query"], asked["headers"]["host"]) == ("/a", "b=c", "host:80")
+    asked = client.send(b"OPTIONS http://host:80?b=c HTTP/1.1\r\nHost: h\r\n\r\n").asked()
+    assert (asked["path"], asked["query"]) == ("/", "b=c")
 
 
-async def test_all_else_is_the_transports_own(wire) -> None:
-    assert wire[0].get_extra_info("peername") == "the peername"
+def test_space_around_a_header_is_not_of_its_value(client: Connection) -> None:
+    assert client.send(post(b"", b"A:\t b c \t\r\n")).asked()["headers"]["a"] == "b c"
+
+
+def test_empty_lines_may_come_before_a_request(client: Connection) -> None:
+    assert client.send(b"\r\n\r\n", PING, b"\r\n", PING).asked() == client.asked()
+
+
+def test_http_1_0_needs_no_host_and_is_told_to_close(client: Connection) -> None:
+    status, headers, asked = client.send(b"GET /ping HTTP/1.0\r\n\r\n").response()
+    assert (status, headers["connection"], asked["http_version"]) == (200, "close", "1.0")
+    client.assert_closed()
+
+
+def test_nothing_is_answered_after_the_last_request_of_a_connection(client: Connection) -> None:
+    client.send(post(b"1", b"Connection: close\r\n") + PING + b"NOT HTTP").asked()
+    client.assert_closed()
+
+
+def test_a_client_that_expects_a_100_gets_it_and_keeps_its_connection(client: Connection) -> None:
+    request = post(b"the body", b"Expect: 100-continue\r\n")
+    assert client.send(request[:-8]).response()[0] == 100
+    assert client.send(request[-8:]).asked()["body"] == "the body"
+    assert client.send(PING).asked()["path"] == "/ping"
+
+
+def test_one_that_gets_a_response_instead_is_told_to_begin_anew(client: Connection) -> None:
+    request = post(b"the body", b"Expect: 100-continue\r\n", b"/early")
+    status, headers, _ = client.send(request[:-8]).response()
+    assert (status, headers["connection"]) == (200, "close")
+    client.assert_closed()
+
+
+def test_http_1_0_does_not_know_100(client: Connection) -> None:
+    request = post(b"the body", b"Expect: 100-continue\r\n").replace(b"HTTP/1.1", b"HTTP/1.0")
+    assert client.send(request).asked()["body"] == "the body"
+
+
+def test_a_client_that_closes_its_writing_half_gets_its_responses(server, client) -> None:
+    client.send(post(b"1", target=b"/gate") + PING).close_writing()
+    opening = Connection(server.config.port)
+    opening.send(post(b"", target=b"/open")).asked()  # the server reads it after the other's end
+    opening.socket.close()
+    assert client.asked()["body"] == "1"
+    assert client.asked()["path"] == "/ping"
+    client.assert_closed()
+
+
+def test_but_long_work_ends_then_since_it_looks_gone(client: Connection, monkeypatch) -> None:
+    monkeypatch.setattr(wire, "HALF_CLOSED_S", 0.02)
+    client.send(post(b"1", target=b"/never")).close_writing().assert_refused(400, "bad_request")
+
+
+@pytest.mark.parametrize("sent", [b"GET /pi", PING[:-2], post(b"the body")[:-1]])
+def test_a_request_that_ends_too_soon_is_refused(client: Connection, sent: bytes) -> None:
+    client.send(sent).close_writing().assert_refused(400, "bad_request")
+
+
+@pytest.fixture
+def watched(server: uvicorn.Server, monkeypatch) -> Iterator[Connection]:
+    """A client of a server that looks after its connections very often."""
+    monkeypatch.setattr(wire, "WATCH_S", 0.001)
+    connection = Connection(server.config.port)
+    connection.send(PING).asked()  # so that it is there, and being watched
+    yield connection
+    connection.socket.close()
+
+
+@pytest.mark.parametrize("sent", [b"GET /pi", PING + PING[:-2], post(b"the body")[:-1]])
+def test_a_request_that_stalls_is_refused(watched: Connection, sent: bytes, monkeypatch) -> None:
+    monkeypatch.setattr(wire, "STALLED_S", 0.01)
+    watched.send(sent)
+    if sent.startswith(PING):
+        watched.asked()
+    watched.assert_refused(408, "request_timeout")
+
+
+def test_a_head_that_trickles_is_refused(watched: Connection, monkeypatch) -> None:
+    monkeypatch.setattr(wire, "STALLED_S", 0.1)
+    watched.socket.settimeout(0.01)
+    watched.send(b"GET / HTTP/1.1\r\n")
+    for _ in range(1000):
+        watched.send(b"A: b\r\n")
+        with contextlib.suppress(TimeoutError):
+            return watched.assert_refused(408, "request_timeout")
+    raise AssertionError("never refused")
+
+
+def test_an_idle_connection_is_closed(server: uvicorn.Server, monkeypatch) -> None:
+    monkeypatch.setattr(wire, "WATCH_S", 0.001)
+    monkeypatch.setattr(server.config, "timeout_keep_alive", 0.01)
+    for request in (b"", PING):
+        connection = Connection(server.config.port).send(request)
+        if request:
+            connection.asked()
+        connection.assert_closed()
+        connection.socket.close()
+
+
+def test_long_work_is_waited_for(server: uvicorn.Server, watched: Connection, monkeypatch) -> None:
+    monkeypatch.setattr(wire, "STALLED_S", 0.01)
+    watched.send(post(b"1", target=b"/never"))
+    watched.socket.settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        watched.response()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        (b"NOT HTTP\r\n\r\n", 400, "bad_request"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", 400, "bad_request"),  # TLS
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "bad_request"),
+        (b"GET /\xff HTTP/1.1\r\nHost: h\r\n\r\n", 400, "bad_request"),
+        (b"GET http:///a HTTP/1.1\r\nHost: h\r\n\r\n", 400, "bad_request"),
+        (b"GET / HTTP/1.1\r\n\r\n", 400, "bad_request"),
+        (b"GET / HTTP/1.1\r\n" + UPGRADE + b"\r\n", 400, "bad_request"),
+        (b"GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n", 400, "bad_request"),
+        (b"GET / HTTP/1.1\r\nHost : h\r\n\r\n", 400, "bad_request"),
+        (post(b"", b"A: folded\r\n value\r\n"), 400, "bad_request"),
+        (post(b"", b"A: \x00\r\n"), 400, "bad_request"),
+        (post(b"1", b"Transfer-Encoding: chunked\r\n"), 400, "bad_request"),
+        (chunked(b"1").replace(b"\r\n0\r\n", b"\r\nzero\r\n"), 400, "bad_request"),
+        (chunked(b"1").replace(b"chunked", b"gzip, chunked"), 501, "not_implemented"),
+        (b"CONNECT h:80 HTTP/1.1\r\nHost: h:80\r\n\r\n", 501, "not_implemented"),
+        (post(b"1", b"A: " + b"a" * 65_536 + b"\r\n"), 431, "headers_too_large"),
+        (post(b"1", b"A: " + b"a" * 65_536 + b"\r\n" + UPGRADE), 431, "headers_too_large"),
+        (post(b"1", b"A: b\r\n" * 12_000), 431, "headers_too_large"),
+        (post(b"1", target=b"/" + b"a" * 65_536), 431, "headers_too_large"),
+        (chunked(b"1", trailers=b"A: " + b"a" * 400_000), 431, "headers_too_large"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_in_its_turn(client, sent, status, code) -> None:
+    assert client.send(PING + post(b"1") + sent).asked()["path"] == "/ping"
+    assert client.asked()["body"] == "1"
+    client.assert_refused(status, code)
+
+
+def test_a_large_body_is_not_of_the_head(client: Connection) -> None:
+    body = b"a" * 1_000_000
+    assert len(client.send(PING + post(body, b"A: " + b"a" * 60_000 + b"\r\n")).asked()) == 6
+    assert len(client.asked()["body"]) == len(body)
+
+
+def test_a_client_that_goes_on_sending_reads_why_it_is_refused(client: Connection) -> None:
+    client.send(b"GET / HTTP/1.1\r\nHost: h\r\nA: ", *[b"a" * 1_000_000] * 50)
+    client.close_writing().assert_refused(431, "headers_too_large")
+
+
+def test_a_body_at_fault_after_its_response_ends_the_connection(client: Connection) -> None:
+    client.send(chunked(b"1", target=b"/early")[:-5]).asked()
+    client.send(b"zero\r\n").assert_closed()
+
+
+def test_an_error_of_the_servers_own_is_called_so(client: Connection, monkeypatch) -> None:
+    monkeypatch.setattr(wire.heads, "is_unusual", lambda *_: 1 / 0)
+    client.send(PING).assert_refused(500, "internal_error")
+
+
+STREAMS = {
+    "upgrades": post(b"Upgrade: h2c\r\n\r\n", UPGRADE) + PING + post(b"2", UPGRADE) + PING,
+    "the last of a connection": post(b"1", UPGRADE + b"Connection: close\r\n"),
+    "pipelined": b"\r\n" + PING + post(b"1") + chunked(b"ab", b"c", trailers=b"X: y\r\n") + PING,
+    "absolute": post(b"1", target=b"http://other:80/a?b=c") + PING,
+    "an upgrade without a host": b"GET / HTTP/1.1\r\n" + UPGRADE + b"\r\n",
+    "not HTTP behind good ones": PING + post(b"1") + b"NOT HTTP\r\n\r\n",
+    "a chunk that is none": PING + chunked(b"1").replace(b"\r\n0\r\n", b"\r\nzero\r\n"),
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+@given(data=st.data())
+def test_how_bytes_are_cut_into_packets_changes_nothing(name: str, data: st.DataObject) -> None:
+    stream = STREAMS[name]
+    cuts = data.draw(st.sets(st.integers(1, len(stream) - 1), max_size=40), "cuts")
+    ends = [*sorted(cuts), len(stream)]
+    packets = [stream[a:b] for a, b in itertools.pairwise([0, *ends])]
+    assert talk(packets) == talk([stream])
+
+
+def test_byte_by_byte_is_no_different() -> None:
+    for stream in STREAMS.values():
+        assert talk([stream[i : i + 1] for i in range(len(stream))]) == talk([stream])
+
+
+def talk(packets: list[bytes]) -> bytes:
+    """Return all that is answered to `packets`, without a socket, with ids made the same."""
+    written = asyncio.run(asyncio.wait_for(_talk(packets), PATIENCE_S))
+    assert written
+    return re.sub(rb"[0-9a-f]{32}", b"ID", written)
+
+
+async def _talk(packets: list[bytes]) -> bytes:
+    config = uvicorn.Config(echo, log_config=None, access_log=False)
+    config.load()
+    protocol = wire.Protocol(config, ServerState(), {})
+    transport = Written()
+    protocol.connection_made(transport)
+    for packet in packets:
+        protocol.data_received(packet)
+        await asyncio.sleep(0)
+    while protocol.tasks:
+        await asyncio.wait(set(protocol.tasks))
+    return bytes(transport.written)
+
+
+class Written(asyncio.Transport):
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written, self._closed = bytearray(), False
+
+    def write(self, data: Any) -> None:
+        assert not self._closed
+        self.written += data
+
+    def write_eof(self) -> None:
+        self._closed = True
+
+    close = write_eof
+
+    def is_closing(self) -> bool:
+        return self._closed
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...

@@ -16,8 +16,9 @@ from dreamserve.backends.fake import FakeBackend, fake_spec
 from dreamserve.backends.onnx import OnnxBackend
 from dreamserve.backends.torch import TorchBackend
 from dreamserve.bundle import Bundle, load_bundle
-from dreamserve.engine.world import World, load_world
+from dreamserve.engine.world import World
 from dreamserve.errors import BackendError, BundleError
+from dreamserve.loading import load_world
 from dreamserve.spaces import DiscreteSpace
 
 

@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dreamserve.backends.base import KeepsRows
+from dreamserve.backends.base import KeepsState
 from dreamserve.backends.onnx import OnnxBackend
-from dreamserve.backends.onnx_rows import OnnxDeviceBackend
 from dreamserve.backends.torch_device import TorchDeviceBackend
 from dreamserve.bundle import load_bundle
 from dreamserve.engine.world import World
@@ -22,13 +21,12 @@ def device(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(params=["torch", "onnx"])
-def dream(request: pytest.FixtureRequest, tiny_bundle: Path, device: str) -> LocalClient:
+@pytest.fixture
+def dream(tiny_bundle: Path, device: str) -> LocalClient:
     """A dream of the tiny bundle on a device."""
     bundle = load_bundle(tiny_bundle)
-    kind = TorchDeviceBackend if request.param == "torch" else OnnxDeviceBackend
-    backend = kind.from_bundle(bundle, device=device)
-    assert isinstance(backend, KeepsRows)
+    backend = TorchDeviceBackend.from_bundle(bundle, device=device)
+    assert isinstance(backend, KeepsState)
     world = World(bundle.manifest, backend, bundle.bank, manifest=bundle.manifest)
     return LocalClient(world, capacity=20, max_batch=4)
 

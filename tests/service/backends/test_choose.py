@@ -1,6 +1,7 @@
 """The backend that suits the machine, and as many threads as earn their keep."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,14 +26,49 @@ def test_auto_is_onnxruntime_on_the_cpu_where_there_is_no_cuda_device(
     assert choose.load_backend(load_bundle(tiny_bundle)).name == "onnx-cpu"
 
 
+@pytest.mark.parametrize(("torch", "wanted"), [(True, "torch-cuda"), (False, "onnx-cuda")])
 def test_auto_falls_back_and_says_so_when_the_device_cannot_be_used(
-    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tiny_bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    torch: bool,
+    wanted: str,
 ) -> None:
     if choose.cuda_devices():
         pytest.skip("there is a CUDA device")
     monkeypatch.setattr(choose, "cuda_devices", lambda: 1)
+    monkeypatch.setattr(choose, "find_spec", lambda name: torch or None)
     assert choose.load_backend(load_bundle(tiny_bundle)).name == "onnx-cpu"
-    assert "there is a CUDA device, but torch-cuda cannot use it" in caplog.text
+    assert f"there is a CUDA device, but {wanted} cannot use it" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("initialised", "counted", "devices"), [(0, 0, 2), (100, 0, 0), (0, 100, 0)]
+)
+def test_the_driver_says_how_many_cuda_devices_there_are(
+    monkeypatch: pytest.MonkeyPatch, initialised: int, counted: int, devices: int
+) -> None:
+    class Driver:
+        def __init__(self, name: str) -> None:
+            assert "cuda" in name
+
+        def cuInit(self, flags: int) -> int:  # the driver's own name
+            return initialised
+
+        def cuDeviceGetCount(self, count: Any) -> int:
+            count._obj.value = 2
+            return counted
+
+    monkeypatch.setattr(choose.ctypes, "CDLL", Driver)
+    assert choose.cuda_devices() == devices
+
+
+def test_without_a_driver_there_is_no_cuda_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(choose.ctypes, "CDLL", missing)
+    assert choose.cuda_devices() == 0
 
 
 @pytest.mark.parametrize("name", ["onnx-cuda", "torch-cuda"])

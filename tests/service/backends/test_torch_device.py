@@ -1,4 +1,4 @@
-"""torch with the dreams on its device: on a CPU all but the recordings, which want CUDA."""
+"""torch with the dreams on its device; a CPU is a device too, so all of it is tested."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,17 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dreamserve import noise
+from dreamserve.backends import torch_noise
 from dreamserve.backends.accuracy import measured_error
-from dreamserve.backends.base import KeepsRows, StepInput, StepOutput
+from dreamserve.backends.base import KeepsState, StepInput, StepOutput
 from dreamserve.backends.torch import TorchBackend
-from dreamserve.backends.torch_device import TorchDeviceBackend
-from dreamserve.backends.torch_noise import Noise
-from dreamserve.backends.torch_record import Parcel
 from dreamserve.bundle import load_bundle
 
-CPU = torch.device("cpu")
-COUNT = 20
 on_cuda = pytest.mark.gpu
+
+
+def never(_: torch.Tensor) -> torch.Tensor:
+    raise NotImplementedError
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=on_cuda)])
@@ -35,32 +35,16 @@ def test_noise_is_the_services_to_the_bit(
     device: str, keys: list[int], normal: int, uniform: int
 ) -> None:
     given_keys = np.array(keys, np.uint64)
-    drawn = Noise(normal, uniform, torch.device(device)).draw(
-        torch.tensor(given_keys.view(np.int64), device=device)
-    )
+    there = torch.tensor(given_keys.view(np.int64), device=device)
+    drawn = torch_noise.draw(there, normal, uniform)
     assert drawn.dtype == torch.float32
     expected = noise.draw(given_keys, normal, uniform)
     assert drawn.cpu().numpy().tobytes() == expected.tobytes()
 
 
 def test_a_device_backend_keeps_rows_and_a_plain_one_does_not(tiny) -> None:
-    assert isinstance(tiny.device, KeepsRows)
-    assert not isinstance(tiny.host, KeepsRows)
-
-
-def test_a_parcel_holds_what_was_put_in_when_it_is_sent() -> None:
-    layout = {
-        "small": ((3,), torch.float32),
-        "wide": ((2, 2), torch.int64),
-        "none": ((0, 5), torch.float32),
-    }
-    parcel = Parcel(layout, CPU)
-    parcel.host["small"][:], parcel.host["wide"][:] = [1, 2, 3], [[4, 5], [6, 7]]
-    assert not parcel.device["wide"].any()
-    parcel.send()
-    assert parcel.device["small"].tolist() == [1, 2, 3]
-    assert parcel.device["wide"].tolist() == [[4, 5], [6, 7]]
-    assert parcel.device["none"].shape == (0, 5)
+    assert isinstance(tiny.device, KeepsState)
+    assert not isinstance(tiny.host, KeepsState)
 
 
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
@@ -83,6 +67,24 @@ def test_a_precision_is_named_and_its_error_measured(
         assert error.answers > 1e-4  # it is measured
 
 
+def test_the_arithmetic_of_a_step_is_the_one_that_was_chosen_and_is_set_back() -> None:
+    seen: list[tuple[str, bool, bool]] = []
+
+    def step(latent: torch.Tensor, *_: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        cudnn = torch.backends.cudnn
+        precision = torch.get_float32_matmul_precision()
+        seen.append((precision, cudnn.deterministic, torch.is_autocast_enabled("cpu")))
+        return (latent @ torch.ones(4, 4),)
+
+    latent = torch.ones(8, 4)
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.deterministic
+    for precision in ("float32", "tf32", "bf16"):
+        (answer,) = TorchBackend(never, step, never, precision=precision).step_tensors(latent)
+        assert answer.dtype == torch.float32
+    assert seen == [("highest", True, False), ("high", True, False), ("highest", True, True)]
+    assert before == (torch.get_float32_matmul_precision(), torch.backends.cudnn.deterministic)
+
+
 def test_measured_error_sees_what_is_not_finite(tiny_bundle: Path) -> None:
     bundle = load_bundle(tiny_bundle)
     reference = TorchBackend.from_bundle(bundle)
@@ -91,43 +93,5 @@ def test_measured_error_sees_what_is_not_finite(tiny_bundle: Path) -> None:
         def step(self, batch: StepInput) -> StepOutput:
             return replace(reference.step(batch), reward=np.full(1024, np.nan, np.float32))
 
-    def never(_: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
-
     broken: Callable[..., TorchBackend] = Broken
     assert measured_error(bundle.manifest, reference, broken(never, never, never)).answers == np.inf
-
-
-def random_rows(rng: np.random.Generator, count: int) -> tuple[np.ndarray, ...]:
-    return (
-        rng.permutation(COUNT)[:count],
-        rng.integers(0, 3, count),
-        rng.integers(0, 2**64, count, np.uint64),
-        rng.uniform(0, 2, count).astype(np.float32),
-    )
-
-
-@on_cuda
-@pytest.mark.parametrize("fused", [False, True])
-def test_a_recording_answers_as_its_kernels_do(tiny_bundle: Path, fused: bool) -> None:
-    bundle = load_bundle(tiny_bundle)
-    backend = TorchDeviceBackend.from_bundle(bundle, "cuda")
-    backend.fused = fused
-    recorded = backend.rows(bundle.manifest, COUNT, (4, 16))
-    backend.recorded = False
-    plain = backend.rows(bundle.manifest, COUNT, (4, 16))
-    rng = np.random.default_rng(8)
-    for count in (3, 16, 4, 9):
-        step = random_rows(rng, count)
-        one, other = recorded.stage(*step), plain.stage(*step)
-        if fused:
-            np.testing.assert_allclose(one.latent, other.latent, rtol=1e-4, atol=1e-5)
-        else:
-            np.testing.assert_array_equal(one.latent, other.latent)
-        for rows, staged in ((recorded, one), (plain, other)):
-            rows.commit(step[0], staged, staged.finite, None)
-
-
-@on_cuda
-def test_fused_noise_is_what_cuda_runs() -> None:
-    assert Noise(4, 1, torch.device("cuda"))._fused is not None

@@ -8,14 +8,14 @@ import torch
 
 from dreamserve import noise
 from dreamserve.backends.fake import fake_spec
-from dreamserve.backends.torch_horizon import KEPT, SIZES, earnings
-from dreamserve.engine.imagination.trajectories import Present
+from dreamserve.backends.torch_horizon import AT_ONCE, earnings
+from dreamserve.engine.imagination.trajectories import RolloutStart
 from dreamserve.engine.world import World
 
 
-def present_of(tiny, rng: np.random.Generator) -> Present:
+def present_of(tiny, rng: np.random.Generator) -> RolloutStart:
     spec = tiny.spec
-    return Present(
+    return RolloutStart(
         world=World(spec, tiny.host),
         latent=rng.standard_normal((1, spec.latent_size)).astype(np.float32),
         state=tuple(
@@ -26,7 +26,7 @@ def present_of(tiny, rng: np.random.Generator) -> Present:
     )
 
 
-def plan_keys(present: Present, seeds: np.ndarray, horizon: int) -> np.ndarray:
+def plan_keys(present: RolloutStart, seeds: np.ndarray, horizon: int) -> np.ndarray:
     steps = [np.full(len(seeds), present.step + 1 + t) for t in range(horizon)]
     return np.stack([noise.keys(seeds, step, noise.PLAN) for step in steps], axis=1)
 
@@ -35,7 +35,7 @@ def plan_keys(present: Present, seeds: np.ndarray, horizon: int) -> np.ndarray:
 def evaluated(moments):
     """What the engine says on plain rows, of lucks that are shared or not."""
 
-    def values(present: Present, actions: np.ndarray, seeds: np.ndarray, discount: float):
+    def values(present: RolloutStart, actions: np.ndarray, seeds: np.ndarray, discount: float):
         values, weight = np.zeros(len(actions)), 1.0
         for moment in moments(present, actions, seeds):
             values += weight * moment.reward
@@ -47,7 +47,7 @@ def evaluated(moments):
 
 
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("count", [1, 70, SIZES[-1] + 3])
+@pytest.mark.parametrize("count", [1, 70, AT_ONCE + 3])
 def test_returns_are_what_the_engine_says(tiny, evaluated, count: int, shared: bool) -> None:
     rng = np.random.default_rng(4)
     present, horizon = present_of(tiny, rng), 12
@@ -111,22 +111,10 @@ def test_a_future_that_is_lost_while_it_lives_is_worth_minus_infinity(fake_devic
 def test_earnings_count_a_step_if_the_future_lived_before_it() -> None:
     rewards = torch.tensor([[1.0, 1.0, 1.0, 1.0]] * 3)
     done = torch.tensor([[-1.0, 1, -1, 1], [1, -1, -1, -1], [-1, -1, -1, -1]])
-    largest = torch.zeros(3, 2, 4)
-    largest[1, 0, 1] = np.nan  # dead by then
-    largest[2, 1, 2] = np.inf  # alive
+    finite = torch.ones(3, 4, dtype=torch.bool)
+    finite[1, 1] = False  # dead by then
+    finite[2, 2] = False  # alive
     rewards[2, 3] = np.nan  # dead by then
     weights = torch.tensor([1.0, 0.5, 0.25])
-    values = earnings(rewards, done, largest, weights, 0.0)
+    values = earnings(rewards, done, finite, weights, 0.0)
     assert values.tolist() == [1.5, 1.0, -np.inf, 1.0]
-
-
-def test_only_so_many_recordings_of_horizons_are_kept(tiny) -> None:
-    present = present_of(tiny, np.random.default_rng(6))
-    for horizon in range(1, KEPT + 3):
-        actions, keys = np.zeros((2, horizon), np.int64), np.zeros((1, horizon), np.uint64)
-        values = tiny.device.returns(
-            tiny.spec, present.latent, present.state, actions, keys, 1.0, 1.0
-        )
-        assert values.shape == (2,)
-    assert tiny.device.horizons is not None
-    assert len(tiny.device.horizons.programs) == KEPT

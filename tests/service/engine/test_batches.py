@@ -19,6 +19,7 @@ from dreamserve_protocol.errors import (
     NotFiniteInputError,
     OverloadedError,
     ProblemError,
+    SessionExpiredError,
     SessionNotFoundError,
     StepConflictError,
 )
@@ -249,3 +250,15 @@ def test_slots_are_used_again_without_a_leak(ask: Ask) -> None:
     fresh = ask(engine, ResetBatchRequest(8, session_ids=IDS[:8], seeds=np.arange(8)))
     reused = ask(Engine([fake_world()]), ResetBatchRequest(8, None, IDS[:8], np.arange(8)))
     np.testing.assert_array_equal(fresh.latents, reused.latents)
+
+
+def test_a_batch_finds_out_which_of_its_sessions_has_expired(ask: Ask, clock: Any) -> None:
+    # Shorter than the time between two sweeps, which would have found it before the batch does.
+    engine = engine_with(fake_world(), ids=["old", "young"], session_ttl_s=0.5, clock=clock)
+    clock.now_s = 0.4
+    ask(engine, StepRequest("young", 1))
+    clock.now_s = 0.6
+    # The young one first, for the first is asked for its world.
+    answer = ask(engine, StepBatchRequest(["young", "old"], np.array([1, 1])))
+    assert [(i, type(error)) for i, error in answer.errors.items()] == [(1, SessionExpiredError)]
+    assert answer.steps[0] == 2

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dreamserve.backends.fake import FakeBackend, fake_spec
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.world import World
@@ -22,7 +23,7 @@ from dreamserve_protocol.errors import (
 )
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.reset import ResetRequest
-from dreamserve_protocol.sessions import SessionRequest
+from dreamserve_protocol.sessions import SessionRequest, SnapshotRequest
 from dreamserve_protocol.step import StepRequest, StepResult
 
 Ask = Callable[[Engine, Request], Any]
@@ -222,6 +223,32 @@ def test_a_grounded_dream_goes_on_where_the_world_expected_an_end(ask: Ask) -> N
     answer = ask(engine, StepRequest("a", 2, observation=np.zeros(4, np.float32)))
     assert (answer.terminated, answer.info["predicted_terminated"]) == (False, True)
     assert ask(engine, StepRequest("a", 1)).step == 2
+
+
+def test_an_observation_that_is_encoded_as_nan_leaves_its_session_where_it_was(
+    ask: Ask, same: Same
+) -> None:
+    spec = fake_spec()
+
+    class Blind(FakeBackend):
+        def encode(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            mu, logvar = super().encode(frames)
+            return np.full_like(mu, np.nan), logvar
+
+    engine, seeing = (
+        engine_with(World(spec, backend, fake_world().bank), "a", "beside")
+        for backend in (Blind(spec), FakeBackend(spec))
+    )
+    before = ask(engine, SnapshotRequest("a"))
+    frame = np.zeros((8, 8, 3), np.uint8)
+    observed, beside = outcomes(
+        engine, [StepRequest("a", 1, step=1, observation=frame), StepRequest("beside", 1, step=1)]
+    )
+    assert isinstance(observed, DreamNotFiniteError)
+    assert same(beside, ask(seeing, StepRequest("beside", 1, step=1)))
+    assert same(ask(engine, SnapshotRequest("a")), before)
+    dreamt = StepRequest("a", 2, step=1, include=ALL)
+    assert same(ask(engine, dreamt), ask(seeing, dreamt))
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,13 @@ import pytest
 
 from dreamserve.backends.torch_device import TorchDeviceBackend
 from dreamserve.bundle import load_bundle
-from dreamserve.engine.imagination.evaluator import Judge
-from dreamserve.engine.imagination.trajectories import Present
-from dreamserve.engine.work import Task, finish
-from dreamserve.engine.world import World, load_world
-from dreamserve_training.analytic import (
-    Arms,
+from dreamserve.engine.imagination.evaluator import CandidateEvaluator
+from dreamserve.engine.imagination.trajectories import RolloutStart
+from dreamserve.engine.work import Job, finish
+from dreamserve.engine.world import World
+from dreamserve.loading import load_world
+from dreamserve_training.evaluation.analytic import (
+    Bandit,
     deceptive_tree,
     ending_tree,
     random_system,
@@ -26,7 +27,7 @@ WORLDS = {
     "tree": random_tree(depth=6),
     "tree-deceptive": deceptive_tree(depth=6),
     "tree-ending": ending_tree(depth=6),
-    "arms": Arms(),
+    "bandit": Bandit(),
 }
 
 
@@ -62,9 +63,9 @@ def dreamt_values():
     """What the engine tells a planner that sequences (N, H, …) are worth, from a bank entry."""
 
     def values(world, actions, *, entry=0, discount=1.0, temperature=0.0, seed=0):
-        present = Present(world, world.bank["mu"][entry : entry + 1], (), 0, temperature)
-        judge = Judge(present, slice_rows=512, discount=discount)
+        present = RolloutStart(world, world.bank["mu"][entry : entry + 1], (), 0, temperature)
+        judge = CandidateEvaluator(present, slice_rows=512, discount=discount)
         work = judge.evaluate(np.ascontiguousarray(actions), seed)
-        return finish(Task(work), time.monotonic).values
+        return finish(Job(work), time.monotonic).values
 
     return values

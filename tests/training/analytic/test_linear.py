@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from dreamserve.dream import Dream
-from dreamserve.engine.types import BankStart
-from dreamserve_training.analytic import LinearQuadratic, numpy_world, random_system
+from dreamserve.local import LocalClient
+from dreamserve_protocol.common import Start
+from dreamserve_training.evaluation.analytic import LinearQuadratic, numpy_world, random_system
 
 
 def scalar(bound, **options):
@@ -51,12 +51,12 @@ def test_the_engine_tells_planners_the_true_values(loaded, dreamt_values):
 
 def test_one_seed_and_one_temperature_scale_the_luck_of_a_noisy_world():
     analytic = random_system(seed=1, states=3, actions=1, bound=1, sigma=0.2)
-    dream = Dream(numpy_world(analytic))
+    dream = LocalClient(numpy_world(analytic))
     actions = np.full((5, 1), 0.5, np.float32)
     for temperature in (0.0, 0.5, 2.0):
         futures = dream.sample(
             world="analytic",
-            start=BankStart(0),
+            start=Start(bank=0),
             futures=4000,
             horizon=5,
             actions=actions,
@@ -80,8 +80,8 @@ def test_luck_costs_the_same_whatever_is_done():
 @pytest.mark.parametrize("name", ["linear", "linear-noisy"])
 def test_cem_comes_close_to_the_optimum(loaded, name):
     analytic, world = loaded(name)
-    dream = Dream(world)
-    session = dream.reset(start=BankStart(1), temperature=0.0, seed=0).session_id
+    dream = LocalClient(world)
+    session = dream.reset(start=Start(bank=1), temperature=0.0, seed=0).session_id
     plan = dream.plan(
         session_id=session,
         planner="cem",

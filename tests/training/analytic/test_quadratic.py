@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dreamserve_training.analytic import quadratic, random_system
-from dreamserve_training.analytic.quadratic import Problem
+from dreamserve_training.evaluation.analytic import quadratic, random_system
+from dreamserve_training.evaluation.analytic.quadratic import Problem
 
 
 def problem_of(world, horizon, discount=1.0):

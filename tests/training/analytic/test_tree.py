@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dreamserve.dream import Dream
-from dreamserve_training.analytic import Tree, deceptive_tree, ending_tree, random_tree
+from dreamserve.local import LocalClient
+from dreamserve_training.evaluation.analytic import Tree, deceptive_tree, ending_tree, random_tree
 
 TREES = ["tree", "tree-deceptive", "tree-ending"]
 
@@ -55,7 +55,7 @@ def test_letting_the_dead_earn_misleads_in_an_ending_tree():
 @pytest.mark.parametrize("name", TREES)
 def test_enough_candidates_of_either_planner_find_the_best_path(loaded, name):
     tree, world = loaded(name)
-    dream = Dream(world)
+    dream = LocalClient(world)
     session = dream.reset(seed=1).session_id
     for planner in ("random_shooting", "cem"):
         plan = dream.plan(
@@ -73,7 +73,7 @@ def test_enough_candidates_of_either_planner_find_the_best_path(loaded, name):
 
 def test_a_session_ends_on_a_leaf(loaded):
     tree, world = loaded("tree")
-    dream = Dream(world)
+    dream = LocalClient(world)
     session = dream.reset(seed=1).session_id
     steps = [dream.step(session_id=session, action=int(a)) for a in tree.best().actions]
     assert [step.terminated for step in steps] == [False] * 5 + [True]

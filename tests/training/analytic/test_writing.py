@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from dreamserve.bundle import load_bundle
-from dreamserve.dream import Dream, DreamBatch
-from dreamserve.engine.types import BankStart
-from dreamserve_training.analytic import Arms, numpy_world, write_world
+from dreamserve.local import DreamBatch, LocalClient
+from dreamserve_protocol.common import Start
+from dreamserve_training.evaluation.analytic import Bandit, numpy_world, write_world
 from dreamserve_training.export import ExportError
 
-NAMES = ("linear", "linear-noisy", "tree", "tree-deceptive", "tree-ending", "arms")
+NAMES = ("linear", "linear-noisy", "tree", "tree-deceptive", "tree-ending", "bandit")
 
 
 def some_actions(world, count, seed=0):
@@ -33,9 +33,9 @@ def test_the_files_were_proven_against_numpy_and_rows_never_meet(written, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_sessions_step_as_numpy_does_at_any_temperature(loaded, name):
     analytic, world = loaded(name)
-    dreams = [Dream(world), Dream(numpy_world(analytic, name))]
+    dreams = [LocalClient(world), LocalClient(numpy_world(analytic, name))]
     for temperature in (0.0, 1.0):
-        fields = {"seed": 3, "temperature": temperature, "start": BankStart(0)}
+        fields = {"seed": 3, "temperature": temperature, "start": Start(bank=0)}
         starts = [dream.reset(**fields) for dream in dreams]
         np.testing.assert_array_equal(starts[0].latent, starts[1].latent)
         for action in some_actions(world, 6):
@@ -69,7 +69,7 @@ def test_a_picture_shows_the_latent_within_reach(loaded, name):
 
 
 def test_a_graph_that_is_not_the_formula_is_not_written(tmp_path):
-    class Wrong(Arms):
+    class Wrong(Bandit):
         def step(self, batch):
             return super().step(replace(batch, action=1 - batch.action))
 

@@ -1,10 +1,11 @@
-"""From what the stages left to a bundle: a draft to dream in, then the world with its card."""
+"""Assemble a bundle from the stages' files: a draft to evolve C in, then the whole world."""
 
 from pathlib import Path
 from typing import Any
 
-from dreamserve.engine.world import load_world
+from dreamserve.loading import load_world
 from dreamserve.manifest import WorldSpec
+from dreamserve_training.evaluation.measure import card_pictures, measure_world
 from dreamserve_training.export import (
     Picture,
     export_world,
@@ -12,11 +13,11 @@ from dreamserve_training.export import (
     round_to_half,
     world_spec,
 )
+from dreamserve_training.models.catalog import load_memory
 from dreamserve_training.models.controller import LinearPolicy, load_policy
-from dreamserve_training.models.recurrent import MDNRNN, load_mdnrnn
 from dreamserve_training.models.vae import ConvVAE, load_vae
+from dreamserve_training.models.world_model import WorldModel
 from dreamserve_training.origin import origin_of
-from dreamserve_training.quality import card_pictures, measure_world
 from dreamserve_training.recipe import Recipe, Workspace, read_json
 
 
@@ -48,13 +49,13 @@ def _write(
     quality: dict[str, Any],
     pictures: dict[str, Picture],
 ) -> Path:
-    vae, mdnrnn = load_models(workspace)
+    vae, memory = load_models(workspace)
     return export_world(
         out,
-        spec=spec_of_recipe(recipe, mdnrnn),
+        spec=spec_of_recipe(recipe, memory),
         vae=vae,
-        mdnrnn=mdnrnn,
-        bank=make_bank(mdnrnn, workspace.latents("train"), recipe.bank_size),
+        memory=memory,
+        bank=make_bank(memory, workspace.latents("train"), recipe.bank_size),
         origin=origin_of(recipe, workspace),
         quality=quality,
         controller=policy,
@@ -62,18 +63,18 @@ def _write(
     )
 
 
-def load_models(workspace: Workspace) -> tuple[ConvVAE, MDNRNN]:
+def load_models(workspace: Workspace) -> tuple[ConvVAE, WorldModel]:
     """Return V and M as they will be served: their weights rounded to half precision."""
-    vae = load_vae(workspace.vae / "vae_best.pth")
-    return round_to_half(vae, load_mdnrnn(workspace.mdnrnn / "mdnrnn_best.pth"))
+    vae = load_vae(workspace.vae_model)
+    return round_to_half(vae, load_memory(workspace.memory_model))
 
 
-def spec_of_recipe(recipe: Recipe, mdnrnn: MDNRNN) -> WorldSpec:
+def spec_of_recipe(recipe: Recipe, memory: WorldModel) -> WorldSpec:
     """Return the world's spec."""
     return world_spec(
         recipe.name,
         recipe.env,
-        mdnrnn,
+        memory,
         done_threshold=recipe.done_threshold,
         constant_reward=recipe.constant_reward,
     )

@@ -1,4 +1,4 @@
-"""dreamserve-train: from a game to a world bundle, stage by stage or all in one."""
+"""dreamserve-train: train a world and export it as a bundle, stage by stage or at once."""
 
 import logging
 from pathlib import Path
@@ -8,17 +8,19 @@ import typer
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-RecipeName = Annotated[str, typer.Argument(help="The recipe, e.g. takecover.")]
+RecipeName = Annotated[str, typer.Argument(help="Name of the recipe, e.g. takecover.")]
 Out = Annotated[
-    Path | None, typer.Option("--out", help="Where stages leave their work; runs/RECIPE if unsaid.")
+    Path | None,
+    typer.Option("--out", help="Working directory of the stages. Default: runs/RECIPE."),
 ]
 Bundle = Annotated[
-    Path | None, typer.Option("--bundle", help="The bundle's folder; bundles/RECIPE if unsaid.")
+    Path | None,
+    typer.Option("--bundle", help="Folder of the bundle to write. Default: bundles/RECIPE."),
 ]
 
 
 def _run(stage: str, name: str, out: Path | None, bundle: Path | None = None) -> None:
-    # here, not above: torch takes seconds to import, and --help should not
+    # imported here because torch takes seconds to import, and --help should not
     from dreamserve_training.stages import run_stages
 
     names = None if stage == "recipe" else (stage,)
@@ -27,37 +29,38 @@ def _run(stage: str, name: str, out: Path | None, bundle: Path | None = None) ->
 
 @app.command()
 def collect(recipe: RecipeName, out: Out = None) -> None:
-    """Play the real environment and keep what was seen."""
+    """Record episodes of the real environment."""
     _run("collect", recipe, out)
 
 
 @app.command()
 def vae(recipe: RecipeName, out: Out = None) -> None:
-    """Train V, which sees, on a sample of frames."""
+    """Train V, the VAE, on a sample of frames."""
     _run("vae", recipe, out)
 
 
 @app.command()
 def encode(recipe: RecipeName, out: Out = None) -> None:
-    """Turn the collected frames into latents."""
+    """Encode the recorded frames to latents."""
     _run("encode", recipe, out)
 
 
+@app.command("mdnrnn", hidden=True)  # the command's name while there was one core only
 @app.command()
-def mdnrnn(recipe: RecipeName, out: Out = None) -> None:
-    """Train M, which remembers and predicts, on latents."""
-    _run("mdnrnn", recipe, out)
+def memory(recipe: RecipeName, out: Out = None) -> None:
+    """Train M, the memory model, on the latents."""
+    _run("memory", recipe, out)
 
 
 @app.command()
 def controller(recipe: RecipeName, out: Out = None) -> None:
-    """Evolve C, which acts, inside the dream."""
+    """Evolve C, the controller, inside the dream."""
     _run("controller", recipe, out)
 
 
 @app.command()
 def evaluate(recipe: RecipeName, out: Out = None) -> None:
-    """Judge C in the real environment, beside policies that see nothing."""
+    """Evaluate C in the real environment, beside agents that see nothing."""
     _run("evaluate", recipe, out)
 
 
@@ -69,11 +72,11 @@ def export(recipe: RecipeName, out: Out = None, bundle: Bundle = None) -> None:
 
 @app.command()
 def validate(
-    path: Annotated[Path, typer.Argument(help="A bundle, or a directory of episodes.")],
+    path: Annotated[Path, typer.Argument(help="A bundle or a directory of episodes.")],
 ) -> None:
     """Check a bundle (shapes, finiteness, parity, sampling, memory, speed) or episodes."""
-    from dreamserve_training.tools.dataset_utils import validate_dataset
-    from dreamserve_training.validate import validate as validate_bundle
+    from dreamserve_training.data.checks import validate_dataset
+    from dreamserve_training.validation import validate as validate_bundle
 
     episodes = path.is_dir() and any(path.glob("*.npz")) and not (path / "manifest.json").exists()
     report = validate_dataset(path) if episodes else validate_bundle(path)
@@ -83,12 +86,12 @@ def validate(
 
 @app.command()
 def recipe(name: RecipeName, out: Out = None, bundle: Bundle = None) -> None:
-    """Run every stage in order; stopped and run again, it goes on where it was."""
+    """Run every stage in order; run it again to resume after a stop."""
     _run("recipe", name, out, bundle)
 
 
 def main() -> None:
-    """Run the command line; what goes wrong on purpose is told in one line."""
+    """Run the command line; expected errors are printed as one line."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("dreamserve_training").setLevel(logging.INFO)
     try:

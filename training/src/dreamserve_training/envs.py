@@ -1,10 +1,11 @@
-"""The real environments: how each is made, which part of its observation is the frame.
+"""The real environments, an entry each: how it is made, what of its observation is seen.
 
-An `EnvSpec` is what the manifest later says of the world's origin, so the server prepares a real
-frame exactly as the data was prepared.
+An `EnvSpec` is also what the manifest later says of the world's origin, so the server prepares a
+real frame exactly as the data was prepared.
 """
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import gymnasium
@@ -15,12 +16,15 @@ from dreamserve.frames import crop_and_resize
 
 
 class MissingEnvironmentError(ImportError):
-    """The package of a real environment is not installed; the message names the extra."""
+    """The package of a real environment is not installed; the message says how to install it."""
 
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """A real environment with Discrete actions and a camera."""
+    """A real environment with Discrete actions and a camera.
+
+    Raises ValueError where `idle` or `opposed` is not among the `action_names`.
+    """
 
     env_id: str
     action_names: tuple[str, ...]
@@ -28,26 +32,41 @@ class EnvSpec:
     crop: tuple[int, int, int, int]  # top, bottom, left, right
     size: tuple[int, int]  # height, width of the frame that the world sees
     max_episode_steps: int
+    module: str | None = None  # to import first, because that registers `env_id`
+    extra: str | None = None  # of this distribution, which installs the module
+    frame_key: str | None = None  # of a dict observation; None: the observation is the frame
+    health_key: str | None = None  # of a dict observation: numbers that begin with the health
+    idle: str | None = None  # the action that does nothing, if there is one
+    opposed: tuple[str, str] | None = None  # actions that undo each other; evaluation sweeps them
+
+    def __post_init__(self) -> None:
+        named = [name for name in (self.idle, *(self.opposed or ())) if name is not None]
+        if unknown := sorted(set(named) - set(self.action_names)):
+            raise ValueError(f"{self.env_id}: {unknown} are not among {self.action_names}")
 
     def make(self) -> gymnasium.Env[Any, Any]:
         """Make the real environment, without a step limit of its own."""
-        if self.env_id.startswith("Vizdoom"):
+        if self.module is not None:
             try:
-                from vizdoom import gymnasium_wrapper  # noqa: F401  (registers the environments)
+                import_module(self.module)
             except ImportError as error:
-                raise MissingEnvironmentError(
-                    f"{self.env_id} needs ViZDoom: pip install 'dreamserve-training[vizdoom]'"
-                ) from error
+                how = f": pip install 'dreamserve-training[{self.extra}]'" if self.extra else ""
+                message = f"{self.env_id} needs {self.module}{how}"
+                raise MissingEnvironmentError(message) from error
         return gymnasium.make(self.env_id)
 
     def frame_of(self, observation: Any) -> npt.NDArray[np.uint8]:
         """Return the frame (height, width, C) uint8 that the world sees of `observation`."""
-        camera = observation["screen"] if isinstance(observation, dict) else observation
+        camera = observation if self.frame_key is None else observation[self.frame_key]
         if camera.shape != self.frame_shape:
             raise ValueError(
                 f"{self.env_id}: the camera gave {camera.shape}, expected {self.frame_shape}"
             )
         return crop_and_resize(camera, self.crop, self.size)
+
+    def health_of(self, observation: Any) -> float:
+        """Return the health that `observation` shows; NaN where the environment shows none."""
+        return float("nan") if self.health_key is None else float(observation[self.health_key][0])
 
 
 TAKE_COVER = EnvSpec(
@@ -57,4 +76,10 @@ TAKE_COVER = EnvSpec(
     crop=(40, 200, 0, 320),  # the ceiling and the player's own hands say nothing
     size=(64, 64),
     max_episode_steps=2100,  # the paper's limit; the environment itself has none
+    module="vizdoom.gymnasium_wrapper",
+    extra="vizdoom",
+    frame_key="screen",
+    health_key="gamevariables",
+    idle="noop",
+    opposed=("left", "right"),
 )

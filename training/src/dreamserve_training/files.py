@@ -1,4 +1,4 @@
-"""A file is there whole or not at all: written aside, then renamed."""
+"""Atomic writes: a file exists whole or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -8,15 +8,15 @@ from typing import BinaryIO
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that gets the name `path` once the block has ended well, and else is removed.
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file that is renamed to `path` when the block succeeds, else removed.
 
-    Until then its name ends in `.partial`, which no reader of a directory looks for.
+    Its name ends in `.partial`, so readers of the directory ignore it.
     """
-    aside = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        with aside.open("wb") as file:
+        with partial.open("wb") as file:
             yield file
-        aside.replace(path)
+        partial.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)

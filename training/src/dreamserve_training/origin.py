@@ -1,4 +1,4 @@
-"""Where a world comes from: enough for someone else to make it again."""
+"""The origin of a world: what someone else needs to train it again."""
 
 import os
 import platform
@@ -27,7 +27,7 @@ def origin_of(recipe: Recipe, workspace: Workspace) -> dict[str, Any]:
         "data_sha256": {split: data_hash(workspace.episodes(split)) for split in splits},
         "first_seed": {"train": recipe.collect.seed, "holdout": recipe.holdout.seed},
         "vae": asdict(recipe.vae),
-        "mdnrnn": recipe.mdnrnn,
+        recipe.memory: recipe.memory_options,
         "train": asdict(recipe.train),
         "controller": asdict(recipe.controller),
         "commit": _commit(),

@@ -1,4 +1,4 @@
-"""Progress as lines: how far, and how long the rest will take at the pace so far."""
+"""Progress as log lines: steps done, and the time left at the rate so far."""
 
 import logging
 import time
@@ -10,9 +10,9 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 def log_progress(what: str) -> Progress:
-    """Return a progress function that logs a line now and then, and one at the end."""
-    begun_s = last_s = time.monotonic()
-    first: int | None = None  # what an earlier run had already done says nothing of the pace
+    """Return a progress function that logs a line every few seconds and one at the end."""
+    start_s = last_s = time.monotonic()
+    first: int | None = None  # done by an earlier run, so not part of the rate
 
     def progress(done: int, total: int) -> None:
         nonlocal first, last_s
@@ -22,15 +22,15 @@ def log_progress(what: str) -> Progress:
         if done < total and now_s - last_s < SECONDS_BETWEEN_LINES:
             return
         last_s = now_s
-        fresh = done - first
-        left = f"{duration((now_s - begun_s) / fresh * (total - done))} left" if fresh else ""
+        done_now = done - first
+        left = f"{duration((now_s - start_s) / done_now * (total - done))} left" if done_now else ""
         logger.info("%s %d/%d  %s", what, done, total, left)
 
     return progress
 
 
 def duration(seconds: float) -> str:
-    """Return `seconds` as a person says them."""
+    """Return `seconds` in a readable unit."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = seconds / 60

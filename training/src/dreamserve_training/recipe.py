@@ -1,4 +1,4 @@
-"""A recipe: everything that makes one world, from the game to the bundle, as data."""
+"""A recipe: all choices that make one world, from the environment to the bundle, as data."""
 
 import json
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from dreamserve_training.data.collect import CollectConfig
 from dreamserve_training.envs import EnvSpec
-from dreamserve_training.files import written_aside
-from dreamserve_training.loops.controller import ControllerConfig
-from dreamserve_training.loops.mdnrnn import TrainConfig
-from dreamserve_training.loops.vae import VAEConfig
+from dreamserve_training.files import atomic_write
+from dreamserve_training.train.controller import ControllerConfig
+from dreamserve_training.train.memory import TrainConfig
+from dreamserve_training.train.vae import VAEConfig
 
 RECIPES = ("takecover",)
 Split = Literal["train", "holdout"]
@@ -19,7 +19,7 @@ Split = Literal["train", "holdout"]
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """How the controller is judged in the real environment."""
+    """How the controller is evaluated in the real environment."""
 
     episodes: int = 100
     seed: int = 2_000_000  # far from every seed that data was collected with
@@ -35,9 +35,10 @@ class Recipe:
     name: str
     env: EnvSpec
     collect: CollectConfig
-    holdout: CollectConfig  # other seeds; nothing is ever trained on these episodes
+    holdout: CollectConfig  # other seeds; never trained on
     vae: VAEConfig
-    mdnrnn: dict[str, Any]  # MDNRNN's arguments but for z_dim and action_dim
+    memory: str  # the core of M, a row of `models.catalog`
+    memory_options: dict[str, Any]  # its arguments but for z_dim and action_dim
     train: TrainConfig
     batch_size: int
     sequence_length: int
@@ -49,7 +50,7 @@ class Recipe:
 
 
 def load_recipe(name: str) -> Recipe:
-    """Return the recipe called `name`; ValueError names those there are."""
+    """Return the recipe called `name`; ValueError lists the known ones."""
     if name not in RECIPES:
         raise ValueError(f"no recipe {name!r}; there is {', '.join(RECIPES)}")
     recipe: Recipe = import_module(f"dreamserve_training.recipes.{name}").RECIPE
@@ -58,27 +59,38 @@ def load_recipe(name: str) -> Recipe:
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where a recipe's stages leave what they made: all of it under one root."""
+    """The files of a recipe's stages, all under one root."""
 
     root: Path
+    core: str  # the recipe's `memory`, which names M's files
 
     def episodes(self, split: Split) -> Path:
         """Raw episodes, one file each."""
         return self.root / "episodes" / split
 
     def latents(self, split: Split) -> Path:
-        """The same episodes as V sees them."""
+        """The same episodes, encoded by V."""
         return self.root / "latents" / split
 
     @property
     def vae(self) -> Path:
-        """The sample of frames, checkpoints, and `vae_best.pth`."""
+        """The sample of frames, V's checkpoints, and V."""
         return self.root / "vae"
 
     @property
-    def mdnrnn(self) -> Path:
-        """Checkpoints and `mdnrnn_best.pth`."""
-        return self.root / "mdnrnn"
+    def vae_model(self) -> Path:
+        """V, trained."""
+        return self.vae / "vae_best.pth"
+
+    @property
+    def memory(self) -> Path:
+        """M's checkpoints, and M."""
+        return self.root / self.core
+
+    @property
+    def memory_model(self) -> Path:
+        """M, trained."""
+        return self.memory / f"{self.core}_best.pth"
 
     @property
     def draft(self) -> Path:
@@ -103,7 +115,7 @@ class Workspace:
 
 def write_json(path: Path, content: object) -> None:
     """Write `content` to `path`, whole or not at all."""
-    with written_aside(path) as file:
+    with atomic_write(path) as file:
         file.write(f"{json.dumps(content, indent=1)}\n".encode())
 
 

@@ -1,6 +1,6 @@
-"""The stages of a recipe. Each reads what the ones before left, and is done once its product is.
+"""The stages of a recipe. Each reads the files of the stages before it and writes its product.
 
-A stage that was stopped goes on where it was; a stage whose product exists does nothing.
+A stopped stage resumes where it stopped; a stage whose product exists is skipped.
 """
 
 import logging
@@ -10,30 +10,27 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from dreamserve.engine.world import load_world
+from dreamserve.loading import load_world
 from dreamserve_training.assemble import write_bundle, write_draft
 from dreamserve_training.data.collect import collect as collect_episodes
+from dreamserve_training.data.encoding import FramesToLatentConverter, preprocess_trajectories
 from dreamserve_training.data.episodes import episode_paths
 from dreamserve_training.data.frames import sample_frames
-from dreamserve_training.dreaming import dream_returns
-from dreamserve_training.evaluation import (
-    blind_contestants,
-    contest,
-    controller_contestants,
-    summary,
+from dreamserve_training.data.loaders import create_window_loader
+from dreamserve_training.dreams.returns import dream_returns
+from dreamserve_training.evaluation.real import (
+    EpisodeResults,
+    blind_agents,
+    compare_agents,
+    controller_agents,
 )
-from dreamserve_training.loops.controller import evolve
-from dreamserve_training.loops.mdnrnn import train_mdnrnn
-from dreamserve_training.loops.vae import train_vae
+from dreamserve_training.models.catalog import make_memory
 from dreamserve_training.models.controller import load_policy, save_policy
-from dreamserve_training.models.recurrent import MDNRNN
 from dreamserve_training.progress import duration, log_progress
 from dreamserve_training.recipe import Recipe, Workspace, load_recipe, read_json, write_json
-from dreamserve_training.tools.dataset_utils import (
-    FramesToLatentConverter,
-    create_mdnrnn_dataloader,
-    preprocess_trajectories,
-)
+from dreamserve_training.train.controller import evolve
+from dreamserve_training.train.memory import train_memory
+from dreamserve_training.train.vae import train_vae
 
 logger = logging.getLogger("dreamserve_training")
 
@@ -49,7 +46,7 @@ class Stage:
 
 
 def collect(recipe: Recipe, workspace: Workspace) -> None:
-    """Play the real game and keep what was seen."""
+    """Record episodes of the real environment."""
     for split, config in (("train", recipe.collect), ("holdout", recipe.holdout)):
         directory = workspace.episodes(split)
         collect_episodes(recipe.env, directory, config, log_progress(f"collect {split}"))
@@ -71,8 +68,8 @@ def vae(recipe: Recipe, workspace: Workspace) -> None:
 
 
 def encode(recipe: Recipe, workspace: Workspace) -> None:
-    """Turn every episode's frames into V's posteriors."""
-    converter = FramesToLatentConverter(workspace.vae / "vae_best.pth", mixed_precision=True)
+    """Encode every episode's frames to V's posteriors."""
+    converter = FramesToLatentConverter(workspace.vae_model, mixed_precision=True)
     for split in ("train", "holdout"):
         preprocess_trajectories(
             workspace.episodes(split),
@@ -83,12 +80,13 @@ def encode(recipe: Recipe, workspace: Workspace) -> None:
     (workspace.root / "encoded").touch()
 
 
-def mdnrnn(recipe: Recipe, workspace: Workspace) -> None:
+def memory(recipe: Recipe, workspace: Workspace) -> None:
     """Train M on windows of latent episodes; held-out episodes choose the epoch."""
-    model = MDNRNN(recipe.vae.z_dim, len(recipe.env.action_names), **recipe.mdnrnn)
-    config = replace(recipe.train, save_dir=str(workspace.mdnrnn))
+    sizes = {"z_dim": recipe.vae.z_dim, "action_dim": len(recipe.env.action_names)}
+    model = make_memory(recipe.memory, **sizes, **recipe.memory_options)
+    config = replace(recipe.train, save_dir=str(workspace.memory))
     train, holdout = (
-        create_mdnrnn_dataloader(
+        create_window_loader(
             workspace.latents(split),
             batch_size=recipe.batch_size,
             sequence_length=recipe.sequence_length,
@@ -97,7 +95,7 @@ def mdnrnn(recipe: Recipe, workspace: Workspace) -> None:
         )
         for split in ("train", "holdout")
     )
-    train_mdnrnn(model, train, config, holdout)
+    train_memory(model, train, config, holdout)
 
 
 def controller(recipe: Recipe, workspace: Workspace) -> None:
@@ -109,27 +107,27 @@ def controller(recipe: Recipe, workspace: Workspace) -> None:
 
 
 def evaluate(recipe: Recipe, workspace: Workspace) -> None:
-    """Judge C over real episodes with fresh seeds, beside policies that see nothing."""
+    """Evaluate C in real episodes with fresh seeds, beside agents that see nothing."""
     config, limit = recipe.evaluate, recipe.env.max_episode_steps
     policy = load_policy(workspace.controller / "controller.npz")
     temperature = recipe.controller.temperature
-    contestants = [
-        *blind_contestants(recipe.env, config.sweeps),
-        *controller_contestants(workspace.draft, policy, temperature),
+    agents = [
+        *blind_agents(recipe.env, config.sweeps),
+        *controller_agents(workspace.draft, policy, temperature),
     ]
     seeds = range(config.seed, config.seed + config.episodes)
     progress = log_progress("evaluate")
-    real = contest(recipe.env, contestants, seeds, config.workers, progress)
+    real = compare_agents(recipe.env, agents, seeds, config.workers, progress)
     world = load_world(workspace.draft)
-    dreamt = {}
+    dreamed = {}
     for at in config.dream_temperatures:
-        returns, _ = dream_returns(world, [policy], list(seeds), at, limit)
-        dreamt[str(at)] = summary(returns[0].tolist(), limit)
+        returns, lengths = dream_returns(world, [policy], list(seeds), at, limit)
+        dreamed[str(at)] = EpisodeResults(returns[0].tolist(), lengths[0].tolist()).summary(limit)
     report = {
         "seeds": [seeds[0], seeds[-1]],
-        "real": {name: summary(returns, limit) for name, returns in real.items()},
-        "dream": dreamt,
-        "returns": real,
+        "real": {name: results.summary(limit) for name, results in real.items()},
+        "dream": dreamed,
+        "episodes": {name: results._asdict() for name, results in real.items()},
     }
     write_json(workspace.evaluation, report)
     for name, figures in report["real"].items():
@@ -139,7 +137,7 @@ def evaluate(recipe: Recipe, workspace: Workspace) -> None:
 def export(recipe: Recipe, workspace: Workspace, bundle: Path) -> None:
     """Measure the world on held-out episodes and write its bundle."""
     write_bundle(recipe, workspace, bundle)
-    # not the bundle itself: the one that is there may be of another run
+    # a mark, because a bundle that exists may be another run's
     (workspace.root / "exported").touch()
     logger.info("export: %s", bundle)
 
@@ -147,20 +145,21 @@ def export(recipe: Recipe, workspace: Workspace, bundle: Path) -> None:
 # The minutes were measured on two CPU cores; they weigh the stages in the time-left estimate.
 STAGES = (
     Stage("collect", collect, lambda w: w.root / "collected", 6),
-    Stage("vae", vae, lambda w: w.vae / "vae_best.pth", 15),
+    Stage("vae", vae, lambda w: w.vae_model, 15),
     Stage("encode", encode, lambda w: w.root / "encoded", 4),
-    Stage("mdnrnn", mdnrnn, lambda w: w.mdnrnn / "mdnrnn_best.pth", 25),
+    Stage("memory", memory, lambda w: w.memory_model, 25),
     Stage("controller", controller, lambda w: w.controller / "controller.npz", 11),
     Stage("evaluate", evaluate, lambda w: w.evaluation, 5),
 )
 
 
 def run_stages(name: str, root: Path, bundle: Path, names: tuple[str, ...] | None = None) -> None:
-    """Run the stages called `names` (all, if None) of the recipe `name`; say how far it is.
+    """Run the stages called `names` (all, if None) of the recipe `name`; log progress.
 
     Raises ValueError for an unknown recipe, and for a stage whose input is missing.
     """
-    recipe, workspace = load_recipe(name), Workspace(root)
+    recipe = load_recipe(name)
+    workspace = Workspace(root, recipe.memory)
     root.mkdir(parents=True, exist_ok=True)
     stages = [
         *STAGES,
@@ -176,15 +175,15 @@ def run_stages(name: str, root: Path, bundle: Path, names: tuple[str, ...] | Non
             raise ValueError(f"{stage.name} needs {', '.join(missing)} to be run first")
         left_s = 60 * sum(later.minutes for later in chosen[index:])
         logger.info("%s: about %s left in all, on two cores", stage.name, duration(left_s))
-        begun_s = time.monotonic()
+        start_s = time.monotonic()
         stage.run(recipe, workspace)
-        took_s = time.monotonic() - begun_s
+        took_s = time.monotonic() - start_s
         record_time(workspace, stage.name, took_s)
         logger.info("%s: done in %s", stage.name, duration(took_s))
 
 
 def record_time(workspace: Workspace, stage: str, seconds: float) -> None:
-    """Add `seconds` to what the stage has taken, over all its runs; the card tells it."""
-    taken = read_json(workspace.seconds, default={})
-    taken[stage] = round(taken.get(stage, 0.0) + seconds, 1)
-    write_json(workspace.seconds, taken)
+    """Add `seconds` to the total time of the stage over all its runs; the card shows it."""
+    totals = read_json(workspace.seconds, default={})
+    totals[stage] = round(totals.get(stage, 0.0) + seconds, 1)
+    write_json(workspace.seconds, totals)

@@ -5,92 +5,97 @@ from dreamserve_client import DreamClient
 with DreamClient("http://127.0.0.1:8000") as client, client.dream(seed=7) as dream:
     after = dream.step(1)
     print(after.reward, after.terminated, after.latent.shape)
+
+Requests, results and problems are those of the protocol, `dreamserve_protocol`.
 """
 
 from dreamserve_client.async_client import AsyncDreamClient, AsyncDreamSession
 from dreamserve_client.client import DreamClient, DreamSession
-from dreamserve_client.errors import (
-    APIConnectionError,
-    APIStatusError,
-    APITimeoutError,
+from dreamserve_client.errors import APIConnectionError, APITimeoutError, ProtocolError
+from dreamserve_protocol.batches import ResetBatchResult, RowError, StepBatchResult
+from dreamserve_protocol.branches import ForkResult, RewindResult
+from dreamserve_protocol.common import Start
+from dreamserve_protocol.errors import (
+    CallerError,
     DrainingError,
+    DreamEndedError,
+    DreamNotFiniteError,
     DreamserveError,
+    EngineFailedError,
+    InternalError,
     InvalidActionError,
     InvalidRequestError,
-    NotFiniteError,
+    NotFiniteInputError,
+    NotReadyError,
     OverloadedError,
-    ProtocolError,
+    ProblemError,
     ServerError,
     SessionExpiredError,
-    SessionLostError,
     SessionNotFoundError,
     SnapshotRefusedError,
     StepConflictError,
     TooLargeError,
-    UnauthorizedError,
+    UnsupportedMediaTypeError,
     WorldNotFoundError,
 )
-from dreamserve_client.types import (
-    Components,
-    Fork,
-    Mixture,
-    MostLikely,
-    Plan,
-    PolicyFields,
-    Reset,
-    ResetBatch,
-    Rewind,
-    Rollout,
-    RolloutStatistics,
-    Sample,
-    SessionInfo,
-    Snapshot,
-    Start,
-    Step,
-    StepBatch,
-    World,
-)
+from dreamserve_protocol.plan import Objective, PlanResult
+from dreamserve_protocol.policies import BundledPolicy, ConstantPolicy, LinearPolicy, RandomPolicy
+from dreamserve_protocol.reset import ResetResult
+from dreamserve_protocol.rollout import RolloutResult, RolloutStatistics
+from dreamserve_protocol.sample import Components, MostLikely, SampleResult
+from dreamserve_protocol.sessions import SessionResult
+from dreamserve_protocol.step import StepResult
+from dreamserve_protocol.worlds import WorldResult, WorldSummary
 
 __all__ = [
     "APIConnectionError",
-    "APIStatusError",
     "APITimeoutError",
     "AsyncDreamClient",
     "AsyncDreamSession",
+    "BundledPolicy",
+    "CallerError",
     "Components",
+    "ConstantPolicy",
     "DrainingError",
     "DreamClient",
+    "DreamEndedError",
+    "DreamNotFiniteError",
     "DreamSession",
     "DreamserveError",
-    "Fork",
+    "EngineFailedError",
+    "ForkResult",
+    "InternalError",
     "InvalidActionError",
     "InvalidRequestError",
-    "Mixture",
+    "LinearPolicy",
     "MostLikely",
-    "NotFiniteError",
+    "NotFiniteInputError",
+    "NotReadyError",
+    "Objective",
     "OverloadedError",
-    "Plan",
-    "PolicyFields",
+    "PlanResult",
+    "ProblemError",
     "ProtocolError",
-    "Reset",
-    "ResetBatch",
-    "Rewind",
-    "Rollout",
+    "RandomPolicy",
+    "ResetBatchResult",
+    "ResetResult",
+    "RewindResult",
+    "RolloutResult",
     "RolloutStatistics",
-    "Sample",
+    "RowError",
+    "SampleResult",
     "ServerError",
     "SessionExpiredError",
-    "SessionInfo",
-    "SessionLostError",
     "SessionNotFoundError",
-    "Snapshot",
+    "SessionResult",
     "SnapshotRefusedError",
     "Start",
-    "Step",
-    "StepBatch",
+    "StepBatchResult",
     "StepConflictError",
+    "StepResult",
     "TooLargeError",
-    "UnauthorizedError",
-    "World",
+    "UnsupportedMediaTypeError",
     "WorldNotFoundError",
+    "WorldResult",
+    "WorldSummary",
 ]

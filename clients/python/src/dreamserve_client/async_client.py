@@ -1,31 +1,40 @@
 """The asynchronous client: `client.py` with its I/O awaited."""
 
 from asyncio import sleep
-from collections.abc import Callable, Coroutine, Iterable
-from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Concatenate, Self
 
 import httpx
 
 from dreamserve_client import calls
-from dreamserve_client.answers import forks_begin, restored_begins
-from dreamserve_client.calls import Call
-from dreamserve_client.errors import APIStatusError, SessionExpiredError, SessionNotFoundError
-from dreamserve_client.exchange import Exchange
-from dreamserve_client.methods import documented
-from dreamserve_client.types import Reset, ResetInclude, Rewind, Snapshot, Start
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from dreamserve_client.beginnings import of_forks, of_restored
+from dreamserve_client.calls import Call, P, R
+from dreamserve_client.http_io import HttpIO
+from dreamserve_client.methods import sent_by
+from dreamserve_protocol.branches import ForkResult
+from dreamserve_protocol.errors import ProblemError, SessionExpiredError, SessionNotFoundError
+from dreamserve_protocol.reset import ResetResult
 
 
 def _sends(
-    build: Callable[P, Call[T]],
-) -> Callable[Concatenate["AsyncDreamClient", P], Coroutine[Any, Any, T]]:
-    async def method(self: "AsyncDreamClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
+    build: Callable[P, Call[R]],
+) -> Callable[Concatenate["AsyncDreamClient", P], Coroutine[Any, Any, R]]:
+    async def method(self: "AsyncDreamClient", /, *args: P.args, **kwargs: P.kwargs) -> R:
         return await self.send(build(*args, **kwargs))
 
-    return documented(method, build)
+    return sent_by(method, build)
+
+
+def _begins(
+    build: Callable[P, Call[ResetResult]],
+) -> Callable[Concatenate["AsyncDreamClient", P], Coroutine[Any, Any, "AsyncDreamSession"]]:
+    async def dream(
+        self: "AsyncDreamClient", /, *args: P.args, **kwargs: P.kwargs
+    ) -> "AsyncDreamSession":
+        """Begin a dream and return it as an object that knows its session."""
+        return AsyncDreamSession(self, await self.send(build(*args, **kwargs)))
+
+    return sent_by(dream, build)
 
 
 class AsyncDreamClient:
@@ -35,10 +44,8 @@ class AsyncDreamClient:
             first = await client.reset("takecover", seed=7)
             after = await client.step(first.session_id, 1)
 
-    `timeout_s` bounds the wait for the server in each attempt. Requests that can be sent twice
-    without harm are retried up to `max_retries` times on connection errors, 429, 502, 503 and 504.
-    `http_client` brings your own proxies, certificates or headers; it stays yours to close.
-    Sessions may be used from different tasks, one session by one task at a time.
+    Options, retries and numbered steps are those of DreamClient. Sessions may be used from
+    different tasks, one session by one task at a time.
     """
 
     reset = _sends(calls.reset)
@@ -56,6 +63,7 @@ class AsyncDreamClient:
     delete = _sends(calls.delete)
     worlds = _sends(calls.worlds)
     world = _sends(calls.world)
+    dream = _begins(calls.reset)
 
     def __init__(
         self,
@@ -65,75 +73,65 @@ class AsyncDreamClient:
         max_retries: int = 2,
         http_client: httpx.AsyncClient | None = None,
     ) -> None:
-        self._exchange = Exchange(base_url, timeout_s, max_retries)
+        self._io = HttpIO(base_url, timeout_s, max_retries)
         self._owned = http_client is None
         self._http = http_client or httpx.AsyncClient()
 
-    async def send(self, call: Call[T]) -> T:
-        """Send a call and return its answer; raises the errors of `dreamserve_client.errors`."""
-        call = self._exchange.numbers.number(call)
-        request = self._exchange.request(self._http, call)
+    async def send(self, call: Call[R]) -> R:
+        """Send a call and return its result.
+
+        Raises ProblemError, APIConnectionError and ProtocolError.
+        """
+        call = self._io.numbers.number(call)
+        request = self._io.request(self._http, call)
         attempt = 0
         while True:
             try:
-                return self._exchange.answer(call, await self._http.send(request))
-            except (httpx.RequestError, APIStatusError) as error:
-                wait_s = self._exchange.wait_s(call, error, attempt)
+                return self._io.result(call, await self._http.send(request))
+            except (httpx.RequestError, ProblemError) as error:
+                wait_s = self._io.wait_s(call, error, attempt)
             await sleep(wait_s)
             attempt += 1
 
-    async def dream(
-        self,
-        world: str | None = None,
-        *,
-        seed: int | None = None,
-        temperature: float | None = None,
-        start: Start | None = None,
-        rewind_window: int | None = None,
-        include: Iterable[ResetInclude] = (),
-    ) -> "AsyncDreamSession":
-        """Begin a dream and return it as an object that knows its session."""
-        first = await self.reset(
-            world,
-            seed=seed,
-            temperature=temperature,
-            start=start,
-            rewind_window=rewind_window,
-            include=include,
-        )
-        return AsyncDreamSession(self, first)
-
     async def resume(
-        self, snapshot: Snapshot, session_id: str | None = None
+        self, snapshot: Mapping[str, Any], session_id: str | None = None
     ) -> "AsyncDreamSession":
         """Restore a snapshot and return the dream as an object that knows its session."""
-        info = await self.restore(snapshot, session_id)
-        return AsyncDreamSession(self, restored_begins(snapshot, info))
+        restored = await self.restore(snapshot, session_id)
+        return AsyncDreamSession(self, of_restored(restored, snapshot))
 
     async def close(self) -> None:
-        """Close the connections; an `http_client` that was given stays open."""
+        """Close the connections; an `http_client` of the caller's own stays open."""
         if self._owned:
             await self._http.aclose()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.close()
 
 
 def _continues(
-    build: Callable[Concatenate[str, P], Call[T]],
-) -> Callable[Concatenate["AsyncDreamSession", P], Coroutine[Any, Any, T]]:
-    async def method(self: "AsyncDreamSession", /, *args: P.args, **kwargs: P.kwargs) -> T:
+    build: Callable[Concatenate[str, P], Call[R]],
+) -> Callable[Concatenate["AsyncDreamSession", P], Coroutine[Any, Any, R]]:
+    async def method(self: "AsyncDreamSession", /, *args: P.args, **kwargs: P.kwargs) -> R:
         return await self.client.send(build(self.session_id, *args, **kwargs))
 
-    return documented(method, build, drop=1)
+    return sent_by(method, build, drop=1)
+
+
+def _branches(
+    build: Callable[Concatenate[str, P], Call[ForkResult]],
+) -> Callable[Concatenate["AsyncDreamSession", P], Coroutine[Any, Any, list["AsyncDreamSession"]]]:
+    async def fork(
+        self: "AsyncDreamSession", /, *args: P.args, **kwargs: P.kwargs
+    ) -> list["AsyncDreamSession"]:
+        """Return new dreams that are where this one is; each is yours to close."""
+        forks = await self.client.send(build(self.session_id, *args, **kwargs))
+        return [AsyncDreamSession(self.client, first) for first in of_forks(forks)]
+
+    return sent_by(fork, build, drop=1)
 
 
 class AsyncDreamSession:
@@ -143,46 +141,15 @@ class AsyncDreamSession:
     sample = _continues(calls.sample)
     rollout = _continues(calls.rollout)
     plan = _continues(calls.plan)
+    rewind = _continues(calls.rewind)
     snapshot = _continues(calls.snapshot)
     session = _continues(calls.session)
+    fork = _branches(calls.fork)
 
-    def __init__(self, client: AsyncDreamClient, first: Reset) -> None:
+    def __init__(self, client: AsyncDreamClient, first: ResetResult) -> None:
         self.client = client
         self.first = first
         self.session_id = first.session_id
-
-    async def fork(
-        self,
-        count: int | None = None,
-        *,
-        seeds: Iterable[int] | None = None,
-        include: Iterable[ResetInclude] = (),
-    ) -> list["AsyncDreamSession"]:
-        """Return `count` new dreams that are where this one is.
-
-        Without `seeds`, one each, they have its luck: the same actions dream the same dream. With
-        them each goes its own way. Each is yours to close.
-        """
-        forks = await self.client.fork(self.session_id, count, seeds=seeds, include=include)
-        return [AsyncDreamSession(self.client, first) for first in forks_begin(forks)]
-
-    async def rewind(
-        self,
-        steps: int | None = None,
-        *,
-        to_step: int | None = None,
-        include: Iterable[ResetInclude] = (),
-    ) -> Rewind:
-        """Go back by `steps`, or to the step `to_step`, as if none had followed.
-
-        The session keeps as many as its reset asked for with `rewind_window`. It is asked where it
-        is first, so that a rewind whose answer was lost is sent again and done once.
-        """
-        if (steps is None) == (to_step is None):
-            raise ValueError("give steps or to_step, one of them")
-        if steps is not None:
-            to_step = (await self.session()).step - steps
-        return await self.client.rewind(self.session_id, to_step or 0, include=include)
 
     async def close(self) -> None:
         """End the session; one that is already gone is fine."""
@@ -194,10 +161,5 @@ class AsyncDreamSession:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.close()

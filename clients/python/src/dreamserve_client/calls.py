@@ -1,356 +1,169 @@
-"""Every call of the API as a pure value: what to send, and how to read the answer.
+"""Every call of the API as a pure value: a request of the protocol, and how to read its result.
 
-Both clients take their methods from here, so a signature is written once. Nothing here does I/O.
+Both clients take their methods from here. Signatures, documentation and checks are those of the
+protocol's requests; nothing here does I/O.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields, replace
+from functools import cache
 from secrets import token_hex
-from typing import Any, Generic, Literal, TypeVar
+from types import GenericAlias
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 from urllib.parse import quote
 
-from dreamserve_client import answers
-from dreamserve_client.types import (
-    Action,
-    Fork,
-    Numbers,
-    Plan,
-    Policy,
-    Reset,
-    ResetBatch,
-    ResetInclude,
-    Rewind,
-    Rollout,
-    RolloutInclude,
-    Sample,
-    SampleInclude,
-    SessionInfo,
+from dreamserve_client.methods import describe
+from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest
+from dreamserve_protocol.branches import ForkRequest, RewindRequest
+from dreamserve_protocol.markers import Request
+from dreamserve_protocol.plan import PlanRequest
+from dreamserve_protocol.reset import ResetRequest
+from dreamserve_protocol.rollout import RolloutRequest
+from dreamserve_protocol.sample import SampleRequest
+from dreamserve_protocol.sessions import (
+    DeleteRequest,
+    RestoreRequest,
+    SessionRequest,
+    SessionResult,
     Snapshot,
-    Start,
-    Step,
-    StepBatch,
-    StepInclude,
-    World,
+    SnapshotRequest,
 )
+from dreamserve_protocol.step import StepRequest
+from dreamserve_protocol.verbs import BY_REQUEST, Verb
+from dreamserve_protocol.wire import fields_of, read
+from dreamserve_protocol.worlds import WorldRequest, WorldsRequest, WorldsResult, WorldSummary
 
-T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
+Fields = Mapping[str, Any]
 SESSION_ID_BYTES = 16  # 128 random bits: ids that clients choose themselves must not meet
 
 
 @dataclass(frozen=True)
-class Call(Generic[T]):
-    """One request. `idempotent`: sending it twice leaves the server as sending it once does."""
+class Call(Generic[R]):
+    """A request, and what reads its result from the response's fields."""
 
-    method: Literal["GET", "POST", "PUT", "DELETE"]
-    path: str
-    read: Callable[[Mapping[str, Any]], T]
-    fields: Mapping[str, Any] | None = None
-    session_id: str | None = None
-    idempotent: bool = True
+    request: Request[Any]
+    read: Callable[[Fields], R]
 
-    def numbered(self, **numbers: int | list[int]) -> "Call[T]":
-        """Return this call with the `step` or `steps` that it leads to: safe to send twice."""
-        return replace(self, fields={**(self.fields or {}), **numbers}, idempotent=True)
+    @property
+    def verb(self) -> Verb:
+        """The request's row in the protocol's table of verbs."""
+        return BY_REQUEST[type(self.request)]
+
+    @property
+    def path(self) -> str:
+        """The path; the request's own text in it is quoted, so that it cannot name another."""
+        return re.sub(r"{(\w+)}", lambda name: quote(self._value(name[1]), safe=""), self.verb.path)
+
+    @property
+    def body(self) -> Fields | None:
+        """The fields of the body, without those that the path holds or that have their default."""
+        verb = self.verb
+        if not verb.has_body:
+            return None
+        if verb.body is not None:
+            return cast(Fields, self._value(verb.body))
+        kind: type = type(self.request)
+        left_out = _defaults(kind)
+        return {
+            name: value
+            for name, value in fields_of(self.request).items()
+            if f"{{{name}}}" not in verb.path and not _same(value, left_out.get(name, MISSING))
+        }
+
+    @property
+    def session_id(self) -> str | None:
+        """The session that it is about, for a load balancer to route by."""
+        return self._value("session_id") if self.verb.of_session else None
+
+    def _value(self, name: str) -> Any:
+        return getattr(self.request, name)
 
 
-def reset(
-    world: str | None = None,
-    *,
-    session_id: str | None = None,
-    seed: int | None = None,
-    temperature: float | None = None,
-    start: Start | None = None,
-    rewind_window: int | None = None,
-    include: Iterable[ResetInclude] = (),
-) -> Call[Reset]:
-    """Begin a dream and return it at its step 0.
+@cache
+def _defaults(kind: type) -> dict[str, Any]:
+    """Return the default of every field that has one."""
+    made = {f.name: f.default_factory() for f in fields(kind) if f.default_factory is not MISSING}
+    return made | {f.name: f.default for f in fields(kind) if f.default is not MISSING}
 
-    What is left out, the server chooses and says. With the `session_id` of a live session, that
-    session starts over; without one, a new id of 128 random bits is chosen here, so that the
-    request already lands on the replica that will serve the rest. `rewind_window`: the steps that
-    it can be rewound by.
+
+def _same(value: Any, default: Any) -> bool:
+    return type(value) is type(default) and bool(value == default)  # arrays are no defaults
+
+
+def _with_ids(request: Request[Any]) -> Request[Any]:
+    """Return the request with random ids for the sessions that it makes, where it names none.
+
+    A client that chooses them can send the request again and make the sessions once, and a load
+    balancer can already route the first request by its id.
     """
-    session_id = session_id or token_hex(SESSION_ID_BYTES)
-    fields = {
-        "world": world,
-        "session_id": session_id,
-        "seed": seed,
-        "temperature": temperature,
-        "start": start,
-        "rewind_window": rewind_window,
-        "include": _listed(include),
-    }
-    return Call("POST", "/reset", answers.read_reset, fields, session_id)
+    match request:
+        case ResetRequest(session_id=None):
+            return replace(request, session_id=_new_id())
+        case ResetBatchRequest(session_ids=None) | ForkRequest(session_ids=None):
+            ids = [_new_id() for _ in range(request.rows)]
+            return replace(request, count=None, session_ids=ids)
+    return request
 
 
-def step(
-    session_id: str,
-    action: Action,
-    *,
-    step: int | None = None,
-    observation: Numbers | None = None,
-    include: Iterable[StepInclude] = (),
-) -> Call[Step]:
-    """Advance a dream by one action: an int in a Discrete world, (A,) floats in a Box world.
+def _new_id() -> str:
+    return token_hex(SESSION_ID_BYTES)
 
-    `step` is the number this step will have. Leave it out: the client counts, so that a step whose
-    answer was lost is sent again and taken once. `observation` is the real next frame (uint8) or
-    latent (float32); the dream is corrected to it. Steps of one session come one after the other.
+
+def _reader(kind: type[Request[R]]) -> Callable[[Fields], R]:
+    """Return what reads a request's result, as the table of verbs has it."""
+    result = BY_REQUEST[kind].result
+
+    def read_result(response: Fields) -> Any:
+        return None if result is None else read(result, response)
+
+    return read_result
+
+
+def _calls(kind: Callable[P, Request[R]]) -> Callable[P, Call[R]]:
+    """Return what builds the call of a request, with the request's own parameters."""
+    request = cast(type[Request[R]], kind)
+    return _calls_read_by(kind, _reader(request), BY_REQUEST[request].result)
+
+
+def _calls_read_by(
+    kind: Callable[P, Request[Any]], reader: Callable[[Fields], R], result: Any
+) -> Callable[P, Call[R]]:
+    """Return the same for a result that is not the protocol's own; `result` is its type."""
+
+    def build(*args: P.args, **kwargs: P.kwargs) -> Call[R]:
+        return Call(_with_ids(kind(*args, **kwargs)), reader)
+
+    return describe(build, cast(type[Request[Any]], kind), GenericAlias(Call, (result,)))
+
+
+def _worlds(response: Fields) -> list[WorldSummary]:
+    return read(WorldsResult, response).worlds
+
+
+reset = _calls(ResetRequest)
+step = _calls(StepRequest)
+reset_batch = _calls(ResetBatchRequest)
+step_batch = _calls(StepBatchRequest)
+sample = _calls(SampleRequest)
+rollout = _calls(RolloutRequest)
+plan = _calls(PlanRequest)
+fork = _calls(ForkRequest)
+rewind = _calls(RewindRequest)
+session = _calls(SessionRequest)
+delete = _calls(DeleteRequest)
+world = _calls(WorldRequest)
+worlds = _calls_read_by(WorldsRequest, _worlds, list[WorldSummary])
+snapshot = _calls_read_by(SnapshotRequest, dict[str, Any], dict[str, Any])
+
+
+def restore(snapshot: Fields, session_id: str | None = None) -> Call[SessionResult]:
+    """Make a session what a snapshot says: the one of that id, or a new one.
+
+    snapshot: What `snapshot` returned, in whatever way it was kept.
+    session_id: A live session of that id starts over. Default: a new id.
     """
-    fields = {
-        "session_id": session_id,
-        "action": action,
-        "step": step,
-        "observation": observation,
-        "include": _listed(include),
-    }
-    return Call("POST", "/step", answers.read_step, fields, session_id, step is not None)
-
-
-def reset_batch(
-    count: int | None = None,
-    *,
-    world: str | None = None,
-    session_ids: Iterable[str] | None = None,
-    seeds: Numbers | None = None,
-    temperatures: Numbers | None = None,
-    bank: Numbers | None = None,
-    latents: Numbers | None = None,
-    rewind_window: int | None = None,
-) -> Call[ResetBatch]:
-    """Begin `count` dreams in one world, or those of `session_ids`, and return them at step 0.
-
-    The rest are columns of B rows: `seeds` and `bank` (B,) integers, `temperatures` (B,) floats,
-    `latents` (B, Z) floats, instead of `bank`. What is left out, the server chooses and says; new
-    ids are chosen here, as in `reset`. A row that fails is in `errors` and harms no other.
-    """
-    fields = {
-        "world": world,
-        "session_ids": _ids_of(count, session_ids),
-        "seeds": seeds,
-        "temperatures": temperatures,
-        "bank": bank,
-        "latents": latents,
-        "rewind_window": rewind_window,
-    }
-    return Call("POST", "/reset/batch", answers.read_reset_batch, fields)
-
-
-def step_batch(
-    session_ids: Iterable[str], actions: Numbers, *, steps: Numbers | None = None
-) -> Call[StepBatch]:
-    """Advance B dreams of one world, each by one action: (B,) integers, or (B, A) floats in a Box.
-
-    `steps` (B,) integers are the numbers that the steps will have. Leave them out: the client
-    counts, as in `step`, where it has seen all of these sessions and none has ended. A row that
-    fails is in `errors`, leaves its session where it was and harms no other.
-    """
-    fields = {"session_ids": _listed_ids(session_ids), "actions": actions, "steps": steps}
-    read = answers.read_step_batch
-    return Call("POST", "/step/batch", read, fields, idempotent=steps is not None)
-
-
-def sample(
-    session_id: str | None = None,
-    *,
-    futures: int,
-    horizon: int,
-    world: str | None = None,
-    start: Start | None = None,
-    actions: Numbers | None = None,
-    policy: Policy | None = None,
-    temperature: float | None = None,
-    seed: int | None = None,
-    include: Iterable[SampleInclude] = (),
-) -> Call[Sample]:
-    """Dream `futures` futures of `horizon` steps from a session's present, which does not move.
-
-    Or, without a session, from `start` in `world`. `actions` (H, ...) are taken in all of them;
-    without, a `policy` acts in each, as in `rollout`: one, by default "random". `include` may ask
-    for "frames", for what was expected ("mixture") and how surely ("entropy", which is two), for
-    the one future without luck ("most_likely"), and for one of each component of the first step
-    ("components").
-    """
-    fields = {
-        "session_id": session_id,
-        "world": world,
-        "start": start,
-        "futures": futures,
-        "horizon": horizon,
-        "actions": actions,
-        "policy": policy,
-        "temperature": temperature,
-        "seed": seed,
-        "include": _listed(include),
-    }
-    return Call("POST", "/sample", answers.read_sample, fields, session_id)
-
-
-def rollout(
-    session_id: str | None = None,
-    *,
-    policy: Policy,
-    max_steps: int,
-    episodes: int | None = None,
-    seeds: Numbers | None = None,
-    seed: int | None = None,
-    world: str | None = None,
-    start: Start | None = None,
-    temperature: float | None = None,
-    include: Iterable[RolloutInclude] = (),
-) -> Call[Rollout]:
-    """Dream `episodes` whole episodes of a policy, or of each of P linear ones; no session moves.
-
-    `policy` is "random", "bundled", {"kind": "constant", "action": ...}, or {"kind": "linear",
-    "weights": (P, A, F), "bias": (P, A), "inputs": [...]}. Episode e of every policy has the same
-    seed, of `seeds` (E,), or following from `seed`. They begin at a session's present, or else at
-    `start` in `world`, and are cut off after `max_steps`. `include` "trajectories" for all latents,
-    actions and rewards.
-    """
-    fields = {
-        "session_id": session_id,
-        "policy": policy,
-        "max_steps": max_steps,
-        "episodes": episodes,
-        "seeds": seeds,
-        "seed": seed,
-        "world": world,
-        "start": start,
-        "temperature": temperature,
-        "include": _listed(include),
-    }
-    return Call("POST", "/rollout", answers.read_rollout, fields, session_id)
-
-
-def plan(
-    session_id: str,
-    *,
-    planner: str | None = None,
-    horizon: int | None = None,
-    candidates: int | None = None,
-    iterations: int | None = None,
-    options: Mapping[str, float] | None = None,
-    discount: float | None = None,
-    particles: int | None = None,
-    action_repeat: int | None = None,
-    objective: Mapping[str, Any] | None = None,
-    temperature: float | None = None,
-    warm_start: bool | None = None,
-    budget_ms: float | None = None,
-    seed: int | None = None,
-) -> Call[Plan]:
-    """Look for the best action sequence from a session's present, which does not move.
-
-    `planner` is "random_shooting", "cem", "icem" or "mppi", with its own `options`. `objective`
-    weighs "reward", "survival" and, with "target_weight", the distance from a "target" latent. By
-    `budget_ms` the best so far is answered. What is left out has the server's default.
-    """
-    fields = {
-        "session_id": session_id,
-        "planner": planner,
-        "horizon": horizon,
-        "candidates": candidates,
-        "iterations": iterations,
-        "options": options,
-        "discount": discount,
-        "particles": particles,
-        "action_repeat": action_repeat,
-        "objective": objective,
-        "temperature": temperature,
-        "warm_start": warm_start,
-        "budget_ms": budget_ms,
-        "seed": seed,
-    }
-    return Call("POST", "/plan", answers.read_plan, fields, session_id)
-
-
-def fork(
-    session_id: str,
-    count: int | None = None,
-    *,
-    session_ids: Iterable[str] | None = None,
-    seeds: Iterable[int] | None = None,
-    include: Iterable[ResetInclude] = (),
-) -> Call[Fork]:
-    """Make `count` new sessions, or those of `session_ids`, that are where this one is.
-
-    Without `seeds`, one each, they have its luck: the same actions dream the same dream. New ids
-    are chosen here, so that a fork whose answer was lost is sent again and made once.
-    """
-    own = None if seeds is None else list(seeds)
-    if count is None and session_ids is None:
-        count = 1 if own is None else len(own)
-    fields = {
-        "session_ids": _ids_of(count, session_ids),
-        "seeds": own,
-        "include": _listed(include),
-    }
-    path = f"{_session_path(session_id)}/fork"
-    return Call("POST", path, answers.read_fork, fields, session_id)
-
-
-def rewind(session_id: str, to_step: int, *, include: Iterable[ResetInclude] = ()) -> Call[Rewind]:
-    """Go back to an earlier step, as if none had followed.
-
-    The session keeps as many as its reset asked for with `rewind_window`.
-    """
-    path = f"{_session_path(session_id)}/rewind"
-    fields = {"to_step": to_step, "include": _listed(include)}
-    return Call("POST", path, answers.read_rewind, fields, session_id)
-
-
-def snapshot(session_id: str) -> Call[Snapshot]:
-    """Return all that a session is, for any server with the same bundle: a document to keep."""
-    path = f"{_session_path(session_id)}/snapshot"
-    return Call("GET", path, answers.read_snapshot, session_id=session_id)
-
-
-def restore(snapshot: Snapshot, session_id: str | None = None) -> Call[SessionInfo]:
-    """Make a session what a snapshot says: a new one, or in place of the one of that id."""
-    session_id = session_id or token_hex(SESSION_ID_BYTES)
-    path = f"{_session_path(session_id)}/snapshot"
-    return Call("PUT", path, answers.read_session, snapshot, session_id)
-
-
-def session(session_id: str) -> Call[SessionInfo]:
-    """Return what a session is."""
-    return Call("GET", _session_path(session_id), answers.read_session, session_id=session_id)
-
-
-def delete(session_id: str) -> Call[None]:
-    """End a session; its slot is free at once."""
-    return Call("DELETE", _session_path(session_id), answers.read_nothing, session_id=session_id)
-
-
-def worlds() -> Call[tuple[World, ...]]:
-    """Return the worlds that the server hosts."""
-    return Call("GET", "/worlds", answers.read_worlds)
-
-
-def world(name: str) -> Call[World]:
-    """Return one world with its manifest and quality."""
-    return Call("GET", f"/worlds/{quote(name, safe='')}", answers.read_world)
-
-
-def _session_path(session_id: str) -> str:
-    return f"/sessions/{quote(session_id, safe='')}"
-
-
-def _ids_of(count: int | None, session_ids: Iterable[str] | None) -> list[str]:
-    if (count is None) == (session_ids is None):
-        raise ValueError("give count or session_ids, one of them")
-    if session_ids is not None:
-        return _listed_ids(session_ids)
-    return [token_hex(SESSION_ID_BYTES) for _ in range(count or 0)]
-
-
-def _listed_ids(session_ids: Iterable[str]) -> list[str]:
-    if isinstance(session_ids, str):
-        raise TypeError(f"session_ids is a list of ids, not the string {session_ids!r}")
-    return list(session_ids)
-
-
-def _listed(include: Iterable[str]) -> list[str] | None:
-    if isinstance(include, str):
-        raise TypeError(f"include is a list of names, not the string {include!r}")
-    return sorted(include) or None
+    document = cast(Snapshot, snapshot)  # it is passed on as it is, fields of later versions too
+    return Call(RestoreRequest(session_id or _new_id(), document), _reader(RestoreRequest))

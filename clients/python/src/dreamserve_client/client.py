@@ -1,29 +1,36 @@
 """The synchronous client."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from time import sleep
-from types import TracebackType
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Self
 
 import httpx
 
 from dreamserve_client import calls
-from dreamserve_client.answers import forks_begin, restored_begins
-from dreamserve_client.calls import Call
-from dreamserve_client.errors import APIStatusError, SessionExpiredError, SessionNotFoundError
-from dreamserve_client.exchange import Exchange
-from dreamserve_client.methods import documented
-from dreamserve_client.types import Reset, ResetInclude, Rewind, Snapshot, Start
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from dreamserve_client.beginnings import of_forks, of_restored
+from dreamserve_client.calls import Call, P, R
+from dreamserve_client.http_io import HttpIO
+from dreamserve_client.methods import sent_by
+from dreamserve_protocol.branches import ForkResult
+from dreamserve_protocol.errors import ProblemError, SessionExpiredError, SessionNotFoundError
+from dreamserve_protocol.reset import ResetResult
 
 
-def _sends(build: Callable[P, Call[T]]) -> Callable[Concatenate["DreamClient", P], T]:
-    def method(self: "DreamClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
+def _sends(build: Callable[P, Call[R]]) -> Callable[Concatenate["DreamClient", P], R]:
+    def method(self: "DreamClient", /, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.send(build(*args, **kwargs))
 
-    return documented(method, build)
+    return sent_by(method, build)
+
+
+def _begins(
+    build: Callable[P, Call[ResetResult]],
+) -> Callable[Concatenate["DreamClient", P], "DreamSession"]:
+    def dream(self: "DreamClient", /, *args: P.args, **kwargs: P.kwargs) -> "DreamSession":
+        """Begin a dream and return it as an object that knows its session."""
+        return DreamSession(self, self.send(build(*args, **kwargs)))
+
+    return sent_by(dream, build)
 
 
 class DreamClient:
@@ -33,8 +40,10 @@ class DreamClient:
             first = client.reset("takecover", seed=7)
             after = client.step(first.session_id, 1)
 
-    `timeout_s` bounds the wait for the server in each attempt. Requests that can be sent twice
-    without harm are retried up to `max_retries` times on connection errors, 429, 502, 503 and 504.
+    `timeout_s` bounds the wait for the server in each attempt. Requests that may be sent twice
+    without harm are retried up to `max_retries` times on connection errors, 429, 502, 503 and 504;
+    steps are among them, because the client numbers them where it knows the session. So is a
+    rewind by steps, which counts from the step that this client saw last.
     `http_client` brings your own proxies, certificates or headers; it stays yours to close.
     Sessions may be used from different threads, one session by one thread at a time.
     """
@@ -54,6 +63,7 @@ class DreamClient:
     delete = _sends(calls.delete)
     worlds = _sends(calls.worlds)
     world = _sends(calls.world)
+    dream = _begins(calls.reset)
 
     def __init__(
         self,
@@ -63,73 +73,61 @@ class DreamClient:
         max_retries: int = 2,
         http_client: httpx.Client | None = None,
     ) -> None:
-        self._exchange = Exchange(base_url, timeout_s, max_retries)
+        self._io = HttpIO(base_url, timeout_s, max_retries)
         self._owned = http_client is None
         self._http = http_client or httpx.Client()
 
-    def send(self, call: Call[T]) -> T:
-        """Send a call and return its answer; raises the errors of `dreamserve_client.errors`."""
-        call = self._exchange.numbers.number(call)
-        request = self._exchange.request(self._http, call)
+    def send(self, call: Call[R]) -> R:
+        """Send a call and return its result.
+
+        Raises ProblemError, APIConnectionError and ProtocolError.
+        """
+        call = self._io.numbers.number(call)
+        request = self._io.request(self._http, call)
         attempt = 0
         while True:
             try:
-                return self._exchange.answer(call, self._http.send(request))
-            except (httpx.RequestError, APIStatusError) as error:
-                wait_s = self._exchange.wait_s(call, error, attempt)
+                return self._io.result(call, self._http.send(request))
+            except (httpx.RequestError, ProblemError) as error:
+                wait_s = self._io.wait_s(call, error, attempt)
             sleep(wait_s)
             attempt += 1
 
-    def dream(
-        self,
-        world: str | None = None,
-        *,
-        seed: int | None = None,
-        temperature: float | None = None,
-        start: Start | None = None,
-        rewind_window: int | None = None,
-        include: Iterable[ResetInclude] = (),
-    ) -> "DreamSession":
-        """Begin a dream and return it as an object that knows its session."""
-        first = self.reset(
-            world,
-            seed=seed,
-            temperature=temperature,
-            start=start,
-            rewind_window=rewind_window,
-            include=include,
-        )
-        return DreamSession(self, first)
-
-    def resume(self, snapshot: Snapshot, session_id: str | None = None) -> "DreamSession":
+    def resume(self, snapshot: Mapping[str, Any], session_id: str | None = None) -> "DreamSession":
         """Restore a snapshot and return the dream as an object that knows its session."""
-        info = self.restore(snapshot, session_id)
-        return DreamSession(self, restored_begins(snapshot, info))
+        restored = self.restore(snapshot, session_id)
+        return DreamSession(self, of_restored(restored, snapshot))
 
     def close(self) -> None:
-        """Close the connections; an `http_client` that was given stays open."""
+        """Close the connections; an `http_client` of the caller's own stays open."""
         if self._owned:
             self._http.close()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
 def _continues(
-    build: Callable[Concatenate[str, P], Call[T]],
-) -> Callable[Concatenate["DreamSession", P], T]:
-    def method(self: "DreamSession", /, *args: P.args, **kwargs: P.kwargs) -> T:
+    build: Callable[Concatenate[str, P], Call[R]],
+) -> Callable[Concatenate["DreamSession", P], R]:
+    def method(self: "DreamSession", /, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.client.send(build(self.session_id, *args, **kwargs))
 
-    return documented(method, build, drop=1)
+    return sent_by(method, build, drop=1)
+
+
+def _branches(
+    build: Callable[Concatenate[str, P], Call[ForkResult]],
+) -> Callable[Concatenate["DreamSession", P], list["DreamSession"]]:
+    def fork(self: "DreamSession", /, *args: P.args, **kwargs: P.kwargs) -> list["DreamSession"]:
+        """Return new dreams that are where this one is; each is yours to close."""
+        forks = self.client.send(build(self.session_id, *args, **kwargs))
+        return [DreamSession(self.client, first) for first in of_forks(forks)]
+
+    return sent_by(fork, build, drop=1)
 
 
 class DreamSession:
@@ -139,46 +137,15 @@ class DreamSession:
     sample = _continues(calls.sample)
     rollout = _continues(calls.rollout)
     plan = _continues(calls.plan)
+    rewind = _continues(calls.rewind)
     snapshot = _continues(calls.snapshot)
     session = _continues(calls.session)
+    fork = _branches(calls.fork)
 
-    def __init__(self, client: DreamClient, first: Reset) -> None:
+    def __init__(self, client: DreamClient, first: ResetResult) -> None:
         self.client = client
         self.first = first
         self.session_id = first.session_id
-
-    def fork(
-        self,
-        count: int | None = None,
-        *,
-        seeds: Iterable[int] | None = None,
-        include: Iterable[ResetInclude] = (),
-    ) -> list["DreamSession"]:
-        """Return `count` new dreams that are where this one is.
-
-        Without `seeds`, one each, they have its luck: the same actions dream the same dream. With
-        them each goes its own way. Each is yours to close.
-        """
-        forks = self.client.fork(self.session_id, count, seeds=seeds, include=include)
-        return [DreamSession(self.client, first) for first in forks_begin(forks)]
-
-    def rewind(
-        self,
-        steps: int | None = None,
-        *,
-        to_step: int | None = None,
-        include: Iterable[ResetInclude] = (),
-    ) -> Rewind:
-        """Go back by `steps`, or to the step `to_step`, as if none had followed.
-
-        The session keeps as many as its reset asked for with `rewind_window`. It is asked where it
-        is first, so that a rewind whose answer was lost is sent again and done once.
-        """
-        if (steps is None) == (to_step is None):
-            raise ValueError("give steps or to_step, one of them")
-        if steps is not None:
-            to_step = self.session().step - steps
-        return self.client.rewind(self.session_id, to_step or 0, include=include)
 
     def close(self) -> None:
         """End the session; one that is already gone is fine."""
@@ -190,10 +157,5 @@ class DreamSession:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()

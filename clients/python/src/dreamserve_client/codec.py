@@ -1,42 +1,48 @@
 """Values to bytes and back. JSON is the one form so far; another would change this file alone."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+from dreamserve_protocol.errors import NotFiniteInputError
+from dreamserve_protocol.markers import Message
+from dreamserve_protocol.wire import fields_of
 
 MEDIA_TYPE = "application/json"
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 
-def encode(fields: dict[str, Any]) -> bytes:
-    """Return the request body; fields that are None are left out, arrays become nested lists.
+def encode(fields: Mapping[str, Any]) -> bytes:
+    """Return the request body; arrays become nested lists, messages objects.
 
-    Raises ValueError for NaN and infinity and TypeError for what JSON cannot carry, each naming
-    the field.
+    Raises NotFiniteInputError for NaN and infinity and TypeError for what JSON cannot carry, each
+    naming the field.
     """
-    present = {name: value for name, value in fields.items() if value is not None}
-    return b"{" + b",".join(_member(*item) for item in present.items()) + b"}"
+    return b"{" + b",".join(_member(*item) for item in fields.items()) + b"}"
 
 
 def _member(name: str, value: Any) -> bytes:
     try:
-        text = json.dumps(value, allow_nan=False, default=_listed, separators=(",", ":"))
+        text = json.dumps(value, allow_nan=False, default=_plain, separators=(",", ":"))
     except ValueError:
-        raise ValueError(f"{name} must be finite, it holds NaN or infinity") from None
+        raise NotFiniteInputError(f"{name} holds NaN or infinity; JSON has neither") from None
     except TypeError as error:
         raise TypeError(f"{name} cannot be sent: {error}") from None
     return f"{json.dumps(name)}:{text}".encode()
 
 
-def _listed(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
+    if isinstance(value, Message):
+        return fields_of(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def decode(body: bytes) -> Any:
-    """Return the value that an answer holds.
+    """Return the value that a response holds.
 
     Raises ValueError when it is not JSON.
     """

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from random import random
 
-from dreamserve_client.errors import APIConnectionError, APIStatusError, DreamserveError
+from dreamserve_client.errors import APIConnectionError
+from dreamserve_protocol.errors import DreamserveError, ProblemError
 
 INITIAL_WAIT_S = 0.5
 LONGEST_WAIT_S = 8.0
@@ -13,9 +14,10 @@ RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Idempotent requests are sent up to `max_retries` times more, unless the caller is at fault.
+    """Requests that may be resent are sent up to `max_retries` times more.
 
-    A 409 is never sent again: the session has moved, or the dream has ended.
+    A response that would stay the same is final: a 409 above all, because the session has moved or
+    the dream has ended.
     """
 
     max_retries: int = 2
@@ -24,21 +26,21 @@ class RetryPolicy:
         if self.max_retries < 0:
             raise ValueError(f"max_retries must be 0 or more, not {self.max_retries}")
 
-    def wait_s(self, error: DreamserveError, attempt: int, idempotent: bool) -> float | None:
+    def wait_s(self, error: DreamserveError, attempt: int, may_be_resent: bool) -> float | None:
         """Return the wait before the next attempt, or None when `error` is final.
 
         `attempt` counts from 0. The wait doubles from attempt to attempt and is shortened by up to
         a quarter at random, so that clients that failed together do not return together; a
         Retry-After is waited in full.
         """
-        if not idempotent or attempt >= self.max_retries:
+        if not may_be_resent or attempt >= self.max_retries:
             return None
-        if isinstance(error, APIStatusError):
+        if isinstance(error, ProblemError):
             if error.status not in RETRIED_STATUSES:
                 return None
             if error.retry_after_s is not None:
-                asked = error.retry_after_s
-                return asked if asked <= LONGEST_RETRY_AFTER_S else None
+                wanted_s = error.retry_after_s
+                return wanted_s if wanted_s <= LONGEST_RETRY_AFTER_S else None
         elif not isinstance(error, APIConnectionError):
             return None
         return min(INITIAL_WAIT_S * 2.0**attempt, LONGEST_WAIT_S) * (1 - 0.25 * random())

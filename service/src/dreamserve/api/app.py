@@ -6,6 +6,7 @@ import re
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from itertools import count
 from typing import Any
 
@@ -14,18 +15,19 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dreamserve import __version__
-from dreamserve.api.async_engine import CallerGoneError
+from dreamserve.api.async_engine import CallerGoneError, Service
 from dreamserve.api.docs import docs_endpoint, openapi_endpoint
+from dreamserve.api.examples import examples
 from dreamserve.api.http import Endpoint
 from dreamserve.api.openapi import document
 from dreamserve.api.origins import check_origin
-from dreamserve.api.pages import PAGES, page_endpoint
+from dreamserve.api.pages import page_endpoint
 from dreamserve.api.responses import problem_response
-from dreamserve.api.service import Service
 from dreamserve.api.stream import Stream
 from dreamserve.engine.engine import Engine
 from dreamserve.settings import Settings
 from dreamserve_protocol.errors import PathNotFoundError
+from dreamserve_protocol.pages import PAGES
 from dreamserve_protocol.verbs import VERBS
 
 STOP_DEADLINE_S = 5.0  # for the results under way, once no more requests come
@@ -52,11 +54,17 @@ class App(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document."""
-        return document()
+        return openapi_document()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if self.middleware_stack is None:
+            self.middleware_stack = self.build_middleware_stack()
+        await self.middleware_stack(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return the routes behind `Requests`, and that behind whatever was added."""
-        app: ASGIApp = Requests(self.router, self.service)
+        app: ASGIApp = Requests(self, self.service)
         for middleware in reversed(self.user_middleware):
             app = middleware.cls(app, *middleware.args, **middleware.kwargs)
         return app
@@ -79,6 +87,12 @@ def create_app(engine: Engine, settings: Settings) -> App:
     return App(service, title="dreamserve", version=__version__, lifespan=lifespan)
 
 
+@cache
+def openapi_document() -> dict[str, Any]:
+    """Return the OpenAPI document, its examples answered by the fake world."""
+    return document(examples())
+
+
 async def _start(service: Service) -> None:
     try:
         await asyncio.to_thread(service.engine.start)
@@ -95,8 +109,8 @@ def _routes(service: Service) -> list[BaseRoute]:
         *(Route(path, Endpoint(service, of_path)) for path, of_path in verbs),
         WebSocketRoute("/stream", Stream(service)),
         *(Route(page.path, page_endpoint(service, page)) for page in PAGES),
-        Route("/docs", docs_endpoint()),
-        Route("/openapi.json", openapi_endpoint()),
+        Route("/docs", docs_endpoint(openapi_document)),
+        Route("/openapi.json", openapi_endpoint(openapi_document)),
     ]
 
 
@@ -106,15 +120,18 @@ class Requests:
     The id is the caller's x-request-id where that is sane, and goes back in the same header.
     """
 
-    def __init__(self, app: ASGIApp, service: Service) -> None:
+    def __init__(self, app: App, service: Service) -> None:
         self._app, self._origins = app, service.settings.origins
+        # The routes without a pattern by path: to match one after the other costs more than a step.
+        plain = (route for route in app.routes if isinstance(route, Route))
+        self._exact = {route.path: route.app for route in plain if not route.param_convertors}
         self._made_id = secrets.token_hex(8)
         self._count = count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
+            await self._app.router(scope, receive, send)
             return
         headers = dict(scope["headers"])
         request_id = self._request_id(headers)
@@ -122,7 +139,12 @@ class Requests:
         try:
             if scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS:
                 check_origin(headers, self._origins)
-            await self._app(scope, receive, send)
+            endpoint = self._exact.get(scope["path"])
+            if endpoint is not None and scope["type"] == "http":
+                await endpoint(scope, receive, send)
+            else:
+                scope["app"] = self._app
+                await self._app.router(scope, receive, send)
         except CallerGoneError:
             return
         except Exception as error:

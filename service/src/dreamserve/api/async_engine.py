@@ -7,12 +7,15 @@ for go to the engine's own thread.
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from dreamserve.engine.engine import Engine
+from dreamserve.engine.limits import Limits
 from dreamserve.engine.scheduling.queued import Settled, settle
+from dreamserve.engine.world import World
+from dreamserve.settings import Settings
 from dreamserve_protocol.markers import Request
 
 # Most results come sooner than this; only for the others is the caller watched for leaving.
@@ -107,6 +110,42 @@ class AsyncEngine:
         if self._watching:
             unwatched = [future for future, leaves in self._callers.items() if leaves]
             self._loop.call_later(UNWATCHED_S, self._watch, unwatched)
+
+
+class Service:
+    """The engine behind the doors."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self.engine, self.settings = engine, settings
+        self.failure: Exception | None = None  # why the engine could not start
+
+    @cached_property
+    def async_engine(self) -> AsyncEngine:
+        """The engine as seen by the event loop that first asks."""
+        return AsyncEngine(self.engine)
+
+
+def engine_of(worlds: Sequence[World], settings: Settings) -> Engine:
+    """Return an engine over `worlds` as the settings ask for."""
+    limits = Limits(
+        rows=settings.max_rows,
+        forks=settings.max_forks,
+        rewind_window=settings.max_rewind,
+        frames=settings.max_frames,
+        dreamt_steps=settings.max_dreamt_steps,
+        mixture_bytes=settings.max_mixture_bytes,
+    )
+    return Engine(
+        worlds,
+        capacity=settings.capacity,
+        session_ttl_s=settings.session_ttl_s,
+        max_queue=settings.max_queue,
+        max_batch=settings.max_batch,
+        max_jobs=settings.max_jobs,
+        max_kept_steps=settings.max_kept_steps,
+        slice_ms=settings.slice_ms,
+        limits=limits,
+    )
 
 
 def _stop(task: asyncio.Task[None], _: Waiting) -> None:

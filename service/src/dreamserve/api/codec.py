@@ -10,11 +10,14 @@ import numpy as np
 import orjson
 
 from dreamserve_protocol.arrays import pack
+from dreamserve_protocol.batches import ResetBatchResult, StepBatchResult
 from dreamserve_protocol.errors import (
     InvalidRequestError,
     NotFiniteInputError,
     UnsupportedMediaTypeError,
 )
+from dreamserve_protocol.rollout import RolloutResult
+from dreamserve_protocol.sample import SampleResult
 from dreamserve_protocol.wire import fields_of
 
 JSON = "application/json"
@@ -23,6 +26,11 @@ _MSGPACK_NAMES = (MSGPACK, "application/x-msgpack", "application/vnd.msgpack")
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
 _NOT_FINITE = re.compile(r"-?(NaN|Infinity|inf|nan)")
 _SHOWN = 80
+
+# Larger bodies are read, and larger answers written, in a thread, so that the event loop goes on.
+LARGE_BYTES = 64 * 1024
+LARGE_ANSWER_BYTES = 256 * 1024
+_OF_MANY = (SampleResult, RolloutResult, StepBatchResult, ResetBatchResult)
 
 
 def decode(body: bytes, as_msgpack: bool) -> dict[str, Any]:
@@ -132,3 +140,17 @@ def _listed(value: Any) -> Any:
     if is_dataclass(value):
         return fields_of(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def is_large(result: Any) -> bool:
+    """Tell whether a result is better written in a thread."""
+    return isinstance(result, _OF_MANY) and _array_bytes(result) > LARGE_ANSWER_BYTES
+
+
+def _array_bytes(value: Any) -> int:
+    """Return what the arrays in a result take, those in its parts too."""
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if is_dataclass(value):
+        value = fields_of(value)
+    return sum(map(_array_bytes, value.values())) if isinstance(value, dict) else 0

@@ -4,6 +4,7 @@ One page with nothing to load: it works on a closed network, behind a path prefi
 JavaScript, which only the buttons need.
 """
 
+from collections.abc import Callable
 from functools import cache
 from html import escape
 from typing import Any
@@ -11,9 +12,7 @@ from typing import Any
 import orjson
 
 from dreamserve.api.codec import JSON
-from dreamserve.api.openapi import document
-from dreamserve.api.pages import Static
-from dreamserve.api.responses import BytesResponse
+from dreamserve.api.responses import BytesResponse, Static
 
 _HTML = """<!doctype html><html lang="en"><meta charset="utf-8"><title>dreamserve</title>
 <meta name="viewport" content="width=device-width"><style>
@@ -24,7 +23,8 @@ table{{border-collapse:collapse}}td,th{{text-align:left;vertical-align:top;paddi
 max-height:20rem}}textarea{{width:100%;box-sizing:border-box;border:0}}summary{{cursor:pointer;
 padding:.4rem 0}}summary b{{display:inline-block;min-width:4rem}}
 </style><h1>dreamserve {version}</h1><p>{description}</p>
-<p>For generators: <a href="openapi.json">openapi.json</a></p>{operations}<h2>Parts</h2>{parts}<script>{script}</script>
+<p>For generators: <a href="openapi.json">openapi.json</a></p>{operations}
+<h2>Parts</h2>{parts}<script>{script}</script>
 """
 _SCRIPT = """for(const form of document.querySelectorAll("form"))form.onsubmit=async event=>{
 event.preventDefault();const out=form.querySelector("pre");let path=form.dataset.path;
@@ -37,19 +37,18 @@ JSON.stringify(JSON.parse(await answer.text()||"null"),null,1).slice(0,20000)}
 catch(error){out.textContent=error}};"""
 
 
-def docs_endpoint() -> Static:
+def docs_endpoint(document: Callable[[], dict[str, Any]]) -> Static:
     """Return the application that answers with the page."""
-    return Static(lambda scope: BytesResponse(_page(), "text/html; charset=utf-8"))
+    page = cache(lambda: _page(document()))
+    return Static(lambda scope: BytesResponse(page(), "text/html; charset=utf-8"))
 
 
-def openapi_endpoint() -> Static:
+def openapi_endpoint(document: Callable[[], dict[str, Any]]) -> Static:
     """Return the application that answers with the OpenAPI document."""
     return Static(lambda scope: BytesResponse(orjson.dumps(document()), JSON))
 
 
-@cache
-def _page() -> bytes:
-    openapi = document()
+def _page(openapi: dict[str, Any]) -> bytes:
     operations = [
         _operation(openapi, path, method, operation)
         for path, methods in openapi["paths"].items()

@@ -1,13 +1,14 @@
 """An example of every verb, made by asking the fake world: what is shown is what is answered."""
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
 from dreamserve.api.codec import encode
+from dreamserve.api.openapi import Example
 from dreamserve.engine.fake import fake_world
-from dreamserve.local import LocalClient
+from dreamserve.engine.simple import SimpleEngine
 from dreamserve.validation import validated
 from dreamserve_protocol.verbs import BY_NAME
 
@@ -40,22 +41,15 @@ _ASKED: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
-class Example(NamedTuple):
-    """A request's body and its result, as JSON has them; None where there is no such thing."""
-
-    body: Any
-    result: Any
-
-
 @cache
 def examples() -> dict[str, Example]:
     """Return an example of every verb by name."""
-    client, made = LocalClient(fake_world()), dict[str, Example]()
+    engine, made = SimpleEngine([fake_world()]), dict[str, Example]()
     for name, fields in _ASKED:
         verb = BY_NAME[name]
         if verb.body is not None:
             fields = {**fields, verb.body: made["snapshot"].result}
-        result = client.send(validated(verb.request, fields))
+        result = engine.ask(validated(verb.request, fields))
         in_body = {key: value for key, value in fields.items() if key not in verb.path_fields}
         body = fields[verb.body] if verb.body is not None else in_body
         shown = None if result is None else orjson.loads(encode(result, as_msgpack=False))

@@ -6,17 +6,14 @@ request an id and turns an error into a problem.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import is_dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 from starlette.types import Receive, Scope, Send
 
 from dreamserve.api import codec
-from dreamserve.api.async_engine import CallerGoneError
+from dreamserve.api.async_engine import CallerGoneError, Service
 from dreamserve.api.responses import BytesResponse, no_verb
-from dreamserve.api.service import Service
 from dreamserve.validation import validator
 from dreamserve_protocol.errors import (
     InvalidRequestError,
@@ -25,11 +22,6 @@ from dreamserve_protocol.errors import (
 )
 from dreamserve_protocol.markers import Message, Request
 from dreamserve_protocol.verbs import Verb
-from dreamserve_protocol.wire import fields_of
-
-# Larger bodies are read, and larger answers written, in a thread, so that the event loop goes on.
-LARGE_BYTES = 64 * 1024
-LARGE_ANSWER_BYTES = 256 * 1024
 
 Headers = dict[bytes, bytes]
 
@@ -53,7 +45,7 @@ class Endpoint:
         headers: Headers = scope["state"]["headers"]
         body = await self._read(receive, headers) if verb.has_body else b""
         build = partial(_request_of, verb, validate, body, headers, scope.get("path_params", {}))
-        request = build() if len(body) <= LARGE_BYTES else await asyncio.to_thread(build)
+        request = build() if len(body) <= codec.LARGE_BYTES else await asyncio.to_thread(build)
         result = await self._service.async_engine.ask(request, partial(_leaves, receive))
         response = await _response_of(result, headers)
         await response(scope, receive, send)
@@ -61,6 +53,10 @@ class Endpoint:
     async def _read(self, receive: Receive, headers: Headers) -> bytes:
         """Return the body. Raises TooLargeError, and CallerGoneError where it breaks off."""
         limit = self._service.settings.max_body_bytes
+        # Before the first piece is asked for: a client that waits for leave to send learns at once.
+        declared = headers.get(b"content-length", b"")
+        if declared.isdigit() and int(declared[:20]) > limit:
+            raise TooLargeError(f"the body is over the bound of {limit} bytes")
         chunks: list[bytes] = []
         size, more = 0, True
         while more:
@@ -70,9 +66,7 @@ class Endpoint:
             more = message.get("more_body", False)
             chunks.append(message.get("body", b""))
             size += len(chunks[-1])
-            # What is declared is looked at only where more is to come: a short body is here by now.
-            declared = headers.get(b"content-length", b"") if more else b""
-            if size > limit or (declared.isdigit() and int(declared) > limit):
+            if size > limit:
                 raise TooLargeError(f"the body is over the bound of {limit} bytes")
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
@@ -108,18 +102,9 @@ async def _response_of(result: Message | None, headers: Headers) -> BytesRespons
         return BytesResponse(b"", status=204)
     as_msgpack = codec.prefers_msgpack(headers.get(b"accept", b""))
     media_type = codec.MSGPACK if as_msgpack else codec.JSON
-    if array_bytes(result) <= LARGE_ANSWER_BYTES:
-        return BytesResponse(codec.encode(result, as_msgpack), media_type)
-    return BytesResponse(await asyncio.to_thread(codec.encode, result, as_msgpack), media_type)
-
-
-def array_bytes(value: Any) -> int:
-    """Return what the arrays in a result take, those in its parts too."""
-    if isinstance(value, np.ndarray):
-        return value.nbytes
-    if is_dataclass(value):
-        value = fields_of(value)
-    return sum(map(array_bytes, value.values())) if isinstance(value, dict) else 0
+    if codec.is_large(result):
+        return BytesResponse(await asyncio.to_thread(codec.encode, result, as_msgpack), media_type)
+    return BytesResponse(codec.encode(result, as_msgpack), media_type)
 
 
 async def _leaves(receive: Receive) -> None:

@@ -1,22 +1,20 @@
 """The OpenAPI document, made of the protocol's table: bodies, results, problems, examples."""
 
-from functools import cache
+from collections.abc import Mapping
 from http import HTTPStatus
 from inspect import getdoc
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
 from dreamserve import __version__
 from dreamserve.api.codec import JSON, MSGPACK
-from dreamserve.api.examples import examples
 from dreamserve.api.glossary import describe
-from dreamserve.api.pages import PAGES, Page
 from dreamserve.api.problems import MEDIA_TYPE
 from dreamserve.validation import validated
 from dreamserve_protocol.errors import CallerError, InternalError, ProblemError
+from dreamserve_protocol.pages import PAGES, Page, Problem
 from dreamserve_protocol.verbs import VERBS, Verb
-from dreamserve_protocol.worlds import Problem
 
 _REFERENCE = "#/components/schemas/{model}"
 _DESCRIPTION = (
@@ -36,12 +34,18 @@ _SESSION_HEADER = {
 _MSGPACK_BODY = {"type": "string", "format": "binary", "description": "The same fields, packed."}
 
 
-@cache
-def document() -> dict[str, Any]:
-    """Return the document of every verb and page."""
+class Example(NamedTuple):
+    """A request's body and its result, as JSON has them; None where there is no such thing."""
+
+    body: Any
+    result: Any
+
+
+def document(examples: Mapping[str, Example]) -> dict[str, Any]:
+    """Return the document of every verb, with its example, and every page."""
     paths: dict[str, dict[str, Any]] = {}
     for verb in VERBS:
-        paths.setdefault(verb.path, {})[verb.method.lower()] = _of_verb(verb)
+        paths.setdefault(verb.path, {})[verb.method.lower()] = _of_verb(verb, examples[verb.name])
     for page in PAGES:
         paths[page.path] = {"get": _of_page(page)}
     return {
@@ -52,8 +56,7 @@ def document() -> dict[str, Any]:
     }
 
 
-def _of_verb(verb: Verb) -> dict[str, Any]:
-    shown = examples()[verb.name]
+def _of_verb(verb: Verb, shown: Example) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": verb.name,
         "summary": verb.summary,

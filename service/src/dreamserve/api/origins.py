@@ -1,7 +1,7 @@
 """Which web pages may drive this server: those of its own origin, and those that a setting lists.
 
 A browser lets any page send simple requests to any server, localhost too, and open WebSockets to
-it; but it says in `Origin` where the page is from. Other clients send no Origin.
+it; but it says in the header Origin where the page is from. Other clients send none.
 """
 
 from urllib.parse import urlsplit
@@ -16,8 +16,10 @@ def check_origin(headers: dict[bytes, bytes], allowed: frozenset[str]) -> None:
 
     A proxy that changes Host is expected to say the original one in X-Forwarded-Host.
     """
-    origin = headers.get(b"origin", b"").decode("latin-1")
-    if not origin or origin in allowed or "*" in allowed:
+    if b"origin" not in headers:
+        return
+    origin = headers[b"origin"].decode("latin-1")
+    if origin in allowed or "*" in allowed:
         return
     own = {headers.get(name, b"").decode("latin-1") for name in (b"host", b"x-forwarded-host")}
     if urlsplit(origin).netloc not in own - {""}:

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from math import ceil
 
 from dreamserve_protocol.errors import InternalError, MethodNotAllowedError, ProblemError
-from dreamserve_protocol.worlds import Problem
+from dreamserve_protocol.pages import Problem
 
 MEDIA_TYPE = "application/problem+json"
 

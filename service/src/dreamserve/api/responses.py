@@ -1,10 +1,14 @@
 """Responses as bytes: a status, headers and a body that is there already."""
 
+from collections.abc import Callable
+
 from starlette.types import Receive, Scope, Send
 
 from dreamserve.api.codec import encode
 from dreamserve.api.problems import MEDIA_TYPE, headers_of, problem_of
 from dreamserve_protocol.errors import MethodNotAllowedError
+
+ALLOWED = "GET, HEAD, OPTIONS"  # where there is nothing but to read
 
 
 class BytesResponse:
@@ -50,3 +54,18 @@ def no_verb(method: str, allowed: str) -> BytesResponse:
     error = MethodNotAllowedError(f"{method[:20]} is not answered here; {allowed} are")
     error.allowed = allowed
     raise error
+
+
+class Static:
+    """An ASGI application that answers GET with what `make` returns."""
+
+    def __init__(self, make: Callable[[Scope], BytesResponse]) -> None:
+        self._make = make
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request. Raises ProblemError."""
+        method = scope["method"]
+        if method in ("GET", "HEAD"):
+            await self._make(scope)(scope, receive, send)
+        else:
+            await no_verb(method, ALLOWED)(scope, receive, send)

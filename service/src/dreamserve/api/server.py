@@ -10,13 +10,12 @@ from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
+from starlette.types import ASGIApp
 
-from dreamserve.api.app import App
+from dreamserve.api.async_engine import Service
 from dreamserve.api.keepalive import StreamProtocol
-from dreamserve.api.service import Service
 from dreamserve.api.wire import Protocol
 from dreamserve.errors import SettingsError
-from dreamserve.settings import Settings
 from dreamserve_protocol.errors import DreamserveError
 
 KEEP_ALIVE_S = 75  # above the 60 s of common load balancers, which must be the first to hang up
@@ -52,18 +51,18 @@ class Server(uvicorn.Server):
     a second SIGTERM: stop once the requests under way are answered. Another: stop now.
     """
 
-    def __init__(self, app: App, settings: Settings, on_started: Callable[[], None]) -> None:
+    def __init__(self, app: ASGIApp, service: Service, on_started: Callable[[], None]) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
                 log_config=None,
                 http=Protocol,
                 ws=StreamProtocol,
-                ws_max_size=settings.max_body_bytes,
-                ws_per_message_deflate=False,  # costs more than it saves: most of it is numbers
+                ws_max_size=service.settings.max_body_bytes,
                 ws_ping_interval=PING_S,
                 ws_ping_timeout=PING_S,
-                log_level="debug" if settings.log_level == "debug" else "warning",
+                ws_per_message_deflate=False,  # it costs more than a step
+                log_level="debug" if service.settings.log_level == "debug" else "warning",
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,  # nothing here asks where a request came from
@@ -71,7 +70,7 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=CLOSING_S,
             )
         )
-        self._service: Service = app.service
+        self._service = service
         self._on_started = on_started
         self._drain_until = float("inf")
 
@@ -111,12 +110,12 @@ class Server(uvicorn.Server):
 
 
 def serve(
-    app: App, settings: Settings, listening: socket.socket, on_started: Callable[[], None]
+    app: ASGIApp, service: Service, listening: socket.socket, on_started: Callable[[], None]
 ) -> None:
     """Serve until a signal ends it. Raises DreamserveError when serving never began."""
-    server = Server(app, settings, on_started)
+    server = Server(app, service, on_started)
     server.run([listening])
-    failure = app.service.failure
+    failure = service.failure
     if failure is not None:
         raise DreamserveError(f"the engine could not start: {failure}") from failure
     if not server.started:

@@ -16,9 +16,8 @@ from typing import Any, NamedTuple
 from starlette.types import Message, Receive, Scope, Send
 
 from dreamserve.api import codec
-from dreamserve.api.http import LARGE_ANSWER_BYTES, LARGE_BYTES, array_bytes
+from dreamserve.api.async_engine import Service
 from dreamserve.api.problems import problem_of
-from dreamserve.api.service import Service
 from dreamserve.validation import validator
 from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.markers import Request
@@ -95,7 +94,7 @@ class Socket:
         question = Question(None, text is None)
         self._in_progress += 1
         try:
-            if len(raw) <= LARGE_BYTES:
+            if len(raw) <= codec.LARGE_BYTES:
                 fields = codec.decode(raw, question.as_msgpack)
             else:
                 fields = await asyncio.to_thread(codec.decode, raw, question.as_msgpack)
@@ -140,8 +139,7 @@ class Socket:
         elif outcome is None:
             answer = {"id": question.id, "status": 204}
         encode = partial(codec.encode, answer, question.as_msgpack)
-        large = array_bytes(outcome) > LARGE_ANSWER_BYTES
-        raw = await asyncio.to_thread(encode) if large else encode()
+        raw = await asyncio.to_thread(encode) if codec.is_large(outcome) else encode()
         if question.as_msgpack:
             return {"type": "websocket.send", "bytes": raw}
         return {"type": "websocket.send", "text": raw.decode()}

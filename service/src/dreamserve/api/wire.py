@@ -1,50 +1,252 @@
-"""uvicorn's HTTP protocol, but a response's head and body leave together.
+"""uvicorn's HTTP protocol, made to serve every legal request and to refuse the others in words.
 
-uvicorn writes the head as soon as it has it and the body after it: two system calls and two packets
-a response, which a short answer feels (a tenth of a server's time on small steps).
+By itself uvicorn drops the body of a request that asks for an upgrade, reads trailers as headers
+and heads of any size, drops the response when the client closes its writing half, and answers what
+it cannot parse in plain text, ahead of the responses that are due.
 """
 
 import asyncio
 from typing import Any
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-_CONTINUE = b"HTTP/1.1 100 "
+from dreamserve.api import heads
+from dreamserve.api.heads import HEAD_BYTES, Refusal
+from dreamserve_protocol.errors import (
+    BadRequestError,
+    RequestTimeoutError,
+    UnsupportedHttpError,
+)
+
+PACKET_BYTES = 256 * 1024  # that the event loop reads at once, at most
+STALLED_S = 60.0  # for a head to be complete, and between two pieces of a body
+HALF_CLOSED_S = 1.0  # for a response, once the client closed its writing half: it may be gone
+WATCH_S = 5.0
+LINGER_S = 2.0  # for a client that still sends, to read why it is refused
 
 
 class Protocol(HttpToolsProtocol):
     """One connection."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._packet_bytes = 0  # of the packet being parsed
+        self._idle_bytes = 0  # from the packet that ended a head or had a piece of a body, on
+        self._in_head = self._in_body = False  # the body is of the request of `self.cycle`
+        self._keep_alive = False  # after a request with Expect, whose body may never come
+        self._refused = False
+        self._since_s = self.loop.time()  # when this head began, or all else last went on
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection, writing through `Together`."""
-        super().connection_made(Together(transport, self.loop))  # type: ignore[arg-type]
+        """Take the connection, and watch over it."""
+        super().connection_made(CoalescingTransport(transport, self.loop))  # type: ignore[arg-type]
+        self.loop.call_later(WATCH_S, self._watch)
+
+    def shutdown(self) -> None:
+        """Close once the request under way is answered."""
+        self._keep_alive = False
+        super().shutdown()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; after a refusal, drop it."""
+        if self._refused:
+            return
+        scope = self.scope
+        self._packet_bytes = len(data)
+        self._idle_bytes += self._packet_bytes
+        try:
+            self._feed(data)
+        except HttpParserError as error:
+            self._refuse(Refusal.of(error))
+            return
+        self._in_head = self.scope is not None and "method" not in self.scope
+        if not self._in_head or self.scope is not scope:
+            self._since_s = self.loop.time()
+        if self._idle_bytes > HEAD_BYTES + PACKET_BYTES and (self._in_head or self._in_body):
+            self._refuse(heads.too_large())
+
+    def _feed(self, data: bytes) -> None:
+        """Give `data` to the parser.
+
+        It stops after the head of a request that asks for an upgrade. A WebSocket is handed over
+        there. No other upgrade is taken: the head is parsed again without the header that asks.
+        """
+        pieces: list[bytes | memoryview] = [data]
+        while pieces:
+            piece = pieces.pop()
+            try:
+                self.parser.feed_data(piece)
+            except HttpParserUpgrade as upgrade:
+                if self._should_upgrade():
+                    self.handle_websocket_upgrade()
+                    return
+                head = heads.without_upgrade(self.parser, self.url, self.headers)
+                pieces += [memoryview(piece)[upgrade.args[0] :], head]
+                # A new parser, since after Connection: close the old one reads nothing more.
+                self.parser = HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+
+    def _should_upgrade(self) -> bool:
+        """Return whether the upgrade that the request asks for is one to a WebSocket."""
+        return bool(self.ws_protocol_class) and heads.for_websocket(self.parser, self.headers)
+
+    @property
+    def _responding(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, or a trailer."""
+        self.headers.append((name.lower(), value.strip()))
+
+    def on_headers_complete(self) -> None:
+        """Check the head, and begin to serve the request. Raises Refusal."""
+        # Other things may have come with the head, so that only now its size is known.
+        if self._idle_bytes > HEAD_BYTES < heads.size_bytes(self.url, self.headers):
+            raise heads.too_large()
+        self._idle_bytes = self._packet_bytes
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise Refusal(UnsupportedHttpError("this server is no proxy"))
+            if self._should_upgrade():
+                super().on_headers_complete()
+            return
+        if heads.is_unusual(self.url, self.headers):
+            self.url = heads.normalize(self.parser, self.url, self.headers)
+            self.expect_100_continue = heads.expects_continue(self.parser, self.headers)
+        super().on_headers_complete()
+        self.headers = []  # for the trailers, which are no headers
+        if self.expect_100_continue:
+            # If the response comes before the body, the body may never come.
+            self._keep_alive, self.cycle.keep_alive = self.cycle.keep_alive, False
+        self._in_body = True
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        self._idle_bytes = self._packet_bytes
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.body += body
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            cycle.message_event.set()
+
+    def on_message_complete(self) -> None:
+        """Take note that the request has come whole."""
+        if self.parser.should_upgrade():
+            return
+        self._idle_bytes, self._in_body = self._packet_bytes, False
+        if self.expect_100_continue:
+            self.cycle.keep_alive = self._keep_alive
+        self.cycle.more_body = False
+        self.cycle.message_event.set()
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request; unlike uvicorn's, without a timer for each."""
+        self.server_state.total_requests += 1
+        self._since_s = self.loop.time()
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
+
+    def _watch(self) -> None:
+        """End a connection on which nothing goes on: every WATCH_S, look for how long."""
+        if self._refused or self.transport.is_closing() or self not in self.connections:
+            return
+        still_s = self.loop.time() - self._since_s
+        if self._in_head or self._in_body:
+            if still_s > STALLED_S and not self.flow.read_paused:
+                self._refuse(Refusal(RequestTimeoutError(f"nothing more in {STALLED_S:g} s")))
+        elif still_s > self.timeout_keep_alive and not self._responding:
+            self.transport.close()
+        self.loop.call_later(WATCH_S, self._watch)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks for it
+        """Return whether to keep the connection: the client sends no more, but may still read."""
+        if not self._refused and (self._in_body or self._in_head):
+            self._refuse(Refusal(BadRequestError("the request ended before it was complete")))
+        if self._refused:
+            return not self.transport.is_closing()
+        if not self._responding:
+            return False
+        self.cycle.keep_alive = False
+        self.loop.call_later(HALF_CLOSED_S, self._give_up, HALF_CLOSED_S)
+        return True
+
+    def _give_up(self, after_s: float) -> None:
+        """Stop work for a client that closed its writing half: it looks like one that has gone."""
+        if self._refused or self.cycle.response_started or self.transport.is_closing():
+            return
+        self._in_body = True  # so that the refusal takes the place of the response
+        self._refuse(Refusal(BadRequestError(f"half closed, and not ready in {after_s:g} s")))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Send `refusal` after the responses that are due before it, and close the connection."""
+        self._refused = True
+        self.flow.resume_reading()
+        self.transport.lingers = True  # type: ignore[attr-defined]  # it is a CoalescingTransport
+        if self._in_body:  # its request is being served: that comes to an end
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            if self.cycle.response_started:
+                self.transport.close()
+                return
+            if self.pipeline:
+                self.pipeline.popleft()
+            else:
+                self.cycle.response_complete = True
+        # uvicorn is to take it for the next request, to which this is the application.
+        self.on_message_begin()
+        self.url = b"/"
+        self.app = refusal.response()
+        super().on_headers_complete()
+        self.cycle.keep_alive = False
 
 
-class Together:
-    """A transport that keeps a head back until the next write, or the end of this round."""
+class CoalescingTransport:
+    """Hold a response's head back until its body is written, or the event loop's round ends.
+
+    uvicorn makes two system calls and two packets of them: a tenth of a small step's time.
+    """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self.lingers = False  # whether the client is to read a refusal, though it still sends
         self._transport, self._loop = transport, loop
         self._head = b""
+        self._closing = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Write `data` behind a head that waits; a head itself waits for its body."""
+        """Write `data` after the head that is held back; hold back a head itself."""
         if self._head:
             head, self._head = self._head, b""
             self._transport.write(head + data)
-        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(_CONTINUE):
+        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100 "):
             self._head = data
             self._loop.call_soon(self._flush)
         else:
             self._transport.write(data)
 
+    def is_closing(self) -> bool:
+        """Return whether `close` was called, or the connection is lost."""
+        return self._closing or self._transport.is_closing()
+
     def close(self) -> None:
-        """Close once all is written."""
+        """Close once all is written; where it `lingers`, keep the reading half for LINGER_S.
+
+        A socket closed with bytes unread resets the connection, and the client loses the refusal.
+        """
         self._flush()
-        self._transport.close()
+        if not self.lingers or self.is_closing():
+            self._transport.close()
+            return
+        self._closing = True
+        self._transport.write_eof()
+        self._loop.call_later(LINGER_S, self._transport.close)
 
     def _flush(self) -> None:
         if self._head:

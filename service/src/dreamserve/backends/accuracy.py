@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 from dreamserve.backends.base import Array, Backend, Bools, Int64, StepInput, StepOutput
 from dreamserve.manifest import WorldSpec
-from dreamserve.spaces import DiscreteSpace
 
 TEMPERATURES = (0.0, 0.1, 0.5, 1.0, 1.15, 3.0)  # of every kind that there is a rule for
 WARM = TEMPERATURES[1:]
@@ -66,10 +65,7 @@ def random_step(
     Recurrent tensors are drawn within (-1, 1), which any LSTM's may be.
     """
     space = spec.action_space
-    if isinstance(space, DiscreteSpace):
-        action: npt.NDArray[np.int64] | Array = rng.integers(space.n, size=batch)
-    else:
-        action = rng.uniform(space.low, space.high, (batch, *space.shape)).astype(np.float32)
+    action = space.uniform(rng.random((batch, *space.shape), np.float32))
     normal = rng.standard_normal((batch, spec.noise.normal), np.float32)
     uniform = rng.uniform(2**-25, 1 - 2**-25, (batch, spec.noise.uniform)).astype(np.float32)
     states = (rng.standard_normal((batch, *t.shape), np.float32) for t in spec.recurrent_state)

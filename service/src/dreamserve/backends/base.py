@@ -70,7 +70,7 @@ class Backend(Protocol):
         ...
 
 
-class Staged(Protocol):
+class PendingStep(Protocol):
     """B dreams one step later, written nowhere yet. All arrays are the host's."""
 
     latent: Array  # (B, Z)
@@ -79,14 +79,11 @@ class Staged(Protocol):
     finite: Bools  # (B,) false where the world answered NaN or infinity
 
     def output(self) -> StepOutput:
-        """Return all that the world answered, B rows; what lies on a device is copied now.
-
-        To be asked before the rows' next stage, which may write over that.
-        """
+        """Return all that the world answered, B rows; what lies on a device is copied now."""
         ...
 
 
-class Rows(Protocol):
+class StateStore(Protocol):
     """The latents and recurrent states of many dreams, where the backend keeps them.
 
     A row is named by its slot. A step is staged, looked at, and only then committed, so that a
@@ -101,7 +98,7 @@ class Rows(Protocol):
         """Overwrite the rows of `slots` (B,): latent (B, Z), state (B, *shape) each."""
         ...
 
-    def stage(self, slots: Int64, action: Actions, keys: UInt64, temperature: Array) -> Staged:
+    def stage(self, slots: Int64, action: Actions, keys: UInt64, temperature: Array) -> PendingStep:
         """Advance copies of B different rows by one step.
 
         action int64 (B,) or float32 (B, A); `keys` (B,), what each row's noise is drawn from
@@ -109,22 +106,22 @@ class Rows(Protocol):
         """
         ...
 
-    def commit(self, slots: Int64, staged: Staged, good: Bools, latent: Array | None) -> None:
+    def commit(self, slots: Int64, staged: PendingStep, good: Bools, latent: Array | None) -> None:
         """Write the staged rows where `good` (B,), `latent` (B, Z) in place of theirs if given.
 
-        `staged` is what the last stage returned, and `slots` are those it was asked for.
+        `staged` is what `stage` returned for these `slots`.
         """
         ...
 
 
 @runtime_checkable
-class KeepsRows(Protocol):
+class KeepsState(Protocol):
     """A backend whose device has a memory of its own: it keeps the rows, and looks ahead, there."""
 
-    def rows(self, spec: WorldSpec, count: int, sizes: Sequence[int]) -> Rows:
+    def rows(self, spec: WorldSpec, count: int, sizes: Sequence[int]) -> StateStore:
         """Return `count` rows of zeros; a step's batch is filled up to one of the rising `sizes`.
 
-        Every size is ready to run when this returns. Raises BackendError when they do not fit.
+        Raises BackendError when they do not fit the device.
         """
         ...
 

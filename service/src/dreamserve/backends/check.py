@@ -7,27 +7,15 @@ import numpy as np
 from dreamserve.backends.base import Array, Backend, StepInput, StepOutput
 from dreamserve.errors import BundleError
 from dreamserve.manifest import WorldSpec
-from dreamserve.spaces import DiscreteSpace
 
 Shape = tuple[int, ...]
 
 
-def mixture_shapes(spec: WorldSpec) -> tuple[Shape, Shape, Shape]:
-    """Return the shapes of one row's logits, mu and log_sigma."""
-    k, z = spec.mixture.components, spec.latent_size
-    return {
-        "joint": ((k,), (k, z), (k, z)),
-        "per_dimension": ((k, z), (k, z), (k, z)),
-        "isotropic": ((k,), (k, z), (k,)),
-    }[spec.mixture.head]
-
-
 def input_shapes(spec: WorldSpec) -> dict[str, dict[str, Shape]]:
     """Return the shape of one row of every input of every graph, by graph and name."""
-    space = spec.action_space
     step: dict[str, Shape] = {
         "latent": (spec.latent_size,),
-        "action": () if isinstance(space, DiscreteSpace) else space.shape,
+        "action": spec.action_space.shape,
         **{tensor.name: tensor.shape for tensor in spec.recurrent_state},
         "temperature": (),
         "noise": (spec.noise.normal + spec.noise.uniform,),
@@ -43,7 +31,7 @@ def output_shapes(spec: WorldSpec) -> dict[str, dict[str, Shape]]:
     """Return the shape of one row of every output of every graph, by graph and name."""
     z = (spec.latent_size,)
     states = [tensor.shape for tensor in spec.recurrent_state]
-    step = [z, (), (), *states, *mixture_shapes(spec)]
+    step = [z, (), (), *states, *spec.mixture_shapes().values()]
     return {
         "encode": {"mu": z, "logvar": z},
         "step": dict(zip(spec.step_outputs(), step, strict=True)),
@@ -55,10 +43,9 @@ def resting_input(spec: WorldSpec, rows: int) -> StepInput:
     """Return a step's input with the right shapes and harmless numbers."""
     shapes = input_shapes(spec)["step"]
     zeros = {name: np.zeros((rows, *shape), np.float32) for name, shape in shapes.items()}
-    discrete = isinstance(spec.action_space, DiscreteSpace)
     return StepInput(
         latent=zeros["latent"],
-        action=np.zeros(rows, np.int64) if discrete else zeros["action"],
+        action=spec.action_space.zeros(rows),
         state=tuple(zeros[tensor.name] for tensor in spec.recurrent_state),
         temperature=np.ones(rows, np.float32),
         noise=np.full_like(zeros["noise"], 0.5),

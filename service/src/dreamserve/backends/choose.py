@@ -3,8 +3,10 @@
     auto         torch-cuda or onnx-cuda where there is a CUDA device, else onnx
     onnx         onnxruntime on the CPU
     torch        TorchScript on the CPU
-    onnx-cuda    onnxruntime on a CUDA device, the dreams' state staying there
-    torch-cuda   TorchScript on a CUDA device in recorded graphs, the dreams' state staying there
+    onnx-cuda    onnxruntime on a CUDA device; the sessions' state stays on the host
+    torch-cuda   TorchScript on a CUDA device; the sessions' state stays there
+
+The last two have not been run on a CUDA device: tests run the same code on a CPU.
 
 torch is imported only for a backend that needs it.
 """
@@ -46,9 +48,7 @@ def load_backend(
     if name == "onnx":
         return _on_cpu(bundle, threads)
     if name == "onnx-cuda":
-        from dreamserve.backends.onnx_rows import OnnxDeviceBackend
-
-        return OnnxDeviceBackend.from_bundle(bundle, device="cuda")
+        return OnnxBackend.from_bundle(bundle, device="cuda")
     if name not in ("torch", "torch-cuda"):
         raise BackendError(f"no backend {name!r}; there are {', '.join(get_args(BackendName))}")
     try:

@@ -7,6 +7,7 @@ constant folding is part of every optimisation level, and all of them are on.
 
 from typing import Any, Literal, Self
 
+import numpy as np
 import onnxruntime as ort
 
 from dreamserve.backends.base import Array, StepInput, StepOutput
@@ -14,7 +15,6 @@ from dreamserve.backends.check import Shape, check_backend, input_shapes, output
 from dreamserve.bundle import Bundle
 from dreamserve.errors import BackendError, BundleError
 from dreamserve.manifest import WorldSpec
-from dreamserve.spaces import DiscreteSpace
 
 Device = Literal["cpu", "cuda"]
 
@@ -22,9 +22,9 @@ Device = Literal["cpu", "cuda"]
 class OnnxBackend:
     """The three graphs as onnxruntime sessions.
 
-    Every call takes its arrays to the device and all answers back; `OnnxDeviceBackend` leaves the
-    states there. Raises BundleError when a graph is not ONNX or does not fit the world's spec
-    (names, ranks, sizes and types of inputs and outputs), BackendError when `device` is not there.
+    On CUDA every call copies its arrays to the device and all answers back. Raises BundleError when
+    a graph is not ONNX or does not fit the world's spec (names, ranks, sizes and types of inputs
+    and outputs), BackendError when `device` is not there.
     """
 
     def __init__(
@@ -71,8 +71,7 @@ class OnnxBackend:
         return StepOutput(latent, reward, done_logit, tuple(rest[: self._states]), *rest[-3:])
 
 
-def open_session(content: bytes, threads: int, device: Device) -> ort.InferenceSession:
-    """Return a graph ready to run on `device`. Raises BackendError when that is not there."""
+def _open(content: bytes, threads: int, device: Device) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -94,14 +93,14 @@ def _session(
     spec: WorldSpec, name: str, content: bytes, threads: int, device: Device
 ) -> ort.InferenceSession:
     try:
-        session = open_session(content, threads, device)
+        session = _open(content, threads, device)
     except BackendError:
         raise
     except Exception as error:  # onnxruntime's own exceptions share no base but Exception
         line = str(error).splitlines()[0]
         raise BundleError(f"{spec.name}: graph {name} is not a graph to run: {line}") from error
     where = f"{spec.name}: graph {name}"
-    discrete = isinstance(spec.action_space, DiscreteSpace)
+    discrete = spec.action_space.dtype is np.int64
     _check(f"{where}, inputs", session.get_inputs(), input_shapes(spec)[name], discrete)
     _check(f"{where}, outputs", session.get_outputs(), output_shapes(spec)[name], discrete)
     return session

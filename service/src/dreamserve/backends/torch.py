@@ -6,7 +6,7 @@ Only this module and those named after it import torch, and only who asks for th
 import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch.jit._fuser import optimized_execution  # torch.jit's own, where it do
 
 from dreamserve.backends.base import Array, Precision, StepInput, StepOutput
 from dreamserve.backends.check import check_backend
-from dreamserve.backends.rows import filled
+from dreamserve.backends.host_state import filled
 from dreamserve.bundle import Bundle
 from dreamserve.errors import BackendError, BundleError
 from dreamserve.manifest import GraphName
@@ -36,8 +36,8 @@ class TorchBackend:
     should be in eval mode. The caller keeps them; nothing is copied. Raises BackendError when
     `device` is not there.
 
-    `precision` is that of the step's matrix products; encode and decode stay float32. `tf32` rounds
-    their factors to 10 bits of mantissa on CUDA, and is float32 elsewhere. `bf16` rounds factors
+    `precision` is that of the step's matrix products; encode and decode stay float32. `tf32` lets
+    a device that can round their factors to 10 bits of mantissa do so. `bf16` rounds factors
     and products to 7 bits by autocast: weights stay float32, so that the same graph serves every
     mode, and what it answers is widened, so that latents and states add up in float32 from step to
     step. `dreamserve.backends.accuracy` measures what a mode costs.
@@ -86,60 +86,51 @@ class TorchBackend:
 
     def step_tensors(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the step's outputs, float32, for its inputs, in the manifest's order."""
-        with _arithmetic(self.device, self.precision):
+        with _arithmetic(self.device, self.precision), optimized_execution(False):
             return tuple(part.float() for part in self._step(*inputs))
 
     @torch.inference_mode()
     def _run(self, graph: Graph, arrays: Sequence[npt.NDArray[Any]]) -> list[Array]:
         rows = len(arrays[0])
-        group = ROW_GROUP if self.device.type == "cpu" else 1
-        missing = -rows % group
-        # On CUDA TorchScript would look at the first runs and then compile kernels of its own: the
-        # same question would be answered otherwise, in the last bits, from the third time on.
-        compiling = self.device.type == "cpu"
-        with _arithmetic(self.device, "float32"), optimized_execution(compiling):
-            answer = graph(*(self._tensor(array, missing) for array in arrays))
+        # Otherwise TorchScript looks at the first runs and then compiles kernels of its own: the
+        # same inputs would be answered with other last bits from the third time on.
+        with _arithmetic(self.device, "float32"), optimized_execution(False):
+            answer = graph(*(self._tensor(array, whole_groups(rows)) for array in arrays))
         tensors = (answer,) if isinstance(answer, Tensor) else answer
         return [np.ascontiguousarray(tensor[:rows].cpu().numpy()) for tensor in tensors]
 
-    def _tensor(self, array: npt.NDArray[Any], missing: int) -> Tensor:
-        return torch.tensor(filled(array, len(array) + missing), device=self.device)
+    def _tensor(self, array: npt.NDArray[Any], size: int) -> Tensor:
+        return torch.tensor(filled(array, size), device=self.device)
+
+
+def whole_groups(rows: int) -> int:
+    """Return the least multiple of ROW_GROUP that holds so many rows."""
+    return rows + -rows % ROW_GROUP
 
 
 def _present(device: str | torch.device) -> torch.device:
     there = torch.device(device)
-    if there.type != "cuda":
-        return there
-    if not torch.cuda.is_available():
+    if there.type == "cuda" and not torch.cuda.is_available():
         raise BackendError("torch sees no CUDA device on this machine")
-    index = torch.cuda.current_device() if there.index is None else there.index
-    return torch.device("cuda", index)
+    return there
 
 
 @contextmanager
 def _arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
     """Set how exactly matrix products are computed, and set it back.
 
-    The setting is the process's: while a graph runs, other threads' products meet it as well. A
-    recording keeps what was set when it was made.
+    The setting is the process's: while a graph runs, other threads' products meet it as well.
     """
-    autocast = (
-        torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
-        if precision == "bf16"
-        else nullcontext()
-    )
-    if device.type != "cuda":
-        with autocast:
-            yield
-        return
     tf32, before = precision == "tf32", torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     try:
-        # Left alone, cuDNN computes convolutions in TF32, and picks algorithms that add up in any
-        # order.
         with (
+            # Left alone, cuDNN computes convolutions in TF32, and picks algorithms that add up in
+            # any order.
             torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=tf32),
-            autocast,
+            torch.autocast(
+                device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False
+            ),
         ):
             yield
     finally:

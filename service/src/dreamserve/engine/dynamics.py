@@ -8,6 +8,7 @@ together (`compute`); sessions step on state that stays where the backend keeps 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from math import inf
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from dreamserve.backends.base import (
     StepOutput,
     UInt64,
 )
-from dreamserve.backends.rows import finite_rows
+from dreamserve.backends.finite import finite_rows
 from dreamserve.engine.pixels import to_numbers
 from dreamserve.engine.world import World
 from dreamserve_protocol.arrays import UInt8
@@ -69,6 +70,14 @@ class WorldCall:
 
     def __len__(self) -> int:
         return len(self.batch.latent)
+
+
+R = TypeVar("R")
+
+# Work of some length: a generator that yields wherever others may have their turn. It yields None
+# to give up the rest of its time slice, or a call of the world, which its driver may compute with
+# others' (`scheduling.slices`). It is sent the outcome, or None when there was no time for it.
+Work = Generator[WorldCall | None, Advanced | None, R]
 
 
 def drawn(world: World, seed: UInt64, step: Int64, stream: int = noise.STEP) -> Array:

@@ -4,9 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from dreamserve.backends.base import Array
-from dreamserve.backends.rows import finite_rows
-from dreamserve.engine.world import World
+from dreamserve.backends.base import Array, Backend
+from dreamserve.backends.finite import finite_rows
 from dreamserve.frames import crop_and_resize
 from dreamserve.manifest import FrameSpec
 from dreamserve_protocol.arrays import UInt8
@@ -53,9 +52,9 @@ def to_pixels(spec: FrameSpec, frames: Array) -> UInt8:
     return pixels
 
 
-def picture(world: World, latent: Array) -> UInt8:
+def picture(backend: Backend, spec: FrameSpec, latent: Array) -> UInt8:
     """Return the frame (H, W, C) of latent (1, Z). Raises DreamNotFiniteError."""
-    frame = world.backend.decode(latent)
+    frame = backend.decode(latent)
     if not finite_rows(frame)[0]:
         raise DreamNotFiniteError("the frame came out as NaN or infinity")
-    return to_pixels(world.spec.frame, frame[0])
+    return to_pixels(spec, frame[0])

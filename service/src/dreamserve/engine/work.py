@@ -1,22 +1,15 @@
-"""Work of some length: a generator that yields wherever others may have their turn.
-
-It yields None to give up the rest of its time slice, or a `WorldCall`: a step of the world, which
-its driver may compute together with others' steps (`scheduling.slices`). It is sent the outcome, or
-None when there was no time left to compute it.
-"""
+"""Jobs: work of some length (`dynamics.Work`) in progress, and how it ends."""
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-from dreamserve.engine.dynamics import Advanced, WorldCall, compute
+from dreamserve.engine.dynamics import Advanced, Work, WorldCall, compute
 from dreamserve_protocol.errors import EngineFailedError, ProblemError
 
 log = logging.getLogger("dreamserve.engine")
 
-R = TypeVar("R")
-Work = Generator[WorldCall | None, Advanced | None, R]
 Result = Any  # a message of the protocol, or None: each verb has its own
 
 

@@ -1,19 +1,17 @@
 """A world ready to be dreamt: its spec, its graphs on a device, and where its dreams begin."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 
-from dreamserve.backends.base import Array, Backend, Precision
-from dreamserve.backends.choose import BackendName, load_backend
-from dreamserve.bundle import Arrays, check_bank, load_bundle
+from dreamserve.backends.base import Array, Backend
+from dreamserve.bundle import Arrays, check_bank
 from dreamserve.errors import BundleError
 from dreamserve.manifest import Manifest, WorldSpec
 
 
 class World:
-    """What the engine needs of a world; made by `load_world`, or in memory from its parts.
+    """What the engine needs of a world; made by `loading.load_world`, or in memory from its parts.
 
     `bank` holds mu (N, Z), logvar (N, Z) and `state.NAME` (N, *shape); None means the VAE's prior
     N(0, I) with an empty memory. Raises BundleError for a bank that does not fit the spec.
@@ -64,26 +62,6 @@ def prior(spec: WorldSpec) -> Arrays:
     for tensor in spec.recurrent_state:
         bank[f"state.{tensor.name}"] = np.zeros((1, *tensor.shape), np.float32)
     return bank
-
-
-def load_world(
-    path: str | Path,
-    backend: BackendName = "auto",
-    threads: int = 1,
-    precision: Precision = "float32",
-) -> World:
-    """Load the bundle at `path` onto a backend, as `backends.choose.load_backend` says.
-
-    Raises BundleError for a bad bundle, BackendError when the backend is not to be had here.
-    """
-    bundle = load_bundle(path)
-    return World(
-        bundle.manifest,
-        load_backend(bundle, backend, threads, precision),
-        bundle.bank,
-        bundle.controller,
-        bundle.manifest,
-    )
 
 
 def worlds_by_name(worlds: Iterable[World]) -> dict[str, World]:

@@ -19,10 +19,10 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from dreamserve.api.app import App, create_app
+from dreamserve.api.async_engine import engine_of
 from dreamserve.api.codec import encode
 from dreamserve.api.examples import examples
 from dreamserve.api.server import Server, bind
-from dreamserve.api.service import engine_of
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.world import World
 from dreamserve.settings import Settings
@@ -51,7 +51,7 @@ def _listening(*worlds: World, **changed: Any) -> Iterator[Listening]:
     engine = engine_of(list(worlds) or [fake_world(), fake_world("box", discrete=False)], chosen)
     app, started = create_app(engine, chosen), threading.Event()
     listening = bind("127.0.0.1", 0)
-    server = Server(app, chosen, started.set)
+    server = Server(app, app.service, started.set)
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:

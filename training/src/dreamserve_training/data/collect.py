@@ -2,8 +2,8 @@
 
     dreamserve-train collect takecover --out runs/takecover
 
-Episode i is a pure function of (seed, i) and lands in its own file, so a collection that was
-stopped goes on by making the files that are missing.
+Episode i is a pure function of (seed, i) in a file of its own, so a collection that was stopped
+resumes with the missing files.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from dreamserve_training.envs import EnvSpec
 
 @dataclass(frozen=True)
 class CollectConfig:
-    """How much experience, and where it begins."""
+    """How many episodes to record, and from which seed on."""
 
     episodes: int = 4000
     seed: int = 0
@@ -46,8 +46,7 @@ def record_episode(env: gymnasium.Env[Any, Any], spec: EnvSpec, seed: int) -> Ep
         actions.append(action)
         rewards.append(reward)
         ends.append(terminated)
-        variables = observation.get("gamevariables") if isinstance(observation, dict) else None
-        health.append(float(variables[0]) if variables is not None else np.nan)
+        health.append(spec.health_of(observation))
         if terminated or truncated:
             break
     return {

@@ -1,9 +1,9 @@
-"""An episode on disk: one `.npz` file, written aside and renamed, so no reader sees half of one.
+"""An episode on disk: one `.npz` file, written atomically.
 
 With T steps taken, every array has length T and is aligned as the manifest promises: `actions[t]`
 is taken in `frames[t]` (or `mu[t]`, `logvar[t]`) and yields `rewards[t]` and `terminated[t]`. The
 frame after the last action is left out: a terminal observation is often no picture at all
-(ViZDoom's is all zeros), so nothing may learn from it.
+(ViZDoom's is all zeros) and must not be trained on.
 """
 
 import zipfile
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dreamserve_training.files import written_aside
+from dreamserve_training.files import atomic_write
 
 Episode = dict[str, npt.NDArray[np.generic]]
 
@@ -35,7 +35,7 @@ def episode_paths(directory: str | Path) -> list[Path]:
 
 def save_episode(path: Path, episode: Episode) -> None:
     """Write `episode` to `path` whole or not at all."""
-    with written_aside(path) as file:
+    with atomic_write(path) as file:
         # numpy's stub takes the fields for its own options
         np.savez(file, **episode)  # type: ignore[arg-type]
 

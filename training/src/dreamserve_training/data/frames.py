@@ -1,6 +1,6 @@
 """A sample of frames from raw episodes as one memory-mapped array, for training the VAE.
 
-The array on disk is shuffled once, so that a batch may be read from anywhere.
+The array on disk is shuffled once, so that any slice of it is a random batch.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dreamserve_training.data.episodes import DataError, load_episode
-from dreamserve_training.files import written_aside
+from dreamserve_training.files import atomic_write
 
 
 def sample_frames(
@@ -28,18 +28,18 @@ def sample_frames(
     Raises DataError for a frame that is all zeros: that is a terminal observation, not a picture.
     """
     rng = np.random.default_rng(seed)
-    each = -(-count // len(episodes))
+    per_episode = -(-count // len(episodes))
     chosen = []
     for done, path in enumerate(episodes, 1):
         frames = load_episode(path, ("frames",))["frames"]
-        index = rng.permutation(len(frames))[:each]
+        index = rng.permutation(len(frames))[:per_episode]
         picked = frames[np.sort(index)]
         if not picked.reshape(len(picked), -1).any(axis=1).all():
             raise DataError(f"{path}: holds an all-zero frame (a terminal observation?)")
         chosen.append(picked)
         progress(done, len(episodes))
     sample = np.concatenate(chosen)
-    with written_aside(out) as file:
+    with atomic_write(out) as file:
         np.save(file, sample[rng.permutation(len(sample))])
 
 

@@ -1,6 +1,6 @@
-"""Policies that look at nothing: for collecting data, and as the floor that evaluation must beat.
+"""Policies that ignore observations: to collect data with, and as baselines of evaluation.
 
-A policy here is an iterator of actions made anew for each episode from that episode's generator.
+A policy is an iterator of actions, made for each episode from that episode's generator.
 """
 
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def constant_actions(action: int) -> Iterator[int]:
 
 
 def sweep_actions(first: int, then: int, steps: int) -> Iterator[int]:
-    """Yield `first` for `steps` steps, `then` for as many, and so on: a blind sweep of the room."""
+    """Yield `first` for `steps` steps, `then` for as many, and so on."""
     while True:
         for action in (first, then):
             for _ in range(steps):

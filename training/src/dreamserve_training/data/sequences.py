@@ -25,7 +25,7 @@ class SequenceDataset(Dataset[Item]):
 
     `z` is a list of (T, Z) arrays, `actions` of (T,) or (T, A); `rewards` and `done` default to
     zeros. Raises ValueError, naming the sequence, for lengths that differ and numbers that are not
-    finite. `create_mdnrnn_dataloader` serves data that does not fit in memory.
+    finite. `create_window_loader` serves data that does not fit in memory.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ def make_item(
     done: npt.NDArray[np.generic],
     where: str,
 ) -> Item:
-    """Return one whole sequence as an item; ValueError, naming `where`, if it makes no sense."""
+    """Return one whole sequence as an item; ValueError, naming `where`, if it is invalid."""
     lengths = {len(z), len(actions), len(rewards), len(done)}
     if z.ndim != 2 or len(lengths) != 1 or 0 in lengths:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Processes that play games, each in a directory of its own.
+"""Worker processes that run environments, each in a directory of its own.
 
 ViZDoom makes `_vizdoom/` and `_vizdoom.ini` where it is run, and two that start at once collide.
 Whatever path a worker is given must be absolute.
@@ -19,18 +19,20 @@ _directory: tempfile.TemporaryDirectory[str] | None = None  # of this worker, wh
 
 
 def game_workers(count: int) -> ProcessPoolExecutor:
-    """Return a pool of `count` processes to play games in."""
+    """Return a pool of `count` processes that run environments."""
     # spawn: a forked ViZDoom shares its parent's shared-memory names
-    return ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_move_away)
+    return ProcessPoolExecutor(
+        count, mp_context=get_context("spawn"), initializer=_enter_own_directory
+    )
 
 
 @lru_cache(maxsize=1)
 def worker_env(spec: EnvSpec) -> gymnasium.Env[Any, Any]:
-    """Return this process's game: starting one costs more than playing an episode."""
+    """Return this process's environment, made once: that takes longer than an episode."""
     return spec.make()
 
 
-def _move_away() -> None:
+def _enter_own_directory() -> None:
     global _directory
     _directory = tempfile.TemporaryDirectory(prefix="game-", ignore_cleanup_errors=True)
     os.chdir(_directory.name)

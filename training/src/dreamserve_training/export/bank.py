@@ -1,22 +1,21 @@
-"""The bank: real starting points, each with the memory of the real steps before it."""
+"""The bank: real starting points, each with M's state after the real steps before it."""
 
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dreamserve.bundle import Arrays
+from dreamserve_training.data.checks import check_latent_episode
 from dreamserve_training.data.episodes import DataError, episode_paths, load_episode
-from dreamserve_training.export.errors import ExportError
-from dreamserve_training.models.recurrent import MDNRNN
-from dreamserve_training.tools.checking import check_latent_episode
+from dreamserve_training.models.world_model import State, WorldModel
 
 _FIELDS = ("mu", "logvar", "actions")
-_HALF_ROUNDING = 1e-2
 
 
 def make_bank(
-    mdnrnn: MDNRNN,
+    memory: WorldModel,
     directory: str | Path,
     size: int = 256,
     max_burn_in: int = 16,
@@ -25,17 +24,17 @@ def make_bank(
     """Return `size` starting points from the latent episodes of `directory`.
 
     Each is a frame within the first `max_burn_in` + 1 of an episode (episodes spread evenly over
-    the directory): mu, logvar (N, Z), and state.h, state.c (N, R), the memory after the real steps
-    before it, seeing the posterior's mean, from zero at the first frame. All rounded to float16,
-    as a bundle stores them. Raises DataError for episodes that cannot be read.
+    the directory): mu, logvar (N, Z), and the state's tensors, `state.NAME` (N, …), after the real
+    steps before it, seeing the posterior's mean, from the empty memory at the first frame. All
+    rounded to float16, as a bundle stores them. Raises DataError for episodes that cannot be read.
     """
     rng = np.random.default_rng(seed)
     paths = episode_paths(directory)
     chosen = [paths[i * len(paths) // size] for i in range(size)]
-    z = np.zeros((size, max_burn_in + 1, mdnrnn.z_dim), np.float32)
-    logvar = np.zeros((size, mdnrnn.z_dim), np.float32)
-    shape = () if mdnrnn.discrete_actions else (mdnrnn.action_dim,)
-    kind = np.int64 if mdnrnn.discrete_actions else np.float32
+    z = np.zeros((size, max_burn_in + 1, memory.z_dim), np.float32)
+    logvar = np.zeros((size, memory.z_dim), np.float32)
+    shape = () if memory.discrete_actions else (memory.action_dim,)
+    kind = np.int64 if memory.discrete_actions else np.float32
     actions = np.zeros((size, max_burn_in, *shape), kind)
     at = np.zeros(size, np.int64)
     for row, path in enumerate(chosen):
@@ -47,30 +46,21 @@ def make_bank(
         z[row, : step + 1] = episode["mu"][: step + 1]
         logvar[row] = episode["logvar"][step]
         actions[row, :step] = episode["actions"][:step]
-    h, c = _burn_in(mdnrnn, torch.from_numpy(z), torch.from_numpy(actions), torch.from_numpy(at))
-    rows = {"mu": z[np.arange(size), at], "logvar": logvar, "state.h": h, "state.c": c}
+    state = _burn_in(memory, torch.from_numpy(z), torch.from_numpy(actions), torch.from_numpy(at))
+    rows = {"mu": z[np.arange(size), at], "logvar": logvar}
+    for tensor, part in zip(memory.spec().recurrent_state, state, strict=True):
+        rows[f"state.{tensor.name}"] = part.numpy()
     return {name: array.astype(np.float16).astype(np.float32) for name, array in rows.items()}
 
 
 @torch.inference_mode()
-def _burn_in(
-    mdnrnn: MDNRNN, z: torch.Tensor, actions: torch.Tensor, at: torch.Tensor
-) -> tuple[np.ndarray, np.ndarray]:
-    h, c = mdnrnn.initial_state(len(z), z)
+def _burn_in(memory: WorldModel, z: Tensor, actions: Tensor, at: Tensor) -> State:
+    """Return the state after the first `at` (N,) steps of each row of z (N, T + 1, Z)."""
+    state = memory.initial_state(len(z), z)
     for step in range(actions.shape[1]):
-        _, _, _, (next_h, next_c) = mdnrnn(
-            z[:, step : step + 1], actions[:, step : step + 1], (h, c)
+        following = memory.predict(z[:, step], actions[:, step], state).state
+        state = tuple(
+            torch.where((step < at).view(-1, *[1] * (old.ndim - 1)), new, old)
+            for new, old in zip(following, state, strict=True)
         )
-        before = (step < at)[:, None]
-        h, c = torch.where(before, next_h, h), torch.where(before, next_c, c)
-    return h.numpy(), c.numpy()
-
-
-def check_memory(bank: Arrays) -> None:
-    """Raise ExportError where no LSTM can have left these states: h = o · tanh(c), 0 < o < 1.
-
-    That is how h and c given in each other's place are found out.
-    """
-    h, c = bank["state.h"], bank["state.c"]
-    if (np.abs(h) > np.tanh(np.abs(c)) + _HALF_ROUNDING).any():
-        raise ExportError("bank: |h| exceeds tanh|c|: are state.h and state.c swapped?")
+    return state

@@ -1,4 +1,4 @@
-"""A world's card: what a person reads before using it, rendered from the manifest alone."""
+"""Render a world's card, the page to read before using it, from the manifest alone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,8 @@ from typing import Any
 
 from PIL import Image
 
-from dreamserve.manifest import DiscreteSpace, Manifest
+from dreamserve.manifest import Manifest
+from dreamserve.spaces import DiscreteSpace
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +18,7 @@ class Picture:
     caption: str
 
 
-# What each measurement means, for a reader who has not read its code.
+# What each measurement means, for readers of the card.
 EXPLANATIONS = {
     "reconstruction": "How well V keeps a frame: held-out frames encoded, decoded, compared.",
     "salient_things": (

@@ -1,5 +1,5 @@
-"""Why a world was not written."""
+"""The error of export."""
 
 
 class ExportError(ValueError):
-    """The world must not be served as it is; nothing was written. The message says why."""
+    """The world cannot be exported; nothing was written. The message gives the reason."""

@@ -1,8 +1,9 @@
-"""One graph in the two formats of a bundle, weights stored in half precision.
+"""Write a graph in the two formats of a bundle, ONNX and TorchScript, with float16 weights.
 
-Neither file says anything of the machine it was written on.
+Neither file holds paths or names of the machine it was written on.
 """
 
+import inspect
 import io
 import logging
 import warnings
@@ -37,7 +38,13 @@ def write_onnx(
     half the bytes, and inference as fast as from float32. Raises ExportError for a weight that
     float16 would change.
     """
-    batch = torch.export.Dim("batch")
+    dynamic = {0: torch.export.Dim("batch")}
+    # a step takes its state as *rest: such a parameter has the shapes of all its tensors
+    parameters = inspect.signature(graph.forward).bind(*example).arguments.values()
+    shapes = tuple(
+        dynamic if isinstance(value, Tensor) else tuple(dynamic for _ in value)
+        for value in parameters
+    )
     with warnings.catch_warnings():
         # torch's exporter warns of its own use of pytree, and that all batch axes share one name
         warnings.filterwarnings("ignore", r".*LeafSpec.* is deprecated", FutureWarning)
@@ -49,7 +56,7 @@ def write_onnx(
                 dynamo=True,
                 input_names=inputs,
                 output_names=outputs,
-                dynamic_shapes=tuple({0: batch} for _ in inputs),
+                dynamic_shapes=shapes,
                 opset_version=OPSET,
                 verbose=False,
             )
@@ -57,7 +64,7 @@ def write_onnx(
         raise ExportError(f"{path.name}: torch.onnx.export gave no program")
     model = program.model_proto
     _store_weights_in_half(model.graph)
-    _forget_where_it_was_made(model)
+    _strip_metadata(model)
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
@@ -96,7 +103,7 @@ def _store_weights_in_half(graph: onnx.GraphProto) -> None:
     graph.node.extend(nodes)
 
 
-def _forget_where_it_was_made(model: onnx.ModelProto) -> None:
+def _strip_metadata(model: onnx.ModelProto) -> None:
     """Drop the stack traces and inferred shapes that the exporter leaves at every node."""
     del model.metadata_props[:]
     del model.graph.metadata_props[:]

@@ -1,6 +1,6 @@
-"""Proof that what was written computes what was trained.
+"""Prove that exported files compute what was trained.
 
-Answers are compared step by step from the same inputs, along a dream of the reference: states,
+Outputs are compared step by step from the same inputs, along a dream of the reference: states,
 actions and temperatures are random and include T = 0.
 """
 
@@ -50,8 +50,8 @@ def same_in_every_batch(spec: WorldSpec, backend: Backend, seed: int = 0) -> boo
     for size in IDENTITY_BATCHES:
         for begin in (0, IDENTITY_ROWS - size):
             part = _outputs(spec, backend.step(_rows(rows, slice(begin, begin + size))))
-            for name, whole in together.items():
-                if part[name].tobytes() != whole[begin : begin + size].tobytes():
+            for name, expected in together.items():
+                if part[name].tobytes() != expected[begin : begin + size].tobytes():
                     return False
     return True
 
@@ -89,13 +89,13 @@ def _step_differences(
         expected, got = reference.step(step), other.step(step)
         right, answer = _outputs(spec, expected), _outputs(spec, got)
         _refuse_swapped(spec, name, right, answer)
-        clear = ~_on_an_edge(spec, step, expected)
+        is_decided = ~_on_an_edge(spec, step, expected)
         for output in right:
             pair = right[output], answer[output]
             if output == "next_latent":
                 if not np.isfinite(pair[1]).all():
                     raise ExportError(f"{name}: {output} holds NaN or infinity")
-                pair = pair[0][clear], pair[1][clear]
+                pair = pair[0][is_decided], pair[1][is_decided]
             yield output, _checked_difference(name, output, *pair)
         state = expected.state
 
@@ -124,7 +124,7 @@ def _alike(expected: Array, actual: Array) -> bool:
 
 
 def _on_an_edge(spec: WorldSpec, step: StepInput, answer: StepOutput) -> npt.NDArray[np.bool_]:
-    """Return where (B, Z) the last bit may decide which component is drawn, so no one can tell.
+    """Return where (B, Z) rounding may change which component is drawn: no comparison is possible.
 
     The draw jumps where a uniform number meets the cumulative weights; at T = 0 it jumps where
     the two best components tie.
@@ -134,15 +134,15 @@ def _on_an_edge(spec: WorldSpec, step: StepInput, answer: StepOutput) -> npt.NDA
         return np.zeros(step.latent.shape, np.bool_)
     if logits.ndim == 2:
         logits = logits[..., None]
-    cold = step.temperature == 0
-    warm = np.where(cold, 1.0, step.temperature).astype(np.float64)[:, None, None]
-    weights = np.exp((logits - logits.max(axis=1, keepdims=True)) / warm)
+    is_zero = step.temperature == 0
+    temperature = np.where(is_zero, 1.0, step.temperature).astype(np.float64)[:, None, None]
+    weights = np.exp((logits - logits.max(axis=1, keepdims=True)) / temperature)
     bounds = np.cumsum(weights, axis=1) / weights.sum(axis=1, keepdims=True)
     uniform = step.noise[:, None, spec.noise.normal :]
     near_bound = (np.abs(uniform - bounds[:, :-1]) < _EDGE).any(axis=1)
     ranked = np.sort(logits, axis=1)
     tie = ranked[:, -1] - ranked[:, -2] < _EDGE
-    edge = np.where(cold[:, None], tie, near_bound)
+    edge = np.where(is_zero[:, None], tie, near_bound)
     return np.broadcast_to(edge, step.latent.shape)
 
 

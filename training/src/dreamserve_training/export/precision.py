@@ -1,7 +1,7 @@
-"""Half-precision weights: a bundle stores them so, and what it stores is the world.
+"""Round weights to half precision, as a bundle stores them.
 
-Rounding comes first, so that every measurement and every check is of the very numbers that are
-served. Computation stays in float32.
+Rounding comes first, so that measurements and checks use the numbers that are served. Computation
+stays in float32.
 """
 
 from copy import deepcopy
@@ -11,23 +11,21 @@ import torch
 from torch import nn
 
 from dreamserve_training.export.errors import ExportError
-from dreamserve_training.models.recurrent import MDNRNN
 from dreamserve_training.models.vae import ConvVAE
+from dreamserve_training.models.world_model import WorldModel
 
 Module = TypeVar("Module", bound=nn.Module)
+Memory = TypeVar("Memory", bound=WorldModel)
 
 
-def round_to_half(vae: ConvVAE, mdnrnn: MDNRNN) -> tuple[ConvVAE, MDNRNN]:
+def round_to_half(vae: ConvVAE, memory: Memory) -> tuple[ConvVAE, Memory]:
     """Return copies, in evaluation mode, whose weights are exactly representable in float16.
 
-    An LSTM's two biases are merged into the first, for only their sum is ever stored. Doing it
-    again changes nothing. Raises ExportError for a weight that float16 cannot hold.
+    M's weights are brought into the form that its graph stores. The function is idempotent.
+    Raises ExportError for a weight that float16 cannot hold.
     """
-    memory = deepcopy(mdnrnn)
-    lstm = memory.lstm
-    with torch.no_grad():
-        lstm.bias_ih_l0 += lstm.bias_hh_l0
-        lstm.bias_hh_l0.zero_()
+    memory = deepcopy(memory)
+    memory.fold()
     return half_precision(vae), half_precision(memory)
 
 

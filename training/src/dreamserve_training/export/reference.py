@@ -1,18 +1,18 @@
 """The trained PyTorch models themselves, behind the protocol that graphs are served by.
 
-What is exported is compared with this: `nn.LSTM` and the models' own methods, not the graphs that
-were made from them, so a mistake in making them shows.
+What is exported is compared with this: the models' own methods, as they were trained, not the
+graphs that were made from them, so a mistake in making them shows.
 """
 
 import torch
 from torch import Tensor
 
-from dreamserve.backends.base import Actions, Array, StepInput, StepOutput
+from dreamserve.backends.base import Array, StepInput, StepOutput
 from dreamserve.manifest import WorldSpec
-from dreamserve_training.graphs import NEVER_DONE
+from dreamserve_training.export.graphs import NEVER_DONE
 from dreamserve_training.models.mixture import sample_with_noise
-from dreamserve_training.models.recurrent import MDNRNN
 from dreamserve_training.models.vae import ConvVAE
+from dreamserve_training.models.world_model import WorldModel
 
 
 class ModelBackend:
@@ -20,8 +20,8 @@ class ModelBackend:
 
     name = "pytorch"
 
-    def __init__(self, spec: WorldSpec, vae: ConvVAE, mdnrnn: MDNRNN) -> None:
-        self.spec, self.vae, self.mdnrnn = spec, vae.eval(), mdnrnn.eval()
+    def __init__(self, spec: WorldSpec, vae: ConvVAE, memory: WorldModel) -> None:
+        self.spec, self.vae, self.memory = spec, vae.eval(), memory.eval()
 
     @torch.inference_mode()
     def encode(self, frames: Array) -> tuple[Array, Array]:
@@ -38,30 +38,24 @@ class ModelBackend:
     @torch.inference_mode()
     def step(self, batch: StepInput) -> StepOutput:
         """Advance every row by one step."""
-        h, c = map(torch.from_numpy, batch.state)
-        z, action = _sequence(batch.latent), _sequence(batch.action)
-        output = self.mdnrnn(z, action, (h, c))
-        mixture = type(output.mixture)(*(part.squeeze(1) for part in output.mixture))
+        state = tuple(map(torch.from_numpy, batch.state))
+        latent, action = torch.from_numpy(batch.latent), torch.from_numpy(batch.action)
+        mixture, reward, done_logit, state = self.memory.predict(latent, action, state)
         temperature = torch.from_numpy(batch.temperature)
         normal, uniform = torch.from_numpy(batch.noise).split(
             (self.spec.noise.normal, self.spec.noise.uniform), dim=1
         )
         rule = self.spec.temperature_rule
         drawn = sample_with_noise(mixture, temperature, normal, uniform, rule)
-        constant = self.spec.reward.value
         return StepOutput(
             drawn.numpy(),
-            _or_constant(output.reward, temperature, constant if constant is not None else 0.0),
-            _or_constant(output.done_logit, temperature, NEVER_DONE),
-            tuple(part.numpy() for part in output.state),
+            _or_constant(reward, temperature, self.spec.reward.value or 0.0),
+            _or_constant(done_logit, temperature, NEVER_DONE),
+            tuple(part.numpy() for part in state),
             *(part.numpy() for part in mixture),
         )
 
 
-def _sequence(array: Array | Actions) -> Tensor:
-    return torch.from_numpy(array).unsqueeze(1)  # one step long: (B, 1, …)
-
-
-def _or_constant(head: Tensor | None, like: Tensor, constant: float) -> Array:
-    values: Array = (torch.full_like(like, constant) if head is None else head.squeeze(1)).numpy()
+def _or_constant(prediction: Tensor | None, like: Tensor, constant: float) -> Array:
+    values: Array = (torch.full_like(like, constant) if prediction is None else prediction).numpy()
     return values

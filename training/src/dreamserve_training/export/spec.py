@@ -1,26 +1,16 @@
-"""The spec of a world made of a ConvVAE and an MDN-RNN."""
+"""The spec of a world made of a ConvVAE and a memory model."""
 
-from dreamserve.manifest import (
-    BoxSpace,
-    Crop,
-    DiscreteSpace,
-    DoneRule,
-    FrameSpec,
-    MixtureSpec,
-    NoiseSpec,
-    RewardRule,
-    TensorSpec,
-    WorldSpec,
-)
+from dreamserve.manifest import Crop, DoneRule, FrameSpec, RewardRule, WorldSpec
+from dreamserve.spaces import BoxSpace, DiscreteSpace
 from dreamserve_training.envs import EnvSpec
 from dreamserve_training.models.mixture import TemperatureRule
-from dreamserve_training.models.recurrent import MDNRNN
+from dreamserve_training.models.world_model import WorldModel
 
 
 def world_spec(
     name: str,
     env: EnvSpec,
-    mdnrnn: MDNRNN,
+    memory: WorldModel,
     *,
     temperature_rule: TemperatureRule = "paper",
     done_threshold: float = 0.0,
@@ -41,7 +31,7 @@ def world_spec(
         name,
         space,
         frame,
-        mdnrnn,
+        memory,
         temperature_rule=temperature_rule,
         done_threshold=done_threshold,
         constant_reward=constant_reward,
@@ -52,7 +42,7 @@ def spec_of(
     name: str,
     action_space: DiscreteSpace | BoxSpace,
     frame: FrameSpec,
-    mdnrnn: MDNRNN,
+    memory: WorldModel,
     *,
     temperature_rule: TemperatureRule = "paper",
     done_threshold: float = 0.0,
@@ -63,15 +53,11 @@ def spec_of(
         reward = RewardRule(kind="head")
     else:
         reward = RewardRule(kind="constant", value=constant_reward)
-    z, memory = mdnrnn.z_dim, (mdnrnn.rnn_size,)
     return WorldSpec(
         name=name,
         action_space=action_space,
         frame=frame,
-        latent_size=z,
-        recurrent_state=(TensorSpec(name="h", shape=memory), TensorSpec(name="c", shape=memory)),
-        mixture=MixtureSpec(head=mdnrnn.head, components=mdnrnn.num_mixtures),
-        noise=NoiseSpec(normal=z, uniform=z if mdnrnn.head == "per_dimension" else 1),
+        **memory.spec()._asdict(),
         temperature_rule=temperature_rule,
         done=DoneRule(threshold=done_threshold),
         reward=reward,

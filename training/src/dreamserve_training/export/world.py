@@ -1,21 +1,23 @@
-"""Export a ConvVAE and an MDN-RNN as a bundle."""
+"""Export a ConvVAE and a memory model as a bundle."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dreamserve.bundle import Arrays
-from dreamserve.manifest import DiscreteSpace, WorldSpec
-from dreamserve_training.export.bank import check_memory
+from dreamserve.manifest import WorldSpec
+from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.export.card import Picture
 from dreamserve_training.export.errors import ExportError
+from dreamserve_training.export.graphs import DecodeGraph, EncodeGraph, StepGraph
 from dreamserve_training.export.precision import round_to_half
 from dreamserve_training.export.reference import ModelBackend
 from dreamserve_training.export.writing import WorldGraphs, write_bundle
-from dreamserve_training.graphs import DecodeGraph, EncodeGraph, StepGraph
 from dreamserve_training.models.controller import LinearPolicy
-from dreamserve_training.models.recurrent import MDNRNN
 from dreamserve_training.models.vae import ConvVAE
+from dreamserve_training.models.world_model import WorldModel
 
 
 def export_world(
@@ -23,7 +25,7 @@ def export_world(
     *,
     spec: WorldSpec,
     vae: ConvVAE,
-    mdnrnn: MDNRNN,
+    memory: WorldModel,
     bank: Arrays,
     origin: Mapping[str, Any],
     quality: Mapping[str, Any],
@@ -38,14 +40,14 @@ def export_world(
 
     Raises ExportError as `write_bundle` does, and when the parts do not fit each other.
     """
-    vae, mdnrnn = round_to_half(vae, mdnrnn)
-    _check_parts(spec, vae, mdnrnn, bank)
-    step = StepGraph(mdnrnn, spec.temperature_rule, spec.reward.value)
+    vae, memory = round_to_half(vae, memory)
+    _check_parts(spec, vae, memory, bank)
+    step = StepGraph(memory, spec.temperature_rule, spec.reward.value)
     return write_bundle(
         out_dir,
         spec=spec,
         graphs=WorldGraphs(EncodeGraph(vae), step, DecodeGraph(vae)),
-        reference=ModelBackend(spec, vae, mdnrnn),
+        reference=ModelBackend(spec, vae, memory),
         bank=bank,
         origin=origin,
         quality=quality,
@@ -54,8 +56,8 @@ def export_world(
     )
 
 
-def _check_parts(spec: WorldSpec, vae: ConvVAE, mdnrnn: MDNRNN, bank: Arrays) -> None:
-    sizes = {"spec": spec.latent_size, "vae": vae.z_dim, "mdnrnn": mdnrnn.z_dim}
+def _check_parts(spec: WorldSpec, vae: ConvVAE, memory: WorldModel, bank: Arrays) -> None:
+    sizes = {"spec": spec.latent_size, "vae": vae.z_dim, "memory": memory.z_dim}
     if len(set(sizes.values())) > 1:
         raise ExportError(f"the parts have different latent sizes: {sizes}")
     if spec.frame.value_range != (0.0, 1.0):
@@ -63,11 +65,15 @@ def _check_parts(spec: WorldSpec, vae: ConvVAE, mdnrnn: MDNRNN, bank: Arrays) ->
     space = spec.action_space
     actions = space.n if isinstance(space, DiscreteSpace) else len(space.low)
     discrete = isinstance(space, DiscreteSpace)
-    if (actions, discrete) != (mdnrnn.action_dim, mdnrnn.discrete_actions):
-        raise ExportError(f"the model takes {mdnrnn.action_dim} actions, the spec has {actions}")
-    if (spec.reward.kind == "head") != mdnrnn.predict_reward:
+    if (actions, discrete) != (memory.action_dim, memory.discrete_actions):
+        raise ExportError(f"the model takes {memory.action_dim} actions, the spec has {actions}")
+    if (spec.reward.kind == "head") != memory.predict_reward:
         raise ExportError(f"the reward rule is {spec.reward.kind!r}, which the model cannot follow")
-    expected = {"mu", "logvar", *(f"state.{tensor.name}" for tensor in spec.recurrent_state)}
+    states = {tensor.name: f"state.{tensor.name}" for tensor in spec.recurrent_state}
+    expected = {"mu", "logvar", *states.values()}
     if set(bank) != expected:
         raise ExportError(f"the bank must hold {sorted(expected)}, it holds {sorted(bank)}")
-    check_memory(bank)
+    try:
+        memory.check_state({name: torch.from_numpy(bank[key]) for name, key in states.items()})
+    except ValueError as error:
+        raise ExportError(f"bank: {error}") from error

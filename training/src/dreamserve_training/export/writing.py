@@ -1,7 +1,7 @@
-"""Write a world as a bundle: the only writer there is.
+"""Write a world as a bundle; no other module writes one.
 
-Everything is written aside, loaded back as a server would load it and compared with its
-reference; only then does it get its name. A world that fails leaves nothing behind.
+The files go to a temporary folder, are loaded as a server loads them, and are compared with the
+reference. The folder is renamed only if all of that succeeds; on failure it is removed.
 """
 
 import shutil
@@ -21,7 +21,8 @@ from dreamserve.backends.onnx import OnnxBackend
 from dreamserve.backends.torch import TorchBackend
 from dreamserve.bundle import MANIFEST_FILE, Arrays, load_bundle, seal, sha256_of
 from dreamserve.errors import BundleError
-from dreamserve.manifest import DiscreteSpace, Manifest, WorldSpec
+from dreamserve.manifest import Manifest, WorldSpec
+from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.export.card import Picture, render_card
 from dreamserve_training.export.errors import ExportError
 from dreamserve_training.export.formats import OPSET, write_onnx, write_torchscript
@@ -59,8 +60,8 @@ def write_bundle(
 ) -> Path:
     """Write the bundle of any world to `out_dir`, whole or not at all, and return its path.
 
-    `reference` is what the files must agree with: the models as they were trained, computed
-    another way than `graphs`; without one, the graphs themselves. `bank` is what
+    `reference` computes what the files must agree with: the trained models themselves, by other
+    code than `graphs`; it defaults to the graphs. `bank` is what
     `dreamserve.bundle` describes; `controller` reads CONTROLLER_INPUTS; `origin` and `quality` are
     JSON values, to the latter `parity` is added. A bundle already at `out_dir` is replaced.
 
@@ -73,28 +74,28 @@ def write_bundle(
     if reference is None:
         reference = TorchBackend(graphs.encode, graphs.step, graphs.decode)
     out_dir.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}.", dir=out_dir.parent))
+    staging = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}.", dir=out_dir.parent))
     try:
         fields = {
             **spec.model_dump(mode="json"),
-            "graphs": _write_graphs(aside, spec, graphs),
-            "bank": _write_arrays(aside / "bank.npz", bank),
-            "controller": _write_controller(aside / "controller.npz", controller),
+            "graphs": _write_graphs(staging, spec, graphs),
+            "bank": _write_arrays(staging / "bank.npz", bank),
+            "controller": _write_controller(staging / "controller.npz", controller),
             "origin": dict(origin),
             "quality": dict(quality),
         }
-        _write_manifest(aside, fields)
-        fields["quality"] = {**quality, "parity": _prove(aside, spec, reference)}
-        manifest = _write_manifest(aside, fields)
-        _write_card(aside, manifest, pictures or {})
-        _check_size(aside)
-        load_bundle(aside)
-        aside.chmod(0o755)  # mkdtemp's own is for one user's eyes
-        _put_in_place(aside, out_dir)
+        _write_manifest(staging, fields)
+        fields["quality"] = {**quality, "parity": _measure_parity(staging, spec, reference)}
+        manifest = _write_manifest(staging, fields)
+        _write_card(staging, manifest, pictures or {})
+        _check_size(staging)
+        load_bundle(staging)
+        staging.chmod(0o755)  # mkdtemp makes it readable by its owner only
+        _put_in_place(staging, out_dir)
     except BundleError as error:
         raise ExportError(f"what was written is no bundle to serve: {error}") from error
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
     return out_dir
 
 
@@ -155,8 +156,8 @@ def _write_manifest(folder: Path, fields: dict[str, Any]) -> Manifest:
     return manifest
 
 
-def _prove(folder: Path, spec: WorldSpec, reference: Backend) -> dict[str, Any]:
-    """Return what is proven of the files in `folder`, read as a server reads them."""
+def _measure_parity(folder: Path, spec: WorldSpec, reference: Backend) -> dict[str, Any]:
+    """Return the parity measurements of the files in `folder`, loaded as a server loads them."""
     bundle = load_bundle(folder)
     onnx, torchscript = OnnxBackend.from_bundle(bundle), TorchBackend.from_bundle(bundle)
     worst = check_parity(spec, reference, {"onnx": onnx, "torchscript": torchscript})
@@ -181,14 +182,14 @@ def _check_size(folder: Path) -> None:
         raise ExportError(f"{total:,} bytes, a bundle may have {MAX_BYTES:,}: {listed}")
 
 
-def _put_in_place(aside: Path, out_dir: Path) -> None:
+def _put_in_place(staging: Path, out_dir: Path) -> None:
     if not out_dir.exists():
-        aside.rename(out_dir)
+        staging.rename(out_dir)
         return
     old = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}.old.", dir=out_dir.parent))
     out_dir.rename(old / "bundle")
     try:
-        aside.rename(out_dir)
+        staging.rename(out_dir)
     except OSError:
         (old / "bundle").rename(out_dir)
         raise

@@ -1,13 +1,14 @@
-"""A model on disk: its constructor's arguments and its weights, never pickled code."""
+"""Checkpoints: a model's constructor arguments and weights, without pickled code."""
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
-from dreamserve_training.files import written_aside
+from dreamserve_training.files import atomic_write
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -16,23 +17,26 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be loaded; the message says which file and why."""
 
 
-def save_model(model: nn.Module, config: dict[str, Any], path: str | Path) -> None:
-    """Write `model` to `path`, whole or not at all."""
+def save_model(model: nn.Module, path: str | Path, **fields: str) -> None:
+    """Write `model`, its `config` and further `fields` to `path`, whole or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
-    with written_aside(path) as file:
-        torch.save({"config": config, "state_dict": weights}, file)
+    with atomic_write(path) as file:
+        torch.save({**fields, "config": model.config, "state_dict": weights}, file)
 
 
-def load_model(kind: type[Model], path: str | Path) -> Model:
-    """Return the model in evaluation mode; CheckpointError says what is wrong with the file."""
+def load_model(path: str | Path, role: str, kind: Callable[[dict[str, Any]], type[Model]]) -> Model:
+    """Return the model in evaluation mode; `kind` tells its class from the file's content.
+
+    Raises CheckpointError, which says what is wrong with the file of this `role`: V or M.
+    """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        model = kind(**content["config"])
+        model = kind(content)(**content["config"])
         model.load_state_dict(content["state_dict"])
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such checkpoint") from error
     except (RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.PickleError) as error:
-        raise CheckpointError(f"{path}: not a checkpoint of {kind.__name__} ({error})") from error
+        raise CheckpointError(f"{path}: not a checkpoint of {role} ({error})") from error
     return model.eval()

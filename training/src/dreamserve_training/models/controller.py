@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dreamserve_training.files import written_aside
+from dreamserve_training.files import atomic_write
 
 Float32 = npt.NDArray[np.float32]
 
 CONTROLLER_INPUTS = ("latent", "h")  # what a controller reads, in this order
 
-# On an axis a push must be meant: below a third of the way either way, stand still.
+# On an axis, |tanh| below this stands still.
 AXIS_THRESHOLD = 1 / 3
 
 
@@ -35,8 +35,8 @@ class LinearPolicy:
 class Axis:
     """Two opposed actions and standing still, steered by one number u = tanh(w · x + b).
 
-    A third of the parameters that a score for each of three actions takes: evolution finds its
-    way in it sooner. tanh keeps the order, so its threshold is put on w · x + b instead.
+    It has a third of the parameters of a score for each of three actions, so evolution is faster.
+    tanh is monotonic, so its threshold is applied to w · x + b instead.
     """
 
     actions: int
@@ -78,7 +78,7 @@ class Scores:
 def save_policy(policy: LinearPolicy, path: Path) -> None:
     """Write `policy` to `path` (.npz), whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_aside(path) as file:
+    with atomic_write(path) as file:
         np.savez(file, weights=policy.weights, bias=policy.bias)
 
 

@@ -1,20 +1,38 @@
-"""M under one roof: the model, its loss, its sampling, its training and its dreams."""
+"""M under one name: the model, its loss, its sampling, its training and its dreams.
 
-from dreamserve_training.data.sequences import SequenceDataset
-from dreamserve_training.loops.mdnrnn import train_mdnrnn
+A face for users; no module of this package imports it. Names from the rooms above `models` are
+looked up when they are asked for, so that a model alone never loads a trainer.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from dreamserve_training.models.catalog import load_memory as load_mdnrnn
+from dreamserve_training.models.catalog import save_memory as save_mdnrnn
+from dreamserve_training.models.lstm import MDNRNN
 from dreamserve_training.models.mixture import Mixture, mdn_loss_function, sample_from_mdn
-from dreamserve_training.models.recurrent import MDNRNN, MDNRNNOutput, load_mdnrnn, save_mdnrnn
-from dreamserve_training.tools.in_dream import rollout_in_dream
+from dreamserve_training.models.world_model import Prediction as MDNRNNOutput
+
+_ABOVE = {
+    "SequenceDataset": ("dreamserve_training.data.sequences", "SequenceDataset"),
+    "rollout_in_dream": ("dreamserve_training.dreams.model_rollout", "rollout_in_dream"),
+    "train_mdnrnn": ("dreamserve_training.train.memory", "train_memory"),
+}
 
 __all__ = [
     "MDNRNN",
     "MDNRNNOutput",
     "Mixture",
-    "SequenceDataset",
     "load_mdnrnn",
     "mdn_loss_function",
-    "rollout_in_dream",
     "sample_from_mdn",
     "save_mdnrnn",
-    "train_mdnrnn",
+    *_ABOVE,
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ABOVE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _ABOVE[name]
+    return getattr(import_module(module), attribute)

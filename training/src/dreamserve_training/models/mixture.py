@@ -18,8 +18,8 @@ from torch.nn import functional
 Head = Literal["joint", "per_dimension", "isotropic"]
 TemperatureRule = Literal["paper", "weights_only"]
 
-# log sigma runs smoothly between these bounds: the likelihood cannot run away to a spike (a user
-# of every predecessor met that NaN), and no gradient dies at a hard clip.
+# log sigma runs smoothly between these bounds: the likelihood cannot run away to a spike (a common
+# cause of NaN), and no gradient dies at a hard clip.
 LOG_SIGMA_MIN, LOG_SIGMA_MAX = -6.0, 2.0
 _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 _TINY_TEMPERATURE = 1e-30  # so small that at T = 0 no other component keeps any weight
@@ -98,8 +98,13 @@ def mdn_loss_function(mixture: Mixture, target: Tensor, mask: Tensor | None = No
     nll = -mixture_log_prob(mixture, target.to(wide)) / target.shape[-1]
     if mask is None:
         return nll.mean()
+    return masked_mean(nll, mask)
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean of `values` where `mask` is true, 0 where it never is; shapes alike."""
     # where, not multiply: what lies under the padding may be anything, NaN included
-    return torch.where(mask, nll, 0.0).sum() / mask.sum().clamp(min=1)
+    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
 
 
 def sample_from_mdn(

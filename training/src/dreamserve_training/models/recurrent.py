@@ -1,41 +1,48 @@
-"""M: an LSTM that remembers and predicts, with a mixture density head (Ha & Schmidhuber 2018, A.2).
+"""Recurrent cores under a mixture density head (Ha & Schmidhuber 2018, A.2).
 
-The head and the reward and done heads all read the LSTM's output after (z_t, a_t): they speak of
+The mixture, reward and done heads all read the core's output after (z_t, a_t): they speak of
 z_{t+1}, r_{t+1} and d_{t+1}.
 """
 
-from pathlib import Path
-from typing import Any, NamedTuple
+from abc import abstractmethod
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from dreamserve_training.models.checkpoint import load_model, save_model
-from dreamserve_training.models.mixture import Head, Mixture, head_size, split_parameters
+from dreamserve.manifest import MixtureSpec, NoiseSpec, TensorSpec
+from dreamserve_training.models.mixture import (
+    Head,
+    Mixture,
+    head_size,
+    masked_mean,
+    mdn_loss_function,
+    split_parameters,
+)
+from dreamserve_training.models.world_model import (
+    Batch,
+    LossWeights,
+    MemorySpec,
+    Prediction,
+    State,
+    WorldModel,
+)
 
-State = tuple[Tensor, Tensor]
 CHECKPOINT_CHUNK = 64  # steps between the activations that gradient checkpointing keeps
 
 
-class MDNRNNOutput(NamedTuple):
-    """What M says of every step of a batch of sequences."""
-
-    mixture: Mixture  # over z_{t+1}; leading axes (B, T)
-    reward: Tensor | None  # (B, T)
-    done_logit: Tensor | None  # (B, T)
-    state: State  # h and c after the last step, (B, R) each
-
-
-class MDNRNN(nn.Module):
-    """LSTM and heads.
+class RecurrentModel(WorldModel):
+    """A recurrent core and its heads.
 
     `action_dim` is n for Discrete actions (int64, one-hot inside) and the number of components
     for continuous ones (`discrete_actions=False`). `done_dropout` and `done_gradient_scale` hold
     back the done head, which sees few positives and overfits long before the rest: the one drops
-    its inputs, the other scales its gradient into the LSTM.
+    its inputs, the other scales its gradient into the core.
     """
+
+    state_names: ClassVar[tuple[str, ...]]  # (rnn_size,) each; the first is what the heads read
 
     def __init__(
         self,
@@ -51,22 +58,12 @@ class MDNRNN(nn.Module):
         done_gradient_scale: float = 1.0,
         gradient_checkpointing: bool = False,
     ) -> None:
+        # first of all, while the arguments are the only local names
+        config: dict[str, Any] = {k: v for k, v in locals().items() if k not in _NOT_OPTIONS}
         super().__init__()
         if min(z_dim, action_dim, rnn_size, num_mixtures) < 1:
             raise ValueError("z_dim, action_dim, rnn_size and num_mixtures must be at least 1")
-        self.config: dict[str, Any] = {
-            "z_dim": z_dim,
-            "action_dim": action_dim,
-            "rnn_size": rnn_size,
-            "num_mixtures": num_mixtures,
-            "head": head,
-            "predict_reward": predict_reward,
-            "predict_done": predict_done,
-            "discrete_actions": discrete_actions,
-            "done_dropout": done_dropout,
-            "done_gradient_scale": done_gradient_scale,
-            "gradient_checkpointing": gradient_checkpointing,
-        }
+        self.config = config
         self.z_dim, self.action_dim = z_dim, action_dim
         self.rnn_size, self.num_mixtures = rnn_size, num_mixtures
         self.head: Head = head
@@ -74,40 +71,71 @@ class MDNRNN(nn.Module):
         self.discrete_actions = discrete_actions
         self.done_gradient_scale = done_gradient_scale
         self.gradient_checkpointing = gradient_checkpointing
-        self.lstm = nn.LSTM(z_dim + action_dim, rnn_size, batch_first=True)
+        self.make_core()
         self.mdn_head = nn.Linear(rnn_size, head_size(head, num_mixtures, z_dim))
         self.reward_head = nn.Linear(rnn_size, 1) if predict_reward else None
         self.done_head = nn.Linear(rnn_size, 1) if predict_done else None
         self.done_dropout = nn.Dropout(done_dropout)
-        self._initialise()
 
-    def _initialise(self) -> None:
-        """Set the forget gate's bias to 1, so that memory lasts from the start."""
-        with torch.no_grad():
-            for bias in (self.lstm.bias_ih_l0, self.lstm.bias_hh_l0):
-                bias.zero_()
-            self.lstm.bias_ih_l0[self.rnn_size : 2 * self.rnn_size] = 1.0
+    @abstractmethod
+    def make_core(self) -> None:
+        """Make the layers between inputs (z_dim + action_dim) and output (rnn_size)."""
 
-    def forward(self, z: Tensor, actions: Tensor, state: State | None = None) -> MDNRNNOutput:
+    @abstractmethod
+    def run_core(self, inputs: Tensor, *state: Tensor) -> tuple[Tensor, State]:
+        """Return the output (B, T, R) for inputs (B, T, Z + A), and the state after them."""
+
+    @abstractmethod
+    def cell(self) -> nn.Module:
+        """Return one step of the core to export: (latent, action (B, A), *state) → next state."""
+
+    def forward(self, z: Tensor, actions: Tensor, state: State | None = None) -> Prediction:
         """Run over sequences: z (B, T, Z), actions (B, T) int64 or (B, T, A) float.
 
-        `state` is (h, c), each (B, R); zeros if None. Raises ValueError for shapes that do not fit.
+        `state` is zeros if None. Raises ValueError for shapes that do not fit.
         """
-        outputs, state = self._remember(self._inputs(z, actions), state)
-        mixture = self.split(self.mdn_head(outputs))
+        inputs = self._inputs(z, actions)
+        start = state if state is not None else self.initial_state(len(inputs), inputs)
+        outputs, state = self._remember(inputs, start)
+        mixture = split_parameters(self.mdn_head(outputs), self.head, self.num_mixtures, self.z_dim)
         reward = self.reward_head(outputs).squeeze(-1) if self.reward_head else None
         done_logit = self._done_logit(outputs) if self.done_head else None
-        return MDNRNNOutput(mixture, reward, done_logit, state)
+        return Prediction(mixture, reward, done_logit, state)
 
-    def split(self, parameters: Tensor) -> Mixture:
-        """Return the mixture that the head's output (…, P) stands for."""
-        return split_parameters(parameters, self.head, self.num_mixtures, self.z_dim)
+    def losses(self, batch: Batch, weights: LossWeights) -> dict[str, Tensor]:
+        """Return mixture NLL per dimension, reward MSE, weighted done cross-entropy, and `loss`."""
+        output = self(batch["z"], batch["actions"])
+        parts = {"nll": mdn_loss_function(output.mixture, batch["next_z"], batch["next_mask"])}
+        total = parts["nll"]
+        if output.reward is not None:
+            error = (output.reward.float() - batch["rewards"]).square()
+            parts["reward"] = masked_mean(error, batch["mask"])
+            total = total + weights.reward * parts["reward"]
+        if output.done_logit is not None:
+            positive = torch.tensor(weights.done_positive, device=output.done_logit.device)
+            error = functional.binary_cross_entropy_with_logits(
+                output.done_logit.float(), batch["done"], pos_weight=positive, reduction="none"
+            )
+            parts["done"] = masked_mean(error, batch["mask"])
+            total = total + weights.done * parts["done"]
+        return {"loss": total, **parts}
 
-    def encode_actions(self, actions: Tensor) -> Tensor:
-        """Return actions as the LSTM reads them: float (…, A)."""
-        if self.discrete_actions:
-            return functional.one_hot(actions.long(), self.action_dim).to(torch.float32)
-        return actions
+    def spec(self) -> MemorySpec:
+        """Return what the manifest says of this model."""
+        return MemorySpec(
+            self.z_dim,
+            tuple(TensorSpec(name=name, shape=(self.rnn_size,)) for name in self.state_names),
+            MixtureSpec(head=self.head, components=self.num_mixtures),
+            NoiseSpec(normal=self.z_dim, uniform=self.z_dim if self.head == "per_dimension" else 1),
+        )
+
+    def graph(self) -> nn.Module:
+        """Return `predict` as a module to export."""
+        return RecurrentGraph(self)
+
+    def initial_state(self, batch: int, like: Tensor) -> State:
+        """Return the empty memory: zeros (batch, R) of `like`'s device and dtype."""
+        return tuple(like.new_zeros(batch, self.rnn_size) for _ in self.state_names)
 
     def _inputs(self, z: Tensor, actions: Tensor) -> Tensor:
         if z.ndim != 3 or z.shape[-1] != self.z_dim:
@@ -115,19 +143,18 @@ class MDNRNN(nn.Module):
         expected = z.shape[:2] if self.discrete_actions else (*z.shape[:2], self.action_dim)
         if tuple(actions.shape) != tuple(expected):
             raise ValueError(f"actions must be {tuple(expected)}, not {tuple(actions.shape)}")
-        return torch.cat([z, self.encode_actions(actions).to(z.dtype)], dim=-1)
+        if self.discrete_actions:
+            actions = functional.one_hot(actions.long(), self.action_dim)
+        return torch.cat([z, actions.to(z.dtype)], dim=-1)
 
-    def _remember(self, inputs: Tensor, state: State | None) -> tuple[Tensor, State]:
-        h, c = state if state is not None else self.initial_state(len(inputs), inputs)
-        h, c = h.unsqueeze(0), c.unsqueeze(0)
+    def _remember(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         if not (self.gradient_checkpointing and self.training):
-            outputs, (h, c) = self.lstm(inputs, (h, c))
-            return outputs, (h.squeeze(0), c.squeeze(0))
+            return self.run_core(inputs, *state)
         chunks = []
         for chunk in inputs.split(CHECKPOINT_CHUNK, dim=1):
-            output, (h, c) = checkpoint(self.lstm, chunk, (h, c), use_reentrant=False)
+            output, state = checkpoint(self.run_core, chunk, *state, use_reentrant=False)
             chunks.append(output)
-        return torch.cat(chunks, dim=1), (h.squeeze(0), c.squeeze(0))
+        return torch.cat(chunks, dim=1), state
 
     def _done_logit(self, outputs: Tensor) -> Tensor:
         scale = self.done_gradient_scale
@@ -135,17 +162,45 @@ class MDNRNN(nn.Module):
         assert self.done_head is not None
         return self.done_head(self.done_dropout(held_back)).squeeze(-1)
 
-    def initial_state(self, batch: int, like: Tensor) -> State:
-        """Return the empty memory: zeros (batch, R) of `like`'s device and dtype."""
-        zeros = like.new_zeros(batch, self.rnn_size)
-        return zeros, zeros
+
+class RecurrentGraph(nn.Module):
+    """One step of a recurrent model: its cell, and all its heads as one Gemm.
+
+    At small batches one Gemm is faster than three.
+    """
+
+    def __init__(self, model: RecurrentModel) -> None:
+        super().__init__()
+        self.z_dim, self.num_mixtures, self.head = model.z_dim, model.num_mixtures, model.head
+        self.discrete_actions = model.discrete_actions
+        self.predict_reward, self.predict_done = model.predict_reward, model.predict_done
+        self.cell = model.cell()
+        heads = [model.mdn_head, model.reward_head, model.done_head]
+        present = [head for head in heads if head is not None]
+        self.heads = linear(
+            torch.cat([head.weight for head in present]), torch.cat([head.bias for head in present])
+        )
+        self.head_sizes = [head.out_features for head in present]
+        self.register_buffer("action_range", torch.arange(model.action_dim), persistent=False)
+
+    def forward(self, latent: Tensor, action: Tensor, *state: Tensor) -> Prediction:
+        """Predict from latent (B, Z), action int64 (B,) or float (B, A), and state (B, R) each."""
+        if self.discrete_actions:  # one_hot without one_hot's look at the data
+            action = (action.unsqueeze(-1) == self.action_range).type_as(latent)
+        state = self.cell(latent, action, *state)
+        parts = list(self.heads(state[0]).split(self.head_sizes, dim=-1))
+        mixture: Mixture = split_parameters(parts.pop(0), self.head, self.num_mixtures, self.z_dim)
+        reward = parts.pop(0).squeeze(-1) if self.predict_reward else None
+        done_logit = parts.pop(0).squeeze(-1) if self.predict_done else None
+        return Prediction(mixture, reward, done_logit, state)
 
 
-def save_mdnrnn(model: MDNRNN, path: str | Path) -> None:
-    """Write `model` to `path`, whole or not at all."""
-    save_model(model, model.config, path)
+def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """Return a layer with copies of `weight` (O, I) and `bias` (O,), not to be trained."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
+    layer.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+    layer.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+    return layer
 
 
-def load_mdnrnn(path: str | Path) -> MDNRNN:
-    """Read an MDN-RNN; CheckpointError says what is wrong with the file."""
-    return load_model(MDNRNN, path)
+_NOT_OPTIONS = {"self", "__class__"}

@@ -1,8 +1,8 @@
-"""V: a convolutional VAE that sees (Ha & Schmidhuber 2018, appendix A.1; Kingma & Welling 2013).
+"""V: a convolutional VAE (Ha & Schmidhuber 2018, appendix A.1; Kingma & Welling 2013).
 
 The shape is the paper's, the widths are smaller and the decoder rises by sub-pixel convolution
-(Shi et al. 2016) instead of transposed convolution: ten times as fast on a CPU, and the small
-things survive. 0.96 million parameters at z_dim 64.
+(Shi et al. 2016) instead of transposed convolution: ten times as fast on a CPU, and small
+things are kept. 0.96 million parameters at z_dim 64.
 """
 
 from pathlib import Path
@@ -92,9 +92,9 @@ def vae_loss(
 
 def save_vae(vae: ConvVAE, path: str | Path) -> None:
     """Write `vae` to `path`, whole or not at all."""
-    save_model(vae, vae.config, path)
+    save_model(vae, path)
 
 
 def load_vae(path: str | Path) -> ConvVAE:
     """Read a VAE; CheckpointError says what is wrong with the file."""
-    return load_model(ConvVAE, path)
+    return load_model(path, "V", lambda _: ConvVAE)

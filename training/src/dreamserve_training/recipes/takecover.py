@@ -5,11 +5,11 @@ dreamserve-train recipe takecover --out runs/takecover
 
 from dreamserve_training.data.collect import CollectConfig
 from dreamserve_training.envs import TAKE_COVER
-from dreamserve_training.loops.controller import ControllerConfig
-from dreamserve_training.loops.mdnrnn import TrainConfig
-from dreamserve_training.loops.vae import VAEConfig
 from dreamserve_training.models.controller import Axis
 from dreamserve_training.recipe import EvaluateConfig, Recipe
+from dreamserve_training.train.controller import ControllerConfig
+from dreamserve_training.train.memory import TrainConfig
+from dreamserve_training.train.vae import VAEConfig
 
 RECIPE = Recipe(
     name="takecover",
@@ -17,7 +17,8 @@ RECIPE = Recipe(
     collect=CollectConfig(episodes=3400),  # deaths are what M lacks most: one an episode
     holdout=CollectConfig(episodes=200, seed=3400),
     vae=VAEConfig(),
-    mdnrnn={
+    memory="mdnrnn",
+    memory_options={
         "rnn_size": 512,
         "num_mixtures": 5,
         "head": "per_dimension",

@@ -1,18 +1,15 @@
 """Data for M under one roof: encoding frames, windows over episodes, loaders, checks."""
 
-from dreamserve_training.data.episodes import DataError
-from dreamserve_training.tools.checking import DatasetReport, validate_dataset
-from dreamserve_training.tools.encoding import (
+from dreamserve_training.data.checks import DatasetReport, validate_dataset
+from dreamserve_training.data.encoding import (
     FramesToLatentConverter,
     PreprocessReport,
     preprocess_trajectories,
 )
-from dreamserve_training.tools.loading import (
-    create_mdnrnn_dataloader,
-    pack_collate,
-    pad_collate,
-)
-from dreamserve_training.tools.trajectories import TrajectoryDataset
+from dreamserve_training.data.episodes import DataError
+from dreamserve_training.data.loaders import create_window_loader as create_mdnrnn_dataloader
+from dreamserve_training.data.loaders import pack_collate, pad_collate
+from dreamserve_training.data.windows import TrajectoryDataset
 
 __all__ = [
     "DataError",

@@ -1,1 +1,6 @@
-"""What a world must get right before anyone dreams in it, check by check."""
+"""Validation: is a world right? Every check of a bundle, or of trained models, as one report."""
+
+from dreamserve_training.validation.report import Check, Report
+from dreamserve_training.validation.suite import validate, validate_models
+
+__all__ = ["Check", "Report", "validate", "validate_models"]

@@ -1,4 +1,4 @@
-"""What a world costs: memory that must not grow, and how fast it dreams here."""
+"""Checks of cost: memory must not grow; speed on this machine is reported."""
 
 import resource
 import sys
@@ -20,7 +20,7 @@ GROWTH_ALLOWED_BYTES = 16 * 2**20
 
 
 def speed(world: World) -> str:
-    """Steps and frames a second on this machine, medians; nothing is required of them."""
+    """Report steps and frames per second on this machine (medians); it never fails."""
     rng, rates = np.random.default_rng(0), []
     for batch in BATCHES:
         step = random_step(world.spec, rng, batch)
@@ -32,7 +32,7 @@ def speed(world: World) -> str:
 
 
 def memory(world: World) -> str:
-    """Stepping on and on takes no more memory than stepping a while."""
+    """1,000 more batches take no more memory."""
     step = random_step(world.spec, np.random.default_rng(0), 64)
     _repeat(partial(world.backend.step, step), 200)
     before = _peak_bytes()
@@ -46,15 +46,15 @@ def memory(world: World) -> str:
 
 def _calls_per_s(call: Callable[[], object]) -> float:
     call()
-    begun_s = time.perf_counter()
+    start_s = time.perf_counter()
     call()
-    once_s = time.perf_counter() - begun_s
+    once_s = time.perf_counter() - start_s
     repeats = max(1, int(ROUND_S / max(once_s, 1e-6)))
     rates = []
     for _ in range(ROUNDS):
-        begun_s = time.perf_counter()
+        start_s = time.perf_counter()
         _repeat(call, repeats)
-        rates.append(repeats / (time.perf_counter() - begun_s))
+        rates.append(repeats / (time.perf_counter() - start_s))
     return median(rates)
 
 

@@ -1,23 +1,21 @@
-"""Checks on whole dreams: long ones stay sane, equal ones are equal, agents can live in them."""
+"""Checks on whole dreams: long ones stay finite, equal ones are equal, agents can run in them."""
 
 import warnings
 
 import numpy as np
 from gymnasium.utils.env_checker import check_env
 
-from dreamserve.dream import DreamBatch
 from dreamserve.engine.world import World
-from dreamserve.manifest import DiscreteSpace
-from dreamserve_training.tools.dream_env import (
-    DreamAgent,
-    DreamEnvironment,
-    DreamPlanner,
-    DreamRollout,
-)
+from dreamserve.local import DreamBatch
+from dreamserve.spaces import DiscreteSpace
+from dreamserve_training.dreams.agents import DreamAgent
+from dreamserve_training.dreams.environment import DreamEnvironment
+from dreamserve_training.dreams.planner import DreamPlanner
+from dreamserve_training.dreams.rollouts import DreamRollout
 from dreamserve_training.validation.report import CheckFailed
 
 DREAMS, STEPS = 32, 1000
-LATENT_BOUND = 1e3  # latents are about one in size; a dream out here has lost its way
+LATENT_BOUND = 1e3  # latents are about 1 in size; beyond this a dream has diverged
 
 
 def long_dreams(world: World) -> str:
@@ -51,7 +49,7 @@ def same_dream(world: World) -> str:
 
 
 def environment(world: World) -> str:
-    """Gymnasium's own checker passes, and agents can live and plan in the dream."""
+    """Gymnasium's own checker passes, and agents can act and plan in the dream."""
     env = DreamEnvironment(world=world, max_episode_steps=100, render_mode="rgb_array")
     with warnings.catch_warnings():
         # latents have no bounds, and an environment made by hand has no spec to make another by

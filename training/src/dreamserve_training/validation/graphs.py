@@ -38,7 +38,7 @@ def shapes(world: World) -> str:
 
 
 def finite(world: World) -> str:
-    """Random inputs never lead to NaN or infinity."""
+    """Random inputs give finite numbers."""
     rng, rows = np.random.default_rng(1), 0
     for _ in range(8):
         step = random_step(world.spec, rng, 256)
@@ -48,7 +48,7 @@ def finite(world: World) -> str:
 
 
 def extremes(world: World) -> str:
-    """Neither do inputs far outside of what any dream meets; frames stay in their range."""
+    """Inputs far outside of what dreams produce give finite numbers, and frames in their range."""
     spec, rng = world.spec, np.random.default_rng(2)
     tried = 0
     for step in _extreme_steps(spec, random_step(spec, rng, 16)):
@@ -89,21 +89,23 @@ def sampling(world: World) -> str:
 
 
 def temperature(world: World) -> str:
-    """T = 0 yields the likeliest component's mean, and a tiny T all but that."""
+    """T = 0 gives the most likely component's mean, and the spread grows with T."""
     rng = np.random.default_rng(4)
     step = random_step(world.spec, rng, 64)
-    cold = world.backend.step(replace(step, temperature=np.zeros(64, np.float32)))
-    best = np.argmax(cold.mixture_logits, axis=1)  # (B,) or (B, Z)
+    at_zero = world.backend.step(replace(step, temperature=np.zeros(64, np.float32)))
+    best = np.argmax(at_zero.mixture_logits, axis=1)  # (B,) or (B, Z)
     index = best[:, None, None] if best.ndim == 1 else best[:, None, :]
-    peak = np.take_along_axis(cold.mixture_mu, index, axis=1)[:, 0]
-    error = float(np.abs(cold.latent - peak).max())
+    peak = np.take_along_axis(at_zero.mixture_mu, index, axis=1)[:, 0]
+    error = float(np.abs(at_zero.latent - peak).max())
     if error > 1e-5:
         raise CheckFailed(f"at T = 0 latents are {error:.2g} off the likeliest component's mean")
     if world.spec.temperature_rule == "weights_only":
         return "T = 0 is the likeliest mean; weights_only keeps sigma"
     spreads = [
-        float(np.abs(world.backend.step(replace(step, temperature=heat)).latent - peak).mean())
-        for heat in (np.full(64, t, np.float32) for t in (1e-6, 0.1, 1.0))
+        float(
+            np.abs(world.backend.step(replace(step, temperature=temperature)).latent - peak).mean()
+        )
+        for temperature in (np.full(64, t, np.float32) for t in (1e-6, 0.1, 1.0))
     ]
     if not spreads == sorted(spreads):
         raise CheckFailed(f"the spread does not grow with T: {spreads}")
@@ -177,8 +179,8 @@ def _extreme_steps(spec: WorldSpec, step: StepInput) -> Iterator[StepInput]:
         yield replace(step, latent=step.latent * np.float32(scale))
     for value in (-50.0, 0.0, 50.0):
         yield replace(step, state=tuple(np.full_like(part, value) for part in step.state))
-    for heat in (0.0, 1e-30, 1e-6, 100.0):
-        yield replace(step, temperature=np.full(rows, heat, np.float32))
+    for temperature in (0.0, 1e-30, 1e-6, 100.0):
+        yield replace(step, temperature=np.full(rows, temperature, np.float32))
     largest = np.float32(noise.NORMAL_QUANTILES[-1])
     for sign, uniform in ((-1, 2.0**-25), (1, 1 - 2.0**-24)):
         numbers = np.full_like(step.noise, uniform)

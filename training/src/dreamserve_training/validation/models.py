@@ -3,38 +3,39 @@
 import torch
 
 from dreamserve_training.models.mixture import mdn_loss_function
-from dreamserve_training.models.recurrent import MDNRNN
 from dreamserve_training.models.vae import ConvVAE
+from dreamserve_training.models.world_model import WorldModel
 from dreamserve_training.validation.report import CheckFailed
 
 
-def weights(vae: ConvVAE, mdnrnn: MDNRNN) -> str:
+def weights(vae: ConvVAE, model: WorldModel) -> str:
     """Every weight is finite."""
     counts = []
-    for name, model in (("VAE", vae), ("MDN-RNN", mdnrnn)):
-        for weight, tensor in model.state_dict().items():
+    for name, part in (("V", vae), ("M", model)):
+        for weight, tensor in part.state_dict().items():
             if not bool(torch.isfinite(tensor).all()):
                 raise CheckFailed(f"{name}: {weight} holds NaN or infinity")
-        counts.append(f"{name} {sum(p.numel() for p in model.parameters()):,} parameters")
+        counts.append(f"{name} {sum(p.numel() for p in part.parameters()):,} parameters")
     return ", ".join(counts)
 
 
-def forward(vae: ConvVAE, mdnrnn: MDNRNN) -> str:
-    """Every batch size and length gives a finite loss, whose gradient is finite too."""
-    if vae.z_dim != mdnrnn.z_dim:
-        raise CheckFailed(f"the VAE has {vae.z_dim} latents, the MDN-RNN {mdnrnn.z_dim}")
+def forward(vae: ConvVAE, model: WorldModel) -> str:
+    """Loss and gradient are finite for every batch size and length."""
+    if vae.z_dim != model.z_dim:
+        raise CheckFailed(f"V has {vae.z_dim} latents, M has {model.z_dim}")
     generator = torch.Generator().manual_seed(0)
     sizes = [(1, 1), (1, 16), (4, 1), (4, 16), (32, 8)]
     for batch, steps in sizes:
-        z, actions = _sequences(mdnrnn, batch, steps, generator)
-        output = mdnrnn(z, actions)
-        if output.state[0].shape != (batch, mdnrnn.rnn_size):
-            raise CheckFailed(f"the state is {tuple(output.state[0].shape)} for a batch of {batch}")
+        z, actions = _sequences(model, batch, steps, generator)
+        output = model(z, actions)
+        for tensor, part in zip(model.spec().recurrent_state, output.state, strict=True):
+            if part.shape != (batch, *tensor.shape):
+                raise CheckFailed(f"{tensor.name} is {tuple(part.shape)} for a batch of {batch}")
         loss = mdn_loss_function(output.mixture, z)
         for head in (output.reward, output.done_logit):
             if head is not None:
                 loss = loss + head.square().mean()
-        gradients = torch.autograd.grad(loss, list(mdnrnn.parameters()), allow_unused=True)
+        gradients = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
         numbers = [loss.detach(), *(g for g in gradients if g is not None)]
         if not all(bool(torch.isfinite(tensor).all()) for tensor in numbers):
             raise CheckFailed(f"loss or gradient is not finite at batch {batch}, {steps} steps")
@@ -42,15 +43,15 @@ def forward(vae: ConvVAE, mdnrnn: MDNRNN) -> str:
 
 
 @torch.inference_mode()
-def memory(vae: ConvVAE, mdnrnn: MDNRNN) -> str:
-    """A sequence at once and the same step by step, the state handed on, answer alike."""
-    z, actions = _sequences(mdnrnn, 3, 12, torch.Generator().manual_seed(1))
-    whole = mdnrnn(z, actions)
+def memory(vae: ConvVAE, model: WorldModel) -> str:
+    """A sequence run at once equals the same sequence run step by step."""
+    z, actions = _sequences(model, 3, 12, torch.Generator().manual_seed(1))
+    at_once = model(z, actions)
     state, worst = None, 0.0
     for t in range(z.shape[1]):
-        part = mdnrnn(z[:, t : t + 1], actions[:, t : t + 1], state)
+        part = model(z[:, t : t + 1], actions[:, t : t + 1], state)
         state = part.state
-        difference = (part.mixture.mu[:, 0] - whole.mixture.mu[:, t]).abs().max()
+        difference = (part.mixture.mu[:, 0] - at_once.mixture.mu[:, t]).abs().max()
         worst = max(worst, float(difference))
     if not worst < 1e-4:
         raise CheckFailed(f"step by step differs from the whole sequence by {worst:.2g}")
@@ -58,9 +59,9 @@ def memory(vae: ConvVAE, mdnrnn: MDNRNN) -> str:
 
 
 def _sequences(
-    mdnrnn: MDNRNN, batch: int, steps: int, generator: torch.Generator
+    model: WorldModel, batch: int, steps: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    z = torch.randn(batch, steps, mdnrnn.z_dim, generator=generator)
-    if mdnrnn.discrete_actions:
-        return z, torch.randint(mdnrnn.action_dim, (batch, steps), generator=generator)
-    return z, 2 * torch.rand(batch, steps, mdnrnn.action_dim, generator=generator) - 1
+    z = torch.randn(batch, steps, model.z_dim, generator=generator)
+    if model.discrete_actions:
+        return z, torch.randint(model.action_dim, (batch, steps), generator=generator)
+    return z, 2 * torch.rand(batch, steps, model.action_dim, generator=generator) - 1

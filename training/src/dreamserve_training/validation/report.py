@@ -1,4 +1,4 @@
-"""Checks and their report: every check is run, whatever became of the one before."""
+"""Checks and their report: every check runs, even after a failed one."""
 
 import logging
 import time
@@ -38,16 +38,16 @@ class Report:
 
     def run(self, name: str, check: Callable[[], str]) -> bool:
         """Run `check`, which returns what it measured or raises, and note its outcome."""
-        begun_s = time.perf_counter()
+        start_s = time.perf_counter()
         try:
             detail, passed = check(), True
         except (CheckFailed, DreamserveError, ValueError) as error:
             detail, passed = str(error), False
         except Exception as error:
-            # A check that breaks has found a fault too, and must not hide what the others find.
+            # A check that raises is a failure too, and must not stop the others.
             logger.exception("check %r broke", name)
             detail, passed = f"broke: {type(error).__name__}: {error}", False
-        self.checks.append(Check(name, passed, detail, time.perf_counter() - begun_s))
+        self.checks.append(Check(name, passed, detail, time.perf_counter() - start_s))
         return passed
 
     def __str__(self) -> str:

@@ -10,7 +10,8 @@ from dreamserve import noise
 from dreamserve.engine.imagination.latency import LatencyModel
 from dreamserve.engine.imagination.trajectories import RolloutStart
 from dreamserve.engine.limits import Limits
-from dreamserve.engine.sessions.table import Session, Sessions
+from dreamserve.engine.sessions.session import Session
+from dreamserve.engine.sessions.table import Sessions
 from dreamserve.engine.world import World
 from dreamserve_protocol.errors import DrainingError, DreamEndedError, WorldNotFoundError
 
@@ -55,6 +56,11 @@ class Context:
         """Raise DrainingError unless new sessions are taken, or all of these are known."""
         if self.draining and not all(one in self.sessions for one in session_ids):
             raise DrainingError("the server is shutting down and takes no new sessions")
+
+
+def new_session_id() -> str:
+    """Return an id of 128 random bits."""
+    return secrets.token_hex(16)
 
 
 def drawn_seed() -> int:

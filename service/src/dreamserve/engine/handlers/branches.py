@@ -1,13 +1,11 @@
 """/sessions/{session_id}/fork and /rewind: trying things without consequence."""
 
-import secrets
 from collections.abc import Callable, Sequence
 
-from dreamserve.engine.handlers.base import Context
-from dreamserve.engine.handlers.reset import SESSION_ID_BYTES
+from dreamserve.engine.handlers.base import Context, new_session_id
 from dreamserve.engine.pixels import picture
-from dreamserve.engine.sessions.record import SessionRecord
-from dreamserve.engine.sessions.table import Session
+from dreamserve.engine.sessions.records import SessionRecord
+from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.world import World
 from dreamserve_protocol.arrays import Float32, UInt8
 from dreamserve_protocol.branches import ForkRequest, ForkResult, RewindRequest, RewindResult
@@ -22,9 +20,7 @@ def fork(context: Context, request: ForkRequest) -> Callable[[], ForkResult]:
     """
     context.limits.check_forks(request.rows)
     sessions, origin = context.sessions, context.sessions.find(request.session_id)
-    ids = list(
-        request.session_ids or (secrets.token_hex(SESSION_ID_BYTES) for _ in range(request.rows))
-    )
+    ids = list(request.session_ids or (new_session_id() for _ in range(request.rows)))
     world, record, past = origin.world, origin.record(), origin.past()
     seeds = [record.seed] * len(ids) if request.seeds is None else list(request.seeds)
     frame, state = _included(world, record, request.include)
@@ -79,7 +75,7 @@ def _included(
     world: World, record: SessionRecord, include: Sequence[str]
 ) -> tuple[UInt8 | None, dict[str, Float32] | None]:
     """Return the frame and the state, if they are asked for. Raises DreamNotFiniteError."""
-    frame = picture(world, record.latent) if "frame" in include else None
+    frame = picture(world.backend, world.spec.frame, record.latent) if "frame" in include else None
     if "state" not in include:
         return frame, None
     return frame, world.spec.named_state(part[0].copy() for part in record.state)

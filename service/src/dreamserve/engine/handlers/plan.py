@@ -7,10 +7,10 @@ import numpy as np
 
 from dreamserve import noise
 from dreamserve.engine.checks import check_latent
+from dreamserve.engine.dynamics import Work
 from dreamserve.engine.handlers.base import Context, seed_of, start_of
 from dreamserve.engine.imagination.evaluator import action_durations
 from dreamserve.engine.imagination.plans import plan as planned
-from dreamserve.engine.work import Work
 from dreamserve.engine.world import World
 from dreamserve.planning.catalog import options_of
 from dreamserve_protocol.plan import Objective, PlanRequest, PlanResult

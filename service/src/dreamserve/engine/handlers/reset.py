@@ -1,22 +1,17 @@
 """/reset: begin a dream, or start one over."""
 
-import secrets
-
 import numpy as np
 
 from dreamserve.engine.checks import check_start
-from dreamserve.engine.dynamics import start
-from dreamserve.engine.handlers.base import Context, drawn_seed
+from dreamserve.engine.dynamics import Work, start
+from dreamserve.engine.handlers.base import Context, drawn_seed, new_session_id
 from dreamserve.engine.pixels import picture
-from dreamserve.engine.work import Work
 from dreamserve_protocol.reset import ResetRequest, ResetResult
-
-SESSION_ID_BYTES = 16
 
 
 def reset(context: Context, request: ResetRequest) -> Work[ResetResult]:
     """Begin the dream. Raises CallerError, DreamNotFiniteError, DrainingError."""
-    session_id = request.session_id or secrets.token_hex(SESSION_ID_BYTES)
+    session_id = request.session_id or new_session_id()
     context.check_welcome(session_id)
     context.limits.check_rewind_window(request.rewind_window)
     world, window = context.world(request.world), request.rewind_window
@@ -25,7 +20,7 @@ def reset(context: Context, request: ResetRequest) -> Work[ResetResult]:
     begin = check_start(world, request.start, context.limits)
     context.sessions.check_room(session_id, window=window)
     latent, state = yield from start(world, begin, seed, temperature)
-    frame = picture(world, latent) if "frame" in request.include else None
+    frame = picture(world.backend, world.spec.frame, latent) if "frame" in request.include else None
     session = context.sessions.create(session_id, world, window)
     session.begin(latent, state, seed, temperature)
     named = world.spec.named_state(np.array(part[0]) for part in state)

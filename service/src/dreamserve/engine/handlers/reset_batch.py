@@ -6,11 +6,9 @@ from typing import Any
 import numpy as np
 
 from dreamserve.backends.base import Array
-from dreamserve.engine.dynamics import empty_state, start_from_bank
-from dreamserve.engine.handlers.base import SEED_BITS, Context
-from dreamserve.engine.handlers.reset import SESSION_ID_BYTES
+from dreamserve.engine.dynamics import Work, empty_state, start_from_bank
+from dreamserve.engine.handlers.base import SEED_BITS, Context, new_session_id
 from dreamserve.engine.handlers.rows import RowErrors, repeated
-from dreamserve.engine.work import Work
 from dreamserve.engine.world import World
 from dreamserve_protocol.batches import ResetBatchRequest, ResetBatchResult
 from dreamserve_protocol.common import LARGEST_INTEGER, LARGEST_LATENT, MAX_TEMPERATURE
@@ -32,8 +30,7 @@ def reset_batch(context: Context, request: ResetBatchRequest) -> Work[ResetBatch
     seeds, temperatures = request.seeds, request.temperatures
     result = ResetBatchResult(
         world=world.name,
-        session_ids=request.session_ids
-        or [secrets.token_hex(SESSION_ID_BYTES) for _ in range(count)],
+        session_ids=request.session_ids or [new_session_id() for _ in range(count)],
         latents=np.zeros(shape, np.float32),
         seeds=drawn.astype(np.int64) if seeds is None else np.array(seeds, np.int64),
         temperatures=np.ones(count, np.float32)

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 from dreamserve import noise
 from dreamserve.engine.checks import check_start
-from dreamserve.engine.dynamics import start
+from dreamserve.engine.dynamics import Work, start
 from dreamserve.engine.handlers.base import Context, drawn_seed, seed_of, start_of
 from dreamserve.engine.imagination.samples import sample as sampled
 from dreamserve.engine.imagination.trajectories import RolloutStart, subseeds
 from dreamserve.engine.limits import Limits
-from dreamserve.engine.work import Work
 from dreamserve.manifest import WorldSpec
 from dreamserve_protocol.policies import policy_of
 from dreamserve_protocol.sample import SampleRequest, SampleResult

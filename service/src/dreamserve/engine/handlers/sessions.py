@@ -1,8 +1,8 @@
 """GET and DELETE /sessions/{session_id}, GET and PUT its snapshot."""
 
 from dreamserve.engine.handlers.base import Context
+from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.snapshots import restored, snapshot_of
-from dreamserve.engine.sessions.table import Session
 from dreamserve_protocol.sessions import (
     DeleteRequest,
     RestoreRequest,

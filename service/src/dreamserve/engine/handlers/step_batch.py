@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from dreamserve.backends.base import Actions, Int64
-from dreamserve.backends.rows import span
+from dreamserve.backends.host_state import span
+from dreamserve.engine.dynamics import Work
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.handlers.rows import RowErrors, repeated
+from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.steps import (
     has_ended,
     not_finite,
@@ -21,8 +23,8 @@ from dreamserve.engine.sessions.steps import (
     take,
     taken_differently,
 )
-from dreamserve.engine.sessions.table import Session, Sessions
-from dreamserve.engine.work import Work, failure
+from dreamserve.engine.sessions.table import Sessions
+from dreamserve.engine.work import failure
 from dreamserve.engine.world import World
 from dreamserve_protocol.batches import StepBatchRequest, StepBatchResult
 from dreamserve_protocol.errors import (

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from dreamserve.backends.base import Actions, Array, Bools
-from dreamserve.backends.rows import finite_rows
-from dreamserve.engine.imagination.policy_runners import PolicyRunner
-from dreamserve.engine.imagination.trajectories import StepOutcome, Trajectories
+from dreamserve.backends.finite import finite_rows
+from dreamserve.engine.dynamics import Work
+from dreamserve.engine.imagination.trajectories import PolicyRunner, StepOutcome, Trajectories
 from dreamserve.engine.imagination.uncertainty import (
     differential_entropy,
     rows_at_once,
@@ -15,7 +15,6 @@ from dreamserve.engine.imagination.uncertainty import (
 )
 from dreamserve.engine.mixture import described
 from dreamserve.engine.pixels import to_pixels
-from dreamserve.engine.work import Work
 from dreamserve.engine.world import World
 from dreamserve_protocol.arrays import UInt8
 from dreamserve_protocol.errors import DreamNotFiniteError

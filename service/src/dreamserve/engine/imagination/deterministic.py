@@ -18,11 +18,11 @@ from dataclasses import replace
 import numpy as np
 
 from dreamserve.backends.base import Actions, Array, Int64
-from dreamserve.backends.rows import finite_rows
+from dreamserve.backends.finite import finite_rows
+from dreamserve.engine.dynamics import Work
 from dreamserve.engine.imagination.buffer import TrajectoryBuffer
 from dreamserve.engine.imagination.trajectories import RolloutStart, StepOutcome, Trajectories
 from dreamserve.engine.mixture import described
-from dreamserve.engine.work import Work
 from dreamserve.noise import SAMPLE
 from dreamserve_protocol.sample import Components, MostLikely
 

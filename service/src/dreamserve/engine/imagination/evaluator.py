@@ -7,10 +7,10 @@ from math import inf
 import numpy as np
 
 from dreamserve import noise
-from dreamserve.backends.base import Actions, Int64, KeepsRows
+from dreamserve.backends.base import Actions, Int64, KeepsState
+from dreamserve.engine.dynamics import Work
 from dreamserve.engine.imagination.objectives import REWARD, ReturnAccumulator, reward_alone
 from dreamserve.engine.imagination.trajectories import RolloutStart, Trajectories, Values, subseeds
-from dreamserve.engine.work import Work
 from dreamserve.noise import UInt64
 from dreamserve_protocol.plan import Objective
 
@@ -61,7 +61,7 @@ class CandidateEvaluator:
         durations = action_durations(self.present.step, actions.shape[1], self.action_repeat)
         steps = actions.repeat(durations, 1)
         backend = self.present.world.backend
-        if isinstance(backend, KeepsRows) and reward_alone(self.objective):
+        if isinstance(backend, KeepsState) and reward_alone(self.objective):
             values = self._on_device(backend, steps, seeds)
             yield None
             return CandidateValues(self._mean(values))
@@ -125,7 +125,7 @@ class CandidateEvaluator:
                 break
         return returns.finite_values(dreams.finite), t + 1, True
 
-    def _on_device(self, backend: KeepsRows, steps: Actions, seed: UInt64) -> Values:
+    def _on_device(self, backend: KeepsState, steps: Actions, seed: UInt64) -> Values:
         """Dream all at once, where the state lives."""
         now, count = self.present, len(steps)
         numbers = now.step + 1 + np.arange(steps.shape[1])

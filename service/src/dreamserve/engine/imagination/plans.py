@@ -6,6 +6,7 @@ iterations as there is likely to be time for, and what is best by then is the re
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import count
 from math import inf
 from typing import NamedTuple
@@ -13,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from dreamserve import noise
+from dreamserve.engine.dynamics import Work
 from dreamserve.engine.imagination.evaluator import CandidateEvaluator, action_durations
 from dreamserve.engine.imagination.latency import LatencyModel, fit_to_budget
 from dreamserve.engine.imagination.objectives import REWARD
 from dreamserve.engine.imagination.trajectories import RolloutStart, uniforms
-from dreamserve.engine.work import Work
 from dreamserve.planning.base import Actions, Plan, Planner, better, finite_or_lowest, fitted
 from dreamserve.planning.catalog import planner_of
 from dreamserve.planning.options import Options
@@ -54,7 +55,6 @@ def plan(
     The budget counts from `began_s`; `latency` has counted the plan in if it has one. Raises
     DreamNotFiniteError.
     """
-    world = present.world
     budget_s = inf if request.budget_ms is None else 1e-3 * request.budget_ms
 
     def until_s() -> float:
@@ -69,107 +69,117 @@ def plan(
         request.action_repeat,
         until_s,
     )
-    if warm is not None:
-        lengths = action_durations(present.step, request.horizon, request.action_repeat)
-        starts = np.cumsum(lengths) - lengths
-        warm = warm[starts[starts < len(warm)]]
-    space = world.spec.action_space
+    warm = None if warm is None else _one_an_action(warm, present.step, request)
+    search = _Search(request, options, seed, warm, evaluator, latency, clock)
     found, once_s = None, latency.lasts_s(evaluator.steps(request.horizon), request.particles)
     # Without time to dream twice the search begins at once: it tries `warm` beside others.
     if warm is not None and 2 * once_s < until_s() - clock():
-        found = yield from _unbeaten(space, request, warm, evaluator, seed)
-    if found is None and budget_s < inf:
-        found = yield from _within_budget(request, options, seed, warm, evaluator, latency, clock)
-    elif found is None:
-        planner = _planner(space, request, options, seed, warm)
-        found = yield from _search(planner, evaluator, seed)
+        found = yield from search.unbeaten(warm)
+    if found is None:
+        found = yield from (search.whole() if budget_s == inf else search.within_budget())
     if found.best.value == -np.inf:
         raise DreamNotFiniteError("every candidate led to NaN or infinity")
+    elapsed_ms = 1e3 * (clock() - began_s)
+    return _result(found, request.planner, present.world.spec.action_space, elapsed_ms)
+
+
+def _result(found: Found, planner: str, space: ActionSpace, elapsed_ms: float) -> PlanResult:
     return PlanResult(
         action=space.single(found.best.actions[0]),
         actions=found.best.actions,
         value=found.best.value,
-        planner=request.planner,
+        planner=planner,
         iterations=found.best.iterations,
         evaluations=found.evaluations,
-        elapsed_ms=1e3 * (clock() - began_s),
+        elapsed_ms=elapsed_ms,
         cut_short=found.cut_short,
     )
 
 
-def _unbeaten(
-    space: ActionSpace,
-    request: PlanRequest,
-    warm: Actions,
-    evaluator: CandidateEvaluator,
-    seed: int,
-) -> Work[Found | None]:
-    """Return what remains of the last plan if no search could find better, or has time to."""
-    most, actions = evaluator.upper_bound(request.horizon), fitted(warm, request.horizon)
-    if most == inf or actions is None:
-        return None
-    result = yield from evaluator.evaluate(actions[None], _iteration_seed(seed, 0))
-    if result.complete and result.values[0] < most:
-        return None
-    values = result.values if result.partial is None else result.partial
-    best = Plan(actions, float(values[0]), 1)
-    return Found(
-        best, int(result.complete), [(result.calls, evaluator.particles)], not result.complete
-    )
+def _one_an_action(warm: Actions, step: int, request: PlanRequest) -> Actions:
+    """Return a plan's remaining actions, one a step, as one for each that a new plan holds."""
+    durations = action_durations(step, request.horizon, request.action_repeat)
+    starts = np.cumsum(durations) - durations
+    remaining: Actions = warm[starts[starts < len(warm)]]
+    return remaining
 
 
-def _within_budget(
-    request: PlanRequest,
-    options: Options,
-    seed: int,
-    warm: Actions | None,
-    evaluator: CandidateEvaluator,
-    latency: LatencyModel,
-    clock: Callable[[], float],
-) -> Work[Found]:
-    """Search for as long as there is time, beside the others that have a budget."""
-    began_s, active = clock(), latency.active
-    calls = evaluator.steps(request.horizon)
-    fewer = fit_to_budget(options, calls, request.particles, latency, evaluator.until_s() - began_s)
-    planner = _planner(evaluator.present.world.spec.action_space, request, fewer, seed, warm)
-    found = yield from _search(planner, evaluator, seed)
-    latency.learn(found.calls, active, clock() - began_s)
-    return found._replace(cut_short=found.cut_short or fewer != options)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Search:
+    """One search: what is asked, from where, and how candidates are evaluated."""
 
+    request: PlanRequest
+    options: Options
+    seed: int
+    warm: Actions | None
+    evaluator: CandidateEvaluator
+    latency: LatencyModel
+    clock: Callable[[], float]
 
-def _search(planner: Planner, evaluator: CandidateEvaluator, seed: int) -> Work[Found]:
-    """Let the planner propose until it is content, or time is up."""
-    actions, best, evaluations = next(planner), None, 0
-    calls: list[tuple[int, int]] = []
-    most = evaluator.upper_bound(actions.shape[1])
-    for iteration in count():
-        result = yield from evaluator.evaluate(actions, _iteration_seed(seed, iteration))
-        calls.append((result.calls, min(len(actions) * evaluator.particles, evaluator.slice_rows)))
-        values = result.values
-        if best is None and result.partial is not None:
-            values = result.partial
-        best = better(best, actions, finite_or_lowest(values), iteration)
-        evaluations += len(actions) if result.complete else int(np.isfinite(result.values).sum())
-        if not result.complete or best.value >= most:
-            break
-        try:
-            actions = planner.send(values)
-        except StopIteration as stop:
-            best = best._replace(iterations=stop.value.iterations)
-            break
-    assert best is not None
-    return Found(best, evaluations, calls, not result.complete)
+    def unbeaten(self, warm: Actions) -> Work[Found | None]:
+        """Return what remains of the last plan if no search could find better, or has time to."""
+        horizon, evaluator = self.request.horizon, self.evaluator
+        most, actions = evaluator.upper_bound(horizon), fitted(warm, horizon)
+        if most == inf or actions is None:
+            return None
+        result = yield from evaluator.evaluate(actions[None], _iteration_seed(self.seed, 0))
+        if result.complete and result.values[0] < most:
+            return None
+        values = result.values if result.partial is None else result.partial
+        best, calls = Plan(actions, float(values[0]), 1), [(result.calls, evaluator.particles)]
+        return Found(best, int(result.complete), calls, not result.complete)
+
+    def whole(self) -> Work[Found]:
+        """Search as far as was asked."""
+        return (yield from self._run(self.options))
+
+    def within_budget(self) -> Work[Found]:
+        """Search for as long as there is time, beside the others that have a budget."""
+        began_s, active = self.clock(), self.latency.active
+        calls, within_s = self.evaluator.steps(self.request.horizon), self.evaluator.until_s()
+        fewer = fit_to_budget(
+            self.options, calls, self.request.particles, self.latency, within_s - began_s
+        )
+        found = yield from self._run(fewer)
+        self.latency.learn(found.calls, active, self.clock() - began_s)
+        return found._replace(cut_short=found.cut_short or fewer != self.options)
+
+    def _run(self, options: Options) -> Work[Found]:
+        """Let the planner propose until it is content, or time is up."""
+        planner, evaluator = self._planner(options), self.evaluator
+        actions, best, evaluations = next(planner), None, 0
+        calls: list[tuple[int, int]] = []
+        most = evaluator.upper_bound(actions.shape[1])
+        for iteration in count():
+            seed = _iteration_seed(self.seed, iteration)
+            result = yield from evaluator.evaluate(actions, seed)
+            rows = min(len(actions) * evaluator.particles, evaluator.slice_rows)
+            calls.append((result.calls, rows))
+            values = result.values
+            if best is None and result.partial is not None:
+                values = result.partial
+            best = better(best, actions, finite_or_lowest(values), iteration)
+            evaluated = np.isfinite(result.values).sum()
+            evaluations += len(actions) if result.complete else int(evaluated)
+            if not result.complete or best.value >= most:
+                break
+            try:
+                actions = planner.send(values)
+            except StopIteration as stop:
+                best = best._replace(iterations=stop.value.iterations)
+                break
+        assert best is not None
+        return Found(best, evaluations, calls, not result.complete)
+
+    def _planner(self, options: Options) -> Planner:
+        space, request = self.evaluator.present.world.spec.action_space, self.request
+
+        def uniform(iteration: int, shape: tuple[int, ...]) -> noise.Float32:
+            numbers: noise.Float32 = uniforms(self.seed, iteration, shape)
+            return numbers
+
+        return planner_of(request.planner, space, request.horizon, options, uniform, self.warm)
 
 
 def _iteration_seed(seed: int, iteration: int) -> int:
     return int(noise.keys(np.array([seed], np.uint64), np.array([iteration]), noise.PLAN)[0])
-
-
-def _planner(
-    space: ActionSpace, request: PlanRequest, options: Options, seed: int, warm: Actions | None
-) -> Planner:
-    def uniform(iteration: int, shape: tuple[int, ...]) -> noise.Float32:
-        numbers: noise.Float32 = uniforms(seed, iteration, shape)
-        return numbers
-
-    return planner_of(request.planner, space, request.horizon, options, uniform, warm)

@@ -4,38 +4,19 @@ What a row does depends on that row alone, to the bit, whatever is beside it. So
 chooses its kernels by the number of rows: einsum sums each row's products in one order.
 """
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Array, Bools, Int64
-from dreamserve.engine.imagination.trajectories import Trajectories
+from dreamserve.engine.imagination.trajectories import PolicyRunner, Trajectories
 from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
 from dreamserve.spaces import ActionSpace
 from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.policies import AnyPolicy, ConstantPolicy, LinearPolicy, RandomPolicy
-
-
-class PolicyRunner(Protocol):
-    """B rows that act."""
-
-    def assign(self, rows: slice | Int64, policy: Int64) -> None:
-        """Let `rows` act by the policies of these numbers from now on."""
-        ...
-
-    def keep(self, rows: Bools) -> None:
-        """Go on with the rows (B,) that are true only."""
-        ...
-
-    def act(self, futures: Trajectories) -> tuple[Actions, Bools]:
-        """Return actions (B,) or (B, A), and (B,) whether they mean anything.
-
-        Those of a policy whose scores are NaN do not, though they are in the space.
-        """
-        ...
 
 
 def runner_of(world: World, policy: AnyPolicy, rows: int) -> PolicyRunner:

@@ -13,10 +13,9 @@ import numpy.typing as npt
 
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Array, Bools, Int64, State
-from dreamserve.engine.dynamics import starts
+from dreamserve.engine.dynamics import Work, starts
 from dreamserve.engine.imagination.policy_runners import runner_of
 from dreamserve.engine.imagination.trajectories import RolloutStart, StepOutcome, Trajectories
-from dreamserve.engine.work import Work
 from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
 from dreamserve.noise import UInt64
@@ -145,7 +144,7 @@ def roll_out(
     keep_trajectories: bool,
     slice_rows: int,
 ) -> Work[RolloutResult]:
-    """Return the episodes of all policies. Raises what `actors.runner_of` raises."""
+    """Return the episodes of all policies. Raises what `policy_runners.runner_of` raises."""
     each, policies = len(starting.seed), policy_count(policy)
     count = policies * each
     log = EpisodeLog(starting.world.spec, count, max_steps, keep_trajectories)

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from dreamserve import noise
 from dreamserve.backends.base import Actions
+from dreamserve.engine.dynamics import Work
 from dreamserve.engine.imagination.buffer import TrajectoryBuffer
 from dreamserve.engine.imagination.deterministic import components, most_likely
 from dreamserve.engine.imagination.policy_runners import runner_of
 from dreamserve.engine.imagination.trajectories import RolloutStart, Trajectories
-from dreamserve.engine.work import Work
 from dreamserve.noise import UInt64
 from dreamserve_protocol.policies import AnyPolicy
 from dreamserve_protocol.sample import SampleResult

@@ -6,15 +6,14 @@ whatever else is being dreamt. One step asks for at most `slice_rows` rows.
 
 from dataclasses import dataclass
 from math import inf
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Array, Bools, Int64, State, StepInput, StepOutput
-from dreamserve.engine.dynamics import WorldCall, drawn
-from dreamserve.engine.work import Work
+from dreamserve.engine.dynamics import Work, WorldCall, drawn
 from dreamserve.engine.world import World
 from dreamserve.noise import UInt64
 
@@ -131,6 +130,25 @@ class Trajectories:
             steps = self.step + 1 + np.arange(_AHEAD)
             self._ahead = drawn(self.world, self.seed.repeat(_AHEAD), steps, self._stream)
         return self._ahead[:1].repeat(len(self), axis=0)
+
+
+class PolicyRunner(Protocol):
+    """B rows that act."""
+
+    def assign(self, rows: slice | Int64, policy: Int64) -> None:
+        """Let `rows` act by the policies of these numbers from now on."""
+        ...
+
+    def keep(self, rows: Bools) -> None:
+        """Go on with the rows (B,) that are true only."""
+        ...
+
+    def act(self, futures: Trajectories) -> tuple[Actions, Bools]:
+        """Return actions (B,) or (B, A), and (B,) whether they mean anything.
+
+        Those of a policy whose scores are NaN do not, though they are in the space.
+        """
+        ...
 
 
 def subseeds(seed: int, count: int, stream: int) -> UInt64:

@@ -9,7 +9,7 @@ inline_rows   steps that cost less in the caller's own thread than handing them 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from dreamserve.backends.base import KeepsRows
+from dreamserve.backends.base import KeepsState
 from dreamserve.backends.check import step_s
 from dreamserve.engine.imagination.latency import LatencyModel
 from dreamserve.engine.world import World
@@ -48,7 +48,7 @@ def calibrate(worlds: Iterable[World], sizes: tuple[int, ...], slice_ms: float) 
         latencies[world.name] = LatencyModel(took_s)
         fits.append(_largest_within(took_s, 1e-3 * slice_ms))
         # A device of its own is waited for, and meanwhile the event loop should go on.
-        inline = inline and not isinstance(world.backend, KeepsRows)
+        inline = inline and not isinstance(world.backend, KeepsState)
     return Calibration(min(fits), min(fits) if inline else 0, latencies)
 
 

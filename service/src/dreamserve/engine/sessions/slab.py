@@ -6,10 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from dreamserve import noise
-from dreamserve.backends.base import Actions, Array, Bools, Int64, Staged, State, UInt64
-from dreamserve.backends.rows import make_rows
-from dreamserve.engine.sessions.record import SessionRecord
-from dreamserve.engine.sessions.windows import Windows
+from dreamserve.backends.base import Actions, Array, Bools, Int64, PendingStep, State, UInt64
+from dreamserve.backends.host_state import make_state_store
+from dreamserve.engine.sessions.records import SessionRecord, Windows
 from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
 from dreamserve_protocol.step import StepResult
@@ -36,7 +35,7 @@ class LastPlan(NamedTuple):
 class Slab:
     """One world's sessions in columns: row i of every array belongs to slot i.
 
-    Latents and recurrent states are the backend's to keep (`rows`); what a dream is counted by is
+    Latents and recurrent states are the backend's to keep (`states`); what a dream is counted by is
     here. The last step's action and reward are kept too: with the latent they are its result, and
     `last_answers`, by slot, has those that say more. Single sessions are reached through
     `table.Session`, batches through the methods here.
@@ -44,7 +43,7 @@ class Slab:
 
     def __init__(self, number: int, world: World, count: int, sizes: Sequence[int]) -> None:
         self.number, self.world = number, world
-        self.rows = make_rows(world.spec, world.backend, count, sizes)
+        self.states = make_state_store(world.spec, world.backend, count, sizes)
         self.seed = np.zeros(count, np.uint64)
         self.key = np.zeros(count, np.uint64)  # what the noise of every step follows from
         self.step = np.zeros(count, np.int64)
@@ -76,14 +75,14 @@ class Slab:
         self.windows.close(slot)
         self._free.append(slot)
 
-    def stage(self, slots: Int64, actions: Actions) -> tuple[Int64, Staged]:
+    def stage(self, slots: Int64, actions: Actions) -> tuple[Int64, PendingStep]:
         """Advance copies of the dreams of `slots` (B,), all different, by actions (B, …).
 
         Return the number (B,) that each step has, and the step that is to be committed.
         """
         number = self.step[slots] + 1
         keys = noise.keys_at(self.key[slots], number)
-        return number, self.rows.stage(slots, actions, keys, self.temperature[slots])
+        return number, self.states.stage(slots, actions, keys, self.temperature[slots])
 
     def next_steps(self, slots: Int64) -> tuple[Int64, Bools]:
         """Return the number (B,) of each dream's next step, and whether it may be taken (B,)."""
@@ -93,7 +92,7 @@ class Slab:
         self, slots: Int64, latent: Array, state: State, seed: UInt64, temperature: Array
     ) -> None:
         """Write dreams at their step 0: latent (B, Z), state (B, *shape) each."""
-        self.rows.write(slots, latent, state)
+        self.states.write(slots, latent, state)
         self.seed[slots], self.step[slots] = seed, 0
         self.key[slots] = noise.stream_keys(seed, noise.STEP)
         self.temperature[slots], self.terminated[slots] = temperature, False
@@ -106,7 +105,7 @@ class Slab:
         slots: Int64,
         number: Int64,
         actions: Actions,
-        staged: Staged,
+        staged: PendingStep,
         is_finite: Bools,
         terminated: Bools,
         latent: Array | None = None,
@@ -116,7 +115,7 @@ class Slab:
             for slot in slots[is_finite].tolist():
                 if (window := self.windows.get(slot)) is not None:
                     window.append(self.record(slot))
-        self.rows.commit(slots, staged, is_finite, latent)
+        self.states.commit(slots, staged, is_finite, latent)
         reward = staged.reward
         if not is_finite.all():
             slots, number, actions = slots[is_finite], number[is_finite], actions[is_finite]
@@ -130,7 +129,7 @@ class Slab:
 
     def record(self, slot: int) -> SessionRecord:
         """Return all that the session of `slot` is now."""
-        latent, state = self.rows.read(slot)
+        latent, state = self.states.read(slot)
         step = int(self.step[slot])
         # Before its first step, what stands here is of whoever had the slot before.
         action = self.action[slot].copy() if step else np.zeros_like(self.action[slot])

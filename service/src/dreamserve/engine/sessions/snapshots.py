@@ -14,7 +14,7 @@ import numpy as np
 
 from dreamserve.engine.checks import check_latent, check_tensor
 from dreamserve.engine.sessions.last_answer import last_step_of, read_last_step
-from dreamserve.engine.sessions.record import SessionRecord
+from dreamserve.engine.sessions.records import SessionRecord
 from dreamserve.engine.world import World
 from dreamserve_protocol.errors import InvalidRequestError, SnapshotRefusedError
 from dreamserve_protocol.sessions import FORMAT, FORMAT_VERSION, Snapshot, check_format

@@ -14,13 +14,13 @@ from hashlib import blake2b
 
 import numpy as np
 
-from dreamserve.backends.base import Actions, Array, Bools, Int64, Staged, StepOutput
-from dreamserve.backends.rows import finite_rows
+from dreamserve.backends.base import Actions, Array, Bools, Int64, PendingStep, StepOutput
+from dreamserve.backends.finite import finite_rows
 from dreamserve.engine.checks import check_latent
 from dreamserve.engine.mixture import describe, surprise
 from dreamserve.engine.pixels import check_frames, to_numbers, to_pixels
+from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.slab import Content, LastAnswer, Slab
-from dreamserve.engine.sessions.table import Session
 from dreamserve.engine.world import World
 from dreamserve_protocol.arrays import UInt8
 from dreamserve_protocol.errors import DreamEndedError, DreamNotFiniteError, StepConflictError
@@ -59,7 +59,7 @@ class SteppedBatch:
     latent: Array  # (B, Z)
     terminated: Bools  # (B,)
     is_finite: Bools  # (B,)
-    staged: Staged
+    staged: PendingStep
     frames: dict[int, UInt8]  # (H, W, C), of the rows that asked for one
 
 

@@ -1,0 +1,185 @@
+"""How many steps a second over one WebSocket? Beside as many HTTP connections, in the same run.
+
+    python benchmarks/stream_step.py                     # 5 rounds of 4 s; about 2 minutes
+    python benchmarks/stream_step.py --world lstm512-z64
+
+64 sessions on one socket, each with one step in flight, beside 64 HTTP connections with one each.
+The server has one core, the load another. The socket's load is a plain client that writes frames by
+hand (their mask is 0), so that it costs less than the server does.
+"""
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import load
+from contention import LOAD_CORE, Watch
+from tables import print_circumstances, print_table
+from worlds import SIZES, bundle_of
+
+TARGET = 1.6  # times the steps of HTTP
+STEPS_A_DREAM = 100  # then its session starts over, before it ends by itself
+
+
+def handshake(port: int) -> socket.socket:
+    """Return a socket on which a server has accepted a WebSocket."""
+    stream = socket.create_connection(("127.0.0.1", port))
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    stream.sendall(
+        b"GET /stream HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += stream.recv(1)
+    assert head.startswith(b"HTTP/1.1 101 "), head
+    return stream
+
+
+def frame(verb: str, number: int, body: dict[str, object]) -> bytes:
+    """Return a question as a text frame."""
+    text = json.dumps({"id": number, "verb": verb, "body": body}, separators=(",", ":")).encode()
+    head = (
+        bytes([0x81, 0x80 | len(text)])
+        if len(text) < 126
+        else (bytes([0x81, 0xFE]) + len(text).to_bytes(2, "big"))
+    )
+    return head + b"\0\0\0\0" + text
+
+
+class Answers:
+    """Frames as they come from a server."""
+
+    def __init__(self, stream: socket.socket) -> None:
+        self._stream, self._buffer = stream, bytearray()
+
+    def take(self, count: int) -> list[bytes]:
+        """Wait for so many answers; return each one's first bytes."""
+        taken: list[bytes] = []
+        at = 0
+        while len(taken) < count:
+            size, head = self._size(at)
+            if size is None or len(self._buffer) < at + head + size:
+                received = self._stream.recv(1 << 18)
+                assert received, "the server closed the socket"
+                self._buffer += received
+                continue
+            taken.append(bytes(self._buffer[at + head : at + head + 40]))
+            at += head + size
+        del self._buffer[:at]
+        return taken
+
+    def _size(self, at: int) -> tuple[int | None, int]:
+        if len(self._buffer) < at + 4:
+            return None, 0
+        short = self._buffer[at + 1]
+        if short < 126:
+            return short, 2
+        if short == 126:
+            return int.from_bytes(self._buffer[at + 2 : at + 4], "big"), 4
+        return int.from_bytes(self._buffer[at + 2 : at + 10], "big"), 10
+
+
+def client(port: int, sessions: int, seconds: float) -> None:
+    """Step all sessions over and over; print how many steps a second, and how long they took."""
+    stream = handshake(port)
+    answers = Answers(stream)
+    names = [f"w{i}" for i in range(sessions)]
+    reset = b"".join(frame("reset", i, {"session_id": n, "seed": i}) for i, n in enumerate(names))
+    took_s: list[float] = []
+    until_s, steps = time.perf_counter() + seconds, 0
+    began_s = time.perf_counter()
+    while time.perf_counter() < until_s:
+        stream.sendall(reset)
+        answers.take(sessions)
+        for number in range(1, STEPS_A_DREAM + 1):
+            questions = b"".join(
+                frame("step", i, {"session_id": n, "action": number % 3, "step": number})
+                for i, n in enumerate(names)
+            )
+            sent_s = time.perf_counter()
+            stream.sendall(questions)
+            ended = [one for one in answers.take(sessions) if b'"status":200' not in one]
+            took_s.append(time.perf_counter() - sent_s)
+            assert not ended, ended[:3]
+            steps += sessions
+            if time.perf_counter() >= until_s:
+                break
+    rate = steps / (time.perf_counter() - began_s)
+    p50_ms, p99_ms = (1e3 * statistics.quantiles(took_s, n=100)[i] for i in (49, 98))
+    print(json.dumps({"rate": rate, "p50_ms": p50_ms, "p99_ms": p99_ms}))
+
+
+def over_stream(port: int, sessions: int, seconds: float) -> load.Load:
+    """Run the client on its core."""
+    command = ["taskset", "-c", str(LOAD_CORE), sys.executable, __file__, "--client", str(port)]
+    command += ["--sessions", str(sessions), "--seconds", str(seconds)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False)
+    if ran.returncode:
+        sys.exit(ran.stderr)
+    seen = json.loads(ran.stdout)
+    return load.Load(seen["rate"], seen["p50_ms"], seen["p99_ms"], 0, 0)
+
+
+def measure(bundle: Path, sessions: int, seconds: float, watch: Watch) -> dict[str, load.Load]:
+    """Return what one start of a server does over each door."""
+    port, loads = load.free_port(), {}
+    with load.serving(load.dreamserve(bundle, port), port) as pid:
+        loads["http"] = load.loaded(
+            lambda: load.open_sessions(port),
+            lambda seconds: load.load(
+                port, "/step", "step.lua", connections=sessions, seconds=seconds
+            ),
+            seconds,
+            watch,
+            pid,
+        )
+        load.must_be_clean("http", loads["http"])
+        loads["stream"] = load.loaded(
+            lambda: None, lambda seconds: over_stream(port, sessions, seconds), seconds, watch, pid
+        )
+    return loads
+
+
+def main() -> None:
+    """Measure in rounds and print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--world", choices=list(SIZES), default="lstm256-z32")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--sessions", type=int, default=64)
+    parser.add_argument("--client", type=int, help="be the load of a server on this port")
+    arguments = parser.parse_args()
+    if arguments.client is not None:
+        client(arguments.client, arguments.sessions, arguments.seconds)
+        return
+    bundle, watch = bundle_of(arguments.world), Watch()
+    seen: dict[str, list[load.Load]] = {"http": [], "stream": []}
+    for _ in range(arguments.rounds):
+        loads = measure(bundle, arguments.sessions, arguments.seconds, watch)
+        for door, found in loads.items():
+            seen[door].append(found)
+    medians = {door: load.median_of_rounds(loads) for door, loads in seen.items()}
+    ratio = statistics.median(
+        stream.requests_per_s / http.requests_per_s
+        for stream, http in zip(seen["stream"], seen["http"], strict=True)
+    )
+    print(f"{arguments.world}, {arguments.sessions} sessions\n")
+    rows = [
+        [door, f"{one.requests_per_s:,.0f}", f"{one.p50_ms:.2f}", f"{one.p99_ms:.2f}"]
+        for door, one in medians.items()
+    ]
+    print_table(["door", "steps/s", "p50 ms", "p99 ms"], rows)
+    print(f"\nstream: {ratio:.2f} x http (median of rounds); wanted {TARGET}")
+    print_circumstances(["onnxruntime"], [], watch)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    main()

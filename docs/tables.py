@@ -1,0 +1,106 @@
+"""Write the tables of docs/ that repeat the contract: fields, results, routes, errors, planners.
+
+    python docs/tables.py            # rewrite them in place
+    python docs/tables.py --check    # say which pages are out of date; exit with 1 if any is
+
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`. NAME is `verbs`, `errors`,
+`planners`, `settings`, or a verb's name with `request` or `result` behind it.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dreamserve.api.app import openapi_document
+from dreamserve.planning.catalog import PLANNERS
+from dreamserve.planning.options import bounds
+from dreamserve.settings import PREFIX, Settings
+from dreamserve_protocol.errors import leaves
+from dreamserve_protocol.verbs import BY_NAME, VERBS
+
+DOCS = Path(__file__).parent
+_TABLE = re.compile(r"(<!-- table: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def verbs() -> Iterator[str]:
+    """Yield the table of verbs."""
+    yield "| request | verb on the stream | what it does |"
+    yield "|---|---|---|"
+    for verb in VERBS:
+        yield f"| `{verb.method} {verb.path}` | `{verb.name}` | {verb.summary} |"
+
+
+def errors() -> Iterator[str]:
+    """Yield the table of errors."""
+    yield "| code | status | what happened | what to do |"
+    yield "|---|---|---|---|"
+    for leaf in leaves():
+        yield f"| `{leaf.code}` | {leaf.status} | {leaf.__doc__} | {leaf.remedy} |"
+
+
+def planners() -> Iterator[str]:
+    """Yield the table of planners' options."""
+    yield "| planner | option | default | within |"
+    yield "|---|---|---|---|"
+    for name, entry in PLANNERS.items():
+        defaults = entry.options()
+        for option, (least, most) in bounds(entry.options).items():
+            range_ = f"{least:g} and more" if most == float("inf") else f"{least:g} to {most:g}"
+            yield f"| `{name}` | `{option}` | {getattr(defaults, option):g} | {range_} |"
+
+
+def settings() -> Iterator[str]:
+    """Yield the table of the server's settings."""
+    yield "| variable | default | what it is |"
+    yield "|---|---|---|"
+    for name, field in Settings.model_fields.items():
+        default = f"{field.default:g}" if isinstance(field.default, float) else field.default
+        yield f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |"
+
+
+TABLES = {"verbs": verbs, "errors": errors, "planners": planners, "settings": settings}
+
+
+def fields(verb_name: str, side: str) -> Iterator[str]:
+    """Yield the table of a request's or a result's fields."""
+    verb = BY_NAME[verb_name]
+    kind = verb.request if side == "request" else verb.result
+    assert kind is not None
+    schema: dict[str, Any] = openapi_document()["components"]["schemas"][kind.__name__]
+    required = schema.get("required", ())
+    yield "| field | what it is |"
+    yield "|---|---|"
+    for name, described in schema["properties"].items():
+        text = described.get("description") or described.get("type", "")
+        needed = "Required. " if side == "request" and name in required else ""
+        yield f"| `{name}` | {needed}{text} |".replace("|  |", "| |")
+
+
+def written(page: str) -> str:
+    """Return a page with its tables as they should be."""
+
+    def table(found: re.Match[str]) -> str:
+        name, *side = found[2].split()
+        rows = fields(name, side[0]) if side else TABLES[name]()
+        return found[1] + "\n" + "\n".join(rows) + "\n\n" + found[3]
+
+    return _TABLE.sub(table, page)
+
+
+def main() -> None:
+    """Rewrite the pages, or check them."""
+    stale = []
+    for path in sorted(DOCS.glob("*.md")):
+        page = path.read_text()
+        if (right := written(page)) != page:
+            stale.append(path.name)
+            if "--check" not in sys.argv:
+                path.write_text(right)
+    print(f"out of date: {', '.join(stale)}" if stale else "all tables are up to date")
+    sys.exit(bool(stale) and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    main()

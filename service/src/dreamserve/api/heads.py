@@ -1,0 +1,129 @@
+"""What the head of a request must be, and the refusal of one that is not."""
+
+import logging
+import re
+import secrets
+from collections.abc import Iterable
+
+from httptools import (
+    HttpParserCallbackError,
+    HttpParserError,
+    HttpParserInvalidURLError,
+    HttpRequestParser,
+)
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from dreamserve.api.responses import problem_response
+from dreamserve_protocol.errors import (
+    BadRequestError,
+    HeadersTooLargeError,
+    InternalError,
+    ProblemError,
+    UnsupportedHttpError,
+)
+
+HEAD_BYTES = 64 * 1024  # of a request line with its headers
+
+Headers = list[tuple[bytes, bytes]]  # (name in lower case, value)
+
+_ABSOLUTE = re.compile(rb"https?://(?:[^/?#@]*@)?([^/?#]+)", re.IGNORECASE)
+
+log = logging.getLogger("dreamserve")
+
+
+class Refusal(Exception):
+    """A request that is not served; `error` says why."""
+
+    def __init__(self, error: ProblemError) -> None:
+        super().__init__(error.detail)
+        self.error = error
+
+    @classmethod
+    def of(cls, error: HttpParserError) -> "Refusal":
+        """Return the refusal for what the parser raised."""
+        cause = error.__context__
+        if isinstance(cause, cls):
+            return cause
+        if isinstance(error, HttpParserCallbackError):
+            if not isinstance(cause, HttpParserInvalidURLError):
+                log.error("unexpected error in reading a request", exc_info=error)
+                return cls(InternalError("an unexpected error; the server's log has it"))
+            error = HttpParserError("Invalid request target")
+        return cls(BadRequestError(f"this is not a request in HTTP/1.1: {error}"))
+
+    def response(self) -> ASGIApp:
+        """Return the application that answers so, under an id that the log has too."""
+        request_id = secrets.token_hex(16)
+        log.info("refused: %s, request_id %s: %s", self.error.code, request_id, self.error.detail)
+        response = problem_response(self.error, request_id)
+        response.headers.append((b"connection", b"close"))
+
+        async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+            scope["state"] = {"request_id": request_id}
+            await response(scope, receive, send)
+
+        return refuse
+
+
+def too_large() -> Refusal:
+    """Return the refusal of a head, or of trailers, that is over the bound."""
+    return Refusal(HeadersTooLargeError(f"the headers are over the bound of {HEAD_BYTES} bytes"))
+
+
+def size_bytes(target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """Return what a head takes on the wire, but for the method and the version."""
+    return len(target) + sum(len(name) + len(value) + 4 for name, value in headers)
+
+
+def for_websocket(parser: HttpRequestParser, headers: Headers) -> bool:
+    """Return whether the upgrade that is asked for is one to a WebSocket."""
+    return parser.get_method() == b"GET" and _has(headers, b"upgrade", b"websocket")
+
+
+def expects_continue(parser: HttpRequestParser, headers: Headers) -> bool:
+    """Return whether the client waits for 100 Continue; one of HTTP/1.0 does not know it."""
+    return parser.get_http_version() >= "1.1" and _has(headers, b"expect", b"100-continue")
+
+
+def _has(headers: Headers, name: bytes, value: bytes) -> bool:
+    return any(own == name and said.lower() == value for own, said in headers)
+
+
+def without_upgrade(parser: HttpRequestParser, target: bytes, headers: Headers) -> bytes:
+    """Return the head just parsed as bytes again, without the header that asks for an upgrade."""
+    version = parser.get_http_version().encode()
+    lines = [b"%s %s HTTP/%s\r\n" % (parser.get_method(), target, version)]
+    lines += [b"%s: %s\r\n" % header for header in headers if header[0] != b"upgrade"]
+    return b"".join([*lines, b"\r\n"])
+
+
+def is_unusual(target: bytes, headers: Headers) -> bool:
+    """Return whether there is something to `normalize`. Most heads are usual, and this is quick."""
+    fields = dict(headers)
+    return (
+        b"host" not in fields
+        or len(fields) < len(headers)  # some are repeated
+        or b"expect" in fields
+        or b"transfer-encoding" in fields
+        or not target.startswith(b"/")
+    )
+
+
+def normalize(parser: HttpRequestParser, target: bytes, headers: Headers) -> bytes:
+    """Return the target in origin form, and bring `headers` into one form in place.
+
+    Raises Refusal for what HTTP forbids to serve, or this server cannot.
+    """
+    old = parser.get_http_version() < "1.1"
+    hosts = sum(name == b"host" for name, _ in headers)
+    if hosts > 1 or (hosts == 0 and not old):
+        raise Refusal(BadRequestError(f"a request has one Host header, this one has {hosts}"))
+    for name, value in headers:
+        if name == b"transfer-encoding" and value.lower() != b"chunked":
+            raise Refusal(UnsupportedHttpError("no Transfer-Encoding but chunked is read here"))
+    absolute = _ABSOLUTE.match(target)
+    if absolute is None:
+        return target
+    host, rest = absolute[1], target[absolute.end() :]
+    headers[:] = [(name, host if name == b"host" else value) for name, value in headers]
+    return rest if rest.startswith(b"/") else b"/" + rest

@@ -1,0 +1,123 @@
+"""StateStore of dreams in the memory of a torch device.
+
+A step copies slots, actions, keys and temperatures in, and latents, rewards, done logits and what
+is finite out. States and mixtures stay on the device unless somebody asks for them.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dreamserve.backends import torch_noise
+from dreamserve.backends.base import (
+    Actions,
+    Array,
+    Bools,
+    Int64,
+    PendingStep,
+    State,
+    StepOutput,
+    UInt64,
+)
+from dreamserve.backends.host_state import filled
+from dreamserve.errors import BackendError
+from dreamserve.manifest import WorldSpec
+
+# (latent, action, *state, temperature, noise) → the step's outputs in the manifest's order, float32
+Step = Callable[..., tuple[Tensor, ...]]
+
+
+class TorchPendingStep:
+    """A staged step; its outputs are its own, and stay on the device."""
+
+    def __init__(self, outputs: Sequence[Tensor], count: int) -> None:
+        self.outputs = [part[:count] for part in outputs]
+        latent, reward, done_logit, *rest = self.outputs
+        finite = finite_rows(latent, reward, done_logit, *rest[:-3]).float()
+        columns = torch.stack([reward, done_logit, finite], dim=1)
+        answers = torch.cat([latent, columns], dim=1).cpu().numpy()  # one copy out
+        self.latent: Array = answers[:, :-3].copy()
+        self.reward: Array = answers[:, -3].copy()
+        self.done_logit: Array = answers[:, -2].copy()
+        self.finite: Bools = answers[:, -1] != 0
+
+    def output(self) -> StepOutput:
+        """Return all that the world answered, copied from the device now."""
+        latent, reward, done_logit, *rest = map(_to_host, self.outputs)
+        return StepOutput(latent, reward, done_logit, tuple(rest[:-3]), *rest[-3:])
+
+
+class TorchStateStore:
+    """`count` rows on a device, as tensors of that many rows."""
+
+    def __init__(
+        self,
+        spec: WorldSpec,
+        step: Step,
+        count: int,
+        sizes: Sequence[int],
+        device: torch.device,
+    ) -> None:
+        self._spec, self._step, self._sizes, self._device = spec, step, tuple(sizes), device
+        shapes = [(spec.latent_size,), *(t.shape for t in spec.recurrent_state)]
+        try:
+            self._slabs = [torch.zeros((count, *shape), device=device) for shape in shapes]
+        except RuntimeError as error:  # torch.OutOfMemoryError is one; a CPU's has no name
+            gib, line = count * spec.state_bytes() / 2**30, str(error).splitlines()[0]
+            raise BackendError(
+                f"{count} rows of {spec.state_bytes()} bytes ({gib:.3g} GiB)"
+                f" do not fit {device}: {line}"
+            ) from error
+
+    @torch.inference_mode()
+    def read(self, slot: int) -> tuple[Array, State]:
+        """Return copies of latent (1, Z) and state (1, *shape) each."""
+        latent, *state = (_to_host(slab[slot : slot + 1]) for slab in self._slabs)
+        return latent, tuple(state)
+
+    @torch.inference_mode()
+    def write(self, slots: Int64, latent: Array, state: State) -> None:
+        """Overwrite the rows of `slots` (B,): latent (B, Z), state (B, *shape) each."""
+        for slab, new in zip(self._slabs, (latent, *state), strict=True):
+            slab.index_copy_(0, self._there(slots), self._there(new))
+
+    @torch.inference_mode()
+    def stage(
+        self, slots: Int64, action: Actions, keys: UInt64, temperature: Array
+    ) -> TorchPendingStep:
+        """Advance copies of B different rows by one step, and wait for the answers."""
+        size = self._sizes[bisect_left(self._sizes, len(slots))]
+        arrays = (slots, action, keys.view(np.int64), temperature)  # the keys' bits, not values
+        where, actions, drawn_from, hot = (self._there(filled(part, size)) for part in arrays)
+        latent, *state = (slab.index_select(0, where) for slab in self._slabs)
+        noise = torch_noise.draw(drawn_from, self._spec.noise.normal, self._spec.noise.uniform)
+        return TorchPendingStep(self._step(latent, actions, *state, hot, noise), len(slots))
+
+    @torch.inference_mode()
+    def commit(self, slots: Int64, staged: PendingStep, good: Bools, latent: Array | None) -> None:
+        """Write the staged rows where `good` (B,), `latent` (B, Z) in place of theirs if given."""
+        if not isinstance(staged, TorchPendingStep):
+            raise TypeError(f"{staged!r} was not staged by these rows")
+        new, *rest = staged.outputs
+        rows = [new if latent is None else self._there(latent), *rest[2:-3]]
+        where, chosen = self._there(slots[good]), self._there(np.flatnonzero(good))
+        for slab, part in zip(self._slabs, rows, strict=True):
+            slab.index_copy_(0, where, part.index_select(0, chosen))
+
+    def _there(self, array: npt.NDArray[Any]) -> Tensor:
+        return torch.tensor(array, device=self._device)
+
+
+def finite_rows(*tensors: Tensor) -> Tensor:
+    """Return (B,) bool: true where a row of every tensor (B, *shape) is finite."""
+    rows = [torch.isfinite(part).reshape(len(part), -1).all(dim=1) for part in tensors]
+    return torch.stack(rows).all(dim=0)
+
+
+def _to_host(rows: Tensor) -> Array:
+    return np.array(rows.cpu().numpy())  # a copy, on a CPU too

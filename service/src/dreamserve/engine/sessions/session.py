@@ -1,0 +1,134 @@
+"""One session as a value: the way to its numbers, wherever they are kept."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from dreamserve.backends.base import Actions, Array, State
+from dreamserve.engine.sessions.records import SessionRecord
+from dreamserve.engine.sessions.slab import LastAnswer, LastPlan, Slab
+from dreamserve.engine.world import World
+from dreamserve.planning.base import shifted
+from dreamserve_protocol.step import StepResult
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One dream, reached by where its numbers are. Made when it is asked for, and not kept."""
+
+    id: str
+    slab: Slab
+    slot: int
+
+    @property
+    def world(self) -> World:
+        """The world it is dreamt in."""
+        return self.slab.world
+
+    @property
+    def step(self) -> int:
+        """The number of the last step taken."""
+        return int(self.slab.step[self.slot])
+
+    @property
+    def seed(self) -> int:
+        """Where its noise comes from."""
+        return int(self.slab.seed[self.slot])
+
+    @property
+    def key(self) -> int:
+        """What tells its dream from another one's in the same slot."""
+        return int(self.slab.key[self.slot])
+
+    @property
+    def temperature(self) -> float:
+        """Its temperature."""
+        return float(self.slab.temperature[self.slot])
+
+    @property
+    def terminated(self) -> bool:
+        """Whether the dream has ended."""
+        return bool(self.slab.terminated[self.slot])
+
+    @property
+    def last_answer(self) -> LastAnswer | None:
+        """The last step's result, if it says more than the slab does."""
+        return self.slab.last_answers.get(self.slot)
+
+    @property
+    def keeps_steps(self) -> bool:
+        """Whether it can be rewound at all."""
+        return self.slab.windows.get(self.slot) is not None
+
+    @property
+    def rewindable_to(self) -> int:
+        """The earliest step that it can go back to, its own if it keeps none."""
+        window = self.slab.windows.get(self.slot)
+        return window[0].step if window else self.step
+
+    def last_result(self) -> StepResult:
+        """Return the result of the last step once more."""
+        if (last := self.last_answer) is not None:
+            result = last.result  # a fork's last step was its origin's
+            same = result.session_id == self.id
+            return result if same else replace(result, session_id=self.id)
+        latent, reward = self.row()[0][0], float(self.slab.reward[self.slot])
+        return StepResult(self.id, self.step, latent, reward, self.terminated)
+
+    def took(self, action: Any) -> bool:
+        """Tell whether the last step was by this action."""
+        return np.array_equal(self.slab.action[self.slot], action)
+
+    def row(self) -> tuple[Array, State]:
+        """Return copies of latent (1, Z) and state (1, *shape) each."""
+        return self.slab.states.read(self.slot)
+
+    def record(self) -> SessionRecord:
+        """Return all that the session is now."""
+        return self.slab.record(self.slot)
+
+    def record_at(self, step: int) -> SessionRecord:
+        """Return all that it was after `step`, its own or one of its window."""
+        window, back = self.slab.windows.get(self.slot), self.step - step
+        return window[-back] if window and back else self.record()
+
+    def past(self) -> tuple[SessionRecord, ...]:
+        """Return the records of its window, the oldest first."""
+        return tuple(self.slab.windows.get(self.slot) or ())
+
+    def begin(self, latent: Array, state: State, seed: int, temperature: float) -> None:
+        """Begin a dream at latent (1, Z) and state (1, *shape) each."""
+        seeds, temperatures = np.array([seed], np.uint64), np.array([temperature], np.float32)
+        self.slab.begin(np.array([self.slot]), latent, state, seeds, temperatures)
+
+    def restore(
+        self, record: SessionRecord, seed: int | None = None, past: Iterable[SessionRecord] = ()
+    ) -> None:
+        """Make it what was recorded, with `past` behind it; another seed is other noise."""
+        self.slab.restore(self.slot, record, record.seed if seed is None else seed)
+        if (window := self.slab.windows.get(self.slot)) is not None:
+            window.extend(past)
+
+    def rewind(self, step: int) -> None:
+        """Go back to `step`, which is in its window or its own."""
+        window, back = self.slab.windows.get(self.slot), self.step - step
+        if window and back:
+            records = [window.pop() for _ in range(back)]
+            self.slab.restore(self.slot, records[-1], records[-1].seed)
+
+    def keep_answer(self, last: LastAnswer) -> None:
+        """Keep the last step's result for whoever sends that step again."""
+        self.slab.last_answers[self.slot] = last
+
+    def keep_plan(self, step: int, actions: Actions) -> None:
+        """Keep what was planned after `step`: actions (T, …), one a step."""
+        self.slab.last_plans[self.slot] = LastPlan(step, actions)
+
+    def remaining_plan(self) -> Actions | None:
+        """Return what remains of the last plan, one action a step (T, …), or None."""
+        last = self.slab.last_plans.get(self.slot)
+        if last is None or self.step < last.step:
+            return None
+        return shifted(last.actions, self.step - last.step)

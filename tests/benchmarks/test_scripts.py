@@ -1,0 +1,128 @@
+"""Every script of benchmarks/ runs, with so little to do that it takes seconds."""
+
+import ast
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dreamserve_training.data.episodes import save_episode
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+TABLE = "|---"
+SCRIPTS = {
+    "batch_step": "--rows 8 --rounds 1 --seconds 1",
+    "capacity": "--rounds 1 --seconds 1 --sessions 100,1000",
+    "evolve": "--generations 1 --max-steps 3 --slice 3",
+    "gpu": "--device cpu --worlds lstm256-z32 --sizes 1,9 --candidates 20 --runs 1",
+    "http_step": "--only dreamserve --rounds 1 --seconds 1",
+    "mixture_heads": "takecover RUN --epochs 1",
+    "plan": "--worlds lstm256-z32 --rounds 1 --repeats 1 --no-peers",
+    "plan_beside_steps": "--rounds 1 --seconds 1 --planners 1",
+    "plan_budget": "--sessions 2 --rounds 1 --seconds 0.2",
+    "plan_quality": "--systems 1 --starts 1 --seeds 1 --candidates 32 --iterations 2 --no-peers"
+    " --only '4 states, 1 action' --bounds 1",
+    "plan_trees": "--depths 3 --trees 1",
+    "startup": "--only dreamserve --rounds 1",
+    "takecover": "--episodes 1 --max-steps 5",
+    "takecover --real-time": "--episodes 1 --max-steps 5",
+}
+LOADED_BY_WRK = {"batch_step", "capacity", "http_step", "plan_beside_steps"}
+WITHOUT_TABLE = {"at_rest", "worlds"}
+
+
+def run(name: str, options: list[str], given: str | None = None) -> str:
+    """Return what a script prints; it must exit with 0."""
+    ran = subprocess.run(
+        [sys.executable, str(FOLDER / f"{name}.py"), *options],
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"BENCH_ATTEMPTS": "1"},
+        check=False,
+    )
+    assert ran.returncode == 0, f"{ran.stdout}\n{ran.stderr}"
+    return ran.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_runs_to_its_end_and_prints_its_table(script: str, tmp_path: Path) -> None:
+    name, *flags = script.split()
+    if name in LOADED_BY_WRK and shutil.which("wrk") is None:
+        pytest.skip("wrk is not installed")
+    if name == "takecover":
+        pytest.importorskip("vizdoom", reason="pip install 'dreamserve-training[vizdoom]'")
+    options = [*flags, *shlex.split(SCRIPTS[script])]
+    if "RUN" in options:
+        write_latents(tmp_path)
+        options[options.index("RUN")] = str(tmp_path)
+    printed = run(name, options)
+    rows = printed[printed.index(TABLE) :].splitlines()
+    assert rows[1].startswith("| ")
+
+
+def write_latents(folder: Path) -> None:
+    """Write what a run of a recipe leaves for `mixture_heads`: episodes of 64 latents a frame."""
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 4), ("holdout", 2)):
+        (folder / "latents" / split).mkdir(parents=True)
+        for number in range(count):
+            episode = {
+                "mu": generator.normal(size=(40, 64)).astype(np.float16),
+                "logvar": np.full((40, 64), -2, np.float16),
+                "actions": generator.integers(3, size=40),
+                "rewards": np.ones(40, np.float32),
+                "terminated": np.arange(40) == 39,
+            }
+            save_episode(folder / "latents" / split / f"episode-{number}.npz", episode)
+
+
+def test_a_full_engine_tells_what_it_holds_and_then_its_times() -> None:
+    options = ["lstm256-z32", "--sessions", "100", "--capacity", "200"]
+    filled, times = run("at_rest", options, given="\n").splitlines()
+    assert "resident_bytes" in filled
+    assert "single_us" in times
+
+
+def test_a_world_is_written_where_the_scripts_look_for_it() -> None:
+    assert Path(run("worlds", ["lstm256-z32"]).strip(), "manifest.json").is_file()
+
+
+def test_every_script_is_run_here() -> None:
+    runnable = {path.stem for path in FOLDER.glob("*.py") if "__main__" in path.read_text()}
+    assert runnable == {script.split()[0] for script in SCRIPTS} | WITHOUT_TABLE
+
+
+def defined(path: Path) -> set[str]:
+    """Return the names at the top of a module."""
+    names: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.add(node.target.id)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("peers/**/*.py")), ids=lambda path: path.stem)
+def test_a_peer_compiles_and_takes_from_the_others_what_they_have(path: Path) -> None:
+    tree = ast.parse(path.read_text(), str(path))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            module = (node.module or "").partition(".")[0]
+            # The peers' environment has none of ours; they import one another alone.
+            assert not module.startswith("dreamserve")
+            beside = path.parent / f"{module}.py"
+            if beside.is_file():
+                assert {alias.name for alias in node.names} <= defined(beside)

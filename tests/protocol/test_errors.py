@@ -1,0 +1,84 @@
+"""The tree of problems: every leaf says what it is and what to do; a code leads to its leaf."""
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dreamserve_protocol import errors
+from dreamserve_protocol.errors import (
+    MAX_DETAIL,
+    CallerError,
+    DreamserveError,
+    ProblemError,
+    ServerError,
+    leaves,
+    problem_of,
+)
+
+LEAVES = leaves()
+
+
+@pytest.mark.parametrize("leaf", LEAVES, ids=lambda leaf: leaf.code)
+def test_every_leaf_has_a_code_a_status_of_its_side_and_a_remedy(leaf):
+    assert re.fullmatch(r"[a-z_]+", leaf.code)
+    assert leaf.status in (range(500, 600) if issubclass(leaf, ServerError) else range(400, 500))
+    assert issubclass(leaf, CallerError | ServerError)
+    assert leaf.remedy.endswith(".")
+    assert (leaf.__doc__ or "").endswith(".")
+    assert not leaf.__subclasses__()
+
+
+def test_codes_are_unique_and_the_drawing_of_the_tree_has_them_all():
+    codes = [leaf.code for leaf in LEAVES]
+    assert len(codes) > 15
+    assert len(set(codes)) == len(codes)
+    drawing = errors.__doc__ or ""
+    assert [leaf.code for leaf in LEAVES if not re.search(rf"\b{leaf.code}\b", drawing)] == []
+
+
+def test_a_problem_that_passes_by_itself_says_how_long_to_wait():
+    waiting = {leaf.code for leaf in LEAVES if leaf.retry_after_s is not None}
+    assert waiting == {"overloaded", "not_ready", "draining"}
+    assert {leaf.code for leaf in LEAVES if leaf.status in (429, 503)} == waiting
+
+
+@pytest.mark.parametrize("leaf", LEAVES, ids=lambda leaf: leaf.code)
+def test_a_code_leads_to_its_class_which_keeps_the_status_that_was_answered(leaf):
+    error = problem_of(leaf.code, leaf.status, "what was wrong")
+    assert type(error) is leaf
+    assert (error.code, error.status, error.detail) == (leaf.code, leaf.status, "what was wrong")
+    assert error.retry_after_s is None  # what the class has is for the server to send
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(400, CallerError), (499, CallerError), (500, ServerError)]
+)
+def test_an_unknown_code_has_the_class_of_its_status_and_changes_no_other(status, kind):
+    error = problem_of("of_a_later_version", status, "new")
+    assert type(error) is kind
+    assert (error.code, error.status) == ("of_a_later_version", status)
+    assert kind.code == ""
+    assert leaves() == LEAVES
+
+
+@settings(deadline=None)
+@given(st.text(max_size=3 * MAX_DETAIL))
+def test_a_detail_is_kept_up_to_its_bound(detail):
+    error = LEAVES[0](detail)
+    assert len(error.detail) <= MAX_DETAIL + 1
+    assert error.detail == detail if len(detail) <= MAX_DETAIL else error.detail[-1] == "…"
+    assert str(error) == error.detail
+
+
+def test_a_problem_that_was_answered_names_its_request():
+    error = problem_of("overloaded", 429, "full")
+    error.request_id = "r-1"
+    assert str(error) == "full [overloaded, HTTP 429, request r-1]"
+
+
+def test_everything_has_the_one_base_and_faults_of_the_request_are_value_errors():
+    assert issubclass(ProblemError, DreamserveError)
+    faulty = {leaf.code for leaf in LEAVES if issubclass(leaf, ValueError)}
+    assert faulty == {"invalid_request", "invalid_action", "not_finite"}

@@ -1,0 +1,165 @@
+"""Windows over latent episodes on disk, read when needed and never all in memory."""
+
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset
+
+from dreamserve_training.data.checks import STEP_FIELDS, check_latent_episode, latent_fields
+from dreamserve_training.data.episodes import DataError, Episode, episode_paths, load_episode
+from dreamserve_training.data.sequences import Item
+
+Float32 = npt.NDArray[np.float32]
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+class TrajectoryDataset(Dataset[Item]):
+    """Windows of at most `sequence_length` + `burn_in` steps over a directory of latent episodes.
+
+    An item is what `dreamserve_training.data.sequences` describes, and `start` (bool): whether
+    the window begins its episode. Over a pass every step of every episode counts exactly once:
+    `mask` is false where a step is there only as context for memory to warm up on. A window that
+    does not begin its episode has `burn_in` steps of context, and the last one reaches back
+    until it is full, so that memory is warm when the episode ends. Windows never cross episodes; an
+    episode shorter than a window is a shorter item.
+
+    Where an episode holds mu and logvar, z is drawn anew for every pass: item i is a pure function
+    of (`seed`, i), and indices from len(self) on are the same windows in later passes.
+
+    Only lengths are read at first (DataError for files that cannot be indexed); episodes are read
+    and checked when asked for, and the last `cache_episodes` are kept.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | Path,
+        sequence_length: int,
+        *,
+        burn_in: int = 0,
+        seed: int = 0,
+        cache_episodes: int = 256,
+    ) -> None:
+        if sequence_length < 1 or burn_in < 0 or cache_episodes < 1:
+            raise ValueError("sequence_length and cache_episodes must be >= 1, burn_in >= 0")
+        self.paths = episode_paths(data_dir)
+        self.sequence_length, self.burn_in, self.seed = sequence_length, burn_in, seed
+        shapes = [read_shapes(path) for path in self.paths]
+        self.fields = (*latent_fields(set(shapes[0]), self.paths[0]), *STEP_FIELDS)
+        self.z_dim = shapes[0][self.fields[0]][-1]
+        self.lengths = np.array(
+            [self._length(path, found) for path, found in zip(self.paths, shapes, strict=True)]
+        )
+        self.windows = window_table(self.lengths, sequence_length, burn_in)
+        self._cache: OrderedDict[int, Episode] = OrderedDict()
+        self._cache_episodes = cache_episodes
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __iter__(self) -> Iterator[Item]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Item:
+        if index < 0:
+            raise IndexError(f"window {index}: windows count from 0")
+        number, context, begin, end = self.windows[index % len(self)].tolist()
+        episode = self._episode(number)
+        z = self._latents(episode, context, min(end + 1, self.lengths[number]), index)
+        steps = end - context
+        return as_item(
+            z,
+            {name: episode[name][context:end] for name in STEP_FIELDS},
+            counts=np.arange(steps) >= begin - context,
+            start=context == 0,
+        )
+
+    def _latents(self, episode: Episode, begin: int, end: int, index: int) -> Float32:
+        if "z" in self.fields:
+            return episode["z"][begin:end].astype(np.float32)
+        z = episode["mu"][begin:end].astype(np.float32)
+        spread = np.exp(np.float32(0.5) * episode["logvar"][begin:end].astype(np.float32))
+        generator = np.random.default_rng((self.seed, index))
+        z += spread * generator.standard_normal(z.shape, np.float32)
+        return z
+
+    def _episode(self, number: int) -> Episode:
+        episode = self._cache.pop(number, None)
+        if episode is None:
+            path = self.paths[number]
+            episode = load_episode(path, self.fields)
+            check_latent_episode(episode, path)
+            if len(episode["actions"]) != self.lengths[number]:
+                raise DataError(f"{path}: changed while it was in use")
+            if len(self._cache) >= self._cache_episodes:
+                self._cache.popitem(last=False)
+        self._cache[number] = episode
+        return episode
+
+    def _length(self, path: Path, shapes: dict[str, tuple[int, ...]]) -> int:
+        missing = [name for name in self.fields if name not in shapes]
+        if missing:
+            raise DataError(f"{path}: lacks {', '.join(missing)}, which the other episodes have")
+        latents = shapes[self.fields[0]]
+        if len(latents) != 2 or latents[1] != self.z_dim:
+            raise DataError(f"{path}: latents are {latents}, the others' (T, {self.z_dim})")
+        if latents[0] < 1:
+            raise DataError(f"{path}: the episode is empty")
+        return latents[0]
+
+
+def window_table(
+    lengths: npt.NDArray[np.int64], sequence_length: int, burn_in: int
+) -> npt.NDArray[np.int64]:
+    """Return (N, 4): episode, where its context begins, where its own steps begin, and end."""
+    rows = []
+    for episode, length in enumerate(lengths.tolist()):
+        for begin in range(0, length, sequence_length):
+            end = min(begin + sequence_length, length)
+            context = max(0, end - sequence_length - burn_in)
+            rows.append((episode, context, begin, end))
+    return np.array(rows, np.int64)
+
+
+def as_item(z: Float32, steps: Episode, counts: npt.NDArray[np.bool_], start: bool) -> Item:
+    """Return the item of T steps; `z` is (T, Z), or (T + 1, Z) where a next frame was seen."""
+    length = len(counts)
+    has_next = np.arange(length) < len(z) - 1
+    next_z = np.zeros_like(z[:length])
+    next_z[: len(z) - 1] = z[1:]
+    discrete = np.issubdtype(steps["actions"].dtype, np.integer) and steps["actions"].ndim == 1
+    arrays = {
+        "z": z[:length],
+        "actions": steps["actions"].astype(np.int64 if discrete else np.float32),
+        "next_z": next_z,
+        "rewards": steps["rewards"].astype(np.float32),
+        "done": steps["terminated"].astype(np.float32),
+        "mask": counts,
+        "next_mask": counts & has_next,
+    }
+    item = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return {**item, "start": torch.tensor(start)}
+
+
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every array of an episode file, reading their headers only.
+
+    Raises DataError for a file that is not a readable `.npz`.
+    """
+    shapes = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                with archive.open(name) as file:
+                    shape, _, _ = _HEADERS[np.lib.format.read_magic(file)](file)
+                shapes[name.removesuffix(".npy")] = shape
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not a readable episode file ({error})") from error
+    return shapes

@@ -1,0 +1,193 @@
+"""The dream as a Gymnasium environment."""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dreamserve.engine.pixels import to_pixels
+from dreamserve.engine.world import World
+from dreamserve.loading import load_world
+from dreamserve.local import LocalClient
+from dreamserve.spaces import ActionSpace, DiscreteSpace
+from dreamserve_protocol.common import Start
+from dreamserve_protocol.sample import SampleResult
+from dreamserve_protocol.sessions import Snapshot
+from dreamserve_training.dreams.worlds import world_from_models
+from dreamserve_training.models.mixture import TemperatureRule
+
+Float32 = npt.NDArray[np.float32]
+OPTIONS = ("initial_observation", "actions", "bank", "temperature")
+_SESSION = "environment"
+_SEEDS = 2**53
+
+
+class DreamEnvironment(gymnasium.Env[Float32, Any]):
+    """One dream, observed as its latent (Z,) float32.
+
+    It is made of the checkpoints of V and M, or of a `world`; `from_bundle` opens what
+    was exported. `action_space_size` must be what M was trained with. A model without a
+    reward head earns `constant_reward` a step. An episode is truncated after `max_episode_steps`
+    (never, if None). With `render_mode="rgb_array"`, `render` gives the dream as a picture.
+
+    `reset` takes a seed, which makes the whole dream reproducible, and the options
+    `initial_observation`: a latent (Z,), a frame (H, W, 3) uint8, or a context of frames
+    (F, H, W, 3) with the `actions` (F - 1, …) taken between them; or `bank`: a starting point of
+    the world's own; and `temperature`, for this episode. Raises ValueError, CheckpointError and
+    the engine's own errors (`dreamserve.errors`).
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 35}  # noqa: RUF012  (Gymnasium's form)
+
+    def __init__(
+        self,
+        vae_model_path: str | Path | None = None,
+        mdnrnn_model_path: str | Path | None = None,
+        action_space_size: int | None = None,
+        temperature: float = 1.0,
+        *,
+        world: World | None = None,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+        constant_reward: float = 1.0,
+        temperature_rule: TemperatureRule = "paper",
+        device: str = "cpu",
+    ) -> None:
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"render_mode must be None or 'rgb_array', not {render_mode!r}")
+        if max_episode_steps is not None and max_episode_steps < 1:
+            raise ValueError(f"max_episode_steps must be at least 1, not {max_episode_steps}")
+        if world is None:
+            if vae_model_path is None or mdnrnn_model_path is None:
+                raise ValueError("give the paths of both models, or a world")
+            world = world_from_models(
+                vae_model_path,
+                mdnrnn_model_path,
+                constant_reward=constant_reward,
+                temperature_rule=temperature_rule,
+                device=device,
+            )
+        self.world, self.dream, self.temperature = world, LocalClient(world), temperature
+        self.action_space = space_of(world.spec.action_space, action_space_size)
+        self.observation_space = gymnasium.spaces.Box(
+            -np.inf, np.inf, (world.spec.latent_size,), np.float32
+        )
+        self.max_episode_steps, self.render_mode = max_episode_steps, render_mode
+        self._latent: Float32 | None = None
+        self._step = 0
+
+    @classmethod
+    def from_bundle(
+        cls, path: str | Path, *, temperature: float = 1.0, **options: Any
+    ) -> "DreamEnvironment":
+        """Open the world bundle in the folder `path`; `options` are the constructor's."""
+        return cls(world=load_world(path), temperature=temperature, **options)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Float32, dict[str, Any]]:
+        """Begin a dream; return its latent and {"seed", "temperature"}, which begin it again."""
+        super().reset(seed=seed)
+        options = dict(options or {})
+        if unknown := sorted(set(options) - set(OPTIONS)):
+            raise ValueError(f"unknown reset options {unknown}; known are {list(OPTIONS)}")
+        session = self.dream.reset(
+            session_id=_SESSION,
+            seed=int(self.np_random.integers(_SEEDS)) if seed is None else seed,
+            temperature=options.get("temperature", self.temperature),
+            start=start_of(**{n: v for n, v in options.items() if n != "temperature"}),
+        )
+        self._latent, self._step = session.latent, 0
+        return session.latent.copy(), {"seed": session.seed, "temperature": session.temperature}
+
+    def step(self, action: Any) -> tuple[Float32, float, bool, bool, dict[str, Any]]:
+        """Dream one step; `info` holds its number as `step`."""
+        if self._latent is None:
+            raise gymnasium.error.ResetNeeded("call reset before step")
+        result = self.dream.step(session_id=_SESSION, action=action)
+        self._latent, self._step = result.latent, result.step
+        truncated = self.max_episode_steps is not None and result.step >= self.max_episode_steps
+        info = {**result.info, "step": result.step}
+        return result.latent.copy(), result.reward, result.terminated, truncated, info
+
+    def render(self) -> npt.NDArray[np.uint8] | None:
+        """Return the dream's present as a picture (H, W, 3) uint8; None without a render_mode."""
+        if self.render_mode is None:
+            return None
+        if self._latent is None:
+            raise gymnasium.error.ResetNeeded("call reset before render")
+        frames = self.world.backend.decode(self._latent[None])
+        picture: npt.NDArray[np.uint8] = to_pixels(self.world.spec.frame, frames)[0]
+        return picture
+
+    def futures(self, count: int, horizon: int, actions: Any = None, **fields: Any) -> SampleResult:
+        """Dream `count` possible futures of the present, which does not move.
+
+        `actions` (horizon, …) are taken in all of them; without, each takes uniformly random ones.
+        `fields` are those of `dreamserve_protocol.sample.SampleRequest` (`temperature`, `seed`,
+        `include`: any of "frame", "mixture", "entropy", "most_likely" and "components", one future
+        for each component of the mixture).
+        """
+        fields["include"] = frozenset(fields.get("include", ()))
+        return self.dream.sample(
+            session_id=self.plan_session(),
+            futures=count,
+            horizon=horizon,
+            actions=None if actions is None else np.asarray(actions),
+            **fields,
+        )
+
+    def snapshot(self) -> Snapshot:
+        """Return the present, to come back to: here, or in another environment of this world."""
+        return self.dream.snapshot(self.plan_session())
+
+    def restore(self, snapshot: Snapshot) -> Float32:
+        """Make a snapshot the present, and return its latent; no `reset` is needed before.
+
+        The dream goes on bit for bit; an episode is as long as its dream. Raises
+        SnapshotRefusedError for another world's.
+        """
+        info = self.dream.restore(_SESSION, snapshot)
+        self._latent, self._step = snapshot.latent.copy(), info.step
+        return snapshot.latent.copy()
+
+    def plan_session(self) -> str:
+        """Return the id of the session that is this environment's present, to look ahead from."""
+        if self._latent is None:
+            raise gymnasium.error.ResetNeeded("call reset before looking ahead from the present")
+        return _SESSION
+
+
+def space_of(space: ActionSpace, size: int | None) -> gymnasium.Space[Any]:
+    """Return Gymnasium's form of `space`; ValueError if it has not `size` actions (None: any)."""
+    found = space.n if isinstance(space, DiscreteSpace) else len(space.low)
+    if size is not None and size != found:
+        raise ValueError(f"action_space_size is {size}, but the model was trained with {found}")
+    if isinstance(space, DiscreteSpace):
+        return gymnasium.spaces.Discrete(space.n)
+    low, high = np.array(space.low, np.float32), np.array(space.high, np.float32)
+    return gymnasium.spaces.Box(low, high, dtype=np.float32)
+
+
+def start_of(
+    initial_observation: Any = None, actions: Any = None, bank: int | None = None
+) -> Start | None:
+    """Return where a dream starts; None lets the seed decide. ValueError for both or neither."""
+    if initial_observation is None:
+        if actions is not None:
+            raise ValueError("actions need the frames between which they were taken")
+        return None if bank is None else Start(bank=bank)
+    if bank is not None:
+        raise ValueError("give an initial_observation or a bank index, not both")
+    if isinstance(initial_observation, torch.Tensor):
+        initial_observation = initial_observation.detach().cpu().numpy()
+    observed = np.asarray(initial_observation)
+    if observed.dtype == np.uint8 and observed.ndim >= 3:
+        frames = observed if observed.ndim == 4 else observed[None]
+        return Start(frames=frames, actions=np.asarray([] if actions is None else actions))
+    if actions is not None:
+        raise ValueError("actions go with frames (F, H, W, 3) uint8, not with a latent")
+    return Start(latent=observed.astype(np.float32))

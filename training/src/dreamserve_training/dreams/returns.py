@@ -1,0 +1,54 @@
+"""Returns of many controllers in many dreams, computed together on one engine."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from dreamserve.engine.world import World
+from dreamserve.loading import load_world
+from dreamserve.local import DreamBatch, LocalClient
+from dreamserve_protocol.policies import LinearPolicy
+from dreamserve_training.models import controller
+from dreamserve_training.models.controller import CONTROLLER_INPUTS
+
+Float32 = npt.NDArray[np.float32]
+
+
+@lru_cache(maxsize=1)
+def worker_world(bundle: Path) -> World:
+    """Return the world of `bundle`, loaded once a process."""
+    return load_world(bundle, threads=1)
+
+
+def features(dreams: DreamBatch) -> Float32:
+    """Return what a controller reads of B dreams: [z, h], (B, Z + R) float32."""
+    known = {"latent": dreams.latent, **dreams.state}
+    return np.concatenate([known[name] for name in CONTROLLER_INPUTS], axis=1)
+
+
+def dream_returns(
+    world: World,
+    policies: Sequence[controller.LinearPolicy],
+    seeds: Sequence[int],
+    temperature: float,
+    max_steps: int,
+) -> tuple[Float32, npt.NDArray[np.int64]]:
+    """Return the returns and lengths (P, E) of every policy in the same E dreams.
+
+    All policies face the same seeds: common random numbers make their differences the policies'
+    own. A dream that becomes NaN or infinite ends with its last finite step.
+    """
+    linear = LinearPolicy(
+        np.stack([policy.weights for policy in policies]),
+        np.stack([policy.bias for policy in policies]),
+        CONTROLLER_INPUTS,
+    )
+    # One slice for everything: no other request waits, and large batches are faster.
+    dream = LocalClient(world, capacity=1, slice_rows=len(policies) * len(seeds))
+    rolled = dream.rollout(
+        policy=linear, seeds=np.asarray(seeds), temperature=temperature, max_steps=max_steps
+    )
+    return rolled.returns.astype(np.float32), rolled.lengths

@@ -1,0 +1,68 @@
+"""V and M as a World without a bundle: the engine's dream, before any export."""
+
+from pathlib import Path
+
+from dreamserve.backends.torch import TorchBackend
+from dreamserve.engine.world import World
+from dreamserve.manifest import Crop, FrameSpec
+from dreamserve.spaces import ActionSpace, BoxSpace, DiscreteSpace
+from dreamserve_training.export.graphs import DecodeGraph, EncodeGraph, StepGraph
+from dreamserve_training.export.spec import spec_of
+from dreamserve_training.models.catalog import load_memory
+from dreamserve_training.models.mixture import TemperatureRule
+from dreamserve_training.models.vae import ConvVAE, load_vae
+from dreamserve_training.models.world_model import WorldModel
+
+
+def world_from_models(
+    vae: ConvVAE | str | Path,
+    memory: WorldModel | str | Path,
+    *,
+    name: str = "dream",
+    temperature_rule: TemperatureRule = "paper",
+    constant_reward: float = 1.0,
+    device: str = "cpu",
+) -> World:
+    """Return the world of these models, or of their checkpoints.
+
+    Without a reward head, every step earns `constant_reward`. Real starting points belong to a
+    bundle; a reset that names none draws its latent from the VAE's prior, N(0, I). Continuous
+    actions lie in [-1, 1]. Raises CheckpointError for a file that is no checkpoint and ValueError
+    for models that do not fit each other.
+    """
+    if not isinstance(vae, ConvVAE):
+        vae = load_vae(vae)
+    if not isinstance(memory, WorldModel):
+        memory = load_memory(memory)
+    if vae.z_dim != memory.z_dim:
+        raise ValueError(f"V has {vae.z_dim} latents, M has {memory.z_dim}")
+    reward = None if memory.predict_reward else constant_reward
+    spec = spec_of(
+        name,
+        _action_space(memory),
+        _frames_as_they_are(vae),
+        memory,
+        temperature_rule=temperature_rule,
+        constant_reward=reward,
+    )
+    backend = TorchBackend(
+        EncodeGraph(vae).to(device),
+        StepGraph(memory, temperature_rule, reward).to(device),
+        DecodeGraph(vae).to(device),
+        device,
+    )
+    return World(spec, backend)
+
+
+def _frames_as_they_are(vae: ConvVAE) -> FrameSpec:
+    height, width, _ = vae.frame_shape
+    everything = Crop(top=0, bottom=height, left=0, right=width)
+    return FrameSpec(source_shape=vae.frame_shape, crop=everything, shape=vae.frame_shape)
+
+
+def _action_space(memory: WorldModel) -> ActionSpace:
+    names = tuple(f"action {i}" for i in range(memory.action_dim))
+    if memory.discrete_actions:
+        return DiscreteSpace(n=memory.action_dim, names=names)
+    bound = (1.0,) * memory.action_dim
+    return BoxSpace(low=tuple(-value for value in bound), high=bound, names=names)

@@ -1,0 +1,84 @@
+"""The error of open-loop dreams against real episodes, by the number of steps."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dreamserve.backends.base import Array, Backend
+from dreamserve.manifest import WorldSpec
+from dreamserve_training.evaluation.open_loop import open_loop
+from dreamserve_training.evaluation.teacher_forcing import TeacherForced
+
+HORIZONS = (1, 5, 20, 50)
+
+
+def horizon_errors(
+    backend: Backend,
+    spec: WorldSpec,
+    runs: Sequence[TeacherForced],
+    dreams: int = 32,
+    starts: int = 128,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return the error after k = 1, 5, 20, 50 steps: `{"k": {prediction: error}}`.
+
+    From up to `starts` moments of real episodes (with the memory that `teacher_force` kept
+    there) the world dreams under the real actions, ends ignored. The error of a predicted
+    latent is the root mean square of its difference from the posterior's mean of the real frame,
+    over starts and dimensions.
+
+    mean_of_dreams   the mean of `dreams` dreams at T = 1: the world's expectation, but for what so
+                     few leave of their spread (its root mean square / sqrt(dreams))
+    one_dream        a single dream at T = 1: what a player sees; spread counts as error here
+    most_likely      the dream at T = 0
+    copy_last        the latent at the start, for ever
+    average_latent   the mean latent of these episodes, always
+
+    Only what the episodes are long enough for is measured; with no start at all, returns {}.
+    """
+    chosen = _choose(runs, starts, seed)
+    if not chosen:
+        return {}
+    real = np.stack([run.episode.mu[at : at + HORIZONS[-1] + 1] for run, at in chosen])
+    actions = np.stack([run.episode.actions[at : at + HORIZONS[-1]] for run, at in chosen])
+    state = tuple(
+        np.stack([run.states[at][part] for run, at in chosen])
+        for part in range(len(spec.recurrent_state))
+    )
+    rng = np.random.default_rng(seed)
+    samples = [
+        open_loop(backend, spec, real[:, 0], state, actions, 1.0, rng) for _ in range(dreams)
+    ]
+    most_likely = open_loop(backend, spec, real[:, 0], state, actions, 0.0, rng)
+    mean = np.mean(samples, axis=0)
+    average = np.concatenate([run.episode.mu for run in runs]).mean(axis=0)
+    errors: dict[str, Any] = {}
+    for k in HORIZONS:
+        happened = real[:, k]
+        single = [np.mean((dream[:, k - 1] - happened) ** 2) for dream in samples]
+        errors[str(k)] = {
+            "mean_of_dreams": _rms(mean[:, k - 1] - happened),
+            "one_dream": round(float(np.sqrt(np.mean(single))), 4),
+            "most_likely": _rms(most_likely[:, k - 1] - happened),
+            "copy_last": _rms(real[:, 0] - happened),
+            "average_latent": _rms(average - happened),
+        }
+    return errors
+
+
+def _choose(
+    runs: Sequence[TeacherForced], count: int, seed: int
+) -> list[tuple[TeacherForced, int]]:
+    possible = [
+        (run, at)
+        for run in runs
+        for at in sorted(run.states)
+        if at + HORIZONS[-1] < len(run.episode.mu)
+    ]
+    picked = np.random.default_rng(seed).permutation(len(possible))[:count]
+    return [possible[i] for i in sorted(picked)]
+
+
+def _rms(difference: Array) -> float:
+    return round(float(np.sqrt(np.mean(np.square(difference, dtype=np.float64)))), 4)

@@ -1,0 +1,39 @@
+"""Open-loop dreams: actions are fixed and no frame is seen; many rows in one batch."""
+
+import numpy as np
+import numpy.typing as npt
+
+from dreamserve.backends.base import Array, Backend, StepInput
+from dreamserve.manifest import WorldSpec
+from dreamserve_training.evaluation.teacher_forcing import State
+
+
+def open_loop(
+    backend: Backend,
+    spec: WorldSpec,
+    latent: Array,
+    state: State,
+    actions: npt.NDArray[np.int64] | Array,
+    temperature: float,
+    rng: np.random.Generator,
+) -> Array:
+    """Return the latents (B, H, Z) dreamed from `latent` (B, Z) and `state` under `actions` (B, H).
+
+    An end that the world announces is ignored: the dream goes on.
+    """
+    rows, latents = len(latent), []
+    for step in range(actions.shape[1]):
+        normal = rng.standard_normal((rows, spec.noise.normal), np.float32)
+        uniform = rng.uniform(2**-25, 1 - 2**-25, (rows, spec.noise.uniform)).astype(np.float32)
+        output = backend.step(
+            StepInput(
+                latent=np.ascontiguousarray(latent),
+                action=np.ascontiguousarray(actions[:, step]),
+                state=state,
+                temperature=np.full(rows, temperature, np.float32),
+                noise=np.concatenate([normal, uniform], axis=1),
+            )
+        )
+        latent, state = output.latent, output.state
+        latents.append(latent)
+    return np.stack(latents, axis=1)

@@ -1,0 +1,111 @@
+"""Pictures for the card: reconstructions, and a real episode beside dreams of it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+from dreamserve.backends.base import Array, Backend
+from dreamserve.manifest import WorldSpec
+from dreamserve_training.evaluation.open_loop import open_loop
+from dreamserve_training.evaluation.reconstruction import Tally, compare, reconstruct
+from dreamserve_training.evaluation.teacher_forcing import LatentEpisode, teacher_force
+from dreamserve_training.export.card import Picture
+
+SCALE = 2  # screen pixels a frame's pixel
+STRIP_STEPS = (0, 5, 10, 15, 20, 30, 40, 50)
+_MARGIN_PX, _LABEL_PX = 4, 14
+UInt8 = npt.NDArray[np.uint8]
+
+
+def reconstruction_picture(backend: Backend, frames: UInt8, count: int = 8) -> Picture:
+    """Return `count` of `frames` (N, H, W, C) over their reconstructions.
+
+    They are spread evenly over the frames that show something small, and over all of them
+    where none do.
+    """
+    mean = frames.mean(axis=0, dtype=np.float64).astype(np.float32) / 255
+    busy = [i for i, frame in enumerate(frames) if _small_things(frame, mean)]
+    candidates = busy if len(busy) >= count else list(range(len(frames)))
+    spots = np.linspace(0, len(candidates) - 1, min(count, len(candidates))).astype(int)
+    chosen = frames[[candidates[i] for i in spots]]
+    copies = to_uint8(reconstruct(backend, chosen))
+    return Picture(
+        grid([("original", chosen), ("reconstruction", copies)]),
+        "Held-out frames, and what is left of each after V has encoded and decoded it.",
+    )
+
+
+def dream_picture(
+    backend: Backend,
+    spec: WorldSpec,
+    frames: UInt8,
+    episode: LatentEpisode,
+    start: int,
+    seed: int = 0,
+) -> Picture:
+    """Return a real episode's frames from step `start` on over dreams of the same actions.
+
+    `frames` (T, H, W, C) uint8 and `episode` are the same episode; the memory is led through the
+    steps before `start` > 0. Raises ValueError when it ends within the strip.
+    """
+    if start < 1 or start + STRIP_STEPS[-1] >= len(frames):
+        raise ValueError(f"the episode has {len(frames)} steps, no strip can begin at step {start}")
+    state = teacher_force(backend, spec, [episode], keep_every=start)[0].states[start]
+    state = tuple(part[None] for part in state)
+    actions = episode.actions[None, start : start + STRIP_STEPS[-1]]
+    rows = [("real", frames[[start + step for step in STRIP_STEPS]])]
+    for temperature in (1.0, 0.0):
+        rng = np.random.default_rng(seed)
+        first = episode.mu[start : start + 1]
+        dreamed = open_loop(backend, spec, first, state, actions, temperature, rng)[0]
+        latents = np.concatenate([first, dreamed])[list(STRIP_STEPS)]
+        pictures = to_uint8(backend.decode(latents))
+        rows.append((f"dream, T = {temperature:g}", pictures))
+    columns = [f"step {step}" for step in STRIP_STEPS]
+    return Picture(
+        grid(rows, columns),
+        "A real held-out episode, and below it dreams that begin at the same frame and take the"
+        " same actions, seeing nothing after it.",
+    )
+
+
+def busiest_start(frames: UInt8, earliest: int = 16) -> int:
+    """Return the step from `earliest` on, early enough for a strip, that shows the most things."""
+    mean = frames.mean(axis=0, dtype=np.float64).astype(np.float32) / 255
+    latest = len(frames) - STRIP_STEPS[-1] - 1
+    if latest < earliest:
+        raise ValueError(f"the episode has {len(frames)} steps, too few for a strip")
+    return max(range(earliest, latest + 1), key=lambda at: _small_things(frames[at], mean))
+
+
+def grid(rows: Sequence[tuple[str, UInt8]], columns: Sequence[str] = ()) -> Image.Image:
+    """Return rows of pictures (N, H, W, C) uint8, each row's name above it."""
+    height, width = rows[0][1].shape[1] * SCALE, rows[0][1].shape[2] * SCALE
+    head = _LABEL_PX if columns else 0
+    row_px = height + _LABEL_PX + _MARGIN_PX
+    across = max(len(pictures) for _, pictures in rows)
+    size = (_MARGIN_PX + across * (width + _MARGIN_PX), head + len(rows) * row_px)
+    sheet = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(sheet)
+    for column, title in enumerate(columns):
+        draw.text((_MARGIN_PX + column * (width + _MARGIN_PX), 1), title, "gray")
+    for row, (name, pictures) in enumerate(rows):
+        top = head + row * row_px
+        draw.text((_MARGIN_PX, top + 1), name, "black")
+        for column, picture in enumerate(pictures):
+            image = Image.fromarray(picture).resize((width, height), Image.Resampling.NEAREST)
+            sheet.paste(image, (_MARGIN_PX + column * (width + _MARGIN_PX), top + _LABEL_PX))
+    return sheet
+
+
+def to_uint8(pictures: Array) -> UInt8:
+    """Return pictures in [0, 1] as uint8."""
+    return (np.clip(pictures, 0.0, 1.0) * 255 + 0.5).astype(np.uint8)
+
+
+def _small_things(frame: UInt8, mean: Array) -> int:
+    picture, tally = frame.astype(np.float32) / 255, Tally()
+    compare(picture, picture, mean, tally)
+    return sum(1 for area in tally.areas if area < 25)

@@ -1,0 +1,87 @@
+"""How well a world predicts along real episodes: likelihood, ends, rewards."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dreamserve_training.evaluation.teacher_forcing import TeacherForced
+
+WINDOW_STEPS = 5
+_LOG_2PI_E = math.log(2 * math.pi * math.e)
+
+
+def likelihood(runs: Sequence[TeacherForced]) -> dict[str, Any]:
+    """Return the NLL of the next latent, in nats per latent dimension, with its bounds.
+
+    nll                 mean of -log p(z_{t+1} | z_≤t, a_≤t) / Z, z drawn from V's posterior
+    floor               mean entropy of that posterior, 0.5 · log(2πe σ²) per dimension: no model
+                        can be expected below it
+    gaussian_baseline   entropy of one Gaussian per dimension, fitted to these very latents: what
+                        a model without memory can reach
+    """
+    targets_logvar = np.concatenate([f.episode.logvar[1:] for f in runs]).astype(np.float64)
+    targets_mu = np.concatenate([f.episode.mu[1:] for f in runs]).astype(np.float64)
+    marginal = targets_mu.var(axis=0) + np.exp(targets_logvar).mean(axis=0)
+    return {
+        "nll": _rounded(float(np.concatenate([f.nll for f in runs]).mean())),
+        "floor": _rounded(float(0.5 * (_LOG_2PI_E + targets_logvar).mean())),
+        "gaussian_baseline": _rounded(float(0.5 * (_LOG_2PI_E + np.log(marginal)).mean())),
+        "steps": len(targets_mu),
+        "episodes": len(runs),
+    }
+
+
+def ends(runs: Sequence[TeacherForced], threshold: float) -> dict[str, Any]:
+    """Return how well the done logit predicts the ends, at `threshold`.
+
+    An alarm is a step whose logit exceeds the threshold; a death is a real terminated step.
+    recall              share of deaths with an alarm at that very step
+    precision           share of alarms that are at a death
+    recall_within_5     share of deaths with an alarm at most 5 steps before (or at it)
+    precision_within_5  share of alarms at most 5 steps before a death
+    cut_short           share of episodes with an alarm earlier than that: where a dream would end
+                        and the game went on
+    """
+    alarms = deaths = hits = near_hits = near_alarms = cut_short = 0
+    for run in runs:
+        alarm = run.done_logit > threshold
+        steps = len(alarm)
+        death = bool(run.episode.terminated[-1])
+        near = alarm[max(0, steps - 1 - WINDOW_STEPS) :] if death else alarm[:0]
+        alarms += int(alarm.sum())
+        deaths += death
+        hits += bool(death and alarm[-1])
+        near_hits += bool(near.any())
+        near_alarms += int(near.sum())
+        cut_short += bool(alarm[: steps - len(near)].any())
+    return {
+        "recall": _share(hits, deaths),
+        "precision": _share(hits, alarms),
+        f"recall_within_{WINDOW_STEPS}": _share(near_hits, deaths),
+        f"precision_within_{WINDOW_STEPS}": _share(near_alarms, alarms),
+        "cut_short": _share(cut_short, len(runs)),
+        "alarms": alarms,
+        "deaths": deaths,
+        "episodes": len(runs),
+    }
+
+
+def rewards(runs: Sequence[TeacherForced]) -> dict[str, Any]:
+    """Return the root mean square error of the predicted reward, and of always saying the mean."""
+    real = np.concatenate([f.episode.rewards for f in runs]).astype(np.float64)
+    predicted = np.concatenate([f.reward for f in runs]).astype(np.float64)
+    return {
+        "rms_error": _rounded(float(np.sqrt(np.mean((predicted - real) ** 2)))),
+        "rms_error_of_the_mean": _rounded(float(real.std())),
+        "steps": len(real),
+    }
+
+
+def _share(part: int, whole: int) -> float | None:
+    return _rounded(part / whole) if whole else None
+
+
+def _rounded(value: float) -> float:
+    return round(value, 4)

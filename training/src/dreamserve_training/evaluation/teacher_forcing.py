@@ -1,0 +1,152 @@
+"""Run a world along real episodes: each step reads the real latent and predicts the next.
+
+All episodes advance together, one batch a step, through the backend that serves the world.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dreamserve.backends.base import Array, Backend, StepInput
+from dreamserve.manifest import WorldSpec
+from dreamserve_training.data.checks import check_latent_episode
+from dreamserve_training.data.episodes import DataError, episode_paths, load_episode
+from dreamserve_training.models.mixture import Mixture, mixture_log_prob
+
+State = tuple[Array, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class LatentEpisode:
+    """A real episode of T steps, encoded by V; aligned as in `data.episodes`."""
+
+    mu: Array  # (T, Z)
+    logvar: Array  # (T, Z)
+    actions: npt.NDArray[np.int64] | Array  # (T,) or (T, A)
+    rewards: Array  # (T,)
+    terminated: npt.NDArray[np.bool_]  # (T,)
+
+
+@dataclass(frozen=True, eq=False)
+class TeacherForced:
+    """What the world predicted along one episode, for a draw of z from each posterior."""
+
+    episode: LatentEpisode
+    nll: npt.NDArray[np.float64]  # (T - 1,) of the next latent, nats per latent dimension
+    reward: Array  # (T,)
+    done_logit: Array  # (T,)
+    states: dict[int, State]  # step → the memory before it, kept every `keep_every` steps
+
+
+def load_latents(directory: str | Path, limit: int | None = None) -> list[LatentEpisode]:
+    """Return the latent episodes of `directory` (the first `limit`); DataError says what is wrong.
+
+    They must hold posteriors (mu and logvar), not draws.
+    """
+    return [load_latent(path) for path in episode_paths(directory)[:limit]]
+
+
+def load_latent(path: Path) -> LatentEpisode:
+    """Return the latent episode in the file `path`; DataError as for `load_latents`."""
+    stored = load_episode(path)
+    check_latent_episode(stored, path)
+    if "mu" not in stored:
+        raise DataError(f"{path}: holds z alone; measuring needs mu and logvar")
+    return LatentEpisode(
+        mu=stored["mu"].astype(np.float32),
+        logvar=stored["logvar"].astype(np.float32),
+        actions=_actions(stored["actions"]),
+        rewards=stored["rewards"].astype(np.float32),
+        terminated=stored["terminated"].astype(np.bool_),
+    )
+
+
+def _actions(actions: npt.NDArray[np.generic]) -> npt.NDArray[np.int64] | Array:
+    if actions.ndim == 1 and np.issubdtype(actions.dtype, np.integer):
+        return actions.astype(np.int64)
+    return actions.astype(np.float32)
+
+
+def teacher_force(
+    backend: Backend,
+    spec: WorldSpec,
+    episodes: Sequence[LatentEpisode],
+    keep_every: int = 0,
+    seed: int = 0,
+) -> list[TeacherForced]:
+    """Run the world along `episodes`; memory starts empty in each. Results are in their order.
+
+    With `keep_every` > 0 the memory before every such step is kept, step 0 left out.
+    """
+    rng = np.random.default_rng(seed)
+    order = sorted(range(len(episodes)), key=lambda i: -len(episodes[i].mu))
+    drawn = [_draw(episode, rng) for episode in episodes]
+    recorders = [_Recorder(len(episode.mu), keep_every) for episode in episodes]
+    state = zero_state(spec, len(episodes))
+    for step in range(max((len(z) for z in drawn), default=0)):
+        order = [i for i in order if len(drawn[i]) > step]  # sorted: the longest stay in front
+        state = tuple(part[: len(order)] for part in state)
+        for row, i in enumerate(order):
+            recorders[i].remember(step, state, row)
+        batch = StepInput(
+            latent=np.stack([drawn[i][step] for i in order]),
+            action=np.stack([episodes[i].actions[step] for i in order]),
+            state=state,
+            temperature=np.ones(len(order), np.float32),
+            noise=np.full((len(order), spec.noise.normal + spec.noise.uniform), 0.5, np.float32),
+        )
+        output = backend.step(batch)
+        following = np.stack([drawn[i][min(step + 1, len(drawn[i]) - 1)] for i in order])
+        parts = (output.mixture_logits, output.mixture_mu, output.mixture_log_sigma)
+        nll = negative_log_likelihood(parts, following)
+        for row, i in enumerate(order):
+            recorders[i].add(step, nll[row], output.reward[row], output.done_logit[row])
+        state = output.state
+    return [recorder.result(episode) for recorder, episode in zip(recorders, episodes, strict=True)]
+
+
+def negative_log_likelihood(parts: Sequence[Array], latent: Array) -> npt.NDArray[np.float64]:
+    """Return -log p (B,) of `latent` (B, Z) in float64, nats per latent dimension.
+
+    `parts` are a mixture's logits, mu and log_sigma in the manifest's shapes.
+    """
+    mixture = Mixture(*(torch.from_numpy(part).double() for part in parts))
+    log_prob = mixture_log_prob(mixture, torch.from_numpy(latent).double())
+    nll: npt.NDArray[np.float64] = (-log_prob / latent.shape[1]).numpy()
+    return nll
+
+
+def zero_state(spec: WorldSpec, rows: int) -> State:
+    """Return the empty memory of `rows` dreams."""
+    return tuple(np.zeros((rows, *part.shape), np.float32) for part in spec.recurrent_state)
+
+
+def _draw(episode: LatentEpisode, rng: np.random.Generator) -> Array:
+    noise = rng.standard_normal(episode.mu.shape, np.float32)
+    drawn: Array = episode.mu + np.exp(0.5 * episode.logvar) * noise
+    return drawn
+
+
+class _Recorder:
+    """Collects the predictions along one episode."""
+
+    def __init__(self, steps: int, keep_every: int) -> None:
+        self.keep_every = keep_every
+        self.nll = np.zeros(steps, np.float64)
+        self.reward, self.done_logit = np.zeros(steps, np.float32), np.zeros(steps, np.float32)
+        self.states: dict[int, State] = {}
+
+    def remember(self, step: int, state: State, row: int) -> None:
+        if self.keep_every and step and step % self.keep_every == 0:
+            self.states[step] = tuple(part[row].copy() for part in state)
+
+    def add(self, step: int, nll: float, reward: float, done_logit: float) -> None:
+        self.nll[step], self.reward[step], self.done_logit[step] = nll, reward, done_logit
+
+    def result(self, episode: LatentEpisode) -> TeacherForced:
+        # no latent follows the last action, so it has no likelihood
+        return TeacherForced(episode, self.nll[:-1], self.reward, self.done_logit, self.states)

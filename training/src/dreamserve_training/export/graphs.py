@@ -1,0 +1,85 @@
+"""The three pure functions of a bundle, as modules that can be traced and exported.
+
+Signatures are those of `dreamserve.manifest`. Nothing here depends on the batch's size or its
+data, and all randomness comes in as `noise`. Each holds its own copy of the model's weights.
+"""
+
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+from dreamserve_training.models.mixture import TemperatureRule, sample_with_noise
+from dreamserve_training.models.vae import ConvVAE
+from dreamserve_training.models.world_model import WorldModel
+
+NEVER_DONE = -100.0  # the done logit of a world that has no done head
+
+
+class EncodeGraph(nn.Module):
+    """frames (B, H, W, C) in [0, 1] → mu (B, Z), logvar (B, Z)."""
+
+    def __init__(self, vae: ConvVAE) -> None:
+        super().__init__()
+        vae = deepcopy(vae)
+        self.encoder, self.mu_head, self.logvar_head = vae.encoder, vae.mu_head, vae.logvar_head
+        self.eval()
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the posterior of each frame."""
+        # not vae.encode: its check of the shape cannot be traced, and the engine has made it
+        features = self.encoder(frames.permute(0, 3, 1, 2))
+        return self.mu_head(features), self.logvar_head(features)
+
+
+class DecodeGraph(nn.Module):
+    """latent (B, Z) → frames (B, H, W, C) in [0, 1]."""
+
+    def __init__(self, vae: ConvVAE) -> None:
+        super().__init__()
+        self.decoder = deepcopy(vae.decoder)
+        self.eval()
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Return the frame each latent stands for."""
+        frames: Tensor = self.decoder(latent)
+        return frames.permute(0, 2, 3, 1)
+
+
+class StepGraph(nn.Module):
+    """One step of a dream: M's prediction and the draw of the next latent.
+
+    `constant_reward` is the reward of every step, for a model that predicts none; a model that
+    does takes None. Raises ValueError when the two do not go together.
+    """
+
+    def __init__(
+        self,
+        memory: WorldModel,
+        temperature_rule: TemperatureRule = "paper",
+        constant_reward: float | None = None,
+    ) -> None:
+        super().__init__()
+        if memory.predict_reward == (constant_reward is not None):
+            raise ValueError("give constant_reward exactly when the model predicts no reward")
+        self.predict = memory.graph()
+        self.normal = memory.spec().noise.normal
+        self.temperature_rule: TemperatureRule = temperature_rule
+        self.constant_reward = constant_reward
+        self.eval()
+
+    def forward(self, latent: Tensor, action: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        """Return the step's outputs in the manifest's order.
+
+        latent (B, Z), action int64 (B,) or float (B, A); then the state's tensors, (B, …) each,
+        temperature (B,), and noise (B, normal + uniform).
+        """
+        *state, temperature, noise = rest
+        mixture, reward, done_logit, state = self.predict(latent, action, *state)
+        normal, uniform = noise[:, : self.normal], noise[:, self.normal :]
+        drawn = sample_with_noise(mixture, temperature, normal, uniform, self.temperature_rule)
+        if reward is None:
+            reward = torch.full_like(temperature, self.constant_reward)
+        if done_logit is None:
+            done_logit = torch.full_like(temperature, NEVER_DONE)
+        return drawn, reward, done_logit, *state, *mixture

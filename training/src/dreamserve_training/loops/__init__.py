@@ -1,1 +1,0 @@
-"""The training loops: Lightning modules and the trainer they share."""

@@ -1,0 +1,156 @@
+"""Evolve C by CMA-ES (Hansen 2016) entirely inside the dream.
+
+dreamserve-train controller takecover --out runs/takecover
+"""
+
+import logging
+import multiprocessing
+import time
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from dreamserve.bundle import load_bundle
+from dreamserve_training.dreams.returns import dream_returns, worker_world
+from dreamserve_training.files import atomic_write
+from dreamserve_training.models.controller import (
+    CONTROLLER_INPUTS,
+    Axis,
+    LinearPolicy,
+    Scores,
+)
+
+with warnings.catch_warnings():
+    # It warns that it cannot plot without matplotlib; nothing here plots.
+    warnings.filterwarnings("ignore", "Could not import matplotlib", UserWarning)
+    import cma
+
+logger = logging.getLogger("dreamserve_training")
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ControllerConfig:
+    """The options of C's evolution."""
+
+    form: Axis | Scores
+    temperature: float = 1.15  # the paper's best for the real game
+    generations: int = 36
+    population: int = 64
+    episodes: int = 16
+    sigma: float = 0.1
+    max_steps: int = 2100
+    workers: int = 2
+    seed: int = 0
+
+
+def evolve(bundle: Path, directory: Path, config: ControllerConfig) -> LinearPolicy:
+    """Evolve a controller in the dreams of `bundle`; `directory`/evolution.npz keeps its history.
+
+    CMA-ES is a pure function of its seed and of the fitness of each generation, so that history is
+    also the checkpoint: a stopped evolution replays it and resumes. Returns the policy of the final
+    distribution's mean, which is less biased by lucky dreams than the best candidate.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    history_path = directory / "evolution.npz"
+    parameters = config.form.parameters(_feature_count(bundle))
+    rng = np.random.default_rng(config.seed)
+    strategy = cma.CMAEvolutionStrategy(
+        np.zeros(parameters),
+        config.sigma,
+        {
+            "popsize": config.population,
+            "verbose": -9,
+            "randn": lambda *shape: rng.standard_normal(shape),
+            "seed": np.nan,  # leave numpy's global generator alone
+        },
+    )
+    history = _replay(history_path, strategy)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(config.workers, mp_context=context) as pool:
+        while len(history) < config.generations:
+            start_s = time.monotonic()
+            candidates = strategy.ask()
+            fitness = _fitness(pool, bundle, candidates, len(history), config)
+            strategy.tell(candidates, list(-fitness))
+            history.append(fitness)
+            _save_history(history_path, history)
+            _report(history, config, time.monotonic() - start_s)
+    return config.form.policy(np.asarray(strategy.result.xfavorite))
+
+
+def _replay(path: Path, strategy: cma.CMAEvolutionStrategy) -> list[Float64]:
+    if not path.exists():
+        return []
+    with np.load(path, allow_pickle=False) as archive:
+        history = list(archive["fitness"])
+    for fitness in history:
+        strategy.tell(strategy.ask(), list(-fitness))
+    return history
+
+
+def _save_history(path: Path, history: list[Float64]) -> None:
+    with atomic_write(path) as file:
+        np.savez(file, fitness=np.stack(history))
+
+
+def _fitness(
+    pool: ProcessPoolExecutor,
+    bundle: Path,
+    candidates: Sequence[Float64],
+    generation: int,
+    config: ControllerConfig,
+) -> Float64:
+    """Return each candidate's mean return over this generation's dreams, (population,)."""
+    first_seed = (config.seed * 1_000_003 + generation) * config.episodes
+    seeds = range(first_seed, first_seed + config.episodes)
+    # More shares than workers, because candidates that live long take longer.
+    shares = np.array_split(np.arange(len(candidates)), 2 * config.workers)
+    jobs = [
+        pool.submit(
+            _share_returns,
+            bundle,
+            [config.form.policy(np.asarray(candidates[i])) for i in share],
+            list(seeds),
+            config.temperature,
+            config.max_steps,
+        )
+        for share in shares
+    ]
+    return np.concatenate([job.result() for job in jobs])
+
+
+def _share_returns(
+    bundle: Path,
+    policies: list[LinearPolicy],
+    seeds: list[int],
+    temperature: float,
+    max_steps: int,
+) -> Float64:
+    returns, _ = dream_returns(worker_world(bundle), policies, seeds, temperature, max_steps)
+    return returns.mean(axis=1).astype(np.float64)
+
+
+def _feature_count(bundle: Path) -> int:
+    spec = load_bundle(bundle).manifest
+    sizes = {tensor.name: prod(tensor.shape) for tensor in spec.recurrent_state}
+    sizes["latent"] = spec.latent_size
+    return sum(sizes[name] for name in CONTROLLER_INPUTS)
+
+
+def _report(history: list[Float64], config: ControllerConfig, took_s: float) -> None:
+    fitness = history[-1]
+    logger.info(
+        "generation %d/%d  mean return %.0f  best %.0f  %.0f s",
+        len(history),
+        config.generations,
+        fitness.mean(),
+        fitness.max(),
+        took_s,
+    )
