@@ -85,7 +85,7 @@ def test_a_head_without_end_is_refused_in_words(url: str) -> None:
         for _ in range(50):
             client.sendall(b"a" * 1_000_000)
         status, problem = read(client)
-        assert (status, problem["status"], problem["code"]) == (431, 431, "too_large")
+        assert (status, problem["status"], problem["code"]) == (431, 431, "headers_too_large")
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")

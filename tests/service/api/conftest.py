@@ -1,6 +1,7 @@
 """The application over fake worlds, called without a socket."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -10,29 +11,48 @@ import msgpack
 import numpy as np
 import pytest
 
-from dreamserve.api.app import create_app
-from dreamserve.engine.engine import Engine
+from dreamserve.api.app import App, create_app
+from dreamserve.api.async_engine import engine_of
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.world import World
 from dreamserve.settings import Settings
+from dreamserve_protocol.arrays import pack, unpack
+from dreamserve_protocol.pages import PAGES
+from dreamserve_protocol.verbs import BY_NAME, VERBS
 
-NAN_ACTION, FAILING_ACTION = 1, 2
+MSGPACK = "application/msgpack"
+OF_THE_DOOR = frozenset(
+    {
+        "bad_request",
+        "forbidden_origin",
+        "not_found",
+        "method_not_allowed",
+        "unsupported_media_type",
+        "too_large",
+    }
+)
+ROWS_OF = {"/step/batch": "step", "/reset/batch": "reset"}
 Serving = Callable[..., AbstractAsyncContextManager["Client"]]
 
 
 class Client:
-    """An HTTP client that speaks JSON or msgpack."""
+    """An HTTP client that speaks JSON or msgpack, and holds the server to its declared errors."""
 
-    def __init__(self, http: httpx.AsyncClient, app: Any) -> None:
-        self.http, self.app = http, app
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.unforeseen: set[str] = set()  # codes that a test provokes although none declares them
+        self.http = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app),
+            base_url="http://test",
+            event_hooks={"response": [self._check_errors]},
+        )
 
     async def post(self, path: str, fields: Any, form: str = "json", **headers: str) -> Any:
         """Post `fields` in one form, asking for the answer in the same."""
         if form == "json":
             return await self.http.post(path, json=fields, headers=headers)
-        kind = "application/msgpack"
-        body = msgpack.packb(fields, default=_pack)
-        headers = {"content-type": kind, "accept": kind, **headers}
+        body = msgpack.packb(fields, default=pack)
+        headers = {"content-type": MSGPACK, "accept": MSGPACK, **headers}
         return await self.http.post(path, content=body, headers=headers)
 
     async def reset(self, **fields: Any) -> dict[str, Any]:
@@ -42,49 +62,63 @@ class Client:
         answer: dict[str, Any] = response.json()
         return answer
 
+    async def _check_errors(self, response: httpx.Response) -> None:
+        """Assert that an error, or a row's error, is one that its verb or page declares."""
+        await response.aread()
+        method, path = response.request.method, response.request.url.path
+        if response.status_code >= 400 and method != "HEAD":
+            code = response.json()["code"]
+            declared = OF_THE_DOOR | declared_errors(method, path) | self.unforeseen
+            assert code in declared, f"{method} {path} does not declare {code}: {response.text}"
+        elif path in ROWS_OF and response.status_code == 200:
+            declared = {error.code for error in BY_NAME[ROWS_OF[path]].all_errors}
+            assert {error["code"] for error in _fields(response)["errors"]} <= declared
 
-def _pack(value: np.ndarray) -> dict[str, Any]:
-    return {"dtype": value.dtype.str, "shape": list(value.shape), "data": value.tobytes()}
+
+def declared_errors(method: str, path: str) -> set[str]:
+    """Return the codes that a path's verb or page declares."""
+    for verb in VERBS:
+        if method == verb.method and re.fullmatch(re.sub(r"{\w+}", "[^/]+", verb.path), path):
+            return {error.code for error in verb.all_errors}
+    return {error.code for page in PAGES if page.path == path for error in page.errors}
+
+
+def _fields(response: httpx.Response) -> dict[str, Any]:
+    if response.headers["content-type"] == MSGPACK:
+        return msgpack.unpackb(response.content, object_hook=_unpacked)
+    assert response.headers["content-type"] == "application/json", response.text
+    return response.json()
 
 
 def content(response: httpx.Response) -> dict[str, Any]:
     """Return an answer's fields, arrays of either form as numpy arrays."""
-    if response.headers["content-type"] == "application/msgpack":
-        return msgpack.unpackb(response.content, object_hook=_unpack)
-    assert response.headers["content-type"] == "application/json", response.text
+    fields = _fields(response)
+    if response.headers["content-type"] == MSGPACK:
+        return fields
     return {
         name: np.array(value) if isinstance(value, list) else value
-        for name, value in response.json().items()
+        for name, value in fields.items()
     }
 
 
-def _unpack(value: dict[str, Any]) -> Any:
-    if value.keys() == {"dtype", "shape", "data"}:
-        return np.frombuffer(value["data"], value["dtype"]).reshape(value["shape"])
-    return value
+def _unpacked(value: dict[str, Any]) -> Any:
+    return unpack(value) if value.keys() == {"dtype", "shape", "data"} else value
 
 
 @asynccontextmanager
 async def _serving(*worlds: World, wait: bool = True, **changed: Any) -> AsyncIterator[Client]:
     settings = Settings.load(**changed)
-    engine = Engine(
+    engine = engine_of(
         list(worlds) or [fake_world(), fake_world("box", discrete=False)],
-        capacity=settings.capacity,
-        session_ttl_s=settings.session_ttl_s,
-        max_queue=settings.max_queue,
-        max_batch=settings.max_batch,
-        max_jobs=settings.max_jobs,
+        settings,
     )
     app = create_app(engine, settings)
-    transport = httpx.ASGITransport(app)
-    async with (
-        app.app.router.lifespan_context(app.app),
-        httpx.AsyncClient(transport=transport, base_url="http://test") as http,
-    ):
-        async with asyncio.timeout(5):
+    client = Client(app)
+    async with app.router.lifespan_context(app), client.http:
+        async with asyncio.timeout(30):
             while wait and not engine.ready:
                 await asyncio.sleep(0.001)
-        yield Client(http, app)
+        yield client
 
 
 @pytest.fixture

@@ -1,5 +1,8 @@
 """/sessions/{id}/fork, /rewind and /snapshot over HTTP."""
 
+import json
+from typing import Any
+
 import pytest
 
 pytestmark = pytest.mark.anyio
@@ -41,7 +44,7 @@ BAD = [
     ("POST", "/sessions/s/fork", {"seeds": [1] * 11}, 413, "11 forks at once, the bound is 10"),
     ("POST", "/sessions/s/fork", {"count": 2, "seeds": [1]}, 422, "2 forks need as many seeds"),
     ("POST", "/sessions/none/fork", {}, 404, "no session none"),
-    ("POST", "/sessions/s/rewind", {}, 422, "steps or to_step"),
+    ("POST", "/sessions/s/rewind", {}, 422, "give exactly one of steps and to_step"),
     ("POST", "/sessions/s/rewind", {"steps": 1}, 409, "cannot go back|keeps no steps|must be"),
     ("POST", "/reset", {"rewind_window": 9}, 413, "9 steps, the bound is 8"),
     ("PUT", "/sessions/s/snapshot", {}, 422, "format: Field required"),
@@ -51,7 +54,7 @@ BAD = [
         "/sessions/s/snapshot",
         {"format": "dreamserve-snapshot", "format_version": 2, "more": 1},
         409,
-        "read here is dreamserve-snapshot 1, not dreamserve-snapshot 2",
+        "this server reads dreamserve-snapshot 1, not dreamserve-snapshot 2",
     ),
     ("PUT", "/sessions/s/snapshot", {"colour": 1}, 422, "colour: is not a known field|and"),
     ("GET", "/sessions/none/snapshot", None, 404, "no session none"),
@@ -80,7 +83,7 @@ async def test_a_draining_server_branches_into_known_sessions_only(client) -> No
     await client.reset(session_id="s", seed=1)
     await client.reset(session_id="t", seed=2)
     snapshot = (await client.http.get("/sessions/s/snapshot")).json()
-    client.app.service.draining = True
+    client.app.service.engine.drain()
     for fields in ({}, {"session_ids": ["t", "new"]}):
         refused = await client.post("/sessions/s/fork", fields)
         assert (refused.status_code, refused.json()["code"]) == (503, "draining")
@@ -110,6 +113,69 @@ async def test_json_and_msgpack_have_the_same_digest_and_restore_the_same(client
     broken = {**written.json(), "seed": 2}
     refused = await client.http.put("/sessions/p/snapshot", json=broken)
     assert (refused.status_code, refused.json()["code"]) == (409, "snapshot_refused")
+
+
+def through_javascript(value: Any) -> Any:
+    """Return a value as JSON.parse and JSON.stringify leave it: its numbers know no integers."""
+    if isinstance(value, dict):
+        return {name: through_javascript(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [through_javascript(one) for one in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value  # -0.0: 0
+
+
+@pytest.mark.parametrize("world", ["fake", "box"])
+async def test_a_snapshot_that_javascript_has_read_and_written_restores(client, world) -> None:
+    whole = {"latent": [1.0, -0.0, 0.0, -2.0]}
+    fields = {"session_id": "s", "world": world, "seed": 1, "temperature": 2.0, "start": whole}
+    await client.reset(**fields)
+    # at step 0, and after a step that is told whole numbers and whose answer is kept
+    for action in (None, 1 if world == "fake" else [1.0, -0.0]):
+        if action is not None:
+            step = {"session_id": "s", "action": action, "observation": whole["latent"]}
+            step["include"] = ["frame", "mixture"]
+            assert (await client.post("/step", step)).status_code == 200
+        snapshot = (await client.http.get("/sessions/s/snapshot")).json()
+        script = through_javascript(snapshot)
+        assert json.dumps(script) != json.dumps(snapshot)
+        restored = await client.http.put("/sessions/js/snapshot", json=script)
+        assert restored.status_code == 200, restored.text
+        await client.post("/sessions/s/fork", {"session_ids": ["twin"]})
+        ahead = {"action": 0 if world == "fake" else [0.5, 0.25]}
+        one, other = [
+            (await client.post("/step", {"session_id": name, **ahead})).json()
+            for name in ("twin", "js")
+        ]
+        assert one["step"] == other["step"]
+        assert one["latent"] == other["latent"]
+        assert one["reward"] == other["reward"]
+
+
+DAMAGE: list[dict[str, Any]] = [
+    {"seed": 2},
+    {"step": 2},
+    {"temperature": 0.5},
+    {"terminated": True},
+    {"reward": 0.125},
+    {"latent": [0.0] * 4},
+    {"rewind_window": 1},
+    {"digest": "0" * 64},
+    {"world_version": "f" * 64},
+    {"action": 2},
+    {"last_step": None},
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGE, ids=str)
+async def test_a_damaged_snapshot_is_refused(client, damage) -> None:
+    await client.reset(session_id="s", seed=1)
+    step = {"session_id": "s", "action": 1, "observation": [0.5] * 4, "include": ["mixture"]}
+    await client.post("/step", step)
+    snapshot = (await client.http.get("/sessions/s/snapshot")).json()
+    for form in (snapshot, through_javascript(snapshot)):
+        refused = await client.http.put("/sessions/t/snapshot", json={**form, **damage})
+        assert (refused.status_code, refused.json()["code"]) == (409, "snapshot_refused")
+    assert (await client.http.get("/sessions/t")).status_code == 404
 
 
 async def test_a_snapshot_with_a_longer_window_than_this_server_keeps_is_refused(serving) -> None:

@@ -106,7 +106,9 @@ async def test_an_observation_corrects_the_dream_and_tells_the_surprise(
     fields = {"session_id": "s", "action": 1, "observation": [0.25, 0.5, -0.25, 0.0]}
     stepped = content(await client.post("/step", fields, form))
     assert stepped["latent"].tolist() == [0.25, 0.5, -0.25, 0.0]
-    assert stepped["info"].keys() >= {"surprise", "expected_surprise"}
+    assert stepped["info"].keys() == {"surprise", "expected_surprise", "predicted_terminated"}
+    assert stepped["info"]["predicted_terminated"] is False
+    assert stepped["terminated"] is False
     frame = np.full((8, 8, 3), 128, np.uint8)
     fields["observation"] = frame.tolist() if form == "json" else frame
     stepped = content(await client.post("/step", fields, form))
@@ -188,7 +190,7 @@ async def test_a_large_mixture_is_written_beside_the_event_loop(client, monkeypa
         return function(*given)
 
     await client.reset(session_id="s", seed=1)
-    monkeypatch.setattr("dreamserve.api.exchange.asyncio.to_thread", noting)
+    monkeypatch.setattr("dreamserve.api.http.asyncio.to_thread", noting)
     fields = {"session_id": "s", "futures": 100, "horizon": 50}
     await client.post("/sample", fields)
     assert not written
@@ -253,13 +255,32 @@ async def test_a_plan_with_a_budget_answers_by_then(client) -> None:
     assert len(planned["actions"]) == 50
 
 
+async def test_a_plan_whose_one_candidate_is_over_its_budget_is_cut_short(client) -> None:
+    await client.reset(session_id="a")
+    fields = {
+        "session_id": "a",
+        "horizon": 1,
+        "candidates": 1,
+        "iterations": 1,
+        "particles": 100_000,
+        "budget_ms": 50,
+    }
+    planned = await client.post("/plan", fields)
+    assert planned.status_code == 200, planned.text
+    assert planned.json()["cut_short"] is True
+    assert len(planned.json()["actions"]) == 1
+
+
 BAD_PLANS = [
     ({"options": {"candidates": 0}}, "candidates must be at least 1, not 0"),
     ({"options": {"candidates": 1.5}}, "candidates must be an integer, not 1.5"),
     ({"options": {"nose": 1.0}}, "cem has the options"),
     ({"options": {"momentum": 2.0}}, "momentum must be within 0 and 1, not 2"),
     ({"objective": {}}, "no weight but 0"),
-    ({"objective": {"target": [0.0]}}, "a latent must be 4 numbers"),
+    (
+        {"objective": {"target": [0.0]}},
+        "objective.target must be numbers of shape [4], not float32 [1]",
+    ),
     ({"budget_ms": 0}, "budget_ms"),
 ]
 

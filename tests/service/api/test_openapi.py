@@ -1,20 +1,23 @@
 """The document tells the truth: real answers and its own examples fit it."""
 
-from dataclasses import fields
+import re
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 
-from dreamserve.api import answers, schemas
-from dreamserve.api.examples import BODIES, DETAILS
+from dreamserve.api.examples import examples
 from dreamserve.api.openapi import document
-from dreamserve.api.routes import router
-from dreamserve.engine import types
-from dreamserve_protocol.errors import CallerError, ServerError
+from dreamserve.validation import validated
+from dreamserve_protocol.errors import InternalError
+from dreamserve_protocol.pages import PAGES
+from dreamserve_protocol.verbs import BY_NAME, VERBS
 
-DOCUMENT = document(router.routes)
+DOCUMENT = document(examples())
+SCHEMAS = DOCUMENT["components"]["schemas"]
 JSON, MSGPACK, PROBLEM = "application/json", "application/msgpack", "application/problem+json"
+VERB_NAMES = [verb.name for verb in VERBS]
 
 
 def operations() -> list[tuple[str, dict[str, Any]]]:
@@ -25,40 +28,27 @@ def operations() -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
+def operation_of(verb_name: str) -> dict[str, Any]:
+    verb = BY_NAME[verb_name]
+    operation: dict[str, Any] = DOCUMENT["paths"][verb.path][verb.method.lower()]
+    return operation
+
+
 def validate(value: Any, schema: dict[str, Any]) -> None:
     whole = {**schema, "components": DOCUMENT["components"]}
     jsonschema.Draft202012Validator(whole).validate(value)
 
 
-def answer_schema(route: str) -> dict[str, Any]:
-    method, path = route.split()
-    content = DOCUMENT["paths"][path][method.lower()]["responses"]["200"]["content"]
-    schema: dict[str, Any] = content[JSON]["schema"]
-    return schema
+def every_node(node: Any) -> list[dict[str, Any]]:
+    if isinstance(node, dict):
+        return [node, *(one for value in node.values() for one in every_node(value))]
+    return [one for value in node for one in every_node(value)] if isinstance(node, list) else []
 
 
-def test_every_route_is_there_with_both_forms_and_its_problems() -> None:
+def test_every_verb_and_page_is_there_with_both_forms_and_its_problems() -> None:
     routes = dict(operations())
-    assert routes.keys() == {
-        "POST /reset",
-        "POST /step",
-        "POST /reset/batch",
-        "POST /step/batch",
-        "POST /sample",
-        "POST /rollout",
-        "POST /plan",
-        "GET /sessions/{session_id}",
-        "POST /sessions/{session_id}/fork",
-        "POST /sessions/{session_id}/rewind",
-        "GET /sessions/{session_id}/snapshot",
-        "PUT /sessions/{session_id}/snapshot",
-        "DELETE /sessions/{session_id}",
-        "GET /worlds",
-        "GET /worlds/{name}",
-        "GET /livez",
-        "GET /readyz",
-        "GET /",
-    }
+    declared = {f"{verb.method} {verb.path}" for verb in VERBS}
+    assert routes.keys() == declared | {f"GET {page.path}" for page in PAGES}
     for name, operation in routes.items():
         assert operation["summary"], name
         assert operation["description"], name
@@ -66,45 +56,81 @@ def test_every_route_is_there_with_both_forms_and_its_problems() -> None:
         assert PROBLEM in responses["default"]["content"], name
         if "200" in responses:
             assert responses["200"]["content"].keys() == {JSON, MSGPACK}, name
-        if name.startswith("POST"):
+        if name.startswith(("POST", "PUT")):
             assert operation["requestBody"]["content"].keys() == {JSON, MSGPACK}, name
-            assert operation["requestBody"]["content"][JSON]["example"], name
+            assert operation["requestBody"]["content"][JSON]["example"] is not None, name
             assert {"413", "415", "422", "429", "500", "503"} <= responses.keys(), name
         for status, response in responses.items():
             if PROBLEM in response.get("content", {}):
                 assert response["content"][PROBLEM]["examples"], (name, status)
 
 
-def test_every_reference_leads_somewhere() -> None:
-    def references(node: Any) -> list[str]:
-        if isinstance(node, dict):
-            own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
-            return own + [r for value in node.values() for r in references(value)]
-        return [r for value in node for r in references(value)] if isinstance(node, list) else []
-
-    known = {f"#/components/schemas/{name}" for name in DOCUMENT["components"]["schemas"]}
-    assert set(references(DOCUMENT)) <= known
-
-
-def test_every_field_of_a_request_and_an_answer_is_explained_or_plain() -> None:
-    for model in (
-        schemas.Fork,
-        schemas.Rewind,
-        schemas.Reset,
-        schemas.Step,
-        schemas.Sample,
-        schemas.Rollout,
-        schemas.Plan,
-        schemas.Start,
-    ):
-        fields = DOCUMENT["components"]["schemas"][model.__name__]["properties"]
-        assert all("description" in field for field in fields.values()), model
+def test_the_document_is_of_openapi_3_1_and_its_schemas_are_json_schemas() -> None:
+    assert DOCUMENT["openapi"].startswith("3.1.")
+    assert DOCUMENT["info"].keys() >= {"title", "version"}
+    for name, schema in SCHEMAS.items():
+        jsonschema.Draft202012Validator.check_schema(schema)
+        assert re.fullmatch(r"[A-Za-z0-9._-]+", name)
+    for name, operation in operations():
+        assert operation["responses"], name
+        in_path = {one["name"] for one in operation.get("parameters", ()) if one["in"] == "path"}
+        assert in_path == set(re.findall(r"{(\w+)}", name)), name
 
 
-@pytest.mark.parametrize("model", BODIES, ids=lambda model: model.__name__)
-def test_every_example_fits_its_schema_and_its_model(model: Any) -> None:
-    validate(BODIES[model], {"$ref": f"#/components/schemas/{model.__name__}"})
-    model.model_validate(BODIES[model])
+def test_every_operation_has_an_id_of_its_own() -> None:
+    ids = [operation["operationId"] for _, operation in operations()]
+    assert len(set(ids)) == len(ids)
+    assert set(VERB_NAMES) <= set(ids)
+
+
+def test_every_reference_leads_somewhere_and_every_schema_is_used() -> None:
+    known = {f"#/components/schemas/{name}" for name in SCHEMAS}
+    used = {node["$ref"] for node in every_node(DOCUMENT) if isinstance(node.get("$ref"), str)}
+    assert used == known
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_every_message_and_every_field_is_described(name: str) -> None:
+    assert SCHEMAS[name]["description"]
+    for field, described in SCHEMAS[name].get("properties", {}).items():
+        assert described.get("description"), field
+
+
+def test_arrays_are_nested_lists_in_json() -> None:
+    # packed ones are msgpack's alone: `data` is binary, which JSON has not
+    for node in every_node(SCHEMAS):
+        assert not {"dtype", "data"} & node.get("properties", {}).keys()
+    validate([0.5, 0.1], SCHEMAS["StepResult"]["properties"]["latent"])
+
+
+def test_the_info_of_a_step_is_described() -> None:
+    info = SCHEMAS["StepResult"]["properties"]["info"]
+    assert info["properties"].keys() == {"surprise", "expected_surprise", "predicted_terminated"}
+    assert all(field["description"] for field in info["properties"].values())
+
+
+@pytest.mark.parametrize("name", [verb.name for verb in VERBS if verb.has_body])
+def test_a_body_is_required_where_a_request_without_one_is_refused(name: str) -> None:
+    optional = {"reset", "fork"}
+    assert operation_of(name)["requestBody"]["required"] is (name not in optional)
+
+
+@pytest.mark.parametrize("name", VERB_NAMES)
+def test_every_example_fits_its_schema_and_its_verb(name: str) -> None:
+    operation, example = operation_of(name), examples()[name]
+    verb = BY_NAME[name]
+    if verb.has_body:
+        content = operation["requestBody"]["content"][JSON]
+        assert content["example"] == example.body
+        validate(example.body, content["schema"])
+        body = {verb.body: example.body} if verb.body is not None else example.body
+        validated(verb.request, {**dict.fromkeys(verb.path_fields, "a"), **body})
+    if verb.result is not None:
+        content = operation["responses"]["200"]["content"][JSON]
+        assert content["example"] == example.result
+        validate(example.result, content["schema"])
+    else:
+        assert "200" not in operation["responses"]
 
 
 @pytest.mark.parametrize(("name", "operation"), operations())
@@ -115,77 +141,84 @@ def test_every_problem_example_fits_its_schema(name: str, operation: dict[str, A
             validate(example["value"], problem["schema"])
 
 
-def test_every_code_of_the_error_tree_has_an_example() -> None:
-    leaves = [*CallerError.__subclasses__(), *ServerError.__subclasses__()]
-    assert {leaf.code for leaf in leaves} <= DETAILS.keys()
-
-
-def test_an_array_may_be_packed_in_the_document() -> None:
-    forms = DOCUMENT["components"]["schemas"]["StepAnswer"]["properties"]["latent"]["anyOf"]
-    assert {"$ref": "#/components/schemas/PackedArray"} in forms
-    assert {"type": "array", "items": {"type": "number"}} in forms
+@pytest.mark.parametrize("name", VERB_NAMES)
+def test_every_declared_error_of_a_verb_has_an_example(name: str) -> None:
+    shown = {
+        code
+        for response in operation_of(name)["responses"].values()
+        for code in response.get("content", {}).get(PROBLEM, {}).get("examples", ())
+    }
+    assert shown == {error.code for error in (*BY_NAME[name].all_errors, InternalError)}
 
 
 @pytest.mark.anyio
-async def test_real_answers_fit_the_document(client) -> None:
-    async def check(route: str, response: Any) -> None:
+@pytest.mark.parametrize(("world", "action"), [("fake", 1), ("box", [0.5, 0.1])])
+async def test_real_answers_fit_the_document(client, world, action) -> None:
+    async def check(name: str, path: str, fields: Any = None) -> Any:
+        response = await client.http.request(BY_NAME[name].method, path, json=fields)
         assert response.status_code == 200, response.text
-        validate(response.json(), answer_schema(route))
+        validate(response.json(), operation_of(name)["responses"]["200"]["content"][JSON]["schema"])
+        if fields is not None:
+            validate(fields, operation_of(name)["requestBody"]["content"][JSON]["schema"])
+        return response.json()
 
-    everything = {"include": ["frame", "mixture", "state"]}
-    for world, action in (("fake", 1), ("box", [0.5, 0.1])):
-        fields = {"session_id": world, "world": world, "include": ["frame", "state"]}
-        await check("POST /reset", await client.post("/reset", fields))
-        fields = {"session_id": world, "action": action, "observation": [0.1] * 4} | everything
-        await check("POST /step", await client.post("/step", fields))
-        fields = {"session_id": world, "futures": 2, "horizon": 2}
-        parts = ["frames", "mixture", "entropy", "most_likely", "components"]
-        await check("POST /sample", await client.post("/sample", fields | {"include": parts}))
-        await check("POST /sample", await client.post("/sample", fields))
-        fields = {"world": world, "policy": "random", "episodes": 2, "max_steps": 3}
-        fields |= {"include": ["trajectories"]}
-        await check("POST /rollout", await client.post("/rollout", fields))
-        fields = {"session_id": world, "candidates": 8, "horizon": 3}
-        await check("POST /plan", await client.post("/plan", fields))
-        fields = {"count": 2, "include": ["frame", "state"]}
-        path = "/sessions/{session_id}"
-        await check(f"POST {path}/fork", await client.post(f"/sessions/{world}/fork", fields))
-        back = {"to_step": 1, "include": ["frame", "state"]}
-        await check(f"POST {path}/rewind", await client.post(f"/sessions/{world}/rewind", back))
-        kept = await client.http.get(f"/sessions/{world}/snapshot")
-        await check(f"GET {path}/snapshot", kept)
-        validate(kept.json(), {"$ref": "#/components/schemas/Snapshot"})
-        put = await client.http.put("/sessions/put/snapshot", json=kept.json())
-        await check(f"PUT {path}/snapshot", put)
-        told = await client.http.get(f"/sessions/{world}")
-        await check("GET /sessions/{session_id}", told)
-        await check("GET /worlds/{name}", await client.http.get(f"/worlds/{world}"))
-    for path in ("/worlds", "/livez", "/readyz", "/"):
-        await check(f"GET {path}", await client.http.get(path))
+    of = {"session_id": world}
+    both = {"include": ["frame", "state"]}
+    every = {"include": ["frame", "mixture", "state"]}
+    await check("reset", "/reset", {**of, "world": world, "rewind_window": 3, **both})
+    await check("step", "/step", {**of, "action": action})
+    info = (
+        await check("step", "/step", {**of, "action": action, "observation": [0.1] * 4, **every})
+    )["info"]
+    assert info.keys() == {"surprise", "expected_surprise", "predicted_terminated"}
+    frame = [[[128] * 3] * 8] * 8
+    await check("step", "/step", {**of, "action": action, "observation": frame, **every})
+    parts = ["frames", "mixture", "entropy", "most_likely", "components"]
+    await check("sample", "/sample", {**of, "futures": 2, "horizon": 2, "include": parts})
+    await check(
+        "sample", "/sample", {"start": {"bank": 1}, "world": world, "futures": 2, "horizon": 2}
+    )
+    rollout = {"world": world, "policy": "random", "episodes": 2, "max_steps": 3}
+    await check("rollout", "/rollout", {**rollout, "include": ["trajectories"]})
+    await check(
+        "rollout", "/rollout", {**rollout, "policy": {"kind": "constant", "action": action}}
+    )
+    await check(
+        "plan", "/plan", {**of, "candidates": 8, "horizon": 3, "objective": {"survival": 1}}
+    )
+    await check("fork", f"/sessions/{world}/fork", {"count": 2, **both})
+    await check("rewind", f"/sessions/{world}/rewind", {"steps": 0, **both})
+    kept = await check("snapshot", f"/sessions/{world}/snapshot")
+    await check("restore", "/sessions/put/snapshot", kept)
+    begun = await check("reset_batch", "/reset/batch", {"count": 2, "world": world})
+    batch = {"session_ids": begun["session_ids"], "actions": [action] * 2, "steps": [1, 7]}
+    assert (await check("step_batch", "/step/batch", batch))["errors"]
+    await check("session", f"/sessions/{world}")
+    await check("world", f"/worlds/{world}")
+    await check("worlds", "/worlds")
+
+
+@pytest.mark.anyio
+async def test_a_policy_whose_episodes_are_all_lost_fits_the_document(client) -> None:
+    weights = np.full((2, 3, 8), np.nan, np.float32)
+    fields = {"policy": {"kind": "linear", "weights": weights}, "episodes": 2, "max_steps": 3}
+    answer = (await client.post("/rollout", fields, "msgpack", accept=JSON)).json()
+    assert answer["statistics"]["mean_return"] == [None, None]
+    validate(answer, operation_of("rollout")["responses"]["200"]["content"][JSON]["schema"])
+
+
+@pytest.mark.anyio
+async def test_the_servers_own_pages_fit_the_document(client) -> None:
+    for page in PAGES:
+        schema = DOCUMENT["paths"][page.path]["get"]["responses"]["200"]["content"][JSON]["schema"]
+        validate((await client.http.get(page.path)).json(), schema)
     problem = (await client.http.get("/nowhere")).json()
     validate(problem, {"$ref": "#/components/schemas/Problem"})
 
 
 @pytest.mark.anyio
-async def test_the_document_and_its_page_are_served(client) -> None:
-    assert (await client.http.get("/openapi.json")).json() == DOCUMENT
-    page = await client.http.get("/docs")
-    assert "text/html" in page.headers["content-type"]
-
-
-def test_the_answers_have_the_fields_of_the_engines_results() -> None:
-    pairs = [
-        (answers.ResetAnswer, types.ResetResult),
-        (answers.StepAnswer, types.StepResult),
-        (answers.SampleAnswer, types.SampleResult),
-        (answers.RolloutAnswer, types.RolloutResult),
-        (answers.MostLikelyAnswer, types.MostLikely),
-        (answers.ComponentsAnswer, types.Components),
-        (answers.PlanAnswer, types.PlanResult),
-        (answers.ForkAnswer, types.ForkResult),
-        (answers.RewindAnswer, types.RewindResult),
-        (answers.SnapshotAnswer, types.Snapshot),
-        (answers.SessionAnswer, types.SessionResult),
-    ]
-    for answer, result in pairs:
-        assert list(answer.model_fields) == [field.name for field in fields(result)]
+async def test_the_document_is_served(client) -> None:
+    served = await client.http.get("/openapi.json")
+    assert served.headers["content-type"] == "application/json"
+    assert served.json() == DOCUMENT
+    assert client.app.openapi() == DOCUMENT

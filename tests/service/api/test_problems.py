@@ -127,7 +127,8 @@ async def test_what_does_not_exist_is_not_found(client) -> None:
         response = await client.post(path, unknown | fields)
         assert_problem(response, 404, "session_not_found", "nobody")
     assert_problem(await client.http.get("/sessions/nobody"), 404, "session_not_found")
-    assert_problem(await client.http.get(f"/sessions/{'x' * 5000}"), 404, "session_not_found")
+    too_long = await client.http.get(f"/sessions/{'x' * 5000}")
+    assert_problem(too_long, 422, "invalid_request", "session_id: ")
     assert_problem(await client.http.delete("/sessions/nobody"), 404, "session_not_found")
     assert_problem(await client.post("/reset", {"world": "doom"}), 404, "world_not_found", "fake")
     assert_problem(await client.http.get("/worlds/doom"), 404, "world_not_found", "fake, box")
@@ -144,6 +145,39 @@ async def test_steps_out_of_order_conflict_and_change_nothing(client) -> None:
         response = await client.post("/step", fields | conflicting)
         assert_problem(response, 409, "step_conflict")
     assert (await client.http.get("/sessions/s")).json()["step"] == 1
+
+
+async def test_a_gap_conflicts_and_an_ended_dream_says_that_it_has_ended(client) -> None:
+    await client.reset(session_id="s", seed=1)
+    gap = await client.post("/step", {"session_id": "s", "action": 0, "step": 2})
+    assert_problem(gap, 409, "step_conflict")
+    number = 0
+    while not (stepped := await client.post("/step", {"session_id": "s", "action": 2})).json()[
+        "terminated"
+    ]:
+        number += 1
+        assert number < 1000, "a fake dream ends"
+    last = stepped.json()["step"]
+    for path, fields in [
+        ("/step", {"action": 2}),
+        ("/step", {"action": 2, "step": last + 1}),
+        ("/plan", {"horizon": 2, "candidates": 4}),
+        ("/sample", {"futures": 1, "horizon": 1}),
+        ("/rollout", {"policy": "random", "episodes": 1, "max_steps": 1}),
+    ]:
+        assert_problem(await client.post(path, {"session_id": "s", **fields}), 409, "dream_ended")
+    beyond = await client.post("/step", {"session_id": "s", "action": 2, "step": last + 2})
+    assert beyond.json()["code"] in ("step_conflict", "dream_ended")
+    again = await client.post("/step", {"session_id": "s", "action": 2, "step": last})
+    assert again.content == stepped.content
+
+
+async def test_a_start_that_a_frame_cannot_be_made_of_is_not_finite(client) -> None:
+    fields = {"start": {"latent": [3e38] * 4}, "include": ["frame"]}
+    assert_problem(await client.post("/reset", fields), 422, "not_finite", "start.latent: ")
+    fields = {"session_id": "s", "action": 0, "observation": [3e38] * 4, "include": ["frame"]}
+    await client.reset(session_id="s")
+    assert_problem(await client.post("/step", fields), 422, "not_finite", "observation: ")
 
 
 async def test_a_header_that_names_another_session_is_refused(client) -> None:
@@ -167,7 +201,7 @@ async def test_a_row_that_goes_non_finite_fails_alone(serving) -> None:
             client.post("/step", {"session_id": "s", "action": 1}),
             client.post("/step", {"session_id": "t", "action": 0}),
         )
-        assert_problem(poisoned, 500, "not_finite")
+        assert_problem(poisoned, 500, "dream_not_finite")
         assert healthy.status_code == 200
         assert (await client.post("/step", {"session_id": "s", "action": 0})).json()["step"] == 1
 
@@ -212,7 +246,7 @@ WORK = [
     (
         "/sample",
         {"futures": 2, "horizon": 7, "include": ["mixture"]},
-        "2 futures x horizon 7 x 72 bytes of a step's mixture are 1008 bytes, the bound is 1000",
+        "2 futures x horizon 7 are 1008 bytes of mixtures, the bound is 1000",
     ),
     ("/plan", {"candidates": 101, "horizon": 5, "iterations": 2}, "1010 dreamt steps"),
 ]
@@ -280,10 +314,11 @@ async def test_an_unforeseen_error_is_a_problem_and_is_logged(client, caplog, mo
     def broken(*_):
         raise RuntimeError("secret detail")
 
+    client.unforeseen.add("internal_error")
     with monkeypatch.context() as patched:
         patched.setattr(client.app.service.engine, "queue", broken)
         response = await client.post("/reset", {})
-    assert_problem(response, 500, "internal_error", response.headers["x-request-id"])
+    assert_problem(response, 500, "internal_error", "under this request_id")
     assert "secret" not in response.text
     assert response.headers["x-request-id"] in caplog.text
     assert "secret detail" in caplog.text
@@ -307,9 +342,10 @@ async def test_an_unforeseen_error_of_a_route_with_a_parameter_is_a_problem_too(
     def broken(*_):
         raise RuntimeError("secret detail")
 
+    client.unforeseen.add("internal_error")
     with monkeypatch.context() as patched:
         patched.setattr(client.app.service.engine, "queue", broken)
         response = await client.http.get("/sessions/a")
-    assert_problem(response, 500, "internal_error", response.headers["x-request-id"])
+    assert_problem(response, 500, "internal_error", "under this request_id")
     assert "secret detail" in caplog.text
     await assert_still_serving(client)

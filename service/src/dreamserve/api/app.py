@@ -11,7 +11,6 @@ from itertools import count
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -50,6 +49,7 @@ class App(FastAPI):
         super().__init__(redoc_url=None, docs_url=None, openapi_url=None, **options)
         self.service = service
         self.router.redirect_slashes = False
+        self.router.default = _no_such_path
         self.router.routes.extend(_routes(service))
 
     def openapi(self) -> dict[str, Any]:
@@ -148,8 +148,6 @@ class Requests:
         except CallerGoneError:
             return
         except Exception as error:
-            if isinstance(error, HTTPException) and error.status_code == 404:
-                error = _no_such_path(scope["path"])
             await problem_response(error, request_id)(scope, receive, send)
 
     def _request_id(self, headers: dict[bytes, bytes]) -> str:
@@ -159,6 +157,8 @@ class Requests:
         return f"{self._made_id}{next(self._count):016x}"
 
 
-def _no_such_path(path: str) -> PathNotFoundError:
+async def _no_such_path(scope: Scope, receive: Receive, send: Send) -> None:
+    """Raise PathNotFoundError, over HTTP and for a WebSocket alike."""
+    path: str = scope["path"]
     slash = " (without the slash at its end it may be)" if path.endswith("/") else ""
-    return PathNotFoundError(f"no such path: {path[:_SHOWN]}{slash}; GET /docs lists them")
+    raise PathNotFoundError(f"no such path: {path[:_SHOWN]}{slash}; GET /docs lists them")

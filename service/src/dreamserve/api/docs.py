@@ -23,7 +23,8 @@ table{{border-collapse:collapse}}td,th{{text-align:left;vertical-align:top;paddi
 max-height:20rem}}textarea{{width:100%;box-sizing:border-box;border:0}}summary{{cursor:pointer;
 padding:.4rem 0}}summary b{{display:inline-block;min-width:4rem}}
 </style><h1>dreamserve {version}</h1><p>{description}</p>
-<p>For generators: <a href="openapi.json">openapi.json</a></p>{operations}<script>{script}</script>
+<p>For generators: <a href="openapi.json">openapi.json</a></p>{operations}
+<h2>Parts</h2>{parts}<script>{script}</script>
 """
 _SCRIPT = """for(const form of document.querySelectorAll("form"))form.onsubmit=async event=>{
 event.preventDefault();const out=form.querySelector("pre");let path=form.dataset.path;
@@ -57,6 +58,7 @@ def _page(openapi: dict[str, Any]) -> bytes:
         version=escape(openapi["info"]["version"]),
         description=escape(openapi["info"]["description"]),
         operations="".join(operations),
+        parts="".join(map(_part, _parts(openapi))),
         script=_SCRIPT,
     )
     return page.encode()
@@ -99,10 +101,36 @@ def _fields(openapi: dict[str, Any], content: dict[str, Any], title: str) -> str
         return ""
     name = content["schema"]["$ref"].rpartition("/")[2]
     schema = openapi["components"]["schemas"][name]
-    rows = "".join(
-        f"<tr><td><code>{escape(field)}</code>"
-        f"{'' if field in schema.get('required', ()) else ' (optional)'}"
-        f"<td>{escape(described.get('description', described.get('type', '')))}"
+    return _table(title, schema)
+
+
+def _table(title: str, schema: dict[str, Any]) -> str:
+    rows = _rows(schema)
+    return f"<table><tr><th>{title}<th>{escape(schema.get('description', ''))}{rows}</table>"
+
+
+def _rows(schema: dict[str, Any], of: str = "") -> str:
+    """Return a row for each field, and for each named key of a field."""
+    required = schema.get("required", ())
+    return "".join(
+        f"<tr><td><code>{escape(of + field)}</code>{'' if field in required else ' (optional)'}"
+        f"<td>{escape(described['description'])}{_rows(described, f'{of}{field}.')}"
         for field, described in schema.get("properties", {}).items()
     )
-    return f"<table><tr><th>{title}<th>{escape(schema.get('description', ''))}{rows}</table>"
+
+
+def _parts(openapi: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the schemas that no verb's table shows: they are parts of those that are shown."""
+    shown = {
+        content["schema"].get("$ref", "").rpartition("/")[2]
+        for methods in openapi["paths"].values()
+        for operation in methods.values()
+        for body in (operation.get("requestBody", {}), operation["responses"].get("200", {}))
+        for content in body.get("content", {}).values()
+    }
+    return [one for one in openapi["components"]["schemas"].items() if one[0] not in shown]
+
+
+def _part(named: tuple[str, dict[str, Any]]) -> str:
+    name, schema = named
+    return f"<details><summary><b>{escape(name)}</b></summary>{_table('Field', schema)}</details>"

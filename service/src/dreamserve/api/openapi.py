@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from inspect import getdoc
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
 from dreamserve import __version__
 from dreamserve.api.codec import JSON, MSGPACK
+from dreamserve.api.glossary import describe
 from dreamserve.api.problems import MEDIA_TYPE
-from dreamserve_protocol.errors import InternalError, ProblemError
+from dreamserve.validation import validated
+from dreamserve_protocol.errors import CallerError, InternalError, ProblemError
 from dreamserve_protocol.pages import PAGES, Page, Problem
 from dreamserve_protocol.verbs import VERBS, Verb
 
@@ -57,6 +60,7 @@ def _of_verb(verb: Verb, shown: Example) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": verb.name,
         "summary": verb.summary,
+        "description": getdoc(verb.request),
         "tags": [verb.path.strip("/").partition("/")[0]],
         "parameters": _parameters(verb),
         "responses": _responses(verb.result, verb.all_errors, shown.result),
@@ -64,7 +68,7 @@ def _of_verb(verb: Verb, shown: Example) -> dict[str, Any]:
     if verb.has_body:
         schema = _reference(_body_of(verb))
         operation["requestBody"] = {
-            "required": any("default" not in one for one in _required(verb)),
+            "required": _needs_body(verb),
             "content": {
                 JSON: {"schema": schema, "example": shown.body},
                 MSGPACK: {"schema": _MSGPACK_BODY},
@@ -77,6 +81,7 @@ def _of_page(page: Page) -> dict[str, Any]:
     return {
         "operationId": page.path.strip("/") or "index",
         "summary": page.summary,
+        "description": getdoc(page.result),
         "tags": ["server"],
         "responses": _responses(page.result, page.errors, None),
     }
@@ -90,13 +95,13 @@ def _parameters(verb: Verb) -> list[dict[str, Any]]:
     return [*in_path, *([_SESSION_HEADER] if verb.of_session else [])]
 
 
-def _required(verb: Verb) -> list[dict[str, Any]]:
-    """Return a schema for each field of the body that has no default."""
-    if verb.body is not None:
-        return [{}]
-    schema = TypeAdapter(verb.request).json_schema(ref_template=_REFERENCE)
-    names = set(schema.get("required", ())) - set(verb.path_fields)
-    return [{} for _ in names]
+def _needs_body(verb: Verb) -> bool:
+    """Tell whether a request without a body is refused."""
+    try:
+        validated(verb.request, dict.fromkeys(verb.path_fields, "a"))
+    except CallerError:
+        return True
+    return False
 
 
 def _responses(result: Any, errors: tuple[type[ProblemError], ...], example: Any) -> dict[str, Any]:
@@ -156,17 +161,18 @@ def _body_of(verb: Verb) -> str:
 
 def _schemas() -> dict[str, Any]:
     """Return the schemas of all messages by name, bodies without the fields of their path."""
-    requests = [verb.request for verb in VERBS if verb.has_body]
+    verbs = [verb for verb in VERBS if verb.has_body and verb.body is None]
+    requests = [verb.request for verb in verbs]
     results = [*(verb.result for verb in VERBS if verb.result), *(page.result for page in PAGES)]
     kinds = dict.fromkeys([*requests, *results, Problem])
     inputs: list[Any] = [(kind, "validation", TypeAdapter(kind)) for kind in kinds]
     _, made = TypeAdapter.json_schemas(inputs, ref_template=_REFERENCE)
     schemas: dict[str, Any] = made["$defs"]
-    for verb in VERBS:
-        if verb.has_body and verb.body is None:
-            _drop(schemas[verb.request.__name__], verb.path_fields)
+    for verb in verbs:
+        _drop(schemas[verb.request.__name__], verb.path_fields)
     for kind in (*results, Problem):
         _absent_not_null(schemas[kind.__name__])
+    describe(schemas)
     return schemas
 
 

@@ -13,13 +13,14 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from dreamserve.api.async_engine import Service
+from dreamserve.api.keepalive import StreamProtocol
 from dreamserve.api.wire import Protocol
 from dreamserve.errors import SettingsError
 from dreamserve_protocol.errors import DreamserveError
 
 KEEP_ALIVE_S = 75  # above the 60 s of common load balancers, which must be the first to hang up
 CLOSING_S = 5
-PING_S = 20.0
+PING_S = 20.0  # a silent WebSocket is asked this often whether it lives, and has as long to answer
 BACKLOG = 2048
 
 log = logging.getLogger("dreamserve")
@@ -56,7 +57,7 @@ class Server(uvicorn.Server):
                 app,
                 log_config=None,
                 http=Protocol,
-                ws="websockets-sansio",
+                ws=StreamProtocol,
                 ws_max_size=service.settings.max_body_bytes,
                 ws_ping_interval=PING_S,
                 ws_ping_timeout=PING_S,

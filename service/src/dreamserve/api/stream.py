@@ -9,6 +9,7 @@ does not read counts. A session outlives its socket, and is taken up again by it
 """
 
 import asyncio
+import logging
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,6 +26,8 @@ from dreamserve_protocol.verbs import VERBS
 MAX_ID = 128  # characters of an id that is a text
 _VALIDATORS = {verb.name: validator(verb.request) for verb in VERBS}
 _KEYS = {"id", "verb", "body"}
+
+log = logging.getLogger("dreamserve")
 
 Id = int | str | None
 
@@ -50,7 +53,7 @@ class Stream:
 
 
 class Socket:
-    """One socket: a loop that reads questions, and a task that writes answers."""
+    """One socket: a task that reads questions, and one that writes answers."""
 
     def __init__(self, service: Service, name: str, receive: Receive, send: Send) -> None:
         self._engine = service.async_engine
@@ -63,20 +66,26 @@ class Socket:
 
     async def serve(self) -> None:
         """Answer questions until the peer leaves; what nobody waits for any more is taken back."""
-        writing = asyncio.create_task(self._write())
+        tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._write())]
         try:
-            while not writing.done():
-                message = await self._receive()
-                if message["type"] == "websocket.disconnect":
-                    return
-                await self._take(message)
-                while self._in_progress >= self._most and not writing.done():
-                    self._has_room.clear()
-                    await self._has_room.wait()
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            writing.cancel()
+            for task in tasks:
+                task.cancel()
             for future in list(self._waiting):
                 future.cancel()
+        for error in filter(None, (task.exception() for task in done)):
+            log.error("unexpected error, request_id %s", self._name, exc_info=error)
+            await self._send({"type": "websocket.close", "code": 1011, "reason": "internal_error"})
+
+    async def _read(self) -> None:
+        """Take messages while there is room for their answers; end once the peer leaves."""
+        # One message is read ahead: else a peer that leaves while there is no room went unnoticed.
+        while (message := await self._receive())["type"] != "websocket.disconnect":
+            while self._in_progress >= self._most:
+                self._has_room.clear()
+                await self._has_room.wait()
+            await self._take(message)
 
     async def _take(self, message: Message) -> None:
         """Ask the engine what a message asks."""
@@ -108,16 +117,17 @@ class Socket:
 
     async def _write(self) -> None:
         """Write answers as they come; `send` waits while the peer does not read."""
-        try:
-            while True:
-                await self._to_write.wait()
-                self._to_write.clear()
-                answers, self._answers = self._answers, []
-                for question, outcome in answers:
-                    await self._send(await self._framed(question, outcome))
-                    self._in_progress -= 1
-                self._has_room.set()
-        finally:
+        while True:
+            await self._to_write.wait()
+            self._to_write.clear()
+            answers, self._answers = self._answers, []
+            for question, outcome in answers:
+                frame = await self._framed(question, outcome)
+                try:
+                    await self._send(frame)
+                except OSError:
+                    return  # the peer has left
+                self._in_progress -= 1
             self._has_room.set()
 
     async def _framed(self, question: Question, outcome: Any) -> Message:
@@ -146,9 +156,10 @@ def _id_of(fields: dict[str, Any]) -> Id:
 def _request_of(fields: dict[str, Any]) -> Request[Any]:
     """Return the request that a question stands for. Raises InvalidRequestError and its kin."""
     if unknown := fields.keys() - _KEYS:
-        raise InvalidRequestError(f"a question has id, verb and body, not {sorted(unknown)[:5]}")
+        named = sorted(map(str, unknown))[:5]  # of msgpack, not all of them need be texts
+        raise InvalidRequestError(f"a question has id, verb and body, not {named}")
     name, body = fields.get("verb"), fields.get("body", {})
-    if name not in _VALIDATORS:
+    if not isinstance(name, str) or name not in _VALIDATORS:
         raise InvalidRequestError(f"verb must be one of {', '.join(_VALIDATORS)}")
     if not isinstance(body, dict):
         raise InvalidRequestError("body must be an object: the verb's fields")

@@ -22,7 +22,7 @@ def world(context: Context, request: WorldRequest) -> WorldResult:
     found = context.world(request.name)
     summary = _summary(found)
     manifest = (found.manifest or found.spec).model_dump(mode="json")
-    return WorldResult(**{"version": None, **fields_of(summary)}, manifest=manifest)
+    return WorldResult(**fields_of(summary), manifest=manifest)
 
 
 def _summary(world: World) -> WorldSummary:

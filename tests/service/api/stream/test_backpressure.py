@@ -1,0 +1,97 @@
+"""A peer that does not read, or leaves, costs nobody but itself."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from dreamserve_protocol.sample import SampleRequest
+
+pytestmark = pytest.mark.anyio
+PATIENCE_S = 30.0
+
+
+async def until(http: httpx.AsyncClient, fulfilled: Callable[[], bool]) -> None:
+    """Ask the server, over HTTP, until it is as wanted."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not fulfilled():
+            assert (await http.get("/livez")).status_code == 200
+
+
+async def test_a_peer_that_does_not_read_holds_up_itself_alone(
+    listening, monkeypatch, peer_of
+) -> None:
+    asked, most = 150, 4
+    with listening(max_stream_requests=most) as served:
+        engine, counted = served.app.service.engine, []
+        queue = engine.queue
+        monkeypatch.setattr(
+            engine, "queue", lambda *given: (counted.append(given[0]), queue(*given))
+        )
+        async with (
+            httpx.AsyncClient(base_url=served.url, timeout=PATIENCE_S) as http,
+            peer_of(served, max_queue=1) as peer,
+        ):
+            # an answer is about 450 kB; what the kernel and the client hold is 10 MB at most
+            body = {"start": {"bank": 1}, "futures": 200, "horizon": 50, "seed": 1}
+            for i in range(asked):
+                await peer.send({"id": i, "verb": "sample", "body": body})
+            still = await still_count(http, counted)
+            assert most <= still < 60
+            for seed in range(50):
+                begun = await http.post("/reset", json={"session_id": "other", "seed": seed})
+                assert begun.status_code == 200
+            assert sum(isinstance(request, SampleRequest) for request in counted) == still
+            answered = [(await peer.receive())["id"] for _ in range(asked)]
+            assert sorted(answered) == list(range(asked))
+
+
+async def still_count(http: httpx.AsyncClient, counted: list[Any]) -> int:
+    """Return how many requests the engine has got, once that has not changed for a while."""
+    seen, unchanged = 0, 0
+    async with asyncio.timeout(2 * PATIENCE_S):
+        while not seen or unchanged < 100:
+            assert (await http.get("/livez")).status_code == 200
+            unchanged = unchanged + 1 if len(counted) == seen else 0
+            seen = len(counted)
+    return seen
+
+
+@pytest.mark.parametrize("abruptly", [False, True])
+async def test_what_waits_when_the_peer_leaves_is_taken_back(
+    listening, monkeypatch, caplog, abruptly, peer_of
+) -> None:
+    waiting: list[asyncio.Future[Any]] = []
+    with listening(max_stream_requests=3) as served:
+        engine = served.app.service.engine
+        async with httpx.AsyncClient(base_url=served.url, timeout=PATIENCE_S) as http:
+            with monkeypatch.context() as patched:
+                patched.setattr(engine, "queue", lambda _, future: waiting.append(future))
+                async with peer_of(served) as peer:
+                    for i in range(3):  # as many as there is room for
+                        await peer.send({"id": i, "verb": "worlds"})
+                    await until(http, lambda: len(waiting) == 3)
+                    if abruptly:
+                        peer.socket.transport.abort()
+                await until(http, lambda: all(future.cancelled() for future in waiting))
+            async with peer_of(served) as peer:
+                assert (await peer.ask("worlds"))["status"] == 200
+    assert not caplog.records
+
+
+async def test_a_peer_that_leaves_before_its_answers_is_no_error(
+    listening, caplog, peer_of
+) -> None:
+    with listening(max_stream_requests=4) as served:
+        async with httpx.AsyncClient(base_url=served.url, timeout=PATIENCE_S) as http:
+            for _ in range(5):
+                async with peer_of(served, max_queue=1) as peer:
+                    body = {"start": {"bank": 1}, "futures": 200, "horizon": 50, "seed": 1}
+                    for i in range(40):
+                        await peer.send({"id": i, "verb": "sample", "body": body})
+                    await peer.receive()
+                    peer.socket.transport.abort()
+            assert (await http.post("/reset", json={})).status_code == 200
+    assert not caplog.records

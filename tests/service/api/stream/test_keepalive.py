@@ -1,0 +1,116 @@
+"""A peer that is silent is taken for dead; one that is only not read is not."""
+
+import asyncio
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from dreamserve.api.keepalive import StreamProtocol
+
+pytestmark = pytest.mark.anyio
+HANDSHAKE = (
+    b"GET /stream HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+TEXT = b"\x81\x81\0\0\0\0a"
+
+
+class Transport(asyncio.Transport):
+    """Writes down what is written, and whether it is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: Any) -> None:
+        self.written.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+class Socket:
+    """An accepted socket whose application reads a message when it is told to."""
+
+    def __init__(self) -> None:
+        self.reads = asyncio.Semaphore(0)
+        self.accepted = asyncio.Event()
+        config = uvicorn.Config(self.app, interface="asgi3", log_config=None)
+        config.load()
+        self.transport = Transport()
+        self.protocol = StreamProtocol(config, ServerState(), {})
+        self.protocol.connection_made(self.transport)
+        self.protocol.data_received(HANDSHAKE)
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        self.accepted.set()
+        while True:
+            await self.reads.acquire()
+            if (await receive())["type"] == "websocket.disconnect":
+                return
+
+    def ping_unanswered(self) -> None:
+        """Let the time for a pong be over, for a ping sent before."""
+        self.protocol.keepalive_timeout()
+
+
+@pytest.fixture
+async def socket() -> Any:
+    socket = Socket()
+    async with asyncio.timeout(5):
+        await socket.accepted.wait()
+    yield socket
+    socket.protocol.connection_lost(None)
+    socket.reads.release()
+    socket.reads.release()
+
+
+async def test_a_silent_peer_is_closed_with_a_reason(socket) -> None:
+    socket.protocol.send_keepalive_ping()
+    socket.ping_unanswered()
+    assert socket.transport.closed
+    assert b"keepalive ping timeout" in socket.transport.written[-1]
+
+
+async def test_a_peer_that_sends_anything_lives(socket) -> None:
+    socket.protocol.send_keepalive_ping()
+    socket.protocol.data_received(TEXT)
+    socket.reads.release()
+    async with asyncio.timeout(5):
+        while socket.protocol.read_paused:
+            await asyncio.sleep(0)
+    socket.ping_unanswered()
+    assert not socket.transport.closed
+    socket.protocol.send_keepalive_ping()
+    socket.ping_unanswered()
+    assert socket.transport.closed
+
+
+async def test_a_peer_that_is_not_read_lives_however_long_that_lasts(socket) -> None:
+    socket.protocol.data_received(TEXT)  # waits until the application reads it
+    for _ in range(5):
+        socket.protocol.send_keepalive_ping()
+        socket.ping_unanswered()
+        assert not socket.transport.closed
+    assert socket.protocol.ping_timer is not None  # and is asked again
+
+
+async def test_a_pong_is_a_sign_of_life(socket) -> None:
+    socket.protocol.send_keepalive_ping()
+    payload = socket.protocol.pending_ping_payload
+    socket.protocol.data_received(b"\x8a\x84\0\0\0\0" + payload)
+    assert socket.protocol.pending_ping_payload is None
+    assert socket.protocol.pong_timer is None
+    assert not socket.transport.closed

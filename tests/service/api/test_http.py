@@ -1,0 +1,172 @@
+"""What HTTP promises: methods, paths, media types, origins."""
+
+from typing import Any
+
+import pytest
+
+from dreamserve_protocol.pages import PAGES
+from dreamserve_protocol.verbs import VERBS
+
+pytestmark = pytest.mark.anyio
+
+JSON, MSGPACK = "application/json", "application/msgpack"
+PATHS = sorted({verb.path for verb in VERBS}) + [page.path for page in PAGES]
+EVIL = "http://evil.example"
+
+
+def methods_of(path: str) -> set[str]:
+    methods = {verb.method for verb in VERBS if verb.path == path} or {"GET"}
+    return {*methods, "OPTIONS", *({"HEAD"} if "GET" in methods else ())}
+
+
+def allowed(response: Any) -> set[str]:
+    return set(response.headers["allow"].split(", "))
+
+
+@pytest.mark.parametrize("path", ["/reset/", "/step/", "/sessions/s/", "/worlds/", "//reset"])
+async def test_a_path_is_exact_and_nothing_is_redirected(client, path) -> None:
+    for method in ("GET", "POST"):
+        response = await client.http.request(method, f"http://test{path}", json={})
+        assert (response.status_code, response.json()["code"]) == (404, "not_found")
+        assert "location" not in response.headers
+        assert path in response.json()["detail"]
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/docs", "/openapi.json"])
+async def test_a_method_that_is_not_answered_is_told_all_that_are(client, path) -> None:
+    for method in {"GET", "PUT", "POST", "PATCH", "DELETE", "BREW"} - methods_of(path):
+        response = await client.http.request(method, path, json={})
+        assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")
+        assert allowed(response) == methods_of(path)
+    asked = await client.http.options(path)
+    assert (asked.status_code, asked.content) == (204, b"")
+    assert allowed(asked) == methods_of(path)
+
+
+async def test_a_path_of_two_verbs_allows_both(client) -> None:
+    asked = await client.http.options("/sessions/s/snapshot")
+    assert asked.headers["allow"] == "GET, HEAD, OPTIONS, PUT"
+
+
+async def test_head_answers_the_head_of_get(client) -> None:
+    await client.reset(session_id="s", seed=1)
+    for path in ("/", "/livez", "/docs", "/openapi.json", "/worlds", "/worlds/fake", "/sessions/s"):
+        got, head = await client.http.get(path), await client.http.head(path)
+        assert (got.status_code, head.status_code) == (200, 200), path
+        assert head.headers["content-type"] == got.headers["content-type"]
+    assert (await client.http.head("/sessions/s/snapshot")).status_code == 200
+    assert (await client.http.head("/sessions/none")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"content-type": ""},
+        {"content-type": "text/plain"},
+        {"content-type": "application/x-www-form-urlencoded"},
+        {"content-type": "multipart/form-data; boundary=x"},
+        {"content-type": JSON, "content-encoding": "gzip"},
+        {"content-type": MSGPACK, "content-encoding": "br"},
+    ],
+)
+async def test_a_body_must_say_what_it_is_and_come_as_it_is(client, headers) -> None:
+    for path in ("/reset", "/step", "/sessions/s/fork"):
+        response = await client.http.post(path, content=b'{"seed": 1}', headers=headers)
+        assert response.status_code == 415, response.text
+        assert response.json()["code"] == "unsupported_media_type"
+        assert "application/json" in response.json()["detail"] or "compressed" in response.text
+    assert client.app.service.engine.session_count == 0
+
+
+async def test_no_body_needs_no_media_type(client) -> None:
+    begun = await client.http.post("/reset")
+    assert begun.status_code == 200
+    assert (await client.http.post("/reset", headers={"content-type": "text/plain"})).is_success
+    session_id = begun.json()["session_id"]
+    assert (await client.http.post(f"/sessions/{session_id}/fork")).status_code == 200
+
+
+async def test_a_body_that_says_identity_is_not_compressed(client) -> None:
+    headers = {"content-type": JSON, "content-encoding": "Identity"}
+    assert (await client.http.post("/reset", content=b"{}", headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "origin", [EVIL, "null", "http://test.evil.example", "https://evil.example:80", "http://", "x"]
+)
+async def test_a_page_of_another_origin_drives_nothing(client, origin) -> None:
+    await client.reset(session_id="s")
+    for method, path in [
+        ("POST", "/reset"),
+        ("POST", "/step"),
+        ("PUT", "/sessions/s/snapshot"),
+        ("DELETE", "/sessions/s"),
+        ("POST", "/nowhere"),
+    ]:
+        response = await client.http.request(method, path, json={}, headers={"origin": origin})
+        assert (response.status_code, response.json()["code"]) == (403, "forbidden_origin")
+    assert client.app.service.engine.session_count == 1
+
+
+async def test_a_page_of_another_origin_may_look(client) -> None:
+    for method in ("GET", "HEAD", "OPTIONS"):
+        response = await client.http.request(method, "/worlds", headers={"origin": EVIL})
+        assert response.is_success
+        assert "access-control-allow-origin" not in response.headers
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"origin": "http://test"},
+        {"origin": "https://test"},  # behind a proxy that ends TLS
+        {"origin": "https://dreams.example", "x-forwarded-host": "dreams.example"},
+        {"origin": "http://localhost:3000", "host": "localhost:3000"},
+    ],
+)
+async def test_the_servers_own_pages_and_other_clients_are_served(client, headers) -> None:
+    assert (await client.http.post("/reset", json={}, headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("setting", "origin", "status"),
+    [
+        ("https://app.example", "https://app.example", 200),
+        ("https://app.example, http://localhost:5173", "http://localhost:5173", 200),
+        ("https://app.example", "http://app.example", 403),
+        ("https://app.example", "https://app.example:8443", 403),
+        ("*", EVIL, 200),
+    ],
+)
+async def test_a_setting_lists_the_origins_that_are_allowed(
+    serving, setting, origin, status
+) -> None:
+    async with serving(allowed_origins=setting) as client:
+        response = await client.http.post("/reset", json={}, headers={"origin": origin})
+        assert response.status_code == status
+
+
+@pytest.mark.parametrize(("origin", "taken"), [(EVIL, False), ("http://test", True), (None, True)])
+async def test_a_websocket_of_another_origin_is_refused_before_it_is_accepted(
+    client, origin, taken
+) -> None:
+    headers = [(b"host", b"test"), *([(b"origin", origin.encode())] if origin else [])]
+    sent, messages = [], ["websocket.connect", "websocket.disconnect"]
+
+    async def receive() -> dict[str, Any]:
+        return {"type": messages.pop(0)}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "websocket", "path": "/stream", "query_string": b"", "headers": headers}
+    await client.app(scope, receive, send)
+    if taken:
+        assert [message["type"] for message in sent] == ["websocket.accept"]
+        return
+    assert sent[0]["type"] == "websocket.http.response.start"
+    assert sent[0]["status"] == 403
+    assert b'"forbidden_origin"' in sent[1]["body"]
+    assert messages == ["websocket.connect", "websocket.disconnect"]
