@@ -8,13 +8,14 @@ ARG PIP_FIND_LINKS
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
 COPY constraints.txt ./
+COPY protocol ./protocol
 COPY service ./service
 RUN sed -i -e '/"onnxruntime-gpu/d' -e 's/"onnxruntime>=\([0-9.]*\);.*"/"onnxruntime>=\1"/' service/pyproject.toml \
     && grep -q '^ *"onnxruntime>=[0-9.]*",$' service/pyproject.toml && ! grep -q '"onnxruntime-gpu' service/pyproject.toml
 # Compiled to bytecode once here, so that no start has to. What packages bring for their own tests, and
 # onnxruntime for converting models, is left behind.
 RUN python -m venv --without-pip /opt/dreamserve \
-    && python -m pip --python /opt/dreamserve/bin/python install --quiet --constraint constraints.txt ./service \
+    && python -m pip --python /opt/dreamserve/bin/python install --quiet --constraint constraints.txt ./protocol ./service \
     && find /opt/dreamserve -type d \( -name tests -o -path '*/onnxruntime/transformers' -o -path '*/onnxruntime/tools' \
         -o -path '*/onnxruntime/quantization' \) -prune -exec rm -rf {} +
 

@@ -9,7 +9,8 @@ import torch
 from gymnasium.utils.env_checker import check_env
 
 from dreamserve.local import LocalClient
-from dreamserve_protocol.errors import InvalidActionError, InvalidRequestError, StepConflictError
+from dreamserve_protocol.errors import DreamEndedError, InvalidActionError, InvalidRequestError
+from dreamserve_protocol.wire import fields_of
 from dreamserve_training.dreams.worlds import world_from_models
 from dreamserve_training.models.checkpoint import CheckpointError
 from dreamserve_training.models.mdnrnn import MDNRNN, rollout_in_dream, save_mdnrnn
@@ -160,7 +161,7 @@ def test_a_dream_begins_where_it_is_told_to(env):
     ("options", "error", "message"),
     [
         ({"start": 1}, ValueError, "unknown reset options"),
-        ({"initial_observation": np.zeros(3)}, InvalidRequestError, "must be 4 numbers"),
+        ({"initial_observation": np.zeros(3)}, InvalidRequestError, "must be numbers of shape"),
         ({"initial_observation": np.zeros((9, 9, 3), np.uint8)}, InvalidRequestError, "a frame"),
         ({"initial_observation": np.zeros(Z), "bank": 0}, ValueError, "not both"),
         ({"initial_observation": np.zeros(Z), "actions": [1]}, ValueError, "actions go with"),
@@ -183,7 +184,7 @@ def test_a_dream_that_has_ended_says_so_and_can_begin_again(world):
     env = DreamEnvironment(world=ending_above(world, -1e9))
     env.reset(seed=0)
     assert env.step(0)[2]
-    with pytest.raises(StepConflictError, match="ended"):
+    with pytest.raises(DreamEndedError, match="ended"):
         env.step(0)
     env.reset(seed=0)
     env.step(0)
@@ -364,7 +365,7 @@ def test_what_the_engine_evaluates_is_what_the_agent_plays(world, agent):
         for name in one:
             np.testing.assert_array_equal(one[name], other[name])
             assert one[name].dtype == other[name].dtype
-    told = {name: figures[0] for name, figures in result.statistics.items()}
+    told = {name: figures[0] for name, figures in fields_of(result.statistics).items()}
     summary = DreamRollout.summary(played)
     assert told.keys() >= summary.keys()
     for name, figure in summary.items():

@@ -11,7 +11,6 @@ They are in `evaluation` because they say how good a planner is, as its other mo
 `value` computes the true value of a sequence in float64, independent of any graph.
 """
 
-from dreamserve.local import LocalClient
 from dreamserve_training.evaluation.analytic.bandit import Bandit
 from dreamserve_training.evaluation.analytic.base import AnalyticWorld, Optimum
 from dreamserve_training.evaluation.analytic.linear import LinearQuadratic, random_system
