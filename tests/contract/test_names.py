@@ -61,7 +61,8 @@ def unknown_dotted(told: Told) -> Iterator[str]:
         if (named := re.fullmatch(rf"({DOTTED})(?:\(.*\))?", span)) and not is_file(named[1]):
             first = named[1].partition(".")[0]
             ours = any(name.split(".")[-1] == first for name in modules()) or named_as(first)
-            if ours and not resolves(named[1]):
+            placeholder = named[1].endswith(".NAME")
+            if ours and not placeholder and not resolves(named[1]):
                 yield span
 
 
@@ -122,8 +123,8 @@ def is_known(vocabulary: frozenset[str], name: str) -> bool:
 
 EXAMPLES = {  # what each rule lets pass, and what it finds
     "dotted": (
-        "dreamserve.noise.draw, `noise.draw`, `Dream.rollout`, `dream.fork(…)`, `torch.jit.load`",
-        ("dreamserve.noise.drawn", "`noise.drawn`", "`Dream.rollouts`", "`dream.forks`"),
+        "dreamserve.noise.draw, `noise.draw`, `LocalClient.rollout`, `dream.fork(…)`, `torch.jit.load`",
+        ("dreamserve.noise.drawn", "`noise.drawn`", "`LocalClient.rollouts`", "`noise.keyz`"),
     ),
     "identifiers": ("`Dream`, `budget_ms`, `_ms`, `state.NAME`", ("`Dreamt`", "`budget_hours`")),
 }

@@ -11,10 +11,12 @@ from dreamserve_protocol.arrays import Array, Bools, Float32, Int64
 from dreamserve_protocol.common import (
     AnyId,
     Count,
+    Ids,
     Integers,
     Numbers,
     SessionId,
     Whole,
+    World,
     WorldName,
     check_one,
 )
@@ -29,9 +31,9 @@ class RowError(Message):
     """Why one row of a batch was not done."""
 
     row: Annotated[int, Doc("Counted from 0.")]
-    code: str
+    code: Annotated[str, Doc("Tells errors apart; docs/errors.md lists the codes.")]
     status: Annotated[int, Doc("What /step or /reset would have answered.")]
-    detail: str
+    detail: Annotated[str, Doc("What was wrong, where, and what would be right.")]
 
     @classmethod
     def of(cls, row: int, error: ProblemError) -> "RowError":
@@ -82,8 +84,8 @@ class ResetBatchRequest(Request["ResetBatchResult"]):
 class ResetBatchResult(Message):
     """Many dreams at their step 0, in the order asked. A row with an error holds zeros."""
 
-    world: str
-    session_ids: Sequence[str]
+    world: World
+    session_ids: Ids
     latents: LatentRows
     seeds: Annotated[Int64, Array("int64 B")]
     temperatures: Annotated[Float32, Array("float32 B")]
@@ -119,7 +121,7 @@ class StepBatchRequest(Request["StepBatchResult"]):
 class StepBatchResult(Message):
     """Many dreams, each one step later, in the order asked. A row with an error holds zeros."""
 
-    session_ids: Sequence[str]
+    session_ids: Ids
     steps: Annotated[Int64, Array("int64 B")]
     latents: LatentRows
     rewards: Annotated[Float32, Array("float32 B")]

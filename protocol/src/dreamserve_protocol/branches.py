@@ -4,7 +4,20 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
-from dreamserve_protocol.common import Count, Seed, SessionId, Whole, check_one
+from dreamserve_protocol.common import (
+    Count,
+    HasEnded,
+    Id,
+    Ids,
+    OwnSeed,
+    OwnTemperature,
+    Seed,
+    SessionId,
+    StepsTaken,
+    Whole,
+    World,
+    check_one,
+)
 from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.markers import Doc, Items, Message, Request
 from dreamserve_protocol.reset import FrameArray, LatentArray, StateInclude, Tensors
@@ -64,12 +77,12 @@ class ForkResult(Message):
     """The forks, where their dream goes on."""
 
     session_id: Annotated[str, Doc("Session that they were forked from.")]
-    world: str
-    step: int
+    world: World
+    step: StepsTaken
     latent: LatentArray
-    temperature: float
-    terminated: bool
-    session_ids: Sequence[str]
+    temperature: OwnTemperature
+    terminated: HasEnded
+    session_ids: Ids
     seeds: Annotated[Sequence[int], Doc("Seed of each fork.")]
     frame: Annotated[FrameArray | None, Doc("If included.")] = None
     state: Annotated[Tensors | None, Doc("If included.")] = None
@@ -99,13 +112,13 @@ class RewindRequest(Request["RewindResult"]):
 class RewindResult(Message):
     """A session after an earlier step."""
 
-    session_id: str
-    world: str
-    step: int
+    session_id: Id
+    world: World
+    step: StepsTaken
     latent: LatentArray
-    seed: int
-    temperature: float
-    terminated: bool
+    seed: OwnSeed
+    temperature: OwnTemperature
+    terminated: HasEnded
     rewindable_to: Annotated[int, Doc("The earliest step that it can go back to.")]
     frame: Annotated[FrameArray | None, Doc("If included.")] = None
     state: Annotated[Tensors | None, Doc("If included.")] = None

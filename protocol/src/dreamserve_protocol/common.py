@@ -17,7 +17,9 @@ LARGEST_LATENT = 1e6  # in magnitude; what is beyond it overflows in most worlds
 # What callers may give for an array: nested lists, or an array. A checked request holds arrays.
 Numbers = Sequence[Any] | npt.NDArray[Any]
 
-SessionId = Annotated[str, Text(128, r"^[A-Za-z0-9_-]{1,128}$")]
+SessionId = Annotated[
+    str, Text(128, r"^[A-Za-z0-9_-]{1,128}$"), Doc("1 to 128 of A-Z, a-z, 0-9, `_` and `-`.")
+]
 AnyId = Annotated[str, Text(128)]  # in a batch a malformed id is its row's error
 WorldName = Annotated[str, Text(128)]
 Count = Annotated[int, Range(1, LARGEST_INTEGER)]
@@ -29,6 +31,15 @@ OneAction = Annotated[int | Numbers, Array("int64", "float32 A", error=InvalidAc
 ActionSequence = Annotated[Numbers, Array("int64 H", "float32 H A", error=InvalidActionError)]
 Latent = Annotated[Numbers, Array("float32 Z", most=LARGEST_LATENT)]
 Integers = Annotated[Numbers, Array("int64 B")]
+
+# Fields that many results have.
+Id = Annotated[str, Doc("Id of the session.")]
+Ids = Annotated[Sequence[str], Doc("Ids of the sessions, in the order asked.")]
+World = Annotated[str, Doc("Name of the world.")]
+StepsTaken = Annotated[int, Doc("Steps that the session has taken; 0 after /reset.")]
+OwnSeed = Annotated[int, Doc("Seed of the session's noise.")]
+OwnTemperature = Annotated[float, Doc("Temperature of the dream, as of /reset.")]
+HasEnded = Annotated[bool, Doc("Whether the dream has ended.")]
 
 OF_SESSION = "Session to begin at; it does not move."
 WITHOUT_SESSION = "Without `session_id`: name of a loaded world. Default: the first one loaded."

@@ -11,28 +11,28 @@ from dreamserve_protocol.markers import Doc, Message
 class Health(Message):
     """The server is alive, or ready."""
 
-    status: Literal["live", "ready"]
+    status: Annotated[Literal["live", "ready"], Doc("What it is.")]
 
 
 @dataclass(frozen=True, slots=True)
 class Index(Message):
     """Where things are."""
 
-    name: str
-    version: str
-    docs: str
-    openapi: str
-    worlds: str
-    ready: str
+    name: Annotated[str, Doc("Always dreamserve.")]
+    version: Annotated[str, Doc("Version of the server.")]
+    docs: Annotated[str, Doc("Path of the documentation.")]
+    openapi: Annotated[str, Doc("Path of the OpenAPI document.")]
+    worlds: Annotated[str, Doc("Path that lists the worlds.")]
+    ready: Annotated[str, Doc("Path that answers 200 once the server is ready.")]
 
 
 @dataclass(frozen=True, slots=True)
 class Problem(Message):
     """RFC 9457 problem details."""
 
-    type: Literal["about:blank"]
+    type: Annotated[Literal["about:blank"], Doc("`code` tells errors apart.")]
     title: Annotated[str, Doc("The status's phrase.")]
-    status: int
+    status: Annotated[int, Doc("The status, as HTTP has it.")]
     code: Annotated[str, Doc("Tells errors apart; docs/errors.md lists the codes.")]
     detail: Annotated[str, Doc("What was wrong, where, and what would be right.")]
     request_id: Annotated[str, Doc("As in the header x-request-id, and in the log.")]

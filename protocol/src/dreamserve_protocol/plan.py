@@ -89,8 +89,8 @@ class PlanResult(Message):
     ]
     actions: Annotated[npt.NDArray[Any], Array("int64 H", "float32 H A")]
     value: Annotated[float, Doc("Value of the objective along `actions`, as dreamt.")]
-    planner: str
-    iterations: int
+    planner: Annotated[str, Doc("Which planner found it.")]
+    iterations: Annotated[int, Doc("Iterations of the search that were done.")]
     evaluations: Annotated[int, Doc("Candidates dreamt to their end.")]
-    elapsed_ms: float
+    elapsed_ms: Annotated[float, Doc("Milliseconds that the search took.")]
     cut_short: Annotated[bool, Doc("The budget allowed less than was asked for.")]

@@ -14,12 +14,14 @@ from dreamserve_protocol.common import Numbers, OneAction
 from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.markers import ByKind, Doc, Items, Message, Text
 
+_KIND = Doc("Tells the kinds of policy apart.")
+
 
 @dataclass(frozen=True, slots=True)
 class RandomPolicy(Message):
     """Act uniformly at random over the action space, by the dream's seed and step."""
 
-    kind: Literal["random"] = "random"
+    kind: Annotated[Literal["random"], _KIND] = "random"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +32,7 @@ class ConstantPolicy(Message):
         OneAction,
         Doc("An integer in a Discrete world, A numbers within the bounds in a Box world."),
     ]
-    kind: Literal["constant"] = "constant"
+    kind: Annotated[Literal["constant"], _KIND] = "constant"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +60,7 @@ class LinearPolicy(Message):
             " Default: the latent, then all recurrent tensors."
         ),
     ] = None
-    kind: Literal["linear"] = "linear"
+    kind: Annotated[Literal["linear"], _KIND] = "linear"
 
     def __post_init__(self) -> None:
         if self.bias is None:
@@ -74,7 +76,7 @@ class LinearPolicy(Message):
 class BundledPolicy(Message):
     """Act by the controller in the world's bundle."""
 
-    kind: Literal["bundled"] = "bundled"
+    kind: Annotated[Literal["bundled"], _KIND] = "bundled"
 
 
 AnyPolicy = RandomPolicy | ConstantPolicy | LinearPolicy | BundledPolicy

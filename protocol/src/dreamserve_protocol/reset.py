@@ -5,7 +5,19 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Literal
 
 from dreamserve_protocol.arrays import Array, Float32, UInt8
-from dreamserve_protocol.common import Seed, SessionId, Start, Temperature, Whole, WorldName
+from dreamserve_protocol.common import (
+    Id,
+    OwnSeed,
+    OwnTemperature,
+    Seed,
+    SessionId,
+    Start,
+    StepsTaken,
+    Temperature,
+    Whole,
+    World,
+    WorldName,
+)
 from dreamserve_protocol.markers import Doc, Items, Message, Request
 
 StateInclude = Literal["frame", "state"]
@@ -56,11 +68,11 @@ class ResetRequest(Request["ResetResult"]):
 class ResetResult(Message):
     """A dream at its step 0."""
 
-    session_id: str
-    world: str
-    step: int
+    session_id: Id
+    world: World
+    step: StepsTaken
     latent: LatentArray
-    seed: int
-    temperature: float
+    seed: OwnSeed
+    temperature: OwnTemperature
     frame: Annotated[FrameArray | None, Doc("If included.")] = None
     state: Annotated[Tensors | None, Doc("If included.")] = None

@@ -14,10 +14,12 @@ from dreamserve_protocol.common import (
     WITHOUT_SESSION,
     Count,
     Numbers,
+    OwnTemperature,
     Seed,
     SessionId,
     Start,
     Temperature,
+    World,
     WorldName,
     check_one,
     check_place,
@@ -108,11 +110,11 @@ class RolloutStatistics(Message):
 class RolloutResult(Message):
     """E episodes of each of P policies; T is the longest one's length, zeros pad the others."""
 
-    world: str
+    world: World
     seeds: Annotated[
         Int64, Array("int64 E"), Doc("A session reset with one of them dreams the same.")
     ]
-    temperature: float
+    temperature: OwnTemperature
     returns: Annotated[Float64, Array("float64 P E"), Doc("Sums of rewards.")]
     lengths: Annotated[Int64, Array("int64 P E"), Doc("Steps.")]
     terminated: Annotated[Bools, Array("bool P E"), Doc("False where `max_steps` cut it off.")]
@@ -124,7 +126,7 @@ class RolloutResult(Message):
             " no statistics."
         ),
     ]
-    statistics: RolloutStatistics
+    statistics: Annotated[RolloutStatistics, Doc("Of each policy's episodes.")]
     latents: Annotated[
         Annotated[Float32, Array("float32 P E T+1 Z")] | None,
         Doc("With `trajectories`; the first one is where the episode began."),

@@ -4,7 +4,19 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from dreamserve_protocol.arrays import Array, Float32
-from dreamserve_protocol.common import OneAction, Seed, SessionId, Temperature, Whole
+from dreamserve_protocol.common import (
+    HasEnded,
+    Id,
+    OneAction,
+    OwnSeed,
+    OwnTemperature,
+    Seed,
+    SessionId,
+    StepsTaken,
+    Temperature,
+    Whole,
+    World,
+)
 from dreamserve_protocol.errors import SnapshotRefusedError
 from dreamserve_protocol.markers import Doc, Message, Request
 from dreamserve_protocol.reset import FrameArray, LatentArray
@@ -25,12 +37,12 @@ class SessionRequest(Request["SessionResult"]):
 class SessionResult(Message):
     """What a session is."""
 
-    session_id: str
-    world: str
-    step: int
-    seed: int
-    temperature: float
-    terminated: bool
+    session_id: Id
+    world: World
+    step: StepsTaken
+    seed: OwnSeed
+    temperature: OwnTemperature
+    terminated: HasEnded
     idle_s: Annotated[float, Doc("Seconds since it was last used.")]
     rewindable_to: Annotated[int, Doc("The earliest step that it can go back to.")]
 
@@ -46,7 +58,7 @@ class DeleteRequest(Request[None]):
 class LastStep(Message):
     """What the last step had beyond its action, so that it is answered again the same."""
 
-    include: list[StepInclude]
+    include: Annotated[list[StepInclude], Doc("What the step was asked to include.")]
     info: StepInfo
     observed: Annotated[Literal["frame", "latent"] | None, Doc("What was observed, if any.")] = None
     frame_digest: Annotated[str | None, Doc("Of an observed frame, hex.")] = None
@@ -58,13 +70,13 @@ class LastStep(Message):
 class Snapshot(Message):
     """All that a session is, for any server with the same bundle: keep it as it is."""
 
-    format: str
-    format_version: int
-    world: str
-    step: Whole
-    seed: Seed
-    temperature: Temperature
-    terminated: bool
+    format: Annotated[str, Doc("Name of the format.")]
+    format_version: Annotated[int, Doc("Version of the format.")]
+    world: World
+    step: Annotated[Whole, Doc("Steps that the session has taken.")]
+    seed: Annotated[Seed, Doc("Seed of the session's noise.")]
+    temperature: Annotated[Temperature, Doc("Temperature of the dream.")]
+    terminated: HasEnded
     latent: LatentArray
     state: Annotated[Tensors, Doc("Recurrent tensors by name.")]
     rewind_window: Annotated[Whole, Doc("Steps that it can be rewound by, from here on.")]

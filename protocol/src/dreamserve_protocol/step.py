@@ -5,7 +5,15 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Annotated, Literal
 
 from dreamserve_protocol.arrays import Array, Float32
-from dreamserve_protocol.common import LARGEST_LATENT, Count, Numbers, OneAction, SessionId
+from dreamserve_protocol.common import (
+    LARGEST_LATENT,
+    Count,
+    Id,
+    Numbers,
+    OneAction,
+    SessionId,
+    StepsTaken,
+)
 from dreamserve_protocol.markers import Doc, Items, Keys, Message, Request
 from dreamserve_protocol.reset import FrameArray, LatentArray, Tensors
 
@@ -85,8 +93,8 @@ StepInfo = Annotated[
 class StepResult(Message):
     """A dream after one more step."""
 
-    session_id: str
-    step: int
+    session_id: Id
+    step: StepsTaken
     latent: Annotated[LatentArray, Doc("Where the dream is: the observation's, if there was one.")]
     reward: Annotated[
         float, Doc("What the world predicts for this step, with an observation as without one.")

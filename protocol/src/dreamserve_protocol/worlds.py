@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from dreamserve_protocol.common import WorldName
+from dreamserve_protocol.common import World, WorldName
 from dreamserve_protocol.markers import Doc, Message, Request
 
 
@@ -16,21 +16,21 @@ class WorldsRequest(Request["WorldsResult"]):
 class WorldRequest(Request["WorldResult"]):
     """Tell all there is to know of a world: its manifest, how good it is, its actions' names."""
 
-    name: WorldName
+    name: Annotated[WorldName, Doc("Name of a loaded world.")]
 
 
 @dataclass(frozen=True, slots=True)
 class WorldSummary(Message):
     """What is worth knowing of a world before dreaming in it."""
 
-    name: str
+    name: World
     version: Annotated[str | None, Doc("Hash of the bundle's content; null in memory.")]
-    backend: str
+    backend: Annotated[str, Doc("What computes the world's steps.")]
     action_space: Annotated[
         dict[str, Any], Doc("`type`, then `n` or `low` and `high`, in Gymnasium's terms; `names`.")
     ]
-    action_names: list[str]
-    latent_size: int
+    action_names: Annotated[list[str], Doc("Names of the actions, or of a Box's components.")]
+    latent_size: Annotated[int, Doc("Z, numbers in a latent.")]
     frame_shape: Annotated[list[int], Doc("H, W, C of the decoded frame.")]
     quality: Annotated[dict[str, Any], Doc("How good it is, as measured at export.")]
 
@@ -46,4 +46,4 @@ class WorldResult(WorldSummary):
 class WorldsResult(Message):
     """The worlds that are loaded; the first is the default."""
 
-    worlds: list[WorldSummary]
+    worlds: Annotated[list[WorldSummary], Doc("One entry for each world.")]

@@ -9,7 +9,6 @@ from pydantic import TypeAdapter
 
 from dreamserve import __version__
 from dreamserve.api.codec import JSON, MSGPACK
-from dreamserve.api.glossary import describe
 from dreamserve.api.problems import MEDIA_TYPE
 from dreamserve.validation import validated
 from dreamserve_protocol.errors import CallerError, InternalError, ProblemError
@@ -172,7 +171,6 @@ def _schemas() -> dict[str, Any]:
         _drop(schemas[verb.request.__name__], verb.path_fields)
     for kind in (*results, Problem):
         _absent_not_null(schemas[kind.__name__])
-    describe(schemas)
     return schemas
 
 
