@@ -58,7 +58,7 @@ def test_sticky_actions_hold_and_cover_the_action_space():
 
 
 def test_a_sweep_goes_one_way_and_then_the_other():
-    policy = sweep_actions(2, 1, 3)
+    policy = sweep_actions(np.random.default_rng(0), first=2, second=1, steps=3)
     assert [next(policy) for _ in range(8)] == [2, 2, 2, 1, 1, 1, 2, 2]
 
 

@@ -7,7 +7,6 @@ frame after the last action is left out: a terminal observation is often no pict
 """
 
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -56,11 +55,3 @@ def load_episode(path: Path, fields: tuple[str, ...] | None = None) -> Episode:
     if 0 in lengths.values():
         raise DataError(f"{path}: the episode is empty")
     return episode
-
-
-def load_episodes(
-    directory: str | Path, fields: tuple[str, ...] | None = None
-) -> Iterator[tuple[Path, Episode]]:
-    """Yield every episode of `directory` in order, one in memory at a time."""
-    for path in episode_paths(directory):
-        yield path, load_episode(path, fields)

@@ -1,6 +1,6 @@
 """Policies that ignore observations: to collect data with, and as baselines of evaluation.
 
-A policy is an iterator of actions, made for each episode from that episode's generator.
+A policy is an iterator of actions, made for each episode from that episode's generator `rng`.
 """
 
 from collections.abc import Iterator
@@ -29,15 +29,15 @@ def sticky_actions(
             yield action
 
 
-def constant_actions(action: int) -> Iterator[int]:
+def constant_actions(rng: np.random.Generator, action: int) -> Iterator[int]:
     """Yield `action` for ever."""
     while True:
         yield action
 
 
-def sweep_actions(first: int, then: int, steps: int) -> Iterator[int]:
-    """Yield `first` for `steps` steps, `then` for as many, and so on."""
+def sweep_actions(rng: np.random.Generator, first: int, second: int, steps: int) -> Iterator[int]:
+    """Yield `first` for `steps` steps, `second` for as many, and so on."""
     while True:
-        for action in (first, then):
+        for action in (first, second):
             for _ in range(steps):
                 yield action

@@ -7,6 +7,7 @@ rewards   (T,) float32       what the action yielded
 done      (T,) float32       1 where it ended the episode
 mask      (T,) bool          false on padding
 next_mask (T,) bool          true where next_z is real: not on padding, not on the last step
+start     () bool            whether the item begins its episode
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+
+from dreamserve_training.data.episodes import Episode
 
 Item = dict[str, Tensor]
 
@@ -71,16 +74,27 @@ def make_item(
         )
     if not np.isfinite(z).all() or not np.isfinite(rewards.astype(np.float64)).all():
         raise ValueError(f"{where}: holds NaN or infinity")
-    discrete = actions.ndim == 1 and np.issubdtype(actions.dtype, np.integer)
-    following = np.zeros_like(z)
-    following[:-1] = z[1:]
-    has_next = np.arange(len(z)) < len(z) - 1
-    return {
-        "z": torch.from_numpy(z),
-        "actions": torch.from_numpy(actions.astype(np.int64 if discrete else np.float32)),
-        "next_z": torch.from_numpy(following),
-        "rewards": torch.from_numpy(rewards.astype(np.float32)),
-        "done": torch.from_numpy(done.astype(np.float32)),
-        "mask": torch.ones(len(z), dtype=torch.bool),
-        "next_mask": torch.from_numpy(has_next),
+    steps = {"actions": actions, "rewards": rewards, "terminated": done}
+    return as_item(z, steps, counts=np.ones(len(z), np.bool_), start=True)
+
+
+def as_item(
+    z: npt.NDArray[np.float32], steps: Episode, counts: npt.NDArray[np.bool_], start: bool
+) -> Item:
+    """Return the item of T steps; `z` is (T, Z), or (T + 1, Z) where a next frame was seen."""
+    length = len(counts)
+    has_next = np.arange(length) < len(z) - 1
+    next_z = np.zeros_like(z[:length])
+    next_z[: len(z) - 1] = z[1:]
+    discrete = np.issubdtype(steps["actions"].dtype, np.integer) and steps["actions"].ndim == 1
+    arrays = {
+        "z": z[:length],
+        "actions": steps["actions"].astype(np.int64 if discrete else np.float32),
+        "next_z": next_z,
+        "rewards": steps["rewards"].astype(np.float32),
+        "done": steps["terminated"].astype(np.float32),
+        "mask": counts,
+        "next_mask": counts & has_next,
     }
+    item = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return {**item, "start": torch.tensor(start)}

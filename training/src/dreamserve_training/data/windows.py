@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch.utils.data import Dataset
 
 from dreamserve_training.data.checks import STEP_FIELDS, check_latent_episode, latent_fields
 from dreamserve_training.data.episodes import DataError, Episode, episode_paths, load_episode
-from dreamserve_training.data.sequences import Item
+from dreamserve_training.data.sequences import Item, as_item
 
 Float32 = npt.NDArray[np.float32]
 _HEADERS = {
@@ -24,12 +23,11 @@ _HEADERS = {
 class TrajectoryDataset(Dataset[Item]):
     """Windows of at most `sequence_length` + `burn_in` steps over a directory of latent episodes.
 
-    An item is what `dreamserve_training.data.sequences` describes, and `start` (bool): whether
-    the window begins its episode. Over a pass every step of every episode counts exactly once:
-    `mask` is false where a step is there only as context for memory to warm up on. A window that
-    does not begin its episode has `burn_in` steps of context, and the last one reaches back
-    until it is full, so that memory is warm when the episode ends. Windows never cross episodes; an
-    episode shorter than a window is a shorter item.
+    An item is what `dreamserve_training.data.sequences` describes. Over a pass every step of every
+    episode counts exactly once: `mask` is false where a step is only context for memory to warm up
+    on. A window that does not begin its episode has `burn_in` steps of context, and the last one
+    reaches back until it is full, so that memory is warm when the episode ends. Windows never cross
+    episodes; an episode shorter than a window is a shorter item.
 
     Where an episode holds mu and logvar, z is drawn anew for every pass: item i is a pure function
     of (`seed`, i), and indices from len(self) on are the same windows in later passes.
@@ -126,26 +124,6 @@ def window_table(
             context = max(0, end - sequence_length - burn_in)
             rows.append((episode, context, begin, end))
     return np.array(rows, np.int64)
-
-
-def as_item(z: Float32, steps: Episode, counts: npt.NDArray[np.bool_], start: bool) -> Item:
-    """Return the item of T steps; `z` is (T, Z), or (T + 1, Z) where a next frame was seen."""
-    length = len(counts)
-    has_next = np.arange(length) < len(z) - 1
-    next_z = np.zeros_like(z[:length])
-    next_z[: len(z) - 1] = z[1:]
-    discrete = np.issubdtype(steps["actions"].dtype, np.integer) and steps["actions"].ndim == 1
-    arrays = {
-        "z": z[:length],
-        "actions": steps["actions"].astype(np.int64 if discrete else np.float32),
-        "next_z": next_z,
-        "rewards": steps["rewards"].astype(np.float32),
-        "done": steps["terminated"].astype(np.float32),
-        "mask": counts,
-        "next_mask": counts & has_next,
-    }
-    item = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    return {**item, "start": torch.tensor(start)}
 
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:

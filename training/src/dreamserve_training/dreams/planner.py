@@ -19,7 +19,7 @@ class DreamPlanner:
     without one, at the environment's present, memory and all. Each method returns the first action
     of the best sequence found, and its value: the sum of dreamt rewards over `horizon`
     steps, unless `fields` say otherwise, which are those of `dreamserve_protocol.plan.PlanRequest`
-    (`discount`, `objective`, `particles`, `options`, …). The same `seed` finds the same plan.
+    (`seed`, `discount`, `objective`, `particles`, `options`, …). Equal seeds find equal plans.
     """
 
     def __init__(self, env: DreamEnvironment) -> None:
@@ -30,12 +30,10 @@ class DreamPlanner:
         initial_obs: Observation = None,
         horizon: int = 20,
         num_candidates: int = 1000,
-        *,
-        seed: int = 0,
         **fields: Any,
     ) -> tuple[Any, float]:
         """Take the best of random sequences."""
-        fields = {"candidates": num_candidates, "seed": seed, **fields}
+        fields |= {"candidates": num_candidates}
         return _first(self.plan("random_shooting", initial_obs, horizon, **fields))
 
     def cem(
@@ -44,12 +42,10 @@ class DreamPlanner:
         horizon: int = 20,
         num_candidates: int | None = None,
         iterations: int | None = None,
-        *,
-        seed: int = 0,
         **fields: Any,
     ) -> tuple[Any, float]:
         """Search by the cross-entropy method: each iteration draws around the last one's best."""
-        fields = {"candidates": num_candidates, "iterations": iterations, "seed": seed, **fields}
+        fields |= {"candidates": num_candidates, "iterations": iterations}
         return _first(self.plan("cem", initial_obs, horizon, **fields))
 
     def icem(
@@ -58,12 +54,10 @@ class DreamPlanner:
         horizon: int = 20,
         num_candidates: int | None = None,
         iterations: int | None = None,
-        *,
-        seed: int = 0,
         **fields: Any,
     ) -> tuple[Any, float]:
         """Search by the improved cross-entropy method, whose candidates hold their course."""
-        fields = {"candidates": num_candidates, "iterations": iterations, "seed": seed, **fields}
+        fields |= {"candidates": num_candidates, "iterations": iterations}
         return _first(self.plan("icem", initial_obs, horizon, **fields))
 
     def mppi(
@@ -72,12 +66,10 @@ class DreamPlanner:
         horizon: int = 20,
         num_candidates: int | None = None,
         iterations: int | None = None,
-        *,
-        seed: int = 0,
         **fields: Any,
     ) -> tuple[Any, float]:
         """Search by model predictive path integral control, which weighs all candidates."""
-        fields = {"candidates": num_candidates, "iterations": iterations, "seed": seed, **fields}
+        fields |= {"candidates": num_candidates, "iterations": iterations}
         return _first(self.plan("mppi", initial_obs, horizon, **fields))
 
     def plan(

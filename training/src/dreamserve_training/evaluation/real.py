@@ -149,13 +149,18 @@ def blind_agents(spec: EnvSpec, sweeps: Sequence[int]) -> list[AgentSpec]:
         "sticky random": partial(sticky_actions, actions=actions),
     }
     if spec.idle is not None:
-        policies["nothing"] = partial(_constant, number(spec.idle))
+        policies["nothing"] = partial(constant_actions, action=number(spec.idle))
     if spec.opposed is not None:
         first, second = map(number, spec.opposed)
-        policies |= {f"sweep {steps}": partial(_sweep, first, second, steps) for steps in sweeps}
+        policies |= {
+            f"sweep {steps}": partial(sweep_actions, first=first, second=second, steps=steps)
+            for steps in sweeps
+        }
     else:
         others = [name for name in spec.action_names if name != spec.idle]
-        policies |= {f"always {name}": partial(_constant, number(name)) for name in others}
+        policies |= {
+            f"always {name}": partial(constant_actions, action=number(name)) for name in others
+        }
     return [AgentSpec(name, partial(BlindAgent, policy)) for name, policy in policies.items()]
 
 
@@ -166,14 +171,6 @@ def controller_agents(bundle: Path, policy: LinearPolicy, temperature: float) ->
         AgentSpec(name, partial(_dreaming, bundle, policy, vision, temperature))
         for name, vision in (("controller", True), ("vision cut", False))
     ]
-
-
-def _constant(action: int, rng: np.random.Generator) -> Iterator[int]:
-    return constant_actions(action)
-
-
-def _sweep(first: int, second: int, steps: int, rng: np.random.Generator) -> Iterator[int]:
-    return sweep_actions(first, second, steps)
 
 
 def _dreaming(bundle: Path, policy: LinearPolicy, vision: bool, temperature: float) -> Agent:

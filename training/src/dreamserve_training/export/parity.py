@@ -5,6 +5,7 @@ actions and temperatures are random and include T = 0.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -46,10 +47,10 @@ def check_parity(
 def same_in_every_batch(spec: WorldSpec, backend: Backend, seed: int = 0) -> bool:
     """Return whether each row's step is the same to the bit, whatever the size of its batch."""
     rows = random_step(spec, np.random.default_rng(seed), IDENTITY_ROWS)
-    together = _outputs(spec, backend.step(rows))
+    together = outputs_by_name(spec, backend.step(rows))
     for size in IDENTITY_BATCHES:
         for begin in (0, IDENTITY_ROWS - size):
-            part = _outputs(spec, backend.step(_rows(rows, slice(begin, begin + size))))
+            part = outputs_by_name(spec, backend.step(_rows(rows, slice(begin, begin + size))))
             for name, expected in together.items():
                 if part[name].tobytes() != expected[begin : begin + size].tobytes():
                     return False
@@ -85,9 +86,9 @@ def _step_differences(
     for _ in range(STEPS):
         step = random_step(spec, rng, batch)
         if state is not None:
-            step = StepInput(step.latent, step.action, state, step.temperature, step.noise)
+            step = replace(step, state=state)
         expected, got = reference.step(step), other.step(step)
-        right, answer = _outputs(spec, expected), _outputs(spec, got)
+        right, answer = outputs_by_name(spec, expected), outputs_by_name(spec, got)
         _refuse_swapped(spec, name, right, answer)
         is_decided = ~_on_an_edge(spec, step, expected)
         for output in right:
@@ -146,7 +147,8 @@ def _on_an_edge(spec: WorldSpec, step: StepInput, answer: StepOutput) -> npt.NDA
     return np.broadcast_to(edge, step.latent.shape)
 
 
-def _outputs(spec: WorldSpec, output: StepOutput) -> dict[str, Array]:
+def outputs_by_name(spec: WorldSpec, output: StepOutput) -> dict[str, Array]:
+    """Return a step's outputs by the manifest's names."""
     values: Sequence[Array] = (
         output.latent,
         output.reward,

@@ -16,7 +16,12 @@ from torch import Tensor
 from dreamserve_training.data.sequences import Item
 from dreamserve_training.models.catalog import save_memory
 from dreamserve_training.models.world_model import LossWeights, WorldModel
-from dreamserve_training.train.trainer import last_checkpoint, make_trainer, seed_everything
+from dreamserve_training.train.trainer import (
+    SeededModule,
+    last_checkpoint,
+    make_trainer,
+    seed_everything,
+)
 
 Batches = Iterable[Item]
 
@@ -65,7 +70,7 @@ class TrainResult:
     epochs: int
 
 
-class MemoryLoop(lightning.LightningModule):
+class MemoryLoop(SeededModule):
     """Teacher forcing by the model's own losses."""
 
     def __init__(self, model: WorldModel, config: TrainConfig) -> None:
@@ -90,10 +95,6 @@ class MemoryLoop(lightning.LightningModule):
         steps = int(batch["mask"].sum())
         self.log_dict(named, on_step=False, on_epoch=True, batch_size=steps)
         return losses
-
-    def on_train_batch_start(self, *_: Any) -> None:
-        """Seed by step, so that a resumed run draws the numbers that an unbroken one draws."""
-        torch.manual_seed(self.config.seed * 1_000_003 + self.global_step)
 
     def configure_optimizers(self):  # type: ignore[no-untyped-def]  # Lightning's own union type
         """Adam, and the schedule asked for, stepped once an epoch."""

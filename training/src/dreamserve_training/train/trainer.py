@@ -22,6 +22,16 @@ QUIET = (
 )
 
 
+class SeededModule(lightning.LightningModule):
+    """A module whose `config.seed` and step decide all random numbers of a batch."""
+
+    config: Any
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Seed by step, so that a resumed run draws the numbers of an unbroken one."""
+        torch.manual_seed(self.config.seed * 1_000_003 + self.global_step)
+
+
 class EpochLog(Callback):
     """Log each epoch's figures and the time left."""
 

@@ -5,16 +5,19 @@ dreamserve-train vae takecover --out runs/takecover
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import lightning
 import numpy as np
 import torch
 from torch import Tensor
 
 from dreamserve_training.data.frames import FrameDataset, frame_loader
 from dreamserve_training.models.vae import ConvVAE, save_vae, vae_loss
-from dreamserve_training.train.trainer import last_checkpoint, make_trainer, seed_everything
+from dreamserve_training.train.trainer import (
+    SeededModule,
+    last_checkpoint,
+    make_trainer,
+    seed_everything,
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class VAEConfig:
     seed: int = 0
 
 
-class VAELoop(lightning.LightningModule):
+class VAELoop(SeededModule):
     """Squared error, heavier where a pixel is unlike the mean image, plus the floored KL.
 
     A distant fireball is a few pixels that differ from the empty room. Unweighted, a blur costs
@@ -66,10 +69,6 @@ class VAELoop(lightning.LightningModule):
         """Log the losses of held-out frames."""
         error, kl = self.losses(batch)
         self.log_dict({"val_loss": error + kl, "val_reconstruction": error, "val_kl": kl})
-
-    def on_train_batch_start(self, *_: Any) -> None:
-        """Seed by step, so that a resumed run draws the numbers that an unbroken one draws."""
-        torch.manual_seed(self.config.seed * 1_000_003 + self.global_step)
 
     def configure_optimizers(self):  # type: ignore[no-untyped-def]  # Lightning's own union type
         """Adam under one cycle: few epochs, all of them at a useful rate."""

@@ -11,7 +11,12 @@ from dreamserve.backends.accuracy import random_step
 from dreamserve.backends.base import Array, StepInput, StepOutput
 from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
-from dreamserve_training.export.parity import TOLERANCE, check_parity, same_in_every_batch
+from dreamserve_training.export.parity import (
+    TOLERANCE,
+    check_parity,
+    outputs_by_name,
+    same_in_every_batch,
+)
 from dreamserve_training.validation.report import CheckFailed
 
 BATCHES = (1, 2, 3, 7, 64, 256)
@@ -27,7 +32,7 @@ def shapes(world: World) -> str:
         mu, logvar = world.backend.encode(frames)
         outputs = {"mu": mu, "logvar": logvar}
         outputs["frames"] = world.backend.decode(np.zeros((batch, spec.latent_size), np.float32))
-        outputs |= named(spec, world.backend.step(random_step(spec, rng, batch)))
+        outputs |= outputs_by_name(spec, world.backend.step(random_step(spec, rng, batch)))
         for name, expected in _expected_shapes(spec).items():
             found = outputs[name]
             if found.shape != (batch, *expected) or found.dtype != np.float32:
@@ -42,7 +47,7 @@ def finite(world: World) -> str:
     rng, rows = np.random.default_rng(1), 0
     for _ in range(8):
         step = random_step(world.spec, rng, 256)
-        _check_finite(named(world.spec, world.backend.step(step)), "random inputs")
+        _check_finite(outputs_by_name(world.spec, world.backend.step(step)), "random inputs")
         rows += 256
     return f"{rows} random steps"
 
@@ -52,7 +57,7 @@ def extremes(world: World) -> str:
     spec, rng = world.spec, np.random.default_rng(2)
     tried = 0
     for step in _extreme_steps(spec, random_step(spec, rng, 16)):
-        _check_finite(named(spec, world.backend.step(step)), "extreme inputs")
+        _check_finite(outputs_by_name(spec, world.backend.step(step)), "extreme inputs")
         tried += len(step.latent)
     low, high = spec.frame.value_range
     for value in (low, high):
@@ -141,13 +146,6 @@ def mixture_moments(
     variances = np.exp(2 * (log_sigma if log_sigma.ndim == 2 else log_sigma[:, None]))
     mean = (weights * mu).sum(axis=0)
     return mean, (weights * (variances + np.square(mu - mean))).sum(axis=0)
-
-
-def named(spec: WorldSpec, output: StepOutput) -> dict[str, Array]:
-    """Return a step's outputs by the manifest's names."""
-    mixture = (output.mixture_logits, output.mixture_mu, output.mixture_log_sigma)
-    values = (output.latent, output.reward, output.done_logit, *output.state, *mixture)
-    return dict(zip(spec.step_outputs(), values, strict=True))
 
 
 def _expected_shapes(spec: WorldSpec) -> dict[str, tuple[int, ...]]:
