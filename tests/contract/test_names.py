@@ -123,7 +123,7 @@ def is_known(vocabulary: frozenset[str], name: str) -> bool:
 
 EXAMPLES = {  # what each rule lets pass, and what it finds
     "dotted": (
-        "dreamserve.noise.draw, `noise.draw`, `LocalClient.plan`, `dream.fork(…)`, `torch.jit.load`",
+        "dreamserve.noise.draw, `noise.draw`, `LocalClient.plan`, `dream.fork(…)`, `torch.jit`",
         ("dreamserve.noise.drawn", "`noise.drawn`", "`LocalClient.rollouts`", "`noise.keyz`"),
     ),
     "identifiers": ("`Dream`, `budget_ms`, `_ms`, `state.NAME`", ("`Dreamt`", "`budget_hours`")),

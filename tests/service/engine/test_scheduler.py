@@ -28,7 +28,7 @@ def test_a_batch_holds_a_session_once_and_keeps_its_order(
     for number, key in enumerate(keys):
         policy.add(QueuedRequest(key, number))
     done: list[QueuedRequest] = []
-    while policy.has_work():
+    while policy.ready or policy.jobs:
         batch, jobs = policy.next()
         assert not jobs
         assert 0 < len(batch) <= max_batch
@@ -50,7 +50,8 @@ def test_a_session_waits_until_it_is_released() -> None:
     policy.add(first)
     policy.add(second)
     assert policy.next() == ([first], [])
-    assert not policy.has_work()
+    assert not policy.ready
+    assert not policy.jobs
     policy.release(first)
     assert policy.next() == ([second], [])
 
@@ -90,5 +91,6 @@ def test_emptying_gives_everything_back() -> None:
     left, jobs = policy.empty()
     assert sorted(left, key=lambda ticket: ticket.number) == tickets
     assert jobs == ["x"]
-    assert not policy.has_work()
+    assert not policy.ready
+    assert not policy.jobs
     assert policy.waiting == 0

@@ -122,6 +122,13 @@ def _reader(kind: type[Request[R]]) -> Callable[[Fields], R]:
     return read_result
 
 
+def call_of(request: Request[R] | Call[R]) -> Call[R]:
+    """Return the call of a request; a call is one already."""
+    if isinstance(request, Call):
+        return request
+    return Call(_with_ids(request), _reader(type(request)))
+
+
 def _calls(kind: Callable[P, Request[R]]) -> Callable[P, Call[R]]:
     """Return what builds the call of a request, with the request's own parameters."""
     request = cast(type[Request[R]], kind)

@@ -13,6 +13,7 @@ from dreamserve_client.http_io import HttpIO
 from dreamserve_client.methods import sent_by
 from dreamserve_protocol.branches import ForkResult
 from dreamserve_protocol.errors import ProblemError, SessionExpiredError, SessionNotFoundError
+from dreamserve_protocol.markers import Request
 from dreamserve_protocol.reset import ResetResult
 
 
@@ -77,17 +78,17 @@ class DreamClient:
         self._owned = http_client is None
         self._http = http_client or httpx.Client()
 
-    def send(self, call: Call[R]) -> R:
-        """Send a call and return its result.
+    def send(self, request: Request[R] | Call[R]) -> R:
+        """Send a request of the protocol, or a call, and return its result.
 
         Raises ProblemError, APIConnectionError and ProtocolError.
         """
-        call = self._io.numbers.number(call)
-        request = self._io.request(self._http, call)
+        call = self._io.numbers.number(calls.call_of(request))
+        to_send = self._io.request(self._http, call)
         attempt = 0
         while True:
             try:
-                return self._io.result(call, self._http.send(request))
+                return self._io.result(call, self._http.send(to_send))
             except (httpx.RequestError, ProblemError) as error:
                 wait_s = self._io.wait_s(call, error, attempt)
             sleep(wait_s)

@@ -93,10 +93,7 @@ class AsyncEngine:
 
     def _turn(self) -> None:
         self._due, self._alone, self._waiting = False, self._waiting == 1, 0
-        if self._engine.is_short:
-            self._engine.turn(blocking=False)
-        if not self._engine.idle:
-            self._engine.wake()
+        settle(self._engine.short_turn())
 
     def _watch(self, waited: Iterable[Waiting]) -> None:
         """Watch the callers of those who `waited` last time already; look again after a while."""

@@ -7,14 +7,14 @@ request an id and turns an error into a problem.
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from starlette.types import Receive, Scope, Send
 
 from dreamserve.api import codec
 from dreamserve.api.async_engine import CallerGoneError, Service
 from dreamserve.api.responses import BytesResponse, no_verb
-from dreamserve.validation import validator
+from dreamserve.validation import Validate, validator
 from dreamserve_protocol.errors import (
     InvalidRequestError,
     TooLargeError,
@@ -26,12 +26,25 @@ from dreamserve_protocol.verbs import Verb
 Headers = dict[bytes, bytes]
 
 
+class _Route(NamedTuple):
+    """What is asked of a verb for every request, looked up once."""
+
+    validate: Validate
+    has_body: bool
+    of_session: bool
+    body: str | None
+
+    @classmethod
+    def of(cls, verb: Verb) -> Self:
+        return cls(validator(verb.request), verb.has_body, verb.of_session, verb.body)
+
+
 class Endpoint:
     """All verbs of one path."""
 
     def __init__(self, service: Service, verbs: Sequence[Verb]) -> None:
         self._service = service
-        self._verbs = {verb.method: (verb, validator(verb.request)) for verb in verbs}
+        self._verbs = {verb.method: _Route.of(verb) for verb in verbs}
         heads = {"HEAD"} if "GET" in self._verbs else set()
         self.allowed = ", ".join(sorted({*self._verbs, *heads, "OPTIONS"}))
 
@@ -41,10 +54,10 @@ class Endpoint:
         if method not in self._verbs:
             await no_verb(method, self.allowed)(scope, receive, send)
             return
-        verb, validate = self._verbs[method]
+        route = self._verbs[method]
         headers: Headers = scope["state"]["headers"]
-        body = await self._read(receive, headers) if verb.has_body else b""
-        build = partial(_request_of, verb, validate, body, headers, scope.get("path_params", {}))
+        body = await self._read(receive, headers) if route.has_body else b""
+        build = partial(_request_of, route, body, headers, scope.get("path_params", {}))
         request = build() if len(body) <= codec.LARGE_BYTES else await asyncio.to_thread(build)
         result = await self._service.async_engine.ask(request, partial(_leaves, receive))
         response = await _response_of(result, headers)
@@ -71,22 +84,20 @@ class Endpoint:
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _request_of(
-    verb: Verb, validate: Any, body: bytes, headers: Headers, path: dict[str, str]
-) -> Request[Any]:
+def _request_of(route: _Route, body: bytes, headers: Headers, path: dict[str, str]) -> Request[Any]:
     """Return the verb's request that a body, the headers and the path stand for."""
     fields: dict[str, Any] = {}
     if body:
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise UnsupportedMediaTypeError("the body is compressed; send it as it is")
         fields = codec.decode(body, codec.is_msgpack(headers.get(b"content-type", b"")))
-    if verb.body is not None:
-        fields = {verb.body: fields}
+    if route.body is not None:
+        fields = {route.body: fields}
     for name, value in path.items():
         _set(fields, name, value, "the path")
-    if verb.of_session and (in_header := headers.get(b"x-session-id")):
+    if route.of_session and (in_header := headers.get(b"x-session-id")):
         _set(fields, "session_id", in_header.decode("latin-1"), "the header x-session-id")
-    request: Request[Any] = validate(fields)
+    request: Request[Any] = route.validate(fields)
     return request
 
 

@@ -81,6 +81,7 @@ class HostStateStore:
     ) -> HostPendingStep:
         count = len(slots)
         size = self._sizes[bisect_left(self._sizes, count)]
+        numbers = noise.draw(keys, self._noise.normal, self._noise.uniform)
         where = span(filled(slots, size))
         output = self._backend.step(
             StepInput(
@@ -88,10 +89,14 @@ class HostStateStore:
                 action=filled(action, size),
                 state=tuple(_gathered(part, where) for part in self._state),
                 temperature=filled(temperature, size),
-                noise=filled(noise.draw(keys, self._noise.normal, self._noise.uniform), size),
+                noise=filled(numbers, size),
             )
         )
-        return _staged(output, count)
+        latent, reward, done_logit = output.latent, output.reward, output.done_logit
+        finite = finite_rows(latent, reward, done_logit, *output.state)
+        return HostPendingStep(
+            latent[:count], reward[:count], done_logit[:count], finite[:count], output
+        )
 
     def commit(self, slots: Int64, staged: PendingStep, good: Bools, latent: Array | None) -> None:
         new = staged.latent if latent is None else latent
@@ -120,10 +125,3 @@ def span(index: Int64) -> slice | Int64:
     if count > 1 and (int(index[-1]) - first != count - 1 or (index[1:] - index[:-1] != 1).any()):
         return index
     return slice(first, first + count)
-
-
-def _staged(output: StepOutput, count: int) -> HostPendingStep:
-    latent, reward = output.latent[:count], output.reward[:count]
-    done_logit, state = output.done_logit[:count], (part[:count] for part in output.state)
-    finite = finite_rows(latent, reward, done_logit, *state)
-    return HostPendingStep(latent, reward, done_logit, finite, output)

@@ -57,7 +57,7 @@ def respond(context: Context, requests: Sequence[Request[Any]]) -> list[Outcome]
     first yield, and writes at its very end.
     """
     context.sessions.refresh_now()
-    outcomes: dict[int, Outcome] = {}
+    outcomes: list[Outcome] = [None] * len(requests)
     batches: dict[str, list[tuple[int, AdmittedStep]]] = {}
     after: list[tuple[int, AfterSteps]] = []
     for i, request in enumerate(requests):
@@ -69,10 +69,11 @@ def respond(context: Context, requests: Sequence[Request[Any]]) -> list[Outcome]
         else:
             outcomes[i] = begun
     for batch in batches.values():
-        taken = _take([step for _, step in batch])
-        outcomes.update(zip((i for i, _ in batch), taken, strict=True))
-    outcomes.update((i, _run(make)) for i, make in after)
-    return [outcomes[i] for i in range(len(requests))]
+        for (i, _), outcome in zip(batch, _take(batch), strict=True):
+            outcomes[i] = outcome
+    for i, make in after:
+        outcomes[i] = _run(make)
+    return outcomes
 
 
 def _begin(context: Context, request: Request[Any]) -> Any:
@@ -83,11 +84,11 @@ def _begin(context: Context, request: Request[Any]) -> Any:
     return Job(begun).resume() if isinstance(begun, GeneratorType) else begun
 
 
-def _take(steps: Sequence[AdmittedStep]) -> Sequence[StepResult | ProblemError]:
+def _take(batch: Sequence[tuple[int, AdmittedStep]]) -> Sequence[StepResult | ProblemError]:
     try:
-        return take_steps(steps)
+        return take_steps([step for _, step in batch])
     except Exception as error:
-        return [failure(error)] * len(steps)
+        return [failure(error)] * len(batch)
 
 
 def _run(make: AfterSteps) -> Outcome:

@@ -113,12 +113,7 @@ class Engine:
     @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing is in progress."""
-        return not self._scheduler.has_work()
-
-    @property
-    def is_short(self) -> bool:
-        """Whether the next turn is over sooner than another thread could be asked to take it."""
-        return self._scheduler.waiting <= self._inline_rows and not self._scheduler.has_jobs()
+        return not (self._scheduler.ready or self._scheduler.jobs)
 
     @property
     def draining(self) -> bool:
@@ -160,23 +155,37 @@ class Engine:
         with self._wake:
             self._wake.notify()
 
-    def turn(self, blocking: bool = True) -> None:
+    def turn(self) -> None:
         """Run one batch of what waits, then one slice of long work; deliver the outcomes.
 
-        Turns never overlap: while another thread takes one this waits for it, or, not `blocking`,
-        leaves the work to it.
+        Turns never overlap: while another thread takes one this waits for it.
         """
-        if not self._turning.acquire(blocking):
-            return
-        try:
+        with self._turning:
             with self._wake:
                 batch, jobs = self._scheduler.next()
             if batch:
                 self._driver.deliver(self._run_batch(batch))
             if jobs:
                 self._driver.deliver(self._run_slice(jobs))
-        finally:
-            self._turning.release()
+
+    def short_turn(self) -> list[Settled]:
+        """Run a turn that is over sooner than another thread could be asked to take it.
+
+        Return its outcomes, for the caller to deliver. All else is left to the engine's thread.
+        """
+        scheduler, settled = self._scheduler, list[Settled]()
+        short = scheduler.waiting <= self._inline_rows and not scheduler.jobs
+        if short and self._turning.acquire(blocking=False):
+            try:
+                with self._wake:
+                    batch, _ = scheduler.next()
+                if batch:
+                    settled = self._run_batch(batch)
+            finally:
+                self._turning.release()
+        if scheduler.ready or scheduler.jobs:
+            self.wake()
+        return settled
 
     def start(self) -> None:
         """Warm every graph at every batch size, then run in a thread of the engine's own."""
@@ -215,13 +224,13 @@ class Engine:
         self._driver.deliver([(queued, refused) for queued in (*waiting, *jobs)])
 
     def _awake(self) -> bool:
-        return self._scheduler.has_work() or self._stop_at_s is not None
+        return not self.idle or self._stop_at_s is not None
 
     def _finished(self) -> bool:
         with self._wake:
             if self._stop_at_s is None:
                 return False
-            return not self._scheduler.has_work() or time.monotonic() > self._stop_at_s
+            return self.idle or time.monotonic() > self._stop_at_s
 
     def _run_batch(self, taken: list[QueuedRequest]) -> list[Settled]:
         """Return the outcomes of those that are done; the others have become long work."""

@@ -30,19 +30,11 @@ class Scheduler(Generic[T, J]):
 
     def __init__(self, *, max_queue: int, max_batch: int, max_jobs: int) -> None:
         self._max_queue, self._max_batch, self._max_jobs = max_queue, max_batch, max_jobs
-        self._ready: deque[T] = deque()
+        self.ready: deque[T] = deque()
         # What waits behind the head of each chain; None: nothing yet, as for nearly all of them.
         self._chains: dict[Hashable, deque[T] | None] = {}
-        self._jobs: deque[J] = deque()
+        self.jobs: deque[J] = deque()
         self.waiting = 0
-
-    def has_work(self) -> bool:
-        """Say whether `next` would return anything."""
-        return bool(self._ready or self._jobs)
-
-    def has_jobs(self) -> bool:
-        """Say whether long work is in progress."""
-        return bool(self._jobs)
 
     def add(self, request: T) -> None:
         """Queue a request. Raises OverloadedError when the queue is full."""
@@ -51,7 +43,7 @@ class Scheduler(Generic[T, J]):
         self.waiting += 1
         key = request.key
         if key is None:
-            self._ready.append(request)
+            self.ready.append(request)
         elif key in self._chains:
             behind = self._chains[key]
             if behind is None:
@@ -59,14 +51,14 @@ class Scheduler(Generic[T, J]):
             behind.append(request)
         else:
             self._chains[key] = None
-            self._ready.append(request)
+            self.ready.append(request)
 
     def next(self) -> tuple[list[T], list[J]]:
         """Take a batch of requests off the queue; show long work, who waits longest first."""
-        count = min(len(self._ready), self._max_batch)
-        batch = [self._ready.popleft() for _ in range(count)]
+        count = min(len(self.ready), self._max_batch)
+        batch = [self.ready.popleft() for _ in range(count)]
         self.waiting -= count
-        return batch, list(self._jobs)
+        return batch, list(self.jobs)
 
     def release(self, request: T) -> None:
         """Let the next request of the same session run; once for each request taken."""
@@ -75,32 +67,32 @@ class Scheduler(Generic[T, J]):
             return
         behind = self._chains[key]
         if behind:
-            self._ready.append(behind.popleft())
+            self.ready.append(behind.popleft())
         else:
             del self._chains[key]
 
     def begin(self, job: J) -> None:
         """Let long work have its slices. Raises OverloadedError when there is too much of it."""
-        if len(self._jobs) >= self._max_jobs:
+        if len(self.jobs) >= self._max_jobs:
             raise OverloadedError(f"{self._max_jobs} plans and samples are in progress already")
-        self._jobs.append(job)
+        self.jobs.append(job)
 
     def requeue(self, job: J) -> None:
         """Let long work that had its turn wait behind the rest."""
-        self._jobs.remove(job)
-        self._jobs.append(job)
+        self.jobs.remove(job)
+        self.jobs.append(job)
 
     def end(self, job: J) -> None:
         """Give long work no more slices."""
-        self._jobs.remove(job)
+        self.jobs.remove(job)
 
     def empty(self) -> tuple[list[T], list[J]]:
         """Take everything off: nothing will run any more."""
         chains = (chain for chain in self._chains.values() if chain)
-        requests = [*self._ready, *(request for chain in chains for request in chain)]
-        jobs = list(self._jobs)
-        self._ready.clear()
+        requests = [*self.ready, *(request for chain in chains for request in chain)]
+        jobs = list(self.jobs)
+        self.ready.clear()
         self._chains.clear()
-        self._jobs.clear()
+        self.jobs.clear()
         self.waiting = 0
         return requests, jobs

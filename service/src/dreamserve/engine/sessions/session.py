@@ -75,7 +75,11 @@ class Session:
             same = result.session_id == self.id
             return result if same else replace(result, session_id=self.id)
         latent, reward = self.row()[0][0], float(self.slab.reward[self.slot])
-        return StepResult(self.id, self.step, latent, reward, self.terminated)
+        return self.result(self.step, latent, reward, self.terminated)
+
+    def result(self, number: int, latent: Array, reward: float, terminated: bool) -> StepResult:
+        """Return the result of step `number`, just taken or sent again."""
+        return StepResult(self.id, number, latent, reward, terminated)
 
     def took(self, action: Any) -> bool:
         """Tell whether the last step was by this action."""

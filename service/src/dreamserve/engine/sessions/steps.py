@@ -71,7 +71,8 @@ def admit(session: Session, request: StepRequest) -> AdmittedStep | StepResult:
     """
     world = session.world
     action = world.spec.action_space.check(request.action)
-    extra = _extra(world, request)
+    plain = request.observation is None and not request.include
+    extra = None if plain else _extra(world, request)
     if request.step is not None:
         taken = session.step
         if request.step == taken and taken > 0:
@@ -107,7 +108,7 @@ def take_steps(rows: Sequence[AdmittedStep]) -> list[StepResult | DreamNotFinite
         if not is_finite:
             results.append(not_finite(number))
             continue
-        result = StepResult(row.session.id, number, latent, reward, terminated)
+        result = row.session.result(number, latent, reward, terminated)
         if row.extra is not None and output is not None:
             _add_extra(result, row, row.extra, i, taken, output)
         results.append(result)
@@ -164,9 +165,7 @@ def _was_asked(session: Session, action: int | Actions, extra: StepExtras | None
     return (last and last.content) == (extra and extra.content)
 
 
-def _extra(world: World, request: StepRequest) -> StepExtras | None:
-    if request.observation is None and not request.include:
-        return None
+def _extra(world: World, request: StepRequest) -> StepExtras:
     include = frozenset(request.include)
     if request.observation is None:
         return StepExtras(include, None, None, (include,))
