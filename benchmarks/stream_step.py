@@ -59,20 +59,20 @@ class Answers:
     def __init__(self, stream: socket.socket) -> None:
         self._stream, self._buffer = stream, bytearray()
 
-    def take(self, count: int) -> list[bytes]:
-        """Wait for so many answers; return each one's first bytes."""
+    def take(self) -> list[bytes]:
+        """Wait for answers; return each one's first bytes."""
         taken: list[bytes] = []
-        at = 0
-        while len(taken) < count:
+        while not taken:
+            received = self._stream.recv(1 << 18)
+            assert received, "the server closed the socket"
+            self._buffer += received
+            at = 0
             size, head = self._size(at)
-            if size is None or len(self._buffer) < at + head + size:
-                received = self._stream.recv(1 << 18)
-                assert received, "the server closed the socket"
-                self._buffer += received
-                continue
-            taken.append(bytes(self._buffer[at + head : at + head + 40]))
-            at += head + size
-        del self._buffer[:at]
+            while size is not None and len(self._buffer) >= at + head + size:
+                taken.append(bytes(self._buffer[at + head : at + head + 40]))
+                at += head + size
+                size, head = self._size(at)
+            del self._buffer[:at]
         return taken
 
     def _size(self, at: int) -> tuple[int | None, int]:
@@ -87,31 +87,35 @@ class Answers:
 
 
 def client(port: int, sessions: int, seconds: float) -> None:
-    """Step all sessions over and over; print how many steps a second, and how long they took."""
+    """Step each session again once its answer is there; print the rate and how long a step took."""
     stream = handshake(port)
     answers = Answers(stream)
-    names = [f"w{i}" for i in range(sessions)]
-    reset = b"".join(frame("reset", i, {"session_id": n, "seed": i}) for i, n in enumerate(names))
+    steps = [0] * sessions
+    sent_s = [0.0] * sessions
     took_s: list[float] = []
-    until_s, steps = time.perf_counter() + seconds, 0
-    began_s = time.perf_counter()
-    while time.perf_counter() < until_s:
-        stream.sendall(reset)
-        answers.take(sessions)
-        for number in range(1, STEPS_A_DREAM + 1):
-            questions = b"".join(
-                frame("step", i, {"session_id": n, "action": number % 3, "step": number})
-                for i, n in enumerate(names)
-            )
-            sent_s = time.perf_counter()
-            stream.sendall(questions)
-            ended = [one for one in answers.take(sessions) if b'"status":200' not in one]
-            took_s.append(time.perf_counter() - sent_s)
-            assert not ended, ended[:3]
-            steps += sessions
-            if time.perf_counter() >= until_s:
-                break
-    rate = steps / (time.perf_counter() - began_s)
+
+    def question(i: int) -> bytes:
+        if steps[i] % STEPS_A_DREAM == 0:
+            return frame("reset", i, {"session_id": f"w{i}", "seed": i})
+        number = steps[i] % STEPS_A_DREAM
+        return frame("step", i, {"session_id": f"w{i}", "action": number % 3, "step": number})
+
+    began_s = now_s = time.perf_counter()
+    stream.sendall(b"".join(map(question, range(sessions))))
+    while now_s < began_s + seconds:
+        taken = answers.take()
+        now_s = time.perf_counter()
+        answered = []
+        for answer in taken:
+            assert b'"status":200' in answer, answer
+            i = int(answer[len(b'{"id":') : answer.index(b",")])
+            if steps[i] % STEPS_A_DREAM:
+                took_s.append(now_s - sent_s[i])
+            steps[i] += 1
+            sent_s[i] = now_s
+            answered.append(question(i))
+        stream.sendall(b"".join(answered))
+    rate = len(took_s) / (now_s - began_s)
     p50_ms, p99_ms = (1e3 * statistics.quantiles(took_s, n=100)[i] for i in (49, 98))
     print(json.dumps({"rate": rate, "p50_ms": p50_ms, "p99_ms": p99_ms}))
 

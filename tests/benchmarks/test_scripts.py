@@ -29,10 +29,11 @@ SCRIPTS = {
     " --only '4 states, 1 action' --bounds 1",
     "plan_trees": "--depths 3 --trees 1",
     "startup": "--only dreamserve --rounds 1",
+    "stream_step": "--rounds 1 --seconds 1",
     "takecover": "--episodes 1 --max-steps 5",
     "takecover --real-time": "--episodes 1 --max-steps 5",
 }
-LOADED_BY_WRK = {"batch_step", "capacity", "http_step", "plan_beside_steps"}
+LOADED_BY_WRK = {"batch_step", "capacity", "http_step", "plan_beside_steps", "stream_step"}
 WITHOUT_TABLE = {"at_rest", "worlds"}
 
 

@@ -13,7 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from dreamserve.api.async_engine import Service
-from dreamserve.api.keepalive import StreamProtocol
+from dreamserve.api.websocket import StreamProtocol
 from dreamserve.api.wire import Protocol
 from dreamserve.errors import SettingsError
 from dreamserve_protocol.errors import DreamserveError

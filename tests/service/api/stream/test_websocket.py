@@ -1,4 +1,4 @@
-"""A peer that is silent is taken for dead; one that is only not read is not."""
+"""A silent peer is taken for dead, one that is only not read is not; frames go out together."""
 
 import asyncio
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from dreamserve.api.keepalive import StreamProtocol
+from dreamserve.api.websocket import JOINED_BYTES, StreamProtocol
 
 pytestmark = pytest.mark.anyio
 HANDSHAKE = (
@@ -55,6 +55,7 @@ class Socket:
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
         await receive()
         await send({"type": "websocket.accept"})
+        self.send = send
         self.accepted.set()
         while True:
             await self.reads.acquire()
@@ -114,3 +115,20 @@ async def test_a_pong_is_a_sign_of_life(socket) -> None:
     assert socket.protocol.pending_ping_payload is None
     assert socket.protocol.pong_timer is None
     assert not socket.transport.closed
+
+
+async def test_frames_of_one_round_are_written_in_one_piece_and_in_order(socket) -> None:
+    await asyncio.sleep(0)
+    written = len(socket.transport.written)
+    for text in "abc":
+        await socket.send({"type": "websocket.send", "text": text})
+    assert len(socket.transport.written) == written
+    await asyncio.sleep(0)
+    assert socket.transport.written[written:] == [b"\x81\x01a\x81\x01b\x81\x01c"]
+
+
+async def test_a_full_buffer_is_not_kept_from_the_transport(socket) -> None:
+    await asyncio.sleep(0)
+    written = len(socket.transport.written)
+    await socket.send({"type": "websocket.send", "bytes": bytes(JOINED_BYTES)})
+    assert len(socket.transport.written) == written + 1
