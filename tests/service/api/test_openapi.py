@@ -65,6 +65,22 @@ def test_every_verb_and_page_is_there_with_both_forms_and_its_problems() -> None
                 assert response["content"][PROBLEM]["examples"], (name, status)
 
 
+def test_a_generated_client_has_one_type_for_a_body_and_may_leave_out_what_is_optional() -> None:
+    for name, operation in operations():
+        responses = operation["responses"].values()
+        for body in [operation.get("requestBody", {}), *responses]:
+            content = body.get("content", {})
+            if MSGPACK in content:
+                assert content[MSGPACK]["schema"] == content[JSON]["schema"], name
+    fields = [
+        (field, one) for one in SCHEMAS.values() for field in one.get("properties", {}).items()
+    ]
+    assert fields
+    for (field, schema), whole in fields:
+        assert schema.get("default", 0) is not None, (field, whole["title"])
+        assert "default" not in schema or field not in whole.get("required", ()), field
+
+
 def test_the_document_is_of_openapi_3_1_and_its_schemas_are_json_schemas() -> None:
     assert DOCUMENT["openapi"].startswith("3.1.")
     assert DOCUMENT["info"].keys() >= {"title", "version"}

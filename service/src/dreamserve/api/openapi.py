@@ -30,7 +30,6 @@ _SESSION_HEADER = {
     "description": "The session's id once more, for a load balancer to hash. It stands in for a"
     " body without one and must not contradict one that has it.",
 }
-_MSGPACK_BODY = {"type": "string", "format": "binary", "description": "The same fields, packed."}
 
 
 class Example(NamedTuple):
@@ -68,10 +67,7 @@ def _of_verb(verb: Verb, shown: Example) -> dict[str, Any]:
         schema = _reference(_body_of(verb))
         operation["requestBody"] = {
             "required": _needs_body(verb),
-            "content": {
-                JSON: {"schema": schema, "example": shown.body},
-                MSGPACK: {"schema": _MSGPACK_BODY},
-            },
+            "content": _content(schema, shown.body),
         }
     return operation
 
@@ -108,13 +104,8 @@ def _responses(result: Any, errors: tuple[type[ProblemError], ...], example: Any
     if result is None:
         responses["204"] = {"description": "Done"}
     else:
-        as_json: dict[str, Any] = {"schema": _reference(result.__name__)}
-        if example is not None:
-            as_json["example"] = example
-        responses["200"] = {
-            "description": "Done",
-            "content": {JSON: as_json, MSGPACK: {"schema": _MSGPACK_BODY}},
-        }
+        content = _content(_reference(result.__name__), example)
+        responses["200"] = {"description": "Done", "content": content}
     by_status: dict[int, list[type[ProblemError]]] = {}
     for error in errors:
         by_status.setdefault(error.status, []).append(error)
@@ -122,6 +113,15 @@ def _responses(result: Any, errors: tuple[type[ProblemError], ...], example: Any
         responses[str(status)] = _problem(kinds)
     responses["default"] = _problem([InternalError])
     return responses
+
+
+def _content(schema: dict[str, str], example: Any) -> dict[str, Any]:
+    """Return a body in both its forms.
+
+    They have one schema, so that a generated client has one type for a body, whatever its form.
+    """
+    shown = {} if example is None else {"example": example}
+    return {JSON: {"schema": schema, **shown}, MSGPACK: {"schema": schema}}
 
 
 def _problem(kinds: list[type[ProblemError]]) -> dict[str, Any]:
@@ -171,6 +171,8 @@ def _schemas() -> dict[str, Any]:
         _drop(schemas[verb.request.__name__], verb.path_fields)
     for kind in (*results, Problem):
         _absent_not_null(schemas[kind.__name__])
+    for schema in schemas.values():
+        _no_null_defaults(schema)
     return schemas
 
 
@@ -186,3 +188,10 @@ def _absent_not_null(schema: dict[str, Any]) -> None:
         if field.get("default", 0) is None:
             del field["default"]
             field["anyOf"] = [form for form in field["anyOf"] if form != {"type": "null"}]
+
+
+def _no_null_defaults(schema: dict[str, Any]) -> None:
+    """Drop what says nothing, but makes generators take an optional field for a required one."""
+    for field in schema.get("properties", {}).values():
+        if field.get("default", 0) is None:
+            del field["default"]
