@@ -21,6 +21,7 @@ Bools = npt.NDArray[np.bool_]
 
 DTYPES = ("<f4", "<f8", "<f2", "<i8", "<i4", "<i2", "|i1", "<u8", "<u4", "<u2", "|u1", "|b1")
 MAX_AXES = 8
+_MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
 _JSON_TYPES = {"f": "number", "i": "integer", "u": "integer", "b": "boolean"}
 
 
@@ -82,13 +83,13 @@ class Array:
 
         Raises `error`, and NotFiniteInputError for NaN, infinity and what is beyond `most`.
         """
-        if self._one_integer and type(value) is int:
+        if self._one_integer and type(value) is int and _MIN_INT64 <= value <= _MAX_INT64:
             return value
         array = self._numbers(value)
         for form in self.forms:
             if form.fits(array.ndim):
                 return self._converted(array, form)
-        raise self._error(f"must be {self}, it has shape {list(array.shape)}")
+        raise self._misfit(array)
 
     def read(self, value: Any) -> Any:
         """Return the array that an answer holds, in the caller's own memory."""
@@ -111,14 +112,19 @@ class Array:
         except InvalidRequestError as error:
             raise self._error(error.detail) from None
         if array.dtype.kind not in "fiu":
-            raise self._error(f"must hold numbers that a dtype can hold, not {array.dtype}")
+            held = "numbers of at most 64 bits" if array.dtype.hasobject else "numbers"
+            raise self._error(f"must hold {held}, not {array.dtype}")
         return array
+
+    def _misfit(self, array: AnyArray) -> CallerError:
+        shape = list(array.shape)
+        return self._error(f"must be {self}, it has shape {shape} and dtype {array.dtype}")
 
     def _converted(self, array: AnyArray, form: Form) -> Any:
         if form.dtype.kind == "f":
             return self._floats(array, form.dtype)
         if array.dtype.kind == "f" and array.size:
-            raise self._error(f"must hold integers, as {form}")
+            raise self._misfit(array)
         limits = np.iinfo(form.dtype)
         if array.size and not (limits.min <= int(array.min()) and int(array.max()) <= limits.max):
             raise self._error(f"must hold integers from {limits.min} to {limits.max}")

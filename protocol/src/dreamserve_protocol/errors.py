@@ -151,7 +151,7 @@ class OverloadedError(CallerError):
 
 
 class BadRequestError(CallerError):
-    """The bytes are not HTTP, or not a frame of the stream."""
+    """The bytes are not HTTP."""
 
     code, status = "bad_request", 400
     remedy = "Correct the client."

@@ -109,7 +109,7 @@ BAD: list[tuple[type[Message], dict[str, Any], type[CallerError], str]] = [
     ),
     (ResetRequest, {"start": {"frames": [[[[256]]]]}}, InvalidRequestError, "from 0 to 255"),
     (ResetRequest, {"start": {"frames": [[[[-1]]]]}}, InvalidRequestError, "from 0 to 255"),
-    (ResetRequest, {"start": {"frames": [[[[0.5]]]]}}, InvalidRequestError, "integers"),
+    (ResetRequest, {"start": {"frames": [[[[0.5]]]]}}, InvalidRequestError, "float64"),
     (ResetRequest, {"start": {"frames": [[[[1], [1, 2]]]]}}, InvalidRequestError, "rectangular"),
     (
         ResetRequest,
@@ -186,7 +186,7 @@ BAD: list[tuple[type[Message], dict[str, Any], type[CallerError], str]] = [
         SampleRequest,
         {"futures": 1, "horizon": 1, "session_id": SID, "actions": [0.5]},
         InvalidActionError,
-        r"actions: must hold integers, as \(H,\) int64",
+        r"actions: must be \(H,\) int64 .*, it has shape \[1\] and dtype float64",
     ),
     (
         SampleRequest,
