@@ -6,11 +6,10 @@ socket has no room for more requests.
 """
 
 import asyncio
-from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-JOINED_BYTES = 64 * 1024  # are written without waiting for more
+from dreamserve.api.transports import JoiningTransport
 
 
 class StreamProtocol(WebSocketsSansIOProtocol):
@@ -39,36 +38,3 @@ class StreamProtocol(WebSocketsSansIOProtocol):
             self.schedule_ping()
         else:
             super().keepalive_timeout()
-
-
-class JoiningTransport:
-    """Write what one round of the event loop writes in one piece."""
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
-        self._frames: list[bytes] = []
-        self._bytes = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Write `data` by the end of this round."""
-        if not self._frames:
-            self._loop.call_soon(self._flush)
-        self._frames.append(data)
-        self._bytes += len(data)
-        if self._bytes >= JOINED_BYTES:  # so that the transport tells when its buffer is full
-            self._flush()
-
-    def close(self) -> None:
-        """Close once all is written."""
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        if self._frames:
-            joined = b"".join(self._frames)
-            self._frames.clear()
-            self._bytes = 0
-            self._transport.write(joined)

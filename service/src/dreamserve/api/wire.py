@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from dreamserve.api import heads
 from dreamserve.api.heads import HEAD_BYTES, Refusal
+from dreamserve.api.transports import CoalescingTransport
 from dreamserve_protocol.errors import (
     BadRequestError,
     RequestTimeoutError,
@@ -24,7 +25,6 @@ PACKET_BYTES = 256 * 1024  # that the event loop reads at once, at most
 STALLED_S = 60.0  # for a head to be complete, and between two pieces of a body
 HALF_CLOSED_S = 1.0  # for a response, once the client closed its writing half: it may be gone
 WATCH_S = 5.0
-LINGER_S = 2.0  # for a client that still sends, to read why it is refused
 
 
 class Protocol(HttpToolsProtocol):
@@ -203,51 +203,3 @@ class Protocol(HttpToolsProtocol):
         self.app = refusal.response()
         super().on_headers_complete()
         self.cycle.keep_alive = False
-
-
-class CoalescingTransport:
-    """Hold a response's head back until its body is written, or the event loop's round ends.
-
-    uvicorn makes two system calls and two packets of them: a tenth of a small step's time.
-    """
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self.lingers = False  # whether the client is to read a refusal, though it still sends
-        self._transport, self._loop = transport, loop
-        self._head = b""
-        self._closing = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Write `data` after the head that is held back; hold back a head itself."""
-        if self._head:
-            head, self._head = self._head, b""
-            self._transport.write(head + data)
-        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100 "):
-            self._head = data
-            self._loop.call_soon(self._flush)
-        else:
-            self._transport.write(data)
-
-    def is_closing(self) -> bool:
-        """Return whether `close` was called, or the connection is lost."""
-        return self._closing or self._transport.is_closing()
-
-    def close(self) -> None:
-        """Close once all is written; where it `lingers`, keep the reading half for LINGER_S.
-
-        A socket closed with bytes unread resets the connection, and the client loses the refusal.
-        """
-        self._flush()
-        if not self.lingers or self.is_closing():
-            self._transport.close()
-            return
-        self._closing = True
-        self._transport.write_eof()
-        self._loop.call_later(LINGER_S, self._transport.close)
-
-    def _flush(self) -> None:
-        if self._head:
-            self.write(b"")

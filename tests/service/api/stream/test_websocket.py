@@ -7,7 +7,8 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from dreamserve.api.websocket import JOINED_BYTES, StreamProtocol
+from dreamserve.api.transports import JOINED_BYTES
+from dreamserve.api.websocket import StreamProtocol
 
 pytestmark = pytest.mark.anyio
 HANDSHAKE = (

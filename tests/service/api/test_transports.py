@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from dreamserve.api import wire
-from dreamserve.api.wire import CoalescingTransport
+from dreamserve.api import transports
+from dreamserve.api.transports import CoalescingTransport
 
 pytestmark = pytest.mark.anyio
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
@@ -85,7 +85,7 @@ async def test_all_else_is_the_transports_own(pair) -> None:
 
 
 async def test_one_that_lingers_closes_its_writing_half_first(pair, monkeypatch) -> None:
-    monkeypatch.setattr(wire, "LINGER_S", 0.01)
+    monkeypatch.setattr(transports, "LINGER_S", 0.01)
     coalescing, transport = pair
     coalescing.lingers = True
     coalescing.write(HEAD)
