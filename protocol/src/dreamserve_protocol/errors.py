@@ -58,7 +58,7 @@ class ProblemError(DreamserveError):
 
     def __init__(self, detail: str) -> None:
         if len(detail) > MAX_DETAIL:
-            detail = f"{detail[:MAX_DETAIL]}…"
+            detail = f"{detail[: MAX_DETAIL - 1]}…"
         super().__init__(detail)
         self.detail = detail
 

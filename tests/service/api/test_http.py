@@ -93,7 +93,16 @@ async def test_a_body_that_says_identity_is_not_compressed(client) -> None:
 
 
 @pytest.mark.parametrize(
-    "origin", [EVIL, "null", "http://test.evil.example", "https://evil.example:80", "http://", "x"]
+    "origin",
+    [
+        EVIL,
+        "null",
+        "http://test.evil.example",
+        "https://evil.example:80",
+        "http://",
+        "x",
+        "http://[",
+    ],
 )
 async def test_a_page_of_another_origin_drives_nothing(client, origin) -> None:
     await client.reset(session_id="s")

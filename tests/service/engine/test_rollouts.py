@@ -201,6 +201,18 @@ def test_weights_that_make_no_numbers_lose_their_own_episodes_only(
     np.testing.assert_array_equal(rolled.returns[[0, 2]], alone.returns)
 
 
+@pytest.mark.parametrize("discrete", [True, False])
+def test_trajectories_of_episodes_that_took_no_step_are_empty(discrete: bool) -> None:
+    world = fake_world(discrete=discrete)
+    policy = linear(world, 2)
+    policy.weights[:] = np.nan
+    rolled = LocalClient(world).rollout(policy=policy, episodes=3, max_steps=4, include=WHOLE)
+    assert not rolled.lengths.any()
+    assert not rolled.finite.any()
+    assert rolled.latents.shape == (2, 3, 1, 4)
+    assert rolled.rewards.shape == rolled.actions.shape[:3] == (2, 3, 0)
+
+
 def test_statistics_are_of_the_finite_episodes() -> None:
     rolled = LocalClient(fake_world()).rollout(
         policy=linear(fake_world(), 4), episodes=9, max_steps=20, seed=1

@@ -113,7 +113,7 @@ class EpisodeLog:
         steps = int(self.lengths.max())
 
         def by_policy(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-            return np.ascontiguousarray(rows).reshape(policies, -1, *rows.shape[1:])
+            return np.ascontiguousarray(rows).reshape(policies, len(starting.seed), *rows.shape[1:])
 
         numbers = (self.returns, self.lengths, self.terminated, self.finite)
         returns, lengths, terminated, finite = map(by_policy, numbers)
