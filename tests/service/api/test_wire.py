@@ -162,11 +162,46 @@ def test_so_does_one_to_a_websocket_that_is_no_get(client: Connection) -> None:
     assert client.send(post(b"the body", extra)).asked()["body"] == "the body"
 
 
-def test_a_websocket_is_handed_over(client: Connection) -> None:
-    extra = b"Host: h\r\nConnection: keep-alive\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n"
-    client.send(b"GET /stream HTTP/1.1\r\n" + extra + b"\r\n")
+KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+VERSION = b"Sec-WebSocket-Version: 13\r\n"
+
+
+def handshake(*headers: bytes, target: bytes = b"/stream", host: bytes = b"Host: h\r\n") -> bytes:
+    extra = b"Connection: keep-alive\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n"
+    return b"GET " + target + b" HTTP/1.1\r\n" + host + extra + b"".join(headers) + b"\r\n"
+
+
+@pytest.mark.parametrize("target", [b"/stream", b"http://h/stream"])
+def test_a_websocket_is_handed_over(client: Connection, target: bytes) -> None:
+    client.send(handshake(KEY, VERSION, target=target))
     taken_over = client.socket.makefile("rb").read()
     assert taken_over.startswith(b"taken over: GET /stream HTTP/1.1\r\nhost: h\r\n")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        handshake(),
+        handshake(KEY),
+        handshake(VERSION),
+        handshake(KEY, KEY, VERSION),
+        handshake(b"Sec-WebSocket-Key: short\r\n", VERSION),
+        handshake(KEY, b"Sec-WebSocket-Version: 8\r\n"),
+        handshake(KEY, VERSION, host=b""),
+        handshake(KEY, VERSION, host=b"Host: h\r\nHost: h\r\n"),
+        handshake(KEY, VERSION, b"Content-Length: 5\r\n"),
+        handshake(KEY, VERSION, b"Transfer-Encoding: chunked\r\n"),
+        handshake(KEY, VERSION, b"Sec-WebSocket-Protocol: @\r\n"),
+        handshake(KEY, VERSION, b"A: b\r\n" * 130),
+        handshake(KEY, VERSION, b"Cookie: " + b"a" * 9_000 + b"\r\n"),
+        b"GET /stream HTTP/1.0\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        + KEY
+        + VERSION
+        + b"\r\n",
+    ],
+)
+def test_what_is_no_handshake_is_refused_in_words(client: Connection, sent: bytes) -> None:
+    client.send(sent).assert_refused(400, "bad_request")
 
 
 def test_trailers_are_no_headers(client: Connection) -> None:

@@ -12,6 +12,8 @@ from httptools import (
     HttpRequestParser,
 )
 from starlette.types import ASGIApp, Receive, Scope, Send
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
 
 from dreamserve.api.responses import problem_response
 from dreamserve_protocol.errors import (
@@ -91,9 +93,28 @@ def _has(headers: Headers, name: bytes, value: bytes) -> bool:
 
 def without_upgrade(parser: HttpRequestParser, target: bytes, headers: Headers) -> bytes:
     """Return the head just parsed as bytes again, without the header that asks for an upgrade."""
+    return _bytes_of(parser, target, (one for one in headers if one[0] != b"upgrade"))
+
+
+def check_handshake(parser: HttpRequestParser, target: bytes, headers: Headers) -> None:
+    """Raise Refusal for what would not be accepted as the handshake of a WebSocket."""
+    handshake = ServerProtocol()
+    handshake.receive_data(_bytes_of(parser, target, headers))
+    for event in handshake.events_received():
+        if isinstance(event, Request):
+            handshake.accept(event)
+    if handshake.handshake_exc is not None:
+        why = handshake.handshake_exc.__cause__ or handshake.handshake_exc
+        raise Refusal(BadRequestError(f"this is not a WebSocket's handshake: {why}"))
+
+
+def _bytes_of(
+    parser: HttpRequestParser, target: bytes, headers: Iterable[tuple[bytes, bytes]]
+) -> bytes:
+    """Return a parsed head as bytes again."""
     version = parser.get_http_version().encode()
     lines = [b"%s %s HTTP/%s\r\n" % (parser.get_method(), target, version)]
-    lines += [b"%s: %s\r\n" % header for header in headers if header[0] != b"upgrade"]
+    lines += [b"%s: %s\r\n" % header for header in headers]
     return b"".join([*lines, b"\r\n"])
 
 

@@ -13,7 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from dreamserve.api.async_engine import Service
-from dreamserve.api.websocket import StreamProtocol
+from dreamserve.api.websocket import StreamProtocol, is_error
 from dreamserve.api.wire import Protocol
 from dreamserve.errors import SettingsError
 from dreamserve_protocol.errors import DreamserveError
@@ -70,6 +70,7 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=CLOSING_S,
             )
         )
+        logging.getLogger("uvicorn.error").addFilter(is_error)
         self._service = service
         self._on_started = on_started
         self._drain_until = float("inf")

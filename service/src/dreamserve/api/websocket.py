@@ -6,10 +6,23 @@ socket has no room for more requests.
 """
 
 import asyncio
+import logging
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.protocol import State
 
 from dreamserve.api.transports import JoiningTransport
+
+# What a peer did wrong, or was refused: to log it as an error would let any peer fill the log.
+_NO_ERRORS = (
+    "Invalid UTF-8 sequence received from client.",
+    "ASGI callable returned without completing handshake.",
+)
+
+
+def is_error(record: logging.LogRecord) -> bool:
+    """Tell whether what uvicorn logs is an error of this server; a filter for its logger."""
+    return record.msg not in _NO_ERRORS
 
 
 class StreamProtocol(WebSocketsSansIOProtocol):
@@ -25,6 +38,14 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         """Take what the peer sends."""
         self._heard = True
         super().data_received(data)
+
+    def shutdown(self) -> None:
+        """Tell the peer that the server shuts down, unless the socket is being closed already."""
+        if self.conn.state is State.CLOSING:
+            self.stop_keepalive()
+            self.transport.close()
+        else:
+            super().shutdown()
 
     def send_keepalive_ping(self) -> None:
         """Ask the peer whether it lives."""

@@ -110,6 +110,8 @@ class Protocol(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 raise Refusal(UnsupportedHttpError("this server is no proxy"))
             if self._should_upgrade():
+                self.url = heads.normalize(self.parser, self.url, self.headers)
+                heads.check_handshake(self.parser, self.url, self.headers)
                 super().on_headers_complete()
             return
         if heads.is_unusual(self.url, self.headers):

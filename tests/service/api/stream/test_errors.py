@@ -242,3 +242,14 @@ async def test_a_text_that_is_not_utf_8_closes_the_socket_with_its_reason(server
             await peer.receive()
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1007
+
+
+async def test_what_peers_do_wrong_fills_no_log(server, peer_of, caplog) -> None:
+    with pytest.raises(InvalidStatus):
+        async with connect(f"ws://127.0.0.1:{server.port}/nowhere"):
+            pass
+    async with peer_of(server) as peer:
+        await peer.socket.send(b"\xff\xfe", text=True)
+        with pytest.raises(ConnectionClosed):
+            await peer.receive()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

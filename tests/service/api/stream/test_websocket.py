@@ -133,3 +133,17 @@ async def test_a_full_buffer_is_not_kept_from_the_transport(socket) -> None:
     written = len(socket.transport.written)
     await socket.send({"type": "websocket.send", "bytes": bytes(JOINED_BYTES)})
     assert len(socket.transport.written) == written + 1
+
+
+async def test_a_server_that_stops_leaves_a_socket_alone_that_is_closing(socket) -> None:
+    socket.protocol.data_received(TEXT)
+    socket.protocol.data_received(b"\x88\x80\0\0\0\0")  # a close frame
+    socket.transport.closed = False  # its answers are not read: it is still there
+    socket.protocol.shutdown()
+    assert socket.transport.closed
+
+
+async def test_a_server_that_stops_says_so_to_the_others(socket) -> None:
+    socket.protocol.shutdown()
+    assert socket.transport.written[-1] == b"\x88\x02\x03\xf4"  # 1012
+    assert socket.transport.closed
