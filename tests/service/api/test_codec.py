@@ -11,6 +11,7 @@ from dreamserve.api import codec
 from dreamserve_protocol.errors import (
     InvalidRequestError,
     NotFiniteInputError,
+    TooLargeError,
     UnsupportedMediaTypeError,
 )
 
@@ -142,3 +143,30 @@ def test_what_has_no_form_is_an_error_and_not_a_guess(as_msgpack: bool) -> None:
     with pytest.raises(TypeError):
         codec.encode({"x": object()}, as_msgpack)
     assert codec.decode(codec.encode({"x": math.pi}, as_msgpack), as_msgpack)["x"] == math.pi
+
+
+MOST = codec.MAX_ELEMENTS
+
+
+@pytest.mark.parametrize(
+    ("body", "as_msgpack"),
+    [
+        (b'{"a":[' + b"[]," * MOST + b"0]}", False),
+        (b'{"a":[' + b"{}," * MOST + b"0]}", False),
+        (b'{"a":[' + b"1," * MOST + b"0]}", False),
+        (b"\x81\xa1a\xdd" + MOST.to_bytes(4, "big") + b"\x80" * MOST, True),  # empty maps
+        (b"\x81\xa1a\xdd" + MOST.to_bytes(4, "big") + b"\x90" * MOST, True),  # empty lists
+        (b"\x81\xa1a\xdd" + (MOST + 1).to_bytes(4, "big") + b"\xc0" * (MOST + 1), True),
+    ],
+)
+def test_a_body_of_too_many_elements_is_refused_before_it_takes_its_memory(
+    body: bytes, as_msgpack: bool
+) -> None:
+    with pytest.raises(TooLargeError, match="2000000 elements; send arrays packed"):
+        codec.decode(body, as_msgpack)
+
+
+def test_a_large_body_of_few_elements_is_read() -> None:
+    data = bytes(3 * MOST)
+    assert codec.decode(msgpack.packb({"a": data, "b": [1]}), as_msgpack=True)["a"] == data
+    assert codec.decode(b'{"a":"' + b"x" * 3 * MOST + b'"}', as_msgpack=False).keys() == {"a"}

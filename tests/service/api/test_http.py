@@ -135,8 +135,42 @@ async def test_a_page_of_another_origin_may_look(client) -> None:
         {"origin": "http://localhost:3000", "host": "localhost:3000"},
     ],
 )
-async def test_the_servers_own_pages_and_other_clients_are_served(client, headers) -> None:
-    assert (await client.http.post("/reset", json={}, headers=headers)).status_code == 200
+async def test_the_servers_own_pages_and_other_clients_are_served(serving, headers) -> None:
+    async with serving(host="0.0.0.0") as client:
+        assert (await client.http.post("/reset", json={}, headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:8000", 200),
+        ("dreams.localhost", 200),
+        ("127.0.0.1:8000", 200),
+        ("[::1]:8000", 200),
+        ("evil.example", 403),
+        ("127.0.0.1.evil.example:8000", 403),
+    ],
+)
+async def test_a_server_on_loopback_has_only_the_machines_own_names(client, host, status) -> None:
+    headers = {"origin": f"http://{host}", "host": host}
+    response = await client.http.post("/reset", json={}, headers=headers)
+    assert response.status_code == status
+
+
+async def test_a_browser_lets_an_allowed_page_send_json_and_read_the_answer(serving) -> None:
+    page = {"origin": "https://app.example"}
+    asking = {"access-control-request-method": "POST"}
+    asking |= {"access-control-request-headers": "content-type,x-session-id"}
+    async with serving(allowed_origins="https://app.example") as client:
+        leave = await client.http.options("/step", headers=page | asking)
+        assert leave.status_code == 200
+        assert leave.headers["access-control-allow-origin"] == "https://app.example"
+        assert "POST" in leave.headers["access-control-allow-methods"]
+        assert "content-type" in leave.headers["access-control-allow-headers"]
+        for body in ({}, {"temperature": -1}):  # a problem can be read, too
+            answer = await client.http.post("/reset", json=body, headers=page)
+            assert answer.headers["access-control-allow-origin"] == "https://app.example"
+            assert "x-request-id" in answer.headers["access-control-expose-headers"]
 
 
 @pytest.mark.parametrize(
@@ -157,11 +191,13 @@ async def test_a_setting_lists_the_origins_that_are_allowed(
         assert response.status_code == status
 
 
-@pytest.mark.parametrize(("origin", "taken"), [(EVIL, False), ("http://test", True), (None, True)])
+@pytest.mark.parametrize(
+    ("origin", "taken"), [(EVIL, False), ("http://localhost", True), (None, True)]
+)
 async def test_a_websocket_of_another_origin_is_refused_before_it_is_accepted(
     client, origin, taken
 ) -> None:
-    headers = [(b"host", b"test"), *([(b"origin", origin.encode())] if origin else [])]
+    headers = [(b"host", b"localhost"), *([(b"origin", origin.encode())] if origin else [])]
     sent, messages = [], ["websocket.connect", "websocket.disconnect"]
 
     async def receive() -> dict[str, Any]:

@@ -11,6 +11,7 @@ from itertools import count
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -20,7 +21,7 @@ from dreamserve.api.docs import docs_endpoint, openapi_endpoint
 from dreamserve.api.examples import examples
 from dreamserve.api.http import Endpoint
 from dreamserve.api.openapi import document
-from dreamserve.api.origins import check_origin
+from dreamserve.api.origins import check_origin, is_loopback
 from dreamserve.api.pages import page_endpoint
 from dreamserve.api.responses import problem_response
 from dreamserve.api.stream import Stream
@@ -84,7 +85,16 @@ def create_app(engine: Engine, settings: Settings) -> App:
             await starting
             await asyncio.to_thread(engine.stop, STOP_DEADLINE_S)
 
-    return App(service, title="dreamserve", version=__version__, lifespan=lifespan)
+    app = App(service, title="dreamserve", version=__version__, lifespan=lifespan)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.origins),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "retry-after"],
+        )
+    return app
 
 
 @cache
@@ -122,6 +132,7 @@ class Requests:
 
     def __init__(self, app: App, service: Service) -> None:
         self._app, self._origins = app, service.settings.origins
+        self._is_local = is_loopback(service.settings.host)
         # The routes without a pattern by path: to match one after the other costs more than a step.
         plain = (route for route in app.routes if isinstance(route, Route))
         self._exact = {route.path: route.app for route in plain if not route.param_convertors}
@@ -138,7 +149,7 @@ class Requests:
         scope["state"] = {"headers": headers, "request_id": request_id}
         try:
             if scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS:
-                check_origin(headers, self._origins)
+                check_origin(headers, self._origins, self._is_local)
             endpoint = self._exact.get(scope["path"])
             if endpoint is not None and scope["type"] == "http":
                 await endpoint(scope, receive, send)

@@ -14,6 +14,7 @@ from dreamserve_protocol.batches import ResetBatchResult, StepBatchResult
 from dreamserve_protocol.errors import (
     InvalidRequestError,
     NotFiniteInputError,
+    TooLargeError,
     UnsupportedMediaTypeError,
 )
 from dreamserve_protocol.rollout import RolloutResult
@@ -30,13 +31,18 @@ _SHOWN = 80
 # Larger bodies are read, and larger answers written, in a thread, so that the event loop goes on.
 LARGE_BYTES = 64 * 1024
 LARGE_ANSWER_BYTES = 256 * 1024
+
+# Of a body, lists and objects and what they hold: each can take 50 times its bytes in memory. More
+# numbers than these go into packed arrays, which count as one.
+MAX_ELEMENTS = 2_000_000
 _OF_MANY = (SampleResult, RolloutResult, StepBatchResult, ResetBatchResult)
 
 
 def decode(body: bytes, as_msgpack: bool) -> dict[str, Any]:
     """Return the object that `body` holds.
 
-    Raises InvalidRequestError (saying where) or NotFiniteInputError.
+    Raises InvalidRequestError (saying where), NotFiniteInputError, and TooLargeError for more than
+    MAX_ELEMENTS elements.
     """
     value = _from_msgpack(body) if as_msgpack else _from_json(body)
     if not isinstance(value, dict):
@@ -76,6 +82,8 @@ def _kind(value: Any) -> str:
 
 
 def _from_json(body: bytes) -> Any:
+    if len(body) > MAX_ELEMENTS and sum(map(body.count, b",[{")) > MAX_ELEMENTS:
+        raise _too_many_elements()
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -87,11 +95,35 @@ def _from_json(body: bytes) -> Any:
 
 
 def _from_msgpack(body: bytes) -> Any:
+    large = len(body) > MAX_ELEMENTS
     try:
-        return msgpack.unpackb(body)
+        return msgpack.unpackb(body, **(_counted() if large else {}))
     except ValueError as error:
         reason = str(error) or "nested too deeply or malformed"
+        if large and "exceeds max_" in reason:
+            raise _too_many_elements() from None
         raise InvalidRequestError(f"the body is not msgpack: {reason}") from None
+
+
+def _counted() -> dict[str, Any]:
+    """Return the options that let msgpack stop at MAX_ELEMENTS, before the memory is taken."""
+    left = MAX_ELEMENTS
+
+    def count(container: Any) -> Any:
+        nonlocal left
+        left -= 1 + len(container)
+        if left < 0:
+            raise _too_many_elements()
+        return container
+
+    bounds = dict.fromkeys(("max_array_len", "max_map_len"), MAX_ELEMENTS)
+    return {"list_hook": count, "object_hook": count, **bounds}
+
+
+def _too_many_elements() -> TooLargeError:
+    return TooLargeError(
+        f"the body has more than {MAX_ELEMENTS} elements; send arrays packed, as msgpack"
+    )
 
 
 @lru_cache(maxsize=256)

@@ -17,7 +17,7 @@ from dreamserve.engine.mixture import described
 from dreamserve.engine.pixels import to_pixels
 from dreamserve.engine.world import World
 from dreamserve_protocol.arrays import UInt8
-from dreamserve_protocol.errors import DreamNotFiniteError
+from dreamserve_protocol.errors import DreamNotFiniteError, NotFiniteInputError
 
 _FRAMES_AT_ONCE = 16
 
@@ -62,13 +62,17 @@ class TrajectoryBuffer:
     ) -> Work[None]:
         """Dream futures `first` and those after it along actions (B, H, …), from step `begin` on.
 
-        A runner writes there what it does. Raises DreamNotFiniteError.
+        A runner writes there what it does. Raises DreamNotFiniteError, and NotFiniteInputError for
+        a policy's scores.
         """
         for t in range(begin, actions.shape[1]):
             if runner is not None:
                 actions[:, t], sound = runner.act(futures)
                 if not sound.all():
-                    raise self._not_finite(first + int(np.argmin(sound)), t, "'s policy")
+                    future = first + int(np.argmin(sound))
+                    raise NotFiniteInputError(
+                        f"policy: its scores are NaN or infinity at step {t + 1} of future {future}"
+                    )
             outcome = yield from futures.advance(actions[:, t])
             assert outcome is not None  # there is no deadline
             yield from self.write(first, t, outcome)
