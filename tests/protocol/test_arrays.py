@@ -111,6 +111,7 @@ def test_the_number_of_axes_chooses_the_form():
         (Array("uint8 H W C"), [[[256]]], "integers from 0 to 255"),
         (Array("uint8 H W C"), [[[-1]]], "integers from 0 to 255"),
         (FLOATS, packed(shape=[3]), "data has 8 bytes, dtype <f4 and shape [3] need 12"),
+        (FLOATS, packed(shape=[0, *[2**31 - 1] * 3], data=b""), "no array has shape"),
         (FLOATS, packed(dtype="|O"), "dtype must be one of <f4"),
         (FLOATS, packed(dtype=["<f4"]), "dtype must be one of <f4"),
         (FLOATS, packed(shape=2), "shape must be a list of sizes"),

@@ -180,7 +180,10 @@ def unpack(value: dict[Any, Any]) -> AnyArray:
         raise InvalidRequestError(
             f"data has {len(data)} bytes, dtype {dtype} and shape {shape} need {expected}"
         )
-    return np.frombuffer(data, dtype).reshape(shape)
+    try:
+        return np.frombuffer(data, dtype).reshape(shape)
+    except ValueError:  # one of no elements, but with sizes that no array can have
+        raise InvalidRequestError(f"no array has shape {shape}") from None
 
 
 def _form(said: str) -> Form:

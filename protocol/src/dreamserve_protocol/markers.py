@@ -123,7 +123,12 @@ class ByKind:
         kinds: list[Any] = [one for one in get_args(source) if isinstance(one, type)]
         names = [one.__dataclass_fields__["kind"].default for one in kinds]
         choices = dict(zip(names, map(handler.generate_schema, kinds), strict=True))
-        tagged = core_schema.tagged_union_schema(choices, "kind")
+        tagged = core_schema.tagged_union_schema(
+            choices,
+            "kind",
+            custom_error_type="kind",
+            custom_error_message=f"kind must be one of {', '.join(names)}",
+        )
         return core_schema.no_info_before_validator_function(_spelt_out, tagged)
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:

@@ -215,3 +215,19 @@ async def test_a_websocket_of_another_origin_is_refused_before_it_is_accepted(
     assert sent[0]["status"] == 403
     assert b'"forbidden_origin"' in sent[1]["body"]
     assert messages == ["websocket.connect", "websocket.disconnect"]
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/nowhere", "no such path: /nowhere; GET /docs lists them"),
+        ("/nowhere/", "GET /docs lists them"),
+        ("/step/", "without the slash at its end it is one"),
+        ("/sessions/a/", "without the slash at its end it is one"),
+        ("/stream", "it is a WebSocket, and this request opens none"),
+    ],
+)
+async def test_a_path_that_there_is_not_gets_a_hint_that_is_true(client, path, said) -> None:
+    response = await client.http.get(path)
+    assert (response.status_code, response.json()["code"]) == (404, "not_found")
+    assert said in response.json()["detail"]

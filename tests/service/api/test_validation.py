@@ -194,6 +194,15 @@ BAD: list[tuple[type[Message], dict[str, Any], type[CallerError], str]] = [
         InvalidRequestError,
         "include.1: .*'components'",
     ),
+    *(
+        (
+            SampleRequest,
+            {"futures": 1, "horizon": 1, "session_id": SID, "policy": policy},
+            InvalidRequestError,
+            "policy.*kind must be one of random, constant, linear, bundled",
+        )
+        for policy in ({}, {"kind": "x" * 9000}, "magic")
+    ),
     (PlanRequest, {"session_id": SID, "planner": "magic"}, InvalidRequestError, "planner: .*'cem'"),
     (PlanRequest, {"session_id": SID, "discount": 1.1}, InvalidRequestError, "discount: "),
     (PlanRequest, {"session_id": SID, "candidates": 0}, InvalidRequestError, "candidates: "),

@@ -12,7 +12,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dreamserve import __version__
@@ -171,5 +171,10 @@ class Requests:
 async def _no_such_path(scope: Scope, receive: Receive, send: Send) -> None:
     """Raise PathNotFoundError, over HTTP and for a WebSocket alike."""
     path: str = scope["path"]
-    slash = " (without the slash at its end it may be)" if path.endswith("/") else ""
-    raise PathNotFoundError(f"no such path: {path[:_SHOWN]}{slash}; GET /docs lists them")
+    trimmed = {**scope, "path": path.rstrip("/")}
+    hint = "GET /docs lists them"
+    if path == "/stream":
+        hint = "it is a WebSocket, and this request opens none"
+    elif any(route.matches(trimmed)[0] is not Match.NONE for route in scope["app"].routes):
+        hint = "without the slash at its end it is one"
+    raise PathNotFoundError(f"no such path: {path[:_SHOWN]}; {hint}")

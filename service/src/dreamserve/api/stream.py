@@ -134,7 +134,8 @@ class Socket:
         """Return an answer as a frame; a thread writes large ones."""
         answer: dict[str, Any] = {"id": question.id, "status": 200, "body": outcome}
         if isinstance(outcome, Exception):
-            error, document = problem_of(outcome, f"{self._name}.{question.id}")
+            number = f".{question.id}" if isinstance(question.id, int) else ""  # a text may lie
+            error, document = problem_of(outcome, self._name + number)
             answer |= {"status": error.status, "body": document}
         elif outcome is None:
             answer = {"id": question.id, "status": 204}
