@@ -38,6 +38,13 @@ def test_after_two_retries_the_error_is_raised(fake, waits):
     assert len(server.requests) == 3
 
 
+def test_every_attempt_waits_as_long_as_its_client_was_told(fake, waits):
+    server = fake(httpx.ReadError("cut"), fake.ok(fake.RESET))
+    server.client(timeout_s=2.5).reset()
+    bounds = dict.fromkeys(("connect", "read", "write", "pool"), 2.5)
+    assert [request.extensions["timeout"] for request in server.requests] == [bounds, bounds]
+
+
 def test_the_number_of_retries_is_the_callers(fake, waits):
     server = fake(httpx.ConnectError("no"))
     with pytest.raises(sdk.APIConnectionError):

@@ -12,6 +12,7 @@ from dreamserve.engine.fake import fake_world
 from dreamserve.engine.world import World
 from dreamserve.errors import BundleError
 from dreamserve.validation import validated
+from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest
 from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import (
     DreamNotFiniteError,
@@ -28,6 +29,7 @@ from dreamserve_protocol.reset import ResetRequest
 from dreamserve_protocol.sessions import (
     DeleteRequest,
     SessionRequest,
+    SnapshotRequest,
 )
 from dreamserve_protocol.step import StepRequest
 
@@ -199,6 +201,18 @@ def test_an_idle_session_expires_and_says_so(ask: Ask, clock: Any) -> None:
     ask(engine, DeleteRequest("b"))
     assert ask(engine, ResetRequest(session_id="a")).step == 0
     assert ask(engine, StepRequest("a", 1)).step == 1
+
+
+def test_a_step_of_a_batch_is_a_use_and_a_snapshot_is_none(ask: Ask, clock: Any) -> None:
+    engine = Engine([fake_world()], session_ttl_s=10, clock=clock)
+    ask(engine, ResetBatchRequest(session_ids=["stepped", "kept"]))
+    clock.now_s = 9
+    ask(engine, StepBatchRequest(["stepped"], np.array([1])))
+    assert ask(engine, SnapshotRequest("kept")).step == 0
+    clock.now_s = 12
+    assert ask(engine, SessionRequest("stepped")).idle_s == 3
+    with pytest.raises(SessionExpiredError):
+        ask(engine, SessionRequest("kept"))
 
 
 def test_only_so_many_expired_sessions_are_remembered(

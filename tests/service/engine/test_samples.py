@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dreamserve import noise
 from dreamserve.backends.base import StepInput, StepOutput
+from dreamserve.engine.dynamics import advance, start_from_bank
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
+from dreamserve.engine.imagination.trajectories import subseeds
 from dreamserve.engine.limits import Limits
 from dreamserve.engine.world import World
 from dreamserve.local import LocalClient
@@ -78,6 +81,20 @@ def test_what_is_included_changes_no_future(any_world: World, same: Same) -> Non
     full = everything(dream, any_world)
     for name in ("latents", "rewards", "terminated"):
         assert same(getattr(plain, name), getattr(full, name))
+
+
+def test_a_future_is_the_dream_of_its_own_seed_in_the_stream_of_samples(any_world: World) -> None:
+    dream, actions = begun(any_world), actions_of(any_world)
+    sampled = dream.sample(session_id="a", futures=3, horizon=HORIZON, actions=actions, seed=7)
+    latent, state = start_from_bank(any_world, np.full(3, 4, np.uint64), np.full(3, 2))
+    seeds, temperature = subseeds(7, 3, noise.SAMPLE), np.ones(3, np.float32)
+    for t in range(HORIZON):
+        action, step = actions[t : t + 1].repeat(3, axis=0), np.full(3, t + 1)
+        new = advance(any_world, latent, state, action, seeds, step, temperature, noise.SAMPLE)
+        latent, state = new.latent, new.state
+        np.testing.assert_array_equal(sampled.latents[:, t], latent)
+        if new.terminated.any():
+            break
 
 
 def test_mixtures_have_the_heads_shapes_and_weights_that_sum_to_one(any_world: World) -> None:
