@@ -32,6 +32,7 @@ from dreamserve_protocol.common import LARGEST_LATENT, Start
 from dreamserve_protocol.errors import (
     DrainingError,
     DreamEndedError,
+    DreamNotFiniteError,
     InvalidActionError,
     InvalidRequestError,
     NotFiniteInputError,
@@ -424,6 +425,18 @@ def test_a_step_of_a_box_world_is_rewound_to_with_its_own_action(same: Same) -> 
     dream.step(session_id="a", action=[-0.5, 0.4])
     dream.rewind(session_id="a", to_step=1)
     assert same(dream.step(session_id="a", action=[0.25, 0.1], step=1), first)
+
+
+def test_a_step_that_came_out_as_nan_is_nothing_to_go_back_to() -> None:
+    dream = LocalClient(fake_world(nan_action=2))
+    begun = dream.reset(session_id="a", seed=4, rewind_window=3)
+    dream.step(session_id="a", action=1)
+    with pytest.raises(DreamNotFiniteError):
+        dream.step(session_id="a", action=2)
+    dream.step(session_id="a", action=0)
+    back = dream.rewind(session_id="a", steps=2)
+    assert (back.step, back.latent.tobytes()) == (0, begun.latent.tobytes())
+    assert dream.session("a").step == 0
 
 
 def test_an_ended_dream_can_be_rewound(dream: LocalClient) -> None:

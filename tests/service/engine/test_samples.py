@@ -68,6 +68,20 @@ class Broken:
         return replace(output, mixture_log_sigma=log_sigma)
 
 
+class Recording:
+    """A backend that keeps the noise it is given."""
+
+    def __init__(self, world: World) -> None:
+        self._backend, self.noise = world.backend, []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def step(self, batch: StepInput) -> StepOutput:
+        self.noise.append(batch.noise)
+        return self._backend.step(batch)
+
+
 def test_a_plain_sample_has_none_of_it() -> None:
     plain = begun(fake_world()).sample(session_id="a", futures=2, horizon=2)
     names = ("frames", "mixture", "entropy", "differential_entropy", "most_likely", "components")
@@ -154,6 +168,17 @@ def test_the_most_likely_future_is_a_dream_at_temperature_0_step_for_step(
             assert likely.rewards[t] == 0
         ended = ended or step.terminated
         assert likely.terminated[t] == ended
+
+
+def test_the_most_likely_future_gives_its_world_no_noise_and_the_least_uniforms() -> None:
+    world = fake_world()
+    world.backend = Recording(world)
+    dream, asked = begun(world), {"futures": 1, "horizon": 3, "actions": np.array([1, 0, 1])}
+    dream.sample(session_id="a", **asked, include=["most_likely"])
+    normals, uniforms = np.split(np.array(world.backend.noise[-3:]), [world.spec.noise.normal], -1)
+    assert not normals.any()
+    assert uniforms.size
+    assert (uniforms == 2.0**-25).all()  # of components of one weight, the first
 
 
 def test_components_begin_at_the_mixtures_means_by_falling_weight(any_world: World) -> None:
