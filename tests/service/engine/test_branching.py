@@ -387,6 +387,15 @@ def test_all_sessions_together_keep_no_more_steps_than_they_may(clock: Any) -> N
     dream.reset(session_id="f", rewind_window=10)
 
 
+def test_forks_that_may_not_all_keep_their_steps_are_not_made() -> None:
+    dream = LocalClient(fake_world(), max_kept_steps=10)
+    dream.reset(session_id="a", rewind_window=5)
+    with pytest.raises(OverloadedError, match="10 steps to go back to, all together, and 5 are"):
+        dream.fork(session_id="a", session_ids=["b", "c"])  # there is room for one
+    assert dream.engine.session_count == 1
+    assert dream.fork(session_id="a", session_ids=["b"]).session_ids == ["b"]
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 4)), max_size=30))
 def test_what_is_kept_is_counted_however_sessions_come_and_go(

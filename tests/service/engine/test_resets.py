@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dreamserve.backends.fake import FakeBackend, fake_spec
+from dreamserve.backends.base import StepInput, StepOutput
+from dreamserve.backends.fake import LATENT, FakeBackend, fake_spec
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.world import World
@@ -156,6 +157,25 @@ def test_a_reset_that_makes_no_sense_is_refused_and_makes_no_session(
     with pytest.raises(error, match=said):
         ask(engine, validated(ResetRequest, fields))
     assert engine.session_count == 0
+
+
+def test_each_step_of_a_context_and_the_start_itself_meet_other_noise(ask: Ask) -> None:
+    spec, met = fake_spec(), []
+
+    class Recording(FakeBackend):
+        def step(self, batch: StepInput) -> StepOutput:
+            met.append(batch.noise[0, :LATENT])
+            return super().step(batch)
+
+    backend = Recording(spec)
+    frames = np.zeros((4, 8, 8, 3), np.uint8)
+    start = Start(frames=frames, actions=np.array([0, 1, 2]))
+    begun = ask(Engine([World(spec, backend)]), ResetRequest(seed=3, start=start))
+    mu, logvar = backend.encode(frames[-1:].astype(np.float32))
+    met.append((begun.latent - mu[0]) / np.exp(0.5 * logvar[0]))
+    assert len(met) == 4
+    for i, noise in enumerate(met):
+        assert not any(np.allclose(noise, other, atol=1e-4) for other in met[:i])
 
 
 def test_frames_that_lead_to_nan_make_no_session(ask: Ask) -> None:

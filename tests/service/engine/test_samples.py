@@ -97,11 +97,16 @@ def test_what_is_included_changes_no_future(any_world: World, same: Same) -> Non
         assert same(getattr(plain, name), getattr(full, name))
 
 
-def test_a_future_is_the_dream_of_its_own_seed_in_the_stream_of_samples(any_world: World) -> None:
+@pytest.mark.parametrize("seed", [7, None])
+def test_a_future_is_the_dream_of_its_own_seed_in_the_stream_of_samples(
+    any_world: World, seed: int | None
+) -> None:
     dream, actions = begun(any_world), actions_of(any_world)
-    sampled = dream.sample(session_id="a", futures=3, horizon=HORIZON, actions=actions, seed=7)
+    sampled = dream.sample(session_id="a", futures=3, horizon=HORIZON, actions=actions, seed=seed)
+    if seed is None:
+        seed = int(noise.keys(np.full(1, 4, np.uint64), np.zeros(1, np.int64), noise.SAMPLE)[0])
     latent, state = start_from_bank(any_world, np.full(3, 4, np.uint64), np.full(3, 2))
-    seeds, temperature = subseeds(7, 3, noise.SAMPLE), np.ones(3, np.float32)
+    seeds, temperature = subseeds(seed, 3, noise.SAMPLE), np.ones(3, np.float32)
     for t in range(HORIZON):
         action, step = actions[t : t + 1].repeat(3, axis=0), np.full(3, t + 1)
         new = advance(any_world, latent, state, action, seeds, step, temperature, noise.SAMPLE)
