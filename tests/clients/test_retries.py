@@ -1,5 +1,6 @@
 """What is sent again, after how long, and what never is."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -36,6 +37,13 @@ def test_after_two_retries_the_error_is_raised(fake, waits):
     with pytest.raises(sdk.DrainingError):
         server.client().reset()
     assert len(server.requests) == 3
+
+
+def test_every_attempt_waits_as_long_as_its_client_was_told(fake, waits):
+    server = fake(httpx.ReadError("cut"), fake.ok(fake.RESET))
+    server.client(timeout_s=2.5).reset()
+    bounds = dict.fromkeys(("connect", "read", "write", "pool"), 2.5)
+    assert [request.extensions["timeout"] for request in server.requests] == [bounds, bounds]
 
 
 def test_the_number_of_retries_is_the_callers(fake, waits):
@@ -133,6 +141,14 @@ def test_a_rewind_by_steps_is_sent_as_the_step_that_it_leads_to_and_may_be_sent_
     assert server.body()["step"] == 2
 
 
+def test_a_rewind_by_all_the_steps_seen_leads_to_step_0(fake):
+    server = fake(fake.ok(fake.STEP, step=4), fake.ok(fake.REWIND, step=0))
+    client = server.client()
+    client.step("s1", 1, step=4)
+    client.rewind("s1", steps=4)
+    assert server.body() == {"to_step": 0}
+
+
 def test_a_rewind_by_steps_of_an_unknown_session_is_sent_once_as_it_is(fake, waits):
     server = fake(httpx.ReadError("cut"))
     with pytest.raises(sdk.APIConnectionError):
@@ -197,6 +213,24 @@ def test_retry_after_as_a_date_is_waited_in_full(fake, waits):
     server = fake(fake.problem(503, "draining", retry_after=when), fake.ok(fake.RESET))
     server.client().reset()
     assert len(waits) == 1
+    assert 15 < waits[0] <= 20
+
+
+@pytest.fixture
+def far_from_greenwich(monkeypatch):
+    """Nine hours off, whatever the machine's own time zone."""
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "XYZ-9")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+def test_a_date_without_a_zone_is_of_greenwich(far_from_greenwich, fake, waits):
+    when = format_datetime((datetime.now(UTC) + timedelta(seconds=20)).replace(tzinfo=None))
+    assert when.endswith("-0000")
+    server = fake(fake.problem(503, "draining", retry_after=when), fake.ok(fake.RESET))
+    server.client().reset()
     assert 15 < waits[0] <= 20
 
 

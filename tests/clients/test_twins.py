@@ -73,6 +73,21 @@ def test_a_resumed_dream_begins_where_its_snapshot_was_taken(fake):
     assert dream.first.latent.tolist() == [0.5, 1.0]
 
 
+@pytest.mark.parametrize("awaited", [False, True])
+def test_a_dream_is_resumed_as_the_session_of_the_callers_choice(fake, awaited):
+    server, snapshot = fake(fake.ok(fake.SESSION)), {"latent": [0.5, 1.0]}
+
+    async def resume():
+        async with server.async_client() as client:
+            return await client.resume(snapshot, "mine")
+
+    dream = asyncio.run(resume()) if awaited else server.client().resume(snapshot, "mine")
+    assert dream.first.step == 4
+    (request,) = server.requests
+    assert (request.method, request.url.path) == ("PUT", "/sessions/mine/snapshot")
+    assert request.headers["x-session-id"] == "mine"
+
+
 def test_a_dream_knows_its_session_counts_its_steps_and_ends_it(fake):
     server = fake(fake.ok(fake.RESET), fake.ok(fake.STEP), fake.ok(fake.SESSION))
     with server.client() as client, client.dream("pong", seed=7) as dream:
@@ -88,6 +103,18 @@ def test_leaving_a_dream_that_is_already_gone_is_fine(fake, status, code):
     server = fake(fake.ok(fake.RESET), fake.problem(status, code))
     with server.client().dream():
         pass
+    assert server.requests[-1].method == "DELETE"
+
+
+@pytest.mark.parametrize(("status", "code"), [(404, "session_not_found"), (410, "session_expired")])
+def test_so_it_is_for_the_awaited_client(fake, status, code):
+    server = fake(fake.ok(fake.RESET), fake.problem(status, code))
+
+    async def leave():
+        async with server.async_client() as client, await client.dream():
+            pass
+
+    asyncio.run(leave())
     assert server.requests[-1].method == "DELETE"
 
 

@@ -139,6 +139,12 @@ def test_lists_that_are_nested_too_deep_are_refused_before_they_are_walked_throu
         FLOATS.parse(nested)
 
 
+def test_lists_may_be_nested_as_deep_as_a_packed_array_may_have_axes():
+    array = np.ones((1,) * MAX_AXES, np.float32)
+    for form in (array.tolist(), pack(array)):
+        assert same(Array("float32 *").parse(form), array)
+
+
 @pytest.mark.parametrize("value", [True, 1.5, "1", None, [1, False], [[1.0]], {}])
 def test_an_array_has_an_error_of_its_own_kind(value):
     with pytest.raises(InvalidActionError):

@@ -133,6 +133,26 @@ def test_starts_that_are_not_finite_are_refused() -> None:
         DreamBatch(fake_world(), [1], starts=np.full((1, 4), np.nan))
 
 
+def test_what_was_really_seen_takes_the_place_of_lockstep_dreams_but_not_their_memory() -> None:
+    batch = DreamBatch(fake_world(), [1, 2])
+    batch.step([0, 1])
+    memory = batch.state["memory"].copy()
+    batch.correct([[0.5, 0, 0, 0], [0, 0.25, 0, 0]])
+    assert batch.latent.tolist() == [[0.5, 0, 0, 0], [0, 0.25, 0, 0]]
+    np.testing.assert_array_equal(batch.state["memory"], memory)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_corrections_that_make_no_sense_leave_lockstep_dreams_as_they_were(number: float) -> None:
+    batch = DreamBatch(fake_world(), [1, 2])
+    before = batch.latent.copy()
+    with pytest.raises(NotFiniteInputError, match="latents hold NaN"):
+        batch.correct([[0] * 4, [0, number, 0, 0]])
+    with pytest.raises(InvalidRequestError, match=r"latents must be \(2, 4\), not \(1, 4\)"):
+        batch.correct([[0] * 4])
+    np.testing.assert_array_equal(batch.latent, before)
+
+
 def test_bad_actions_and_nan_leave_lockstep_dreams_as_they_were() -> None:
     batch = DreamBatch(fake_world(nan_action=2), [1, 2])
     before = batch.latent.copy()

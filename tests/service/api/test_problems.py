@@ -193,6 +193,19 @@ async def test_a_header_that_names_another_session_is_refused(client) -> None:
     assert (await client.http.get("/sessions/s")).json()["step"] == 0
 
 
+async def test_a_body_that_names_another_session_than_its_path_is_refused(client) -> None:
+    for session_id in "st":
+        await client.reset(session_id=session_id, rewind_window=1)
+        await client.post("/step", {"session_id": session_id, "action": 0})
+    for verb, fields in (("fork", {"count": 1}), ("rewind", {"to_step": 0})):
+        response = await client.post(f"/sessions/s/{verb}", {**fields, "session_id": "t"})
+        assert_problem(response, 422, "invalid_request", "the path and session_id differ")
+        response = await client.post(f"/sessions/s/{verb}", {**fields, "session_id": "s"})
+        assert response.status_code == 200, response.text
+    steps = [(await client.http.get(f"/sessions/{name}")).json()["step"] for name in "st"]
+    assert steps == [0, 1]
+
+
 async def test_a_row_that_goes_non_finite_fails_alone(serving) -> None:
     async with serving(fake_world(nan_action=1)) as client:
         await client.reset(session_id="s")
@@ -285,6 +298,31 @@ async def test_a_body_over_the_bound_is_refused_with_and_without_its_length(serv
             response = await client.http.post("/reset", content=content, headers=JSON)
             assert_problem(response, 413, "too_large", "1000")
         await assert_still_serving(client)
+
+
+async def test_a_body_of_just_the_bound_is_read_with_and_without_its_length(serving) -> None:
+    async def in_pieces():
+        yield b"{"
+        yield b"}" + b" " * 998
+
+    async with serving(max_body_bytes=1000) as client:
+        for content in (b"{}" + b" " * 998, in_pieces()):
+            response = await client.http.post("/reset", content=content, headers=JSON)
+            assert response.status_code == 200, response.text
+
+
+async def test_a_body_that_declares_too_much_is_refused_before_any_of_it_is_read(serving) -> None:
+    read = []
+
+    async def body():
+        read.append(1001)
+        yield b" " * 1001
+
+    async with serving(max_body_bytes=1000) as client:
+        headers = {**JSON, "content-length": "1001"}
+        response = await client.http.post("/reset", content=body(), headers=headers)
+        assert_problem(response, 413, "too_large", "1000")
+        assert not read
 
 
 async def test_a_large_body_is_read_beside_the_event_loop(client) -> None:

@@ -238,6 +238,12 @@ def test_a_bad_body_is_refused_by_the_right_error_and_told_where(
     assert len(refused.detail) < 1000
 
 
+def test_a_bad_action_beside_another_fault_is_a_bad_request_that_tells_both() -> None:
+    refused = refusal(StepRequest, {"session_id": "s", "action": True, "step": 0})
+    assert type(refused) is InvalidRequestError
+    assert re.search("action: .*; step: ", refused.detail)
+
+
 def test_many_errors_are_counted_and_only_the_first_are_shown() -> None:
     refused = refusal(ResetRequest, {f"field_{i}": i for i in range(20)})
     assert "field_4" in refused.detail

@@ -265,6 +265,15 @@ def test_a_bad_reset_gets_its_own_error_and_a_full_server_takes_what_it_can(ask:
     assert codes(full) == {1: "overloaded"}
 
 
+def test_a_row_that_was_not_begun_holds_zeros_in_every_column(ask: Ask) -> None:
+    engine, seeds = Engine([fake_world()], capacity=1), np.array([7, -1, 9])
+    answer = ask(engine, ResetBatchRequest(session_ids=["a", "b", "c"], seeds=seeds))
+    assert codes(answer) == {1: "invalid_request", 2: "overloaded"}
+    assert answer.seeds.tolist() == [7, 0, 0]
+    assert answer.temperatures.tolist() == [1, 0, 0]
+    assert answer.latents.any(axis=1).tolist() == [True, False, False]
+
+
 @pytest.mark.parametrize("number", [np.nan, np.inf, 1.1e6, -1.1e6])
 def test_a_reset_at_a_latent_that_no_world_can_step_from_is_refused_alone(
     ask: Ask, number: float

@@ -32,6 +32,7 @@ from dreamserve_protocol.common import LARGEST_LATENT, Start
 from dreamserve_protocol.errors import (
     DrainingError,
     DreamEndedError,
+    DreamNotFiniteError,
     InvalidActionError,
     InvalidRequestError,
     NotFiniteInputError,
@@ -299,6 +300,32 @@ def test_forks_go_back_as_far_as_their_origin_and_on_their_own(
     assert dream.session("a").rewindable_to == 0
 
 
+def test_a_fork_that_goes_back_takes_nothing_from_its_origins_window(
+    dream: LocalClient, same: Same
+) -> None:
+    dream.reset(session_id="c", seed=4, start=Start(bank=8))
+    for action in (1, 0):
+        dream.step(session_id="c", action=action)
+    dream.fork(session_id="a", session_ids=["b"])
+    dream.rewind(session_id="b", to_step=0)
+    dream.step(session_id="b", action=2)
+    assert dream.rewind(session_id="a", steps=1).step == 2
+    for part in ("latent", "state", "reward"):
+        assert same(*(getattr(dream.snapshot(name), part) for name in "ac"))
+
+
+def test_what_a_rewind_answers_is_not_what_forks_go_back_to(dream: LocalClient) -> None:
+    dream.fork(session_id="a", session_ids=["b", "c"])
+    rewound = []
+    for name in "bc":
+        back = dream.rewind(session_id=name, to_step=1, include=["state"])
+        arrays = [back.latent, back.state["memory"]]
+        rewound.append([array.tobytes() for array in arrays])
+        for array in arrays:
+            array[...] = 9
+    assert rewound[0] == rewound[1]
+
+
 def test_a_fork_plans_on_with_its_origins_last_plan(dream: LocalClient, same: Same) -> None:
     numbers = {"horizon": 4, "candidates": 8, "iterations": 2, "seed": 1}
     dream.plan(session_id="a", **numbers)
@@ -360,6 +387,15 @@ def test_all_sessions_together_keep_no_more_steps_than_they_may(clock: Any) -> N
     dream.reset(session_id="f", rewind_window=10)
 
 
+def test_forks_that_may_not_all_keep_their_steps_are_not_made() -> None:
+    dream = LocalClient(fake_world(), max_kept_steps=10)
+    dream.reset(session_id="a", rewind_window=5)
+    with pytest.raises(OverloadedError, match="10 steps to go back to, all together, and 5 are"):
+        dream.fork(session_id="a", session_ids=["b", "c"])  # there is room for one
+    assert dream.engine.session_count == 1
+    assert dream.fork(session_id="a", session_ids=["b"]).session_ids == ["b"]
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 4)), max_size=30))
 def test_what_is_kept_is_counted_however_sessions_come_and_go(
@@ -389,6 +425,27 @@ def test_a_rewound_step_is_answered_again_and_the_next_one_follows(
     fields = {"session_id": "a", "action": 0, "observation": np.zeros(4, np.float32)}
     assert same(dream.step(**fields, step=4), before)
     assert same(dream.step(session_id="a", action=1, step=5), after)
+
+
+def test_a_step_of_a_box_world_is_rewound_to_with_its_own_action(same: Same) -> None:
+    dream = LocalClient(fake_world(discrete=False))
+    dream.reset(session_id="a", seed=4, rewind_window=2)
+    first = dream.step(session_id="a", action=[0.25, 0.1])
+    dream.step(session_id="a", action=[-0.5, 0.4])
+    dream.rewind(session_id="a", to_step=1)
+    assert same(dream.step(session_id="a", action=[0.25, 0.1], step=1), first)
+
+
+def test_a_step_that_came_out_as_nan_is_nothing_to_go_back_to() -> None:
+    dream = LocalClient(fake_world(nan_action=2))
+    begun = dream.reset(session_id="a", seed=4, rewind_window=3)
+    dream.step(session_id="a", action=1)
+    with pytest.raises(DreamNotFiniteError):
+        dream.step(session_id="a", action=2)
+    dream.step(session_id="a", action=0)
+    back = dream.rewind(session_id="a", steps=2)
+    assert (back.step, back.latent.tobytes()) == (0, begun.latent.tobytes())
+    assert dream.session("a").step == 0
 
 
 def test_an_ended_dream_can_be_rewound(dream: LocalClient) -> None:
@@ -567,6 +624,11 @@ BAD_SNAPSHOTS = [
     (edited(seed=5), SnapshotRefusedError, "damaged or was edited"),
     (edited(latent=np.zeros(4, np.float32)), SnapshotRefusedError, "damaged"),
     (edited(digest="0"), SnapshotRefusedError, "damaged"),
+    (
+        lambda snapshot: replace(snapshot, state={n: t + 1 for n, t in snapshot.state.items()}),
+        SnapshotRefusedError,
+        "damaged",
+    ),
     (edited(latent=np.zeros(3, np.float32)), InvalidRequestError, r"latent .* of shape \[4\]"),
     (edited(latent=np.full(4, np.nan)), NotFiniteInputError, "latent: element .0. is not a finite"),
     (edited(state={}), InvalidRequestError, "state must hold"),

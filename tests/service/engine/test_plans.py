@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from dreamserve import noise
+from dreamserve.backends.base import StepInput, StepOutput
+from dreamserve.backends.fake import FakeBackend, fake_spec
 from dreamserve.engine.dynamics import start_from_bank
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
@@ -138,6 +140,21 @@ def test_every_planner_plans_for_what_it_is_told(planner: str) -> None:
 
 
 # one plan after another
+
+
+def test_all_candidates_of_an_iteration_meet_one_noise_and_every_iteration_another() -> None:
+    spec, met = fake_spec(discrete=False), []
+
+    class Recording(FakeBackend):
+        def step(self, batch: StepInput) -> StepOutput:
+            met.append(batch.noise)
+            return super().step(batch)
+
+    dream = dream_on(World(spec, Recording(spec)))
+    dream.plan(session_id="a", horizon=1, candidates=8, iterations=3)
+    assert len(met) >= 3
+    assert all((noise == noise[0]).all() for noise in met)
+    assert len({noise[0].tobytes() for noise in met}) == len(met)
 
 
 def test_the_next_plan_is_worth_no_less_than_the_rest_of_the_last_one() -> None:

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dreamserve.backends.fake import FakeBackend, fake_spec
+from dreamserve.backends.base import StepInput, StepOutput
+from dreamserve.backends.fake import LATENT, FakeBackend, fake_spec
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.world import World
 from dreamserve.errors import BundleError
 from dreamserve.validation import validated
+from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest
 from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import (
     DreamNotFiniteError,
@@ -28,6 +30,7 @@ from dreamserve_protocol.reset import ResetRequest
 from dreamserve_protocol.sessions import (
     DeleteRequest,
     SessionRequest,
+    SnapshotRequest,
 )
 from dreamserve_protocol.step import StepRequest
 
@@ -156,6 +159,25 @@ def test_a_reset_that_makes_no_sense_is_refused_and_makes_no_session(
     assert engine.session_count == 0
 
 
+def test_each_step_of_a_context_and_the_start_itself_meet_other_noise(ask: Ask) -> None:
+    spec, met = fake_spec(), []
+
+    class Recording(FakeBackend):
+        def step(self, batch: StepInput) -> StepOutput:
+            met.append(batch.noise[0, :LATENT])
+            return super().step(batch)
+
+    backend = Recording(spec)
+    frames = np.zeros((4, 8, 8, 3), np.uint8)
+    start = Start(frames=frames, actions=np.array([0, 1, 2]))
+    begun = ask(Engine([World(spec, backend)]), ResetRequest(seed=3, start=start))
+    mu, logvar = backend.encode(frames[-1:].astype(np.float32))
+    met.append((begun.latent - mu[0]) / np.exp(0.5 * logvar[0]))
+    assert len(met) == 4
+    for i, noise in enumerate(met):
+        assert not any(np.allclose(noise, other, atol=1e-4) for other in met[:i])
+
+
 def test_frames_that_lead_to_nan_make_no_session(ask: Ask) -> None:
     spec = fake_spec()
 
@@ -199,6 +221,18 @@ def test_an_idle_session_expires_and_says_so(ask: Ask, clock: Any) -> None:
     ask(engine, DeleteRequest("b"))
     assert ask(engine, ResetRequest(session_id="a")).step == 0
     assert ask(engine, StepRequest("a", 1)).step == 1
+
+
+def test_a_step_of_a_batch_is_a_use_and_a_snapshot_is_none(ask: Ask, clock: Any) -> None:
+    engine = Engine([fake_world()], session_ttl_s=10, clock=clock)
+    ask(engine, ResetBatchRequest(session_ids=["stepped", "kept"]))
+    clock.now_s = 9
+    ask(engine, StepBatchRequest(["stepped"], np.array([1])))
+    assert ask(engine, SnapshotRequest("kept")).step == 0
+    clock.now_s = 12
+    assert ask(engine, SessionRequest("stepped")).idle_s == 3
+    with pytest.raises(SessionExpiredError):
+        ask(engine, SessionRequest("kept"))
 
 
 def test_only_so_many_expired_sessions_are_remembered(

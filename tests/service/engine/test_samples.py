@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dreamserve import noise
 from dreamserve.backends.base import StepInput, StepOutput
+from dreamserve.engine.dynamics import advance, start_from_bank
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
+from dreamserve.engine.imagination.trajectories import subseeds
 from dreamserve.engine.limits import Limits
 from dreamserve.engine.world import World
 from dreamserve.local import LocalClient
@@ -65,6 +68,20 @@ class Broken:
         return replace(output, mixture_log_sigma=log_sigma)
 
 
+class Recording:
+    """A backend that keeps the noise it is given."""
+
+    def __init__(self, world: World) -> None:
+        self._backend, self.noise = world.backend, []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def step(self, batch: StepInput) -> StepOutput:
+        self.noise.append(batch.noise)
+        return self._backend.step(batch)
+
+
 def test_a_plain_sample_has_none_of_it() -> None:
     plain = begun(fake_world()).sample(session_id="a", futures=2, horizon=2)
     names = ("frames", "mixture", "entropy", "differential_entropy", "most_likely", "components")
@@ -78,6 +95,25 @@ def test_what_is_included_changes_no_future(any_world: World, same: Same) -> Non
     full = everything(dream, any_world)
     for name in ("latents", "rewards", "terminated"):
         assert same(getattr(plain, name), getattr(full, name))
+
+
+@pytest.mark.parametrize("seed", [7, None])
+def test_a_future_is_the_dream_of_its_own_seed_in_the_stream_of_samples(
+    any_world: World, seed: int | None
+) -> None:
+    dream, actions = begun(any_world), actions_of(any_world)
+    sampled = dream.sample(session_id="a", futures=3, horizon=HORIZON, actions=actions, seed=seed)
+    if seed is None:
+        seed = int(noise.keys(np.full(1, 4, np.uint64), np.zeros(1, np.int64), noise.SAMPLE)[0])
+    latent, state = start_from_bank(any_world, np.full(3, 4, np.uint64), np.full(3, 2))
+    seeds, temperature = subseeds(seed, 3, noise.SAMPLE), np.ones(3, np.float32)
+    for t in range(HORIZON):
+        action, step = actions[t : t + 1].repeat(3, axis=0), np.full(3, t + 1)
+        new = advance(any_world, latent, state, action, seeds, step, temperature, noise.SAMPLE)
+        latent, state = new.latent, new.state
+        np.testing.assert_array_equal(sampled.latents[:, t], latent)
+        if new.terminated.any():
+            break
 
 
 def test_mixtures_have_the_heads_shapes_and_weights_that_sum_to_one(any_world: World) -> None:
@@ -137,6 +173,17 @@ def test_the_most_likely_future_is_a_dream_at_temperature_0_step_for_step(
             assert likely.rewards[t] == 0
         ended = ended or step.terminated
         assert likely.terminated[t] == ended
+
+
+def test_the_most_likely_future_gives_its_world_no_noise_and_the_least_uniforms() -> None:
+    world = fake_world()
+    world.backend = Recording(world)
+    dream, asked = begun(world), {"futures": 1, "horizon": 3, "actions": np.array([1, 0, 1])}
+    dream.sample(session_id="a", **asked, include=["most_likely"])
+    normals, uniforms = np.split(np.array(world.backend.noise[-3:]), [world.spec.noise.normal], -1)
+    assert not normals.any()
+    assert uniforms.size
+    assert (uniforms == 2.0**-25).all()  # of components of one weight, the first
 
 
 def test_components_begin_at_the_mixtures_means_by_falling_weight(any_world: World) -> None:

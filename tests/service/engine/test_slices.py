@@ -102,6 +102,17 @@ def test_a_call_is_shared_by_all_who_fit_into_a_slice() -> None:
     assert sum(counting.rows) == 4 * 20 * 5
 
 
+def test_no_call_is_shared_by_two_worlds() -> None:
+    worlds = fake_world(), fake_world()
+    counted = [Counting(world) for world in worlds]
+    request = PlanRequest("a", planner="random_shooting", horizon=5, candidates=20)
+    jobs = [job for world in worlds for job in begin(context_of(world), request)]
+    for counting in counted:
+        counting.rows.clear()
+    run(jobs)
+    assert [counting.rows for counting in counted] == [[20] * 5] * 2
+
+
 def test_every_job_has_its_turn_before_any_has_its_second() -> None:
     jobs = begin(context_of(fake_world()), *PLANS)
     had: list[Job] = []

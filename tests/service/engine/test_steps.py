@@ -229,6 +229,18 @@ def test_expected_surprise_is_that_of_the_worlds_own_dream(ask: Ask) -> None:
     assert answer.info["surprise"] == answer.info["expected_surprise"]
 
 
+def test_expected_surprise_is_the_same_whatever_was_observed(ask: Ask) -> None:
+    near, far = (
+        ask(
+            engine_with(fake_world(), "a"),
+            StepRequest("a", 1, observation=np.full(4, at, np.float32)),
+        ).info
+        for at in (-0.3, 2.0)
+    )
+    assert near["expected_surprise"] == far["expected_surprise"]
+    assert near["surprise"] != far["surprise"]
+
+
 def test_a_grounded_dream_goes_on_where_the_world_expected_an_end(ask: Ask) -> None:
     engine = engine_with(fake_world(), "a")
     ask(engine, ResetRequest(session_id="a", start=Start(latent=np.array([2, 0, 0, 0]))))

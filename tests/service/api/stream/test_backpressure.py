@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from dreamserve.engine.engine import Engine
 from dreamserve_protocol.sample import SampleRequest
 
 pytestmark = pytest.mark.anyio
@@ -38,7 +39,7 @@ async def test_a_peer_that_does_not_read_holds_up_itself_alone(
             body = {"start": {"bank": 1}, "futures": 200, "horizon": 50, "seed": 1}
             for i in range(asked):
                 await peer.send({"id": i, "verb": "sample", "body": body})
-            still = await still_count(http, counted)
+            still = await still_count(http, engine, counted)
             assert most <= still < 60
             for seed in range(50):
                 begun = await http.post("/reset", json={"session_id": "other", "seed": seed})
@@ -48,15 +49,38 @@ async def test_a_peer_that_does_not_read_holds_up_itself_alone(
             assert sorted(answered) == list(range(asked))
 
 
-async def still_count(http: httpx.AsyncClient, counted: list[Any]) -> int:
-    """Return how many requests the engine has got, once that has not changed for a while."""
+async def still_count(http: httpx.AsyncClient, engine: Engine, counted: list[Any]) -> int:
+    """Return how many requests an idle engine has got, once that has not changed for a while."""
     seen, unchanged = 0, 0
     async with asyncio.timeout(2 * PATIENCE_S):
         while not seen or unchanged < 100:
             assert (await http.get("/livez")).status_code == 200
-            unchanged = unchanged + 1 if len(counted) == seen else 0
+            unchanged = unchanged + 1 if engine.idle and len(counted) == seen else 0
             seen = len(counted)
     return seen
+
+
+async def test_no_more_are_in_progress_on_a_socket_than_the_bound(
+    listening, monkeypatch, peer_of
+) -> None:
+    waiting: list[asyncio.Future[Any]] = []
+    with listening(max_stream_requests=3) as served:
+        engine = served.app.service.engine
+        async with (
+            httpx.AsyncClient(base_url=served.url, timeout=PATIENCE_S) as http,
+            peer_of(served) as peer,
+        ):
+            monkeypatch.setattr(engine, "queue", lambda _, future: waiting.append(future))
+            for i in range(5):
+                await peer.send({"id": i, "verb": "worlds"})
+            await until(http, lambda: len(waiting) >= 3)
+            for _ in range(50):
+                assert (await http.get("/livez")).status_code == 200
+            assert len(waiting) == 3
+            for i in range(5):  # each that is answered makes room for the next
+                await until(http, lambda i=i: len(waiting) == min(i + 3, 5))
+                waiting[i].get_loop().call_soon_threadsafe(waiting[i].set_result, None)
+                assert await peer.receive() == {"id": i, "status": 204}
 
 
 @pytest.mark.parametrize("abruptly", [False, True])

@@ -112,6 +112,13 @@ async def test_a_malformed_frame_is_answered_in_its_form(server, frame, peer_of)
         assert (await peer.ask("worlds"))["status"] == 200
 
 
+async def test_a_problem_names_its_socket_and_its_question(server, peer_of) -> None:
+    async with peer_of(server, additional_headers={"x-request-id": "socket-1"}) as peer:
+        for id_ in (7, "last"):
+            await peer.send({"id": id_, "verb": "fly"})
+            assert (await peer.receive())["body"]["request_id"] == f"socket-1.{id_}"
+
+
 async def test_a_message_over_the_bound_closes_the_socket_with_its_reason(
     listening, peer_of
 ) -> None:
