@@ -190,7 +190,7 @@ BAD_COLUMNS: list[tuple[type[Request], dict[str, Any], str]] = [
     (StepBatchRequest, {"session_ids": ONE, "actions": [1], "steps": [1, 1]}, "steps has 2 rows"),
     (StepBatchRequest, {"session_ids": ONE, "actions": [[1]]}, r"must be integers of Discrete"),
     (StepBatchRequest, {"session_ids": ONE, "actions": [[[1]]]}, r"it has shape \[1, 1, 1\]"),
-    (StepBatchRequest, {"session_ids": ONE, "actions": [1.0]}, r"must hold integers|must be"),
+    (StepBatchRequest, {"session_ids": ONE, "actions": [1.0]}, r"must be .* dtype float64"),
     (ResetBatchRequest, {"count": 0}, "count: .*greater than or equal to 1"),
     (ResetBatchRequest, {"session_ids": []}, "session_ids: .*at least 1 item"),
     (ResetBatchRequest, {}, "exactly one of session_ids and count"),

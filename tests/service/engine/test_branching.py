@@ -546,7 +546,10 @@ BAD_LAST_STEPS = [
     ({"info": {}}, "info must hold"),
     ({"include": ["frame"]}, "a frame is there when it was included"),
     ({"include": ["mixture"]}, "a mixture is there when it was included"),
-    ({"include": ["frame"], "frame": np.zeros((8, 8, 3))}, "last_step.frame: must hold integers"),
+    (
+        {"include": ["frame"], "frame": np.zeros((8, 8, 3))},
+        "last_step.frame: must be .* dtype float",
+    ),
     (
         {"include": ["frame"], "frame": np.zeros((8, 9, 3), np.uint8)},
         "frame must be .8, 8, 3. of 0 to 255",

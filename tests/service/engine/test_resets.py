@@ -135,7 +135,7 @@ def test_a_session_can_move_to_another_world(ask: Ask) -> None:
         (
             {"start": {"frames": np.zeros((1, 8, 8, 3))}},
             InvalidRequestError,
-            "start.frames: must hold integers",
+            "start.frames: must be .* dtype float",
         ),
         (
             {"start": {"frames": np.zeros((1, 9, 8, 3), np.uint8)}},

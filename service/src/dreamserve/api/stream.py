@@ -10,6 +10,7 @@ does not read counts. A session outlives its socket, and is taken up again by it
 
 import asyncio
 import logging
+import re
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from dreamserve_protocol.verbs import VERBS
 
 MAX_ID = 128  # characters of an id that is a text
 _VALIDATORS = {verb.name: validator(verb.request) for verb in VERBS}
+_FOR_THE_LOG = re.compile(r"[A-Za-z0-9._-]+")  # an id that can be no line of its own there
 _KEYS = {"id", "verb", "body"}
 
 log = logging.getLogger("dreamserve")
@@ -134,8 +136,8 @@ class Socket:
         """Return an answer as a frame; a thread writes large ones."""
         answer: dict[str, Any] = {"id": question.id, "status": 200, "body": outcome}
         if isinstance(outcome, Exception):
-            number = f".{question.id}" if isinstance(question.id, int) else ""  # a text may lie
-            error, document = problem_of(outcome, self._name + number)
+            named = f".{question.id}" if _FOR_THE_LOG.fullmatch(str(question.id)) else ""
+            error, document = problem_of(outcome, self._name + named)
             answer |= {"status": error.status, "body": document}
         elif outcome is None:
             answer = {"id": question.id, "status": 204}

@@ -55,7 +55,7 @@ def fake_spec(name: str = "fake", discrete: bool = True) -> WorldSpec:
 
 
 class FakeBackend:
-    """The backend of `fake_spec`. StateStore never influence one another.
+    """The backend of `fake_spec`. Rows never influence one another.
 
     A row that takes the discrete action `nan_action` becomes NaN; a batch that holds
     `failing_action` raises RuntimeError as a whole.

@@ -117,6 +117,8 @@ async def test_a_problem_names_its_socket_and_its_question(server, peer_of) -> N
         for id_ in (7, "last"):
             await peer.send({"id": id_, "verb": "fly"})
             assert (await peer.receive())["body"]["request_id"] == f"socket-1.{id_}"
+        await peer.send({"id": "7\nERROR", "verb": "fly"})
+        assert (await peer.receive())["body"]["request_id"] == "socket-1"
 
 
 async def test_a_message_over_the_bound_closes_the_socket_with_its_reason(
