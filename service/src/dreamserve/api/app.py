@@ -160,5 +160,5 @@ class Requests:
 async def _no_such_path(scope: Scope, receive: Receive, send: Send) -> None:
     """Raise PathNotFoundError, over HTTP and for a WebSocket alike."""
     path: str = scope["path"]
-    slash = " (without the slash at its end it may be)" if path.endswith("/") else ""
+    slash = " (try it without the trailing slash)" if path.endswith("/") else ""
     raise PathNotFoundError(f"no such path: {path[:_SHOWN]}{slash}; GET /docs lists them")

@@ -24,6 +24,6 @@ def check_origin(headers: dict[bytes, bytes], allowed: frozenset[str]) -> None:
     own = {headers.get(name, b"").decode("latin-1") for name in (b"host", b"x-forwarded-host")}
     if urlsplit(origin).netloc not in own - {""}:
         raise ForbiddenOriginError(
-            f"a page of {origin[:_SHOWN]} may not drive this server;"
-            " DREAMSERVE_ALLOWED_ORIGINS lists which may"
+            f"web pages of {origin[:_SHOWN]} may not use this server;"
+            " DREAMSERVE_ALLOWED_ORIGINS lists those that may"
         )
