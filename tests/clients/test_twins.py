@@ -38,8 +38,8 @@ def test_a_method_shows_its_own_name_signature_and_documentation():
     assert sdk.DreamClient.plan.__name__ == "plan"
     assert "session_id" not in inspect.signature(sdk.DreamSession.plan).parameters
     documentation = inspect.getdoc(sdk.DreamSession.plan)
-    assert documentation.startswith("Look for the best actions from a session's present")
-    assert "\nhorizon: H, actions looked ahead.\n" in documentation
+    assert documentation.startswith("Search for the best actions from a session's current state")
+    assert "\nhorizon: H, the number of actions in a plan.\n" in documentation
     assert "session_id:" not in documentation
 
 
@@ -47,7 +47,7 @@ def test_a_method_that_returns_dreams_keeps_its_own_name_and_summary():
     begin, fork = sdk.DreamClient.dream, sdk.DreamSession.fork
     assert (begin.__name__, fork.__name__) == ("dream", "fork")
     assert inspect.getdoc(begin).startswith("Begin a dream and return it as an object")
-    assert "\nseed: The same seed dreams the same dream." in inspect.getdoc(begin)
+    assert "\nseed: The same seed gives the same dream." in inspect.getdoc(begin)
     parameters = inspect.signature(sdk.DreamClient.reset).parameters
     assert inspect.signature(begin).parameters == parameters
     assert inspect.signature(begin).return_annotation == "DreamSession"

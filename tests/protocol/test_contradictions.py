@@ -61,8 +61,8 @@ def frames(count: int) -> np.ndarray:
         (ForkRequest, {"session_id": "a", "session_ids": ["a"]}, "cannot be forked into itself"),
         (RewindRequest, {"session_id": "a"}, "give exactly one of steps and to_step"),
         (RewindRequest, {"session_id": "a", "steps": 0, "to_step": 0}, "give exactly one of"),
-        (Objective, {}, "the objective has no weight but 0"),
-        (Objective, {"target_weight": 3.0}, "the objective has no weight but 0"),
+        (Objective, {}, "the objective has no weight other than 0"),
+        (Objective, {"target_weight": 3.0}, "the objective has no weight other than 0"),
         (
             LinearPolicy,
             {"weights": np.zeros((2, 3, 4)), "bias": np.zeros(3)},
@@ -98,7 +98,7 @@ def frames(count: int) -> np.ndarray:
         (
             SampleRequest,
             {"futures": 1, "horizon": 1, "start": START, "policy": MANY},
-            "one policy acts here, not 2",
+            "give a single policy, not 2",
         ),
     ],
 )

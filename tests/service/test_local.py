@@ -160,6 +160,6 @@ def test_bad_actions_and_nan_leave_lockstep_dreams_as_they_were() -> None:
         batch.step([0, 3])
     with pytest.raises(InvalidActionError, match=r"shape \[3\]: must be \[2\]"):
         batch.step([0, 1, 1])
-    with pytest.raises(DreamNotFiniteError, match="dream 1 came out"):
+    with pytest.raises(DreamNotFiniteError, match="dream 1 became NaN"):
         batch.step([0, 2])
     np.testing.assert_array_equal(batch.latent, before)

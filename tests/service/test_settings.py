@@ -18,7 +18,7 @@ def test_what_is_given_goes_over_the_environment_over_the_defaults(
 
 def test_an_unknown_variable_is_refused_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DREAMSERVE_CAPACTIY", "5")
-    with pytest.raises(SettingsError, match="unknown variable DREAMSERVE_CAPACTIY; known are"):
+    with pytest.raises(SettingsError, match="unknown variable DREAMSERVE_CAPACTIY; known: "):
         Settings.load()
 
 

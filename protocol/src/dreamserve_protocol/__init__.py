@@ -1,5 +1,5 @@
 """The contract of dreamserve: requests, results, errors and verbs, each declared once.
 
-The service validates with these declarations and documents itself by them, its engine works on
-them, and the Python SDK sends and returns them. Only numpy is needed to import them.
+The service validates with these declarations and generates its documentation from them; the engine
+and the Python SDK use the same dataclasses. The package imports only numpy.
 """

@@ -1,7 +1,7 @@
-"""Arrays in the contract: their dtypes and shapes, and how they are checked, written and read.
+"""Arrays in the protocol: dtypes and shapes, validation, encoding and decoding.
 
-JSON carries nested lists; msgpack carries those or `{"dtype", "shape", "data"}`. Both pass the same
-checks: numbers only (a bool is not one), no ragged rows, in the dtype's range, finite.
+JSON carries nested lists; msgpack carries those or `{"dtype", "shape", "data"}`. Both are validated
+in the same way: numbers only (no bools), no ragged rows, within the dtype's range, finite.
 """
 
 from math import prod
@@ -40,7 +40,7 @@ class Form(NamedTuple):
         )
 
     def fits(self, axes: int) -> bool:
-        """Tell whether an array of so many axes has this form."""
+        """Return whether an array with this number of axes has this form."""
         return self.axes is None or len(self.axes) == axes
 
     def schema(self, nullable: bool) -> dict[str, Any]:
@@ -56,11 +56,11 @@ class Form(NamedTuple):
 
 
 class Array:
-    """Mark a field as an array; `Array("int64 B", "float32 B A")` has two forms, by axes.
+    """Mark a field as an array. `Array("int64 B", "float32 B A")` has two forms, by number of axes.
 
-    A form without axes is one number, `*` stands for any number of axes. Floats must be finite and
-    within `most`, unless a row's own error is made of them later (`finite=False`). `nullable`: NaN
-    is written as null in JSON. `error` is raised for what is no such array.
+    A form without axes is a single number; `*` stands for any number of axes. Floats must be finite
+    and at most `most` in magnitude; with `finite=False` they are checked later, row by row.
+    `nullable`: NaN is null in JSON. `error` is raised for an invalid array.
     """
 
     def __init__(
@@ -79,9 +79,9 @@ class Array:
         return " or ".join(map(str, self.forms))
 
     def parse(self, value: Any) -> Any:
-        """Return the array, checked; of a form without axes, an int or a float.
+        """Return the validated array; for a form without axes, an int or a float.
 
-        Raises `error`, and NotFiniteInputError for NaN, infinity and what is beyond `most`.
+        Raises `error`, and NotFiniteInputError for NaN, infinity and numbers beyond `most`.
         """
         if self._one_integer and type(value) is int and _MIN_INT64 <= value <= _MAX_INT64:
             return value
@@ -92,14 +92,14 @@ class Array:
         raise self._misfit(array)
 
     def read(self, value: Any) -> Any:
-        """Return the array that an answer holds, in the caller's own memory."""
+        """Return the array in a response, as a copy."""
         array = unpack(value).copy() if isinstance(value, dict) else np.array(value)
         form = next((form for form in self.forms if form.fits(array.ndim)), self.forms[0])
         array = array.astype(form.dtype, copy=False)
         return array.item() if form.axes == () else array
 
     def _numbers(self, value: Any) -> AnyArray:
-        """Return the numbers of any form in which they come, in whatever numeric dtype."""
+        """Return the numbers as an array of any numeric dtype, whatever their encoding."""
         try:
             if isinstance(value, dict):
                 array = unpack(value)
@@ -151,14 +151,14 @@ class Array:
         return core_schema.no_info_plain_validator_function(self.parse)
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        """Describe the nested lists that JSON carries."""
+        """Describe the nested lists of JSON."""
         forms = [form.schema(self._nullable) for form in self.forms]
         described = forms[0] if len(forms) == 1 else {"anyOf": forms}
         return {**described, "description": f"{self}."}
 
 
 def pack(array: AnyArray) -> dict[str, Any]:
-    """Return an array as msgpack carries it: little-endian bytes in C order."""
+    """Return an array in the msgpack encoding: little-endian bytes in C order."""
     little = array.astype(array.dtype.newbyteorder("<"), copy=False)
     return {"dtype": little.dtype.str, "shape": list(array.shape), "data": little.tobytes()}
 
@@ -186,8 +186,8 @@ def unpack(value: dict[Any, Any]) -> AnyArray:
         raise InvalidRequestError(f"no array has shape {shape}") from None
 
 
-def _form(said: str) -> Form:
-    dtype, *axes = said.split()
+def _form(text: str) -> Form:
+    dtype, *axes = text.split()
     return Form(np.dtype(dtype), None if axes == ["*"] else tuple(axes))
 
 
@@ -202,7 +202,7 @@ def _from_lists(value: Any, wanted: Array) -> AnyArray:
 
 
 def _check_elements(value: Any, where: str = "", depth: int = 1) -> None:
-    """Raise InvalidRequestError for what is no number, and for more than MAX_AXES nested lists."""
+    """Raise InvalidRequestError for elements that are no numbers, and beyond MAX_AXES axes."""
     if depth > MAX_AXES:
         raise InvalidRequestError(f"an array has at most {MAX_AXES} axes")
     kinds = set(map(type, value))

@@ -1,6 +1,6 @@
 """POST /reset/batch and /step/batch: many dreams of one world in columns.
 
-Row i of every column belongs to dream i. A row that fails has its own error and harms no other.
+Row i of every column belongs to dream i. A failed row has its own error and affects no other row.
 """
 
 from collections.abc import Sequence
@@ -28,16 +28,16 @@ LatentRows = Annotated[Float32, Array("float32 B Z")]
 
 @dataclass(frozen=True, slots=True)
 class RowError(Message):
-    """Why one row of a batch was not done."""
+    """Why one row of a batch failed."""
 
-    row: Annotated[int, Doc("Counted from 0.")]
-    code: Annotated[str, Doc("Tells errors apart; docs/errors.md lists the codes.")]
-    status: Annotated[int, Doc("What /step or /reset would have answered.")]
-    detail: Annotated[str, Doc("What was wrong, where, and what would be right.")]
+    row: Annotated[int, Doc("Number of the row, from 0.")]
+    code: Annotated[str, Doc("Identifies the error; docs/errors.md lists the codes.")]
+    status: Annotated[int, Doc("Status that /step or /reset would have returned.")]
+    detail: Annotated[str, Doc("What was wrong, where, and what would be valid.")]
 
     @classmethod
     def of(cls, row: int, error: ProblemError) -> "RowError":
-        """Return what is said of a row that ended in `error`."""
+        """Return the entry for a row that failed with `error`."""
         return cls(row, error.code, error.status, error.detail)
 
 
@@ -45,7 +45,9 @@ class RowError(Message):
 class ResetBatchRequest(Request["ResetBatchResult"]):
     """Begin many dreams in one world, or start them over."""
 
-    count: Annotated[Count | None, Doc("B, where no ids are given: new ones are made.")] = None
+    count: Annotated[
+        Count | None, Doc("B, the number of dreams, instead of `session_ids`; ids are generated.")
+    ] = None
     _: KW_ONLY
     world: Annotated[
         WorldName | None, Doc("Name of a loaded world. Default: the first one loaded.")
@@ -54,18 +56,18 @@ class ResetBatchRequest(Request["ResetBatchResult"]):
         Annotated[Sequence[SessionId], Items(1)] | None,
         Doc("B different ids, as `session_id` of /reset."),
     ] = None
-    seeds: Annotated[Integers | None, Doc("Default: drawn, and answered.")] = None
+    seeds: Annotated[Integers | None, Doc("Default: drawn, and returned.")] = None
     temperatures: Annotated[
         Annotated[Numbers, Array("float32 B", finite=False)] | None, Doc("Default: 1.")
     ] = None
     bank: Annotated[
-        Integers | None, Doc("Entries of the bank to begin at. Default: drawn from the seeds.")
+        Integers | None, Doc("Bank entries to start at. Default: drawn from the seeds.")
     ] = None
     latents: Annotated[
         Annotated[Numbers, Array("float32 B Z", finite=False)] | None,
-        Doc("Latents to begin at instead; the recurrent state starts at zero."),
+        Doc("Latents to start at instead; the recurrent state starts at zero."),
     ] = None
-    rewind_window: Annotated[Whole, Doc("Of each of them, as of /reset.")] = 0
+    rewind_window: Annotated[Whole, Doc("Rewind window of each session, as in /reset.")] = 0
 
     def __post_init__(self) -> None:
         check_one(session_ids=self.session_ids, count=self.count)
@@ -76,20 +78,20 @@ class ResetBatchRequest(Request["ResetBatchResult"]):
 
     @property
     def rows(self) -> int:
-        """B: how many dreams it begins."""
+        """B, the number of dreams."""
         return len(self.session_ids) if self.session_ids is not None else self.count or 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResetBatchResult(Message):
-    """Many dreams at their step 0, in the order asked. A row with an error holds zeros."""
+    """Many dreams at step 0, in the order of the request. A row with an error holds zeros."""
 
     world: World
     session_ids: Ids
     latents: LatentRows
     seeds: Annotated[Int64, Array("int64 B")]
     temperatures: Annotated[Float32, Array("float32 B")]
-    errors: Annotated[list[RowError], Doc("Of the rows that were not done; often empty.")] = field(
+    errors: Annotated[list[RowError], Doc("Errors of the failed rows; often empty.")] = field(
         default_factory=list
     )
 
@@ -105,21 +107,19 @@ class StepBatchRequest(Request["StepBatchResult"]):
         Doc("Integers in a Discrete world, numbers within the bounds in a Box world."),
     ]
     _: KW_ONLY
-    steps: Annotated[
-        Integers | None, Doc("Number that each step will have, as `step` of /step.")
-    ] = None
+    steps: Annotated[Integers | None, Doc("Number of each step, as `step` of /step.")] = None
 
     def __post_init__(self) -> None:
         _check_lengths(len(self.session_ids), {"actions": self.actions, "steps": self.steps})
 
     def may_be_resent(self) -> bool:
-        """Tell whether sending it twice takes one step of each dream."""
+        """Return whether a request sent twice takes only one step of each dream."""
         return self.steps is not None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StepBatchResult(Message):
-    """Many dreams, each one step later, in the order asked. A row with an error holds zeros."""
+    """Many dreams, each one step later, in the order of the request. Failed rows hold zeros."""
 
     session_ids: Ids
     steps: Annotated[Int64, Array("int64 B")]
@@ -127,7 +127,7 @@ class StepBatchResult(Message):
     rewards: Annotated[Float32, Array("float32 B")]
     terminated: Annotated[Bools, Array("bool B")]
     truncated: Annotated[Bools, Array("bool B")]
-    errors: Annotated[list[RowError], Doc("Of the rows that were not done; often empty.")] = field(
+    errors: Annotated[list[RowError], Doc("Errors of the failed rows; often empty.")] = field(
         default_factory=list
     )
 

@@ -1,4 +1,4 @@
-"""POST /sessions/{session_id}/fork and /rewind: a dream goes on in other ways."""
+"""POST /sessions/{session_id}/fork and /rewind: copy a session, or return to an earlier step."""
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -22,27 +22,28 @@ from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.markers import Doc, Items, Message, Request
 from dreamserve_protocol.reset import FrameArray, LatentArray, StateInclude, Tensors
 
-_INCLUDE = Doc("Also answer the decoded frame, or the recurrent state.")
+_INCLUDE = Doc("Also return the decoded frame, the recurrent state.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ForkRequest(Request["ForkResult"]):
-    """Let a dream go on in more than one way: make new sessions that are where it is."""
+    """Create new sessions that are copies of a session."""
 
-    session_id: Annotated[SessionId, Doc("Session to fork; it does not move.")]
+    session_id: Annotated[SessionId, Doc("Session to fork; it does not change.")]
     count: Annotated[
-        Count | None, Doc("Without ids: how many. Default: as many as seeds, or 1.")
+        Count | None,
+        Doc("Number of forks, instead of `session_ids`. Default: the number of seeds, or 1."),
     ] = None
     _: KW_ONLY
     session_ids: Annotated[
         Annotated[Sequence[SessionId], Items(1)] | None,
-        Doc("Ids of the forks; a live session of such an id starts over. Default: new ids."),
+        Doc("Ids of the forks; a live session with such an id is replaced. Default: new ids."),
     ] = None
     seeds: Annotated[
         Annotated[Sequence[Seed], Items(1)] | None,
         Doc(
             "Seed of each fork. A different seed gives different noise from this step on. Default:"
-            " the session's own, so the same actions dream the same dream."
+            " the session's own seed, so the same actions give the same dream."
         ),
     ] = None
     include: Annotated[Sequence[StateInclude], Items(), _INCLUDE] = ()
@@ -62,21 +63,21 @@ class ForkRequest(Request["ForkResult"]):
 
     @property
     def rows(self) -> int:
-        """How many forks it makes."""
+        """The number of forks."""
         if self.session_ids is not None:
             return len(self.session_ids)
         return self.count or len(self.seeds or "1")
 
     def may_be_resent(self) -> bool:
-        """Tell whether sending it twice makes the same forks."""
+        """Return whether a request sent twice creates the same forks."""
         return self.session_ids is not None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ForkResult(Message):
-    """The forks, where their dream goes on."""
+    """The forks, and the state that they start from."""
 
-    session_id: Annotated[str, Doc("Session that they were forked from.")]
+    session_id: Annotated[str, Doc("Session that was forked.")]
     world: World
     step: StepsTaken
     latent: LatentArray
@@ -84,33 +85,36 @@ class ForkResult(Message):
     terminated: HasEnded
     session_ids: Ids
     seeds: Annotated[Sequence[int], Doc("Seed of each fork.")]
-    frame: Annotated[FrameArray | None, Doc("If included.")] = None
-    state: Annotated[Tensors | None, Doc("If included.")] = None
+    frame: Annotated[FrameArray | None, Doc("Decoded frame, if included.")] = None
+    state: Annotated[Tensors | None, Doc("Recurrent tensors, if included.")] = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RewindRequest(Request["RewindResult"]):
-    """Go back to an earlier step of the session's window, as if none had followed."""
+    """Return a session to an earlier step within its window; later steps are discarded."""
 
     session_id: SessionId
     to_step: Annotated[
-        Whole | None, Doc("Step to go back to; the same however often it is sent.")
+        Whole | None, Doc("Step to return to; the request may safely be sent again.")
     ] = None
     _: KW_ONLY
-    steps: Annotated[Whole | None, Doc("Or by how many; each request goes back further.")] = None
+    steps: Annotated[
+        Whole | None,
+        Doc("Number of steps to go back, instead of `to_step`; each request goes back further."),
+    ] = None
     include: Annotated[Sequence[StateInclude], Items(), _INCLUDE] = ()
 
     def __post_init__(self) -> None:
         check_one(steps=self.steps, to_step=self.to_step)
 
     def may_be_resent(self) -> bool:
-        """Tell whether sending it twice goes back to the same step."""
+        """Return whether a request sent twice goes back to the same step."""
         return self.to_step is not None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RewindResult(Message):
-    """A session after an earlier step."""
+    """The session at the earlier step."""
 
     session_id: Id
     world: World
@@ -119,6 +123,6 @@ class RewindResult(Message):
     seed: OwnSeed
     temperature: OwnTemperature
     terminated: HasEnded
-    rewindable_to: Annotated[int, Doc("The earliest step that it can go back to.")]
-    frame: Annotated[FrameArray | None, Doc("If included.")] = None
-    state: Annotated[Tensors | None, Doc("If included.")] = None
+    rewindable_to: Annotated[int, Doc("Earliest step that a rewind can return to.")]
+    frame: Annotated[FrameArray | None, Doc("Decoded frame, if included.")] = None
+    state: Annotated[Tensors | None, Doc("Recurrent tensors, if included.")] = None

@@ -1,4 +1,4 @@
-"""What many requests share: ids, seeds, temperatures, and where a dream begins."""
+"""Fields shared by many requests and results: ids, seeds, temperatures, starting points."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,15 +10,17 @@ from dreamserve_protocol.arrays import Array
 from dreamserve_protocol.errors import InvalidActionError, InvalidRequestError
 from dreamserve_protocol.markers import Doc, Message, Range, Text
 
-LARGEST_INTEGER = 2**53 - 1  # that a JSON number holds exactly
+LARGEST_INTEGER = 2**53 - 1  # the largest that a JSON number holds exactly
 MAX_TEMPERATURE = 1000.0
-LARGEST_LATENT = 1e6  # in magnitude; what is beyond it overflows in most worlds' graphs
+LARGEST_LATENT = 1e6  # in magnitude; larger numbers overflow in most worlds' graphs
 
-# What callers may give for an array: nested lists, or an array. A checked request holds arrays.
+# Callers may pass an array or nested lists. A validated request holds arrays.
 Numbers = Sequence[Any] | npt.NDArray[Any]
 
 SessionId = Annotated[
-    str, Text(128, r"^[A-Za-z0-9_-]{1,128}$"), Doc("1 to 128 of A-Z, a-z, 0-9, `_` and `-`.")
+    str,
+    Text(128, r"^[A-Za-z0-9_-]{1,128}$"),
+    Doc("1 to 128 characters of A-Z, a-z, 0-9, `_` and `-`."),
 ]
 AnyId = Annotated[str, Text(128)]  # in a batch a malformed id is its row's error
 WorldName = Annotated[str, Text(128)]
@@ -32,32 +34,34 @@ ActionSequence = Annotated[Numbers, Array("int64 H", "float32 H A", error=Invali
 Latent = Annotated[Numbers, Array("float32 Z", most=LARGEST_LATENT)]
 Integers = Annotated[Numbers, Array("int64 B")]
 
-# Fields that many results have.
+# Fields of many results.
 Id = Annotated[str, Doc("Id of the session.")]
-Ids = Annotated[Sequence[str], Doc("Ids of the sessions, in the order asked.")]
+Ids = Annotated[Sequence[str], Doc("Ids of the sessions, in the order of the request.")]
 World = Annotated[str, Doc("Name of the world.")]
 StepsTaken = Annotated[int, Doc("Steps that the session has taken; 0 after /reset.")]
 OwnSeed = Annotated[int, Doc("Seed of the session's noise.")]
-OwnTemperature = Annotated[float, Doc("Temperature of the dream, as of /reset.")]
+OwnTemperature = Annotated[float, Doc("Temperature of the dream.")]
 HasEnded = Annotated[bool, Doc("Whether the dream has ended.")]
 
-OF_SESSION = "Session to begin at; it does not move."
+OF_SESSION = "Session to start from; it does not change."
 WITHOUT_SESSION = "Without `session_id`: name of a loaded world. Default: the first one loaded."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Start(Message):
-    """Where a dream begins: exactly one of a bank entry, a latent, or real frames."""
+    """Starting point of a dream: exactly one of a bank entry, a latent, or real frames."""
 
     bank: Annotated[
         Whole | None, Doc("Entry of the world's bank of real starting points, from 0.")
     ] = None
-    latent: Annotated[Latent | None, Doc("The recurrent state starts at zero.")] = None
+    latent: Annotated[
+        Latent | None, Doc("Latent to start at; the recurrent state starts at zero.")
+    ] = None
     frames: Annotated[
         Annotated[Numbers, Array("uint8 F H W C")] | None,
         Doc(
-            "Of the camera's shape or the world's. The dream starts at the last one; the recurrent"
-            " state is burnt in on the ones before."
+            "Real frames, of the camera's shape or of the world's input shape. The dream starts at"
+            " the last one; the recurrent state is warmed up (burn-in) on the earlier ones."
         ),
     ] = None
     actions: Annotated[
@@ -83,12 +87,12 @@ class Start(Message):
 
 
 def check_one(**given: Any) -> None:
-    """Raise InvalidRequestError unless exactly one of these is given."""
+    """Raise InvalidRequestError unless exactly one of these fields is given."""
     if sum(value is not None for value in given.values()) != 1:
         raise InvalidRequestError(f"give exactly one of {' and '.join(given)}")
 
 
 def check_place(session_id: str | None, world: str | None, start: Start | None) -> None:
-    """Raise InvalidRequestError where a session's request names a world or a start, too."""
+    """Raise InvalidRequestError if both a session and a world or a start are given."""
     if session_id is not None and (world is not None or start is not None):
         raise InvalidRequestError("give session_id, or world and start, not both")

@@ -1,4 +1,4 @@
-"""Everything that a verb can answer instead of its result, as one tree with codes.
+"""The errors that a verb can return instead of its result, as one tree with codes.
 
 DreamserveError
 └── ProblemError                    an RFC 9457 problem: status, code, detail
@@ -21,7 +21,7 @@ DreamserveError
     │   ├── RequestTimeoutError     request_timeout    408
     │   ├── HeadersTooLargeError    headers_too_large  431
     │   └── UnsupportedMediaTypeError  unsupported_media_type 415
-    └── ServerError                 5xx: the server is at fault; the session keeps its last state
+    └── ServerError                 5xx: the server is at fault; the session is unchanged
         ├── DreamNotFiniteError     dream_not_finite   500
         ├── EngineFailedError       engine_failed      500
         ├── InternalError           internal_error     500
@@ -29,13 +29,13 @@ DreamserveError
         ├── NotReadyError           not_ready          503, Retry-After
         └── DrainingError           draining           503, Retry-After
 
-The service raises these; the SDK raises the same classes for what it was answered. `remedy` says
-what the caller can do; the documentation's table of errors is made of it.
+The service raises these errors; the SDK raises the same classes for error responses. `remedy` tells
+what the caller can do; the documentation's table of errors contains it.
 """
 
 from typing import ClassVar
 
-MAX_DETAIL = 1000  # characters: a problem may quote what was sent, never repeat all of it
+MAX_DETAIL = 1000  # characters: a problem may quote a part of the request, never all of it
 
 
 class DreamserveError(Exception):
@@ -43,14 +43,14 @@ class DreamserveError(Exception):
 
 
 class ProblemError(DreamserveError):
-    """A request was answered with a problem (RFC 9457).
+    """The response to a request is a problem (RFC 9457).
 
-    `code` tells errors apart, `status` is HTTP's, `detail` says what was wrong, where, and what
-    would be right. `request_id` finds the request in the server's log, `retry_after_s` is the wait
-    that the server asks for, if it does.
+    `code` identifies the error, `status` is the HTTP status, `detail` tells what was wrong, where,
+    and what would be valid. `request_id` identifies the request in the server's log.
+    `retry_after_s` is the wait that the server requests, if any.
     """
 
-    code: str = ""  # of a leaf of the tree; a code that this version does not know is set by hand
+    code: str = ""  # that of a leaf of the tree; `problem_of` sets unknown codes
     status: int = 0
     retry_after_s: float | None = None
     request_id: str | None = None
@@ -94,56 +94,56 @@ class NotFiniteInputError(CallerError, ValueError):
 
 
 class SessionNotFoundError(CallerError):
-    """No such session, or it was ended."""
+    """No session has this id, or it was deleted."""
 
     code, status = "session_not_found", 404
-    remedy = "`POST /reset` begins one."
+    remedy = "Begin one with `POST /reset`."
 
 
 class SessionExpiredError(CallerError):
     """The session was idle for longer than its time to live."""
 
     code, status = "session_expired", 410
-    remedy = "`POST /reset` starts it over."
+    remedy = "Start over with `POST /reset`."
 
 
 class StepConflictError(CallerError):
-    """The step is out of order or repeated with other content; a rewind goes beyond the window."""
+    """A step is out of order, or repeated with other content; or a rewind exceeds the window."""
 
     code, status = "step_conflict", 409
-    remedy = "Do not retry: `GET /sessions/{session_id}` says where the session is."
+    remedy = "Do not retry; `GET /sessions/{session_id}` returns the session's step."
 
 
 class DreamEndedError(CallerError):
-    """The dream has ended: it has no next step and no future."""
+    """The dream has ended: it cannot be stepped, sampled, rolled out or planned from."""
 
     code, status = "dream_ended", 409
-    remedy = "`POST /reset` starts over, `POST /sessions/{session_id}/rewind` goes back."
+    remedy = "Start over with `POST /reset`, or use `POST /sessions/{session_id}/rewind`."
 
 
 class SnapshotRefusedError(CallerError):
     """The snapshot is damaged, of another format, or of another world's bundle."""
 
     code, status = "snapshot_refused", 409
-    remedy = "Restore it as it was answered, where that bundle is loaded."
+    remedy = "Restore the unchanged snapshot on a server that has loaded the same bundle."
 
 
 class WorldNotFoundError(CallerError):
-    """No world of that name is loaded."""
+    """No world with that name is loaded."""
 
     code, status = "world_not_found", 404
     remedy = "See `GET /worlds`."
 
 
 class TooLargeError(CallerError):
-    """The request, or the work that it asks for, is over the server's bound."""
+    """The request, or the work that it asks for, exceeds a limit of the server."""
 
     code, status = "too_large", 413
-    remedy = "Ask for less at once; `detail` has the bound."
+    remedy = "Split the request; `detail` gives the limit."
 
 
 class OverloadedError(CallerError):
-    """All sessions are taken, or too many requests wait."""
+    """The server has no free session or memory for kept steps, or too many requests wait."""
 
     code, status = "overloaded", 429
     retry_after_s = 1.0
@@ -151,7 +151,7 @@ class OverloadedError(CallerError):
 
 
 class BadRequestError(CallerError):
-    """The bytes are not HTTP."""
+    """The request is not valid HTTP."""
 
     code, status = "bad_request", 400
     remedy = "Correct the client."
@@ -165,14 +165,14 @@ class ForbiddenOriginError(CallerError):
 
 
 class PathNotFoundError(CallerError):
-    """No such path."""
+    """The path does not exist."""
 
     code, status = "not_found", 404
     remedy = "See `/docs`."
 
 
 class MethodNotAllowedError(CallerError):
-    """The path does not answer this method."""
+    """The path does not support this method."""
 
     code, status = "method_not_allowed", 405
     remedy = "See `/docs`; the header `Allow` lists the methods."
@@ -180,28 +180,28 @@ class MethodNotAllowedError(CallerError):
 
 
 class RequestTimeoutError(CallerError):
-    """The request did not arrive in time: nothing more of it came."""
+    """The request did not arrive completely in time."""
 
     code, status = "request_timeout", 408
-    remedy = "Send the request in one go."
+    remedy = "Send the request without long pauses."
 
 
 class HeadersTooLargeError(CallerError):
-    """The request line and headers are over the server's bound."""
+    """The request line and headers exceed the server's limit."""
 
     code, status = "headers_too_large", 431
     remedy = "Send fewer or shorter headers."
 
 
 class UnsupportedMediaTypeError(CallerError):
-    """The body's media type or content encoding is not read here, or not given."""
+    """The body's media type is missing or not supported, or the body is compressed."""
 
     code, status = "unsupported_media_type", 415
-    remedy = "Set `Content-Type` to `application/json` or `application/msgpack`."
+    remedy = "Send `application/json` or `application/msgpack`, uncompressed."
 
 
 class ServerError(ProblemError):
-    """The server is at fault; the session keeps its last good state."""
+    """The server is at fault; the session keeps its last valid state."""
 
 
 class DreamNotFiniteError(ServerError):
@@ -215,21 +215,21 @@ class EngineFailedError(ServerError):
     """The batch could not be computed; the step was not taken."""
 
     code, status = "engine_failed", 500
-    remedy = "Try again; the server's log says why."
+    remedy = "Try again; the server's log has the cause."
 
 
 class InternalError(ServerError):
-    """An error that nobody foresaw."""
+    """An unexpected error."""
 
     code, status = "internal_error", 500
-    remedy = "Report it with its `request_id`, under which the server's log has it."
+    remedy = "Report it with its `request_id`; the server's log has the details."
 
 
 class UnsupportedHttpError(ServerError):
-    """The request uses a part of HTTP that this server does not have."""
+    """The request uses a part of HTTP that this server does not support."""
 
     code, status = "not_implemented", 501
-    remedy = "Send the body with Content-Length or chunked; this server is no proxy."
+    remedy = "Send the body with Content-Length or chunked; do not use the server as a proxy."
 
 
 class NotReadyError(ServerError):
@@ -237,7 +237,7 @@ class NotReadyError(ServerError):
 
     code, status = "not_ready", 503
     retry_after_s = 1.0
-    remedy = "Wait."
+    remedy = "Try again after `Retry-After` seconds."
 
 
 class DrainingError(ServerError):
@@ -249,15 +249,15 @@ class DrainingError(ServerError):
 
 
 def leaves(kind: type[ProblemError] = ProblemError) -> list[type[ProblemError]]:
-    """Return every error that has a code, in the order of the tree."""
+    """Return all error classes with a code, in the order of the tree."""
     own = [kind] if kind.code else []
     return [*own, *(leaf for child in kind.__subclasses__() for leaf in leaves(child))]
 
 
 def problem_of(code: str, status: int, detail: str) -> ProblemError:
-    """Return the error that an answered problem stands for.
+    """Return the error for a problem response.
 
-    A code that this version does not know gets the class of its status, and keeps its code.
+    An unknown code gives a CallerError or ServerError, by its status, with that code.
     """
     kind = _BY_CODE.get(code) or (ServerError if status >= 500 else CallerError)
     error = kind(detail)

@@ -1,8 +1,7 @@
-"""What a field's annotation says beyond its type: a description, a range, how strict it is.
+"""Markers for the annotations of fields: descriptions, ranges, strictness.
 
-A request or result is a plain dataclass; its fields are `Annotated` with these markers. pydantic
-understands them where it is installed (the service's doors validate with it); nothing here imports
-it before it asks.
+A request or result is a plain dataclass whose fields are `Annotated` with these markers. The
+service validates with pydantic, which calls the markers' methods; only these import pydantic.
 """
 
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class Message:
-    """Base of everything that is sent: strict types, no unknown fields, finite numbers."""
+    """Base of all requests and results: strict types, no unknown fields, finite numbers."""
 
     __slots__ = ()
     __dataclass_fields__: ClassVar[dict[str, Any]]  # every message is a dataclass
@@ -27,7 +26,7 @@ class Message:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        """Take a dict for the dataclass itself, while its fields stay strict."""
+        """Accept a dict for the dataclass itself, while its fields stay strict."""
         return {**handler(source), "strict": False}
 
 
@@ -37,7 +36,7 @@ class Request(Message, Generic[R_co]):
     __slots__ = ()
 
     def may_be_resent(self) -> bool:
-        """Tell whether sending it twice leaves the server as sending it once does."""
+        """Return whether the request is idempotent: sent twice, it has the effect of once."""
         return True
 
 
@@ -48,16 +47,16 @@ class Doc:
     text: str
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        """Put the description where readers of a JSON schema look for it."""
+        """Add the description to the JSON schema."""
         described: dict[str, Any] = handler(schema)
-        shape = described.get("description", "")  # an array's marker has told its shape
+        shape = described.get("description", "")  # from an array's marker
         described["description"] = f"{shape} {self.text}".lstrip()
         return described
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Bound a number: `least` and `most` are allowed."""
+    """Bound a number, inclusively, by `least` and `most`."""
 
     least: float | None = None
     most: float | None = None
@@ -71,7 +70,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Bound a text's length, and what it may consist of."""
+    """Bound the length of a string, and match it with a pattern."""
 
     longest: int
     pattern: str | None = None
@@ -86,7 +85,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """Take a list, or another sequence but a text, of so many elements; stop at a wrong one."""
+    """Accept a list or another sequence, except a string, of at least `fewest` elements."""
 
     fewest: int = 0
 
@@ -98,12 +97,12 @@ class Items:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Name the keys that a dict may have: each with its JSON type and description."""
+    """Declare the keys that a dict may have, each with its JSON type and description."""
 
     known: dict[str, tuple[str, str]]
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        """Describe each key as a property that may be absent."""
+        """Describe each key as an optional property."""
         properties = {
             name: {"type": kind, "description": text} for name, (kind, text) in self.known.items()
         }
@@ -112,7 +111,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class ByKind:
-    """A union of dataclasses told apart by their `kind`; one of `short` stands for {"kind": it}."""
+    """A union of dataclasses, tagged by `kind`; a string of `short` stands for {"kind": …}."""
 
     short: tuple[str, ...]
 
@@ -132,7 +131,7 @@ class ByKind:
         return core_schema.no_info_before_validator_function(_spelt_out, tagged)
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        """Offer the short form, too."""
+        """Add the short form to the JSON schema."""
         short = {"type": "string", "enum": list(self.short)}
         return {"anyOf": [short, handler(schema["schema"])]}
 

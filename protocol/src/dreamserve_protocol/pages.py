@@ -1,4 +1,4 @@
-"""Pages about the server itself, which GET answers, and the form of a problem."""
+"""GET paths about the server itself, and the format of a problem."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -9,38 +9,38 @@ from dreamserve_protocol.markers import Doc, Message
 
 @dataclass(frozen=True, slots=True)
 class Health(Message):
-    """The server is alive, or ready."""
+    """State of the server."""
 
-    status: Annotated[Literal["live", "ready"], Doc("What it is.")]
+    status: Annotated[Literal["live", "ready"], Doc("State of the server.")]
 
 
 @dataclass(frozen=True, slots=True)
 class Index(Message):
-    """Where things are."""
+    """Paths of the server."""
 
     name: Annotated[str, Doc("Always dreamserve.")]
     version: Annotated[str, Doc("Version of the server.")]
     docs: Annotated[str, Doc("Path of the documentation.")]
     openapi: Annotated[str, Doc("Path of the OpenAPI document.")]
     worlds: Annotated[str, Doc("Path that lists the worlds.")]
-    ready: Annotated[str, Doc("Path that answers 200 once the server is ready.")]
+    ready: Annotated[str, Doc("Path that returns 200 while the server is ready.")]
 
 
 @dataclass(frozen=True, slots=True)
 class Problem(Message):
     """RFC 9457 problem details."""
 
-    type: Annotated[Literal["about:blank"], Doc("`code` tells errors apart.")]
-    title: Annotated[str, Doc("The status's phrase.")]
-    status: Annotated[int, Doc("The status, as HTTP has it.")]
-    code: Annotated[str, Doc("Tells errors apart; docs/errors.md lists the codes.")]
-    detail: Annotated[str, Doc("What was wrong, where, and what would be right.")]
-    request_id: Annotated[str, Doc("As in the header x-request-id, and in the log.")]
+    type: Annotated[Literal["about:blank"], Doc("Always about:blank; see `code`.")]
+    title: Annotated[str, Doc("Reason phrase of the HTTP status.")]
+    status: Annotated[int, Doc("HTTP status.")]
+    code: Annotated[str, Doc("Identifies the error; docs/errors.md lists the codes.")]
+    detail: Annotated[str, Doc("What was wrong, where, and what would be valid.")]
+    request_id: Annotated[str, Doc("As in the header x-request-id and in the server's log.")]
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A path that answers GET; no session and no world is in it."""
+    """A GET path that involves no session and no world."""
 
     path: str
     result: type[Message]
@@ -49,12 +49,12 @@ class Page:
 
 
 PAGES = (
-    Page("/", Index, "Tell where things are."),
-    Page("/livez", Health, "Answer while the process lives."),
+    Page("/", Index, "List the paths of the server."),
+    Page("/livez", Health, "Return 200 while the process runs."),
     Page(
         "/readyz",
         Health,
-        "Answer 200 while new sessions are welcome: after warming up, and until shutting down.",
+        "Return 200 while new sessions are accepted: after warm-up and until shutdown.",
         (NotReadyError, DrainingError),
     ),
 )

@@ -1,4 +1,4 @@
-"""POST /plan: look for the best actions from a session's present; the session does not move."""
+"""POST /plan: search for the best actions from a session's current state."""
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
@@ -18,23 +18,23 @@ PlannerName = Literal["random_shooting", "cem", "icem", "mppi"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Objective(Message):
-    """What a plan is for: a weighted sum, of which at least one weight is not 0."""
+    """What a plan maximises: a weighted sum, with at least one weight other than 0."""
 
     reward: Annotated[Weight, Doc("Weight of the sum of rewards.")] = 0.0
     survival: Annotated[Weight, Doc("Weight of the expected number of steps survived.")] = 0.0
-    target: Annotated[Latent | None, Doc("Latent to come near to.")] = None
+    target: Annotated[Latent | None, Doc("Latent to approach.")] = None
     target_weight: Annotated[
-        Weight, Doc("Weight of the mean squared distance from the target.")
+        Weight, Doc("Weight of minus the mean squared distance from the target.")
     ] = 1.0
 
     def __post_init__(self) -> None:
         if not (self.reward or self.survival or self.target is not None):
-            raise InvalidRequestError("the objective has no weight but 0: nothing to plan for")
+            raise InvalidRequestError("the objective has no weight other than 0")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlanRequest(Request["PlanResult"]):
-    """Look for the best actions from a session's present; the session does not move."""
+    """Search for the best actions from a session's current state; the session does not change."""
 
     session_id: SessionId
     _: KW_ONLY
@@ -45,39 +45,41 @@ class PlanRequest(Request["PlanResult"]):
             " predictive path integral control."
         ),
     ] = "cem"
-    horizon: Annotated[Count, Doc("H, actions looked ahead.")] = 20
+    horizon: Annotated[Count, Doc("H, the number of actions in a plan.")] = 20
     candidates: Annotated[
-        Count | None, Doc("Action sequences tried in each iteration. Default: the planner's.")
+        Count | None,
+        Doc("Action sequences evaluated in each iteration. Default: that of the planner."),
     ] = None
     iterations: Annotated[
-        Count | None, Doc("Default: the planner's. Random shooting always takes one.")
+        Count | None,
+        Doc("Iterations of the search. Default: that of the planner. Random shooting has one."),
     ] = None
     options: Annotated[
-        Mapping[str, float], Doc("The planner's own options; docs/planning.md lists them.")
+        Mapping[str, float], Doc("Other options of the planner; docs/planning.md lists them.")
     ] = field(default_factory=dict)
-    discount: Annotated[
-        Annotated[float, Range(0, 1)], Doc("Weight of a reward one step later.")
-    ] = 0.99
+    discount: Annotated[Annotated[float, Range(0, 1)], Doc("Discount factor for each step.")] = 0.99
     particles: Annotated[
-        Count, Doc("Dreams of each candidate, whose mean value counts; averages out noise.")
+        Count, Doc("Dreams of each candidate; its value is their mean, which reduces noise.")
     ] = 1
     action_repeat: Annotated[
         Count,
-        Doc("Steps for which each action is held; actions change on multiples of it."),
+        Doc("Steps for which each action is held; actions change after multiples of it."),
     ] = 1
     objective: Annotated[Objective | None, Doc("Default: the sum of rewards.")] = None
     temperature: Annotated[Temperature | None, Doc("Default: the session's.")] = None
     warm_start: Annotated[
-        bool, Doc("Begin the search with what remains of the session's last plan.")
+        bool, Doc("Start the search from the rest of the session's last plan.")
     ] = True
     budget_ms: Annotated[
         Annotated[float, Range(1, 3_600_000)] | None,
         Doc(
-            "Milliseconds after which the best plan so far is answered; `candidates`, `iterations`"
-            " and `particles` are then the most that is tried."
+            "Milliseconds after which the best plan so far is returned; `candidates`, `iterations`"
+            " and `particles` are then upper bounds."
         ),
     ] = None
-    seed: Annotated[Seed | None, Doc("Default: follows from the session's seed and step.")] = None
+    seed: Annotated[
+        Seed | None, Doc("Seed of the search. Default: derived from the session's seed and step.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,9 +90,9 @@ class PlanResult(Message):
         int | Float32, Array("int64", "float32 A"), Doc("The first of `actions`: take this one.")
     ]
     actions: Annotated[npt.NDArray[Any], Array("int64 H", "float32 H A")]
-    value: Annotated[float, Doc("Value of the objective along `actions`, as dreamt.")]
-    planner: Annotated[str, Doc("Which planner found it.")]
-    iterations: Annotated[int, Doc("Iterations of the search that were done.")]
-    evaluations: Annotated[int, Doc("Candidates dreamt to their end.")]
+    value: Annotated[float, Doc("Imagined value of the objective along `actions`.")]
+    planner: Annotated[str, Doc("Name of the planner.")]
+    iterations: Annotated[int, Doc("Iterations done.")]
+    evaluations: Annotated[int, Doc("Candidates evaluated to the horizon.")]
     elapsed_ms: Annotated[float, Doc("Milliseconds that the search took.")]
-    cut_short: Annotated[bool, Doc("The budget allowed less than was asked for.")]
+    cut_short: Annotated[bool, Doc("Whether the budget allowed less than was requested.")]

@@ -1,6 +1,6 @@
-"""Who acts in /rollout and /sample: a kind of policy and its fields.
+"""Policies of /rollout and /sample.
 
-What depends on the world (its actions, the tensors that a policy reads) is checked by the engine.
+The engine checks what depends on the world: its actions, and the tensors that a policy reads.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from dreamserve_protocol.common import Numbers, OneAction
 from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.markers import ByKind, Doc, Items, Message, Text
 
-_KIND = Doc("Tells the kinds of policy apart.")
+_KIND = Doc("Kind of policy.")
 
 
 @dataclass(frozen=True, slots=True)
 class RandomPolicy(Message):
-    """Act uniformly at random over the action space, by the dream's seed and step."""
+    """Act uniformly at random; the action is a function of the dream's seed and step."""
 
     kind: Annotated[Literal["random"], _KIND] = "random"
 
@@ -37,11 +37,11 @@ class ConstantPolicy(Message):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearPolicy(Message):
-    """Act by scores = weights @ features + bias: one policy, or P that meet the same episodes.
+    """Act by scores = weights @ features + bias: one policy, or P with the same episode seeds.
 
-    A Discrete world takes the action of the largest score, the first of equals. In a Box the action
-    is low + (tanh(score) + 1) / 2 · (high - low), as Ha & Schmidhuber (2018) bring theirs between
-    bounds. A policy that holds NaN loses its own episodes, not the others'.
+    A Discrete world takes the action with the largest score, the first of equal scores. A Box world
+    takes low + (tanh(score) + 1) / 2 · (high - low), as in Ha & Schmidhuber (2018). A policy that
+    holds NaN invalidates its own episodes only.
     """
 
     weights: Annotated[
@@ -56,8 +56,8 @@ class LinearPolicy(Message):
     inputs: Annotated[
         Annotated[Sequence[Annotated[str, Text(128)]], Items(1)] | None,
         Doc(
-            "What the F features are: `latent` and recurrent tensors by name, one after the other."
-            " Default: the latent, then all recurrent tensors."
+            "Names of the tensors that are concatenated to the F features: `latent` and recurrent"
+            " tensors. Default: the latent, then all recurrent tensors."
         ),
     ] = None
     kind: Annotated[Literal["linear"], _KIND] = "linear"
@@ -92,7 +92,7 @@ def policy_of(policy: AnyPolicy | str) -> AnyPolicy:
 
 
 def policy_count(policy: AnyPolicy) -> int:
-    """Return P: how many policies these are."""
+    """Return P, the number of policies."""
     if isinstance(policy, LinearPolicy):
         shape = np.shape(policy.weights)
         return shape[0] if len(shape) == 3 else 1
@@ -100,6 +100,6 @@ def policy_count(policy: AnyPolicy) -> int:
 
 
 def check_single(policy: AnyPolicy | str | None) -> None:
-    """Raise InvalidRequestError for many policies."""
+    """Raise InvalidRequestError for more than one policy."""
     if isinstance(policy, LinearPolicy) and (count := policy_count(policy)) != 1:
-        raise InvalidRequestError(f"one policy acts here, not {count}; /rollout takes many")
+        raise InvalidRequestError(f"give a single policy, not {count}; /rollout takes many")

@@ -40,27 +40,26 @@ class ResetRequest(Request["ResetResult"]):
     session_id: Annotated[
         SessionId | None,
         Doc(
-            "1 to 128 characters of A-Z, a-z, 0-9, `_` and `-`. A live session of that id starts"
+            "1 to 128 characters of A-Z, a-z, 0-9, `_` and `-`. A live session with that id starts"
             " over. Default: a new id."
         ),
     ] = None
     seed: Annotated[
-        Seed | None, Doc("The same seed dreams the same dream. Default: drawn, and answered.")
+        Seed | None,
+        Doc("The same seed gives the same dream. Default: drawn, and returned."),
     ] = None
     temperature: Annotated[
         Temperature | None,
         Doc("0: the most likely outcome; 1: as trained; above 1: more random. Default: 1."),
     ] = None
     start: Annotated[
-        Start | None, Doc("Where to begin. Default: a bank entry drawn from the seed.")
+        Start | None, Doc("Starting point. Default: a bank entry drawn from the seed.")
     ] = None
-    rewind_window: Annotated[
-        Whole, Doc("Steps that the session can be rewound by; each is kept in memory.")
-    ] = 0
+    rewind_window: Annotated[Whole, Doc("Number of last steps to keep in memory for /rewind.")] = 0
     include: Annotated[
         Sequence[StateInclude],
         Items(),
-        Doc("Also answer the decoded frame, or the recurrent state."),
+        Doc("Also return the decoded frame, the recurrent state."),
     ] = ()
 
 
@@ -74,5 +73,5 @@ class ResetResult(Message):
     latent: LatentArray
     seed: OwnSeed
     temperature: OwnTemperature
-    frame: Annotated[FrameArray | None, Doc("If included.")] = None
-    state: Annotated[Tensors | None, Doc("If included.")] = None
+    frame: Annotated[FrameArray | None, Doc("Decoded frame, if included.")] = None
+    state: Annotated[Tensors | None, Doc("Recurrent tensors, if included.")] = None

@@ -1,4 +1,4 @@
-"""POST /rollout: dream whole episodes of one policy or many; no session moves."""
+"""POST /rollout: imagine whole episodes of one policy or many; no session changes."""
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -34,40 +34,41 @@ Figures = Annotated[Float64, Array("float64 P", nullable=True)]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RolloutRequest(Request["RolloutResult"]):
-    """Dream whole episodes, E of each of P policies; no session moves.
+    """Imagine whole episodes, E for each of P policies; no session changes.
 
-    Episode e of every policy has the same seed: all policies meet the same noise.
+    Episode e of every policy has the same seed: all policies get the same noise.
     """
 
     session_id: Annotated[SessionId | None, Doc(OF_SESSION)] = None
     _: KW_ONLY
     policy: Annotated[
         Policy,
-        Doc('"random", "bundled", or an object with a `kind`; a linear one may be P policies.'),
+        Doc('"random", "bundled", or an object with a `kind`; `linear` may hold P policies.'),
     ]
-    max_steps: Annotated[Count, Doc("Where an episode that has not ended is cut off.")]
-    episodes: Annotated[Count | None, Doc("E, how many of each policy.")] = None
+    max_steps: Annotated[Count, Doc("Maximum length of an episode.")]
+    episodes: Annotated[Count | None, Doc("E, the number of episodes of each policy.")] = None
     seeds: Annotated[
         Annotated[Numbers, Array("int64 E")] | None,
         Doc(
-            "Instead of `episodes` and `seed`: each episode is the dream of a session reset with"
-            " its seed. Default: they follow from `seed`, and are answered."
+            "Seeds of the episodes, instead of `episodes` and `seed`: each episode equals the dream"
+            " of a session reset with its seed. Default: derived from `seed`, and returned."
         ),
     ] = None
     seed: Annotated[
-        Seed | None, Doc("Default: drawn; of a session, follows from its seed and step.")
+        Seed | None,
+        Doc("Default: drawn; with `session_id`, derived from the session's seed and step."),
     ] = None
     world: Annotated[WorldName | None, Doc(WITHOUT_SESSION)] = None
     start: Annotated[
         Start | None,
         Doc(
-            "Without `session_id`: where episodes begin. Default: a bank entry drawn from each"
-            " one's seed."
+            "Without `session_id`: starting point of the episodes. Default: a bank entry drawn from"
+            " each episode's seed."
         ),
     ] = None
     temperature: Annotated[Temperature | None, Doc("Default: the session's, or 1.")] = None
     include: Annotated[
-        Sequence[RolloutInclude], Items(), Doc("Also answer all latents, actions and rewards.")
+        Sequence[RolloutInclude], Items(), Doc("Also return all latents, actions and rewards.")
     ] = ()
 
     def __post_init__(self) -> None:
@@ -85,18 +86,18 @@ class RolloutRequest(Request["RolloutResult"]):
 
     @property
     def each(self) -> int:
-        """E: the episodes of each policy."""
+        """E, the number of episodes of each policy."""
         return len(self.seeds) if self.seeds is not None else self.episodes or 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RolloutStatistics(Message):
-    """What each policy's episodes came to, over the finite ones; null (in msgpack NaN) for none.
+    """Statistics of each policy's finite episodes; null (in msgpack NaN) if there are none.
 
     Standard deviations are those of a sample (n - 1), 0 for a single episode.
     """
 
-    episodes: Annotated[Int64, Array("int64 P"), Doc("The finite ones.")]
+    episodes: Annotated[Int64, Array("int64 P"), Doc("Number of finite episodes.")]
     mean_return: Figures
     std_return: Figures
     min_return: Figures
@@ -108,28 +109,30 @@ class RolloutStatistics(Message):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RolloutResult(Message):
-    """E episodes of each of P policies; T is the longest one's length, zeros pad the others."""
+    """E episodes of each of P policies; T is the length of the longest, others are zero-padded."""
 
     world: World
     seeds: Annotated[
-        Int64, Array("int64 E"), Doc("A session reset with one of them dreams the same.")
+        Int64, Array("int64 E"), Doc("A session reset with one of them has the same dream.")
     ]
     temperature: OwnTemperature
     returns: Annotated[Float64, Array("float64 P E"), Doc("Sums of rewards.")]
-    lengths: Annotated[Int64, Array("int64 P E"), Doc("Steps.")]
-    terminated: Annotated[Bools, Array("bool P E"), Doc("False where `max_steps` cut it off.")]
+    lengths: Annotated[Int64, Array("int64 P E"), Doc("Numbers of steps.")]
+    terminated: Annotated[
+        Bools, Array("bool P E"), Doc("Whether the dream ended; false if it was cut off.")
+    ]
     finite: Annotated[
         Bools,
         Array("bool P E"),
         Doc(
-            "False where it became NaN or infinite: it ends with its last good step, and counts in"
-            " no statistics."
+            "False if the episode became NaN or infinite: it ends at its last finite step and is"
+            " left out of the statistics."
         ),
     ]
-    statistics: Annotated[RolloutStatistics, Doc("Of each policy's episodes.")]
+    statistics: Annotated[RolloutStatistics, Doc("Statistics of each policy's episodes.")]
     latents: Annotated[
         Annotated[Float32, Array("float32 P E T+1 Z")] | None,
-        Doc("With `trajectories`; the first one is where the episode began."),
+        Doc("With `trajectories`; the first latent is the starting point."),
     ] = None
     actions: Annotated[
         Annotated[npt.NDArray[Any], Array("int64 P E T", "float32 P E T A")] | None,

@@ -1,4 +1,4 @@
-"""POST /sample: dream many trajectories from one place; no session moves."""
+"""POST /sample: imagine many trajectories from one state; no session changes."""
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -27,28 +27,32 @@ Rewards = Annotated[Float32, Array("float32 N H")]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SampleRequest(Request["SampleResult"]):
-    """Dream many futures of a session, or from a start; no session moves."""
+    """Imagine many trajectories (futures) of a session, or from a start; no session changes."""
 
     session_id: Annotated[SessionId | None, Doc(OF_SESSION)] = None
     _: KW_ONLY
-    futures: Annotated[Count, Doc("N, how many futures.")]
-    horizon: Annotated[Count, Doc("H, steps of each.")]
+    futures: Annotated[Count, Doc("N, the number of futures.")]
+    horizon: Annotated[Count, Doc("H, the number of steps of each.")]
     world: Annotated[WorldName | None, Doc(WITHOUT_SESSION)] = None
-    start: Annotated[Start | None, Doc("Without `session_id`: where they begin.")] = None
+    start: Annotated[Start | None, Doc("Without `session_id`: starting point of the futures.")] = (
+        None
+    )
     actions: Annotated[
-        ActionSequence | None, Doc("The same in all futures. Default: as `policy` acts.")
+        ActionSequence | None, Doc("Actions of all futures. Default: those of `policy`.")
     ] = None
-    policy: Annotated[Policy | None, Doc("One policy. Default: random.")] = None
+    policy: Annotated[Policy | None, Doc("A single policy. Default: random.")] = None
     temperature: Annotated[Temperature | None, Doc("Default: the session's, or 1.")] = None
-    seed: Annotated[Seed | None, Doc("Default: follows from the session's seed and step.")] = None
+    seed: Annotated[
+        Seed | None,
+        Doc("Default: derived from the session's seed and step; without a session, drawn."),
+    ] = None
     include: Annotated[
         Sequence[SampleInclude],
         Items(),
         Doc(
-            "Also answer the decoded frames; what was expected of each step (`mixture`) and how"
-            " uncertain that was (`entropy`, which is two fields); the most likely future; one"
-            " future for each component of the first step. The last two take `actions`, or else"
-            " those of the first future."
+            "Also return the decoded frames; the predicted mixture of each step; its entropies"
+            " (two fields); the most likely future; one future for each component of the first"
+            " step. The last two take `actions`, or else those of the first future."
         ),
     ] = ()
 
@@ -67,26 +71,28 @@ class SampleRequest(Request["SampleResult"]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MostLikely(Message):
-    """The deterministic future of H steps: as a dream at temperature 0."""
+    """The deterministic future of H steps, as of a dream at temperature 0."""
 
     latents: Annotated[Float32, Array("float32 H Z")]
     rewards: Annotated[Float32, Array("float32 H")]
     terminated: Annotated[Bools, Array("bool H")]
     frames: Annotated[
-        Annotated[UInt8, Array("uint8 H height width C")] | None, Doc("If included.")
+        Annotated[UInt8, Array("uint8 H height width C")] | None,
+        Doc("Decoded frames, if included."),
     ] = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Components(Message):
-    """A future for each of the K components of the first step, by falling weight.
+    """One future for each of the K components of the first step, by falling weight.
 
-    (K, Z) where each latent dimension has a mixture of its own: future k has its k-th likeliest.
+    `weights` and `order` are (K, Z) if each latent dimension has its own mixture: future k takes
+    the k-th most likely component of each dimension.
     """
 
     weights: Annotated[Float32, Array("float32 K", "float32 K Z"), Doc("At temperature 1.")]
     order: Annotated[
-        Int64, Array("int64 K", "int64 K Z"), Doc("Place of the component in `mixture`.")
+        Int64, Array("int64 K", "int64 K Z"), Doc("Index of the component in `mixture`.")
     ]
     latents: Annotated[
         Float32,
@@ -96,23 +102,25 @@ class Components(Message):
     rewards: Annotated[Float32, Array("float32 K H")]
     terminated: Annotated[Bools, Array("bool K H")]
     frames: Annotated[
-        Annotated[UInt8, Array("uint8 K H height width C")] | None, Doc("If included.")
+        Annotated[UInt8, Array("uint8 K H height width C")] | None,
+        Doc("Decoded frames, if included."),
     ] = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SampleResult(Message):
-    """N futures of H steps. After a future has ended its rewards are 0 and its latents stand."""
+    """N futures of H steps. After one has ended, rewards are 0 and the last latent repeats."""
 
     latents: Annotated[Float32, Array("float32 N H Z")]
     rewards: Rewards
     terminated: Annotated[Bools, Array("bool N H")]
     frames: Annotated[
-        Annotated[UInt8, Array("uint8 N H height width C")] | None, Doc("If included.")
+        Annotated[UInt8, Array("uint8 N H height width C")] | None,
+        Doc("Decoded frames, if included."),
     ] = None
     mixture: Annotated[
         dict[str, Annotated[Float32, Array("float32 *")]] | None,
-        Doc("As of /step, with (N, H) in front. 0 after a future has ended."),
+        Doc("As in /step, with leading axes (N, H). 0 after a future has ended."),
     ] = None
     entropy: Annotated[
         Rewards | None,
@@ -120,7 +128,12 @@ class SampleResult(Message):
     ] = None
     differential_entropy: Annotated[
         Rewards | None,
-        Doc("Of the mixture, in nats per latent dimension; may be negative. 0 after the end."),
+        Doc(
+            "Differential entropy of the mixture (an approximation), in nats per latent dimension;"
+            " may be negative. 0 after the end."
+        ),
     ] = None
-    most_likely: Annotated[MostLikely | None, Doc("If included.")] = None
-    components: Annotated[Components | None, Doc("If included.")] = None
+    most_likely: Annotated[MostLikely | None, Doc("The most likely future, if included.")] = None
+    components: Annotated[Components | None, Doc("One future for each component, if included.")] = (
+        None
+    )

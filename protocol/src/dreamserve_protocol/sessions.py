@@ -28,14 +28,14 @@ Tensors = dict[str, Annotated[Float32, Array("float32 *")]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SessionRequest(Request["SessionResult"]):
-    """Tell what a session is; its time to live is not renewed."""
+    """Describe a session; its time to live is not renewed."""
 
     session_id: SessionId
 
 
 @dataclass(frozen=True, slots=True)
 class SessionResult(Message):
-    """What a session is."""
+    """Description of a session."""
 
     session_id: Id
     world: World
@@ -44,7 +44,7 @@ class SessionResult(Message):
     temperature: OwnTemperature
     terminated: HasEnded
     idle_s: Annotated[float, Doc("Seconds since it was last used.")]
-    rewindable_to: Annotated[int, Doc("The earliest step that it can go back to.")]
+    rewindable_to: Annotated[int, Doc("Earliest step that a rewind can return to.")]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,19 +56,21 @@ class DeleteRequest(Request[None]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LastStep(Message):
-    """What the last step had beyond its action, so that it is answered again the same."""
+    """Parts of the last step beyond its action, so that it can get the same response again."""
 
-    include: Annotated[list[StepInclude], Doc("What the step was asked to include.")]
+    include: Annotated[list[StepInclude], Doc("`include` of the step.")]
     info: StepInfo
-    observed: Annotated[Literal["frame", "latent"] | None, Doc("What was observed, if any.")] = None
-    frame_digest: Annotated[str | None, Doc("Of an observed frame, hex.")] = None
-    frame: Annotated[FrameArray | None, Doc("If it was included.")] = None
-    mixture: Annotated[Tensors | None, Doc("If it was included.")] = None
+    observed: Annotated[
+        Literal["frame", "latent"] | None, Doc("Kind of the observation, if any.")
+    ] = None
+    frame_digest: Annotated[str | None, Doc("Hex digest of the observed frame.")] = None
+    frame: Annotated[FrameArray | None, Doc("Decoded frame, if it was included.")] = None
+    mixture: Annotated[Tensors | None, Doc("Predicted mixture, if it was included.")] = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot(Message):
-    """All that a session is, for any server with the same bundle: keep it as it is."""
+    """The complete state of a session, for any server with the same bundle; do not edit."""
 
     format: Annotated[str, Doc("Name of the format.")]
     format_version: Annotated[int, Doc("Version of the format.")]
@@ -79,18 +81,22 @@ class Snapshot(Message):
     terminated: HasEnded
     latent: LatentArray
     state: Annotated[Tensors, Doc("Recurrent tensors by name.")]
-    rewind_window: Annotated[Whole, Doc("Steps that it can be rewound by, from here on.")]
-    reward: Annotated[float, Doc("Of the last step.")]
-    digest: Annotated[str, Doc("Over all the rest, however it is written.")]
-    world_version: Annotated[str | None, Doc("Of the bundle; absent for a world in memory.")] = None
-    action: Annotated[OneAction | None, Doc("Of the last step; absent before the first.")] = None
+    rewind_window: Annotated[Whole, Doc("Rewind window of the session; it starts empty.")]
+    reward: Annotated[float, Doc("Reward of the last step.")]
+    digest: Annotated[str, Doc("Digest of all other fields; the same in JSON and msgpack.")]
+    world_version: Annotated[
+        str | None, Doc("Version of the bundle; absent for a world without a bundle.")
+    ] = None
+    action: Annotated[
+        OneAction | None, Doc("Action of the last step; absent before the first.")
+    ] = None
     last_step: Annotated[
-        LastStep | None, Doc("Where the last step had an observation or an include.")
+        LastStep | None, Doc("Present if the last step had an observation or an include.")
     ] = None
 
 
 class _FormatFirst:
-    """Look at the format first: of another one it does not matter what else is wrong."""
+    """Check the format before anything else."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         from pydantic_core import core_schema
@@ -99,7 +105,7 @@ class _FormatFirst:
 
 
 def check_format(name: Any, version: Any) -> None:
-    """Raise SnapshotRefusedError for what this version does not read."""
+    """Raise SnapshotRefusedError for a format that this version does not read."""
     if (name, version) != (FORMAT, FORMAT_VERSION):
         named = f"{str(name)[:80]} {str(version)[:80]}"
         raise SnapshotRefusedError(f"this server reads {FORMAT} {FORMAT_VERSION}, not {named}")
@@ -113,14 +119,14 @@ def _format_first(fields: Any) -> Any:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SnapshotRequest(Request[Snapshot]):
-    """Return all that a session is, as a document for any server with the same bundle."""
+    """Return a session's complete state as a document for any server with the same bundle."""
 
     session_id: SessionId
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RestoreRequest(Request[SessionResult]):
-    """Make a session what a snapshot says; a live session of that id starts over."""
+    """Restore a session from a snapshot; a live session with that id is replaced."""
 
     session_id: SessionId
-    snapshot: Annotated[Snapshot, _FormatFirst(), Doc("What GET answered, unchanged.")]
+    snapshot: Annotated[Snapshot, _FormatFirst(), Doc("The result of GET, unchanged.")]

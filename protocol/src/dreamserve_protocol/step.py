@@ -23,14 +23,14 @@ Observation = Annotated[Numbers, Array("uint8 H W C", "float32 Z", most=LARGEST_
 Mixture = Annotated[
     dict[str, Annotated[Float32, Array("float32 *")]],
     Doc(
-        "What the world expected, at temperature 1, of its K components: `weights` (K,), `mu`"
-        " (K, Z), `sigma` (K, Z). A `per_dimension` head has weights (K, Z), an `isotropic` one"
-        " sigma (K,)."
+        "Predicted mixture of the next latent, at temperature 1, of K components: `weights` (K,),"
+        " `mu` (K, Z), `sigma` (K, Z). A `per_dimension` head has weights (K, Z), an `isotropic`"
+        " head sigma (K,)."
     ),
 ]
 
 
-# Not frozen: that would double what one costs to make.
+# Not frozen: that would double the cost of creating one.
 @dataclass(slots=True, eq=False)
 class StepRequest(Request["StepResult"]):
     """Advance a dream by one action."""
@@ -44,26 +44,27 @@ class StepRequest(Request["StepResult"]):
     step: Annotated[
         Count | None,
         Doc(
-            "Number that this step will have: the last answered + 1. The last step, sent again with"
-            " the same content, gets the same answer; anything else is a conflict. Default: the"
-            " next one, each time it is sent."
+            "Number of this step: that of the last step + 1. The last step, sent again with the"
+            " same content, gets the same response; any other number is a conflict. Without a"
+            " number, each request takes a new step."
         ),
     ] = None
     observation: Annotated[
         Observation | None,
         Doc(
-            "What really came next: a frame or a latent. The dream is corrected to it, and `info`"
-            " says how surprised the world was. Default: the dream goes on by itself."
+            "Real outcome of the action: a frame or a latent. The dream continues from it, and"
+            " `info` tells how unlikely it was. Default: the dream continues from the world's"
+            " prediction."
         ),
     ] = None
     include: Annotated[
         Sequence[StepInclude],
         Items(),
-        Doc("Also answer the decoded frame, what was expected, the recurrent state."),
+        Doc("Also return the decoded frame, the predicted mixture, the recurrent state."),
     ] = ()
 
     def may_be_resent(self) -> bool:
-        """Tell whether sending it twice takes one step."""
+        """Return whether a request sent twice takes only one step."""
         return self.step is not None
 
 
@@ -77,15 +78,15 @@ StepInfo = Annotated[
             ),
             "expected_surprise": (
                 "number",
-                "The same of the latent that the world dreamt in its place.",
+                "Negative log-likelihood of the latent that the world sampled instead.",
             ),
             "predicted_terminated": (
                 "boolean",
-                "Whether the world expected the dream to end with this step.",
+                "Whether the world predicted that the dream ends with this step.",
             ),
         }
     ),
-    Doc("What else there is to say of a step; empty unless it had an `observation`."),
+    Doc("Likelihood of the observation; empty without an `observation`."),
 ]
 
 
@@ -95,20 +96,20 @@ class StepResult(Message):
 
     session_id: Id
     step: StepsTaken
-    latent: Annotated[LatentArray, Doc("Where the dream is: the observation's, if there was one.")]
-    reward: Annotated[
-        float, Doc("What the world predicts for this step, with an observation as without one.")
+    latent: Annotated[
+        LatentArray, Doc("Latent after the step: that of the observation, if there was one.")
     ]
+    reward: Annotated[float, Doc("Predicted reward of this step, with or without an observation.")]
     terminated: Annotated[
         bool,
         Doc(
-            "The dream has ended; /reset starts over, or a rewind goes back. Always false with an"
-            " observation, because reality knows whether it goes on: see"
+            "Whether the dream has ended; then only /reset or a rewind continues. Always false with"
+            " an observation, because the real environment decides whether an episode ends: see"
             " `info.predicted_terminated`."
         ),
     ]
     truncated: Annotated[bool, Doc("Always false: no time limit is set.")] = False
     info: StepInfo = field(default_factory=dict)
-    frame: Annotated[FrameArray | None, Doc("If included.")] = None
-    mixture: Annotated[Mixture | None, Doc("If included.")] = None
-    state: Annotated[Tensors | None, Doc("If included.")] = None
+    frame: Annotated[FrameArray | None, Doc("Decoded frame, if included.")] = None
+    mixture: Annotated[Mixture | None, Doc("Predicted mixture, if included.")] = None
+    state: Annotated[Tensors | None, Doc("Recurrent tensors, if included.")] = None

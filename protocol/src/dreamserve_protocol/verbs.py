@@ -1,4 +1,4 @@
-"""The table of verbs: requests, results, errors, and where each is over HTTP."""
+"""The table of verbs: requests, results, errors, and the HTTP method and path of each."""
 
 import re
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from dreamserve_protocol.worlds import WorldRequest, WorldResult, WorldsRequest,
 
 Errors = tuple[type[e.ProblemError], ...]
 
-# Any request: it is read, it waits for its turn, and the server may be going down.
+# Errors of every request: invalid, overload, engine failure, shutdown.
 _ANY: Errors = (e.InvalidRequestError, e.OverloadedError, e.EngineFailedError, e.DrainingError)
 _BODY: Errors = (e.NotFiniteInputError, e.TooLargeError, e.UnsupportedMediaTypeError)
 _OF_SESSION: Errors = (e.SessionNotFoundError, e.SessionExpiredError)
@@ -39,39 +39,39 @@ _DREAMING: Errors = (e.InvalidActionError, e.DreamNotFiniteError)
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """One row: a request, its result, and where it is over HTTP."""
+    """One row: a request, its result, and its HTTP method and path."""
 
     name: str  # on the stream, and of the SDK's method
     method: Literal["GET", "POST", "PUT", "DELETE"]
     path: str  # {names} are fields of the request
     request: type[Request[Any]]
     result: type[Message] | None
-    errors: Errors  # beside those that every request may meet
-    body: str | None = None  # the one field that is HTTP's body as a whole
+    errors: Errors  # in addition to the common ones
+    body: str | None = None  # the field that is the whole HTTP body, if any
 
     @property
     def summary(self) -> str:
-        """The first line of the request's documentation."""
+        """First line of the request's docstring."""
         return (self.request.__doc__ or "").partition("\n")[0]
 
     @property
     def has_body(self) -> bool:
-        """Whether its fields come in a body."""
+        """Whether the request has a body."""
         return self.method in ("POST", "PUT")
 
     @property
     def path_fields(self) -> tuple[str, ...]:
-        """The fields that are in its path."""
+        """Names of the fields in the path."""
         return tuple(re.findall(r"{(\w+)}", self.path))
 
     @property
     def of_session(self) -> bool:
-        """Whether it may be about one session, and so carry its id in x-session-id."""
+        """Whether it has a `session_id`, which x-session-id may then carry."""
         return "session_id" in self.request.__dataclass_fields__
 
     @property
     def all_errors(self) -> Errors:
-        """Every error that it may answer."""
+        """All errors that it may return."""
         about = _OF_SESSION if self.of_session and self.name not in ("reset", "restore") else ()
         body = _BODY if self.has_body else ()
         return tuple(dict.fromkeys((*_ANY, *body, *about, *self.errors)))

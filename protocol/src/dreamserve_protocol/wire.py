@@ -1,4 +1,4 @@
-"""Messages to fields and back, whatever bytes carry them."""
+"""Conversion of messages to dicts of fields and back, for any encoding."""
 
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +14,9 @@ Read = Callable[[Any], Any]
 
 
 def fields_of(message: Any) -> dict[str, Any]:
-    """Return a message's fields by name, without those that have None by default and are None.
+    """Return a message's fields by name, without optional fields that are None.
 
-    Parts that are messages themselves are left as they are: an encoder meets them on its way.
+    Nested messages are not converted: the encoder calls this function for them.
     """
     kind: type = type(message)
     names, values = _getter(kind)
@@ -26,7 +26,7 @@ def fields_of(message: Any) -> dict[str, Any]:
 
 @cache
 def _getter(kind: type) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
-    """Return the names of a dataclass's fields, and what gets all their values at once."""
+    """Return the names of a dataclass's fields, and a function that returns all their values."""
     names = tuple(field.name for field in fields(kind))
     if len(names) > 1:
         return names, attrgetter(*names)
@@ -40,16 +40,15 @@ def _required(kind: type) -> frozenset[str]:
 
 
 def read(kind: type[T], answer: Mapping[str, Any]) -> T:
-    """Return the message that an answer holds, its arrays as numpy arrays.
+    """Return the message in a response, with numpy arrays.
 
-    Fields that this version does not know are left aside, so that an older client can talk to a
-    newer server. Raises KeyError for a field that is missing, and ValueError or TypeError for one
-    that is not what it should be.
+    Unknown fields are ignored, so an older client can use a newer server. Raises KeyError for a
+    missing field, and ValueError or TypeError for an invalid one.
     """
     named: type = kind
     try:
         message: T = _reader(named)(answer)
-    except AttributeError as error:  # something else stands where an object should
+    except AttributeError as error:  # a value that should be an object is not one
         raise TypeError(str(error)) from error
     return message
 
@@ -69,7 +68,7 @@ def _reader(kind: type) -> Read:
 
 
 def _part(hint: Any) -> Read:
-    """Return what reads one part of an answer, by its annotation."""
+    """Return a function that reads one part of a response, by its annotation."""
     origin = get_origin(hint)
     if origin is Annotated:
         marked = next((mark for mark in hint.__metadata__ if isinstance(mark, Array)), None)

@@ -140,7 +140,9 @@ def _read_manifest(folder: Path) -> Manifest:
         field = ".".join(str(part) for part in problem["loc"]) or "the manifest"
         raise BundleError(f"{path}: {field}: {problem['msg']}") from error
     if (version := content_version(fields)) != manifest.version:
-        raise BundleError(f"{path}: says version {manifest.version}, its content is {version}")
+        raise BundleError(
+            f"{path}: declares version {manifest.version}, but its content has {version}"
+        )
     return manifest
 
 

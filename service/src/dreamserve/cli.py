@@ -51,24 +51,28 @@ def serve_command(
         typer.Option(help="auto, onnx, torch, onnx-cuda or torch-cuda (default auto)."),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="Threads of a step on the CPU (default 0: measured).")
+        int | None, typer.Option(help="CPU threads of a step; 0 measures the best (default 0).")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="Of torch-cuda: float32, tf32 or bf16 (default float32).")
+        str | None,
+        typer.Option(help="Precision on torch-cuda: float32, tf32 or bf16 (default float32)."),
     ] = None,
-    capacity: Annotated[int | None, typer.Option(help="Sessions at once (default 10000).")] = None,
+    capacity: Annotated[
+        int | None, typer.Option(help="Maximum number of sessions (default 10000).")
+    ] = None,
     session_ttl_s: Annotated[
-        float | None, typer.Option(help="A session idle for longer expires (default 3600).")
+        float | None,
+        typer.Option(help="Seconds after which an idle session expires (default 3600)."),
     ] = None,
     drain_s: Annotated[
         float | None,
-        typer.Option(help="Seconds to keep serving known sessions after SIGTERM (default 20)."),
+        typer.Option(help="Seconds to keep serving existing sessions after SIGTERM (default 20)."),
     ] = None,
     log_level: Annotated[
         str | None, typer.Option(help="debug, info, warning, error or critical (default info).")
     ] = None,
 ) -> None:
-    """Serve worlds over HTTP. Every option is also a variable: DREAMSERVE_PORT and so on."""
+    """Serve worlds over HTTP. Each option has an environment variable, such as DREAMSERVE_PORT."""
     given = {
         "host": host,
         "port": port,
@@ -92,7 +96,7 @@ def serve_command(
 def _default_bundle() -> Path:
     if not DEFAULT_BUNDLE.is_dir():
         raise SettingsError(
-            f"no {DEFAULT_BUNDLE} here; say which world to serve: dreamserve serve PATH/TO/BUNDLE"
+            f"no {DEFAULT_BUNDLE} here; name the world to serve: dreamserve serve PATH/TO/BUNDLE"
         )
     return DEFAULT_BUNDLE
 
@@ -130,7 +134,7 @@ def _megabytes(size_bytes: int) -> str:
 def inspect(
     bundle: Annotated[Path, typer.Argument(help="The bundle's folder.", metavar="BUNDLE")],
 ) -> None:
-    """Verify a bundle and tell what is in it."""
+    """Verify a bundle and print its contents."""
     try:
         typer.echo("\n".join(_described(load_bundle(bundle))))
     except DreamserveError as error:

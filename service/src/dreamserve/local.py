@@ -137,7 +137,7 @@ class DreamBatch:
         )
         if not new.finite.all():
             row = int(np.argmin(new.finite))
-            raise DreamNotFiniteError(f"dream {row} came out as NaN or infinity")
+            raise DreamNotFiniteError(f"dream {row} became NaN or infinity")
         self.latent, self._state, self._step = new.latent, new.state, number
         return new.reward, new.terminated
 
@@ -182,7 +182,7 @@ class DreamBatch:
 def _seeds(seeds: npt.ArrayLike) -> UInt64:
     given = np.asarray(seeds)
     if given.ndim != 1 or len(given) == 0 or given.dtype.kind not in "iu" or (given < 0).any():
-        raise InvalidRequestError("seeds must be integers of at least 0, one a dream")
+        raise InvalidRequestError("seeds must be integers of at least 0, one for each dream")
     return given.astype(np.uint64)
 
 

@@ -68,7 +68,7 @@ def test_a_dream_that_has_ended_goes_on_after_a_rewind(service, waits, forgetful
     with client.dream("fake", temperature=0, start=start, rewind_window=3) as dream:
         while not (last := dream.step(2)).terminated:
             assert last.step < 20
-        with pytest.raises(sdk.DreamEndedError, match=f"ended with step {last.step}"):
+        with pytest.raises(sdk.DreamEndedError, match=f"ended at step {last.step}"):
             dream.step(2)
         assert dream.rewind(steps=1).terminated is False
         assert dream.step(0).step == last.step

@@ -276,7 +276,7 @@ BAD_PLANS = [
     ({"options": {"candidates": 1.5}}, "candidates must be an integer, not 1.5"),
     ({"options": {"nose": 1.0}}, "cem has the options"),
     ({"options": {"momentum": 2.0}}, "momentum must be within 0 and 1, not 2"),
-    ({"objective": {}}, "no weight but 0"),
+    ({"objective": {}}, "no weight other than 0"),
     (
         {"objective": {"target": [0.0]}},
         "objective.target must be numbers of shape [4], not float32 [1]",

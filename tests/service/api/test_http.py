@@ -222,9 +222,9 @@ async def test_a_websocket_of_another_origin_is_refused_before_it_is_accepted(
     [
         ("/nowhere", "no such path: /nowhere; GET /docs lists them"),
         ("/nowhere/", "GET /docs lists them"),
-        ("/step/", "without the slash at its end it is one"),
-        ("/sessions/a/", "without the slash at its end it is one"),
-        ("/stream", "it is a WebSocket, and this request opens none"),
+        ("/step/", "try it without the trailing slash"),
+        ("/sessions/a/", "try it without the trailing slash"),
+        ("/stream", "it is a WebSocket; this request opens none"),
     ],
 )
 async def test_a_path_that_there_is_not_gets_a_hint_that_is_true(client, path, said) -> None:

@@ -247,19 +247,19 @@ async def test_an_idle_session_expires_and_says_so(serving) -> None:
 
 
 WORK = [
-    ("/sample", {"futures": 101, "horizon": 10}, "1010 dreamt steps, the bound is 1000"),
-    ("/sample", {"futures": 10**15, "horizon": 10**15}, "the bound is 1000"),
-    ("/sample", {"futures": 3, "horizon": 3, "include": ["frames"]}, "9 frames, the bound is 8"),
+    ("/sample", {"futures": 101, "horizon": 10}, "1010 dreamt steps, the limit is 1000"),
+    ("/sample", {"futures": 10**15, "horizon": 10**15}, "the limit is 1000"),
+    ("/sample", {"futures": 3, "horizon": 3, "include": ["frames"]}, "9 frames, the limit is 8"),
     ("/sample", {"futures": 9, "horizon": 100, "include": ["components"]}, "1100 dreamt steps"),
     (
         "/sample",
         {"futures": 1, "horizon": 4, "include": ["frames", "components"]},
-        "12 frames, the bound is 8",
+        "12 frames, the limit is 8",
     ),
     (
         "/sample",
         {"futures": 2, "horizon": 7, "include": ["mixture"]},
-        "2 futures x horizon 7 are 1008 bytes of mixtures, the bound is 1000",
+        "2 futures x horizon 7 are 1008 bytes of mixtures, the limit is 1000",
     ),
     ("/plan", {"candidates": 101, "horizon": 5, "iterations": 2}, "1010 dreamt steps"),
 ]
@@ -285,7 +285,7 @@ async def test_too_many_frames_in_one_request_are_refused(serving) -> None:
     async with serving(max_frames=2) as client:
         start = {"frames": np.zeros((3, 8, 8, 3), np.uint8), "actions": [0, 0]}
         response = await client.post("/reset", {"start": start}, "msgpack")
-        assert_problem(response, 413, "too_large", "3 frames, the bound is 2")
+        assert_problem(response, 413, "too_large", "3 frames, the limit is 2")
 
 
 async def test_a_body_over_the_bound_is_refused_with_and_without_its_length(serving) -> None:

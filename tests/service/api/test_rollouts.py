@@ -135,7 +135,7 @@ BAD = [
         413,
         "policies 2 x episodes 10 x max_steps 6 is 120",
     ),
-    ({"episodes": 11, "max_steps": 1}, 413, "11 episodes of a policy, the bound is 10"),
+    ({"episodes": 11, "max_steps": 1}, 413, "11 episodes of a policy, the limit is 10"),
 ]
 
 

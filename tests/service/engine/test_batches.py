@@ -106,10 +106,10 @@ def test_a_bad_row_gets_its_own_error_and_harms_no_other(ask: Ask, same: Same) -
     }
     assert [error.status for error in answer.errors] == [404, 422, 409, 409, 422, 422]
     said = details(answer)
-    assert "ended with step 1" in said[3]
+    assert "ended at step 1" in said[3]
     assert "the next step is 1, not 5" in said[4]
-    assert "of world fake, this session of other" in said[5]
-    assert "in an earlier row already" in said[6]
+    assert "for world fake, this session is of other" in said[5]
+    assert "already in an earlier row" in said[6]
     assert answer.steps.tolist() == [1, 0, 0, 0, 0, 0, 0]
     assert not answer.latents[1:].any()
     for session_id, step in {"a": 1, "b": 0, "ended": 1, "late": 0, "elsewhere": 0}.items():
@@ -129,7 +129,7 @@ def test_a_row_that_comes_out_as_nan_is_not_taken(ask: Ask) -> None:
     engine = engine_with(fake_world(nan_action=2))
     answer = ask(engine, StepBatchRequest(IDS, np.array([2, *[1] * 10])))
     assert codes(answer) == {0: "dream_not_finite"}
-    assert "step 1 came out as NaN" in details(answer)[0]
+    assert "step 1 gave NaN" in details(answer)[0]
     assert answer.steps.tolist() == [0, *[1] * 10]
     assert ask(engine, SessionRequest("s0")).step == 0
 
@@ -158,7 +158,7 @@ def test_a_step_that_included_more_is_not_the_same_as_a_row(ask: Ask) -> None:
     ask(engine, StepRequest("s0", 1, step=1, include=STATE))
     answer = ask(engine, StepBatchRequest(["s0"], np.array([1]), steps=np.array([1])))
     assert codes(answer) == {0: "step_conflict"}
-    assert "asked for differently" in details(answer)[0]
+    assert "with other content" in details(answer)[0]
 
 
 @pytest.mark.parametrize("number", [-1, 0])
@@ -254,7 +254,7 @@ def test_a_bad_reset_gets_its_own_error_and_a_full_server_takes_what_it_can(ask:
         ),
     )
     assert {row: said.split(" must")[0] for row, said in details(answer).items()} == {
-        1: "session a is in an earlier row already",
+        1: "session a is already in an earlier row",
         2: "seed",
         3: "temperature",
         4: "the bank has entries 0 to 15",

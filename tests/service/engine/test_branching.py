@@ -371,12 +371,12 @@ def test_what_a_session_kept_to_go_back_to_ends_with_it(clock: Any) -> None:
 def test_all_sessions_together_keep_no_more_steps_than_they_may(clock: Any) -> None:
     dream = LocalClient(fake_world(), max_kept_steps=10, session_ttl_s=10, clock=clock)
     dream.reset(session_id="a", rewind_window=6)
-    with pytest.raises(OverloadedError, match="10 steps to go back to, all together, and 6 are"):
+    with pytest.raises(OverloadedError, match="10 steps for rewinding, and 6 are"):
         dream.reset(session_id="b", rewind_window=5)
     assert "b" not in dream.engine._context.sessions
     dream.reset(session_id="b")
     dream.reset(session_id="a", rewind_window=10)  # its own make room
-    with pytest.raises(OverloadedError, match="10 are taken"):
+    with pytest.raises(OverloadedError, match="10 are in use"):
         dream.fork(session_id="a", session_ids=["b", "c"])
     assert dream.session("b").step == 0
     with pytest.raises(OverloadedError, match="ask for a shorter rewind_window"):
@@ -390,7 +390,7 @@ def test_all_sessions_together_keep_no_more_steps_than_they_may(clock: Any) -> N
 def test_forks_that_may_not_all_keep_their_steps_are_not_made() -> None:
     dream = LocalClient(fake_world(), max_kept_steps=10)
     dream.reset(session_id="a", rewind_window=5)
-    with pytest.raises(OverloadedError, match="10 steps to go back to, all together, and 5 are"):
+    with pytest.raises(OverloadedError, match="keep 10 steps for rewinding, and 5 are"):
         dream.fork(session_id="a", session_ids=["b", "c"])  # there is room for one
     assert dream.engine.session_count == 1
     assert dream.fork(session_id="a", session_ids=["b"]).session_ids == ["b"]
@@ -522,7 +522,7 @@ def test_the_last_step_is_answered_the_same_after_a_restore(
     answer = here.step(session_id="a", action=action, **extra)
     there.restore("a", travelled(here.snapshot("a"), form))
     assert same(there.step(session_id="a", action=action, step=1, **extra), answer)
-    with pytest.raises(StepConflictError, match="step 1 was taken already"):
+    with pytest.raises(StepConflictError, match="step 1 was already taken"):
         there.step(session_id="a", action=action, step=1)
     assert there.snapshot("a").digest == here.snapshot("a").digest
     after = (dream.step(session_id="a", action=action) for dream in (here, there))
@@ -539,13 +539,13 @@ def last_step(**changed: Any) -> LastStep:
 BAD_LAST_STEPS = [
     ({"include": ["colour"]}, r"last_step.include.0: .*'frame', 'mixture' or 'state'"),
     ({"observed": "dream"}, "last_step.observed: .*'frame' or 'latent'"),
-    ({"observed": None, "frame_digest": None, "info": {}}, "nothing beyond its action"),
-    ({"observed": "latent"}, "frame_digest goes with an observed frame"),
-    ({"frame_digest": None}, "frame_digest goes with an observed frame"),
+    ({"observed": None, "frame_digest": None, "info": {}}, "must be absent"),
+    ({"observed": "latent"}, "frame_digest must be present if"),
+    ({"frame_digest": None}, "frame_digest must be present if"),
     ({"frame_digest": "0"}, "must be 32 hex digits"),
     ({"info": {}}, "info must hold"),
-    ({"include": ["frame"]}, "a frame is there when it was included"),
-    ({"include": ["mixture"]}, "a mixture is there when it was included"),
+    ({"include": ["frame"]}, "frame must be present if"),
+    ({"include": ["mixture"]}, "mixture must be present if"),
     (
         {"include": ["frame"], "frame": np.zeros((8, 8, 3))},
         "last_step.frame: must be .* dtype float",

@@ -157,8 +157,8 @@ def test_a_sample_that_makes_no_sense_is_refused(
         ({"particles": 0}, "particles: .*equal to 1"),
         ({"action_repeat": 0}, "action_repeat: .*equal to 1"),
         ({"budget_ms": 0}, "budget_ms: .*equal to 1"),
-        ({"objective": {"reward": 0}}, "no weight but 0"),
-        ({"objective": {}}, "no weight but 0"),
+        ({"objective": {"reward": 0}}, "no weight other than 0"),
+        ({"objective": {}}, "no weight other than 0"),
         ({"objective": Objective(target=np.zeros(3))}, r"objective.target .* of shape \[4\]"),
         ({"objective": Objective(reward=1.1e6)}, "objective.reward: .*equal to 1000000"),
         ({"horizon": 0}, "horizon: .*equal to 1"),
@@ -177,9 +177,9 @@ def test_an_ended_dream_has_no_future() -> None:
     dream = LocalClient(fake_world())
     dream.reset(session_id="a", start=Start(latent=np.array([2, 0, 0, 0])))
     dream.step(session_id="a", action=1)
-    with pytest.raises(DreamEndedError, match="it has no future; POST /reset"):
+    with pytest.raises(DreamEndedError, match=r"the dream ended at step .*; POST /reset"):
         dream.plan(session_id="a")
-    with pytest.raises(DreamEndedError, match="it has no future"):
+    with pytest.raises(DreamEndedError, match="the dream ended at step"):
         dream.sample(session_id="a", futures=1, horizon=1)
 
 

@@ -50,12 +50,12 @@ def _snapshot() -> Snapshot:
 SNAPSHOT = _snapshot()
 TWO_FRAMES = Start(frames=np.zeros((2, 8, 8, 3), np.uint8), actions=np.array([1]))
 OVER_THE_LIMITS: list[tuple[dict[str, float], Request, str]] = [
-    ({"rewind_window": 3}, ResetRequest(rewind_window=4), "rewind_window: 4 steps, the bound is 3"),
-    ({"frames": 1}, ResetRequest(start=TWO_FRAMES), "start.frames: 2 frames, the bound is 1"),
-    ({"rows": 2}, ResetBatchRequest(3), "3 rows of a batch, the bound is 2"),
+    ({"rewind_window": 3}, ResetRequest(rewind_window=4), "rewind_window: 4 steps, the limit is 3"),
+    ({"frames": 1}, ResetRequest(start=TWO_FRAMES), "start.frames: 2 frames, the limit is 1"),
+    ({"rows": 2}, ResetBatchRequest(3), "3 rows of a batch, the limit is 2"),
     ({"rewind_window": 3}, ResetBatchRequest(1, rewind_window=4), "rewind_window: 4 steps"),
     ({"rows": 1}, StepBatchRequest(["a", "b"], np.array([1, 1])), "2 rows of a batch"),
-    ({"forks": 1}, ForkRequest("a", 2), "2 forks at once, the bound is 1"),
+    ({"forks": 1}, ForkRequest("a", 2), "2 forks at once, the limit is 1"),
     ({"rewind_window": 1}, RestoreRequest("b", SNAPSHOT), "rewind_window: 2 steps"),
     (
         {"dreamt_steps": 5 * 4 * 3 * 2 * 2 - 1},
@@ -65,7 +65,7 @@ OVER_THE_LIMITS: list[tuple[dict[str, float], Request, str]] = [
     (
         {"dreamt_steps": 2 * 3 * 4 - 1},
         RolloutRequest(policy=LinearPolicy(np.ones((2, 3, 8))), episodes=3, max_steps=4),
-        "policies 2 x episodes 3 x max_steps 4 is 24 dreamt steps, the bound is 23",
+        "policies 2 x episodes 3 x max_steps 4 is 24 dreamt steps, the limit is 23",
     ),
     ({"rows": 2}, RolloutRequest(policy="random", episodes=3, max_steps=4), "3 episodes of a"),
 ]

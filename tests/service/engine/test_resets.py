@@ -215,7 +215,9 @@ def test_an_idle_session_expires_and_says_so(ask: Ask, clock: Any) -> None:
     assert ask(engine, SessionRequest("a")).idle_s == 9  # looking is no use
     clock.now_s = 20.1
     for request in (StepRequest("a", 1), SessionRequest("a")):
-        with pytest.raises(SessionExpiredError, match="was idle for over 10 s; POST /reset again"):
+        with pytest.raises(
+            SessionExpiredError, match="was idle for over 10 s; POST /reset starts over"
+        ):
             ask(engine, request)
     assert ask(engine, ResetRequest(session_id="b")).step == 0  # its slot is free
     ask(engine, DeleteRequest("b"))

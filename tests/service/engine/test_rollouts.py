@@ -295,7 +295,7 @@ def test_an_ended_session_has_no_episodes() -> None:
     dream = LocalClient(fake_world())
     dream.reset(session_id="a", start=Start(latent=np.array([2, 0, 0, 0])))
     dream.step(session_id="a", action=1)
-    with pytest.raises(DreamEndedError, match="it has no future"):
+    with pytest.raises(DreamEndedError, match="the dream ended at step"):
         dream.rollout(session_id="a", policy=RandomPolicy(), episodes=1, max_steps=1)
 
 
@@ -314,7 +314,7 @@ def test_a_sample_acts_by_the_same_policies(same: Same, policy: AnyPolicy) -> No
 
 def test_a_sample_takes_one_policy() -> None:
     asked = {"start": Start(bank=2), "futures": 7, "horizon": 5}
-    with pytest.raises(InvalidRequestError, match="one policy acts here, not 2"):
+    with pytest.raises(InvalidRequestError, match="give a single policy, not 2"):
         LocalClient(fake_world()).sample(**asked, policy=LinearPolicy(np.ones((2, 3, FEATURES))))
 
 

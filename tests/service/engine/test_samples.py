@@ -291,7 +291,7 @@ def test_a_session_that_ended_has_no_likely_future_either() -> None:
     dream = LocalClient(fake_world())
     dream.reset(session_id="a", start=Start(latent=np.array([2, 0, 0, 0])))
     dream.step(session_id="a", action=1)
-    with pytest.raises(DreamEndedError, match="it has no future"):
+    with pytest.raises(DreamEndedError, match="the dream ended at step"):
         dream.sample(session_id="a", futures=1, horizon=1, include=["most_likely"])
 
 
@@ -339,22 +339,22 @@ SIZES: list[tuple[set[str], dict[str, float], str | None]] = [
     (
         {"components"},
         {"dreamt_steps": 49},
-        "futures 5 x horizon 10 is 50 dreamt steps, the bound is 49",
+        "futures 5 x horizon 10 is 50 dreamt steps, the limit is 49",
     ),
     ({"most_likely", "components"}, {"dreamt_steps": 60}, None),
     (
         {"most_likely", "components"},
         {"dreamt_steps": 59},
-        "futures 6 x horizon 10 is 60 dreamt steps, the bound is 59",
+        "futures 6 x horizon 10 is 60 dreamt steps, the limit is 59",
     ),
     ({"frames", "most_likely"}, {"frames": 40}, None),
-    ({"frames", "most_likely"}, {"frames": 39}, "40 frames, the bound is 39"),
+    ({"frames", "most_likely"}, {"frames": 39}, "40 frames, the limit is 39"),
     ({"most_likely"}, {"frames": 0}, None),
     ({"mixture"}, {"mixture_bytes": 3 * 10 * 72}, None),
     (
         {"mixture"},
         {"mixture_bytes": 2159},
-        "3 futures x horizon 10 are 2160 bytes of mixtures, the bound is 2159",
+        "3 futures x horizon 10 are 2160 bytes of mixtures, the limit is 2159",
     ),
     ({"entropy"}, {"mixture_bytes": 1}, None),
 ]

@@ -76,7 +76,7 @@ def test_both_queues_are_bounded() -> None:
     with pytest.raises(OverloadedError, match="2 requests are waiting"):
         policy.add(QueuedRequest("b", 0))
     policy.begin("x")
-    with pytest.raises(OverloadedError, match="1 plans and samples are in progress"):
+    with pytest.raises(OverloadedError, match="1 plans, samples and rollouts are in progress"):
         policy.begin("y")
     policy.next()
     policy.add(QueuedRequest("b", 0))

@@ -74,7 +74,7 @@ def test_a_step_sent_again_is_answered_with_the_stored_answer(ask: Ask) -> None:
 def test_the_same_number_with_other_content_is_a_conflict(ask: Ask, other: StepRequest) -> None:
     engine = engine_with(fake_world(), "a")
     ask(engine, StepRequest("a", 2, step=1))
-    with pytest.raises(StepConflictError, match="step 1 was taken already"):
+    with pytest.raises(StepConflictError, match="step 1 was already taken"):
         ask(engine, other)
 
 
@@ -102,7 +102,7 @@ def test_a_dream_that_has_ended_says_to_reset_but_repeats_its_last_answer(
     last = ask(engine, StepRequest("a", 2, step=1))
     assert last.terminated
     for number in (None, 2):
-        with pytest.raises(DreamEndedError, match="ended with step 1; POST /reset"):
+        with pytest.raises(DreamEndedError, match="ended at step 1; POST /reset"):
             ask(engine, StepRequest("a", 2, step=number))
     assert same(ask(engine, StepRequest("a", 2, step=1)), last)
     assert ask(engine, SessionRequest("a")).terminated
@@ -158,7 +158,7 @@ def test_an_action_that_is_not_in_a_box_is_refused(
 
 
 def test_an_unknown_session_is_not_found(ask: Ask) -> None:
-    with pytest.raises(SessionNotFoundError, match="no session b; POST /reset makes one"):
+    with pytest.raises(SessionNotFoundError, match="no session b; POST /reset begins one"):
         ask(engine_with(fake_world(), "a"), StepRequest("b", 1))
 
 

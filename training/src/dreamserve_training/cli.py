@@ -1,4 +1,4 @@
-"""dreamserve-train: train a world and export it as a bundle, stage by stage or at once."""
+"""dreamserve-train: train a world and export it as a bundle, stage by stage or in one run."""
 
 import logging
 from pathlib import Path
@@ -54,19 +54,19 @@ def memory(recipe: RecipeName, out: Out = None) -> None:
 
 @app.command()
 def controller(recipe: RecipeName, out: Out = None) -> None:
-    """Evolve C, the controller, inside the dream."""
+    """Evolve C, the controller, in imagined episodes."""
     _run("controller", recipe, out)
 
 
 @app.command()
 def evaluate(recipe: RecipeName, out: Out = None) -> None:
-    """Evaluate C in the real environment, beside agents that see nothing."""
+    """Evaluate C in the real environment, beside agents that ignore observations."""
     _run("evaluate", recipe, out)
 
 
 @app.command()
 def export(recipe: RecipeName, out: Out = None, bundle: Bundle = None) -> None:
-    """Measure the world and write it as a bundle."""
+    """Measure the world's quality and write it as a bundle."""
     _run("export", recipe, out, bundle)
 
 
@@ -86,7 +86,7 @@ def validate(
 
 @app.command()
 def recipe(name: RecipeName, out: Out = None, bundle: Bundle = None) -> None:
-    """Run every stage in order; run it again to resume after a stop."""
+    """Run every stage in order; run it again to resume after an interruption."""
     _run("recipe", name, out, bundle)
 
 

@@ -174,7 +174,7 @@ async def _no_such_path(scope: Scope, receive: Receive, send: Send) -> None:
     trimmed = {**scope, "path": path.rstrip("/")}
     hint = "GET /docs lists them"
     if path == "/stream":
-        hint = "it is a WebSocket, and this request opens none"
+        hint = "it is a WebSocket; this request opens none"
     elif any(route.matches(trimmed)[0] is not Match.NONE for route in scope["app"].routes):
-        hint = "without the slash at its end it is one"
+        hint = "try it without the trailing slash"
     raise PathNotFoundError(f"no such path: {path[:_SHOWN]}; {hint}")

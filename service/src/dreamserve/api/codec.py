@@ -63,7 +63,7 @@ def is_msgpack(content_type: bytes) -> bool:
     if media_type in _MSGPACK_NAMES:
         return True
     shown = (
-        f"Content-Type {media_type[:_SHOWN]} is not read here"
+        f"Content-Type {media_type[:_SHOWN]} is not supported"
         if media_type
         else ("the body has no Content-Type")
     )

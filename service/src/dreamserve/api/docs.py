@@ -1,7 +1,7 @@
-"""The page at /docs: every verb with its fields, errors and an example to read and to try.
+"""The page at /docs: every verb with its fields, errors and an example that can be sent.
 
-One page with nothing to load: it works on a closed network, behind a path prefix, and without
-JavaScript, which only the buttons need.
+The page loads no other resources: it works without internet access and behind a path prefix. Only
+the buttons need JavaScript.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ max-height:20rem}}textarea{{width:100%;box-sizing:border-box;border:0}}summary{{
 padding:.4rem 0}}summary b{{display:inline-block;min-width:4rem}}
 </style><h1>dreamserve {version}</h1><p>{description}</p>
 <p>For generators: <a href="openapi.json">openapi.json</a></p>{operations}
-<h2>Parts</h2>{parts}<script>{script}</script>
+<h2>Other schemas</h2>{parts}<script>{script}</script>
 """
 _SCRIPT = """for(const form of document.querySelectorAll("form"))form.onsubmit=async event=>{
 event.preventDefault();const out=form.querySelector("pre");let path=form.dataset.path;
@@ -38,13 +38,13 @@ catch(error){out.textContent=error}};"""
 
 
 def docs_endpoint(document: Callable[[], dict[str, Any]]) -> Static:
-    """Return the application that answers with the page."""
+    """Return the application that serves the page."""
     page = cache(lambda: _page(document()))
     return Static(lambda scope: BytesResponse(page(), "text/html; charset=utf-8"))
 
 
 def openapi_endpoint(document: Callable[[], dict[str, Any]]) -> Static:
-    """Return the application that answers with the OpenAPI document."""
+    """Return the application that serves the OpenAPI document."""
     return Static(lambda scope: BytesResponse(orjson.dumps(document()), JSON))
 
 
@@ -88,7 +88,7 @@ def _operation(openapi: dict[str, Any], path: str, method: str, operation: dict[
     return (
         f"<details><summary><b>{method.upper()}</b> <code>{escape(path)}</code>"
         f" {escape(operation['summary'])}</summary>"
-        f"{_fields(openapi, content, 'Field')}{_fields(openapi, done, 'Answer')}"
+        f"{_fields(openapi, content, 'Field')}{_fields(openapi, done, 'Result')}"
         f"<p>Errors: {errors or 'none of its own'}</p>"
         f'<form data-path="{escape(path)}" data-method="{method.upper()}">{inputs}{body}'
         "<button>Send</button><pre></pre></form></details>"
@@ -120,7 +120,7 @@ def _rows(schema: dict[str, Any], of: str = "") -> str:
 
 
 def _parts(openapi: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the schemas that no verb's table shows: they are parts of those that are shown."""
+    """Return the schemas that no verb's table shows, which are nested in others."""
     shown = {
         content["schema"].get("$ref", "").rpartition("/")[2]
         for methods in openapi["paths"].values()

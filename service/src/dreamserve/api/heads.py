@@ -69,7 +69,7 @@ class Refusal(Exception):
 
 def too_large() -> Refusal:
     """Return the refusal of a head, or of trailers, that is over the bound."""
-    return Refusal(HeadersTooLargeError(f"the headers are over the bound of {HEAD_BYTES} bytes"))
+    return Refusal(HeadersTooLargeError(f"the headers exceed the limit of {HEAD_BYTES} bytes"))
 
 
 def size_bytes(target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> int:
@@ -141,7 +141,7 @@ def normalize(parser: HttpRequestParser, target: bytes, headers: Headers) -> byt
         raise Refusal(BadRequestError(f"a request has one Host header, this one has {hosts}"))
     for name, value in headers:
         if name == b"transfer-encoding" and value.lower() != b"chunked":
-            raise Refusal(UnsupportedHttpError("no Transfer-Encoding but chunked is read here"))
+            raise Refusal(UnsupportedHttpError("the only supported Transfer-Encoding is chunked"))
     absolute = _ABSOLUTE.match(target)
     if absolute is None:
         return target

@@ -69,7 +69,7 @@ class Endpoint:
         # Before the first piece is asked for: a client that waits for leave to send learns at once.
         declared = headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared[:20]) > limit:
-            raise TooLargeError(f"the body is over the bound of {limit} bytes")
+            raise TooLargeError(f"the body exceeds the limit of {limit} bytes")
         chunks: list[bytes] = []
         size, more = 0, True
         while more:
@@ -80,7 +80,7 @@ class Endpoint:
             chunks.append(message.get("body", b""))
             size += len(chunks[-1])
             if size > limit:
-                raise TooLargeError(f"the body is over the bound of {limit} bytes")
+                raise TooLargeError(f"the body exceeds the limit of {limit} bytes")
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
@@ -89,7 +89,7 @@ def _request_of(route: _Route, body: bytes, headers: Headers, path: dict[str, st
     fields: dict[str, Any] = {}
     if body:
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-            raise UnsupportedMediaTypeError("the body is compressed; send it as it is")
+            raise UnsupportedMediaTypeError("the body is compressed; send it uncompressed")
         fields = codec.decode(body, codec.is_msgpack(headers.get(b"content-type", b"")))
     if route.body is not None:
         fields = {route.body: fields}

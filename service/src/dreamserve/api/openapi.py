@@ -1,4 +1,4 @@
-"""The OpenAPI document, made of the protocol's table: bodies, results, problems, examples."""
+"""The OpenAPI document, generated from the protocol: bodies, results, problems, examples."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -17,30 +17,31 @@ from dreamserve_protocol.verbs import VERBS, Verb
 
 _REFERENCE = "#/components/schemas/{model}"
 _DESCRIPTION = (
-    "Dream sessions on world models. Bodies are JSON, or the same fields as `application/msgpack`"
-    ' with arrays as `{"dtype", "shape", "data"}`; the answer follows the Accept header. Errors are'
-    " problem details (RFC 9457) whose `code` tells them apart. Every verb can also be sent over a"
-    " WebSocket, `/stream`."
+    "Sessions on world models. A session holds one dream, a trajectory that a world model imagines."
+    " Bodies are JSON, or the same fields as `application/msgpack` with arrays as"
+    ' `{"dtype", "shape", "data"}`; Accept selects the format of the response. Errors are problem'
+    " details (RFC 9457), identified by `code`. Every verb can also be sent over a WebSocket,"
+    " `/stream`."
 )
 _SESSION_HEADER = {
     "name": "x-session-id",
     "in": "header",
     "required": False,
     "schema": {"type": "string"},
-    "description": "The session's id once more, for a load balancer to hash. It stands in for a"
-    " body without one and must not contradict one that has it.",
+    "description": "The session's id, for a load balancer to hash. It replaces a missing"
+    " `session_id` and must equal a present one.",
 }
 
 
 class Example(NamedTuple):
-    """A request's body and its result, as JSON has them; None where there is no such thing."""
+    """A request's body and its result as JSON; None if there is none."""
 
     body: Any
     result: Any
 
 
 def document(examples: Mapping[str, Example]) -> dict[str, Any]:
-    """Return the document of every verb, with its example, and every page."""
+    """Return the document, with every verb, its example, and every page."""
     paths: dict[str, dict[str, Any]] = {}
     for verb in VERBS:
         paths.setdefault(verb.path, {})[verb.method.lower()] = _of_verb(verb, examples[verb.name])
@@ -91,7 +92,7 @@ def _parameters(verb: Verb) -> list[dict[str, Any]]:
 
 
 def _needs_body(verb: Verb) -> bool:
-    """Tell whether a request without a body is refused."""
+    """Return whether a request without a body is refused."""
     try:
         validated(verb.request, dict.fromkeys(verb.path_fields, "a"))
     except CallerError:
@@ -102,10 +103,10 @@ def _needs_body(verb: Verb) -> bool:
 def _responses(result: Any, errors: tuple[type[ProblemError], ...], example: Any) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     if result is None:
-        responses["204"] = {"description": "Done"}
+        responses["204"] = {"description": "Success"}
     else:
         content = _content(_reference(result.__name__), example)
-        responses["200"] = {"description": "Done", "content": content}
+        responses["200"] = {"description": "Success", "content": content}
     by_status: dict[int, list[type[ProblemError]]] = {}
     for error in errors:
         by_status.setdefault(error.status, []).append(error)
@@ -159,7 +160,7 @@ def _body_of(verb: Verb) -> str:
 
 
 def _schemas() -> dict[str, Any]:
-    """Return the schemas of all messages by name, bodies without the fields of their path."""
+    """Return the schemas of all messages by name; bodies lack the fields of the path."""
     verbs = [verb for verb in VERBS if verb.has_body and verb.body is None]
     requests = [verb.request for verb in verbs]
     results = [*(verb.result for verb in VERBS if verb.result), *(page.result for page in PAGES)]
@@ -183,7 +184,7 @@ def _drop(schema: dict[str, Any], names: tuple[str, ...]) -> None:
 
 
 def _absent_not_null(schema: dict[str, Any]) -> None:
-    """Say that an optional field of a result is left out rather than sent as null."""
+    """Declare that an optional field of a result is left out rather than sent as null."""
     for field in schema.get("properties", {}).values():
         if field.get("default", 0) is None:
             del field["default"]

@@ -29,8 +29,8 @@ def check_origin(headers: dict[bytes, bytes], allowed: frozenset[str], is_local:
     host = origin.partition("://")[2]
     if host not in own - {""} or (is_local and not is_loopback(_without_port(host))):
         raise ForbiddenOriginError(
-            f"a page of {origin[:_SHOWN]} may not drive this server;"
-            " DREAMSERVE_ALLOWED_ORIGINS lists which may"
+            f"web pages of {origin[:_SHOWN]} may not use this server;"
+            " DREAMSERVE_ALLOWED_ORIGINS lists those that may"
         )
 
 

@@ -51,7 +51,7 @@ def no_verb(method: str, allowed: str) -> BytesResponse:
     """Return what OPTIONS is answered with. Raises MethodNotAllowedError for another method."""
     if method == "OPTIONS":
         return BytesResponse(b"", status=204, headers={"Allow": allowed})
-    error = MethodNotAllowedError(f"{method[:20]} is not answered here; {allowed} are")
+    error = MethodNotAllowedError(f"{method[:20]} is not allowed here; {allowed} are")
     error.allowed = allowed
     raise error
 

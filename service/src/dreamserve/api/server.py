@@ -120,4 +120,4 @@ def serve(
     if failure is not None:
         raise DreamserveError(f"the engine could not start: {failure}") from failure
     if not server.started:
-        raise DreamserveError("the server could not start; the log above says why")
+        raise DreamserveError("the server could not start; see the log above")

@@ -153,14 +153,14 @@ def _id_of(fields: dict[str, Any]) -> Id:
     given = fields.get("id")
     if type(given) is int or (type(given) is str and len(given) <= MAX_ID):
         return given
-    raise InvalidRequestError(f"id must be an integer, or a text of at most {MAX_ID} characters")
+    raise InvalidRequestError(f"id must be an integer, or a string of at most {MAX_ID} characters")
 
 
 def _request_of(fields: dict[str, Any]) -> Request[Any]:
     """Return the request that a question stands for. Raises InvalidRequestError and its kin."""
     if unknown := fields.keys() - _KEYS:
         named = sorted(map(str, unknown))[:5]  # of msgpack, not all of them need be texts
-        raise InvalidRequestError(f"a question has id, verb and body, not {named}")
+        raise InvalidRequestError(f"a message has id, verb and body, not {named}")
     name, body = fields.get("verb"), fields.get("body", {})
     if not isinstance(name, str) or name not in _VALIDATORS:
         raise InvalidRequestError(f"verb must be one of {', '.join(_VALIDATORS)}")

@@ -108,7 +108,7 @@ class Protocol(HttpToolsProtocol):
         self._idle_bytes = self._packet_bytes
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
-                raise Refusal(UnsupportedHttpError("this server is no proxy"))
+                raise Refusal(UnsupportedHttpError("this server is not a proxy"))
             if self._should_upgrade():
                 self.url = heads.normalize(self.parser, self.url, self.headers)
                 heads.check_handshake(self.parser, self.url, self.headers)
@@ -160,7 +160,9 @@ class Protocol(HttpToolsProtocol):
         still_s = self.loop.time() - self._since_s
         if self._in_head or self._in_body:
             if still_s > STALLED_S and not self.flow.read_paused:
-                self._refuse(Refusal(RequestTimeoutError(f"nothing more in {STALLED_S:g} s")))
+                self._refuse(
+                    Refusal(RequestTimeoutError(f"no more data arrived in {STALLED_S:g} s"))
+                )
         elif still_s > self.timeout_keep_alive and not self._responding:
             self.transport.close()
         self.loop.call_later(WATCH_S, self._watch)
@@ -182,7 +184,13 @@ class Protocol(HttpToolsProtocol):
         if self._refused or self.cycle.response_started or self.transport.is_closing():
             return
         self._in_body = True  # so that the refusal takes the place of the response
-        self._refuse(Refusal(BadRequestError(f"half closed, and not ready in {after_s:g} s")))
+        self._refuse(
+            Refusal(
+                BadRequestError(
+                    f"the connection is half closed, and no response was ready in {after_s:g} s"
+                )
+            )
+        )
 
     def _refuse(self, refusal: Refusal) -> None:
         """Send `refusal` after the responses that are due before it, and close the connection."""

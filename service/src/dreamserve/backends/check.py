@@ -97,11 +97,11 @@ def _flat(output: StepOutput) -> tuple[Array, ...]:
 
 def _check(where: str, arrays: tuple[Array, ...], expected: dict[str, Shape], rows: int) -> None:
     if len(arrays) != len(expected):
-        raise BundleError(f"{where} must answer {tuple(expected)}, answers {len(arrays)} arrays")
+        raise BundleError(f"{where} must return {tuple(expected)}, returns {len(arrays)} arrays")
     for array, (name, shape) in zip(arrays, expected.items(), strict=True):
         if array.shape != (rows, *shape):
             raise BundleError(f"{where}: {name} must be {(rows, *shape)}, is {array.shape}")
         if array.dtype != np.float32:
             raise BundleError(f"{where}: {name} must be float32, is {array.dtype}")
         if not np.isfinite(array).all():
-            raise BundleError(f"{where}: {name} holds NaN or infinity for an input at rest")
+            raise BundleError(f"{where}: {name} holds NaN or infinity for a zero latent and state")

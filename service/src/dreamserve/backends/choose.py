@@ -50,7 +50,7 @@ def load_backend(
     if name == "onnx-cuda":
         return OnnxBackend.from_bundle(bundle, device="cuda")
     if name not in ("torch", "torch-cuda"):
-        raise BackendError(f"no backend {name!r}; there are {', '.join(get_args(BackendName))}")
+        raise BackendError(f"no backend {name!r}; known: {', '.join(get_args(BackendName))}")
     try:
         from dreamserve.backends.torch import TorchBackend
         from dreamserve.backends.torch_device import TorchDeviceBackend

@@ -98,7 +98,7 @@ def _session(
         raise
     except Exception as error:  # onnxruntime's own exceptions share no base but Exception
         line = str(error).splitlines()[0]
-        raise BundleError(f"{spec.name}: graph {name} is not a graph to run: {line}") from error
+        raise BundleError(f"{spec.name}: graph {name} cannot be run: {line}") from error
     where = f"{spec.name}: graph {name}"
     discrete = spec.action_space.dtype is np.int64
     _check(f"{where}, inputs", session.get_inputs(), input_shapes(spec)[name], discrete)

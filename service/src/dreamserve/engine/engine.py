@@ -220,7 +220,7 @@ class Engine:
             self.turn()
         with self._wake:
             waiting, jobs = self._scheduler.empty()
-        refused = DrainingError("the server is shutting down; this was not finished")
+        refused = DrainingError("the server is shutting down; the request was not completed")
         self._driver.deliver([(queued, refused) for queued in (*waiting, *jobs)])
 
     def _awake(self) -> bool:

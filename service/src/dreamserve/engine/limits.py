@@ -52,4 +52,4 @@ UNLIMITED = Limits()
 
 def _check(bound: float, number: int, what: str) -> None:
     if number > bound:
-        raise TooLargeError(f"{what}, the bound is {bound:.0f}")
+        raise TooLargeError(f"{what}, the limit is {bound:.0f}")

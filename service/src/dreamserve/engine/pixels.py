@@ -56,5 +56,5 @@ def picture(backend: Backend, spec: FrameSpec, latent: Array) -> UInt8:
     """Return the frame (H, W, C) of latent (1, Z). Raises DreamNotFiniteError."""
     frame = backend.decode(latent)
     if not finite_rows(frame)[0]:
-        raise DreamNotFiniteError("the frame came out as NaN or infinity")
+        raise DreamNotFiniteError("the frame is NaN or infinity")
     return to_pixels(spec, frame[0])

@@ -69,7 +69,7 @@ def worlds_by_name(worlds: Iterable[World]) -> dict[str, World]:
     by_name: dict[str, World] = {}
     for world in worlds:
         if world.name in by_name:
-            raise BundleError(f"two worlds are named {world.name!r}; a server hosts one of a name")
+            raise BundleError(f"two worlds are named {world.name!r}; names must differ")
         by_name[world.name] = world
     if not by_name:
         raise BundleError("no world to host: give at least one bundle")

@@ -47,8 +47,7 @@ class Context:
         session = self.sessions.find(session_id)
         if session.terminated:
             raise DreamEndedError(
-                f"the dream has ended with step {session.step}: it has no future;"
-                " POST /reset starts over"
+                f"the dream ended at step {session.step}; POST /reset starts over"
             )
         return session
 

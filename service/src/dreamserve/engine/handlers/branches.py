@@ -85,5 +85,5 @@ def _beyond(session: Session, step: int, earliest: int) -> str:
     if step > session.step:
         return f"the dream is at step {session.step}, and cannot go back to step {step}"
     if not session.keeps_steps:
-        return "this session keeps no steps to go back to; POST /reset with a rewind_window"
+        return "this session keeps no steps for rewinding; POST /reset with a rewind_window"
     return f"the window goes back to step {earliest}, not to step {step}"

@@ -26,6 +26,6 @@ def repeated(ids: Sequence[str]) -> RowErrors:
     seen = set[str]()
     for i, session_id in enumerate(ids):
         if session_id in seen:
-            errors[i] = InvalidRequestError(f"session {session_id} is in an earlier row already")
+            errors[i] = InvalidRequestError(f"session {session_id} is already in an earlier row")
         seen.add(session_id)
     return errors

@@ -139,7 +139,7 @@ def _find(batch: _Batch, rows: range) -> tuple[Int64, Int64]:
             found[i] = session.slot
             continue
         batch.errors[i] = InvalidRequestError(
-            f"the batch is of world {batch.world.name}, this session of {session.world.name}"
+            f"the batch is for world {batch.world.name}, this session is of {session.world.name}"
         )
     return np.array(list(found), np.int64), np.array(list(found.values()), np.int64)
 

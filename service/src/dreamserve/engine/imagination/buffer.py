@@ -134,7 +134,7 @@ class TrajectoryBuffer:
         for first in range(0, len(latent), _FRAMES_AT_ONCE):
             decoded = self._world.backend.decode(latent[first : first + _FRAMES_AT_ONCE])
             if not finite_rows(decoded).all():
-                raise DreamNotFiniteError("a future's frame came out as NaN or infinity")
+                raise DreamNotFiniteError("a future's frame is NaN or infinity")
             parts.append(to_pixels(self._world.spec.frame, decoded))
             yield None
         return np.concatenate(parts)

@@ -74,7 +74,9 @@ class Scheduler(Generic[T, J]):
     def begin(self, job: J) -> None:
         """Let long work have its slices. Raises OverloadedError when there is too much of it."""
         if len(self.jobs) >= self._max_jobs:
-            raise OverloadedError(f"{self._max_jobs} plans and samples are in progress already")
+            raise OverloadedError(
+                f"{self._max_jobs} plans, samples and rollouts are in progress; try again later"
+            )
         self.jobs.append(job)
 
     def requeue(self, job: J) -> None:

@@ -42,7 +42,9 @@ def read_last_step(world: World, said: LastStep, result: StepResult) -> LastAnsw
     """
     include, spec = frozenset(said.include), world.spec
     if not include and said.observed is None:
-        raise InvalidRequestError("last_step: a step with nothing beyond its action has none")
+        raise InvalidRequestError(
+            "last_step must be absent for a step without observation and include"
+        )
     expected = _INFO if said.observed is not None else {}
     if said.info.keys() != expected.keys():
         raise InvalidRequestError(f"last_step: info must hold {list(expected)}")
@@ -57,7 +59,9 @@ def read_last_step(world: World, said: LastStep, result: StepResult) -> LastAnsw
 def _content(include: frozenset[str], said: LastStep, latent: Array) -> Content:
     """Return what the step was asked for, as `steps.admit` compares it."""
     if (said.observed == "frame") != (said.frame_digest is not None):
-        raise InvalidRequestError("last_step: frame_digest goes with an observed frame")
+        raise InvalidRequestError(
+            "last_step: frame_digest must be present if and only if a frame was observed"
+        )
     if said.observed is None:
         return (include,)
     if said.observed == "latent":
@@ -73,7 +77,7 @@ def _content(include: frozenset[str], said: LastStep, latent: Array) -> Content:
 
 def _frame(spec: WorldSpec, frame: Any, included: bool) -> Any:
     if (frame is not None) != included:
-        raise InvalidRequestError("last_step: a frame is there when it was included")
+        raise InvalidRequestError("last_step: frame must be present if and only if it was included")
     if frame is None:
         return None
     array = np.asarray(frame)
@@ -87,7 +91,9 @@ def _frame(spec: WorldSpec, frame: Any, included: bool) -> Any:
 
 def _mixture(spec: WorldSpec, mixture: Any, included: bool) -> dict[str, Array] | None:
     if (mixture is not None) != included:
-        raise InvalidRequestError("last_step: a mixture is there when it was included")
+        raise InvalidRequestError(
+            "last_step: mixture must be present if and only if it was included"
+        )
     if mixture is None:
         return None
     shapes = spec.mixture_shapes()

@@ -61,7 +61,9 @@ def restored(world: World, snapshot: Snapshot) -> SessionRecord:
         )
     record = _record(world, snapshot)
     if snapshot_of(world, record).digest != snapshot.digest:
-        raise SnapshotRefusedError("the digest does not fit: the snapshot is damaged or was edited")
+        raise SnapshotRefusedError(
+            "the digest does not match: the snapshot is damaged or was edited"
+        )
     return record
 
 

@@ -136,7 +136,7 @@ def take(
 
 def taken_differently(number: int) -> StepConflictError:
     """Say that the step was another one."""
-    return StepConflictError(f"step {number} was taken already, and asked for differently")
+    return StepConflictError(f"step {number} was already taken with other content")
 
 
 def out_of_order(following: int, asked: int) -> StepConflictError:
@@ -146,14 +146,13 @@ def out_of_order(following: int, asked: int) -> StepConflictError:
 
 def has_ended(number: int) -> DreamEndedError:
     """Say that there is no next step."""
-    return DreamEndedError(f"the dream has ended with step {number}; POST /reset starts over")
+    return DreamEndedError(f"the dream ended at step {number}; POST /reset starts over")
 
 
 def not_finite(number: int) -> DreamNotFiniteError:
     """Say that the step was not taken."""
     return DreamNotFiniteError(
-        f"step {number} came out as NaN or infinity and was not taken;"
-        " the session stays where it was"
+        f"step {number} gave NaN or infinity and was not taken; the session is unchanged"
     )
 
 

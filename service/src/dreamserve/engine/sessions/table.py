@@ -99,9 +99,9 @@ class Sessions:
     def _absent(self, session_id: str) -> SessionNotFoundError | SessionExpiredError:
         if session_id in self._expired:
             return SessionExpiredError(
-                f"session {session_id} was idle for over {self._ttl_s:g} s; POST /reset again"
+                f"session {session_id} was idle for over {self._ttl_s:g} s; POST /reset starts over"
             )
-        return SessionNotFoundError(f"no session {session_id}; POST /reset makes one")
+        return SessionNotFoundError(f"no session {session_id}; POST /reset begins one")
 
     def idle_s(self, session: Session) -> float:
         """Return how long ago the session was last used."""
@@ -130,8 +130,8 @@ class Sessions:
             and self._kept_steps(session_ids) + len(session_ids) * window > self._max_kept_steps
         ):
             return (
-                f"sessions may keep {self._max_kept_steps} steps to go back to, all together, and"
-                f" {self._kept_steps()} are taken; ask for a shorter rewind_window"
+                f"all sessions together may keep {self._max_kept_steps} steps for rewinding, and"
+                f" {self._kept_steps()} are in use; request a shorter rewind_window"
             )
         return None
 
