@@ -352,7 +352,7 @@ def test_all_sessions_together_keep_no_more_steps_than_they_may(clock: Any) -> N
     with pytest.raises(OverloadedError, match="10 are in use"):
         dream.fork(session_id="a", session_ids=["b", "c"])
     assert dream.session("b").step == 0
-    with pytest.raises(OverloadedError, match="ask for a shorter rewind_window"):
+    with pytest.raises(OverloadedError, match="request a shorter rewind_window"):
         dream.restore(session_id="c", snapshot=dream.snapshot(session_id="a"))
     batch = dream.reset_batch(session_ids=list("ade"), rewind_window=4)
     assert [(error.row, error.code) for error in batch.errors] == [(2, "overloaded")]
