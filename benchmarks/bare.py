@@ -29,8 +29,8 @@ class BareLoop:
             str(bundle / "step.onnx"), options, providers=["CPUExecutionProvider"]
         )
         start = random_step(spec, np.random.default_rng(1), rows)
-        heat = np.ones(rows, np.float32)
-        values = (start.latent, start.action, *start.state, heat, start.noise)
+        temperature = np.ones(rows, np.float32)
+        values = (start.latent, start.action, *start.state, temperature, start.noise)
         self._start: dict[str, Any] = dict(zip(spec.step_inputs(), values, strict=True))
         # What a step answers and what the next one needs; the mixture is not asked for.
         self._fed_back = ["latent", *(tensor.name for tensor in spec.recurrent_state)]

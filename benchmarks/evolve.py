@@ -13,7 +13,7 @@ all returns must agree to the bit:
     ... by hand    the same in msgpack and without the SDK, whose form is JSON
     /step          one request a step, through the SDK: so many of its steps are taken as `--slice`
                    says, and its time is what all of them would take at that rate
-    in process     the faster of `Dream.rollout` and a loop over `DreamBatch`, on the server's core
+    in process     the faster of `LocalClient.rollout` and a `DreamBatch` loop, on the server's core
 
 The claims: /rollout is 20 times faster or more than /step, 3 times or more than /step/batch through
 the SDK, and evolves at 0.8 or more of the rate in process. The server has core 0, whoever asks
@@ -58,7 +58,7 @@ ROLLOUT, BATCH, BY_HAND, SINGLE, ROLLED, LOCKSTEP = (
     "/step/batch",
     "/step/batch by hand, msgpack",
     "/step",
-    "in process, Dream.rollout",
+    "in process, LocalClient.rollout",
     "in process, DreamBatch",
 )
 INSIDE = (ROLLED, LOCKSTEP)

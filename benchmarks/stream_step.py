@@ -132,7 +132,7 @@ def over_stream(port: int, sessions: int, seconds: float) -> load.Load:
 
 
 def measure(bundle: Path, sessions: int, seconds: float, watch: Watch) -> dict[str, load.Load]:
-    """Return what one start of a server does over each door."""
+    """Return what one start of a server does over each transport."""
     port, loads = load.free_port(), {}
     with load.serving(load.dreamserve(bundle, port), port) as pid:
         loads["http"] = load.loaded(
@@ -167,19 +167,19 @@ def main() -> None:
     seen: dict[str, list[load.Load]] = {"http": [], "stream": []}
     for _ in range(arguments.rounds):
         loads = measure(bundle, arguments.sessions, arguments.seconds, watch)
-        for door, found in loads.items():
-            seen[door].append(found)
-    medians = {door: load.median_of_rounds(loads) for door, loads in seen.items()}
+        for transport, found in loads.items():
+            seen[transport].append(found)
+    medians = {transport: load.median_of_rounds(loads) for transport, loads in seen.items()}
     ratio = statistics.median(
         stream.requests_per_s / http.requests_per_s
         for stream, http in zip(seen["stream"], seen["http"], strict=True)
     )
     print(f"{arguments.world}, {arguments.sessions} sessions\n")
     rows = [
-        [door, f"{one.requests_per_s:,.0f}", f"{one.p50_ms:.2f}", f"{one.p99_ms:.2f}"]
-        for door, one in medians.items()
+        [transport, f"{one.requests_per_s:,.0f}", f"{one.p50_ms:.2f}", f"{one.p99_ms:.2f}"]
+        for transport, one in medians.items()
     ]
-    print_table(["door", "steps/s", "p50 ms", "p99 ms"], rows)
+    print_table(["transport", "steps/s", "p50 ms", "p99 ms"], rows)
     print(f"\nstream: {ratio:.2f} x http (median of rounds); wanted {TARGET}")
     print_circumstances(["onnxruntime"], [], watch)
 

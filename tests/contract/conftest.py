@@ -1,4 +1,4 @@
-"""What there is to read: the pages, docstrings and comments of this repository."""
+"""What tests of documentation read: the pages, docstrings and comments of this repository."""
 
 import ast
 import io

@@ -1,4 +1,4 @@
-"""Imports run one way: between the three distributions, and inside the service from its door in."""
+"""Imports run in one direction: between the distributions, and inside the service."""
 
 import ast
 import sys

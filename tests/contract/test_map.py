@@ -1,4 +1,4 @@
-"""The map of the house in CONTRIBUTING.md is true: what it names exists, what exists it names."""
+"""The table of paths in CONTRIBUTING.md is complete and has no path that does not exist."""
 
 import re
 import subprocess

@@ -126,7 +126,10 @@ EXAMPLES = {  # what each rule lets pass, and what it finds
         "dreamserve.noise.draw, `noise.draw`, `LocalClient.plan`, `dream.fork(…)`, `torch.jit`",
         ("dreamserve.noise.drawn", "`noise.drawn`", "`LocalClient.rollouts`", "`noise.keyz`"),
     ),
-    "identifiers": ("`Dream`, `budget_ms`, `_ms`, `state.NAME`", ("`Dreamt`", "`budget_hours`")),
+    "identifiers": (
+        "`LocalClient`, `budget_ms`, `_ms`, `state.NAME`",
+        ("`Dreamt`", "`budget_hours`"),
+    ),
 }
 
 

@@ -12,7 +12,7 @@ import dreamserve_training
 
 PACKAGE = Path(dreamserve_training.__file__).parent
 
-# A room may import itself and the rooms after it. `tools` are faces: nothing imports them.
+# A part may import itself and the parts after it. Nothing imports `tools`, which are for users.
 ROOMS = (
     "tools",
     "cli",

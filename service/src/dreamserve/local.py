@@ -1,11 +1,11 @@
-"""The same dreams without HTTP, in this process and this thread.
+"""The same verbs without HTTP, in this process and this thread.
 
     dreams = LocalClient("bundles/takecover")
     session_id = dreams.reset(seed=1).session_id
     step = dreams.step(session_id, 2)
     plan = dreams.plan(session_id, horizon=30)
 
-`DreamBatch` is the plain array face of it, without sessions: many dreams in lockstep.
+`DreamBatch` has no sessions, only arrays: many dreams in lockstep.
 """
 
 from collections.abc import Callable
@@ -98,9 +98,9 @@ class LocalClient:
 class DreamBatch:
     """B dreams in lockstep, as arrays. Dream i is the session with seed `seeds[i]`, bit for bit.
 
-    `starts` are None (each from a bank entry drawn from its seed), bank entries (B,) int, or
-    latents (B, Z) float with an empty memory. Ended dreams dream on until `keep` drops them.
-    Raises InvalidRequestError for arguments that do not fit together.
+    `starts` are None (bank entries drawn from the seeds), bank entries (B,) int, or latents (B, Z)
+    float with a zero recurrent state. Ended dreams are still stepped until `keep` drops them.
+    Raises InvalidRequestError for inconsistent arguments.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class DreamBatch:
     def step(self, actions: npt.ArrayLike) -> tuple[Array, Bools]:
         """Take actions (B,) or (B, A); return reward (B,) and terminated (B,).
 
-        Raises InvalidActionError and, leaving all as it was, DreamNotFiniteError.
+        Raises InvalidActionError and DreamNotFiniteError; the dreams are then unchanged.
         """
         checked = self.world.spec.action_space.check(actions, (len(self),))
         number = self._step + 1
@@ -142,19 +142,19 @@ class DreamBatch:
         return new.reward, new.terminated
 
     def correct(self, latent: npt.ArrayLike) -> None:
-        """Put what was really seen, (B, Z), in place of what was dreamt; memory stays as it is.
+        """Replace the latents by observed ones (B, Z); the recurrent state is unchanged.
 
         Raises InvalidRequestError for another shape and NotFiniteInputError for NaN or infinity.
         """
-        seen = np.asarray(latent, np.float32)
-        if seen.shape != self.latent.shape:
-            raise InvalidRequestError(f"latents must be {self.latent.shape}, not {seen.shape}")
-        if not np.isfinite(seen).all():
+        observed = np.asarray(latent, np.float32)
+        if observed.shape != self.latent.shape:
+            raise InvalidRequestError(f"latents must be {self.latent.shape}, not {observed.shape}")
+        if not np.isfinite(observed).all():
             raise NotFiniteInputError("latents hold NaN or infinity")
-        self.latent = seen.copy()
+        self.latent = observed.copy()
 
     def keep(self, mask: npt.ArrayLike) -> None:
-        """Go on with the dreams where `mask` (B,) is true only."""
+        """Keep only the dreams where `mask` (B,) is true."""
         rows = np.asarray(mask, np.bool_)
         self.latent, self._state = self.latent[rows], tuple(part[rows] for part in self._state)
         self._seed, self._step = self._seed[rows], self._step[rows]

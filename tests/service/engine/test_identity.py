@@ -1,4 +1,4 @@
-"""A dream is a pure function of world, seed, start and actions: the same bits in any company."""
+"""A dream is a pure function of world, seed, start and actions: the same bits in any batch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ from dreamserve_protocol.reset import ResetRequest
 from dreamserve_protocol.step import StepRequest
 
 STEPS = 12
-COMPANY = 64
+BATCH = 64
 
 
 def actions_of(world: World, dream: int) -> list[Any]:
@@ -32,9 +32,7 @@ def dreams(world: World, which: list[int], **options: Any) -> dict[int, list[Any
     engine = Engine([world], **options)
     engine.warm()
     for seed in which:
-        engine.submit(
-            ResetRequest(session_id=str(seed), seed=seed, temperature=0.5 + seed / COMPANY)
-        )
+        engine.submit(ResetRequest(session_id=str(seed), seed=seed, temperature=0.5 + seed / BATCH))
     answers: dict[int, list[Any]] = {seed: [] for seed in which}
     for t in range(STEPS):
         futures = {
@@ -56,14 +54,14 @@ def dreams(world: World, which: list[int], **options: Any) -> dict[int, list[Any
 def test_a_dream_alone_equals_the_same_dream_among_63_others(
     any_world: World, same: Callable[[Any, Any], bool], options: dict[str, int]
 ) -> None:
-    together = dreams(any_world, list(range(COMPANY)), **options)
+    together = dreams(any_world, list(range(BATCH)), **options)
     for seed in (0, 17, 63):
         assert same(dreams(any_world, [seed])[seed], together[seed])
 
 
 def test_dreams_in_lockstep_equal_the_sessions_of_their_seeds(any_world: World) -> None:
     seeds = [3, 1, 4, 1, 5, 9, 2, 6]
-    batch = DreamBatch(any_world, seeds, [0.5 + seed / COMPANY for seed in seeds])
+    batch = DreamBatch(any_world, seeds, [0.5 + seed / BATCH for seed in seeds])
     sessions = dreams(any_world, sorted(set(seeds)))
     left = list(seeds)
     for t in range(STEPS):

@@ -32,7 +32,7 @@ def _begins(
     async def dream(
         self: "AsyncDreamClient", /, *args: P.args, **kwargs: P.kwargs
     ) -> "AsyncDreamSession":
-        """Begin a dream and return it as an object that knows its session."""
+        """Begin a dream and return it as an object."""
         return AsyncDreamSession(self, await self.send(build(*args, **kwargs)))
 
     return sent_by(dream, build)
@@ -97,12 +97,12 @@ class AsyncDreamClient:
     async def resume(
         self, snapshot: Mapping[str, Any], session_id: str | None = None
     ) -> "AsyncDreamSession":
-        """Restore a snapshot and return the dream as an object that knows its session."""
+        """Restore a snapshot and return the dream as an object."""
         restored = await self.restore(snapshot, session_id)
         return AsyncDreamSession(self, of_restored(restored, snapshot))
 
     async def close(self) -> None:
-        """Close the connections; an `http_client` of the caller's own stays open."""
+        """Close the connections; an `http_client` that was passed in stays open."""
         if self._owned:
             await self._http.aclose()
 
@@ -128,7 +128,7 @@ def _branches(
     async def fork(
         self: "AsyncDreamSession", /, *args: P.args, **kwargs: P.kwargs
     ) -> list["AsyncDreamSession"]:
-        """Return new dreams that are where this one is; each is yours to close."""
+        """Return new dreams that are copies of this one; close each of them."""
         forks = await self.client.send(build(self.session_id, *args, **kwargs))
         return [AsyncDreamSession(self.client, first) for first in of_forks(forks)]
 
@@ -136,7 +136,7 @@ def _branches(
 
 
 class AsyncDreamSession:
-    """One dream: `first` is where it began. Leaving its `async with` block ends the session."""
+    """One dream; `first` is its result of /reset. Leaving `async with` ends the session."""
 
     step = _continues(calls.step)
     sample = _continues(calls.sample)
@@ -153,7 +153,7 @@ class AsyncDreamSession:
         self.session_id = first.session_id
 
     async def close(self) -> None:
-        """End the session; one that is already gone is fine."""
+        """End the session, if it still exists."""
         try:
             await self.client.delete(self.session_id)
         except (SessionNotFoundError, SessionExpiredError):

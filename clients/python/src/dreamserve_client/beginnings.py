@@ -1,4 +1,4 @@
-"""Where dreams begin that no reset began: forks and restored sessions, as results of a reset."""
+"""Forks and restored sessions as results of /reset, the first state of a dream object."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,12 +10,12 @@ from dreamserve_protocol.wire import fields_of, read
 
 
 def of_forks(forks: ForkResult) -> list[ResetResult]:
-    """Return where each fork begins, with arrays of its own."""
+    """Return the first state of each fork, with its own arrays."""
     shared = fields_of(forks)
     pairs = zip(forks.session_ids, forks.seeds, strict=True)
     return [read(ResetResult, {**shared, "session_id": id_, "seed": seed}) for id_, seed in pairs]
 
 
 def of_restored(restored: SessionResult, snapshot: Mapping[str, Any]) -> ResetResult:
-    """Return where a restored dream goes on."""
+    """Return the first state of a restored dream."""
     return read(ResetResult, {**fields_of(restored), "latent": snapshot["latent"]})

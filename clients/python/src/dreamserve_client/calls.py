@@ -42,7 +42,7 @@ SESSION_ID_BYTES = 16  # 128 random bits: ids that clients choose themselves mus
 
 @dataclass(frozen=True)
 class Call(Generic[R]):
-    """A request, and what reads its result from the response's fields."""
+    """A request, and a function that reads its result from the response's fields."""
 
     request: Request[Any]
     read: Callable[[Fields], R]
@@ -54,7 +54,7 @@ class Call(Generic[R]):
 
     @property
     def path(self) -> str:
-        """The path; the request's own text in it is quoted, so that it cannot name another."""
+        """The path, with percent-encoded fields."""
         return re.sub(r"{(\w+)}", lambda name: quote(self._value(name[1]), safe=""), self.verb.path)
 
     @property
@@ -75,7 +75,7 @@ class Call(Generic[R]):
 
     @property
     def session_id(self) -> str | None:
-        """The session that it is about, for a load balancer to route by."""
+        """Id of the request's session, for a load balancer to route by."""
         return self._value("session_id") if self.verb.of_session else None
 
     def _value(self, name: str) -> Any:
@@ -94,10 +94,10 @@ def _same(value: Any, default: Any) -> bool:
 
 
 def _with_ids(request: Request[Any]) -> Request[Any]:
-    """Return the request with random ids for the sessions that it makes, where it names none.
+    """Return the request with random ids for the sessions that it creates, if it has none.
 
-    A client that chooses them can send the request again and make the sessions once, and a load
-    balancer can already route the first request by its id.
+    A request with ids can be sent again without creating more sessions, and a load balancer can
+    route even the first request by the id.
     """
     match request:
         case ResetRequest(session_id=None):
@@ -167,10 +167,10 @@ snapshot = _calls_read_by(SnapshotRequest, dict[str, Any], dict[str, Any])
 
 
 def restore(snapshot: Fields, session_id: str | None = None) -> Call[SessionResult]:
-    """Make a session what a snapshot says: the one of that id, or a new one.
+    """Restore a session from a snapshot.
 
-    snapshot: What `snapshot` returned, in whatever way it was kept.
-    session_id: A live session of that id starts over. Default: a new id.
+    snapshot: The result of `snapshot`, also after storing it as JSON or msgpack.
+    session_id: A live session with that id is replaced. Default: a new id.
     """
     document = cast(Snapshot, snapshot)  # it is passed on as it is, fields of later versions too
     return Call(RestoreRequest(session_id or _new_id(), document), _reader(RestoreRequest))

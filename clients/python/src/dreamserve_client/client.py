@@ -28,7 +28,7 @@ def _begins(
     build: Callable[P, Call[ResetResult]],
 ) -> Callable[Concatenate["DreamClient", P], "DreamSession"]:
     def dream(self: "DreamClient", /, *args: P.args, **kwargs: P.kwargs) -> "DreamSession":
-        """Begin a dream and return it as an object that knows its session."""
+        """Begin a dream and return it as an object."""
         return DreamSession(self, self.send(build(*args, **kwargs)))
 
     return sent_by(dream, build)
@@ -41,12 +41,12 @@ class DreamClient:
             first = client.reset("takecover", seed=7)
             after = client.step(first.session_id, 1)
 
-    `timeout_s` bounds the wait for the server in each attempt. Requests that may be sent twice
-    without harm are retried up to `max_retries` times on connection errors, 429, 502, 503 and 504;
-    steps are among them, because the client numbers them where it knows the session. So is a
-    rewind by steps, which counts from the step that this client saw last.
-    `http_client` brings your own proxies, certificates or headers; it stays yours to close.
-    Sessions may be used from different threads, one session by one thread at a time.
+    `timeout_s` bounds the wait for the server in each attempt. Idempotent requests are retried up
+    to `max_retries` times on connection errors, 429, 502, 503 and 504. Steps of sessions that the
+    client knows are idempotent, because it numbers them; so is a rewind by steps, which counts from
+    the last step that this client saw. Pass an `http_client` to use your own proxies, certificates
+    or headers; you close it yourself. Different sessions may be used from different threads, but
+    one session by only one thread at a time.
     """
 
     reset = _sends(calls.reset)
@@ -95,12 +95,12 @@ class DreamClient:
             attempt += 1
 
     def resume(self, snapshot: Mapping[str, Any], session_id: str | None = None) -> "DreamSession":
-        """Restore a snapshot and return the dream as an object that knows its session."""
+        """Restore a snapshot and return the dream as an object."""
         restored = self.restore(snapshot, session_id)
         return DreamSession(self, of_restored(restored, snapshot))
 
     def close(self) -> None:
-        """Close the connections; an `http_client` of the caller's own stays open."""
+        """Close the connections; an `http_client` that was passed in stays open."""
         if self._owned:
             self._http.close()
 
@@ -124,7 +124,7 @@ def _branches(
     build: Callable[Concatenate[str, P], Call[ForkResult]],
 ) -> Callable[Concatenate["DreamSession", P], list["DreamSession"]]:
     def fork(self: "DreamSession", /, *args: P.args, **kwargs: P.kwargs) -> list["DreamSession"]:
-        """Return new dreams that are where this one is; each is yours to close."""
+        """Return new dreams that are copies of this one; close each of them."""
         forks = self.client.send(build(self.session_id, *args, **kwargs))
         return [DreamSession(self.client, first) for first in of_forks(forks)]
 
@@ -132,7 +132,7 @@ def _branches(
 
 
 class DreamSession:
-    """One dream: `first` is where it began. Leaving its `with` block ends the session."""
+    """One dream; `first` is its result of /reset. Leaving its `with` block ends the session."""
 
     step = _continues(calls.step)
     sample = _continues(calls.sample)
@@ -149,7 +149,7 @@ class DreamSession:
         self.session_id = first.session_id
 
     def close(self) -> None:
-        """End the session; one that is already gone is fine."""
+        """End the session, if it still exists."""
         try:
             self.client.delete(self.session_id)
         except (SessionNotFoundError, SessionExpiredError):

@@ -1,4 +1,4 @@
-"""Values to bytes and back. JSON is the one form so far; another would change this file alone."""
+"""Encoding and decoding of bodies, as JSON. Another format would change only this file."""
 
 import json
 from collections.abc import Mapping

@@ -14,9 +14,9 @@ RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Requests that may be resent are sent up to `max_retries` times more.
+    """Idempotent requests are sent again up to `max_retries` times.
 
-    A response that would stay the same is final: a 409 above all, because the session has moved or
+    Errors that a retry cannot resolve are final, such as a 409: the session has another step, or
     the dream has ended.
     """
 
@@ -30,8 +30,8 @@ class RetryPolicy:
         """Return the wait before the next attempt, or None when `error` is final.
 
         `attempt` counts from 0. The wait doubles from attempt to attempt and is shortened by up to
-        a quarter at random, so that clients that failed together do not return together; a
-        Retry-After is waited in full.
+        a quarter at random, so that clients do not retry at the same time; a Retry-After is waited
+        in full.
         """
         if not may_be_resent or attempt >= self.max_retries:
             return None

@@ -17,19 +17,19 @@ MOST_SESSIONS = 100_000  # remembered; beyond it the one that was used longest a
 
 
 class StepNumbers:
-    """The step at which each session of this client was last seen, to number the next ones.
+    """The last seen step of each session of this client, to number the next steps.
 
-    An error changes nothing here, of a call as of a batch's row: a session that others have moved
-    answers with conflicts until it is looked at again, and a batch keeps its numbers. A rewind by
-    steps counts from the step last seen. Requests about a session that is not known here go without
-    a number, and once.
+    Errors of calls and of batch rows change nothing. So a session that another client has stepped
+    gives conflicts until its state is requested again, and a retried batch keeps its numbers. A
+    rewind by steps counts from the last seen step. Requests for an unknown session have no number
+    and are sent once.
     """
 
     def __init__(self) -> None:
         self._steps: OrderedDict[str, int] = OrderedDict()
 
     def number(self, call: Call[R]) -> Call[R]:
-        """Return `call`, with the numbers of the steps that it leads to if they are known here."""
+        """Return `call` with step numbers, if the sessions' steps are known."""
         return replace(call, request=self._numbered(call.request))
 
     def _numbered(self, request: Request[Any]) -> Request[Any]:
@@ -48,7 +48,7 @@ class StepNumbers:
         return request
 
     def note(self, request: Request[Any], result: Any) -> None:
-        """Remember where the sessions of an answered request stand."""
+        """Remember the steps of the sessions in a result."""
         match result:
             case ResetResult() | StepResult() | SessionResult() | RewindResult():
                 self._see([(result.session_id, result.step)])

@@ -1,4 +1,4 @@
-"""The ASGI application: the doors, a request's id, one path for errors, the engine's life."""
+"""The ASGI application: routes, request ids, error handling, start and stop of the engine."""
 
 import asyncio
 import logging
@@ -31,19 +31,19 @@ from dreamserve_protocol.errors import PathNotFoundError
 from dreamserve_protocol.pages import PAGES
 from dreamserve_protocol.verbs import VERBS
 
-STOP_DEADLINE_S = 5.0  # for the results under way, once no more requests come
+STOP_DEADLINE_S = 5.0  # for requests in progress, once no new ones are accepted
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_VALID_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _SHOWN = 80
 
 log = logging.getLogger("dreamserve")
 
 
 class App(FastAPI):
-    """FastAPI's application with dreamserve's routes, and nothing between them and the server.
+    """FastAPI's application with dreamserve's routes, without FastAPI's own middleware.
 
-    What FastAPI would put there (half a dozen layers, dependencies to resolve) costs more than a
-    step does; middleware that is added is run all the same.
+    FastAPI's default layers and dependency resolution cost more than a step. Middleware that is
+    added explicitly is run.
     """
 
     def __init__(self, service: Service, **options: Any) -> None:
@@ -64,7 +64,7 @@ class App(FastAPI):
         await self.middleware_stack(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Return the routes behind `Requests`, and that behind whatever was added."""
+        """Return the routes wrapped in `Requests` and in any added middleware."""
         app: ASGIApp = Requests(self, self.service)
         for middleware in reversed(self.user_middleware):
             app = middleware.cls(app, *middleware.args, **middleware.kwargs)
@@ -99,7 +99,7 @@ def create_app(engine: Engine, settings: Settings) -> App:
 
 @cache
 def openapi_document() -> dict[str, Any]:
-    """Return the OpenAPI document, its examples answered by the fake world."""
+    """Return the OpenAPI document, with examples computed by the fake world."""
     return document(examples())
 
 
@@ -112,7 +112,7 @@ async def _start(service: Service) -> None:
 
 
 def _routes(service: Service) -> list[BaseRoute]:
-    """Return one route a path, the most used first."""
+    """Return one route for each path, the most used first."""
     paths = dict.fromkeys(verb.path for verb in VERBS)
     verbs = [(path, [verb for verb in VERBS if verb.path == path]) for path in paths]
     return [
@@ -125,9 +125,9 @@ def _routes(service: Service) -> list[BaseRoute]:
 
 
 class Requests:
-    """Give each request an id, and turn every error into a problem: the one path for errors.
+    """Assigns request ids, and converts every error to a problem.
 
-    The id is the caller's x-request-id where that is sane, and goes back in the same header.
+    The id is the caller's x-request-id if valid; the response has it in the same header.
     """
 
     def __init__(self, app: App, service: Service) -> None:
@@ -163,7 +163,7 @@ class Requests:
 
     def _request_id(self, headers: dict[bytes, bytes]) -> str:
         given = headers.get(b"x-request-id")
-        if given is not None and _SANE_REQUEST_ID.fullmatch(given):
+        if given is not None and _VALID_REQUEST_ID.fullmatch(given):
             return given.decode()
         return f"{self._made_id}{next(self._count):016x}"
 

@@ -1,8 +1,8 @@
-"""The event loop's way to the engine: short turns it takes itself, long ones it leaves to a thread.
+"""Asyncio access to the engine: the event loop runs short turns itself, a thread the long ones.
 
-A handover between threads costs more than a small batch on a CPU. So what came in during one round
-of the loop is computed in its next, and only long work, large batches and devices that are waited
-for go to the engine's own thread.
+A handover between threads costs more than a small batch on a CPU. So the event loop computes what
+arrived during one iteration in the next; only long work, large batches and devices go to the
+engine's thread.
 """
 
 import asyncio
@@ -18,36 +18,36 @@ from dreamserve.engine.world import World
 from dreamserve.settings import Settings
 from dreamserve_protocol.markers import Request
 
-# Most results come sooner than this; only for the others is the caller watched for leaving.
+# Most results are ready sooner; only for the others is the caller watched for a disconnect.
 UNWATCHED_S = 0.05
 
 R = TypeVar("R")
-Leaves = Callable[[], Awaitable[None]]  # ends once the caller has gone away
+Leaves = Callable[[], Awaitable[None]]  # ends once the caller has disconnected
 Waiting = asyncio.Future[Any]
 
 
 class CallerGoneError(Exception):
-    """The caller has gone away: nobody waits for the result."""
+    """The caller has disconnected before the result was ready."""
 
 
 class AsyncEngine:
-    """Drives `engine` from the event loop that this is made in."""
+    """Drives `engine` from the event loop in which it is created."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
-        self._due = False  # whether the loop's next round has a turn
-        self._alone = False  # whether the last turn had one request only: none to wait for
+        self._due = False  # whether a turn is scheduled
+        self._alone = False  # whether the last turn had a single request
         self._waiting = 0
-        self._callers: dict[Waiting, Leaves | None] = {}  # None: watched by now
+        self._callers: dict[Waiting, Leaves | None] = {}  # None: already watched
         self._watching = False
         engine.attach(self)
 
     def queue(self, request: Request[R]) -> "asyncio.Future[R]":
-        """Queue a request, and return the future that its outcome ends.
+        """Queue a request, and return the future of its result.
 
-        Cancelling the future takes a waiting request back. Raises OverloadedError, DrainingError.
+        Cancelling the future cancels a waiting request. Raises OverloadedError, DrainingError.
         """
         future: asyncio.Future[R] = self._loop.create_future()
         self._engine.queue(request, future)
@@ -57,16 +57,16 @@ class AsyncEngine:
             if self._alone:
                 self._loop.call_soon(self._turn)
             else:
-                # Not this round of the loop but the one after: who is being read now comes along,
-                # and batches of twice the size are worth more than the wait.
+                # Not in the next iteration of the loop but in the one after, to include requests
+                # that are being read now: batches of twice the size are worth the wait.
                 self._loop.call_soon(self._loop.call_soon, self._turn)
         return future
 
     async def ask(self, request: Request[R], leaves: Leaves) -> R:
         """Return a request's result, or raise its error.
 
-        A request whose caller leaves first is taken back. Raises OverloadedError, DrainingError,
-        and CallerGoneError once the caller has left.
+        If the caller disconnects first, the request is cancelled. Raises OverloadedError,
+        DrainingError, and CallerGoneError once the caller has disconnected.
         """
         future = self.queue(request)
         self._callers[future] = leaves
@@ -85,7 +85,7 @@ class AsyncEngine:
             future.cancel()
 
     def deliver(self, outcomes: list[Settled]) -> None:
-        """End the futures of a turn, in the event loop's thread."""
+        """Complete the futures of a turn, in the event loop's thread."""
         if threading.get_ident() == self._thread_id:
             settle(outcomes)
         elif outcomes:
@@ -96,7 +96,7 @@ class AsyncEngine:
         settle(self._engine.short_turn())
 
     def _watch(self, waited: Iterable[Waiting]) -> None:
-        """Watch the callers of those who `waited` last time already; look again after a while."""
+        """Watch the callers of requests that `waited` at the last check; schedule the next."""
         for future in waited:
             leaves = self._callers.get(future)
             if leaves is not None:
@@ -110,7 +110,7 @@ class AsyncEngine:
 
 
 class Service:
-    """The engine behind the doors."""
+    """The engine and its settings, as the transports use them."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine, self.settings = engine, settings
@@ -118,7 +118,7 @@ class Service:
 
     @cached_property
     def async_engine(self) -> AsyncEngine:
-        """The engine as seen by the event loop that first asks."""
+        """Access to the engine from the event loop that uses it first."""
         return AsyncEngine(self.engine)
 
 

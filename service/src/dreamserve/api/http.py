@@ -1,7 +1,7 @@
-"""The HTTP door: a request's path, headers and body become a verb's request, its result a response.
+"""HTTP: converts path, headers and body to a verb's request, and its result to a response.
 
-One ASGI application a path. Nothing else is between it and the server but `app`, which gives the
-request an id and turns an error into a problem.
+Each path has an ASGI application. Only `app` is between it and the server; it assigns request ids
+and converts errors to problems.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ Headers = dict[bytes, bytes]
 
 
 class _Route(NamedTuple):
-    """What is asked of a verb for every request, looked up once."""
+    """Properties of a verb that every request needs, looked up once."""
 
     validate: Validate
     has_body: bool
@@ -64,9 +64,9 @@ class Endpoint:
         await response(scope, receive, send)
 
     async def _read(self, receive: Receive, headers: Headers) -> bytes:
-        """Return the body. Raises TooLargeError, and CallerGoneError where it breaks off."""
+        """Return the body. Raises TooLargeError, and CallerGoneError on a disconnect."""
         limit = self._service.settings.max_body_bytes
-        # Before the first piece is asked for: a client that waits for leave to send learns at once.
+        # Before receiving, so that a client which waits for "100 Continue" gets the error at once.
         declared = headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared[:20]) > limit:
             raise TooLargeError(f"the body exceeds the limit of {limit} bytes")
@@ -85,7 +85,7 @@ class Endpoint:
 
 
 def _request_of(route: _Route, body: bytes, headers: Headers, path: dict[str, str]) -> Request[Any]:
-    """Return the verb's request that a body, the headers and the path stand for."""
+    """Return the verb's request from a body, the headers and the path."""
     fields: dict[str, Any] = {}
     if body:
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
@@ -102,13 +102,13 @@ def _request_of(route: _Route, body: bytes, headers: Headers, path: dict[str, st
 
 
 def _set(fields: dict[str, Any], name: str, value: str, where: str) -> None:
-    """Set a field, which must not be there with another value. Raises InvalidRequestError."""
+    """Set a field. Raises InvalidRequestError if it has another value already."""
     if fields.setdefault(name, value) != value:
         raise InvalidRequestError(f"{where} and {name} differ")
 
 
 async def _response_of(result: Message | None, headers: Headers) -> BytesResponse:
-    """Return a result in the form that Accept asks for; a thread writes large ones."""
+    """Return a result in the format that Accept selects; a thread encodes large ones."""
     if result is None:
         return BytesResponse(b"", status=204)
     as_msgpack = codec.prefers_msgpack(headers.get(b"accept", b""))

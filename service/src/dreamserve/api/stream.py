@@ -1,11 +1,11 @@
-"""The stream door: any verb over one WebSocket, for many sessions at once.
+"""The stream: any verb over one WebSocket, for many sessions at once.
 
     {"id": 7, "verb": "step", "body": {…}}   →   {"id": 7, "status": 200, "body": {…}}
 
-Text frames are JSON, binary frames msgpack, and the answer has the question's form. Requests about
-one session are served in the order they came; answers may overtake each other. At most
-`max_stream_requests` are in progress: the socket is not read meanwhile, and an answer that its peer
-does not read counts. A session outlives its socket, and is taken up again by its id and step.
+Text frames are JSON, binary frames msgpack; the response has the format of the request. Requests
+for one session are processed in order; responses for different sessions may change order. At most
+`max_stream_requests` are in progress, including those whose responses the peer has not read; beyond
+that the socket is not read. A session outlives its socket and is continued by its id and step.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.verbs import VERBS
 
-MAX_ID = 128  # characters of an id that is a text
+MAX_ID = 128  # characters of a string id
 _VALIDATORS = {verb.name: validator(verb.request) for verb in VERBS}
 _FOR_THE_LOG = re.compile(r"[A-Za-z0-9._-]+")  # an id that can be no line of its own there
 _KEYS = {"id", "verb", "body"}
@@ -34,8 +34,8 @@ log = logging.getLogger("dreamserve")
 Id = int | str | None
 
 
-class Question(NamedTuple):
-    """Whose answer it will be, and in which form."""
+class Envelope(NamedTuple):
+    """The id of a request, and the format of its response."""
 
     id: Id
     as_msgpack: bool
@@ -48,26 +48,26 @@ class Stream:
         self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one socket until its peer leaves."""
+        """Serve one socket until its peer disconnects."""
         await receive()  # websocket.connect
         await send({"type": "websocket.accept"})
         await Socket(self._service, scope["state"]["request_id"], receive, send).serve()
 
 
 class Socket:
-    """One socket: a task that reads questions, and one that writes answers."""
+    """One socket: a task that reads requests, and one that writes responses."""
 
     def __init__(self, service: Service, name: str, receive: Receive, send: Send) -> None:
         self._engine = service.async_engine
         self._most = service.settings.max_stream_requests
         self._name, self._receive, self._send = name, receive, send
-        self._waiting: dict[asyncio.Future[Any], Question] = {}
-        self._answers: list[tuple[Question, Any]] = []  # results and errors that are to be written
-        self._in_progress = 0  # asked and not yet written
+        self._waiting: dict[asyncio.Future[Any], Envelope] = {}
+        self._outcomes: list[tuple[Envelope, Any]] = []  # results and errors to be written
+        self._in_progress = 0  # read and not yet written
         self._to_write, self._has_room = asyncio.Event(), asyncio.Event()
 
     async def serve(self) -> None:
-        """Answer questions until the peer leaves; what nobody waits for any more is taken back."""
+        """Serve requests until the peer disconnects; then cancel the waiting ones."""
         tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._write())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -81,8 +81,8 @@ class Socket:
             await self._send({"type": "websocket.close", "code": 1011, "reason": "internal_error"})
 
     async def _read(self) -> None:
-        """Take messages while there is room for their answers; end once the peer leaves."""
-        # One message is read ahead: else a peer that leaves while there is no room went unnoticed.
+        """Read messages while below the limit; end when the peer disconnects."""
+        # One message is read ahead, to notice a disconnect while the limit is reached.
         while (message := await self._receive())["type"] != "websocket.disconnect":
             while self._in_progress >= self._most:
                 self._has_room.clear()
@@ -90,66 +90,66 @@ class Socket:
             await self._take(message)
 
     async def _take(self, message: Message) -> None:
-        """Ask the engine what a message asks."""
+        """Queue the request in a message."""
         text = message.get("text")
         raw = message["bytes"] if text is None else text.encode()
-        question = Question(None, text is None)
+        envelope = Envelope(None, text is None)
         self._in_progress += 1
         try:
             if len(raw) <= codec.LARGE_BYTES:
-                fields = codec.decode(raw, question.as_msgpack)
+                fields = codec.decode(raw, envelope.as_msgpack)
             else:
-                fields = await asyncio.to_thread(codec.decode, raw, question.as_msgpack)
-            question = Question(_id_of(fields), question.as_msgpack)
+                fields = await asyncio.to_thread(codec.decode, raw, envelope.as_msgpack)
+            envelope = Envelope(_id_of(fields), envelope.as_msgpack)
             future = self._engine.queue(_request_of(fields))
         except Exception as error:
-            self._answer(question, error)
+            self._respond(envelope, error)
             return
-        self._waiting[future] = question
+        self._waiting[future] = envelope
         future.add_done_callback(self._done)
 
     def _done(self, future: asyncio.Future[Any]) -> None:
-        question = self._waiting.pop(future)
+        envelope = self._waiting.pop(future)
         if not future.cancelled():
-            self._answer(question, future.exception() or future.result())
+            self._respond(envelope, future.exception() or future.result())
 
-    def _answer(self, question: Question, outcome: Any) -> None:
-        self._answers.append((question, outcome))
+    def _respond(self, envelope: Envelope, outcome: Any) -> None:
+        self._outcomes.append((envelope, outcome))
         self._to_write.set()
 
     async def _write(self) -> None:
-        """Write answers as they come; `send` waits while the peer does not read."""
+        """Write responses as they are ready; `send` waits while the peer does not read."""
         while True:
             await self._to_write.wait()
             self._to_write.clear()
-            answers, self._answers = self._answers, []
-            for question, outcome in answers:
-                frame = await self._framed(question, outcome)
+            outcomes, self._outcomes = self._outcomes, []
+            for envelope, outcome in outcomes:
+                frame = await self._framed(envelope, outcome)
                 try:
                     await self._send(frame)
                 except OSError:
-                    return  # the peer has left
+                    return  # the peer has disconnected
                 self._in_progress -= 1
             self._has_room.set()
 
-    async def _framed(self, question: Question, outcome: Any) -> Message:
-        """Return an answer as a frame; a thread writes large ones."""
-        answer: dict[str, Any] = {"id": question.id, "status": 200, "body": outcome}
+    async def _framed(self, envelope: Envelope, outcome: Any) -> Message:
+        """Return a response as a frame; a thread encodes large ones."""
+        response: dict[str, Any] = {"id": envelope.id, "status": 200, "body": outcome}
         if isinstance(outcome, Exception):
-            named = f".{question.id}" if _FOR_THE_LOG.fullmatch(str(question.id)) else ""
+            named = f".{envelope.id}" if _FOR_THE_LOG.fullmatch(str(envelope.id)) else ""
             error, document = problem_of(outcome, self._name + named)
-            answer |= {"status": error.status, "body": document}
+            response |= {"status": error.status, "body": document}
         elif outcome is None:
-            answer = {"id": question.id, "status": 204}
-        encode = partial(codec.encode, answer, question.as_msgpack)
+            response = {"id": envelope.id, "status": 204}
+        encode = partial(codec.encode, response, envelope.as_msgpack)
         raw = await asyncio.to_thread(encode) if codec.is_large(outcome) else encode()
-        if question.as_msgpack:
+        if envelope.as_msgpack:
             return {"type": "websocket.send", "bytes": raw}
         return {"type": "websocket.send", "text": raw.decode()}
 
 
 def _id_of(fields: dict[str, Any]) -> Id:
-    """Return a question's id. Raises InvalidRequestError."""
+    """Return a request's id. Raises InvalidRequestError."""
     given = fields.get("id")
     if type(given) is int or (type(given) is str and len(given) <= MAX_ID):
         return given
@@ -157,7 +157,7 @@ def _id_of(fields: dict[str, Any]) -> Id:
 
 
 def _request_of(fields: dict[str, Any]) -> Request[Any]:
-    """Return the request that a question stands for. Raises InvalidRequestError and its kin."""
+    """Return the request in a message. Raises as validation does."""
     if unknown := fields.keys() - _KEYS:
         named = sorted(map(str, unknown))[:5]  # of msgpack, not all of them need be texts
         raise InvalidRequestError(f"a message has id, verb and body, not {named}")

@@ -32,8 +32,8 @@ def make_state_store(
 ) -> StateStore:
     """Return `count` rows of zeros where this backend keeps them; `sizes` as in KeepsState."""
     if isinstance(backend, KeepsState):
-        # A device's libraries choose their kernels by the batch's size, and the last bits follow:
-        # with one size for all, a dream is the same in any company. A device hardly feels it.
+        # A device's libraries choose kernels by the batch's size, which changes the last bits. With
+        # one size for all, a dream does not depend on its batch. The cost on a device is small.
         return backend.rows(spec, count, sizes[-1:])
     return HostStateStore(spec, backend, count, sizes)
 

@@ -25,7 +25,7 @@ from dreamserve.manifest import GraphName
 Graph = Callable[..., Any]
 
 # A CPU's matrix kernels differ for the odd rows at a batch's end and for fewer than four rows: in
-# whole groups every row is computed alike, so that a dream does not depend on its company.
+# whole groups every row is computed alike, so a dream does not depend on the rest of its batch.
 ROW_GROUP = 8
 
 

@@ -1,8 +1,8 @@
-"""What a dream is: how it starts, and its step.
+"""The dynamics of a dream: its start and its step.
 
-`DreamBatch` stands on `advance`; samples, plans and rollouts yield a `WorldCall` and are computed
-together (`compute`); sessions step on state that stays where the backend keeps it
-(`backends.base`). All functions are pure; a row's outcome depends on that row alone.
+`DreamBatch` uses `advance`; samples, plans and rollouts yield a `WorldCall`, and calls are computed
+together (`compute`); sessions step on state that the backend stores (`backends.base`). All
+functions are pure; a row's outcome depends on that row only.
 """
 
 from collections.abc import Generator, Sequence
@@ -30,9 +30,9 @@ from dreamserve_protocol.arrays import UInt8
 from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import DreamNotFiniteError
 
-# What each step number of the RESET stream is for.
+# Uses of the step numbers of the RESET stream.
 _INDEX, _LATENT, _BURN_IN = 0, 1, 2
-# Encoding is the longest call a start makes; so many frames at once keep others from waiting.
+# Encoding is the longest call of a start; small batches keep other requests from waiting.
 _FRAMES_AT_ONCE = 8
 
 
@@ -40,13 +40,13 @@ _FRAMES_AT_ONCE = 8
 class Advanced:
     """B dreams, one step later."""
 
-    output: StepOutput  # all that the world answered, the mixture too
+    output: StepOutput  # all outputs of the world, including the mixture
     terminated: Bools  # (B,)
-    finite: Bools  # (B,) false where the world answered NaN or infinity
+    finite: Bools  # (B,) false where an output is NaN or infinity
 
     @property
     def latent(self) -> Array:
-        """Where the dreams are now, (B, Z)."""
+        """Latents after the step, (B, Z)."""
         return self.output.latent
 
     @property
@@ -56,17 +56,17 @@ class Advanced:
 
     @property
     def reward(self) -> Array:
-        """What the step earned, (B,)."""
+        """Rewards of the step, (B,)."""
         return self.output.reward
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WorldCall:
-    """One step of B dreams that somebody waits for."""
+    """One step of B dreams, to be computed."""
 
     world: World
     batch: StepInput
-    until_s: float = inf  # by the engine's clock; after that the outcome is of no use
+    until_s: float = inf  # deadline by the engine's clock
 
     def __len__(self) -> int:
         return len(self.batch.latent)
@@ -74,14 +74,14 @@ class WorldCall:
 
 R = TypeVar("R")
 
-# Work of some length: a generator that yields wherever others may have their turn. It yields None
-# to give up the rest of its time slice, or a call of the world, which its driver may compute with
-# others' (`scheduling.slices`). It is sent the outcome, or None when there was no time for it.
+# Long work: a generator that yields wherever other work may run. It yields None to give up the rest
+# of its time slice, or a call of the world, which its driver may compute together with other calls
+# (`scheduling.slices`). It receives the outcome, or None if the deadline came first.
 Work = Generator[WorldCall | None, Advanced | None, R]
 
 
 def drawn(world: World, seed: UInt64, step: Int64, stream: int = noise.STEP) -> Array:
-    """Return the noise (B, W) of B steps: seed (B,), step (B,), the number a step will have."""
+    """Return the noise (B, W) of B steps with seed (B,) and number `step` (B,)."""
     size = world.spec.noise
     return noise.draw(noise.keys(seed, step, stream), size.normal, size.uniform)
 
@@ -109,10 +109,10 @@ def advance(
     temperature: Array,
     stream: int = noise.STEP,
 ) -> Advanced:
-    """Advance B dreams by one step, now.
+    """Advance B dreams by one step, immediately.
 
     latent (B, Z), state (B, *shape) each, action int64 (B,) or float32 (B, A), seed uint64 (B,),
-    step int64 (B,): the number that the step will have; temperature float32 (B,).
+    step int64 (B,): the number of the step; temperature float32 (B,).
     """
     numbers = drawn(world, seed, step, stream)
     batch = StepInput(latent, action, state, temperature, numbers)
@@ -144,14 +144,14 @@ def _rows(output: StepOutput, rows: slice) -> StepOutput:
 
 
 def empty_state(world: World, rows: int) -> State:
-    """Return the memory of a dream that has seen nothing: zeros."""
+    """Return the initial recurrent state: zeros."""
     return tuple(np.zeros((rows, *t.shape), np.float32) for t in world.spec.recurrent_state)
 
 
 def start_from_bank(world: World, seed: UInt64, index: Int64 | None = None) -> tuple[Array, State]:
-    """Return latent (B, Z) and state of dreams begun at bank entries `index` (B,).
+    """Return latent (B, Z) and state of dreams that start at bank entries `index` (B,).
 
-    Without an index it is drawn from the seed. The latent is drawn from the entry's posterior.
+    Without an index, entries are drawn by the seeds. Latents are drawn from the entries' posterior.
     """
     steps = np.full(len(seed), _INDEX, np.int64)
     if index is None:
@@ -165,8 +165,8 @@ def start(
 ) -> Generator[None, None, tuple[Array, State]]:
     """Begin one dream: return latent (1, Z) and state (1, *shape) each, yielding between calls.
 
-    What is given has been checked, and frames are as the world sees them. Only frames make it
-    yield. Raises DreamNotFiniteError.
+    `given` is validated, with frames in the world's input shape. It yields only for frames. Raises
+    DreamNotFiniteError.
     """
     return (yield from starts(world, given, np.array([seed], np.uint64), temperature))
 
@@ -174,10 +174,7 @@ def start(
 def starts(
     world: World, given: Start | None, seeds: UInt64, temperature: float
 ) -> Generator[None, None, tuple[Array, State]]:
-    """Begin a dream of each seed (B,) at one place: return latent (B, Z) and their state.
-
-    Otherwise as `start`.
-    """
+    """Begin a dream for each seed (B,) at one start: return latent (B, Z) and state; as `start`."""
     rows = len(seeds)
     if given is None or given.bank is not None:
         index = None if given is None else np.full(rows, given.bank)
@@ -191,7 +188,7 @@ def starts(
 def _burn_in(
     world: World, frames: UInt8, actions: Actions, seed: UInt64, temperature: float
 ) -> Generator[None, None, tuple[Array, State]]:
-    """Let the memory see the frames and the actions between them; start in the last one."""
+    """Compute the recurrent state from the frames and actions (burn-in); start at the last one."""
     rows = len(seed)
     encoded = []
     for first in range(0, len(frames), _FRAMES_AT_ONCE):
@@ -200,13 +197,13 @@ def _burn_in(
         encoded.append(world.backend.encode(numbers))
     mu = np.concatenate([part[0] for part in encoded])
     logvar = np.concatenate([part[1] for part in encoded])
-    state, heat = empty_state(world, rows), np.full(rows, temperature, np.float32)
+    state, temperatures = empty_state(world, rows), np.full(rows, temperature, np.float32)
     for t in range(len(frames) - 1):
         yield
-        number = np.full(rows, _BURN_IN + t)
+        step = np.full(rows, _BURN_IN + t)
         action = actions[t : t + 1].repeat(rows, axis=0)
         latent = mu[t : t + 1].repeat(rows, axis=0)
-        state = advance(world, latent, state, action, seed, number, heat, noise.RESET).state
+        state = advance(world, latent, state, action, seed, step, temperatures, noise.RESET).state
     latent = mu[-1:] + np.exp(np.float32(0.5) * logvar[-1:]) * _latent_noise(world, seed)
     if not finite_rows(latent, *state).all():
         raise DreamNotFiniteError(f"{world.name}: these frames lead to NaN or infinity")

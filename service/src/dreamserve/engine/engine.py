@@ -1,6 +1,7 @@
-"""The engine: requests in from any thread, turns that dream, each request one outcome.
+"""The engine: queues requests from any thread and computes them in turns, in batches.
 
-While a batch computes, requests gather for the next one: batches form from load, without a timer.
+While a batch is computed, requests collect for the next one: batches form from load, without a
+timer. Each request gets exactly one outcome.
 """
 
 import concurrent.futures
@@ -33,19 +34,19 @@ R = TypeVar("R")
 
 
 class Engine:
-    """Dream sessions on `worlds`, advanced together.
+    """Sessions on `worlds`, advanced together.
 
-    Either `start()` it, and it has a thread of its own until `stop()`; or call `turn()` from one
-    thread of yours. An event loop may do both: short turns itself, the long ones the thread.
+    Either `start()` it, which runs a thread until `stop()`, or call `turn()` from one thread of
+    your own. An event loop may combine both: it runs short turns itself, the thread long ones.
 
-    At most `capacity` sessions live at once, and keep `max_kept_steps` to go back to, all together;
-    an idle one ends after `session_ttl_s`. At most `max_queue` requests wait, at most `max_jobs`
-    plans, samples, batches and burn-ins are in progress; `limits` bound what one may ask for. A
+    At most `capacity` sessions live at once and together keep at most `max_kept_steps` steps for
+    rewinding; an idle one expires after `session_ttl_s`. At most `max_queue` requests wait; at most
+    `max_jobs` plans, samples, batches and burn-ins are in progress; `limits` bound each request. A
     step batch has at most `max_batch` rows; a slice of a plan has `slice_rows`, by default as many
-    as fit into `slice_ms` here. No step waits for more than one of them.
+    as take `slice_ms` on this machine. A step waits for at most one slice.
 
-    Requests must have been validated (`dreamserve.validation`): the engine checks them against the
-    world only.
+    Requests must have been validated (`dreamserve.validation`): the engine only checks them against
+    the world.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Engine:
             max_queue=max_queue, max_batch=max_batch, max_jobs=max_jobs
         )
         self._wake = threading.Condition(threading.Lock())  # guards the scheduler
-        self._turning = threading.Lock()  # one turn at a time: who holds it owns all state
+        self._turning = threading.Lock()  # one turn at a time; its holder owns all state
         self._thread: threading.Thread | None = None
         self._stop_at_s: float | None = None  # by time.monotonic; None: not stopping
         self._driver: Driver = InPlace()
@@ -91,22 +92,22 @@ class Engine:
 
     @property
     def session_count(self) -> int:
-        """How many sessions live now."""
+        """Number of live sessions."""
         return len(self._context.sessions)
 
     @property
     def capacity(self) -> int:
-        """How many sessions may live at once."""
+        """Maximum number of live sessions."""
         return self._context.sessions.capacity
 
     @property
     def memory_bytes(self) -> int:
-        """What the state of `capacity` sessions takes on the world that takes most."""
+        """Memory for `capacity` sessions of the world with the largest state."""
         return self.capacity * max(slab_bytes(world.spec) for world in self.worlds.values())
 
     @property
     def ready(self) -> bool:
-        """Whether the engine's thread is up, every graph warm, and requests are taken."""
+        """Whether the engine's thread runs, every graph is warm, and requests are accepted."""
         running = self._thread is not None and self._thread.is_alive()
         return running and self._stop_at_s is None
 
@@ -121,7 +122,7 @@ class Engine:
         return self._context.draining
 
     def drain(self) -> None:
-        """Refuse new sessions from now on; known ones are served."""
+        """Refuse new sessions from now on; existing ones are served."""
         self._context.draining = True
 
     def attach(self, driver: Driver) -> None:
@@ -129,10 +130,10 @@ class Engine:
         self._driver = driver
 
     def submit(self, request: Request[R]) -> "concurrent.futures.Future[R]":
-        """Queue a request, from any thread; the future ends with its one outcome.
+        """Queue a request, from any thread, and return the future of its result.
 
-        Cancelling the future takes a waiting request back; the outcome of one that has begun to
-        compute is dropped. Raises OverloadedError when too many wait, DrainingError once stopping.
+        Cancelling the future cancels a waiting request; the outcome of one in progress is dropped.
+        Raises OverloadedError when too many wait, DrainingError once stopping.
         """
         future: concurrent.futures.Future[R] = concurrent.futures.Future()
         self.queue(request, future)
@@ -140,7 +141,7 @@ class Engine:
         return future
 
     def queue(self, request: Request[Any], future: Future) -> None:
-        """Queue a request whose outcome ends `future`; the caller sees to it that a turn is taken.
+        """Queue a request whose outcome completes `future`; the caller must ensure a turn.
 
         Raises as `submit`.
         """
@@ -151,14 +152,14 @@ class Engine:
             self._scheduler.add(QueuedRequest(request, future, key))
 
     def wake(self) -> None:
-        """Let the engine's thread take the turns until nothing is left to do."""
+        """Let the engine's thread run turns until nothing is left to do."""
         with self._wake:
             self._wake.notify()
 
     def turn(self) -> None:
-        """Run one batch of what waits, then one slice of long work; deliver the outcomes.
+        """Run one batch of waiting requests, then one slice of long work; deliver the outcomes.
 
-        Turns never overlap: while another thread takes one this waits for it.
+        Turns never overlap: while another thread runs one, this waits for it.
         """
         with self._turning:
             with self._wake:
@@ -169,9 +170,9 @@ class Engine:
                 self._driver.deliver(self._run_slice(jobs))
 
     def short_turn(self) -> list[Settled]:
-        """Run a turn that is over sooner than another thread could be asked to take it.
+        """Run a turn if it is shorter than a handover to the engine's thread.
 
-        Return its outcomes, for the caller to deliver. All else is left to the engine's thread.
+        Return its outcomes, for the caller to deliver. Other work is left to the engine's thread.
         """
         scheduler, settled = self._scheduler, list[Settled]()
         short = scheduler.waiting <= self._inline_rows and not scheduler.jobs
@@ -194,16 +195,16 @@ class Engine:
         self._thread.start()
 
     def warm(self) -> None:
-        """Run every graph at every batch size it will meet, so that no request pays for that."""
+        """Run every graph at every batch size, so that no request has to wait for warm-up."""
         measured = calibrate(self.worlds.values(), self._sizes, self._slice_ms)
         self._context.slice_rows = self._slice_rows or measured.slice_rows
         self._inline_rows = measured.inline_rows
         self._context.latencies.update(measured.latencies)
 
     def stop(self, deadline_s: float = 10.0) -> None:
-        """Take nothing new, finish what waits within `deadline_s`, refuse the rest, end the thread.
+        """Accept nothing new, finish waiting requests within `deadline_s`, end the thread.
 
-        Every future ends: what was not finished with DrainingError.
+        The futures of unfinished requests get DrainingError.
         """
         with self._wake:
             self._stop_at_s = time.monotonic() + deadline_s

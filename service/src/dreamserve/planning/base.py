@@ -1,18 +1,18 @@
-"""What a planner is: a generator of candidates that is told what each of them is worth.
+"""The planner interface: a generator that yields candidates and receives their values.
 
-It knows nothing of worlds. Whoever drives it dreams the candidates, in slices of any size:
+A planner is independent of worlds. Its caller evaluates the candidates:
 
-    yields   actions (N, H) int64 for Discrete, (N, H, A) float32 for Box, within the bounds
-    is sent  values (N,) float64; -inf for a candidate that must never win (NaN, too, never does)
-    returns  Plan
+    yields    actions (N, H) int64 for Discrete, (N, H, A) float32 for Box, within the bounds
+    receives  values (N,) float64; -inf or NaN for a candidate that must never win
+    returns   Plan
 
-Its random numbers come from `uniform(iteration, shape)`, float32 in (0, 1), so it is as
-deterministic as that. N candidates (it may change from one iteration to the next; all together are
-never more than the options' `candidates` x `iterations`, and two: a centre and a warm plan), H
-steps, A action components, n actions.
+Its random numbers come from `uniform(iteration, shape)`, float32 in (0, 1); it is deterministic if
+that is. N is the number of candidates, H steps, A action components, n actions. N may differ
+between iterations; the total is at most the options' `candidates` x `iterations` + 2 (the centre
+and the warm plan).
 
-`warm` is what remains of an earlier plan (`shifted`). A planner proposes it in its first iteration,
-whatever it draws besides, so that the new plan is worth no less than going on with the old one.
+`warm` is the rest of an earlier plan (`shifted`). A planner proposes it in its first iteration, so
+the new plan's value is at least that of the old one.
 """
 
 from collections.abc import Callable, Generator, Iterable
@@ -30,7 +30,7 @@ Uniform = Callable[[int, tuple[int, ...]], Array]
 
 
 class Plan(NamedTuple):
-    """The best sequence that was tried, and its value; -inf if none was any good."""
+    """The best sequence that was tried, and its value; -inf if no value was finite."""
 
     actions: Actions  # (H,) or (H, A)
     value: float
@@ -46,9 +46,9 @@ def sequence_shape(space: ActionSpace, candidates: int, horizon: int) -> tuple[i
 
 
 def shifted(actions: Actions, steps: int) -> Actions | None:
-    """Drop the steps already taken from a plan (H, …), repeat its last action to the same length.
+    """Drop the steps already taken from a plan (H, …), and repeat its last action up to H.
 
-    None when nothing remains of it.
+    Return None if no step remains.
     """
     if steps >= len(actions):
         return None
@@ -56,23 +56,20 @@ def shifted(actions: Actions, steps: int) -> Actions | None:
 
 
 def fitted(warm: Actions | None, horizon: int) -> Actions | None:
-    """Return what remains of a plan (H', …) as H actions, the last one repeated.
-
-    Repeating is iCEM's rule, too: what was best last is a better guess than the bounds' middle.
-    """
+    """Return the rest of a plan (H', …) as H actions, with the last one repeated, as in iCEM."""
     if warm is None or not len(warm):
         return None
     return warm[np.minimum(np.arange(horizon), len(warm) - 1)]
 
 
 def put_first(drawn: Actions, sequences: Iterable[Actions]) -> None:
-    """Put sequences (H, …) in place of the first ones drawn (N, H, …), as many as there is room."""
+    """Replace the first of the drawn sequences (N, H, …) by these sequences (H, …), at most N."""
     for row, sequence in zip(range(len(drawn)), sequences, strict=False):
         drawn[row] = sequence
 
 
 def finite_or_lowest(values: Values) -> Values:
-    """Return the values with -inf for all that is not finite, so that it loses to all that is."""
+    """Return the values with -inf instead of NaN and infinity."""
     return np.where(np.isfinite(values), values, -np.inf)
 
 

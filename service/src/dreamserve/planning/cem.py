@@ -41,7 +41,7 @@ class Cem(Options):
     candidates: int = within(256, 1)  # N in each iteration
     iterations: int = within(56, 1)
     elite_share: float = within(0.04, 0, 1)  # of the candidates; two at least
-    momentum: float = within(0.0, 0, 1)  # the share of the old distribution that stays
+    momentum: float = within(0.0, 0, 1)  # share of the old distribution in the new one
     std: float = within(1.0, 0.01, 10)  # of the first iteration's Gaussians
 
 

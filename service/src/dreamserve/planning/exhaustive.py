@@ -1,6 +1,4 @@
-"""Exhaustive search: where Discrete sequences are so few that all can be tried, none is left to
-luck, nor to what a planner believes of the rest from those it saw.
-"""
+"""Exhaustive search, for Discrete action spaces with so few sequences that all can be tried."""
 
 import numpy as np
 
@@ -9,7 +7,7 @@ from dreamserve.spaces import DiscreteSpace
 
 
 def exhaustive(space: DiscreteSpace, horizon: int, warm: Actions | None = None) -> Planner:
-    """Try all sequences in one iteration; of equals, the warm plan or else the first wins."""
+    """Try all sequences in one iteration; on equal values the warm plan or else the first wins."""
     places = space.n ** np.arange(horizon)[::-1]
     actions = np.arange(int(space.sequences(horizon)))[:, None] // places % space.n
     if (warm := fitted(warm, horizon)) is not None:

@@ -1,9 +1,9 @@
 """Box actions as Gaussians, independent for each of H steps and A components.
 
-What falls outside the bounds is moved onto them, so that a bound itself is reached, where many an
-optimum lies: a Gaussian cut off at its bounds only nears them.
-Deviations are told in halves of the bounds' distance: a Box of -1 to 1 has the numbers of papers.
-Inside, all is in shares of the way from low to high, so that no bounds are too wide for float32.
+Actions outside the bounds are clipped, so that the bounds themselves are reached, where many optima
+lie; a truncated Gaussian only approaches them. Deviations are multiples of half the distance
+between the bounds, so for a Box of -1 to 1 they equal those of papers. Internally all numbers are
+fractions from low (0) to high (1), so that no bounds are too wide for float32.
 """
 
 import numpy as np
@@ -12,16 +12,16 @@ from dreamserve.noise import NORMAL_QUANTILES
 from dreamserve.planning.base import Actions, Array, Values
 from dreamserve.spaces import BoxSpace, between
 
-LEAST_STD = 2e-3  # in halves of the bounds' distance
+LEAST_STD = 2e-3  # as a multiple of half the distance between the bounds
 
 _LAST = len(NORMAL_QUANTILES) - 1
-# Nothing tells how much of the bounds' distance matters. So the first candidates are ever less
-# bold, down to 2^-6.5 of the deviation, and those of the right size are the elites. What was learnt
-# from them is a first guess, to be tried bolder and less bold in its turn, ever less so.
+# The scale of good actions relative to the bounds is unknown. So the first iteration's candidates
+# have deviations that fall from the initial one to 2^-6.5 of it; those of the right scale become
+# the elites. Later iterations vary the fitted deviation in the same way, over a narrower span.
 _OCTAVES = 6.5
-_NARROWING = 0.2  # the span's octaves, from one iteration to the next
-_BOLDER = 0.6  # of a later span, above the deviation; the rest is below
-_TINY = 1e-99  # instead of a width of 0, of bounds that float32 cannot tell apart
+_NARROWING = 0.2  # factor of the span, from one iteration to the next
+_SHARE_ABOVE = 0.6  # of a later span, above the deviation; the rest is below
+_TINY = 1e-99  # replaces a width of 0, of bounds that are equal in float32
 
 
 def normals(uniforms: Array) -> Array:
@@ -52,8 +52,8 @@ class Gaussian:
 
     def at(self, scores: Array) -> Actions:
         """Return the actions at standard scores (N, H, A), clipped to the bounds."""
-        bolder = _BOLDER if self.fits else 0
-        octaves = _OCTAVES * _NARROWING**self.fits * (bolder - np.arange(len(scores)) / len(scores))
+        above = _SHARE_ABOVE if self.fits else 0
+        octaves = _OCTAVES * _NARROWING**self.fits * (above - np.arange(len(scores)) / len(scores))
         shares = self.std * scores
         shares *= np.exp2(octaves).astype(np.float32)[:, None, None]
         shares += self.mean

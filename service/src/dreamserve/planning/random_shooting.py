@@ -21,8 +21,9 @@ from dreamserve.spaces import ActionSpace
 
 @dataclass(frozen=True, slots=True)
 class RandomShooting(Options):
-    """One iteration, and no distribution to tune. As many candidates as the others try in all:
-    enough for 99 % where two or three numbers are to be chosen, not where there are more.
+    """One iteration, without a distribution to fit. The default number of candidates is that of all
+    iterations of the other planners: enough for 99 % of the best value with two or three numbers to
+    choose, but not with more.
     """
 
     iterations: ClassVar[int] = 1

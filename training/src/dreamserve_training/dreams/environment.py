@@ -114,7 +114,7 @@ class DreamEnvironment(gymnasium.Env[Float32, Any]):
         return result.latent.copy(), result.reward, result.terminated, truncated, info
 
     def render(self) -> npt.NDArray[np.uint8] | None:
-        """Return the dream's present as a picture (H, W, 3) uint8; None without a render_mode."""
+        """Return the current state as an image (H, W, 3) uint8; None without a render_mode."""
         if self.render_mode is None:
             return None
         if self._latent is None:
@@ -124,11 +124,11 @@ class DreamEnvironment(gymnasium.Env[Float32, Any]):
         return picture
 
     def futures(self, count: int, horizon: int, actions: Any = None, **fields: Any) -> SampleResult:
-        """Dream `count` possible futures of the present, which does not move.
+        """Sample `count` futures of the current state, which does not change.
 
         `actions` (horizon, …) are taken in all of them; without, each takes uniformly random ones.
         `fields` are those of `dreamserve_protocol.sample.SampleRequest` (`temperature`, `seed`,
-        `include`: any of "frame", "mixture", "entropy", "most_likely" and "components", one future
+        `include`: any of "frames", "mixture", "entropy", "most_likely" and "components", one future
         for each component of the mixture).
         """
         fields["include"] = frozenset(fields.get("include", ()))
@@ -141,11 +141,11 @@ class DreamEnvironment(gymnasium.Env[Float32, Any]):
         )
 
     def snapshot(self) -> Snapshot:
-        """Return the present, to come back to: here, or in another environment of this world."""
+        """Return a snapshot for `restore`, here or in another environment of this world."""
         return self.dream.snapshot(self.plan_session())
 
     def restore(self, snapshot: Snapshot) -> Float32:
-        """Make a snapshot the present, and return its latent; no `reset` is needed before.
+        """Restore a snapshot and return its latent; no `reset` is needed before.
 
         The dream goes on bit for bit; an episode is as long as its dream. Raises
         SnapshotRefusedError for another world's.

@@ -1,4 +1,4 @@
-"""/plan: look for the best actions from a session's present; the session does not move."""
+"""/plan: search for the best actions from a session's current state."""
 
 from contextlib import nullcontext
 from dataclasses import replace
@@ -17,7 +17,7 @@ from dreamserve_protocol.plan import Objective, PlanRequest, PlanResult
 
 
 def plan(context: Context, request: PlanRequest) -> Work[PlanResult]:
-    """Search, and keep what was found for the session's next plan.
+    """Search, and store the plan for the session's next one.
 
     Raises CallerError, DreamNotFiniteError.
     """
@@ -37,7 +37,7 @@ def plan(context: Context, request: PlanRequest) -> Work[PlanResult]:
     dream = session.key
     latency, began_s = context.latencies[present.world.name], context.clock()
     with nullcontext() if request.budget_ms is None else latency.counted():
-        yield None  # who plans at the same time is counted by now
+        yield None  # concurrent plans are counted by now
         found = yield from planned(
             present,
             replace(request, objective=objective),
@@ -49,7 +49,7 @@ def plan(context: Context, request: PlanRequest) -> Work[PlanResult]:
             began_s,
             context.clock,
         )
-    # For the session's next plan, if it is still there and dreams this dream.
+    # For the session's next plan, if the session still exists with the same dream.
     if context.sessions.is_current(session) and session.key == dream:
         lengths = action_durations(present.step, request.horizon, request.action_repeat)
         session.keep_plan(present.step, np.repeat(found.actions, lengths, axis=0))

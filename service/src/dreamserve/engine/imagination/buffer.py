@@ -1,4 +1,4 @@
-"""What is written down of futures as they are dreamt: N of them, H steps each."""
+"""Buffer that records N futures of H steps each."""
 
 from collections.abc import Sequence
 
@@ -23,10 +23,10 @@ _FRAMES_AT_ONCE = 16
 
 
 class TrajectoryBuffer:
-    """Arrays (N, H, …), written a slice of the futures and a step at a time.
+    """Arrays (N, H, …), written for a slice of the futures and one step at a time.
 
-    `include` may hold "frames", "mixture" and "entropy". What is not asked for is None. `what` are
-    the futures, in the errors' words.
+    `include` may hold "frames", "mixture" and "entropy"; arrays not included are None. `what` names
+    the futures in error messages.
     """
 
     def __init__(
@@ -60,16 +60,16 @@ class TrajectoryBuffer:
         begin: int = 0,
         runner: PolicyRunner | None = None,
     ) -> Work[None]:
-        """Dream futures `first` and those after it along actions (B, H, …), from step `begin` on.
+        """Advance and record B futures, from number `first`, along actions (B, H, …).
 
-        A runner writes there what it does. Raises DreamNotFiniteError, and NotFiniteInputError for
-        a policy's scores.
+        Begins at step `begin`. A runner fills `actions`. Raises DreamNotFiniteError, and
+        NotFiniteInputError for a policy's scores.
         """
         for t in range(begin, actions.shape[1]):
             if runner is not None:
-                actions[:, t], sound = runner.act(futures)
-                if not sound.all():
-                    future = first + int(np.argmin(sound))
+                actions[:, t], valid = runner.act(futures)
+                if not valid.all():
+                    future = first + int(np.argmin(valid))
                     raise NotFiniteInputError(
                         f"policy: its scores are NaN or infinity at step {t + 1} of future {future}"
                     )
@@ -78,7 +78,7 @@ class TrajectoryBuffer:
             yield from self.write(first, t, outcome)
 
     def write(self, first: int, t: int, outcome: StepOutcome) -> Work[None]:
-        """Write down step `t` of futures `first` and those after it. Raises DreamNotFiniteError."""
+        """Record step `t` of the futures from number `first`. Raises DreamNotFiniteError."""
         rows = slice(first, first + len(outcome.latent))
         if not outcome.finite.all():
             raise self._not_finite(first + int(np.argmin(outcome.finite)), t)
@@ -98,7 +98,7 @@ class TrajectoryBuffer:
     ) -> None:
         parts = described(outcome.output, slice(0, len(outcome.latent)))
         self._check(outcome.alive, first, t, *parts.values())
-        alive = np.flatnonzero(outcome.alive)  # who has ended expects nothing
+        alive = np.flatnonzero(outcome.alive)  # ended futures have no mixture
         for name, part in parts.items():
             mixture[name][first + alive, t] = part[alive]
 
@@ -107,21 +107,21 @@ class TrajectoryBuffer:
     ) -> Work[None]:
         count, at_once = len(outcome.latent), rows_at_once(outcome.output)
         for begin in range(0, count, at_once):
-            some = slice(begin, min(begin + at_once, count))
-            rows, alive = slice(first + begin, first + some.stop), outcome.alive[some]
+            part = slice(begin, min(begin + at_once, count))
+            rows, alive = slice(first + begin, first + part.stop), outcome.alive[part]
             found = (
-                weights_entropy(outcome.output, some),
-                differential_entropy(outcome.output, some),
+                weights_entropy(outcome.output, part),
+                differential_entropy(outcome.output, part),
             )
             self._check(alive, first + begin, t, *found)
-            entropy[rows, t], differential[rows, t] = (np.where(alive, part, 0) for part in found)
-            if some.stop < count:
+            entropy[rows, t], differential[rows, t] = (np.where(alive, one, 0) for one in found)
+            if part.stop < count:
                 yield None
 
     def _check(self, alive: Bools, first: int, t: int, *parts: Array) -> None:
-        good = finite_rows(*parts) | ~alive
-        if not good.all():
-            raise self._not_finite(first + int(np.argmin(good)), t, "'s mixture")
+        is_finite = finite_rows(*parts) | ~alive
+        if not is_finite.all():
+            raise self._not_finite(first + int(np.argmin(is_finite)), t, "'s mixture")
 
     def _not_finite(self, future: int, t: int, part: str = "") -> DreamNotFiniteError:
         return DreamNotFiniteError(
@@ -129,7 +129,7 @@ class TrajectoryBuffer:
         )
 
     def _decode(self, latent: Array) -> Work[UInt8]:
-        """Return the pictures of latent (B, Z), a few at a time."""
+        """Return the decoded frames of latent (B, Z), a few at a time."""
         parts = []
         for first in range(0, len(latent), _FRAMES_AT_ONCE):
             decoded = self._world.backend.decode(latent[first : first + _FRAMES_AT_ONCE])

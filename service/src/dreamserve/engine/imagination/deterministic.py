@@ -1,15 +1,15 @@
-"""The futures that need no luck: the most likely one, and one for each component of the mixture.
+"""Deterministic futures: the most likely one, and one for each component of the mixture.
 
-A step without luck is one at temperature 0: the most likely component's mean, under both of the
-manifest's temperature rules. No seed is in it; between components of one weight the first is taken.
+A deterministic step is a step at temperature 0: the most likely component's mean, under both of the
+manifest's temperature rules. It uses no seed; of components with equal weight the first is taken.
 
-How component k is taken at the first step: its mean and its weight are in what the world answers
-of the mixture, which no noise enters, and the mean is put in the latent's place. Reward and end may
-depend on what was drawn, so the step's noise is chosen such that the graph draws that mean itself:
-normals of 0, and the uniform in the middle of the component's share of (0, 1). That takes graphs
-that pick by inverse CDF, as those of `export` do, and a share that float32 can tell: reward and end
-of a component of less than about a millionth are its neighbour's. The memory is right anyway: what
-a step leaves there does not depend on its draw (grounding relies on that too).
+How component k is taken in the first step: the mixture in the world's output does not depend on
+noise, and the component's mean replaces the latent. Reward and termination may depend on the drawn
+latent, so the step's noise is chosen such that the graph itself draws that mean: normals of 0, and
+a uniform in the middle of the component's interval of (0, 1). This assumes graphs that draw by
+inverse CDF, as those of `export` do, and an interval that float32 can resolve: a component with a
+weight below about 1e-6 gets the reward and termination of its neighbour. The recurrent state is
+always right, because it does not depend on the step's draw.
 """
 
 from collections.abc import Sequence
@@ -30,9 +30,9 @@ _LEAST, _MOST = 2.0**-25, 1 - 2.0**-24  # of the uniforms that noise holds
 
 
 class DeterministicTrajectories(Trajectories):
-    """Trajectories whose noise is no luck but a choice; made by `deterministic`."""
+    """Trajectories with chosen instead of random noise; created by `deterministic`."""
 
-    uniforms: Array | None = None  # (B, U) those of the next step; None: the least there are
+    uniforms: Array | None = None  # (B, U) of the next step; None: the smallest possible ones
 
     def _noise(self) -> Array:
         size = self.world.spec.noise
@@ -44,7 +44,7 @@ class DeterministicTrajectories(Trajectories):
 def deterministic(
     present: RolloutStart, rows: int, temperature: float = 0.0
 ) -> DeterministicTrajectories:
-    """Return `rows` futures of one present, which take the most likely component's mean."""
+    """Return `rows` futures from one start, which take the most likely component's mean."""
     at = replace(present, temperature=temperature)
     return DeterministicTrajectories.of(at, rows, np.zeros(1, np.uint64), SAMPLE)
 
@@ -52,7 +52,7 @@ def deterministic(
 def most_likely(
     present: RolloutStart, actions: Actions, include: Sequence[str]
 ) -> Work[MostLikely]:
-    """Return the future without luck under actions (H, …). Raises DreamNotFiniteError."""
+    """Return the most likely future under actions (H, …). Raises DreamNotFiniteError."""
     buffer = TrajectoryBuffer(present.world, 1, len(actions), include, "most likely future")
     yield from buffer.follow(deterministic(present, 1), 0, actions[None])
     frames = None if buffer.frames is None else buffer.frames[0]
@@ -62,7 +62,7 @@ def most_likely(
 def components(present: RolloutStart, actions: Actions, include: Sequence[str]) -> Work[Components]:
     """Return a future for each component of the first step under actions (H, …).
 
-    By falling weight; from the second step on without luck. Raises DreamNotFiniteError.
+    Ordered by falling weight; deterministic from the second step on. Raises DreamNotFiniteError.
     """
     expected = yield from _first(deterministic(present, 1), actions[:1])
     logits, mu = expected.output.mixture_logits, expected.output.mixture_mu
@@ -73,7 +73,7 @@ def components(present: RolloutStart, actions: Actions, include: Sequence[str]) 
 
     count = len(means)
     futures = deterministic(present, count, temperature=1.0)
-    futures.uniforms = _shares(weights, order, present.world.spec.noise.uniform)
+    futures.uniforms = _midpoints(weights, order, present.world.spec.noise.uniform)
     outcome = yield from _first(futures, actions[:1].repeat(count, axis=0))
     outcome = replace(outcome, latent=means, finite=outcome.finite & finite_rows(means, ranked))
     futures.latent, futures.uniforms = means, None
@@ -98,14 +98,14 @@ def _first(futures: Trajectories, actions: Actions) -> Work[StepOutcome]:
     return outcome
 
 
-def _shares(weights: Array, order: Int64, uniforms: int) -> Array | None:
-    """Return the uniforms (K, U) by which a graph picks the k-th likeliest component.
+def _midpoints(weights: Array, order: Int64, uniforms: int) -> Array | None:
+    """Return the uniforms (K, U) with which a graph draws the k-th most likely component.
 
-    One mixture over all dimensions takes one uniform, one for each takes Z; None for other worlds.
+    A mixture over all dimensions takes one uniform, a mixture for each takes Z; None for others.
     """
     middles = np.cumsum(weights, axis=0, dtype=np.float64) - weights / 2
     ranked = np.take_along_axis(middles, order, axis=0).reshape(len(weights), -1)
     if ranked.shape[1] != uniforms:
         return None
-    shares: Array = np.clip(ranked, _LEAST, _MOST).astype(np.float32)
-    return shares
+    midpoints: Array = np.clip(ranked, _LEAST, _MOST).astype(np.float32)
+    return midpoints

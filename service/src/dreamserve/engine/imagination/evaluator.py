@@ -1,4 +1,4 @@
-"""Values of candidates: each is dreamt to its end, or as far as time allows."""
+"""Evaluates candidates: to the horizon, or as far as the deadline allows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from dreamserve_protocol.plan import Objective
 
 
 def action_durations(step: int, horizon: int, action_repeat: int) -> Int64:
-    """Return for how many steps each of H actions is held, (H,), by a plan made after `step`.
+    """Return for how many steps each of H actions is held, (H,), in a plan made after `step`.
 
-    Actions change on the steps that `action_repeat` divides, so that a plan made in the middle of
-    an action may go on with it for just as long as the last one meant to. The last action is held
-    for what the first one lacks.
+    Actions change after steps that are multiples of `action_repeat`, so a plan made in the middle
+    of an action can hold it until its planned end. The last action is held longer by the steps that
+    the first one lacks.
     """
     lengths, held = np.full(horizon, action_repeat), step % action_repeat
     lengths[0] -= held
@@ -32,15 +32,15 @@ def action_durations(step: int, horizon: int, action_repeat: int) -> Int64:
 class CandidateValues:
     """Values of N candidates."""
 
-    values: Values  # (N,), -inf for what was not dreamt to its end
+    values: Values  # (N,), -inf for candidates not evaluated to the horizon
     complete: bool = True  # whether there was time for all of them
-    partial: Values | None = None  # (N,) if there was time for none: as far as they got
+    partial: Values | None = None  # (N,) if there was time for none: values of the steps so far
     calls: int = 0  # of the world
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CandidateEvaluator:
-    """Evaluates candidates: from one present, by one objective, in `particles` dreams each."""
+    """Evaluates candidates from one start, by one objective, in `particles` dreams each."""
 
     present: RolloutStart
     slice_rows: int
@@ -48,14 +48,13 @@ class CandidateEvaluator:
     discount: float = 1.0
     particles: int = 1
     action_repeat: int = 1  # steps for which actions are held
-    until_s: Callable[[], float] = lambda: inf  # by the engine's clock; asked at every step
+    until_s: Callable[[], float] = lambda: inf  # deadline by the engine's clock, called every step
 
     def evaluate(self, actions: Actions, seed: int) -> Work[CandidateValues]:
         """Return the value of each of actions (N, H, …): the mean over its particles.
 
-        All candidates meet the same noise, that of `seed`, so that they are told apart by what
-        they do; each particle meets other noise. A candidate that comes out as NaN or infinity in
-        any of them has the value -inf: it always loses.
+        All candidates get the same noise, that of `seed`; each particle has other noise. A
+        candidate that becomes NaN or infinite in any particle has the value -inf.
         """
         seeds = subseeds(seed, self.particles, noise.PLAN)
         durations = action_durations(self.present.step, actions.shape[1], self.action_repeat)
@@ -78,11 +77,11 @@ class CandidateEvaluator:
     def _cut_short(
         self, values: Values, first: int, returns: Values, calls: int
     ) -> CandidateValues:
-        """Return what is known when time is up: the first `first` dreams, and part of a slice."""
+        """Return the values at the deadline: of the first `first` dreams, and part of a slice."""
         found = self._mean(values)
         if first >= self.particles:
             return CandidateValues(found, False, None, calls)
-        if not first:  # not one dream to its end: as far as the first slice got together
+        if not first:  # no dream reached the horizon: the steps so far of the first slice
             first = len(returns)
             values[:first] = returns
         dreamt = (np.arange(len(values)) < first).reshape(-1, self.particles)
@@ -92,13 +91,13 @@ class CandidateEvaluator:
         return CandidateValues(np.full_like(found, -np.inf), False, partial, calls)
 
     def steps(self, horizon: int) -> int:
-        """Return how many steps H actions are held for, and so how many calls a slice takes."""
+        """Return the number of steps of H actions, which is the number of calls of a slice."""
         return horizon * self.action_repeat
 
     def upper_bound(self, horizon: int) -> float:
         """Return the largest value that a candidate of H actions can have; infinity if not known.
 
-        It is known where each step survived earns the same: by whoever survives them all.
+        It is known if the reward of each survived step is constant: then surviving all is best.
         """
         rule, wanted = self.present.world.spec.reward, self.objective
         others = wanted.survival or wanted.target is not None
@@ -111,7 +110,7 @@ class CandidateEvaluator:
         return most
 
     def _dream(self, steps: Actions, rows: Int64, seed: UInt64) -> Work[tuple[Values, int, bool]]:
-        """Return the values of rows (B,) of the particles, the calls, and whether it is all."""
+        """Return the values of rows (B,) of the particles, the calls, and whether all steps ran."""
         steps = steps[rows // self.particles]  # (B, T, …)
         seeds = seed if self.particles == 1 else seed[rows % self.particles]
         dreams = Trajectories.of(self.present, len(rows), seeds, noise.PLAN)
@@ -126,7 +125,7 @@ class CandidateEvaluator:
         return returns.finite_values(dreams.finite), t + 1, True
 
     def _on_device(self, backend: KeepsState, steps: Actions, seed: UInt64) -> Values:
-        """Dream all at once, where the state lives."""
+        """Evaluate all candidates in one call on the device."""
         now, count = self.present, len(steps)
         numbers = now.step + 1 + np.arange(steps.shape[1])
         keys = np.stack([noise.keys(seed, np.full(len(seed), n), noise.PLAN) for n in numbers], 1)

@@ -1,8 +1,8 @@
-"""How much can be dreamt in a given time, and what planner's options that suffices for.
+"""Latency model: how many rows and iterations of a plan fit into a given time.
 
-What a call of the world takes was measured at start, at each size of a batch; `plan_s` is what each
-plan that shares it does between two calls. How much longer all of it takes in truth, beside steps
-and other work, is learnt from plan to plan.
+The duration of a call of the world is measured at start, for each batch size; `plan_s` is the time
+that each concurrent plan needs between two calls. The slowdown by steps and other work is estimated
+from plan to plan.
 """
 
 from bisect import bisect_right
@@ -16,16 +16,16 @@ import numpy as np
 
 from dreamserve.planning.options import Options
 
-ENOUGH = 48  # candidates below which an iteration is better left out
-FEWEST = 8  # to look less far ahead is better than to choose among fewer
+ENOUGH = 48  # with fewer candidates, one iteration less is better
+FEWEST = 8  # with fewer candidates, a shorter evaluated horizon is better
 _LEARNING_RATE = 0.2
 _LEAST, _MOST = 0.5, 20.0
-_MARGIN = 0.85  # aimed at, of the time there is
+_MARGIN = 0.85  # share of the available time that is planned for
 
 
 @dataclass(slots=True, eq=False)
 class LatencyModel:
-    """One world's pace on this machine. Belongs to whoever runs the engine's turn."""
+    """One world's latencies on this machine. Only the thread of the current turn may use it."""
 
     took_s: Mapping[int, float] = field(default_factory=lambda: {1: 110e-6, 256: 2.6e-3})  # by rows
     plan_s: float = 50e-6
@@ -57,10 +57,13 @@ class LatencyModel:
         return self.slowdown * self._undelayed_s([(calls, rows)], max(1, self.active))
 
     def learn(self, calls: Sequence[tuple[int, int]], active: int, took_s: float) -> None:
-        """Hear how long a plan took among `active` plans: `calls` are (how many, rows)."""
+        """Update the slowdown with a plan's duration among `active` plans.
+
+        `calls` are (how many, rows).
+        """
         if expected_s := self._undelayed_s(calls, active):
-            met = min(max(took_s / expected_s, _LEAST), _MOST)
-            self.slowdown += _LEARNING_RATE * (met - self.slowdown)
+            observed = min(max(took_s / expected_s, _LEAST), _MOST)
+            self.slowdown += _LEARNING_RATE * (observed - self.slowdown)
 
     def _undelayed_s(self, calls: Sequence[tuple[int, int]], active: int) -> float:
         sizes, seconds = self._measured()
@@ -70,7 +73,7 @@ class LatencyModel:
         )
 
     def _measured(self) -> tuple[list[int], list[float]]:
-        """Return sizes and what they took, both rising: a larger batch never took less."""
+        """Return batch sizes and their durations, both in rising order."""
         sizes = sorted(self.took_s)
         return sizes, list(accumulate((self.took_s[size] for size in sizes), max))
 
@@ -78,9 +81,9 @@ class LatencyModel:
 def fit_to_budget(
     options: Options, calls: int, particles: int, latency: LatencyModel, within_s: float
 ) -> Options:
-    """Return planner's options with no more iterations and candidates than there is time for.
+    """Return the options with at most the iterations and candidates that fit into `within_s`.
 
-    `calls` are those of one iteration. Iterations are given up before candidates get few.
+    `calls` are those of one iteration. Iterations are reduced before candidates.
     """
     known: Any = options
     enough = min(known.candidates, ENOUGH)

@@ -1,15 +1,15 @@
-"""What a future is worth: the objectives that a plan can be made for, alone or weighed together.
+"""Objectives of a plan, alone or as a weighted sum.
 
 For a future of steps t = 1 … T that is alive before step t, with discount γ:
 
     reward     Σ γ^(t-1) · r_t
     survival   Σ γ^(t-1) · Π_{s ≤ t} (1 - σ(d_s)), the expected number of steps survived, where d is
-               the done logit less the world's threshold: it tells a narrow escape from a safe
-               course, which the hard cut does not
-    target     -Σ γ^(t-1) · |z_t - z*|² / Z, the mean squared distance from a latent that is wanted
+               the done logit minus the world's threshold: unlike the hard threshold, it
+               distinguishes low from high risk
+    target     -Σ γ^(t-1) · |z_t - z*|² / Z, minus the mean squared distance from a target latent
 
-A future that has ended earns no reward and survives no longer, and stays as far from the target as
-it stood: to end is never a way out of a cost.
+After a future has ended it gets no reward and no survival, but its last distance from the target
+still counts at every step, so that ending early does not avoid that cost.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ REWARD = Objective(reward=1.0)
 
 
 def reward_alone(objective: Objective) -> bool:
-    """Tell whether it is the plain sum of rewards, which a device can take where the state is."""
+    """Return whether it is the plain sum of rewards, which a device can compute itself."""
     return objective.reward == 1 and not objective.survival and objective.target is None
 
 
@@ -36,7 +36,7 @@ class ReturnAccumulator:
         self.values: Values = np.zeros(rows)
 
     def add(self, outcome: StepOutcome) -> None:
-        """Count one more step; what is not finite counts as nothing."""
+        """Add one step; values that are not finite count as 0."""
         wanted, earned = self._objective, np.zeros(len(self.values))
         if wanted.reward:
             earned += wanted.reward * np.where(outcome.finite, outcome.reward, 0.0)
@@ -56,11 +56,11 @@ class ReturnAccumulator:
         return values
 
     def settled(self, outcome: StepOutcome) -> bool:
-        """Tell whether no step to come can change anything."""
+        """Return whether no later step can change the values."""
         return self._objective.target is None and bool(outcome.ended.all())
 
     def _hazard(self, outcome: StepOutcome) -> Values:
-        """Return σ(d), (B,); a future that is not finite is as good as dead."""
+        """Return σ(d), (B,); 1 for a future that is not finite."""
         logit = outcome.output.done_logit.astype(np.float64) - self._world.spec.done.threshold
         hazard: Values = np.where(outcome.finite, 0.5 * (1 + np.tanh(0.5 * logit)), 1.0)
         return hazard

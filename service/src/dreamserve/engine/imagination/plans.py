@@ -1,8 +1,8 @@
-"""A plan: a planner proposes, the world dreams, the planner chooses.
+"""A plan: a planner proposes candidates, which are evaluated in imagined trajectories.
 
-Within an iteration all candidates meet the same noise, so that they are told apart by what they do;
-every iteration meets other noise. With `budget_ms` the planner gets as many candidates and
-iterations as there is likely to be time for, and what is best by then is the result.
+All candidates of an iteration get the same noise, so differences come from their actions; each
+iteration has other noise. With `budget_ms` the planner gets as many candidates and iterations as
+are likely to fit, and the best plan at the deadline is the result.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,15 +26,15 @@ from dreamserve.spaces import ActionSpace
 from dreamserve_protocol.errors import DreamNotFiniteError
 from dreamserve_protocol.plan import PlanRequest, PlanResult
 
-# Of a budget, for the way back: on its own, and for each that is answered at the same time.
-_ANSWER_S, _EACH_ANSWER_S = 1e-3, 0.35e-3
+# Part of a budget for sending the response: for itself, and for each concurrent plan.
+_RESPONSE_S, _EACH_RESPONSE_S = 1e-3, 0.35e-3
 
 
 class Found(NamedTuple):
-    """What a search came to."""
+    """Result of a search."""
 
     best: Plan
-    evaluations: int  # candidates dreamt to their end
+    evaluations: int  # candidates evaluated to the horizon
     calls: Sequence[tuple[int, int]]  # of the world: how many, of how many rows
     cut_short: bool
 
@@ -50,15 +50,15 @@ def plan(
     began_s: float,
     clock: Callable[[], float],
 ) -> Work[PlanResult]:
-    """Return the best actions found. `warm` is what remains of an earlier plan, one action a step.
+    """Return the best actions found. `warm` is the rest of an earlier plan, one action per step.
 
-    The budget counts from `began_s`; `latency` has counted the plan in if it has one. Raises
+    The budget counts from `began_s`; `latency` already counts this plan if it has a budget. Raises
     DreamNotFiniteError.
     """
     budget_s = inf if request.budget_ms is None else 1e-3 * request.budget_ms
 
     def until_s() -> float:
-        return began_s + budget_s - _ANSWER_S - latency.active * _EACH_ANSWER_S
+        return began_s + budget_s - _RESPONSE_S - latency.active * _EACH_RESPONSE_S
 
     evaluator = CandidateEvaluator(
         present,
@@ -72,9 +72,9 @@ def plan(
     warm = None if warm is None else _one_an_action(warm, present.step, request)
     search = _Search(request, options, seed, warm, evaluator, latency, clock)
     found, once_s = None, latency.lasts_s(evaluator.steps(request.horizon), request.particles)
-    # Without time to dream twice the search begins at once: it tries `warm` beside others.
+    # Without time for two evaluations, search at once: it tries `warm` beside other candidates.
     if warm is not None and 2 * once_s < until_s() - clock():
-        found = yield from search.unbeaten(warm)
+        found = yield from search.optimal_warm_plan(warm)
     if found is None:
         found = yield from (search.whole() if budget_s == inf else search.within_budget())
     if found.best.value == -np.inf:
@@ -97,7 +97,7 @@ def _result(found: Found, planner: str, space: ActionSpace, elapsed_ms: float) -
 
 
 def _one_an_action(warm: Actions, step: int, request: PlanRequest) -> Actions:
-    """Return a plan's remaining actions, one a step, as one for each that a new plan holds."""
+    """Return a plan's remaining actions, one per step, as one for each action of a new plan."""
     durations = action_durations(step, request.horizon, request.action_repeat)
     starts = np.cumsum(durations) - durations
     remaining: Actions = warm[starts[starts < len(warm)]]
@@ -106,7 +106,7 @@ def _one_an_action(warm: Actions, step: int, request: PlanRequest) -> Actions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Search:
-    """One search: what is asked, from where, and how candidates are evaluated."""
+    """One search: its request, warm plan, evaluator and latency model."""
 
     request: PlanRequest
     options: Options
@@ -116,8 +116,8 @@ class _Search:
     latency: LatencyModel
     clock: Callable[[], float]
 
-    def unbeaten(self, warm: Actions) -> Work[Found | None]:
-        """Return what remains of the last plan if no search could find better, or has time to."""
+    def optimal_warm_plan(self, warm: Actions) -> Work[Found | None]:
+        """Return the rest of the last plan if it is optimal or time is up, else None."""
         horizon, evaluator = self.request.horizon, self.evaluator
         most, actions = evaluator.upper_bound(horizon), fitted(warm, horizon)
         if most == inf or actions is None:
@@ -130,11 +130,11 @@ class _Search:
         return Found(best, int(result.complete), calls, not result.complete)
 
     def whole(self) -> Work[Found]:
-        """Search as far as was asked."""
+        """Search with the requested options."""
         return (yield from self._run(self.options))
 
     def within_budget(self) -> Work[Found]:
-        """Search for as long as there is time, beside the others that have a budget."""
+        """Search with as much work as fits into the budget, beside other plans with budgets."""
         began_s, active = self.clock(), self.latency.active
         calls, within_s = self.evaluator.steps(self.request.horizon), self.evaluator.until_s()
         fewer = fit_to_budget(
@@ -145,7 +145,7 @@ class _Search:
         return found._replace(cut_short=found.cut_short or fewer != self.options)
 
     def _run(self, options: Options) -> Work[Found]:
-        """Let the planner propose until it is content, or time is up."""
+        """Evaluate the planner's candidates until it is done, or the deadline."""
         planner, evaluator = self._planner(options), self.evaluator
         actions, best, evaluations = next(planner), None, 0
         calls: list[tuple[int, int]] = []

@@ -1,7 +1,7 @@
-"""Policies at work: B rows of dreams, each acting by one of P policies.
+"""Policy runners: B rows of dreams, each with one of P policies.
 
-What a row does depends on that row alone, to the bit, whatever is beside it. So no BLAS, which
-chooses its kernels by the number of rows: einsum sums each row's products in one order.
+A row's actions depend on that row only, to the bit. So they use no BLAS, which chooses kernels by
+the number of rows: einsum sums each row's products in one order.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ from dreamserve_protocol.policies import AnyPolicy, ConstantPolicy, LinearPolicy
 
 
 def runner_of(world: World, policy: AnyPolicy, rows: int) -> PolicyRunner:
-    """Return what acts in `rows` rows, by the first policy until told otherwise.
+    """Return the runner for `rows` rows, which use the first policy until another is assigned.
 
     Raises InvalidRequestError, InvalidActionError and NotFiniteInputError.
     """

@@ -1,8 +1,8 @@
 """Rollouts: whole episodes of many policies, whose dreams end at different times.
 
-As many are in progress as a slice has rows. When one ends its row is taken by the next that waits,
-so that calls of the world stay full. An episode is the dream of the session with its seed, bit for
-bit, whatever is beside it.
+As many episodes are in progress as a slice has rows. When one ends, the next waiting one takes its
+row, so that calls of the world stay full. An episode equals the dream of a session with its seed,
+bit for bit, whatever else is in the batch.
 """
 
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ from dreamserve_protocol.rollout import RolloutResult, RolloutStatistics
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EpisodeStarts:
-    """Where the E episodes of every policy begin."""
+    """Starts of the E episodes of every policy."""
 
     world: World
     latent: Array  # (E, Z)
@@ -37,7 +37,7 @@ class EpisodeStarts:
 
     @classmethod
     def at(cls, now: RolloutStart, seed: UInt64) -> "EpisodeStarts":
-        """Begin all of them at one present."""
+        """Start all of them at one state."""
 
         def shared(part: Array) -> Array:
             return np.broadcast_to(part, (len(seed), *part.shape[1:]))
@@ -49,7 +49,7 @@ class EpisodeStarts:
     def of(
         cls, world: World, given: Start | None, seed: UInt64, temperature: float, slice_rows: int
     ) -> Work["EpisodeStarts"]:
-        """Begin each as a reset with its seed does; what is given has been checked."""
+        """Start each as a reset with its seed does; `given` is validated."""
         parts = []
         for first in range(0, len(seed), slice_rows):
             rows = seed[first : first + slice_rows]

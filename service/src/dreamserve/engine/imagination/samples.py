@@ -1,4 +1,4 @@
-"""Samples: many futures from one present, all answered, and what may be said beside them."""
+"""Samples: many futures from one start, with what `include` adds to them."""
 
 from collections.abc import Sequence
 
@@ -22,9 +22,9 @@ def sample(
     slice_rows: int,
     policy: AnyPolicy | None = None,
 ) -> Work[SampleResult]:
-    """Return the futures under actions (N, H, …), or under a policy, which writes them there.
+    """Return the futures under actions (N, H, …), or under a policy, which fills `actions`.
 
-    The futures without luck take the actions of the first. Raises DreamNotFiniteError.
+    The deterministic futures take the actions of the first. Raises DreamNotFiniteError.
     """
     count, horizon = actions.shape[:2]
     buffer = TrajectoryBuffer(present.world, count, horizon, include)
@@ -33,12 +33,12 @@ def sample(
         futures = Trajectories.of(present, len(seeds[rows]), seeds[rows], noise.SAMPLE)
         runner = None if policy is None else runner_of(present.world, policy, len(futures))
         yield from buffer.follow(futures, first, actions[rows], runner=runner)
-    pictured = [part for part in include if part == "frames"]
-    likely = parts = None
+    frames = [part for part in include if part == "frames"]
+    likely = by_component = None
     if "most_likely" in include:
-        likely = yield from most_likely(present, actions[0], pictured)
+        likely = yield from most_likely(present, actions[0], frames)
     if "components" in include:
-        parts = yield from components(present, actions[0], pictured)
+        by_component = yield from components(present, actions[0], frames)
     return SampleResult(
         buffer.latents,
         buffer.rewards,
@@ -48,5 +48,5 @@ def sample(
         buffer.entropy,
         buffer.differential_entropy,
         likely,
-        parts,
+        by_component,
     )

@@ -1,7 +1,7 @@
-"""Looking ahead: B futures, step by step, which move no session.
+"""Imagined trajectories: B futures, advanced step by step; no session changes.
 
-What stands on this yields its steps (`engine.work`), so that they are computed in one call with
-whatever else is being dreamt. One step asks for at most `slice_rows` rows.
+Callers yield each step (`engine.work`), so that steps of several requests are computed in one call.
+A step has at most `slice_rows` rows.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _AHEAD = 32  # steps whose noise is drawn at once where all rows share it
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RolloutStart:
-    """Where futures begin: a copy, so that the session may go on meanwhile."""
+    """Where futures start: a copy, so that the session may be stepped meanwhile."""
 
     world: World
     latent: Array  # (1, Z)
@@ -34,20 +34,20 @@ class RolloutStart:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StepOutcome:
-    """B futures at one step. An ended one stands still and earns nothing."""
+    """B futures at one step. An ended one keeps its latent and gets no reward."""
 
     latent: Array  # (B, Z)
     reward: Array  # (B,)
     alive: Bools  # (B,) false if it had ended before this step
     ended: Bools  # (B,) true if it had, or ends with it
     finite: Bools  # (B,) false from the first NaN or infinity on
-    output: StepOutput  # what the world answered, of the ended ones too
+    output: StepOutput  # the world's outputs, also for ended ones
 
 
 class Trajectories:
-    """B futures of one world, each with a seed, a step number and a temperature of its own.
+    """B futures of one world, each with its own seed, step number and temperature.
 
-    One seed and step, (1,) each, are common random numbers: the same luck for all.
+    A single seed and step, (1,) each, give common random numbers: the same noise for all.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Trajectories:
 
     @classmethod
     def of(cls, present: RolloutStart, rows: int, seed: UInt64, stream: int) -> Self:
-        """Begin `rows` futures at one present; `seed` is (B,) or (1,)."""
+        """Start `rows` futures at one state; `seed` is (B,) or (1,)."""
         return cls(
             present.world,
             np.repeat(present.latent, rows, axis=0),
@@ -84,11 +84,11 @@ class Trajectories:
         return len(self.latent)
 
     def advance(self, action: Actions, until_s: float = inf) -> Work[StepOutcome | None]:
-        """Take actions (B,) or (B, A); return what came, or None if that is not to be by then."""
+        """Take actions (B,) or (B, A); return the outcome, or None if `until_s` comes first."""
         numbers = self._noise()
         batch = StepInput(
             latent=self.latent,
-            action=action.copy(),  # a step's lie together: what backends take
+            action=action.copy(),  # contiguous, as backends require
             state=self.state,
             temperature=self.temperature,
             noise=numbers,
@@ -107,7 +107,7 @@ class Trajectories:
         return StepOutcome(self.latent, reward, alive, ~self.alive, self.finite, new.output)
 
     def begin(self, rows: Int64, latent: Array, state: State, seed: UInt64, step: Int64) -> None:
-        """Put other futures in place of `rows` (N,), each with a seed of its own."""
+        """Replace the futures of `rows` (N,) by new ones, each with its own seed."""
         self.latent[rows], self.seed[rows], self.step[rows] = latent, seed, step
         for kept, new in zip(self.state, state, strict=True):
             kept[rows] = new
@@ -115,7 +115,7 @@ class Trajectories:
         self._ahead = self._ahead[:0]
 
     def keep(self, rows: Bools) -> None:
-        """Go on with the futures of `rows` (B,) only; each has a seed of its own."""
+        """Keep only the futures where `rows` (B,) is true; each has its own seed."""
         self.latent, self.state = self.latent[rows], tuple(part[rows] for part in self.state)
         self.seed, self.step = self.seed[rows], self.step[rows]
         self.temperature = self.temperature[rows]
@@ -126,33 +126,33 @@ class Trajectories:
         """Return the noise of the next step, (B, W)."""
         if len(self.seed) > 1:
             return drawn(self.world, self.seed, self.step + 1, self._stream)
-        if not len(self._ahead):  # that of many steps at once costs hardly more than one's
+        if not len(self._ahead):  # drawing many steps at once costs hardly more than one
             steps = self.step + 1 + np.arange(_AHEAD)
             self._ahead = drawn(self.world, self.seed.repeat(_AHEAD), steps, self._stream)
         return self._ahead[:1].repeat(len(self), axis=0)
 
 
 class PolicyRunner(Protocol):
-    """B rows that act."""
+    """Chooses the actions of B rows."""
 
     def assign(self, rows: slice | Int64, policy: Int64) -> None:
-        """Let `rows` act by the policies of these numbers from now on."""
+        """Assign policies, by number, to `rows`."""
         ...
 
     def keep(self, rows: Bools) -> None:
-        """Go on with the rows (B,) that are true only."""
+        """Keep only the rows (B,) that are true."""
         ...
 
     def act(self, futures: Trajectories) -> tuple[Actions, Bools]:
-        """Return actions (B,) or (B, A), and (B,) whether they mean anything.
+        """Return actions (B,) or (B, A), and (B,) whether they are valid.
 
-        Those of a policy whose scores are NaN do not, though they are in the space.
+        The actions of a policy whose scores are NaN are in the space, but not valid.
         """
         ...
 
 
 def subseeds(seed: int, count: int, stream: int) -> UInt64:
-    """Return `count` seeds that follow from one, for futures of their own luck."""
+    """Return `count` seeds derived from one, for futures with independent noise."""
     return noise.keys(np.full(count, seed, np.uint64), np.arange(count), stream)
 
 

@@ -1,20 +1,19 @@
-"""How uncertain a world is of what comes next, from the mixture it expects. All in nats, float64.
+"""Entropies of the predicted mixture, in nats, float64.
 
-Two questions, both at temperature 1, whatever the dream's own is:
+Both are at temperature 1, whatever the dream's own temperature is:
 
-- Which component? The entropy of the weights (Shannon 1948), H(w) = -sum_k w_k ln w_k, exact: 0
-  where one component is certain, ln K where all are as likely.
-- Where in latent space? The mixture's differential entropy. It has no closed form (Huber et al.
+- The entropy of the weights (Shannon 1948), H(w) = -sum_k w_k ln w_k, exact: 0 where one component
+  has all the weight, ln K where all weights are equal.
+- The differential entropy of the mixture. It has no closed form (Huber et al.
   2008, "On entropy approximation for Gaussian mixture random variables"), but bounds by pairwise
   distances (Kolchinsky and Tracey 2017, "Estimating mixture entropy with pairwise distances"):
 
       h_D = sum_i w_i h(N_i) - sum_i w_i ln sum_j w_j exp(-D(N_i, N_j))
 
-  is too large at most where D is the Kullback-Leibler divergence and too small at most where it is
-  the Bhattacharyya distance; both are exact where components are one or lie far apart. The middle
-  of the two is answered: no draw is in it, so luck and temperature are not either. Per latent
-  dimension, it may be negative: a density is not a probability. What /step calls the expected
-  surprise is, on average at temperature 1, this.
+  is an upper bound with the Kullback-Leibler divergence as D and a lower bound with the
+  Bhattacharyya distance; both are exact where components are equal or far apart. The result is
+  their midpoint per latent dimension, which needs no sampling. It may be negative. The expected
+  surprise of /step estimates the same quantity, on average at temperature 1.
 
 A `per_dimension` head has a mixture for each latent dimension, and both are the mean over them.
 """
@@ -25,17 +24,17 @@ from dreamserve.backends.base import Array, StepOutput
 from dreamserve.engine.mixture import Float64, log_sum_exp, log_weights, wide_log_sigma
 
 _HALF_LOG_2_PI_E = 0.5 * np.log(2 * np.pi * np.e)
-_NUMBERS_AT_ONCE = 16_384  # K x K x Z x rows: so that nobody waits long for the estimate
+_NUMBERS_AT_ONCE = 16_384  # K x K x Z x rows: bounds the time of one estimate
 
 
 def rows_at_once(output: StepOutput) -> int:
-    """Return of how many rows the estimate is quickly made."""
+    """Return for how many rows one estimate is fast."""
     _, components, size = output.mixture_mu.shape
     return max(1, _NUMBERS_AT_ONCE // int(components * components * size))
 
 
 def weights_entropy(output: StepOutput, rows: slice) -> Array:
-    """Return how undecided the world is between its components, (B,), of these rows."""
+    """Return the entropy of the components' weights, (B,), of these rows."""
     with np.errstate(invalid="ignore"):
         logs = log_weights(output.mixture_logits[rows])
         weights = np.exp(logs)
