@@ -10,9 +10,10 @@ from dreamserve.api.openapi import Example
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.simple import SimpleEngine
 from dreamserve.validation import validated
-from dreamserve_protocol.verbs import BY_NAME
+from dreamserve_protocol.verbs import BY_NAME, VERBS
 
-# Asked in this order, of one server. A step of a batch that fails shows what its row is answered.
+# Sent in this order to one server; then the verbs that need no more than a session, DELETE last. A
+# step of a batch that fails shows the error of its row.
 _ASKED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("reset", {"session_id": "a", "seed": 7, "rewind_window": 8}),
     ("step", {"session_id": "a", "action": 2, "step": 1}),
@@ -31,13 +32,10 @@ _ASKED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("rollout", {"policy": "random", "episodes": 2, "max_steps": 100, "seed": 7}),
     ("plan", {"session_id": "a", "planner": "cem", "horizon": 4, "candidates": 64}),
     ("fork", {"session_id": "a", "session_ids": ["left", "right"], "seeds": [7, 8]}),
-    ("session", {"session_id": "a"}),
     ("snapshot", {"session_id": "a"}),
     ("rewind", {"session_id": "a", "to_step": 0}),
     ("restore", {"session_id": "a"}),  # with the snapshot
-    ("worlds", {}),
     ("world", {"name": "fake"}),
-    ("delete", {"session_id": "a"}),
 )
 
 
@@ -45,7 +43,11 @@ _ASKED: tuple[tuple[str, dict[str, Any]], ...] = (
 def examples() -> dict[str, Example]:
     """Return an example of every verb by name."""
     engine, made = SimpleEngine([fake_world()]), dict[str, Example]()
-    for name, fields in _ASKED:
+    named = {name for name, _ in _ASKED}
+    others = [verb for verb in VERBS if verb.name not in named]
+    others.sort(key=lambda verb: verb.method == "DELETE")
+    session = [(verb.name, {"session_id": "a"} if verb.of_session else {}) for verb in others]
+    for name, fields in (*_ASKED, *session):
         verb = BY_NAME[name]
         if verb.body is not None:
             fields = {**fields, verb.body: made["snapshot"].result}
