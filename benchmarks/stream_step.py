@@ -57,64 +57,62 @@ class Answers:
     """Frames as they come from a server."""
 
     def __init__(self, stream: socket.socket) -> None:
-        self._stream, self._buffer = stream, bytearray()
+        self._stream, self._buffer = stream, b""
 
-    def take(self) -> list[bytes]:
-        """Wait for answers; return each one's first bytes."""
-        taken: list[bytes] = []
+    def take(self) -> list[int]:
+        """Wait for answers; return their ids. All must be successes."""
+        taken: list[int] = []
         while not taken:
             received = self._stream.recv(1 << 18)
             assert received, "the server closed the socket"
-            self._buffer += received
-            at = 0
-            size, head = self._size(at)
-            while size is not None and len(self._buffer) >= at + head + size:
-                taken.append(bytes(self._buffer[at + head : at + head + 40]))
-                at += head + size
-                size, head = self._size(at)
-            del self._buffer[:at]
+            buffer, at = self._buffer + received, 0
+            while len(buffer) >= at + 4:
+                size, head = buffer[at + 1], 2
+                if size >= 126:
+                    size, head = int.from_bytes(buffer[at + 2 : at + 4], "big"), 4
+                end = at + head + size
+                if len(buffer) < end:
+                    break
+                id_, _, rest = buffer[at + head + len(b'{"id":') : at + head + 32].partition(b",")
+                assert rest.startswith(b'"status":200'), buffer[at:end]
+                taken.append(int(id_))
+                at = end
+            self._buffer = buffer[at:]
         return taken
 
-    def _size(self, at: int) -> tuple[int | None, int]:
-        if len(self._buffer) < at + 4:
-            return None, 0
-        short = self._buffer[at + 1]
-        if short < 126:
-            return short, 2
-        if short == 126:
-            return int.from_bytes(self._buffer[at + 2 : at + 4], "big"), 4
-        return int.from_bytes(self._buffer[at + 2 : at + 10], "big"), 10
+
+def dream_of(session: int) -> list[bytes]:
+    """Return the frames that a session sends, over and over: a reset, then its steps."""
+    name = f"w{session}"
+    steps = [
+        frame("step", session, {"session_id": name, "action": number % 3, "step": number})
+        for number in range(1, STEPS_A_DREAM)
+    ]
+    return [frame("reset", session, {"session_id": name, "seed": session}), *steps]
 
 
 def client(port: int, sessions: int, seconds: float) -> None:
     """Step each session again once its answer is there; print the rate and how long a step took."""
+    dreams = [
+        dream_of(i) for i in range(sessions)
+    ]  # before: the load is to cost less than the server
     stream = handshake(port)
     answers = Answers(stream)
-    steps = [0] * sessions
-    sent_s = [0.0] * sessions
+    sent, sent_s = [1] * sessions, [0.0] * sessions
     took_s: list[float] = []
-
-    def question(i: int) -> bytes:
-        if steps[i] % STEPS_A_DREAM == 0:
-            return frame("reset", i, {"session_id": f"w{i}", "seed": i})
-        number = steps[i] % STEPS_A_DREAM
-        return frame("step", i, {"session_id": f"w{i}", "action": number % 3, "step": number})
-
     began_s = now_s = time.perf_counter()
-    stream.sendall(b"".join(map(question, range(sessions))))
+    stream.sendall(b"".join(frames[0] for frames in dreams))
     while now_s < began_s + seconds:
         taken = answers.take()
         now_s = time.perf_counter()
-        answered = []
-        for answer in taken:
-            assert b'"status":200' in answer, answer
-            i = int(answer[len(b'{"id":') : answer.index(b",")])
-            if steps[i] % STEPS_A_DREAM:
+        questions = []
+        for i in taken:
+            place = sent[i] % STEPS_A_DREAM
+            if place != 1:  # what was answered is a step
                 took_s.append(now_s - sent_s[i])
-            steps[i] += 1
-            sent_s[i] = now_s
-            answered.append(question(i))
-        stream.sendall(b"".join(answered))
+            questions.append(dreams[i][place])
+            sent[i], sent_s[i] = sent[i] + 1, now_s
+        stream.sendall(b"".join(questions))
     rate = len(took_s) / (now_s - began_s)
     p50_ms, p99_ms = (1e3 * statistics.quantiles(took_s, n=100)[i] for i in (49, 98))
     print(json.dumps({"rate": rate, "p50_ms": p50_ms, "p99_ms": p99_ms}))
