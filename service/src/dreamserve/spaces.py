@@ -272,5 +272,5 @@ def _tanh(scores: Array) -> Array:
 
 
 def _shown(actions: Any) -> str:
-    said = repr(actions)
-    return said if len(said) <= _SHOWN else f"{said[: _SHOWN - 3]}..."
+    text = repr(actions)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

@@ -88,7 +88,7 @@ def expects_continue(parser: HttpRequestParser, headers: Headers) -> bool:
 
 
 def _has(headers: Headers, name: bytes, value: bytes) -> bool:
-    return any(own == name and said.lower() == value for own, said in headers)
+    return any(own == name and found.lower() == value for own, found in headers)
 
 
 def without_upgrade(parser: HttpRequestParser, target: bytes, headers: Headers) -> bytes:

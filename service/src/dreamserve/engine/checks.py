@@ -35,7 +35,7 @@ def check_latent(world: World, latent: Any, name: str = "the latent") -> Array:
 def check_start(world: World, start: Start | None, limits: Limits) -> Start | None:
     """Return the start as `dynamics.start` takes it: frames cropped and resized, actions checked.
 
-    Raises InvalidRequestError and its kin, and TooLargeError.
+    Raises InvalidRequestError, InvalidActionError, NotFiniteInputError and TooLargeError.
     """
     if start is None:
         return None

@@ -8,7 +8,7 @@ from dreamserve_protocol.errors import TooLargeError
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on one request's work; unbounded where nothing is said.
+    """Bounds on one request's work; unlimited by default.
 
     Every method raises TooLargeError with the numbers when a request is over its bound.
     """

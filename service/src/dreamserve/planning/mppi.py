@@ -12,10 +12,9 @@ and get closer to each other as the planner closes in, so λ is `temperature` ti
 from the best value to the median of an iteration. Unlike a deviation that does not care how bad
 the bad half is: one cliff in the world would make all the rest look equal.
 
-**The answer.** The paper acts on the mean after its last update, which nobody has tried: among two
-ways around an obstacle it may be the one in between. Here that mean is tried, too, and the best
-candidate met is the answer: by what the world said it is never worse than the mean, and its value
-is one that the world gave.
+**The result.** The paper acts on the mean after its last update, which was never evaluated: of two
+ways around an obstacle it may be the one in between. Here that mean is evaluated, too, and the
+result is the best candidate of all: its predicted return is never below that of the mean.
 """
 
 from dataclasses import dataclass

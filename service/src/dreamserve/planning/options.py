@@ -48,5 +48,5 @@ def _check_field(one: Field[Any], value: Any) -> None:
         raise NotFiniteInputError(f"{one.name} must be a finite number, not {value}")
     least, most = one.metadata["bounds"]
     if not least <= value <= most:
-        said = f"at least {least}" if most == inf else f"within {least} and {most}"
-        raise InvalidRequestError(f"{one.name} must be {said}, not {value}")
+        bounds = f"at least {least}" if most == inf else f"within {least} and {most}"
+        raise InvalidRequestError(f"{one.name} must be {bounds}, not {value}")

@@ -22,7 +22,7 @@ _INFO = {"surprise": float, "expected_surprise": float, "predicted_terminated": 
 
 
 def last_step_of(last: LastAnswer) -> LastStep:
-    """Return what a snapshot says of it; absent values are omitted."""
+    """Return its form in a snapshot; absent values are omitted."""
     content: tuple[Any, ...] = last.content
     include, *observed = content
     return LastStep(
@@ -35,39 +35,39 @@ def last_step_of(last: LastAnswer) -> LastStep:
     )
 
 
-def read_last_step(world: World, said: LastStep, result: StepResult) -> LastAnswer:
+def read_last_step(world: World, last_step: LastStep, result: StepResult) -> LastAnswer:
     """Return the result that was kept; `result` has what the rest of the snapshot says of it.
 
-    Raises InvalidRequestError and its kin for what is no result of a step of this world.
+    Raises InvalidRequestError or NotFiniteInputError if no step of this world has such a result.
     """
-    include, spec = frozenset(said.include), world.spec
-    if not include and said.observed is None:
+    include, spec = frozenset(last_step.include), world.spec
+    if not include and last_step.observed is None:
         raise InvalidRequestError(
             "last_step must be absent for a step without observation and include"
         )
-    expected = _INFO if said.observed is not None else {}
-    if said.info.keys() != expected.keys():
+    expected = _INFO if last_step.observed is not None else {}
+    if last_step.info.keys() != expected.keys():
         raise InvalidRequestError(f"last_step: info must hold {list(expected)}")
-    result.info = {name: kind(said.info[name]) for name, kind in expected.items()}
-    result.frame = _frame(spec, said.frame, "frame" in include)
-    result.mixture = _mixture(spec, said.mixture, "mixture" in include)
+    result.info = {name: kind(last_step.info[name]) for name, kind in expected.items()}
+    result.frame = _frame(spec, last_step.frame, "frame" in include)
+    result.mixture = _mixture(spec, last_step.mixture, "mixture" in include)
     if "state" not in include:
         result.state = None
-    return LastAnswer(result, _content(include, said, result.latent))
+    return LastAnswer(result, _content(include, last_step, result.latent))
 
 
-def _content(include: frozenset[str], said: LastStep, latent: Array) -> Content:
+def _content(include: frozenset[str], last_step: LastStep, latent: Array) -> Content:
     """Return what the step was asked for, as `steps.admit` compares it."""
-    if (said.observed == "frame") != (said.frame_digest is not None):
+    if (last_step.observed == "frame") != (last_step.frame_digest is not None):
         raise InvalidRequestError(
             "last_step: frame_digest must be present if and only if a frame was observed"
         )
-    if said.observed is None:
+    if last_step.observed is None:
         return (include,)
-    if said.observed == "latent":
+    if last_step.observed == "latent":
         return (include, "latent", content_of_latent(latent))  # the dream was corrected to it
     try:
-        digest = bytes.fromhex(said.frame_digest or "")
+        digest = bytes.fromhex(last_step.frame_digest or "")
     except ValueError:
         digest = b""
     if len(digest) != DIGEST_BYTES:

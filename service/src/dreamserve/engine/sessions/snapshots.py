@@ -48,10 +48,10 @@ def snapshot_of(world: World, record: SessionRecord) -> Snapshot:
 
 
 def restored(world: World, snapshot: Snapshot) -> SessionRecord:
-    """Return the session that a snapshot says, for `world`.
+    """Return the session that a snapshot describes, for `world`.
 
-    Raises SnapshotRefusedError for another format, content or bundle, and InvalidRequestError and
-    its kin for what could be no session of this world.
+    Raises SnapshotRefusedError for another format, content or bundle, and InvalidRequestError or
+    NotFiniteInputError for what no session of this world can be.
     """
     check_format(snapshot.format, snapshot.format_version)
     if snapshot.world_version != world.version:
@@ -68,7 +68,7 @@ def restored(world: World, snapshot: Snapshot) -> SessionRecord:
 
 
 def _record(world: World, given: Snapshot) -> SessionRecord:
-    """Return what is said, each part of it checked for `world`."""
+    """Return the session as a record, every field validated for `world`."""
     spec = world.spec
     names = [tensor.name for tensor in spec.recurrent_state]
     if sorted(given.state) != sorted(names):

@@ -1,7 +1,7 @@
 """Where sessions live: a slab of slots for each world, and a table from ids to places in them.
 
-A session at rest is its row of a slab and an entry in the table. Its numbers are reached by slot
-only, and nothing here grows with the sessions at rest.
+An idle session is its row of a slab and an entry in the table. Its numbers are reached by slot
+only, and nothing here grows with the number of idle sessions.
 """
 
 import time
@@ -39,7 +39,7 @@ class Sessions:
         self._now_s = self._swept_at_s = clock()
         self._numbered = [Slab(i, w, capacity, sizes) for i, w in enumerate(worlds.values())]
         self.slabs = {slab.world.name: slab for slab in self._numbered}
-        # From ids to places. An integer each, so that the many at rest are light and soon found.
+        # Ids to places. An integer each, so that idle sessions take little memory.
         self._table: dict[str, int] = {}
         self._expired: OrderedDict[str, None] = OrderedDict()
 
@@ -114,8 +114,8 @@ class Sessions:
         """
         if self._full(session_ids, window):
             self.expire()
-            if said := self._full(session_ids, window):
-                raise OverloadedError(said)
+            if reason := self._full(session_ids, window):
+                raise OverloadedError(reason)
 
     def _full(self, session_ids: Sequence[str], window: int) -> str | None:
         """Return what there is no room for."""
