@@ -22,7 +22,7 @@ from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.markers import Doc, Items, Message, Request
 from dreamserve_protocol.reset import FrameArray, LatentArray, StateInclude, Tensors
 
-_INCLUDE = Doc("Also return the decoded frame, the recurrent state.")
+_INCLUDE = Doc("Also return the decoded frame (`frame`), the recurrent state (`state`).")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

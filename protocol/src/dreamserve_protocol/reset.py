@@ -59,7 +59,7 @@ class ResetRequest(Request["ResetResult"]):
     include: Annotated[
         Sequence[StateInclude],
         Items(),
-        Doc("Also return the decoded frame, the recurrent state."),
+        Doc("Also return the decoded frame (`frame`), the recurrent state (`state`)."),
     ] = ()
 
 

@@ -60,7 +60,10 @@ class StepRequest(Request["StepResult"]):
     include: Annotated[
         Sequence[StepInclude],
         Items(),
-        Doc("Also return the decoded frame, the predicted mixture, the recurrent state."),
+        Doc(
+            "Also return the decoded frame (`frame`), the predicted mixture (`mixture`), the"
+            " recurrent state (`state`)."
+        ),
     ] = ()
 
     def may_be_resent(self) -> bool:
