@@ -13,11 +13,11 @@ from dreamserve_protocol.common import (
     Count,
     Ids,
     Integers,
+    LoadedWorld,
     Numbers,
     SessionId,
     Whole,
     World,
-    WorldName,
     check_one,
 )
 from dreamserve_protocol.errors import InvalidActionError, InvalidRequestError, ProblemError
@@ -49,9 +49,7 @@ class ResetBatchRequest(Request["ResetBatchResult"]):
         Count | None, Doc("B, the number of dreams, instead of `session_ids`; ids are generated.")
     ] = None
     _: KW_ONLY
-    world: Annotated[
-        WorldName | None, Doc("Name of a loaded world. Default: the first one loaded.")
-    ] = None
+    world: LoadedWorld = None
     session_ids: Annotated[
         Annotated[Sequence[SessionId], Items(1)] | None,
         Doc("B different ids, as `session_id` of /reset."),

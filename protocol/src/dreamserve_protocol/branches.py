@@ -20,9 +20,7 @@ from dreamserve_protocol.common import (
 )
 from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.markers import Doc, Items, Message, Request
-from dreamserve_protocol.reset import FrameArray, LatentArray, StateInclude, Tensors
-
-_INCLUDE = Doc("Also return the decoded frame (`frame`), the recurrent state (`state`).")
+from dreamserve_protocol.reset import FrameArray, LatentArray, StateIncludes, Tensors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +44,7 @@ class ForkRequest(Request["ForkResult"]):
             " the session's own seed, so the same actions give the same dream."
         ),
     ] = None
-    include: Annotated[Sequence[StateInclude], Items(), _INCLUDE] = ()
+    include: StateIncludes = ()
 
     def __post_init__(self) -> None:
         if self.session_ids is not None and self.count is not None:
@@ -102,7 +100,7 @@ class RewindRequest(Request["RewindResult"]):
         Whole | None,
         Doc("Number of steps to go back, instead of `to_step`; each request goes back further."),
     ] = None
-    include: Annotated[Sequence[StateInclude], Items(), _INCLUDE] = ()
+    include: StateIncludes = ()
 
     def __post_init__(self) -> None:
         check_one(steps=self.steps, to_step=self.to_step)

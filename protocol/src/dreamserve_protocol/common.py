@@ -24,6 +24,9 @@ SessionId = Annotated[
 ]
 AnyId = Annotated[str, Text(128)]  # in a batch a malformed id is its row's error
 WorldName = Annotated[str, Text(128)]
+LoadedWorld = Annotated[
+    WorldName | None, Doc("Name of a loaded world. Default: the first one loaded.")
+]
 Count = Annotated[int, Range(1, LARGEST_INTEGER)]
 Whole = Annotated[int, Range(0, LARGEST_INTEGER)]
 Seed = Annotated[int, Range(0, LARGEST_INTEGER)]

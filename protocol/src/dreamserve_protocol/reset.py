@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from dreamserve_protocol.arrays import Array, Float32, UInt8
 from dreamserve_protocol.common import (
     Id,
+    LoadedWorld,
     OwnSeed,
     OwnTemperature,
     Seed,
@@ -16,11 +17,15 @@ from dreamserve_protocol.common import (
     Temperature,
     Whole,
     World,
-    WorldName,
 )
 from dreamserve_protocol.markers import Doc, Items, Message, Request
 
 StateInclude = Literal["frame", "state"]
+StateIncludes = Annotated[
+    Sequence[StateInclude],
+    Items(),
+    Doc("Also return the decoded frame (`frame`), the recurrent state (`state`)."),
+]
 
 FrameArray = Annotated[UInt8, Array("uint8 H W C")]
 LatentArray = Annotated[Float32, Array("float32 Z")]
@@ -33,9 +38,7 @@ Tensors = Annotated[
 class ResetRequest(Request["ResetResult"]):
     """Begin a dream, or start one over."""
 
-    world: Annotated[
-        WorldName | None, Doc("Name of a loaded world. Default: the first one loaded.")
-    ] = None
+    world: LoadedWorld = None
     _: KW_ONLY
     session_id: Annotated[
         SessionId | None,
@@ -56,11 +59,7 @@ class ResetRequest(Request["ResetResult"]):
         Start | None, Doc("Starting point. Default: a bank entry drawn from the seed.")
     ] = None
     rewind_window: Annotated[Whole, Doc("Number of last steps to keep in memory for /rewind.")] = 0
-    include: Annotated[
-        Sequence[StateInclude],
-        Items(),
-        Doc("Also return the decoded frame (`frame`), the recurrent state (`state`)."),
-    ] = ()
+    include: StateIncludes = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

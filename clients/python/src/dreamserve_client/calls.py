@@ -173,4 +173,4 @@ def restore(snapshot: Fields, session_id: str | None = None) -> Call[SessionResu
     session_id: A live session with that id is replaced. Default: a new id.
     """
     document = cast(Snapshot, snapshot)  # it is passed on as it is, fields of later versions too
-    return Call(RestoreRequest(session_id or _new_id(), document), _reader(RestoreRequest))
+    return call_of(RestoreRequest(session_id or _new_id(), document))

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import re
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,6 +22,7 @@ from dreamserve.api.http import Endpoint
 from dreamserve.api.openapi import document
 from dreamserve.api.origins import check_origin, is_loopback
 from dreamserve.api.pages import page_endpoint
+from dreamserve.api.problems import VALID_ID
 from dreamserve.api.responses import problem_response
 from dreamserve.api.stream import Stream
 from dreamserve.engine.engine import Engine
@@ -33,7 +33,6 @@ from dreamserve_protocol.verbs import VERBS
 
 STOP_DEADLINE_S = 5.0  # for requests in progress, once no new ones are accepted
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_VALID_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _SHOWN = 80
 
 log = logging.getLogger("dreamserve")
@@ -163,8 +162,8 @@ class Requests:
 
     def _request_id(self, headers: dict[bytes, bytes]) -> str:
         given = headers.get(b"x-request-id")
-        if given is not None and _VALID_REQUEST_ID.fullmatch(given):
-            return given.decode()
+        if given is not None and VALID_ID.fullmatch(name := given.decode("latin-1")):
+            return name
         return f"{self._made_id}{next(self._count):016x}"
 
 

@@ -33,7 +33,7 @@ LARGE_BYTES = 64 * 1024
 LARGE_ANSWER_BYTES = 256 * 1024
 
 # Of a body, lists and objects and what they hold: each can take 50 times its bytes in memory. More
-# numbers than these go into packed arrays, which count as one.
+# numbers than these go into packed arrays, which are maps of three.
 MAX_ELEMENTS = 2_000_000
 _OF_MANY = (SampleResult, RolloutResult, StepBatchResult, ResetBatchResult)
 

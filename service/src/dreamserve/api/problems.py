@@ -1,6 +1,7 @@
 """Every error as RFC 9457 problem details: code, detail, request_id, and Retry-After where due."""
 
 import logging
+import re
 from http import HTTPStatus
 from math import ceil
 
@@ -8,6 +9,7 @@ from dreamserve_protocol.errors import InternalError, MethodNotAllowedError, Pro
 from dreamserve_protocol.pages import Problem
 
 MEDIA_TYPE = "application/problem+json"
+VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")  # of a request: it can forge no line of a log
 
 log = logging.getLogger("dreamserve")
 

@@ -10,7 +10,6 @@ that the socket is not read. A session outlives its socket and is continued by i
 
 import asyncio
 import logging
-import re
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from dreamserve.api import codec
 from dreamserve.api.async_engine import Service
-from dreamserve.api.problems import problem_of
+from dreamserve.api.problems import VALID_ID, problem_of
 from dreamserve.validation import validator
 from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.markers import Request
@@ -26,7 +25,6 @@ from dreamserve_protocol.verbs import VERBS
 
 MAX_ID = 128  # characters of a string id
 _VALIDATORS = {verb.name: validator(verb.request) for verb in VERBS}
-_FOR_THE_LOG = re.compile(r"[A-Za-z0-9._-]+")  # an id that can be no line of its own there
 _KEYS = {"id", "verb", "body"}
 
 log = logging.getLogger("dreamserve")
@@ -136,7 +134,7 @@ class Socket:
         """Return a response as a frame; a thread encodes large ones."""
         response: dict[str, Any] = {"id": envelope.id, "status": 200, "body": outcome}
         if isinstance(outcome, Exception):
-            named = f".{envelope.id}" if _FOR_THE_LOG.fullmatch(str(envelope.id)) else ""
+            named = f".{envelope.id}" if VALID_ID.fullmatch(str(envelope.id)) else ""
             error, document = problem_of(outcome, self._name + named)
             response |= {"status": error.status, "body": document}
         elif outcome is None:

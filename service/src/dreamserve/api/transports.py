@@ -7,20 +7,27 @@ LINGER_S = 2.0  # for a client that still sends, to read why it is refused
 JOINED_BYTES = 64 * 1024  # are written without waiting for more
 
 
-class CoalescingTransport:
+class _Wrapper:
+    """A transport with all that it does not define itself from another one."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class CoalescingTransport(_Wrapper):
     """Hold a response's head back until its body is written, or the event loop's round ends.
 
     uvicorn makes two system calls and two packets of them: a tenth of a small step's time.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(transport, loop)
         self.lingers = False  # whether the client is to read a refusal, though it still sends
-        self._transport, self._loop = transport, loop
         self._head = b""
         self._closing = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
         """Write `data` after the head that is held back; hold back a head itself."""
@@ -55,16 +62,13 @@ class CoalescingTransport:
             self.write(b"")
 
 
-class JoiningTransport:
+class JoiningTransport(_Wrapper):
     """Write what one round of the event loop writes in one piece."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
+        super().__init__(transport, loop)
         self._frames: list[bytes] = []
         self._bytes = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
         """Write `data` by the end of this round."""

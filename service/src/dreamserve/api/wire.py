@@ -39,9 +39,9 @@ class Protocol(HttpToolsProtocol):
         self._refused = False
         self._since_s = self.loop.time()  # when this head began, or all else last went on
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # narrower: TCP
         """Take the connection, and watch over it."""
-        super().connection_made(CoalescingTransport(transport, self.loop))  # type: ignore[arg-type]
+        super().connection_made(CoalescingTransport(transport, self.loop))  # type: ignore[arg-type]  # acts as one
         self.loop.call_later(WATCH_S, self._watch)
 
     def shutdown(self) -> None:

@@ -184,7 +184,7 @@ class Engine:
                     settled = self._run_batch(batch)
             finally:
                 self._turning.release()
-        if scheduler.ready or scheduler.jobs:
+        if not self.idle:
             self.wake()
         return settled
 
