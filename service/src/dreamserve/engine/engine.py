@@ -184,7 +184,7 @@ class Engine:
                     settled = self._run_batch(batch)
             finally:
                 self._turning.release()
-        if not self.idle:
+        if scheduler.ready or scheduler.jobs:  # `idle`, without a call: every step comes by
             self.wake()
         return settled
 
