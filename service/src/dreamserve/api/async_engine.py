@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.limits import Limits
-from dreamserve.engine.scheduling.queued import Settled, settle
+from dreamserve.engine.scheduling.queued import Future, Settled, settle
 from dreamserve.engine.world import World
 from dreamserve.settings import Settings
 from dreamserve_protocol.markers import Request
@@ -44,12 +44,11 @@ class AsyncEngine:
         self._watching = False
         engine.attach(self)
 
-    def queue(self, request: Request[R]) -> "asyncio.Future[R]":
-        """Queue a request, and return the future of its result.
+    def queue(self, request: Request[Any], future: Future) -> None:
+        """Queue a request; `future` gets its outcome in the event loop's thread.
 
         Cancelling the future cancels a waiting request. Raises OverloadedError, DrainingError.
         """
-        future: asyncio.Future[R] = self._loop.create_future()
         self._engine.queue(request, future)
         self._waiting += 1
         if not self._due:
@@ -60,7 +59,6 @@ class AsyncEngine:
                 # Not in the next iteration of the loop but in the one after, to include requests
                 # that are being read now: batches of twice the size are worth the wait.
                 self._loop.call_soon(self._loop.call_soon, self._turn)
-        return future
 
     async def ask(self, request: Request[R], leaves: Leaves) -> R:
         """Return a request's result, or raise its error.
@@ -68,7 +66,8 @@ class AsyncEngine:
         If the caller disconnects first, the request is cancelled. Raises OverloadedError,
         DrainingError, and CallerGoneError once the caller has disconnected.
         """
-        future = self.queue(request)
+        future: asyncio.Future[R] = self._loop.create_future()
+        self.queue(request, future)
         self._callers[future] = leaves
         if not self._watching:
             self._watching = True

@@ -10,8 +10,9 @@ that the socket is not read. A session outlives its socket and is continued by i
 
 import asyncio
 import logging
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -32,11 +33,28 @@ log = logging.getLogger("dreamserve")
 Id = int | str | None
 
 
-class Envelope(NamedTuple):
-    """The id of a request, and the format of its response."""
+@dataclass(slots=True, eq=False)
+class Pending:
+    """A request in progress. It acts as the future of its outcome, which it hands to `respond`."""
 
-    id: Id
-    as_msgpack: bool
+    respond: Callable[["Pending"], None]
+    as_msgpack: bool  # format of the request and of the response
+    id: Id = None
+    outcome: Any = None  # result or exception
+    dropped: bool = False  # nobody waits for it
+
+    def cancelled(self) -> bool:
+        """Return whether the socket is closed."""
+        return self.dropped
+
+    done = cancelled
+
+    def set_result(self, result: Any) -> None:
+        """Respond with a result, or with an exception."""
+        self.outcome = result
+        self.respond(self)
+
+    set_exception = set_result
 
 
 class Stream:
@@ -59,9 +77,8 @@ class Socket:
         self._engine = service.async_engine
         self._most = service.settings.max_stream_requests
         self._name, self._receive, self._send = name, receive, send
-        self._waiting: dict[asyncio.Future[Any], Envelope] = {}
-        self._outcomes: list[tuple[Envelope, Any]] = []  # results and errors to be written
-        self._in_progress = 0  # read and not yet written
+        self._in_progress: set[Pending] = set()  # read and not yet written
+        self._ended: list[Pending] = []  # those to be written
         self._to_write, self._has_room = asyncio.Event(), asyncio.Event()
 
     async def serve(self) -> None:
@@ -72,8 +89,8 @@ class Socket:
         finally:
             for task in tasks:
                 task.cancel()
-            for future in list(self._waiting):
-                future.cancel()
+            for pending in self._in_progress:
+                pending.dropped = True
         for error in filter(None, (task.exception() for task in done)):
             log.error("unexpected error, request_id %s", self._name, exc_info=error)
             await self._send({"type": "websocket.close", "code": 1011, "reason": "internal_error"})
@@ -82,7 +99,7 @@ class Socket:
         """Read messages while below the limit; end when the peer disconnects."""
         # One message is read ahead, to notice a disconnect while the limit is reached.
         while (message := await self._receive())["type"] != "websocket.disconnect":
-            while self._in_progress >= self._most:
+            while len(self._in_progress) >= self._most:
                 self._has_room.clear()
                 await self._has_room.wait()
             await self._take(message)
@@ -91,28 +108,20 @@ class Socket:
         """Queue the request in a message."""
         text = message.get("text")
         raw = message["bytes"] if text is None else text.encode()
-        envelope = Envelope(None, text is None)
-        self._in_progress += 1
+        pending = Pending(self._respond, as_msgpack=text is None)
+        self._in_progress.add(pending)
         try:
             if len(raw) <= codec.LARGE_BYTES:
-                fields = codec.decode(raw, envelope.as_msgpack)
+                fields = codec.decode(raw, pending.as_msgpack)
             else:
-                fields = await asyncio.to_thread(codec.decode, raw, envelope.as_msgpack)
-            envelope = Envelope(_id_of(fields), envelope.as_msgpack)
-            future = self._engine.queue(_request_of(fields))
+                fields = await asyncio.to_thread(codec.decode, raw, pending.as_msgpack)
+            pending.id = _id_of(fields)
+            self._engine.queue(_request_of(fields), pending)
         except Exception as error:
-            self._respond(envelope, error)
-            return
-        self._waiting[future] = envelope
-        future.add_done_callback(self._done)
+            pending.set_exception(error)
 
-    def _done(self, future: asyncio.Future[Any]) -> None:
-        envelope = self._waiting.pop(future)
-        if not future.cancelled():
-            self._respond(envelope, future.exception() or future.result())
-
-    def _respond(self, envelope: Envelope, outcome: Any) -> None:
-        self._outcomes.append((envelope, outcome))
+    def _respond(self, pending: Pending) -> None:
+        self._ended.append(pending)
         self._to_write.set()
 
     async def _write(self) -> None:
@@ -120,28 +129,31 @@ class Socket:
         while True:
             await self._to_write.wait()
             self._to_write.clear()
-            outcomes, self._outcomes = self._outcomes, []
-            for envelope, outcome in outcomes:
-                frame = await self._framed(envelope, outcome)
+            ended, self._ended = self._ended, []
+            for pending in ended:
+                if codec.is_large(pending.outcome):
+                    frame = await asyncio.to_thread(self._frame, pending)
+                else:
+                    frame = self._frame(pending)
                 try:
                     await self._send(frame)
                 except OSError:
                     return  # the peer has disconnected
-                self._in_progress -= 1
+                self._in_progress.discard(pending)
             self._has_room.set()
 
-    async def _framed(self, envelope: Envelope, outcome: Any) -> Message:
-        """Return a response as a frame; a thread encodes large ones."""
-        response: dict[str, Any] = {"id": envelope.id, "status": 200, "body": outcome}
+    def _frame(self, pending: Pending) -> Message:
+        """Return a response as a message to send."""
+        id, outcome = pending.id, pending.outcome
+        response: dict[str, Any] = {"id": id, "status": 200, "body": outcome}
         if isinstance(outcome, Exception):
-            named = f".{envelope.id}" if VALID_ID.fullmatch(str(envelope.id)) else ""
-            error, document = problem_of(outcome, self._name + named)
+            suffix = f".{id}" if VALID_ID.fullmatch(str(id)) else ""
+            error, document = problem_of(outcome, self._name + suffix)
             response |= {"status": error.status, "body": document}
         elif outcome is None:
-            response = {"id": envelope.id, "status": 204}
-        encode = partial(codec.encode, response, envelope.as_msgpack)
-        raw = await asyncio.to_thread(encode) if codec.is_large(outcome) else encode()
-        if envelope.as_msgpack:
+            response = {"id": id, "status": 204}
+        raw = codec.encode(response, pending.as_msgpack)
+        if pending.as_msgpack:
             return {"type": "websocket.send", "bytes": raw}
         return {"type": "websocket.send", "text": raw.decode()}
 

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from dreamserve.engine.engine import Engine
+from dreamserve.engine.scheduling.queued import Future, QueuedRequest
 from dreamserve_protocol.sample import SampleRequest
 
 pytestmark = pytest.mark.anyio
@@ -63,23 +64,28 @@ async def still_count(http: httpx.AsyncClient, engine: Engine, counted: list[Any
 async def test_no_more_are_in_progress_on_a_socket_than_the_bound(
     listening, monkeypatch, peer_of
 ) -> None:
-    waiting: list[asyncio.Future[Any]] = []
+    waiting: list[QueuedRequest] = []
     with listening(max_stream_requests=3) as served:
         engine = served.app.service.engine
         async with (
             httpx.AsyncClient(base_url=served.url, timeout=PATIENCE_S) as http,
             peer_of(served) as peer,
         ):
-            monkeypatch.setattr(engine, "queue", lambda _, future: waiting.append(future))
+            monkeypatch.setattr(
+                engine,
+                "queue",
+                lambda request, future: waiting.append(QueuedRequest(request, future, None)),
+            )
             for i in range(5):
                 await peer.send({"id": i, "verb": "worlds"})
             await until(http, lambda: len(waiting) >= 3)
+            driver = served.app.service.async_engine
             for _ in range(50):
                 assert (await http.get("/livez")).status_code == 200
             assert len(waiting) == 3
             for i in range(5):  # each that is answered makes room for the next
                 await until(http, lambda i=i: len(waiting) == min(i + 3, 5))
-                waiting[i].get_loop().call_soon_threadsafe(waiting[i].set_result, None)
+                driver.deliver([(waiting[i], None)])
                 assert await peer.receive() == {"id": i, "status": 204}
 
 
@@ -87,7 +93,7 @@ async def test_no_more_are_in_progress_on_a_socket_than_the_bound(
 async def test_what_waits_when_the_peer_leaves_is_taken_back(
     listening, monkeypatch, caplog, abruptly, peer_of
 ) -> None:
-    waiting: list[asyncio.Future[Any]] = []
+    waiting: list[Future] = []
     with listening(max_stream_requests=3) as served:
         engine = served.app.service.engine
         async with httpx.AsyncClient(base_url=served.url, timeout=PATIENCE_S) as http:

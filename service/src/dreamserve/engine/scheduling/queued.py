@@ -1,17 +1,36 @@
 """A request on its way through the engine, and how its future ends."""
 
-import asyncio
 import concurrent.futures
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from dreamserve.engine.work import Job, Result
 from dreamserve_protocol.errors import ProblemError
 from dreamserve_protocol.markers import Request
 
-# asyncio's futures belong to their event loop: its driver sees to it that they end there.
-Future = concurrent.futures.Future[Result] | asyncio.Future[Result]
+
+class Future(Protocol):
+    """Receives the outcome of a request, once: a future of asyncio or concurrent.futures, or alike.
+
+    The driver calls it in the thread that it belongs to.
+    """
+
+    def cancelled(self) -> bool:
+        """Return whether the caller no longer waits."""
+        ...
+
+    def done(self) -> bool:
+        """Return whether there is an outcome, or the caller no longer waits."""
+        ...
+
+    def set_result(self, result: Any, /) -> None:
+        """Take the result."""
+        ...
+
+    def set_exception(self, exception: Any, /) -> None:
+        """Take the error instead."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
