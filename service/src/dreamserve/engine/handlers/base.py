@@ -10,12 +10,12 @@ from dreamserve import noise
 from dreamserve.engine.imagination.latency import LatencyModel
 from dreamserve.engine.imagination.trajectories import RolloutStart
 from dreamserve.engine.limits import Limits
+from dreamserve.engine.sessions.restarts import SEED_BITS
 from dreamserve.engine.sessions.session import Session
+from dreamserve.engine.sessions.steps import has_ended
 from dreamserve.engine.sessions.table import Sessions
 from dreamserve.engine.world import World
-from dreamserve_protocol.errors import DrainingError, DreamEndedError, WorldNotFoundError
-
-SEED_BITS = 53  # what a JSON number holds exactly
+from dreamserve_protocol.errors import DrainingError, WorldNotFoundError
 
 
 @dataclass(slots=True, eq=False)
@@ -45,10 +45,8 @@ class Context:
     def living(self, session_id: str) -> Session:
         """Return a session whose dream has a future. Raises DreamEndedError, and as `find`."""
         session = self.sessions.find(session_id)
-        if session.terminated:
-            raise DreamEndedError(
-                f"the dream ended at step {session.step}; POST /reset starts over"
-            )
+        if session.ended:
+            raise has_ended(session.step)
         return session
 
     def check_welcome(self, *session_ids: str) -> None:
@@ -72,10 +70,10 @@ def seed_of(session: Session, seed: int | None, stream: int) -> int:
     if seed is not None:
         return seed
     own = np.array([session.seed], np.uint64)
-    return int(noise.keys(own, np.array([session.step]), stream)[0])
+    return int(noise.keys(own, np.array([session.age]), stream)[0])
 
 
 def start_of(session: Session, temperature: float | None) -> RolloutStart:
     """Return a copy of where the session is, at its own temperature unless another is given."""
     temperature = session.temperature if temperature is None else temperature
-    return RolloutStart(session.world, *session.row(), step=session.step, temperature=temperature)
+    return RolloutStart(session.world, *session.row(), step=session.age, temperature=temperature)

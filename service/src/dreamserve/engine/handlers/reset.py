@@ -22,7 +22,7 @@ def reset(context: Context, request: ResetRequest) -> Work[ResetResult]:
     latent, state = yield from start(world, begin, seed, temperature)
     frame = picture(world.backend, world.spec.frame, latent) if "frame" in request.include else None
     session = context.sessions.create(session_id, world, window)
-    session.begin(latent, state, seed, temperature)
+    session.begin(latent, state, seed, temperature, request.max_steps)
     named = world.spec.named_state(np.array(part[0]) for part in state)
     return ResetResult(
         session_id=session_id,

@@ -7,8 +7,10 @@ import numpy as np
 
 from dreamserve.backends.base import Array
 from dreamserve.engine.dynamics import Work, empty_state, start_from_bank
-from dreamserve.engine.handlers.base import SEED_BITS, Context, new_session_id
+from dreamserve.engine.handlers.base import Context, new_session_id
+from dreamserve.engine.handlers.columns import Columns, rows_at_once
 from dreamserve.engine.handlers.rows import RowErrors, repeated
+from dreamserve.engine.sessions.restarts import SEED_BITS
 from dreamserve.engine.world import World
 from dreamserve_protocol.batches import ResetBatchRequest, ResetBatchResult
 from dreamserve_protocol.common import LARGEST_INTEGER, LARGEST_LATENT, MAX_TEMPERATURE
@@ -32,23 +34,29 @@ def reset_batch(context: Context, request: ResetBatchRequest) -> Work[ResetBatch
     if request.latents is not None and np.shape(request.latents) != shape:
         given = list(np.shape(request.latents))
         raise InvalidRequestError(f"latents must be {list(shape)}, not {given}")
+    has_frames = "frame" in request.include
+    context.limits.check_frames(count * has_frames, "include")
     drawn = np.frombuffer(secrets.token_bytes(8 * count), np.uint64) >> _EXCESS_BITS
     seeds, temperatures = request.seeds, request.temperatures
+    columns = Columns.of(world, count, request.include)
     result = ResetBatchResult(
         world=world.name,
         session_ids=request.session_ids or [new_session_id() for _ in range(count)],
-        latents=np.zeros(shape, np.float32),
+        latents=columns.latents,
         seeds=drawn.astype(np.int64) if seeds is None else np.array(seeds, np.int64),
         temperatures=np.ones(count, np.float32)
         if temperatures is None
         else np.array(temperatures, np.float32),
+        frames=columns.frames,
+        state=columns.state,
     )
     errors = repeated(result.session_ids)
     _check_rows(world, request, result, errors)
-    for first in range(0, count, context.batch_rows):
+    at_once = rows_at_once(context, has_frames)
+    for first in range(0, count, at_once):
         yield None
-        rows = range(first, min(first + context.batch_rows, count))
-        _begin_slice(context, world, request, rows, result, errors)
+        rows = range(first, min(first + at_once, count))
+        _begin_slice(context, request, rows, result, columns, errors)
     for i in errors:
         result.seeds[i], result.temperatures[i] = 0, 0
     result.errors.extend(errors.listed())
@@ -90,16 +98,16 @@ def _check_rows(
 
 def _begin_slice(
     context: Context,
-    world: World,
     request: ResetBatchRequest,
     rows: range,
     result: ResetBatchResult,
+    columns: Columns,
     errors: RowErrors,
 ) -> None:
     index = np.array([i for i in rows if i not in errors], np.int64)
     if not len(index):
         return
-    seeds = result.seeds[index].astype(np.uint64)
+    world, seeds = columns.world, result.seeds[index].astype(np.uint64)
     if request.latents is not None:
         latent: Array = np.asarray(request.latents)[index].astype(np.float32)
         state = empty_state(world, len(index))
@@ -119,7 +127,9 @@ def _begin_slice(
         begun.append(k)
     if begun:
         state, where = tuple(part[begun] for part in state), index[begun]
-        slab = context.sessions.slabs[world.name]
-        temperatures = result.temperatures[where]
-        slab.begin(np.array(slots), latent[begun], state, seeds[begun], temperatures)
-        result.latents[where] = latent[begun]
+        slab, placed = context.sessions.slabs[world.name], np.array(slots)
+        slab.temperature[placed] = result.temperatures[where]
+        slab.max_steps[placed] = request.max_steps or 0
+        slab.begin(placed, latent[begun], state, seeds[begun])
+        columns.write(where, latent[begun], state)
+        columns.decode(where, errors)

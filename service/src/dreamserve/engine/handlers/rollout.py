@@ -5,9 +5,10 @@ import numpy as np
 from dreamserve import noise
 from dreamserve.engine.checks import check_start
 from dreamserve.engine.dynamics import Work
-from dreamserve.engine.handlers.base import SEED_BITS, Context, drawn_seed, seed_of, start_of
+from dreamserve.engine.handlers.base import Context, drawn_seed, seed_of, start_of
 from dreamserve.engine.imagination.rollouts import EpisodeStarts, roll_out
 from dreamserve.engine.imagination.trajectories import subseeds
+from dreamserve.engine.sessions.restarts import SEED_BITS
 from dreamserve.noise import UInt64
 from dreamserve_protocol.policies import policy_count, policy_of
 from dreamserve_protocol.rollout import RolloutRequest, RolloutResult

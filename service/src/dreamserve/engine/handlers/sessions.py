@@ -1,8 +1,11 @@
-"""GET and DELETE /sessions/{session_id}, GET and PUT its snapshot."""
+"""GET and DELETE /sessions/{session_id}, GET and PUT its snapshot; POST /delete/batch."""
 
 from dreamserve.engine.handlers.base import Context
+from dreamserve.engine.handlers.rows import repeated
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.snapshots import restored, snapshot_of
+from dreamserve_protocol.batches import DeleteBatchRequest, DeleteBatchResult
+from dreamserve_protocol.errors import SessionExpiredError, SessionNotFoundError
 from dreamserve_protocol.sessions import (
     DeleteRequest,
     RestoreRequest,
@@ -21,6 +24,19 @@ def session(context: Context, request: SessionRequest) -> SessionResult:
 def delete(context: Context, request: DeleteRequest) -> None:
     """End the session. Raises SessionNotFoundError, SessionExpiredError."""
     context.sessions.remove(context.sessions.find(request.session_id, use=False).id)
+
+
+def delete_batch(context: Context, request: DeleteBatchRequest) -> DeleteBatchResult:
+    """End the sessions. Raises TooLargeError."""
+    context.limits.check_rows(len(request.session_ids))
+    errors = repeated(request.session_ids)
+    for i, session_id in enumerate(request.session_ids):
+        if i not in errors:
+            try:
+                delete(context, DeleteRequest(session_id))
+            except (SessionNotFoundError, SessionExpiredError) as error:
+                errors[i] = error
+    return DeleteBatchResult(request.session_ids, errors.listed())
 
 
 def snapshot(context: Context, request: SnapshotRequest) -> Snapshot:
@@ -48,6 +64,9 @@ def _described(context: Context, session: Session) -> SessionResult:
         seed=session.seed,
         temperature=session.temperature,
         terminated=session.terminated,
+        truncated=session.truncated,
+        began_at=session.began_at,
         idle_s=context.sessions.idle_s(session),
         rewindable_to=session.rewindable_to,
+        max_steps=session.max_steps,
     )
