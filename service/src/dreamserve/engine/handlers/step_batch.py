@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dreamserve.backends.base import Actions, Int64
-from dreamserve.backends.host_state import span
+from dreamserve.backends.host_state import as_slice
 from dreamserve.engine.dynamics import Work
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.handlers.rows import RowErrors, repeated
@@ -97,7 +97,7 @@ def _take_slice(batch: _Batch, rows: range) -> None:
     if not len(index):
         return
     following, may_go = slab.next_steps(slots)
-    asked = following if batch.steps is None else batch.steps[span(index)]
+    asked = following if batch.steps is None else batch.steps[as_slice(index)]
     go = (asked == following) & may_go
     if not go.all():
         for k in np.flatnonzero(~go).tolist():
@@ -106,13 +106,13 @@ def _take_slice(batch: _Batch, rows: range) -> None:
         index, slots = index[go], slots[go]
         if not len(index):
             return
-    taken = take(slab, slots, batch.actions[span(index)], {})
+    taken = take(slab, slots, batch.actions[as_slice(index)], {})
     is_finite = taken.is_finite
     if not is_finite.all():
         for k in np.flatnonzero(~is_finite).tolist():
             batch.errors[int(index[k])] = not_finite(int(taken.number[k]))
         index = index[is_finite]
-    where, kept = span(index), span(np.flatnonzero(is_finite))
+    where, kept = as_slice(index), as_slice(np.flatnonzero(is_finite))
     result.steps[where] = taken.number[kept]
     result.latents[where] = taken.latent[kept]
     result.rewards[where] = taken.staged.reward[kept]
