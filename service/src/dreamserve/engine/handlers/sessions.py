@@ -1,4 +1,4 @@
-"""GET and DELETE /sessions/{session_id}, GET and PUT its snapshot."""
+"""GET and DELETE /sessions/{session_id}; GET and PUT its snapshot."""
 
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.sessions.session import Session
@@ -14,7 +14,7 @@ from dreamserve_protocol.sessions import (
 
 
 def session(context: Context, request: SessionRequest) -> SessionResult:
-    """Tell what the session is. Raises SessionNotFoundError, SessionExpiredError."""
+    """Describe the session. Raises SessionNotFoundError, SessionExpiredError."""
     return _described(context, context.sessions.find(request.session_id, use=False))
 
 
@@ -24,20 +24,20 @@ def delete(context: Context, request: DeleteRequest) -> None:
 
 
 def snapshot(context: Context, request: SnapshotRequest) -> Snapshot:
-    """Return all that the session is. Raises SessionNotFoundError, SessionExpiredError."""
+    """Return the session's snapshot. Raises SessionNotFoundError, SessionExpiredError."""
     found = context.sessions.find(request.session_id, use=False)
     return snapshot_of(found.world, found.record())
 
 
 def restore(context: Context, request: RestoreRequest) -> SessionResult:
-    """Make a session of a snapshot. Raises CallerError, DrainingError."""
-    context.check_welcome(request.session_id)
+    """Create or replace a session from a snapshot. Raises CallerError, DrainingError."""
+    context.check_admission(request.session_id)
     context.limits.check_rewind_window(request.snapshot.rewind_window)
     world = context.world(request.snapshot.world)
     record = restored(world, request.snapshot)
-    made = context.sessions.create(request.session_id, world, record.rewind_window)
-    made.restore(record)
-    return _described(context, made)
+    session = context.sessions.create(request.session_id, world, record.rewind_window)
+    session.restore(record)
+    return _described(context, session)
 
 
 def _described(context: Context, session: Session) -> SessionResult:

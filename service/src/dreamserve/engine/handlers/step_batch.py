@@ -1,7 +1,7 @@
 """/step/batch: advance many dreams of one world, in columns.
 
-What is wrong with the columns as such fails the request; what is wrong with a row is that row's own
-error. The work yields between calls of the world.
+An error in the columns' shapes or types fails the request; an error in a row fails that row only.
+The work yields between world calls.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from dreamserve.backends.base import Actions, Int64
 from dreamserve.backends.host_state import as_slice
 from dreamserve.engine.dynamics import Work
 from dreamserve.engine.handlers.base import Context
-from dreamserve.engine.handlers.rows import RowErrors, repeated
+from dreamserve.engine.handlers.rows import RowErrors, duplicate_errors
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.steps import (
     has_ended,
@@ -49,12 +49,12 @@ class _Batch:
 
 
 def step_batch(context: Context, request: StepBatchRequest) -> Work[StepBatchResult]:
-    """Take the steps, as many at a time as a batch has. Raises CallerError."""
+    """Take the steps, `batch_rows` at a time. Raises CallerError."""
     ids, count = request.session_ids, len(request.session_ids)
     context.limits.check_rows(count)
     world = _world_of(context, ids)
     steps = None if request.steps is None else np.asarray(request.steps)
-    errors = repeated(ids)
+    errors = duplicate_errors(ids)
     _check_numbers(steps, errors)
     actions, in_space = world.spec.action_space.check_rows(request.actions)
     for i in np.flatnonzero(~in_space).tolist():
@@ -73,16 +73,16 @@ def step_batch(context: Context, request: StepBatchRequest) -> Work[StepBatchRes
         rows = range(first, min(first + context.batch_rows, count))
         try:
             _take_slice(batch, rows)
-        except Exception as error:  # the slices before were taken, so it is these rows' error
+        except Exception as error:  # earlier slices were committed, so only these rows fail
             failed = failure(error)
             for i in rows:
                 errors.set_default(i, failed)
-    result.errors.extend(errors.listed())
+    result.errors.extend(errors.to_list())
     return result
 
 
 def _check_numbers(steps: Int64 | None, errors: RowErrors) -> None:
-    """Note the rows whose step has no number that a step can have."""
+    """Add an error for each row whose step number is below 1."""
     if steps is None:
         return
     for i in np.flatnonzero(steps < 1).tolist():
@@ -91,36 +91,37 @@ def _check_numbers(steps: Int64 | None, errors: RowErrors) -> None:
 
 
 def _take_slice(batch: _Batch, rows: range) -> None:
-    """Take the steps of some rows, and write their results."""
+    """Take the steps of these rows, and write their results."""
     result, slab = batch.result, batch.sessions.slabs[batch.world.name]
     index, slots = _find(batch, rows)
     if not len(index):
         return
-    following, may_go = slab.next_steps(slots)
-    asked = following if batch.steps is None else batch.steps[as_slice(index)]
-    go = (asked == following) & may_go
-    if not go.all():
-        for k in np.flatnonzero(~go).tolist():
+    following, is_alive = slab.next_steps(slots)
+    requested = following if batch.steps is None else batch.steps[as_slice(index)]
+    is_next = (requested == following) & is_alive
+    if not is_next.all():
+        for k in np.flatnonzero(~is_next).tolist():
             i = int(index[k])
-            _do_not_go(batch, Session(result.session_ids[i], slab, int(slots[k])), i, int(asked[k]))
-        index, slots = index[go], slots[go]
+            session = Session(result.session_ids[i], slab, int(slots[k]))
+            _repeat_or_refuse(batch, session, i, int(requested[k]))
+        index, slots = index[is_next], slots[is_next]
         if not len(index):
             return
-    taken = take(slab, slots, batch.actions[as_slice(index)], {})
-    is_finite = taken.is_finite
+    stepped = take(slab, slots, batch.actions[as_slice(index)], {})
+    is_finite = stepped.is_finite
     if not is_finite.all():
         for k in np.flatnonzero(~is_finite).tolist():
-            batch.errors[int(index[k])] = not_finite(int(taken.number[k]))
+            batch.errors[int(index[k])] = not_finite(int(stepped.number[k]))
         index = index[is_finite]
-    where, kept = as_slice(index), as_slice(np.flatnonzero(is_finite))
-    result.steps[where] = taken.number[kept]
-    result.latents[where] = taken.latent[kept]
-    result.rewards[where] = taken.staged.reward[kept]
-    result.terminated[where] = taken.terminated[kept]
+    target, source = as_slice(index), as_slice(np.flatnonzero(is_finite))
+    result.steps[target] = stepped.number[source]
+    result.latents[target] = stepped.latent[source]
+    result.rewards[target] = stepped.staged.reward[source]
+    result.terminated[target] = stepped.terminated[source]
 
 
 def _find(batch: _Batch, rows: range) -> tuple[Int64, Int64]:
-    """Return those rows (B,) that have no error, and the slots (B,) of their sessions."""
+    """Return the rows (B,) without an error, and the slots (B,) of their sessions."""
     ids = batch.result.session_ids[rows.start : rows.stop]
     if not batch.errors:
         slots = batch.sessions.find_all(ids, batch.world)
@@ -144,23 +145,23 @@ def _find(batch: _Batch, rows: range) -> tuple[Int64, Int64]:
     return np.array(list(found), np.int64), np.array(list(found.values()), np.int64)
 
 
-def _do_not_go(batch: _Batch, session: Session, i: int, asked: int) -> None:
-    """Answer row `i` whose step is not to be taken now: it was taken already, or cannot be."""
+def _repeat_or_refuse(batch: _Batch, session: Session, i: int, requested: int) -> None:
+    """Set row `i` to its last result if its step was taken already, or else to an error."""
     current = session.step
-    if asked == current + 1:
+    if requested == current + 1:
         batch.errors[i] = has_ended(current)
-    elif asked != current:
-        batch.errors[i] = out_of_order(current + 1, asked)
+    elif requested != current:
+        batch.errors[i] = out_of_order(current + 1, requested)
     elif session.last_answer is not None or not session.took(batch.actions[i]):
         batch.errors[i] = taken_differently(current)
     else:
-        result, again = batch.result, session.last_result()
-        result.steps[i], result.latents[i] = current, again.latent
-        result.rewards[i], result.terminated[i] = again.reward, again.terminated
+        result, last = batch.result, session.last_result()
+        result.steps[i], result.latents[i] = current, last.latent
+        result.rewards[i], result.terminated[i] = last.reward, last.terminated
 
 
 def _world_of(context: Context, ids: Sequence[str]) -> World:
-    """Return the world of the first session that is there, or the first world."""
+    """Return the world of the first session that exists, or the default world."""
     for session_id in ids:
         try:
             return context.sessions.find(session_id, use=False).world
@@ -174,4 +175,4 @@ def _action_error(world: World, action: Any) -> InvalidActionError | NotFiniteIn
         world.spec.action_space.check(action)
     except (InvalidActionError, NotFiniteInputError) as error:
         return error
-    raise AssertionError(f"{action!r} was found wrong, and is right")
+    raise AssertionError(f"check_rows refused {action!r}, which check accepts")
