@@ -117,10 +117,7 @@ def _responses(result: Any, errors: tuple[type[ProblemError], ...], example: Any
 
 
 def _content(schema: dict[str, str], example: Any) -> dict[str, Any]:
-    """Return a body's media types.
-
-    Both have one schema, so a generated client has one type for a body.
-    """
+    """Return a body's media types; both have one schema, so generated clients have one type."""
     examples = {} if example is None else {"example": example}
     return {JSON: {"schema": schema, **examples}, MSGPACK: {"schema": schema}}
 

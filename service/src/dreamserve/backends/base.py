@@ -1,5 +1,4 @@
-"""The backend interface: three pure functions over batches of arrays, and a store of sessions'
-state.
+"""The backend interface: three pure functions over batches, and a store of sessions' state.
 
 Shapes (B is the batch size, Z the latent size, K the number of mixture components):
 

@@ -124,8 +124,7 @@ def _matmul_precision(device: torch.device, precision: Precision) -> Iterator[No
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     try:
         with (
-            # By default cuDNN computes convolutions in TF32, by algorithms that may sum in any
-            # order.
+            # By default cuDNN convolves in TF32, by algorithms whose order of summation may vary.
             torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=tf32),
             torch.autocast(
                 device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False

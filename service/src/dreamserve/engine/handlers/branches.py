@@ -48,10 +48,7 @@ def fork(context: Context, request: ForkRequest) -> Callable[[], ForkResult]:
 
 
 def rewind(context: Context, request: RewindRequest) -> RewindResult:
-    """Return the session to an earlier step.
-
-    Raises StepConflictError if it is not in the window, DreamNotFiniteError, and as `find`.
-    """
+    """Rewind. Raises StepConflictError outside the window, DreamNotFiniteError, and as `find`."""
     session = context.sessions.find(request.session_id)
     step = session.step - request.steps if request.steps is not None else request.to_step or 0
     earliest = session.rewindable_to
