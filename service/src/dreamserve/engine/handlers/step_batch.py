@@ -1,7 +1,7 @@
 """/step/batch: advance many dreams of one world, in columns.
 
-What is wrong with the columns as such fails the request; what is wrong with a row is that row's own
-error. The work yields between calls of the world.
+An error in the columns' shapes or types fails the request; an error in a row fails that row only.
+The work yields between world calls.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from dreamserve.backends.base import Int64
-from dreamserve.backends.host_state import span
+from dreamserve.backends.host_state import as_slice
 from dreamserve.engine.dynamics import Work
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.handlers.columns import rows_at_once
@@ -35,7 +35,7 @@ from dreamserve_protocol.errors import (
 
 
 def step_batch(context: Context, request: StepBatchRequest) -> Work[StepBatchResult]:
-    """Take the steps, as many at a time as a batch has. Raises CallerError."""
+    """Take the steps, a slice of rows at a time. Raises CallerError."""
     count = len(request.session_ids)
     context.limits.check_rows(count)
     world = _world_of(context, request.session_ids)
@@ -49,34 +49,34 @@ def step_batch(context: Context, request: StepBatchRequest) -> Work[StepBatchRes
         rows = range(first, min(first + at_once, count))
         try:
             _take_slice(batch, rows)
-        except Exception as error:  # the slices before were taken, so it is these rows' error
+        except Exception as error:  # earlier slices were committed, so only these rows fail
             failed = failure(error)
             for i in rows:
                 batch.errors.set_default(i, failed)
-    batch.result.errors.extend(batch.errors.listed())
+    batch.result.errors.extend(batch.errors.to_list())
     return replace(batch.result, final=batch.final.rows()) if batch.final else batch.result
 
 
 def _take_slice(batch: StepColumns, rows: range) -> None:
-    """Take the steps of some rows, and write their results."""
+    """Take the steps of these rows, and write their results."""
     slab = batch.sessions.slabs[batch.world.name]
     index, slots = _find(batch, rows)
     if not len(index):
         return
-    following, may_go = slab.next_steps(slots)
-    asked = following if batch.steps is None else batch.steps[span(index)]
-    go = (asked == following) & may_go
-    if not go.all():
-        for k in np.flatnonzero(~go).tolist():
+    following, is_alive = slab.next_steps(slots)
+    requested = following if batch.steps is None else batch.steps[as_slice(index)]
+    is_next = (requested == following) & is_alive
+    if not is_next.all():
+        for k in np.flatnonzero(~is_next).tolist():
             i = int(index[k])
             session = Session(batch.result.session_ids[i], slab, int(slots[k]))
-            _do_not_go(batch, session, i, int(asked[k]))
-        index, slots = index[go], slots[go]
+            _repeat_or_refuse(batch, session, i, int(requested[k]))
+        index, slots = index[is_next], slots[is_next]
         if not len(index):
             return
     extras = {k: batch.extras[i] for k, i in enumerate(index.tolist())} if batch.extras else {}
     pictured = () if batch.columns.frames is None else range(len(index))
-    taken = take(slab, slots, batch.actions[span(index)], extras, pictured)
+    taken = take(slab, slots, batch.actions[as_slice(index)], extras, pictured)
     for k in np.flatnonzero(~taken.is_finite).tolist():
         batch.errors[int(index[k])] = not_finite(int(taken.number[k]))
     batch.write(index, taken)
@@ -92,7 +92,7 @@ def _take_slice(batch: StepColumns, rows: range) -> None:
 
 
 def _find(batch: StepColumns, rows: range) -> tuple[Int64, Int64]:
-    """Return those rows (B,) that have no error, and the slots (B,) of their sessions."""
+    """Return the rows (B,) without an error, and the slots (B,) of their sessions."""
     ids = batch.result.session_ids[rows.start : rows.stop]
     if not batch.errors:
         slots = batch.sessions.find_all(ids, batch.world)
@@ -116,13 +116,13 @@ def _find(batch: StepColumns, rows: range) -> tuple[Int64, Int64]:
     return np.array(list(found), np.int64), np.array(list(found.values()), np.int64)
 
 
-def _do_not_go(batch: StepColumns, session: Session, i: int, asked: int) -> None:
-    """Write row `i` whose step is not to be taken now: it was taken already, or cannot be."""
+def _repeat_or_refuse(batch: StepColumns, session: Session, i: int, requested: int) -> None:
+    """Set row `i` to its last result if its step was taken already, or else to an error."""
     current = session.step
-    if asked == current + 1:
+    if requested == current + 1:
         batch.errors[i] = has_ended(current)
-    elif asked != current:
-        batch.errors[i] = out_of_order(current + 1, asked)
+    elif requested != current:
+        batch.errors[i] = out_of_order(current + 1, requested)
     elif not _was_asked(batch, session, i):
         batch.errors[i] = taken_differently(current)
     else:
@@ -145,7 +145,7 @@ def _was_asked(batch: StepColumns, session: Session, i: int) -> bool:
 
 
 def _world_of(context: Context, ids: Sequence[str]) -> World:
-    """Return the world of the first session that is there, or the first world."""
+    """Return the world of the first session that exists, or the default world."""
     for session_id in ids:
         try:
             return context.sessions.find(session_id, use=False).world

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from dreamserve.backends.base import Actions, Int64
-from dreamserve.backends.host_state import span
+from dreamserve.backends.host_state import as_slice
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.handlers.columns import Columns, Final
-from dreamserve.engine.handlers.rows import RowErrors, repeated
+from dreamserve.engine.handlers.rows import RowErrors, duplicate_errors
 from dreamserve.engine.sessions.restarts import restart
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.steps import StepExtras, SteppedBatch, add_extra, extras_of
@@ -46,7 +46,7 @@ class StepColumns:
     def write(self, index: Int64, taken: SteppedBatch) -> None:
         """Write the results of the steps of rows `index` (B,) that were taken."""
         result, kept = self.result, np.flatnonzero(taken.is_finite)
-        where, rows = span(index[kept]), span(kept)
+        where, rows = as_slice(index[kept]), as_slice(kept)
         result.steps[where] = taken.number[rows]
         result.latents[where] = taken.latent[rows]
         result.rewards[where] = taken.staged.reward[rows]
@@ -98,7 +98,7 @@ def columns_of(context: Context, world: World, request: StepBatchRequest) -> Ste
     """Validate the columns; note the rows that are invalid."""
     ids, count = request.session_ids, len(request.session_ids)
     steps = None if request.steps is None else np.asarray(request.steps)
-    errors = repeated(ids)
+    errors = duplicate_errors(ids)
     _check_numbers(steps, errors)
     actions, in_space = world.spec.action_space.check_rows(request.actions)
     for i in np.flatnonzero(~in_space).tolist():
