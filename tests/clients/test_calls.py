@@ -164,23 +164,6 @@ def test_a_call_is_a_value_of_its_request():
     assert fields_of(call.request)["planner"] == "cem"
 
 
-def test_numbers_that_are_not_finite_are_not_sent(fake):
-    server = fake(fake.ok(fake.STEP))
-    with pytest.raises(sdk.NotFiniteInputError, match="observation holds NaN or infinity"):
-        server.client().step("s1", 1, observation=np.array([np.nan, 0.0]))
-    policy = sdk.LinearPolicy(np.full((2, 3), np.inf))
-    with pytest.raises(sdk.NotFiniteInputError, match="policy holds NaN or infinity"):
-        server.client().rollout(policy=policy, max_steps=3, episodes=1)
-    assert not server.requests
-
-
-def test_what_json_cannot_carry_is_not_sent(fake):
-    server = fake(fake.ok(fake.STEP))
-    with pytest.raises(TypeError, match="action cannot be sent: set has no JSON form"):
-        server.client().step("s1", {1})
-    assert not server.requests
-
-
 @pytest.mark.parametrize("url", ["localhost:8000", "", "ftp://dreams"])
 def test_a_base_url_without_http_is_refused_at_once(url):
     with pytest.raises(ValueError, match="must start with http"):

@@ -11,7 +11,12 @@ Requests, results and problems are those of the protocol, `dreamserve_protocol`.
 
 from dreamserve_client.async_client import AsyncDreamClient, AsyncDreamSession
 from dreamserve_client.client import DreamClient, DreamSession
-from dreamserve_client.errors import APIConnectionError, APITimeoutError, ProtocolError
+from dreamserve_client.errors import (
+    APIConnectionError,
+    APITimeoutError,
+    ConfigurationError,
+    ProtocolError,
+)
 from dreamserve_protocol.batches import ResetBatchResult, RowError, StepBatchResult
 from dreamserve_protocol.branches import ForkResult, RewindResult
 from dreamserve_protocol.common import Start
@@ -55,6 +60,7 @@ __all__ = [
     "BundledPolicy",
     "CallerError",
     "Components",
+    "ConfigurationError",
     "ConstantPolicy",
     "DrainingError",
     "DreamClient",

@@ -9,6 +9,7 @@ import httpx
 from dreamserve_client import calls
 from dreamserve_client.beginnings import of_forks, of_restored
 from dreamserve_client.calls import Call, P, R
+from dreamserve_client.codec import Encoding
 from dreamserve_client.http_io import HttpIO
 from dreamserve_client.methods import sent_by
 from dreamserve_protocol.branches import ForkResult
@@ -72,9 +73,10 @@ class AsyncDreamClient:
         *,
         timeout_s: float = 30.0,
         max_retries: int = 2,
+        encoding: Encoding = "msgpack",
         http_client: httpx.AsyncClient | None = None,
     ) -> None:
-        self._io = HttpIO(base_url, timeout_s, max_retries)
+        self._io = HttpIO(base_url, timeout_s, max_retries, encoding)
         self._owned = http_client is None
         self._http = http_client or httpx.AsyncClient()
 

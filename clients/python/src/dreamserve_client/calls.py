@@ -13,6 +13,7 @@ from types import GenericAlias
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 from urllib.parse import quote
 
+from dreamserve_client.codec import listed
 from dreamserve_client.methods import describe
 from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest
 from dreamserve_protocol.branches import ForkRequest, RewindRequest
@@ -163,7 +164,7 @@ session = _calls(SessionRequest)
 delete = _calls(DeleteRequest)
 world = _calls(WorldRequest)
 worlds = _calls_read_by(WorldsRequest, _worlds, list[WorldSummary])
-snapshot = _calls_read_by(SnapshotRequest, dict[str, Any], dict[str, Any])
+snapshot = _calls_read_by(SnapshotRequest, listed, dict[str, Any])  # JSON can store it
 
 
 def restore(snapshot: Fields, session_id: str | None = None) -> Call[SessionResult]:

@@ -1,6 +1,7 @@
 """The errors of the SDK itself, beside the protocol's tree of problems.
 
 DreamserveError
+├── ConfigurationError      an option of the client, or a variable of its environment, is wrong
 ├── APIConnectionError      no response came: refused, reset, unreachable
 │   └── APITimeoutError     no response came within `timeout_s`
 ├── ProtocolError           a response came that is not dreamserve's
@@ -8,6 +9,10 @@ DreamserveError
 """
 
 from dreamserve_protocol.errors import DreamserveError
+
+
+class ConfigurationError(DreamserveError, ValueError):
+    """An option of the client, or a variable of its environment, is wrong; the message says how."""
 
 
 class APIConnectionError(DreamserveError):

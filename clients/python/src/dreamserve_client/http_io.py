@@ -8,9 +8,14 @@ from typing import Any
 
 import httpx
 
-from dreamserve_client import codec
 from dreamserve_client.calls import Call, R
-from dreamserve_client.errors import APIConnectionError, APITimeoutError, ProtocolError
+from dreamserve_client.codec import codec_for, codec_of
+from dreamserve_client.errors import (
+    APIConnectionError,
+    APITimeoutError,
+    ConfigurationError,
+    ProtocolError,
+)
 from dreamserve_client.problems import problem_in
 from dreamserve_client.retries import RetryPolicy
 from dreamserve_client.step_numbers import StepNumbers
@@ -22,23 +27,26 @@ USER_AGENT = f"dreamserve-client/{version('dreamserve-client')}"
 class HttpIO:
     """Requests to one server, results from it, and when to send a request again."""
 
-    def __init__(self, base_url: str, timeout_s: float, max_retries: int) -> None:
+    def __init__(self, base_url: str, timeout_s: float, max_retries: int, encoding: str) -> None:
         if not base_url.startswith(("http://", "https://")):
-            raise ValueError(f"base_url must start with http:// or https://, it is {base_url!r}")
+            raise ConfigurationError(
+                f"base_url must start with http:// or https://, it is {base_url!r}"
+            )
         self.base_url = base_url.rstrip("/")
         self._timeout_s = timeout_s
         self._policy = RetryPolicy(max_retries)
+        self._codec = codec_of(encoding)
         self.numbers = StepNumbers()
 
     def request(self, http: httpx.Client | httpx.AsyncClient, call: Call[Any]) -> httpx.Request:
         """Return the HTTP request of a call; sent again, it is the same bytes."""
-        headers = {"accept": codec.MEDIA_TYPE, "user-agent": USER_AGENT}
+        headers = {"accept": self._codec.media_type, "user-agent": USER_AGENT}
         if call.session_id is not None:
             headers["x-session-id"] = call.session_id
         content = None
         if (body := call.body) is not None:
-            headers["content-type"] = codec.MEDIA_TYPE
-            content = codec.encode(body)
+            headers["content-type"] = self._codec.media_type
+            content = self._codec.encode(body)
         return http.build_request(
             call.verb.method,
             self.base_url + call.path,
@@ -55,10 +63,8 @@ class HttpIO:
         if response.is_error:
             raise problem_in(response)
         try:
-            fields = codec.decode(response.content) if response.content else {}
-            if not isinstance(fields, dict):
-                raise TypeError(f"{type(fields).__name__} is no JSON object")
-            result = call.read(fields)
+            codec = codec_for(response.headers.get("content-type", ""))
+            result = call.read(codec.decode(response.content) if response.content else {})
         except (ValueError, KeyError, TypeError) as error:
             origin = f"{call.verb.method} {response.url} answered HTTP {response.status_code}"
             what = f"without {error}" if isinstance(error, KeyError) else f"unreadably: {error}"

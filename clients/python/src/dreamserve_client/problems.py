@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from dreamserve_client import codec
+from dreamserve_client.codec import JSON, PROBLEM_MEDIA_TYPE
 from dreamserve_protocol.errors import ProblemError, problem_of
 
 
@@ -23,13 +23,12 @@ def problem_in(response: httpx.Response) -> ProblemError:
 
 
 def _fields(response: httpx.Response) -> Mapping[str, Any]:
-    if not response.headers.get("content-type", "").startswith(codec.PROBLEM_MEDIA_TYPE):
+    if not response.headers.get("content-type", "").startswith(PROBLEM_MEDIA_TYPE):
         return {}
     try:
-        fields = codec.decode(response.content)
-    except ValueError:
+        return JSON.decode(response.content)
+    except (ValueError, TypeError):
         return {}
-    return fields if isinstance(fields, dict) else {}
 
 
 def _retry_after_s(header: str | None) -> float | None:
