@@ -14,9 +14,12 @@ from dreamserve_client.client import DreamClient, DreamSession
 from dreamserve_client.errors import (
     APIConnectionError,
     APITimeoutError,
+    ClosedError,
     ConfigurationError,
     ProtocolError,
 )
+from dreamserve_client.transports.base import AsyncTransport, Transport
+from dreamserve_client.transports.in_process import AsyncInProcess, InProcess
 from dreamserve_protocol.batches import ResetBatchResult, RowError, StepBatchResult
 from dreamserve_protocol.branches import ForkResult, RewindResult
 from dreamserve_protocol.common import Start
@@ -57,8 +60,11 @@ __all__ = [
     "APITimeoutError",
     "AsyncDreamClient",
     "AsyncDreamSession",
+    "AsyncInProcess",
+    "AsyncTransport",
     "BundledPolicy",
     "CallerError",
+    "ClosedError",
     "Components",
     "ConfigurationError",
     "ConstantPolicy",
@@ -70,6 +76,7 @@ __all__ = [
     "DreamserveError",
     "EngineFailedError",
     "ForkResult",
+    "InProcess",
     "InternalError",
     "InvalidActionError",
     "InvalidRequestError",
@@ -100,6 +107,7 @@ __all__ = [
     "StepConflictError",
     "StepResult",
     "TooLargeError",
+    "Transport",
     "UnsupportedMediaTypeError",
     "WorldNotFoundError",
     "WorldResult",
