@@ -64,6 +64,6 @@ $(VENV)/serve.stamp: $(BIN)/python constraints.txt protocol/pyproject.toml servi
 $(VENV)/dev.stamp: $(VENV)/serve.stamp requirements-dev.txt \
 		training/pyproject.toml clients/python/pyproject.toml
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
-	$(PIP) --editable protocol --editable service --editable clients/python --editable 'training[vizdoom]' \
+	$(PIP) --editable protocol --editable service --editable 'clients/python[gymnasium,sb3]' --editable 'training[vizdoom]' \
 		--requirement requirements-dev.txt
 	@touch $@
