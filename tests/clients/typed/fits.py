@@ -46,9 +46,21 @@ def with_a_dream(client: sdk.DreamClient, kept: Mapping[str, Any]) -> None:
     assert_type(client.resume(kept, "mine"), sdk.DreamSession)
 
 
+def with_many_dreams(client: sdk.DreamClient) -> None:
+    with client.dreams(256, world="takecover", max_steps=200, on_end="restart") as dreams:
+        assert_type(dreams, sdk.Dreams)
+        assert_type(dreams.first, sdk.ResetBatchResult)
+        assert_type(dreams.step(np.zeros(256, np.int64)), sdk.StepBatchResult)
+        assert_type(dreams.reset(np.array([3]), seeds=[1]), sdk.ResetBatchResult)
+        assert_type(dreams.steps, Int64)
+
+
 async def awaited(client: sdk.AsyncDreamClient) -> None:
     async with await client.dream(temperature=0.5) as dream:
         assert_type(await dream.step(1, step=1), sdk.StepResult)
         assert_type(await dream.fork(2), list[sdk.AsyncDreamSession])
         assert_type(await dream.plan(horizon=5), sdk.PlanResult)
+    async with await client.dreams(2, temperature=[1.0, 0.5]) as dreams:
+        assert_type(dreams, sdk.AsyncDreams)
+        assert_type(await dreams.step([1, 0]), sdk.StepBatchResult)
     assert_type(await client.worlds(), list[sdk.WorldSummary])

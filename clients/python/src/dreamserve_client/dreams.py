@@ -70,9 +70,10 @@ class Dreams(_Many):
 
     def begin(self) -> Self:
         """Begin the first dreams, if `client.dreams` has not."""
+        result = self._client.send(self._columns.first())
         try:
-            self.first = self._columns.begun(self._client.send(self._columns.first()))
-        except ProblemError:
+            self.first = self._columns.begun(result)
+        except ProblemError:  # of a row: other rows have begun
             self.close()
             raise
         return self
@@ -123,9 +124,10 @@ class AsyncDreams(_Many):
 
     async def begin(self) -> Self:
         """Begin the first dreams, if `client.dreams` has not."""
+        result = await self._client.send(self._columns.first())
         try:
-            self.first = self._columns.begun(await self._client.send(self._columns.first()))
-        except ProblemError:
+            self.first = self._columns.begun(result)
+        except ProblemError:  # of a row: other rows have begun
             await self.close()
             raise
         return self
