@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from stable_baselines3 import PPO
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 from dreamserve_client import DreamClient, InProcess
 from dreamserve_client.envs import DreamVectorEnv
@@ -44,11 +44,11 @@ def trained(client: DreamClient, dreams: int, steps: int) -> tuple[PPO, PPO]:
     def agent() -> PPO:
         return PPO(
             "MlpPolicy",
-            VecNormalize(envs, norm_obs=False, gamma=0.99),
-            learning_rate=lambda left: 3e-3 * left,
+            VecNormalize(VecMonitor(envs), norm_obs=False, gamma=0.99),
+            learning_rate=lambda left: 5e-4 * left,
             n_steps=64,
             batch_size=min(4096, 64 * dreams),
-            n_epochs=2,
+            n_epochs=4,
             gamma=0.99,
             ent_coef=0.003,
             policy_kwargs={"net_arch": {"pi": [], "vf": [128]}},
@@ -58,7 +58,7 @@ def trained(client: DreamClient, dreams: int, steps: int) -> tuple[PPO, PPO]:
         )
 
     untrained, learner = agent(), agent()
-    learner.learn(steps, log_interval=50)
+    learner.learn(steps, log_interval=10)
     envs.close()
     return untrained, learner
 

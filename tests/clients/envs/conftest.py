@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("gymnasium", reason="pip install 'dreamserve-client[gymnasium]'")
 
-from dreamserve.engine.fake import fake_world  # noqa: E402
-from dreamserve_client.envs import DreamEnv, DreamVectorEnv  # noqa: E402
+from dreamserve.engine.fake import fake_world
+from dreamserve_client.envs import DreamEnv, DreamVectorEnv
 
 Options = dict[str, Any]
 
