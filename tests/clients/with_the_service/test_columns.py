@@ -1,4 +1,4 @@
-"""Many dreams as an object, on the real service; the response to every other request may be lost."""
+"""Many dreams as an object, on the real service, whose responses may be lost."""
 
 import numpy as np
 import pytest
