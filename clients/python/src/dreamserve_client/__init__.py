@@ -1,4 +1,4 @@
-"""The Python SDK of dreamserve: drive world-model dream sessions over HTTP.
+"""The Python SDK of dreamserve: drive world-model dream sessions.
 
 from dreamserve_client import DreamClient
 
