@@ -34,7 +34,7 @@ docs: $(VENV)/dev.stamp
 
 # Needs wrk, ViZDoom, two cores, and the machine to itself for about an hour and a half.
 bench: $(VENV)/dev.stamp benchmarks/.peers/stamp
-	set -e; for script in http_step 'http_step --world lstm512-z64' batch_step plan \
+	set -e; for script in camera http_step 'http_step --world lstm512-z64' batch_step plan \
 		plan_beside_steps plan_budget plan_quality plan_trees evolve takecover \
 		'takecover --real-time --episodes 25' capacity startup; do \
 		set -- $$script; name=$$1; shift; $(BIN)/python benchmarks/$$name.py "$$@"; done

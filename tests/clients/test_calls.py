@@ -85,6 +85,21 @@ def test_an_id_that_is_none_is_not_in_a_header_and_the_server_refuses_it_in_the_
     assert server.body()["session_id"] == name
 
 
+def test_a_name_longer_than_any_url_is_refused_before_it_is_sent(fake):
+    server = fake(fake.ok(fake.SESSION))
+    with pytest.raises(sdk.InvalidRequestError, match="session cannot be sent"):
+        server.client().session("x" * 70_000)
+    assert not server.requests
+
+
+@pytest.mark.parametrize("document", [{1}, [{1}], object()])
+def test_a_snapshot_that_is_no_document_is_refused_before_it_is_sent(fake, document):
+    server = fake(fake.ok(fake.SESSION))
+    with pytest.raises(sdk.InvalidRequestError, match="must be an object of fields"):
+        server.client().restore(document)
+    assert not server.requests
+
+
 @pytest.mark.parametrize("name", ["\ud800", 5, None])
 def test_an_id_that_no_path_can_hold_is_refused_before_it_is_sent(fake, name):
     server = fake(fake.ok(fake.SESSION))

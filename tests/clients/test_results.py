@@ -136,7 +136,14 @@ def test_a_server_of_another_kind_is_told_apart_from_an_error(fake):
 
 
 @pytest.mark.parametrize(
-    "changed", [{"latent": "high"}, {"latent": [[1], 2]}, {"mixture": 5}, {"latent": {"dtype": 1}}]
+    "changed",
+    [
+        {"latent": "high"},
+        {"latent": [[1], 2]},
+        {"mixture": 5},
+        {"latent": {"dtype": 1}},
+        {"latent": [10**400]},
+    ],
 )
 def test_a_field_that_is_not_what_it_should_be_makes_the_response_unreadable(fake, changed):
     with pytest.raises(sdk.ProtocolError, match="unreadably"):

@@ -1,5 +1,6 @@
 """mypy knows the parameters and results of every method, from the protocol's dataclasses."""
 
+import ast
 import os
 import re
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+import dreamserve_client as sdk
 
 ROOT = Path(__file__).parents[2]
 TYPED = Path(__file__).parent / "typed"
@@ -30,6 +33,28 @@ def checked(program: str) -> str:
 @pytest.mark.slow
 def test_a_program_that_uses_the_sdk_well_is_typed_throughout():
     assert checked("fits.py") == ""
+
+
+KINDS = (sdk.DreamClient, sdk.DreamSession, sdk.AsyncDreamClient, sdk.AsyncDreamSession)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_that_program_uses_every_public_method(kind):
+    tree = ast.parse((TYPED / "fits.py").read_text())
+    awaited = kind.__name__.startswith("Async")
+    used: set[str] = set()
+    for function in tree.body:
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) and (
+            isinstance(function, ast.AsyncFunctionDef) is awaited
+        ):
+            name = "dream" if kind.__name__.endswith("Session") else ("client", "patient")
+            used |= {
+                node.attr
+                for node in ast.walk(function)
+                if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") in name
+            }
+    public = {name for name in vars(kind) if not name.startswith("_")}
+    assert public <= used
 
 
 @pytest.mark.slow

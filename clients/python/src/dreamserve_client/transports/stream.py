@@ -5,6 +5,7 @@ calls by id. The synchronous transport runs the asynchronous one in a thread of 
 """
 
 import asyncio
+import os
 from collections.abc import Coroutine
 from concurrent.futures import CancelledError
 from contextlib import suppress
@@ -25,7 +26,7 @@ from websockets.exceptions import (
 from websockets.protocol import State
 
 from dreamserve_client.calls import Call, Fields
-from dreamserve_client.codec import JSON, MSGPACK, Codec
+from dreamserve_client.codec import JSON, MSGPACK, UNREADABLE, Codec
 from dreamserve_client.environment import proxy_of, server_url, tls_of
 from dreamserve_client.errors import (
     APIConnectionError,
@@ -91,7 +92,7 @@ class _Socket:
                 self._take(message)
         except ConnectionClosed:
             pass
-        except (ValueError, TypeError) as error:
+        except UNREADABLE as error:
             self._failure = ProtocolError.of(f"{self._server} answered", error)
             await self._connection.close()
         finally:
@@ -221,7 +222,7 @@ class Stream:
 
     def __init__(self, base_url: str, codec: Codec) -> None:
         self._stream = AsyncStream(base_url, codec)
-        self._runs, self._ended = Event(), Event()
+        self._runs, self._process = Event(), os.getpid()
         self._thread = Thread(target=self._run, name="dreamserve-stream", daemon=True)
         self._thread.start()
         self._runs.wait()
@@ -240,6 +241,9 @@ class Stream:
 
     def _result(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Return what a coroutine returns, which runs in the socket's thread."""
+        if os.getpid() != self._process:  # a fork has no threads but its first
+            coroutine.close()
+            raise ClosedError("the client belongs to another process; make one in each process")
         try:
             future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         except RuntimeError:  # the event loop is closed
