@@ -113,4 +113,4 @@ class DreamEnv(gymnasium.Env[npt.NDArray[Any], Any]):
 
     def _observe(self, result: ResetResult | StepResult) -> npt.NDArray[Any]:
         self._frame = result.frame
-        return self._view.show(result).observations
+        return self._view.one(result)

@@ -15,7 +15,6 @@ from dreamserve_client.dreams import Dreams
 from dreamserve_client.envs.view import (
     LARGEST_SEED,
     METADATA,
-    Shown,
     View,
     check_options,
     open_world,
@@ -79,7 +78,7 @@ class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
         )
         self._dreams = Dreams(self._client, columns)
         # What the rows show; with NEXT_STEP, new dreams wait in `_next` for the step after an end.
-        self._shown = self._next = Shown(np.empty(0), None)
+        self._shown, self._next = view.empty(num_envs), view.empty(num_envs)
         self._seeds = np.zeros(num_envs, np.int64)
         self._ended = np.zeros(num_envs, np.bool_)  # rows that the next step does not advance
         self._has_begun = False
@@ -103,11 +102,8 @@ class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
         seeds = self._seeds_of(seed)[where]
         columns = {name: self._column(name, value)[where] for name, value in given.items()}
         self._has_begun = True
-        shown = self._view.show(begun := self._dreams.reset(rows, seeds=seeds, **columns))
-        if rows is None:
-            self._shown, self._next = shown, shown.at(where)
-        else:
-            self._shown.put(rows, shown)
+        begun = self._dreams.reset(rows, seeds=seeds, **columns)
+        self._view.write(self._shown, where, begun)
         self._seeds[where], self._ended[where] = begun.seeds, False
         return self._shown.observations.copy(), self._begun(where)
 
@@ -117,34 +113,32 @@ class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
         Raises ResetNeeded before `reset`, and with DISABLED for rows that have ended.
         """
         taken = self._checked(actions)
-        new, rows, after = np.flatnonzero(self._ended), None, None
+        new, rows = np.flatnonzero(self._ended), np.flatnonzero(~self._ended)
+        after = None
         if not len(new):
             after = self._dreams.step(taken)
-            shown, rewards = self._view.show(after), after.rewards.astype(np.float64)
-            terminated, truncated = after.terminated, after.truncated
-        else:
-            rows, shown = np.flatnonzero(~self._ended), self._next.at(np.arange(self.num_envs))
-            rewards = np.zeros(self.num_envs)
-            terminated, truncated = np.zeros_like(self._ended), np.zeros_like(self._ended)
-            if len(rows):
-                after = self._dreams.step(taken[rows], rows)
-                shown.put(rows, self._view.show(after))
-                rewards[rows] = after.rewards
-                terminated[rows], truncated[rows] = after.terminated, after.truncated
+        elif len(rows):
+            after = self._dreams.step(taken[rows], rows)
+        self._shown.copy_rows(new, self._next)
+        rewards = np.zeros(self.num_envs)
+        terminated, truncated = np.zeros((2, self.num_envs), np.bool_)
         infos = self._begun(new)
-        if after is not None and after.final is not None:
-            ends = after.final.rows if rows is None else rows[after.final.rows]
-            infos |= self._replace(ends, after.final, shown)
-        self._shown = shown
+        if after is not None:
+            where = rows if len(new) else slice(None)
+            self._view.write(self._shown, where, after)
+            rewards[where] = after.rewards
+            terminated[where], truncated[where] = after.terminated, after.truncated
+            if after.final is not None:
+                infos |= self._replace(rows[after.final.rows], after.final)
         if self._mode is not AutoresetMode.SAME_STEP:
             self._ended = terminated | truncated
-        return shown.observations.copy(), rewards, terminated, truncated, infos
+        return self._shown.observations.copy(), rewards, terminated, truncated, infos
 
     def render(self) -> tuple[UInt8, ...] | None:
         """Return the decoded frames (H, W, C) of the dreams; None without a render_mode."""
         if self.render_mode is None:
             return None
-        if self._shown.frames is None:
+        if self._shown.frames is None or not self._has_begun:
             raise gymnasium.error.ResetNeeded("call reset before render")
         return tuple(self._shown.frames.copy())
 
@@ -165,19 +159,20 @@ class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
             raise ValueError(f"there must be {self.num_envs} actions, not {len(taken)}")
         return taken
 
-    def _replace(self, rows: Int64, final: FinalRows, shown: Shown) -> Infos:
+    def _replace(self, rows: Int64, final: FinalRows) -> Infos:
         """Let new dreams follow those that ended in these rows; return the infos."""
         self._seeds[rows] = final.seeds
-        last = self._view.show(final)
         if self._mode is AutoresetMode.NEXT_STEP:
-            self._next.put(rows, shown.at(rows))
-            shown.put(rows, last)
+            self._next.copy_rows(rows, self._shown)
+            self._view.write(self._shown, rows, final)
             return {}
+        last = self._view.empty(len(rows))
+        self._view.write(last, slice(None), final)
         ended, observations = self._mask(rows), np.full(self.num_envs, None, object)
         for row, observation in zip(rows.tolist(), last.observations, strict=True):
             observations[row] = observation
         final_infos = {"final_obs": observations, "_final_obs": ended}
-        return final_infos | {"final_info": {}, "_final_info": ended} | self._begun(rows)
+        return final_infos | {"final_info": {}, "_final_info": ended.copy()} | self._begun(rows)
 
     def _begun(self, rows: Int64) -> Infos:
         """Return the infos of dreams that have begun in these rows."""

@@ -13,11 +13,13 @@ from dreamserve_client.errors import ConfigurationError
 from dreamserve_client.transports.choose import TransportName
 from dreamserve_client.transports.in_process import InProcess
 from dreamserve_protocol.arrays import Int64, UInt8
+from dreamserve_protocol.batches import FinalRows, ResetBatchResult, StepBatchResult
 from dreamserve_protocol.errors import DreamserveError
 from dreamserve_protocol.reset import ResetResult, StateInclude
 from dreamserve_protocol.step import StepResult
 from dreamserve_protocol.worlds import WorldResult
 
+_Columns = ResetBatchResult | StepBatchResult | FinalRows
 LARGEST_SEED = 2**53  # exclusive: what a JSON number holds exactly
 METADATA: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 30}
 _RENDER_MODES = (None, "rgb_array")
@@ -25,23 +27,16 @@ _RENDER_MODES = (None, "rgb_array")
 
 @dataclass(slots=True)
 class Shown:
-    """What dreams show: their observations and, if they are rendered, their frames."""
+    """What B dreams show: their observations and, if they are rendered, their frames."""
 
-    observations: npt.NDArray[Any]
-    frames: UInt8 | None
+    observations: npt.NDArray[Any]  # (B, …)
+    frames: UInt8 | None  # (B, H, W, C); those of the observations, if these are frames
 
-    def at(self, rows: Int64) -> "Shown":
-        """Return a copy of these rows."""
-        observations = self.observations[rows]
-        if self.frames is None or self.frames is self.observations:
-            return Shown(observations, None if self.frames is None else observations)
-        return Shown(observations, self.frames[rows])
-
-    def put(self, rows: Int64, shown: "Shown") -> None:
-        """Write these rows."""
-        self.observations[rows] = shown.observations
-        if self.frames is not None and shown.frames is not None:
-            self.frames[rows] = shown.frames
+    def copy_rows(self, rows: Int64, source: "Shown") -> None:
+        """Write the same rows of another one."""
+        self.observations[rows] = source.observations[rows]
+        if self.frames is not None and source.frames is not None:
+            self.frames[rows] = source.frames[rows]
 
 
 class View:
@@ -67,23 +62,34 @@ class View:
             self.include += ("state",)
         self.observation_space = self._observations()
 
-    def show(self, result: Any) -> "Shown":
-        """Return what a result or its `final` shows, with the leading axes of its latents.
-
-        The arrays may be the result's own.
-        """
-        if isinstance(result, StepResult | ResetResult):
-            latent, frame = result.latent, result.frame
-        else:
-            latent, frame = result.latents, result.frames
-        if not self.names:
-            frames = np.asarray(frame)
+    def empty(self, count: int) -> Shown:
+        """Return arrays for `count` dreams, to be written."""
+        frames = None
+        if "frame" in self.include:
+            frames = np.empty((count, *self.world.frame_shape), np.uint8)
+        if frames is not None and not self.names:
             return Shown(frames, frames)
-        tensors = {"latent": latent, **(result.state or {})}
-        leading = latent.shape[: latent.ndim - 1]
-        parts = [tensors[name].reshape(*leading, -1) for name in self.names]
-        observations = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
-        return Shown(observations, frame)
+        return Shown(np.empty((count, *self.observation_space.shape), np.float32), frames)
+
+    def write(self, shown: Shown, rows: slice | Int64, result: _Columns) -> None:
+        """Write what the columns of a result show to these rows."""
+        if shown.frames is not None and result.frames is not None:
+            shown.frames[rows] = result.frames
+        first = 0
+        for name in self.names:
+            tensor = result.latents if name == "latent" else (result.state or {})[name]
+            columns = tensor.reshape(len(tensor), -1)
+            last = first + columns.shape[1]
+            shown.observations[rows, first:last] = columns
+            first = last
+
+    def one(self, result: ResetResult | StepResult) -> npt.NDArray[Any]:
+        """Return the observation of one dream; it may be the result's own array."""
+        if not self.names:
+            return np.asarray(result.frame)
+        tensors = {"latent": result.latent, **(result.state or {})}
+        parts = [tensors[name].ravel() for name in self.names]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _observations(self) -> Box:
         if not self.names:
