@@ -90,7 +90,7 @@ def _own_s(pid: int) -> float:
     used: dict[int, int] = {}
     for place in Path("/proc").glob("[0-9]*"):
         try:
-            # Fields after the name (it may contain anything): state, parent, ...; 11 to 14 are times.
+            # Fields after the name (it may contain anything): state, parent, ...; times: 11 to 14.
             parts = (place / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue  # the process has ended
