@@ -1,4 +1,4 @@
-"""StateStore on a torch device: a step there is a step on plain arrays."""
+"""StateStore on a torch device: its steps equal those on plain arrays."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ on_cuda = pytest.mark.gpu
 
 
 class PlainRows:
-    """What rows mean, in as few lines as it takes."""
+    """The simplest StateStore, on numpy arrays."""
 
     def __init__(self, spec: WorldSpec, backend: TorchBackend) -> None:
         self.spec, self.backend = spec, backend
@@ -60,7 +60,7 @@ def check_all(tiny, rows: TorchStateStore, plain: PlainRows) -> None:
             tiny.same(one, other[slot : slot + 1])
 
 
-def test_rows_step_as_plain_arrays_do(tiny, arrays_of) -> None:
+def test_rows_step_like_plain_arrays(tiny, arrays_of) -> None:
     rng = np.random.default_rng(0)
     rows = tiny.device.rows(tiny.spec, COUNT, SIZES_OF_ROWS)
     plain = PlainRows(tiny.spec, tiny.host)
@@ -84,7 +84,7 @@ def test_rows_step_as_plain_arrays_do(tiny, arrays_of) -> None:
         check_all(tiny, rows, plain)
 
 
-def test_a_staged_step_stays_what_it_was_when_another_is_staged(tiny, arrays_of) -> None:
+def test_a_staged_step_does_not_change_when_another_is_staged(tiny, arrays_of) -> None:
     rng = np.random.default_rng(1)
     rows = tiny.device.rows(tiny.spec, COUNT, SIZES_OF_ROWS)
     step = asked(rng, 5)
@@ -97,7 +97,7 @@ def test_a_staged_step_stays_what_it_was_when_another_is_staged(tiny, arrays_of)
     assert rows.read(step[0][3])[0].tobytes() == before[0][3:4].tobytes()
 
 
-def test_only_a_step_that_these_rows_staged_is_committed(tiny) -> None:
+def test_a_store_commits_only_its_own_staged_step(tiny) -> None:
     rows = tiny.device.rows(tiny.spec, COUNT, SIZES_OF_ROWS)
     plain = HostStateStore(tiny.spec, tiny.host, COUNT, SIZES_OF_ROWS)
     step = asked(np.random.default_rng(2), 4)
@@ -105,7 +105,7 @@ def test_only_a_step_that_these_rows_staged_is_committed(tiny) -> None:
         rows.commit(step[0], plain.stage(*step), np.ones(4, np.bool_), None)
 
 
-def test_a_row_that_went_wrong_stays_as_it_was_and_poisons_nothing(fake_device) -> None:
+def test_a_row_that_becomes_nan_keeps_its_state_and_affects_no_other(fake_device) -> None:
     rng = np.random.default_rng(3)
     rows = fake_device(nan_action=2).rows(fake_spec(), COUNT, (1, 4, 16))
     slots = np.array([3, 5, 7])
@@ -142,7 +142,7 @@ def test_rows_take_actions_of_a_box(fake_device) -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=on_cuda)])
 def test_a_row_is_finite_only_if_all_its_numbers_are(device: str, bad: float) -> None:
-    huge = 3e38  # as large as they come, and finite: no sum of them may be mistaken
+    huge = 3e38  # the largest finite numbers, whose sum must not count as infinite
     parts = [torch.full(shape, huge, device=device) for shape in ((9, 130), (9,), (9,), (9, 3, 5))]
     parts[0][1, 129] = bad
     parts[1][3] = bad

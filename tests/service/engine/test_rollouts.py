@@ -1,4 +1,4 @@
-"""Rollouts: an episode is its session's dream, whatever else is dreamt, and NaN is one's own."""
+"""Rollouts: an episode equals its session's dream in any batch, and NaN affects only its row."""
 
 from collections.abc import Callable
 from typing import Any
@@ -37,7 +37,7 @@ FEATURES = 8  # of the fake worlds: 4 + 3 + 1
 
 
 def linear(world: World, policies: int, scale: float = 1.0) -> LinearPolicy:
-    """Return policies with random weights, on all that the world remembers."""
+    """Return linear policies with random weights over latent and state."""
     spec = world.spec
     space = spec.action_space
     actions = space.n if isinstance(space, DiscreteSpace) else len(space.low)
@@ -48,7 +48,7 @@ def linear(world: World, policies: int, scale: float = 1.0) -> LinearPolicy:
 
 
 def replayed(world: World, rolled: RolloutResult, p: int, e: int, start: Start | None) -> None:
-    """Hold one episode against the session with its seed, stepped with its actions."""
+    """Compare one episode with a session of its seed, stepped with its actions."""
     dream, length = LocalClient(world), int(rolled.lengths[p, e])
     first = dream.reset(
         session_id="a", seed=int(rolled.seeds[e]), temperature=rolled.temperature, start=start
@@ -89,7 +89,7 @@ def test_episodes_begin_where_a_reset_would(start: Start) -> None:
         replayed(fake_world(), rolled, 0, e, start)
 
 
-def test_an_episode_of_a_session_is_its_own_future_and_the_session_does_not_move() -> None:
+def test_a_sessions_episode_continues_it_without_changing_it() -> None:
     dream = LocalClient(fake_world())
     dream.reset(session_id="a", seed=4, temperature=0.7)
     dream.step(session_id="a", action=1)
@@ -115,7 +115,7 @@ def test_episodes_are_the_same_however_many_share_a_call(
     assert same(LocalClient(any_world, slice_rows=slice_rows).rollout(**ask), whole)
 
 
-def test_a_policy_earns_among_others_what_it_earns_alone(any_world: World) -> None:
+def test_a_policy_has_the_same_returns_among_others_as_alone(any_world: World) -> None:
     many = linear(any_world, 5)
     ask = {"seeds": [3, 1, 4], "max_steps": STEPS}
     together = LocalClient(any_world).rollout(policy=many, **ask)
@@ -125,7 +125,7 @@ def test_a_policy_earns_among_others_what_it_earns_alone(any_world: World) -> No
         np.testing.assert_array_equal(returns[0], together.returns[p])
 
 
-def test_rollouts_that_share_calls_are_those_that_do_not(same: Same) -> None:
+def test_rollouts_that_share_calls_equal_those_run_alone(same: Same) -> None:
     dream, ask = LocalClient(fake_world(), slice_rows=16), {"episodes": 6, "max_steps": 9}
     alone = [dream.rollout(policy=RandomPolicy(), seed=seed, **ask) for seed in range(3)]
     futures = [
@@ -146,8 +146,8 @@ def test_all_policies_meet_the_same_episodes_and_the_seed_chooses_them(same: Sam
     assert len(set(rolled.returns[0])) > 1
     assert same(dream.rollout(**ask, seed=1), rolled)
     assert not same(dream.rollout(**ask, seed=2), rolled)
-    given = {**ask, "episodes": None, "seeds": rolled.seeds}
-    assert same(dream.rollout(**given), rolled)
+    seeded = {**ask, "episodes": None, "seeds": rolled.seeds}
+    assert same(dream.rollout(**seeded), rolled)
 
 
 def test_a_step_past_the_last_is_not_taken_and_what_lies_beyond_an_end_is_zero() -> None:
@@ -165,7 +165,7 @@ def test_a_step_past_the_last_is_not_taken_and_what_lies_beyond_an_end_is_zero()
     np.testing.assert_allclose(rolled.rewards.sum(axis=2, dtype=np.float64), rolled.returns)
 
 
-def test_an_episode_that_becomes_nan_says_so_and_costs_no_other(same: Same) -> None:
+def test_an_episode_that_becomes_nan_is_marked_and_affects_no_other(same: Same) -> None:
     weights = np.zeros((3, 3, FEATURES))
     bias = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0]])  # forth, which is NaN here; stay; back
     ask = {"policy": LinearPolicy(weights, bias), "episodes": 4, "max_steps": 8, "seed": 2}
@@ -182,9 +182,7 @@ def test_an_episode_that_becomes_nan_says_so_and_costs_no_other(same: Same) -> N
 
 @pytest.mark.parametrize("discrete", [True, False])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 3e38])
-def test_weights_that_make_no_numbers_lose_their_own_episodes_only(
-    discrete: bool, bad: float
-) -> None:
+def test_weights_that_give_nan_fail_only_their_own_episodes(discrete: bool, bad: float) -> None:
     world = fake_world(discrete=discrete)
     policy = linear(world, 3)
     policy.weights[1] = bad * np.where(np.arange(FEATURES) % 2, 1, -1)
@@ -280,14 +278,14 @@ BAD: list[tuple[dict[str, Any], type[DreamserveError], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "error", "said"), BAD)
+@pytest.mark.parametrize(("fields", "error", "message"), BAD)
 def test_a_rollout_that_makes_no_sense_is_refused(
-    fields: dict[str, Any], error: type[DreamserveError], said: str
+    fields: dict[str, Any], error: type[DreamserveError], message: str
 ) -> None:
     asked = {"policy": RandomPolicy(), "episodes": 3, "max_steps": 2, **fields}
     dream = LocalClient(fake_world())
     dream.reset(session_id="a")
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         dream.rollout(**asked)
 
 
@@ -326,7 +324,7 @@ def test_what_a_sample_includes_takes_the_actions_of_the_first_futures_policy(sa
     assert same(LocalClient(fake_world()).sample(**asked, actions=np.full(5, 2)), by_policy)
 
 
-def test_a_future_whose_policy_gives_no_numbers_is_named() -> None:
+def test_a_trajectory_whose_policy_gives_nan_is_named() -> None:
     asked = {"start": Start(bank=2), "futures": 3, "horizon": 5}
     for weight in (np.nan, 3e38):
         policy = LinearPolicy(np.full((3, FEATURES), weight))
