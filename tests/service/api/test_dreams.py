@@ -67,7 +67,7 @@ async def test_an_action_of_a_box_world_is_a_list_or_an_array(client, content, f
     assert content(stepped)["step"] == 1
 
 
-async def test_a_step_sent_again_is_answered_the_same_and_taken_once(client) -> None:
+async def test_a_repeated_step_has_the_same_result_and_is_taken_once(client) -> None:
     await client.reset(session_id="s", seed=1)
     fields = {"session_id": "s", "action": 1, "step": 1}
     first = await client.post("/step", fields)

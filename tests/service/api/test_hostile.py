@@ -252,7 +252,7 @@ def requests(draw: st.DrawFn) -> tuple[str, Any, str]:
 
 
 @pytest.fixture
-def asked(serving) -> Iterator[Any]:
+def send_request(serving) -> Iterator[Any]:
     """Return a function that sends a request to a small server from outside its event loop."""
     small = {"max_dreamt_steps": 2000, "max_rows": 50, "max_frames": 20, "max_rewind": 10}
     with asyncio.Runner() as runner:
@@ -278,10 +278,10 @@ BY_THE_HUNDREDS = settings(
 
 @BY_THE_HUNDREDS
 @given(request=requests())
-def test_no_document_makes_the_server_fail(asked, request) -> None:
+def test_no_document_makes_the_server_fail(send_request, request) -> None:
     name, body, form = request
     raw = orjson.dumps(body) if form == JSON else msgpack.packb(body)
-    response = asked(name, raw, form)
+    response = send_request(name, raw, form)
     assert response.status_code < 500, response.text
     assert response.status_code != 429
 
@@ -290,5 +290,5 @@ def test_no_document_makes_the_server_fail(asked, request) -> None:
 @given(
     name=st.sampled_from(NAMES), raw=st.binary(max_size=60), form=st.sampled_from([JSON, MSGPACK])
 )
-def test_no_bytes_make_the_server_fail(asked, name, raw, form) -> None:
-    assert asked(name, raw, form).status_code < 500
+def test_no_bytes_make_the_server_fail(send_request, name, raw, form) -> None:
+    assert send_request(name, raw, form).status_code < 500

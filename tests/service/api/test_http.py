@@ -38,14 +38,14 @@ async def test_an_unsupported_method_gets_the_allowed_ones(client, path) -> None
         response = await client.http.request(method, path, json={})
         assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")
         assert allowed(response) == methods_of(path)
-    asked = await client.http.options(path)
-    assert (asked.status_code, asked.content) == (204, b"")
-    assert allowed(asked) == methods_of(path)
+    response = await client.http.options(path)
+    assert (response.status_code, response.content) == (204, b"")
+    assert allowed(response) == methods_of(path)
 
 
 async def test_a_path_of_two_verbs_allows_both(client) -> None:
-    asked = await client.http.options("/sessions/s/snapshot")
-    assert asked.headers["allow"] == "GET, HEAD, OPTIONS, PUT"
+    response = await client.http.options("/sessions/s/snapshot")
+    assert response.headers["allow"] == "GET, HEAD, OPTIONS, PUT"
 
 
 async def test_head_returns_the_headers_of_get(client) -> None:

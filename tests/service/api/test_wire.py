@@ -103,7 +103,7 @@ class Connection:
         content, self.received = self.received[:length], self.received[length:]
         return int(status.split()[1]), headers, json.loads(content) if content else None
 
-    def asked(self) -> Any:
+    def echoed(self) -> Any:
         """Return the request that the application echoes; the status must be 200."""
         status, _, content = self.response()
         assert status == 200, content
@@ -151,15 +151,15 @@ def client(server: uvicorn.Server) -> Iterator[Connection]:
 
 
 def test_an_upgrade_that_is_not_taken_changes_nothing(client: Connection) -> None:
-    asked = client.send(post(b"the body", UPGRADE), PING).asked()
-    assert (asked["method"], asked["path"], asked["body"]) == ("POST", "/post", "the body")
-    assert "upgrade" not in asked["headers"]
-    assert client.asked()["path"] == "/ping"
+    echoed = client.send(post(b"the body", UPGRADE), PING).echoed()
+    assert (echoed["method"], echoed["path"], echoed["body"]) == ("POST", "/post", "the body")
+    assert "upgrade" not in echoed["headers"]
+    assert client.echoed()["path"] == "/ping"
 
 
 def test_an_upgrade_to_a_websocket_by_post_changes_nothing(client: Connection) -> None:
     extra = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
-    assert client.send(post(b"the body", extra)).asked()["body"] == "the body"
+    assert client.send(post(b"the body", extra)).echoed()["body"] == "the body"
 
 
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -205,43 +205,43 @@ def test_an_invalid_handshake_is_refused_with_a_reason(client: Connection, sent:
 
 
 def test_trailers_do_not_become_headers(client: Connection) -> None:
-    asked = client.send(chunked(b"ab", b"cd", trailers=b"X-Session-Id: other\r\n"), PING).asked()
-    assert (asked["body"], "x-session-id" in asked["headers"]) == ("abcd", False)
-    assert client.asked()["path"] == "/ping"
+    echoed = client.send(chunked(b"ab", b"cd", trailers=b"X-Session-Id: other\r\n"), PING).echoed()
+    assert (echoed["body"], "x-session-id" in echoed["headers"]) == ("abcd", False)
+    assert client.echoed()["path"] == "/ping"
 
 
 @pytest.mark.parametrize("target", [b"http://host:80/a?b=c", b"HTTP://user@host:80/a?b=c"])
 def test_a_target_may_be_absolute(client: Connection, target: bytes) -> None:
-    asked = client.send(post(b"", target=target)).asked()
-    assert (asked["path"], asked["query"], asked["headers"]["host"]) == ("/a", "b=c", "host:80")
-    asked = client.send(b"OPTIONS http://host:80?b=c HTTP/1.1\r\nHost: h\r\n\r\n").asked()
-    assert (asked["path"], asked["query"]) == ("/", "b=c")
+    echoed = client.send(post(b"", target=target)).echoed()
+    assert (echoed["path"], echoed["query"], echoed["headers"]["host"]) == ("/a", "b=c", "host:80")
+    echoed = client.send(b"OPTIONS http://host:80?b=c HTTP/1.1\r\nHost: h\r\n\r\n").echoed()
+    assert (echoed["path"], echoed["query"]) == ("/", "b=c")
 
 
 def test_space_around_a_headers_value_is_stripped(client: Connection) -> None:
-    assert client.send(post(b"", b"A:\t b c \t\r\n")).asked()["headers"]["a"] == "b c"
+    assert client.send(post(b"", b"A:\t b c \t\r\n")).echoed()["headers"]["a"] == "b c"
 
 
 def test_empty_lines_may_come_before_a_request(client: Connection) -> None:
-    assert client.send(b"\r\n\r\n", PING, b"\r\n", PING).asked() == client.asked()
+    assert client.send(b"\r\n\r\n", PING, b"\r\n", PING).echoed() == client.echoed()
 
 
 def test_http_1_0_needs_no_host_and_is_told_to_close(client: Connection) -> None:
-    status, headers, asked = client.send(b"GET /ping HTTP/1.0\r\n\r\n").response()
-    assert (status, headers["connection"], asked["http_version"]) == (200, "close", "1.0")
+    status, headers, echoed = client.send(b"GET /ping HTTP/1.0\r\n\r\n").response()
+    assert (status, headers["connection"], echoed["http_version"]) == (200, "close", "1.0")
     client.assert_closed()
 
 
 def test_nothing_is_answered_after_the_last_request_of_a_connection(client: Connection) -> None:
-    client.send(post(b"1", b"Connection: close\r\n") + PING + b"NOT HTTP").asked()
+    client.send(post(b"1", b"Connection: close\r\n") + PING + b"NOT HTTP").echoed()
     client.assert_closed()
 
 
 def test_a_client_that_expects_a_100_gets_it_and_keeps_its_connection(client: Connection) -> None:
     request = post(b"the body", b"Expect: 100-continue\r\n")
     assert client.send(request[:-8]).response()[0] == 100
-    assert client.send(request[-8:]).asked()["body"] == "the body"
-    assert client.send(PING).asked()["path"] == "/ping"
+    assert client.send(request[-8:]).echoed()["body"] == "the body"
+    assert client.send(PING).echoed()["path"] == "/ping"
 
 
 def test_a_response_instead_of_a_100_closes_the_connection(client: Connection) -> None:
@@ -253,18 +253,16 @@ def test_a_response_instead_of_a_100_closes_the_connection(client: Connection) -
 
 def test_http_1_0_gets_no_100(client: Connection) -> None:
     request = post(b"the body", b"Expect: 100-continue\r\n").replace(b"HTTP/1.1", b"HTTP/1.0")
-    assert client.send(request).asked()["body"] == "the body"
+    assert client.send(request).echoed()["body"] == "the body"
 
 
 def test_a_client_that_closes_its_writing_half_gets_its_responses(server, client) -> None:
     client.send(post(b"1", target=b"/gate") + PING).close_writing()
     opening = Connection(server.config.port)
-    opening.send(
-        post(b"", target=b"/open")
-    ).asked()  # the server reads it after the other side has closed
+    opening.send(post(b"", target=b"/open")).echoed()  # read after the other side has closed
     opening.socket.close()
-    assert client.asked()["body"] == "1"
-    assert client.asked()["path"] == "/ping"
+    assert client.echoed()["body"] == "1"
+    assert client.echoed()["path"] == "/ping"
     client.assert_closed()
 
 
@@ -285,7 +283,7 @@ def watched(server: uvicorn.Server, monkeypatch) -> Iterator[Connection]:
     """Return a client of a server that checks its connections very often."""
     monkeypatch.setattr(wire, "WATCH_S", 0.001)
     connection = Connection(server.config.port)
-    connection.send(PING).asked()  # so that the connection exists and is watched
+    connection.send(PING).echoed()  # so that the connection exists and is watched
     yield connection
     connection.socket.close()
 
@@ -295,7 +293,7 @@ def test_a_request_that_stalls_is_refused(watched: Connection, sent: bytes, monk
     monkeypatch.setattr(wire, "STALLED_S", 0.01)
     watched.send(sent)
     if sent.startswith(PING):
-        watched.asked()
+        watched.echoed()
     watched.assert_refused(408, "request_timeout")
 
 
@@ -316,7 +314,7 @@ def test_an_idle_connection_is_closed(server: uvicorn.Server, monkeypatch) -> No
     for request in (b"", PING):
         connection = Connection(server.config.port).send(request)
         if request:
-            connection.asked()
+            connection.echoed()
         connection.assert_closed()
         connection.socket.close()
 
@@ -355,15 +353,15 @@ def test_long_work_is_waited_for(server: uvicorn.Server, watched: Connection, mo
     ],
 )
 def test_an_unservable_request_is_refused_in_order(client, sent, status, code) -> None:
-    assert client.send(PING + post(b"1") + sent).asked()["path"] == "/ping"
-    assert client.asked()["body"] == "1"
+    assert client.send(PING + post(b"1") + sent).echoed()["path"] == "/ping"
+    assert client.echoed()["body"] == "1"
     client.assert_refused(status, code)
 
 
 def test_a_large_body_does_not_count_as_head(client: Connection) -> None:
     body = b"a" * 1_000_000
-    assert len(client.send(PING + post(body, b"A: " + b"a" * 60_000 + b"\r\n")).asked()) == 6
-    assert len(client.asked()["body"]) == len(body)
+    assert len(client.send(PING + post(body, b"A: " + b"a" * 60_000 + b"\r\n")).echoed()) == 6
+    assert len(client.echoed()["body"]) == len(body)
 
 
 def test_a_client_that_keeps_sending_can_read_the_refusal(client: Connection) -> None:
@@ -372,7 +370,7 @@ def test_a_client_that_keeps_sending_can_read_the_refusal(client: Connection) ->
 
 
 def test_a_malformed_body_after_its_response_ends_the_connection(client: Connection) -> None:
-    client.send(chunked(b"1", target=b"/early")[:-5]).asked()
+    client.send(chunked(b"1", target=b"/early")[:-5]).echoed()
     client.send(b"zero\r\n").assert_closed()
 
 
@@ -394,7 +392,7 @@ STREAMS = {
 
 @pytest.mark.parametrize("name", STREAMS)
 @given(data=st.data())
-def test_how_bytes_are_cut_into_packets_changes_nothing(name: str, data: st.DataObject) -> None:
+def test_splitting_bytes_into_packets_changes_nothing(name: str, data: st.DataObject) -> None:
     stream = STREAMS[name]
     cuts = data.draw(st.sets(st.integers(1, len(stream) - 1), max_size=40), "cuts")
     ends = [*sorted(cuts), len(stream)]

@@ -36,7 +36,7 @@ class PlainRows:
             rows[slots[good]] = new[good]
 
 
-def asked(rng: np.random.Generator, count: int, actions: int = 3) -> tuple[np.ndarray, ...]:
+def step_inputs(rng: np.random.Generator, count: int, actions: int = 3) -> tuple[np.ndarray, ...]:
     return (
         rng.permutation(COUNT)[:count],
         rng.integers(0, actions, count),
@@ -66,7 +66,7 @@ def test_rows_step_like_plain_arrays(tiny, arrays_of) -> None:
     plain = PlainRows(tiny.spec, tiny.host)
     begin(rows, plain, rng)
     for count in (1, 3, 4, 7, 16, 2, 16):
-        step = asked(rng, count)
+        step = step_inputs(rng, count)
         staged, expected = rows.stage(*step), plain.stage(*step)
         check_all(tiny, rows, plain)  # nothing is written before the commit
         tiny.same(staged.latent, expected.latent)
@@ -87,10 +87,10 @@ def test_rows_step_like_plain_arrays(tiny, arrays_of) -> None:
 def test_a_staged_step_does_not_change_when_another_is_staged(tiny, arrays_of) -> None:
     rng = np.random.default_rng(1)
     rows = tiny.device.rows(tiny.spec, COUNT, SIZES_OF_ROWS)
-    step = asked(rng, 5)
+    step = step_inputs(rng, 5)
     first = rows.stage(*step)
     before = [part.copy() for part in arrays_of(first.output())]
-    rows.stage(*asked(rng, 5))
+    rows.stage(*step_inputs(rng, 5))
     for one, other in zip(arrays_of(first.output()), before, strict=True):
         np.testing.assert_array_equal(one, other)
     rows.commit(step[0], first, np.ones(5, np.bool_), None)
@@ -100,7 +100,7 @@ def test_a_staged_step_does_not_change_when_another_is_staged(tiny, arrays_of) -
 def test_a_store_commits_only_its_own_staged_step(tiny) -> None:
     rows = tiny.device.rows(tiny.spec, COUNT, SIZES_OF_ROWS)
     plain = HostStateStore(tiny.spec, tiny.host, COUNT, SIZES_OF_ROWS)
-    step = asked(np.random.default_rng(2), 4)
+    step = step_inputs(np.random.default_rng(2), 4)
     with pytest.raises(TypeError, match="was not staged by these rows"):
         rows.commit(step[0], plain.stage(*step), np.ones(4, np.bool_), None)
 

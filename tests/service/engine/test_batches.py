@@ -170,7 +170,7 @@ def test_a_row_before_the_first_step_has_the_error_of_a_step(ask: Ask, number: i
     assert [ask(engine, SessionRequest(name)).step for name in ("s0", "s1")] == [1, 0]
 
 
-def test_steps_go_on_between_the_slices_of_a_batch(ask: Ask) -> None:
+def test_steps_run_between_the_slices_of_a_batch(ask: Ask) -> None:
     engine = engine_with(fake_world(), max_batch=2)
     batch = engine.submit(StepBatchRequest(IDS, np.ones(11, np.int64)))
     engine.turn()

@@ -52,21 +52,21 @@ def test_work_on_a_device_never_blocks_the_event_loop() -> None:
 
 
 def test_every_batch_size_and_graph_is_warmed_up() -> None:
-    asked: list[tuple[str, int]] = []
+    calls: list[tuple[str, int]] = []
 
     class Noting(FakeBackend):
         def step(self, batch):
-            asked.append(("step", len(batch.latent)))
+            calls.append(("step", len(batch.latent)))
             return super().step(batch)
 
         def encode(self, frames):
-            asked.append(("encode", len(frames)))
+            calls.append(("encode", len(frames)))
             return super().encode(frames)
 
         def decode(self, latent):
-            asked.append(("decode", len(latent)))
+            calls.append(("decode", len(latent)))
             return super().decode(latent)
 
     spec = fake_world().spec
     calibration.calibrate([World(spec, Noting(spec))], (1, 2, 3), slice_ms=1)
-    assert {("step", 1), ("step", 2), ("step", 3), ("encode", 1), ("decode", 1)} == set(asked)
+    assert {("step", 1), ("step", 2), ("step", 3), ("encode", 1), ("decode", 1)} == set(calls)

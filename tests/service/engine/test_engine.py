@@ -161,7 +161,7 @@ def test_a_reset_in_progress_holds_the_requests_behind_it() -> None:
     assert step.result(0).state["n"] == 10
 
 
-def test_steps_go_on_between_the_slices_of_a_plan() -> None:
+def test_steps_run_between_the_slices_of_a_plan() -> None:
     engine, backend = counted(slice_rows=8)
     with_sessions(engine, 2)
     plan = engine.submit(PlanRequest("s0", candidates=32, horizon=10, iterations=2))

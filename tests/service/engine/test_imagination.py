@@ -35,7 +35,7 @@ def dream_on(world: World, **options: Any) -> LocalClient:
     return dream
 
 
-def test_a_sample_does_not_move_the_session(same: Same) -> None:
+def test_a_sample_does_not_change_the_session(same: Same) -> None:
     looking, not_looking = dream_on(fake_world()), dream_on(fake_world())
     looking.sample(session_id="a", futures=10, horizon=5)
     looking.plan(session_id="a", horizon=5, candidates=20)
@@ -103,7 +103,7 @@ def test_a_sample_may_start_anywhere(same: Same) -> None:
     assert dream.engine.session_count == 0
 
 
-def test_frames_of_futures_come_on_request() -> None:
+def test_frames_of_trajectories_are_returned_on_request() -> None:
     dream = dream_on(fake_world())
     ask = {"session_id": "a", "futures": 20, "horizon": 2}
     assert dream.sample(**ask).frames is None
@@ -145,9 +145,9 @@ def test_a_trajectory_that_becomes_non_finite_is_named() -> None:
 def test_a_sample_that_makes_no_sense_is_refused(
     fields: dict[str, Any], error: type[DreamserveError], message: str
 ) -> None:
-    asked = {"session_id": "a", "futures": 2, "horizon": 2, **fields}
+    arguments = {"session_id": "a", "futures": 2, "horizon": 2, **fields}
     with pytest.raises(error, match=message):
-        dream_on(fake_world()).sample(**asked)
+        dream_on(fake_world()).sample(**arguments)
 
 
 @pytest.mark.parametrize(

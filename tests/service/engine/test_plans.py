@@ -240,13 +240,13 @@ def test_a_plan_that_ends_after_the_reset_is_not_the_new_dreams() -> None:
 
 def test_a_longer_budget_allows_more_up_to_the_requested_sizes() -> None:
     latency = LatencyModel(TOOK_S)
-    asked = Cem(candidates=512, iterations=6)
-    found: list[Any] = [fit_to_budget(asked, 20, 1, latency, s) for s in (0.001, 0.02, 0.1, 10)]
+    requested = Cem(candidates=512, iterations=6)
+    found: list[Any] = [fit_to_budget(requested, 20, 1, latency, s) for s in (0.001, 0.02, 0.1, 10)]
     tried = [options.candidates * options.iterations for options in found]
     assert tried == sorted(tried)
     assert (found[0].candidates, found[0].iterations) == (FEWEST, 1)
     assert found[1].candidates >= ENOUGH or found[1].iterations == 1
-    assert found[-1] == asked
+    assert found[-1] == requested
     shooting: Any = fit_to_budget(RandomShooting(candidates=1000), 20, 1, latency, 0.02)
     assert 1 < shooting.candidates < 1000
 

@@ -137,7 +137,7 @@ def test_rollouts_that_share_calls_equal_those_run_alone(same: Same) -> None:
     assert all(same(f.result(0), one) for f, one in zip(futures, alone, strict=True))
 
 
-def test_all_policies_meet_the_same_episodes_and_the_seed_chooses_them(same: Same) -> None:
+def test_all_policies_have_the_same_episodes_which_the_seed_selects(same: Same) -> None:
     dream = LocalClient(fake_world())
     twice = LinearPolicy(np.ones((2, 3, FEATURES)))
     ask = {"policy": twice, "episodes": 5, "max_steps": 20}
@@ -282,11 +282,11 @@ BAD: list[tuple[dict[str, Any], type[DreamserveError], str]] = [
 def test_a_rollout_that_makes_no_sense_is_refused(
     fields: dict[str, Any], error: type[DreamserveError], message: str
 ) -> None:
-    asked = {"policy": RandomPolicy(), "episodes": 3, "max_steps": 2, **fields}
+    arguments = {"policy": RandomPolicy(), "episodes": 3, "max_steps": 2, **fields}
     dream = LocalClient(fake_world())
     dream.reset(session_id="a")
     with pytest.raises(error, match=message):
-        dream.rollout(**asked)
+        dream.rollout(**arguments)
 
 
 def test_an_ended_session_has_no_episodes() -> None:
@@ -301,32 +301,34 @@ def test_an_ended_session_has_no_episodes() -> None:
     "policy", [RandomPolicy(), ConstantPolicy(2), LinearPolicy(np.ones((3, FEATURES)))]
 )
 def test_a_sample_acts_by_the_same_policies(same: Same, policy: AnyPolicy) -> None:
-    asked = {"start": Start(bank=2), "futures": 7, "horizon": 5, "seed": 9}
-    whole = LocalClient(fake_world()).sample(**asked, policy=policy)
-    assert same(LocalClient(fake_world(), slice_rows=3).sample(**asked, policy=policy), whole)
+    arguments = {"start": Start(bank=2), "futures": 7, "horizon": 5, "seed": 9}
+    whole = LocalClient(fake_world()).sample(**arguments, policy=policy)
+    assert same(LocalClient(fake_world(), slice_rows=3).sample(**arguments, policy=policy), whole)
     if isinstance(policy, ConstantPolicy):
-        assert same(LocalClient(fake_world()).sample(**asked, actions=np.full(5, 2)), whole)
+        assert same(LocalClient(fake_world()).sample(**arguments, actions=np.full(5, 2)), whole)
     if isinstance(policy, RandomPolicy):
-        assert same(LocalClient(fake_world()).sample(**asked), whole)
+        assert same(LocalClient(fake_world()).sample(**arguments), whole)
 
 
 def test_a_sample_takes_one_policy() -> None:
-    asked = {"start": Start(bank=2), "futures": 7, "horizon": 5}
+    arguments = {"start": Start(bank=2), "futures": 7, "horizon": 5}
     with pytest.raises(InvalidRequestError, match="give a single policy, not 2"):
-        LocalClient(fake_world()).sample(**asked, policy=LinearPolicy(np.ones((2, 3, FEATURES))))
+        LocalClient(fake_world()).sample(
+            **arguments, policy=LinearPolicy(np.ones((2, 3, FEATURES)))
+        )
 
 
-def test_what_a_sample_includes_takes_the_actions_of_the_first_futures_policy(same: Same) -> None:
+def test_includes_of_a_sample_use_the_actions_of_its_first_trajectory(same: Same) -> None:
     include = ["most_likely", "components"]
-    asked = {"start": Start(bank=2), "futures": 3, "horizon": 5, "seed": 9}
-    asked |= {"include": include}
-    by_policy = LocalClient(fake_world()).sample(**asked, policy=ConstantPolicy(2))
-    assert same(LocalClient(fake_world()).sample(**asked, actions=np.full(5, 2)), by_policy)
+    arguments = {"start": Start(bank=2), "futures": 3, "horizon": 5, "seed": 9}
+    arguments |= {"include": include}
+    by_policy = LocalClient(fake_world()).sample(**arguments, policy=ConstantPolicy(2))
+    assert same(LocalClient(fake_world()).sample(**arguments, actions=np.full(5, 2)), by_policy)
 
 
 def test_a_trajectory_whose_policy_gives_nan_is_named() -> None:
-    asked = {"start": Start(bank=2), "futures": 3, "horizon": 5}
+    arguments = {"start": Start(bank=2), "futures": 3, "horizon": 5}
     for weight in (np.nan, 3e38):
         policy = LinearPolicy(np.full((3, FEATURES), weight))
         with pytest.raises(NotFiniteInputError, match=r"policy: .* at step . of future 0"):
-            LocalClient(fake_world()).sample(**asked, policy=policy)
+            LocalClient(fake_world()).sample(**arguments, policy=policy)

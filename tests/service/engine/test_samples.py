@@ -48,8 +48,8 @@ def dream_of(world: World, temperature: float = 1.0, **options: Any) -> LocalCli
 
 
 def everything(dream: LocalClient, world: World, **fields: Any) -> SampleResult:
-    asked = {"futures": 5, "horizon": HORIZON, "actions": actions_of(world), **fields}
-    return dream.sample(session_id="a", include=EVERYTHING, **asked)
+    arguments = {"futures": 5, "horizon": HORIZON, "actions": actions_of(world), **fields}
+    return dream.sample(session_id="a", include=EVERYTHING, **arguments)
 
 
 class Broken:
@@ -90,8 +90,8 @@ def test_a_sample_without_include_has_no_extras() -> None:
 
 def test_includes_change_no_trajectory(any_world: World, same: Same) -> None:
     dream = dream_of(any_world)
-    asked = {"futures": 5, "horizon": HORIZON, "actions": actions_of(any_world)}
-    plain = dream.sample(session_id="a", **asked)
+    arguments = {"futures": 5, "horizon": HORIZON, "actions": actions_of(any_world)}
+    plain = dream.sample(session_id="a", **arguments)
     full = everything(dream, any_world)
     for name in ("latents", "rewards", "terminated"):
         assert same(getattr(plain, name), getattr(full, name))
@@ -178,8 +178,8 @@ def test_the_most_likely_future_is_a_dream_at_temperature_0_step_for_step(
 def test_the_most_likely_trajectory_uses_zero_noise_and_the_smallest_uniforms() -> None:
     world = fake_world()
     world.backend = Recording(world)
-    dream, asked = dream_of(world), {"futures": 1, "horizon": 3, "actions": np.array([1, 0, 1])}
-    dream.sample(session_id="a", **asked, include=["most_likely"])
+    dream, arguments = dream_of(world), {"futures": 1, "horizon": 3, "actions": np.array([1, 0, 1])}
+    dream.sample(session_id="a", **arguments, include=["most_likely"])
     normals, uniforms = np.split(np.array(world.backend.noise[-3:]), [world.spec.noise.normal], -1)
     assert not normals.any()
     assert uniforms.size
@@ -301,10 +301,10 @@ def test_an_ended_session_has_no_most_likely_trajectory() -> None:
 def test_a_non_finite_mixture_is_named_if_requested(part: Any) -> None:
     world = fake_world()
     world.backend = Broken(world)
-    asked = {"session_id": "a", "futures": 3, "horizon": 2, "actions": np.array([1, 2])}
-    assert dream_of(world).sample(**asked).latents.shape == (3, 2, 4)
+    arguments = {"session_id": "a", "futures": 3, "horizon": 2, "actions": np.array([1, 2])}
+    assert dream_of(world).sample(**arguments).latents.shape == (3, 2, 4)
     with pytest.raises(DreamNotFiniteError, match=r"future 0's mixture is NaN .* at its step 2"):
-        dream_of(world).sample(**asked, include=[part])
+        dream_of(world).sample(**arguments, include=[part])
 
 
 @pytest.mark.parametrize(
@@ -314,12 +314,12 @@ def test_a_deterministic_trajectory_that_becomes_non_finite_is_named(
     part: Any, message: str
 ) -> None:
     dream = dream_of(fake_world(nan_action=0))
-    asked = {"session_id": "a", "futures": 1, "horizon": 3, "include": [part]}
+    arguments = {"session_id": "a", "futures": 1, "horizon": 3, "include": [part]}
     dream.engine.worlds["fake"].backend._nan_action = None
-    dream.sample(**asked, actions=np.array([1, 1, 0]))
+    dream.sample(**arguments, actions=np.array([1, 1, 0]))
     dream.engine.worlds["fake"].backend = _NanWithoutNoise(dream.engine.worlds["fake"])
     with pytest.raises(DreamNotFiniteError, match=f"{message} is NaN or infinity at its step 3"):
-        dream.sample(**asked, actions=np.array([1, 1, 0]))
+        dream.sample(**arguments, actions=np.array([1, 1, 0]))
 
 
 class _NanWithoutNoise(Broken):
@@ -371,9 +371,9 @@ def test_the_size_of_what_is_included_is_bounded_with_the_numbers(
     include: set[Any], bounds: dict[str, float], message: str | None
 ) -> None:
     dream = dream_of(fake_world(), limits=Limits(**bounds))
-    asked = {"session_id": "a", "futures": 3, "horizon": 10, "include": sorted(include)}
+    arguments = {"session_id": "a", "futures": 3, "horizon": 10, "include": sorted(include)}
     if message is None:
-        dream.sample(**asked)
+        dream.sample(**arguments)
         return
     with pytest.raises(TooLargeError, match=message):
-        dream.sample(**asked)
+        dream.sample(**arguments)

@@ -70,7 +70,7 @@ class Schedules(RuleBasedStateMachine):
         world = fake_world(nan_action=2)
         self.engine = Engine([world], max_batch=max_batch, slice_rows=slice_rows)
         self.twin = SimpleEngine([world])
-        self.asked: list[tuple[Future[Any], Any]] = []
+        self.submitted: list[tuple[Future[Any], Any]] = []
         self.forks = 0
         elsewhere = SimpleEngine([world])
         elsewhere.ask(ResetRequest(session_id="a", seed=9, rewind_window=2))
@@ -79,7 +79,7 @@ class Schedules(RuleBasedStateMachine):
 
     def ask(self, request: Request) -> None:
         request = validated(type(request), request)
-        self.asked.append((self.engine.submit(request), self.expected(type(request), request)))
+        self.submitted.append((self.engine.submit(request), self.expected(type(request), request)))
 
     def expected(self, kind: type[Request], fields: Any) -> Any:
         try:
@@ -209,21 +209,21 @@ class Schedules(RuleBasedStateMachine):
     @invariant()
     def every_answer_is_the_twins(self) -> None:
         waiting = []
-        for future, expected in getattr(self, "asked", []):
+        for future, expected in getattr(self, "submitted", []):
             if not future.done():
                 waiting.append((future, expected))
                 continue
             answer = future.exception(0) or future.result(0)
             assert type(self).same(answer, expected), (answer, expected)
-        self.asked = waiting
+        self.submitted = waiting
 
     def teardown(self) -> None:
         for _ in range(2000):
-            if not getattr(self, "asked", []):
+            if not getattr(self, "submitted", []):
                 return
             self.engine.turn()
             self.every_answer_is_the_twins()
-        raise AssertionError(f"{len(self.asked)} requests were never answered")
+        raise AssertionError(f"{len(self.submitted)} requests were never answered")
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ async def until(http: httpx.AsyncClient, fulfilled: Callable[[], bool]) -> None:
 async def test_a_peer_that_does_not_read_delays_only_itself(
     listening, monkeypatch, peer_of
 ) -> None:
-    asked, most = 150, 4
+    sent, most = 150, 4
     with listening(max_stream_requests=most) as served:
         engine, counted = served.app.service.engine, []
         queue = engine.queue
@@ -35,7 +35,7 @@ async def test_a_peer_that_does_not_read_delays_only_itself(
         ):
             # a response is about 450 kB; kernel and client buffer at most 10 MB
             body = {"start": {"bank": 1}, "futures": 200, "horizon": 50, "seed": 1}
-            for i in range(asked):
+            for i in range(sent):
                 await peer.send({"id": i, "verb": "sample", "body": body})
             still = await still_count(http, engine, counted)
             assert most <= still < 60
@@ -43,8 +43,8 @@ async def test_a_peer_that_does_not_read_delays_only_itself(
                 reset = await http.post("/reset", json={"session_id": "other", "seed": seed})
                 assert reset.status_code == 200
             assert sum(isinstance(request, SampleRequest) for request in counted) == still
-            answered = [(await peer.receive())["id"] for _ in range(asked)]
-            assert sorted(answered) == list(range(asked))
+            answered = [(await peer.receive())["id"] for _ in range(sent)]
+            assert sorted(answered) == list(range(sent))
 
 
 async def still_count(http: httpx.AsyncClient, engine: Engine, counted: list[Any]) -> int:
