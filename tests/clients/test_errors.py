@@ -51,7 +51,7 @@ def test_a_broken_problem_is_still_a_status_error(fake, body):
     assert "answered 404 Not Found" in str(raised.value)
 
 
-def test_a_redirect_is_not_followed_and_said(fake):
+def test_a_redirect_is_reported_and_not_followed(fake):
     redirect = httpx.Response(307, headers={"location": "https://elsewhere.test"})
     with pytest.raises(sdk.ProtocolError, match="HTTP 307"):
         fake(redirect).client().reset()
