@@ -146,7 +146,7 @@ def test_lists_may_be_nested_as_deep_as_a_packed_array_may_have_axes():
 
 
 @pytest.mark.parametrize("value", [True, 1.5, "1", None, [1, False], [[1.0]], {}])
-def test_an_array_has_an_error_of_its_own_kind(value):
+def test_an_invalid_action_raises_an_invalid_action_error(value):
     with pytest.raises(InvalidActionError):
         ACTION.parse(value)
 

@@ -147,7 +147,7 @@ def test_an_invalid_field_raises_a_value_or_type_error(kind, changed):
 
 
 @pytest.mark.parametrize("response", [[], "text", 5, None])
-def test_something_else_than_an_object_is_a_type_error(response):
+def test_a_value_that_is_not_an_object_is_a_type_error(response):
     with pytest.raises(TypeError):
         read(StepResult, response)
 
