@@ -57,7 +57,7 @@ def test_every_output_has_the_documented_shape(head, batch, length):
     assert output.state[0].shape == output.state[1].shape == (batch, R)
 
 
-def test_heads_that_were_not_asked_for_are_absent():
+def test_heads_that_were_not_requested_are_absent():
     output = model_of()(torch.zeros(1, 2, Z), torch.zeros(1, 2, dtype=torch.long))
     assert output.reward is None
     assert output.done_logit is None

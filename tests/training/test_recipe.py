@@ -75,7 +75,7 @@ def test_a_stage_whose_input_is_missing_says_what_to_run_first(tmp_path):
         stages.run_stages("takecover", tmp_path / "run", tmp_path / "b", names=("memory",))
 
 
-def test_an_unknown_recipe_is_refused_with_those_there_are(tmp_path):
+def test_an_unknown_recipe_is_refused_with_the_known_ones(tmp_path):
     with pytest.raises(ValueError, match="takecover"):
         stages.run_stages("doom", tmp_path / "run", tmp_path / "b")
 
@@ -86,7 +86,7 @@ def test_every_stage_is_a_command():
     assert all(name in listed for name in [*names, "export", "validate", "recipe"])
 
 
-def test_validate_tells_good_data_from_broken(tiny_bundle, tmp_path):
+def test_validate_distinguishes_valid_from_broken_data(tiny_bundle, tmp_path):
     latents = tiny_bundle.parent / "latents"
     good = CliRunner().invoke(app, ["validate", str(latents)])
     assert good.exit_code == 0

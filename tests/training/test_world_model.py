@@ -108,7 +108,7 @@ def test_another_core_passes_validation_before_any_export(gru):
     assert report.passed, str(report)
 
 
-def test_a_core_that_is_not_in_the_table_is_refused_with_those_there_are(tmp_path):
+def test_a_core_that_is_not_in_the_table_is_refused_with_the_known_ones(tmp_path):
     with pytest.raises(ValueError, match="no memory model 'transformer'; there is mdnrnn"):
         make_memory("transformer", z_dim=Z, action_dim=A)
     torch.save({"core": "gru", "config": {}, "state_dict": {}}, tmp_path / "g.pth")
