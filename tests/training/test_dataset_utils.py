@@ -377,7 +377,7 @@ RAW_FAULTS = {
     "floats": (change(frames=lambda f: f / 255.0), "frames must be .* uint8"),
     "grey": (change(frames=lambda f: f[..., 0]), "frames must be"),
     "NaN reward": (change(rewards=with_value(1, np.nan)), "rewards holds NaN"),
-    "two in one": (change(terminated=with_value(1, True)), "terminated before its last step, at 1"),
+    "two in one": (change(terminated=with_value(1, True)), "terminated at step 1, not the last"),
     "words": (change(actions=lambda a: a.astype(str)), "actions must be numbers"),
 }
 

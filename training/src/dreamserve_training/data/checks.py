@@ -41,7 +41,7 @@ def check_steps(episode: Episode, where: str | Path) -> None:
             raise DataError(f"{where}: {name} must be (T,), not {episode[name].shape}")
     if episode["terminated"][:-1].any():
         step = int(np.argmax(episode["terminated"]))
-        raise DataError(f"{where}: terminated before its last step, at {step}; one episode per file")
+        raise DataError(f"{where}: terminated at step {step}, not the last; one episode per file")
 
 
 def check_raw_episode(episode: Episode, where: str | Path) -> None:
