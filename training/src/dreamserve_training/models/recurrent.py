@@ -83,7 +83,7 @@ class RecurrentModel(WorldModel):
 
     @abstractmethod
     def run_core(self, inputs: Tensor, *state: Tensor) -> tuple[Tensor, State]:
-        """Return the outputs (B, T, R) of inputs (B, T, Z + A), and the state after the last step."""
+        """Return the outputs (B, T, R) of inputs (B, T, Z + A), and the state after them."""
 
     @abstractmethod
     def cell(self) -> nn.Module:
