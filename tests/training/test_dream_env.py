@@ -288,7 +288,7 @@ def test_an_agent_that_makes_no_sense_is_refused(arguments, message):
 
 
 def test_a_network_of_the_wrong_size_is_found_out():
-    with pytest.raises(ValueError, match=r"gave \(2,\) for 3 actions"):
+    with pytest.raises(ValueError, match=r"must output \(3,\) scores, not \(2,\)"):
         DreamAgent(3, "neural", network=torch.nn.Linear(Z, 2)).act(np.zeros(Z))
 
 
