@@ -23,8 +23,7 @@ def log_progress(what: str) -> Progress:
             return
         last_s = now_s
         done_now = done - first
-        left_s = (now_s - start_s) / done_now * (total - done) if done_now else None
-        left = "" if left_s is None else f"{duration(left_s)} left"
+        left = f"{duration((now_s - start_s) / done_now * (total - done))} left" if done_now else ""
         logger.info("%s %d/%d  %s", what, done, total, left)
 
     return progress

@@ -63,8 +63,7 @@ def card_pictures(
 ) -> dict[str, Picture]:
     """Return the card's pictures by name: `reconstruction`, and `dream` if it is possible.
 
-    The dream starts in the first held-out episode that is long enough. Raises DataError for
-    episodes that cannot be read or differ in length.
+    The dream is of the first held-out episode that is long enough. Raises DataError.
     """
     pictures = {"reconstruction": reconstruction_picture(backend, held_out_frames(raw, 400))}
     min_steps = 2 * HORIZONS[-1]

@@ -43,10 +43,7 @@ EXPLANATIONS = {
         "Largest relative difference between the outputs of the files and of the PyTorch models,"
         " on random inputs; and whether a dream is bit-identical in every batch."
     ),
-    "real": (
-        "Returns in the real environment with new seeds: of the controller, of the controller that"
-        " sees the first frame only (vision cut), and of policies that ignore observations."
-    ),
+    "real": "Returns in the real environment; *vision cut*: C sees only an episode's first frame.",
     "dream": "Returns of the same controller in dreams of this world, by temperature.",
 }
 

@@ -52,11 +52,10 @@ class Axis:
         """Return the policy of the parameters `candidate` (features + 1,)."""
         weights = np.zeros((self.actions, len(candidate) - 1), np.float32)
         bias = np.full(self.actions, -1e9, np.float32)  # other actions are never taken
-        threshold = np.arctanh(AXIS_THRESHOLD)
+        t = np.arctanh(AXIS_THRESHOLD)
         weights[self.positive], weights[self.negative] = candidate[:-1], -candidate[:-1]
         bias[self.still] = 0.0
-        bias[self.positive] = candidate[-1] - threshold
-        bias[self.negative] = -candidate[-1] - threshold
+        bias[self.positive], bias[self.negative] = candidate[-1] - t, -candidate[-1] - t
         return LinearPolicy(weights, bias)
 
 

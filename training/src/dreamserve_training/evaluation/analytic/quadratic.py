@@ -93,10 +93,9 @@ def bounded(
 
 
 def duality_gap(gradient: Float64, actions: Float64, low: Float64, high: Float64) -> float:
-    """Return an upper bound of the cost of `actions` above the optimum's (Frank and Wolfe 1956).
+    """Return a bound of the excess cost of `actions` (H, A), by Frank and Wolfe (1956).
 
     A convex cost is above its tangent plane, whose minimum within the bounds is in a corner.
-    `gradient` is the cost's at `actions`, both (H, A); bounds (A,).
     """
     return float(np.maximum(gradient * (actions - low), gradient * (actions - high)).sum())
 
