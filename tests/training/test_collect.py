@@ -65,8 +65,8 @@ def test_a_sweep_goes_one_way_and_then_the_other():
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "not a readable"),
-        (b"PK\x03\x04 and then nothing of use", "not a readable"),
+        (b"", "cannot be read"),
+        (b"PK\x03\x04 and then nothing of use", "cannot be read"),
     ],
 )
 def test_a_broken_episode_file_is_refused_by_name(tmp_path, content, says):

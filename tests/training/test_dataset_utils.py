@@ -367,7 +367,7 @@ RAW_FAULTS = {
     "truncated": (truncate_file, "cannot be read as an episode"),
     "pickled": (
         change(actions=lambda a: np.array([None] * len(a))),
-        "not a readable episode file .*pickle",
+        "cannot be read as an episode .*pickle",
     ),
     "no actions": (remove("actions"), "lacks actions"),
     "no frames": (remove("frames"), "lacks frames"),

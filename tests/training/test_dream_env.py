@@ -164,7 +164,7 @@ def test_a_dream_begins_where_it_is_told_to(env):
         ({"initial_observation": np.zeros(3)}, InvalidRequestError, "must be numbers of shape"),
         ({"initial_observation": np.zeros((9, 9, 3), np.uint8)}, InvalidRequestError, "a frame"),
         ({"initial_observation": np.zeros(Z), "bank": 0}, ValueError, "not both"),
-        ({"initial_observation": np.zeros(Z), "actions": [1]}, ValueError, "actions go with"),
+        ({"initial_observation": np.zeros(Z), "actions": [1]}, ValueError, "actions need frames"),
         ({"actions": [1]}, ValueError, "actions need the frames"),
         ({"bank": 7}, InvalidRequestError, "bank"),
     ],
