@@ -249,7 +249,7 @@ def test_a_port_where_nobody_listens_is_a_connection_error():
             client.worlds()
 
 
-def test_the_awaited_client_has_many_calls_in_progress_and_reconnects(scripted, fake, waits):
+def test_the_async_client_has_many_calls_in_progress_and_reconnects(scripted, fake, waits):
     async def use(server):
         async with sdk.AsyncDreamClient(server.url, transport="stream") as client:
             await asyncio.gather(*(client.session("s1") for _ in range(20)))

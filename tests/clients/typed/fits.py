@@ -1,4 +1,4 @@
-"""What a user of the SDK writes: mypy sees every parameter and every result."""
+"""What a user of the SDK writes: mypy knows every parameter and every result."""
 
 from collections.abc import Mapping
 from typing import Any, assert_type
@@ -52,6 +52,8 @@ def with_a_client(client: sdk.DreamClient, kept: Mapping[str, Any]) -> None:
     assert_type(client.worlds(), list[sdk.WorldSummary])
     assert_type(client.world("takecover"), sdk.WorldResult)
     client.delete(first.session_id)
+    assert_type(client.send(PlanRequest("s1"), timeout_s=1), sdk.PlanResult)
+    assert_type(client.delete_batch(batch.session_ids).errors, list[sdk.RowError])
 
 
 def with_a_dream(client: sdk.DreamClient, kept: Mapping[str, Any]) -> None:
@@ -70,7 +72,7 @@ def with_a_dream(client: sdk.DreamClient, kept: Mapping[str, Any]) -> None:
     assert_type(client.resume(kept, "mine"), sdk.DreamSession)
 
 
-async def with_an_awaited_client(client: sdk.AsyncDreamClient, kept: Mapping[str, Any]) -> None:
+async def with_an_async_client(client: sdk.AsyncDreamClient, kept: Mapping[str, Any]) -> None:
     first = await client.reset("takecover", start=sdk.Start(frames=[np.zeros((2, 2, 3))]))
     assert_type(first, sdk.ResetResult)
     assert_type(await client.step(first.session_id, 1, step=1), sdk.StepResult)
@@ -91,10 +93,11 @@ async def with_an_awaited_client(client: sdk.AsyncDreamClient, kept: Mapping[str
     assert_type(await client.send(PlanRequest("s1"), timeout_s=1), sdk.PlanResult)
     assert_type(client.with_options(timeout_s=1), sdk.AsyncDreamClient)
     await client.delete(first.session_id)
+    assert_type((await client.delete_batch(batch.session_ids)).errors, list[sdk.RowError])
     await client.close()
 
 
-async def with_an_awaited_dream(client: sdk.AsyncDreamClient, kept: Mapping[str, Any]) -> None:
+async def with_an_async_dream(client: sdk.AsyncDreamClient, kept: Mapping[str, Any]) -> None:
     async with await client.dream(temperature=0.5) as dream:
         assert_type(await dream.step(1, step=1), sdk.StepResult)
         assert_type(await dream.fork(2), list[sdk.AsyncDreamSession])
