@@ -120,7 +120,7 @@ async def _respond(environment: Environment, message: Message, request_id: str) 
             "step": environment.step,
             "state": environment.state,
         }
-        if kind not in handlers:
+        if not isinstance(kind, str) or kind not in handlers:
             raise InvalidRequestError(f"type must be one of {', '.join((*handlers, CLOSE))}")
         response = await handlers[kind](data)
     except Exception as error:

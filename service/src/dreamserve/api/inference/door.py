@@ -131,10 +131,10 @@ class Inference:
     async def _index(self, scope: Scope, body: bytes, leaves: Leaves) -> BytesResponse:
         """List the models."""
         fields, _ = self._split(scope, body or b"{}")
+        only_ready = validated(IndexRequest, fields).ready
         ready = self._service.engine.ready and not self._service.engine.draining
         state = {"state": "READY" if ready else "UNAVAILABLE", "reason": ""}
-        shown = ready or not validated(IndexRequest, fields).ready
-        models = self._models.values() if shown else ()
+        models = self._models.values() if ready or not only_ready else ()
         return _json([{"name": one.name, "version": one.version, **state} for one in models])
 
     async def _infer(self, scope: Scope, body: bytes, leaves: Leaves) -> BytesResponse:

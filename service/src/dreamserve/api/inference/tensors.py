@@ -133,6 +133,8 @@ def _numbers(given: Input, declared: Declared, binary: bytes) -> npt.NDArray[Any
                 f"{where}: binary_data_size must be {declared.size_bytes}, not {size}"
             )
         return np.frombuffer(binary, DTYPES[declared.datatype]).reshape(declared.shape)
+    if not isinstance(given.data, list):
+        raise InvalidRequestError(f"{where}: data must be a list of numbers")
     numbers: npt.NDArray[Any] = _NUMBERS[declared.datatype].parse(given.data)
     if numbers.size != prod(declared.shape):
         raise InvalidRequestError(
