@@ -68,7 +68,7 @@ def _ready(url: str) -> float:
     return time.monotonic()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def serve() -> Serve:
     """Return what serves a bundle by the real command, on a free port, while in the context."""
     return _serve
