@@ -64,7 +64,7 @@ BAD: list[tuple[Any, int, str, str]] = [
         {**tensor(), "parameters": {**SEQUENCE, "seed": 1, "bank": 2}},
         422,
         "invalid_request",
-        "seed and bank go with sequence_start",
+        "only with sequence_start: seed, bank",
     ),
     (
         {"parameters": {**SEQUENCE, "sequence_start": True, "seed": -1}},

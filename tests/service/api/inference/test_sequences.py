@@ -133,6 +133,16 @@ async def test_a_dream_that_ended_may_start_over(client, infer, tensors_of):
     assert (await infer(seed=8, **START)).status_code == 200
 
 
+async def test_a_dream_that_reached_its_time_limit_may_start_over(client, infer, tensors_of):
+    *_, last = await stepped(client, [1, 1], seed=7, max_steps=2)
+    await infer(1, seed=7, max_steps=2, **START)
+    tensors = tensors_of(await infer(1))
+    same(tensors, last)
+    assert tensors["truncated"].tolist() == [True]
+    assert (await infer(1)).json()["code"] == "dream_ended"
+    assert (await infer(1, **START)).status_code == 200
+
+
 @pytest.mark.parametrize("wrong", [{"action": 9}, {"action": 1, "bank": 999}])
 async def test_a_start_that_fails_begins_nothing(client, infer, wrong):
     assert 400 <= (await infer(**wrong, **START)).status_code < 500

@@ -142,6 +142,12 @@ async def test_a_dream_that_ended_is_done_and_starts_over_by_reset(env):
     assert (await env.ask("reset"))["done"] is False
 
 
+async def test_an_episode_that_reaches_its_time_limit_is_done(env):
+    await env.ask("reset", max_steps=1)
+    stepped = await env.ask("step", action=1)
+    assert (stepped["done"], stepped["metadata"]["truncated"]) == (True, True)
+
+
 async def test_messages_sent_ahead_are_answered_in_order(env):
     await env.socket.send('{"type": "reset"}')
     for _ in range(500):
@@ -268,4 +274,4 @@ async def test_a_plain_get_is_told_that_it_is_a_websocket(server):
     async with http_of(server) as http:
         response = await http.get("/ws")
         assert response.status_code == 404
-        assert "it is a WebSocket" in response.json()["detail"]
+        assert "only available as a WebSocket" in response.json()["detail"]

@@ -22,7 +22,7 @@ from dreamserve.api.inference.models import STATE, Model
 from dreamserve.api.inference.sequences import Call, Result, Sequences, call_of
 from dreamserve.api.pages import check_ready
 from dreamserve.api.problems import MEDIA_TYPE, headers_of, problem_of
-from dreamserve.api.responses import BytesResponse, Static, no_verb
+from dreamserve.api.responses import BytesResponse, Static, options_response
 from dreamserve.validation import validated
 from dreamserve_protocol.errors import UnsupportedMediaTypeError, WorldNotFoundError
 from dreamserve_protocol.markers import Message
@@ -31,14 +31,18 @@ from dreamserve_protocol.wire import fields_of
 
 ROOT = "/v2"
 BINARY = "application/octet-stream"
-EXTENSIONS = [
-    "binary_tensor_data",
-    "model_configuration",
-    "parameters",
-    "sequence",
-    "sequence(string_id)",
-]
-# Python's tritonclient names none. That is no risk: origins are checked before.
+SERVER = {
+    "name": "dreamserve",
+    "version": __version__,
+    "extensions": [
+        "binary_tensor_data",
+        "model_configuration",
+        "parameters",
+        "sequence",
+        "sequence(string_id)",
+    ],
+}
+# None, too: tritonclient sends none. `check_origin` refuses web pages of other origins.
 _MEDIA_TYPES = ("", codec.JSON, BINARY)
 _SHOWN = 80
 
@@ -62,7 +66,7 @@ class Post:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Raises ProblemError, CallerGoneError."""
         if scope["method"] != "POST":
-            await no_verb(scope["method"], "OPTIONS, POST")(scope, receive, send)
+            await options_response(scope["method"], "OPTIONS, POST")(scope, receive, send)
             return
         headers: Headers = scope["state"]["headers"]
         _check_media_type(headers)
@@ -85,22 +89,22 @@ class Inference:
 
     def routes(self) -> list[Route]:
         """Return the routes of the protocol."""
-        pages: dict[str, Page] = {
-            "": lambda _: {"name": "dreamserve", "version": __version__, "extensions": EXTENSIONS},
-            "/health/live": lambda _: {"live": True},
-            "/health/ready": self._ready,
+        server: dict[str, ASGIApp] = {
+            "": _page(lambda _: SERVER),
+            "/health/live": _page(lambda _: {"live": True}),
+            "/health/ready": _page(self._ready),
+            "/repository/index": self._post(self._index),
         }
-        of_model: dict[str, Page] = {
-            "": lambda scope: self._model(scope).metadata(),
-            "/config": lambda scope: self._model(scope).config(),
-            "/ready": lambda scope: {**self._ready(scope), "name": self._model(scope).name},
+        model: dict[str, ASGIApp] = {
+            "": _page(lambda scope: self._model(scope).metadata()),
+            "/config": _page(lambda scope: self._model(scope).config()),
+            "/ready": _page(lambda scope: {"name": self._model(scope).name, **self._ready(scope)}),
+            "/infer": self._post(self._infer),
         }
-        models = [f"{ROOT}/models/{{world}}", f"{ROOT}/models/{{world}}/versions/{{version}}"]
+        models = (f"{ROOT}/models/{{world}}", f"{ROOT}/models/{{world}}/versions/{{version}}")
         return [
-            *(Route(f"{model}/infer", self._post(self._infer)) for model in models),
-            *(Route(model + path, _page(of_model[path])) for model in models for path in of_model),
-            *(Route(ROOT + path, _page(pages[path])) for path in pages),
-            Route(f"{ROOT}/repository/index", self._post(self._index)),
+            *(Route(ROOT + path, app) for path, app in server.items()),
+            *(Route(start + path, app) for start in models for path, app in model.items()),
         ]
 
     def _post(self, respond: Respond) -> ASGIApp:

@@ -14,7 +14,7 @@ from dreamserve.api.async_engine import AsyncEngine, Leaves
 from dreamserve.api.inference.models import STATE, Model
 from dreamserve.api.inference.tensors import Input, Output, chosen, read
 from dreamserve.validation import validated
-from dreamserve_protocol.common import Seed, SessionId, Temperature, Whole
+from dreamserve_protocol.common import MaxSteps, Seed, SessionId, Temperature, Whole
 from dreamserve_protocol.errors import (
     InvalidRequestError,
     SessionExpiredError,
@@ -26,7 +26,7 @@ from dreamserve_protocol.reset import ResetRequest, ResetResult
 from dreamserve_protocol.sessions import DeleteRequest, SessionRequest
 from dreamserve_protocol.step import StepRequest, StepResult
 
-_OF_START = ("seed", "temperature", "rewind_window", "bank")
+_OF_START = ("seed", "temperature", "rewind_window", "max_steps", "bank")
 
 Ask = Callable[[Any], Awaitable[Any]]
 Result = ResetResult | StepResult | None
@@ -43,14 +43,15 @@ class Parameters(Message):
     seed: Seed | None = None
     temperature: Temperature | None = None
     rewind_window: Whole | None = None
+    max_steps: MaxSteps = None
     bank: Whole | None = None
 
     def __post_init__(self) -> None:
         if not self.sequence_id:
             raise InvalidRequestError("sequence_id must be given: a world is stepped in sequences")
-        given = [name for name in _OF_START if getattr(self, name) is not None]
-        if given and not self.sequence_start:
-            raise InvalidRequestError(f"{' and '.join(given)} go with sequence_start")
+        names = [name for name in _OF_START if getattr(self, name) is not None]
+        if names and not self.sequence_start:
+            raise InvalidRequestError(f"only with sequence_start: {', '.join(names)}")
 
     def reset_fields(self) -> dict[str, Any]:
         """Return the fields of /reset that are given."""
@@ -93,13 +94,13 @@ class Call(NamedTuple):
 
 def call_of(model: Model, fields: dict[str, Any], binary: bytes) -> Call:
     """Return the request that a body's JSON and binary data stand for. Raises CallerError."""
-    asked = validated(InferRequest, {"parameters": {}, **fields})
-    parameters = asked.parameters
-    action = read(asked.inputs, model.action, binary)
+    request = validated(InferRequest, {"parameters": {}, **fields})
+    parameters = request.parameters
+    action = read(request.inputs, model.action, binary)
     if action is None and not (parameters.sequence_start or parameters.sequence_end):
         raise InvalidRequestError("inputs: an action, unless sequence_start or sequence_end is set")
-    outputs = chosen(asked.outputs, model.outputs, parameters.binary_data_output)
-    return Call(model, asked.id, parameters, action, outputs)
+    outputs = chosen(request.outputs, model.outputs, parameters.binary_data_output)
+    return Call(model, request.id, parameters, action, outputs)
 
 
 class Sequences:
@@ -146,7 +147,7 @@ class Sequences:
         try:
             with suppress(SessionNotFoundError, SessionExpiredError):
                 live = await ask(SessionRequest(session_id))
-                if not live.terminated:
+                if not (live.terminated or live.truncated):
                     raise StepConflictError(
                         f"sequence {session_id} is at step {live.step} of a dream in {live.world};"
                         " end it with sequence_end, or begin another one"

@@ -102,14 +102,15 @@ def _decompressed(body: bytes, encoding: bytes, limit: int) -> bytes:
 
 
 def read(inputs: Sequence[Input], declared: Declared, binary: bytes) -> npt.NDArray[Any] | None:
-    """Return the one input that a world takes, None if it is not given.
+    """Return the one input that a world takes, None if it is absent.
 
     Raises InvalidRequestError, NotFiniteInputError.
     """
-    wrong = [given.name[:_SHOWN] for given in inputs if given.name != declared.name]
-    if wrong or len(inputs) > 1:
-        raise InvalidRequestError(f"inputs: one {declared.name} or none, not {wrong or 'more'}")
-    sizes = [given.parameters.binary_data_size or 0 for given in inputs]
+    unknown = [tensor.name[:_SHOWN] for tensor in inputs if tensor.name != declared.name]
+    if unknown or len(inputs) > 1:
+        shown = unknown[:3] or "more"
+        raise InvalidRequestError(f"inputs: one {declared.name} or none, not {shown}")
+    sizes = [tensor.parameters.binary_data_size or 0 for tensor in inputs]
     if sum(sizes) != len(binary):
         raise InvalidRequestError(
             f"{len(binary)} bytes follow the JSON, binary_data_size says {sum(sizes)}"
@@ -117,15 +118,15 @@ def read(inputs: Sequence[Input], declared: Declared, binary: bytes) -> npt.NDAr
     return _numbers(inputs[0], declared, binary) if inputs else None
 
 
-def _numbers(given: Input, declared: Declared, binary: bytes) -> npt.NDArray[Any]:
+def _numbers(tensor: Input, declared: Declared, binary: bytes) -> npt.NDArray[Any]:
     """Return the numbers of one input. Raises InvalidRequestError, NotFiniteInputError."""
     where = f"inputs {declared.name}"
-    if (given.datatype, tuple(given.shape)) != declared[1:]:
-        shown = f"{given.datatype} {list(given.shape)}"[:_SHOWN]
+    if (tensor.datatype, tuple(tensor.shape)) != declared[1:]:
+        shown = f"{tensor.datatype} {list(tensor.shape)}"[:_SHOWN]
         must = f"{declared.datatype} {list(declared.shape)}"
         raise InvalidRequestError(f"{where}: must be {must}, not {shown}")
-    size = given.parameters.binary_data_size
-    if (given.data is None) == (size is None):
+    size = tensor.parameters.binary_data_size
+    if (tensor.data is None) == (size is None):
         raise InvalidRequestError(f"{where}: give exactly one of data and binary_data_size")
     if size is not None:
         if size != declared.size_bytes:
@@ -133,9 +134,9 @@ def _numbers(given: Input, declared: Declared, binary: bytes) -> npt.NDArray[Any
                 f"{where}: binary_data_size must be {declared.size_bytes}, not {size}"
             )
         return np.frombuffer(binary, DTYPES[declared.datatype]).reshape(declared.shape)
-    if not isinstance(given.data, list):
+    if not isinstance(tensor.data, list):
         raise InvalidRequestError(f"{where}: data must be a list of numbers")
-    numbers: npt.NDArray[Any] = _NUMBERS[declared.datatype].parse(given.data)
+    numbers: npt.NDArray[Any] = _NUMBERS[declared.datatype].parse(tensor.data)
     if numbers.size != prod(declared.shape):
         raise InvalidRequestError(
             f"{where}: data must hold {prod(declared.shape)} numbers, not {numbers.size}"
@@ -157,8 +158,8 @@ def chosen(
         raise InvalidRequestError("outputs: each output once")
     if not outputs:
         return dict.fromkeys(DEFAULT_OUTPUTS, binary)
-    asked = ((one.name, one.parameters.binary_data) for one in outputs)
-    return {name: binary if own is None else own for name, own in asked}
+    choices = ((output.name, output.parameters.binary_data) for output in outputs)
+    return {name: binary if choice is None else choice for name, choice in choices}
 
 
 def write(
