@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -46,8 +46,10 @@ SERVER = {
 _MEDIA_TYPES = ("", codec.JSON, BINARY)
 _SHOWN = 80
 
+R = TypeVar("R")
 Page = Callable[[Scope], dict[str, Any]]
-Respond = Callable[[Scope, bytes, Leaves], Awaitable[BytesResponse]]
+Read = Callable[[Scope, bytes], R]
+Respond = Callable[[R, Leaves], Awaitable[BytesResponse]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,11 +59,11 @@ class IndexRequest(Message):
     ready: bool = False
 
 
-class Post:
-    """An ASGI application that answers POST with what `respond` makes of the body."""
+class Post(Generic[R]):
+    """An ASGI application that answers POST: `read` makes a request of the body."""
 
-    def __init__(self, respond: Respond, max_body_bytes: int) -> None:
-        self._respond, self._limit = respond, max_body_bytes
+    def __init__(self, read: Read[R], respond: Respond[R], max_body_bytes: int) -> None:
+        self._read, self._respond, self._limit = read, respond, max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Raises ProblemError, CallerGoneError."""
@@ -71,7 +73,10 @@ class Post:
         headers: Headers = scope["state"]["headers"]
         _check_media_type(headers)
         body = await read_body(receive, headers, self._limit)
-        response = await self._respond(scope, body, partial(left, receive))
+        is_long = len(body) > codec.LARGE_BYTES or b"content-encoding" in headers
+        read = partial(self._read, scope, body)
+        request = await asyncio.to_thread(read) if is_long else read()
+        response = await self._respond(request, partial(left, receive))
         await response(scope, receive, send)
 
 
@@ -93,13 +98,13 @@ class Inference:
             "": _page(lambda _: SERVER),
             "/health/live": _page(lambda _: {"live": True}),
             "/health/ready": _page(self._ready),
-            "/repository/index": self._post(self._index),
+            "/repository/index": self._post(self._read_index, self._index),
         }
         model: dict[str, ASGIApp] = {
             "": _page(lambda scope: self._model(scope).metadata()),
             "/config": _page(lambda scope: self._model(scope).config()),
             "/ready": _page(lambda scope: {"name": self._model(scope).name, **self._ready(scope)}),
-            "/infer": self._post(self._infer),
+            "/infer": self._post(self._read_infer, self._infer),
         }
         models = (f"{ROOT}/models/{{world}}", f"{ROOT}/models/{{world}}/versions/{{version}}")
         return [
@@ -107,8 +112,8 @@ class Inference:
             *(Route(start + path, app) for start in models for path, app in model.items()),
         ]
 
-    def _post(self, respond: Respond) -> ASGIApp:
-        return Post(respond, self._service.settings.max_body_bytes)
+    def _post(self, read: Read[R], respond: Respond[R]) -> Post[R]:
+        return Post(read, respond, self._service.settings.max_body_bytes)
 
     def _ready(self, _: Scope) -> dict[str, Any]:
         check_ready(self._service)
@@ -125,27 +130,26 @@ class Inference:
             raise WorldNotFoundError(f"{name} has version {model.version}, not {version[:_SHOWN]}")
         return model
 
-    def _read(self, scope: Scope, body: bytes) -> Call:
-        return call_of(self._model(scope), *self._split(scope, body))
-
     def _split(self, scope: Scope, body: bytes) -> tuple[dict[str, Any], bytes]:
         headers: Headers = scope["state"]["headers"]
         return tensors.split(body, headers, self._service.settings.max_body_bytes)
 
-    async def _index(self, scope: Scope, body: bytes, leaves: Leaves) -> BytesResponse:
-        """List the models."""
+    def _read_index(self, scope: Scope, body: bytes) -> IndexRequest:
         fields, _ = self._split(scope, body or b"{}")
-        only_ready = validated(IndexRequest, fields).ready
-        ready = self._service.engine.ready and not self._service.engine.draining
-        state = {"state": "READY" if ready else "UNAVAILABLE", "reason": ""}
-        models = self._models.values() if ready or not only_ready else ()
+        return validated(IndexRequest, fields)
+
+    async def _index(self, request: IndexRequest, leaves: Leaves) -> BytesResponse:
+        """List the models."""
+        is_ready = self._service.engine.ready and not self._service.engine.draining
+        state = {"state": "READY" if is_ready else "UNAVAILABLE", "reason": ""}
+        models = self._models.values() if is_ready or not request.ready else ()
         return _json([{"name": one.name, "version": one.version, **state} for one in models])
 
-    async def _infer(self, scope: Scope, body: bytes, leaves: Leaves) -> BytesResponse:
-        """Begin, step and end a dream, as asked."""
-        is_long = len(body) > codec.LARGE_BYTES or b"content-encoding" in scope["state"]["headers"]
-        read = partial(self._read, scope, body)
-        call = await asyncio.to_thread(read) if is_long else read()
+    def _read_infer(self, scope: Scope, body: bytes) -> Call:
+        return call_of(self._model(scope), *self._split(scope, body))
+
+    async def _infer(self, call: Call, leaves: Leaves) -> BytesResponse:
+        """Begin, step and end a dream, as the request says."""
         return _response_of(call, await self._sequences.run(call, leaves))
 
 
