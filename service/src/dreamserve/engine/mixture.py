@@ -12,12 +12,12 @@ from dreamserve.backends.base import Array, StepOutput
 Float64 = npt.NDArray[np.float64]
 
 
-def describe(output: StepOutput, row: int) -> dict[str, Array]:
+def mixture_of(output: StepOutput, row: int) -> dict[str, Array]:
     """Return the weights, mu and sigma that the world expected of one row, at temperature 1."""
-    return {name: part[0] for name, part in described(output, slice(row, row + 1)).items()}
+    return {name: part[0] for name, part in mixtures_of(output, slice(row, row + 1)).items()}
 
 
-def described(output: StepOutput, rows: slice) -> dict[str, Array]:
+def mixtures_of(output: StepOutput, rows: slice) -> dict[str, Array]:
     """Return the weights, mu and sigma of these rows, at temperature 1, in the head's shapes.
 
     What is not finite, or beyond float32, is left so.

@@ -18,7 +18,7 @@ import numpy as np
 from dreamserve.backends.base import Actions, Array, Bools, Int64, PendingStep, StepOutput
 from dreamserve.backends.finite import finite_rows
 from dreamserve.engine.checks import check_latent
-from dreamserve.engine.mixture import describe, surprise
+from dreamserve.engine.mixture import mixture_of, surprise
 from dreamserve.engine.pixels import check_frames, to_numbers, to_pixels
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.slab import Content, LastAnswer, Slab, content_of_latent
@@ -246,7 +246,7 @@ def add_extra(
         }
     result.frame = taken.frames.get(i)
     if "mixture" in extra.include:
-        result.mixture = describe(output, i)
+        result.mixture = mixture_of(output, i)
     if "state" in extra.include:
         result.state = spec.named_state(np.array(part[i]) for part in output.state)
     session.keep_answer(LastAnswer(result, extra.content))
