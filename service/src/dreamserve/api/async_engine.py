@@ -22,7 +22,7 @@ from dreamserve_protocol.markers import Request
 UNWATCHED_S = 0.05
 
 R = TypeVar("R")
-Leaves = Callable[[], Awaitable[None]]  # ends once the caller has disconnected
+Disconnected = Callable[[], Awaitable[None]]  # ends once the caller has disconnected
 Waiting = asyncio.Future[Any]
 
 
@@ -40,7 +40,7 @@ class AsyncEngine:
         self._due = False  # whether a turn is scheduled
         self._alone = False  # whether the last turn had a single request
         self._waiting = 0
-        self._callers: dict[Waiting, Leaves | None] = {}  # None: already watched
+        self._callers: dict[Waiting, Disconnected | None] = {}  # None: already watched
         self._watching = False
         engine.attach(self)
 
@@ -60,7 +60,7 @@ class AsyncEngine:
                 # that are being read now: batches of twice the size are worth the wait.
                 self._loop.call_soon(self._loop.call_soon, self._turn)
 
-    async def ask(self, request: Request[R], leaves: Leaves) -> R:
+    async def send(self, request: Request[R], disconnected: Disconnected) -> R:
         """Return a request's result, or raise its error.
 
         If the caller disconnects first, the request is cancelled. Raises OverloadedError,
@@ -68,7 +68,7 @@ class AsyncEngine:
         """
         future: asyncio.Future[R] = self._loop.create_future()
         self.queue(request, future)
-        self._callers[future] = leaves
+        self._callers[future] = disconnected
         if not self._watching:
             self._watching = True
             self._loop.call_later(UNWATCHED_S, self._watch, ())
@@ -97,14 +97,14 @@ class AsyncEngine:
     def _watch(self, waited: Iterable[Waiting]) -> None:
         """Watch the callers of requests that `waited` at the last check; schedule the next."""
         for future in waited:
-            leaves = self._callers.get(future)
-            if leaves is not None:
+            disconnected = self._callers.get(future)
+            if disconnected is not None:
                 self._callers[future] = None
-                watching = self._loop.create_task(_cancel_when_gone(leaves, future))
+                watching = self._loop.create_task(_cancel_when_gone(disconnected, future))
                 future.add_done_callback(partial(_stop, watching))
         self._watching = bool(self._callers)
         if self._watching:
-            unwatched = [future for future, leaves in self._callers.items() if leaves]
+            unwatched = [future for future, disconnected in self._callers.items() if disconnected]
             self._loop.call_later(UNWATCHED_S, self._watch, unwatched)
 
 
@@ -148,6 +148,6 @@ def _stop(task: asyncio.Task[None], _: Waiting) -> None:
     task.cancel()
 
 
-async def _cancel_when_gone(leaves: Leaves, future: Waiting) -> None:
-    await leaves()
+async def _cancel_when_gone(disconnected: Disconnected, future: Waiting) -> None:
+    await disconnected()
     future.cancel()

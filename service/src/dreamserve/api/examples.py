@@ -52,7 +52,7 @@ def examples() -> dict[str, Example]:
         verb = BY_NAME[name]
         if verb.body is not None:
             fields = {**fields, verb.body: made["snapshot"].result}
-        result = engine.ask(validated(verb.request, fields))
+        result = engine.send(validated(verb.request, fields))
         in_body = {key: value for key, value in fields.items() if key not in verb.path_fields}
         body = fields[verb.body] if verb.body is not None else in_body
         shown = None if result is None else orjson.loads(encode(result, as_msgpack=False))

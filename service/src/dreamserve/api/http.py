@@ -59,7 +59,7 @@ class Endpoint:
         body = await self._read(receive, headers) if route.has_body else b""
         build = partial(_request_of, route, body, headers, scope.get("path_params", {}))
         request = build() if len(body) <= codec.LARGE_BYTES else await asyncio.to_thread(build)
-        result = await self._service.async_engine.ask(request, partial(_leaves, receive))
+        result = await self._service.async_engine.send(request, partial(_disconnected, receive))
         response = await _response_of(result, headers)
         await response(scope, receive, send)
 
@@ -118,7 +118,7 @@ async def _response_of(result: Message | None, headers: Headers) -> BytesRespons
     return BytesResponse(codec.encode(result, as_msgpack), media_type)
 
 
-async def _leaves(receive: Receive) -> None:
+async def _disconnected(receive: Receive) -> None:
     """Return once the client has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -151,7 +151,7 @@ def empty_state(world: World, rows: int) -> State:
 def start_from_bank(world: World, seed: UInt64, index: Int64 | None = None) -> tuple[Array, State]:
     """Return latent (B, Z) and state of dreams that start at bank entries `index` (B,).
 
-    Without an index, entries are drawn by the seeds. Latents are drawn from the entries' posterior.
+    Without an index, the seeds select the entries. Latents are drawn from the entries' posteriors.
     """
     steps = np.full(len(seed), _INDEX, np.int64)
     if index is None:
