@@ -1,8 +1,8 @@
 """Asyncio access to the engine: the event loop runs short turns itself, a thread the long ones.
 
-A handover between threads costs more than a small batch on a CPU. So the event loop computes what
-arrived during one iteration in the next; only long work, large batches and devices go to the
-engine's thread.
+A handover between threads costs more than a small batch on a CPU. So the event loop computes
+requests in the iteration after they arrived; only long work, large batches and device backends use
+the engine's thread.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ from dreamserve.engine.world import World
 from dreamserve.settings import Settings
 from dreamserve_protocol.markers import Request
 
-# Most results are ready sooner; only for the others is the caller watched for a disconnect.
+# Most results are ready sooner. The callers of other requests are watched for a disconnect.
 UNWATCHED_S = 0.05
 
 R = TypeVar("R")
-Disconnected = Callable[[], Awaitable[None]]  # ends once the caller has disconnected
+Disconnected = Callable[[], Awaitable[None]]  # returns once the caller has disconnected
 Waiting = asyncio.Future[Any]
 
 
 class CallerGoneError(Exception):
-    """The caller has disconnected before the result was ready."""
+    """The caller disconnected before the result was ready."""
 
 
 class AsyncEngine:
@@ -37,9 +37,9 @@ class AsyncEngine:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
-        self._due = False  # whether a turn is scheduled
-        self._alone = False  # whether the last turn had a single request
-        self._waiting = 0
+        self._scheduled = False  # whether a turn is scheduled
+        self._was_single = False  # whether the last turn had a single request
+        self._waiting = 0  # requests for the next turn
         self._callers: dict[Waiting, Disconnected | None] = {}  # None: already watched
         self._watching = False
         engine.attach(self)
@@ -51,9 +51,9 @@ class AsyncEngine:
         """
         self._engine.queue(request, future)
         self._waiting += 1
-        if not self._due:
-            self._due = True
-            if self._alone:
+        if not self._scheduled:
+            self._scheduled = True
+            if self._was_single:
                 self._loop.call_soon(self._turn)
             else:
                 # Not in the next iteration of the loop but in the one after, to include requests
@@ -64,7 +64,7 @@ class AsyncEngine:
         """Return a request's result, or raise its error.
 
         If the caller disconnects first, the request is cancelled. Raises OverloadedError,
-        DrainingError, and CallerGoneError once the caller has disconnected.
+        DrainingError, and CallerGoneError after a disconnect.
         """
         future: asyncio.Future[R] = self._loop.create_future()
         self.queue(request, future)
@@ -91,11 +91,11 @@ class AsyncEngine:
             self._loop.call_soon_threadsafe(settle, outcomes)
 
     def _turn(self) -> None:
-        self._due, self._alone, self._waiting = False, self._waiting == 1, 0
+        self._scheduled, self._was_single, self._waiting = False, self._waiting == 1, 0
         settle(self._engine.short_turn())
 
     def _watch(self, waited: Iterable[Waiting]) -> None:
-        """Watch the callers of requests that `waited` at the last check; schedule the next."""
+        """Watch the callers of requests that waited at the last check; schedule the next check."""
         for future in waited:
             disconnected = self._callers.get(future)
             if disconnected is not None:
@@ -122,7 +122,7 @@ class Service:
 
 
 def engine_of(worlds: Sequence[World], settings: Settings) -> Engine:
-    """Return an engine over `worlds` as the settings ask for."""
+    """Return an engine for `worlds`, configured by the settings."""
     limits = Limits(
         rows=settings.max_rows,
         forks=settings.max_forks,
