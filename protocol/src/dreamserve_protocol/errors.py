@@ -50,7 +50,7 @@ class ProblemError(DreamserveError):
     `retry_after_s` is the wait that the server requests, if any.
     """
 
-    code: str = ""  # that of a leaf of the tree; `problem_of` sets unknown codes
+    code: str = ""  # set by the leaves of the tree; `problem_of` sets unknown codes
     status: int = 0
     retry_after_s: float | None = None
     request_id: str | None = None
@@ -251,7 +251,7 @@ class DrainingError(ServerError):
 def error_classes(kind: type[ProblemError] = ProblemError) -> list[type[ProblemError]]:
     """Return all error classes with a code, in the order of the tree."""
     own = [kind] if kind.code else []
-    return [*own, *(leaf for child in kind.__subclasses__() for leaf in error_classes(child))]
+    return [*own, *(found for child in kind.__subclasses__() for found in error_classes(child))]
 
 
 def problem_of(code: str, status: int, detail: str) -> ProblemError:
@@ -265,4 +265,4 @@ def problem_of(code: str, status: int, detail: str) -> ProblemError:
     return error
 
 
-_BY_CODE = {leaf.code: leaf for leaf in error_classes()}
+_BY_CODE = {kind.code: kind for kind in error_classes()}
