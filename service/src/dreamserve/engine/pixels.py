@@ -30,8 +30,8 @@ def check_frames(spec: FrameSpec, frames: Any) -> UInt8:
     if frames.shape[1:] == spec.shape:
         return frames
     raise InvalidRequestError(
-        f"a frame must have the camera's shape {list(spec.source_shape)},"
-        f" or the world's input shape {list(spec.shape)}, not {list(frames.shape[1:])}"
+        f"a frame must be {list(spec.source_shape)} (the camera's shape)"
+        f" or {list(spec.shape)} (the world's input shape), not {list(frames.shape[1:])}"
     )
 
 
