@@ -105,10 +105,10 @@ def others_p99_ms(port: int, seconds: float, watch: Watch, pid: int) -> float:
     """Return the 99th percentile of the steps of others, in ms."""
 
     def run(seconds: float) -> load.Load:
-        return load.load(port, "/step", "step.lua", connections=16, seconds=seconds)
+        return load.run_wrk(port, "/step", "step.lua", connections=16, seconds=seconds)
 
-    seen = load.loaded(lambda: load.open_sessions(port), run, seconds, watch, pid)
-    load.must_be_clean("dreamserve", seen)
+    seen = load.measured(lambda: load.open_sessions(port), run, seconds, watch, pid)
+    load.must_succeed("dreamserve", seen)
     return seen.p99_ms
 
 

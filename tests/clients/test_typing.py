@@ -17,7 +17,7 @@ SOURCES = ("protocol/src", "clients/python/src")
 
 
 def checked(program: str) -> str:
-    """Return what mypy says of a program in strict mode."""
+    """Return mypy's output for a program in strict mode."""
     run = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", TYPED / program],
         cwd=ROOT,
@@ -31,7 +31,7 @@ def checked(program: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_program_that_uses_the_sdk_well_is_typed_throughout():
+def test_correct_use_of_the_sdk_passes_strict_typing():
     assert checked("fits.py") == ""
 
 
@@ -40,25 +40,21 @@ KINDS = (sdk.DreamClient, sdk.DreamSession, sdk.AsyncDreamClient, sdk.AsyncDream
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_that_program_uses_every_public_method(kind):
-    tree = ast.parse((TYPED / "fits.py").read_text())
-    awaited = kind.__name__.startswith("Async")
-    used: set[str] = set()
-    for function in tree.body:
-        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) and (
-            isinstance(function, ast.AsyncFunctionDef) is awaited
-        ):
-            name = "dream" if kind.__name__.endswith("Session") else ("client", "patient")
-            used |= {
-                node.attr
-                for node in ast.walk(function)
-                if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") in name
-            }
-    public = {name for name in vars(kind) if not name.startswith("_")}
-    assert public <= used
+    called_on = "dream" if kind.__name__.endswith("Session") else "client"
+    definition = ast.AsyncFunctionDef if kind.__name__.startswith("Async") else ast.FunctionDef
+    program = ast.parse((TYPED / "fits.py").read_text())
+    used = {
+        node.attr
+        for function in program.body
+        if type(function) is definition
+        for node in ast.walk(function)
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", None) == called_on
+    }
+    assert {name for name in vars(kind) if not name.startswith("_")} <= used
 
 
 @pytest.mark.slow
-def test_every_misuse_is_an_error_of_types():
+def test_every_misuse_is_a_type_error():
     program = (TYPED / "misfits.py").read_text().splitlines()
     marked = [(line, text.partition("# wrong: ")[2]) for line, text in enumerate(program, 1)]
     expected = [(str(line), code) for line, code in marked if code]

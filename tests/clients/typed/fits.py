@@ -1,4 +1,4 @@
-"""What a user of the SDK writes: mypy sees every parameter and every result."""
+"""What a user of the SDK writes: mypy knows every parameter and every result."""
 
 from collections.abc import Mapping
 from typing import Any, assert_type
@@ -52,6 +52,8 @@ def with_a_client(client: sdk.DreamClient, kept: Mapping[str, Any]) -> None:
     assert_type(client.worlds(), list[sdk.WorldSummary])
     assert_type(client.world("takecover"), sdk.WorldResult)
     client.delete(first.session_id)
+    assert_type(client.send(PlanRequest("s1"), timeout_s=1), sdk.PlanResult)
+    assert_type(client.delete_batch(batch.session_ids).errors, list[sdk.RowError])
 
 
 def with_a_dream(client: sdk.DreamClient, kept: Mapping[str, Any]) -> None:
@@ -70,16 +72,7 @@ def with_a_dream(client: sdk.DreamClient, kept: Mapping[str, Any]) -> None:
     assert_type(client.resume(kept, "mine"), sdk.DreamSession)
 
 
-def with_many_dreams(client: sdk.DreamClient) -> None:
-    with client.dreams(256, world="takecover", max_steps=200, on_end="restart") as dreams:
-        assert_type(dreams, sdk.Dreams)
-        assert_type(dreams.first, sdk.ResetBatchResult)
-        assert_type(dreams.step(np.zeros(256, np.int64)), sdk.StepBatchResult)
-        assert_type(dreams.reset(np.array([3]), seeds=[1]), sdk.ResetBatchResult)
-        assert_type(dreams.steps, Int64)
-
-
-async def with_an_awaited_client(client: sdk.AsyncDreamClient, kept: Mapping[str, Any]) -> None:
+async def with_an_async_client(client: sdk.AsyncDreamClient, kept: Mapping[str, Any]) -> None:
     first = await client.reset("takecover", start=sdk.Start(frames=[np.zeros((2, 2, 3))]))
     assert_type(first, sdk.ResetResult)
     assert_type(await client.step(first.session_id, 1, step=1), sdk.StepResult)
@@ -100,10 +93,11 @@ async def with_an_awaited_client(client: sdk.AsyncDreamClient, kept: Mapping[str
     assert_type(await client.send(PlanRequest("s1"), timeout_s=1), sdk.PlanResult)
     assert_type(client.with_options(timeout_s=1), sdk.AsyncDreamClient)
     await client.delete(first.session_id)
+    assert_type((await client.delete_batch(batch.session_ids)).errors, list[sdk.RowError])
     await client.close()
 
 
-async def with_an_awaited_dream(client: sdk.AsyncDreamClient, kept: Mapping[str, Any]) -> None:
+async def with_an_async_dream(client: sdk.AsyncDreamClient, kept: Mapping[str, Any]) -> None:
     async with await client.dream(temperature=0.5) as dream:
         assert_type(await dream.step(1, step=1), sdk.StepResult)
         assert_type(await dream.fork(2), list[sdk.AsyncDreamSession])
@@ -115,9 +109,6 @@ async def with_an_awaited_dream(client: sdk.AsyncDreamClient, kept: Mapping[str,
         assert_type(await dream.rollout(policy="random", max_steps=3), sdk.RolloutResult)
         assert_type(dream.with_options(max_retries=0), sdk.AsyncDreamSession)
         await dream.close()
-    async with await client.dreams(2, temperature=[1.0, 0.5]) as dreams:
-        assert_type(dreams, sdk.AsyncDreams)
-        assert_type(await dreams.step([1, 0]), sdk.StepBatchResult)
     assert_type(await client.resume(kept), sdk.AsyncDreamSession)
 
 
@@ -133,3 +124,18 @@ class OwnTransport:
 
 def with_an_own_transport() -> None:
     assert_type(sdk.DreamClient(transport=OwnTransport()).worlds(), list[sdk.WorldSummary])
+
+
+def with_many_dreams(client: sdk.DreamClient) -> None:
+    with client.dreams(256, world="takecover", max_steps=200, on_end="restart") as many:
+        assert_type(many, sdk.Dreams)
+        assert_type(many.first, sdk.ResetBatchResult)
+        assert_type(many.step(np.zeros(256, np.int64)), sdk.StepBatchResult)
+        assert_type(many.reset(np.array([3]), seeds=[1]), sdk.ResetBatchResult)
+        assert_type(many.steps, Int64)
+
+
+async def with_many_awaited_dreams(client: sdk.AsyncDreamClient) -> None:
+    async with await client.dreams(2, temperature=[1.0, 0.5]) as many:
+        assert_type(many, sdk.AsyncDreams)
+        assert_type(await many.step([1, 0]), sdk.StepBatchResult)

@@ -1,4 +1,4 @@
-"""The real application over fake worlds, and clients of it, with and without a socket."""
+"""The real application with fake worlds, and clients of it, with and without a socket."""
 
 import asyncio
 import threading
@@ -21,7 +21,7 @@ URL = "http://dreams.test"
 
 
 class InLoop(httpx.BaseTransport):
-    """Leads a synchronous client to an application that lives in `runner`'s event loop."""
+    """Connects a synchronous client to an application in `runner`'s event loop."""
 
     def __init__(self, runner: asyncio.Runner, transport: httpx.ASGITransport) -> None:
         self.runner, self.transport = runner, transport
@@ -50,7 +50,7 @@ class Losing(InLoop):
 
 
 class Service:
-    """The application, and clients of it."""
+    """The application and its clients."""
 
     def __init__(self, runner: asyncio.Runner) -> None:
         worlds = [

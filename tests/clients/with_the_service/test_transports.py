@@ -75,7 +75,13 @@ def tour(name: str) -> Calls:
         lambda c: c.session(one),
         lambda c: c.reset_batch(session_ids=[one, two], seeds=np.array([1, 2])),
         lambda c: c.step_batch([one, two], [1, 99]),
-        lambda c: [c.delete(one), c.delete(two)],
+        lambda c: c.step_batch(
+            [one, two], [1, 0], observations=[observed, observed], include=["frame", "state"]
+        ),
+        lambda c: c.reset_batch(session_ids=[one, two], seeds=[1, 2], max_steps=1),
+        lambda c: c.step_batch([one, two], [1, 0], on_end="restart", include=["frame"]),
+        lambda c: c.delete(one),
+        lambda c: c.delete_batch([one, two]),
     ]
 
 
@@ -127,7 +133,7 @@ def test_threads_share_a_client(client):
 
 
 @pytest.mark.parametrize("way", [*WAYS, "in process"])
-def test_the_awaited_client_dreams_the_same_over_every_transport(url, way):
+def test_the_async_client_dreams_the_same_over_every_transport(url, way):
     async def latents():
         async with (
             sdk.AsyncDreamClient(transport=sdk.AsyncInProcess(fake_world()))
