@@ -94,7 +94,9 @@ def dream_return(client: DreamClient, policy: Policy, dreams: int, steps: int) -
     return float(returns.mean())
 
 
-def real_returns(client: DreamClient, policy: Policy, episodes: int) -> npt.NDArray[np.float64]:
+def real_returns(
+    client: DreamClient, policy: Policy, episodes: int, steps: int
+) -> npt.NDArray[np.float64]:
     """Return the returns (E,) in the real game."""
     import vizdoom.gymnasium_wrapper  # noqa: F401  (registers the game)
 
@@ -104,7 +106,7 @@ def real_returns(client: DreamClient, policy: Policy, episodes: int) -> npt.NDAr
         start = {"frames": seen["screen"][None]}
         with client.dream(seed=episode, start=start, include=["state"]) as dream:
             now, ended = dream.first, False
-            for _ in range(GAME_STEPS):
+            for _ in range(steps):
                 action = int(policy(features(now.latent, now.state))[0])
                 seen, reward, ended, *_ = game.step(action)
                 returns[episode] += reward
@@ -131,6 +133,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4_000_000)
     parser.add_argument("--dream-steps", type=int, default=GAME_STEPS)
     parser.add_argument("--real-episodes", type=int, default=50)
+    parser.add_argument("--real-steps", type=int, default=GAME_STEPS)
     asked = parser.parse_args()
     torch.set_num_threads(1)  # the networks are small
     began = time.monotonic()
@@ -147,7 +150,7 @@ def main() -> None:
         dreamt = dream_return(client, policy, asked.dreams, asked.dream_steps)
         real = ""
         if asked.real_episodes > 1 and name != "before":
-            returns = real_returns(client, policy, asked.real_episodes)
+            returns = real_returns(client, policy, asked.real_episodes, asked.real_steps)
             error = returns.std(ddof=1) / len(returns) ** 0.5
             real = f"{returns.mean():.0f} ({error:.0f})"
         print(f"| {name} | {dreamt:.0f} | {real} |", flush=True)
