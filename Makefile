@@ -36,7 +36,7 @@ docs: $(VENV)/dev.stamp
 bench: $(VENV)/dev.stamp benchmarks/.peers/stamp
 	set -e; for script in camera http_step 'http_step --world lstm512-z64' batch_step plan \
 		plan_beside_steps plan_budget plan_quality plan_trees evolve takecover \
-		'takecover --real-time --episodes 25' capacity startup; do \
+		'takecover --real-time --episodes 25' capacity startup vector_env; do \
 		set -- $$script; name=$$1; shift; $(BIN)/python benchmarks/$$name.py "$$@"; done
 
 benchmarks/.peers/stamp: benchmarks/peers/requirements.txt benchmarks/peers/install

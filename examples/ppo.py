@@ -1,12 +1,18 @@
 """Train an agent with PPO of stable-baselines3 in dreams alone, then let it play the real game.
 
     pip install 'dreamserve-client[in-process,sb3]' 'dreamserve-training[vizdoom]'
-    python examples/ppo.py                                      # about 12 minutes on two cores
+    python examples/ppo.py                                      # about 10 minutes on two cores
     python examples/ppo.py --steps 2048 --real-episodes 0       # a look at it
 
 The agent observes what the paper's controller does: the latent and the memory's state, [z, h]. In
 the game it sees every frame: a session of the world follows the game, each step with the real frame
-as its `observation`. Prints a table of mean returns.
+as its `observation`. Prints a table of mean returns, such as
+
+    | policy | return in dreams | in the game (standard error) |
+    |---|---|---|
+    | random | 184 | 230 (13) |
+    | before | 152 |  |
+    | after | 1046 | 680 (51) |
 """
 
 import argparse
@@ -130,7 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", default="bundles/takecover")
     parser.add_argument("--dreams", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=4_000_000)
+    parser.add_argument("--steps", type=int, default=1_500_000)
     parser.add_argument("--dream-steps", type=int, default=GAME_STEPS)
     parser.add_argument("--real-episodes", type=int, default=50)
     parser.add_argument("--real-steps", type=int, default=GAME_STEPS)
