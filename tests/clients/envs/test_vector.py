@@ -239,6 +239,12 @@ def test_step_and_render_want_a_reset_before(make):
         many.step(np.ones(2, int))
 
 
+@pytest.mark.parametrize("options", [{"num_envs": 0}, {"num_envs": -1}])
+def test_there_is_at_least_one_dream(make, options):
+    with pytest.raises(sdk.ConfigurationError, match="num_envs must be at least 1"):
+        make.many(**options)
+
+
 def test_continuous_actions_are_columns_too(make):
     world = fake_world(discrete=False)
     many, alone = make.many(2, world), [make.one(world) for _ in range(2)]

@@ -11,9 +11,8 @@ from dreamserve_client.client import DreamClient, DreamSession
 from dreamserve_client.envs.view import (
     LARGEST_SEED,
     METADATA,
-    View,
     check_options,
-    open_world,
+    open_view,
 )
 from dreamserve_client.transports.choose import TransportName
 from dreamserve_protocol.arrays import UInt8
@@ -53,8 +52,10 @@ class DreamEnv(gymnasium.Env[npt.NDArray[Any], Any]):
         render_mode: str | None = None,
         transport: TransportName = "http",
     ) -> None:
-        self._client, described = open_world(base_url, bundle, client, transport, world)
-        self._view = View(described, observation, render_mode)
+        self._client, self._view = open_view(
+            base_url, bundle, client, transport, world, observation, render_mode
+        )
+        described = self._view.world
         self.world, self.action_names = described.name, described.action_names
         self.action_space = self._view.action_space
         self.observation_space = self._view.observation_space

@@ -15,10 +15,10 @@ from dreamserve_client.dreams import Dreams
 from dreamserve_client.envs.view import (
     LARGEST_SEED,
     METADATA,
-    View,
     check_options,
-    open_world,
+    open_view,
 )
+from dreamserve_client.errors import ConfigurationError
 from dreamserve_client.transports.choose import TransportName
 from dreamserve_protocol.arrays import Bools, Float64, Int64, UInt8
 from dreamserve_protocol.batches import FinalRows
@@ -59,9 +59,13 @@ class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     ) -> None:
         self._mode = AutoresetMode(autoreset_mode)
-        self._client, described = open_world(base_url, bundle, client, transport, world)
-        self._view = view = View(described, observation, render_mode)
-        self.world, self.action_names = described.name, described.action_names
+        if num_envs < 1:
+            raise ConfigurationError(f"num_envs must be at least 1, not {num_envs}")
+        self._client, self._view = open_view(
+            base_url, bundle, client, transport, world, observation, render_mode
+        )
+        view = self._view
+        self.world, self.action_names = view.world.name, view.world.action_names
         self.num_envs, self.render_mode = num_envs, render_mode
         self.single_action_space = view.action_space
         self.single_observation_space = view.observation_space

@@ -99,14 +99,16 @@ class View:
         return Box(-np.inf, np.inf, (sum(sizes[name] for name in self.names),), np.float32)
 
 
-def open_world(
+def open_view(
     base_url: str | None,
     bundle: Any,
     client: DreamClient | None,
     transport: TransportName,
     world: str | None,
-) -> tuple[DreamClient, WorldResult]:
-    """Return the client of an environment, and the description of its world.
+    observation: str | Sequence[str],
+    render_mode: str | None,
+) -> tuple[DreamClient, View]:
+    """Return the client of an environment, and its view of the world.
 
     Raises ConfigurationError, and as DreamClient; what was opened is then closed.
     """
@@ -119,7 +121,8 @@ def open_world(
     else:
         opened = DreamClient(base_url, transport=transport)
     try:
-        return opened, opened.world(opened.worlds()[0].name if world is None else world)
+        described = opened.world(opened.worlds()[0].name if world is None else world)
+        return opened, View(described, observation, render_mode)
     except DreamserveError:
         opened.close()
         raise
