@@ -1,4 +1,4 @@
-"""A server for the SDK's tests: scripted responses, recorded requests, no port."""
+"""A server for the SDK's tests: responses are scripted, requests kept, no port is opened."""
 
 import json
 from typing import Any, ClassVar
@@ -7,13 +7,14 @@ import httpx
 import pytest
 
 from dreamserve_client import AsyncDreamClient, DreamClient
+from dreamserve_client.codec import codec_for, listed
 
 Outcome = httpx.Response | Exception
 Fields = dict[str, Any]
 
 
 class FakeServer:
-    """Returns the scripted outcomes one after another, and then repeats the last one."""
+    """Gives the scripted outcomes one after another; the last one stays."""
 
     URL = "http://dreams.test"
     RESET: ClassVar[Fields] = {
@@ -107,7 +108,7 @@ class FakeServer:
 
     @staticmethod
     def ok(fields: Fields, **changed: Any) -> httpx.Response:
-        """Return a 200 response with JSON `fields`."""
+        """Return a 200 with that JSON."""
         return httpx.Response(200, json={**fields, **changed})
 
     @staticmethod
@@ -124,17 +125,19 @@ class FakeServer:
         return {"row": row, "code": code, "status": status, "detail": f"about {code}"}
 
     def body(self, index: int = -1) -> Fields:
-        """Return the JSON body of a request."""
-        fields: Fields = json.loads(self.requests[index].content)
+        """Return the fields that a request carried, with arrays as lists."""
+        request = self.requests[index]
+        codec = codec_for(request.headers["content-type"])
+        fields: Fields = listed(codec.decode(request.content))
         return fields
 
     def client(self, **options: Any) -> DreamClient:
-        """Return a client of this server."""
+        """Return a client whose requests come here."""
         http = httpx.Client(transport=httpx.MockTransport(self._answer))
         return DreamClient(self.URL, http_client=http, **options)
 
     def async_client(self, **options: Any) -> AsyncDreamClient:
-        """Return an asynchronous client of this server."""
+        """Return an asynchronous client whose requests come here."""
         http = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
         return AsyncDreamClient(self.URL, http_client=http, **options)
 
@@ -148,13 +151,13 @@ class FakeServer:
 
 @pytest.fixture
 def fake() -> type[FakeServer]:
-    """Return the class of the scripted server, with its sample responses."""
+    """The scripted server and its sample responses."""
     return FakeServer
 
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Return the list of waits between attempts, in seconds, recorded instead of waited."""
+    """The waits between attempts, in seconds, which are written down and not waited."""
     waited: list[float] = []
 
     async def note(seconds: float) -> None:

@@ -11,7 +11,15 @@ Requests, results and problems are those of the protocol, `dreamserve_protocol`.
 
 from dreamserve_client.async_client import AsyncDreamClient, AsyncDreamSession
 from dreamserve_client.client import DreamClient, DreamSession
-from dreamserve_client.errors import APIConnectionError, APITimeoutError, ProtocolError
+from dreamserve_client.errors import (
+    APIConnectionError,
+    APITimeoutError,
+    ClosedError,
+    ConfigurationError,
+    ProtocolError,
+)
+from dreamserve_client.transports.base import AsyncTransport, Transport
+from dreamserve_client.transports.in_process import AsyncInProcess, InProcess
 from dreamserve_protocol.batches import ResetBatchResult, RowError, StepBatchResult
 from dreamserve_protocol.branches import ForkResult, RewindResult
 from dreamserve_protocol.common import Start
@@ -52,9 +60,13 @@ __all__ = [
     "APITimeoutError",
     "AsyncDreamClient",
     "AsyncDreamSession",
+    "AsyncInProcess",
+    "AsyncTransport",
     "BundledPolicy",
     "CallerError",
+    "ClosedError",
     "Components",
+    "ConfigurationError",
     "ConstantPolicy",
     "DrainingError",
     "DreamClient",
@@ -64,6 +76,7 @@ __all__ = [
     "DreamserveError",
     "EngineFailedError",
     "ForkResult",
+    "InProcess",
     "InternalError",
     "InvalidActionError",
     "InvalidRequestError",
@@ -94,6 +107,7 @@ __all__ = [
     "StepConflictError",
     "StepResult",
     "TooLargeError",
+    "Transport",
     "UnsupportedMediaTypeError",
     "WorldNotFoundError",
     "WorldResult",
