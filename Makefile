@@ -34,7 +34,7 @@ docs: $(VENV)/dev.stamp
 
 # Needs wrk, ViZDoom, two cores, and the machine to itself for about an hour and a half.
 bench: $(VENV)/dev.stamp benchmarks/.peers/stamp
-	set -e; for script in http_step 'http_step --world lstm512-z64' batch_step plan \
+	set -e; for script in camera http_step 'http_step --world lstm512-z64' batch_step plan \
 		plan_beside_steps plan_budget plan_quality plan_trees evolve takecover \
 		'takecover --real-time --episodes 25' capacity startup; do \
 		set -- $$script; name=$$1; shift; $(BIN)/python benchmarks/$$name.py "$$@"; done
@@ -61,9 +61,10 @@ $(VENV)/serve.stamp: $(BIN)/python constraints.txt protocol/pyproject.toml servi
 
 # torch comes first and alone: its build (CPU or CUDA) is the choice of this machine's pip settings,
 # and what follows finds it there.
-$(VENV)/dev.stamp: $(VENV)/serve.stamp requirements-dev.txt \
+$(VENV)/dev.stamp: $(VENV)/serve.stamp requirements-dev.txt requirements-clients.txt \
 		training/pyproject.toml clients/python/pyproject.toml
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
 	$(PIP) --editable protocol --editable service --editable clients/python --editable 'training[vizdoom]' \
 		--requirement requirements-dev.txt
+	$(PIP) --no-deps --requirement requirements-clients.txt
 	@touch $@

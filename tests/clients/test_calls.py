@@ -13,7 +13,7 @@ from dreamserve_protocol.verbs import VERBS
 from dreamserve_protocol.wire import fields_of
 
 
-def test_a_reset_says_what_was_asked_for_and_leaves_the_rest_to_the_server(fake):
+def test_a_reset_sends_only_the_given_fields(fake):
     server = fake(fake.ok(fake.RESET))
     server.client().reset(
         "pong", seed=7, start=sdk.Start(latent=np.array([0.5, -0.25], np.float32))
@@ -60,7 +60,7 @@ def test_an_action_may_be_a_number_a_list_or_an_array(fake, action, sent):
     assert server.body() == {"session_id": "s1", "action": sent}
 
 
-def test_a_name_cannot_lead_to_another_path(fake):
+def test_an_id_is_escaped_in_the_path(fake):
     server = fake(fake.ok(fake.SESSION))
     server.client().session("../worlds?x")
     assert server.requests[0].url.raw_path == b"/sessions/..%2Fworlds%3Fx"
@@ -83,6 +83,21 @@ def test_an_id_that_is_none_is_not_in_a_header_and_the_server_refuses_it_in_the_
         server.client().step(name, 1)
     assert "x-session-id" not in server.requests[0].headers
     assert server.body()["session_id"] == name
+
+
+def test_a_name_longer_than_any_url_is_refused_before_it_is_sent(fake):
+    server = fake(fake.ok(fake.SESSION))
+    with pytest.raises(sdk.InvalidRequestError, match="session cannot be sent"):
+        server.client().session("x" * 70_000)
+    assert not server.requests
+
+
+@pytest.mark.parametrize("document", [{1}, [{1}], object()])
+def test_a_snapshot_that_is_no_document_is_refused_before_it_is_sent(fake, document):
+    server = fake(fake.ok(fake.SESSION))
+    with pytest.raises(sdk.InvalidRequestError, match="must be an object of fields"):
+        server.client().restore(document)
+    assert not server.requests
 
 
 @pytest.mark.parametrize("name", ["\ud800", 5, None])
@@ -163,7 +178,7 @@ def test_a_fork_without_a_count_makes_as_many_as_it_has_seeds_or_one(fake, field
     assert len(server.body().pop("session_ids")) == count
 
 
-def test_a_snapshot_is_a_document_that_is_passed_on_as_it_is(fake):
+def test_a_snapshot_is_sent_back_unchanged(fake):
     document = {"format": "dreamserve-snapshot", "latent": [0.1, -0.0], "of_a_later_version": None}
     server = fake(fake.ok(document), fake.ok(fake.SESSION))
     client = server.client()
@@ -184,7 +199,7 @@ def test_every_verb_of_the_protocol_is_a_method_and_deleting_returns_nothing(fak
     assert (server.requests[0].method, server.requests[0].content) == ("DELETE", b"")
 
 
-def test_a_call_is_a_value_of_its_request():
+def test_a_call_is_a_pure_value():
     call = Call(PlanRequest("a-b", horizon=3), dict)
     assert (call.verb.name, call.path, call.routed_by) == ("plan", "/plan", "a-b")
     assert call.body == call.fields == {"session_id": "a-b", "horizon": 3}
@@ -197,7 +212,7 @@ def test_a_base_url_without_http_is_refused_at_once(url):
         sdk.DreamClient(url)
 
 
-def test_a_client_that_was_given_stays_open_and_its_own_is_closed(fake):
+def test_a_given_http_client_stays_open_and_an_own_one_is_closed(fake):
     server = fake(fake.ok(fake.RESET))
     lent = server.client()
     with lent:

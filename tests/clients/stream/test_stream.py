@@ -227,6 +227,15 @@ def test_calls_in_progress_end_with_an_error_when_their_client_is_closed(scripte
             waiting.result(30)
 
 
+def test_a_fork_of_the_process_is_told_to_make_its_own_client(scripted, monkeypatch):
+    with scripted(WORLDS) as server, client_of(server) as client:
+        with monkeypatch.context() as forked:
+            forked.setattr("os.getpid", lambda: -1)
+            with pytest.raises(sdk.ClosedError, match="make one in each process"):
+                client.worlds()
+        assert client.worlds() == []
+
+
 def test_a_port_where_nobody_listens_is_a_connection_error():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -240,7 +249,7 @@ def test_a_port_where_nobody_listens_is_a_connection_error():
             client.worlds()
 
 
-def test_the_awaited_client_has_many_calls_in_progress_and_reconnects(scripted, fake, waits):
+def test_the_async_client_has_many_calls_in_progress_and_reconnects(scripted, fake, waits):
     async def use(server):
         async with sdk.AsyncDreamClient(server.url, transport="stream") as client:
             await asyncio.gather(*(client.session("s1") for _ in range(20)))

@@ -2,26 +2,18 @@
 
 import asyncio
 import json
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
-import httpx
 import numpy as np
 import pytest
 
 import dreamserve_client as sdk
-from dreamserve.api.app import create_app
-from dreamserve.api.async_engine import engine_of
-from dreamserve.api.server import Server, bind
 from dreamserve.engine.fake import fake_world
 from dreamserve.local import LocalClient
-from dreamserve.settings import Settings
 from dreamserve_protocol.markers import Message
 from dreamserve_protocol.wire import fields_of
 
-PATIENCE_S = 30.0
 SHAPE = sdk.DreamClient(transport=sdk.InProcess(fake_world())).world("fake").frame_shape
 WAYS = {
     "http": {},
@@ -29,35 +21,6 @@ WAYS = {
     "stream": {"transport": "stream"},
     "stream, JSON": {"transport": "stream", "encoding": "json"},
 }
-
-
-@contextmanager
-def listening(**changed) -> Iterator[str]:
-    """Serve the fake world on a real socket; yield the URL."""
-    chosen = Settings.load(**changed)
-    app, started = create_app(engine_of([fake_world()], chosen), chosen), threading.Event()
-    listener = bind("127.0.0.1", 0)
-    server = Server(app, app.service, started.set)
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    try:
-        assert started.wait(PATIENCE_S)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with httpx.Client(base_url=url, timeout=PATIENCE_S) as http:
-            for _ in range(10_000):
-                if http.get("/readyz").status_code == 200:
-                    break
-        yield url
-    finally:
-        server.should_exit = True
-        thread.join(PATIENCE_S)
-        assert not thread.is_alive()
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with listening() as found:
-        yield found
 
 
 @pytest.fixture(params=[*WAYS, "in process"])
@@ -112,7 +75,13 @@ def tour(name: str) -> Calls:
         lambda c: c.session(one),
         lambda c: c.reset_batch(session_ids=[one, two], seeds=np.array([1, 2])),
         lambda c: c.step_batch([one, two], [1, 99]),
-        lambda c: [c.delete(one), c.delete(two)],
+        lambda c: c.step_batch(
+            [one, two], [1, 0], observations=[observed, observed], include=["frame", "state"]
+        ),
+        lambda c: c.reset_batch(session_ids=[one, two], seeds=[1, 2], max_steps=1),
+        lambda c: c.step_batch([one, two], [1, 0], on_end="restart", include=["frame"]),
+        lambda c: c.delete(one),
+        lambda c: c.delete_batch([one, two]),
     ]
 
 
@@ -164,7 +133,7 @@ def test_threads_share_a_client(client):
 
 
 @pytest.mark.parametrize("way", [*WAYS, "in process"])
-def test_the_awaited_client_dreams_the_same_over_every_transport(url, way):
+def test_the_async_client_dreams_the_same_over_every_transport(url, way):
     async def latents():
         async with (
             sdk.AsyncDreamClient(transport=sdk.AsyncInProcess(fake_world()))
@@ -190,7 +159,7 @@ def test_a_client_may_share_what_runs_in_process():
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_request_beyond_the_servers_bounds_is_refused_and_others_go_on(way):
+def test_a_request_beyond_the_servers_bounds_is_refused_and_others_go_on(listening, way):
     with (
         listening(max_body_bytes=100_000) as url,
         sdk.DreamClient(url, **WAYS[way], max_retries=0) as client,

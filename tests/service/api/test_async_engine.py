@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from dreamserve.engine.engine import Engine
+from dreamserve.engine.fake import fake_world
+from dreamserve_protocol.errors import OverloadedError
+from dreamserve_protocol.worlds import WorldsRequest
 
 pytestmark = pytest.mark.anyio
 FORMS = ["json", "msgpack"]
@@ -109,3 +112,16 @@ async def test_the_server_stays_alive_while_it_plans(client) -> None:
             steps += 1
     assert steps > 10
     assert (await plan).status_code == 200
+
+
+async def test_ending_a_session_is_tried_again_while_the_queue_is_full(serving) -> None:
+    async with serving(fake_world(), max_queue=1) as client:
+        await client.reset(session_id="a")
+        engine, waiting = client.app.service.async_engine, asyncio.Future[Any]()
+        engine.queue(WorldsRequest(), waiting)
+        with pytest.raises(OverloadedError):
+            engine.queue(WorldsRequest(), asyncio.Future())
+        await engine.end("a")
+        assert waiting.done()
+        assert (await client.http.get("/sessions/a")).status_code == 404
+        await engine.end("a")  # it is gone already

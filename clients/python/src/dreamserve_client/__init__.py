@@ -1,4 +1,4 @@
-"""The Python SDK of dreamserve: drive world-model dream sessions over HTTP.
+"""The Python SDK of dreamserve: drive world-model dream sessions.
 
 from dreamserve_client import DreamClient
 
@@ -10,6 +10,7 @@ Requests, results and problems are those of the protocol, `dreamserve_protocol`.
 """
 
 from dreamserve_client.async_client import AsyncDreamClient, AsyncDreamSession
+from dreamserve_client.calls import Call
 from dreamserve_client.client import DreamClient, DreamSession
 from dreamserve_client.errors import (
     APIConnectionError,
@@ -63,6 +64,7 @@ __all__ = [
     "AsyncInProcess",
     "AsyncTransport",
     "BundledPolicy",
+    "Call",
     "CallerError",
     "ClosedError",
     "Components",

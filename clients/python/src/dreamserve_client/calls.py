@@ -164,6 +164,10 @@ def _calls_read_by(
     return describe(build, cast(type[Request[Any]], kind), GenericAlias(Call, (result,)))
 
 
+def _document(response: Fields) -> dict[str, Any]:
+    return {name: listed(value) for name, value in response.items()}  # so that JSON can store it
+
+
 def _worlds(response: Fields) -> list[WorldSummary]:
     return read(WorldsResult, response).worlds
 
@@ -182,7 +186,7 @@ session = _calls(SessionRequest)
 delete = _calls(DeleteRequest)
 world = _calls(WorldRequest)
 worlds = _calls_read_by(WorldsRequest, _worlds, list[WorldSummary])
-snapshot = _calls_read_by(SnapshotRequest, listed, dict[str, Any])  # JSON can store it
+snapshot = _calls_read_by(SnapshotRequest, _document, dict[str, Any])
 
 
 def restore(snapshot: Fields, session_id: str | None = None) -> Call[SessionResult]:

@@ -20,6 +20,8 @@ from dreamserve_protocol.wire import fields_of
 Encoding = Literal["msgpack", "json"]
 Fields = Mapping[str, Any]
 PROBLEM_MEDIA_TYPE = "application/problem+json"
+# What reading raises for what is no response of dreamserve's.
+UNREADABLE = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Codec:
             raise self._refusal(document if fields is None else fields, error) from None
 
     def decode(self, body: bytes) -> dict[str, Any]:
-        """Return the fields that a body holds. Raises ValueError or TypeError if it holds none."""
+        """Return the fields that a body holds. Raises one of UNREADABLE if it holds none."""
         fields = self._read(body)
         if not isinstance(fields, dict):
             raise TypeError(f"{type(fields).__name__} is no object of fields")
@@ -51,6 +53,8 @@ class Codec:
 
     def _refusal(self, fields: Fields, error: Exception) -> CallerError:
         """Return the error that names the first field that cannot be written."""
+        if not isinstance(fields, Mapping):
+            return InvalidRequestError(f"a body must be an object of fields: {error}")
         for name, value in fields.items():
             try:
                 self._write(value)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Generic
 
 from dreamserve_client.calls import Call, Fields, R, call_of
+from dreamserve_client.codec import UNREADABLE
 from dreamserve_client.errors import APITimeoutError, ProtocolError
 from dreamserve_client.retries import RetryPolicy
 from dreamserve_client.step_numbers import StepNumbers
@@ -51,7 +52,7 @@ class Exchange(Generic[R]):
         """Return the result that a response's fields hold. Raises ProtocolError."""
         try:
             result = self.call.read(fields)
-        except (ValueError, KeyError, TypeError) as error:
+        except UNREADABLE as error:
             verb = self.call.verb
             raise ProtocolError.of(f"{verb.method} {self.call.path} answered", error) from error
         self._numbers.note(self.call.request, result)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from dreamserve_client.codec import JSON, PROBLEM_MEDIA_TYPE
+from dreamserve_client.codec import JSON, PROBLEM_MEDIA_TYPE, UNREADABLE
 from dreamserve_protocol.errors import ProblemError, problem_of
 
 
@@ -17,7 +17,7 @@ def problem_in(
     if headers.get("content-type", "").startswith(PROBLEM_MEDIA_TYPE):
         try:
             fields = JSON.decode(body or b"")
-        except (ValueError, TypeError):
+        except UNREADABLE:
             fields = {}
     error = problem_from(origin, status, fields)
     error.request_id = error.request_id or headers.get("x-request-id")

@@ -16,10 +16,13 @@ from dreamserve.engine.limits import Limits
 from dreamserve.engine.scheduling.queued import Future, Settled, settle
 from dreamserve.engine.world import World
 from dreamserve.settings import Settings
+from dreamserve_protocol.errors import OverloadedError, ProblemError
 from dreamserve_protocol.markers import Request
+from dreamserve_protocol.sessions import DeleteRequest
 
 # Most results are ready sooner; only for the others is the caller watched for a disconnect.
 UNWATCHED_S = 0.05
+END_TRIES, END_PAUSE_S = 100, 0.05
 
 R = TypeVar("R")
 Leaves = Callable[[], Awaitable[None]]  # ends once the caller has disconnected
@@ -82,6 +85,21 @@ class AsyncEngine:
         finally:
             del self._callers[future]
             future.cancel()
+
+    async def end(self, session_id: str) -> None:
+        """End a session, which may be gone, on behalf of a caller that has left or is answered.
+
+        While the queue is full, it is tried again, END_TRIES times in all.
+        """
+        for _ in range(END_TRIES):
+            try:
+                await self.ask(DeleteRequest(session_id), never)
+            except OverloadedError:
+                await asyncio.sleep(END_PAUSE_S)
+            except ProblemError:
+                return  # gone, or the server stops
+            else:
+                return
 
     def deliver(self, outcomes: list[Settled]) -> None:
         """Complete the futures of a turn, in the event loop's thread."""
@@ -146,6 +164,11 @@ def engine_of(worlds: Sequence[World], settings: Settings) -> Engine:
 
 def _stop(task: asyncio.Task[None], _: Waiting) -> None:
     task.cancel()
+
+
+async def never() -> None:
+    """Never end."""
+    await asyncio.Event().wait()
 
 
 async def _cancel_when_gone(leaves: Leaves, future: Waiting) -> None:

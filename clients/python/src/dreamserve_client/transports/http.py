@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from dreamserve_client.calls import Call, Fields
-from dreamserve_client.codec import Codec, codec_for
+from dreamserve_client.codec import UNREADABLE, Codec, codec_for
 from dreamserve_client.environment import Proxy, proxy_of, server_url, tls_of
 from dreamserve_client.errors import (
     APIConnectionError,
@@ -16,7 +16,7 @@ from dreamserve_client.errors import (
 )
 from dreamserve_client.problems import problem_in
 from dreamserve_client.timeouts import CONNECT_S
-from dreamserve_protocol.errors import DreamserveError
+from dreamserve_protocol.errors import DreamserveError, InvalidRequestError
 
 USER_AGENT = f"dreamserve-client/{version('dreamserve-client')}"
 _NOT_SENT = (httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -60,13 +60,14 @@ class _Messages:
         if (body := call.body) is not None:
             headers["content-type"] = self._codec.media_type
             content = self._codec.encode(body)
-        return http.build_request(
-            call.verb.method,
-            self._base + call.path,
-            content=content,
-            headers=headers,
-            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_S)),
-        )
+        timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_S))
+        method, url = call.verb.method, self._base + call.path
+        try:
+            return http.build_request(
+                method, url, content=content, headers=headers, timeout=timeout
+            )
+        except httpx.InvalidURL as error:  # an id or a name of many thousand characters
+            raise InvalidRequestError(f"{call.verb.name} cannot be sent: {error}") from None
 
     def fields(self, response: httpx.Response) -> Fields:
         """Return the fields that a response holds. Raises ProblemError and ProtocolError."""
@@ -81,7 +82,7 @@ class _Messages:
             return {}
         try:
             return codec_for(response.headers.get("content-type", "")).decode(response.content)
-        except (ValueError, TypeError) as error:
+        except UNREADABLE as error:
             raise ProtocolError.of(origin, error) from error
 
     def error(self, error: httpx.RequestError, timeout_s: float) -> DreamserveError:

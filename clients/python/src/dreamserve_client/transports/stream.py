@@ -1,31 +1,28 @@
 """Calls over one WebSocket, /stream, many of them in progress at once.
 
-A lost socket fails the calls in progress; the next call opens another one. Responses find their
-calls by id. The synchronous transport runs the asynchronous one in a thread of its own.
+A lost socket fails the calls in progress; the next call opens another one. The synchronous transport runs the asynchronous one in a thread of its own.
 """
 
 import asyncio
+import os
 from collections.abc import Coroutine
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import count
 from threading import Event, Thread
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
-    ConnectionClosed,
     InvalidHandshake,
     InvalidMessage,
     InvalidStatus,
     InvalidURI,
     ProxyError,
 )
-from websockets.protocol import State
 
 from dreamserve_client.calls import Call, Fields
-from dreamserve_client.codec import JSON, MSGPACK, Codec
+from dreamserve_client.codec import JSON, Codec
 from dreamserve_client.environment import proxy_of, server_url, tls_of
 from dreamserve_client.errors import (
     APIConnectionError,
@@ -36,101 +33,10 @@ from dreamserve_client.errors import (
 from dreamserve_client.problems import problem_from, problem_in
 from dreamserve_client.timeouts import CONNECT_S
 from dreamserve_client.transports.http import USER_AGENT
-from dreamserve_protocol.errors import DreamserveError, TooLargeError
+from dreamserve_client.transports.socket import Socket
 
 KEEP_ALIVE_S = 20.0  # between pings; a server that answers none within another 20 s is lost
 CLOSE_S = 5.0
-TOO_LARGE = 1009  # close code for a frame beyond the server's bound
-
-
-Response = tuple[int, Fields]  # status and body
-
-
-@dataclass(frozen=True)
-class _Waiting:
-    """A call in progress."""
-
-    response: "asyncio.Future[Response]"
-    frame_bytes: int
-
-
-class _Socket:
-    """One open WebSocket, and the calls in progress on it."""
-
-    def __init__(self, connection: ClientConnection, server: str) -> None:
-        self._connection, self._server = connection, server
-        self._waiting: dict[int, _Waiting] = {}
-        self._failure: DreamserveError | None = None
-        self._reader = asyncio.create_task(self._read())
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether no request can be sent any more."""
-        return self._connection.state is not State.OPEN
-
-    async def exchange(self, id: int, frame: bytes | str) -> Response:
-        """Send a request; return its response."""
-        waiting = _Waiting(asyncio.get_running_loop().create_future(), len(frame))
-        self._waiting[id] = waiting
-        try:
-            with suppress(ConnectionClosed):  # the reader notices it too, and fails the call
-                await self._connection.send(frame)
-            return await waiting.response
-        finally:
-            self._waiting.pop(id, None)
-
-    async def close(self) -> None:
-        """Close the socket; calls in progress fail."""
-        await self._connection.close()
-        await self._reader
-
-    async def _read(self) -> None:
-        """Hand responses to their calls until the socket closes; then fail what still waits."""
-        try:
-            async for message in self._connection:
-                self._take(message)
-        except ConnectionClosed:
-            pass
-        except (ValueError, TypeError) as error:
-            self._failure = ProtocolError.of(f"{self._server} answered", error)
-            await self._connection.close()
-        finally:
-            if self._connection.close_code == TOO_LARGE:
-                self._fail_largest(TooLargeError("the server takes no request of this size"))
-            for waiting in self._waiting.values():
-                _fail(waiting, self._failure or self._lost())
-
-    def _lost(self) -> APIConnectionError:
-        code, reason = self._connection.close_code, self._connection.close_reason
-        why = f"code {code}{f', {reason}' if reason else ''}"
-        return APIConnectionError(f"the connection to {self._server} was lost ({why})")
-
-    def _take(self, message: str | bytes) -> None:
-        text = isinstance(message, str)
-        raw = message.encode() if isinstance(message, str) else message
-        id, status, body = _parts((JSON if text else MSGPACK).decode(raw))
-        if id is None:  # the server could not read a request, not even its id
-            self._fail_largest(problem_from(f"{self._server} answered {status}", status, body))
-        elif (waiting := self._waiting.get(id)) is not None and not waiting.response.done():
-            waiting.response.set_result((status, body))
-
-    def _fail_largest(self, error: DreamserveError) -> None:
-        """Fail the largest request: an error that names none is about size."""
-        if self._waiting:
-            _fail(max(self._waiting.values(), key=lambda one: one.frame_bytes), error)
-
-
-def _parts(response: Fields) -> tuple[int | None, int, Fields]:
-    """Return the id, status and body of a response. Raises TypeError for one that is none."""
-    id, status, body = (response.get(name) for name in ("id", "status", "body"))
-    if isinstance(id, int | None) and isinstance(status, int) and isinstance(body, dict | None):
-        return id, status, body or {}
-    raise TypeError("no response of /stream")
-
-
-def _fail(waiting: _Waiting, error: DreamserveError) -> None:
-    if not waiting.response.done():
-        waiting.response.set_exception(error)
 
 
 class AsyncStream:
@@ -141,7 +47,7 @@ class AsyncStream:
         self._url = str(url.copy_with(scheme=url.scheme.replace("http", "ws"))).rstrip("/")
         self._codec, self._ids = codec, count()
         self._proxy, self._tls = proxy_of(url), tls_of(url)
-        self._socket: _Socket | None = None
+        self._socket: Socket | None = None
         self._opening = asyncio.Lock()
         self._closed = False
 
@@ -167,12 +73,12 @@ class AsyncStream:
         if self._socket is not None:
             await self._socket.close()
 
-    async def _open(self) -> _Socket:
+    async def _open(self) -> Socket:
         """Return the open socket, or a new one."""
         if self._socket is None or self._socket.is_closed:
             async with self._opening:  # one call connects for all that wait
                 if self._socket is None or self._socket.is_closed:
-                    self._socket = _Socket(await self._connect(), self._url)
+                    self._socket = Socket(await self._connect(), self._url)
         if self._closed:
             raise ClosedError("the client is closed")
         return self._socket
@@ -221,7 +127,7 @@ class Stream:
 
     def __init__(self, base_url: str, codec: Codec) -> None:
         self._stream = AsyncStream(base_url, codec)
-        self._runs, self._ended = Event(), Event()
+        self._runs, self._process = Event(), os.getpid()
         self._thread = Thread(target=self._run, name="dreamserve-stream", daemon=True)
         self._thread.start()
         self._runs.wait()
@@ -240,6 +146,9 @@ class Stream:
 
     def _result(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Return what a coroutine returns, which runs in the socket's thread."""
+        if os.getpid() != self._process:  # a fork has no threads but its first
+            coroutine.close()
+            raise ClosedError("the client belongs to another process; make one in each process")
         try:
             future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         except RuntimeError:  # the event loop is closed
