@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dreamserve.engine.engine import Engine
+from dreamserve.engine.executor import Executor
 from dreamserve.engine.fake import fake_world
 from dreamserve_protocol.errors import OverloadedError
 from dreamserve_protocol.worlds import WorldsRequest
@@ -28,8 +28,8 @@ def turns_taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return run
 
-    for name in ("_run_batch", "_run_slice"):
-        monkeypatch.setattr(Engine, name, noted(getattr(Engine, name)))
+    for name in ("run_batch", "run_slice"):
+        monkeypatch.setattr(Executor, name, noted(getattr(Executor, name)))
     return taken
 
 
@@ -51,15 +51,15 @@ async def test_long_work_goes_to_the_engines_thread(turns_taken, client) -> None
 
 async def test_waiting_requests_become_one_batch(monkeypatch, client) -> None:
     sizes: list[int] = []
-    run = Engine._run_batch
+    run = Executor.run_batch
 
-    def noted(engine: Engine, tickets: list[Any]) -> Any:
-        sizes.append(len(tickets))
-        return run(engine, tickets)
+    def noted(executor: Executor, requests: list[Any]) -> Any:
+        sizes.append(len(requests))
+        return run(executor, requests)
 
     for i in range(12):
         await client.reset(session_id=f"s{i}")
-    monkeypatch.setattr(Engine, "_run_batch", noted)
+    monkeypatch.setattr(Executor, "run_batch", noted)
     steps = [client.post("/step", {"session_id": f"s{i}", "action": 1}) for i in range(12)]
     assert {response.status_code for response in await asyncio.gather(*steps)} == {200}
     assert sizes == [12]

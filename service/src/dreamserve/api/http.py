@@ -60,7 +60,7 @@ class Endpoint:
         body = await read_body(receive, headers, limit) if route.has_body else b""
         build = partial(_request_of, route, body, headers, scope.get("path_params", {}))
         request = build() if len(body) <= codec.LARGE_BYTES else await asyncio.to_thread(build)
-        result = await self._service.async_engine.ask(request, partial(left, receive))
+        result = await self._service.async_engine.send(request, partial(disconnected, receive))
         response = await _response_of(result, headers)
         await response(scope, receive, send)
 
@@ -122,7 +122,7 @@ async def _response_of(result: Message | None, headers: Headers) -> BytesRespons
     return BytesResponse(codec.encode(result, as_msgpack), media_type)
 
 
-async def left(receive: Receive) -> None:
+async def disconnected(receive: Receive) -> None:
     """Return once the client has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -75,7 +75,7 @@ class Environment:
             most = f"of at most {MAX_EPISODE_ID} characters"
             raise InvalidRequestError(f"episode_id must be a string {most}")
         request = validated(ResetRequest, self._own(fields))
-        result = await self._engine.ask(request, never)
+        result = await self._engine.send(request, never)
         self._episode_id, self._include = episode_id or new_session_id(), request.include
         return {"type": "observation", "data": _observation(result)}
 
@@ -86,7 +86,10 @@ class Environment:
         fields = {"include": self._include, **data}
         fields.pop("metadata", None)  # which OpenEnv's own actions have
         request = validated(StepRequest, self._own(fields))
-        return {"type": "observation", "data": _observation(await self._engine.ask(request, never))}
+        return {
+            "type": "observation",
+            "data": _observation(await self._engine.send(request, never)),
+        }
 
     async def state(self, data: dict[str, Any]) -> dict[str, Any]:
         """Describe the episode. Raises ProblemError."""
@@ -94,7 +97,7 @@ class Environment:
             raise InvalidRequestError("state has no data")
         described: dict[str, Any] = {"episode_id": self._episode_id, "step_count": 0}
         if self._episode_id is not None:
-            session = await self._engine.ask(SessionRequest(self._session_id), never)
+            session = await self._engine.send(SessionRequest(self._session_id), never)
             described |= {"step_count": session.step, **fields_of(session)}
         return {"type": "state", "data": described}
 

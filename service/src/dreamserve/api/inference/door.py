@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dreamserve import __version__
 from dreamserve.api import codec
-from dreamserve.api.async_engine import Leaves, Service
-from dreamserve.api.http import Headers, left, read_body
+from dreamserve.api.async_engine import Disconnected, Service
+from dreamserve.api.http import Headers, disconnected, read_body
 from dreamserve.api.inference import tensors
 from dreamserve.api.inference.models import STATE, Model
 from dreamserve.api.inference.sequences import Call, Result, Sequences, call_of
@@ -49,7 +49,7 @@ _SHOWN = 80
 R = TypeVar("R")
 Page = Callable[[Scope], dict[str, Any]]
 Read = Callable[[Scope, bytes], R]
-Respond = Callable[[R, Leaves], Awaitable[BytesResponse]]
+Respond = Callable[[R, Disconnected], Awaitable[BytesResponse]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +76,7 @@ class Post(Generic[R]):
         is_long = len(body) > codec.LARGE_BYTES or b"content-encoding" in headers
         read = partial(self._read, scope, body)
         request = await asyncio.to_thread(read) if is_long else read()
-        response = await self._respond(request, partial(left, receive))
+        response = await self._respond(request, partial(disconnected, receive))
         await response(scope, receive, send)
 
 
@@ -138,7 +138,7 @@ class Inference:
         fields, _ = self._split(scope, body or b"{}")
         return validated(IndexRequest, fields)
 
-    async def _index(self, request: IndexRequest, leaves: Leaves) -> BytesResponse:
+    async def _index(self, request: IndexRequest, disconnected: Disconnected) -> BytesResponse:
         """List the models."""
         is_ready = self._service.engine.ready and not self._service.engine.draining
         state = {"state": "READY" if is_ready else "UNAVAILABLE", "reason": ""}
@@ -148,9 +148,9 @@ class Inference:
     def _read_infer(self, scope: Scope, body: bytes) -> Call:
         return call_of(self._model(scope), *self._split(scope, body))
 
-    async def _infer(self, call: Call, leaves: Leaves) -> BytesResponse:
+    async def _infer(self, call: Call, disconnected: Disconnected) -> BytesResponse:
         """Begin, step and end a dream, as the request says."""
-        return _response_of(call, await self._sequences.run(call, leaves))
+        return _response_of(call, await self._sequences.run(call, disconnected))
 
 
 def _response_of(call: Call, result: Result) -> BytesResponse:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
-from dreamserve.api.async_engine import AsyncEngine, Leaves
+from dreamserve.api.async_engine import AsyncEngine, Disconnected
 from dreamserve.api.inference.models import STATE, Model
 from dreamserve.api.inference.tensors import Input, Output, chosen, read
 from dreamserve.validation import validated
@@ -110,14 +110,14 @@ class Sequences:
         self._engine, self._one_world = engine, one_world
         self._beginning: set[str] = set()  # sessions that a request is about to begin
 
-    async def run(self, call: Call, leaves: Leaves) -> Result:
+    async def run(self, call: Call, disconnected: Disconnected) -> Result:
         """Return the last state of the dream, None if the request only ends it.
 
         Raises ProblemError, CallerGoneError.
         """
 
         async def ask(request: Any) -> Any:
-            return await self._engine.ask(request, leaves)
+            return await self._engine.send(request, disconnected)
 
         session_id, begins = call.session_id, call.parameters.sequence_start
         if begins:
