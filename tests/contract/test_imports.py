@@ -28,6 +28,7 @@ MAY_IMPORT = {
 
 # A part of the service may import from its own layer's part and from layers below it.
 LAYERS = (
+    {"__main__"},
     {"cli"},
     {"api"},
     {"local"},
@@ -37,7 +38,7 @@ LAYERS = (
     {"bundle"},
     {"manifest"},
     {"frames", "settings", "spaces", "validation"},
-    {"errors", "noise"},
+    {"environment", "errors", "noise"},
 )
 COMES_WITH = {"pydantic-core": "pydantic"}  # at its one exact version, and meant to be imported
 # The protocol's hooks for pydantic import it when pydantic calls them, and so is there.

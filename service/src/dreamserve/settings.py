@@ -6,18 +6,18 @@ No other module reads the environment. Names include units.
 import os
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from dreamserve.environment import meant_for_us, unknown
 from dreamserve.errors import SettingsError
 
 PREFIX = "DREAMSERVE_"
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """All settings; frozen after start-up."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port; 0 takes any free one.")
@@ -88,26 +88,32 @@ class Settings(BaseSettings):
         """The allowed origins as a set."""
         return frozenset(filter(None, map(str.strip, self.allowed_origins.split(","))))
 
-    @model_validator(mode="before")
-    @classmethod
-    def _no_unknown_variables(cls, values: Any) -> Any:
-        known = {PREFIX + name.upper() for name in cls.model_fields}
-        given = {name for name in os.environ if name.upper().startswith(PREFIX)}
-        if unknown := sorted(name for name in given if name.upper() not in known):
-            raise ValueError(f"unknown variable {', '.join(unknown)}; known: {sorted(known)}")
-        return values
-
     @classmethod
     def load(cls, **given: Any) -> Self:
         """Return the settings; `given` overrides the environment, which overrides the defaults.
 
-        Raises SettingsError with a one-line message.
+        `given` are options of the command line. Raises SettingsError with a one-line message.
         """
+        variables = meant_for_us(os.environ, PREFIX)
+        known = {PREFIX + name.upper(): name for name in cls.model_fields}
+        problems = list(unknown(variables, known))
+        environment = {known[name]: value for name, value in variables.items() if name in known}
         try:
-            return cls(**given)
+            settings = cls(**environment | given)
         except ValidationError as error:
-            problems = (
-                f"{PREFIX + str(e['loc'][0]).upper() if e['loc'] else 'environment'}: {e['msg']}"
-                for e in error.errors()
-            )
+            problems += [_told(problem, given) for problem in error.errors()]
             raise SettingsError("; ".join(problems)) from error
+        if problems:
+            raise SettingsError("; ".join(problems))
+        return settings
+
+
+def option(name: str) -> str:
+    """Return the option of the command line that overrides a setting."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _told(problem: Any, given: dict[str, Any]) -> str:
+    name = str(problem["loc"][0])
+    where = option(name) if name in given else PREFIX + name.upper()
+    return f"{where} is {problem['input']!r}: {problem['msg']}"

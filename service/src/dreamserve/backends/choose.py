@@ -55,7 +55,9 @@ def load_backend(
         from dreamserve.backends.torch import TorchBackend
         from dreamserve.backends.torch_device import TorchDeviceBackend
     except ModuleNotFoundError as error:
-        raise BackendError(f"backend {name}: pip install 'dreamserve[torch]'") from error
+        raise BackendError(
+            f"backend {name} needs torch, which is not installed: pip install 'dreamserve[torch]'"
+        ) from error
     if name == "torch":
         return TorchBackend.from_bundle(bundle)
     return TorchDeviceBackend.from_bundle(bundle, "cuda", precision)
