@@ -19,7 +19,12 @@ import numpy as np
 import torch
 
 from dreamserve import noise
-from dreamserve.backends.accuracy import WARM, measured_error, random_step, relative_difference
+from dreamserve.backends.accuracy import (
+    POSITIVE_TEMPERATURES,
+    measured_error,
+    random_step,
+    relative_difference,
+)
 from dreamserve.backends.base import Backend, Precision, StepInput
 from dreamserve.backends.host_state import make_state_store
 from dreamserve.backends.onnx import OnnxBackend
@@ -53,7 +58,7 @@ def backends(bundle: Bundle, device: str) -> Iterator[Backend]:
 
 def asked(bundle: Bundle, rows: int) -> tuple[np.ndarray, ...]:
     """Return slots, actions, keys and temperatures of a step of `rows` sessions."""
-    step = random_step(bundle.manifest, np.random.default_rng(1), rows, WARM)
+    step = random_step(bundle.manifest, np.random.default_rng(1), rows, POSITIVE_TEMPERATURES)
     keys = noise.keys(np.arange(rows, dtype=np.uint64), np.zeros(rows, np.int64), noise.STEP)
     return np.arange(rows), step.action, keys, step.temperature
 
@@ -75,7 +80,7 @@ def rows_differ(bundle: Bundle, backend: Backend, size: int = 64) -> float:
     """Return how far a staged step is from the same backend's plain one: it should not be."""
     spec = bundle.manifest
     slots, action, keys, temperature = asked(bundle, size)
-    start = random_step(spec, np.random.default_rng(3), size, WARM)
+    start = random_step(spec, np.random.default_rng(3), size, POSITIVE_TEMPERATURES)
     rows = make_state_store(spec, backend, size, (size,))
     rows.write(slots, start.latent, start.state)
     numbers = noise.draw(keys, spec.noise.normal, spec.noise.uniform)
@@ -98,11 +103,11 @@ def parity(bundle: Bundle, reference: Backend, backend: Backend, candidates: int
     apart = float((np.abs(values - right) > VALUE_TOLERANCE * np.abs(right)).mean())
     rows = rows_differ(bundle, backend)
     exact = getattr(backend, "precision", "float32") == "float32"
-    near = max(error.answers, error.latent) <= TOLERANCE and apart <= MAY_DIFFER
+    near = max(error.outputs, error.latent) <= TOLERANCE and apart <= MAY_DIFFER
     holds = (near or not exact) and rows <= TOLERANCE
     print(
-        f"- {bundle.manifest.name}, {backend.name}: one step off by {error.answers:.1e} (answers)"
-        f" and {error.latent:.1e} (latents), {error.other_draws:.2%} drawn otherwise;"
+        f"- {bundle.manifest.name}, {backend.name}: one step off by {error.outputs:.1e} (outputs)"
+        f" and {error.latent:.1e} (latents), {error.other_components:.2%} drawn otherwise;"
         f" {apart:.1%} of the {HORIZON}-step values apart; rows off by {rows:.1e}:"
         f" {'holds' if holds else 'FALLS SHORT'}"
     )

@@ -9,6 +9,7 @@ from dreamserve_protocol.common import (
     HasEnded,
     Id,
     Ids,
+    IsTruncated,
     OwnSeed,
     OwnTemperature,
     Seed,
@@ -81,6 +82,7 @@ class ForkResult(Message):
     latent: LatentArray
     temperature: OwnTemperature
     terminated: HasEnded
+    truncated: IsTruncated
     session_ids: Ids
     seeds: Annotated[Sequence[int], Doc("Seed of each fork.")]
     frame: Annotated[FrameArray | None, Doc("Decoded frame, if included.")] = None
@@ -121,6 +123,7 @@ class RewindResult(Message):
     seed: OwnSeed
     temperature: OwnTemperature
     terminated: HasEnded
+    truncated: IsTruncated
     rewindable_to: Annotated[int, Doc("Earliest step that a rewind can return to.")]
     frame: Annotated[FrameArray | None, Doc("Decoded frame, if included.")] = None
     state: Annotated[Tensors | None, Doc("Recurrent tensors, if included.")] = None

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from dreamserve_protocol import errors as e
 from dreamserve_protocol.batches import (
+    DeleteBatchRequest,
+    DeleteBatchResult,
     ResetBatchRequest,
     ResetBatchResult,
     StepBatchRequest,
@@ -91,6 +93,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("reset", "POST", "/reset", ResetRequest, ResetResult, (*_DREAMING, *_NO_WORLD)),
     Verb("step_batch", "POST", "/step/batch", StepBatchRequest, StepBatchResult, _DREAMING),
     Verb("reset_batch", "POST", "/reset/batch", ResetBatchRequest, ResetBatchResult, _NO_WORLD),
+    Verb("delete_batch", "POST", "/delete/batch", DeleteBatchRequest, DeleteBatchResult, ()),
     Verb("sample", "POST", "/sample", SampleRequest, SampleResult, _ANYWHERE),
     Verb("rollout", "POST", "/rollout", RolloutRequest, RolloutResult, _ANYWHERE),
     Verb("plan", "POST", "/plan", PlanRequest, PlanResult, _PLANNING),

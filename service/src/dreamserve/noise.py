@@ -17,7 +17,7 @@ UInt64 = npt.NDArray[np.uint64]
 Float32 = npt.NDArray[np.float32]
 
 # Streams keep the numbers of different purposes apart.
-RESET, STEP, SAMPLE, PLAN, ACTION, ROLLOUT = 1, 2, 3, 4, 5, 6
+RESET, STEP, SAMPLE, PLAN, ACTION, ROLLOUT, RESTART = 1, 2, 3, 4, 5, 6, 7
 
 _GAMMA_INT = 0x9E3779B97F4A7C15
 _GAMMA = np.uint64(_GAMMA_INT)

@@ -220,11 +220,11 @@ async def test_a_websocket_of_another_origin_is_refused_before_it_is_accepted(
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("/nowhere", "no such path: /nowhere; GET /docs lists them"),
-        ("/nowhere/", "GET /docs lists them"),
+        ("/nowhere", "no such path: /nowhere; GET /docs lists all paths"),
+        ("/nowhere/", "GET /docs lists all paths"),
         ("/step/", "try it without the trailing slash"),
         ("/sessions/a/", "try it without the trailing slash"),
-        ("/stream", "it is a WebSocket; this request opens none"),
+        ("/stream", "it is only available as a WebSocket"),
     ],
 )
 async def test_a_path_that_there_is_not_gets_a_hint_that_is_true(client, path, said) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from dreamserve.backends import choose
 from dreamserve.backends.base import Backend
-from dreamserve.backends.check import resting_input
+from dreamserve.backends.check import dummy_input
 from dreamserve.bundle import Bundle, load_bundle
 from dreamserve.errors import BackendError
 from dreamserve.manifest import WorldSpec
@@ -101,7 +101,7 @@ def test_threads_are_added_while_they_earn_their_keep(
 
     monkeypatch.setattr(choose, "cores", lambda: cores)
     monkeypatch.setattr(choose, "step_s", step_s)
-    backend = choose.load_backend(load_bundle(tiny_bundle), "onnx", choose.MEASURED)
+    backend = choose.load_backend(load_bundle(tiny_bundle), "onnx", choose.AUTO_THREADS)
     assert threads_of(backend) == chosen
 
 
@@ -111,7 +111,7 @@ def test_threads_that_are_given_are_taken(tiny_bundle: Path) -> None:
 
 @pytest.mark.parametrize("rows", [1, 5, 64, 256])
 def test_any_number_of_threads_answers_the_same_bits(takecover: Bundle, rows: int) -> None:
-    batch = resting_input(takecover.manifest, rows)
+    batch = dummy_input(takecover.manifest, rows)
     generator = np.random.default_rng(rows)
     for array in (batch.latent, *batch.state, batch.noise):
         array[:] = generator.standard_normal(array.shape)

@@ -60,11 +60,11 @@ def test_a_precision_is_named_and_its_error_measured(
     error = measured_error(bundle.manifest, reference, other)
     assert torch.get_float32_matmul_precision() == before
     bounds = {"float32": 1e-4, "tf32": 1e-2, "bf16": 0.2}
-    assert error.answers <= bounds[precision]
+    assert error.outputs <= bounds[precision]
     assert error.latent <= 2 * bounds[precision]
-    assert error.other_draws <= bounds[precision]
+    assert error.other_components <= bounds[precision]
     if precision == "bf16":
-        assert error.answers > 1e-4  # it is measured
+        assert error.outputs > 1e-4  # it is measured
 
 
 def test_the_arithmetic_of_a_step_is_the_one_that_was_chosen_and_is_set_back() -> None:
@@ -94,4 +94,4 @@ def test_measured_error_sees_what_is_not_finite(tiny_bundle: Path) -> None:
             return replace(reference.step(batch), reward=np.full(1024, np.nan, np.float32))
 
     broken: Callable[..., TorchBackend] = Broken
-    assert measured_error(bundle.manifest, reference, broken(never, never, never)).answers == np.inf
+    assert measured_error(bundle.manifest, reference, broken(never, never, never)).outputs == np.inf

@@ -8,7 +8,7 @@ import torch
 
 from dreamserve import noise
 from dreamserve.backends.fake import fake_spec
-from dreamserve.backends.torch_horizon import AT_ONCE, earnings
+from dreamserve.backends.torch_horizon import CHUNK_SIZE, discounted_returns
 from dreamserve.engine.imagination.trajectories import RolloutStart
 from dreamserve.engine.world import World
 
@@ -47,7 +47,7 @@ def evaluated(outcomes):
 
 
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("count", [1, 70, AT_ONCE + 3])
+@pytest.mark.parametrize("count", [1, 70, CHUNK_SIZE + 3])
 def test_returns_are_what_the_engine_says(tiny, evaluated, count: int, shared: bool) -> None:
     rng = np.random.default_rng(4)
     present, horizon = present_of(tiny, rng), 12
@@ -116,5 +116,5 @@ def test_earnings_count_a_step_if_the_future_lived_before_it() -> None:
     finite[2, 2] = False  # alive
     rewards[2, 3] = np.nan  # dead by then
     weights = torch.tensor([1.0, 0.5, 0.25])
-    values = earnings(rewards, done, finite, weights, 0.0)
+    values = discounted_returns(rewards, done, finite, weights, 0.0)
     assert values.tolist() == [1.5, 1.0, -np.inf, 1.0]

@@ -62,7 +62,7 @@ def check_all(tiny, rows: TorchStateStore, plain: PlainRows) -> None:
 
 def test_rows_step_as_plain_arrays_do(tiny, arrays_of) -> None:
     rng = np.random.default_rng(0)
-    rows = tiny.device.rows(tiny.spec, COUNT, SIZES_OF_ROWS)
+    rows = tiny.device.state_store(tiny.spec, COUNT, SIZES_OF_ROWS)
     plain = PlainRows(tiny.spec, tiny.host)
     begin(rows, plain, rng)
     for count in (1, 3, 4, 7, 16, 2, 16):
@@ -86,7 +86,7 @@ def test_rows_step_as_plain_arrays_do(tiny, arrays_of) -> None:
 
 def test_a_staged_step_stays_what_it_was_when_another_is_staged(tiny, arrays_of) -> None:
     rng = np.random.default_rng(1)
-    rows = tiny.device.rows(tiny.spec, COUNT, SIZES_OF_ROWS)
+    rows = tiny.device.state_store(tiny.spec, COUNT, SIZES_OF_ROWS)
     step = asked(rng, 5)
     first = rows.stage(*step)
     before = [part.copy() for part in arrays_of(first.output())]
@@ -98,16 +98,16 @@ def test_a_staged_step_stays_what_it_was_when_another_is_staged(tiny, arrays_of)
 
 
 def test_only_a_step_that_these_rows_staged_is_committed(tiny) -> None:
-    rows = tiny.device.rows(tiny.spec, COUNT, SIZES_OF_ROWS)
+    rows = tiny.device.state_store(tiny.spec, COUNT, SIZES_OF_ROWS)
     plain = HostStateStore(tiny.spec, tiny.host, COUNT, SIZES_OF_ROWS)
     step = asked(np.random.default_rng(2), 4)
-    with pytest.raises(TypeError, match="was not staged by these rows"):
+    with pytest.raises(TypeError, match="was not staged by a TorchStateStore"):
         rows.commit(step[0], plain.stage(*step), np.ones(4, np.bool_), None)
 
 
 def test_a_row_that_went_wrong_stays_as_it_was_and_poisons_nothing(fake_device) -> None:
     rng = np.random.default_rng(3)
-    rows = fake_device(nan_action=2).rows(fake_spec(), COUNT, (1, 4, 16))
+    rows = fake_device(nan_action=2).state_store(fake_spec(), COUNT, (1, 4, 16))
     slots = np.array([3, 5, 7])
     latent = rng.standard_normal((3, 4)).astype(np.float32)
     rows.write(slots, latent, (np.ones((3, 3), np.float32), np.ones(3, np.float32)))
@@ -126,7 +126,7 @@ def test_a_row_that_went_wrong_stays_as_it_was_and_poisons_nothing(fake_device) 
 
 def test_rows_take_actions_of_a_box(fake_device) -> None:
     spec = fake_spec(discrete=False)
-    rows = fake_device(discrete=False).rows(spec, COUNT, (1, 4))
+    rows = fake_device(discrete=False).state_store(spec, COUNT, (1, 4))
     action = np.array([[1.0, 0.5], [-1.0, -0.5]], np.float32)
     slots, hot = np.array([0, 1]), np.zeros(2, np.float32)
     keys = np.zeros(2, np.uint64)
@@ -153,4 +153,4 @@ def test_a_row_is_finite_only_if_all_its_numbers_are(device: str, bad: float) ->
 
 def test_rows_that_do_not_fit_are_refused_with_numbers(tiny) -> None:
     with pytest.raises(BackendError, match=r"10000000000000 rows of 144 bytes .* do not fit"):
-        tiny.device.rows(tiny.spec, 10**13, (1, 4))
+        tiny.device.state_store(tiny.spec, 10**13, (1, 4))

@@ -286,4 +286,4 @@ def test_two_worlds_of_one_name_and_no_world_at_all_are_refused() -> None:
 
 def test_memory_is_stated_for_all_sessions() -> None:
     engine = Engine([fake_world()], capacity=1000)
-    assert engine.memory_bytes == 1000 * (4 * (4 + 3 + 1) + 49)
+    assert engine.memory_bytes == 1000 * (4 * (4 + 3 + 1) + 65)

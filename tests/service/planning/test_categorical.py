@@ -5,7 +5,7 @@ import pytest
 
 from dreamserve.engine.imagination.trajectories import uniforms
 from dreamserve.planning.categorical import SMOOTHING, Categorical
-from dreamserve.planning.coloured_noise import colouring
+from dreamserve.planning.coloured_noise import colouring_matrix
 from dreamserve.planning.gaussian import normals
 
 WEIGHTS = np.array([[0.2, 0.3, 0.5], [0.01, 0.98, 0.01]])
@@ -27,7 +27,7 @@ def test_actions_are_drawn_as_often_as_they_weigh() -> None:
 
 
 def test_independent_scores_decide_as_often_as_actions_weigh() -> None:
-    drawn = peaked().at(normals(uniforms(0, 0, (40_000, 2, 3))))
+    drawn = peaked().from_normals(normals(uniforms(0, 0, (40_000, 2, 3))))
     np.testing.assert_allclose(frequencies(drawn), WEIGHTS, atol=0.01)
 
 
@@ -37,7 +37,7 @@ def test_coloured_scores_weigh_no_action_otherwise_but_let_it_last() -> None:
     white = normals(uniforms(0, 0, (20_000, 16, 3)))
     lasting = []
     for beta in (0, 1, 3):
-        drawn = family.at(colouring(16, beta) @ white)
+        drawn = family.from_normals(colouring_matrix(16, beta) @ white)
         np.testing.assert_allclose(frequencies(drawn), family.weights, atol=0.02)
         lasting.append(np.mean(drawn[:, 1:] == drawn[:, :-1]))
     assert lasting[0] == pytest.approx(np.square(WEIGHTS[0]).sum(), abs=0.01)
@@ -47,7 +47,7 @@ def test_coloured_scores_weigh_no_action_otherwise_but_let_it_last() -> None:
 def test_scores_out_of_all_proportion_still_decide() -> None:
     extreme = np.full((1, 2, 3), 50, np.float32)
     extreme[0, 0, 1] = extreme[0, 1, 2] = -50
-    np.testing.assert_array_equal(peaked().at(extreme), [[1, 2]])
+    np.testing.assert_array_equal(peaked().from_normals(extreme), [[1, 2]])
 
 
 def test_it_begins_even_or_with_half_of_all_on_the_warm_plan() -> None:

@@ -36,6 +36,7 @@ _ASKED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("rewind", {"session_id": "a", "to_step": 0}),
     ("restore", {"session_id": "a"}),  # with the snapshot
     ("world", {"name": "fake"}),
+    ("delete_batch", {"session_ids": ["b", "c", "unknown"]}),
 )
 
 

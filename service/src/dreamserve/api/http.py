@@ -1,7 +1,7 @@
 """HTTP: converts path, headers and body to a verb's request, and its result to a response.
 
-Each path has an ASGI application. Only `app` is between it and the server; it assigns request ids
-and converts errors to problems.
+Each path has an ASGI application, an `Endpoint`. Only `app` is between it and the server; it
+assigns request ids and converts errors to problems.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from dreamserve.api import codec
 from dreamserve.api.async_engine import CallerGoneError, Service
-from dreamserve.api.responses import BytesResponse, no_verb
+from dreamserve.api.responses import BytesResponse, options_response
 from dreamserve.validation import Validate, validator
 from dreamserve_protocol.errors import (
     InvalidRequestError,
@@ -52,7 +52,7 @@ class Endpoint:
         """Serve one request. Raises ProblemError, CallerGoneError."""
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         if method not in self._verbs:
-            await no_verb(method, self.allowed)(scope, receive, send)
+            await options_response(method, self.allowed)(scope, receive, send)
             return
         route = self._verbs[method]
         headers: Headers = scope["state"]["headers"]
@@ -66,7 +66,7 @@ class Endpoint:
     async def _read(self, receive: Receive, headers: Headers) -> bytes:
         """Return the body. Raises TooLargeError, and CallerGoneError on a disconnect."""
         limit = self._service.settings.max_body_bytes
-        # Before receiving, so that a client which waits for "100 Continue" gets the error at once.
+        # Before receiving, so a client that waits for "100 Continue" gets the error at once.
         declared = headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared[:20]) > limit:
             raise TooLargeError(f"the body exceeds the limit of {limit} bytes")
@@ -102,7 +102,7 @@ def _request_of(route: _Route, body: bytes, headers: Headers, path: dict[str, st
 
 
 def _set(fields: dict[str, Any], name: str, value: str, where: str) -> None:
-    """Set a field. Raises InvalidRequestError if it has another value already."""
+    """Set a field. Raises InvalidRequestError if the body has another value for it."""
     if fields.setdefault(name, value) != value:
         raise InvalidRequestError(f"{where} and {name} differ")
 
@@ -119,6 +119,6 @@ async def _response_of(result: Message | None, headers: Headers) -> BytesRespons
 
 
 async def _leaves(receive: Receive) -> None:
-    """End once the client has disconnected."""
+    """Return once the client has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""Pages about the server itself: where things are, whether it lives, its documentation."""
+"""Pages about the server itself: the index, and the health checks."""
 
 from collections.abc import Callable
 
@@ -33,7 +33,7 @@ _GET: dict[str, Callable[[Service], Message]] = {"/": _index, "/livez": _livez, 
 
 
 def page_endpoint(service: Service, page: Page) -> Static:
-    """Return the application that answers with a page."""
+    """Return the application that serves a page, as JSON or msgpack."""
 
     get = _GET[page.path]
 

@@ -11,7 +11,13 @@ from dreamserve.engine.handlers.reset import reset
 from dreamserve.engine.handlers.reset_batch import reset_batch
 from dreamserve.engine.handlers.rollout import rollout
 from dreamserve.engine.handlers.sample import sample
-from dreamserve.engine.handlers.sessions import delete, restore, session, snapshot
+from dreamserve.engine.handlers.sessions import (
+    delete,
+    delete_batch,
+    restore,
+    session,
+    snapshot,
+)
 from dreamserve.engine.handlers.step import step
 from dreamserve.engine.handlers.step_batch import step_batch
 from dreamserve.engine.handlers.worlds import world, worlds
@@ -42,6 +48,7 @@ HANDLERS: dict[type, Handler] = {
         restore,
         session,
         delete,
+        delete_batch,
         worlds,
         world,
     )

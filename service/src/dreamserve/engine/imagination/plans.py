@@ -19,7 +19,7 @@ from dreamserve.engine.imagination.evaluator import CandidateEvaluator, action_d
 from dreamserve.engine.imagination.latency import LatencyModel, fit_to_budget
 from dreamserve.engine.imagination.objectives import REWARD
 from dreamserve.engine.imagination.trajectories import RolloutStart, uniforms
-from dreamserve.planning.base import Actions, Plan, Planner, better, finite_or_lowest, fitted
+from dreamserve.planning.base import Actions, Plan, Planner, better, finite_or_lowest, resized
 from dreamserve.planning.catalog import planner_of
 from dreamserve.planning.options import Options
 from dreamserve.spaces import ActionSpace
@@ -119,7 +119,7 @@ class _Search:
     def optimal_warm_plan(self, warm: Actions) -> Work[Found | None]:
         """Return the rest of the last plan if it is optimal or time is up, else None."""
         horizon, evaluator = self.request.horizon, self.evaluator
-        most, actions = evaluator.upper_bound(horizon), fitted(warm, horizon)
+        most, actions = evaluator.upper_bound(horizon), resized(warm, horizon)
         if most == inf or actions is None:
             return None
         result = yield from evaluator.evaluate(actions[None], _iteration_seed(self.seed, 0))

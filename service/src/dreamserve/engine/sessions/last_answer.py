@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from dreamserve.backends.base import Array
-from dreamserve.engine.checks import check_tensor
+from dreamserve.engine.checks import check_latent, check_state, check_tensor
 from dreamserve.engine.sessions.slab import Content, LastAnswer, content_of_latent
 from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
 from dreamserve_protocol.errors import InvalidRequestError
-from dreamserve_protocol.sessions import LastStep
+from dreamserve_protocol.sessions import Final, LastStep
 from dreamserve_protocol.step import StepResult
 
 DIGEST_BYTES = 16  # of an observed frame
@@ -32,28 +32,47 @@ def last_step_of(last: LastAnswer) -> LastStep:
         frame_digest=observed[1].hex() if observed and observed[0] == "frame" else None,
         frame=last.result.frame,
         mixture=last.result.mixture,
+        final=_final_of(last.result) if last.restarted else None,
     )
 
 
+def _final_of(end: StepResult) -> Final:
+    return Final(end.latent, end.state or {}, end.terminated, end.truncated)
+
+
 def read_last_step(world: World, last_step: LastStep, result: StepResult) -> LastAnswer:
-    """Return the result that was kept; `result` has what the rest of the snapshot says of it.
+    """Return the result that was kept; `result` is what the rest of the snapshot says of it.
 
     Raises InvalidRequestError or NotFiniteInputError if no step of this world has such a result.
     """
     include, spec = frozenset(last_step.include), world.spec
-    if not include and last_step.observed is None:
+    final = last_step.final
+    if not include and last_step.observed is None and final is None:
         raise InvalidRequestError(
-            "last_step must be absent for a step without observation and include"
+            "last_step must be absent for a step without observation, include and restart"
         )
+    if final is not None:
+        _check_final(world, final)
+        result.latent, result.state = np.asarray(final.latent), final.state
+        result.terminated, result.truncated = final.terminated, final.truncated
     expected = _INFO if last_step.observed is not None else {}
     if last_step.info.keys() != expected.keys():
         raise InvalidRequestError(f"last_step: info must hold {list(expected)}")
     result.info = {name: kind(last_step.info[name]) for name, kind in expected.items()}
     result.frame = _frame(spec, last_step.frame, "frame" in include)
     result.mixture = _mixture(spec, last_step.mixture, "mixture" in include)
-    if "state" not in include:
+    if "state" not in include and final is None:
         result.state = None
-    return LastAnswer(result, _content(include, last_step, result.latent))
+    content = _content(include, last_step, result.latent)
+    return LastAnswer(result, content, restarted=final is not None)
+
+
+def _check_final(world: World, final: Final) -> None:
+    """Check the end of a dream. Raises InvalidRequestError, NotFiniteInputError."""
+    check_latent(world, final.latent, "last_step.final.latent")
+    check_state(world, final.state, "last_step.final.state")
+    if not (final.terminated or final.truncated):
+        raise InvalidRequestError("last_step.final must be terminated or truncated")
 
 
 def _content(include: frozenset[str], last_step: LastStep, latent: Array) -> Content:

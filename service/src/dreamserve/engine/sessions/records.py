@@ -22,6 +22,13 @@ class SessionRecord:
     last_answer: Any  # the last step's result (`slab.LastAnswer`), if it says more than this
     last_plan: Any = None  # `slab.LastPlan`
     rewind_window: int = 0  # steps that it can be rewound by
+    max_steps: int = 0  # of the dream; 0: no limit
+    began_at: int = 0  # the step after which the dream began
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the dream has reached its limit."""
+        return 0 < self.max_steps <= self.step - self.began_at
 
 
 Window = deque[SessionRecord]  # one session's, the oldest first; `maxlen` is what it asked for

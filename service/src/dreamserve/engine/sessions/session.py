@@ -33,6 +33,21 @@ class Session:
         return int(self.slab.step[self.slot])
 
     @property
+    def began_at(self) -> int:
+        """The step after which the dream began."""
+        return int(self.slab.began_at[self.slot])
+
+    @property
+    def age(self) -> int:
+        """The number of steps of the dream."""
+        return self.step - self.began_at
+
+    @property
+    def max_steps(self) -> int | None:
+        """The dream's time limit, if any."""
+        return int(self.slab.max_steps[self.slot]) or None
+
+    @property
     def seed(self) -> int:
         """Where its noise comes from."""
         return int(self.slab.seed[self.slot])
@@ -49,13 +64,28 @@ class Session:
 
     @property
     def terminated(self) -> bool:
-        """Whether the dream has ended."""
+        """Whether the world has ended the dream."""
         return bool(self.slab.terminated[self.slot])
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the dream has reached its limit."""
+        return self.max_steps is not None and self.age >= self.max_steps
+
+    @property
+    def ended(self) -> bool:
+        """Whether the dream takes no more steps."""
+        return self.terminated or self.truncated
 
     @property
     def last_answer(self) -> LastAnswer | None:
         """The last step's result, if it says more than the slab does."""
         return self.slab.last_answers.get(self.slot)
+
+    @property
+    def was_restarted(self) -> bool:
+        """Whether the last step ended a dream, and the session's is the one that followed."""
+        return (last := self.last_answer) is not None and last.restarted
 
     @property
     def keeps_steps(self) -> bool:
@@ -75,11 +105,7 @@ class Session:
             same = result.session_id == self.id
             return result if same else replace(result, session_id=self.id)
         latent, reward = self.row()[0][0], float(self.slab.reward[self.slot])
-        return self.result(self.step, latent, reward, self.terminated)
-
-    def result(self, number: int, latent: Array, reward: float, terminated: bool) -> StepResult:
-        """Return the result of step `number`, just taken or sent again."""
-        return StepResult(self.id, number, latent, reward, terminated)
+        return StepResult(self.id, self.step, latent, reward, self.terminated, self.truncated)
 
     def took(self, action: Any) -> bool:
         """Tell whether the last step was by this action."""
@@ -102,10 +128,13 @@ class Session:
         """Return the records of its window, the oldest first."""
         return tuple(self.slab.windows.get(self.slot) or ())
 
-    def begin(self, latent: Array, state: State, seed: int, temperature: float) -> None:
+    def begin(
+        self, latent: Array, state: State, seed: int, temperature: float, max_steps: int | None
+    ) -> None:
         """Begin a dream at latent (1, Z) and state (1, *shape) each."""
-        seeds, temperatures = np.array([seed], np.uint64), np.array([temperature], np.float32)
-        self.slab.begin(np.array([self.slot]), latent, state, seeds, temperatures)
+        slab, slot = self.slab, self.slot
+        slab.temperature[slot], slab.max_steps[slot] = temperature, max_steps or 0
+        slab.begin(np.array([slot]), latent, state, np.array([seed], np.uint64))
 
     def restore(
         self, record: SessionRecord, seed: int | None = None, past: Iterable[SessionRecord] = ()
@@ -127,12 +156,12 @@ class Session:
         self.slab.last_answers[self.slot] = last
 
     def keep_plan(self, step: int, actions: Actions) -> None:
-        """Keep what was planned after `step`: actions (T, …), one a step."""
+        """Keep what was planned after `step` of the dream: actions (T, …), one a step."""
         self.slab.last_plans[self.slot] = LastPlan(step, actions)
 
     def remaining_plan(self) -> Actions | None:
         """Return what remains of the last plan, one action a step (T, …), or None."""
         last = self.slab.last_plans.get(self.slot)
-        if last is None or self.step < last.step:
+        if last is None or self.age < last.step:
             return None
-        return shifted(last.actions, self.step - last.step)
+        return shifted(last.actions, self.age - last.step)

@@ -28,6 +28,7 @@ class LastAnswer(NamedTuple):
 
     result: StepResult
     content: Content  # what was asked for beyond the action
+    restarted: bool = False  # whether the step ended a dream, and a new one stands in the slab
 
 
 class LastPlan(NamedTuple):
@@ -52,6 +53,8 @@ class Slab:
         self.seed = np.zeros(count, np.uint64)
         self.key = np.zeros(count, np.uint64)  # what the noise of every step follows from
         self.step = np.zeros(count, np.int64)
+        self.began_at = np.zeros(count, np.int64)  # the step after which the dream began
+        self.max_steps = np.zeros(count, np.int64)  # of the dream; 0: no limit
         self.temperature = np.zeros(count, np.float32)
         self.terminated = np.zeros(count, np.bool_)
         self.used_at_s = np.full(count, _FREE)
@@ -86,21 +89,30 @@ class Slab:
         Return the number (B,) that each step has, and the step that is to be committed.
         """
         number = self.step[slots] + 1
-        keys = noise.keys_at(self.key[slots], number)
+        keys = noise.keys_at(self.key[slots], number - self.began_at[slots])
         return number, self.states.stage(slots, actions, keys, self.temperature[slots])
 
     def next_steps(self, slots: Int64) -> tuple[Int64, Bools]:
         """Return the number (B,) of each dream's next step, and whether it may be taken (B,)."""
-        return self.step[slots] + 1, ~self.terminated[slots]
+        step = self.step[slots]
+        return step + 1, ~(self.terminated[slots] | self.truncated(slots, step))
+
+    def truncated(self, slots: Int64, step: Int64) -> Bools:
+        """Return whether each dream (B,) has reached its limit by `step` (B,)."""
+        limit = self.max_steps[slots]
+        return (limit > 0) & (step - self.began_at[slots] >= limit)
 
     def begin(
-        self, slots: Int64, latent: Array, state: State, seed: UInt64, temperature: Array
+        self, slots: Int64, latent: Array, state: State, seed: UInt64, at: Int64 | int = 0
     ) -> None:
-        """Write dreams at their step 0: latent (B, Z), state (B, *shape) each."""
+        """Begin dreams in these slots (B,) after step `at`: latent (B, Z), state (B, *shape) each.
+
+        Temperatures and limits are as they were.
+        """
         self.states.write(slots, latent, state)
-        self.seed[slots], self.step[slots] = seed, 0
+        self.seed[slots], self.step[slots], self.began_at[slots] = seed, at, at
         self.key[slots] = noise.stream_keys(seed, noise.STEP)
-        self.temperature[slots], self.terminated[slots] = temperature, False
+        self.terminated[slots] = False
         if self.last_plans:
             for slot in slots.tolist():
                 self.last_plans.pop(slot, None)
@@ -150,12 +162,15 @@ class Slab:
             last_answer=self.last_answers.get(slot) if step else None,
             last_plan=self.last_plans.get(slot),
             rewind_window=self.windows.length(slot),
+            max_steps=int(self.max_steps[slot]),
+            began_at=int(self.began_at[slot]),
         )
 
     def restore(self, slot: int, record: SessionRecord, seed: int) -> None:
         """Make the session of `slot` what was recorded, but for its seed; its window is kept."""
-        slots, temperature = np.array([slot]), np.array([record.temperature], np.float32)
-        self.begin(slots, record.latent, record.state, np.array([seed], np.uint64), temperature)
+        seeds = np.array([seed], np.uint64)
+        self.begin(np.array([slot]), record.latent, record.state, seeds, at=record.began_at)
+        self.temperature[slot], self.max_steps[slot] = record.temperature, record.max_steps
         self.step[slot], self.terminated[slot] = record.step, record.terminated
         self.action[slot], self.reward[slot] = record.action, record.reward
         self.last_answers.pop(slot, None)
@@ -173,6 +188,6 @@ class Slab:
 
 def slab_bytes(spec: WorldSpec) -> int:
     """Return the bytes of one session's slab row."""
-    # seed, key, step, temperature, terminated, used_at_s, reward
-    bookkeeping = 8 + 8 + 8 + 4 + 1 + 8 + 4 + spec.action_space.zeros(1).nbytes
+    # seed, key, step, began_at, max_steps, temperature, terminated, used_at_s, reward
+    bookkeeping = 8 + 8 + 8 + 8 + 8 + 4 + 1 + 8 + 4 + spec.action_space.zeros(1).nbytes
     return spec.state_bytes() + bookkeeping

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamserve.engine.checks import check_latent, check_tensor
+from dreamserve.engine.checks import check_latent, check_state
 from dreamserve.engine.sessions.last_answer import last_step_of, read_last_step
 from dreamserve.engine.sessions.records import SessionRecord
 from dreamserve.engine.world import World
@@ -42,6 +42,8 @@ def snapshot_of(world: World, record: SessionRecord) -> Snapshot:
         action=world.spec.action_space.single(record.action) if record.step else None,
         reward=record.reward,
         last_step=None if last is None else last_step_of(last),
+        max_steps=record.max_steps or None,
+        began_at=record.began_at or None,
         digest="",
     )
     return replace(whole, digest=digest_of(whole))
@@ -70,23 +72,25 @@ def restored(world: World, snapshot: Snapshot) -> SessionRecord:
 def _record(world: World, given: Snapshot) -> SessionRecord:
     """Return the session as a record, every field validated for `world`."""
     spec = world.spec
-    names = [tensor.name for tensor in spec.recurrent_state]
-    if sorted(given.state) != sorted(names):
-        raise InvalidRequestError(f"state must hold {names}, not {sorted(given.state)}")
-    state = tuple(
-        check_tensor(f"state.{tensor.name}", given.state[tensor.name], tensor.shape)
-        for tensor in spec.recurrent_state
-    )
+    state = check_state(world, given.state)
     latent = check_latent(world, given.latent)
     if abs(given.reward) > _LARGEST_REWARD:
         raise InvalidRequestError("reward is beyond float32")
     blank = given.action is None and not given.reward and given.last_step is None
     if not given.step and not blank:
         raise InvalidRequestError("before its first step a session has no action and no result")
+    began_at, last_step = given.began_at or 0, given.last_step
+    if began_at > given.step:
+        raise InvalidRequestError(f"began_at is {began_at}, step only {given.step}")
+    if (0 < began_at == given.step) != (last_step is not None and last_step.final is not None):
+        raise InvalidRequestError("last_step has a final if and only if began_at is step")
     last = None
     if given.last_step is not None:
         named = spec.named_state(state)
-        result = StepResult("", given.step, latent, given.reward, given.terminated, state=named)
+        truncated = given.max_steps is not None and given.step - began_at >= given.max_steps
+        result = StepResult(
+            "", given.step, latent, given.reward, given.terminated, truncated, state=named
+        )
         last = read_last_step(world, given.last_step, result)
     return SessionRecord(
         latent=latent[None],
@@ -99,6 +103,8 @@ def _record(world: World, given: Snapshot) -> SessionRecord:
         reward=given.reward,
         last_answer=last,
         rewind_window=given.rewind_window,
+        max_steps=given.max_steps or 0,
+        began_at=began_at,
     )
 
 

@@ -11,6 +11,7 @@ whoever sends them again.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,9 @@ from dreamserve.engine.world import World
 from dreamserve_protocol.arrays import UInt8
 from dreamserve_protocol.errors import DreamEndedError, DreamNotFiniteError, StepConflictError
 from dreamserve_protocol.step import StepRequest, StepResult
+
+_NOTHING = frozenset[str]()
+NO_EXTRAS: Content = (_NOTHING,)  # of a step that is its action alone
 
 
 @dataclass(slots=True, eq=False)
@@ -58,6 +62,7 @@ class SteppedBatch:
     number: Int64  # (B,)
     latent: Array  # (B, Z)
     terminated: Bools  # (B,)
+    truncated: Bools  # (B,)
     is_finite: Bools  # (B,)
     staged: PendingStep
     frames: dict[int, UInt8]  # (H, W, C), of the rows that asked for one
@@ -72,16 +77,16 @@ def admit(session: Session, request: StepRequest) -> AdmittedStep | StepResult:
     world = session.world
     action = world.spec.action_space.check(request.action)
     plain = request.observation is None and not request.include
-    extra = None if plain else _extra(world, request)
+    extra = None if plain else extras_of(world, request.observation, frozenset(request.include))
     if request.step is not None:
         taken = session.step
         if request.step == taken and taken > 0:
-            if _was_asked(session, action, extra):
+            if was_asked(session, action, extra):
                 return session.last_result()
             raise taken_differently(taken)
         if request.step != taken + 1:
             raise out_of_order(taken + 1, request.step)
-    if session.terminated:
+    if session.ended:
         raise has_ended(session.step)
     return AdmittedStep(session, action, extra)
 
@@ -92,7 +97,8 @@ def take_steps(rows: Sequence[AdmittedStep]) -> list[StepResult | DreamNotFinite
     slots = np.array([row.session.slot for row in rows])
     actions = slab.world.spec.action_space.array([row.action for row in rows])
     extras = {i: row.extra for i, row in enumerate(rows) if row.extra is not None}
-    taken = take(slab, slots, actions, extras)
+    pictured = [i for i, extra in extras.items() if "frame" in extra.include]
+    taken = take(slab, slots, actions, extras, pictured)
     output = taken.staged.output() if extras else None
     columns = zip(
         rows,
@@ -100,38 +106,47 @@ def take_steps(rows: Sequence[AdmittedStep]) -> list[StepResult | DreamNotFinite
         taken.latent,
         taken.staged.reward.tolist(),
         taken.terminated.tolist(),
+        taken.truncated.tolist(),
         taken.is_finite.tolist(),
         strict=True,
     )
     results: list[StepResult | DreamNotFiniteError] = []
-    for i, (row, number, latent, reward, terminated, is_finite) in enumerate(columns):
+    for i, (row, number, *described, is_finite) in enumerate(columns):
         if not is_finite:
             results.append(not_finite(number))
             continue
-        result = row.session.result(number, latent, reward, terminated)
+        result = StepResult(row.session.id, number, *described)
         if row.extra is not None and output is not None:
-            _add_extra(result, row, row.extra, i, taken, output)
+            add_extra(result, row.session, row.extra, i, taken, output)
         results.append(result)
     return results
 
 
 def take(
-    slab: Slab, slots: Int64, actions: Actions, extras: Mapping[int, StepExtras]
+    slab: Slab,
+    slots: Int64,
+    actions: Actions,
+    extras: Mapping[int, StepExtras],
+    pictured: Sequence[int],
 ) -> SteppedBatch:
-    """Advance the dreams of `slots` (B,), all different, by `actions` (B,) or (B, A)."""
+    """Advance the dreams of `slots` (B,), all different, by `actions` (B,) or (B, A).
+
+    Some of the rows have extras; of the rows `pictured` the frames are decoded.
+    """
     world = slab.world
     number, staged = slab.stage(slots, actions)
     terminated = staged.done_logit > world.spec.done.threshold
-    if not extras:
+    truncated = slab.truncated(slots, number)
+    if not (extras or pictured):
         slab.commit(slots, number, actions, staged, staged.finite, terminated)
-        return SteppedBatch(number, staged.latent, terminated, staged.finite, staged, {})
+        return SteppedBatch(number, staged.latent, terminated, truncated, staged.finite, staged, {})
     latent = _corrected(world, extras, staged.latent)
-    # Reality knows whether it goes on: where it was observed, the dream's end is a forecast only.
+    # The real environment decides whether it goes on: the world's prediction of an end is ignored.
     terminated[[i for i, extra in extras.items() if extra.observed]] = False
     is_finite = staged.finite & finite_rows(latent)
-    frames = _pictures(world, extras, latent, is_finite)
+    frames = _pictures(world, pictured, latent, is_finite)
     slab.commit(slots, number, actions, staged, is_finite, terminated, latent)
-    return SteppedBatch(number, latent, terminated, is_finite, staged, frames)
+    return SteppedBatch(number, latent, terminated, truncated, is_finite, staged, frames)
 
 
 def taken_differently(number: int) -> StepConflictError:
@@ -156,19 +171,25 @@ def not_finite(number: int) -> DreamNotFiniteError:
     )
 
 
-def _was_asked(session: Session, action: int | Actions, extra: StepExtras | None) -> bool:
-    """Tell whether the last step was asked with the same content."""
-    if not session.took(action):
+def was_asked(
+    session: Session, action: Any, extra: StepExtras | None, *, restarted: bool = False
+) -> bool:
+    """Tell whether the last step was asked with the same content, and so `restarted` the dream."""
+    if not session.took(action) or session.was_restarted != restarted:
         return False
+    content = NO_EXTRAS if extra is None else extra.content
     last = session.last_answer
-    return (last and last.content) == (extra and extra.content)
+    return (NO_EXTRAS if last is None else last.content) == content
 
 
-def _extra(world: World, request: StepRequest) -> StepExtras:
-    include = frozenset(request.include)
-    if request.observation is None:
+def extras_of(world: World, observation: Any, include: frozenset[str] = _NOTHING) -> StepExtras:
+    """Return what a step has beyond its action.
+
+    Raises InvalidRequestError and NotFiniteInputError for what this world cannot observe.
+    """
+    if observation is None:
         return StepExtras(include, None, None, (include,))
-    array = np.asarray(request.observation)
+    array = np.asarray(observation)
     if array.dtype == np.uint8:
         frame = check_frames(world.spec.frame, array[None])[0]
         digest = blake2b(frame.tobytes(), digest_size=16).digest()
@@ -191,10 +212,10 @@ def _corrected(world: World, extras: Mapping[int, StepExtras], latent: Array) ->
 
 
 def _pictures(
-    world: World, extras: Mapping[int, StepExtras], latent: Array, is_finite: Bools
+    world: World, pictured: Sequence[int], latent: Array, is_finite: Bools
 ) -> dict[int, UInt8]:
-    """Return the frames of the rows that ask for one; a row without a finite one fails."""
-    wanted = [i for i, extra in extras.items() if is_finite[i] and "frame" in extra.include]
+    """Return the frames of the rows `pictured`; a row without a finite one fails."""
+    wanted = [i for i in pictured if is_finite[i]]
     if not wanted:
         return {}
     frames = world.backend.decode(latent[wanted])
@@ -206,16 +227,16 @@ def _pictures(
     }
 
 
-def _add_extra(
+def add_extra(
     result: StepResult,
-    row: AdmittedStep,
+    session: Session,
     extra: StepExtras,
     i: int,
     taken: SteppedBatch,
     output: StepOutput,
 ) -> None:
     """Add what was asked for beyond the step, and keep the result."""
-    spec, latent = row.session.world.spec, taken.latent[i].copy()  # kept: not the whole batch's
+    spec, latent = session.world.spec, taken.latent[i].copy()  # kept: not the whole batch's
     result.latent = latent
     if extra.observed:
         result.info = {
@@ -228,4 +249,4 @@ def _add_extra(
         result.mixture = describe(output, i)
     if "state" in extra.include:
         result.state = spec.named_state(np.array(part[i]) for part in output.state)
-    row.session.keep_answer(LastAnswer(result, extra.content))
+    session.keep_answer(LastAnswer(result, extra.content))
