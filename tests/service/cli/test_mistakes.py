@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dreamserve.cli import main, serving
+from dreamserve.cli import serving
 
-COMMANDS = ["serve", "inspect", "doctor", "openapi"]
 Spoil = Callable[[Path], Path]
 
 
@@ -142,17 +141,6 @@ def test_an_interrupt_while_loading_ends_with_130_and_no_traceback(
     monkeypatch.setattr(serving, "load_world", interrupted)
     done = run("serve", tiny_bundle, "--port", "0")
     assert (done.status, done.err) == (130, "dreamserve: interrupted\n")
-
-
-def test_every_command_has_help_with_an_example(run) -> None:
-    assert [command.name or command.callback.__name__ for command in main.registered_commands] == (
-        COMMANDS
-    )
-    for command in ((), *((name,) for name in COMMANDS)):
-        done = run(*command, "--help")
-        assert done.status == 0
-        examples = done.out.partition("Examples:")[2]
-        assert f"dreamserve {' '.join(command)}".strip() in examples
 
 
 def test_the_version_is_printed(run) -> None:
