@@ -24,12 +24,12 @@ def help_of(program: str, *arguments: str) -> str:
 
 @pytest.mark.parametrize(("program", "command"), COMMANDS)
 def test_the_help_of_a_command_has_an_example_of_it(program: str, command: str) -> None:
-    said = help_of(program, command)
-    assert f"{program} {command}" in said.rpartition("Example")[2]
+    message = help_of(program, command)
+    assert f"{program} {command}" in message.rpartition("Example")[2]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_the_help_of_a_program_has_an_example_and_names_its_commands(program: str) -> None:
-    said = help_of(program)
-    assert program in said.rpartition("Example")[2]
-    assert all(name in said for owner, name in COMMANDS if owner == program)
+    message = help_of(program)
+    assert program in message.rpartition("Example")[2]
+    assert all(name in message for owner, name in COMMANDS if owner == program)

@@ -1,4 +1,4 @@
-"""The table of verbs is whole: paths, requests, results, summaries and errors fit together."""
+"""The table of verbs: paths, requests, results, summaries and errors fit together."""
 
 import importlib
 import inspect
@@ -19,7 +19,7 @@ def names_of(verb: Verb) -> list[str]:
     return [field.name for field in fields(verb.request)]
 
 
-def test_names_requests_and_places_are_unique():
+def test_names_requests_and_paths_are_unique():
     assert len(VERBS) == len(BY_NAME) == len(BY_REQUEST)
     assert len({(verb.method, verb.path) for verb in VERBS}) == len(VERBS)
     assert all(BY_NAME[verb.name] is verb is BY_REQUEST[verb.request] for verb in VERBS)
@@ -78,7 +78,7 @@ def test_the_errors_of_a_verb_are_leaves_each_once(verb):
     assert {error.code for error in answered} >= {"invalid_request", "overloaded", "draining"}
 
 
-def test_what_a_verb_does_shows_in_its_errors():
+def test_a_verbs_errors_fit_what_it_does():
     codes = {verb.name: {error.code for error in verb.all_errors} for verb in VERBS}
     assert {"step_conflict", "dream_ended", "dream_not_finite"} <= codes["step"]
     assert "session_not_found" not in codes["reset"] | codes["restore"] | codes["worlds"]

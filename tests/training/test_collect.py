@@ -1,4 +1,4 @@
-"""Real episodes of Take Cover: reproducible, whole, and without the terminal frame of zeros."""
+"""Real episodes of Take Cover: reproducible, complete, and without the terminal frame of zeros."""
 
 import itertools
 
@@ -18,7 +18,7 @@ from dreamserve_training.envs import TAKE_COVER
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("vizdoom")
-def test_collected_episodes_are_the_games_and_a_stopped_collection_goes_on(tmp_path, monkeypatch):
+def test_collected_episodes_match_the_game_and_a_stopped_collection_resumes(tmp_path, monkeypatch):
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
@@ -49,7 +49,7 @@ def _frames(content, tmp_path):
     return load_episode(path)["frames"].tobytes()
 
 
-def test_sticky_actions_hold_and_cover_the_action_space():
+def test_sticky_actions_repeat_and_cover_the_action_space():
     policy = sticky_actions(np.random.default_rng(0), 3)
     actions = [next(policy) for _ in range(3000)]
     assert set(actions) == {0, 1, 2}
@@ -57,7 +57,7 @@ def test_sticky_actions_hold_and_cover_the_action_space():
     assert changes < 1000  # uniformly random ones would change 2,000 times
 
 
-def test_a_sweep_goes_one_way_and_then_the_other():
+def test_a_sweep_moves_one_way_and_then_the_other():
     policy = sweep_actions(np.random.default_rng(0), first=2, second=1, steps=3)
     assert [next(policy) for _ in range(8)] == [2, 2, 2, 1, 1, 1, 2, 2]
 

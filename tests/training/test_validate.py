@@ -1,4 +1,4 @@
-"""The validation suite passes what is sound and names what is not."""
+"""The validation suite passes valid worlds and names the faults of invalid ones."""
 
 import shutil
 
@@ -17,7 +17,7 @@ from dreamserve_training.validation.report import CheckFailed, Report
 
 
 class Altered:
-    """A backend whose answers to a step pass through `change` first."""
+    """A backend whose step outputs are passed through `change`."""
 
     def __init__(self, backend, change):
         self.backend, self.change, self.name = backend, change, "altered"
@@ -73,7 +73,7 @@ def test_a_corrupt_bundle_is_a_failed_check_that_names_the_file(tiny_bundle, tmp
     assert "FAIL" in str(report)
 
 
-def test_a_bundle_that_is_not_there_is_a_failed_check(tmp_path):
+def test_a_missing_bundle_is_a_failed_check(tmp_path):
     report = validate(tmp_path / "none")
     assert [check.passed for check in report.checks] == [False, False]
     assert "no such folder" in str(report)
@@ -147,14 +147,14 @@ def test_a_fault_is_found_by_its_check(world, fault):
         check(altered(world, change))
 
 
-def test_backends_that_disagree_are_found(world):
+def test_backends_that_disagree_are_detected(world):
     other = altered(world, lambda batch, out: {"reward": out.reward + np.float32(0.01)})
     report = Report("pair")
     assert not report.run("parity", lambda: graphs.parity(world, other))
     assert "altered differs" in report.checks[0].detail
 
 
-def test_a_check_that_breaks_is_a_failure_and_hides_no_other():
+def test_a_check_that_raises_is_a_failure_and_hides_no_other():
     report = Report("thing")
 
     def broken():

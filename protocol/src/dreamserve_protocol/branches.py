@@ -82,9 +82,9 @@ class ForkResult(Message):
     latent: LatentArray
     temperature: OwnTemperature
     terminated: HasEnded
-    truncated: IsTruncated
     session_ids: Ids
     seeds: Annotated[Sequence[int], Doc("Seed of each fork.")]
+    truncated: IsTruncated = False
     frame: Annotated[FrameArray | None, Doc("Decoded frame, if included.")] = None
     state: Annotated[Tensors | None, Doc("Recurrent tensors, if included.")] = None
 
@@ -123,7 +123,7 @@ class RewindResult(Message):
     seed: OwnSeed
     temperature: OwnTemperature
     terminated: HasEnded
-    truncated: IsTruncated
     rewindable_to: Annotated[int, Doc("Earliest step that a rewind can return to.")]
+    truncated: IsTruncated = False
     frame: Annotated[FrameArray | None, Doc("Decoded frame, if included.")] = None
     state: Annotated[Tensors | None, Doc("Recurrent tensors, if included.")] = None

@@ -46,10 +46,10 @@ class SessionResult(Message):
     seed: OwnSeed
     temperature: OwnTemperature
     terminated: HasEnded
-    truncated: IsTruncated
-    began_at: BeganAt
     idle_s: Annotated[float, Doc("Seconds since it was last used.")]
     rewindable_to: Annotated[int, Doc("Earliest step that a rewind can return to.")]
+    truncated: IsTruncated = False
+    began_at: BeganAt = 0
     max_steps: Annotated[int | None, Doc("Time limit of the dream, if any.")] = None
 
 

@@ -1,4 +1,4 @@
-"""The application over fake worlds, called without a socket."""
+"""The application with fake worlds, called without a socket."""
 
 import asyncio
 import re
@@ -36,7 +36,7 @@ Serving = Callable[..., AbstractAsyncContextManager["Client"]]
 
 
 class Client:
-    """An HTTP client that speaks JSON or msgpack, and holds the server to its declared errors."""
+    """An HTTP client for JSON and msgpack that accepts only the declared errors."""
 
     def __init__(self, app: App) -> None:
         self.app = app
@@ -48,7 +48,7 @@ class Client:
         )
 
     async def post(self, path: str, fields: Any, form: str = "json", **headers: str) -> Any:
-        """Post `fields` in one form, asking for the answer in the same."""
+        """Post `fields` in one form and request the response in the same."""
         if form == "json":
             return await self.http.post(path, json=fields, headers=headers)
         body = msgpack.packb(fields, default=pack)
@@ -56,14 +56,14 @@ class Client:
         return await self.http.post(path, content=body, headers=headers)
 
     async def reset(self, **fields: Any) -> dict[str, Any]:
-        """Begin a dream and return the answer."""
+        """Start a dream and return the result."""
         response = await self.post("/reset", fields)
         assert response.status_code == 200, response.text
         answer: dict[str, Any] = response.json()
         return answer
 
     async def _check_errors(self, response: httpx.Response) -> None:
-        """Assert that an error, or a row's error, is one that its verb or page declares."""
+        """Assert that its verb or page declares the error, and the errors of rows."""
         await response.aread()
         method, path = response.request.method, response.request.url.path
         if response.status_code >= 400 and method != "HEAD":
@@ -91,7 +91,7 @@ def _fields(response: httpx.Response) -> dict[str, Any]:
 
 
 def content(response: httpx.Response) -> dict[str, Any]:
-    """Return an answer's fields, arrays of either form as numpy arrays."""
+    """Return a response's fields, with arrays of either form as numpy arrays."""
     fields = _fields(response)
     if response.headers["content-type"] == MSGPACK:
         return fields
@@ -128,18 +128,18 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def serving() -> Serving:
-    """Return what serves worlds (the fake ones by default) under changed settings."""
+    """Return a function that serves worlds (by default fake ones) with changed settings."""
     return _serving
 
 
 @pytest.fixture(name="content")
 def content_of() -> Callable[[httpx.Response], dict[str, Any]]:
-    """Return what reads an answer of either form."""
+    """Return a function that reads a response of either form."""
     return content
 
 
 @pytest.fixture
 async def client(serving: Serving) -> AsyncIterator[Client]:
-    """A client of a server with the worlds `fake` (Discrete) and `box` (Box)."""
+    """Return a client of a server with the worlds `fake` (Discrete) and `box` (Box)."""
     async with serving() as client:
         yield client

@@ -1,4 +1,4 @@
-"""Who takes the engine's turns, and that a step is taken once whoever asks how often."""
+"""Which thread takes the engine's turns, and that a repeated step is taken once."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ FORMS = ["json", "msgpack"]
 
 @pytest.fixture
 def turns_taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the names of the threads that ran a batch or a slice, as they do so."""
+    """Return a list to which threads that run a batch or a slice append their names."""
     taken: list[str] = []
 
     def noted(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,11 +42,11 @@ async def test_long_work_goes_to_the_engines_thread(turns_taken, client) -> None
     turns_taken.clear()
     response = await client.post("/plan", {"session_id": "a", "horizon": 20})
     assert response.status_code == 200
-    assert turns_taken[0] == threading.main_thread().name  # checked and begun
+    assert turns_taken[0] == threading.main_thread().name  # validated and started
     assert set(turns_taken[1:]) == {"dreamserve-engine"}
 
 
-async def test_what_waits_together_is_one_batch(monkeypatch, client) -> None:
+async def test_waiting_requests_become_one_batch(monkeypatch, client) -> None:
     sizes: list[int] = []
     run = Engine._run_batch
 
@@ -64,7 +64,7 @@ async def test_what_waits_together_is_one_batch(monkeypatch, client) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("include", [[], ["frame", "state", "mixture"]])
-async def test_a_step_sent_again_is_answered_with_the_same_bytes(client, form, include) -> None:
+async def test_a_repeated_step_gets_the_same_bytes(client, form, include) -> None:
     await client.reset(session_id="a", seed=3)
     for number in (1, 2):
         fields = {"session_id": "a", "action": 2, "step": number, "include": include}
@@ -85,10 +85,10 @@ async def test_duplicates_in_flight_join_the_first(client, form) -> None:
     assert (await client.http.get("/sessions/a")).json()["step"] == 1
 
 
-async def test_of_two_steps_with_one_number_one_is_taken_and_one_conflicts(client) -> None:
+async def test_two_different_steps_with_one_number_conflict(client) -> None:
     await client.reset(session_id="a", seed=3)
-    both = [client.post("/step", {"session_id": "a", "action": a, "step": 1}) for a in (0, 2)]
-    answers = await asyncio.gather(*both)
+    steps = [client.post("/step", {"session_id": "a", "action": a, "step": 1}) for a in (0, 2)]
+    answers = await asyncio.gather(*steps)
     assert sorted(response.status_code for response in answers) == [200, 409]
     assert (await client.http.get("/sessions/a")).json()["step"] == 1
 

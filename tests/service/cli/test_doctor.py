@@ -25,10 +25,10 @@ def test_where_all_is_well_every_line_is_ok_and_the_status_0(run, tiny_bundle) -
     assert set(found.values()) == {"ok"}
     checks = ["dreamserve", "machine", "onnxruntime", "torch", "devices", "settings", "port"]
     assert list(found) == [*checks, "bundle", "steps/s"]
-    said = " ".join(done.out.split())
-    assert f"dreamserve {__version__}, Python" in said
-    assert f"onnxruntime {onnxruntime.__version__}" in said
-    assert re.search(r"[\d,]+ in batches of 1, [\d,]+ in batches of 64, [\d,]+ in batches", said)
+    message = " ".join(done.out.split())
+    assert f"dreamserve {__version__}, Python" in message
+    assert f"onnxruntime {onnxruntime.__version__}" in message
+    assert re.search(r"[\d,]+ in batches of 1, [\d,]+ in batches of 64, [\d,]+ in batches", message)
 
 
 def test_a_taken_port_is_a_problem_that_does_not_end_the_checks(run, tiny_bundle) -> None:
@@ -65,7 +65,7 @@ def test_a_machine_without_torch_is_well(run, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("in_torch", "providers", "status", "said"),
+    ("in_torch", "providers", "status", "message"),
     [
         (True, [], "ok", "2 CUDA devices: backend torch-cuda"),
         (False, ["CUDAExecutionProvider"], "ok", "2 CUDA devices: backend onnx-cuda"),
@@ -73,14 +73,14 @@ def test_a_machine_without_torch_is_well(run, monkeypatch) -> None:
     ],
 )
 def test_a_device_is_ok_only_if_a_backend_can_use_it(
-    run, monkeypatch, in_torch, providers, status, said
+    run, monkeypatch, in_torch, providers, status, message
 ) -> None:
     monkeypatch.setattr(diagnosis, "cuda_devices", lambda: 2)
     monkeypatch.setattr(diagnosis, "_torch_sees_cuda", lambda: in_torch)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
     done = run("doctor", "--port", "0")
     assert statuses(done.out)["devices"] == status
-    assert said in " ".join(done.out.split())
+    assert message in " ".join(done.out.split())
 
 
 def test_without_torch_no_device_is_seen_through_it(monkeypatch) -> None:

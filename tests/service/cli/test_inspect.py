@@ -13,8 +13,8 @@ def test_the_card_has_the_world_its_files_and_its_measurements(run, tiny_bundle,
     done = run("inspect", tiny_bundle)
     assert (done.status, done.err) == (0, "")
     manifest = load_bundle(tiny_bundle).manifest
-    said = " ".join(done.out.split())
-    assert said.startswith(f"tiny {manifest.version} World observation frame")
+    message = " ".join(done.out.split())
+    assert message.startswith(f"tiny {manifest.version} World observation frame")
     for part in (
         f"actions {manifest.action_space}",
         f"head Gaussian mixture, {manifest.mixture.head.replace('_', ' ')}, K = ",
@@ -24,8 +24,8 @@ def test_the_card_has_the_world_its_files_and_its_measurements(run, tiny_bundle,
         "loss nll 0.95 real mean std random 2 trained 0.5",
         "Origin environment Tiny-v0",
     ):
-        assert part in said
-    assert "nested" not in said
+        assert part in message
+    assert "nested" not in message
 
 
 def test_text_of_a_bundle_cannot_command_the_terminal(run, tiny_bundle, rewrite) -> None:

@@ -57,15 +57,17 @@ BUNDLES = [
 ]
 
 
-@pytest.mark.parametrize(("spoil", "said"), BUNDLES, ids=lambda one: getattr(one, "__name__", ""))
+@pytest.mark.parametrize(
+    ("spoil", "message"), BUNDLES, ids=lambda one: getattr(one, "__name__", "")
+)
 def test_a_bundle_that_cannot_be_served_is_told_by_every_command(
-    run, tiny_bundle, spoil: Spoil, said: str
+    run, tiny_bundle, spoil: Spoil, message: str
 ) -> None:
     path = spoil(tiny_bundle)
     for command in (("serve", "--port", "0"), ("inspect",)):
         done = run(*command, path)
         assert (done.status, done.out) == (1, "")
-        assert re.fullmatch(f"dreamserve: .*{said}.*\n", done.err), done.err
+        assert re.fullmatch(f"dreamserve: .*{message}.*\n", done.err), done.err
     assert run("doctor", path, "--port", "0").status == 1
 
 
@@ -103,7 +105,7 @@ def test_without_torch_its_backend_says_what_to_install(run, tiny_bundle, monkey
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("serve", "--prot", "1"), "No such option: --prot.*--port"),
         (("serve", "--port", "http"), "'--port'.*valid integer"),
@@ -112,10 +114,10 @@ def test_without_torch_its_backend_says_what_to_install(run, tiny_bundle, monkey
         (("openapi", "x"), "unexpected extra argument"),
     ],
 )
-def test_a_command_line_that_makes_no_sense_ends_with_2_and_a_hint(run, arguments, said) -> None:
+def test_a_command_line_that_makes_no_sense_ends_with_2_and_a_hint(run, arguments, message) -> None:
     done = run(*arguments)
     assert (done.status, done.out) == (2, "")
-    assert re.search(said, done.words), done.words
+    assert re.search(message, done.words), done.words
 
 
 def test_a_bundle_without_a_command_is_told_the_command(run, tiny_bundle) -> None:

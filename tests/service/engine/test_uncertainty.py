@@ -1,4 +1,4 @@
-"""How uncertain a mixture is: entropies that are known, held against all three heads."""
+"""The uncertainty of a mixture: known entropies, for all three heads."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ def test_a_certain_component_has_entropy_0_and_equal_ones_have_ln_k(head: str) -
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_the_weights_sum_to_one_and_their_entropy_is_theirs(head: str) -> None:
+def test_the_weights_sum_to_one_and_have_the_reported_entropy(head: str) -> None:
     made = random_output(head)
     weights = described(made, ALL)["weights"].astype(np.float64)
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-6)
@@ -58,7 +58,7 @@ def test_the_weights_sum_to_one_and_their_entropy_is_theirs(head: str) -> None:
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_components_that_are_one_have_the_entropy_of_a_gaussian(head: str) -> None:
+def test_identical_components_have_the_entropy_of_a_gaussian(head: str) -> None:
     rng = np.random.default_rng(1)
     logits, mu, log_sigma = (rng.standard_normal(shape) for shape in shapes(head, 5))
     mu[:], log_sigma[:] = mu[:, :1], log_sigma[:, :1]
@@ -80,7 +80,7 @@ def test_components_far_apart_add_the_entropy_of_their_weights(head: str) -> Non
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("apart", [0.3, 2.0])
-def test_the_mean_surprise_of_draws_lies_between_the_bounds_and_so_does_the_answer(
+def test_the_mean_surprise_of_samples_lies_between_the_bounds_and_so_does_the_estimate(
     head: str, apart: float
 ) -> None:
     made = random_output(head, rows=1, apart=apart)
@@ -91,8 +91,8 @@ def test_the_mean_surprise_of_draws_lies_between_the_bounds_and_so_does_the_answ
     draws = []
     for _ in range(3000):
         one = int(rng.choice(K, p=weights[:, 0] / weights[:, 0].sum()))
-        each = [int(rng.choice(K, p=w / w.sum())) for w in weights.T]
-        pick = each if head == "per_dimension" else [one] * Z
+        picks = [int(rng.choice(K, p=w / w.sum())) for w in weights.T]
+        pick = picks if head == "per_dimension" else [one] * Z
         mean, spread = parts["mu"][pick, np.arange(Z)], sigma[pick, np.arange(Z)]
         draws.append(surprise(made, 0, mean + spread * rng.standard_normal(Z)))
     sure = 4 * np.std(draws) / np.sqrt(len(draws))
@@ -112,7 +112,7 @@ def test_a_row_alone_has_the_same_numbers_to_the_bit_as_among_others(head: str) 
             np.testing.assert_array_equal(described(made, alone)[name][0], part[row])
 
 
-def test_a_component_that_cannot_be_counts_for_nothing() -> None:
+def test_an_impossible_component_does_not_count() -> None:
     logits = np.array([[0.0, -np.inf], [0.0, -1e30]])
     mu, log_sigma = np.zeros((2, 2, Z)), np.zeros((2, 2, Z))
     mu[:, 1] = 50

@@ -1,11 +1,11 @@
-"""What planners share: what remains of a plan, and the elites."""
+"""What planners share: the rest of a plan, and the elites."""
 
 import numpy as np
 
 from dreamserve.planning.base import elite, resized, shifted
 
 
-def test_a_shifted_plan_goes_on_where_it_was_and_repeats_its_last_action() -> None:
+def test_a_shifted_plan_drops_the_actions_taken_and_repeats_its_last_one() -> None:
     plan = np.array([3, 1, 4, 5])
     np.testing.assert_array_equal(shifted(plan, 0), plan)
     np.testing.assert_array_equal(shifted(plan, 1), [1, 4, 5, 5])
@@ -14,7 +14,7 @@ def test_a_shifted_plan_goes_on_where_it_was_and_repeats_its_last_action() -> No
     np.testing.assert_array_equal(shifted(box, 2), [[4, 5]] * 3)
 
 
-def test_nothing_remains_of_a_plan_that_was_carried_out() -> None:
+def test_nothing_remains_of_a_plan_that_was_executed() -> None:
     assert shifted(np.array([3, 1]), 2) is None
     assert shifted(np.array([3, 1]), 100) is None
 

@@ -1,4 +1,4 @@
-"""Coloured noise: as strong as white noise at each step, but slower."""
+"""Coloured noise: unit variance at each step, like white noise, but correlated over time."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ HORIZONS = (1, 2, 3, 15, 20)
 
 
 def neighbours(horizon: int, beta: float) -> float:
-    """The correlation of each step with the next one, all alike."""
+    """Return the mean correlation of each step with the next one."""
     colour = colouring_matrix(horizon, beta).astype(np.float64)
     lagged = np.diag(colour @ colour.T, 1)
     np.testing.assert_allclose(lagged, lagged[0], atol=1e-5)
@@ -29,8 +29,8 @@ def test_beta_of_zero_is_white(horizon: int) -> None:
     np.testing.assert_allclose(colouring_matrix(horizon, 0), np.eye(horizon), atol=1e-6)
 
 
-@pytest.mark.parametrize("horizon", [4, 15, 20])  # three steps have room for but one wave
-def test_the_greater_beta_the_more_a_step_is_like_the_one_before(horizon: int) -> None:
+@pytest.mark.parametrize("horizon", [4, 15, 20])  # three steps have only one frequency
+def test_correlation_between_steps_grows_with_beta(horizon: int) -> None:
     correlations = [neighbours(horizon, beta) for beta in (0, 0.5, 1, 2, 4)]
     assert correlations[0] == pytest.approx(0, abs=1e-6)
     assert (np.diff(correlations) > 0).all()
