@@ -151,8 +151,8 @@ def test_a_port_in_use_is_refused(exported_bundle) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = run("serve", str(exported_bundle), "--port", str(port))
-        said = f"cannot listen on 127.0.0.1 port {port}: Address already in use; .*--port"
-        assert_refused(done, said)
+        message = f"cannot listen on 127.0.0.1 port {port}: Address already in use; .*--port"
+        assert_refused(done, message)
 
 
 @pytest.mark.parametrize(

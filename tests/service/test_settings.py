@@ -60,8 +60,8 @@ def test_every_problem_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DREAMSERVE_THREADS", "-1")
     with pytest.raises(SettingsError) as refused:
         Settings.load(port=65536)
-    for said in ("DREAMSERVE_PROT", "DREAMSERVE_THREADS is '-1'", "--port is 65536"):
-        assert said in str(refused.value)
+    for message in ("DREAMSERVE_PROT", "DREAMSERVE_THREADS is '-1'", "--port is 65536"):
+        assert message in str(refused.value)
 
 
 def service_links(name: str, address: str, url_address: str) -> dict[str, str]:

@@ -57,9 +57,7 @@ BUNDLES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("spoil", "message"), BUNDLES, ids=lambda one: getattr(one, "__name__", "")
-)
+@pytest.mark.parametrize(("spoil", "message"), BUNDLES)
 def test_a_bundle_that_cannot_be_served_is_told_by_every_command(
     run, tiny_bundle, spoil: Spoil, message: str
 ) -> None:
