@@ -65,8 +65,8 @@ def test_a_sweep_moves_one_way_and_then_the_other():
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "not a readable"),
-        (b"PK\x03\x04 and then nothing of use", "not a readable"),
+        (b"", "cannot be read"),
+        (b"PK\x03\x04 and then nothing of use", "cannot be read"),
     ],
 )
 def test_a_broken_episode_file_is_refused_by_name(tmp_path, content, says):
@@ -78,7 +78,7 @@ def test_a_broken_episode_file_is_refused_by_name(tmp_path, content, says):
 
 def test_an_episode_whose_arrays_differ_in_length_is_refused(tmp_path):
     save_episode(tmp_path / "e.npz", {"actions": np.zeros(3), "rewards": np.zeros(4)})
-    with pytest.raises(DataError, match="differ in length"):
+    with pytest.raises(DataError, match="must have the same length"):
         load_episode(tmp_path / "e.npz")
 
 
@@ -88,7 +88,7 @@ def test_an_empty_episode_and_an_empty_directory_are_refused(tmp_path):
     with pytest.raises(DataError, match="no such directory"):
         episode_paths(tmp_path / "absent")
     save_episode(tmp_path / "e.npz", {"actions": np.zeros(0)})
-    with pytest.raises(DataError, match="empty"):
+    with pytest.raises(DataError, match="has no steps"):
         load_episode(tmp_path / "e.npz")
 
 

@@ -363,21 +363,21 @@ def with_value(index, value):
 
 
 RAW_FAULTS = {
-    "not an archive": (lambda path: path.write_text("hello"), "not a readable episode file"),
-    "truncated": (truncate_file, "not a readable episode file"),
+    "not an archive": (lambda path: path.write_text("hello"), "cannot be read as an episode"),
+    "truncated": (truncate_file, "cannot be read as an episode"),
     "pickled": (
         change(actions=lambda a: np.array([None] * len(a))),
-        "not a readable episode file .*pickle",
+        "cannot be read as an episode .*pickle",
     ),
     "no actions": (remove("actions"), "lacks actions"),
     "no frames": (remove("frames"), "lacks frames"),
-    "uneven": (change(rewards=lambda r: r[:-1]), "arrays differ in length"),
+    "uneven": (change(rewards=lambda r: r[:-1]), "arrays must have the same length"),
     "black inside": (change(frames=with_value(2, 0)), "frame 2 of 5 is all zeros"),
     "wrong size": (change(frames=lambda f: f[:, :32]), "frames are 32 x 64 but the VAE takes 64"),
     "floats": (change(frames=lambda f: f / 255.0), "frames must be .* uint8"),
     "grey": (change(frames=lambda f: f[..., 0]), "frames must be"),
     "NaN reward": (change(rewards=with_value(1, np.nan)), "rewards holds NaN"),
-    "two in one": (change(terminated=with_value(1, True)), "ends at step 1 but goes on"),
+    "two in one": (change(terminated=with_value(1, True)), "terminated at step 1, not the last"),
     "words": (change(actions=lambda a: a.astype(str)), "actions must be numbers"),
 }
 
@@ -419,12 +419,12 @@ def test_a_directory_without_episodes_is_refused(tmp_path, vae, prepare):
 # Checks
 
 LATENT_FAULTS = {
-    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:100]), "not a readable"),
-    "no latents": (remove("mu"), "lacks mu|neither mu and logvar nor z"),
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:100]), "cannot be read"),
+    "no latents": (remove("mu"), "lacks mu|must hold mu and logvar, or z"),
     "NaN": (change(mu=with_value((3, 1), np.nan)), "mu holds NaN or infinity at step 3"),
     "other size": (
         change(mu=lambda m: m[:, :2], logvar=lambda v: v[:, :2]),
-        r"latents are \(16, 2\)|its arrays are",
+        r"latents are \(16, 2\)|arrays are",
     ),
     "flat": (change(mu=lambda m: m[:, 0]), r"mu must be \(T, Z\)|latents are \(16,\)"),
     "no ends": (remove("terminated"), "lacks terminated"),
@@ -446,7 +446,7 @@ def test_a_broken_latent_episode_is_refused_by_name(latents, fault):
 def test_an_episode_that_changes_under_the_reader_is_refused(latents):
     dataset = TrajectoryDataset(latents, 8)
     shutil.copy(latents / "episode-003.npz", latents / "episode-000.npz")
-    with pytest.raises(DataError, match=r"episode-000\.npz: changed while it was in use"):
+    with pytest.raises(DataError, match=r"episode-000\.npz: changed while in use"):
         dataset[0]
 
 

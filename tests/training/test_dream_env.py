@@ -164,7 +164,7 @@ def test_a_dream_starts_where_the_options_say(env):
         ({"initial_observation": np.zeros(3)}, InvalidRequestError, "must be numbers of shape"),
         ({"initial_observation": np.zeros((9, 9, 3), np.uint8)}, InvalidRequestError, "a frame"),
         ({"initial_observation": np.zeros(Z), "bank": 0}, ValueError, "not both"),
-        ({"initial_observation": np.zeros(Z), "actions": [1]}, ValueError, "actions go with"),
+        ({"initial_observation": np.zeros(Z), "actions": [1]}, ValueError, "actions need frames"),
         ({"actions": [1]}, ValueError, "actions need the frames"),
         ({"bank": 7}, InvalidRequestError, "bank"),
     ],
@@ -288,7 +288,7 @@ def test_an_agent_that_makes_no_sense_is_refused(arguments, message):
 
 
 def test_a_network_of_the_wrong_size_is_refused():
-    with pytest.raises(ValueError, match=r"gave \(2,\) for 3 actions"):
+    with pytest.raises(ValueError, match=r"must output \(3,\) scores, not \(2,\)"):
         DreamAgent(3, "neural", network=torch.nn.Linear(Z, 2)).act(np.zeros(Z))
 
 

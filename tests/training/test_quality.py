@@ -337,7 +337,7 @@ def test_latents_without_their_posteriors_cannot_be_measured(tmp_path):
             "terminated": walk.terminated,
         },
     )
-    with pytest.raises(DataError, match=r"0\.npz: holds z alone"):
+    with pytest.raises(DataError, match=r"0\.npz: holds z, but"):
         load_latents(tmp_path)
 
 

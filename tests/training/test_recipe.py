@@ -46,7 +46,7 @@ def test_a_recipe_runs_from_the_game_to_a_bundle_and_is_done_only_once(
     output = "\n".join(caplog.messages)
     for stage in ("collect", "vae", "encode", "memory", "controller", "evaluate", "export"):
         assert f"{stage}: done in" in output
-    assert "left in all" in output
+    assert "total time left" in output
 
     dream = LocalClient(bundle)
     session = dream.reset(seed=1).session_id
@@ -61,17 +61,17 @@ def test_a_recipe_runs_from_the_game_to_a_bundle_and_is_done_only_once(
     caplog.clear()
     with caplog.at_level("INFO", "dreamserve_training"):
         stages.run_stages("takecover", root, bundle)
-    assert [message for message in caplog.messages if "done before" not in message] == []
+    assert [message for message in caplog.messages if "already done" not in message] == []
     assert files == {path: path.stat().st_mtime_ns for path in root.rglob("*.*")}
 
     (root / "controller" / "controller.npz").unlink()
     (root / "evaluation.json").unlink()
-    with pytest.raises(ValueError, match="export needs controller, evaluate"):
+    with pytest.raises(ValueError, match="export: run controller, evaluate first"):
         stages.run_stages("takecover", root, bundle, names=("export",))
 
 
 def test_a_stage_whose_input_is_missing_says_what_to_run_first(tmp_path):
-    with pytest.raises(ValueError, match="memory needs collect, vae, encode"):
+    with pytest.raises(ValueError, match="memory: run collect, vae, encode first"):
         stages.run_stages("takecover", tmp_path / "run", tmp_path / "b", names=("memory",))
 
 

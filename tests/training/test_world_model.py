@@ -109,7 +109,7 @@ def test_another_core_passes_validation_before_any_export(gru):
 
 
 def test_a_core_that_is_not_in_the_table_is_refused_with_the_known_ones(tmp_path):
-    with pytest.raises(ValueError, match="no memory model 'transformer'; there is mdnrnn"):
+    with pytest.raises(ValueError, match="no memory model 'transformer'; known models: mdnrnn"):
         make_memory("transformer", z_dim=Z, action_dim=A)
     torch.save({"core": "gru", "config": {}, "state_dict": {}}, tmp_path / "g.pth")
     with pytest.raises(CheckpointError, match=r"g\.pth: not a checkpoint of M \('gru'\)"):
