@@ -37,6 +37,8 @@ def test_a_variable_like_none_is_refused_with_those_there_are(
     [
         ("DREAMSERVE_CAPACITY", "0", "DREAMSERVE_CAPACITY is '0': Input should be greater"),
         ("DREAMSERVE_PORT", "http", "DREAMSERVE_PORT is 'http': Input should be a valid integer"),
+        ("DREAMSERVE_HOST", "", "DREAMSERVE_HOST is '': String should have at least 1 character"),
+        ("DREAMSERVE_MAX_BATCH", "10000000000", "DREAMSERVE_MAX_BATCH is .* less than or equal to"),
         ("DREAMSERVE_PORT", "", "DREAMSERVE_PORT is '': Input should be a valid integer"),
         ("DREAMSERVE_BACKEND", "jax", "DREAMSERVE_BACKEND is 'jax': Input should be 'auto', 'on"),
     ],

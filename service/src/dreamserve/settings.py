@@ -19,7 +19,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port; 0 takes any free one.")
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
         "info", description="critical, error, warning, info or debug."
@@ -33,17 +33,22 @@ class Settings(BaseModel):
         "auto", description="auto, onnx, torch, onnx-cuda or torch-cuda."
     )
     threads: int = Field(
-        0, ge=0, description="CPU threads of a step; 0: the fastest number, measured at start."
+        0,
+        ge=0,
+        le=1024,
+        description="CPU threads of a step; 0: the fastest number, measured at start.",
     )
     precision: Literal["float32", "tf32", "bf16"] = Field(
         "float32", description="Precision of a step on torch-cuda; tf32 and bf16 are less exact."
     )
 
-    capacity: int = Field(10_000, ge=1, description="Maximum number of sessions; beyond it 429.")
+    capacity: int = Field(
+        10_000, ge=1, le=100_000_000, description="Maximum number of sessions; beyond it 429."
+    )
     session_ttl_s: float = Field(
         3600.0, gt=0, description="Seconds after which an idle session expires."
     )
-    max_batch: int = Field(256, ge=1, description="Maximum rows of one inference call.")
+    max_batch: int = Field(256, ge=1, le=65_536, description="Maximum rows of one inference call.")
     max_queue: int = Field(4096, ge=1, description="Maximum waiting requests; beyond it 429.")
     max_jobs: int = Field(
         64, ge=1, description="Maximum concurrent plans, samples and rollouts; beyond it 429."

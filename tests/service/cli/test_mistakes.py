@@ -132,6 +132,23 @@ def test_a_misspelt_variable_is_told_what_it_could_mean(run, tiny_bundle, comman
     assert "unknown variable DREAMSERVE_PROT; did you mean DREAMSERVE_PORT?" in told
 
 
+@pytest.mark.parametrize("backend", ["auto", "onnx"])
+def test_a_precision_that_the_backend_lacks_is_refused(run, tiny_bundle, backend) -> None:
+    done = run("serve", tiny_bundle, "--port", "0", "--backend", backend, "--precision", "bf16")
+    assert done.status == 1
+    assert "precision bf16 is for backend torch-cuda only; backend onnx" in done.err
+
+
+def test_sessions_that_do_not_fit_in_memory_are_refused(run, tiny_bundle, monkeypatch) -> None:
+    def too_much(*_: object) -> None:
+        raise MemoryError("Unable to allocate 23.3 TiB")
+
+    monkeypatch.setattr(serving, "engine_of", too_much)
+    done = run("serve", tiny_bundle, "--port", "0")
+    message = "not enough memory (Unable to allocate 23.3 TiB); choose a smaller --capacity"
+    assert (done.status, done.err) == (1, f"dreamserve: {message}\n")
+
+
 def test_an_interrupt_while_loading_ends_with_130_and_no_traceback(
     run, tiny_bundle, monkeypatch
 ) -> None:

@@ -27,6 +27,8 @@ class Commands(TyperGroup):
             _end(str(error), 1)
         except KeyboardInterrupt:
             _end("interrupted", INTERRUPTED)
+        except MemoryError as error:
+            _end(f"not enough memory ({error}); choose a smaller --capacity", 1)
         except BrokenPipeError:
             raise  # typer ends quietly: the reader of our output has left
         except OSError as error:
