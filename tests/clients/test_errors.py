@@ -4,11 +4,11 @@ import httpx
 import pytest
 
 import dreamserve_client as sdk
-from dreamserve_protocol.errors import leaves
+from dreamserve_protocol.errors import error_classes
 from dreamserve_protocol.verbs import VERBS
 
 
-@pytest.mark.parametrize("kind", leaves(), ids=lambda kind: kind.code)
+@pytest.mark.parametrize("kind", error_classes(), ids=lambda kind: kind.code)
 def test_the_code_of_a_problem_chooses_the_class_of_the_protocol(fake, kind):
     with pytest.raises(sdk.ProblemError) as raised:
         fake(fake.problem(kind.status, kind.code)).client(max_retries=0).step("s1", 1)

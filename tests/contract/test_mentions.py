@@ -17,13 +17,14 @@ from typing import Any
 import typer
 
 from dreamserve import cli as service_cli
-from dreamserve.api.app import openapi_document
+from dreamserve.api.app import create_app
+from dreamserve.api.async_engine import engine_of
+from dreamserve.engine.fake import fake_world
 from dreamserve.settings import PREFIX, Settings
 from dreamserve_training import cli as training_cli
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {"dreamserve": service_cli.main, "dreamserve-train": training_cli.app}
-OTHER_PATHS = {"/docs", "/openapi.json", "/stream"}
 Text = Any  # conftest.Text
 Check = Callable[..., None]
 
@@ -48,8 +49,9 @@ def options() -> dict[str, set[str]]:
 
 @cache
 def routes() -> set[str]:
-    paths = {re.sub(r"{.*?}", "{}", path) for path in openapi_document()["paths"]}
-    return paths | OTHER_PATHS
+    settings = Settings()
+    app = create_app(engine_of([fake_world()], settings), settings)
+    return {re.sub(r"{.*?}", "{}", route.path) for route in app.routes}
 
 
 def unknown_settings(text: Text) -> Iterator[str]:

@@ -68,7 +68,7 @@ def _ready(url: str) -> float:
     return time.monotonic()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def serve() -> Serve:
     """Return a context manager that serves a bundle with the real command on a free port."""
     return _serve

@@ -142,8 +142,8 @@ def test_a_request_knows_how_many_sessions_it_makes(request_, rows):
 
 
 def test_a_request_knows_how_many_episodes_each_policy_has():
-    assert RolloutRequest(**EPISODES, episodes=5).each == 5
-    assert RolloutRequest(**EPISODES, seeds=[1, 2]).each == 2
+    assert RolloutRequest(**EPISODES, episodes=5).episode_count == 5
+    assert RolloutRequest(**EPISODES, seeds=[1, 2]).episode_count == 2
     assert [policy_count(policy) for policy in (RandomPolicy(), MANY)] == [1, 2]
 
 

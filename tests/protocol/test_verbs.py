@@ -10,7 +10,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 import dreamserve_protocol
-from dreamserve_protocol.errors import ProblemError, leaves
+from dreamserve_protocol.errors import ProblemError, error_classes
 from dreamserve_protocol.markers import Message, Request
 from dreamserve_protocol.verbs import BY_NAME, BY_REQUEST, VERBS, Verb
 
@@ -74,7 +74,7 @@ def test_every_field_of_a_request_has_a_type_and_the_session_comes_first(verb):
 def test_the_errors_of_a_verb_are_leaves_each_once(verb):
     answered = verb.all_errors
     assert len(set(answered)) == len(answered)
-    assert set(answered) <= set(leaves(ProblemError))
+    assert set(answered) <= set(error_classes(ProblemError))
     assert {error.code for error in answered} >= {"invalid_request", "overloaded", "draining"}
 
 

@@ -130,7 +130,7 @@ class StepBatchRequest(Request["StepBatchResult"]):
         Doc(
             "What happens to a dream that this step ends: it stays ended (`stay`), or a new one"
             " begins in its session at once, at a bank entry and with a seed that follow from the"
-            " old seed (`restart`). The steps of the session are counted on."
+            " old seed (`restart`). The session's step numbers continue."
         ),
     ] = "stay"
 
@@ -160,8 +160,8 @@ class FinalRows(Message):
 class StepBatchResult(Message):
     """Many dreams, each one step later, in the order of the request. Failed rows hold zeros.
 
-    In the row of a dream that was restarted, `latents`, `frames` and `state` are those of the new
-    dream at its beginning, all else is about the step that ended the old one; see `final`.
+    In the row of a restarted dream, `latents`, `frames` and `state` are those of the new dream at
+    its beginning; all other fields describe the step that ended the old one. See `final`.
     """
 
     session_ids: Ids

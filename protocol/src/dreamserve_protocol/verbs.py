@@ -43,7 +43,7 @@ _DREAMING: Errors = (e.InvalidActionError, e.DreamNotFiniteError)
 class Verb:
     """One row: a request, its result, and its HTTP method and path."""
 
-    name: str  # on the stream, and of the SDK's method
+    name: str  # of the verb on the stream and of the SDK's method
     method: Literal["GET", "POST", "PUT", "DELETE"]
     path: str  # {names} are fields of the request
     request: type[Request[Any]]

@@ -1,4 +1,4 @@
-"""The same verbs without HTTP, in this process and this thread.
+"""The verbs without HTTP, in this process and thread.
 
     dreams = LocalClient("bundles/takecover")
     session_id = dreams.reset(seed=1).session_id

@@ -31,6 +31,7 @@ OF_THE_DOOR = frozenset(
         "too_large",
     }
 )
+OF_INFERENCE = ("reset", "step", "delete", "world")  # verbs that a request under /v2 stands for
 ROWS_OF = {"/step/batch": "step", "/reset/batch": "reset"}
 Serving = Callable[..., AbstractAsyncContextManager["Client"]]
 
@@ -77,6 +78,9 @@ class Client:
 
 def declared_errors(method: str, path: str) -> set[str]:
     """Return the codes that a path's verb or page declares."""
+    if path.startswith("/v2"):
+        verbs = {error.code for name in OF_INFERENCE for error in BY_NAME[name].all_errors}
+        return verbs | declared_errors("GET", "/readyz")
     for verb in VERBS:
         if method == verb.method and re.fullmatch(re.sub(r"{\w+}", "[^/]+", verb.path), path):
             return {error.code for error in verb.all_errors}

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
-from dreamserve.engine.engine import Engine
+from dreamserve.engine.executor import Executor
+from dreamserve.engine.fake import fake_world
+from dreamserve_protocol.errors import OverloadedError
+from dreamserve_protocol.worlds import WorldsRequest
 
 pytestmark = pytest.mark.anyio
 FORMS = ["json", "msgpack"]
@@ -25,8 +28,8 @@ def turns_taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return run
 
-    for name in ("_run_batch", "_run_slice"):
-        monkeypatch.setattr(Engine, name, noted(getattr(Engine, name)))
+    for name in ("run_batch", "run_slice"):
+        monkeypatch.setattr(Executor, name, noted(getattr(Executor, name)))
     return taken
 
 
@@ -48,15 +51,15 @@ async def test_long_work_goes_to_the_engines_thread(turns_taken, client) -> None
 
 async def test_waiting_requests_become_one_batch(monkeypatch, client) -> None:
     sizes: list[int] = []
-    run = Engine._run_batch
+    run = Executor.run_batch
 
-    def noted(engine: Engine, tickets: list[Any]) -> Any:
-        sizes.append(len(tickets))
-        return run(engine, tickets)
+    def noted(executor: Executor, requests: list[Any]) -> Any:
+        sizes.append(len(requests))
+        return run(executor, requests)
 
     for i in range(12):
         await client.reset(session_id=f"s{i}")
-    monkeypatch.setattr(Engine, "_run_batch", noted)
+    monkeypatch.setattr(Executor, "run_batch", noted)
     steps = [client.post("/step", {"session_id": f"s{i}", "action": 1}) for i in range(12)]
     assert {response.status_code for response in await asyncio.gather(*steps)} == {200}
     assert sizes == [12]
@@ -109,3 +112,16 @@ async def test_the_server_stays_alive_while_it_plans(client) -> None:
             steps += 1
     assert steps > 10
     assert (await plan).status_code == 200
+
+
+async def test_ending_a_session_is_tried_again_while_the_queue_is_full(serving) -> None:
+    async with serving(fake_world(), max_queue=1) as client:
+        await client.reset(session_id="a")
+        engine, waiting = client.app.service.async_engine, asyncio.Future[Any]()
+        engine.queue(WorldsRequest(), waiting)
+        with pytest.raises(OverloadedError):
+            engine.queue(WorldsRequest(), asyncio.Future())
+        await engine.end("a")
+        assert waiting.done()
+        assert (await client.http.get("/sessions/a")).status_code == 404
+        await engine.end("a")  # it is gone already

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dreamserve.backends.base import KeepsState
+from dreamserve.backends.base import DeviceBackend
 from dreamserve.backends.onnx import OnnxBackend
 from dreamserve.backends.torch_device import TorchDeviceBackend
 from dreamserve.bundle import load_bundle
@@ -25,7 +25,7 @@ def dream(tiny_bundle: Path, device: str) -> LocalClient:
     """Return a dream of the tiny bundle on a device."""
     bundle = load_bundle(tiny_bundle)
     backend = TorchDeviceBackend.from_bundle(bundle, device=device)
-    assert isinstance(backend, KeepsState)
+    assert isinstance(backend, DeviceBackend)
     world = World(bundle.manifest, backend, bundle.bank, manifest=bundle.manifest)
     return LocalClient(world, capacity=20, max_batch=4)
 

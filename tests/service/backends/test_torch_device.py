@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dreamserve import noise
 from dreamserve.backends import torch_noise
 from dreamserve.backends.accuracy import measured_error
-from dreamserve.backends.base import KeepsState, StepInput, StepOutput
+from dreamserve.backends.base import DeviceBackend, StepInput, StepOutput
 from dreamserve.backends.torch import TorchBackend
 from dreamserve.bundle import load_bundle
 
@@ -43,8 +43,8 @@ def test_noise_is_the_services_to_the_bit(
 
 
 def test_a_device_backend_has_a_state_store_and_a_plain_one_does_not(tiny) -> None:
-    assert isinstance(tiny.device, KeepsState)
-    assert not isinstance(tiny.host, KeepsState)
+    assert isinstance(tiny.device, DeviceBackend)
+    assert not isinstance(tiny.host, DeviceBackend)
 
 
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])

@@ -99,7 +99,7 @@ def test_a_sessions_kept_steps_are_freed_with_it(clock: Any) -> None:
     for name in ("expired", "deleted", "reset", "forked-into"):
         dream.reset(session_id=name, seed=1, rewind_window=2)
         dream.step(session_id=name, action=1)
-    assert (len(windows), windows.asked) == (4, 8)
+    assert (len(windows), windows.reserved) == (4, 8)
     assert {len(windows.get(slot) or ()) for slot in range(4)} == {1}
     clock.now_s = 9
     dream.reset(session_id="plain", seed=1)
@@ -156,4 +156,4 @@ def test_kept_steps_are_counted_through_resets_and_deletions(
             else:
                 dream.reset(session_id=name, rewind_window=window)
                 windows[name] = window
-        assert sessions.slabs["fake"].windows.asked == sum(windows.values()) <= 7
+        assert sessions.slabs["fake"].windows.reserved == sum(windows.values()) <= 7

@@ -73,9 +73,9 @@ class Schedules(RuleBasedStateMachine):
         self.submitted: list[tuple[Future[Any], Any]] = []
         self.forks = 0
         elsewhere = SimpleEngine([world])
-        elsewhere.ask(ResetRequest(session_id="a", seed=9, rewind_window=2))
-        elsewhere.ask(StepRequest("a", 1, observation=FRAMES[0]))
-        self.snapshot = elsewhere.ask(SnapshotRequest("a"))
+        elsewhere.send(ResetRequest(session_id="a", seed=9, rewind_window=2))
+        elsewhere.send(StepRequest("a", 1, observation=FRAMES[0]))
+        self.snapshot = elsewhere.send(SnapshotRequest("a"))
 
     def ask(self, request: Request) -> None:
         request = validated(type(request), request)
@@ -83,7 +83,7 @@ class Schedules(RuleBasedStateMachine):
 
     def expected(self, kind: type[Request], fields: Any) -> Any:
         try:
-            return self.twin.ask(validated(kind, fields))
+            return self.twin.send(validated(kind, fields))
         except DreamserveError as error:
             return error
 

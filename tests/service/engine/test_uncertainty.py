@@ -12,7 +12,7 @@ from dreamserve.engine.imagination.uncertainty import (
     rows_at_once,
     weights_entropy,
 )
-from dreamserve.engine.mixture import described, surprise
+from dreamserve.engine.mixture import mixtures_of, surprise
 
 HEADS = ("joint", "per_dimension", "isotropic")
 K, Z = 3, 4
@@ -50,7 +50,7 @@ def test_a_certain_component_has_entropy_0_and_equal_ones_have_ln_k(head: str) -
 @pytest.mark.parametrize("head", HEADS)
 def test_the_weights_sum_to_one_and_have_the_reported_entropy(head: str) -> None:
     made = random_output(head)
-    weights = described(made, ALL)["weights"].astype(np.float64)
+    weights = mixtures_of(made, ALL)["weights"].astype(np.float64)
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-6)
     entropy = -(weights * np.log(weights)).sum(axis=1)
     expected = entropy.mean(axis=1) if head == "per_dimension" else entropy
@@ -85,7 +85,7 @@ def test_the_mean_surprise_of_samples_lies_between_the_bounds_and_so_does_the_es
 ) -> None:
     made = random_output(head, rows=1, apart=apart)
     rng = np.random.default_rng(2)
-    parts = {name: part[0].astype(np.float64) for name, part in described(made, ALL).items()}
+    parts = {name: part[0].astype(np.float64) for name, part in mixtures_of(made, ALL).items()}
     weights = np.broadcast_to(parts["weights"].reshape(K, -1), (K, Z))
     sigma = np.broadcast_to(parts["sigma"].reshape(K, -1), (K, Z))
     draws = []
@@ -108,8 +108,8 @@ def test_a_row_alone_has_the_same_numbers_to_the_bit_as_among_others(head: str) 
         alone = slice(row, row + 1)
         for found in (weights_entropy, differential_entropy):
             assert found(made, alone)[0] == found(made, ALL)[row]
-        for name, part in described(made, ALL).items():
-            np.testing.assert_array_equal(described(made, alone)[name][0], part[row])
+        for name, part in mixtures_of(made, ALL).items():
+            np.testing.assert_array_equal(mixtures_of(made, alone)[name][0], part[row])
 
 
 def test_an_impossible_component_does_not_count() -> None:

@@ -19,7 +19,9 @@ from dreamserve.api.async_engine import CallerGoneError, Service
 from dreamserve.api.docs import docs_endpoint, openapi_endpoint
 from dreamserve.api.examples import examples
 from dreamserve.api.http import Endpoint
+from dreamserve.api.inference.door import inference_problem, inference_routes, is_inference
 from dreamserve.api.openapi import document
+from dreamserve.api.openenv import Episodes
 from dreamserve.api.origins import check_origin, is_loopback
 from dreamserve.api.pages import page_endpoint
 from dreamserve.api.problems import VALID_ID
@@ -117,6 +119,8 @@ def _routes(service: Service) -> list[BaseRoute]:
     return [
         *(Route(path, Endpoint(service, of_path)) for path, of_path in verbs),
         WebSocketRoute("/stream", Stream(service)),
+        WebSocketRoute("/ws", Episodes(service)),
+        *inference_routes(service),
         *(Route(page.path, page_endpoint(service, page)) for page in PAGES),
         Route("/docs", docs_endpoint(openapi_document)),
         Route("/openapi.json", openapi_endpoint(openapi_document)),
@@ -158,7 +162,9 @@ class Requests:
         except CallerGoneError:
             return
         except Exception as error:
-            await problem_response(error, request_id)(scope, receive, send)
+            of_inference = is_inference(scope["path"])
+            respond = inference_problem if of_inference else problem_response
+            await respond(error, request_id)(scope, receive, send)
 
     def _request_id(self, headers: dict[bytes, bytes]) -> str:
         header = headers.get(b"x-request-id")
@@ -172,7 +178,7 @@ async def _no_such_path(scope: Scope, receive: Receive, send: Send) -> None:
     path: str = scope["path"]
     trimmed = {**scope, "path": path.rstrip("/")}
     hint = "GET /docs lists all paths"
-    if path == "/stream":
+    if path in ("/stream", "/ws"):
         hint = "it is only available as a WebSocket"
     elif any(route.matches(trimmed)[0] is not Match.NONE for route in scope["app"].routes):
         hint = "try it without the trailing slash"

@@ -56,32 +56,36 @@ class Endpoint:
             return
         route = self._verbs[method]
         headers: Headers = scope["state"]["headers"]
-        body = await self._read(receive, headers) if route.has_body else b""
+        limit = self._service.settings.max_body_bytes
+        body = await read_body(receive, headers, limit) if route.has_body else b""
         build = partial(_request_of, route, body, headers, scope.get("path_params", {}))
         request = build() if len(body) <= codec.LARGE_BYTES else await asyncio.to_thread(build)
-        result = await self._service.async_engine.ask(request, partial(_leaves, receive))
+        result = await self._service.async_engine.send(request, partial(disconnected, receive))
         response = await _response_of(result, headers)
         await response(scope, receive, send)
 
-    async def _read(self, receive: Receive, headers: Headers) -> bytes:
-        """Return the body. Raises TooLargeError, and CallerGoneError on a disconnect."""
-        limit = self._service.settings.max_body_bytes
-        # Before receiving, so a client that waits for "100 Continue" gets the error at once.
-        declared = headers.get(b"content-length", b"")
-        if declared.isdigit() and int(declared[:20]) > limit:
+
+async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:
+    """Return the body of at most `limit` bytes.
+
+    Raises TooLargeError, and CallerGoneError on a disconnect.
+    """
+    # Before receiving, so a client that waits for "100 Continue" gets the error at once.
+    declared = headers.get(b"content-length", b"")
+    if declared.isdigit() and int(declared[:20]) > limit:
+        raise TooLargeError(f"the body exceeds the limit of {limit} bytes")
+    chunks: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise CallerGoneError
+        more = message.get("more_body", False)
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > limit:
             raise TooLargeError(f"the body exceeds the limit of {limit} bytes")
-        chunks: list[bytes] = []
-        size, more = 0, True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise CallerGoneError
-            more = message.get("more_body", False)
-            chunks.append(message.get("body", b""))
-            size += len(chunks[-1])
-            if size > limit:
-                raise TooLargeError(f"the body exceeds the limit of {limit} bytes")
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _request_of(route: _Route, body: bytes, headers: Headers, path: dict[str, str]) -> Request[Any]:
@@ -118,7 +122,7 @@ async def _response_of(result: Message | None, headers: Headers) -> BytesRespons
     return BytesResponse(codec.encode(result, as_msgpack), media_type)
 
 
-async def _leaves(receive: Receive) -> None:
+async def disconnected(receive: Receive) -> None:
     """Return once the client has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass

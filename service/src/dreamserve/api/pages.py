@@ -21,11 +21,16 @@ def _livez(service: Service) -> Health:
     return Health("live")
 
 
-def _readyz(service: Service) -> Health:
+def check_ready(service: Service) -> None:
+    """Raise DrainingError or NotReadyError unless new sessions are accepted."""
     if service.engine.draining:
         raise DrainingError("the server is shutting down")
     if not service.engine.ready:
         raise NotReadyError("the engine is not running: it is warming up, or failed to start")
+
+
+def _readyz(service: Service) -> Health:
+    check_ready(service)
     return Health("ready")
 
 

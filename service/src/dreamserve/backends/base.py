@@ -114,7 +114,7 @@ class StateStore(Protocol):
 
 
 @runtime_checkable
-class KeepsState(Protocol):
+class DeviceBackend(Protocol):
     """A backend that stores sessions' state, and evaluates plans, in its device's own memory."""
 
     def state_store(self, spec: WorldSpec, count: int, sizes: Sequence[int]) -> StateStore:

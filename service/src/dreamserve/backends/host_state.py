@@ -14,8 +14,8 @@ from dreamserve.backends.base import (
     Array,
     Backend,
     Bools,
+    DeviceBackend,
     Int64,
-    KeepsState,
     PendingStep,
     State,
     StateStore,
@@ -34,7 +34,7 @@ def make_state_store(
 
     `sizes` are the batch sizes, rising, that a step is padded to. Raises BackendError.
     """
-    if isinstance(backend, KeepsState):
+    if isinstance(backend, DeviceBackend):
         # A device's libraries choose kernels by the batch size, which changes the last bits. With
         # one size for all, a dream does not depend on its batch. The cost on a device is small.
         return backend.state_store(spec, count, sizes[-1:])

@@ -15,7 +15,7 @@ from dreamserve.manifest import WorldSpec
 
 
 class TorchDeviceBackend(TorchBackend):
-    """A TorchBackend that stores state and evaluates plans on its device (`KeepsState`)."""
+    """A TorchBackend that stores state and evaluates plans on its device (`DeviceBackend`)."""
 
     def state_store(self, spec: WorldSpec, count: int, sizes: Sequence[int]) -> TorchStateStore:
         """Return a store of `count` rows of zeros. Raises BackendError if it does not fit."""
@@ -32,7 +32,7 @@ class TorchDeviceBackend(TorchBackend):
         temperature: float,
         discount: float,
     ) -> Values:
-        """Return the returns (N,) of N futures, as defined by `KeepsState.returns`."""
+        """Return the returns (N,) of N futures, as defined by `DeviceBackend.returns`."""
         return torch_horizon.returns(
             spec,
             self.step_tensors,

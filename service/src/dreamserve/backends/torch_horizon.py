@@ -1,7 +1,7 @@
 """Returns of candidates' futures, computed on a torch device without copying states off it.
 
-The result equals that of the engine's own steps (`KeepsState.returns`): a step's reward counts if
-the future had not ended before it, times the discount in float32, summed in float64.
+The result equals that of the engine's own steps (`DeviceBackend.returns`): a step's reward counts
+if the future had not ended before it, times the discount in float32, summed in float64.
 """
 
 import numpy as np
@@ -33,7 +33,7 @@ def returns(
     temperature: float,
     discount: float,
 ) -> Values:
-    """Return the returns (N,) of N futures under `step`, as defined by `KeepsState.returns`."""
+    """Return the returns (N,) of N futures under `step`, as defined by `DeviceBackend.returns`."""
     count, horizon = actions.shape[:2]
     # Rounded as the engine's weights are: one product for each step.
     weights = np.multiply.accumulate(np.array([1.0] + [discount] * (horizon - 1)))

@@ -1,4 +1,4 @@
-"""Does what was asked make sense for this world? Said with what would be right."""
+"""Validation of requests against a world. Errors say what would be valid."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,7 +15,7 @@ from dreamserve_protocol.errors import InvalidRequestError, NotFiniteInputError
 
 
 def check_tensor(name: str, given: Any, shape: tuple[int, ...]) -> Array:
-    """Return float32 numbers of that shape. Raises InvalidRequestError, NotFiniteInputError."""
+    """Return a float32 array of that shape. Raises InvalidRequestError, NotFiniteInputError."""
     array = np.asarray(given)
     if array.dtype.kind not in "fiu" or array.shape != shape:
         raise InvalidRequestError(

@@ -19,9 +19,9 @@ _EXCESS_BITS = np.uint64(64 - SEED_BITS)
 def rollout(context: Context, request: RolloutRequest) -> Work[RolloutResult]:
     """Imagine the episodes. Raises CallerError, DreamNotFiniteError."""
     limits, policy = context.limits, policy_of(request.policy)
-    limits.check_rows(request.each, "episodes of a policy")
+    limits.check_rows(request.episode_count, "episodes of a policy")
     limits.check_dreamt_steps(
-        policies=policy_count(policy), episodes=request.each, max_steps=request.max_steps
+        policies=policy_count(policy), episodes=request.episode_count, max_steps=request.max_steps
     )
     if request.session_id is not None:
         session = context.find_alive(request.session_id)
@@ -44,4 +44,4 @@ def _episode_seeds(request: RolloutRequest, seed: int) -> UInt64:
     """Return the episodes' seeds (E,), valid for a reset, too: the request's, or from `seed`."""
     if request.seeds is not None:
         return np.asarray(request.seeds).astype(np.uint64)
-    return subseeds(seed, request.each, noise.ROLLOUT) >> _EXCESS_BITS
+    return subseeds(seed, request.episode_count, noise.ROLLOUT) >> _EXCESS_BITS

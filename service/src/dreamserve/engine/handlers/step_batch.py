@@ -17,12 +17,12 @@ from dreamserve.engine.handlers.columns import rows_at_once
 from dreamserve.engine.handlers.step_columns import StepColumns, columns_of
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.steps import (
+    different_content,
     has_ended,
+    is_repeat,
     not_finite,
     out_of_order,
-    take,
-    taken_differently,
-    was_asked,
+    step_slots,
 )
 from dreamserve.engine.work import failure
 from dreamserve.engine.world import World
@@ -75,18 +75,18 @@ def _take_slice(batch: StepColumns, rows: range) -> None:
         if not len(index):
             return
     extras = {k: batch.extras[i] for k, i in enumerate(index.tolist())} if batch.extras else {}
-    pictured = () if batch.columns.frames is None else range(len(index))
-    taken = take(slab, slots, batch.actions[as_slice(index)], extras, pictured)
-    for k in np.flatnonzero(~taken.is_finite).tolist():
-        batch.errors[int(index[k])] = not_finite(int(taken.number[k]))
-    batch.write(index, taken)
-    ended = (taken.terminated | taken.truncated) & taken.is_finite
+    frame_rows = () if batch.columns.frames is None else range(len(index))
+    stepped = step_slots(slab, slots, batch.actions[as_slice(index)], extras, frame_rows)
+    for k in np.flatnonzero(~stepped.is_finite).tolist():
+        batch.errors[int(index[k])] = not_finite(int(stepped.number[k]))
+    batch.write(index, stepped)
+    ended = (stepped.terminated | stepped.truncated) & stepped.is_finite
     restarts = batch.request.on_end == "restart" and bool(ended.any())
     if extras or restarts:
         ids, rows_of = batch.result.session_ids, zip(index.tolist(), slots.tolist(), strict=True)
         sessions = {i: Session(ids[i], slab, slot) for i, slot in rows_of}
         if extras:
-            batch.describe(sessions, extras, taken)
+            batch.describe(sessions, extras, stepped)
         if restarts:
             batch.restart({int(i): sessions[int(i)] for i in index[ended]})
 
@@ -123,8 +123,8 @@ def _repeat_or_refuse(batch: StepColumns, session: Session, i: int, requested: i
         batch.errors[i] = has_ended(current)
     elif requested != current:
         batch.errors[i] = out_of_order(current + 1, requested)
-    elif not _was_asked(batch, session, i):
-        batch.errors[i] = taken_differently(current)
+    elif not _is_repeat(batch, session, i):
+        batch.errors[i] = different_content(current)
     else:
         result, again = batch.result, session.last_result()
         result.steps[i], result.rewards[i] = current, again.reward
@@ -137,10 +137,10 @@ def _repeat_or_refuse(batch: StepColumns, session: Session, i: int, requested: i
             batch.columns.decode(np.array([i]), batch.errors)
 
 
-def _was_asked(batch: StepColumns, session: Session, i: int) -> bool:
-    """Tell whether the last step was asked with the same content as row `i`."""
+def _is_repeat(batch: StepColumns, session: Session, i: int) -> bool:
+    """Return whether row `i` repeats the session's last step with the same content."""
     restarts, extra = batch.request.on_end == "restart", batch.extras.get(i)
-    same = was_asked(session, batch.actions[i], extra, restarted=session.was_restarted)
+    same = is_repeat(session, batch.actions[i], extra, restarted=session.was_restarted)
     return same and restarts == (session.was_restarted or (restarts and not session.ended))
 
 

@@ -43,37 +43,37 @@ class StepColumns:
         """The world of all rows."""
         return self.columns.world
 
-    def write(self, index: Int64, taken: SteppedBatch) -> None:
+    def write(self, index: Int64, stepped: SteppedBatch) -> None:
         """Write the results of the steps of rows `index` (B,) that were taken."""
-        result, kept = self.result, np.flatnonzero(taken.is_finite)
+        result, kept = self.result, np.flatnonzero(stepped.is_finite)
         where, rows = as_slice(index[kept]), as_slice(kept)
-        result.steps[where] = taken.number[rows]
-        result.latents[where] = taken.latent[rows]
-        result.rewards[where] = taken.staged.reward[rows]
-        result.terminated[where] = taken.terminated[rows]
-        result.truncated[where] = taken.truncated[rows]
+        result.steps[where] = stepped.number[rows]
+        result.latents[where] = stepped.latent[rows]
+        result.rewards[where] = stepped.staged.reward[rows]
+        result.terminated[where] = stepped.terminated[rows]
+        result.truncated[where] = stepped.truncated[rows]
         if self.columns.state is not None:
-            state = taken.staged.output().state
-            self.columns.write(where, taken.latent[rows], [part[kept] for part in state])
+            state = stepped.staged.output().state
+            self.columns.write(where, stepped.latent[rows], [part[kept] for part in state])
         if self.columns.frames is not None:
-            for k, frame in taken.frames.items():
+            for k, frame in stepped.frames.items():
                 self.columns.frames[index[k]] = frame
 
     def describe(
         self,
         sessions: Mapping[int, Session],
         extras: Mapping[int, StepExtras],
-        taken: SteppedBatch,
+        stepped: SteppedBatch,
     ) -> None:
-        """Write how likely the observations were, and keep it for whoever sends the steps again.
+        """Write how likely the observations were; store it, in case the steps are sent again.
 
-        sessions: By row of the batch. extras: By row of `taken`, in the same order.
+        sessions: By row of the batch. extras: By row of `stepped`, in the same order.
         """
-        output = taken.staged.output()
+        output = stepped.staged.output()
         for (i, session), (k, extra) in zip(sessions.items(), extras.items(), strict=True):
-            if taken.is_finite[k]:
+            if stepped.is_finite[k]:
                 described = session.last_result()
-                add_extra(described, session, extra, k, taken, output)
+                add_extra(described, session, extra, k, stepped, output)
                 self.write_info(i, described.info)
 
     def restart(self, sessions: Mapping[int, Session]) -> None:
@@ -82,7 +82,7 @@ class StepColumns:
         self.show_new(sessions)
 
     def write_info(self, i: int, info: Mapping[str, float | bool]) -> None:
-        """Write what an observation told to row `i`."""
+        """Write the `info` of an observed step to row `i`."""
         for name, value in info.items():
             getattr(self.result, name)[i] = value
 
@@ -135,7 +135,7 @@ def _extras(world: World, request: StepBatchRequest, errors: RowErrors) -> dict[
 
 
 def _check_numbers(steps: Int64 | None, errors: RowErrors) -> None:
-    """Note the rows whose step has no number that a step can have."""
+    """Set an error for the rows whose step number is below 1."""
     if steps is None:
         return
     for i in np.flatnonzero(steps < 1).tolist():
@@ -148,4 +148,4 @@ def _action_error(world: World, action: Any) -> InvalidActionError | NotFiniteIn
         world.spec.action_space.check(action)
     except (InvalidActionError, NotFiniteInputError) as error:
         return error
-    raise AssertionError(f"{action!r} was found wrong, and is right")
+    raise AssertionError(f"{action!r} is valid, but `check_rows` refused it")

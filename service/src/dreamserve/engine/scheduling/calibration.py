@@ -9,7 +9,7 @@ inline_rows   the largest batch that runs in the caller's thread, because a swit
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from dreamserve.backends.base import KeepsState
+from dreamserve.backends.base import DeviceBackend
 from dreamserve.backends.check import step_s
 from dreamserve.engine.imagination.latency import LatencyModel
 from dreamserve.engine.world import World
@@ -48,7 +48,7 @@ def calibrate(worlds: Iterable[World], sizes: tuple[int, ...], slice_ms: float) 
         latencies[world.name] = LatencyModel(took_s)
         slice_rows.append(_largest_within(took_s, 1e-3 * slice_ms))
         # Waiting for a device in the caller's thread would block its event loop.
-        inline = inline and not isinstance(world.backend, KeepsState)
+        inline = inline and not isinstance(world.backend, DeviceBackend)
     return Calibration(min(slice_rows), min(slice_rows) if inline else 0, latencies)
 
 

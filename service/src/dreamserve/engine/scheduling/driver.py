@@ -19,7 +19,7 @@ class Driver(Protocol):
         ...
 
 
-class InPlace:
+class InlineDriver:
     """Settles futures in the thread that took the turn, as concurrent.futures allow."""
 
     def deliver(self, outcomes: list[Settled]) -> None:

@@ -1,7 +1,7 @@
-"""The last step of a session in its snapshot, where it had more than an action.
+"""The last step of a session in its snapshot, if it had more than an action.
 
-Such a step's result is kept for whoever sends it again. The document holds only what the rest of
-the snapshot does not say already.
+The result of such a step is stored, in case the step is sent again. The document holds only what
+does not follow from the rest of the snapshot.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ _INFO = {"surprise": float, "expected_surprise": float, "predicted_terminated": 
 
 
 def last_step_of(last: LastAnswer) -> LastStep:
-    """Return its form in a snapshot; absent values are omitted."""
+    """Return the stored result as it stands in a snapshot; absent values are omitted."""
     content: tuple[Any, ...] = last.content
     include, *observed = content
     return LastStep(
@@ -36,12 +36,12 @@ def last_step_of(last: LastAnswer) -> LastStep:
     )
 
 
-def _final_of(end: StepResult) -> Final:
-    return Final(end.latent, end.state or {}, end.terminated, end.truncated)
+def _final_of(result: StepResult) -> Final:
+    return Final(result.latent, result.state or {}, result.terminated, result.truncated)
 
 
 def read_last_step(world: World, last_step: LastStep, result: StepResult) -> LastAnswer:
-    """Return the result that was kept; `result` is what the rest of the snapshot says of it.
+    """Return the stored result; `result` is the part that follows from the rest of the snapshot.
 
     Raises InvalidRequestError or NotFiniteInputError if no step of this world has such a result.
     """
@@ -76,7 +76,7 @@ def _check_final(world: World, final: Final) -> None:
 
 
 def _content(include: frozenset[str], last_step: LastStep, latent: Array) -> Content:
-    """Return what the step was asked for, as `steps.admit` compares it."""
+    """Return the step's content, by which `steps.admit` recognises a repeated step."""
     if (last_step.observed == "frame") != (last_step.frame_digest is not None):
         raise InvalidRequestError(
             "last_step: frame_digest must be present if and only if a frame was observed"
@@ -84,7 +84,7 @@ def _content(include: frozenset[str], last_step: LastStep, latent: Array) -> Con
     if last_step.observed is None:
         return (include,)
     if last_step.observed == "latent":
-        return (include, "latent", content_of_latent(latent))  # the dream was corrected to it
+        return (include, "latent", content_of_latent(latent))  # its latent is the observed one
     try:
         digest = bytes.fromhex(last_step.frame_digest or "")
     except ValueError:

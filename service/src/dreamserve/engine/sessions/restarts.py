@@ -1,7 +1,7 @@
 """Restarts: a dream that has ended is replaced by a new one in the same session.
 
-The new dream is the one of /reset with the next seed, without a start. The session counts its steps
-on, so that no two of them have the same number, and a step sent again can be told from the next.
+The new dream is that of /reset with the next seed, without a start. The session's step numbers
+continue, so each number is unique and a step that is sent again can be told from the next one.
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.slab import LastAnswer
 from dreamserve.engine.sessions.steps import NO_EXTRAS
 
-SEED_BITS = 53  # what a JSON number holds exactly
+SEED_BITS = 53  # integers of this many bits are exact as JSON numbers
 
 
 def next_seeds(seeds: UInt64) -> UInt64:
-    """Return the seeds (B,) of the dreams that follow those with these seeds."""
+    """Return the seeds (B,) of the dreams that follow the dreams with `seeds` (B,)."""
     keys = noise.keys(seeds, np.zeros(len(seeds), np.int64), noise.RESTART)
     return keys >> np.uint64(64 - SEED_BITS)
 
@@ -28,7 +28,7 @@ def next_seeds(seeds: UInt64) -> UInt64:
 def restart(sessions: Sequence[Session]) -> None:
     """Begin the next dream in each of these sessions of one world, whose dreams have just ended.
 
-    The result of the step that ended it is kept, with the last state, for whoever sends the step
+    The result of the step that ended the dream is stored with its last state, in case it is sent
     again.
     """
     slab, slots = sessions[0].slab, np.array([session.slot for session in sessions])

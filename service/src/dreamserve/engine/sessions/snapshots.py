@@ -1,8 +1,8 @@
-"""Snapshots: a session as a document that any server with the same bundle makes a session of.
+"""Snapshots: a session as a document that any server with the same bundle can restore.
 
-It is all that the session is, but for the earlier steps of its window and its last plan. The digest
-is over the content, not over how that is written: a snapshot may be kept as JSON or as msgpack, and
-written again by any language that keeps its numbers (JavaScript turns 1.0 into 1 and -0.0 into 0).
+It is the session's complete state, except the steps of its window and its last plan. The digest is
+of the content, not of its encoding: a snapshot may be stored as JSON or msgpack, and encoded again
+by any language that preserves its numbers (JavaScript turns 1.0 into 1 and -0.0 into 0).
 """
 
 import json
@@ -25,9 +25,9 @@ _LARGEST_REWARD = float(np.finfo(np.float32).max)
 
 
 def snapshot_of(world: World, record: SessionRecord) -> Snapshot:
-    """Return the document of a session of `world`."""
+    """Return the snapshot of a session of `world`."""
     last = record.last_answer
-    whole = Snapshot(
+    snapshot = Snapshot(
         format=FORMAT,
         format_version=FORMAT_VERSION,
         world=world.name,
@@ -46,14 +46,14 @@ def snapshot_of(world: World, record: SessionRecord) -> Snapshot:
         began_at=record.began_at or None,
         digest="",
     )
-    return replace(whole, digest=digest_of(whole))
+    return replace(snapshot, digest=digest_of(snapshot))
 
 
 def restored(world: World, snapshot: Snapshot) -> SessionRecord:
     """Return the session that a snapshot describes, for `world`.
 
     Raises SnapshotRefusedError for another format, content or bundle, and InvalidRequestError or
-    NotFiniteInputError for what no session of this world can be.
+    NotFiniteInputError for a state that no session of this world can have.
     """
     check_format(snapshot.format, snapshot.format_version)
     if snapshot.world_version != world.version:
@@ -70,7 +70,7 @@ def restored(world: World, snapshot: Snapshot) -> SessionRecord:
 
 
 def _record(world: World, given: Snapshot) -> SessionRecord:
-    """Return the session as a record, every field validated for `world`."""
+    """Return the session as a record, with every field validated for `world`."""
     spec = world.spec
     state = check_state(world, given.state)
     latent = check_latent(world, given.latent)
@@ -116,7 +116,7 @@ def digest_of(snapshot: Snapshot) -> str:
 
 
 def _canonical(value: Any) -> Any:
-    """Return a value in the one form that the digest knows: -0.0 is 0.0, tensors are bytes."""
+    """Return a value in the canonical form for the digest: -0.0 is 0.0, tensors are bytes."""
     if isinstance(value, np.ndarray | np.generic):
         array = np.asarray(value)
         little = (array + array.dtype.type(0)).astype(array.dtype.newbyteorder("<"))
