@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from threading import Event, Thread
+from threading import Condition, Event, Thread
 from typing import Any
 
 import msgpack
@@ -20,6 +20,7 @@ class ScriptedStream:
     def __init__(self, *outcomes: Any) -> None:
         self.outcomes = list(outcomes)
         self.requests: list[dict[str, Any]] = []
+        self._arrived = Condition()
         self.frames: list[str | bytes] = []
         self.sockets = 0
         self.url = ""
@@ -33,6 +34,11 @@ class ScriptedStream:
     def wait(self) -> None:
         """Wait until the server listens."""
         assert self._listens.wait(PATIENCE_S)
+
+    def wait_for_a_request(self) -> None:
+        """Wait until a request has arrived."""
+        with self._arrived:
+            assert self._arrived.wait_for(lambda: self.requests, PATIENCE_S)
 
     def end(self) -> None:
         """Stop serving."""
@@ -49,7 +55,9 @@ class ScriptedStream:
         async for frame in connection:
             self.frames.append(frame)
             request = msgpack.unpackb(frame) if isinstance(frame, bytes) else {}
-            self.requests.append(request)
+            with self._arrived:
+                self.requests.append(request)
+                self._arrived.notify_all()
             outcome = self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
             if isinstance(outcome, dict):
                 answer = {"id": request["id"], "status": 200, "body": outcome}

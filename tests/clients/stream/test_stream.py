@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier, Event
+from threading import Event
 
 import msgpack
 import numpy as np
@@ -186,8 +186,6 @@ def test_a_response_that_is_not_dreamserves_is_said(scripted, response):
 
 
 def test_a_request_that_could_not_be_read_fails_and_it_is_the_largest(scripted, waits):
-    both_sent = Barrier(2)
-
     async def refuse_one(connection, request):
         await problem(413, "too_large")(connection, {"id": None})
         await answer(status=200, body=WORLDS)(connection, server.requests[0])
@@ -195,12 +193,10 @@ def test_a_request_that_could_not_be_read_fails_and_it_is_the_largest(scripted, 
     with (
         scripted(keep_silent, refuse_one) as server,
         client_of(server) as client,
-        ThreadPoolExecutor(2) as threads,
+        ThreadPoolExecutor(1) as threads,
     ):
-        small = threads.submit(lambda: (both_sent.wait(30), client.worlds())[1])
-        both_sent.wait(30)
-        while not server.requests:
-            pass
+        small = threads.submit(client.worlds)
+        server.wait_for_a_request()
         with pytest.raises(sdk.TooLargeError):
             client.step("s1", 1, observation=np.zeros(1000))
         assert small.result(30) == []
@@ -220,8 +216,7 @@ def test_calls_in_progress_end_with_an_error_when_their_client_is_closed(scripte
     with scripted(keep_silent) as server, ThreadPoolExecutor(1) as threads:
         client = client_of(server)
         waiting = threads.submit(client.worlds)
-        while not server.requests:
-            pass
+        server.wait_for_a_request()
         client.close()
         with pytest.raises((sdk.ClosedError, sdk.APIConnectionError)):
             waiting.result(30)

@@ -1,6 +1,7 @@
 """Calls over one WebSocket, /stream, many of them in progress at once.
 
-A lost socket fails the calls in progress; the next call opens another one. The synchronous transport runs the asynchronous one in a thread of its own.
+A lost socket fails the calls in progress; the next call opens another one. The synchronous
+transport runs the asynchronous one in a thread of its own.
 """
 
 import asyncio
