@@ -27,6 +27,7 @@ def run_cell(source: str, names: dict[str, Any]) -> Any:
     return eval(compile(last, "cell", "eval"), names) if last else None
 
 
+@pytest.mark.slow
 def test_every_cell_runs(
     cells: list[dict[str, Any]], capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ def _game() -> None:
     pytest.importorskip("vizdoom", reason="pip install 'dreamserve-training[vizdoom]'")
 
 
+@pytest.mark.slow
 def test_planning_plays_the_real_game(run: Any, url: str) -> None:
     printed = run(
         *(sys.executable, EXAMPLES / "mpc.py", "--url", url), "--episodes", "2", "--max-steps", "12"
@@ -24,6 +25,7 @@ def test_planning_plays_the_real_game(run: Any, url: str) -> None:
     assert printed == "seed 1000000: 12 steps\nseed 1000001: 12 steps\n"
 
 
+@pytest.mark.slow
 def test_evolution_prints_its_generations_saves_its_policy_and_plays(
     run: Any, url: str, tmp_path: Path
 ) -> None:
