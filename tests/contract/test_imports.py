@@ -28,6 +28,7 @@ MAY_IMPORT = {
 
 # A part of the service may import from its own layer's part and from layers below it.
 LAYERS = (
+    {"__main__"},
     {"cli"},
     {"api"},
     {"local"},
@@ -37,7 +38,7 @@ LAYERS = (
     {"bundle"},
     {"manifest"},
     {"frames", "settings", "spaces", "validation"},
-    {"errors", "noise"},
+    {"environment", "errors", "noise"},
 )
 # What a user may ask of the SDK: the service in this process. Only this file imports it, and only
 # inside a function, so that the SDK installs and imports without it.
