@@ -6,23 +6,20 @@
 
 import { ConnectionLostError, inWords, isGone, isTemporary } from "../wire/errors.js";
 import { actionsOf } from "./actions.js";
-import { Clock } from "./clock.js";
 import { Dream } from "./dream.js";
 import { Controller, Person, Planner, Recording } from "./drivers.js";
+import { Loop } from "./loop.js";
 
 const AGAIN_MS = 1000;
 
 export class Game extends EventTarget {
-  clock = new Clock();
   worlds = [];
   hasController = false; // and the size of the bank: of the world
   bankSize = 0;
   actions = null; // of the world: see actions.js
   branches = [];
   viewed = 0; // the step that is shown
-  isPlaying = false;
   isBusy = false;
-  #running = Promise.resolve();
   #turn = Promise.resolve();
 
   constructor(stream, input) {
@@ -30,7 +27,19 @@ export class Game extends EventTarget {
     this.stream = stream;
     this.person = new Person(input);
     this.driver = this.person;
-    this.dream = new Dream(stream, (step, of) => this.#noticeAgain(step, of));
+    this.dream = new Dream(stream, (step, of) =>
+      this.#notice("wait", `Dreaming it again: step ${step} of ${of}`));
+    this.loop = new Loop({
+      next: () => this.driver.next(this.dream),
+      advance: (action) => this.dream.advance(action),
+      arrived: (moment) => this.#show(moment),
+      finished: () => this.#recordingEnds(),
+      failed: (error) => this.#interrupted(error),
+    });
+  }
+
+  get isPlaying() {
+    return this.loop.isRunning;
   }
 
   get world() {
@@ -61,29 +70,23 @@ export class Game extends EventTarget {
   }
 
   /** Go on from the step that is shown. */
-  async play() {
+  play() {
     if (this.isPlaying || !this.dream.spec) return;
     const shown = this.viewed;
-    await this.#exclusively(() => this.#resume(shown), true);
+    this.#exclusively(() => this.#resume(shown), true);
   }
 
   pause() {
     if (!this.isPlaying) return;
-    this.isPlaying = false;
+    this.loop.stop();
     this.#changed();
   }
 
   /** Show one step later: a known one, or a new one. */
   forward() {
-    if (this.isPlaying) return this.pause();
-    if (this.viewed < this.dream.step) return this.look(this.viewed + 1);
-    if (this.dream.hasEnded || this.isBusy) return undefined;
-    return this.#exclusively(async () => {
-      if (this.dream.sent !== this.dream.step) await this.#returnTo(this.dream.step);
-      const action = await this.driver.next(this.dream);
-      if (action === null) this.#recordingEnds();
-      else this.#show(await this.dream.advance(action));
-    });
+    if (this.isPlaying) this.pause();
+    else if (this.viewed < this.dream.step) this.look(this.viewed + 1);
+    else if (!this.dream.hasEnded && !this.isBusy) this.#exclusively(() => this.#step());
   }
 
   /** Show a step that was taken already. */
@@ -102,27 +105,36 @@ export class Game extends EventTarget {
 
   /** Keep the step that is shown, to come back to it. */
   branch() {
-    const shown = this.viewed;
-    const wasPlaying = this.isPlaying;
+    const [shown, wasPlaying] = [this.viewed, this.isPlaying];
     return this.#exclusively(async () => {
-      if (!wasPlaying && shown < this.dream.step) await this.#returnTo(shown);
+      if (!wasPlaying) await this.#resume(shown);
       this.branches.push(await this.dream.fork());
       this.viewed = this.dream.step;
     }, wasPlaying);
   }
 
+  /** Go on from a branch. */
   jump(branch) {
     return this.#exclusively(async () => {
+      const { world } = this.dream.spec;
       if (await this.dream.become(branch)) this.#noticeLost();
+      if (this.dream.spec.world !== world) await this.#enter();
       this.viewed = this.dream.step;
-      if (this.driver instanceof Recording) this.driver = this.person;
+      this.#cast([]);
     });
   }
 
+  /** Keep a branch no longer. */
   drop(branch) {
     this.branches = this.branches.filter((other) => other !== branch);
     this.dream.forget(branch.id);
     this.#changed();
+  }
+
+  /** After a lost connection: see whether the dream is still there, even if nobody plays. */
+  reconnected() {
+    if (this.isPlaying || this.isBusy || !this.dream.spec) return;
+    this.#exclusively(() => this.#returnTo(this.dream.step));
   }
 
   /** Choose who plays a new dream: a recording, or the one who played before. */
@@ -130,12 +142,6 @@ export class Game extends EventTarget {
     if (recorded.length) this.driver = new Recording(recorded);
     else if (this.driver.name === "recording") this.driver = this.person;
     else if (this.driver.name === "planner") this.driver = new Planner(); // its plan was for another
-  }
-
-  /** After a lost connection: see whether the dream is still there, even if nobody plays. */
-  reconnected() {
-    if (this.isPlaying || this.isBusy || !this.dream.spec) return;
-    this.#exclusively(() => this.#returnTo(this.dream.step));
   }
 
   async #enter() {
@@ -148,10 +154,15 @@ export class Game extends EventTarget {
     this.dispatchEvent(new Event("world"));
   }
 
+  async #step() {
+    if (this.dream.sent !== this.dream.step) await this.#returnTo(this.dream.step);
+    const action = await this.driver.next(this.dream);
+    if (action === null) this.#recordingEnds();
+    else this.#show(await this.dream.advance(action));
+  }
+
   async #resume(shown) {
-    if (shown < this.dream.step || this.dream.sent !== this.dream.step) {
-      await this.#returnTo(shown);
-    }
+    if (shown < this.dream.step || this.dream.sent !== this.dream.step) await this.#returnTo(shown);
     this.viewed = this.dream.step;
   }
 
@@ -162,13 +173,11 @@ export class Game extends EventTarget {
   /** Run `work` while nothing else runs, as often as the connection needs; then play, if wanted. */
   #exclusively(work, thenPlay = false) {
     const turn = this.#turn.then(async () => {
-      this.isPlaying = false;
-      await this.#running;
+      await this.loop.stopped();
       this.isBusy = true;
       const isDone = await this.#persistently(work);
       this.isBusy = false;
-      this.isPlaying = isDone && thenPlay && !this.dream.hasEnded;
-      if (this.isPlaying) this.#running = this.#run();
+      if (isDone && thenPlay && !this.dream.hasEnded) this.loop.start();
       this.#changed();
       return isDone;
     });
@@ -193,49 +202,23 @@ export class Game extends EventTarget {
     }
   }
 
-  async #run() {
-    this.#changed();
-    while (this.isPlaying) {
-      try {
-        await this.clock.tick();
-        const action = this.isPlaying ? await this.driver.next(this.dream) : undefined;
-        if (action === null) this.#recordingEnds();
-        if (this.isPlaying && action !== null) this.#send(action);
-      } catch (error) {
-        this.#interrupted(error);
-      }
-    }
-    await this.clock.settled();
-    this.#changed();
-  }
-
-  #send(action) {
-    const step = this.clock.follow(this.dream.advance(action));
-    step.then((moment) => moment && this.#show(moment), (error) => this.#interrupted(error));
-  }
-
   #show(moment) {
     if (this.viewed === moment.step - 1) this.viewed = moment.step; // unless one looks elsewhere
-    if (moment.terminated) this.isPlaying = false;
     this.dispatchEvent(new CustomEvent("moment", { detail: moment }));
-    if (moment.terminated) this.#changed();
+    if (!moment.terminated) return;
+    this.loop.stop();
+    this.#changed();
   }
 
-  /** Stop after a failed step. After a lost connection, go on from the last step that was seen. */
+  /** After a failed step, return to the last one that was seen; play on if the error allows it. */
   #interrupted(error) {
-    const wasPlaying = this.isPlaying;
-    this.isPlaying = false;
     if (this.dream.hasEnded && error.code === "dream_ended") return;
-    if (error instanceof ConnectionLostError || isGone(error)) {
-      if (wasPlaying) this.#exclusively(() => this.#resume(this.dream.step), true);
-    } else if (wasPlaying) {
-      this.#fail(error);
-      this.#exclusively(() => this.#resume(this.dream.step));
-    }
+    const isPassing = error instanceof ConnectionLostError || isGone(error);
+    if (!isPassing) this.#fail(error);
+    this.#exclusively(() => this.#resume(this.dream.step), isPassing);
   }
 
   #recordingEnds() {
-    this.isPlaying = false;
     this.driver = this.person;
     this.#notice("info", "The recording ends here; from now on you play.");
     this.#changed();
@@ -244,10 +227,6 @@ export class Game extends EventTarget {
   #fail(error) {
     if (!error.code) console.error(error);
     this.#notice(isTemporary(error) ? "wait" : "error", inWords(error));
-  }
-
-  #noticeAgain(step, of) {
-    this.#notice("wait", `Dreaming it again: step ${step} of ${of}`);
   }
 
   #noticeLost() {

@@ -54,7 +54,7 @@ export class Controls {
     byId("seed").addEventListener("change", ({ target }) => {
       if (target.reportValidity()) game.again({ seed: Number(target.value) });
     });
-    byId("rate").addEventListener("change", ({ target }) => (game.clock.rate = Number(target.value)));
+    byId("rate").addEventListener("change", ({ target }) => (game.loop.clock.rate = Number(target.value)));
     byId("clear-start").addEventListener("click", () => game.again({ start: undefined }));
     // After a pointer, the keys belong to the game again.
     addEventListener("pointerup", ({ target }) => {

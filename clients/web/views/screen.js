@@ -47,6 +47,7 @@ export class Screen {
     if (game.isPlaying) this.#hasPlayed = true;
     if (moment?.frame && !game.isPlaying) paint(this.canvas, moment.frame);
     this.canvas.classList.toggle("faded", Boolean(moment && !moment.frame));
+    byId("rate-badge").hidden = !game.isPlaying;
     const [title, hint] = this.#words(moment);
     byId("overlay").hidden = title === "";
     byId("overlay-title").textContent = title;
@@ -67,7 +68,7 @@ export class Screen {
     if (game.driver.name === "recording" && this.isWaiting) {
       return ["Play the recording", `${game.driver.actions.length} steps. Tap or press Space`];
     }
-    if (this.isWaiting) return ["Play", "Tap, or press one of the action keys"];
+    if (this.isWaiting) return ["Play", "Tap, or press an action key"];
     if (moment.frame === null) return ["No picture kept", "Press Space to dream on from this step"];
     return ["", ""];
   }
