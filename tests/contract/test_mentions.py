@@ -24,7 +24,7 @@ from dreamserve_training import cli as training_cli
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {"dreamserve": service_cli.main, "dreamserve-train": training_cli.app}
-OTHER_PATHS = {"/docs", "/openapi.json", "/stream"}
+OTHER_PATHS = {"/docs", "/openapi.json", "/play", "/stream"}
 Told = Any  # conftest.Told
 Rule = Callable[[Told], Iterator[str]]
 

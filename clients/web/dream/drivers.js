@@ -1,6 +1,6 @@
 // Who chooses the next action. `next(dream)` returns it, or null when there is none left.
 
-const PLAN = { horizon: 12, action_repeat: 4, candidates: 48, iterations: 4, budget_ms: 90 };
+const PLAN = { horizon: 12, action_repeat: 4, candidates: 48, iterations: 4, budget_ms: 150 };
 
 /** A person, by keys, buttons and sliders. */
 export class Person {

@@ -38,9 +38,19 @@ export function paint(canvas, { shape: [height, width, channels], data }) {
   context.putImageData(image, 0, 0);
 }
 
+const sizes = new WeakMap(); // to ask the canvas each time would make the browser lay the page out
+
+/** Call `draw` whenever the chart's canvas has another size. */
+export function onResize(canvas, draw) {
+  new ResizeObserver(([{ contentRect }]) => {
+    sizes.set(canvas, contentRect);
+    draw();
+  }).observe(canvas);
+}
+
 /** Return the context of a chart's canvas, cleared, in CSS pixels, with its size. */
 export function chart(canvas) {
-  const { clientWidth: width, clientHeight: height } = canvas;
+  const { width, height } = sizes.get(canvas) ?? canvas.getBoundingClientRect();
   const scale = devicePixelRatio;
   const [wide, high] = [Math.round(width * scale), Math.round(height * scale)];
   if (canvas.width !== wide || canvas.height !== high) {

@@ -1,8 +1,8 @@
 // The step that is shown beside what the world expected: the mixture, the surprise, the reward.
 
-import { byId, chart, darkScheme, palette, throttled } from "./dom.js";
+import { byId, chart, darkScheme, onResize, palette, throttled } from "./dom.js";
 
-const EVERY_MS = 90;
+const EVERY_MS = 120;
 
 export class Expectation {
   constructor(game) {
@@ -12,7 +12,7 @@ export class Expectation {
     game.addEventListener("moment", show);
     game.addEventListener("change", show);
     darkScheme.addEventListener("change", show);
-    new ResizeObserver(show).observe(this.canvas);
+    onResize(this.canvas, show);
   }
 
   #show() {

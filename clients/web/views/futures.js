@@ -7,7 +7,7 @@ import { ConnectionLostError, inWords } from "../wire/errors.js";
 const PICTURES = { futures: 5, playing: 12, paused: 30 }; // horizons in steps
 const ENDS = { futures: 24, horizon: 35 };
 const EVERY_MS = 1500; // while the dream is played
-const FRAME_MS = 80;
+const FRAME_MS = 100;
 
 export class Futures {
   #isAsking = false;

@@ -3,12 +3,16 @@
 import { byId, element } from "./dom.js";
 
 const ARROWS = { left: "←", right: "→", up: "↑", down: "↓" };
+const MOVES = /^(Arrow\w+|Home|End|Page\w+)$/; // keys of a slider
 const KEY_NAMES = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓" };
 
 /** Whether a key belongs to the element that has the focus, and not to the game. */
 export function isTyping(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return true;
-  return event.target.closest?.("input, select, textarea, dialog") !== null;
+  const holder = event.target.closest?.("input, select, dialog");
+  if (!holder) return false;
+  const isSlider = holder.type === "range" || holder.type === "radio";
+  return !isSlider || MOVES.test(event.key);
 }
 
 export class Input {

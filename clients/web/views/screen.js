@@ -36,6 +36,7 @@ export class Screen {
 
   #draw(moment) {
     this.#hasPlayed = true;
+    this.#showStep();
     if (moment.step !== this.game.viewed) return;
     paint(this.canvas, moment.frame);
     this.#times.push(performance.now());
@@ -47,6 +48,7 @@ export class Screen {
     if (game.isPlaying) this.#hasPlayed = true;
     if (moment?.frame && !game.isPlaying) paint(this.canvas, moment.frame);
     this.canvas.classList.toggle("faded", Boolean(moment && !moment.frame));
+    this.#showStep();
     byId("rate-badge").hidden = !game.isPlaying;
     const [title, hint] = this.#words(moment);
     byId("overlay").hidden = title === "";
@@ -56,6 +58,12 @@ export class Screen {
       this.canvas.setAttribute("aria-label",
         `A frame of the dream of ${game.dream.spec.world}, step ${game.viewed}`);
     }
+  }
+
+  #showStep() {
+    const { viewed, dream } = this.game;
+    const last = Math.max(dream.step, 0);
+    byId("steps").textContent = viewed === last ? String(last) : `${viewed} / ${last}`;
   }
 
   #words(moment) {

@@ -1,6 +1,6 @@
 // The timeline: how surprising each step was, the branches, and a slider to go back.
 
-import { byId, chart, darkScheme, palette, throttled } from "./dom.js";
+import { byId, chart, darkScheme, onResize, palette, throttled } from "./dom.js";
 
 const EVERY_MS = 100;
 const SHORTEST = 70; // steps that the timeline has room for from the beginning
@@ -16,7 +16,7 @@ export class Timeline {
     game.addEventListener("moment", show);
     game.addEventListener("change", show);
     darkScheme.addEventListener("change", show);
-    new ResizeObserver(show).observe(this.canvas);
+    onResize(this.canvas, show);
   }
 
   #show() {
@@ -27,7 +27,6 @@ export class Timeline {
     this.slider.disabled = last === 0;
     const said = last === 0 ? "no step yet" : `step ${viewed} of ${last}`;
     this.slider.setAttribute("aria-valuetext", said);
-    byId("steps").textContent = viewed === last ? String(last) : `${viewed} / ${last}`;
     this.#chart(viewed, Math.max(last, SHORTEST));
   }
 

@@ -1,5 +1,5 @@
-// msgpack (https://github.com/msgpack/msgpack/blob/master/spec.md), as far as the stream uses it:
-// null, booleans, numbers, strings, binary, arrays and maps; no extension types.
+// msgpack, as far as the stream uses it: null, booleans, numbers, strings, binary, arrays and maps,
+// without extension types. The specification: msgpack/spec.md of github.com/msgpack/msgpack.
 
 const utf8 = { encoder: new TextEncoder(), decoder: new TextDecoder() };
 const FIRST_BYTES = 1024;
