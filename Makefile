@@ -61,9 +61,10 @@ $(VENV)/serve.stamp: $(BIN)/python constraints.txt protocol/pyproject.toml servi
 
 # torch comes first and alone: its build (CPU or CUDA) is the choice of this machine's pip settings,
 # and what follows finds it there.
-$(VENV)/dev.stamp: $(VENV)/serve.stamp requirements-dev.txt \
+$(VENV)/dev.stamp: $(VENV)/serve.stamp requirements-dev.txt requirements-clients.txt \
 		training/pyproject.toml clients/python/pyproject.toml
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
 	$(PIP) --editable protocol --editable service --editable clients/python --editable 'training[vizdoom]' \
 		--requirement requirements-dev.txt
+	$(PIP) --no-deps --requirement requirements-clients.txt
 	@touch $@

@@ -1,7 +1,7 @@
-"""The floor under every step: onnxruntime and nothing else, its outputs fed back as its inputs.
+"""The lower bound of a step's cost: onnxruntime alone, with its outputs fed back as its inputs.
 
-No noise is drawn, no session looked up, nothing checked, gathered or kept. One thread, in the
-calling process; `pinned` says on which core.
+The loop draws no noise and does not look up, validate, gather or store anything. It runs on one
+thread in the calling process; `pinned` selects the core.
 """
 
 import os
@@ -19,7 +19,7 @@ from dreamserve.bundle import load_bundle
 
 
 class BareLoop:
-    """A batch of dreams that go on under the same actions and the same noise."""
+    """A batch of dreams, stepped with constant actions and noise."""
 
     def __init__(self, bundle: Path, rows: int) -> None:
         spec = load_bundle(bundle).manifest
@@ -32,20 +32,20 @@ class BareLoop:
         temperature = np.ones(rows, np.float32)
         values = (start.latent, start.action, *start.state, temperature, start.noise)
         self._start: dict[str, Any] = dict(zip(spec.step_inputs(), values, strict=True))
-        # What a step answers and what the next one needs; the mixture is not asked for.
+        # What /step returns and the next step needs; the mixture is not computed.
         self._fed_back = ["latent", *(tensor.name for tensor in spec.recurrent_state)]
         self._outputs = [f"next_{name}" for name in self._fed_back] + ["reward", "done_logit"]
         self.rows = rows
 
     def run(self, steps: int) -> None:
-        """Take so many steps from the start."""
+        """Take `steps` steps from the start."""
         feed = dict(self._start)
         for _ in range(steps):
-            answers = self._session.run(self._outputs, feed)
-            feed.update(zip(self._fed_back, answers, strict=False))
+            outputs = self._session.run(self._outputs, feed)
+            feed.update(zip(self._fed_back, outputs, strict=False))
 
     def rate(self, seconds: float) -> float:
-        """Return the dreams' steps a second, over so many seconds."""
+        """Run for `seconds`; return the steps per second of all dreams together."""
         taken, began_s = 0, time.perf_counter()
         while (spent_s := time.perf_counter() - began_s) < seconds:
             self.run(10)
@@ -55,7 +55,7 @@ class BareLoop:
 
 @contextmanager
 def pinned(core: int) -> Iterator[None]:
-    """Let this thread run on one core alone until the block ends."""
+    """Restrict this thread to one core until the block ends."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:

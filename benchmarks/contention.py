@@ -1,8 +1,8 @@
-"""Was the server's core the server's own while it was measured? A round that was not is repeated.
+"""Detects other processes' work on the server's core during a measurement, and repeats it.
 
-`BENCH_ATTEMPTS=1` in the environment keeps every round: to see whether a script runs.
-The system counts how busy each core was, and how long each process ran; what a core did for
-nobody of ours it did for somebody else.
+`BENCH_ATTEMPTS=1` in the environment keeps every measurement, to test whether a script runs.
+Foreign work is the difference of two counts of the system: how long the core was busy, and how long
+our processes ran.
 """
 
 import os
@@ -14,26 +14,26 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# The first and the last core that this process may use; where there is one, it is both.
+# The first and the last core that this process may use; the same one if there is only one.
 _CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = _CORES[0], _CORES[-1]
 
-FOREIGN_SHARE = 0.10  # of a core; more than this in foreign hands makes a round worthless
+FOREIGN_SHARE = 0.10  # of a core; with more foreign work a measurement is repeated
 ATTEMPTS = int(os.environ.get("BENCH_ATTEMPTS", "3"))
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 # Fields of a line of /proc/stat: user, nice, system, steal. The rest is idle, or interrupts, which
-# on a loopback are the server's own sending and receiving, and nobody's process time.
+# on loopback come from the server's own I/O and count as no process's time.
 _BUSY = (1, 2, 3, 8)
 
 
 @dataclass
 class Watch:
-    """Repeats what met too much foreign work, a few times at most, and tells of it."""
+    """Repeats measurements disturbed by foreign work, up to `ATTEMPTS` times, and counts them."""
 
     cores: Sequence[int] = (SERVER_CORE,)
     measured: int = 0
     repeated: int = 0
-    disturbed: list[float] = field(default_factory=list)  # foreign shares that were kept
+    disturbed: list[float] = field(default_factory=list)  # foreign shares of kept measurements
 
     def measure(
         self,
@@ -41,10 +41,10 @@ class Watch:
         pid: int | None = None,
         prepare: Callable[[], None] | None = None,
     ) -> T:
-        """Return what `run` finds; the work is that of process `pid` and its descendants.
+        """Return the result of `run`; only the work of `pid` and its descendants is not foreign.
 
-        Without a `pid` it is this process. `prepare` goes before each attempt, unwatched. The first
-        undisturbed attempt counts, or else the one that was disturbed least.
+        `pid` defaults to this process. `prepare` runs before each attempt, unwatched. The first
+        undisturbed attempt counts, or else the least disturbed one.
         """
         self.measured += 1
         attempts = []
@@ -52,19 +52,19 @@ class Watch:
             self.repeated += attempt > 0
             if prepare is not None:
                 prepare()
-            foreign, found = self._once(run, os.getpid() if pid is None else pid)
+            foreign, result = self._once(run, os.getpid() if pid is None else pid)
             if foreign <= FOREIGN_SHARE:
-                return found
-            attempts.append((foreign, found))
-        foreign, found = min(attempts, key=lambda pair: pair[0])
+                return result
+            attempts.append((foreign, result))
+        foreign, result = min(attempts, key=lambda pair: pair[0])
         self.disturbed.append(foreign)
-        return found
+        return result
 
     def _once(self, run: Callable[[], T], pid: int) -> tuple[float, T]:
         began_s, busy_s, own_s = time.monotonic(), _busy_s(self.cores), _own_s(pid)
-        found = run()
+        result = run()
         foreign_s = _busy_s(self.cores) - busy_s - (_own_s(pid) - own_s)
-        return foreign_s / (time.monotonic() - began_s), found
+        return foreign_s / (time.monotonic() - began_s), result
 
     def __str__(self) -> str:
         kept = f"{len(self.disturbed)} kept although disturbed"
@@ -85,20 +85,20 @@ def _busy_s(cores: Sequence[int]) -> float:
 
 
 def _own_s(pid: int) -> float:
-    """Return the CPU time of a process, its descendants, and those of them that have ended."""
+    """Return the CPU time of a process and its descendants, ended ones included."""
     children: dict[int, list[int]] = {}
     used: dict[int, int] = {}
     for place in Path("/proc").glob("[0-9]*"):
         try:
-            # After the name, which may hold anything: state, parent, ..., from the 12th on times.
+            # Fields after the name (it may contain anything): state, parent, ...; times: 11 to 14.
             parts = (place / "stat").read_text().rpartition(")")[2].split()
         except OSError:
-            continue  # it has just ended
+            continue  # the process has ended
         children.setdefault(int(parts[1]), []).append(int(place.name))
         used[int(place.name)] = sum(map(int, parts[11:15]))
     ticks, waiting = 0, [pid]
     while waiting:
-        now = waiting.pop()
-        ticks += used.get(now, 0)
-        waiting += children.get(now, [])
+        current = waiting.pop()
+        ticks += used.get(current, 0)
+        waiting += children.get(current, [])
     return ticks * _TICK_S

@@ -1,14 +1,14 @@
-"""How many steps a second over HTTP, one request a step? dreamserve beside its peers.
+"""How many steps per second over HTTP, with one step per request, beside other servers?
 
     python benchmarks/http_step.py                        # 5 rounds of 4 s; about 6 minutes
     python benchmarks/http_step.py --world lstm512-z64
     python benchmarks/http_step.py --only dreamserve,fastapi_validate --rounds 1
 
-All serve the same world, but `fastapi_validate`, which serves none: it is what HTTP and validation
-alone cost. 1,024 sessions step in rotation; each request to dreamserve carries its step's number.
-Rounds go A B C ..., A B C ...: what changes on the machine meanwhile meets all of them alike. Each
-server is started for its turn and ended after it, so that none idles beside the one measured; a
-second's load goes unmeasured before each measurement. benchmarks/peers/install brings the peers.
+All serve the same world, except `fastapi_validate`, which has no model: it shows the cost of HTTP
+and validation alone. 1,024 sessions step in rotation; requests to dreamserve carry step numbers.
+Rounds go A B C ..., A B C ..., so changes of the machine's state affect all servers alike. Each
+server runs only during its own measurement, which follows one second of unmeasured load.
+benchmarks/peers/install installs the peers.
 """
 
 import argparse
@@ -52,12 +52,12 @@ def _control(bundle: Path, port: int) -> list[str]:
     return ["env", f"Z={size}", load.peers_python(), str(path), "--port", str(port)]
 
 
-def _begin_at_first_use(port: int) -> None:
+def _create_by_step(port: int) -> None:
     ids = range(load.SESSIONS)
     load.send_all(port, "/step", ({"session_id": f"s{i}", "action": 0} for i in ids))
 
 
-def _begin_sequences(port: int) -> None:
+def _start_sequences(port: int) -> None:
     action = {"name": "action", "shape": [1, 1], "datatype": "INT64", "data": [0]}
     bodies = (
         {"parameters": {"sequence_id": i + 1, "sequence_start": True}, "inputs": [action]}
@@ -73,14 +73,14 @@ SERVERS = (
     Server(
         "litserve",
         _peer("litserve_step.py"),
-        prepare=_begin_at_first_use,
+        prepare=_create_by_step,
         ready="/health",
         script="litserve.lua",
     ),
     Server(
         "triton",
         _peer("triton_serve.py"),
-        prepare=_begin_sequences,
+        prepare=_start_sequences,
         ready="/v2/health/ready",
         path="/v2/models/step/infer",
         script="triton.lua",
@@ -91,29 +91,29 @@ SERVERS = (
 def measure(
     server: Server, bundle: Path, seconds: float, connections: Sequence[int], watch: Watch
 ) -> dict[int, load.Load]:
-    """Return what one start of a server does under each number of connections."""
+    """Start a server and load it with each number of connections; return the results."""
     port = load.free_port()
     loads = {}
     with load.serving(server.command(bundle, port), port, server.ready) as pid:
         for count in connections:
 
             def run(seconds: float, count: int = count) -> load.Load:
-                return load.load(
+                return load.run_wrk(
                     port, server.path, server.script, connections=count, seconds=seconds
                 )
 
-            loads[count] = load.loaded(lambda: server.prepare(port), run, seconds, watch, pid)
-            load.must_be_clean(server.name, loads[count])
+            loads[count] = load.measured(lambda: server.prepare(port), run, seconds, watch, pid)
+            load.must_succeed(server.name, loads[count])
     return loads
 
 
 def rows_of(results: dict[str, load.Rounds]) -> list[list[str]]:
-    """Return the table's rows; the last two columns say how often one goes into the other."""
+    """Return the table's rows; the last two columns are ratios of rates."""
     rows = []
-    for name, seen in results.items():
-        row = [name, f"{seen.requests_per_s:,.0f} ({seen.least:,.0f} to {seen.most:,.0f})"]
-        row += [f"{seen.p50_ms:.2f}", f"{seen.p99_ms:.2f}", str(seen.non_2xx)]
-        for over, under in ((seen, results.get(CONTROL)), (results.get(OURS), seen)):
+    for name, own in results.items():
+        row = [name, f"{own.requests_per_s:,.0f} ({own.least:,.0f} to {own.most:,.0f})"]
+        row += [f"{own.p50_ms:.2f}", f"{own.p99_ms:.2f}", str(own.non_2xx)]
+        for over, under in ((own, results.get(CONTROL)), (results.get(OURS), own)):
             ratio = over.requests_per_s / under.requests_per_s if over and under else None
             row.append("" if ratio is None else f"{ratio:.2f}")
         rows.append(row)
@@ -127,11 +127,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("--only", default=",".join(known), help="names, with commas between them")
+    parser.add_argument("--only", default=",".join(known), help="comma-separated names")
     arguments = parser.parse_args()
     arguments.only = arguments.only.split(",")
     if unknown := set(arguments.only) - set(known):
-        parser.error(f"there is no server {', '.join(sorted(unknown))}; there are {known}")
+        parser.error(f"no server {', '.join(sorted(unknown))}; choose from {known}")
     return arguments
 
 

@@ -1,9 +1,9 @@
-"""What the benchmarks over HTTP share: a server on one core, wrk on another.
+"""Shared by the benchmarks over HTTP: a server on one core, wrk on another.
 
     python benchmarks/http_step.py         # is one of them
 
-The server has one core to itself and the load another, so that neither takes time from the other;
-`contention` looks whether it really had.
+Server and load have one core each, so neither takes time from the other; `contention` checks that
+no other process used the server's core.
 """
 
 import http.client
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk saw."""
+    """The result of one run of wrk."""
 
     requests_per_s: float
     p50_ms: float
@@ -43,7 +43,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Rounds:
-    """Medians over rounds, and the slowest and fastest of them; errors are summed."""
+    """Medians over rounds, the lowest and highest rate, and sums of errors."""
 
     requests_per_s: float
     least: float
@@ -69,7 +69,7 @@ def median_of_rounds(loads: Sequence[Load]) -> Rounds:
 
 
 def free_port() -> int:
-    """Return a port that the system says is free."""
+    """Return a port that is currently free."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -85,7 +85,7 @@ def peers_python() -> str:
 
 
 def dreamserve(bundle: Path, port: int, *options: str) -> list[str]:
-    """Return how dreamserve is started. It ends at once, though its sessions are there still."""
+    """Return the command that starts dreamserve; on SIGTERM it does not wait for sessions."""
     program = Path(sys.executable).parent / "dreamserve"
     command = [str(program), "serve", str(bundle), "--host", "127.0.0.1", "--port", str(port)]
     return [*command, "--drain-s", "0", *options]
@@ -109,7 +109,7 @@ def serving(
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
-            start_new_session=True,  # a group of its own, so that its workers end with it
+            start_new_session=True,  # its own process group, to stop its workers with it
         )
         try:
             _wait_until_ready(process, port, ready, bound_s, poll_s, output)
@@ -133,12 +133,12 @@ def _wait_until_ready(
                 return
         time.sleep(poll_s)
     output.seek(0)
-    why = f"ended with {process.returncode}" if process.returncode is not None else "is not ready"
+    why = f"exited with {process.returncode}" if process.returncode is not None else "is not ready"
     sys.exit(f"{process.args!r} {why}:\n{output.read()[-4000:]}")
 
 
 def _end(process: subprocess.Popen[bytes], bound_s: float = 3.0) -> None:
-    """Ask the server to end; after a while end whatever is left of its process group."""
+    """Send SIGTERM to the server; after `bound_s` kill what remains of its process group."""
     process.send_signal(signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         process.wait(bound_s)
@@ -148,25 +148,25 @@ def _end(process: subprocess.Popen[bytes], bound_s: float = 3.0) -> None:
 
 
 def call(port: int, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
-    """Send one request; return its status and the answer's bytes."""
+    """Send one request; return the response's status and content."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request(method, path, *_content(body))
-        answer = connection.getresponse()
-        return answer.status, answer.read()
+        response = connection.getresponse()
+        return response.status, response.read()
     finally:
         connection.close()
 
 
 def send_all(port: int, path: str, bodies: Iterator[Any]) -> None:
-    """Send many requests over one connection, one after the other; each must be answered well."""
+    """Send many requests over one connection, one after the other; exit if one fails."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     for body in bodies:
         connection.request("POST", path, *_content(body))
-        answer = connection.getresponse()
-        content = answer.read()
-        if answer.status != 200:
-            sys.exit(f"POST {path} {body} was answered {answer.status}: {content[:500]!r}")
+        response = connection.getresponse()
+        content = response.read()
+        if response.status != 200:
+            sys.exit(f"POST {path} {body} returned {response.status}: {content[:500]!r}")
     connection.close()
 
 
@@ -177,12 +177,12 @@ def _content(body: Any) -> tuple[bytes | None, dict[str, str]]:
 
 
 def open_sessions(port: int, sessions: int = SESSIONS) -> None:
-    """Begin dreamserve's sessions s0, s1, ...; those that are there start over."""
+    """Create or reset dreamserve's sessions s0, s1, ..."""
     bodies = ({"session_id": f"s{i}", "seed": i, "temperature": 1.0} for i in range(sessions))
     send_all(port, "/reset", bodies)
 
 
-def load(
+def run_wrk(
     port: int,
     path: str,
     script: str,
@@ -191,7 +191,7 @@ def load(
     seconds: float,
     arguments: Sequence[object] = (SESSIONS,),
 ) -> Load:
-    """Run wrk on its core; what `arguments` are, each script says."""
+    """Run wrk with a Lua script on the load's core; `arguments` are passed to the script."""
     command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{connections}"]
     command += [f"-d{max(1, round(seconds))}s", "--latency", "-s", str(HERE / "wrk" / script)]
     command += [f"http://127.0.0.1:{port}{path}", "--", *map(str, arguments)]
@@ -209,16 +209,16 @@ def load(
     sys.exit(f"wrk failed: {' '.join(command)}\n{ran.stdout}{ran.stderr}")
 
 
-def loaded(
+def measured(
     prepare: Callable[[], None],
     run: Callable[[float], T],
     seconds: float,
     watch: Watch,
     pid: int,
 ) -> T:
-    """Measure the server `pid` after a second's load that is thrown away, until it was undisturbed.
+    """Measure the server `pid` after one second of unmeasured load; repeat if disturbed.
 
-    `prepare` begins the sessions anew.
+    `prepare` resets the sessions.
     """
 
     def warm() -> None:
@@ -229,7 +229,7 @@ def loaded(
     return watch.measure(lambda: run(seconds), pid, warm)
 
 
-def must_be_clean(name: str, seen: Load) -> None:
-    """An answer that refuses is no step: such a number would say nothing."""
-    if seen.non_2xx or seen.socket_errors or not seen.requests_per_s:
-        sys.exit(f"{name} did not answer everything well: {seen}")
+def must_succeed(name: str, result: Load) -> None:
+    """Exit if any request failed: an error response is not a step."""
+    if result.non_2xx or result.socket_errors or not result.requests_per_s:
+        sys.exit(f"requests to {name} failed: {result}")

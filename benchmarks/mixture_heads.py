@@ -1,4 +1,4 @@
-"""Which mixture head predicts best? Each is trained alike on the same latents of a recipe's run.
+"""Which mixture head predicts best? Trains each in the same way on the latents of a recipe's run.
 
 python benchmarks/mixture_heads.py takecover runs/takecover --epochs 3
 """
@@ -35,9 +35,9 @@ def held_out_nll(
     )
     with tempfile.TemporaryDirectory() as directory:
         config = replace(recipe.train, epochs=epochs, save_dir=directory)
-        begun_s = time.monotonic()
+        began_s = time.monotonic()
         train_memory(model, train, config, holdout)
-        took_s = time.monotonic() - begun_s
+        took_s = time.monotonic() - began_s
     loop = MemoryLoop(model, config)
     total, steps = 0.0, 0
     for batch in holdout:
@@ -48,7 +48,7 @@ def held_out_nll(
 
 
 def main() -> None:
-    """Print one table."""
+    """Train and evaluate every head; print one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipe")
     parser.add_argument("run", type=Path)

@@ -1,4 +1,4 @@
-"""Many sessions in one request, in msgpack: what the batch routes take and answer."""
+"""Sends batch requests of many sessions in msgpack."""
 
 import http.client
 import sys
@@ -12,7 +12,7 @@ _TYPE = {"Content-Type": "application/msgpack", "Accept": "application/msgpack"}
 
 
 def pack(body: dict[str, Any]) -> bytes:
-    """Return a body's bytes, its arrays packed."""
+    """Return a body in msgpack, with arrays packed."""
     packed: bytes = msgpack.packb(body, default=_array)
     return packed
 
@@ -22,30 +22,30 @@ def _array(array: np.ndarray) -> dict[str, Any]:
 
 
 def post(port: int, path: str, content: bytes) -> dict[str, Any]:
-    """Return the answer to one batch; every row of it must be good."""
+    """Post one batch and return the result; exit if any row failed."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("POST", path, content, _TYPE)
-        answer = connection.getresponse()
-        fields: dict[str, Any] = msgpack.unpackb(answer.read())
+        response = connection.getresponse()
+        fields: dict[str, Any] = msgpack.unpackb(response.read())
     finally:
         connection.close()
-    if answer.status != 200 or fields["errors"]:
-        sys.exit(f"POST {path} was answered {answer.status}: {str(fields)[:500]}")
+    if response.status != 200 or fields["errors"]:
+        sys.exit(f"POST {path} returned {response.status}: {str(fields)[:500]}")
     return fields
 
 
 def step_body(ids: Sequence[str]) -> bytes:
-    """Return a step of these sessions in a Discrete world of three actions.
+    """Return the body of a step of these sessions in a Discrete world of three actions.
 
-    It numbers no steps, so it may be sent again and again.
+    It does not number the steps, so it can be sent repeatedly.
     """
     return pack({"session_ids": ids, "actions": np.arange(len(ids)) % 3})
 
 
-def begin(port: int, ids: Sequence[str], rows: int = 1024) -> None:
-    """Begin sessions of these ids, or start them over, `rows` in a request."""
+def reset_sessions(port: int, ids: Sequence[str], rows: int = 1024) -> None:
+    """Create or reset the sessions with these ids, `rows` per request."""
     for first in range(0, len(ids), rows):
-        some = ids[first : first + rows]
-        seeds = np.arange(first, first + len(some))
-        post(port, "/reset/batch", pack({"session_ids": some, "seeds": seeds}))
+        batch = ids[first : first + rows]
+        seeds = np.arange(first, first + len(batch))
+        post(port, "/reset/batch", pack({"session_ids": batch, "seeds": seeds}))

@@ -1,14 +1,14 @@
-"""How long do steps wait while others plan?
+"""How long do steps wait while other clients plan?
 
     python benchmarks/plan_beside_steps.py                      # 5 rounds of 3 s; about 1 minute
     python benchmarks/plan_beside_steps.py --server-cores 0,1
     python benchmarks/plan_beside_steps.py --planners 1 --iterations 1
 
-The claim: while four clients plan without a pause, the 99th percentile of /step is at most 3 times
-what it is without them. 64 connections step 1,024 sessions in rotation (wrk); the planners' plans
-are cross-entropy, 256 candidates of 20 steps, 4 iterations. Rounds go without, with, without, ...
-on one server, on core 0; wrk and the planners share core 1. The ratio is the median of the rounds'
-own ratios.
+The claim: while four clients plan without pause, the 99th percentile of /step is at most 3 times
+what it is without them. 64 connections step 1,024 sessions in rotation (wrk); the planners use CEM
+with 256 candidates of 20 steps and 4 iterations. Rounds go without, with, without, ... on one
+server, on core 0; wrk and the planners share core 1. The ratio is the median of the ratios of all
+rounds.
 """
 
 import argparse
@@ -34,21 +34,21 @@ HORIZON, CANDIDATES = 20, 256
 
 
 @dataclass
-class Found:
-    """Steps as wrk saw them, and plans a second, round by round."""
+class Rounds:
+    """Loads of steps, and plans per second, by round."""
 
     loads: list[load.Load] = field(default_factory=list)
     plans_per_s: list[float] = field(default_factory=list)
 
 
 class Planners:
-    """Clients that plan, each from a session of its own, one plan after the other."""
+    """Clients that plan without pause, each from a session of its own."""
 
     def __init__(self, port: int, count: int, iterations: int) -> None:
         self._port, self._count, self._iterations = port, count, iterations
         bodies = ({"session_id": f"p{i}", "seed": i} for i in range(count))
         load.send_all(port, "/reset", bodies)
-        self.answered = [0] * count
+        self.planned = [0] * count
         self.failed: list[str] = []
 
     @contextmanager
@@ -68,7 +68,7 @@ class Planners:
             for thread in threads:
                 thread.join(30)
         if self.failed:
-            sys.exit(f"POST /plan was answered {self.failed[0]}")
+            sys.exit(f"POST /plan failed: {self.failed[0]}")
 
     def _plan(self, number: int, end: threading.Event) -> None:
         body = {"session_id": f"p{number}", "planner": "cem", "horizon": HORIZON}
@@ -77,28 +77,28 @@ class Planners:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
         while not end.is_set():
             connection.request("POST", "/plan", content, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            said = answer.read()
-            if answer.status != 200:
-                self.failed.append(f"{answer.status}: {said[:500]!r}")
+            response = connection.getresponse()
+            received = response.read()
+            if response.status != 200:
+                self.failed.append(f"{response.status}: {received[:500]!r}")
                 return
-            self.answered[number] += 1
+            self.planned[number] += 1
         connection.close()
 
 
 def _steps(port: int, connections: int, seconds: float) -> load.Load:
-    seen = load.load(port, "/step", "step.lua", connections=connections, seconds=seconds)
-    load.must_be_clean("dreamserve", seen)
+    seen = load.run_wrk(port, "/step", "step.lua", connections=connections, seconds=seconds)
+    load.must_succeed("dreamserve", seen)
     return seen
 
 
-def measure(bundle: Path, arguments: argparse.Namespace, watch: Watch) -> tuple[Found, Found]:
-    """Return what was found without and with planners."""
+def measure(bundle: Path, arguments: argparse.Namespace, watch: Watch) -> tuple[Rounds, Rounds]:
+    """Return the rounds without planners and those beside them."""
     port, seconds = load.free_port(), arguments.seconds
-    without, beside = Found(), Found()
+    without, beside = Rounds(), Rounds()
     command = load.dreamserve(bundle, port)
     with load.serving(command, port, cores=arguments.server_cores) as pid:
-        # Where the server has every core, all that runs here is ours, wrk and the planners too.
+        # If the server may use every core, wrk and the planners do not count as foreign work.
         ours = pid if len(watch.cores) == 1 else os.getpid()
         planners = Planners(port, arguments.planners, arguments.iterations)
 
@@ -106,18 +106,18 @@ def measure(bundle: Path, arguments: argparse.Namespace, watch: Watch) -> tuple[
             return _steps(port, arguments.connections, seconds)
 
         def run_beside(seconds: float) -> tuple[load.Load, float]:
-            before = sum(planners.answered)
+            before = sum(planners.planned)
             with planners.planning():
                 seen = run(seconds)
-                plans = sum(planners.answered) - before
+                plans = sum(planners.planned) - before
             return seen, plans / seconds
 
         def prepare() -> None:
             load.open_sessions(port)
 
         for number in range(arguments.rounds):
-            without.loads.append(load.loaded(prepare, run, seconds, watch, ours))
-            seen, plans_per_s = load.loaded(prepare, run_beside, seconds, watch, ours)
+            without.loads.append(load.measured(prepare, run, seconds, watch, ours))
+            seen, plans_per_s = load.measured(prepare, run_beside, seconds, watch, ours)
             beside.loads.append(seen)
             beside.plans_per_s.append(plans_per_s)
             p99s = f"{without.loads[-1].p99_ms:.1f} ms, {seen.p99_ms:.1f} ms"
@@ -125,15 +125,15 @@ def measure(bundle: Path, arguments: argparse.Namespace, watch: Watch) -> tuple[
     return without, beside
 
 
-def _row(name: str, found: Found, p99_ratio: float) -> list[str]:
-    loads = found.loads
+def _row(name: str, rounds: Rounds, p99_ratio: float) -> list[str]:
+    loads = rounds.loads
     return [
         name,
         spread([seen.requests_per_s for seen in loads]),
         spread([seen.p50_ms for seen in loads], ".1f"),
         spread([seen.p99_ms for seen in loads], ".1f"),
         f"{p99_ratio:.2f}",
-        spread(found.plans_per_s, ".1f") if found.plans_per_s else "",
+        spread(rounds.plans_per_s, ".1f") if rounds.plans_per_s else "",
     ]
 
 
@@ -146,7 +146,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--planners", type=int, default=4)
     parser.add_argument("--iterations", type=int, default=4)
-    parser.add_argument("--server-cores", default=str(load.SERVER_CORE), help="as 0, or 0,1")
+    parser.add_argument("--server-cores", default=str(load.SERVER_CORE), help="such as 0 or 0,1")
     return parser.parse_args()
 
 

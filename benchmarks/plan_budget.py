@@ -1,12 +1,12 @@
-"""Does a plan with a budget keep it, however many plan at once?
+"""Does a plan with a time budget keep it, however many sessions plan at once?
 
     python benchmarks/plan_budget.py                        # takecover; 5 rounds of 3 s each
     python benchmarks/plan_budget.py --world lstm256-z32 --budget-ms 50
 
-The claim: `budget_ms: 20` is answered within 25 ms at the 99th percentile, with 16 sessions
-planning at once. Each session plans from its present, takes a step, and plans again, without a
-pause; the time is from the first byte of a request to the last of its answer, as the client sees
-it. The server is on core 0, the clients share core 1.
+The claim: with `budget_ms: 20` the response arrives within 25 ms at the 99th percentile, with 16
+sessions planning at once. Each session plans from its current state, takes a step, and plans again,
+without pause; a time is measured by the client, from the first byte of a request to the last of its
+response. The server is on core 0, the clients share core 1.
 """
 
 import argparse
@@ -32,10 +32,10 @@ ALLOWANCE_MS = 5.0
 
 
 @dataclass
-class Seen:
-    """What the clients saw of their plans."""
+class PlanTimes:
+    """Times and sizes of plans, as the clients see them."""
 
-    took_ms: list[float] = field(default_factory=list)
+    times_ms: list[float] = field(default_factory=list)
     evaluations: list[int] = field(default_factory=list)
     iterations: list[int] = field(default_factory=list)
 
@@ -51,44 +51,44 @@ class Client:
         return client
 
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Send a body, return the answer's. Raises RuntimeError for another status than 200."""
+        """Send a body, return the response's. Raises RuntimeError if the status is not 200."""
         content = json.dumps(body).encode()
         head = f"POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
         self.writer.write(f"{head}content-length: {len(content)}\r\n\r\n".encode() + content)
-        answer = (await self.reader.readuntil(b"\r\n\r\n")).lower()
-        length = int(answer.split(b"content-length:")[1].split(b"\r\n")[0])
-        said = await self.reader.readexactly(length)
-        if b" 200 " not in answer.split(b"\r\n")[0]:
-            raise RuntimeError(f"{path} was answered {said[:500]!r}")
-        found: dict[str, Any] = json.loads(said)
-        return found
+        response = (await self.reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(response.split(b"content-length:")[1].split(b"\r\n")[0])
+        received = await self.reader.readexactly(length)
+        if b" 200 " not in response.split(b"\r\n")[0]:
+            raise RuntimeError(f"{path} failed: {received[:500]!r}")
+        fields: dict[str, Any] = json.loads(received)
+        return fields
 
 
-async def plan_on(port: int, number: int, body: dict[str, Any], until_s: float, seen: Seen) -> None:
-    """Plan and step in turn until it is `until_s`."""
+async def plan_on(port: int, number: int, body: Any, until_s: float, times: PlanTimes) -> None:
+    """Plan and step in turn until the clock reads `until_s`."""
     client, name = await Client.connect(port), f"p{number}"
     await client.post("/reset", {"session_id": name, "seed": number})
     while time.perf_counter() < until_s:
         began_s = time.perf_counter()
         plan = await client.post("/plan", {"session_id": name, **body})
-        seen.took_ms.append(1e3 * (time.perf_counter() - began_s))
-        seen.evaluations.append(plan["evaluations"])
-        seen.iterations.append(plan["iterations"])
+        times.times_ms.append(1e3 * (time.perf_counter() - began_s))
+        times.evaluations.append(plan["evaluations"])
+        times.iterations.append(plan["iterations"])
         stepped = await client.post("/step", {"session_id": name, "action": plan["action"]})
         if stepped["terminated"]:
             await client.post("/reset", {"session_id": name})
     client.writer.close()
 
 
-def measure(port: int, sessions: int, body: dict[str, Any], seconds: float) -> Seen:
-    """Return what so many sessions see that plan at once."""
+def measure(port: int, sessions: int, body: dict[str, Any], seconds: float) -> PlanTimes:
+    """Let `sessions` clients plan at once for `seconds`; return their plans' times."""
 
-    async def run() -> Seen:
-        seen, until_s = Seen(), time.perf_counter() + seconds
+    async def run() -> PlanTimes:
+        times, until_s = PlanTimes(), time.perf_counter() + seconds
         async with asyncio.TaskGroup() as group:
             for number in range(sessions):
-                group.create_task(plan_on(port, number, body, until_s, seen))
-        return seen
+                group.create_task(plan_on(port, number, body, until_s, times))
+        return times
 
     return asyncio.run(run())
 
@@ -103,41 +103,41 @@ def main() -> None:
     parser.add_argument("--horizon", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
-    asked = parser.parse_args()
-    body = {"planner": asked.planner, "horizon": asked.horizon, "budget_ms": asked.budget_ms}
-    bundle = TAKECOVER if asked.world == "takecover" else bundle_of(asked.world)
-    counts, port = [int(count) for count in asked.sessions.split(",")], load.free_port()
-    rounds: dict[int, list[Seen]] = {count: [] for count in counts}
+    args = parser.parse_args()
+    body = {"planner": args.planner, "horizon": args.horizon, "budget_ms": args.budget_ms}
+    bundle = TAKECOVER if args.world == "takecover" else bundle_of(args.world)
+    counts, port = [int(count) for count in args.sessions.split(",")], load.free_port()
+    rounds: dict[int, list[PlanTimes]] = {count: [] for count in counts}
     watch = Watch(cores=[load.SERVER_CORE])
     with load.serving(load.dreamserve(bundle, port), port) as pid, pinned(load.LOAD_CORE):
-        for number in range(asked.rounds):
+        for number in range(args.rounds):
             for count in counts:
 
-                def run(seconds: float, count: int = count) -> Seen:
+                def run(seconds: float, count: int = count) -> PlanTimes:
                     return measure(port, count, body, seconds)
 
-                rounds[count].append(load.loaded(lambda: None, run, asked.seconds, watch, pid))
-                p99 = float(np.percentile(rounds[count][-1].took_ms, 99))
+                rounds[count].append(load.measured(lambda: None, run, args.seconds, watch, pid))
+                p99 = float(np.percentile(rounds[count][-1].times_ms, 99))
                 print(f"round {number + 1}: {count} at once, p99 {p99:.1f} ms", file=sys.stderr)
     rows, p99_ms = [], {}
-    for count, seen in rounds.items():
-        p99s = [float(np.percentile(one.took_ms, 99)) for one in seen]
+    for count, results in rounds.items():
+        p99s = [float(np.percentile(r.times_ms, 99)) for r in results]
         p99_ms[count] = statistics.median(p99s)
         rows.append(
             [
                 str(count),
-                f"{statistics.median(t for one in seen for t in one.took_ms):.1f}",
+                f"{statistics.median(t for r in results for t in r.times_ms):.1f}",
                 spread(p99s, ".1f"),
-                f"{max(t for one in seen for t in one.took_ms):.1f}",
-                f"{statistics.median(e for one in seen for e in one.evaluations):.0f}",
-                f"{statistics.median(i for one in seen for i in one.iterations):.0f}",
+                f"{max(t for r in results for t in r.times_ms):.1f}",
+                f"{statistics.median(e for r in results for e in r.evaluations):.0f}",
+                f"{statistics.median(i for r in results for i in r.iterations):.0f}",
             ]
         )
-    print(f"{asked.world}, {asked.planner}, {asked.horizon} steps, {asked.budget_ms:g} ms\n")
+    print(f"{args.world}, {args.planner}, {args.horizon} steps, {args.budget_ms:g} ms\n")
     print_table(
         ["sessions at once", "p50 ms", "p99 ms", "longest ms", "candidates", "iterations"], rows
     )
-    bound = asked.budget_ms + ALLOWANCE_MS
+    bound = args.budget_ms + ALLOWANCE_MS
     print()
     worst = p99_ms[max(counts)]
     print(verdict(f"p99 within {bound:g} ms, {max(counts)} at once ({worst:.1f})", worst <= bound))

@@ -1,20 +1,20 @@
-"""How good are the plans: beside the optimum, and beside those of mbrl-lib and torchrl?
+"""How good are the plans, beside the optimum and beside those of mbrl-lib and torchrl?
 
     python benchmarks/plan_quality.py                      # about 20 minutes
     python benchmarks/plan_quality.py --candidates 128 --iterations 4 --no-peers
 
-Worlds are linear systems with quadratic costs, whose best plan is known: three systems of a size,
-ten starts, three seeds, without chance and undiscounted. Their bounds are so wide that no best
-action meets them, or cut some, or cut many. Peers plan on the same bundles' TorchScript step
-(`peers/plan_quality.py`). Beside peers all planners of a kind evaluate the same number of sequences
-(iCEM's population, which decays, is chosen so); beside the optimum dreamserve's have their own
-default budgets. What a plan is worth is computed from its actions in float64.
+Worlds are linear systems with quadratic costs, whose best plan is known: three systems of each
+size, ten starts, three seeds, deterministic and undiscounted. Their bounds are so wide that no
+optimal action reaches them, or cut some, or cut many. Peers plan on the TorchScript step of the
+same bundles (`peers/plan_quality.py`). Beside peers, all planners of a kind evaluate the same
+number of sequences (iCEM's decaying population is sized for that); beside the optimum, dreamserve's
+planners use their default budgets. Values are computed from the actions in float64.
 
-    share    (value - value of doing nothing) / (optimum - value of doing nothing), 1 for the best
-    costs    the plan's costs, as values are none but costs, by the least there could be
-    lost     1 - share: what remains to be gained
+    share    (value - value of doing nothing) / (optimum - value of doing nothing); 1 is optimal
+    costs    the plan's costs divided by the least possible
+    lost     1 - share: the gain that remains possible
 
-A peer's settings are those of its variants that come out best in that world, known only afterwards.
+For each peer the best of its variants in that world counts, chosen afterwards.
 The claim: the median share is no lower than that of the peers' planners of the same kind.
 """
 
@@ -37,7 +37,7 @@ from dreamserve_protocol.common import Start
 from dreamserve_training.evaluation.analytic import LinearQuadratic, random_system, write_world
 from tables import print_circumstances, print_table, verdict
 
-SIZES = {  # and the horizon
+SIZES = {  # name: (states, actions, horizon)
     "4 states, 1 action": (4, 1, 3),
     "4 states, 2 actions": (4, 2, 15),
     "12 states, 6 actions": (12, 6, 20),
@@ -50,7 +50,7 @@ Sizes = dict[str, int]  # candidates and iterations
 
 
 class Plans(NamedTuple):
-    """How many systems of a kind, starts in each, and seeds from each start."""
+    """The numbers of systems of a size, of starts in each, and of seeds from each start."""
 
     systems: int
     starts: int
@@ -58,37 +58,38 @@ class Plans(NamedTuple):
 
     @property
     def count(self) -> int:
-        """Of plans in one world."""
+        """The number of plans in one world."""
         return self.systems * self.starts * self.seeds
 
 
-class Judged(NamedTuple):
-    """What plans are worth, for each system, start and seed."""
+class PlanValues(NamedTuple):
+    """Shares and costs of plans, for each system, start and seed."""
 
     shares: Values
     costs: Values
-    evaluations: int  # for one plan
+    evaluations: int  # of one plan
 
 
 @dataclass
 class World:
-    """Systems of a size and with the same bounds, and what was found in them."""
+    """Systems of one size with the same bounds, and the planners' results in them."""
 
     name: str
     horizon: int
-    untold: dict[str, Judged] = field(default_factory=dict)  # dreamserve's, with their own budgets
-    ours: dict[str, Judged] = field(default_factory=dict)  # and with the peers'
-    peers: dict[tuple[str, str, str], Judged] = field(default_factory=dict)
+    default: dict[str, PlanValues] = field(default_factory=dict)  # dreamserve, default budgets
+    ours: dict[str, PlanValues] = field(default_factory=dict)  # dreamserve, the peers' budgets
+    peers: dict[tuple[str, str, str], PlanValues] = field(default_factory=dict)
 
-    def best_peer(self, library: str, planner: str) -> tuple[str, Judged]:
-        """Return a peer's best variant and what it found."""
-        own = {key[2]: found for key, found in self.peers.items() if key[:2] == (library, planner)}
+    def best_peer(self, library: str, planner: str) -> tuple[str, PlanValues]:
+        """Return a peer's best variant and its results."""
+        peers = self.peers.items()
+        own = {key[2]: values for key, values in peers if key[:2] == (library, planner)}
         best = max(own, key=lambda variant: float(np.median(own[variant].shares)))
         return best, own[best]
 
 
-class Judge:
-    """Knows what plans in a system are worth: (starts, seeds, H, A)."""
+class Evaluator:
+    """Evaluates plans in a system."""
 
     def __init__(self, system: LinearQuadratic, horizon: int) -> None:
         self.system = system
@@ -97,52 +98,52 @@ class Judge:
         optima = [system.best(start, horizon) for start in system.starts]
         self.best = np.array([optimum.value for optimum in optima])[:, None]
 
-    def judge(self, actions: npt.ArrayLike, evaluations: int) -> Judged:
-        """Return what the plans are worth; NaN in a plan makes it worth nothing at all."""
+    def evaluate(self, actions: npt.ArrayLike, evaluations: int) -> PlanValues:
+        """Return the values of plans (starts, seeds, H, A); a plan with NaN is worth -inf."""
         plans = np.asarray(actions, np.float64)
         pairs = zip(self.system.starts, plans, strict=True)
         values = np.array([self.system.value(start, plan) for start, plan in pairs])
         values = np.where(np.isfinite(values), values, -np.inf)
         shares = (values - self.nothing) / (self.best - self.nothing)
-        return Judged(shares, values / self.best, evaluations)
+        return PlanValues(shares, values / self.best, evaluations)
 
 
 def ours(
     bundle: Path, horizon: int, plans: Plans, sizes: Sizes
 ) -> dict[str, tuple[list[Any], int]]:
-    """Return each planner's plans, (starts, seeds, H, A), and its evaluations for one."""
-    dream, found = LocalClient(bundle), {}
-    asked = {"horizon": horizon, "discount": 1.0, "warm_start": False, **sizes}
+    """Return each planner's plans (starts, seeds, H, A), and its evaluations per plan."""
+    dream, results = LocalClient(bundle), {}
+    fields = {"horizon": horizon, "discount": 1.0, "warm_start": False, **sizes}
     sessions = [
         dream.reset(start=Start(bank=start), temperature=0.0).session_id
         for start in range(plans.starts)
     ]
     for planner in PLANNERS:
-        made = [
+        planned = [
             [
-                dream.plan(session_id=name, planner=planner, seed=seed, **asked)
+                dream.plan(session_id=name, planner=planner, seed=seed, **fields)
                 for seed in range(plans.seeds)
             ]
             for name in sessions
         ]
-        actions = [[plan.actions for plan in seeds] for seeds in made]
-        found[planner] = actions, made[0][0].evaluations
-    return found
+        actions = [[plan.actions for plan in seeds] for seeds in planned]
+        results[planner] = actions, planned[0][0].evaluations
+    return results
 
 
 def theirs(
     bundle: Path, horizon: int, plans: Plans, sizes: Sizes, icem_evaluations: int
 ) -> list[dict[str, Any]]:
-    """Return what the peers' script prints."""
-    asked = {**sizes, "horizon": horizon, "starts": plans.starts, "seeds": plans.seeds}
-    asked |= {"icem-evaluations": icem_evaluations}
+    """Run the peers' script; return the variants that it prints."""
+    options = {**sizes, "horizon": horizon, "starts": plans.starts, "seeds": plans.seeds}
+    options |= {"icem-evaluations": icem_evaluations}
     command = [load.peers_python(), str(load.HERE / "peers" / "plan_quality.py"), str(bundle)]
-    command += [f"--{name}={value}" for name, value in asked.items()]
+    command += [f"--{name}={value}" for name, value in options.items()]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
     if ran.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{ran.stderr[-4000:]}")
-    found: list[dict[str, Any]] = json.loads(ran.stdout.splitlines()[-1])
-    return found
+    variants: list[dict[str, Any]] = json.loads(ran.stdout.splitlines()[-1])
+    return variants
 
 
 def measure(
@@ -153,40 +154,40 @@ def measure(
     sizes: Sizes,
     peers: bool,
 ) -> World:
-    """Let all plan in the systems of a size and bound."""
+    """Run all planners in the systems of one size and bound."""
     states, components, horizon = size
     world = World(name, horizon)
     for seed in range(plans.systems):
         system = random_system(seed, states, components, bound, starts=plans.starts)
-        judge = Judge(system, horizon)
+        evaluator = Evaluator(system, horizon)
         with tempfile.TemporaryDirectory() as folder:
             bundle = write_world(Path(folder, "system"), system)
-            untold = ours(bundle, horizon, plans, {})
+            default = ours(bundle, horizon, plans, {})
             mine = ours(bundle, horizon, plans, sizes)
             others = theirs(bundle, horizon, plans, sizes, mine["icem"][1]) if peers else []
-        for planner, found in untold.items():
-            _add(world.untold, planner, judge.judge(*found))
+        for planner, found in default.items():
+            _add(world.default, planner, evaluator.evaluate(*found))
         for planner, found in mine.items():
-            _add(world.ours, planner, judge.judge(*found))
-        for one in others:
-            key = one["library"], one["planner"], one["variant"]
-            _add(world.peers, key, judge.judge(one["actions"], one["evaluations"]))
+            _add(world.ours, planner, evaluator.evaluate(*found))
+        for peer in others:
+            key = peer["library"], peer["planner"], peer["variant"]
+            _add(world.peers, key, evaluator.evaluate(peer["actions"], peer["evaluations"]))
         print(f"{name}: system {seed + 1} of {plans.systems}", file=sys.stderr)
     return world
 
 
-def _add(into: dict[Any, Judged], key: Any, found: Judged) -> None:
+def _add(into: dict[Any, PlanValues], key: Any, found: PlanValues) -> None:
     before = into.get(key)
     shares, costs = found.shares.ravel(), found.costs.ravel()
     if before is not None:
         shares = np.concatenate([before.shares, shares])
         costs = np.concatenate([before.costs, costs])
-    into[key] = Judged(shares, costs, found.evaluations)
+    into[key] = PlanValues(shares, costs, found.evaluations)
 
 
 def print_optimum(worlds: list[World]) -> None:
-    """Print how near dreamserve's planners come to the best there is."""
-    columns = ["world", "planner", "evaluations", "share", "least share", "costs"]
+    """Print how near dreamserve's planners come to the optimum."""
+    columns = ["world", "planner", "evaluations", "share", "lowest share", "costs"]
     rows = [
         [
             world.name,
@@ -197,7 +198,7 @@ def print_optimum(worlds: list[World]) -> None:
             f"{np.median(found.costs):.3f}",
         ]
         for world in worlds
-        for planner, found in world.untold.items()
+        for planner, found in world.default.items()
     ]
     print_table(columns, rows)
 
@@ -237,27 +238,27 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--candidates", type=int, default=512, help="beside peers")
     parser.add_argument("--iterations", type=int, default=6, help="beside peers")
-    parser.add_argument("--systems", type=int, default=3, help="of a size and bound")
+    parser.add_argument("--systems", type=int, default=3, help="systems of each size and bound")
     parser.add_argument("--starts", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", choices=SIZES, default=list(SIZES), nargs="+")
     parser.add_argument("--bounds", type=float, default=BOUNDS, nargs="+")
     parser.add_argument("--no-peers", dest="peers", action="store_false")
-    asked = parser.parse_args()
-    plans = Plans(asked.systems, asked.starts, asked.seeds)
-    sizes = {"candidates": asked.candidates, "iterations": asked.iterations}
+    args = parser.parse_args()
+    plans = Plans(args.systems, args.starts, args.seeds)
+    sizes = {"candidates": args.candidates, "iterations": args.iterations}
     worlds = [
-        measure(f"{name}, ±{bound:g}", SIZES[name], bound, plans, sizes, asked.peers)
-        for name in asked.only
-        for bound in asked.bounds
+        measure(f"{name}, ±{bound:g}", SIZES[name], bound, plans, sizes, args.peers)
+        for name in args.only
+        for bound in args.bounds
     ]
-    print(f"Beside the optimum, own budgets: medians of {plans.count} plans\n")
+    print(f"Beside the optimum, default budgets: medians of {plans.count} plans\n")
     print_optimum(worlds)
-    if asked.peers:
-        said = f"{asked.candidates} candidates, {asked.iterations} iterations"
-        print(f"\nBeside peers, {said}: medians of {plans.count} plans\n")
+    if args.peers:
+        budget = f"{args.candidates} candidates, {args.iterations} iterations"
+        print(f"\nBeside peers, {budget}: medians of {plans.count} plans\n")
         print_peers(worlds)
-    print_circumstances(["onnxruntime"], ["mbrl", "torchrl", "torch"], cores="one at work")
+    print_circumstances(["onnxruntime"], ["mbrl", "torchrl", "torch"], cores="one in use")
 
 
 if __name__ == "__main__":

@@ -3,11 +3,10 @@
     python benchmarks/plan_trees.py                # about a minute
     python benchmarks/plan_trees.py --depths 6 --trees 2
 
-Worlds are trees of choices whose best path is found by trying them all: with random rewards; with a
-trap, where all that is learnt from parts of a plan is misleading; and random ones that end halfway
-along what would otherwise be the best path. Planners have their own default budgets: the two small
-sizes they try out whole, in the largest they must search, and random shooting says how much luck
-there is in it.
+Worlds are trees of choices whose best path is known by enumeration: trees with random rewards; a
+trap, where parts of a plan give misleading rewards; and random trees that end halfway along what
+would otherwise be the best path. Planners use their default budgets: in the two smaller sizes they
+enumerate all plans, in the largest they search, with random shooting as the baseline.
 """
 
 import argparse
@@ -32,7 +31,7 @@ KINDS: dict[str, Callable[[int, int], Tree]] = {
 
 
 def share_found(planner: str, trees: list[Tree], depth: int) -> tuple[float, int]:
-    """Return the share of plans worth what the best is, and the most that one evaluated."""
+    """Return the share of plans with the optimal value, and the most evaluations of a plan."""
     found, evaluations = 0, 0
     for seed, tree in enumerate(trees):
         dream = LocalClient(numpy_world(tree))
@@ -49,19 +48,19 @@ def main() -> None:
     """Plan in all trees and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--depths", default="6,8,9")
-    parser.add_argument("--trees", type=int, default=20, help="of a kind; the trap is one tree")
-    asked = parser.parse_args()
+    parser.add_argument("--trees", type=int, default=20, help="trees of each kind; one trap")
+    args = parser.parse_args()
     rows = []
-    for depth in map(int, asked.depths.split(",")):
+    for depth in map(int, args.depths.split(",")):
         for kind, make in KINDS.items():
-            trees = [make(depth, seed) for seed in range(asked.trees)]
+            trees = [make(depth, seed) for seed in range(args.trees)]
             for planner in PLANNERS:
                 share, evaluations = share_found(planner, trees, depth)
                 leaves = f"{trees[0].actions ** depth:,}"
                 rows.append([kind, leaves, planner, f"{evaluations:,}", f"{share:.0%}"])
-    print(f"The best plan found, {asked.trees} plans each\n")
-    print_table(["tree", "plans there are", "planner", "evaluations", "found"], rows)
-    print_circumstances([], cores="one at work")
+    print(f"Share of {args.trees} plans that are optimal\n")
+    print_table(["tree", "possible plans", "planner", "evaluations", "found"], rows)
+    print_circumstances([], cores="one in use")
 
 
 if __name__ == "__main__":

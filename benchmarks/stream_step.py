@@ -1,11 +1,11 @@
-"""How many steps a second over one WebSocket? Beside as many HTTP connections, in the same run.
+"""How many steps per second over one WebSocket, beside as many HTTP connections?
 
     python benchmarks/stream_step.py                     # 5 rounds of 4 s; about 2 minutes
     python benchmarks/stream_step.py --world lstm512-z64
 
-64 sessions on one socket, each with one step in flight, beside 64 HTTP connections with one each.
-The server has one core, the load another. The socket's load is a plain client that writes frames by
-hand (their mask is 0), so that it costs less than the server does.
+64 sessions on one socket, each with one step in flight, and 64 HTTP connections with one each. The
+server has one core, the load another. The WebSocket client builds its frames in advance, by hand
+and with a mask of 0, so that it costs less than the server.
 """
 
 import argparse
@@ -23,12 +23,12 @@ from contention import LOAD_CORE, Watch
 from tables import print_circumstances, print_table
 from worlds import SIZES, bundle_of
 
-TARGET = 1.6  # times the steps of HTTP
-STEPS_A_DREAM = 100  # then its session starts over, before it ends by itself
+TARGET = 1.6  # times the steps/s of HTTP
+STEPS_A_DREAM = 100  # then its session is reset, before the dream can end
 
 
 def handshake(port: int) -> socket.socket:
-    """Return a socket on which a server has accepted a WebSocket."""
+    """Connect to the server and complete the WebSocket handshake."""
     stream = socket.create_connection(("127.0.0.1", port))
     stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     stream.sendall(
@@ -43,7 +43,7 @@ def handshake(port: int) -> socket.socket:
 
 
 def frame(verb: str, number: int, body: dict[str, object]) -> bytes:
-    """Return a question as a text frame."""
+    """Return a request as a text frame."""
     text = json.dumps({"id": number, "verb": verb, "body": body}, separators=(",", ":")).encode()
     head = (
         bytes([0x81, 0x80 | len(text)])
@@ -53,16 +53,16 @@ def frame(verb: str, number: int, body: dict[str, object]) -> bytes:
     return head + b"\0\0\0\0" + text
 
 
-class Answers:
-    """Frames as they come from a server."""
+class Responses:
+    """Reads response frames from a socket."""
 
     def __init__(self, stream: socket.socket) -> None:
         self._stream, self._buffer = stream, b""
 
     def take(self) -> list[int]:
-        """Wait for answers; return their ids. All must be successes."""
-        taken: list[int] = []
-        while not taken:
+        """Wait for one or more responses; return their ids. All must have status 200."""
+        ids: list[int] = []
+        while not ids:
             received = self._stream.recv(1 << 18)
             assert received, "the server closed the socket"
             buffer, at = self._buffer + received, 0
@@ -75,14 +75,14 @@ class Answers:
                     break
                 id_, _, rest = buffer[at + head + len(b'{"id":') : at + head + 32].partition(b",")
                 assert rest.startswith(b'"status":200'), buffer[at:end]
-                taken.append(int(id_))
+                ids.append(int(id_))
                 at = end
             self._buffer = buffer[at:]
-        return taken
+        return ids
 
 
 def dream_of(session: int) -> list[bytes]:
-    """Return the frames that a session sends, over and over: a reset, then its steps."""
+    """Return the frames that a session sends in a loop: a reset, then its steps."""
     name = f"w{session}"
     steps = [
         frame("step", session, {"session_id": name, "action": number % 3, "step": number})
@@ -92,58 +92,56 @@ def dream_of(session: int) -> list[bytes]:
 
 
 def client(port: int, sessions: int, seconds: float) -> None:
-    """Step each session again once its answer is there; print the rate and how long a step took."""
-    dreams = [
-        dream_of(i) for i in range(sessions)
-    ]  # before: the load is to cost less than the server
+    """Step each session again as soon as it is answered; print steps/s and latencies as JSON."""
+    dreams = [dream_of(i) for i in range(sessions)]
     stream = handshake(port)
-    answers = Answers(stream)
+    responses = Responses(stream)
     sent, sent_s = [1] * sessions, [0.0] * sessions
     took_s: list[float] = []
     began_s = now_s = time.perf_counter()
     stream.sendall(b"".join(frames[0] for frames in dreams))
     while now_s < began_s + seconds:
-        taken = answers.take()
+        answered = responses.take()
         now_s = time.perf_counter()
-        questions = []
-        for i in taken:
+        requests = []
+        for i in answered:
             place = sent[i] % STEPS_A_DREAM
-            if place != 1:  # what was answered is a step
+            if place != 1:  # the response is to a step, not to a reset
                 took_s.append(now_s - sent_s[i])
-            questions.append(dreams[i][place])
+            requests.append(dreams[i][place])
             sent[i], sent_s[i] = sent[i] + 1, now_s
-        stream.sendall(b"".join(questions))
+        stream.sendall(b"".join(requests))
     rate = len(took_s) / (now_s - began_s)
     p50_ms, p99_ms = (1e3 * statistics.quantiles(took_s, n=100)[i] for i in (49, 98))
     print(json.dumps({"rate": rate, "p50_ms": p50_ms, "p99_ms": p99_ms}))
 
 
 def over_stream(port: int, sessions: int, seconds: float) -> load.Load:
-    """Run the client on its core."""
+    """Run the client in a process on the load's core; return its result."""
     command = ["taskset", "-c", str(LOAD_CORE), sys.executable, __file__, "--client", str(port)]
     command += ["--sessions", str(sessions), "--seconds", str(seconds)]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False)
     if ran.returncode:
         sys.exit(ran.stderr)
-    seen = json.loads(ran.stdout)
-    return load.Load(seen["rate"], seen["p50_ms"], seen["p99_ms"], 0, 0)
+    result = json.loads(ran.stdout)
+    return load.Load(result["rate"], result["p50_ms"], result["p99_ms"], 0, 0)
 
 
 def measure(bundle: Path, sessions: int, seconds: float, watch: Watch) -> dict[str, load.Load]:
-    """Return what one start of a server does over each transport."""
+    """Start a server and load it over each transport; return the results."""
     port, loads = load.free_port(), {}
     with load.serving(load.dreamserve(bundle, port), port) as pid:
-        loads["http"] = load.loaded(
+        loads["http"] = load.measured(
             lambda: load.open_sessions(port),
-            lambda seconds: load.load(
+            lambda seconds: load.run_wrk(
                 port, "/step", "step.lua", connections=sessions, seconds=seconds
             ),
             seconds,
             watch,
             pid,
         )
-        load.must_be_clean("http", loads["http"])
-        loads["stream"] = load.loaded(
+        load.must_succeed("http", loads["http"])
+        loads["stream"] = load.measured(
             lambda: None, lambda seconds: over_stream(port, sessions, seconds), seconds, watch, pid
         )
     return loads
@@ -156,21 +154,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--sessions", type=int, default=64)
-    parser.add_argument("--client", type=int, help="be the load of a server on this port")
+    parser.add_argument("--client", type=int, help="only send the load, to a server on this port")
     arguments = parser.parse_args()
     if arguments.client is not None:
         client(arguments.client, arguments.sessions, arguments.seconds)
         return
     bundle, watch = bundle_of(arguments.world), Watch()
-    seen: dict[str, list[load.Load]] = {"http": [], "stream": []}
+    results: dict[str, list[load.Load]] = {"http": [], "stream": []}
     for _ in range(arguments.rounds):
         loads = measure(bundle, arguments.sessions, arguments.seconds, watch)
-        for transport, found in loads.items():
-            seen[transport].append(found)
-    medians = {transport: load.median_of_rounds(loads) for transport, loads in seen.items()}
+        for transport, result in loads.items():
+            results[transport].append(result)
+    medians = {transport: load.median_of_rounds(loads) for transport, loads in results.items()}
     ratio = statistics.median(
         stream.requests_per_s / http.requests_per_s
-        for stream, http in zip(seen["stream"], seen["http"], strict=True)
+        for stream, http in zip(results["stream"], results["http"], strict=True)
     )
     print(f"{arguments.world}, {arguments.sessions} sessions\n")
     rows = [
@@ -178,7 +176,7 @@ def main() -> None:
         for transport, one in medians.items()
     ]
     print_table(["transport", "steps/s", "p50 ms", "p99 ms"], rows)
-    print(f"\nstream: {ratio:.2f} x http (median of rounds); wanted {TARGET}")
+    print(f"\nstream: {ratio:.2f} x http (median of rounds); target {TARGET}")
     print_circumstances(["onnxruntime"], [], watch)
 
 

@@ -1,4 +1,4 @@
-"""How the benchmarks say what they found: tables in Markdown, and where it was found."""
+"""Prints the benchmarks' results: tables in Markdown, with command, machine and versions."""
 
 import importlib.metadata
 import os
@@ -14,13 +14,13 @@ PEERS = Path(__file__).parent / ".peers"
 
 
 def spread(values: Sequence[float], form: str = ",.0f") -> str:
-    """Return the median of several rounds, and the least and the most of them."""
+    """Return the median of several rounds with their minimum and maximum."""
     least, most = min(values), max(values)
     return f"{statistics.median(values):{form}} ({least:{form}} to {most:{form}})"
 
 
 def verdict(claim: str, holds: bool) -> str:
-    """Return a claim and whether it was met."""
+    """Return a claim and whether it holds."""
     return f"{claim}: {'holds' if holds else 'FALLS SHORT'}"
 
 
@@ -38,7 +38,7 @@ def print_circumstances(
     watch: Watch | None = None,
     cores: str = "the server on one, the load on another",
 ) -> None:
-    """Print how to measure again, on what machine this was, and with which versions."""
+    """Print the command, the machine, and the versions of `packages` and `peers`."""
     script = Path(sys.argv[0]).name
     model = "unknown CPU"
     with suppress(OSError):
@@ -57,7 +57,7 @@ def print_circumstances(
 
 
 def _version(package: str) -> str:
-    """Not every package comes under its own name: onnxruntime also does as onnxruntime-gpu."""
+    """Look up the distribution of a package: onnxruntime may come from onnxruntime-gpu."""
     providers = importlib.metadata.packages_distributions().get(package, [])
     return importlib.metadata.version(providers[0]) if providers else "not installed"
 

@@ -1,14 +1,14 @@
-"""Does planning in the dream keep an agent alive in the real game, in time?
+"""Does planning in the dream keep an agent alive in the real game, and in time?
 
-    python benchmarks/takecover.py                    # 100 episodes as fast as they go, and random
+    python benchmarks/takecover.py                    # 100 episodes at full speed, and random
     python benchmarks/takecover.py --real-time        # 35 decisions a second, late ones counted
 
-The claims: over 100 episodes with seeds that no training has seen, an agent that only calls /step
-with the real frames and /plan lives at least 3 times as long as random actions do in the same
-episodes; and in real time it misses less than 1 % of its deadlines.
+The claims: over 100 episodes with seeds not used in training, an agent that only calls /step with
+the real frames and /plan lives at least 3 times as long as random actions do in the same episodes;
+and in real time it misses less than 1 % of its deadlines.
 
-With `--real-time` the game does not wait: a decision that is not there when the next frame is due
-leaves the last action in force for as long as it takes. Server and game share two cores.
+With `--real-time` the game does not wait: if a decision is not ready when the next frame is due,
+the last action stays in force. Server and game share two cores.
 """
 
 import argparse
@@ -36,16 +36,16 @@ from dreamserve_training.evaluation.real import BlindAgent, EpisodeResults, play
 from tables import print_circumstances, print_table, verdict
 
 TAKECOVER = Path(__file__).parents[1] / "bundles" / "takecover"
-SEED = 1_000_000  # training took seeds far below
+SEED = 1_000_000  # far above the seeds of training
 HERTZ = 35
-TIMES_RANDOM, MISSED = 3.0, 0.01
-BUDGET_MS = 15.0  # of the 28.6 from frame to frame; the rest is for the step and the way
+MIN_TIMES_RANDOM, MAX_MISSED_SHARE = 3.0, 0.01
+BUDGET_MS = 15.0  # of the 28.6 between frames; the rest is for /step and HTTP
 PLAN = {
     "planner": "random_shooting",
     "horizon": 5,
     "action_repeat": 10,
     "candidates": 24,
-    "temperature": 0.0,  # the likeliest next, so that candidates differ by what they do
+    "temperature": 0.0,  # deterministic, so that candidates differ only by their actions
     "discount": 1.0,
 }
 UInt8 = npt.NDArray[np.uint8]
@@ -53,11 +53,11 @@ UInt8 = npt.NDArray[np.uint8]
 
 @dataclass
 class PlanningAgent:
-    """Corrects its dream to every real frame, and takes the first action of a plan."""
+    """Corrects its dream with every real frame, and takes the first action of a plan."""
 
     client: DreamClient
     fields: dict[str, Any]
-    took_s: list[float] = field(default_factory=list)  # from a frame to the action for it
+    took_s: list[float] = field(default_factory=list)  # from a frame to its action
     action: int = 0
 
     def begin(self, frame: UInt8, seed: int) -> None:
@@ -70,21 +70,21 @@ class PlanningAgent:
         return self.action
 
     def see(self, frame: UInt8) -> None:
-        """Tell the session what the action really led to."""
+        """Correct the dream with the frame that followed the action."""
         self.dream.step(self.action, observation=frame)
 
 
 @dataclass(frozen=True)
-class Played:
-    """One episode."""
+class Episode:
+    """The results of one episode."""
 
     length: float
     took_s: list[float]
     missed: int = 0
 
 
-def play_in_time(game: EnvSpec, agent: PlanningAgent, seed: int) -> Played:
-    """Play one episode at 35 frames a second: the game waits for nobody."""
+def play_in_time(game: EnvSpec, agent: PlanningAgent, seed: int) -> Episode:
+    """Play one episode at 35 frames a second; the game does not wait."""
     env = worker_env(game)
     observation, _ = env.reset(seed=seed)
     agent.begin(game.frame_of(observation), seed)
@@ -100,7 +100,7 @@ def play_in_time(game: EnvSpec, agent: PlanningAgent, seed: int) -> Played:
         due_s += tick_s
         if time.perf_counter() > due_s:
             missed += 1
-            action = agent.action = last  # what was in force when the frame was due
+            action = agent.action = last  # the action in force when the frame was due
             due_s = max(due_s, time.perf_counter())
         time.sleep(max(0.0, due_s - time.perf_counter()))
         observation, reward, terminated, truncated, _ = env.step(action)
@@ -108,23 +108,23 @@ def play_in_time(game: EnvSpec, agent: PlanningAgent, seed: int) -> Played:
         if terminated or truncated:
             break
     agent.dream.close()
-    return Played(length, took_s, missed)
+    return Episode(length, took_s, missed)
 
 
 @contextmanager
 def _no_long_collections() -> Iterator[None]:
-    """Keep what was imported from being walked through again amid the game: 25 ms each time."""
+    """Exclude imported objects from garbage collection, which would take 25 ms in the game."""
     gc.collect()
     gc.freeze()
     try:
         yield
     finally:
-        gc.unfreeze()  # what stays frozen is not ended at exit: the game would outlive its process
+        gc.unfreeze()  # frozen objects are not finalised: the game would outlive its process
 
 
 def play_planned(
     game: EnvSpec, base_url: str, fields: dict[str, Any], seed: int, real_time: bool
-) -> Played:
+) -> Episode:
     """Play one episode in this process."""
     with DreamClient(base_url) as client:
         agent = PlanningAgent(client, fields)
@@ -134,7 +134,7 @@ def play_planned(
         began_s = time.perf_counter()
         _, length = play(worker_env(game), game, agent, seed)
         agent.dream.close()
-        return Played(length, [(time.perf_counter() - began_s) / max(length, 1)])
+        return Episode(length, [(time.perf_counter() - began_s) / max(length, 1)])
 
 
 def play_random(game: EnvSpec, seed: int) -> int:
@@ -143,14 +143,14 @@ def play_random(game: EnvSpec, seed: int) -> int:
     return play(worker_env(game), game, agent, seed)[1]
 
 
-def measure(asked: argparse.Namespace) -> tuple[list[int], list[Played]]:
-    """Return how long random lived in each episode, and how the planner did in the same ones."""
-    game = replace(TAKE_COVER, max_episode_steps=asked.max_steps)
-    seeds = [SEED + i for i in range(asked.episodes)]
+def measure(args: argparse.Namespace) -> tuple[list[int], list[Episode]]:
+    """Return the random agent's survival times and the planning agent's episodes."""
+    game = replace(TAKE_COVER, max_episode_steps=args.max_steps)
+    seeds = [SEED + i for i in range(args.episodes)]
     port = load.free_port()
     # In real time the game has a core to itself, as it would have a machine.
-    workers = 1 if asked.real_time else 2
-    cores = [load.SERVER_CORE] if asked.real_time else [load.SERVER_CORE, load.LOAD_CORE]
+    workers = 1 if args.real_time else 2
+    cores = [load.SERVER_CORE] if args.real_time else [load.SERVER_CORE, load.LOAD_CORE]
     with (
         load.serving(load.dreamserve(TAKECOVER, port), port, cores=",".join(map(str, cores))),
         game_workers(workers) as pool,
@@ -158,8 +158,7 @@ def measure(asked: argparse.Namespace) -> tuple[list[int], list[Played]]:
         random = list(pool.map(partial(play_random, game), seeds))
         url = f"http://127.0.0.1:{port}"
         jobs = [
-            pool.submit(play_planned, game, url, asked.plan, seed, asked.real_time)
-            for seed in seeds
+            pool.submit(play_planned, game, url, args.plan, seed, args.real_time) for seed in seeds
         ]
         for done, job in enumerate(as_completed(jobs), 1):
             so_far = np.mean([other.result().length for other in jobs if other.done()])
@@ -177,27 +176,27 @@ def main() -> None:
     parser.add_argument("--max-steps", type=int, default=TAKE_COVER.max_episode_steps)
     parser.add_argument("--real-time", action="store_true")
     parser.add_argument("--plan", type=json.loads, default={}, help="other fields of /plan, JSON")
-    asked = parser.parse_args()
-    asked.plan = PLAN | ({"budget_ms": BUDGET_MS} if asked.real_time else {}) | asked.plan
-    random, planned = measure(asked)
+    args = parser.parse_args()
+    args.plan = PLAN | ({"budget_ms": BUDGET_MS} if args.real_time else {}) | args.plan
+    random, planned = measure(args)
     rows, means = [], []
-    for name, lengths in (("random", random), ("planned", [one.length for one in planned])):
-        found = EpisodeResults(lengths, lengths).summary(asked.max_steps)
-        means.append(found["mean"])
-        rows.append([name, *(f"{found[key]:g}" for key in ("mean", "standard_error", "median"))])
-    print(f"TakeCover, {asked.episodes} episodes; {asked.plan}\n")
+    for name, lengths in (("random", random), ("planned", [episode.length for episode in planned])):
+        summary = EpisodeResults(lengths, lengths).summary(args.max_steps)
+        means.append(summary["mean"])
+        rows.append([name, *(f"{summary[key]:g}" for key in ("mean", "standard_error", "median"))])
+    print(f"TakeCover, {args.episodes} episodes; {args.plan}\n")
     print_table(["agent", "mean steps", "standard error", "median"], rows)
     times = means[1] / means[0]
-    claim = f"\nlives {TIMES_RANDOM:g} times as long as random or longer ({times:.2f})"
-    print(verdict(claim, times >= TIMES_RANDOM))
-    took_ms = 1e3 * np.concatenate([one.took_s for one in planned])
+    claim = f"\nlives at least {MIN_TIMES_RANDOM:g} times as long as random ({times:.2f})"
+    print(verdict(claim, times >= MIN_TIMES_RANDOM))
+    took_ms = 1e3 * np.concatenate([episode.took_s for episode in planned])
     print(f"from frame to action: median {np.median(took_ms):.1f} ms", end="")
-    if asked.real_time:
-        decisions, missed = len(took_ms), sum(one.missed for one in planned)
+    if args.real_time:
+        decisions, missed = len(took_ms), sum(episode.missed for episode in planned)
         share = missed / decisions
         print(f", p99 {np.percentile(took_ms, 99):.1f} ms, longest {took_ms.max():.1f} ms")
         claim = f"{missed} of {decisions:,} deadlines of {1e3 / HERTZ:.1f} ms missed ({share:.2%})"
-        print(verdict(f"{claim}; less than {MISSED:.0%}", share < MISSED))
+        print(verdict(f"{claim}; less than {MAX_MISSED_SHARE:.0%}", share < MAX_MISSED_SHARE))
     print_circumstances(["onnxruntime", "vizdoom"])
 
 

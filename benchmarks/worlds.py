@@ -1,11 +1,11 @@
-"""The worlds that benchmarks run on: untrained, of the sizes people train, as bundles.
+"""The untrained worlds that the benchmarks run on, as bundles, in the sizes that people train.
 
     python benchmarks/worlds.py                 # all of them, into benchmarks/.worlds
     python benchmarks/worlds.py lstm256-z32     # one of them
 
-Their weights are random and their dreams never end, so that every request of a load is answered
-alike; what a step costs does not depend on what the weights have learnt. The mixture is `joint`,
-the head that predicts best by `mixture_heads.py`.
+The weights are random: the cost of a step does not depend on their values. Dreams never end, so
+all requests of a load get the same kind of response. The mixture head is `joint`, the one with the
+lowest loss in `mixture_heads.py`.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from dreamserve_training.models.vae import ConvVAE
 FOLDER = Path(__file__).parent / ".worlds"
 NEVER = 1e6  # a done logit that no dream reaches
 
-# name: (latent size, LSTM's width, whether actions are continuous)
+# name: (latent size, LSTM width, whether actions are continuous)
 SIZES = {
     "lstm256-z32": (32, 256, False),
     "lstm512-z64": (64, 512, False),
@@ -32,7 +32,7 @@ SIZES = {
 
 
 def bundle_of(name: str) -> Path:
-    """Return the bundle of that name, written at its first use."""
+    """Return the bundle of that name; write it if it does not exist."""
     path = FOLDER / name
     if not path.is_dir():
         latent, memory, box = SIZES[name]
@@ -57,7 +57,7 @@ def _write(path: Path, latent: int, memory: int, box: bool) -> None:
         predict_reward=True,
         discrete_actions=not box,
     )
-    torch.nn.init.constant_(mdnrnn.done_head.bias, -5.0)  # an end is rare, in trained worlds too
+    torch.nn.init.constant_(mdnrnn.done_head.bias, -5.0)  # ends are rare, as in trained worlds
     frame = FrameSpec(
         source_shape=(64, 64, 3), crop=Crop(top=0, bottom=64, left=0, right=64), shape=(64, 64, 3)
     )
@@ -83,5 +83,5 @@ def _write(path: Path, latent: int, memory: int, box: bool) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("worlds", nargs="*", default=list(SIZES), metavar="world")
-    for wanted in parser.parse_args().worlds:
-        print(bundle_of(wanted))
+    for world in parser.parse_args().worlds:
+        print(bundle_of(world))

@@ -17,7 +17,7 @@ from dreamserve.api.app import openapi_document
 from dreamserve.planning.catalog import PLANNERS
 from dreamserve.planning.options import bounds
 from dreamserve.settings import PREFIX, Settings
-from dreamserve_protocol.errors import leaves
+from dreamserve_protocol.errors import error_classes
 from dreamserve_protocol.verbs import BY_NAME, VERBS
 
 DOCS = Path(__file__).parent
@@ -36,8 +36,8 @@ def errors() -> Iterator[str]:
     """Yield the table of errors."""
     yield "| code | status | what happened | what to do |"
     yield "|---|---|---|---|"
-    for leaf in leaves():
-        yield f"| `{leaf.code}` | {leaf.status} | {leaf.__doc__} | {leaf.remedy} |"
+    for kind in error_classes():
+        yield f"| `{kind.code}` | {kind.status} | {kind.__doc__} | {kind.remedy} |"
 
 
 def planners() -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Rules for the whole suite: where CI=true nothing may be missing, and CUDA tests need CUDA."""
+"""Rules for the whole suite: CI=true turns skips into failures, and CUDA tests need CUDA."""
 
 import os
 from collections.abc import Generator
@@ -10,11 +10,11 @@ NOTHING_MAY_BE_MISSING = os.environ.get("CI") == "true"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, visibly, the tests that need a CUDA device where there is none."""
+    """Skip the tests that need a CUDA device if there is none."""
     on_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if not on_gpu:
         return
-    import torch  # only now: the rest of the suite may not need it
+    import torch  # imported here because the rest of the suite may not need it
 
     if not torch.cuda.is_available():
         for item in on_gpu:
@@ -32,7 +32,7 @@ def _fail_if_skipped(report: Any) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turn a skipped test into a failed one where nothing may be missing."""
+    """Fail skipped tests if CI=true."""
     report = yield
     if item.get_closest_marker("gpu") is None:
         _fail_if_skipped(report)
@@ -43,7 +43,7 @@ def pytest_runtest_makereport(
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Turn a skipped module into a failed one where nothing may be missing."""
+    """Fail skipped modules if CI=true."""
     report = yield
     _fail_if_skipped(report)
     return report

@@ -1,9 +1,9 @@
-"""What one writes first: FastAPI, torch in the thread pool, each session's tensors in a dict.
+"""The obvious first version: FastAPI, torch in the thread pool, each session's tensors in a dict.
 
     benchmarks/.peers/bin/python benchmarks/peers/fastapi_torch.py BUNDLE --port 9002
 
-One request is one batch of one. Nothing is checked beyond the types: a request sent twice advances
-the session twice.
+Each request is a batch of one. Only types are validated: a repeated request advances the session
+twice.
 """
 
 import argparse
@@ -28,7 +28,7 @@ class ResetBody(BaseModel):
 
 
 class StepBody(BaseModel):
-    """The fields of dreamserve's /step that the load sends, and two that it may."""
+    """The fields of dreamserve's /step that the load sends, and two optional ones."""
 
     session_id: str
     action: int
@@ -38,7 +38,7 @@ class StepBody(BaseModel):
 
 @dataclass
 class Session:
-    """One dream's present: latent (1, Z), h and c (1, R), temperature (1,)."""
+    """One dream's state: latent (1, Z), h and c (1, R), temperature (1,)."""
 
     latent: torch.Tensor
     h: torch.Tensor
@@ -48,7 +48,7 @@ class Session:
 
 
 class World:
-    """A bundle's step graph and starting points, in torch."""
+    """A bundle's step graph and bank of starts, in torch."""
 
     def __init__(self, bundle: Path) -> None:
         manifest = json.loads((bundle / "manifest.json").read_text())
@@ -60,7 +60,7 @@ class World:
             self.bank = {name: torch.from_numpy(bank[name]).float() for name in bank.files}
 
     def begin(self, temperature: float) -> Session:
-        """Return a session at an entry of the bank, drawn at random."""
+        """Return a session that starts at a random entry of the bank."""
         entry = int(torch.randint(len(self.bank["mu"]), ()))
         rows = {name: values[entry : entry + 1] for name, values in self.bank.items()}
         spread = torch.exp(rows["logvar"] / 2)
@@ -100,7 +100,7 @@ def app_of(world: World) -> FastAPI:
     def step(body: StepBody) -> dict[str, Any]:
         session = sessions.get(body.session_id)
         if session is None:
-            raise HTTPException(404, f"there is no session {body.session_id!r}")
+            raise HTTPException(404, f"no session {body.session_id!r}")
         reward, done_logit = world.advance(session, body.action)
         return {
             "session_id": body.session_id,

@@ -1,9 +1,8 @@
-"""The control: a FastAPI route that validates /step and answers constants, without any model.
+"""The control: a FastAPI route that validates /step and returns constants, without a model.
 
     Z=32 benchmarks/.peers/bin/python benchmarks/peers/fastapi_validate.py --port 9001
 
-No server built on FastAPI and pydantic can be faster than this one: what it costs is what HTTP,
-validation and encoding cost.
+It shows the cost of HTTP, validation and encoding: no server with FastAPI and pydantic is faster.
 """
 
 import argparse
@@ -20,7 +19,7 @@ app = FastAPI()
 
 
 class StepBody(BaseModel):
-    """The fields of dreamserve's /step that the load sends, and two that it may."""
+    """The fields of dreamserve's /step that the load sends, and two optional ones."""
 
     session_id: str
     action: int
@@ -28,8 +27,8 @@ class StepBody(BaseModel):
     include: list[str] = []
 
 
-class StepAnswer(BaseModel):
-    """The fields of dreamserve's answer."""
+class StepResult(BaseModel):
+    """The fields of dreamserve's result."""
 
     session_id: str
     step: int
@@ -48,8 +47,8 @@ class ResetBody(BaseModel):
     temperature: float = 1.0
 
 
-class ResetAnswer(BaseModel):
-    """The fields of dreamserve's answer."""
+class ResetResult(BaseModel):
+    """The fields of dreamserve's result."""
 
     session_id: str
     world: str
@@ -61,14 +60,14 @@ class ResetAnswer(BaseModel):
 
 @app.get("/readyz")
 async def readyz() -> dict[str, str]:
-    """Answer that the server is up."""
+    """Report that the server is ready."""
     return {"status": "ready"}
 
 
 @app.post("/reset")
-async def reset(body: ResetBody) -> ResetAnswer:
-    """Answer a constant."""
-    return ResetAnswer(
+async def reset(body: ResetBody) -> ResetResult:
+    """Return a constant."""
+    return ResetResult(
         session_id=body.session_id,
         world="none",
         step=0,
@@ -78,9 +77,9 @@ async def reset(body: ResetBody) -> ResetAnswer:
     )
 
 
-@app.post("/step", response_model=StepAnswer)
+@app.post("/step", response_model=StepResult)
 async def step(body: StepBody) -> dict[str, Any]:
-    """Answer a constant; as a dict, which FastAPI validates and encodes 2% faster than a model."""
+    """Return a constant, as a dict: FastAPI validates and encodes it 2 % faster than a model."""
     return {
         "session_id": body.session_id,
         "step": body.step or 1,

@@ -1,10 +1,10 @@
-"""LitServe at its best: batches of up to 64 within 1 ms, onnxruntime, its fast queue, one worker.
+"""LitServe in its fastest configuration: batches of up to 64 within 1 ms, onnxruntime, fast queue.
 
     benchmarks/.peers/bin/python benchmarks/peers/litserve_step.py BUNDLE --port 9003
 
-onnxruntime, because it is faster here than torch (`--torch` runs that instead). A session begins
-at its first use, since only the worker knows it and LitServe routes nothing else there. Two
-requests for one session in one batch would both start from the same state; the load sends none.
+onnxruntime is faster here than torch (`--torch` runs that instead). One worker holds the sessions.
+A session begins with its first step, since LitServe sends only that route to the worker. Two
+requests for one session in one batch would start from the same state; the load sends none.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def torch_step(bundle: Path) -> Step:
 
 
 class StepAPI(litserve.LitAPI):
-    """Steps of many sessions in one batch; their states are rows of arrays."""
+    """Steps many sessions in one batch; their states are rows of arrays."""
 
     def __init__(self, bundle: Path, use_torch: bool) -> None:
         super().__init__(max_batch_size=64, batch_timeout=0.001, api_path="/step")
@@ -70,7 +70,7 @@ class StepAPI(litserve.LitAPI):
         self.rows: dict[str, int] = {}
 
     def begin(self, session_id: str) -> int:
-        """Return the row of a session that begins at an entry of the bank."""
+        """Start a session at a random entry of the bank; return its row."""
         row = self.rows[session_id] = len(self.rows)
         entry = self.random.integers(len(self.bank["mu"]))
         mu, logvar = self.bank["mu"][entry], self.bank["logvar"][entry]
@@ -80,7 +80,7 @@ class StepAPI(litserve.LitAPI):
         return row
 
     def batch(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Leave the requests as they are: `predict` gathers from them."""
+        """Return the requests unchanged: `predict` gathers their fields."""
         return inputs
 
     def predict(self, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -103,12 +103,12 @@ class StepAPI(litserve.LitAPI):
         self.taken[rows] += 1
         columns = (self.taken[rows], latent, reward, done_logit > self.threshold)
         names = ("session_id", "step", "latent", "reward", "terminated")
-        answers = zip(ids, *(column.tolist() for column in columns), strict=True)
-        rest: dict[str, Any] = {"truncated": False, "info": {}}
-        return [dict(zip(names, answer, strict=True)) | rest for answer in answers]
+        results = zip(ids, *(column.tolist() for column in columns), strict=True)
+        constants: dict[str, Any] = {"truncated": False, "info": {}}
+        return [dict(zip(names, result, strict=True)) | constants for result in results]
 
     def unbatch(self, output: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Leave the answers as they are."""
+        """Return the results unchanged."""
         return output
 
 
@@ -122,7 +122,7 @@ if __name__ == "__main__":
         StepAPI(arguments.bundle, arguments.torch),
         accelerator="cpu",
         workers_per_device=1,
-        fast_queue=True,  # ZeroMQ instead of a multiprocessing queue: faster, and steadier
+        fast_queue=True,  # ZeroMQ instead of a multiprocessing queue: faster, with less variance
     )
     server.run(
         host="127.0.0.1",

@@ -1,4 +1,4 @@
-"""A world without memory as torch takes it, and what a planner that is tried in it is."""
+"""A world without recurrent state in torch, and the planners that are run in it."""
 
 import json
 from collections.abc import Callable
@@ -13,7 +13,7 @@ Plan = Callable[[Tensor], Tensor]  # from a latent (Z,) to actions (H, A)
 
 
 class Variant(NamedTuple):
-    """A planner with its choices made; `make` gives one that remembers no earlier plan."""
+    """A planner with one choice of settings; `make` returns one without an earlier plan."""
 
     library: str
     planner: str
@@ -22,7 +22,7 @@ class Variant(NamedTuple):
 
 
 class World:
-    """A bundle's step as torch takes it, and where planning starts; counts its dreams."""
+    """A bundle's step in torch, and the starts (N, Z) of plans; counts evaluated sequences."""
 
     def __init__(self, bundle: Path) -> None:
         manifest = json.loads((bundle / "manifest.json").read_text())

@@ -1,13 +1,13 @@
-"""What do the planners of mbrl-lib and torchrl find in a world? JSON on stdout.
+"""What plans do mbrl-lib and torchrl find in a world? Prints JSON.
 
     benchmarks/.peers/bin/python benchmarks/peers/plan_quality.py BUNDLE --starts 10 --seeds 3 \\
         --horizon 15 --candidates 512 --iterations 6 --icem-evaluations 2830
 
-Each library's own planners, unmodified, over the bundle's TorchScript step, from the first entries
-of its bank, without chance and undiscounted. The world has a Box of actions, one latent and no
-memory. Planners with a choice that matters are tried with each, in `variants`. For each variant:
+Each library's own planners, unmodified, on the bundle's TorchScript step, from the first entries of
+its bank, deterministic and undiscounted. The world has Box actions and no recurrent state. Planners
+with settings that matter are run with several of them. For each variant:
 
-    library, planner, variant; evaluations: sequences dreamt to their end for one plan
+    library, planner, variant; evaluations: sequences simulated for one plan
     actions: (starts, seeds, H, A), the sequences returned
 """
 
@@ -27,16 +27,16 @@ from torch import Tensor
 from torchrl_planners import torchrl_variants
 
 ELITE_SHARE = 0.1
-ICEM = {  # name: elites, decay, exponent of the noise
+ICEM = {  # name: (share of elites, decay, exponent of the noise)
     "its example's": (0.1, 1.3, 2.0),
     "as dreamserve's": (0.03, 1.1, 0.5),
 }
 KEEP_SHARE, ALPHA = 0.3, 0.1
-GAMMAS = (0.1, 1.0)  # what a value is multiplied by before its exponential
+GAMMAS = (0.1, 1.0)  # factors of a value in the exponent
 
 
 def mbrl_lib(world: World, horizon: int, target: str, **settings: Any) -> Callable[[], Plan]:
-    """Return how to make one of mbrl-lib's optimizers within its TrajectoryOptimizer."""
+    """Return a factory of one of mbrl-lib's optimizers within its TrajectoryOptimizer."""
     settings |= {"_target_": f"mbrl.planning.{target}", "device": "cpu"}
     settings |= {"lower_bound": "???", "upper_bound": "???"}
 
@@ -61,11 +61,11 @@ def mbrl_lib(world: World, horizon: int, target: str, **settings: Any) -> Callab
 def mbrl_variants(
     world: World, horizon: int, candidates: int, iterations: int, icem_evaluations: int
 ) -> Iterator[Variant]:
-    """Return mbrl-lib's planners. CEM and iCEM answer a mean, as its examples have them do."""
+    """Yield mbrl-lib's planners. CEM and iCEM return their mean, as in its examples."""
     sizes = {"num_iterations": iterations, "population_size": candidates}
-    answer = {"num_iterations": iterations, "alpha": ALPHA, "return_mean_elites": True}
+    shared = {"num_iterations": iterations, "alpha": ALPHA, "return_mean_elites": True}
     for name, clipped in (("truncated", False), ("clipped", True)):
-        settings = {**answer, **sizes, "elite_ratio": ELITE_SHARE, "clipped_normal": clipped}
+        settings = {**shared, **sizes, "elite_ratio": ELITE_SHARE, "clipped_normal": clipped}
         yield Variant("mbrl", "cem", name, mbrl_lib(world, horizon, "CEMOptimizer", **settings))
     for name, (elites, decay, exponent) in ICEM.items():
         make = mbrl_lib(
@@ -77,7 +77,7 @@ def mbrl_variants(
             population_decay_factor=decay,
             colored_noise_exponent=exponent,
             keep_elite_frac=KEEP_SHARE,
-            **answer,
+            **shared,
         )
         yield Variant("mbrl", "icem", name, make)
     for gamma in GAMMAS:
@@ -86,7 +86,7 @@ def mbrl_variants(
 
 
 def icem_population(evaluations: int, iterations: int, elite_share: float, decay: float) -> int:
-    """Return the least first population with which iCEM evaluates `evaluations` or more."""
+    """Return the smallest population with which iCEM evaluates at least `evaluations`."""
     population = 2
     while icem_evaluations(population, iterations, elite_share, decay) < evaluations:
         population += 1
@@ -96,15 +96,15 @@ def icem_population(evaluations: int, iterations: int, elite_share: float, decay
 def icem_evaluations(population: int, iterations: int, elite_share: float, decay: float) -> int:
     """Return how many sequences mbrl-lib's iCEM evaluates in its first plan.
 
-    Kept elites come on top of each population but the first; the mean, instead, on the last one's.
+    Kept elites are added to each population except the first and the last; the last adds the mean.
     """
     elites = ceil(population * elite_share)
     drawn = sum(ceil(max(population * decay**-i, 2 * elites)) for i in range(iterations))
     return drawn + ceil(KEEP_SHARE * elites) * max(0, iterations - 2) + (iterations > 1)
 
 
-def found_by(variant: Variant, world: World, starts: int, seeds: int) -> dict[str, Any]:
-    """Return what is printed of a variant."""
+def run_variant(variant: Variant, world: World, starts: int, seeds: int) -> dict[str, Any]:
+    """Plan with a variant from all starts and seeds; return its entry of the output."""
     world.evaluations = 0
     actions = []
     for start in world.starts[:starts]:
@@ -121,21 +121,21 @@ def found_by(variant: Variant, world: World, starts: int, seeds: int) -> dict[st
 
 
 def main() -> None:
-    """Plan with all variants and print what was found."""
+    """Plan with all variants and print the results."""
     parser = argparse.ArgumentParser()
     parser.add_argument("bundle", type=Path)
     for name in ("starts", "seeds", "horizon", "candidates", "iterations", "icem-evaluations"):
         parser.add_argument(f"--{name}", type=int, required=True)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    world, sizes = World(asked.bundle), (asked.horizon, asked.candidates, asked.iterations)
+    world, sizes = World(args.bundle), (args.horizon, args.candidates, args.iterations)
     variants = [
-        *mbrl_variants(world, *sizes, asked.icem_evaluations),
+        *mbrl_variants(world, *sizes, args.icem_evaluations),
         *torchrl_variants(world, *sizes),
     ]
     with torch.inference_mode():
-        found = [found_by(one, world, asked.starts, asked.seeds) for one in variants]
-    print(json.dumps(found))
+        results = [run_variant(one, world, args.starts, args.seeds) for one in variants]
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""How long do the planners of mbrl-lib and torchrl take in the same world? JSON on stdout.
+"""How long do the planners of mbrl-lib and torchrl take in the same world? Prints JSON.
 
     benchmarks/.peers/bin/python benchmarks/peers/planners.py BUNDLE --horizon 20 \\
         --candidates 256 --iterations 4 --repeats 5
 
-Each library's own cross-entropy planner, unmodified, over the bundle's TorchScript step, batched
-over the candidates, on one thread, without gradients. Both look for actions in a box; for Discrete
-actions that box holds a score for each action and the highest one is taken. `values` holds, for
-each repeat, the best discounted sum of rewards that any candidate met.
+Each library's own CEM planner, unmodified, on the bundle's TorchScript step, batched over the
+candidates, on one thread, without gradients. Both plan in a box; for Discrete actions the box holds
+a score for each action and the highest is taken. `values` holds, for each repeat, the best
+discounted return of any candidate.
 """
 
 import argparse
@@ -30,11 +30,11 @@ from torchrl.modules.planners import CEMPlanner
 DISCOUNT = 0.99
 ELITE_SHARE = 0.1
 State = tuple[Tensor, Tensor, Tensor]  # latent (B, Z), h (B, R), c (B, R)
-Plan = Callable[[], float]  # plans once, returns the best value met
+Plan = Callable[[], float]  # plans once, returns the best value found
 
 
 class World:
-    """A bundle's step as torch takes it, and where planning starts."""
+    """A bundle's step in torch, and the start of plans."""
 
     def __init__(self, bundle: Path) -> None:
         manifest = json.loads((bundle / "manifest.json").read_text())
@@ -72,7 +72,7 @@ def mbrl_lib(world: World, horizon: int, candidates: int, iterations: int) -> Pl
             "device": "cpu",
             "lower_bound": "???",
             "upper_bound": "???",
-            "clipped_normal": True,  # of its two ways to draw, the one that keeps to the bounds
+            "clipped_normal": True,  # of its two sampling methods, the one that respects the bounds
         }
     )
     optimizer = TrajectoryOptimizer(
@@ -99,8 +99,8 @@ def mbrl_lib(world: World, horizon: int, candidates: int, iterations: int) -> Pl
 class DreamEnv(ModelBasedEnvBase):
     """The world as an environment of torchrl.
 
-    The planner adds rewards up as they are and keeps no value, so discounting and the best sum are
-    here. It always rolls out the whole horizon, so counting steps is enough to know the depth.
+    The planner neither discounts rewards nor returns values, so the environment does both. It
+    always rolls out the whole horizon, so counting steps is enough to know the depth.
     """
 
     def __init__(self, world: World, horizon: int) -> None:
@@ -150,35 +150,35 @@ def torch_rl(world: World, horizon: int, candidates: int, iterations: int) -> Pl
 
 
 def measured(plan: Plan, repeats: int) -> dict[str, list[float]]:
-    """Return the time and the value of each repeat, after two that are thrown away."""
+    """Return the time and the value of each repeat, after two unmeasured ones."""
     times_ms, values = [], []
     for repeat in range(-2, repeats):
-        begun_s = time.perf_counter()
+        began_s = time.perf_counter()
         value = plan()
         if repeat >= 0:
-            times_ms.append(1000 * (time.perf_counter() - begun_s))
+            times_ms.append(1000 * (time.perf_counter() - began_s))
             values.append(value)
     return {"times_ms": times_ms, "values": values}
 
 
 def main() -> None:
-    """Measure both and print what was found."""
+    """Measure both and print the results."""
     parser = argparse.ArgumentParser()
     parser.add_argument("bundle", type=Path)
     for name, default in (("horizon", 20), ("candidates", 256), ("iterations", 4), ("repeats", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    world = World(asked.bundle)
+    world = World(args.bundle)
     planners = {"mbrl": mbrl_lib, "torchrl": torch_rl}
-    found = {}
+    results = {}
     with torch.inference_mode():
         for name, make in planners.items():
-            plan = make(world, asked.horizon, asked.candidates, asked.iterations)
+            plan = make(world, args.horizon, args.candidates, args.iterations)
             version = importlib.metadata.version(name)
-            found[name] = {"version": version, **measured(plan, asked.repeats)}
-    print(json.dumps(found))
+            results[name] = {"version": version, **measured(plan, args.repeats)}
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""torchrl's planners in a world without memory.
+"""torchrl's planners in a world without recurrent state.
 
-They return the first action alone; the rest of the mean that it belongs to is computed here as they
-do, from the last candidates that they dreamt, and compared with what they returned.
+They return only the first action. The whole mean plan is computed here in the same way, from the
+last candidates, and its first action is compared with theirs.
 """
 
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ from torchrl.envs import ModelBasedEnvBase
 from torchrl.modules.planners import CEMPlanner, MPPIPlanner
 
 ELITE_SHARE, MPPI_SHARE = 0.1, 1 / 8  # the latter as in TD-MPC: 64 of 512
-TEMPERATURES = (0.1, 1.0)  # what a value is multiplied by before its exponential
+TEMPERATURES = (0.1, 1.0)  # factors of a value in the exponent
 
 
 class DreamEnv(ModelBasedEnvBase):
-    """The world as an environment of torchrl; keeps the last candidates and what they earned."""
+    """The world as an environment of torchrl; keeps the last candidates and their returns."""
 
     def __init__(self, world: World, horizon: int) -> None:
         advance = TensorDictModule(self._advance, ["latent", "action"], ["latent", "reward"])
@@ -46,9 +46,9 @@ class DreamEnv(ModelBasedEnvBase):
         return TensorDict({"latent": self.world.starts[0]})
 
     def mean(self, top_k: int, temperature: float) -> Tensor:
-        """Return the mean (H, A) of the best of the last candidates, by exp(temperature · value).
+        """Return the mean (H, A) of the best last candidates, weighted by exp(temperature · value).
 
-        Temperature 0 weighs them alike.
+        Temperature 0 gives equal weights.
         """
         values, best = self.total.topk(top_k)
         weights = torch.softmax(temperature * values, 0)
@@ -56,9 +56,9 @@ class DreamEnv(ModelBasedEnvBase):
 
 
 class Advantage(nn.Module):
-    """What MPPIPlanner asks for: what each candidate earns beyond the best of them.
+    """The advantage that MPPIPlanner requires: a candidate's return minus the best return.
 
-    The baseline changes no weight, and no exponential of it overflows.
+    The baseline does not change the weights and keeps their exponentials from overflowing.
     """
 
     def forward(self, rollout: TensorDictBase) -> TensorDictBase:
@@ -71,7 +71,7 @@ class Advantage(nn.Module):
 def torchrl_variants(
     world: World, horizon: int, candidates: int, iterations: int
 ) -> Iterator[Variant]:
-    """Return torchrl's planners, which answer a mean."""
+    """Yield torchrl's planners, which return their mean."""
     environment = DreamEnv(world, horizon)
     elites, top_k = (max(2, round(share * candidates)) for share in (ELITE_SHARE, MPPI_SHARE))
     sizes = (horizon, iterations, candidates)
@@ -87,7 +87,7 @@ def torchrl_variants(
 
 
 def torch_rl(environment: DreamEnv, planner: nn.Module, top_k: int, temperature: float) -> Plan:
-    """Return a plan by a planner of torchrl."""
+    """Return a function that plans with a planner of torchrl."""
 
     def plan(start: Tensor) -> Tensor:
         first = planner(environment.reset().set("latent", start))["action"]

@@ -1,9 +1,8 @@
-"""A real tritonserver, out of nvidia-pytriton's wheel, serving triton_step/ over HTTP.
+"""Runs the tritonserver of nvidia-pytriton's wheel, serving triton_step/ over HTTP.
 
     benchmarks/.peers/bin/python benchmarks/peers/triton_serve.py BUNDLE --port 9004
 
-Its name is longer than triton's: a script's own folder comes first on its path, and torch imports
-`triton`.
+The script must not be named triton: its folder comes first on the path, and torch imports `triton`.
 """
 
 import argparse
@@ -14,7 +13,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Become tritonserver."""
+    """Replace this process by tritonserver."""
     parser = argparse.ArgumentParser()
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--port", type=int, required=True)

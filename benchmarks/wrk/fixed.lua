@@ -1,4 +1,4 @@
--- The same msgpack body again and again. URL -- FILE
+-- Sends one msgpack body repeatedly. URL -- FILE
 done = require("report")
 
 function init(args)

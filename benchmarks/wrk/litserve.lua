@@ -1,4 +1,4 @@
--- LitServe's POST /step: its sessions do not check the number, so none is sent.
+-- LitServe's POST /step, which has no step numbers.
 local rotate = require("rotation")
 
 rotate(function(session, action)

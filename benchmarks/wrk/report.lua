@@ -1,4 +1,4 @@
--- What wrk saw, as the line that load.py reads.
+-- Prints the results as the line that load.py reads.
 
 local function done(summary, latency)
   local errors = summary.errors

@@ -1,13 +1,13 @@
--- Steps in rotation over sessions: request i is for session i mod N, whose step it numbers
--- first + floor(i / N), so that a server that counts steps finds each one in order.
+-- Steps in rotation over N sessions: request i is for session i mod N and has the step number
+-- first + floor(i / N), so every session's steps are numbered in order.
 --
--- A script requires this and calls it with its way to write a body. URL -- SESSIONS FIRST
+-- A script requires this file and passes a function that writes a body. URL -- SESSIONS FIRST
 
 done = require("report")
 
 local function rotate(body_of)
   local sessions, first, head
-  local sent = -1  -- wrk calls request() once before the load, and throws that one away
+  local sent = -1  -- wrk calls request() once before the load and discards the result
 
   function init(args)
     sessions = tonumber(args[1]) or 1024

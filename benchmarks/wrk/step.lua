@@ -1,4 +1,4 @@
--- dreamserve's POST /step, and of the servers that take the same body.
+-- POST /step of dreamserve and of the servers that take the same body.
 local rotate = require("rotation")
 
 rotate(function(session, action, step)

@@ -1,4 +1,4 @@
--- Triton's POST /v2/models/step/infer, KServe's protocol in JSON. Sequence ids begin at 1: 0 is none.
+-- Triton's POST /v2/models/step/infer, KServe's protocol in JSON. Sequence ids begin at 1; 0 means none.
 local rotate = require("rotation")
 
 rotate(function(session, action)

@@ -55,7 +55,8 @@ async function open() {
   } catch (error) {
     notices.show("error", error.message);
   }
-  await game.open({ seed: randomSeed(), ...defined(link.spec) }, link.actions);
+  const other = { seed: randomSeed() };
+  await game.open({ ...other, ...defined(link.spec) }, link.actions, other);
 }
 
 /** A person who presses an action plays: from the first step on, and instead of anybody else. */

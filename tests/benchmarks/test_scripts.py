@@ -1,4 +1,4 @@
-"""Every script of benchmarks/ runs, with so little to do that it takes seconds."""
+"""Every script of benchmarks/ runs, with settings that make it take seconds."""
 
 import ast
 import os
@@ -35,14 +35,14 @@ SCRIPTS = {
     "takecover --real-time": "--episodes 1 --max-steps 5",
 }
 LOADED_BY_WRK = {"batch_step", "capacity", "http_step", "plan_beside_steps", "stream_step"}
-WITHOUT_TABLE = {"at_rest", "worlds"}
+WITHOUT_TABLE = {"idle_engine", "worlds"}
 
 
-def run(name: str, options: list[str], given: str | None = None) -> str:
-    """Return what a script prints; it must exit with 0."""
+def run(name: str, options: list[str], stdin: str | None = None) -> str:
+    """Run a script, assert that it exits with 0, and return its output."""
     ran = subprocess.run(
         [sys.executable, str(FOLDER / f"{name}.py"), *options],
-        input=given,
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=120,
@@ -73,7 +73,7 @@ def test_a_script_runs_to_its_end_and_prints_its_table(script: str, tmp_path: Pa
 
 
 def write_latents(folder: Path) -> None:
-    """Write what a run of a recipe leaves for `mixture_heads`: episodes of 64 latents a frame."""
+    """Write a recipe's latent episodes for `mixture_heads`: 64 latents a frame."""
     generator = np.random.default_rng(0)
     for split, count in (("train", 4), ("holdout", 2)):
         (folder / "latents" / split).mkdir(parents=True)
@@ -88,9 +88,9 @@ def write_latents(folder: Path) -> None:
             save_episode(folder / "latents" / split / f"episode-{number}.npz", episode)
 
 
-def test_a_full_engine_tells_what_it_holds_and_then_its_times() -> None:
+def test_an_idle_engine_reports_its_memory_and_then_its_times() -> None:
     options = ["lstm256-z32", "--sessions", "100", "--capacity", "200"]
-    filled, times = run("at_rest", options, given="\n").splitlines()
+    filled, times = run("idle_engine", options, stdin="\n").splitlines()
     assert "resident_bytes" in filled
     assert "single_us" in times
 
@@ -104,8 +104,8 @@ def test_every_script_is_run_here() -> None:
     assert runnable == {script.split()[0] for script in SCRIPTS} | WITHOUT_TABLE
 
 
-def defined(path: Path) -> set[str]:
-    """Return the names at the top of a module."""
+def top_level_names(path: Path) -> set[str]:
+    """Return the names defined or imported at the top level of a module."""
     names: set[str] = set()
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -120,13 +120,13 @@ def defined(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.rglob("peers/**/*.py")), ids=lambda path: path.stem)
-def test_a_peer_compiles_and_takes_from_the_others_what_they_have(path: Path) -> None:
+def test_a_peer_compiles_and_imports_only_names_that_exist(path: Path) -> None:
     tree = ast.parse(path.read_text(), str(path))
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             module = (node.module or "").partition(".")[0]
-            # The peers' environment has none of ours; they import one another alone.
+            # The peers' environment lacks our packages; peers import only one another.
             assert not module.startswith("dreamserve")
             beside = path.parent / f"{module}.py"
             if beside.is_file():
-                assert {alias.name for alias in node.names} <= defined(beside)
+                assert {alias.name for alias in node.names} <= top_level_names(beside)

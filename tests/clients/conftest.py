@@ -1,4 +1,4 @@
-"""A server for the SDK's tests: responses are scripted, requests kept, no port is opened."""
+"""A server for the SDK's tests: scripted responses, recorded requests, no port."""
 
 import json
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ Fields = dict[str, Any]
 
 
 class FakeServer:
-    """Gives the scripted outcomes one after another; the last one stays."""
+    """Returns the scripted outcomes one after another, and then repeats the last one."""
 
     URL = "http://dreams.test"
     RESET: ClassVar[Fields] = {
@@ -107,7 +107,7 @@ class FakeServer:
 
     @staticmethod
     def ok(fields: Fields, **changed: Any) -> httpx.Response:
-        """Return a 200 with that JSON."""
+        """Return a 200 response with JSON `fields`."""
         return httpx.Response(200, json={**fields, **changed})
 
     @staticmethod
@@ -124,17 +124,17 @@ class FakeServer:
         return {"row": row, "code": code, "status": status, "detail": f"about {code}"}
 
     def body(self, index: int = -1) -> Fields:
-        """Return the JSON that a request carried."""
+        """Return the JSON body of a request."""
         fields: Fields = json.loads(self.requests[index].content)
         return fields
 
     def client(self, **options: Any) -> DreamClient:
-        """Return a client whose requests come here."""
+        """Return a client of this server."""
         http = httpx.Client(transport=httpx.MockTransport(self._answer))
         return DreamClient(self.URL, http_client=http, **options)
 
     def async_client(self, **options: Any) -> AsyncDreamClient:
-        """Return an asynchronous client whose requests come here."""
+        """Return an asynchronous client of this server."""
         http = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
         return AsyncDreamClient(self.URL, http_client=http, **options)
 
@@ -148,13 +148,13 @@ class FakeServer:
 
 @pytest.fixture
 def fake() -> type[FakeServer]:
-    """The scripted server and its sample responses."""
+    """Return the class of the scripted server, with its sample responses."""
     return FakeServer
 
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The waits between attempts, in seconds, which are written down and not waited."""
+    """Return the list of waits between attempts, in seconds, recorded instead of waited."""
     waited: list[float] = []
 
     async def note(seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Batches: what is sent, how it is read, which rows are counted, and what is sent again."""
+"""Batches: what is sent, how results are read, which rows are counted, and what is retried."""
 
 import asyncio
 import re
@@ -12,7 +12,7 @@ import dreamserve_client as sdk
 BOTH = ["s1", "s2"]
 
 
-def test_a_batch_of_resets_says_what_was_asked_for_and_chooses_its_ids(fake):
+def test_a_batch_of_resets_sends_the_given_fields_and_chooses_its_ids(fake):
     server = fake(fake.ok(fake.RESET_BATCH))
     client = server.client()
     client.reset_batch(2, world="pong", seeds=np.array([7, 8]), latents=np.ones((2, 2)))
@@ -82,14 +82,14 @@ def test_a_batch_of_steps_is_read_into_columns(fake):
     assert result.errors == []
 
 
-def test_columns_of_another_length_are_refused_in_the_servers_words(fake):
+def test_columns_of_another_length_are_refused_with_the_servers_message(fake):
     server = fake(fake.ok(fake.STEP_BATCH))
     with pytest.raises(sdk.InvalidRequestError, match="actions has 3 rows, the batch 2"):
         server.client().step_batch(BOTH, [1, 0, 1])
     assert not server.requests
 
 
-def test_a_server_without_batches_is_told_apart_from_an_error(fake):
+def test_a_server_without_batches_raises_an_error_of_its_own(fake):
     with pytest.raises(sdk.ProtocolError, match="without 'seeds'"):
         fake(fake.ok(fake.STEP_BATCH)).client().reset_batch(2)
     with pytest.raises(sdk.ProtocolError, match="unreadably"):
@@ -112,7 +112,7 @@ def test_a_batch_after_its_resets_carries_its_numbers_and_may_be_sent_again(fake
     assert len(waits) == 1
 
 
-def test_a_lost_batch_of_resets_is_asked_for_again_with_the_same_ids(fake, waits):
+def test_a_lost_batch_of_resets_is_retried_with_the_same_ids(fake, waits):
     server = fake(httpx.ReadError("cut"), fake.ok(fake.RESET_BATCH))
     server.client().reset_batch(2)
     assert server.requests[0].content == server.requests[1].content
@@ -165,7 +165,7 @@ def test_a_row_with_an_error_keeps_its_number_and_the_others_go_on(fake, status,
     assert server.body()["steps"] == [2, 1]
 
 
-def test_a_dream_that_was_not_begun_is_not_counted(fake):
+def test_a_dream_that_failed_to_start_is_not_counted(fake):
     errors = [fake.row_error(1, 429, "overloaded")]
     server = fake(fake.ok(fake.RESET_BATCH, errors=errors), fake.ok(fake.STEP_BATCH))
     client = server.client()
@@ -176,7 +176,7 @@ def test_a_dream_that_was_not_begun_is_not_counted(fake):
     assert server.body()["steps"] == [2]
 
 
-def test_a_dream_that_has_ended_is_counted_on_and_from_0_once_it_has_started_over(fake):
+def test_an_ended_dream_keeps_its_count_until_it_is_reset(fake):
     ended = fake.ok(fake.STEP_BATCH, terminated=[False, True])
     errors = [fake.row_error(1, 409, "dream_ended")]
     refused = fake.ok(fake.STEP_BATCH, steps=[2, 0], errors=errors)
@@ -192,7 +192,7 @@ def test_a_dream_that_has_ended_is_counted_on_and_from_0_once_it_has_started_ove
     assert server.body()["steps"] == [3, 1]
 
 
-def test_the_awaited_client_sends_and_counts_batches_alike(fake, waits):
+def test_the_async_client_sends_and_counts_batches_alike(fake, waits):
     server = fake(
         fake.ok(fake.RESET_BATCH), httpx.ReadError("cut"), fake.ok(fake.STEP_BATCH, steps=[1, 1])
     )

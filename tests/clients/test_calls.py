@@ -13,7 +13,7 @@ from dreamserve_protocol.verbs import VERBS
 from dreamserve_protocol.wire import fields_of
 
 
-def test_a_reset_says_what_was_asked_for_and_leaves_the_rest_to_the_server(fake):
+def test_a_reset_sends_only_the_given_fields(fake):
     server = fake(fake.ok(fake.RESET))
     server.client().reset(
         "pong", seed=7, start=sdk.Start(latent=np.array([0.5, -0.25], np.float32))
@@ -60,7 +60,7 @@ def test_an_action_may_be_a_number_a_list_or_an_array(fake, action, sent):
     assert server.body() == {"session_id": "s1", "action": sent}
 
 
-def test_a_name_cannot_lead_to_another_path(fake):
+def test_an_id_is_escaped_in_the_path(fake):
     server = fake(fake.ok(fake.SESSION))
     server.client().session("../worlds?x")
     assert server.requests[0].url.raw_path == b"/sessions/..%2Fworlds%3Fx"
@@ -136,7 +136,7 @@ def test_a_fork_without_a_count_makes_as_many_as_it_has_seeds_or_one(fake, field
     assert len(server.body().pop("session_ids")) == count
 
 
-def test_a_snapshot_is_a_document_that_is_passed_on_as_it_is(fake):
+def test_a_snapshot_is_sent_back_unchanged(fake):
     document = {"format": "dreamserve-snapshot", "latent": [0.1, -0.0], "of_a_later_version": None}
     server = fake(fake.ok(document), fake.ok(fake.SESSION))
     client = server.client()
@@ -157,7 +157,7 @@ def test_every_verb_of_the_protocol_is_a_method_and_deleting_returns_nothing(fak
     assert (server.requests[0].method, server.requests[0].content) == ("DELETE", b"")
 
 
-def test_a_call_is_a_value_of_its_request():
+def test_a_call_is_a_pure_value():
     call = Call(PlanRequest("a b", horizon=3), dict)
     assert (call.verb.name, call.path, call.session_id) == ("plan", "/plan", "a b")
     assert call.body == {"session_id": "a b", "horizon": 3}
@@ -174,7 +174,7 @@ def test_numbers_that_are_not_finite_are_not_sent(fake):
     assert not server.requests
 
 
-def test_what_json_cannot_carry_is_not_sent(fake):
+def test_values_that_json_cannot_encode_are_not_sent(fake):
     server = fake(fake.ok(fake.STEP))
     with pytest.raises(TypeError, match="action cannot be sent: set has no JSON form"):
         server.client().step("s1", {1})
@@ -187,7 +187,7 @@ def test_a_base_url_without_http_is_refused_at_once(url):
         sdk.DreamClient(url)
 
 
-def test_a_client_that_was_given_stays_open_and_its_own_is_closed(fake):
+def test_a_given_http_client_stays_open_and_an_own_one_is_closed(fake):
     server = fake(fake.ok(fake.RESET))
     lent = server.client()
     with lent:

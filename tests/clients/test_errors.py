@@ -1,14 +1,14 @@
-"""A problem becomes an error of the protocol; what is no problem, an error of the SDK."""
+"""A problem becomes an error of the protocol; anything else an error of the SDK."""
 
 import httpx
 import pytest
 
 import dreamserve_client as sdk
-from dreamserve_protocol.errors import leaves
+from dreamserve_protocol.errors import error_classes
 from dreamserve_protocol.verbs import VERBS
 
 
-@pytest.mark.parametrize("kind", leaves(), ids=lambda kind: kind.code)
+@pytest.mark.parametrize("kind", error_classes(), ids=lambda kind: kind.code)
 def test_the_code_of_a_problem_chooses_the_class_of_the_protocol(fake, kind):
     with pytest.raises(sdk.ProblemError) as raised:
         fake(fake.problem(kind.status, kind.code)).client(max_retries=0).step("s1", 1)
@@ -34,7 +34,7 @@ def test_every_error_that_a_verb_can_answer_can_be_imported_from_the_sdk():
     assert {error.__name__ for error in answered} <= set(sdk.__all__)
 
 
-def test_a_proxy_that_answers_with_a_page_is_still_a_status_error(fake):
+def test_a_proxys_html_page_is_still_a_status_error(fake):
     page = httpx.Response(502, text="<html>bad gateway", headers={"x-request-id": "lb-3"})
     with pytest.raises(sdk.ServerError) as raised:
         fake(page).client(max_retries=0).reset()
@@ -51,13 +51,13 @@ def test_a_broken_problem_is_still_a_status_error(fake, body):
     assert "answered 404 Not Found" in str(raised.value)
 
 
-def test_a_redirect_is_not_followed_and_said(fake):
+def test_a_redirect_is_reported_and_not_followed(fake):
     redirect = httpx.Response(307, headers={"location": "https://elsewhere.test"})
     with pytest.raises(sdk.ProtocolError, match="HTTP 307"):
         fake(redirect).client().reset()
 
 
-def test_no_answer_is_a_connection_error_and_a_late_one_a_timeout(fake):
+def test_no_response_is_a_connection_error_and_a_late_one_a_timeout(fake):
     refused = fake(httpx.ConnectError("refused")).client(max_retries=0)
     with pytest.raises(
         sdk.APIConnectionError, match=r"no response from http://dreams\.test: refused"

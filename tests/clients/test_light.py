@@ -28,7 +28,7 @@ print(*sorted(root for root in roots if root.startswith(("dreamserve", "numpy", 
 
 
 def install_alone(folder: Path, *packages: str) -> Path:
-    """Return the python of a new environment that has these packages of ours and what they need."""
+    """Return the python of a new environment with these packages of ours and their dependencies."""
     venv.create(folder / "env", with_pip=True)
     python = folder / "env" / "bin" / "python"
     copies = []

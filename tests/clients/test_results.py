@@ -1,4 +1,4 @@
-"""How the SDK reads what comes back: the protocol's results, with arrays of their dtypes."""
+"""How the SDK reads responses: the protocol's results, with arrays of their dtypes."""
 
 import httpx
 import numpy as np
@@ -70,7 +70,7 @@ def test_a_sample_has_futures_first(fake):
     assert "x-session-id" not in server.requests[0].headers
 
 
-def test_a_sample_is_read_with_all_that_it_includes(fake):
+def test_a_sample_is_read_with_all_its_includes(fake):
     fields = {
         "latents": [[[0.0, 1.0]]],
         "rewards": [[1.0]],
@@ -126,7 +126,7 @@ def test_worlds_are_listed_and_one_has_its_manifest(fake):
     assert server.requests[1].url.path == "/worlds/pong"
 
 
-def test_a_server_of_another_kind_is_told_apart_from_an_error(fake):
+def test_an_unrelated_server_raises_an_error_of_its_own(fake):
     pages = fake(httpx.Response(200, text="<html>"), httpx.Response(200, json={"ok": True}))
     client = pages.client()
     with pytest.raises(sdk.ProtocolError, match="is base_url a dreamserve server"):
@@ -138,6 +138,6 @@ def test_a_server_of_another_kind_is_told_apart_from_an_error(fake):
 @pytest.mark.parametrize(
     "changed", [{"latent": "high"}, {"latent": [[1], 2]}, {"mixture": 5}, {"latent": {"dtype": 1}}]
 )
-def test_a_field_that_is_not_what_it_should_be_makes_the_response_unreadable(fake, changed):
+def test_an_invalid_field_makes_the_response_unreadable(fake, changed):
     with pytest.raises(sdk.ProtocolError, match="unreadably"):
         fake(fake.ok(fake.STEP, **changed)).client().step("s1", 1)

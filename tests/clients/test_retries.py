@@ -1,4 +1,4 @@
-"""What is sent again, after how long, and what never is."""
+"""Which requests are retried, after how long, and which never."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ TRANSIENT = [429, 502, 503, 504]
 
 
 @pytest.mark.parametrize("status", TRANSIENT)
-def test_a_passing_trouble_is_waited_out(fake, waits, status):
+def test_a_temporary_error_is_retried_after_a_wait(fake, waits, status):
     server = fake(fake.problem(status, "trouble"), fake.ok(fake.RESET))
     assert server.client().reset().session_id == "s1"
     assert len(server.requests) == 2
@@ -24,7 +24,7 @@ def test_a_passing_trouble_is_waited_out(fake, waits, status):
 @pytest.mark.parametrize(
     "error", [httpx.ConnectError("no"), httpx.ReadError("cut"), httpx.ReadTimeout("late")]
 )
-def test_a_lost_answer_is_asked_for_again_with_the_same_bytes(fake, waits, error):
+def test_a_lost_response_is_retried_with_the_same_bytes(fake, waits, error):
     server = fake(error, fake.ok(fake.RESET))
     server.client().reset()
     first, second = server.requests
@@ -39,14 +39,14 @@ def test_after_two_retries_the_error_is_raised(fake, waits):
     assert len(server.requests) == 3
 
 
-def test_every_attempt_waits_as_long_as_its_client_was_told(fake, waits):
+def test_every_attempt_has_the_clients_timeout(fake, waits):
     server = fake(httpx.ReadError("cut"), fake.ok(fake.RESET))
     server.client(timeout_s=2.5).reset()
     bounds = dict.fromkeys(("connect", "read", "write", "pool"), 2.5)
     assert [request.extensions["timeout"] for request in server.requests] == [bounds, bounds]
 
 
-def test_the_number_of_retries_is_the_callers(fake, waits):
+def test_the_number_of_retries_is_configurable(fake, waits):
     server = fake(httpx.ConnectError("no"))
     with pytest.raises(sdk.APIConnectionError):
         server.client(max_retries=5).worlds()
@@ -65,7 +65,7 @@ def test_the_number_of_retries_is_the_callers(fake, waits):
         (500, "x"),
     ],
 )
-def test_what_the_server_decided_is_not_asked_again(fake, waits, status, code):
+def test_a_final_error_is_not_retried(fake, waits, status, code):
     server = fake(fake.problem(status, code))
     with pytest.raises(sdk.ProblemError):
         server.client().reset()
@@ -112,7 +112,7 @@ def test_a_number_that_the_caller_gives_is_sent_as_it_is(fake, waits):
     assert [server.body(i)["step"] for i in (1, 2)] == [9, 9]
 
 
-def test_asking_where_a_session_stands_makes_its_next_steps_numbered(fake, waits):
+def test_getting_a_session_makes_its_next_steps_numbered(fake, waits):
     server = fake(fake.ok(fake.SESSION), fake.ok(fake.STEP, step=5))
     client = server.client()
     client.session("s1")
@@ -157,7 +157,7 @@ def test_a_rewind_by_steps_of_an_unknown_session_is_sent_once_as_it_is(fake, wai
     assert len(server.requests) == 1
 
 
-def test_a_rewind_beyond_the_beginning_is_left_to_the_server_to_refuse(fake):
+def test_a_rewind_beyond_the_start_is_refused_by_the_server(fake):
     server = fake(fake.ok(fake.STEP), fake.problem(409, "step_conflict"))
     client = server.client()
     client.step("s1", 1)
@@ -178,7 +178,7 @@ def test_forks_and_restored_sessions_are_counted_from_where_they_begin(fake):
     assert server.body()["step"] == 5
 
 
-def test_the_sessions_used_longest_ago_are_forgotten_beyond_the_bound(fake, monkeypatch):
+def test_the_least_recently_used_sessions_are_forgotten_beyond_the_bound(fake, monkeypatch):
     monkeypatch.setattr("dreamserve_client.step_numbers.MOST_SESSIONS", 2)
     server = fake(*(fake.ok(fake.RESET, session_id=name) for name in "abac"), fake.ok(fake.STEP))
     client = server.client()
@@ -217,8 +217,8 @@ def test_retry_after_as_a_date_is_waited_in_full(fake, waits):
 
 
 @pytest.fixture
-def far_from_greenwich(monkeypatch):
-    """Nine hours off, whatever the machine's own time zone."""
+def far_from_utc(monkeypatch):
+    """Set a time zone nine hours from UTC."""
     with monkeypatch.context() as patched:
         patched.setenv("TZ", "XYZ-9")
         time.tzset()
@@ -226,7 +226,7 @@ def far_from_greenwich(monkeypatch):
     time.tzset()
 
 
-def test_a_date_without_a_zone_is_of_greenwich(far_from_greenwich, fake, waits):
+def test_a_date_without_a_zone_is_utc(far_from_utc, fake, waits):
     when = format_datetime((datetime.now(UTC) + timedelta(seconds=20)).replace(tzinfo=None))
     assert when.endswith("-0000")
     server = fake(fake.problem(503, "draining", retry_after=when), fake.ok(fake.RESET))
@@ -234,7 +234,7 @@ def test_a_date_without_a_zone_is_of_greenwich(far_from_greenwich, fake, waits):
     assert 15 < waits[0] <= 20
 
 
-def test_a_retry_after_of_minutes_is_told_and_not_waited(fake, waits):
+def test_a_long_retry_after_is_raised_and_not_waited(fake, waits):
     server = fake(fake.problem(429, "overloaded", retry_after="600"))
     with pytest.raises(sdk.OverloadedError) as raised:
         server.client().reset()
@@ -242,7 +242,7 @@ def test_a_retry_after_of_minutes_is_told_and_not_waited(fake, waits):
     assert len(server.requests) == 1
 
 
-def test_an_unreadable_retry_after_is_left_aside(fake, waits):
+def test_an_unreadable_retry_after_is_ignored(fake, waits):
     server = fake(fake.problem(429, "overloaded", retry_after="soon"), fake.ok(fake.RESET))
     server.client().reset()
     assert 0.3 < waits[0] <= 0.5

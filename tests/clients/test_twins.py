@@ -1,4 +1,4 @@
-"""The two clients are one: the same methods, signatures and behaviour, one of them awaited."""
+"""The two clients have the same methods, signatures and behaviour; one of them is async."""
 
 import asyncio
 import inspect
@@ -17,12 +17,12 @@ def methods(kind):
 
 
 def shape(function):
-    """Parameters and result, with the asynchronous names written as the synchronous ones."""
+    """Return parameters and result, with asynchronous names replaced by the synchronous ones."""
     return str(inspect.signature(function)).replace("Async", "")
 
 
 @pytest.mark.parametrize(("plain", "awaited"), PAIRS)
-def test_both_have_the_same_methods_with_the_same_signatures(plain, awaited):
+def test_both_clients_have_the_same_methods_with_the_same_signatures(plain, awaited):
     assert methods(plain).keys() == methods(awaited).keys()
     for name, method in methods(plain).items():
         assert shape(method) == shape(methods(awaited)[name]), name
@@ -99,7 +99,7 @@ def test_a_dream_knows_its_session_counts_its_steps_and_ends_it(fake):
 
 
 @pytest.mark.parametrize(("status", "code"), [(404, "session_not_found"), (410, "session_expired")])
-def test_leaving_a_dream_that_is_already_gone_is_fine(fake, status, code):
+def test_closing_a_dream_that_no_longer_exists_is_no_error(fake, status, code):
     server = fake(fake.ok(fake.RESET), fake.problem(status, code))
     with server.client().dream():
         pass
@@ -107,7 +107,7 @@ def test_leaving_a_dream_that_is_already_gone_is_fine(fake, status, code):
 
 
 @pytest.mark.parametrize(("status", "code"), [(404, "session_not_found"), (410, "session_expired")])
-def test_so_it_is_for_the_awaited_client(fake, status, code):
+def test_closing_a_missing_dream_is_no_error_for_the_async_client(fake, status, code):
     server = fake(fake.ok(fake.RESET), fake.problem(status, code))
 
     async def leave():
@@ -118,7 +118,7 @@ def test_so_it_is_for_the_awaited_client(fake, status, code):
     assert server.requests[-1].method == "DELETE"
 
 
-def test_the_awaited_client_retries_and_reads_alike(fake, waits):
+def test_the_async_client_retries_and_reads_alike(fake, waits):
     server = fake(
         fake.ok(fake.RESET),
         httpx.ReadError("cut"),
@@ -135,7 +135,7 @@ def test_the_awaited_client_retries_and_reads_alike(fake, waits):
     assert len(waits) == 1
 
 
-def test_the_awaited_client_closes_its_own_connections_only(fake):
+def test_the_async_client_closes_only_its_own_connections(fake):
     server = fake(fake.ok(fake.RESET))
 
     async def use():

@@ -14,7 +14,7 @@ SOURCES = ("protocol/src", "clients/python/src")
 
 
 def checked(program: str) -> str:
-    """Return what mypy says of a program in strict mode."""
+    """Return mypy's output for a program in strict mode."""
     run = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", TYPED / program],
         cwd=ROOT,
@@ -28,12 +28,12 @@ def checked(program: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_program_that_uses_the_sdk_well_is_typed_throughout():
+def test_correct_use_of_the_sdk_passes_strict_typing():
     assert checked("fits.py") == ""
 
 
 @pytest.mark.slow
-def test_every_misuse_is_an_error_of_types():
+def test_every_misuse_is_a_type_error():
     program = (TYPED / "misfits.py").read_text().splitlines()
     marked = [(line, text.partition("# wrong: ")[2]) for line, text in enumerate(program, 1)]
     expected = [(str(line), code) for line, code in marked if code]

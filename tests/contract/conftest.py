@@ -1,11 +1,11 @@
-"""What tests of documentation read: the pages, docstrings and comments of this repository."""
+"""The pages, docstrings and comments of this repository, and the check of what they mention."""
 
 import ast
 import io
 import re
 import subprocess
 import tokenize
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,15 +15,15 @@ ROOT = Path(__file__).parents[2]
 SOURCES = ("service/src", "training/src", "clients/python/src", "benchmarks", "tests")
 
 
-class Told(NamedTuple):
-    """A page, a docstring, or a file's comments."""
+class Text(NamedTuple):
+    """A page, a docstring, or the comments of a file."""
 
     path: str
     text: str
 
     @property
     def spans(self) -> Iterator[str]:
-        """What stands in backticks, code blocks aside."""
+        """Yield what stands in backticks, without code blocks."""
         prose = re.sub(r"^```.*?^```", "", self.text, flags=re.MULTILINE | re.DOTALL)
         for paragraph in re.split(r"\n\s*\n", prose):
             yield from (" ".join(span.split()) for span in re.findall(r"`([^`]+)`", paragraph))
@@ -40,28 +40,39 @@ def tracked() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def told(tracked: tuple[str, ...]) -> list[Told]:
-    """Return all that is told, but for what tests of names tell as examples."""
-    found: list[Told] = []
+def texts(tracked: tuple[str, ...]) -> list[Text]:
+    """Return all texts except those of tests/contract/, whose examples name what is missing."""
+    found: list[Text] = []
     for path in tracked:
         if path.endswith(".md") and not path.startswith("bundles/"):
-            found.append(Told(path, (ROOT / path).read_text()))
+            found.append(Text(path, (ROOT / path).read_text()))
         elif path.endswith(".py") and path.startswith(SOURCES):
             source = (ROOT / path).read_text()
-            found += [Told(path, said.value) for said in _docstrings(ast.parse(source))]
-            found.append(Told(path, _comments(source)))
-    return [one for one in found if not one.path.startswith("tests/contract/")]
+            found += [Text(path, docstring.value) for docstring in _docstrings(ast.parse(source))]
+            found.append(Text(path, _comments(source)))
+    return [text for text in found if not text.path.startswith("tests/contract/")]
 
 
 @pytest.fixture
-def telling() -> Callable[[str], Told]:
-    """Return what makes an example out of a text."""
-    return lambda text: Told("example", text)
+def assert_mentions_exist(texts: list[Text]) -> Callable[..., None]:
+    """Return the check of one rule: `missing` yields the mentions in a text that do not exist.
+
+    The rule must accept the example `valid` and find fault with every example of `invalid`.
+    """
+
+    def check(missing: Callable[[Text], Iterator[str]], valid: str, invalid: Sequence[str]) -> None:
+        assert not list(missing(Text("example", valid)))
+        for example in invalid:
+            assert list(missing(Text("example", example))), example
+        found = {f"{text.path}: {name}" for text in texts for name in missing(text)}
+        assert not found, "\n" + "\n".join(sorted(found))
+
+    return check
 
 
 @pytest.fixture(scope="session")
 def vocabulary(tracked: tuple[str, ...]) -> frozenset[str]:
-    """Return every word of our code: names, and words in its strings but for docstrings."""
+    """Return every word of our code: names, and words in strings other than docstrings."""
     words: set[str] = set()
     for path in tracked:
         words |= {part.removesuffix(".py") for part in Path(path).parts}
@@ -76,9 +87,9 @@ def vocabulary(tracked: tuple[str, ...]) -> frozenset[str]:
 
 def _words(source: str) -> set[str]:
     tree = ast.parse(source)
-    docstrings = {id(said) for said in _docstrings(tree)}
+    docstrings = {id(docstring) for docstring in _docstrings(tree)}
     constants = (node for node in ast.walk(tree) if isinstance(node, ast.Constant))
-    strings = " ".join(str(one.value) for one in constants if id(one) not in docstrings)
+    strings = " ".join(str(node.value) for node in constants if id(node) not in docstrings)
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     names = {token.string for token in tokens if token.type == tokenize.NAME}
     return names | set(re.findall(r"\w+", strings))
@@ -88,8 +99,8 @@ def _docstrings(tree: ast.AST) -> Iterator[ast.Constant]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             match node.body:
-                case [ast.Expr(ast.Constant(str()) as said), *_]:
-                    yield said
+                case [ast.Expr(ast.Constant(str()) as docstring), *_]:
+                    yield docstring
 
 
 def _comments(source: str) -> str:

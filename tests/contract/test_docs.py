@@ -1,4 +1,4 @@
-"""The documents lead somewhere, and say all that there is to say."""
+"""Links in the documents exist, and their tables are complete and up to date."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_link_to_a_file_leads_to_one(page):
+def test_every_linked_file_exists(page):
     links = re.findall(r"\]\(([^)#\s]+)", page.read_text())
     broken = [link for link in links if "://" not in link and not (page.parent / link).exists()]
     assert not broken
@@ -22,11 +22,11 @@ def test_every_link_to_a_file_leads_to_one(page):
 
 def test_every_setting_is_in_the_deployment_page_with_its_default():
     text = (ROOT / "docs/deploy.md").read_text()
-    told = dict(re.findall(rf"^\| `{PREFIX}(\w+)` \| ([^|]*) \|", text, re.MULTILINE))
+    documented = dict(re.findall(rf"^\| `{PREFIX}(\w+)` \| ([^|]*) \|", text, re.MULTILINE))
     fields = Settings.model_fields
-    assert told.keys() == {name.upper() for name in fields}
+    assert documented.keys() == {name.upper() for name in fields}
     for name, field in fields.items():
-        shown = told[name.upper()]
+        shown = documented[name.upper()]
         assert type(field.default)(shown) == field.default, name
 
 

@@ -40,7 +40,7 @@ LAYERS = (
     {"errors", "noise"},
 )
 COMES_WITH = {"pydantic-core": "pydantic"}  # at its one exact version, and meant to be imported
-# The protocol's hooks for pydantic import it when pydantic calls them, and so is there.
+# The protocol's hooks for pydantic import it only when pydantic calls them.
 CALLED_BY = {"protocol": {"pydantic"}}
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 
@@ -50,7 +50,7 @@ def sources(distribution: str) -> list[Path]:
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Every module that a file imports, wherever in it; relative imports are not used here."""
+    """Return every module that a file imports anywhere; relative imports are not used own."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -61,12 +61,12 @@ def imported(path: Path) -> Iterator[str]:
 
 
 def part_of(path: Path) -> str:
-    """The part of the service that a file belongs to: its module or its subpackage."""
+    """Return the part of the service that a file belongs to: its module or its subpackage."""
     return path.relative_to(DISTRIBUTIONS["service"]).parts[0].removesuffix(".py")
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_a_distribution_imports_only_those_it_may(distribution):
+def test_a_distribution_imports_only_the_distributions_it_may(distribution):
     allowed = MAY_IMPORT[distribution] | {DISTRIBUTIONS[distribution].name}
     assert sources(distribution)
     for path in sources(distribution):
@@ -81,15 +81,15 @@ def test_every_part_of_the_service_has_its_layer():
 
 def test_inside_the_service_imports_run_inwards_only():
     for path in sources("service"):
-        here = part_of(path)
+        own = part_of(path)
         for name in imported(path):
             package, _, rest = name.partition(".")
-            there = rest.partition(".")[0]
-            if package != "dreamserve" or there not in LEVEL or here == there:
+            other = rest.partition(".")[0]
+            if package != "dreamserve" or other not in LEVEL or own == other:
                 continue
             where = path.relative_to(ROOT)
-            assert here in LEVEL, f"{where}: the package's front imports {name}"
-            assert LEVEL[here] < LEVEL[there], f"{where}: {here} must not import {name}"
+            assert own in LEVEL, f"{where}: the package's front imports {name}"
+            assert LEVEL[own] < LEVEL[other], f"{where}: {own} must not import {name}"
 
 
 def test_only_settings_reads_the_environment():

@@ -16,7 +16,7 @@ PACKAGES = (
 
 
 def rows() -> list[str]:
-    """The paths of the map: the first cell of each row, in backticks."""
+    """Return the paths of the map: the first cell of each row, in backticks."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
     paths = re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
     assert len(paths) > 30

@@ -1,8 +1,8 @@
-"""Names in code that pages, docstrings and comments mention exist.
+"""Names in code that our texts mention exist.
 
 dotted       dreamserve.NAME.NAME anywhere; in backticks a name with dots, where its first part
              is one of our modules, classes, or a variable named after a class: it must resolve
-identifiers  in backticks, any other name: some line of our code must have it
+identifiers  in backticks, any other name: it must occur in our code
 """
 
 import importlib
@@ -15,8 +15,6 @@ from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
-import pytest
-
 import dreamserve
 import dreamserve_client
 import dreamserve_training
@@ -27,8 +25,8 @@ FILES = (
     *(".npz", ".onnx", ".pt", ".pth", ".ckpt"),
 )
 DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"
-Told = Any  # conftest.Told
-Rule = Callable[[Told], Iterator[str]]
+Text = Any  # conftest.Text
+Check = Callable[..., None]
 
 
 @cache
@@ -53,11 +51,11 @@ def classes() -> dict[str, list[type]]:
     return found
 
 
-def unknown_dotted(told: Told) -> Iterator[str]:
-    for name in re.findall(r"\bdreamserve\w*(?:\.[A-Za-z_]\w*)+", told.text):
+def unknown_dotted(text: Text) -> Iterator[str]:
+    for name in re.findall(r"\bdreamserve\w*(?:\.[A-Za-z_]\w*)+", text.text):
         if not is_file(name) and not resolves(name):
             yield name
-    for span in told.spans:
+    for span in text.spans:
         if (named := re.fullmatch(rf"({DOTTED})(?:\(.*\))?", span)) and not is_file(named[1]):
             first = named[1].partition(".")[0]
             ours = any(name.split(".")[-1] == first for name in modules()) or named_as(first)
@@ -71,7 +69,7 @@ def is_file(name: str) -> bool:
 
 
 def named_as(word: str) -> list[type]:
-    """Return the classes of that name, or, for a variable's, those of whose name it is the end."""
+    """Return the classes with that name or, for a variable, those whose name ends with it."""
     if word in classes() or not word.islower():
         return classes().get(word, [])
     ends = re.compile(rf"(\w*[a-z0-9])?{word.capitalize()}")
@@ -79,8 +77,8 @@ def named_as(word: str) -> list[type]:
 
 
 def resolves(name: str) -> bool:
-    """Tell whether a name with dots leads somewhere: from one of our modules, with or without its
-    packages before it, from a class or a variable named after one, or from somebody else's module.
+    """Return whether a dotted name resolves from one of our modules, with or without its packages,
+    from a class or a variable named after one, or from a third-party module.
     """
     parts = name.split(".")
     for length in range(len(parts), 0, -1):
@@ -92,7 +90,7 @@ def resolves(name: str) -> bool:
 
 
 def has(owner: object, names: Sequence[str]) -> bool:
-    """Tell whether an object, or an instance of a class, has the attribute of the attribute of …"""
+    """Return whether an object, or an instance of a class, has a chain of attributes."""
     for name in names:
         if not hasattr(owner, name):
             return isinstance(owner, type) and name in _fields(owner)
@@ -101,12 +99,12 @@ def has(owner: object, names: Sequence[str]) -> bool:
 
 
 def _fields(kind: type) -> set[str]:
-    declared = {name for each in kind.__mro__ for name in getattr(each, "__annotations__", ())}
+    declared = {name for base in kind.__mro__ for name in getattr(base, "__annotations__", ())}
     return declared | set(re.findall(r"\bself\.(\w+)\b[^=\n]* = ", inspect.getsource(kind)))
 
 
-def unknown_identifiers(vocabulary: frozenset[str], told: Told) -> Iterator[str]:
-    for span in told.spans:
+def unknown_identifiers(vocabulary: frozenset[str], text: Text) -> Iterator[str]:
+    for span in text.spans:
         if re.fullmatch(rf"[A-Za-z_]\w*|{DOTTED}", span) and not is_file(span):
             words = [word for word in re.split(r"\.|_?NAME_?", span) if word]
             if not span.startswith(PREFIX) and not all(
@@ -116,39 +114,20 @@ def unknown_identifiers(vocabulary: frozenset[str], told: Told) -> Iterator[str]
 
 
 def is_known(vocabulary: frozenset[str], name: str) -> bool:
-    """Tell whether our code has a name, or, for one like `_ms`, a name that ends so."""
+    """Return whether our code has a name or, for one like `_ms`, a name with that ending."""
     ending = name.startswith("_") and any(known.endswith(name) for known in vocabulary)
     return ending or name in vocabulary
 
 
-EXAMPLES = {  # what each rule lets pass, and what it finds
-    "dotted": (
-        "dreamserve.noise.draw, `noise.draw`, `LocalClient.plan`, `dream.fork(…)`, `torch.jit`",
-        ("dreamserve.noise.drawn", "`noise.drawn`", "`LocalClient.rollouts`", "`noise.keyz`"),
-    ),
-    "identifiers": (
-        "`LocalClient`, `budget_ms`, `_ms`, `state.NAME`",
-        ("`Dreamt`", "`budget_hours`"),
-    ),
-}
+def test_mentioned_dotted_names_resolve(assert_mentions_exist: Check) -> None:
+    valid = "dreamserve.noise.draw, `noise.draw`, `LocalClient.plan`, `dream.fork(…)`, `torch.jit`"
+    invalid = ["dreamserve.noise.drawn", "`noise.drawn`", "`LocalClient.rollouts`", "`noise.keyz`"]
+    assert_mentions_exist(unknown_dotted, valid, invalid)
 
 
-@pytest.fixture(params=EXAMPLES)
-def rule(request: pytest.FixtureRequest, vocabulary: frozenset[str]) -> Rule:
-    if request.param == "dotted":
-        return unknown_dotted
-    return partial(unknown_identifiers, vocabulary)
-
-
-def test_what_is_mentioned_exists(rule: Rule, told: list[Told]) -> None:
-    stale = {f"{one.path}: {name}" for one in told for name in rule(one)}
-    assert not stale, "\n" + "\n".join(sorted(stale))
-
-
-def test_what_does_not_exist_is_found(
-    rule: Rule, request: pytest.FixtureRequest, telling: Callable[[str], Told]
+def test_mentioned_identifiers_exist(
+    vocabulary: frozenset[str], assert_mentions_exist: Check
 ) -> None:
-    right, wrong = EXAMPLES[request.node.callspec.params["rule"]]
-    assert not list(rule(telling(right)))
-    for one in wrong:
-        assert list(rule(telling(one))), one
+    valid = "`LocalClient`, `budget_ms`, `_ms`, `state.NAME`"
+    missing = partial(unknown_identifiers, vocabulary)
+    assert_mentions_exist(missing, valid, ["`Dreamt`", "`budget_hours`"])

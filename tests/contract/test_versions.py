@@ -1,9 +1,10 @@
-"""One version in the distributions and the changelog, and every dependency pinned."""
+"""The distributions and the changelog share one version, and every dependency is pinned."""
 
 import re
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
+from itertools import chain
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -33,7 +34,7 @@ def pins() -> dict[str, str]:
 def requirements() -> Iterator[Requirement]:
     for folder in OURS.values():
         extras = project(folder).get("optional-dependencies", {}).values()
-        for line in [*project(folder)["dependencies"], *(line for each in extras for line in each)]:
+        for line in chain(project(folder)["dependencies"], *extras):
             yield Requirement(line)
     for line in (ROOT / "requirements-dev.txt").read_text().splitlines():
         if not line.startswith("#"):
@@ -41,7 +42,7 @@ def requirements() -> Iterator[Requirement]:
 
 
 def installed() -> dict[str, str]:
-    """Versions of everything that the requirements bring along on this machine, by name."""
+    """Return the installed versions of all requirements and their dependencies, by name."""
     found: dict[str, str] = {}
     waiting = list(requirements())
     while waiting:
@@ -55,7 +56,7 @@ def installed() -> dict[str, str]:
         try:
             package = distribution(name)
         except PackageNotFoundError:
-            continue  # an extra that this environment does not have
+            continue  # an extra that is not installed here
         found[name] = package.version.partition("+")[0]
         for line in package.requires or ():
             child = Requirement(line)
@@ -76,16 +77,16 @@ def test_the_distributions_and_the_changelog_say_the_same_version():
     assert dreamserve.__version__ == latest[1]
 
 
-def test_the_distributions_are_named_as_their_folders_say():
+def test_the_distributions_are_named_after_their_folders():
     assert {project(folder)["name"]: folder for folder in OURS.values()} == OURS
 
 
-def test_every_pin_is_exact_and_of_no_build():
+def test_every_pin_is_exact_and_without_a_build_tag():
     for name, version in pins().items():
         assert re.fullmatch(r"[0-9][0-9a-z.]*", version), f"{name}=={version}"
 
 
-def test_everything_that_an_installation_brings_is_pinned():
+def test_every_installed_package_is_pinned():
     found = installed()
     assert len(found) > 40
     pinned = pins()

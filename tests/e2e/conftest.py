@@ -1,4 +1,4 @@
-"""The real command in a process of its own, on real bundles."""
+"""The real command in a separate process, with real bundles."""
 
 import select
 import subprocess
@@ -22,7 +22,7 @@ from dreamserve_training.models.vae import ConvVAE
 
 TAKECOVER = Path(__file__).parents[2] / "bundles" / "takecover"
 COMMAND = str(Path(sys.executable).with_name("dreamserve"))
-PATIENCE_S = 30.0  # for a machine that is busy with other things; the tests say what is too slow
+PATIENCE_S = 30.0  # for a busy machine; the tests themselves assert the times
 
 
 @dataclass
@@ -30,9 +30,9 @@ class Served:
     """A running server."""
 
     process: "subprocess.Popen[str]"
-    line: str  # what it said on starting
+    line: str  # its output on start
     url: str
-    ready_s: float  # from the process's start to the first 200 of /readyz
+    ready_s: float  # from the process's start to the first 200 from /readyz
 
     def stop(self, signal: int) -> int:
         """Send a signal and return the exit code."""
@@ -49,7 +49,7 @@ def _serve(bundle: Path, *options: str) -> Iterator[Served]:
     command = [COMMAND, "serve", str(bundle), "--port", "0", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert select.select([process.stdout], [], [], PATIENCE_S)[0], "said nothing"
+            assert select.select([process.stdout], [], [], PATIENCE_S)[0], "printed nothing"
             assert process.stdout is not None
             line = process.stdout.readline().strip()
             assert line, f"exited with {process.wait(PATIENCE_S)}"
@@ -60,7 +60,7 @@ def _serve(bundle: Path, *options: str) -> Iterator[Served]:
 
 
 def _ready(url: str) -> float:
-    """Return when /readyz first answered 200, by the monotonic clock."""
+    """Wait for the first 200 from /readyz; return its monotonic time."""
     until_s = time.monotonic() + PATIENCE_S
     with httpx.Client() as http:
         while http.get(f"{url}/readyz").status_code != 200:
@@ -68,9 +68,9 @@ def _ready(url: str) -> float:
     return time.monotonic()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def serve() -> Serve:
-    """Return what serves a bundle by the real command, on a free port, while in the context."""
+    """Return a context manager that serves a bundle with the real command on a free port."""
     return _serve
 
 
@@ -82,7 +82,7 @@ def serve_module() -> Serve:
 
 @pytest.fixture(scope="session")
 def exported_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an untrained world, written by the one thing that writes bundles."""
+    """Return the bundle of an untrained world, written by the exporter."""
     torch.manual_seed(0)
     latent, memory = 4, 8
     vae = ConvVAE(latent)

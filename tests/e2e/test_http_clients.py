@@ -1,4 +1,4 @@
-"""HTTP clients other than ours against the real command: what they send by themselves is served."""
+"""Other HTTP clients against the real command: the headers they add by themselves work."""
 
 import http.client
 import json
@@ -42,9 +42,9 @@ def read(client: socket.socket) -> tuple[int, dict]:
 
 def curl(tmp_path: Path, *arguments: str) -> tuple[int, dict]:
     """Return the status and content of curl's last response."""
-    said = ["--silent", "--show-error", "--output", str(tmp_path / "out"), "--write-out"]
+    options = ["--silent", "--show-error", "--output", str(tmp_path / "out"), "--write-out"]
     done = subprocess.run(
-        ["curl", *said, "%{http_code}", *arguments],
+        ["curl", *options, "%{http_code}", *arguments],
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
@@ -53,16 +53,16 @@ def curl(tmp_path: Path, *arguments: str) -> tuple[int, dict]:
     return int(done.stdout), json.loads((tmp_path / "out").read_bytes())
 
 
-def test_a_java_client_begins_the_dream_that_it_asks_for(url: str) -> None:
+def test_a_java_client_can_start_a_dream(url: str) -> None:
     latents = []
     with connect(url) as client:
         for name, extra in ((b"plain", b""), (b"java", H2C), (b"close", H2C)):
             body = RESET % name
             client.sendall(head("/reset", len(body), extra))
             client.sendall(body)  # a packet of its own, as Java sends it
-            status, begun = read(client)
-            assert (status, begun["session_id"]) == (200, name.decode())
-            latents.append(begun["latent"])
+            status, start = read(client)
+            assert (status, start["session_id"]) == (200, name.decode())
+            latents.append(start["latent"])
     assert latents[0] == latents[1] == latents[2]
 
 
@@ -79,7 +79,7 @@ def test_a_client_that_closes_its_writing_half_gets_its_plan(url: str) -> None:
         assert client.recv(1) == b""
 
 
-def test_a_head_without_end_is_refused_in_words(url: str) -> None:
+def test_a_head_without_end_is_refused_with_a_reason(url: str) -> None:
     with connect(url) as client:
         client.sendall(b"GET /livez HTTP/1.1\r\nHost: h\r\nA: ")
         for _ in range(50):
@@ -89,12 +89,12 @@ def test_a_head_without_end_is_refused_in_words(url: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_curl_is_answered_whatever_it_sends_by_itself(url: str, tmp_path: Path) -> None:
+def test_curl_succeeds_with_the_headers_it_adds(url: str, tmp_path: Path) -> None:
     as_json = ("--header", "Content-Type: application/json")
     # an upgrade
     reset = ("--http2", *as_json, "--data", (RESET % b"c").decode(), f"{url}/reset")
-    status, begun = curl(tmp_path, *reset)
-    assert (status, begun["session_id"]) == (200, "c")
+    status, start = curl(tmp_path, *reset)
+    assert (status, start["session_id"]) == (200, "c")
     # Expect: 100-continue, as of 1 MB
     large = tmp_path / "large.json"
     large.write_text(json.dumps({"session_id": "c", "action": 1}) + " " * 2_000_000)

@@ -1,4 +1,4 @@
-"""The README's tour, run as it is printed, against the real server."""
+"""The README's tour, run as printed, against the real server."""
 
 import os
 import re
@@ -9,12 +9,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PRINTED_URL = "http://127.0.0.1:8000"
 PATIENCE_S = 120
-# curl's -s hides what went wrong; this makes it fail instead
+# curl's -s hides errors; this makes it fail
 CURLRC = "fail\nshow-error\n"
 
 
 def blocks() -> list[tuple[str, str]]:
-    """The tour's fenced blocks in order: language and text."""
+    """Return the language and text of the tour's fenced blocks, in order."""
     readme = (ROOT / "README.md").read_text()
     tour = re.search(r"^## A tour$(.*?)^## ", readme, re.MULTILINE | re.DOTALL)
     assert tour is not None
@@ -22,7 +22,7 @@ def blocks() -> list[tuple[str, str]]:
 
 
 def run(language: str, text: str, folder: Path) -> str:
-    """Run a block as a person would paste it, and return what it printed."""
+    """Run a block as a user would paste it; return its output."""
     (folder / ".curlrc").write_text(CURLRC)
     command = ["bash", "-euo", "pipefail", "-c"] if language == "sh" else [sys.executable, "-c"]
     done = subprocess.run(

@@ -27,13 +27,13 @@ def run(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]"
     )
 
 
-def assert_refused(done: "subprocess.CompletedProcess[str]", said: str) -> None:
-    """One clear line, an exit code that is not 0, and no traceback."""
+def assert_refused(done: "subprocess.CompletedProcess[str]", message: str) -> None:
+    """Assert one clear line, an exit code other than 0, and no traceback."""
     assert done.returncode == 1
     assert done.stdout == ""
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("dreamserve: ")
-    assert re.search(said, line), line
+    assert re.search(message, line), line
 
 
 def test_a_world_is_served_and_dreamt(serve, bundle) -> None:
@@ -41,19 +41,19 @@ def test_a_world_is_served_and_dreamt(serve, bundle) -> None:
         (world,) = http.get("/worlds").json()["worlds"]
         assert world["name"] == bundle.name
         assert world["backend"].startswith("onnx")
-        begun = http.post("/reset", json={"seed": 7, "include": ["frame"]}).json()
-        assert len(begun["latent"]) == world["latent_size"]
-        fields = {"session_id": begun["session_id"], "action": 1, "step": 1}
+        start = http.post("/reset", json={"seed": 7, "include": ["frame"]}).json()
+        assert len(start["latent"]) == world["latent_size"]
+        fields = {"session_id": start["session_id"], "action": 1, "step": 1}
         stepped = http.post("/step", json=fields).json()
         assert stepped["step"] == 1
         assert http.post("/step", json=fields).json() == stepped
-        fields = {"session_id": begun["session_id"], "horizon": 5, "candidates": 32}
+        fields = {"session_id": start["session_id"], "horizon": 5, "candidates": 32}
         assert len(http.post("/plan", json=fields).json()["actions"]) == 5
-        fields = {"session_id": begun["session_id"], "futures": 4, "horizon": 5}
+        fields = {"session_id": start["session_id"], "futures": 4, "horizon": 5}
         assert len(http.post("/sample", json=fields).json()["latents"]) == 4
 
 
-def test_it_says_what_it_serves_in_one_line(serve, bundle) -> None:
+def test_it_prints_what_it_serves_in_one_line(serve, bundle) -> None:
     with serve(bundle, "--capacity", "500") as served:
         wanted = (
             rf"dreamserve \S+: {bundle.name} \(onnx-cpu\); up to 500 sessions in \S+ MB; http://\S+"
@@ -63,7 +63,7 @@ def test_it_says_what_it_serves_in_one_line(serve, bundle) -> None:
 
 def test_it_is_ready_in_time(serve, bundle) -> None:
     taken_s = []
-    for _ in range(3):  # the best of three: the machine may be busy with other things
+    for _ in range(3):  # the best of three: the machine may be busy
         with serve(bundle) as served:
             taken_s.append(served.ready_s)
         if taken_s[-1] < READY_S:
@@ -98,7 +98,7 @@ def test_sigterm_without_sessions_exits_0_at_once(serve, exported_bundle) -> Non
         assert served.stop(signal.SIGTERM) == 0
 
 
-def test_sigterm_goes_on_for_known_sessions_and_then_exits_0(serve, exported_bundle) -> None:
+def test_sigterm_keeps_serving_existing_sessions_and_then_exits_0(serve, exported_bundle) -> None:
     with serve(exported_bundle, "--drain-s", "60") as served:
         with httpx.Client(base_url=served.url) as http:
             http.post("/reset", json={"session_id": "known"})
@@ -125,7 +125,7 @@ def test_an_interrupt_from_the_keyboard_does_not_wait_for_sessions(serve, export
         assert served.stop(signal.SIGINT) == 0
 
 
-def test_a_bundle_that_is_not_there_is_refused(tmp_path) -> None:
+def test_a_missing_bundle_is_refused(tmp_path) -> None:
     assert_refused(run("serve", str(tmp_path / "nowhere"), "--port", "0"), "nowhere")
 
 
@@ -147,7 +147,7 @@ def test_a_corrupt_bundle_is_refused(exported_bundle, tmp_path) -> None:
     assert_refused(run("inspect", str(broken)), r"step\.onnx")
 
 
-def test_a_taken_port_is_refused(exported_bundle) -> None:
+def test_a_port_in_use_is_refused(exported_bundle) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = run("serve", str(exported_bundle), "--port", str(port))
@@ -155,7 +155,7 @@ def test_a_taken_port_is_refused(exported_bundle) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "variables", "said"),
+    ("arguments", "variables", "message"),
     [
         (["--capacity", "0"], {}, "CAPACITY"),
         (["--backend", "tpu"], {}, "BACKEND"),
@@ -163,10 +163,8 @@ def test_a_taken_port_is_refused(exported_bundle) -> None:
         (["--host", "not.a.host.invalid"], {}, "cannot listen on not.a.host.invalid"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_refused(
-    exported_bundle, arguments, variables, said
-) -> None:
-    assert_refused(run("serve", str(exported_bundle), *arguments, **variables), said)
+def test_an_invalid_setting_is_refused(exported_bundle, arguments, variables, message) -> None:
+    assert_refused(run("serve", str(exported_bundle), *arguments, **variables), message)
 
 
 def test_an_unknown_option_is_refused(exported_bundle) -> None:
@@ -175,17 +173,17 @@ def test_an_unknown_option_is_refused(exported_bundle) -> None:
     assert "--prot" in done.stderr
 
 
-def test_inspect_tells_what_is_in_a_bundle(bundle) -> None:
+def test_inspect_describes_a_bundle(bundle) -> None:
     done = run("inspect", str(bundle))
     assert done.returncode == 0
-    for said in (
+    for text in (
         bundle.name,
         "all hashes verified",
         "Discrete(3)",
         "(64, 64, 3)",
         "bytes a session",
     ):
-        assert said in done.stdout
+        assert text in done.stdout
 
 
 def test_openapi_prints_the_document() -> None:

@@ -1,4 +1,4 @@
-"""Arrays of the contract: what is read as one, what is refused, and how they are packed."""
+"""Arrays of the protocol: which values are accepted, which are refused, and how they are packed."""
 
 import json
 
@@ -23,18 +23,18 @@ FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
 def same(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether these are the same array to the bit."""
+    """Return whether both are the same array, bit for bit."""
     return (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
 
 
 def packed(**changed: object) -> dict[str, object]:
-    """A packed array of two float32, with some of its fields changed."""
+    """Return a packed array of two float32, with changed fields."""
     return {"dtype": "<f4", "shape": [2], "data": bytes(8), **changed}
 
 
 @settings(deadline=None)
 @given(st.sampled_from(DTYPES).flatmap(lambda dtype: hnp.arrays(dtype, SHAPES)))
-def test_what_is_packed_is_unpacked_the_same(array):
+def test_a_packed_array_unpacks_to_the_same_array(array):
     assert same(unpack(pack(array)), array)
 
 
@@ -69,7 +69,7 @@ def test_integers_of_the_whole_range_are_parsed_exactly(array):
 
 @settings(deadline=None)
 @given(hnp.arrays(np.float32, st.tuples(st.integers(1, 5)), elements=FINITE))
-def test_what_is_read_is_the_callers_own_whatever_carried_it(array):
+def test_a_parsed_array_is_writable_and_owned_by_the_caller(array):
     for form in (array, array.tolist(), pack(array)):
         read = FLOATS.read(form)
         assert same(read, array)
@@ -125,13 +125,13 @@ def test_the_number_of_axes_chooses_the_form():
         (FLOATS, {}, "exactly the keys dtype, shape and data"),
     ],
 )
-def test_what_is_no_such_array_is_refused_in_words(array, value, words):
+def test_an_invalid_array_is_refused_with_a_reason(array, value, words):
     with pytest.raises(InvalidRequestError) as refused:
         array.parse(value)
     assert words in refused.value.detail
 
 
-def test_lists_that_are_nested_too_deep_are_refused_before_they_are_walked_through():
+def test_lists_nested_too_deep_are_refused_before_they_are_traversed():
     nested: list = []
     for _ in range(5000):
         nested = [nested]
@@ -146,7 +146,7 @@ def test_lists_may_be_nested_as_deep_as_a_packed_array_may_have_axes():
 
 
 @pytest.mark.parametrize("value", [True, 1.5, "1", None, [1, False], [[1.0]], {}])
-def test_an_array_has_an_error_of_its_own_kind(value):
+def test_an_invalid_action_raises_an_invalid_action_error(value):
     with pytest.raises(InvalidActionError):
         ACTION.parse(value)
 
@@ -164,6 +164,6 @@ def test_floats_may_be_as_large_as_their_bound():
         OBSERVATION.parse([0, -1.1e6])
 
 
-def test_null_is_read_as_nan_where_it_may_stand():
+def test_null_is_read_as_nan_where_allowed():
     figures = Array("float64 P", nullable=True).read([0.5, None])
     np.testing.assert_array_equal(figures, [0.5, np.nan])

@@ -1,4 +1,4 @@
-"""Fields that contradict each other: every message that can be made wrong says how, in words."""
+"""Messages with contradicting fields are refused with an explanation."""
 
 import numpy as np
 import pytest
@@ -102,7 +102,7 @@ def frames(count: int) -> np.ndarray:
         ),
     ],
 )
-def test_a_contradiction_is_refused_when_the_message_is_made(kind, fields, words):
+def test_a_contradiction_is_refused_on_construction(kind, fields, words):
     with pytest.raises(InvalidRequestError) as refused:
         kind(**fields)
     assert words in refused.value.detail
@@ -122,7 +122,7 @@ def test_a_contradiction_is_refused_when_the_message_is_made(kind, fields, words
         lambda: SampleRequest(futures=1, horizon=1, start=START, world="w", policy=RandomPolicy()),
     ],
 )
-def test_what_does_not_contradict_itself_is_made(make):
+def test_a_consistent_message_is_accepted(make):
     make()
 
 
@@ -142,8 +142,8 @@ def test_a_request_knows_how_many_sessions_it_makes(request_, rows):
 
 
 def test_a_request_knows_how_many_episodes_each_policy_has():
-    assert RolloutRequest(**EPISODES, episodes=5).each == 5
-    assert RolloutRequest(**EPISODES, seeds=[1, 2]).each == 2
+    assert RolloutRequest(**EPISODES, episodes=5).episode_count == 5
+    assert RolloutRequest(**EPISODES, seeds=[1, 2]).episode_count == 2
     assert [policy_count(policy) for policy in (RandomPolicy(), MANY)] == [1, 2]
 
 
@@ -162,7 +162,7 @@ def test_a_request_knows_how_many_episodes_each_policy_has():
         (SampleRequest("a", futures=1, horizon=1), True),
     ],
 )
-def test_a_request_may_be_resent_when_twice_does_what_once_does(request_, may_be_resent):
+def test_only_an_idempotent_request_may_be_resent(request_, may_be_resent):
     assert request_.may_be_resent() is may_be_resent
 
 
@@ -174,6 +174,6 @@ def test_a_snapshot_of_another_format_is_refused_with_its_name_cut_short():
         assert len(e.value.detail) < 250
 
 
-def test_a_rows_error_says_what_the_single_request_would_have_been_answered():
+def test_a_rows_error_equals_the_error_of_the_single_request():
     error = RowError.of(3, SessionNotFoundError("no session s"))
     assert error == RowError(3, "session_not_found", 404, "no session s")

@@ -1,4 +1,4 @@
-"""The table of verbs is whole: paths, requests, results, summaries and errors fit together."""
+"""The table of verbs: paths, requests, results, summaries and errors fit together."""
 
 import importlib
 import inspect
@@ -10,7 +10,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 import dreamserve_protocol
-from dreamserve_protocol.errors import ProblemError, leaves
+from dreamserve_protocol.errors import ProblemError, error_classes
 from dreamserve_protocol.markers import Message, Request
 from dreamserve_protocol.verbs import BY_NAME, BY_REQUEST, VERBS, Verb
 
@@ -19,7 +19,7 @@ def names_of(verb: Verb) -> list[str]:
     return [field.name for field in fields(verb.request)]
 
 
-def test_names_requests_and_places_are_unique():
+def test_names_requests_and_paths_are_unique():
     assert len(VERBS) == len(BY_NAME) == len(BY_REQUEST)
     assert len({(verb.method, verb.path) for verb in VERBS}) == len(VERBS)
     assert all(BY_NAME[verb.name] is verb is BY_REQUEST[verb.request] for verb in VERBS)
@@ -74,11 +74,11 @@ def test_every_field_of_a_request_has_a_type_and_the_session_comes_first(verb):
 def test_the_errors_of_a_verb_are_leaves_each_once(verb):
     answered = verb.all_errors
     assert len(set(answered)) == len(answered)
-    assert set(answered) <= set(leaves(ProblemError))
+    assert set(answered) <= set(error_classes(ProblemError))
     assert {error.code for error in answered} >= {"invalid_request", "overloaded", "draining"}
 
 
-def test_what_a_verb_does_shows_in_its_errors():
+def test_a_verbs_errors_fit_what_it_does():
     codes = {verb.name: {error.code for error in verb.all_errors} for verb in VERBS}
     assert {"step_conflict", "dream_ended", "dream_not_finite"} <= codes["step"]
     assert "session_not_found" not in codes["reset"] | codes["restore"] | codes["worlds"]

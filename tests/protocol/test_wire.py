@@ -1,4 +1,4 @@
-"""Results come back from the wire as they were sent, in JSON and in msgpack."""
+"""Results survive the wire unchanged, in JSON and in msgpack."""
 
 import json
 import types
@@ -36,7 +36,7 @@ ELEMENTS = {
 
 
 def values(hint: Any) -> st.SearchStrategy[Any]:
-    """Values of a field with this annotation.
+    """Return a strategy for values of a field with this annotation.
 
     Arrays have at least one element: nested lists of none do not tell their shape.
     """
@@ -58,7 +58,7 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
 
 
 def arrays(form: Form) -> st.SearchStrategy[Any]:
-    """Arrays of one form; without axes, plain numbers."""
+    """Return a strategy for arrays of one form; without axes, plain numbers."""
     elements = ELEMENTS[form.dtype.kind](form.dtype)
     if form.axes == ():
         return elements
@@ -89,7 +89,7 @@ def through_msgpack(message: Message) -> Any:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether these are equal to the bit, in dtype and type, and so are all their parts."""
+    """Return whether both, with all their parts, are equal in type, dtype and every bit."""
     if type(one) is not type(other):
         return False
     if isinstance(one, np.ndarray):
@@ -113,7 +113,7 @@ def test_every_result_comes_back_as_it_was_sent(kind, carry: Callable[[Message],
 
 
 @pytest.mark.parametrize("kind", RESULTS, ids=lambda kind: kind.__name__)
-def test_only_what_has_no_default_must_be_there(kind):
+def test_only_fields_without_a_default_are_required(kind):
     required = [f for f in fields(kind) if f.default is f.default_factory is MISSING]
     assert required
     for field in required:
@@ -124,7 +124,7 @@ def test_only_what_has_no_default_must_be_there(kind):
 STEP = {"session_id": "s", "step": 1, "latent": [0.5], "reward": 1, "terminated": False}
 
 
-def test_fields_of_a_later_version_are_left_aside():
+def test_fields_of_a_later_version_are_ignored():
     result = read(StepResult, {**STEP, "of_a_later_version": 1, "info": {"surprise": 0.5}})
     assert (result.step, result.truncated, result.info) == (1, False, {"surprise": 0.5})
     assert (result.frame, result.mixture, result.state) == (None, None, None)
@@ -141,13 +141,13 @@ def test_fields_of_a_later_version_are_left_aside():
         (StepResult, {"frame": [["a"]]}),
     ],
 )
-def test_what_cannot_be_read_is_a_value_or_type_error(kind, changed):
+def test_an_invalid_field_raises_a_value_or_type_error(kind, changed):
     with pytest.raises((ValueError, TypeError)):
         read(kind, {**STEP, **changed})
 
 
 @pytest.mark.parametrize("response", [[], "text", 5, None])
-def test_something_else_than_an_object_is_a_type_error(response):
+def test_a_value_that_is_not_an_object_is_a_type_error(response):
     with pytest.raises(TypeError):
         read(StepResult, response)
 

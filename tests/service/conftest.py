@@ -1,4 +1,4 @@
-"""Worlds to test the service on: the fake one, and a tiny real bundle in both formats."""
+"""Worlds for the service's tests: the fake one, and a tiny real bundle in both formats."""
 
 import io
 import json
@@ -46,7 +46,7 @@ HEAD = (K, K * Z, K * Z, 1, 1)  # logits, mu, log sigma, reward, done
 
 
 def tiny_weights() -> dict[str, np.ndarray]:
-    """Return the tiny world's weights, float32 numbers that float16 holds."""
+    """Return the tiny world's weights: float32 numbers that float16 represents exactly."""
     generator = np.random.default_rng(7)
     shapes = {
         "see": (PIXELS, 2 * Z),
@@ -63,7 +63,7 @@ def tiny_weights() -> dict[str, np.ndarray]:
 
 
 class TinyGraphs(nn.Module):
-    """The tiny world in torch; `graph` says which of the three functions it is."""
+    """The tiny world in torch; `graph` selects one of its three functions."""
 
     def __init__(self, graph: str) -> None:
         super().__init__()
@@ -228,7 +228,7 @@ def _step_nodes(op: Op, constant: Op, weight: Op) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_parts() -> dict[str, bytes]:
-    """Return the files of the tiny bundle but its manifest."""
+    """Return the files of the tiny bundle except its manifest."""
     parts = {f"{name}.onnx": onnx_bytes(name) for name in SIGNATURES}
     parts |= {f"{name}.pt": torchscript_bytes(name) for name in SIGNATURES}
     generator = np.random.default_rng(3)
@@ -247,7 +247,7 @@ def tiny_parts() -> dict[str, bytes]:
 
 
 def tiny_fields(folder: Path) -> dict[str, Any]:
-    """Return the manifest's fields for the files that lie in `folder`."""
+    """Return the manifest's fields for the files in `folder`."""
 
     def file(name: str) -> dict[str, Any]:
         return {"file": name, "sha256": sha256_of(folder / name)}
@@ -285,7 +285,7 @@ def tiny_fields(folder: Path) -> dict[str, Any]:
 
 
 def write_manifest(folder: Path, **changed: Any) -> Path:
-    """Write a fitting manifest, hashes of what lies there and version included."""
+    """Write the manifest of the files in the folder, with hashes and version."""
     manifest = seal({**tiny_fields(folder), **changed})
     (folder / "manifest.json").write_text(json.dumps(manifest.model_dump(mode="json")))
     return folder
@@ -293,7 +293,7 @@ def write_manifest(folder: Path, **changed: Any) -> Path:
 
 @pytest.fixture
 def tiny_bundle(tiny_parts: dict[str, bytes], tmp_path: Path) -> Path:
-    """Return a tiny real bundle of one's own."""
+    """Return a tiny real bundle that the test may change."""
     folder = tmp_path / "tiny"
     folder.mkdir()
     for name, content in tiny_parts.items():
@@ -303,15 +303,15 @@ def tiny_bundle(tiny_parts: dict[str, bytes], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def rewrite() -> Callable[..., Path]:
-    """Return what writes a tiny bundle's manifest anew, with changed fields."""
+    """Return a function that rewrites a tiny bundle's manifest with changed fields."""
     return write_manifest
 
 
 @pytest.fixture(params=["fake", "fake_box", "tiny_onnx", "tiny_torch", "takecover"])
 def any_world(request: pytest.FixtureRequest) -> Iterator[World]:
-    """Give each kind of world in turn."""
+    """Return each kind of world in turn."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # two of them only get in each other's way on rows this small
+    torch.set_num_threads(1)  # two threads only slow down batches this small
     yield _world(request)
     torch.set_num_threads(threads)
 
@@ -347,13 +347,13 @@ def _same(one: Any, other: Any) -> bool:
 
 @pytest.fixture(scope="session")
 def same() -> Callable[[Any, Any], bool]:
-    """Return what tells whether two answers are equal to the bit, times aside."""
+    """Return a function that tells whether two results are equal bit for bit, except times."""
     return _same
 
 
 @pytest.fixture(scope="session")
 def ask() -> Callable[[Engine, Request], Any]:
-    """Return what validates a request, submits it, and turns the engine until it is answered."""
+    """Return a function that validates a request and runs the engine until it has a result."""
 
     def ask_engine(engine: Engine, request: Request) -> Any:
         future = engine.submit(validated(type(request), request))
@@ -367,7 +367,7 @@ def ask() -> Callable[[Engine, Request], Any]:
 
 
 class FakeClock:
-    """A clock that moves when told."""
+    """A clock that moves only when `now_s` is set."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -378,19 +378,19 @@ class FakeClock:
 
 @pytest.fixture
 def clock() -> FakeClock:
-    """Return a clock of one's own."""
+    """Return a clock for one test."""
     return FakeClock()
 
 
 @pytest.fixture
 def finished() -> Callable[[Any], Any]:
-    """Run work of some length to its end, alone."""
+    """Return a function that runs a job alone to its end."""
     return lambda work: finish(Job(work), time.monotonic)
 
 
 @pytest.fixture
 def outcomes(finished: Callable[[Any], Any]) -> Callable[..., Iterator[StepOutcome]]:
-    """Dream trajectories under actions (B, H, …), one outcome a step."""
+    """Return a function that runs trajectories with actions (B, H, …): an outcome per step."""
 
     def dream(present: RolloutStart, actions: Actions, seeds: np.ndarray) -> Iterator[StepOutcome]:
         trajectories = Trajectories.of(present, len(actions), seeds, noise.PLAN)
@@ -402,7 +402,7 @@ def outcomes(finished: Callable[[Any], Any]) -> Callable[..., Iterator[StepOutco
 
 @pytest.fixture
 def worth(finished: Callable[[Any], Any]) -> Callable[..., np.ndarray]:
-    """What actions (N, H, …) are worth; the fields are a CandidateEvaluator's."""
+    """Return a function from actions (N, H, …) to values; its fields are CandidateEvaluator's."""
 
     def values(present: RolloutStart, actions: Any, seed: int = 0, **fields: Any) -> np.ndarray:
         evaluator = CandidateEvaluator(present, **{"slice_rows": 8, **fields})

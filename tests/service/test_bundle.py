@@ -1,4 +1,4 @@
-"""A bundle is loaded whole or refused with one clear line."""
+"""A bundle is loaded completely or refused with one clear line."""
 
 import io
 import json
@@ -73,7 +73,7 @@ def test_a_bundle_without_a_controller_has_none(
 
 
 @pytest.mark.parametrize(
-    ("edit", "said"),
+    ("edit", "message"),
     [
         (remove("manifest.json"), "manifest.json: cannot be read: No such file"),
         (write("manifest.json", "{"), "manifest.json: is not JSON"),
@@ -98,20 +98,20 @@ def test_a_bundle_without_a_controller_has_none(
         (drop_field, "latent_size: Field required"),
     ],
 )
-def test_a_bad_bundle_is_refused_with_one_line(tiny_bundle: Path, edit: Edit, said: str) -> None:
+def test_a_bad_bundle_is_refused_with_one_line(tiny_bundle: Path, edit: Edit, message: str) -> None:
     edit(tiny_bundle)
-    with pytest.raises(BundleError, match=said) as refused:
+    with pytest.raises(BundleError, match=message) as refused:
         load_bundle(tiny_bundle)
     assert "\n" not in str(refused.value)
     assert str(tiny_bundle) in str(refused.value)
 
 
-def test_a_folder_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="nowhere: no such folder"):
         load_bundle(tmp_path / "nowhere")
 
 
-def test_a_file_outside_the_folder_cannot_be_named(
+def test_a_file_outside_the_folder_is_refused(
     tiny_bundle: Path, rewrite: Callable[..., Path]
 ) -> None:
     path = tiny_bundle / "manifest.json"
@@ -130,7 +130,7 @@ def bank(folder: Path, **changed: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"mu": None}, r"bank.npz: must hold \['logvar', 'mu', 'state.c', 'state.h'\], holds"),
         ({"more": np.zeros(3)}, "bank.npz: must hold"),
@@ -142,11 +142,11 @@ def bank(folder: Path, **changed: Any) -> None:
     ],
 )
 def test_a_bank_that_does_not_fit_is_refused(
-    tiny_bundle: Path, rewrite: Callable[..., Path], changed: dict[str, Any], said: str
+    tiny_bundle: Path, rewrite: Callable[..., Path], changed: dict[str, Any], message: str
 ) -> None:
     bank(tiny_bundle, **changed)
     rewrite(tiny_bundle)
-    with pytest.raises(BundleError, match=said):
+    with pytest.raises(BundleError, match=message):
         load_bundle(tiny_bundle)
 
 
@@ -190,7 +190,7 @@ def test_a_graph_that_changes_after_loading_is_refused_when_it_is_read(tiny_bund
         bundle.graph_bytes("step", "onnx")
 
 
-def test_the_version_follows_from_the_content_alone(tiny_bundle: Path) -> None:
+def test_the_version_depends_only_on_the_content(tiny_bundle: Path) -> None:
     fields = json.loads((tiny_bundle / "manifest.json").read_text())
     shuffled = dict(reversed(list(fields.items())))
     assert content_version(fields) == content_version(shuffled) == fields["version"]

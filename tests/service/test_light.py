@@ -1,4 +1,4 @@
-"""Serving with onnxruntime is light: torch is never imported."""
+"""Serving with onnxruntime never imports torch."""
 
 import subprocess
 import sys

@@ -20,7 +20,7 @@ from dreamserve_protocol.errors import (
 from dreamserve_protocol.verbs import BY_NAME
 
 
-def test_a_bundle_is_dreamt_from_its_path(tiny_bundle: Path) -> None:
+def test_a_bundle_is_loaded_from_its_path(tiny_bundle: Path) -> None:
     dream = LocalClient(tiny_bundle)
     session_id = dream.reset(seed=1).session_id
     assert dream.step(session_id=session_id, action=2).step == 1
@@ -33,7 +33,7 @@ def test_a_bundle_is_dreamt_from_its_path(tiny_bundle: Path) -> None:
         dream.session(session_id)
 
 
-def test_a_bundles_dream_branches_and_comes_back(tiny_bundle: Path) -> None:
+def test_a_bundles_dream_forks_rewinds_and_restores(tiny_bundle: Path) -> None:
     dream, other = LocalClient(tiny_bundle), LocalClient(tiny_bundle)
     dream.reset(session_id="a", seed=1, rewind_window=2)
     dream.step(session_id="a", action=2)
@@ -56,7 +56,7 @@ def test_an_unknown_field_is_refused() -> None:
         LocalClient(fake_world()).reset(speed=3)
 
 
-def test_lists_are_taken_for_arrays_and_checked_as_a_servers_are() -> None:
+def test_lists_are_accepted_as_arrays_and_validated_like_a_servers() -> None:
     dream = LocalClient(fake_world(discrete=False))
     dream.reset(session_id="a", seed=1, start=Start(latent=[0.1, 0.2, 0.3, 0.4]))
     assert dream.step("a", [0.5, 0.1]).step == 1
@@ -74,7 +74,7 @@ def test_every_verb_of_the_engine_is_a_method_with_its_requests_arguments() -> N
         assert method.__doc__ == verb.request.__doc__
 
 
-def test_lockstep_dreams_have_shapes_and_lose_rows() -> None:
+def test_lockstep_dreams_have_the_documented_shapes_and_can_drop_rows() -> None:
     batch = DreamBatch(fake_world(), range(6), temperature=np.linspace(0, 1, 6))
     assert batch.latent.shape == (6, 4)
     assert {name: part.shape for name, part in batch.state.items()} == {"memory": (6, 3), "n": (6,)}
@@ -87,7 +87,7 @@ def test_lockstep_dreams_have_shapes_and_lose_rows() -> None:
     np.testing.assert_array_equal(batch.step([1, 1, 1])[0].shape, (3,))
 
 
-def test_rows_that_are_kept_dream_on_as_if_nothing_had_happened() -> None:
+def test_remaining_rows_continue_unchanged() -> None:
     whole, kept = (DreamBatch(fake_world(), [5, 6, 7]) for _ in range(2))
     whole.step([0, 1, 2])
     kept.step([0, 1, 2])
@@ -133,7 +133,7 @@ def test_starts_that_are_not_finite_are_refused() -> None:
         DreamBatch(fake_world(), [1], starts=np.full((1, 4), np.nan))
 
 
-def test_what_was_really_seen_takes_the_place_of_lockstep_dreams_but_not_their_memory() -> None:
+def test_corrections_replace_the_latents_of_lockstep_dreams_but_not_their_state() -> None:
     batch = DreamBatch(fake_world(), [1, 2])
     batch.step([0, 1])
     memory = batch.state["memory"].copy()

@@ -73,7 +73,7 @@ def test_a_row_is_drawn_alike_in_any_batch() -> None:
     np.testing.assert_array_equal(noise.draw(keys(100)[41:42], 5, 3), whole[41:42])
 
 
-def test_the_numbers_are_the_same_for_ever() -> None:
+def test_the_numbers_never_change() -> None:
     key = noise.keys(np.array([42], np.uint64), np.array([7]), noise.STEP)
     assert key.tolist() == [4716149632514214234]
     np.testing.assert_array_equal(
@@ -91,7 +91,7 @@ def test_the_numbers_are_the_same_for_ever() -> None:
     assert noise.integers(key, 1000).tolist() == [773]
 
 
-def test_seeds_of_futures_differ_and_follow_from_one() -> None:
+def test_seeds_of_trajectories_differ_and_follow_from_one_seed() -> None:
     seeds = subseeds(5, 1000, noise.SAMPLE)
     assert len(set(seeds.tolist())) == 1000
     np.testing.assert_array_equal(seeds[:10], subseeds(5, 10, noise.SAMPLE))

@@ -1,4 +1,4 @@
-"""Settings come from the environment or the command line, and nothing unknown slips through."""
+"""Settings come from the environment or the command line, and unknown ones are refused."""
 
 import pytest
 from pydantic import ValidationError
@@ -7,7 +7,7 @@ from dreamserve.errors import SettingsError
 from dreamserve.settings import Settings
 
 
-def test_what_is_given_goes_over_the_environment_over_the_defaults(
+def test_arguments_override_the_environment_and_that_the_defaults(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("DREAMSERVE_CAPACITY", "5")
@@ -23,7 +23,7 @@ def test_an_unknown_variable_is_refused_with_one_line(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("DREAMSERVE_CAPACITY", "0", "DREAMSERVE_CAPACITY: Input should be greater"),
         ("DREAMSERVE_PORT", "http", "DREAMSERVE_PORT: Input should be a valid integer"),
@@ -31,14 +31,14 @@ def test_an_unknown_variable_is_refused_with_one_line(monkeypatch: pytest.Monkey
     ],
 )
 def test_a_bad_value_is_refused_by_its_name(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(SettingsError, match=said) as refused:
+    with pytest.raises(SettingsError, match=message) as refused:
         Settings.load()
     assert "\n" not in str(refused.value)
 
 
-def test_settings_never_change() -> None:
+def test_settings_are_immutable() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings.load().port = 1  # type: ignore[misc]  # that it cannot is what is tested

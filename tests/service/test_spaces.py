@@ -1,4 +1,4 @@
-"""Action spaces: what is in them, and what uniform numbers and scores become there."""
+"""Action spaces: membership, and the actions of uniform numbers and scores."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ THREE = DiscreteSpace(n=3, names=("a", "b", "c"))
 BOX = BoxSpace(low=(-1.0, 0.0), high=(1.0, 5.0), names=("x", "y"))
 
 
-def test_uniform_actions_reach_all_of_a_space_evenly() -> None:
+def test_uniform_actions_cover_a_space_evenly() -> None:
     drawn = THREE.uniform(uniforms(1, 0, (30_000,)))
     np.testing.assert_allclose(np.bincount(drawn) / 30_000, 1 / 3, atol=0.01)
     drawn = BOX.uniform(uniforms(1, 0, (30_000, 2)))
@@ -27,7 +27,7 @@ def test_a_uniform_that_rounded_to_one_is_still_an_action() -> None:
 
 
 @pytest.mark.parametrize(("low", "high"), [(-0.1, 0.3), (1e-3, 7.1), (-3e38, 3e38)])
-def test_both_ends_are_met_exactly(low: float, high: float) -> None:
+def test_both_bounds_are_reached_exactly(low: float, high: float) -> None:
     ends = np.float32([low]), np.float32([high])
     np.testing.assert_array_equal(between(*ends, np.float32([[0], [1]])), np.stack(ends))
 
@@ -44,7 +44,7 @@ def test_actions_have_the_shape_and_dtype_of_their_space() -> None:
     assert single.tolist() == [1, 1]
 
 
-def test_sequences_are_counted_as_far_as_a_float_can() -> None:
+def test_sequences_are_counted_up_to_the_largest_float() -> None:
     assert THREE.sequences(4) == 81
     assert THREE.sequences(10_000) == BOX.sequences(1) == np.inf
 
@@ -71,7 +71,7 @@ def test_the_bounds_of_a_box_are_in_it_as_float32_has_them() -> None:
         ([[np.nan, 0], [0, np.inf], [1e300, 0], [1, 5]], [False, False, False, True]),
     ],
 )
-def test_rows_are_in_a_box_or_not_each_for_itself(actions: Any, in_space: list[bool]) -> None:
+def test_each_row_is_tested_separately_against_a_box(actions: Any, in_space: list[bool]) -> None:
     found, rows = BOX.check_rows(np.array(actions))
     assert rows.tolist() == in_space
     np.testing.assert_array_equal(found[rows], np.array(actions)[rows].astype(np.float32))
@@ -87,7 +87,7 @@ def test_rows_of_another_kind_or_shape_are_refused_as_a_whole(actions: Any) -> N
         THREE.check_rows(actions)
 
 
-def test_scores_become_the_largest_ones_place_or_a_share_of_the_bounds() -> None:
+def test_scores_become_the_argmax_or_values_within_the_bounds() -> None:
     scores = np.float32([[0, 2, 1], [1, 0, 1]])
     assert THREE.from_scores(scores, np.ones(2, np.bool_)).tolist() == [1, 0]
     scores = np.float32([[-1e9, 1e9], [0, 0], [np.nan, 1]])

@@ -1,4 +1,4 @@
-"""What the training tests share."""
+"""Shared by the training tests."""
 
 import numpy as np
 import pytest
@@ -13,24 +13,24 @@ from dreamserve_training.models.vae import ConvVAE
 
 @pytest.fixture(scope="session")
 def vizdoom():
-    """The game itself."""
+    """Require the game."""
     return pytest.importorskip("vizdoom", reason="pip install 'dreamserve-training[vizdoom]'")
 
 
 @pytest.fixture(scope="session")
 def tiny_models():
-    """V and M, untrained and small: (ConvVAE, MDNRNN) with z 4, an LSTM of 8 and three actions."""
+    """Return small untrained (ConvVAE, MDNRNN) with z 4, an LSTM of 8 and three actions."""
     torch.manual_seed(0)
     vae, mdnrnn = ConvVAE(4), MDNRNN(4, 3, rnn_size=8, num_mixtures=2, predict_done=True)
     with torch.no_grad():
-        mdnrnn.done_head.weight.mul_(10.0)  # so that dreams end, and not all at once
+        mdnrnn.done_head.weight.mul_(10.0)  # dreams end, but not all at once
         mdnrnn.done_head.bias.fill_(-0.6)
     return round_to_half(vae, mdnrnn)
 
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_models, tmp_path_factory):
-    """The same, exported: the folder of a bundle that looks like Take Cover's."""
+    """Export the tiny models; return the folder of a bundle that resembles Take Cover's."""
     vae, mdnrnn = tiny_models
     directory = tmp_path_factory.mktemp("tiny")
     rng = np.random.default_rng(0)

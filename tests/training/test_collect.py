@@ -1,4 +1,4 @@
-"""Real episodes of Take Cover: reproducible, whole, and without the terminal frame of zeros."""
+"""Real episodes of Take Cover: reproducible, complete, and without the terminal frame of zeros."""
 
 import itertools
 
@@ -18,7 +18,7 @@ from dreamserve_training.envs import TAKE_COVER
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("vizdoom")
-def test_collected_episodes_are_the_games_and_a_stopped_collection_goes_on(tmp_path, monkeypatch):
+def test_collected_episodes_match_the_game_and_a_stopped_collection_resumes(tmp_path, monkeypatch):
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
@@ -49,7 +49,7 @@ def _frames(content, tmp_path):
     return load_episode(path)["frames"].tobytes()
 
 
-def test_sticky_actions_hold_and_cover_the_action_space():
+def test_sticky_actions_repeat_and_cover_the_action_space():
     policy = sticky_actions(np.random.default_rng(0), 3)
     actions = [next(policy) for _ in range(3000)]
     assert set(actions) == {0, 1, 2}
@@ -57,7 +57,7 @@ def test_sticky_actions_hold_and_cover_the_action_space():
     assert changes < 1000  # uniformly random ones would change 2,000 times
 
 
-def test_a_sweep_goes_one_way_and_then_the_other():
+def test_a_sweep_moves_one_way_and_then_the_other():
     policy = sweep_actions(np.random.default_rng(0), first=2, second=1, steps=3)
     assert [next(policy) for _ in range(8)] == [2, 2, 2, 1, 1, 1, 2, 2]
 
@@ -65,8 +65,8 @@ def test_a_sweep_goes_one_way_and_then_the_other():
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "not a readable"),
-        (b"PK\x03\x04 and then nothing of use", "not a readable"),
+        (b"", "cannot be read"),
+        (b"PK\x03\x04 and then nothing of use", "cannot be read"),
     ],
 )
 def test_a_broken_episode_file_is_refused_by_name(tmp_path, content, says):
@@ -78,7 +78,7 @@ def test_a_broken_episode_file_is_refused_by_name(tmp_path, content, says):
 
 def test_an_episode_whose_arrays_differ_in_length_is_refused(tmp_path):
     save_episode(tmp_path / "e.npz", {"actions": np.zeros(3), "rewards": np.zeros(4)})
-    with pytest.raises(DataError, match="differ in length"):
+    with pytest.raises(DataError, match="must have the same length"):
         load_episode(tmp_path / "e.npz")
 
 
@@ -88,7 +88,7 @@ def test_an_empty_episode_and_an_empty_directory_are_refused(tmp_path):
     with pytest.raises(DataError, match="no such directory"):
         episode_paths(tmp_path / "absent")
     save_episode(tmp_path / "e.npz", {"actions": np.zeros(0)})
-    with pytest.raises(DataError, match="empty"):
+    with pytest.raises(DataError, match="has no steps"):
         load_episode(tmp_path / "e.npz")
 
 

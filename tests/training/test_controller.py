@@ -1,4 +1,4 @@
-"""C: its forms, its evolution in the dream, and its trial in the real game."""
+"""C: its forms, its evolution in the dream, and its evaluation in the real game."""
 
 from concurrent.futures import Future
 from functools import partial
@@ -34,7 +34,7 @@ AXIS = Axis(actions=3, still=0, positive=1, negative=2)
 
 
 @pytest.mark.parametrize(("push", "action"), [(1.0, 1), (-1.0, 2), (0.3, 0), (-0.3, 0)])
-def test_an_axis_pushes_either_way_or_stands_still(push, action):
+def test_an_axis_moves_in_both_directions_or_stands_still(push, action):
     candidate = np.zeros(FEATURES + 1)
     candidate[0] = push
     seen = np.zeros((1, FEATURES), np.float32)
@@ -73,7 +73,7 @@ def constant_policy(action):
     return LinearPolicy(np.zeros((3, FEATURES), np.float32), bias)
 
 
-def test_policies_in_one_batch_earn_what_each_earns_alone(tiny_bundle):
+def test_policies_in_one_batch_have_the_returns_they_have_alone(tiny_bundle):
     world = load_world(tiny_bundle)
     policies = [constant_policy(1), constant_policy(2), AXIS.policy(np.ones(FEATURES + 1))]
     together, lengths = dream_returns(world, policies, [3, 4, 5, 6], 1.0, 40)
@@ -84,7 +84,7 @@ def test_policies_in_one_batch_earn_what_each_earns_alone(tiny_bundle):
     assert len(np.unique(lengths)) > 1, "no dream ended before another: the test shows nothing"
 
 
-def test_an_evolution_that_was_stopped_goes_on_to_the_same_controller(tiny_bundle, tmp_path):
+def test_a_resumed_evolution_arrives_at_the_same_controller(tiny_bundle, tmp_path):
     def config(generations):
         return ControllerConfig(
             AXIS, generations=generations, population=6, episodes=2, max_steps=30, workers=2
@@ -120,7 +120,7 @@ def test_a_sighted_agent_sees_every_frame_and_a_blind_one_the_first_only(tiny_bu
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("vizdoom")
-def test_controllers_and_blind_policies_meet_in_the_same_real_episodes(tiny_bundle):
+def test_controllers_and_blind_policies_play_the_same_real_episodes(tiny_bundle):
     entries = [
         *blind_agents(TAKE_COVER, sweeps=(90,)),
         *controller_agents(tiny_bundle, constant_policy(0), 1.0),
@@ -130,11 +130,11 @@ def test_controllers_and_blind_policies_meet_in_the_same_real_episodes(tiny_bund
     assert list(returns) == names
     assert all(len(played.returns) == 2 and min(played.returns) > 20 for played in returns.values())
     assert all(played.returns == played.lengths for played in returns.values())  # 1 a step
-    # a controller that always stands still does, seeing or not, what doing nothing does
+    # a controller that always stands still equals doing nothing, with or without vision
     assert returns["controller"] == returns["vision cut"] == returns["nothing"]
 
 
-def test_a_summary_says_how_sure_a_mean_is():
+def test_a_summary_has_the_standard_error_of_the_mean():
     results = EpisodeResults([100.0, 300.0, 2100.0, 2100.0], [50, 2100, 2100, 40])
     figures = results.summary(limit=2100)
     assert figures["mean"] == 1150.0
@@ -143,7 +143,7 @@ def test_a_summary_says_how_sure_a_mean_is():
     assert figures["standard_error"] == pytest.approx(figures["std"] / 2, abs=0.1)
 
 
-def test_evolution_climbs_to_the_best_candidate(tiny_bundle, tmp_path, monkeypatch):
+def test_evolution_finds_the_best_candidate(tiny_bundle, tmp_path, monkeypatch):
     target = np.linspace(-1, 1, FEATURES + 1)
 
     def fitness(pool, bundle, candidates, generation, config):
@@ -156,7 +156,7 @@ def test_evolution_climbs_to_the_best_candidate(tiny_bundle, tmp_path, monkeypat
 
 
 class _Pool:
-    """Takes jobs and does none of them."""
+    """Records jobs without running them."""
 
     def __init__(self):
         self.jobs = []
@@ -168,7 +168,7 @@ class _Pool:
         return job
 
 
-def test_every_generation_dreams_anew_and_all_its_candidates_the_same(tiny_bundle, monkeypatch):
+def test_candidates_of_a_generation_share_seeds_and_generations_do_not(tiny_bundle, monkeypatch):
     config = ControllerConfig(AXIS, population=6, episodes=3, temperature=0.7, max_steps=9)
     candidates = [np.zeros(FEATURES + 1)] * 6
     seeds = []

@@ -1,4 +1,4 @@
-"""From raw episodes to batches: what is kept, what is refused, and what is never mixed up."""
+"""From raw episodes to batches: what is kept, refused, and kept apart."""
 
 import json
 import shutil
@@ -42,7 +42,7 @@ def steps(length, died=True):
 
 
 def latent_episode(length, number=0, logvar=-1000.0, died=True):
-    """Step t of episode n has mu n·100 + t in every dimension; the default spread is nothing."""
+    """Return an episode n whose step t has mu n·100 + t in every dimension, without variance."""
     mu = np.repeat(np.arange(length)[:, None], Z, axis=1) + 100.0 * number
     return {
         "mu": mu.astype(np.float16),
@@ -115,7 +115,7 @@ def test_the_last_step_of_an_episode_has_no_target_and_is_its_done(latents):
     assert (counted, targets, done) == (7 + 1 + 16 + 23, 6 + 0 + 15 + 22, 4)
 
 
-def test_the_last_window_reaches_back_so_that_no_ending_is_met_cold(latents):
+def test_the_last_window_starts_earlier_to_have_full_length(latents):
     last = [item for item in TrajectoryDataset(latents, 16) if item["done"].any()][-1]
     assert len(last["z"]) == 16
     assert last["mask"].tolist() == [False] * 9 + [True] * 7
@@ -140,7 +140,7 @@ def test_continuous_actions_stay_vectors_of_floats(tmp_path):
     assert item["actions"].dtype == torch.float32
 
 
-def test_z_is_drawn_anew_for_every_pass_and_has_the_posteriors_moments(tmp_path):
+def test_z_is_resampled_in_every_pass_with_the_posteriors_moments(tmp_path):
     directory = write(tmp_path / "d", [latent_episode(100, logvar=np.log(0.25))])
     dataset = TrajectoryDataset(directory, 100, seed=3)
     assert torch.equal(dataset[5]["z"], TrajectoryDataset(directory, 100, seed=3)[5]["z"])
@@ -232,7 +232,7 @@ class Recorder(Callback):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_resumed_training_sees_the_batches_that_an_unbroken_one_sees(tmp_path, workers):
+def test_a_resumed_training_sees_the_batches_of_an_uninterrupted_one(tmp_path, workers):
     directory = write(tmp_path / "d", [latent_episode(n, 0, 0.0) for n in (9, 20, 5)])
 
     def train(name, recorder):
@@ -244,13 +244,13 @@ def test_a_resumed_training_sees_the_batches_that_an_unbroken_one_sees(tmp_path,
         return recorder.seen
 
     unbroken = train("unbroken", Recorder())
-    begun = train("broken", Recorder(stop_after=1))
+    stopped = train("broken", Recorder(stop_after=1))
     resumed = train("broken", Recorder())
-    assert len(begun) == len(unbroken) // 3
-    assert same(begun + resumed, unbroken)
+    assert len(stopped) == len(unbroken) // 3
+    assert same(stopped + resumed, unbroken)
 
 
-def test_reading_ahead_needs_someone_to_read(latents):
+def test_prefetching_needs_workers(latents):
     with pytest.raises(ValueError, match="prefetch needs num_workers"):
         create_mdnrnn_dataloader(latents, prefetch=4)
 
@@ -286,7 +286,7 @@ def test_bfloat16_and_small_batches_encode_nearly_the_same(vae):
         np.testing.assert_allclose(left, right, atol=0.02)
 
 
-def test_camera_frames_are_cut_and_resized_by_the_crop(vae):
+def test_camera_frames_are_cropped_and_resized(vae):
     camera = raw_episode(2, size=96)["frames"]
     converter = FramesToLatentConverter(vae, crop=(16, 80, 0, 64))
     assert np.array_equal(converter.prepare(camera), camera[:, 16:80, :64])
@@ -294,13 +294,13 @@ def test_camera_frames_are_cut_and_resized_by_the_crop(vae):
         FramesToLatentConverter(vae, crop=(0, 97, 0, 64)).prepare(camera)
 
 
-def test_encoding_leaves_a_vae_in_training_in_training():
+def test_encoding_leaves_a_vae_in_training_mode():
     vae = ConvVAE(Z).train()
     FramesToLatentConverter(vae).convert(raw_episode(2)["frames"])
     assert vae.training
 
 
-def test_a_stopped_encoding_goes_on_with_what_is_missing(tmp_path, vae):
+def test_a_stopped_encoding_resumes_with_the_missing_episodes(tmp_path, vae):
     raw = write(tmp_path / "raw", [raw_episode(5), raw_episode(3)])
     preprocess_trajectories(raw, tmp_path / "out", vae)
     (tmp_path / "out" / "episode-001.npz").unlink()
@@ -318,7 +318,7 @@ def test_latents_of_two_encoders_are_never_mixed(tmp_path, vae):
     assert "encoder" in json.loads((tmp_path / "out" / "encoder.json").read_text())
 
 
-def test_an_all_zero_terminal_frame_is_dropped_and_told_of(tmp_path, vae):
+def test_an_all_zero_terminal_frame_is_dropped_and_reported(tmp_path, vae):
     episode = raw_episode(6)
     episode["frames"][-1] = 0
     raw = write(tmp_path / "raw", [raw_episode(3), episode])
@@ -363,21 +363,21 @@ def with_value(index, value):
 
 
 RAW_FAULTS = {
-    "not an archive": (lambda path: path.write_text("hello"), "not a readable episode file"),
-    "truncated": (truncate_file, "not a readable episode file"),
+    "not an archive": (lambda path: path.write_text("hello"), "cannot be read as an episode"),
+    "truncated": (truncate_file, "cannot be read as an episode"),
     "pickled": (
         change(actions=lambda a: np.array([None] * len(a))),
-        "not a readable episode file .*pickle",
+        "cannot be read as an episode .*pickle",
     ),
     "no actions": (remove("actions"), "lacks actions"),
     "no frames": (remove("frames"), "lacks frames"),
-    "uneven": (change(rewards=lambda r: r[:-1]), "arrays differ in length"),
+    "uneven": (change(rewards=lambda r: r[:-1]), "arrays must have the same length"),
     "black inside": (change(frames=with_value(2, 0)), "frame 2 of 5 is all zeros"),
     "wrong size": (change(frames=lambda f: f[:, :32]), "frames are 32 x 64 but the VAE takes 64"),
     "floats": (change(frames=lambda f: f / 255.0), "frames must be .* uint8"),
     "grey": (change(frames=lambda f: f[..., 0]), "frames must be"),
     "NaN reward": (change(rewards=with_value(1, np.nan)), "rewards holds NaN"),
-    "two in one": (change(terminated=with_value(1, True)), "ends at step 1 but goes on"),
+    "two in one": (change(terminated=with_value(1, True)), "terminated at step 1, not the last"),
     "words": (change(actions=lambda a: a.astype(str)), "actions must be numbers"),
 }
 
@@ -395,7 +395,7 @@ def test_a_broken_raw_episode_is_refused_by_name_and_leaves_nothing(tmp_path, va
     ]
 
 
-def test_a_vae_that_diverged_is_found_out(tmp_path):
+def test_a_vae_that_diverged_is_detected(tmp_path):
     raw = write(tmp_path / "raw", [raw_episode(3)])
     for value, message in ((np.nan, "NaN or infinity"), (1e6, "too large for float16")):
         vae = ConvVAE(Z)
@@ -419,12 +419,12 @@ def test_a_directory_without_episodes_is_refused(tmp_path, vae, prepare):
 # Checks
 
 LATENT_FAULTS = {
-    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:100]), "not a readable"),
-    "no latents": (remove("mu"), "lacks mu|neither mu and logvar nor z"),
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:100]), "cannot be read"),
+    "no latents": (remove("mu"), "lacks mu|must hold mu and logvar, or z"),
     "NaN": (change(mu=with_value((3, 1), np.nan)), "mu holds NaN or infinity at step 3"),
     "other size": (
         change(mu=lambda m: m[:, :2], logvar=lambda v: v[:, :2]),
-        r"latents are \(16, 2\)|its arrays are",
+        r"latents are \(16, 2\)|arrays are",
     ),
     "flat": (change(mu=lambda m: m[:, 0]), r"mu must be \(T, Z\)|latents are \(16,\)"),
     "no ends": (remove("terminated"), "lacks terminated"),
@@ -446,7 +446,7 @@ def test_a_broken_latent_episode_is_refused_by_name(latents, fault):
 def test_an_episode_that_changes_under_the_reader_is_refused(latents):
     dataset = TrajectoryDataset(latents, 8)
     shutil.copy(latents / "episode-003.npz", latents / "episode-000.npz")
-    with pytest.raises(DataError, match=r"episode-000\.npz: changed while it was in use"):
+    with pytest.raises(DataError, match=r"episode-000\.npz: changed while in use"):
         dataset[0]
 
 
@@ -480,7 +480,7 @@ def test_every_row_of_a_window_is_one_step_of_its_episode(tmp_path):
         assert torch.equal(item["next_z"][seen][:, 0], rows[seen].float() + 1)
 
 
-def test_each_pass_has_an_order_and_draws_of_its_own():
+def test_each_pass_has_its_own_order_and_samples_of_z():
     sampler = PassSampler(20, shuffle=True, seed=0)
     first, second = np.array(list(sampler)), np.array(list(sampler))
     assert sorted(first) == list(range(20))

@@ -46,7 +46,7 @@ def continuous():
 
 
 def ending_above(world, threshold):
-    """The same world with another rule for when a dream ends."""
+    """Return the same world with another done threshold."""
     rule = world.spec.done.model_copy(update={"threshold": threshold})
     world.spec = world.spec.model_copy(update={"done": rule})
     return world
@@ -99,7 +99,7 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path, tiny_models, world):
         DreamEnvironment(world=world, max_episode_steps=0)
 
 
-def test_a_dream_here_is_the_engines_dream_bit_for_bit(world):
+def test_a_dream_equals_the_engines_dream_bit_for_bit(world):
     env, dream = DreamEnvironment(world=lasting(world)), LocalClient(world)
     latent, _ = env.reset(seed=9)
     session = dream.reset(seed=9)
@@ -112,7 +112,7 @@ def test_a_dream_here_is_the_engines_dream_bit_for_bit(world):
         assert (truncated, info["step"]) == (False, answer.step)
 
 
-def test_a_bundle_dreams_as_the_models_it_was_made_of(tiny_bundle, world):
+def test_a_bundle_dreams_like_the_models_it_was_exported_from(tiny_bundle, world):
     exported = DreamEnvironment.from_bundle(tiny_bundle, temperature=0.7)
     models = DreamEnvironment(world=lasting(world), temperature=0.7)
     lasting(exported.world)
@@ -142,7 +142,7 @@ def test_unseeded_resets_differ_but_follow_from_the_seed_before(env):
     assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
 
 
-def test_a_dream_begins_where_it_is_told_to(env):
+def test_a_dream_starts_where_the_options_say(env):
     latent = torch.linspace(-1, 1, Z)
     assert np.array_equal(
         env.reset(seed=0, options={"initial_observation": latent})[0], latent.numpy()
@@ -164,7 +164,7 @@ def test_a_dream_begins_where_it_is_told_to(env):
         ({"initial_observation": np.zeros(3)}, InvalidRequestError, "must be numbers of shape"),
         ({"initial_observation": np.zeros((9, 9, 3), np.uint8)}, InvalidRequestError, "a frame"),
         ({"initial_observation": np.zeros(Z), "bank": 0}, ValueError, "not both"),
-        ({"initial_observation": np.zeros(Z), "actions": [1]}, ValueError, "actions go with"),
+        ({"initial_observation": np.zeros(Z), "actions": [1]}, ValueError, "actions need frames"),
         ({"actions": [1]}, ValueError, "actions need the frames"),
         ({"bank": 7}, InvalidRequestError, "bank"),
     ],
@@ -180,7 +180,7 @@ def test_an_episode_is_truncated_at_its_limit(world):
     assert [env.step(0)[3] for _ in range(3)] == [False, False, True]
 
 
-def test_a_dream_that_has_ended_says_so_and_can_begin_again(world):
+def test_a_dream_that_has_ended_can_be_reset(world):
     env = DreamEnvironment(world=ending_above(world, -1e9))
     env.reset(seed=0)
     assert env.step(0)[2]
@@ -199,7 +199,7 @@ def test_steps_out_of_order_and_wrong_actions_are_refused(env):
         env.step(3)
 
 
-def test_the_dream_can_be_seen(env, world):
+def test_the_dream_can_be_rendered(env, world):
     env.reset(seed=0)
     picture = env.render()
     assert picture.shape == (64, 64, 3)
@@ -207,7 +207,7 @@ def test_the_dream_can_be_seen(env, world):
     assert DreamEnvironment(world=world).render() is None
 
 
-def test_a_snapshot_is_come_back_to_here_and_in_another_environment(env, world):
+def test_a_snapshot_restores_in_this_and_in_another_environment(env, world):
     with pytest.raises(gymnasium.error.ResetNeeded):
         env.snapshot()
     env.reset(seed=3)
@@ -215,15 +215,15 @@ def test_a_snapshot_is_come_back_to_here_and_in_another_environment(env, world):
     kept = env.snapshot()
     first = [env.step(action) for action in (2, 0)]
     other = DreamEnvironment(world=lasting(world), max_episode_steps=3)
-    for each in (env, other):
-        np.testing.assert_array_equal(each.restore(kept), latent)
-        again = [each.step(action) for action in (2, 0)]
+    for environment in (env, other):
+        np.testing.assert_array_equal(environment.restore(kept), latent)
+        again = [environment.step(action) for action in (2, 0)]
         for (one, *_), (two, *_) in zip(first, again, strict=True):
             np.testing.assert_array_equal(one, two)
-    assert again[1][3]  # an episode is as long as its dream
+    assert again[1][3]  # an episode has the length of its dream
 
 
-def test_a_latent_that_was_handed_out_is_the_callers_own(env):
+def test_a_returned_latent_is_a_copy(env):
     latent, _ = env.reset(seed=0)
     picture = env.render()
     latent[:] = 100
@@ -246,7 +246,7 @@ def test_a_random_agent_draws_every_action_and_follows_its_seed():
     assert drawn[:, 1].max() > 4
 
 
-def test_a_constant_agent_keeps_to_its_action():
+def test_a_constant_agent_repeats_its_action():
     assert DreamAgent(3, "constant", action=2).act(np.zeros(Z)) == 2
     assert DreamAgent(2, "constant", action=0.5, discrete=False).act(None).tolist() == [0.5, 0.5]
 
@@ -287,8 +287,8 @@ def test_an_agent_that_makes_no_sense_is_refused(arguments, message):
         DreamAgent(**{"action_dim": 3, **arguments})
 
 
-def test_a_network_of_the_wrong_size_is_found_out():
-    with pytest.raises(ValueError, match=r"gave \(2,\) for 3 actions"):
+def test_a_network_of_the_wrong_size_is_refused():
+    with pytest.raises(ValueError, match=r"must output \(3,\) scores, not \(2,\)"):
         DreamAgent(3, "neural", network=torch.nn.Linear(Z, 2)).act(np.zeros(Z))
 
 
@@ -308,7 +308,7 @@ def test_a_rollout_is_aligned_and_ends_where_the_dream_does(world):
     assert np.array_equal(np.stack(replayed), rollout["observations"][1:])
 
 
-def test_statistics_say_what_an_episode_came_to():
+def test_statistics_summarise_an_episode():
     rollout = {
         "observations": np.array([[0.0, 0.0], [3.0, 0.0], [3.0, 4.0]]),
         "actions": np.array([0, 1]),
@@ -365,11 +365,11 @@ def test_what_the_engine_evaluates_is_what_the_agent_plays(world, agent):
         for name in one:
             np.testing.assert_array_equal(one[name], other[name])
             assert one[name].dtype == other[name].dtype
-    told = {name: figures[0] for name, figures in fields_of(result.statistics).items()}
+    statistics = {name: figures[0] for name, figures in fields_of(result.statistics).items()}
     summary = DreamRollout.summary(played)
-    assert told.keys() >= summary.keys()
+    assert statistics.keys() >= summary.keys()
     for name, figure in summary.items():
-        assert told[name] == pytest.approx(figure), name
+        assert statistics[name] == pytest.approx(figure), name
 
 
 def test_random_agents_are_evaluated_in_any_space(env, continuous):
@@ -390,7 +390,7 @@ def test_only_linear_networks_are_policies():
 
 
 @pytest.mark.parametrize("planner", ["random_shooting", "cem", "icem", "mppi"])
-def test_a_plan_starts_where_it_is_told_to_and_moves_nothing(env, planner):
+def test_a_plan_starts_at_the_given_state_and_leaves_the_environment_unchanged(env, planner):
     plan = getattr(DreamPlanner(env), planner)
     latent, _ = env.reset(seed=0)
     env.step(1)
@@ -405,7 +405,7 @@ def test_a_plan_starts_where_it_is_told_to_and_moves_nothing(env, planner):
 
 
 @pytest.mark.parametrize("planner", ["random_shooting", "cem", "icem", "mppi"])
-def test_planners_find_the_action_that_lives_longer(tiny_models, planner):
+def test_planners_find_the_action_with_the_longer_survival(tiny_models, planner):
     vae, mdnrnn = tiny_models
     deadly = MDNRNN(**mdnrnn.config)
     deadly.load_state_dict(mdnrnn.state_dict())
@@ -430,7 +430,7 @@ def test_plans_over_continuous_actions_stay_in_their_box(continuous):
         assert np.isfinite(value)
 
 
-def test_a_dream_that_has_ended_earns_nothing_more(tiny_models):
+def test_a_dream_that_has_ended_gets_no_more_reward(tiny_models):
     deadly = MDNRNN(**tiny_models[1].config)
     torch.nn.init.constant_(deadly.done_head.bias, 100.0)
     rollout = rollout_in_dream(deadly.eval(), np.zeros((2, Z)), np.zeros((2, 4), int), horizon=4)

@@ -1,4 +1,4 @@
-"""An environment is an entry: one that nobody thought of is collected from and evaluated in."""
+"""An environment is an entry: a new one works in collection and evaluation."""
 
 import sys
 from dataclasses import replace
@@ -62,7 +62,7 @@ LIFT = EnvSpec(
 
 @pytest.fixture
 def lift(tmp_path, monkeypatch):
-    """The game's module where this process and its workers find it."""
+    """Put the game's module on the path of this process and its workers."""
     (tmp_path / "lift_game.py").write_text(GAME)
     monkeypatch.syspath_prepend(tmp_path)
     yield

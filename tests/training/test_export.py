@@ -1,4 +1,4 @@
-"""Export: what is written computes what was trained, or nothing is written."""
+"""Export: the files compute what was trained, or nothing is written."""
 
 import json
 import re
@@ -47,7 +47,7 @@ NAMES = ("stay", "left", "right")
 
 
 def parts(head="per_dimension", rule="paper", box=False):
-    """All that `export_world` takes, for a tiny untrained world."""
+    """Return the arguments of `export_world` for a tiny untrained world."""
     torch.manual_seed(0)
     vae = ConvVAE(Z)
     mdnrnn = MDNRNN(
@@ -89,7 +89,7 @@ WORLDS = {
 
 @pytest.fixture(scope="module", params=WORLDS)
 def exported(request, tmp_path_factory):
-    """(parts, folder) of one exported world of each head."""
+    """Return (parts, folder) of an exported world of each head."""
     content = WORLDS[request.param]
     policy = LinearPolicy(np.ones((A, Z + R), np.float32), np.zeros(A, np.float32))
     picture = Picture(Image.new("RGB", (8, 8)), "Darkness.")
@@ -119,14 +119,14 @@ def backends(content, folder):
     return reference, OnnxBackend.from_bundle(bundle), TorchBackend.from_bundle(bundle)
 
 
-def test_every_format_answers_as_the_pytorch_models_do(exported):
+def test_every_format_computes_what_the_pytorch_models_compute(exported):
     content, folder = exported
     reference, on, ts = backends(content, folder)
     worst = check_parity(content["spec"], reference, {"onnx": on, "torchscript": ts}, seed=7)
     assert max(worst.values()) < parity.TOLERANCE
-    told = load_bundle(folder).manifest.quality["parity"]
-    assert set(told["worst_relative_difference"]) == {"onnx", "torchscript"}
-    assert told["onnx_cpu_same_bits_in_every_batch"] is True
+    quality = load_bundle(folder).manifest.quality["parity"]
+    assert set(quality["worst_relative_difference"]) == {"onnx", "torchscript"}
+    assert quality["onnx_cpu_same_bits_in_every_batch"] is True
 
 
 def test_the_bundle_holds_what_it_was_given(exported):
@@ -155,7 +155,7 @@ def head_size(mdnrnn):
     return sum(head.out_features for head in heads if head is not None)
 
 
-def test_no_file_tells_where_it_was_made(exported):
+def test_no_file_contains_the_path_where_it_was_written(exported):
     _, folder = exported
     home = str(folder.parents[2]).encode()
     for path in folder.iterdir():
@@ -179,7 +179,7 @@ def test_the_card_says_what_the_world_is_and_shows_its_pictures(exported):
         assert picture.size == (8, 8)
 
 
-def test_an_older_bundle_is_replaced_whole(onnx_once, tmp_path):
+def test_an_older_bundle_is_replaced_completely(onnx_once, tmp_path):
     folder = export_world(tmp_path / "tiny", **WORLDS["per_dimension"])
     (folder / "left-over.txt").write_text("old")
     export_world(folder, **{**WORLDS["per_dimension"], "origin": {"run": 2}})
@@ -190,13 +190,13 @@ def test_an_older_bundle_is_replaced_whole(onnx_once, tmp_path):
 
 def test_a_folder_that_is_no_bundle_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(ExportError, match="no bundle"):
+    with pytest.raises(ExportError, match="is not a bundle"):
         export_world(tmp_path, **WORLDS["joint"])
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
 class SwappedStep(StepGraph):
-    """A step graph whose author mixed up what the LSTM returns."""
+    """A step graph that swaps the h and c of the LSTM."""
 
     def forward(self, latent, action, h, c, temperature, noise):
         drawn, reward, done, h, c, *mixture = super().forward(
@@ -212,7 +212,7 @@ def test_a_world_whose_h_and_c_are_swapped_is_refused_and_leaves_nothing(tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def test_swapped_names_in_one_file_are_found_out(exported):
+def test_swapped_names_in_one_file_are_detected(exported):
     content, folder = exported
     model = onnx.load(folder / "step.onnx")
     swap = {"next_h": "next_c", "next_c": "next_h"}
@@ -227,7 +227,7 @@ def test_swapped_names_in_one_file_are_found_out(exported):
         check_parity(content["spec"], reference, {"onnx": swapped})
 
 
-def test_swapped_inputs_are_found_out(exported):
+def test_swapped_inputs_are_detected(exported):
     content, folder = exported
     reference, on, _ = backends(content, folder)
     crossed = Altered(on, before=lambda step: replace(step, state=step.state[::-1]))
@@ -236,7 +236,7 @@ def test_swapped_inputs_are_found_out(exported):
 
 
 class Altered:
-    """A backend whose inputs or outputs are changed on the way."""
+    """A backend whose inputs pass through `before` and outputs through `after`."""
 
     name = "altered"
 
@@ -252,7 +252,7 @@ class Altered:
     ("field", "factor", "message"),
     [("latent", np.nan, "NaN"), ("mixture_mu", np.inf, "NaN"), ("mixture_logits", 1.01, "differs")],
 )
-def test_answers_that_are_wrong_or_not_finite_are_refused(field, factor, message):
+def test_outputs_that_are_wrong_or_not_finite_are_refused(field, factor, message):
     content = WORLDS["per_dimension"]
     reference = ModelBackend(content["spec"], content["vae"], content["memory"])
     spoilt = Altered(
@@ -262,13 +262,13 @@ def test_answers_that_are_wrong_or_not_finite_are_refused(field, factor, message
         check_parity(content["spec"], reference, {"spoilt": spoilt})
 
 
-def test_a_step_that_depends_on_its_company_is_noticed():
+def test_a_step_whose_rows_affect_each_other_is_detected():
     content = WORLDS["per_dimension"]
     reference = ModelBackend(content["spec"], content["vae"], content["memory"])
-    social = Altered(
+    dependent = Altered(
         reference, after=lambda out: replace(out, reward=out.reward + out.latent.mean())
     )
-    assert not same_in_every_batch(content["spec"], social)
+    assert not same_in_every_batch(content["spec"], dependent)
 
 
 def test_an_export_that_fails_half_way_leaves_nothing(onnx_once, tmp_path, monkeypatch):
@@ -285,7 +285,7 @@ def test_a_failed_export_keeps_the_bundle_that_was_there(onnx_once, tmp_path, mo
     folder = export_world(tmp_path / "tiny", **WORLDS["per_dimension"])
     before = load_bundle(folder).manifest.version
     monkeypatch.setattr(writing, "MAX_BYTES", 1000)
-    with pytest.raises(ExportError, match="a bundle may have 1,000"):
+    with pytest.raises(ExportError, match="may have at most 1,000"):
         export_world(folder, **WORLDS["per_dimension"])
     assert load_bundle(folder).manifest.version == before
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
@@ -365,7 +365,7 @@ def test_the_bank_holds_real_frames_and_the_memory_of_the_steps_before(tmp_path)
     assert firsts > 0
 
 
-def test_a_bank_cannot_be_made_of_draws(tmp_path):
+def test_a_bank_cannot_be_made_of_sampled_latents(tmp_path):
     episode = latent_episode(np.random.default_rng(0), 5)
     episode["z"] = episode.pop("mu")
     del episode["logvar"]
@@ -390,7 +390,7 @@ def test_a_manifest_is_plain_json_for_people_too(exported):
 
 
 def test_the_documents_example_writes_a_world_of_another_kind(tmp_path, monkeypatch):
-    """A GRU with one Gaussian, no uniform noise and a memory of another name."""
+    """A GRU with one Gaussian, no uniform noise and another name of the state."""
     monkeypatch.chdir(tmp_path)
     page = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text()
     [example] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
@@ -403,7 +403,7 @@ def test_the_documents_example_writes_a_world_of_another_kind(tmp_path, monkeypa
 
 def test_weights_that_were_not_rounded_are_refused(tmp_path):
     layer = torch.nn.Linear(Z, Z).eval()
-    with pytest.raises(ExportError, match="weight: its weights are not rounded"):
+    with pytest.raises(ExportError, match="weight: weights must be rounded"):
         writing.write_torchscript(layer, (torch.zeros(2, Z),), tmp_path / "x.pt")
 
 

@@ -1,4 +1,4 @@
-"""The exported graphs as modules: against the models they are made of, and at T's limits."""
+"""The exported graphs as modules: equal to the models, also at extreme temperatures."""
 
 import numpy as np
 import pytest
@@ -74,7 +74,7 @@ def test_at_temperature_zero_the_step_is_the_most_likely_components_mean(head, r
     assert torch.equal(drawn, expected)
 
 
-def test_at_temperature_zero_a_hair_decides():
+def test_at_temperature_zero_the_smallest_difference_decides():
     mdnrnn = model("joint")
     with torch.no_grad():
         mdnrnn.mdn_head.weight.zero_()
@@ -121,7 +121,7 @@ def test_a_row_does_not_depend_on_the_others_temperature():
     torch.testing.assert_close(graph(*mixed)[0][7], graph(*parts)[0][7])
 
 
-def test_reward_and_done_come_from_their_heads_or_stand_in_for_them():
+def test_reward_and_done_come_from_their_heads_or_are_constant():
     parts = inputs("per_dimension", 6)
     plain = StepGraph(model(), constant_reward=0.25)(*parts)
     assert torch.equal(plain[1], torch.full((6,), 0.25))

@@ -1,4 +1,4 @@
-"""Inside the training package imports run downwards, from the recipes to the files."""
+"""Inside the training package, imports run downwards, from the recipes to the files."""
 
 import ast
 import subprocess
@@ -12,8 +12,8 @@ import dreamserve_training
 
 PACKAGE = Path(dreamserve_training.__file__).parent
 
-# A part may import itself and the parts after it. Nothing imports `tools`, which are for users.
-ROOMS = (
+# A layer may import itself and the layers after it. Nothing imports `tools`, which are for users.
+LAYERS = (
     "tools",
     "cli",
     "stages",
@@ -35,38 +35,38 @@ ROOMS = (
 
 
 def imports_of(path):
-    """(line, module) of everything that a file imports from this package."""
+    """Yield (line, module) of everything that a file imports from this package."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE.name + "."):
             yield node.lineno, node.module
 
 
-def room_of(path):
+def layer_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def test_every_module_belongs_to_a_room():
-    rooms = {room_of(path) for path in PACKAGE.rglob("*.py")} - {"__init__"}
-    assert rooms == set(ROOMS)
+def test_every_module_belongs_to_a_layer():
+    layers = {layer_of(path) for path in PACKAGE.rglob("*.py")} - {"__init__"}
+    assert layers == set(LAYERS)
 
 
-def test_a_room_imports_only_the_rooms_below_it():
+def test_a_layer_imports_only_the_layers_below_it():
     for path in PACKAGE.rglob("*.py"):
         for line, module in imports_of(path):
-            here, there = room_of(path), module.split(".")[1]
-            below = ROOMS.index(here) <= ROOMS.index(there)
-            assert below, f"{path.relative_to(PACKAGE)}:{line}: {here} must not import {there}"
+            own, other = layer_of(path), module.split(".")[1]
+            below = LAYERS.index(own) <= LAYERS.index(other)
+            assert below, f"{path.relative_to(PACKAGE)}:{line}: {own} must not import {other}"
 
 
-def test_no_module_imports_the_faces_for_users():
-    faces = {"dreamserve_training.tools", "dreamserve_training.models.mdnrnn"}
+def test_no_module_imports_the_public_modules():
+    public = {"dreamserve_training.tools", "dreamserve_training.models.mdnrnn"}
     for path in PACKAGE.rglob("*.py"):
         for line, module in imports_of(path):
             where = f"{path.relative_to(PACKAGE)}:{line}"
-            assert not any(module.startswith(face) for face in faces), where
+            assert not any(module.startswith(name) for name in public), where
 
 
-def test_only_the_core_itself_its_row_and_the_faces_for_users_name_it():
+def test_only_the_core_its_row_and_the_public_modules_name_it():
     named = {
         str(path.relative_to(PACKAGE))
         for path in PACKAGE.rglob("*.py")
@@ -74,7 +74,7 @@ def test_only_the_core_itself_its_row_and_the_faces_for_users_name_it():
     }
     assert named == {
         "cli.py",  # the command's old name
-        "dreams/environment.py",  # a face: DreamEnvironment(mdnrnn_model_path=...)
+        "dreams/environment.py",  # public: DreamEnvironment(mdnrnn_model_path=...)
         "models/catalog.py",
         "models/lstm.py",
         "models/mdnrnn.py",
@@ -83,7 +83,7 @@ def test_only_the_core_itself_its_row_and_the_faces_for_users_name_it():
     }
 
 
-FACES = {
+PUBLIC = {
     "models.mdnrnn": (
         "MDNRNN",
         "SequenceDataset",
@@ -102,9 +102,9 @@ FACES = {
 }
 
 
-@pytest.mark.parametrize(("face", "names"), FACES.items())
-def test_a_face_for_users_has_every_name_that_they_know(face, names):
-    module = import_module(f"dreamserve_training.{face}")
+@pytest.mark.parametrize(("module_name", "names"), PUBLIC.items())
+def test_a_public_module_has_its_documented_names(module_name, names):
+    module = import_module(f"dreamserve_training.{module_name}")
     assert all(callable(getattr(module, name)) for name in names)
     assert set(names) <= set(module.__all__)
     with pytest.raises(AttributeError, match="no_such_name"):

@@ -28,7 +28,7 @@ def model_of(**options):
 
 
 def sequences(count=12, length=10, seed=0):
-    """A world that can be learnt: each action pushes every latent its own way."""
+    """Return learnable sequences: each action moves every latent in its own direction."""
     rng = np.random.default_rng(seed)
     push = rng.normal(size=(A, Z)).astype(np.float32)
     zs, actions, ends = [], [], []
@@ -49,7 +49,7 @@ def loader(seed=0):
 
 @pytest.mark.parametrize("head", ["joint", "per_dimension", "isotropic"])
 @pytest.mark.parametrize(("batch", "length"), [(1, 1), (3, 7)])
-def test_every_output_has_the_shape_it_promises(head, batch, length):
+def test_every_output_has_the_documented_shape(head, batch, length):
     model = model_of(head=head, predict_reward=True, predict_done=True)
     output = model(torch.zeros(batch, length, Z), torch.zeros(batch, length, dtype=torch.long))
     assert output.mixture.mu.shape == (batch, length, 2, Z)
@@ -57,7 +57,7 @@ def test_every_output_has_the_shape_it_promises(head, batch, length):
     assert output.state[0].shape == output.state[1].shape == (batch, R)
 
 
-def test_heads_that_were_not_asked_for_are_absent():
+def test_heads_that_were_not_requested_are_absent():
     output = model_of()(torch.zeros(1, 2, Z), torch.zeros(1, 2, dtype=torch.long))
     assert output.reward is None
     assert output.done_logit is None
@@ -112,8 +112,8 @@ def test_the_done_heads_gradient_into_the_memory_is_held_back():
     torch.testing.assert_close(same_head, head)
 
 
-def test_nothing_is_learnt_from_the_step_after_an_episodes_end():
-    """The last step has no next latent: whatever stands there, the loss is the same."""
+def test_the_step_after_an_episodes_end_has_no_loss():
+    """The last step has no next latent: values there do not change the loss."""
     loop = MemoryLoop(model_of(predict_done=True), TrainConfig())
     batch = next(iter(loader()))
     before = loop.losses(batch)["loss"]
@@ -142,7 +142,7 @@ class _StopAfter(Exception):
 
 
 class _Stopping:
-    """Batches that fail in the middle of an epoch, as a machine does."""
+    """Batches that fail in the middle of an epoch."""
 
     def __init__(self, batches, after):
         self.batches, self.left = batches, after
@@ -159,7 +159,7 @@ class _Stopping:
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "plateau", "constant"])
-def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, schedule):
+def test_a_resumed_training_arrives_at_the_same_weights(tmp_path, schedule):
     def train(directory, batches):
         model = model_of(predict_done=True, done_dropout=0.5)
         config = {
@@ -179,7 +179,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, schedule):
         assert torch.equal(weight, resumed[name]), name
 
 
-def test_early_stopping_ends_a_training_that_no_longer_gains(tmp_path):
+def test_early_stopping_ends_a_training_that_no_longer_improves(tmp_path):
     config = {
         "epochs": 50,
         "lr": 0.0,
@@ -259,7 +259,7 @@ def test_the_loss_is_the_weighted_sum_of_its_parts():
 
 
 class _Spoil(Callback):
-    """Makes the weights of the last epoch useless."""
+    """Overwrites the weights in the last epoch."""
 
     def on_train_epoch_end(self, trainer, module):
         if trainer.current_epoch == trainer.max_epochs - 1:

@@ -64,7 +64,7 @@ def test_the_loss_is_the_mean_nll_per_dimension_over_valid_steps_only(head):
     assert float(mdn_loss_function(mixture, target, mask)) == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_batch_without_a_valid_step_loses_nothing_and_has_no_gradient():
+def test_a_batch_without_a_valid_step_has_zero_loss_and_no_gradient():
     mu = torch.zeros(3, K, Z, requires_grad=True)
     mixture = Mixture(torch.zeros(3, K), mu, torch.zeros(3, K, Z))
     loss = mdn_loss_function(mixture, torch.zeros(3, Z), torch.zeros(3, dtype=torch.bool))
@@ -74,7 +74,7 @@ def test_a_batch_without_a_valid_step_loses_nothing_and_has_no_gradient():
 
 
 def moments(mixture, temperature):
-    """Mean and variance of each dimension of one mixture, by the paper's rule, in float64."""
+    """Return mean and variance of each dimension of a mixture, by the paper's rule, in float64."""
     logits, mu, log_sigma = (part[0].double().numpy() for part in mixture)
     weights = softmax(logits / temperature, axis=0)
     if weights.ndim == 1:
@@ -114,7 +114,7 @@ def test_temperature_zero_is_the_most_likely_components_mean(head, rule):
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_under_the_papers_rule_a_tiny_temperature_nears_that_limit(head):
+def test_under_the_papers_rule_a_tiny_temperature_approaches_that_limit(head):
     mixture = mixture_of(head)
     near = sample_from_mdn(mixture, 1e-10, "paper")
     torch.testing.assert_close(near, most_likely_mean(mixture), atol=1e-3, rtol=0)
@@ -136,7 +136,7 @@ def test_weights_only_leaves_sigma_as_it_is(head):
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_hot_mixtures_use_every_component_equally(head):
+def test_at_high_temperatures_every_component_is_equally_likely(head):
     mixture = mixture_of(head, batch=1)
     mixture = mixture._replace(log_sigma=torch.full_like(mixture.log_sigma, LOG_SIGMA_MIN))
     draws = 50_000

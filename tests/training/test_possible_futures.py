@@ -1,4 +1,4 @@
-"""Many possible futures of a present: of MDN-RNNs with each of the three heads."""
+"""Many trajectories from one state, of MDN-RNNs with each of the three heads."""
 
 from typing import get_args
 
@@ -20,7 +20,7 @@ INCLUDE = ("mixture", "entropy", "most_likely", "components")
 
 @pytest.fixture(params=get_args(Head))
 def env(request):
-    """An environment whose world has that head; both temperature rules occur."""
+    """Return an environment for each mixture head; both temperature rules occur."""
     torch.manual_seed(3)
     mdnrnn = MDNRNN(Z, 3, 8, K, head=request.param, predict_reward=True)
     with torch.no_grad():
@@ -47,7 +47,7 @@ def test_futures_come_with_mixtures_in_the_heads_shapes(env):
     assert found.differential_entropy.shape == (6, H)
 
 
-def test_components_begin_at_their_means_and_earn_what_the_dream_does(env):
+def test_components_start_at_their_means_with_the_dreams_rewards(env):
     found = env.futures(1, H, ACTIONS, include=INCLUDE)
     parts, mixture = found.components, {n: p[0, 0] for n, p in found.mixture.items()}
     per_dimension = env.world.spec.mixture.head == "per_dimension"
@@ -76,8 +76,8 @@ def test_the_first_component_is_the_most_likely_future(env):
     np.testing.assert_array_equal(found.components.rewards[0], found.most_likely.rewards)
 
 
-def test_a_steered_draw_is_the_components_mean(env):
-    """The graph itself draws it: nothing had to be corrected."""
+def test_steered_noise_selects_a_components_mean(env):
+    """The graph draws the mean itself, without a correction."""
     drawn = []
     step = env.world.backend.step
 
@@ -91,7 +91,7 @@ def test_a_steered_draw_is_the_components_mean(env):
     np.testing.assert_array_equal(drawn[-1], found.components.latents[:, 0])
 
 
-def test_the_present_does_not_move(env):
+def test_the_environment_does_not_change(env):
     env.futures(3, H, include=INCLUDE)
     once = env.futures(3, H, ACTIONS, seed=1)
     np.testing.assert_array_equal(env.futures(3, H, ACTIONS, seed=1).latents, once.latents)

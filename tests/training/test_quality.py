@@ -1,4 +1,4 @@
-"""Each measurement against worlds and frames whose true figures are known."""
+"""Each measurement on worlds and frames whose true values are known."""
 
 import json
 import math
@@ -56,7 +56,7 @@ SPEC = WorldSpec(
 
 
 class Walk:
-    """z' = z + action, plus noise of SIGMA; its memory counts steps; death is announced at 100."""
+    """z' = z + action plus noise of SIGMA; its state counts steps; the dream ends at step 100."""
 
     name = "walk"
 
@@ -85,7 +85,7 @@ class Walk:
 
 
 def walk_episode(steps, seed=0, noise=0.0, logvar=-40.0, died=True):
-    """A real episode of the same walk, with `noise` in each step; logvar -40: no spread of z."""
+    """Return a real episode of the walk with `noise` in each step; logvar -40: no variance of z."""
     rng = np.random.default_rng(seed)
     actions = rng.integers(2, size=steps)
     moves = actions[:, None] + noise * rng.standard_normal((steps, Z))
@@ -99,8 +99,8 @@ def walk_episode(steps, seed=0, noise=0.0, logvar=-40.0, died=True):
     )
 
 
-def said(done_logit, died=True):
-    """What a world that gave these done logits leaves behind."""
+def walk_with_done(done_logit, died=True):
+    """Return the walk of a world that gave these done logits."""
     episode = walk_episode(len(done_logit), died=died)
     logits = np.array(done_logit, np.float32)
     return TeacherForced(
@@ -118,7 +118,7 @@ def test_the_likelihood_of_a_known_world_is_its_entropy():
     assert figures["steps"] == 3 * 1999
 
 
-def test_floor_and_baseline_meet_where_the_past_tells_nothing():
+def test_floor_and_baseline_are_equal_if_the_past_is_uninformative():
     rng = np.random.default_rng(0)
     still = walk_episode(5000, logvar=0.0)
     still = LatentEpisode(
@@ -130,7 +130,7 @@ def test_floor_and_baseline_meet_where_the_past_tells_nothing():
     assert figures["nll"] > figures["floor"]
 
 
-def test_episodes_followed_together_are_followed_as_if_alone():
+def test_batched_episodes_are_measured_as_if_alone():
     lengths = (5, 40, 17)
     episodes = [walk_episode(steps, seed=steps) for steps in lengths]
     together = teacher_force(Walk(), SPEC, episodes, keep_every=4)
@@ -143,7 +143,7 @@ def test_episodes_followed_together_are_followed_as_if_alone():
         assert walk.episode is episode
 
 
-def test_a_perfect_world_strays_nowhere_and_copying_the_last_latent_does():
+def test_a_perfect_world_does_not_drift_and_copying_the_last_latent_does():
     episodes = [walk_episode(200, seed) for seed in range(4)]
     errors = horizon_errors(
         Walk(), SPEC, teacher_force(Walk(), SPEC, episodes, keep_every=20), dreams=8
@@ -165,11 +165,11 @@ def test_without_an_episode_long_enough_no_horizon_is_measured():
 def test_ends_count_exact_alarms_near_alarms_and_dreams_cut_short():
     quiet = [-1.0] * 20
     walks = [
-        said([*quiet, 1.0]),  # a hit
-        said([*quiet, 1.0, -1.0, -1.0]),  # two steps early
-        said([1.0, *quiet, -1.0]),  # far too early, and missed
-        said(quiet),  # missed
-        said([*quiet, 1.0], died=False),  # alarm without a death
+        walk_with_done([*quiet, 1.0]),  # a hit
+        walk_with_done([*quiet, 1.0, -1.0, -1.0]),  # two steps early
+        walk_with_done([1.0, *quiet, -1.0]),  # far too early, and missed
+        walk_with_done(quiet),  # missed
+        walk_with_done([*quiet, 1.0], died=False),  # alarm without a death
     ]
     figures = ends(walks, threshold=0.0)
     assert (figures["deaths"], figures["alarms"], figures["episodes"]) == (4, 4, 5)
@@ -181,24 +181,24 @@ def test_ends_count_exact_alarms_near_alarms_and_dreams_cut_short():
 
 
 def test_the_threshold_is_a_hard_cut():
-    assert ends([said([-1.0, 0.0])], threshold=0.0)["alarms"] == 0
-    assert ends([said([-1.0, 0.0])], threshold=-0.5)["recall"] == 1.0
+    assert ends([walk_with_done([-1.0, 0.0])], threshold=0.0)["alarms"] == 0
+    assert ends([walk_with_done([-1.0, 0.0])], threshold=-0.5)["recall"] == 1.0
 
 
 def test_a_world_that_never_raises_an_alarm_has_no_precision():
-    figures = ends([said([-1.0, -1.0])], threshold=0.0)
+    figures = ends([walk_with_done([-1.0, -1.0])], threshold=0.0)
     assert figures["recall"] == 0.0
     assert figures["precision"] is None
 
 
-def test_the_reward_error_stands_beside_always_saying_the_mean():
+def test_the_reward_error_is_reported_beside_that_of_the_mean():
     figures = rewards(teacher_force(Walk(), SPEC, [walk_episode(30)]))
     assert figures["rms_error"] == 0.0
     assert figures["rms_error_of_the_mean"] == pytest.approx(np.arange(30).std(), abs=1e-3)
 
 
 def scene(*things, contrast=0.8):
-    """A grey picture with bright things: (top, left, height, width)."""
+    """Return a grey frame with bright objects: (top, left, height, width)."""
     picture = np.full((16, 16, 3), 0.1, np.float32)
     for top, left, height, width in things:
         picture[top : top + height, left : left + width] += contrast
@@ -212,32 +212,32 @@ def scene(*things, contrast=0.8):
         (scene((4, 4, 2, 2), contrast=0.41), True),
         (scene((4, 4, 2, 2), contrast=0.39), False),
         (scene(), False),
-        (scene((8, 8, 2, 2)), False),  # elsewhere
+        (scene((8, 8, 2, 2)), False),  # at another place
         (scene((4, 4, 2, 2), contrast=-0.1), False),  # dark instead of bright
     ],
 )
-def test_a_thing_is_recalled_when_half_of_its_contrast_is_there(copy, kept):
+def test_an_object_is_recalled_if_half_of_its_contrast_remains(copy, kept):
     tally = Tally()
     compare(scene((4, 4, 2, 2)), copy, scene(), tally)
     assert (tally.areas, tally.kept) == ([4.0], [kept])
 
 
-def test_sparks_and_faint_things_are_not_counted_and_touching_pixels_are_one_thing():
+def test_single_pixels_and_faint_objects_do_not_count_and_touching_pixels_are_one_object():
     tally = Tally()
     compare(scene((2, 2, 1, 1)), scene(), scene(), tally)
     compare(scene((4, 4, 3, 3), contrast=0.3), scene(), scene(), tally)
     assert tally.areas == []
     compare(scene((2, 2, 1, 2), (3, 4, 1, 2), (10, 10, 5, 6)), scene(), scene(), tally)
     assert sorted(tally.areas) == [4.0, 30.0]
-    assert {name: there for name, there, _ in tally.by_band()} == {
+    assert {name: count for name, count, _ in tally.by_band()} == {
         "under 6 px": 1,
         "under 25 px": 1,
         "25 px and more": 1,
     }
 
 
-class Forgetful(Walk):
-    """Sees nothing but the empty scene, and on every eighth frame a thing that is not there."""
+class Empty(Walk):
+    """Decodes the empty scene, and on every eighth frame an object that is not in it."""
 
     def encode(self, frames):
         return np.zeros((len(frames), Z), np.float32), np.zeros((len(frames), Z), np.float32)
@@ -247,9 +247,9 @@ class Forgetful(Walk):
         return np.stack([invented if row % 8 == 0 else empty for row in range(len(latent))])
 
 
-def test_a_forgetful_world_recalls_nothing_and_its_inventions_show():
+def test_a_world_without_objects_recalls_none_and_its_invented_ones_are_counted():
     frames = np.stack([scene((row % 8, row % 8, 2, 2)) for row in range(64)])
-    pixels, things = reconstruction(Forgetful(), (frames * 255).round().astype(np.uint8))
+    pixels, things = reconstruction(Empty(), (frames * 255).round().astype(np.uint8))
     assert things["under 6 px"]["in_frames"] == 64
     assert things["under 6 px"]["recalled"] == 0.0
     assert things["under 6 px"]["in_reconstructions"] == 8
@@ -261,7 +261,7 @@ def test_a_forgetful_world_recalls_nothing_and_its_inventions_show():
 
 @pytest.fixture
 def held_out(tmp_path):
-    """Directories of the same three episodes, raw and latent."""
+    """Return the directories of the same three episodes, raw and latent."""
     raw, latents = tmp_path / "raw", tmp_path / "latents"
     for directory in (raw, latents):
         directory.mkdir()
@@ -337,7 +337,7 @@ def test_latents_without_their_posteriors_cannot_be_measured(tmp_path):
             "terminated": walk.terminated,
         },
     )
-    with pytest.raises(DataError, match=r"0\.npz: holds z alone"):
+    with pytest.raises(DataError, match=r"0\.npz: holds z, but"):
         load_latents(tmp_path)
 
 

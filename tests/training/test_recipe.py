@@ -1,4 +1,4 @@
-"""The recipe end to end, as small as it goes, on the real game: from nothing to a served bundle."""
+"""A tiny recipe end to end on the real game, from nothing to a served bundle."""
 
 import shutil
 from dataclasses import replace
@@ -15,7 +15,7 @@ from dreamserve_training.recipe import EvaluateConfig, load_recipe, read_json
 
 @pytest.fixture
 def tiny_recipe(monkeypatch):
-    """Take Cover's recipe, with a thousandth of everything."""
+    """Return Take Cover's recipe with a thousandth of its data and training."""
     full = load_recipe("takecover")
     tiny = replace(
         full,
@@ -40,13 +40,13 @@ def test_a_recipe_runs_from_the_game_to_a_bundle_and_is_done_only_once(
     tiny_bundle, tmp_path, caplog
 ):
     root, bundle = tmp_path / "run", tmp_path / "takecover"
-    shutil.copytree(tiny_bundle, bundle)  # one of another run, to be replaced
+    shutil.copytree(tiny_bundle, bundle)  # a file of another run, to be replaced
     with caplog.at_level("INFO", "dreamserve_training"):
         stages.run_stages("takecover", root, bundle)
-    said = "\n".join(caplog.messages)
+    output = "\n".join(caplog.messages)
     for stage in ("collect", "vae", "encode", "memory", "controller", "evaluate", "export"):
-        assert f"{stage}: done in" in said
-    assert "left in all" in said
+        assert f"{stage}: done in" in output
+    assert "total time left" in output
 
     dream = LocalClient(bundle)
     session = dream.reset(seed=1).session_id
@@ -61,21 +61,21 @@ def test_a_recipe_runs_from_the_game_to_a_bundle_and_is_done_only_once(
     caplog.clear()
     with caplog.at_level("INFO", "dreamserve_training"):
         stages.run_stages("takecover", root, bundle)
-    assert [message for message in caplog.messages if "done before" not in message] == []
+    assert [message for message in caplog.messages if "already done" not in message] == []
     assert files == {path: path.stat().st_mtime_ns for path in root.rglob("*.*")}
 
     (root / "controller" / "controller.npz").unlink()
     (root / "evaluation.json").unlink()
-    with pytest.raises(ValueError, match="export needs controller, evaluate"):
+    with pytest.raises(ValueError, match="export: run controller, evaluate first"):
         stages.run_stages("takecover", root, bundle, names=("export",))
 
 
 def test_a_stage_whose_input_is_missing_says_what_to_run_first(tmp_path):
-    with pytest.raises(ValueError, match="memory needs collect, vae, encode"):
+    with pytest.raises(ValueError, match="memory: run collect, vae, encode first"):
         stages.run_stages("takecover", tmp_path / "run", tmp_path / "b", names=("memory",))
 
 
-def test_an_unknown_recipe_is_refused_with_those_there_are(tmp_path):
+def test_an_unknown_recipe_is_refused_with_the_known_ones(tmp_path):
     with pytest.raises(ValueError, match="takecover"):
         stages.run_stages("doom", tmp_path / "run", tmp_path / "b")
 
@@ -86,7 +86,7 @@ def test_every_stage_is_a_command():
     assert all(name in listed for name in [*names, "export", "validate", "recipe"])
 
 
-def test_validate_tells_good_data_from_broken(tiny_bundle, tmp_path):
+def test_validate_distinguishes_valid_from_broken_data(tiny_bundle, tmp_path):
     latents = tiny_bundle.parent / "latents"
     good = CliRunner().invoke(app, ["validate", str(latents)])
     assert good.exit_code == 0

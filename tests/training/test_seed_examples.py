@@ -1,4 +1,4 @@
-"""The examples of docs/training.md, run as they stand there, on a game of a few frames."""
+"""The examples of docs/training.md, run as printed, on a game of a few frames."""
 
 import contextlib
 import io
@@ -18,7 +18,7 @@ def python_blocks():
 
 
 def write_raw_episodes(directory, episodes=6, length=60):
-    """A square that goes where the action says, on a grey floor."""
+    """Write episodes of a square that moves with the action, on a grey floor."""
     directory.mkdir()
     rng = np.random.default_rng(0)
     for number in range(episodes):
@@ -48,11 +48,11 @@ def test_the_documents_examples_run_in_order(tmp_path, monkeypatch):
     with contextlib.redirect_stdout(output):
         for number, block in enumerate(blocks):
             exec(compile(block, f"docs/training.md, block {number}", "exec"), names)
-    said = output.getvalue()
-    assert "6 episodes of 360 steps encoded" in said
-    assert re.search(r"^Episode length: \d+$", said, re.MULTILINE)
-    assert re.search(r"^Total reward: \d+\.\d{3}$", said, re.MULTILINE)
-    assert re.search(r"^Best action: [012]$", said, re.MULTILINE)
-    assert re.search(r"^Expected value: 20\.000$", said, re.MULTILINE)
-    assert "all checks passed" in said
+    printed = output.getvalue()
+    assert "6 episodes of 360 steps encoded" in printed
+    assert re.search(r"^Episode length: \d+$", printed, re.MULTILINE)
+    assert re.search(r"^Total reward: \d+\.\d{3}$", printed, re.MULTILINE)
+    assert re.search(r"^Best action: [012]$", printed, re.MULTILINE)
+    assert re.search(r"^Expected value: 20\.000$", printed, re.MULTILINE)
+    assert "all checks passed" in printed
     assert names["rollout_data"]["observations"].shape == (names["stats"]["episode_length"] + 1, 32)

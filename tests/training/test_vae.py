@@ -12,7 +12,7 @@ from dreamserve_training.models.vae import ConvVAE, load_vae, save_vae, vae_loss
 from dreamserve_training.train.vae import VAEConfig, VAELoop, train_vae
 
 
-def test_latents_and_frames_have_the_shapes_they_promise():
+def test_latents_and_frames_have_the_documented_shapes():
     vae = ConvVAE(z_dim=7)
     reconstruction, mu, logvar = vae(torch.rand(3, 64, 64, 3))
     assert reconstruction.shape == (3, 64, 64, 3)
@@ -133,5 +133,5 @@ def test_the_validation_loss_is_of_the_held_out_frames(tmp_path, caplog):
         with caplog.at_level("INFO", "dreamserve_training"):
             validation = tmp_path / f"{held_out}.npy"
             train_vae(tmp_path / "train.npy", validation, tmp_path / held_out, config, "cpu")
-    same, noise = (float(re.search(r"val_loss (\S+)", said)[1]) for said in caplog.messages)
+    same, noise = (float(re.search(r"val_loss (\S+)", line)[1]) for line in caplog.messages)
     assert noise > 2 * same

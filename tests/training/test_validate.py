@@ -1,4 +1,4 @@
-"""The validation suite passes what is sound and names what is not."""
+"""The validation suite passes valid worlds and names the faults of invalid ones."""
 
 import shutil
 
@@ -17,7 +17,7 @@ from dreamserve_training.validation.report import CheckFailed, Report
 
 
 class Altered:
-    """A backend whose answers to a step pass through `change` first."""
+    """A backend whose step outputs are passed through `change`."""
 
     def __init__(self, backend, change):
         self.backend, self.change, self.name = backend, change, "altered"
@@ -47,9 +47,10 @@ def test_a_sound_bundle_passes_every_check_on_both_backends(tiny_bundle):
     report = validate(tiny_bundle)
     assert report.passed, str(report)
     checks = named(report)
-    for name in ("shapes", "finite", "extremes", "sampling", "temperature", "rows apart"):
+    for name in ("shapes", "finite", "extremes", "sampling", "temperature", "independent rows"):
         assert {f"{name} (onnx)", f"{name} (torch)"} <= set(checks)
-    assert {"parity", "long dreams", "same dream", "environment", "memory", "speed"} <= set(checks)
+    for name in ("parity", "long dreams", "independent dreams", "environment", "memory", "speed"):
+        assert name in checks
     assert str(report).startswith(f"bundle {tiny_bundle}\n")
     assert "all checks passed" in str(report)
 
@@ -73,7 +74,7 @@ def test_a_corrupt_bundle_is_a_failed_check_that_names_the_file(tiny_bundle, tmp
     assert "FAIL" in str(report)
 
 
-def test_a_bundle_that_is_not_there_is_a_failed_check(tmp_path):
+def test_a_missing_bundle_is_a_failed_check(tmp_path):
     report = validate(tmp_path / "none")
     assert [check.passed for check in report.checks] == [False, False]
     assert "no such folder" in str(report)
@@ -120,17 +121,17 @@ FAULTS = {
     "a cold that is not cold": (
         graphs.temperature,
         lambda batch, out: {"latent": out.latent + np.float32(0.01)},
-        "off the likeliest component's mean",
+        "off the most likely component's mean",
     ),
     "rows that meet": (
-        graphs.rows_apart,
+        graphs.independent_rows,
         lambda batch, out: {"latent": out.latent + out.latent.mean() * np.float32(1e-6)},
-        "depends on the batch around it",
+        "depend on the other rows",
     ),
     "dreams that meet": (
-        dreams.same_dream,
+        dreams.independent_dreams,
         lambda batch, out: {"reward": out.reward + np.float32(len(out.reward))},
-        "differs from it alone at step 1",
+        "differs at step 1",
     ),
     "a runaway": (
         dreams.long_dreams,
@@ -147,14 +148,14 @@ def test_a_fault_is_found_by_its_check(world, fault):
         check(altered(world, change))
 
 
-def test_backends_that_disagree_are_found(world):
+def test_backends_that_disagree_are_detected(world):
     other = altered(world, lambda batch, out: {"reward": out.reward + np.float32(0.01)})
     report = Report("pair")
     assert not report.run("parity", lambda: graphs.parity(world, other))
     assert "altered differs" in report.checks[0].detail
 
 
-def test_a_check_that_breaks_is_a_failure_and_hides_no_other():
+def test_a_check_that_raises_is_a_failure_and_hides_no_other():
     report = Report("thing")
 
     def broken():
@@ -162,6 +163,6 @@ def test_a_check_that_breaks_is_a_failure_and_hides_no_other():
 
     assert not report.run("broken", broken)
     assert report.run("sound", lambda: "fine")
-    assert "broke: KeyError" in report.checks[0].detail
+    assert "raised KeyError" in report.checks[0].detail
     assert "1 of 2 checks failed" in str(report)
     assert not report.passed

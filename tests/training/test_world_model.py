@@ -1,6 +1,6 @@
 """Another core of M is one class and one row: it trains, is saved, exported, served and validated.
 
-The GRU below is all that it takes; nothing in the package knows it.
+The GRU below is sufficient; nothing in the package refers to it.
 """
 
 import numpy as np
@@ -56,7 +56,7 @@ class GRUCell(nn.Module):
 
 @pytest.fixture
 def gru(monkeypatch):
-    """The row in the table, and a model made by its name."""
+    """Add the GRU to the catalog; return a model made by its name."""
     monkeypatch.setitem(CORES, GRU.name, GRU)
     torch.manual_seed(0)
     options = {"rnn_size": R, "num_mixtures": 2, "predict_done": True}
@@ -64,7 +64,7 @@ def gru(monkeypatch):
 
 
 def sequences(count=8, length=10):
-    """Each action pushes every latent its own way."""
+    """Return sequences in which each action moves every latent in its own direction."""
     rng = np.random.default_rng(0)
     push = rng.normal(size=(A, Z)).astype(np.float32)
     actions = [rng.integers(A, size=length) for _ in range(count)]
@@ -84,7 +84,7 @@ def test_another_core_trains_and_is_read_back_by_its_own_name(gru, tmp_path):
     assert all(map(torch.equal, again.state_dict().values(), gru.state_dict().values()))
 
 
-def test_another_core_is_exported_proven_and_served(gru, tiny_bundle, tmp_path):
+def test_another_core_is_exported_validated_and_served(gru, tiny_bundle, tmp_path):
     vae, memory = round_to_half(ConvVAE(Z), gru)
     folder = export_world(
         tmp_path / "gru",
@@ -108,15 +108,15 @@ def test_another_core_passes_validation_before_any_export(gru):
     assert report.passed, str(report)
 
 
-def test_a_core_that_is_not_in_the_table_is_refused_with_those_there_are(tmp_path):
-    with pytest.raises(ValueError, match="no memory model 'transformer'; there is mdnrnn"):
+def test_a_core_that_is_not_in_the_table_is_refused_with_the_known_ones(tmp_path):
+    with pytest.raises(ValueError, match="no memory model 'transformer'; known models: mdnrnn"):
         make_memory("transformer", z_dim=Z, action_dim=A)
     torch.save({"core": "gru", "config": {}, "state_dict": {}}, tmp_path / "g.pth")
     with pytest.raises(CheckpointError, match=r"g\.pth: not a checkpoint of M \('gru'\)"):
         load_memory(tmp_path / "g.pth")
 
 
-def test_a_checkpoint_without_a_cores_name_is_the_first_cores(tmp_path):
+def test_a_checkpoint_without_a_cores_name_is_an_mdnrnn(tmp_path):
     model = make_memory("mdnrnn", z_dim=Z, action_dim=A, rnn_size=R)
     content = {"config": model.config, "state_dict": model.state_dict()}
     torch.save(content, tmp_path / "old.pth")

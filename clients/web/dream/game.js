@@ -46,9 +46,9 @@ export class Game extends EventTarget {
     return this.worlds.find(({ name }) => name === this.dream.spec?.world) ?? null;
   }
 
-  /** Begin the dream of a link: `actions` are played first. If it cannot be, begin another one. */
-  async open(spec, actions) {
-    if (!(await this.begin(spec, actions))) await this.begin({});
+  /** Begin the dream of a link: `actions` are played first. If it cannot be, begin `other`. */
+  async open(spec, actions, other) {
+    if (!(await this.begin(spec, actions))) await this.begin(other);
   }
 
   /** Begin a dream. Return whether it could be; if not, it was said why. */
@@ -69,10 +69,14 @@ export class Game extends EventTarget {
     return this.begin({ ...this.dream.spec, ...changes });
   }
 
-  /** Go on from the step that is shown. */
+  /** Go on from the step that is shown; from the end of a dream, begin it again. */
   play() {
     if (this.isPlaying || !this.dream.spec) return;
     const shown = this.viewed;
+    if (this.dream.history.at(shown).terminated) {
+      this.again();
+      return;
+    }
     this.#exclusively(() => this.#resume(shown), true);
   }
 

@@ -56,11 +56,14 @@ export class Controls {
     });
     byId("rate").addEventListener("change", ({ target }) => (game.loop.clock.rate = Number(target.value)));
     byId("clear-start").addEventListener("click", () => game.again({ start: undefined }));
-    // After a pointer, the keys belong to the game again.
-    addEventListener("pointerup", ({ target }) => {
-      if (target.matches?.("input[type=range], input[type=radio], select")) target.blur();
+    // After a pointer, the keys belong to the game again; `detail` is 0 for a click by keyboard.
+    addEventListener("click", ({ target, detail }) => {
+      const pressed = target.closest?.("button, input:not([type=number])");
+      if (detail > 0 && pressed && !pressed.closest("dialog")) pressed.blur();
     });
-    byId("rate").addEventListener("change", ({ target }) => target.blur());
+    for (const id of ["rate", "world", "futures-policy"]) {
+      byId(id).addEventListener("change", ({ target }) => target.blur());
+    }
   }
 
   #key(event) {

@@ -13,7 +13,7 @@ export class Futures {
   #isAsking = false;
   #isVisible = false;
   #asked = ""; // the state that was asked for last
-  #films = []; // {canvas, frames (H, height, width, C)}
+  #films = []; // {figure, frames (H, height, width, C), end: the frame that it ends with}
   #frame = 0;
   #askedMs = 0;
 
@@ -92,13 +92,12 @@ export class Futures {
     this.#films = films.map(({ frames, terminated }, n) => {
       const figure = byId("futures").children[n];
       const end = terminated.indexOf(1);
-      const name = n === 0 ? "most likely" : `future ${n}`;
-      const said = end < 0 ? name : `ends in ${end + 1}`;
-      figure.classList.toggle("ends", end >= 0);
-      figure.querySelector("figcaption").textContent = said;
-      const canvas = figure.querySelector("canvas");
-      canvas.setAttribute("aria-label", `${name}, the next ${horizon} steps${end < 0 ? "" : `, ${said}`}`);
-      return { canvas, frames };
+      const [name, ends] = [n === 0 ? "most likely" : `future ${n}`, end < 0 ? "" : `ends in ${end + 1}`];
+      figure.querySelector("figcaption").textContent = name;
+      figure.querySelector("b").textContent = ends;
+      figure.querySelector("canvas").setAttribute("aria-label",
+        `${name}, the next ${horizon} steps${ends && ", "}${ends}`);
+      return { figure, frames, end: end < 0 ? Infinity : end };
     });
     this.#frame = lessMotion.matches ? horizon - 1 : 0;
     this.#paint();
@@ -120,13 +119,15 @@ export class Futures {
   }
 
   #paint() {
-    for (const { canvas, frames } of this.#films) {
-      paint(canvas, item(frames, Math.min(this.#frame, frames.shape[0] - 1)));
+    for (const { figure, frames, end } of this.#films) {
+      const frame = Math.min(this.#frame, frames.shape[0] - 1);
+      figure.classList.toggle("over", frame >= end);
+      paint(figure.querySelector("canvas"), item(frames, frame));
     }
   }
 }
 
 function emptyFigure() {
   return element("figure", {},
-    element("canvas", { className: "picture", role: "img" }), element("figcaption"));
+    element("canvas", { className: "picture", role: "img" }), element("b"), element("figcaption"));
 }

@@ -11,7 +11,7 @@ export class Screen {
   constructor(game) {
     this.game = game;
     this.canvas = byId("screen");
-    byId("overlay").addEventListener("click", () => this.#act());
+    byId("overlay").addEventListener("click", () => game.play());
     game.addEventListener("moment", ({ detail }) => this.#draw(detail));
     game.addEventListener("change", () => this.#show());
   }
@@ -71,7 +71,7 @@ export class Screen {
     if (!moment || game.isPlaying || game.isBusy) return ["", ""];
     if (moment.terminated) {
       const ended = `The dream ended at step ${moment.step}`;
-      return [ended, "Tap or press R to dream it again, or drag the timeline back"];
+      return [ended, "Tap or press R to dream it again, or go back in time"];
     }
     if (game.driver.name === "recording" && this.isWaiting) {
       return ["Play the recording", `${game.driver.actions.length} steps. Tap or press Space`];
@@ -79,10 +79,5 @@ export class Screen {
     if (this.isWaiting) return ["Play", "Tap, or press an action key"];
     if (moment.frame === null) return ["No picture kept", "Press Space to dream on from this step"];
     return ["", ""];
-  }
-
-  #act() {
-    if (this.game.dream.history.at(this.game.viewed)?.terminated) this.game.again();
-    else this.game.play();
   }
 }

@@ -137,9 +137,9 @@ class Array:
         if not self._finite:
             return floats
         most = np.inf if self._most is None else self._most
-        fine = np.isfinite(floats) & (np.abs(floats) <= most)
-        if not fine.all():
-            index = [int(i) for i in np.argwhere(~fine)[0]]
+        is_valid = np.isfinite(floats) & (np.abs(floats) <= most)
+        if not is_valid.all():
+            index = [int(i) for i in np.argwhere(~is_valid)[0]]
             within = "" if self._most is None else f" within {-self._most:g} and {self._most:g}"
             raise NotFiniteInputError(f"element {index} is not a finite {dtype} number{within}")
         return floats
@@ -182,7 +182,7 @@ def unpack(value: dict[Any, Any]) -> AnyArray:
         )
     try:
         return np.frombuffer(data, dtype).reshape(shape)
-    except ValueError:  # one of no elements, but with sizes that no array can have
+    except ValueError:  # no elements, but sizes beyond numpy's limits
         raise InvalidRequestError(f"no array has shape {shape}") from None
 
 
@@ -202,7 +202,7 @@ def _from_lists(value: Any, wanted: Array) -> AnyArray:
 
 
 def _check_elements(value: Any, where: str = "", depth: int = 1) -> None:
-    """Raise InvalidRequestError for elements that are no numbers, and beyond MAX_AXES axes."""
+    """Raise InvalidRequestError for elements that are not numbers, or for too many axes."""
     if depth > MAX_AXES:
         raise InvalidRequestError(f"an array has at most {MAX_AXES} axes")
     kinds = set(map(type, value))

@@ -1,19 +1,20 @@
-"""POST /reset/batch and /step/batch: many dreams of one world in columns.
+"""POST /reset/batch, /step/batch and /delete/batch: many dreams of one world in columns.
 
 Row i of every column belongs to dream i. A failed row has its own error and affects no other row.
 """
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from dreamserve_protocol.arrays import Array, Bools, Float32, Int64
+from dreamserve_protocol.arrays import Array, Bools, Float32, Int64, UInt8
 from dreamserve_protocol.common import (
     AnyId,
     Count,
     Ids,
     Integers,
     LoadedWorld,
+    MaxSteps,
     Numbers,
     SessionId,
     Whole,
@@ -22,8 +23,16 @@ from dreamserve_protocol.common import (
 )
 from dreamserve_protocol.errors import InvalidActionError, InvalidRequestError, ProblemError
 from dreamserve_protocol.markers import Doc, Items, Message, Request
+from dreamserve_protocol.reset import StateIncludes
 
 LatentRows = Annotated[Float32, Array("float32 B Z")]
+Frames = Annotated[
+    Annotated[UInt8, Array("uint8 B H W C")] | None, Doc("Decoded frames, if included.")
+]
+States = Annotated[
+    dict[str, Annotated[Float32, Array("float32 *")]] | None,
+    Doc("Recurrent tensors by name, each with B rows, if included."),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,9 @@ class RowError(Message):
     def of(cls, row: int, error: ProblemError) -> "RowError":
         """Return the entry for a row that failed with `error`."""
         return cls(row, error.code, error.status, error.detail)
+
+
+Errors = Annotated[list[RowError], Doc("Errors of the failed rows; often empty.")]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +78,8 @@ class ResetBatchRequest(Request["ResetBatchResult"]):
         Doc("Latents to start at instead; the recurrent state starts at zero."),
     ] = None
     rewind_window: Annotated[Whole, Doc("Rewind window of each session, as in /reset.")] = 0
+    max_steps: MaxSteps = None
+    include: StateIncludes = ()
 
     def __post_init__(self) -> None:
         check_one(session_ids=self.session_ids, count=self.count)
@@ -89,9 +103,9 @@ class ResetBatchResult(Message):
     latents: LatentRows
     seeds: Annotated[Int64, Array("int64 B")]
     temperatures: Annotated[Float32, Array("float32 B")]
-    errors: Annotated[list[RowError], Doc("Errors of the failed rows; often empty.")] = field(
-        default_factory=list
-    )
+    errors: Errors = field(default_factory=list)
+    frames: Frames = None
+    state: States = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,9 +120,23 @@ class StepBatchRequest(Request["StepBatchResult"]):
     ]
     _: KW_ONLY
     steps: Annotated[Integers | None, Doc("Number of each step, as `step` of /step.")] = None
+    observations: Annotated[
+        Annotated[Numbers, Array("uint8 B H W C", "float32 B Z", finite=False)] | None,
+        Doc("Real outcomes of the actions, frames or latents, as `observation` of /step."),
+    ] = None
+    include: StateIncludes = ()
+    on_end: Annotated[
+        Literal["stay", "restart"],
+        Doc(
+            "What happens to a dream that this step ends: it stays ended (`stay`), or a new one"
+            " begins in its session at once, at a bank entry and with a seed that follow from the"
+            " old seed (`restart`). The session's step numbers continue."
+        ),
+    ] = "stay"
 
     def __post_init__(self) -> None:
-        _check_lengths(len(self.session_ids), {"actions": self.actions, "steps": self.steps})
+        names = ("actions", "steps", "observations")
+        _check_lengths(len(self.session_ids), {name: getattr(self, name) for name in names})
 
     def may_be_resent(self) -> bool:
         """Return whether a request sent twice takes only one step of each dream."""
@@ -116,8 +144,25 @@ class StepBatchRequest(Request["StepBatchResult"]):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class FinalRows(Message):
+    """The ends of F dreams that were replaced by new ones."""
+
+    rows: Annotated[Int64, Array("int64 F"), Doc("Their rows in the batch, ascending.")]
+    latents: Annotated[Float32, Array("float32 F Z"), Doc("Their last latents.")]
+    seeds: Annotated[Int64, Array("int64 F"), Doc("Seeds of the new dreams.")]
+    frames: Annotated[
+        Annotated[UInt8, Array("uint8 F H W C")] | None, Doc("Their last frames, if included.")
+    ] = None
+    state: States = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class StepBatchResult(Message):
-    """Many dreams, each one step later, in the order of the request. Failed rows hold zeros."""
+    """Many dreams, each one step later, in the order of the request. Failed rows hold zeros.
+
+    In the row of a restarted dream, `latents`, `frames` and `state` are those of the new dream at
+    its beginning; all other fields describe the step that ended the old one. See `final`.
+    """
 
     session_ids: Ids
     steps: Annotated[Int64, Array("int64 B")]
@@ -125,9 +170,35 @@ class StepBatchResult(Message):
     rewards: Annotated[Float32, Array("float32 B")]
     terminated: Annotated[Bools, Array("bool B")]
     truncated: Annotated[Bools, Array("bool B")]
-    errors: Annotated[list[RowError], Doc("Errors of the failed rows; often empty.")] = field(
-        default_factory=list
-    )
+    errors: Errors = field(default_factory=list)
+    frames: Frames = None
+    state: States = None
+    surprise: Annotated[
+        Annotated[Float32, Array("float32 B")] | None,
+        Doc("As `info.surprise` of /step, if there were observations."),
+    ] = None
+    expected_surprise: Annotated[
+        Annotated[Float32, Array("float32 B")] | None, Doc("As `info.expected_surprise` of /step.")
+    ] = None
+    predicted_terminated: Annotated[
+        Annotated[Bools, Array("bool B")] | None, Doc("As `info.predicted_terminated` of /step.")
+    ] = None
+    final: Annotated[FinalRows | None, Doc("With `restart`: the dreams that ended.")] = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DeleteBatchRequest(Request["DeleteBatchResult"]):
+    """End many sessions."""
+
+    session_ids: Annotated[Sequence[AnyId], Items(1), Doc("B different sessions, of any world.")]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DeleteBatchResult(Message):
+    """The sessions without an error have ended."""
+
+    session_ids: Ids
+    errors: Errors = field(default_factory=list)
 
 
 def _check_lengths(rows: int, columns: dict[str, Any]) -> None:

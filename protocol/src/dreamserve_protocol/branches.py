@@ -9,6 +9,7 @@ from dreamserve_protocol.common import (
     HasEnded,
     Id,
     Ids,
+    IsTruncated,
     OwnSeed,
     OwnTemperature,
     Seed,
@@ -83,6 +84,7 @@ class ForkResult(Message):
     terminated: HasEnded
     session_ids: Ids
     seeds: Annotated[Sequence[int], Doc("Seed of each fork.")]
+    truncated: IsTruncated = False
     frame: Annotated[FrameArray | None, Doc("Decoded frame, if included.")] = None
     state: Annotated[Tensors | None, Doc("Recurrent tensors, if included.")] = None
 
@@ -122,5 +124,6 @@ class RewindResult(Message):
     temperature: OwnTemperature
     terminated: HasEnded
     rewindable_to: Annotated[int, Doc("Earliest step that a rewind can return to.")]
+    truncated: IsTruncated = False
     frame: Annotated[FrameArray | None, Doc("Decoded frame, if included.")] = None
     state: Annotated[Tensors | None, Doc("Recurrent tensors, if included.")] = None

@@ -45,6 +45,17 @@ StepsTaken = Annotated[int, Doc("Steps that the session has taken; 0 after /rese
 OwnSeed = Annotated[int, Doc("Seed of the session's noise.")]
 OwnTemperature = Annotated[float, Doc("Temperature of the dream.")]
 HasEnded = Annotated[bool, Doc("Whether the dream has ended.")]
+IsTruncated = Annotated[bool, Doc("Whether the dream has reached its `max_steps`.")]
+MaxSteps = Annotated[
+    Count | None,
+    Doc(
+        "Time limit of the dream: the step that reaches it is `truncated`, and the dream then takes"
+        " no more steps. Default: none."
+    ),
+]
+BeganAt = Annotated[
+    int, Doc("Step after which the dream began: 0, or later where /step/batch restarted it.")
+]
 
 OF_SESSION = "Session to start from; it does not change."
 WITHOUT_SESSION = "Without `session_id`: name of a loaded world. Default: the first one loaded."

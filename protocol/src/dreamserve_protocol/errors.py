@@ -50,7 +50,7 @@ class ProblemError(DreamserveError):
     `retry_after_s` is the wait that the server requests, if any.
     """
 
-    code: str = ""  # that of a leaf of the tree; `problem_of` sets unknown codes
+    code: str = ""  # set by the leaves of the tree; `problem_of` sets unknown codes
     status: int = 0
     retry_after_s: float | None = None
     request_id: str | None = None
@@ -248,10 +248,10 @@ class DrainingError(ServerError):
     remedy = "Ask another replica, or try again after `Retry-After` seconds."
 
 
-def leaves(kind: type[ProblemError] = ProblemError) -> list[type[ProblemError]]:
+def error_classes(kind: type[ProblemError] = ProblemError) -> list[type[ProblemError]]:
     """Return all error classes with a code, in the order of the tree."""
     own = [kind] if kind.code else []
-    return [*own, *(leaf for child in kind.__subclasses__() for leaf in leaves(child))]
+    return [*own, *(found for child in kind.__subclasses__() for found in error_classes(child))]
 
 
 def problem_of(code: str, status: int, detail: str) -> ProblemError:
@@ -265,4 +265,4 @@ def problem_of(code: str, status: int, detail: str) -> ProblemError:
     return error
 
 
-_BY_CODE = {leaf.code: leaf for leaf in leaves()}
+_BY_CODE = {kind.code: kind for kind in error_classes()}

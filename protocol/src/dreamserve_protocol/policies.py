@@ -87,7 +87,7 @@ _BY_NAME: dict[str, AnyPolicy] = {"random": RandomPolicy(), "bundled": BundledPo
 
 
 def policy_of(policy: AnyPolicy | str) -> AnyPolicy:
-    """Return the policy that a short name stands for."""
+    """Return the policy; a string is the short name of one."""
     return _BY_NAME[policy] if isinstance(policy, str) else policy
 
 

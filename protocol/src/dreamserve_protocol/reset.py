@@ -8,6 +8,7 @@ from dreamserve_protocol.arrays import Array, Float32, UInt8
 from dreamserve_protocol.common import (
     Id,
     LoadedWorld,
+    MaxSteps,
     OwnSeed,
     OwnTemperature,
     Seed,
@@ -59,6 +60,7 @@ class ResetRequest(Request["ResetResult"]):
         Start | None, Doc("Starting point. Default: a bank entry drawn from the seed.")
     ] = None
     rewind_window: Annotated[Whole, Doc("Number of last steps to keep in memory for /rewind.")] = 0
+    max_steps: MaxSteps = None
     include: StateIncludes = ()
 
 

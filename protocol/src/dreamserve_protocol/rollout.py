@@ -85,7 +85,7 @@ class RolloutRequest(Request["RolloutResult"]):
             raise InvalidRequestError(f"seeds must be within 0 and {LARGEST_INTEGER}")
 
     @property
-    def each(self) -> int:
+    def episode_count(self) -> int:
         """E, the number of episodes of each policy."""
         return len(self.seeds) if self.seeds is not None else self.episodes or 0
 

@@ -5,8 +5,11 @@ from typing import Annotated, Any, Literal
 
 from dreamserve_protocol.arrays import Array, Float32
 from dreamserve_protocol.common import (
+    BeganAt,
     HasEnded,
     Id,
+    IsTruncated,
+    MaxSteps,
     OneAction,
     OwnSeed,
     OwnTemperature,
@@ -45,6 +48,9 @@ class SessionResult(Message):
     terminated: HasEnded
     idle_s: Annotated[float, Doc("Seconds since it was last used.")]
     rewindable_to: Annotated[int, Doc("Earliest step that a rewind can return to.")]
+    truncated: IsTruncated = False
+    began_at: BeganAt = 0
+    max_steps: Annotated[int | None, Doc("Time limit of the dream, if any.")] = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +58,16 @@ class DeleteRequest(Request[None]):
     """End a session and free its slot."""
 
     session_id: SessionId
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Final(Message):
+    """The end of a dream that /step/batch has replaced by a new one."""
+
+    latent: LatentArray
+    state: Annotated[Tensors, Doc("Recurrent tensors by name.")]
+    terminated: HasEnded
+    truncated: IsTruncated
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +82,7 @@ class LastStep(Message):
     frame_digest: Annotated[str | None, Doc("Hex digest of the observed frame.")] = None
     frame: Annotated[FrameArray | None, Doc("Decoded frame, if it was included.")] = None
     mixture: Annotated[Tensors | None, Doc("Predicted mixture, if it was included.")] = None
+    final: Annotated[Final | None, Doc("End of the dream, if the step restarted it.")] = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +108,12 @@ class Snapshot(Message):
         OneAction | None, Doc("Action of the last step; absent before the first.")
     ] = None
     last_step: Annotated[
-        LastStep | None, Doc("Present if the last step had an observation or an include.")
+        LastStep | None,
+        Doc("Present if the last step had an observation or an include, or restarted the dream."),
+    ] = None
+    max_steps: MaxSteps = None
+    began_at: Annotated[
+        Whole | None, Doc("Step after which the dream began; absent if that is 0.")
     ] = None
 
 

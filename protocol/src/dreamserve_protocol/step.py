@@ -111,7 +111,10 @@ class StepResult(Message):
             " `info.predicted_terminated`."
         ),
     ]
-    truncated: Annotated[bool, Doc("Always false: no time limit is set.")] = False
+    truncated: Annotated[
+        bool,
+        Doc("Whether `max_steps` of /reset is reached; then only /reset or a rewind continues."),
+    ] = False
     info: StepInfo = field(default_factory=dict)
     frame: Annotated[FrameArray | None, Doc("Decoded frame, if included.")] = None
     mixture: Annotated[Mixture | None, Doc("Predicted mixture, if included.")] = None

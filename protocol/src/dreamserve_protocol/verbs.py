@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from dreamserve_protocol import errors as e
 from dreamserve_protocol.batches import (
+    DeleteBatchRequest,
+    DeleteBatchResult,
     ResetBatchRequest,
     ResetBatchResult,
     StepBatchRequest,
@@ -41,7 +43,7 @@ _DREAMING: Errors = (e.InvalidActionError, e.DreamNotFiniteError)
 class Verb:
     """One row: a request, its result, and its HTTP method and path."""
 
-    name: str  # on the stream, and of the SDK's method
+    name: str  # of the verb on the stream and of the SDK's method
     method: Literal["GET", "POST", "PUT", "DELETE"]
     path: str  # {names} are fields of the request
     request: type[Request[Any]]
@@ -91,6 +93,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("reset", "POST", "/reset", ResetRequest, ResetResult, (*_DREAMING, *_NO_WORLD)),
     Verb("step_batch", "POST", "/step/batch", StepBatchRequest, StepBatchResult, _DREAMING),
     Verb("reset_batch", "POST", "/reset/batch", ResetBatchRequest, ResetBatchResult, _NO_WORLD),
+    Verb("delete_batch", "POST", "/delete/batch", DeleteBatchRequest, DeleteBatchResult, ()),
     Verb("sample", "POST", "/sample", SampleRequest, SampleResult, _ANYWHERE),
     Verb("rollout", "POST", "/rollout", RolloutRequest, RolloutResult, _ANYWHERE),
     Verb("plan", "POST", "/plan", PlanRequest, PlanResult, _PLANNING),

@@ -39,7 +39,7 @@ def _required(kind: type) -> frozenset[str]:
     return frozenset(field.name for field in fields(kind) if field.default is field.default_factory)
 
 
-def read(kind: type[T], answer: Mapping[str, Any]) -> T:
+def read(kind: type[T], body: Mapping[str, Any]) -> T:
     """Return the message in a response, with numpy arrays.
 
     Unknown fields are ignored, so an older client can use a newer server. Raises KeyError for a
@@ -47,7 +47,7 @@ def read(kind: type[T], answer: Mapping[str, Any]) -> T:
     """
     named: type = kind
     try:
-        message: T = _reader(named)(answer)
+        message: T = _reader(named)(body)
     except AttributeError as error:  # a value that should be an object is not one
         raise TypeError(str(error)) from error
     return message
@@ -59,10 +59,10 @@ def _reader(kind: type) -> Read:
     known = {field.name: _part(hints[field.name]) for field in fields(kind)}
     required = _required(kind)
 
-    def read_fields(answer: Mapping[str, Any]) -> Any:
-        if missing := required - answer.keys():
+    def read_fields(body: Mapping[str, Any]) -> Any:
+        if missing := required - body.keys():
             raise KeyError(sorted(missing)[0])
-        return kind(**{name: part(answer[name]) for name, part in known.items() if name in answer})
+        return kind(**{name: part(body[name]) for name, part in known.items() if name in body})
 
     return read_fields
 

@@ -1,8 +1,8 @@
-"""A world bundle, loaded whole or refused with one clear line.
+"""A world bundle, loaded completely or refused with a one-line error.
 
-`dreamserve.manifest` draws the folder. Loading reads every file that the manifest names, compares
-its sha256, and checks every array's name, shape and numbers; nothing is ever unpickled. The
-export in training is the only writer; the rules that both sides must share live here.
+`dreamserve.manifest` lists the files. Loading reads every file that the manifest names, compares
+its sha256, and checks every array's name, shape and numbers; nothing is unpickled. The export in
+training is the only writer; it shares the rules in this module.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ MANIFEST_FILE = "manifest.json"
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A bundle whose every file has been checked. Arrays are float32, whatever was stored."""
+    """A bundle whose files have all been checked. Arrays are float32, whatever dtype is stored."""
 
     path: Path
     manifest: Manifest
@@ -35,13 +35,13 @@ class Bundle:
     controller: Arrays | None  # weights (actions, features), bias (actions,)
 
     def graph_bytes(self, name: GraphName, file_format: Format) -> bytes:
-        """Return the bytes of a graph, checked at this very reading. Raises BundleError."""
+        """Read a graph's bytes, and check them again. Raises BundleError."""
         graph = getattr(self.manifest.graphs, name)
         return _read(self.path, getattr(graph, file_format))
 
 
 def load_bundle(path: str | Path) -> Bundle:
-    """Read the bundle in the folder `path`. Raises BundleError: one line, saying where."""
+    """Return the bundle in the folder `path`. Raises BundleError, whose one line names the file."""
     folder = Path(path)
     manifest = _read_manifest(folder)
     for name in ("encode", "step", "decode"):
@@ -65,21 +65,21 @@ def sha256_of(path: str | Path) -> str:
 
 
 def content_version(fields: Mapping[str, Any]) -> str:
-    """Return the version that a manifest of these fields has: 16 hex digits.
+    """Return the version of a manifest with these fields: 16 hex digits.
 
-    It is the start of the sha256 of the manifest's JSON, without `version`, with sorted keys, no
-    spaces and UTF-8. The files' hashes are among the fields, so it names their content too.
-    `fields` are those of the file as it is written: use `seal` to write one.
+    It is the start of the sha256 of the manifest's JSON in UTF-8, without `version`, with sorted
+    keys and no spaces. The files' hashes are among the fields, so it covers their content too.
+    `fields` are those in the file, including defaults: use `seal` to create a manifest.
     """
-    named = {name: value for name, value in fields.items() if name != "version"}
+    content = {name: value for name, value in fields.items() if name != "version"}
     canonical = json.dumps(
-        named, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def seal(fields: Mapping[str, Any]) -> Manifest:
-    """Return the manifest of these fields, checked, defaults filled in, with its version.
+    """Return the validated manifest with these fields, defaults, and its version.
 
     Write it as `manifest.model_dump_json()`. Raises pydantic's ValidationError.
     """
@@ -88,7 +88,7 @@ def seal(fields: Mapping[str, Any]) -> Manifest:
 
 
 def check_bank(spec: WorldSpec, bank: Arrays, size: int, where: str) -> None:
-    """Raise BundleError unless `bank` holds `size` starting points of such a world."""
+    """Raise BundleError unless `bank` holds `size` starting points that fit `spec`."""
     expected: dict[str, tuple[int, ...]] = {
         "mu": (size, spec.latent_size),
         "logvar": (size, spec.latent_size),
@@ -101,7 +101,7 @@ def check_bank(spec: WorldSpec, bank: Arrays, size: int, where: str) -> None:
 def check_controller(
     spec: WorldSpec, controller: ControllerSpec, arrays: Arrays, where: str
 ) -> None:
-    """Raise BundleError unless `arrays` are a linear policy of such a world."""
+    """Raise BundleError unless `arrays` are a linear policy that fits `spec`."""
     sizes = spec.tensor_sizes()
     if unknown := set(controller.inputs) - set(sizes):
         raise BundleError(f"{where}: the world has no {sorted(unknown)}, only {sorted(sizes)}")
@@ -169,7 +169,7 @@ def _read_arrays(folder: Path, spec: FileSpec) -> Arrays:
     try:
         stored = np.load(io.BytesIO(content), allow_pickle=False)
         arrays = {name: np.asarray(stored[name]) for name in stored.files}
-    except Exception as error:  # zip, zlib and numpy raise as they like on what is no archive
+    except Exception as error:  # zip, zlib and numpy raise many types for invalid archives
         raise BundleError(f"{folder / spec.file}: is not a plain .npz file: {error}") from error
     for name, array in arrays.items():
         if array.dtype.kind != "f":

@@ -1,21 +1,21 @@
-"""What keeps a server from starting; what verbs answer with is the protocol's tree.
+"""Errors that prevent the server from starting. The errors of verbs are in the protocol.
 
 DreamserveError
-├── BundleError     a bundle that must not be served; refused at loading
-├── BackendError    the backend or device asked for is not on this machine
-└── SettingsError   a setting is unknown or makes no sense; refused at start-up
+├── BundleError     a bundle cannot be served
+├── BackendError    the selected backend or device is not available on this machine
+└── SettingsError   a setting is unknown or invalid
 """
 
 from dreamserve_protocol.errors import DreamserveError
 
 
 class BundleError(DreamserveError):
-    """The bundle is corrupt, incomplete or contradicts itself; one line says where."""
+    """The bundle is corrupt, incomplete or inconsistent; the message names the file."""
 
 
 class BackendError(DreamserveError):
-    """The backend or device asked for is not on this machine; one line says what is missing."""
+    """The selected backend or device is not available; the message says what is missing."""
 
 
 class SettingsError(DreamserveError):
-    """A setting is unknown or makes no sense; one line says which."""
+    """A setting is unknown or invalid; the message names it."""

@@ -1,7 +1,6 @@
-"""From a camera's frame to the frame a world sees: crop, then area-average to the model's size.
+"""Converts a camera's frame to a world's input frame: crop, then area-average to the model's size.
 
-The one implementation of it. Training collects through it and the server encodes through it, so a
-frame means the same on both sides.
+Training and the server both use this function, so frames are the same in both.
 """
 
 import numpy as np

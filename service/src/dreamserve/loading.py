@@ -1,4 +1,4 @@
-"""From a bundle's folder to a world on a backend."""
+"""Loads a bundle's folder as a world on a backend."""
 
 from pathlib import Path
 
@@ -14,9 +14,9 @@ def load_world(
     threads: int = 1,
     precision: Precision = "float32",
 ) -> World:
-    """Load the bundle at `path` onto a backend, as `backends.choose.load_backend` says.
+    """Load the bundle at `path` on a backend; the options are those of `load_backend`.
 
-    Raises BundleError for a bad bundle, BackendError when the backend is not to be had here.
+    Raises BundleError for an invalid bundle, BackendError if the backend is not available.
     """
     bundle = load_bundle(path)
     return World(

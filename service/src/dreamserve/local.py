@@ -1,4 +1,4 @@
-"""The same verbs without HTTP, in this process and this thread.
+"""The verbs without HTTP, in this process and thread.
 
     dreams = LocalClient("bundles/takecover")
     session_id = dreams.reset(seed=1).session_id
@@ -23,7 +23,7 @@ from dreamserve.engine.engine import Engine
 from dreamserve.engine.world import World
 from dreamserve.loading import load_world
 from dreamserve.validation import validated
-from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest
+from dreamserve_protocol.batches import DeleteBatchRequest, ResetBatchRequest, StepBatchRequest
 from dreamserve_protocol.branches import ForkRequest, RewindRequest
 from dreamserve_protocol.common import MAX_TEMPERATURE
 from dreamserve_protocol.errors import (
@@ -71,6 +71,7 @@ class LocalClient:
     step = _verb(StepRequest)
     reset_batch = _verb(ResetBatchRequest)
     step_batch = _verb(StepBatchRequest)
+    delete_batch = _verb(DeleteBatchRequest)
     sample = _verb(SampleRequest)
     plan = _verb(PlanRequest)
     rollout = _verb(RolloutRequest)

@@ -1,4 +1,4 @@
-"""The manifest of a world bundle: all that a stranger needs to host a world or to judge it.
+"""The manifest of a world bundle: all that is needed to serve the world and to judge its quality.
 
 A bundle is a folder:
 
@@ -19,10 +19,10 @@ The graphs are pure functions, float32 unless said otherwise, with a dynamic bat
     decode  latent (B, Z)                            → frames (B, H, W, C) in value_range
 
 `action` is int64 (B,) for Discrete and float32 (B, *shape) for Box. `noise` holds standard normals
-first, then uniforms in (0, 1): a uniform picks a component by inverse CDF, a normal of 0 its mean.
-What a step leaves in the recurrent tensors does not depend on its noise. Mixture shapes: joint
-(B, K), (B, K, Z), (B, K, Z); per_dimension (B, K, Z) all three; isotropic (B, K), (B, K, Z),
-(B, K).
+first, then uniforms in (0, 1): a uniform picks a component by inverse CDF; a normal of 0 gives its
+mean. The recurrent tensors after a step do not depend on its noise. Mixture shapes (logits, mu,
+log_sigma): joint (B, K), (B, K, Z), (B, K, Z); per_dimension (B, K, Z) for all three; isotropic
+(B, K), (B, K, Z), (B, K).
 """
 
 import re
@@ -52,7 +52,7 @@ class Crop(_Part):
 
 
 class FrameSpec(_Part):
-    """How a camera's frame becomes the frame that the world sees (`dreamserve.frames`)."""
+    """How a camera's frame is converted to the world's input frame (`dreamserve.frames`)."""
 
     source_shape: tuple[int, int, int]  # H, W, C of the camera, uint8
     crop: Crop
@@ -79,27 +79,27 @@ class TensorSpec(_Part):
 
 
 class MixtureSpec(_Part):
-    """The mixture density head (Bishop 1994)."""
+    """The mixture density head (Bishop 1994) with K components."""
 
     head: Literal["joint", "per_dimension", "isotropic"]
     components: int = Field(ge=1)
 
 
 class NoiseSpec(_Part):
-    """How many random numbers one step takes: standard normals first, then uniforms in (0, 1)."""
+    """Numbers of standard normals and of uniforms in (0, 1) that one step takes, in this order."""
 
     normal: int = Field(ge=0)
     uniform: int = Field(ge=0)
 
 
 class DoneRule(_Part):
-    """Terminated when done_logit > threshold: a hard cut."""
+    """The dream terminates when done_logit > threshold."""
 
     threshold: float = 0.0
 
 
 class RewardRule(_Part):
-    """`head`: the world predicts it. `constant`: `value` for every step survived."""
+    """`head`: the world predicts the reward. `constant`: `value` for every survived step."""
 
     kind: Literal["head", "constant"]
     value: float | None = None
@@ -149,10 +149,10 @@ class BankSpec(FileSpec):
 
 
 class ControllerSpec(FileSpec):
-    """A linear policy: scores = weights @ concat(inputs) + bias, the largest one acts.
+    """A linear policy: scores = weights @ concat(inputs) + bias.
 
     `inputs` names `latent` and recurrent tensors, in order. The file holds `weights`
-    (actions, features) and `bias` (actions,), float32.
+    (actions, features) and `bias` (actions,), float32. See `spaces` for the action.
     """
 
     kind: Literal["linear"] = "linear"
@@ -160,7 +160,7 @@ class ControllerSpec(FileSpec):
 
 
 class WorldSpec(_Part):
-    """What a world is, wherever its graphs live: shapes, rules, spaces."""
+    """A world's shapes, rules and action space, independent of its graphs' format."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     action_space: ActionSpace
@@ -174,12 +174,12 @@ class WorldSpec(_Part):
     reward: RewardRule
 
     def step_inputs(self) -> tuple[str, ...]:
-        """Names of the step graph's inputs, in order."""
+        """Return the names of the step graph's inputs, in order."""
         states = (tensor.name for tensor in self.recurrent_state)
         return ("latent", "action", *states, "temperature", "noise")
 
     def step_outputs(self) -> tuple[str, ...]:
-        """Names of the step graph's outputs, in order."""
+        """Return the names of the step graph's outputs, in order."""
         states = (f"next_{tensor.name}" for tensor in self.recurrent_state)
         mixture = ("mixture_logits", "mixture_mu", "mixture_log_sigma")
         return ("next_latent", "reward", "done_logit", *states, *mixture)
@@ -194,19 +194,19 @@ class WorldSpec(_Part):
         }
 
     def mixture_bytes(self) -> int:
-        """Return what one step's mixture takes, as float32."""
+        """Return the bytes of one step's mixture, as float32."""
         return 4 * sum(map(prod, self.mixture_shapes().values()))
 
     def tensor_sizes(self) -> dict[str, int]:
-        """Return how many numbers the latent and each recurrent tensor hold, by name."""
+        """Return the sizes of the latent and of each recurrent tensor, by name."""
         return {"latent": self.latent_size, **{t.name: prod(t.shape) for t in self.recurrent_state}}
 
     def named_state(self, state: Iterable[Any]) -> dict[str, Any]:
-        """Return recurrent tensors by name, given in the manifest's order."""
+        """Return recurrent tensors, which come in the manifest's order, by name."""
         return {t.name: part for t, part in zip(self.recurrent_state, state, strict=True)}
 
     def state_bytes(self) -> int:
-        """Bytes of one session's latent and recurrent state."""
+        """Return the bytes of one session's latent and recurrent state."""
         return 4 * sum(self.tensor_sizes().values())
 
     @model_validator(mode="after")
@@ -218,10 +218,10 @@ class WorldSpec(_Part):
 
 
 class Manifest(WorldSpec):
-    """A world as a bundle: field for field what `manifest.json` holds."""
+    """A bundle's manifest: the fields of `manifest.json`."""
 
     schema_version: Literal[1] = 1
-    version: str = Field(pattern=r"^[0-9a-f]{16}$")  # a hash of all the rest
+    version: str = Field(pattern=r"^[0-9a-f]{16}$")  # a hash of all other fields
     action_alignment: Literal["a_t is taken in z_t and yields z_{t+1}, r_{t+1}, d_{t+1}"] = (
         "a_t is taken in z_t and yields z_{t+1}, r_{t+1}, d_{t+1}"
     )

@@ -16,8 +16,8 @@ import numpy.typing as npt
 UInt64 = npt.NDArray[np.uint64]
 Float32 = npt.NDArray[np.float32]
 
-# Streams keep the numbers of different purposes apart.
-RESET, STEP, SAMPLE, PLAN, ACTION, ROLLOUT = 1, 2, 3, 4, 5, 6
+# Streams: numbers for different purposes are independent.
+RESET, STEP, SAMPLE, PLAN, ACTION, ROLLOUT, RESTART = 1, 2, 3, 4, 5, 6, 7
 
 _GAMMA_INT = 0x9E3779B97F4A7C15
 _GAMMA = np.uint64(_GAMMA_INT)
@@ -27,7 +27,7 @@ _S30, _S27, _S31, _S8 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint32(8
 
 
 def _normal_quantiles() -> Float32:
-    """Midpoint quantiles of N(0, 1), scaled so that their variance is exactly one."""
+    """Return the midpoint quantiles of N(0, 1), scaled to a variance of exactly one."""
     inverse = NormalDist().inv_cdf
     lower = np.array([inverse((i + 0.5) / 65536) for i in range(32768)])
     values = np.concatenate([lower, -lower[::-1]])
@@ -45,18 +45,18 @@ def _mix(words: UInt64) -> UInt64:
 
 
 def keys(seeds: UInt64, steps: npt.NDArray[np.int64], stream: int) -> UInt64:
-    """Return one key a row, shape (B,), from each row's seed and step."""
+    """Return one key per row, shape (B,), from each row's seed and step."""
     return keys_at(stream_keys(seeds, stream), steps)
 
 
 def stream_keys(seeds: UInt64, stream: int) -> UInt64:
-    """Return the part of each row's keys (B,) that is the same at every step of a stream."""
+    """Return the part of each row's keys, (B,), that is the same at every step of a stream."""
     return _mix(seeds + np.uint64(stream * _GAMMA_INT % 2**64))
 
 
-def keys_at(keyed: UInt64, steps: npt.NDArray[np.int64]) -> UInt64:
-    """Return each row's key at its step, (B,), from its `stream_keys`."""
-    return _mix(keyed ^ (steps.view(np.uint64) + np.uint64(1)) * _GAMMA)
+def keys_at(stream_key: UInt64, steps: npt.NDArray[np.int64]) -> UInt64:
+    """Return each row's key at its step, (B,), from its stream key (B,)."""
+    return _mix(stream_key ^ (steps.view(np.uint64) + np.uint64(1)) * _GAMMA)
 
 
 def draw(row_keys: UInt64, normal: int, uniform: int) -> Float32:
@@ -79,5 +79,5 @@ def _counters(words: int) -> UInt64:
 
 
 def integers(row_keys: UInt64, below: int) -> npt.NDArray[np.int64]:
-    """Return one integer a row in [0, below), shape (B,)."""
+    """Return one integer per row in [0, below), shape (B,)."""
     return (_mix(row_keys + _GAMMA) % np.uint64(below)).astype(np.int64)

@@ -1,7 +1,7 @@
-"""Requests checked by the protocol's own declarations, whoever builds them.
+"""Validation of requests by the protocol's declarations.
 
 validated(StepRequest, {"session_id": "a", "action": 1})    # from a body's fields
-validated(StepRequest, StepRequest("a", [0.5, 0.1]))        # built by hand: arrays converted
+validated(StepRequest, StepRequest("a", [0.5, 0.1]))        # from a request: arrays are converted
 """
 
 from collections.abc import Callable
@@ -21,27 +21,27 @@ Validate = Callable[[Any], Any]
 
 _SHOWN_ERRORS = 5
 _SHOWN_CHARACTERS = 80
-_known: dict[type, Validate] = {}
+_validators: dict[type, Validate] = {}
 
 
 def validated(kind: type[M], fields: Any) -> M:
-    """Return the message of `kind` that these fields, or this unchecked message, stand for.
+    """Return a valid message of `kind` from a dict of fields, or from an unchecked message.
 
     Raises InvalidRequestError, InvalidActionError or NotFiniteInputError, which say what was wrong,
-    where, and what would be right.
+    where, and what would be valid.
     """
     message: M = validator(kind)(fields)
     return message
 
 
 def validator(kind: type) -> Validate:
-    """Return `validated` of one kind of message."""
-    if kind not in _known:
-        _known[kind] = _made(kind)
-    return _known[kind]
+    """Return the function that validates messages of `kind`; it raises as `validated`."""
+    if kind not in _validators:
+        _validators[kind] = _new_validator(kind)
+    return _validators[kind]
 
 
-def _made(kind: Any) -> Validate:
+def _new_validator(kind: Any) -> Validate:
     validate: Validate = TypeAdapter(kind).validate_python
 
     def checked(fields: Any) -> Any:
@@ -54,13 +54,13 @@ def _made(kind: Any) -> Validate:
 
 
 def problem_in(error: ValidationError) -> CallerError:
-    """Return the error that tells what was wrong, where, and what would be right."""
+    """Return the protocol's error for a ValidationError, with at most _SHOWN_ERRORS messages."""
     errors = error.errors(include_url=False, include_input=False)
-    lines = [_one_line(one) for one in errors[:_SHOWN_ERRORS]]
+    lines = [_one_line(details) for details in errors[:_SHOWN_ERRORS]]
     if len(errors) > len(lines):
         lines.append(f"and {len(errors) - len(lines)} more")
-    causes = [one.get("ctx", {}).get("error") for one in errors]
-    not_finite = any(one["type"] == "finite_number" for one in errors)
+    causes = [details.get("ctx", {}).get("error") for details in errors]
+    not_finite = any(details["type"] == "finite_number" for details in errors)
     if not_finite or any(isinstance(cause, NotFiniteInputError) for cause in causes):
         return NotFiniteInputError("; ".join(lines))
     if all(isinstance(cause, InvalidActionError) for cause in causes):

@@ -1,4 +1,4 @@
-"""What a user of the SDK writes: mypy sees every parameter and every result."""
+"""What a user of the SDK writes: mypy knows every parameter and every result."""
 
 from collections.abc import Mapping
 from typing import Any, assert_type

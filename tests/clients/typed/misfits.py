@@ -1,4 +1,4 @@
-"""What mypy must refuse: the lines that are marked as wrong, each with its code, and no other."""
+"""Lines that mypy must refuse: those marked as wrong, with their code, and no others."""
 
 import dreamserve_client as sdk
 

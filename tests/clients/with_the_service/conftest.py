@@ -1,4 +1,4 @@
-"""The real application over fake worlds, and clients of it, without a socket between them."""
+"""The real application with fake worlds, and clients of it, without a socket."""
 
 import asyncio
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ URL = "http://dreams.test"
 
 
 class InLoop(httpx.BaseTransport):
-    """Leads a synchronous client to an application that lives in `runner`'s event loop."""
+    """Connects a synchronous client to an application in `runner`'s event loop."""
 
     def __init__(self, runner: asyncio.Runner, transport: httpx.ASGITransport) -> None:
         self.runner, self.transport = runner, transport
@@ -45,7 +45,7 @@ class Losing(InLoop):
 
 
 class Service:
-    """The application, and clients of it."""
+    """The application and its clients."""
 
     def __init__(self, runner: asyncio.Runner) -> None:
         worlds = [

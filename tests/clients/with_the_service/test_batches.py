@@ -1,4 +1,4 @@
-"""Both clients, many dreams in a request."""
+"""Both clients, with many dreams in a request."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import dreamserve_client as sdk
 
 
 def codes(batch: sdk.StepBatchResult) -> dict[int, str]:
-    """The code of each row that was not done."""
+    """Return the error code of each failed row."""
     return {error.row: error.code for error in batch.errors}
 
 
@@ -16,13 +16,13 @@ def codes(batch: sdk.StepBatchResult) -> dict[int, str]:
 )
 def test_a_batch_dreams_what_its_sessions_would_alone(service, world, actions):
     client, seeds, temperatures = service.client, [3, 4, 2**53 - 1], [1.0, 0.5, 1.3]
-    begun = client.reset_batch(3, world=world, seeds=seeds, temperatures=temperatures)
-    batches = [client.step_batch(begun.session_ids, column) for column in actions]
-    assert not begun.errors
+    started = client.reset_batch(3, world=world, seeds=seeds, temperatures=temperatures)
+    batches = [client.step_batch(started.session_ids, column) for column in actions]
+    assert not started.errors
     for row in range(3):
         alone = client.dream(world, seed=seeds[row], temperature=temperatures[row])
-        np.testing.assert_array_equal(begun.latents[row], alone.first.latent)
-        assert (begun.seeds[row], begun.world) == (alone.first.seed, world)
+        np.testing.assert_array_equal(started.latents[row], alone.first.latent)
+        assert (started.seeds[row], started.world) == (alone.first.seed, world)
         for batch, column in zip(batches, actions, strict=True):
             after = alone.step(column[row])
             np.testing.assert_array_equal(batch.latents[row], after.latent)
@@ -31,7 +31,7 @@ def test_a_batch_dreams_what_its_sessions_would_alone(service, world, actions):
             assert ends == (after.terminated, after.truncated)
 
 
-def test_a_bad_row_harms_no_other(service):
+def test_a_bad_row_affects_no_other(service):
     client = service.client
     ids = client.reset_batch(4, world="broken", seeds=[1, 2, 3, 4]).session_ids
     client.step(ids[1], 1)
@@ -52,7 +52,7 @@ def test_a_bad_row_harms_no_other(service):
     assert client.step_batch(ids, [1] * 4).steps.tolist() == [2, 2, 1, 1]
 
 
-def test_a_batch_whose_answer_was_lost_is_taken_once(service, waits):
+def test_a_batch_whose_response_was_lost_is_taken_once(service, waits):
     client, alone = service.forgetful_client(), service.client.dream("fake", seed=3)
     ids = client.reset_batch(2, world="fake", seeds=[3, 4]).session_ids
     batches = [client.step_batch(ids, [action, 1]) for action in (1, 0)]
@@ -62,14 +62,14 @@ def test_a_batch_whose_answer_was_lost_is_taken_once(service, waits):
     assert len(waits) == 3
 
 
-def test_the_awaited_client_dreams_the_same_batches(service):
+def test_the_async_client_dreams_the_same_batches(service):
     async def latents():
         async with service.async_client() as client:
-            begun = await client.reset_batch(2, world="fake", seeds=[5, 6])
-            return (await client.step_batch(begun.session_ids, [1, 0])).latents
+            started = await client.reset_batch(2, world="fake", seeds=[5, 6])
+            return (await client.step_batch(started.session_ids, [1, 0])).latents
 
-    begun = service.client.reset_batch(2, world="fake", seeds=[5, 6])
-    expected = service.client.step_batch(begun.session_ids, [1, 0]).latents
+    started = service.client.reset_batch(2, world="fake", seeds=[5, 6])
+    expected = service.client.step_batch(started.session_ids, [1, 0]).latents
     np.testing.assert_array_equal(service.runner.run(latents()), expected)
 
 

@@ -1,4 +1,4 @@
-"""Forks, rewinds and snapshots through the SDK; the response to every other request may be lost."""
+"""Forks, rewinds and snapshots through the SDK, also if every other response is lost."""
 
 import json
 
@@ -9,19 +9,19 @@ import dreamserve_client as sdk
 
 
 def plain(snapshot):
-    """The document as JSON has it."""
+    """Return the snapshot as parsed JSON."""
     return json.loads(json.dumps(snapshot, default=lambda array: array.tolist()))
 
 
 @pytest.mark.parametrize("forgetful", [False, True])
-def test_forks_go_on_where_the_dream_is(service, forgetful):
+def test_forks_continue_the_dream(service, forgetful):
     client = service.forgetful_client() if forgetful else service.client
     with client.dream("fake", seed=7) as dream:
         here = dream.step(1)
         forks = dream.fork(2)
         assert [(fork.first.step, fork.first.seed) for fork in forks] == [(1, 7), (1, 7)]
         np.testing.assert_array_equal(forks[0].first.latent, here.latent)
-        steps = [each.step(1) for each in (dream, *forks)]
+        steps = [branch.step(1) for branch in (dream, *forks)]
         assert {after.step for after in steps} == {2}
         np.testing.assert_array_equal(steps[0].latent, steps[1].latent)
         np.testing.assert_array_equal(steps[0].latent, steps[2].latent)
@@ -31,7 +31,7 @@ def test_forks_go_on_where_the_dream_is(service, forgetful):
         assert not np.array_equal(other.step(1).latent, mine)
 
 
-def test_forks_take_the_places_of_sessions_that_are_there(service):
+def test_forks_replace_existing_sessions(service):
     client = service.client
     with client.dream("fake", seed=7) as dream, client.dream("box", seed=1) as other:
         dream.step(1)
@@ -41,7 +41,7 @@ def test_forks_take_the_places_of_sessions_that_are_there(service):
 
 
 @pytest.mark.parametrize("forgetful", [False, True])
-def test_a_rewound_dream_counts_on_from_there(service, forgetful):
+def test_a_rewound_dream_counts_steps_from_there(service, forgetful):
     client = service.forgetful_client() if forgetful else service.client
     with client.dream("fake", seed=7, rewind_window=5) as dream:
         first = [dream.step(action) for action in (1, 0, 1, 1)]
@@ -62,7 +62,7 @@ def test_a_rewound_dream_counts_on_from_there(service, forgetful):
 
 
 @pytest.mark.parametrize("forgetful", [False, True])
-def test_a_dream_that_has_ended_goes_on_after_a_rewind(service, waits, forgetful):
+def test_a_dream_that_has_ended_continues_after_a_rewind(service, waits, forgetful):
     client = service.forgetful_client() if forgetful else service.client
     start = sdk.Start(latent=[0.94, 0, 0, 0])
     with client.dream("fake", temperature=0, start=start, rewind_window=3) as dream:
@@ -74,7 +74,7 @@ def test_a_dream_that_has_ended_goes_on_after_a_rewind(service, waits, forgetful
         assert dream.step(0).step == last.step
 
 
-def test_the_awaited_client_branches_alike(service):
+def test_the_async_client_branches_alike(service):
     async def latents():
         async with (
             service.async_client() as client,
@@ -83,7 +83,7 @@ def test_the_awaited_client_branches_alike(service):
             await dream.step(1)
             (fork,) = await dream.fork()
             resumed = await client.resume(await dream.snapshot())
-            taken = [(await each.step(0)).latent for each in (dream, fork, resumed)]
+            taken = [(await branch.step(0)).latent for branch in (dream, fork, resumed)]
             await fork.rewind(steps=2)
             return [*taken, (await fork.step(1)).latent]
 
@@ -105,16 +105,16 @@ def test_the_last_answer_comes_with_the_snapshot(service, extra):
 
 
 @pytest.mark.parametrize("form", [dict, plain])
-def test_a_snapshot_is_kept_in_any_form_and_brought_back(service, form):
+def test_a_snapshot_is_restored_from_any_form(service, form):
     client = service.client
     with client.dream("box", seed=3) as dream:
         dream.step([0.5, 0.1])
         snapshot = form(dream.snapshot())
         copy = client.restore(snapshot)
         assert (copy.step, copy.world, copy.seed) == (1, "box", 3)
-        here, there = dream.step([0.1, 0.0]), client.step(copy.session_id, [0.1, 0.0])
-        assert (here.step, there.step) == (2, 2)
-        np.testing.assert_array_equal(here.latent, there.latent)
+        original, restored = dream.step([0.1, 0.0]), client.step(copy.session_id, [0.1, 0.0])
+        assert (original.step, restored.step) == (2, 2)
+        np.testing.assert_array_equal(original.latent, restored.latent)
         with pytest.raises(sdk.SnapshotRefusedError, match="damaged or was edited"):
             client.restore({**snapshot, "step": 5}, dream.session_id)
         assert client.session(dream.session_id).step == 2

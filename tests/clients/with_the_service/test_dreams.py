@@ -1,4 +1,4 @@
-"""Both clients, dream by dream."""
+"""Both clients, with one dream at a time."""
 
 import asyncio
 
@@ -35,13 +35,13 @@ def test_the_same_seed_dreams_the_same_dream(service):
     np.testing.assert_array_equal(latents(), latents())
 
 
-def test_a_latent_that_was_answered_starts_a_dream_at_that_latent(service):
+def test_a_returned_latent_can_start_a_dream(service):
     first = service.client.reset("fake", seed=3)
     again = service.client.reset("fake", start=sdk.Start(latent=first.latent))
     np.testing.assert_array_equal(again.latent, first.latent)
 
 
-def test_an_observation_corrects_the_dream_and_tells_its_surprise(service):
+def test_an_observation_corrects_the_dream_and_has_its_surprise(service):
     with service.client.dream("fake", seed=3) as dream:
         seen = np.zeros_like(dream.first.latent)
         after = dream.step(1, observation=seen)
@@ -50,7 +50,7 @@ def test_an_observation_corrects_the_dream_and_tells_its_surprise(service):
 
 
 @pytest.mark.parametrize(("world", "kind"), [("fake", np.int64), ("box", np.float32)])
-def test_samples_and_plans_leave_the_session_where_it_is(service, world, kind):
+def test_samples_and_plans_do_not_change_the_session(service, world, kind):
     with service.client.dream(world, seed=3) as dream:
         sample = dream.sample(futures=3, horizon=4, include=["frames"])
         plan = dream.plan(planner="random_shooting", horizon=5, candidates=8, seed=1)
@@ -65,7 +65,7 @@ def test_samples_and_plans_leave_the_session_where_it_is(service, world, kind):
     np.testing.assert_array_equal(plan.actions[0], plan.action)
 
 
-def test_a_sample_tells_what_was_expected_and_the_futures_without_luck(service):
+def test_a_sample_includes_mixtures_and_deterministic_trajectories(service):
     include = ["mixture", "entropy", "most_likely", "components"]
     with service.client.dream("fake", seed=3, temperature=0) as dream:
         sample = dream.sample(futures=3, horizon=4, actions=[1, 2, 1, 0], include=include)
@@ -86,7 +86,7 @@ def test_the_worlds_are_listed_the_default_one_first(service):
     assert service.client.world("box").manifest["name"] == "box"
 
 
-def test_a_step_sent_twice_is_taken_once_and_another_in_its_place_conflicts(service):
+def test_a_step_sent_twice_is_taken_once_and_a_different_one_conflicts(service):
     first = service.client.reset("fake", seed=3)
     once = service.client.step(first.session_id, 1, step=1)
     twice = service.client.step(first.session_id, 1, step=1)
@@ -114,7 +114,7 @@ def test_each_wrong_request_raises_its_own_error(service):
     assert dream.step(1).step == 1
 
 
-def test_the_awaited_client_dreams_the_same(service):
+def test_the_async_client_dreams_the_same(service):
     async def latents():
         async with service.async_client() as client, await client.dream("fake", seed=5) as dream:
             return [(await dream.step(action)).latent for action in (0, 1, 1)]
@@ -124,7 +124,7 @@ def test_the_awaited_client_dreams_the_same(service):
     np.testing.assert_array_equal(service.runner.run(latents()), expected)
 
 
-def test_many_sessions_of_one_awaited_client_go_on_at_once(service):
+def test_many_sessions_of_one_async_client_run_concurrently(service):
     async def together():
         async with service.async_client() as client:
             dreams = await asyncio.gather(*(client.dream("fake", seed=s) for s in range(16)))

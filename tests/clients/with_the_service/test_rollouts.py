@@ -1,4 +1,4 @@
-"""Rollouts through the SDK are those of the engine in process, and of sessions stepped by hand."""
+"""Rollouts through the SDK equal those in process, and sessions stepped one by one."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ from dreamserve_protocol.wire import fields_of
 WEIGHTS = np.random.default_rng(0).standard_normal((3, 3, 8))
 
 
-def test_a_rollout_is_the_one_in_process(service):
+def test_a_rollout_equals_the_one_in_process(service):
     policy = sdk.LinearPolicy(WEIGHTS)
     fields = {"episodes": 4, "max_steps": 9, "seed": 5}
     rolled = service.client.rollout(policy=policy, **fields, include=["trajectories"])
@@ -41,7 +41,7 @@ def test_a_rollout_is_the_one_in_process(service):
     assert again.latents is None
 
 
-def test_an_episode_that_becomes_nan_says_so(service):
+def test_an_episode_that_becomes_nan_is_marked(service):
     policy = sdk.ConstantPolicy(2)
     rolled = service.client.rollout(world="broken", policy=policy, episodes=2, max_steps=3)
     assert not rolled.finite.any()
@@ -49,7 +49,7 @@ def test_an_episode_that_becomes_nan_says_so(service):
     assert np.isnan(rolled.statistics.mean_return).all()
 
 
-def test_a_dreams_rollouts_begin_at_its_present(service):
+def test_a_dreams_rollouts_start_at_its_state(service):
     with service.client.dream("box", seed=7) as dream:
         rolled = dream.rollout(
             policy=sdk.ConstantPolicy([0.5, 0.1]),

@@ -1,4 +1,4 @@
-"""The application over fake worlds, called without a socket."""
+"""The application with fake worlds, called without a socket."""
 
 import asyncio
 import re
@@ -31,12 +31,13 @@ OF_THE_DOOR = frozenset(
         "too_large",
     }
 )
+OF_INFERENCE = ("reset", "step", "delete", "world")  # verbs that a request under /v2 stands for
 ROWS_OF = {"/step/batch": "step", "/reset/batch": "reset"}
 Serving = Callable[..., AbstractAsyncContextManager["Client"]]
 
 
 class Client:
-    """An HTTP client that speaks JSON or msgpack, and holds the server to its declared errors."""
+    """An HTTP client for JSON and msgpack that accepts only the declared errors."""
 
     def __init__(self, app: App) -> None:
         self.app = app
@@ -48,7 +49,7 @@ class Client:
         )
 
     async def post(self, path: str, fields: Any, form: str = "json", **headers: str) -> Any:
-        """Post `fields` in one form, asking for the answer in the same."""
+        """Post `fields` in one form and request the response in the same."""
         if form == "json":
             return await self.http.post(path, json=fields, headers=headers)
         body = msgpack.packb(fields, default=pack)
@@ -56,14 +57,14 @@ class Client:
         return await self.http.post(path, content=body, headers=headers)
 
     async def reset(self, **fields: Any) -> dict[str, Any]:
-        """Begin a dream and return the answer."""
+        """Start a dream and return the result."""
         response = await self.post("/reset", fields)
         assert response.status_code == 200, response.text
         answer: dict[str, Any] = response.json()
         return answer
 
     async def _check_errors(self, response: httpx.Response) -> None:
-        """Assert that an error, or a row's error, is one that its verb or page declares."""
+        """Assert that its verb or page declares the error, and the errors of rows."""
         await response.aread()
         method, path = response.request.method, response.request.url.path
         if response.status_code >= 400 and method != "HEAD":
@@ -77,6 +78,9 @@ class Client:
 
 def declared_errors(method: str, path: str) -> set[str]:
     """Return the codes that a path's verb or page declares."""
+    if path.startswith("/v2"):
+        verbs = {error.code for name in OF_INFERENCE for error in BY_NAME[name].all_errors}
+        return verbs | declared_errors("GET", "/readyz")
     for verb in VERBS:
         if method == verb.method and re.fullmatch(re.sub(r"{\w+}", "[^/]+", verb.path), path):
             return {error.code for error in verb.all_errors}
@@ -91,7 +95,7 @@ def _fields(response: httpx.Response) -> dict[str, Any]:
 
 
 def content(response: httpx.Response) -> dict[str, Any]:
-    """Return an answer's fields, arrays of either form as numpy arrays."""
+    """Return a response's fields, with arrays of either form as numpy arrays."""
     fields = _fields(response)
     if response.headers["content-type"] == MSGPACK:
         return fields
@@ -128,18 +132,18 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def serving() -> Serving:
-    """Return what serves worlds (the fake ones by default) under changed settings."""
+    """Return a function that serves worlds (by default fake ones) with changed settings."""
     return _serving
 
 
 @pytest.fixture(name="content")
 def content_of() -> Callable[[httpx.Response], dict[str, Any]]:
-    """Return what reads an answer of either form."""
+    """Return a function that reads a response of either form."""
     return content
 
 
 @pytest.fixture
 async def client(serving: Serving) -> AsyncIterator[Client]:
-    """A client of a server with the worlds `fake` (Discrete) and `box` (Box)."""
+    """Return a client of a server with the worlds `fake` (Discrete) and `box` (Box)."""
     async with serving() as client:
         yield client

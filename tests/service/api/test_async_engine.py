@@ -1,4 +1,4 @@
-"""Who takes the engine's turns, and that a step is taken once whoever asks how often."""
+"""Which thread takes the engine's turns, and that a repeated step is taken once."""
 
 import asyncio
 import threading
@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
-from dreamserve.engine.engine import Engine
+from dreamserve.engine.executor import Executor
+from dreamserve.engine.fake import fake_world
+from dreamserve_protocol.errors import OverloadedError
+from dreamserve_protocol.worlds import WorldsRequest
 
 pytestmark = pytest.mark.anyio
 FORMS = ["json", "msgpack"]
@@ -15,7 +18,7 @@ FORMS = ["json", "msgpack"]
 
 @pytest.fixture
 def turns_taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the names of the threads that ran a batch or a slice, as they do so."""
+    """Return a list to which threads that run a batch or a slice append their names."""
     taken: list[str] = []
 
     def noted(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -25,8 +28,8 @@ def turns_taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return run
 
-    for name in ("_run_batch", "_run_slice"):
-        monkeypatch.setattr(Engine, name, noted(getattr(Engine, name)))
+    for name in ("run_batch", "run_slice"):
+        monkeypatch.setattr(Executor, name, noted(getattr(Executor, name)))
     return taken
 
 
@@ -42,21 +45,21 @@ async def test_long_work_goes_to_the_engines_thread(turns_taken, client) -> None
     turns_taken.clear()
     response = await client.post("/plan", {"session_id": "a", "horizon": 20})
     assert response.status_code == 200
-    assert turns_taken[0] == threading.main_thread().name  # checked and begun
+    assert turns_taken[0] == threading.main_thread().name  # validated and started
     assert set(turns_taken[1:]) == {"dreamserve-engine"}
 
 
-async def test_what_waits_together_is_one_batch(monkeypatch, client) -> None:
+async def test_waiting_requests_become_one_batch(monkeypatch, client) -> None:
     sizes: list[int] = []
-    run = Engine._run_batch
+    run = Executor.run_batch
 
-    def noted(engine: Engine, tickets: list[Any]) -> Any:
-        sizes.append(len(tickets))
-        return run(engine, tickets)
+    def noted(executor: Executor, requests: list[Any]) -> Any:
+        sizes.append(len(requests))
+        return run(executor, requests)
 
     for i in range(12):
         await client.reset(session_id=f"s{i}")
-    monkeypatch.setattr(Engine, "_run_batch", noted)
+    monkeypatch.setattr(Executor, "run_batch", noted)
     steps = [client.post("/step", {"session_id": f"s{i}", "action": 1}) for i in range(12)]
     assert {response.status_code for response in await asyncio.gather(*steps)} == {200}
     assert sizes == [12]
@@ -64,7 +67,7 @@ async def test_what_waits_together_is_one_batch(monkeypatch, client) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("include", [[], ["frame", "state", "mixture"]])
-async def test_a_step_sent_again_is_answered_with_the_same_bytes(client, form, include) -> None:
+async def test_a_repeated_step_gets_the_same_bytes(client, form, include) -> None:
     await client.reset(session_id="a", seed=3)
     for number in (1, 2):
         fields = {"session_id": "a", "action": 2, "step": number, "include": include}
@@ -85,10 +88,10 @@ async def test_duplicates_in_flight_join_the_first(client, form) -> None:
     assert (await client.http.get("/sessions/a")).json()["step"] == 1
 
 
-async def test_of_two_steps_with_one_number_one_is_taken_and_one_conflicts(client) -> None:
+async def test_two_different_steps_with_one_number_conflict(client) -> None:
     await client.reset(session_id="a", seed=3)
-    both = [client.post("/step", {"session_id": "a", "action": a, "step": 1}) for a in (0, 2)]
-    answers = await asyncio.gather(*both)
+    steps = [client.post("/step", {"session_id": "a", "action": a, "step": 1}) for a in (0, 2)]
+    answers = await asyncio.gather(*steps)
     assert sorted(response.status_code for response in answers) == [200, 409]
     assert (await client.http.get("/sessions/a")).json()["step"] == 1
 
@@ -109,3 +112,16 @@ async def test_the_server_stays_alive_while_it_plans(client) -> None:
             steps += 1
     assert steps > 10
     assert (await plan).status_code == 200
+
+
+async def test_ending_a_session_is_tried_again_while_the_queue_is_full(serving) -> None:
+    async with serving(fake_world(), max_queue=1) as client:
+        await client.reset(session_id="a")
+        engine, waiting = client.app.service.async_engine, asyncio.Future[Any]()
+        engine.queue(WorldsRequest(), waiting)
+        with pytest.raises(OverloadedError):
+            engine.queue(WorldsRequest(), asyncio.Future())
+        await engine.end("a")
+        assert waiting.done()
+        assert (await client.http.get("/sessions/a")).status_code == 404
+        await engine.end("a")  # it is gone already

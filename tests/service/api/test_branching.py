@@ -16,7 +16,7 @@ async def test_a_fork_without_ids_is_one_new_session(client) -> None:
     assert (await client.http.get(f"/sessions/{name}")).json()["seed"] == 1
 
 
-async def test_a_rewind_by_steps_goes_back_by_so_many(client) -> None:
+async def test_a_rewind_by_steps_goes_back_by_that_many(client) -> None:
     await client.reset(session_id="s", seed=1, rewind_window=3)
     for _ in range(3):
         await client.post("/step", {"session_id": "s", "action": 0})
@@ -25,7 +25,7 @@ async def test_a_rewind_by_steps_goes_back_by_so_many(client) -> None:
     assert (back["step"], back["rewindable_to"]) == (1, 0)
 
 
-async def test_what_get_answers_put_takes(client) -> None:
+async def test_put_accepts_what_get_returns(client) -> None:
     await client.reset(session_id="s", seed=1)
     await client.post("/step", {"session_id": "s", "action": 0})
     snapshot = (await client.http.get("/sessions/s/snapshot")).json()
@@ -61,25 +61,27 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "fields", "status", "said"), BAD)
-async def test_what_makes_no_sense_is_refused(serving, method, path, fields, status, said) -> None:
+@pytest.mark.parametrize(("method", "path", "fields", "status", "message"), BAD)
+async def test_an_invalid_request_is_refused(
+    serving, method, path, fields, status, message
+) -> None:
     async with serving(max_forks=10, max_rewind=8) as client:
         await client.reset(session_id="s", seed=1)
         await client.post("/step", {"session_id": "s", "action": 0})
         response = await client.http.request(method, path, json=fields)
         assert response.status_code == status, response.text
-        assert any(part in response.json()["detail"] for part in said.split("|"))
+        assert any(part in response.json()["detail"] for part in message.split("|"))
         assert (await client.http.get("/sessions/s")).json()["step"] == 1
 
 
-async def test_an_id_that_could_be_none_is_refused(client) -> None:
+async def test_an_invalid_id_is_refused(client) -> None:
     await client.reset(session_id="s", seed=1)
     snapshot = (await client.http.get("/sessions/s/snapshot")).json()
     response = await client.http.put("/sessions/no%20id/snapshot", json=snapshot)
     assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
 
 
-async def test_a_draining_server_branches_into_known_sessions_only(client) -> None:
+async def test_a_draining_server_forks_and_restores_only_into_existing_sessions(client) -> None:
     await client.reset(session_id="s", seed=1)
     await client.reset(session_id="t", seed=2)
     snapshot = (await client.http.get("/sessions/s/snapshot")).json()
@@ -116,7 +118,7 @@ async def test_json_and_msgpack_have_the_same_digest_and_restore_the_same(client
 
 
 def through_javascript(value: Any) -> Any:
-    """Return a value as JSON.parse and JSON.stringify leave it: its numbers know no integers."""
+    """Return a value after JSON.parse and JSON.stringify, which do not distinguish 1.0 from 1."""
     if isinstance(value, dict):
         return {name: through_javascript(one) for name, one in value.items()}
     if isinstance(value, list):
@@ -129,7 +131,7 @@ async def test_a_snapshot_that_javascript_has_read_and_written_restores(client, 
     whole = {"latent": [1.0, -0.0, 0.0, -2.0]}
     fields = {"session_id": "s", "world": world, "seed": 1, "temperature": 2.0, "start": whole}
     await client.reset(**fields)
-    # at step 0, and after a step that is told whole numbers and whose answer is kept
+    # at step 0, and after a step with whole numbers whose result is kept
     for action in (None, 1 if world == "fake" else [1.0, -0.0]):
         if action is not None:
             step = {"session_id": "s", "action": action, "observation": whole["latent"]}

@@ -1,4 +1,4 @@
-"""Bytes to values and back."""
+"""Encoding and decoding of bodies."""
 
 import math
 
@@ -38,19 +38,19 @@ def test_the_answer_follows_the_accept_header(accept: str, msgpack_wanted: bool)
 
 
 @pytest.mark.parametrize("kind", [b"application/json", b"Application/JSON; charset=utf-8"])
-def test_json_is_told_by_its_media_type(kind: bytes) -> None:
+def test_json_is_recognised_by_its_media_type(kind: bytes) -> None:
     assert codec.is_msgpack(kind) is False
 
 
 @pytest.mark.parametrize(
     "kind", [b"application/msgpack", b"application/x-msgpack", b"application/vnd.msgpack; v=1"]
 )
-def test_msgpack_is_told_by_its_media_type(kind: bytes) -> None:
+def test_msgpack_is_recognised_by_its_media_type(kind: bytes) -> None:
     assert codec.is_msgpack(kind) is True
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "message"),
     [
         (b"", "has no Content-Type"),
         (b"text/plain", "text/plain is not supported"),
@@ -59,10 +59,10 @@ def test_msgpack_is_told_by_its_media_type(kind: bytes) -> None:
         (b"\xff" * 9000, "is not supported"),
     ],
 )
-def test_another_media_type_is_refused_and_told_what_is_read(kind: bytes, said: str) -> None:
+def test_another_media_type_is_refused_with_the_supported_ones(kind: bytes, message: str) -> None:
     with pytest.raises(UnsupportedMediaTypeError, match="application/msgpack") as caught:
         codec.is_msgpack(kind)
-    assert said in caught.value.detail
+    assert message in caught.value.detail
     assert len(caught.value.detail) < 300
 
 
@@ -75,7 +75,7 @@ def test_both_forms_are_read() -> None:
     "body",
     [b'{"t": NaN}', b'{"t": Infinity}', b'{"t": [0, -Infinity]}', b'{"t": 1e999}', b'{"t":-1e999}'],
 )
-def test_numbers_that_are_not_finite_are_refused_by_that_name(body: bytes) -> None:
+def test_numbers_that_are_not_finite_have_their_own_error(body: bytes) -> None:
     with pytest.raises(NotFiniteInputError, match="line 1 column"):
         codec.decode(body, as_msgpack=False)
 
@@ -98,7 +98,7 @@ def test_broken_msgpack_is_refused(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("value", [[], [1], "text", 3, None, True])
-def test_a_body_that_is_no_object_is_refused(value: object) -> None:
+def test_a_body_that_is_not_an_object_is_refused(value: object) -> None:
     with pytest.raises(InvalidRequestError, match="must be an object"):
         codec.decode(orjson.dumps(value), as_msgpack=False)
     with pytest.raises(InvalidRequestError, match="must be an object"):
@@ -139,7 +139,7 @@ def test_float32_survives_json_to_the_bit() -> None:
 
 
 @pytest.mark.parametrize("as_msgpack", [False, True])
-def test_what_has_no_form_is_an_error_and_not_a_guess(as_msgpack: bool) -> None:
+def test_values_that_cannot_be_encoded_raise_an_error(as_msgpack: bool) -> None:
     with pytest.raises(TypeError):
         codec.encode({"x": object()}, as_msgpack)
     assert codec.decode(codec.encode({"x": math.pi}, as_msgpack), as_msgpack)["x"] == math.pi

@@ -1,4 +1,4 @@
-"""The pages under docs/ say what the server does."""
+"""The pages under docs/ agree with the server."""
 
 import json
 import re
@@ -13,7 +13,7 @@ DOCS = Path(__file__).parents[3] / "docs"
 
 
 @pytest.mark.anyio
-async def test_every_curl_of_the_tour_is_answered(serving) -> None:
+async def test_every_curl_of_the_tour_succeeds(serving) -> None:
     text = (DOCS / "api.md").read_text()
     blocks = re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     commands = [line for block in blocks for line in block.splitlines()]

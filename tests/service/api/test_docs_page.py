@@ -1,4 +1,4 @@
-"""The page at /docs: whole by itself, wherever it is mounted."""
+"""The page at /docs: self-contained, wherever it is mounted."""
 
 import re
 from html.parser import HTMLParser
@@ -56,15 +56,15 @@ async def test_the_page_loads_nothing(page: str) -> None:
 
 
 async def test_its_links_lead_there_behind_a_path_prefix_too(page: str) -> None:
-    links = [given["href"] for tag, given in Reader(page).tags if tag == "a"]
+    links = [attributes["href"] for tag, attributes in Reader(page).tags if tag == "a"]
     assert links == ["openapi.json"]
     assert 'fetch("."+path' in page  # of /prefix/docs: /prefix/step
 
 
 async def test_every_verb_and_page_can_be_tried(page: str) -> None:
     forms = {
-        (given["data-method"], given["data-path"])
-        for tag, given in Reader(page).tags
+        (attributes["data-method"], attributes["data-path"])
+        for tag, attributes in Reader(page).tags
         if tag == "form"
     }
     verbs = {(verb.method, verb.path) for verb in VERBS}

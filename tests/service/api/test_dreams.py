@@ -12,14 +12,14 @@ FORMS = ["json", "msgpack"]
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_a_dream_begins_and_advances(client, content, form) -> None:
+async def test_a_dream_starts_and_advances(client, content, form) -> None:
     reset = await client.post("/reset", {"session_id": "dream", "seed": 7}, form)
     assert reset.status_code == 200
-    begun = content(reset)
-    assert (begun["session_id"], begun["world"], begun["step"]) == ("dream", "fake", 0)
-    assert (begun["seed"], begun["temperature"]) == (7, 1.0)
-    assert begun["latent"].shape == (4,)
-    assert begun.keys() == {"session_id", "world", "step", "latent", "seed", "temperature"}
+    result = content(reset)
+    assert (result["session_id"], result["world"], result["step"]) == ("dream", "fake", 0)
+    assert (result["seed"], result["temperature"]) == (7, 1.0)
+    assert result["latent"].shape == (4,)
+    assert result.keys() == {"session_id", "world", "step", "latent", "seed", "temperature"}
 
     for number in (1, 2):
         fields = {"session_id": "dream", "action": 1, "step": number}
@@ -67,7 +67,7 @@ async def test_an_action_of_a_box_world_is_a_list_or_an_array(client, content, f
     assert content(stepped)["step"] == 1
 
 
-async def test_a_step_sent_again_is_answered_the_same_and_taken_once(client) -> None:
+async def test_a_repeated_step_has_the_same_result_and_is_taken_once(client) -> None:
     await client.reset(session_id="s", seed=1)
     fields = {"session_id": "s", "action": 1, "step": 1}
     first = await client.post("/step", fields)
@@ -89,7 +89,7 @@ async def test_a_step_sent_again_is_answered_the_same_and_taken_once(client) -> 
     ],
     ids=["bank", "latent", "frame", "context", "camera"],
 )
-async def test_a_dream_begins_where_it_is_told(client, content, form, start) -> None:
+async def test_a_dream_starts_where_the_request_says(client, content, form, start) -> None:
     if form == "json":
         start = json.loads(json.dumps(start, default=lambda array: array.tolist()))
     answers = [
@@ -99,7 +99,7 @@ async def test_a_dream_begins_where_it_is_told(client, content, form, start) -> 
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_an_observation_corrects_the_dream_and_tells_the_surprise(
+async def test_an_observation_corrects_the_dream_and_returns_the_surprise(
     client, content, form
 ) -> None:
     await client.reset(session_id="s", seed=1)
@@ -116,7 +116,7 @@ async def test_an_observation_corrects_the_dream_and_tells_the_surprise(
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_futures_are_sampled_and_the_session_does_not_move(client, content, form) -> None:
+async def test_trajectories_are_sampled_without_changing_the_session(client, content, form) -> None:
     await client.reset(session_id="s", seed=1)
     fields = {"session_id": "s", "futures": 3, "horizon": 5, "include": ["frames"]}
     sampled = content(await client.post("/sample", fields, form))
@@ -129,7 +129,7 @@ async def test_futures_are_sampled_and_the_session_does_not_move(client, content
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_futures_of_a_start_need_no_session(client, content, form) -> None:
+async def test_sampling_from_a_start_needs_no_session(client, content, form) -> None:
     fields = {
         "world": "box",
         "start": {"bank": 0},
@@ -144,7 +144,9 @@ async def test_futures_of_a_start_need_no_session(client, content, form) -> None
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_a_sample_may_say_what_was_expected_and_what_is_likely(client, content, form) -> None:
+async def test_a_sample_can_include_mixtures_and_deterministic_trajectories(
+    client, content, form
+) -> None:
     await client.reset(session_id="s", seed=1)
     include = ["frames", "mixture", "entropy", "most_likely", "components"]
     fields = {"session_id": "s", "futures": 3, "horizon": 5, "include": include}
@@ -173,7 +175,7 @@ async def test_a_sample_may_say_what_was_expected_and_what_is_likely(client, con
 
 
 @pytest.mark.parametrize("part", ["mixture", "entropy", "most_likely", "components"])
-async def test_a_sample_says_no_more_than_was_asked_for(client, part) -> None:
+async def test_a_sample_returns_only_what_was_requested(client, part) -> None:
     await client.reset(session_id="s", seed=1)
     fields = {"session_id": "s", "futures": 1, "horizon": 1, "include": [part]}
     more = {"differential_entropy"} if part == "entropy" else set()
@@ -182,12 +184,12 @@ async def test_a_sample_says_no_more_than_was_asked_for(client, part) -> None:
     assert "frames" not in sampled.get("components", sampled.get("most_likely", {}))
 
 
-async def test_a_large_mixture_is_written_beside_the_event_loop(client, monkeypatch) -> None:
+async def test_a_large_mixture_is_encoded_outside_the_event_loop(client, monkeypatch) -> None:
     written = []
 
-    async def noting(function, *given):
+    async def noting(function, *arguments):
         written.append(function)
-        return function(*given)
+        return function(*arguments)
 
     await client.reset(session_id="s", seed=1)
     monkeypatch.setattr("dreamserve.api.http.asyncio.to_thread", noting)
@@ -201,7 +203,7 @@ async def test_a_large_mixture_is_written_beside_the_event_loop(client, monkeypa
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("planner", ["random_shooting", "cem", "icem", "mppi"])
 @pytest.mark.parametrize("world", ["fake", "box"])
-async def test_a_plan_answers_actions_and_the_session_does_not_move(
+async def test_a_plan_returns_actions_and_does_not_change_the_session(
     client, content, form, planner, world
 ) -> None:
     await client.reset(session_id="s", seed=1, world=world)
@@ -220,7 +222,7 @@ async def test_a_plan_answers_actions_and_the_session_does_not_move(
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_a_plan_takes_all_that_a_plan_can_be_told(client, content, form) -> None:
+async def test_a_plan_accepts_all_of_its_fields(client, content, form) -> None:
     await client.reset(session_id="s", seed=1, world="box")
     fields = {
         "session_id": "s",
@@ -241,17 +243,17 @@ async def test_a_plan_takes_all_that_a_plan_can_be_told(client, content, form) -
         fields["objective"]["target"] = [0.0] * 4
     first = content(await client.post("/plan", fields, form))
     again = content(await client.post("/plan", fields, form))
-    assert first["evaluations"] == 41  # the last mean, too
+    assert first["evaluations"] == 41  # with the last mean
     assert np.array_equal(first["actions"], again["actions"])
     assert first["value"] == again["value"]
 
 
-async def test_a_plan_with_a_budget_answers_by_then(client) -> None:
+async def test_a_plan_keeps_its_budget(client) -> None:
     await client.reset(session_id="s", seed=1)
     fields = {"session_id": "s", "horizon": 50, "candidates": 600, "budget_ms": 30}
     planned = (await client.post("/plan", fields)).json()
     assert planned["cut_short"] is True
-    assert planned["elapsed_ms"] < 3000  # 30 on a machine that has nothing else to do
+    assert planned["elapsed_ms"] < 3000  # 30 on an idle machine
     assert len(planned["actions"]) == 50
 
 
@@ -285,21 +287,21 @@ BAD_PLANS = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "said"), BAD_PLANS)
-async def test_a_plan_that_makes_no_sense_is_told_what_is_right(client, fields, said) -> None:
+@pytest.mark.parametrize(("fields", "message"), BAD_PLANS)
+async def test_an_invalid_plan_is_refused_with_what_is_valid(client, fields, message) -> None:
     await client.reset(session_id="s", seed=1)
     response = await client.post("/plan", {"session_id": "s", **fields})
     assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
-    assert said in response.json()["detail"]
+    assert message in response.json()["detail"]
 
 
-async def test_a_session_is_told_and_ended(client) -> None:
+async def test_a_session_is_described_and_deleted(client) -> None:
     await client.reset(session_id="s", seed=9, temperature=0.5)
-    told = (await client.http.get("/sessions/s")).json()
-    assert told["session_id"] == "s"
-    assert (told["world"], told["step"], told["seed"]) == ("fake", 0, 9)
-    assert (told["temperature"], told["terminated"]) == (0.5, False)
-    assert told["idle_s"] >= 0
+    described = (await client.http.get("/sessions/s")).json()
+    assert described["session_id"] == "s"
+    assert (described["world"], described["step"], described["seed"]) == ("fake", 0, 9)
+    assert (described["temperature"], described["terminated"]) == (0.5, False)
+    assert described["idle_s"] >= 0
     ended = await client.http.delete("/sessions/s")
     assert (ended.status_code, ended.content) == (204, b"")
     assert (await client.http.get("/sessions/s")).status_code == 404
@@ -307,28 +309,28 @@ async def test_a_session_is_told_and_ended(client) -> None:
 
 async def test_the_header_stands_in_for_a_body_without_a_session(client) -> None:
     header = {"x-session-id": "from-header"}
-    begun = await client.http.post("/reset", json={"seed": 1}, headers=header)
-    assert begun.json()["session_id"] == "from-header"
+    result = await client.http.post("/reset", json={"seed": 1}, headers=header)
+    assert result.json()["session_id"] == "from-header"
     stepped = await client.http.post("/step", json={"action": 0}, headers=header)
     assert stepped.json()["step"] == 1
     same = {"session_id": "from-header", "action": 0}
     assert (await client.http.post("/step", json=same, headers=header)).status_code == 200
 
 
-async def test_worlds_are_listed_and_told(client, content) -> None:
+async def test_worlds_are_listed_and_described(client, content) -> None:
     listed = (await client.http.get("/worlds")).json()["worlds"]
     assert [world["name"] for world in listed] == ["fake", "box"]
-    told = (await client.http.get("/worlds/fake")).json()
-    assert told["action_names"] == ["back", "stay", "forth"]
-    assert told["action_space"]["n"] == 3
-    assert (told["latent_size"], told["frame_shape"]) == (4, [8, 8, 3])
-    assert told["manifest"]["noise"] == {"normal": 4, "uniform": 1}
-    assert {name: told[name] for name in listed[0]} == listed[0]
+    described = (await client.http.get("/worlds/fake")).json()
+    assert described["action_names"] == ["back", "stay", "forth"]
+    assert described["action_space"]["n"] == 3
+    assert (described["latent_size"], described["frame_shape"]) == (4, [8, 8, 3])
+    assert described["manifest"]["noise"] == {"normal": 4, "uniform": 1}
+    assert {name: described[name] for name in listed[0]} == listed[0]
     answer = await client.http.get("/worlds/fake", headers={"accept": "application/msgpack"})
-    assert content(answer) == told
+    assert content(answer) == described
 
 
-async def test_the_root_tells_where_things_are(client) -> None:
+async def test_the_root_lists_the_pages(client) -> None:
     places = (await client.http.get("/")).json()
     assert places["name"] == "dreamserve"
     for place in ("docs", "openapi", "worlds", "ready"):

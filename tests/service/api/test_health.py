@@ -1,4 +1,4 @@
-"""Alive, ready, and on the way out."""
+"""Liveness, readiness and draining."""
 
 import asyncio
 import threading
@@ -17,7 +17,7 @@ async def ready(client, wanted: int) -> None:
             await asyncio.sleep(0.001)
 
 
-async def test_not_ready_until_warm_yet_alive(serving, monkeypatch) -> None:
+async def test_alive_but_not_ready_until_warm(serving, monkeypatch) -> None:
     world, warm = fake_world(), threading.Event()
     original = world.backend.decode
 
@@ -35,7 +35,7 @@ async def test_not_ready_until_warm_yet_alive(serving, monkeypatch) -> None:
         assert (await client.http.get("/readyz")).json() == {"status": "ready"}
 
 
-async def test_a_draining_server_goes_on_for_known_sessions_only(client) -> None:
+async def test_a_draining_server_serves_only_existing_sessions(client) -> None:
     await client.reset(session_id="known")
     await ready(client, 200)
     client.app.service.engine.drain()
@@ -48,8 +48,8 @@ async def test_a_draining_server_goes_on_for_known_sessions_only(client) -> None
         assert (response.status_code, response.json()["code"]) == (503, "draining")
         assert response.headers["retry-after"] == "1"
 
-    begun = (await client.post("/reset/batch", {"session_ids": ["new", "known"]})).json()
-    assert [(e["row"], e["code"], e["status"]) for e in begun["errors"]] == [(0, "draining", 503)]
+    result = (await client.post("/reset/batch", {"session_ids": ["new", "known"]})).json()
+    assert [(e["row"], e["code"], e["status"]) for e in result["errors"]] == [(0, "draining", 503)]
     response = await client.post("/reset/batch", {"count": 1})
     assert [error["code"] for error in response.json()["errors"]] == ["draining"]
 
@@ -59,7 +59,7 @@ async def test_a_draining_server_goes_on_for_known_sessions_only(client) -> None
     assert (await client.http.get("/sessions/new")).status_code == 404
 
 
-async def test_a_client_that_leaves_takes_its_question_back(client, monkeypatch) -> None:
+async def test_a_disconnect_cancels_the_request(client, monkeypatch) -> None:
     waiting: list[asyncio.Future] = []
 
     def never_answer(_, answer):
@@ -90,7 +90,7 @@ async def test_a_client_that_leaves_takes_its_question_back(client, monkeypatch)
 @pytest.mark.parametrize(
     "sent_first", [[], [{"type": "http.request", "body": b"{", "more_body": True}]]
 )
-async def test_a_client_that_leaves_amid_its_body_has_asked_nothing(client, sent_first) -> None:
+async def test_a_disconnect_during_the_body_submits_no_request(client, sent_first) -> None:
     sent, messages = [], [*sent_first, {"type": "http.disconnect"}]
 
     async def receive():
@@ -101,5 +101,5 @@ async def test_a_client_that_leaves_amid_its_body_has_asked_nothing(client, sent
 
     scope = {"type": "http", "method": "POST", "path": "/reset", "query_string": b"", "headers": []}
     await client.app(scope, receive, send)
-    assert not sent  # nobody is there to read an answer
+    assert not sent  # the client has gone: no response
     assert client.app.service.engine.session_count == 0

@@ -1,4 +1,4 @@
-"""Whatever is sent gets a short, clear answer, and never a 5xx."""
+"""Any input gets a short, clear response, and never a 5xx."""
 
 import asyncio
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from dreamserve.api.examples import examples
 from dreamserve_protocol.verbs import BY_NAME, VERBS
 
 JSON, MSGPACK = "application/json", "application/msgpack"
-HOLE = "the hole"  # what a body has where a test puts something
+HOLE = "the hole"  # marks the place in a body where a test inserts a value
 NAMES = [verb.name for verb in VERBS if verb.has_body]
 
 
@@ -110,7 +110,7 @@ async def test_an_array_nested_too_deep_is_refused_in_every_field(client, depth,
 
 
 @pytest.mark.anyio
-async def test_too_many_axes_are_told_with_the_field(client) -> None:
+async def test_too_many_axes_are_reported_with_the_field(client) -> None:
     deep = orjson.loads(b"[" * 9 + b"1" + b"]" * 9)
     response = await client.post("/reset", {"start": {"latent": deep}})
     assert response.json()["detail"] == "start.latent: an array has at most 8 axes"
@@ -153,7 +153,7 @@ LONG_NAMES: list[tuple[str, Any]] = [
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("form", [JSON, MSGPACK])
-async def test_what_is_long_is_never_repeated_whole_in_an_answer(client, form) -> None:
+async def test_long_input_is_never_repeated_in_full_in_a_response(client, form) -> None:
     await client.reset(session_id="s", seed=1)
     for name, body in LONG_NAMES:
         raw = orjson.dumps(body) if form == JSON else msgpack.packb(body)
@@ -165,10 +165,10 @@ async def test_what_is_long_is_never_repeated_whole_in_an_answer(client, form) -
 
 
 @pytest.mark.anyio
-async def test_what_is_long_outside_the_body_is_not_repeated_either(client) -> None:
+async def test_long_input_outside_the_body_is_not_repeated_either(client) -> None:
     await client.reset(session_id="s", seed=1)
-    begun = await client.http.post("/reset", json={}, headers={"x-request-id": LONG})
-    assert size_of(begun) <= 2048
+    response = await client.http.post("/reset", json={}, headers={"x-request-id": LONG})
+    assert size_of(response) <= 2048
     some = LONG[:60_000]  # httpx bounds the length of a URL
     for method, path, headers in [
         ("GET", f"/{some}", {}),
@@ -239,7 +239,7 @@ MSGPACK_ONLY = (
 
 @st.composite
 def requests(draw: st.DrawFn) -> tuple[str, Any, str]:
-    """Return a verb, a body that is anything or an example with something changed, and its form."""
+    """Return a verb, a random body or a changed example, and its form."""
     name, form = draw(st.sampled_from(NAMES)), draw(st.sampled_from([JSON, MSGPACK]))
     values = DOCUMENTS if form == JSON else DOCUMENTS | MSGPACK_ONLY
     if draw(st.integers(0, 4)) == 0:
@@ -252,8 +252,8 @@ def requests(draw: st.DrawFn) -> tuple[str, Any, str]:
 
 
 @pytest.fixture
-def asked(serving) -> Iterator[Any]:
-    """Return what sends a request to a small server, from outside its event loop."""
+def send_request(serving) -> Iterator[Any]:
+    """Return a function that sends a request to a small server from outside its event loop."""
     small = {"max_dreamt_steps": 2000, "max_rows": 50, "max_frames": 20, "max_rewind": 10}
     with asyncio.Runner() as runner:
         context = serving(**small)
@@ -278,10 +278,10 @@ BY_THE_HUNDREDS = settings(
 
 @BY_THE_HUNDREDS
 @given(request=requests())
-def test_no_document_makes_the_server_fail(asked, request) -> None:
+def test_no_document_makes_the_server_fail(send_request, request) -> None:
     name, body, form = request
     raw = orjson.dumps(body) if form == JSON else msgpack.packb(body)
-    response = asked(name, raw, form)
+    response = send_request(name, raw, form)
     assert response.status_code < 500, response.text
     assert response.status_code != 429
 
@@ -290,5 +290,5 @@ def test_no_document_makes_the_server_fail(asked, request) -> None:
 @given(
     name=st.sampled_from(NAMES), raw=st.binary(max_size=60), form=st.sampled_from([JSON, MSGPACK])
 )
-def test_no_bytes_make_the_server_fail(asked, name, raw, form) -> None:
-    assert asked(name, raw, form).status_code < 500
+def test_no_bytes_make_the_server_fail(send_request, name, raw, form) -> None:
+    assert send_request(name, raw, form).status_code < 500

@@ -1,4 +1,4 @@
-"""What HTTP promises: methods, paths, media types, origins."""
+"""HTTP: methods, paths, media types, origins."""
 
 from typing import Any
 
@@ -33,22 +33,22 @@ async def test_a_path_is_exact_and_nothing_is_redirected(client, path) -> None:
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/docs", "/openapi.json"])
-async def test_a_method_that_is_not_answered_is_told_all_that_are(client, path) -> None:
+async def test_an_unsupported_method_gets_the_allowed_ones(client, path) -> None:
     for method in {"GET", "PUT", "POST", "PATCH", "DELETE", "BREW"} - methods_of(path):
         response = await client.http.request(method, path, json={})
         assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")
         assert allowed(response) == methods_of(path)
-    asked = await client.http.options(path)
-    assert (asked.status_code, asked.content) == (204, b"")
-    assert allowed(asked) == methods_of(path)
+    response = await client.http.options(path)
+    assert (response.status_code, response.content) == (204, b"")
+    assert allowed(response) == methods_of(path)
 
 
 async def test_a_path_of_two_verbs_allows_both(client) -> None:
-    asked = await client.http.options("/sessions/s/snapshot")
-    assert asked.headers["allow"] == "GET, HEAD, OPTIONS, PUT"
+    response = await client.http.options("/sessions/s/snapshot")
+    assert response.headers["allow"] == "GET, HEAD, OPTIONS, PUT"
 
 
-async def test_head_answers_the_head_of_get(client) -> None:
+async def test_head_returns_the_headers_of_get(client) -> None:
     await client.reset(session_id="s", seed=1)
     for path in ("/", "/livez", "/docs", "/openapi.json", "/worlds", "/worlds/fake", "/sessions/s"):
         got, head = await client.http.get(path), await client.http.head(path)
@@ -70,7 +70,7 @@ async def test_head_answers_the_head_of_get(client) -> None:
         {"content-type": MSGPACK, "content-encoding": "br"},
     ],
 )
-async def test_a_body_must_say_what_it_is_and_come_as_it_is(client, headers) -> None:
+async def test_a_body_needs_a_media_type_and_no_encoding(client, headers) -> None:
     for path in ("/reset", "/step", "/sessions/s/fork"):
         response = await client.http.post(path, content=b'{"seed": 1}', headers=headers)
         assert response.status_code == 415, response.text
@@ -80,10 +80,10 @@ async def test_a_body_must_say_what_it_is_and_come_as_it_is(client, headers) -> 
 
 
 async def test_no_body_needs_no_media_type(client) -> None:
-    begun = await client.http.post("/reset")
-    assert begun.status_code == 200
+    response = await client.http.post("/reset")
+    assert response.status_code == 200
     assert (await client.http.post("/reset", headers={"content-type": "text/plain"})).is_success
-    session_id = begun.json()["session_id"]
+    session_id = response.json()["session_id"]
     assert (await client.http.post(f"/sessions/{session_id}/fork")).status_code == 200
 
 
@@ -104,7 +104,7 @@ async def test_a_body_that_says_identity_is_not_compressed(client) -> None:
         "http://[",
     ],
 )
-async def test_a_page_of_another_origin_drives_nothing(client, origin) -> None:
+async def test_a_page_of_another_origin_changes_nothing(client, origin) -> None:
     await client.reset(session_id="s")
     for method, path in [
         ("POST", "/reset"),
@@ -118,7 +118,7 @@ async def test_a_page_of_another_origin_drives_nothing(client, origin) -> None:
     assert client.app.service.engine.session_count == 1
 
 
-async def test_a_page_of_another_origin_may_look(client) -> None:
+async def test_a_page_of_another_origin_may_read(client) -> None:
     for method in ("GET", "HEAD", "OPTIONS"):
         response = await client.http.request(method, "/worlds", headers={"origin": EVIL})
         assert response.is_success
@@ -151,7 +151,7 @@ async def test_the_servers_own_pages_and_other_clients_are_served(serving, heade
         ("127.0.0.1.evil.example:8000", 403),
     ],
 )
-async def test_a_server_on_loopback_has_only_the_machines_own_names(client, host, status) -> None:
+async def test_a_server_on_loopback_accepts_only_local_host_names(client, host, status) -> None:
     headers = {"origin": f"http://{host}", "host": host}
     response = await client.http.post("/reset", json={}, headers=headers)
     assert response.status_code == status
@@ -218,16 +218,16 @@ async def test_a_websocket_of_another_origin_is_refused_before_it_is_accepted(
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "hint"),
     [
-        ("/nowhere", "no such path: /nowhere; GET /docs lists them"),
-        ("/nowhere/", "GET /docs lists them"),
+        ("/nowhere", "no such path: /nowhere; GET /docs lists all paths"),
+        ("/nowhere/", "GET /docs lists all paths"),
         ("/step/", "try it without the trailing slash"),
         ("/sessions/a/", "try it without the trailing slash"),
-        ("/stream", "it is a WebSocket; this request opens none"),
+        ("/stream", "it is only available as a WebSocket"),
     ],
 )
-async def test_a_path_that_there_is_not_gets_a_hint_that_is_true(client, path, said) -> None:
+async def test_an_unknown_path_gets_a_correct_hint(client, path, hint) -> None:
     response = await client.http.get(path)
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
-    assert said in response.json()["detail"]
+    assert hint in response.json()["detail"]

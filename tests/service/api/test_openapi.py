@@ -1,4 +1,4 @@
-"""The document tells the truth: real answers and its own examples fit it."""
+"""The OpenAPI document is right: real responses and its own examples fit it."""
 
 import re
 from typing import Any
@@ -169,7 +169,7 @@ def test_every_declared_error_of_a_verb_has_an_example(name: str) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("world", "action"), [("fake", 1), ("box", [0.5, 0.1])])
-async def test_real_answers_fit_the_document(client, world, action) -> None:
+async def test_real_responses_fit_the_document(client, world, action) -> None:
     async def check(name: str, path: str, fields: Any = None) -> Any:
         response = await client.http.request(BY_NAME[name].method, path, json=fields)
         assert response.status_code == 200, response.text
@@ -179,9 +179,9 @@ async def test_real_answers_fit_the_document(client, world, action) -> None:
         return response.json()
 
     of = {"session_id": world}
-    both = {"include": ["frame", "state"]}
+    include = {"include": ["frame", "state"]}
     every = {"include": ["frame", "mixture", "state"]}
-    await check("reset", "/reset", {**of, "world": world, "rewind_window": 3, **both})
+    await check("reset", "/reset", {**of, "world": world, "rewind_window": 3, **include})
     await check("step", "/step", {**of, "action": action})
     info = (
         await check("step", "/step", {**of, "action": action, "observation": [0.1] * 4, **every})
@@ -202,12 +202,12 @@ async def test_real_answers_fit_the_document(client, world, action) -> None:
     await check(
         "plan", "/plan", {**of, "candidates": 8, "horizon": 3, "objective": {"survival": 1}}
     )
-    await check("fork", f"/sessions/{world}/fork", {"count": 2, **both})
-    await check("rewind", f"/sessions/{world}/rewind", {"steps": 0, **both})
+    await check("fork", f"/sessions/{world}/fork", {"count": 2, **include})
+    await check("rewind", f"/sessions/{world}/rewind", {"steps": 0, **include})
     kept = await check("snapshot", f"/sessions/{world}/snapshot")
     await check("restore", "/sessions/put/snapshot", kept)
-    begun = await check("reset_batch", "/reset/batch", {"count": 2, "world": world})
-    batch = {"session_ids": begun["session_ids"], "actions": [action] * 2, "steps": [1, 7]}
+    started = await check("reset_batch", "/reset/batch", {"count": 2, "world": world})
+    batch = {"session_ids": started["session_ids"], "actions": [action] * 2, "steps": [1, 7]}
     assert (await check("step_batch", "/step/batch", batch))["errors"]
     await check("session", f"/sessions/{world}")
     await check("world", f"/worlds/{world}")
@@ -215,7 +215,7 @@ async def test_real_answers_fit_the_document(client, world, action) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_policy_whose_episodes_are_all_lost_fits_the_document(client) -> None:
+async def test_a_policy_whose_episodes_are_all_nan_fits_the_document(client) -> None:
     weights = np.full((2, 3, 8), np.nan, np.float32)
     fields = {"policy": {"kind": "linear", "weights": weights}, "episodes": 2, "max_steps": 3}
     answer = (await client.post("/rollout", fields, "msgpack", accept=JSON)).json()

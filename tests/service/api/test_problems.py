@@ -1,4 +1,4 @@
-"""Every error is a problem with a code, and the server goes on serving after each."""
+"""Every error is a problem with a code, and the server keeps serving after each."""
 
 import asyncio
 
@@ -14,21 +14,21 @@ JSON = {"content-type": "application/json"}
 MSGPACK = {"content-type": "application/msgpack"}
 
 
-def assert_problem(response: httpx.Response, status: int, code: str, said: str = "") -> None:
+def assert_problem(response: httpx.Response, status: int, code: str, message: str = "") -> None:
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     problem = response.json()
     assert problem.keys() == {"type", "title", "status", "code", "detail", "request_id"}
     assert (problem["status"], problem["code"]) == (status, code), problem
     assert problem["request_id"] == response.headers["x-request-id"]
-    assert said in problem["detail"], problem
+    assert message in problem["detail"], problem
     assert 0 < len(problem["detail"]) < 1000
     assert "Traceback" not in problem["detail"]
 
 
 async def assert_still_serving(client) -> None:
-    begun = await client.reset(seed=1)
-    stepped = await client.post("/step", {"session_id": begun["session_id"], "action": 0})
+    start = await client.reset(seed=1)
+    stepped = await client.post("/step", {"session_id": start["session_id"], "action": 0})
     assert stepped.json()["step"] == 1
 
 
@@ -72,9 +72,7 @@ ACTIONS = [
 
 
 @pytest.mark.parametrize(("world", "action", "code"), ACTIONS)
-async def test_an_action_that_the_world_does_not_have_is_refused(
-    client, world, action, code
-) -> None:
+async def test_an_action_outside_the_space_is_refused(client, world, action, code) -> None:
     await client.reset(session_id="s", world=world, seed=1)
     form = "msgpack" if isinstance(action, np.ndarray) else "json"
     response = await client.post("/step", {"session_id": "s", "action": action}, form)
@@ -172,7 +170,7 @@ async def test_a_gap_conflicts_and_an_ended_dream_says_that_it_has_ended(client)
     assert again.content == stepped.content
 
 
-async def test_a_start_that_a_frame_cannot_be_made_of_is_not_finite(client) -> None:
+async def test_a_start_whose_frame_is_not_finite_is_refused(client) -> None:
     fields = {"start": {"latent": [3e38] * 4}, "include": ["frame"]}
     assert_problem(await client.post("/reset", fields), 422, "not_finite", "start.latent: ")
     fields = {"session_id": "s", "action": 0, "observation": [3e38] * 4, "include": ["frame"]}
@@ -219,7 +217,7 @@ async def test_a_row_that_goes_non_finite_fails_alone(serving) -> None:
         assert (await client.post("/step", {"session_id": "s", "action": 0})).json()["step"] == 1
 
 
-async def test_a_batch_that_cannot_be_computed_is_our_fault(serving) -> None:
+async def test_a_batch_that_cannot_be_computed_is_a_server_error(serving) -> None:
     async with serving(fake_world(failing_action=2)) as client:
         await client.reset(session_id="s")
         response = await client.post("/step", {"session_id": "s", "action": 2})
@@ -227,7 +225,7 @@ async def test_a_batch_that_cannot_be_computed_is_our_fault(serving) -> None:
         assert (await client.post("/step", {"session_id": "s", "action": 0})).json()["step"] == 1
 
 
-async def test_a_full_server_says_when_to_come_back(serving) -> None:
+async def test_a_full_server_says_when_to_retry(serving) -> None:
     async with serving(capacity=2) as client:
         await client.reset(session_id="s")
         await client.reset(session_id="t")
@@ -239,7 +237,7 @@ async def test_a_full_server_says_when_to_come_back(serving) -> None:
         await client.reset(session_id="u")
 
 
-async def test_an_idle_session_expires_and_says_so(serving) -> None:
+async def test_an_idle_session_expires_with_its_own_error(serving) -> None:
     async with serving(session_ttl_s=1e-9) as client:
         await client.reset(session_id="s")
         response = await client.post("/step", {"session_id": "s", "action": 0})
@@ -265,16 +263,18 @@ WORK = [
 ]
 
 
-@pytest.mark.parametrize(("path", "fields", "said"), WORK)
-async def test_work_over_the_bound_is_refused_with_the_numbers(serving, path, fields, said) -> None:
+@pytest.mark.parametrize(("path", "fields", "message"), WORK)
+async def test_work_over_the_bound_is_refused_with_the_numbers(
+    serving, path, fields, message
+) -> None:
     async with serving(max_dreamt_steps=1000, max_frames=8, max_mixture_bytes=1000) as client:
         await client.reset(session_id="s")
         response = await client.post(path, {"session_id": "s", **fields})
-        assert_problem(response, 413, "too_large", said)
+        assert_problem(response, 413, "too_large", message)
         await assert_still_serving(client)
 
 
-async def test_random_shooting_takes_one_iteration_whatever_is_said(serving) -> None:
+async def test_random_shooting_takes_one_iteration_whatever_is_requested(serving) -> None:
     async with serving(max_dreamt_steps=100) as client:
         await client.reset(session_id="s")
         fields = {"planner": "random_shooting", "candidates": 20, "horizon": 5, "iterations": 50}
@@ -300,7 +300,7 @@ async def test_a_body_over_the_bound_is_refused_with_and_without_its_length(serv
         await assert_still_serving(client)
 
 
-async def test_a_body_of_just_the_bound_is_read_with_and_without_its_length(serving) -> None:
+async def test_a_body_of_exactly_the_bound_is_read_with_and_without_its_length(serving) -> None:
     async def in_pieces():
         yield b"{"
         yield b"}" + b" " * 998
@@ -325,7 +325,7 @@ async def test_a_body_that_declares_too_much_is_refused_before_any_of_it_is_read
         assert not read
 
 
-async def test_a_large_body_is_read_beside_the_event_loop(client) -> None:
+async def test_a_large_body_is_decoded_outside_the_event_loop(client) -> None:
     frames = np.zeros((200, 8, 8, 3), np.uint8)
     start = {"frames": frames.tolist(), "actions": [0] * 199}
     assert (await client.post("/reset", {"start": start})).status_code == 200
@@ -334,7 +334,7 @@ async def test_a_large_body_is_read_beside_the_event_loop(client) -> None:
     assert_problem(response, 422, "invalid_action", "[150]")
 
 
-async def test_a_sane_request_id_is_echoed_and_another_is_replaced(client) -> None:
+async def test_a_valid_request_id_is_echoed_and_an_invalid_one_replaced(client) -> None:
     async def echoed(request_id: str) -> str:
         response = await client.http.get("/livez", headers={"x-request-id": request_id})
         return response.headers["x-request-id"]
@@ -363,7 +363,7 @@ async def test_an_unforeseen_error_is_a_problem_and_is_logged(client, caplog, mo
     await assert_still_serving(client)
 
 
-async def test_all_at_once_each_gets_its_own_answer(client) -> None:
+async def test_concurrent_requests_get_their_own_responses(client) -> None:
     for i in range(20):
         await client.reset(session_id=f"s{i}", seed=i)
     good = [client.post("/step", {"session_id": f"s{i}", "action": i % 3}) for i in range(20)]

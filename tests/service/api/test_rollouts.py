@@ -11,7 +11,7 @@ FORMS = ["json", "msgpack"]
 FEATURES = 8
 WEIGHTS = np.random.default_rng(0).standard_normal((2, 3, FEATURES)).astype(np.float32)
 LINEAR = {"kind": "linear", "weights": WEIGHTS.tolist()}
-ASKED: dict[str, Any] = {"policy": "random", "episodes": 3, "max_steps": 5, "seed": 1}
+FIELDS: dict[str, Any] = {"policy": "random", "episodes": 3, "max_steps": 5, "seed": 1}
 
 
 def formed(form: str, array: np.ndarray) -> Any:
@@ -19,9 +19,9 @@ def formed(form: str, array: np.ndarray) -> Any:
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_many_policies_meet_the_same_episodes(client, content, form) -> None:
+async def test_many_policies_have_the_same_episodes(client, content, form) -> None:
     policy = {"kind": "linear", "weights": formed(form, WEIGHTS), "bias": [[0.0] * 3] * 2}
-    rolled = content(await client.post("/rollout", {**ASKED, "policy": policy}, form))
+    rolled = content(await client.post("/rollout", {**FIELDS, "policy": policy}, form))
     assert rolled["world"] == "fake"
     assert rolled["temperature"] == 1.0
     assert rolled["seeds"].shape == (3,)
@@ -35,8 +35,8 @@ async def test_many_policies_meet_the_same_episodes(client, content, form) -> No
 
 
 async def test_both_forms_carry_the_same_numbers(client, content) -> None:
-    asked = {**ASKED, "policy": LINEAR, "include": ["trajectories"]}
-    one, other = [content(await client.post("/rollout", asked, form)) for form in FORMS]
+    body = {**FIELDS, "policy": LINEAR, "include": ["trajectories"]}
+    one, other = [content(await client.post("/rollout", body, form)) for form in FORMS]
     assert one.keys() == other.keys()
     for name in ("returns", "lengths", "seeds", "actions", "terminated"):
         np.testing.assert_array_equal(one[name], other[name])
@@ -48,11 +48,11 @@ async def test_both_forms_carry_the_same_numbers(client, content) -> None:
 async def test_a_session_reset_with_an_episodes_seed_dreams_the_episode(
     client, content, world
 ) -> None:
-    asked = {**ASKED, "world": world, "start": {"bank": 2}, "include": ["trajectories"]}
-    rolled = content(await client.post("/rollout", asked))
+    body = {**FIELDS, "world": world, "start": {"bank": 2}, "include": ["trajectories"]}
+    rolled = content(await client.post("/rollout", body))
     for e, seed in enumerate(rolled["seeds"].tolist()):
-        begun = await client.reset(session_id="s", world=world, seed=seed, start={"bank": 2})
-        assert begun["latent"] == rolled["latents"][0, e, 0].tolist()
+        start = await client.reset(session_id="s", world=world, seed=seed, start={"bank": 2})
+        assert start["latent"] == rolled["latents"][0, e, 0].tolist()
         for t in range(rolled["lengths"][0, e]):
             fields = {"session_id": "s", "action": rolled["actions"][0, e, t].tolist()}
             stepped = (await client.post("/step", fields)).json()
@@ -60,28 +60,28 @@ async def test_a_session_reset_with_an_episodes_seed_dreams_the_episode(
             assert np.float32(stepped["reward"]) == np.float32(rolled["rewards"][0, e, t])
 
 
-async def test_episodes_of_a_session_begin_at_its_present_and_it_does_not_move(client) -> None:
+async def test_episodes_of_a_session_start_at_its_state_and_do_not_change_it(client) -> None:
     await client.reset(session_id="s", seed=1, temperature=0.5)
-    first = (await client.post("/rollout", {**ASKED, "seed": None, "session_id": "s"})).json()
-    again = (await client.post("/rollout", {**ASKED, "seed": None, "session_id": "s"})).json()
+    first = (await client.post("/rollout", {**FIELDS, "seed": None, "session_id": "s"})).json()
+    again = (await client.post("/rollout", {**FIELDS, "seed": None, "session_id": "s"})).json()
     assert first == again
     assert first["temperature"] == 0.5
     assert (await client.http.get("/sessions/s")).json()["step"] == 0
 
 
-async def test_a_policy_that_is_no_numbers_costs_no_other(client, content) -> None:
+async def test_a_policy_with_nan_weights_affects_no_other(client, content) -> None:
     weights = WEIGHTS.copy()
     weights[0, 1, 3] = np.nan
-    asked = {**ASKED, "policy": {"kind": "linear", "weights": weights}}
-    rolled = content(await client.post("/rollout", asked, "msgpack"))
+    body = {**FIELDS, "policy": {"kind": "linear", "weights": weights}}
+    rolled = content(await client.post("/rollout", body, "msgpack"))
     assert rolled["finite"].tolist() == [[False] * 3, [True] * 3]
-    told = rolled["statistics"]
-    assert told["episodes"].tolist() == [0, 3]
-    assert np.isnan(told["mean_return"]).tolist() == [True, False]
+    statistics = rolled["statistics"]
+    assert statistics["episodes"].tolist() == [0, 3]
+    assert np.isnan(statistics["mean_return"]).tolist() == [True, False]
     huge = np.full_like(WEIGHTS, 3e38)
     huge[:, :, ::2] *= -1
-    asked = {**ASKED, "policy": {"kind": "linear", "weights": huge.tolist()}}
-    answer = (await client.post("/rollout", asked)).json()
+    body = {**FIELDS, "policy": {"kind": "linear", "weights": huge.tolist()}}
+    answer = (await client.post("/rollout", body)).json()
     lost = [mean is None for mean in answer["statistics"]["mean_return"]]
     assert lost == [not any(row) for row in answer["finite"]]
 
@@ -93,14 +93,14 @@ async def test_a_policy_that_is_no_numbers_costs_no_other(client, content) -> No
 async def test_a_sample_acts_by_a_policy(client, content, form, policy) -> None:
     if policy is LINEAR:
         policy = {**LINEAR, "weights": formed(form, WEIGHTS[0])}
-    asked = {"start": {"bank": 1}, "futures": 4, "horizon": 3, "seed": 5}
-    sampled = content(await client.post("/sample", {**asked, "policy": policy}, form))
+    body = {"start": {"bank": 1}, "futures": 4, "horizon": 3, "seed": 5}
+    sampled = content(await client.post("/sample", {**body, "policy": policy}, form))
     assert sampled["latents"].shape == (4, 3, 4)
-    given = {"random": None, "constant": [2, 2, 2], "linear": None}
+    actions = {"random": None, "constant": [2, 2, 2], "linear": None}
     kind = policy if isinstance(policy, str) else policy["kind"]
     if kind == "linear":
         return
-    same = content(await client.post("/sample", {**asked, "actions": given[kind]}, form))
+    same = content(await client.post("/sample", {**body, "actions": actions[kind]}, form))
     np.testing.assert_array_equal(sampled["latents"], same["latents"])
 
 
@@ -139,11 +139,11 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "status", "said"), BAD)
-async def test_what_makes_no_sense_is_refused(serving, fields, status, said) -> None:
+@pytest.mark.parametrize(("fields", "status", "message"), BAD)
+async def test_an_invalid_request_is_refused(serving, fields, status, message) -> None:
     async with serving(max_dreamt_steps=100, max_rows=10) as client:
-        asked = {name: value for name, value in {**ASKED, **fields}.items() if value is not None}
-        response = await client.post("/rollout", asked)
+        body = {name: value for name, value in {**FIELDS, **fields}.items() if value is not None}
+        response = await client.post("/rollout", body)
         assert response.status_code == status, response.text
         detail = response.json()["detail"]
-        assert re.search(said, detail), detail
+        assert re.search(message, detail), detail

@@ -8,18 +8,18 @@ from dreamserve.api.server import bind
 from dreamserve.errors import SettingsError
 
 
-def test_answers_are_not_held_back_by_nagles_algorithm() -> None:
+def test_responses_are_not_delayed_by_nagles_algorithm() -> None:
     # asyncio sets TCP_NODELAY only on sockets whose protocol is named
     with bind("127.0.0.1", 0) as listening:
         assert listening.proto == socket.IPPROTO_TCP
 
 
-def test_port_0_takes_a_free_port_of_ones_own() -> None:
+def test_port_0_selects_a_free_port() -> None:
     with bind("127.0.0.1", 0) as one, bind("127.0.0.1", 0) as other:
         assert one.getsockname()[1] != other.getsockname()[1]
 
 
-def test_a_taken_port_says_so() -> None:
+def test_a_port_in_use_is_reported() -> None:
     with bind("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError, match=f"cannot listen on 127.0.0.1 port {port}: Address"):

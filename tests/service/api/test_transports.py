@@ -1,4 +1,4 @@
-"""A head leaves with its body, and nothing is ever kept back for good."""
+"""A head is written with its body, and no data is held back for good."""
 
 import asyncio
 from typing import Any
@@ -13,7 +13,7 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
 
 
 class Transport:
-    """Writes down what is written."""
+    """Records what is written."""
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
@@ -49,7 +49,7 @@ async def test_a_head_and_its_body_are_one_write(pair) -> None:
     assert transport.written == [HEAD + b"{}"] * 3
 
 
-async def test_a_head_without_a_body_leaves_at_the_end_of_the_round(pair) -> None:
+async def test_a_head_without_a_body_is_written_at_the_end_of_the_loop_iteration(pair) -> None:
     coalescing, transport = pair
     coalescing.write(HEAD)
     await asyncio.sleep(0)
@@ -58,20 +58,20 @@ async def test_a_head_without_a_body_leaves_at_the_end_of_the_round(pair) -> Non
     assert transport.written == [HEAD, b"late"]
 
 
-async def test_an_empty_body_lets_its_head_go(pair) -> None:
+async def test_an_empty_body_releases_its_head(pair) -> None:
     coalescing, transport = pair
     coalescing.write(HEAD)
     coalescing.write(b"")
     assert transport.written == [HEAD]
 
 
-async def test_a_continue_is_not_kept_waiting(pair) -> None:
+async def test_a_100_continue_is_written_at_once(pair) -> None:
     coalescing, transport = pair
     coalescing.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     assert len(transport.written) == 1
 
 
-async def test_closing_loses_nothing(pair) -> None:
+async def test_closing_writes_held_data_first(pair) -> None:
     coalescing, transport = pair
     coalescing.write(HEAD)
     coalescing.close()
@@ -80,11 +80,11 @@ async def test_closing_loses_nothing(pair) -> None:
     assert transport.written == [HEAD]
 
 
-async def test_all_else_is_the_transports_own(pair) -> None:
+async def test_all_other_attributes_are_the_transports(pair) -> None:
     assert pair[0].get_extra_info("peername") == "the peername"
 
 
-async def test_one_that_lingers_closes_its_writing_half_first(pair, monkeypatch) -> None:
+async def test_a_lingering_close_ends_the_writing_half_first(pair, monkeypatch) -> None:
     monkeypatch.setattr(transports, "LINGER_S", 0.01)
     coalescing, transport = pair
     coalescing.lingers = True
@@ -97,7 +97,7 @@ async def test_one_that_lingers_closes_its_writing_half_first(pair, monkeypatch)
             await asyncio.sleep(0)
 
 
-async def test_one_that_lingers_is_closed_at_once_when_it_is_closed_again(pair) -> None:
+async def test_a_second_close_ends_lingering_at_once(pair) -> None:
     coalescing, transport = pair
     coalescing.lingers = True
     coalescing.close()

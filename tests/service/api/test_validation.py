@@ -1,4 +1,4 @@
-"""What a request may be: strict types, finite numbers, and errors that say where and what."""
+"""Valid requests: strict types, finite numbers, and errors that say where and what."""
 
 import re
 from typing import Any
@@ -228,17 +228,17 @@ BAD: list[tuple[type[Message], dict[str, Any], type[CallerError], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("model", "fields", "error", "said"), BAD, ids=lambda v: str(v)[:50])
-def test_a_bad_body_is_refused_by_the_right_error_and_told_where(
-    model: type[Message], fields: dict[str, Any], error: type[CallerError], said: str
+@pytest.mark.parametrize(("model", "fields", "error", "expected"), BAD, ids=lambda v: str(v)[:50])
+def test_a_bad_body_is_refused_with_the_right_error_and_place(
+    model: type[Message], fields: dict[str, Any], error: type[CallerError], expected: str
 ) -> None:
     refused = refusal(model, fields)
     assert type(refused) is error
-    assert re.search(said, refused.detail)
+    assert re.search(expected, refused.detail)
     assert len(refused.detail) < 1000
 
 
-def test_a_bad_action_beside_another_fault_is_a_bad_request_that_tells_both() -> None:
+def test_a_bad_action_with_another_error_is_a_bad_request_that_names_both() -> None:
     refused = refusal(StepRequest, {"session_id": "s", "action": True, "step": 0})
     assert type(refused) is InvalidRequestError
     assert re.search("action: .*; step: ", refused.detail)
@@ -269,10 +269,10 @@ BAD_PACKED = [
 ]
 
 
-@pytest.mark.parametrize(("array", "said"), BAD_PACKED)
-def test_a_bad_packed_array_is_refused(array: dict[str, Any], said: str) -> None:
+@pytest.mark.parametrize(("array", "expected"), BAD_PACKED)
+def test_a_bad_packed_array_is_refused(array: dict[str, Any], expected: str) -> None:
     refused = refusal(Start, {"latent": array})
-    assert re.search(said, refused.detail), refused.detail
+    assert re.search(expected, refused.detail), refused.detail
 
 
 @pytest.mark.parametrize("dtype", ["<f4", "<f8", "<f2", "<i4", "|u1"])
@@ -318,8 +318,8 @@ def test_an_observation_is_a_frame_or_a_latent_by_its_axes() -> None:
 
 
 def test_null_is_the_same_as_absent() -> None:
-    given = validated(ResetRequest, {"seed": None, "world": None, "start": None})
-    assert fields_of(given) == fields_of(validated(ResetRequest, {}))
+    nulls = validated(ResetRequest, {"seed": None, "world": None, "start": None})
+    assert fields_of(nulls) == fields_of(validated(ResetRequest, {}))
 
 
 def test_a_request_built_by_hand_passes_the_same_checks() -> None:
@@ -385,7 +385,7 @@ def test_every_field_is_taken_as_it_was_sent(kind: type[Message], fields: dict[s
 
 
 def plain(value: Any, like: Any) -> Any:
-    """Return a value as JSON would have it: of a message, the fields that were sent."""
+    """Return a value as JSON would represent it; of a message, the fields that were sent."""
     if isinstance(value, Message) and isinstance(like, dict):
         return {name: plain(getattr(value, name), like[name]) for name in like}
     return value.tolist() if isinstance(value, np.ndarray) else value

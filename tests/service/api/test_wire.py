@@ -1,7 +1,7 @@
-"""What the server makes of legal HTTP that clients and proxies send, and of what is not legal.
+"""How the server handles valid HTTP of clients and proxies, and invalid HTTP.
 
-The application echoes what it was asked as JSON. Most tests talk to a real server over a socket;
-how bytes are cut into packets is tried on the protocol itself.
+The application echoes its request as JSON. Most tests talk to a real server over a socket; the
+splitting of bytes into packets is tested on the protocol itself.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ def chunked(*chunks: bytes, trailers: bytes = b"", target: bytes = b"/post") -> 
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """Answer what was asked; /early before its body, /gate once /open was asked, /never never."""
+    """Echo the request; /early before its body, /gate once /open was requested, /never never."""
     if scope["path"] == "/open":
         GATE.set()
     if scope["path"] == "/gate":
@@ -52,17 +52,17 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
             return
         body += message["body"]
         more = message["more_body"] or scope["path"] == "/never"
-    said = {key: scope[key] for key in ("method", "path", "http_version")}
-    said["query"] = scope["query_string"].decode()
-    said["headers"] = {name.decode(): value.decode() for name, value in scope["headers"]}
-    content = json.dumps({**said, "body": body.decode()}).encode()
+    fields = {key: scope[key] for key in ("method", "path", "http_version")}
+    fields["query"] = scope["query_string"].decode()
+    fields["headers"] = {name.decode(): value.decode() for name, value in scope["headers"]}
+    content = json.dumps({**fields, "body": body.decode()}).encode()
     headers = [(b"content-length", str(len(content)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": content})
 
 
 class WebSocket(asyncio.Protocol):
-    """Takes a connection over and says with which bytes."""
+    """Takes over a connection and reports the bytes it got."""
 
     def __init__(self, **_: Any) -> None: ...
 
@@ -103,14 +103,14 @@ class Connection:
         content, self.received = self.received[:length], self.received[length:]
         return int(status.split()[1]), headers, json.loads(content) if content else None
 
-    def asked(self) -> Any:
-        """Return what the application was asked, by a response that must be a 200."""
+    def echoed(self) -> Any:
+        """Return the request that the application echoes; the status must be 200."""
         status, _, content = self.response()
         assert status == 200, content
         return content
 
     def assert_refused(self, status: int, code: str) -> None:
-        """The next response is a problem document, and the last one."""
+        """Assert that the next response is a problem document, and the last one."""
         got, headers, content = self.response()
         assert (got, content["status"], content["code"]) == (status, status, code)
         assert headers["content-type"] == "application/problem+json"
@@ -151,15 +151,15 @@ def client(server: uvicorn.Server) -> Iterator[Connection]:
 
 
 def test_an_upgrade_that_is_not_taken_changes_nothing(client: Connection) -> None:
-    asked = client.send(post(b"the body", UPGRADE), PING).asked()
-    assert (asked["method"], asked["path"], asked["body"]) == ("POST", "/post", "the body")
-    assert "upgrade" not in asked["headers"]
-    assert client.asked()["path"] == "/ping"
+    echoed = client.send(post(b"the body", UPGRADE), PING).echoed()
+    assert (echoed["method"], echoed["path"], echoed["body"]) == ("POST", "/post", "the body")
+    assert "upgrade" not in echoed["headers"]
+    assert client.echoed()["path"] == "/ping"
 
 
-def test_so_does_one_to_a_websocket_that_is_no_get(client: Connection) -> None:
+def test_an_upgrade_to_a_websocket_by_post_changes_nothing(client: Connection) -> None:
     extra = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
-    assert client.send(post(b"the body", extra)).asked()["body"] == "the body"
+    assert client.send(post(b"the body", extra)).echoed()["body"] == "the body"
 
 
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -200,73 +200,75 @@ def test_a_websocket_is_handed_over(client: Connection, target: bytes) -> None:
         + b"\r\n",
     ],
 )
-def test_what_is_no_handshake_is_refused_in_words(client: Connection, sent: bytes) -> None:
+def test_an_invalid_handshake_is_refused_with_a_reason(client: Connection, sent: bytes) -> None:
     client.send(sent).assert_refused(400, "bad_request")
 
 
-def test_trailers_are_no_headers(client: Connection) -> None:
-    asked = client.send(chunked(b"ab", b"cd", trailers=b"X-Session-Id: other\r\n"), PING).asked()
-    assert (asked["body"], "x-session-id" in asked["headers"]) == ("abcd", False)
-    assert client.asked()["path"] == "/ping"
+def test_trailers_do_not_become_headers(client: Connection) -> None:
+    echoed = client.send(chunked(b"ab", b"cd", trailers=b"X-Session-Id: other\r\n"), PING).echoed()
+    assert (echoed["body"], "x-session-id" in echoed["headers"]) == ("abcd", False)
+    assert client.echoed()["path"] == "/ping"
 
 
 @pytest.mark.parametrize("target", [b"http://host:80/a?b=c", b"HTTP://user@host:80/a?b=c"])
 def test_a_target_may_be_absolute(client: Connection, target: bytes) -> None:
-    asked = client.send(post(b"", target=target)).asked()
-    assert (asked["path"], asked["query"], asked["headers"]["host"]) == ("/a", "b=c", "host:80")
-    asked = client.send(b"OPTIONS http://host:80?b=c HTTP/1.1\r\nHost: h\r\n\r\n").asked()
-    assert (asked["path"], asked["query"]) == ("/", "b=c")
+    echoed = client.send(post(b"", target=target)).echoed()
+    assert (echoed["path"], echoed["query"], echoed["headers"]["host"]) == ("/a", "b=c", "host:80")
+    echoed = client.send(b"OPTIONS http://host:80?b=c HTTP/1.1\r\nHost: h\r\n\r\n").echoed()
+    assert (echoed["path"], echoed["query"]) == ("/", "b=c")
 
 
-def test_space_around_a_header_is_not_of_its_value(client: Connection) -> None:
-    assert client.send(post(b"", b"A:\t b c \t\r\n")).asked()["headers"]["a"] == "b c"
+def test_space_around_a_headers_value_is_stripped(client: Connection) -> None:
+    assert client.send(post(b"", b"A:\t b c \t\r\n")).echoed()["headers"]["a"] == "b c"
 
 
 def test_empty_lines_may_come_before_a_request(client: Connection) -> None:
-    assert client.send(b"\r\n\r\n", PING, b"\r\n", PING).asked() == client.asked()
+    assert client.send(b"\r\n\r\n", PING, b"\r\n", PING).echoed() == client.echoed()
 
 
 def test_http_1_0_needs_no_host_and_is_told_to_close(client: Connection) -> None:
-    status, headers, asked = client.send(b"GET /ping HTTP/1.0\r\n\r\n").response()
-    assert (status, headers["connection"], asked["http_version"]) == (200, "close", "1.0")
+    status, headers, echoed = client.send(b"GET /ping HTTP/1.0\r\n\r\n").response()
+    assert (status, headers["connection"], echoed["http_version"]) == (200, "close", "1.0")
     client.assert_closed()
 
 
 def test_nothing_is_answered_after_the_last_request_of_a_connection(client: Connection) -> None:
-    client.send(post(b"1", b"Connection: close\r\n") + PING + b"NOT HTTP").asked()
+    client.send(post(b"1", b"Connection: close\r\n") + PING + b"NOT HTTP").echoed()
     client.assert_closed()
 
 
 def test_a_client_that_expects_a_100_gets_it_and_keeps_its_connection(client: Connection) -> None:
     request = post(b"the body", b"Expect: 100-continue\r\n")
     assert client.send(request[:-8]).response()[0] == 100
-    assert client.send(request[-8:]).asked()["body"] == "the body"
-    assert client.send(PING).asked()["path"] == "/ping"
+    assert client.send(request[-8:]).echoed()["body"] == "the body"
+    assert client.send(PING).echoed()["path"] == "/ping"
 
 
-def test_one_that_gets_a_response_instead_is_told_to_begin_anew(client: Connection) -> None:
+def test_a_response_instead_of_a_100_closes_the_connection(client: Connection) -> None:
     request = post(b"the body", b"Expect: 100-continue\r\n", b"/early")
     status, headers, _ = client.send(request[:-8]).response()
     assert (status, headers["connection"]) == (200, "close")
     client.assert_closed()
 
 
-def test_http_1_0_does_not_know_100(client: Connection) -> None:
+def test_http_1_0_gets_no_100(client: Connection) -> None:
     request = post(b"the body", b"Expect: 100-continue\r\n").replace(b"HTTP/1.1", b"HTTP/1.0")
-    assert client.send(request).asked()["body"] == "the body"
+    assert client.send(request).echoed()["body"] == "the body"
 
 
 def test_a_client_that_closes_its_writing_half_gets_its_responses(server, client) -> None:
     client.send(post(b"1", target=b"/gate") + PING).close_writing()
     opening = Connection(server.config.port)
-    opening.send(post(b"", target=b"/open")).asked()  # the server reads it after the other's end
+    opening.send(post(b"", target=b"/open")).echoed()  # read after the other side has closed
     opening.socket.close()
-    assert client.asked()["body"] == "1"
-    assert client.asked()["path"] == "/ping"
+    assert client.echoed()["body"] == "1"
+    assert client.echoed()["path"] == "/ping"
     client.assert_closed()
 
 
-def test_but_long_work_ends_then_since_it_looks_gone(client: Connection, monkeypatch) -> None:
+def test_long_work_ends_for_a_client_that_closed_its_writing_half(
+    client: Connection, monkeypatch
+) -> None:
     monkeypatch.setattr(wire, "HALF_CLOSED_S", 0.02)
     client.send(post(b"1", target=b"/never")).close_writing().assert_refused(400, "bad_request")
 
@@ -278,10 +280,10 @@ def test_a_request_that_ends_too_soon_is_refused(client: Connection, sent: bytes
 
 @pytest.fixture
 def watched(server: uvicorn.Server, monkeypatch) -> Iterator[Connection]:
-    """A client of a server that looks after its connections very often."""
+    """Return a client of a server that checks its connections very often."""
     monkeypatch.setattr(wire, "WATCH_S", 0.001)
     connection = Connection(server.config.port)
-    connection.send(PING).asked()  # so that it is there, and being watched
+    connection.send(PING).echoed()  # so that the connection exists and is watched
     yield connection
     connection.socket.close()
 
@@ -291,7 +293,7 @@ def test_a_request_that_stalls_is_refused(watched: Connection, sent: bytes, monk
     monkeypatch.setattr(wire, "STALLED_S", 0.01)
     watched.send(sent)
     if sent.startswith(PING):
-        watched.asked()
+        watched.echoed()
     watched.assert_refused(408, "request_timeout")
 
 
@@ -312,7 +314,7 @@ def test_an_idle_connection_is_closed(server: uvicorn.Server, monkeypatch) -> No
     for request in (b"", PING):
         connection = Connection(server.config.port).send(request)
         if request:
-            connection.asked()
+            connection.echoed()
         connection.assert_closed()
         connection.socket.close()
 
@@ -350,29 +352,29 @@ def test_long_work_is_waited_for(server: uvicorn.Server, watched: Connection, mo
         (chunked(b"1", trailers=b"A: " + b"a" * 400_000), 431, "headers_too_large"),
     ],
 )
-def test_what_cannot_be_served_is_refused_in_its_turn(client, sent, status, code) -> None:
-    assert client.send(PING + post(b"1") + sent).asked()["path"] == "/ping"
-    assert client.asked()["body"] == "1"
+def test_an_unservable_request_is_refused_in_order(client, sent, status, code) -> None:
+    assert client.send(PING + post(b"1") + sent).echoed()["path"] == "/ping"
+    assert client.echoed()["body"] == "1"
     client.assert_refused(status, code)
 
 
-def test_a_large_body_is_not_of_the_head(client: Connection) -> None:
+def test_a_large_body_does_not_count_as_head(client: Connection) -> None:
     body = b"a" * 1_000_000
-    assert len(client.send(PING + post(body, b"A: " + b"a" * 60_000 + b"\r\n")).asked()) == 6
-    assert len(client.asked()["body"]) == len(body)
+    assert len(client.send(PING + post(body, b"A: " + b"a" * 60_000 + b"\r\n")).echoed()) == 6
+    assert len(client.echoed()["body"]) == len(body)
 
 
-def test_a_client_that_goes_on_sending_reads_why_it_is_refused(client: Connection) -> None:
+def test_a_client_that_keeps_sending_can_read_the_refusal(client: Connection) -> None:
     client.send(b"GET / HTTP/1.1\r\nHost: h\r\nA: ", *[b"a" * 1_000_000] * 50)
     client.close_writing().assert_refused(431, "headers_too_large")
 
 
-def test_a_body_at_fault_after_its_response_ends_the_connection(client: Connection) -> None:
-    client.send(chunked(b"1", target=b"/early")[:-5]).asked()
+def test_a_malformed_body_after_its_response_ends_the_connection(client: Connection) -> None:
+    client.send(chunked(b"1", target=b"/early")[:-5]).echoed()
     client.send(b"zero\r\n").assert_closed()
 
 
-def test_an_error_of_the_servers_own_is_called_so(client: Connection, monkeypatch) -> None:
+def test_an_internal_error_is_reported_as_such(client: Connection, monkeypatch) -> None:
     monkeypatch.setattr(wire.heads, "is_unusual", lambda *_: 1 / 0)
     client.send(PING).assert_refused(500, "internal_error")
 
@@ -390,7 +392,7 @@ STREAMS = {
 
 @pytest.mark.parametrize("name", STREAMS)
 @given(data=st.data())
-def test_how_bytes_are_cut_into_packets_changes_nothing(name: str, data: st.DataObject) -> None:
+def test_splitting_bytes_into_packets_changes_nothing(name: str, data: st.DataObject) -> None:
     stream = STREAMS[name]
     cuts = data.draw(st.sets(st.integers(1, len(stream) - 1), max_size=40), "cuts")
     ends = [*sorted(cuts), len(stream)]
@@ -398,13 +400,13 @@ def test_how_bytes_are_cut_into_packets_changes_nothing(name: str, data: st.Data
     assert talk(packets) == talk([stream])
 
 
-def test_byte_by_byte_is_no_different() -> None:
+def test_bytes_sent_one_by_one_change_nothing() -> None:
     for stream in STREAMS.values():
         assert talk([stream[i : i + 1] for i in range(len(stream))]) == talk([stream])
 
 
 def talk(packets: list[bytes]) -> bytes:
-    """Return all that is answered to `packets`, without a socket, with ids made the same."""
+    """Return the output for `packets`, without a socket and with request ids replaced."""
     written = asyncio.run(asyncio.wait_for(_talk(packets), PATIENCE_S))
     assert written
     return re.sub(rb"[0-9a-f]{32}", b"ID", written)
@@ -425,7 +427,7 @@ async def _talk(packets: list[bytes]) -> bytes:
 
 
 class Written(asyncio.Transport):
-    """Keeps what is written."""
+    """Records what is written."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -18,14 +18,14 @@ from dreamserve.manifest import WorldSpec
 
 @dataclass
 class Tiny:
-    """The tiny bundle twice: on plain rows, and on a device that keeps them."""
+    """The tiny bundle twice: with state on the host, and on a device."""
 
     spec: WorldSpec
     host: TorchBackend
     device: TorchDeviceBackend
 
     def same(self, one: np.ndarray, other: np.ndarray) -> None:
-        """To the bit on a CPU; on CUDA the kernels of matrices differ in the last ones."""
+        """Compare bit for bit on a CPU; CUDA's matrix kernels differ in the last bits."""
         if self.device.device.type == "cpu":
             np.testing.assert_array_equal(one, other)
         else:
@@ -48,7 +48,7 @@ def _arrays_of(output: StepOutput) -> list[np.ndarray]:
 
 
 def _fake_device(nan_action: int | None = None, discrete: bool = True) -> TorchDeviceBackend:
-    """The fake world on tensors: state of no axes, boxes, and rows that become NaN."""
+    """Return the fake world on tensors: scalar state, Box actions, and rows that become NaN."""
     fake = FakeBackend(fake_spec(discrete=discrete), nan_action=nan_action)
 
     def step(latent, action, memory, n, temperature, numbers):
@@ -66,11 +66,11 @@ def _fake_device(nan_action: int | None = None, discrete: bool = True) -> TorchD
 
 @pytest.fixture
 def fake_device() -> Callable[..., TorchDeviceBackend]:
-    """Return what makes a device backend of the fake world, of a box or with a fatal action."""
+    """Return a factory of device backends of the fake world, with a Box or a NaN action."""
     return _fake_device
 
 
 @pytest.fixture
 def arrays_of() -> Callable[[StepOutput], list[np.ndarray]]:
-    """Return what lists a step's outputs in the manifest's order."""
+    """Return a function that lists a step's outputs in the manifest's order."""
     return _arrays_of

@@ -1,4 +1,4 @@
-"""Two backends of one bundle: they agree, a row is alone, and what does not fit is refused."""
+"""Two backends of a bundle agree, rows are independent, and what does not fit is refused."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -76,13 +76,13 @@ def test_a_frame_is_the_same_to_the_bit_in_a_batch_of_any_size(any_world: World)
     mu, logvar = any_world.backend.encode(frames)
     shown = any_world.backend.decode(mu)
     for size in (1, 2, 7, 16):
-        some = any_world.backend.encode(frames[:size])
-        np.testing.assert_array_equal(some[0], mu[:size])
-        np.testing.assert_array_equal(some[1], logvar[:size])
+        part = any_world.backend.encode(frames[:size])
+        np.testing.assert_array_equal(part[0], mu[:size])
+        np.testing.assert_array_equal(part[1], logvar[:size])
         np.testing.assert_array_equal(any_world.backend.decode(mu[:size]), shown[:size])
 
 
-def test_onnx_answers_the_same_to_the_bit_with_any_number_of_threads(tiny_bundle: Path) -> None:
+def test_onnx_outputs_are_the_same_bits_with_any_number_of_threads(tiny_bundle: Path) -> None:
     one, two = load_world(tiny_bundle, "onnx", 1), load_world(tiny_bundle, "onnx", 2)
     batch = batch_for(one, 64)
     for a, b in zip(
@@ -112,7 +112,7 @@ def test_the_torch_backend_serves_plain_callables_on_tensors() -> None:
     fake = FakeBackend(fake_spec())
 
     def step(latent, action, memory, n, temperature, numbers):
-        given = StepInput(
+        batch = StepInput(
             latent.numpy(),
             action.numpy(),
             (memory.numpy(), n.numpy()),
@@ -121,7 +121,7 @@ def test_the_torch_backend_serves_plain_callables_on_tensors() -> None:
         )
         import torch
 
-        return tuple(torch.from_numpy(part) for part in arrays_of(fake.step(given)))
+        return tuple(torch.from_numpy(part) for part in arrays_of(fake.step(batch)))
 
     def never(frames):
         raise NotImplementedError
@@ -136,7 +136,7 @@ def parts_of(bundle: Bundle) -> dict[str, bytes]:
     return {name: bundle.graph_bytes(name, "onnx") for name in ("encode", "step", "decode")}
 
 
-def test_graphs_of_one_another_are_refused(tiny_bundle: Path) -> None:
+def test_swapped_onnx_graphs_are_refused(tiny_bundle: Path) -> None:
     bundle = load_bundle(tiny_bundle)
     parts = parts_of(bundle)
     parts["encode"], parts["decode"] = parts["decode"], parts["encode"]
@@ -187,7 +187,7 @@ def test_bytes_that_are_no_graph_are_refused(tiny_bundle: Path) -> None:
         OnnxBackend(bundle.manifest, **{**parts_of(bundle), "decode": b"nothing"})
 
 
-def test_a_graph_that_answers_nan_at_rest_is_refused(tiny_bundle: Path) -> None:
+def test_a_graph_that_gives_nan_for_zeros_is_refused(tiny_bundle: Path) -> None:
     def poison(model: onnx.ModelProto) -> None:
         (half,) = (i for i in model.graph.initializer if i.name == "show_half")
         half.CopyFrom(numpy_helper.from_array(np.full((4, 48), np.nan, np.float16), half.name))
@@ -198,7 +198,7 @@ def test_a_graph_that_answers_nan_at_rest_is_refused(tiny_bundle: Path) -> None:
         OnnxBackend(bundle.manifest, **{**parts, "decode": edited(parts["decode"], poison)})
 
 
-def test_torchscript_graphs_of_one_another_are_refused(
+def test_swapped_torchscript_graphs_are_refused(
     tiny_bundle: Path, rewrite: Callable[..., Path]
 ) -> None:
     encode, decode = (tiny_bundle / "encode.pt"), (tiny_bundle / "decode.pt")
@@ -217,7 +217,7 @@ def test_bytes_that_are_no_torchscript_are_refused(
         load_world(rewrite(tiny_bundle), "torch")
 
 
-def test_a_device_that_is_not_there_is_said_so(tiny_bundle: Path) -> None:
+def test_a_missing_device_is_reported(tiny_bundle: Path) -> None:
     import torch
 
     if torch.cuda.is_available():
@@ -232,7 +232,7 @@ def test_an_unknown_backend_is_refused(tiny_bundle: Path) -> None:
         load_world(tiny_bundle, "tensorflow")
 
 
-def test_an_answer_of_another_shape_is_refused() -> None:
+def test_an_output_of_another_shape_is_refused() -> None:
     class Wide(FakeBackend):
         def step(self, batch: StepInput) -> StepOutput:
             output = super().step(batch)
@@ -242,7 +242,7 @@ def test_an_answer_of_another_shape_is_refused() -> None:
         check_backend(fake_spec(), Wide(fake_spec()))
 
 
-def test_an_answer_of_another_type_is_refused() -> None:
+def test_an_output_of_another_type_is_refused() -> None:
     class Wide(FakeBackend):
         def decode(self, latent: np.ndarray) -> np.ndarray:
             return super().decode(latent).astype(np.float64)

@@ -1,11 +1,11 @@
-"""Forks, rewinds and snapshots where a device keeps the rows: what they are on the host."""
+"""Forks, rewinds and snapshots with state on a device equal those on the host."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dreamserve.backends.base import KeepsState
+from dreamserve.backends.base import DeviceBackend
 from dreamserve.backends.onnx import OnnxBackend
 from dreamserve.backends.torch_device import TorchDeviceBackend
 from dreamserve.bundle import load_bundle
@@ -22,15 +22,15 @@ def device(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def dream(tiny_bundle: Path, device: str) -> LocalClient:
-    """A dream of the tiny bundle on a device."""
+    """Return a dream of the tiny bundle on a device."""
     bundle = load_bundle(tiny_bundle)
     backend = TorchDeviceBackend.from_bundle(bundle, device=device)
-    assert isinstance(backend, KeepsState)
+    assert isinstance(backend, DeviceBackend)
     world = World(bundle.manifest, backend, bundle.bank, manifest=bundle.manifest)
     return LocalClient(world, capacity=20, max_batch=4)
 
 
-def test_forks_and_ways_back_are_exact(dream: LocalClient) -> None:
+def test_forks_and_rewinds_are_exact(dream: LocalClient) -> None:
     dream.reset(session_id="a", seed=3, rewind_window=4)
     dream.reset(session_id="beside", seed=4)
     answers = [
@@ -62,9 +62,9 @@ def test_a_snapshot_moves_between_a_device_and_the_host(
     assert host.snapshot("a").digest == snapshot.digest
     dream.restore("b", host.snapshot("a"))
     assert dream.snapshot("b").digest == snapshot.digest
-    one, other, there = (
-        each.step(session_id=name, action=2).latent
-        for each, name in ((dream, "a"), (dream, "b"), (host, "a"))
+    one, other, on_host = (
+        client.step(session_id=name, action=2).latent
+        for client, name in ((dream, "a"), (dream, "b"), (host, "a"))
     )
     assert one.tobytes() == other.tobytes()
-    np.testing.assert_allclose(one, there, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(one, on_host, rtol=1e-4, atol=1e-5)

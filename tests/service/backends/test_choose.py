@@ -1,4 +1,4 @@
-"""The backend that suits the machine, and as many threads as earn their keep."""
+"""The choice of the backend, and of the number of threads."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 
 from dreamserve.backends import choose
 from dreamserve.backends.base import Backend
-from dreamserve.backends.check import resting_input
+from dreamserve.backends.check import dummy_input
 from dreamserve.bundle import Bundle, load_bundle
 from dreamserve.errors import BackendError
 from dreamserve.manifest import WorldSpec
@@ -27,7 +27,7 @@ def test_auto_is_onnxruntime_on_the_cpu_where_there_is_no_cuda_device(
 
 
 @pytest.mark.parametrize(("torch", "wanted"), [(True, "torch-cuda"), (False, "onnx-cuda")])
-def test_auto_falls_back_and_says_so_when_the_device_cannot_be_used(
+def test_auto_falls_back_with_a_warning_if_the_device_cannot_be_used(
     tiny_bundle: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -72,7 +72,7 @@ def test_without_a_driver_there_is_no_cuda_device(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("name", ["onnx-cuda", "torch-cuda"])
-def test_a_device_that_is_asked_for_and_not_there_is_refused(tiny_bundle: Path, name: str) -> None:
+def test_a_requested_device_that_is_missing_is_refused(tiny_bundle: Path, name: str) -> None:
     if choose.cuda_devices():
         pytest.skip("there is a CUDA device")
     with pytest.raises(BackendError, match="CUDA"):
@@ -89,7 +89,7 @@ def test_a_device_that_is_asked_for_and_not_there_is_refused(tiny_bundle: Path, 
         (3, {1: 1.0, 2: 0.6}, 2),
     ],
 )
-def test_threads_are_added_while_they_earn_their_keep(
+def test_threads_are_added_while_they_make_steps_faster(
     tiny_bundle: Path,
     monkeypatch: pytest.MonkeyPatch,
     cores: int,
@@ -101,17 +101,17 @@ def test_threads_are_added_while_they_earn_their_keep(
 
     monkeypatch.setattr(choose, "cores", lambda: cores)
     monkeypatch.setattr(choose, "step_s", step_s)
-    backend = choose.load_backend(load_bundle(tiny_bundle), "onnx", choose.MEASURED)
+    backend = choose.load_backend(load_bundle(tiny_bundle), "onnx", choose.AUTO_THREADS)
     assert threads_of(backend) == chosen
 
 
-def test_threads_that_are_given_are_taken(tiny_bundle: Path) -> None:
+def test_a_given_number_of_threads_is_used(tiny_bundle: Path) -> None:
     assert threads_of(choose.load_backend(load_bundle(tiny_bundle), "onnx", 3)) == 3
 
 
 @pytest.mark.parametrize("rows", [1, 5, 64, 256])
-def test_any_number_of_threads_answers_the_same_bits(takecover: Bundle, rows: int) -> None:
-    batch = resting_input(takecover.manifest, rows)
+def test_any_number_of_threads_gives_the_same_bits(takecover: Bundle, rows: int) -> None:
+    batch = dummy_input(takecover.manifest, rows)
     generator = np.random.default_rng(rows)
     for array in (batch.latent, *batch.state, batch.noise):
         array[:] = generator.standard_normal(array.shape)

@@ -1,4 +1,4 @@
-"""torch with the dreams on its device; a CPU is a device too, so all of it is tested."""
+"""The torch device backend; a CPU is a device too, so all of it is tested."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dreamserve import noise
 from dreamserve.backends import torch_noise
 from dreamserve.backends.accuracy import measured_error
-from dreamserve.backends.base import KeepsState, StepInput, StepOutput
+from dreamserve.backends.base import DeviceBackend, StepInput, StepOutput
 from dreamserve.backends.torch import TorchBackend
 from dreamserve.bundle import load_bundle
 
@@ -35,16 +35,16 @@ def test_noise_is_the_services_to_the_bit(
     device: str, keys: list[int], normal: int, uniform: int
 ) -> None:
     given_keys = np.array(keys, np.uint64)
-    there = torch.tensor(given_keys.view(np.int64), device=device)
-    drawn = torch_noise.draw(there, normal, uniform)
+    tensor = torch.tensor(given_keys.view(np.int64), device=device)
+    drawn = torch_noise.draw(tensor, normal, uniform)
     assert drawn.dtype == torch.float32
     expected = noise.draw(given_keys, normal, uniform)
     assert drawn.cpu().numpy().tobytes() == expected.tobytes()
 
 
-def test_a_device_backend_keeps_rows_and_a_plain_one_does_not(tiny) -> None:
-    assert isinstance(tiny.device, KeepsState)
-    assert not isinstance(tiny.host, KeepsState)
+def test_a_device_backend_has_a_state_store_and_a_plain_one_does_not(tiny) -> None:
+    assert isinstance(tiny.device, DeviceBackend)
+    assert not isinstance(tiny.host, DeviceBackend)
 
 
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
@@ -60,14 +60,14 @@ def test_a_precision_is_named_and_its_error_measured(
     error = measured_error(bundle.manifest, reference, other)
     assert torch.get_float32_matmul_precision() == before
     bounds = {"float32": 1e-4, "tf32": 1e-2, "bf16": 0.2}
-    assert error.answers <= bounds[precision]
+    assert error.outputs <= bounds[precision]
     assert error.latent <= 2 * bounds[precision]
-    assert error.other_draws <= bounds[precision]
+    assert error.other_components <= bounds[precision]
     if precision == "bf16":
-        assert error.answers > 1e-4  # it is measured
+        assert error.outputs > 1e-4  # it is measured
 
 
-def test_the_arithmetic_of_a_step_is_the_one_that_was_chosen_and_is_set_back() -> None:
+def test_a_step_uses_the_chosen_precision_and_restores_the_previous_one() -> None:
     seen: list[tuple[str, bool, bool]] = []
 
     def step(latent: torch.Tensor, *_: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -85,7 +85,7 @@ def test_the_arithmetic_of_a_step_is_the_one_that_was_chosen_and_is_set_back() -
     assert before == (torch.get_float32_matmul_precision(), torch.backends.cudnn.deterministic)
 
 
-def test_measured_error_sees_what_is_not_finite(tiny_bundle: Path) -> None:
+def test_measured_error_detects_non_finite_outputs(tiny_bundle: Path) -> None:
     bundle = load_bundle(tiny_bundle)
     reference = TorchBackend.from_bundle(bundle)
 
@@ -94,4 +94,4 @@ def test_measured_error_sees_what_is_not_finite(tiny_bundle: Path) -> None:
             return replace(reference.step(batch), reward=np.full(1024, np.nan, np.float32))
 
     broken: Callable[..., TorchBackend] = Broken
-    assert measured_error(bundle.manifest, reference, broken(never, never, never)).answers == np.inf
+    assert measured_error(bundle.manifest, reference, broken(never, never, never)).outputs == np.inf

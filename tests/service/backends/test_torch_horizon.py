@@ -1,4 +1,4 @@
-"""Planning on a torch device: what candidates earn there is what the engine says."""
+"""Planning on a torch device: values equal the engine's."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ import torch
 
 from dreamserve import noise
 from dreamserve.backends.fake import fake_spec
-from dreamserve.backends.torch_horizon import AT_ONCE, earnings
+from dreamserve.backends.torch_horizon import CHUNK_SIZE, discounted_returns
 from dreamserve.engine.imagination.trajectories import RolloutStart
 from dreamserve.engine.world import World
 
@@ -33,7 +33,7 @@ def plan_keys(present: RolloutStart, seeds: np.ndarray, horizon: int) -> np.ndar
 
 @pytest.fixture
 def evaluated(outcomes):
-    """What the engine says on plain rows, of seeds that are shared or not."""
+    """Return the engine's values on plain rows, with shared seeds or not."""
 
     def values(present: RolloutStart, actions: np.ndarray, seeds: np.ndarray, discount: float):
         values, weight = np.zeros(len(actions)), 1.0
@@ -47,8 +47,8 @@ def evaluated(outcomes):
 
 
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("count", [1, 70, AT_ONCE + 3])
-def test_returns_are_what_the_engine_says(tiny, evaluated, count: int, shared: bool) -> None:
+@pytest.mark.parametrize("count", [1, 70, CHUNK_SIZE + 3])
+def test_returns_equal_the_engines(tiny, evaluated, count: int, shared: bool) -> None:
     rng = np.random.default_rng(4)
     present, horizon = present_of(tiny, rng), 12
     actions = rng.integers(0, 3, (count, horizon))
@@ -66,14 +66,14 @@ def test_returns_are_what_the_engine_says(tiny, evaluated, count: int, shared: b
 def test_candidates_are_worth_the_same_on_the_device(tiny, worth, particles: int) -> None:
     rng = np.random.default_rng(8)
     present = present_of(tiny, rng)
-    there = replace(present, world=World(tiny.spec, tiny.device))
+    on_device = replace(present, world=World(tiny.spec, tiny.device))
     actions = rng.integers(0, 3, (20, 6))
     fields = {"discount": 0.9, "particles": particles, "action_repeat": 2}
-    values = worth(there, actions, 5, **fields)
+    values = worth(on_device, actions, 5, **fields)
     np.testing.assert_allclose(values, worth(present, actions, 5, **fields), rtol=1e-5, atol=1e-6)
 
 
-def test_a_future_ends_where_its_logit_says_and_counts_until_then(tiny, evaluated) -> None:
+def test_a_trajectory_ends_at_its_done_logit_and_counts_until_then(tiny, evaluated) -> None:
     rng = np.random.default_rng(5)
     mortal = tiny.spec.model_copy(
         update={"done": tiny.spec.done.model_copy(update={"threshold": -1.05})}
@@ -93,7 +93,7 @@ def test_a_future_ends_where_its_logit_says_and_counts_until_then(tiny, evaluate
     here.same(values[near], expected[near])
 
 
-def test_a_future_that_is_lost_while_it_lives_is_worth_minus_infinity(fake_device) -> None:
+def test_a_trajectory_that_becomes_nan_before_its_end_is_worth_minus_infinity(fake_device) -> None:
     spec, backend = fake_spec(), fake_device(nan_action=2)
     actions = np.array([[1, 1, 1], [1, 2, 1], [1, 1, 2]])
     keys = np.arange(3, dtype=np.uint64)[None]
@@ -108,7 +108,7 @@ def test_a_future_that_is_lost_while_it_lives_is_worth_minus_infinity(fake_devic
     assert returns(5.0) == [False, False, False]  # ended at once: what comes after does not count
 
 
-def test_earnings_count_a_step_if_the_future_lived_before_it() -> None:
+def test_a_step_counts_if_the_trajectory_was_alive_before_it() -> None:
     rewards = torch.tensor([[1.0, 1.0, 1.0, 1.0]] * 3)
     done = torch.tensor([[-1.0, 1, -1, 1], [1, -1, -1, -1], [-1, -1, -1, -1]])
     finite = torch.ones(3, 4, dtype=torch.bool)
@@ -116,5 +116,5 @@ def test_earnings_count_a_step_if_the_future_lived_before_it() -> None:
     finite[2, 2] = False  # alive
     rewards[2, 3] = np.nan  # dead by then
     weights = torch.tensor([1.0, 0.5, 0.25])
-    values = earnings(rewards, done, finite, weights, 0.0)
+    values = discounted_returns(rewards, done, finite, weights, 0.0)
     assert values.tolist() == [1.5, 1.0, -np.inf, 1.0]

@@ -1,4 +1,4 @@
-"""StateStore on a torch device: a step there is a step on plain arrays."""
+"""StateStore on a torch device: its steps equal those on plain arrays."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ on_cuda = pytest.mark.gpu
 
 
 class PlainRows:
-    """What rows mean, in as few lines as it takes."""
+    """The simplest StateStore, on numpy arrays."""
 
     def __init__(self, spec: WorldSpec, backend: TorchBackend) -> None:
         self.spec, self.backend = spec, backend
@@ -36,7 +36,7 @@ class PlainRows:
             rows[slots[good]] = new[good]
 
 
-def asked(rng: np.random.Generator, count: int, actions: int = 3) -> tuple[np.ndarray, ...]:
+def step_inputs(rng: np.random.Generator, count: int, actions: int = 3) -> tuple[np.ndarray, ...]:
     return (
         rng.permutation(COUNT)[:count],
         rng.integers(0, actions, count),
@@ -60,13 +60,13 @@ def check_all(tiny, rows: TorchStateStore, plain: PlainRows) -> None:
             tiny.same(one, other[slot : slot + 1])
 
 
-def test_rows_step_as_plain_arrays_do(tiny, arrays_of) -> None:
+def test_rows_step_like_plain_arrays(tiny, arrays_of) -> None:
     rng = np.random.default_rng(0)
-    rows = tiny.device.rows(tiny.spec, COUNT, SIZES_OF_ROWS)
+    rows = tiny.device.state_store(tiny.spec, COUNT, SIZES_OF_ROWS)
     plain = PlainRows(tiny.spec, tiny.host)
     begin(rows, plain, rng)
     for count in (1, 3, 4, 7, 16, 2, 16):
-        step = asked(rng, count)
+        step = step_inputs(rng, count)
         staged, expected = rows.stage(*step), plain.stage(*step)
         check_all(tiny, rows, plain)  # nothing is written before the commit
         tiny.same(staged.latent, expected.latent)
@@ -84,30 +84,30 @@ def test_rows_step_as_plain_arrays_do(tiny, arrays_of) -> None:
         check_all(tiny, rows, plain)
 
 
-def test_a_staged_step_stays_what_it_was_when_another_is_staged(tiny, arrays_of) -> None:
+def test_a_staged_step_does_not_change_when_another_is_staged(tiny, arrays_of) -> None:
     rng = np.random.default_rng(1)
-    rows = tiny.device.rows(tiny.spec, COUNT, SIZES_OF_ROWS)
-    step = asked(rng, 5)
+    rows = tiny.device.state_store(tiny.spec, COUNT, SIZES_OF_ROWS)
+    step = step_inputs(rng, 5)
     first = rows.stage(*step)
     before = [part.copy() for part in arrays_of(first.output())]
-    rows.stage(*asked(rng, 5))
+    rows.stage(*step_inputs(rng, 5))
     for one, other in zip(arrays_of(first.output()), before, strict=True):
         np.testing.assert_array_equal(one, other)
     rows.commit(step[0], first, np.ones(5, np.bool_), None)
     assert rows.read(step[0][3])[0].tobytes() == before[0][3:4].tobytes()
 
 
-def test_only_a_step_that_these_rows_staged_is_committed(tiny) -> None:
-    rows = tiny.device.rows(tiny.spec, COUNT, SIZES_OF_ROWS)
+def test_a_store_commits_only_its_own_staged_step(tiny) -> None:
+    rows = tiny.device.state_store(tiny.spec, COUNT, SIZES_OF_ROWS)
     plain = HostStateStore(tiny.spec, tiny.host, COUNT, SIZES_OF_ROWS)
-    step = asked(np.random.default_rng(2), 4)
-    with pytest.raises(TypeError, match="was not staged by these rows"):
+    step = step_inputs(np.random.default_rng(2), 4)
+    with pytest.raises(TypeError, match="was not staged by a TorchStateStore"):
         rows.commit(step[0], plain.stage(*step), np.ones(4, np.bool_), None)
 
 
-def test_a_row_that_went_wrong_stays_as_it_was_and_poisons_nothing(fake_device) -> None:
+def test_a_row_that_becomes_nan_keeps_its_state_and_affects_no_other(fake_device) -> None:
     rng = np.random.default_rng(3)
-    rows = fake_device(nan_action=2).rows(fake_spec(), COUNT, (1, 4, 16))
+    rows = fake_device(nan_action=2).state_store(fake_spec(), COUNT, (1, 4, 16))
     slots = np.array([3, 5, 7])
     latent = rng.standard_normal((3, 4)).astype(np.float32)
     rows.write(slots, latent, (np.ones((3, 3), np.float32), np.ones(3, np.float32)))
@@ -126,7 +126,7 @@ def test_a_row_that_went_wrong_stays_as_it_was_and_poisons_nothing(fake_device) 
 
 def test_rows_take_actions_of_a_box(fake_device) -> None:
     spec = fake_spec(discrete=False)
-    rows = fake_device(discrete=False).rows(spec, COUNT, (1, 4))
+    rows = fake_device(discrete=False).state_store(spec, COUNT, (1, 4))
     action = np.array([[1.0, 0.5], [-1.0, -0.5]], np.float32)
     slots, hot = np.array([0, 1]), np.zeros(2, np.float32)
     keys = np.zeros(2, np.uint64)
@@ -142,7 +142,7 @@ def test_rows_take_actions_of_a_box(fake_device) -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=on_cuda)])
 def test_a_row_is_finite_only_if_all_its_numbers_are(device: str, bad: float) -> None:
-    huge = 3e38  # as large as they come, and finite: no sum of them may be mistaken
+    huge = 3e38  # the largest finite numbers, whose sum must not count as infinite
     parts = [torch.full(shape, huge, device=device) for shape in ((9, 130), (9,), (9,), (9, 3, 5))]
     parts[0][1, 129] = bad
     parts[1][3] = bad
@@ -153,4 +153,4 @@ def test_a_row_is_finite_only_if_all_its_numbers_are(device: str, bad: float) ->
 
 def test_rows_that_do_not_fit_are_refused_with_numbers(tiny) -> None:
     with pytest.raises(BackendError, match=r"10000000000000 rows of 144 bytes .* do not fit"):
-        tiny.device.rows(tiny.spec, 10**13, (1, 4))
+        tiny.device.state_store(tiny.spec, 10**13, (1, 4))

@@ -1,4 +1,4 @@
-"""Many sessions in one request: the same dreams as one by one, and every row on its own."""
+"""Many sessions in one request: the same results as one by one, with an error per row."""
 
 from collections.abc import Callable
 from typing import Any
@@ -88,7 +88,7 @@ def test_a_batch_dreams_what_single_steps_dream(
         assert same(outcome(ask, one, request), outcome(ask, many, request))
 
 
-def test_a_bad_row_gets_its_own_error_and_harms_no_other(ask: Ask, same: Same) -> None:
+def test_a_bad_row_gets_its_own_error_and_affects_no_other(ask: Ask, same: Same) -> None:
     engine = engine_with(fake_world(), fake_world("other"), ids=["a", "b", "ended", "late"])
     ask(engine, ResetRequest(session_id="ended", start=Start(latent=np.array([2, 0, 0, 0]))))
     ask(engine, StepRequest("ended", 2))
@@ -105,11 +105,11 @@ def test_a_bad_row_gets_its_own_error_and_harms_no_other(ask: Ask, same: Same) -
         6: "invalid_request",
     }
     assert [error.status for error in answer.errors] == [404, 422, 409, 409, 422, 422]
-    said = details(answer)
-    assert "ended at step 1" in said[3]
-    assert "the next step is 1, not 5" in said[4]
-    assert "for world fake, this session is of other" in said[5]
-    assert "already in an earlier row" in said[6]
+    detail = details(answer)
+    assert "ended at step 1" in detail[3]
+    assert "the next step is 1, not 5" in detail[4]
+    assert "for world fake, this session is of other" in detail[5]
+    assert "already in an earlier row" in detail[6]
     assert answer.steps.tolist() == [1, 0, 0, 0, 0, 0, 0]
     assert not answer.latents[1:].any()
     for session_id, step in {"a": 1, "b": 0, "ended": 1, "late": 0, "elsewhere": 0}.items():
@@ -125,7 +125,7 @@ def test_a_row_that_holds_nan_is_refused_alone(ask: Ask) -> None:
     assert "second = 0.9 is not in Box" in details(answer)[5]
 
 
-def test_a_row_that_comes_out_as_nan_is_not_taken(ask: Ask) -> None:
+def test_a_row_that_becomes_nan_is_not_stepped(ask: Ask) -> None:
     engine = engine_with(fake_world(nan_action=2))
     answer = ask(engine, StepBatchRequest(IDS, np.array([2, *[1] * 10])))
     assert codes(answer) == {0: "dream_not_finite"}
@@ -141,7 +141,7 @@ def test_a_slice_that_fails_fails_for_its_own_rows(ask: Ask) -> None:
     assert answer.steps.tolist() == [1] * 4 + [0] * 4 + [1] * 3
 
 
-def test_a_batch_that_is_sent_again_is_answered_the_same(ask: Ask, same: Same) -> None:
+def test_a_repeated_batch_has_the_same_result(ask: Ask, same: Same) -> None:
     engine = engine_with(fake_world())
     request = StepBatchRequest(IDS, np.arange(11) % 3, steps=np.ones(11, np.int64))
     ask(engine, StepRequest("s4", 1, step=1))  # one row has been taken already
@@ -153,7 +153,7 @@ def test_a_batch_that_is_sent_again_is_answered_the_same(ask: Ask, same: Same) -
     assert ask(engine, SessionRequest("s0")).step == 1
 
 
-def test_a_step_that_included_more_is_not_the_same_as_a_row(ask: Ask) -> None:
+def test_a_step_with_other_includes_is_not_the_same_as_a_row(ask: Ask) -> None:
     engine = engine_with(fake_world())
     ask(engine, StepRequest("s0", 1, step=1, include=STATE))
     answer = ask(engine, StepBatchRequest(["s0"], np.array([1]), steps=np.array([1])))
@@ -170,7 +170,7 @@ def test_a_row_before_the_first_step_has_the_error_of_a_step(ask: Ask, number: i
     assert [ask(engine, SessionRequest(name)).step for name in ("s0", "s1")] == [1, 0]
 
 
-def test_steps_go_on_between_the_slices_of_a_batch(ask: Ask) -> None:
+def test_steps_run_between_the_slices_of_a_batch(ask: Ask) -> None:
     engine = engine_with(fake_world(), max_batch=2)
     batch = engine.submit(StepBatchRequest(IDS, np.ones(11, np.int64)))
     engine.turn()
@@ -201,12 +201,12 @@ BAD_COLUMNS: list[tuple[type[Request], dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "fields", "said"), BAD_COLUMNS)
+@pytest.mark.parametrize(("kind", "fields", "message"), BAD_COLUMNS)
 def test_columns_that_do_not_fit_fail_as_a_whole(
-    ask: Ask, kind: type[Request], fields: dict[str, Any], said: str
+    ask: Ask, kind: type[Request], fields: dict[str, Any], message: str
 ) -> None:
     engine = engine_with(fake_world())
-    with pytest.raises((InvalidRequestError, InvalidActionError), match=said):
+    with pytest.raises((InvalidRequestError, InvalidActionError), match=message):
         ask(engine, validated(kind, fields))
     assert engine.session_count == len(IDS)
 
@@ -230,7 +230,7 @@ def test_a_batch_of_resets_begins_what_single_resets_begin(
         assert same(ask(one, step), ask(many, step))
 
 
-def test_what_is_left_out_of_a_batch_of_resets_is_chosen_and_told(ask: Ask) -> None:
+def test_fields_missing_in_a_batch_of_resets_are_chosen_and_returned(ask: Ask) -> None:
     engine = Engine([fake_world(), fake_world("other")])
     answer = ask(engine, ResetBatchRequest(5))
     assert answer.world == "fake"
@@ -253,7 +253,7 @@ def test_a_bad_reset_gets_its_own_error_and_a_full_server_takes_what_it_can(ask:
             bank=np.array([0, 0, 0, 0, BANK_SIZE, 0, 0]),
         ),
     )
-    assert {row: said.split(" must")[0] for row, said in details(answer).items()} == {
+    assert {row: text.split(" must")[0] for row, text in details(answer).items()} == {
         1: "session a is already in an earlier row",
         2: "seed",
         3: "temperature",
@@ -265,7 +265,7 @@ def test_a_bad_reset_gets_its_own_error_and_a_full_server_takes_what_it_can(ask:
     assert codes(full) == {1: "overloaded"}
 
 
-def test_a_row_that_was_not_begun_holds_zeros_in_every_column(ask: Ask) -> None:
+def test_a_failed_row_of_a_reset_has_zeros_in_every_column(ask: Ask) -> None:
     engine, seeds = Engine([fake_world()], capacity=1), np.array([7, -1, 9])
     answer = ask(engine, ResetBatchRequest(session_ids=["a", "b", "c"], seeds=seeds))
     assert codes(answer) == {1: "invalid_request", 2: "overloaded"}
@@ -275,9 +275,7 @@ def test_a_row_that_was_not_begun_holds_zeros_in_every_column(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, 1.1e6, -1.1e6])
-def test_a_reset_at_a_latent_that_no_world_can_step_from_is_refused_alone(
-    ask: Ask, number: float
-) -> None:
+def test_a_reset_at_an_unusable_latent_is_refused_alone(ask: Ask, number: float) -> None:
     engine, latents = Engine([fake_world()]), np.full((3, 4), 1e6, np.float32)
     latents[1, 2] = number
     answer = ask(engine, ResetBatchRequest(session_ids=["a", "b", "c"], latents=latents))
@@ -299,13 +297,13 @@ def test_slots_are_used_again_without_a_leak(ask: Ask) -> None:
     np.testing.assert_array_equal(fresh.latents, reused.latents)
 
 
-def test_a_batch_finds_out_which_of_its_sessions_has_expired(ask: Ask, clock: Any) -> None:
-    # Shorter than the time between two sweeps, which would have found it before the batch does.
+def test_a_batch_reports_which_of_its_sessions_has_expired(ask: Ask, clock: Any) -> None:
+    # Shorter than the time between two sweeps, which would have removed it before the batch.
     engine = engine_with(fake_world(), ids=["old", "young"], session_ttl_s=0.5, clock=clock)
     clock.now_s = 0.4
     ask(engine, StepRequest("young", 1))
     clock.now_s = 0.6
-    # The young one first, for the first is asked for its world.
+    # The newer one first, because the first row's session determines the world.
     answer = ask(engine, StepBatchRequest(["young", "old"], np.array([1, 1])))
     assert [(one.row, one.code) for one in answer.errors] == [(1, SessionExpiredError.code)]
     assert answer.steps[0] == 2

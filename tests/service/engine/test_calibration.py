@@ -1,4 +1,4 @@
-"""What is measured before the first request, and what follows from it."""
+"""What is measured before the first request, and what is derived from it."""
 
 import pytest
 
@@ -11,9 +11,9 @@ from dreamserve.manifest import WorldSpec
 
 
 class OnDevice(FakeBackend):
-    """A fake that says it keeps rows."""
+    """A fake backend that claims to keep its state on a device."""
 
-    def rows(self, *_: object) -> None: ...
+    def state_store(self, *_: object) -> None: ...
 
     def returns(self, *_: object) -> None: ...
 
@@ -29,7 +29,7 @@ SIZES = calibration.batch_sizes(256)
 
 
 @pytest.mark.parametrize(("us_a_row", "fits"), [(5, 256), (20, 64), (100, 12), (5000, 1)])
-def test_a_slice_is_as_long_as_fits(
+def test_a_slice_has_the_size_that_fits_its_time(
     monkeypatch: pytest.MonkeyPatch, us_a_row: float, fits: int
 ) -> None:
     costing(monkeypatch, {"fake": us_a_row})
@@ -38,35 +38,35 @@ def test_a_slice_is_as_long_as_fits(
     assert found.latencies["fake"].took_s[256] == pytest.approx(256 * us_a_row * 1e-6)
 
 
-def test_the_slowest_world_sets_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_slowest_world_determines_the_slice(monkeypatch: pytest.MonkeyPatch) -> None:
     costing(monkeypatch, {"fake": 5, "slow": 100})
     worlds = [fake_world(), fake_world("slow")]
     assert calibration.calibrate(worlds, SIZES, slice_ms=1.5).slice_rows == 12
 
 
-def test_a_device_that_is_waited_for_never_holds_up_the_event_loop() -> None:
+def test_work_on_a_device_never_blocks_the_event_loop() -> None:
     spec = fake_world().spec
     world = World(spec, OnDevice(spec))
     found = calibration.calibrate([fake_world(), world], SIZES, slice_ms=1e6)
     assert (found.slice_rows, found.inline_rows) == (256, 0)
 
 
-def test_every_size_is_warm_and_so_are_the_other_graphs() -> None:
-    asked: list[tuple[str, int]] = []
+def test_every_batch_size_and_graph_is_warmed_up() -> None:
+    calls: list[tuple[str, int]] = []
 
     class Noting(FakeBackend):
         def step(self, batch):
-            asked.append(("step", len(batch.latent)))
+            calls.append(("step", len(batch.latent)))
             return super().step(batch)
 
         def encode(self, frames):
-            asked.append(("encode", len(frames)))
+            calls.append(("encode", len(frames)))
             return super().encode(frames)
 
         def decode(self, latent):
-            asked.append(("decode", len(latent)))
+            calls.append(("decode", len(latent)))
             return super().decode(latent)
 
     spec = fake_world().spec
     calibration.calibrate([World(spec, Noting(spec))], (1, 2, 3), slice_ms=1)
-    assert {("step", 1), ("step", 2), ("step", 3), ("encode", 1), ("decode", 1)} == set(asked)
+    assert {("step", 1), ("step", 2), ("step", 3), ("encode", 1), ("decode", 1)} == set(calls)

@@ -1,4 +1,4 @@
-"""The engine: every request ends in exactly one answer, whatever becomes of its caller."""
+"""The engine: every request gets exactly one result, whatever its caller does."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ Ask = Callable[[Engine, Request], Any]
 
 
 class Counting(FakeBackend):
-    """A fake backend that writes down the rows of each step batch, and can be held up."""
+    """A fake backend that records the rows of each step batch, and can be blocked."""
 
     def __init__(self) -> None:
         super().__init__(fake_spec())
@@ -78,7 +78,7 @@ def with_sessions(engine: Engine, count: int) -> list[str]:
     return ids
 
 
-def test_requests_that_wait_together_run_together() -> None:
+def test_waiting_requests_run_in_one_batch() -> None:
     engine, backend = counted()
     ids = with_sessions(engine, 16)
     futures = [engine.submit(StepRequest(session_id, 1)) for session_id in ids]
@@ -87,7 +87,7 @@ def test_requests_that_wait_together_run_together() -> None:
     assert backend.rows == [16]
 
 
-def test_batches_are_filled_up_to_few_sizes_and_all_of_them_are_warm() -> None:
+def test_batches_are_padded_to_a_few_warmed_up_sizes() -> None:
     assert batch_sizes(1) == (1,)
     assert batch_sizes(64) == (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
     assert batch_sizes(100) == (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 100)
@@ -122,7 +122,7 @@ def test_a_cancelled_step_is_not_taken() -> None:
     assert sum(backend.rows) == 2
 
 
-def test_a_plan_whose_caller_went_away_costs_nothing_more() -> None:
+def test_a_cancelled_plan_takes_no_more_time() -> None:
     engine, backend = counted()
     with_sessions(engine, 1)
     plan = engine.submit(PlanRequest("s0", candidates=8, horizon=20))
@@ -161,11 +161,11 @@ def test_a_reset_in_progress_holds_the_requests_behind_it() -> None:
     assert step.result(0).state["n"] == 10
 
 
-def test_steps_go_on_between_the_slices_of_a_plan() -> None:
+def test_steps_run_between_the_slices_of_a_plan() -> None:
     engine, backend = counted(slice_rows=8)
     with_sessions(engine, 2)
     plan = engine.submit(PlanRequest("s0", candidates=32, horizon=10, iterations=2))
-    own = engine.submit(StepRequest("s0", 1))  # a plan does not hold its session
+    own = engine.submit(StepRequest("s0", 1))  # a plan does not lock its session
     drain(engine, 2)
     assert (own.result(0).step, plan.done()) == (1, False)
     turns = 2
@@ -232,7 +232,7 @@ def test_callers_in_many_threads_are_all_answered() -> None:
         assert answers == [50] * 8
 
 
-def test_stopping_finishes_what_waits_and_refuses_what_comes() -> None:
+def test_stopping_finishes_waiting_requests_and_refuses_new_ones() -> None:
     engine, backend = counted()
     with running(engine):
         ids = [f"s{i}" for i in range(4)]
@@ -253,7 +253,7 @@ def test_stopping_finishes_what_waits_and_refuses_what_comes() -> None:
             engine.submit(StepRequest("s0", 1))
 
 
-def test_what_is_not_finished_by_the_deadline_is_answered_too() -> None:
+def test_requests_unfinished_at_the_deadline_get_an_error() -> None:
     engine, _ = counted()
     with_sessions(engine, 1)
     plan = engine.submit(PlanRequest("s0", horizon=100_000, candidates=8))
@@ -271,7 +271,7 @@ def test_a_sample_of_a_world_needs_no_session(ask: Ask) -> None:
     assert engine.session_count == 0
 
 
-def test_a_driver_ends_the_futures_itself_and_is_handed_a_turns_outcomes_together() -> None:
+def test_a_driver_gets_a_turns_outcomes_together_and_resolves_the_futures() -> None:
     class Driver:
         def __init__(self) -> None:
             self.delivered: list[list[Settled]] = []
@@ -292,24 +292,24 @@ def test_a_driver_ends_the_futures_itself_and_is_handed_a_turns_outcomes_togethe
     assert [future.result(0).session_id for future in futures] == ids
 
 
-def test_an_outcome_whose_caller_has_gone_away_is_dropped() -> None:
+def test_the_outcome_of_a_cancelled_request_is_dropped() -> None:
     engine, _ = counted()
     with_sessions(engine, 1)
-    gone, there = Future[Any](), Future[Any]()
+    gone, waiting = Future[Any](), Future[Any]()
     assert gone.cancel()
-    queued = [QueuedRequest(SessionRequest("s0"), future, "s0") for future in (gone, there)]
+    queued = [QueuedRequest(SessionRequest("s0"), future, "s0") for future in (gone, waiting)]
     settle([(queued[0], "a result"), (queued[0], OverloadedError("no")), (queued[1], "a result")])
     assert gone.cancelled()
-    assert there.result(0) == "a result"
+    assert waiting.result(0) == "a result"
 
 
-def test_worlds_are_listed_the_default_one_first_and_told_by_name(ask: Ask) -> None:
+def test_worlds_are_listed_with_the_default_first_and_found_by_name(ask: Ask) -> None:
     engine = Engine([fake_world("one"), fake_world("two", discrete=False)])
     listed = ask(engine, WorldsRequest()).worlds
     assert [world.name for world in listed] == ["one", "two"]
     assert listed[0].action_space["n"] == 3
-    told = ask(engine, WorldRequest("two"))
-    assert (told.name, told.action_names, told.latent_size) == ("two", ["first", "second"], 4)
-    assert told.manifest["latent_size"] == 4
+    world = ask(engine, WorldRequest("two"))
+    assert (world.name, world.action_names, world.latent_size) == ("two", ["first", "second"], 4)
+    assert world.manifest["latent_size"] == 4
     with pytest.raises(WorldNotFoundError, match="no world 'three'; loaded: one, two"):
         ask(engine, WorldRequest("three"))

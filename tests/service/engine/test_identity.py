@@ -28,7 +28,7 @@ def actions_of(world: World, dream: int) -> list[Any]:
 
 
 def dreams(world: World, which: list[int], **options: Any) -> dict[int, list[Any]]:
-    """Dream the dreams named by their seeds, together; return the answers of each."""
+    """Run the dreams with these seeds together; return the results of each."""
     engine = Engine([world], **options)
     engine.warm()
     for seed in which:
@@ -45,7 +45,7 @@ def dreams(world: World, which: list[int], **options: Any) -> dict[int, list[Any
             engine.turn()
         for seed, future in futures.items():
             error = future.exception(0)
-            assert error is None or isinstance(error, DreamEndedError)  # it has ended before
+            assert error is None or isinstance(error, DreamEndedError)  # it has already ended
             answers[seed].append(error or future.result(0))
     return answers
 

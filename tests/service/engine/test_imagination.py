@@ -1,4 +1,4 @@
-"""Looking ahead: samples and plans leave the session where it is, and tell the truth."""
+"""Samples and plans leave the session unchanged and are right."""
 
 from collections.abc import Callable
 from itertools import product
@@ -35,7 +35,7 @@ def dream_on(world: World, **options: Any) -> LocalClient:
     return dream
 
 
-def test_a_sample_does_not_move_the_session(same: Same) -> None:
+def test_a_sample_does_not_change_the_session(same: Same) -> None:
     looking, not_looking = dream_on(fake_world()), dream_on(fake_world())
     looking.sample(session_id="a", futures=10, horizon=5)
     looking.plan(session_id="a", horizon=5, candidates=20)
@@ -56,7 +56,9 @@ def test_a_sample_follows_from_the_sessions_seed_and_step_or_from_its_own_seed(s
 
 
 @pytest.mark.parametrize("slice_rows", [1, 3, 7, 100])
-def test_slices_of_any_size_give_the_same_futures_and_plans(same: Same, slice_rows: int) -> None:
+def test_slices_of_any_size_give_the_same_trajectories_and_plans(
+    same: Same, slice_rows: int
+) -> None:
     whole, sliced = dream_on(fake_world()), dream_on(fake_world(), slice_rows=slice_rows)
     ask = {"session_id": "a", "futures": 7, "horizon": 4, "include": ["frames"]}
     assert same(whole.sample(**ask), sliced.sample(**ask))
@@ -64,7 +66,7 @@ def test_slices_of_any_size_give_the_same_futures_and_plans(same: Same, slice_ro
     assert same(whole.plan(**ask), sliced.plan(**ask))
 
 
-def test_futures_are_as_the_world_says_they_spread() -> None:
+def test_sampled_latents_have_the_worlds_mean_and_variance() -> None:
     dream = dream_on(fake_world())
     futures = dream.sample(session_id="a", futures=3000, horizon=1, actions=np.array([1]))
     expected = dream.step(session_id="a", action=1, include=["mixture"]).mixture
@@ -76,7 +78,7 @@ def test_futures_are_as_the_world_says_they_spread() -> None:
     np.testing.assert_allclose(drawn.var(axis=0), variance, rtol=0.1)
 
 
-def test_an_ended_future_earns_nothing_and_stands_still() -> None:
+def test_an_ended_trajectory_has_no_reward_and_stays_where_it_is() -> None:
     dream = LocalClient(fake_world())
     futures = dream.sample(
         world="fake", start=Start(latent=np.array([0.93, 0, 0, 0])), futures=50, horizon=8, seed=2
@@ -101,7 +103,7 @@ def test_a_sample_may_start_anywhere(same: Same) -> None:
     assert dream.engine.session_count == 0
 
 
-def test_frames_of_futures_come_on_request() -> None:
+def test_frames_of_trajectories_are_returned_on_request() -> None:
     dream = dream_on(fake_world())
     ask = {"session_id": "a", "futures": 20, "horizon": 2}
     assert dream.sample(**ask).frames is None
@@ -111,7 +113,7 @@ def test_frames_of_futures_come_on_request() -> None:
     np.testing.assert_allclose(bands, np.clip(pictured.latents, -1, 1), atol=1 / 127)
 
 
-def test_a_future_that_goes_non_finite_is_named() -> None:
+def test_a_trajectory_that_becomes_non_finite_is_named() -> None:
     dream = dream_on(fake_world(nan_action=0))
     actions = np.array([1, 1, 0])
     with pytest.raises(DreamNotFiniteError, match="future 0 is NaN or infinity at its step 3"):
@@ -120,7 +122,7 @@ def test_a_future_that_goes_non_finite_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "error", "said"),
+    ("fields", "error", "message"),
     [
         ({"futures": 0}, InvalidRequestError, "futures: .*greater than or equal to 1"),
         ({"horizon": 0}, InvalidRequestError, "horizon: .*greater than or equal to 1"),
@@ -141,15 +143,15 @@ def test_a_future_that_goes_non_finite_is_named() -> None:
     ],
 )
 def test_a_sample_that_makes_no_sense_is_refused(
-    fields: dict[str, Any], error: type[DreamserveError], said: str
+    fields: dict[str, Any], error: type[DreamserveError], message: str
 ) -> None:
-    asked = {"session_id": "a", "futures": 2, "horizon": 2, **fields}
-    with pytest.raises(error, match=said):
-        dream_on(fake_world()).sample(**asked)
+    arguments = {"session_id": "a", "futures": 2, "horizon": 2, **fields}
+    with pytest.raises(error, match=message):
+        dream_on(fake_world()).sample(**arguments)
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"planner": "guess"}, "planner: .*should be 'random_shooting', .* or 'mppi'"),
         ({"options": {"nose": 1}}, "cem has the options .*'momentum'.*, not .'nose'"),
@@ -168,12 +170,12 @@ def test_a_sample_that_makes_no_sense_is_refused(
         ({"temperature": -1.0}, "temperature: .*equal to 0"),
     ],
 )
-def test_a_plan_that_makes_no_sense_is_refused(fields: dict[str, Any], said: str) -> None:
-    with pytest.raises(InvalidRequestError, match=said):
+def test_a_plan_that_makes_no_sense_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidRequestError, match=message):
         dream_on(fake_world()).plan(**{"session_id": "a", **fields})
 
 
-def test_an_ended_dream_has_no_future() -> None:
+def test_an_ended_dream_cannot_be_sampled_or_planned() -> None:
     dream = LocalClient(fake_world())
     dream.reset(session_id="a", start=Start(latent=np.array([2, 0, 0, 0])))
     dream.step(session_id="a", action=1)
@@ -184,7 +186,7 @@ def test_an_ended_dream_has_no_future() -> None:
 
 
 def value_of(world: World, sequence: tuple[int, ...], discount: float) -> float:
-    """Dream the sequence step by step, without noise: what it is really worth."""
+    """Return the value of a sequence, stepped one by one without noise."""
     dream = LocalClient(world)
     dream.reset(session_id="a", seed=4, temperature=0)
     value = 0.0
@@ -237,7 +239,7 @@ def test_a_planned_dream_outlives_a_random_one() -> None:
     assert planned > random + 1
 
 
-def test_nan_always_loses_even_among_negative_values() -> None:
+def test_nan_never_wins_even_among_negative_values() -> None:
     dream = dream_on(fake_world(nan_action=2))
     dream.reset(session_id="a", seed=1, start=Start(latent=np.array([-0.6, 0, 0, 0])))
     for planner in ("cem", "random_shooting"):
@@ -253,7 +255,7 @@ def test_when_every_candidate_is_nan_the_plan_fails() -> None:
         dream.plan(session_id="a", planner="random_shooting", horizon=30, candidates=8)
 
 
-def test_an_ended_candidate_stops_earning_but_cuts_no_other(worth: Worth) -> None:
+def test_an_ended_candidate_gets_no_more_reward_and_cuts_no_other_short(worth: Worth) -> None:
     world = fake_world()
     latent, state = start_from_bank(world, np.array([1], np.uint64), np.array([15]))
     present = RolloutStart(world, latent, state, step=0, temperature=0.0)
@@ -269,7 +271,7 @@ def test_plans_are_the_same_for_the_same_seed_and_step(same: Same) -> None:
     assert not same(plans[0], plans[2])
 
 
-def test_candidates_of_one_iteration_meet_the_same_noise(worth: Worth) -> None:
+def test_candidates_of_one_iteration_have_the_same_noise(worth: Worth) -> None:
     world = fake_world()
     latent, state = start_from_bank(world, np.array([1], np.uint64))
     present = RolloutStart(world, latent, state, step=0, temperature=1.0)

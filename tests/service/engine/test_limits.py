@@ -1,4 +1,4 @@
-"""What the engine refuses whatever it is about: too much at once, and new sessions at the end."""
+"""The engine's general refusals: too much work at once, and new sessions while draining."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,7 @@ from dreamserve_protocol.step import StepRequest
 Ask = Callable[[Engine, Request], Any]
 
 
-def test_a_server_that_shuts_down_starts_known_sessions_over_only(ask: Ask) -> None:
+def test_a_draining_server_resets_only_existing_sessions(ask: Ask) -> None:
     engine = Engine([fake_world()])
     ask(engine, ResetRequest(session_id="a"))
     snapshot = ask(engine, SnapshotRequest("a"))
@@ -71,13 +71,13 @@ OVER_THE_LIMITS: list[tuple[dict[str, float], Request, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("bounds", "request_", "said"), OVER_THE_LIMITS)
-def test_what_is_over_the_limits_is_refused_before_any_of_it_begins(
-    ask: Ask, bounds: dict[str, float], request_: Request, said: str
+@pytest.mark.parametrize(("bounds", "request_", "message"), OVER_THE_LIMITS)
+def test_work_over_the_limits_is_refused_before_it_starts(
+    ask: Ask, bounds: dict[str, float], request_: Request, message: str
 ) -> None:
     engine = Engine([fake_world()], limits=Limits(**bounds))
     ask(engine, ResetRequest(session_id="a", seed=1))
-    with pytest.raises(TooLargeError, match=said):
+    with pytest.raises(TooLargeError, match=message):
         ask(engine, request_)
     assert engine.session_count == 1
     assert ask(engine, SessionRequest("a")).step == 0

@@ -1,4 +1,4 @@
-"""Plans: what they are for, how they go on from one another, and what they do in the time given."""
+"""Plans: objectives, warm starts and time budgets."""
 
 import time
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def dream_on(world: World) -> LocalClient:
     return dream
 
 
-# what a plan is for
+# objectives
 
 
 def test_survival_is_the_expected_number_of_steps_survived(
@@ -68,7 +68,7 @@ def test_survival_is_the_expected_number_of_steps_survived(
     np.testing.assert_allclose(values, expected, rtol=1e-6)
 
 
-def test_the_target_is_the_mean_squared_distance_and_ending_is_no_way_out(
+def test_the_target_objective_is_the_mean_squared_distance_also_after_an_end(
     worth: Worth, outcomes: Outcomes
 ) -> None:
     present, goal = present_of(fake_world(), temperature=0.0), np.full(4, 0.3, np.float32)
@@ -81,7 +81,7 @@ def test_the_target_is_the_mean_squared_distance_and_ending_is_no_way_out(
     np.testing.assert_allclose(values, expected, rtol=1e-6)
 
 
-def test_an_objective_may_weigh_all_of_them(worth: Worth) -> None:
+def test_an_objective_may_combine_several_terms(worth: Worth) -> None:
     present, goal = present_of(fake_world()), np.zeros(4, np.float32)
     parts = [Objective(reward=1), Objective(survival=1), Objective(target=goal)]
     reward, survival, target = (worth(present, ACTIONS, objective=part) for part in parts)
@@ -108,7 +108,7 @@ def test_an_action_is_held_for_its_repeat(worth: Worth) -> None:
     np.testing.assert_array_equal(held, worth(present, ACTIONS.repeat(3, axis=1), **fields))
 
 
-def test_a_plan_made_amid_an_action_may_go_on_with_it() -> None:
+def test_a_plan_during_a_held_action_can_continue_it() -> None:
     assert action_durations(0, 4, 5).tolist() == [5, 5, 5, 5]
     assert action_durations(7, 4, 5).tolist() == [3, 5, 5, 7]
     assert action_durations(7, 1, 5).tolist() == [5]
@@ -125,8 +125,8 @@ def test_a_plan_made_amid_an_action_may_go_on_with_it() -> None:
 
 
 @pytest.mark.parametrize("planner", PLANNERS)
-def test_every_planner_plans_for_what_it_is_told(planner: str) -> None:
-    """In the fake world, latents near a goal are reached by other actions than those near 0."""
+def test_every_planner_optimises_the_given_objective(planner: str) -> None:
+    """In the fake world, a goal needs other actions than staying near 0."""
     dream = dream_on(fake_world())
     goal = dream.sample(session_id="a", futures=1, horizon=4, actions=[2, 2, 2, 2], temperature=0.0)
     plan = dream.plan(
@@ -139,10 +139,10 @@ def test_every_planner_plans_for_what_it_is_told(planner: str) -> None:
     assert plan.actions.tolist().count(2) >= 2
 
 
-# one plan after another
+# warm starts
 
 
-def test_all_candidates_of_an_iteration_meet_one_noise_and_every_iteration_another() -> None:
+def test_candidates_of_an_iteration_share_noise_and_iterations_do_not() -> None:
     spec, met = fake_spec(discrete=False), []
 
     class Recording(FakeBackend):
@@ -176,7 +176,7 @@ def _present_of_session(dream: LocalClient) -> RolloutStart:
     return RolloutStart(dream.world, *session.row(), step=session.step, temperature=0.0)
 
 
-def test_what_remains_of_a_plan_that_cannot_be_beaten_is_the_plan() -> None:
+def test_the_rest_of_an_optimal_plan_is_the_next_plan() -> None:
     world = fake_world()
     rule = RewardRule(kind="constant", value=1.0)
     world.spec = world.spec.model_copy(update={"reward": rule})
@@ -185,7 +185,7 @@ def test_what_remains_of_a_plan_that_cannot_be_beaten_is_the_plan() -> None:
     fields = {"session_id": "a", "horizon": 3, "candidates": 40, "iterations": 4, "discount": 0.9}
     first = dream.plan(**fields)
     assert first.value == 1 + 0.9 + 0.9 * 0.9
-    assert first.iterations == 1  # one iteration found what cannot be beaten
+    assert first.iterations == 1  # one iteration found the optimum
     dream.step(session_id="a", action=first.action)
     earning.rows.clear()
     after = dream.plan(**fields)
@@ -194,7 +194,7 @@ def test_what_remains_of_a_plan_that_cannot_be_beaten_is_the_plan() -> None:
     assert earning.rows == [1, 1, 1]
 
 
-def test_a_cold_plan_knows_nothing_of_the_last_one(same: Same) -> None:
+def test_a_plan_without_warm_start_ignores_the_last_one(same: Same) -> None:
     fields = {"session_id": "a", "horizon": 5, "candidates": 10, "warm_start": False}
     dream = dream_on(fake_world())
     plans = [replace(dream.plan(**fields), elapsed_ms=0.0) for _ in range(2)]
@@ -235,23 +235,23 @@ def test_a_plan_that_ends_after_the_reset_is_not_the_new_dreams() -> None:
     assert found.value == fresh.value
 
 
-# in time
+# time budgets
 
 
-def test_more_time_allows_more_and_what_was_asked_for_is_the_most() -> None:
+def test_a_longer_budget_allows_more_up_to_the_requested_sizes() -> None:
     latency = LatencyModel(TOOK_S)
-    asked = Cem(candidates=512, iterations=6)
-    found: list[Any] = [fit_to_budget(asked, 20, 1, latency, s) for s in (0.001, 0.02, 0.1, 10)]
+    requested = Cem(candidates=512, iterations=6)
+    found: list[Any] = [fit_to_budget(requested, 20, 1, latency, s) for s in (0.001, 0.02, 0.1, 10)]
     tried = [options.candidates * options.iterations for options in found]
     assert tried == sorted(tried)
     assert (found[0].candidates, found[0].iterations) == (FEWEST, 1)
     assert found[1].candidates >= ENOUGH or found[1].iterations == 1
-    assert found[-1] == asked
+    assert found[-1] == requested
     shooting: Any = fit_to_budget(RandomShooting(candidates=1000), 20, 1, latency, 0.02)
     assert 1 < shooting.candidates < 1000
 
 
-def test_plans_beside_one_another_share_the_time() -> None:
+def test_concurrent_plans_share_the_time() -> None:
     latency = LatencyModel({1: 1e-5, 1000: 1e-2}, plan_s=0)
     alone = latency.rows(20, 0.1)
     with latency.counted(), latency.counted():
@@ -259,7 +259,7 @@ def test_plans_beside_one_another_share_the_time() -> None:
     assert latency.rows(20, 0.1) == alone
 
 
-def test_the_latency_model_learns_from_what_things_took() -> None:
+def test_the_latency_model_learns_from_measured_times() -> None:
     latency = LatencyModel(TOOK_S)
     first = latency.rows(20, 0.1)
     for _ in range(50):
@@ -269,7 +269,7 @@ def test_the_latency_model_learns_from_what_things_took() -> None:
 
 
 class Counting:
-    """Every step earns 1; notes how many rows it has."""
+    """A backend with reward 1 that records the number of rows of each step."""
 
     def __init__(self, world: World) -> None:
         self._backend, self.rows = world.backend, []
@@ -286,7 +286,7 @@ class Counting:
 
 
 class Clock:
-    """Time passes by calls of the world only."""
+    """A clock that advances only with calls of the world."""
 
     def __init__(self, world: World, step_s: float) -> None:
         self.now_s, self._backend, self._step_s = 0.0, world.backend, step_s
@@ -327,7 +327,7 @@ def test_a_budget_that_suffices_cuts_nothing(same: Same) -> None:
 
 
 def planned_before(step_s: float) -> tuple[LocalClient, Counting, Any]:
-    """A dream that has a plan to go on with, in a world where each step survived earns 1."""
+    """Return a dream with a last plan, in a world with reward 1 per step survived."""
     world = fake_world()
     rule = RewardRule(kind="constant", value=1.0)
     world.spec = world.spec.model_copy(update={"reward": rule})
@@ -340,7 +340,7 @@ def planned_before(step_s: float) -> tuple[LocalClient, Counting, Any]:
     return dream, counting, before
 
 
-def test_a_plan_that_survives_is_gone_on_with_if_time_ends_before_it() -> None:
+def test_a_surviving_plan_is_continued_if_the_budget_ends_before_its_end() -> None:
     dream, counting, before = planned_before(step_s=10e-3)
     plan = dream.plan(session_id="a", budget_ms=50)
     assert plan.actions.tolist() == [*before.actions[1:].tolist(), before.actions[-1]]
@@ -349,7 +349,7 @@ def test_a_plan_that_survives_is_gone_on_with_if_time_ends_before_it() -> None:
     assert set(counting.rows) == {1}
 
 
-def test_without_time_to_dream_twice_it_is_tried_beside_others_at_once() -> None:
+def test_with_little_time_the_last_plan_is_tried_in_the_first_batch() -> None:
     dream, counting, _ = planned_before(step_s=10e-3)
     dream.engine._context.latencies["fake"].took_s = {1: 5e-3, 256: 6e-3}
     dream.plan(session_id="a", budget_ms=50)
@@ -361,7 +361,7 @@ def evaluated_until(world: World, until_s: float, clock: Clock) -> CandidateValu
     return finish(Job(evaluator.evaluate(ACTIONS, 0)), clock)
 
 
-def test_at_the_deadline_only_what_was_dreamt_to_its_end_counts(worth: Worth) -> None:
+def test_at_the_deadline_only_complete_candidates_count(worth: Worth) -> None:
     whole = worth(present_of(fake_world()), ACTIONS, slice_rows=10)
     world = fake_world()
     found = evaluated_until(world, 1.5e-2, Clock(world, 1e-3))
@@ -371,7 +371,7 @@ def test_at_the_deadline_only_what_was_dreamt_to_its_end_counts(worth: Worth) ->
     assert np.isneginf(found.values[10:]).all()
 
 
-def test_if_nothing_was_candidates_are_compared_as_far_as_they_got(
+def test_without_complete_candidates_they_are_compared_by_the_steps_done(
     worth: Worth,
 ) -> None:
     two_steps = worth(present_of(fake_world()), ACTIONS[:, :2], slice_rows=10)
@@ -384,7 +384,7 @@ def test_if_nothing_was_candidates_are_compared_as_far_as_they_got(
 
 
 @pytest.mark.parametrize("slices", [1, 2, 3])
-def test_if_no_candidate_was_the_mean_over_the_particles_dreamt_so_far_counts(
+def test_without_complete_candidates_the_mean_of_the_finished_particles_counts(
     outcomes: Outcomes, slices: int
 ) -> None:
     world = fake_world()
@@ -403,7 +403,7 @@ def test_if_no_candidate_was_the_mean_over_the_particles_dreamt_so_far_counts(
     assert np.isneginf(found.partial[1])
 
 
-def test_a_budget_that_ends_amid_the_only_candidate_is_answered() -> None:
+def test_a_budget_that_ends_during_the_only_candidate_gives_a_plan() -> None:
     world = fake_world()
     clock = Clock(world, 1e-3)
     dream = LocalClient(world, clock=clock)
@@ -425,6 +425,6 @@ def test_sixteen_plans_at_once_keep_their_budgets() -> None:
         for _ in range(10):
             plans = [engine.submit(PlanRequest(name, budget_ms=50)) for name in names]
             took_ms = [plan.result(5).elapsed_ms for plan in plans]
-            assert np.median(took_ms) < 60  # not the machine's other work, but ours
+            assert np.median(took_ms) < 60  # of our work, not the machine's other work
     finally:
         engine.stop()

@@ -1,4 +1,4 @@
-"""Policies act as their mathematics says, and each row as if it were alone."""
+"""Policies compute their documented actions, each row as if alone."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def policies(discrete: bool) -> LinearPolicy:
 @pytest.mark.parametrize("discrete", [True, False])
 @pytest.mark.parametrize("kind", ["random", "linear"])
 @pytest.mark.parametrize("size", [1, 2, 3, 16, 33])
-def test_a_row_acts_the_same_in_any_company(discrete: bool, kind: str, size: int) -> None:
+def test_a_row_acts_the_same_in_any_batch(discrete: bool, kind: str, size: int) -> None:
     world = fake_world(discrete=discrete)
     policy = RandomPolicy() if kind == "random" else policies(discrete)
 
@@ -98,7 +98,7 @@ def acts(runner: PolicyRunner, world: World) -> np.ndarray:
     return runner.act(trajectories_of(world, slice(0, 1)))[0]
 
 
-def test_the_largest_score_acts_and_of_equals_the_first() -> None:
+def test_the_action_has_the_largest_score_and_among_equals_is_the_first() -> None:
     world, weights = fake_world(), np.zeros((3, 8))
     for bias, best in (([0, 2, 1], 1), ([1, 0, 1], 0)):
         runner = runner_of(world, LinearPolicy(weights, np.array(bias)), 1)

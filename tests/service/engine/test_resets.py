@@ -1,4 +1,4 @@
-"""How dreams begin, and when they may not."""
+"""How dreams start, and when a reset is refused."""
 
 from collections.abc import Callable
 from typing import Any
@@ -37,7 +37,7 @@ from dreamserve_protocol.step import StepRequest
 Ask = Callable[[Engine, Request], Any]
 
 
-def test_what_is_not_given_is_chosen_and_said(ask: Ask) -> None:
+def test_fields_that_are_not_given_are_chosen_and_returned(ask: Ask) -> None:
     engine = Engine([fake_world("one"), fake_world("two")])
     first, second = (ask(engine, ResetRequest()) for _ in range(2))
     assert (first.world, first.temperature, first.step) == ("one", 1.0, 0)
@@ -54,7 +54,7 @@ def test_a_seed_chooses_an_entry_of_the_bank(ask: Ask) -> None:
     assert len(set(means)) > 5
 
 
-def test_a_bank_entry_starts_in_its_posterior_with_its_memory(ask: Ask) -> None:
+def test_a_bank_entry_starts_in_its_posterior_with_its_state(ask: Ask) -> None:
     world = fake_world()
     engine = Engine([world])
     answers = [
@@ -67,7 +67,7 @@ def test_a_bank_entry_starts_in_its_posterior_with_its_memory(ask: Ask) -> None:
     np.testing.assert_array_equal(answers[0].state["memory"], world.bank["state.memory"][3])
 
 
-def test_a_latent_start_is_taken_as_it_is_with_an_empty_memory(ask: Ask) -> None:
+def test_a_latent_start_is_used_unchanged_with_an_empty_state(ask: Ask) -> None:
     start = Start(latent=np.array([1, 2, 3, 4]))
     answer = ask(Engine([fake_world()]), ResetRequest(start=start, include=["state", "frame"]))
     np.testing.assert_array_equal(answer.latent, np.float32([1, 2, 3, 4]))
@@ -83,7 +83,7 @@ def test_a_world_without_a_bank_starts_in_the_prior(ask: Ask) -> None:
     np.testing.assert_allclose([drawn.mean(), drawn.std()], [0, 1], atol=0.1)
 
 
-def test_a_reset_of_a_session_starts_it_over_in_its_place(ask: Ask) -> None:
+def test_a_reset_restarts_a_session_in_its_slot(ask: Ask) -> None:
     engine = Engine([fake_world()], capacity=1)
     ask(engine, ResetRequest(session_id="a", seed=1))
     before = ask(engine, StepRequest("a", 2, step=1))
@@ -103,7 +103,7 @@ def test_a_session_can_move_to_another_world(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "error", "said"),
+    ("fields", "error", "message"),
     [
         ({"world": "nowhere"}, WorldNotFoundError, "no world 'nowhere'; loaded: fake"),
         ({"seed": -1}, InvalidRequestError, "seed: .*greater than or equal to 0"),
@@ -151,15 +151,15 @@ def test_a_session_can_move_to_another_world(ask: Ask) -> None:
     ],
 )
 def test_a_reset_that_makes_no_sense_is_refused_and_makes_no_session(
-    ask: Ask, fields: dict[str, Any], error: type[DreamserveError], said: str
+    ask: Ask, fields: dict[str, Any], error: type[DreamserveError], message: str
 ) -> None:
     engine = Engine([fake_world()])
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         ask(engine, validated(ResetRequest, fields))
     assert engine.session_count == 0
 
 
-def test_each_step_of_a_context_and_the_start_itself_meet_other_noise(ask: Ask) -> None:
+def test_each_step_of_a_context_and_the_start_have_different_noise(ask: Ask) -> None:
     spec, met = fake_spec(), []
 
     class Recording(FakeBackend):
@@ -170,9 +170,9 @@ def test_each_step_of_a_context_and_the_start_itself_meet_other_noise(ask: Ask) 
     backend = Recording(spec)
     frames = np.zeros((4, 8, 8, 3), np.uint8)
     start = Start(frames=frames, actions=np.array([0, 1, 2]))
-    begun = ask(Engine([World(spec, backend)]), ResetRequest(seed=3, start=start))
+    result = ask(Engine([World(spec, backend)]), ResetRequest(seed=3, start=start))
     mu, logvar = backend.encode(frames[-1:].astype(np.float32))
-    met.append((begun.latent - mu[0]) / np.exp(0.5 * logvar[0]))
+    met.append((result.latent - mu[0]) / np.exp(0.5 * logvar[0]))
     assert len(met) == 4
     for i, noise in enumerate(met):
         assert not any(np.allclose(noise, other, atol=1e-4) for other in met[:i])
@@ -206,13 +206,13 @@ def test_when_full_a_reset_is_refused_and_no_session_is_lost(ask: Ask) -> None:
     assert ask(engine, ResetRequest(session_id="c")).step == 0
 
 
-def test_an_idle_session_expires_and_says_so(ask: Ask, clock: Any) -> None:
+def test_an_idle_session_expires_with_its_own_error(ask: Ask, clock: Any) -> None:
     engine = Engine([fake_world()], capacity=1, session_ttl_s=10, clock=clock)
     ask(engine, ResetRequest(session_id="a"))
     clock.now_s = 10
     ask(engine, StepRequest("a", 1))
     clock.now_s = 19
-    assert ask(engine, SessionRequest("a")).idle_s == 9  # looking is no use
+    assert ask(engine, SessionRequest("a")).idle_s == 9  # reading does not renew it
     clock.now_s = 20.1
     for request in (StepRequest("a", 1), SessionRequest("a")):
         with pytest.raises(
@@ -225,7 +225,7 @@ def test_an_idle_session_expires_and_says_so(ask: Ask, clock: Any) -> None:
     assert ask(engine, StepRequest("a", 1)).step == 1
 
 
-def test_a_step_of_a_batch_is_a_use_and_a_snapshot_is_none(ask: Ask, clock: Any) -> None:
+def test_a_batch_step_renews_a_session_and_a_snapshot_does_not(ask: Ask, clock: Any) -> None:
     engine = Engine([fake_world()], session_ttl_s=10, clock=clock)
     ask(engine, ResetBatchRequest(session_ids=["stepped", "kept"]))
     clock.now_s = 9
@@ -237,7 +237,7 @@ def test_a_step_of_a_batch_is_a_use_and_a_snapshot_is_none(ask: Ask, clock: Any)
         ask(engine, SessionRequest("kept"))
 
 
-def test_only_so_many_expired_sessions_are_remembered(
+def test_the_number_of_remembered_expired_sessions_is_bounded(
     ask: Ask, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dreamserve.engine.sessions.table.EXPIRED_REMEMBERED", 2)
@@ -265,7 +265,7 @@ def test_a_deleted_session_is_gone(ask: Ask) -> None:
     assert engine.session_count == 0
 
 
-def test_slots_are_used_again_without_a_trace_of_the_one_before(ask: Ask) -> None:
+def test_reused_slots_have_no_trace_of_the_previous_session(ask: Ask) -> None:
     engine = Engine([fake_world()], capacity=3)
     fresh = ask(Engine([fake_world()]), ResetRequest(session_id="z", seed=9))
     for i in range(20):
@@ -284,6 +284,6 @@ def test_two_worlds_of_one_name_and_no_world_at_all_are_refused() -> None:
         Engine([])
 
 
-def test_memory_is_stated_for_all_sessions() -> None:
+def test_the_memory_of_all_sessions_is_reported() -> None:
     engine = Engine([fake_world()], capacity=1000)
-    assert engine.memory_bytes == 1000 * (4 * (4 + 3 + 1) + 49)
+    assert engine.memory_bytes == 1000 * (4 * (4 + 3 + 1) + 65)

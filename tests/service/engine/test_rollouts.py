@@ -1,4 +1,4 @@
-"""Rollouts: an episode is its session's dream, whatever else is dreamt, and NaN is one's own."""
+"""Rollouts: an episode equals its session's dream in any batch, and NaN affects only its row."""
 
 from collections.abc import Callable
 from typing import Any
@@ -37,7 +37,7 @@ FEATURES = 8  # of the fake worlds: 4 + 3 + 1
 
 
 def linear(world: World, policies: int, scale: float = 1.0) -> LinearPolicy:
-    """Return policies with random weights, on all that the world remembers."""
+    """Return linear policies with random weights over latent and state."""
     spec = world.spec
     space = spec.action_space
     actions = space.n if isinstance(space, DiscreteSpace) else len(space.low)
@@ -48,7 +48,7 @@ def linear(world: World, policies: int, scale: float = 1.0) -> LinearPolicy:
 
 
 def replayed(world: World, rolled: RolloutResult, p: int, e: int, start: Start | None) -> None:
-    """Hold one episode against the session with its seed, stepped with its actions."""
+    """Compare one episode with a session of its seed, stepped with its actions."""
     dream, length = LocalClient(world), int(rolled.lengths[p, e])
     first = dream.reset(
         session_id="a", seed=int(rolled.seeds[e]), temperature=rolled.temperature, start=start
@@ -89,7 +89,7 @@ def test_episodes_begin_where_a_reset_would(start: Start) -> None:
         replayed(fake_world(), rolled, 0, e, start)
 
 
-def test_an_episode_of_a_session_is_its_own_future_and_the_session_does_not_move() -> None:
+def test_a_sessions_episode_continues_it_without_changing_it() -> None:
     dream = LocalClient(fake_world())
     dream.reset(session_id="a", seed=4, temperature=0.7)
     dream.step(session_id="a", action=1)
@@ -115,7 +115,7 @@ def test_episodes_are_the_same_however_many_share_a_call(
     assert same(LocalClient(any_world, slice_rows=slice_rows).rollout(**ask), whole)
 
 
-def test_a_policy_earns_among_others_what_it_earns_alone(any_world: World) -> None:
+def test_a_policy_has_the_same_returns_among_others_as_alone(any_world: World) -> None:
     many = linear(any_world, 5)
     ask = {"seeds": [3, 1, 4], "max_steps": STEPS}
     together = LocalClient(any_world).rollout(policy=many, **ask)
@@ -125,7 +125,7 @@ def test_a_policy_earns_among_others_what_it_earns_alone(any_world: World) -> No
         np.testing.assert_array_equal(returns[0], together.returns[p])
 
 
-def test_rollouts_that_share_calls_are_those_that_do_not(same: Same) -> None:
+def test_rollouts_that_share_calls_equal_those_run_alone(same: Same) -> None:
     dream, ask = LocalClient(fake_world(), slice_rows=16), {"episodes": 6, "max_steps": 9}
     alone = [dream.rollout(policy=RandomPolicy(), seed=seed, **ask) for seed in range(3)]
     futures = [
@@ -137,7 +137,7 @@ def test_rollouts_that_share_calls_are_those_that_do_not(same: Same) -> None:
     assert all(same(f.result(0), one) for f, one in zip(futures, alone, strict=True))
 
 
-def test_all_policies_meet_the_same_episodes_and_the_seed_chooses_them(same: Same) -> None:
+def test_all_policies_have_the_same_episodes_which_the_seed_selects(same: Same) -> None:
     dream = LocalClient(fake_world())
     twice = LinearPolicy(np.ones((2, 3, FEATURES)))
     ask = {"policy": twice, "episodes": 5, "max_steps": 20}
@@ -146,8 +146,8 @@ def test_all_policies_meet_the_same_episodes_and_the_seed_chooses_them(same: Sam
     assert len(set(rolled.returns[0])) > 1
     assert same(dream.rollout(**ask, seed=1), rolled)
     assert not same(dream.rollout(**ask, seed=2), rolled)
-    given = {**ask, "episodes": None, "seeds": rolled.seeds}
-    assert same(dream.rollout(**given), rolled)
+    seeded = {**ask, "episodes": None, "seeds": rolled.seeds}
+    assert same(dream.rollout(**seeded), rolled)
 
 
 def test_a_step_past_the_last_is_not_taken_and_what_lies_beyond_an_end_is_zero() -> None:
@@ -165,7 +165,7 @@ def test_a_step_past_the_last_is_not_taken_and_what_lies_beyond_an_end_is_zero()
     np.testing.assert_allclose(rolled.rewards.sum(axis=2, dtype=np.float64), rolled.returns)
 
 
-def test_an_episode_that_becomes_nan_says_so_and_costs_no_other(same: Same) -> None:
+def test_an_episode_that_becomes_nan_is_marked_and_affects_no_other(same: Same) -> None:
     weights = np.zeros((3, 3, FEATURES))
     bias = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0]])  # forth, which is NaN here; stay; back
     ask = {"policy": LinearPolicy(weights, bias), "episodes": 4, "max_steps": 8, "seed": 2}
@@ -182,9 +182,7 @@ def test_an_episode_that_becomes_nan_says_so_and_costs_no_other(same: Same) -> N
 
 @pytest.mark.parametrize("discrete", [True, False])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 3e38])
-def test_weights_that_make_no_numbers_lose_their_own_episodes_only(
-    discrete: bool, bad: float
-) -> None:
+def test_weights_that_give_nan_fail_only_their_own_episodes(discrete: bool, bad: float) -> None:
     world = fake_world(discrete=discrete)
     policy = linear(world, 3)
     policy.weights[1] = bad * np.where(np.arange(FEATURES) % 2, 1, -1)
@@ -280,15 +278,15 @@ BAD: list[tuple[dict[str, Any], type[DreamserveError], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "error", "said"), BAD)
+@pytest.mark.parametrize(("fields", "error", "message"), BAD)
 def test_a_rollout_that_makes_no_sense_is_refused(
-    fields: dict[str, Any], error: type[DreamserveError], said: str
+    fields: dict[str, Any], error: type[DreamserveError], message: str
 ) -> None:
-    asked = {"policy": RandomPolicy(), "episodes": 3, "max_steps": 2, **fields}
+    arguments = {"policy": RandomPolicy(), "episodes": 3, "max_steps": 2, **fields}
     dream = LocalClient(fake_world())
     dream.reset(session_id="a")
-    with pytest.raises(error, match=said):
-        dream.rollout(**asked)
+    with pytest.raises(error, match=message):
+        dream.rollout(**arguments)
 
 
 def test_an_ended_session_has_no_episodes() -> None:
@@ -303,32 +301,34 @@ def test_an_ended_session_has_no_episodes() -> None:
     "policy", [RandomPolicy(), ConstantPolicy(2), LinearPolicy(np.ones((3, FEATURES)))]
 )
 def test_a_sample_acts_by_the_same_policies(same: Same, policy: AnyPolicy) -> None:
-    asked = {"start": Start(bank=2), "futures": 7, "horizon": 5, "seed": 9}
-    whole = LocalClient(fake_world()).sample(**asked, policy=policy)
-    assert same(LocalClient(fake_world(), slice_rows=3).sample(**asked, policy=policy), whole)
+    arguments = {"start": Start(bank=2), "futures": 7, "horizon": 5, "seed": 9}
+    whole = LocalClient(fake_world()).sample(**arguments, policy=policy)
+    assert same(LocalClient(fake_world(), slice_rows=3).sample(**arguments, policy=policy), whole)
     if isinstance(policy, ConstantPolicy):
-        assert same(LocalClient(fake_world()).sample(**asked, actions=np.full(5, 2)), whole)
+        assert same(LocalClient(fake_world()).sample(**arguments, actions=np.full(5, 2)), whole)
     if isinstance(policy, RandomPolicy):
-        assert same(LocalClient(fake_world()).sample(**asked), whole)
+        assert same(LocalClient(fake_world()).sample(**arguments), whole)
 
 
 def test_a_sample_takes_one_policy() -> None:
-    asked = {"start": Start(bank=2), "futures": 7, "horizon": 5}
+    arguments = {"start": Start(bank=2), "futures": 7, "horizon": 5}
     with pytest.raises(InvalidRequestError, match="give a single policy, not 2"):
-        LocalClient(fake_world()).sample(**asked, policy=LinearPolicy(np.ones((2, 3, FEATURES))))
+        LocalClient(fake_world()).sample(
+            **arguments, policy=LinearPolicy(np.ones((2, 3, FEATURES)))
+        )
 
 
-def test_what_a_sample_includes_takes_the_actions_of_the_first_futures_policy(same: Same) -> None:
+def test_includes_of_a_sample_use_the_actions_of_its_first_trajectory(same: Same) -> None:
     include = ["most_likely", "components"]
-    asked = {"start": Start(bank=2), "futures": 3, "horizon": 5, "seed": 9}
-    asked |= {"include": include}
-    by_policy = LocalClient(fake_world()).sample(**asked, policy=ConstantPolicy(2))
-    assert same(LocalClient(fake_world()).sample(**asked, actions=np.full(5, 2)), by_policy)
+    arguments = {"start": Start(bank=2), "futures": 3, "horizon": 5, "seed": 9}
+    arguments |= {"include": include}
+    by_policy = LocalClient(fake_world()).sample(**arguments, policy=ConstantPolicy(2))
+    assert same(LocalClient(fake_world()).sample(**arguments, actions=np.full(5, 2)), by_policy)
 
 
-def test_a_future_whose_policy_gives_no_numbers_is_named() -> None:
-    asked = {"start": Start(bank=2), "futures": 3, "horizon": 5}
+def test_a_trajectory_whose_policy_gives_nan_is_named() -> None:
+    arguments = {"start": Start(bank=2), "futures": 3, "horizon": 5}
     for weight in (np.nan, 3e38):
         policy = LinearPolicy(np.full((3, FEATURES), weight))
         with pytest.raises(NotFiniteInputError, match=r"policy: .* at step . of future 0"):
-            LocalClient(fake_world()).sample(**asked, policy=policy)
+            LocalClient(fake_world()).sample(**arguments, policy=policy)

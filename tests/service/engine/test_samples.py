@@ -1,4 +1,4 @@
-"""What a sample may say beside its futures: what was expected, the futures without noise."""
+"""The extras of a sample: mixtures, entropies and deterministic trajectories."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -41,19 +41,19 @@ def actions_of(world: World, horizon: int = HORIZON) -> Any:
     return generator.uniform(low, high, (horizon, len(low))).astype(np.float32)
 
 
-def begun(world: World, temperature: float = 1.0, **options: Any) -> LocalClient:
+def dream_of(world: World, temperature: float = 1.0, **options: Any) -> LocalClient:
     dream = LocalClient(world, **options)
     dream.reset(session_id="a", seed=4, start=Start(bank=2), temperature=temperature)
     return dream
 
 
 def everything(dream: LocalClient, world: World, **fields: Any) -> SampleResult:
-    asked = {"futures": 5, "horizon": HORIZON, "actions": actions_of(world), **fields}
-    return dream.sample(session_id="a", include=EVERYTHING, **asked)
+    arguments = {"futures": 5, "horizon": HORIZON, "actions": actions_of(world), **fields}
+    return dream.sample(session_id="a", include=EVERYTHING, **arguments)
 
 
 class Broken:
-    """A backend whose mixture is spoilt where the action is 2."""
+    """A backend whose mixture is not finite for action 2."""
 
     def __init__(self, world: World) -> None:
         self._backend = world.backend
@@ -69,7 +69,7 @@ class Broken:
 
 
 class Recording:
-    """A backend that keeps the noise it is given."""
+    """A backend that records the noise it is given."""
 
     def __init__(self, world: World) -> None:
         self._backend, self.noise = world.backend, []
@@ -82,26 +82,26 @@ class Recording:
         return self._backend.step(batch)
 
 
-def test_a_plain_sample_has_none_of_it() -> None:
-    plain = begun(fake_world()).sample(session_id="a", futures=2, horizon=2)
+def test_a_sample_without_include_has_no_extras() -> None:
+    plain = dream_of(fake_world()).sample(session_id="a", futures=2, horizon=2)
     names = ("frames", "mixture", "entropy", "differential_entropy", "most_likely", "components")
     assert all(getattr(plain, name) is None for name in names)
 
 
-def test_what_is_included_changes_no_future(any_world: World, same: Same) -> None:
-    dream = begun(any_world)
-    asked = {"futures": 5, "horizon": HORIZON, "actions": actions_of(any_world)}
-    plain = dream.sample(session_id="a", **asked)
+def test_includes_change_no_trajectory(any_world: World, same: Same) -> None:
+    dream = dream_of(any_world)
+    arguments = {"futures": 5, "horizon": HORIZON, "actions": actions_of(any_world)}
+    plain = dream.sample(session_id="a", **arguments)
     full = everything(dream, any_world)
     for name in ("latents", "rewards", "terminated"):
         assert same(getattr(plain, name), getattr(full, name))
 
 
 @pytest.mark.parametrize("seed", [7, None])
-def test_a_future_is_the_dream_of_its_own_seed_in_the_stream_of_samples(
+def test_a_trajectory_is_the_dream_of_its_seed_in_the_sample_stream(
     any_world: World, seed: int | None
 ) -> None:
-    dream, actions = begun(any_world), actions_of(any_world)
+    dream, actions = dream_of(any_world), actions_of(any_world)
     sampled = dream.sample(session_id="a", futures=3, horizon=HORIZON, actions=actions, seed=seed)
     if seed is None:
         seed = int(noise.keys(np.full(1, 4, np.uint64), np.zeros(1, np.int64), noise.SAMPLE)[0])
@@ -118,7 +118,7 @@ def test_a_future_is_the_dream_of_its_own_seed_in_the_stream_of_samples(
 
 def test_mixtures_have_the_heads_shapes_and_weights_that_sum_to_one(any_world: World) -> None:
     spec = any_world.spec
-    found = everything(begun(any_world), any_world)
+    found = everything(dream_of(any_world), any_world)
     k, z = spec.mixture.components, spec.latent_size
     per_dimension = spec.mixture.head == "per_dimension"
     assert found.mixture["weights"].shape == (5, HORIZON, *((k, z) if per_dimension else (k,)))
@@ -131,8 +131,8 @@ def test_mixtures_have_the_heads_shapes_and_weights_that_sum_to_one(any_world: W
     assert np.isfinite(found.differential_entropy).all()
 
 
-def test_the_first_steps_mixture_is_what_a_step_says_it_expected(any_world: World) -> None:
-    dream = begun(any_world)
+def test_the_first_steps_mixture_is_that_of_a_step(any_world: World) -> None:
+    dream = dream_of(any_world)
     found = everything(dream, any_world)
     action = actions_of(any_world)[0]
     step = dream.step(session_id="a", action=action, include=["mixture"])
@@ -141,7 +141,7 @@ def test_the_first_steps_mixture_is_what_a_step_says_it_expected(any_world: Worl
             np.testing.assert_allclose(found.mixture[name][future, 0], part, rtol=1e-5, atol=1e-6)
 
 
-def test_who_has_ended_expects_nothing() -> None:
+def test_trajectories_that_have_ended_have_zero_mixtures_and_entropies() -> None:
     start = Start(latent=np.array([0.93, 0.1, 0, 0]))
     found = LocalClient(fake_world()).sample(
         start=start, futures=50, horizon=8, seed=2, include=EVERYTHING
@@ -159,8 +159,8 @@ def test_who_has_ended_expects_nothing() -> None:
 def test_the_most_likely_future_is_a_dream_at_temperature_0_step_for_step(
     any_world: World, temperature: float
 ) -> None:
-    likely = everything(begun(any_world, temperature), any_world).most_likely
-    dream = begun(any_world, temperature=0)
+    likely = everything(dream_of(any_world, temperature), any_world).most_likely
+    dream = dream_of(any_world, temperature=0)
     ended = False
     for t, action in enumerate(actions_of(any_world)):
         if not ended:
@@ -175,19 +175,19 @@ def test_the_most_likely_future_is_a_dream_at_temperature_0_step_for_step(
         assert likely.terminated[t] == ended
 
 
-def test_the_most_likely_future_gives_its_world_no_noise_and_the_least_uniforms() -> None:
+def test_the_most_likely_trajectory_uses_zero_noise_and_the_smallest_uniforms() -> None:
     world = fake_world()
     world.backend = Recording(world)
-    dream, asked = begun(world), {"futures": 1, "horizon": 3, "actions": np.array([1, 0, 1])}
-    dream.sample(session_id="a", **asked, include=["most_likely"])
+    dream, arguments = dream_of(world), {"futures": 1, "horizon": 3, "actions": np.array([1, 0, 1])}
+    dream.sample(session_id="a", **arguments, include=["most_likely"])
     normals, uniforms = np.split(np.array(world.backend.noise[-3:]), [world.spec.noise.normal], -1)
     assert not normals.any()
     assert uniforms.size
     assert (uniforms == 2.0**-25).all()  # of components of one weight, the first
 
 
-def test_components_begin_at_the_mixtures_means_by_falling_weight(any_world: World) -> None:
-    dream = begun(any_world)
+def test_components_start_at_the_mixtures_means_by_decreasing_weight(any_world: World) -> None:
+    dream = dream_of(any_world)
     found = everything(dream, any_world)
     parts, weights, mu = found.components, found.mixture["weights"], found.mixture["mu"]
     assert (np.diff(parts.weights, axis=0) <= 0).all()
@@ -201,12 +201,12 @@ def test_components_begin_at_the_mixtures_means_by_falling_weight(any_world: Wor
 
 
 def test_the_first_component_is_the_most_likely_future(any_world: World, same: Same) -> None:
-    found = everything(begun(any_world), any_world)
+    found = everything(dream_of(any_world), any_world)
     for name in ("latents", "rewards", "terminated", "frames"):
         assert same(getattr(found.components, name)[0], getattr(found.most_likely, name))
 
 
-def test_components_go_on_without_noise_and_earn_what_their_own_first_step_earns() -> None:
+def test_components_continue_without_noise_with_the_rewards_of_their_first_step() -> None:
     world = fake_world()
     actions = np.array([2, 2, 1, 0])
     dream = LocalClient(world)
@@ -237,18 +237,18 @@ def test_a_component_that_ends_the_dream_ends_alone() -> None:
     assert parts.rewards[0].all()
 
 
-def test_without_actions_the_futures_without_noise_take_those_of_the_first() -> None:
-    cold = begun(fake_world(), temperature=0).sample(
+def test_without_given_actions_deterministic_trajectories_use_those_of_the_first() -> None:
+    cold = dream_of(fake_world(), temperature=0).sample(
         session_id="a", futures=3, horizon=HORIZON, include=EVERYTHING
     )
     np.testing.assert_array_equal(cold.latents[0], cold.most_likely.latents)
     assert not np.array_equal(cold.latents[1], cold.most_likely.latents)
 
 
-def test_no_seed_or_temperature_is_in_the_futures_without_noise(
+def test_deterministic_trajectories_do_not_depend_on_seed_or_temperature(
     any_world: World, same: Same
 ) -> None:
-    dream = begun(any_world)
+    dream = dream_of(any_world)
     one = everything(dream, any_world, seed=1)
     other = everything(dream, any_world, seed=2, temperature=0.3, futures=1)
     assert same(one.most_likely, other.most_likely)
@@ -256,12 +256,14 @@ def test_no_seed_or_temperature_is_in_the_futures_without_noise(
 
 
 @pytest.mark.parametrize("slice_rows", [1, 3])
-def test_slices_of_any_size_say_the_same(any_world: World, same: Same, slice_rows: int) -> None:
-    whole = everything(begun(any_world), any_world)
-    assert same(everything(begun(any_world, slice_rows=slice_rows), any_world), whole)
+def test_slices_of_any_size_give_the_same_extras(
+    any_world: World, same: Same, slice_rows: int
+) -> None:
+    whole = everything(dream_of(any_world), any_world)
+    assert same(everything(dream_of(any_world, slice_rows=slice_rows), any_world), whole)
 
 
-def test_whoever_shares_the_batch_changes_no_bit(any_world: World, same: Same) -> None:
+def test_other_requests_in_the_batch_change_no_bit(any_world: World, same: Same) -> None:
     def request(name: str) -> SampleRequest:
         return SampleRequest(
             name,
@@ -287,7 +289,7 @@ def test_whoever_shares_the_batch_changes_no_bit(any_world: World, same: Same) -
         assert same(sampled(name)[0], together["abcdefg".index(name)])
 
 
-def test_a_session_that_ended_has_no_likely_future_either() -> None:
+def test_an_ended_session_has_no_most_likely_trajectory() -> None:
     dream = LocalClient(fake_world())
     dream.reset(session_id="a", start=Start(latent=np.array([2, 0, 0, 0])))
     dream.step(session_id="a", action=1)
@@ -296,30 +298,32 @@ def test_a_session_that_ended_has_no_likely_future_either() -> None:
 
 
 @pytest.mark.parametrize("part", ["mixture", "entropy"])
-def test_a_mixture_that_is_not_finite_is_named_where_it_is_asked_for(part: Any) -> None:
+def test_a_non_finite_mixture_is_named_if_requested(part: Any) -> None:
     world = fake_world()
     world.backend = Broken(world)
-    asked = {"session_id": "a", "futures": 3, "horizon": 2, "actions": np.array([1, 2])}
-    assert begun(world).sample(**asked).latents.shape == (3, 2, 4)
+    arguments = {"session_id": "a", "futures": 3, "horizon": 2, "actions": np.array([1, 2])}
+    assert dream_of(world).sample(**arguments).latents.shape == (3, 2, 4)
     with pytest.raises(DreamNotFiniteError, match=r"future 0's mixture is NaN .* at its step 2"):
-        begun(world).sample(**asked, include=[part])
+        dream_of(world).sample(**arguments, include=[part])
 
 
 @pytest.mark.parametrize(
-    ("part", "said"), [("most_likely", "most likely future 0"), ("components", "component 0")]
+    ("part", "message"), [("most_likely", "most likely future 0"), ("components", "component 0")]
 )
-def test_a_future_without_noise_that_goes_non_finite_is_named(part: Any, said: str) -> None:
-    dream = begun(fake_world(nan_action=0))
-    asked = {"session_id": "a", "futures": 1, "horizon": 3, "include": [part]}
+def test_a_deterministic_trajectory_that_becomes_non_finite_is_named(
+    part: Any, message: str
+) -> None:
+    dream = dream_of(fake_world(nan_action=0))
+    arguments = {"session_id": "a", "futures": 1, "horizon": 3, "include": [part]}
     dream.engine.worlds["fake"].backend._nan_action = None
-    dream.sample(**asked, actions=np.array([1, 1, 0]))
+    dream.sample(**arguments, actions=np.array([1, 1, 0]))
     dream.engine.worlds["fake"].backend = _NanWithoutNoise(dream.engine.worlds["fake"])
-    with pytest.raises(DreamNotFiniteError, match=f"{said} is NaN or infinity at its step 3"):
-        dream.sample(**asked, actions=np.array([1, 1, 0]))
+    with pytest.raises(DreamNotFiniteError, match=f"{message} is NaN or infinity at its step 3"):
+        dream.sample(**arguments, actions=np.array([1, 1, 0]))
 
 
 class _NanWithoutNoise(Broken):
-    """A backend that goes wrong at temperature 0 under the action 0."""
+    """A backend that gives NaN at temperature 0 for action 0."""
 
     def step(self, batch: StepInput) -> StepOutput:
         output = self._backend.step(batch)
@@ -331,7 +335,9 @@ class _NanWithoutNoise(Broken):
 @pytest.mark.parametrize("part", ["state", "frame", "spread"])
 def test_what_a_sample_cannot_include_is_refused(part: Any) -> None:
     with pytest.raises(InvalidRequestError, match=r"include.0: Input should be 'frames', 'mix"):
-        begun(fake_world()).sample(session_id="a", futures=1, horizon=1, include=[part, "entropy"])
+        dream_of(fake_world()).sample(
+            session_id="a", futures=1, horizon=1, include=[part, "entropy"]
+        )
 
 
 SIZES: list[tuple[set[str], dict[str, float], str | None]] = [
@@ -360,14 +366,14 @@ SIZES: list[tuple[set[str], dict[str, float], str | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("include", "bounds", "said"), SIZES)
+@pytest.mark.parametrize(("include", "bounds", "message"), SIZES)
 def test_the_size_of_what_is_included_is_bounded_with_the_numbers(
-    include: set[Any], bounds: dict[str, float], said: str | None
+    include: set[Any], bounds: dict[str, float], message: str | None
 ) -> None:
-    dream = begun(fake_world(), limits=Limits(**bounds))
-    asked = {"session_id": "a", "futures": 3, "horizon": 10, "include": sorted(include)}
-    if said is None:
-        dream.sample(**asked)
+    dream = dream_of(fake_world(), limits=Limits(**bounds))
+    arguments = {"session_id": "a", "futures": 3, "horizon": 10, "include": sorted(include)}
+    if message is None:
+        dream.sample(**arguments)
         return
-    with pytest.raises(TooLargeError, match=said):
-        dream.sample(**asked)
+    with pytest.raises(TooLargeError, match=message):
+        dream.sample(**arguments)

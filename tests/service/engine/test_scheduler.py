@@ -1,4 +1,4 @@
-"""Who runs now: the policy, without worlds."""
+"""The scheduler decides what runs next, without worlds."""
 
 from dataclasses import dataclass
 
@@ -56,7 +56,7 @@ def test_a_session_waits_until_it_is_released() -> None:
     assert policy.next() == ([second], [])
 
 
-def test_long_work_that_had_its_turn_waits_behind_the_rest() -> None:
+def test_long_work_rejoins_the_end_of_the_queue_after_its_turn() -> None:
     policy = scheduler()
     for job in "xyz":
         policy.begin(job)
@@ -82,7 +82,7 @@ def test_both_queues_are_bounded() -> None:
     policy.add(QueuedRequest("b", 0))
 
 
-def test_emptying_gives_everything_back() -> None:
+def test_emptying_returns_all_requests() -> None:
     policy = scheduler()
     tickets = [QueuedRequest("a", 0), QueuedRequest("a", 1), QueuedRequest(None, 2)]
     for ticket in tickets:

@@ -1,4 +1,4 @@
-"""Long work in slices: fair turns, shared calls of the world, and the same dreams all the same."""
+"""Long work in slices: fair turns, shared world calls, and unchanged results."""
 
 import time
 from collections.abc import Callable
@@ -33,7 +33,7 @@ PLANS: list[Request] = [
 
 
 class Counting:
-    """A backend that notes how many rows each step has."""
+    """A backend that records the number of rows of each step."""
 
     def __init__(self, world: World) -> None:
         self._backend, self.rows, self.broken = world.backend, [], False
@@ -64,7 +64,7 @@ def begin(context: Context, *requests: Request) -> list[Job]:
 
 
 def run(jobs: list[Job], slice_rows: int = 64) -> dict[Job, Any]:
-    """Give slices until all has ended."""
+    """Run slices until all jobs have ended."""
     ended: dict[Job, Any] = {}
     waiting = list(jobs)
     while waiting:
@@ -78,7 +78,7 @@ def run(jobs: list[Job], slice_rows: int = 64) -> dict[Job, Any]:
 
 
 @pytest.mark.parametrize("slice_rows", [8, 64, 1000])
-def test_plans_and_samples_that_share_calls_are_what_they_are_alone(
+def test_plans_and_samples_that_share_calls_equal_those_run_alone(
     same: Same, slice_rows: int
 ) -> None:
     jobs = begin(context_of(fake_world(), slice_rows), *PLANS)
@@ -91,7 +91,7 @@ def test_plans_and_samples_that_share_calls_are_what_they_are_alone(
         assert same(together[job], alone)
 
 
-def test_a_call_is_shared_by_all_who_fit_into_a_slice() -> None:
+def test_a_world_call_is_shared_by_all_jobs_that_fit_into_a_slice() -> None:
     world = fake_world()
     counting = Counting(world)
     requests = [PlanRequest(n, planner="random_shooting", horizon=5, candidates=20) for n in "abcd"]
@@ -102,7 +102,7 @@ def test_a_call_is_shared_by_all_who_fit_into_a_slice() -> None:
     assert sum(counting.rows) == 4 * 20 * 5
 
 
-def test_no_call_is_shared_by_two_worlds() -> None:
+def test_no_call_spans_two_worlds() -> None:
     worlds = fake_world(), fake_world()
     counted = [Counting(world) for world in worlds]
     request = PlanRequest("a", planner="random_shooting", horizon=5, candidates=20)
@@ -125,7 +125,7 @@ def test_every_job_has_its_turn_before_any_has_its_second() -> None:
     assert all(had.count(job) == 1 for job in jobs[:-1])
 
 
-def test_a_call_that_fails_fails_those_who_share_it_and_nobody_else() -> None:
+def test_a_failed_call_fails_only_the_jobs_that_share_it() -> None:
     world, other = fake_world(), fake_world()
     context, elsewhere = context_of(world), context_of(other)
     counting = Counting(world)
@@ -139,7 +139,7 @@ def test_a_call_that_fails_fails_those_who_share_it_and_nobody_else() -> None:
     assert [isinstance(ended[job], EngineFailedError) for job in jobs] == [True, True, False]
 
 
-def test_work_whose_time_is_up_is_told_so_ahead_of_the_others() -> None:
+def test_work_past_its_deadline_is_cut_short_before_the_others() -> None:
     jobs = begin(context_of(fake_world()), PLANS[0], PlanRequest("b", budget_ms=50))
     for job in jobs:
         run_slice([job], 64, 0.0)

@@ -1,4 +1,4 @@
-"""What a step does to its session, and what it never does to another's."""
+"""The effects of a step on its session, and on no other."""
 
 from collections.abc import Callable
 from typing import Any
@@ -56,7 +56,7 @@ def test_steps_count_from_one(ask: Ask) -> None:
     assert ask(engine, StepRequest("a", 1)).step == 4
 
 
-def test_a_step_sent_again_is_answered_with_the_stored_answer(ask: Ask) -> None:
+def test_a_repeated_step_has_the_stored_result(ask: Ask) -> None:
     engine = engine_with(fake_world(), "a")
     first = ask(engine, StepRequest("a", 2, step=1, include=ALL))
     assert ask(engine, StepRequest("a", np.int64(2), step=1, include=ALL)) is first
@@ -94,9 +94,7 @@ def test_a_step_out_of_order_is_a_conflict_and_changes_nothing(ask: Ask, number:
     assert ask(engine, SessionRequest("a")).step == 0
 
 
-def test_a_dream_that_has_ended_says_to_reset_but_repeats_its_last_answer(
-    ask: Ask, same: Same
-) -> None:
+def test_an_ended_dream_refuses_steps_but_repeats_its_last_result(ask: Ask, same: Same) -> None:
     engine = engine_with(fake_world(), "a")
     ask(engine, ResetRequest(session_id="a", start=Start(latent=np.array([2, 0, 0, 0]))))
     last = ask(engine, StepRequest("a", 2, step=1))
@@ -111,7 +109,7 @@ def test_a_dream_that_has_ended_says_to_reset_but_repeats_its_last_answer(
 
 
 @pytest.mark.parametrize(
-    ("action", "said"),
+    ("action", "message"),
     [
         (3, r"action 3 is not in Discrete\(3\): 0 back, 1 stay, 2 forth"),
         (-1, "action -1 is not in Discrete"),
@@ -125,16 +123,16 @@ def test_a_dream_that_has_ended_says_to_reset_but_repeats_its_last_answer(
     ],
 )
 def test_an_action_that_is_not_in_a_discrete_space_is_refused(
-    ask: Ask, action: Any, said: str
+    ask: Ask, action: Any, message: str
 ) -> None:
     engine = engine_with(fake_world(), "a")
-    with pytest.raises(InvalidActionError, match=said):
+    with pytest.raises(InvalidActionError, match=message):
         ask(engine, StepRequest("a", action))
     assert ask(engine, StepRequest("a", 1)).step == 1
 
 
 @pytest.mark.parametrize(
-    ("action", "error", "said"),
+    ("action", "error", "message"),
     [
         ([1.5, 0], InvalidActionError, r"first = 1.5 is not in Box: first in \[-1, 1\], second"),
         ([0, -0.51], InvalidActionError, "second = -0.51 is not in Box"),
@@ -149,10 +147,10 @@ def test_an_action_that_is_not_in_a_discrete_space_is_refused(
     ],
 )
 def test_an_action_that_is_not_in_a_box_is_refused(
-    ask: Ask, action: Any, error: type[DreamserveError], said: str
+    ask: Ask, action: Any, error: type[DreamserveError], message: str
 ) -> None:
     engine = engine_with(fake_world(discrete=False), "a")
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         ask(engine, StepRequest("a", action))
     assert ask(engine, StepRequest("a", [1, -0.5])).step == 1
 
@@ -175,7 +173,7 @@ def test_a_row_that_goes_non_finite_fails_alone(same: Same) -> None:
     assert same(after, outcomes(alone, [StepRequest("b", 1)])[0])
 
 
-def test_a_batch_that_fails_is_answered_and_the_engine_lives_on(same: Same) -> None:
+def test_a_failed_batch_gets_errors_and_the_engine_continues(same: Same) -> None:
     engine = engine_with(fake_world(failing_action=2), "a", "b")
     failed = outcomes(engine, [StepRequest("a", 1), StepRequest("b", 2)])
     assert [type(outcome) for outcome in failed] == [EngineFailedError] * 2
@@ -186,7 +184,7 @@ def test_a_batch_that_fails_is_answered_and_the_engine_lives_on(same: Same) -> N
     assert same(good, expected)
 
 
-def test_an_observed_latent_takes_the_place_of_the_dreamt_one(ask: Ask) -> None:
+def test_an_observed_latent_replaces_the_dreamt_one(ask: Ask) -> None:
     engine = engine_with(fake_world(), "a")
     real = np.array([0.1, 0.2, 0.3, 0.4], np.float32)
     dreamt = ask(engine_with(fake_world(), "a"), StepRequest("a", 1, include=ALL))
@@ -241,7 +239,7 @@ def test_expected_surprise_is_the_same_whatever_was_observed(ask: Ask) -> None:
     assert near["surprise"] != far["surprise"]
 
 
-def test_a_grounded_dream_goes_on_where_the_world_expected_an_end(ask: Ask) -> None:
+def test_an_observed_dream_continues_where_the_world_predicted_an_end(ask: Ask) -> None:
     engine = engine_with(fake_world(), "a")
     ask(engine, ResetRequest(session_id="a", start=Start(latent=np.array([2, 0, 0, 0]))))
     answer = ask(engine, StepRequest("a", 2, observation=np.zeros(4, np.float32)))
@@ -249,9 +247,7 @@ def test_a_grounded_dream_goes_on_where_the_world_expected_an_end(ask: Ask) -> N
     assert ask(engine, StepRequest("a", 1)).step == 2
 
 
-def test_an_observation_that_is_encoded_as_nan_leaves_its_session_where_it_was(
-    ask: Ask, same: Same
-) -> None:
+def test_an_observation_encoded_as_nan_leaves_its_session_unchanged(ask: Ask, same: Same) -> None:
     spec = fake_spec()
 
     class Blind(FakeBackend):
@@ -276,7 +272,7 @@ def test_an_observation_that_is_encoded_as_nan_leaves_its_session_where_it_was(
 
 
 @pytest.mark.parametrize(
-    ("observation", "error", "said"),
+    ("observation", "error", "message"),
     [
         (np.zeros(3, np.float32), InvalidRequestError, r"observation .*of shape \[4\].*\[3\]"),
         (np.full(4, np.nan, np.float32), NotFiniteInputError, r"observation: element \[0\] is not"),
@@ -287,10 +283,10 @@ def test_an_observation_that_is_encoded_as_nan_leaves_its_session_where_it_was(
     ],
 )
 def test_an_observation_that_makes_no_sense_is_refused(
-    ask: Ask, observation: Any, error: type[DreamserveError], said: str
+    ask: Ask, observation: Any, error: type[DreamserveError], message: str
 ) -> None:
     engine = engine_with(fake_world(), "a")
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         ask(engine, StepRequest("a", 1, observation=observation))
     assert ask(engine, SessionRequest("a")).step == 0
 
@@ -310,7 +306,7 @@ def test_what_is_included_fits_the_world(any_world: World, ask: Ask) -> None:
     assert (answer.mixture["sigma"] > 0).all()
 
 
-def test_answers_stand_whatever_the_session_does_next(ask: Ask) -> None:
+def test_results_are_copies_that_later_steps_do_not_change(ask: Ask) -> None:
     engine = engine_with(fake_world(), "a")
     first = ask(engine, StepRequest("a", 1, include=ALL))
     copy = (first.latent.copy(), first.state["memory"].copy(), first.frame.copy())
@@ -320,7 +316,7 @@ def test_answers_stand_whatever_the_session_does_next(ask: Ask) -> None:
         np.testing.assert_array_equal(kept, part)
 
 
-def test_a_context_of_frames_is_remembered_like_steps_that_observe_them(ask: Ask) -> None:
+def test_a_context_of_frames_gives_the_state_of_steps_that_observe_them(ask: Ask) -> None:
     world = fake_world()
     frames = np.random.default_rng(0).integers(0, 255, (4, 8, 8, 3)).astype(np.uint8)
     start = Start(frames=frames, actions=np.array([0, 1, 2]))

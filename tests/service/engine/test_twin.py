@@ -1,4 +1,4 @@
-"""The engine under random schedules, held to its simple twin, bit for bit; and to a model."""
+"""The engine under random schedules equals its simple twin bit for bit, and a model of sessions."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -61,7 +61,7 @@ observations = st.none() | st.sampled_from([FRAMES[0], np.zeros(4, np.float32)])
 
 
 class Schedules(RuleBasedStateMachine):
-    """Requests go to both; the engine runs them whenever the schedule says so."""
+    """Submits every request to the engine and its twin; the engine runs when the schedule says."""
 
     same: Same
 
@@ -70,20 +70,20 @@ class Schedules(RuleBasedStateMachine):
         world = fake_world(nan_action=2)
         self.engine = Engine([world], max_batch=max_batch, slice_rows=slice_rows)
         self.twin = SimpleEngine([world])
-        self.asked: list[tuple[Future[Any], Any]] = []
+        self.submitted: list[tuple[Future[Any], Any]] = []
         self.forks = 0
         elsewhere = SimpleEngine([world])
-        elsewhere.ask(ResetRequest(session_id="a", seed=9, rewind_window=2))
-        elsewhere.ask(StepRequest("a", 1, observation=FRAMES[0]))
-        self.snapshot = elsewhere.ask(SnapshotRequest("a"))
+        elsewhere.send(ResetRequest(session_id="a", seed=9, rewind_window=2))
+        elsewhere.send(StepRequest("a", 1, observation=FRAMES[0]))
+        self.snapshot = elsewhere.send(SnapshotRequest("a"))
 
     def ask(self, request: Request) -> None:
         request = validated(type(request), request)
-        self.asked.append((self.engine.submit(request), self.expected(type(request), request)))
+        self.submitted.append((self.engine.submit(request), self.expected(type(request), request)))
 
     def expected(self, kind: type[Request], fields: Any) -> Any:
         try:
-            return self.twin.ask(validated(kind, fields))
+            return self.twin.send(validated(kind, fields))
         except DreamserveError as error:
             return error
 
@@ -133,7 +133,7 @@ class Schedules(RuleBasedStateMachine):
         numbered=st.booleans(),
     )
     def step_batch(self, rows: list[tuple[str, int, int]], numbered: bool) -> None:
-        """A batch's rows are the twin's single steps, each with its own answer or error."""
+        """A batch's rows equal the twin's single steps, with their own results or errors."""
         self.teardown()
         sent, actions, steps = zip(*rows, strict=True)
         answer = self.engine.submit(
@@ -158,12 +158,12 @@ class Schedules(RuleBasedStateMachine):
     def rewind(self, session_id: str, steps: int, absolute: bool) -> None:
         self.ask(RewindRequest(session_id, **{"to_step" if absolute else "steps": steps}))
 
-    @rule(session_id=ids, given=st.lists(seeds, min_size=1, max_size=3) | st.none())
-    def fork(self, session_id: str, given: list[int] | None) -> None:
-        """Under new ids: requests about different sessions may be answered in any order."""
+    @rule(session_id=ids, fork_seeds=st.lists(seeds, min_size=1, max_size=3) | st.none())
+    def fork(self, session_id: str, fork_seeds: list[int] | None) -> None:
+        """Fork into new ids: requests about different sessions may be answered in any order."""
         self.forks += 1
-        names = [f"fork{self.forks}-{i}" for i in range(len(given or "1"))]
-        self.ask(ForkRequest(session_id, session_ids=names, seeds=given))
+        names = [f"fork{self.forks}-{i}" for i in range(len(fork_seeds or "1"))]
+        self.ask(ForkRequest(session_id, session_ids=names, seeds=fork_seeds))
 
     @rule(session_id=ids)
     def take_a_snapshot(self, session_id: str) -> None:
@@ -189,13 +189,13 @@ class Schedules(RuleBasedStateMachine):
         particles=st.integers(1, 2),
     )
     def plan(self, session_id: str, planner: str, particles: int) -> None:
-        """Cold: what a warm one begins with depends on which plans have ended by then."""
+        """Without warm start, which would depend on the plans that have ended by then."""
         numbers = {"horizon": 3, "candidates": 7, "iterations": 2, "particles": particles}
         self.ask(PlanRequest(session_id, planner=planner, **numbers, warm_start=False))
 
     @rule(session_id=st.none() | ids, episodes=st.integers(1, 4), seed=seeds)
     def rollout(self, session_id: str | None, episodes: int, seed: int) -> None:
-        """Of policies some of which take the action that ends in NaN."""
+        """Some of the policies take the action that gives NaN."""
         request = RolloutRequest(
             session_id, policy=POLICIES, max_steps=4, episodes=episodes, seed=seed
         )
@@ -209,25 +209,25 @@ class Schedules(RuleBasedStateMachine):
     @invariant()
     def every_answer_is_the_twins(self) -> None:
         waiting = []
-        for future, expected in getattr(self, "asked", []):
+        for future, expected in getattr(self, "submitted", []):
             if not future.done():
                 waiting.append((future, expected))
                 continue
             answer = future.exception(0) or future.result(0)
             assert type(self).same(answer, expected), (answer, expected)
-        self.asked = waiting
+        self.submitted = waiting
 
     def teardown(self) -> None:
         for _ in range(2000):
-            if not getattr(self, "asked", []):
+            if not getattr(self, "submitted", []):
                 return
             self.engine.turn()
             self.every_answer_is_the_twins()
-        raise AssertionError(f"{len(self.asked)} requests were never answered")
+        raise AssertionError(f"{len(self.submitted)} requests were never answered")
 
 
 @pytest.mark.slow
-def test_any_schedule_answers_as_one_request_at_a_time(same: Same) -> None:
+def test_any_schedule_gives_the_results_of_one_request_at_a_time(same: Same) -> None:
     machine = type("Schedules", (Schedules,), {"same": staticmethod(same)})
     run_state_machine_as_test(
         machine, settings=settings(max_examples=1000, stateful_step_count=25, deadline=None)
@@ -238,7 +238,7 @@ CAPACITY, TTL_S = 3, 10
 
 
 class Lifetimes(RuleBasedStateMachine):
-    """Sessions come, go, expire and fill the server; a dict says what should be."""
+    """Sessions are created, deleted, expire and fill the server; a dict models them."""
 
     ask: Callable[[Engine, Request], Any]
 
@@ -276,7 +276,7 @@ class Lifetimes(RuleBasedStateMachine):
     @rule(session_id=ids)
     def step(self, session_id: str) -> None:
         self.expire()
-        observation = np.zeros(4, np.float32)  # so that no dream ends
+        observation = np.zeros(4, np.float32)  # no dream ends
         request = StepRequest(session_id, 1, observation=observation)
         if session_id not in self.used_at_s:
             gone = session_id in self.expired
@@ -304,7 +304,7 @@ class Lifetimes(RuleBasedStateMachine):
         self.now_s += passed_s
 
 
-def test_sessions_live_and_end_as_a_model_says(ask: Ask) -> None:
+def test_sessions_are_created_and_end_like_those_of_a_model(ask: Ask) -> None:
     machine = type("Lifetimes", (Lifetimes,), {"ask": staticmethod(ask)})
     run_state_machine_as_test(
         machine, settings=settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -1,4 +1,4 @@
-"""How uncertain a mixture is: entropies that are known, held against all three heads."""
+"""The uncertainty of a mixture: known entropies, for all three heads."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from dreamserve.engine.imagination.uncertainty import (
     rows_at_once,
     weights_entropy,
 )
-from dreamserve.engine.mixture import described, surprise
+from dreamserve.engine.mixture import mixtures_of, surprise
 
 HEADS = ("joint", "per_dimension", "isotropic")
 K, Z = 3, 4
@@ -48,9 +48,9 @@ def test_a_certain_component_has_entropy_0_and_equal_ones_have_ln_k(head: str) -
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_the_weights_sum_to_one_and_their_entropy_is_theirs(head: str) -> None:
+def test_the_weights_sum_to_one_and_have_the_reported_entropy(head: str) -> None:
     made = random_output(head)
-    weights = described(made, ALL)["weights"].astype(np.float64)
+    weights = mixtures_of(made, ALL)["weights"].astype(np.float64)
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-6)
     entropy = -(weights * np.log(weights)).sum(axis=1)
     expected = entropy.mean(axis=1) if head == "per_dimension" else entropy
@@ -58,7 +58,7 @@ def test_the_weights_sum_to_one_and_their_entropy_is_theirs(head: str) -> None:
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_components_that_are_one_have_the_entropy_of_a_gaussian(head: str) -> None:
+def test_identical_components_have_the_entropy_of_a_gaussian(head: str) -> None:
     rng = np.random.default_rng(1)
     logits, mu, log_sigma = (rng.standard_normal(shape) for shape in shapes(head, 5))
     mu[:], log_sigma[:] = mu[:, :1], log_sigma[:, :1]
@@ -80,19 +80,19 @@ def test_components_far_apart_add_the_entropy_of_their_weights(head: str) -> Non
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("apart", [0.3, 2.0])
-def test_the_mean_surprise_of_draws_lies_between_the_bounds_and_so_does_the_answer(
+def test_the_mean_surprise_of_samples_lies_between_the_bounds_and_so_does_the_estimate(
     head: str, apart: float
 ) -> None:
     made = random_output(head, rows=1, apart=apart)
     rng = np.random.default_rng(2)
-    parts = {name: part[0].astype(np.float64) for name, part in described(made, ALL).items()}
+    parts = {name: part[0].astype(np.float64) for name, part in mixtures_of(made, ALL).items()}
     weights = np.broadcast_to(parts["weights"].reshape(K, -1), (K, Z))
     sigma = np.broadcast_to(parts["sigma"].reshape(K, -1), (K, Z))
     draws = []
     for _ in range(3000):
         one = int(rng.choice(K, p=weights[:, 0] / weights[:, 0].sum()))
-        each = [int(rng.choice(K, p=w / w.sum())) for w in weights.T]
-        pick = each if head == "per_dimension" else [one] * Z
+        picks = [int(rng.choice(K, p=w / w.sum())) for w in weights.T]
+        pick = picks if head == "per_dimension" else [one] * Z
         mean, spread = parts["mu"][pick, np.arange(Z)], sigma[pick, np.arange(Z)]
         draws.append(surprise(made, 0, mean + spread * rng.standard_normal(Z)))
     sure = 4 * np.std(draws) / np.sqrt(len(draws))
@@ -108,11 +108,11 @@ def test_a_row_alone_has_the_same_numbers_to_the_bit_as_among_others(head: str) 
         alone = slice(row, row + 1)
         for found in (weights_entropy, differential_entropy):
             assert found(made, alone)[0] == found(made, ALL)[row]
-        for name, part in described(made, ALL).items():
-            np.testing.assert_array_equal(described(made, alone)[name][0], part[row])
+        for name, part in mixtures_of(made, ALL).items():
+            np.testing.assert_array_equal(mixtures_of(made, alone)[name][0], part[row])
 
 
-def test_a_component_that_cannot_be_counts_for_nothing() -> None:
+def test_an_impossible_component_does_not_count() -> None:
     logits = np.array([[0.0, -np.inf], [0.0, -1e30]])
     mu, log_sigma = np.zeros((2, 2, Z)), np.zeros((2, 2, Z))
     mu[:, 1] = 50

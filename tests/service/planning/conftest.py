@@ -1,4 +1,4 @@
-"""Planners alone: told values by a formula, no world in sight."""
+"""Planners without a world: a formula gives the values."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ Worth = Callable[[Actions], Any]  # candidates (N, H, …) to values (N,)
 
 
 @dataclass(frozen=True)
-class Driven:
-    """A finished planner: its plan, what it tried in each iteration, and what that was worth.
+class Finished:
+    """A finished planner: its plan, and the candidates and values of each iteration.
 
-    Planners that learn try one more candidate when all iterations are over: `polish`.
+    Planners that learn try their mean after all iterations: `final`.
     """
 
     plan: Plan
     tried: list[Actions]
     values: list[Values]
-    polish: Actions | None = None  # (1, H, …)
-    polish_value: float = -np.inf
+    final: Actions | None = None  # (1, H, …)
+    final_value: float = -np.inf
 
 
-def _run(planner: Planner, worth: Worth) -> Driven:
+def _run(planner: Planner, worth: Worth) -> Finished:
     tried, values = [next(planner)], []
     while True:
         candidates = tried[-1].copy()
@@ -38,7 +38,7 @@ def _run(planner: Planner, worth: Worth) -> Driven:
         try:
             tried.append(planner.send(values[-1]))
         except StopIteration as stop:
-            return Driven(stop.value, tried, values)
+            return Finished(stop.value, tried, values)
 
 
 def _ask(
@@ -50,7 +50,7 @@ def _ask(
     warm: Actions | None = None,
     planner_of: Callable[..., Planner] = planner_of,
     **chosen: Any,
-) -> Driven:
+) -> Finished:
     options = PLANNERS[name].options(**chosen)
 
     def uniform(iteration: int, shape: tuple[int, ...]) -> Array:
@@ -60,27 +60,27 @@ def _ask(
     return _run(planner_of(name, space, horizon, options, uniform, warm), worth)
 
 
-def _drive(name: str, *problem: Any, **chosen: Any) -> Driven:
-    if name == "random_shooting":  # which has but one
+def _drive(name: str, *problem: Any, **chosen: Any) -> Finished:
+    if name == "random_shooting":  # which has only one
         chosen.pop("iterations", None)
     done = _ask(name, *problem, planner_of=_itself, **chosen)
     if name == "random_shooting":
         return done
-    *tried, polish = done.tried
-    return Driven(done.plan, tried, done.values[:-1], polish, float(done.values[-1][0]))
+    *tried, final = done.tried
+    return Finished(done.plan, tried, done.values[:-1], final, float(done.values[-1][0]))
 
 
-def _itself(name: str, *asked: Any) -> Planner:
-    return PLANNERS[name].plan(*asked)
+def _itself(name: str, *arguments: Any) -> Planner:
+    return PLANNERS[name].plan(*arguments)
 
 
 @pytest.fixture(scope="session")
-def drive() -> Callable[..., Driven]:
-    """Runs a planner, by its name, to its end."""
+def drive() -> Callable[..., Finished]:
+    """Return a function that runs a planner, by name, to its end."""
     return _drive
 
 
 @pytest.fixture(scope="session")
-def ask() -> Callable[..., Driven]:
-    """Runs what is done when a planner is asked for by its name: it, or exhaustive search."""
+def ask() -> Callable[..., Finished]:
+    """Return a function that runs what `planner_of` returns: the planner or exhaustive search."""
     return _ask

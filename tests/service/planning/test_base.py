@@ -1,11 +1,11 @@
-"""What planners share: what remains of a plan, and the elites."""
+"""What planners share: the rest of a plan, and the elites."""
 
 import numpy as np
 
-from dreamserve.planning.base import elite, fitted, shifted
+from dreamserve.planning.base import elite, resized, shifted
 
 
-def test_a_shifted_plan_goes_on_where_it_was_and_repeats_its_last_action() -> None:
+def test_a_shifted_plan_drops_the_actions_taken_and_repeats_its_last_one() -> None:
     plan = np.array([3, 1, 4, 5])
     np.testing.assert_array_equal(shifted(plan, 0), plan)
     np.testing.assert_array_equal(shifted(plan, 1), [1, 4, 5, 5])
@@ -14,19 +14,19 @@ def test_a_shifted_plan_goes_on_where_it_was_and_repeats_its_last_action() -> No
     np.testing.assert_array_equal(shifted(box, 2), [[4, 5]] * 3)
 
 
-def test_nothing_remains_of_a_plan_that_was_carried_out() -> None:
+def test_nothing_remains_of_a_plan_that_was_executed() -> None:
     assert shifted(np.array([3, 1]), 2) is None
     assert shifted(np.array([3, 1]), 100) is None
 
 
 def test_a_plan_is_fitted_to_another_horizon() -> None:
-    np.testing.assert_array_equal(fitted(np.array([0, 2, 1]), 2), [0, 2])
-    np.testing.assert_array_equal(fitted(np.array([0, 2]), 4), [0, 2, 2, 2])
-    box = fitted(np.array([[-1.0, 5.0], [0.5, 0.5]], np.float32), 3)
+    np.testing.assert_array_equal(resized(np.array([0, 2, 1]), 2), [0, 2])
+    np.testing.assert_array_equal(resized(np.array([0, 2]), 4), [0, 2, 2, 2])
+    box = resized(np.array([[-1.0, 5.0], [0.5, 0.5]], np.float32), 3)
     np.testing.assert_array_equal(box, [[-1, 5], [0.5, 0.5], [0.5, 0.5]])
     assert box is not None
     assert box.dtype == np.float32
-    assert fitted(None, 3) is fitted(np.array([], np.int64), 3) is None
+    assert resized(None, 3) is resized(np.array([], np.int64), 3) is None
 
 
 def test_elites_are_the_best_in_order_and_the_first_of_equals() -> None:

@@ -1,11 +1,11 @@
-"""Categoricals for Discrete actions: what is drawn, and what is learnt from it."""
+"""Categoricals for Discrete actions: sampling and fitting."""
 
 import numpy as np
 import pytest
 
 from dreamserve.engine.imagination.trajectories import uniforms
 from dreamserve.planning.categorical import SMOOTHING, Categorical
-from dreamserve.planning.coloured_noise import colouring
+from dreamserve.planning.coloured_noise import colouring_matrix
 from dreamserve.planning.gaussian import normals
 
 WEIGHTS = np.array([[0.2, 0.3, 0.5], [0.01, 0.98, 0.01]])
@@ -21,42 +21,42 @@ def frequencies(actions: np.ndarray) -> np.ndarray:
     return np.stack([(actions == action).mean(axis=0) for action in range(3)], axis=-1)
 
 
-def test_actions_are_drawn_as_often_as_they_weigh() -> None:
+def test_actions_are_drawn_with_their_probabilities() -> None:
     drawn = peaked().draw(uniforms(0, 0, (40_000, 2)))
     np.testing.assert_allclose(frequencies(drawn), WEIGHTS, atol=0.01)
 
 
-def test_independent_scores_decide_as_often_as_actions_weigh() -> None:
-    drawn = peaked().at(normals(uniforms(0, 0, (40_000, 2, 3))))
+def test_independent_scores_select_actions_with_their_probabilities() -> None:
+    drawn = peaked().from_normals(normals(uniforms(0, 0, (40_000, 2, 3))))
     np.testing.assert_allclose(frequencies(drawn), WEIGHTS, atol=0.01)
 
 
-def test_coloured_scores_weigh_no_action_otherwise_but_let_it_last() -> None:
+def test_coloured_scores_keep_the_probabilities_and_make_actions_last() -> None:
     family = Categorical(3, 16, None)
     family.weights[:] = WEIGHTS[0]
     white = normals(uniforms(0, 0, (20_000, 16, 3)))
     lasting = []
     for beta in (0, 1, 3):
-        drawn = family.at(colouring(16, beta) @ white)
+        drawn = family.from_normals(colouring_matrix(16, beta) @ white)
         np.testing.assert_allclose(frequencies(drawn), family.weights, atol=0.02)
         lasting.append(np.mean(drawn[:, 1:] == drawn[:, :-1]))
     assert lasting[0] == pytest.approx(np.square(WEIGHTS[0]).sum(), abs=0.01)
     assert lasting[0] + 0.1 < lasting[1] < lasting[2] - 0.1
 
 
-def test_scores_out_of_all_proportion_still_decide() -> None:
+def test_extreme_scores_still_select_actions() -> None:
     extreme = np.full((1, 2, 3), 50, np.float32)
     extreme[0, 0, 1] = extreme[0, 1, 2] = -50
-    np.testing.assert_array_equal(peaked().at(extreme), [[1, 2]])
+    np.testing.assert_array_equal(peaked().from_normals(extreme), [[1, 2]])
 
 
-def test_it_begins_even_or_with_half_of_all_on_the_warm_plan() -> None:
+def test_it_starts_uniform_or_with_half_of_the_probability_on_the_warm_plan() -> None:
     np.testing.assert_allclose(Categorical(4, 2, None).weights, 1 / 4)
     warm = Categorical(4, 2, np.array([3, 0])).weights
     np.testing.assert_allclose(warm, [[1 / 8, 1 / 8, 1 / 8, 5 / 8], [5 / 8, 1 / 8, 1 / 8, 1 / 8]])
 
 
-def test_its_centre_is_the_likeliest_action_of_each_step() -> None:
+def test_its_centre_is_the_most_likely_action_of_each_step() -> None:
     np.testing.assert_array_equal(peaked().centre(), [2, 1])
 
 
@@ -67,7 +67,7 @@ def test_it_moves_to_smoothed_frequencies() -> None:
     np.testing.assert_allclose(family.weights, counts / counts.sum(axis=1, keepdims=True))
 
 
-def test_uneven_weights_say_as_much_as_fewer_even_ones() -> None:
+def test_uneven_weights_count_like_fewer_even_ones() -> None:
     one, other = Categorical(3, 1, None), Categorical(3, 1, None)
     one.fit(np.array([[2]]), np.ones(1), momentum=0)
     other.fit(np.array([[2], [0], [1]]), np.array([7, 1e-12, 1e-12]), momentum=0)
@@ -82,7 +82,7 @@ def test_momentum_is_the_share_of_the_old_that_stays() -> None:
     np.testing.assert_allclose(mixed.weights, 0.3 * WEIGHTS + 0.7 * new.weights)
 
 
-def test_without_any_weight_nothing_is_learnt() -> None:
+def test_zero_weights_change_nothing() -> None:
     family = peaked()
     for weights in (np.zeros(2), np.zeros(0)):
         family.fit(np.zeros((len(weights), 2), np.int64), weights, momentum=0)

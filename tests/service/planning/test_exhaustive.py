@@ -1,4 +1,4 @@
-"""Few sequences are all tried, whichever planner was asked for."""
+"""If there are few sequences, any planner tries them all."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from dreamserve.planning.catalog import PLANNERS
 from dreamserve.spaces import BoxSpace, DiscreteSpace
 
 THREE = DiscreteSpace(n=3, names=("a", "b", "c"))
-each = pytest.mark.parametrize("name", PLANNERS)
+every_planner = pytest.mark.parametrize("name", PLANNERS)
 
 
 def worth(actions: np.ndarray) -> np.ndarray:
     return -np.abs(actions @ [27, 9, 3, 1] - 50)
 
 
-@each
+@every_planner
 def test_all_are_tried_at_once_if_there_are_no_more_than_candidates(ask: Any, name: str) -> None:
     candidates = {"candidates": 81} if name == "random_shooting" else {"candidates": 21}
     done = ask(name, THREE, 4, worth, **candidates)
@@ -26,23 +26,23 @@ def test_all_are_tried_at_once_if_there_are_no_more_than_candidates(ask: Any, na
     assert done.plan.actions @ [27, 9, 3, 1] == 50
 
 
-@each
-def test_never_are_more_tried_than_were_asked_for(ask: Any, name: str) -> None:
+@every_planner
+def test_no_more_sequences_are_tried_than_requested(ask: Any, name: str) -> None:
     chosen = (
         {"candidates": 80} if name == "random_shooting" else {"candidates": 8, "iterations": 10}
     )
     assert sum(map(len, ask(name, THREE, 4, worth, **chosen).tried)) <= 80 + 1
 
 
-@each
-def test_of_equal_plans_the_warm_one_is_gone_on_with(ask: Any, name: str) -> None:
+@every_planner
+def test_among_equal_plans_the_warm_one_wins(ask: Any, name: str) -> None:
     warm = np.array([2, 0, 1])
     done = ask(name, THREE, 3, lambda c: np.ones(len(c)), candidates=99, warm=warm)
     np.testing.assert_array_equal(done.plan.actions, warm)
 
 
-@each
-def test_what_is_lost_never_wins(ask: Any, name: str) -> None:
+@every_planner
+def test_non_finite_values_never_win(ask: Any, name: str) -> None:
     def lost(actions: np.ndarray) -> np.ndarray:
         return np.where(actions[:, 0] == 1, 5.0, np.nan)
 
@@ -51,7 +51,7 @@ def test_what_is_lost_never_wins(ask: Any, name: str) -> None:
     assert ask(name, THREE, 2, lambda c: np.full(9, np.nan), candidates=9).plan.value == -np.inf
 
 
-@each
-def test_a_box_has_too_many(ask: Any, name: str) -> None:
+@every_planner
+def test_box_actions_are_never_enumerated(ask: Any, name: str) -> None:
     box = BoxSpace(low=(0.0,), high=(1.0,), names=("x",))
     assert len(ask(name, box, 1, lambda c: c[:, 0, 0], candidates=7).tried[0]) == 7

@@ -1,4 +1,4 @@
-"""Gaussians for Box actions: what is drawn, and what is learnt from it."""
+"""Gaussians for Box actions: sampling and fitting."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def test_normals_are_standard() -> None:
     assert normals(np.ones(1, np.float32)) == normals(np.float32([0.999999])) > 4
 
 
-def test_deviations_are_told_in_halves_of_the_bounds_distance() -> None:
+def test_deviations_are_in_units_of_half_the_bounds_range() -> None:
     family = Gaussian(BOX, 1, None, std=0.2, least_std=0)
     family.fits = 99
     drawn = family.draw(uniforms(0, 0, (40_000, 1, 2)))[:, 0]
@@ -33,7 +33,7 @@ def test_a_clipped_gaussian_has_its_moments_and_meets_its_bounds() -> None:
     assert x.mean() == pytest.approx(0.5 - 0.5 * 0.0833, abs=0.01)
 
 
-def test_before_anything_is_learnt_candidates_are_ever_less_bold() -> None:
+def test_before_the_first_fit_candidates_have_decreasing_deviations() -> None:
     family = Gaussian(BOX, 5, None, std=0.2, least_std=0)
     drawn = family.draw(uniforms(0, 0, (8000, 5, 2)))
     deviations = [part[..., 0].std() for part in np.split(drawn, 80)]
@@ -42,7 +42,7 @@ def test_before_anything_is_learnt_candidates_are_ever_less_bold() -> None:
     assert deviations[-1] == pytest.approx(0.2 / 2**6.5, rel=0.1)
 
 
-def test_what_was_learnt_is_tried_bolder_and_less_bold_ever_less_so() -> None:
+def test_after_fits_the_range_of_deviations_narrows() -> None:
     family, ratios = Gaussian(BOX, 5, None, std=0.2, least_std=0), []
     for iteration in range(5):
         drawn = family.draw(uniforms(iteration, 0, (8000, 5, 2)))
@@ -61,7 +61,7 @@ def test_bounds_are_met_exactly_even_where_float32_rounds() -> None:
     np.testing.assert_array_equal(drawn.max(axis=(0, 1)), np.float32(odd.high))
 
 
-def test_it_begins_at_the_warm_plan_or_between_the_bounds() -> None:
+def test_it_starts_at_the_warm_plan_or_between_the_bounds() -> None:
     warm = np.float32([[0.3, 4], [-1, 5]])
     np.testing.assert_allclose(Gaussian(BOX, 2, warm, 1, 0).centre(), warm, rtol=1e-6)
     np.testing.assert_allclose(Gaussian(BOX, 2, None, 1, 0).centre(), [[0, 2.5]] * 2)
@@ -81,20 +81,20 @@ def test_momentum_is_the_share_of_the_old_that_stays() -> None:
     np.testing.assert_allclose(family.std, [[0.875, 0.875]], rtol=1e-6)
 
 
-def test_its_deviation_never_falls_below_the_least() -> None:
+def test_its_deviation_never_falls_below_the_minimum() -> None:
     family = Gaussian(BOX, 1, np.float32([[0.5, 1]]), std=1, least_std=0.1)
     family.fit(np.float32([[[0.5, 1]]] * 4), np.ones(4), momentum=0)
     np.testing.assert_allclose(family.std, 0.05)
 
 
-def test_without_any_weight_nothing_is_learnt() -> None:
+def test_zero_weights_change_nothing() -> None:
     family = Gaussian(BOX, 1, None, std=1, least_std=0)
     for weights in (np.zeros(2), np.zeros(0)):
         family.fit(np.ones((len(weights), 1, 2), np.float32), weights, momentum=0)
     np.testing.assert_allclose(family.centre(), [[0, 2.5]])
 
 
-def test_it_learns_between_bounds_too_wide_for_float32_to_subtract() -> None:
+def test_it_learns_within_bounds_whose_range_overflows_float32() -> None:
     wide = BoxSpace(low=(-3e38,), high=(3e38,), names=("x",))
     family = Gaussian(wide, 1, None, std=10, least_std=0)
     assert np.isfinite(family.draw(uniforms(0, 0, (100, 1, 1)))).all()

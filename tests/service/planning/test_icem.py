@@ -1,4 +1,4 @@
-"""iCEM: what it adds to the cross-entropy method."""
+"""iCEM: what it adds to CEM."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ everywhere = pytest.mark.parametrize("space", [THREE, BOX], ids=["Discrete", "Bo
 
 
 def waves(candidates: np.ndarray) -> np.ndarray:
-    """A value that has many peaks, so that elites do not come by again by chance."""
+    """Return values with many peaks, so that elites do not recur by chance."""
     flat = candidates.reshape(len(candidates), -1).astype(np.float64)
     return np.sin(7 * flat @ np.arange(1, flat.shape[1] + 1))
 
@@ -33,12 +33,12 @@ def test_the_best_elites_stay_among_the_next_candidates(drive: Any, space: Actio
         assert all(times_tried(after, elite) >= 1 for elite in best)
 
 
-def test_with_nothing_kept_all_are_drawn_anew(drive: Any) -> None:
+def test_without_kept_elites_all_candidates_are_drawn_again(drive: Any) -> None:
     done = drive("icem", BOX, 15, waves, candidates=100, keep_share=0, iterations=3)
     assert not any(times_tried(done.tried[1], candidate) for candidate in done.tried[0])
 
 
-def test_a_lost_candidate_is_never_kept(drive: Any) -> None:
+def test_a_non_finite_candidate_is_never_kept(drive: Any) -> None:
     def worth(candidates: np.ndarray) -> np.ndarray:
         return np.where(np.arange(len(candidates)) == 17, 1.0, np.nan)
 
@@ -51,7 +51,7 @@ def test_a_lost_candidate_is_never_kept(drive: Any) -> None:
 def test_candidates_get_fewer_but_never_fewer_than_twice_the_elites(drive: Any) -> None:
     assert [candidates_at(i, 100, 10, 2.0) for i in range(5)] == [100, 50, 25, 20, 20]
     few = {"candidates": 100, "elite_share": 0.1, "decay": 2, "iterations": 5}
-    assert [len(some) for some in drive("icem", BOX, 3, waves, **few).tried] == [
+    assert [len(tried) for tried in drive("icem", BOX, 3, waves, **few).tried] == [
         100,
         50,
         25,
@@ -67,13 +67,13 @@ def test_candidates_never_get_more() -> None:
 
 
 @pytest.mark.parametrize("decay", [100, 100.0])
-def test_decay_goes_on_for_as_many_iterations_as_one_likes(drive: Any, decay: float) -> None:
+def test_decay_works_for_any_number_of_iterations(drive: Any, decay: float) -> None:
     done = drive("icem", BOX, 1, waves, candidates=5, decay=decay, iterations=500)
     assert len(done.tried[-1]) == 4
 
 
 @everywhere
-def test_the_greater_beta_the_longer_actions_last(drive: Any, space: ActionSpace) -> None:
+def test_actions_last_longer_with_greater_beta(drive: Any, space: ActionSpace) -> None:
     def restless(beta: float) -> float:
         (tried,) = drive("icem", space, 20, waves, noise_beta=beta, iterations=1).tried
         return float(np.abs(np.diff(tried, axis=1)).mean())

@@ -1,4 +1,4 @@
-"""What the planners that learn do alike: elites or weights move the centre, the centre is tried."""
+"""What planners that learn share: elites or weights move the centre, and the centre is tried."""
 
 from typing import Any
 
@@ -23,14 +23,14 @@ def test_the_mean_of_the_last_elites_is_tried_at_the_end(drive: Any, name: str) 
     few = {"candidates": 40, "iterations": 3, "momentum": 0, "elite_share": 0.2}
     done = drive(name, BOX, 4, near([0.3, 2.0]), **few)
     elites = done.tried[2][np.argsort(-done.values[2])[:8]]
-    np.testing.assert_allclose(done.polish[0], elites.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(done.final[0], elites.mean(axis=0), atol=1e-5)
 
 
 @elitist
-def test_the_likeliest_actions_are_tried_at_the_end(drive: Any, name: str) -> None:
+def test_the_most_likely_actions_are_tried_at_the_end(drive: Any, name: str) -> None:
     target = np.random.default_rng(0).integers(0, 3, 20)
     done = drive(name, THREE, 20, lambda c: -np.sum(c != target, axis=1))
-    np.testing.assert_array_equal(done.polish[0], target)
+    np.testing.assert_array_equal(done.final[0], target)
 
 
 @elitist
@@ -45,4 +45,4 @@ def test_two_elites_at_least_however_small_their_share(drive: Any, name: str) ->
     few = {"candidates": 40, "iterations": 3, "momentum": 0, "elite_share": 0}
     done = drive(name, BOX, 4, near([0.3, 2.0]), **few)
     elites = done.tried[2][np.argsort(-done.values[2])[:2]]
-    np.testing.assert_allclose(done.polish[0], elites.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(done.final[0], elites.mean(axis=0), atol=1e-5)

@@ -1,4 +1,4 @@
-"""What can be chosen about a planner is checked, field by field."""
+"""The options of planners are validated field by field."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def test_the_defaults_are_allowed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PLANNERS)
-def test_what_lies_on_a_bound_is_allowed(name: str) -> None:
+def test_values_on_a_bound_are_allowed(name: str) -> None:
     options = PLANNERS[name].options
     for field, (least, most) in bounds(options).items():
         for bound in {least, min(most, 10**6)}:
@@ -28,7 +28,7 @@ def test_what_lies_on_a_bound_is_allowed(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (RandomShooting(candidates=0), "candidates must be at least 1, not 0"),
         (Cem(iterations=-1), "iterations must be at least 1, not -1"),
@@ -39,14 +39,14 @@ def test_what_lies_on_a_bound_is_allowed(name: str) -> None:
         (Mppi(temperature=0), "temperature must be within 0.001 and 1000, not 0"),
     ],
 )
-def test_what_is_out_of_range_is_told_with_what_would_be_right(options: Any, said: str) -> None:
+def test_a_value_out_of_range_is_refused_with_the_valid_range(options: Any, message: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         check(options)
-    assert str(caught.value) == said
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (Cem(candidates=1.5), "candidates must be an integer, not 1.5"),
         (Cem(candidates=True), "candidates must be an integer, not True"),
@@ -54,14 +54,14 @@ def test_what_is_out_of_range_is_told_with_what_would_be_right(options: Any, sai
         (Mppi(std=None), "std must be a number, not None"),
     ],
 )
-def test_what_is_no_number_is_told(options: Options, said: str) -> None:
+def test_a_value_that_is_not_a_number_is_refused(options: Options, message: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         check(options)
-    assert str(caught.value) == said
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, np.float32("nan")])
-def test_what_is_not_finite_has_an_error_of_its_own(value: float) -> None:
+def test_a_value_that_is_not_finite_has_its_own_error(value: float) -> None:
     with pytest.raises(NotFiniteInputError, match="std must be a finite number, not"):
         check(Mppi(std=value))
 
@@ -70,13 +70,13 @@ def test_numpy_numbers_are_numbers() -> None:
     check(Icem(candidates=np.int64(7), std=np.float32(0.5)))
 
 
-def test_bounds_are_told_for_a_schema() -> None:
+def test_bounds_are_available_for_a_schema() -> None:
     assert bounds(Cem)["momentum"] == Bounds(0, 1)
     assert bounds(Cem()) == bounds(Cem)
     assert bounds(RandomShooting) == {"candidates": Bounds(1)}
 
 
-def test_options_are_those_given_and_else_the_planners_own() -> None:
+def test_options_that_are_not_given_are_the_planners_defaults() -> None:
     assert options_of("cem", {}) == Cem()
     assert options_of("cem", {"momentum": 0.5}, candidates=7) == Cem(candidates=7, momentum=0.5)
     assert options_of("icem", {"iterations": 3}, iterations=9) == Icem(iterations=3)
@@ -96,7 +96,7 @@ def test_random_shooting_has_one_iteration_however_many_are_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "given", "said"),
+    ("name", "given", "message"),
     [
         ("cem", {"nose": 1, "momentum": 0.5}, r"cem has the options .*, not \['nose'\]"),
         ("random_shooting", {"momentum": 0}, r"the options \['candidates'\], not \['momentum'\]"),
@@ -105,13 +105,13 @@ def test_random_shooting_has_one_iteration_however_many_are_asked_for() -> None:
     ],
 )
 def test_options_that_a_planner_does_not_have_or_allow_are_refused(
-    name: str, given: dict[str, float], said: str
+    name: str, given: dict[str, float], message: str
 ) -> None:
-    with pytest.raises(InvalidRequestError, match=said):
+    with pytest.raises(InvalidRequestError, match=message):
         options_of(name, given)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_given_options_that_are_not_finite_are_told_so(value: float) -> None:
+def test_given_options_that_are_not_finite_are_refused(value: float) -> None:
     with pytest.raises(NotFiniteInputError, match="std must be a finite number"):
         options_of("cem", {"std": value})

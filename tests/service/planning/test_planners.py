@@ -1,4 +1,4 @@
-"""What holds for every planner, whatever it believes."""
+"""Properties of every planner."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ BOX = BoxSpace(low=(-1.0, 0.0), high=(1.0, 5.0), names=("x", "y"))
 WARM = {THREE: np.array([2, 0, 2, 1]), BOX: np.float32([[-1, 5], [0.3, 2], [1, 0], [0.1, 0.1]])}
 LEARNERS = [name for name in PLANNERS if name != "random_shooting"]
 
-each = pytest.mark.parametrize("name", PLANNERS)
+every_planner = pytest.mark.parametrize("name", PLANNERS)
 everywhere = pytest.mark.parametrize("space", [THREE, BOX], ids=["Discrete", "Box"])
 small = {
     "seed": st.integers(0, 1000),
@@ -26,18 +26,18 @@ small = {
 
 
 def total(candidates: np.ndarray) -> Any:
-    """What the actions add up to, for any space."""
+    """Return the sum of the actions, for any space."""
     return candidates.reshape(len(candidates), -1).sum(axis=1, dtype=np.float64)
 
 
 def erratic(seed: int) -> Any:
-    """Values that have nothing to do with the actions: integers, many alike, and lost ones."""
+    """Return a function of random integer values with ties and non-finite ones."""
     generator = np.random.default_rng(seed)
-    some = [*range(-3, 4), np.nan, np.inf, -np.inf]
-    return lambda candidates: generator.choice(some, len(candidates))
+    choices = [*range(-3, 4), np.nan, np.inf, -np.inf]
+    return lambda candidates: generator.choice(choices, len(candidates))
 
 
-@each
+@every_planner
 @everywhere
 @given(**small)
 def test_every_proposed_action_is_in_the_space(
@@ -45,26 +45,26 @@ def test_every_proposed_action_is_in_the_space(
 ) -> None:
     worth = erratic(rest["seed"])
     done = drive(name, space, horizon, worth, candidates=candidates, **rest)
-    for some in [*done.tried, done.plan.actions[None]]:
-        assert 1 <= len(some) <= candidates
+    for tried in [*done.tried, done.plan.actions[None]]:
+        assert 1 <= len(tried) <= candidates
         if isinstance(space, BoxSpace):
-            assert (some.shape[1:], some.dtype) == ((horizon, 2), np.float32)
-            assert (some >= np.float32(space.low)).all()
-            assert (some <= np.float32(space.high)).all()
+            assert (tried.shape[1:], tried.dtype) == ((horizon, 2), np.float32)
+            assert (tried >= np.float32(space.low)).all()
+            assert (tried <= np.float32(space.high)).all()
         else:
-            assert (some.shape[1:], some.dtype) == ((horizon,), np.int64)
-            assert set(np.unique(some)) <= {0, 1, 2}
+            assert (tried.shape[1:], tried.dtype) == ((horizon,), np.int64)
+            assert set(np.unique(tried)) <= {0, 1, 2}
 
 
-@each
+@every_planner
 @everywhere
 @given(**small)
 def test_the_plan_is_the_first_of_the_best_that_were_tried(
     drive: Any, name: str, space: ActionSpace, horizon: int, seed: int, **rest: int
 ) -> None:
     done = drive(name, space, horizon, erratic(seed), seed=seed, **rest)
-    last = [] if done.polish is None else [done.polish]
-    values = np.concatenate([*done.values, *([done.polish_value] for _ in last)])
+    last = [] if done.final is None else [done.final]
+    values = np.concatenate([*done.values, *([done.final_value] for _ in last)])
     values[~np.isfinite(values)] = -np.inf
     assert done.plan.value == values.max()
     first = np.concatenate([*done.tried, *last])[values.argmax()]
@@ -72,10 +72,10 @@ def test_the_plan_is_the_first_of_the_best_that_were_tried(
     assert done.plan.iterations == len(done.tried)
 
 
-@each
+@every_planner
 @everywhere
 @pytest.mark.parametrize("lost", [np.nan, np.inf, -np.inf])
-def test_a_lost_candidate_never_wins_and_teaches_nothing(
+def test_a_non_finite_candidate_never_wins_and_is_not_learnt_from(
     drive: Any, name: str, space: ActionSpace, lost: float
 ) -> None:
     def worth(candidates: np.ndarray) -> np.ndarray:
@@ -88,30 +88,30 @@ def test_a_lost_candidate_never_wins_and_teaches_nothing(
         assert np.mean(np.isfinite(done.values[-1])) > np.mean(np.isfinite(done.values[0]))
 
 
-@each
+@every_planner
 @everywhere
 @pytest.mark.parametrize("lost", [np.nan, np.inf, -np.inf])
-def test_where_all_is_lost_the_plan_says_so_and_the_drawing_goes_on(
+def test_if_no_value_is_finite_the_plan_is_worth_minus_infinity_and_the_spread_stays(
     drive: Any, name: str, space: ActionSpace, lost: float
 ) -> None:
     done = drive(name, space, 3, lambda c: np.full(len(c), lost), candidates=300, iterations=3)
     assert done.plan.value == -np.inf
     np.testing.assert_array_equal(done.plan.actions, done.tried[0][0])
-    spread = [some.std(axis=0).mean() for some in done.tried]
+    spread = [candidates.std(axis=0).mean() for candidates in done.tried]
     assert spread[-1] > 0.9 * spread[0]
 
 
-@each
+@every_planner
 @everywhere
 def test_the_same_numbers_give_the_same_plan(drive: Any, name: str, space: ActionSpace) -> None:
     one, same, other = (drive(name, space, 6, total, seed=s, candidates=50) for s in (1, 1, 2))
-    for some, again in zip(one.tried, same.tried, strict=True):
-        np.testing.assert_array_equal(some, again)
+    for tried, again in zip(one.tried, same.tried, strict=True):
+        np.testing.assert_array_equal(tried, again)
     assert one.plan.value == same.plan.value
     assert not np.array_equal(one.tried[0], other.tried[0])
 
 
-@each
+@every_planner
 @everywhere
 @given(**small)
 def test_a_plan_is_worth_no_less_than_the_warm_one(
@@ -126,7 +126,7 @@ def test_a_plan_is_worth_no_less_than_the_warm_one(
 
 @pytest.mark.parametrize("name", LEARNERS)
 @everywhere
-def test_a_warm_plan_is_where_the_search_begins(drive: Any, name: str, space: ActionSpace) -> None:
+def test_the_search_starts_at_the_warm_plan(drive: Any, name: str, space: ActionSpace) -> None:
     warm = np.tile(WARM[space][:1], (20, *[1] * (WARM[space].ndim - 1)))
     cold, near = (drive(name, space, 20, total, warm=w, iterations=1) for w in (None, warm))
     away = [np.abs(done.tried[0] - warm).mean() for done in (cold, near)]
@@ -143,32 +143,32 @@ def test_candidates_get_better_with_the_iterations(
     assert (np.diff(means)[:5] > 0).all()
 
 
-@each
+@every_planner
 @everywhere
-def test_the_least_there_is_to_plan_is_planned(drive: Any, name: str, space: ActionSpace) -> None:
+def test_the_smallest_problem_is_planned(drive: Any, name: str, space: ActionSpace) -> None:
     done = drive(name, space, 1, total, candidates=1, iterations=1)
     assert len(done.tried) == len(done.tried[0]) == len(done.plan.actions) == 1
     done = drive(name, space, 1, total, candidates=1, iterations=4, warm=WARM[space])
     assert done.plan.value >= total(WARM[space][None, :1])[0]
 
 
-@each
-def test_who_has_one_action_takes_it(drive: Any, name: str) -> None:
+@every_planner
+def test_a_space_with_one_action_gives_that_action(drive: Any, name: str) -> None:
     done = drive(name, DiscreteSpace(n=1, names=("on",)), 100, total, candidates=5, iterations=3)
     assert (done.plan.actions == 0).all()
 
 
-@each
+@every_planner
 @pytest.mark.parametrize(
     ("low", "high"), [(-3e38, 3e38), (-3.4e38, 1), (1, 1 + 2e-7), (1, 1 + 1e-12), (0, 1e-44)]
 )
-def test_the_widest_and_the_narrowest_bounds_are_kept(
+def test_the_widest_and_the_narrowest_bounds_are_respected(
     drive: Any, name: str, low: float, high: float
 ) -> None:
     space = BoxSpace(low=(low, -1.0), high=(high, 1.0), names=("odd", "usual"))
     done = drive(name, space, 4, total, candidates=200, iterations=5)
-    for some in done.tried:
-        assert (np.float32(low) <= some[..., 0]).all()
-        assert (some[..., 0] <= np.float32(high)).all()
+    for tried in done.tried:
+        assert (np.float32(low) <= tried[..., 0]).all()
+        assert (tried[..., 0] <= np.float32(high)).all()
     lowest, highest = done.tried[0][..., 0].min(), done.tried[0][..., 0].max()
     assert highest / 2 - lowest / 2 >= (np.float32(high) / 2 - np.float32(low) / 2) * 0.9

@@ -1,8 +1,8 @@
-"""With its default options, a planner comes within 1 % of the best there is.
+"""With default options, planners come within 1 % of the optimum.
 
-On problems whose best is known: parabolas, a double integrator (by least squares within bounds),
-and trees small enough to look at every leaf. Random shooting reaches the best leaf, but not this
-far among sequences that cannot be counted; what it is good for there is tested, too.
+The optimum is known for parabolas, a double integrator (by least squares within bounds), and trees
+small enough to enumerate. Random shooting finds the best leaf, but does not come that near with
+continuous actions; what it achieves there is tested, too.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ LEARNERS = [name for name in PLANNERS if name != "random_shooting"]
 
 @dataclass(frozen=True)
 class Problem:
-    """What sequences are worth, and the most that any is worth."""
+    """The value of sequences, and the optimum."""
 
     space: ActionSpace
     horizon: int
@@ -32,22 +32,22 @@ class Problem:
     best: float
 
     def at_random(self) -> float:
-        """What a random sequence is worth on average."""
+        """Return the mean value of random sequences."""
         shape = sequence_shape(self.space, 4000, self.horizon)
         return float(self.worth(self.space.uniform(uniforms(99, 0, shape))).mean())
 
     def share(self, value: float) -> float:
-        """How much of the way from chance to the best a value has come."""
+        """Return a value's share of the gain from random to optimal."""
         random = self.at_random()
         return (value - random) / (self.best - random)
 
     def gap(self, value: float) -> float:
-        """By what share of the best a value misses it."""
+        """Return the relative gap between a value and the optimum."""
         return abs(self.best - value) / abs(self.best)
 
 
 def parabola(seed: int, on_bounds: bool) -> Problem:
-    """Ten steps of two components, each with a target of its own, half of them on the bounds."""
+    """Ten steps of two components, with a target each, half of them on the bounds."""
     generator = np.random.default_rng(seed)
     target = generator.uniform(-0.8, 0.8, (10, 2))
     if on_bounds:
@@ -60,7 +60,7 @@ def parabola(seed: int, on_bounds: bool) -> Problem:
 def double_integrator(
     horizon: int, bound: float, dt: float, effort: float, speed: float = 0.0
 ) -> Problem:
-    """Push a mass from 1 to 0 and let it rest there: costs of place, speed and effort, squared."""
+    """Move a mass from 1 to 0 and stop: squared costs of position, velocity and effort."""
     step, push = np.array([[1, dt], [0, 1]]), np.array([dt * dt / 2, dt])
     cost = np.diag([1, 0.3])
     moved, drift = np.zeros((2, horizon)), np.array([1.0, speed])  # state: moved @ actions + drift
@@ -102,7 +102,7 @@ def random_tree(seed: int) -> Problem:
 
 
 def deceptive_tree(seed: int) -> Problem:
-    """What pays at once leads nowhere: the prize is a single leaf below another branch."""
+    """Immediate rewards mislead: the best leaf is below another branch."""
     generator = np.random.default_rng(seed)
     rewards = [0.1 * generator.normal(size=3 ** (step + 1)) for step in range(6)]
     rewards[0] += [1, 0, 0]
@@ -111,7 +111,7 @@ def deceptive_tree(seed: int) -> Problem:
 
 
 def tree_with_an_end(seed: int) -> Problem:
-    """Branch c ends it: nothing is won or lost any more, and going on costs more and more."""
+    """Branch c ends the episode without further rewards; continuing costs more and more."""
     generator = np.random.default_rng(seed)
     rewards, ended = [], np.zeros(1, bool)
     for step in range(6):
@@ -178,7 +178,7 @@ def test_random_shooting_is_enough_for_two_numbers(drive: Any) -> None:
 
 
 @integrators
-def test_random_shooting_is_far_better_than_chance_but_not_near_the_best(
+def test_random_shooting_is_far_better_than_random_but_not_near_the_optimum(
     drive: Any, problem: Problem
 ) -> None:
     reached = values(drive, "random_shooting", problem)

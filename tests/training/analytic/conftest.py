@@ -1,4 +1,4 @@
-"""Analytic worlds, each written once for all tests, and what the engine makes of sequences."""
+"""Analytic worlds, each written once for all tests, and the engine's values of sequences."""
 
 import time
 
@@ -33,7 +33,7 @@ WORLDS = {
 
 @pytest.fixture(scope="session")
 def written(tmp_path_factory):
-    """Return the bundle of the world of that name, written at its first use."""
+    """Return a function from a world's name to its bundle, written at its first use."""
     folder, paths = tmp_path_factory.mktemp("analytic"), {}
 
     def path_of(name):
@@ -46,7 +46,7 @@ def written(tmp_path_factory):
 
 @pytest.fixture(scope="session", params=["onnx", "torch", "rows of a device"])
 def loaded(request, written):
-    """(analytic world, the same as the service hosts it) by name, on each kind of backend."""
+    """Return a function from a name to (analytic world, loaded world), on each backend."""
 
     def world_of(name):
         if request.param != "rows of a device":
@@ -60,7 +60,7 @@ def loaded(request, written):
 
 @pytest.fixture(scope="session")
 def dreamt_values():
-    """What the engine tells a planner that sequences (N, H, …) are worth, from a bank entry."""
+    """Return the engine's values of sequences (N, H, …) from a bank entry."""
 
     def values(world, actions, *, entry=0, discount=1.0, temperature=0.0, seed=0):
         present = RolloutStart(world, world.bank["mu"][entry : entry + 1], (), 0, temperature)

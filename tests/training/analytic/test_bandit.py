@@ -1,4 +1,4 @@
-"""The gamble: one dream of each candidate deceives, many do not."""
+"""The bandit: one sample per candidate misleads, many do not."""
 
 import numpy as np
 import pytest
@@ -14,8 +14,8 @@ def test_the_best_arm_is_that_of_the_largest_mean():
     assert bandit.value([0, 1, 2]) == 6
 
 
-def test_the_luckiest_dream_is_that_of_a_bad_plan(loaded, dreamt_values):
-    """Every path of three pulls meets the same luck, and that luck is drawn 400 times."""
+def test_the_highest_sampled_return_is_that_of_a_bad_plan(loaded, dreamt_values):
+    """All paths of three pulls share their noise, which is drawn 400 times."""
     bandit, world = loaded("bandit")
     paths = np.indices((2, 2, 2)).reshape(3, -1).T
     dreamt = np.stack(
@@ -25,11 +25,11 @@ def test_the_luckiest_dream_is_that_of_a_bad_plan(loaded, dreamt_values):
     assert (np.abs(dreamt.mean(axis=0) - bandit.value(paths)) < error).all()
     assert paths[dreamt.mean(axis=0).argmax()].tolist() == bandit.best(3).actions.tolist()
     assert paths[dreamt.max(axis=0).argmax()].tolist() == [1, 1, 1]
-    gambled = paths[dreamt.argmax(axis=1)].mean()  # where one dream decides
-    assert gambled == pytest.approx(0.4, abs=0.06)
+    chosen = paths[dreamt.argmax(axis=1)].mean()  # if a single sample decides
+    assert chosen == pytest.approx(0.4, abs=0.06)
 
 
-def test_without_heat_there_is_no_luck(loaded, dreamt_values):
+def test_at_temperature_0_there_is_no_noise(loaded, dreamt_values):
     bandit, world = loaded("bandit")
     paths = np.indices((2, 2)).reshape(2, -1).T
     np.testing.assert_allclose(dreamt_values(world, paths), bandit.value(paths), atol=1e-6)

@@ -1,4 +1,4 @@
-"""The linear-quadratic world: its values, its optimum, and how near a planner comes."""
+"""The linear-quadratic world: its values, its optimum, and how near planners come to it."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def scalar(bound, **options):
     return LinearQuadratic([[1]], [[1]], [[1]], [[1]], [-bound], [bound], [[1]], **options)
 
 
-def test_one_step_of_a_scalar_is_what_one_computes_by_hand():
+def test_one_step_of_a_scalar_matches_the_hand_computed_value():
     free, bounded = scalar(10).best([1.0], 1), scalar(0.25).best([1.0], 1)
     assert (free.value, free.actions.item()) == pytest.approx((-0.5, -0.5))
     assert (bounded.value, bounded.actions.item()) == pytest.approx((-0.625, -0.25))
@@ -20,7 +20,7 @@ def test_one_step_of_a_scalar_is_what_one_computes_by_hand():
 
 @pytest.mark.parametrize("bound", [10, 1, 0.25])
 @pytest.mark.parametrize("horizon", [1, 12])
-def test_no_sequence_beside_the_best_is_better(bound, horizon):
+def test_no_neighbouring_sequence_is_better_than_the_optimum(bound, horizon):
     world = random_system(seed=1, bound=bound)
     best, rng = world.best(world.starts[0], horizon, discount=0.95), np.random.default_rng(0)
     assert (np.abs(best.actions) <= bound).all()
@@ -31,14 +31,14 @@ def test_no_sequence_beside_the_best_is_better(bound, horizon):
         assert values.max() <= best.value + best.gap
 
 
-def test_a_tighter_bound_costs():
+def test_tighter_bounds_lower_the_optimal_value():
     values = [
         random_system(seed=3, bound=bound).best(np.ones(4), 20).value for bound in (10, 1, 0.25)
     ]
     assert values[0] > values[1] > values[2]
 
 
-def test_the_engine_tells_planners_the_true_values(loaded, dreamt_values):
+def test_the_engine_gives_planners_the_true_values(loaded, dreamt_values):
     analytic, world = loaded("linear")
     actions = np.random.default_rng(0).uniform(-1, 1, (700, 20, 2)).astype(np.float32)
     actions[0] = analytic.best(analytic.starts[2], 20, discount=0.97).actions
@@ -49,7 +49,7 @@ def test_the_engine_tells_planners_the_true_values(loaded, dreamt_values):
     assert dreamt.argmax() == 0
 
 
-def test_one_seed_and_one_temperature_scale_the_luck_of_a_noisy_world():
+def test_the_mean_return_of_samples_matches_the_formula_at_any_temperature():
     analytic = random_system(seed=1, states=3, actions=1, bound=1, sigma=0.2)
     dream = LocalClient(numpy_world(analytic))
     actions = np.full((5, 1), 0.5, np.float32)
@@ -69,7 +69,7 @@ def test_one_seed_and_one_temperature_scale_the_luck_of_a_noisy_world():
         assert returns.mean() == pytest.approx(expected, abs=error)
 
 
-def test_luck_costs_the_same_whatever_is_done():
+def test_noise_costs_the_same_whatever_the_actions():
     calm, noisy = (random_system(seed=4, bound=0.5, sigma=sigma) for sigma in (0, 0.3))
     one, other = (world.best(np.ones(4), 10) for world in (calm, noisy))
     np.testing.assert_array_equal(one.actions, other.actions)

@@ -1,4 +1,4 @@
-"""The optimum of a linear-quadratic problem: found two ways, and proven by a third."""
+"""The optimum of a linear-quadratic problem: computed in two ways, and proven by a third."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def problem_of(world, horizon, discount=1.0):
 
 @pytest.mark.parametrize("discount", [1.0, 0.9])
 @pytest.mark.parametrize("seed", range(3))
-def test_riccati_and_least_squares_agree_where_no_bound_is_met(seed, discount):
+def test_riccati_and_least_squares_agree_if_no_bound_is_active(seed, discount):
     world = random_system(seed, bound=10)
     problem = problem_of(world, 15, discount)
     matrix, target = quadratic.least_squares(problem, world.starts[0])
@@ -30,8 +30,8 @@ def test_the_least_squares_are_the_cost_of_the_whole_sequence():
     assert -residual @ residual == pytest.approx(value, abs=1e-12)
 
 
-def test_projected_gradient_arrives_at_the_same_place():
-    """A method with nothing in common with the active set but the cost."""
+def test_projected_gradient_finds_the_same_optimum():
+    """Projected gradient shares only the cost with the active-set method."""
     world = random_system(seed=1, bound=0.25)
     start, horizon = world.starts[0], 10
     matrix, target = quadratic.least_squares(problem_of(world, horizon), start)
@@ -45,7 +45,7 @@ def test_projected_gradient_arrives_at_the_same_place():
 
 
 @pytest.mark.parametrize("bound", [10, 1, 0.25])
-def test_the_gap_bounds_what_any_sequence_falls_short(bound):
+def test_the_gap_bounds_the_suboptimality_of_any_sequence(bound):
     world = random_system(seed=2, bound=bound)
     start, rng = world.starts[0], np.random.default_rng(0)
     best = world.best(start, 8)
@@ -57,8 +57,8 @@ def test_the_gap_bounds_what_any_sequence_falls_short(bound):
         assert best.value - world.value(start, actions) <= gap
 
 
-def test_an_optimum_that_cannot_be_proven_is_not_given(monkeypatch):
+def test_an_optimum_that_cannot_be_proven_is_not_returned(monkeypatch):
     world = random_system(seed=0, bound=0.25)
     monkeypatch.setattr(quadratic, "bounded", lambda problem, *_: np.zeros((problem.horizon, 2)))
-    with pytest.raises(ArithmeticError, match="only known to within"):
+    with pytest.raises(ArithmeticError, match="the duality gap is"):
         world.best(world.starts[0], 5)

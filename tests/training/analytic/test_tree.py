@@ -1,4 +1,4 @@
-"""The tree of choices: every path is counted, dreamt and compared."""
+"""The tree of choices: the values of all paths, by formula and by the engine."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from dreamserve_training.evaluation.analytic import Tree, deceptive_tree, ending
 TREES = ["tree", "tree-deceptive", "tree-ending"]
 
 
-def test_the_values_of_a_small_tree_are_what_one_counts_by_hand():
+def test_the_values_of_a_small_tree_match_hand_computed_ones():
     tree = Tree(2, [99, 1, 2, 4, *range(10, 19)], ends=np.arange(13) == 3)
     values = tree.value(tree.paths(2))
     np.testing.assert_array_equal(values, [11, 12, 13, 15, 16, 17, 4, 4, 4])
@@ -21,7 +21,7 @@ def test_the_values_of_a_small_tree_are_what_one_counts_by_hand():
 
 @pytest.mark.parametrize("name", TREES)
 @pytest.mark.parametrize("discount", [1.0, 0.9])
-def test_every_path_is_worth_in_dreams_what_is_counted(loaded, dreamt_values, name, discount):
+def test_the_engine_values_every_path_as_the_tree_does(loaded, dreamt_values, name, discount):
     tree, world = loaded(name)
     paths = tree.paths(6)
     assert paths.shape == (729, 6)
@@ -43,7 +43,7 @@ def test_the_best_path_of_a_deceptive_tree_begins_with_the_worst_action():
     assert second == tree.value(np.zeros(6, np.int64)) < best == tree.best().value
 
 
-def test_letting_the_dead_earn_misleads_in_an_ending_tree():
+def test_counting_rewards_after_the_end_misleads_in_an_ending_tree():
     tree, endless = ending_tree(), random_tree()
     paths = tree.paths(6)
     misled = endless.best().actions

@@ -1,4 +1,4 @@
-"""Analytic worlds as bundles: what the service dreams is what the formulas say."""
+"""Analytic worlds as bundles: the service computes what the formulas say."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from dreamserve_training.export import ExportError
 NAMES = ("linear", "linear-noisy", "tree", "tree-deceptive", "tree-ending", "bandit")
 
 
-def some_actions(world, count, seed=0):
+def random_actions(world, count, seed=0):
     """Random actions (count,) or (count, A) of any world."""
     space, rng = world.spec.action_space, np.random.default_rng(seed)
     if space.type == "Discrete":
@@ -23,7 +23,7 @@ def some_actions(world, count, seed=0):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_files_were_proven_against_numpy_and_rows_never_meet(written, name):
+def test_the_files_were_checked_against_numpy_in_every_batch_size(written, name):
     proven = load_bundle(written(name)).manifest.quality["parity"]
     assert set(proven["worst_relative_difference"]) == {"onnx", "torchscript"}
     assert max(proven["worst_relative_difference"].values()) < 1e-6
@@ -38,7 +38,7 @@ def test_sessions_step_as_numpy_does_at_any_temperature(loaded, name):
         fields = {"seed": 3, "temperature": temperature, "start": Start(bank=0)}
         starts = [dream.reset(**fields) for dream in dreams]
         np.testing.assert_array_equal(starts[0].latent, starts[1].latent)
-        for action in some_actions(world, 6):
+        for action in random_actions(world, 6):
             one, other = (
                 dream.step(session_id=start.session_id, action=action)
                 for dream, start in zip(dreams, starts, strict=True)
@@ -57,7 +57,7 @@ def test_a_dream_begins_exactly_where_the_bank_says(loaded, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_picture_shows_the_latent_within_reach(loaded, name):
+def test_a_frame_encodes_the_latent_within_its_range(loaded, name):
     analytic, world = loaded(name)
     size = world.spec.latent_size
     latent = np.linspace(-0.9, 0.9, 5 * size, dtype=np.float32).reshape(5, size) * analytic.reach

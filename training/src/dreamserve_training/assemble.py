@@ -1,4 +1,4 @@
-"""Assemble a bundle from the stages' files: a draft to evolve C in, then the whole world."""
+"""Assemble bundles from the stages' files: a draft to evolve C in, then the final one."""
 
 from pathlib import Path
 from typing import Any
@@ -22,19 +22,19 @@ from dreamserve_training.recipe import Recipe, Workspace, read_json
 
 
 def write_draft(recipe: Recipe, workspace: Workspace) -> Path:
-    """Write the world without controller or measurements, for its controller to evolve in."""
+    """Write the bundle without controller and measurements, in whose dreams C is evolved."""
     return _write(recipe, workspace, workspace.draft, None, {}, {})
 
 
 def write_bundle(recipe: Recipe, workspace: Workspace, bundle: Path) -> Path:
-    """Measure the world on held-out episodes and write it with its controller and its card."""
+    """Measure the world on held-out episodes and write its bundle with controller and card."""
     world = load_world(workspace.draft)
     held_out = workspace.episodes("holdout"), workspace.latents("holdout")
-    played = read_json(workspace.evaluation, default=None)
+    evaluation = read_json(workspace.evaluation, default=None)
     quality = {
         **measure_world(world.backend, world.spec, *held_out),
-        "real": played["real"],
-        "dream": {f"T = {at}": figures for at, figures in played["dream"].items()},
+        "real": evaluation["real"],
+        "dream": {f"T = {t}": figures for t, figures in evaluation["dream"].items()},
     }
     pictures = card_pictures(world.backend, world.spec, *held_out)
     policy = load_policy(workspace.controller / "controller.npz")
@@ -64,13 +64,13 @@ def _write(
 
 
 def load_models(workspace: Workspace) -> tuple[ConvVAE, WorldModel]:
-    """Return V and M as they will be served: their weights rounded to half precision."""
+    """Return V and M as they are served: with weights rounded to half precision."""
     vae = load_vae(workspace.vae_model)
     return round_to_half(vae, load_memory(workspace.memory_model))
 
 
 def spec_of_recipe(recipe: Recipe, memory: WorldModel) -> WorldSpec:
-    """Return the world's spec."""
+    """Return the spec of the recipe's world."""
     return world_spec(
         recipe.name,
         recipe.env,

@@ -45,7 +45,7 @@ def encode(recipe: RecipeName, out: Out = None) -> None:
     _run("encode", recipe, out)
 
 
-@app.command("mdnrnn", hidden=True)  # the command's name while there was one core only
+@app.command("mdnrnn", hidden=True)  # the former name of this command
 @app.command()
 def memory(recipe: RecipeName, out: Out = None) -> None:
     """Train M, the memory model, on the latents."""
@@ -60,7 +60,7 @@ def controller(recipe: RecipeName, out: Out = None) -> None:
 
 @app.command()
 def evaluate(recipe: RecipeName, out: Out = None) -> None:
-    """Evaluate C in the real environment, beside agents that ignore observations."""
+    """Evaluate C in the real environment and compare it with agents that ignore observations."""
     _run("evaluate", recipe, out)
 
 
@@ -72,9 +72,9 @@ def export(recipe: RecipeName, out: Out = None, bundle: Bundle = None) -> None:
 
 @app.command()
 def validate(
-    path: Annotated[Path, typer.Argument(help="A bundle or a directory of episodes.")],
+    path: Annotated[Path, typer.Argument(help="Folder of a bundle or of episodes (*.npz).")],
 ) -> None:
-    """Check a bundle (shapes, finiteness, parity, sampling, memory, speed) or episodes."""
+    """Check a bundle (shapes, finite outputs, parity, sampling, memory, speed) or episodes."""
     from dreamserve_training.data.checks import validate_dataset
     from dreamserve_training.validation import validate as validate_bundle
 

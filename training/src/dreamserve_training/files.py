@@ -1,4 +1,4 @@
-"""Atomic writes: a file exists whole or not at all."""
+"""Atomic writes: a file is written completely or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file that is renamed to `path` when the block succeeds, else removed.
+    """Yield a temporary file. It is renamed to `path` if the block succeeds, else removed.
 
     Its name ends in `.partial`, so readers of the directory ignore it.
     """

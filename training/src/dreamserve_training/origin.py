@@ -1,4 +1,4 @@
-"""The origin of a world: what someone else needs to train it again."""
+"""The origin of a world: the data, options and versions needed to train it again."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ PACKAGES = ("vizdoom", "gymnasium", "torch", "lightning", "cma", "dreamserve-tra
 
 
 def origin_of(recipe: Recipe, workspace: Workspace) -> dict[str, Any]:
-    """Return the origin that a manifest keeps: environment, data, seeds, recipe, versions, time."""
+    """Return `manifest.origin`: environment, data, seeds, options, versions and training times."""
     splits = ("train", "holdout")
     return {
         "environment": recipe.env.env_id,
@@ -38,7 +38,7 @@ def origin_of(recipe: Recipe, workspace: Workspace) -> dict[str, Any]:
 
 
 def data_hash(directory: Path) -> str:
-    """Return a hash of all episodes' names and content, from the checksums inside their files."""
+    """Return the SHA-256 of the episodes' file names and of the CRC-32 of each array in them."""
     digest = sha256()
     for path in episode_paths(directory):
         with zipfile.ZipFile(path) as archive:

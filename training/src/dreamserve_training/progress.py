@@ -1,4 +1,4 @@
-"""Progress as log lines: steps done, and the time left at the rate so far."""
+"""Log progress: items done, and the time left at the rate so far."""
 
 import logging
 import time
@@ -10,9 +10,9 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 def log_progress(what: str) -> Progress:
-    """Return a progress function that logs a line every few seconds and one at the end."""
+    """Return `progress(done, total)`, which logs at most every 10 s, and at the end."""
     start_s = last_s = time.monotonic()
-    first: int | None = None  # done by an earlier run, so not part of the rate
+    first: int | None = None  # items of an earlier run, which the rate must not count
 
     def progress(done: int, total: int) -> None:
         nonlocal first, last_s
@@ -30,7 +30,7 @@ def log_progress(what: str) -> Progress:
 
 
 def duration(seconds: float) -> str:
-    """Return `seconds` in a readable unit."""
+    """Return `seconds` as text, in s, min or h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = seconds / 60

@@ -1,6 +1,6 @@
-"""The stages of a recipe. Each reads the files of the stages before it and writes its product.
+"""The stages of a recipe. Each reads the files of earlier stages and writes its output.
 
-A stopped stage resumes where it stopped; a stage whose product exists is skipped.
+An interrupted stage resumes where it stopped; a stage whose output exists is skipped.
 """
 
 import logging
@@ -41,8 +41,8 @@ class Stage:
 
     name: str
     run: Callable[[Recipe, Workspace], None]
-    product: Callable[[Workspace], Path]
-    minutes: float  # what it took on two CPU cores: the shares of the time-left estimate
+    output: Callable[[Workspace], Path]  # the stage is done if this file exists
+    minutes: float  # duration on two CPU cores, for the time-left estimate
 
 
 def collect(recipe: Recipe, workspace: Workspace) -> None:
@@ -68,7 +68,7 @@ def vae(recipe: Recipe, workspace: Workspace) -> None:
 
 
 def encode(recipe: Recipe, workspace: Workspace) -> None:
-    """Encode every episode's frames to V's posteriors."""
+    """Encode the frames of every episode to V's posteriors."""
     converter = FramesToLatentConverter(workspace.vae_model, mixed_precision=True)
     for split in ("train", "holdout"):
         preprocess_trajectories(
@@ -81,7 +81,7 @@ def encode(recipe: Recipe, workspace: Workspace) -> None:
 
 
 def memory(recipe: Recipe, workspace: Workspace) -> None:
-    """Train M on windows of latent episodes; held-out episodes choose the epoch."""
+    """Train M on windows of latent episodes; keep the epoch that is best on held-out episodes."""
     sizes = {"z_dim": recipe.vae.z_dim, "action_dim": len(recipe.env.action_names)}
     model = make_memory(recipe.memory, **sizes, **recipe.memory_options)
     config = replace(recipe.train, save_dir=str(workspace.memory))
@@ -99,7 +99,7 @@ def memory(recipe: Recipe, workspace: Workspace) -> None:
 
 
 def controller(recipe: Recipe, workspace: Workspace) -> None:
-    """Evolve C in the dreams of a draft bundle."""
+    """Evolve C in dreams of the draft bundle."""
     if not workspace.draft.exists():
         write_draft(recipe, workspace)
     policy = evolve(workspace.draft, workspace.controller, recipe.controller)
@@ -107,7 +107,7 @@ def controller(recipe: Recipe, workspace: Workspace) -> None:
 
 
 def evaluate(recipe: Recipe, workspace: Workspace) -> None:
-    """Evaluate C in real episodes with fresh seeds, beside agents that see nothing."""
+    """Evaluate C and blind agents in real episodes whose seeds were not used for training."""
     config, limit = recipe.evaluate, recipe.env.max_episode_steps
     policy = load_policy(workspace.controller / "controller.npz")
     temperature = recipe.controller.temperature
@@ -120,9 +120,10 @@ def evaluate(recipe: Recipe, workspace: Workspace) -> None:
     real = compare_agents(recipe.env, agents, seeds, config.workers, progress)
     world = load_world(workspace.draft)
     dreamed = {}
-    for at in config.dream_temperatures:
-        returns, lengths = dream_returns(world, [policy], list(seeds), at, limit)
-        dreamed[str(at)] = EpisodeResults(returns[0].tolist(), lengths[0].tolist()).summary(limit)
+    for value in config.dream_temperatures:
+        returns, lengths = dream_returns(world, [policy], list(seeds), value, limit)
+        results = EpisodeResults(returns[0].tolist(), lengths[0].tolist())
+        dreamed[str(value)] = results.summary(limit)
     report = {
         "seeds": [seeds[0], seeds[-1]],
         "real": {name: results.summary(limit) for name, results in real.items()},
@@ -137,12 +138,11 @@ def evaluate(recipe: Recipe, workspace: Workspace) -> None:
 def export(recipe: Recipe, workspace: Workspace, bundle: Path) -> None:
     """Measure the world on held-out episodes and write its bundle."""
     write_bundle(recipe, workspace, bundle)
-    # a mark, because a bundle that exists may be another run's
+    # a marker file, because an existing bundle may come from another run
     (workspace.root / "exported").touch()
     logger.info("export: %s", bundle)
 
 
-# The minutes were measured on two CPU cores; they weigh the stages in the time-left estimate.
 STAGES = (
     Stage("collect", collect, lambda w: w.root / "collected", 6),
     Stage("vae", vae, lambda w: w.vae_model, 15),
@@ -154,9 +154,9 @@ STAGES = (
 
 
 def run_stages(name: str, root: Path, bundle: Path, names: tuple[str, ...] | None = None) -> None:
-    """Run the stages called `names` (all, if None) of the recipe `name`; log progress.
+    """Run the stages called `names` (default: all) of the recipe `name`, and log progress.
 
-    Raises ValueError for an unknown recipe, and for a stage whose input is missing.
+    Raises ValueError for an unknown recipe and for a stage whose input is missing.
     """
     recipe = load_recipe(name)
     workspace = Workspace(root, recipe.memory)
@@ -165,16 +165,16 @@ def run_stages(name: str, root: Path, bundle: Path, names: tuple[str, ...] | Non
         *STAGES,
         Stage("export", partial(export, bundle=bundle), lambda w: w.root / "exported", 1),
     ]
-    chosen = [stage for stage in stages if names is None or stage.name in names]
-    for index, stage in enumerate(chosen):
-        if names is None and stage.product(workspace).exists():
-            logger.info("%s: done before", stage.name)
+    selected = [stage for stage in stages if names is None or stage.name in names]
+    for index, stage in enumerate(selected):
+        if names is None and stage.output(workspace).exists():
+            logger.info("%s: already done, skipped", stage.name)
             continue
-        before = stages[: stages.index(stage)]
-        if missing := [other.name for other in before if not other.product(workspace).exists()]:
-            raise ValueError(f"{stage.name} needs {', '.join(missing)} to be run first")
-        left_s = 60 * sum(later.minutes for later in chosen[index:])
-        logger.info("%s: about %s left in all, on two cores", stage.name, duration(left_s))
+        earlier = stages[: stages.index(stage)]
+        if missing := [other.name for other in earlier if not other.output(workspace).exists()]:
+            raise ValueError(f"{stage.name}: run {', '.join(missing)} first")
+        left_s = 60 * sum(later.minutes for later in selected[index:])
+        logger.info("%s: started; total time left on two cores: %s", stage.name, duration(left_s))
         start_s = time.monotonic()
         stage.run(recipe, workspace)
         took_s = time.monotonic() - start_s
@@ -183,7 +183,7 @@ def run_stages(name: str, root: Path, bundle: Path, names: tuple[str, ...] | Non
 
 
 def record_time(workspace: Workspace, stage: str, seconds: float) -> None:
-    """Add `seconds` to the total time of the stage over all its runs; the card shows it."""
+    """Add `seconds` to the total duration of `stage` over all its runs; the card shows it."""
     totals = read_json(workspace.seconds, default={})
     totals[stage] = round(totals.get(stage, 0.0) + seconds, 1)
     write_json(workspace.seconds, totals)

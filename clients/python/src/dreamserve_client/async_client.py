@@ -53,6 +53,7 @@ class AsyncDreamClient:
     step = _sends(calls.step)
     reset_batch = _sends(calls.reset_batch)
     step_batch = _sends(calls.step_batch)
+    delete_batch = _sends(calls.delete_batch)
     sample = _sends(calls.sample)
     rollout = _sends(calls.rollout)
     plan = _sends(calls.plan)

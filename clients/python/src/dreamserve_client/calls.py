@@ -14,7 +14,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 from urllib.parse import quote
 
 from dreamserve_client.methods import describe
-from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest
+from dreamserve_protocol.batches import DeleteBatchRequest, ResetBatchRequest, StepBatchRequest
 from dreamserve_protocol.branches import ForkRequest, RewindRequest
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.plan import PlanRequest
@@ -154,6 +154,7 @@ reset = _calls(ResetRequest)
 step = _calls(StepRequest)
 reset_batch = _calls(ResetBatchRequest)
 step_batch = _calls(StepBatchRequest)
+delete_batch = _calls(DeleteBatchRequest)
 sample = _calls(SampleRequest)
 rollout = _calls(RolloutRequest)
 plan = _calls(PlanRequest)

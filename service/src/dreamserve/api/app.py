@@ -19,7 +19,9 @@ from dreamserve.api.async_engine import CallerGoneError, Service
 from dreamserve.api.docs import docs_endpoint, openapi_endpoint
 from dreamserve.api.examples import examples
 from dreamserve.api.http import Endpoint
+from dreamserve.api.inference.door import inference_problem, inference_routes, is_inference
 from dreamserve.api.openapi import document
+from dreamserve.api.openenv import Episodes
 from dreamserve.api.origins import check_origin, is_loopback
 from dreamserve.api.pages import page_endpoint
 from dreamserve.api.play import play_routes
@@ -42,8 +44,8 @@ log = logging.getLogger("dreamserve")
 class App(FastAPI):
     """FastAPI's application with dreamserve's routes, without FastAPI's own middleware.
 
-    FastAPI's default layers and dependency resolution cost more than a step. Middleware that is
-    added explicitly is run.
+    FastAPI's default middleware and dependency resolution take longer than a step. Middleware added
+    with `add_middleware` is run.
     """
 
     def __init__(self, service: Service, **options: Any) -> None:
@@ -72,12 +74,12 @@ class App(FastAPI):
 
 
 def create_app(engine: Engine, settings: Settings) -> App:
-    """Return the application over `engine`; its lifespan starts, warms and stops the engine."""
+    """Return the application over `engine`; its lifespan starts, warms up and stops the engine."""
     service = Service(engine, settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        # Beside the event loop, so that /livez answers while the graphs are being warmed.
+        # In a thread, so /livez responds while the graphs are warming up.
         starting = asyncio.create_task(_start(service))
         try:
             yield
@@ -112,12 +114,14 @@ async def _start(service: Service) -> None:
 
 
 def _routes(service: Service) -> list[BaseRoute]:
-    """Return one route for each path, the most used first."""
+    """Return one route for each path, the most frequent first."""
     paths = dict.fromkeys(verb.path for verb in VERBS)
     verbs = [(path, [verb for verb in VERBS if verb.path == path]) for path in paths]
     return [
         *(Route(path, Endpoint(service, of_path)) for path, of_path in verbs),
         WebSocketRoute("/stream", Stream(service)),
+        WebSocketRoute("/ws", Episodes(service)),
+        *inference_routes(service),
         *(Route(page.path, page_endpoint(service, page)) for page in PAGES),
         Route("/docs", docs_endpoint(openapi_document)),
         Route("/openapi.json", openapi_endpoint(openapi_document)),
@@ -128,16 +132,16 @@ def _routes(service: Service) -> list[BaseRoute]:
 class Requests:
     """Assigns request ids, and converts every error to a problem.
 
-    The id is the caller's x-request-id if valid; the response has it in the same header.
+    The id is the caller's x-request-id if valid, or else a new one; responses have the same header.
     """
 
     def __init__(self, app: App, service: Service) -> None:
         self._app, self._origins = app, service.settings.origins
         self._is_local = is_loopback(service.settings.host)
-        # The routes without a pattern by path: to match one after the other costs more than a step.
-        plain = (route for route in app.routes if isinstance(route, Route))
-        self._exact = {route.path: route.app for route in plain if not route.param_convertors}
-        self._made_id = secrets.token_hex(8)
+        # Routes without parameters, by path: matching routes one by one takes longer than a step.
+        routes = (route for route in app.routes if isinstance(route, Route))
+        self._exact = {route.path: route.app for route in routes if not route.param_convertors}
+        self._id_prefix = secrets.token_hex(8)
         self._count = count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -160,22 +164,24 @@ class Requests:
         except CallerGoneError:
             return
         except Exception as error:
-            await problem_response(error, request_id)(scope, receive, send)
+            of_inference = is_inference(scope["path"])
+            respond = inference_problem if of_inference else problem_response
+            await respond(error, request_id)(scope, receive, send)
 
     def _request_id(self, headers: dict[bytes, bytes]) -> str:
-        given = headers.get(b"x-request-id")
-        if given is not None and VALID_ID.fullmatch(name := given.decode("latin-1")):
-            return name
-        return f"{self._made_id}{next(self._count):016x}"
+        header = headers.get(b"x-request-id")
+        if header is not None and VALID_ID.fullmatch(request_id := header.decode("latin-1")):
+            return request_id
+        return f"{self._id_prefix}{next(self._count):016x}"
 
 
 async def _no_such_path(scope: Scope, receive: Receive, send: Send) -> None:
-    """Raise PathNotFoundError, over HTTP and for a WebSocket alike."""
+    """Raise PathNotFoundError, for HTTP and WebSocket requests."""
     path: str = scope["path"]
     trimmed = {**scope, "path": path.rstrip("/")}
-    hint = "GET /docs lists them"
-    if path == "/stream":
-        hint = "it is a WebSocket; this request opens none"
+    hint = "GET /docs lists all paths"
+    if path in ("/stream", "/ws"):
+        hint = "it is only available as a WebSocket"
     elif any(route.matches(trimmed)[0] is not Match.NONE for route in scope["app"].routes):
         hint = "try it without the trailing slash"
     raise PathNotFoundError(f"no such path: {path[:_SHOWN]}; {hint}")

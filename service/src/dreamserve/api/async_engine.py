@@ -1,8 +1,8 @@
 """Asyncio access to the engine: the event loop runs short turns itself, a thread the long ones.
 
-A handover between threads costs more than a small batch on a CPU. So the event loop computes what
-arrived during one iteration in the next; only long work, large batches and devices go to the
-engine's thread.
+A handover between threads costs more than a small batch on a CPU. So the event loop computes
+requests in the iteration after they arrived; only long work, large batches and device backends use
+the engine's thread.
 """
 
 import asyncio
@@ -16,18 +16,21 @@ from dreamserve.engine.limits import Limits
 from dreamserve.engine.scheduling.queued import Future, Settled, settle
 from dreamserve.engine.world import World
 from dreamserve.settings import Settings
+from dreamserve_protocol.errors import OverloadedError, ProblemError
 from dreamserve_protocol.markers import Request
+from dreamserve_protocol.sessions import DeleteRequest
 
-# Most results are ready sooner; only for the others is the caller watched for a disconnect.
+# Most results are ready sooner. The callers of other requests are watched for a disconnect.
 UNWATCHED_S = 0.05
+END_TRIES, END_PAUSE_S = 100, 0.05
 
 R = TypeVar("R")
-Leaves = Callable[[], Awaitable[None]]  # ends once the caller has disconnected
+Disconnected = Callable[[], Awaitable[None]]  # returns once the caller has disconnected
 Waiting = asyncio.Future[Any]
 
 
 class CallerGoneError(Exception):
-    """The caller has disconnected before the result was ready."""
+    """The caller disconnected before the result was ready."""
 
 
 class AsyncEngine:
@@ -37,10 +40,10 @@ class AsyncEngine:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
-        self._due = False  # whether a turn is scheduled
-        self._alone = False  # whether the last turn had a single request
-        self._waiting = 0
-        self._callers: dict[Waiting, Leaves | None] = {}  # None: already watched
+        self._scheduled = False  # whether a turn is scheduled
+        self._was_single = False  # whether the last turn had a single request
+        self._waiting = 0  # requests for the next turn
+        self._callers: dict[Waiting, Disconnected | None] = {}  # None: already watched
         self._watching = False
         engine.attach(self)
 
@@ -51,24 +54,24 @@ class AsyncEngine:
         """
         self._engine.queue(request, future)
         self._waiting += 1
-        if not self._due:
-            self._due = True
-            if self._alone:
+        if not self._scheduled:
+            self._scheduled = True
+            if self._was_single:
                 self._loop.call_soon(self._turn)
             else:
                 # Not in the next iteration of the loop but in the one after, to include requests
                 # that are being read now: batches of twice the size are worth the wait.
                 self._loop.call_soon(self._loop.call_soon, self._turn)
 
-    async def ask(self, request: Request[R], leaves: Leaves) -> R:
+    async def send(self, request: Request[R], disconnected: Disconnected) -> R:
         """Return a request's result, or raise its error.
 
         If the caller disconnects first, the request is cancelled. Raises OverloadedError,
-        DrainingError, and CallerGoneError once the caller has disconnected.
+        DrainingError, and CallerGoneError after a disconnect.
         """
         future: asyncio.Future[R] = self._loop.create_future()
         self.queue(request, future)
-        self._callers[future] = leaves
+        self._callers[future] = disconnected
         if not self._watching:
             self._watching = True
             self._loop.call_later(UNWATCHED_S, self._watch, ())
@@ -83,6 +86,21 @@ class AsyncEngine:
             del self._callers[future]
             future.cancel()
 
+    async def end(self, session_id: str) -> None:
+        """End a session, which may be gone, on behalf of a caller that has left or is answered.
+
+        While the queue is full, it is tried again, END_TRIES times in all.
+        """
+        for _ in range(END_TRIES):
+            try:
+                await self.send(DeleteRequest(session_id), never)
+            except OverloadedError:
+                await asyncio.sleep(END_PAUSE_S)
+            except ProblemError:
+                return  # gone, or the server stops
+            else:
+                return
+
     def deliver(self, outcomes: list[Settled]) -> None:
         """Complete the futures of a turn, in the event loop's thread."""
         if threading.get_ident() == self._thread_id:
@@ -91,20 +109,20 @@ class AsyncEngine:
             self._loop.call_soon_threadsafe(settle, outcomes)
 
     def _turn(self) -> None:
-        self._due, self._alone, self._waiting = False, self._waiting == 1, 0
+        self._scheduled, self._was_single, self._waiting = False, self._waiting == 1, 0
         settle(self._engine.short_turn())
 
     def _watch(self, waited: Iterable[Waiting]) -> None:
-        """Watch the callers of requests that `waited` at the last check; schedule the next."""
+        """Watch the callers of requests that waited at the last check; schedule the next check."""
         for future in waited:
-            leaves = self._callers.get(future)
-            if leaves is not None:
+            disconnected = self._callers.get(future)
+            if disconnected is not None:
                 self._callers[future] = None
-                watching = self._loop.create_task(_cancel_when_gone(leaves, future))
+                watching = self._loop.create_task(_cancel_when_gone(disconnected, future))
                 future.add_done_callback(partial(_stop, watching))
         self._watching = bool(self._callers)
         if self._watching:
-            unwatched = [future for future, leaves in self._callers.items() if leaves]
+            unwatched = [future for future, disconnected in self._callers.items() if disconnected]
             self._loop.call_later(UNWATCHED_S, self._watch, unwatched)
 
 
@@ -122,7 +140,7 @@ class Service:
 
 
 def engine_of(worlds: Sequence[World], settings: Settings) -> Engine:
-    """Return an engine over `worlds` as the settings ask for."""
+    """Return an engine for `worlds`, configured by the settings."""
     limits = Limits(
         rows=settings.max_rows,
         forks=settings.max_forks,
@@ -148,6 +166,11 @@ def _stop(task: asyncio.Task[None], _: Waiting) -> None:
     task.cancel()
 
 
-async def _cancel_when_gone(leaves: Leaves, future: Waiting) -> None:
-    await leaves()
+async def never() -> None:
+    """Never end."""
+    await asyncio.Event().wait()
+
+
+async def _cancel_when_gone(disconnected: Disconnected, future: Waiting) -> None:
+    await disconnected()
     future.cancel()

@@ -1,4 +1,4 @@
-"""Bytes to fields and back: JSON for people, msgpack for machines, the same fields in both."""
+"""Decodes and encodes bodies: JSON or msgpack, with the same fields."""
 
 import re
 from dataclasses import is_dataclass
@@ -28,21 +28,21 @@ _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
 _NOT_FINITE = re.compile(r"-?(NaN|Infinity|inf|nan)")
 _SHOWN = 80
 
-# Larger bodies are read, and larger answers written, in a thread, so that the event loop goes on.
+# Larger bodies are decoded, and larger results encoded, in a thread, to keep the event loop free.
 LARGE_BYTES = 64 * 1024
-LARGE_ANSWER_BYTES = 256 * 1024
+LARGE_RESULT_BYTES = 256 * 1024
 
-# Of a body, lists and objects and what they hold: each can take 50 times its bytes in memory. More
-# numbers than these go into packed arrays, which are maps of three.
+# Limit of a body's lists, objects and their elements, each of which can take 50 times its bytes in
+# memory. A packed array counts as an object of three elements, however many numbers it has.
 MAX_ELEMENTS = 2_000_000
-_OF_MANY = (SampleResult, RolloutResult, StepBatchResult, ResetBatchResult)
+_ARRAY_RESULTS = (SampleResult, RolloutResult, StepBatchResult, ResetBatchResult)
 
 
 def decode(body: bytes, as_msgpack: bool) -> dict[str, Any]:
-    """Return the object that `body` holds.
+    """Return the object that `body` contains.
 
-    Raises InvalidRequestError (saying where), NotFiniteInputError, and TooLargeError for more than
-    MAX_ELEMENTS elements.
+    Raises InvalidRequestError and NotFiniteInputError, with the position, and TooLargeError for
+    more than MAX_ELEMENTS elements.
     """
     value = _from_msgpack(body) if as_msgpack else _from_json(body)
     if not isinstance(value, dict):
@@ -50,12 +50,12 @@ def decode(body: bytes, as_msgpack: bool) -> dict[str, Any]:
     return value
 
 
-@lru_cache(maxsize=256)  # callers send few different ones
+@lru_cache(maxsize=256)  # clients send few different ones
 def is_msgpack(content_type: bytes) -> bool:
-    """Tell whether a body is msgpack, else JSON. Raises UnsupportedMediaTypeError for others.
+    """Return whether a Content-Type is msgpack; false if it is JSON.
 
-    A body without a media type is refused, too: a web page may send one to any server without
-    being asked for permission.
+    Raises UnsupportedMediaTypeError for others, and for none: browsers let a web page send a body
+    without a media type to any server without a CORS preflight.
     """
     media_type = content_type.decode("latin-1").partition(";")[0].strip().lower()
     if media_type == JSON:
@@ -97,7 +97,7 @@ def _from_json(body: bytes) -> Any:
 def _from_msgpack(body: bytes) -> Any:
     large = len(body) > MAX_ELEMENTS
     try:
-        return msgpack.unpackb(body, **(_counted() if large else {}))
+        return msgpack.unpackb(body, **(_counting_options() if large else {}))
     except ValueError as error:
         reason = str(error) or "nested too deeply or malformed"
         if large and "exceeds max_" in reason:
@@ -105,8 +105,8 @@ def _from_msgpack(body: bytes) -> Any:
         raise InvalidRequestError(f"the body is not msgpack: {reason}") from None
 
 
-def _counted() -> dict[str, Any]:
-    """Return the options that let msgpack stop at MAX_ELEMENTS, before the memory is taken."""
+def _counting_options() -> dict[str, Any]:
+    """Return unpackb's options that stop it at MAX_ELEMENTS, before it allocates the memory."""
     left = MAX_ELEMENTS
 
     def count(container: Any) -> Any:
@@ -128,7 +128,7 @@ def _too_many_elements() -> TooLargeError:
 
 @lru_cache(maxsize=256)
 def prefers_msgpack(accept: bytes) -> bool:
-    """Tell whether the Accept header asks for msgpack; without one, JSON it is."""
+    """Return whether the Accept header prefers msgpack; false, for JSON, if it is empty."""
     quality = {JSON: 0.0, MSGPACK: 0.0}
     for item in accept.decode("latin-1").lower().split(","):
         name, *parameters = (part.strip() for part in item.split(";"))
@@ -147,15 +147,15 @@ def _quality(parameters: list[str]) -> float:
 
 
 def encode(message: Any, as_msgpack: bool) -> bytes:
-    """Return a message, or a dict of its fields, as bytes."""
+    """Return a message, or a dict of its fields, as msgpack or JSON."""
     value = fields_of(message) if is_dataclass(message) else message
     if as_msgpack:
-        packed: bytes = msgpack.packb(value, default=_packed)
+        packed: bytes = msgpack.packb(value, default=_msgpack_default)
         return packed
-    return orjson.dumps(value, default=_listed, option=_OPTIONS)
+    return orjson.dumps(value, default=_json_default, option=_OPTIONS)
 
 
-def _packed(value: Any) -> Any:
+def _msgpack_default(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return pack(value)
     if isinstance(value, np.generic):
@@ -165,8 +165,8 @@ def _packed(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no msgpack form")
 
 
-def _listed(value: Any) -> Any:
-    """Write what orjson does not: messages, and arrays that are not contiguous."""
+def _json_default(value: Any) -> Any:
+    """Convert the types that orjson does not: messages, and arrays that are not contiguous."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     if is_dataclass(value):
@@ -175,12 +175,12 @@ def _listed(value: Any) -> Any:
 
 
 def is_large(result: Any) -> bool:
-    """Tell whether a result is better written in a thread."""
-    return isinstance(result, _OF_MANY) and _array_bytes(result) > LARGE_ANSWER_BYTES
+    """Return whether a result should be encoded in a thread."""
+    return isinstance(result, _ARRAY_RESULTS) and _array_bytes(result) > LARGE_RESULT_BYTES
 
 
 def _array_bytes(value: Any) -> int:
-    """Return what the arrays in a result take, those in its parts too."""
+    """Return the size of the arrays in a result, nested ones included."""
     if isinstance(value, np.ndarray):
         return value.nbytes
     if is_dataclass(value):

@@ -1,7 +1,7 @@
 """The page at /docs: every verb with its fields, errors and an example that can be sent.
 
-The page loads no other resources: it works without internet access and behind a path prefix. Only
-the buttons need JavaScript.
+The page loads no other resources, so it works without internet access and behind a path prefix.
+Only the buttons need JavaScript.
 """
 
 from collections.abc import Callable
@@ -32,8 +32,8 @@ for(const input of form.querySelectorAll("input"))
 path=path.replace(`{${input.name}}`,encodeURIComponent(input.value));
 const body=form.querySelector("textarea");const request={method:form.dataset.method};
 if(body){request.body=body.value;request.headers={"content-type":"application/json"}}
-try{const answer=await fetch("."+path,request);out.textContent=answer.status+"\\n"+
-JSON.stringify(JSON.parse(await answer.text()||"null"),null,1).slice(0,20000)}
+try{const response=await fetch("."+path,request);out.textContent=response.status+"\\n"+
+JSON.stringify(JSON.parse(await response.text()||"null"),null,1).slice(0,20000)}
 catch(error){out.textContent=error}};"""
 
 
@@ -66,37 +66,37 @@ def _page(openapi: dict[str, Any]) -> bytes:
 
 def _operation(openapi: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> str:
     content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
-    done = operation["responses"].get("200", {}).get("content", {}).get("application/json", {})
+    result = operation["responses"].get("200", {}).get("content", {}).get("application/json", {})
     example = content.get("example")
     body = ""
     if content:
         body = f"<textarea rows=4>{escape(orjson.dumps(example).decode())}</textarea>"
     inputs = (
         "".join(
-            f'<label>{one["name"]} <input name="{one["name"]}" value="a"></label> '
-            for one in operation["parameters"]
-            if one["in"] == "path"
+            f'<label>{parameter["name"]} <input name="{parameter["name"]}" value="a"></label> '
+            for parameter in operation["parameters"]
+            if parameter["in"] == "path"
         )
         if "parameters" in operation
         else ""
     )
     errors = ", ".join(
-        escape(f"{status} {answer['description']}")
-        for status, answer in operation["responses"].items()
+        escape(f"{status} {response['description']}")
+        for status, response in operation["responses"].items()
         if status.startswith(("4", "5"))
     )
     return (
         f"<details><summary><b>{method.upper()}</b> <code>{escape(path)}</code>"
         f" {escape(operation['summary'])}</summary>"
-        f"{_fields(openapi, content, 'Field')}{_fields(openapi, done, 'Result')}"
-        f"<p>Errors: {errors or 'none of its own'}</p>"
+        f"{_fields(openapi, content, 'Field')}{_fields(openapi, result, 'Result')}"
+        f"<p>Errors: {errors or 'none'}</p>"
         f'<form data-path="{escape(path)}" data-method="{method.upper()}">{inputs}{body}'
         "<button>Send</button><pre></pre></form></details>"
     )
 
 
 def _fields(openapi: dict[str, Any], content: dict[str, Any], title: str) -> str:
-    """Return a table of the fields of a body."""
+    """Return a table of a body's fields; empty if there is no body."""
     if not content:
         return ""
     name = content["schema"]["$ref"].rpartition("/")[2]
@@ -109,18 +109,18 @@ def _table(title: str, schema: dict[str, Any]) -> str:
     return f"<table><tr><th>{title}<th>{escape(schema.get('description', ''))}{rows}</table>"
 
 
-def _rows(schema: dict[str, Any], of: str = "") -> str:
+def _rows(schema: dict[str, Any], prefix: str = "") -> str:
     """Return a row for each field, and for each named key of a field."""
     required = schema.get("required", ())
     return "".join(
-        f"<tr><td><code>{escape(of + field)}</code>{'' if field in required else ' (optional)'}"
-        f"<td>{escape(described['description'])}{_rows(described, f'{of}{field}.')}"
-        for field, described in schema.get("properties", {}).items()
+        f"<tr><td><code>{escape(prefix + name)}</code>{'' if name in required else ' (optional)'}"
+        f"<td>{escape(field['description'])}{_rows(field, f'{prefix}{name}.')}"
+        for name, field in schema.get("properties", {}).items()
     )
 
 
 def _parts(openapi: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the schemas that no verb's table shows, which are nested in others."""
+    """Return the names and schemas that no verb's table shows, which are nested in others."""
     shown = {
         content["schema"].get("$ref", "").rpartition("/")[2]
         for methods in openapi["paths"].values()
@@ -128,9 +128,9 @@ def _parts(openapi: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         for body in (operation.get("requestBody", {}), operation["responses"].get("200", {}))
         for content in body.get("content", {}).values()
     }
-    return [one for one in openapi["components"]["schemas"].items() if one[0] not in shown]
+    return [item for item in openapi["components"]["schemas"].items() if item[0] not in shown]
 
 
-def _part(named: tuple[str, dict[str, Any]]) -> str:
-    name, schema = named
+def _part(item: tuple[str, dict[str, Any]]) -> str:
+    name, schema = item
     return f"<details><summary><b>{escape(name)}</b></summary>{_table('Field', schema)}</details>"

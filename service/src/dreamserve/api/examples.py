@@ -1,4 +1,4 @@
-"""An example of every verb, made by asking the fake world: what is shown is what is answered."""
+"""An example of every verb: requests to the fake world, with their actual responses."""
 
 from functools import cache
 from typing import Any
@@ -12,9 +12,9 @@ from dreamserve.engine.simple import SimpleEngine
 from dreamserve.validation import validated
 from dreamserve_protocol.verbs import BY_NAME, VERBS
 
-# Sent in this order to one server; then the verbs that need no more than a session, DELETE last. A
-# step of a batch that fails shows the error of its row.
-_ASKED: tuple[tuple[str, dict[str, Any]], ...] = (
+# Sent in this order to one engine; then the verbs that need only a session, DELETE last. One row of
+# step_batch fails, to show a row's error.
+_REQUESTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("reset", {"session_id": "a", "seed": 7, "rewind_window": 8}),
     ("step", {"session_id": "a", "action": 2, "step": 1}),
     ("reset_batch", {"session_ids": ["b", "c"], "seeds": [7, 8]}),
@@ -36,6 +36,7 @@ _ASKED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("rewind", {"session_id": "a", "to_step": 0}),
     ("restore", {"session_id": "a"}),  # with the snapshot
     ("world", {"name": "fake"}),
+    ("delete_batch", {"session_ids": ["b", "c", "unknown"]}),
 )
 
 
@@ -43,15 +44,15 @@ _ASKED: tuple[tuple[str, dict[str, Any]], ...] = (
 def examples() -> dict[str, Example]:
     """Return an example of every verb by name."""
     engine, made = SimpleEngine([fake_world()]), dict[str, Example]()
-    named = {name for name, _ in _ASKED}
+    named = {name for name, _ in _REQUESTS}
     others = [verb for verb in VERBS if verb.name not in named]
     others.sort(key=lambda verb: verb.method == "DELETE")
     session = [(verb.name, {"session_id": "a"} if verb.of_session else {}) for verb in others]
-    for name, fields in (*_ASKED, *session):
+    for name, fields in (*_REQUESTS, *session):
         verb = BY_NAME[name]
         if verb.body is not None:
             fields = {**fields, verb.body: made["snapshot"].result}
-        result = engine.ask(validated(verb.request, fields))
+        result = engine.send(validated(verb.request, fields))
         in_body = {key: value for key, value in fields.items() if key not in verb.path_fields}
         body = fields[verb.body] if verb.body is not None else in_body
         shown = None if result is None else orjson.loads(encode(result, as_msgpack=False))

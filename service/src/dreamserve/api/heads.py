@@ -1,4 +1,4 @@
-"""What the head of a request must be, and the refusal of one that is not."""
+"""Checks and normalizes a request's head (request line and headers), and refuses invalid ones."""
 
 import logging
 import re
@@ -24,7 +24,7 @@ from dreamserve_protocol.errors import (
     UnsupportedHttpError,
 )
 
-HEAD_BYTES = 64 * 1024  # of a request line with its headers
+HEAD_BYTES = 64 * 1024  # limit of a request line with its headers
 
 Headers = list[tuple[bytes, bytes]]  # (name in lower case, value)
 
@@ -34,7 +34,7 @@ log = logging.getLogger("dreamserve")
 
 
 class Refusal(Exception):
-    """A request that is not served; `error` says why."""
+    """A request is refused: the server responds with `error` and closes the connection."""
 
     def __init__(self, error: ProblemError) -> None:
         super().__init__(error.detail)
@@ -42,7 +42,7 @@ class Refusal(Exception):
 
     @classmethod
     def of(cls, error: HttpParserError) -> "Refusal":
-        """Return the refusal for what the parser raised."""
+        """Return the refusal for an error raised by the parser or by a callback of it."""
         cause = error.__context__
         if isinstance(cause, cls):
             return cause
@@ -51,10 +51,10 @@ class Refusal(Exception):
                 log.error("unexpected error in reading a request", exc_info=error)
                 return cls(InternalError("an unexpected error; the server's log has it"))
             error = HttpParserError("Invalid request target")
-        return cls(BadRequestError(f"this is not a request in HTTP/1.1: {error}"))
+        return cls(BadRequestError(f"not a valid HTTP/1.1 request: {error}"))
 
     def response(self) -> ASGIApp:
-        """Return the application that answers so, under an id that the log has too."""
+        """Return the application that sends the error, and log it with its request id."""
         request_id = secrets.token_hex(16)
         log.info("refused: %s, request_id %s: %s", self.error.code, request_id, self.error.detail)
         response = problem_response(self.error, request_id)
@@ -68,50 +68,50 @@ class Refusal(Exception):
 
 
 def too_large() -> Refusal:
-    """Return the refusal of a head, or of trailers, that is over the bound."""
+    """Return the refusal of a head or trailers of more than HEAD_BYTES."""
     return Refusal(HeadersTooLargeError(f"the headers exceed the limit of {HEAD_BYTES} bytes"))
 
 
 def size_bytes(target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> int:
-    """Return what a head takes on the wire, but for the method and the version."""
+    """Return the size of a head on the wire, without its method and version."""
     return len(target) + sum(len(name) + len(value) + 4 for name, value in headers)
 
 
 def for_websocket(parser: HttpRequestParser, headers: Headers) -> bool:
-    """Return whether the upgrade that is asked for is one to a WebSocket."""
+    """Return whether the request asks to upgrade to a WebSocket."""
     return parser.get_method() == b"GET" and _has(headers, b"upgrade", b"websocket")
 
 
 def expects_continue(parser: HttpRequestParser, headers: Headers) -> bool:
-    """Return whether the client waits for 100 Continue; one of HTTP/1.0 does not know it."""
+    """Return whether the client waits for 100 Continue, which HTTP/1.0 does not have."""
     return parser.get_http_version() >= "1.1" and _has(headers, b"expect", b"100-continue")
 
 
 def _has(headers: Headers, name: bytes, value: bytes) -> bool:
-    return any(own == name and found.lower() == value for own, found in headers)
+    return any(key == name and found.lower() == value for key, found in headers)
 
 
 def without_upgrade(parser: HttpRequestParser, target: bytes, headers: Headers) -> bytes:
-    """Return the head just parsed as bytes again, without the header that asks for an upgrade."""
-    return _bytes_of(parser, target, (one for one in headers if one[0] != b"upgrade"))
+    """Return the parsed head as bytes, without its Upgrade header."""
+    return _bytes_of(parser, target, (header for header in headers if header[0] != b"upgrade"))
 
 
 def check_handshake(parser: HttpRequestParser, target: bytes, headers: Headers) -> None:
-    """Raise Refusal for what would not be accepted as the handshake of a WebSocket."""
+    """Raise Refusal for a head that is not a valid WebSocket handshake."""
     handshake = ServerProtocol()
     handshake.receive_data(_bytes_of(parser, target, headers))
     for event in handshake.events_received():
         if isinstance(event, Request):
             handshake.accept(event)
     if handshake.handshake_exc is not None:
-        why = handshake.handshake_exc.__cause__ or handshake.handshake_exc
-        raise Refusal(BadRequestError(f"this is not a WebSocket's handshake: {why}"))
+        reason = handshake.handshake_exc.__cause__ or handshake.handshake_exc
+        raise Refusal(BadRequestError(f"not a valid WebSocket handshake: {reason}"))
 
 
 def _bytes_of(
     parser: HttpRequestParser, target: bytes, headers: Iterable[tuple[bytes, bytes]]
 ) -> bytes:
-    """Return a parsed head as bytes again."""
+    """Return a parsed head as bytes."""
     version = parser.get_http_version().encode()
     lines = [b"%s %s HTTP/%s\r\n" % (parser.get_method(), target, version)]
     lines += [b"%s: %s\r\n" % header for header in headers]
@@ -119,11 +119,11 @@ def _bytes_of(
 
 
 def is_unusual(target: bytes, headers: Headers) -> bool:
-    """Return whether there is something to `normalize`. Most heads are usual, and this is quick."""
+    """Return whether a head may need `normalize`: a quick test that most heads do not pass."""
     fields = dict(headers)
     return (
         b"host" not in fields
-        or len(fields) < len(headers)  # some are repeated
+        or len(fields) < len(headers)  # repeated names
         or b"expect" in fields
         or b"transfer-encoding" in fields
         or not target.startswith(b"/")
@@ -131,14 +131,14 @@ def is_unusual(target: bytes, headers: Headers) -> bool:
 
 
 def normalize(parser: HttpRequestParser, target: bytes, headers: Headers) -> bytes:
-    """Return the target in origin form, and bring `headers` into one form in place.
+    """Return the target in origin form, and set Host in `headers` to an absolute target's host.
 
-    Raises Refusal for what HTTP forbids to serve, or this server cannot.
+    Raises Refusal for a head that is invalid HTTP or not supported by this server.
     """
-    old = parser.get_http_version() < "1.1"
+    is_old = parser.get_http_version() < "1.1"
     hosts = sum(name == b"host" for name, _ in headers)
-    if hosts > 1 or (hosts == 0 and not old):
-        raise Refusal(BadRequestError(f"a request has one Host header, this one has {hosts}"))
+    if hosts > 1 or (hosts == 0 and not is_old):
+        raise Refusal(BadRequestError(f"a request must have one Host header, not {hosts}"))
     for name, value in headers:
         if name == b"transfer-encoding" and value.lower() != b"chunked":
             raise Refusal(UnsupportedHttpError("the only supported Transfer-Encoding is chunked"))

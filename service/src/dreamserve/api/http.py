@@ -1,7 +1,7 @@
 """HTTP: converts path, headers and body to a verb's request, and its result to a response.
 
-Each path has an ASGI application. Only `app` is between it and the server; it assigns request ids
-and converts errors to problems.
+Each path has an ASGI application, an `Endpoint`. Only `app` is between it and the server; it
+assigns request ids and converts errors to problems.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from dreamserve.api import codec
 from dreamserve.api.async_engine import CallerGoneError, Service
-from dreamserve.api.responses import BytesResponse, no_verb
+from dreamserve.api.responses import BytesResponse, options_response
 from dreamserve.validation import Validate, validator
 from dreamserve_protocol.errors import (
     InvalidRequestError,
@@ -52,36 +52,40 @@ class Endpoint:
         """Serve one request. Raises ProblemError, CallerGoneError."""
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         if method not in self._verbs:
-            await no_verb(method, self.allowed)(scope, receive, send)
+            await options_response(method, self.allowed)(scope, receive, send)
             return
         route = self._verbs[method]
         headers: Headers = scope["state"]["headers"]
-        body = await self._read(receive, headers) if route.has_body else b""
+        limit = self._service.settings.max_body_bytes
+        body = await read_body(receive, headers, limit) if route.has_body else b""
         build = partial(_request_of, route, body, headers, scope.get("path_params", {}))
         request = build() if len(body) <= codec.LARGE_BYTES else await asyncio.to_thread(build)
-        result = await self._service.async_engine.ask(request, partial(_leaves, receive))
+        result = await self._service.async_engine.send(request, partial(disconnected, receive))
         response = await _response_of(result, headers)
         await response(scope, receive, send)
 
-    async def _read(self, receive: Receive, headers: Headers) -> bytes:
-        """Return the body. Raises TooLargeError, and CallerGoneError on a disconnect."""
-        limit = self._service.settings.max_body_bytes
-        # Before receiving, so that a client which waits for "100 Continue" gets the error at once.
-        declared = headers.get(b"content-length", b"")
-        if declared.isdigit() and int(declared[:20]) > limit:
+
+async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:
+    """Return the body of at most `limit` bytes.
+
+    Raises TooLargeError, and CallerGoneError on a disconnect.
+    """
+    # Before receiving, so a client that waits for "100 Continue" gets the error at once.
+    declared = headers.get(b"content-length", b"")
+    if declared.isdigit() and int(declared[:20]) > limit:
+        raise TooLargeError(f"the body exceeds the limit of {limit} bytes")
+    chunks: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise CallerGoneError
+        more = message.get("more_body", False)
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > limit:
             raise TooLargeError(f"the body exceeds the limit of {limit} bytes")
-        chunks: list[bytes] = []
-        size, more = 0, True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise CallerGoneError
-            more = message.get("more_body", False)
-            chunks.append(message.get("body", b""))
-            size += len(chunks[-1])
-            if size > limit:
-                raise TooLargeError(f"the body exceeds the limit of {limit} bytes")
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _request_of(route: _Route, body: bytes, headers: Headers, path: dict[str, str]) -> Request[Any]:
@@ -102,7 +106,7 @@ def _request_of(route: _Route, body: bytes, headers: Headers, path: dict[str, st
 
 
 def _set(fields: dict[str, Any], name: str, value: str, where: str) -> None:
-    """Set a field. Raises InvalidRequestError if it has another value already."""
+    """Set a field. Raises InvalidRequestError if the body has another value for it."""
     if fields.setdefault(name, value) != value:
         raise InvalidRequestError(f"{where} and {name} differ")
 
@@ -118,7 +122,7 @@ async def _response_of(result: Message | None, headers: Headers) -> BytesRespons
     return BytesResponse(codec.encode(result, as_msgpack), media_type)
 
 
-async def _leaves(receive: Receive) -> None:
-    """End once the client has disconnected."""
+async def disconnected(receive: Receive) -> None:
+    """Return once the client has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass

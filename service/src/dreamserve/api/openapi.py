@@ -34,7 +34,7 @@ _SESSION_HEADER = {
 
 
 class Example(NamedTuple):
-    """A request's body and its result as JSON; None if there is none."""
+    """A request's body and its result, as JSON values; None if it has none."""
 
     body: Any
     result: Any
@@ -55,20 +55,20 @@ def document(examples: Mapping[str, Example]) -> dict[str, Any]:
     }
 
 
-def _of_verb(verb: Verb, shown: Example) -> dict[str, Any]:
+def _of_verb(verb: Verb, example: Example) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": verb.name,
         "summary": verb.summary,
         "description": getdoc(verb.request),
         "tags": [verb.path.strip("/").partition("/")[0]],
         "parameters": _parameters(verb),
-        "responses": _responses(verb.result, verb.all_errors, shown.result),
+        "responses": _responses(verb.result, verb.all_errors, example.result),
     }
     if verb.has_body:
         schema = _reference(_body_of(verb))
         operation["requestBody"] = {
             "required": _needs_body(verb),
-            "content": _content(schema, shown.body),
+            "content": _content(schema, example.body),
         }
     return operation
 
@@ -92,7 +92,7 @@ def _parameters(verb: Verb) -> list[dict[str, Any]]:
 
 
 def _needs_body(verb: Verb) -> bool:
-    """Return whether a request without a body is refused."""
+    """Return whether a request without a body is invalid."""
     try:
         validated(verb.request, dict.fromkeys(verb.path_fields, "a"))
     except CallerError:
@@ -117,16 +117,13 @@ def _responses(result: Any, errors: tuple[type[ProblemError], ...], example: Any
 
 
 def _content(schema: dict[str, str], example: Any) -> dict[str, Any]:
-    """Return a body in both its forms.
-
-    They have one schema, so that a generated client has one type for a body, whatever its form.
-    """
-    shown = {} if example is None else {"example": example}
-    return {JSON: {"schema": schema, **shown}, MSGPACK: {"schema": schema}}
+    """Return a body's media types; both have one schema, so generated clients have one type."""
+    examples = {} if example is None else {"example": example}
+    return {JSON: {"schema": schema, **examples}, MSGPACK: {"schema": schema}}
 
 
 def _problem(kinds: list[type[ProblemError]]) -> dict[str, Any]:
-    shown = {
+    examples = {
         kind.code: {
             "summary": kind.__doc__,
             "value": {
@@ -140,7 +137,7 @@ def _problem(kinds: list[type[ProblemError]]) -> dict[str, Any]:
         }
         for kind in kinds
     }
-    content = {"schema": _reference("Problem"), "examples": shown}
+    content = {"schema": _reference("Problem"), "examples": examples}
     return {
         "description": " or ".join(kind.code for kind in kinds),
         "content": {MEDIA_TYPE: content},
@@ -154,20 +151,20 @@ def _reference(name: str) -> dict[str, str]:
 def _body_of(verb: Verb) -> str:
     """Return the name of the schema of a verb's body."""
     if verb.body is not None:
-        whole: str = verb.request.__dataclass_fields__[verb.body].type.__origin__.__name__
-        return whole
+        name: str = verb.request.__dataclass_fields__[verb.body].type.__origin__.__name__
+        return name
     return verb.request.__name__
 
 
 def _schemas() -> dict[str, Any]:
-    """Return the schemas of all messages by name; bodies lack the fields of the path."""
+    """Return the schemas of all messages by name; request bodies have no path fields."""
     verbs = [verb for verb in VERBS if verb.has_body and verb.body is None]
     requests = [verb.request for verb in verbs]
     results = [*(verb.result for verb in VERBS if verb.result), *(page.result for page in PAGES)]
     kinds = dict.fromkeys([*requests, *results, Problem])
     inputs: list[Any] = [(kind, "validation", TypeAdapter(kind)) for kind in kinds]
-    _, made = TypeAdapter.json_schemas(inputs, ref_template=_REFERENCE)
-    schemas: dict[str, Any] = made["$defs"]
+    _, generated = TypeAdapter.json_schemas(inputs, ref_template=_REFERENCE)
+    schemas: dict[str, Any] = generated["$defs"]
     for verb in verbs:
         _drop(schemas[verb.request.__name__], verb.path_fields)
     for kind in (*results, Problem):
@@ -180,7 +177,7 @@ def _schemas() -> dict[str, Any]:
 def _drop(schema: dict[str, Any], names: tuple[str, ...]) -> None:
     for name in names:
         schema["properties"].pop(name)
-        schema["required"] = [one for one in schema.get("required", ()) if one != name]
+        schema["required"] = [field for field in schema.get("required", ()) if field != name]
 
 
 def _absent_not_null(schema: dict[str, Any]) -> None:
@@ -192,7 +189,7 @@ def _absent_not_null(schema: dict[str, Any]) -> None:
 
 
 def _no_null_defaults(schema: dict[str, Any]) -> None:
-    """Drop what says nothing, but makes generators take an optional field for a required one."""
+    """Drop null defaults, which make generators declare optional fields as required ones."""
     for field in schema.get("properties", {}).values():
         if field.get("default", 0) is None:
             del field["default"]

@@ -1,10 +1,10 @@
-"""Which web pages may drive this server: those of its own origin, and those that a setting lists.
+"""Checks the Origin of web pages: the server's own and those that a setting lists are allowed.
 
-A browser lets any page send simple requests to any server, localhost too, and open WebSockets to
-it; but it says in the header Origin where the page is from. Other clients send none.
+A browser lets any page send simple requests and open WebSockets to any server, localhost included,
+but sends the page's origin in the Origin header. Other clients send no such header.
 
-A page can also give a name of its own the address 127.0.0.1 (DNS rebinding). A server that listens
-there alone therefore takes only the names of this machine for its own.
+A page's own host name can also resolve to 127.0.0.1 (DNS rebinding). A server that listens only on
+loopback therefore accepts only this machine's names as its own origin.
 """
 
 from ipaddress import ip_address
@@ -15,10 +15,10 @@ _SHOWN = 80
 
 
 def check_origin(headers: dict[bytes, bytes], allowed: frozenset[str], is_local: bool) -> None:
-    """Raise ForbiddenOriginError for a page of another origin than the server's own.
+    """Raise ForbiddenOriginError if Origin is neither the server's own nor in `allowed`.
 
-    `is_local`: whether the server listens on this machine's loopback interface alone. A proxy that
-    changes Host is expected to say the original one in X-Forwarded-Host.
+    `is_local`: whether the server listens on the loopback interface only. A proxy that changes Host
+    must send the original one in X-Forwarded-Host.
     """
     if b"origin" not in headers:
         return
@@ -30,12 +30,12 @@ def check_origin(headers: dict[bytes, bytes], allowed: frozenset[str], is_local:
     if host not in own - {""} or (is_local and not is_loopback(_without_port(host))):
         raise ForbiddenOriginError(
             f"web pages of {origin[:_SHOWN]} may not use this server;"
-            " DREAMSERVE_ALLOWED_ORIGINS lists those that may"
+            " DREAMSERVE_ALLOWED_ORIGINS lists the allowed origins"
         )
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address means the machine itself."""
+    """Return whether a host name or address is this machine's loopback interface."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -1,4 +1,4 @@
-"""Pages about the server itself: where things are, whether it lives, its documentation."""
+"""Pages about the server itself: the index, and the health checks."""
 
 from collections.abc import Callable
 
@@ -21,11 +21,16 @@ def _livez(service: Service) -> Health:
     return Health("live")
 
 
-def _readyz(service: Service) -> Health:
+def check_ready(service: Service) -> None:
+    """Raise DrainingError or NotReadyError unless new sessions are accepted."""
     if service.engine.draining:
         raise DrainingError("the server is shutting down")
     if not service.engine.ready:
         raise NotReadyError("the engine is not running: it is warming up, or failed to start")
+
+
+def _readyz(service: Service) -> Health:
+    check_ready(service)
     return Health("ready")
 
 
@@ -33,7 +38,7 @@ _GET: dict[str, Callable[[Service], Message]] = {"/": _index, "/livez": _livez, 
 
 
 def page_endpoint(service: Service, page: Page) -> Static:
-    """Return the application that answers with a page."""
+    """Return the application that serves a page, as JSON or msgpack."""
 
     get = _GET[page.path]
 

@@ -1,4 +1,4 @@
-"""Every error as RFC 9457 problem details: code, detail, request_id, and Retry-After where due."""
+"""Errors as RFC 9457 problem details: code, detail, request_id, and headers such as Retry-After."""
 
 import logging
 import re
@@ -9,13 +9,13 @@ from dreamserve_protocol.errors import InternalError, MethodNotAllowedError, Pro
 from dreamserve_protocol.pages import Problem
 
 MEDIA_TYPE = "application/problem+json"
-VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")  # of a request: it can forge no line of a log
+VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")  # of a request: such an id cannot forge log lines
 
 log = logging.getLogger("dreamserve")
 
 
 def problem_of(error: Exception, request_id: str) -> tuple[ProblemError, Problem]:
-    """Return the error to answer with, and its document; log what nobody foresaw."""
+    """Return the error to respond with and its document; log an unexpected error."""
     if not isinstance(error, ProblemError):
         log.error("unexpected error, request_id %s", request_id, exc_info=error)
         error = InternalError("an unexpected error; the server's log has it under this request_id")
@@ -31,7 +31,7 @@ def problem_of(error: Exception, request_id: str) -> tuple[ProblemError, Problem
 
 
 def headers_of(error: ProblemError) -> dict[str, str]:
-    """Return the headers that an error has: when to try again, which methods are allowed."""
+    """Return the headers of an error response: Retry-After and Allow, if any."""
     headers = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(ceil(error.retry_after_s))

@@ -1,4 +1,4 @@
-"""Responses as bytes: a status, headers and a body that is there already."""
+"""Responses whose status, headers and body are known in advance."""
 
 from collections.abc import Callable
 
@@ -8,13 +8,13 @@ from dreamserve.api.codec import encode
 from dreamserve.api.problems import MEDIA_TYPE, headers_of, problem_of
 from dreamserve_protocol.errors import MethodNotAllowedError
 
-ALLOWED = "GET, HEAD, OPTIONS"  # where there is nothing but to read
+ALLOWED = "GET, HEAD, OPTIONS"  # the methods of `Static`
 
 
 class BytesResponse:
     """An ASGI application that sends one response; x-request-id comes from the scope's state.
 
-    A WebSocket that is not accepted yet is refused with it.
+    For a WebSocket that is not accepted yet, it rejects the handshake.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class BytesResponse:
             self.headers.append((name.lower().encode(), value.encode("latin-1", "replace")))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send the response."""
         request_id: str = scope["state"]["request_id"]
         headers = [*self.headers, (b"x-request-id", request_id.encode())]
         kind = "http" if scope["type"] == "http" else "websocket.http"
@@ -41,14 +41,14 @@ class BytesResponse:
 
 
 def problem_response(error: Exception, request_id: str) -> BytesResponse:
-    """Return the problem that an error is answered with."""
-    answered, document = problem_of(error, request_id)
+    """Return the problem details (RFC 9457) of an error, as JSON."""
+    problem, document = problem_of(error, request_id)
     body = encode(document, as_msgpack=False)
-    return BytesResponse(body, MEDIA_TYPE, answered.status, headers_of(answered))
+    return BytesResponse(body, MEDIA_TYPE, problem.status, headers_of(problem))
 
 
-def no_verb(method: str, allowed: str) -> BytesResponse:
-    """Return what OPTIONS is answered with. Raises MethodNotAllowedError for another method."""
+def options_response(method: str, allowed: str) -> BytesResponse:
+    """Return the response to OPTIONS. Raises MethodNotAllowedError for another method."""
     if method == "OPTIONS":
         return BytesResponse(b"", status=204, headers={"Allow": allowed})
     error = MethodNotAllowedError(f"{method[:20]} is not allowed here; {allowed} are")
@@ -57,7 +57,7 @@ def no_verb(method: str, allowed: str) -> BytesResponse:
 
 
 class Static:
-    """An ASGI application that answers GET with what `make` returns."""
+    """An ASGI application that responds to GET with the response that `make` returns."""
 
     def __init__(self, make: Callable[[Scope], BytesResponse]) -> None:
         self._make = make
@@ -68,4 +68,4 @@ class Static:
         if method in ("GET", "HEAD"):
             await self._make(scope)(scope, receive, send)
         else:
-            await no_verb(method, ALLOWED)(scope, receive, send)
+            await options_response(method, ALLOWED)(scope, receive, send)

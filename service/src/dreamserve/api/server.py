@@ -1,4 +1,4 @@
-"""The process around the application: it binds, says so in one line, drains, and exits 0."""
+"""The server process: binds a socket, runs uvicorn, drains on SIGTERM, and exits with 0."""
 
 import gc
 import logging
@@ -18,19 +18,19 @@ from dreamserve.api.wire import Protocol
 from dreamserve.errors import SettingsError
 from dreamserve_protocol.errors import DreamserveError
 
-KEEP_ALIVE_S = 75  # above the 60 s of common load balancers, which must be the first to hang up
+KEEP_ALIVE_S = 75  # longer than the 60 s of common load balancers, which must close first
 CLOSING_S = 5
-PING_S = 20.0  # a silent WebSocket is asked this often whether it lives, and has as long to answer
+PING_S = 20.0  # interval of a WebSocket's pings, and the time to answer one
 BACKLOG = 2048
 
 log = logging.getLogger("dreamserve")
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises SettingsError when the address is not to be had."""
+    """Return a listening socket. Raises SettingsError if the address cannot be bound."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol is named because asyncio turns Nagle's algorithm off (40 ms an answer) only on
-    # sockets that say they are TCP; `socket.create_server` leaves it out.
+    # asyncio disables Nagle's algorithm, which costs 40 ms a response, only if the socket has the
+    # protocol IPPROTO_TCP; `socket.create_server` leaves it 0.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":
@@ -45,10 +45,10 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which on SIGTERM first goes on for known sessions for a bounded time.
+    """uvicorn's server, which on SIGTERM keeps serving existing sessions for a bounded time.
 
-    SIGTERM: not ready, no new sessions; stop when no session is left or after `drain_s`. SIGINT, or
-    a second SIGTERM: stop once the requests under way are answered. Another: stop now.
+    SIGTERM: not ready, no new sessions; stops when no session is left or after `drain_s` seconds.
+    SIGINT or a second SIGTERM: stops after the requests in progress. Another signal: stops now.
     """
 
     def __init__(self, app: ASGIApp, service: Service, on_started: Callable[[], None]) -> None:
@@ -61,11 +61,11 @@ class Server(uvicorn.Server):
                 ws_max_size=service.settings.max_body_bytes,
                 ws_ping_interval=PING_S,
                 ws_ping_timeout=PING_S,
-                ws_per_message_deflate=False,  # it costs more than a step
+                ws_per_message_deflate=False,  # compression takes longer than a step
                 log_level="debug" if service.settings.log_level == "debug" else "warning",
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,  # nothing here asks where a request came from
+                proxy_headers=False,  # the client's address is not used
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=CLOSING_S,
             )
@@ -76,17 +76,17 @@ class Server(uvicorn.Server):
         self._drain_until = float("inf")
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start serving, and say so."""
+        """Start serving, and call `on_started`."""
         await super().startup(sockets)
-        # What was made until now stays: the collector need not look at it again and again, which
-        # would hold up a step in a hundred for tens of milliseconds.
+        # Objects made until now stay alive. Without freezing them, garbage collection delays one
+        # step in a hundred by tens of milliseconds.
         gc.collect()
         gc.freeze()
         if self.started:
             self._on_started()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Take a signal. uvicorn would raise it again at the end; this process exits 0."""
+        """Handle a signal, without raising it again as uvicorn does, so the exit status is 0."""
         if self.should_exit:
             self.force_exit = True
         elif sig == signal.SIGTERM and not self._service.engine.draining:
@@ -100,20 +100,20 @@ class Server(uvicorn.Server):
             log.info("stopping")
 
     async def on_tick(self, counter: int) -> bool:
-        """Tell uvicorn, ten times a second, whether to stop."""
+        """Return whether to stop; uvicorn calls it ten times a second."""
         service = self._service
         if service.failure is not None:
             self.should_exit = True
         elif service.engine.draining and not self.should_exit:
-            nobody_left = service.engine.session_count == 0
-            self.should_exit = nobody_left or time.monotonic() >= self._drain_until
+            no_sessions = service.engine.session_count == 0
+            self.should_exit = no_sessions or time.monotonic() >= self._drain_until
         return await super().on_tick(counter)
 
 
 def serve(
     app: ASGIApp, service: Service, listening: socket.socket, on_started: Callable[[], None]
 ) -> None:
-    """Serve until a signal ends it. Raises DreamserveError when serving never began."""
+    """Serve until a signal stops the server. Raises DreamserveError if it could not start."""
     server = Server(app, service, on_started)
     server.run([listening])
     failure = service.failure

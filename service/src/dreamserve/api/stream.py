@@ -41,7 +41,7 @@ class Pending:
     as_msgpack: bool  # format of the request and of the response
     id: Id = None
     outcome: Any = None  # result or exception
-    dropped: bool = False  # nobody waits for it
+    dropped: bool = False  # whether the socket is closed
 
     def cancelled(self) -> bool:
         """Return whether the socket is closed."""
@@ -78,7 +78,7 @@ class Socket:
         self._most = service.settings.max_stream_requests
         self._name, self._receive, self._send = name, receive, send
         self._in_progress: set[Pending] = set()  # read and not yet written
-        self._ended: list[Pending] = []  # those to be written
+        self._ended: list[Pending] = []  # to be written
         self._to_write, self._has_room = asyncio.Event(), asyncio.Event()
 
     async def serve(self) -> None:
@@ -169,7 +169,7 @@ def _id_of(fields: dict[str, Any]) -> Id:
 def _request_of(fields: dict[str, Any]) -> Request[Any]:
     """Return the request in a message. Raises as validation does."""
     if unknown := fields.keys() - _KEYS:
-        named = sorted(map(str, unknown))[:5]  # of msgpack, not all of them need be texts
+        named = sorted(map(str, unknown))[:5]  # keys of msgpack may have any type
         raise InvalidRequestError(f"a message has id, verb and body, not {named}")
     name, body = fields.get("verb"), fields.get("body", {})
     if not isinstance(name, str) or name not in _VALIDATORS:

@@ -3,12 +3,12 @@
 import asyncio
 from typing import Any
 
-LINGER_S = 2.0  # for a client that still sends, to read why it is refused
-JOINED_BYTES = 64 * 1024  # are written without waiting for more
+LINGER_S = 2.0  # time for a client that is still sending to read the refusal
+JOINED_BYTES = 64 * 1024  # at this size, joined frames are written at once
 
 
 class _Wrapper:
-    """A transport with all that it does not define itself from another one."""
+    """A transport that delegates what it does not define to another one."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport, self._loop = transport, loop
@@ -18,19 +18,19 @@ class _Wrapper:
 
 
 class CoalescingTransport(_Wrapper):
-    """Hold a response's head back until its body is written, or the event loop's round ends.
+    """Joins a response's head with its body, or writes it at the end of the loop's iteration.
 
-    uvicorn makes two system calls and two packets of them: a tenth of a small step's time.
+    uvicorn writes them with two system calls, as two packets: a tenth of a small step's time.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(transport, loop)
-        self.lingers = False  # whether the client is to read a refusal, though it still sends
+        self.lingers = False  # whether `close` waits for the client to read a refusal
         self._head = b""
         self._closing = False
 
     def write(self, data: bytes) -> None:
-        """Write `data` after the head that is held back; hold back a head itself."""
+        """Write `data` after any delayed head; delay a head itself."""
         if self._head:
             head, self._head = self._head, b""
             self._transport.write(head + data)
@@ -41,13 +41,13 @@ class CoalescingTransport(_Wrapper):
             self._transport.write(data)
 
     def is_closing(self) -> bool:
-        """Return whether `close` was called, or the connection is lost."""
+        """Return whether `close` was called or the connection is lost."""
         return self._closing or self._transport.is_closing()
 
     def close(self) -> None:
-        """Close once all is written; where it `lingers`, keep the reading half for LINGER_S.
+        """Close once all is written; if it `lingers`, keep reading for LINGER_S.
 
-        A socket closed with bytes unread resets the connection, and the client loses the refusal.
+        Closing a socket with unread bytes resets the connection, and the client loses the refusal.
         """
         self._flush()
         if not self.lingers or self.is_closing():
@@ -63,7 +63,7 @@ class CoalescingTransport(_Wrapper):
 
 
 class JoiningTransport(_Wrapper):
-    """Write what one round of the event loop writes in one piece."""
+    """Joins all writes of one iteration of the event loop."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(transport, loop)
@@ -71,12 +71,12 @@ class JoiningTransport(_Wrapper):
         self._bytes = 0
 
     def write(self, data: bytes) -> None:
-        """Write `data` by the end of this round."""
+        """Write `data` by the end of this iteration."""
         if not self._frames:
             self._loop.call_soon(self._flush)
         self._frames.append(data)
         self._bytes += len(data)
-        if self._bytes >= JOINED_BYTES:  # so that the transport tells when its buffer is full
+        if self._bytes >= JOINED_BYTES:  # so that the transport can report a full buffer
             self._flush()
 
     def close(self) -> None:

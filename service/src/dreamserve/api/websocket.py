@@ -1,8 +1,8 @@
-"""uvicorn's WebSocket protocol, but frames are written together, and a silent peer is not dead.
+"""uvicorn's WebSocket protocol with two changes: coalesced writes, and a tolerant keep-alive.
 
-By itself uvicorn makes a system call for each frame, and closes a socket whose peer leaves a ping
-unanswered. But a pong comes behind all that the peer has sent before, and is not read while the
-socket has no room for more requests.
+uvicorn makes a system call for each frame, and closes a socket if a ping gets no pong in time. But
+a pong arrives after all that the peer has sent before it, and it is not read while the socket is at
+its limit of requests.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from websockets.protocol import State
 
 from dreamserve.api.transports import JoiningTransport
 
-# What a peer did wrong, or was refused: to log it as an error would let any peer fill the log.
+# A peer's faults, and refused handshakes. As errors, they would let any peer fill the log.
 _NO_ERRORS = (
     "Invalid UTF-8 sequence received from client.",
     "ASGI callable returned without completing handshake.",
@@ -21,26 +21,26 @@ _NO_ERRORS = (
 
 
 def is_error(record: logging.LogRecord) -> bool:
-    """Tell whether what uvicorn logs is an error of this server; a filter for its logger."""
+    """Return whether a record is an error of this server; a filter for uvicorn's logger."""
     return record.msg not in _NO_ERRORS
 
 
 class StreamProtocol(WebSocketsSansIOProtocol):
-    """One WebSocket; whatever its peer sends is a sign of life."""
+    """One WebSocket; any data from its peer counts as a pong."""
 
-    _heard = False  # since the last ping
+    _received = False  # whether data arrived since the last ping
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection over from the HTTP protocol."""
+        """Take over the connection from the HTTP protocol."""
         super().connection_made(JoiningTransport(transport, self.loop))  # type: ignore[arg-type]  # acts as one
 
     def data_received(self, data: bytes) -> None:
-        """Take what the peer sends."""
-        self._heard = True
+        """Process data from the peer."""
+        self._received = True
         super().data_received(data)
 
     def shutdown(self) -> None:
-        """Tell the peer that the server shuts down, unless the socket is being closed already."""
+        """Send a close frame, unless the socket is already closing."""
         if self.conn.state is State.CLOSING:
             self.stop_keepalive()
             self.transport.close()
@@ -48,13 +48,13 @@ class StreamProtocol(WebSocketsSansIOProtocol):
             super().shutdown()
 
     def send_keepalive_ping(self) -> None:
-        """Ask the peer whether it lives."""
-        self._heard = False
+        """Send a ping."""
+        self._received = False
         super().send_keepalive_ping()
 
     def keepalive_timeout(self) -> None:
-        """Close the socket, unless its peer was heard or could not be: then ask again."""
-        if self._heard or self.read_paused:
+        """Close the socket, unless data arrived or reading is paused: then ping again later."""
+        if self._received or self.read_paused:
             self.stop_keepalive()
             self.schedule_ping()
         else:

@@ -1,8 +1,8 @@
-"""uvicorn's HTTP protocol, made to serve every legal request and to refuse the others in words.
+"""uvicorn's HTTP protocol, extended to serve every valid request and refuse others with a problem.
 
-By itself uvicorn drops the body of a request that asks for an upgrade, reads trailers as headers
-and heads of any size, drops the response when the client closes its writing half, and answers what
-it cannot parse in plain text, ahead of the responses that are due.
+uvicorn drops the body of a request that asks for an upgrade, reads trailers as headers, accepts
+heads of any size, drops the response when the client closes its writing half, and responds to
+invalid HTTP in plain text, ahead of the responses to earlier requests.
 """
 
 import asyncio
@@ -21,10 +21,10 @@ from dreamserve_protocol.errors import (
     UnsupportedHttpError,
 )
 
-PACKET_BYTES = 256 * 1024  # that the event loop reads at once, at most
-STALLED_S = 60.0  # for a head to be complete, and between two pieces of a body
-HALF_CLOSED_S = 1.0  # for a response, once the client closed its writing half: it may be gone
-WATCH_S = 5.0
+PACKET_BYTES = 256 * 1024  # the most that the event loop reads at once
+STALLED_S = 60.0  # limit for a complete head, and between two pieces of a body
+HALF_CLOSED_S = 1.0  # limit for a response to a half-closed connection: the client may be gone
+WATCH_S = 5.0  # interval of the checks for a stalled or idle connection
 
 
 class Protocol(HttpToolsProtocol):
@@ -32,25 +32,25 @@ class Protocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._packet_bytes = 0  # of the packet being parsed
-        self._idle_bytes = 0  # from the packet that ended a head or had a piece of a body, on
-        self._in_head = self._in_body = False  # the body is of the request of `self.cycle`
+        self._packet_bytes = 0  # size of the packet being parsed
+        self._idle_bytes = 0  # received since, and with, the last packet that made progress
+        self._in_head = self._in_body = False  # the body is that of `self.cycle`
         self._keep_alive = False  # after a request with Expect, whose body may never come
         self._refused = False
-        self._since_s = self.loop.time()  # when this head began, or all else last went on
+        self._since_s = self.loop.time()  # when this head began, or the last other progress
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # narrower: TCP
-        """Take the connection, and watch over it."""
+        """Accept the connection, and start the checks."""
         super().connection_made(CoalescingTransport(transport, self.loop))  # type: ignore[arg-type]  # acts as one
         self.loop.call_later(WATCH_S, self._watch)
 
     def shutdown(self) -> None:
-        """Close once the request under way is answered."""
+        """Close after the response in progress."""
         self._keep_alive = False
         super().shutdown()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; after a refusal, drop it."""
+        """Parse received data; drop it after a refusal."""
         if self._refused:
             return
         scope = self.scope
@@ -68,10 +68,10 @@ class Protocol(HttpToolsProtocol):
             self._refuse(heads.too_large())
 
     def _feed(self, data: bytes) -> None:
-        """Give `data` to the parser.
+        """Parse `data`.
 
-        It stops after the head of a request that asks for an upgrade. A WebSocket is handed over
-        there. No other upgrade is taken: the head is parsed again without the header that asks.
+        The parser stops after the head of a request that asks for an upgrade. A WebSocket is handed
+        over there. For any other upgrade, the head is parsed again without the Upgrade header.
         """
         pieces: list[bytes | memoryview] = [data]
         while pieces:
@@ -84,12 +84,12 @@ class Protocol(HttpToolsProtocol):
                     return
                 head = heads.without_upgrade(self.parser, self.url, self.headers)
                 pieces += [memoryview(piece)[upgrade.args[0] :], head]
-                # A new parser, since after Connection: close the old one reads nothing more.
+                # A new parser, because the old one reads nothing after Connection: close.
                 self.parser = HttpRequestParser(self)
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
 
     def _should_upgrade(self) -> bool:
-        """Return whether the upgrade that the request asks for is one to a WebSocket."""
+        """Return whether the request asks for an upgrade to a WebSocket."""
         return bool(self.ws_protocol_class) and heads.for_websocket(self.parser, self.headers)
 
     @property
@@ -97,12 +97,12 @@ class Protocol(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, or a trailer."""
+        """Add a header or a trailer."""
         self.headers.append((name.lower(), value.strip()))
 
     def on_headers_complete(self) -> None:
         """Check the head, and begin to serve the request. Raises Refusal."""
-        # Other things may have come with the head, so that only now its size is known.
+        # The head's packets may hold other data, so its size is known only now.
         if self._idle_bytes > HEAD_BYTES < heads.size_bytes(self.url, self.headers):
             raise heads.too_large()
         self._idle_bytes = self._packet_bytes
@@ -118,14 +118,14 @@ class Protocol(HttpToolsProtocol):
             self.url = heads.normalize(self.parser, self.url, self.headers)
             self.expect_100_continue = heads.expects_continue(self.parser, self.headers)
         super().on_headers_complete()
-        self.headers = []  # for the trailers, which are no headers
+        self.headers = []  # collects the trailers
         if self.expect_100_continue:
             # If the response comes before the body, the body may never come.
             self._keep_alive, self.cycle.keep_alive = self.cycle.keep_alive, False
         self._in_body = True
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of the body."""
+        """Add a piece of the body."""
         self._idle_bytes = self._packet_bytes
         cycle = self.cycle
         if not cycle.response_complete:
@@ -135,7 +135,7 @@ class Protocol(HttpToolsProtocol):
             cycle.message_event.set()
 
     def on_message_complete(self) -> None:
-        """Take note that the request has come whole."""
+        """Mark the request as complete."""
         if self.parser.should_upgrade():
             return
         self._idle_bytes, self._in_body = self._packet_bytes, False
@@ -145,7 +145,7 @@ class Protocol(HttpToolsProtocol):
         self.cycle.message_event.set()
 
     def on_response_complete(self) -> None:
-        """Go on to the next request; unlike uvicorn's, without a timer for each."""
+        """Continue with the next request; uvicorn would set a timer for each one."""
         self.server_state.total_requests += 1
         self._since_s = self.loop.time()
         if not self.transport.is_closing():
@@ -154,21 +154,21 @@ class Protocol(HttpToolsProtocol):
                 self._start_asgi_task(*self.pipeline.pop())
 
     def _watch(self) -> None:
-        """End a connection on which nothing goes on: every WATCH_S, look for how long."""
+        """Every WATCH_S, close the connection if it has stalled or been idle for too long."""
         if self._refused or self.transport.is_closing() or self not in self.connections:
             return
-        still_s = self.loop.time() - self._since_s
+        idle_s = self.loop.time() - self._since_s
         if self._in_head or self._in_body:
-            if still_s > STALLED_S and not self.flow.read_paused:
+            if idle_s > STALLED_S and not self.flow.read_paused:
                 self._refuse(
                     Refusal(RequestTimeoutError(f"no more data arrived in {STALLED_S:g} s"))
                 )
-        elif still_s > self.timeout_keep_alive and not self._responding:
+        elif idle_s > self.timeout_keep_alive and not self._responding:
             self.transport.close()
         self.loop.call_later(WATCH_S, self._watch)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks for it
-        """Return whether to keep the connection: the client sends no more, but may still read."""
+        """Return whether to keep the connection: the client may still read the response."""
         if not self._refused and (self._in_body or self._in_head):
             self._refuse(Refusal(BadRequestError("the request ended before it was complete")))
         if self._refused:
@@ -180,10 +180,10 @@ class Protocol(HttpToolsProtocol):
         return True
 
     def _give_up(self, after_s: float) -> None:
-        """Stop work for a client that closed its writing half: it looks like one that has gone."""
+        """Refuse a request without a response so far: its client has probably gone."""
         if self._refused or self.cycle.response_started or self.transport.is_closing():
             return
-        self._in_body = True  # so that the refusal takes the place of the response
+        self._in_body = True  # so that the refusal replaces the response
         self._refuse(
             Refusal(
                 BadRequestError(
@@ -193,11 +193,11 @@ class Protocol(HttpToolsProtocol):
         )
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Send `refusal` after the responses that are due before it, and close the connection."""
+        """Send `refusal` after the responses to earlier requests, and close the connection."""
         self._refused = True
         self.flow.resume_reading()
         self.transport.lingers = True  # type: ignore[attr-defined]  # it is a CoalescingTransport
-        if self._in_body:  # its request is being served: that comes to an end
+        if self._in_body:  # the request is being served: stop that
             self.cycle.disconnected = True
             self.cycle.message_event.set()
             if self.cycle.response_started:
@@ -207,7 +207,7 @@ class Protocol(HttpToolsProtocol):
                 self.pipeline.popleft()
             else:
                 self.cycle.response_complete = True
-        # uvicorn is to take it for the next request, to which this is the application.
+        # uvicorn treats the refusal as a request whose application sends the response.
         self.on_message_begin()
         self.url = b"/"
         self.app = refusal.response()

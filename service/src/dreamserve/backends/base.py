@@ -1,13 +1,12 @@
-"""What an engine asks of a device: three pure functions over batches of arrays, and rows to keep
-dreams in.
+"""The backend interface: three pure functions over batches, and a store of sessions' state.
 
-Shapes (B is the batch, Z the latent size, K the mixture's components):
+Shapes (B is the batch size, Z the latent size, K the number of mixture components):
 
     encode(frames (B, H, W, C) float32)      → mu (B, Z), logvar (B, Z)
     decode(latent (B, Z))                    → frames (B, H, W, C) float32
     step(StepInput)                          → StepOutput
 
-All arrays are C-contiguous and, but for discrete actions (int64), float32.
+All arrays are C-contiguous and float32, except discrete actions, which are int64.
 """
 
 from collections.abc import Sequence
@@ -41,7 +40,7 @@ class StepInput:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StepOutput:
-    """What the world answers."""
+    """The world's outputs for B dreams."""
 
     latent: Array  # (B, Z)
     reward: Array  # (B,)
@@ -62,32 +61,32 @@ class Backend(Protocol):
         ...
 
     def step(self, batch: StepInput) -> StepOutput:
-        """Advance every row by one step; rows never influence one another."""
+        """Advance every row by one step; rows do not influence each other."""
         ...
 
     def decode(self, latent: Array) -> Array:
-        """Return the frame that each latent stands for."""
+        """Return the frame of each latent."""
         ...
 
 
 class PendingStep(Protocol):
-    """B dreams one step later, written nowhere yet. All arrays are the host's."""
+    """The results of a step of B dreams, not written to the store yet. Arrays are on the host."""
 
     latent: Array  # (B, Z)
     reward: Array  # (B,)
     done_logit: Array  # (B,)
-    finite: Bools  # (B,) false where the world answered NaN or infinity
+    finite: Bools  # (B,) false where an output of the world is NaN or infinite
 
     def output(self) -> StepOutput:
-        """Return all that the world answered, B rows; what lies on a device is copied now."""
+        """Return all the world's outputs, at least B rows, copied from the device if need be."""
         ...
 
 
 class StateStore(Protocol):
-    """The latents and recurrent states of many dreams, where the backend keeps them.
+    """The latents and recurrent states of many dreams, in the backend's memory.
 
-    A row is named by its slot. A step is staged, looked at, and only then committed, so that a
-    row that went wrong stays as it was.
+    A slot is the index of a dream's row. A step is staged, checked, and only then committed, so a
+    row whose step failed keeps its state.
     """
 
     def read(self, slot: int) -> tuple[Array, State]:
@@ -95,33 +94,33 @@ class StateStore(Protocol):
         ...
 
     def write(self, slots: Int64, latent: Array, state: State) -> None:
-        """Overwrite the rows of `slots` (B,): latent (B, Z), state (B, *shape) each."""
+        """Overwrite the rows of `slots` (B,) with latent (B, Z) and state (B, *shape) each."""
         ...
 
     def stage(self, slots: Int64, action: Actions, keys: UInt64, temperature: Array) -> PendingStep:
         """Advance copies of B different rows by one step.
 
-        action int64 (B,) or float32 (B, A); `keys` (B,), what each row's noise is drawn from
-        (`dreamserve.noise.draw`); temperature (B,). B is at most the largest batch size.
+        `action` is int64 (B,) or float32 (B, A); `keys` (B,) seed each row's noise
+        (`dreamserve.noise.draw`); `temperature` is (B,). B is at most the largest batch size.
         """
         ...
 
-    def commit(self, slots: Int64, staged: PendingStep, good: Bools, latent: Array | None) -> None:
-        """Write the staged rows where `good` (B,), `latent` (B, Z) in place of theirs if given.
+    def commit(self, slots: Int64, staged: PendingStep, mask: Bools, latent: Array | None) -> None:
+        """Write the rows of a staged step where `mask` (B,) is true.
 
-        `staged` is what `stage` returned for these `slots`.
+        `staged` is what `stage` returned for these `slots`; `latent` (B, Z) replaces its latents.
         """
         ...
 
 
 @runtime_checkable
-class KeepsState(Protocol):
-    """A backend whose device has a memory of its own: it keeps the rows, and looks ahead, there."""
+class DeviceBackend(Protocol):
+    """A backend that stores sessions' state, and evaluates plans, in its device's own memory."""
 
-    def rows(self, spec: WorldSpec, count: int, sizes: Sequence[int]) -> StateStore:
-        """Return `count` rows of zeros; a step's batch is filled up to one of the rising `sizes`.
+    def state_store(self, spec: WorldSpec, count: int, sizes: Sequence[int]) -> StateStore:
+        """Return a store of `count` rows of zeros; batches are padded to one of the rising `sizes`.
 
-        Raises BackendError when they do not fit the device.
+        Raises BackendError if it does not fit into the device's memory.
         """
         ...
 
@@ -135,11 +134,11 @@ class KeepsState(Protocol):
         temperature: float,
         discount: float,
     ) -> npt.NDArray[np.float64]:
-        """Return what N futures earn, (N,), all of them dreamt on the device in one go.
+        """Return the returns (N,) of N futures, all of them imagined on the device in one call.
 
-        From one latent (1, Z) and state (1, *shape) each, under actions (N, H) int64 or (N, H, A)
-        float32 and the noise of `keys` (1, H), shared by all, or (N, H). The sum of discounted
-        rewards up to and with the step that ends a future; -inf for one that was NaN or infinite
-        while it lived.
+        They start at one latent (1, Z) and state (1, *shape) each, take actions (N, H) int64 or
+        (N, H, A) float32, and draw noise from `keys`: (N, H), or (1, H) if they share it. A return
+        is the sum of discounted rewards up to and including the step that ends the future, or -inf
+        if an output was NaN or infinite before the end.
         """
         ...

@@ -1,4 +1,4 @@
-"""Does a backend answer as the world's spec says? Asked once, before it serves."""
+"""Checks, once at loading, that a backend's outputs fit the world's spec."""
 
 import time
 
@@ -39,8 +39,8 @@ def output_shapes(spec: WorldSpec) -> dict[str, dict[str, Shape]]:
     }
 
 
-def resting_input(spec: WorldSpec, rows: int) -> StepInput:
-    """Return a step's input with the right shapes and harmless numbers."""
+def dummy_input(spec: WorldSpec, rows: int) -> StepInput:
+    """Return a step's input of the right shapes: zeros, at temperature 1."""
     shapes = input_shapes(spec)["step"]
     zeros = {name: np.zeros((rows, *shape), np.float32) for name, shape in shapes.items()}
     return StepInput(
@@ -53,8 +53,8 @@ def resting_input(spec: WorldSpec, rows: int) -> StepInput:
 
 
 def step_s(spec: WorldSpec, backend: Backend, rows: int, rounds: int = 5) -> float:
-    """Return how long a step of so many rows takes, in seconds: the least of some rounds."""
-    batch = resting_input(spec, rows)
+    """Return the duration of a step of so many rows, in seconds: the minimum of `rounds`."""
+    batch = dummy_input(spec, rows)
     took_s = []
     for _ in range(rounds):
         began_s = time.perf_counter()
@@ -64,22 +64,22 @@ def step_s(spec: WorldSpec, backend: Backend, rows: int, rounds: int = 5) -> flo
 
 
 def check_backend(spec: WorldSpec, backend: Backend) -> None:
-    """Run each graph on one row and on two. Raises BundleError where an answer does not fit."""
+    """Run each graph on one row and on two. Raises BundleError if it fails or does not fit."""
     expected = output_shapes(spec)
     for rows in (1, 2):
         latent = np.zeros((rows, spec.latent_size), np.float32)
         frames = np.zeros((rows, *spec.frame.shape), np.float32)
         try:
-            answers = {
+            outputs = {
                 "encode": backend.encode(frames),
-                "step": _flat(backend.step(resting_input(spec, rows))),
+                "step": _flat(backend.step(dummy_input(spec, rows))),
                 "decode": (backend.decode(latent),),
             }
         except Exception as error:
             raise BundleError(
                 f"{spec.name}: the {backend.name} backend fails on {rows} rows: {error}"
             ) from error
-        for graph, arrays in answers.items():
+        for graph, arrays in outputs.items():
             _check(f"{spec.name}: graph {graph}", arrays, expected[graph], rows)
 
 

@@ -1,10 +1,10 @@
-"""From a name to a backend that runs here, and to as many threads as earn their keep.
+"""Selects a backend by name, and the number of threads it runs with.
 
-    auto         torch-cuda or onnx-cuda where there is a CUDA device, else onnx
+    auto         torch-cuda or onnx-cuda if there is a CUDA device, else onnx
     onnx         onnxruntime on the CPU
     torch        TorchScript on the CPU
     onnx-cuda    onnxruntime on a CUDA device; the sessions' state stays on the host
-    torch-cuda   TorchScript on a CUDA device; the sessions' state stays there
+    torch-cuda   TorchScript on a CUDA device; the sessions' state stays on the device
 
 The last two have not been run on a CUDA device: tests run the same code on a CPU.
 
@@ -25,9 +25,9 @@ from dreamserve.errors import BackendError
 
 BackendName = Literal["auto", "onnx", "torch", "onnx-cuda", "torch-cuda"]
 
-MEASURED = 0  # as a number of threads: as many as are worth it here
+AUTO_THREADS = 0  # as many threads as make a large batch faster on this machine, measured
 _MEASURED_ROWS = 256
-_WORTH = 0.75  # of the time without them, at most, is what more threads must take
+_MAX_TIME_RATIO = 0.75  # twice the threads must take at most this share of the time
 
 log = logging.getLogger("dreamserve")
 
@@ -35,13 +35,13 @@ log = logging.getLogger("dreamserve")
 def load_backend(
     bundle: Bundle,
     name: BackendName = "auto",
-    threads: int = MEASURED,
+    threads: int = AUTO_THREADS,
     precision: Precision = "float32",
 ) -> Backend:
-    """Load the graphs of `bundle`.
+    """Return the backend `name`, loaded with the graphs of `bundle`.
 
-    `threads` are onnxruntime's on the CPU, `precision` is torch-cuda's. Raises BackendError when
-    what is asked for is not here, BundleError for graphs that do not fit.
+    `threads` applies to onnx, `precision` to torch-cuda. Raises BackendError if the name is unknown
+    or this machine cannot run it, BundleError if the graphs do not fit the manifest.
     """
     if name == "auto":
         return _best(bundle, threads, precision)
@@ -72,7 +72,7 @@ def _best(bundle: Bundle, threads: int, precision: Precision) -> Backend:
 
 
 def cuda_devices() -> int:
-    """Return how many CUDA devices the driver sees; 0 without a driver."""
+    """Return the number of CUDA devices according to the driver; 0 without a driver."""
     try:
         driver = ctypes.CDLL("libcuda.so.1" if os.name == "posix" else "nvcuda.dll")
     except OSError:
@@ -84,26 +84,26 @@ def cuda_devices() -> int:
 
 
 def _on_cpu(bundle: Bundle, threads: int) -> OnnxBackend:
-    """Return the graphs on the CPU with the threads given, or with those that earn their keep.
+    """Return the onnx backend with so many threads.
 
-    A small batch runs no faster with more threads, and others need the cores too: twice as many
-    are taken only while a large batch then takes three quarters of the time at most.
+    AUTO_THREADS doubles their number while a large batch then takes at most `_MAX_TIME_RATIO` of
+    the time: small batches gain nothing from threads, and other processes need the cores, too.
     """
-    if threads != MEASURED:
+    if threads != AUTO_THREADS:
         return OnnxBackend.from_bundle(bundle, threads)
     chosen, count = OnnxBackend.from_bundle(bundle, 1), 2
     took_s = step_s(bundle.manifest, chosen, _MEASURED_ROWS)
     while count <= cores():
         wider = OnnxBackend.from_bundle(bundle, count)
         wider_s = step_s(bundle.manifest, wider, _MEASURED_ROWS)
-        if wider_s > _WORTH * took_s:
+        if wider_s > _MAX_TIME_RATIO * took_s:
             break
         chosen, took_s, count = wider, wider_s, 2 * count
     return chosen
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,8 +1,8 @@
-"""A world in closed form, in numpy alone: for tests, and to read what a world is.
+"""A world in closed form, in numpy alone: for tests, and as a readable example of a world.
 
-The first latent dimensions are pushed by the action and drift back to zero; the memory follows
-the latent. The reward is highest where the first dimension is `GOAL`, and the dream ends beyond
-`EDGE`. `dreamserve.engine.fake.fake_world` wraps it into a World.
+The action pushes the first latent dimensions, which decay to zero; the memory follows the latent.
+The reward is highest where the first dimension is `GOAL`, and the dream ends beyond `EDGE`.
+`dreamserve.engine.fake.fake_world` wraps it into a World.
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ DRIFT, PUSH, GAP, LOG_SIGMA = 0.9, 0.2, 0.05, -3.0
 
 
 def fake_spec(name: str = "fake", discrete: bool = True) -> WorldSpec:
-    """Return the shapes and rules of the fake world, with three actions or a box of two."""
+    """Return the spec of the fake world, with three discrete actions or a Box of two components."""
     space = (
         DiscreteSpace(n=3, names=("back", "stay", "forth"))
         if discrete
@@ -55,10 +55,10 @@ def fake_spec(name: str = "fake", discrete: bool = True) -> WorldSpec:
 
 
 class FakeBackend:
-    """The backend of `fake_spec`. Rows never influence one another.
+    """The backend of `fake_spec`. Rows do not influence each other.
 
-    A row that takes the discrete action `nan_action` becomes NaN; a batch that holds
-    `failing_action` raises RuntimeError as a whole.
+    The discrete action `nan_action` makes its row NaN; `failing_action` in any row makes the batch
+    raise RuntimeError.
     """
 
     name = "fake"
@@ -105,7 +105,7 @@ class FakeBackend:
 
     def _push(self, action: Actions) -> Array:
         if self._failing_action is not None and (action == self._failing_action).any():
-            raise RuntimeError("this batch was told to fail")
+            raise RuntimeError("the batch contains failing_action")
         push = np.zeros((len(action), LATENT), np.float32)
         if self._discrete:
             push[:, 0] = np.float32(PUSH) * (action.astype(np.float32) - 1)

@@ -1,4 +1,4 @@
-"""StateStore in this process's memory, for any backend that has no memory of its own."""
+"""StateStore in host memory, for backends that do not store state themselves."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from dreamserve.backends.base import (
     Array,
     Backend,
     Bools,
+    DeviceBackend,
     Int64,
-    KeepsState,
     PendingStep,
     State,
     StateStore,
@@ -30,33 +30,35 @@ from dreamserve.manifest import WorldSpec
 def make_state_store(
     spec: WorldSpec, backend: Backend, count: int, sizes: Sequence[int]
 ) -> StateStore:
-    """Return `count` rows of zeros where this backend keeps them; `sizes` as in KeepsState."""
-    if isinstance(backend, KeepsState):
-        # A device's libraries choose kernels by the batch's size, which changes the last bits. With
+    """Return a store of `count` rows of zeros, the backend's own or one on the host.
+
+    `sizes` are the batch sizes, rising, that a step is padded to. Raises BackendError.
+    """
+    if isinstance(backend, DeviceBackend):
+        # A device's libraries choose kernels by the batch size, which changes the last bits. With
         # one size for all, a dream does not depend on its batch. The cost on a device is small.
-        return backend.rows(spec, count, sizes[-1:])
+        return backend.state_store(spec, count, sizes[-1:])
     return HostStateStore(spec, backend, count, sizes)
 
 
 @dataclass(slots=True, eq=False)
 class HostPendingStep:
-    """A step's outputs without the rows that filled up the batch."""
+    """A step's outputs without the padding rows; `padded` has them."""
 
     latent: Array
     reward: Array
     done_logit: Array
     finite: Bools
-    whole: StepOutput
+    padded: StepOutput
 
     def output(self) -> StepOutput:
-        """Return all that the world answered."""
-        return self.whole
+        return self.padded
 
 
 class HostStateStore:
     """StateStore as numpy arrays: gather, one call of the graph, scatter.
 
-    They are reserved at once, and untouched rows cost no memory yet.
+    The arrays are allocated at once; the operating system commits memory to rows on first use.
     """
 
     def __init__(self, spec: WorldSpec, backend: Backend, count: int, sizes: Sequence[int]) -> None:
@@ -71,10 +73,10 @@ class HostStateStore:
         return self._latent[row].copy(), tuple(part[row].copy() for part in self._state)
 
     def write(self, slots: Int64, latent: Array, state: State) -> None:
-        where = span(slots)
-        self._latent[where] = latent
+        index = as_slice(slots)
+        self._latent[index] = latent
         for rows, new in zip(self._state, state, strict=True):
-            rows[where] = new
+            rows[index] = new
 
     def stage(
         self, slots: Int64, action: Actions, keys: UInt64, temperature: Array
@@ -82,14 +84,14 @@ class HostStateStore:
         count = len(slots)
         size = self._sizes[bisect_left(self._sizes, count)]
         numbers = noise.draw(keys, self._noise.normal, self._noise.uniform)
-        where = span(filled(slots, size))
+        index = as_slice(padded(slots, size))
         output = self._backend.step(
             StepInput(
-                latent=_gathered(self._latent, where),
-                action=filled(action, size),
-                state=tuple(_gathered(part, where) for part in self._state),
-                temperature=filled(temperature, size),
-                noise=filled(numbers, size),
+                latent=_gathered(self._latent, index),
+                action=padded(action, size),
+                state=tuple(_gathered(part, index) for part in self._state),
+                temperature=padded(temperature, size),
+                noise=padded(numbers, size),
             )
         )
         latent, reward, done_logit = output.latent, output.reward, output.done_logit
@@ -98,26 +100,26 @@ class HostStateStore:
             latent[:count], reward[:count], done_logit[:count], finite[:count], output
         )
 
-    def commit(self, slots: Int64, staged: PendingStep, good: Bools, latent: Array | None) -> None:
+    def commit(self, slots: Int64, staged: PendingStep, mask: Bools, latent: Array | None) -> None:
         new = staged.latent if latent is None else latent
         state = tuple(part[: len(slots)] for part in staged.output().state)
-        if not good.all():
-            slots, new, state = slots[good], new[good], tuple(part[good] for part in state)
+        if not mask.all():
+            slots, new, state = slots[mask], new[mask], tuple(part[mask] for part in state)
         self.write(slots, new, state)
 
 
-def filled(rows: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
-    """Return `rows` (B, …) with the first one again at the end, as often as it takes."""
+def padded(rows: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
+    """Return `rows` (B, …) padded to (size, …) with copies of the first one."""
     missing = size - len(rows)
     return np.concatenate([rows, rows[:1].repeat(missing, axis=0)]) if missing else rows
 
 
-def _gathered(rows: Array, where: slice | Int64) -> Array:
-    return rows[where] if isinstance(where, slice) else rows.take(where, axis=0)
+def _gathered(rows: Array, index: slice | Int64) -> Array:
+    return rows[index] if isinstance(index, slice) else rows.take(index, axis=0)
 
 
-def span(index: Int64) -> slice | Int64:
-    """Return different indices (B,) as a slice where they are one after the other: no copy then."""
+def as_slice(index: Int64) -> slice | Int64:
+    """Return unique indices (B,) as a slice if they are consecutive, which saves a copy."""
     count = len(index)
     if not count:
         return slice(0)

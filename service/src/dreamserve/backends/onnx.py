@@ -1,8 +1,8 @@
 """onnxruntime: the default backend, on CPU or CUDA. Never imports torch.
 
-On CPU its float32 kernels answer the same to the bit for any batch size and number of threads;
-tests hold it to that. Weights stored as float16 behind Cast nodes become float32 once, at loading:
-constant folding is part of every optimisation level, and all of them are on.
+On CPU its float32 kernels return the same bits for any batch size and number of threads, which
+tests check. Weights stored as float16 behind Cast nodes become float32 once, at loading, by
+constant folding, which is part of every optimisation level.
 """
 
 from typing import Any, Literal, Self
@@ -22,9 +22,9 @@ Device = Literal["cpu", "cuda"]
 class OnnxBackend:
     """The three graphs as onnxruntime sessions.
 
-    On CUDA every call copies its arrays to the device and all answers back. Raises BundleError when
+    On CUDA every call copies its inputs to the device and its outputs back. Raises BundleError if
     a graph is not ONNX or does not fit the world's spec (names, ranks, sizes and types of inputs
-    and outputs), BackendError when `device` is not there.
+    and outputs), BackendError if `device` is not available.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class OnnxBackend:
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, threads: int = 1, device: Device = "cpu") -> Self:
-        """Load the graphs of `bundle`, each from bytes whose hash has just been checked."""
+        """Load the graphs of `bundle` and check their hashes. Raises BundleError, BackendError."""
         return cls(
             bundle.manifest,
             encode=bundle.graph_bytes("encode", "onnx"),
@@ -78,7 +78,7 @@ def _open(content: bytes, threads: int, device: Device) -> ort.InferenceSession:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     provider, settings = {
         "cpu": ("CPUExecutionProvider", {}),
-        # Left alone, it multiplies matrices in TF32, at 10 bits of mantissa.
+        # By default it multiplies matrices in TF32, with 10 bits of mantissa.
         "cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}),
     }[device]
     if provider not in ort.get_available_providers():

@@ -1,6 +1,6 @@
-"""torch: TorchScript graphs of a bundle, or any callables on tensors that answer alike.
+"""torch: TorchScript graphs of a bundle, or any callables on tensors with the same signatures.
 
-Only this module and those named after it import torch, and only who asks for them imports them.
+Only the `torch*` modules import torch, and they are imported only for a backend that needs them.
 """
 
 import io
@@ -13,19 +13,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.jit._fuser import optimized_execution  # torch.jit's own, where it does not say so
+from torch.jit._fuser import optimized_execution  # torch.jit exports it, but its types do not
 
 from dreamserve.backends.base import Array, Precision, StepInput, StepOutput
 from dreamserve.backends.check import check_backend
-from dreamserve.backends.host_state import filled
+from dreamserve.backends.host_state import padded
 from dreamserve.bundle import Bundle
 from dreamserve.errors import BackendError, BundleError
 from dreamserve.manifest import GraphName
 
 Graph = Callable[..., Any]
 
-# A CPU's matrix kernels differ for the odd rows at a batch's end and for fewer than four rows: in
-# whole groups every row is computed alike, so a dream does not depend on the rest of its batch.
+# A CPU uses other matrix kernels for the remaining rows of a batch and for fewer than four rows. In
+# full groups every row is computed alike, so a dream does not depend on the rest of its batch.
 ROW_GROUP = 8
 
 
@@ -33,14 +33,13 @@ class TorchBackend:
     """Three callables with the graphs' signatures: inputs and outputs in the manifest's order.
 
     `step` takes (latent, action, *state, temperature, noise) and returns a tuple; nn.Modules
-    should be in eval mode. The caller keeps them; nothing is copied. Raises BackendError when
-    `device` is not there.
+    should be in eval mode and on `device`. Raises BackendError if `device` is not available.
 
-    `precision` is that of the step's matrix products; encode and decode stay float32. `tf32` lets
-    a device that can round their factors to 10 bits of mantissa do so. `bf16` rounds factors
-    and products to 7 bits by autocast: weights stay float32, so that the same graph serves every
-    mode, and what it answers is widened, so that latents and states add up in float32 from step to
-    step. `dreamserve.backends.accuracy` measures what a mode costs.
+    `precision` is that of the step's matrix products; encode and decode stay float32. `tf32` allows
+    devices that support it to round the factors to 10 bits of mantissa. `bf16` rounds factors and
+    products to 7 bits by autocast: weights stay float32, so the same graph serves every mode, and
+    outputs are converted to float32, so latents and states accumulate in float32 from step to step.
+    `dreamserve.backends.accuracy` measures the error of a mode.
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class TorchBackend:
         device: str | torch.device = "cpu",
         precision: Precision = "float32",
     ) -> None:
-        self.device = _present(device)
+        self.device = _available(device)
         self.precision = precision
         suffix = "" if precision == "float32" else f"-{precision}"
         self.name = f"torch-{self.device.type}{suffix}"
@@ -65,10 +64,10 @@ class TorchBackend:
         precision: Precision = "float32",
     ) -> Self:
         """Load the TorchScript graphs of `bundle`; BundleError if they do not fit its manifest."""
-        there = _present(device)
-        encode = _load(bundle, "encode", there)
-        step, decode = _load(bundle, "step", there), _load(bundle, "decode", there)
-        backend = cls(encode, step, decode, there, precision)
+        device = _available(device)
+        encode = _load(bundle, "encode", device)
+        step, decode = _load(bundle, "step", device), _load(bundle, "decode", device)
+        backend = cls(encode, step, decode, device, precision)
         check_backend(bundle.manifest, backend)
         return backend
 
@@ -85,48 +84,47 @@ class TorchBackend:
         return StepOutput(latent, reward, done_logit, tuple(rest[:-3]), *rest[-3:])
 
     def step_tensors(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Return the step's outputs, float32, for its inputs, in the manifest's order."""
-        with _arithmetic(self.device, self.precision), optimized_execution(False):
+        """Return the step's outputs, float32, for its inputs, both in the manifest's order."""
+        with _matmul_precision(self.device, self.precision), optimized_execution(False):
             return tuple(part.float() for part in self._step(*inputs))
 
     @torch.inference_mode()
     def _run(self, graph: Graph, arrays: Sequence[npt.NDArray[Any]]) -> list[Array]:
         rows = len(arrays[0])
-        # Otherwise TorchScript looks at the first runs and then compiles kernels of its own: the
-        # same inputs would be answered with other last bits from the third time on.
-        with _arithmetic(self.device, "float32"), optimized_execution(False):
-            answer = graph(*(self._tensor(array, whole_groups(rows)) for array in arrays))
-        tensors = (answer,) if isinstance(answer, Tensor) else answer
+        # Otherwise TorchScript profiles the first runs and then fuses kernels, so the last bits of
+        # the outputs for the same inputs would change from the third run on.
+        with _matmul_precision(self.device, "float32"), optimized_execution(False):
+            outputs = graph(*(self._tensor(array, full_groups(rows)) for array in arrays))
+        tensors = (outputs,) if isinstance(outputs, Tensor) else outputs
         return [np.ascontiguousarray(tensor[:rows].cpu().numpy()) for tensor in tensors]
 
     def _tensor(self, array: npt.NDArray[Any], size: int) -> Tensor:
-        return torch.tensor(filled(array, size), device=self.device)
+        return torch.tensor(padded(array, size), device=self.device)
 
 
-def whole_groups(rows: int) -> int:
-    """Return the least multiple of ROW_GROUP that holds so many rows."""
+def full_groups(rows: int) -> int:
+    """Return `rows` rounded up to a multiple of ROW_GROUP."""
     return rows + -rows % ROW_GROUP
 
 
-def _present(device: str | torch.device) -> torch.device:
-    there = torch.device(device)
-    if there.type == "cuda" and not torch.cuda.is_available():
+def _available(name: str | torch.device) -> torch.device:
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
         raise BackendError("torch sees no CUDA device on this machine")
-    return there
+    return device
 
 
 @contextmanager
-def _arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
-    """Set how exactly matrix products are computed, and set it back.
+def _matmul_precision(device: torch.device, precision: Precision) -> Iterator[None]:
+    """Set the precision of matrix products and convolutions, and restore it at the end.
 
-    The setting is the process's: while a graph runs, other threads' products meet it as well.
+    The setting is global: it applies to products of other threads, too, while a graph runs.
     """
     tf32, before = precision == "tf32", torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     try:
         with (
-            # Left alone, cuDNN computes convolutions in TF32, and picks algorithms that add up in
-            # any order.
+            # By default cuDNN convolves in TF32, by algorithms whose order of summation may vary.
             torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=tf32),
             torch.autocast(
                 device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False
@@ -140,7 +138,7 @@ def _arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
 def _load(bundle: Bundle, name: GraphName, device: torch.device) -> Graph:
     content = bundle.graph_bytes(name, "torchscript")
     with warnings.catch_warnings():
-        # The format of a bundle is TorchScript by decision; torch.export's is not stable yet.
+        # Bundles use TorchScript, though deprecated, because torch.export's format is not stable.
         warnings.filterwarnings("ignore", r".*torch\.jit.*", DeprecationWarning)
         try:
             load: Callable[..., torch.nn.Module] = torch.jit.load

@@ -1,27 +1,26 @@
-"""torch with the dreams in the device's memory: what is served on CUDA.
+"""torch with the sessions' state in the device's memory: the backend for CUDA.
 
-The same graphs and the same answers as `TorchBackend`, which moves every row to the device and
-back at each step. It has not been run on a CUDA device; on a CPU, where tests run it, it is the
-same code.
+It runs the same graphs with the same results as `TorchBackend`, which copies every row to the
+device and back at each step. Tests run it on a CPU; it has not been run on a CUDA device.
 """
 
 from collections.abc import Sequence
 
 from dreamserve.backends import torch_horizon
 from dreamserve.backends.base import Actions, Array, State, UInt64
-from dreamserve.backends.torch import TorchBackend, whole_groups
+from dreamserve.backends.torch import TorchBackend, full_groups
 from dreamserve.backends.torch_horizon import Values
 from dreamserve.backends.torch_state import TorchStateStore
 from dreamserve.manifest import WorldSpec
 
 
 class TorchDeviceBackend(TorchBackend):
-    """A TorchBackend that keeps rows and looks ahead on its device (`KeepsState`)."""
+    """A TorchBackend that stores state and evaluates plans on its device (`DeviceBackend`)."""
 
-    def rows(self, spec: WorldSpec, count: int, sizes: Sequence[int]) -> TorchStateStore:
-        """Return `count` rows of zeros. Raises BackendError when they do not fit the device."""
-        whole = sorted({whole_groups(size) for size in sizes})
-        return TorchStateStore(spec, self.step_tensors, count, whole, self.device)
+    def state_store(self, spec: WorldSpec, count: int, sizes: Sequence[int]) -> TorchStateStore:
+        """Return a store of `count` rows of zeros. Raises BackendError if it does not fit."""
+        full = sorted({full_groups(size) for size in sizes})
+        return TorchStateStore(spec, self.step_tensors, count, full, self.device)
 
     def returns(
         self,
@@ -33,7 +32,7 @@ class TorchDeviceBackend(TorchBackend):
         temperature: float,
         discount: float,
     ) -> Values:
-        """Return what N futures earn, as `KeepsState.returns` says."""
+        """Return the returns (N,) of N futures, as defined by `DeviceBackend.returns`."""
         return torch_horizon.returns(
             spec,
             self.step_tensors,

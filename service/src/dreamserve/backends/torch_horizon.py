@@ -1,7 +1,7 @@
-"""Planning on a torch device: what candidates earn, their states never leaving it.
+"""Returns of candidates' futures, computed on a torch device without copying states off it.
 
-What a future earns is the same as where the engine steps it (`KeepsState.returns`): a step's reward
-counts if the future lived before it, in float32 times the discount, summed in float64.
+The result equals that of the engine's own steps (`DeviceBackend.returns`): a step's reward counts
+if the future had not ended before it, times the discount in float32, summed in float64.
 """
 
 import numpy as np
@@ -11,14 +11,14 @@ from torch import Tensor
 
 from dreamserve.backends import torch_noise
 from dreamserve.backends.base import Actions, Array, State, UInt64
-from dreamserve.backends.host_state import filled
-from dreamserve.backends.torch import whole_groups
+from dreamserve.backends.host_state import padded
+from dreamserve.backends.torch import full_groups
 from dreamserve.backends.torch_state import Step, finite_rows
 from dreamserve.manifest import WorldSpec
 
 Values = npt.NDArray[np.float64]
 
-AT_ONCE = 4096  # more candidates are evaluated in parts, which bounds the memory it takes
+CHUNK_SIZE = 4096  # candidates in one call; bounds the device memory
 
 
 @torch.inference_mode()
@@ -33,46 +33,46 @@ def returns(
     temperature: float,
     discount: float,
 ) -> Values:
-    """Return what N futures earn under `step`, as `KeepsState.returns` says."""
+    """Return the returns (N,) of N futures under `step`, as defined by `DeviceBackend.returns`."""
     count, horizon = actions.shape[:2]
-    # The weights as the engine makes them: one product a step.
+    # Rounded as the engine's weights are: one product for each step.
     weights = np.multiply.accumulate(np.array([1.0] + [discount] * (horizon - 1)))
-    begun = [torch.tensor(part, device=device) for part in (latent, *state)]
+    start = [torch.tensor(part, device=device) for part in (latent, *state)]
     values = np.empty(count)
-    for first in range(0, count, AT_ONCE):
-        part = slice(first, min(first + AT_ONCE, count))
-        size = whole_groups(part.stop - first)
-        drawn_from = keys if len(keys) == 1 else filled(keys[part], size)
-        earned = _earned(
+    for first in range(0, count, CHUNK_SIZE):
+        chunk = slice(first, min(first + CHUNK_SIZE, count))
+        size = full_groups(chunk.stop - first)
+        chunk_keys = keys if len(keys) == 1 else padded(keys[chunk], size)
+        computed = _chunk_returns(
             spec,
             step,
-            begun,
-            torch.tensor(filled(actions[part], size), device=device),
-            torch.tensor(drawn_from.view(np.int64), device=device),
+            start,
+            torch.tensor(padded(actions[chunk], size), device=device),
+            torch.tensor(chunk_keys.view(np.int64), device=device),
             temperature,
             torch.tensor(weights.astype(np.float32), device=device),
         )
-        values[part] = earned[: part.stop - first].cpu().numpy()
+        values[chunk] = computed[: chunk.stop - first].cpu().numpy()
     return values
 
 
-def _earned(
+def _chunk_returns(
     spec: WorldSpec,
     step: Step,
-    begun: list[Tensor],
+    start: list[Tensor],
     actions: Tensor,
     keys: Tensor,
     temperature: float,
     weights: Tensor,
 ) -> Tensor:
-    """Return what each future earns, (N,) float64.
+    """Return the discounted return of each future, (N,) float64.
 
-    begun: latent (1, Z) and state (1, *shape) each; actions (N, H, …), keys (1 or N, H) int64,
+    start: latent (1, Z) and state (1, *shape) each; actions (N, H, …), keys (1 or N, H) int64,
     weights (H,).
     """
     size, horizon = actions.shape[:2]
-    latent, *state = (part.repeat(size, *(1,) * (part.ndim - 1)) for part in begun)
-    hot = torch.full((size,), temperature, device=actions.device)
+    latent, *state = (part.repeat(size, *(1,) * (part.ndim - 1)) for part in start)
+    temperatures = torch.full((size,), temperature, device=actions.device)
     drawn = torch_noise.draw(keys.reshape(-1), spec.noise.normal, spec.noise.uniform)
     noise = drawn.reshape(*keys.shape, -1).expand(size, horizon, -1)
     rewards: list[Tensor] = []
@@ -80,13 +80,13 @@ def _earned(
     finite: list[Tensor] = []
     for t in range(horizon):
         latent, reward, done_logit, *rest = step(
-            latent, actions[:, t].contiguous(), *state, hot, noise[:, t].contiguous()
+            latent, actions[:, t].contiguous(), *state, temperatures, noise[:, t].contiguous()
         )
         state = rest[:-3]
         rewards.append(reward)
         done_logits.append(done_logit)
         finite.append(finite_rows(latent, reward, done_logit, *state))
-    return earnings(
+    return discounted_returns(
         torch.stack(rewards),
         torch.stack(done_logits),
         torch.stack(finite),
@@ -95,16 +95,16 @@ def _earned(
     )
 
 
-def earnings(
+def discounted_returns(
     rewards: Tensor, done_logits: Tensor, finite: Tensor, weights: Tensor, threshold: float
 ) -> Tensor:
-    """Return (N,) float64: the discounted sum of rewards while alive, -inf for a future lost.
+    """Return (N,) float64: the weighted sum of rewards while alive, -inf if not finite by then.
 
-    rewards, done_logits and finite (bool) are (H, N), weights (H,). Futures dream on after their
-    end, but nothing of that is looked at.
+    rewards, done_logits and finite (bool) are (H, N), weights (H,). Steps after a future's end are
+    ignored.
     """
     terminated = (done_logits > threshold).int()
     alive = terminated.cumsum(0) - terminated == 0  # before the step
-    earned = (rewards * weights.unsqueeze(1)).masked_fill(~alive, 0).double()
-    total = earned.cumsum(0)[-1]  # in the order of the steps, as on the host
+    counted = (rewards * weights.unsqueeze(1)).masked_fill(~alive, 0).double()
+    total = counted.cumsum(0)[-1]  # in the order of the steps, as on the host
     return total.masked_fill((alive & ~finite).any(0), float("-inf"))

@@ -1,7 +1,7 @@
-"""StateStore of dreams in the memory of a torch device.
+"""StateStore in the memory of a torch device.
 
-A step copies slots, actions, keys and temperatures in, and latents, rewards, done logits and what
-is finite out. States and mixtures stay on the device unless somebody asks for them.
+A step copies slots, actions, keys and temperatures to the device, and latents, rewards, done logits
+and the mask of finite rows back. States and mixtures stay on the device until they are requested.
 """
 
 from bisect import bisect_left
@@ -24,7 +24,7 @@ from dreamserve.backends.base import (
     StepOutput,
     UInt64,
 )
-from dreamserve.backends.host_state import filled
+from dreamserve.backends.host_state import padded
 from dreamserve.errors import BackendError
 from dreamserve.manifest import WorldSpec
 
@@ -33,27 +33,27 @@ Step = Callable[..., tuple[Tensor, ...]]
 
 
 class TorchPendingStep:
-    """A staged step; its outputs are its own, and stay on the device."""
+    """A staged step, whose outputs stay on the device."""
 
     def __init__(self, outputs: Sequence[Tensor], count: int) -> None:
         self.outputs = [part[:count] for part in outputs]
         latent, reward, done_logit, *rest = self.outputs
         finite = finite_rows(latent, reward, done_logit, *rest[:-3]).float()
         columns = torch.stack([reward, done_logit, finite], dim=1)
-        answers = torch.cat([latent, columns], dim=1).cpu().numpy()  # one copy out
-        self.latent: Array = answers[:, :-3].copy()
-        self.reward: Array = answers[:, -3].copy()
-        self.done_logit: Array = answers[:, -2].copy()
-        self.finite: Bools = answers[:, -1] != 0
+        host = torch.cat([latent, columns], dim=1).cpu().numpy()  # one copy for all
+        self.latent: Array = host[:, :-3].copy()
+        self.reward: Array = host[:, -3].copy()
+        self.done_logit: Array = host[:, -2].copy()
+        self.finite: Bools = host[:, -1] != 0
 
     def output(self) -> StepOutput:
-        """Return all that the world answered, copied from the device now."""
+        """Return all the world's outputs, copied from the device by this call."""
         latent, reward, done_logit, *rest = map(_to_host, self.outputs)
         return StepOutput(latent, reward, done_logit, tuple(rest[:-3]), *rest[-3:])
 
 
 class TorchStateStore:
-    """`count` rows on a device, as tensors of that many rows."""
+    """`count` rows on a device, as one tensor for the latent and one for each state."""
 
     def __init__(
         self,
@@ -67,11 +67,11 @@ class TorchStateStore:
         shapes = [(spec.latent_size,), *(t.shape for t in spec.recurrent_state)]
         try:
             self._slabs = [torch.zeros((count, *shape), device=device) for shape in shapes]
-        except RuntimeError as error:  # torch.OutOfMemoryError is one; a CPU's has no name
+        except RuntimeError as error:  # torch.OutOfMemoryError is one; a CPU raises a plain one
             gib, line = count * spec.state_bytes() / 2**30, str(error).splitlines()[0]
             raise BackendError(
                 f"{count} rows of {spec.state_bytes()} bytes ({gib:.3g} GiB)"
-                f" do not fit {device}: {line}"
+                f" do not fit into the memory of {device}: {line}"
             ) from error
 
     @torch.inference_mode()
@@ -82,34 +82,37 @@ class TorchStateStore:
 
     @torch.inference_mode()
     def write(self, slots: Int64, latent: Array, state: State) -> None:
-        """Overwrite the rows of `slots` (B,): latent (B, Z), state (B, *shape) each."""
+        """Overwrite the rows of `slots` (B,) with latent (B, Z) and state (B, *shape) each."""
         for slab, new in zip(self._slabs, (latent, *state), strict=True):
-            slab.index_copy_(0, self._there(slots), self._there(new))
+            slab.index_copy_(0, self._to_device(slots), self._to_device(new))
 
     @torch.inference_mode()
     def stage(
         self, slots: Int64, action: Actions, keys: UInt64, temperature: Array
     ) -> TorchPendingStep:
-        """Advance copies of B different rows by one step, and wait for the answers."""
+        """Advance copies of B different rows by one step, and wait for the results."""
         size = self._sizes[bisect_left(self._sizes, len(slots))]
         arrays = (slots, action, keys.view(np.int64), temperature)  # the keys' bits, not values
-        where, actions, drawn_from, hot = (self._there(filled(part, size)) for part in arrays)
-        latent, *state = (slab.index_select(0, where) for slab in self._slabs)
-        noise = torch_noise.draw(drawn_from, self._spec.noise.normal, self._spec.noise.uniform)
-        return TorchPendingStep(self._step(latent, actions, *state, hot, noise), len(slots))
+        index, actions, int_keys, temperatures = (
+            self._to_device(padded(part, size)) for part in arrays
+        )
+        latent, *state = (slab.index_select(0, index) for slab in self._slabs)
+        noise = torch_noise.draw(int_keys, self._spec.noise.normal, self._spec.noise.uniform)
+        outputs = self._step(latent, actions, *state, temperatures, noise)
+        return TorchPendingStep(outputs, len(slots))
 
     @torch.inference_mode()
-    def commit(self, slots: Int64, staged: PendingStep, good: Bools, latent: Array | None) -> None:
-        """Write the staged rows where `good` (B,), `latent` (B, Z) in place of theirs if given."""
+    def commit(self, slots: Int64, staged: PendingStep, mask: Bools, latent: Array | None) -> None:
+        """Write the staged rows where `mask` (B,) is true; `latent` (B, Z) replaces theirs."""
         if not isinstance(staged, TorchPendingStep):
-            raise TypeError(f"{staged!r} was not staged by these rows")
+            raise TypeError(f"{staged!r} was not staged by a TorchStateStore")
         new, *rest = staged.outputs
-        rows = [new if latent is None else self._there(latent), *rest[2:-3]]
-        where, chosen = self._there(slots[good]), self._there(np.flatnonzero(good))
+        rows = [new if latent is None else self._to_device(latent), *rest[2:-3]]
+        index, chosen = self._to_device(slots[mask]), self._to_device(np.flatnonzero(mask))
         for slab, part in zip(self._slabs, rows, strict=True):
-            slab.index_copy_(0, where, part.index_select(0, chosen))
+            slab.index_copy_(0, index, part.index_select(0, chosen))
 
-    def _there(self, array: npt.NDArray[Any]) -> Tensor:
+    def _to_device(self, array: npt.NDArray[Any]) -> Tensor:
         return torch.tensor(array, device=self._device)
 
 

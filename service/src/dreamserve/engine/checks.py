@@ -1,11 +1,12 @@
-"""Does what was asked make sense for this world? Said with what would be right."""
+"""Validation of requests against a world. Errors say what would be valid."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from dreamserve.backends.base import Array
+from dreamserve.backends.base import Array, State
 from dreamserve.engine.limits import Limits
 from dreamserve.engine.pixels import check_frames
 from dreamserve.engine.world import World
@@ -14,7 +15,7 @@ from dreamserve_protocol.errors import InvalidRequestError, NotFiniteInputError
 
 
 def check_tensor(name: str, given: Any, shape: tuple[int, ...]) -> Array:
-    """Return float32 numbers of that shape. Raises InvalidRequestError, NotFiniteInputError."""
+    """Return a float32 array of that shape. Raises InvalidRequestError, NotFiniteInputError."""
     array = np.asarray(given)
     if array.dtype.kind not in "fiu" or array.shape != shape:
         raise InvalidRequestError(
@@ -30,6 +31,15 @@ def check_tensor(name: str, given: Any, shape: tuple[int, ...]) -> Array:
 def check_latent(world: World, latent: Any, name: str = "the latent") -> Array:
     """Return a latent (Z,) float32. Raises as `check_tensor`."""
     return check_tensor(name, latent, (world.spec.latent_size,))
+
+
+def check_state(world: World, state: Mapping[str, Any], name: str = "state") -> State:
+    """Return the recurrent tensors in the world's order. Raises as `check_tensor`."""
+    tensors = world.spec.recurrent_state
+    names = [tensor.name for tensor in tensors]
+    if sorted(state) != sorted(names):
+        raise InvalidRequestError(f"{name} must hold {names}, not {sorted(state)}")
+    return tuple(check_tensor(f"{name}.{t.name}", state[t.name], t.shape) for t in tensors)
 
 
 def check_start(world: World, start: Start | None, limits: Limits) -> Start | None:

@@ -1,4 +1,4 @@
-"""Requests to their handlers: steps of one world become one batch, long work becomes jobs."""
+"""Dispatches requests to handlers: steps of one world form one batch, long work becomes jobs."""
 
 from collections.abc import Callable, Sequence
 from types import GeneratorType
@@ -11,7 +11,13 @@ from dreamserve.engine.handlers.reset import reset
 from dreamserve.engine.handlers.reset_batch import reset_batch
 from dreamserve.engine.handlers.rollout import rollout
 from dreamserve.engine.handlers.sample import sample
-from dreamserve.engine.handlers.sessions import delete, restore, session, snapshot
+from dreamserve.engine.handlers.sessions import (
+    delete,
+    delete_batch,
+    restore,
+    session,
+    snapshot,
+)
 from dreamserve.engine.handlers.step import step
 from dreamserve.engine.handlers.step_batch import step_batch
 from dreamserve.engine.handlers.worlds import world, worlds
@@ -22,8 +28,8 @@ from dreamserve_protocol.markers import Request
 from dreamserve_protocol.step import StepResult
 from dreamserve_protocol.verbs import BY_NAME
 
-# A handler answers with its result; with a step to be taken in the batch; with what is to be called
-# after the batch's steps; or with work of some length, a generator (`engine.work`).
+# A handler returns its result; or a step to compute in the batch; or a function to call after the
+# batch's steps; or long work, a generator (`engine.work`).
 Handler = Callable[[Context, Any], Any]
 
 HANDLERS: dict[type, Handler] = {
@@ -42,6 +48,7 @@ HANDLERS: dict[type, Handler] = {
         restore,
         session,
         delete,
+        delete_batch,
         worlds,
         world,
     )
@@ -51,49 +58,49 @@ AfterSteps = Callable[[], Any]
 
 
 def respond(context: Context, requests: Sequence[Request[Any]]) -> list[Outcome]:
-    """Return for each of these requests, about different sessions, its outcome.
+    """Return the outcome of each of these requests, which concern different sessions.
 
-    That is a result, an error, or a job in progress, which has looked at its session before its
-    first yield, and writes at its very end.
+    An outcome is a result, an error, or a job in progress. A job reads its session before its first
+    yield, and writes to it after its last.
     """
     context.sessions.refresh_now()
     outcomes: list[Outcome] = [None] * len(requests)
     batches: dict[str, list[tuple[int, AdmittedStep]]] = {}
     after: list[tuple[int, AfterSteps]] = []
     for i, request in enumerate(requests):
-        begun = _begin(context, request)
-        if isinstance(begun, AdmittedStep):
-            batches.setdefault(begun.session.world.name, []).append((i, begun))
-        elif callable(begun):
-            after.append((i, begun))
+        handled = _handle(context, request)
+        if isinstance(handled, AdmittedStep):
+            batches.setdefault(handled.session.world.name, []).append((i, handled))
+        elif callable(handled):
+            after.append((i, handled))
         else:
-            outcomes[i] = begun
+            outcomes[i] = handled
     for batch in batches.values():
-        for (i, _), outcome in zip(batch, _take(batch), strict=True):
+        for (i, _), outcome in zip(batch, _step(batch), strict=True):
             outcomes[i] = outcome
-    for i, make in after:
-        outcomes[i] = _run(make)
+    for i, finish in after:
+        outcomes[i] = _run(finish)
     return outcomes
 
 
-def _begin(context: Context, request: Request[Any]) -> Any:
+def _handle(context: Context, request: Request[Any]) -> Any:
     try:
-        begun = HANDLERS[type(request)](context, request)
+        handled = HANDLERS[type(request)](context, request)
     except Exception as error:
         return failure(error)
-    return Job(begun).resume() if isinstance(begun, GeneratorType) else begun
+    return Job(handled).resume() if isinstance(handled, GeneratorType) else handled
 
 
-def _take(batch: Sequence[tuple[int, AdmittedStep]]) -> Sequence[StepResult | ProblemError]:
+def _step(batch: Sequence[tuple[int, AdmittedStep]]) -> Sequence[StepResult | ProblemError]:
     try:
         return take_steps([step for _, step in batch])
     except Exception as error:
         return [failure(error)] * len(batch)
 
 
-def _run(make: AfterSteps) -> Outcome:
+def _run(finish: AfterSteps) -> Outcome:
     try:
-        outcome: Outcome = make()
+        outcome: Outcome = finish()
     except Exception as error:
         return failure(error)
     return outcome

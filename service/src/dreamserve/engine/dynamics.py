@@ -80,7 +80,7 @@ R = TypeVar("R")
 Work = Generator[WorldCall | None, Advanced | None, R]
 
 
-def drawn(world: World, seed: UInt64, step: Int64, stream: int = noise.STEP) -> Array:
+def step_noise(world: World, seed: UInt64, step: Int64, stream: int = noise.STEP) -> Array:
     """Return the noise (B, W) of B steps with seed (B,) and number `step` (B,)."""
     size = world.spec.noise
     return noise.draw(noise.keys(seed, step, stream), size.normal, size.uniform)
@@ -89,7 +89,7 @@ def drawn(world: World, seed: UInt64, step: Int64, stream: int = noise.STEP) -> 
 def compute(calls: Sequence[WorldCall]) -> list[Advanced]:
     """Compute calls of one world by one call of its graph."""
     world = calls[0].world
-    output = world.backend.step(_together([call.batch for call in calls]))
+    output = world.backend.step(_concatenate([call.batch for call in calls]))
     terminated = output.done_logit > world.spec.done.threshold
     finite = finite_rows(output.latent, output.reward, output.done_logit, *output.state)
     if len(calls) == 1:
@@ -114,12 +114,12 @@ def advance(
     latent (B, Z), state (B, *shape) each, action int64 (B,) or float32 (B, A), seed uint64 (B,),
     step int64 (B,): the number of the step; temperature float32 (B,).
     """
-    numbers = drawn(world, seed, step, stream)
+    numbers = step_noise(world, seed, step, stream)
     batch = StepInput(latent, action, state, temperature, numbers)
     return compute([WorldCall(world, batch)])[0]
 
 
-def _together(batches: Sequence[StepInput]) -> StepInput:
+def _concatenate(batches: Sequence[StepInput]) -> StepInput:
     if len(batches) == 1:
         return batches[0]
     return StepInput(
@@ -151,7 +151,7 @@ def empty_state(world: World, rows: int) -> State:
 def start_from_bank(world: World, seed: UInt64, index: Int64 | None = None) -> tuple[Array, State]:
     """Return latent (B, Z) and state of dreams that start at bank entries `index` (B,).
 
-    Without an index, entries are drawn by the seeds. Latents are drawn from the entries' posterior.
+    Without an index, the seeds select the entries. Latents are drawn from the entries' posteriors.
     """
     steps = np.full(len(seed), _INDEX, np.int64)
     if index is None:

@@ -1,7 +1,7 @@
-"""The engine: queues requests from any thread and computes them in turns, in batches.
+"""The engine: queues requests from any thread, and computes them in turns, in batches.
 
-While a batch is computed, requests collect for the next one: batches form from load, without a
-timer. Each request gets exactly one outcome.
+While one batch is computed, requests queue for the next: batches form under load, without a timer.
+Each request gets exactly one outcome.
 """
 
 import concurrent.futures
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from dreamserve.engine.dispatcher import respond
+from dreamserve.engine.executor import Executor, RequestScheduler
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.limits import UNLIMITED, Limits
 from dreamserve.engine.scheduling.calibration import (
@@ -18,25 +18,22 @@ from dreamserve.engine.scheduling.calibration import (
     batch_sizes,
     calibrate,
 )
-from dreamserve.engine.scheduling.driver import Driver, InPlace
+from dreamserve.engine.scheduling.driver import Driver, InlineDriver
 from dreamserve.engine.scheduling.queued import Future, QueuedRequest, Settled
 from dreamserve.engine.scheduling.scheduler import Scheduler
-from dreamserve.engine.scheduling.slices import run_slice
 from dreamserve.engine.sessions.slab import slab_bytes
 from dreamserve.engine.sessions.table import MAX_KEPT_STEPS, Sessions
-from dreamserve.engine.work import Job, failure
 from dreamserve.engine.world import World, worlds_by_name
-from dreamserve_protocol.errors import DrainingError, OverloadedError, ProblemError
+from dreamserve_protocol.errors import DrainingError
 from dreamserve_protocol.markers import Request
-from dreamserve_protocol.reset import ResetRequest
 
 R = TypeVar("R")
 
 
 class Engine:
-    """Sessions on `worlds`, advanced together.
+    """Sessions on `worlds`, advanced in batches.
 
-    Either `start()` it, which runs a thread until `stop()`, or call `turn()` from one thread of
+    Either call `start()`, which runs a thread until `stop()`, or call `turn()` from one thread of
     your own. An event loop may combine both: it runs short turns itself, the thread long ones.
 
     At most `capacity` sessions live at once and together keep at most `max_kept_steps` steps for
@@ -76,14 +73,15 @@ class Engine:
             slice_rows=slice_rows or UNMEASURED_SLICE_ROWS,
             batch_rows=max_batch,
         )
-        self._scheduler: Scheduler[QueuedRequest, QueuedRequest] = Scheduler(
+        self._scheduler: RequestScheduler = Scheduler(
             max_queue=max_queue, max_batch=max_batch, max_jobs=max_jobs
         )
         self._wake = threading.Condition(threading.Lock())  # guards the scheduler
-        self._turning = threading.Lock()  # one turn at a time; its holder owns all state
+        self._executor = Executor(self._context, self._scheduler, self._wake)
+        self._turning = threading.Lock()  # held during a turn; its holder owns all other state
         self._thread: threading.Thread | None = None
         self._stop_at_s: float | None = None  # by time.monotonic; None: not stopping
-        self._driver: Driver = InPlace()
+        self._driver: Driver = InlineDriver()
 
     @property
     def worlds(self) -> dict[str, World]:
@@ -113,7 +111,7 @@ class Engine:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits and nothing is in progress."""
+        """Whether no request waits or is in progress."""
         return not (self._scheduler.ready or self._scheduler.jobs)
 
     @property
@@ -152,27 +150,27 @@ class Engine:
             self._scheduler.add(QueuedRequest(request, future, key))
 
     def wake(self) -> None:
-        """Let the engine's thread run turns until nothing is left to do."""
+        """Wake the engine's thread, which runs turns until the engine is idle."""
         with self._wake:
             self._wake.notify()
 
     def turn(self) -> None:
         """Run one batch of waiting requests, then one slice of long work; deliver the outcomes.
 
-        Turns never overlap: while another thread runs one, this waits for it.
+        Turns never overlap: this waits while another thread runs one.
         """
         with self._turning:
             with self._wake:
                 batch, jobs = self._scheduler.next()
             if batch:
-                self._driver.deliver(self._run_batch(batch))
+                self._driver.deliver(self._executor.run_batch(batch))
             if jobs:
-                self._driver.deliver(self._run_slice(jobs))
+                self._driver.deliver(self._executor.run_slice(jobs))
 
     def short_turn(self) -> list[Settled]:
-        """Run a turn if it is shorter than a handover to the engine's thread.
+        """Run a turn if that takes less time than a handover to the engine's thread.
 
-        Return its outcomes, for the caller to deliver. Other work is left to the engine's thread.
+        Return its outcomes, for the caller to deliver. Wake the engine's thread for other work.
         """
         scheduler, settled = self._scheduler, list[Settled]()
         short = scheduler.waiting <= self._inline_rows and not scheduler.jobs
@@ -181,28 +179,28 @@ class Engine:
                 with self._wake:
                     batch, _ = scheduler.next()
                 if batch:
-                    settled = self._run_batch(batch)
+                    settled = self._executor.run_batch(batch)
             finally:
                 self._turning.release()
-        if scheduler.ready or scheduler.jobs:  # `idle`, without a call: every step comes by
+        if scheduler.ready or scheduler.jobs:  # `not self.idle`, inlined on the path of every step
             self.wake()
         return settled
 
     def start(self) -> None:
-        """Warm every graph at every batch size, then run in a thread of the engine's own."""
+        """Warm every graph at every batch size, then start the engine's thread."""
         self.warm()
         self._thread = threading.Thread(target=self._run, name="dreamserve-engine", daemon=True)
         self._thread.start()
 
     def warm(self) -> None:
-        """Run every graph at every batch size, so that no request has to wait for warm-up."""
+        """Run every graph at every batch size, so that no request waits for warm-up."""
         measured = calibrate(self.worlds.values(), self._sizes, self._slice_ms)
         self._context.slice_rows = self._slice_rows or measured.slice_rows
         self._inline_rows = measured.inline_rows
         self._context.latencies.update(measured.latencies)
 
     def stop(self, deadline_s: float = 10.0) -> None:
-        """Accept nothing new, finish waiting requests within `deadline_s`, end the thread.
+        """Refuse new requests, finish waiting ones within `deadline_s`, end the thread.
 
         The futures of unfinished requests get DrainingError.
         """
@@ -232,53 +230,3 @@ class Engine:
             if self._stop_at_s is None:
                 return False
             return self.idle or time.monotonic() > self._stop_at_s
-
-    def _run_batch(self, taken: list[QueuedRequest]) -> list[Settled]:
-        """Return the outcomes of those that are done; the others have become long work."""
-        batch = [queued for queued in taken if not queued.future.cancelled()]
-        try:
-            outcomes = respond(self._context, [queued.request for queued in batch])
-        except Exception as error:
-            outcomes = [failure(error)] * len(batch)
-        settled: list[Settled] = []
-        with self._wake:
-            for queued, outcome in zip(batch, outcomes, strict=True):
-                if not isinstance(outcome, Job):
-                    settled.append((queued, outcome))
-                elif (refused := self._begin(queued, outcome)) is not None:
-                    settled.append((queued, refused))
-            for queued in taken:
-                if not queued.holds_session:
-                    self._scheduler.release(queued)
-        return settled
-
-    def _begin(self, queued: QueuedRequest, job: Job) -> ProblemError | None:
-        """Let long work have its slices, or return why not."""
-        queued.job = job
-        try:
-            self._scheduler.begin(queued)
-        except OverloadedError as error:
-            job.close()
-            return error
-        queued.holds_session = isinstance(queued.request, ResetRequest)
-        return None
-
-    def _run_slice(self, jobs: list[QueuedRequest]) -> list[Settled]:
-        """Return the outcomes of those for whom this was the last slice."""
-        by_job = {queued.job: queued for queued in jobs if queued.job is not None}
-        left = [job for job, queued in by_job.items() if queued.future.cancelled()]
-        for job in left:
-            job.close()
-        present = [job for job in by_job if job not in left] if left else list(by_job)
-        slices = run_slice(present, self._context.slice_rows, self._context.clock())
-        ended = {job: outcome for job, outcome in slices if not isinstance(outcome, Job)}
-        with self._wake:
-            for job, outcome in slices:
-                if isinstance(outcome, Job):
-                    self._scheduler.requeue(by_job[job])
-            for job in (*left, *ended):
-                queued = by_job[job]
-                self._scheduler.end(queued)
-                if queued.holds_session:
-                    self._scheduler.release(queued)
-        return [(by_job[job], outcome) for job, outcome in ended.items()]

@@ -1,4 +1,4 @@
-"""The fake backend's world, in one call: what tests of the engine and of the API stand on."""
+"""The fake backend's world, for tests of the engine and the API."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ def fake_world(
     nan_action: int | None = None,
     failing_action: int | None = None,
 ) -> World:
-    """Return a world in closed form (`dreamserve.backends.fake` says which), with a small bank."""
+    """Return a world in closed form (see `dreamserve.backends.fake`), with a small bank."""
     spec = fake_spec(name, discrete)
     entries = np.linspace(-0.5, 0.5, BANK_SIZE, dtype=np.float32)
     bank = {

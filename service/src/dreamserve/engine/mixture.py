@@ -1,7 +1,7 @@
-"""Reading the mixture a world answers (Bishop 1994), in float64.
+"""The predicted mixture of the next latent (Bishop 1994): parameters and likelihoods, in float64.
 
-What is summed lies within one row, so that what one dream is told cannot depend on its batch.
-Shapes are `StepOutput`'s: logits (B, K) or (B, K, Z), mu (B, K, Z), log_sigma (B, K, Z) or (B, K).
+All sums are within one row, so a dream's results do not depend on its batch. Shapes are those of
+`StepOutput`: logits (B, K) or (B, K, Z), mu (B, K, Z), log_sigma (B, K, Z) or (B, K).
 """
 
 import numpy as np
@@ -12,15 +12,15 @@ from dreamserve.backends.base import Array, StepOutput
 Float64 = npt.NDArray[np.float64]
 
 
-def describe(output: StepOutput, row: int) -> dict[str, Array]:
-    """Return the weights, mu and sigma that the world expected of one row, at temperature 1."""
-    return {name: part[0] for name, part in described(output, slice(row, row + 1)).items()}
+def mixture_of(output: StepOutput, row: int) -> dict[str, Array]:
+    """Return the weights, mu and sigma of one row, as `mixtures_of`, without the batch axis."""
+    return {name: part[0] for name, part in mixtures_of(output, slice(row, row + 1)).items()}
 
 
-def described(output: StepOutput, rows: slice) -> dict[str, Array]:
-    """Return the weights, mu and sigma of these rows, at temperature 1, in the head's shapes.
+def mixtures_of(output: StepOutput, rows: slice) -> dict[str, Array]:
+    """Return weights, mu and sigma of these rows, float32, at temperature 1, in the head's shapes.
 
-    What is not finite, or beyond float32, is left so.
+    They may be NaN or infinite: they are not checked.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         return {
@@ -31,7 +31,7 @@ def described(output: StepOutput, rows: slice) -> dict[str, Array]:
 
 
 def surprise(output: StepOutput, row: int, latent: Array) -> float:
-    """Return how surprised the world is by `latent` (Z,): its NLL, nats per latent dimension."""
+    """Return the negative log-likelihood of `latent` (Z,) in nats per latent dimension."""
     rows = slice(row, row + 1)
     mu = output.mixture_mu[rows].astype(np.float64)  # (1, K, Z)
     log_sigma = wide_log_sigma(output, rows)
@@ -46,21 +46,21 @@ def surprise(output: StepOutput, row: int, latent: Array) -> float:
 
 
 def log_weights(logits: Array) -> Float64:
-    """Return the logarithms of the components' weights, at temperature 1."""
+    """Return the log weights of the components at temperature 1."""
     wide = logits.astype(np.float64)
     shifted: Float64 = wide - log_sum_exp(wide)[:, None]
     return shifted
 
 
 def log_sum_exp(values: Float64) -> Float64:
-    """Return it over the components, the second axis of (B, K) or (B, K, Z)."""
+    """Return log-sum-exp over the components, the second axis of (B, K) or (B, K, Z)."""
     peak = values.max(axis=1)
     total: Float64 = peak + np.log(np.exp(values - peak[:, None]).sum(axis=1))
     return total
 
 
 def wide_log_sigma(output: StepOutput, rows: slice) -> Float64:
-    """Return log sigma of each component in each dimension, (B, K, Z), whatever the head."""
+    """Return log sigma of each component in each dimension, (B, K, Z), for any head."""
     log_sigma = output.mixture_log_sigma[rows].astype(np.float64)
     if log_sigma.ndim < output.mixture_mu.ndim:
         log_sigma = np.repeat(log_sigma[:, :, None], output.mixture_mu.shape[2], axis=2)

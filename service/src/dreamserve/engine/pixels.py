@@ -1,4 +1,4 @@
-"""Frames at the border: pictures of bytes outside, numbers in the world's value range inside."""
+"""Conversion of frames: uint8 outside the engine, float32 in the world's value range inside."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ from dreamserve_protocol.errors import DreamNotFiniteError, InvalidRequestError
 
 
 def check_frames(spec: FrameSpec, frames: Any) -> UInt8:
-    """Return frames (F, H, W, C) as the world sees them, cropped and resized if they need it.
+    """Return frames (F, H, W, C) in the world's input shape, cropped and resized if needed.
 
-    They come in the camera's shape or already in the world's. Raises InvalidRequestError.
+    They have the camera's shape or the world's. Raises InvalidRequestError.
     """
     if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8:
         kind = getattr(frames, "dtype", type(frames).__name__)
@@ -30,13 +30,13 @@ def check_frames(spec: FrameSpec, frames: Any) -> UInt8:
     if frames.shape[1:] == spec.shape:
         return frames
     raise InvalidRequestError(
-        f"a frame must be {list(spec.source_shape)}, as the camera gives it,"
-        f" or {list(spec.shape)}, as the world sees it, not {list(frames.shape[1:])}"
+        f"a frame must be {list(spec.source_shape)} (the camera's shape)"
+        f" or {list(spec.shape)} (the world's input shape), not {list(frames.shape[1:])}"
     )
 
 
 def to_numbers(spec: FrameSpec, frames: UInt8) -> Array:
-    """Return frames as `encode` takes them: float32 in the value range."""
+    """Return frames as `encode` takes them: float32 in the value range, same shape."""
     low, high = spec.value_range
     scaled: Array = frames.astype(np.float32) / np.float32(255)
     if (low, high) != (0.0, 1.0):
@@ -45,7 +45,7 @@ def to_numbers(spec: FrameSpec, frames: UInt8) -> Array:
 
 
 def to_pixels(spec: FrameSpec, frames: Array) -> UInt8:
-    """Return what `decode` answered as pictures: uint8."""
+    """Return the output of `decode` as uint8 frames, same shape."""
     low, high = spec.value_range
     scaled = (frames - np.float32(low)) * np.float32(255 / (high - low))
     pixels: UInt8 = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
@@ -53,7 +53,7 @@ def to_pixels(spec: FrameSpec, frames: Array) -> UInt8:
 
 
 def picture(backend: Backend, spec: FrameSpec, latent: Array) -> UInt8:
-    """Return the frame (H, W, C) of latent (1, Z). Raises DreamNotFiniteError."""
+    """Return the decoded frame (H, W, C) of latent (1, Z). Raises DreamNotFiniteError."""
     frame = backend.decode(latent)
     if not finite_rows(frame)[0]:
         raise DreamNotFiniteError("the frame is NaN or infinity")

@@ -1,6 +1,6 @@
-"""The engine's simple twin: one request at a time, no queue, no batch, no thread.
+"""The engine's simple twin: one request at a time, without queue, batches or threads.
 
-The same sessions and the same dreams, so tests can hold the engine to it, bit for bit.
+It gives the same results, so tests compare the engine with it, bit for bit.
 """
 
 import time
@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 
 class SimpleEngine:
-    """Answers each request before it takes the next."""
+    """Completes each request before the next one."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class SimpleEngine:
             batch_rows=slice_rows,
         )
 
-    def ask(self, request: Request[R]) -> R:
+    def send(self, request: Request[R]) -> R:
         """Return a request's result, or raise its error."""
         outcome = respond(self._context, [request])[0]
         if isinstance(outcome, Job):

@@ -1,4 +1,4 @@
-"""Jobs: work of some length (`dynamics.Work`) in progress, and how it ends."""
+"""Jobs: long work (`dynamics.Work`) in progress, and its outcome."""
 
 import logging
 from collections.abc import Callable
@@ -10,18 +10,18 @@ from dreamserve_protocol.errors import EngineFailedError, ProblemError
 
 log = logging.getLogger("dreamserve.engine")
 
-Result = Any  # a message of the protocol, or None: each verb has its own
+Result = Any  # the protocol's message for the verb, or None
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """Work in progress, and the call of the world that it waits for."""
+    """Work in progress, and the world call that it waits for."""
 
     work: Work[Result]
-    call: WorldCall | None = None  # None: it waits for its turn only
+    call: WorldCall | None = None  # None: it waits only for its next slice
 
     def resume(self, advanced: Advanced | None = None) -> "Outcome":
-        """Run the work up to its next yield; return the job if it goes on, else how it ended."""
+        """Run the work up to its next yield; return the job, or its outcome if it has ended."""
         try:
             self.call = self.work.send(advanced)
         except StopIteration as stop:
@@ -32,7 +32,7 @@ class Job:
         return self
 
     def close(self) -> None:
-        """End the work where it stands."""
+        """Stop the work before its end."""
         self.work.close()
 
 
@@ -40,7 +40,7 @@ Outcome = Result | ProblemError | Job
 
 
 def finish(job: Job, clock: Callable[[], float]) -> Result | ProblemError:
-    """Run a job to its end, with nobody else's, and return how it ended."""
+    """Run a job to its end, without sharing calls with others; return its outcome."""
     outcome: Outcome = job
     while isinstance(outcome, Job):
         call = outcome.call
@@ -55,7 +55,7 @@ def finish(job: Job, clock: Callable[[], float]) -> Result | ProblemError:
 
 
 def failure(error: Exception) -> ProblemError:
-    """Return the error to answer with: itself if it is one of ours, else EngineFailedError."""
+    """Return the error to respond with: a ProblemError itself, else an EngineFailedError."""
     if isinstance(error, ProblemError):
         return error
     log.error("a request failed unexpectedly", exc_info=error)

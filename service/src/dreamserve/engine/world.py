@@ -1,4 +1,4 @@
-"""A world ready to be dreamt: its spec, its graphs on a device, and where its dreams begin."""
+"""A loaded world: its spec, its graphs on a backend, and its bank of starting points."""
 
 from collections.abc import Iterable
 
@@ -11,10 +11,10 @@ from dreamserve.manifest import Manifest, WorldSpec
 
 
 class World:
-    """What the engine needs of a world; made by `loading.load_world`, or in memory from its parts.
+    """A world as the engine uses it, created by `loading.load_world` or in memory from its parts.
 
     `bank` holds mu (N, Z), logvar (N, Z) and `state.NAME` (N, *shape); None means the VAE's prior
-    N(0, I) with an empty memory. Raises BundleError for a bank that does not fit the spec.
+    N(0, I) with a zero recurrent state. Raises BundleError for a bank that does not fit the spec.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class World:
         self.bank = prior(spec) if bank is None else bank
         self.controller, self.manifest = controller, manifest
         check_bank(spec, self.bank, len(self.bank.get("mu", ())), where=f"{spec.name}: bank")
-        # Once here, so that a row's numbers cannot depend on which rows are drawn beside it.
+        # Computed once for all rows, so that a row's numbers do not depend on its batch.
         self.bank_sigma: Array = np.exp(np.float32(0.5) * self.bank["logvar"])
 
     @property
@@ -39,22 +39,22 @@ class World:
 
     @property
     def version(self) -> str | None:
-        """The version of its bundle, None for a world in memory."""
+        """The version of its bundle; None for a world in memory."""
         return None if self.manifest is None else self.manifest.version
 
     @property
     def bank_size(self) -> int:
-        """How many starting points the bank holds."""
+        """The number of starting points in the bank."""
         return len(self.bank["mu"])
 
     def warm(self) -> None:
-        """Encode and decode once, so that no request pays for the first time."""
+        """Encode and decode once, because first calls are slow."""
         self.backend.encode(np.zeros((1, *self.spec.frame.shape), np.float32))
         self.backend.decode(np.zeros((1, self.spec.latent_size), np.float32))
 
 
 def prior(spec: WorldSpec) -> Arrays:
-    """Return a bank of one entry: the VAE's prior N(0, I), with an empty memory."""
+    """Return a bank of one entry: the VAE's prior N(0, I) with a zero recurrent state."""
     bank = {
         "mu": np.zeros((1, spec.latent_size), np.float32),
         "logvar": np.zeros((1, spec.latent_size), np.float32),
@@ -65,7 +65,7 @@ def prior(spec: WorldSpec) -> Arrays:
 
 
 def worlds_by_name(worlds: Iterable[World]) -> dict[str, World]:
-    """Return the worlds by name, in order. Raises BundleError for none, or two of one name."""
+    """Return the worlds by name, in order. Raises BundleError for no world, or duplicate names."""
     by_name: dict[str, World] = {}
     for world in worlds:
         if world.name in by_name:

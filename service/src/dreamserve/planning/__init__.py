@@ -1,1 +1,1 @@
-"""Planners: each on a page, each a generator that knows nothing of worlds (see `base`)."""
+"""Planners: generators that are independent of world models (see `base`), a module for each."""

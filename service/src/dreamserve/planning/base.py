@@ -30,7 +30,7 @@ Uniform = Callable[[int, tuple[int, ...]], Array]
 
 
 class Plan(NamedTuple):
-    """The best sequence that was tried, and its value; -inf if no value was finite."""
+    """The best candidate that was evaluated, and its value; -inf if no value was finite."""
 
     actions: Actions  # (H,) or (H, A)
     value: float
@@ -55,28 +55,28 @@ def shifted(actions: Actions, steps: int) -> Actions | None:
     return actions[np.minimum(np.arange(len(actions)) + steps, len(actions) - 1)]
 
 
-def fitted(warm: Actions | None, horizon: int) -> Actions | None:
-    """Return the rest of a plan (H', …) as H actions, with the last one repeated, as in iCEM."""
+def resized(warm: Actions | None, horizon: int) -> Actions | None:
+    """Return a plan (H', …) cut to H actions, or extended by its last one as in iCEM, if any."""
     if warm is None or not len(warm):
         return None
     return warm[np.minimum(np.arange(horizon), len(warm) - 1)]
 
 
-def put_first(drawn: Actions, sequences: Iterable[Actions]) -> None:
-    """Replace the first of the drawn sequences (N, H, …) by these sequences (H, …), at most N."""
-    for row, sequence in zip(range(len(drawn)), sequences, strict=False):
-        drawn[row] = sequence
+def put_first(actions: Actions, sequences: Iterable[Actions]) -> None:
+    """Overwrite the first candidates of `actions` (N, H, …) with at most N sequences (H, …)."""
+    for row, sequence in zip(range(len(actions)), sequences, strict=False):
+        actions[row] = sequence
 
 
 def finite_or_lowest(values: Values) -> Values:
-    """Return the values with -inf instead of NaN and infinity."""
+    """Return the values (N,) with NaN and infinity replaced by -inf."""
     return np.where(np.isfinite(values), values, -np.inf)
 
 
 def better(best: Plan | None, actions: Actions, values: Values, iteration: int) -> Plan:
-    """Return the best candidate of this iteration, or the one known before if that is no worse.
+    """Return `best`, or this iteration's best candidate if its value is higher.
 
-    Of equals the first wins.
+    On equal values the earlier candidate wins.
     """
     i = int(np.argmax(values))
     if best is not None and best.value >= values[i]:

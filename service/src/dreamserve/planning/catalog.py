@@ -1,6 +1,6 @@
 """All planners by name.
 
-planner_of("cem", space, 20, Cem(), uniform)  # a planner in progress: see `base`
+planner_of("cem", space, 20, Cem(), uniform)  # a generator: see `base`
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ from dreamserve_protocol.errors import InvalidRequestError
 
 
 class Entry(NamedTuple):
-    """A planner, and the options that it takes."""
+    """A planner's options class, and the function that makes the planner."""
 
     options: type[Options]
     plan: Callable[[ActionSpace, int, Any, Uniform, Actions | None], Planner]
@@ -35,23 +35,23 @@ PLANNERS = {
 
 def options_of(
     name: str,
-    given: Mapping[str, float],
+    values: Mapping[str, float],
     candidates: int | None = None,
     iterations: int | None = None,
 ) -> Any:
-    """Return the options of the planner of that name: those given, else its defaults.
+    """Return the options of the planner `name`: `values`, and defaults for the others.
 
-    Numbers such as 100.0 are integers, however JSON was written. `candidates` and `iterations` are
-    what every planner is asked for: one that has no such choice ignores them, unless `given` names
-    them. Raises InvalidRequestError, NotFiniteInputError.
+    Whole numbers such as 100.0 become integers, because JSON does not distinguish them. `values`
+    override `candidates` and `iterations`, which a planner without such an option ignores.
+    Raises InvalidRequestError, NotFiniteInputError.
     """
-    kind = PLANNERS[name].options
-    names = [field.name for field in fields(kind)]
-    if unknown := sorted(given.keys() - set(names)):
+    options_class = PLANNERS[name].options
+    names = [field.name for field in fields(options_class)]
+    if unknown := sorted(values.keys() - set(names)):
         raise InvalidRequestError(f"{name} has the options {names}, not {unknown}")
-    asked = {"candidates": candidates, "iterations": iterations}
-    shared = {n: value for n, value in asked.items() if value is not None and n in names}
-    options = kind(**{**shared, **{n: _number(value) for n, value in given.items()}})
+    common = {"candidates": candidates, "iterations": iterations}
+    chosen = {n: value for n, value in common.items() if value is not None and n in names}
+    options = options_class(**{**chosen, **{n: _number(value) for n, value in values.items()}})
     check(options)
     return options
 
@@ -68,8 +68,8 @@ def planner_of(
     uniform: Uniform,
     warm: Actions | None = None,
 ) -> Planner:
-    """Return the planner of that name; or exhaustive search, if that tries no more candidates."""
-    most = options.candidates * options.iterations
-    if isinstance(space, DiscreteSpace) and space.sequences(horizon) <= most:
+    """Return the planner `name`, or exhaustive search if that needs no more candidates."""
+    total = options.candidates * options.iterations
+    if isinstance(space, DiscreteSpace) and space.sequences(horizon) <= total:
         return exhaustive(space, horizon, warm)
     return PLANNERS[name].plan(space, horizon, options, uniform, warm)

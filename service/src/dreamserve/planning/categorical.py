@@ -1,6 +1,6 @@
-"""Discrete actions as categoricals, independent for each of H steps.
+"""Categorical distributions over Discrete actions, independent for each of H steps.
 
-Never a rounded Gaussian: that would say that action 1 lies between actions 0 and 2.
+A rounded Gaussian would treat action 1 as lying between actions 0 and 2.
 """
 
 from statistics import NormalDist
@@ -9,10 +9,10 @@ import numpy as np
 
 from dreamserve.planning.base import Actions, Array, Values
 
-SMOOTHING = 0.5  # added to every action's count: no action ever becomes impossible
-WARM_SHARE = 0.5  # of the first distribution lies on the warm plan, the rest is spread evenly
+SMOOTHING = 0.5  # added to every action's count, so no action's probability becomes 0
+WARM_SHARE = 0.5  # initial probability of the warm plan's actions; the rest is spread evenly
 
-_CELLS, _REACH = 512, 6  # cells to a deviation, and deviations to each side, of the table below
+_CELLS, _REACH = 512, 6  # the table's cells per standard deviation, and its range of ±6 of them
 _EXPONENTIALS = np.array(
     [-np.log(NormalDist().cdf(_REACH - (i + 0.5) / _CELLS)) for i in range(2 * _REACH * _CELLS)],
     np.float32,
@@ -20,7 +20,7 @@ _EXPONENTIALS = np.array(
 
 
 class Categorical:
-    """Probabilities (H, n) of n actions; peaked at `warm` (H,), or even without it."""
+    """Probabilities (H, n) of n actions: peaked at `warm` (H,), or uniform if it is None."""
 
     def __init__(self, n: int, horizon: int, warm: Actions | None) -> None:
         self.weights = np.full((horizon, n), 1 / n)
@@ -29,35 +29,35 @@ class Categorical:
             self.weights[np.arange(horizon), warm] += WARM_SHARE
 
     def draw(self, uniforms: Array) -> Actions:
-        """Return actions (N, H), by inverse CDF."""
+        """Return int64 actions (N, H) for uniforms (N, H) in (0, 1), by inverse CDF."""
         actions = np.zeros(uniforms.shape, np.int64)
-        bounds = np.cumsum(self.weights, axis=1)[:, :-1]  # the last is 1, however it rounds
+        bounds = np.cumsum(self.weights, axis=1)[:, :-1]  # the last is 1, up to rounding
         for bound in bounds.T:
             actions += uniforms > bound
         return actions
 
-    def at(self, scores: Array) -> Actions:
-        """Return the actions (N, H) that standard scores (N, H, n), one an action, decide.
+    def from_normals(self, normals: Array) -> Actions:
+        """Return int64 actions (N, H) for standard normals (N, H, n), one for each action.
 
-        Scores become exponential times, each at its action's rate, and the first one wins: action
-        a with probability weights[a], exactly, if its n scores are independent. Scores that change
-        slowly along the horizon make the same actions win for a while.
+        Normals are mapped to exponential times, whose rates are the actions' probabilities; the
+        action with the least time is chosen. It has probability weights[a], exactly, if the n
+        normals are independent. Normals that change slowly along H repeat the same actions.
         """
-        cells = (scores * np.float32(_CELLS) + np.float32(_REACH * _CELLS)).astype(np.intp)
+        cells = (normals * np.float32(_CELLS) + np.float32(_REACH * _CELLS)).astype(np.intp)
         times = _EXPONENTIALS.take(cells, mode="clip") / self.weights.astype(np.float32)
-        first: Actions = times.argmin(axis=2)
-        return first
+        earliest: Actions = times.argmin(axis=2)
+        return earliest
 
     def centre(self) -> Actions:
-        """Return the likeliest action of each step (H,)."""
-        likeliest: Actions = self.weights.argmax(axis=1)
-        return likeliest
+        """Return the most likely action of each step (H,)."""
+        most_likely: Actions = self.weights.argmax(axis=1)
+        return most_likely
 
     def fit(self, actions: Actions, weights: Values, momentum: float) -> None:
-        """Move to the smoothed frequencies in actions (E, H) under weights (E,).
+        """Fit the probabilities to the weighted, smoothed counts of actions (E, H), weights (E,).
 
-        `momentum` is the share of the old that stays; all stays if no action has any weight.
-        Weights w say as much as (Σ w)² / Σ w² even ones do (Kish 1965), so many counts they are.
+        `momentum` is the share of the old probabilities in the new ones; weights that are all 0
+        change nothing. The counts add up to the effective sample size (Σ w)² / Σ w² (Kish 1965).
         """
         total = weights.sum()
         if total == 0:

@@ -3,11 +3,11 @@ method; for planning: Chua et al. 2018, arXiv:1805.12114).
 
 Draw candidates from a distribution, keep the elites, fit the distribution to them, repeat. Box
 actions come from Gaussians clipped to the bounds, one for each step and component; Discrete actions
-from a categorical for each step, fitted by smoothed counts. The last centre is tried, too. The
-answer is the best candidate met: no centre is taken on trust.
+from a categorical for each step, fitted by smoothed counts. The centre of the last distribution is
+evaluated, too, and the result is the best candidate of all.
 
-Chua et al. cut their Gaussians off at the bounds instead. Clipped, they come several times closer
-to an optimum that lies on a bound, and no less close to one that lies inside.
+Chua et al. truncate their Gaussians at the bounds instead. Clipped ones come several times closer
+to an optimum that lies on a bound, and as close to one that lies inside.
 """
 
 from dataclasses import dataclass
@@ -22,25 +22,25 @@ from dreamserve.planning.base import (
     better,
     elite,
     finite_or_lowest,
-    fitted,
     put_first,
+    resized,
     sequence_shape,
 )
-from dreamserve.planning.distributions import family_of, with_final_mean
+from dreamserve.planning.distributions import distribution_for, with_final_centre
 from dreamserve.planning.options import Options, within
 from dreamserve.spaces import ActionSpace
 
 
 @dataclass(frozen=True, slots=True)
 class Cem(Options):
-    """More iterations of fewer candidates than Chua et al. and their successors have: what is left
-    to gain falls with the iterations. Enough for 99 % of what a linear-quadratic problem of 120
-    numbers can give.
+    """The defaults: more iterations of fewer candidates than in the papers, as the remaining error
+    falls with every iteration. Enough for 99 % of the best return of a linear-quadratic problem
+    with 120 action components.
     """
 
     candidates: int = within(256, 1)  # N in each iteration
     iterations: int = within(56, 1)
-    elite_share: float = within(0.04, 0, 1)  # of the candidates; two at least
+    elite_share: float = within(0.04, 0, 1)  # of the candidates; at least two are elites
     momentum: float = within(0.0, 0, 1)  # share of the old distribution in the new one
     std: float = within(1.0, 0.01, 10)  # of the first iteration's Gaussians
 
@@ -52,19 +52,19 @@ def cem(
     uniform: Uniform,
     warm: Actions | None = None,
 ) -> Planner:
-    """Plan `horizon` steps."""
-    warm = fitted(warm, horizon)
+    """Return a planner of `horizon` steps."""
+    warm = resized(warm, horizon)
     first = [] if warm is None else [warm]
-    family = family_of(space, horizon, warm, options.std)
+    distribution = distribution_for(space, horizon, warm, options.std)
     shape = sequence_shape(space, options.candidates, horizon)
     elites = max(2, round(options.elite_share * options.candidates))
     best: Plan | None = None
     for iteration in range(options.iterations):
-        actions = family.draw(uniform(iteration, shape))
+        actions = distribution.draw(uniform(iteration, shape))
         put_first(actions, first if iteration == 0 else [])
         values = finite_or_lowest((yield actions))
         best = better(best, actions, values, iteration)
         chosen = elite(values, elites)
-        family.fit(actions[chosen], np.ones(len(chosen)), options.momentum)
+        distribution.fit(actions[chosen], np.ones(len(chosen)), options.momentum)
     assert best is not None  # there is at least one iteration
-    return (yield from with_final_mean(best, family))
+    return (yield from with_final_centre(best, distribution))

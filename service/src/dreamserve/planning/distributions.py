@@ -1,34 +1,34 @@
-"""What the planners that learn draw from: a distribution of the action space's own kind."""
+"""The distributions that planners draw candidates from: one kind for each action space."""
 
 from dreamserve.planning.base import Actions, Plan, Planner, better, finite_or_lowest
 from dreamserve.planning.categorical import Categorical
 from dreamserve.planning.gaussian import LEAST_STD, Gaussian
 from dreamserve.spaces import ActionSpace, DiscreteSpace
 
-Family = Categorical | Gaussian
+Distribution = Categorical | Gaussian
 
 
-def family_of(
+def distribution_for(
     space: ActionSpace,
     horizon: int,
     warm: Actions | None,
     std: float,
     least_std: float = LEAST_STD,
-) -> Family:
-    """Return the distribution to begin with: around `warm` (H, …), if there is one.
+) -> Distribution:
+    """Return the distribution of the first iteration: around `warm` (H, …), if there is one.
 
-    Its deviation is `std` either way: a warm plan says where to look, not that all is known.
+    A warm plan moves the mean and leaves the deviation at `std`, so the search stays as wide.
     """
     if isinstance(space, DiscreteSpace):
         return Categorical(space.n, horizon, warm)
     return Gaussian(space, horizon, warm, std, least_std)
 
 
-def with_final_mean(best: Plan, family: Family) -> Planner:
-    """Try the centre of what was learnt last, too; it is seldom drawn itself.
+def with_final_centre(best: Plan, distribution: Distribution) -> Planner:
+    """Evaluate the last distribution's centre, too, and return the better of it and `best`.
 
-    Where many good plans lie around one that is better than all of them, it is that one.
+    The centre is often better than every candidate drawn around it, and is seldom drawn itself.
     """
-    actions = family.centre()[None]
+    actions = distribution.centre()[None]
     values = finite_or_lowest((yield actions))
     return better(best, actions, values, best.iterations - 1)

@@ -1,11 +1,11 @@
 """iCEM: the improved cross-entropy method (Pinneri et al. 2020, arXiv:2008.06389, algorithm 1).
 
-The cross-entropy method with five additions, all to need fewer candidates:
+The cross-entropy method with five additions, which reduce the number of candidates it needs:
 
 - The noise is coloured along the horizon, so consecutive actions are correlated. Box: coloured
-  Gaussians, clipped to the bounds. Discrete, which the paper does not cover: coloured scores, one
-  for each action; the largest wins (`Categorical.at`). A single score cut into n intervals would be
-  cheaper, but would treat actions with adjacent numbers as similar.
+  Gaussians, clipped to the bounds. Discrete, which the paper does not cover: coloured normals, one
+  for each action, which select it (`Categorical.from_normals`). A single normal cut into n
+  intervals would be cheaper, but would treat actions with adjacent numbers as similar.
 - A share of the elites is kept among the next iteration's candidates. The paper keeps their values;
   here they are evaluated again, because each iteration has other noise and a value that is high by
   chance would never be replaced.
@@ -14,7 +14,7 @@ The cross-entropy method with five additions, all to need fewer candidates:
 - The result is the best candidate, not the mean.
 
 The paper carries the shifted mean and elites from one control step to the next; here the warm plan
-does that. The deviation starts again, as in the paper.
+does that. The deviation is reset at each control step, as in the paper.
 """
 
 from collections.abc import Iterable
@@ -30,11 +30,11 @@ from dreamserve.planning.base import (
     better,
     elite,
     finite_or_lowest,
-    fitted,
     put_first,
+    resized,
 )
-from dreamserve.planning.coloured_noise import colouring
-from dreamserve.planning.distributions import family_of, with_final_mean
+from dreamserve.planning.coloured_noise import colouring_matrix
+from dreamserve.planning.distributions import distribution_for, with_final_centre
 from dreamserve.planning.gaussian import normals
 from dreamserve.planning.options import Options, within
 from dreamserve.spaces import ActionSpace
@@ -44,13 +44,13 @@ from dreamserve.spaces import ActionSpace
 class Icem(Options):
     """The paper's options, except those that it tunes for each task, and `std`, `momentum` and
     `decay`: these are 0.5, 0.1 and 1.25 there, for a few iterations with a fast decay. Beta is 0.25
-    to 4 there, larger for slower bodies.
+    to 4 there, larger for systems that react more slowly.
     """
 
     candidates: int = within(256, 1)  # N in the first iteration
     iterations: int = within(64, 1)
-    elite_share: float = within(0.04, 0, 1)  # of the first iteration's candidates; two at least
-    keep_share: float = within(0.3, 0, 1)  # of the elites that are kept
+    elite_share: float = within(0.04, 0, 1)  # of the first iteration's candidates; at least two
+    keep_share: float = within(0.3, 0, 1)  # share of the elites that are kept
     decay: float = within(1.01, 1, 100)  # divides the number of candidates at every iteration
     momentum: float = within(0.0, 0, 1)  # share of the old distribution in the new one
     noise_beta: float = within(0.25, 0, 5)
@@ -64,26 +64,25 @@ def icem(
     uniform: Uniform,
     warm: Actions | None = None,
 ) -> Planner:
-    """Plan `horizon` steps."""
-    warm = fitted(warm, horizon)
+    """Return a planner of `horizon` steps."""
+    warm = resized(warm, horizon)
     kept_elites: Iterable[Actions] = [] if warm is None else [warm]
-    family = family_of(space, horizon, warm, options.std)
-    scores = space.width  # of one action
-    colour = colouring(horizon, options.noise_beta)
+    distribution = distribution_for(space, horizon, warm, options.std)
+    colouring = colouring_matrix(horizon, options.noise_beta)
     elites = max(2, round(options.elite_share * options.candidates))
     best: Plan | None = None
     for iteration in range(options.iterations):
         count = candidates_at(iteration, options.candidates, elites, options.decay)
-        white = normals(uniform(iteration, (count, horizon, scores)))
-        actions = family.at(colour @ white)
+        white = normals(uniform(iteration, (count, horizon, space.width)))
+        actions = distribution.from_normals(colouring @ white)
         put_first(actions, kept_elites)
         values = finite_or_lowest((yield actions))
         best = better(best, actions, values, iteration)
         chosen = elite(values, elites)
-        family.fit(actions[chosen], np.ones(len(chosen)), options.momentum)
+        distribution.fit(actions[chosen], np.ones(len(chosen)), options.momentum)
         kept_elites = actions[chosen[: round(options.keep_share * len(chosen))]]
     assert best is not None  # there is at least one iteration
-    return (yield from with_final_mean(best, family))
+    return (yield from with_final_centre(best, distribution))
 
 
 def candidates_at(iteration: int, candidates: int, elites: int, decay: float) -> int:

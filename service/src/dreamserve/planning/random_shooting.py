@@ -11,8 +11,8 @@ from dreamserve.planning.base import (
     Uniform,
     better,
     finite_or_lowest,
-    fitted,
     put_first,
+    resized,
     sequence_shape,
 )
 from dreamserve.planning.options import Options, within
@@ -21,9 +21,9 @@ from dreamserve.spaces import ActionSpace
 
 @dataclass(frozen=True, slots=True)
 class RandomShooting(Options):
-    """One iteration, without a distribution to fit. The default number of candidates is that of all
-    iterations of the other planners: enough for 99 % of the best value with two or three numbers to
-    choose, but not with more.
+    """One iteration, without a distribution to fit. The default number of candidates is the other
+    planners' total of all iterations: enough for 99 % of the best value if a plan has two or three
+    action components, but not if it has more.
     """
 
     iterations: ClassVar[int] = 1
@@ -37,8 +37,8 @@ def random_shooting(
     uniform: Uniform,
     warm: Actions | None = None,
 ) -> Planner:
-    """Plan `horizon` steps in one iteration."""
-    warm = fitted(warm, horizon)
+    """Return a planner of `horizon` steps, in one iteration."""
+    warm = resized(warm, horizon)
     actions = space.uniform(uniform(0, sequence_shape(space, options.candidates, horizon)))
     put_first(actions, [] if warm is None else [warm])
     values = yield actions

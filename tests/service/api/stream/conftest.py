@@ -1,4 +1,4 @@
-"""A server on a real socket, and peers of its /stream."""
+"""A server on a real socket, and clients of its /stream."""
 
 import asyncio
 import threading
@@ -35,7 +35,7 @@ VOLATILE = {"elapsed_ms", "idle_s", "request_id"}
 
 @dataclass
 class Listening:
-    """A server on a port of its own, in a thread of its own."""
+    """A server on its own port, in its own thread."""
 
     app: App
     port: int
@@ -70,13 +70,13 @@ def _listening(*worlds: World, **changed: Any) -> Iterator[Listening]:
 
 @pytest.fixture
 def listening() -> Callable[..., AbstractContextManager[Listening]]:
-    """Return what serves worlds (the fake ones by default) on a real socket."""
+    """Return a context manager that serves worlds (by default fake ones) on a real socket."""
     return _listening
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Listening]:
-    """A server with the worlds `fake` and `box`."""
+    """Return a server with the worlds `fake` and `box`."""
     with _listening() as served:
         yield served
 
@@ -113,7 +113,7 @@ async def _peer_of(served: Listening, form: str = "json", **options: Any) -> Asy
 
 
 def _listed(value: Any) -> Any:
-    """Return a body as JSON has it: packed arrays as lists, without what is never the same."""
+    """Return a body with packed arrays as lists, without fields that always differ."""
     if isinstance(value, dict) and value.keys() == {"dtype", "shape", "data"}:
         return orjson.loads(encode({"array": unpack(value)}, as_msgpack=False))["array"]
     if isinstance(value, dict):
@@ -122,7 +122,7 @@ def _listed(value: Any) -> Any:
 
 
 def _fields_of(name: str) -> dict[str, Any]:
-    """Return the fields of a verb's example, those of its path among them."""
+    """Return the fields of a verb's example, including those of its path."""
     verb, body = BY_NAME[name], examples()[name].body
     path = dict.fromkeys(verb.path_fields, "fake" if name == "world" else "a")
     return {**path, verb.body: body} if verb.body is not None else {**path, **body}
@@ -130,17 +130,17 @@ def _fields_of(name: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def peer_of() -> Callable[..., AbstractAsyncContextManager[Peer]]:
-    """Return what connects a peer to a server's /stream, speaking one form."""
+    """Return a function that connects a peer with one form to a server's /stream."""
     return _peer_of
 
 
 @pytest.fixture(scope="session")
 def listed() -> Callable[[Any], Any]:
-    """Return what makes a body comparable."""
+    """Return a function that makes bodies comparable."""
     return _listed
 
 
 @pytest.fixture(scope="session")
 def fields_of() -> Callable[[str], dict[str, Any]]:
-    """Return what gives the fields of a verb's example."""
+    """Return a function from a verb's name to its example's fields."""
     return _fields_of

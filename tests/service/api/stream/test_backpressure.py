@@ -1,4 +1,4 @@
-"""A peer that does not read, or leaves, costs nobody but itself."""
+"""A peer that does not read, or disconnects, affects only itself."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,42 +16,40 @@ PATIENCE_S = 30.0
 
 
 async def until(http: httpx.AsyncClient, fulfilled: Callable[[], bool]) -> None:
-    """Ask the server, over HTTP, until it is as wanted."""
+    """Poll the server over HTTP until the condition holds."""
     async with asyncio.timeout(PATIENCE_S):
         while not fulfilled():
             assert (await http.get("/livez")).status_code == 200
 
 
-async def test_a_peer_that_does_not_read_holds_up_itself_alone(
+async def test_a_peer_that_does_not_read_delays_only_itself(
     listening, monkeypatch, peer_of
 ) -> None:
-    asked, most = 150, 4
+    sent, most = 150, 4
     with listening(max_stream_requests=most) as served:
         engine, counted = served.app.service.engine, []
         queue = engine.queue
-        monkeypatch.setattr(
-            engine, "queue", lambda *given: (counted.append(given[0]), queue(*given))
-        )
+        monkeypatch.setattr(engine, "queue", lambda *a: (counted.append(a[0]), queue(*a)))
         async with (
             httpx.AsyncClient(base_url=served.url, timeout=PATIENCE_S) as http,
             peer_of(served, max_queue=1) as peer,
         ):
-            # an answer is about 450 kB; what the kernel and the client hold is 10 MB at most
+            # a response is about 450 kB; kernel and client buffer at most 10 MB
             body = {"start": {"bank": 1}, "futures": 200, "horizon": 50, "seed": 1}
-            for i in range(asked):
+            for i in range(sent):
                 await peer.send({"id": i, "verb": "sample", "body": body})
             still = await still_count(http, engine, counted)
             assert most <= still < 60
             for seed in range(50):
-                begun = await http.post("/reset", json={"session_id": "other", "seed": seed})
-                assert begun.status_code == 200
+                reset = await http.post("/reset", json={"session_id": "other", "seed": seed})
+                assert reset.status_code == 200
             assert sum(isinstance(request, SampleRequest) for request in counted) == still
-            answered = [(await peer.receive())["id"] for _ in range(asked)]
-            assert sorted(answered) == list(range(asked))
+            answered = [(await peer.receive())["id"] for _ in range(sent)]
+            assert sorted(answered) == list(range(sent))
 
 
 async def still_count(http: httpx.AsyncClient, engine: Engine, counted: list[Any]) -> int:
-    """Return how many requests an idle engine has got, once that has not changed for a while."""
+    """Return the number of an idle engine's requests, once it has stopped changing."""
     seen, unchanged = 0, 0
     async with asyncio.timeout(2 * PATIENCE_S):
         while not seen or unchanged < 100:
@@ -83,14 +81,14 @@ async def test_no_more_are_in_progress_on_a_socket_than_the_bound(
             for _ in range(50):
                 assert (await http.get("/livez")).status_code == 200
             assert len(waiting) == 3
-            for i in range(5):  # each that is answered makes room for the next
+            for i in range(5):  # each response makes room for the next request
                 await until(http, lambda i=i: len(waiting) == min(i + 3, 5))
                 driver.deliver([(waiting[i], None)])
                 assert await peer.receive() == {"id": i, "status": 204}
 
 
 @pytest.mark.parametrize("abruptly", [False, True])
-async def test_what_waits_when_the_peer_leaves_is_taken_back(
+async def test_waiting_requests_of_a_disconnected_peer_are_cancelled(
     listening, monkeypatch, caplog, abruptly, peer_of
 ) -> None:
     waiting: list[Future] = []
@@ -111,9 +109,7 @@ async def test_what_waits_when_the_peer_leaves_is_taken_back(
     assert not caplog.records
 
 
-async def test_a_peer_that_leaves_before_its_answers_is_no_error(
-    listening, caplog, peer_of
-) -> None:
+async def test_a_peer_that_disconnects_early_is_not_an_error(listening, caplog, peer_of) -> None:
     with listening(max_stream_requests=4) as served:
         async with httpx.AsyncClient(base_url=served.url, timeout=PATIENCE_S) as http:
             for _ in range(5):

@@ -1,4 +1,4 @@
-"""A session outlives its socket: it is taken up again by its id and step."""
+"""A session outlives its socket: it is resumed by its id and step."""
 
 import asyncio
 from collections.abc import Callable
@@ -22,7 +22,7 @@ Connected = Callable[[str], AbstractAsyncContextManager[Any]]
 
 
 class Dreamer:
-    """A client that takes its dreams up again on a new socket, by their ids and steps."""
+    """A client that resumes its dreams on a new socket, by their ids and steps."""
 
     def __init__(self, connected: Connected, sessions: list[str], length: int) -> None:
         self.connected, self.length = connected, length
@@ -33,7 +33,7 @@ class Dreamer:
         return [name for name, answers in self.answers.items() if len(answers) <= self.length]
 
     async def dream_until_cut(self, form: str, answers_read: int, abruptly: bool) -> None:
-        """Go on with every dream on a new socket, until so many answers have come."""
+        """Continue all dreams on a new socket until `answers_read` responses have arrived."""
         async with self.connected(form) as peer:
             for name in self.unfinished:
                 await self._ask_next(peer, name)
@@ -68,7 +68,7 @@ CUTS = st.lists(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(cuts=CUTS, count=st.integers(1, 5))
-def test_a_dream_loses_and_doubles_nothing_however_its_socket_is_cut(
+def test_no_step_is_lost_or_doubled_however_the_socket_is_cut(
     server, peer_of, listed, cuts, count
 ) -> None:
     sessions, length = [f"cut{i}" for i in range(count)], 8
@@ -87,7 +87,7 @@ def test_a_dream_loses_and_doubles_nothing_however_its_socket_is_cut(
 
 
 def reference(length: int) -> list[Any]:
-    """Return the answers of the same dream, in process and never cut."""
+    """Return the results of the same dream, in process."""
     client = LocalClient(fake_world())
     results: list[Any] = [client.reset(session_id="s", seed=7)]
     results += [client.step("s", number % 2, step=number) for number in range(1, length + 1)]

@@ -1,4 +1,4 @@
-"""What makes no sense is answered, or the socket is closed with a reason; no other one suffers."""
+"""Invalid input gets a problem, or a close frame with a reason; other sockets are unaffected."""
 
 import asyncio
 import random
@@ -67,17 +67,17 @@ BAD: list[tuple[Any, Any, int, str, str]] = [
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_a_question_that_makes_no_sense_is_answered_and_the_socket_lives(
+async def test_an_invalid_request_gets_a_problem_and_the_socket_stays_open(
     server, form, peer_of
 ) -> None:
     async with peer_of(server, form) as peer:
-        for question, id_, status, code, said in BAD:
+        for question, id_, status, code, message in BAD:
             await peer.send(question)
             answer = await peer.receive()
             assert (answer["id"], answer["status"]) == (id_, status), (question, answer)
             problem = answer["body"]
             assert (problem["code"], problem["status"]) == (code, status), problem
-            assert said in problem["detail"], problem
+            assert message in problem["detail"], problem
             assert len(orjson.dumps(answer)) < 2048
             assert problem["request_id"]
         assert (await peer.ask("worlds"))["status"] == 200
@@ -102,7 +102,7 @@ async def test_a_question_that_makes_no_sense_is_answered_and_the_socket_lives(
     ],
     ids=lambda frame: repr(frame[:40]),
 )
-async def test_a_malformed_frame_is_answered_in_its_form(server, frame, peer_of) -> None:
+async def test_a_malformed_frame_gets_a_problem_in_its_form(server, frame, peer_of) -> None:
     async with peer_of(server, "json" if isinstance(frame, str) else "msgpack") as peer:
         await peer.socket.send(frame)
         answer = await peer.receive()
@@ -112,7 +112,7 @@ async def test_a_malformed_frame_is_answered_in_its_form(server, frame, peer_of)
         assert (await peer.ask("worlds"))["status"] == 200
 
 
-async def test_a_problem_names_its_socket_and_its_question(server, peer_of) -> None:
+async def test_a_problem_names_its_socket_and_its_request(server, peer_of) -> None:
     async with peer_of(server, additional_headers={"x-request-id": "socket-1"}) as peer:
         for id_ in (7, "last"):
             await peer.send({"id": id_, "verb": "fly"})
@@ -145,7 +145,7 @@ async def test_a_page_of_another_origin_gets_no_socket(server, peer_of) -> None:
         assert (await peer.ask("worlds"))["status"] == 200
 
 
-async def test_a_socket_on_another_path_is_told_that_there_is_none(server) -> None:
+async def test_a_websocket_on_another_path_is_refused(server) -> None:
     with pytest.raises(InvalidStatus) as refused:
         async with connect(f"ws://127.0.0.1:{server.port}/nowhere"):
             pass
@@ -153,7 +153,7 @@ async def test_a_socket_on_another_path_is_told_that_there_is_none(server) -> No
     assert orjson.loads(refused.value.response.body)["code"] == "not_found"
 
 
-async def test_an_error_that_nobody_foresaw_is_answered_and_logged(
+async def test_an_unforeseen_error_gets_a_problem_and_is_logged(
     listening, monkeypatch, caplog, peer_of
 ) -> None:
     with listening() as served:
@@ -175,7 +175,7 @@ async def test_an_error_that_nobody_foresaw_is_answered_and_logged(
 def random_frame(
     generator: random.Random, fields_of: Callable[[str], dict[str, Any]]
 ) -> str | bytes:
-    """Return a frame: a question with something changed, or bytes of no meaning."""
+    """Return a frame: a changed request, or random bytes."""
     kind = generator.randrange(4)
     if kind == 0:
         return generator.randbytes(generator.randrange(200))
@@ -205,7 +205,7 @@ def random_frame(
 
 
 @pytest.mark.slow
-async def test_ten_thousand_random_frames_are_each_answered(
+async def test_ten_thousand_random_frames_all_get_responses(
     server, caplog, peer_of, fields_of
 ) -> None:
     generator = random.Random(0)
@@ -225,16 +225,14 @@ async def test_ten_thousand_random_frames_are_each_answered(
     "frame",
     [
         b"\xf1\x80mask",  # reserved bits without an extension
-        b"\x83\x80mask",  # an opcode that there is not
+        b"\x83\x80mask",  # an unknown opcode
         b"\x81\x01a",  # a client's frame without a mask
         b"\x09\x80mask",  # a ping in pieces
         b"\x80\x80mask",  # a continuation of nothing
         b"\x88\x81maska",  # a close with half a code
     ],
 )
-async def test_bytes_that_are_no_frame_close_the_socket_and_no_other(
-    server, frame, peer_of
-) -> None:
+async def test_invalid_frames_close_only_their_socket(server, frame, peer_of) -> None:
     async with peer_of(server) as healthy, peer_of(server) as peer:
         peer.socket.transport.write(frame)
         with pytest.raises(ConnectionClosed) as closed:
@@ -253,7 +251,7 @@ async def test_a_text_that_is_not_utf_8_closes_the_socket_with_its_reason(server
         assert closed.value.rcvd.code == 1007
 
 
-async def test_what_peers_do_wrong_fills_no_log(server, peer_of, caplog) -> None:
+async def test_errors_of_peers_are_not_logged(server, peer_of, caplog) -> None:
     with pytest.raises(InvalidStatus):
         async with connect(f"ws://127.0.0.1:{server.port}/nowhere"):
             pass

@@ -1,4 +1,4 @@
-"""Every verb over one socket, for many sessions, in the question's form."""
+"""Every verb over one socket, for many sessions, in the request's form."""
 
 import random
 
@@ -18,7 +18,7 @@ PATIENCE_S = 30.0
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_every_verb_is_answered_as_over_http_in_the_questions_form(
+async def test_every_verb_has_the_result_of_http_in_the_requests_form(
     listening, form, peer_of, listed, fields_of
 ) -> None:
     assert examples().keys() == BY_NAME.keys()
@@ -44,7 +44,7 @@ async def test_one_socket_takes_both_forms(server, peer_of) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_many_sessions_on_one_socket_dream_what_they_dream_over_http(
+async def test_many_sessions_on_one_socket_have_the_results_of_http(
     server, form, peer_of, listed
 ) -> None:
     generator = random.Random(0)
@@ -54,7 +54,7 @@ async def test_many_sessions_on_one_socket_dream_what_they_dream_over_http(
         schedule = [name for name in sessions for _ in range(7)]
         generator.shuffle(schedule)
         sent = dict.fromkeys(sessions, 0)
-        for name in schedule:  # all of it before one answer is read
+        for name in schedule:  # all requests before a response is read
             number = sent[name]
             sent[name] += 1
             if number == 0:
@@ -69,8 +69,8 @@ async def test_many_sessions_on_one_socket_dream_what_they_dream_over_http(
     assert len(answers) == len(schedule)
     async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE_S) as http:
         for seed, name in enumerate(sessions):
-            begun = await http.post("/reset", json={"session_id": "twin", "seed": seed})
-            expected = [begun.text]
+            reset = await http.post("/reset", json={"session_id": "twin", "seed": seed})
+            expected = [reset.text]
             for number, action in enumerate(actions[name], 1):
                 body = {"session_id": "twin", "action": action, "step": number}
                 body["include"] = ["frame", "state"]
@@ -80,7 +80,7 @@ async def test_many_sessions_on_one_socket_dream_what_they_dream_over_http(
                 assert listed(answer["body"]) == listed(orjson.loads(one.replace("twin", name)))
 
 
-async def test_an_answer_overtakes_a_longer_one(server, peer_of) -> None:
+async def test_a_short_request_overtakes_a_longer_one(server, peer_of) -> None:
     async with peer_of(server) as peer:
         await peer.ask("reset", session_id="long", seed=1)
         plan = {"session_id": "long", "horizon": 100, "candidates": 500, "iterations": 30}
@@ -90,7 +90,7 @@ async def test_an_answer_overtakes_a_longer_one(server, peer_of) -> None:
         assert [(answer["id"], answer["status"]) for answer in answers] == [(2, 200), (1, 200)]
 
 
-async def test_arrays_go_packed_in_msgpack(server, peer_of) -> None:
+async def test_arrays_are_packed_in_msgpack(server, peer_of) -> None:
     async with peer_of(server, "msgpack") as peer:
         latent = np.array([0.25, 0.5, 0.0, -0.25], np.float32)
         await peer.ask("reset", session_id="packed", start={"latent": latent})

@@ -1,4 +1,4 @@
-"""A silent peer is taken for dead, one that is only not read is not; frames go out together."""
+"""Keepalive closes silent peers, but not those whose messages wait; frames are written together."""
 
 import asyncio
 from typing import Any
@@ -19,7 +19,7 @@ TEXT = b"\x81\x81\0\0\0\0a"
 
 
 class Transport(asyncio.Transport):
-    """Writes down what is written, and whether it is closed."""
+    """Records what is written, and whether it is closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Transport(asyncio.Transport):
 
 
 class Socket:
-    """An accepted socket whose application reads a message when it is told to."""
+    """An accepted socket whose application reads one message per release of `reads`."""
 
     def __init__(self) -> None:
         self.reads = asyncio.Semaphore(0)
@@ -64,7 +64,7 @@ class Socket:
                 return
 
     def ping_unanswered(self) -> None:
-        """Let the time for a pong be over, for a ping sent before."""
+        """Let the timeout of a sent ping pass."""
         self.protocol.keepalive_timeout()
 
 
@@ -86,7 +86,7 @@ async def test_a_silent_peer_is_closed_with_a_reason(socket) -> None:
     assert b"keepalive ping timeout" in socket.transport.written[-1]
 
 
-async def test_a_peer_that_sends_anything_lives(socket) -> None:
+async def test_any_data_from_a_peer_keeps_it_connected(socket) -> None:
     socket.protocol.send_keepalive_ping()
     socket.protocol.data_received(TEXT)
     socket.reads.release()
@@ -100,16 +100,16 @@ async def test_a_peer_that_sends_anything_lives(socket) -> None:
     assert socket.transport.closed
 
 
-async def test_a_peer_that_is_not_read_lives_however_long_that_lasts(socket) -> None:
+async def test_a_peer_whose_messages_are_not_read_stays_connected(socket) -> None:
     socket.protocol.data_received(TEXT)  # waits until the application reads it
     for _ in range(5):
         socket.protocol.send_keepalive_ping()
         socket.ping_unanswered()
         assert not socket.transport.closed
-    assert socket.protocol.ping_timer is not None  # and is asked again
+    assert socket.protocol.ping_timer is not None  # and is pinged again
 
 
-async def test_a_pong_is_a_sign_of_life(socket) -> None:
+async def test_a_pong_keeps_a_peer_connected(socket) -> None:
     socket.protocol.send_keepalive_ping()
     payload = socket.protocol.pending_ping_payload
     socket.protocol.data_received(b"\x8a\x84\0\0\0\0" + payload)
@@ -128,22 +128,22 @@ async def test_frames_of_one_round_are_written_in_one_piece_and_in_order(socket)
     assert socket.transport.written[written:] == [b"\x81\x01a\x81\x01b\x81\x01c"]
 
 
-async def test_a_full_buffer_is_not_kept_from_the_transport(socket) -> None:
+async def test_a_full_buffer_is_passed_to_the_transport(socket) -> None:
     await asyncio.sleep(0)
     written = len(socket.transport.written)
     await socket.send({"type": "websocket.send", "bytes": bytes(JOINED_BYTES)})
     assert len(socket.transport.written) == written + 1
 
 
-async def test_a_server_that_stops_leaves_a_socket_alone_that_is_closing(socket) -> None:
+async def test_a_stopping_server_leaves_closing_sockets_alone(socket) -> None:
     socket.protocol.data_received(TEXT)
     socket.protocol.data_received(b"\x88\x80\0\0\0\0")  # a close frame
-    socket.transport.closed = False  # its answers are not read: it is still there
+    socket.transport.closed = False  # its responses are not read, so it is still open
     socket.protocol.shutdown()
     assert socket.transport.closed
 
 
-async def test_a_server_that_stops_says_so_to_the_others(socket) -> None:
+async def test_a_stopping_server_sends_other_sockets_a_close_frame(socket) -> None:
     socket.protocol.shutdown()
     assert socket.transport.written[-1] == b"\x88\x02\x03\xf4"  # 1012
     assert socket.transport.closed

@@ -1,7 +1,7 @@
-"""Check that episodes can be trained on, one or a directory of them.
+"""Check that an episode, or a directory of episodes, can be trained on.
 
-An episode's arrays are described in `dreamserve_training.data.episodes`. A raw one holds `frames`
-(T, H, W, 3) uint8; a latent one holds `mu` and `logvar` (T, Z), or plain `z` (T, Z).
+`dreamserve_training.data.episodes` describes the arrays. A raw episode holds `frames` (T, H, W, 3)
+uint8; a latent episode holds `mu` and `logvar` (T, Z), or `z` (T, Z).
 """
 
 from collections import Counter
@@ -17,15 +17,15 @@ STEP_FIELDS = ("actions", "rewards", "terminated")
 
 
 def latent_fields(names: set[str], where: str | Path) -> tuple[str, ...]:
-    """Return which of `names` hold the latents: ("mu", "logvar") or ("z",); DataError if none."""
+    """Return the latent fields in `names`: ("mu", "logvar") or ("z",); DataError if neither."""
     for fields in (("mu", "logvar"), ("z",)):
         if names.issuperset(fields):
             return fields
-    raise DataError(f"{where}: holds neither mu and logvar nor z, only {sorted(names)}")
+    raise DataError(f"{where}: must hold mu and logvar, or z; it holds {sorted(names)}")
 
 
 def check_steps(episode: Episode, where: str | Path) -> None:
-    """Raise DataError for invalid actions, rewards or ends."""
+    """Raise DataError for invalid actions, rewards or terminations; `where` begins its message."""
     missing = [name for name in STEP_FIELDS if name not in episode]
     if missing:
         raise DataError(f"{where}: lacks {', '.join(missing)}")
@@ -41,7 +41,7 @@ def check_steps(episode: Episode, where: str | Path) -> None:
             raise DataError(f"{where}: {name} must be (T,), not {episode[name].shape}")
     if episode["terminated"][:-1].any():
         step = int(np.argmax(episode["terminated"]))
-        raise DataError(f"{where}: ends at step {step} but goes on; one episode a file")
+        raise DataError(f"{where}: terminated at step {step}, not the last; one episode per file")
 
 
 def check_raw_episode(episode: Episode, where: str | Path) -> None:
@@ -57,8 +57,8 @@ def check_raw_episode(episode: Episode, where: str | Path) -> None:
     is_zero = all_zero_frames(frames)
     if is_zero.any():
         raise DataError(
-            f"{where}: frame {int(np.argmax(is_zero))} of {len(frames)} is all zeros:"
-            " that is no picture (a terminal observation in the wrong place?)"
+            f"{where}: frame {int(np.argmax(is_zero))} of {len(frames)} is all zeros, which is"
+            " allowed for the terminal observation at the end only"
         )
 
 
@@ -71,16 +71,16 @@ def check_latent_episode(episode: Episode, where: str | Path) -> None:
         if values.ndim != 2 or not np.issubdtype(values.dtype, np.floating):
             raise DataError(f"{where}: {name} must be (T, Z) floats, not {values.shape}")
         if values.shape != episode[fields[0]].shape:
-            raise DataError(f"{where}: mu and logvar differ in shape")
+            raise DataError(f"{where}: mu and logvar must have the same shape")
         if not np.isfinite(values).all():
             step = int(np.argmax(~np.isfinite(values).all(axis=1)))
             raise DataError(f"{where}: {name} holds NaN or infinity at step {step}")
 
 
 def without_terminal_frame(episode: Episode) -> Episode:
-    """Return `episode` without its last row if that row's frame is all zeros, else itself.
+    """Return `episode` without its last row if that row's frame is all zeros, else as it is.
 
-    The action before led there, so what the dropped row says of the end is the row before's.
+    The new last row terminates if it or the dropped row did, because its action led to that frame.
     """
     if "frames" not in episode or len(episode["frames"]) < 2:
         return episode
@@ -95,29 +95,29 @@ def without_terminal_frame(episode: Episode) -> Episode:
 
 
 def all_zero_frames(frames: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
-    """Return which of `frames` (T, H, W, 3) are all zeros, as terminal observations are."""
+    """Return a mask (T,) of the all-zero `frames` (T, H, W, 3), i.e. terminal observations."""
     return np.logical_not(frames.any(axis=tuple(range(1, frames.ndim))))
 
 
 @dataclass
 class DatasetReport:
-    """What a directory of episodes holds; `problems` names every file that must not be used."""
+    """Statistics of a directory of episodes, and its unusable files in `problems`."""
 
     directory: Path
     lengths: list[int] = field(default_factory=list)  # steps of each valid episode
     deaths: int = 0  # episodes whose last step terminated
-    terminal_frames: int = 0  # raw episodes with an all-zero last frame, which encoding drops
-    actions: Counter[int] = field(default_factory=Counter)  # how often each; empty if continuous
-    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)  # least, greatest value
-    problems: dict[str, str] = field(default_factory=dict)  # file → what is wrong with it
+    terminal_frames: int = 0  # raw episodes whose last frame is all zeros; encoding drops it
+    actions: Counter[int] = field(default_factory=Counter)  # action → count; empty if continuous
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)  # array → min, max
+    problems: dict[str, str] = field(default_factory=dict)  # file name → reason
 
     @property
     def passed(self) -> bool:
-        """Whether every file may be trained on."""
+        """Whether every file can be trained on."""
         return not self.problems
 
     def add(self, episode: Episode) -> None:
-        """Add a valid episode to the counts."""
+        """Add a valid episode to the statistics."""
         self.lengths.append(len(episode["actions"]))
         self.deaths += bool(episode["terminated"][-1])
         if np.issubdtype(episode["actions"].dtype, np.integer) and episode["actions"].ndim == 1:
@@ -125,8 +125,8 @@ class DatasetReport:
         for name, values in episode.items():
             if np.issubdtype(values.dtype, np.number) and not np.isnan(values).all():
                 low, high = float(np.nanmin(values)), float(np.nanmax(values))
-                before = self.ranges.get(name, (low, high))
-                self.ranges[name] = (min(before[0], low), max(before[1], high))
+                previous = self.ranges.get(name, (low, high))
+                self.ranges[name] = (min(previous[0], low), max(previous[1], high))
 
     def __str__(self) -> str:
         lines = [f"{self.directory}: {len(self.lengths)} episodes, {sum(self.lengths)} steps"]
@@ -135,43 +135,43 @@ class DatasetReport:
             lines.append(f"  length   {low} to {high}, median {middle:g}")
             lines.append(f"  deaths   {self.deaths}")
         if self.terminal_frames:
-            lines.append(f"  {self.terminal_frames} end on an all-zero frame: encoding drops it")
+            lines.append(f"  {self.terminal_frames} end with an all-zero frame; encoding drops it")
         if self.actions:
             counts = ", ".join(f"{action}: {n}" for action, n in sorted(self.actions.items()))
             lines.append(f"  actions  {counts}")
         lines += [f"  {name:<10} {lo:.4g} to {hi:.4g}" for name, (lo, hi) in self.ranges.items()]
         lines += [f"  PROBLEM  {problem}" for problem in self.problems.values()]
-        lines.append("  passed" if self.passed else f"  {len(self.problems)} file(s) not usable")
+        lines.append("  passed" if self.passed else f"  {len(self.problems)} unusable file(s)")
         return "\n".join(lines)
 
 
 def validate_dataset(directory: str | Path) -> DatasetReport:
-    """Read every episode of `directory`, raw or latent, one at a time, and report on all of them.
+    """Read the episodes of `directory`, raw or latent, one at a time, and return a report.
 
-    A bad file becomes an entry of `problems`, and so does a file that does not fit the others (a
-    latent size or action form of its own). Raises DataError only where there is nothing to read.
+    Invalid files are listed in `problems`, and so are files whose latent size or kind of actions
+    differs from the first valid file's. Raises DataError only if `directory` has no episodes.
     """
     report = DatasetReport(Path(directory))
     form: tuple[object, ...] | None = None
     for path in episode_paths(directory):
         try:
-            found = load_episode(path)
-            episode = without_terminal_frame(found)
+            stored = load_episode(path)
+            episode = without_terminal_frame(stored)
             check = check_raw_episode if "frames" in episode else check_latent_episode
             check(episode, path)
-            form = _same_form(form, episode, path)
+            form = _checked_form(form, episode, path)
         except DataError as error:
             report.problems[path.name] = str(error)
         else:
             report.add(episode)
-            report.terminal_frames += episode is not found
+            report.terminal_frames += episode is not stored
     return report
 
 
-def _same_form(
+def _checked_form(
     form: tuple[object, ...] | None, episode: Episode, where: Path
 ) -> tuple[object, ...]:
-    """Return the episode's form; DataError if it differs from `form`, that of those before."""
+    """Return the kind of actions and the arrays' shapes; DataError if they differ from `form`."""
     actions = episode["actions"]
     kind = "discrete" if np.issubdtype(actions.dtype, np.integer) else "continuous"
     shapes = {
@@ -181,5 +181,5 @@ def _same_form(
     }
     found = (kind, *sorted(shapes.items()))
     if form is not None and found != form:
-        raise DataError(f"{where}: its arrays are {found}, those of the others {form}")
+        raise DataError(f"{where}: arrays are {found}, but {form} in the files before")
     return found

@@ -1,9 +1,9 @@
-"""Collect episodes of the real environment into a directory, in parallel, resumably.
+"""Record episodes of the real environment in worker processes.
 
     dreamserve-train collect takecover --out runs/takecover
 
-Episode i is a pure function of (seed, i) in a file of its own, so a collection that was stopped
-resumes with the missing files.
+Each episode is a pure function of its seed and has its own file, so an interrupted run continues
+with the missing files.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from dreamserve_training.envs import EnvSpec
 
 @dataclass(frozen=True)
 class CollectConfig:
-    """How many episodes to record, and from which seed on."""
+    """The number of episodes, the first one's seed (then seed + 1, …) and of worker processes."""
 
     episodes: int = 4000
     seed: int = 0
@@ -31,10 +31,10 @@ class CollectConfig:
 
 
 def record_episode(env: gymnasium.Env[Any, Any], spec: EnvSpec, seed: int) -> Episode:
-    """Play one episode with sticky random actions; arrays as `episodes` describes.
+    """Play one episode with sticky random actions; return the arrays that `episodes` describes.
 
-    `health` (T,) float32, where the environment shows it, is kept for analysis: it tells hits
-    that do not kill from the death that ends the episode. No model is trained on it.
+    `health` (T,) float32 (NaN in an environment without health) is recorded for analysis: it
+    distinguishes hits from the death that ends the episode. No model is trained on it.
     """
     rng = np.random.default_rng(seed)
     policy = sticky_actions(rng, len(spec.action_names))
@@ -64,7 +64,7 @@ def collect(
     config: CollectConfig,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Make every missing episode of `directory`; `progress(done, total)` is told of each."""
+    """Record the missing episodes of `directory`; call `progress(done, total)` after each."""
     directory = directory.resolve()
     directory.mkdir(parents=True, exist_ok=True)
     seeds = range(config.seed, config.seed + config.episodes)
@@ -75,7 +75,7 @@ def collect(
         jobs = [pool.submit(_collect_one, spec, directory, seed) for seed in missing]
         try:
             for job in as_completed(jobs):
-                job.result()  # a worker's failure is raised here, never lost
+                job.result()  # raises the worker's exception
                 done += 1
                 progress(done, config.episodes)
         finally:

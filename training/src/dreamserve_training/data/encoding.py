@@ -1,7 +1,7 @@
 """Encode raw episodes: every frame becomes the VAE's posterior, stored in float16.
 
-The posterior is kept instead of a draw from it, so that training can draw z anew in every
-pass (as Ha & Schmidhuber's own code does): M then learns the spread of z, not one sample of it.
+The posterior is stored instead of one sample, so that training can draw a new z in every epoch, as
+in the code of Ha & Schmidhuber (2018): M then learns the distribution of z.
 """
 
 import hashlib
@@ -31,17 +31,17 @@ Float32 = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
 Crop = tuple[int, int, int, int]
 
-# Names the encoder of a directory of latents; those of another must not be mixed in.
+# Identifies the encoder of a directory of latents, which must all come from one encoder.
 ENCODER_FILE = "encoder.json"
 
 
 class FramesToLatentConverter:
-    """A trained VAE's encoder over frames: prepare, batch, encode.
+    """Convert frames to the posteriors of a trained VAE, in batches.
 
-    `vae` is a ConvVAE or the path of its checkpoint; `device` is "auto" (CUDA if there is one) or
-    a torch device. `mixed_precision` encodes in bfloat16 autocast (rms difference about 0.005).
-    Frames of the VAE's own size are taken as they are; camera frames of another size need `crop`,
-    (top, bottom, left, right) in their pixels, and are then averaged down.
+    `vae` is a ConvVAE or the path of its checkpoint; `device` is "auto" (CUDA if available) or a
+    torch device. `mixed_precision` encodes in bfloat16 autocast (RMS difference about 0.005).
+    Frames of the VAE's input size are used unchanged; frames of another size need `crop`, (top,
+    bottom, left, right) in pixels, and are then downscaled by area averaging.
     """
 
     def __init__(
@@ -57,16 +57,16 @@ class FramesToLatentConverter:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        # a copy, so that a VAE still in training is left as it is
+        # a copy, because .to() and .eval() would change the caller's VAE
         loaded = deepcopy(vae) if isinstance(vae, ConvVAE) else load_vae(vae)
         self.device = torch.device(device)
         self.vae = loaded.to(self.device).eval()
         self.batch_size, self.mixed_precision, self.crop = batch_size, mixed_precision, crop
 
     def prepare(self, frames: UInt8) -> UInt8:
-        """Return `frames` (T, H, W, 3) uint8 at the size the VAE takes.
+        """Return `frames` (T, H, W, 3) uint8 at the VAE's input size.
 
-        Raises ValueError for another type or shape, and for a size that no `crop` was given for.
+        Raises ValueError for another dtype or shape, and for another size without `crop`.
         """
         frames = np.asarray(frames)
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
@@ -78,7 +78,7 @@ class FramesToLatentConverter:
             if frames.shape[1:] != self.vae.frame_shape:
                 raise ValueError(
                     f"frames are {frames.shape[1]} x {frames.shape[2]} but the VAE takes"
-                    f" {height} x {width}; camera frames need a crop to be cut and resized by"
+                    f" {height} x {width}; pass `crop` to crop and resize them"
                 )
             return frames
         top, bottom, left, right = self.crop
@@ -90,7 +90,7 @@ class FramesToLatentConverter:
     def convert(self, frames: UInt8) -> tuple[Float32, Float32]:
         """Return the posterior (mu, logvar), each (T, Z) float32, of `frames` (T, H, W, 3) uint8.
 
-        Raises ValueError as `prepare` does, and if the VAE answers with NaN or infinity.
+        Raises ValueError as `prepare` does, and if the VAE outputs NaN or infinity.
         """
         mu, logvar = [], []
         for chunk in torch.split(torch.from_numpy(self.prepare(frames)), self.batch_size):
@@ -117,12 +117,12 @@ class FramesToLatentConverter:
 
 @dataclass
 class PreprocessReport:
-    """What `preprocess_trajectories` did."""
+    """The result of `preprocess_trajectories`."""
 
-    encoded: int = 0  # episodes made now
-    kept: int = 0  # episodes made before
-    steps: int = 0  # of those made now
-    trimmed: list[str] = field(default_factory=list)  # files whose last frame was all zeros
+    encoded: int = 0  # episodes encoded by this call
+    kept: int = 0  # episodes encoded before
+    steps: int = 0  # steps encoded by this call
+    trimmed: list[str] = field(default_factory=list)  # files whose all-zero last frame was dropped
 
 
 def preprocess_trajectories(
@@ -131,18 +131,18 @@ def preprocess_trajectories(
     converter: FramesToLatentConverter | ConvVAE | str | Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> PreprocessReport:
-    """Encode every raw episode of `raw_dir` to a latent one of the same name in `out_dir`.
+    """Encode every raw episode of `raw_dir` to a latent episode of the same name in `out_dir`.
 
-    `mu` and `logvar` (T, Z) float16 take the place of `frames`; the other arrays stay. Each file
-    appears whole or not at all, and a run that was stopped goes on with those that are missing.
-    Raises DataError, naming the file, for a broken one, and for an `out_dir` that holds the
-    latents of another encoder. A last frame that is all zeros is a terminal observation: its row
-    is dropped, the one before takes over its `terminated`, and the report names the file.
+    `mu` and `logvar` (T, Z) float16 replace `frames`; the other arrays are copied. Files are
+    written atomically, and an interrupted run continues with the missing ones. An all-zero last
+    frame is a terminal observation: its row is dropped, the row before it inherits its
+    `terminated`, and the report names the file. Raises DataError for an invalid file, which it
+    names, and for an `out_dir` that holds latents of another encoder.
     """
     if not isinstance(converter, FramesToLatentConverter):
         converter = FramesToLatentConverter(converter)
     paths, out = episode_paths(raw_dir), Path(out_dir)
-    _claim(out, converter.identity())
+    _check_encoder(out, converter.identity())
     report = PreprocessReport()
     progress(0, len(paths))
     for done, path in enumerate(paths, 1):
@@ -161,29 +161,29 @@ def preprocess_trajectories(
 
 
 def encode_episode(episode: Episode, where: Path, converter: FramesToLatentConverter) -> Episode:
-    """Return the latent form of a raw `episode`; DataError, naming `where`, if it is invalid."""
+    """Return a raw `episode` as a latent one; DataError, which names `where`, if it is invalid."""
     check_raw_episode(episode, where)
     try:
         mu, logvar = converter.convert(episode["frames"])  # type: ignore[arg-type]  # checked uint8
     except ValueError as error:
         raise DataError(f"{where}: {error}") from error
     if max(np.abs(mu).max(), np.abs(logvar).max()) > np.finfo(np.float16).max:
-        raise DataError(f"{where}: its latents are too large for float16: has the VAE diverged?")
+        raise DataError(f"{where}: latents are too large for float16; the VAE may have diverged")
     latents = {"mu": mu.astype(np.float16), "logvar": logvar.astype(np.float16)}
     return {**latents, **{name: array for name, array in episode.items() if name != "frames"}}
 
 
-def _claim(out: Path, identity: str) -> None:
-    """Note in `out` which encoder its latents are of; DataError if they are of another."""
+def _check_encoder(out: Path, identity: str) -> None:
+    """Record the encoder's identity in `out`; DataError if another one is recorded there."""
     out.mkdir(parents=True, exist_ok=True)
-    note = out / ENCODER_FILE
-    if note.exists():
-        found = json.loads(note.read_text())["encoder"]
+    path = out / ENCODER_FILE
+    if path.exists():
+        found = json.loads(path.read_text())["encoder"]
         if found != identity:
             raise DataError(
                 f"{out}: holds latents of another encoder ({found}, not {identity});"
-                " give an empty directory"
+                " use an empty directory"
             )
         return
-    with atomic_write(note) as file:
+    with atomic_write(path) as file:
         file.write(f"{json.dumps({'encoder': identity})}\n".encode())

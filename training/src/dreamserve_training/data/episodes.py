@@ -1,9 +1,9 @@
 """An episode on disk: one `.npz` file, written atomically.
 
-With T steps taken, every array has length T and is aligned as the manifest promises: `actions[t]`
-is taken in `frames[t]` (or `mu[t]`, `logvar[t]`) and yields `rewards[t]` and `terminated[t]`. The
-frame after the last action is left out: a terminal observation is often no picture at all
-(ViZDoom's is all zeros) and must not be trained on.
+An episode of T steps has arrays of length T, aligned as in the manifest: `actions[t]` is taken in
+`frames[t]` (or `mu[t]`, `logvar[t]`) and yields `rewards[t]` and `terminated[t]`. The frame after
+the last action is not stored: a terminal observation is often not a picture (ViZDoom's is all
+zeros) and must not be trained on.
 """
 
 import zipfile
@@ -22,7 +22,7 @@ class DataError(ValueError):
 
 
 def episode_paths(directory: str | Path) -> list[Path]:
-    """Return the episode files of `directory`, sorted; DataError if it has none."""
+    """Return the episode files of `directory`, sorted by name; DataError if it has none."""
     directory = Path(directory)
     if not directory.is_dir():
         raise DataError(f"{directory}: no such directory of episodes")
@@ -33,14 +33,14 @@ def episode_paths(directory: str | Path) -> list[Path]:
 
 
 def save_episode(path: Path, episode: Episode) -> None:
-    """Write `episode` to `path` whole or not at all."""
+    """Write `episode` to `path` atomically."""
     with atomic_write(path) as file:
-        # numpy's stub takes the fields for its own options
+        # numpy's stub mistakes the arrays' names for its own options
         np.savez(file, **episode)  # type: ignore[arg-type]
 
 
 def load_episode(path: Path, fields: tuple[str, ...] | None = None) -> Episode:
-    """Read `fields` (all, if None) of one episode; DataError says what is wrong with the file."""
+    """Return `fields` (default: all) of one episode; DataError if the file is invalid."""
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             names = fields if fields is not None else tuple(archive.files)
@@ -48,10 +48,10 @@ def load_episode(path: Path, fields: tuple[str, ...] | None = None) -> Episode:
     except KeyError as error:
         raise DataError(f"{path}: {error.args[0]}") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not a readable episode file ({error})") from error
+        raise DataError(f"{path}: cannot be read as an episode ({error})") from error
     lengths = {name: len(array) for name, array in episode.items() if array.ndim}
     if len(set(lengths.values())) > 1:
-        raise DataError(f"{path}: arrays differ in length: {lengths}")
+        raise DataError(f"{path}: arrays must have the same length, not {lengths}")
     if 0 in lengths.values():
-        raise DataError(f"{path}: the episode is empty")
+        raise DataError(f"{path}: the episode has no steps")
     return episode

@@ -1,6 +1,6 @@
-"""A sample of frames from raw episodes as one memory-mapped array, for training the VAE.
+"""Sample frames of raw episodes into one array on disk, for training the VAE.
 
-The array on disk is shuffled once, so that any slice of it is a random batch.
+The array is shuffled once, so every slice of it is a random sample.
 """
 
 from collections.abc import Callable
@@ -23,28 +23,28 @@ def sample_frames(
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Write about `count` frames (N, H, W, C) uint8, evenly from `episodes`, to `out` (.npy).
+    """Write about `count` frames (N, H, W, C) uint8, equally many per episode, to `out` (.npy).
 
-    Raises DataError for a frame that is all zeros: that is a terminal observation, not a picture.
+    Raises DataError for an all-zero frame, which is a terminal observation and not a picture.
     """
     rng = np.random.default_rng(seed)
     per_episode = -(-count // len(episodes))
-    chosen = []
+    samples = []
     for done, path in enumerate(episodes, 1):
         frames = load_episode(path, ("frames",))["frames"]
         index = rng.permutation(len(frames))[:per_episode]
         picked = frames[np.sort(index)]
         if not picked.reshape(len(picked), -1).any(axis=1).all():
             raise DataError(f"{path}: holds an all-zero frame (a terminal observation?)")
-        chosen.append(picked)
+        samples.append(picked)
         progress(done, len(episodes))
-    sample = np.concatenate(chosen)
+    sample = np.concatenate(samples)
     with atomic_write(out) as file:
         np.save(file, sample[rng.permutation(len(sample))])
 
 
 class FrameDataset(Dataset[Tensor]):
-    """Frames (H, W, C) uint8 from an array on disk, fetched a whole batch at a time."""
+    """Frames (H, W, C) uint8 of a memory-mapped array, fetched a batch at a time."""
 
     def __init__(self, path: Path, limit: int | None = None) -> None:
         self.frames: npt.NDArray[np.uint8] = np.load(path, mmap_mode="r")[:limit]
@@ -57,15 +57,15 @@ class FrameDataset(Dataset[Tensor]):
 
 
 def frame_loader(dataset: FrameDataset, batch_size: int, shuffle: bool) -> DataLoader[Tensor]:
-    """Return a loader of batches (B, H, W, C) uint8."""
+    """Return a loader of batches (B, H, W, C) uint8; with `shuffle`, of full batches only."""
     return DataLoader(
         dataset,
         batch_size=batch_size,
         shuffle=shuffle,
         drop_last=shuffle,
-        collate_fn=_already_a_batch,
+        collate_fn=_identity,
     )
 
 
-def _already_a_batch(batch: Tensor) -> Tensor:
+def _identity(batch: Tensor) -> Tensor:
     return batch

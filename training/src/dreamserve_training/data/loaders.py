@@ -1,4 +1,4 @@
-"""Batches of windows: the collate functions, the order of passes, and the loader of both."""
+"""Batches of windows: collate functions, the sampler of epochs, and the loader."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from dreamserve_training.data.windows import TrajectoryDataset
 
 
 def pad_collate(items: Sequence[Item]) -> Item:
-    """Stack items along a new first axis, B; shorter ones are followed by zeros (mask: false)."""
+    """Stack items along a new first axis, B; pad shorter ones with zeros (mask: false)."""
     batch = {}
     for name, first in items[0].items():
         values = [item[name] for item in items]
@@ -29,9 +29,9 @@ def pad_collate(items: Sequence[Item]) -> Item:
 
 
 def pack_collate(items: Sequence[Item]) -> dict[str, PackedSequence | Tensor]:
-    """Pack items as cuDNN reads them, without padding; scalars are stacked.
+    """Return the items' tensors as PackedSequences, without padding; scalars are stacked.
 
-    For models that take a PackedSequence: worth it where lengths differ widely.
+    For models that accept a PackedSequence. It saves work if lengths differ widely.
     """
     return {
         name: torch.stack([item[name] for item in items])
@@ -42,11 +42,11 @@ def pack_collate(items: Sequence[Item]) -> dict[str, PackedSequence | Tensor]:
 
 
 class PassSampler(Sampler[int]):
-    """Indices of one pass after another over a `TrajectoryDataset`.
+    """Window indices of a `TrajectoryDataset`, epoch by epoch.
 
-    With `shuffle`, pass p is a permutation drawn from (`seed`, p) with fresh draws of z; without,
-    every pass is the same one, so that validation compares like with like. A trainer that resumes
-    tells which pass comes next by `set_epoch`.
+    With `shuffle`, epoch e is a permutation drawn from (`seed`, e) with new draws of z. Without,
+    all epochs are equal, so that validation losses are comparable. A trainer that resumes calls
+    `set_epoch` with the next epoch.
     """
 
     def __init__(self, windows: int, shuffle: bool, seed: int) -> None:
@@ -54,7 +54,7 @@ class PassSampler(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Make `epoch` the next pass."""
+        """Make `epoch` the next one."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -70,10 +70,10 @@ class PassSampler(Sampler[int]):
 
 
 class SequenceLoader(DataLoader[Item]):
-    """A DataLoader that begins a pass when its first batch is asked for, not before.
+    """A DataLoader that starts an epoch when its first batch is requested.
 
-    A trainer makes the iterator first and says which epoch it is afterwards; workers that
-    prefetch at once would begin the wrong pass after a resume.
+    Lightning creates the iterator before it calls `set_epoch`, so workers that prefetched at once
+    would read the wrong epoch after a resume.
     """
 
     def __iter__(self) -> Iterator[Item]:  # type: ignore[override]  # DataLoader names a private type
@@ -93,15 +93,15 @@ def create_window_loader(
     cache_episodes: int = 256,
     pin_memory: bool = False,
 ) -> DataLoader[Item]:
-    """Return batches of windows over the latent episodes of `data_dir`, for training M.
+    """Return a loader of windows of the latent episodes in `data_dir`, for training M.
 
-    Each batch is a dict of tensors (B, T, …) as `TrajectoryDataset` describes, padded to its
-    longest window. `num_workers` processes read ahead, each `prefetch` batches (2, if None); with
-    none, batches are read on demand. The batches are a pure function of `seed` and
-    the pass, whatever the number of workers. Raises DataError for a directory that cannot be read.
+    A batch is a dict of tensors (B, T, …), described in `dreamserve_training.data.sequences`,
+    padded to its longest window. Each of `num_workers` processes prefetches `prefetch` batches
+    (default: 2); without workers, batches are read on demand. Batches depend on `seed` and the
+    epoch only. Raises DataError for a directory that cannot be read.
     """
     if prefetch is not None and num_workers == 0:
-        raise ValueError("prefetch needs num_workers, the processes that read ahead")
+        raise ValueError("prefetch needs num_workers of at least 1")
     dataset = TrajectoryDataset(
         data_dir, sequence_length, burn_in=burn_in, seed=seed, cache_episodes=cache_episodes
     )

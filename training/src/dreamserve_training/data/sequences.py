@@ -1,13 +1,13 @@
-"""Sequences as M's training reads them. One item, T steps long, is a dict of tensors:
+"""Sequences for M's training. An item of T steps is a dict of tensors:
 
-z         (T, Z) float32     the latent that was seen
+z         (T, Z) float32     latents
 actions   (T,) int64 or (T, A) float32, taken in z
-next_z    (T, Z) float32     the latent that followed; zeros where none did
-rewards   (T,) float32       what the action yielded
-done      (T,) float32       1 where it ended the episode
-mask      (T,) bool          false on padding
-next_mask (T,) bool          true where next_z is real: not on padding, not on the last step
-start     () bool            whether the item begins its episode
+next_z    (T, Z) float32     the next latents; zeros after an episode's last step
+rewards   (T,) float32       rewards of the actions
+done      (T,) float32       1 if the action ended the episode, else 0
+mask      (T,) bool          whether the step counts: false on context and padding
+next_mask (T,) bool          mask, and false where there is no next latent
+start     () bool            whether the item starts at its episode's first step
 """
 
 from collections.abc import Sequence
@@ -24,11 +24,11 @@ Item = dict[str, Tensor]
 
 
 class SequenceDataset(Dataset[Item]):
-    """Whole sequences of any length, held in memory; for data that fits, and for tests.
+    """Whole sequences of any length, held in memory.
 
-    `z` is a list of (T, Z) arrays, `actions` of (T,) or (T, A); `rewards` and `done` default to
-    zeros. Raises ValueError, naming the sequence, for lengths that differ and numbers that are not
-    finite. `create_window_loader` serves data that does not fit in memory.
+    `z` is a list of arrays (T, Z), `actions` of (T,) or (T, A), `rewards` and `done` of (T,),
+    default zeros. Raises ValueError, which names the sequence, for different lengths and for NaN
+    or infinity. For data that does not fit in memory use `create_window_loader`.
     """
 
     def __init__(
@@ -65,24 +65,24 @@ def make_item(
     done: npt.NDArray[np.generic],
     where: str,
 ) -> Item:
-    """Return one whole sequence as an item; ValueError, naming `where`, if it is invalid."""
+    """Return one whole sequence as an item; ValueError, which names `where`, if invalid."""
     lengths = {len(z), len(actions), len(rewards), len(done)}
     if z.ndim != 2 or len(lengths) != 1 or 0 in lengths:
         raise ValueError(
-            f"{where}: z must be (T, Z) and the rest (T, …) with the same T > 0;"
+            f"{where}: z must be (T, Z) and the others (T, …) with the same T > 0;"
             f" got {z.shape}, {actions.shape}, {rewards.shape}, {done.shape}"
         )
     if not np.isfinite(z).all() or not np.isfinite(rewards.astype(np.float64)).all():
         raise ValueError(f"{where}: holds NaN or infinity")
     steps = {"actions": actions, "rewards": rewards, "terminated": done}
-    return as_item(z, steps, counts=np.ones(len(z), np.bool_), start=True)
+    return as_item(z, steps, mask=np.ones(len(z), np.bool_), start=True)
 
 
 def as_item(
-    z: npt.NDArray[np.float32], steps: Episode, counts: npt.NDArray[np.bool_], start: bool
+    z: npt.NDArray[np.float32], steps: Episode, mask: npt.NDArray[np.bool_], start: bool
 ) -> Item:
-    """Return the item of T steps; `z` is (T, Z), or (T + 1, Z) where a next frame was seen."""
-    length = len(counts)
+    """Return the item of T steps; `z` is (T, Z), or (T + 1, Z) with the latent after them."""
+    length = len(mask)
     has_next = np.arange(length) < len(z) - 1
     next_z = np.zeros_like(z[:length])
     next_z[: len(z) - 1] = z[1:]
@@ -93,8 +93,8 @@ def as_item(
         "next_z": next_z,
         "rewards": steps["rewards"].astype(np.float32),
         "done": steps["terminated"].astype(np.float32),
-        "mask": counts,
-        "next_mask": counts & has_next,
+        "mask": mask,
+        "next_mask": mask & has_next,
     }
     item = {name: torch.from_numpy(array) for name, array in arrays.items()}
     return {**item, "start": torch.tensor(start)}

@@ -1,4 +1,4 @@
-"""Windows over latent episodes on disk, read when needed and never all in memory."""
+"""Windows of latent episodes on disk, read on demand."""
 
 import zipfile
 from collections import OrderedDict
@@ -21,19 +21,19 @@ _HEADERS = {
 
 
 class TrajectoryDataset(Dataset[Item]):
-    """Windows of at most `sequence_length` + `burn_in` steps over a directory of latent episodes.
+    """Windows of at most `sequence_length` + `burn_in` steps of a directory of latent episodes.
 
-    An item is what `dreamserve_training.data.sequences` describes. Over a pass every step of every
-    episode counts exactly once: `mask` is false where a step is only context for memory to warm up
-    on. A window that does not begin its episode has `burn_in` steps of context, and the last one
-    reaches back until it is full, so that memory is warm when the episode ends. Windows never cross
-    episodes; an episode shorter than a window is a shorter item.
+    `dreamserve_training.data.sequences` describes the items. In an epoch every step of every
+    episode counts exactly once; `mask` is false on steps of context, which only warm up the
+    recurrent state. A window after an episode's first has `burn_in` steps of context; its last
+    window has as many as make it full. Windows never cross episodes; an episode shorter than a
+    window is a shorter item.
 
-    Where an episode holds mu and logvar, z is drawn anew for every pass: item i is a pure function
-    of (`seed`, i), and indices from len(self) on are the same windows in later passes.
+    From mu and logvar a new z is drawn in every epoch: item i is a pure function of (`seed`, i),
+    and indices from len(self) on are the same windows in later epochs.
 
-    Only lengths are read at first (DataError for files that cannot be indexed); episodes are read
-    and checked when asked for, and the last `cache_episodes` are kept.
+    The constructor reads array headers only (DataError if it cannot); episodes are read and
+    checked on first use, and the `cache_episodes` most recently used are kept in memory.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class TrajectoryDataset(Dataset[Item]):
         self.fields = (*latent_fields(set(shapes[0]), self.paths[0]), *STEP_FIELDS)
         self.z_dim = shapes[0][self.fields[0]][-1]
         self.lengths = np.array(
-            [self._length(path, found) for path, found in zip(self.paths, shapes, strict=True)]
+            [self._length(path, arrays) for path, arrays in zip(self.paths, shapes, strict=True)]
         )
         self.windows = window_table(self.lengths, sequence_length, burn_in)
         self._cache: OrderedDict[int, Episode] = OrderedDict()
@@ -67,7 +67,7 @@ class TrajectoryDataset(Dataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         if index < 0:
-            raise IndexError(f"window {index}: windows count from 0")
+            raise IndexError(f"window index must not be negative: {index}")
         number, context, begin, end = self.windows[index % len(self)].tolist()
         episode = self._episode(number)
         z = self._latents(episode, context, min(end + 1, self.lengths[number]), index)
@@ -75,7 +75,7 @@ class TrajectoryDataset(Dataset[Item]):
         return as_item(
             z,
             {name: episode[name][context:end] for name in STEP_FIELDS},
-            counts=np.arange(steps) >= begin - context,
+            mask=np.arange(steps) >= begin - context,
             start=context == 0,
         )
 
@@ -95,7 +95,7 @@ class TrajectoryDataset(Dataset[Item]):
             episode = load_episode(path, self.fields)
             check_latent_episode(episode, path)
             if len(episode["actions"]) != self.lengths[number]:
-                raise DataError(f"{path}: changed while it was in use")
+                raise DataError(f"{path}: changed while in use")
             if len(self._cache) >= self._cache_episodes:
                 self._cache.popitem(last=False)
         self._cache[number] = episode
@@ -107,16 +107,16 @@ class TrajectoryDataset(Dataset[Item]):
             raise DataError(f"{path}: lacks {', '.join(missing)}, which the other episodes have")
         latents = shapes[self.fields[0]]
         if len(latents) != 2 or latents[1] != self.z_dim:
-            raise DataError(f"{path}: latents are {latents}, the others' (T, {self.z_dim})")
+            raise DataError(f"{path}: latents are {latents}; in the first file (T, {self.z_dim})")
         if latents[0] < 1:
-            raise DataError(f"{path}: the episode is empty")
+            raise DataError(f"{path}: the episode has no steps")
         return latents[0]
 
 
 def window_table(
     lengths: npt.NDArray[np.int64], sequence_length: int, burn_in: int
 ) -> npt.NDArray[np.int64]:
-    """Return (N, 4): episode, where its context begins, where its own steps begin, and end."""
+    """Return (N, 4): each window's episode, first step of context, first step and end."""
     rows = []
     for episode, length in enumerate(lengths.tolist()):
         for begin in range(0, length, sequence_length):
@@ -127,7 +127,7 @@ def window_table(
 
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every array of an episode file, reading their headers only.
+    """Return the shape of every array of an episode file; only the headers are read.
 
     Raises DataError for a file that is not a readable `.npz`.
     """
@@ -139,5 +139,5 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
                     shape, _, _ = _HEADERS[np.lib.format.read_magic(file)](file)
                 shapes[name.removesuffix(".npy")] = shape
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not a readable episode file ({error})") from error
+        raise DataError(f"{path}: cannot be read as an episode ({error})") from error
     return shapes

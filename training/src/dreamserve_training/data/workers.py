@@ -1,7 +1,7 @@
-"""Worker processes that run environments, each in a directory of its own.
+"""Worker processes that run environments, each in its own working directory.
 
-ViZDoom makes `_vizdoom/` and `_vizdoom.ini` where it is run, and two that start at once collide.
-Whatever path a worker is given must be absolute.
+ViZDoom writes `_vizdoom/` and `_vizdoom.ini` to the working directory, where two instances would
+collide. Paths that are passed to a worker must therefore be absolute.
 """
 
 import os
@@ -15,12 +15,12 @@ import gymnasium
 
 from dreamserve_training.envs import EnvSpec
 
-_directory: tempfile.TemporaryDirectory[str] | None = None  # of this worker, while it lives
+_directory: tempfile.TemporaryDirectory[str] | None = None  # of this worker process
 
 
 def game_workers(count: int) -> ProcessPoolExecutor:
     """Return a pool of `count` processes that run environments."""
-    # spawn: a forked ViZDoom shares its parent's shared-memory names
+    # spawn, because a forked ViZDoom would reuse its parent's shared-memory names
     return ProcessPoolExecutor(
         count, mp_context=get_context("spawn"), initializer=_enter_own_directory
     )
@@ -28,7 +28,7 @@ def game_workers(count: int) -> ProcessPoolExecutor:
 
 @lru_cache(maxsize=1)
 def worker_env(spec: EnvSpec) -> gymnasium.Env[Any, Any]:
-    """Return this process's environment, made once: that takes longer than an episode."""
+    """Return this process's environment, made once because that takes longer than an episode."""
     return spec.make()
 
 

@@ -1,1 +1,1 @@
-"""Dreams in training: an environment, agents, rollouts and plans, all of them on the engine."""
+"""Dreams in training: an environment, agents, rollouts and plans, run by the engine."""

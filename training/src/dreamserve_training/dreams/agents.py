@@ -13,13 +13,13 @@ PolicyType = Literal["random", "constant", "neural"]
 
 
 class DreamAgent:
-    """A policy over `action_dim` Discrete actions; over boxes of `low` to `high` if not `discrete`.
+    """An agent with `action_dim` Discrete actions, or a Box from `low` to `high` if not `discrete`.
 
     `random` draws uniformly from a generator seeded with `seed`. `constant` takes `action`.
-    `neural` takes the best-scored action of `network`, which maps latents (B, Z) to scores
-    (B, action_dim); for continuous actions tanh brings its output between the bounds. Without a
-    network it makes one of one hidden layer for latents of `observation_dim`, with weights drawn
-    from `seed`. Raises ValueError for what does not make sense.
+    `neural` takes the action with the highest score of `network`, which maps latents (B, Z) to
+    scores (B, action_dim); continuous actions are its outputs, scaled to the bounds by tanh. The
+    default network has one hidden layer, takes latents of size `observation_dim`, and has random
+    weights drawn with `seed`. Raises ValueError for invalid arguments.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class DreamAgent:
             self.network = network.eval()
 
     def policy(self) -> AnyPolicy:
-        """Return this agent as a policy that the engine acts by, many episodes at once.
+        """Return this agent as a policy for `DreamRollout.evaluate`, which the engine runs.
 
-        A neural one's network must be one linear layer; the bounds are then the world's own, and
-        what is random follows from each dream's seed, not from the agent's. Raises ValueError.
+        The bounds are then those of the world, and random actions depend on each dream's seed, not
+        on the agent's. Raises ValueError for a network that is not a single linear layer.
         """
         if self.policy_type == "random":
             return RandomPolicy()
@@ -63,12 +63,12 @@ class DreamAgent:
             return ConstantPolicy(self._action)
         layers = [*self.network] if isinstance(self.network, nn.Sequential) else [self.network]
         if len(layers) != 1 or not isinstance(layers[0], nn.Linear):
-            raise ValueError("the engine acts by linear policies only: give the network one layer")
+            raise ValueError("the engine runs linear policies only: use one nn.Linear as network")
         bias = None if layers[0].bias is None else layers[0].bias.detach().numpy()
         return LinearPolicy(layers[0].weight.detach().numpy(), bias, ("latent",))
 
     def act(self, observation: npt.ArrayLike | torch.Tensor) -> int | npt.NDArray[np.float32]:
-        """Return the action for a latent (Z,): an int, or (action_dim,) float32."""
+        """Return the action for a latent (Z,): an int if discrete, else (action_dim,) float32."""
         if self.policy_type == "constant":
             return self._action
         if self.policy_type == "neural":
@@ -83,12 +83,12 @@ class DreamAgent:
         output = self.network(latent.unsqueeze(0))[0]
         if output.shape != (self.action_dim,):
             raise ValueError(
-                f"the network gave {tuple(output.shape)} for {self.action_dim} actions"
+                f"the network must output ({self.action_dim},) scores, not {tuple(output.shape)}"
             )
         if self.discrete:
             return int(output.argmax())
-        share = (torch.tanh(output).numpy() + 1) / 2
-        action: npt.NDArray[np.float32] = self.low + share * (self.high - self.low)
+        fraction = (torch.tanh(output).numpy() + 1) / 2
+        action: npt.NDArray[np.float32] = self.low + fraction * (self.high - self.low)
         return action
 
     def _checked(self, action: Any) -> int | npt.NDArray[np.float32]:
@@ -106,7 +106,7 @@ def _small_network(
     observation_dim: int | None, hidden_size: int, action_dim: int, seed: int
 ) -> nn.Module:
     if observation_dim is None:
-        raise ValueError("a neural agent needs a network, or observation_dim to make one")
+        raise ValueError("a neural agent needs network or observation_dim")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return nn.Sequential(

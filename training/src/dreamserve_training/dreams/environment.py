@@ -1,4 +1,4 @@
-"""The dream as a Gymnasium environment."""
+"""A dream as a Gymnasium environment."""
 
 from pathlib import Path
 from typing import Any
@@ -26,18 +26,18 @@ _SEEDS = 2**53
 
 
 class DreamEnvironment(gymnasium.Env[Float32, Any]):
-    """One dream, observed as its latent (Z,) float32.
+    """One dream at a time; observations are latents (Z,) float32.
 
-    It is made of the checkpoints of V and M, or of a `world`; `from_bundle` opens what
-    was exported. `action_space_size` must be what M was trained with. A model without a
-    reward head earns `constant_reward` a step. An episode is truncated after `max_episode_steps`
-    (never, if None). With `render_mode="rgb_array"`, `render` gives the dream as a picture.
+    It is made from the checkpoints of V and M, or from a `world`; `from_bundle` loads a bundle.
+    `action_space_size`, if given, must be the one that M was trained with. `constant_reward` is
+    the reward of every step if M has no reward head. Episodes are truncated after
+    `max_episode_steps` (default: never). With `render_mode="rgb_array"`, `render` returns images.
 
-    `reset` takes a seed, which makes the whole dream reproducible, and the options
-    `initial_observation`: a latent (Z,), a frame (H, W, 3) uint8, or a context of frames
-    (F, H, W, 3) with the `actions` (F - 1, …) taken between them; or `bank`: a starting point of
-    the world's own; and `temperature`, for this episode. Raises ValueError, CheckpointError and
-    the engine's own errors (`dreamserve.errors`).
+    `reset` takes a seed, which makes the episode reproducible, and these options: either
+    `initial_observation`: a latent (Z,), a frame (H, W, 3) uint8, or frames (F, H, W, 3) with the
+    `actions` (F - 1, …) taken between them; or `bank`: the index of one of the world's starting
+    points; and the episode's `temperature`. Raises ValueError, CheckpointError and the errors of
+    the engine (`dreamserve_protocol.errors`).
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 35}  # noqa: RUF012  (Gymnasium's form)
@@ -83,28 +83,28 @@ class DreamEnvironment(gymnasium.Env[Float32, Any]):
     def from_bundle(
         cls, path: str | Path, *, temperature: float = 1.0, **options: Any
     ) -> "DreamEnvironment":
-        """Open the world bundle in the folder `path`; `options` are the constructor's."""
+        """Load the bundle in the folder `path`; `options` are those of the constructor."""
         return cls(world=load_world(path), temperature=temperature, **options)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Float32, dict[str, Any]]:
-        """Begin a dream; return its latent and {"seed", "temperature"}, which begin it again."""
+        """Start a dream; return its latent, and its `seed` and `temperature` as info."""
         super().reset(seed=seed)
         options = dict(options or {})
         if unknown := sorted(set(options) - set(OPTIONS)):
-            raise ValueError(f"unknown reset options {unknown}; known are {list(OPTIONS)}")
+            raise ValueError(f"unknown reset options {unknown}; known options: {list(OPTIONS)}")
         session = self.dream.reset(
             session_id=_SESSION,
             seed=int(self.np_random.integers(_SEEDS)) if seed is None else seed,
             temperature=options.get("temperature", self.temperature),
-            start=start_of(**{n: v for n, v in options.items() if n != "temperature"}),
+            start=start_of(**{k: v for k, v in options.items() if k != "temperature"}),
         )
         self._latent, self._step = session.latent, 0
         return session.latent.copy(), {"seed": session.seed, "temperature": session.temperature}
 
     def step(self, action: Any) -> tuple[Float32, float, bool, bool, dict[str, Any]]:
-        """Dream one step; `info` holds its number as `step`."""
+        """Dream one step; `info["step"]` is its number."""
         if self._latent is None:
             raise gymnasium.error.ResetNeeded("call reset before step")
         result = self.dream.step(session_id=_SESSION, action=action)
@@ -114,21 +114,21 @@ class DreamEnvironment(gymnasium.Env[Float32, Any]):
         return result.latent.copy(), result.reward, result.terminated, truncated, info
 
     def render(self) -> npt.NDArray[np.uint8] | None:
-        """Return the current state as an image (H, W, 3) uint8; None without a render_mode."""
+        """Return the current latent as an image (H, W, 3) uint8; None without render_mode."""
         if self.render_mode is None:
             return None
         if self._latent is None:
             raise gymnasium.error.ResetNeeded("call reset before render")
         frames = self.world.backend.decode(self._latent[None])
-        picture: npt.NDArray[np.uint8] = to_pixels(self.world.spec.frame, frames)[0]
-        return picture
+        image: npt.NDArray[np.uint8] = to_pixels(self.world.spec.frame, frames)[0]
+        return image
 
     def futures(self, count: int, horizon: int, actions: Any = None, **fields: Any) -> SampleResult:
-        """Sample `count` futures of the current state, which does not change.
+        """Sample `count` futures from the current state, which does not change.
 
-        `actions` (horizon, …) are taken in all of them; without, each takes uniformly random ones.
-        `fields` are those of `dreamserve_protocol.sample.SampleRequest` (`temperature`, `seed`,
-        `include`: any of "frames", "mixture", "entropy", "most_likely" and "components", one future
+        All of them take `actions` (horizon, …); by default each takes uniformly random actions.
+        `fields` are those of `dreamserve_protocol.sample.SampleRequest`: `temperature`, `seed`, and
+        `include`, any of "frames", "mixture", "entropy", "most_likely" and "components" (one future
         for each component of the mixture).
         """
         fields["include"] = frozenset(fields.get("include", ()))
@@ -141,31 +141,31 @@ class DreamEnvironment(gymnasium.Env[Float32, Any]):
         )
 
     def snapshot(self) -> Snapshot:
-        """Return a snapshot for `restore`, here or in another environment of this world."""
+        """Return a snapshot for `restore` in this or another environment of the same world."""
         return self.dream.snapshot(self.plan_session())
 
     def restore(self, snapshot: Snapshot) -> Float32:
-        """Restore a snapshot and return its latent; no `reset` is needed before.
+        """Restore a snapshot and return its latent (Z,); no `reset` is needed before.
 
-        The dream goes on bit for bit; an episode is as long as its dream. Raises
-        SnapshotRefusedError for another world's.
+        The dream continues bit-identically, and the steps before the snapshot count for
+        `max_episode_steps`. Raises SnapshotRefusedError for another world's snapshot.
         """
         info = self.dream.restore(_SESSION, snapshot)
         self._latent, self._step = snapshot.latent.copy(), info.step
         return snapshot.latent.copy()
 
     def plan_session(self) -> str:
-        """Return the id of the session that is this environment's present, to look ahead from."""
+        """Return the id of this environment's session; ResetNeeded before the first `reset`."""
         if self._latent is None:
-            raise gymnasium.error.ResetNeeded("call reset before looking ahead from the present")
+            raise gymnasium.error.ResetNeeded("call reset before futures, snapshot or planning")
         return _SESSION
 
 
 def space_of(space: ActionSpace, size: int | None) -> gymnasium.Space[Any]:
-    """Return Gymnasium's form of `space`; ValueError if it has not `size` actions (None: any)."""
-    found = space.n if isinstance(space, DiscreteSpace) else len(space.low)
-    if size is not None and size != found:
-        raise ValueError(f"action_space_size is {size}, but the model was trained with {found}")
+    """Return `space` as a Gymnasium space; ValueError if it has not `size` actions (None: any)."""
+    actions = space.n if isinstance(space, DiscreteSpace) else len(space.low)
+    if size is not None and size != actions:
+        raise ValueError(f"action_space_size is {size}, but the model was trained with {actions}")
     if isinstance(space, DiscreteSpace):
         return gymnasium.spaces.Discrete(space.n)
     low, high = np.array(space.low, np.float32), np.array(space.high, np.float32)
@@ -175,13 +175,13 @@ def space_of(space: ActionSpace, size: int | None) -> gymnasium.Space[Any]:
 def start_of(
     initial_observation: Any = None, actions: Any = None, bank: int | None = None
 ) -> Start | None:
-    """Return where a dream starts; None lets the seed decide. ValueError for both or neither."""
+    """Return where a dream starts, None if only the seed decides; ValueError for a conflict."""
     if initial_observation is None:
         if actions is not None:
-            raise ValueError("actions need the frames between which they were taken")
+            raise ValueError("actions need the frames between them as initial_observation")
         return None if bank is None else Start(bank=bank)
     if bank is not None:
-        raise ValueError("give an initial_observation or a bank index, not both")
+        raise ValueError("give initial_observation or bank, not both")
     if isinstance(initial_observation, torch.Tensor):
         initial_observation = initial_observation.detach().cpu().numpy()
     observed = np.asarray(initial_observation)
@@ -189,5 +189,5 @@ def start_of(
         frames = observed if observed.ndim == 4 else observed[None]
         return Start(frames=frames, actions=np.asarray([] if actions is None else actions))
     if actions is not None:
-        raise ValueError("actions go with frames (F, H, W, 3) uint8, not with a latent")
+        raise ValueError("actions need frames (F, H, W, 3) uint8, not a latent")
     return Start(latent=observed.astype(np.float32))

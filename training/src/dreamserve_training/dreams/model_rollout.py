@@ -1,4 +1,4 @@
-"""Dreams of a memory model alone, as in training: without V, a bundle or sessions."""
+"""Rollouts of a memory model alone, without V or a bundle."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,12 +17,12 @@ Actions = npt.NDArray[np.int64] | Float32
 
 
 class ModelRollout(NamedTuple):
-    """B dreams of H steps. After a dream's end its rewards are 0 and its latents go on, unused."""
+    """B dreams of H steps. After a dream's end its rewards are 0 and its latents meaningless."""
 
     latents: Float32  # (B, H, Z) z_1 … z_H
     actions: Actions  # (B, H) or (B, H, A)
     rewards: Float32  # (B, H)
-    terminated: npt.NDArray[np.bool_]  # (B, H) true from the step that ended the dream
+    terminated: npt.NDArray[np.bool_]  # (B, H), true from the dream's last step on
 
 
 def rollout_in_dream(
@@ -35,16 +35,16 @@ def rollout_in_dream(
     deterministic: bool = False,
     seed: int = 0,
 ) -> ModelRollout:
-    """Dream `horizon` steps from each of `initial_z` (B, Z), the memory empty.
+    """Dream `horizon` steps from each latent of `initial_z` (B, Z) and the initial state.
 
-    `policy` maps latents (B, Z) to actions (B, …), or is the actions themselves (B, H, …).
-    `deterministic` follows the most likely component's mean, as T = 0 does. Without a reward head
-    every step survived earns 1. Raises ValueError for shapes that do not fit.
+    `policy` maps latents (B, Z) to actions (B, …), or is an array of actions (B, H, …).
+    `deterministic` equals T = 0: the mean of the most likely component. Without a reward head
+    every step earns 1. Raises ValueError if the shape of `initial_z` does not fit.
     """
     start = np.atleast_2d(np.asarray(initial_z, np.float32))
     if start.ndim != 2 or start.shape[1] != model.z_dim:
         raise ValueError(f"initial_z must be (B, {model.z_dim}), not {start.shape}")
-    # The dream is the engine's. It needs a V to be a world, but no frame is asked for here.
+    # The engine's world needs a V, but no frame is encoded or decoded here.
     world = world_from_models(ConvVAE(model.z_dim), model)
     seeds = seed * len(start) + np.arange(len(start), dtype=np.uint64)
     dreams = DreamBatch(world, seeds, 0.0 if deterministic else temperature, starts=start)

@@ -1,4 +1,4 @@
-"""Planning in the dream of an environment, by the engine's own planners."""
+"""Planning in an environment's dream with the engine's planners."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ _SESSION = "planner"
 
 
 class DreamPlanner:
-    """Plans in the dream of `env`, whose present stays unchanged.
+    """Plans in the dream of `env`, whose current state does not change.
 
-    Plans start at `initial_obs`: a latent (Z,) or a frame (H, W, 3) uint8, with an empty memory;
-    without one, at the environment's present, memory and all. Each method returns the first action
-    of the best sequence found, and its value: the sum of dreamt rewards over `horizon`
-    steps, unless `fields` say otherwise, which are those of `dreamserve_protocol.plan.PlanRequest`
-    (`seed`, `discount`, `objective`, `particles`, `options`, …). Equal seeds find equal plans.
+    Plans start from `initial_obs`: a latent (Z,) or a frame (H, W, 3) uint8, with M's initial
+    state; by default from the environment's current state. Each method returns the first action of
+    the best sequence found and the sequence's value, by default the sum of rewards over `horizon`
+    steps. `fields` are those of `dreamserve_protocol.plan.PlanRequest` (`seed`, `discount`,
+    `objective`, `particles`, `options`, …). Equal seeds give equal plans.
     """
 
     def __init__(self, env: DreamEnvironment) -> None:
@@ -32,9 +32,9 @@ class DreamPlanner:
         num_candidates: int = 1000,
         **fields: Any,
     ) -> tuple[Any, float]:
-        """Take the best of random sequences."""
+        """Return the best of `num_candidates` random sequences."""
         fields |= {"candidates": num_candidates}
-        return _first(self.plan("random_shooting", initial_obs, horizon, **fields))
+        return _first_action(self.plan("random_shooting", initial_obs, horizon, **fields))
 
     def cem(
         self,
@@ -44,9 +44,9 @@ class DreamPlanner:
         iterations: int | None = None,
         **fields: Any,
     ) -> tuple[Any, float]:
-        """Search by the cross-entropy method: each iteration draws around the last one's best."""
+        """Plan by the cross-entropy method, which refits a distribution to the best candidates."""
         fields |= {"candidates": num_candidates, "iterations": iterations}
-        return _first(self.plan("cem", initial_obs, horizon, **fields))
+        return _first_action(self.plan("cem", initial_obs, horizon, **fields))
 
     def icem(
         self,
@@ -56,9 +56,9 @@ class DreamPlanner:
         iterations: int | None = None,
         **fields: Any,
     ) -> tuple[Any, float]:
-        """Search by the improved cross-entropy method, whose candidates hold their course."""
+        """Plan by iCEM, the cross-entropy method with time-correlated candidates."""
         fields |= {"candidates": num_candidates, "iterations": iterations}
-        return _first(self.plan("icem", initial_obs, horizon, **fields))
+        return _first_action(self.plan("icem", initial_obs, horizon, **fields))
 
     def mppi(
         self,
@@ -68,14 +68,14 @@ class DreamPlanner:
         iterations: int | None = None,
         **fields: Any,
     ) -> tuple[Any, float]:
-        """Search by model predictive path integral control, which weighs all candidates."""
+        """Plan by MPPI, which averages all candidates, weighted by their values."""
         fields |= {"candidates": num_candidates, "iterations": iterations}
-        return _first(self.plan("mppi", initial_obs, horizon, **fields))
+        return _first_action(self.plan("mppi", initial_obs, horizon, **fields))
 
     def plan(
         self, planner: str, initial_obs: Observation = None, horizon: int = 20, **fields: Any
     ) -> PlanResult:
-        """Return all of what the planner found: the whole sequence and how it was found."""
+        """Return the planner's full result: the sequence of actions, its value and diagnostics."""
         dream, session = self.env.dream, _SESSION
         if initial_obs is None:
             session = self.env.plan_session()
@@ -90,5 +90,5 @@ class DreamPlanner:
         return dream.plan(session_id=session, planner=planner, horizon=horizon, **fields)
 
 
-def _first(plan: PlanResult) -> tuple[Any, float]:
+def _first_action(plan: PlanResult) -> tuple[Any, float]:
     return plan.action, plan.value

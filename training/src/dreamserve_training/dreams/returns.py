@@ -1,4 +1,4 @@
-"""Returns of many controllers in many dreams, computed together on one engine."""
+"""Returns of many controllers in many dreams, computed in one batch."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -19,14 +19,14 @@ Float32 = npt.NDArray[np.float32]
 
 @lru_cache(maxsize=1)
 def worker_world(bundle: Path) -> World:
-    """Return the world of `bundle`, loaded once a process."""
+    """Return the world of `bundle`, loaded once per process, on one thread."""
     return load_world(bundle, threads=1)
 
 
 def features(dreams: DreamBatch) -> Float32:
-    """Return what a controller reads of B dreams: [z, h], (B, Z + R) float32."""
-    known = {"latent": dreams.latent, **dreams.state}
-    return np.concatenate([known[name] for name in CONTROLLER_INPUTS], axis=1)
+    """Return the controller's features [z, h] of B dreams, (B, Z + R) float32."""
+    tensors = {"latent": dreams.latent, **dreams.state}
+    return np.concatenate([tensors[name] for name in CONTROLLER_INPUTS], axis=1)
 
 
 def dream_returns(
@@ -36,19 +36,19 @@ def dream_returns(
     temperature: float,
     max_steps: int,
 ) -> tuple[Float32, npt.NDArray[np.int64]]:
-    """Return the returns and lengths (P, E) of every policy in the same E dreams.
+    """Return the returns and lengths (P, E) of P policies in E dreams, one per seed.
 
-    All policies face the same seeds: common random numbers make their differences the policies'
-    own. A dream that becomes NaN or infinite ends with its last finite step.
+    All policies use the same seeds (common random numbers), which reduces the variance of their
+    differences. A dream that becomes NaN or infinite ends at its last finite step.
     """
     linear = LinearPolicy(
         np.stack([policy.weights for policy in policies]),
         np.stack([policy.bias for policy in policies]),
         CONTROLLER_INPUTS,
     )
-    # One slice for everything: no other request waits, and large batches are faster.
+    # all rows in one slice: no other request waits, and large batches are faster
     dream = LocalClient(world, capacity=1, slice_rows=len(policies) * len(seeds))
-    rolled = dream.rollout(
+    result = dream.rollout(
         policy=linear, seeds=np.asarray(seeds), temperature=temperature, max_steps=max_steps
     )
-    return rolled.returns.astype(np.float32), rolled.lengths
+    return result.returns.astype(np.float32), result.lengths

@@ -1,4 +1,4 @@
-"""Record episodes of any Gymnasium environment, dreamed or real, and summarise them."""
+"""Record episodes of any Gymnasium environment, dreamed or real, and compute statistics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class DreamRollout:
         seed: int | None = None,
         options: dict[str, Any] | None = None,
     ) -> Rollout:
-        """Play one episode of at most `max_steps`; `seed` and `options` go to `env.reset`."""
+        """Play one episode of at most `max_steps` steps; `seed`, `options`: see `env.reset`."""
         if max_steps < 1:
             raise ValueError(f"max_steps must be at least 1, not {max_steps}")
         observation, _ = env.reset(seed=seed, options=options)
@@ -72,7 +72,7 @@ class DreamRollout:
         *,
         seed: int = 0,
     ) -> list[Rollout]:
-        """Play `episodes` episodes, the i-th with seed `seed` + i."""
+        """Play `episodes` episodes; episode i has the seed `seed` + i."""
         return [
             DreamRollout.generate_rollout(env, agent, max_steps, seed=seed + episode)
             for episode in range(episodes)
@@ -88,24 +88,24 @@ class DreamRollout:
         seed: int = 0,
         trajectories: bool = False,
     ) -> RolloutResult:
-        """Dream `episodes` episodes of a policy on the engine, many at once; `env` does not move.
+        """Dream `episodes` episodes of a policy in batches; the state of `env` does not change.
 
-        The i-th is the dream that `env.reset(seed=seed + i)` begins. A linear policy may be P of
-        them: results are (P, E), and `statistics` has the terms of `summary`, for each policy.
-        With `trajectories`, `episodes_of` takes them apart.
+        Episode i is the dream that `env.reset(seed=seed + i)` starts. A linear policy may hold P
+        policies: results are (P, E), and `statistics` has the terms of `summary` for each policy.
+        With `trajectories`, `episodes_of` converts the result to rollouts.
         """
-        longest = env.max_episode_steps
+        limit = env.max_episode_steps
         return env.dream.rollout(
             policy=policy.policy() if isinstance(policy, DreamAgent) else policy,
             seeds=seed + np.arange(episodes),
-            max_steps=max_steps if longest is None else min(max_steps, longest),
+            max_steps=max_steps if limit is None else min(max_steps, limit),
             temperature=env.temperature,
             include=frozenset({"trajectories"} if trajectories else ()),
         )
 
     @staticmethod
     def episodes_of(result: RolloutResult, policy: int = 0) -> list[Rollout]:
-        """Return the finite episodes of one policy as rollouts. ValueError without trajectories."""
+        """Return one policy's finite episodes as rollouts; ValueError without trajectories."""
         if result.latents is None or result.actions is None or result.rewards is None:
             raise ValueError("this result has no trajectories: evaluate with trajectories=True")
         rollouts = []
@@ -128,8 +128,8 @@ class DreamRollout:
         """Return the statistics of one episode.
 
         episode_length (steps), total_reward, mean_reward, std_reward, min_reward, max_reward,
-        terminated and truncated (1.0 where it ended so), and mean_latent_change (root mean square
-        of the change of an observation's components from one step to the next).
+        terminated and truncated (1.0 or 0.0), and mean_latent_change (root mean square of the
+        change of the observation's components per step).
         """
         rewards = rollout["rewards"].astype(np.float64)
         change = np.diff(rollout["observations"].astype(np.float64), axis=0)
@@ -147,9 +147,9 @@ class DreamRollout:
 
     @staticmethod
     def summary(rollouts: Sequence[Rollout]) -> dict[str, float]:
-        """Return episodes, and over them mean and std of return and length, and the share ended.
+        """Return the number of episodes, mean and std of return and length, share terminated.
 
-        The standard deviations are those of a sample (n - 1), 0 for a single episode.
+        Standard deviations are sample ones (n - 1), 0 for a single episode. ValueError for none.
         """
         if not rollouts:
             raise ValueError("no rollouts to summarise")

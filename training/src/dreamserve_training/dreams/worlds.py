@@ -1,4 +1,4 @@
-"""V and M as a World without a bundle: the engine's dream, before any export."""
+"""V and M as a World for the engine, without a bundle."""
 
 from pathlib import Path
 
@@ -23,12 +23,12 @@ def world_from_models(
     constant_reward: float = 1.0,
     device: str = "cpu",
 ) -> World:
-    """Return the world of these models, or of their checkpoints.
+    """Return the world of V and M, or of their checkpoints.
 
-    Without a reward head, every step earns `constant_reward`. Real starting points belong to a
-    bundle; a reset that names none draws its latent from the VAE's prior, N(0, I). Continuous
-    actions lie in [-1, 1]. Raises CheckpointError for a file that is no checkpoint and ValueError
-    for models that do not fit each other.
+    Without a reward head, every step earns `constant_reward`. The world has no bank, so by default
+    a reset draws its latent from the VAE's prior, N(0, I). Continuous actions are in [-1, 1].
+    Raises CheckpointError for a file that is not a checkpoint and ValueError for models with
+    different latent sizes.
     """
     if not isinstance(vae, ConvVAE):
         vae = load_vae(vae)
@@ -40,7 +40,7 @@ def world_from_models(
     spec = spec_of(
         name,
         _action_space(memory),
-        _frames_as_they_are(vae),
+        _full_frames(vae),
         memory,
         temperature_rule=temperature_rule,
         constant_reward=reward,
@@ -54,10 +54,10 @@ def world_from_models(
     return World(spec, backend)
 
 
-def _frames_as_they_are(vae: ConvVAE) -> FrameSpec:
+def _full_frames(vae: ConvVAE) -> FrameSpec:
     height, width, _ = vae.frame_shape
-    everything = Crop(top=0, bottom=height, left=0, right=width)
-    return FrameSpec(source_shape=vae.frame_shape, crop=everything, shape=vae.frame_shape)
+    full = Crop(top=0, bottom=height, left=0, right=width)
+    return FrameSpec(source_shape=vae.frame_shape, crop=full, shape=vae.frame_shape)
 
 
 def _action_space(memory: WorldModel) -> ActionSpace:

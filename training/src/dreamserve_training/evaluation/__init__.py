@@ -1,1 +1,1 @@
-"""Evaluation: how good is a world? Measured on held-out episodes and in the real environment."""
+"""Evaluation of a world's quality, on held-out episodes and in the real environment."""

@@ -1,4 +1,4 @@
-"""The error of open-loop dreams against real episodes, by the number of steps."""
+"""The error of open-loop dreams against real episodes, by number of steps."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,29 +21,29 @@ def horizon_errors(
     starts: int = 128,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return the error after k = 1, 5, 20, 50 steps: `{"k": {prediction: error}}`.
+    """Return the errors after k = 1, 5, 20, 50 steps: `{"k": {prediction: error}}`.
 
-    From up to `starts` moments of real episodes (with the memory that `teacher_force` kept
-    there) the world dreams under the real actions, ends ignored. The error of a predicted
-    latent is the root mean square of its difference from the posterior's mean of the real frame,
-    over starts and dimensions.
+    The world dreams under the real actions from up to `starts` steps of real episodes, with the
+    states that `teacher_force` kept there; ends are ignored. The error of a predicted latent is
+    the root mean square of its difference from the posterior's mean of the real frame, over starts
+    and dimensions. Predictions:
 
-    mean_of_dreams   the mean of `dreams` dreams at T = 1: the world's expectation, but for what so
-                     few leave of their spread (its root mean square / sqrt(dreams))
-    one_dream        a single dream at T = 1: what a player sees; spread counts as error here
+    mean_of_dreams   the mean of `dreams` dreams at T = 1, an estimate of the world's expectation;
+                     its standard error is the dreams' standard deviation / sqrt(dreams)
+    one_dream        a single dream at T = 1, whose noise counts as error
     most_likely      the dream at T = 0
-    copy_last        the latent at the start, for ever
-    average_latent   the mean latent of these episodes, always
+    copy_last        the latent at the start
+    average_latent   the mean latent of these episodes
 
-    Only what the episodes are long enough for is measured; with no start at all, returns {}.
+    A start needs 50 later steps in its episode; without any start the result is {}.
     """
-    chosen = _choose(runs, starts, seed)
-    if not chosen:
+    points = _choose_starts(runs, starts, seed)
+    if not points:
         return {}
-    real = np.stack([run.episode.mu[at : at + HORIZONS[-1] + 1] for run, at in chosen])
-    actions = np.stack([run.episode.actions[at : at + HORIZONS[-1]] for run, at in chosen])
+    real = np.stack([run.episode.mu[at : at + HORIZONS[-1] + 1] for run, at in points])
+    actions = np.stack([run.episode.actions[at : at + HORIZONS[-1]] for run, at in points])
     state = tuple(
-        np.stack([run.states[at][part] for run, at in chosen])
+        np.stack([run.states[at][part] for run, at in points])
         for part in range(len(spec.recurrent_state))
     )
     rng = np.random.default_rng(seed)
@@ -55,19 +55,19 @@ def horizon_errors(
     average = np.concatenate([run.episode.mu for run in runs]).mean(axis=0)
     errors: dict[str, Any] = {}
     for k in HORIZONS:
-        happened = real[:, k]
-        single = [np.mean((dream[:, k - 1] - happened) ** 2) for dream in samples]
+        actual = real[:, k]
+        single = [np.mean((dream[:, k - 1] - actual) ** 2) for dream in samples]
         errors[str(k)] = {
-            "mean_of_dreams": _rms(mean[:, k - 1] - happened),
+            "mean_of_dreams": _rms(mean[:, k - 1] - actual),
             "one_dream": round(float(np.sqrt(np.mean(single))), 4),
-            "most_likely": _rms(most_likely[:, k - 1] - happened),
-            "copy_last": _rms(real[:, 0] - happened),
-            "average_latent": _rms(average - happened),
+            "most_likely": _rms(most_likely[:, k - 1] - actual),
+            "copy_last": _rms(real[:, 0] - actual),
+            "average_latent": _rms(average - actual),
         }
     return errors
 
 
-def _choose(
+def _choose_starts(
     runs: Sequence[TeacherForced], count: int, seed: int
 ) -> list[tuple[TeacherForced, int]]:
     possible = [

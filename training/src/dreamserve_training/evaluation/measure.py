@@ -1,6 +1,6 @@
 """All measurements of a world for its manifest, and the pictures of its card.
 
-They use a backend, so what is measured is what is served.
+They run on a backend, so they measure the world that is served.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ from dreamserve_training.evaluation.reconstruction import (
 from dreamserve_training.evaluation.teacher_forcing import load_latent, load_latents, teacher_force
 from dreamserve_training.export.card import Picture
 
-_KEEP_EVERY = 32  # steps between the moments that dreams start from
+_KEEP_EVERY = 32  # steps between the starts of open-loop dreams
 
 
 def measure_world(
@@ -38,10 +38,10 @@ def measure_world(
 ) -> dict[str, Any]:
     """Return the measurements of a world on held-out episodes, for `manifest.quality`.
 
-    `raw` and `latents` are the same episodes as frames and as V's posteriors; about `frames`
-    frames and the first `episodes` (all, if None) are used. Sections: reconstruction,
-    salient_things, likelihood, horizon, done, and reward where the world predicts it; each is
-    defined where it is computed. Raises DataError for episodes that cannot be read.
+    `raw` and `latents` are directories of the same episodes, as frames and as V's posteriors. About
+    `frames` frames and the first `episodes` (default: all) are used. Sections: reconstruction,
+    salient_things, likelihood, horizon, done, and reward if the world predicts it; the functions
+    that compute them define them. Raises DataError for episodes that cannot be read.
     """
     pixels, salient = reconstruction(backend, held_out_frames(raw, frames))
     real = load_latents(latents, episodes)
@@ -61,20 +61,20 @@ def measure_world(
 def card_pictures(
     backend: Backend, spec: WorldSpec, raw: str | Path, latents: str | Path, seed: int = 0
 ) -> dict[str, Picture]:
-    """Return the card's pictures by name: `reconstruction`, and `dream` where one fits.
+    """Return the card's pictures by name: `reconstruction`, and `dream` if it is possible.
 
-    The dream follows the first held-out episode that is long enough for the strip.
+    The dream is of the first held-out episode that is long enough. Raises DataError.
     """
     pictures = {"reconstruction": reconstruction_picture(backend, held_out_frames(raw, 400))}
-    long_enough = 2 * HORIZONS[-1]
+    min_steps = 2 * HORIZONS[-1]
     for path in episode_paths(raw):
-        seen = load_frames(path)
-        if len(seen) < long_enough:
+        frames = load_frames(path)
+        if len(frames) < min_steps:
             continue
         episode = load_latent(Path(latents) / path.name)
-        if len(episode.mu) != len(seen):
-            raise DataError(f"{path}: {len(seen)} frames but {len(episode.mu)} latents")
-        start = busiest_start(seen)
-        pictures["dream"] = dream_picture(backend, spec, seen, episode, start, seed)
+        if len(episode.mu) != len(frames):
+            raise DataError(f"{path}: {len(frames)} frames but {len(episode.mu)} latents")
+        start = busiest_start(frames)
+        pictures["dream"] = dream_picture(backend, spec, frames, episode, start, seed)
         break
     return pictures

@@ -1,4 +1,4 @@
-"""Open-loop dreams: actions are fixed and no frame is seen; many rows in one batch."""
+"""Open-loop dreams: a batch of rollouts under given actions, without observations."""
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ def open_loop(
 ) -> Array:
     """Return the latents (B, H, Z) dreamed from `latent` (B, Z) and `state` under `actions` (B, H).
 
-    An end that the world announces is ignored: the dream goes on.
+    Predicted ends are ignored.
     """
     rows, latents = len(latent), []
     for step in range(actions.shape[1]):

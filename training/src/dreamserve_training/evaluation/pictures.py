@@ -1,4 +1,4 @@
-"""Pictures for the card: reconstructions, and a real episode beside dreams of it."""
+"""Pictures for the card: reconstructions, and a real episode with dreams of it."""
 
 from collections.abc import Sequence
 
@@ -13,27 +13,27 @@ from dreamserve_training.evaluation.reconstruction import Tally, compare, recons
 from dreamserve_training.evaluation.teacher_forcing import LatentEpisode, teacher_force
 from dreamserve_training.export.card import Picture
 
-SCALE = 2  # screen pixels a frame's pixel
+SCALE = 2  # screen pixels per pixel of a frame
 STRIP_STEPS = (0, 5, 10, 15, 20, 30, 40, 50)
 _MARGIN_PX, _LABEL_PX = 4, 14
 UInt8 = npt.NDArray[np.uint8]
 
 
 def reconstruction_picture(backend: Backend, frames: UInt8, count: int = 8) -> Picture:
-    """Return `count` of `frames` (N, H, W, C) over their reconstructions.
+    """Return a picture of `count` of `frames` (N, H, W, C) uint8 above their reconstructions.
 
-    They are spread evenly over the frames that show something small, and over all of them
-    where none do.
+    They are spread evenly over the frames with small salient regions, or over all frames if fewer
+    than `count` have any.
     """
     mean = frames.mean(axis=0, dtype=np.float64).astype(np.float32) / 255
-    busy = [i for i, frame in enumerate(frames) if _small_things(frame, mean)]
-    candidates = busy if len(busy) >= count else list(range(len(frames)))
-    spots = np.linspace(0, len(candidates) - 1, min(count, len(candidates))).astype(int)
-    chosen = frames[[candidates[i] for i in spots]]
+    salient = [i for i, frame in enumerate(frames) if _small_regions(frame, mean)]
+    candidates = salient if len(salient) >= count else list(range(len(frames)))
+    spread = np.linspace(0, len(candidates) - 1, min(count, len(candidates))).astype(int)
+    chosen = frames[[candidates[i] for i in spread]]
     copies = to_uint8(reconstruct(backend, chosen))
     return Picture(
         grid([("original", chosen), ("reconstruction", copies)]),
-        "Held-out frames, and what is left of each after V has encoded and decoded it.",
+        "Held-out frames, and below them V's reconstructions.",
     )
 
 
@@ -45,13 +45,13 @@ def dream_picture(
     start: int,
     seed: int = 0,
 ) -> Picture:
-    """Return a real episode's frames from step `start` on over dreams of the same actions.
+    """Return a picture of a real episode from step `start` on, above dreams of the same actions.
 
-    `frames` (T, H, W, C) uint8 and `episode` are the same episode; the memory is led through the
-    steps before `start` > 0. Raises ValueError when it ends within the strip.
+    `frames` (T, H, W, C) uint8 and `episode` are the same episode; M's state is computed from the
+    steps before `start` > 0. Raises ValueError if the episode ends within the strip.
     """
     if start < 1 or start + STRIP_STEPS[-1] >= len(frames):
-        raise ValueError(f"the episode has {len(frames)} steps, no strip can begin at step {start}")
+        raise ValueError(f"{len(frames)} steps are too few for a strip from step {start}")
     state = teacher_force(backend, spec, [episode], keep_every=start)[0].states[start]
     state = tuple(part[None] for part in state)
     actions = episode.actions[None, start : start + STRIP_STEPS[-1]]
@@ -66,22 +66,22 @@ def dream_picture(
     columns = [f"step {step}" for step in STRIP_STEPS]
     return Picture(
         grid(rows, columns),
-        "A real held-out episode, and below it dreams that begin at the same frame and take the"
-        " same actions, seeing nothing after it.",
+        "A real held-out episode, and below it dreams that start at the same frame and take the"
+        " same actions, without seeing later frames.",
     )
 
 
 def busiest_start(frames: UInt8, earliest: int = 16) -> int:
-    """Return the step from `earliest` on, early enough for a strip, that shows the most things."""
+    """Return the step with the most small regions, from `earliest` to the last fit for a strip."""
     mean = frames.mean(axis=0, dtype=np.float64).astype(np.float32) / 255
     latest = len(frames) - STRIP_STEPS[-1] - 1
     if latest < earliest:
         raise ValueError(f"the episode has {len(frames)} steps, too few for a strip")
-    return max(range(earliest, latest + 1), key=lambda at: _small_things(frames[at], mean))
+    return max(range(earliest, latest + 1), key=lambda at: _small_regions(frames[at], mean))
 
 
 def grid(rows: Sequence[tuple[str, UInt8]], columns: Sequence[str] = ()) -> Image.Image:
-    """Return rows of pictures (N, H, W, C) uint8, each row's name above it."""
+    """Return one image of named rows of pictures (N, H, W, C) uint8, with titles of columns."""
     height, width = rows[0][1].shape[1] * SCALE, rows[0][1].shape[2] * SCALE
     head = _LABEL_PX if columns else 0
     row_px = height + _LABEL_PX + _MARGIN_PX
@@ -101,11 +101,11 @@ def grid(rows: Sequence[tuple[str, UInt8]], columns: Sequence[str] = ()) -> Imag
 
 
 def to_uint8(pictures: Array) -> UInt8:
-    """Return pictures in [0, 1] as uint8."""
+    """Return pictures in [0, 1] as uint8, rounded."""
     return (np.clip(pictures, 0.0, 1.0) * 255 + 0.5).astype(np.uint8)
 
 
-def _small_things(frame: UInt8, mean: Array) -> int:
+def _small_regions(frame: UInt8, mean: Array) -> int:
     picture, tally = frame.astype(np.float32) / 255, Tally()
     compare(picture, picture, mean, tally)
     return sum(1 for area in tally.areas if area < 25)

@@ -1,4 +1,4 @@
-"""How well a world predicts along real episodes: likelihood, ends, rewards."""
+"""How well a world predicts real episodes: likelihood, ends, rewards."""
 
 import math
 from collections.abc import Sequence
@@ -13,19 +13,19 @@ _LOG_2PI_E = math.log(2 * math.pi * math.e)
 
 
 def likelihood(runs: Sequence[TeacherForced]) -> dict[str, Any]:
-    """Return the NLL of the next latent, in nats per latent dimension, with its bounds.
+    """Return the negative log-likelihood (NLL) of the next latent, in nats per latent dimension.
 
     nll                 mean of -log p(z_{t+1} | z_≤t, a_≤t) / Z, z drawn from V's posterior
-    floor               mean entropy of that posterior, 0.5 · log(2πe σ²) per dimension: no model
-                        can be expected below it
-    gaussian_baseline   entropy of one Gaussian per dimension, fitted to these very latents: what
-                        a model without memory can reach
+    floor               mean entropy of that posterior, 0.5 · log(2πe σ²) per dimension, which is
+                        the lowest NLL that any model can be expected to have
+    gaussian_baseline   entropy of one Gaussian per dimension, fitted to the same latents: the NLL
+                        of a model that ignores the past
     """
-    targets_logvar = np.concatenate([f.episode.logvar[1:] for f in runs]).astype(np.float64)
-    targets_mu = np.concatenate([f.episode.mu[1:] for f in runs]).astype(np.float64)
+    targets_logvar = np.concatenate([run.episode.logvar[1:] for run in runs]).astype(np.float64)
+    targets_mu = np.concatenate([run.episode.mu[1:] for run in runs]).astype(np.float64)
     marginal = targets_mu.var(axis=0) + np.exp(targets_logvar).mean(axis=0)
     return {
-        "nll": _rounded(float(np.concatenate([f.nll for f in runs]).mean())),
+        "nll": _rounded(float(np.concatenate([run.nll for run in runs]).mean())),
         "floor": _rounded(float(0.5 * (_LOG_2PI_E + targets_logvar).mean())),
         "gaussian_baseline": _rounded(float(0.5 * (_LOG_2PI_E + np.log(marginal)).mean())),
         "steps": len(targets_mu),
@@ -34,15 +34,15 @@ def likelihood(runs: Sequence[TeacherForced]) -> dict[str, Any]:
 
 
 def ends(runs: Sequence[TeacherForced], threshold: float) -> dict[str, Any]:
-    """Return how well the done logit predicts the ends, at `threshold`.
+    """Return how well the done logit predicts the ends of episodes at `threshold`.
 
     An alarm is a step whose logit exceeds the threshold; a death is a real terminated step.
-    recall              share of deaths with an alarm at that very step
-    precision           share of alarms that are at a death
-    recall_within_5     share of deaths with an alarm at most 5 steps before (or at it)
+    recall              share of deaths with an alarm at the same step
+    precision           share of alarms at a death
+    recall_within_5     share of deaths with an alarm at most 5 steps before
     precision_within_5  share of alarms at most 5 steps before a death
-    cut_short           share of episodes with an alarm earlier than that: where a dream would end
-                        and the game went on
+    cut_short           share of episodes with an earlier alarm, at which a dream would end but the
+                        real episode continued
     """
     alarms = deaths = hits = near_hits = near_alarms = cut_short = 0
     for run in runs:
@@ -69,9 +69,9 @@ def ends(runs: Sequence[TeacherForced], threshold: float) -> dict[str, Any]:
 
 
 def rewards(runs: Sequence[TeacherForced]) -> dict[str, Any]:
-    """Return the root mean square error of the predicted reward, and of always saying the mean."""
-    real = np.concatenate([f.episode.rewards for f in runs]).astype(np.float64)
-    predicted = np.concatenate([f.reward for f in runs]).astype(np.float64)
+    """Return the RMS error of the predicted reward, and of always predicting the mean reward."""
+    real = np.concatenate([run.episode.rewards for run in runs]).astype(np.float64)
+    predicted = np.concatenate([run.reward for run in runs]).astype(np.float64)
     return {
         "rms_error": _rounded(float(np.sqrt(np.mean((predicted - real) ** 2)))),
         "rms_error_of_the_mean": _rounded(float(real.std())),

@@ -1,4 +1,4 @@
-"""Evaluate a controller in the real environment, beside agents that see nothing.
+"""Evaluate a controller, and agents that ignore observations, in the real environment.
 
 dreamserve-train evaluate takecover --out runs/takecover
 """
@@ -35,23 +35,23 @@ class Agent(Protocol):
     """Plays one real episode: `begin`, then `act` and `see` in turn."""
 
     def begin(self, frame: UInt8, seed: int) -> None:
-        """Start an episode at `frame` (H, W, C)."""
+        """Start an episode at `frame` (H, W, C) uint8."""
 
     def act(self) -> int:
         """Return the next action."""
 
     def see(self, frame: UInt8) -> None:
-        """Observe the frame that the last action led to."""
+        """Observe the frame after the last action."""
 
 
 @dataclass
 class BlindAgent:
-    """Takes actions that ignore what it sees."""
+    """An agent that ignores observations and takes the actions of a policy."""
 
     actions: Callable[[np.random.Generator], Iterator[int]]
 
     def begin(self, frame: UInt8, seed: int) -> None:
-        """Start the actions again."""
+        """Restart the policy with `seed`."""
         self._actions = self.actions(np.random.default_rng(seed))
 
     def act(self) -> int:
@@ -64,10 +64,10 @@ class BlindAgent:
 
 @dataclass
 class DreamingAgent:
-    """A controller on [z, h]. Every real frame corrects its dream, unless its vision is cut.
+    """A controller on [z, h] of a dream that every real frame corrects.
 
-    With `vision` false it sees the first frame only and then acts on its own dream at
-    `temperature`, which shows how much of its return depends on vision.
+    Without `vision` it sees the first frame only and then acts on its own dream at `temperature`,
+    which shows how much of its return depends on vision.
     """
 
     world: World
@@ -80,7 +80,7 @@ class DreamingAgent:
         self.dreams = DreamBatch(self.world, [seed], self.temperature, starts=self.latent(frame))
 
     def act(self) -> int:
-        """Return the controller's action and dream the step that it leads to."""
+        """Return the controller's action and step the dream with it."""
         action = self.policy.act(features(self.dreams))
         self.dreams.step(action)
         return int(action[0])
@@ -91,19 +91,19 @@ class DreamingAgent:
             self.dreams.correct(self.latent(frame))
 
     def latent(self, frame: UInt8) -> Float32:
-        """Return what V sees in `frame`: the posterior's mean (1, Z)."""
+        """Return the mean (1, Z) of V's posterior of `frame`."""
         mu, _ = self.world.backend.encode(to_numbers(self.world.spec.frame, frame[None]))
         return mu
 
 
 class EpisodeResults(NamedTuple):
-    """What an agent earned, one entry an episode."""
+    """An agent's returns and lengths, one entry per episode."""
 
     returns: list[float]
     lengths: list[int]  # steps
 
     def summary(self, limit: int) -> dict[str, float]:
-        """Return mean, std, standard error and median return, and the share `limit` steps long."""
+        """Return statistics of the returns, and the share of episodes of at least `limit` steps."""
         values = np.asarray(self.returns)
         return {
             "mean": round(float(values.mean()), 1),
@@ -116,7 +116,7 @@ class EpisodeResults(NamedTuple):
 
 
 def play(env: gymnasium.Env[Any, Any], spec: EnvSpec, agent: Agent, seed: int) -> tuple[float, int]:
-    """Return the return and the length of one real episode."""
+    """Play one real episode; return its return and its length in steps."""
     observation, _ = env.reset(seed=seed)
     agent.begin(spec.frame_of(observation), seed)
     total, steps = 0.0, 0
@@ -131,27 +131,27 @@ def play(env: gymnasium.Env[Any, Any], spec: EnvSpec, agent: Agent, seed: int) -
 
 @dataclass(frozen=True)
 class AgentSpec:
-    """A named agent that a worker process can build for itself."""
+    """A named agent that a worker process builds."""
 
     name: str
     build: Callable[[], Agent]
 
 
 def blind_agents(spec: EnvSpec, sweeps: Sequence[int]) -> list[AgentSpec]:
-    """Return the agents that see nothing and yet make sense in this environment.
+    """Return baseline agents that ignore observations.
 
-    Random and sticky random; the idle action, where there is one; and a sweep of each number of
-    steps between the opposed actions or, where the entry names none, each other action for ever.
+    They take random actions, sticky random actions, and the idle action, if any; then sweeps of
+    `sweeps` steps between the opposed actions or, without these, every other action constantly.
     """
-    actions, number = len(spec.action_names), spec.action_names.index
+    actions, index_of = len(spec.action_names), spec.action_names.index
     policies: dict[str, Callable[[np.random.Generator], Iterator[int]]] = {
         "random": partial(random_actions, actions=actions),
         "sticky random": partial(sticky_actions, actions=actions),
     }
     if spec.idle is not None:
-        policies["nothing"] = partial(constant_actions, action=number(spec.idle))
+        policies["nothing"] = partial(constant_actions, action=index_of(spec.idle))
     if spec.opposed is not None:
-        first, second = map(number, spec.opposed)
+        first, second = map(index_of, spec.opposed)
         policies |= {
             f"sweep {steps}": partial(sweep_actions, first=first, second=second, steps=steps)
             for steps in sweeps
@@ -159,14 +159,14 @@ def blind_agents(spec: EnvSpec, sweeps: Sequence[int]) -> list[AgentSpec]:
     else:
         others = [name for name in spec.action_names if name != spec.idle]
         policies |= {
-            f"always {name}": partial(constant_actions, action=number(name)) for name in others
+            f"always {name}": partial(constant_actions, action=index_of(name)) for name in others
         }
     return [AgentSpec(name, partial(BlindAgent, policy)) for name, policy in policies.items()]
 
 
 def controller_agents(bundle: Path, policy: LinearPolicy, temperature: float) -> list[AgentSpec]:
-    """Return the controller, and the same with its vision cut."""
-    bundle = bundle.resolve()  # a worker stands elsewhere
+    """Return the controller, with vision and with `vision cut` after the first frame."""
+    bundle = bundle.resolve()  # workers have another working directory
     return [
         AgentSpec(name, partial(_dreaming, bundle, policy, vision, temperature))
         for name, vision in (("controller", True), ("vision cut", False))
@@ -188,7 +188,7 @@ def compare_agents(
     workers: int = 2,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, EpisodeResults]:
-    """Return each agent's results over the same real episodes, one a seed."""
+    """Return every agent's results, by name, over the same real episodes, one per seed."""
     total = len(agents) * len(seeds)
     with game_workers(workers) as pool:
         jobs = {

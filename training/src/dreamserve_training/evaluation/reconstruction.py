@@ -1,8 +1,8 @@
-"""How well V reconstructs frames, above all the small regions that decide a game.
+"""How well V reconstructs frames, and in particular small salient regions.
 
-A *salient region* is a connected set (8 neighbours) of pixels whose largest channel differs from
+A *salient region* is a connected set (8 neighbours) of pixels in which some channel differs from
 the average picture by more than CONTRAST. In TakeCover, at 64 x 64, these are the fireballs: they
-exceed 0.4 where imps (0.35) and walls (0.25) do not. A region of one pixel is ignored.
+exceed 0.4; imps (0.35) and walls (0.25) do not. Regions of one pixel are ignored.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from dreamserve_training.data.episodes import episode_paths, load_episode
 CONTRAST = 0.4  # of the value range
 SMALLEST_AREA_PX = 2
 BANDS_PX = {"under 6 px": (2, 6), "under 25 px": (2, 25), "25 px and more": (25, 1 << 30)}
-KEPT = 0.5  # share of a region's contrast that its reconstruction must keep
+KEPT = 0.5  # share of a region's contrast that a reconstruction must keep
 _BATCH = 256
 _NEIGHBOURS = np.ones((3, 3), np.int64)
 UInt8 = npt.NDArray[np.uint8]
@@ -29,21 +29,21 @@ UInt8 = npt.NDArray[np.uint8]
 
 @dataclass
 class Tally:
-    """Areas of the regions seen, and whether each was kept."""
+    """Areas of salient regions in pixels, and whether each region was kept."""
 
     areas: list[float] = field(default_factory=list)
     kept: list[bool] = field(default_factory=list)
 
     def by_band(self) -> Iterator[tuple[str, int, int]]:
-        """Yield each band's name, its number of regions and how many of them were kept."""
+        """Yield each band of areas: name, number of regions, number of kept regions."""
         areas, kept = np.array(self.areas), np.array(self.kept, np.bool_)
-        for name, (least, below) in BANDS_PX.items():
-            inside = (areas >= least) & (areas < below)
-            yield name, int(inside.sum()), int(kept[inside].sum())
+        for name, (low, high) in BANDS_PX.items():
+            in_band = (areas >= low) & (areas < high)
+            yield name, int(in_band.sum()), int(kept[in_band].sum())
 
 
 def held_out_frames(directory: str | Path, count: int) -> UInt8:
-    """Return about `count` frames (N, H, W, C), evenly spaced over the raw episodes there."""
+    """Return about `count` frames (N, H, W, C) uint8, evenly spaced over the raw episodes."""
     paths = episode_paths(directory)
     per_episode = max(1, -(-count // len(paths)))
     spread = (np.arange(per_episode) + 0.5) / per_episode
@@ -55,32 +55,32 @@ def held_out_frames(directory: str | Path, count: int) -> UInt8:
 
 
 def load_frames(path: Path) -> UInt8:
-    """Return the frames (T, H, W, C) of a raw episode; an all-zero terminal frame is left out."""
+    """Return the frames (T, H, W, C) of a raw episode, without an all-zero terminal frame."""
     frames: UInt8 = without_terminal_frame(load_episode(path))["frames"].astype(np.uint8)
     return frames
 
 
 def reconstruct(backend: Backend, frames: UInt8) -> Array:
-    """Return `frames` (N, H, W, C) uint8 encoded to the posterior's mean and decoded, [0, 1]."""
+    """Return the decoded posterior means, in [0, 1], of `frames` (N, H, W, C) uint8."""
     batches = range(0, len(frames), _BATCH)
-    return np.concatenate([_through(backend, frames[at : at + _BATCH]) for at in batches])
+    return np.concatenate([_reconstruct_batch(backend, frames[at : at + _BATCH]) for at in batches])
 
 
 def reconstruction(backend: Backend, frames: UInt8) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return two measurements of held-out `frames` (N, H, W, C) uint8.
 
-    The first: `mse_per_pixel`, the squared error's mean over pixels and channels in [0, 1], beside
-    that of the average picture. The second, for each band of areas: the number of salient regions
-    in the frames and the share `recalled`, whose reconstruction keeps at least half the contrast
-    (the projection of its difference from the average picture on the original's); then the
-    number in the reconstructions and the share `invented`, whose original does not show them.
+    The first: `mse_per_pixel`, the mean squared error over pixels and channels in [0, 1], and that
+    of the average picture. The second, for each band of areas: the number of salient regions in
+    the frames and the share `recalled`, whose reconstruction keeps at least half of the contrast
+    (see `compare`); the number of salient regions in the reconstructions and the share `invented`,
+    which the originals do not keep.
     """
     mean = frames.mean(axis=0, dtype=np.float64).astype(np.float32) / 255
     in_frames, in_copies = Tally(), Tally()
     error = baseline = 0.0
     for at in range(0, len(frames), _BATCH):
         part = frames[at : at + _BATCH]
-        originals, copies = part.astype(np.float32) / 255, _through(backend, part)
+        originals, copies = part.astype(np.float32) / 255, _reconstruct_batch(backend, part)
         error += float(np.square(copies - originals, dtype=np.float64).sum())
         baseline += float(np.square(mean - originals, dtype=np.float64).sum())
         for original, copy in zip(originals, copies, strict=True):
@@ -96,23 +96,23 @@ def reconstruction(backend: Backend, frames: UInt8) -> tuple[dict[str, Any], dic
 
 def _salience(in_frames: Tally, in_copies: Tally) -> dict[str, Any]:
     bands = {}
-    for (name, there, kept), (_, drawn, real) in zip(
+    for (name, originals, recalled), (_, copies, real) in zip(
         in_frames.by_band(), in_copies.by_band(), strict=True
     ):
         bands[name] = {
-            "in_frames": there,
-            "recalled": round(kept / there, 4) if there else None,
-            "in_reconstructions": drawn,
-            "invented": round(1 - real / drawn, 4) if drawn else None,
+            "in_frames": originals,
+            "recalled": round(recalled / originals, 4) if originals else None,
+            "in_reconstructions": copies,
+            "invented": round(1 - real / copies, 4) if copies else None,
         }
     return bands
 
 
 def compare(picture: Array, copy: Array, mean: Array, tally: Tally) -> None:
-    """Add every salient region of `picture` (H, W, C) to `tally`: its area, and if `copy` keeps it.
+    """Add to `tally` the area of every salient region of `picture`, and whether `copy` keeps it.
 
-    All three are in [0, 1]. Kept: Σ (copy - mean)(picture - mean) ≥ KEPT · Σ (picture - mean)²
-    over the region's pixels and channels.
+    The three pictures are (H, W, C) in [0, 1]. A region is kept if, over its pixels and channels,
+    Σ (copy - mean)(picture - mean) ≥ KEPT · Σ (picture - mean)².
     """
     difference = picture - mean
     labels, count = ndimage.label(np.abs(difference).max(axis=-1) > CONTRAST, _NEIGHBOURS)
@@ -127,6 +127,6 @@ def compare(picture: Array, copy: Array, mean: Array, tally: Tally) -> None:
     tally.kept.extend((shared >= KEPT * contrast)[is_region].tolist())
 
 
-def _through(backend: Backend, frames: UInt8) -> Array:
+def _reconstruct_batch(backend: Backend, frames: UInt8) -> Array:
     mu, _ = backend.encode(np.ascontiguousarray(frames, np.float32) / 255)
     return backend.decode(mu)

@@ -1,6 +1,6 @@
-"""Run a world along real episodes: each step reads the real latent and predicts the next.
+"""Teacher forcing: each step takes the real latent of an episode and predicts the next one.
 
-All episodes advance together, one batch a step, through the backend that serves the world.
+All episodes advance together, one batch per step, on the backend that serves the world.
 """
 
 from collections.abc import Sequence
@@ -33,19 +33,19 @@ class LatentEpisode:
 
 @dataclass(frozen=True, eq=False)
 class TeacherForced:
-    """What the world predicted along one episode, for a draw of z from each posterior."""
+    """The world's predictions along one episode, given one z drawn from each posterior."""
 
     episode: LatentEpisode
-    nll: npt.NDArray[np.float64]  # (T - 1,) of the next latent, nats per latent dimension
+    nll: npt.NDArray[np.float64]  # (T - 1,), of the next latent, in nats per latent dimension
     reward: Array  # (T,)
     done_logit: Array  # (T,)
-    states: dict[int, State]  # step → the memory before it, kept every `keep_every` steps
+    states: dict[int, State]  # step → M's state before it, every `keep_every` steps
 
 
 def load_latents(directory: str | Path, limit: int | None = None) -> list[LatentEpisode]:
-    """Return the latent episodes of `directory` (the first `limit`); DataError says what is wrong.
+    """Return the first `limit` (default: all) latent episodes of `directory`.
 
-    They must hold posteriors (mu and logvar), not draws.
+    Raises DataError for files that are invalid or hold z instead of posteriors (mu and logvar).
     """
     return [load_latent(path) for path in episode_paths(directory)[:limit]]
 
@@ -55,7 +55,7 @@ def load_latent(path: Path) -> LatentEpisode:
     stored = load_episode(path)
     check_latent_episode(stored, path)
     if "mu" not in stored:
-        raise DataError(f"{path}: holds z alone; measuring needs mu and logvar")
+        raise DataError(f"{path}: holds z, but measuring needs mu and logvar")
     return LatentEpisode(
         mu=stored["mu"].astype(np.float32),
         logvar=stored["logvar"].astype(np.float32),
@@ -78,9 +78,9 @@ def teacher_force(
     keep_every: int = 0,
     seed: int = 0,
 ) -> list[TeacherForced]:
-    """Run the world along `episodes`; memory starts empty in each. Results are in their order.
+    """Run the world along `episodes` from the initial state; results are in the same order.
 
-    With `keep_every` > 0 the memory before every such step is kept, step 0 left out.
+    With `keep_every` > 0 the state before every `keep_every`-th step, except step 0, is kept.
     """
     rng = np.random.default_rng(seed)
     order = sorted(range(len(episodes)), key=lambda i: -len(episodes[i].mu))
@@ -88,7 +88,7 @@ def teacher_force(
     recorders = [_Recorder(len(episode.mu), keep_every) for episode in episodes]
     state = zero_state(spec, len(episodes))
     for step in range(max((len(z) for z in drawn), default=0)):
-        order = [i for i in order if len(drawn[i]) > step]  # sorted: the longest stay in front
+        order = [i for i in order if len(drawn[i]) > step]  # sorted: the longest come first
         state = tuple(part[: len(order)] for part in state)
         for row, i in enumerate(order):
             recorders[i].remember(step, state, row)
@@ -110,7 +110,7 @@ def teacher_force(
 
 
 def negative_log_likelihood(parts: Sequence[Array], latent: Array) -> npt.NDArray[np.float64]:
-    """Return -log p (B,) of `latent` (B, Z) in float64, nats per latent dimension.
+    """Return -log p (B,) of `latent` (B, Z), float64, in nats per latent dimension.
 
     `parts` are a mixture's logits, mu and log_sigma in the manifest's shapes.
     """
@@ -121,7 +121,7 @@ def negative_log_likelihood(parts: Sequence[Array], latent: Array) -> npt.NDArra
 
 
 def zero_state(spec: WorldSpec, rows: int) -> State:
-    """Return the empty memory of `rows` dreams."""
+    """Return M's initial state for `rows` dreams."""
     return tuple(np.zeros((rows, *part.shape), np.float32) for part in spec.recurrent_state)
 
 
@@ -148,5 +148,5 @@ class _Recorder:
         self.nll[step], self.reward[step], self.done_logit[step] = nll, reward, done_logit
 
     def result(self, episode: LatentEpisode) -> TeacherForced:
-        # no latent follows the last action, so it has no likelihood
+        # the last step has no next latent, so no likelihood
         return TeacherForced(episode, self.nll[:-1], self.reward, self.done_logit, self.states)

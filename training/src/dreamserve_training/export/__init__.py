@@ -1,4 +1,4 @@
-"""Export a trained world as a bundle, with a proof that the files compute what was trained."""
+"""Export a trained world as a bundle; its files are checked against the trained models."""
 
 from dreamserve_training.export.bank import make_bank
 from dreamserve_training.export.card import Picture

@@ -1,4 +1,4 @@
-"""Render a world's card, the page to read before using it, from the manifest alone."""
+"""Render a world's card, which describes the world to its users, from its manifest."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from dreamserve.spaces import DiscreteSpace
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture of the card and what it shows, in a sentence."""
+    """A picture of the card and its caption."""
 
     image: Image.Image
     caption: str
@@ -20,77 +20,77 @@ class Picture:
 
 # What each measurement means, for readers of the card.
 EXPLANATIONS = {
-    "reconstruction": "How well V keeps a frame: held-out frames encoded, decoded, compared.",
+    "reconstruction": "How well V reconstructs held-out frames that it encodes and decodes.",
     "salient_things": (
-        "Small bright things decide (in a shooting game: what flies at you). A connected region"
-        " that differs strongly from the average picture counts as recalled when its"
-        " reconstruction keeps at least half of its contrast, there, in its own colours."
-        " *Invented*: such regions of the reconstruction that the frame does not show."
+        "How well V reconstructs small salient objects, such as fireballs. They are connected"
+        " regions that differ strongly from the average picture. *Recalled*: the reconstruction"
+        " keeps at least half of the region's contrast, at its place and in its colours."
+        " *Invented*: a region of the reconstruction that the original frame does not show."
     ),
     "likelihood": (
         "How well M predicts the next latent of held-out episodes, in nats per latent dimension;"
-        " lower is better. No model can be below the floor (the entropy of V's own posterior);"
-        " the baseline is one Gaussian a dimension that knows nothing of the past."
+        " lower is better. No model can be below the floor (the entropy of V's posterior); the"
+        " baseline is one Gaussian per dimension, which ignores the past."
     ),
     "horizon": (
-        "How far an open-loop dream strays from what really happened, under the real actions:"
-        " root mean square error per latent dimension after k steps. Beside it, what one gets by"
-        " repeating the last latent seen, and by always guessing the average one."
+        "How far open-loop dreams under the real actions are from the real episodes: root mean"
+        " square error per latent dimension after k steps. Baselines: the latent at the start"
+        " (copy last), and the mean latent of all episodes (average latent)."
     ),
-    "done": "Does M know when an episode ends? Judged on held-out episodes at the done threshold.",
-    "reward": "Error of the predicted reward on held-out episodes, beside always saying the mean.",
+    "done": "How well M predicts the ends of held-out episodes, at the done threshold.",
+    "reward": "Error of the predicted reward on held-out episodes, and that of their mean reward.",
     "parity": (
-        "Worst relative difference of the files' answers from the PyTorch models', on random"
-        " inputs; and whether a dream is the same to the bit whatever shares its batch."
+        "Largest relative difference between the outputs of the files and of the PyTorch models,"
+        " on random inputs; and whether a dream is bit-identical in every batch."
     ),
-    "real": "Returns in the real environment over fresh seeds, beside policies that see nothing.",
-    "dream": "Returns of the same controller inside this dream, by temperature.",
+    "real": "Returns in the real environment; *vision cut*: C sees only an episode's first frame.",
+    "dream": "Returns of the same controller in dreams of this world, by temperature.",
 }
 
 
 def render_card(manifest: Manifest, pictures: Mapping[str, Picture], sizes: dict[str, int]) -> str:
-    """Return the card as Markdown. `sizes` are the bundle's files in bytes."""
+    """Return the card as Markdown. `sizes` are the sizes of the bundle's files in bytes."""
     sections = [
         f"# {manifest.name}",
-        f"A world for dreamserve, version `{manifest.version}`. Every number below is in"
-        " `manifest.json`; the software that measures it is in this repository.",
-        _what_it_is(manifest),
+        f"A world for dreamserve, version `{manifest.version}`. All measurements below are in"
+        " `manifest.json`; this repository contains the code that makes them.",
+        _properties(manifest),
         *(f"![{name}]({name}.png)\n\n{picture.caption}" for name, picture in pictures.items()),
-        "## How good it is" if manifest.quality else "",
+        "## Quality" if manifest.quality else "",
         *(_section(name, value) for name, value in manifest.quality.items()),
-        "## Where it comes from",
-        _rows(manifest.origin, ("what", "value")) if manifest.origin else "Not recorded.",
+        "## Origin",
+        _rows(manifest.origin, ("property", "value")) if manifest.origin else "Not recorded.",
         "## Files",
         _rows({name: f"{size:,}" for name, size in sizes.items()}, ("file", "bytes")),
-        f"Together {sum(sizes.values()):,} bytes.",
+        f"Total: {sum(sizes.values()):,} bytes.",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def _what_it_is(manifest: Manifest) -> str:
+def _properties(manifest: Manifest) -> str:
     space, mixture, frame = manifest.action_space, manifest.mixture, manifest.frame
     names = ", ".join(f"{i} {name}" for i, name in enumerate(space.names))
-    kind = f"Discrete({space.n})" if isinstance(space, DiscreteSpace) else f"Box{space.shape}"
+    actions = f"Discrete({space.n})" if isinstance(space, DiscreteSpace) else f"Box{space.shape}"
     memory = ", ".join(f"{t.name} {'x'.join(map(str, t.shape))}" for t in manifest.recurrent_state)
     crop = frame.crop
-    reward = "predicted" if manifest.reward.value is None else f"{manifest.reward.value:g} a step"
-    facts = {
-        "actions": f"{kind}: {names}",
+    reward = "predicted" if manifest.reward.value is None else f"{manifest.reward.value:g} per step"
+    properties = {
+        "actions": f"{actions}: {names}",
         "frame": (
             f"{'x'.join(map(str, frame.shape))} {frame.color_order}, from a camera of"
             f" {'x'.join(map(str, frame.source_shape))}, rows {crop.top} to {crop.bottom},"
             f" columns {crop.left} to {crop.right}"
         ),
         "latent": manifest.latent_size,
-        "memory": f"{memory} ({manifest.state_bytes():,} bytes a session with its latent)",
+        "memory": f"{memory} ({manifest.state_bytes():,} bytes per session, latent included)",
         "mixture": f"{mixture.head}, {mixture.components} components",
         "temperature": f"rule `{manifest.temperature_rule}`",
         "an episode ends": f"when the done logit exceeds {manifest.done.threshold:g}",
         "reward": reward,
-        "starting points": f"{manifest.bank.size} real ones",
+        "starting points": f"{manifest.bank.size}, from real episodes",
         "controller": "a linear policy" if manifest.controller else "none",
     }
-    return _rows(facts, ("what", "value"))
+    return _rows(properties, ("property", "value"))
 
 
 def _section(name: str, value: Any) -> str:

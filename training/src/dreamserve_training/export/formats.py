@@ -1,6 +1,6 @@
 """Write a graph in the two formats of a bundle, ONNX and TorchScript, with float16 weights.
 
-Neither file holds paths or names of the machine it was written on.
+The files contain no paths or names of the machine that wrote them.
 """
 
 import inspect
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from dreamserve_training.export.errors import ExportError
 
 OPSET = 18
-_SMALLEST_STORED_IN_HALF = 64  # numbers; below that a Cast costs more than it saves
+_SMALLEST_STORED_IN_HALF = 64  # elements; for fewer a Cast costs more than it saves
 
 
 def write_onnx(
@@ -32,21 +32,21 @@ def write_onnx(
     outputs: tuple[str, ...],
     path: Path,
 ) -> None:
-    """Write `graph` as ONNX to `path`, its first axis dynamic in every input.
+    """Write `graph` as ONNX to `path`, with a dynamic first axis in every input.
 
-    Weights are float16 behind a Cast to float32, which onnxruntime folds when it loads the file:
-    half the bytes, and inference as fast as from float32. Raises ExportError for a weight that
-    float16 would change.
+    Weights are stored in float16 with a Cast to float32, which onnxruntime folds at load time, so
+    inference is as fast as with float32 weights. Raises ExportError for a weight that float16
+    does not represent exactly.
     """
     dynamic = {0: torch.export.Dim("batch")}
-    # a step takes its state as *rest: such a parameter has the shapes of all its tensors
+    # StepGraph takes *rest, a tuple of tensors, which needs a tuple of shapes
     parameters = inspect.signature(graph.forward).bind(*example).arguments.values()
     shapes = tuple(
         dynamic if isinstance(value, Tensor) else tuple(dynamic for _ in value)
         for value in parameters
     )
     with warnings.catch_warnings():
-        # torch's exporter warns of its own use of pytree, and that all batch axes share one name
+        # torch's exporter warns about its own pytree use and about the shared axis name
         warnings.filterwarnings("ignore", r".*LeafSpec.* is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", r".*The axis name: batch will not be used", UserWarning)
         with _without_torchvision_notices():
@@ -60,8 +60,8 @@ def write_onnx(
                 opset_version=OPSET,
                 verbose=False,
             )
-    if program is None:  # only without dynamo, the type allows it nevertheless
-        raise ExportError(f"{path.name}: torch.onnx.export gave no program")
+    if program is None:  # never with dynamo=True, but the return type allows it
+        raise ExportError(f"{path.name}: torch.onnx.export returned no program")
     model = program.model_proto
     _store_weights_in_half(model.graph)
     _strip_metadata(model)
@@ -71,7 +71,7 @@ def write_onnx(
 
 @contextmanager
 def _without_torchvision_notices() -> Iterator[None]:
-    """The exporter logs that torchvision is absent; no graph here needs it."""
+    """Suppress the exporter's log lines about missing torchvision, which no graph needs."""
 
     def keep(record: logging.LogRecord) -> bool:
         return "torchvision is not installed" not in record.getMessage()
@@ -94,7 +94,7 @@ def _store_weights_in_half(graph: onnx.GraphProto) -> None:
             continue
         half = values.astype(np.float16)
         if not np.array_equal(half.astype(np.float32), values):
-            raise ExportError(f"{weight.name}: its weights are not rounded to half precision")
+            raise ExportError(f"{weight.name}: weights must be rounded to half precision")
         name = weight.name
         weight.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
         casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
@@ -104,7 +104,7 @@ def _store_weights_in_half(graph: onnx.GraphProto) -> None:
 
 
 def _strip_metadata(model: onnx.ModelProto) -> None:
-    """Drop the stack traces and inferred shapes that the exporter leaves at every node."""
+    """Remove the stack traces and inferred shapes that the exporter adds to every node."""
     del model.metadata_props[:]
     del model.graph.metadata_props[:]
     del model.graph.value_info[:]
@@ -117,17 +117,17 @@ def _strip_metadata(model: onnx.ModelProto) -> None:
 
 
 def write_torchscript(graph: nn.Module, example: tuple[Tensor, ...], path: Path) -> None:
-    """Write `graph` as TorchScript to `path`, weights in float16.
+    """Write `graph` as TorchScript to `path`, with weights in float16.
 
-    The reader calls `.float()` after `torch.jit.load`: nothing in the trace depends on it. Raises
-    ExportError for a weight that float16 would change.
+    Call `.float()` after `torch.jit.load`; the trace does not depend on the dtype. Raises
+    ExportError for a weight that float16 does not represent exactly.
     """
     for name, tensor in (*graph.named_parameters(), *graph.named_buffers()):
         if tensor.is_floating_point() and not torch.equal(tensor.half().to(tensor.dtype), tensor):
-            raise ExportError(f"{name}: its weights are not rounded to half precision")
+            raise ExportError(f"{name}: weights must be rounded to half precision")
     with warnings.catch_warnings(), torch.no_grad():
-        # deprecated in favour of torch.export, whose archives can be read by torch's own version
-        # only; tracing still is the one format that every torch since 2.0 loads
+        # deprecated in favour of torch.export, whose archives only the same torch version reads;
+        # every torch since 2.0 loads a trace
         warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
         traced = torch.jit.trace(deepcopy(graph), example, check_trace=False)
         buffer = io.BytesIO()

@@ -1,7 +1,7 @@
 """The three pure functions of a bundle, as modules that can be traced and exported.
 
-Signatures are those of `dreamserve.manifest`. Nothing here depends on the batch's size or its
-data, and all randomness comes in as `noise`. Each holds its own copy of the model's weights.
+Signatures are those of `dreamserve.manifest`. Traces do not depend on the batch size or the data,
+and all randomness is the input `noise`. Each module has its own copy of the model's weights.
 """
 
 from copy import deepcopy
@@ -13,7 +13,7 @@ from dreamserve_training.models.mixture import TemperatureRule, sample_with_nois
 from dreamserve_training.models.vae import ConvVAE
 from dreamserve_training.models.world_model import WorldModel
 
-NEVER_DONE = -100.0  # the done logit of a world that has no done head
+NEVER_DONE = -100.0  # the done logit of a model without a done head
 
 
 class EncodeGraph(nn.Module):
@@ -26,8 +26,8 @@ class EncodeGraph(nn.Module):
         self.eval()
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the posterior of each frame."""
-        # not vae.encode: its check of the shape cannot be traced, and the engine has made it
+        """Return mu and logvar of each frame's posterior."""
+        # not vae.encode, whose shape check cannot be traced; the engine checks the shape
         features = self.encoder(frames.permute(0, 3, 1, 2))
         return self.mu_head(features), self.logvar_head(features)
 
@@ -41,16 +41,16 @@ class DecodeGraph(nn.Module):
         self.eval()
 
     def forward(self, latent: Tensor) -> Tensor:
-        """Return the frame each latent stands for."""
+        """Return the decoded frames."""
         frames: Tensor = self.decoder(latent)
         return frames.permute(0, 2, 3, 1)
 
 
 class StepGraph(nn.Module):
-    """One step of a dream: M's prediction and the draw of the next latent.
+    """One step of a dream: M's prediction and a draw of the next latent.
 
-    `constant_reward` is the reward of every step, for a model that predicts none; a model that
-    does takes None. Raises ValueError when the two do not go together.
+    `constant_reward` is the reward of every step if the model predicts none, else None. Raises
+    ValueError otherwise.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class StepGraph(nn.Module):
     ) -> None:
         super().__init__()
         if memory.predict_reward == (constant_reward is not None):
-            raise ValueError("give constant_reward exactly when the model predicts no reward")
+            raise ValueError("give constant_reward if and only if the model predicts no reward")
         self.predict = memory.graph()
         self.normal = memory.spec().noise.normal
         self.temperature_rule: TemperatureRule = temperature_rule

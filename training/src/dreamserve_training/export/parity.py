@@ -1,7 +1,7 @@
-"""Prove that exported files compute what was trained.
+"""Compare the outputs of exported files with those of the trained models.
 
-Outputs are compared step by step from the same inputs, along a dream of the reference: states,
-actions and temperatures are random and include T = 0.
+Outputs are compared for the same inputs at every step of dreams of the reference; actions,
+temperatures (T = 0 included) and the first state are random.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,16 +21,16 @@ BATCHES = (1, 3, 64)
 STEPS = 4
 IDENTITY_ROWS = 1024
 IDENTITY_BATCHES = (1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 32, 33, 64, 100, 128, 256, 500, 512, 1023)
-_EDGE = 1e-3
+_TIE = 1e-3  # differences of logits or probabilities that rounding may reverse
 
 
 def check_parity(
     spec: WorldSpec, reference: Backend, others: Mapping[str, Backend], seed: int = 0
 ) -> dict[str, float]:
-    """Return each of `others`' worst relative difference from `reference`.
+    """Return the largest relative difference from `reference` of each of `others`, by name.
 
-    Raises ExportError when an answer is not finite or differs by more than TOLERANCE; it names
-    the output, and says so when two recurrent tensors are swapped.
+    Raises ExportError, which names the output, if an output is not finite or differs by more than
+    TOLERANCE, or if two recurrent tensors are swapped.
     """
     worst = dict.fromkeys(others, 0.0)
     for name, other in others.items():
@@ -45,13 +45,13 @@ def check_parity(
 
 
 def same_in_every_batch(spec: WorldSpec, backend: Backend, seed: int = 0) -> bool:
-    """Return whether each row's step is the same to the bit, whatever the size of its batch."""
+    """Return whether each row's step is bit-identical in batches of IDENTITY_BATCHES."""
     rows = random_step(spec, np.random.default_rng(seed), IDENTITY_ROWS)
-    together = outputs_by_name(spec, backend.step(rows))
+    whole = outputs_by_name(spec, backend.step(rows))
     for size in IDENTITY_BATCHES:
         for begin in (0, IDENTITY_ROWS - size):
             part = outputs_by_name(spec, backend.step(_rows(rows, slice(begin, begin + size))))
-            for name, expected in together.items():
+            for name, expected in whole.items():
                 if part[name].tobytes() != expected[begin : begin + size].tobytes():
                     return False
     return True
@@ -65,12 +65,12 @@ def _differences(
         frames = rng.uniform(*spec.frame.value_range, (batch, *spec.frame.shape))
         frames = frames.astype(np.float32)
         latent = rng.standard_normal((batch, spec.latent_size), np.float32)
-        for output, right, answer in zip(
+        for output, expected, actual in zip(
             ("mu", "logvar"), reference.encode(frames), other.encode(frames), strict=True
         ):
-            yield output, _checked_difference(name, output, right, answer)
-        pictures = reference.decode(latent), other.decode(latent)
-        yield "frames", _checked_difference(name, "frames", *pictures)
+            yield output, _checked_difference(name, output, expected, actual)
+        decoded = reference.decode(latent), other.decode(latent)
+        yield "frames", _checked_difference(name, "frames", *decoded)
         yield from _step_differences(spec, reference, other, name, batch, rng)
 
 
@@ -87,50 +87,50 @@ def _step_differences(
         step = random_step(spec, rng, batch)
         if state is not None:
             step = replace(step, state=state)
-        expected, got = reference.step(step), other.step(step)
-        right, answer = outputs_by_name(spec, expected), outputs_by_name(spec, got)
-        _refuse_swapped(spec, name, right, answer)
-        is_decided = ~_on_an_edge(spec, step, expected)
-        for output in right:
-            pair = right[output], answer[output]
+        result = reference.step(step)
+        expected, actual = (outputs_by_name(spec, out) for out in (result, other.step(step)))
+        _refuse_swapped(spec, name, expected, actual)
+        is_comparable = ~_near_tie(spec, step, result)
+        for output in expected:
+            pair = expected[output], actual[output]
             if output == "next_latent":
                 if not np.isfinite(pair[1]).all():
                     raise ExportError(f"{name}: {output} holds NaN or infinity")
-                pair = pair[0][is_decided], pair[1][is_decided]
+                pair = pair[0][is_comparable], pair[1][is_comparable]
             yield output, _checked_difference(name, output, *pair)
-        state = expected.state
+        state = result.state
 
 
-def _checked_difference(name: str, output: str, right: Array, answer: Array) -> float:
-    if answer.shape != right.shape:
-        raise ExportError(f"{name}: {output} is {answer.shape}, must be {right.shape}")
-    if not (np.isfinite(answer).all() and np.isfinite(right).all()):
+def _checked_difference(name: str, output: str, expected: Array, actual: Array) -> float:
+    if actual.shape != expected.shape:
+        raise ExportError(f"{name}: {output} is {actual.shape}, must be {expected.shape}")
+    if not (np.isfinite(actual).all() and np.isfinite(expected).all()):
         raise ExportError(f"{name}: {output} holds NaN or infinity")
-    return relative_difference(right, answer)
+    return relative_difference(expected, actual)
 
 
 def _refuse_swapped(
-    spec: WorldSpec, name: str, right: dict[str, Array], answer: dict[str, Array]
+    spec: WorldSpec, name: str, expected: dict[str, Array], actual: dict[str, Array]
 ) -> None:
     names = [f"next_{tensor.name}" for tensor in spec.recurrent_state]
     for first, second in combinations(names, 2):
-        crossed = ((first, second), (second, first))
-        same = [_alike(right[mine], right[other]) for mine, other in crossed]
-        if not any(same) and all(_alike(right[mine], answer[other]) for mine, other in crossed):
+        pairs = ((first, second), (second, first))
+        same = [_is_close(expected[own], expected[other]) for own, other in pairs]
+        if not any(same) and all(_is_close(expected[own], actual[other]) for own, other in pairs):
             raise ExportError(f"{name}: {first} and {second} are swapped")
 
 
-def _alike(expected: Array, actual: Array) -> bool:
+def _is_close(expected: Array, actual: Array) -> bool:
     return expected.shape == actual.shape and relative_difference(expected, actual) <= TOLERANCE
 
 
-def _on_an_edge(spec: WorldSpec, step: StepInput, answer: StepOutput) -> npt.NDArray[np.bool_]:
-    """Return where (B, Z) rounding may change which component is drawn: no comparison is possible.
+def _near_tie(spec: WorldSpec, step: StepInput, output: StepOutput) -> npt.NDArray[np.bool_]:
+    """Return a mask (B, Z) of latents that cannot be compared: rounding may change the component.
 
-    The draw jumps where a uniform number meets the cumulative weights; at T = 0 it jumps where
-    the two best components tie.
+    This happens if a uniform number is close to a cumulative weight or, at T = 0, if the two most
+    likely components have almost equal weights.
     """
-    logits = answer.mixture_logits.astype(np.float64)
+    logits = output.mixture_logits.astype(np.float64)
     if logits.shape[1] == 1 or not spec.noise.uniform:
         return np.zeros(step.latent.shape, np.bool_)
     if logits.ndim == 2:
@@ -140,15 +140,14 @@ def _on_an_edge(spec: WorldSpec, step: StepInput, answer: StepOutput) -> npt.NDA
     weights = np.exp((logits - logits.max(axis=1, keepdims=True)) / temperature)
     bounds = np.cumsum(weights, axis=1) / weights.sum(axis=1, keepdims=True)
     uniform = step.noise[:, None, spec.noise.normal :]
-    near_bound = (np.abs(uniform - bounds[:, :-1]) < _EDGE).any(axis=1)
+    near_bound = (np.abs(uniform - bounds[:, :-1]) < _TIE).any(axis=1)
     ranked = np.sort(logits, axis=1)
-    tie = ranked[:, -1] - ranked[:, -2] < _EDGE
-    edge = np.where(is_zero[:, None], tie, near_bound)
-    return np.broadcast_to(edge, step.latent.shape)
+    tie = ranked[:, -1] - ranked[:, -2] < _TIE
+    return np.broadcast_to(np.where(is_zero[:, None], tie, near_bound), step.latent.shape)
 
 
 def outputs_by_name(spec: WorldSpec, output: StepOutput) -> dict[str, Array]:
-    """Return a step's outputs by the manifest's names."""
+    """Return a step's outputs by their names in the manifest."""
     values: Sequence[Array] = (
         output.latent,
         output.reward,

@@ -1,6 +1,6 @@
 """Round weights to half precision, as a bundle stores them.
 
-Rounding comes first, so that measurements and checks use the numbers that are served. Computation
+Rounding comes first, so that measurements and checks use the weights that are served. Computation
 stays in float32.
 """
 
@@ -19,10 +19,10 @@ Memory = TypeVar("Memory", bound=WorldModel)
 
 
 def round_to_half(vae: ConvVAE, memory: Memory) -> tuple[ConvVAE, Memory]:
-    """Return copies, in evaluation mode, whose weights are exactly representable in float16.
+    """Return float32 copies, in evaluation mode, whose weights are rounded to float16.
 
-    M's weights are brought into the form that its graph stores. The function is idempotent.
-    Raises ExportError for a weight that float16 cannot hold.
+    M's weights are folded first, as its graph stores them. The function is idempotent. Raises
+    ExportError for a weight beyond float16's range.
     """
     memory = deepcopy(memory)
     memory.fold()
@@ -30,9 +30,9 @@ def round_to_half(vae: ConvVAE, memory: Memory) -> tuple[ConvVAE, Memory]:
 
 
 def half_precision(module: Module) -> Module:
-    """Return a float32 copy of `module`, in evaluation mode, every weight rounded to float16.
+    """Return a float32 copy of `module`, in evaluation mode, with weights rounded to float16.
 
-    Raises ExportError for a weight that float16 cannot hold.
+    Raises ExportError for a weight beyond float16's range.
     """
     module = deepcopy(module).float().eval()
     with torch.no_grad():
@@ -41,6 +41,6 @@ def half_precision(module: Module) -> Module:
             if not bool(torch.isfinite(weight).all()):
                 raise ExportError(
                     f"{type(module).__name__}.{name} holds weights that are not finite in half"
-                    " precision (float16 ends at 65504)"
+                    " precision (float16 ends at 65,504)"
                 )
     return module

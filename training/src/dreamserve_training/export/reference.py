@@ -1,7 +1,7 @@
-"""The trained PyTorch models themselves, behind the protocol that graphs are served by.
+"""The trained PyTorch models as a Backend: the reference for the exported files.
 
-What is exported is compared with this: the models' own methods, as they were trained, not the
-graphs that were made from them, so a mistake in making them shows.
+It calls the methods that were trained instead of the modules that are exported, so the comparison
+also finds errors in those modules.
 """
 
 import torch
@@ -16,7 +16,7 @@ from dreamserve_training.models.world_model import WorldModel
 
 
 class ModelBackend:
-    """A world computed by its PyTorch models; shapes as `dreamserve.backends.base` says."""
+    """A backend that runs the PyTorch models; shapes as in `dreamserve.backends.base`."""
 
     name = "pytorch"
 
@@ -25,13 +25,13 @@ class ModelBackend:
 
     @torch.inference_mode()
     def encode(self, frames: Array) -> tuple[Array, Array]:
-        """Return the posterior's mu and logvar of each frame."""
+        """Return mu and logvar of each frame's posterior."""
         mu, logvar = self.vae.encode(torch.from_numpy(frames))
         return mu.numpy(), logvar.numpy()
 
     @torch.inference_mode()
     def decode(self, latent: Array) -> Array:
-        """Return the frame that each latent stands for."""
+        """Return the decoded frame of each latent."""
         frames: Array = self.vae.decode(torch.from_numpy(latent)).contiguous().numpy()
         return frames
 

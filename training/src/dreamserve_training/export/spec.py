@@ -1,4 +1,4 @@
-"""The spec of a world made of a ConvVAE and a memory model."""
+"""The spec of a world that consists of a ConvVAE and a memory model."""
 
 from dreamserve.manifest import Crop, DoneRule, FrameSpec, RewardRule, WorldSpec
 from dreamserve.spaces import BoxSpace, DiscreteSpace
@@ -16,9 +16,9 @@ def world_spec(
     done_threshold: float = 0.0,
     constant_reward: float | None = None,
 ) -> WorldSpec:
-    """Return what the world called `name` is, learned from `env`, whose actions are Discrete.
+    """Return the spec of the world `name`, learned from `env`.
 
-    `constant_reward` is the reward of every step survived, for a model without a reward head.
+    `constant_reward` is the reward of every step, for a model without a reward head.
     """
     top, bottom, left, right = env.crop
     frame = FrameSpec(
@@ -48,7 +48,7 @@ def spec_of(
     done_threshold: float = 0.0,
     constant_reward: float | None = None,
 ) -> WorldSpec:
-    """Return the spec for any action space and camera; the rest follows from the model."""
+    """Return the spec for any action space and camera; other fields come from `memory`."""
     if constant_reward is None:
         reward = RewardRule(kind="head")
     else:

@@ -32,13 +32,13 @@ def export_world(
     controller: LinearPolicy | None = None,
     pictures: Mapping[str, Picture] | None = None,
 ) -> Path:
-    """Write the bundle of this world to `out_dir`, whole or not at all, and return its path.
+    """Write the bundle of this world to `out_dir`, atomically, and return its path.
 
-    The weights are rounded to half precision first: `round_to_half` gives the models to measure
-    `quality` on. `spec` comes from `world_spec` and `bank` from `make_bank`; the rest is as
-    `write_bundle` says. The files are compared with the PyTorch models themselves.
+    The weights are rounded to half precision first; measure `quality` on the models that
+    `round_to_half` returns. `spec` comes from `world_spec` and `bank` from `make_bank`; other
+    arguments are those of `write_bundle`. The files are compared with the PyTorch models.
 
-    Raises ExportError as `write_bundle` does, and when the parts do not fit each other.
+    Raises ExportError as `write_bundle` does, and if the parts do not fit each other.
     """
     vae, memory = round_to_half(vae, memory)
     _check_parts(spec, vae, memory, bank)
@@ -61,18 +61,18 @@ def _check_parts(spec: WorldSpec, vae: ConvVAE, memory: WorldModel, bank: Arrays
     if len(set(sizes.values())) > 1:
         raise ExportError(f"the parts have different latent sizes: {sizes}")
     if spec.frame.value_range != (0.0, 1.0):
-        raise ExportError(f"a ConvVAE sees [0, 1], the spec says {spec.frame.value_range}")
+        raise ExportError(f"a ConvVAE takes frames in [0, 1], not {spec.frame.value_range}")
     space = spec.action_space
     actions = space.n if isinstance(space, DiscreteSpace) else len(space.low)
     discrete = isinstance(space, DiscreteSpace)
     if (actions, discrete) != (memory.action_dim, memory.discrete_actions):
         raise ExportError(f"the model takes {memory.action_dim} actions, the spec has {actions}")
     if (spec.reward.kind == "head") != memory.predict_reward:
-        raise ExportError(f"the reward rule is {spec.reward.kind!r}, which the model cannot follow")
+        raise ExportError(f"the reward rule {spec.reward.kind!r} does not fit the model's heads")
     states = {tensor.name: f"state.{tensor.name}" for tensor in spec.recurrent_state}
     expected = {"mu", "logvar", *states.values()}
     if set(bank) != expected:
-        raise ExportError(f"the bank must hold {sorted(expected)}, it holds {sorted(bank)}")
+        raise ExportError(f"the bank must hold {sorted(expected)}, not {sorted(bank)}")
     try:
         memory.check_state({name: torch.from_numpy(bank[key]) for name, key in states.items()})
     except ValueError as error:

@@ -1,7 +1,7 @@
-"""Write a world as a bundle; no other module writes one.
+"""Write a world as a bundle. No other module writes bundles.
 
-The files go to a temporary folder, are loaded as a server loads them, and are compared with the
-reference. The folder is renamed only if all of that succeeds; on failure it is removed.
+The files are written to a temporary folder, loaded as a server loads them, and compared with the
+reference. The folder is renamed only if all of that succeeds; otherwise it is removed.
 """
 
 import shutil
@@ -30,15 +30,15 @@ from dreamserve_training.export.parity import TOLERANCE, check_parity, same_in_e
 from dreamserve_training.models.controller import CONTROLLER_INPUTS, LinearPolicy
 
 MAX_BYTES = 12_000_000
-_EXAMPLE_ROWS = 2  # a traced batch of one would be taken for a broadcast axis
+_EXAMPLE_ROWS = 2  # tracing a batch of one would specialise its axis
 
 
 @dataclass(frozen=True, eq=False)
 class WorldGraphs:
     """The three pure functions of a world, as `dreamserve.manifest` describes them.
 
-    Modules in evaluation mode whose weights are representable in float16 (`half_precision` rounds
-    a module's); each takes its inputs in the manifest's order and returns a tensor or a tuple.
+    They are modules in evaluation mode with weights rounded to float16 (see `half_precision`).
+    Each takes its inputs in the manifest's order and returns a tensor or a tuple.
     """
 
     encode: nn.Module
@@ -58,16 +58,16 @@ def write_bundle(
     controller: LinearPolicy | None = None,
     pictures: Mapping[str, Picture] | None = None,
 ) -> Path:
-    """Write the bundle of any world to `out_dir`, whole or not at all, and return its path.
+    """Write the bundle of any world to `out_dir`, atomically, and return its path.
 
-    `reference` computes what the files must agree with: the trained models themselves, by other
-    code than `graphs`; it defaults to the graphs. `bank` is what
-    `dreamserve.bundle` describes; `controller` reads CONTROLLER_INPUTS; `origin` and `quality` are
-    JSON values, to the latter `parity` is added. A bundle already at `out_dir` is replaced.
+    The files' outputs are compared with those of `reference`: the trained models, run by other code
+    than `graphs`, or by default `graphs`. `bank` is described in `dreamserve.bundle`; `controller`
+    reads CONTROLLER_INPUTS; `origin` and `quality` are JSON values, and `parity` is added to
+    `quality`. An existing bundle at `out_dir` is replaced.
 
-    Raises ExportError when answers differ by more than the tolerance or are not finite, when
-    recurrent tensors are swapped, when the parts do not fit the spec, when the files exceed
-    MAX_BYTES, and when `out_dir` holds something that is no bundle.
+    Raises ExportError if outputs differ by more than the tolerance or are not finite, if recurrent
+    tensors are swapped, if the parts do not fit the spec, if the files exceed MAX_BYTES, and if
+    `out_dir` exists and is not a bundle.
     """
     out_dir = Path(out_dir)
     _refuse_to_overwrite(out_dir)
@@ -90,10 +90,10 @@ def write_bundle(
         _write_card(staging, manifest, pictures or {})
         _check_size(staging)
         load_bundle(staging)
-        staging.chmod(0o755)  # mkdtemp makes it readable by its owner only
+        staging.chmod(0o755)  # mkdtemp's mode is 0o700
         _put_in_place(staging, out_dir)
     except BundleError as error:
-        raise ExportError(f"what was written is no bundle to serve: {error}") from error
+        raise ExportError(f"the written bundle cannot be loaded: {error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return out_dir
@@ -103,7 +103,7 @@ def _refuse_to_overwrite(out_dir: Path) -> None:
     if not out_dir.exists():
         return
     if not out_dir.is_dir() or (any(out_dir.iterdir()) and not (out_dir / MANIFEST_FILE).exists()):
-        raise ExportError(f"{out_dir}: exists and is no bundle; it will not be overwritten")
+        raise ExportError(f"{out_dir}: exists, is not a bundle and will not be overwritten")
 
 
 def _write_graphs(folder: Path, spec: WorldSpec, graphs: WorldGraphs) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def _write_manifest(folder: Path, fields: dict[str, Any]) -> Manifest:
 
 
 def _measure_parity(folder: Path, spec: WorldSpec, reference: Backend) -> dict[str, Any]:
-    """Return the parity measurements of the files in `folder`, loaded as a server loads them."""
+    """Return the parity of the files in `folder`, loaded as a server loads them."""
     bundle = load_bundle(folder)
     onnx, torchscript = OnnxBackend.from_bundle(bundle), TorchBackend.from_bundle(bundle)
     worst = check_parity(spec, reference, {"onnx": onnx, "torchscript": torchscript})
@@ -179,7 +179,7 @@ def _check_size(folder: Path) -> None:
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     if (total := sum(sizes.values())) > MAX_BYTES:
         listed = ", ".join(f"{name} {size:,}" for name, size in sorted(sizes.items()))
-        raise ExportError(f"{total:,} bytes, a bundle may have {MAX_BYTES:,}: {listed}")
+        raise ExportError(f"{total:,} bytes; a bundle may have at most {MAX_BYTES:,}: {listed}")
 
 
 def _put_in_place(staging: Path, out_dir: Path) -> None:

@@ -1,4 +1,4 @@
-"""The cores of M, by the name that recipes and checkpoints give. A new core is a row of CORES."""
+"""The cores of M, by their name in recipes and checkpoints. To add one, add it to CORES."""
 
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,18 @@ CORES: dict[str, type[WorldModel]] = {
 
 
 def make_memory(core: str, **options: Any) -> WorldModel:
-    """Return an untrained model; ValueError names the cores there are."""
+    """Return an untrained M; `options` are the core's arguments. ValueError: unknown core."""
     if core not in CORES:
-        raise ValueError(f"no memory model {core!r}; there is {', '.join(CORES)}")
+        raise ValueError(f"no memory model {core!r}; known models: {', '.join(CORES)}")
     return CORES[core](**options)
 
 
 def save_memory(model: WorldModel, path: str | Path) -> None:
-    """Write `model` to `path`, whole or not at all."""
+    """Write the checkpoint of `model` to `path`, atomically."""
     save_model(model, path, core=model.name)
 
 
 def load_memory(path: str | Path) -> WorldModel:
-    """Read a model; CheckpointError says what is wrong with the file."""
-    # checkpoints were written without a core's name while there was one core only
+    """Return M from its checkpoint; CheckpointError if the file is not one."""
+    # old checkpoints do not name their core, which is MDNRNN
     return load_model(path, "M", lambda content: CORES[content.get("core", MDNRNN.name)])

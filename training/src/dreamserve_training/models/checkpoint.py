@@ -14,11 +14,11 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be loaded; the message says which file and why."""
+    """A checkpoint cannot be loaded; the message names the file and gives the reason."""
 
 
 def save_model(model: nn.Module, path: str | Path, **fields: str) -> None:
-    """Write `model`, its `config` and further `fields` to `path`, whole or not at all."""
+    """Write the model's weights and `config`, and further `fields`, to `path`, atomically."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
@@ -27,9 +27,9 @@ def save_model(model: nn.Module, path: str | Path, **fields: str) -> None:
 
 
 def load_model(path: str | Path, role: str, kind: Callable[[dict[str, Any]], type[Model]]) -> Model:
-    """Return the model in evaluation mode; `kind` tells its class from the file's content.
+    """Return the model in evaluation mode; `kind` maps the file's content to the model's class.
 
-    Raises CheckpointError, which says what is wrong with the file of this `role`: V or M.
+    Raises CheckpointError for a missing or invalid file; `role` (V or M) is for its message.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

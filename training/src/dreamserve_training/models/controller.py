@@ -1,4 +1,4 @@
-"""C: a linear controller on what V sees and M remembers (Ha & Schmidhuber 2018, A.3)."""
+"""C: a linear controller on V's latent and M's hidden state (Ha & Schmidhuber 2018, A.3)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +10,17 @@ from dreamserve_training.files import atomic_write
 
 Float32 = npt.NDArray[np.float32]
 
-CONTROLLER_INPUTS = ("latent", "h")  # what a controller reads, in this order
+CONTROLLER_INPUTS = ("latent", "h")  # a controller's features, in this order
 
-# On an axis, |tanh| below this stands still.
+# `Axis` takes the action `still` while |u| is below this.
 AXIS_THRESHOLD = 1 / 3
 
 
 @dataclass(frozen=True)
 class LinearPolicy:
-    """scores = weights @ features + bias; the action of the largest score is taken.
+    """Takes the action with the highest score, where scores = weights @ features + bias.
 
-    `weights` (actions, features) and `bias` (actions,), float32: the form a bundle keeps.
+    `weights` (actions, features) and `bias` (actions,) are float32, as in a bundle.
     """
 
     weights: Float32
@@ -33,10 +33,10 @@ class LinearPolicy:
 
 @dataclass(frozen=True)
 class Axis:
-    """Two opposed actions and standing still, steered by one number u = tanh(w · x + b).
+    """Chooses one of two opposed actions, or `still`, by one number u = tanh(w · x + b).
 
-    It has a third of the parameters of a score for each of three actions, so evolution is faster.
-    tanh is monotonic, so its threshold is applied to w · x + b instead.
+    It has a third of the parameters of `Scores` with three actions, so evolution is faster. tanh
+    is monotonic, so the threshold is applied to w · x + b instead.
     """
 
     actions: int
@@ -45,44 +45,44 @@ class Axis:
     negative: int
 
     def parameters(self, features: int) -> int:
-        """Return how many numbers a candidate has."""
+        """Return the number of parameters, given the number of features."""
         return features + 1
 
     def policy(self, candidate: npt.NDArray[np.float64]) -> LinearPolicy:
-        """Return the policy that `candidate` (features + 1,) stands for."""
+        """Return the policy of the parameters `candidate` (features + 1,)."""
         weights = np.zeros((self.actions, len(candidate) - 1), np.float32)
-        bias = np.full(self.actions, -1e9, np.float32)  # actions off the axis are never taken
-        push = np.arctanh(AXIS_THRESHOLD)
+        bias = np.full(self.actions, -1e9, np.float32)  # other actions are never taken
+        t = np.arctanh(AXIS_THRESHOLD)
         weights[self.positive], weights[self.negative] = candidate[:-1], -candidate[:-1]
         bias[self.still] = 0.0
-        bias[self.positive], bias[self.negative] = candidate[-1] - push, -candidate[-1] - push
+        bias[self.positive], bias[self.negative] = candidate[-1] - t, -candidate[-1] - t
         return LinearPolicy(weights, bias)
 
 
 @dataclass(frozen=True)
 class Scores:
-    """A score for every action: the general form."""
+    """One linear score per action; works for any actions."""
 
     actions: int
 
     def parameters(self, features: int) -> int:
-        """Return how many numbers a candidate has."""
+        """Return the number of parameters, given the number of features."""
         return self.actions * (features + 1)
 
     def policy(self, candidate: npt.NDArray[np.float64]) -> LinearPolicy:
-        """Return the policy that `candidate` (actions · (features + 1),) stands for."""
+        """Return the policy of the parameters `candidate` (actions · (features + 1),)."""
         table = candidate.reshape(self.actions, -1).astype(np.float32)
         return LinearPolicy(table[:, :-1].copy(), table[:, -1].copy())
 
 
 def save_policy(policy: LinearPolicy, path: Path) -> None:
-    """Write `policy` to `path` (.npz), whole or not at all."""
+    """Write `policy` to `path` (.npz), atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
         np.savez(file, weights=policy.weights, bias=policy.bias)
 
 
 def load_policy(path: Path) -> LinearPolicy:
-    """Read a policy that `save_policy` wrote."""
+    """Return the policy that `save_policy` wrote to `path`."""
     with np.load(path, allow_pickle=False) as archive:
         return LinearPolicy(archive["weights"], archive["bias"])

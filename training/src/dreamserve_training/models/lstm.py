@@ -1,4 +1,4 @@
-"""The MDN-RNN: an LSTM core under a mixture density head (Ha & Schmidhuber 2018, A.2)."""
+"""The MDN-RNN: an LSTM with a mixture density head (Ha & Schmidhuber 2018, A.2)."""
 
 from collections.abc import Mapping
 
@@ -8,17 +8,17 @@ from torch import Tensor, nn
 from dreamserve_training.models.recurrent import RecurrentModel, linear
 from dreamserve_training.models.world_model import State
 
-_HALF_ROUNDING = 1e-2
+_FLOAT16_TOLERANCE = 1e-2
 
 
 class MDNRNN(RecurrentModel):
-    """LSTM and heads; the arguments are those of `RecurrentModel`."""
+    """M with an LSTM core; the arguments are those of `RecurrentModel`."""
 
     name = "mdnrnn"
     state_names = ("h", "c")
 
     def make_core(self) -> None:
-        """Make the LSTM, its forget gate's bias at 1, so that memory lasts from the start."""
+        """Make the LSTM. The forget gate's bias is 1, so an untrained LSTM keeps its state."""
         self.lstm = nn.LSTM(self.z_dim + self.action_dim, self.rnn_size, batch_first=True)
         with torch.no_grad():
             for bias in (self.lstm.bias_ih_l0, self.lstm.bias_hh_l0):
@@ -36,22 +36,22 @@ class MDNRNN(RecurrentModel):
         return LSTMCell(self.lstm)
 
     def fold(self) -> None:
-        """Merge the LSTM's two biases into the first: only their sum is ever stored."""
+        """Add the LSTM's second bias to the first, because the graph stores only their sum."""
         with torch.no_grad():
             self.lstm.bias_ih_l0 += self.lstm.bias_hh_l0
             self.lstm.bias_hh_l0.zero_()
 
     def check_state(self, state: Mapping[str, Tensor]) -> None:
-        """Raise ValueError where no LSTM can have left h and c: h = o · tanh(c), 0 < o < 1.
+        """Raise ValueError if |h| > tanh|c|, which no LSTM outputs: h = o · tanh(c), 0 < o < 1.
 
-        That is how h and c given in each other's place are found out.
+        This detects swapped h and c.
         """
-        if bool((state["h"].abs() > state["c"].abs().tanh() + _HALF_ROUNDING).any()):
+        if bool((state["h"].abs() > state["c"].abs().tanh() + _FLOAT16_TOLERANCE).any()):
             raise ValueError("|h| exceeds tanh|c|: are state.h and state.c swapped?")
 
 
 class LSTMCell(nn.Module):
-    """An LSTM's step with its gates as one Gemm over [z, a, h], faster than the LSTM operator."""
+    """One LSTM step as a single Gemm over [z, a, h], which is faster than ONNX's LSTM operator."""
 
     def __init__(self, lstm: nn.LSTM) -> None:
         super().__init__()
@@ -64,6 +64,6 @@ class LSTMCell(nn.Module):
     def forward(self, latent: Tensor, action: Tensor, h: Tensor, c: Tensor) -> State:
         """Return h and c (B, R) after the step."""
         gates = self.gates(torch.cat([latent, action, h], dim=-1))  # (B, 4R)
-        enter, forget, cell, leave = gates.split(self.size, dim=-1)  # torch's order: i, f, g, o
-        c = torch.sigmoid(forget) * c + torch.sigmoid(enter) * torch.tanh(cell)
-        return torch.sigmoid(leave) * torch.tanh(c), c
+        i, f, g, o = gates.split(self.size, dim=-1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(c), c

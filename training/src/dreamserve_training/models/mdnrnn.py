@@ -1,7 +1,7 @@
-"""M under one name: the model, its loss, its sampling, its training and its dreams.
+"""Public interface to the MDN-RNN: the model, its loss, sampling, training and rollouts.
 
-A face for users; no module of this package imports it. Names from the rooms above `models` are
-looked up when they are asked for, so that a model alone never loads a trainer.
+No module of this package imports it. Names from `data`, `dreams` and `train` are imported on first
+access, so that importing the model does not import the trainer.
 """
 
 from importlib import import_module
@@ -13,7 +13,7 @@ from dreamserve_training.models.lstm import MDNRNN
 from dreamserve_training.models.mixture import Mixture, mdn_loss_function, sample_from_mdn
 from dreamserve_training.models.world_model import Prediction as MDNRNNOutput
 
-_ABOVE = {
+_LAZY = {
     "SequenceDataset": ("dreamserve_training.data.sequences", "SequenceDataset"),
     "rollout_in_dream": ("dreamserve_training.dreams.model_rollout", "rollout_in_dream"),
     "train_mdnrnn": ("dreamserve_training.train.memory", "train_memory"),
@@ -27,12 +27,12 @@ __all__ = [
     "mdn_loss_function",
     "sample_from_mdn",
     "save_mdnrnn",
-    *_ABOVE,
+    *_LAZY,
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ABOVE:
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _ABOVE[name]
+    module, attribute = _LAZY[name]
     return getattr(import_module(module), attribute)

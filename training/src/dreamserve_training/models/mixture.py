@@ -1,11 +1,11 @@
-"""The mixture density head's mathematics (Bishop 1994), in its three forms.
+"""The mixture density head (Bishop 1994): parameters, likelihood, sampling, for three heads.
 
 Shapes, with any leading axes (…), K components, Z latent dimensions:
 
     head            logits      mu          log_sigma   parameters
-    joint           (…, K)      (…, K, Z)   (…, K, Z)   K·(2Z + 1)   one mixture over the vector
-    per_dimension   (…, K, Z)   (…, K, Z)   (…, K, Z)   3·K·Z        a mixture for each dimension
-    isotropic       (…, K)      (…, K, Z)   (…, K)      K·(Z + 2)    one sigma a component
+    joint           (…, K)      (…, K, Z)   (…, K, Z)   K·(2Z + 1)   one mixture of the vector
+    per_dimension   (…, K, Z)   (…, K, Z)   (…, K, Z)   3·K·Z        one mixture per dimension
+    isotropic       (…, K)      (…, K, Z)   (…, K)      K·(Z + 2)    one sigma per component
 """
 
 import math
@@ -18,15 +18,15 @@ from torch.nn import functional
 Head = Literal["joint", "per_dimension", "isotropic"]
 TemperatureRule = Literal["paper", "weights_only"]
 
-# log sigma runs smoothly between these bounds: the likelihood cannot run away to a spike (a common
-# cause of NaN), and no gradient dies at a hard clip.
+# Bounds of log sigma. They keep sigma from collapsing, which is a common cause of NaN. They are
+# smooth, because a hard clip would have zero gradient.
 LOG_SIGMA_MIN, LOG_SIGMA_MAX = -6.0, 2.0
 _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
-_TINY_TEMPERATURE = 1e-30  # so small that at T = 0 no other component keeps any weight
+_TINY_TEMPERATURE = 1e-30  # so small that T = 0 gives one-hot weights
 
 
 class Mixture(NamedTuple):
-    """A mixture of Gaussians; shapes in the module's text."""
+    """A mixture of Gaussians; shapes as in the module's docstring."""
 
     logits: Tensor
     mu: Tensor
@@ -39,7 +39,7 @@ class Mixture(NamedTuple):
 
 
 def head_size(head: Head, components: int, z_dim: int) -> int:
-    """Return how many numbers a step's mixture takes."""
+    """Return the number of parameters of one mixture; ValueError for an unknown head."""
     if head not in get_args(Head):
         raise ValueError(f"head must be one of {get_args(Head)}, not {head!r}")
     joint, isotropic = components * (2 * z_dim + 1), components * (z_dim + 2)
@@ -47,7 +47,7 @@ def head_size(head: Head, components: int, z_dim: int) -> int:
 
 
 def split_parameters(parameters: Tensor, head: Head, components: int, z_dim: int) -> Mixture:
-    """Return the mixture that `parameters` (…, head_size) stand for."""
+    """Return `parameters` (…, head_size) as a mixture."""
     k, kz = components, components * z_dim
     sizes = {
         "joint": (k, kz, kz),
@@ -64,13 +64,13 @@ def split_parameters(parameters: Tensor, head: Head, components: int, z_dim: int
 
 
 def bound_log_sigma(raw: Tensor) -> Tensor:
-    """Map any real number smoothly into (LOG_SIGMA_MIN, LOG_SIGMA_MAX); identity-like between."""
+    """Map real numbers smoothly to (LOG_SIGMA_MIN, LOG_SIGMA_MAX); near the middle, identity."""
     middle, half = (LOG_SIGMA_MAX + LOG_SIGMA_MIN) / 2, (LOG_SIGMA_MAX - LOG_SIGMA_MIN) / 2
     return middle + half * torch.tanh((raw - middle) / half)
 
 
 def mixture_log_prob(mixture: Mixture, target: Tensor) -> Tensor:
-    """Return log p(target) in nats, shape (…), of `target` (…, Z); by log-sum-exp."""
+    """Return log p(target) (…) in nats of `target` (…, Z), computed by log-sum-exp."""
     log_sigma = mixture.log_sigma
     if log_sigma.ndim < mixture.mu.ndim:  # isotropic
         log_sigma = log_sigma.unsqueeze(-1)
@@ -86,10 +86,9 @@ def mixture_log_prob(mixture: Mixture, target: Tensor) -> Tensor:
 def mdn_loss_function(mixture: Mixture, target: Tensor, mask: Tensor | None = None) -> Tensor:
     """Return the negative log-likelihood in nats per latent dimension, a scalar.
 
-    It is the mean over the steps where `mask` (…,) is true (all, if None), computed in float32 at
-    least, whatever the autocast. With no valid step it is 0, and so is its gradient.
-
-    It may well be negative: a density is not a probability.
+    It is the mean over the steps where `mask` (…) is true (default: all), in float32 or wider even
+    under autocast. Without a true step, loss and gradient are 0. The loss can be negative, because
+    a density can exceed 1. Raises ValueError if `target` (…, Z) does not fit the mixture.
     """
     if target.shape != mixture.mu.shape[:-2] + mixture.mu.shape[-1:]:
         raise ValueError(f"target {tuple(target.shape)} does not fit {tuple(mixture.mu.shape)}")
@@ -102,8 +101,8 @@ def mdn_loss_function(mixture: Mixture, target: Tensor, mask: Tensor | None = No
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean of `values` where `mask` is true, 0 where it never is; shapes alike."""
-    # where, not multiply: what lies under the padding may be anything, NaN included
+    """Return the mean of `values` where `mask`, of the same shape, is true; 0 if it never is."""
+    # where instead of multiplication, because padding may hold NaN
     return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
 
 
@@ -116,12 +115,12 @@ def sample_from_mdn(
 ) -> Tensor:
     """Return one draw (…, Z) from `mixture` at `temperature` (a number, or shape (…)).
 
-    `paper` divides the logits by T and multiplies sigma by sqrt(T); `weights_only` divides the
-    logits alone. `deterministic`, like T = 0, gives the most likely component's mean.
+    `paper` divides the logits by T and multiplies sigma by sqrt(T); `weights_only` only divides
+    the logits. `deterministic` equals T = 0: the mean of the most likely component.
     Raises ValueError for a negative or non-finite temperature.
     """
-    at = torch.as_tensor(0.0 if deterministic else temperature, dtype=mixture.mu.dtype)
-    if not bool(torch.isfinite(at).all()) or bool((at < 0).any()):
+    t = torch.as_tensor(0.0 if deterministic else temperature, dtype=mixture.mu.dtype)
+    if not bool(torch.isfinite(t).all()) or bool((t < 0).any()):
         raise ValueError(f"temperature must be finite and not negative, not {temperature}")
     leading = mixture.mu.shape[:-2]
     z_dim = mixture.mu.shape[-1]
@@ -130,7 +129,7 @@ def sample_from_mdn(
     uniform = torch.rand(*leading, uniforms, generator=generator, dtype=mixture.mu.dtype)
     device = mixture.mu.device
     return sample_with_noise(
-        mixture, at.to(device).expand(leading), normal.to(device), uniform.to(device), rule
+        mixture, t.to(device).expand(leading), normal.to(device), uniform.to(device), rule
     )
 
 
@@ -141,19 +140,19 @@ def sample_with_noise(
     uniform: Tensor,
     rule: TemperatureRule = "paper",
 ) -> Tensor:
-    """Return the draw (…, Z) that these random numbers stand for: a pure function.
+    """Return the draw (…, Z) as a pure function of the given random numbers.
 
-    `temperature` is (…), `normal` (…, Z) standard normals, `uniform` (…, 1 or Z) in (0, 1): the
-    component is picked by inverse CDF, per dimension where the mixture is. At T = 0 it is the
-    mean of the most likely component, under both rules.
+    `temperature` is (…), `normal` (…, Z) are standard normals, `uniform` is (…, 1 or Z) in (0, 1).
+    `uniform` selects the component by inverse CDF, one per dimension for the head per_dimension.
+    At T = 0 the draw is the mean of the most likely component, under both rules.
     """
     logits = mixture.logits if mixture.per_dimension else mixture.logits.unsqueeze(-1)
     t = temperature[..., None, None]
-    # The peak is taken off first, so that a tiny T yields one-hot weights and never inf - inf.
+    # the maximum is subtracted first, so that a tiny T gives one-hot weights and not inf - inf
     peak = logits.amax(dim=-2, keepdim=True)
     weights = torch.softmax((logits - peak) / t.clamp(min=_TINY_TEMPERATURE), dim=-2)
-    below = torch.cumsum(weights, dim=-2)[..., :-1, :]  # the last bound is 1, whatever it rounds to
-    pick = (uniform.unsqueeze(-2) > below).sum(dim=-2, keepdim=True)  # (…, 1, 1 or Z)
+    cdf = torch.cumsum(weights, dim=-2)[..., :-1, :]  # without its last value, 1 up to rounding
+    pick = (uniform.unsqueeze(-2) > cdf).sum(dim=-2, keepdim=True)  # (…, 1, 1 or Z)
     z_dim = mixture.mu.shape[-1]
     pick_z = pick.expand(*pick.shape[:-1], z_dim)
     mu = mixture.mu.gather(-2, pick_z).squeeze(-2)

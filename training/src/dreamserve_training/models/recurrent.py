@@ -1,7 +1,7 @@
-"""Recurrent cores under a mixture density head (Ha & Schmidhuber 2018, A.2).
+"""Recurrent cores with a mixture density head (Ha & Schmidhuber 2018, A.2).
 
-The mixture, reward and done heads all read the core's output after (z_t, a_t): they speak of
-z_{t+1}, r_{t+1} and d_{t+1}.
+The mixture, reward and done heads read the core's output after (z_t, a_t) and predict z_{t+1},
+r_{t+1} and d_{t+1}.
 """
 
 from abc import abstractmethod
@@ -30,19 +30,19 @@ from dreamserve_training.models.world_model import (
     WorldModel,
 )
 
-CHECKPOINT_CHUNK = 64  # steps between the activations that gradient checkpointing keeps
+CHECKPOINT_CHUNK = 64  # steps between stored activations with gradient checkpointing
 
 
 class RecurrentModel(WorldModel):
     """A recurrent core and its heads.
 
-    `action_dim` is n for Discrete actions (int64, one-hot inside) and the number of components
-    for continuous ones (`discrete_actions=False`). `done_dropout` and `done_gradient_scale` hold
-    back the done head, which sees few positives and overfits long before the rest: the one drops
-    its inputs, the other scales its gradient into the core.
+    `action_dim` is n for Discrete actions (int64, encoded one-hot) and the number of components
+    for continuous actions (`discrete_actions=False`). `done_dropout` and `done_gradient_scale`
+    regularise the done head, which has few positive targets and overfits first: dropout of its
+    inputs, and a factor of its gradient into the core. ValueError for sizes below 1.
     """
 
-    state_names: ClassVar[tuple[str, ...]]  # (rnn_size,) each; the first is what the heads read
+    state_names: ClassVar[tuple[str, ...]]  # of shape (rnn_size,) each; the heads read the first
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class RecurrentModel(WorldModel):
         done_gradient_scale: float = 1.0,
         gradient_checkpointing: bool = False,
     ) -> None:
-        # first of all, while the arguments are the only local names
+        # before any other local variable exists
         config: dict[str, Any] = {k: v for k, v in locals().items() if k not in _NOT_OPTIONS}
         super().__init__()
         if min(z_dim, action_dim, rnn_size, num_mixtures) < 1:
@@ -79,24 +79,24 @@ class RecurrentModel(WorldModel):
 
     @abstractmethod
     def make_core(self) -> None:
-        """Make the layers between inputs (z_dim + action_dim) and output (rnn_size)."""
+        """Make the layers that map inputs (z_dim + action_dim,) to outputs (rnn_size,)."""
 
     @abstractmethod
     def run_core(self, inputs: Tensor, *state: Tensor) -> tuple[Tensor, State]:
-        """Return the output (B, T, R) for inputs (B, T, Z + A), and the state after them."""
+        """Return the outputs (B, T, R) of inputs (B, T, Z + A), and the state after them."""
 
     @abstractmethod
     def cell(self) -> nn.Module:
-        """Return one step of the core to export: (latent, action (B, A), *state) → next state."""
+        """Return one step to export: (latent (B, Z), action (B, A), *state) → next state."""
 
     def forward(self, z: Tensor, actions: Tensor, state: State | None = None) -> Prediction:
         """Run over sequences: z (B, T, Z), actions (B, T) int64 or (B, T, A) float.
 
-        `state` is zeros if None. Raises ValueError for shapes that do not fit.
+        `state` defaults to zeros. Raises ValueError for z or actions of another shape.
         """
         inputs = self._inputs(z, actions)
         start = state if state is not None else self.initial_state(len(inputs), inputs)
-        outputs, state = self._remember(inputs, start)
+        outputs, state = self._run_chunks(inputs, start)
         mixture = split_parameters(self.mdn_head(outputs), self.head, self.num_mixtures, self.z_dim)
         reward = self.reward_head(outputs).squeeze(-1) if self.reward_head else None
         done_logit = self._done_logit(outputs) if self.done_head else None
@@ -121,7 +121,7 @@ class RecurrentModel(WorldModel):
         return {"loss": total, **parts}
 
     def spec(self) -> MemorySpec:
-        """Return what the manifest says of this model."""
+        """Return the fields of the world's spec that depend on M."""
         return MemorySpec(
             self.z_dim,
             tuple(TensorSpec(name=name, shape=(self.rnn_size,)) for name in self.state_names),
@@ -130,11 +130,11 @@ class RecurrentModel(WorldModel):
         )
 
     def graph(self) -> nn.Module:
-        """Return `predict` as a module to export."""
+        """Return `predict` as a traceable module with its own weights."""
         return RecurrentGraph(self)
 
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Return the empty memory: zeros (batch, R) of `like`'s device and dtype."""
+        """Return the initial state: zeros (batch, R) with the device and dtype of `like`."""
         return tuple(like.new_zeros(batch, self.rnn_size) for _ in self.state_names)
 
     def _inputs(self, z: Tensor, actions: Tensor) -> Tensor:
@@ -147,7 +147,7 @@ class RecurrentModel(WorldModel):
             actions = functional.one_hot(actions.long(), self.action_dim)
         return torch.cat([z, actions.to(z.dtype)], dim=-1)
 
-    def _remember(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    def _run_chunks(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         if not (self.gradient_checkpointing and self.training):
             return self.run_core(inputs, *state)
         chunks = []
@@ -158,15 +158,15 @@ class RecurrentModel(WorldModel):
 
     def _done_logit(self, outputs: Tensor) -> Tensor:
         scale = self.done_gradient_scale
-        held_back = scale * outputs + (1 - scale) * outputs.detach() if scale != 1 else outputs
+        scaled = scale * outputs + (1 - scale) * outputs.detach() if scale != 1 else outputs
         assert self.done_head is not None
-        return self.done_head(self.done_dropout(held_back)).squeeze(-1)
+        return self.done_head(self.done_dropout(scaled)).squeeze(-1)
 
 
 class RecurrentGraph(nn.Module):
-    """One step of a recurrent model: its cell, and all its heads as one Gemm.
+    """One step of a recurrent model: its cell, and all heads as one Gemm.
 
-    At small batches one Gemm is faster than three.
+    For small batches one Gemm is faster than three.
     """
 
     def __init__(self, model: RecurrentModel) -> None:
@@ -185,7 +185,7 @@ class RecurrentGraph(nn.Module):
 
     def forward(self, latent: Tensor, action: Tensor, *state: Tensor) -> Prediction:
         """Predict from latent (B, Z), action int64 (B,) or float (B, A), and state (B, R) each."""
-        if self.discrete_actions:  # one_hot without one_hot's look at the data
+        if self.discrete_actions:  # functional.one_hot checks the values, so it cannot be traced
             action = (action.unsqueeze(-1) == self.action_range).type_as(latent)
         state = self.cell(latent, action, *state)
         parts = list(self.heads(state[0]).split(self.head_sizes, dim=-1))
@@ -196,7 +196,7 @@ class RecurrentGraph(nn.Module):
 
 
 def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    """Return a layer with copies of `weight` (O, I) and `bias` (O,), not to be trained."""
+    """Return a frozen layer with copies of `weight` (O, I) and `bias` (O,)."""
     layer = nn.Linear(weight.shape[1], weight.shape[0])
     layer.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
     layer.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)

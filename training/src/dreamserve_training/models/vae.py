@@ -1,8 +1,8 @@
 """V: a convolutional VAE (Ha & Schmidhuber 2018, appendix A.1; Kingma & Welling 2013).
 
-The shape is the paper's, the widths are smaller and the decoder rises by sub-pixel convolution
-(Shi et al. 2016) instead of transposed convolution: ten times as fast on a CPU, and small
-things are kept. 0.96 million parameters at z_dim 64.
+The architecture is the paper's, but narrower, and the decoder upsamples by sub-pixel convolution
+(Shi et al. 2016) instead of transposed convolution: it is ten times as fast on a CPU and
+reconstructs small objects. 0.96 million parameters at z_dim 64.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dreamserve_training.models.checkpoint import load_model, save_model
 
-# Encoder channels after each halving of 64 x 64 down to 4 x 4; the decoder mirrors them.
+# Encoder channels after each halving from 64 x 64 to 4 x 4; the decoder mirrors them.
 WIDTHS = (16, 32, 64, 128)
 SMALLEST = 4
 
@@ -34,14 +34,14 @@ class ConvVAE(nn.Module):
         self.encoder = nn.Sequential(*down, nn.Flatten())
         self.mu_head = nn.Linear(flat, z_dim)
         self.logvar_head = nn.Linear(flat, z_dim)
-        # A Linear to 4 x 4 does what a transposed convolution from 1 x 1 does, at a fraction of it.
+        # A Linear to 4 x 4 equals a transposed convolution from 1 x 1 and is much faster.
         up: list[nn.Module] = [
             nn.Linear(z_dim, flat),
             nn.ReLU(),
             nn.Unflatten(1, (WIDTHS[-1], SMALLEST, SMALLEST)),
         ]
-        rising = WIDTHS[::-1]
-        for before, after in zip(rising, (*rising[1:], 3), strict=True):
+        widths = WIDTHS[::-1]
+        for before, after in zip(widths, (*widths[1:], 3), strict=True):
             up += [nn.Conv2d(before, 4 * after, 3, padding=1), nn.PixelShuffle(2), nn.ReLU()]
         self.decoder = nn.Sequential(*up[:-1], nn.Sigmoid())
 
@@ -61,7 +61,7 @@ class ConvVAE(nn.Module):
         return self.mu_head(features), self.logvar_head(features)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Return the frames (B, H, W, C) in [0, 1] that `z` (B, Z) stands for."""
+        """Return the frames (B, H, W, C) in [0, 1] decoded from `z` (B, Z)."""
         return self.decoder(z).permute(0, 2, 3, 1)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -79,11 +79,11 @@ def vae_loss(
     pixel_weight: Tensor | float = 1.0,
     free_nats_per_dim: float = 0.5,
 ) -> tuple[Tensor, Tensor]:
-    """Return (reconstruction error, KL), each a mean over the batch of per-image sums.
+    """Return (reconstruction error, KL), scalars: means over the batch of per-image sums.
 
-    The error is the weighted squared error summed over pixels; the KL divergence to N(0, I) is
-    floored at `free_nats_per_dim` · Z per image, as in the paper's own code: below the floor the
-    posterior may spend its nats freely, so small things need not be blurred away.
+    The error is the weighted squared error, summed over pixels. The KL divergence to N(0, I) is at
+    least `free_nats_per_dim` · Z per image, as in the paper's code: below that the posterior's
+    information costs nothing, so encoding small objects does not increase the loss.
     """
     error = (pixel_weight * (reconstruction - frames).square()).flatten(1).sum(1)
     kl = -0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(1)
@@ -91,10 +91,10 @@ def vae_loss(
 
 
 def save_vae(vae: ConvVAE, path: str | Path) -> None:
-    """Write `vae` to `path`, whole or not at all."""
+    """Write the checkpoint of `vae` to `path`, atomically."""
     save_model(vae, path)
 
 
 def load_vae(path: str | Path) -> ConvVAE:
-    """Read a VAE; CheckpointError says what is wrong with the file."""
+    """Return V from its checkpoint; CheckpointError if the file is not one."""
     return load_model(path, "V", lambda _: ConvVAE)

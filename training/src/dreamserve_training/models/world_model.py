@@ -1,7 +1,7 @@
-"""What a memory model M must offer, so that any core can be trained, exported and dreamt in.
+"""The interface of a memory model M, by which any core can be trained, exported and dreamed with.
 
-M predicts z_{t+1}, r_{t+1} and d_{t+1} from z_t, a_t and its state. A core is a subclass in a file
-of its own and a row in `catalog`; `recurrent` has what recurrent cores with a mixture head share.
+M predicts z_{t+1}, r_{t+1} and d_{t+1} from z_t, a_t and its state. A core is a subclass in its own
+module and an entry of `catalog.CORES`; `recurrent` is the base of recurrent cores.
 """
 
 from abc import ABC, abstractmethod
@@ -19,16 +19,16 @@ State = tuple[Tensor, ...]  # in the order of MemorySpec.recurrent_state, (B, �
 
 
 class Prediction(NamedTuple):
-    """What M predicts; leading axes are (B, T) for sequences and (B,) for a step."""
+    """M's outputs; leading axes are (B, T) for sequences and (B,) for a single step."""
 
     mixture: Mixture  # over z_{t+1}
     reward: Tensor | None
     done_logit: Tensor | None
-    state: State  # after the last step
+    state: State  # after the last step, (B, …) each
 
 
 class MemorySpec(NamedTuple):
-    """What a manifest says of M; the names are those of `dreamserve.manifest.WorldSpec`."""
+    """The fields of `dreamserve.manifest.WorldSpec` that depend on M."""
 
     latent_size: int
     recurrent_state: tuple[TensorSpec, ...]
@@ -38,17 +38,17 @@ class MemorySpec(NamedTuple):
 
 @dataclass(frozen=True)
 class LossWeights:
-    """What the parts of the loss count beside the mixture's likelihood."""
+    """Weights of the loss terms, relative to the mixture's negative log-likelihood."""
 
     reward: float = 1.0
     done: float = 1.0
-    done_positive: float = 10.0  # of a step that ends its episode: such steps are rare
+    done_positive: float = 10.0  # of steps that end their episode, which are rare
 
 
 class WorldModel(nn.Module, ABC):
     """A memory model. Actions are int64 if `discrete_actions`, else float (…, action_dim)."""
 
-    name: ClassVar[str]  # in recipes and in the names of its checkpoints
+    name: ClassVar[str]  # in recipes and in checkpoints' file names
     config: dict[str, Any]  # the constructor's arguments
     z_dim: int
     action_dim: int
@@ -58,23 +58,23 @@ class WorldModel(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, z: Tensor, actions: Tensor, state: State | None = None) -> Prediction:
-        """Predict every step of sequences z (B, T, Z), actions (B, T, …); state zeros if None."""
+        """Predict every step of z (B, T, Z), actions (B, T, …); the default `state` is zeros."""
 
     @abstractmethod
     def initial_state(self, batch: int, like: Tensor) -> State:
-        """Return the empty memory of `batch` rows, of `like`'s device and dtype."""
+        """Return the initial state of `batch` rows, with the device and dtype of `like`."""
 
     @abstractmethod
     def losses(self, batch: Batch, weights: LossWeights) -> dict[str, Tensor]:
-        """Return the parts and their weighted sum, `loss`, over the steps that the masks keep."""
+        """Return the loss terms by name, and their weighted sum `loss`, over the unmasked steps."""
 
     @abstractmethod
     def spec(self) -> MemorySpec:
-        """Return what the manifest says of this model."""
+        """Return the fields of the world's spec that depend on M."""
 
     @abstractmethod
     def graph(self) -> nn.Module:
-        """Return `predict` as a module to export: traceable, with weights of its own."""
+        """Return `predict` as a traceable module with its own weights, to be exported."""
 
     def predict(self, z: Tensor, action: Tensor, state: State) -> Prediction:
         """Predict one step of z (B, Z) and action (B, …); the reference for the exported graph."""
@@ -85,7 +85,7 @@ class WorldModel(nn.Module, ABC):
         return Prediction(mixture, reward, done_logit, output.state)
 
     def fold(self) -> None:
-        """Bring the weights, in place, into the form that the graph stores; outputs stay."""
+        """Convert the weights in place to the form that the graph stores; outputs do not change."""
 
     def check_state(self, state: Mapping[str, Tensor]) -> None:
-        """Raise ValueError for a state, by name, that this model cannot have left."""
+        """Raise ValueError for a state (name → tensor) that this model cannot have produced."""

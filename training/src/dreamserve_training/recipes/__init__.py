@@ -1,1 +1,1 @@
-"""One module a world; each holds a RECIPE."""
+"""One module per world; each defines a RECIPE."""

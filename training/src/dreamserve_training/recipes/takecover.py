@@ -1,4 +1,4 @@
-"""VizDoom's Take Cover: dodge fireballs, live long.
+"""ViZDoom's Take Cover: survive by dodging fireballs; every step earns 1.
 
 dreamserve-train recipe takecover --out runs/takecover
 """
@@ -14,7 +14,7 @@ from dreamserve_training.train.vae import VAEConfig
 RECIPE = Recipe(
     name="takecover",
     env=TAKE_COVER,
-    collect=CollectConfig(episodes=3400),  # deaths are what M lacks most: one an episode
+    collect=CollectConfig(episodes=3400),  # M needs many deaths; an episode has one
     holdout=CollectConfig(episodes=200, seed=3400),
     vae=VAEConfig(),
     memory="mdnrnn",

@@ -1,4 +1,4 @@
-"""Data for M under one roof: encoding frames, windows over episodes, loaders, checks."""
+"""Public interface to M's data: encoding frames, windows of episodes, loaders, checks."""
 
 from dreamserve_training.data.checks import DatasetReport, validate_dataset
 from dreamserve_training.data.encoding import (

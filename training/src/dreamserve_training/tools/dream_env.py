@@ -1,4 +1,4 @@
-"""The dream under one roof: the environment, agents in it, their rollouts, and planning."""
+"""Public interface to dreams: the environment, agents, rollouts and planning."""
 
 from dreamserve_training.dreams.agents import DreamAgent
 from dreamserve_training.dreams.environment import DreamEnvironment

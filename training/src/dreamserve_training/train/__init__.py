@@ -1,1 +1,1 @@
-"""Training of V and M by Lightning, and of C by evolution in dreams."""
+"""Training of V and M with Lightning, and of C by evolution in dreams."""

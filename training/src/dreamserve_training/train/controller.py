@@ -1,4 +1,4 @@
-"""Evolve C by CMA-ES (Hansen 2016) entirely inside the dream.
+"""Evolve C by CMA-ES (Hansen 2016) in dreams only.
 
 dreamserve-train controller takecover --out runs/takecover
 """
@@ -27,7 +27,7 @@ from dreamserve_training.models.controller import (
 )
 
 with warnings.catch_warnings():
-    # It warns that it cannot plot without matplotlib; nothing here plots.
+    # cma warns that plotting needs matplotlib; nothing here plots
     warnings.filterwarnings("ignore", "Could not import matplotlib", UserWarning)
     import cma
 
@@ -37,25 +37,25 @@ Float64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ControllerConfig:
-    """The options of C's evolution."""
+    """Options of C's evolution."""
 
     form: Axis | Scores
-    temperature: float = 1.15  # the paper's best for the real game
+    temperature: float = 1.15  # the best in the paper for the real environment
     generations: int = 36
     population: int = 64
-    episodes: int = 16
-    sigma: float = 0.1
+    episodes: int = 16  # dreams per candidate and generation
+    sigma: float = 0.1  # initial standard deviation of the parameters
     max_steps: int = 2100
     workers: int = 2
     seed: int = 0
 
 
 def evolve(bundle: Path, directory: Path, config: ControllerConfig) -> LinearPolicy:
-    """Evolve a controller in the dreams of `bundle`; `directory`/evolution.npz keeps its history.
+    """Evolve a controller in dreams of `bundle`; record the fitness in `directory`/evolution.npz.
 
-    CMA-ES is a pure function of its seed and of the fitness of each generation, so that history is
-    also the checkpoint: a stopped evolution replays it and resumes. Returns the policy of the final
-    distribution's mean, which is less biased by lucky dreams than the best candidate.
+    CMA-ES is a pure function of its seed and the fitness of each generation, so this record is
+    also the checkpoint: an interrupted evolution replays it and resumes. Returns the policy of the
+    final distribution's mean, because the best candidate's fitness is biased by noise.
     """
     directory.mkdir(parents=True, exist_ok=True)
     history_path = directory / "evolution.npz"
@@ -110,23 +110,23 @@ def _fitness(
     """Return each candidate's mean return over this generation's dreams, (population,)."""
     first_seed = (config.seed * 1_000_003 + generation) * config.episodes
     seeds = range(first_seed, first_seed + config.episodes)
-    # More shares than workers, because candidates that live long take longer.
-    shares = np.array_split(np.arange(len(candidates)), 2 * config.workers)
+    # more chunks than workers, because candidates with longer dreams take longer
+    chunks = np.array_split(np.arange(len(candidates)), 2 * config.workers)
     jobs = [
         pool.submit(
-            _share_returns,
+            _mean_returns,
             bundle,
-            [config.form.policy(np.asarray(candidates[i])) for i in share],
+            [config.form.policy(np.asarray(candidates[i])) for i in chunk],
             list(seeds),
             config.temperature,
             config.max_steps,
         )
-        for share in shares
+        for chunk in chunks
     ]
     return np.concatenate([job.result() for job in jobs])
 
 
-def _share_returns(
+def _mean_returns(
     bundle: Path,
     policies: list[LinearPolicy],
     seeds: list[int],

@@ -1,4 +1,4 @@
-"""Train M by teacher forcing: each step reads the real z_t and predicts z_{t+1}.
+"""Train M by teacher forcing: each step takes the real z_t and predicts z_{t+1}.
 
 dreamserve-train memory takecover --out runs/takecover
 """
@@ -28,57 +28,57 @@ Batches = Iterable[Item]
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The options of M's training."""
+    """Options of M's training."""
 
     lr: float = 1e-3
     epochs: int = 20
-    device: str = "auto"  # cpu, cuda, or the best there is
+    device: str = "auto"  # auto (the best available), cpu or cuda
     save_dir: str = "checkpoints"
-    clip: float = 1.0  # of the gradient's norm
+    clip: float = 1.0  # maximum norm of the gradient
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"
-    early_stopping_patience: int | None = None  # epochs without a better val_loss
+    early_stopping_patience: int | None = None  # epochs without a better loss; None: never stop
     reward_weight: float = 1.0
     done_weight: float = 1.0
-    done_pos_weight: float = 10.0  # the paper's own code: ends are rare
-    mixed_precision: bool = True  # bfloat16 where it is safe; the likelihood stays in float32
-    resume: bool = True  # go on from save_dir/MODEL_last.ckpt if there is one
+    done_pos_weight: float = 10.0  # as in the paper's code, because ends are rare
+    mixed_precision: bool = True  # bfloat16 autocast; losses stay in float32
+    resume: bool = True  # from save_dir/MODEL_last.ckpt, if it exists
     seed: int = 0
 
     @property
     def weights(self) -> LossWeights:
-        """What the parts of the loss count."""
+        """The weights of the loss terms."""
         return LossWeights(self.reward_weight, self.done_weight, self.done_pos_weight)
 
     @classmethod
     def of(cls, config: "TrainConfig | Mapping[str, Any]") -> "TrainConfig":
-        """Return `config` as a TrainConfig; ValueError names an unknown option."""
+        """Return `config` as a TrainConfig. Unknown options raise ValueError, which names them."""
         if isinstance(config, cls):
             return config
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(config) - known)
         if unknown:
-            raise ValueError(f"unknown training options {unknown}; known are {sorted(known)}")
+            raise ValueError(f"unknown training options {unknown}; known options: {sorted(known)}")
         return cls(**config)
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """The result of training M."""
+    """The result of `train_memory`."""
 
-    path: Path  # the best model
+    path: Path  # of the best model
     best_loss: float
     epochs: int
 
 
 class MemoryLoop(SeededModule):
-    """Teacher forcing by the model's own losses."""
+    """The Lightning module of M, trained on the model's own losses."""
 
     def __init__(self, model: WorldModel, config: TrainConfig) -> None:
         super().__init__()
         self.model, self.config = model, config
 
     def losses(self, batch: Item) -> dict[str, Tensor]:
-        """Return the parts and their weighted sum, `loss`, of a batch of items."""
+        """Return the loss terms of a batch by name, and their weighted sum `loss`."""
         return self.model.losses(batch, self.config.weights)
 
     def training_step(self, batch: Item, _: int) -> Tensor:
@@ -97,7 +97,7 @@ class MemoryLoop(SeededModule):
         return losses
 
     def configure_optimizers(self):  # type: ignore[no-untyped-def]  # Lightning's own union type
-        """Adam, and the schedule asked for, stepped once an epoch."""
+        """Return Adam with the configured schedule, stepped once per epoch."""
         optimizer = torch.optim.Adam(self.model.parameters(), lr=self.config.lr)
         if self.config.schedule == "constant":
             return optimizer
@@ -117,12 +117,12 @@ def train_memory(
     validation: Batches | None = None,
     callbacks: tuple[Callback, ...] = (),
 ) -> TrainResult:
-    """Train `model` in place and leave the best one in `save_dir`/MODEL_best.pth.
+    """Train `model` in place and write its best weights to `save_dir`/MODEL_best.pth.
 
-    MODEL is the model's name. The best is the epoch of lowest `val_loss`, or `train_loss` without
-    `validation`; `model` holds it on return. Stopped and called again with the same arguments, it
-    goes on after the last whole epoch and ends with the same weights as an unbroken run. Raises
-    ValueError for unknown options, and for a loss that is no longer finite.
+    MODEL is the model's name. The best epoch has the lowest `val_loss`, or `train_loss` without
+    `validation`; on return `model` has its weights. After an interruption, the same call resumes
+    after the last complete epoch and gives the same weights as an uninterrupted run. Raises
+    ValueError for unknown options and for a loss that is not finite.
     """
     config = TrainConfig.of(config)
     directory = Path(config.save_dir)

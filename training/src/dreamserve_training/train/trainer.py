@@ -1,4 +1,4 @@
-"""The trainer of V and M: mixed precision, exact resume, a log line per epoch."""
+"""The Lightning trainer of V and M: mixed precision, exact resume, a log line per epoch."""
 
 import logging
 import time
@@ -12,28 +12,28 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 logger = logging.getLogger("dreamserve_training")
 
-# Lightning's warnings about what is intended here.
+# Warnings of Lightning that do not apply here.
 QUIET = (
-    ".*does not have many workers.*",  # loaders read memory-mapped files in this process
-    ".*exists and is not empty.*",  # a run that was stopped goes on in the same directory
-    ".*treespec, LeafSpec.* is deprecated.*",  # Lightning 2.6 on torch 2.13: theirs to mend
+    ".*does not have many workers.*",  # data is memory-mapped or cached
+    ".*exists and is not empty.*",  # a run resumes in its directory
+    ".*treespec, LeafSpec.* is deprecated.*",  # Lightning 2.6 with torch 2.13
     ".*The number of training batches .* is smaller than the logging interval.*",
-    ".*have no `val_dataloader`. Skipping val loop.*",  # M may be trained without held-out data
+    ".*have no `val_dataloader`. Skipping val loop.*",  # optional for M
 )
 
 
 class SeededModule(lightning.LightningModule):
-    """A module whose `config.seed` and step decide all random numbers of a batch."""
+    """A module whose random numbers in a batch depend on `config.seed` and the step only."""
 
     config: Any
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """Seed by step, so that a resumed run draws the numbers of an unbroken one."""
+        """Seed by step, so a resumed run draws the same numbers as an uninterrupted one."""
         torch.manual_seed(self.config.seed * 1_000_003 + self.global_step)
 
 
 class EpochLog(Callback):
-    """Log each epoch's figures and the time left."""
+    """Log each epoch's metrics and the time left."""
 
     def __init__(self) -> None:
         self._start_s = 0.0
@@ -44,12 +44,12 @@ class EpochLog(Callback):
         self._start_s, self._first_epoch = time.monotonic(), trainer.current_epoch
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: Any) -> None:
-        """Log the epoch's figures, those of its validation among them."""
+        """Log the epoch's training and validation metrics."""
         done = trainer.current_epoch + 1
         epoch_s = (time.monotonic() - self._start_s) / (done - self._first_epoch)
         left_s = epoch_s * ((trainer.max_epochs or done) - done)
-        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        text = "  ".join(f"{name} {value:.4g}" for name, value in sorted(figures.items()))
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        text = "  ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()))
         logger.info(
             "epoch %d/%s  %s  %.0f s left", done, trainer.max_epochs or "?", text, max(left_s, 0)
         )
@@ -66,9 +66,9 @@ def make_trainer(
     mixed_precision: bool = True,
     callbacks: tuple[Callback, ...] = (),
 ) -> lightning.Trainer:
-    """Return a trainer that writes `MODEL_last.ckpt` and `MODEL_best.ckpt`, the best by `monitor`.
+    """Return a trainer that writes MODEL_last.ckpt, and MODEL_best.ckpt for the lowest `monitor`.
 
-    Both carry the model's name: V and M may share a directory.
+    MODEL is `model`, so V and M can share a directory.
     """
     for message in QUIET:
         warnings.filterwarnings("ignore", message)
@@ -76,8 +76,8 @@ def make_trainer(
     best = ModelCheckpoint(
         directory, filename=f"{model}_best", monitor=monitor, enable_version_counter=False
     )
-    # Not save_last: that would be the last *best*, and a resume would lose the epochs since.
-    # At the epoch's very end: after validation, the schedule's step is still to come.
+    # Not save_last, which saves only when there is a new best: a resume would lose later epochs.
+    # Saved at the end of the epoch, because the schedule steps after validation.
     last = ModelCheckpoint(
         directory,
         filename=f"{model}_last",
@@ -99,12 +99,12 @@ def make_trainer(
 
 
 def last_checkpoint(directory: Path, model: str) -> Path | None:
-    """Return where a stopped run of `model` goes on from, if it left anything."""
+    """Return the checkpoint from which an interrupted run of `model` resumes, if it exists."""
     path = directory / f"{model}_last.ckpt"
     return path if path.exists() else None
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, numpy and torch."""
+    """Seed Python, numpy and torch; allow TF32 matrix products."""
     lightning.seed_everything(seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")

@@ -22,7 +22,7 @@ from dreamserve_training.train.trainer import (
 
 @dataclass(frozen=True)
 class VAEConfig:
-    """The size of V and the options of its training."""
+    """V's latent size and the options of its training."""
 
     z_dim: int = 64
     frames: int = 120_000
@@ -30,18 +30,18 @@ class VAEConfig:
     epochs: int = 10
     batch_size: int = 128
     lr: float = 1.5e-3
-    clip: float = 50.0  # norms of a sum over 12,288 pixels are large
+    clip: float = 50.0  # maximum gradient norm; large, because the loss sums 12,288 values
     reconstruction_scale: float = 5.0
-    salience: float = 8.0  # how much more a pixel counts that differs from the mean image
+    salience: float = 8.0  # extra weight of pixels that differ from the mean image
     free_nats_per_dim: float = 0.5
     seed: int = 0
 
 
 class VAELoop(SeededModule):
-    """Squared error, heavier where a pixel is unlike the mean image, plus the floored KL.
+    """The Lightning module of V: squared error, weighted per pixel, plus KL with free nats.
 
-    A distant fireball is a few pixels that differ from the empty room. Unweighted, a blur costs
-    less than a description of it, and then the dream holds nothing to dodge.
+    Pixels that differ from the mean image have a larger weight. A distant fireball is only a few
+    such pixels: without the weight, V would ignore it, and dreams would have nothing to dodge.
     """
 
     def __init__(self, vae: ConvVAE, mean_image: Tensor, config: VAEConfig, steps: int) -> None:
@@ -52,11 +52,11 @@ class VAELoop(SeededModule):
         self.register_buffer("mean_image", mean_image)
 
     def losses(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (reconstruction, KL) of a batch (B, H, W, C) uint8."""
+        """Return (reconstruction error, KL), scalars, of a batch (B, H, W, C) uint8."""
         frames = batch.float() / 255
         reconstruction, mu, logvar = self.vae(frames)
-        unlike = (2 * (frames - self.mean_image).abs()).clamp(max=1)
-        weight = self.config.reconstruction_scale * (1 + self.config.salience * unlike)
+        salience = (2 * (frames - self.mean_image).abs()).clamp(max=1)
+        weight = self.config.reconstruction_scale * (1 + self.config.salience * salience)
         floor = self.config.free_nats_per_dim
         return vae_loss(reconstruction.float(), frames, mu.float(), logvar.float(), weight, floor)
 
@@ -71,7 +71,7 @@ class VAELoop(SeededModule):
         self.log_dict({"val_loss": error + kl, "val_reconstruction": error, "val_kl": kl})
 
     def configure_optimizers(self):  # type: ignore[no-untyped-def]  # Lightning's own union type
-        """Adam under one cycle: few epochs, all of them at a useful rate."""
+        """Return Adam with a one-cycle schedule, which suits few epochs."""
         optimizer = torch.optim.Adam(self.vae.parameters(), lr=self.config.lr)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, self.config.lr, total_steps=max(self.steps, 20), pct_start=0.1
@@ -86,12 +86,12 @@ def train_vae(
     config: VAEConfig,
     device: str = "auto",
 ) -> Path:
-    """Train V, or go on training it; return the path of the finished `vae_best.pth`."""
+    """Train V, or resume; return the path of `vae_best.pth`. ValueError for too few frames."""
     seed_everything(config.seed)
     train = FrameDataset(train_frames)
     validation = FrameDataset(validation_frames, config.validation_frames)
     if len(train) < config.batch_size:
-        raise ValueError(f"{len(train)} frames do not fill one batch of {config.batch_size}")
+        raise ValueError(f"{len(train)} frames are too few for a batch of {config.batch_size}")
     mean_image = torch.from_numpy(train.frames[:4096].mean(axis=0, dtype=np.float32) / 255)
     loader = frame_loader(train, config.batch_size, shuffle=True)
     loop = VAELoop(ConvVAE(config.z_dim), mean_image, config, config.epochs * len(loader))

@@ -1,4 +1,4 @@
-"""Validation: is a world right? Every check of a bundle, or of trained models, as one report."""
+"""Validation: check the correctness of a bundle, or of trained models, and report it."""
 
 from dreamserve_training.validation.report import Check, Report
 from dreamserve_training.validation.suite import validate, validate_models

@@ -1,4 +1,4 @@
-"""Checks of cost: memory must not grow; speed on this machine is reported."""
+"""Checks of memory use, which must not grow, and of speed, which is only reported."""
 
 import resource
 import sys
@@ -20,7 +20,7 @@ GROWTH_ALLOWED_BYTES = 16 * 2**20
 
 
 def speed(world: World) -> str:
-    """Report steps and frames per second on this machine (medians); it never fails."""
+    """Report median steps and encoded frames per second on this machine; never fails."""
     rng, rates = np.random.default_rng(0), []
     for batch in BATCHES:
         step = random_step(world.spec, rng, batch)
@@ -32,16 +32,16 @@ def speed(world: World) -> str:
 
 
 def memory(world: World) -> str:
-    """1,000 more batches take no more memory."""
+    """Check that 1,000 more batches do not increase peak memory by over GROWTH_ALLOWED_BYTES."""
     step = random_step(world.spec, np.random.default_rng(0), 64)
     _repeat(partial(world.backend.step, step), 200)
     before = _peak_bytes()
     _repeat(partial(world.backend.step, step), 1000)
     growth = _peak_bytes() - before
     if growth > GROWTH_ALLOWED_BYTES:
-        raise CheckFailed(f"1,000 more batches took {growth / 2**20:.0f} MiB more memory")
+        raise CheckFailed(f"1,000 more batches increased memory by {growth / 2**20:.0f} MiB")
     state = world.spec.state_bytes()
-    return f"{state:,} bytes a dream; {growth / 2**20:.1f} MiB more after 1,000 more batches"
+    return f"{state:,} bytes per dream; {growth / 2**20:.1f} MiB more after 1,000 batches"
 
 
 def _calls_per_s(call: Callable[[], object]) -> float:

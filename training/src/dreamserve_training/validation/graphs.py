@@ -1,4 +1,4 @@
-"""Checks on a world's three graphs: shapes, finite numbers, extremes, sampling, temperature."""
+"""Checks of a world's three graphs: shapes, finite outputs, sampling, temperature, batches."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,11 +21,11 @@ from dreamserve_training.validation.report import CheckFailed
 
 BATCHES = (1, 2, 3, 7, 64, 256)
 DRAWS = 8192
-STANDARD_ERRORS = 6.0  # chance alone exceeds this once in a billion
+STANDARD_ERRORS = 6.0  # exceeded by chance once in a billion
 
 
 def shapes(world: World) -> str:
-    """Every output of every graph has the shape the manifest says, float32, at many batch sizes."""
+    """Check all outputs' shapes and dtypes against the manifest, at several batch sizes."""
     spec, rng = world.spec, np.random.default_rng(0)
     for batch in BATCHES:
         frames = np.zeros((batch, *spec.frame.shape), np.float32)
@@ -43,7 +43,7 @@ def shapes(world: World) -> str:
 
 
 def finite(world: World) -> str:
-    """Random inputs give finite numbers."""
+    """Check that random inputs give finite outputs."""
     rng, rows = np.random.default_rng(1), 0
     for _ in range(8):
         step = random_step(world.spec, rng, 256)
@@ -53,27 +53,27 @@ def finite(world: World) -> str:
 
 
 def extremes(world: World) -> str:
-    """Inputs far outside of what dreams produce give finite numbers, and frames in their range."""
+    """Check that inputs far outside those of dreams give finite outputs, and frames in range."""
     spec, rng = world.spec, np.random.default_rng(2)
-    tried = 0
+    steps = 0
     for step in _extreme_steps(spec, random_step(spec, rng, 16)):
         _check_finite(outputs_by_name(spec, world.backend.step(step)), "extreme inputs")
-        tried += len(step.latent)
+        steps += len(step.latent)
     low, high = spec.frame.value_range
     for value in (low, high):
         frames = np.full((2, *spec.frame.shape), value, np.float32)
         mu, logvar = world.backend.encode(frames)
-        _check_finite({"mu": mu, "logvar": logvar}, f"a frame of {value:g} all over")
+        _check_finite({"mu": mu, "logvar": logvar}, f"a frame of {value:g}s")
     latents = rng.standard_normal((16, spec.latent_size), np.float32) * np.float32(100)
     decoded = world.backend.decode(latents)
-    _check_finite({"frames": decoded}, "latents a hundred times too large")
+    _check_finite({"frames": decoded}, "latents multiplied by 100")
     if decoded.min() < low - 1e-4 or decoded.max() > high + 1e-4:
-        raise CheckFailed(f"decoded frames leave [{low:g}, {high:g}]")
-    return f"{tried} steps at T from 0 to 100, latents to ±100, memory to ±50"
+        raise CheckFailed(f"decoded frames are not within [{low:g}, {high:g}]")
+    return f"{steps} steps at T from 0 to 100, latents scaled by up to 100, states up to ±50"
 
 
 def sampling(world: World) -> str:
-    """Draws at T = 1 have the mean and variance of the mixture that the same step declares."""
+    """Check that latents drawn at T = 1 have the mean and variance of the step's mixture."""
     rng, worst = np.random.default_rng(3), 0.0
     for row in range(3):
         one = random_step(world.spec, rng, 1)
@@ -90,11 +90,11 @@ def sampling(world: World) -> str:
         worst = max(worst, float(np.abs(errors).max()))
     if worst > STANDARD_ERRORS:
         raise CheckFailed(f"mean or variance is off by {worst:.1f} standard errors")
-    return f"{3 * DRAWS} draws, worst mean or variance off by {worst:.1f} standard errors"
+    return f"{3 * DRAWS} draws; mean and variance off by at most {worst:.1f} standard errors"
 
 
 def temperature(world: World) -> str:
-    """T = 0 gives the most likely component's mean, and the spread grows with T."""
+    """Check that T = 0 gives the most likely component's mean, and that spread grows with T."""
     rng = np.random.default_rng(4)
     step = random_step(world.spec, rng, 64)
     at_zero = world.backend.step(replace(step, temperature=np.zeros(64, np.float32)))
@@ -103,9 +103,9 @@ def temperature(world: World) -> str:
     peak = np.take_along_axis(at_zero.mixture_mu, index, axis=1)[:, 0]
     error = float(np.abs(at_zero.latent - peak).max())
     if error > 1e-5:
-        raise CheckFailed(f"at T = 0 latents are {error:.2g} off the likeliest component's mean")
+        raise CheckFailed(f"at T = 0 latents are {error:.2g} off the most likely component's mean")
     if world.spec.temperature_rule == "weights_only":
-        return "T = 0 is the likeliest mean; weights_only keeps sigma"
+        return "T = 0 gives the most likely mean; the rule weights_only keeps sigma"
     spreads = [
         float(
             np.abs(world.backend.step(replace(step, temperature=temperature)).latent - peak).mean()
@@ -114,27 +114,27 @@ def temperature(world: World) -> str:
     ]
     if not spreads == sorted(spreads):
         raise CheckFailed(f"the spread does not grow with T: {spreads}")
-    return f"T = 0 is the likeliest mean; mean distance from it at T = 1: {spreads[-1]:.2f}"
+    return f"T = 0 gives the most likely mean; mean distance at T = 1: {spreads[-1]:.2f}"
 
 
-def rows_apart(world: World) -> str:
-    """Each row's step is the same to the bit whatever else is in its batch."""
+def independent_rows(world: World) -> str:
+    """Check that each row's step is bit-identical in every batch."""
     if not same_in_every_batch(world.spec, world.backend):
-        raise CheckFailed("a row's answer depends on the batch around it")
+        raise CheckFailed("a row's outputs depend on the other rows of its batch")
     return "bit-identical in batches of 1 to 1024"
 
 
 def parity(world: World, other: World) -> str:
-    """Two backends of one world agree within the tolerance."""
+    """Check that two backends of one world agree within the tolerance."""
     name = other.backend.name
     worst = check_parity(world.spec, world.backend, {name: other.backend})[name]
-    return f"{name} against {world.backend.name}: {worst:.1e} relative, {TOLERANCE:g} allowed"
+    return f"{name} against {world.backend.name}: {worst:.1e} relative, at most {TOLERANCE:g}"
 
 
 def mixture_moments(
     output: StepOutput,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return mean and variance (Z,) of the mixture in the first row of `output`."""
+    """Return the mean and variance (Z,) of the first row's mixture in `output`."""
     logits, mu, log_sigma = (
         part[0].astype(np.float64)
         for part in (output.mixture_logits, output.mixture_mu, output.mixture_log_sigma)
@@ -187,7 +187,7 @@ def _extreme_steps(spec: WorldSpec, step: StepInput) -> Iterator[StepInput]:
 
 
 def _repeated(spec: WorldSpec, one: StepInput, temperature: float, seed: int) -> StepInput:
-    """Return the step `one` (a single row) DRAWS times, each with noise of its own."""
+    """Return the single row of `one` repeated DRAWS times, each time with other noise."""
     seeds = np.arange(DRAWS, dtype=np.uint64) + np.uint64(seed * DRAWS)
     keys = noise.keys(seeds, np.zeros(DRAWS, np.int64), noise.SAMPLE)
     first = np.zeros(DRAWS, np.int64)

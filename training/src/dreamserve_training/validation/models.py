@@ -1,4 +1,4 @@
-"""Checks on the PyTorch models behind a world, before they become graphs."""
+"""Checks of a world's PyTorch models, before export."""
 
 import torch
 
@@ -9,7 +9,7 @@ from dreamserve_training.validation.report import CheckFailed
 
 
 def weights(vae: ConvVAE, model: WorldModel) -> str:
-    """Every weight is finite."""
+    """Check that every weight is finite."""
     counts = []
     for name, part in (("V", vae), ("M", model)):
         for weight, tensor in part.state_dict().items():
@@ -20,7 +20,7 @@ def weights(vae: ConvVAE, model: WorldModel) -> str:
 
 
 def forward(vae: ConvVAE, model: WorldModel) -> str:
-    """Loss and gradient are finite for every batch size and length."""
+    """Check that state shapes fit and loss and gradients are finite, at several batch shapes."""
     if vae.z_dim != model.z_dim:
         raise CheckFailed(f"V has {vae.z_dim} latents, M has {model.z_dim}")
     generator = torch.Generator().manual_seed(0)
@@ -44,7 +44,7 @@ def forward(vae: ConvVAE, model: WorldModel) -> str:
 
 @torch.inference_mode()
 def memory(vae: ConvVAE, model: WorldModel) -> str:
-    """A sequence run at once equals the same sequence run step by step."""
+    """Check that a whole sequence and the same sequence step by step give the same outputs."""
     z, actions = _sequences(model, 3, 12, torch.Generator().manual_seed(1))
     at_once = model(z, actions)
     state, worst = None, 0.0
@@ -55,7 +55,7 @@ def memory(vae: ConvVAE, model: WorldModel) -> str:
         worst = max(worst, float(difference))
     if not worst < 1e-4:
         raise CheckFailed(f"step by step differs from the whole sequence by {worst:.2g}")
-    return f"12 steps one by one against at once: {worst:.1e}"
+    return f"12 steps, one by one against all at once: {worst:.1e}"
 
 
 def _sequences(

@@ -1,4 +1,4 @@
-"""Checks and their report: every check runs, even after a failed one."""
+"""Checks and their report. A failed check does not prevent the others from running."""
 
 import logging
 import time
@@ -11,7 +11,7 @@ logger = logging.getLogger("dreamserve_training")
 
 
 class CheckFailed(Exception):
-    """A check found something wrong; the message says what."""
+    """A check failed; the message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Check:
 
     name: str
     passed: bool
-    detail: str  # what was measured, or what is wrong
+    detail: str  # what was measured, or why it failed
     took_s: float
 
 
@@ -37,16 +37,16 @@ class Report:
         return all(check.passed for check in self.checks)
 
     def run(self, name: str, check: Callable[[], str]) -> bool:
-        """Run `check`, which returns what it measured or raises, and note its outcome."""
+        """Run `check`, which returns what it measured or raises; record and return if it passed."""
         start_s = time.perf_counter()
         try:
             detail, passed = check(), True
         except (CheckFailed, DreamserveError, ValueError) as error:
             detail, passed = str(error), False
         except Exception as error:
-            # A check that raises is a failure too, and must not stop the others.
-            logger.exception("check %r broke", name)
-            detail, passed = f"broke: {type(error).__name__}: {error}", False
+            # an unexpected exception is a failure too, and must not stop the other checks
+            logger.exception("check %r raised an exception", name)
+            detail, passed = f"raised {type(error).__name__}: {error}", False
         self.checks.append(Check(name, passed, detail, time.perf_counter() - start_s))
         return passed
 

@@ -1,4 +1,4 @@
-"""The suite: which checks run on what, in which order.
+"""The validation suite: the checks of bundles and of models, in order.
 
 dreamserve-train validate bundles/takecover
 """
@@ -23,16 +23,16 @@ GRAPH_CHECKS = (
     graphs.extremes,
     graphs.sampling,
     graphs.temperature,
-    graphs.rows_apart,
+    graphs.independent_rows,
 )
-DREAM_CHECKS = (dreams.long_dreams, dreams.same_dream, dreams.environment)
+DREAM_CHECKS = (dreams.long_dreams, dreams.independent_dreams, dreams.environment)
 COST_CHECKS = (costs.memory, costs.speed)
 MODEL_CHECKS = (models.weights, models.forward, models.memory)
 BACKENDS: tuple[BackendName, ...] = ("onnx", "torch")
 
 
 def validate(bundle: str | Path) -> Report:
-    """Return the report on the bundle in the folder `bundle`, on both of its backends.
+    """Check the bundle in the folder `bundle` on both backends and return the report.
 
     A bundle that cannot be loaded is a failed check, not an exception.
     """
@@ -52,13 +52,13 @@ def validate(bundle: str | Path) -> Report:
 
 
 def validate_models(vae: ConvVAE | str | Path, memory: WorldModel | str | Path) -> Report:
-    """Return the report on two trained models, or their checkpoints, before any export.
+    """Check V and M, or their checkpoints, before export and return the report.
 
-    Raises CheckpointError for a file that is no checkpoint.
+    Raises CheckpointError for a file that is not a checkpoint.
     """
     vae = vae if isinstance(vae, ConvVAE) else load_vae(vae)
     memory = memory if isinstance(memory, WorldModel) else load_memory(memory)
-    report = Report(f"V with {vae.z_dim} latents, M of kind {memory.name}")
+    report = Report(f"V with {vae.z_dim} latents, M with core {memory.name}")
     for model_check in MODEL_CHECKS:
         report.run(f"models: {_title(model_check.__name__)}", partial(model_check, vae, memory))
     if not report.passed:

@@ -1,8 +1,8 @@
-"""The step as a model of Triton's Python backend: onnxruntime, the sessions' states in arrays.
+"""The step as a model of Triton's Python backend: onnxruntime, sessions' states as rows of arrays.
 
     benchmarks/.peers/bin/python benchmarks/peers/triton_serve.py BUNDLE --port 9004
 
-A sequence begins, or starts over, with the request that carries START.
+A request with START begins a sequence or starts it over.
 """
 
 import json
@@ -23,10 +23,10 @@ def _input(request: Any, name: str) -> Any:
 
 
 class TritonPythonModel:
-    """Steps of many sequences in one batch."""
+    """Steps many sequences in one batch."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the world that the launcher named."""
+        """Load the world named in the environment by triton_serve.py."""
         bundle = Path(os.environ["STEP_BUNDLE"])
         manifest = json.loads((bundle / "manifest.json").read_text())
         self.normal: int = manifest["noise"]["normal"]
@@ -47,7 +47,7 @@ class TritonPythonModel:
         self.rows: dict[int, int] = {}
 
     def row_of(self, request: Any) -> int:
-        """Return the row of the request's sequence, which begins here if START says so."""
+        """Return the row of the request's sequence; reset it if the request has START."""
         sequence = _input(request, "CORRID")
         if not _input(request, "START"):
             return self.rows[sequence]
@@ -78,7 +78,7 @@ class TritonPythonModel:
         latent, reward, done_logit, self.h[rows], self.c[rows] = self.graph.run(OUTPUTS, feeds)
         self.latent[rows] = latent
         self.taken[rows] += 1
-        answers = {
+        results = {
             "latent": latent,
             "reward": reward[:, None],
             "terminated": done_logit[:, None] > self.threshold,
@@ -86,7 +86,7 @@ class TritonPythonModel:
         }
         return [
             pb_utils.InferenceResponse(
-                [pb_utils.Tensor(name, part[i : i + 1]) for name, part in answers.items()]
+                [pb_utils.Tensor(name, part[i : i + 1]) for name, part in results.items()]
             )
             for i in range(count)
         ]

@@ -1,1 +1,1 @@
-"""What each verb does, a page a verb. Not when it runs: that is the scheduler's."""
+"""The verbs' implementations, a module for each. `scheduling` decides when they run."""

@@ -1,4 +1,4 @@
-"""/sessions/{session_id}/fork and /rewind: trying things without consequence."""
+"""/sessions/{session_id}/fork and /rewind: copy a session, or return it to an earlier step."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,10 +13,10 @@ from dreamserve_protocol.errors import StepConflictError
 
 
 def fork(context: Context, request: ForkRequest) -> Callable[[], ForkResult]:
-    """Look at the origin, and return what makes the forks: all of them or none.
+    """Read the origin, and return a function that makes the forks: all of them or none.
 
-    A fork takes the place of whatever has its id, which may be in the same batch; so it is made
-    after the batch's steps were taken. Raises CallerError, DreamNotFiniteError, DrainingError.
+    A fork replaces the session that has its id, which may be in the same batch, so forks are made
+    after the batch's steps. Raises CallerError, DreamNotFiniteError, DrainingError.
     """
     context.limits.check_forks(request.rows)
     sessions, origin = context.sessions, context.sessions.find(request.session_id)
@@ -26,10 +26,10 @@ def fork(context: Context, request: ForkRequest) -> Callable[[], ForkResult]:
     frame, state = _included(world, record, request.include)
 
     def make() -> ForkResult:
-        context.check_welcome(*ids)
+        context.check_admission(*ids)
         sessions.check_room(*ids, window=record.rewind_window)
-        made = [sessions.create(one, world, record.rewind_window) for one in ids]
-        for session, seed in zip(made, seeds, strict=True):
+        forks = [sessions.create(fork_id, world, record.rewind_window) for fork_id in ids]
+        for session, seed in zip(forks, seeds, strict=True):
             session.restore(record, seed, past)
         return ForkResult(
             session_id=origin.id,
@@ -38,6 +38,7 @@ def fork(context: Context, request: ForkRequest) -> Callable[[], ForkResult]:
             latent=record.latent[0],
             temperature=record.temperature,
             terminated=record.terminated,
+            truncated=record.truncated,
             session_ids=ids,
             seeds=seeds,
             frame=frame,
@@ -48,12 +49,12 @@ def fork(context: Context, request: ForkRequest) -> Callable[[], ForkResult]:
 
 
 def rewind(context: Context, request: RewindRequest) -> RewindResult:
-    """Go back. Raises StepConflictError beyond the window, DreamNotFiniteError, and as `find`."""
+    """Rewind. Raises StepConflictError outside the window, DreamNotFiniteError, and as `find`."""
     session = context.sessions.find(request.session_id)
     step = session.step - request.steps if request.steps is not None else request.to_step or 0
     earliest = session.rewindable_to
     if not earliest <= step <= session.step:
-        raise StepConflictError(_beyond(session, step, earliest))
+        raise StepConflictError(_conflict(session, step, earliest))
     record = session.record_at(step)
     frame, state = _included(session.world, record, request.include)
     session.rewind(step)
@@ -65,6 +66,7 @@ def rewind(context: Context, request: RewindRequest) -> RewindResult:
         seed=record.seed,
         temperature=record.temperature,
         terminated=record.terminated,
+        truncated=record.truncated,
         rewindable_to=earliest,
         frame=frame,
         state=state,
@@ -74,14 +76,14 @@ def rewind(context: Context, request: RewindRequest) -> RewindResult:
 def _included(
     world: World, record: SessionRecord, include: Sequence[str]
 ) -> tuple[UInt8 | None, dict[str, Float32] | None]:
-    """Return the frame and the state, if they are asked for. Raises DreamNotFiniteError."""
+    """Return the frame and the state that `include` names. Raises DreamNotFiniteError."""
     frame = picture(world.backend, world.spec.frame, record.latent) if "frame" in include else None
     if "state" not in include:
         return frame, None
     return frame, world.spec.named_state(part[0].copy() for part in record.state)
 
 
-def _beyond(session: Session, step: int, earliest: int) -> str:
+def _conflict(session: Session, step: int, earliest: int) -> str:
     if step > session.step:
         return f"the dream is at step {session.step}, and cannot go back to step {step}"
     if not session.keeps_steps:

@@ -17,7 +17,7 @@ from dreamserve_protocol.plan import Objective, PlanRequest, PlanResult
 
 
 def plan(context: Context, request: PlanRequest) -> Work[PlanResult]:
-    """Search, and store the plan for the session's next one.
+    """Search, and store the plan as the warm start of the session's next one.
 
     Raises CallerError, DreamNotFiniteError.
     """
@@ -29,17 +29,17 @@ def plan(context: Context, request: PlanRequest) -> Work[PlanResult]:
         particles=request.particles,
         action_repeat=request.action_repeat,
     )
-    session = context.living(request.session_id)
+    session = context.find_alive(request.session_id)
     objective = _checked(session.world, request.objective)
-    present = start_of(session, request.temperature)
+    start = start_of(session, request.temperature)
     seed = seed_of(session, request.seed, noise.PLAN)
     warm = session.remaining_plan() if request.warm_start else None
     dream = session.key
-    latency, began_s = context.latencies[present.world.name], context.clock()
+    latency, began_s = context.latencies[start.world.name], context.clock()
     with nullcontext() if request.budget_ms is None else latency.counted():
         yield None  # concurrent plans are counted by now
         found = yield from planned(
-            present,
+            start,
             replace(request, objective=objective),
             options,
             seed,
@@ -51,13 +51,13 @@ def plan(context: Context, request: PlanRequest) -> Work[PlanResult]:
         )
     # For the session's next plan, if the session still exists with the same dream.
     if context.sessions.is_current(session) and session.key == dream:
-        lengths = action_durations(present.step, request.horizon, request.action_repeat)
-        session.keep_plan(present.step, np.repeat(found.actions, lengths, axis=0))
+        durations = action_durations(start.step, request.horizon, request.action_repeat)
+        session.keep_plan(start.step, np.repeat(found.actions, durations, axis=0))
     return found
 
 
 def _checked(world: World, objective: Objective | None) -> Objective | None:
-    """Return the objective with its target as the world's latents are."""
+    """Return the objective with its target as a valid latent (Z,) float32. Raises CallerError."""
     if objective is None or objective.target is None:
         return objective
     return replace(objective, target=check_latent(world, objective.target, "objective.target"))

@@ -1,28 +1,28 @@
-"""/reset: begin a dream, or start one over."""
+"""/reset: start a session's dream, or start it over."""
 
 import numpy as np
 
 from dreamserve.engine.checks import check_start
 from dreamserve.engine.dynamics import Work, start
-from dreamserve.engine.handlers.base import Context, drawn_seed, new_session_id
+from dreamserve.engine.handlers.base import Context, new_session_id, random_seed
 from dreamserve.engine.pixels import picture
 from dreamserve_protocol.reset import ResetRequest, ResetResult
 
 
 def reset(context: Context, request: ResetRequest) -> Work[ResetResult]:
-    """Begin the dream. Raises CallerError, DreamNotFiniteError, DrainingError."""
+    """Start the dream. Raises CallerError, DreamNotFiniteError, DrainingError."""
     session_id = request.session_id or new_session_id()
-    context.check_welcome(session_id)
+    context.check_admission(session_id)
     context.limits.check_rewind_window(request.rewind_window)
     world, window = context.world(request.world), request.rewind_window
-    seed = drawn_seed() if request.seed is None else request.seed
+    seed = random_seed() if request.seed is None else request.seed
     temperature = 1.0 if request.temperature is None else float(request.temperature)
     begin = check_start(world, request.start, context.limits)
     context.sessions.check_room(session_id, window=window)
     latent, state = yield from start(world, begin, seed, temperature)
     frame = picture(world.backend, world.spec.frame, latent) if "frame" in request.include else None
     session = context.sessions.create(session_id, world, window)
-    session.begin(latent, state, seed, temperature)
+    session.begin(latent, state, seed, temperature, request.max_steps)
     named = world.spec.named_state(np.array(part[0]) for part in state)
     return ResetResult(
         session_id=session_id,

@@ -1,4 +1,4 @@
-"""/reset/batch: begin many dreams in one world, or start them over, in columns."""
+"""/reset/batch: start many sessions' dreams in one world, or start them over, in columns."""
 
 import secrets
 from typing import Any
@@ -7,8 +7,10 @@ import numpy as np
 
 from dreamserve.backends.base import Array
 from dreamserve.engine.dynamics import Work, empty_state, start_from_bank
-from dreamserve.engine.handlers.base import SEED_BITS, Context, new_session_id
-from dreamserve.engine.handlers.rows import RowErrors, repeated
+from dreamserve.engine.handlers.base import Context, new_session_id
+from dreamserve.engine.handlers.columns import Columns, rows_at_once
+from dreamserve.engine.handlers.rows import RowErrors, duplicate_errors
+from dreamserve.engine.sessions.restarts import SEED_BITS
 from dreamserve.engine.world import World
 from dreamserve_protocol.batches import ResetBatchRequest, ResetBatchResult
 from dreamserve_protocol.common import LARGEST_INTEGER, LARGEST_LATENT, MAX_TEMPERATURE
@@ -24,43 +26,49 @@ _EXCESS_BITS = np.uint64(64 - SEED_BITS)
 
 
 def reset_batch(context: Context, request: ResetBatchRequest) -> Work[ResetBatchResult]:
-    """Begin the dreams, as many at a time as a batch has. Raises CallerError."""
+    """Start the dreams, `batch_rows` at a time. Raises CallerError."""
     world, count = context.world(request.world), request.rows
     context.limits.check_rows(count)
     context.limits.check_rewind_window(request.rewind_window)
     shape = (count, world.spec.latent_size)
     if request.latents is not None and np.shape(request.latents) != shape:
-        given = list(np.shape(request.latents))
-        raise InvalidRequestError(f"latents must be {list(shape)}, not {given}")
+        actual = list(np.shape(request.latents))
+        raise InvalidRequestError(f"latents must be {list(shape)}, not {actual}")
+    has_frames = "frame" in request.include
+    context.limits.check_frames(count * has_frames, "include")
     drawn = np.frombuffer(secrets.token_bytes(8 * count), np.uint64) >> _EXCESS_BITS
     seeds, temperatures = request.seeds, request.temperatures
+    columns = Columns.of(world, count, request.include)
     result = ResetBatchResult(
         world=world.name,
         session_ids=request.session_ids or [new_session_id() for _ in range(count)],
-        latents=np.zeros(shape, np.float32),
+        latents=columns.latents,
         seeds=drawn.astype(np.int64) if seeds is None else np.array(seeds, np.int64),
         temperatures=np.ones(count, np.float32)
         if temperatures is None
         else np.array(temperatures, np.float32),
+        frames=columns.frames,
+        state=columns.state,
     )
-    errors = repeated(result.session_ids)
+    errors = duplicate_errors(result.session_ids)
     _check_rows(world, request, result, errors)
-    for first in range(0, count, context.batch_rows):
+    at_once = rows_at_once(context, has_frames)
+    for first in range(0, count, at_once):
         yield None
-        rows = range(first, min(first + context.batch_rows, count))
-        _begin_slice(context, world, request, rows, result, errors)
+        rows = range(first, min(first + at_once, count))
+        _begin_slice(context, request, rows, result, columns, errors)
     for i in errors:
         result.seeds[i], result.temperatures[i] = 0, 0
-    result.errors.extend(errors.listed())
+    result.errors.extend(errors.to_list())
     return result
 
 
 def _check_rows(
     world: World, request: ResetBatchRequest, result: ResetBatchResult, errors: RowErrors
 ) -> None:
-    """Note what is wrong with each row."""
+    """Add an error for each invalid row."""
     seeds, temperatures = result.seeds, result.temperatures
-    wrong: list[tuple[Any, CallerError]] = [
+    checks: list[tuple[Any, CallerError]] = [  # (mask of invalid rows, their error)
         (
             (seeds < 0) | (seeds > LARGEST_INTEGER),
             InvalidRequestError(f"seed must be within 0 and {LARGEST_INTEGER}"),
@@ -78,48 +86,50 @@ def _check_rows(
         bank = np.asarray(request.bank)
         outside = (bank < 0) | (bank >= world.bank_size)
         error = InvalidRequestError(f"the bank has entries 0 to {world.bank_size - 1}")
-        wrong.append((outside, error))
+        checks.append((outside, error))
     if request.latents is not None:
         beyond = ~(np.abs(np.asarray(request.latents)) <= LARGEST_LATENT).all(axis=1)
         bound = f"a latent's numbers must be finite and within ±{LARGEST_LATENT:g}"
-        wrong.append((beyond, NotFiniteInputError(bound)))
-    for rows, problem in wrong:
-        for i in np.flatnonzero(rows).tolist():
+        checks.append((beyond, NotFiniteInputError(bound)))
+    for invalid, problem in checks:
+        for i in np.flatnonzero(invalid).tolist():
             errors.set_default(i, problem)
 
 
 def _begin_slice(
     context: Context,
-    world: World,
     request: ResetBatchRequest,
     rows: range,
     result: ResetBatchResult,
+    columns: Columns,
     errors: RowErrors,
 ) -> None:
     index = np.array([i for i in rows if i not in errors], np.int64)
     if not len(index):
         return
-    seeds = result.seeds[index].astype(np.uint64)
+    world, seeds = columns.world, result.seeds[index].astype(np.uint64)
     if request.latents is not None:
         latent: Array = np.asarray(request.latents)[index].astype(np.float32)
         state = empty_state(world, len(index))
     else:
         bank = None if request.bank is None else np.asarray(request.bank)[index]
         latent, state = start_from_bank(world, seeds, bank)
-    slots, begun = [], []
+    slots, created = [], []
     for k, i in enumerate(index.tolist()):
         session_id = result.session_ids[i]
         try:
-            context.check_welcome(session_id)
+            context.check_admission(session_id)
             session = context.sessions.create(session_id, world, request.rewind_window)
         except (DrainingError, OverloadedError) as error:
             errors[i] = error
             continue
         slots.append(session.slot)
-        begun.append(k)
-    if begun:
-        state, where = tuple(part[begun] for part in state), index[begun]
-        slab = context.sessions.slabs[world.name]
-        temperatures = result.temperatures[where]
-        slab.begin(np.array(slots), latent[begun], state, seeds[begun], temperatures)
-        result.latents[where] = latent[begun]
+        created.append(k)
+    if created:
+        state, where = tuple(part[created] for part in state), index[created]
+        slab, placed = context.sessions.slabs[world.name], np.array(slots)
+        slab.temperature[placed] = result.temperatures[where]
+        slab.max_steps[placed] = request.max_steps or 0
+        slab.begin(placed, latent[created], state, seeds[created])
+        columns.write(where, latent[created], state)
+        columns.decode(where, errors)

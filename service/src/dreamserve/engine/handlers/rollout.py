@@ -1,13 +1,14 @@
-"""/rollout: dream whole episodes of one policy or many; no session moves."""
+"""/rollout: imagine episodes of one policy or many; no session changes."""
 
 import numpy as np
 
 from dreamserve import noise
 from dreamserve.engine.checks import check_start
 from dreamserve.engine.dynamics import Work
-from dreamserve.engine.handlers.base import SEED_BITS, Context, drawn_seed, seed_of, start_of
+from dreamserve.engine.handlers.base import Context, random_seed, seed_of, start_of
 from dreamserve.engine.imagination.rollouts import EpisodeStarts, roll_out
 from dreamserve.engine.imagination.trajectories import subseeds
+from dreamserve.engine.sessions.restarts import SEED_BITS
 from dreamserve.noise import UInt64
 from dreamserve_protocol.policies import policy_count, policy_of
 from dreamserve_protocol.rollout import RolloutRequest, RolloutResult
@@ -16,20 +17,20 @@ _EXCESS_BITS = np.uint64(64 - SEED_BITS)
 
 
 def rollout(context: Context, request: RolloutRequest) -> Work[RolloutResult]:
-    """Dream the episodes. Raises CallerError, DreamNotFiniteError."""
+    """Imagine the episodes. Raises CallerError, DreamNotFiniteError."""
     limits, policy = context.limits, policy_of(request.policy)
-    limits.check_rows(request.each, "episodes of a policy")
+    limits.check_rows(request.episode_count, "episodes of a policy")
     limits.check_dreamt_steps(
-        policies=policy_count(policy), episodes=request.each, max_steps=request.max_steps
+        policies=policy_count(policy), episodes=request.episode_count, max_steps=request.max_steps
     )
     if request.session_id is not None:
-        session = context.living(request.session_id)
+        session = context.find_alive(request.session_id)
         seeds = _episode_seeds(request, seed_of(session, request.seed, noise.ROLLOUT))
         starts = EpisodeStarts.at(start_of(session, request.temperature), seeds)
         yield None
     else:
         world = context.world(request.world)
-        seeds = _episode_seeds(request, drawn_seed() if request.seed is None else request.seed)
+        seeds = _episode_seeds(request, random_seed() if request.seed is None else request.seed)
         temperature = 1.0 if request.temperature is None else request.temperature
         begin = check_start(world, request.start, limits)
         starts = yield from EpisodeStarts.of(world, begin, seeds, temperature, context.slice_rows)
@@ -40,7 +41,7 @@ def rollout(context: Context, request: RolloutRequest) -> Work[RolloutResult]:
 
 
 def _episode_seeds(request: RolloutRequest, seed: int) -> UInt64:
-    """Return a seed for each episode (E,), such as a reset takes: those given, or from `seed`."""
+    """Return the episodes' seeds (E,), valid for a reset, too: the request's, or from `seed`."""
     if request.seeds is not None:
         return np.asarray(request.seeds).astype(np.uint64)
-    return subseeds(seed, request.each, noise.ROLLOUT) >> _EXCESS_BITS
+    return subseeds(seed, request.episode_count, noise.ROLLOUT) >> _EXCESS_BITS

@@ -1,4 +1,4 @@
-"""Errors of a batch's rows: the first one of each row counts."""
+"""The errors of a batch's rows."""
 
 from collections.abc import Sequence
 
@@ -10,16 +10,16 @@ class RowErrors(dict[int, ProblemError]):
     """Errors by row."""
 
     def set_default(self, row: int, error: ProblemError) -> None:
-        """Note the row's error, unless it has one already."""
+        """Set the row's error, unless it has one already."""
         self.setdefault(row, error)
 
-    def listed(self) -> list[RowError]:
-        """Return them as they are answered, by rising row."""
+    def to_list(self) -> list[RowError]:
+        """Return the errors as in the response, sorted by row."""
         return [RowError.of(row, error) for row, error in sorted(self.items())]
 
 
-def repeated(ids: Sequence[str]) -> RowErrors:
-    """Return an error for every row whose session an earlier row has."""
+def duplicate_errors(ids: Sequence[str]) -> RowErrors:
+    """Return an error for every row whose session id is in an earlier row, too."""
     errors = RowErrors()
     if len(set(ids)) == len(ids):
         return errors

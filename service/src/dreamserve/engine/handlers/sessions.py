@@ -1,8 +1,11 @@
-"""GET and DELETE /sessions/{session_id}, GET and PUT its snapshot."""
+"""GET and DELETE /sessions/{session_id}; GET and PUT its snapshot; POST /delete/batch."""
 
 from dreamserve.engine.handlers.base import Context
+from dreamserve.engine.handlers.rows import duplicate_errors
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.snapshots import restored, snapshot_of
+from dreamserve_protocol.batches import DeleteBatchRequest, DeleteBatchResult
+from dreamserve_protocol.errors import SessionExpiredError, SessionNotFoundError
 from dreamserve_protocol.sessions import (
     DeleteRequest,
     RestoreRequest,
@@ -14,7 +17,7 @@ from dreamserve_protocol.sessions import (
 
 
 def session(context: Context, request: SessionRequest) -> SessionResult:
-    """Tell what the session is. Raises SessionNotFoundError, SessionExpiredError."""
+    """Describe the session. Raises SessionNotFoundError, SessionExpiredError."""
     return _described(context, context.sessions.find(request.session_id, use=False))
 
 
@@ -23,21 +26,34 @@ def delete(context: Context, request: DeleteRequest) -> None:
     context.sessions.remove(context.sessions.find(request.session_id, use=False).id)
 
 
+def delete_batch(context: Context, request: DeleteBatchRequest) -> DeleteBatchResult:
+    """End the sessions. Raises TooLargeError."""
+    context.limits.check_rows(len(request.session_ids))
+    errors = duplicate_errors(request.session_ids)
+    for i, session_id in enumerate(request.session_ids):
+        if i not in errors:
+            try:
+                delete(context, DeleteRequest(session_id))
+            except (SessionNotFoundError, SessionExpiredError) as error:
+                errors[i] = error
+    return DeleteBatchResult(request.session_ids, errors.to_list())
+
+
 def snapshot(context: Context, request: SnapshotRequest) -> Snapshot:
-    """Return all that the session is. Raises SessionNotFoundError, SessionExpiredError."""
+    """Return the session's snapshot. Raises SessionNotFoundError, SessionExpiredError."""
     found = context.sessions.find(request.session_id, use=False)
     return snapshot_of(found.world, found.record())
 
 
 def restore(context: Context, request: RestoreRequest) -> SessionResult:
-    """Make a session of a snapshot. Raises CallerError, DrainingError."""
-    context.check_welcome(request.session_id)
+    """Create or replace a session from a snapshot. Raises CallerError, DrainingError."""
+    context.check_admission(request.session_id)
     context.limits.check_rewind_window(request.snapshot.rewind_window)
     world = context.world(request.snapshot.world)
     record = restored(world, request.snapshot)
-    made = context.sessions.create(request.session_id, world, record.rewind_window)
-    made.restore(record)
-    return _described(context, made)
+    session = context.sessions.create(request.session_id, world, record.rewind_window)
+    session.restore(record)
+    return _described(context, session)
 
 
 def _described(context: Context, session: Session) -> SessionResult:
@@ -48,6 +64,9 @@ def _described(context: Context, session: Session) -> SessionResult:
         seed=session.seed,
         temperature=session.temperature,
         terminated=session.terminated,
+        truncated=session.truncated,
+        began_at=session.began_at,
         idle_s=context.sessions.idle_s(session),
         rewindable_to=session.rewindable_to,
+        max_steps=session.max_steps,
     )

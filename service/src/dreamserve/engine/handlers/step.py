@@ -6,7 +6,7 @@ from dreamserve_protocol.step import StepRequest, StepResult
 
 
 def step(context: Context, request: StepRequest) -> AdmittedStep | StepResult:
-    """Return the step to take with the batch's others, or the stored result of one sent again.
+    """Return the step to take in the next batch, or the stored result of a step sent again.
 
     Raises CallerError.
     """

@@ -1,126 +1,98 @@
 """/step/batch: advance many dreams of one world, in columns.
 
-What is wrong with the columns as such fails the request; what is wrong with a row is that row's own
-error. The work yields between calls of the world.
+An error in the columns' shapes or types fails the request; an error in a row fails that row only.
+The work yields between world calls.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
-from dreamserve.backends.base import Actions, Int64
-from dreamserve.backends.host_state import span
+from dreamserve.backends.base import Int64
+from dreamserve.backends.host_state import as_slice
 from dreamserve.engine.dynamics import Work
 from dreamserve.engine.handlers.base import Context
-from dreamserve.engine.handlers.rows import RowErrors, repeated
+from dreamserve.engine.handlers.columns import rows_at_once
+from dreamserve.engine.handlers.step_columns import StepColumns, columns_of
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.steps import (
+    different_content,
     has_ended,
+    is_repeat,
     not_finite,
     out_of_order,
-    take,
-    taken_differently,
+    step_slots,
 )
-from dreamserve.engine.sessions.table import Sessions
 from dreamserve.engine.work import failure
 from dreamserve.engine.world import World
 from dreamserve_protocol.batches import StepBatchRequest, StepBatchResult
 from dreamserve_protocol.errors import (
-    InvalidActionError,
     InvalidRequestError,
-    NotFiniteInputError,
     SessionExpiredError,
     SessionNotFoundError,
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Batch:
-    """The batch in progress."""
-
-    sessions: Sessions
-    world: World
-    actions: Actions  # (B, …)
-    steps: Int64 | None  # (B,)
-    errors: RowErrors
-    result: StepBatchResult
-
-
 def step_batch(context: Context, request: StepBatchRequest) -> Work[StepBatchResult]:
-    """Take the steps, as many at a time as a batch has. Raises CallerError."""
-    ids, count = request.session_ids, len(request.session_ids)
+    """Take the steps, a slice of rows at a time. Raises CallerError."""
+    count = len(request.session_ids)
     context.limits.check_rows(count)
-    world = _world_of(context, ids)
-    steps = None if request.steps is None else np.asarray(request.steps)
-    errors = repeated(ids)
-    _check_numbers(steps, errors)
-    actions, in_space = world.spec.action_space.check_rows(request.actions)
-    for i in np.flatnonzero(~in_space).tolist():
-        errors.set_default(i, _action_error(world, np.asarray(request.actions)[i]))
-    result = StepBatchResult(
-        session_ids=ids,
-        steps=np.zeros(count, np.int64),
-        latents=np.zeros((count, world.spec.latent_size), np.float32),
-        rewards=np.zeros(count, np.float32),
-        terminated=np.zeros(count, np.bool_),
-        truncated=np.zeros(count, np.bool_),
-    )
-    batch = _Batch(context.sessions, world, actions, steps, errors, result)
-    for first in range(0, count, context.batch_rows):
+    world = _world_of(context, request.session_ids)
+    frames_seen = np.asarray(request.observations).ndim == 4
+    has_frames = "frame" in request.include
+    context.limits.check_frames(count * (frames_seen + has_frames), "observations and include")
+    batch = columns_of(context, world, request)
+    at_once = rows_at_once(context, frames_seen or has_frames)
+    for first in range(0, count, at_once):
         yield None
-        rows = range(first, min(first + context.batch_rows, count))
+        rows = range(first, min(first + at_once, count))
         try:
             _take_slice(batch, rows)
-        except Exception as error:  # the slices before were taken, so it is these rows' error
+        except Exception as error:  # earlier slices were committed, so only these rows fail
             failed = failure(error)
             for i in rows:
-                errors.set_default(i, failed)
-    result.errors.extend(errors.listed())
-    return result
+                batch.errors.set_default(i, failed)
+    batch.result.errors.extend(batch.errors.to_list())
+    return replace(batch.result, final=batch.final.rows()) if batch.final else batch.result
 
 
-def _check_numbers(steps: Int64 | None, errors: RowErrors) -> None:
-    """Note the rows whose step has no number that a step can have."""
-    if steps is None:
-        return
-    for i in np.flatnonzero(steps < 1).tolist():
-        detail = f"a step's number is at least 1, not {steps[i]}"
-        errors.set_default(i, InvalidRequestError(detail))
-
-
-def _take_slice(batch: _Batch, rows: range) -> None:
-    """Take the steps of some rows, and write their results."""
-    result, slab = batch.result, batch.sessions.slabs[batch.world.name]
+def _take_slice(batch: StepColumns, rows: range) -> None:
+    """Take the steps of these rows, and write their results."""
+    slab = batch.sessions.slabs[batch.world.name]
     index, slots = _find(batch, rows)
     if not len(index):
         return
-    following, may_go = slab.next_steps(slots)
-    asked = following if batch.steps is None else batch.steps[span(index)]
-    go = (asked == following) & may_go
-    if not go.all():
-        for k in np.flatnonzero(~go).tolist():
+    following, is_alive = slab.next_steps(slots)
+    requested = following if batch.steps is None else batch.steps[as_slice(index)]
+    is_next = (requested == following) & is_alive
+    if not is_next.all():
+        for k in np.flatnonzero(~is_next).tolist():
             i = int(index[k])
-            _do_not_go(batch, Session(result.session_ids[i], slab, int(slots[k])), i, int(asked[k]))
-        index, slots = index[go], slots[go]
+            session = Session(batch.result.session_ids[i], slab, int(slots[k]))
+            _repeat_or_refuse(batch, session, i, int(requested[k]))
+        index, slots = index[is_next], slots[is_next]
         if not len(index):
             return
-    taken = take(slab, slots, batch.actions[span(index)], {})
-    is_finite = taken.is_finite
-    if not is_finite.all():
-        for k in np.flatnonzero(~is_finite).tolist():
-            batch.errors[int(index[k])] = not_finite(int(taken.number[k]))
-        index = index[is_finite]
-    where, kept = span(index), span(np.flatnonzero(is_finite))
-    result.steps[where] = taken.number[kept]
-    result.latents[where] = taken.latent[kept]
-    result.rewards[where] = taken.staged.reward[kept]
-    result.terminated[where] = taken.terminated[kept]
+    extras = {k: batch.extras[i] for k, i in enumerate(index.tolist())} if batch.extras else {}
+    frame_rows = () if batch.columns.frames is None else range(len(index))
+    stepped = step_slots(slab, slots, batch.actions[as_slice(index)], extras, frame_rows)
+    for k in np.flatnonzero(~stepped.is_finite).tolist():
+        batch.errors[int(index[k])] = not_finite(int(stepped.number[k]))
+    batch.write(index, stepped)
+    ended = (stepped.terminated | stepped.truncated) & stepped.is_finite
+    restarts = batch.request.on_end == "restart" and bool(ended.any())
+    if extras or restarts:
+        ids, rows_of = batch.result.session_ids, zip(index.tolist(), slots.tolist(), strict=True)
+        sessions = {i: Session(ids[i], slab, slot) for i, slot in rows_of}
+        if extras:
+            batch.describe(sessions, extras, stepped)
+        if restarts:
+            batch.restart({int(i): sessions[int(i)] for i in index[ended]})
 
 
-def _find(batch: _Batch, rows: range) -> tuple[Int64, Int64]:
-    """Return those rows (B,) that have no error, and the slots (B,) of their sessions."""
+def _find(batch: StepColumns, rows: range) -> tuple[Int64, Int64]:
+    """Return the rows (B,) without an error, and the slots (B,) of their sessions."""
     ids = batch.result.session_ids[rows.start : rows.stop]
     if not batch.errors:
         slots = batch.sessions.find_all(ids, batch.world)
@@ -144,34 +116,39 @@ def _find(batch: _Batch, rows: range) -> tuple[Int64, Int64]:
     return np.array(list(found), np.int64), np.array(list(found.values()), np.int64)
 
 
-def _do_not_go(batch: _Batch, session: Session, i: int, asked: int) -> None:
-    """Answer row `i` whose step is not to be taken now: it was taken already, or cannot be."""
+def _repeat_or_refuse(batch: StepColumns, session: Session, i: int, requested: int) -> None:
+    """Set row `i` to its last result if its step was taken already, or else to an error."""
     current = session.step
-    if asked == current + 1:
+    if requested == current + 1:
         batch.errors[i] = has_ended(current)
-    elif asked != current:
-        batch.errors[i] = out_of_order(current + 1, asked)
-    elif session.last_answer is not None or not session.took(batch.actions[i]):
-        batch.errors[i] = taken_differently(current)
+    elif requested != current:
+        batch.errors[i] = out_of_order(current + 1, requested)
+    elif not _is_repeat(batch, session, i):
+        batch.errors[i] = different_content(current)
     else:
         result, again = batch.result, session.last_result()
-        result.steps[i], result.latents[i] = current, again.latent
-        result.rewards[i], result.terminated[i] = again.reward, again.terminated
+        result.steps[i], result.rewards[i] = current, again.reward
+        result.terminated[i], result.truncated[i] = again.terminated, again.truncated
+        batch.write_info(i, again.info)
+        if session.was_restarted:
+            batch.show_new({i: session})
+        else:
+            batch.columns.write(slice(i, i + 1), *session.row())
+            batch.columns.decode(np.array([i]), batch.errors)
+
+
+def _is_repeat(batch: StepColumns, session: Session, i: int) -> bool:
+    """Return whether row `i` repeats the session's last step with the same content."""
+    restarts, extra = batch.request.on_end == "restart", batch.extras.get(i)
+    same = is_repeat(session, batch.actions[i], extra, restarted=session.was_restarted)
+    return same and restarts == (session.was_restarted or (restarts and not session.ended))
 
 
 def _world_of(context: Context, ids: Sequence[str]) -> World:
-    """Return the world of the first session that is there, or the first world."""
+    """Return the world of the first session that exists, or the default world."""
     for session_id in ids:
         try:
             return context.sessions.find(session_id, use=False).world
         except (SessionNotFoundError, SessionExpiredError):
             continue
     return context.world(None)
-
-
-def _action_error(world: World, action: Any) -> InvalidActionError | NotFiniteInputError:
-    try:
-        world.spec.action_space.check(action)
-    except (InvalidActionError, NotFiniteInputError) as error:
-        return error
-    raise AssertionError(f"{action!r} was found wrong, and is right")

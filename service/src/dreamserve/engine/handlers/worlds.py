@@ -1,4 +1,4 @@
-"""GET /worlds and /worlds/{name}: what is loaded."""
+"""GET /worlds and /worlds/{name}: the loaded worlds."""
 
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.world import World
@@ -18,7 +18,7 @@ def worlds(context: Context, request: WorldsRequest) -> WorldsResult:
 
 
 def world(context: Context, request: WorldRequest) -> WorldResult:
-    """Tell all there is to know of a world. Raises WorldNotFoundError."""
+    """Describe a world, with its manifest. Raises WorldNotFoundError."""
     found = context.world(request.name)
     summary = _summary(found)
     manifest = (found.manifest or found.spec).model_dump(mode="json")

@@ -1,1 +1,1 @@
-"""Looking ahead, while no session moves: samples, plans, rollouts (see `futures`)."""
+"""Imagined trajectories, which change no session: samples, plans and rollouts."""

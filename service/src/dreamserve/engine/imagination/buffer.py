@@ -13,7 +13,7 @@ from dreamserve.engine.imagination.uncertainty import (
     rows_at_once,
     weights_entropy,
 )
-from dreamserve.engine.mixture import described
+from dreamserve.engine.mixture import mixtures_of
 from dreamserve.engine.pixels import to_pixels
 from dreamserve.engine.world import World
 from dreamserve_protocol.arrays import UInt8
@@ -32,25 +32,25 @@ class TrajectoryBuffer:
     def __init__(
         self, world: World, count: int, horizon: int, include: Sequence[str], what: str = "future"
     ) -> None:
-        self._world, self._what, both = world, what, (count, horizon)
+        self._world, self._what, leading = world, what, (count, horizon)
         spec = world.spec
-        self.latents = np.empty((*both, spec.latent_size), np.float32)
-        self.rewards = np.empty(both, np.float32)
-        self.terminated = np.empty(both, np.bool_)
+        self.latents = np.empty((*leading, spec.latent_size), np.float32)
+        self.rewards = np.empty(leading, np.float32)
+        self.terminated = np.empty(leading, np.bool_)
         self.frames: UInt8 | None = None
         if "frames" in include:
-            self.frames = np.empty((*both, *spec.frame.shape), np.uint8)
+            self.frames = np.empty((*leading, *spec.frame.shape), np.uint8)
         self.mixture: dict[str, Array] | None = None
         if "mixture" in include:
             self.mixture = {
-                name: np.zeros((*both, *shape), np.float32)
+                name: np.zeros((*leading, *shape), np.float32)
                 for name, shape in spec.mixture_shapes().items()
             }
         self.entropy: Array | None = None
         self.differential_entropy: Array | None = None
         if "entropy" in include:
-            self.entropy = np.zeros(both, np.float32)
-            self.differential_entropy = np.zeros(both, np.float32)
+            self.entropy = np.zeros(leading, np.float32)
+            self.differential_entropy = np.zeros(leading, np.float32)
 
     def follow(
         self,
@@ -60,10 +60,10 @@ class TrajectoryBuffer:
         begin: int = 0,
         runner: PolicyRunner | None = None,
     ) -> Work[None]:
-        """Advance and record B futures, from number `first`, along actions (B, H, …).
+        """Advance B futures, numbered from `first`, by actions (B, H, …), and record them.
 
-        Begins at step `begin`. A runner fills `actions`. Raises DreamNotFiniteError, and
-        NotFiniteInputError for a policy's scores.
+        Starts at step `begin`. A runner fills `actions`. Raises DreamNotFiniteError, and
+        NotFiniteInputError if a policy's scores are NaN or infinite.
         """
         for t in range(begin, actions.shape[1]):
             if runner is not None:
@@ -78,7 +78,7 @@ class TrajectoryBuffer:
             yield from self.write(first, t, outcome)
 
     def write(self, first: int, t: int, outcome: StepOutcome) -> Work[None]:
-        """Record step `t` of the futures from number `first`. Raises DreamNotFiniteError."""
+        """Record step `t` of futures numbered from `first`. Raises DreamNotFiniteError."""
         rows = slice(first, first + len(outcome.latent))
         if not outcome.finite.all():
             raise self._not_finite(first + int(np.argmin(outcome.finite)), t)
@@ -96,7 +96,7 @@ class TrajectoryBuffer:
     def _write_mixture(
         self, mixture: dict[str, Array], first: int, t: int, outcome: StepOutcome
     ) -> None:
-        parts = described(outcome.output, slice(0, len(outcome.latent)))
+        parts = mixtures_of(outcome.output, slice(0, len(outcome.latent)))
         self._check(outcome.alive, first, t, *parts.values())
         alive = np.flatnonzero(outcome.alive)  # ended futures have no mixture
         for name, part in parts.items():
@@ -109,12 +109,11 @@ class TrajectoryBuffer:
         for begin in range(0, count, at_once):
             part = slice(begin, min(begin + at_once, count))
             rows, alive = slice(first + begin, first + part.stop), outcome.alive[part]
-            found = (
-                weights_entropy(outcome.output, part),
-                differential_entropy(outcome.output, part),
-            )
-            self._check(alive, first + begin, t, *found)
-            entropy[rows, t], differential[rows, t] = (np.where(alive, one, 0) for one in found)
+            weights = weights_entropy(outcome.output, part)
+            mixture = differential_entropy(outcome.output, part)
+            self._check(alive, first + begin, t, weights, mixture)
+            entropy[rows, t] = np.where(alive, weights, 0)
+            differential[rows, t] = np.where(alive, mixture, 0)
             if part.stop < count:
                 yield None
 
@@ -129,7 +128,7 @@ class TrajectoryBuffer:
         )
 
     def _decode(self, latent: Array) -> Work[UInt8]:
-        """Return the decoded frames of latent (B, Z), a few at a time."""
+        """Return the frames of latent (B, Z), decoded a few at a time."""
         parts = []
         for first in range(0, len(latent), _FRAMES_AT_ONCE):
             decoded = self._world.backend.decode(latent[first : first + _FRAMES_AT_ONCE])

@@ -1,10 +1,10 @@
 """Deterministic futures: the most likely one, and one for each component of the mixture.
 
 A deterministic step is a step at temperature 0: the most likely component's mean, under both of the
-manifest's temperature rules. It uses no seed; of components with equal weight the first is taken.
+manifest's temperature rules. It uses no seed; if components have equal weights, it takes the first.
 
-How component k is taken in the first step: the mixture in the world's output does not depend on
-noise, and the component's mean replaces the latent. Reward and termination may depend on the drawn
+How the first step takes component k: the mixture in the world's output does not depend on noise,
+and the component's mean replaces the latent. Reward and termination may depend on the drawn
 latent, so the step's noise is chosen such that the graph itself draws that mean: normals of 0, and
 a uniform in the middle of the component's interval of (0, 1). This assumes graphs that draw by
 inverse CDF, as those of `export` do, and an interval that float32 can resolve: a component with a
@@ -22,17 +22,17 @@ from dreamserve.backends.finite import finite_rows
 from dreamserve.engine.dynamics import Work
 from dreamserve.engine.imagination.buffer import TrajectoryBuffer
 from dreamserve.engine.imagination.trajectories import RolloutStart, StepOutcome, Trajectories
-from dreamserve.engine.mixture import described
+from dreamserve.engine.mixture import mixture_of
 from dreamserve.noise import SAMPLE
 from dreamserve_protocol.sample import Components, MostLikely
 
-_LEAST, _MOST = 2.0**-25, 1 - 2.0**-24  # of the uniforms that noise holds
+_LEAST, _MOST = 2.0**-25, 1 - 2.0**-24  # the smallest and largest uniform of `dreamserve.noise`
 
 
 class DeterministicTrajectories(Trajectories):
     """Trajectories with chosen instead of random noise; created by `deterministic`."""
 
-    uniforms: Array | None = None  # (B, U) of the next step; None: the smallest possible ones
+    uniforms: Array | None = None  # (B, U) for the next step; None: the smallest possible ones
 
     def _noise(self) -> Array:
         size = self.world.spec.noise
@@ -42,44 +42,43 @@ class DeterministicTrajectories(Trajectories):
 
 
 def deterministic(
-    present: RolloutStart, rows: int, temperature: float = 0.0
+    start: RolloutStart, rows: int, temperature: float = 0.0
 ) -> DeterministicTrajectories:
-    """Return `rows` futures from one start, which take the most likely component's mean."""
-    at = replace(present, temperature=temperature)
-    return DeterministicTrajectories.of(at, rows, np.zeros(1, np.uint64), SAMPLE)
+    """Return `rows` futures from one start that take the most likely component's mean."""
+    start = replace(start, temperature=temperature)
+    return DeterministicTrajectories.of(start, rows, np.zeros(1, np.uint64), SAMPLE)
 
 
-def most_likely(
-    present: RolloutStart, actions: Actions, include: Sequence[str]
-) -> Work[MostLikely]:
+def most_likely(start: RolloutStart, actions: Actions, include: Sequence[str]) -> Work[MostLikely]:
     """Return the most likely future under actions (H, …). Raises DreamNotFiniteError."""
-    buffer = TrajectoryBuffer(present.world, 1, len(actions), include, "most likely future")
-    yield from buffer.follow(deterministic(present, 1), 0, actions[None])
+    buffer = TrajectoryBuffer(start.world, 1, len(actions), include, "most likely future")
+    yield from buffer.follow(deterministic(start, 1), 0, actions[None])
     frames = None if buffer.frames is None else buffer.frames[0]
     return MostLikely(buffer.latents[0], buffer.rewards[0], buffer.terminated[0], frames)
 
 
-def components(present: RolloutStart, actions: Actions, include: Sequence[str]) -> Work[Components]:
-    """Return a future for each component of the first step under actions (H, …).
+def components(start: RolloutStart, actions: Actions, include: Sequence[str]) -> Work[Components]:
+    """Return one future for each component of the first step, under actions (H, …).
 
-    Ordered by falling weight; deterministic from the second step on. Raises DreamNotFiniteError.
+    They are ordered by falling weight, and deterministic from the second step on. Raises
+    DreamNotFiniteError.
     """
-    expected = yield from _first(deterministic(present, 1), actions[:1])
-    logits, mu = expected.output.mixture_logits, expected.output.mixture_mu
+    predicted = (yield from _first_step(deterministic(start, 1), actions[:1])).output
+    logits, mu = predicted.mixture_logits, predicted.mixture_mu
     order: Int64 = np.argsort(-logits[0], axis=0, kind="stable")  # (K,) or (K, Z)
-    weights = described(expected.output, slice(0, 1))["weights"][0]
+    weights = mixture_of(predicted, 0)["weights"]
     ranked = np.take_along_axis(weights, order, axis=0)
     means = mu[0][order] if order.ndim == 1 else np.take_along_axis(mu[0], order, axis=0)
 
     count = len(means)
-    futures = deterministic(present, count, temperature=1.0)
-    futures.uniforms = _midpoints(weights, order, present.world.spec.noise.uniform)
-    outcome = yield from _first(futures, actions[:1].repeat(count, axis=0))
+    futures = deterministic(start, count, temperature=1.0)
+    futures.uniforms = _midpoints(weights, order, start.world.spec.noise.uniform)
+    outcome = yield from _first_step(futures, actions[:1].repeat(count, axis=0))
     outcome = replace(outcome, latent=means, finite=outcome.finite & finite_rows(means, ranked))
     futures.latent, futures.uniforms = means, None
     futures.temperature = np.zeros(count, np.float32)
 
-    buffer = TrajectoryBuffer(present.world, count, len(actions), include, "component")
+    buffer = TrajectoryBuffer(start.world, count, len(actions), include, "component")
     yield from buffer.write(0, 0, outcome)
     yield from buffer.follow(futures, 0, actions[None].repeat(count, axis=0), begin=1)
     return Components(
@@ -92,7 +91,7 @@ def components(present: RolloutStart, actions: Actions, include: Sequence[str]) 
     )
 
 
-def _first(futures: Trajectories, actions: Actions) -> Work[StepOutcome]:
+def _first_step(futures: Trajectories, actions: Actions) -> Work[StepOutcome]:
     outcome = yield from futures.advance(actions)
     assert outcome is not None  # there is no deadline
     return outcome
@@ -101,7 +100,7 @@ def _first(futures: Trajectories, actions: Actions) -> Work[StepOutcome]:
 def _midpoints(weights: Array, order: Int64, uniforms: int) -> Array | None:
     """Return the uniforms (K, U) with which a graph draws the k-th most likely component.
 
-    A mixture over all dimensions takes one uniform, a mixture for each takes Z; None for others.
+    U is 1 for a joint mixture, Z for one per dimension; None if the graph takes another number.
     """
     middles = np.cumsum(weights, axis=0, dtype=np.float64) - weights / 2
     ranked = np.take_along_axis(middles, order, axis=0).reshape(len(weights), -1)

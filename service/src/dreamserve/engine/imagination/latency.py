@@ -1,8 +1,8 @@
 """Latency model: how many rows and iterations of a plan fit into a given time.
 
-The duration of a call of the world is measured at start, for each batch size; `plan_s` is the time
-that each concurrent plan needs between two calls. The slowdown by steps and other work is estimated
-from plan to plan.
+The duration of a world call is measured at start-up for each batch size; `plan_s` is the time that
+each concurrent plan needs between two calls. The slowdown caused by steps and other work is
+estimated from plan to plan.
 """
 
 from bisect import bisect_right
@@ -19,7 +19,7 @@ from dreamserve.planning.options import Options
 ENOUGH = 48  # with fewer candidates, one iteration less is better
 FEWEST = 8  # with fewer candidates, a shorter evaluated horizon is better
 _LEARNING_RATE = 0.2
-_LEAST, _MOST = 0.5, 20.0
+_LEAST, _MOST = 0.5, 20.0  # of an observed slowdown
 _MARGIN = 0.85  # share of the available time that is planned for
 
 
@@ -29,7 +29,7 @@ class LatencyModel:
 
     took_s: Mapping[int, float] = field(default_factory=lambda: {1: 110e-6, 256: 2.6e-3})  # by rows
     plan_s: float = 50e-6
-    slowdown: float = field(default=1.2, init=False)  # times longer than that
+    slowdown: float = field(default=1.2, init=False)  # actual duration / measured duration
     active: int = field(default=0, init=False)  # plans with a budget in progress: they share calls
 
     @contextmanager
@@ -42,24 +42,24 @@ class LatencyModel:
             self.active -= 1
 
     def rows(self, calls: int, within_s: float) -> int:
-        """Return how many rows each of so many calls may have, at least 1."""
+        """Return how many rows each of `calls` calls may have, at least 1."""
         active = max(1, self.active)
         call_s = _MARGIN * within_s / (calls * self.slowdown) - active * self.plan_s
         sizes, seconds = self._measured()
-        if call_s > seconds[-1]:  # more than one call's: several
+        if call_s > seconds[-1]:  # time for several calls of the largest size
             rows = sizes[-1] * call_s / seconds[-1]
         else:
             rows = float(np.interp(call_s, seconds, sizes))
         return max(1, int(rows / active))
 
     def lasts_s(self, calls: int, rows: int) -> float:
-        """Return how long so many calls are likely to last, of so many rows for each plan."""
+        """Return the expected duration of `calls` calls of `rows` rows for each plan."""
         return self.slowdown * self._undelayed_s([(calls, rows)], max(1, self.active))
 
     def learn(self, calls: Sequence[tuple[int, int]], active: int, took_s: float) -> None:
         """Update the slowdown with a plan's duration among `active` plans.
 
-        `calls` are (how many, rows).
+        `calls` holds (number of calls, rows).
         """
         if expected_s := self._undelayed_s(calls, active):
             observed = min(max(took_s / expected_s, _LEAST), _MOST)
@@ -83,18 +83,18 @@ def fit_to_budget(
 ) -> Options:
     """Return the options with at most the iterations and candidates that fit into `within_s`.
 
-    `calls` are those of one iteration. Iterations are reduced before candidates.
+    `calls` is the number of world calls of one iteration. Iterations are reduced before candidates.
     """
-    known: Any = options
-    enough = min(known.candidates, ENOUGH)
+    requested: Any = options
+    enough = min(requested.candidates, ENOUGH)
 
     def candidates(iterations: int) -> int:
         return latency.rows(iterations * calls, within_s) // particles
 
-    counts = range(1, known.iterations + 1)
+    counts = range(1, requested.iterations + 1)
     iterations = max(1, bisect_right(counts, -enough, key=lambda count: -candidates(count)))
-    fewer = {"candidates": min(known.candidates, max(candidates(iterations), FEWEST))}
-    if known.iterations > 1:
+    fewer = {"candidates": min(requested.candidates, max(candidates(iterations), FEWEST))}
+    if requested.iterations > 1:
         fewer["iterations"] = iterations
-    found: Options = replace(known, **fewer)
-    return found
+    fitting: Options = replace(requested, **fewer)
+    return fitting

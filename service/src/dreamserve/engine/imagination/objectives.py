@@ -23,12 +23,12 @@ REWARD = Objective(reward=1.0)
 
 
 def reward_alone(objective: Objective) -> bool:
-    """Return whether it is the plain sum of rewards, which a device can compute itself."""
+    """Return whether the objective is the plain sum of rewards, which a device computes itself."""
     return objective.reward == 1 and not objective.survival and objective.target is None
 
 
 class ReturnAccumulator:
-    """Sums up the values of B dreams, (B,) float64, step by step."""
+    """Sums the objective over the steps of B dreams: `values` (B,) float64."""
 
     def __init__(self, world: World, objective: Objective, discount: float, rows: int) -> None:
         self._world, self._objective, self._discount = world, objective, discount
@@ -37,17 +37,17 @@ class ReturnAccumulator:
 
     def add(self, outcome: StepOutcome) -> None:
         """Add one step; values that are not finite count as 0."""
-        wanted, earned = self._objective, np.zeros(len(self.values))
-        if wanted.reward:
-            earned += wanted.reward * np.where(outcome.finite, outcome.reward, 0.0)
-        if wanted.survival:
+        objective, gain = self._objective, np.zeros(len(self.values))
+        if objective.reward:
+            gain += objective.reward * np.where(outcome.finite, outcome.reward, 0.0)
+        if objective.survival:
             self._survived *= np.where(outcome.alive, 1 - self._hazard(outcome), 0.0)
-            earned += wanted.survival * self._survived
-        if wanted.target is not None:
+            gain += objective.survival * self._survived
+        if objective.target is not None:
             latent = np.where(outcome.finite[:, None], outcome.latent, np.float32(0))
-            apart = np.square(latent - wanted.target, dtype=np.float64).mean(axis=1)
-            earned -= wanted.target_weight * apart
-        self.values += self._weight * earned
+            distance = np.square(latent - objective.target, dtype=np.float64).mean(axis=1)
+            gain -= objective.target_weight * distance
+        self.values += self._weight * gain
         self._weight *= self._discount
 
     def finite_values(self, is_finite: Bools) -> Values:

@@ -1,8 +1,8 @@
 """A plan: a planner proposes candidates, which are evaluated in imagined trajectories.
 
-All candidates of an iteration get the same noise, so differences come from their actions; each
-iteration has other noise. With `budget_ms` the planner gets as many candidates and iterations as
-are likely to fit, and the best plan at the deadline is the result.
+All candidates of an iteration get the same noise, so differences come from their actions; noise
+differs between iterations. With `budget_ms` the planner gets as many candidates and iterations as
+are likely to fit, and the result is the best plan at the deadline.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,28 +19,28 @@ from dreamserve.engine.imagination.evaluator import CandidateEvaluator, action_d
 from dreamserve.engine.imagination.latency import LatencyModel, fit_to_budget
 from dreamserve.engine.imagination.objectives import REWARD
 from dreamserve.engine.imagination.trajectories import RolloutStart, uniforms
-from dreamserve.planning.base import Actions, Plan, Planner, better, finite_or_lowest, fitted
+from dreamserve.planning.base import Actions, Plan, Planner, better, finite_or_lowest, resized
 from dreamserve.planning.catalog import planner_of
 from dreamserve.planning.options import Options
 from dreamserve.spaces import ActionSpace
 from dreamserve_protocol.errors import DreamNotFiniteError
 from dreamserve_protocol.plan import PlanRequest, PlanResult
 
-# Part of a budget for sending the response: for itself, and for each concurrent plan.
+# Part of a budget kept for sending responses: this plan's, and each concurrent plan's.
 _RESPONSE_S, _EACH_RESPONSE_S = 1e-3, 0.35e-3
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """Result of a search."""
 
     best: Plan
     evaluations: int  # candidates evaluated to the horizon
-    calls: Sequence[tuple[int, int]]  # of the world: how many, of how many rows
+    calls: Sequence[tuple[int, int]]  # (number of world calls, rows)
     cut_short: bool
 
 
 def plan(
-    present: RolloutStart,
+    start: RolloutStart,
     request: PlanRequest,
     options: Options,
     seed: int,
@@ -61,7 +61,7 @@ def plan(
         return began_s + budget_s - _RESPONSE_S - latency.active * _EACH_RESPONSE_S
 
     evaluator = CandidateEvaluator(
-        present,
+        start,
         slice_rows,
         request.objective or REWARD,
         request.discount,
@@ -69,21 +69,21 @@ def plan(
         request.action_repeat,
         until_s,
     )
-    warm = None if warm is None else _one_an_action(warm, present.step, request)
+    warm = None if warm is None else _one_per_action(warm, start.step, request)
     search = _Search(request, options, seed, warm, evaluator, latency, clock)
-    found, once_s = None, latency.lasts_s(evaluator.steps(request.horizon), request.particles)
+    found, evaluation_s = None, latency.lasts_s(evaluator.steps(request.horizon), request.particles)
     # Without time for two evaluations, search at once: it tries `warm` beside other candidates.
-    if warm is not None and 2 * once_s < until_s() - clock():
+    if warm is not None and 2 * evaluation_s < until_s() - clock():
         found = yield from search.optimal_warm_plan(warm)
     if found is None:
         found = yield from (search.whole() if budget_s == inf else search.within_budget())
     if found.best.value == -np.inf:
         raise DreamNotFiniteError("every candidate led to NaN or infinity")
     elapsed_ms = 1e3 * (clock() - began_s)
-    return _result(found, request.planner, present.world.spec.action_space, elapsed_ms)
+    return _result(found, request.planner, start.world.spec.action_space, elapsed_ms)
 
 
-def _result(found: Found, planner: str, space: ActionSpace, elapsed_ms: float) -> PlanResult:
+def _result(found: SearchResult, planner: str, space: ActionSpace, elapsed_ms: float) -> PlanResult:
     return PlanResult(
         action=space.single(found.best.actions[0]),
         actions=found.best.actions,
@@ -96,8 +96,8 @@ def _result(found: Found, planner: str, space: ActionSpace, elapsed_ms: float) -
     )
 
 
-def _one_an_action(warm: Actions, step: int, request: PlanRequest) -> Actions:
-    """Return a plan's remaining actions, one per step, as one for each action of a new plan."""
+def _one_per_action(warm: Actions, step: int, request: PlanRequest) -> Actions:
+    """Return the actions of `warm`, one per step, with which a new plan's actions begin."""
     durations = action_durations(step, request.horizon, request.action_repeat)
     starts = np.cumsum(durations) - durations
     remaining: Actions = warm[starts[starts < len(warm)]]
@@ -116,25 +116,25 @@ class _Search:
     latency: LatencyModel
     clock: Callable[[], float]
 
-    def optimal_warm_plan(self, warm: Actions) -> Work[Found | None]:
+    def optimal_warm_plan(self, warm: Actions) -> Work[SearchResult | None]:
         """Return the rest of the last plan if it is optimal or time is up, else None."""
         horizon, evaluator = self.request.horizon, self.evaluator
-        most, actions = evaluator.upper_bound(horizon), fitted(warm, horizon)
-        if most == inf or actions is None:
+        bound, actions = evaluator.upper_bound(horizon), resized(warm, horizon)
+        if bound == inf or actions is None:
             return None
         result = yield from evaluator.evaluate(actions[None], _iteration_seed(self.seed, 0))
-        if result.complete and result.values[0] < most:
+        if result.complete and result.values[0] < bound:
             return None
         values = result.values if result.partial is None else result.partial
         best, calls = Plan(actions, float(values[0]), 1), [(result.calls, evaluator.particles)]
-        return Found(best, int(result.complete), calls, not result.complete)
+        return SearchResult(best, int(result.complete), calls, not result.complete)
 
-    def whole(self) -> Work[Found]:
+    def whole(self) -> Work[SearchResult]:
         """Search with the requested options."""
         return (yield from self._run(self.options))
 
-    def within_budget(self) -> Work[Found]:
-        """Search with as much work as fits into the budget, beside other plans with budgets."""
+    def within_budget(self) -> Work[SearchResult]:
+        """Search with as much work as fits into the budget, given concurrent plans."""
         began_s, active = self.clock(), self.latency.active
         calls, within_s = self.evaluator.steps(self.request.horizon), self.evaluator.until_s()
         fewer = fit_to_budget(
@@ -144,12 +144,12 @@ class _Search:
         self.latency.learn(found.calls, active, self.clock() - began_s)
         return found._replace(cut_short=found.cut_short or fewer != self.options)
 
-    def _run(self, options: Options) -> Work[Found]:
-        """Evaluate the planner's candidates until it is done, or the deadline."""
+    def _run(self, options: Options) -> Work[SearchResult]:
+        """Evaluate the planner's candidates until it is done or the deadline has passed."""
         planner, evaluator = self._planner(options), self.evaluator
         actions, best, evaluations = next(planner), None, 0
         calls: list[tuple[int, int]] = []
-        most = evaluator.upper_bound(actions.shape[1])
+        bound = evaluator.upper_bound(actions.shape[1])
         for iteration in count():
             seed = _iteration_seed(self.seed, iteration)
             result = yield from evaluator.evaluate(actions, seed)
@@ -161,7 +161,7 @@ class _Search:
             best = better(best, actions, finite_or_lowest(values), iteration)
             evaluated = np.isfinite(result.values).sum()
             evaluations += len(actions) if result.complete else int(evaluated)
-            if not result.complete or best.value >= most:
+            if not result.complete or best.value >= bound:
                 break
             try:
                 actions = planner.send(values)
@@ -169,10 +169,10 @@ class _Search:
                 best = best._replace(iterations=stop.value.iterations)
                 break
         assert best is not None
-        return Found(best, evaluations, calls, not result.complete)
+        return SearchResult(best, evaluations, calls, not result.complete)
 
     def _planner(self, options: Options) -> Planner:
-        space, request = self.evaluator.present.world.spec.action_space, self.request
+        space, request = self.evaluator.start.world.spec.action_space, self.request
 
         def uniform(iteration: int, shape: tuple[int, ...]) -> noise.Float32:
             numbers: noise.Float32 = uniforms(self.seed, iteration, shape)

@@ -1,7 +1,7 @@
-"""Policy runners: B rows of dreams, each with one of P policies.
+"""Policy runners: choose the actions of B dreams, each with one of P policies.
 
-A row's actions depend on that row only, to the bit. So they use no BLAS, which chooses kernels by
-the number of rows: einsum sums each row's products in one order.
+A row's actions depend on that row only, bit for bit. So they use no BLAS, which chooses kernels by
+the number of rows: einsum sums each row's products in a fixed order.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ from dreamserve_protocol.policies import AnyPolicy, ConstantPolicy, LinearPolicy
 
 
 def runner_of(world: World, policy: AnyPolicy, rows: int) -> PolicyRunner:
-    """Return the runner for `rows` rows, which use the first policy until another is assigned.
+    """Return a runner for `rows` rows, which use the first policy until another is assigned.
 
     Raises InvalidRequestError, InvalidActionError and NotFiniteInputError.
     """
@@ -41,8 +41,8 @@ def linear_scores(features: Array, weights: Array, bias: Array) -> Array:
     return scores
 
 
-class _Alike:
-    """Rows that all act by one policy, which keeps nothing."""
+class _SamePolicy:
+    """A runner without state, with the same policy for all rows."""
 
     def assign(self, rows: slice | Int64, policy: Int64) -> None:
         pass
@@ -51,7 +51,7 @@ class _Alike:
         pass
 
 
-class _Random(_Alike):
+class _Random(_SamePolicy):
     def __init__(self, space: ActionSpace) -> None:
         self._space = space
 
@@ -62,7 +62,7 @@ class _Random(_Alike):
         return space.uniform(uniforms), np.ones(len(futures), np.bool_)
 
 
-class _Constant(_Alike):
+class _Constant(_SamePolicy):
     def __init__(self, action: int | Actions) -> None:
         self._action = np.asarray(action)
 
@@ -73,20 +73,20 @@ class _Constant(_Alike):
 
 
 class _Linear:
-    """Each row keeps its policy's weights: they change far less often than they are used."""
+    """Stores a copy of its policy's weights for each row: they are used far more than changed."""
 
     def __init__(self, spec: WorldSpec, policy: LinearPolicy, rows: int) -> None:
         self._space = spec.action_space
         self._names = ("latent", *(tensor.name for tensor in spec.recurrent_state))
         self._inputs = _known_inputs(policy, self._names)
-        self._every_weights, self._every_bias = _checked(spec, policy, self._inputs)
+        self._policy_weights, self._policy_bias = _checked(spec, policy, self._inputs)
         first = np.zeros(rows, np.int64)
-        self._weights, self._bias = self._every_weights[first], self._every_bias[first]
+        self._weights, self._bias = self._policy_weights[first], self._policy_bias[first]
 
     def assign(self, rows: slice | Int64, policy: Int64) -> None:
-        if len(self._every_weights) > 1:
-            self._weights[rows] = self._every_weights[policy]
-            self._bias[rows] = self._every_bias[policy]
+        if len(self._policy_weights) > 1:
+            self._weights[rows] = self._policy_weights[policy]
+            self._bias[rows] = self._policy_bias[policy]
 
     def keep(self, rows: Bools) -> None:
         self._weights, self._bias = self._weights[rows], self._bias[rows]
@@ -96,7 +96,7 @@ class _Linear:
         tensors = dict(zip(self._names, (futures.latent, *futures.state), strict=True))
         parts = [tensors[name].reshape(rows, -1) for name in self._inputs]
         features = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-        with np.errstate(over="ignore", invalid="ignore"):  # such a policy is told of below
+        with np.errstate(over="ignore", invalid="ignore"):  # reported by `is_finite`
             scores = linear_scores(features, self._weights[:rows], self._bias[:rows])
         is_finite: Bools = np.logical_and.reduce(~np.isnan(scores), axis=1)
         return self._space.from_scores(scores, is_finite), is_finite
@@ -118,7 +118,7 @@ def _known_inputs(policy: LinearPolicy, names: tuple[str, ...]) -> tuple[str, ..
 
 
 def _checked(spec: WorldSpec, policy: LinearPolicy, inputs: tuple[str, ...]) -> tuple[Array, Array]:
-    """Return weights (P, A, F) and bias (P, A). NaN is let in: it is one policy's own fault."""
+    """Return weights (P, A, F) and bias (P, A). NaN is allowed: it fails its own policy only."""
     sizes = spec.tensor_sizes()
     expected = (spec.action_space.width, sum(sizes[name] for name in inputs))
     weights = _floats("weights", policy.weights)

@@ -1,8 +1,8 @@
 """Rollouts: whole episodes of many policies, whose dreams end at different times.
 
-As many episodes are in progress as a slice has rows. When one ends, the next waiting one takes its
-row, so that calls of the world stay full. An episode equals the dream of a session with its seed,
-bit for bit, whatever else is in the batch.
+As many episodes are in progress as a slice has rows. When one ends, the next one takes its row, so
+world calls stay full. An episode equals the dream of a session with its seed, bit for bit,
+whatever else is in the batch.
 """
 
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ from dreamserve_protocol.rollout import RolloutResult, RolloutStatistics
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EpisodeStarts:
-    """Starts of the E episodes of every policy."""
+    """Starting points of the E episodes of every policy."""
 
     world: World
     latent: Array  # (E, Z)
@@ -36,20 +36,20 @@ class EpisodeStarts:
     temperature: float
 
     @classmethod
-    def at(cls, now: RolloutStart, seed: UInt64) -> "EpisodeStarts":
-        """Start all of them at one state."""
+    def at(cls, start: RolloutStart, seed: UInt64) -> "EpisodeStarts":
+        """Start all episodes at one state."""
 
         def shared(part: Array) -> Array:
             return np.broadcast_to(part, (len(seed), *part.shape[1:]))
 
-        latent, state = shared(now.latent), tuple(map(shared, now.state))
-        return cls(now.world, latent, state, seed, now.step, now.temperature)
+        latent, state = shared(start.latent), tuple(map(shared, start.state))
+        return cls(start.world, latent, state, seed, start.step, start.temperature)
 
     @classmethod
     def of(
         cls, world: World, given: Start | None, seed: UInt64, temperature: float, slice_rows: int
     ) -> Work["EpisodeStarts"]:
-        """Start each as a reset with its seed does; `given` is validated."""
+        """Start each episode as a reset with its seed does; `given` has been validated."""
         parts = []
         for first in range(0, len(seed), slice_rows):
             rows = seed[first : first + slice_rows]
@@ -60,7 +60,7 @@ class EpisodeStarts:
         return cls(world, latent, state, seed, 0, temperature)
 
     def trajectories(self, episode: Int64) -> Trajectories:
-        """Begin dreams of these episodes (B,)."""
+        """Begin the dreams of these episodes (B,)."""
         return Trajectories(
             self.world,
             self.latent[episode],
@@ -72,14 +72,14 @@ class EpisodeStarts:
         )
 
     def replace(self, trajectories: Trajectories, rows: Int64, episode: Int64) -> None:
-        """Begin dreams of these episodes (N,) in place of those of `rows` (N,)."""
+        """Replace the dreams of `rows` (N,) by new ones, of these episodes (N,)."""
         state = tuple(part[episode] for part in self.state)
         step = np.full(len(rows), self.step, np.int64)
         trajectories.begin(rows, self.latent[episode], state, self.seed[episode], step)
 
 
 class EpisodeLog:
-    """What N episodes came to; with their trajectories if these are asked for."""
+    """Returns and lengths of N episodes, with their trajectories if requested."""
 
     def __init__(self, spec: WorldSpec, count: int, max_steps: int, trajectories: bool) -> None:
         self.returns, self.lengths = np.zeros(count, np.float64), np.zeros(count, np.int64)
@@ -91,25 +91,25 @@ class EpisodeLog:
             self._actions: Actions = spec.action_space.zeros(count, max_steps)
 
     def begin(self, episode: Int64, latent: Array) -> None:
-        """Note where episodes (B,) begin."""
+        """Record the first latents (B, Z) of these episodes (B,)."""
         if self._trajectories:
             self._latents[episode, 0] = latent
 
     def add(self, episode: Int64, action: Actions, outcome: StepOutcome, is_finite: Bools) -> None:
-        """Note a step of episodes (B,); of one that is no longer finite, only that."""
+        """Record a step of these episodes (B,); an episode that is not finite is only marked."""
         if not is_finite.all():
             self.finite[episode[~is_finite]] = False
         if self._trajectories:
-            which, step = episode[is_finite], self.lengths[episode[is_finite]]
-            self._latents[which, step + 1] = outcome.latent[is_finite]
-            self._rewards[which, step] = outcome.reward[is_finite]
-            self._actions[which, step] = action[is_finite]
+            rows, step = episode[is_finite], self.lengths[episode[is_finite]]
+            self._latents[rows, step + 1] = outcome.latent[is_finite]
+            self._rewards[rows, step] = outcome.reward[is_finite]
+            self._actions[rows, step] = action[is_finite]
         self.returns[episode] += np.where(is_finite, outcome.reward, np.float32(0))
         self.lengths[episode] += is_finite
         self.terminated[episode] = outcome.ended & is_finite
 
     def result(self, starting: EpisodeStarts, policies: int) -> RolloutResult:
-        """Return it all, a row for each policy."""
+        """Return the result of the rollout, with a row for each policy."""
         steps = int(self.lengths.max())
 
         def by_policy(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -145,45 +145,45 @@ def roll_out(
     slice_rows: int,
 ) -> Work[RolloutResult]:
     """Return the episodes of all policies. Raises what `policy_runners.runner_of` raises."""
-    each, policies = len(starting.seed), policy_count(policy)
-    count = policies * each
+    per_policy, policies = len(starting.seed), policy_count(policy)
+    count = policies * per_policy
     log = EpisodeLog(starting.world.spec, count, max_steps, keep_trajectories)
-    episode = np.arange(min(slice_rows, count))  # (B,) what each row dreams: policy by policy
-    waiting = len(episode)  # the first that does not dream yet
+    episode = np.arange(min(slice_rows, count))  # (B,) the episode of each row, policy by policy
+    begun = len(episode)  # number of episodes that have begun
     runner = runner_of(starting.world, policy, len(episode))
-    trajectories = starting.trajectories(episode % each)
-    runner.assign(slice(None), episode // each)
+    trajectories = starting.trajectories(episode % per_policy)
+    runner.assign(slice(None), episode // per_policy)
     log.begin(episode, trajectories.latent)
     while len(episode):
-        action, has_meaning = runner.act(trajectories)
+        action, is_valid = runner.act(trajectories)
         outcome = yield from trajectories.advance(action)
         assert outcome is not None  # there is no deadline
-        is_finite = outcome.finite & has_meaning
+        is_finite = outcome.finite & is_valid
         log.add(episode, action, outcome, is_finite)
-        over = outcome.ended | ~is_finite | (log.lengths[episode] == max_steps)
-        if not over.any():
+        ended = outcome.ended | ~is_finite | (log.lengths[episode] == max_steps)
+        if not ended.any():
             continue
-        rows = np.flatnonzero(over)[: count - waiting]
+        rows = np.flatnonzero(ended)[: count - begun]
         if len(rows):
-            new = np.arange(waiting, waiting + len(rows))
-            waiting += len(rows)
-            starting.replace(trajectories, rows, new % each)
-            runner.assign(rows, new // each)
+            new = np.arange(begun, begun + len(rows))
+            begun += len(rows)
+            starting.replace(trajectories, rows, new % per_policy)
+            runner.assign(rows, new // per_policy)
             log.begin(new, trajectories.latent[rows])
-            episode[rows], over[rows] = new, False
-        if over.any():
-            trajectories.keep(~over)
-            runner.keep(~over)
-            episode = episode[~over]
+            episode[rows], ended[rows] = new, False
+        if ended.any():
+            trajectories.keep(~ended)
+            runner.keep(~ended)
+            episode = episode[~ended]
     return log.result(starting, policies)
 
 
 def statistics(
     returns: npt.NDArray[np.float64], lengths: Int64, terminated: Bools, finite: Bools
 ) -> RolloutStatistics:
-    """Return what each policy's episodes came to, (P,) each, over the finite ones of (P, E).
+    """Return each policy's statistics, (P,) each, over its finite episodes among (P, E).
 
-    Where no episode is finite all but the number is NaN.
+    A policy without finite episodes has NaN for all but their number.
     """
     episodes = finite.sum(axis=1)
 

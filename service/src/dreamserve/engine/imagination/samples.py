@@ -1,4 +1,4 @@
-"""Samples: many futures from one start, with what `include` adds to them."""
+"""Samples: many futures from one start, with the additional results in `include`."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ from dreamserve_protocol.sample import SampleResult
 
 
 def sample(
-    present: RolloutStart,
+    start: RolloutStart,
     actions: Actions,
     seeds: UInt64,
     include: Sequence[str],
@@ -24,21 +24,21 @@ def sample(
 ) -> Work[SampleResult]:
     """Return the futures under actions (N, H, …), or under a policy, which fills `actions`.
 
-    The deterministic futures take the actions of the first. Raises DreamNotFiniteError.
+    Deterministic futures take the first future's actions. Raises DreamNotFiniteError.
     """
     count, horizon = actions.shape[:2]
-    buffer = TrajectoryBuffer(present.world, count, horizon, include)
+    buffer = TrajectoryBuffer(start.world, count, horizon, include)
     for first in range(0, count, slice_rows):
         rows = slice(first, first + slice_rows)
-        futures = Trajectories.of(present, len(seeds[rows]), seeds[rows], noise.SAMPLE)
-        runner = None if policy is None else runner_of(present.world, policy, len(futures))
+        futures = Trajectories.of(start, len(seeds[rows]), seeds[rows], noise.SAMPLE)
+        runner = None if policy is None else runner_of(start.world, policy, len(futures))
         yield from buffer.follow(futures, first, actions[rows], runner=runner)
     frames = [part for part in include if part == "frames"]
     likely = by_component = None
     if "most_likely" in include:
-        likely = yield from most_likely(present, actions[0], frames)
+        likely = yield from most_likely(start, actions[0], frames)
     if "components" in include:
-        by_component = yield from components(present, actions[0], frames)
+        by_component = yield from components(start, actions[0], frames)
     return SampleResult(
         buffer.latents,
         buffer.rewards,

@@ -1,7 +1,7 @@
 """Imagined trajectories: B futures, advanced step by step; no session changes.
 
-Callers yield each step (`engine.work`), so that steps of several requests are computed in one call.
-A step has at most `slice_rows` rows.
+Callers yield each step (`engine.work`), so steps of several requests are computed in one call. A
+step has at most `slice_rows` rows.
 """
 
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ import numpy.typing as npt
 
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Array, Bools, Int64, State, StepInput, StepOutput
-from dreamserve.engine.dynamics import Work, WorldCall, drawn
+from dreamserve.engine.dynamics import Work, WorldCall, step_noise
 from dreamserve.engine.world import World
 from dreamserve.noise import UInt64
 
 Values = npt.NDArray[np.float64]
-_AHEAD = 32  # steps whose noise is drawn at once where all rows share it
+_AHEAD = 32  # steps whose noise is drawn at once if all rows share it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RolloutStart:
-    """Where futures start: a copy, so that the session may be stepped meanwhile."""
+    """The state that futures start from: a copy, so the session may be stepped meanwhile."""
 
     world: World
     latent: Array  # (1, Z)
@@ -34,20 +34,20 @@ class RolloutStart:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StepOutcome:
-    """B futures at one step. An ended one keeps its latent and gets no reward."""
+    """B futures after a step. An ended one keeps its latent and gets no reward."""
 
     latent: Array  # (B, Z)
     reward: Array  # (B,)
-    alive: Bools  # (B,) false if it had ended before this step
-    ended: Bools  # (B,) true if it had, or ends with it
+    alive: Bools  # (B,) false if the future had ended before this step
+    ended: Bools  # (B,) true if it had, or ended with this step
     finite: Bools  # (B,) false from the first NaN or infinity on
-    output: StepOutput  # the world's outputs, also for ended ones
+    output: StepOutput  # the world's outputs, also for ended futures
 
 
 class Trajectories:
     """B futures of one world, each with its own seed, step number and temperature.
 
-    A single seed and step, (1,) each, give common random numbers: the same noise for all.
+    A single seed and step, (1,) each, give all futures the same noise (common random numbers).
     """
 
     def __init__(
@@ -68,15 +68,15 @@ class Trajectories:
         self._ahead = np.empty((0, 0), np.float32)
 
     @classmethod
-    def of(cls, present: RolloutStart, rows: int, seed: UInt64, stream: int) -> Self:
+    def of(cls, start: RolloutStart, rows: int, seed: UInt64, stream: int) -> Self:
         """Start `rows` futures at one state; `seed` is (B,) or (1,)."""
         return cls(
-            present.world,
-            np.repeat(present.latent, rows, axis=0),
-            tuple(np.repeat(part, rows, axis=0) for part in present.state),
+            start.world,
+            np.repeat(start.latent, rows, axis=0),
+            tuple(np.repeat(part, rows, axis=0) for part in start.state),
             seed,
-            np.full(len(seed), present.step, np.int64),
-            np.full(rows, present.temperature, np.float32),
+            np.full(len(seed), start.step, np.int64),
+            np.full(rows, start.temperature, np.float32),
             stream,
         )
 
@@ -100,8 +100,8 @@ class Trajectories:
         self.step = self.step + 1
         self._ahead = self._ahead[1:]
         self.finite = self.finite & (new.finite | ~alive)
-        whole = bool(alive.all())
-        self.latent = new.latent if whole else np.where(alive[:, None], new.latent, self.latent)
+        all_alive = bool(alive.all())
+        self.latent = new.latent if all_alive else np.where(alive[:, None], new.latent, self.latent)
         self.state, self.alive = new.state, alive & ~new.terminated
         reward = np.where(alive, new.reward, np.float32(0))
         return StepOutcome(self.latent, reward, alive, ~self.alive, self.finite, new.output)
@@ -109,8 +109,8 @@ class Trajectories:
     def begin(self, rows: Int64, latent: Array, state: State, seed: UInt64, step: Int64) -> None:
         """Replace the futures of `rows` (N,) by new ones, each with its own seed."""
         self.latent[rows], self.seed[rows], self.step[rows] = latent, seed, step
-        for kept, new in zip(self.state, state, strict=True):
-            kept[rows] = new
+        for part, new in zip(self.state, state, strict=True):
+            part[rows] = new
         self.alive[rows] = self.finite[rows] = True
         self._ahead = self._ahead[:0]
 
@@ -125,10 +125,10 @@ class Trajectories:
     def _noise(self) -> Array:
         """Return the noise of the next step, (B, W)."""
         if len(self.seed) > 1:
-            return drawn(self.world, self.seed, self.step + 1, self._stream)
+            return step_noise(self.world, self.seed, self.step + 1, self._stream)
         if not len(self._ahead):  # drawing many steps at once costs hardly more than one
             steps = self.step + 1 + np.arange(_AHEAD)
-            self._ahead = drawn(self.world, self.seed.repeat(_AHEAD), steps, self._stream)
+            self._ahead = step_noise(self.world, self.seed.repeat(_AHEAD), steps, self._stream)
         return self._ahead[:1].repeat(len(self), axis=0)
 
 
@@ -144,9 +144,9 @@ class PolicyRunner(Protocol):
         ...
 
     def act(self, futures: Trajectories) -> tuple[Actions, Bools]:
-        """Return actions (B,) or (B, A), and (B,) whether they are valid.
+        """Return actions (B,) or (B, A), and whether each is valid, (B,).
 
-        The actions of a policy whose scores are NaN are in the space, but not valid.
+        If a policy's scores are NaN, its action is in the space, but not valid.
         """
         ...
 
@@ -157,6 +157,6 @@ def subseeds(seed: int, count: int, stream: int) -> UInt64:
 
 
 def uniforms(seed: int, number: int, shape: tuple[int, ...]) -> Any:
-    """Return uniforms in (0, 1) for choosing actions, a pure function of (seed, number)."""
+    """Return uniforms in (0, 1) to choose actions by: a pure function of (seed, number)."""
     key = noise.keys(np.array([seed], np.uint64), np.array([number]), noise.ACTION)
     return noise.draw(key, 0, int(np.prod(shape))).reshape(shape)

@@ -1,9 +1,9 @@
 """Entropies of the predicted mixture, in nats, float64.
 
-Both are at temperature 1, whatever the dream's own temperature is:
+Both are at temperature 1, whatever the dream's temperature is:
 
-- The entropy of the weights (Shannon 1948), H(w) = -sum_k w_k ln w_k, exact: 0 where one component
-  has all the weight, ln K where all weights are equal.
+- The entropy of the weights (Shannon 1948), H(w) = -sum_k w_k ln w_k, exact: 0 if one component
+  has all the weight, ln K if all weights are equal.
 - The differential entropy of the mixture. It has no closed form (Huber et al.
   2008, "On entropy approximation for Gaussian mixture random variables"), but bounds by pairwise
   distances (Kolchinsky and Tracey 2017, "Estimating mixture entropy with pairwise distances"):
@@ -28,7 +28,7 @@ _NUMBERS_AT_ONCE = 16_384  # K x K x Z x rows: bounds the time of one estimate
 
 
 def rows_at_once(output: StepOutput) -> int:
-    """Return for how many rows one estimate is fast."""
+    """Return the number of rows that one estimate may have."""
     _, components, size = output.mixture_mu.shape
     return max(1, _NUMBERS_AT_ONCE // int(components * components * size))
 
@@ -45,7 +45,7 @@ def weights_entropy(output: StepOutput, rows: slice) -> Array:
 
 
 def differential_entropy(output: StepOutput, rows: slice) -> Array:
-    """Return how far the next latent is spread, (B,), nats per latent dimension, of these rows."""
+    """Return the mixture's differential entropy, (B,), in nats per latent dimension, of `rows`."""
     least, most = entropy_bounds(output, rows)
     with np.errstate(over="ignore", invalid="ignore"):
         middle: Float64 = (least + most) / 2
@@ -53,13 +53,13 @@ def differential_entropy(output: StepOutput, rows: slice) -> Array:
 
 
 def entropy_bounds(output: StepOutput, rows: slice) -> tuple[Float64, Float64]:
-    """Return what the mixture's differential entropy lies between, (B,) each, as above."""
+    """Return the bounds of the mixture's differential entropy, (B,) each: lower, upper."""
     log_sigma = wide_log_sigma(output, rows)
     mu = output.mixture_mu[rows].astype(np.float64)  # (B, K, Z)
     joint = output.mixture_logits.ndim < mu.ndim
 
     def over_latent(parts: Float64) -> Float64:
-        """Of one mixture over all dimensions (B, K), of one in each (B, K, Z)."""
+        """Return sums over the dimensions (B, K) for a joint mixture, else `parts` (B, K, Z)."""
         return np.asarray(parts.sum(axis=2)) if joint else parts
 
     with np.errstate(over="ignore", invalid="ignore"):
@@ -77,10 +77,10 @@ def entropy_bounds(output: StepOutput, rows: slice) -> tuple[Float64, Float64]:
 
 
 def _distances(mu: Float64, log_sigma: Float64, i: int) -> tuple[Float64, Float64]:
-    """Return Bhattacharyya's distance and KL(N_i || N_j) of one component from all j, (B, K, Z)."""
-    wider = log_sigma - log_sigma[:, i : i + 1]
-    narrow = np.exp(-2 * wider)  # the variance of i in units of that of j
-    apart = ((mu - mu[:, i : i + 1]) * np.exp(-log_sigma)) ** 2
-    near: Float64 = 0.25 * apart / (1 + narrow) + 0.5 * (np.log((1 + narrow) / 2) + wider)
-    far: Float64 = 0.5 * (narrow + apart - 1) + wider
+    """Return the Bhattacharyya distance and KL(N_i || N_j) of component i to each j, (B, K, Z)."""
+    log_ratio = log_sigma - log_sigma[:, i : i + 1]
+    ratio = np.exp(-2 * log_ratio)  # the variance of i in units of that of j
+    squared = ((mu - mu[:, i : i + 1]) * np.exp(-log_sigma)) ** 2
+    near: Float64 = 0.25 * squared / (1 + ratio) + 0.5 * (np.log((1 + ratio) / 2) + log_ratio)
+    far: Float64 = 0.5 * (ratio + squared - 1) + log_ratio
     return near, far

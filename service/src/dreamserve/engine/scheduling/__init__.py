@@ -1,1 +1,1 @@
-"""Who runs when: steps first, the rest in slices between them."""
+"""The order of requests: steps first, long work in slices between them."""

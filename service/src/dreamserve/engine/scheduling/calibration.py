@@ -1,15 +1,15 @@
-"""How fast the worlds run here, and what follows from it: measured once, before the first request.
+"""Measures the worlds' speed on this machine once, before the first request, and derives
 
-sizes         batches are filled up to few different sizes, each one warm
-slice_rows    rows of one slice of a plan: a step waits for no more than that
-latencies        what a call and a row of each world take, for plans with a budget
-inline_rows   steps that cost less in the caller's own thread than handing them to another
+sizes         the batch sizes that batches are padded to; each one is run once to warm it up
+slice_rows    the rows of one slice of long work, which bounds how long a step waits
+latencies     the duration of a world call by batch size, for plans with a time budget
+inline_rows   the largest batch that runs in the caller's thread, because a switch would cost more
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from dreamserve.backends.base import KeepsState
+from dreamserve.backends.base import DeviceBackend
 from dreamserve.backends.check import step_s
 from dreamserve.engine.imagination.latency import LatencyModel
 from dreamserve.engine.world import World
@@ -20,17 +20,17 @@ _ROUNDS = 3
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What the engine goes by."""
+    """The measured parameters of an engine."""
 
     slice_rows: int
-    inline_rows: int
+    inline_rows: int  # 0: never
     latencies: dict[str, LatencyModel]  # by world
 
 
 def batch_sizes(largest: int) -> tuple[int, ...]:
-    """Return the sizes that batches are filled up to: 1, 2, 3, 4, 6, 8, 12, 16, … `largest`.
+    """Return the sizes that batches are padded to: 1, 2, 3, 4, 6, 8, 12, 16, … `largest`.
 
-    Powers of two and the middles between: a CPU pays for every row, so at most a third is wasted.
+    Powers of two and the midpoints between them: at most a third of the rows is padding.
     """
     powers = [2**i for i in range(largest.bit_length())]
     sizes = {size for power in powers for size in (power, power + power // 2)}
@@ -38,18 +38,18 @@ def batch_sizes(largest: int) -> tuple[int, ...]:
 
 
 def calibrate(worlds: Iterable[World], sizes: tuple[int, ...], slice_ms: float) -> Calibration:
-    """Run every graph at every size it will meet, and say what fits into `slice_ms`."""
-    fits: list[int] = []
+    """Run every graph at every batch size, and return the parameters for slices of `slice_ms`."""
+    slice_rows: list[int] = []
     latencies = {}
     inline = True
     for world in worlds:
         took_s = {size: step_s(world.spec, world.backend, size, _ROUNDS) for size in sizes}
         world.warm()
         latencies[world.name] = LatencyModel(took_s)
-        fits.append(_largest_within(took_s, 1e-3 * slice_ms))
-        # A device of its own is waited for, and meanwhile the event loop should go on.
-        inline = inline and not isinstance(world.backend, KeepsState)
-    return Calibration(min(fits), min(fits) if inline else 0, latencies)
+        slice_rows.append(_largest_within(took_s, 1e-3 * slice_ms))
+        # Waiting for a device in the caller's thread would block its event loop.
+        inline = inline and not isinstance(world.backend, DeviceBackend)
+    return Calibration(min(slice_rows), min(slice_rows) if inline else 0, latencies)
 
 
 def _largest_within(took_s: Mapping[int, float], bound_s: float) -> int:

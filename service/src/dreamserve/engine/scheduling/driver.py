@@ -1,9 +1,9 @@
-"""Who drives the engine, and the rules between them.
+"""The interface between the engine and its driver.
 
-A driver queues requests, each with a future of its own kind (`Engine.queue`), and sees to it that
-turns are taken: it calls `Engine.turn` itself, or wakes the engine's thread (`Engine.wake`). Turns
-never overlap. The thread that took a turn hands its outcomes to the driver's `deliver`, all at
-once, and the driver ends the futures where they belong.
+A driver queues requests, each with a future of its own kind (`Engine.queue`), and makes the engine
+take turns: it calls `Engine.turn` itself, or wakes the engine's thread (`Engine.wake`). Turns never
+overlap. The thread that took a turn passes all its outcomes to the driver's `deliver` in one call,
+and the driver settles the futures in the thread or event loop that they belong to.
 """
 
 from typing import Protocol
@@ -12,16 +12,15 @@ from dreamserve.engine.scheduling.queued import Settled, settle
 
 
 class Driver(Protocol):
-    """Ends the futures of the requests that it has queued."""
+    """Settles the futures of the requests that it has queued."""
 
     def deliver(self, outcomes: list[Settled]) -> None:
-        """Take the outcomes of a turn, in the thread that took it; returns at once."""
+        """Receive a turn's outcomes, in the thread that took the turn; must not block."""
         ...
 
 
-class InPlace:
-    """Ends futures in the thread that took the turn: right for concurrent.futures."""
+class InlineDriver:
+    """Settles futures in the thread that took the turn, as concurrent.futures allow."""
 
     def deliver(self, outcomes: list[Settled]) -> None:
-        """End them."""
         settle(outcomes)

@@ -1,4 +1,4 @@
-"""A request on its way through the engine, and how its future ends."""
+"""A request in the engine's queue, and how its future is settled."""
 
 import concurrent.futures
 from collections.abc import Iterable
@@ -35,13 +35,13 @@ class Future(Protocol):
 
 @dataclass(slots=True, eq=False)
 class QueuedRequest:
-    """A request, the future that its outcome ends, and its job once it has become long work."""
+    """A request, the future of its outcome, and its job if it is long work."""
 
     request: Request[Any]
     future: Future
-    key: str | None  # the session that it is about; None for batches, and where there is none
+    key: str | None  # the session's id; None for batches and for requests without a session
     job: Job | None = None
-    # a reset in progress: what comes behind it must wait for its end
+    # A reset in progress: the session's next requests must wait until it ends.
     holds_session: bool = False
 
 
@@ -49,7 +49,7 @@ Settled = tuple[QueuedRequest, Result | ProblemError]
 
 
 def settle(outcomes: Iterable[Settled]) -> None:
-    """End each request's future with its outcome, unless its caller has gone away."""
+    """Set the result or the exception of each request's future, unless it was cancelled."""
     for queued, outcome in outcomes:
         future = queued.future
         if future.done():
@@ -60,4 +60,4 @@ def settle(outcomes: Iterable[Settled]) -> None:
             else:
                 future.set_result(outcome)
         except concurrent.futures.InvalidStateError:
-            pass  # cancelled this very moment
+            pass  # cancelled since `done` was read

@@ -1,8 +1,8 @@
-"""Who runs now. Policy only: it knows requests and their keys, not worlds, arrays or threads.
+"""Which request runs next. Policy only: requests and their keys, no worlds, arrays or threads.
 
-The requests of one session form a chain, in the order they came; only the head of a chain may run,
-so a batch holds at most one step of a session and its order is kept. Quick requests go first, as
-many as a batch takes; after each batch one piece of long work gets one slice, in turn.
+The requests of one session form a chain in the order of arrival; only the head of a chain may run,
+so a batch has at most one step of a session and a session's steps keep their order. Quick requests
+go first, up to the size of a batch; after each batch one job of long work gets one slice, in turn.
 """
 
 from collections import deque
@@ -13,11 +13,11 @@ from dreamserve_protocol.errors import OverloadedError
 
 
 class Keyed(Protocol):
-    """What the scheduler knows of a request."""
+    """A request, as far as the scheduler knows it."""
 
     @property
     def key(self) -> Hashable | None:
-        """Whose chain it belongs to; None: nobody's."""
+        """The chain that the request belongs to, or None if it may run at any time."""
         ...
 
 
@@ -31,7 +31,7 @@ class Scheduler(Generic[T, J]):
     def __init__(self, *, max_queue: int, max_batch: int, max_jobs: int) -> None:
         self._max_queue, self._max_batch, self._max_jobs = max_queue, max_batch, max_jobs
         self.ready: deque[T] = deque()
-        # What waits behind the head of each chain; None: nothing yet, as for nearly all of them.
+        # The requests behind each chain's head; None until there is one, to save memory and time.
         self._chains: dict[Hashable, deque[T] | None] = {}
         self.jobs: deque[J] = deque()
         self.waiting = 0
@@ -54,14 +54,14 @@ class Scheduler(Generic[T, J]):
             self.ready.append(request)
 
     def next(self) -> tuple[list[T], list[J]]:
-        """Take a batch of requests off the queue; show long work, who waits longest first."""
+        """Take a batch of requests off the queue; return it and all jobs, longest waiting first."""
         count = min(len(self.ready), self._max_batch)
         batch = [self.ready.popleft() for _ in range(count)]
         self.waiting -= count
         return batch, list(self.jobs)
 
     def release(self, request: T) -> None:
-        """Let the next request of the same session run; once for each request taken."""
+        """Let the next request of the same session run; call once for each request taken."""
         key = request.key
         if key is None:
             return
@@ -72,7 +72,7 @@ class Scheduler(Generic[T, J]):
             del self._chains[key]
 
     def begin(self, job: J) -> None:
-        """Let long work have its slices. Raises OverloadedError when there is too much of it."""
+        """Add a job to those that get slices. Raises OverloadedError at `max_jobs` jobs."""
         if len(self.jobs) >= self._max_jobs:
             raise OverloadedError(
                 f"{self._max_jobs} plans, samples and rollouts are in progress; try again later"
@@ -80,16 +80,16 @@ class Scheduler(Generic[T, J]):
         self.jobs.append(job)
 
     def requeue(self, job: J) -> None:
-        """Let long work that had its turn wait behind the rest."""
+        """Move a job that had its slice behind the others."""
         self.jobs.remove(job)
         self.jobs.append(job)
 
     def end(self, job: J) -> None:
-        """Give long work no more slices."""
+        """Remove a job, which gets no more slices."""
         self.jobs.remove(job)
 
     def empty(self) -> tuple[list[T], list[J]]:
-        """Take everything off: nothing will run any more."""
+        """Remove and return all requests and jobs."""
         chains = (chain for chain in self._chains.values() if chain)
         requests = [*self.ready, *(request for chain in chains for request in chain)]
         jobs = list(self.jobs)

@@ -1,8 +1,8 @@
-"""One slice of long work: whose turn it is, and one call of the world for all who can share it.
+"""One slice of long work: selects a job, and computes its world call together with other jobs'.
 
-Rows never influence one another, so a plan is the same whoever shares its calls; but a call of many
-rows costs far less than many calls. What is shared is bounded by `slice_rows`: a step waits for no
-more than one slice.
+Rows do not influence each other, so a plan's result does not depend on the jobs that share its
+calls, but one call of many rows costs far less than many calls. `slice_rows` bounds a shared call,
+because a step waits for at most one slice.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from dreamserve.engine.work import Job, Outcome, failure
 
 
 def run_slice(jobs: Sequence[Job], slice_rows: int, now_s: float) -> list[tuple[Job, Outcome]]:
-    """Let jobs, the longest waiting first, have their turn; return who had one, and what came.
+    """Run one slice of `jobs`, sorted by waiting time; return the jobs that ran, with outcomes.
 
-    A job whose call of the world is too late by `now_s` is resumed without it, ahead of the others.
+    Jobs whose world call has missed its deadline by `now_s` are resumed first, without an outcome.
     """
     late: list[Job] = []
     waiting: list[Job] = []
@@ -22,30 +22,30 @@ def run_slice(jobs: Sequence[Job], slice_rows: int, now_s: float) -> list[tuple[
         is_late = job.call is not None and now_s >= job.call.until_s
         (late if is_late else waiting).append(job)
     done = [(job, job.resume(None)) for job in late]
-    sharing = _sharing(waiting, slice_rows)
-    calls = [job.call for job in sharing if job.call is not None]
+    batch = _batch_of(waiting, slice_rows)
+    calls = [job.call for job in batch if job.call is not None]
     if not calls:
-        return done + [(job, job.resume(None)) for job in sharing]
+        return done + [(job, job.resume(None)) for job in batch]
     try:
         computed = compute(calls)
     except Exception as error:
-        for job in sharing:
+        for job in batch:
             job.close()
-        return done + [(job, failure(error)) for job in sharing]
-    return done + [(job, job.resume(one)) for job, one in zip(sharing, computed, strict=True)]
+        return done + [(job, failure(error)) for job in batch]
+    return done + [(job, job.resume(step)) for job, step in zip(batch, computed, strict=True)]
 
 
-def _sharing(jobs: Sequence[Job], slice_rows: int) -> list[Job]:
-    """Return the first job and, if it waits for the world, those whose calls fit in beside its."""
+def _batch_of(jobs: Sequence[Job], slice_rows: int) -> list[Job]:
+    """Return the first job and, if it has a world call, the jobs whose calls fit beside it."""
     if not jobs or jobs[0].call is None:
         return list(jobs[:1])
     world, rows = jobs[0].call.world, 0
-    sharing: list[Job] = []
+    batch: list[Job] = []
     for job in jobs:
         call = job.call
         if call is None or call.world is not world:
             continue
-        if not sharing or rows + len(call) <= slice_rows:
-            sharing.append(job)
+        if not batch or rows + len(call) <= slice_rows:
+            batch.append(job)
             rows += len(call)
-    return sharing
+    return batch

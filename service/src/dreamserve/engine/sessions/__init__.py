@@ -1,1 +1,1 @@
-"""The sessions: where they live, how they step, and what becomes of them."""
+"""Sessions: storage, stepping, restarts and serialisation."""

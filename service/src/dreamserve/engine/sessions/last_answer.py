@@ -1,7 +1,7 @@
-"""The last step of a session in its snapshot, where it had more than an action.
+"""The last step of a session in its snapshot, if it had more than an action.
 
-Such a step's result is kept for whoever sends it again. The document holds only what the rest of
-the snapshot does not say already.
+The result of such a step is stored, in case the step is sent again. The document holds only what
+does not follow from the rest of the snapshot.
 """
 
 from typing import Any
@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from dreamserve.backends.base import Array
-from dreamserve.engine.checks import check_tensor
+from dreamserve.engine.checks import check_latent, check_state, check_tensor
 from dreamserve.engine.sessions.slab import Content, LastAnswer, content_of_latent
 from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
 from dreamserve_protocol.errors import InvalidRequestError
-from dreamserve_protocol.sessions import LastStep
+from dreamserve_protocol.sessions import Final, LastStep
 from dreamserve_protocol.step import StepResult
 
 DIGEST_BYTES = 16  # of an observed frame
@@ -22,7 +22,7 @@ _INFO = {"surprise": float, "expected_surprise": float, "predicted_terminated": 
 
 
 def last_step_of(last: LastAnswer) -> LastStep:
-    """Return its form in a snapshot; absent values are omitted."""
+    """Return the stored result as it stands in a snapshot; absent values are omitted."""
     content: tuple[Any, ...] = last.content
     include, *observed = content
     return LastStep(
@@ -32,32 +32,51 @@ def last_step_of(last: LastAnswer) -> LastStep:
         frame_digest=observed[1].hex() if observed and observed[0] == "frame" else None,
         frame=last.result.frame,
         mixture=last.result.mixture,
+        final=_final_of(last.result) if last.restarted else None,
     )
 
 
+def _final_of(result: StepResult) -> Final:
+    return Final(result.latent, result.state or {}, result.terminated, result.truncated)
+
+
 def read_last_step(world: World, last_step: LastStep, result: StepResult) -> LastAnswer:
-    """Return the result that was kept; `result` has what the rest of the snapshot says of it.
+    """Return the stored result; `result` is the part that follows from the rest of the snapshot.
 
     Raises InvalidRequestError or NotFiniteInputError if no step of this world has such a result.
     """
     include, spec = frozenset(last_step.include), world.spec
-    if not include and last_step.observed is None:
+    final = last_step.final
+    if not include and last_step.observed is None and final is None:
         raise InvalidRequestError(
-            "last_step must be absent for a step without observation and include"
+            "last_step must be absent for a step without observation, include and restart"
         )
+    if final is not None:
+        _check_final(world, final)
+        result.latent, result.state = np.asarray(final.latent), final.state
+        result.terminated, result.truncated = final.terminated, final.truncated
     expected = _INFO if last_step.observed is not None else {}
     if last_step.info.keys() != expected.keys():
         raise InvalidRequestError(f"last_step: info must hold {list(expected)}")
     result.info = {name: kind(last_step.info[name]) for name, kind in expected.items()}
     result.frame = _frame(spec, last_step.frame, "frame" in include)
     result.mixture = _mixture(spec, last_step.mixture, "mixture" in include)
-    if "state" not in include:
+    if "state" not in include and final is None:
         result.state = None
-    return LastAnswer(result, _content(include, last_step, result.latent))
+    content = _content(include, last_step, result.latent)
+    return LastAnswer(result, content, restarted=final is not None)
+
+
+def _check_final(world: World, final: Final) -> None:
+    """Check the end of a dream. Raises InvalidRequestError, NotFiniteInputError."""
+    check_latent(world, final.latent, "last_step.final.latent")
+    check_state(world, final.state, "last_step.final.state")
+    if not (final.terminated or final.truncated):
+        raise InvalidRequestError("last_step.final must be terminated or truncated")
 
 
 def _content(include: frozenset[str], last_step: LastStep, latent: Array) -> Content:
-    """Return what the step was asked for, as `steps.admit` compares it."""
+    """Return the step's content, by which `steps.admit` recognises a repeated step."""
     if (last_step.observed == "frame") != (last_step.frame_digest is not None):
         raise InvalidRequestError(
             "last_step: frame_digest must be present if and only if a frame was observed"
@@ -65,7 +84,7 @@ def _content(include: frozenset[str], last_step: LastStep, latent: Array) -> Con
     if last_step.observed is None:
         return (include,)
     if last_step.observed == "latent":
-        return (include, "latent", content_of_latent(latent))  # the dream was corrected to it
+        return (include, "latent", content_of_latent(latent))  # its latent is the observed one
     try:
         digest = bytes.fromhex(last_step.frame_digest or "")
     except ValueError:

@@ -1,4 +1,4 @@
-"""One session as a value: the way to its numbers, wherever they are kept."""
+"""A session as an object: a view of its slot in a slab."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from dreamserve_protocol.step import StepResult
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """One dream, reached by where its numbers are. Made when it is asked for, and not kept."""
+    """A view of one session's slot. It is created for each use and not stored."""
 
     id: str
     slab: Slab
@@ -24,65 +24,91 @@ class Session:
 
     @property
     def world(self) -> World:
-        """The world it is dreamt in."""
+        """The session's world."""
         return self.slab.world
 
     @property
     def step(self) -> int:
-        """The number of the last step taken."""
+        """The number of the last step."""
         return int(self.slab.step[self.slot])
 
     @property
+    def began_at(self) -> int:
+        """The step after which the dream began."""
+        return int(self.slab.began_at[self.slot])
+
+    @property
+    def age(self) -> int:
+        """The number of steps of the dream."""
+        return self.step - self.began_at
+
+    @property
+    def max_steps(self) -> int | None:
+        """The dream's time limit, if any."""
+        return int(self.slab.max_steps[self.slot]) or None
+
+    @property
     def seed(self) -> int:
-        """Where its noise comes from."""
+        """The seed of its noise."""
         return int(self.slab.seed[self.slot])
 
     @property
     def key(self) -> int:
-        """What tells its dream from another one's in the same slot."""
+        """The key of its noise, which identifies the dream among those of the same slot."""
         return int(self.slab.key[self.slot])
 
     @property
     def temperature(self) -> float:
-        """Its temperature."""
+        """The dream's temperature."""
         return float(self.slab.temperature[self.slot])
 
     @property
     def terminated(self) -> bool:
-        """Whether the dream has ended."""
+        """Whether the world has ended the dream."""
         return bool(self.slab.terminated[self.slot])
 
     @property
+    def truncated(self) -> bool:
+        """Whether the dream has reached `max_steps`."""
+        return self.max_steps is not None and self.age >= self.max_steps
+
+    @property
+    def ended(self) -> bool:
+        """Whether the dream takes no more steps."""
+        return self.terminated or self.truncated
+
+    @property
     def last_answer(self) -> LastAnswer | None:
-        """The last step's result, if it says more than the slab does."""
+        """The last step's result, if it holds more than the slab."""
         return self.slab.last_answers.get(self.slot)
 
     @property
+    def was_restarted(self) -> bool:
+        """Whether the last step ended a dream, which a new one has replaced."""
+        return (last := self.last_answer) is not None and last.restarted
+
+    @property
     def keeps_steps(self) -> bool:
-        """Whether it can be rewound at all."""
+        """Whether it has a rewind window."""
         return self.slab.windows.get(self.slot) is not None
 
     @property
     def rewindable_to(self) -> int:
-        """The earliest step that it can go back to, its own if it keeps none."""
+        """The earliest step that a rewind can return to: its own if it keeps none."""
         window = self.slab.windows.get(self.slot)
         return window[0].step if window else self.step
 
     def last_result(self) -> StepResult:
-        """Return the result of the last step once more."""
+        """Return the result of the last step again."""
         if (last := self.last_answer) is not None:
-            result = last.result  # a fork's last step was its origin's
+            result = last.result  # that of a fork has the id of the forked session
             same = result.session_id == self.id
             return result if same else replace(result, session_id=self.id)
         latent, reward = self.row()[0][0], float(self.slab.reward[self.slot])
-        return self.result(self.step, latent, reward, self.terminated)
+        return StepResult(self.id, self.step, latent, reward, self.terminated, self.truncated)
 
-    def result(self, number: int, latent: Array, reward: float, terminated: bool) -> StepResult:
-        """Return the result of step `number`, just taken or sent again."""
-        return StepResult(self.id, number, latent, reward, terminated)
-
-    def took(self, action: Any) -> bool:
-        """Tell whether the last step was by this action."""
+    def last_action_was(self, action: Any) -> bool:
+        """Return whether the last step took this action."""
         return np.array_equal(self.slab.action[self.slot], action)
 
     def row(self) -> tuple[Array, State]:
@@ -90,49 +116,52 @@ class Session:
         return self.slab.states.read(self.slot)
 
     def record(self) -> SessionRecord:
-        """Return all that the session is now."""
+        """Return the session's complete state."""
         return self.slab.record(self.slot)
 
     def record_at(self, step: int) -> SessionRecord:
-        """Return all that it was after `step`, its own or one of its window."""
+        """Return the session's state after `step`: the current one, or one of its window."""
         window, back = self.slab.windows.get(self.slot), self.step - step
         return window[-back] if window and back else self.record()
 
     def past(self) -> tuple[SessionRecord, ...]:
-        """Return the records of its window, the oldest first."""
+        """Return the records of its window, oldest first."""
         return tuple(self.slab.windows.get(self.slot) or ())
 
-    def begin(self, latent: Array, state: State, seed: int, temperature: float) -> None:
+    def begin(
+        self, latent: Array, state: State, seed: int, temperature: float, max_steps: int | None
+    ) -> None:
         """Begin a dream at latent (1, Z) and state (1, *shape) each."""
-        seeds, temperatures = np.array([seed], np.uint64), np.array([temperature], np.float32)
-        self.slab.begin(np.array([self.slot]), latent, state, seeds, temperatures)
+        slab, slot = self.slab, self.slot
+        slab.temperature[slot], slab.max_steps[slot] = temperature, max_steps or 0
+        slab.begin(np.array([slot]), latent, state, np.array([seed], np.uint64))
 
     def restore(
         self, record: SessionRecord, seed: int | None = None, past: Iterable[SessionRecord] = ()
     ) -> None:
-        """Make it what was recorded, with `past` behind it; another seed is other noise."""
+        """Restore the recorded state, with `past` as its window; `seed` replaces the seed."""
         self.slab.restore(self.slot, record, record.seed if seed is None else seed)
         if (window := self.slab.windows.get(self.slot)) is not None:
             window.extend(past)
 
     def rewind(self, step: int) -> None:
-        """Go back to `step`, which is in its window or its own."""
+        """Go back to `step`: the current one, or one of its window."""
         window, back = self.slab.windows.get(self.slot), self.step - step
         if window and back:
             records = [window.pop() for _ in range(back)]
             self.slab.restore(self.slot, records[-1], records[-1].seed)
 
     def keep_answer(self, last: LastAnswer) -> None:
-        """Keep the last step's result for whoever sends that step again."""
+        """Store the last step's result, in case the step is sent again."""
         self.slab.last_answers[self.slot] = last
 
     def keep_plan(self, step: int, actions: Actions) -> None:
-        """Keep what was planned after `step`: actions (T, …), one a step."""
+        """Store the plan made after `step` of the dream: actions (T, …), one per step."""
         self.slab.last_plans[self.slot] = LastPlan(step, actions)
 
     def remaining_plan(self) -> Actions | None:
-        """Return what remains of the last plan, one action a step (T, …), or None."""
+        """Return what remains of the last plan, one action per step (T, …), or None."""
         last = self.slab.last_plans.get(self.slot)
-        if last is None or self.step < last.step:
+        if last is None or self.age < last.step:
             return None
-        return shifted(last.actions, self.step - last.step)
+        return shifted(last.actions, self.age - last.step)

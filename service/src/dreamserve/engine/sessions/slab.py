@@ -1,4 +1,4 @@
-"""One world's sessions in columns. A batch is one gather and one scatter by slot."""
+"""One world's sessions in columns: a batch is one gather and one scatter by slot."""
 
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
@@ -15,23 +15,24 @@ from dreamserve_protocol.step import StepResult
 
 Content = tuple[Hashable, ...]
 
-_FREE = np.inf  # the last use of a slot that nobody has
+_FREE = np.inf  # `used_at_s` of a free slot
 
 
 def content_of_latent(latent: Array) -> bytes:
-    """Return what tells one observed latent from another: its numbers, of which -0.0 is 0.0."""
+    """Return the bytes by which observed latents are compared; -0.0 equals 0.0."""
     return (latent + np.float32(0)).tobytes()
 
 
 class LastAnswer(NamedTuple):
-    """The last step's result, where it says more than the slab does."""
+    """The last step's result, stored if it holds more than the slab."""
 
     result: StepResult
-    content: Content  # what was asked for beyond the action
+    content: Content  # of the request, beyond the action
+    restarted: bool = False  # whether the step ended a dream, which a new one has replaced
 
 
 class LastPlan(NamedTuple):
-    """A session's last plan: `actions` (T, …), one a step, from after step `step` on."""
+    """A session's last plan: `actions` (T, …), one per step, made after step `step`."""
 
     step: int
     actions: Actions
@@ -40,18 +41,20 @@ class LastPlan(NamedTuple):
 class Slab:
     """One world's sessions in columns: row i of every array belongs to slot i.
 
-    Latents and recurrent states are the backend's to keep (`states`); what a dream is counted by is
-    here. The last step's action and reward are kept too: with the latent they are its result, and
-    `last_answers`, by slot, has those that say more. Single sessions are reached through
-    `table.Session`, batches through the methods here.
+    The backend stores latents and recurrent states (`states`), the slab the rest. The last step's
+    action and reward are stored, too: with the latent they are its result. Results that hold more
+    are in `last_answers`, by slot. `session.Session` gives access to a single session, the methods
+    here to batches.
     """
 
     def __init__(self, number: int, world: World, count: int, sizes: Sequence[int]) -> None:
         self.number, self.world = number, world
         self.states = make_state_store(world.spec, world.backend, count, sizes)
         self.seed = np.zeros(count, np.uint64)
-        self.key = np.zeros(count, np.uint64)  # what the noise of every step follows from
+        self.key = np.zeros(count, np.uint64)  # `noise.stream_keys` of the seed
         self.step = np.zeros(count, np.int64)
+        self.began_at = np.zeros(count, np.int64)  # the step after which the dream began
+        self.max_steps = np.zeros(count, np.int64)  # of the dream; 0: no limit
         self.temperature = np.zeros(count, np.float32)
         self.terminated = np.zeros(count, np.bool_)
         self.used_at_s = np.full(count, _FREE)
@@ -60,11 +63,11 @@ class Slab:
         self.last_answers: dict[int, LastAnswer] = {}
         self.last_plans: dict[int, LastPlan] = {}  # by slot
         self.windows = Windows()
-        self._holders: list[str | None] = []  # by slot, as far as slots were ever used
+        self._holders: list[str | None] = []  # session ids by slot, for the slots used so far
         self._free: list[int] = []
 
     def allocate(self, session_id: str) -> int:
-        """Return a free slot, now this session's: one that was freed before a fresh one."""
+        """Allocate a slot to this session; slots that were freed are reused first."""
         if not self._free:
             self._free.append(len(self._holders))
             self._holders.append(None)
@@ -83,24 +86,33 @@ class Slab:
     def stage(self, slots: Int64, actions: Actions) -> tuple[Int64, PendingStep]:
         """Advance copies of the dreams of `slots` (B,), all different, by actions (B, …).
 
-        Return the number (B,) that each step has, and the step that is to be committed.
+        Return the numbers (B,) of the steps, and the pending step, for `commit`.
         """
         number = self.step[slots] + 1
-        keys = noise.keys_at(self.key[slots], number)
+        keys = noise.keys_at(self.key[slots], number - self.began_at[slots])
         return number, self.states.stage(slots, actions, keys, self.temperature[slots])
 
     def next_steps(self, slots: Int64) -> tuple[Int64, Bools]:
         """Return the number (B,) of each dream's next step, and whether it may be taken (B,)."""
-        return self.step[slots] + 1, ~self.terminated[slots]
+        step = self.step[slots]
+        return step + 1, ~(self.terminated[slots] | self.truncated(slots, step))
+
+    def truncated(self, slots: Int64, step: Int64) -> Bools:
+        """Return whether each dream (B,) has reached its `max_steps` by `step` (B,)."""
+        limit = self.max_steps[slots]
+        return (limit > 0) & (step - self.began_at[slots] >= limit)
 
     def begin(
-        self, slots: Int64, latent: Array, state: State, seed: UInt64, temperature: Array
+        self, slots: Int64, latent: Array, state: State, seed: UInt64, at: Int64 | int = 0
     ) -> None:
-        """Write dreams at their step 0: latent (B, Z), state (B, *shape) each."""
+        """Begin dreams in these slots (B,) after step `at`: latent (B, Z), state (B, *shape) each.
+
+        Temperatures and `max_steps` do not change.
+        """
         self.states.write(slots, latent, state)
-        self.seed[slots], self.step[slots] = seed, 0
+        self.seed[slots], self.step[slots], self.began_at[slots] = seed, at, at
         self.key[slots] = noise.stream_keys(seed, noise.STEP)
-        self.temperature[slots], self.terminated[slots] = temperature, False
+        self.terminated[slots] = False
         if self.last_plans:
             for slot in slots.tolist():
                 self.last_plans.pop(slot, None)
@@ -115,7 +127,7 @@ class Slab:
         terminated: Bools,
         latent: Array | None = None,
     ) -> None:
-        """Write the dreams of different `slots` (B,) at step `number` where `is_finite` (B,)."""
+        """Commit a staged step of `slots` (B,), with step numbers (B,), where `is_finite` (B,)."""
         if self.windows:
             for slot in slots[is_finite].tolist():
                 if (window := self.windows.get(slot)) is not None:
@@ -133,10 +145,10 @@ class Slab:
                 self.last_answers.pop(slot, None)
 
     def record(self, slot: int) -> SessionRecord:
-        """Return all that the session of `slot` is now."""
+        """Return the complete state of the session of `slot`."""
         latent, state = self.states.read(slot)
         step = int(self.step[slot])
-        # Before its first step, what stands here is of whoever had the slot before.
+        # Before the first step, these arrays hold values of the slot's previous session.
         action = self.action[slot].copy() if step else np.zeros_like(self.action[slot])
         return SessionRecord(
             latent=latent,
@@ -150,12 +162,15 @@ class Slab:
             last_answer=self.last_answers.get(slot) if step else None,
             last_plan=self.last_plans.get(slot),
             rewind_window=self.windows.length(slot),
+            max_steps=int(self.max_steps[slot]),
+            began_at=int(self.began_at[slot]),
         )
 
     def restore(self, slot: int, record: SessionRecord, seed: int) -> None:
-        """Make the session of `slot` what was recorded, but for its seed; its window is kept."""
-        slots, temperature = np.array([slot]), np.array([record.temperature], np.float32)
-        self.begin(slots, record.latent, record.state, np.array([seed], np.uint64), temperature)
+        """Restore the recorded state in `slot`, with `seed`; its window does not change."""
+        seeds = np.array([seed], np.uint64)
+        self.begin(np.array([slot]), record.latent, record.state, seeds, at=record.began_at)
+        self.temperature[slot], self.max_steps[slot] = record.temperature, record.max_steps
         self.step[slot], self.terminated[slot] = record.step, record.terminated
         self.action[slot], self.reward[slot] = record.action, record.reward
         self.last_answers.pop(slot, None)
@@ -173,6 +188,6 @@ class Slab:
 
 def slab_bytes(spec: WorldSpec) -> int:
     """Return the bytes of one session's slab row."""
-    # seed, key, step, temperature, terminated, used_at_s, reward
-    bookkeeping = 8 + 8 + 8 + 4 + 1 + 8 + 4 + spec.action_space.zeros(1).nbytes
+    # seed, key, step, began_at, max_steps, temperature, terminated, used_at_s, reward
+    bookkeeping = 8 + 8 + 8 + 8 + 8 + 4 + 1 + 8 + 4 + spec.action_space.zeros(1).nbytes
     return spec.state_bytes() + bookkeeping

@@ -1,8 +1,8 @@
-"""Snapshots: a session as a document that any server with the same bundle makes a session of.
+"""Snapshots: a session as a document that any server with the same bundle can restore.
 
-It is all that the session is, but for the earlier steps of its window and its last plan. The digest
-is over the content, not over how that is written: a snapshot may be kept as JSON or as msgpack, and
-written again by any language that keeps its numbers (JavaScript turns 1.0 into 1 and -0.0 into 0).
+It is the session's complete state, except the steps of its window and its last plan. The digest is
+of the content, not of its encoding: a snapshot may be stored as JSON or msgpack, and encoded again
+by any language that preserves its numbers (JavaScript turns 1.0 into 1 and -0.0 into 0).
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamserve.engine.checks import check_latent, check_tensor
+from dreamserve.engine.checks import check_latent, check_state
 from dreamserve.engine.sessions.last_answer import last_step_of, read_last_step
 from dreamserve.engine.sessions.records import SessionRecord
 from dreamserve.engine.world import World
@@ -25,9 +25,9 @@ _LARGEST_REWARD = float(np.finfo(np.float32).max)
 
 
 def snapshot_of(world: World, record: SessionRecord) -> Snapshot:
-    """Return the document of a session of `world`."""
+    """Return the snapshot of a session of `world`."""
     last = record.last_answer
-    whole = Snapshot(
+    snapshot = Snapshot(
         format=FORMAT,
         format_version=FORMAT_VERSION,
         world=world.name,
@@ -42,16 +42,18 @@ def snapshot_of(world: World, record: SessionRecord) -> Snapshot:
         action=world.spec.action_space.single(record.action) if record.step else None,
         reward=record.reward,
         last_step=None if last is None else last_step_of(last),
+        max_steps=record.max_steps or None,
+        began_at=record.began_at or None,
         digest="",
     )
-    return replace(whole, digest=digest_of(whole))
+    return replace(snapshot, digest=digest_of(snapshot))
 
 
 def restored(world: World, snapshot: Snapshot) -> SessionRecord:
     """Return the session that a snapshot describes, for `world`.
 
     Raises SnapshotRefusedError for another format, content or bundle, and InvalidRequestError or
-    NotFiniteInputError for what no session of this world can be.
+    NotFiniteInputError for a state that no session of this world can have.
     """
     check_format(snapshot.format, snapshot.format_version)
     if snapshot.world_version != world.version:
@@ -68,25 +70,27 @@ def restored(world: World, snapshot: Snapshot) -> SessionRecord:
 
 
 def _record(world: World, given: Snapshot) -> SessionRecord:
-    """Return the session as a record, every field validated for `world`."""
+    """Return the session as a record, with every field validated for `world`."""
     spec = world.spec
-    names = [tensor.name for tensor in spec.recurrent_state]
-    if sorted(given.state) != sorted(names):
-        raise InvalidRequestError(f"state must hold {names}, not {sorted(given.state)}")
-    state = tuple(
-        check_tensor(f"state.{tensor.name}", given.state[tensor.name], tensor.shape)
-        for tensor in spec.recurrent_state
-    )
+    state = check_state(world, given.state)
     latent = check_latent(world, given.latent)
     if abs(given.reward) > _LARGEST_REWARD:
         raise InvalidRequestError("reward is beyond float32")
     blank = given.action is None and not given.reward and given.last_step is None
     if not given.step and not blank:
         raise InvalidRequestError("before its first step a session has no action and no result")
+    began_at, last_step = given.began_at or 0, given.last_step
+    if began_at > given.step:
+        raise InvalidRequestError(f"began_at is {began_at}, step only {given.step}")
+    if (0 < began_at == given.step) != (last_step is not None and last_step.final is not None):
+        raise InvalidRequestError("last_step has a final if and only if began_at is step")
     last = None
     if given.last_step is not None:
         named = spec.named_state(state)
-        result = StepResult("", given.step, latent, given.reward, given.terminated, state=named)
+        truncated = given.max_steps is not None and given.step - began_at >= given.max_steps
+        result = StepResult(
+            "", given.step, latent, given.reward, given.terminated, truncated, state=named
+        )
         last = read_last_step(world, given.last_step, result)
     return SessionRecord(
         latent=latent[None],
@@ -99,6 +103,8 @@ def _record(world: World, given: Snapshot) -> SessionRecord:
         reward=given.reward,
         last_answer=last,
         rewind_window=given.rewind_window,
+        max_steps=given.max_steps or 0,
+        began_at=began_at,
     )
 
 
@@ -110,7 +116,7 @@ def digest_of(snapshot: Snapshot) -> str:
 
 
 def _canonical(value: Any) -> Any:
-    """Return a value in the one form that the digest knows: -0.0 is 0.0, tensors are bytes."""
+    """Return a value in the canonical form for the digest: -0.0 is 0.0, tensors are bytes."""
     if isinstance(value, np.ndarray | np.generic):
         array = np.asarray(value)
         little = (array + array.dtype.type(0)).astype(array.dtype.newbyteorder("<"))

@@ -1,23 +1,24 @@
-"""A batch of steps: admit each row, stage the batch, commit the rows that came out finite.
+"""A batch of steps: admit each row, stage the batch, commit the finite rows.
 
-Nothing is written before the batch has been computed, and then only the finite rows: a refused, a
-failed or a non-finite row leaves its session as it was and harms no other.
+Nothing is written before the batch has been computed, and then only the finite rows: a refused,
+failed or non-finite row leaves its session unchanged and affects no other.
 
-Most steps are plain: an action, and nothing observed or included. Their result is what then stands
-in the slab, so nothing is kept of them. The others have `StepExtras`, and their result is kept for
-whoever sends them again.
+Most steps are plain: an action without observation or include. Their result is in the slab
+afterwards, so nothing else is stored. Other steps have `StepExtras`, and their result is stored in
+case they are sent again.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 
 from dreamserve.backends.base import Actions, Array, Bools, Int64, PendingStep, StepOutput
 from dreamserve.backends.finite import finite_rows
 from dreamserve.engine.checks import check_latent
-from dreamserve.engine.mixture import describe, surprise
+from dreamserve.engine.mixture import mixture_of, surprise
 from dreamserve.engine.pixels import check_frames, to_numbers, to_pixels
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.slab import Content, LastAnswer, Slab, content_of_latent
@@ -26,25 +27,28 @@ from dreamserve_protocol.arrays import UInt8
 from dreamserve_protocol.errors import DreamEndedError, DreamNotFiniteError, StepConflictError
 from dreamserve_protocol.step import StepRequest, StepResult
 
+_NOTHING = frozenset[str]()
+NO_EXTRAS: Content = (_NOTHING,)  # of a plain step
+
 
 @dataclass(slots=True, eq=False)
 class StepExtras:
-    """What a step has beyond its action."""
+    """The parts of a step's request beyond its action."""
 
     include: frozenset[str]
-    frame: UInt8 | None  # the real next frame, as the world sees it
-    latent: Array | None  # the real next latent (Z,)
-    content: Content  # what tells it from another step with the same number and action
+    frame: UInt8 | None  # the observed next frame, in the world's input shape
+    latent: Array | None  # the observed next latent (Z,)
+    content: Content  # compared with a repeated step's
 
     @property
     def observed(self) -> bool:
-        """Whether reality was seen."""
+        """Whether the step has an observation."""
         return self.frame is not None or self.latent is not None
 
 
 @dataclass(slots=True, eq=False)
 class AdmittedStep:
-    """A step that may be taken."""
+    """A valid step, which has not been computed yet."""
 
     session: Session
     action: int | Actions  # an int, or (A,) float32
@@ -53,18 +57,19 @@ class AdmittedStep:
 
 @dataclass(slots=True, eq=False)
 class SteppedBatch:
-    """B steps that were computed, and committed where they came out finite."""
+    """B computed steps; the finite ones are committed."""
 
     number: Int64  # (B,)
     latent: Array  # (B, Z)
     terminated: Bools  # (B,)
+    truncated: Bools  # (B,)
     is_finite: Bools  # (B,)
     staged: PendingStep
-    frames: dict[int, UInt8]  # (H, W, C), of the rows that asked for one
+    frames: dict[int, UInt8]  # (H, W, C), of the rows that requested one
 
 
 def admit(session: Session, request: StepRequest) -> AdmittedStep | StepResult:
-    """Return the row to compute, or the stored result of a step that is sent again.
+    """Return the step to compute, or the stored result of a step that is sent again.
 
     Raises InvalidActionError, InvalidRequestError, NotFiniteInputError, StepConflictError and
     DreamEndedError.
@@ -72,16 +77,16 @@ def admit(session: Session, request: StepRequest) -> AdmittedStep | StepResult:
     world = session.world
     action = world.spec.action_space.check(request.action)
     plain = request.observation is None and not request.include
-    extra = None if plain else _extra(world, request)
+    extra = None if plain else extras_of(world, request.observation, frozenset(request.include))
     if request.step is not None:
-        taken = session.step
-        if request.step == taken and taken > 0:
-            if _was_asked(session, action, extra):
+        current = session.step
+        if request.step == current and current > 0:
+            if is_repeat(session, action, extra):
                 return session.last_result()
-            raise taken_differently(taken)
-        if request.step != taken + 1:
-            raise out_of_order(taken + 1, request.step)
-    if session.terminated:
+            raise different_content(current)
+        if request.step != current + 1:
+            raise out_of_order(current + 1, request.step)
+    if session.ended:
         raise has_ended(session.step)
     return AdmittedStep(session, action, extra)
 
@@ -92,83 +97,99 @@ def take_steps(rows: Sequence[AdmittedStep]) -> list[StepResult | DreamNotFinite
     slots = np.array([row.session.slot for row in rows])
     actions = slab.world.spec.action_space.array([row.action for row in rows])
     extras = {i: row.extra for i, row in enumerate(rows) if row.extra is not None}
-    taken = take(slab, slots, actions, extras)
-    output = taken.staged.output() if extras else None
+    frame_rows = [i for i, extra in extras.items() if "frame" in extra.include]
+    stepped = step_slots(slab, slots, actions, extras, frame_rows)
+    output = stepped.staged.output() if extras else None
     columns = zip(
         rows,
-        taken.number.tolist(),
-        taken.latent,
-        taken.staged.reward.tolist(),
-        taken.terminated.tolist(),
-        taken.is_finite.tolist(),
+        stepped.number.tolist(),
+        stepped.latent,
+        stepped.staged.reward.tolist(),
+        stepped.terminated.tolist(),
+        stepped.truncated.tolist(),
+        stepped.is_finite.tolist(),
         strict=True,
     )
     results: list[StepResult | DreamNotFiniteError] = []
-    for i, (row, number, latent, reward, terminated, is_finite) in enumerate(columns):
+    for i, (row, number, *described, is_finite) in enumerate(columns):
         if not is_finite:
             results.append(not_finite(number))
             continue
-        result = row.session.result(number, latent, reward, terminated)
+        result = StepResult(row.session.id, number, *described)
         if row.extra is not None and output is not None:
-            _add_extra(result, row, row.extra, i, taken, output)
+            add_extra(result, row.session, row.extra, i, stepped, output)
         results.append(result)
     return results
 
 
-def take(
-    slab: Slab, slots: Int64, actions: Actions, extras: Mapping[int, StepExtras]
+def step_slots(
+    slab: Slab,
+    slots: Int64,
+    actions: Actions,
+    extras: Mapping[int, StepExtras],
+    frame_rows: Sequence[int],
 ) -> SteppedBatch:
-    """Advance the dreams of `slots` (B,), all different, by `actions` (B,) or (B, A)."""
+    """Advance the dreams of `slots` (B,), all different, by `actions` (B,) or (B, A).
+
+    `extras` are those of some rows, by row; the frames of `frame_rows` are decoded.
+    """
     world = slab.world
     number, staged = slab.stage(slots, actions)
     terminated = staged.done_logit > world.spec.done.threshold
-    if not extras:
+    truncated = slab.truncated(slots, number)
+    if not (extras or frame_rows):
         slab.commit(slots, number, actions, staged, staged.finite, terminated)
-        return SteppedBatch(number, staged.latent, terminated, staged.finite, staged, {})
+        return SteppedBatch(number, staged.latent, terminated, truncated, staged.finite, staged, {})
     latent = _corrected(world, extras, staged.latent)
-    # Reality knows whether it goes on: where it was observed, the dream's end is a forecast only.
+    # The real environment decides whether an episode ends: the world's prediction is ignored.
     terminated[[i for i, extra in extras.items() if extra.observed]] = False
     is_finite = staged.finite & finite_rows(latent)
-    frames = _pictures(world, extras, latent, is_finite)
+    frames = _decode(world, frame_rows, latent, is_finite)
     slab.commit(slots, number, actions, staged, is_finite, terminated, latent)
-    return SteppedBatch(number, latent, terminated, is_finite, staged, frames)
+    return SteppedBatch(number, latent, terminated, truncated, is_finite, staged, frames)
 
 
-def taken_differently(number: int) -> StepConflictError:
-    """Say that the step was another one."""
+def different_content(number: int) -> StepConflictError:
+    """Return the error for a step that was already taken, with different content."""
     return StepConflictError(f"step {number} was already taken with other content")
 
 
-def out_of_order(following: int, asked: int) -> StepConflictError:
-    """Say which step comes next."""
-    return StepConflictError(f"the next step is {following}, not {asked}")
+def out_of_order(following: int, requested: int) -> StepConflictError:
+    """Return the error for a step whose number is not the next one."""
+    return StepConflictError(f"the next step is {following}, not {requested}")
 
 
 def has_ended(number: int) -> DreamEndedError:
-    """Say that there is no next step."""
+    """Return the error for a step of a dream that has ended."""
     return DreamEndedError(f"the dream ended at step {number}; POST /reset starts over")
 
 
 def not_finite(number: int) -> DreamNotFiniteError:
-    """Say that the step was not taken."""
+    """Return the error for a step whose outcome is not finite."""
     return DreamNotFiniteError(
         f"step {number} gave NaN or infinity and was not taken; the session is unchanged"
     )
 
 
-def _was_asked(session: Session, action: int | Actions, extra: StepExtras | None) -> bool:
-    """Tell whether the last step was asked with the same content."""
-    if not session.took(action):
+def is_repeat(
+    session: Session, action: Any, extra: StepExtras | None, *, restarted: bool = False
+) -> bool:
+    """Return whether this repeats the last step, which restarted the dream if `restarted`."""
+    if not session.last_action_was(action) or session.was_restarted != restarted:
         return False
+    content = NO_EXTRAS if extra is None else extra.content
     last = session.last_answer
-    return (last and last.content) == (extra and extra.content)
+    return (NO_EXTRAS if last is None else last.content) == content
 
 
-def _extra(world: World, request: StepRequest) -> StepExtras:
-    include = frozenset(request.include)
-    if request.observation is None:
+def extras_of(world: World, observation: Any, include: frozenset[str] = _NOTHING) -> StepExtras:
+    """Return the parts of a step's request beyond its action.
+
+    Raises InvalidRequestError and NotFiniteInputError for an observation that is not valid.
+    """
+    if observation is None:
         return StepExtras(include, None, None, (include,))
-    array = np.asarray(request.observation)
+    array = np.asarray(observation)
     if array.dtype == np.uint8:
         frame = check_frames(world.spec.frame, array[None])[0]
         digest = blake2b(frame.tobytes(), digest_size=16).digest()
@@ -178,54 +199,54 @@ def _extra(world: World, request: StepRequest) -> StepExtras:
 
 
 def _corrected(world: World, extras: Mapping[int, StepExtras], latent: Array) -> Array:
-    """Return the latents with what was really observed in place of what was dreamt."""
+    """Return the latents (B, Z) with the observed ones in place of the predicted ones."""
     latent = latent.copy()
-    seen = {i: extra.frame for i, extra in extras.items() if extra.frame is not None}
-    if seen:
-        frames = np.stack(list(seen.values()))
-        latent[list(seen)] = world.backend.encode(to_numbers(world.spec.frame, frames))[0]
+    observed = {i: extra.frame for i, extra in extras.items() if extra.frame is not None}
+    if observed:
+        frames = np.stack(list(observed.values()))
+        latent[list(observed)] = world.backend.encode(to_numbers(world.spec.frame, frames))[0]
     for i, extra in extras.items():
         if extra.latent is not None:
             latent[i] = extra.latent
     return latent
 
 
-def _pictures(
-    world: World, extras: Mapping[int, StepExtras], latent: Array, is_finite: Bools
+def _decode(
+    world: World, frame_rows: Sequence[int], latent: Array, is_finite: Bools
 ) -> dict[int, UInt8]:
-    """Return the frames of the rows that ask for one; a row without a finite one fails."""
-    wanted = [i for i, extra in extras.items() if is_finite[i] and "frame" in extra.include]
-    if not wanted:
+    """Return the frames of `frame_rows`; clears `is_finite` of rows whose frame is not finite."""
+    rows = [i for i in frame_rows if is_finite[i]]
+    if not rows:
         return {}
-    frames = world.backend.decode(latent[wanted])
-    is_finite[wanted] = finite_rows(frames)
+    frames = world.backend.decode(latent[rows])
+    is_finite[rows] = finite_rows(frames)
     return {
         i: to_pixels(world.spec.frame, frame)
-        for i, frame in zip(wanted, frames, strict=True)
+        for i, frame in zip(rows, frames, strict=True)
         if is_finite[i]
     }
 
 
-def _add_extra(
+def add_extra(
     result: StepResult,
-    row: AdmittedStep,
+    session: Session,
     extra: StepExtras,
     i: int,
-    taken: SteppedBatch,
+    stepped: SteppedBatch,
     output: StepOutput,
 ) -> None:
-    """Add what was asked for beyond the step, and keep the result."""
-    spec, latent = row.session.world.spec, taken.latent[i].copy()  # kept: not the whole batch's
+    """Add the requested extras to row `i`'s result, and store the result."""
+    spec, latent = session.world.spec, stepped.latent[i].copy()  # a view would keep the whole batch
     result.latent = latent
     if extra.observed:
         result.info = {
             "surprise": surprise(output, i, latent),
-            "expected_surprise": surprise(output, i, taken.staged.latent[i]),
-            "predicted_terminated": bool(taken.staged.done_logit[i] > spec.done.threshold),
+            "expected_surprise": surprise(output, i, stepped.staged.latent[i]),
+            "predicted_terminated": bool(stepped.staged.done_logit[i] > spec.done.threshold),
         }
-    result.frame = taken.frames.get(i)
+    result.frame = stepped.frames.get(i)
     if "mixture" in extra.include:
-        result.mixture = describe(output, i)
+        result.mixture = mixture_of(output, i)
     if "state" in extra.include:
         result.state = spec.named_state(np.array(part[i]) for part in output.state)
-    row.session.keep_answer(LastAnswer(result, extra.content))
+    session.keep_answer(LastAnswer(result, extra.content))

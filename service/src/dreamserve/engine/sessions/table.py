@@ -1,7 +1,6 @@
-"""Where sessions live: a slab of slots for each world, and a table from ids to places in them.
+"""Storage of sessions: a slab of slots for each world, and a table from ids to slots.
 
-An idle session is its row of a slab and an entry in the table. Its numbers are reached by slot
-only, and nothing here grows with the number of idle sessions.
+An idle session is a row of a slab and an entry in the table; it has no object of its own.
 """
 
 import time
@@ -18,12 +17,12 @@ from dreamserve_protocol.errors import OverloadedError, SessionExpiredError, Ses
 
 EXPIRED_REMEMBERED = 10_000
 MAX_KEPT_STEPS = 100_000
-SWEEP_S = 1.0  # how often idle sessions are looked for; one that is asked for is found out at once
+SWEEP_S = 1.0  # interval of the search for expired sessions; `find` also checks the one requested
 _SLOT_BITS = 32  # a place is a slab's number and a slot in it, in one integer
 
 
 class Sessions:
-    """The table of sessions. Belongs to whoever runs the engine's turn."""
+    """The table of sessions. Only the thread of the current turn may use it."""
 
     def __init__(
         self,
@@ -50,7 +49,7 @@ class Sessions:
         return session_id in self._table
 
     def is_current(self, session: Session) -> bool:
-        """Tell whether the session's place is still its own."""
+        """Return whether the session still exists in the same slot."""
         return self._table.get(session.id) == session.slab.number << _SLOT_BITS | session.slot
 
     def refresh_now(self) -> None:
@@ -60,7 +59,7 @@ class Sessions:
             self.expire()
 
     def find(self, session_id: str, use: bool = True) -> Session:
-        """Return the session, its time to live begun anew if this is a use.
+        """Return the session; a use renews its time to live.
 
         Raises SessionNotFoundError, SessionExpiredError.
         """
@@ -76,9 +75,9 @@ class Sessions:
         return Session(session_id, slab, slot)
 
     def find_all(self, session_ids: Sequence[str], world: World) -> Int64 | None:
-        """Return the slots (B,) of sessions, used now, if all are there and of `world`, else None.
+        """Return the slots (B,) of sessions, as used now; None unless all exist in `world`.
 
-        The quick way for many: whoever gets None asks for each to learn what is wrong.
+        This is the fast path for many sessions. After None, call `find` for each one's error.
         """
         slab = self.slabs[world.name]
         try:
@@ -104,13 +103,13 @@ class Sessions:
         return SessionNotFoundError(f"no session {session_id}; POST /reset begins one")
 
     def idle_s(self, session: Session) -> float:
-        """Return how long ago the session was last used."""
+        """Return the seconds since the session was last used."""
         return self._now_s - float(session.slab.used_at_s[session.slot])
 
     def check_room(self, *session_ids: str, window: int = 0) -> None:
-        """Raise OverloadedError unless there is room for all of these different ones.
+        """Raise OverloadedError unless there is room for all of these different sessions.
 
-        Each of them is to keep `window` steps to go back to.
+        Each of them will keep up to `window` steps for rewinding.
         """
         if self._full(session_ids, window):
             self.expire()
@@ -118,7 +117,7 @@ class Sessions:
                 raise OverloadedError(reason)
 
     def _full(self, session_ids: Sequence[str], window: int) -> str | None:
-        """Return what there is no room for."""
+        """Return why there is no room, or None."""
         new = sum(session_id not in self._table for session_id in session_ids)
         if len(self._table) + new > self.capacity:
             return (
@@ -136,15 +135,15 @@ class Sessions:
         return None
 
     def _kept_steps(self, without: Sequence[str] = ()) -> int:
-        """Return how many steps sessions asked to keep, but for those that start over."""
+        """Return the number of steps that all sessions except `without` may keep."""
         places = [self._at(self._table[name]) for name in without if name in self._table]
-        own = sum(slab.windows.length(slot) for slab, slot in places)
-        return sum(slab.windows.asked for slab in self._numbered) - own
+        excluded = sum(slab.windows.length(slot) for slab, slot in places)
+        return sum(slab.windows.reserved for slab in self._numbered) - excluded
 
     def create(self, session_id: str, world: World, window: int = 0) -> Session:
-        """Return a session of that id with a slot of its own, in place of any that had the id.
+        """Create a session, which replaces any session with that id, and return it.
 
-        It keeps up to `window` steps to go back to. Raises OverloadedError when full: live sessions
+        It keeps up to `window` steps for rewinding. Raises OverloadedError when full: live sessions
         are never evicted.
         """
         self.check_room(session_id, window=window)
@@ -159,7 +158,7 @@ class Sessions:
         return Session(session_id, slab, slot)
 
     def remove(self, session_id: str) -> None:
-        """End a session that is there."""
+        """End a session that exists."""
         slab, slot = self._at(self._table.pop(session_id))
         slab.free(slot)
 
@@ -171,7 +170,7 @@ class Sessions:
                 self._expire(session_id)
 
     def _expire(self, session_id: str) -> None:
-        """End it, and remember that it was there."""
+        """End a session, and remember its id as expired."""
         self.remove(session_id)
         self._expired[session_id] = None
         if len(self._expired) > EXPIRED_REMEMBERED:

@@ -1,14 +1,14 @@
-"""Worlds in closed form, whose best plan is known: to evaluate planners through the real engine.
+"""Worlds in closed form with known optimal plans, for evaluating planners on the real engine.
 
-They are in `evaluation` because they say how good a planner is, as its other modules do of worlds.
+Other modules of `evaluation` measure worlds; these worlds measure planners.
 
     world = random_system(seed=0, states=4, actions=2)
-    path = write_world("linear", world)                       # a bundle like any other
+    path = write_world("linear", world)                       # an ordinary bundle
     best = world.best(world.starts[0], horizon=20, discount=0.99)
     plan = LocalClient(path).plan(…, horizon=20, discount=0.99, temperature=0)
     regret = best.value - world.value(world.starts[0], plan.actions, discount=0.99)
 
-`value` computes the true value of a sequence in float64, independent of any graph.
+`value` computes the exact value of a sequence in float64, without a graph.
 """
 
 from dreamserve_training.evaluation.analytic.bandit import Bandit

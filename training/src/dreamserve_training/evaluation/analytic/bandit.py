@@ -1,8 +1,8 @@
-"""A bandit: arms with their own mean and noise, where the luckiest dream is not the best plan.
+"""A multi-armed bandit, in which the highest sampled return is not that of the best plan.
 
 The latent is one number, the last reward: x' = mean[k] + sigma[k] · sqrt(T) · normal for arm k. An
-arm of small mean and large sigma often has the highest single reward, so a planner that samples one
-dream of each candidate picks it; one that samples many finds that it is worth less.
+arm with a small mean and a large sigma often has the highest single reward, so a planner that
+samples one dream per candidate chooses it; one that averages many dreams does not.
 """
 
 import numpy as np
@@ -27,10 +27,10 @@ from dreamserve_training.export.graphs import NEVER_DONE
 
 
 class Bandit:
-    """Arms of these means and (at temperature 1) sigmas, (A,) each, all sigmas positive.
+    """Arms with the given means and, at T = 1, positive sigmas, (A,) each.
 
-    They are kept as float16 holds them, and sigmas as it holds their logarithms. By default one arm
-    earns 1 almost surely and the other 1/2 with large noise, which is better in four steps of ten.
+    Means and logarithms of sigmas are rounded to float16. By default the first arm earns about 1
+    and the second 1/2 with large noise, so the second earns more in four of ten steps.
     """
 
     reach = 8.0
@@ -41,31 +41,31 @@ class Bandit:
         self.means, self.log_sigmas = as_stored(means), as_stored(np.log(sigmas))
 
     def value(self, actions: npt.ArrayLike, discount: float = 1.0) -> Float64:
-        """Return the expected discounted sum of rewards (…) of actions (…, H) int."""
-        earned = self.means[np.asarray(actions, np.int64)]
-        total: Float64 = earned @ discount ** np.arange(earned.shape[-1])
+        """Return the expected discounted sum of rewards (…) of `actions` (…, H) int."""
+        rewards = self.means[np.asarray(actions, np.int64)]
+        total: Float64 = rewards @ discount ** np.arange(rewards.shape[-1])
         return total
 
     def best(self, horizon: int, discount: float = 1.0) -> Optimum:
-        """Return the best sequence of `horizon` arms: the best arm, every time."""
+        """Return the best sequence of `horizon` actions: always the arm of the largest mean."""
         actions = np.full(horizon, np.argmax(self.means))
         return Optimum(float(self.value(actions, discount)), actions)
 
     def spec(self, name: str) -> WorldSpec:
-        """Return what the world called `name` is."""
+        """Return the spec of the world, called `name`."""
         names = tuple(f"arm {k}" for k in range(len(self.means)))
         return gaussian_spec(name, DiscreteSpace(n=len(names), names=names), 1)
 
     def bank(self) -> Arrays:
-        """Return the one start, before any reward."""
+        """Return the only start, the latent 0."""
         return exact_bank([[0.0]])
 
     def graph(self) -> nn.Module:
-        """Return the step to be exported."""
+        """Return the step in torch, to be exported."""
         return _Step(self)
 
     def step(self, batch: StepInput) -> StepOutput:
-        """Return the step, in numpy."""
+        """Return the step's outputs, computed in numpy."""
         mean, log_sigma = (part[batch.action][:, None] for part in (self.means, self.log_sigmas))
         latent = draw(mean, log_sigma, batch)
         reward = latent[:, 0]

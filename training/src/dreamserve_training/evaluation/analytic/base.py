@@ -1,8 +1,8 @@
-"""What an analytic world is, and what all of them share.
+"""The interface of analytic worlds, and their common parts.
 
-None has a memory: its latent is its state. The next latent is one Gaussian, mean + sigma · sqrt(T)
-· normal, and every number of it is one that float16 holds, because a bundle stores them so: the
-reference and the graphs are of the very same world.
+They have no recurrent state: the latent is the state. The next latent is one Gaussian, mean + sigma
+· sqrt(T) · normal. All parameters are rounded to float16, as a bundle stores them, so the reference
+and the graphs compute the same world.
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -26,43 +26,43 @@ from dreamserve.spaces import ActionSpace
 
 Float64 = npt.NDArray[np.float64]
 
-CERTAIN = -30.0  # log sigma of a world without noise: 1e-13, and still a finite density
-STANDS_STILL = -1000.0  # a logvar whose sigma is exactly 0 in float32
+NO_NOISE_LOG_SIGMA = -30.0  # sigma = 1e-13, so the density is still finite
+ZERO_SIGMA_LOGVAR = -1000.0  # its sigma is exactly 0 in float32
 
 
 class Optimum(NamedTuple):
-    """The best sequence of actions there is."""
+    """The best sequence of actions."""
 
     value: float  # expected discounted sum of rewards, the first undiscounted
     actions: npt.NDArray[Any]  # (H,) int64 or (H, A) float64
-    gap: float = 0.0  # proven: no sequence is worth more than value + gap
+    gap: float = 0.0  # proven: no sequence has a value above value + gap
 
 
 class AnalyticWorld(Protocol):
-    """What `writing.write_world` can write. The step exists twice, in numpy and in torch."""
+    """A world for `writing.write_world`. Its step is implemented twice, in numpy and torch."""
 
-    reach: float  # pictures show latents from -reach to reach
+    reach: float  # frames show latents in [-reach, reach]
 
     def spec(self, name: str) -> WorldSpec:
-        """Return what the world called `name` is."""
+        """Return the spec of the world, called `name`."""
         ...
 
     def bank(self) -> Arrays:
-        """Return where dreams begin: mu, logvar (N, Z)."""
+        """Return the bank: mu, logvar (N, Z)."""
         ...
 
     def graph(self) -> nn.Module:
-        """Return `step` as the manifest describes it, to be exported."""
+        """Return the step in torch, with the manifest's signature, to be exported."""
         ...
 
     def step(self, batch: StepInput) -> StepOutput:
-        """Return the same step, in numpy."""
+        """Return the step's outputs, computed in numpy."""
         ...
 
 
 def gaussian_spec(name: str, action_space: ActionSpace, latent_size: int) -> WorldSpec:
-    """Return the spec of a world without memory whose next latent is one Gaussian."""
-    frame = (1, latent_size, 3)  # a pixel for each latent dimension
+    """Return the spec of a world without recurrent state whose next latent is one Gaussian."""
+    frame = (1, latent_size, 3)  # one pixel per latent dimension
     return WorldSpec(
         name=name,
         action_space=action_space,
@@ -82,13 +82,13 @@ def gaussian_spec(name: str, action_space: ActionSpace, latent_size: int) -> Wor
 
 
 def exact_bank(starts: npt.ArrayLike) -> Arrays:
-    """Return a bank whose dreams begin at `starts` (N, Z) exactly."""
+    """Return a bank whose dreams start exactly at `starts` (N, Z)."""
     mu = np.asarray(starts, np.float32)
-    return {"mu": mu, "logvar": np.full_like(mu, STANDS_STILL)}
+    return {"mu": mu, "logvar": np.full_like(mu, ZERO_SIGMA_LOGVAR)}
 
 
 def draw(mean: Float64, log_sigma: Float64, batch: StepInput) -> Float64:
-    """Return the next latents (B, Z) that the batch's noise stands for; mean, log_sigma (B, Z)."""
+    """Return the next latents (B, Z), drawn with the batch's noise; mean, log_sigma: (B, Z)."""
     scale = np.sqrt(batch.temperature.astype(np.float64))[:, None]
     drawn: Float64 = mean + np.exp(log_sigma) * scale * batch.noise
     return drawn
@@ -97,12 +97,12 @@ def draw(mean: Float64, log_sigma: Float64, batch: StepInput) -> Float64:
 def step_output(
     latent: Float64, reward: Float64, done_logit: Float64, mean: Float64, log_sigma: Float64
 ) -> StepOutput:
-    """Return a step's outputs in float32: (B, Z), (B,), (B,) and the Gaussian's (B, Z) twice."""
-    single: list[Array] = [
+    """Return float32 outputs; latent, mean, log_sigma (B, Z), reward and done_logit (B,)."""
+    parts: list[Array] = [
         np.ascontiguousarray(part, np.float32)
         for part in (latent, reward, done_logit, mean[:, None], log_sigma[:, None])
     ]
-    latent_, reward_, done_, mu, log_sigma_ = single
+    latent_, reward_, done_, mu, log_sigma_ = parts
     return StepOutput(
         latent=latent_,
         reward=reward_,
@@ -115,5 +115,5 @@ def step_output(
 
 
 def as_stored(numbers: npt.ArrayLike) -> Float64:
-    """Return the numbers that a bundle will hold for these: rounded to float16."""
+    """Return `numbers` rounded to float16, as a bundle stores them, in float64."""
     return np.asarray(numbers, np.float64).astype(np.float16).astype(np.float64)

@@ -1,8 +1,8 @@
-"""A linear system with a quadratic cost: the control problem whose optimum can be computed.
+"""A linear system with quadratic cost, whose optimal control can be computed.
 
     x' = A x + B u + sigma · sqrt(T) · normal        reward = -(x'ᵀ Q x' + uᵀ R u)
 
-with actions u in a box, and no end. Z states, A action components.
+with actions u in a box; dreams do not end. Z state and A action components.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from dreamserve.bundle import Arrays
 from dreamserve.manifest import WorldSpec
 from dreamserve.spaces import BoxSpace
 from dreamserve_training.evaluation.analytic.base import (
-    CERTAIN,
+    NO_NOISE_LOG_SIGMA,
     Float64,
     Optimum,
     as_stored,
@@ -29,11 +29,11 @@ from dreamserve_training.export.graphs import NEVER_DONE
 
 
 class LinearQuadratic:
-    """The system of `a` (Z, Z), `b` (Z, A), `q` (Z, Z), `r` (A, A), all kept as float16 holds them.
+    """The system with `a` (Z, Z), `b` (Z, A), `q` (Z, Z) and `r` (A, A), rounded to float16.
 
-    Actions lie within `low` and `high` (A,); `starts` (N, Z) are the bank; `sigma` is the process
-    noise of every state's dimension, or of each (Z,), 0 for none: then any temperature will do.
-    Raises ValueError where, as kept, q is not positive semidefinite or r not positive definite.
+    Actions are within `low` and `high` (A,); `starts` (N, Z) are the bank; `sigma`, a number or
+    (Z,), is the process noise; if it is 0, temperature has no effect. Raises ValueError if, after
+    rounding, q or r is not symmetric, q not positive semidefinite, or r not positive definite.
     """
 
     reach = 4.0
@@ -52,7 +52,7 @@ class LinearQuadratic:
         self.a, self.b, self.q, self.r = (as_stored(matrix) for matrix in (a, b, q, r))
         self.low, self.high, self.starts = as_stored(low), as_stored(high), as_stored(starts)
         spread = np.broadcast_to(np.asarray(sigma, np.float64), self.a.shape[:1])
-        self.log_sigma = as_stored([np.log(s) if s > 0 else CERTAIN for s in spread])
+        self.log_sigma = as_stored([np.log(s) if s > 0 else NO_NOISE_LOG_SIGMA for s in spread])
         for name, matrix in (("q", self.q), ("r", self.r)):
             if not np.array_equal(matrix, matrix.T):
                 raise ValueError(f"{name} must be symmetric")
@@ -66,9 +66,9 @@ class LinearQuadratic:
         discount: float = 1.0,
         temperature: float = 1.0,
     ) -> Float64:
-        """Return the expected discounted sum of rewards (…) of actions (…, H, A) from start (Z,).
+        """Return the expected discounted sum of rewards (…) of `actions` (…, H, A) from `start`.
 
-        The noise costs the same for all actions: the trace of Q with the state's covariance.
+        The noise adds tr(Q Σ), with the state's covariance Σ, to the cost of all actions alike.
         """
         sequences = np.asarray(actions, np.float64)
         x: Float64 = np.asarray(start, np.float64)
@@ -89,30 +89,30 @@ class LinearQuadratic:
         discount: float = 1.0,
         temperature: float = 1.0,
     ) -> Optimum:
-        """Return the open-loop optimum from `start` (Z,); actions (H, A) within the bounds.
+        """Return the open-loop optimum from `start` (Z,), with actions (H, A) within the bounds.
 
-        Raises ArithmeticError if it cannot be proven to within 1e-9 (relative, where beyond 1).
+        Raises ArithmeticError if its gap exceeds 1e-9 (relative, for costs above 1).
         """
         problem = Problem(self.a, self.b, self.q, self.r, horizon, discount)
         actions, gap = solve(problem, np.asarray(start, np.float64), self.low, self.high)
         return Optimum(float(self.value(start, actions, discount, temperature)), actions, gap)
 
     def spec(self, name: str) -> WorldSpec:
-        """Return what the world called `name` is."""
+        """Return the spec of the world, called `name`."""
         names = tuple(f"u{i}" for i in range(len(self.low)))
         space = BoxSpace(low=tuple(self.low), high=tuple(self.high), names=names)
         return gaussian_spec(name, space, len(self.a))
 
     def bank(self) -> Arrays:
-        """Return the starts."""
+        """Return the bank of `starts`."""
         return exact_bank(self.starts)
 
     def graph(self) -> nn.Module:
-        """Return the step to be exported."""
+        """Return the step in torch, to be exported."""
         return _Step(self)
 
     def step(self, batch: StepInput) -> StepOutput:
-        """Return the step, in numpy."""
+        """Return the step's outputs, computed in numpy."""
         u = batch.action.astype(np.float64)
         mean = batch.latent.astype(np.float64) @ self.a.T + u @ self.b.T
         log_sigma = np.broadcast_to(self.log_sigma, mean.shape)
@@ -121,7 +121,7 @@ class LinearQuadratic:
         return step_output(latent, reward, np.full_like(reward, NEVER_DONE), mean, log_sigma)
 
     def _cost(self, x: Float64, u: Float64) -> Float64:
-        """Of the state that was reached, (…, Z), by the action, (…, A)."""
+        """Return the cost (…) of the next state x (…, Z) and the action u (…, A)."""
         cost: Float64 = ((x @ self.q) * x).sum(axis=-1) + ((u @ self.r) * u).sum(axis=-1)
         return cost
 
@@ -134,50 +134,50 @@ def random_system(
     sigma: float = 0.0,
     starts: int = 8,
 ) -> LinearQuadratic:
-    """Return a stable system (its slowest mode keeps 0.95 a step) with actions in [-bound, bound].
+    """Return a stable system (spectral radius 0.95) with actions in [-bound, bound].
 
-    Starts are normal. The best actions stay well within a bound of 10; one of 1 cuts the first of
-    them in some systems, one of 1/4 in all, and for a good part of twenty steps in most.
+    Starts are standard normal. The optimal actions are well within a bound of 10. A bound of 1 is
+    active at the first steps of some systems, one of 1/4 in all, in most for many of 20 steps.
     """
     rng = np.random.default_rng(seed)
     a = rng.standard_normal((states, states))
     a *= 0.95 / np.abs(np.linalg.eigvals(a)).max()
-    edge = np.full(actions, bound)
+    high = np.full(actions, bound)
     return LinearQuadratic(
         a=a,
         b=rng.standard_normal((states, actions)) / np.sqrt(actions),
         q=np.eye(states) / states,
         r=np.eye(actions) / (8 * actions),
-        low=-edge,
-        high=edge,
+        low=-high,
+        high=high,
         starts=rng.standard_normal((starts, states)),
         sigma=sigma,
     )
 
 
 class _Step(nn.Module):
-    """The step in torch: dynamics as one product over [x, u]."""
+    """The step in torch; the dynamics are one matrix product with [x, u]."""
 
-    move: Tensor
+    dynamics: Tensor
     q: Tensor
     r: Tensor
     log_sigma: Tensor
 
     def __init__(self, world: LinearQuadratic) -> None:
         super().__init__()
-        kept = {
-            "move": np.concatenate([world.a, world.b], axis=1).T,  # (Z + A, Z)
+        buffers = {
+            "dynamics": np.concatenate([world.a, world.b], axis=1).T,  # (Z + A, Z)
             "q": world.q,
             "r": world.r,
             "log_sigma": world.log_sigma,
         }
-        for name, numbers in kept.items():
+        for name, numbers in buffers.items():
             self.register_buffer(name, torch.tensor(numbers, dtype=torch.float32))
 
     def forward(
         self, latent: Tensor, action: Tensor, temperature: Tensor, noise: Tensor
     ) -> tuple[Tensor, ...]:
-        mean = torch.cat([latent, action], dim=1) @ self.move
+        mean = torch.cat([latent, action], dim=1) @ self.dynamics
         log_sigma = self.log_sigma.expand_as(mean)
         drawn = mean + torch.exp(log_sigma) * torch.sqrt(temperature)[:, None] * noise
         reward = -((drawn @ self.q) * drawn).sum(dim=1) - ((action @ self.r) * action).sum(dim=1)

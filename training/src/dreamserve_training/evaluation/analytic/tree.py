@@ -1,9 +1,9 @@
-"""A tree of choices with a reward at every node: discrete plans whose best one can be counted out.
+"""A tree with a reward at every node, whose best path can be found by enumeration.
 
-The latent is one number, the node where the dream stands. The root is 0, and action k leads from
-node n to its child A·n + 1 + k, whole numbers that float32 holds exactly. Entering a node earns its
-reward. A leaf ends the dream, and so does any node that the world says ends it; steps
-beyond that, which no planner should value, go on down the tree and stay on a leaf without reward.
+The latent is one number, the index of the current node, which float32 represents exactly. The root
+is 0, and action k leads from node n to its child A·n + 1 + k. Entering a node earns its reward.
+Leaves and the nodes in `ends` end the dream. Later steps, which no planner should value, continue
+down the tree and stay at a leaf without reward.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from dreamserve.bundle import Arrays
 from dreamserve.manifest import WorldSpec
 from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.evaluation.analytic.base import (
-    CERTAIN,
+    NO_NOISE_LOG_SIGMA,
     Float64,
     Optimum,
     as_stored,
@@ -26,17 +26,17 @@ from dreamserve_training.evaluation.analytic.base import (
     step_output,
 )
 
-ENDS, GOES_ON = 8.0, -8.0  # done logits, far on either side of the threshold of 0
-_LARGEST = 2**16  # nodes; the best path is found by counting them all
+DONE, NOT_DONE = 8.0, -8.0  # done logits, far from the threshold 0
+_MAX_NODES = 2**16  # the best path is found by enumeration
 
 Int64 = npt.NDArray[np.int64]
 
 
 class Tree:
-    """The tree of `depth` steps whose node n earns rewards[n] and ends the dream if ends[n].
+    """A tree of `depth` steps. Node n earns rewards[n] and ends the dream if ends[n].
 
-    `rewards` (nodes,) are kept as float16 holds them; `ends` (nodes,), None for the leaves alone.
-    Raises ValueError for arrays that do not fit the tree, and for a tree too large to count.
+    `rewards` (nodes,) are rounded to float16; `ends` is (nodes,), by default only the leaves.
+    Raises ValueError for arrays that do not fit the tree and for a tree of over 65,536 nodes.
     """
 
     def __init__(
@@ -51,17 +51,17 @@ class Tree:
         self.rewards = as_stored(rewards)
         leaf = np.arange(self.nodes) >= self.first_leaf
         ends_inside = np.zeros(self.nodes, np.bool_) if ends is None else np.asarray(ends, np.bool_)
-        if self.nodes > _LARGEST:
-            raise ValueError(f"{self.nodes:,} nodes, at most {_LARGEST:,}")
+        if self.nodes > _MAX_NODES:
+            raise ValueError(f"a tree may have at most {_MAX_NODES:,} nodes, not {self.nodes:,}")
         if not self.rewards.shape == ends_inside.shape == (self.nodes,):
-            raise ValueError(f"a tree of depth {depth} has {self.nodes} nodes, and as many rewards")
+            raise ValueError(f"a tree of depth {depth} has {self.nodes} nodes and rewards")
         self.ends = leaf | ends_inside
         self.reach = float(2 ** np.ceil(np.log2(self.nodes)))
 
     def value(self, actions: npt.ArrayLike, discount: float = 1.0, start: int = 0) -> Float64:
-        """Return the discounted sum of rewards (…) of actions (…, H) int from node `start`.
+        """Return the discounted sum of rewards (…) of `actions` (…, H) int from node `start`.
 
-        A path that has ended earns nothing more.
+        Steps after the dream's end earn nothing.
         """
         sequences = np.asarray(actions, np.int64)
         node = np.full(sequences.shape[:-1], start)
@@ -78,81 +78,81 @@ class Tree:
         return np.indices((self.actions,) * horizon).reshape(horizon, -1).T
 
     def best(self, horizon: int | None = None, discount: float = 1.0) -> Optimum:
-        """Return the best path from the root, found by trying them all.
+        """Return the best path from the root, found by enumeration.
 
-        It has `horizon` actions, but never more than the depth: beyond a leaf nothing is earned.
+        It has `horizon` actions (default: the depth), but not more than the depth.
         """
         paths = self.paths(self.depth if horizon is None else min(horizon, self.depth))
         values = self.value(paths, discount)
-        top = int(np.argmax(values))
-        return Optimum(float(values[top]), paths[top])
+        best = int(np.argmax(values))
+        return Optimum(float(values[best]), paths[best])
 
     def spec(self, name: str) -> WorldSpec:
-        """Return what the world called `name` is."""
+        """Return the spec of the world, called `name`."""
         names = tuple(f"branch {k}" for k in range(self.actions))
         return gaussian_spec(name, DiscreteSpace(n=self.actions, names=names), 1)
 
     def bank(self) -> Arrays:
-        """Return the root."""
+        """Return the only start, the root."""
         return exact_bank([[0.0]])
 
     def graph(self) -> nn.Module:
-        """Return the step to be exported."""
+        """Return the step in torch, to be exported."""
         return _Step(self)
 
     def step(self, batch: StepInput) -> StepOutput:
-        """Return the step, in numpy. Latents between nodes count as the nearest one."""
+        """Return the step's outputs, computed in numpy. Latents are rounded to the nearest node."""
         at = np.clip(np.rint(batch.latent[:, 0]), 0, self.nodes - 1).astype(np.int64)
         entered, node = self._enter(at, batch.action.astype(np.int64))
         mean = node.astype(np.float64)[:, None]
-        log_sigma = np.full_like(mean, CERTAIN)
-        done_logit = np.where(self.ends[node], ENDS, GOES_ON)
+        log_sigma = np.full_like(mean, NO_NOISE_LOG_SIGMA)
+        done_logit = np.where(self.ends[node], DONE, NOT_DONE)
         reward = np.where(entered, self.rewards[node], 0.0)
         return step_output(draw(mean, log_sigma, batch), reward, done_logit, mean, log_sigma)
 
     def _enter(self, node: Int64, action: Int64) -> tuple[npt.NDArray[np.bool_], Int64]:
-        """Return whether `node` (…) has children, and the child, or else the node itself."""
+        """Return whether each `node` (…) has children, and its child, or itself if it has none."""
         inner = node < self.first_leaf
         return inner, np.where(inner, self.actions * node + 1 + action, node)
 
 
 def nodes_of(depth: int, actions: int = 3) -> int:
-    """Return how many nodes a tree of `depth` steps has, the root among them."""
+    """Return the number of nodes of a tree of `depth` steps, root included."""
     return sum(actions**level for level in range(depth + 1))
 
 
 def random_tree(depth: int = 6, seed: int = 0) -> Tree:
-    """Return a tree with rewards drawn uniformly from (0, 1)."""
+    """Return a tree of 3 actions with rewards drawn uniformly from (0, 1)."""
     return Tree(depth, np.random.default_rng(seed).uniform(size=nodes_of(depth)))
 
 
 def deceptive_tree(depth: int = 6) -> Tree:
-    """Return a trap (Deb and Goldberg 1993): parts of a plan mislead about the whole.
+    """Return a deceptive problem (Deb and Goldberg 1993): good first steps lead to worse plans.
 
-    Branch 0 earns 1/8 at every step and branch 1 half of that, branch 2 costs 1/16; but the path of
-    2s alone ends with a prize of 1/4 a step and 1 more, which makes it the best there is.
+    Every step earns 1/8 in branch 0, 1/16 in branch 1 and -1/16 in branch 2, but the path of only
+    2s ends with an additional reward of 1 + depth / 4, which makes it the best path.
     """
     rewards = np.zeros(nodes_of(depth))
     rewards[1:] = np.tile([1 / 8, 1 / 16, -1 / 16], len(rewards) // 3)
-    rewards[-1] += 1 + depth / 4  # the last leaf is that of 2s
+    rewards[-1] += 1 + depth / 4  # the last leaf ends the path of only 2s
     return Tree(depth, rewards)
 
 
 def ending_tree(depth: int = 6, seed: int = 0) -> Tree:
-    """Return a random tree that ends halfway along the path that would otherwise be the best.
+    """Return a random tree with an additional end halfway along its best path.
 
-    A planner that counts rewards after an end finds another plan than the best one.
+    A planner that counts rewards after an end does not find the best plan of this tree.
     """
-    endless = random_tree(depth, seed)
-    node, ends = 0, np.zeros(endless.nodes, np.bool_)
-    for action in endless.best().actions[: (depth + 1) // 2]:
-        node = endless.actions * node + 1 + int(action)
+    tree = random_tree(depth, seed)
+    node, ends = 0, np.zeros(tree.nodes, np.bool_)
+    for action in tree.best().actions[: (depth + 1) // 2]:
+        node = tree.actions * node + 1 + int(action)
     ends[node] = True
-    return Tree(depth, endless.rewards, ends)
+    return Tree(depth, tree.rewards, ends)
 
 
 class _Step(nn.Module):
-    """The step in torch: the tables are looked up by the node's number."""
+    """The step in torch; tables are indexed by the node."""
 
     rewards: Tensor
     done_logits: Tensor
@@ -160,7 +160,7 @@ class _Step(nn.Module):
     def __init__(self, world: Tree) -> None:
         super().__init__()
         self.actions, self.first_leaf, self.last = world.actions, world.first_leaf, world.nodes - 1
-        logits = np.where(world.ends, ENDS, GOES_ON)
+        logits = np.where(world.ends, DONE, NOT_DONE)
         self.register_buffer("rewards", torch.tensor(world.rewards, dtype=torch.float32))
         self.register_buffer("done_logits", torch.tensor(logits, dtype=torch.float32))
 
@@ -173,7 +173,7 @@ class _Step(nn.Module):
         index = node.long()
         reward = torch.where(inner, self.rewards[index], torch.zeros_like(at))
         mean = node[:, None]
-        log_sigma = torch.full_like(mean, CERTAIN)
+        log_sigma = torch.full_like(mean, NO_NOISE_LOG_SIGMA)
         drawn = mean + torch.exp(log_sigma) * torch.sqrt(temperature)[:, None] * noise
         logits = torch.zeros_like(mean)
         return drawn, reward, self.done_logits[index], logits, mean[:, None], log_sigma[:, None]

@@ -1,4 +1,4 @@
-"""An analytic world as a bundle, by the one writer; or in numpy, where the files do not matter."""
+"""Write an analytic world as a bundle, or make a World that computes it in numpy."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from dreamserve.backends.base import Array, StepInput, StepOutput
 from dreamserve.engine.world import World
-from dreamserve_training.evaluation.analytic.base import STANDS_STILL, AnalyticWorld
+from dreamserve_training.evaluation.analytic.base import ZERO_SIGMA_LOGVAR, AnalyticWorld
 from dreamserve_training.export import WorldGraphs, write_bundle
 
 
 def write_world(out_dir: str | Path, world: AnalyticWorld, name: str | None = None) -> Path:
-    """Write `world` as a bundle to `out_dir` and return its path; the folder's name is its own.
+    """Write `world` as a bundle to `out_dir` and return its path; `name` defaults to the folder's.
 
-    Its files are compared with the world's step in numpy. Raises ExportError as `write_bundle`.
+    The files are compared with the step in numpy. Raises ExportError as `write_bundle` does.
     """
     spec = world.spec(Path(out_dir).name if name is None else name)
     return write_bundle(
@@ -30,12 +30,12 @@ def write_world(out_dir: str | Path, world: AnalyticWorld, name: str | None = No
 
 
 def numpy_world(world: AnalyticWorld, name: str = "analytic") -> World:
-    """Return `world` ready to be dreamt, computed in numpy: at once, and without files."""
+    """Return `world` as a World for the engine, computed in numpy, without files."""
     return World(world.spec(name), NumpyBackend(world), world.bank())
 
 
 class NumpyBackend:
-    """An analytic world behind the protocol that graphs are served by."""
+    """A backend that computes an analytic world in numpy."""
 
     name = "numpy"
 
@@ -43,13 +43,13 @@ class NumpyBackend:
         self.world, self.reach = world, np.float32(world.reach)
 
     def encode(self, frames: Array) -> tuple[Array, Array]:
-        """Return the latents that these pictures show, and how sure that is: wholly."""
+        """Return the latents that `frames` (B, 1, Z, 3) show, with zero variance."""
         grey = frames.mean(axis=(1, 3), dtype=np.float32)  # (B, Z)
         mu = (2 * grey - 1) * self.reach
-        return mu, np.full_like(mu, STANDS_STILL)
+        return mu, np.full_like(mu, ZERO_SIGMA_LOGVAR)
 
     def decode(self, latent: Array) -> Array:
-        """Return pictures of latents: black for -reach and below, white for reach and above."""
+        """Return frames of latents (B, Z), black at -reach or less and white at reach or more."""
         grey = np.clip((latent / self.reach + 1) / 2, 0, 1)
         return np.repeat(grey[:, None, :, None], 3, axis=3)
 
@@ -66,7 +66,7 @@ class _Encode(nn.Module):
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         mu = (2 * frames.mean(dim=(1, 3)) - 1) * self.reach
-        return mu, torch.full_like(mu, STANDS_STILL)
+        return mu, torch.full_like(mu, ZERO_SIGMA_LOGVAR)
 
 
 class _Decode(nn.Module):

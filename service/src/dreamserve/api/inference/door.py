@@ -1,0 +1,211 @@
+"""The Open Inference Protocol (KServe v2) over HTTP, with Triton's extensions for sequences.
+
+A world is a model, a session a sequence. The body of a request becomes a `Call`, whose result
+becomes the outputs that were asked for. Steps have no numbers here: a request sent twice takes two.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, Generic, TypeVar
+
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from dreamserve import __version__
+from dreamserve.api import codec
+from dreamserve.api.async_engine import Disconnected, Service
+from dreamserve.api.http import Headers, disconnected, read_body
+from dreamserve.api.inference import tensors
+from dreamserve.api.inference.models import STATE, Model
+from dreamserve.api.inference.sequences import Call, Result, Sequences, call_of
+from dreamserve.api.pages import check_ready
+from dreamserve.api.problems import MEDIA_TYPE, headers_of, problem_of
+from dreamserve.api.responses import BytesResponse, Static, options_response
+from dreamserve.validation import validated
+from dreamserve_protocol.errors import UnsupportedMediaTypeError, WorldNotFoundError
+from dreamserve_protocol.markers import Message
+from dreamserve_protocol.reset import ResetResult
+from dreamserve_protocol.wire import fields_of
+
+ROOT = "/v2"
+BINARY = "application/octet-stream"
+SERVER = {
+    "name": "dreamserve",
+    "version": __version__,
+    "extensions": [
+        "binary_tensor_data",
+        "model_configuration",
+        "parameters",
+        "sequence",
+        "sequence(string_id)",
+    ],
+}
+# None, too: tritonclient sends none. `check_origin` refuses web pages of other origins.
+_MEDIA_TYPES = ("", codec.JSON, BINARY)
+_SHOWN = 80
+
+R = TypeVar("R")
+Page = Callable[[Scope], dict[str, Any]]
+Read = Callable[[Scope, bytes], R]
+Respond = Callable[[R, Disconnected], Awaitable[BytesResponse]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IndexRequest(Message):
+    """Asks for the list of models; `ready`: only for those that are ready."""
+
+    ready: bool = False
+
+
+class Post(Generic[R]):
+    """An ASGI application that answers POST: `read` makes a request of the body."""
+
+    def __init__(self, read: Read[R], respond: Respond[R], max_body_bytes: int) -> None:
+        self._read, self._respond, self._limit = read, respond, max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request. Raises ProblemError, CallerGoneError."""
+        if scope["method"] != "POST":
+            await options_response(scope["method"], "OPTIONS, POST")(scope, receive, send)
+            return
+        headers: Headers = scope["state"]["headers"]
+        _check_media_type(headers)
+        body = await read_body(receive, headers, self._limit)
+        is_long = len(body) > codec.LARGE_BYTES or b"content-encoding" in headers
+        read = partial(self._read, scope, body)
+        request = await asyncio.to_thread(read) if is_long else read()
+        response = await self._respond(request, partial(disconnected, receive))
+        await response(scope, receive, send)
+
+
+class Inference:
+    """The requests of the protocol, over the worlds of a service."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._models = {name: Model(world) for name, world in service.engine.worlds.items()}
+
+    @cached_property
+    def _sequences(self) -> Sequences:
+        """What runs requests, in the event loop that uses it first."""
+        return Sequences(self._service.async_engine, one_world=len(self._models) == 1)
+
+    def routes(self) -> list[Route]:
+        """Return the routes of the protocol."""
+        server: dict[str, ASGIApp] = {
+            "": _page(lambda _: SERVER),
+            "/health/live": _page(lambda _: {"live": True}),
+            "/health/ready": _page(self._ready),
+            "/repository/index": self._post(self._read_index, self._index),
+        }
+        model: dict[str, ASGIApp] = {
+            "": _page(lambda scope: self._model(scope).metadata()),
+            "/config": _page(lambda scope: self._model(scope).config()),
+            "/ready": _page(lambda scope: {"name": self._model(scope).name, **self._ready(scope)}),
+            "/infer": self._post(self._read_infer, self._infer),
+        }
+        models = (f"{ROOT}/models/{{world}}", f"{ROOT}/models/{{world}}/versions/{{version}}")
+        return [
+            *(Route(ROOT + path, app) for path, app in server.items()),
+            *(Route(start + path, app) for start in models for path, app in model.items()),
+        ]
+
+    def _post(self, read: Read[R], respond: Respond[R]) -> Post[R]:
+        return Post(read, respond, self._service.settings.max_body_bytes)
+
+    def _ready(self, _: Scope) -> dict[str, Any]:
+        check_ready(self._service)
+        return {"ready": True}
+
+    def _model(self, scope: Scope) -> Model:
+        """Return the model in the path. Raises WorldNotFoundError."""
+        name, version = scope["path_params"]["world"], scope["path_params"].get("version")
+        model = self._models.get(name)
+        if model is None:
+            loaded = ", ".join(self._models)
+            raise WorldNotFoundError(f"no world {name[:_SHOWN]!r}; loaded: {loaded}")
+        if version not in (None, model.version):
+            raise WorldNotFoundError(f"{name} has version {model.version}, not {version[:_SHOWN]}")
+        return model
+
+    def _split(self, scope: Scope, body: bytes) -> tuple[dict[str, Any], bytes]:
+        headers: Headers = scope["state"]["headers"]
+        return tensors.split(body, headers, self._service.settings.max_body_bytes)
+
+    def _read_index(self, scope: Scope, body: bytes) -> IndexRequest:
+        fields, _ = self._split(scope, body or b"{}")
+        return validated(IndexRequest, fields)
+
+    async def _index(self, request: IndexRequest, disconnected: Disconnected) -> BytesResponse:
+        """List the models."""
+        is_ready = self._service.engine.ready and not self._service.engine.draining
+        state = {"state": "READY" if is_ready else "UNAVAILABLE", "reason": ""}
+        models = self._models.values() if is_ready or not request.ready else ()
+        return _json([{"name": one.name, "version": one.version, **state} for one in models])
+
+    def _read_infer(self, scope: Scope, body: bytes) -> Call:
+        return call_of(self._model(scope), *self._split(scope, body))
+
+    async def _infer(self, call: Call, disconnected: Disconnected) -> BytesResponse:
+        """Begin, step and end a dream, as the request says."""
+        return _response_of(call, await self._sequences.run(call, disconnected))
+
+
+def _response_of(call: Call, result: Result) -> BytesResponse:
+    """Return the outputs asked for; none after a request that only ended the dream."""
+    parameters = {"sequence_id": call.parameters.sequence_id}
+    head = {"model_name": call.model.name, "model_version": call.model.version}
+    if result is not None:
+        parameters["step"] = result.step
+    if isinstance(result, ResetResult):
+        parameters["seed"] = result.seed
+    if call.id is not None:
+        head["id"] = call.id
+    declared = call.model.outputs
+    outputs = call.outputs.items() if result is not None else ()
+    values = [(declared[name], _value(result, name), binary) for name, binary in outputs]
+    body, json_bytes = tensors.write({**head, "parameters": parameters}, values)
+    if json_bytes is None:
+        return BytesResponse(body, codec.JSON)
+    return BytesResponse(body, BINARY, headers={tensors.JSON_LENGTH.decode(): str(json_bytes)})
+
+
+def _value(result: Any, name: str) -> Any:
+    """Return an output's value; a dream that has just begun has no reward and has not ended."""
+    if name.startswith(STATE):
+        return result.state[name.removeprefix(STATE)]
+    return getattr(result, name, 0)
+
+
+def _check_media_type(headers: Headers) -> None:
+    named = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+    if named not in _MEDIA_TYPES:
+        shown = named[:_SHOWN]
+        raise UnsupportedMediaTypeError(f"Content-Type {shown}: send {codec.JSON} or {BINARY}")
+
+
+def _page(make: Page) -> Static:
+    return Static(lambda scope: _json(make(scope)))
+
+
+def _json(value: Any) -> BytesResponse:
+    return BytesResponse(codec.encode(value, as_msgpack=False), codec.JSON)
+
+
+def inference_routes(service: Service) -> list[Route]:
+    """Return the routes of the protocol over a service's worlds."""
+    return Inference(service).routes()
+
+
+def is_inference(path: str) -> bool:
+    """Return whether a path is one of the protocol's, so that its clients read the error."""
+    return path == ROOT or path.startswith(f"{ROOT}/")
+
+
+def inference_problem(error: Exception, request_id: str) -> BytesResponse:
+    """Return an error's problem, with the member `error` that the protocol's clients read."""
+    answered, document = problem_of(error, request_id)
+    body = codec.encode({"error": answered.detail, **fields_of(document)}, as_msgpack=False)
+    return BytesResponse(body, MEDIA_TYPE, answered.status, headers_of(answered))

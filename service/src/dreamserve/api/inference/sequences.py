@@ -1,0 +1,174 @@
+"""What a request of the Open Inference Protocol does: begin, step and end a dream.
+
+A sequence is the session of the same id. A request may begin a dream (`sequence_start`), take a
+step (input `action`) and end the dream (`sequence_end`), in this order; one that fails begins
+nothing.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple
+
+from dreamserve.api.async_engine import AsyncEngine, Disconnected
+from dreamserve.api.inference.models import STATE, Model
+from dreamserve.api.inference.tensors import Input, Output, chosen, read
+from dreamserve.validation import validated
+from dreamserve_protocol.common import MaxSteps, Seed, SessionId, Temperature, Whole
+from dreamserve_protocol.errors import (
+    InvalidRequestError,
+    SessionExpiredError,
+    SessionNotFoundError,
+    StepConflictError,
+)
+from dreamserve_protocol.markers import Items, Message, Range
+from dreamserve_protocol.reset import ResetRequest, ResetResult
+from dreamserve_protocol.sessions import DeleteRequest, SessionRequest
+from dreamserve_protocol.step import StepRequest, StepResult
+
+_OF_START = ("seed", "temperature", "rewind_window", "max_steps", "bank")
+
+Ask = Callable[[Any], Awaitable[Any]]
+Result = ResetResult | StepResult | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parameters(Message):
+    """Parameters of a request; those after `binary_data_output` go with `sequence_start`."""
+
+    sequence_id: Annotated[int, Range(0, 2**64 - 1)] | SessionId = 0
+    sequence_start: bool = False
+    sequence_end: bool = False
+    binary_data_output: bool = False
+    seed: Seed | None = None
+    temperature: Temperature | None = None
+    rewind_window: Whole | None = None
+    max_steps: MaxSteps = None
+    bank: Whole | None = None
+
+    def __post_init__(self) -> None:
+        if not self.sequence_id:
+            raise InvalidRequestError("sequence_id must be given: a world is stepped in sequences")
+        names = [name for name in _OF_START if getattr(self, name) is not None]
+        if names and not self.sequence_start:
+            raise InvalidRequestError(f"only with sequence_start: {', '.join(names)}")
+
+    def reset_fields(self) -> dict[str, Any]:
+        """Return the fields of /reset that are given."""
+        fields = {name: getattr(self, name) for name in _OF_START}
+        bank = fields.pop("bank")
+        fields["start"] = None if bank is None else {"bank": bank}
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InferRequest(Message):
+    """The JSON of an inference request."""
+
+    parameters: Parameters
+    id: str | None = None
+    inputs: Annotated[Sequence[Input], Items()] = ()
+    outputs: Annotated[Sequence[Output], Items()] = ()
+
+
+class Call(NamedTuple):
+    """An inference request that was read."""
+
+    model: Model
+    id: str | None
+    parameters: Parameters
+    action: Any  # an array, or None
+    outputs: dict[str, bool]  # names, and whether as binary data
+
+    @property
+    def session_id(self) -> str:
+        """The session's id: that of the sequence, as text."""
+        return str(self.parameters.sequence_id)
+
+    @property
+    def include(self) -> list[str]:
+        """What the outputs need beside the latent."""
+        state = any(name.startswith(STATE) for name in self.outputs)
+        return [*["frame"] * ("frame" in self.outputs), *["state"] * state]
+
+
+def call_of(model: Model, fields: dict[str, Any], binary: bytes) -> Call:
+    """Return the request that a body's JSON and binary data stand for. Raises CallerError."""
+    request = validated(InferRequest, {"parameters": {}, **fields})
+    parameters = request.parameters
+    action = read(request.inputs, model.action, binary)
+    if action is None and not (parameters.sequence_start or parameters.sequence_end):
+        raise InvalidRequestError("inputs: an action, unless sequence_start or sequence_end is set")
+    outputs = chosen(request.outputs, model.outputs, parameters.binary_data_output)
+    return Call(model, request.id, parameters, action, outputs)
+
+
+class Sequences:
+    """Runs requests on the sessions of an engine."""
+
+    def __init__(self, engine: AsyncEngine, one_world: bool) -> None:
+        self._engine, self._one_world = engine, one_world
+        self._beginning: set[str] = set()  # sessions that a request is about to begin
+
+    async def run(self, call: Call, disconnected: Disconnected) -> Result:
+        """Return the last state of the dream, None if the request only ends it.
+
+        Raises ProblemError, CallerGoneError.
+        """
+
+        async def ask(request: Any) -> Any:
+            return await self._engine.send(request, disconnected)
+
+        session_id, begins = call.session_id, call.parameters.sequence_start
+        if begins:
+            result: Result = await self._begin(call, ask)
+        elif not self._one_world:
+            await _check_world(call, ask)
+        if call.action is not None:
+            try:
+                result = await ask(_step_of(call))
+            except Exception:
+                if begins:
+                    await self._engine.end(session_id)
+                raise
+        elif not begins:
+            await ask(DeleteRequest(session_id))
+            return None
+        if call.parameters.sequence_end:
+            await self._engine.end(session_id)
+        return result
+
+    async def _begin(self, call: Call, ask: Ask) -> ResetResult:
+        """Begin the dream, but not in place of one that goes on. Raises StepConflictError."""
+        session_id = call.session_id
+        if session_id in self._beginning:
+            raise StepConflictError(f"another request is beginning sequence {session_id}")
+        self._beginning.add(session_id)
+        try:
+            with suppress(SessionNotFoundError, SessionExpiredError):
+                live = await ask(SessionRequest(session_id))
+                if not (live.terminated or live.truncated):
+                    raise StepConflictError(
+                        f"sequence {session_id} is at step {live.step} of a dream in {live.world};"
+                        " end it with sequence_end, or begin another one"
+                    )
+            include = call.include if call.action is None else []
+            fields = {"world": call.model.name, "session_id": session_id, "include": include}
+            reset = validated(ResetRequest, {**fields, **call.parameters.reset_fields()})
+            begun: ResetResult = await ask(reset)
+            return begun
+        finally:
+            self._beginning.discard(session_id)
+
+
+async def _check_world(call: Call, ask: Ask) -> None:
+    """Raise InvalidRequestError for a sequence of another world than the path's."""
+    live = await ask(SessionRequest(call.session_id))
+    if live.world != call.model.name:
+        raise InvalidRequestError(f"sequence {call.session_id} is of the world {live.world}")
+
+
+def _step_of(call: Call) -> StepRequest:
+    action = call.action if call.action.dtype.kind == "f" else int(call.action[0])
+    fields = {"session_id": call.session_id, "action": action, "include": call.include}
+    return validated(StepRequest, fields)

@@ -1,0 +1,166 @@
+"""OpenEnv's WebSocket: one socket is one environment, and each reset begins an episode.
+
+    {"type": "reset", "data": {"seed": 7}}   →   {"type": "observation", "data": {…}}
+    {"type": "step", "data": {"action": 1}}  →   {"type": "observation", "data": {…}}
+    {"type": "state"}                        →   {"type": "state", "data": {…}}
+    {"type": "close"}                        →   closes the socket
+
+Messages are JSON in text frames, answered one after the other: while one is served, the socket is
+not read. The socket has a session of its own, which ends with it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from starlette.types import Message, Receive, Scope, Send
+
+from dreamserve.api import codec
+from dreamserve.api.async_engine import AsyncEngine, Service, never
+from dreamserve.api.problems import problem_of
+from dreamserve.engine.handlers.base import new_session_id
+from dreamserve.validation import validated
+from dreamserve_protocol.errors import InvalidRequestError
+from dreamserve_protocol.reset import ResetRequest, ResetResult
+from dreamserve_protocol.sessions import SessionRequest
+from dreamserve_protocol.step import StepRequest, StepResult
+from dreamserve_protocol.wire import fields_of
+
+CLOSE = "close"
+MAX_EPISODE_ID = 255  # characters, as in OpenEnv
+_OBSERVED = ("latent", "frame", "mixture", "state")
+_SHOWN = 80
+
+
+class Episodes:
+    """An ASGI application that serves sockets."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one socket until it is closed, then end its session."""
+        await receive()  # websocket.connect
+        await send({"type": "websocket.accept"})
+        environment = Environment(self._service.async_engine)
+        name: str = scope["state"]["request_id"]
+        count = 0
+        try:
+            while (message := await receive())["type"] != "websocket.disconnect":
+                count += 1
+                response = await _respond(environment, message, f"{name}.{count}")
+                with suppress(OSError):  # the peer has disconnected, which `receive` tells next
+                    await send(response)
+                if response["type"] == "websocket.close":
+                    return
+        finally:
+            await environment.close()
+
+
+class Environment:
+    """One socket's session, behind OpenEnv's messages."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._session_id = new_session_id()
+        self._episode_id: str | None = None  # None: no episode has begun
+        self._include: Sequence[str] = ()  # of the episode
+
+    async def reset(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Begin an episode, by the fields of /reset. Raises ProblemError."""
+        fields = dict(data)
+        episode_id = fields.pop("episode_id", None)
+        if episode_id is not None and not _is_id(episode_id):
+            most = f"of at most {MAX_EPISODE_ID} characters"
+            raise InvalidRequestError(f"episode_id must be a string {most}")
+        request = validated(ResetRequest, self._own(fields))
+        result = await self._engine.send(request, never)
+        self._episode_id, self._include = episode_id or new_session_id(), request.include
+        return {"type": "observation", "data": _observation(result)}
+
+    async def step(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Take a step, by the fields of /step. Raises ProblemError."""
+        if self._episode_id is None:
+            raise InvalidRequestError("no episode has begun; send a reset first")
+        fields = {"include": self._include, **data}
+        fields.pop("metadata", None)  # which OpenEnv's own actions have
+        request = validated(StepRequest, self._own(fields))
+        return {
+            "type": "observation",
+            "data": _observation(await self._engine.send(request, never)),
+        }
+
+    async def state(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Describe the episode. Raises ProblemError."""
+        if data:
+            raise InvalidRequestError("state has no data")
+        described: dict[str, Any] = {"episode_id": self._episode_id, "step_count": 0}
+        if self._episode_id is not None:
+            session = await self._engine.send(SessionRequest(self._session_id), never)
+            described |= {"step_count": session.step, **fields_of(session)}
+        return {"type": "state", "data": described}
+
+    async def close(self) -> None:
+        """End the session, if it has begun."""
+        if self._episode_id is not None:
+            await self._engine.end(self._session_id)
+
+    def _own(self, fields: dict[str, Any]) -> dict[str, Any]:
+        if "session_id" in fields:
+            raise InvalidRequestError("session_id: the socket has a session of its own")
+        return {**fields, "session_id": self._session_id}
+
+
+async def _respond(environment: Environment, message: Message, request_id: str) -> Message:
+    """Return the message to send for one that came."""
+    try:
+        kind, data = await _read(message)
+        if kind == CLOSE:
+            return {"type": "websocket.close", "code": 1000}
+        handlers = {
+            "reset": environment.reset,
+            "step": environment.step,
+            "state": environment.state,
+        }
+        if not isinstance(kind, str) or kind not in handlers:
+            raise InvalidRequestError(f"type must be one of {', '.join((*handlers, CLOSE))}")
+        response = await handlers[kind](data)
+    except Exception as error:
+        _, problem = problem_of(error, request_id)
+        response = {"type": "error", "data": {"message": problem.detail, **fields_of(problem)}}
+    return {"type": "websocket.send", "text": codec.encode(response, as_msgpack=False).decode()}
+
+
+async def _read(message: Message) -> tuple[Any, dict[str, Any]]:
+    """Return a message's type and data. Raises CallerError."""
+    text = message.get("text")
+    if text is None:
+        raise InvalidRequestError("messages are JSON, in text frames")
+    raw = text.encode()
+    if len(raw) <= codec.LARGE_BYTES:
+        fields = codec.decode(raw, as_msgpack=False)
+    else:
+        fields = await asyncio.to_thread(codec.decode, raw, False)
+    if unknown := sorted(fields.keys() - {"type", "data"}):
+        named = [name[:_SHOWN] for name in unknown[:5]]
+        raise InvalidRequestError(f"a message has type and data, not {named}")
+    data = fields.get("data", {})
+    if not isinstance(data, dict):
+        raise InvalidRequestError("data must be an object")
+    return fields.get("type"), data
+
+
+def _observation(result: ResetResult | StepResult) -> dict[str, Any]:
+    """Return a result in OpenEnv's form; what is no observation is metadata."""
+    fields = fields_of(result)
+    return {
+        "observation": {name: fields.pop(name) for name in _OBSERVED if name in fields},
+        "reward": fields.pop("reward", None),
+        "done": fields.get("terminated", False) or fields.get("truncated", False),
+        "metadata": fields,
+    }
+
+
+def _is_id(episode_id: Any) -> bool:
+    return isinstance(episode_id, str) and 0 < len(episode_id) <= MAX_EPISODE_ID

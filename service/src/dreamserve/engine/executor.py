@@ -1,0 +1,75 @@
+"""Executes the work of a turn: a batch of waiting requests, and a slice of long work."""
+
+import threading
+from typing import TypeAlias
+
+from dreamserve.engine.dispatcher import respond
+from dreamserve.engine.handlers.base import Context
+from dreamserve.engine.scheduling.queued import QueuedRequest, Settled
+from dreamserve.engine.scheduling.scheduler import Scheduler
+from dreamserve.engine.scheduling.slices import run_slice
+from dreamserve.engine.work import Job, failure
+from dreamserve_protocol.errors import OverloadedError, ProblemError
+from dreamserve_protocol.reset import ResetRequest
+
+RequestScheduler: TypeAlias = Scheduler[QueuedRequest, QueuedRequest]
+
+
+class Executor:
+    """Runs what the scheduler selected, and tells it what has ended. One thread at a time."""
+
+    def __init__(
+        self, context: Context, scheduler: RequestScheduler, lock: threading.Condition
+    ) -> None:
+        self._context, self._scheduler = context, scheduler
+        self._lock = lock  # guards the scheduler
+
+    def run_batch(self, requests: list[QueuedRequest]) -> list[Settled]:
+        """Return the outcomes of the completed requests; the others have become jobs."""
+        batch = [queued for queued in requests if not queued.future.cancelled()]
+        try:
+            outcomes = respond(self._context, [queued.request for queued in batch])
+        except Exception as error:
+            outcomes = [failure(error)] * len(batch)
+        settled: list[Settled] = []
+        with self._lock:
+            for queued, outcome in zip(batch, outcomes, strict=True):
+                if not isinstance(outcome, Job):
+                    settled.append((queued, outcome))
+                elif (refused := self._begin(queued, outcome)) is not None:
+                    settled.append((queued, refused))
+            for queued in requests:
+                if not queued.holds_session:
+                    self._scheduler.release(queued)
+        return settled
+
+    def _begin(self, queued: QueuedRequest, job: Job) -> ProblemError | None:
+        """Schedule a job for slices; return the error if there are too many."""
+        queued.job = job
+        try:
+            self._scheduler.begin(queued)
+        except OverloadedError as error:
+            job.close()
+            return error
+        queued.holds_session = isinstance(queued.request, ResetRequest)
+        return None
+
+    def run_slice(self, requests: list[QueuedRequest]) -> list[Settled]:
+        """Run one slice of these requests' jobs; return the outcomes of the jobs that ended."""
+        by_job = {queued.job: queued for queued in requests if queued.job is not None}
+        cancelled = [job for job, queued in by_job.items() if queued.future.cancelled()]
+        for job in cancelled:
+            job.close()
+        jobs = [job for job in by_job if job not in cancelled] if cancelled else list(by_job)
+        slices = run_slice(jobs, self._context.slice_rows, self._context.clock())
+        ended = {job: outcome for job, outcome in slices if not isinstance(outcome, Job)}
+        with self._lock:
+            for job, outcome in slices:
+                if isinstance(outcome, Job):
+                    self._scheduler.requeue(by_job[job])
+            for job in (*cancelled, *ended):
+                queued = by_job[job]
+                self._scheduler.end(queued)
+                if queued.holds_session:
+                    self._scheduler.release(queued)
+        return [(by_job[job], outcome) for job, outcome in ended.items()]

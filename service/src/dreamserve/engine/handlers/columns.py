@@ -1,0 +1,103 @@
+"""What a batch shows of its sessions, in columns: latents and, if included, frames and state."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+
+import numpy as np
+
+from dreamserve.backends.base import Array, Int64
+from dreamserve.backends.finite import finite_rows
+from dreamserve.engine.handlers.base import Context
+from dreamserve.engine.handlers.rows import RowErrors
+from dreamserve.engine.pixels import to_pixels
+from dreamserve.engine.sessions.session import Session
+from dreamserve.engine.world import World
+from dreamserve_protocol.arrays import UInt8
+from dreamserve_protocol.batches import FinalRows
+from dreamserve_protocol.errors import DreamNotFiniteError
+from dreamserve_protocol.step import StepResult
+
+# Decoding a frame takes many times as long as a step: small slices let other requests through.
+FRAMES_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """Rows of zeros, to be written."""
+
+    world: World
+    latents: Array  # (B, Z)
+    frames: UInt8 | None  # (B, H, W, C)
+    state: dict[str, Array] | None  # (B, *shape) each
+
+    @classmethod
+    def of(cls, world: World, count: int, include: Sequence[str]) -> "Columns":
+        """Return columns of `count` rows with what is included."""
+        spec = world.spec
+        state = {
+            tensor.name: np.zeros((count, *tensor.shape), np.float32)
+            for tensor in spec.recurrent_state
+        }
+        return cls(
+            world,
+            np.zeros((count, spec.latent_size), np.float32),
+            np.zeros((count, *spec.frame.shape), np.uint8) if "frame" in include else None,
+            state if "state" in include else None,
+        )
+
+    def write(self, rows: slice | Int64, latent: Array, state: Sequence[Array]) -> None:
+        """Write latents (B, Z) and, if included, state (B, *shape) each to these rows."""
+        self.latents[rows] = latent
+        if self.state is not None:
+            for column, part in zip(self.state.values(), state, strict=True):
+                column[rows] = part
+
+    def decode(self, rows: Int64, errors: RowErrors) -> None:
+        """Write the frames of these rows' latents, if included; note those that are not finite."""
+        if self.frames is None or not len(rows):
+            return
+        frames = self.world.backend.decode(self.latents[rows])
+        is_finite = finite_rows(frames)
+        self.frames[rows[is_finite]] = to_pixels(self.world.spec.frame, frames[is_finite])
+        for i in rows[~is_finite].tolist():
+            errors[i] = DreamNotFiniteError("the frame is NaN or infinity")
+
+
+def rows_at_once(context: Context, has_frames: bool) -> int:
+    """Return how many rows of a batch are computed before other requests have their turn."""
+    return min(context.batch_rows, FRAMES_AT_ONCE) if has_frames else context.batch_rows
+
+
+class Final:
+    """The ends of the dreams that a batch has restarted."""
+
+    def __init__(self, world: World, include: Sequence[str]) -> None:
+        self._world, self._include = world, include
+        self._ends: list[tuple[int, StepResult, int, UInt8 | None]] = []  # row, end, seed, frame
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def add(self, restarted: Mapping[int, Session]) -> None:
+        """Add the ends of the dreams before these sessions' present ones, by row."""
+        ends = [session.last_result() for session in restarted.values()]
+        frames: Sequence[UInt8 | None] = [None] * len(ends)
+        if "frame" in self._include:  # finite: they were decoded before the steps were taken
+            decoded = self._world.backend.decode(np.stack([end.latent for end in ends]))
+            frames = list(to_pixels(self._world.spec.frame, decoded))
+        seeds = [session.seed for session in restarted.values()]
+        self._ends.extend(zip(restarted, ends, seeds, frames, strict=True))
+
+    def rows(self) -> FinalRows:
+        """Return them in columns, in the order of the batch; there must be some."""
+        rows, ends, seeds, frames = zip(*sorted(self._ends, key=itemgetter(0)), strict=True)
+        names = [tensor.name for tensor in self._world.spec.recurrent_state]
+        states = {name: np.stack([end.state[name] for end in ends]) for name in names}
+        return FinalRows(
+            rows=np.array(rows),
+            latents=np.stack([end.latent for end in ends]),
+            seeds=np.array(seeds),
+            frames=np.stack(frames) if "frame" in self._include else None,
+            state=states if "state" in self._include else None,
+        )

@@ -1,0 +1,151 @@
+"""The columns of /step/batch: validated on the way in, written on the way out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dreamserve.backends.base import Actions, Int64
+from dreamserve.backends.host_state import as_slice
+from dreamserve.engine.handlers.base import Context
+from dreamserve.engine.handlers.columns import Columns, Final
+from dreamserve.engine.handlers.rows import RowErrors, duplicate_errors
+from dreamserve.engine.sessions.restarts import restart
+from dreamserve.engine.sessions.session import Session
+from dreamserve.engine.sessions.steps import StepExtras, SteppedBatch, add_extra, extras_of
+from dreamserve.engine.sessions.table import Sessions
+from dreamserve.engine.world import World
+from dreamserve_protocol.batches import StepBatchRequest, StepBatchResult
+from dreamserve_protocol.errors import (
+    InvalidActionError,
+    InvalidRequestError,
+    NotFiniteInputError,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepColumns:
+    """The batch in progress."""
+
+    request: StepBatchRequest
+    sessions: Sessions
+    actions: Actions  # (B, …)
+    steps: Int64 | None  # (B,)
+    extras: dict[int, StepExtras]  # of the rows with a valid observation
+    errors: RowErrors
+    columns: Columns
+    result: StepBatchResult
+    final: Final
+
+    @property
+    def world(self) -> World:
+        """The world of all rows."""
+        return self.columns.world
+
+    def write(self, index: Int64, stepped: SteppedBatch) -> None:
+        """Write the results of the steps of rows `index` (B,) that were taken."""
+        result, kept = self.result, np.flatnonzero(stepped.is_finite)
+        where, rows = as_slice(index[kept]), as_slice(kept)
+        result.steps[where] = stepped.number[rows]
+        result.latents[where] = stepped.latent[rows]
+        result.rewards[where] = stepped.staged.reward[rows]
+        result.terminated[where] = stepped.terminated[rows]
+        result.truncated[where] = stepped.truncated[rows]
+        if self.columns.state is not None:
+            state = stepped.staged.output().state
+            self.columns.write(where, stepped.latent[rows], [part[kept] for part in state])
+        if self.columns.frames is not None:
+            for k, frame in stepped.frames.items():
+                self.columns.frames[index[k]] = frame
+
+    def describe(
+        self,
+        sessions: Mapping[int, Session],
+        extras: Mapping[int, StepExtras],
+        stepped: SteppedBatch,
+    ) -> None:
+        """Write how likely the observations were; store it, in case the steps are sent again.
+
+        sessions: By row of the batch. extras: By row of `stepped`, in the same order.
+        """
+        output = stepped.staged.output()
+        for (i, session), (k, extra) in zip(sessions.items(), extras.items(), strict=True):
+            if stepped.is_finite[k]:
+                described = session.last_result()
+                add_extra(described, session, extra, k, stepped, output)
+                self.write_info(i, described.info)
+
+    def restart(self, sessions: Mapping[int, Session]) -> None:
+        """Begin the next dreams in these sessions, by row, and write them."""
+        restart(list(sessions.values()))
+        self.show_new(sessions)
+
+    def write_info(self, i: int, info: Mapping[str, float | bool]) -> None:
+        """Write the `info` of an observed step to row `i`."""
+        for name, value in info.items():
+            getattr(self.result, name)[i] = value
+
+    def show_new(self, restarted: Mapping[int, Session]) -> None:
+        """Write the dreams that were restarted, by row, and the ends of the ones before."""
+        for i, session in restarted.items():
+            self.columns.write(slice(i, i + 1), *session.row())
+        self.columns.decode(np.array(list(restarted), np.int64), self.errors)
+        self.final.add(restarted)
+
+
+def columns_of(context: Context, world: World, request: StepBatchRequest) -> StepColumns:
+    """Validate the columns; note the rows that are invalid."""
+    ids, count = request.session_ids, len(request.session_ids)
+    steps = None if request.steps is None else np.asarray(request.steps)
+    errors = duplicate_errors(ids)
+    _check_numbers(steps, errors)
+    actions, in_space = world.spec.action_space.check_rows(request.actions)
+    for i in np.flatnonzero(~in_space).tolist():
+        errors.set_default(i, _action_error(world, np.asarray(request.actions)[i]))
+    columns, observed = Columns.of(world, count, request.include), request.observations is not None
+    result = StepBatchResult(
+        session_ids=ids,
+        steps=np.zeros(count, np.int64),
+        latents=columns.latents,
+        rewards=np.zeros(count, np.float32),
+        terminated=np.zeros(count, np.bool_),
+        truncated=np.zeros(count, np.bool_),
+        frames=columns.frames,
+        state=columns.state,
+        surprise=np.zeros(count, np.float32) if observed else None,
+        expected_surprise=np.zeros(count, np.float32) if observed else None,
+        predicted_terminated=np.zeros(count, np.bool_) if observed else None,
+    )
+    extras = _extras(world, request, errors) if observed else {}
+    final = Final(world, request.include)
+    return StepColumns(
+        request, context.sessions, actions, steps, extras, errors, columns, result, final
+    )
+
+
+def _extras(world: World, request: StepBatchRequest, errors: RowErrors) -> dict[int, StepExtras]:
+    extras = {}
+    for i, observation in enumerate(np.asarray(request.observations)):
+        try:
+            extras[i] = extras_of(world, observation)
+        except (InvalidRequestError, NotFiniteInputError) as error:
+            errors.set_default(i, error)
+    return extras
+
+
+def _check_numbers(steps: Int64 | None, errors: RowErrors) -> None:
+    """Set an error for the rows whose step number is below 1."""
+    if steps is None:
+        return
+    for i in np.flatnonzero(steps < 1).tolist():
+        detail = f"a step's number is at least 1, not {steps[i]}"
+        errors.set_default(i, InvalidRequestError(detail))
+
+
+def _action_error(world: World, action: Any) -> InvalidActionError | NotFiniteInputError:
+    try:
+        world.spec.action_space.check(action)
+    except (InvalidActionError, NotFiniteInputError) as error:
+        return error
+    raise AssertionError(f"{action!r} is valid, but `check_rows` refused it")

@@ -1,0 +1,169 @@
+"""A request of a sequence begins a dream, steps it and ends it, as the other paths do."""
+
+import asyncio
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+START, END = {"sequence_start": True}, {"sequence_end": True}
+
+
+async def stepped(client: Any, actions: list[Any], **reset: Any) -> list[dict[str, Any]]:
+    """Return the results of /reset and of a /step for each action."""
+    begun = await client.reset(session_id="twin", **reset)
+    results = [begun]
+    for action in actions:
+        fields = {"session_id": "twin", "action": action, "include": ["frame", "state"]}
+        results.append((await client.post("/step", fields)).json())
+    return results
+
+
+def same(tensors: dict[str, np.ndarray], result: dict[str, Any]) -> None:
+    """Assert that outputs have the very bits of a result."""
+    for name in ("latent", "reward"):
+        wanted = np.array(result.get(name, 0), np.float32).reshape(tensors[name].shape)
+        assert tensors[name].tobytes() == wanted.tobytes(), name
+    assert [bool(tensors[name][0]) for name in ("terminated", "truncated")] == [
+        result.get("terminated", False),
+        result.get("truncated", False),
+    ]
+
+
+async def test_a_start_without_an_action_returns_the_first_latent(client, infer, tensors_of):
+    (begun,) = await stepped(client, [], seed=7)
+    response = await infer(seed=7, **START)
+    same(tensors_of(response), begun)
+
+
+async def test_a_start_with_an_action_also_takes_the_first_step(client, infer, tensors_of):
+    _, first, second = await stepped(client, [1, 2], seed=7)
+    same(tensors_of(await infer(1, seed=7, **START)), first)
+    same(tensors_of(await infer(2)), second)
+
+
+async def test_a_box_is_stepped_alike(client, infer, tensors_of):
+    _, first = await stepped(client, [[0.25, -0.5]], seed=7, world="box")
+    for binary in (True, False):
+        response = await infer(
+            [0.25, -0.5], world="box", binary=binary, seed=7, sequence_id=3 + binary, **START
+        )
+        same(tensors_of(response), first)
+
+
+async def test_start_parameters_are_those_of_reset(client, infer, tensors_of):
+    begun, first = await stepped(client, [2], seed=3, temperature=0.5, start={"bank": 5})
+    wanted = {"seed": 3, "temperature": 0.5, "bank": 5, "rewind_window": 4}
+    same(tensors_of(await infer(**wanted, **START)), begun)
+    same(tensors_of(await infer(2)), first)
+    rewound = await client.post("/sessions/1/rewind", {"to_step": 0})
+    assert rewound.json()["latent"] == begun["latent"]
+
+
+async def test_without_a_seed_one_is_drawn_and_told(client, infer):
+    response = await infer(binary_data_output=False, **START)
+    told = response.json()["parameters"]
+    assert told == {"sequence_id": 1, "step": 0, "seed": told["seed"]}
+    assert (await client.http.get("/sessions/1")).json()["seed"] == told["seed"]
+
+
+async def test_an_end_with_an_action_takes_the_last_step(client, infer, tensors_of):
+    *_, last = await stepped(client, [1, 1], seed=7)
+    await infer(1, seed=7, **START)
+    same(tensors_of(await infer(1, **END)), last)
+    assert (await client.http.get("/sessions/1")).status_code == 404
+
+
+async def test_an_end_without_an_action_only_ends(client, infer):
+    await infer(seed=7, **START)
+    response = await infer(**END)
+    assert response.json() == {
+        "model_name": "fake",
+        "model_version": "1",
+        "parameters": {"sequence_id": 1},
+        "outputs": [],
+    }
+    assert (await infer(**END)).json()["code"] == "session_not_found"
+
+
+async def test_a_sequence_of_one_request_leaves_nothing(client, infer, tensors_of):
+    _, first = await stepped(client, [1], seed=7)
+    same(tensors_of(await infer(1, seed=7, **START, **END)), first)
+    assert (await client.http.get("/sessions/1")).status_code == 404
+    same(tensors_of(await infer(seed=7, **START, **END)), await client.reset(seed=7))
+    assert (await client.http.get("/sessions/1")).status_code == 404
+
+
+async def test_a_sequence_is_the_session_of_that_id_for_every_transport(client, infer):
+    await client.reset(session_id="7", seed=7)
+    await infer(1, sequence_id=7)
+    await infer(1, sequence_id="7")
+    assert (await client.http.get("/sessions/7")).json()["step"] == 2
+    assert (await client.post("/plan", {"session_id": "7", "horizon": 2})).status_code == 200
+
+
+@pytest.mark.parametrize("sequence_id", [1, 2**64 - 1, "a-B_9"])
+async def test_ids_are_integers_of_64_bits_or_names(client, infer, sequence_id):
+    assert (await infer(sequence_id=sequence_id, **START)).status_code == 200
+    assert (await client.http.get(f"/sessions/{sequence_id}")).status_code == 200
+
+
+async def test_a_start_never_takes_the_place_of_a_dream_that_goes_on(client, infer):
+    await infer(1, seed=7, **START)
+    response = await infer(1, **START)
+    assert (response.status_code, response.json()["code"]) == (409, "step_conflict")
+    assert "sequence 1 is at step 1 of a dream in fake" in response.json()["error"]
+    assert (await client.http.get("/sessions/1")).json()["step"] == 1
+
+
+async def test_of_starts_at_once_one_begins_the_dream(infer):
+    responses = await asyncio.gather(*(infer(1, seed=i, **START) for i in range(8)))
+    assert sorted(response.status_code for response in responses) == [200, *[409] * 7]
+
+
+async def test_a_dream_that_ended_may_start_over(client, infer, tensors_of):
+    await infer(seed=7, **START)
+    async with asyncio.timeout(30):
+        while not tensors_of(await infer(2))["terminated"][0]:
+            pass
+    response = await infer(2)
+    assert (response.status_code, response.json()["code"]) == (409, "dream_ended")
+    assert (await infer(seed=8, **START)).status_code == 200
+
+
+async def test_a_dream_that_reached_its_time_limit_may_start_over(client, infer, tensors_of):
+    *_, last = await stepped(client, [1, 1], seed=7, max_steps=2)
+    await infer(1, seed=7, max_steps=2, **START)
+    tensors = tensors_of(await infer(1))
+    same(tensors, last)
+    assert tensors["truncated"].tolist() == [True]
+    assert (await infer(1)).json()["code"] == "dream_ended"
+    assert (await infer(1, **START)).status_code == 200
+
+
+@pytest.mark.parametrize("wrong", [{"action": 9}, {"action": 1, "bank": 999}])
+async def test_a_start_that_fails_begins_nothing(client, infer, wrong):
+    assert 400 <= (await infer(**wrong, **START)).status_code < 500
+    assert (await client.http.get("/sessions/1")).status_code == 404
+
+
+async def test_a_sequence_is_stepped_through_its_own_world_only(client, infer):
+    await client.reset(session_id="1", world="box", seed=7)
+    response = await infer(1)
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+    assert response.json()["error"] == "sequence 1 is of the world box"
+    assert (await client.http.get("/sessions/1")).json()["step"] == 0
+
+
+async def test_a_server_of_one_world_steps_too(serving, body_of, tensors_of):
+    from dreamserve.engine.fake import fake_world
+
+    async with serving(fake_world()) as client:
+        for number, extra in enumerate([START, {}, END], start=1):
+            body, headers = body_of(1, parameters={"sequence_id": 5, **extra})
+            response = await client.http.post(
+                "/v2/models/fake/infer", content=body, headers=headers
+            )
+            assert response.json()["parameters"]["step"] == number
