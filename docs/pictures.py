@@ -83,7 +83,7 @@ def moving(page: Page, name: str) -> None:
         step(page, began + shot * STEPS_A_SHOT)
         image = Image.open(BytesIO(page.screenshot(clip=CLIP))).convert("RGB")
         shots.append(image.resize((WIDTH, WIDTH * image.height // image.width)))
-    palette = shots[-1].quantize(64, dither=Image.Dither.NONE)
+    palette = shots[-1].quantize(112, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     frames = [shot.quantize(palette=palette, dither=Image.Dither.NONE) for shot in shots]
     path = DOCS / "images" / name
     frames[0].save(
@@ -100,7 +100,7 @@ def main() -> None:
     with served() as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium)
         dark: dict[str, Any] = {"viewport": DESKTOP, "color_scheme": "dark"}
-        page = playing(browser, url, 120, **dark)
+        page = playing(browser, url, 165, **dark)
         still(page, "playground-dark.png")
         moving(page, "playground.gif")
         still(
