@@ -1,6 +1,6 @@
 // The game: one dream that is played, paused, scrubbed and branched; one thing at a time.
 //
-// Events: "world" (a dream of another world), "begin" (another dream), "moment" (a new step),
+// Events: "worlds" (they are known), "world" (a dream of another world), "begin" (another dream), "moment" (a new step),
 // "change" (anything else), "notice" (detail: {kind, text}; an empty text takes back the notice of
 // that kind).
 
@@ -54,7 +54,8 @@ export class Game extends EventTarget {
   /** Begin a dream. Return whether it could be; if not, it was said why. */
   begin(spec, actions = []) {
     return this.#exclusively(async () => {
-      if (this.worlds.length === 0) this.worlds = (await this.stream.request("worlds")).worlds;
+      this.worlds = (await this.stream.request("worlds")).worlds; // a new server may have others
+      this.dispatchEvent(new Event("worlds"));
       const before = this.dream.spec?.world;
       await this.dream.begin(spec);
       if (this.dream.spec.world !== before) await this.#enter();

@@ -30,18 +30,25 @@ export class Controls {
     addEventListener("keydown", (event) => this.#key(event));
     document.forms.driver.addEventListener("change", ({ target }) => game.let(target.value));
     this.#listen();
+    game.addEventListener("worlds", () => this.#listWorlds());
+    game.addEventListener("begin", () => this.#listWorlds());
     game.addEventListener("change", () => this.#show());
   }
 
-  /** Show the worlds, and what a dream of another world is made from. */
+  /** Another world: it may have no controller. */
   entered() {
-    const { worlds, dream, hasController } = this.game;
-    byId("world").replaceChildren(...worlds.map(({ name }) => element("option", { value: name }, name)));
-    byId("world").value = dream.spec.world;
-    byId("world").disabled = worlds.length < 2;
-    document.forms.driver.elements.driver.forEach((radio) => {
-      if (radio.value === "controller") radio.disabled = !hasController;
-    });
+    const { driver } = document.forms.driver.elements;
+    for (const radio of driver) {
+      radio.disabled = radio.value === "controller" && !this.game.hasController;
+    }
+  }
+
+  #listWorlds() {
+    const { worlds, dream } = this.game;
+    const options = worlds.map(({ name }) => element("option", { value: name }, name));
+    byId("world").replaceChildren(...options);
+    byId("world").disabled = worlds.length < 2 && worlds[0]?.name === dream.spec?.world;
+    if (dream.spec) byId("world").value = dream.spec.world;
   }
 
   #listen() {

@@ -43,8 +43,8 @@ export class Timeline {
       context.fillRect(x(i * each), height - high, Math.max(1, x(each) - 1), high);
     });
     context.fillStyle = quiet;
-    for (const { history } of this.game.branches) {
-      if (history.length <= steps) context.fillRect(x(history.length) - 1, 0, 2, height);
+    for (const { history, spec } of this.game.branches) {
+      if (spec === this.game.dream.spec && history.length <= steps) context.fillRect(x(history.length) - 1, 0, 2, height);
     }
   }
 }
