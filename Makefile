@@ -1,5 +1,6 @@
 # make serve [PORT=8000] [HOST=127.0.0.1] [BUNDLES=bundles/takecover]
-# make test  [PYTEST_ARGS=...]      make lint   make docs   make bench   make image   make clean
+# make test  [PYTEST_ARGS=...]      make lint   make docs   make site   make bench   make image
+# make clean
 #
 # The first run creates .venv and installs what the target needs; later runs start at once.
 # Wants Python 3.11 or newer (PYTHON=...), with pip and venv, and nothing else.
@@ -15,7 +16,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve test lint docs bench image clean
+.PHONY: serve test lint docs site bench image clean
 .DELETE_ON_ERROR:
 
 serve: $(VENV)/serve.stamp
@@ -32,9 +33,13 @@ lint: $(VENV)/dev.stamp
 docs: $(VENV)/dev.stamp
 	$(BIN)/python docs/tables.py
 
+site: $(VENV)/dev.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "build/site/index.html"
+
 # Needs wrk, chromium, ViZDoom, two cores, and the machine to itself for about an hour and a half.
 bench: $(VENV)/dev.stamp benchmarks/.peers/stamp
-	set -e; for script in http_step 'http_step --world lstm512-z64' batch_step plan \
+	set -e; for script in camera http_step 'http_step --world lstm512-z64' batch_step plan \
 		plan_beside_steps plan_budget plan_quality plan_trees evolve takecover \
 		'takecover --real-time --episodes 25' capacity startup playground; do \
 		set -- $$script; name=$$1; shift; $(BIN)/python benchmarks/$$name.py "$$@"; done
@@ -47,7 +52,7 @@ image:
 	docker build --tag $(IMAGE) .
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) build
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -10,7 +10,7 @@ and seeds; all returns must be equal bit for bit:
 
     /rollout       one request, through the SDK
     /step/batch    one request of 1,024 rows per step, through the SDK; actions are computed here
-    ... by hand    the same in msgpack and without the SDK, which uses JSON
+    ... by hand    the same without the SDK, in msgpack too
     /step          one request per step, through the SDK; only `--slice` steps are taken and the
                    time of a generation is extrapolated
     in process     the faster of `LocalClient.rollout` and a `DreamBatch` loop, on the server's core

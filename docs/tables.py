@@ -4,7 +4,7 @@
     python docs/tables.py --check    # say which pages are out of date; exit with 1 if any is
 
 A table stands between `<!-- table: NAME -->` and `<!-- end -->`. NAME is `verbs`, `errors`,
-`planners`, `settings`, or a verb's name with `request` or `result` behind it.
+`planners`, `settings`, `options`, or a verb's name with `request` or `result` behind it.
 """
 
 import re
@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import typer
+
+from dreamserve import cli
 from dreamserve.api.app import openapi_document
 from dreamserve.planning.catalog import PLANNERS
 from dreamserve.planning.options import bounds
@@ -60,7 +63,24 @@ def settings() -> Iterator[str]:
         yield f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |"
 
 
-TABLES = {"verbs": verbs, "errors": errors, "planners": planners, "settings": settings}
+def options() -> Iterator[str]:
+    """Yield the table of the commands' options."""
+    yield "| command | option | what it is |"
+    yield "|---|---|---|"
+    group: Any = typer.main.get_command(cli.main)
+    for name, command in group.commands.items():
+        for option in command.params:
+            if option.opts[0].startswith("--"):
+                yield f"| `dreamserve {name}` | `{option.opts[0]}` | {option.help} |"
+
+
+TABLES = {
+    "verbs": verbs,
+    "errors": errors,
+    "planners": planners,
+    "settings": settings,
+    "options": options,
+}
 
 
 def fields(verb_name: str, side: str) -> Iterator[str]:

@@ -17,6 +17,7 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 TABLE = "|---"
 SCRIPTS = {
     "batch_step": "--rows 8 --rounds 1 --seconds 1",
+    "camera": "--rounds 1 --seconds 1 --steps 10",
     "capacity": "--rounds 1 --seconds 1 --sessions 100,1000",
     "evolve": "--generations 1 --max-steps 3 --slice 3",
     "gpu": "--device cpu --worlds lstm256-z32 --sizes 1,9 --candidates 20 --runs 1",
@@ -34,7 +35,14 @@ SCRIPTS = {
     "takecover": "--episodes 1 --max-steps 5",
     "takecover --real-time": "--episodes 1 --max-steps 5",
 }
-LOADED_BY_WRK = {"batch_step", "capacity", "http_step", "plan_beside_steps", "stream_step"}
+LOADED_BY_WRK = {
+    "batch_step",
+    "camera",
+    "capacity",
+    "http_step",
+    "plan_beside_steps",
+    "stream_step",
+}
 WITHOUT_TABLE = {"idle_engine", "worlds"}
 
 

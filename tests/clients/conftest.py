@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from dreamserve_client import AsyncDreamClient, DreamClient
+from dreamserve_client.codec import codec_for, listed
 
 Outcome = httpx.Response | Exception
 Fields = dict[str, Any]
@@ -124,8 +125,10 @@ class FakeServer:
         return {"row": row, "code": code, "status": status, "detail": f"about {code}"}
 
     def body(self, index: int = -1) -> Fields:
-        """Return the JSON body of a request."""
-        fields: Fields = json.loads(self.requests[index].content)
+        """Return the fields that a request carried, with arrays as lists."""
+        request = self.requests[index]
+        codec = codec_for(request.headers["content-type"])
+        fields: Fields = listed(codec.decode(request.content))
         return fields
 
     def client(self, **options: Any) -> DreamClient:

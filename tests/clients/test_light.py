@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ABSENT = ("torch", "dreamserve", "pydantic", "fastapi", "onnxruntime", "gymnasium")
 PROTOCOL, CLIENT = "protocol/src/dreamserve_protocol", "clients/python/src/dreamserve_client"
+CLIENT_LOADS = {"dreamserve_client", "dreamserve_protocol", "httpx", "msgpack", "numpy"}
 
 # Imports every module of the package at `sys.argv[1]`; prints the packages that this has loaded.
 IMPORT_ALL = f"""
@@ -23,7 +24,8 @@ for module in pkgutil.iter_modules(package.__path__):
 if hasattr(package, "DreamClient"):
     package.DreamClient("http://127.0.0.1:1").close()
 roots = {{name.partition(".")[0] for name in sys.modules}}
-print(*sorted(root for root in roots if root.startswith(("dreamserve", "numpy", "httpx"))))
+told = ("dreamserve", "numpy", "httpx", "msgpack")
+print(*sorted(root for root in roots if root.startswith(told)))
 """
 
 
@@ -49,7 +51,7 @@ def install_alone(folder: Path, *packages: str) -> Path:
     ("packages", "loaded"),
     [
         ((PROTOCOL,), {"dreamserve_protocol", "numpy"}),
-        ((PROTOCOL, CLIENT), {"dreamserve_client", "dreamserve_protocol", "httpx", "numpy"}),
+        ((PROTOCOL, CLIENT), CLIENT_LOADS),
     ],
     ids=["protocol", "client"],
 )

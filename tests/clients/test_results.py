@@ -136,7 +136,14 @@ def test_an_unrelated_server_raises_an_error_of_its_own(fake):
 
 
 @pytest.mark.parametrize(
-    "changed", [{"latent": "high"}, {"latent": [[1], 2]}, {"mixture": 5}, {"latent": {"dtype": 1}}]
+    "changed",
+    [
+        {"latent": "high"},
+        {"latent": [[1], 2]},
+        {"mixture": 5},
+        {"latent": {"dtype": 1}},
+        {"latent": [10**400]},
+    ],
 )
 def test_an_invalid_field_makes_the_response_unreadable(fake, changed):
     with pytest.raises(sdk.ProtocolError, match="unreadably"):

@@ -1,5 +1,6 @@
 """mypy knows the parameters and results of every method, from the protocol's dataclasses."""
 
+import ast
 import os
 import re
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+import dreamserve_client as sdk
 
 ROOT = Path(__file__).parents[2]
 TYPED = Path(__file__).parent / "typed"
@@ -30,6 +33,24 @@ def checked(program: str) -> str:
 @pytest.mark.slow
 def test_correct_use_of_the_sdk_passes_strict_typing():
     assert checked("fits.py") == ""
+
+
+KINDS = (sdk.DreamClient, sdk.DreamSession, sdk.AsyncDreamClient, sdk.AsyncDreamSession)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_that_program_uses_every_public_method(kind):
+    called_on = "dream" if kind.__name__.endswith("Session") else "client"
+    definition = ast.AsyncFunctionDef if kind.__name__.startswith("Async") else ast.FunctionDef
+    program = ast.parse((TYPED / "fits.py").read_text())
+    used = {
+        node.attr
+        for function in program.body
+        if type(function) is definition
+        for node in ast.walk(function)
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", None) == called_on
+    }
+    assert {name for name in vars(kind) if not name.startswith("_")} <= used
 
 
 @pytest.mark.slow

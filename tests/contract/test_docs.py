@@ -30,6 +30,22 @@ def test_every_setting_is_in_the_deployment_page_with_its_default():
         assert type(field.default)(shown) == field.default, name
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_with_code_that_can_run_has_a_test_that_runs_it(page):
+    if re.search(r"^```(sh|bash|python)$", page.read_text(), re.MULTILINE):
+        tests = (ROOT / "tests").rglob("test_*.py")
+        assert any(page.name in path.read_text() for path in tests if path != Path(__file__))
+
+
+def test_the_figures_beside_alternatives_are_those_of_the_measurements():
+    figures = re.findall(
+        r"[\d,.]*\d (?:steps/s|s)\b|\b\d+,\d{3}", (ROOT / "docs/alternatives.md").read_text()
+    )
+    measured = (ROOT / "docs/performance.md").read_text()
+    assert len(figures) > 5
+    assert not [one for one in figures if one.split()[0] not in measured]
+
+
 def test_the_tables_that_repeat_the_contract_are_up_to_date():
     command = [sys.executable, str(ROOT / "docs/tables.py"), "--check"]
     checked = subprocess.run(command, capture_output=True, text=True, timeout=60)

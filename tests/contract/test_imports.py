@@ -28,6 +28,7 @@ MAY_IMPORT = {
 
 # A part of the service may import from its own layer's part and from layers below it.
 LAYERS = (
+    {"__main__"},
     {"cli"},
     {"api"},
     {"local"},
@@ -37,8 +38,13 @@ LAYERS = (
     {"bundle"},
     {"manifest"},
     {"frames", "settings", "spaces", "validation"},
-    {"errors", "noise"},
+    {"environment", "errors", "noise"},
 )
+# What a user may ask of the SDK: the service in this process. Only this file imports it, and only
+# inside a function, so that the SDK installs and imports without it.
+ON_REQUEST = {
+    "clients/python/src/dreamserve_client/transports/in_process.py": {"dreamserve"},
+}
 COMES_WITH = {"pydantic-core": "pydantic"}  # at its one exact version, and meant to be imported
 # The protocol's hooks for pydantic import it only when pydantic calls them.
 CALLED_BY = {"protocol": {"pydantic"}}
@@ -52,10 +58,16 @@ def sources(distribution: str) -> list[Path]:
 def imported(path: Path) -> Iterator[str]:
     """Return every module that a file imports anywhere; relative imports are not used own."""
     for node in ast.walk(ast.parse(path.read_text())):
+        assert getattr(node, "level", 0) == 0, f"{path}:{node.lineno}: relative import"
+    yield from imported_by(ast.parse(path.read_text()))
+
+
+def imported_by(tree: ast.AST) -> Iterator[str]:
+    """Every module that a piece of a program imports."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno}: relative import"
             yield node.module or ""
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
@@ -70,8 +82,22 @@ def test_a_distribution_imports_only_the_distributions_it_may(distribution):
     allowed = MAY_IMPORT[distribution] | {DISTRIBUTIONS[distribution].name}
     assert sources(distribution)
     for path in sources(distribution):
-        roots = {name.partition(".")[0] for name in imported(path)}
-        assert not (roots & OURS) - allowed, f"{path.relative_to(ROOT)} imports {roots & OURS}"
+        roots, where = {name.partition(".")[0] for name in imported(path)}, path.relative_to(ROOT)
+        on_request = ON_REQUEST.get(str(where), set())
+        assert not (roots & OURS) - allowed - on_request, f"{where} imports {roots & OURS}"
+
+
+@pytest.mark.parametrize("where", ON_REQUEST)
+def test_what_is_imported_on_request_is_imported_inside_functions_only(where):
+    top = ast.parse((ROOT / where).read_text()).body
+    named = {
+        name.partition(".")[0]
+        for node in top
+        for name in imported_by(node)
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef)
+    }
+    assert not named & ON_REQUEST[where]
+    assert ON_REQUEST[where] <= {name.partition(".")[0] for name in imported(ROOT / where)}
 
 
 def test_every_part_of_the_service_has_its_layer():

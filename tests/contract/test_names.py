@@ -21,7 +21,7 @@ import dreamserve_training
 from dreamserve.settings import PREFIX
 
 FILES = (
-    *(".py", ".md", ".toml", ".lua", ".json", ".yaml", ".ini"),
+    *(".py", ".md", ".toml", ".lua", ".json", ".yaml", ".yml", ".ini"),
     *(".npz", ".onnx", ".pt", ".pth", ".ckpt"),
 )
 DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"

@@ -50,6 +50,15 @@ def test_a_transposed_array_is_packed_in_c_order():
     np.testing.assert_array_equal(unpack(pack(array)), array)
 
 
+def test_a_list_of_arrays_is_parsed_as_one_array():
+    frames, frame = Array("uint8 F H W C"), np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    assert same(frames.parse([frame, frame]), np.stack([frame, frame]))
+    with pytest.raises(InvalidRequestError, match="rows differ in length"):
+        frames.parse([frame, frame[1:]])
+    with pytest.raises(InvalidRequestError, match="must hold numbers"):
+        frames.parse([np.array([["a"]])])
+
+
 @settings(deadline=None)
 @given(hnp.arrays(np.float32, st.tuples(st.integers(0, 5)), elements=FINITE))
 def test_lists_arrays_and_packed_arrays_are_parsed_alike(array):

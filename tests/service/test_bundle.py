@@ -75,17 +75,17 @@ def test_a_bundle_without_a_controller_has_none(
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (remove("manifest.json"), "manifest.json: cannot be read: No such file"),
+        (remove("manifest.json"), "has no manifest.json; a bundle is a folder"),
         (write("manifest.json", "{"), "manifest.json: is not JSON"),
         (write("manifest.json", "[1]"), "manifest.json: must be a JSON object, is list"),
         (write("manifest.json", '{"quality": NaN}'), "NaN is not JSON"),
         (write("manifest.json", "[" * 100_000), "manifest.json: is not JSON"),
         (remove("step.onnx"), "step.onnx: cannot be read: No such file"),
         (remove("bank.npz"), "bank.npz: cannot be read: No such file"),
-        (flip_a_byte("encode.onnx"), "encode.onnx: .* the manifest says .*corrupt"),
-        (flip_a_byte("decode.pt"), "decode.pt: .*corrupt"),
-        (flip_a_byte("controller.npz"), "controller.npz: .*corrupt"),
-        (truncate("bank.npz"), "bank.npz: .*corrupt"),
+        (flip_a_byte("encode.onnx"), "encode.onnx: .* the manifest says .*damaged"),
+        (flip_a_byte("decode.pt"), "decode.pt: .*damaged"),
+        (flip_a_byte("controller.npz"), "controller.npz: .*damaged"),
+        (truncate("bank.npz"), "bank.npz: .*damaged"),
         (change_manifest(extra=1), "extra: Extra inputs are not permitted"),
         (change_manifest(schema_version=2), "schema_version: Input should be 1"),
         (
@@ -186,7 +186,7 @@ def test_a_controller_that_does_not_fit_is_refused(
 def test_a_graph_that_changes_after_loading_is_refused_when_it_is_read(tiny_bundle: Path) -> None:
     bundle = load_bundle(tiny_bundle)
     flip_a_byte("step.onnx")(tiny_bundle)
-    with pytest.raises(BundleError, match=r"step\.onnx: .*corrupt"):
+    with pytest.raises(BundleError, match=r"step\.onnx: .*damaged"):
         bundle.graph_bytes("step", "onnx")
 
 

@@ -30,6 +30,12 @@ def test_importing_does_not_import_torch(imported: str) -> None:
     assert run(f"import {imported}; {TORCH}") == "[]"
 
 
+def test_a_command_imports_what_it_needs_only_when_it_runs() -> None:
+    heavy = "('numpy', 'fastapi', 'onnxruntime', 'uvicorn', 'asyncio', 'torch')"
+    code = f"import dreamserve.cli, sys; print([m for m in {heavy} if m in sys.modules])"
+    assert run(code) == "[]"
+
+
 def test_dreaming_on_onnxruntime_does_not_import_torch(tiny_bundle: Path) -> None:
     code = f"""
 from dreamserve.local import LocalClient
@@ -53,4 +59,4 @@ try:
 except BackendError as error:
     print(error)
 """
-    assert run(code) == "backend torch: pip install 'dreamserve[torch]'"
+    assert run(code).endswith("not installed: pip install 'dreamserve[torch]'")

@@ -18,16 +18,29 @@ def test_arguments_override_the_environment_and_that_the_defaults(
 
 def test_an_unknown_variable_is_refused_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DREAMSERVE_CAPACTIY", "5")
-    with pytest.raises(SettingsError, match="unknown variable DREAMSERVE_CAPACTIY; known: "):
+    wanted = "unknown variable DREAMSERVE_CAPACTIY; did you mean DREAMSERVE_CAPACITY?"
+    with pytest.raises(SettingsError) as refused:
+        Settings.load()
+    assert str(refused.value) == wanted
+
+
+def test_a_variable_like_none_is_refused_with_those_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DREAMSERVE_XYZ", "5")
+    with pytest.raises(SettingsError, match="DREAMSERVE_XYZ; known: DREAMSERVE_ALLOWED_ORIGINS, "):
         Settings.load()
 
 
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("DREAMSERVE_CAPACITY", "0", "DREAMSERVE_CAPACITY: Input should be greater"),
-        ("DREAMSERVE_PORT", "http", "DREAMSERVE_PORT: Input should be a valid integer"),
-        ("DREAMSERVE_BACKEND", "jax", "DREAMSERVE_BACKEND: Input should be 'auto', 'onnx', 't"),
+        ("DREAMSERVE_CAPACITY", "0", "DREAMSERVE_CAPACITY is '0': Input should be greater"),
+        ("DREAMSERVE_PORT", "http", "DREAMSERVE_PORT is 'http': Input should be a valid integer"),
+        ("DREAMSERVE_HOST", "", "DREAMSERVE_HOST is '': String should have at least 1 character"),
+        ("DREAMSERVE_MAX_BATCH", "10000000000", "DREAMSERVE_MAX_BATCH is .* less than or equal to"),
+        ("DREAMSERVE_PORT", "", "DREAMSERVE_PORT is '': Input should be a valid integer"),
+        ("DREAMSERVE_BACKEND", "jax", "DREAMSERVE_BACKEND is 'jax': Input should be 'auto', 'on"),
     ],
 )
 def test_a_bad_value_is_refused_by_its_name(
@@ -37,6 +50,77 @@ def test_a_bad_value_is_refused_by_its_name(
     with pytest.raises(SettingsError, match=message) as refused:
         Settings.load()
     assert "\n" not in str(refused.value)
+
+
+def test_a_bad_option_is_refused_by_the_name_that_was_typed() -> None:
+    with pytest.raises(SettingsError, match="--session-ttl-s is 0: Input should be greater than 0"):
+        Settings.load(session_ttl_s=0)
+
+
+def test_every_problem_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DREAMSERVE_PROT", "5")
+    monkeypatch.setenv("DREAMSERVE_THREADS", "-1")
+    with pytest.raises(SettingsError) as refused:
+        Settings.load(port=65536)
+    for message in ("DREAMSERVE_PROT", "DREAMSERVE_THREADS is '-1'", "--port is 65536"):
+        assert message in str(refused.value)
+
+
+def service_links(name: str, address: str, url_address: str) -> dict[str, str]:
+    """What the kubelet puts into a pod for a Service with a named port 8000."""
+    url = f"tcp://{url_address}:8000"
+    return {
+        f"{name}_SERVICE_HOST": address,
+        f"{name}_SERVICE_PORT": "8000",
+        f"{name}_SERVICE_PORT_HTTP": "8000",
+        f"{name}_PORT": url,
+        f"{name}_PORT_8000_TCP": url,
+        f"{name}_PORT_8000_TCP_PROTO": "tcp",
+        f"{name}_PORT_8000_TCP_PORT": "8000",
+        f"{name}_PORT_8000_TCP_ADDR": address,
+    }
+
+
+@pytest.mark.parametrize("name", ["DREAMSERVE", "DREAMSERVE_BLUE"])
+@pytest.mark.parametrize(
+    ("address", "in_a_url"), [("10.96.0.12", "10.96.0.12"), ("fd00::1", "[fd00::1]")]
+)
+def test_what_kubernetes_makes_of_a_service_of_our_name_is_ignored(
+    monkeypatch: pytest.MonkeyPatch, name: str, address: str, in_a_url: str
+) -> None:
+    for variable, value in service_links(name, address, in_a_url).items():
+        monkeypatch.setenv(variable, value)
+    assert Settings.load() == Settings()
+
+
+def test_a_port_that_is_a_number_counts_beside_a_service_of_our_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    links = service_links("DREAMSERVE", "10.96.0.12", "10.96.0.12")
+    for variable, value in (links | {"DREAMSERVE_PORT": "9000"}).items():
+        monkeypatch.setenv(variable, value)
+    assert Settings.load().port == 9000
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DREAMSERVE_PORT", "tcp://10.96.0.12"),
+        ("DREAMSERVE_PORT", "http://10.96.0.12:8000"),
+        ("DREAMSERVE_PORT", "tcp://example.com:8000"),
+        ("DREAMSERVE_PORTS", "tcp://10.96.0.12:8000"),
+        ("DREAMSERVE_SERVICE_HOST", "example.com"),
+        ("DREAMSERVE_SERVICE_PORT", "http"),
+        ("DREAMSERVE_PORT_8000_TCP", "8000"),
+        ("DREAMSERVE_PORT_8000_TCP_PROTO", "http"),
+    ],
+)
+def test_what_only_resembles_a_variable_of_kubernetes_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=name):
+        Settings.load()
 
 
 def test_settings_are_immutable() -> None:

@@ -206,7 +206,7 @@ def _check_elements(value: Any, where: str = "", depth: int = 1) -> None:
     if depth > MAX_AXES:
         raise InvalidRequestError(f"an array has at most {MAX_AXES} axes")
     kinds = set(map(type, value))
-    if kinds <= {int, float}:
+    if kinds <= {int, float} or kinds == {np.ndarray}:  # arrays: the frames of a caller's list
         return
     nested = kinds <= {list, tuple}
     for i, item in enumerate(value):

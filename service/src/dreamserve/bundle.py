@@ -122,11 +122,11 @@ def _check_arrays(arrays: Arrays, expected: dict[str, tuple[int, ...]], where: s
 
 
 def _read_manifest(folder: Path) -> Manifest:
-    if not folder.is_dir():
-        raise BundleError(f"{folder}: no such folder; a bundle is a folder with {MANIFEST_FILE}")
     path = folder / MANIFEST_FILE
     try:
         fields = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+    except (FileNotFoundError, NotADirectoryError):
+        raise BundleError(f"{folder}: {_why_no_bundle(folder)}") from None
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -146,6 +146,16 @@ def _read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
+def _why_no_bundle(folder: Path) -> str:
+    wanted = f"a bundle is a folder with {MANIFEST_FILE}"
+    if not folder.exists():
+        return f"no such folder; {wanted}"
+    if not folder.is_dir():
+        return f"is a file; {wanted}"
+    inside = ", ".join(str(path.parent) for path in sorted(folder.glob(f"*/{MANIFEST_FILE}")))
+    return f"has no {MANIFEST_FILE}; {f'bundles in it: {inside}' if inside else wanted}"
+
+
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
 
@@ -159,7 +169,7 @@ def _read(folder: Path, spec: FileSpec) -> bytes:
     if (digest := hashlib.sha256(content).hexdigest()) != spec.sha256:
         raise BundleError(
             f"{path}: {len(content)} bytes with sha256 {digest[:16]}…,"
-            f" the manifest says {spec.sha256[:16]}…: corrupt, or of another world"
+            f" the manifest says {spec.sha256[:16]}…: damaged, or of another world; copy it again"
         )
     return content
 

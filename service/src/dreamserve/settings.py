@@ -6,20 +6,20 @@ No other module reads the environment. Names include units.
 import os
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from dreamserve.environment import meant_for_us, unknown
 from dreamserve.errors import SettingsError
 
 PREFIX = "DREAMSERVE_"
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """All settings; frozen after start-up."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port; 0 takes any free one.")
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
         "info", description="critical, error, warning, info or debug."
@@ -33,17 +33,22 @@ class Settings(BaseSettings):
         "auto", description="auto, onnx, torch, onnx-cuda or torch-cuda."
     )
     threads: int = Field(
-        0, ge=0, description="CPU threads of a step; 0: the fastest number, measured at start."
+        0,
+        ge=0,
+        le=1024,
+        description="CPU threads of a step; 0: the fastest number, measured at start.",
     )
     precision: Literal["float32", "tf32", "bf16"] = Field(
         "float32", description="Precision of a step on torch-cuda; tf32 and bf16 are less exact."
     )
 
-    capacity: int = Field(10_000, ge=1, description="Maximum number of sessions; beyond it 429.")
+    capacity: int = Field(
+        10_000, ge=1, le=100_000_000, description="Maximum number of sessions; beyond it 429."
+    )
     session_ttl_s: float = Field(
         3600.0, gt=0, description="Seconds after which an idle session expires."
     )
-    max_batch: int = Field(256, ge=1, description="Maximum rows of one inference call.")
+    max_batch: int = Field(256, ge=1, le=65_536, description="Maximum rows of one inference call.")
     max_queue: int = Field(4096, ge=1, description="Maximum waiting requests; beyond it 429.")
     max_jobs: int = Field(
         64, ge=1, description="Maximum concurrent plans, samples and rollouts; beyond it 429."
@@ -88,26 +93,32 @@ class Settings(BaseSettings):
         """The allowed origins as a set."""
         return frozenset(filter(None, map(str.strip, self.allowed_origins.split(","))))
 
-    @model_validator(mode="before")
-    @classmethod
-    def _no_unknown_variables(cls, values: Any) -> Any:
-        known = {PREFIX + name.upper() for name in cls.model_fields}
-        given = {name for name in os.environ if name.upper().startswith(PREFIX)}
-        if unknown := sorted(name for name in given if name.upper() not in known):
-            raise ValueError(f"unknown variable {', '.join(unknown)}; known: {sorted(known)}")
-        return values
-
     @classmethod
     def load(cls, **given: Any) -> Self:
         """Return the settings; `given` overrides the environment, which overrides the defaults.
 
-        Raises SettingsError with a one-line message.
+        `given` are options of the command line. Raises SettingsError with a one-line message.
         """
+        variables = meant_for_us(os.environ, PREFIX)
+        known = {PREFIX + name.upper(): name for name in cls.model_fields}
+        problems = list(unknown(variables, known))
+        environment = {known[name]: value for name, value in variables.items() if name in known}
         try:
-            return cls(**given)
+            settings = cls(**environment | given)
         except ValidationError as error:
-            problems = (
-                f"{PREFIX + str(e['loc'][0]).upper() if e['loc'] else 'environment'}: {e['msg']}"
-                for e in error.errors()
-            )
+            problems += [_told(problem, given) for problem in error.errors()]
             raise SettingsError("; ".join(problems)) from error
+        if problems:
+            raise SettingsError("; ".join(problems))
+        return settings
+
+
+def option(name: str) -> str:
+    """Return the option of the command line that overrides a setting."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _told(problem: Any, given: dict[str, Any]) -> str:
+    name = str(problem["loc"][0])
+    where = option(name) if name in given else PREFIX + name.upper()
+    return f"{where} is {problem['input']!r}: {problem['msg']}"

@@ -3,10 +3,27 @@
 from collections.abc import Mapping
 from typing import Any, assert_type
 
+import httpx
 import numpy as np
 
 import dreamserve_client as sdk
 from dreamserve_protocol.arrays import Float32, Int64
+from dreamserve_protocol.plan import PlanRequest
+
+
+def clients(lent: httpx.Client, awaited: httpx.AsyncClient) -> None:
+    url = "http://127.0.0.1:8000"
+    with sdk.DreamClient(url, transport="stream", encoding="json", timeout_s=5) as client:
+        assert_type(client.with_options(max_retries=0), sdk.DreamClient)
+        client.close()
+    sdk.DreamClient(url, http_client=lent, max_retries=0).close()
+    here: sdk.Transport = sdk.InProcess("bundles/takecover", backend="onnx")
+    patient = sdk.DreamClient(transport=here).with_options(timeout_s=900)
+    assert_type(patient, sdk.DreamClient)
+    assert_type(patient.send(PlanRequest("s1"), timeout_s=1), sdk.PlanResult)
+    sdk.AsyncDreamClient(url, http_client=awaited)
+    sdk.AsyncDreamClient(transport=sdk.AsyncInProcess("bundles/takecover"))
+    sdk.AsyncDreamClient(url, transport="stream")
 
 
 def with_a_client(client: sdk.DreamClient, kept: Mapping[str, Any]) -> None:
@@ -31,9 +48,12 @@ def with_a_client(client: sdk.DreamClient, kept: Mapping[str, Any]) -> None:
     assert_type(client.rewind(first.session_id, 3), sdk.RewindResult)
     assert_type(client.snapshot(first.session_id), dict[str, Any])
     assert_type(client.restore(kept), sdk.SessionResult)
+    assert_type(client.session(first.session_id), sdk.SessionResult)
     assert_type(client.worlds(), list[sdk.WorldSummary])
     assert_type(client.world("takecover"), sdk.WorldResult)
     client.delete(first.session_id)
+    assert_type(client.send(PlanRequest("s1"), timeout_s=1), sdk.PlanResult)
+    assert_type(client.delete_batch(batch.session_ids).errors, list[sdk.RowError])
 
 
 def with_a_dream(client: sdk.DreamClient, kept: Mapping[str, Any]) -> None:
@@ -43,12 +63,64 @@ def with_a_dream(client: sdk.DreamClient, kept: Mapping[str, Any]) -> None:
         assert_type(dream.fork(seeds=[1, 2]), list[sdk.DreamSession])
         assert_type(dream.rewind(steps=1), sdk.RewindResult)
         assert_type(dream.session().idle_s, float)
+        assert_type(dream.snapshot(), dict[str, Any])
+        assert_type(dream.plan(horizon=3), sdk.PlanResult)
+        assert_type(dream.sample(futures=1, horizon=2), sdk.SampleResult)
+        assert_type(dream.rollout(policy="random", max_steps=3, episodes=1), sdk.RolloutResult)
+        assert_type(dream.with_options(max_retries=0), sdk.DreamSession)
+        dream.close()
     assert_type(client.resume(kept, "mine"), sdk.DreamSession)
 
 
-async def awaited(client: sdk.AsyncDreamClient) -> None:
+async def with_an_async_client(client: sdk.AsyncDreamClient, kept: Mapping[str, Any]) -> None:
+    first = await client.reset("takecover", start=sdk.Start(frames=[np.zeros((2, 2, 3))]))
+    assert_type(first, sdk.ResetResult)
+    assert_type(await client.step(first.session_id, 1, step=1), sdk.StepResult)
+    batch = await client.reset_batch(4, seeds=[1, 2, 3, 4])
+    assert_type(batch.latents, Float32)
+    stepped = await client.step_batch(batch.session_ids, np.zeros(4, np.int64))
+    assert_type(stepped, sdk.StepBatchResult)
+    assert_type(await client.plan(first.session_id), sdk.PlanResult)
+    assert_type(await client.rollout(policy="random", max_steps=9), sdk.RolloutResult)
+    assert_type(await client.sample(first.session_id, futures=1, horizon=1), sdk.SampleResult)
+    assert_type(await client.fork(first.session_id), sdk.ForkResult)
+    assert_type(await client.rewind(first.session_id, 3), sdk.RewindResult)
+    assert_type(await client.snapshot(first.session_id), dict[str, Any])
+    assert_type(await client.restore(kept), sdk.SessionResult)
+    assert_type(await client.session(first.session_id), sdk.SessionResult)
+    assert_type(await client.worlds(), list[sdk.WorldSummary])
+    assert_type(await client.world("takecover"), sdk.WorldResult)
+    assert_type(await client.send(PlanRequest("s1"), timeout_s=1), sdk.PlanResult)
+    assert_type(client.with_options(timeout_s=1), sdk.AsyncDreamClient)
+    await client.delete(first.session_id)
+    assert_type((await client.delete_batch(batch.session_ids)).errors, list[sdk.RowError])
+    await client.close()
+
+
+async def with_an_async_dream(client: sdk.AsyncDreamClient, kept: Mapping[str, Any]) -> None:
     async with await client.dream(temperature=0.5) as dream:
         assert_type(await dream.step(1, step=1), sdk.StepResult)
         assert_type(await dream.fork(2), list[sdk.AsyncDreamSession])
         assert_type(await dream.plan(horizon=5), sdk.PlanResult)
-    assert_type(await client.worlds(), list[sdk.WorldSummary])
+        assert_type(await dream.rewind(to_step=0), sdk.RewindResult)
+        assert_type(await dream.session(), sdk.SessionResult)
+        assert_type(await dream.snapshot(), dict[str, Any])
+        assert_type(await dream.sample(futures=1, horizon=2), sdk.SampleResult)
+        assert_type(await dream.rollout(policy="random", max_steps=3), sdk.RolloutResult)
+        assert_type(dream.with_options(max_retries=0), sdk.AsyncDreamSession)
+        await dream.close()
+    assert_type(await client.resume(kept), sdk.AsyncDreamSession)
+
+
+class OwnTransport:
+    """A user's own."""
+
+    def send(self, call: sdk.Call[Any], timeout_s: float) -> Mapping[str, Any]:
+        return {"worlds": []}
+
+    def close(self) -> None:
+        return None
+
+
+def with_an_own_transport() -> None:
+    assert_type(sdk.DreamClient(transport=OwnTransport()).worlds(), list[sdk.WorldSummary])

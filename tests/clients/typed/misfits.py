@@ -17,3 +17,7 @@ def wrong(client: sdk.DreamClient, dream: sdk.DreamSession, other: sdk.AsyncDrea
     print(dream.step(1).latents)  # wrong: attr-defined
     print(other.step(1).latent)  # wrong: attr-defined
     print(client.worlds().worlds)  # wrong: attr-defined
+    sdk.DreamClient("http://h", transport="pigeon")  # wrong: arg-type
+    sdk.DreamClient("http://h", encoding="yaml")  # wrong: arg-type
+    sdk.AsyncDreamClient(transport=sdk.InProcess("b"))  # wrong: arg-type
+    client.with_options(timeout=3)  # wrong: call-arg

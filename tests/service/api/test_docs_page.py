@@ -80,3 +80,10 @@ async def test_every_verb_field_and_error_is_named(page: str) -> None:
     for name, schema in openapi_document()["components"]["schemas"].items():
         assert schema.get("properties", {}).keys() <= named, name
     assert {"info.surprise", "info.expected_surprise", "info.predicted_terminated"} <= named
+
+
+async def test_names_in_backticks_are_shown_as_code(page: str) -> None:
+    text, _, script = page.partition("<script>")
+    assert script
+    assert "`" not in text
+    assert "<code>max_steps</code> of /reset" in text

@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+def _example(arguments: str) -> str:
+    return f"Example: dreamserve-train {arguments}"
+
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    epilog=_example("recipe takecover --out runs/takecover"),
+)  # fmt: skip
 
 RecipeName = Annotated[str, typer.Argument(help="Name of the recipe, e.g. takecover.")]
 Out = Annotated[
@@ -27,50 +35,50 @@ def _run(stage: str, name: str, out: Path | None, bundle: Path | None = None) ->
     run_stages(name, out or Path("runs") / name, bundle or Path("bundles") / name, names)
 
 
-@app.command()
+@app.command(epilog=_example("collect takecover"))
 def collect(recipe: RecipeName, out: Out = None) -> None:
     """Record episodes of the real environment."""
     _run("collect", recipe, out)
 
 
-@app.command()
+@app.command(epilog=_example("vae takecover"))
 def vae(recipe: RecipeName, out: Out = None) -> None:
     """Train V, the VAE, on a sample of frames."""
     _run("vae", recipe, out)
 
 
-@app.command()
+@app.command(epilog=_example("encode takecover"))
 def encode(recipe: RecipeName, out: Out = None) -> None:
     """Encode the recorded frames to latents."""
     _run("encode", recipe, out)
 
 
 @app.command("mdnrnn", hidden=True)  # the former name of this command
-@app.command()
+@app.command(epilog=_example("memory takecover"))
 def memory(recipe: RecipeName, out: Out = None) -> None:
     """Train M, the memory model, on the latents."""
     _run("memory", recipe, out)
 
 
-@app.command()
+@app.command(epilog=_example("controller takecover"))
 def controller(recipe: RecipeName, out: Out = None) -> None:
     """Evolve C, the controller, in imagined episodes."""
     _run("controller", recipe, out)
 
 
-@app.command()
+@app.command(epilog=_example("evaluate takecover"))
 def evaluate(recipe: RecipeName, out: Out = None) -> None:
     """Evaluate C in the real environment and compare it with agents that ignore observations."""
     _run("evaluate", recipe, out)
 
 
-@app.command()
+@app.command(epilog=_example("export takecover"))
 def export(recipe: RecipeName, out: Out = None, bundle: Bundle = None) -> None:
     """Measure the world's quality and write it as a bundle."""
     _run("export", recipe, out, bundle)
 
 
-@app.command()
+@app.command(epilog=_example("validate bundles/takecover"))
 def validate(
     path: Annotated[Path, typer.Argument(help="Folder of a bundle or of episodes (*.npz).")],
 ) -> None:
@@ -84,7 +92,7 @@ def validate(
     raise typer.Exit(0 if report.passed else 1)
 
 
-@app.command()
+@app.command(epilog=_example("recipe takecover --out runs/takecover"))
 def recipe(name: RecipeName, out: Out = None, bundle: Bundle = None) -> None:
     """Run every stage in order; run it again to resume after an interruption."""
     _run("recipe", name, out, bundle)

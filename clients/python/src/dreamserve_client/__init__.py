@@ -1,4 +1,4 @@
-"""The Python SDK of dreamserve: drive world-model dream sessions over HTTP.
+"""The Python SDK of dreamserve: drive world-model dream sessions.
 
 from dreamserve_client import DreamClient
 
@@ -10,8 +10,17 @@ Requests, results and problems are those of the protocol, `dreamserve_protocol`.
 """
 
 from dreamserve_client.async_client import AsyncDreamClient, AsyncDreamSession
+from dreamserve_client.calls import Call
 from dreamserve_client.client import DreamClient, DreamSession
-from dreamserve_client.errors import APIConnectionError, APITimeoutError, ProtocolError
+from dreamserve_client.errors import (
+    APIConnectionError,
+    APITimeoutError,
+    ClosedError,
+    ConfigurationError,
+    ProtocolError,
+)
+from dreamserve_client.transports.base import AsyncTransport, Transport
+from dreamserve_client.transports.in_process import AsyncInProcess, InProcess
 from dreamserve_protocol.batches import ResetBatchResult, RowError, StepBatchResult
 from dreamserve_protocol.branches import ForkResult, RewindResult
 from dreamserve_protocol.common import Start
@@ -52,9 +61,14 @@ __all__ = [
     "APITimeoutError",
     "AsyncDreamClient",
     "AsyncDreamSession",
+    "AsyncInProcess",
+    "AsyncTransport",
     "BundledPolicy",
+    "Call",
     "CallerError",
+    "ClosedError",
     "Components",
+    "ConfigurationError",
     "ConstantPolicy",
     "DrainingError",
     "DreamClient",
@@ -64,6 +78,7 @@ __all__ = [
     "DreamserveError",
     "EngineFailedError",
     "ForkResult",
+    "InProcess",
     "InternalError",
     "InvalidActionError",
     "InvalidRequestError",
@@ -94,6 +109,7 @@ __all__ = [
     "StepConflictError",
     "StepResult",
     "TooLargeError",
+    "Transport",
     "UnsupportedMediaTypeError",
     "WorldNotFoundError",
     "WorldResult",

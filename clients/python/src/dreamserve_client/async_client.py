@@ -2,6 +2,7 @@
 
 from asyncio import sleep
 from collections.abc import Callable, Coroutine, Mapping
+from copy import copy
 from typing import Any, Concatenate, Self
 
 import httpx
@@ -9,10 +10,14 @@ import httpx
 from dreamserve_client import calls
 from dreamserve_client.beginnings import of_forks, of_restored
 from dreamserve_client.calls import Call, P, R
-from dreamserve_client.http_io import HttpIO
+from dreamserve_client.codec import Encoding
+from dreamserve_client.exchange import Exchange, Options
 from dreamserve_client.methods import sent_by
+from dreamserve_client.step_numbers import StepNumbers
+from dreamserve_client.transports.base import AsyncTransport
+from dreamserve_client.transports.choose import TransportName, async_transport_of
 from dreamserve_protocol.branches import ForkResult
-from dreamserve_protocol.errors import ProblemError, SessionExpiredError, SessionNotFoundError
+from dreamserve_protocol.errors import DreamserveError, SessionExpiredError, SessionNotFoundError
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.reset import ResetResult
 
@@ -45,8 +50,8 @@ class AsyncDreamClient:
             first = await client.reset("takecover", seed=7)
             after = await client.step(first.session_id, 1)
 
-    Options, retries and numbered steps are those of DreamClient. Sessions may be used from
-    different tasks, one session by one task at a time.
+    Options, transports, retries and numbered steps are those of DreamClient. Sessions may be used
+    from different tasks of one event loop, one session by one task at a time.
     """
 
     reset = _sends(calls.reset)
@@ -69,31 +74,45 @@ class AsyncDreamClient:
 
     def __init__(
         self,
-        base_url: str,
+        base_url: str | None = None,
         *,
-        timeout_s: float = 30.0,
+        transport: TransportName | AsyncTransport = "http",
+        encoding: Encoding = "msgpack",
+        timeout_s: float | None = None,
         max_retries: int = 2,
         http_client: httpx.AsyncClient | None = None,
     ) -> None:
-        self._io = HttpIO(base_url, timeout_s, max_retries)
-        self._owned = http_client is None
-        self._http = http_client or httpx.AsyncClient()
+        self._options, self._numbers = Options(timeout_s, max_retries), StepNumbers()
+        self._owned = isinstance(transport, str)
+        self._transport = async_transport_of(base_url, transport, encoding, http_client)
 
-    async def send(self, request: Request[R] | Call[R]) -> R:
+    async def send(self, request: Request[R] | Call[R], *, timeout_s: float | None = None) -> R:
         """Send a request of the protocol, or a call, and return its result.
 
-        Raises ProblemError, APIConnectionError and ProtocolError.
+        Raises ProblemError, APIConnectionError, ProtocolError and ClosedError.
         """
-        call = self._io.numbers.number(calls.call_of(request))
-        to_send = self._io.request(self._http, call)
-        attempt = 0
+        exchange = Exchange(request, self._numbers, self._options, timeout_s)
         while True:
             try:
-                return self._io.result(call, await self._http.send(to_send))
-            except (httpx.RequestError, ProblemError) as error:
-                wait_s = self._io.wait_s(call, error, attempt)
+                fields = await self._transport.send(exchange.call, exchange.timeout_s)
+            except DreamserveError as error:
+                wait_s = exchange.wait_s(error)
+                if wait_s is None:
+                    raise
+            else:
+                return exchange.result(fields)
             await sleep(wait_s)
-            attempt += 1
+
+    def with_options(
+        self, *, timeout_s: float | None = None, max_retries: int | None = None
+    ) -> Self:
+        """Return a client with other options that shares this one's connections and sessions.
+
+        Options that are not given stay as they are. Close the original only.
+        """
+        copied = copy(self)
+        copied._options, copied._owned = self._options.changed(timeout_s, max_retries), False
+        return copied
 
     async def resume(
         self, snapshot: Mapping[str, Any], session_id: str | None = None
@@ -103,9 +122,9 @@ class AsyncDreamClient:
         return AsyncDreamSession(self, of_restored(restored, snapshot))
 
     async def close(self) -> None:
-        """Close the connections; an `http_client` that was passed in stays open."""
+        """Close the connections; an `http_client` or transport that was passed in stays open."""
         if self._owned:
-            await self._http.aclose()
+            await self._transport.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -152,6 +171,13 @@ class AsyncDreamSession:
         self.client = client
         self.first = first
         self.session_id = first.session_id
+
+    def with_options(
+        self, *, timeout_s: float | None = None, max_retries: int | None = None
+    ) -> "AsyncDreamSession":
+        """Return this dream on a client with other options."""
+        client = self.client.with_options(timeout_s=timeout_s, max_retries=max_retries)
+        return AsyncDreamSession(client, self.first)
 
     async def close(self) -> None:
         """End the session, if it still exists."""

@@ -13,9 +13,11 @@ from types import GenericAlias
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 from urllib.parse import quote
 
+from dreamserve_client.codec import listed
 from dreamserve_client.methods import describe
 from dreamserve_protocol.batches import DeleteBatchRequest, ResetBatchRequest, StepBatchRequest
 from dreamserve_protocol.branches import ForkRequest, RewindRequest
+from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.plan import PlanRequest
 from dreamserve_protocol.reset import ResetRequest
@@ -37,6 +39,7 @@ from dreamserve_protocol.worlds import WorldRequest, WorldsRequest, WorldsResult
 P = ParamSpec("P")
 R = TypeVar("R")
 Fields = Mapping[str, Any]
+_VALID_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 SESSION_ID_BYTES = 16  # 128 random bits: ids that clients choose themselves must not meet
 
 
@@ -54,32 +57,47 @@ class Call(Generic[R]):
 
     @property
     def path(self) -> str:
-        """The path, with percent-encoded fields."""
-        return re.sub(r"{(\w+)}", lambda name: quote(self._value(name[1]), safe=""), self.verb.path)
+        """The path, with percent-encoded fields. Raises InvalidRequestError for other values."""
+        return re.sub(r"{(\w+)}", lambda name: self._quoted(name[1]), self.verb.path)
 
     @property
-    def body(self) -> Fields | None:
-        """The fields of the body, without those that the path holds or that have their default."""
-        verb = self.verb
-        if not verb.has_body:
-            return None
-        if verb.body is not None:
-            return cast(Fields, self._value(verb.body))
+    def fields(self) -> dict[str, Any]:
+        """The request's fields, without those that have their default."""
         kind: type = type(self.request)
         left_out = _defaults(kind)
         return {
             name: value
             for name, value in fields_of(self.request).items()
-            if f"{{{name}}}" not in verb.path and not _same(value, left_out.get(name, MISSING))
+            if not _same(value, left_out.get(name, MISSING))
         }
 
     @property
-    def session_id(self) -> str | None:
-        """Id of the request's session, for a load balancer to route by."""
-        return self._value("session_id") if self.verb.of_session else None
+    def body(self) -> Fields | None:
+        """The fields of the HTTP body, without those that the path holds."""
+        verb = self.verb
+        if not verb.has_body:
+            return None
+        if verb.body is not None:
+            return cast(Fields, getattr(self.request, verb.body))
+        in_path = verb.path_fields
+        return {name: value for name, value in self.fields.items() if name not in in_path}
 
-    def _value(self, name: str) -> Any:
-        return getattr(self.request, name)
+    @property
+    def routed_by(self) -> str | None:
+        """Id of the request's session, for a load balancer; None: an id that is none has no place
+        in a header, and the server refuses it in the body.
+        """
+        session_id = getattr(self.request, "session_id", None)
+        valid = isinstance(session_id, str) and _VALID_ID.fullmatch(session_id)
+        return session_id if valid else None
+
+    def _quoted(self, name: str) -> str:
+        value = getattr(self.request, name)
+        try:
+            quoted = quote(value, safe="")
+        except (TypeError, UnicodeEncodeError):
+            raise InvalidRequestError(f"{name} must be a string, not {value!r}") from None
+        return quoted.replace(".", "%2E") if quoted in (".", "..") else quoted
 
 
 @cache
@@ -146,6 +164,10 @@ def _calls_read_by(
     return describe(build, cast(type[Request[Any]], kind), GenericAlias(Call, (result,)))
 
 
+def _document(response: Fields) -> dict[str, Any]:
+    return {name: listed(value) for name, value in response.items()}  # so that JSON can store it
+
+
 def _worlds(response: Fields) -> list[WorldSummary]:
     return read(WorldsResult, response).worlds
 
@@ -164,7 +186,7 @@ session = _calls(SessionRequest)
 delete = _calls(DeleteRequest)
 world = _calls(WorldRequest)
 worlds = _calls_read_by(WorldsRequest, _worlds, list[WorldSummary])
-snapshot = _calls_read_by(SnapshotRequest, dict[str, Any], dict[str, Any])
+snapshot = _calls_read_by(SnapshotRequest, _document, dict[str, Any])
 
 
 def restore(snapshot: Fields, session_id: str | None = None) -> Call[SessionResult]:

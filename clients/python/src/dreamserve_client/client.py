@@ -1,6 +1,7 @@
 """The synchronous client."""
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from time import sleep
 from typing import Any, Concatenate, Self
 
@@ -9,10 +10,14 @@ import httpx
 from dreamserve_client import calls
 from dreamserve_client.beginnings import of_forks, of_restored
 from dreamserve_client.calls import Call, P, R
-from dreamserve_client.http_io import HttpIO
+from dreamserve_client.codec import Encoding
+from dreamserve_client.exchange import Exchange, Options
 from dreamserve_client.methods import sent_by
+from dreamserve_client.step_numbers import StepNumbers
+from dreamserve_client.transports.base import Transport
+from dreamserve_client.transports.choose import TransportName, transport_of
 from dreamserve_protocol.branches import ForkResult
-from dreamserve_protocol.errors import ProblemError, SessionExpiredError, SessionNotFoundError
+from dreamserve_protocol.errors import DreamserveError, SessionExpiredError, SessionNotFoundError
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.reset import ResetResult
 
@@ -41,12 +46,15 @@ class DreamClient:
             first = client.reset("takecover", seed=7)
             after = client.step(first.session_id, 1)
 
-    `timeout_s` bounds the wait for the server in each attempt. Idempotent requests are retried up
-    to `max_retries` times on connection errors, 429, 502, 503 and 504. Steps of sessions that the
-    client knows are idempotent, because it numbers them; so is a rewind by steps, which counts from
-    the last step that this client saw. Pass an `http_client` to use your own proxies, certificates
-    or headers; you close it yourself. Different sessions may be used from different threads, but
-    one session by only one thread at a time.
+    The transport is HTTP, or one WebSocket for all calls, `transport="stream"`, or an object such
+    as InProcess. Bodies are msgpack, or `encoding="json"`. `timeout_s` bounds the wait for the
+    server in each attempt; by default each verb has its own bound, as docs/sdk.md lists. Idempotent
+    requests are retried up to `max_retries` times on connection errors, 429, 502, 503 and 504; long
+    ones not after a timeout. Steps of sessions that the client knows are idempotent, because it
+    numbers them; so is a rewind by steps, which counts from the last step that this client saw.
+    Pass an `http_client` to use your own proxies, certificates or headers; you close it yourself,
+    and so a transport of your own. Different sessions may be used from different threads, but one
+    session by only one thread at a time. Raises ConfigurationError for options that make no sense.
     """
 
     reset = _sends(calls.reset)
@@ -69,31 +77,45 @@ class DreamClient:
 
     def __init__(
         self,
-        base_url: str,
+        base_url: str | None = None,
         *,
-        timeout_s: float = 30.0,
+        transport: TransportName | Transport = "http",
+        encoding: Encoding = "msgpack",
+        timeout_s: float | None = None,
         max_retries: int = 2,
         http_client: httpx.Client | None = None,
     ) -> None:
-        self._io = HttpIO(base_url, timeout_s, max_retries)
-        self._owned = http_client is None
-        self._http = http_client or httpx.Client()
+        self._options, self._numbers = Options(timeout_s, max_retries), StepNumbers()
+        self._owned = isinstance(transport, str)
+        self._transport = transport_of(base_url, transport, encoding, http_client)
 
-    def send(self, request: Request[R] | Call[R]) -> R:
+    def send(self, request: Request[R] | Call[R], *, timeout_s: float | None = None) -> R:
         """Send a request of the protocol, or a call, and return its result.
 
-        Raises ProblemError, APIConnectionError and ProtocolError.
+        Raises ProblemError, APIConnectionError, ProtocolError and ClosedError.
         """
-        call = self._io.numbers.number(calls.call_of(request))
-        to_send = self._io.request(self._http, call)
-        attempt = 0
+        exchange = Exchange(request, self._numbers, self._options, timeout_s)
         while True:
             try:
-                return self._io.result(call, self._http.send(to_send))
-            except (httpx.RequestError, ProblemError) as error:
-                wait_s = self._io.wait_s(call, error, attempt)
+                fields = self._transport.send(exchange.call, exchange.timeout_s)
+            except DreamserveError as error:
+                wait_s = exchange.wait_s(error)
+                if wait_s is None:
+                    raise
+            else:
+                return exchange.result(fields)
             sleep(wait_s)
-            attempt += 1
+
+    def with_options(
+        self, *, timeout_s: float | None = None, max_retries: int | None = None
+    ) -> Self:
+        """Return a client with other options that shares this one's connections and sessions.
+
+        Options that are not given stay as they are. Close the original only.
+        """
+        copied = copy(self)
+        copied._options, copied._owned = self._options.changed(timeout_s, max_retries), False
+        return copied
 
     def resume(self, snapshot: Mapping[str, Any], session_id: str | None = None) -> "DreamSession":
         """Restore a snapshot and return the dream as an object."""
@@ -101,9 +123,9 @@ class DreamClient:
         return DreamSession(self, of_restored(restored, snapshot))
 
     def close(self) -> None:
-        """Close the connections; an `http_client` that was passed in stays open."""
+        """Close the connections; an `http_client` or transport that was passed in stays open."""
         if self._owned:
-            self._http.close()
+            self._transport.close()
 
     def __enter__(self) -> Self:
         return self
@@ -148,6 +170,13 @@ class DreamSession:
         self.client = client
         self.first = first
         self.session_id = first.session_id
+
+    def with_options(
+        self, *, timeout_s: float | None = None, max_retries: int | None = None
+    ) -> "DreamSession":
+        """Return this dream on a client with other options."""
+        client = self.client.with_options(timeout_s=timeout_s, max_retries=max_retries)
+        return DreamSession(client, self.first)
 
     def close(self) -> None:
         """End the session, if it still exists."""

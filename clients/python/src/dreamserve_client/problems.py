@@ -5,31 +5,32 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import httpx
-
-from dreamserve_client import codec
+from dreamserve_client.codec import JSON, PROBLEM_MEDIA_TYPE, UNREADABLE
 from dreamserve_protocol.errors import ProblemError, problem_of
 
 
-def problem_in(response: httpx.Response) -> ProblemError:
-    """Return the error that a 4xx or 5xx response stands for, a proxy's own page included."""
-    fields, status = _fields(response), response.status_code
-    code = fields.get("code") or f"http_{status}"
-    detail = fields.get("detail") or f"{response.url} answered {status} {response.reason_phrase}"
-    error = problem_of(str(code), status, str(detail))
-    error.request_id = fields.get("request_id") or response.headers.get("x-request-id")
-    error.retry_after_s = _retry_after_s(response.headers.get("retry-after"))
+def problem_in(
+    origin: str, status: int, headers: Mapping[str, str], body: bytes | None
+) -> ProblemError:
+    """Return the error that an HTTP response stands for, a proxy's own page included."""
+    fields: Mapping[str, Any] = {}
+    if headers.get("content-type", "").startswith(PROBLEM_MEDIA_TYPE):
+        try:
+            fields = JSON.decode(body or b"")
+        except UNREADABLE:
+            fields = {}
+    error = problem_from(origin, status, fields)
+    error.request_id = error.request_id or headers.get("x-request-id")
+    error.retry_after_s = _retry_after_s(headers.get("retry-after"))
     return error
 
 
-def _fields(response: httpx.Response) -> Mapping[str, Any]:
-    if not response.headers.get("content-type", "").startswith(codec.PROBLEM_MEDIA_TYPE):
-        return {}
-    try:
-        fields = codec.decode(response.content)
-    except ValueError:
-        return {}
-    return fields if isinstance(fields, dict) else {}
+def problem_from(origin: str, status: int, fields: Mapping[str, Any]) -> ProblemError:
+    """Return the error for the fields of a problem, as far as they are there."""
+    code, detail = fields.get("code") or f"http_{status}", fields.get("detail") or origin
+    error = problem_of(str(code), status, str(detail))
+    error.request_id = fields.get("request_id")
+    return error
 
 
 def _retry_after_s(header: str | None) -> float | None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from random import random
 
-from dreamserve_client.errors import APIConnectionError
+from dreamserve_client.errors import APIConnectionError, ConfigurationError
 from dreamserve_protocol.errors import DreamserveError, ProblemError
 
 INITIAL_WAIT_S = 0.5
@@ -23,8 +23,8 @@ class RetryPolicy:
     max_retries: int = 2
 
     def __post_init__(self) -> None:
-        if self.max_retries < 0:
-            raise ValueError(f"max_retries must be 0 or more, not {self.max_retries}")
+        if not isinstance(self.max_retries, int) or self.max_retries < 0:
+            raise ConfigurationError(f"max_retries must be 0 or more, not {self.max_retries}")
 
     def wait_s(self, error: DreamserveError, attempt: int, may_be_resent: bool) -> float | None:
         """Return the wait before the next attempt, or None when `error` is final.

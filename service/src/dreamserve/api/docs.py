@@ -4,6 +4,8 @@ The page loads no other resources, so it works without internet access and behin
 Only the buttons need JavaScript.
 """
 
+import json
+import re
 from collections.abc import Callable
 from functools import cache
 from html import escape
@@ -14,15 +16,37 @@ import orjson
 from dreamserve.api.codec import JSON
 from dreamserve.api.responses import BytesResponse, Static
 
+_STYLE = """
+:root { color-scheme: light dark; --line: light-dark(#d8dce6, #3a3f4b);
+  --faint: light-dark(#f4f6fa, #20242d); --muted: light-dark(#5a6172, #a3abbb);
+  --accent: light-dark(#3f51b5, #9fa8ff) }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+  background: light-dark(#fff, #14161c); color: light-dark(#1d2333, #e4e7ee) }
+h1 { margin-bottom: 0 } a { color: var(--accent) }
+code, pre, textarea { font: 13px/1.5 ui-monospace, monospace }
+p code, td:last-child code, th code { background: var(--faint); padding: 0 .25rem;
+  border-radius: 3px }
+details { border: 1px solid var(--line); border-radius: 6px; margin: .4rem 0; padding: 0 .8rem }
+summary { cursor: pointer; padding: .5rem 0; display: flex; flex-wrap: wrap; gap: .2rem .8rem;
+  align-items: baseline }
+summary::before { content: "\\25b8"; width: .8rem }
+details[open] summary::before { content: "\\25be" }
+summary b { min-width: 4rem; color: var(--accent) } summary span { color: var(--muted) }
+details[open] summary { border-bottom: 1px solid var(--line) }
+table { border-collapse: collapse; width: 100%; table-layout: fixed; margin: .8rem 0 }
+th, td { text-align: left; vertical-align: top; padding: .25rem .8rem .25rem 0;
+  border-top: 1px solid var(--line); overflow-wrap: anywhere }
+tr:first-child > * { border-top: 0 } th:first-child { width: 15rem } small { color: var(--muted) }
+pre, textarea { background: var(--faint); color: inherit; border: 1px solid var(--line);
+  border-radius: 4px; padding: .6rem; overflow: auto; max-height: 20rem }
+pre:empty { display: none } textarea { width: 100%; box-sizing: border-box }
+form { margin: .8rem 0 } input { font: inherit; margin: 0 .6rem .4rem 0 }
+button { font: inherit; padding: .2rem 1rem; cursor: pointer }
+@media (max-width: 40rem) { th:first-child { width: 8rem } }
+"""
 _HTML = """<!doctype html><html lang="en"><meta charset="utf-8"><title>dreamserve</title>
-<meta name="viewport" content="width=device-width"><style>
-:root{{color-scheme:light dark}}body{{font:15px/1.5 system-ui,sans-serif;max-width:60rem;
-margin:2rem auto;padding:0 1rem}}code,pre,textarea{{font:13px/1.4 ui-monospace,monospace}}
-table{{border-collapse:collapse}}td,th{{text-align:left;vertical-align:top;padding:.2rem .8rem
-.2rem 0;border-bottom:1px solid #8884}}pre,textarea{{background:#8881;padding:.6rem;overflow:auto;
-max-height:20rem}}textarea{{width:100%;box-sizing:border-box;border:0}}summary{{cursor:pointer;
-padding:.4rem 0}}summary b{{display:inline-block;min-width:4rem}}
-</style><h1>dreamserve {version}</h1><p>{description}</p>
+<meta name="viewport" content="width=device-width"><style>{style}</style>
+<h1>dreamserve {version}</h1><p>{description}</p>
 <p>For generators: <a href="openapi.json">openapi.json</a></p>{operations}
 <h2>Other schemas</h2>{parts}<script>{script}</script>
 """
@@ -56,7 +80,8 @@ def _page(openapi: dict[str, Any]) -> bytes:
     ]
     page = _HTML.format(
         version=escape(openapi["info"]["version"]),
-        description=escape(openapi["info"]["description"]),
+        style=_STYLE,
+        description=_text(openapi["info"]["description"]),
         operations="".join(operations),
         parts="".join(map(_part, _parts(openapi))),
         script=_SCRIPT,
@@ -67,10 +92,9 @@ def _page(openapi: dict[str, Any]) -> bytes:
 def _operation(openapi: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> str:
     content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     result = operation["responses"].get("200", {}).get("content", {}).get("application/json", {})
-    example = content.get("example")
     body = ""
     if content:
-        body = f"<textarea rows=4>{escape(orjson.dumps(example).decode())}</textarea>"
+        body = f"<textarea rows=3>{escape(json.dumps(content.get('example')))}</textarea>"
     inputs = (
         "".join(
             f'<label>{parameter["name"]} <input name="{parameter["name"]}" value="a"></label> '
@@ -81,13 +105,13 @@ def _operation(openapi: dict[str, Any], path: str, method: str, operation: dict[
         else ""
     )
     errors = ", ".join(
-        escape(f"{status} {response['description']}")
+        f"{status} {escape(response['description'])}"
         for status, response in operation["responses"].items()
         if status.startswith(("4", "5"))
     )
     return (
         f"<details><summary><b>{method.upper()}</b> <code>{escape(path)}</code>"
-        f" {escape(operation['summary'])}</summary>"
+        f"<span>{_text(operation['summary'])}</span></summary>"
         f"{_fields(openapi, content, 'Field')}{_fields(openapi, result, 'Result')}"
         f"<p>Errors: {errors or 'none'}</p>"
         f'<form data-path="{escape(path)}" data-method="{method.upper()}">{inputs}{body}'
@@ -106,17 +130,23 @@ def _fields(openapi: dict[str, Any], content: dict[str, Any], title: str) -> str
 
 def _table(title: str, schema: dict[str, Any]) -> str:
     rows = _rows(schema)
-    return f"<table><tr><th>{title}<th>{escape(schema.get('description', ''))}{rows}</table>"
+    return f"<table><tr><th>{title}<th>{_text(schema.get('description', ''))}{rows}</table>"
 
 
 def _rows(schema: dict[str, Any], prefix: str = "") -> str:
     """Return a row for each field, and for each named key of a field."""
     required = schema.get("required", ())
     return "".join(
-        f"<tr><td><code>{escape(prefix + name)}</code>{'' if name in required else ' (optional)'}"
-        f"<td>{escape(field['description'])}{_rows(field, f'{prefix}{name}.')}"
+        f"<tr><td><code>{escape(prefix + name)}</code>"
+        f"{'' if name in required else ' <small>optional</small>'}"
+        f"<td>{_text(field['description'])}{_rows(field, f'{prefix}{name}.')}"
         for name, field in schema.get("properties", {}).items()
     )
+
+
+def _text(description: str) -> str:
+    """Return a description as HTML; what stands in backticks is code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(description))
 
 
 def _parts(openapi: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

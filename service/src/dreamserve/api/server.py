@@ -1,5 +1,6 @@
 """The server process: binds a socket, runs uvicorn, drains on SIGTERM, and exits with 0."""
 
+import errno
 import gc
 import logging
 import os
@@ -22,6 +23,11 @@ KEEP_ALIVE_S = 75  # longer than the 60 s of common load balancers, which must c
 CLOSING_S = 5
 PING_S = 20.0  # interval of a WebSocket's pings, and the time to answer one
 BACKLOG = 2048
+_REMEDIES = {
+    errno.EADDRINUSE: "; stop the other process, or choose another port with --port (0: any)",
+    errno.EACCES: "; ports below 1024 need privileges: choose another with --port",
+    errno.EADDRNOTAVAIL: "; --host must be an address of this machine, such as 127.0.0.1",
+}
 
 log = logging.getLogger("dreamserve")
 
@@ -40,7 +46,8 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         reason = error.strerror or str(error)
-        raise SettingsError(f"cannot listen on {host} port {port}: {reason}") from None
+        remedy = _REMEDIES.get(error.errno or 0, "")
+        raise SettingsError(f"cannot listen on {host} port {port}: {reason}{remedy}") from None
     return listening
 
 

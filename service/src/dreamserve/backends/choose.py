@@ -45,6 +45,8 @@ def load_backend(
     """
     if name == "auto":
         return _best(bundle, threads, precision)
+    if name != "torch-cuda":
+        _check_float32(name, precision)
     if name == "onnx":
         return _on_cpu(bundle, threads)
     if name == "onnx-cuda":
@@ -55,7 +57,9 @@ def load_backend(
         from dreamserve.backends.torch import TorchBackend
         from dreamserve.backends.torch_device import TorchDeviceBackend
     except ModuleNotFoundError as error:
-        raise BackendError(f"backend {name}: pip install 'dreamserve[torch]'") from error
+        raise BackendError(
+            f"backend {name} needs torch, which is not installed: pip install 'dreamserve[torch]'"
+        ) from error
     if name == "torch":
         return TorchBackend.from_bundle(bundle)
     return TorchDeviceBackend.from_bundle(bundle, "cuda", precision)
@@ -68,7 +72,15 @@ def _best(bundle: Bundle, threads: int, precision: Precision) -> Backend:
             return load_backend(bundle, name, threads, precision)
         except BackendError as error:
             log.warning("there is a CUDA device, but %s cannot use it: %s", name, error)
+    _check_float32("onnx, which auto chose", precision)
     return _on_cpu(bundle, threads)
+
+
+def _check_float32(name: str, precision: Precision) -> None:
+    if precision != "float32":
+        raise BackendError(
+            f"precision {precision} is for backend torch-cuda only; backend {name} has float32"
+        )
 
 
 def cuda_devices() -> int:

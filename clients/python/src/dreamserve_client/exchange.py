@@ -1,0 +1,68 @@
+"""One call from request to result: everything that both clients share, which is all but the I/O."""
+
+from dataclasses import dataclass
+from typing import Generic
+
+from dreamserve_client.calls import Call, Fields, R, call_of
+from dreamserve_client.codec import UNREADABLE
+from dreamserve_client.errors import APITimeoutError, ProtocolError
+from dreamserve_client.retries import RetryPolicy
+from dreamserve_client.step_numbers import StepNumbers
+from dreamserve_client.timeouts import check_timeout, is_long, timeout_s_of
+from dreamserve_protocol.errors import DreamserveError
+from dreamserve_protocol.markers import Request
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a client does with all its calls; without a timeout each verb has its own."""
+
+    timeout_s: float | None = None
+    max_retries: int = 2
+
+    def __post_init__(self) -> None:
+        check_timeout(self.timeout_s)
+        RetryPolicy(self.max_retries)
+
+    def changed(self, timeout_s: float | None, max_retries: int | None) -> "Options":
+        """Return these options with those that are given."""
+        return Options(
+            self.timeout_s if timeout_s is None else timeout_s,
+            self.max_retries if max_retries is None else max_retries,
+        )
+
+
+class Exchange(Generic[R]):
+    """A call with its step number, its timeout, and the attempts made so far."""
+
+    def __init__(
+        self,
+        request: Request[R] | Call[R],
+        numbers: StepNumbers,
+        options: Options,
+        timeout_s: float | None = None,
+    ) -> None:
+        self.call = numbers.number(call_of(request))
+        chosen_s = check_timeout(timeout_s) or options.timeout_s
+        self.timeout_s = chosen_s or timeout_s_of(self.call.request)
+        self._numbers, self._policy = numbers, RetryPolicy(options.max_retries)
+        self._attempt = 0
+
+    def result(self, fields: Fields) -> R:
+        """Return the result that a response's fields hold. Raises ProtocolError."""
+        try:
+            result = self.call.read(fields)
+        except UNREADABLE as error:
+            verb = self.call.verb
+            raise ProtocolError.of(f"{verb.method} {self.call.path} answered", error) from error
+        self._numbers.note(self.call.request, result)
+        return result
+
+    def wait_s(self, error: DreamserveError) -> float | None:
+        """Return how long to wait before the next attempt; None: `error` is final."""
+        request = self.call.request
+        working = isinstance(error, APITimeoutError) and error.sent and is_long(request)
+        may_be_resent = request.may_be_resent() and not working
+        wait_s = self._policy.wait_s(error, self._attempt, may_be_resent)
+        self._attempt += 1
+        return wait_s

@@ -1,0 +1,1 @@
+"""How a call reaches a server: over HTTP, over one WebSocket, or in this process."""

@@ -1,0 +1,141 @@
+"""Calls as HTTP requests. The two transports add the I/O, which is one line each."""
+
+from importlib.metadata import version
+from typing import Any
+
+import httpx
+
+from dreamserve_client.calls import Call, Fields
+from dreamserve_client.codec import UNREADABLE, Codec, codec_for
+from dreamserve_client.environment import Proxy, proxy_of, server_url, tls_of
+from dreamserve_client.errors import (
+    APIConnectionError,
+    APITimeoutError,
+    ClosedError,
+    ProtocolError,
+)
+from dreamserve_client.problems import problem_in
+from dreamserve_client.timeouts import CONNECT_S
+from dreamserve_protocol.errors import DreamserveError, InvalidRequestError
+
+USER_AGENT = f"dreamserve-client/{version('dreamserve-client')}"
+_NOT_SENT = (httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class _Messages:
+    """Calls to HTTP requests of one server, and its responses to fields or errors."""
+
+    def __init__(self, base_url: str, codec: Codec) -> None:
+        self.url = server_url(base_url)
+        self.proxy: Proxy | None = None  # only of a client that the environment configures
+        self._base, self._codec = str(self.url).rstrip("/"), codec
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of an httpx client for this server, from the environment.
+
+        Raises ConfigurationError.
+        """
+        self.proxy, tls = proxy_of(self.url), tls_of(self.url)
+        options: dict[str, Any] = {"trust_env": False, "verify": False if tls is None else tls}
+        if self.proxy is not None:
+            try:
+                proxy = httpx.Proxy(self.proxy.url)
+                # SOCKS needs another package
+                httpx.HTTPTransport(proxy=proxy, verify=False, trust_env=False).close()
+            except (ValueError, ImportError, httpx.InvalidURL) as error:
+                raise self.proxy.refused(error) from error
+            options["proxy"] = proxy
+        return options
+
+    def request(
+        self, http: httpx.Client | httpx.AsyncClient, call: Call[Any], timeout_s: float
+    ) -> httpx.Request:
+        """Return the HTTP request of a call; sent again, it is the same bytes."""
+        if http.is_closed:
+            raise ClosedError("the client is closed")
+        headers = {"accept": self._codec.media_type, "user-agent": USER_AGENT}
+        if call.routed_by is not None:
+            headers["x-session-id"] = call.routed_by
+        content = None
+        if (body := call.body) is not None:
+            headers["content-type"] = self._codec.media_type
+            content = self._codec.encode(body)
+        timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_S))
+        method, url = call.verb.method, self._base + call.path
+        try:
+            return http.build_request(
+                method, url, content=content, headers=headers, timeout=timeout
+            )
+        except httpx.InvalidURL as error:  # an id or a name of many thousand characters
+            raise InvalidRequestError(f"{call.verb.name} cannot be sent: {error}") from None
+
+    def fields(self, response: httpx.Response) -> Fields:
+        """Return the fields that a response holds. Raises ProblemError and ProtocolError."""
+        status = response.status_code
+        if response.is_error:
+            origin = f"{response.url} answered {status} {response.reason_phrase}"
+            raise problem_in(origin, status, response.headers, response.content)
+        origin = f"{response.request.method} {response.url} answered HTTP {status}"
+        if not response.is_success:
+            raise ProtocolError(f"{origin}, no result; is base_url a dreamserve server?")
+        if not response.content:
+            return {}
+        try:
+            return codec_for(response.headers.get("content-type", "")).decode(response.content)
+        except UNREADABLE as error:
+            raise ProtocolError.of(origin, error) from error
+
+    def error(self, error: httpx.RequestError, timeout_s: float) -> DreamserveError:
+        """Return the SDK's error for one of httpx."""
+        server = self._base if self.proxy is None else f"{self._base} by {self.proxy.variable}"
+        if isinstance(error, httpx.TimeoutException):
+            sent = not isinstance(error, _NOT_SENT)
+            waited_s = timeout_s if sent else min(timeout_s, CONNECT_S)
+            return APITimeoutError.after(waited_s, server, sent=sent)
+        return APIConnectionError(f"no response from {server}: {error or type(error).__name__}")
+
+
+class Http:
+    """Sends calls by an httpx.Client; one that was passed in stays open."""
+
+    def __init__(self, base_url: str, codec: Codec, client: httpx.Client | None = None) -> None:
+        self._messages = _Messages(base_url, codec)
+        self._owned = client is None
+        self._http = client or httpx.Client(**self._messages.options())
+
+    def send(self, call: Call[Any], timeout_s: float) -> Fields:
+        """Send one call, as `Transport.send` says."""
+        request = self._messages.request(self._http, call, timeout_s)
+        try:
+            return self._messages.fields(self._http.send(request))
+        except httpx.RequestError as error:
+            raise self._messages.error(error, timeout_s) from error
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._owned:
+            self._http.close()
+
+
+class AsyncHttp:
+    """The same by an httpx.AsyncClient."""
+
+    def __init__(
+        self, base_url: str, codec: Codec, client: httpx.AsyncClient | None = None
+    ) -> None:
+        self._messages = _Messages(base_url, codec)
+        self._owned = client is None
+        self._http = client or httpx.AsyncClient(**self._messages.options())
+
+    async def send(self, call: Call[Any], timeout_s: float) -> Fields:
+        """Send one call, as `Transport.send` says."""
+        request = self._messages.request(self._http, call, timeout_s)
+        try:
+            return self._messages.fields(await self._http.send(request))
+        except httpx.RequestError as error:
+            raise self._messages.error(error, timeout_s) from error
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._owned:
+            await self._http.aclose()

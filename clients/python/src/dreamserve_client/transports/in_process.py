@@ -1,0 +1,70 @@
+"""Calls to an engine in this process: the service without a server, for tests and notebooks.
+
+    with DreamClient(transport=InProcess("bundles/takecover")) as client:
+        after = client.dream(seed=7).step(1)
+
+This file alone imports the service, and only when it is used.
+"""
+
+import asyncio
+from threading import Lock
+from typing import Any
+
+from dreamserve_client.calls import Call, Fields
+from dreamserve_client.errors import ConfigurationError
+from dreamserve_protocol.markers import Message
+from dreamserve_protocol.wire import fields_of
+
+
+class InProcess:
+    """One world and its sessions, driven by the threads that call it, one at a time.
+
+    `world` is a bundle's folder, or what `dreamserve.local.LocalClient` takes, or such a client;
+    `options` are those of LocalClient. Dreams are those of a server, bit for bit. Timeouts do not
+    apply: a call that has begun is computed to its end. Raises ConfigurationError where the package
+    dreamserve is missing.
+    """
+
+    def __init__(self, world: Any, **options: Any) -> None:
+        try:
+            from dreamserve.local import LocalClient
+        except ImportError as error:
+            advice = "pip install 'dreamserve-client[in-process]'"
+            raise ConfigurationError(f"InProcess runs the service itself: {advice}") from error
+        local = isinstance(world, LocalClient)
+        self._local = world if local else LocalClient(world, **options)
+        self._one_at_a_time = Lock()
+
+    def send(self, call: Call[Any], timeout_s: float) -> Fields:
+        """Compute one call, as `Transport.send` says."""
+        with self._one_at_a_time:
+            result = self._local.send(call.request)
+        return {} if result is None else _fields(result)
+
+    def close(self) -> None:
+        """Do nothing: the sessions belong to the object, which others may share."""
+
+
+class AsyncInProcess:
+    """The same for AsyncDreamClient; calls are computed in other threads."""
+
+    def __init__(self, world: Any, **options: Any) -> None:
+        self._in_process = InProcess(world, **options)
+
+    async def send(self, call: Call[Any], timeout_s: float) -> Fields:
+        """Compute one call, as `Transport.send` says."""
+        return await asyncio.to_thread(self._in_process.send, call, timeout_s)
+
+    async def close(self) -> None:
+        """Do nothing, as InProcess."""
+
+
+def _fields(value: Any) -> Any:
+    """Return a result as the fields of a response, those of its parts too."""
+    if isinstance(value, Message):
+        return {name: _fields(one) for name, one in fields_of(value).items()}
+    if isinstance(value, dict):
+        return {name: _fields(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_fields(one) for one in value]
+    return value

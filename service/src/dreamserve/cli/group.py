@@ -1,0 +1,47 @@
+"""What all commands share: examples in their help, and errors told in one line."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from dreamserve_protocol.errors import DreamserveError
+
+INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+
+
+def examples(*lines: str) -> str:
+    """Return the end of a help text; each example is a paragraph, so that it keeps its line."""
+    return "\n\n".join(("Examples:", *lines))
+
+
+class Commands(TyperGroup):
+    """The commands; an expected error of any of them becomes a line on stderr and a status."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except DreamserveError as error:
+            _end(str(error), 1)
+        except KeyboardInterrupt:
+            _end("interrupted", INTERRUPTED)
+        except MemoryError as error:
+            _end(f"not enough memory ({error}); choose a smaller --capacity", 1)
+        except BrokenPipeError:
+            raise  # typer ends quietly: the reader of our output has left
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            _end(f"{where}{error.strerror or error}", 1)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that was named; a bundle in its place is a common mistake."""
+        if args[0] not in self.commands and Path(args[0]).is_dir():
+            ctx.fail(f"{args[0]} is a folder; to serve it: dreamserve serve {args[0]}")
+        return super().resolve_command(ctx, args)
+
+
+def _end(message: str, status: int) -> None:
+    typer.echo(f"dreamserve: {message}", err=True)
+    raise typer.Exit(status)

@@ -1,0 +1,59 @@
+"""The DREAMSERVE_* variables that are meant for this server, and what is wrong with the others.
+
+For a Service named `dreamserve` or `dreamserve-blue`, Kubernetes puts variables with our prefix
+into every pod of the namespace; `DREAMSERVE_PORT=tcp://10.96.0.12:8000` even has the name of a
+setting. They are recognised by name and value together, so a setting or a typing error is not taken
+for one.
+"""
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from difflib import get_close_matches
+from ipaddress import ip_address
+
+# name after the prefix and the Service's own name, and value; as the kubelet makes them
+_URL = r"(?:tcp|udp|sctp)://(.+):\d+"
+_NUMBER = r"\d+"
+_SERVICE_LINKS = (
+    (r"SERVICE_HOST", r"(.+)"),
+    (r"SERVICE_PORT(?:_\w+)?", _NUMBER),
+    (r"PORT", _URL),
+    (r"PORT_\d+_(?:TCP|UDP|SCTP)", _URL),
+    (r"PORT_\d+_(?:TCP|UDP|SCTP)_PROTO", r"tcp|udp|sctp"),
+    (r"PORT_\d+_(?:TCP|UDP|SCTP)_PORT", _NUMBER),
+    (r"PORT_\d+_(?:TCP|UDP|SCTP)_ADDR", r"(.+)"),
+)
+
+
+def meant_for_us(environment: Mapping[str, str], prefix: str) -> dict[str, str]:
+    """Return the variables with this prefix, names in capitals, that Kubernetes did not make."""
+    return {
+        name.upper(): value
+        for name, value in environment.items()
+        if name.upper().startswith(prefix)
+        and not _is_service_link(name.upper().removeprefix(prefix), value)
+    }
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    for names, values in _SERVICE_LINKS:
+        found = re.fullmatch(values, value)
+        if found and re.fullmatch(rf"(?:\w+_)?{names}", name):
+            return all(_is_address(host) for host in found.groups())
+    return False
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
+
+
+def unknown(given: Collection[str], known: Collection[str]) -> Iterator[str]:
+    """Yield a message for each variable that no setting has, with the name that it could mean."""
+    for name in sorted(set(given) - set(known)):
+        close = get_close_matches(name, known, n=1, cutoff=0.8)
+        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known))}"
+        yield f"unknown variable {name}; {hint}"
