@@ -17,7 +17,7 @@ export class DiscreteActions {
     this.names = Array.from({ length: n }, (_, i) => names[i] ?? `action ${i}`);
     this.idle = Math.max(0, this.names.findIndex((name) => IDLE.test(name)));
     const choices = this.names.map((name, action) => ({ name, action, ...keysOf(name, action) }));
-    const named = choices.filter(({ action }) => !(action === this.idle && IDLE.test(this.names[action])));
+    const named = choices.filter(({ action, name }) => action !== this.idle || !IDLE.test(name));
     this.choices = named.sort((a, b) => a.place - b.place || a.action - b.action);
   }
 

@@ -163,7 +163,7 @@ export class Dream {
     }
     const expected = this.history.at(steps).latent?.data;
     if (last && expected?.some((number, i) => number !== last.latent.data[i])) {
-      throw new Error("The server's world has changed: it no longer dreams this dream. Begin again.");
+      throw new Error("The server's world has changed: it dreams another dream now. Begin again.");
     }
   }
 }

@@ -80,7 +80,7 @@ export class Recording {
 
 const heldFor = (step) => Math.floor(step / PLAN.action_repeat);
 
-/** Return action i behind `leading` axes of an array of actions, as a number or a list of numbers. */
+/** Return action i behind `leading` axes of an array of actions, as a number or a list. */
 function plainAction({ shape, data }, leading, i) {
   if (shape.length === leading) return Number(data[i]);
   const width = shape.at(-1);

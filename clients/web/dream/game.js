@@ -1,8 +1,8 @@
 // The game: one dream that is played, paused, scrubbed and branched; one thing at a time.
 //
-// Events: "worlds" (they are known), "world" (a dream of another world), "begin" (another dream), "moment" (a new step),
-// "change" (anything else), "notice" (detail: {kind, text}; an empty text takes back the notice of
-// that kind).
+// Events: "worlds" (they are known), "world" (a dream of another world), "begin" (another dream),
+// "moment" (a new step), "change" (anything else), "notice" (detail: {kind, text}; an empty text
+// takes back the notice of that kind).
 
 import { ConnectionLostError, inWords, isGone, isTemporary } from "../wire/errors.js";
 import { actionsOf } from "./actions.js";
@@ -146,7 +146,7 @@ export class Game extends EventTarget {
   #cast(recorded) {
     if (recorded.length) this.driver = new Recording(recorded);
     else if (this.driver.name === "recording") this.driver = this.person;
-    else if (this.driver.name === "planner") this.driver = new Planner(); // its plan was for another
+    else if (this.driver.name === "planner") this.driver = new Planner(); // without a plan
   }
 
   async #enter() {

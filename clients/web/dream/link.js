@@ -56,7 +56,7 @@ function readActions(text) {
 function number(fields, name) {
   const text = fields.get(name);
   if (text === null || text === "") return undefined;
-  if (!Number.isFinite(Number(text))) throw new Error(`This link is damaged: ${name} is no number.`);
+  if (!Number.isFinite(Number(text))) throw new Error(`This link is damaged: ${name} is no number`);
   return Number(text);
 }
 

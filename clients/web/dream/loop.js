@@ -4,7 +4,7 @@ import { Clock } from "./clock.js";
 
 /**
  * `hooks`: `next()` returns an action or null when there is none left, `advance(action)` takes the
- * step, `arrived(moment)`, `finished()` when there is none left, `failed(error)` once for each stop.
+ * step, `arrived(moment)`, `finished()` when there is none left, `failed(error)` once per stop.
  */
 export class Loop {
   clock = new Clock();

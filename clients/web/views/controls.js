@@ -61,7 +61,9 @@ export class Controls {
     byId("seed").addEventListener("change", ({ target }) => {
       if (target.reportValidity()) game.again({ seed: Number(target.value) });
     });
-    byId("rate").addEventListener("change", ({ target }) => (game.loop.clock.rate = Number(target.value)));
+    byId("rate").addEventListener("change", ({ target }) => {
+      game.loop.clock.rate = Number(target.value);
+    });
     byId("clear-start").addEventListener("click", () => game.again({ start: undefined }));
     // After a pointer, the keys belong to the game again; `detail` is 0 for a click by keyboard.
     addEventListener("click", ({ target, detail }) => {
@@ -115,7 +117,9 @@ export class Controls {
     const { fragment, fits } = writeLink(dream.spec, dream.history.actions(viewed));
     const link = new URL(fragment, location.href).href;
     history.replaceState(null, "", fragment);
-    const what = fits ? `the dream up to step ${viewed}` : "this beginning; the actions are too many for a link";
+    const what = fits
+      ? `the dream up to step ${viewed}`
+      : "this beginning; the actions are too many for a link";
     try {
       await navigator.clipboard.writeText(link);
       this.notices.show("info", `Link copied: it replays ${what}.`);

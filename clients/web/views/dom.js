@@ -5,7 +5,7 @@ export const byId = (id) => document.getElementById(id);
 export const lessMotion = matchMedia("(prefers-reduced-motion: reduce)");
 export const darkScheme = matchMedia("(prefers-color-scheme: dark)");
 
-/** Return a new element with properties (`aria…` and `data…` names with a dash are attributes). */
+/** Return a new element with properties (names with a dash, as `aria-label`, are attributes). */
 export function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -69,11 +69,12 @@ darkScheme.addEventListener("change", () => (colours = null));
 export function palette() {
   const style = getComputedStyle(document.documentElement);
   const named = (name) => style.getPropertyValue(`--${name}`).trim();
-  colours ??= { accent: named("accent"), line: named("line"), quiet: named("quiet"), ink: named("ink") };
+  const names = ["accent", "line", "quiet", "ink"];
+  colours ??= Object.fromEntries(names.map((name) => [name, named(name)]));
   return colours;
 }
 
-/** Return a function that calls `work` at most once in `every_ms`, and always after the last call. */
+/** Return a function that calls `work` at most once in `every_ms`, also after the last call. */
 export function throttled(work, every_ms) {
   let timer = 0;
   let last = -Infinity;

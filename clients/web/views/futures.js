@@ -92,7 +92,8 @@ export class Futures {
     this.#films = films.map(({ frames, terminated }, n) => {
       const figure = byId("futures").children[n];
       const end = terminated.indexOf(1);
-      const [name, ends] = [n === 0 ? "most likely" : `future ${n}`, end < 0 ? "" : `ends in ${end + 1}`];
+      const name = n === 0 ? "most likely" : `future ${n}`;
+      const ends = end < 0 ? "" : `ends in ${end + 1}`;
       figure.querySelector("figcaption").textContent = name;
       figure.querySelector("b").textContent = ends;
       figure.querySelector("canvas").setAttribute("aria-label",
@@ -112,7 +113,8 @@ export class Futures {
   }
 
   #play() {
-    if (!this.#isVisible || document.hidden || lessMotion.matches || this.#films.length === 0) return;
+    const isSeen = this.#isVisible && !document.hidden && this.#films.length > 0;
+    if (!isSeen || lessMotion.matches) return;
     // A pause of a few frames at the end, then from the beginning.
     this.#frame = (this.#frame + 1) % (this.#films[0].frames.shape[0] + 6);
     this.#paint();

@@ -38,7 +38,8 @@ export class Input {
     this.#actions = actions;
     this.#pressed = [];
     byId("buttons").replaceChildren(...actions.choices.map((choice) => this.#button(choice)));
-    byId("sliders").replaceChildren(...(actions.sliders ?? []).map((slider) => this.#slider(slider)));
+    const sliders = (actions.sliders ?? []).map((slider) => this.#slider(slider));
+    byId("sliders").replaceChildren(...sliders);
   }
 
   #button(choice) {

@@ -44,7 +44,8 @@ export class Timeline {
     });
     context.fillStyle = quiet;
     for (const { history, spec } of this.game.branches) {
-      if (spec === this.game.dream.spec && history.length <= steps) context.fillRect(x(history.length) - 1, 0, 2, height);
+      const isOfThis = spec === this.game.dream.spec && history.length <= steps;
+      if (isOfThis) context.fillRect(x(history.length) - 1, 0, 2, height);
     }
   }
 }

@@ -5,7 +5,7 @@ const TYPES = {
   "<u8": BigUint64Array, "|u1": Uint8Array, "|b1": Uint8Array,
 };
 
-/** Return an array as {shape, data}, with `data` a typed array of its own; any other map as it is. */
+/** Return an array as {shape, data}, with `data` a typed array of its own; another map as it is. */
 export function reviveArray(map) {
   if (!(map.data instanceof Uint8Array) || !Array.isArray(map.shape)) return map;
   const type = TYPES[map.dtype];

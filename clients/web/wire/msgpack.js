@@ -165,13 +165,15 @@ class Reader {
 
 const READ = {
   0xc0: () => null, 0xc2: () => false, 0xc3: () => true,
-  0xc4: (r) => r.sized(1, "binary"), 0xc5: (r) => r.sized(2, "binary"), 0xc6: (r) => r.sized(4, "binary"),
+  0xc4: (r) => r.sized(1, "binary"), 0xc5: (r) => r.sized(2, "binary"),
+  0xc6: (r) => r.sized(4, "binary"),
   0xca: (r) => r.number(4, "getFloat32"), 0xcb: (r) => r.number(8, "getFloat64"),
   0xcc: (r) => r.number(1, "getUint8"), 0xcd: (r) => r.number(2, "getUint16"),
   0xce: (r) => r.number(4, "getUint32"), 0xcf: (r) => r.number(8, "getBigUint64"),
   0xd0: (r) => r.number(1, "getInt8"), 0xd1: (r) => r.number(2, "getInt16"),
   0xd2: (r) => r.number(4, "getInt32"), 0xd3: (r) => r.number(8, "getBigInt64"),
-  0xd9: (r) => r.sized(1, "string"), 0xda: (r) => r.sized(2, "string"), 0xdb: (r) => r.sized(4, "string"),
+  0xd9: (r) => r.sized(1, "string"), 0xda: (r) => r.sized(2, "string"),
+  0xdb: (r) => r.sized(4, "string"),
   0xdc: (r) => r.sized(2, "array"), 0xdd: (r) => r.sized(4, "array"),
   0xde: (r) => r.sized(2, "map"), 0xdf: (r) => r.sized(4, "map"),
 };
