@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("service/src", "training/src", "clients/python/src", "benchmarks", "tests")
+SOURCES = ("service/src", "training/src", "clients/python/src", "benchmarks", "examples", "tests")
 
 
 class Text(NamedTuple):
