@@ -41,7 +41,7 @@ site: $(VENV)/dev.stamp
 bench: $(VENV)/dev.stamp benchmarks/.peers/stamp
 	set -e; for script in camera http_step 'http_step --world lstm512-z64' batch_step plan \
 		plan_beside_steps plan_budget plan_quality plan_trees evolve takecover \
-		'takecover --real-time --episodes 25' capacity startup playground; do \
+		'takecover --real-time --episodes 25' capacity startup stream_step vector_env playground; do \
 		set -- $$script; name=$$1; shift; $(BIN)/python benchmarks/$$name.py "$$@"; done
 
 benchmarks/.peers/stamp: benchmarks/peers/requirements.txt benchmarks/peers/install
@@ -69,7 +69,7 @@ $(VENV)/serve.stamp: $(BIN)/python constraints.txt protocol/pyproject.toml servi
 $(VENV)/dev.stamp: $(VENV)/serve.stamp requirements-dev.txt requirements-clients.txt \
 		training/pyproject.toml clients/python/pyproject.toml
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
-	$(PIP) --editable protocol --editable service --editable clients/python --editable 'training[vizdoom]' \
+	$(PIP) --editable protocol --editable service --editable 'clients/python[gymnasium,sb3]' --editable 'training[vizdoom]' \
 		--requirement requirements-dev.txt
 	$(PIP) --no-deps --requirement requirements-clients.txt
 	@touch $@

@@ -34,6 +34,7 @@ SCRIPTS = {
     "stream_step": "--rounds 1 --seconds 1",
     "takecover": "--episodes 1 --max-steps 5",
     "takecover --real-time": "--episodes 1 --max-steps 5",
+    "vector_env": "--worlds lstm256-z32 --rounds 1 --seconds 0.5",
 }
 LOADED_BY_WRK = {
     "batch_step",

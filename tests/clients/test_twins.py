@@ -8,7 +8,11 @@ import pytest
 
 import dreamserve_client as sdk
 
-PAIRS = [(sdk.DreamClient, sdk.AsyncDreamClient), (sdk.DreamSession, sdk.AsyncDreamSession)]
+PAIRS = [
+    (sdk.DreamClient, sdk.AsyncDreamClient),
+    (sdk.DreamSession, sdk.AsyncDreamSession),
+    (sdk.Dreams, sdk.AsyncDreams),
+]
 
 
 def methods(kind):

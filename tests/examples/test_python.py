@@ -42,6 +42,16 @@ def test_evolution_prints_its_generations_saves_its_policy_and_plays(
         assert np.any(saved["weights"])
 
 
+@pytest.mark.slow
+def test_ppo_trains_in_dreams_and_plays_the_real_game(run: Any) -> None:
+    pytest.importorskip("stable_baselines3", reason="pip install 'dreamserve-client[sb3]'")
+    bundle = EXAMPLES.parent / "bundles" / "takecover"
+    tiny = "--dreams 8 --steps 512 --episodes 2 --max-steps 5"
+    printed = run(sys.executable, EXAMPLES / "ppo.py", "--bundle", bundle, *shlex.split(tiny))
+    rows = re.findall(r"^\| (\w+) \| 5 \| (.*) \|$", printed, re.MULTILINE)
+    assert rows == [("random", "5 (0)"), ("before", ""), ("after", "5 (0)")]
+
+
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_a_script_begins_with_what_it_does_and_its_command(example: Path) -> None:
     first, *lines = example.read_text().split('"""')[1].splitlines()

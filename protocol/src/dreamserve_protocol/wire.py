@@ -81,7 +81,13 @@ def _part(hint: Any) -> Read:
         return lambda value: {name: of_value(one) for name, one in value.items()}
     if origin in (list, Sequence):
         of_item = _part(get_args(hint)[0])
+        if of_item is _as_is:
+            return list
         return lambda value: [of_item(one) for one in value]
     if is_dataclass(hint) and isinstance(hint, type):
         return _reader(hint)
-    return lambda value: value
+    return _as_is
+
+
+def _as_is(value: Any) -> Any:
+    return value

@@ -124,3 +124,18 @@ class OwnTransport:
 
 def with_an_own_transport() -> None:
     assert_type(sdk.DreamClient(transport=OwnTransport()).worlds(), list[sdk.WorldSummary])
+
+
+def with_many_dreams(client: sdk.DreamClient) -> None:
+    with client.dreams(256, world="takecover", max_steps=200, on_end="restart") as many:
+        assert_type(many, sdk.Dreams)
+        assert_type(many.first, sdk.ResetBatchResult)
+        assert_type(many.step(np.zeros(256, np.int64)), sdk.StepBatchResult)
+        assert_type(many.reset(np.array([3]), seeds=[1]), sdk.ResetBatchResult)
+        assert_type(many.steps, Int64)
+
+
+async def with_many_awaited_dreams(client: sdk.AsyncDreamClient) -> None:
+    async with await client.dreams(2, temperature=[1.0, 0.5]) as many:
+        assert_type(many, sdk.AsyncDreams)
+        assert_type(await many.step([1, 0]), sdk.StepBatchResult)

@@ -1,4 +1,4 @@
-"""The programs of docs/sdk.md run, and its tables say what the code does."""
+"""The programs of the SDK's pages run, and the tables of docs/sdk.md say what the code does."""
 
 import re
 from pathlib import Path
@@ -10,17 +10,18 @@ from dreamserve_client.timeouts import CONNECT_S, DEFAULT_S, LONG_S
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/sdk.md").read_text()
-PROGRAMS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+ENVIRONMENTS = (ROOT / "docs/environments.md").read_text()
+PROGRAMS = re.findall(r"^```python\n(.*?)^```", PAGE + ENVIRONMENTS, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_program_runs(program, url, monkeypatch):
     monkeypatch.chdir(ROOT)
-    exec(compile(program.replace("http://127.0.0.1:8000", url), "docs/sdk.md", "exec"), {})
+    exec(compile(program.replace("http://127.0.0.1:8000", url), "a page of docs", "exec"), {})
 
 
 def test_there_are_programs():
-    assert len(PROGRAMS) >= 4
+    assert len(PROGRAMS) >= 7
 
 
 def test_the_timeouts_are_those_of_the_code():

@@ -12,6 +12,7 @@ Requests, results and problems are those of the protocol, `dreamserve_protocol`.
 from dreamserve_client.async_client import AsyncDreamClient, AsyncDreamSession
 from dreamserve_client.calls import Call
 from dreamserve_client.client import DreamClient, DreamSession
+from dreamserve_client.dreams import AsyncDreams, Dreams
 from dreamserve_client.errors import (
     APIConnectionError,
     APITimeoutError,
@@ -61,6 +62,7 @@ __all__ = [
     "APITimeoutError",
     "AsyncDreamClient",
     "AsyncDreamSession",
+    "AsyncDreams",
     "AsyncInProcess",
     "AsyncTransport",
     "BundledPolicy",
@@ -75,6 +77,7 @@ __all__ = [
     "DreamEndedError",
     "DreamNotFiniteError",
     "DreamSession",
+    "Dreams",
     "DreamserveError",
     "EngineFailedError",
     "ForkResult",

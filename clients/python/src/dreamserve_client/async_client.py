@@ -11,8 +11,10 @@ from dreamserve_client import calls
 from dreamserve_client.beginnings import of_forks, of_restored
 from dreamserve_client.calls import Call, P, R
 from dreamserve_client.codec import Encoding
+from dreamserve_client.columns import Columns
+from dreamserve_client.dreams import AsyncDreams
 from dreamserve_client.exchange import Exchange, Options
-from dreamserve_client.methods import sent_by
+from dreamserve_client.methods import built_by, sent_by
 from dreamserve_client.step_numbers import StepNumbers
 from dreamserve_client.transports.base import AsyncTransport
 from dreamserve_client.transports.choose import TransportName, async_transport_of
@@ -43,6 +45,15 @@ def _begins(
     return sent_by(dream, build)
 
 
+def _begins_many(
+    build: Callable[P, Columns],
+) -> Callable[Concatenate["AsyncDreamClient", P], Coroutine[Any, Any, AsyncDreams]]:
+    async def dreams(self: "AsyncDreamClient", /, *args: P.args, **kwargs: P.kwargs) -> AsyncDreams:
+        return await AsyncDreams(self, build(*args, **kwargs)).begin()
+
+    return built_by(dreams, build)
+
+
 class AsyncDreamClient:
     """Drive dream sessions on a dreamserve server.
 
@@ -71,6 +82,7 @@ class AsyncDreamClient:
     worlds = _sends(calls.worlds)
     world = _sends(calls.world)
     dream = _begins(calls.reset)
+    dreams = _begins_many(Columns)
 
     def __init__(
         self,

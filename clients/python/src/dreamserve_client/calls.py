@@ -119,14 +119,15 @@ def _with_ids(request: Request[Any]) -> Request[Any]:
     """
     match request:
         case ResetRequest(session_id=None):
-            return replace(request, session_id=_new_id())
+            return replace(request, session_id=new_id())
         case ResetBatchRequest(session_ids=None) | ForkRequest(session_ids=None):
-            ids = [_new_id() for _ in range(request.rows)]
+            ids = [new_id() for _ in range(request.rows)]
             return replace(request, count=None, session_ids=ids)
     return request
 
 
-def _new_id() -> str:
+def new_id() -> str:
+    """Return an id for a session."""
     return token_hex(SESSION_ID_BYTES)
 
 
@@ -196,4 +197,4 @@ def restore(snapshot: Fields, session_id: str | None = None) -> Call[SessionResu
     session_id: A live session with that id is replaced. Default: a new id.
     """
     document = cast(Snapshot, snapshot)  # it is passed on as it is, fields of later versions too
-    return call_of(RestoreRequest(session_id or _new_id(), document))
+    return call_of(RestoreRequest(session_id or new_id(), document))

@@ -11,8 +11,10 @@ from dreamserve_client import calls
 from dreamserve_client.beginnings import of_forks, of_restored
 from dreamserve_client.calls import Call, P, R
 from dreamserve_client.codec import Encoding
+from dreamserve_client.columns import Columns
+from dreamserve_client.dreams import Dreams
 from dreamserve_client.exchange import Exchange, Options
-from dreamserve_client.methods import sent_by
+from dreamserve_client.methods import built_by, sent_by
 from dreamserve_client.step_numbers import StepNumbers
 from dreamserve_client.transports.base import Transport
 from dreamserve_client.transports.choose import TransportName, transport_of
@@ -37,6 +39,15 @@ def _begins(
         return DreamSession(self, self.send(build(*args, **kwargs)))
 
     return sent_by(dream, build)
+
+
+def _begins_many(
+    build: Callable[P, Columns],
+) -> Callable[Concatenate["DreamClient", P], Dreams]:
+    def dreams(self: "DreamClient", /, *args: P.args, **kwargs: P.kwargs) -> Dreams:
+        return Dreams(self, build(*args, **kwargs)).begin()
+
+    return built_by(dreams, build)
 
 
 class DreamClient:
@@ -74,6 +85,7 @@ class DreamClient:
     worlds = _sends(calls.worlds)
     world = _sends(calls.world)
     dream = _begins(calls.reset)
+    dreams = _begins_many(Columns)
 
     def __init__(
         self,

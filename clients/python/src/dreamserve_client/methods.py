@@ -49,6 +49,16 @@ def sent_by(method: M, build: Callable[..., Any], *, drop: int = 0) -> M:
     return method
 
 
+def built_by(method: M, kind: Callable[..., Any]) -> M:
+    """Return `method` with the parameters and the documentation of the object that it builds."""
+    built = inspect.signature(kind)
+    method.__doc__ = inspect.getdoc(kind)
+    parameters = [_SELF, *built.parameters.values()]
+    result = inspect.signature(method).return_annotation
+    method.__dict__["__signature__"] = inspect.Signature(parameters, return_annotation=result)
+    return method
+
+
 def _text(hint: Any) -> str:
     """Return what the markers of a field say of it: an array's forms, then its description."""
     marks = list(_marks(hint))

@@ -1,7 +1,7 @@
 """Steps are numbered, so that one whose response was lost can be sent again and is taken once."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -53,7 +53,7 @@ class StepNumbers:
             case ResetResult() | StepResult() | SessionResult() | RewindResult():
                 self._see([(result.session_id, result.step)])
             case ForkResult():
-                self._see((session_id, result.step) for session_id in result.session_ids)
+                self._see([(session_id, result.step) for session_id in result.session_ids])
             case ResetBatchResult():
                 self._see_rows(result, [0] * len(result.session_ids))
             case StepBatchResult():
@@ -62,13 +62,16 @@ class StepNumbers:
             self._steps.pop(request.session_id, None)
 
     def _see_rows(self, batch: ResetBatchResult | StepBatchResult, steps: list[int]) -> None:
-        failed = {error.row for error in batch.errors}
-        rows = enumerate(zip(batch.session_ids, steps, strict=True))
-        self._see(pair for row, pair in rows if row not in failed)
+        rows = zip(batch.session_ids, steps, strict=True)
+        if batch.errors:
+            failed = {error.row for error in batch.errors}
+            self._see([pair for row, pair in enumerate(rows) if row not in failed])
+        else:
+            self._see(list(rows))
 
-    def _see(self, sessions: Iterable[tuple[str, int]]) -> None:
-        for session_id, step in sessions:
-            self._steps.pop(session_id, None)
-            self._steps[session_id] = step
-            if len(self._steps) > MOST_SESSIONS:
-                self._steps.popitem(last=False)
+    def _see(self, sessions: Sequence[tuple[str, int]]) -> None:
+        self._steps.update(sessions)
+        for session_id, _ in sessions:
+            self._steps.move_to_end(session_id)
+        while len(self._steps) > MOST_SESSIONS:
+            self._steps.popitem(last=False)

@@ -65,6 +65,6 @@ def _fields(value: Any) -> Any:
         return {name: _fields(one) for name, one in fields_of(value).items()}
     if isinstance(value, dict):
         return {name: _fields(one) for name, one in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list) and value and not isinstance(value[0], str):  # ids are as they are
         return [_fields(one) for one in value]
     return value

@@ -1,0 +1,164 @@
+"""What an environment shows of a world: its spaces, and observations made of a result's fields."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium.spaces import Box, Discrete, Space
+
+from dreamserve_client.client import DreamClient
+from dreamserve_client.errors import ConfigurationError
+from dreamserve_client.transports.choose import TransportName
+from dreamserve_client.transports.in_process import InProcess
+from dreamserve_protocol.arrays import Int64, UInt8
+from dreamserve_protocol.batches import FinalRows, ResetBatchResult, StepBatchResult
+from dreamserve_protocol.errors import DreamserveError
+from dreamserve_protocol.reset import ResetResult, StateInclude
+from dreamserve_protocol.step import StepResult
+from dreamserve_protocol.worlds import WorldResult
+
+_Columns = ResetBatchResult | StepBatchResult | FinalRows
+LARGEST_SEED = 2**53  # exclusive: what a JSON number holds exactly
+METADATA: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 30}
+_RENDER_MODES = (None, "rgb_array")
+
+
+@dataclass(slots=True)
+class Shown:
+    """What B dreams show: their observations and, if they are rendered, their frames."""
+
+    observations: npt.NDArray[Any]  # (B, …)
+    frames: UInt8 | None  # (B, H, W, C); those of the observations, if these are frames
+
+    def copy_rows(self, rows: Int64, source: "Shown") -> None:
+        """Write the same rows of another one."""
+        self.observations[rows] = source.observations[rows]
+        if self.frames is not None and source.frames is not None:
+            self.frames[rows] = source.frames[rows]
+
+
+class View:
+    """The spaces of a world, and how its fields become observations.
+
+    observation: `latent`; `frame`; `latent+memory`, the latent and then all recurrent tensors in
+        the manifest's order; or the names of tensors, such as ("latent", "h"), to concatenate.
+
+    Raises ConfigurationError for what the world does not have.
+    """
+
+    def __init__(
+        self, world: WorldResult, observation: str | Sequence[str], render_mode: str | None
+    ) -> None:
+        if render_mode not in _RENDER_MODES:
+            raise ConfigurationError(f"render_mode must be None or 'rgb_array': {render_mode!r}")
+        self.world = world
+        self.action_space = _space_of(world.action_space)
+        self.names = () if observation == "frame" else _names(world, observation)
+        frame = bool(render_mode) or not self.names
+        self.include: tuple[StateInclude, ...] = ("frame",) if frame else ()
+        if set(self.names) - {"latent"}:
+            self.include += ("state",)
+        self.observation_space = self._observations()
+
+    def empty(self, count: int) -> Shown:
+        """Return arrays for `count` dreams, to be written."""
+        frames = None
+        if "frame" in self.include:
+            frames = np.empty((count, *self.world.frame_shape), np.uint8)
+        if frames is not None and not self.names:
+            return Shown(frames, frames)
+        return Shown(np.empty((count, *self.observation_space.shape), np.float32), frames)
+
+    def write(self, shown: Shown, rows: slice | Int64, result: _Columns) -> None:
+        """Write what the columns of a result show to these rows."""
+        if shown.frames is not None and result.frames is not None:
+            shown.frames[rows] = result.frames
+        first = 0
+        for name in self.names:
+            tensor = result.latents if name == "latent" else (result.state or {})[name]
+            columns = tensor.reshape(len(tensor), -1)
+            last = first + columns.shape[1]
+            shown.observations[rows, first:last] = columns
+            first = last
+
+    def one(self, result: ResetResult | StepResult) -> npt.NDArray[Any]:
+        """Return the observation of one dream; it may be the result's own array."""
+        if not self.names:
+            return np.asarray(result.frame)
+        tensors = {"latent": result.latent, **(result.state or {})}
+        parts = [tensors[name].ravel() for name in self.names]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _observations(self) -> Box:
+        if not self.names:
+            return Box(0, 255, tuple(self.world.frame_shape), np.uint8)
+        sizes = _sizes(self.world)
+        # a world bounds neither its latents nor its memory
+        return Box(-np.inf, np.inf, (sum(sizes[name] for name in self.names),), np.float32)
+
+
+def open_view(
+    base_url: str | None,
+    bundle: Any,
+    client: DreamClient | None,
+    transport: TransportName,
+    world: str | None,
+    observation: str | Sequence[str],
+    render_mode: str | None,
+) -> tuple[DreamClient, View]:
+    """Return the client of an environment, and its view of the world.
+
+    Raises ConfigurationError, and as DreamClient; what was opened is then closed.
+    """
+    if sum(one is not None for one in (base_url, bundle, client)) != 1:
+        raise ConfigurationError("give exactly one of base_url, bundle and client")
+    if client is not None:
+        opened = client.with_options()  # closing it leaves the original open
+    elif bundle is not None:
+        opened = DreamClient(transport=InProcess(bundle))
+    else:
+        opened = DreamClient(base_url, transport=transport)
+    try:
+        described = opened.world(opened.worlds()[0].name if world is None else world)
+        return opened, View(described, observation, render_mode)
+    except DreamserveError:
+        opened.close()
+        raise
+
+
+def check_options(options: dict[str, Any] | None, known: Sequence[str]) -> dict[str, Any]:
+    """Return the options of a reset. Raises ConfigurationError for unknown ones."""
+    options = dict(options or {})
+    if unknown := sorted(set(options) - set(known)):
+        raise ConfigurationError(f"unknown reset options {unknown}; known are {list(known)}")
+    return options
+
+
+def _space_of(space: dict[str, Any]) -> Space[Any]:
+    if space["type"] == "Discrete":
+        return Discrete(space["n"])
+    if space["type"] == "Box":
+        low, high = (np.array(space[bound], np.float32) for bound in ("low", "high"))
+        return Box(low, high, dtype=np.float32)
+    raise ConfigurationError(f"this version of dreamserve_client knows no {space['type']} actions")
+
+
+def _sizes(world: WorldResult) -> dict[str, int]:
+    """Return how many numbers each tensor of a world has, the latent first."""
+    state = {one["name"]: int(np.prod(one["shape"])) for one in world.manifest["recurrent_state"]}
+    return {"latent": world.latent_size, **state}
+
+
+def _names(world: WorldResult, observation: str | Sequence[str]) -> tuple[str, ...]:
+    sizes = _sizes(world)
+    if observation == "latent+memory":
+        return tuple(sizes)
+    names = (observation,) if isinstance(observation, str) else tuple(observation)
+    if not names or len(set(names)) < len(names) or set(names) - set(sizes):
+        raise ConfigurationError(
+            f"observation must be 'latent', 'frame', 'latent+memory' or different names of"
+            f" {list(sizes)}, it is {observation!r}"
+        )
+    return names

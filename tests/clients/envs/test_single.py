@@ -1,0 +1,165 @@
+"""DreamEnv keeps Gymnasium's promises, and its dreams are those of sessions."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import dreamserve_client as sdk
+import dreamserve_client.envs as envs
+from dreamserve.engine.fake import fake_world
+
+# what the checkers only advise against; a world bounds neither its latents nor its memory
+ADVICE = (
+    "ignore:.*A Box observation space (min|max)imum value is",
+    "ignore:.*Not able to test alternative render modes",
+    "ignore:We recommend you to use a symmetric and normalized Box action space",
+    "ignore:The minimal resolution for an image",
+)
+OBSERVATIONS = ["latent", "frame", "latent+memory", ("latent", "n")]
+
+
+@pytest.mark.filterwarnings(*ADVICE)
+@pytest.mark.parametrize("discrete", [True, False])
+@pytest.mark.parametrize("observation", OBSERVATIONS, ids=str)
+def test_gymnasiums_checker_finds_nothing(make, observation, discrete):
+    world = fake_world(discrete=discrete)
+    check_env(make.one(world, observation=observation, max_episode_steps=20))
+    check_env(make.one(world, observation=observation, render_mode="rgb_array"))
+
+
+@pytest.mark.filterwarnings(*ADVICE)
+@pytest.mark.parametrize("observation", OBSERVATIONS, ids=str)
+def test_the_checker_of_stable_baselines3_finds_nothing(make, observation):
+    checker = pytest.importorskip("stable_baselines3.common.env_checker")
+    checker.check_env(make.one(observation=observation))
+    checker.check_env(make.one(fake_world(discrete=False), observation=observation))
+
+
+def test_it_is_registered_and_made_by_its_id():
+    env = gymnasium.make(
+        envs.ENV_ID, bundle=fake_world(), max_episode_steps=3, disable_env_checker=True
+    )
+    env.reset(seed=1)
+    cuts = [env.step(1)[3] for _ in range(3)]
+    assert cuts == [False, False, True]
+    assert isinstance(env.unwrapped, envs.DreamEnv)
+    env.close()
+
+
+def test_the_server_cuts_a_dream_at_its_time_limit(make):
+    env = make.one(max_episode_steps=3)
+    for _ in range(2):
+        env.reset(seed=1)
+        assert [env.step(1)[3] for _ in range(3)] == [False, False, True]
+    with pytest.raises(sdk.DreamEndedError):
+        env.step(1)
+
+
+@pytest.mark.parametrize("observation", OBSERVATIONS, ids=str)
+def test_a_dream_is_the_session_with_its_seed(make, observation):
+    client = sdk.DreamClient(transport=sdk.InProcess(fake_world()))
+    session = client.dream(seed=7, temperature=0.5, include=["frame", "state"])
+    env = make.one(observation=observation, render_mode="rgb_array")
+
+    def observed(shown):
+        if observation == "frame":
+            return shown.frame
+        tensors = {"latent": shown.latent, **shown.state}
+        names = {"latent": ["latent"], "latent+memory": ["latent", "memory", "n"]}
+        chosen = names.get(observation, observation)
+        return np.concatenate([tensors[name].ravel() for name in chosen])
+
+    first, info = env.reset(seed=7, options={"temperature": 0.5})
+    assert info == {"seed": 7, "temperature": 0.5}
+    np.testing.assert_array_equal(first, observed(session.first))
+    for action in (2, 0, 1):
+        shown = session.step(action, include=["frame", "state"])
+        now, reward, terminated, truncated, info = env.step(action)
+        np.testing.assert_array_equal(now, observed(shown))
+        assert now in env.observation_space
+        assert (reward, terminated, truncated, info) == (shown.reward, False, False, {})
+        np.testing.assert_array_equal(env.render(), shown.frame)
+
+
+def test_a_dream_without_a_seed_follows_from_the_last_seed(make):
+    one, other = make.one(), make.one()
+    seeds = []
+    for env in (one, other):
+        env.reset(seed=4)
+        seeds.append([env.reset()[1]["seed"] for _ in range(3)])
+    assert seeds[0] == seeds[1]
+    assert len(set(seeds[0])) == 3
+
+
+def test_a_dream_starts_where_it_is_told_to(make):
+    client, env = sdk.DreamClient(transport=sdk.InProcess(fake_world())), make.one()
+    camera = np.full((2, 16, 24, 3), 255, np.uint8)
+    for start in (
+        {"bank": 3},
+        {"latent": [0.1, 0.2, 0.3, 0.4]},
+        {"frames": camera, "actions": [1]},
+    ):
+        session = client.dream(seed=1, start=sdk.Start(**start))
+        first, _ = env.reset(seed=1, options=start)
+        np.testing.assert_array_equal(first, session.first.latent)
+        np.testing.assert_array_equal(env.step(2)[0], session.step(2).latent)
+
+
+def test_the_actions_and_their_names_are_the_worlds(make):
+    env = make.one()
+    assert env.action_space == gymnasium.spaces.Discrete(3)
+    assert (env.world, env.action_names) == ("fake", ["back", "stay", "forth"])
+    box = make.one(fake_world(discrete=False))
+    low, high = np.array([-1, -0.5], np.float32), np.array([1, 0.5], np.float32)
+    assert box.action_space == gymnasium.spaces.Box(low, high)
+
+
+def test_the_spaces_are_those_of_the_observation(make):
+    sizes = {"latent": (4,), "latent+memory": (8,), ("latent", "n"): (5,)}
+    for observation, shape in sizes.items():
+        space = make.one(observation=observation).observation_space
+        assert space == gymnasium.spaces.Box(-np.inf, np.inf, shape, np.float32)
+    frame = gymnasium.spaces.Box(0, 255, (8, 8, 3), np.uint8)
+    assert make.one(observation="frame").observation_space == frame
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"observation": "memory+latent"}, "different names of .'latent', 'memory', 'n'."),
+        ({"observation": ("latent", "latent")}, "different names"),
+        ({"observation": ()}, "different names"),
+        ({"render_mode": "human"}, "render_mode must be None or 'rgb_array'"),
+        ({"base_url": "http://127.0.0.1:1"}, "exactly one of base_url, bundle and client"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(make, options, message):
+    for kind in (make.one, make.many):
+        with pytest.raises(sdk.ConfigurationError, match=message):
+            kind(**options)
+
+
+def test_unknown_reset_options_are_refused(make):
+    with pytest.raises(sdk.ConfigurationError, match=r"unknown reset options \['heat'\]"):
+        make.one().reset(options={"heat": 1})
+
+
+def test_step_and_render_want_a_reset_before(make):
+    env = make.one(render_mode="rgb_array")
+    for call in (lambda: env.step(1), env.render):
+        with pytest.raises(gymnasium.error.ResetNeeded):
+            call()
+    assert make.one().render() is None
+
+
+def test_closing_ends_the_session_once_and_leaves_your_client_open():
+    client = sdk.DreamClient(transport=sdk.InProcess(fake_world()))
+    env = envs.DreamEnv(client=client)
+    env.reset(seed=1)
+    session_id = env._session.session_id
+    assert client.session(session_id).seed == 1
+    env.close()
+    env.close()
+    with pytest.raises(sdk.SessionNotFoundError):
+        client.session(session_id)
