@@ -3,8 +3,8 @@
     .venv/bin/pip install ./service './clients/python[sb3]' vizdoom
     .venv/bin/python examples/ppo.py                     # about 10 minutes on two cores
 
-The agent observes what the paper's controller does, the latent and the memory's state. In the game
-a session of the world follows it: every step has the real frame as its `observation`. In one run:
+The agent observes the latent and the memory's state, as the paper's controller does. In the game a
+session of the world follows it: every step has the real frame as its `observation`. In one run:
 
     | agent | return in dreams | in the game (standard error) |
     |---|---|---|
@@ -34,8 +34,7 @@ TEMPERATURE = 1.15  # more random than the data, so that it does not learn the m
 class RandomAgent:
     """Takes uniformly random actions."""
 
-    def __init__(self) -> None:
-        self.generator = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
 
     def predict(self, observations: Any, *args: Any, **options: Any) -> tuple[Any, None]:
         """Return an action for each observation."""
@@ -111,14 +110,14 @@ def main() -> None:
     parser.add_argument("--max-steps", type=int, default=2100, help="of an evaluated episode")
     asked = parser.parse_args()
     torch.set_num_threads(1)  # the networks are small
-    client = DreamClient(transport=InProcess(asked.bundle))
+    client, lines = DreamClient(transport=InProcess(asked.bundle)), []
     envs = dreams(client, asked.dreams, steps=200)  # short, so that it sees many beginnings
-    agent, lines = untrained(envs), []
+    agent = untrained(envs)
     for name, judged in (("random", RandomAgent()), ("before", agent), ("after", agent)):
         if name == "after":
             agent.learn(asked.steps, log_interval=10)
         dreamt = dream_return(client, judged, asked.dreams, asked.max_steps)
-        played = (client, judged, asked.episodes, asked.max_steps)
+        played = client, judged, asked.episodes, asked.max_steps
         real = "" if name == "before" else real_return(*played)
         lines.append(f"| {name} | {dreamt:.0f} | {real} |")
     envs.close()
