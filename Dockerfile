@@ -10,6 +10,7 @@ WORKDIR /src
 COPY constraints.txt ./
 COPY protocol ./protocol
 COPY service ./service
+COPY clients/web ./clients/web
 RUN sed -i -e '/"onnxruntime-gpu/d' -e 's/"onnxruntime>=\([0-9.]*\);.*"/"onnxruntime>=\1"/' service/pyproject.toml \
     && grep -q '^ *"onnxruntime>=[0-9.]*",$' service/pyproject.toml && ! grep -q '"onnxruntime-gpu' service/pyproject.toml
 # Compiled to bytecode once here, so that no start has to. What packages bring for their own tests, and

@@ -37,11 +37,11 @@ site: $(VENV)/dev.stamp
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "build/site/index.html"
 
-# Needs wrk, ViZDoom, two cores, and the machine to itself for about an hour and a half.
+# Needs wrk, chromium, ViZDoom, two cores, and the machine to itself for about an hour and a half.
 bench: $(VENV)/dev.stamp benchmarks/.peers/stamp
 	set -e; for script in camera http_step 'http_step --world lstm512-z64' batch_step plan \
 		plan_beside_steps plan_budget plan_quality plan_trees evolve takecover \
-		'takecover --real-time --episodes 25' capacity startup vector_env; do \
+		'takecover --real-time --episodes 25' capacity startup stream_step vector_env playground; do \
 		set -- $$script; name=$$1; shift; $(BIN)/python benchmarks/$$name.py "$$@"; done
 
 benchmarks/.peers/stamp: benchmarks/peers/requirements.txt benchmarks/peers/install

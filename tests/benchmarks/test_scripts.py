@@ -29,6 +29,7 @@ SCRIPTS = {
     "plan_quality": "--systems 1 --starts 1 --seeds 1 --candidates 32 --iterations 2 --no-peers"
     " --only '4 states, 1 action' --bounds 1",
     "plan_trees": "--depths 3 --trees 1",
+    "playground": "--players 2 --rounds 1 --seconds 1",
     "startup": "--only dreamserve --rounds 1",
     "stream_step": "--rounds 1 --seconds 1",
     "takecover": "--episodes 1 --max-steps 5",
@@ -67,6 +68,8 @@ def test_a_script_runs_to_its_end_and_prints_its_table(script: str, tmp_path: Pa
     name, *flags = script.split()
     if name in LOADED_BY_WRK and shutil.which("wrk") is None:
         pytest.skip("wrk is not installed")
+    if name == "playground" and shutil.which("chromium") is None:
+        pytest.skip("chromium is not installed")
     if name == "takecover":
         pytest.importorskip("vizdoom", reason="pip install 'dreamserve-training[vizdoom]'")
     options = [*flags, *shlex.split(SCRIPTS[script])]

@@ -74,6 +74,12 @@ def serve() -> Serve:
     return _serve
 
 
+@pytest.fixture(scope="module")
+def serve_module() -> Serve:
+    """Return the same for a server that a module's tests share."""
+    return _serve
+
+
 @pytest.fixture(scope="session")
 def exported_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the bundle of an untrained world, written by the exporter."""

@@ -20,6 +20,7 @@ class Index(Message):
 
     name: Annotated[str, Doc("Always dreamserve.")]
     version: Annotated[str, Doc("Version of the server.")]
+    play: Annotated[str, Doc("Path of the playground.")]
     docs: Annotated[str, Doc("Path of the documentation.")]
     openapi: Annotated[str, Doc("Path of the OpenAPI document.")]
     worlds: Annotated[str, Doc("Path that lists the worlds.")]

@@ -24,6 +24,7 @@ from dreamserve.api.openapi import document
 from dreamserve.api.openenv import Episodes
 from dreamserve.api.origins import check_origin, is_loopback
 from dreamserve.api.pages import page_endpoint
+from dreamserve.api.play import play_routes
 from dreamserve.api.problems import VALID_ID
 from dreamserve.api.responses import problem_response
 from dreamserve.api.stream import Stream
@@ -124,6 +125,7 @@ def _routes(service: Service) -> list[BaseRoute]:
         *(Route(page.path, page_endpoint(service, page)) for page in PAGES),
         Route("/docs", docs_endpoint(openapi_document)),
         Route("/openapi.json", openapi_endpoint(openapi_document)),
+        *play_routes(),
     ]
 
 

@@ -14,7 +14,7 @@ from dreamserve_protocol.pages import Health, Index, Page
 
 
 def _index(service: Service) -> Index:
-    return Index("dreamserve", __version__, "/docs", "/openapi.json", "/worlds", "/readyz")
+    return Index("dreamserve", __version__, "/play", "/docs", "/openapi.json", "/worlds", "/readyz")
 
 
 def _livez(service: Service) -> Health:

@@ -1,0 +1,103 @@
+// Puts the playground together: the stream, the game, and the views around it.
+
+import { Game } from "./dream/game.js";
+import { readLink, writeLink } from "./dream/link.js";
+import { Beginnings } from "./views/beginnings.js";
+import { Branches } from "./views/branches.js";
+import { Controls, randomSeed } from "./views/controls.js";
+import { byId, throttled } from "./views/dom.js";
+import { Expectation } from "./views/expectation.js";
+import { Futures } from "./views/futures.js";
+import { Input } from "./views/input.js";
+import { Notices } from "./views/notices.js";
+import { Screen } from "./views/screen.js";
+import { Timeline } from "./views/timeline.js";
+import { Stream } from "./wire/stream.js";
+
+const notices = new Notices();
+const stream = new Stream(streamUrl(), connectionChanged);
+const input = new Input(() => pressed());
+const game = new Game(stream, input);
+const screen = new Screen(game);
+const controls = new Controls(game, notices);
+const futures = new Futures(game);
+new Timeline(game);
+new Expectation(game);
+new Branches(game);
+new Beginnings(game);
+
+game.addEventListener("notice", ({ detail }) => notices.show(detail.kind, detail.text));
+game.addEventListener("world", () => {
+  input.show(game.actions);
+  controls.entered();
+  futures.entered();
+  const [height, width] = game.world.frame_shape;
+  byId("screen").style.aspectRatio = `${width} / ${height}`;
+});
+game.addEventListener("begin", () => {
+  screen.begun();
+  const { fragment } = writeLink(game.dream.spec);
+  // A link that was opened stays as it is, with its actions, until another dream begins.
+  if (!location.hash.startsWith(fragment)) history.replaceState(null, "", fragment);
+});
+const showRate = throttled(() => (byId("fps").textContent = screen.framesPerSecond), 500);
+game.addEventListener("moment", showRate);
+addEventListener("hashchange", open);
+addEventListener("pagehide", leave);
+document.addEventListener("visibilitychange", pauseWhileHidden);
+open();
+
+/** Begin the dream of the page's link, or a new one. */
+async function open() {
+  let link = { spec: {}, actions: [] };
+  try {
+    link = readLink(location.hash);
+  } catch (error) {
+    notices.show("error", error.message);
+  }
+  const other = { seed: randomSeed() };
+  await game.open({ ...other, ...defined(link.spec) }, link.actions, other);
+}
+
+/** A person who presses an action plays: from the first step on, and instead of anybody else. */
+function pressed() {
+  if (game.driver.name !== "person") game.let("person");
+  if (screen.isWaiting) game.play();
+}
+
+function connectionChanged(isOpen) {
+  byId("connection").textContent = isOpen ? "connected" : "reconnecting";
+  byId("connection").classList.toggle("lost", !isOpen);
+  notices.show("connection", isOpen ? "" : "The server does not answer. The dream waits for it.");
+  if (isOpen) game?.reconnected();
+}
+
+let wasPlaying = false;
+
+/** A hidden page gets few timer events, and nobody sees the dream. */
+function pauseWhileHidden() {
+  if (document.hidden) {
+    wasPlaying = game.isPlaying;
+    game.pause();
+  } else if (wasPlaying) game.play();
+}
+
+/** Free the sessions on the server. */
+function leave() {
+  for (const id of [game.dream.id, ...game.branches.map((branch) => branch.id)]) {
+    fetch(new URL(`sessions/${id}`, document.baseURI), { method: "DELETE", keepalive: true })
+      .catch(() => null); // the server forgets them in time
+  }
+}
+
+/** Return the address of the stream, beside this page's, behind whatever path prefix. */
+function streamUrl() {
+  const url = new URL("stream", document.baseURI);
+  url.protocol = url.protocol.replace("http", "ws");
+  url.hash = "";
+  return url.href;
+}
+
+function defined(fields) {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
+}

@@ -1,0 +1,89 @@
+"""The server goes away and comes back; the dream goes on."""
+
+import re
+import signal
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from playwright.sync_api import WebSocketRoute, expect
+
+AGAIN = "The server no longer had this dream. It was dreamt again from its seed"
+
+
+def test_a_killed_server_is_missed_and_its_dream_goes_on_when_it_is_back(
+    player: Any, serve: Any, takecover: Any
+) -> None:
+    with serve(takecover) as served:
+        one = player().open(served.url, "#seed=7")
+        one.may_lose_server = True
+        one.press("Space")
+        one.wait_for_step(12)
+        step = one.pause()
+        frame = one.pixels
+        one.press("Space")
+        one.wait_for_step(step + 5)
+        served.stop(signal.SIGKILL)
+        notice = one.page.get_by_text("The server does not answer. The dream waits for it.")
+        expect(notice).to_be_visible()
+        expect(one.page.locator("#connection")).to_have_text("reconnecting")
+        seen = one.steps
+    with serve(takecover, "--port", str(urlsplit(served.url).port)):
+        expect(notice).to_be_hidden()
+        expect(one.page.get_by_text(AGAIN)).to_be_visible()
+        one.wait_for_step(seen + 5)
+        one.press("Space")
+        one.page.locator("#timeline").fill(str(step))
+        assert one.pixels == frame
+        one.press("Space")  # back to a step before the restart, and on from there
+        one.wait_for_step(step + 3)
+
+
+def test_a_dream_survives_its_socket(player: Any, serve: Any, takecover: Any) -> None:
+    sockets: list[WebSocketRoute] = []
+
+    def through(socket: WebSocketRoute) -> None:
+        sockets.append(socket)
+        socket.connect_to_server()
+
+    with serve(takecover) as served:
+        one = player()
+        one.may_lose_server = True
+        one.page.route_web_socket(re.compile("/stream$"), through)
+        one.open(served.url, "#seed=7")
+        one.press("Space")
+        one.wait_for_step(5)
+        sockets[0].close(code=1012)
+        one.wait_for_step(one.steps + 10)
+        assert len(sockets) == 2
+        expect(one.page.get_by_text(AGAIN)).to_have_count(0)
+        step, frame = one.pause(), one.pixels
+        undisturbed = player()
+        undisturbed.may_lose_server = True
+        undisturbed.open(served.url, f"#seed=7&actions=0~{step}")
+        undisturbed.press("Space")
+        expect(undisturbed.page.locator("#steps")).to_have_text(str(step))
+        expect(undisturbed.page.locator(".notice")).to_contain_text("The recording ends here")
+        assert undisturbed.pixels == frame
+
+
+def test_a_lost_session_is_said_and_dreamt_again(player: Any, serve: Any, takecover: Any) -> None:
+    with serve(takecover) as served:
+        one = player()
+        one.may_lose_server = True
+        ids: list[str] = []
+        one.page.on(
+            "websocket",
+            lambda socket: socket.on(
+                "framesent",
+                lambda sent: ids.extend(
+                    re.findall(rb"play-[0-9a-f]{16}", sent) if isinstance(sent, bytes) else ()
+                ),
+            ),
+        )
+        one.open(served.url, "#seed=7")
+        one.press("Space")
+        one.wait_for_step(5)
+        assert httpx.delete(f"{served.url}/sessions/{ids[0].decode()}").status_code == 204
+        expect(one.page.get_by_text(AGAIN)).to_be_visible()
+        one.wait_for_step(one.steps + 5)
