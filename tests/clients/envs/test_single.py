@@ -37,9 +37,7 @@ def test_the_checker_of_stable_baselines3_finds_nothing(make, observation):
 
 
 def test_it_is_registered_and_made_by_its_id():
-    env = gymnasium.make(
-        envs.ENV_ID, bundle=fake_world(), max_episode_steps=3, disable_env_checker=True
-    )
+    env = gymnasium.make(envs.ENV_ID, bundle=fake_world(), max_episode_steps=3)
     env.reset(seed=1)
     cuts = [env.step(1)[3] for _ in range(3)]
     assert cuts == [False, False, True]
