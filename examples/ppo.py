@@ -1,7 +1,7 @@
 """Train an agent with PPO of stable-baselines3 in dreams alone, then let it play the real game.
 
     .venv/bin/pip install ./service './clients/python[sb3]' vizdoom
-    .venv/bin/python examples/ppo.py                     # about 10 minutes on two cores
+    .venv/bin/python examples/ppo.py                     # about 7 minutes on two cores
 
 The agent observes the latent and the memory's state, as the paper's controller does. In the game a
 session of the world follows it: every step has the real frame as its `observation`. In one run:
