@@ -47,7 +47,7 @@ def test_a_bundles_dream_forks_rewinds_and_restores(tiny_bundle: Path) -> None:
 
 
 def test_a_path_without_a_bundle_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="cannot be read"):
+    with pytest.raises(BundleError, match=r"has no manifest\.json"):
         LocalClient(tmp_path)
 
 
