@@ -35,7 +35,8 @@ COUNT_FRAMES = """
   };
 """
 READ = "[window.frames_drawn, performance.now()]"
-# People who run from wall to wall, in a calm dream: they live for longer than frames are counted.
+# People who run from wall to wall, in calm dreams, each of which lasts for 1,500 steps or more.
+SEEDS = (0, 1, 3, 4, 6, 9, 10, 11, 12, 14, 16, 17, 18, 19, 21, 22)
 FRAGMENT = "#seed={seed}&temperature=0.5&actions=1~50" + "_2~110_1~110" * 20
 
 
@@ -48,7 +49,7 @@ def players(port: int, count: int) -> Iterator[list[Page]]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path)
         pages = []
-        for seed in range(count):
+        for seed in SEEDS[:count]:
             page = browser.new_context().new_page()
             page.set_default_timeout(PATIENCE_MS)
             page.add_init_script(COUNT_FRAMES)
@@ -78,7 +79,7 @@ def frames_per_second(pages: list[Page], seconds: float) -> list[float]:
 def main() -> None:
     """Measure in rounds and print the table."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--players", type=int, default=4)
+    parser.add_argument("--players", type=int, default=4, choices=range(1, len(SEEDS) + 1))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10.0)
     arguments = parser.parse_args()
