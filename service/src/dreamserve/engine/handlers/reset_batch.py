@@ -10,6 +10,7 @@ from dreamserve.engine.dynamics import Work, empty_state, start_from_bank
 from dreamserve.engine.handlers.base import Context, new_session_id
 from dreamserve.engine.handlers.columns import Columns, rows_at_once
 from dreamserve.engine.handlers.rows import RowErrors, duplicate_errors
+from dreamserve.engine.sessions.records import NO_LIMIT
 from dreamserve.engine.sessions.restarts import SEED_BITS
 from dreamserve.engine.world import World
 from dreamserve_protocol.batches import ResetBatchRequest, ResetBatchResult
@@ -129,7 +130,7 @@ def _begin_slice(
         state, where = tuple(part[created] for part in state), index[created]
         slab, placed = context.sessions.slabs[world.name], np.array(slots)
         slab.temperature[placed] = result.temperatures[where]
-        slab.max_steps[placed] = request.max_steps or 0
+        slab.max_steps[placed] = request.max_steps or NO_LIMIT
         slab.begin(placed, latent[created], state, seeds[created])
         columns.write(where, latent[created], state)
         columns.decode(where, errors)

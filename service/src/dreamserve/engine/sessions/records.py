@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from dreamserve.backends.base import Array, State
+from dreamserve_protocol.common import LARGEST_INTEGER
+
+NO_LIMIT = LARGEST_INTEGER + 1  # the `max_steps` of a dream without one: no step has this number
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,13 +25,13 @@ class SessionRecord:
     last_answer: Any  # the last step's result (`slab.LastAnswer`), if it holds more than this
     last_plan: Any = None  # `slab.LastPlan`
     rewind_window: int = 0  # steps that are kept for rewinding
-    max_steps: int = 0  # of the dream; 0: no limit
+    max_steps: int = NO_LIMIT  # of the dream
     began_at: int = 0  # the step after which the dream began
 
     @property
     def truncated(self) -> bool:
         """Whether the dream has reached `max_steps`."""
-        return 0 < self.max_steps <= self.step - self.began_at
+        return self.step - self.began_at >= self.max_steps
 
 
 Window = deque[SessionRecord]  # of one session, oldest first; `maxlen` is its `rewind_window`

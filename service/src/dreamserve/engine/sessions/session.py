@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dreamserve.backends.base import Actions, Array, State
-from dreamserve.engine.sessions.records import SessionRecord
+from dreamserve.engine.sessions.records import NO_LIMIT, SessionRecord
 from dreamserve.engine.sessions.slab import LastAnswer, LastPlan, Slab
 from dreamserve.engine.world import World
 from dreamserve.planning.base import shifted
@@ -45,7 +45,8 @@ class Session:
     @property
     def max_steps(self) -> int | None:
         """The dream's time limit, if any."""
-        return int(self.slab.max_steps[self.slot]) or None
+        max_steps = int(self.slab.max_steps[self.slot])
+        return None if max_steps == NO_LIMIT else max_steps
 
     @property
     def seed(self) -> int:
@@ -70,7 +71,7 @@ class Session:
     @property
     def truncated(self) -> bool:
         """Whether the dream has reached `max_steps`."""
-        return self.max_steps is not None and self.age >= self.max_steps
+        return bool(self.age >= self.slab.max_steps[self.slot])
 
     @property
     def ended(self) -> bool:
@@ -133,7 +134,7 @@ class Session:
     ) -> None:
         """Begin a dream at latent (1, Z) and state (1, *shape) each."""
         slab, slot = self.slab, self.slot
-        slab.temperature[slot], slab.max_steps[slot] = temperature, max_steps or 0
+        slab.temperature[slot], slab.max_steps[slot] = temperature, max_steps or NO_LIMIT
         slab.begin(np.array([slot]), latent, state, np.array([seed], np.uint64))
 
     def restore(

@@ -8,7 +8,7 @@ import numpy as np
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Array, Bools, Int64, PendingStep, State, UInt64
 from dreamserve.backends.host_state import make_state_store
-from dreamserve.engine.sessions.records import SessionRecord, Windows
+from dreamserve.engine.sessions.records import NO_LIMIT, SessionRecord, Windows
 from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
 from dreamserve_protocol.step import StepResult
@@ -54,7 +54,7 @@ class Slab:
         self.key = np.zeros(count, np.uint64)  # `noise.stream_keys` of the seed
         self.step = np.zeros(count, np.int64)
         self.began_at = np.zeros(count, np.int64)  # the step after which the dream began
-        self.max_steps = np.zeros(count, np.int64)  # of the dream; 0: no limit
+        self.max_steps = np.full(count, NO_LIMIT, np.int64)  # of the dream
         self.temperature = np.zeros(count, np.float32)
         self.terminated = np.zeros(count, np.bool_)
         self.used_at_s = np.full(count, _FREE)
@@ -99,8 +99,7 @@ class Slab:
 
     def truncated(self, slots: Int64, step: Int64) -> Bools:
         """Return whether each dream (B,) has reached its `max_steps` by `step` (B,)."""
-        limit = self.max_steps[slots]
-        return (limit > 0) & (step - self.began_at[slots] >= limit)
+        return step - self.began_at[slots] >= self.max_steps[slots]
 
     def begin(
         self, slots: Int64, latent: Array, state: State, seed: UInt64, at: Int64 | int = 0

@@ -14,7 +14,7 @@ import numpy as np
 
 from dreamserve.engine.checks import check_latent, check_state
 from dreamserve.engine.sessions.last_answer import last_step_of, read_last_step
-from dreamserve.engine.sessions.records import SessionRecord
+from dreamserve.engine.sessions.records import NO_LIMIT, SessionRecord
 from dreamserve.engine.world import World
 from dreamserve_protocol.errors import InvalidRequestError, SnapshotRefusedError
 from dreamserve_protocol.sessions import FORMAT, FORMAT_VERSION, Snapshot, check_format
@@ -42,7 +42,7 @@ def snapshot_of(world: World, record: SessionRecord) -> Snapshot:
         action=world.spec.action_space.single(record.action) if record.step else None,
         reward=record.reward,
         last_step=None if last is None else last_step_of(last),
-        max_steps=record.max_steps or None,
+        max_steps=None if record.max_steps == NO_LIMIT else record.max_steps,
         began_at=record.began_at or None,
         digest="",
     )
@@ -80,6 +80,7 @@ def _record(world: World, given: Snapshot) -> SessionRecord:
     if not given.step and not blank:
         raise InvalidRequestError("before its first step a session has no action and no result")
     began_at, last_step = given.began_at or 0, given.last_step
+    max_steps = given.max_steps or NO_LIMIT
     if began_at > given.step:
         raise InvalidRequestError(f"began_at is {began_at}, step only {given.step}")
     if (0 < began_at == given.step) != (last_step is not None and last_step.final is not None):
@@ -87,7 +88,7 @@ def _record(world: World, given: Snapshot) -> SessionRecord:
     last = None
     if given.last_step is not None:
         named = spec.named_state(state)
-        truncated = given.max_steps is not None and given.step - began_at >= given.max_steps
+        truncated = given.step - began_at >= max_steps
         result = StepResult(
             "", given.step, latent, given.reward, given.terminated, truncated, state=named
         )
@@ -103,7 +104,7 @@ def _record(world: World, given: Snapshot) -> SessionRecord:
         reward=given.reward,
         last_answer=last,
         rewind_window=given.rewind_window,
-        max_steps=given.max_steps or 0,
+        max_steps=max_steps,
         began_at=began_at,
     )
 
