@@ -53,12 +53,13 @@ export class Dream {
     const fields = { session_id: this.id, action, step: ++this.sent, include: INCLUDE };
     const result = await this.stream.request("step", fields);
     if (epoch !== this.#epoch) return null;
-    const { step, reward, terminated, frame, mixture, latent } = result;
+    const { step, reward, terminated, frame, mixture, latent, info } = result;
     const moment = {
       step, action, reward, terminated, frame, mixture, latent,
       total: this.history.last.total + reward,
       surprise: surpriseOf(latent, mixture),
       hesitation: hesitationOf(mixture),
+      end: info.end_probability,
     };
     this.history.add(moment);
     return moment;

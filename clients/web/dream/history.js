@@ -3,7 +3,7 @@
 const MOST_PICTURE_BYTES = 48 * 2 ** 20;
 
 /**
- * A moment is {step, action, reward, total, terminated, frame, mixture, surprise, hesitation};
+ * A moment is {step, action, reward, total, terminated, frame, mixture, surprise, hesitation, end};
  * `frame` and `mixture` are null once forgotten, and all but `step` and `frame` at step 0.
  */
 export class History {

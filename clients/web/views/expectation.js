@@ -22,6 +22,7 @@ export class Expectation {
     byId("reward").textContent = digits(moment?.reward, 2);
     byId("total").textContent = digits(moment?.total, 1);
     byId("surprise").textContent = digits(moment?.surprise, 2);
+    byId("end").textContent = moment?.end === undefined ? "–" : percent(moment.end);
     byId("usual").textContent = digits(usualSurprise(dream.history, viewed), 2);
     byId("action").textContent =
       moment?.action === undefined ? "–" : this.game.actions.describe(moment.action);
@@ -34,6 +35,12 @@ export class Expectation {
     byId("hesitation").textContent = `${moment.hesitation.toFixed(2)} of ${components}`;
     drawWeights(context, width, height, moment.mixture.weights);
   }
+}
+
+/** Return a probability in percent; a small one keeps its order of magnitude. */
+function percent(probability) {
+  const value = 100 * probability;
+  return value < 0.01 ? "< 0.01 %" : `${value.toPrecision(value < 1 ? 1 : 2)} %`;
 }
 
 /** Return the mean surprise of the hundred steps before a step. */

@@ -183,6 +183,9 @@ class StepBatchResult(Message):
     predicted_terminated: Annotated[
         Annotated[Bools, Array("bool B")] | None, Doc("As `info.predicted_terminated` of /step.")
     ] = None
+    end_probability: Annotated[
+        Annotated[Float32, Array("float32 B")] | None, Doc("As `info.end_probability` of /step.")
+    ] = None
     final: Annotated[FinalRows | None, Doc("With `restart`: the dreams that ended.")] = None
 
 

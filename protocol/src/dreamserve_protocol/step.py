@@ -87,9 +87,13 @@ StepInfo = Annotated[
                 "boolean",
                 "Whether the world predicted that the dream ends with this step.",
             ),
+            "end_probability": (
+                "number",
+                "Probability of that end, the sigmoid of the world's logit; with `mixture`, too.",
+            ),
         }
     ),
-    Doc("Likelihood of the observation; empty without an `observation`."),
+    Doc("What the world predicted; empty without an `observation` and `mixture`."),
 ]
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from dreamserve.planning.catalog import PLANNERS
 
+INFO = {"surprise", "expected_surprise", "predicted_terminated", "end_probability"}
 pytestmark = pytest.mark.anyio
 FORMS = ["json", "msgpack"]
 
@@ -106,7 +107,7 @@ async def test_an_observation_corrects_the_dream_and_returns_the_surprise(
     fields = {"session_id": "s", "action": 1, "observation": [0.25, 0.5, -0.25, 0.0]}
     stepped = content(await client.post("/step", fields, form))
     assert stepped["latent"].tolist() == [0.25, 0.5, -0.25, 0.0]
-    assert stepped["info"].keys() == {"surprise", "expected_surprise", "predicted_terminated"}
+    assert stepped["info"].keys() == INFO
     assert stepped["info"]["predicted_terminated"] is False
     assert stepped["terminated"] is False
     frame = np.full((8, 8, 3), 128, np.uint8)

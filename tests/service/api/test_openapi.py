@@ -14,6 +14,7 @@ from dreamserve_protocol.errors import InternalError
 from dreamserve_protocol.pages import PAGES
 from dreamserve_protocol.verbs import BY_NAME, VERBS
 
+INFO = {"surprise", "expected_surprise", "predicted_terminated", "end_probability"}
 DOCUMENT = document(examples())
 SCHEMAS = DOCUMENT["components"]["schemas"]
 JSON, MSGPACK, PROBLEM = "application/json", "application/msgpack", "application/problem+json"
@@ -121,7 +122,7 @@ def test_arrays_are_nested_lists_in_json() -> None:
 
 def test_the_info_of_a_step_is_described() -> None:
     info = SCHEMAS["StepResult"]["properties"]["info"]
-    assert info["properties"].keys() == {"surprise", "expected_surprise", "predicted_terminated"}
+    assert info["properties"].keys() == INFO
     assert all(field["description"] for field in info["properties"].values())
 
 
@@ -186,7 +187,7 @@ async def test_real_responses_fit_the_document(client, world, action) -> None:
     info = (
         await check("step", "/step", {**of, "action": action, "observation": [0.1] * 4, **every})
     )["info"]
-    assert info.keys() == {"surprise", "expected_surprise", "predicted_terminated"}
+    assert info.keys() == INFO
     frame = [[[128] * 3] * 8] * 8
     await check("step", "/step", {**of, "action": action, "observation": frame, **every})
     parts = ["frames", "mixture", "entropy", "most_likely", "components"]

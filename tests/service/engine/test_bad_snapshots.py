@@ -25,6 +25,7 @@ from dreamserve_protocol.sessions import LastStep, Snapshot
 def last_step(**changed: Any) -> LastStep:
     """Return the last step of a session that observed a frame, with changed fields."""
     info = {"surprise": 1.0, "expected_surprise": 1.0, "predicted_terminated": False}
+    info["end_probability"] = 0.5
     fields = {"include": [], "info": info, "observed": "frame", "frame_digest": "0" * 32}
     return LastStep(**(fields | changed))
 

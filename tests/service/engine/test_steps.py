@@ -244,6 +244,7 @@ def test_an_observed_dream_continues_where_the_world_predicted_an_end(ask: Ask) 
     ask(engine, ResetRequest(session_id="a", start=Start(latent=np.array([2, 0, 0, 0]))))
     answer = ask(engine, StepRequest("a", 2, observation=np.zeros(4, np.float32)))
     assert (answer.terminated, answer.info["predicted_terminated"]) == (False, True)
+    assert 0.5 < answer.info["end_probability"] <= 1
     assert ask(engine, StepRequest("a", 1)).step == 2
 
 
@@ -303,6 +304,8 @@ def test_what_is_included_fits_the_world(any_world: World, ask: Ask) -> None:
     weights = answer.mixture["weights"]
     np.testing.assert_allclose(weights.sum(axis=0), 1, rtol=1e-5)
     assert answer.mixture["mu"].shape == (spec.mixture.components, spec.latent_size)
+    is_ahead = answer.info["end_probability"] > 0.5
+    assert is_ahead == answer.terminated or spec.done.threshold != 0
     assert (answer.mixture["sigma"] > 0).all()
 
 

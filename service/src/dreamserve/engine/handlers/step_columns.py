@@ -116,6 +116,7 @@ def columns_of(context: Context, world: World, request: StepBatchRequest) -> Ste
         surprise=np.zeros(count, np.float32) if observed else None,
         expected_surprise=np.zeros(count, np.float32) if observed else None,
         predicted_terminated=np.zeros(count, np.bool_) if observed else None,
+        end_probability=np.zeros(count, np.float32) if observed else None,
     )
     extras = _extras(world, request, errors) if observed else {}
     final = Final(world, request.include)

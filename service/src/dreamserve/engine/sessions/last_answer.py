@@ -18,7 +18,8 @@ from dreamserve_protocol.sessions import Final, LastStep
 from dreamserve_protocol.step import StepResult
 
 DIGEST_BYTES = 16  # of an observed frame
-_INFO = {"surprise": float, "expected_surprise": float, "predicted_terminated": bool}
+_PREDICTED = {"end_probability": float}
+_OBSERVED = {"surprise": float, "expected_surprise": float, "predicted_terminated": bool}
 
 
 def last_step_of(last: LastAnswer) -> LastStep:
@@ -55,7 +56,8 @@ def read_last_step(world: World, last_step: LastStep, result: StepResult) -> Las
         _check_final(world, final)
         result.latent, result.state = np.asarray(final.latent), final.state
         result.terminated, result.truncated = final.terminated, final.truncated
-    expected = _INFO if last_step.observed is not None else {}
+    expected = _OBSERVED | _PREDICTED if last_step.observed is not None else {}
+    expected |= _PREDICTED if "mixture" in include else {}
     if last_step.info.keys() != expected.keys():
         raise InvalidRequestError(f"last_step: info must hold {list(expected)}")
     result.info = {name: kind(last_step.info[name]) for name, kind in expected.items()}

@@ -8,6 +8,7 @@ afterwards, so nothing else is stored. Other steps have `StepExtras`, and their 
 case they are sent again.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -237,13 +238,15 @@ def add_extra(
 ) -> None:
     """Add the requested extras to row `i`'s result, and store the result."""
     spec, latent = session.world.spec, stepped.latent[i].copy()  # a view would keep the whole batch
-    result.latent = latent
+    result.latent, done_logit = latent, float(stepped.staged.done_logit[i])
     if extra.observed:
         result.info = {
             "surprise": surprise(output, i, latent),
             "expected_surprise": surprise(output, i, stepped.staged.latent[i]),
-            "predicted_terminated": bool(stepped.staged.done_logit[i] > spec.done.threshold),
+            "predicted_terminated": done_logit > spec.done.threshold,
         }
+    if extra.observed or "mixture" in extra.include:
+        result.info["end_probability"] = 0.5 + 0.5 * math.tanh(0.5 * done_logit)  # its sigmoid
     result.frame = stepped.frames.get(i)
     if "mixture" in extra.include:
         result.mixture = mixture_of(output, i)
