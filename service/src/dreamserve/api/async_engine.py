@@ -16,7 +16,12 @@ from dreamserve.engine.limits import Limits
 from dreamserve.engine.scheduling.queued import Future, Settled, settle
 from dreamserve.engine.world import World
 from dreamserve.settings import Settings
-from dreamserve_protocol.errors import OverloadedError, ProblemError
+from dreamserve_protocol.errors import (
+    DrainingError,
+    NotReadyError,
+    OverloadedError,
+    ProblemError,
+)
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.sessions import DeleteRequest
 
@@ -137,6 +142,13 @@ class Service:
     def async_engine(self) -> AsyncEngine:
         """Access to the engine from the event loop that uses it first."""
         return AsyncEngine(self.engine)
+
+    def check_ready(self) -> None:
+        """Raise DrainingError or NotReadyError unless new sessions are accepted."""
+        if self.engine.draining:
+            raise DrainingError("the server is shutting down")
+        if not self.engine.ready:
+            raise NotReadyError("the engine is not running: it is warming up, or failed to start")
 
 
 def engine_of(worlds: Sequence[World], settings: Settings) -> Engine:

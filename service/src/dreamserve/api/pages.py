@@ -8,7 +8,6 @@ from dreamserve import __version__
 from dreamserve.api import codec
 from dreamserve.api.async_engine import Service
 from dreamserve.api.responses import BytesResponse, Static
-from dreamserve_protocol.errors import DrainingError, NotReadyError
 from dreamserve_protocol.markers import Message
 from dreamserve_protocol.pages import Health, Index, Page
 
@@ -21,16 +20,8 @@ def _livez(service: Service) -> Health:
     return Health("live")
 
 
-def check_ready(service: Service) -> None:
-    """Raise DrainingError or NotReadyError unless new sessions are accepted."""
-    if service.engine.draining:
-        raise DrainingError("the server is shutting down")
-    if not service.engine.ready:
-        raise NotReadyError("the engine is not running: it is warming up, or failed to start")
-
-
 def _readyz(service: Service) -> Health:
-    check_ready(service)
+    service.check_ready()
     return Health("ready")
 
 

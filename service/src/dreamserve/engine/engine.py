@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from dreamserve.engine.dispatcher import respond
 from dreamserve.engine.executor import Executor, RequestScheduler
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.limits import UNLIMITED, Limits
@@ -77,7 +78,7 @@ class Engine:
             max_queue=max_queue, max_batch=max_batch, max_jobs=max_jobs
         )
         self._wake = threading.Condition(threading.Lock())  # guards the scheduler
-        self._executor = Executor(self._context, self._scheduler, self._wake)
+        self._executor = Executor(respond, self._context, self._scheduler, self._wake)
         self._turning = threading.Lock()  # held during a turn; its holder owns all other state
         self._thread: threading.Thread | None = None
         self._stop_at_s: float | None = None  # by time.monotonic; None: not stopping

@@ -1,34 +1,40 @@
 """Executes the work of a turn: a batch of waiting requests, and a slice of long work."""
 
 import threading
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
-from dreamserve.engine.dispatcher import respond
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.scheduling.queued import QueuedRequest, Settled
 from dreamserve.engine.scheduling.scheduler import Scheduler
 from dreamserve.engine.scheduling.slices import run_slice
-from dreamserve.engine.work import Job, failure
+from dreamserve.engine.work import Job, Outcome, failure
 from dreamserve_protocol.errors import OverloadedError, ProblemError
+from dreamserve_protocol.markers import Request
 from dreamserve_protocol.reset import ResetRequest
 
 RequestScheduler: TypeAlias = Scheduler[QueuedRequest, QueuedRequest]
+Respond = Callable[[Context, Sequence[Request[Any]]], list[Outcome]]  # `dispatcher.respond`
 
 
 class Executor:
     """Runs what the scheduler selected, and tells it what has ended. One thread at a time."""
 
     def __init__(
-        self, context: Context, scheduler: RequestScheduler, lock: threading.Condition
+        self,
+        respond: Respond,
+        context: Context,
+        scheduler: RequestScheduler,
+        lock: threading.Condition,
     ) -> None:
-        self._context, self._scheduler = context, scheduler
+        self._respond, self._context, self._scheduler = respond, context, scheduler
         self._lock = lock  # guards the scheduler
 
     def run_batch(self, requests: list[QueuedRequest]) -> list[Settled]:
         """Return the outcomes of the completed requests; the others have become jobs."""
         batch = [queued for queued in requests if not queued.future.cancelled()]
         try:
-            outcomes = respond(self._context, [queued.request for queued in batch])
+            outcomes = self._respond(self._context, [queued.request for queued in batch])
         except Exception as error:
             outcomes = [failure(error)] * len(batch)
         settled: list[Settled] = []

@@ -5,7 +5,7 @@ becomes the outputs that were asked for. Steps have no numbers here: a request s
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Generic, TypeVar
@@ -20,12 +20,11 @@ from dreamserve.api.http import Headers, disconnected, read_body
 from dreamserve.api.inference import tensors
 from dreamserve.api.inference.models import STATE, Model
 from dreamserve.api.inference.sequences import Call, Result, Sequences, call_of
-from dreamserve.api.pages import check_ready
 from dreamserve.api.problems import MEDIA_TYPE, headers_of, problem_of
 from dreamserve.api.responses import BytesResponse, Static, options_response
 from dreamserve.validation import validated
 from dreamserve_protocol.errors import UnsupportedMediaTypeError, WorldNotFoundError
-from dreamserve_protocol.markers import Message
+from dreamserve_protocol.markers import Message, Request
 from dreamserve_protocol.reset import ResetResult
 from dreamserve_protocol.wire import fields_of
 
@@ -90,7 +89,7 @@ class Inference:
     @cached_property
     def _sequences(self) -> Sequences:
         """What runs requests, in the event loop that uses it first."""
-        return Sequences(self._service.async_engine, one_world=len(self._models) == 1)
+        return Sequences(self._service.async_engine.end, one_world=len(self._models) == 1)
 
     def routes(self) -> list[Route]:
         """Return the routes of the protocol."""
@@ -116,7 +115,7 @@ class Inference:
         return Post(read, respond, self._service.settings.max_body_bytes)
 
     def _ready(self, _: Scope) -> dict[str, Any]:
-        check_ready(self._service)
+        self._service.check_ready()
         return {"ready": True}
 
     def _model(self, scope: Scope) -> Model:
@@ -150,7 +149,12 @@ class Inference:
 
     async def _infer(self, call: Call, disconnected: Disconnected) -> BytesResponse:
         """Begin, step and end a dream, as the request says."""
-        return _response_of(call, await self._sequences.run(call, disconnected))
+        engine = self._service.async_engine
+
+        def ask(request: Request[Any]) -> Coroutine[Any, Any, Any]:
+            return engine.send(request, disconnected)
+
+        return _response_of(call, await self._sequences.run(call, ask))
 
 
 def _response_of(call: Call, result: Result) -> BytesResponse:

@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
-from dreamserve.api.async_engine import AsyncEngine, Disconnected
 from dreamserve.api.inference.models import STATE, Model
 from dreamserve.api.inference.tensors import Input, Output, chosen, read
 from dreamserve.validation import validated
@@ -28,7 +27,8 @@ from dreamserve_protocol.step import StepRequest, StepResult
 
 _OF_START = ("seed", "temperature", "rewind_window", "max_steps", "bank")
 
-Ask = Callable[[Any], Awaitable[Any]]
+Ask = Callable[[Any], Awaitable[Any]]  # returns a request's result, or raises its error
+End = Callable[[str], Awaitable[None]]  # ends a session
 Result = ResetResult | StepResult | None
 
 
@@ -106,19 +106,15 @@ def call_of(model: Model, fields: dict[str, Any], binary: bytes) -> Call:
 class Sequences:
     """Runs requests on the sessions of an engine."""
 
-    def __init__(self, engine: AsyncEngine, one_world: bool) -> None:
-        self._engine, self._one_world = engine, one_world
+    def __init__(self, end: End, one_world: bool) -> None:
+        self._end, self._one_world = end, one_world
         self._beginning: set[str] = set()  # sessions that a request is about to begin
 
-    async def run(self, call: Call, disconnected: Disconnected) -> Result:
+    async def run(self, call: Call, ask: Ask) -> Result:
         """Return the last state of the dream, None if the request only ends it.
 
-        Raises ProblemError, CallerGoneError.
+        Raises as `ask`, and ProblemError.
         """
-
-        async def ask(request: Any) -> Any:
-            return await self._engine.send(request, disconnected)
-
         session_id, begins = call.session_id, call.parameters.sequence_start
         if begins:
             result: Result = await self._begin(call, ask)
@@ -129,13 +125,13 @@ class Sequences:
                 result = await ask(_step_of(call))
             except Exception:
                 if begins:
-                    await self._engine.end(session_id)
+                    await self._end(session_id)
                 raise
         elif not begins:
             await ask(DeleteRequest(session_id))
             return None
         if call.parameters.sequence_end:
-            await self._engine.end(session_id)
+            await self._end(session_id)
         return result
 
     async def _begin(self, call: Call, ask: Ask) -> ResetResult:

@@ -8,7 +8,6 @@ import numpy as np
 
 from dreamserve.backends.base import Array, Int64
 from dreamserve.backends.finite import finite_rows
-from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.handlers.rows import RowErrors
 from dreamserve.engine.pixels import to_pixels
 from dreamserve.engine.sessions.session import Session
@@ -64,9 +63,9 @@ class Columns:
             errors[i] = DreamNotFiniteError("the frame is NaN or infinity")
 
 
-def rows_at_once(context: Context, has_frames: bool) -> int:
+def rows_at_once(batch_rows: int, has_frames: bool) -> int:
     """Return how many rows of a batch are computed before other requests have their turn."""
-    return min(context.batch_rows, FRAMES_AT_ONCE) if has_frames else context.batch_rows
+    return min(batch_rows, FRAMES_AT_ONCE) if has_frames else batch_rows
 
 
 class Final:

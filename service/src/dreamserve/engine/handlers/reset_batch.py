@@ -53,7 +53,7 @@ def reset_batch(context: Context, request: ResetBatchRequest) -> Work[ResetBatch
     )
     errors = duplicate_errors(result.session_ids)
     _check_rows(world, request, result, errors)
-    at_once = rows_at_once(context, has_frames)
+    at_once = rows_at_once(context.batch_rows, has_frames)
     for first in range(0, count, at_once):
         yield None
         rows = range(first, min(first + at_once, count))

@@ -42,8 +42,8 @@ def step_batch(context: Context, request: StepBatchRequest) -> Work[StepBatchRes
     frames_seen = np.asarray(request.observations).ndim == 4
     has_frames = "frame" in request.include
     context.limits.check_frames(count * (frames_seen + has_frames), "observations and include")
-    batch = columns_of(context, world, request)
-    at_once = rows_at_once(context, frames_seen or has_frames)
+    batch = columns_of(context.sessions, world, request)
+    at_once = rows_at_once(context.batch_rows, frames_seen or has_frames)
     for first in range(0, count, at_once):
         yield None
         rows = range(first, min(first + at_once, count))

@@ -8,7 +8,6 @@ import numpy as np
 
 from dreamserve.backends.base import Actions, Int64
 from dreamserve.backends.host_state import as_slice
-from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.handlers.columns import Columns, Final
 from dreamserve.engine.handlers.rows import RowErrors, duplicate_errors
 from dreamserve.engine.sessions.restarts import restart
@@ -94,7 +93,7 @@ class StepColumns:
         self.final.add(restarted)
 
 
-def columns_of(context: Context, world: World, request: StepBatchRequest) -> StepColumns:
+def columns_of(sessions: Sessions, world: World, request: StepBatchRequest) -> StepColumns:
     """Validate the columns; note the rows that are invalid."""
     ids, count = request.session_ids, len(request.session_ids)
     steps = None if request.steps is None else np.asarray(request.steps)
@@ -120,9 +119,7 @@ def columns_of(context: Context, world: World, request: StepBatchRequest) -> Ste
     )
     extras = _extras(world, request, errors) if observed else {}
     final = Final(world, request.include)
-    return StepColumns(
-        request, context.sessions, actions, steps, extras, errors, columns, result, final
-    )
+    return StepColumns(request, sessions, actions, steps, extras, errors, columns, result, final)
 
 
 def _extras(world: World, request: StepBatchRequest, errors: RowErrors) -> dict[int, StepExtras]:

@@ -13,8 +13,7 @@ from dreamserve import noise
 from dreamserve.backends.base import UInt64
 from dreamserve.engine.dynamics import start_from_bank
 from dreamserve.engine.sessions.session import Session
-from dreamserve.engine.sessions.slab import LastAnswer
-from dreamserve.engine.sessions.steps import NO_EXTRAS
+from dreamserve.engine.sessions.slab import NO_EXTRAS, LastAnswer
 
 SEED_BITS = 53  # integers of this many bits are exact as JSON numbers
 

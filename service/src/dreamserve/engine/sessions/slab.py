@@ -14,6 +14,8 @@ from dreamserve.manifest import WorldSpec
 from dreamserve_protocol.step import StepResult
 
 Content = tuple[Hashable, ...]
+NOTHING = frozenset[str]()  # included
+NO_EXTRAS: Content = (NOTHING,)  # of a step that is its action alone
 
 _FREE = np.inf  # `used_at_s` of a free slot
 

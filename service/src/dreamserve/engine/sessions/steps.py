@@ -22,14 +22,18 @@ from dreamserve.engine.checks import check_latent
 from dreamserve.engine.mixture import mixture_of, surprise
 from dreamserve.engine.pixels import check_frames, to_numbers, to_pixels
 from dreamserve.engine.sessions.session import Session
-from dreamserve.engine.sessions.slab import Content, LastAnswer, Slab, content_of_latent
+from dreamserve.engine.sessions.slab import (
+    NO_EXTRAS,
+    NOTHING,
+    Content,
+    LastAnswer,
+    Slab,
+    content_of_latent,
+)
 from dreamserve.engine.world import World
 from dreamserve_protocol.arrays import UInt8
 from dreamserve_protocol.errors import DreamEndedError, DreamNotFiniteError, StepConflictError
 from dreamserve_protocol.step import StepRequest, StepResult
-
-_NOTHING = frozenset[str]()
-NO_EXTRAS: Content = (_NOTHING,)  # of a plain step
 
 
 @dataclass(slots=True, eq=False)
@@ -183,7 +187,7 @@ def is_repeat(
     return (NO_EXTRAS if last is None else last.content) == content
 
 
-def extras_of(world: World, observation: Any, include: frozenset[str] = _NOTHING) -> StepExtras:
+def extras_of(world: World, observation: Any, include: frozenset[str] = NOTHING) -> StepExtras:
     """Return the parts of a step's request beyond its action.
 
     Raises InvalidRequestError and NotFiniteInputError for an observation that is not valid.
