@@ -15,7 +15,8 @@ from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dreamserve import __version__
-from dreamserve.api.async_engine import CallerGoneError, Service
+from dreamserve.api.async_engine import Service
+from dreamserve.api.bodies import CallerGoneError
 from dreamserve.api.docs import docs_endpoint, openapi_endpoint
 from dreamserve.api.examples import examples
 from dreamserve.api.http import Endpoint

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
+from dreamserve.api.bodies import CallerGoneError
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.limits import Limits
 from dreamserve.engine.scheduling.queued import Future, Settled, settle
@@ -32,10 +33,6 @@ END_TRIES, END_PAUSE_S = 100, 0.05
 R = TypeVar("R")
 Disconnected = Callable[[], Awaitable[None]]  # returns once the caller has disconnected
 Waiting = asyncio.Future[Any]
-
-
-class CallerGoneError(Exception):
-    """The caller disconnected before the result was ready."""
 
 
 class AsyncEngine:

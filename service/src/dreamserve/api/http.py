@@ -12,18 +12,13 @@ from typing import Any, NamedTuple, Self
 from starlette.types import Receive, Scope, Send
 
 from dreamserve.api import codec
-from dreamserve.api.async_engine import CallerGoneError, Service
+from dreamserve.api.async_engine import Service
+from dreamserve.api.bodies import Headers, disconnected, read_body
 from dreamserve.api.responses import BytesResponse, options_response
 from dreamserve.validation import Validate, validator
-from dreamserve_protocol.errors import (
-    InvalidRequestError,
-    TooLargeError,
-    UnsupportedMediaTypeError,
-)
+from dreamserve_protocol.errors import InvalidRequestError, UnsupportedMediaTypeError
 from dreamserve_protocol.markers import Message, Request
 from dreamserve_protocol.verbs import Verb
-
-Headers = dict[bytes, bytes]
 
 
 class _Route(NamedTuple):
@@ -65,29 +60,6 @@ class Endpoint:
         await response(scope, receive, send)
 
 
-async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:
-    """Return the body of at most `limit` bytes.
-
-    Raises TooLargeError, and CallerGoneError on a disconnect.
-    """
-    # Before receiving, so a client that waits for "100 Continue" gets the error at once.
-    declared = headers.get(b"content-length", b"")
-    if declared.isdigit() and int(declared[:20]) > limit:
-        raise TooLargeError(f"the body exceeds the limit of {limit} bytes")
-    chunks: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise CallerGoneError
-        more = message.get("more_body", False)
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        if size > limit:
-            raise TooLargeError(f"the body exceeds the limit of {limit} bytes")
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
 def _request_of(route: _Route, body: bytes, headers: Headers, path: dict[str, str]) -> Request[Any]:
     """Return the verb's request from a body, the headers and the path."""
     fields: dict[str, Any] = {}
@@ -120,9 +92,3 @@ async def _response_of(result: Message | None, headers: Headers) -> BytesRespons
     if codec.is_large(result):
         return BytesResponse(await asyncio.to_thread(codec.encode, result, as_msgpack), media_type)
     return BytesResponse(codec.encode(result, as_msgpack), media_type)
-
-
-async def disconnected(receive: Receive) -> None:
-    """Return once the client has disconnected."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from dreamserve import __version__
 from dreamserve.api import codec
 from dreamserve.api.async_engine import Disconnected, Service
-from dreamserve.api.http import Headers, disconnected, read_body
+from dreamserve.api.bodies import Headers, disconnected, read_body
 from dreamserve.api.inference import tensors
 from dreamserve.api.inference.models import STATE, Model
 from dreamserve.api.inference.sequences import Call, Result, Sequences, call_of
