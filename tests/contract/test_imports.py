@@ -4,6 +4,7 @@ import ast
 import sys
 import tomllib
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -48,6 +49,7 @@ ON_REQUEST = {
 COMES_WITH = {"pydantic-core": "pydantic"}  # at its one exact version, and meant to be imported
 # The protocol's hooks for pydantic import it only when pydantic calls them.
 CALLED_BY = {"protocol": {"pydantic"}}
+MOST_IN_A_CHAIN = 18  # modules, from `python -m dreamserve` to the spaces
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 
 
@@ -116,6 +118,27 @@ def test_inside_the_service_imports_run_inwards_only():
             where = path.relative_to(ROOT)
             assert own in LEVEL, f"{where}: the package's front imports {name}"
             assert LEVEL[own] < LEVEL[other], f"{where}: {own} must not import {name}"
+
+
+def module_of(path: Path) -> str:
+    """Return the dotted name of a source of the service; an __init__ has its package's."""
+    parts = path.relative_to(DISTRIBUTIONS["service"].parent).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def longest_chain(graph: dict[str, set[str]]) -> list[str]:
+    """Return the longest chain of imports. Raises CycleError when imports run in a circle."""
+    chains: dict[str, list[str]] = {}
+    for name in TopologicalSorter(graph).static_order():  # what is imported comes first
+        chains[name] = [name, *max((chains[one] for one in graph[name]), key=len, default=[])]
+    return max(chains.values(), key=len)
+
+
+def test_no_chain_of_imports_in_the_service_is_too_long():
+    paths = {module_of(path): path for path in sources("service") if path.stat().st_size}
+    graph = {name: {*imported(path)} & {*paths} - {name} for name, path in paths.items()}
+    chain = longest_chain(graph)
+    assert len(chain) <= MOST_IN_A_CHAIN, " > ".join(chain)
 
 
 def test_only_settings_reads_the_environment():
