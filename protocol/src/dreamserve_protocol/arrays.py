@@ -171,7 +171,7 @@ def unpack(value: dict[Any, Any]) -> AnyArray:
     if dtype not in DTYPES:
         raise InvalidRequestError(f"dtype must be one of {', '.join(DTYPES)}")
     if type(shape) is not list or not all(type(n) is int and 0 <= n < 2**31 for n in shape):
-        raise InvalidRequestError("shape must be a list of sizes")
+        raise InvalidRequestError("shape must be a list of sizes, each 0 to 2147483647")
     if len(shape) > MAX_AXES:
         raise InvalidRequestError(f"an array has at most {MAX_AXES} axes")
     if type(data) is not bytes:

@@ -8,6 +8,7 @@ from gymnasium.vector import AutoresetMode
 import dreamserve_client as sdk
 import dreamserve_client.envs as envs
 from dreamserve.engine.fake import fake_world
+from dreamserve.local import LocalClient
 
 MODES = list(AutoresetMode)
 STEPS = 4  # of a dream, at most
@@ -235,8 +236,9 @@ def test_step_and_render_want_a_reset_before(make):
             call()
     assert make.many().render() is None
     many.reset()
-    with pytest.raises(ValueError, match="there must be 3 actions, not 2"):
-        many.step(np.ones(2, int))
+    for wrong, shape in ((np.ones(2, int), r"\(2,\)"), (5, r"\(\)"), (None, r"\(\)")):
+        with pytest.raises(ValueError, match=f"for each of 3 dreams, not of shape {shape}"):
+            many.step(wrong)
 
 
 @pytest.mark.parametrize("options", [{"num_envs": 0}, {"num_envs": -1}])
@@ -255,6 +257,28 @@ def test_continuous_actions_are_columns_too(make):
     actions = many.action_space.sample()
     expected = [env.step(action)[0] for env, action in zip(alone, actions, strict=True)]
     np.testing.assert_array_equal(many.step(actions)[0], expected)
+
+
+def test_first_dreams_that_fail_in_part_leave_no_sessions():
+    local = LocalClient(fake_world(), capacity=4)
+    client = sdk.DreamClient(transport=sdk.InProcess(local))
+    many = envs.DreamVectorEnv(client=client, num_envs=6)
+    with pytest.raises(sdk.OverloadedError, match="row 4"):
+        many.reset(seed=1)
+    assert local.engine.session_count == 0
+
+
+@pytest.mark.parametrize("kind", ["one", "many"])
+def test_an_environment_closes_though_its_server_is_gone(make, monkeypatch, kind):
+    env = getattr(make, kind)()
+    env.reset(seed=1)
+
+    def lost(*_):
+        raise sdk.APIConnectionError("no response")
+
+    monkeypatch.setattr(env._client._transport, "send", lost)
+    env.close()
+    env.close()
 
 
 def test_closing_ends_the_sessions_and_leaves_your_client_open():

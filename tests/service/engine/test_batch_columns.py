@@ -19,7 +19,12 @@ from dreamserve_protocol.batches import (
 from dreamserve_protocol.errors import TooLargeError
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.reset import ResetRequest
-from dreamserve_protocol.sessions import SessionRequest
+from dreamserve_protocol.sessions import (
+    DeleteRequest,
+    RestoreRequest,
+    SessionRequest,
+    SnapshotRequest,
+)
 from dreamserve_protocol.step import StepRequest
 
 Ask = Callable[[Engine, Request], Any]
@@ -98,10 +103,11 @@ def test_an_observed_row_is_sent_again_only_with_the_same_observation(ask: Ask) 
     assert single.step == 1, "the step of a batch may be sent again as a single one"
 
 
-def test_a_bad_observation_is_its_rows_error(ask: Ask) -> None:
+@pytest.mark.parametrize("number", [np.nan, np.inf, 3e38, -1.1e6])
+def test_a_bad_observation_is_its_rows_error(ask: Ask, number: float) -> None:
     engine, _ = two_engines(ask, fake_world())
     latents = np.zeros((5, 4), np.float32)
-    latents[2, 1] = np.nan
+    latents[2, 1] = number
     batch = ask(engine, StepBatchRequest(IDS, [1] * 5, observations=latents))
     assert [(error.row, error.code) for error in batch.errors] == [(2, "not_finite")]
     assert batch.steps.tolist() == [1, 1, 0, 1, 1]
@@ -122,6 +128,22 @@ def test_an_observation_of_another_shape_is_refused(
     assert len(batch.errors) == 5
     assert all(message in error.detail for error in batch.errors)
     assert not batch.steps.any()
+
+
+@pytest.mark.parametrize("on_end", ["stay", "restart"])
+@pytest.mark.parametrize("observations", [None, np.zeros((5, 4), np.float32)])
+def test_a_session_of_a_batch_with_all_columns_can_be_restored(
+    ask: Ask, same: Same, on_end: Any, observations: Any
+) -> None:
+    engine = Engine([fake_world()])
+    ask(engine, ResetBatchRequest(session_ids=IDS, seeds=[1] * 5, max_steps=1))
+    step = {"steps": [1] * 5, "observations": observations, "include": ALL, "on_end": on_end}
+    first = ask(engine, StepBatchRequest(IDS, [1] * 5, **step))
+    for session_id in IDS:
+        snapshot = ask(engine, SnapshotRequest(session_id))
+        ask(engine, DeleteRequest(session_id))
+        ask(engine, RestoreRequest(session_id, snapshot))
+    assert same(ask(engine, StepBatchRequest(IDS, [1] * 5, **step)), first)
 
 
 def test_frames_of_a_batch_are_bounded(ask: Ask) -> None:

@@ -72,8 +72,7 @@ class Environment:
         fields = dict(data)
         episode_id = fields.pop("episode_id", None)
         if episode_id is not None and not _is_id(episode_id):
-            most = f"of at most {MAX_EPISODE_ID} characters"
-            raise InvalidRequestError(f"episode_id must be a string {most}")
+            raise InvalidRequestError(f"episode_id must be 1 to {MAX_EPISODE_ID} characters")
         request = validated(ResetRequest, self._own(fields))
         result = await self._engine.send(request, never)
         self._episode_id, self._include = episode_id or new_session_id(), request.include

@@ -166,6 +166,7 @@ HEADERS: list[tuple[bytes, dict[str, str], int, str, str]] = [
     (GOOD, {LENGTH: "1e3"}, 422, "invalid_request", "must be the length of the JSON"),
     (GOOD, {LENGTH: "0"}, 422, "invalid_request", "binary data alone can name no sequence"),
     (GOOD, {LENGTH: "9" * 5000}, 422, "invalid_request", "must be the length of the JSON"),
+    (GOOD, {LENGTH: "0" * 19 + "1" * 4400}, 422, "invalid_request", "must be the length of the"),
     (GOOD, {LENGTH: str(len(GOOD) + 1)}, 422, "invalid_request", f"the body's {len(GOOD)} bytes"),
     (GOOD, {LENGTH: "5"}, 422, "invalid_request", "the body is not JSON"),
     (BINARY, {}, 422, "invalid_request", "the body is not JSON"),

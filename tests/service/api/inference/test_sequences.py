@@ -167,3 +167,12 @@ async def test_a_server_of_one_world_steps_too(serving, body_of, tensors_of):
                 "/v2/models/fake/infer", content=body, headers=headers
             )
             assert response.json()["parameters"]["step"] == number
+
+
+async def test_an_invalid_action_begins_nothing_in_place_of_an_ended_dream(client, infer):
+    await infer(2, max_steps=1, rewind_window=2, **START)
+    refused = await infer(9, **START)
+    assert refused.status_code == 422
+    assert refused.json()["code"] == "invalid_action"
+    described = (await client.http.get("/sessions/1")).json()
+    assert (described["step"], described["truncated"]) == (1, True)

@@ -14,6 +14,7 @@ from dreamserve_client.envs.view import (
     check_options,
     open_view,
 )
+from dreamserve_client.errors import APIConnectionError
 from dreamserve_client.transports.choose import TransportName
 from dreamserve_protocol.arrays import UInt8
 from dreamserve_protocol.common import Start
@@ -108,9 +109,13 @@ class DreamEnv(gymnasium.Env[npt.NDArray[Any], Any]):
     def close(self) -> None:
         """End the session and the connections; a second call does nothing."""
         session, self._session = self._session, None
-        if session is not None:
-            session.close()
-        self._client.close()
+        try:
+            if session is not None:
+                session.close()
+        except APIConnectionError:
+            pass  # the server is gone, and the session with it, or it expires there
+        finally:
+            self._client.close()
 
     def _observe(self, result: ResetResult | StepResult) -> npt.NDArray[Any]:
         self._frame = result.frame

@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from dreamserve_client.client import DreamClient
-from dreamserve_client.columns import Columns
+from dreamserve_client.columns import Columns, Rows
 from dreamserve_client.dreams import Dreams
 from dreamserve_client.envs.view import (
     LARGEST_SEED,
@@ -18,10 +18,11 @@ from dreamserve_client.envs.view import (
     check_options,
     open_view,
 )
-from dreamserve_client.errors import ConfigurationError
+from dreamserve_client.errors import APIConnectionError, ConfigurationError
 from dreamserve_client.transports.choose import TransportName
 from dreamserve_protocol.arrays import Bools, Float64, Int64, UInt8
-from dreamserve_protocol.batches import FinalRows
+from dreamserve_protocol.batches import FinalRows, ResetBatchResult
+from dreamserve_protocol.errors import ProblemError
 
 Observations = npt.NDArray[Any]
 Infos = dict[str, Any]
@@ -105,8 +106,7 @@ class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
         where = np.arange(self.num_envs) if rows is None else rows
         seeds = self._seeds_of(seed)[where]
         columns = {name: self._column(name, value)[where] for name, value in given.items()}
-        self._has_begun = True
-        begun = self._dreams.reset(rows, seeds=seeds, **columns)
+        begun = self._reset(rows, seeds, columns)
         self._view.write(self._shown, where, begun)
         self._seeds[where], self._ended[where] = begun.seeds, False
         return self._shown.observations.copy(), self._begun(where)
@@ -148,9 +148,14 @@ class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
 
     def close_extras(self, **kwargs: Any) -> None:
         """End the sessions and the connections."""
-        if self._has_begun:
-            self._dreams.close()
-        self._client.close()
+        has_begun, self._has_begun = self._has_begun, False
+        try:
+            if has_begun:
+                self._dreams.close()
+        except APIConnectionError:
+            pass  # the server is gone, and the sessions with it, or they expire there
+        finally:
+            self._client.close()
 
     def _checked(self, actions: Any) -> npt.NDArray[Any]:
         if not self._has_begun:
@@ -159,9 +164,21 @@ class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
             rows = np.flatnonzero(self._ended).tolist()
             raise gymnasium.error.ResetNeeded(f"reset rows {rows}: their dreams have ended")
         taken = np.asarray(actions)
-        if len(taken) != self.num_envs:
-            raise ValueError(f"there must be {self.num_envs} actions, not {len(taken)}")
+        if taken.ndim == 0 or len(taken) != self.num_envs:
+            shape = f"not of shape {taken.shape}"
+            raise ValueError(f"actions must be one for each of {self.num_envs} dreams, {shape}")
         return taken
+
+    def _reset(self, rows: Rows, seeds: Int64, columns: dict[str, Any]) -> ResetBatchResult:
+        """Begin dreams; when the first ones fail for a row, end those that have begun."""
+        try:
+            begun = self._dreams.reset(rows, seeds=seeds, **columns)
+        except ProblemError:
+            if not self._has_begun:
+                self._dreams.close()
+            raise
+        self._has_begun = True
+        return begun
 
     def _replace(self, rows: Int64, final: FinalRows) -> Infos:
         """Let new dreams follow those that ended in these rows; return the infos."""

@@ -66,6 +66,7 @@ class Model:
         self.name, self.version = world.name, world.version or UNVERSIONED
         self.platform = f"dreamserve {world.backend.name}"
         self.action, self.outputs = action_of(world.spec), outputs_of(world.spec)
+        self.action_space = world.spec.action_space
 
     def metadata(self) -> dict[str, Any]:
         """Return the names, datatypes and shapes of its tensors."""

@@ -100,7 +100,10 @@ def call_of(model: Model, fields: dict[str, Any], binary: bytes) -> Call:
     if action is None and not (parameters.sequence_start or parameters.sequence_end):
         raise InvalidRequestError("inputs: an action, unless sequence_start or sequence_end is set")
     outputs = chosen(request.outputs, model.outputs, parameters.binary_data_output)
-    return Call(model, request.id, parameters, action, outputs)
+    call = Call(model, request.id, parameters, action, outputs)
+    if action is not None and parameters.sequence_start:  # before a dream is begun for it
+        model.action_space.check(_step_of(call).action)
+    return call
 
 
 class Sequences:

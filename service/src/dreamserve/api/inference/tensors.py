@@ -76,7 +76,7 @@ def split(body: bytes, headers: dict[bytes, bytes], limit: int) -> tuple[dict[st
     length = headers.get(JSON_LENGTH)
     if length is None:
         return codec.decode(body, as_msgpack=False), b""
-    if not length.isdigit() or not 0 < int(length[:20]) <= len(body):
+    if not length.isdigit() or len(length) > 20 or not 0 < int(length) <= len(body):
         shown = length.decode("latin-1")[:_SHOWN]
         raise InvalidRequestError(
             f"Inference-Header-Content-Length must be the length of the JSON, from 1 to the body's"

@@ -32,7 +32,13 @@ from dreamserve.engine.sessions.slab import (
 )
 from dreamserve.engine.world import World
 from dreamserve_protocol.arrays import UInt8
-from dreamserve_protocol.errors import DreamEndedError, DreamNotFiniteError, StepConflictError
+from dreamserve_protocol.common import LARGEST_LATENT
+from dreamserve_protocol.errors import (
+    DreamEndedError,
+    DreamNotFiniteError,
+    NotFiniteInputError,
+    StepConflictError,
+)
 from dreamserve_protocol.step import StepRequest, StepResult
 
 
@@ -200,6 +206,9 @@ def extras_of(world: World, observation: Any, include: frozenset[str] = NOTHING)
         digest = blake2b(frame.tobytes(), digest_size=16).digest()
         return StepExtras(include, frame, None, (include, "frame", digest))
     latent = check_latent(world, array, "observation")
+    if (np.abs(latent) > LARGEST_LATENT).any():
+        bound = f"within ±{LARGEST_LATENT:g}"
+        raise NotFiniteInputError(f"observation: a latent's numbers must be finite and {bound}")
     return StepExtras(include, None, latent, (include, "latent", content_of_latent(latent)))
 
 
@@ -251,7 +260,8 @@ def add_extra(
         }
     if extra.observed or "mixture" in extra.include:
         result.info["end_probability"] = 0.5 + 0.5 * math.tanh(0.5 * done_logit)  # its sigmoid
-    result.frame = stepped.frames.get(i)
+    if "frame" in extra.include:  # a batch may have decoded it for its own columns
+        result.frame = stepped.frames.get(i)
     if "mixture" in extra.include:
         result.mixture = mixture_of(output, i)
     if "state" in extra.include:
