@@ -1,7 +1,8 @@
-"""Rules for the whole suite: CI=true turns skips into failures, and CUDA tests need CUDA."""
+"""For the whole suite: CI=true turns skips into failures, CUDA tests need CUDA; a browser."""
 
 import os
-from collections.abc import Generator
+import shutil
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -47,3 +48,17 @@ def pytest_make_collect_report(
     report = yield
     _fail_if_skipped(report)
     return report
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Return chromium; a module's, as playwright's event loop must not meet another test's."""
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("chromium is not installed")
+    from playwright.sync_api import sync_playwright  # imported here as few tests need it
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path)
+        yield browser
+        browser.close()

@@ -1,13 +1,12 @@
 """The JavaScript examples and those of docs/javascript.md, in chromium and in Node."""
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import playwright
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 ROOT = Path(__file__).parents[2]
 JAVASCRIPT = ROOT / "examples" / "javascript"
@@ -24,18 +23,6 @@ def block(language: str) -> str:
     text = (ROOT / "docs" / "javascript.md").read_text()
     (found,) = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return str(found)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Return chromium; a module's, as playwright's event loop must not meet another test's."""
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("chromium is not installed")
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

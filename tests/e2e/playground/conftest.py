@@ -1,14 +1,13 @@
 """The playground in a real browser: Debian's chromium, without a window."""
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from dreamserve_training.evaluation.analytic import LinearQuadratic, write_world
 
@@ -74,18 +73,6 @@ class Player:
 
 
 Open = Callable[..., Player]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Return chromium; a module's, as playwright's event loop must not meet another test's."""
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("chromium is not installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -130,18 +130,14 @@ def _repeat_or_refuse(batch: StepColumns, session: Session, i: int, requested: i
         result.steps[i], result.rewards[i] = current, again.reward
         result.terminated[i], result.truncated[i] = again.terminated, again.truncated
         batch.write_info(i, again.info)
-        if session.was_restarted:
-            batch.show_new({i: session})
-        else:
-            batch.columns.write(slice(i, i + 1), *session.row())
-            batch.columns.decode(np.array([i]), batch.errors)
+        batch.show({i: session})
 
 
 def _is_repeat(batch: StepColumns, session: Session, i: int) -> bool:
     """Return whether row `i` repeats the session's last step with the same content."""
     restarts, extra = batch.request.on_end == "restart", batch.extras.get(i)
-    same = is_repeat(session, batch.actions[i], extra, restarted=session.was_restarted)
-    return same and restarts == (session.was_restarted or (restarts and not session.ended))
+    restarted = restarts and (session.was_restarted or session.ended)  # as this request would
+    return is_repeat(session, batch.actions[i], extra, restarted=restarted)
 
 
 def _world_of(context: Context, ids: Sequence[str]) -> World:

@@ -78,19 +78,20 @@ class StepColumns:
     def restart(self, sessions: Mapping[int, Session]) -> None:
         """Begin the next dreams in these sessions, by row, and write them."""
         restart(list(sessions.values()))
-        self.show_new(sessions)
+        self.show(sessions)
 
     def write_info(self, i: int, info: Mapping[str, float | bool]) -> None:
         """Write the `info` of an observed step to row `i`."""
         for name, value in info.items():
             getattr(self.result, name)[i] = value
 
-    def show_new(self, restarted: Mapping[int, Session]) -> None:
-        """Write the dreams that were restarted, by row, and the ends of the ones before."""
-        for i, session in restarted.items():
+    def show(self, sessions: Mapping[int, Session]) -> None:
+        """Write the present state of these sessions, by row, and the ends of dreams before it."""
+        for i, session in sessions.items():
             self.columns.write(slice(i, i + 1), *session.row())
-        self.columns.decode(np.array(list(restarted), np.int64), self.errors)
-        self.final.add(restarted)
+        self.columns.decode(np.array(list(sessions), np.int64), self.errors)
+        if restarted := {i: one for i, one in sessions.items() if one.was_restarted}:
+            self.final.add(restarted)
 
 
 def columns_of(sessions: Sessions, world: World, request: StepBatchRequest) -> StepColumns:
