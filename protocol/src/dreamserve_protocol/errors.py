@@ -8,6 +8,7 @@ DreamserveError
     │   ├── NotFiniteInputError     not_finite         422
     │   ├── SessionNotFoundError    session_not_found  404
     │   ├── SessionExpiredError     session_expired    410
+    │   ├── SessionLostError        session_lost       410
     │   ├── StepConflictError       step_conflict      409
     │   ├── DreamEndedError         dream_ended        409
     │   ├── SnapshotRefusedError    snapshot_refused   409
@@ -27,6 +28,8 @@ DreamserveError
         ├── InternalError           internal_error     500
         ├── UnsupportedHttpError    not_implemented    501
         ├── NotReadyError           not_ready          503, Retry-After
+        ├── SessionMovedError       session_moved      503, Retry-After
+        ├── StoreUnavailableError   store_unavailable  503, Retry-After
         └── DrainingError           draining           503, Retry-After
 
 The service raises these errors; the SDK raises the same classes for error responses. `remedy` tells
@@ -105,6 +108,13 @@ class SessionExpiredError(CallerError):
 
     code, status = "session_expired", 410
     remedy = "Start over with `POST /reset`."
+
+
+class SessionLostError(CallerError):
+    """The stored session cannot continue: it is of another bundle, or its record is damaged."""
+
+    code, status = "session_lost", 410
+    remedy = "Start over with `POST /reset`, or load the bundle that `detail` names."
 
 
 class StepConflictError(CallerError):
@@ -238,6 +248,22 @@ class NotReadyError(ServerError):
     code, status = "not_ready", 503
     retry_after_s = 1.0
     remedy = "Try again after `Retry-After` seconds."
+
+
+class SessionMovedError(ServerError):
+    """Another replica has taken the session over; this one took no step."""
+
+    code, status = "session_moved", 503
+    retry_after_s = 0.1
+    remedy = "Try again after `Retry-After` seconds; any replica can continue the session."
+
+
+class StoreUnavailableError(ServerError):
+    """The session store did not confirm in time that the request was recorded."""
+
+    code, status = "store_unavailable", 503
+    retry_after_s = 1.0
+    remedy = "Try again after `Retry-After` seconds; only a numbered step is safe to send again."
 
 
 class DrainingError(ServerError):

@@ -7,7 +7,9 @@ from functools import cache
 from operator import attrgetter
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from dreamserve_protocol.arrays import Array
+import numpy as np
+
+from dreamserve_protocol.arrays import Array, pack
 
 T = TypeVar("T")
 Read = Callable[[Any], Any]
@@ -37,6 +39,20 @@ def _getter(kind: type) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...
 def _required(kind: type) -> frozenset[str]:
     """Return the names of the fields that have no default."""
     return frozenset(field.name for field in fields(kind) if field.default is field.default_factory)
+
+
+def packed_form(value: Any) -> Any:
+    """Return an array in its packed form, and a message as a dict of its fields.
+
+    This is what an encoder of msgpack calls for types that it does not know. Raises TypeError.
+    """
+    if isinstance(value, np.ndarray):
+        return pack(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if is_dataclass(value):
+        return fields_of(value)
+    raise TypeError(f"{type(value).__name__} has no msgpack form")
 
 
 def read(kind: type[T], body: Mapping[str, Any]) -> T:

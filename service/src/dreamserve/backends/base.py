@@ -89,8 +89,8 @@ class StateStore(Protocol):
     row whose step failed keeps its state.
     """
 
-    def read(self, slot: int) -> tuple[Array, State]:
-        """Return copies of latent (1, Z) and state (1, *shape) each."""
+    def read(self, slots: Int64) -> tuple[Array, State]:
+        """Return copies of the rows of `slots` (B,): latent (B, Z) and state (B, *shape) each."""
         ...
 
     def write(self, slots: Int64, latent: Array, state: State) -> None:

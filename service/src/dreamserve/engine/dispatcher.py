@@ -63,7 +63,6 @@ def respond(context: Context, requests: Sequence[Request[Any]]) -> list[Outcome]
     An outcome is a result, an error, or a job in progress. A job reads its session before its first
     yield, and writes to it after its last.
     """
-    context.sessions.refresh_now()
     outcomes: list[Outcome] = [None] * len(requests)
     batches: dict[str, list[tuple[int, AdmittedStep]]] = {}
     after: list[tuple[int, AfterSteps]] = []

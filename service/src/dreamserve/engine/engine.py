@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from dreamserve.engine.dispatcher import respond
+from dreamserve.engine.durability.gate import Durability, Gate
 from dreamserve.engine.executor import Executor, RequestScheduler
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.limits import UNLIMITED, Limits
@@ -22,11 +23,15 @@ from dreamserve.engine.scheduling.calibration import (
 from dreamserve.engine.scheduling.driver import Driver, InlineDriver
 from dreamserve.engine.scheduling.queued import Future, QueuedRequest, Settled
 from dreamserve.engine.scheduling.scheduler import Scheduler
+from dreamserve.engine.sessions.ledger import Ledger
 from dreamserve.engine.sessions.slab import slab_bytes
 from dreamserve.engine.sessions.table import MAX_KEPT_STEPS, Sessions
 from dreamserve.engine.world import World, worlds_by_name
-from dreamserve_protocol.errors import DrainingError
+from dreamserve_protocol.errors import DrainingError, OverloadedError, ProblemError
 from dreamserve_protocol.markers import Request
+
+STOP_POLL_S = 0.05  # while stopping, to look whether the store has confirmed everything
+STORE_DEADLINE_S = 5.0  # for the store to record what is queued when the engine stops
 
 R = TypeVar("R")
 
@@ -61,14 +66,19 @@ class Engine:
         slice_rows: int | None = None,
         limits: Limits = UNLIMITED,
         clock: Callable[[], float] = time.monotonic,
+        durability: Durability | None = None,
     ) -> None:
         self._sizes = batch_sizes(max_batch)
         self._slice_ms, self._slice_rows = slice_ms, slice_rows
         self._inline_rows = 0
         by_name = worlds_by_name(worlds)
+        ledger = None if durability is None else Ledger()
+        sessions = Sessions(
+            by_name, capacity, session_ttl_s, self._sizes, max_kept_steps, clock, ledger
+        )
         self._context = Context(
             by_name,
-            Sessions(by_name, capacity, session_ttl_s, self._sizes, max_kept_steps, clock),
+            sessions,
             limits,
             clock,
             slice_rows=slice_rows or UNMEASURED_SLICE_ROWS,
@@ -77,8 +87,12 @@ class Engine:
         self._scheduler: RequestScheduler = Scheduler(
             max_queue=max_queue, max_batch=max_batch, max_jobs=max_jobs
         )
+        self._max_queue = max_queue
         self._wake = threading.Condition(threading.Lock())  # guards the scheduler
-        self._executor = Executor(respond, self._context, self._scheduler, self._wake)
+        self._gate: Gate | None = None
+        if durability is not None and ledger is not None:
+            self._gate = Gate(durability, sessions, ledger, self)
+        self._executor = Executor(respond, self._context, self._scheduler, self._wake, self._gate)
         self._turning = threading.Lock()  # held during a turn; its holder owns all other state
         self._thread: threading.Thread | None = None
         self._stop_at_s: float | None = None  # by time.monotonic; None: not stopping
@@ -147,8 +161,30 @@ class Engine:
         with self._wake:
             if self._stop_at_s is not None:
                 raise DrainingError("the server is shutting down")
+            if self._gate is not None and self._gate.waiting >= self._max_queue:
+                raise OverloadedError(
+                    f"{self._gate.waiting} requests wait for the session store; try again later"
+                )
             key: str | None = getattr(request, "session_id", None)
             self._scheduler.add(QueuedRequest(request, future, key))
+
+    def requeue(self, requests: Sequence[QueuedRequest]) -> None:
+        """Queue requests again, from any thread; those that cannot be queued get an error."""
+        refused: list[Settled] = []
+        with self._wake:
+            for queued in requests:
+                try:
+                    if self._stop_at_s is not None:
+                        raise DrainingError("the server is shutting down")
+                    self._scheduler.put_back(queued)
+                except ProblemError as error:
+                    refused.append((queued, error))
+            self._wake.notify()
+        self.deliver(refused)
+
+    def deliver(self, outcomes: list[Settled]) -> None:
+        """Settle the futures of requests, from any thread."""
+        self._driver.deliver(outcomes)
 
     def wake(self) -> None:
         """Wake the engine's thread, which runs turns until the engine is idle."""
@@ -161,6 +197,8 @@ class Engine:
         Turns never overlap: this waits while another thread runs one.
         """
         with self._turning:
+            if failed := self._executor.arrive():
+                self._driver.deliver(failed)
             with self._wake:
                 batch, jobs = self._scheduler.next()
             if batch:
@@ -216,18 +254,27 @@ class Engine:
     def _run(self) -> None:
         while not self._finished():
             with self._wake:
-                self._wake.wait_for(self._awake)
+                self._wake.wait_for(self._awake, None if self._stop_at_s is None else STOP_POLL_S)
             self.turn()
         with self._wake:
             waiting, jobs = self._scheduler.empty()
+        if self._gate is not None:
+            waiting += self._gate.empty()
         refused = DrainingError("the server is shutting down; the request was not completed")
         self._driver.deliver([(queued, refused) for queued in (*waiting, *jobs)])
+        if self._gate is not None:
+            self._gate.stop(STORE_DEADLINE_S)
 
     def _awake(self) -> bool:
-        return not self.idle or self._stop_at_s is not None
+        if not self.idle:
+            return True
+        if self._gate is not None and self._gate.waiting:
+            return self._gate.has_arrivals
+        return self._stop_at_s is not None
 
     def _finished(self) -> bool:
         with self._wake:
             if self._stop_at_s is None:
                 return False
-            return self.idle or time.monotonic() > self._stop_at_s
+            in_store = 0 if self._gate is None else self._gate.waiting
+            return (self.idle and not in_store) or time.monotonic() > self._stop_at_s

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+from dreamserve.engine.durability.gate import Gate
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.scheduling.queued import QueuedRequest, Settled
 from dreamserve.engine.scheduling.scheduler import Scheduler
@@ -26,13 +27,32 @@ class Executor:
         context: Context,
         scheduler: RequestScheduler,
         lock: threading.Condition,
+        gate: Gate | None,
     ) -> None:
         self._respond, self._context, self._scheduler = respond, context, scheduler
         self._lock = lock  # guards the scheduler
+        self._gate = gate  # None without a store
+
+    def arrive(self) -> list[Settled]:
+        """Queue the requests whose sessions have been looked up; return those that failed."""
+        if self._gate is None:
+            return []
+        ready, failed = self._gate.arrive()
+        with self._lock:
+            for queued in ready:
+                self._scheduler.resume(queued)
+            for queued, _ in failed:
+                self._scheduler.release(queued)
+        return failed
 
     def run_batch(self, requests: list[QueuedRequest]) -> list[Settled]:
-        """Return the outcomes of the completed requests; the others have become jobs."""
+        """Return the outcomes of the completed requests; the others wait or have become jobs."""
+        self._context.sessions.refresh_now()
         batch = [queued for queued in requests if not queued.future.cancelled()]
+        if self._gate is not None:
+            cancelled = set(requests) - set(batch)
+            batch = self._gate.ready(batch)
+            requests = [*batch, *cancelled]
         try:
             outcomes = self._respond(self._context, [queued.request for queued in batch])
         except Exception as error:
@@ -47,7 +67,7 @@ class Executor:
             for queued in requests:
                 if not queued.holds_session:
                     self._scheduler.release(queued)
-        return settled
+        return settled if self._gate is None else self._gate.hold(settled)
 
     def _begin(self, queued: QueuedRequest, job: Job) -> ProblemError | None:
         """Schedule a job for slices; return the error if there are too many."""
@@ -67,6 +87,8 @@ class Executor:
         for job in cancelled:
             job.close()
         jobs = [job for job in by_job if job not in cancelled] if cancelled else list(by_job)
+        if self._gate is not None:
+            self._gate.resume(by_job[job] for job in jobs)
         slices = run_slice(jobs, self._context.slice_rows, self._context.clock())
         ended = {job: outcome for job, outcome in slices if not isinstance(outcome, Job)}
         with self._lock:
@@ -78,4 +100,5 @@ class Executor:
                 self._scheduler.end(queued)
                 if queued.holds_session:
                     self._scheduler.release(queued)
-        return [(by_job[job], outcome) for job, outcome in ended.items()]
+        settled = [(by_job[job], outcome) for job, outcome in ended.items()]
+        return settled if self._gate is None else self._gate.hold(settled)

@@ -44,6 +44,7 @@ class SimpleEngine:
 
     def send(self, request: Request[R]) -> R:
         """Return a request's result, or raise its error."""
+        self._context.sessions.refresh_now()
         outcome = respond(self._context, [request])[0]
         if isinstance(outcome, Job):
             outcome = finish(outcome, self._context.clock)

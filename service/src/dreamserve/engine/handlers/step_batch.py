@@ -27,11 +27,7 @@ from dreamserve.engine.sessions.steps import (
 from dreamserve.engine.work import failure
 from dreamserve.engine.world import World
 from dreamserve_protocol.batches import StepBatchRequest, StepBatchResult
-from dreamserve_protocol.errors import (
-    InvalidRequestError,
-    SessionExpiredError,
-    SessionNotFoundError,
-)
+from dreamserve_protocol.errors import InvalidRequestError, ProblemError
 
 
 def step_batch(context: Context, request: StepBatchRequest) -> Work[StepBatchResult]:
@@ -104,7 +100,7 @@ def _find(batch: StepColumns, rows: range) -> tuple[Int64, Int64]:
             continue
         try:
             session = batch.sessions.find(session_id)
-        except (SessionNotFoundError, SessionExpiredError) as error:
+        except ProblemError as error:
             batch.errors[i] = error
             continue
         if session.world is batch.world:
@@ -145,6 +141,6 @@ def _world_of(context: Context, ids: Sequence[str]) -> World:
     for session_id in ids:
         try:
             return context.sessions.find(session_id, use=False).world
-        except (SessionNotFoundError, SessionExpiredError):
+        except ProblemError:
             continue
     return context.world(None)

@@ -49,8 +49,12 @@ class Slab:
     here to batches.
     """
 
-    def __init__(self, number: int, world: World, count: int, sizes: Sequence[int]) -> None:
+    def __init__(
+        self, number: int, world: World, count: int, sizes: Sequence[int], stored: bool = False
+    ) -> None:
         self.number, self.world = number, world
+        self.changed = set[int]()  # slots whose sessions' records changed, if they are stored
+        self._stored = stored
         self.states = make_state_store(world.spec, world.backend, count, sizes)
         self.seed = np.zeros(count, np.uint64)
         self.key = np.zeros(count, np.uint64)  # `noise.stream_keys` of the seed
@@ -83,7 +87,12 @@ class Slab:
         self.last_answers.pop(slot, None)
         self.last_plans.pop(slot, None)
         self.windows.close(slot)
+        self.changed.discard(slot)
         self._free.append(slot)
+
+    def holders(self, slots: Int64) -> list[str]:
+        """Return the sessions of these slots, which are in use."""
+        return [holder for slot in slots.tolist() if (holder := self._holders[slot]) is not None]
 
     def stage(self, slots: Int64, actions: Actions) -> tuple[Int64, PendingStep]:
         """Advance copies of the dreams of `slots` (B,), all different, by actions (B, …).
@@ -114,6 +123,8 @@ class Slab:
         self.seed[slots], self.step[slots], self.began_at[slots] = seed, at, at
         self.key[slots] = noise.stream_keys(seed, noise.STEP)
         self.terminated[slots] = False
+        if self._stored:
+            self.changed.update(slots.tolist())
         if self.last_plans:
             for slot in slots.tolist():
                 self.last_plans.pop(slot, None)
@@ -141,13 +152,15 @@ class Slab:
         self.step[slots] = number
         self.action[slots], self.reward[slots] = actions, reward
         self.terminated[slots] = terminated
+        if self._stored:
+            self.changed.update(slots.tolist())
         if self.last_answers:
             for slot in slots.tolist():
                 self.last_answers.pop(slot, None)
 
     def record(self, slot: int) -> SessionRecord:
         """Return the complete state of the session of `slot`."""
-        latent, state = self.states.read(slot)
+        latent, state = self.states.read(np.array([slot]))
         step = int(self.step[slot])
         # Before the first step, these arrays hold values of the slot's previous session.
         action = self.action[slot].copy() if step else np.zeros_like(self.action[slot])

@@ -10,10 +10,20 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from dreamserve.backends.base import Int64
+from dreamserve.engine.sessions.ledger import Lease, Ledger
+from dreamserve.engine.sessions.records import SessionRecord
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.slab import Slab
+from dreamserve.engine.sessions.stored import packed
 from dreamserve.engine.world import World
-from dreamserve_protocol.errors import OverloadedError, SessionExpiredError, SessionNotFoundError
+from dreamserve.store.base import ENDED
+from dreamserve_protocol.errors import (
+    OverloadedError,
+    ProblemError,
+    SessionExpiredError,
+    SessionMovedError,
+    SessionNotFoundError,
+)
 
 EXPIRED_REMEMBERED = 10_000
 MAX_KEPT_STEPS = 100_000
@@ -32,11 +42,16 @@ class Sessions:
         sizes: Sequence[int],
         max_kept_steps: int,
         clock: Callable[[], float] = time.monotonic,
+        ledger: Ledger | None = None,
     ) -> None:
+        self.ledger = ledger  # None without a store
         self.capacity, self._ttl_s, self._clock = capacity, ttl_s, clock
         self._max_kept_steps = max_kept_steps
         self._now_s = self._swept_at_s = clock()
-        self._numbered = [Slab(i, w, capacity, sizes) for i, w in enumerate(worlds.values())]
+        stored = ledger is not None
+        self._numbered = [
+            Slab(i, world, capacity, sizes, stored) for i, world in enumerate(worlds.values())
+        ]
         self.slabs = {slab.world.name: slab for slab in self._numbered}
         # Ids to places. An integer each, so that idle sessions take little memory.
         self._table: dict[str, int] = {}
@@ -51,6 +66,17 @@ class Sessions:
     def is_current(self, session: Session) -> bool:
         """Return whether the session still exists in the same slot."""
         return self._table.get(session.id) == session.slab.number << _SLOT_BITS | session.slot
+
+    def holds(self, session_id: str) -> bool:
+        """Return whether a stored session is here; forget a copy that is outdated."""
+        place, ledger = self._table.get(session_id), self.ledger
+        if place is None or ledger is None:
+            return False
+        slab, slot = self._at(place)
+        if ledger.leases[session_id].lost or self._now_s - slab.used_at_s[slot] > self._ttl_s:
+            self._expire(session_id)
+            return False
+        return True
 
     def refresh_now(self) -> None:
         """Read the clock, once per batch: every expiry check in the batch uses that time."""
@@ -72,6 +98,8 @@ class Sessions:
             raise self._absent(session_id)
         if use:
             slab.used_at_s[slot] = self._now_s
+        if self.ledger is not None:
+            self.ledger.use(session_id)
         return Session(session_id, slab, slot)
 
     def find_all(self, session_ids: Sequence[str], world: World) -> Int64 | None:
@@ -90,17 +118,25 @@ class Sessions:
         if self._now_s - slab.used_at_s[slots].min() > self._ttl_s:
             return None
         slab.used_at_s[slots] = self._now_s
+        if self.ledger is not None:
+            for session_id in session_ids:
+                self.ledger.use(session_id)
         return slots
 
     def _at(self, place: int) -> tuple[Slab, int]:
         return self._numbered[place >> _SLOT_BITS], place & ((1 << _SLOT_BITS) - 1)
 
-    def _absent(self, session_id: str) -> SessionNotFoundError | SessionExpiredError:
+    def _absent(self, session_id: str) -> ProblemError:
+        if self.ledger is not None:
+            absence = self.ledger.absent.get(session_id)
+            if absence is None:  # it was here when the request began
+                return SessionMovedError(f"session {session_id} is no longer on this replica")
+            return type(absence.error)(absence.error.detail)
         if session_id in self._expired:
             return SessionExpiredError(
                 f"session {session_id} was idle for over {self._ttl_s:g} s; POST /reset starts over"
             )
-        return SessionNotFoundError(f"no session {session_id}; POST /reset begins one")
+        return no_session(session_id)
 
     def idle_s(self, session: Session) -> float:
         """Return the seconds since the session was last used."""
@@ -147,10 +183,25 @@ class Sessions:
         are never evicted.
         """
         self.check_room(session_id, window=window)
+        session = self._place(session_id, self.slabs[world.name], window)
+        if self.ledger is not None:
+            self.ledger.create(session_id)
+        return session
+
+    def adopt(self, lease: Lease, slab: Slab, record: SessionRecord) -> None:
+        """Continue a session that was taken over from the store. Raises OverloadedError."""
+        self.check_room(lease.key, window=record.rewind_window)
+        session = self._place(lease.key, slab, record.rewind_window)
+        session.restore(record)
+        slab.changed.discard(session.slot)
+        if self.ledger is not None:
+            self.ledger.leases[lease.key] = lease
+
+    def _place(self, session_id: str, slab: Slab, window: int) -> Session:
+        """Allocate a slot to a session, instead of any that it has."""
         if session_id in self._table:
-            self.remove(session_id)
+            self._free(session_id)
         self._expired.pop(session_id, None)
-        slab = self.slabs[world.name]
         slot = slab.allocate(session_id)
         self._table[session_id] = slab.number << _SLOT_BITS | slot
         slab.windows.open(slot, window)
@@ -159,6 +210,31 @@ class Sessions:
 
     def remove(self, session_id: str) -> None:
         """End a session that exists."""
+        self._free(session_id)
+        if self.ledger is not None:
+            self.ledger.end(session_id)
+
+    def drain(self) -> list[tuple[Lease, bytes | None]]:
+        """Return the leases of the sessions that were used since the last call, and their records.
+
+        The record is None if the session did not change, and ENDED if it was ended.
+        """
+        ledger = self.ledger
+        if ledger is None:
+            return []
+        drained: list[tuple[Lease, bytes | None]] = [(lease, ENDED) for lease in ledger.ended]
+        changed: dict[str, bytes] = {}
+        for slab in self._numbered:
+            if slab.changed:
+                slots = np.array(sorted(slab.changed))
+                changed.update(zip(slab.holders(slots), packed(slab, slots), strict=True))
+                slab.changed.clear()
+        drained += [(lease, changed.get(key)) for key, lease in ledger.used.items()]
+        ledger.ended.clear()
+        ledger.used.clear()
+        return drained
+
+    def _free(self, session_id: str) -> None:
         slab, slot = self._at(self._table.pop(session_id))
         slab.free(slot)
 
@@ -170,8 +246,16 @@ class Sessions:
                 self._expire(session_id)
 
     def _expire(self, session_id: str) -> None:
-        """End a session, and remember its id as expired."""
-        self.remove(session_id)
+        """End a session, and remember its id as expired; a stored one is only forgotten here."""
+        self._free(session_id)
+        if self.ledger is not None:
+            self.ledger.forget(session_id)
+            return
         self._expired[session_id] = None
         if len(self._expired) > EXPIRED_REMEMBERED:
             self._expired.popitem(last=False)
+
+
+def no_session(session_id: str) -> SessionNotFoundError:
+    """Return the error for a session that is unknown, or was ended."""
+    return SessionNotFoundError(f"no session {session_id}; POST /reset begins one")

@@ -1,0 +1,63 @@
+"""The sessions of this engine that are in a store: their leases, and what a turn did to them.
+
+Without a store there is no ledger, and sessions are in memory alone.
+"""
+
+from dataclasses import dataclass, field
+
+from dreamserve.store.base import new_epoch
+from dreamserve_protocol.errors import ProblemError
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """The ownership of one stored session, as long as the store confirms it.
+
+    `version` is that of the last commit, and belongs to the committer. `lost`: a commit was not
+    confirmed. The session's copy here must then be forgotten, together with everything that was
+    computed from it since.
+    """
+
+    key: str
+    epoch: int
+    version: int = 0  # 0: never committed
+    lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """Why a session that was looked up cannot be used; `lease` owns its record, if there is one."""
+
+    error: ProblemError
+    lease: Lease | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Ledger:
+    """Leases by key, and the changes since the last `drain`. Only the turn's thread uses it."""
+
+    leases: dict[str, Lease] = field(default_factory=dict)
+    used: dict[str, Lease] = field(default_factory=dict)  # in this turn
+    ended: list[Lease] = field(default_factory=list)  # in this turn, on request
+    absent: dict[str, Absence] = field(default_factory=dict)  # as looked up for this turn
+
+    def use(self, key: str) -> None:
+        """Note that a session was read or changed."""
+        self.used[key] = self.leases[key]
+
+    def create(self, key: str) -> None:
+        """Note that a session was created; it replaces any stored one that this engine owns."""
+        if key not in self.leases:
+            absence = self.absent.get(key)
+            owned = absence and absence.lease
+            self.leases[key] = owned or Lease(key, new_epoch())
+        self.use(key)
+
+    def end(self, key: str) -> None:
+        """Note that a session was ended on request."""
+        self.ended.append(self.forget(key))
+
+    def forget(self, key: str) -> Lease:
+        """Give up a session, which remains in the store."""
+        self.used.pop(key, None)
+        return self.leases.pop(key)

@@ -1,0 +1,102 @@
+"""The interface of a store: records by key, each fenced by (epoch, version).
+
+An epoch is a random number that an engine chooses when it creates a session or takes one over from
+the store; the version counts the session's commits. A change is applied only if the stored session
+has the engine's epoch and the version before the change's. So of two engines that hold copies of a
+session only one can commit, whatever the other one believes, and a request that was delayed on a
+connection that broke cannot undo what came after it. The epoch need not be a counter, because it is
+only compared for equality, and an engine can choose a random one without asking: the first steps of
+a new session are computed before the store knows of it.
+
+Every operation may be sent again after a failure: a change that was applied already is confirmed.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from dreamserve.errors import SettingsError
+
+ENDED = b""  # the record of a session that was ended on request; its key is kept for a while
+AT_ONCE = 256  # keys of one round trip; a store that is shared must not be blocked for long
+
+
+class StoreError(Exception):
+    """The store did not confirm an operation, which it may have applied or not."""
+
+
+class Change(NamedTuple):
+    """A commit of one session, or a check that it is still owned.
+
+    A commit is applied if the stored session has this epoch and the version before this one, or
+    this version already; the first version also if there is no session with that key. A check
+    passes if the stored session has this epoch and version.
+    """
+
+    key: str
+    epoch: int
+    version: int
+    record: bytes | None  # the new record; ENDED; None: a check, which renews the time to live
+
+
+class Taken(NamedTuple):
+    """A stored session that now belongs to the epoch with which it was taken."""
+
+    version: int
+    record: bytes  # ENDED if it was ended
+    expired: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long a store keeps a session that nobody uses."""
+
+    ttl_s: float  # until it expires
+    remembered_s: float  # after that, until it is unknown; also of a session that was ended
+
+    @property
+    def kept_s(self) -> float:
+        """Seconds until an unused record is removed."""
+        return self.ttl_s + self.remembered_s
+
+
+class Store(Protocol):
+    """Keeps records, for one thread at a time. Methods are bounded in time and raise StoreError."""
+
+    def take(self, keys: Sequence[str], epoch: int) -> list[Taken | None]:
+        """Set the epoch of each session, and return it; None for a key without a session."""
+        ...
+
+    def commit(self, changes: Sequence[Change]) -> list[bool]:
+        """Apply changes of different sessions, each alone; return which were applied."""
+        ...
+
+    def close(self) -> None:
+        """Close connections and files."""
+        ...
+
+
+def new_epoch() -> int:
+    """Return a random epoch of 63 bits, never 0."""
+    return secrets.randbits(63) or 1
+
+
+def open_store(url: str, retention: Retention, *, timeout_s: float, strict: bool) -> Store | None:
+    """Return the store that a setting names: memory, sqlite:PATH or redis://...; None for memory.
+
+    Raises SettingsError if it cannot be opened.
+    """
+    if url == "memory":
+        return None
+    if url.startswith("sqlite:"):
+        from dreamserve.store.sqlite import SqliteStore
+
+        return SqliteStore(url.removeprefix("sqlite:"), retention, timeout_s, sync=strict)
+    if url.startswith(("redis://", "rediss://", "unix://")):
+        from dreamserve.store.redis import RedisStore
+
+        return RedisStore(url, retention, timeout_s)
+    raise SettingsError(
+        f"store is {url!r}; use memory, sqlite:PATH, or a redis://, rediss:// or unix:// URL"
+    )
