@@ -1,12 +1,12 @@
 """The interface of a store: records by key, each fenced by (epoch, version).
 
 An epoch is a random number that an engine chooses when it creates a session or takes one over from
-the store; the version counts the session's commits. A change is applied only if the stored session
-has the engine's epoch and the version before the change's. So of two engines that hold copies of a
-session only one can commit, whatever the other one believes, and a request that was delayed on a
-connection that broke cannot undo what came after it. The epoch need not be a counter, because it is
-only compared for equality, and an engine can choose a random one without asking: the first steps of
-a new session are computed before the store knows of it.
+the store; the version counts commits and takeovers. A change is applied only if the stored session
+has the engine's epoch, and no later version. So of two engines that hold copies of a session only
+one can commit, whatever the other one believes; a request that was delayed on a connection that
+broke cannot undo what came after it; and an owner's next commit repairs a store that has lost its
+last ones. Epochs are compared for equality only, so they need not be counted, and an engine chooses
+one without asking: the first steps of a new session are computed before the store knows of it.
 
 Every operation may be sent again after a failure: a change that was applied already is confirmed.
 """
@@ -29,9 +29,8 @@ class StoreError(Exception):
 class Change(NamedTuple):
     """A commit of one session, or a check that it is still owned.
 
-    A commit is applied if the stored session has this epoch and the version before this one, or
-    this version already; the first version also if there is no session with that key. A check
-    passes if the stored session has this epoch and version.
+    It is applied if the stored session has this epoch and at most this version; version 1, which is
+    a new session, only if there is no session with that key, or it has this epoch and version.
     """
 
     key: str
@@ -43,7 +42,7 @@ class Change(NamedTuple):
 class Taken(NamedTuple):
     """A stored session that now belongs to the epoch with which it was taken."""
 
-    version: int
+    version: int  # since the takeover
     record: bytes  # ENDED if it was ended
     expired: bool
 
@@ -65,7 +64,7 @@ class Store(Protocol):
     """Keeps records, for one thread at a time. Methods are bounded in time and raise StoreError."""
 
     def take(self, keys: Sequence[str], epoch: int) -> list[Taken | None]:
-        """Set the epoch of each session, and return it; None for a key without a session."""
+        """Give each session this epoch and its next version; None for a key without a session."""
         ...
 
     def commit(self, changes: Sequence[Change]) -> list[bool]:

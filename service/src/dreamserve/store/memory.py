@@ -46,7 +46,7 @@ class MemoryStore:
         entry = self._find(key)
         if entry is None:
             return None
-        entry.epoch = epoch
+        entry.epoch, entry.version = epoch, entry.version + 1
         return Taken(
             entry.version, entry.record, self._clock() - entry.used_at_s > self._retention.ttl_s
         )
@@ -57,10 +57,9 @@ class MemoryStore:
             if version != 1 or record is None:
                 return False
             entry = self._entries[key] = _Entry(epoch, version, record, 0.0)
-        expected = (version,) if record is None else (version - 1, version)
-        if entry.epoch != epoch or entry.version not in expected:
+        if entry.epoch != epoch or entry.version > version:
             return False
-        entry.version, entry.used_at_s = version, self._clock()
+        entry.used_at_s = self._clock()
         if record is not None:
-            entry.record = record
+            entry.version, entry.record = version, record
         return True

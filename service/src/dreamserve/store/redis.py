@@ -1,7 +1,7 @@
 """A store in Redis (or Valkey), for replicas that take over one another's sessions.
 
-A key's value is its stamp, which is the epoch and the version in 8 bytes each, and then the record;
-the key's own expiry is its retention.
+A key's value is the epoch and the version, 8 bytes each, and then the record; the key's own expiry
+is its retention.
 Each operation is one script for up to AT_ONCE keys: Redis compares and sets without another command
 in between, in one round trip. Redis Cluster is not supported, as a script's keys have many slots.
 """
@@ -19,7 +19,6 @@ from dreamserve.errors import SettingsError
 from dreamserve.store.base import AT_ONCE, Change, Retention, StoreError, Taken
 
 PREFIX = "dreamserve:session:"
-_STAMP = Struct(">QQ")  # epoch, version
 _EPOCH = Struct(">Q")
 _WRITE, _CHECK = b"w", b"c"
 
@@ -28,29 +27,37 @@ local taken = {}
 for i, key in ipairs(KEYS) do
     local value = redis.call('GET', key)
     if value then
-        redis.call('SETRANGE', key, 0, ARGV[1])
-        taken[i] = {value, redis.call('PTTL', key)}
+        local version = struct.unpack('>I8', value:sub(9, 16)) + 1
+        redis.call('SETRANGE', key, 0, ARGV[1] .. struct.pack('>I8', version))
+        taken[i] = {version, value:sub(17), redis.call('PTTL', key)}
     else
         taken[i] = false
     end
 end
 return taken
 """
-# ARGV: milliseconds to keep; then for each key the stamps before (empty: no session) and after, the
-# operation, and the record
+# ARGV: milliseconds to keep, then for each key its epoch, version, operation and record
 _COMMIT_SCRIPT = """
 local applied = {}
 for i, key in ipairs(KEYS) do
     local at = 4 * i - 2
-    local before, after, operation = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+    local epoch, version, operation = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
     local stored = redis.call('GETRANGE', key, 0, 15)
-    applied[i] = 1
-    if operation == 'w' and (stored == before or stored == after) then
-        redis.call('SET', key, after .. ARGV[at + 3], 'PX', ARGV[1])
-    elseif operation == 'c' and stored == after then
-        redis.call('PEXPIRE', key, ARGV[1])
+    local owned
+    if stored == '' then
+        owned = version == 1 and operation == 'w'
     else
-        applied[i] = 0
+        owned = stored:sub(1, 8) == epoch and struct.unpack('>I8', stored:sub(9)) <= version
+    end
+    applied[i] = 0
+    if owned then
+        applied[i] = 1
+        if operation == 'w' then
+            local stamp = epoch .. struct.pack('>I8', version)
+            redis.call('SET', key, stamp .. ARGV[at + 3], 'PX', ARGV[1])
+        else
+            redis.call('PEXPIRE', key, ARGV[1])
+        end
     end
 end
 return applied
@@ -86,7 +93,8 @@ class RedisStore:
         for first in range(0, len(keys), AT_ONCE):
             part = keys[first : first + AT_ONCE]
             replies += self._run(self._take, part, [_EPOCH.pack(epoch)])
-        return [reply and self._taken(*reply) for reply in replies]
+        remembered_ms = 1e3 * self._retention.remembered_s
+        return [reply and Taken(reply[0], reply[1], reply[2] < remembered_ms) for reply in replies]
 
     def commit(self, changes: Sequence[Change]) -> list[bool]:
         applied: list[Any] = []
@@ -94,17 +102,11 @@ class RedisStore:
             part = changes[first : first + AT_ONCE]
             arguments: list[bytes | int] = [int(1e3 * self._retention.kept_s)]
             for _, epoch, version, record in part:
-                before = _STAMP.pack(epoch, version - 1) if version > 1 else b""
                 operation = _CHECK if record is None else _WRITE
-                arguments += (before, _STAMP.pack(epoch, version), operation, record or b"")
+                arguments += (_EPOCH.pack(epoch), version, operation, record or b"")
             applied += self._run(self._commit, [change.key for change in part], arguments)
         self._wait()
         return [reply == 1 for reply in applied]
-
-    def _taken(self, value: bytes, left_ms: int) -> Taken:
-        _, version = _STAMP.unpack_from(value)
-        expired = left_ms < 1e3 * self._retention.remembered_s
-        return Taken(version, value[_STAMP.size :], expired)
 
     def close(self) -> None:
         self._redis.close()

@@ -19,8 +19,11 @@ CREATE TABLE IF NOT EXISTS sessions (
     used_at_s REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS sessions_by_use ON sessions (used_at_s);
 """
-_TAKE = "UPDATE sessions SET epoch = ? WHERE key = ? RETURNING version, record, used_at_s"
-_RENEW = "UPDATE sessions SET used_at_s = ? WHERE key = ? AND epoch = ? AND version = ?"
+_TAKE = (
+    "UPDATE sessions SET epoch = ?, version = version + 1 WHERE key = ?"
+    " RETURNING version, record, used_at_s"
+)
+_RENEW = "UPDATE sessions SET used_at_s = ? WHERE key = ? AND epoch = ? AND version <= ?"
 _CREATE = (
     "INSERT INTO sessions (used_at_s, record, version, key, epoch) VALUES (?, ?, ?, ?, ?)"
     " ON CONFLICT (key) DO UPDATE SET used_at_s = excluded.used_at_s, record = excluded.record"
@@ -28,7 +31,7 @@ _CREATE = (
 )
 _WRITE = (
     "UPDATE sessions SET used_at_s = ?, record = ?, version = ?"
-    " WHERE key = ? AND epoch = ? AND version IN (?, ?)"
+    " WHERE key = ? AND epoch = ? AND version <= ?"
 )
 _PURGE = "DELETE FROM sessions WHERE used_at_s < ?"
 
@@ -99,4 +102,4 @@ def _statement(change: Change, now_s: float) -> tuple[str, tuple[object, ...]]:
         return _RENEW, (now_s, key, epoch, version)
     if version == 1:
         return _CREATE, (now_s, record, version, key, epoch)
-    return _WRITE, (now_s, record, version, key, epoch, version - 1, version)
+    return _WRITE, (now_s, record, version, key, epoch, version)
