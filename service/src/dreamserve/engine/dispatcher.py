@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from types import GeneratorType
-from typing import Any
+from typing import Any, Protocol
 
-from dreamserve.engine.handlers.base import Context
+from dreamserve.engine.handlers.base import Context, Contexts
 from dreamserve.engine.handlers.branches import fork, rewind
 from dreamserve.engine.handlers.plan import plan
 from dreamserve.engine.handlers.reset import reset
@@ -57,18 +57,34 @@ HANDLERS: dict[type, Handler] = {
 AfterSteps = Callable[[], Any]
 
 
-def respond(context: Context, requests: Sequence[Request[Any]]) -> list[Outcome]:
+class OwnedRequest(Protocol):
+    """A request and its owner, "" without authentication."""
+
+    @property
+    def request(self) -> Request[Any]:
+        """The request."""
+        ...
+
+    @property
+    def owner(self) -> str:
+        """Its owner."""
+        ...
+
+
+def respond(contexts: Contexts, requests: Sequence[OwnedRequest]) -> list[Outcome]:
     """Return the outcome of each of these requests, which concern different sessions.
 
     An outcome is a result, an error, or a job in progress. A job reads its session before its first
     yield, and writes to it after its last.
     """
-    context.sessions.refresh_now()
+    contexts.table.refresh_now()
     outcomes: list[Outcome] = [None] * len(requests)
     batches: dict[str, list[tuple[int, AdmittedStep]]] = {}
     after: list[tuple[int, AfterSteps]] = []
-    for i, request in enumerate(requests):
-        handled = _handle(context, request)
+    common = contexts[""]
+    for i, owned in enumerate(requests):
+        context = contexts[owned.owner] if owned.owner else common
+        handled = _handle(context, owned.request)
         if isinstance(handled, AdmittedStep):
             batches.setdefault(handled.session.world.name, []).append((i, handled))
         elif callable(handled):

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from dreamserve.engine.sessions.slab import SessionKey
 from dreamserve.engine.work import Job, Result
 from dreamserve_protocol.errors import ProblemError
 from dreamserve_protocol.markers import Request
@@ -39,7 +40,8 @@ class QueuedRequest:
 
     request: Request[Any]
     future: Future
-    key: str | None  # the session's id; None for batches and for requests without a session
+    key: SessionKey | None  # the session's key; None for batches and for requests without a session
+    owner: str = ""  # of the request
     job: Job | None = None
     # A reset in progress: the session's next requests must wait until it ends.
     holds_session: bool = False

@@ -13,6 +13,7 @@ from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
 from dreamserve_protocol.step import StepResult
 
+SessionKey = str | tuple[str, str]  # `table.key_of`
 Content = tuple[Hashable, ...]
 NOTHING = frozenset[str]()  # included
 NO_EXTRAS: Content = (NOTHING,)  # of a step that is its action alone
@@ -65,16 +66,16 @@ class Slab:
         self.last_answers: dict[int, LastAnswer] = {}
         self.last_plans: dict[int, LastPlan] = {}  # by slot
         self.windows = Windows()
-        self._holders: list[str | None] = []  # session ids by slot, for the slots used so far
+        self._holders: list[SessionKey | None] = []  # by slot, for the slots used so far
         self._free: list[int] = []
 
-    def allocate(self, session_id: str) -> int:
+    def allocate(self, key: SessionKey) -> int:
         """Allocate a slot to this session; slots that were freed are reused first."""
         if not self._free:
             self._free.append(len(self._holders))
             self._holders.append(None)
         slot = self._free.pop()
-        self._holders[slot] = session_id
+        self._holders[slot] = key
         return slot
 
     def free(self, slot: int) -> None:
@@ -180,11 +181,11 @@ class Slab:
         if record.last_plan is not None:
             self.last_plans[slot] = record.last_plan
 
-    def idle_since(self, moment_s: float) -> list[str]:
-        """Return the sessions that were last used before `moment_s`."""
+    def idle_since(self, moment_s: float) -> list[SessionKey]:
+        """Return the keys of the sessions that were last used before `moment_s`."""
         idle = np.flatnonzero(self.used_at_s[: len(self._holders)] < moment_s)
         holders = (self._holders[slot] for slot in idle)
-        return [session_id for session_id in holders if session_id is not None]
+        return [key for key in holders if key is not None]
 
 
 def slab_bytes(spec: WorldSpec) -> int:
