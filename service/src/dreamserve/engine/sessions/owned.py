@@ -1,17 +1,19 @@
 """The sessions of one owner: all that the handler of a request of that owner can reach."""
 
 from collections.abc import Sequence
+from math import inf
 
 import numpy as np
 
 from dreamserve.backends.base import Int64
+from dreamserve.engine.dynamics import Work
+from dreamserve.engine.sessions.listing import Page, delete_idle, page_of
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.slab import SessionKey, Slab
 from dreamserve.engine.sessions.table import SLOT_BITS, SessionTable, key_of
 from dreamserve.engine.world import World
 from dreamserve_protocol.errors import (
     DrainingError,
-    OverloadedError,
     SessionExpiredError,
     SessionNotFoundError,
 )
@@ -100,19 +102,7 @@ class Sessions:
 
         Each of them will keep up to `window` steps for rewinding.
         """
-        keys = self._keys(session_ids)
-        self._table.check_room(keys, window)
-        new, most = sum(key not in self._places for key in keys), self._quota()
-        if new and len(self) + new > most:
-            self._table.expire_idle()
-            if len(self) + new > most:
-                raise OverloadedError(
-                    f"{len(self)} of the {most} sessions of your quota are in use;"
-                    " DELETE some, or try again later"
-                )
-
-    def _quota(self) -> float:
-        return self._table.quota(self._owner).sessions
+        self._table.check_room(self._owner, self._keys(session_ids), window)
 
     def create(self, session_id: str, world: World, window: int = 0) -> Session:
         """Create a session, which replaces any session with that id, and return it.
@@ -124,6 +114,20 @@ class Sessions:
         return Session(
             session_id, *self._table.create(key_of(self._owner, session_id), world, window)
         )
+
+    @property
+    def quota(self) -> int | None:
+        """Maximum number of sessions, if there is a quota."""
+        most = self._table.quota(self._owner).sessions
+        return None if most == inf else int(most)
+
+    def page(self, idle_s: float, after: int, limit: int) -> Page:
+        """Return at most `limit` sessions idle for `idle_s`, from the place `after` on."""
+        return page_of(self._table, idle_s, after, limit, self._owner)
+
+    def delete_idle(self, idle_s: float) -> Work[int]:
+        """End the sessions idle for `idle_s`; return their number."""
+        return delete_idle(self._table, idle_s, self._owner)
 
     def remove(self, session_id: str) -> None:
         """End a session that exists."""

@@ -61,6 +61,8 @@ class Slab:
         self.temperature = np.zeros(count, np.float32)
         self.terminated = np.zeros(count, np.bool_)
         self.used_at_s = np.full(count, _FREE)
+        self.created_at_s = np.zeros(count)
+        self.owner = np.zeros(count, np.int32)  # number of the owner in the table
         self.reward = np.zeros(count, np.float32)
         self.action: Actions = world.spec.action_space.zeros(count)
         self.last_answers: dict[int, LastAnswer] = {}
@@ -181,15 +183,26 @@ class Slab:
         if record.last_plan is not None:
             self.last_plans[slot] = record.last_plan
 
-    def idle_since(self, moment_s: float) -> list[SessionKey]:
-        """Return the keys of the sessions that were last used before `moment_s`."""
-        idle = np.flatnonzero(self.used_at_s[: len(self._holders)] < moment_s)
-        holders = (self._holders[slot] for slot in idle)
-        return [key for key in holders if key is not None]
+    def idle_since(self, moment_s: float, owner: int | None = None) -> Int64:
+        """Return the slots (B,) of the sessions that were not used after `moment_s`, ascending.
+
+        `owner`: the number of the only owner whose sessions are returned.
+        """
+        used = len(self._holders)
+        is_idle = self.used_at_s[:used] <= moment_s
+        return np.flatnonzero(is_idle if owner is None else is_idle & (self.owner[:used] == owner))
+
+    def holder(self, slot: int) -> SessionKey:
+        """Return the key of the session in `slot`, which must have one."""
+        key = self._holders[slot]
+        if key is None:
+            raise LookupError(f"slot {slot} is free")
+        return key
 
 
 def slab_bytes(spec: WorldSpec) -> int:
     """Return the bytes of one session's slab row."""
-    # seed, key, step, began_at, max_steps, temperature, terminated, used_at_s, reward
-    bookkeeping = 8 + 8 + 8 + 8 + 8 + 4 + 1 + 8 + 4 + spec.action_space.zeros(1).nbytes
+    # seed, key, step, began_at, max_steps, temperature, terminated, used_at_s, created_at_s, owner,
+    # reward
+    bookkeeping = 8 + 8 + 8 + 8 + 8 + 4 + 1 + 8 + 8 + 4 + 4 + spec.action_space.zeros(1).nbytes
     return spec.state_bytes() + bookkeeping

@@ -10,6 +10,10 @@ An idle session is a row of a slab and an entry in the table; it has no object o
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
+
+import numpy as np
+import numpy.typing as npt
 
 from dreamserve.engine.limits import UNRESTRICTED, Quota
 from dreamserve.engine.sessions.slab import SessionKey, Slab
@@ -18,8 +22,11 @@ from dreamserve_protocol.errors import OverloadedError
 
 EXPIRED_REMEMBERED = 10_000
 MAX_KEPT_STEPS = 100_000
+IDLE_S = 60.0  # after this time without a use, the error of a full server counts a session as idle
 SWEEP_S = 1.0  # interval of the search for expired sessions; `find` also checks the one requested
 SLOT_BITS = 32  # a place is a slab's number and a slot in it, in one integer
+
+Float64 = npt.NDArray[np.float64]
 
 
 def key_of(owner: str, session_id: str) -> SessionKey:
@@ -52,6 +59,7 @@ class SessionTable:
         # Keys to places. An integer each, so that idle sessions take little memory.
         self.places: dict[SessionKey, int] = {}
         self.counts = Counter[str]()  # of sessions by owner
+        self.numbers: dict[str, int] = {}  # of the owners that have had a session
         self.quotas: Mapping[str, Quota] = {}  # by owner
         self.draining = False  # whether new sessions are refused
         self._expired: OrderedDict[SessionKey, None] = OrderedDict()
@@ -77,30 +85,49 @@ class SessionTable:
         """Return whether this session is remembered as expired."""
         return key in self._expired
 
-    def check_room(self, keys: Sequence[SessionKey], window: int) -> None:
-        """Raise OverloadedError unless there is room for all of these different sessions.
+    def check_room(self, owner: str, keys: Sequence[SessionKey], window: int) -> None:
+        """Raise OverloadedError unless there is room for all of these sessions of `owner`.
 
-        Each of them will keep up to `window` steps for rewinding.
+        They are different, and each will keep up to `window` steps for rewinding.
         """
-        if self._full(keys, window):
+        if self._full(owner, keys, window):
             self.expire_idle()
-            if reason := self._full(keys, window):
-                raise OverloadedError(reason)
+            if error := self._full(owner, keys, window):
+                raise error
 
-    def _full(self, keys: Sequence[SessionKey], window: int) -> str | None:
-        """Return why there is no room, or None."""
+    def _full(self, owner: str, keys: Sequence[SessionKey], window: int) -> OverloadedError | None:
+        """Return the error if there is no room."""
         new = sum(key not in self.places for key in keys)
         if len(self.places) + new > self.capacity:
-            return (
-                f"{len(self.places)} of {self.capacity} sessions are in use;"
-                " DELETE some, or try again later"
-            )
+            return self._crowded(f"{len(self.places)} of {self.capacity} sessions", None)
+        if new and self.counts[owner] + new > (most := self.quota(owner).sessions):
+            of_quota = f"{self.counts[owner]} of the {most:g} sessions of your quota"
+            return self._crowded(of_quota, owner)
         if window and self._kept_steps(keys) + len(keys) * window > self._max_kept_steps:
-            return (
+            return OverloadedError(
                 f"all sessions together may keep {self._max_kept_steps} steps for rewinding, and"
                 f" {self._kept_steps()} are in use; request a shorter rewind_window"
             )
         return None
+
+    def _crowded(self, what: str, owner: str | None) -> OverloadedError:
+        """Return the error for sessions that are all in use, those of `owner` or all."""
+        used_at_s = self.used_at_s(owner)
+        idle = int((used_at_s < self.now_s - IDLE_S).sum())
+        expires_s = max(0.0, float(used_at_s.min(initial=inf)) + self.ttl_s - self.now_s)
+        error = OverloadedError(
+            f"{what} are in use, {idle} of them idle for over {IDLE_S:g} s; the next may expire in"
+            f" {expires_s:.0f} s; end some: GET /sessions lists yours, POST /delete/idle ends them"
+        )
+        error.retry_after_s = max(1.0, expires_s) if expires_s < inf else None
+        return error
+
+    def used_at_s(self, owner: str | None) -> Float64:
+        """Return when sessions were used last (B,): those of `owner`, or all if it is None."""
+        number = None if owner is None else self.numbers.get(owner, -1)
+        return np.concatenate(
+            [slab.used_at_s[slab.idle_since(self.now_s, number)] for slab in self.numbered]
+        )
 
     def _kept_steps(self, without: Sequence[SessionKey] = ()) -> int:
         """Return the number of steps that all sessions except `without` may keep."""
@@ -119,9 +146,11 @@ class SessionTable:
         slab = self.slabs[world.name]
         slot = slab.allocate(key)
         self.places[key] = slab.number << SLOT_BITS | slot
-        self.counts[owner_of(key)] += 1
+        owner = owner_of(key)
+        self.counts[owner] += 1
+        slab.owner[slot] = self.numbers.setdefault(owner, len(self.numbers))
         slab.windows.open(slot, window)
-        slab.used_at_s[slot] = self.now_s
+        slab.used_at_s[slot] = slab.created_at_s[slot] = self.now_s
         return slab, slot
 
     def remove(self, key: SessionKey) -> None:
@@ -137,8 +166,9 @@ class SessionTable:
         """End the sessions that were idle for too long."""
         self._swept_at_s = self.now_s
         for slab in self.numbered:
-            for key in slab.idle_since(self.now_s - self.ttl_s):
-                self.expire(key)
+            idle_for_longer = np.nextafter(self.now_s - self.ttl_s, -np.inf)
+            for slot in slab.idle_since(idle_for_longer).tolist():
+                self.expire(slab.holder(slot))
 
     def expire(self, key: SessionKey) -> None:
         """End a session, and remember its key as expired."""
