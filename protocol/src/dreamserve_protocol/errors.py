@@ -15,6 +15,9 @@ DreamserveError
     │   ├── WorldNotFoundError      world_not_found    404
     │   ├── TooLargeError           too_large          413
     │   ├── OverloadedError         overloaded         429, Retry-After
+    │   ├── RateLimitedError        rate_limited       429, Retry-After
+    │   ├── UnauthorizedError       unauthorized       401, WWW-Authenticate
+    │   ├── ForbiddenError          forbidden          403
     │   ├── BadRequestError         bad_request        400
     │   ├── ForbiddenOriginError    forbidden_origin   403
     │   ├── PathNotFoundError       not_found          404
@@ -156,8 +159,31 @@ class OverloadedError(CallerError):
     """The server has no free session or memory for kept steps, or too many requests wait."""
 
     code, status = "overloaded", 429
-    retry_after_s = 1.0
-    remedy = "Try again after `Retry-After` seconds."
+    retry_after_s: float | None = 1.0  # of a full server: until the next session may expire
+    remedy = "Try again after `Retry-After` seconds, or end sessions with `POST /delete/idle`."
+
+
+class RateLimitedError(CallerError):
+    """The API key, or the address, sends more requests than it may."""
+
+    code, status = "rate_limited", 429
+    retry_after_s: float | None = 1.0
+    remedy = "Try again after `Retry-After` seconds; send fewer requests, or batches."
+
+
+class UnauthorizedError(CallerError):
+    """The request has no API key, or one that is not valid."""
+
+    code, status = "unauthorized", 401
+    remedy = "Send `Authorization: Bearer KEY` with a valid key."
+    key_was_sent = False  # whether the request had a key, which is not valid
+
+
+class ForbiddenError(CallerError):
+    """The API key may not use this verb."""
+
+    code, status = "forbidden", 403
+    remedy = "Use an API key with `admin = true`."
 
 
 class BadRequestError(CallerError):

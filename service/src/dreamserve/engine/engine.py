@@ -7,14 +7,14 @@ Each request gets exactly one outcome.
 import concurrent.futures
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from dreamserve.engine.dispatcher import respond
 from dreamserve.engine.durability.gate import Durability, Gate
 from dreamserve.engine.executor import Executor, RequestScheduler
-from dreamserve.engine.handlers.base import Context
-from dreamserve.engine.limits import UNLIMITED, Limits
+from dreamserve.engine.handlers.base import Contexts
+from dreamserve.engine.limits import UNLIMITED, Limits, Quota
 from dreamserve.engine.scheduling.calibration import (
     UNMEASURED_SLICE_ROWS,
     batch_sizes,
@@ -24,8 +24,8 @@ from dreamserve.engine.scheduling.driver import Driver, InlineDriver
 from dreamserve.engine.scheduling.queued import Future, QueuedRequest, Settled
 from dreamserve.engine.scheduling.scheduler import Scheduler
 from dreamserve.engine.sessions.ledger import Ledger
-from dreamserve.engine.sessions.slab import slab_bytes
-from dreamserve.engine.sessions.table import MAX_KEPT_STEPS, Sessions
+from dreamserve.engine.sessions.slab import SessionKey, slab_bytes
+from dreamserve.engine.sessions.table import MAX_KEPT_STEPS, SessionTable, key_of
 from dreamserve.engine.world import World, worlds_by_name
 from dreamserve_protocol.errors import DrainingError, OverloadedError, ProblemError
 from dreamserve_protocol.markers import Request
@@ -50,6 +50,10 @@ class Engine:
 
     Requests must have been validated (`dreamserve.validation`): the engine only checks them against
     the world.
+
+    A request has an owner, "" without authentication. A session belongs to the owner of the request
+    that began it; for the requests of any other owner it does not exist. `quotas` bound what an
+    owner may have at once.
     """
 
     def __init__(
@@ -73,12 +77,12 @@ class Engine:
         self._inline_rows = 0
         by_name = worlds_by_name(worlds)
         ledger = None if durability is None else Ledger()
-        sessions = Sessions(
+        self._sessions = SessionTable(
             by_name, capacity, session_ttl_s, self._sizes, max_kept_steps, clock, ledger
         )
-        self._context = Context(
+        self._contexts = Contexts(
             by_name,
-            sessions,
+            self._sessions,
             limits,
             clock,
             slice_rows=slice_rows or UNMEASURED_SLICE_ROWS,
@@ -91,8 +95,8 @@ class Engine:
         self._wake = threading.Condition(threading.Lock())  # guards the scheduler
         self._gate: Gate | None = None
         if durability is not None and ledger is not None:
-            self._gate = Gate(durability, sessions, ledger, self)
-        self._executor = Executor(respond, self._context, self._scheduler, self._wake, self._gate)
+            self._gate = Gate(durability, self._sessions, ledger, self)
+        self._executor = Executor(respond, self._contexts, self._scheduler, self._wake, self._gate)
         self._turning = threading.Lock()  # held during a turn; its holder owns all other state
         self._thread: threading.Thread | None = None
         self._stop_at_s: float | None = None  # by time.monotonic; None: not stopping
@@ -101,17 +105,17 @@ class Engine:
     @property
     def worlds(self) -> dict[str, World]:
         """The worlds by name, in the order given."""
-        return self._context.worlds
+        return self._contexts[""].worlds
 
     @property
     def session_count(self) -> int:
         """Number of live sessions."""
-        return len(self._context.sessions)
+        return len(self._sessions)
 
     @property
     def capacity(self) -> int:
         """Maximum number of live sessions."""
-        return self._context.sessions.capacity
+        return self._sessions.capacity
 
     @property
     def memory_bytes(self) -> int:
@@ -132,28 +136,37 @@ class Engine:
     @property
     def draining(self) -> bool:
         """Whether new sessions are refused."""
-        return self._context.draining
+        return self._sessions.draining
 
     def drain(self) -> None:
         """Refuse new sessions from now on; existing ones are served."""
-        self._context.draining = True
+        self._sessions.draining = True
+
+    @property
+    def quotas(self) -> Mapping[str, Quota]:
+        """The quotas by owner; owners without one are not restricted. May be replaced any time."""
+        return self._sessions.quotas
+
+    @quotas.setter
+    def quotas(self, quotas: Mapping[str, Quota]) -> None:
+        self._sessions.quotas = quotas
 
     def attach(self, driver: Driver) -> None:
         """Let `driver` deliver the outcomes of all turns from now on."""
         self._driver = driver
 
-    def submit(self, request: Request[R]) -> "concurrent.futures.Future[R]":
-        """Queue a request, from any thread, and return the future of its result.
+    def submit(self, request: Request[R], owner: str = "") -> "concurrent.futures.Future[R]":
+        """Queue a request of `owner`, from any thread, and return the future of its result.
 
         Cancelling the future cancels a waiting request; the outcome of one in progress is dropped.
         Raises OverloadedError when too many wait, DrainingError once stopping.
         """
         future: concurrent.futures.Future[R] = concurrent.futures.Future()
-        self.queue(request, future)
+        self.queue(request, future, owner)
         self.wake()
         return future
 
-    def queue(self, request: Request[Any], future: Future) -> None:
+    def queue(self, request: Request[Any], future: Future, owner: str = "") -> None:
         """Queue a request whose outcome completes `future`; the caller must ensure a turn.
 
         Raises as `submit`.
@@ -165,8 +178,10 @@ class Engine:
                 raise OverloadedError(
                     f"{self._gate.waiting} requests wait for the session store; try again later"
                 )
-            key: str | None = getattr(request, "session_id", None)
-            self._scheduler.add(QueuedRequest(request, future, key))
+            key: SessionKey | None = getattr(request, "session_id", None)
+            if owner and isinstance(key, str):
+                key = key_of(owner, key)
+            self._scheduler.add(QueuedRequest(request, future, key, owner))
 
     def requeue(self, requests: Sequence[QueuedRequest]) -> None:
         """Queue requests again, from any thread; those that cannot be queued get an error."""
@@ -234,9 +249,10 @@ class Engine:
     def warm(self) -> None:
         """Run every graph at every batch size, so that no request waits for warm-up."""
         measured = calibrate(self.worlds.values(), self._sizes, self._slice_ms)
-        self._context.slice_rows = self._slice_rows or measured.slice_rows
         self._inline_rows = measured.inline_rows
-        self._context.latencies.update(measured.latencies)
+        self._contexts.update_all(
+            slice_rows=self._slice_rows or measured.slice_rows, latencies=measured.latencies
+        )
 
     def stop(self, deadline_s: float = 10.0) -> None:
         """Refuse new requests, finish waiting ones within `deadline_s`, end the thread.

@@ -2,20 +2,20 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from math import inf
+from typing import TypeAlias
 
 from dreamserve.engine.durability.gate import Gate
-from dreamserve.engine.handlers.base import Context
+from dreamserve.engine.handlers.base import Contexts
 from dreamserve.engine.scheduling.queued import QueuedRequest, Settled
 from dreamserve.engine.scheduling.scheduler import Scheduler
 from dreamserve.engine.scheduling.slices import run_slice
 from dreamserve.engine.work import Job, Outcome, failure
 from dreamserve_protocol.errors import OverloadedError, ProblemError
-from dreamserve_protocol.markers import Request
 from dreamserve_protocol.reset import ResetRequest
 
 RequestScheduler: TypeAlias = Scheduler[QueuedRequest, QueuedRequest]
-Respond = Callable[[Context, Sequence[Request[Any]]], list[Outcome]]  # `dispatcher.respond`
+Respond = Callable[[Contexts, Sequence[QueuedRequest]], list[Outcome]]  # `dispatcher.respond`
 
 
 class Executor:
@@ -24,12 +24,12 @@ class Executor:
     def __init__(
         self,
         respond: Respond,
-        context: Context,
+        contexts: Contexts,
         scheduler: RequestScheduler,
         lock: threading.Condition,
         gate: Gate | None,
     ) -> None:
-        self._respond, self._context, self._scheduler = respond, context, scheduler
+        self._respond, self._contexts, self._scheduler = respond, contexts, scheduler
         self._lock = lock  # guards the scheduler
         self._gate = gate  # None without a store
 
@@ -47,14 +47,14 @@ class Executor:
 
     def run_batch(self, requests: list[QueuedRequest]) -> list[Settled]:
         """Return the outcomes of the completed requests; the others wait or have become jobs."""
-        self._context.sessions.refresh_now()
+        self._contexts.table.refresh_now()
         batch = [queued for queued in requests if not queued.future.cancelled()]
         if self._gate is not None:
             cancelled = set(requests) - set(batch)
             batch = self._gate.ready(batch)
             requests = [*batch, *cancelled]
         try:
-            outcomes = self._respond(self._context, [queued.request for queued in batch])
+            outcomes = self._respond(self._contexts, batch)
         except Exception as error:
             outcomes = [failure(error)] * len(batch)
         settled: list[Settled] = []
@@ -73,12 +73,21 @@ class Executor:
         """Schedule a job for slices; return the error if there are too many."""
         queued.job = job
         try:
+            self._check_quota(queued.owner)
             self._scheduler.begin(queued)
         except OverloadedError as error:
             job.close()
             return error
         queued.holds_session = isinstance(queued.request, ResetRequest)
         return None
+
+    def _check_quota(self, owner: str) -> None:
+        """Raise OverloadedError if the owner has as many jobs as its quota allows."""
+        most = self._contexts.table.quota(owner).jobs
+        if most < inf and sum(job.owner == owner for job in self._scheduler.jobs) >= most:
+            raise OverloadedError(
+                f"{most} plans, samples and rollouts of your quota are in progress; try again later"
+            )
 
     def run_slice(self, requests: list[QueuedRequest]) -> list[Settled]:
         """Run one slice of these requests' jobs; return the outcomes of the jobs that ended."""
@@ -89,7 +98,8 @@ class Executor:
         jobs = [job for job in by_job if job not in cancelled] if cancelled else list(by_job)
         if self._gate is not None:
             self._gate.resume(by_job[job] for job in jobs)
-        slices = run_slice(jobs, self._context.slice_rows, self._context.clock())
+        common = self._contexts[""]
+        slices = run_slice(jobs, common.slice_rows, common.clock())
         ended = {job: outcome for job, outcome in slices if not isinstance(outcome, Job)}
         with self._lock:
             for job, outcome in slices:

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from dreamserve.engine.sessions.ledger import Lease
+from dreamserve.engine.sessions.ledger import Lease, stored_key
+from dreamserve.engine.sessions.slab import SessionKey
 from dreamserve.store.base import Change, Store, StoreError, Taken, new_epoch
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.5  # between attempts
@@ -26,7 +27,9 @@ RETRY_S = 0.5  # between commits of what stayed queued
 
 T = TypeVar("T")
 Confirmed = Callable[[str | None], None]  # gets why the store did not confirm, or None
-Found = Callable[[Sequence[str], Sequence[Taken | None] | str, int], None]  # keys, …, their epoch
+Found = Callable[
+    [Sequence[SessionKey], Sequence[Taken | None] | str, int], None
+]  # keys, …, their epoch
 
 log = logging.getLogger("dreamserve.store")
 
@@ -48,7 +51,7 @@ class Committer:
         self._unconfirmed: dict[Lease, bytes | None] = {}  # records to send; None: a check
         self._work = threading.Condition()  # guards the next three
         self._commits: deque[Commit] = deque()
-        self._keys: list[str] = []  # to look up
+        self._keys: list[SessionKey] = []  # to look up
         self._stop_at_s: float | None = None  # by time.monotonic; None: not stopping
         self._is_down = False
         self._thread = threading.Thread(target=self._run, name="dreamserve-store", daemon=True)
@@ -67,7 +70,7 @@ class Committer:
             self._commits.append(commit)
             self._work.notify()
 
-    def look_up(self, keys: Sequence[str]) -> None:
+    def look_up(self, keys: Sequence[SessionKey]) -> None:
         """Queue a search for sessions, which this engine takes over if they exist."""
         with self._work:
             self._keys += keys
@@ -84,7 +87,8 @@ class Committer:
                 self._commit(commits)
             if keys:  # after the commits, which may be of the same sessions
                 epoch = new_epoch()
-                self._found(keys, self._tried(partial(self._store.take, keys, epoch)), epoch)
+                stored = list(map(stored_key, keys))
+                self._found(keys, self._tried(partial(self._store.take, stored, epoch)), epoch)
             if self._stop_at_s is not None and not (commits or keys):
                 break
         if self._unconfirmed:
@@ -102,7 +106,7 @@ class Committer:
                     records[lease] = record
         owned = [(lease, record) for lease, record in records.items() if not lease.lost]
         changes = [
-            Change(lease.key, lease.epoch, lease.version + (record is not None), record)
+            Change(lease.stored_key, lease.epoch, lease.version + (record is not None), record)
             for lease, record in owned
         ]
         applied = self._tried(partial(self._store.commit, changes)) if changes else []

@@ -18,8 +18,10 @@ import numpy as np
 from dreamserve.engine.durability.committer import Commit, Committer
 from dreamserve.engine.scheduling.queued import QueuedRequest, Settled, StoreNeeds
 from dreamserve.engine.sessions.ledger import Absence, Lease, Ledger
+from dreamserve.engine.sessions.owned import no_session
+from dreamserve.engine.sessions.slab import SessionKey
 from dreamserve.engine.sessions.stored import unpacked
-from dreamserve.engine.sessions.table import Sessions, no_session
+from dreamserve.engine.sessions.table import SessionTable, id_of, key_of
 from dreamserve.store.base import ENDED, Store, Taken
 from dreamserve_protocol.arrays import Bools
 from dreamserve_protocol.batches import (
@@ -76,7 +78,7 @@ class Gate:
     def __init__(
         self,
         durability: Durability,
-        sessions: Sessions,
+        sessions: SessionTable,
         ledger: Ledger,
         engine: Requeue,
     ) -> None:
@@ -88,8 +90,8 @@ class Gate:
             strict=durability.strict,
             timeout_s=durability.timeout_s,
         )
-        self._lookups: dict[str, list[QueuedRequest]] = {}  # requests that wait, by session
-        self._arrived: deque[tuple[str, Taken | str | None, int]] = deque()  # what was found
+        self._lookups: dict[SessionKey, list[QueuedRequest]] = {}  # requests that wait, by session
+        self._arrived: deque[tuple[SessionKey, Taken | str | None, int]] = deque()  # what was found
         self._parked = 0  # requests that wait for sessions
         self._held = self._released = 0  # outcomes so far; each number is written by one thread
 
@@ -121,7 +123,7 @@ class Gate:
         self._ledger.absent.clear()
         ready, new = [], []
         for queued in requests:
-            named, needs = names(queued.request), _needs(queued)
+            named, needs = _keys(queued, queued.request), _needs(queued)
             holds, absent = self._sessions.holds, needs.absent
             missing = [key for key in named if not holds(key) and key not in absent]
             if not missing:
@@ -177,7 +179,7 @@ class Gate:
         held: list[tuple[QueuedRequest, Any, list[Lease]]] = []
         involved = {lease.key: lease for lease, _ in records}
         for queued, outcome in settled:
-            keys = {*names(queued.request), *names(outcome)}
+            keys = {*_keys(queued, queued.request), *_keys(queued, outcome)}
             now = [involved.get(key) or self._ledger.leases.get(key) for key in keys]
             leases = [*_needs(queued).leases, *(lease for lease in now if lease is not None)]
             if leases and (self._strict or isinstance(outcome, ProblemError)):
@@ -189,28 +191,32 @@ class Gate:
             self._committer.commit(Commit(records, lambda failure: self._release(held, failure)))
         return at_once
 
-    def _found(self, keys: Sequence[str], found: Sequence[Taken | None] | str, epoch: int) -> None:
+    def _found(
+        self, keys: Sequence[SessionKey], found: Sequence[Taken | None] | str, epoch: int
+    ) -> None:
         """Receive what the committer has found, in its thread."""
         each = [found] * len(keys) if isinstance(found, str) else found
         self._arrived.extend((key, one, epoch) for key, one in zip(keys, each, strict=True))
         self._engine.wake()
 
-    def _adopt(self, key: str, found: Taken | str | None, epoch: int) -> Absence | None:
+    def _adopt(self, key: SessionKey, found: Taken | str | None, epoch: int) -> Absence | None:
         """Take a session over; return why it cannot be used, if so."""
+        session_id = id_of(key)
         if isinstance(found, str):
-            return Absence(StoreUnavailableError(f"session {key} could not be looked up: {found}"))
+            unknown = f"session {session_id} could not be looked up: {found}"
+            return Absence(StoreUnavailableError(unknown))
         if found is None:
-            return Absence(no_session(key))
+            return Absence(no_session(session_id))
         lease = Lease(key, epoch, found.version)
         if found.record == ENDED:
-            return Absence(no_session(key), lease)
+            return Absence(no_session(session_id), lease)
         if found.expired:
             expired = SessionExpiredError(
-                f"session {key} was idle too long; POST /reset starts over"
+                f"session {session_id} was idle too long; POST /reset starts over"
             )
             return Absence(expired, lease)
         try:
-            slab, record = unpacked(self._sessions.slabs, key, found.record)
+            slab, record = unpacked(self._sessions.slabs, session_id, found.record)
             self._sessions.adopt(lease, slab, record)
         except ProblemError as error:
             return Absence(error, lease)
@@ -224,7 +230,7 @@ class Gate:
         leaving: list[Settled] = []
         again: list[QueuedRequest] = []
         for queued, outcome, leases in held:
-            lost = {lease.key for lease in leases if lease.lost}
+            lost = {id_of(lease.key) for lease in leases if lease.lost}
             if not lost:
                 leaving.append((queued, outcome))
             elif failure is not None:
@@ -261,10 +267,12 @@ def _needs(queued: QueuedRequest) -> StoreNeeds:
     return queued.needs
 
 
-def names(message: Any) -> list[str]:
-    """Return the ids of the sessions that a request or a result is about."""
+def _keys(queued: QueuedRequest, message: Any) -> list[SessionKey]:
+    """Return the keys of the sessions that the request, or its result, is about."""
     one, many = getattr(message, "session_id", None), getattr(message, "session_ids", None)
-    return [*([] if one is None else [one]), *([] if many is None else many)]
+    ids = [*([] if one is None else [one]), *([] if many is None else many)]
+    owner = getattr(message, "owner", None) or queued.owner  # an administrator names another one
+    return [key_of(owner, session_id) for session_id in ids] if owner else ids
 
 
 def _unknown(needs: StoreNeeds) -> ProblemError | None:

@@ -26,7 +26,7 @@ def fork(context: Context, request: ForkRequest) -> Callable[[], ForkResult]:
     frame, state = _included(world, record, request.include)
 
     def make() -> ForkResult:
-        context.check_admission(*ids)
+        sessions.check_admission(*ids)
         sessions.check_room(*ids, window=record.rewind_window)
         forks = [sessions.create(fork_id, world, record.rewind_window) for fork_id in ids]
         for session, seed in zip(forks, seeds, strict=True):

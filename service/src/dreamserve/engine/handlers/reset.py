@@ -12,7 +12,7 @@ from dreamserve_protocol.reset import ResetRequest, ResetResult
 def reset(context: Context, request: ResetRequest) -> Work[ResetResult]:
     """Start the dream. Raises CallerError, DreamNotFiniteError, DrainingError."""
     session_id = request.session_id or new_session_id()
-    context.check_admission(session_id)
+    context.sessions.check_admission(session_id)
     context.limits.check_rewind_window(request.rewind_window)
     world, window = context.world(request.world), request.rewind_window
     seed = random_seed() if request.seed is None else request.seed

@@ -119,7 +119,7 @@ def _begin_slice(
     for k, i in enumerate(index.tolist()):
         session_id = result.session_ids[i]
         try:
-            context.check_admission(session_id)
+            context.sessions.check_admission(session_id)
             session = context.sessions.create(session_id, world, request.rewind_window)
         except (DrainingError, OverloadedError) as error:
             errors[i] = error

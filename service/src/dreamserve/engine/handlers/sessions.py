@@ -47,7 +47,7 @@ def snapshot(context: Context, request: SnapshotRequest) -> Snapshot:
 
 def restore(context: Context, request: RestoreRequest) -> SessionResult:
     """Create or replace a session from a snapshot. Raises CallerError, DrainingError."""
-    context.check_admission(request.session_id)
+    context.sessions.check_admission(request.session_id)
     context.limits.check_rewind_window(request.snapshot.rewind_window)
     world = context.world(request.snapshot.world)
     record = restored(world, request.snapshot)

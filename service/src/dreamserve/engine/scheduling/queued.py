@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from dreamserve.engine.sessions.ledger import Absence, Lease
+from dreamserve.engine.sessions.slab import SessionKey
 from dreamserve.engine.work import Job, Result
 from dreamserve_protocol.errors import ProblemError
 from dreamserve_protocol.markers import Request
@@ -40,7 +41,7 @@ class StoreNeeds:
 
     since_s: float  # when it was taken off the queue first, by time.monotonic
     awaited: int = 0  # sessions that are being looked up for it
-    absent: dict[str, Absence] = field(default_factory=dict)  # sessions that were not found
+    absent: dict[SessionKey, Absence] = field(default_factory=dict)  # that were not found
     leases: list[Lease] = field(default_factory=list)  # of its sessions, when it began
     runs: int = 0  # how often its outcome was refused
 
@@ -51,7 +52,8 @@ class QueuedRequest:
 
     request: Request[Any]
     future: Future
-    key: str | None  # the session's id; None for batches and for requests without a session
+    key: SessionKey | None  # the session's key; None for batches and for requests without a session
+    owner: str = ""  # of the request
     job: Job | None = None
     # A reset in progress: the session's next requests must wait until it ends.
     holds_session: bool = False

@@ -5,8 +5,17 @@ Without a store there is no ledger, and sessions are in memory alone.
 
 from dataclasses import dataclass, field
 
+from dreamserve.engine.sessions.slab import SessionKey
 from dreamserve.store.base import new_epoch
 from dreamserve_protocol.errors import ProblemError
+
+
+def stored_key(key: SessionKey) -> str:
+    """Return a session's key in the store: its owner, a colon, and its id.
+
+    An owner's name has no colon, so that two owners' sessions differ whatever their ids hold.
+    """
+    return f":{key}" if isinstance(key, str) else ":".join(key)
 
 
 @dataclass(slots=True, eq=False)
@@ -18,10 +27,15 @@ class Lease:
     computed from it since.
     """
 
-    key: str
+    key: SessionKey
     epoch: int
     version: int = 0  # 0: never committed
     lost: bool = False
+
+    @property
+    def stored_key(self) -> str:
+        """Its key in the store."""
+        return stored_key(self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +50,16 @@ class Absence:
 class Ledger:
     """Leases by key, and the changes since the last `drain`. Only the turn's thread uses it."""
 
-    leases: dict[str, Lease] = field(default_factory=dict)
-    used: dict[str, Lease] = field(default_factory=dict)  # in this turn
+    leases: dict[SessionKey, Lease] = field(default_factory=dict)
+    used: dict[SessionKey, Lease] = field(default_factory=dict)  # in this turn
     ended: list[Lease] = field(default_factory=list)  # in this turn, on request
-    absent: dict[str, Absence] = field(default_factory=dict)  # as looked up for this turn
+    absent: dict[SessionKey, Absence] = field(default_factory=dict)  # as looked up for this turn
 
-    def use(self, key: str) -> None:
+    def use(self, key: SessionKey) -> None:
         """Note that a session was read or changed."""
         self.used[key] = self.leases[key]
 
-    def create(self, key: str) -> None:
+    def create(self, key: SessionKey) -> None:
         """Note that a session was created; it replaces any stored one that this engine owns."""
         if key not in self.leases:
             absence = self.absent.get(key)
@@ -53,11 +67,11 @@ class Ledger:
             self.leases[key] = owned or Lease(key, new_epoch())
         self.use(key)
 
-    def end(self, key: str) -> None:
+    def end(self, key: SessionKey) -> None:
         """Note that a session was ended on request."""
         self.ended.append(self.forget(key))
 
-    def forget(self, key: str) -> Lease:
+    def forget(self, key: SessionKey) -> Lease:
         """Give up a session, which remains in the store."""
         self.used.pop(key, None)
         return self.leases.pop(key)

@@ -13,6 +13,7 @@ from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
 from dreamserve_protocol.step import StepResult
 
+SessionKey = str | tuple[str, str]  # `table.key_of`
 Content = tuple[Hashable, ...]
 NOTHING = frozenset[str]()  # included
 NO_EXTRAS: Content = (NOTHING,)  # of a step that is its action alone
@@ -64,21 +65,23 @@ class Slab:
         self.temperature = np.zeros(count, np.float32)
         self.terminated = np.zeros(count, np.bool_)
         self.used_at_s = np.full(count, _FREE)
+        self.created_at_s = np.zeros(count)
+        self.owner = np.zeros(count, np.int32)  # number of the owner in the table
         self.reward = np.zeros(count, np.float32)
         self.action: Actions = world.spec.action_space.zeros(count)
         self.last_answers: dict[int, LastAnswer] = {}
         self.last_plans: dict[int, LastPlan] = {}  # by slot
         self.windows = Windows()
-        self._holders: list[str | None] = []  # session ids by slot, for the slots used so far
+        self._holders: list[SessionKey | None] = []  # by slot, for the slots used so far
         self._free: list[int] = []
 
-    def allocate(self, session_id: str) -> int:
+    def allocate(self, key: SessionKey) -> int:
         """Allocate a slot to this session; slots that were freed are reused first."""
         if not self._free:
             self._free.append(len(self._holders))
             self._holders.append(None)
         slot = self._free.pop()
-        self._holders[slot] = session_id
+        self._holders[slot] = key
         return slot
 
     def free(self, slot: int) -> None:
@@ -89,10 +92,6 @@ class Slab:
         self.windows.close(slot)
         self.changed.discard(slot)
         self._free.append(slot)
-
-    def holders(self, slots: Int64) -> list[str]:
-        """Return the sessions of these slots, which are in use."""
-        return [holder for slot in slots.tolist() if (holder := self._holders[slot]) is not None]
 
     def stage(self, slots: Int64, actions: Actions) -> tuple[Int64, PendingStep]:
         """Advance copies of the dreams of `slots` (B,), all different, by actions (B, …).
@@ -193,15 +192,26 @@ class Slab:
         if record.last_plan is not None:
             self.last_plans[slot] = record.last_plan
 
-    def idle_since(self, moment_s: float) -> list[str]:
-        """Return the sessions that were last used before `moment_s`."""
-        idle = np.flatnonzero(self.used_at_s[: len(self._holders)] < moment_s)
-        holders = (self._holders[slot] for slot in idle)
-        return [session_id for session_id in holders if session_id is not None]
+    def idle_since(self, moment_s: float, owner: int | None = None) -> Int64:
+        """Return the slots (B,) of the sessions that were not used after `moment_s`, ascending.
+
+        `owner`: the number of the only owner whose sessions are returned.
+        """
+        used = len(self._holders)
+        is_idle = self.used_at_s[:used] <= moment_s
+        return np.flatnonzero(is_idle if owner is None else is_idle & (self.owner[:used] == owner))
+
+    def holder(self, slot: int) -> SessionKey:
+        """Return the key of the session in `slot`, which must have one."""
+        key = self._holders[slot]
+        if key is None:
+            raise LookupError(f"slot {slot} is free")
+        return key
 
 
 def slab_bytes(spec: WorldSpec) -> int:
     """Return the bytes of one session's slab row."""
-    # seed, key, step, began_at, max_steps, temperature, terminated, used_at_s, reward
-    bookkeeping = 8 + 8 + 8 + 8 + 8 + 4 + 1 + 8 + 4 + spec.action_space.zeros(1).nbytes
+    # seed, key, step, began_at, max_steps, temperature, terminated, used_at_s, created_at_s, owner,
+    # reward
+    bookkeeping = 8 + 8 + 8 + 8 + 8 + 4 + 1 + 8 + 8 + 4 + 4 + spec.action_space.zeros(1).nbytes
     return spec.state_bytes() + bookkeeping
