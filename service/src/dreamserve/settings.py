@@ -48,6 +48,21 @@ class Settings(BaseModel):
     session_ttl_s: float = Field(
         3600.0, gt=0, description="Seconds after which an idle session expires."
     )
+    store: str = Field(
+        "memory",
+        min_length=1,
+        description="Where sessions are stored: memory, sqlite:PATH, or a redis:// URL.",
+    )
+    durability: Literal["strict", "relaxed"] = Field(
+        "strict",
+        description="strict: a response waits until its step is stored; relaxed: it does not.",
+    )
+    store_timeout_s: float = Field(
+        5.0,
+        gt=0,
+        le=60,
+        description="Seconds until the store must have confirmed a step; then 503.",
+    )
     max_batch: int = Field(256, ge=1, le=65_536, description="Maximum rows of one inference call.")
     max_queue: int = Field(4096, ge=1, description="Maximum waiting requests; beyond it 429.")
     max_jobs: int = Field(

@@ -12,11 +12,13 @@ from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from dreamserve.api.bodies import CallerGoneError
+from dreamserve.engine.durability.gate import Durability
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.limits import Limits
 from dreamserve.engine.scheduling.queued import Future, Settled, settle
 from dreamserve.engine.world import World
 from dreamserve.settings import Settings
+from dreamserve.store.base import Retention, open_store
 from dreamserve_protocol.errors import (
     DrainingError,
     NotReadyError,
@@ -149,7 +151,10 @@ class Service:
 
 
 def engine_of(worlds: Sequence[World], settings: Settings) -> Engine:
-    """Return an engine for `worlds`, configured by the settings."""
+    """Return an engine for `worlds`, configured by the settings.
+
+    Raises SettingsError if the session store cannot be opened.
+    """
     limits = Limits(
         rows=settings.max_rows,
         forks=settings.max_forks,
@@ -158,6 +163,9 @@ def engine_of(worlds: Sequence[World], settings: Settings) -> Engine:
         dreamt_steps=settings.max_dreamt_steps,
         mixture_bytes=settings.max_mixture_bytes,
     )
+    retention = Retention(ttl_s=settings.session_ttl_s, remembered_s=settings.session_ttl_s)
+    strict, timeout_s = settings.durability == "strict", settings.store_timeout_s
+    store = open_store(settings.store, retention, timeout_s=timeout_s, strict=strict)
     return Engine(
         worlds,
         capacity=settings.capacity,
@@ -168,6 +176,7 @@ def engine_of(worlds: Sequence[World], settings: Settings) -> Engine:
         max_kept_steps=settings.max_kept_steps,
         slice_ms=settings.slice_ms,
         limits=limits,
+        durability=store and Durability(store, strict=strict, timeout_s=timeout_s),
     )
 
 

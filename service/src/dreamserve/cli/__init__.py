@@ -46,8 +46,8 @@ def every_command(
     )
 )
 @takes_settings(
-    "host", "port", "backend", "threads", "precision", "capacity", "session_ttl_s", "drain_s",
-    "log_level",
+    "host", "port", "backend", "threads", "precision", "capacity", "session_ttl_s", "store",
+    "durability", "drain_s", "log_level",
 )  # fmt: skip
 def serve(bundles: Bundles, given: dict[str, Any]) -> None:
     """Serve worlds over HTTP until SIGTERM or Ctrl-C.
