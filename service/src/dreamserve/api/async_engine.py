@@ -176,7 +176,7 @@ def engine_of(worlds: Sequence[World], settings: Settings) -> Engine:
         max_kept_steps=settings.max_kept_steps,
         slice_ms=settings.slice_ms,
         limits=limits,
-        durability=store and Durability(store, strict=strict, timeout_s=timeout_s),
+        durability=None if store is None else Durability(store, strict, timeout_s),
     )
 
 
