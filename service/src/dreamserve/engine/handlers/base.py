@@ -55,11 +55,6 @@ class Context:
             raise DrainingError("the server is shutting down and takes no new sessions")
 
 
-def new_session_id() -> str:
-    """Return an id of 128 random bits, in hexadecimal."""
-    return secrets.token_hex(16)
-
-
 def random_seed() -> int:
     """Return a random seed of SEED_BITS bits."""
     return secrets.randbits(SEED_BITS)

@@ -6,6 +6,8 @@ An idle session is a row of a slab and an entry in the table; it has no object o
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from os import getpid
+from socket import gethostname
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from dreamserve_protocol.errors import OverloadedError, SessionExpiredError, Ses
 EXPIRED_REMEMBERED = 10_000
 MAX_KEPT_STEPS = 100_000
 SWEEP_S = 1.0  # interval of the search for expired sessions; `find` also checks the one requested
+INSTANCE = f"{gethostname()}:{getpid()}"  # in Kubernetes, the pod's name
 _SLOT_BITS = 32  # a place is a slab's number and a slot in it, in one integer
 
 
@@ -100,7 +103,11 @@ class Sessions:
             return SessionExpiredError(
                 f"session {session_id} was idle for over {self._ttl_s:g} s; POST /reset starts over"
             )
-        return SessionNotFoundError(f"no session {session_id}; POST /reset begins one")
+        return SessionNotFoundError(
+            f"no session {session_id} on server {INSTANCE}: it was ended, the server was restarted,"
+            " or a load balancer did not send the request where the session lives; POST /reset"
+            " begins one"
+        )
 
     def idle_s(self, session: Session) -> float:
         """Return the seconds since the session was last used."""
