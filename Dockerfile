@@ -12,7 +12,7 @@ ARG DEVICE=cpu
 ARG PIP_FIND_LINKS
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
-COPY constraints.txt ./
+COPY constraints.txt deploy/image/cuda.txt ./
 COPY protocol ./protocol
 COPY service ./service
 COPY clients/web ./clients/web
@@ -27,7 +27,7 @@ RUN set -eu; case "$DEVICE" in \
 # Compiled to bytecode once here, so that no start has to. What packages bring for their own tests, and
 # onnxruntime for converting models, is left behind.
 RUN python -m venv --without-pip /opt/dreamserve \
-    && python -m pip --python /opt/dreamserve/bin/python install --quiet --constraint constraints.txt ./protocol './service[redis]' \
+    && python -m pip --python /opt/dreamserve/bin/python install --quiet --constraint constraints.txt --constraint cuda.txt ./protocol './service[redis]' \
     && find /opt/dreamserve -type d \( -name tests -o -path '*/onnxruntime/transformers' -o -path '*/onnxruntime/tools' \
         -o -path '*/onnxruntime/quantization' \) -prune -exec rm -rf {} +
 

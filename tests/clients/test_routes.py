@@ -9,7 +9,9 @@ from dreamserve_protocol.ids import MAX_ROUTE
 
 def routes(server) -> list[str]:
     """Return what a balancer hashes for each request."""
-    return [sdk.route_of(request.headers["x-session-id"]) for request in server.requests]
+    routes = [request.headers["x-session-route"] for request in server.requests]
+    assert routes == [sdk.route_of(one.headers["x-session-id"]) for one in server.requests]
+    return routes
 
 
 def test_forks_and_their_forks_live_where_the_first_dream_does(fake):

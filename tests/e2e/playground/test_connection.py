@@ -99,7 +99,7 @@ def test_a_page_tells_a_load_balancer_one_route_for_its_socket_and_all_its_sessi
     urls: list[str] = []
     sent: list[bytes] = []
     one.page.on("websocket", lambda socket: urls.append(socket.url))
-    one.page.on("websocket", lambda socket: socket.on("framesent", sent.append))
+    one.page.on("websocket", lambda socket: socket.on("framesent", lambda one: sent.append(one)))
     with serve(takecover) as served:
         one.open(served.url)
         one.step(2)

@@ -64,7 +64,7 @@ def serve(bundles: Bundles, given: dict[str, Any]) -> None:
 def health(given: dict[str, Any]) -> None:
     """Ask this machine's server whether it is ready; exit with 1 if it is not.
 
-    The port is that of the only `dreamserve serve` that runs here, or else of the settings.
+    The port is that of the settings; in a container, that of the server's own command line.
     """
     from dreamserve.cli.health import run
 

@@ -1,7 +1,7 @@
 """`dreamserve health`: asks this machine's server whether it is ready, as an orchestrator's check.
 
-It obeys no proxy. A container has one server, whose command line tells its port, since `--port`
-may override the setting.
+It obeys no proxy. A container's first process is the server, or an init with the server's command
+line; `--port` there overrides the setting.
 """
 
 from contextlib import closing
@@ -13,14 +13,14 @@ from dreamserve.settings import Settings
 from dreamserve_protocol.errors import DreamserveError
 
 TIMEOUT_S = 2.0
-_PROCESSES = Path("/proc")
+_FIRST_PROCESS = Path("/proc/1/cmdline")
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _OPTIONS = ("host", "port")
 
 
 def run(given: dict[str, Any]) -> None:
     """Return if the server is ready. Raises DreamserveError."""
-    settings = Settings.load(**served_options(_PROCESSES) | given)
+    settings = Settings.load(**served_options(_FIRST_PROCESS) | given)
     host = _EVERY_ADDRESS.get(settings.host, settings.host)
     server = f"{host} port {settings.port}"
     with closing(HTTPConnection(host, settings.port, timeout=TIMEOUT_S)) as http:
@@ -35,17 +35,16 @@ def run(given: dict[str, Any]) -> None:
         raise DreamserveError(f"{server} is not ready: {response.status} {detail}")
 
 
-def served_options(processes: Path) -> dict[str, str]:
-    """Return the options of the server that runs here, if it is the only one."""
-    found = []
-    for path in processes.glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue  # the process has ended
-        if "serve" in words and any(Path(word).name == "dreamserve" for word in words[:3]):
-            found.append(words[words.index("serve") + 1 :])
-    return _options(found[0]) if len(found) == 1 else {}
+def served_options(command_line: Path) -> dict[str, str]:
+    """Return the options in the command line of a process, if that is `dreamserve serve`."""
+    try:
+        words = command_line.read_bytes().decode(errors="replace").split("\0")
+    except OSError:  # not Linux
+        return {}
+    for number, word in enumerate(words[1:]):
+        if word == "serve" and Path(words[number]).name == "dreamserve":
+            return _options(words[number + 2 :])
+    return {}
 
 
 def _options(words: list[str]) -> dict[str, str]:
