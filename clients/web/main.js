@@ -1,5 +1,6 @@
 // Puts the playground together: the stream, the game, and the views around it.
 
+import { ROUTE } from "./dream/dream.js";
 import { Game } from "./dream/game.js";
 import { readLink, writeLink } from "./dream/link.js";
 import { Beginnings } from "./views/beginnings.js";
@@ -95,6 +96,7 @@ function streamUrl() {
   const url = new URL("stream", document.baseURI);
   url.protocol = url.protocol.replace("http", "ws");
   url.hash = "";
+  url.search = new URLSearchParams({ session_id: ROUTE });
   return url.href;
 }
 

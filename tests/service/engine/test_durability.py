@@ -2,6 +2,7 @@
 
 import concurrent.futures
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,12 @@ from dreamserve.engine.simple import SimpleEngine
 from dreamserve.store.base import Change, Retention
 from dreamserve.store.memory import MemoryStore
 from dreamserve.validation import validated
-from dreamserve_protocol.batches import DeleteBatchRequest, ResetBatchRequest, StepBatchRequest
+from dreamserve_protocol.batches import (
+    DeleteBatchRequest,
+    ResetBatchRequest,
+    StepBatchRequest,
+    StepBatchResult,
+)
 from dreamserve_protocol.branches import ForkRequest, RewindRequest
 from dreamserve_protocol.errors import (
     DreamserveError,
@@ -81,6 +87,9 @@ def outcome(send: Callable[[Request], Any], request: Request) -> Any:
         return type(error)
     if hasattr(result, "idle_s"):
         return (result.step, result.seed, result.terminated, result.max_steps)
+    if isinstance(result, StepBatchResult):  # details differ with a store
+        failed = [(error.row, error.code) for error in result.errors]
+        return failed, codec.encode(replace(result, errors=[]), as_msgpack=True)
     if isinstance(result, PlanResult):
         return result.actions.tobytes()
     return result and codec.encode(result, as_msgpack=True)

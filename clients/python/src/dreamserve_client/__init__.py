@@ -48,6 +48,7 @@ from dreamserve_protocol.errors import (
     UnsupportedMediaTypeError,
     WorldNotFoundError,
 )
+from dreamserve_protocol.ids import new_id, new_route, route_of
 from dreamserve_protocol.plan import Objective, PlanResult
 from dreamserve_protocol.policies import BundledPolicy, ConstantPolicy, LinearPolicy, RandomPolicy
 from dreamserve_protocol.reset import ResetResult
@@ -117,4 +118,7 @@ __all__ = [
     "WorldNotFoundError",
     "WorldResult",
     "WorldSummary",
+    "new_id",
+    "new_route",
+    "route_of",
 ]

@@ -17,7 +17,7 @@ from dreamserve_client.exchange import Exchange, Options
 from dreamserve_client.methods import built_by, sent_by
 from dreamserve_client.step_numbers import StepNumbers
 from dreamserve_client.transports.base import AsyncTransport
-from dreamserve_client.transports.choose import TransportName, async_transport_of
+from dreamserve_client.transports.choose import TransportName, async_transport_of, route_of_client
 from dreamserve_protocol.branches import ForkResult
 from dreamserve_protocol.errors import DreamserveError, SessionExpiredError, SessionNotFoundError
 from dreamserve_protocol.markers import Request
@@ -92,11 +92,14 @@ class AsyncDreamClient:
         encoding: Encoding = "msgpack",
         timeout_s: float | None = None,
         max_retries: int = 2,
+        route: str | None = None,
         http_client: httpx.AsyncClient | None = None,
     ) -> None:
-        self._options, self._numbers = Options(timeout_s, max_retries), StepNumbers()
+        self.route = route_of_client(transport, route)
+        self._options = Options(timeout_s, max_retries, self.route)
+        self._numbers = StepNumbers()
         self._owned = isinstance(transport, str)
-        self._transport = async_transport_of(base_url, transport, encoding, http_client)
+        self._transport = async_transport_of(base_url, transport, encoding, http_client, self.route)
 
     async def send(self, request: Request[R] | Call[R], *, timeout_s: float | None = None) -> R:
         """Send a request of the protocol, or a call, and return its result.

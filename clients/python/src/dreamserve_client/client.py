@@ -17,7 +17,7 @@ from dreamserve_client.exchange import Exchange, Options
 from dreamserve_client.methods import built_by, sent_by
 from dreamserve_client.step_numbers import StepNumbers
 from dreamserve_client.transports.base import Transport
-from dreamserve_client.transports.choose import TransportName, transport_of
+from dreamserve_client.transports.choose import TransportName, route_of_client, transport_of
 from dreamserve_protocol.branches import ForkResult
 from dreamserve_protocol.errors import DreamserveError, SessionExpiredError, SessionNotFoundError
 from dreamserve_protocol.markers import Request
@@ -63,6 +63,8 @@ class DreamClient:
     requests are retried up to `max_retries` times on connection errors, 429, 502, 503 and 504; long
     ones not after a timeout. Steps of sessions that the client knows are idempotent, because it
     numbers them; so is a rewind by steps, which counts from the last step that this client saw.
+    `route` begins the ids of all sessions that the client creates, so that a load balancer which
+    hashes ids sends them to one replica; a client of the stream has a random one by default.
     Pass an `http_client` to use your own proxies, certificates or headers; you close it yourself,
     and so a transport of your own. Different sessions may be used from different threads, but one
     session by only one thread at a time. Raises ConfigurationError for options that make no sense.
@@ -95,11 +97,14 @@ class DreamClient:
         encoding: Encoding = "msgpack",
         timeout_s: float | None = None,
         max_retries: int = 2,
+        route: str | None = None,
         http_client: httpx.Client | None = None,
     ) -> None:
-        self._options, self._numbers = Options(timeout_s, max_retries), StepNumbers()
+        self.route = route_of_client(transport, route)
+        self._options = Options(timeout_s, max_retries, self.route)
+        self._numbers = StepNumbers()
         self._owned = isinstance(transport, str)
-        self._transport = transport_of(base_url, transport, encoding, http_client)
+        self._transport = transport_of(base_url, transport, encoding, http_client, self.route)
 
     def send(self, request: Request[R] | Call[R], *, timeout_s: float | None = None) -> R:
         """Send a request of the protocol, or a call, and return its result.

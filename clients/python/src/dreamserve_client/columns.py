@@ -5,12 +5,12 @@ The requests of many dreams, and what their results mean, without I/O: `dreams` 
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from dreamserve_client.calls import new_id
+from dreamserve_client.calls import new_ids
 from dreamserve_protocol.arrays import Float32, Int64
 from dreamserve_protocol.batches import (
     DeleteBatchRequest,
@@ -70,12 +70,21 @@ class Columns:
 
     def __post_init__(self) -> None:
         check_one(session_ids=self.session_ids, count=self.count)
-        self.ids = list(self.session_ids or (new_id() for _ in range(self.count or 0)))
+        self.ids = list(self.session_ids or new_ids(self.count or 0))
         if not self.ids:
             raise InvalidRequestError("there must be at least one dream")
         self.steps = np.zeros(len(self.ids), np.int64)
         self.temperatures = np.empty(len(self.ids), np.float32)
         self._set_temperature(self.temperature, None)
+
+    def routed_by(self, route: str | None) -> Self:
+        """Return these columns; ids that were generated then have a client's route, if it has one.
+
+        Call it before the first request.
+        """
+        if route is not None and self.session_ids is None:
+            self.ids = new_ids(len(self.ids), route)
+        return self
 
     def reset(
         self,

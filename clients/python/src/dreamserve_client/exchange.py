@@ -1,34 +1,43 @@
 """One call from request to result: everything that both clients share, which is all but the I/O."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic
 
 from dreamserve_client.calls import Call, Fields, R, call_of
 from dreamserve_client.codec import UNREADABLE
-from dreamserve_client.errors import APITimeoutError, ProtocolError
+from dreamserve_client.errors import APITimeoutError, ConfigurationError, ProtocolError
 from dreamserve_client.retries import RetryPolicy
 from dreamserve_client.step_numbers import StepNumbers
 from dreamserve_client.timeouts import check_timeout, is_long, timeout_s_of
 from dreamserve_protocol.errors import DreamserveError
+from dreamserve_protocol.ids import MAX_ROUTE, SEPARATOR, is_route
 from dreamserve_protocol.markers import Request
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a client does with all its calls; without a timeout each verb has its own."""
+    """What a client does with all its calls; without a timeout each verb has its own.
+
+    `route` begins the ids of the sessions that it creates, but for those of forks.
+    """
 
     timeout_s: float | None = None
     max_retries: int = 2
+    route: str | None = None
 
     def __post_init__(self) -> None:
         check_timeout(self.timeout_s)
         RetryPolicy(self.max_retries)
+        if self.route is not None and not is_route(self.route):
+            valid = f"1 to {MAX_ROUTE} characters of A-Z, a-z, 0-9, _ and -, without {SEPARATOR}"
+            raise ConfigurationError(f"route must be {valid}, not {self.route!r}")
 
     def changed(self, timeout_s: float | None, max_retries: int | None) -> "Options":
         """Return these options with those that are given."""
-        return Options(
-            self.timeout_s if timeout_s is None else timeout_s,
-            self.max_retries if max_retries is None else max_retries,
+        return replace(
+            self,
+            timeout_s=self.timeout_s if timeout_s is None else timeout_s,
+            max_retries=self.max_retries if max_retries is None else max_retries,
         )
 
 
@@ -42,7 +51,7 @@ class Exchange(Generic[R]):
         options: Options,
         timeout_s: float | None = None,
     ) -> None:
-        self.call = numbers.number(call_of(request))
+        self.call = numbers.number(call_of(request).with_ids(options.route))
         chosen_s = check_timeout(timeout_s) or options.timeout_s
         self.timeout_s = chosen_s or timeout_s_of(self.call.request)
         self._numbers, self._policy = numbers, RetryPolicy(options.max_retries)

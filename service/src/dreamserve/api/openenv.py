@@ -19,9 +19,9 @@ from starlette.types import Message, Receive, Scope, Send
 from dreamserve.api import codec
 from dreamserve.api.async_engine import AsyncEngine, Service, never
 from dreamserve.api.problems import problem_of
-from dreamserve.engine.handlers.base import new_session_id
 from dreamserve.validation import validated
 from dreamserve_protocol.errors import InvalidRequestError
+from dreamserve_protocol.ids import new_id
 from dreamserve_protocol.reset import ResetRequest, ResetResult
 from dreamserve_protocol.sessions import SessionRequest
 from dreamserve_protocol.step import StepRequest, StepResult
@@ -63,7 +63,7 @@ class Environment:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._session_id = new_session_id()
+        self._session_id = new_id()
         self._episode_id: str | None = None  # None: no episode has begun
         self._include: Sequence[str] = ()  # of the episode
 
@@ -75,7 +75,7 @@ class Environment:
             raise InvalidRequestError(f"episode_id must be 1 to {MAX_EPISODE_ID} characters")
         request = validated(ResetRequest, self._own(fields))
         result = await self._engine.send(request, never)
-        self._episode_id, self._include = episode_id or new_session_id(), request.include
+        self._episode_id, self._include = episode_id or new_id(), request.include
         return {"type": "observation", "data": _observation(result)}
 
     async def step(self, data: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The command `dreamserve`: serve | inspect | doctor | openapi.
+"""The command `dreamserve`: serve | health | inspect | doctor | openapi.
 
 Exit status: 0 for success, 1 for an error told in one line or a problem that `doctor` found, 2 for
 a command line that makes no sense, 130 after Ctrl-C. What a command needs is imported when it runs.
@@ -57,6 +57,18 @@ def serve(bundles: Bundles, given: dict[str, Any]) -> None:
     from dreamserve.cli.serving import run
 
     run(bundles, given)
+
+
+@main.command(epilog=examples("dreamserve health", "dreamserve health --port 9000"))
+@takes_settings("host", "port", bundles=False)
+def health(given: dict[str, Any]) -> None:
+    """Ask this machine's server whether it is ready; exit with 1 if it is not.
+
+    The port is that of the settings; in a container, that of the server's own command line.
+    """
+    from dreamserve.cli.health import run
+
+    run(given)
 
 
 @main.command(epilog=examples("dreamserve inspect my-world", "dreamserve inspect my-world --json"))

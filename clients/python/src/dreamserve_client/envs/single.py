@@ -6,7 +6,6 @@ from typing import Any
 import gymnasium
 import numpy.typing as npt
 
-from dreamserve_client.calls import new_id
 from dreamserve_client.client import DreamClient, DreamSession
 from dreamserve_client.envs.view import (
     LARGEST_SEED,
@@ -18,6 +17,7 @@ from dreamserve_client.errors import APIConnectionError
 from dreamserve_client.transports.choose import TransportName
 from dreamserve_protocol.arrays import UInt8
 from dreamserve_protocol.common import Start
+from dreamserve_protocol.ids import new_id
 from dreamserve_protocol.reset import ResetResult
 from dreamserve_protocol.step import StepResult
 
@@ -63,7 +63,7 @@ class DreamEnv(gymnasium.Env[npt.NDArray[Any], Any]):
         self.render_mode, self.temperature = render_mode, temperature
         self.max_episode_steps = max_episode_steps
         self._session: DreamSession | None = None
-        self._id = new_id()
+        self._id = new_id(self._client.route)
         self._frame: UInt8 | None = None
 
     def reset(

@@ -8,8 +8,14 @@ from dreamserve_client.codec import codec_of
 from dreamserve_client.errors import ConfigurationError
 from dreamserve_client.transports.base import AsyncTransport, Transport
 from dreamserve_client.transports.http import AsyncHttp, Http
+from dreamserve_protocol.ids import new_route
 
 TransportName = Literal["http", "stream"]
+
+
+def route_of_client(chosen: object, route: str | None) -> str | None:
+    """Return the route of a client's sessions: those of one socket live on one replica."""
+    return new_route() if route is None and chosen == "stream" else route
 
 
 def transport_of(
@@ -17,6 +23,7 @@ def transport_of(
     chosen: TransportName | Transport,
     encoding: str,
     http_client: httpx.Client | None,
+    route: str | None,
 ) -> Transport:
     """Return the transport of a DreamClient. Raises ConfigurationError."""
     if not isinstance(chosen, str):
@@ -25,7 +32,7 @@ def transport_of(
     url, codec = _checked(base_url, chosen, http_client), codec_of(encoding)
     if chosen == "http":
         return Http(url, codec, http_client)
-    stream: Transport = _streams().Stream(url, codec)
+    stream: Transport = _streams().Stream(url, codec, route)
     return stream
 
 
@@ -34,6 +41,7 @@ def async_transport_of(
     chosen: TransportName | AsyncTransport,
     encoding: str,
     http_client: httpx.AsyncClient | None,
+    route: str | None,
 ) -> AsyncTransport:
     """Return the transport of an AsyncDreamClient. Raises ConfigurationError."""
     if not isinstance(chosen, str):
@@ -42,7 +50,7 @@ def async_transport_of(
     url, codec = _checked(base_url, chosen, http_client), codec_of(encoding)
     if chosen == "http":
         return AsyncHttp(url, codec, http_client)
-    stream: AsyncTransport = _streams().AsyncStream(url, codec)
+    stream: AsyncTransport = _streams().AsyncStream(url, codec, route)
     return stream
 
 

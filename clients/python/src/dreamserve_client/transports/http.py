@@ -17,6 +17,7 @@ from dreamserve_client.errors import (
 from dreamserve_client.problems import problem_in
 from dreamserve_client.timeouts import CONNECT_S
 from dreamserve_protocol.errors import DreamserveError, InvalidRequestError
+from dreamserve_protocol.ids import route_of
 
 USER_AGENT = f"dreamserve-client/{version('dreamserve-client')}"
 _NOT_SENT = (httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -54,8 +55,9 @@ class _Messages:
         if http.is_closed:
             raise ClosedError("the client is closed")
         headers = {"accept": self._codec.media_type, "user-agent": USER_AGENT}
-        if call.routed_by is not None:
-            headers["x-session-id"] = call.routed_by
+        if (routed_by := call.routed_by) is not None:
+            headers["x-session-id"] = routed_by
+            headers["x-session-route"] = route_of(routed_by)  # for balancers that rewrite nothing
         content = None
         if (body := call.body) is not None:
             headers["content-type"] = self._codec.media_type

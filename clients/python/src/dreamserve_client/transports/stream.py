@@ -43,8 +43,9 @@ CLOSE_S = 5.0
 class AsyncStream:
     """Sends calls over a socket that is opened by the first call, and again after it was lost."""
 
-    def __init__(self, base_url: str, codec: Codec) -> None:
+    def __init__(self, base_url: str, codec: Codec, route: str | None = None) -> None:
         url = server_url(base_url)
+        self._query = "" if route is None else f"?session_id={route}"  # for a load balancer
         self._url = str(url.copy_with(scheme=url.scheme.replace("http", "ws"))).rstrip("/")
         self._codec, self._ids = codec, count()
         self._proxy, self._tls = proxy_of(url), tls_of(url)
@@ -89,7 +90,7 @@ class AsyncStream:
             raise ClosedError("the client is closed")
         try:
             return await connect(
-                f"{self._url}/stream",
+                f"{self._url}/stream{self._query}",
                 ssl=self._tls,
                 proxy=None if self._proxy is None else self._proxy.url,
                 compression=None,  # arrays do not shrink, and the server does not offer it
@@ -126,8 +127,8 @@ class AsyncStream:
 class Stream:
     """The same for DreamClient: threads share one socket, which lives in a thread of its own."""
 
-    def __init__(self, base_url: str, codec: Codec) -> None:
-        self._stream = AsyncStream(base_url, codec)
+    def __init__(self, base_url: str, codec: Codec, route: str | None = None) -> None:
+        self._stream = AsyncStream(base_url, codec, route)
         self._runs, self._process = Event(), os.getpid()
         self._thread = Thread(target=self._run, name="dreamserve-stream", daemon=True)
         self._thread.start()

@@ -80,11 +80,6 @@ class Contexts(dict[str, Context]):
             self[owner] = replace(context, **fields)
 
 
-def new_session_id() -> str:
-    """Return an id of 128 random bits, in hexadecimal."""
-    return secrets.token_hex(16)
-
-
 def random_seed() -> int:
     """Return a random seed of SEED_BITS bits."""
     return secrets.randbits(SEED_BITS)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from dreamserve.engine.handlers.base import Context, new_session_id
+from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.pixels import picture
 from dreamserve.engine.sessions.records import SessionRecord
 from dreamserve.engine.sessions.session import Session
@@ -10,6 +10,7 @@ from dreamserve.engine.world import World
 from dreamserve_protocol.arrays import Float32, UInt8
 from dreamserve_protocol.branches import ForkRequest, ForkResult, RewindRequest, RewindResult
 from dreamserve_protocol.errors import StepConflictError
+from dreamserve_protocol.ids import new_id, route_of
 
 
 def fork(context: Context, request: ForkRequest) -> Callable[[], ForkResult]:
@@ -20,7 +21,8 @@ def fork(context: Context, request: ForkRequest) -> Callable[[], ForkResult]:
     """
     context.limits.check_forks(request.rows)
     sessions, origin = context.sessions, context.sessions.find(request.session_id)
-    ids = list(request.session_ids or (new_session_id() for _ in range(request.rows)))
+    route = route_of(origin.id)  # a load balancer finds the forks here, too
+    ids = list(request.session_ids or (new_id(route) for _ in range(request.rows)))
     world, record, past = origin.world, origin.record(), origin.past()
     seeds = [record.seed] * len(ids) if request.seeds is None else list(request.seeds)
     frame, state = _included(world, record, request.include)

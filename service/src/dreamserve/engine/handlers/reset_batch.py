@@ -7,7 +7,7 @@ import numpy as np
 
 from dreamserve.backends.base import Array
 from dreamserve.engine.dynamics import Work, empty_state, start_from_bank
-from dreamserve.engine.handlers.base import Context, new_session_id
+from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.handlers.columns import Columns, rows_at_once
 from dreamserve.engine.handlers.rows import RowErrors, duplicate_errors
 from dreamserve.engine.sessions.records import NO_LIMIT
@@ -22,6 +22,7 @@ from dreamserve_protocol.errors import (
     NotFiniteInputError,
     OverloadedError,
 )
+from dreamserve_protocol.ids import new_id, new_route
 
 _EXCESS_BITS = np.uint64(64 - SEED_BITS)
 
@@ -39,10 +40,10 @@ def reset_batch(context: Context, request: ResetBatchRequest) -> Work[ResetBatch
     context.limits.check_frames(count * has_frames, "include")
     drawn = np.frombuffer(secrets.token_bytes(8 * count), np.uint64) >> _EXCESS_BITS
     seeds, temperatures = request.seeds, request.temperatures
-    columns = Columns.of(world, count, request.include)
+    columns, route = Columns.of(world, count, request.include), new_route()
     result = ResetBatchResult(
         world=world.name,
-        session_ids=request.session_ids or [new_session_id() for _ in range(count)],
+        session_ids=request.session_ids or [new_id(route) for _ in range(count)],
         latents=columns.latents,
         seeds=drawn.astype(np.int64) if seeds is None else np.array(seeds, np.int64),
         temperatures=np.ones(count, np.float32)

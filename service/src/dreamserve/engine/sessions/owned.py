@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from math import inf
+from os import getpid
+from socket import gethostname
 
 import numpy as np
 
@@ -19,6 +21,8 @@ from dreamserve_protocol.errors import (
     SessionMovedError,
     SessionNotFoundError,
 )
+
+INSTANCE = f"{gethostname()}:{getpid()}"  # in Kubernetes, the pod's name
 
 
 class Sessions:
@@ -99,7 +103,7 @@ class Sessions:
         if self._table.has_expired(key_of(self._owner, session_id)):
             idle = f"idle for over {self._table.ttl_s:g} s"
             return SessionExpiredError(f"session {session_id} was {idle}; POST /reset starts over")
-        return no_session(session_id)
+        return _not_here(session_id)
 
     def idle_s(self, session: Session) -> float:
         """Return the seconds since the session was last used."""
@@ -150,3 +154,12 @@ class Sessions:
 def no_session(session_id: str) -> SessionNotFoundError:
     """Return the error for a session that is unknown, or was ended."""
     return SessionNotFoundError(f"no session {session_id}; POST /reset begins one")
+
+
+def _not_here(session_id: str) -> SessionNotFoundError:
+    """Return the error for a session that is not in this server's memory, without a store."""
+    return SessionNotFoundError(
+        f"no session {session_id} on server {INSTANCE}: it was ended, the server was restarted,"
+        " or a load balancer did not send the request where the session lives; POST /reset"
+        " begins one"
+    )
