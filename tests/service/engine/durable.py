@@ -70,6 +70,9 @@ class FailingStore:
         self._fail_after(failure)
         return applied
 
+    def warnings(self) -> list[str]:
+        return []
+
     def close(self) -> None:
         self.store.close()
 

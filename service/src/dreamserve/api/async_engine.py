@@ -18,7 +18,7 @@ from dreamserve.engine.limits import Limits
 from dreamserve.engine.scheduling.queued import Future, Settled, settle
 from dreamserve.engine.world import World
 from dreamserve.settings import Settings
-from dreamserve.store.base import Retention, open_store
+from dreamserve.store.base import Retention, Store, open_store
 from dreamserve_protocol.errors import (
     DrainingError,
     NotReadyError,
@@ -163,9 +163,7 @@ def engine_of(worlds: Sequence[World], settings: Settings) -> Engine:
         dreamt_steps=settings.max_dreamt_steps,
         mixture_bytes=settings.max_mixture_bytes,
     )
-    retention = Retention(ttl_s=settings.session_ttl_s, remembered_s=settings.session_ttl_s)
-    strict, timeout_s = settings.durability == "strict", settings.store_timeout_s
-    store = open_store(settings.store, retention, timeout_s=timeout_s, strict=strict)
+    store, strict = store_of(settings), settings.durability == "strict"
     return Engine(
         worlds,
         capacity=settings.capacity,
@@ -176,7 +174,17 @@ def engine_of(worlds: Sequence[World], settings: Settings) -> Engine:
         max_kept_steps=settings.max_kept_steps,
         slice_ms=settings.slice_ms,
         limits=limits,
-        durability=None if store is None else Durability(store, strict, timeout_s),
+        durability=None if store is None else Durability(store, strict, settings.store_timeout_s),
+    )
+
+
+def store_of(settings: Settings) -> Store | None:
+    """Return the session store; None for memory. Raises SettingsError if it cannot be opened."""
+    return open_store(
+        settings.store,
+        Retention(ttl_s=settings.session_ttl_s, remembered_s=settings.session_ttl_s),
+        timeout_s=settings.store_timeout_s,
+        strict=settings.durability == "strict",
     )
 
 

@@ -87,7 +87,7 @@ def inspect(
 @main.command(
     epilog=examples("dreamserve doctor", "dreamserve doctor my-world --backend torch --port 9000")
 )
-@takes_settings("host", "port", "backend", "threads", "precision")
+@takes_settings("host", "port", "backend", "threads", "precision", "store")
 def doctor(bundles: Bundles, given: dict[str, Any]) -> None:
     """Check installation, devices, port, bundles and speed; exit with 1 if there is a problem."""
     from dreamserve.cli.diagnosis import run

@@ -71,6 +71,10 @@ class Store(Protocol):
         """Apply changes of different sessions, each alone; return which were applied."""
         ...
 
+    def warnings(self) -> list[str]:
+        """Return what may lose sessions in the store's configuration."""
+        ...
+
     def close(self) -> None:
         """Close connections and files."""
         ...
@@ -93,7 +97,12 @@ def open_store(url: str, retention: Retention, *, timeout_s: float, strict: bool
 
         return SqliteStore(url.removeprefix("sqlite:"), retention, timeout_s, sync=strict)
     if url.startswith(("redis://", "rediss://", "unix://")):
-        from dreamserve.store.redis import RedisStore
+        try:
+            from dreamserve.store.redis import RedisStore
+        except ModuleNotFoundError:
+            raise SettingsError(
+                "a Redis store needs Redis' client: pip install 'dreamserve[redis]'"
+            ) from None
 
         return RedisStore(url, retention, timeout_s)
     raise SettingsError(

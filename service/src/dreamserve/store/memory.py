@@ -32,6 +32,9 @@ class MemoryStore:
         with self._lock:
             return [self._commit(change) for change in changes]
 
+    def warnings(self) -> list[str]:
+        return []
+
     def close(self) -> None:
         pass
 

@@ -108,6 +108,28 @@ class RedisStore:
         self._wait()
         return [reply == 1 for reply in applied]
 
+    def warnings(self) -> list[str]:
+        """Return what is wrong with the server's configuration. Raises StoreError."""
+        try:
+            self._redis.ping()
+            found = self._redis.config_get("appendonly", "appendfsync", "maxmemory-policy")
+        except redis.ResponseError:
+            return ["its configuration cannot be read (CONFIG GET is refused)"]
+        except redis.RedisError as error:
+            raise StoreError(f"redis: {error}") from error
+        warnings = []
+        if found["appendonly"] != "yes":
+            warnings.append("appendonly is off: sessions are lost when Redis restarts")
+        elif found["appendfsync"] != "always":
+            warnings.append(
+                f"appendfsync is {found['appendfsync']}: a Redis that is killed may lose 2 s"
+            )
+        if found["maxmemory-policy"] != "noeviction":
+            warnings.append(
+                f"maxmemory-policy is {found['maxmemory-policy']}: it may drop sessions"
+            )
+        return warnings
+
     def close(self) -> None:
         self._redis.close()
 

@@ -76,6 +76,9 @@ class SqliteStore:
                 execute(_PURGE, (now_s - self._retention.kept_s,))
         return applied
 
+    def warnings(self) -> list[str]:
+        return []
+
     def close(self) -> None:
         self._connection.close()
 
