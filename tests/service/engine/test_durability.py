@@ -202,6 +202,8 @@ def test_an_idle_session_expires_in_the_store_and_a_used_one_does_not():
         replicas[0].send(ResetRequest(session_id=session_id, seed=1))
     for now_s[0] in (6.0, 12.0, 18.0):
         replicas[0].send(PlanRequest("used", horizon=2))
+        if now_s[0] < 10.0:
+            replicas[0].send(SessionRequest("idle"))
     assert replicas[1].send(StepRequest("used", 1)).step == 1
     for replica in replicas:
         with pytest.raises(SessionExpiredError):

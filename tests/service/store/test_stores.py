@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dreamserve.errors import SettingsError
-from dreamserve.store.base import ENDED, Change, Retention, Store, StoreError, Taken, open_store
+from dreamserve.store.base import ENDED, Change, Retention, Store, StoreError, open_store
 from dreamserve.store.memory import MemoryStore
 from dreamserve.store.redis import RedisStore
 from dreamserve.store.sqlite import SqliteStore
@@ -54,10 +54,18 @@ def key() -> str:
     return f"test {secrets.token_hex(8)}"
 
 
+def taken(store: Store, key: str, epoch: int) -> tuple[int, bytes]:
+    """Take a session over; return its version and record."""
+    found = store.take([key], epoch)[0]
+    assert found is not None
+    assert 0 <= found.idle_s < KEPT.ttl_s
+    return found.version, found.record
+
+
 def test_a_new_session_is_stored_once(store, key):
     assert store.commit([Change(key, 7, 1, b"first")]) == [True]
     assert store.commit([Change(key, 8, 1, b"other")]) == [False]
-    assert store.take([key], 7) == [Taken(2, b"first", expired=False)]
+    assert taken(store, key, 7) == (2, b"first")
 
 
 def test_what_is_unknown_is_not_taken_and_not_changed(store, key):
@@ -70,11 +78,11 @@ def test_what_is_unknown_is_not_taken_and_not_changed(store, key):
 def test_the_epoch_that_took_a_session_last_commits_alone(opened, key):
     first, second = opened(), opened()
     first.commit([Change(key, 1, 1, b"a")])
-    assert second.take([key], 2) == [Taken(2, b"a", expired=False)]
+    assert taken(second, key, 2) == (2, b"a")
     assert first.commit([Change(key, 1, 2, b"b")]) == [False]
     assert first.commit([Change(key, 1, 1, None)]) == [False]
     assert second.commit([Change(key, 2, 3, b"c")]) == [True]
-    assert first.take([key], 3) == [Taken(4, b"c", expired=False)]
+    assert taken(first, key, 3) == (4, b"c")
 
 
 def test_a_commit_that_is_sent_again_is_confirmed_and_an_older_one_is_not(store, key):
@@ -82,27 +90,38 @@ def test_a_commit_that_is_sent_again_is_confirmed_and_an_older_one_is_not(store,
         assert store.commit([Change(key, 1, version, record)]) == [True]
     assert store.commit([Change(key, 1, 1, b"a")]) == [False]
     assert store.commit([Change(key, 1, 2, None)]) == [False]
-    assert store.take([key], 1) == [Taken(4, b"c", expired=False)]
+    assert taken(store, key, 1) == (4, b"c")
 
 
 def test_an_owner_repairs_a_store_that_has_lost_commits(store, key):
     store.commit([Change(key, 1, 1, b"a")])
     assert store.commit([Change(key, 1, 5, b"e")]) == [True]
-    assert store.take([key], 1) == [Taken(6, b"e", expired=False)]
+    assert taken(store, key, 1) == (6, b"e")
 
 
 def test_a_takeover_that_arrives_late_gives_nobody_a_session_that_has_moved_on(store, key):
     store.commit([Change(key, 1, 1, b"a")])
-    assert store.take([key], 2) == [Taken(2, b"a", expired=False)]  # the owner of epoch 2
-    assert store.take([key], 3) == [Taken(3, b"a", expired=False)]  # its successor
+    assert taken(store, key, 2) == (2, b"a")  # the owner of epoch 2
+    assert taken(store, key, 3) == (3, b"a")  # its successor
     store.take([key], 2)  # the first takeover again, after its connection broke
     assert store.commit([Change(key, 2, 3, b"b")]) == [False]
+
+
+def test_a_check_renews_the_time_to_live_if_it_is_asked_to(tmp_path):
+    now_s = [1000.0]
+    sqlite = SqliteStore(str(tmp_path / "a.db"), KEPT, 1.0, sync=False, clock=lambda: now_s[0])
+    for store in (MemoryStore(KEPT, lambda: now_s[0]), sqlite):
+        store.commit([Change("a", 1, 1, b"x"), Change("b", 1, 1, b"x")])
+        now_s[0] += 9.0
+        store.commit([Change("a", 1, 1, None), Change("b", 1, 1, None, renew=False)])
+        assert [one and one.idle_s for one in store.take(["a", "b"], 1)] == [0.0, 9.0]
+    sqlite.close()
 
 
 def test_an_ended_session_is_remembered_and_can_be_replaced_by_its_owner(store, key):
     store.commit([Change(key, 1, 1, b"a")])
     assert store.commit([Change(key, 1, 2, ENDED)]) == [True]
-    assert store.take([key], 2) == [Taken(3, ENDED, expired=False)]
+    assert taken(store, key, 2) == (3, ENDED)
     assert store.commit([Change(key, 2, 4, b"again")]) == [True]
 
 
@@ -110,9 +129,9 @@ def test_one_call_takes_and_commits_many_sessions_and_large_records(store, key):
     keys = [f"{key} {i}" for i in range(600)]
     changes = [Change(one, 1, 1, LARGE if i % 200 == 0 else b"") for i, one in enumerate(keys)]
     assert store.commit(changes) == [True] * 600
-    taken = store.take([*keys, "unknown"], 9)
-    assert [one and len(one.record) for one in taken[:3]] == [100_000, 0, 0]
-    assert taken[-1] is None
+    found = store.take([*keys, "unknown"], 9)
+    assert [one and len(one.record) for one in found[:3]] == [100_000, 0, 0]
+    assert found[-1] is None
     mixed = [Change(keys[0], 9, 3, b"x"), Change(keys[1], 1, 3, b"x"), Change(keys[2], 9, 3, b"x")]
     assert store.commit(mixed) == [True, False, True]
 
@@ -133,10 +152,11 @@ def test_one_call_takes_and_commits_many_sessions_and_large_records(store, key):
 def test_every_store_equals_the_one_in_memory(store, operations):
     key, reference = f"test {secrets.token_hex(8)}", MemoryStore(KEPT)
     for operation, epoch, version in operations:
-        for_both = []
+        for_both: list[object] = []
         for one in (store, reference):
             if operation == "take":
-                for_both.append(one.take([key], epoch))
+                found = one.take([key], epoch)[0]
+                for_both.append(found and (found.version, found.record))
             else:
                 record = bytes([epoch, version]) if operation == "write" else None
                 for_both.append(one.commit([Change(key, epoch, version, record)]))
@@ -152,17 +172,21 @@ def test_sqlite_sessions_expire_and_are_removed_later(tmp_path):
     now_s[0] += 9.0
     store.commit([Change("a", 1, 1, None)])
     now_s[0] += 9.0
-    assert [one and one.expired for one in store.take(["a", "b"], 1)] == [False, True]
+    assert [one and one.idle_s for one in store.take(["a", "b"], 1)] == [9.0, 18.0]
     now_s[0] += 200.0
     store.commit([Change("c", 1, 1, b"x")])
-    assert [one and one.expired for one in store.take(["a", "b", "c"], 1)] == [None, None, False]
+    assert [one and one.idle_s for one in store.take(["a", "b", "c"], 1)] == [None, None, 0.0]
     store.close()
 
 
 def test_redis_sessions_expire_before_they_are_forgotten(redis_server, key):
-    short = RedisStore(redis_server.url, Retention(ttl_s=-50.0, remembered_s=60.0), 5.0)
+    short_ttl = Retention(ttl_s=0.0, remembered_s=60.0)
+    short = RedisStore(redis_server.url, short_ttl, 5.0)
     short.commit([Change(key, 1, 1, b"x")])
-    assert short.take([key], 2) == [Taken(2, b"x", expired=True)]
+    found = short.take([key], 2)[0]
+    assert found is not None
+    assert found.record == b"x"
+    assert found.idle_s > short_ttl.ttl_s
     short.close()
 
 

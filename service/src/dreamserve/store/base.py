@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 from dreamserve.errors import SettingsError
 
 ENDED = b""  # the record of a session that was ended on request; its key is kept for a while
+FIRST_VERSION = 1  # of a session that is new to the store
 AT_ONCE = 256  # keys of one round trip; a store that is shared must not be blocked for long
 
 
@@ -36,7 +37,8 @@ class Change(NamedTuple):
     key: str
     epoch: int
     version: int
-    record: bytes | None  # the new record; ENDED; None: a check, which renews the time to live
+    record: bytes | None  # the new record; ENDED; None: a check
+    renew: bool = True  # the time to live, with a check; a new record always does
 
 
 class Taken(NamedTuple):
@@ -44,7 +46,7 @@ class Taken(NamedTuple):
 
     version: int  # since the takeover
     record: bytes  # ENDED if it was ended
-    expired: bool
+    idle_s: float  # since its time to live was renewed
 
 
 @dataclass(frozen=True, slots=True)

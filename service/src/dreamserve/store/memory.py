@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from dreamserve.store.base import Change, Retention, Taken
+from dreamserve.store.base import FIRST_VERSION, Change, Retention, Taken
 
 
 @dataclass(slots=True)
@@ -50,19 +50,18 @@ class MemoryStore:
         if entry is None:
             return None
         entry.epoch, entry.version = epoch, entry.version + 1
-        return Taken(
-            entry.version, entry.record, self._clock() - entry.used_at_s > self._retention.ttl_s
-        )
+        return Taken(entry.version, entry.record, self._clock() - entry.used_at_s)
 
     def _commit(self, change: Change) -> bool:
-        entry, (key, epoch, version, record) = self._find(change.key), change
+        entry, (key, epoch, version, record, renew) = self._find(change.key), change
         if entry is None:
-            if version != 1 or record is None:
+            if version != FIRST_VERSION or record is None:
                 return False
-            entry = self._entries[key] = _Entry(epoch, version, record, 0.0)
+            entry = self._entries[key] = _Entry(epoch, version, record, self._clock())
         if entry.epoch != epoch or entry.version > version:
             return False
-        entry.used_at_s = self._clock()
+        if renew:
+            entry.used_at_s = self._clock()
         if record is not None:
             entry.version, entry.record = version, record
         return True

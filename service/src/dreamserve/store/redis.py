@@ -20,7 +20,7 @@ from dreamserve.store.base import AT_ONCE, Change, Retention, StoreError, Taken
 
 PREFIX = "dreamserve:session:"
 _EPOCH = Struct(">Q")
-_WRITE, _CHECK = b"w", b"c"
+_WRITE, _RENEW, _CHECK = b"w", b"r", b"c"
 
 _TAKE_SCRIPT = """
 local taken = {}
@@ -55,7 +55,7 @@ for i, key in ipairs(KEYS) do
         if operation == 'w' then
             local stamp = epoch .. struct.pack('>I8', version)
             redis.call('SET', key, stamp .. ARGV[at + 3], 'PX', ARGV[1])
-        else
+        elseif operation == 'r' then
             redis.call('PEXPIRE', key, ARGV[1])
         end
     end
@@ -93,16 +93,16 @@ class RedisStore:
         for first in range(0, len(keys), AT_ONCE):
             part = keys[first : first + AT_ONCE]
             replies += self._run(self._take, part, [_EPOCH.pack(epoch)])
-        remembered_ms = 1e3 * self._retention.remembered_s
-        return [reply and Taken(reply[0], reply[1], reply[2] < remembered_ms) for reply in replies]
+        kept_s = self._retention.kept_s
+        return [reply and Taken(reply[0], reply[1], kept_s - 1e-3 * reply[2]) for reply in replies]
 
     def commit(self, changes: Sequence[Change]) -> list[bool]:
         applied: list[Any] = []
         for first in range(0, len(changes), AT_ONCE):
             part = changes[first : first + AT_ONCE]
             arguments: list[bytes | int] = [int(1e3 * self._retention.kept_s)]
-            for _, epoch, version, record in part:
-                operation = _CHECK if record is None else _WRITE
+            for _, epoch, version, record, renew in part:
+                operation = _WRITE if record is not None else _RENEW if renew else _CHECK
                 arguments += (_EPOCH.pack(epoch), version, operation, record or b"")
             applied += self._run(self._commit, [change.key for change in part], arguments)
         self._wait()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from dreamserve.errors import SettingsError
-from dreamserve.store.base import Change, Retention, StoreError, Taken
+from dreamserve.store.base import FIRST_VERSION, Change, Retention, StoreError, Taken
 
 PURGE_S = 60.0  # interval of the removal of old records
 _SCHEMA = """
@@ -23,7 +23,10 @@ _TAKE = (
     "UPDATE sessions SET epoch = ?, version = version + 1 WHERE key = ?"
     " RETURNING version, record, used_at_s"
 )
-_RENEW = "UPDATE sessions SET used_at_s = ? WHERE key = ? AND epoch = ? AND version <= ?"
+_CHECK = (
+    "UPDATE sessions SET used_at_s = coalesce(?, used_at_s)"
+    " WHERE key = ? AND epoch = ? AND version <= ?"
+)
 _CREATE = (
     "INSERT INTO sessions (used_at_s, record, version, key, epoch) VALUES (?, ?, ?, ?, ?)"
     " ON CONFLICT (key) DO UPDATE SET used_at_s = excluded.used_at_s, record = excluded.record"
@@ -64,8 +67,8 @@ class SqliteStore:
     def take(self, keys: Sequence[str], epoch: int) -> list[Taken | None]:
         with self._transaction() as execute:
             rows = [execute(_TAKE, (epoch, key)).fetchone() for key in keys]
-        now_s, ttl_s = self._clock(), self._retention.ttl_s
-        return [row and Taken(row[0], row[1], now_s - row[2] > ttl_s) for row in rows]
+        now_s = self._clock()
+        return [row and Taken(row[0], row[1], now_s - row[2]) for row in rows]
 
     def commit(self, changes: Sequence[Change]) -> list[bool]:
         now_s = self._clock()
@@ -100,9 +103,9 @@ class SqliteStore:
 
 def _statement(change: Change, now_s: float) -> tuple[str, tuple[object, ...]]:
     """Return the SQL statement of a change, which changes one row if it is applied."""
-    key, epoch, version, record = change
+    key, epoch, version, record, renew = change
     if record is None:
-        return _RENEW, (now_s, key, epoch, version)
-    if version == 1:
+        return _CHECK, (now_s if renew else None, key, epoch, version)
+    if version == FIRST_VERSION:
         return _CREATE, (now_s, record, version, key, epoch)
     return _WRITE, (now_s, record, version, key, epoch, version)

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from dreamserve.engine.sessions.ledger import Lease, stored_key
+from dreamserve.engine.sessions.ledger import Lease, StoredUse, stored_key
 from dreamserve.engine.sessions.slab import SessionKey
-from dreamserve.store.base import Change, Store, StoreError, Taken, new_epoch
+from dreamserve.store.base import FIRST_VERSION, Change, Store, StoreError, Taken, new_epoch
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.5  # between attempts
 RETRY_S = 0.5  # between commits of what stayed queued
@@ -36,9 +36,9 @@ log = logging.getLogger("dreamserve.store")
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """The leases that a turn used, with the new records, and whom to tell when they are stored."""
+    """What a turn did to stored sessions, and whom to tell once it is stored."""
 
-    records: Sequence[tuple[Lease, bytes | None]]
+    uses: Sequence[StoredUse]
     confirmed: Confirmed
 
 
@@ -48,7 +48,7 @@ class Committer:
     def __init__(self, store: Store, found: Found, *, strict: bool, timeout_s: float) -> None:
         self._store, self._found = store, found
         self._strict, self._timeout_s = strict, timeout_s
-        self._unconfirmed: dict[Lease, bytes | None] = {}  # records to send; None: a check
+        self._unconfirmed: dict[Lease, StoredUse] = {}  # to send
         self._work = threading.Condition()  # guards the next three
         self._commits: deque[Commit] = deque()
         self._keys: list[SessionKey] = []  # to look up
@@ -99,27 +99,26 @@ class Committer:
         return bool(self._commits or self._keys) or self._stop_at_s is not None
 
     def _commit(self, commits: Sequence[Commit]) -> None:
-        records = self._unconfirmed
-        for commit in commits:
-            for lease, record in commit.records:
-                if record is not None or lease not in records:
-                    records[lease] = record
-        owned = [(lease, record) for lease, record in records.items() if not lease.lost]
-        changes = [
-            Change(lease.stored_key, lease.epoch, lease.version + (record is not None), record)
-            for lease, record in owned
-        ]
+        unconfirmed = self._unconfirmed
+        for use in (use for commit in commits for use in commit.uses):
+            before = unconfirmed.get(use.lease)
+            if before is not None:
+                record = before.record if use.record is None else use.record
+                use = StoredUse(use.lease, record, use.renew or before.renew)
+            unconfirmed[use.lease] = use
+        owned = [use for use in unconfirmed.values() if not use.lease.lost]
+        changes = list(map(_change, owned))
         applied = self._tried(partial(self._store.commit, changes)) if changes else []
         failure = applied if isinstance(applied, str) else None
         if not isinstance(applied, str):
-            for (lease, _), change, is_stored in zip(owned, changes, applied, strict=True):
-                lease.lost = not is_stored
-                if is_stored:
-                    lease.version = change.version
+            for use, is_stored in zip(owned, applied, strict=True):
+                use.lease.lost = not is_stored
+                use.lease.is_stored = True
         elif self._strict:
-            for lease, _ in owned:
-                lease.lost = True
-        self._unconfirmed = {} if failure is None or self._strict else dict(owned)
+            for use in owned:
+                use.lease.lost = True
+        keep = failure is not None and not self._strict
+        self._unconfirmed = {use.lease: use for use in owned} if keep else {}
         for commit in commits:
             commit.confirmed(failure)
 
@@ -145,3 +144,11 @@ class Committer:
                     log.warning("the session store responds again")
                 self._is_down = False
                 return result
+
+
+def _change(use: StoredUse) -> Change:
+    """Return the change to send. Each record has a version of its own, whatever becomes of it."""
+    lease = use.lease
+    if use.record is not None:
+        lease.version = lease.version + 1 if lease.is_stored else FIRST_VERSION
+    return Change(lease.stored_key, lease.epoch, lease.version, use.record, use.renew)

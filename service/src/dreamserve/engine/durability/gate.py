@@ -37,6 +37,7 @@ from dreamserve_protocol.errors import (
     SessionMovedError,
     StoreUnavailableError,
 )
+from dreamserve_protocol.step import StepResult
 from dreamserve_protocol.wire import fields_of
 
 BatchResult = StepBatchResult | DeleteBatchResult
@@ -177,11 +178,13 @@ class Gate:
         records = self._sessions.drain()
         at_once: list[Settled] = []
         held: list[tuple[QueuedRequest, Any, list[Lease]]] = []
-        involved = {lease.key: lease for lease, _ in records}
+        involved = {use.lease.key: use.lease for use in records}
         for queued, outcome in settled:
-            keys = {*_keys(queued, queued.request), *_keys(queued, outcome)}
-            now = [involved.get(key) or self._ledger.leases.get(key) for key in keys]
-            leases = [*_needs(queued).leases, *(lease for lease in now if lease is not None)]
+            leases = _needs(queued).leases
+            if type(outcome) is not StepResult:  # which involves no other session; most are
+                keys = {*_keys(queued, queued.request), *_keys(queued, outcome)}
+                now = [involved.get(key) or self._ledger.leases.get(key) for key in keys]
+                leases = [*leases, *(lease for lease in now if lease is not None)]
             if leases and (self._strict or isinstance(outcome, ProblemError)):
                 held.append((queued, outcome, leases))
             else:
@@ -207,17 +210,17 @@ class Gate:
             return Absence(StoreUnavailableError(unknown))
         if found is None:
             return Absence(no_session(session_id))
-        lease = Lease(key, epoch, found.version)
+        lease = Lease(key, epoch, found.version, is_stored=True)
         if found.record == ENDED:
             return Absence(no_session(session_id), lease)
-        if found.expired:
+        if found.idle_s > self._sessions.ttl_s:
             expired = SessionExpiredError(
                 f"session {session_id} was idle too long; POST /reset starts over"
             )
             return Absence(expired, lease)
         try:
             slab, record = unpacked(self._sessions.slabs, session_id, found.record)
-            self._sessions.adopt(lease, slab, record)
+            self._sessions.adopt(lease, slab, record, found.idle_s)
         except ProblemError as error:
             return Absence(error, lease)
         return None

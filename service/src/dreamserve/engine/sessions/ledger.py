@@ -4,6 +4,7 @@ Without a store there is no ledger, and sessions are in memory alone.
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from dreamserve.engine.sessions.slab import SessionKey
 from dreamserve.store.base import new_epoch
@@ -22,20 +23,28 @@ def stored_key(key: SessionKey) -> str:
 class Lease:
     """The ownership of one stored session, as long as the store confirms it.
 
-    `version` is that of the last commit, and belongs to the committer. `lost`: a commit was not
-    confirmed. The session's copy here must then be forgotten, together with everything that was
+    `version` and `is_stored` belong to the committer. `lost`: a commit was not confirmed. The session's copy here must then be forgotten, together with everything that was
     computed from it since.
     """
 
     key: SessionKey
     epoch: int
-    version: int = 0  # 0: never committed
+    version: int = 0  # of the last commit
+    is_stored: bool = False  # whether the store has confirmed the session
     lost: bool = False
 
     @property
     def stored_key(self) -> str:
         """Its key in the store."""
         return stored_key(self.key)
+
+
+class StoredUse(NamedTuple):
+    """What a turn did to a stored session."""
+
+    lease: Lease
+    record: bytes | None  # the new one; ENDED; None if it was only read
+    renew: bool  # whether its time to live begins anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +60,13 @@ class Ledger:
     """Leases by key, and the changes since the last `drain`. Only the turn's thread uses it."""
 
     leases: dict[SessionKey, Lease] = field(default_factory=dict)
-    used: dict[SessionKey, Lease] = field(default_factory=dict)  # in this turn
+    used: dict[SessionKey, bool] = field(default_factory=dict)  # in this turn; whether to renew
     ended: list[Lease] = field(default_factory=list)  # in this turn, on request
     absent: dict[SessionKey, Absence] = field(default_factory=dict)  # as looked up for this turn
 
-    def use(self, key: SessionKey) -> None:
-        """Note that a session was read or changed."""
-        self.used[key] = self.leases[key]
+    def use(self, key: SessionKey, renew: bool = True) -> None:
+        """Note that a session was read or changed; `renew` its time to live."""
+        self.used[key] = renew or self.used.get(key, False)
 
     def create(self, key: SessionKey) -> None:
         """Note that a session was created; it replaces any stored one that this engine owns."""

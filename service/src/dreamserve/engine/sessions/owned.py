@@ -63,7 +63,7 @@ class Sessions:
         if use:
             slab.used_at_s[slot] = table.now_s
         if table.ledger is not None:
-            table.ledger.use(key)
+            table.ledger.use(key, renew=use)
         return Session(session_id, slab, slot)
 
     def find_all(self, session_ids: Sequence[str], world: World) -> Int64 | None:

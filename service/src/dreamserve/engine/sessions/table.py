@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dreamserve.engine.limits import UNRESTRICTED, Quota
-from dreamserve.engine.sessions.ledger import Lease, Ledger
+from dreamserve.engine.sessions.ledger import Lease, Ledger, StoredUse
 from dreamserve.engine.sessions.records import SessionRecord
 from dreamserve.engine.sessions.slab import SessionKey, Slab
 from dreamserve.engine.sessions.stored import packed
@@ -170,12 +170,13 @@ class SessionTable:
             self.ledger.create(key)
         return created
 
-    def adopt(self, lease: Lease, slab: Slab, record: SessionRecord) -> None:
+    def adopt(self, lease: Lease, slab: Slab, record: SessionRecord, idle_s: float) -> None:
         """Continue a session that was taken over from the store. Raises OverloadedError."""
         key, window = lease.key, record.rewind_window
         self.check_room(owner_of(key), [key], window)
         _, slot = self._place(key, slab, window)
         slab.restore(slot, record, record.seed)
+        slab.used_at_s[slot] -= idle_s
         slab.changed.discard(slot)
         if self.ledger is not None:
             self.ledger.leases[key] = lease
@@ -200,15 +201,12 @@ class SessionTable:
         if self.ledger is not None:
             self.ledger.end(key)
 
-    def drain(self) -> list[tuple[Lease, bytes | None]]:
-        """Return the leases of the sessions that were used since the last call, and their records.
-
-        The record is None if the session did not change, and ENDED if it was ended.
-        """
+    def drain(self) -> list[StoredUse]:
+        """Return the uses of stored sessions since the last call."""
         ledger = self.ledger
         if ledger is None:
             return []
-        drained: list[tuple[Lease, bytes | None]] = [(lease, ENDED) for lease in ledger.ended]
+        drained = [StoredUse(lease, ENDED, True) for lease in ledger.ended]
         changed: dict[SessionKey, bytes] = {}
         for slab in self.numbered:
             if slab.changed:
@@ -216,7 +214,10 @@ class SessionTable:
                 keys = map(slab.holder, slots.tolist())
                 changed.update(zip(keys, packed(slab, slots), strict=True))
                 slab.changed.clear()
-        drained += [(lease, changed.get(key)) for key, lease in ledger.used.items()]
+        drained += [
+            StoredUse(ledger.leases[key], changed.get(key), renew)
+            for key, renew in ledger.used.items()
+        ]
         ledger.ended.clear()
         ledger.used.clear()
         return drained
