@@ -23,8 +23,8 @@ def stored_key(key: SessionKey) -> str:
 class Lease:
     """The ownership of one stored session, as long as the store confirms it.
 
-    `version` and `is_stored` belong to the committer. `lost`: a commit was not confirmed. The session's copy here must then be forgotten, together with everything that was
-    computed from it since.
+    `version` and `is_stored` belong to the committer. `lost`: a commit was not confirmed. The
+    session's copy here must then be forgotten, and whatever was computed from it since.
     """
 
     key: SessionKey
