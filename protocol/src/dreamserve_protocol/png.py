@@ -95,7 +95,9 @@ def decode(file: bytes) -> UInt8:
     """
     header = header_of(file)
     palette, parts, previous = b"", list[bytes](), b""
-    for kind, data in _chunks(file):
+    chunks = _chunks(file)
+    next(chunks)  # the header
+    for kind, data in chunks:
         if kind in _REFUSED:
             raise InvalidRequestError(f"the PNG file has {_REFUSED[kind]}")
         if kind == b"IDAT":
@@ -104,8 +106,8 @@ def decode(file: bytes) -> UInt8:
             parts.append(data)
         elif kind == b"PLTE":
             palette = data
-        elif not kind[0] & 0x20 and kind not in (b"IHDR", b"IEND"):  # §5.4: a critical chunk
-            raise _damaged(f"its chunk {kind!r} is unknown")
+        elif not kind[0] & 0x20 and kind != b"IEND":  # §5.4: a critical chunk
+            raise _damaged(f"its chunk {kind!r} is unknown, or out of place")
         previous = kind
     rows = _inflated(b"".join(parts), header.stream_bytes)
     plain = header.depth == 8 and header.colour != PALETTE and not header.interlaced
