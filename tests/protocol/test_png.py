@@ -227,5 +227,5 @@ def test_files_of_the_server_need_no_pillow(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without_pillow)
     assert same(decode(encode(FRAME)), FRAME)
-    with pytest.raises(ImportError, match="pip install pillow"):
+    with pytest.raises(ImportError, match="needs Pillow: pip install"):
         decode(of_pillow)

@@ -184,7 +184,8 @@ def _unfiltered(header: Header, palette: bytes, rows: bytes) -> UInt8:
     try:
         from PIL.PngImagePlugin import PngImageFile
     except ImportError as problem:
-        raise ImportError("this PNG file needs Pillow: pip install pillow") from problem
+        advice = "pip install 'dreamserve-protocol[png]'"
+        raise ImportError(f"this PNG file needs Pillow: {advice}") from problem
     if header.colour == PALETTE and (len(palette) % 3 or not 0 < len(palette) <= 3 * 256):
         raise _damaged("its palette (PLTE) is missing, or of a wrong size")
     palette = palette if header.colour == PALETTE else b""  # else a mere suggestion (§11.2.2)

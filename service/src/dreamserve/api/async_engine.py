@@ -144,7 +144,8 @@ class Service:
     @cached_property
     def png(self) -> PngReader:
         """What makes requests of bodies that may hold PNG files."""
-        return PngReader(self.engine, self.settings)
+        frames = (world.spec.frame for world in self.engine.worlds.values())
+        return PngReader(frames, self.settings)
 
     def check_ready(self) -> None:
         """Raise DrainingError or NotReadyError unless new sessions are accepted."""

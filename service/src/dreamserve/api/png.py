@@ -5,11 +5,10 @@ their headers before one is decoded: their number, their pixels, and the bytes o
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from dreamserve.api.codec import LARGE_BYTES, LARGE_PNG_BYTES
-from dreamserve.engine.engine import Engine
 from dreamserve.manifest import FrameSpec
 from dreamserve.settings import Settings
 from dreamserve_protocol.errors import TooLargeError
@@ -27,8 +26,7 @@ class PngReader:
     no more bytes than a body, in which they might have come as arrays.
     """
 
-    def __init__(self, engine: Engine, settings: Settings) -> None:
-        frames = [world.spec.frame for world in engine.worlds.values()]
+    def __init__(self, frames: Iterable[FrameSpec], settings: Settings) -> None:
         pixels, total_bytes = max(map(_pixels, frames)), settings.max_body_bytes
         self._all = PngBounds(settings.max_frames, pixels, total_bytes)
         self._few = PngBounds(
