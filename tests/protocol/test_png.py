@@ -159,6 +159,7 @@ IDAT = chunk(b"IDAT", zlib.compress(DATA))
         (GOOD + b"x", "1 bytes follow its end"),
         (GOOD[:-12], "its end .IEND. is missing"),
         (GOOD[:-1], "it is cut off"),
+        (file_of(header(3, 2), *[chunk(b"IDAT")] * 100, IDAT), "too many small chunks"),
         (file_of(header(3, 2)), "shorter than its image"),
         (file_of(header(3, 3), IDAT), "shorter than its image"),
         (file_of(header(3, 1), IDAT), "longer than its image"),

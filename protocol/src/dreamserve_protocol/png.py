@@ -31,6 +31,7 @@ _REFUSED = {
     b"acTL": "an animation; send a file for each frame",
     b"tRNS": "transparency outside the pixels (tRNS); save it as RGB or RGBA",
 }
+_FEW_CHUNKS, _CHUNK_BYTES = 64, 256  # beyond the first ones, they have that size on average
 _SUB = 1  # filter type: the difference to the pixel on the left (§9.2)
 _LEVEL = 1  # of zlib: higher ones take several times longer, for a tenth of the bytes
 
@@ -142,8 +143,11 @@ def is_frame(array: npt.NDArray[Any]) -> bool:
 
 def _chunks(file: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield each chunk's type and data (§5.3), to the end of the file, which IEND must be."""
-    at, kind = len(SIGNATURE), b""
+    at, kind, count = len(SIGNATURE), b"", 0
     while at < len(file):
+        count += 1
+        if count > _FEW_CHUNKS + at // _CHUNK_BYTES:
+            raise _damaged("it consists of too many small chunks")
         if kind == b"IEND":
             raise _damaged(f"{len(file) - at} bytes follow its end (IEND)")
         try:
