@@ -1,7 +1,8 @@
 """Arrays in the protocol: dtypes and shapes, validation, encoding and decoding.
 
 JSON carries nested lists; msgpack carries those or `{"dtype", "shape", "data"}`. Both are validated
-in the same way: numbers only (no bools), no ragged rows, within the dtype's range, finite.
+in the same way: numbers only (no bools), no ragged rows, within the dtype's range, finite. Frames,
+which are arrays of uint8, may also be PNG files (`pictures`).
 """
 
 from math import prod
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dreamserve_protocol.errors import CallerError, InvalidRequestError, NotFiniteInputError
+from dreamserve_protocol.pictures import UNBOUNDED, PngBounds, files_of, frames_of, holds_png
 
 AnyArray = npt.NDArray[Any]
 Float32 = npt.NDArray[np.float32]
@@ -23,6 +25,13 @@ DTYPES = ("<f4", "<f8", "<f2", "<i8", "<i4", "<i2", "|i1", "<u8", "<u4", "<u2", 
 MAX_AXES = 8
 _MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
 _JSON_TYPES = {"f": "number", "i": "integer", "u": "integer", "b": "boolean"}
+_BASE64 = {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/png"}
+_PNG = {
+    "type": "object",
+    "properties": {"png": _BASE64},
+    "required": ["png"],
+    "additionalProperties": False,
+}
 
 
 class Form(NamedTuple):
@@ -43,6 +52,11 @@ class Form(NamedTuple):
         """Return whether an array with this number of axes has this form."""
         return self.axes is None or len(self.axes) == axes
 
+    @property
+    def of_frames(self) -> bool:
+        """Whether such arrays are frames."""
+        return self.dtype == np.uint8
+
     def schema(self, nullable: bool) -> dict[str, Any]:
         """Return the JSON schema of its nested lists."""
         item: dict[str, Any] = {"type": _JSON_TYPES[self.dtype.kind]}
@@ -50,8 +64,10 @@ class Form(NamedTuple):
             item = {"anyOf": [item, {"type": "null"}]}
         if self.axes is None:
             return {"anyOf": [item, {"type": "array", "items": {}}]}
-        for _ in self.axes:
+        for number in range(1, 1 + len(self.axes)):
             item = {"type": "array", "items": item}
+            if self.of_frames and number == 3:
+                item = {"anyOf": [item, _PNG]}
         return item
 
 
@@ -74,34 +90,40 @@ class Array:
         self.forms = tuple(map(_form, forms))
         self._finite, self._most, self._nullable, self._error = finite, most, nullable, error
         self._one_integer = any(form == (np.dtype(np.int64), ()) for form in self.forms)
+        self._of_frames = any(form.of_frames for form in self.forms)
 
     def __str__(self) -> str:
         return " or ".join(map(str, self.forms))
 
-    def parse(self, value: Any) -> Any:
+    def parse(self, value: Any, bounds: PngBounds = UNBOUNDED) -> Any:
         """Return the validated array; for a form without axes, an int or a float.
 
-        Raises `error`, and NotFiniteInputError for NaN, infinity and numbers beyond `most`.
+        Raises `error`, NotFiniteInputError for NaN, infinity and numbers beyond `most`, and
+        TooLargeError for PNG files beyond `bounds`.
         """
         if self._one_integer and type(value) is int and _MIN_INT64 <= value <= _MAX_INT64:
             return value
-        array = self._numbers(value)
+        array = self._numbers(value, bounds)
         for form in self.forms:
             if form.fits(array.ndim):
                 return self._converted(array, form)
         raise self._misfit(array)
 
-    def read(self, value: Any) -> Any:
-        """Return the array in a response, as a copy."""
+    def read(self, value: Any, keep_png: bool = False) -> Any:
+        """Return the array in a response, as a copy; or, to `keep_png`, the bytes of PNG files."""
+        if self._of_frames and holds_png(value):
+            return files_of(value) if keep_png else frames_of(value, UNBOUNDED)
         array = unpack(value).copy() if isinstance(value, dict) else np.array(value)
         form = next((form for form in self.forms if form.fits(array.ndim)), self.forms[0])
         array = array.astype(form.dtype, copy=False)
         return array.item() if form.axes == () else array
 
-    def _numbers(self, value: Any) -> AnyArray:
+    def _numbers(self, value: Any, bounds: PngBounds) -> AnyArray:
         """Return the numbers as an array of any numeric dtype, whatever their encoding."""
         try:
-            if isinstance(value, dict):
+            if self._of_frames and holds_png(value):
+                array: AnyArray = frames_of(value, bounds)
+            elif isinstance(value, dict):
                 array = unpack(value)
             elif isinstance(value, np.ndarray | np.generic):
                 array = np.asarray(value)
@@ -148,7 +170,11 @@ class Array:
         """Let pydantic parse the field with `parse`."""
         from pydantic_core import core_schema
 
-        return core_schema.no_info_plain_validator_function(self.parse)
+        if not self._of_frames:
+            return core_schema.no_info_plain_validator_function(self.parse)
+        return core_schema.with_info_plain_validator_function(
+            lambda value, info: self.parse(value, info.context or PngBounds())
+        )
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
         """Describe the nested lists of JSON."""

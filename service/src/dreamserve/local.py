@@ -32,6 +32,7 @@ from dreamserve_protocol.errors import (
     NotFiniteInputError,
 )
 from dreamserve_protocol.markers import Request
+from dreamserve_protocol.pictures import UNBOUNDED
 from dreamserve_protocol.plan import PlanRequest
 from dreamserve_protocol.reset import ResetRequest
 from dreamserve_protocol.rollout import RolloutRequest
@@ -90,7 +91,7 @@ class LocalClient:
 
     def send(self, request: Request[R]) -> R:
         """Return a request's result, or raise its error."""
-        future = self.engine.submit(validated(type(request), request))
+        future = self.engine.submit(validated(type(request), request, UNBOUNDED))
         while not future.done():
             self.engine.turn()
         return future.result()

@@ -78,7 +78,8 @@ class Settings(BaseModel):
     max_body_bytes: int = Field(
         32 * 2**20,
         ge=1,
-        description="Maximum body size, beyond it 413; a larger frame closes /stream.",
+        description="Maximum body size, and of its PNG frames when decoded, beyond it 413; a larger"
+        " message closes /stream.",
     )
     max_stream_requests: int = Field(
         256,

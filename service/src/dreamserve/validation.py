@@ -15,22 +15,24 @@ from dreamserve_protocol.errors import (
     InvalidRequestError,
     NotFiniteInputError,
 )
+from dreamserve_protocol.pictures import PngBounds
 
 M = TypeVar("M")
-Validate = Callable[[Any], Any]
+DEFAULT = PngBounds()
+Validate = Callable[[Any, PngBounds], Any]
 
 _SHOWN_ERRORS = 5
 _SHOWN_CHARACTERS = 80
 _validators: dict[type, Validate] = {}
 
 
-def validated(kind: type[M], fields: Any) -> M:
+def validated(kind: type[M], fields: Any, bounds: PngBounds = DEFAULT) -> M:
     """Return a valid message of `kind` from a dict of fields, or from an unchecked message.
 
     Raises InvalidRequestError, InvalidActionError or NotFiniteInputError, which say what was wrong,
-    where, and what would be valid.
+    where, and what would be valid; and TooLargeError for PNG files beyond the bounds.
     """
-    message: M = validator(kind)(fields)
+    message: M = validator(kind)(fields, bounds)
     return message
 
 
@@ -42,11 +44,11 @@ def validator(kind: type) -> Validate:
 
 
 def _new_validator(kind: Any) -> Validate:
-    validate: Validate = TypeAdapter(kind).validate_python
+    validate = TypeAdapter(kind).validate_python
 
-    def checked(fields: Any) -> Any:
+    def checked(fields: Any, bounds: PngBounds) -> Any:
         try:
-            return validate(fields)
+            return validate(fields, context=bounds)
         except ValidationError as error:
             raise problem_in(error) from None
 

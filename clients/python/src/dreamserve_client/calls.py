@@ -43,10 +43,13 @@ Fields = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Call(Generic[R]):
-    """A request, and a function that reads its result from the response's fields."""
+    """A request, and a function that reads its result from the response's fields.
+
+    That function also takes whether frames that came as PNG files are kept as their bytes.
+    """
 
     request: Request[Any]
-    read: Callable[[Fields], R]
+    read: Callable[[Fields, bool], R]
 
     @property
     def verb(self) -> Verb:
@@ -102,6 +105,12 @@ class Call(Generic[R]):
         request = _with_ids(self.request, route)
         return self if request is self.request else replace(self, request=request)
 
+    def with_png(self) -> "Call[R]":
+        """Return the call that asks for PNG files where the result may have frames."""
+        if "frame_format" not in self.request.__dataclass_fields__:
+            return self
+        return replace(self, request=replace(self.request, frame_format="png"))
+
     def _quoted(self, name: str) -> str:
         value = getattr(self.request, name)
         try:
@@ -141,12 +150,12 @@ def new_ids(count: int, route: str | None = None) -> list[str]:
     return [new_id(route) for _ in range(count)]
 
 
-def _reader(kind: type[Request[R]]) -> Callable[[Fields], R]:
+def _reader(kind: type[Request[R]]) -> Callable[[Fields, bool], R]:
     """Return what reads a request's result, as the table of verbs has it."""
     result = BY_REQUEST[kind].result
 
-    def read_result(response: Fields) -> Any:
-        return None if result is None else read(result, response)
+    def read_result(response: Fields, keep_png: bool) -> Any:
+        return None if result is None else read(result, response, keep_png)
 
     return read_result
 
@@ -165,7 +174,7 @@ def _calls(kind: Callable[P, Request[R]]) -> Callable[P, Call[R]]:
 
 
 def _calls_read_by(
-    kind: Callable[P, Request[Any]], reader: Callable[[Fields], R], result: Any
+    kind: Callable[P, Request[Any]], reader: Callable[[Fields, bool], R], result: Any
 ) -> Callable[P, Call[R]]:
     """Return the same for a result that is not the protocol's own; `result` is its type."""
 
@@ -175,11 +184,11 @@ def _calls_read_by(
     return describe(build, cast(type[Request[Any]], kind), GenericAlias(Call, (result,)))
 
 
-def _document(response: Fields) -> dict[str, Any]:
+def _document(response: Fields, keep_png: bool) -> dict[str, Any]:
     return {name: listed(value) for name, value in response.items()}  # so that JSON can store it
 
 
-def _worlds(response: Fields) -> list[WorldSummary]:
+def _worlds(response: Fields, keep_png: bool) -> list[WorldSummary]:
     return read(WorldsResult, response).worlds
 
 

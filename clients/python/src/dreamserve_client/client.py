@@ -13,7 +13,7 @@ from dreamserve_client.calls import Call, P, R
 from dreamserve_client.codec import Encoding
 from dreamserve_client.columns import Columns
 from dreamserve_client.dreams import Dreams
-from dreamserve_client.exchange import Exchange, Options
+from dreamserve_client.exchange import Exchange, Frames, Options
 from dreamserve_client.methods import built_by, sent_by
 from dreamserve_client.step_numbers import StepNumbers
 from dreamserve_client.transports.base import Transport
@@ -65,6 +65,7 @@ class DreamClient:
     numbers them; so is a rewind by steps, which counts from the last step that this client saw.
     `route` begins the ids of all sessions that the client creates, so that a load balancer which
     hashes ids sends them to one replica; a client of the stream has a random one by default.
+    With `frames="png"` a result's frames are the bytes of PNG files instead of arrays.
     Pass an `http_client` to use your own proxies, certificates or headers; you close it yourself,
     and so a transport of your own. Different sessions may be used from different threads, but one
     session by only one thread at a time. Raises ConfigurationError for options that make no sense.
@@ -98,10 +99,11 @@ class DreamClient:
         timeout_s: float | None = None,
         max_retries: int = 2,
         route: str | None = None,
+        frames: Frames = "array",
         http_client: httpx.Client | None = None,
     ) -> None:
         self.route = route_of_client(transport, route)
-        self._options = Options(timeout_s, max_retries, self.route)
+        self._options = Options(timeout_s, max_retries, self.route, frames)
         self._numbers = StepNumbers()
         self._owned = isinstance(transport, str)
         self._transport = transport_of(base_url, transport, encoding, http_client, self.route)
@@ -124,14 +126,21 @@ class DreamClient:
             sleep(wait_s)
 
     def with_options(
-        self, *, timeout_s: float | None = None, max_retries: int | None = None
+        self,
+        *,
+        timeout_s: float | None = None,
+        max_retries: int | None = None,
+        frames: Frames | None = None,
     ) -> Self:
         """Return a client with other options that shares this one's connections and sessions.
 
         Options that are not given stay as they are. Close the original only.
         """
         copied = copy(self)
-        copied._options, copied._owned = self._options.changed(timeout_s, max_retries), False
+        copied._options, copied._owned = (
+            self._options.changed(timeout_s, max_retries, frames),
+            False,
+        )
         return copied
 
     def resume(self, snapshot: Mapping[str, Any], session_id: str | None = None) -> "DreamSession":
@@ -189,10 +198,16 @@ class DreamSession:
         self.session_id = first.session_id
 
     def with_options(
-        self, *, timeout_s: float | None = None, max_retries: int | None = None
+        self,
+        *,
+        timeout_s: float | None = None,
+        max_retries: int | None = None,
+        frames: Frames | None = None,
     ) -> "DreamSession":
         """Return this dream on a client with other options."""
-        client = self.client.with_options(timeout_s=timeout_s, max_retries=max_retries)
+        client = self.client.with_options(
+            timeout_s=timeout_s, max_retries=max_retries, frames=frames
+        )
         return DreamSession(client, self.first)
 
     def close(self) -> None:

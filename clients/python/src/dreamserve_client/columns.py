@@ -48,6 +48,7 @@ class Columns:
     rewind_window: Number of last steps that each session keeps for rewind.
     max_steps: Time limit of each dream: the step that reaches it is `truncated`.
     include: What every result has besides: `frame`, `state`.
+    frame_format: How frames are sent: as arrays, or, in fewer bytes, as PNG files.
     on_end: What happens to a dream that ends: `stay`, or `restart`, as in step_batch.
     """
 
@@ -62,6 +63,7 @@ class Columns:
     rewind_window: int = 0
     max_steps: int | None = None
     include: Sequence[StateInclude] = ()
+    frame_format: Literal["array", "png"] = "array"
     on_end: Literal["stay", "restart"] = "stay"
     ids: list[str] = field(init=False)
     temperatures: Float32 = field(init=False)  # (B,)
@@ -108,6 +110,7 @@ class Columns:
             rewind_window=self.rewind_window,
             max_steps=self.max_steps,
             include=self.include,
+            frame_format=self.frame_format,
         )
 
     def first(self) -> ResetBatchRequest:
@@ -127,6 +130,7 @@ class Columns:
             np.asarray(actions),
             steps=self.steps[_where(rows)] + 1,
             include=self.include,
+            frame_format=self.frame_format,
             on_end=self.on_end,
         )
 

@@ -12,6 +12,7 @@ from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from dreamserve.api.bodies import CallerGoneError
+from dreamserve.api.png import PngReader
 from dreamserve.engine.durability.gate import Durability
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.limits import Limits
@@ -141,6 +142,12 @@ class Service:
     def async_engine(self) -> AsyncEngine:
         """Access to the engine from the event loop that uses it first."""
         return AsyncEngine(self.engine)
+
+    @cached_property
+    def png(self) -> PngReader:
+        """What makes requests of bodies that may hold PNG files."""
+        frames = (world.spec.frame for world in self.engine.worlds.values())
+        return PngReader(frames, self.settings)
 
     def check_ready(self) -> None:
         """Raise DrainingError or NotReadyError unless new sessions are accepted."""

@@ -18,6 +18,7 @@ from dreamserve.api.responses import BytesResponse, options_response
 from dreamserve.validation import Validate, validator
 from dreamserve_protocol.errors import InvalidRequestError, UnsupportedMediaTypeError
 from dreamserve_protocol.markers import Message, Request
+from dreamserve_protocol.pictures import PngBounds
 from dreamserve_protocol.verbs import Verb
 
 
@@ -54,13 +55,15 @@ class Endpoint:
         limit = self._service.settings.max_body_bytes
         body = await read_body(receive, headers, limit) if route.has_body else b""
         build = partial(_request_of, route, body, headers, scope.get("path_params", {}))
-        request = build() if len(body) <= codec.LARGE_BYTES else await asyncio.to_thread(build)
+        request = await self._service.png.built(build, len(body))
         result = await self._service.async_engine.send(request, partial(disconnected, receive))
-        response = await _response_of(result, headers)
+        response = await _response_of(result, headers, codec.wants_png(request))
         await response(scope, receive, send)
 
 
-def _request_of(route: _Route, body: bytes, headers: Headers, path: dict[str, str]) -> Request[Any]:
+def _request_of(
+    route: _Route, body: bytes, headers: Headers, path: dict[str, str], bounds: PngBounds
+) -> Request[Any]:
     """Return the verb's request from a body, the headers and the path."""
     fields: dict[str, Any] = {}
     if body:
@@ -73,7 +76,7 @@ def _request_of(route: _Route, body: bytes, headers: Headers, path: dict[str, st
         _set(fields, name, value, "the path")
     if route.of_session and (in_header := headers.get(b"x-session-id")):
         _set(fields, "session_id", in_header.decode("latin-1"), "the header x-session-id")
-    request: Request[Any] = route.validate(fields)
+    request: Request[Any] = route.validate(fields, bounds)
     return request
 
 
@@ -83,12 +86,14 @@ def _set(fields: dict[str, Any], name: str, value: str, where: str) -> None:
         raise InvalidRequestError(f"{where} and {name} differ")
 
 
-async def _response_of(result: Message | None, headers: Headers) -> BytesResponse:
+async def _response_of(result: Message | None, headers: Headers, png: bool) -> BytesResponse:
     """Return a result in the format that Accept selects; a thread encodes large ones."""
     if result is None:
         return BytesResponse(b"", status=204)
     as_msgpack = codec.prefers_msgpack(headers.get(b"accept", b""))
     media_type = codec.MSGPACK if as_msgpack else codec.JSON
-    if codec.is_large(result):
-        return BytesResponse(await asyncio.to_thread(codec.encode, result, as_msgpack), media_type)
-    return BytesResponse(codec.encode(result, as_msgpack), media_type)
+    if codec.is_large(result, png):
+        body = await asyncio.to_thread(codec.encode, result, as_msgpack, png)
+    else:
+        body = codec.encode(result, as_msgpack, png)
+    return BytesResponse(body, media_type)

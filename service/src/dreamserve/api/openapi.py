@@ -19,7 +19,8 @@ _REFERENCE = "#/components/schemas/{model}"
 _DESCRIPTION = (
     "Sessions on world models. A session holds one dream, a trajectory that a world model imagines."
     " Bodies are JSON, or the same fields as `application/msgpack` with arrays as"
-    ' `{"dtype", "shape", "data"}`; Accept selects the format of the response. Errors are problem'
+    ' `{"dtype", "shape", "data"}`; Accept selects the format of the response. A frame may be a PNG'
+    ' file, `{"png": file}`, binary in msgpack and base64 in JSON. Errors are problem'
     " details (RFC 9457), identified by `code`. Every verb can also be sent over a WebSocket,"
     " `/stream`."
 )

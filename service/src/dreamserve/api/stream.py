@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
@@ -22,7 +23,9 @@ from dreamserve.api.problems import VALID_ID, problem_of
 from dreamserve.validation import validator
 from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.markers import Request
+from dreamserve_protocol.pictures import PngBounds
 from dreamserve_protocol.verbs import VERBS
+from dreamserve_protocol.wire import with_png
 
 MAX_ID = 128  # characters of a string id
 _VALIDATORS = {verb.name: validator(verb.request) for verb in VERBS}
@@ -40,6 +43,7 @@ class Pending:
     respond: Callable[["Pending"], None]
     as_msgpack: bool  # format of the request and of the response
     id: Id = None
+    png: bool = False  # whether its frames are sent as PNG files
     outcome: Any = None  # result or exception
     dropped: bool = False  # whether the socket is closed
 
@@ -74,7 +78,7 @@ class Socket:
     """One socket: a task that reads requests, and one that writes responses."""
 
     def __init__(self, service: Service, name: str, receive: Receive, send: Send) -> None:
-        self._engine = service.async_engine
+        self._engine, self._png = service.async_engine, service.png
         self._most = service.settings.max_stream_requests
         self._name, self._receive, self._send = name, receive, send
         self._in_progress: set[Pending] = set()  # read and not yet written
@@ -116,7 +120,9 @@ class Socket:
             else:
                 fields = await asyncio.to_thread(codec.decode, raw, pending.as_msgpack)
             pending.id = _id_of(fields)
-            self._engine.queue(_request_of(fields), pending)
+            request = await self._png.built(partial(_request_of, fields), len(raw))
+            pending.png = codec.wants_png(request)
+            self._engine.queue(request, pending)
         except Exception as error:
             pending.set_exception(error)
 
@@ -131,7 +137,7 @@ class Socket:
             self._to_write.clear()
             ended, self._ended = self._ended, []
             for pending in ended:
-                if codec.is_large(pending.outcome):
+                if codec.is_large(pending.outcome, pending.png):
                     frame = await asyncio.to_thread(self._frame, pending)
                 else:
                     frame = self._frame(pending)
@@ -152,6 +158,8 @@ class Socket:
             response |= {"status": error.status, "body": document}
         elif outcome is None:
             response = {"id": id, "status": 204}
+        elif pending.png:
+            response["body"] = with_png(outcome)
         raw = codec.encode(response, pending.as_msgpack)
         if pending.as_msgpack:
             return {"type": "websocket.send", "bytes": raw}
@@ -166,7 +174,7 @@ def _id_of(fields: dict[str, Any]) -> Id:
     raise InvalidRequestError(f"id must be an integer, or a string of at most {MAX_ID} characters")
 
 
-def _request_of(fields: dict[str, Any]) -> Request[Any]:
+def _request_of(fields: dict[str, Any], bounds: PngBounds) -> Request[Any]:
     """Return the request in a message. Raises as validation does."""
     if unknown := fields.keys() - _KEYS:
         named = sorted(map(str, unknown))[:5]  # keys of msgpack may have any type
@@ -176,5 +184,5 @@ def _request_of(fields: dict[str, Any]) -> Request[Any]:
         raise InvalidRequestError(f"verb must be one of {', '.join(_VALIDATORS)}")
     if not isinstance(body, dict):
         raise InvalidRequestError("body must be an object: the verb's fields")
-    request: Request[Any] = _VALIDATORS[name](body)
+    request: Request[Any] = _VALIDATORS[name](body, bounds)
     return request

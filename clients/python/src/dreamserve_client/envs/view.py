@@ -115,7 +115,7 @@ def open_view(
     if sum(one is not None for one in (base_url, bundle, client)) != 1:
         raise ConfigurationError("give exactly one of base_url, bundle and client")
     if client is not None:
-        opened = client.with_options()  # closing it leaves the original open
+        opened = client.with_options(frames="array")  # closing it leaves the original open
     elif bundle is not None:
         opened = DreamClient(transport=InProcess(bundle))
     else:

@@ -13,7 +13,7 @@ from typing import Any
 from dreamserve_client.calls import Call, Fields
 from dreamserve_client.errors import ConfigurationError
 from dreamserve_protocol.markers import Message
-from dreamserve_protocol.wire import fields_of
+from dreamserve_protocol.wire import fields_of, with_png
 
 
 class InProcess:
@@ -39,6 +39,8 @@ class InProcess:
         """Compute one call, as `Transport.send` says."""
         with self._one_at_a_time:
             result = self._local.send(call.request)
+        if getattr(call.request, "frame_format", None) == "png":
+            result = with_png(result)
         return {} if result is None else _fields(result)
 
     def close(self) -> None:
