@@ -217,7 +217,7 @@ def test_a_session_of_another_bundle_is_lost_and_may_be_replaced():
     store = MemoryStore(RETENTION)
     Replica(store).send(ResetRequest(session_id="a", seed=1))
     other = Replica(store, fake_world("other"))
-    with pytest.raises(SessionLostError, match="of world fake None; loaded here: other None"):
+    with pytest.raises(SessionLostError, match="of world fake; loaded here: other"):
         other.send(StepRequest("a", 1))
     assert other.send(ResetRequest(session_id="a", seed=1)).world == "other"
 

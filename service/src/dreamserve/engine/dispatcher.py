@@ -27,6 +27,7 @@ from dreamserve.engine.handlers.sessions import (
 from dreamserve.engine.handlers.step import step
 from dreamserve.engine.handlers.step_batch import step_batch
 from dreamserve.engine.handlers.worlds import world, worlds
+from dreamserve.engine.sessions.slab import Slab
 from dreamserve.engine.sessions.steps import AdmittedStep, take_steps
 from dreamserve.engine.sessions.table import SessionTable
 from dreamserve.engine.work import Job, Outcome, failure
@@ -91,14 +92,14 @@ def respond(contexts: Contexts, requests: Sequence[OwnedRequest]) -> list[Outcom
     yield, and writes to it after its last.
     """
     outcomes: list[Outcome] = [None] * len(requests)
-    batches: dict[str, list[tuple[int, AdmittedStep]]] = {}
+    batches: dict[Slab, list[tuple[int, AdmittedStep]]] = {}
     after: list[tuple[int, AfterSteps]] = []
     common = contexts[""]
     for i, owned in enumerate(requests):
         context = contexts[owned.owner] if owned.owner else common
         handled = _handle(context, contexts.table, owned.request)
         if isinstance(handled, AdmittedStep):
-            batches.setdefault(handled.session.world.name, []).append((i, handled))
+            batches.setdefault(handled.session.slab, []).append((i, handled))
         elif callable(handled):
             after.append((i, handled))
         else:

@@ -27,7 +27,12 @@ from dreamserve.engine.sessions.ledger import Ledger
 from dreamserve.engine.sessions.slab import SessionKey, slab_bytes
 from dreamserve.engine.sessions.table import MAX_KEPT_STEPS, SessionTable, key_of
 from dreamserve.engine.world import World, worlds_by_name
-from dreamserve_protocol.errors import DrainingError, OverloadedError, ProblemError
+from dreamserve_protocol.errors import (
+    DrainingError,
+    InvalidRequestError,
+    OverloadedError,
+    ProblemError,
+)
 from dreamserve_protocol.markers import Request
 
 STOP_POLL_S = 0.05  # while stopping, to look whether the store has confirmed everything
@@ -77,12 +82,12 @@ class Engine:
         self._inline_rows = 0
         by_name = worlds_by_name(worlds)
         ledger = None if durability is None else Ledger()
-        self._sessions = SessionTable(
+        self.table = SessionTable(
             by_name, capacity, session_ttl_s, self._sizes, max_kept_steps, clock, ledger
         )
         self._contexts = Contexts(
             by_name,
-            self._sessions,
+            self.table,
             limits,
             clock,
             slice_rows=slice_rows or UNMEASURED_SLICE_ROWS,
@@ -95,7 +100,7 @@ class Engine:
         self._wake = threading.Condition(threading.Lock())  # guards the scheduler
         self._gate: Gate | None = None
         if durability is not None and ledger is not None:
-            self._gate = Gate(durability, self._sessions, ledger, self)
+            self._gate = Gate(durability, self.table, ledger, self)
         self._executor = Executor(respond, self._contexts, self._scheduler, self._wake, self._gate)
         self._turning = threading.Lock()  # held during a turn; its holder owns all other state
         self._thread: threading.Thread | None = None
@@ -110,12 +115,12 @@ class Engine:
     @property
     def session_count(self) -> int:
         """Number of live sessions."""
-        return len(self._sessions)
+        return len(self.table)
 
     @property
     def capacity(self) -> int:
         """Maximum number of live sessions."""
-        return self._sessions.capacity
+        return self.table.capacity
 
     @property
     def memory_bytes(self) -> int:
@@ -136,20 +141,48 @@ class Engine:
     @property
     def draining(self) -> bool:
         """Whether new sessions are refused."""
-        return self._sessions.draining
+        return self.table.draining
 
     def drain(self) -> None:
         """Refuse new sessions from now on; existing ones are served."""
-        self._sessions.draining = True
+        self.table.draining = True
 
     @property
     def quotas(self) -> Mapping[str, Quota]:
         """The quotas by owner; owners without one are not restricted. May be replaced any time."""
-        return self._sessions.quotas
+        return self.table.quotas
 
     @quotas.setter
     def quotas(self, quotas: Mapping[str, Quota]) -> None:
-        self._sessions.quotas = quotas
+        self.table.quotas = quotas
+
+    def add_world(self, world: World) -> None:
+        """Serve another world, from any thread; new sessions of its name are on this one.
+
+        It is warmed up before any request can use it. A world of the same name serves the sessions
+        that it has.
+        """
+        measured = calibrate([world], self._sizes, self._slice_ms)
+        with self._turning:
+            before = self.worlds.get(world.name)
+            self.table.add(world)
+            self.worlds[world.name] = world
+            self._inline_rows = min(self._inline_rows, measured.inline_rows)
+            self._contexts[""].latencies.update(measured.latencies)
+            if before is not None:
+                self.table.retire(before)
+
+    def remove_world(self, name: str) -> None:
+        """Take no new sessions of a world; it serves those that it has.
+
+        Raises WorldNotFoundError, and InvalidRequestError for the only world.
+        """
+        with self._turning:
+            world = self._contexts[""].world(name)
+            if len(self.worlds) == 1:
+                raise InvalidRequestError(f"{name} is the only world; load another one first")
+            del self.worlds[name]
+            self.table.retire(world)
 
     def attach(self, driver: Driver) -> None:
         """Let `driver` deliver the outcomes of all turns from now on."""

@@ -219,7 +219,7 @@ class Gate:
             )
             return Absence(expired, lease)
         try:
-            slab, record = unpacked(self._sessions.slabs, session_id, found.record)
+            slab, record = unpacked(self._sessions.numbered.values(), session_id, found.record)
             self._sessions.adopt(lease, slab, record, found.idle_s)
         except ProblemError as error:
             return Absence(error, lease)

@@ -129,7 +129,7 @@ def _begin_slice(
         created.append(k)
     if created:
         state, where = tuple(part[created] for part in state), index[created]
-        slab, placed = context.sessions.slabs[world.name], np.array(slots)
+        slab, placed = context.sessions.slabs[world], np.array(slots)
         slab.temperature[placed] = result.temperatures[where]
         slab.max_steps[placed] = request.max_steps or NO_LIMIT
         slab.begin(placed, latent[created], state, seeds[created])

@@ -55,7 +55,7 @@ def step_batch(context: Context, request: StepBatchRequest) -> Work[StepBatchRes
 
 def _take_slice(batch: StepColumns, rows: range) -> None:
     """Take the steps of these rows, and write their results."""
-    slab = batch.sessions.slabs[batch.world.name]
+    slab = batch.sessions.slabs[batch.world]
     index, slots = _find(batch, rows)
     if not len(index):
         return
@@ -107,7 +107,7 @@ def _find(batch: StepColumns, rows: range) -> tuple[Int64, Int64]:
             found[i] = session.slot
             continue
         batch.errors[i] = InvalidRequestError(
-            f"the batch is for world {batch.world.name}, this session is of {session.world.name}"
+            f"the batch is for world {batch.world.title}, this session is of {session.world.title}"
         )
     return np.array(list(found), np.int64), np.array(list(found.values()), np.int64)
 

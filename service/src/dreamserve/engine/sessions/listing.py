@@ -72,7 +72,7 @@ def _places(
     """Return the first places from `after` on of sessions that were not used after `moment_s`."""
     number = None if owner is None else table.numbers.get(owner, -1)
     places: list[int] = []
-    for slab in table.numbered[after >> SLOT_BITS :]:
+    for slab in table.numbered.values():  # by rising number
         slots = slab.idle_since(moment_s, number) | slab.number << SLOT_BITS
         places += slots[slots >= after][: limit - len(places)].tolist()
     return places

@@ -1,6 +1,6 @@
 """The sessions of one owner: all that the handler of a request of that owner can reach."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from os import getpid
 from socket import gethostname
@@ -34,7 +34,7 @@ class Sessions:
     def __init__(self, table: SessionTable, owner: str = "") -> None:
         self._table, self._places = table, table.places
         self._owner = owner
-        self.slabs: dict[str, Slab] = table.slabs
+        self.slabs: Mapping[World, Slab] = table.slabs
 
     def __len__(self) -> int:
         return self._table.counts[self._owner]
@@ -71,7 +71,7 @@ class Sessions:
 
         This is the fast path for many sessions. After None, call `find` for each one's error.
         """
-        table, slab = self._table, self.slabs[world.name]
+        table, slab = self._table, self.slabs[world]
         try:
             places = np.array(
                 list(map(self._places.__getitem__, self._keys(session_ids))), np.int64

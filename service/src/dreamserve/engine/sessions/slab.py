@@ -75,6 +75,11 @@ class Slab:
         self._holders: list[SessionKey | None] = []  # by slot, for the slots used so far
         self._free: list[int] = []
 
+    @property
+    def count(self) -> int:
+        """The number of its sessions."""
+        return len(self._holders) - len(self._free)
+
     def allocate(self, key: SessionKey) -> int:
         """Allocate a slot to this session; slots that were freed are reused first."""
         if not self._free:

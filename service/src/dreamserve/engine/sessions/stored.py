@@ -6,7 +6,7 @@ window and the last plan. The layout is the world's (`row_dtype`), preceded by a
 by the last step's result, if that holds more than the row.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 from struct import Struct
@@ -28,7 +28,7 @@ from dreamserve_protocol.step import StepResult
 from dreamserve_protocol.wire import packed_form, read
 
 _FORMAT = 1
-_HEADER = Struct("<BIHI")  # format, checksum of what follows, bytes of the world's name, of the row
+_HEADER = Struct("<BIHI")  # format, checksum of what follows, bytes of the title, of the row
 
 
 @lru_cache(maxsize=64)
@@ -53,11 +53,6 @@ def row_dtype(world: World) -> np.dtype[Any]:
     )
 
 
-def world_id(world: World) -> bytes:
-    """Return the name and the bundle's version by which a record finds its world again."""
-    return f"{world.name} {world.version}".encode()
-
-
 def packed(slab: Slab, slots: Int64) -> list[bytes]:
     """Return the records of the sessions of `slots` (B,)."""
     world = slab.world
@@ -72,17 +67,17 @@ def packed(slab: Slab, slots: Int64) -> list[bytes]:
         rows[f"state.{tensor.name}"] = part
     if slab.windows:
         rows["rewind_window"] = [slab.windows.length(slot) for slot in slots.tolist()]
-    written, size, name = rows.tobytes(), rows.itemsize, world_id(world)
+    written, size, title = rows.tobytes(), rows.itemsize, world.title.encode()
     last = slab.last_answers
     return [
-        _framed(name, written[i * size : (i + 1) * size], _tail(last.get(slot)))
+        _framed(title, written[i * size : (i + 1) * size], _tail(last.get(slot)))
         for i, slot in enumerate(slots.tolist())
     ]
 
 
-def _framed(name: bytes, row: bytes, tail: bytes) -> bytes:
-    content = b"".join((name, row, tail))
-    return _HEADER.pack(_FORMAT, crc32(content), len(name), len(row)) + content
+def _framed(title: bytes, row: bytes, tail: bytes) -> bytes:
+    content = b"".join((title, row, tail))
+    return _HEADER.pack(_FORMAT, crc32(content), len(title), len(row)) + content
 
 
 def _tail(last: LastAnswer | None) -> bytes:
@@ -92,18 +87,17 @@ def _tail(last: LastAnswer | None) -> bytes:
     return tail
 
 
-def unpacked(
-    slabs: Mapping[str, Slab], session_id: str, record: bytes
-) -> tuple[Slab, SessionRecord]:
+def unpacked(slabs: Iterable[Slab], session_id: str, record: bytes) -> tuple[Slab, SessionRecord]:
     """Return the session of a stored record, and the slab of its world.
 
     Raises SessionLostError if the record is damaged, or its world is not loaded in that version.
     """
-    name, row, tail = _parts(session_id, record)
-    slab = slabs.get(name.partition(" ")[0])
-    if slab is None or world_id(slab.world).decode() != name:
-        loaded = ", ".join(world_id(one.world).decode() for one in slabs.values())
-        raise SessionLostError(f"session {session_id} is of world {name}; loaded here: {loaded}")
+    title, row, tail = _parts(session_id, record)
+    by_title = {slab.world.title: slab for slab in slabs}
+    slab = by_title.get(title)
+    if slab is None:
+        loaded = ", ".join(by_title)
+        raise SessionLostError(f"session {session_id} is of world {title}; loaded here: {loaded}")
     try:
         return slab, _record(slab.world, row, tail)
     except (CallerError, KeyError, TypeError, ValueError, msgpack.UnpackException) as error:
@@ -113,17 +107,17 @@ def unpacked(
 
 
 def _parts(session_id: str, record: bytes) -> tuple[str, bytes, bytes]:
-    """Return the world's id, the row and the tail. Raises SessionLostError if it is damaged."""
+    """Return the world's title, the row and the tail. Raises SessionLostError if it is damaged."""
     try:
-        form, checksum, name_bytes, row_bytes = _HEADER.unpack_from(record)
+        form, checksum, title_bytes, row_bytes = _HEADER.unpack_from(record)
     except StructError:
-        form, checksum, name_bytes, row_bytes = 0, 0, 0, 0
+        form, checksum, title_bytes, row_bytes = 0, 0, 0, 0
     content = record[_HEADER.size :]
     if form != _FORMAT or crc32(content) != checksum:
         raise SessionLostError(
             f"the stored record of session {session_id} is damaged or of another format"
         )
-    row_at, tail_at = name_bytes, name_bytes + row_bytes
+    row_at, tail_at = title_bytes, title_bytes + row_bytes
     return content[:row_at].decode(), content[row_at:tail_at], content[tail_at:]
 
 

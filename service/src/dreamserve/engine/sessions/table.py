@@ -65,11 +65,11 @@ class SessionTable:
         self.capacity, self.ttl_s, self._clock = capacity, ttl_s, clock
         self._max_kept_steps = max_kept_steps
         self.now_s = self._swept_at_s = clock()
-        stored = ledger is not None
-        self.numbered = [
-            Slab(i, world, capacity, sizes, stored) for i, world in enumerate(worlds.values())
-        ]
-        self.slabs = {slab.world.name: slab for slab in self.numbered}
+        self._sizes = sizes
+        self.numbered: dict[int, Slab] = {}  # by rising number, those of retired worlds included
+        self.slabs: dict[World, Slab] = {}
+        for world in worlds.values():
+            self.add(world)
         # Keys to places. An integer each, so that idle sessions take little memory.
         self.places: dict[SessionKey, int] = {}
         self.counts = Counter[str]()  # of sessions by owner
@@ -77,9 +77,26 @@ class SessionTable:
         self.quotas: Mapping[str, Quota] = {}  # by owner
         self.draining = False  # whether new sessions are refused
         self._expired: OrderedDict[SessionKey, None] = OrderedDict()
+        self._retired: set[World] = set()
 
     def __len__(self) -> int:
         return len(self.places)
+
+    def add(self, world: World) -> None:
+        """Make room for the sessions of another world."""
+        number = max(self.numbered, default=-1) + 1
+        slab = Slab(number, world, self.capacity, self._sizes, stored=self.ledger is not None)
+        self.numbered[number] = self.slabs[world] = slab
+
+    def retire(self, world: World) -> None:
+        """Free the memory of a world that takes no new sessions once it has none."""
+        self._retired.add(world)
+        self._free_retired()
+
+    def _free_retired(self) -> None:
+        for world in [one for one in self._retired if not self.slabs[one].count]:
+            self._retired.discard(world)
+            del self.numbered[self.slabs.pop(world).number]
 
     def quota(self, owner: str) -> Quota:
         """Return the quota of this owner."""
@@ -151,21 +168,21 @@ class SessionTable:
         """Return when sessions were used last (B,): those of `owner`, or all if it is None."""
         number = None if owner is None else self.numbers.get(owner, -1)
         return np.concatenate(
-            [slab.used_at_s[slab.idle_since(self.now_s, number)] for slab in self.numbered]
+            [slab.used_at_s[slab.idle_since(self.now_s, number)] for slab in self.numbered.values()]
         )
 
     def _kept_steps(self, without: Sequence[SessionKey] = ()) -> int:
         """Return the number of steps that all sessions except `without` may keep."""
         places = [self.at(self.places[key]) for key in without if key in self.places]
         excluded = sum(slab.windows.length(slot) for slab, slot in places)
-        return sum(slab.windows.reserved for slab in self.numbered) - excluded
+        return sum(slab.windows.reserved for slab in self.numbered.values()) - excluded
 
     def create(self, key: SessionKey, world: World, window: int) -> tuple[Slab, int]:
         """Create a session, which replaces any session with that key; return its slab and slot.
 
         There must be room (`check_room`): live sessions are never evicted.
         """
-        created = self._place(key, self.slabs[world.name], window)
+        created = self._place(key, self.slabs[world], window)
         if self.ledger is not None:
             self.ledger.create(key)
         return created
@@ -208,7 +225,7 @@ class SessionTable:
             return []
         drained = [StoredUse(lease, ENDED, True) for lease in ledger.ended]
         changed: dict[SessionKey, bytes] = {}
-        for slab in self.numbered:
+        for slab in self.numbered.values():
             if slab.changed:
                 slots = np.array(sorted(slab.changed))
                 keys = map(slab.holder, slots.tolist())
@@ -233,7 +250,8 @@ class SessionTable:
     def expire_idle(self) -> None:
         """End the sessions that were idle for too long."""
         self._swept_at_s = self.now_s
-        for slab in self.numbered:
+        self._free_retired()
+        for slab in self.numbered.values():
             idle_for_longer = np.nextafter(self.now_s - self.ttl_s, -np.inf)
             for slot in slab.idle_since(idle_for_longer).tolist():
                 self.expire(slab.holder(slot))
