@@ -42,8 +42,9 @@ LABEL org.opencontainers.image.title="dreamserve" \
 # /data is the only folder to write to, beside /tmp: a volume there keeps the file of a store.
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin dreamserve \
     && install -d -o dreamserve -g dreamserve /data
+# onnxruntime would report its use to its makers, and warn where it cannot keep an id for that.
 ENV PATH=/opt/dreamserve/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
-    DREAMSERVE_HOST=0.0.0.0
+    ORT_DISABLE_TELEMETRY=1 DREAMSERVE_HOST=0.0.0.0
 WORKDIR /app
 COPY --from=build /opt/dreamserve /opt/dreamserve
 COPY bundles/takecover ./bundles/takecover

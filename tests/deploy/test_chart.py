@@ -152,6 +152,8 @@ def test_the_probes_ask_pages_that_exist():
     probes = [container()[f"{name}Probe"]["httpGet"]["path"] for name in ("liveness", "readiness")]
     assert probes == ["/livez", "/readyz"]
     assert {*probes} < {page.path for page in PAGES}
+    probe = container(settings={"tls_cert": "/tls/tls.crt"})["readinessProbe"]["httpGet"]
+    assert (probe["scheme"], container()["startupProbe"]["httpGet"]["scheme"]) == ("HTTPS", "HTTP")
 
 
 def test_a_device_is_a_limit_beside_the_others():

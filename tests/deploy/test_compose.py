@@ -1,6 +1,8 @@
 """compose.yaml is valid, and what it names exists."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,22 @@ def test_its_variables_are_settings_and_its_grace_period_is_longer_than_the_drai
         service = compose["services"][name]
         assert service["environment"].keys() <= known
         assert int(service["stop_grace_period"].removesuffix("s")) > Settings().drain_s + 5
+
+
+def test_nginx_accepts_its_file(tmp_path):
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if program is None:
+        pytest.skip("nginx is not installed")
+    text = (ROOT / "deploy/nginx/compose.conf").read_text()
+    text = text.replace("/etc/nginx/dreamserve", str(ROOT / "deploy/nginx"))
+    # Debian's nginx resolves names only at its start, and a new one needs Docker's name server
+    text = re.sub(r"server [\w-]+:(\d+) resolve;", r"server 127.0.0.1:\1;", text)
+    (tmp_path / "nginx.conf").write_text(
+        f"pid {tmp_path}/pid; error_log stderr; events {{}} http {{ access_log off;\n{text}\n}}"
+    )
+    command = [program, "-t", "-q", "-e", "stderr", "-p", str(tmp_path), "-c", "nginx.conf"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_nginx_gets_files_that_exist_and_balances_the_servers_that_run(compose):

@@ -3,19 +3,22 @@
 import os
 import re
 import select
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
 
-from dreamserve.cli.health import served_options
+from dreamserve.cli.health import connection, served_options
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
@@ -104,10 +107,35 @@ def test_an_option_of_the_container_s_server_overrides_the_setting(tmp_path, for
         return served_options(tmp_path / "cmdline")
 
     assert options(f"{program} serve") == {}
-    wanted = {"port": "9000", "host": "::"}
-    assert options(f"{program} serve /world {form.format(9000)} --host ::") == wanted
+    wanted = {"port": "9000", "host": "::", "drain_s": "5"}
+    line = f"{program} serve /world {form.format(9000)} --host :: --drain-s 5 --unknown 1"
+    assert options(line) == wanted
     assert options("/sbin/init --port 9000") == {}
     assert served_options(tmp_path / "none") == {}
+
+
+def test_the_check_speaks_tls_to_a_server_whose_certificate_is_not_for_this_name(tmp_path):
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    made += ["-nodes", "-subj", "/CN=dreams.example.com", "-keyout", str(key), "-out", str(cert)]
+    subprocess.run(made, capture_output=True, check=True, timeout=PATIENCE_S)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+
+    def answer() -> None:
+        with context.wrap_socket(listening.accept()[0], server_side=True) as one:
+            one.recv(4096)
+            one.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with closing(connection(*listening.getsockname(), has_tls=True)) as http:
+            http.request("GET", "/readyz")
+            assert http.getresponse().status == 200
+        thread.join(PATIENCE_S)
 
 
 def test_the_image_runs_as_an_unprivileged_user_that_kubernetes_can_tell_from_root():

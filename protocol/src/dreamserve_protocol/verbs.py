@@ -100,6 +100,11 @@ class Verb:
         return "session_id" in self.request.__dataclass_fields__
 
     @property
+    def of_rows(self) -> bool:
+        """Whether it has many sessions and no single one; x-session-id may carry their route."""
+        return not self.of_session and "session_ids" in self.request.__dataclass_fields__
+
+    @property
     def all_errors(self) -> Errors:
         """All errors that it may return."""
         about = _OF_SESSION if self.of_session and self.name not in ("reset", "restore") else ()

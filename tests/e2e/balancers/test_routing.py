@@ -106,5 +106,13 @@ def test_bodies_larger_than_a_proxys_buffers_pass_both_ways(balanced, client):
         assert future.frames.nbytes > 1_900_000
 
 
-def test_the_playground_is_served_and_its_stream_is_upgraded(balanced):
-    assert "<canvas" in httpx.get(f"{balanced.url}/play").text
+@pytest.mark.parametrize("prefix", ["", "/dreams"])
+def test_the_playground_and_its_socket_are_served_under_a_prefix_too(balanced, balancer, prefix):
+    if prefix and balancer != "nginx":
+        prefix = ""  # the example for Envoy has none
+    page = balanced.http.get(f"{balanced.url}{prefix}/play")
+    assert "<canvas" in page.text
+    url = f"{balanced.url}{prefix}".replace("http", "ws")
+    with connect(f"{url}/stream?session_id=page", origin=balanced.url) as socket:
+        socket.send(json.dumps({"id": 1, "verb": "worlds", "body": {}}))
+        assert json.loads(socket.recv(timeout=30))["status"] == 200

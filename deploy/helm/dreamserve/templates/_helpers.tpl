@@ -32,3 +32,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- define "dreamserve.plain" -}}
 {{- if and (kindIs "float64" .) (eq (float64 (int64 .)) .) }}{{ int64 . }}{{ else }}{{ . }}{{ end }}
 {{- end }}
+
+{{- define "dreamserve.scheme" -}}
+{{ ternary "HTTPS" "HTTP" (hasKey .Values.settings "tls_cert") }}
+{{- end }}

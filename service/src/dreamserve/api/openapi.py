@@ -32,6 +32,14 @@ _SESSION_HEADER = {
     "description": "The session's id, for a load balancer to hash. It replaces a missing"
     " `session_id` and must equal a present one.",
 }
+_ROUTE_HEADER = {
+    "name": "x-session-id",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "The route of the rows' ids, which is what precedes their first `--`, for a load"
+    " balancer to hash.",
+}
 
 
 class Example(NamedTuple):
@@ -89,7 +97,9 @@ def _parameters(verb: Verb) -> list[dict[str, Any]]:
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in verb.path_fields
     ]
-    return [*in_path, *([_SESSION_HEADER] if verb.of_session else [])]
+    if verb.of_session:
+        return [*in_path, _SESSION_HEADER]
+    return [*in_path, *([_ROUTE_HEADER] if verb.of_rows else [])]
 
 
 def _needs_body(verb: Verb) -> bool:

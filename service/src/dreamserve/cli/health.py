@@ -4,8 +4,9 @@ It obeys no proxy. A container's first process is the server, or an init with th
 line; `--port` there overrides the setting.
 """
 
+import ssl
 from contextlib import closing
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from dreamserve_protocol.errors import DreamserveError
 TIMEOUT_S = 2.0
 _FIRST_PROCESS = Path("/proc/1/cmdline")
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-_OPTIONS = ("host", "port")
 
 
 def run(given: dict[str, Any]) -> None:
@@ -23,7 +23,8 @@ def run(given: dict[str, Any]) -> None:
     settings = Settings.load(**served_options(_FIRST_PROCESS) | given)
     host = _EVERY_ADDRESS.get(settings.host, settings.host)
     server = f"{host} port {settings.port}"
-    with closing(HTTPConnection(host, settings.port, timeout=TIMEOUT_S)) as http:
+    has_tls = bool(getattr(settings, "tls_cert", ""))
+    with closing(connection(host, settings.port, has_tls)) as http:
         try:
             http.request("GET", "/readyz")
             response = http.getresponse()
@@ -33,6 +34,15 @@ def run(given: dict[str, Any]) -> None:
     if response.status != 200:
         detail = content.decode(errors="replace")
         raise DreamserveError(f"{server} is not ready: {response.status} {detail}")
+
+
+def connection(host: str, port: int, has_tls: bool) -> HTTPConnection:
+    """Return a connection to a server on this machine, whose certificate is for another name."""
+    if not has_tls:
+        return HTTPConnection(host, port, timeout=TIMEOUT_S)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
 
 
 def served_options(command_line: Path) -> dict[str, str]:
@@ -50,7 +60,8 @@ def served_options(command_line: Path) -> dict[str, str]:
 def _options(words: list[str]) -> dict[str, str]:
     options = {}
     for word, following in zip(words, [*words[1:], ""], strict=True):
-        name, equals, value = word.removeprefix("--").partition("=")
-        if word.startswith("--") and name in _OPTIONS:
+        named, equals, value = word.removeprefix("--").partition("=")
+        name = named.replace("-", "_")
+        if word.startswith("--") and name in Settings.model_fields:
             options[name] = value if equals else following
     return options
