@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 import dreamserve_client as sdk
-from dreamserve_client.transports import stream
+from dreamserve_client.transports import opening, stream
 
 WORLDS = {"worlds": []}
 
@@ -262,7 +262,8 @@ def test_the_async_client_has_many_calls_in_progress_and_reconnects(scripted, fa
 
 def test_without_its_package_the_stream_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "websockets.asyncio.client", None)
-    monkeypatch.delitem(__import__("sys").modules, stream.__name__)
-    monkeypatch.delattr("dreamserve_client.transports.stream")
+    for module in (stream, opening):
+        monkeypatch.delitem(__import__("sys").modules, module.__name__)
+        monkeypatch.delattr(module.__name__)
     with pytest.raises(sdk.ConfigurationError, match=r"dreamserve-client\[stream\]"):
         sdk.DreamClient("http://127.0.0.1:1", transport="stream")
