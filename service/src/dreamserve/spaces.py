@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from dreamserve_protocol.arrays import array_of
 from dreamserve_protocol.errors import InvalidActionError, NotFiniteInputError
 
 Actions = npt.NDArray[np.int64] | npt.NDArray[np.float32]
@@ -122,7 +123,7 @@ class Space(BaseModel):
 
     def _numbers(self, actions: Any) -> npt.NDArray[Any]:
         try:
-            array = np.asarray(actions)
+            array = array_of("actions", actions, error=InvalidActionError)
         except (ValueError, TypeError) as error:
             raise InvalidActionError(f"actions must be a regular array of {self}") from error
         kinds, named = ("iu", "integers") if self.dtype is np.int64 else ("fiu", "numbers")

@@ -196,7 +196,7 @@ def test_a_request_that_could_not_be_read_fails_and_it_is_the_largest(scripted, 
         ThreadPoolExecutor(1) as threads,
     ):
         small = threads.submit(client.worlds)
-        server.wait_for_a_request()
+        server.wait_for_requests()
         with pytest.raises(sdk.TooLargeError):
             client.step("s1", 1, observation=np.zeros(1000))
         assert small.result(30) == []
@@ -216,7 +216,7 @@ def test_calls_in_progress_end_with_an_error_when_their_client_is_closed(scripte
     with scripted(keep_silent) as server, ThreadPoolExecutor(1) as threads:
         client = client_of(server)
         waiting = threads.submit(client.worlds)
-        server.wait_for_a_request()
+        server.wait_for_requests()
         client.close()
         with pytest.raises((sdk.ClosedError, sdk.APIConnectionError)):
             waiting.result(30)

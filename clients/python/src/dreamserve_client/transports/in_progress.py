@@ -26,20 +26,20 @@ class Outcome(Protocol):
         """Give the call an error."""
 
 
-O = TypeVar("O", bound=Outcome)
+AnOutcome = TypeVar("AnOutcome", bound=Outcome)
 
 
-class InProgress(Generic[O]):
+class InProgress(Generic[AnOutcome]):
     """The calls by id; without I/O, and without a lock."""
 
     def __init__(self, server: str) -> None:
         self._server = server
-        self._waiting: dict[int, tuple[O, int]] = {}  # and the size of the request in bytes
+        self._waiting: dict[int, tuple[AnOutcome, int]] = {}  # and the size of the request in bytes
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, id: int, outcome: O, frame_bytes: int) -> None:
+    def add(self, id: int, outcome: AnOutcome, frame_bytes: int) -> None:
         """Add a call whose request is sent."""
         self._waiting[id] = outcome, frame_bytes
 
@@ -69,7 +69,7 @@ class InProgress(Generic[O]):
         for outcome, _ in self._waiting.values():
             _fail(outcome, error)
 
-    def oldest(self) -> O | None:
+    def oldest(self) -> AnOutcome | None:
         """Return the oldest call that still waits."""
         return next((outcome for outcome, _ in self._waiting.values() if not outcome.done()), None)
 

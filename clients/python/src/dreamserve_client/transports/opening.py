@@ -3,6 +3,7 @@
 from time import monotonic
 from typing import Any
 
+import httpx
 import websockets.asyncio.client
 import websockets.sync.client
 from websockets.exceptions import (
@@ -40,6 +41,8 @@ class Opening:
             "close_timeout": CLOSE_S,
             "user_agent_header": USER_AGENT,
         }
+        if self._proxy is not None and (proxy := httpx.URL(self._proxy.url)).scheme == "https":
+            self._options["proxy_ssl"] = tls_of(proxy)
 
     async def open_async(self, keep_alive_s: float) -> websockets.asyncio.client.ClientConnection:
         """Return an open connection. Raises the SDK's errors."""

@@ -13,7 +13,12 @@ from dreamserve.backends.base import Int64
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.slab import Slab
 from dreamserve.engine.world import World
-from dreamserve_protocol.errors import OverloadedError, SessionExpiredError, SessionNotFoundError
+from dreamserve_protocol.errors import (
+    A_RESET,
+    OverloadedError,
+    SessionExpiredError,
+    SessionNotFoundError,
+)
 
 EXPIRED_REMEMBERED = 10_000
 MAX_KEPT_STEPS = 100_000
@@ -98,9 +103,9 @@ class Sessions:
     def _absent(self, session_id: str) -> SessionNotFoundError | SessionExpiredError:
         if session_id in self._expired:
             return SessionExpiredError(
-                f"session {session_id} was idle for over {self._ttl_s:g} s; POST /reset starts over"
+                f"session {session_id} was idle for over {self._ttl_s:g} s; {A_RESET} starts over"
             )
-        return SessionNotFoundError(f"no session {session_id}; POST /reset begins one")
+        return SessionNotFoundError(f"no session {session_id}; {A_RESET} begins one")
 
     def idle_s(self, session: Session) -> float:
         """Return the seconds since the session was last used."""
