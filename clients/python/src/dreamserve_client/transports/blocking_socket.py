@@ -21,8 +21,8 @@ from websockets.sync.client import ClientConnection
 from dreamserve_client.codec import UNREADABLE
 from dreamserve_client.errors import ClosedError, ProtocolError
 from dreamserve_client.transports.in_progress import NO_CLOSE_FRAME, InProgress, Response
+from dreamserve_client.transports.opening import READ_BYTES
 
-READ_BYTES = 2**16
 SEND_S = 60.0  # for TLS inside TLS only
 WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 # Windows has no poll.
