@@ -123,7 +123,10 @@ class Space(BaseModel):
 
     def _numbers(self, actions: Any) -> npt.NDArray[Any]:
         try:
-            array = array_of("actions", actions, error=InvalidActionError)
+            is_array = isinstance(actions, np.ndarray)
+            array = actions if is_array else array_of("actions", actions, error=InvalidActionError)
+        except InvalidActionError:
+            raise
         except (ValueError, TypeError) as error:
             raise InvalidActionError(f"actions must be a regular array of {self}") from error
         kinds, named = ("iu", "integers") if self.dtype is np.int64 else ("fiu", "numbers")
