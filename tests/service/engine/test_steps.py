@@ -119,7 +119,7 @@ def test_an_ended_dream_refuses_steps_but_repeats_its_last_result(ask: Ask, same
         (None, "action: must be an integer"),
         ([1], "must be integers of Discrete"),
         ([1, [2]], r"action: element \[1\] is a list among numbers"),
-        (10**30, "action: must hold numbers of at most 64 bits"),
+        (10**30, "action: must hold integers from -9223372036854775808"),
     ],
 )
 def test_an_action_that_is_not_in_a_discrete_space_is_refused(

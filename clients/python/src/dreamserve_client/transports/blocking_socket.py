@@ -11,7 +11,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
-from threading import Event, Lock
+from threading import Lock
 from time import monotonic
 
 from websockets.frames import CloseCode, Frame, Opcode
@@ -20,42 +20,13 @@ from websockets.sync.client import ClientConnection
 
 from dreamserve_client.codec import UNREADABLE
 from dreamserve_client.errors import ClosedError, ProtocolError
-from dreamserve_client.transports.in_progress import NO_CLOSE_FRAME, InProgress, Response
+from dreamserve_client.transports.in_progress import NO_CLOSE_FRAME, InProgress, Response, Waiting
 from dreamserve_client.transports.opening import READ_BYTES
 
 SEND_S = 60.0  # for TLS inside TLS only
 WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 # Windows has no poll.
 Selector: type[BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
-
-
-class Waiting:
-    """A call in progress, as a future; `wake` is set when there is something to do for it."""
-
-    def __init__(self) -> None:
-        self.wake = Event()
-        self._outcome: Response | BaseException | None = None
-
-    def done(self) -> bool:
-        """Return whether there is a response or an error."""
-        return self._outcome is not None
-
-    def set_result(self, result: Response) -> None:
-        """Give the call its response."""
-        self._outcome = result
-        self.wake.set()
-
-    def set_exception(self, error: BaseException) -> None:
-        """Give the call an error."""
-        self._outcome = error
-        self.wake.set()
-
-    def result(self) -> Response:
-        """Return the response, or raise the error."""
-        if isinstance(self._outcome, BaseException):
-            raise self._outcome
-        assert self._outcome is not None
-        return self._outcome
 
 
 class BlockingSocket:

@@ -1,5 +1,7 @@
 """The calls in progress on one WebSocket, each of which waits for the response with its id."""
 
+from copy import copy
+from threading import Event
 from typing import Generic, Protocol, TypeVar
 
 from dreamserve_client.codec import JSON, MSGPACK, Fields
@@ -24,6 +26,35 @@ class Outcome(Protocol):
 
     def set_exception(self, error: BaseException, /) -> None:
         """Give the call an error."""
+
+
+class Waiting:
+    """The outcome for which a thread waits; `wake` is set when there is something to do for it."""
+
+    def __init__(self) -> None:
+        self.wake = Event()
+        self._outcome: Response | BaseException | None = None
+
+    def done(self) -> bool:
+        """Return whether there is a response or an error."""
+        return self._outcome is not None
+
+    def set_result(self, result: Response) -> None:
+        """Give the call its response."""
+        self._outcome = result
+        self.wake.set()
+
+    def set_exception(self, error: BaseException) -> None:
+        """Give the call an error."""
+        self._outcome = error
+        self.wake.set()
+
+    def result(self) -> Response:
+        """Return the response, or raise the error."""
+        if isinstance(self._outcome, BaseException):
+            raise self._outcome
+        assert self._outcome is not None
+        return self._outcome
 
 
 AnOutcome = TypeVar("AnOutcome", bound=Outcome)
@@ -67,7 +98,7 @@ class InProgress(Generic[AnOutcome]):
     def fail(self, error: DreamserveError) -> None:
         """Give an error to all calls that still wait."""
         for outcome, _ in self._waiting.values():
-            _fail(outcome, error)
+            _fail(outcome, copy(error))  # each is raised in another thread
 
     def oldest(self) -> AnOutcome | None:
         """Return the oldest call that still waits."""
