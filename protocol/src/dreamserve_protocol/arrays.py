@@ -23,7 +23,6 @@ Bools = npt.NDArray[np.bool_]
 
 DTYPES = ("<f4", "<f8", "<f2", "<i8", "<i4", "<i2", "|i1", "<u8", "<u4", "<u2", "|u1", "|b1")
 MAX_AXES = 8
-_MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
 _JSON_TYPES = {"f": "number", "i": "integer", "u": "integer", "b": "boolean"}
 _BASE64 = {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/png"}
 _PNG = {
@@ -101,7 +100,7 @@ class Array:
         Raises `error`, NotFiniteInputError for NaN, infinity and numbers beyond `most`, and
         TooLargeError for PNG files beyond `bounds`.
         """
-        if self._one_integer and type(value) is int and _MIN_INT64 <= value <= _MAX_INT64:
+        if self._one_integer and type(value) is int and -(2**63) <= value < 2**63:
             return value
         array = self._numbers(value, bounds)
         for form in self.forms:
@@ -134,9 +133,15 @@ class Array:
         except InvalidRequestError as error:
             raise self._error(error.detail) from None
         if array.dtype.kind not in "fiu":
+            limits = [np.iinfo(form.dtype) for form in self.forms if form.dtype.kind in "iu"]
+            if limits and array.dtype.hasobject and all(type(one) is int for one in array.flat):
+                raise self._beyond(limits[0])
             held = "numbers of at most 64 bits" if array.dtype.hasobject else "numbers"
             raise self._error(f"must hold {held}, not {array.dtype}")
         return array
+
+    def _beyond(self, limits: np.iinfo[Any]) -> CallerError:
+        return self._error(f"must hold integers from {limits.min} to {limits.max}")
 
     def _misfit(self, array: AnyArray) -> CallerError:
         shape = list(array.shape)
@@ -145,11 +150,13 @@ class Array:
     def _converted(self, array: AnyArray, form: Form) -> Any:
         if form.dtype.kind == "f":
             return self._floats(array, form.dtype)
-        if array.dtype.kind == "f" and array.size:
-            raise self._misfit(array)
         limits = np.iinfo(form.dtype)
+        if array.dtype.kind == "f" and array.size:
+            # JSON's integers of more than 64 bits come as floats
+            beyond = (np.abs(array) >= 2.0**63).any() and (array == np.floor(array)).all()
+            raise self._beyond(limits) if beyond else self._misfit(array)
         if array.size and not (limits.min <= int(array.min()) and int(array.max()) <= limits.max):
-            raise self._error(f"must hold integers from {limits.min} to {limits.max}")
+            raise self._beyond(limits)
         integers = np.ascontiguousarray(array, form.dtype).reshape(array.shape)
         return integers if form.axes != () else integers.item()
 
@@ -181,6 +188,27 @@ class Array:
         forms = [form.schema(self._nullable) for form in self.forms]
         described = forms[0] if len(forms) == 1 else {"anyOf": forms}
         return {**described, "description": f"{self}."}
+
+
+def array_of(
+    name: str,
+    values: npt.ArrayLike,
+    dtype: npt.DTypeLike | None = None,
+    error: type[CallerError] = InvalidRequestError,
+) -> AnyArray:
+    """Return values of a caller as an array. Raises `error` for bools.
+
+    numpy makes numbers of bools among numbers.
+    """
+    if _holds_bool(values):
+        raise error(f"{name}: must hold numbers, not bool")
+    return np.asarray(values, dtype)
+
+
+def _holds_bool(values: Any) -> bool:
+    if isinstance(values, list | tuple):
+        return any(map(_holds_bool, values))
+    return isinstance(values, bool) or getattr(values, "dtype", None) == np.bool_
 
 
 def pack(array: AnyArray) -> dict[str, Any]:

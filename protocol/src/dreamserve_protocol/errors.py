@@ -41,6 +41,7 @@ what the caller can do; the documentation's table of errors contains it.
 
 from typing import ClassVar
 
+A_RESET = "a reset"  # in a detail; each transport has its own way to ask for one
 MAX_DETAIL = 1000  # characters: a problem may quote a part of the request, never all of it
 
 

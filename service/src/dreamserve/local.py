@@ -10,7 +10,9 @@
 
 from collections.abc import Callable
 from functools import wraps
+from math import inf
 from pathlib import Path
+from time import monotonic
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
@@ -89,10 +91,18 @@ class LocalClient:
         self.world = world if isinstance(world, World) else load_world(world, backend)
         self.engine = Engine([self.world], **options)
 
-    def send(self, request: Request[R]) -> R:
-        """Return a request's result, or raise its error."""
+    def send(self, request: Request[R], timeout_s: float = inf) -> R:
+        """Return a request's result, or raise its error.
+
+        Raises TimeoutError, and cancels the request, if it takes longer; a step that has begun is
+        computed to its end.
+        """
+        until_s = monotonic() + timeout_s
         future = self.engine.submit(validated(type(request), request, UNBOUNDED))
+        self.engine.turn()
         while not future.done():
+            if monotonic() >= until_s and future.cancel():
+                raise TimeoutError
             self.engine.turn()
         return future.result()
 

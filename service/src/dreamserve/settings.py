@@ -17,7 +17,7 @@ PREFIX = "DREAMSERVE_"
 class Settings(BaseModel):
     """All settings; frozen after start-up."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port; 0 takes any free one.")
@@ -46,7 +46,7 @@ class Settings(BaseModel):
         10_000, ge=1, le=100_000_000, description="Maximum number of sessions; beyond it 429."
     )
     session_ttl_s: float = Field(
-        3600.0, gt=0, description="Seconds after which an idle session expires."
+        3600.0, gt=0, le=1e9, description="Seconds after which an idle session expires."
     )
     store: str = Field(
         "memory",
@@ -69,10 +69,13 @@ class Settings(BaseModel):
         64, ge=1, description="Maximum concurrent plans, samples and rollouts; beyond it 429."
     )
     slice_ms: float = Field(
-        1.5, gt=0, description="Length of a slice of a plan; a step waits for one slice at most."
+        1.5,
+        gt=0,
+        le=1e4,
+        description="Length of a slice of a plan; a step waits for one slice at most.",
     )
     drain_s: float = Field(
-        20.0, ge=0, description="Seconds to keep serving existing sessions after SIGTERM."
+        20.0, ge=0, le=1e6, description="Seconds to keep serving existing sessions after SIGTERM."
     )
 
     max_body_bytes: int = Field(

@@ -50,9 +50,31 @@ def _new_validator(kind: Any) -> Validate:
         try:
             return validate(fields, context=bounds)
         except ValidationError as error:
-            raise problem_in(error) from None
+            failed = error
+        if any(map(_is_large_integer, failed.errors(include_url=False, include_context=False))):
+            try:
+                return validate(_with_integers(fields))
+            except ValidationError as error:
+                failed = error
+        raise problem_in(failed) from None
 
     return checked
+
+
+def _with_integers(fields: Any) -> Any:
+    """Return fields with integers where JSON had integers of more than 64 bits.
+
+    The JSON parser makes floats of them. Now the error says the range of the field.
+    """
+    if isinstance(fields, dict):
+        return {name: _with_integers(value) for name, value in fields.items()}
+    large = type(fields) is float and fields.is_integer() and abs(fields) >= 2**63
+    return int(fields) if large else fields
+
+
+def _is_large_integer(details: Any) -> bool:
+    """Return whether an integer was wanted, and such a float given."""
+    return details["type"] == "int_type" and type(_with_integers(details["input"])) is int
 
 
 def problem_in(error: ValidationError) -> CallerError:

@@ -216,7 +216,7 @@ def test_an_idle_session_expires_with_its_own_error(ask: Ask, clock: Any) -> Non
     clock.now_s = 20.1
     for request in (StepRequest("a", 1), SessionRequest("a")):
         with pytest.raises(
-            SessionExpiredError, match="was idle for over 10 s; POST /reset starts over"
+            SessionExpiredError, match="was idle for over 10 s; a reset starts over"
         ):
             ask(engine, request)
     assert ask(engine, ResetRequest(session_id="b")).step == 0  # its slot is free

@@ -85,7 +85,7 @@ def test_a_refused_rewind_changes_nothing(
 def test_the_error_without_a_window_explains_how_to_request_one(dream: LocalClient) -> None:
     dream.reset(session_id="b")
     dream.step(session_id="b", action=0)
-    with pytest.raises(StepConflictError, match="POST /reset with a rewind_window"):
+    with pytest.raises(StepConflictError, match="a reset with a rewind_window does"):
         dream.rewind(session_id="b", steps=1)
     dream.reset(session_id="a")  # a reset drops the window of the old dream
     dream.step(session_id="a", action=0)

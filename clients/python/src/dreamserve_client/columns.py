@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dreamserve_client.calls import new_ids
-from dreamserve_protocol.arrays import Float32, Int64
+from dreamserve_protocol.arrays import Float32, Int64, array_of
 from dreamserve_protocol.batches import (
     DeleteBatchRequest,
     DeleteBatchResult,
@@ -23,6 +23,7 @@ from dreamserve_protocol.batches import (
 )
 from dreamserve_protocol.common import check_one
 from dreamserve_protocol.errors import (
+    InvalidActionError,
     InvalidRequestError,
     SessionExpiredError,
     SessionNotFoundError,
@@ -103,10 +104,10 @@ class Columns:
         return ResetBatchRequest(
             world=self.world,
             session_ids=self._ids(rows),
-            seeds=None if seeds is None else np.asarray(seeds),
+            seeds=None if seeds is None else array_of("seeds", seeds),
             temperatures=self.temperatures[_where(rows)],
-            bank=None if bank is None else np.asarray(bank),
-            latents=None if latents is None else np.asarray(latents, np.float32),
+            bank=None if bank is None else array_of("bank", bank),
+            latents=None if latents is None else array_of("latents", latents, np.float32),
             rewind_window=self.rewind_window,
             max_steps=self.max_steps,
             include=self.include,
@@ -127,7 +128,7 @@ class Columns:
         """Return the request that advances these rows."""
         return StepBatchRequest(
             self._ids(rows),
-            np.asarray(actions),
+            array_of("actions", actions, error=InvalidActionError),
             steps=self.steps[_where(rows)] + 1,
             include=self.include,
             frame_format=self.frame_format,
@@ -149,8 +150,9 @@ class Columns:
         self._check([error for error in result.errors if error.code not in _GONE])
 
     def _set_temperature(self, temperature: npt.ArrayLike, rows: Rows) -> None:
+        given = array_of("temperature", temperature)
         try:
-            self.temperatures[_where(rows)] = temperature
+            self.temperatures[_where(rows)] = given
         except (ValueError, TypeError):
             count = len(self.ids) if rows is None else len(rows)
             detail = f"temperature must be one number, or {count} of them"

@@ -124,7 +124,7 @@ def _routes(service: Service) -> list[BaseRoute]:
         WebSocketRoute("/ws", Episodes(service)),
         *inference_routes(service),
         *(Route(page.path, page_endpoint(service, page)) for page in PAGES),
-        Route("/docs", docs_endpoint(openapi_document)),
+        Route("/docs", docs_endpoint(openapi_document, next(iter(service.engine.worlds)))),
         Route("/openapi.json", openapi_endpoint(openapi_document)),
         *play_routes(),
     ]

@@ -61,9 +61,10 @@ JSON.stringify(JSON.parse(await response.text()||"null"),null,1).slice(0,20000)}
 catch(error){out.textContent=error}};"""
 
 
-def docs_endpoint(document: Callable[[], dict[str, Any]]) -> Static:
-    """Return the application that serves the page."""
-    page = cache(lambda: _page(document()))
+def docs_endpoint(document: Callable[[], dict[str, Any]], world: str) -> Static:
+    """Return the application that serves the page; `world` is the name of a loaded one."""
+    in_path = {"session_id": "a", "name": world}
+    page = cache(lambda: _page(document(), in_path))
     return Static(lambda scope: BytesResponse(page(), "text/html; charset=utf-8"))
 
 
@@ -72,9 +73,9 @@ def openapi_endpoint(document: Callable[[], dict[str, Any]]) -> Static:
     return Static(lambda scope: BytesResponse(orjson.dumps(document()), JSON))
 
 
-def _page(openapi: dict[str, Any]) -> bytes:
+def _page(openapi: dict[str, Any], in_path: dict[str, str]) -> bytes:
     operations = [
-        _operation(openapi, path, method, operation)
+        _operation(openapi, path, method, operation, in_path)
         for path, methods in openapi["paths"].items()
         for method, operation in methods.items()
     ]
@@ -89,20 +90,21 @@ def _page(openapi: dict[str, Any]) -> bytes:
     return page.encode()
 
 
-def _operation(openapi: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> str:
+def _operation(
+    openapi: dict[str, Any],
+    path: str,
+    method: str,
+    operation: dict[str, Any],
+    in_path: dict[str, str],
+) -> str:
     content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     result = operation["responses"].get("200", {}).get("content", {}).get("application/json", {})
     body = ""
     if content:
         body = f"<textarea rows=3>{escape(json.dumps(content.get('example')))}</textarea>"
-    inputs = (
-        "".join(
-            f'<label>{parameter["name"]} <input name="{parameter["name"]}" value="a"></label> '
-            for parameter in operation["parameters"]
-            if parameter["in"] == "path"
-        )
-        if "parameters" in operation
-        else ""
+    inputs = "".join(
+        f'<label>{name} <input name="{name}" value="{escape(in_path[name])}"></label> '
+        for name in re.findall(r"{(\w+)}", path)
     )
     errors = ", ".join(
         f"{status} {escape(response['description'])}"

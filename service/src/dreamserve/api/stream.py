@@ -171,7 +171,9 @@ def _id_of(fields: dict[str, Any]) -> Id:
     given = fields.get("id")
     if type(given) is int or (type(given) is str and len(given) <= MAX_ID):
         return given
-    raise InvalidRequestError(f"id must be an integer, or a string of at most {MAX_ID} characters")
+    raise InvalidRequestError(
+        f"id must be an integer of at most 64 bits, or a string of at most {MAX_ID} characters"
+    )
 
 
 def _request_of(fields: dict[str, Any], bounds: PngBounds) -> Request[Any]:

@@ -23,7 +23,7 @@ from dreamserve.api.inference.sequences import Call, Result, Sequences, call_of
 from dreamserve.api.problems import MEDIA_TYPE, headers_of, problem_of
 from dreamserve.api.responses import BytesResponse, Static, options_response
 from dreamserve.validation import validated
-from dreamserve_protocol.errors import UnsupportedMediaTypeError, WorldNotFoundError
+from dreamserve_protocol.errors import A_RESET, UnsupportedMediaTypeError, WorldNotFoundError
 from dreamserve_protocol.markers import Message, Request
 from dreamserve_protocol.reset import ResetResult
 from dreamserve_protocol.wire import fields_of
@@ -211,5 +211,7 @@ def is_inference(path: str) -> bool:
 def inference_problem(error: Exception, request_id: str) -> BytesResponse:
     """Return an error's problem, with the member `error` that the protocol's clients read."""
     answered, document = problem_of(error, request_id)
-    body = codec.encode({"error": answered.detail, **fields_of(document)}, as_msgpack=False)
+    detail = answered.detail.replace(A_RESET, "a request with sequence_start")
+    fields = {"error": detail, **fields_of(document), "detail": detail}
+    body = codec.encode(fields, as_msgpack=False)
     return BytesResponse(body, MEDIA_TYPE, answered.status, headers_of(answered))

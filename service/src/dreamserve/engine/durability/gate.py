@@ -32,6 +32,7 @@ from dreamserve_protocol.batches import (
     StepBatchResult,
 )
 from dreamserve_protocol.errors import (
+    A_RESET,
     ProblemError,
     SessionExpiredError,
     SessionMovedError,
@@ -215,7 +216,7 @@ class Gate:
             return Absence(no_session(session_id), lease)
         if found.idle_s > self._sessions.ttl_s:
             expired = SessionExpiredError(
-                f"session {session_id} was idle too long; POST /reset starts over"
+                f"session {session_id} was idle too long; {A_RESET} starts over"
             )
             return Absence(expired, lease)
         try:

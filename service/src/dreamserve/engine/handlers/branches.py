@@ -9,7 +9,7 @@ from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.world import World
 from dreamserve_protocol.arrays import Float32, UInt8
 from dreamserve_protocol.branches import ForkRequest, ForkResult, RewindRequest, RewindResult
-from dreamserve_protocol.errors import StepConflictError
+from dreamserve_protocol.errors import A_RESET, StepConflictError
 from dreamserve_protocol.ids import new_id, route_of
 
 
@@ -89,5 +89,5 @@ def _conflict(session: Session, step: int, earliest: int) -> str:
     if step > session.step:
         return f"the dream is at step {session.step}, and cannot go back to step {step}"
     if not session.keeps_steps:
-        return "this session keeps no steps for rewinding; POST /reset with a rewind_window"
+        return f"this session keeps no steps for rewinding; {A_RESET} with a rewind_window does"
     return f"the window goes back to step {earliest}, not to step {step}"

@@ -15,6 +15,7 @@ from dreamserve.engine.sessions.slab import SessionKey, Slab
 from dreamserve.engine.sessions.table import SLOT_BITS, SessionTable, key_of
 from dreamserve.engine.world import World
 from dreamserve_protocol.errors import (
+    A_RESET,
     DrainingError,
     ProblemError,
     SessionExpiredError,
@@ -102,7 +103,7 @@ class Sessions:
             return type(absence.error)(absence.error.detail)
         if self._table.has_expired(key_of(self._owner, session_id)):
             idle = f"idle for over {self._table.ttl_s:g} s"
-            return SessionExpiredError(f"session {session_id} was {idle}; POST /reset starts over")
+            return SessionExpiredError(f"session {session_id} was {idle}; {A_RESET} starts over")
         return _not_here(session_id)
 
     def idle_s(self, session: Session) -> float:
@@ -153,13 +154,13 @@ class Sessions:
 
 def no_session(session_id: str) -> SessionNotFoundError:
     """Return the error for a session that is unknown, or was ended."""
-    return SessionNotFoundError(f"no session {session_id}; POST /reset begins one")
+    return SessionNotFoundError(f"no session {session_id}; {A_RESET} begins one")
 
 
 def _not_here(session_id: str) -> SessionNotFoundError:
     """Return the error for a session that is not in this server's memory, without a store."""
     return SessionNotFoundError(
         f"no session {session_id} on server {INSTANCE}: it was ended, the server was restarted,"
-        " or a load balancer did not send the request where the session lives; POST /reset"
-        " begins one"
+        f" or a load balancer did not send the request where the session lives; {A_RESET} begins"
+        " one"
     )
