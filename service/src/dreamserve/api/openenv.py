@@ -17,7 +17,9 @@ from typing import Any
 from starlette.types import Message, Receive, Scope, Send
 
 from dreamserve.api import codec
+from dreamserve.api.access import Caller
 from dreamserve.api.async_engine import AsyncEngine, Service, never
+from dreamserve.api.handshakes import accept
 from dreamserve.api.problems import problem_of
 from dreamserve.engine.handlers.base import new_session_id
 from dreamserve.validation import validated
@@ -41,9 +43,9 @@ class Episodes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one socket until it is closed, then end its session."""
-        await receive()  # websocket.connect
-        await send({"type": "websocket.accept"})
-        environment = Environment(self._service.async_engine)
+        await accept(scope, receive, send)
+        caller: Caller = scope["state"]["caller"]
+        environment = Environment(self._service.async_engine, caller)
         name: str = scope["state"]["request_id"]
         count = 0
         try:
@@ -61,8 +63,8 @@ class Episodes:
 class Environment:
     """One socket's session, behind OpenEnv's messages."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+    def __init__(self, engine: AsyncEngine, caller: Caller) -> None:
+        self._engine, self.caller = engine, caller
         self._session_id = new_session_id()
         self._episode_id: str | None = None  # None: no episode has begun
         self._include: Sequence[str] = ()  # of the episode
@@ -74,7 +76,7 @@ class Environment:
         if episode_id is not None and not _is_id(episode_id):
             raise InvalidRequestError(f"episode_id must be 1 to {MAX_EPISODE_ID} characters")
         request = validated(ResetRequest, self._own(fields))
-        result = await self._engine.send(request, never)
+        result = await self._engine.send(request, never, self.caller)
         self._episode_id, self._include = episode_id or new_session_id(), request.include
         return {"type": "observation", "data": _observation(result)}
 
@@ -87,7 +89,7 @@ class Environment:
         request = validated(StepRequest, self._own(fields))
         return {
             "type": "observation",
-            "data": _observation(await self._engine.send(request, never)),
+            "data": _observation(await self._engine.send(request, never, self.caller)),
         }
 
     async def state(self, data: dict[str, Any]) -> dict[str, Any]:
@@ -96,14 +98,14 @@ class Environment:
             raise InvalidRequestError("state has no data")
         described: dict[str, Any] = {"episode_id": self._episode_id, "step_count": 0}
         if self._episode_id is not None:
-            session = await self._engine.send(SessionRequest(self._session_id), never)
+            session = await self._engine.send(SessionRequest(self._session_id), never, self.caller)
             described |= {"step_count": session.step, **fields_of(session)}
         return {"type": "state", "data": described}
 
     async def close(self) -> None:
         """End the session, if it has begun."""
         if self._episode_id is not None:
-            await self._engine.end(self._session_id)
+            await self._engine.end(self._session_id, self.caller)
 
     def _own(self, fields: dict[str, Any]) -> dict[str, Any]:
         if "session_id" in fields:
@@ -114,6 +116,7 @@ class Environment:
 async def _respond(environment: Environment, message: Message, request_id: str) -> Message:
     """Return the message to send for one that came."""
     try:
+        environment.caller.check()
         kind, data = await _read(message)
         if kind == CLOSE:
             return {"type": "websocket.close", "code": 1000}
