@@ -32,6 +32,7 @@ from dreamserve_protocol.errors import (
     DreamNotFiniteError,
     DreamserveError,
     EngineFailedError,
+    ForbiddenError,
     InternalError,
     InvalidActionError,
     InvalidRequestError,
@@ -39,15 +40,18 @@ from dreamserve_protocol.errors import (
     NotReadyError,
     OverloadedError,
     ProblemError,
+    RateLimitedError,
     ServerError,
     SessionExpiredError,
     SessionNotFoundError,
     SnapshotRefusedError,
     StepConflictError,
     TooLargeError,
+    UnauthorizedError,
     UnsupportedMediaTypeError,
     WorldNotFoundError,
 )
+from dreamserve_protocol.listing import AdminSessionsResult, SessionsResult, SessionSummary
 from dreamserve_protocol.plan import Objective, PlanResult
 from dreamserve_protocol.policies import BundledPolicy, ConstantPolicy, LinearPolicy, RandomPolicy
 from dreamserve_protocol.reset import ResetResult
@@ -60,6 +64,7 @@ from dreamserve_protocol.worlds import WorldResult, WorldSummary
 __all__ = [
     "APIConnectionError",
     "APITimeoutError",
+    "AdminSessionsResult",
     "AsyncDreamClient",
     "AsyncDreamSession",
     "AsyncDreams",
@@ -80,6 +85,7 @@ __all__ = [
     "Dreams",
     "DreamserveError",
     "EngineFailedError",
+    "ForbiddenError",
     "ForkResult",
     "InProcess",
     "InternalError",
@@ -95,6 +101,7 @@ __all__ = [
     "ProblemError",
     "ProtocolError",
     "RandomPolicy",
+    "RateLimitedError",
     "ResetBatchResult",
     "ResetResult",
     "RewindResult",
@@ -106,6 +113,8 @@ __all__ = [
     "SessionExpiredError",
     "SessionNotFoundError",
     "SessionResult",
+    "SessionSummary",
+    "SessionsResult",
     "SnapshotRefusedError",
     "Start",
     "StepBatchResult",
@@ -113,6 +122,7 @@ __all__ = [
     "StepResult",
     "TooLargeError",
     "Transport",
+    "UnauthorizedError",
     "UnsupportedMediaTypeError",
     "WorldNotFoundError",
     "WorldResult",

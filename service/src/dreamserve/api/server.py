@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import socket
-import ssl
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -15,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from dreamserve.api.async_engine import Service
+from dreamserve.api.tls import tls_context
 from dreamserve.api.websocket import StreamProtocol, is_error
 from dreamserve.api.wire import Protocol
 from dreamserve.errors import SettingsError
@@ -60,14 +60,10 @@ class Server(uvicorn.Server):
     SIGINT or a second SIGTERM: stops after the requests in progress. Another signal: stops now.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        service: Service,
-        on_started: Callable[[], None],
-        tls: ssl.SSLContext | None = None,
-    ) -> None:
+    def __init__(self, app: ASGIApp, service: Service, on_started: Callable[[], None]) -> None:
+        """Load the certificate. Raises SettingsError if that fails."""
         settings = service.settings
+        tls = tls_context(settings)
         super().__init__(
             uvicorn.Config(
                 app,
@@ -136,10 +132,9 @@ def serve(
     service: Service,
     listening: socket.socket,
     on_started: Callable[[], None],
-    tls: ssl.SSLContext | None = None,
 ) -> None:
     """Serve until a signal stops the server. Raises DreamserveError if it could not start."""
-    server = Server(app, service, on_started, tls)
+    server = Server(app, service, on_started)
     server.run([listening])
     failure = service.failure
     if failure is not None:

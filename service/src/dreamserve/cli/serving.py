@@ -33,7 +33,7 @@ def run(bundles: Bundles, given: dict[str, Any]) -> None:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    tls = tls_context(settings)
+    tls_context(settings)  # a mistake in it is told before the worlds are loaded
     with bind(settings.host, settings.port) as listening:
         worlds = [
             load_world(path, settings.backend, settings.threads, settings.precision)
@@ -43,8 +43,8 @@ def run(bundles: Bundles, given: dict[str, Any]) -> None:
         app = create_app(engine, settings)
         if settings.api_keys_file == "" and not is_loopback(settings.host):
             log.warning(_OPEN, settings.host)
-        line = _summary(engine, listening, "http" if tls is None else "https")
-        serve_until_stopped(app, app.service, listening, lambda: typer.echo(line), tls)
+        line = _summary(engine, listening, "https" if settings.tls_cert else "http")
+        serve_until_stopped(app, app.service, listening, lambda: typer.echo(line))
 
 
 def _summary(engine: Engine, listening: socket, scheme: str) -> str:

@@ -43,8 +43,10 @@ CLOSE_S = 5.0
 class AsyncStream:
     """Sends calls over a socket that is opened by the first call, and again after it was lost."""
 
-    def __init__(self, base_url: str, codec: Codec) -> None:
+    def __init__(self, base_url: str, codec: Codec, api_key: str | None = None) -> None:
         url = server_url(base_url)
+        # websockets sends it to no other host that a redirect may name.
+        self._headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
         self._url = str(url.copy_with(scheme=url.scheme.replace("http", "ws"))).rstrip("/")
         self._codec, self._ids = codec, count()
         self._proxy, self._tls = proxy_of(url), tls_of(url)
@@ -99,6 +101,7 @@ class AsyncStream:
                 ping_timeout=KEEP_ALIVE_S,
                 close_timeout=CLOSE_S,
                 user_agent_header=USER_AGENT,
+                additional_headers=self._headers,
             )
         except Exception as error:
             raise self._refused(error) from error
@@ -126,8 +129,8 @@ class AsyncStream:
 class Stream:
     """The same for DreamClient: threads share one socket, which lives in a thread of its own."""
 
-    def __init__(self, base_url: str, codec: Codec) -> None:
-        self._stream = AsyncStream(base_url, codec)
+    def __init__(self, base_url: str, codec: Codec, api_key: str | None = None) -> None:
+        self._stream = AsyncStream(base_url, codec, api_key)
         self._runs, self._process = Event(), os.getpid()
         self._thread = Thread(target=self._run, name="dreamserve-stream", daemon=True)
         self._thread.start()
