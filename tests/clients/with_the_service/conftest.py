@@ -117,7 +117,7 @@ def _listening(**changed: Any) -> Iterator[str]:
         assert not thread.is_alive()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def listening() -> Callable[..., AbstractContextManager[str]]:
     """Return what serves the fake world on a real socket, with other settings."""
     return _listening

@@ -74,7 +74,8 @@ class Server(uvicorn.Server):
                 ws_ping_interval=PING_S,
                 ws_ping_timeout=PING_S,
                 ws_per_message_deflate=False,  # compression takes longer than a step
-                log_level="debug" if settings.log_level == "debug" else "warning",
+                # At the level debug, it and websockets log all headers, with API keys.
+                log_level="info" if settings.log_level == "debug" else "warning",
                 access_log=False,
                 server_header=False,
                 proxy_headers=bool(settings.trusted_proxies),
@@ -86,7 +87,6 @@ class Server(uvicorn.Server):
             )
         )
         logging.getLogger("uvicorn.error").addFilter(is_error)
-        # At the level debug it logs all headers, API keys too.
         logging.getLogger("websockets").setLevel(logging.INFO)
         self._service = service
         self._on_started = on_started
