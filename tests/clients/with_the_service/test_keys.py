@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from dreamserve.api.keys import entry_for
+from dreamserve.api.access.keys import entry_for
 from dreamserve_client import (
     AsyncDreamClient,
     ConfigurationError,

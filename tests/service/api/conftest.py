@@ -12,9 +12,9 @@ import msgpack
 import numpy as np
 import pytest
 
+from dreamserve.api.access.keys import digest_of
 from dreamserve.api.app import App, create_app
 from dreamserve.api.async_engine import engine_of
-from dreamserve.api.keys import digest_of
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.world import World
 from dreamserve.settings import Settings

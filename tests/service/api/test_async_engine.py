@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dreamserve.api.access import ANYONE
+from dreamserve.api.access.callers import ANYONE
 from dreamserve.engine.executor import Executor
 from dreamserve.engine.fake import fake_world
 from dreamserve_protocol.errors import OverloadedError

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dreamserve import __version__
-from dreamserve.api.access import ANYONE
+from dreamserve.api.access.callers import ANYONE
 from dreamserve.api.async_engine import Service
 from dreamserve.api.bodies import CallerGoneError
 from dreamserve.api.cors import Cors
@@ -132,7 +132,8 @@ async def _watch_keys(service: Service) -> None:
     """Use the API keys of a changed file."""
     while (keys := service.access.keys) is not None:
         await asyncio.sleep(RELOAD_S)
-        if await asyncio.to_thread(keys.reload):
+        # The small file is read in the event loop: requests see the old keys or the new ones.
+        if await asyncio.to_thread(keys.has_changed) and keys.reload():
             service.set_quotas()
 
 

@@ -17,9 +17,9 @@ from typing import Any
 from starlette.types import Message, Receive, Scope, Send
 
 from dreamserve.api import codec
-from dreamserve.api.access import Caller
+from dreamserve.api.access.callers import Caller
+from dreamserve.api.access.handshakes import accept
 from dreamserve.api.async_engine import AsyncEngine, Service, never
-from dreamserve.api.handshakes import accept
 from dreamserve.api.problems import problem_of
 from dreamserve.engine.handlers.base import new_session_id
 from dreamserve.validation import validated

@@ -17,9 +17,9 @@ from typing import Any
 from starlette.types import Message, Receive, Scope, Send
 
 from dreamserve.api import codec
-from dreamserve.api.access import ANYONE, Caller
+from dreamserve.api.access.callers import ANYONE, Caller
+from dreamserve.api.access.handshakes import accept
 from dreamserve.api.async_engine import Service
-from dreamserve.api.handshakes import accept
 from dreamserve.api.problems import VALID_ID, problem_of
 from dreamserve.validation import validator
 from dreamserve_protocol.errors import InvalidRequestError

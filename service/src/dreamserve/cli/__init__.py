@@ -93,11 +93,19 @@ def openapi() -> None:
     typer.echo(orjson.dumps(openapi_document(), option=orjson.OPT_INDENT_2))
 
 
-keys = typer.Typer(no_args_is_help=True, help="Make API keys.")
+keys = typer.Typer(
+    no_args_is_help=True,
+    help="Make API keys.",
+    epilog=examples("dreamserve key new robots >> api-keys"),
+)
 main.add_typer(keys, name="key")
 
 
-@keys.command(epilog=examples("dreamserve key new robots >> keys.toml"))
+@keys.command(
+    epilog=examples(
+        "dreamserve key new robots >> api-keys", "dreamserve key new root --admin >> api-keys"
+    )
+)
 def new(
     name: Annotated[
         str, typer.Argument(help="Name of the key, the owner of its sessions.", metavar="NAME")
@@ -107,7 +115,7 @@ def new(
     ] = False,
 ) -> None:
     """Print a new API key on stderr, once, and its entry for the file of keys on stdout."""
-    from dreamserve.api.keys import entry_for, new_key
+    from dreamserve.api.access.keys import entry_for, new_key
 
     key = new_key()
     entry = entry_for(name, key, admin=admin)

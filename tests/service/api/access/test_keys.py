@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dreamserve.api.access import KeyRing
-from dreamserve.api.keys import digest_of, entry_for, new_key, read_keys
+from dreamserve.api.access.callers import KeyRing
+from dreamserve.api.access.keys import digest_of, entry_for, new_key, read_keys
 from dreamserve.engine.limits import Quota
 from dreamserve.errors import SettingsError
 

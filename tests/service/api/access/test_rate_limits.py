@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamserve.api import rate_limits
-from dreamserve.api.rate_limits import Addresses, TokenBucket
+from dreamserve.api.access import rate_limits
+from dreamserve.api.access.rate_limits import Addresses, TokenBucket
 
 rates = st.floats(0.01, 1000)
 bursts = st.integers(1, 50)

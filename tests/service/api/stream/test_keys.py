@@ -42,7 +42,7 @@ async def test_a_stream_without_a_valid_key_is_refused_in_the_handshake(
 async def test_a_key_in_a_header_or_a_subprotocol_opens_the_stream_of_its_owner(
     listening, keys_file, peer_of
 ) -> None:
-    as_browsers_do = {"subprotocols": ["dreamserve", "dreamserve.key.ka2"]}
+    as_browsers_do = {"subprotocols": ["dreamserve", "dreamserve-key-ka2"]}
     with listening(api_keys_file=keys_file) as served:
         async with peer_of(served, **bearer("ka")) as peer:
             await peer.ask("reset", session_id="s", seed=5)
@@ -102,7 +102,7 @@ async def test_no_key_of_a_handshake_is_logged(listening, keys_file, peer_of, ca
     caplog.set_level(logging.DEBUG)
     with listening(api_keys_file=keys_file, log_level="debug") as served:
         caplog.clear()
-        options = {"subprotocols": ["dreamserve", "dreamserve.key.ka"]}
+        options = {"subprotocols": ["dreamserve", "dreamserve-key-ka"]}
         async with peer_of(served, logger=logging.getLogger("the client"), **options) as peer:
             await peer.ask("worlds")
     server_side = [one.getMessage() for one in caplog.records if one.name != "the client"]

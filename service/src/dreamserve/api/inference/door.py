@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dreamserve import __version__
 from dreamserve.api import codec
-from dreamserve.api.access import Caller
+from dreamserve.api.access.callers import Caller
 from dreamserve.api.async_engine import Disconnected, Service
 from dreamserve.api.bodies import Headers, disconnected, read_body
 from dreamserve.api.inference import tensors

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
-from dreamserve.api.access import Caller
+from dreamserve.api.access.callers import Caller
 from dreamserve.api.inference.models import STATE, Model
 from dreamserve.api.inference.tensors import Input, Output, chosen, read
 from dreamserve.engine.sessions.slab import SessionKey

@@ -2,7 +2,7 @@
 
 from starlette.types import Receive, Scope, Send
 
-from dreamserve.api.access import SUBPROTOCOL
+from dreamserve.api.access.callers import SUBPROTOCOL
 
 
 async def accept(scope: Scope, receive: Receive, send: Send) -> None:
