@@ -113,16 +113,7 @@ class KeyRing:
             self._callers[digest].is_revoked = True
         self._callers = callers
         self.known = {}
-        self.quotas = {
-            key.name: Quota(
-                **{
-                    name: most
-                    for name in ("sessions", "jobs")
-                    if (most := getattr(key, name)) is not None
-                }
-            )
-            for key in keys
-        }
+        self.quotas = {key.name: key.quota for key in keys}
 
     def _caller_of(self, key: Key) -> Caller:
         caller = self._callers.get(key.sha256)

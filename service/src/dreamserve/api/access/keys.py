@@ -14,11 +14,13 @@ was sent, of which the sender cannot choose a part.
 import secrets
 import tomllib
 from hashlib import sha256
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from dreamserve.engine.limits import Quota
 from dreamserve.errors import SettingsError
 
 PREFIX = "dsk_"  # so that people and scanners of secrets recognise a key
@@ -39,6 +41,11 @@ class Key(BaseModel):
     jobs: int | None = Field(None, ge=0, description="Maximum plans, samples, … in progress.")
     requests_per_s: float | None = Field(None, gt=0, allow_inf_nan=False)
     burst: int | None = Field(None, ge=1, description="Requests at once before that rate holds.")
+
+    @property
+    def quota(self) -> Quota:
+        """What its owner may have at once."""
+        return Quota(*(inf if most is None else most for most in (self.sessions, self.jobs)))
 
 
 class _File(BaseModel):
