@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from dreamserve.api.access.keys import entry_for
+from dreamserve.engine.fake import fake_world
 from dreamserve_client import (
     AsyncDreamClient,
     ConfigurationError,
@@ -32,7 +33,7 @@ def url(tmp_path_factory: pytest.TempPathFactory, listening: Any) -> Iterator[st
     entries = [entry_for("ann", ANN), entry_for("ben", BEN), entry_for("root", ROOT, admin=True)]
     slow = entry_for("slow", "slow-key") + "requests_per_s = 2.0\nburst = 1\n"
     path.write_text("".join([*entries, slow]))
-    with listening(api_keys_file=str(path)) as url:
+    with listening(api_keys_file=str(path)) as served:
         yield url
 
 
@@ -139,7 +140,6 @@ def test_text_that_is_no_key_is_refused_without_repeating_it(
 
 
 def test_a_transport_of_ones_own_takes_no_key() -> None:
-    from dreamserve.engine.fake import fake_world
 
     with pytest.raises(ConfigurationError, match="takes none of"):
         DreamClient(transport=InProcess(fake_world()), api_key=ANN)
