@@ -33,8 +33,8 @@ def url(tmp_path_factory: pytest.TempPathFactory, listening: Any) -> Iterator[st
     entries = [entry_for("ann", ANN), entry_for("ben", BEN), entry_for("root", ROOT, admin=True)]
     slow = entry_for("slow", "slow-key") + "requests_per_s = 2.0\nburst = 1\n"
     path.write_text("".join([*entries, slow]))
-    with listening(api_keys_file=str(path)) as served:
-        yield url
+    with listening(fake_world(), api_keys_file=str(path)) as served:
+        yield served.url
 
 
 @pytest.mark.parametrize("transport", ["http", "stream"])
