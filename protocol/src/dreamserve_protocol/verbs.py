@@ -108,7 +108,8 @@ class Verb:
     def all_errors(self) -> Errors:
         """All errors that it may return."""
         about = _OF_SESSION if self.of_session and self.name not in ("reset", "restore") else ()
-        body = _BODY if self.has_body else ()
+        numbers = (e.NotFiniteInputError,) if self.query_fields else ()
+        body = _BODY if self.has_body else numbers
         admin = (e.ForbiddenError,) if self.is_admin else ()
         return tuple(dict.fromkeys((*_ANY, *admin, *body, *about, *self.errors)))
 

@@ -33,6 +33,12 @@ from dreamserve_protocol.errors import (
     InvalidRequestError,
     NotFiniteInputError,
 )
+from dreamserve_protocol.listing import (
+    AdminDeleteRequest,
+    AdminSessionsRequest,
+    DeleteIdleRequest,
+    SessionsRequest,
+)
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.pictures import UNBOUNDED
 from dreamserve_protocol.plan import PlanRequest
@@ -84,6 +90,10 @@ class LocalClient:
     restore = _verb(RestoreRequest)
     session = _verb(SessionRequest)
     delete = _verb(DeleteRequest)
+    sessions = _verb(SessionsRequest)
+    delete_idle = _verb(DeleteIdleRequest)
+    admin_sessions = _verb(AdminSessionsRequest)
+    admin_delete = _verb(AdminDeleteRequest)
 
     def __init__(
         self, world: World | str | Path, backend: BackendName = "onnx", **options: Any

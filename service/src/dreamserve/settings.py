@@ -29,6 +29,32 @@ class Settings(BaseModel):
         description="Comma-separated origins of web pages that may use this server; * for any.",
     )
 
+    api_keys_file: str = Field(
+        "", description="TOML file of API keys (docs/security.md). Without one, no key is needed."
+    )
+    requests_per_s: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Maximum requests per second of an API key that has no limit of its own, or,"
+        " without keys, of a client address; beyond it 429. 0: no limit.",
+    )
+    request_burst: int = Field(
+        100, ge=1, description="Requests that may come at once before that rate holds."
+    )
+    trusted_proxies: str = Field(
+        "",
+        description="Comma-separated addresses or networks of proxies whose X-Forwarded-For and"
+        " X-Forwarded-Proto are believed; * for any.",
+    )
+    root_path: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="Path prefix at which a proxy serves this server, such as /dreams.",
+    )
+    tls_cert: str = Field("", description="PEM file of the certificate chain, to serve HTTPS.")
+    tls_key: str = Field("", description="PEM file of the certificate's private key.")
+
     backend: Literal["auto", "onnx", "torch", "onnx-cuda", "torch-cuda"] = Field(
         "auto", description="auto, onnx, torch, onnx-cuda or torch-cuda."
     )

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
+from dreamserve.api.access.callers import Access, Caller
 from dreamserve.api.bodies import CallerGoneError
 from dreamserve.api.png import PngReader
 from dreamserve.engine.durability.gate import Durability
@@ -52,12 +53,14 @@ class AsyncEngine:
         self._watching = False
         engine.attach(self)
 
-    def queue(self, request: Request[Any], future: Future) -> None:
-        """Queue a request; `future` gets its outcome in the event loop's thread.
+    def queue(self, request: Request[Any], future: Future, caller: Caller) -> None:
+        """Queue a caller's request; `future` gets its outcome in the event loop's thread.
 
-        Cancelling the future cancels a waiting request. Raises OverloadedError, DrainingError.
+        Cancelling the future cancels a waiting request. Raises ForbiddenError, OverloadedError,
+        DrainingError.
         """
-        self._engine.queue(request, future)
+        caller.check_may(request)
+        self._engine.queue(request, future, caller.owner)
         self._waiting += 1
         if not self._scheduled:
             self._scheduled = True
@@ -68,14 +71,14 @@ class AsyncEngine:
                 # that are being read now: batches of twice the size are worth the wait.
                 self._loop.call_soon(self._loop.call_soon, self._turn)
 
-    async def send(self, request: Request[R], disconnected: Disconnected) -> R:
-        """Return a request's result, or raise its error.
+    async def send(self, request: Request[R], disconnected: Disconnected, caller: Caller) -> R:
+        """Return the result of a caller's request, or raise its error.
 
-        If the caller disconnects first, the request is cancelled. Raises OverloadedError,
-        DrainingError, and CallerGoneError after a disconnect.
+        If the caller disconnects first, the request is cancelled. Raises as `queue`, and
+        CallerGoneError after a disconnect.
         """
         future: asyncio.Future[R] = self._loop.create_future()
-        self.queue(request, future)
+        self.queue(request, future, caller)
         self._callers[future] = disconnected
         if not self._watching:
             self._watching = True
@@ -91,14 +94,14 @@ class AsyncEngine:
             del self._callers[future]
             future.cancel()
 
-    async def end(self, session_id: str) -> None:
-        """End a session, which may be gone, on behalf of a caller that has left or is answered.
+    async def end(self, session_id: str, caller: Caller) -> None:
+        """End a session, which may be gone, of a caller that has left or has its response.
 
         While the queue is full, it is tried again, END_TRIES times in all.
         """
         for _ in range(END_TRIES):
             try:
-                await self.send(DeleteRequest(session_id), never)
+                await self.send(DeleteRequest(session_id), never, caller)
             except OverloadedError:
                 await asyncio.sleep(END_PAUSE_S)
             except ProblemError:
@@ -132,10 +135,15 @@ class AsyncEngine:
 
 
 class Service:
-    """The engine and its settings, as the transports use them."""
+    """The engine and its settings, as the transports use them.
+
+    Raises SettingsError for API keys that cannot be read.
+    """
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine, self.settings = engine, settings
+        self.access = Access(settings)
+        self.set_quotas()
         self.failure: Exception | None = None  # why the engine could not start
 
     @cached_property
@@ -148,6 +156,10 @@ class Service:
         """What makes requests of bodies that may hold PNG files."""
         frames = (world.spec.frame for world in self.engine.worlds.values())
         return PngReader(frames, self.settings)
+
+    def set_quotas(self) -> None:
+        """Tell the engine the quotas of the API keys."""
+        self.engine.quotas = self.access.keys.quotas if self.access.keys else {}
 
     def check_ready(self) -> None:
         """Raise DrainingError or NotReadyError unless new sessions are accepted."""

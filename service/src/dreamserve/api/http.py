@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple, Self
+from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope, Send
 
@@ -15,10 +16,10 @@ from dreamserve.api import codec
 from dreamserve.api.async_engine import Service
 from dreamserve.api.bodies import Headers, disconnected, read_body
 from dreamserve.api.responses import BytesResponse, options_response
-from dreamserve.validation import Validate, validator
+from dreamserve.validation import Validate, text_validator, validator
 from dreamserve_protocol.errors import InvalidRequestError, UnsupportedMediaTypeError
 from dreamserve_protocol.markers import Message, Request
-from dreamserve_protocol.pictures import PngBounds
+from dreamserve_protocol.pictures import UNBOUNDED, PngBounds
 from dreamserve_protocol.verbs import Verb
 
 
@@ -29,10 +30,13 @@ class _Route(NamedTuple):
     has_body: bool
     of_session: bool
     body: str | None
+    query: bool  # whether the fields are in the query string
 
     @classmethod
     def of(cls, verb: Verb) -> Self:
-        return cls(validator(verb.request), verb.has_body, verb.of_session, verb.body)
+        query = bool(verb.query_fields)
+        validate = text_validator(verb.request) if query else validator(verb.request)
+        return cls(validate, verb.has_body, verb.of_session, verb.body, query)
 
 
 class Endpoint:
@@ -54,9 +58,15 @@ class Endpoint:
         headers: Headers = scope["state"]["headers"]
         limit = self._service.settings.max_body_bytes
         body = await read_body(receive, headers, limit) if route.has_body else b""
-        build = partial(_request_of, route, body, headers, scope.get("path_params", {}))
-        request = await self._service.png.built(build, len(body))
-        result = await self._service.async_engine.send(request, partial(disconnected, receive))
+        if route.query:
+            request = _queried(route, scope["query_string"])
+        else:
+            build = partial(_request_of, route, body, headers, scope.get("path_params", {}))
+            request = await self._service.png.built(build, len(body))
+        caller = scope["state"]["caller"]
+        result = await self._service.async_engine.send(
+            request, partial(disconnected, receive), caller
+        )
         response = await _response_of(result, headers, codec.wants_png(request))
         await response(scope, receive, send)
 
@@ -77,6 +87,16 @@ def _request_of(
     if route.of_session and (in_header := headers.get(b"x-session-id")):
         _set(fields, "session_id", in_header.decode("latin-1"), "the header x-session-id")
     request: Request[Any] = route.validate(fields, bounds)
+    return request
+
+
+def _queried(route: _Route, query: bytes) -> Request[Any]:
+    """Return the verb's request from a query string; each field is once in it."""
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise InvalidRequestError("the query has a field twice")
+    request: Request[Any] = route.validate(fields, UNBOUNDED)
     return request
 
 

@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 from starlette.types import Message, Receive, Scope, Send
 
 from dreamserve.api import codec
+from dreamserve.api.access.callers import Caller
+from dreamserve.api.access.handshakes import accept
 from dreamserve.api.async_engine import Service, never
 from dreamserve.api.problems import problem_of
 from dreamserve.validation import validated
@@ -45,9 +47,9 @@ class Episodes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one socket until it is closed, then end its session."""
-        await receive()  # websocket.connect
-        await send({"type": "websocket.accept"})
-        environment = Environment(self._service)
+        await accept(scope, receive, send)
+        caller: Caller = scope["state"]["caller"]
+        environment = Environment(self._service, caller)
         name: str = scope["state"]["request_id"]
         count = 0
         try:
@@ -65,8 +67,8 @@ class Episodes:
 class Environment:
     """One socket's session, behind OpenEnv's messages."""
 
-    def __init__(self, service: Service) -> None:
-        self._engine, self._png = service.async_engine, service.png
+    def __init__(self, service: Service, caller: Caller) -> None:
+        self._engine, self._png, self.caller = service.async_engine, service.png, caller
         self._session_id = new_id()
         self._episode_id: str | None = None  # None: no episode has begun
         self._include: Sequence[str] = ()  # of the episode
@@ -79,7 +81,7 @@ class Environment:
         if episode_id is not None and not _is_id(episode_id):
             raise InvalidRequestError(f"episode_id must be 1 to {MAX_EPISODE_ID} characters")
         request = await self._request(ResetRequest, fields)
-        result = await self._engine.send(request, never)
+        result = await self._engine.send(request, never, self.caller)
         self._episode_id, self._include = episode_id or new_id(), request.include
         self._frame_format = request.frame_format
         return {"type": "observation", "data": _observation(result, request)}
@@ -91,7 +93,7 @@ class Environment:
         fields = {"include": self._include, "frame_format": self._frame_format, **data}
         fields.pop("metadata", None)  # which OpenEnv's own actions have
         request = await self._request(StepRequest, fields)
-        result = await self._engine.send(request, never)
+        result = await self._engine.send(request, never, self.caller)
         return {"type": "observation", "data": _observation(result, request)}
 
     async def state(self, data: dict[str, Any]) -> dict[str, Any]:
@@ -100,14 +102,14 @@ class Environment:
             raise InvalidRequestError("state has no data")
         described: dict[str, Any] = {"episode_id": self._episode_id, "step_count": 0}
         if self._episode_id is not None:
-            session = await self._engine.send(SessionRequest(self._session_id), never)
+            session = await self._engine.send(SessionRequest(self._session_id), never, self.caller)
             described |= {"step_count": session.step, **fields_of(session)}
         return {"type": "state", "data": described}
 
     async def close(self) -> None:
         """End the session, if it has begun."""
         if self._episode_id is not None:
-            await self._engine.end(self._session_id)
+            await self._engine.end(self._session_id, self.caller)
 
     async def _request(self, kind: type[R], fields: dict[str, Any]) -> R:
         """Return a request of the socket's session. Raises as `validated`."""
@@ -120,6 +122,7 @@ class Environment:
 async def _respond(environment: Environment, message: Message, request_id: str) -> Message:
     """Return the message to send for one that came."""
     try:
+        environment.caller.check()
         kind, data = await _read(message)
         if kind == CLOSE:
             return {"type": "websocket.close", "code": 1000}

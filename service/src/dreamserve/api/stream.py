@@ -18,6 +18,8 @@ from typing import Any
 from starlette.types import Message, Receive, Scope, Send
 
 from dreamserve.api import codec
+from dreamserve.api.access.callers import ANYONE, Caller
+from dreamserve.api.access.handshakes import accept
 from dreamserve.api.async_engine import Service
 from dreamserve.api.problems import VALID_ID, problem_of
 from dreamserve.validation import validator
@@ -69,18 +71,21 @@ class Stream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one socket until its peer disconnects."""
-        await receive()  # websocket.connect
-        await send({"type": "websocket.accept"})
-        await Socket(self._service, scope["state"]["request_id"], receive, send).serve()
+        await accept(scope, receive, send)
+        await Socket(self._service, scope["state"], receive, send).serve()
 
 
 class Socket:
     """One socket: a task that reads requests, and one that writes responses."""
 
-    def __init__(self, service: Service, name: str, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, service: Service, state: dict[str, Any], receive: Receive, send: Send
+    ) -> None:
+        self._name: str = state["request_id"]
+        self._caller: Caller = state["caller"]
         self._engine, self._png = service.async_engine, service.png
         self._most = service.settings.max_stream_requests
-        self._name, self._receive, self._send = name, receive, send
+        self._receive, self._send = receive, send
         self._in_progress: set[Pending] = set()  # read and not yet written
         self._ended: list[Pending] = []  # to be written
         self._to_write, self._has_room = asyncio.Event(), asyncio.Event()
@@ -120,9 +125,11 @@ class Socket:
             else:
                 fields = await asyncio.to_thread(codec.decode, raw, pending.as_msgpack)
             pending.id = _id_of(fields)
+            if self._caller is not ANYONE:
+                self._caller.check()
             request = await self._png.built(partial(_request_of, fields), len(raw))
             pending.png = codec.wants_png(request)
-            self._engine.queue(request, pending)
+            self._engine.queue(request, pending, self._caller)
         except Exception as error:
             pending.set_exception(error)
 

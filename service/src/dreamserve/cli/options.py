@@ -56,7 +56,8 @@ def _option(name: str) -> inspect.Parameter:
     kind = str if get_origin(field.annotation) is Literal else field.annotation
     description = (field.description or "").removesuffix(".")
     default = f"{field.default:g}" if isinstance(field.default, float) else field.default
-    text = f"{description} (default {default})."
+    shown = "none" if default == "" else default
+    text = f"{description} (default {shown})."
     return _parameter(name, kind, typer.Option(option(name), help=text))
 
 

@@ -9,12 +9,21 @@ import typer
 from dreamserve import __version__
 from dreamserve.api.app import create_app
 from dreamserve.api.async_engine import engine_of
+from dreamserve.api.origins import is_loopback
 from dreamserve.api.server import bind
 from dreamserve.api.server import serve as serve_until_stopped
+from dreamserve.api.tls import tls_context
 from dreamserve.cli.options import Bundles, bundles_or_default
 from dreamserve.engine.engine import Engine
 from dreamserve.loading import load_world
 from dreamserve.settings import Settings
+
+_OPEN = (
+    "listening on %s without API keys: whoever reaches this port can use, list and end all"
+    " sessions; DREAMSERVE_API_KEYS_FILE names a file of keys (docs/security.md)"
+)
+
+log = logging.getLogger("dreamserve")
 
 
 def run(bundles: Bundles, given: dict[str, Any]) -> None:
@@ -24,22 +33,25 @@ def run(bundles: Bundles, given: dict[str, Any]) -> None:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    tls_context(settings)  # a mistake in it is told before the worlds are loaded
     with bind(settings.host, settings.port) as listening:
         worlds = [
             load_world(path, settings.backend, settings.threads, settings.precision)
             for path in paths
         ]
         engine = engine_of(worlds, settings)
-        line = _summary(engine, listening)
         app = create_app(engine, settings)
+        if settings.api_keys_file == "" and not is_loopback(settings.host):
+            log.warning(_OPEN, settings.host)
+        line = _summary(engine, listening, "https" if settings.tls_cert else "http")
         serve_until_stopped(app, app.service, listening, lambda: typer.echo(line))
 
 
-def _summary(engine: Engine, listening: socket) -> str:
+def _summary(engine: Engine, listening: socket, scheme: str) -> str:
     worlds = (f"{name} ({world.backend.name})" for name, world in engine.worlds.items())
     memory = f"{engine.memory_bytes / 1e6:.1f} MB"
     host, port = listening.getsockname()[:2]
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
     return (
         f"dreamserve {__version__}: {', '.join(worlds)};"
         f" up to {engine.capacity} sessions in {memory}; {url}"

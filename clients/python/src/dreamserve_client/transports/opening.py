@@ -28,7 +28,7 @@ READ_BYTES = 2**16
 class Opening:
     """Opens WebSockets to one server; a load balancer finds it by the `route` in the query."""
 
-    def __init__(self, base_url: str, route: str | None = None) -> None:
+    def __init__(self, base_url: str, route: str | None = None, api_key: str | None = None) -> None:
         url = server_url(base_url)
         self.url = str(url.copy_with(scheme=url.scheme.replace("http", "ws"))).rstrip("/")
         self._proxy = proxy_of(url)
@@ -40,6 +40,8 @@ class Opening:
             "max_size": None,
             "close_timeout": CLOSE_S,
             "user_agent_header": USER_AGENT,
+            # websockets sends it to no other host that a redirect may name.
+            "additional_headers": {} if api_key is None else {"authorization": f"Bearer {api_key}"},
         }
         if self._proxy is not None and (proxy := httpx.URL(self._proxy.url)).scheme == "https":
             self._options["proxy_ssl"] = tls_of(proxy)
