@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from random import Random
 from typing import Any
 
@@ -110,10 +110,10 @@ def mutated_document(
     return document
 
 
-def as_json(random: Random, document: Any) -> bytes:
+def as_json(random: Random, document: Any, times: int = 3) -> bytes:
     """Return a mutated document as JSON, some with what a JSON library does not write."""
     text = orjson.dumps(
-        mutated_document(random, document, (*VALUES, *_MARKERS)),
+        mutated_document(random, document, (*VALUES, *_MARKERS), times),
         default=lambda value: value.tolist() if isinstance(value, np.ndarray) else "",
         option=orjson.OPT_SERIALIZE_NUMPY,
     )
@@ -123,9 +123,10 @@ def as_json(random: Random, document: Any) -> bytes:
     return mutated_bytes(random, text) if random.random() < 0.2 else text
 
 
-def as_msgpack(random: Random, document: Any) -> bytes:
+def as_msgpack(random: Random, document: Any, times: int = 3) -> bytes:
     """Return a mutated document as msgpack; many lists of numbers are packed arrays."""
-    mutated = mutated_document(random, _packed(random, document), (*VALUES, *_MSGPACK_ONLY))
+    packed = _packed(random, document)
+    mutated = mutated_document(random, packed, (*VALUES, *_MSGPACK_ONLY), times)
     raw: bytes = msgpack.packb(mutated, default=pack)
     return mutated_bytes(random, raw) if random.random() < 0.2 else raw
 
@@ -194,6 +195,3 @@ def mutated_png(random: Random, file: bytes) -> bytes:
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in chunks
     )
-
-
-Mutate = Callable[[Random, Any], bytes]

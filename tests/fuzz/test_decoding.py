@@ -108,7 +108,9 @@ def test_mutations_reach_both_sides(write) -> None:
     for number in range(200):
         verb, fields = Random(number).choice(corpus())
         try:
-            validator(verb.request)(decode(write(Random(number), fields), write is as_msgpack), BOUNDS)
+            validator(verb.request)(
+                decode(write(Random(number), fields), write is as_msgpack), BOUNDS
+            )
             taken += 1
         except CallerError:
             continue

@@ -104,10 +104,10 @@ def record_of(world: World, given: Snapshot) -> SessionRecord:
         state=tuple(part[None] for part in state),
         seed=given.seed,
         step=given.step,
-        temperature=given.temperature,
+        temperature=float(np.float32(given.temperature)),  # as a session stores it
         terminated=given.terminated,
         action=spec.action_space.check(given.action) if given.step else 0,
-        reward=given.reward,
+        reward=float(np.float32(given.reward)),
         last_answer=last,
         rewind_window=given.rewind_window,
         max_steps=max_steps,
