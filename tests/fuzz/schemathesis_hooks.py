@@ -27,7 +27,7 @@ def packable(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Return an unpacked value as JSON would hold it: arrays are nested lists, files base64, NaN null."""
+    """Return an unpacked value as in JSON: arrays are lists, files base64, and NaN is null."""
     if isinstance(value, dict):
         if value.keys() == {"dtype", "shape", "data"}:
             return plain(np.asarray(unpack(value)).tolist())
