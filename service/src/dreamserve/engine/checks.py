@@ -57,7 +57,7 @@ def check_start(world: World, start: Start | None, limits: Limits) -> Start | No
     if start.frames is None:
         return start
     limits.check_frames(len(start.frames), "start.frames")
-    frames = check_frames(world.spec.frame, start.frames)
+    frames = check_frames(world.spec.frame, start.frames, "start.frames")
     given = () if start.actions is None else start.actions
     actions = world.spec.action_space.check(given, (len(frames) - 1,))
     return replace(start, frames=frames, actions=actions)

@@ -12,17 +12,17 @@ from dreamserve_protocol.arrays import UInt8
 from dreamserve_protocol.errors import DreamNotFiniteError, InvalidRequestError
 
 
-def check_frames(spec: FrameSpec, frames: Any) -> UInt8:
+def check_frames(spec: FrameSpec, frames: Any, where: str = "frames") -> UInt8:
     """Return frames (F, H, W, C) in the world's input shape, cropped and resized if needed.
 
     They have the camera's shape or the world's. Raises InvalidRequestError.
     """
     if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8:
         kind = getattr(frames, "dtype", type(frames).__name__)
-        raise InvalidRequestError(f"frames must be integers of 0 to 255 (uint8), not {kind}")
+        raise InvalidRequestError(f"{where} must be integers of 0 to 255 (uint8), not {kind}")
     if frames.ndim != 4 or len(frames) == 0:
         raise InvalidRequestError(
-            f"frames must be (F, H, W, C) with at least one, not {list(frames.shape)}"
+            f"{where} must be (F, H, W, C) with at least one, not {list(frames.shape)}"
         )
     if frames.shape[1:] == spec.source_shape:
         crop = (spec.crop.top, spec.crop.bottom, spec.crop.left, spec.crop.right)
@@ -30,7 +30,7 @@ def check_frames(spec: FrameSpec, frames: Any) -> UInt8:
     if frames.shape[1:] == spec.shape:
         return frames
     raise InvalidRequestError(
-        f"a frame must be {list(spec.source_shape)} (the camera's shape)"
+        f"{where}: a frame must be {list(spec.source_shape)} (the camera's shape)"
         f" or {list(spec.shape)} (the world's input shape), not {list(frames.shape[1:])}"
     )
 
