@@ -26,9 +26,9 @@ log_sigma): joint (B, K), (B, K, Z), (B, K, Z); per_dimension (B, K, Z) for all 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from math import prod
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -36,6 +36,8 @@ from dreamserve.spaces import ActionSpace
 
 GraphName = Literal["encode", "step", "decode"]
 Format = Literal["onnx", "torchscript"]
+Size = Annotated[int, Field(ge=1, lt=2**31)]  # of one axis
+Count = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class _Part(BaseModel):
@@ -45,18 +47,18 @@ class _Part(BaseModel):
 class Crop(_Part):
     """Pixels of the source frame that are kept; bottom and right exclusive."""
 
-    top: int = Field(ge=0)
-    bottom: int
-    left: int = Field(ge=0)
-    right: int
+    top: Count
+    bottom: Size
+    left: Count
+    right: Size
 
 
 class FrameSpec(_Part):
     """How a camera's frame is converted to the world's input frame (`dreamserve.frames`)."""
 
-    source_shape: tuple[int, int, int]  # H, W, C of the camera, uint8
+    source_shape: tuple[Size, Size, Size]  # H, W, C of the camera, uint8
     crop: Crop
-    shape: tuple[int, int, int]  # H, W, C that `encode` takes and `decode` gives
+    shape: tuple[Size, Size, Size]  # H, W, C that `encode` takes and `decode` gives
     color_order: Literal["RGB"] = "RGB"
     value_range: tuple[float, float] = (0.0, 1.0)
 
@@ -66,30 +68,32 @@ class FrameSpec(_Part):
         crop = self.crop
         if not (crop.top < crop.bottom <= height and crop.left < crop.right <= width):
             raise ValueError(f"crop {crop} is not inside the source frame {self.source_shape}")
-        if channels != self.shape[2] or min(self.shape) < 1:
+        if channels != self.shape[2]:
             raise ValueError(f"frame shape {self.shape} does not follow from {self.source_shape}")
+        if not self.value_range[0] < self.value_range[1]:
+            raise ValueError(f"value_range {self.value_range} must rise")
         return self
 
 
 class TensorSpec(_Part):
     """A recurrent tensor, float32, without its batch axis."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    shape: tuple[int, ...]
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)
+    shape: Annotated[tuple[Size, ...], Field(max_length=8)]
 
 
 class MixtureSpec(_Part):
     """The mixture density head (Bishop 1994) with K components."""
 
     head: Literal["joint", "per_dimension", "isotropic"]
-    components: int = Field(ge=1)
+    components: Size
 
 
 class NoiseSpec(_Part):
     """Numbers of standard normals and of uniforms in (0, 1) that one step takes, in this order."""
 
-    normal: int = Field(ge=0)
-    uniform: int = Field(ge=0)
+    normal: Count
+    uniform: Count
 
 
 class DoneRule(_Part):
@@ -145,7 +149,7 @@ class Graphs(_Part):
 class BankSpec(FileSpec):
     """Real starting points, `size` of them."""
 
-    size: int = Field(ge=1)
+    size: Size
 
 
 class ControllerSpec(FileSpec):
@@ -162,10 +166,10 @@ class ControllerSpec(FileSpec):
 class WorldSpec(_Part):
     """A world's shapes, rules and action space, independent of its graphs' format."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=100)
     action_space: ActionSpace
     frame: FrameSpec
-    latent_size: int = Field(ge=1)
+    latent_size: Size
     recurrent_state: tuple[TensorSpec, ...]
     mixture: MixtureSpec
     noise: NoiseSpec
@@ -246,3 +250,16 @@ class Manifest(WorldSpec):
                     f" the manifest says {graph.inputs} to {graph.outputs}"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _files_differ(self) -> Self:
+        names = [spec.file.lower() for spec in self.files()]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"names the file {twice[0]} twice; each part has a file of its own")
+        return self
+
+    def files(self) -> Iterator[FileSpec]:
+        """Yield every file that the manifest names, each of which is another one."""
+        for graph in (self.graphs.encode, self.graphs.step, self.graphs.decode):
+            yield from (graph.onnx, graph.torchscript)
+        yield from filter(None, (self.bank, self.controller))
