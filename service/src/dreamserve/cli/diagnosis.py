@@ -111,7 +111,7 @@ def _port(settings: Settings) -> Line:
 
 def _bundle(path: Path, settings: Settings) -> Iterator[Line]:
     try:
-        bundle = load_bundle(path)
+        bundle = load_bundle(path, settings.trust)
         manifest = bundle.manifest
         found = f"{path}: {manifest.name} {manifest.version}, all hashes verified"
         yield Line("ok", "bundle", found)

@@ -26,7 +26,9 @@ def run(bundles: Bundles, given: dict[str, Any]) -> None:
     )
     with bind(settings.host, settings.port) as listening:
         worlds = [
-            load_world(path, settings.backend, settings.threads, settings.precision)
+            load_world(
+                path, settings.backend, settings.threads, settings.precision, settings.trust
+            )
             for path in paths
         ]
         engine = engine_of(worlds, settings)
