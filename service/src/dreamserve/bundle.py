@@ -17,8 +17,9 @@ from dreamserve.archives import Array, Shape, read_arrays
 from dreamserve.errors import BundleError
 from dreamserve.folder import Folder
 from dreamserve.graph_rules import check_graph
-from dreamserve.manifest import ControllerSpec, FileSpec, Format, GraphName, Manifest, WorldSpec
+from dreamserve.manifest import Manifest, WorldSpec
 from dreamserve.manifest_file import read_manifest
+from dreamserve.manifest_parts import ControllerSpec, FileSpec, Format, GraphName
 from dreamserve.trust import UNTRUSTED, Trust
 
 Arrays = dict[str, Array]

@@ -48,16 +48,16 @@ class Settings(BaseModel):
         ge=1,
         description="Maximum bytes of a bundle's files, and of its arrays as float32.",
     )
-    max_load_bytes: int = Field(
-        UNTRUSTED.max_load_bytes,
+    max_graph_bytes: int = Field(
+        UNTRUSTED.max_graph_bytes,
         ge=1,
-        description="Maximum memory to load and try a bundle's graphs in a process of their own.",
+        description="Maximum memory of each ONNX graph, as it is tried at start and as it runs.",
     )
     load_timeout_s: float = Field(
         UNTRUSTED.load_timeout_s,
         gt=0,
         le=86_400,
-        description="Maximum seconds to load and try a bundle's graphs in a process of their own.",
+        description="Maximum seconds to load a bundle's ONNX graphs and run each on a few batches.",
     )
     trust_torchscript: bool = Field(
         UNTRUSTED.trust_torchscript,
@@ -119,7 +119,7 @@ class Settings(BaseModel):
     def trust(self) -> Trust:
         """How far bundles are trusted."""
         return Trust(
-            self.max_bundle_bytes, self.max_load_bytes, self.load_timeout_s, self.trust_torchscript
+            self.max_bundle_bytes, self.max_graph_bytes, self.load_timeout_s, self.trust_torchscript
         )
 
     @classmethod

@@ -90,8 +90,8 @@ def validate(
     ] = False,
 ) -> None:
     """Check a bundle (shapes, finite outputs, parity, sampling, memory, speed) or episodes."""
-    from dreamserve_training.data.checks import validate_dataset
     from dreamserve.trust import Trust
+    from dreamserve_training.data.checks import validate_dataset
     from dreamserve_training.validation import validate as validate_bundle
 
     episodes = path.is_dir() and any(path.glob("*.npz")) and not (path / "manifest.json").exists()

@@ -42,9 +42,9 @@ def load_backend(
 ) -> Backend:
     """Return the backend `name`, loaded with the graphs of `bundle`.
 
-    `threads` applies to onnx, `precision` to torch-cuda. Raises BackendError if the name is unknown,
-    this machine cannot run it, or the bundle is not trusted to run it; BundleError if the graphs do
-    not fit the manifest or exceed the bundle's limits.
+    `threads` applies to onnx, `precision` to torch-cuda. Raises BackendError if the name is
+    unknown, this machine cannot run it, or the bundle is not trusted to run it; BundleError if the
+    graphs do not fit the manifest or exceed the bundle's limits.
     """
     if name == "auto":
         return _best(bundle, threads, precision)

@@ -17,6 +17,7 @@ from dreamserve.backends.trial import try_graphs
 from dreamserve.bundle import Bundle
 from dreamserve.errors import BackendError, BundleError
 from dreamserve.manifest import WorldSpec
+from dreamserve.trust import UNTRUSTED
 
 
 class OnnxBackend:
@@ -35,11 +36,13 @@ class OnnxBackend:
         decode: bytes,
         threads: int = 1,
         device: Device = "cpu",
+        max_graph_bytes: int = UNTRUSTED.max_graph_bytes,
     ) -> None:
         self.device, self.name = device, f"onnx-{device}"
-        self._encode = _session(spec, "encode", encode, threads, device)
-        self._step = _session(spec, "step", step, threads, device)
-        self._decode = _session(spec, "decode", decode, threads, device)
+        options = threads, device, max_graph_bytes
+        self._encode = _session(spec, "encode", encode, *options)
+        self._step = _session(spec, "step", step, *options)
+        self._decode = _session(spec, "decode", decode, *options)
         self._step_names = spec.step_inputs()
         self._states = len(spec.recurrent_state)
         check_backend(spec, self)
@@ -58,6 +61,7 @@ class OnnxBackend:
             decode=bundle.graph_bytes("decode", "onnx"),
             threads=threads,
             device=device,
+            max_graph_bytes=bundle.trust.max_graph_bytes,
         )
 
     def encode(self, frames: Array) -> tuple[Array, Array]:
@@ -76,10 +80,10 @@ class OnnxBackend:
 
 
 def _session(
-    spec: WorldSpec, name: str, content: bytes, threads: int, device: Device
+    spec: WorldSpec, name: str, content: bytes, threads: int, device: Device, max_bytes: int
 ) -> ort.InferenceSession:
     try:
-        session = open_session(content, threads, device)
+        session = open_session(content, threads, device, max_bytes)
     except BackendError:
         raise
     except Exception as error:  # onnxruntime's own exceptions share no base but Exception

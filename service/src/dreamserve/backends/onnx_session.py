@@ -9,11 +9,14 @@ from dreamserve.errors import BackendError
 Device = Literal["cpu", "cuda"]
 
 
-def open_session(content: bytes, threads: int, device: Device) -> ort.InferenceSession:
-    """Return a session of the graph in an ONNX file.
+def open_session(
+    content: bytes, threads: int, device: Device, max_bytes: int
+) -> ort.InferenceSession:
+    """Return a session of the graph in an ONNX file; a run that needs more memory fails.
 
-    Raises BackendError if the device is not available, and for an invalid file onnxruntime's own
-    exceptions, which share no base but Exception.
+    `max_bytes` bounds the tensors in the host's memory. Raises BackendError if the device is not
+    available, and for an invalid file onnxruntime's own exceptions, which share no base but
+    Exception.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -21,6 +24,8 @@ def open_session(content: bytes, threads: int, device: Device) -> ort.InferenceS
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     # Otherwise a file in onnxruntime's own format, whose operators nobody checked, is loaded, too.
     options.add_session_config_entry("session.load_model_format", "ONNX")
+    _limit_next_session(max_bytes)
+    options.add_session_config_entry("session.use_env_allocators", "1")
     provider, settings = {
         "cpu": ("CPUExecutionProvider", {}),
         # By default it multiplies matrices in TF32, with 10 bits of mantissa.
@@ -32,3 +37,12 @@ def open_session(content: bytes, threads: int, device: Device) -> ort.InferenceS
     if provider not in session.get_providers():
         raise BackendError(f"onnxruntime cannot use {provider} on this machine")
     return session
+
+
+def _limit_next_session(max_bytes: int) -> None:
+    """Let the next session allocate its tensors from an arena of its own, of this size."""
+    host = ort.OrtMemoryInfo(
+        "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+    )
+    default = -1  # how it grows, its first size, what it leaves unused
+    ort.create_and_register_allocator(host, ort.OrtArenaCfg(max_bytes, default, default, default))

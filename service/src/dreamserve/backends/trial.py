@@ -17,7 +17,8 @@ from dreamserve.backends.check import input_shapes
 from dreamserve.backends.trial_start import PROGRAM, start
 from dreamserve.bundle import Bundle
 from dreamserve.errors import BackendError, BundleError
-from dreamserve.manifest import GraphName, WorldSpec
+from dreamserve.manifest import WorldSpec
+from dreamserve.manifest_parts import GraphName
 
 # The batch sizes that are tried: those of loading, and large ones that the engine uses.
 ROWS: dict[GraphName, tuple[int, ...]] = {
@@ -39,7 +40,7 @@ def try_graphs(bundle: Bundle) -> None:
     graphs, trust = bundle.manifest.graphs, bundle.trust
     requests = [_request(bundle.manifest, name) for name in ROWS]
     hashes = (getattr(graphs, name).onnx.sha256 for name in ROWS)
-    trial = (*hashes, json.dumps(requests), trust.max_load_bytes, trust.load_timeout_s)
+    trial = (*hashes, json.dumps(requests), trust.max_graph_bytes, trust.load_timeout_s)
     if trial not in _passed:
         _try(bundle, requests)
         _passed[trial] = None
@@ -63,7 +64,7 @@ def _try(bundle: Bundle, requests: list[dict[str, Any]]) -> None:
     sizes = ({"bytes": len(content)} for content in contents)
     header = {
         "graphs": [one | size for one, size in zip(requests, sizes, strict=True)],
-        "max_load_bytes": trust.max_load_bytes,
+        "max_graph_bytes": trust.max_graph_bytes,
         "load_timeout_s": trust.load_timeout_s,
     }
     line = json.dumps(header) + "\n"
@@ -78,7 +79,7 @@ def _try(bundle: Bundle, requests: list[dict[str, Any]]) -> None:
         raise BundleError(f"{where} does not load and run within {limit}")
     why = told.get("error", f"onnxruntime ended with status {status}")
     if "alloc" in why or "memory" in why:
-        why += f"; it may take {trust.max_load_bytes:,} bytes (max_load_bytes)"
+        why += f"; it may take {trust.max_graph_bytes:,} bytes (max_graph_bytes)"
     raise BundleError(f"{where} cannot be run: {why}")
 
 

@@ -2,8 +2,8 @@
 
     python -P -m dreamserve.backends.trial_process      started by `trial_start` only
 
-Input: a line of JSON with the limits and the graphs, then the graphs' bytes. Output: a line of JSON before each
-graph, with its name, and one with an error, after which the process exits with 1.
+Input: a line of JSON with the limits and the graphs, then the graphs' bytes. Output: a line of JSON
+before each graph, with its name, and one with an error, after which the process exits with 1.
 """
 
 import json
@@ -23,11 +23,11 @@ def main() -> int:
         return 0  # there is no trial
     trial = json.loads(line)
     graphs = [(graph, sys.stdin.buffer.read(graph["bytes"])) for graph in trial["graphs"]]
-    _limit(trial["max_load_bytes"], trial["load_timeout_s"])
+    _limit(trial["max_graph_bytes"], trial["load_timeout_s"])
     for graph, content in graphs:
         _tell(graph=graph["name"])
         try:
-            _try(content, graph)
+            _try(content, graph, trial["max_graph_bytes"])
         except BackendError:
             raise
         except Exception as error:  # onnxruntime's own exceptions share no base but Exception
@@ -36,11 +36,12 @@ def main() -> int:
     return 0
 
 
-def _try(content: bytes, graph: dict[str, Any]) -> None:
-    session = open_session(content, 1, "cpu")
+def _try(content: bytes, graph: dict[str, Any], max_bytes: int) -> None:
+    session = open_session(content, 1, "cpu", max_bytes)
     for rows in graph["rows"]:
         feed = {
-            name: np.zeros((rows, *shape), dtype) for name, (shape, dtype) in graph["inputs"].items()
+            name: np.zeros((rows, *shape), dtype)
+            for name, (shape, dtype) in graph["inputs"].items()
         }
         session.run(None, feed)
 

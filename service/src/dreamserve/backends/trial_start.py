@@ -34,6 +34,11 @@ def ready_process() -> Iterator[None]:
     try:
         yield
     finally:
-        while _ready:
-            with _ready.pop() as process:
-                process.kill()
+        end_ready_process()
+
+
+def end_ready_process() -> None:
+    """End the process that no trial has used."""
+    while _ready:
+        with _ready.pop() as process:
+            process.kill()

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from dreamserve.bundle import Bundle, load_bundle
 from dreamserve.errors import printable
-from dreamserve.manifest import FileSpec
+from dreamserve.manifest_parts import FileSpec
 
 
 def print_card(path: Path) -> None:

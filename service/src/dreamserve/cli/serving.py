@@ -11,6 +11,7 @@ from dreamserve.api.app import create_app
 from dreamserve.api.async_engine import engine_of
 from dreamserve.api.server import bind
 from dreamserve.api.server import serve as serve_until_stopped
+from dreamserve.backends.trial_start import end_ready_process
 from dreamserve.cli.options import Bundles, bundles_or_default
 from dreamserve.engine.engine import Engine
 from dreamserve.loading import load_world
@@ -26,11 +27,10 @@ def run(bundles: Bundles, given: dict[str, Any]) -> None:
     )
     with bind(settings.host, settings.port) as listening:
         worlds = [
-            load_world(
-                path, settings.backend, settings.threads, settings.precision, settings.trust
-            )
+            load_world(path, settings.backend, settings.threads, settings.precision, settings.trust)
             for path in paths
         ]
+        end_ready_process()  # of no use if the graphs are not ONNX
         engine = engine_of(worlds, settings)
         line = _summary(engine, listening)
         app = create_app(engine, settings)
