@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dreamserve import noise
 from dreamserve.backends.base import Actions
-from dreamserve.bundle import sha256_of
+from dreamserve.bundle import seal, sha256_of
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.imagination.evaluator import CandidateEvaluator
@@ -26,7 +26,6 @@ from dreamserve.engine.imagination.trajectories import RolloutStart, StepOutcome
 from dreamserve.engine.work import Job, finish
 from dreamserve.engine.world import World
 from dreamserve.loading import load_world
-from dreamserve.manifest_file import seal
 from dreamserve.trust import Trust
 from dreamserve.validation import validated
 from dreamserve_protocol.markers import Request

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dreamserve.bundle import load_bundle, sha256_of
+from dreamserve.bundle import content_version, load_bundle, seal, sha256_of
 from dreamserve.errors import BundleError
-from dreamserve.manifest_file import content_version, seal
 
 Edit = Callable[[Path], None]
 

@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dreamserve.archives import read_arrays
-from dreamserve.bundle import load_bundle, sha256_of
+from dreamserve.bundle import MAX_MANIFEST_BYTES, load_bundle, sha256_of
 from dreamserve.errors import BundleError
 from dreamserve.folder import Folder
-from dreamserve.manifest_file import MAX_BYTES, parse
+from dreamserve.strict_json import parse
 from dreamserve.trust import Trust
 
 Rewrite = Callable[..., Path]
@@ -143,7 +143,10 @@ def write_manifest_text(folder: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (" " * (MAX_BYTES + 1), f"manifest.json: {MAX_BYTES + 1:,} bytes; it may have at most"),
+        (
+            " " * (MAX_MANIFEST_BYTES + 1),
+            f"manifest.json: {MAX_MANIFEST_BYTES + 1:,} bytes; it may have at most",
+        ),
         ('{"name": "a", "name": "b"}', "is not JSON: 'name' occurs twice in an object"),
         ('{"quality": {"x": [{"a": 1, "a": 2}]}}', "'a' occurs twice"),
         ('{"quality": Infinity}', "Infinity is not JSON"),

@@ -7,22 +7,28 @@ training is the only writer; it shares the rules in this module.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from dreamserve.archives import Array, Shape, read_arrays
 from dreamserve.errors import BundleError
 from dreamserve.folder import Folder
 from dreamserve.graph_rules import check_graph
 from dreamserve.manifest import Manifest, WorldSpec
-from dreamserve.manifest_file import read_manifest
 from dreamserve.manifest_parts import ControllerSpec, FileSpec, Format, GraphName
+from dreamserve.strict_json import parse
 from dreamserve.trust import UNTRUSTED, Trust
 
 Arrays = dict[str, Array]
+MANIFEST_FILE = "manifest.json"
+MAX_MANIFEST_BYTES = 2**20
+_LISTED = 5  # bundles that an error lists
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +56,7 @@ def load_bundle(path: str | Path, trust: Trust = UNTRUSTED) -> Bundle:
     Nothing of the bundle runs, and no more than `trust.max_bundle_bytes` of it is read.
     """
     folder = Folder(Path(path), trust.max_bundle_bytes)
-    manifest = read_manifest(folder)
+    manifest = _read_manifest(folder)
     for name in ("encode", "step", "decode"):
         graph = getattr(manifest.graphs, name)
         check_graph(_read(folder, graph.onnx), str(folder.path / graph.onnx.file))
@@ -68,6 +74,29 @@ def sha256_of(path: str | Path) -> str:
     """Return the sha256 of a file's bytes, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_version(fields: Mapping[str, Any]) -> str:
+    """Return the version of a manifest with these fields: 16 hex digits.
+
+    It is the start of the sha256 of the manifest's JSON in UTF-8, without `version`, with sorted
+    keys and no spaces. The files' hashes are among the fields, so it covers their content too.
+    `fields` are those in the file, including defaults: use `seal` to create a manifest.
+    """
+    content = {name: value for name, value in fields.items() if name != "version"}
+    canonical = json.dumps(
+        content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def seal(fields: Mapping[str, Any]) -> Manifest:
+    """Return the validated manifest with these fields, defaults, and its version.
+
+    Write it as `manifest.model_dump_json()`. Raises pydantic's ValidationError.
+    """
+    draft = Manifest.model_validate({**fields, "version": "0" * 16})
+    return draft.model_copy(update={"version": content_version(draft.model_dump(mode="json"))})
 
 
 def bank_shapes(spec: WorldSpec, size: int) -> dict[str, Shape]:
@@ -101,6 +130,41 @@ def check_arrays(arrays: Arrays, expected: Mapping[str, Shape], where: str) -> N
             raise BundleError(f"{where}: {name} must be {shape}, is {array.shape}")
         if not np.isfinite(array).all():
             raise BundleError(f"{where}: {name} holds NaN or infinity")
+
+
+def _read_manifest(folder: Folder) -> Manifest:
+    path = folder.path / MANIFEST_FILE
+    try:
+        content = folder.read(MANIFEST_FILE, MAX_MANIFEST_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        raise BundleError(f"{folder.path}: {_why_no_bundle(folder.path)}") from None
+    try:
+        fields = parse(content)
+        manifest = Manifest.model_validate_json(json.dumps(fields))
+        version = content_version(fields)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        field = ".".join(str(part) for part in problem["loc"]) or "the manifest"
+        raise BundleError(f"{path}: {field}: {problem['msg']}") from None
+    except ValueError as error:
+        raise BundleError(f"{path}: {error}") from None
+    if version != manifest.version:
+        raise BundleError(
+            f"{path}: declares version {manifest.version}, but its content has {version}"
+        )
+    return manifest
+
+
+def _why_no_bundle(folder: Path) -> str:
+    wanted = f"a bundle is a folder with {MANIFEST_FILE}"
+    if not folder.exists():
+        return f"no such folder; {wanted}"
+    if not folder.is_dir():
+        return f"is a file; {wanted}"
+    found = sorted(path.parent for path in folder.glob(f"*/{MANIFEST_FILE}"))
+    more = ", …" if len(found) > _LISTED else ""
+    inside = ", ".join(map(str, found[:_LISTED]))
+    return f"has no {MANIFEST_FILE}; {f'bundles in it: {inside}{more}' if inside else wanted}"
 
 
 def _read(folder: Folder, spec: FileSpec) -> bytes:

@@ -5,7 +5,7 @@ operator of another domain, no randomness and no data outside the file; and how 
 depends on the inputs' shapes, never on their values. So a graph touches no file, a run of it ends,
 and it takes the same memory and about the same time for all inputs of a batch size.
 
-The reader knows the fields that the rules need, of ONNX's `onnx.proto`, and skips the others. A
+The reader knows the fields that the rules need, as ONNX numbers them, and skips the others. A
 field that occurs several times is checked each time, whichever of them a parser would use.
 """
 

@@ -3,7 +3,6 @@
 Half of a trial's time is the start of its process: `ready_process` lets the two overlap.
 """
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +22,6 @@ def start() -> "subprocess.Popen[bytes]":
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # it starts faster
     )
 
 

@@ -19,10 +19,9 @@ from dreamserve.backends.base import Backend
 from dreamserve.backends.check import input_shapes, output_shapes
 from dreamserve.backends.onnx import OnnxBackend
 from dreamserve.backends.torch import TorchBackend
-from dreamserve.bundle import Arrays, load_bundle, sha256_of
+from dreamserve.bundle import MANIFEST_FILE, Arrays, load_bundle, seal, sha256_of
 from dreamserve.errors import BundleError
 from dreamserve.manifest import Manifest, WorldSpec
-from dreamserve.manifest_file import MANIFEST_FILE, seal
 from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.export.card import Picture, render_card
 from dreamserve_training.export.errors import ExportError
