@@ -53,11 +53,12 @@ def _limit(max_bytes: int, timeout_s: float) -> None:
     except ModuleNotFoundError:  # Windows: its parent still ends it when its time is over
         return
     limits = {
-        resource.RLIMIT_AS: _memory_bytes() + max_bytes,
         resource.RLIMIT_CPU: int(timeout_s) + 1,
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_CORE: 0,
     }
+    if present := _memory_bytes():
+        limits[resource.RLIMIT_AS] = present + max_bytes
     for kind, most in limits.items():
         hard = resource.getrlimit(kind)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)

@@ -85,7 +85,7 @@ def _devices() -> Line:
         return Line("ok", "devices", "CPU; no CUDA device")
     found = f"CPU, {count} CUDA device{'s' * (count > 1)}"
     if _torch_sees_cuda():
-        return Line("ok", "devices", f"{found}: backend torch-cuda")
+        return Line("ok", "devices", f"{found}: backend torch-cuda, with --trust-torchscript")
     if _CUDA_PROVIDER in onnxruntime.get_available_providers():
         return Line("ok", "devices", f"{found}: backend onnx-cuda")
     hint = "which neither torch nor onnxruntime can use: install a CUDA build of torch"
