@@ -1,10 +1,10 @@
 """`dreamserve inspect`: what a bundle is, and how good it is, for people or as JSON."""
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import orjson
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -40,7 +40,7 @@ def print_json(path: Path) -> None:
         "files": {spec.file: _size(bundle, spec) for spec in bundle.manifest.files()},
         "manifest": bundle.manifest.model_dump(mode="json"),
     }
-    typer.echo(orjson.dumps(fields, option=orjson.OPT_INDENT_2))
+    typer.echo(json.dumps(fields, indent=2))  # in ASCII: nothing commands a terminal
 
 
 def _world(bundle: Bundle) -> Iterator[tuple[str, Any]]:
