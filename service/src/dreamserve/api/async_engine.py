@@ -7,20 +7,23 @@ the engine's thread.
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from dreamserve.api.access.callers import Access, Caller
 from dreamserve.api.bodies import CallerGoneError
 from dreamserve.api.png import PngReader
+from dreamserve.api.world_changes import WorldChanges
 from dreamserve.engine.durability.gate import Durability
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.limits import Limits
 from dreamserve.engine.scheduling.queued import Future, Settled, settle
 from dreamserve.engine.world import World
+from dreamserve.manifest import FrameSpec
 from dreamserve.settings import Settings
-from dreamserve.store.base import Retention, Store, open_store
+from dreamserve.store.base import Retention, Store
+from dreamserve.store.choose import open_store
 from dreamserve_protocol.errors import (
     DrainingError,
     NotReadyError,
@@ -29,6 +32,7 @@ from dreamserve_protocol.errors import (
 )
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.sessions import DeleteRequest
+from dreamserve_protocol.worlds import LoadWorldRequest, UnloadWorldRequest
 
 # Most results are ready sooner. The callers of other requests are watched for a disconnect.
 UNWATCHED_S = 0.05
@@ -37,13 +41,17 @@ END_TRIES, END_PAUSE_S = 100, 0.05
 R = TypeVar("R")
 Disconnected = Callable[[], Awaitable[None]]  # returns once the caller has disconnected
 Waiting = asyncio.Future[Any]
+Outside = Mapping[type[Request[Any]], Callable[[Any], Any]]
 
 
 class AsyncEngine:
-    """Drives `engine` from the event loop in which it is created."""
+    """Drives `engine` from the event loop in which it is created.
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    `outside` has functions for the requests that the engine does not run in its turns, by type.
+    """
+
+    def __init__(self, engine: Engine, outside: Outside | None = None) -> None:
+        self._engine, self._outside = engine, outside or {}
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
         self._scheduled = False  # whether a turn is scheduled
@@ -60,6 +68,9 @@ class AsyncEngine:
         DrainingError.
         """
         caller.check_may(request)
+        if type(request) in self._outside:
+            self._run_outside(request, future)
+            return
         self._engine.queue(request, future, caller.owner)
         self._waiting += 1
         if not self._scheduled:
@@ -70,6 +81,20 @@ class AsyncEngine:
                 # Not in the next iteration of the loop but in the one after, to include requests
                 # that are being read now: batches of twice the size are worth the wait.
                 self._loop.call_soon(self._loop.call_soon, self._turn)
+
+    def _run_outside(self, request: Request[Any], future: Future) -> None:
+        """Run a request that no turn of the engine can, in a thread."""
+        running = self._loop.run_in_executor(None, self._outside[type(request)], request)
+
+        def finished(done: asyncio.Future[Any]) -> None:
+            if future.done():
+                return
+            if (error := done.exception()) is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(done.result())
+
+        running.add_done_callback(finished)
 
     async def send(self, request: Request[R], disconnected: Disconnected, caller: Caller) -> R:
         """Return the result of a caller's request, or raise its error.
@@ -149,13 +174,20 @@ class Service:
     @cached_property
     def async_engine(self) -> AsyncEngine:
         """Access to the engine from the event loop that uses it first."""
-        return AsyncEngine(self.engine)
+        changes = WorldChanges(self.engine, self.settings, self._worlds_changed)
+        outside: Outside = {LoadWorldRequest: changes.load, UnloadWorldRequest: changes.unload}
+        return AsyncEngine(self.engine, outside)
 
     @cached_property
     def png(self) -> PngReader:
         """What makes requests of bodies that may hold PNG files."""
-        frames = (world.spec.frame for world in self.engine.worlds.values())
-        return PngReader(frames, self.settings)
+        return PngReader(self._frames(), self.settings)
+
+    def _frames(self) -> list[FrameSpec]:
+        return [world.spec.frame for world in list(self.engine.worlds.values())]
+
+    def _worlds_changed(self) -> None:
+        self.png.measure(self._frames())
 
     def set_quotas(self) -> None:
         """Tell the engine the quotas of the API keys."""

@@ -37,7 +37,7 @@ class Executor:
         """Queue the requests whose sessions have been looked up; return those that failed."""
         if self._gate is None:
             return []
-        ready, failed = self._gate.arrive()
+        ready, failed = self._gate.lookups.arrive()
         with self._lock:
             for queued in ready:
                 self._scheduler.resume(queued)
@@ -51,7 +51,7 @@ class Executor:
         batch = [queued for queued in requests if not queued.future.cancelled()]
         if self._gate is not None:
             cancelled = set(requests) - set(batch)
-            batch = self._gate.ready(batch)
+            batch = self._gate.lookups.ready(batch)
             requests = [*batch, *cancelled]
         try:
             outcomes = self._respond(self._contexts, batch)
@@ -97,7 +97,7 @@ class Executor:
             job.close()
         jobs = [job for job in by_job if job not in cancelled] if cancelled else list(by_job)
         if self._gate is not None:
-            self._gate.resume(by_job[job] for job in jobs)
+            self._gate.lookups.resume(by_job[job] for job in jobs)
         common = self._contexts[""]
         slices = run_slice(jobs, common.slice_rows, common.clock())
         ended = {job: outcome for job, outcome in slices if not isinstance(outcome, Job)}
