@@ -162,7 +162,7 @@ class Array:
         return integers if form.axes != () else integers.item()
 
     def _floats(self, array: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # invalid: a signalling NaN
             floats = np.ascontiguousarray(array, dtype).reshape(array.shape)
         if not self._finite:
             return floats

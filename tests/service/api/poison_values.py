@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .poison import action, invalid, json, not_finite, packed, post, too_large
+from .poison import MSGPACK, action, invalid, json, not_finite, packed, post, too_large
 
 NAN, INF = float("nan"), float("inf")
 BIG = 2**53  # more than an integer of the protocol may be
@@ -28,6 +28,14 @@ NUMBERS = {
     "NaN action": not_finite(packed("/step", **BOX, action=[NAN, 0.0]), r"action.*\[0\]"),
     "infinite packed action": not_finite(
         packed("/step", **BOX, action=np.array([0, INF], np.float32)), r"action.*\[1\]"
+    ),
+    "signalling NaN": not_finite(
+        post(
+            "/step",
+            b"\x82\xaasession_id\xa1b\xa6action\x92\xcb\x7f\xf0" + bytes(5) + b"\1\0",
+            form=MSGPACK,
+        ),
+        r"action.*\[0\]",
     ),
     "NaN latent": not_finite(
         packed("/reset", start={"latent": [0.0, NAN, 0, 0]}), r"start.latent.*\[1\]"

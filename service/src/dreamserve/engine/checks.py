@@ -21,7 +21,7 @@ def check_tensor(name: str, given: Any, shape: tuple[int, ...]) -> Array:
         raise InvalidRequestError(
             f"{name} must be numbers of shape {list(shape)}, not {array.dtype} {list(array.shape)}"
         )
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # invalid: a signalling NaN
         numbers = array.astype(np.float32)
     if not np.isfinite(numbers).all():
         raise NotFiniteInputError(f"{name} holds NaN or infinity, or is beyond float32")
