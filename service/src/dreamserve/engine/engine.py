@@ -14,6 +14,7 @@ from dreamserve.engine.dispatcher import respond
 from dreamserve.engine.executor import Executor, RequestScheduler
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.limits import UNLIMITED, Limits
+from dreamserve.engine.measures import Measures
 from dreamserve.engine.scheduling.calibration import (
     UNMEASURED_SLICE_ROWS,
     batch_sizes,
@@ -22,7 +23,7 @@ from dreamserve.engine.scheduling.calibration import (
 from dreamserve.engine.scheduling.driver import Driver, InlineDriver
 from dreamserve.engine.scheduling.queued import Future, QueuedRequest, Settled
 from dreamserve.engine.scheduling.scheduler import Scheduler
-from dreamserve.engine.sessions.slab import slab_bytes
+from dreamserve.engine.sessions.slab import Slab, slab_bytes
 from dreamserve.engine.sessions.table import MAX_KEPT_STEPS, Sessions
 from dreamserve.engine.world import World, worlds_by_name
 from dreamserve_protocol.errors import DrainingError
@@ -78,7 +79,10 @@ class Engine:
             max_queue=max_queue, max_batch=max_batch, max_jobs=max_jobs
         )
         self._wake = threading.Condition(threading.Lock())  # guards the scheduler
-        self._executor = Executor(respond, self._context, self._scheduler, self._wake)
+        self.measures = Measures()
+        self._executor = Executor(
+            respond, self._context, self._scheduler, self._wake, self.measures
+        )
         self._turning = threading.Lock()  # held during a turn; its holder owns all other state
         self._thread: threading.Thread | None = None
         self._stop_at_s: float | None = None  # by time.monotonic; None: not stopping
@@ -109,6 +113,26 @@ class Engine:
         """Whether the engine's thread runs, every graph is warm, and requests are accepted."""
         running = self._thread is not None and self._thread.is_alive()
         return running and self._stop_at_s is None
+
+    @property
+    def slabs(self) -> dict[str, Slab]:
+        """The sessions' storage by world, for reading what it measures."""
+        return self._context.sessions.slabs
+
+    @property
+    def kept_steps(self) -> int:
+        """Number of steps that all sessions may keep for rewinding."""
+        return sum(slab.windows.reserved for slab in self.slabs.values())
+
+    @property
+    def waiting(self) -> int:
+        """Number of waiting requests."""
+        return self._scheduler.waiting
+
+    @property
+    def jobs(self) -> int:
+        """Number of plans, samples, batches and burn-ins in progress."""
+        return len(self._scheduler.jobs)
 
     @property
     def idle(self) -> bool:
@@ -148,7 +172,7 @@ class Engine:
             if self._stop_at_s is not None:
                 raise DrainingError("the server is shutting down")
             key: str | None = getattr(request, "session_id", None)
-            self._scheduler.add(QueuedRequest(request, future, key))
+            self._scheduler.add(QueuedRequest(request, future, key, time.perf_counter()))
 
     def wake(self) -> None:
         """Wake the engine's thread, which runs turns until the engine is idle."""

@@ -2,9 +2,11 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Any, TypeAlias
 
 from dreamserve.engine.handlers.base import Context
+from dreamserve.engine.measures import Measures
 from dreamserve.engine.scheduling.queued import QueuedRequest, Settled
 from dreamserve.engine.scheduling.scheduler import Scheduler
 from dreamserve.engine.scheduling.slices import run_slice
@@ -26,13 +28,18 @@ class Executor:
         context: Context,
         scheduler: RequestScheduler,
         lock: threading.Condition,
+        measures: Measures,
     ) -> None:
         self._respond, self._context, self._scheduler = respond, context, scheduler
         self._lock = lock  # guards the scheduler
+        self._measures = measures
 
     def run_batch(self, requests: list[QueuedRequest]) -> list[Settled]:
         """Return the outcomes of the completed requests; the others have become jobs."""
+        began_s = perf_counter()
         batch = [queued for queued in requests if not queued.future.cancelled()]
+        if len(batch) < len(requests):
+            self._measures.cancelled += len(requests) - len(batch)
         try:
             outcomes = self._respond(self._context, [queued.request for queued in batch])
         except Exception as error:
@@ -47,6 +54,7 @@ class Executor:
             for queued in requests:
                 if not queued.holds_session:
                     self._scheduler.release(queued)
+        self._measures.batch(began_s, perf_counter(), batch, outcomes)
         return settled
 
     def _begin(self, queued: QueuedRequest, job: Job) -> ProblemError | None:
@@ -62,8 +70,10 @@ class Executor:
 
     def run_slice(self, requests: list[QueuedRequest]) -> list[Settled]:
         """Run one slice of these requests' jobs; return the outcomes of the jobs that ended."""
+        began_s = perf_counter()
         by_job = {queued.job: queued for queued in requests if queued.job is not None}
         cancelled = [job for job, queued in by_job.items() if queued.future.cancelled()]
+        self._measures.cancelled += len(cancelled)
         for job in cancelled:
             job.close()
         jobs = [job for job in by_job if job not in cancelled] if cancelled else list(by_job)
@@ -78,4 +88,6 @@ class Executor:
                 self._scheduler.end(queued)
                 if queued.holds_session:
                     self._scheduler.release(queued)
-        return [(by_job[job], outcome) for job, outcome in ended.items()]
+        settled = [(by_job[job], outcome) for job, outcome in ended.items()]
+        self._measures.slice(began_s, perf_counter(), settled)
+        return settled

@@ -8,6 +8,7 @@ import numpy as np
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Array, Bools, Int64, PendingStep, State, UInt64
 from dreamserve.backends.host_state import make_state_store
+from dreamserve.engine.histogram import NATS, ROWS, Histogram
 from dreamserve.engine.sessions.records import NO_LIMIT, SessionRecord, Windows
 from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
@@ -40,6 +41,15 @@ class LastPlan(NamedTuple):
     actions: Actions
 
 
+class SlabMeasures:
+    """What a slab measures of its sessions; the engine's turns write, any thread reads."""
+
+    def __init__(self) -> None:
+        self.created = self.ended = self.expired = 0  # sessions; `ended` includes the expired
+        self.step_rows = Histogram(ROWS)  # rows of step batches; their sum is the number of steps
+        self.surprise = Histogram(NATS)  # of observed steps, in nats per latent dimension
+
+
 class Slab:
     """One world's sessions in columns: row i of every array belongs to slot i.
 
@@ -65,6 +75,7 @@ class Slab:
         self.last_answers: dict[int, LastAnswer] = {}
         self.last_plans: dict[int, LastPlan] = {}  # by slot
         self.windows = Windows()
+        self.measures = SlabMeasures()
         self._holders: list[str | None] = []  # session ids by slot, for the slots used so far
         self._free: list[int] = []
 
@@ -75,6 +86,7 @@ class Slab:
             self._holders.append(None)
         slot = self._free.pop()
         self._holders[slot] = session_id
+        self.measures.created += 1
         return slot
 
     def free(self, slot: int) -> None:
@@ -84,12 +96,14 @@ class Slab:
         self.last_plans.pop(slot, None)
         self.windows.close(slot)
         self._free.append(slot)
+        self.measures.ended += 1
 
     def stage(self, slots: Int64, actions: Actions) -> tuple[Int64, PendingStep]:
         """Advance copies of the dreams of `slots` (B,), all different, by actions (B, …).
 
         Return the numbers (B,) of the steps, and the pending step, for `commit`.
         """
+        self.measures.step_rows.add(len(slots))
         number = self.step[slots] + 1
         keys = noise.keys_at(self.key[slots], number - self.began_at[slots])
         return number, self.states.stage(slots, actions, keys, self.temperature[slots])

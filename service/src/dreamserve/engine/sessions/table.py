@@ -171,6 +171,7 @@ class Sessions:
 
     def _expire(self, session_id: str) -> None:
         """End a session, and remember its id as expired."""
+        self._at(self._table[session_id])[0].measures.expired += 1
         self.remove(session_id)
         self._expired[session_id] = None
         if len(self._expired) > EXPIRED_REMEMBERED:
