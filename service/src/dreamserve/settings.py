@@ -4,6 +4,7 @@ No other module reads the environment. Names include units.
 """
 
 import os
+import re
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -12,6 +13,7 @@ from dreamserve.environment import meant_for_us, unknown
 from dreamserve.errors import SettingsError
 
 PREFIX = "DREAMSERVE_"
+_SECRET = re.compile(r"(?<=://)[^/\s]*(?=@)")  # user and password of a URL
 
 
 class Settings(BaseModel):
@@ -23,6 +25,15 @@ class Settings(BaseModel):
     port: int = Field(8000, ge=0, le=65535, description="Port; 0 takes any free one.")
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
         "info", description="critical, error, warning, info or debug."
+    )
+    log_format: Literal["text", "json"] = Field("text", description="text or json.")
+    access_log: bool = Field(False, description="Log every request, not only problems.")
+    max_log_lines_per_s: int = Field(
+        10, ge=1, description="Maximum log lines of one kind a second; then their number."
+    )
+    metrics: bool = Field(True, description="Serve Prometheus metrics at /metrics.")
+    traces: bool = Field(
+        False, description="Send OpenTelemetry traces, as the variables OTEL_* say."
     )
     allowed_origins: str = Field(
         "",
@@ -88,6 +99,16 @@ class Settings(BaseModel):
         64 * 2**20, ge=1, description="Maximum bytes of mixtures in a response of /sample."
     )
 
+    def changed(self) -> dict[str, Any]:
+        """Return the settings that are not the default, without what is secret, for the log."""
+        fields = type(self).model_fields.items()
+        values = {name: getattr(self, name) for name, field in fields}
+        return {
+            name: _SECRET.sub("***", str(values[name])) if _is_open(name) else "***"
+            for name, field in fields
+            if values[name] != field.default
+        }
+
     @property
     def origins(self) -> frozenset[str]:
         """The allowed origins as a set."""
@@ -111,6 +132,11 @@ class Settings(BaseModel):
         if problems:
             raise SettingsError("; ".join(problems))
         return settings
+
+
+def _is_open(name: str) -> bool:
+    """Return whether a setting may be logged, as its name says."""
+    return not any(word in name for word in ("key", "token", "secret", "password"))
 
 
 def option(name: str) -> str:

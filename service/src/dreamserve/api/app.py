@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 from itertools import count
+from time import perf_counter
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,18 +16,20 @@ from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dreamserve import __version__
+from dreamserve.api.access import AccessLog
 from dreamserve.api.async_engine import Service
 from dreamserve.api.bodies import CallerGoneError
 from dreamserve.api.docs import docs_endpoint, openapi_endpoint
 from dreamserve.api.examples import examples
 from dreamserve.api.http import Endpoint
 from dreamserve.api.inference.door import inference_problem, inference_routes, is_inference
+from dreamserve.api.metrics import metrics_endpoint
 from dreamserve.api.openapi import document
 from dreamserve.api.openenv import Episodes
 from dreamserve.api.origins import check_origin, is_loopback
 from dreamserve.api.pages import page_endpoint
 from dreamserve.api.play import play_routes
-from dreamserve.api.problems import VALID_ID
+from dreamserve.api.problems import INFERENCE, OTHER, VALID_ID
 from dreamserve.api.responses import problem_response
 from dreamserve.api.stream import Stream
 from dreamserve.engine.engine import Engine
@@ -68,7 +71,10 @@ class App(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return the routes wrapped in `Requests` and in any added middleware."""
-        app: ASGIApp = Requests(self, self.service)
+        requests = Requests(self, self.service)
+        app: ASGIApp = requests
+        if self.service.settings.access_log:
+            app = AccessLog(app, requests.describe)
         for middleware in reversed(self.user_middleware):
             app = middleware.cls(app, *middleware.args, **middleware.kwargs)
         return app
@@ -127,6 +133,7 @@ def _routes(service: Service) -> list[BaseRoute]:
         Route("/docs", docs_endpoint(openapi_document)),
         Route("/openapi.json", openapi_endpoint(openapi_document)),
         *play_routes(),
+        *([Route("/metrics", metrics_endpoint(service))] if service.settings.metrics else []),
     ]
 
 
@@ -137,7 +144,7 @@ class Requests:
     """
 
     def __init__(self, app: App, service: Service) -> None:
-        self._app, self._origins = app, service.settings.origins
+        self._app, self._service, self._origins = app, service, service.settings.origins
         self._is_local = is_loopback(service.settings.host)
         # Routes without parameters, by path: matching routes one by one takes longer than a step.
         routes = (route for route in app.routes if isinstance(route, Route))
@@ -152,7 +159,8 @@ class Requests:
             return
         headers = dict(scope["headers"])
         request_id = self._request_id(headers)
-        scope["state"] = {"headers": headers, "request_id": request_id}
+        began_s = perf_counter()
+        scope["state"] = {"headers": headers, "request_id": request_id, "began_s": began_s}
         try:
             if scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS:
                 check_origin(headers, self._origins, self._is_local)
@@ -165,9 +173,26 @@ class Requests:
         except CallerGoneError:
             return
         except Exception as error:
+            self._service.problems.note(error, **self.describe(scope))
             of_inference = is_inference(scope["path"])
             respond = inference_problem if of_inference else problem_response
             await respond(error, request_id)(scope, receive, send)
+
+    def describe(self, scope: Scope) -> dict[str, Any]:
+        """Return what is known of a request by now, as `Problems.note` takes it."""
+        state, path = scope["state"], scope["path"]
+        endpoint = self._exact.get(path) or scope.get("endpoint")
+        verb = INFERENCE if is_inference(path) else OTHER
+        if isinstance(endpoint, Endpoint) and scope["type"] == "http":
+            verb = endpoint.verb_of(scope["method"])
+        in_header = state["headers"].get(b"x-session-id", b"").decode("latin-1")
+        in_path = scope.get("path_params", {}).get("session_id", in_header)
+        return {
+            "request_id": state["request_id"],
+            "verb": verb,
+            "session_id": getattr(state.get("request"), "session_id", None) or in_path or None,
+            "duration_s": perf_counter() - state["began_s"],
+        }
 
     def _request_id(self, headers: dict[bytes, bytes]) -> str:
         header = headers.get(b"x-request-id")

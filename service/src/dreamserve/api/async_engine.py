@@ -7,11 +7,13 @@ the engine's thread.
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from dreamserve.api.bodies import CallerGoneError
+from dreamserve.api.problems import Problems
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.limits import Limits
 from dreamserve.engine.scheduling.queued import Future, Settled, settle
@@ -134,6 +136,8 @@ class Service:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine, self.settings = engine, settings
         self.failure: Exception | None = None  # why the engine could not start
+        self.problems = Problems()
+        self.open_sockets = Counter({"stream": 0, "openenv": 0})
 
     @cached_property
     def async_engine(self) -> AsyncEngine:

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from dreamserve.api import codec
 from dreamserve.api.async_engine import Service
 from dreamserve.api.bodies import Headers, disconnected, read_body
+from dreamserve.api.problems import OTHER
 from dreamserve.api.responses import BytesResponse, options_response
 from dreamserve.validation import Validate, validator
 from dreamserve_protocol.errors import InvalidRequestError, UnsupportedMediaTypeError
@@ -24,6 +25,7 @@ from dreamserve_protocol.verbs import Verb
 class _Route(NamedTuple):
     """Properties of a verb that every request needs, looked up once."""
 
+    verb: str
     validate: Validate
     has_body: bool
     of_session: bool
@@ -31,7 +33,7 @@ class _Route(NamedTuple):
 
     @classmethod
     def of(cls, verb: Verb) -> Self:
-        return cls(validator(verb.request), verb.has_body, verb.of_session, verb.body)
+        return cls(verb.name, validator(verb.request), verb.has_body, verb.of_session, verb.body)
 
 
 class Endpoint:
@@ -39,9 +41,14 @@ class Endpoint:
 
     def __init__(self, service: Service, verbs: Sequence[Verb]) -> None:
         self._service = service
-        self._verbs = {verb.method: _Route.of(verb) for verb in verbs}
+        self._verbs: dict[str, _Route] = {verb.method: _Route.of(verb) for verb in verbs}
         heads = {"HEAD"} if "GET" in self._verbs else set()
         self.allowed = ", ".join(sorted({*self._verbs, *heads, "OPTIONS"}))
+
+    def verb_of(self, method: str) -> str:
+        """Return the name of the verb that a method stands for."""
+        route = self._verbs.get("GET" if method == "HEAD" else method)
+        return OTHER if route is None else route.verb
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Raises ProblemError, CallerGoneError."""
@@ -55,6 +62,7 @@ class Endpoint:
         body = await read_body(receive, headers, limit) if route.has_body else b""
         build = partial(_request_of, route, body, headers, scope.get("path_params", {}))
         request = build() if len(body) <= codec.LARGE_BYTES else await asyncio.to_thread(build)
+        scope["state"]["request"] = request  # for the logs
         result = await self._service.async_engine.send(request, partial(disconnected, receive))
         response = await _response_of(result, headers)
         await response(scope, receive, send)

@@ -12,13 +12,15 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
 from dreamserve.api import codec
+from dreamserve.api.access import log_request
 from dreamserve.api.async_engine import Service
-from dreamserve.api.problems import VALID_ID, problem_of
+from dreamserve.api.problems import OTHER, VALID_ID, problem_of
 from dreamserve.validation import validator
 from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.markers import Request
@@ -39,7 +41,10 @@ class Pending:
 
     respond: Callable[["Pending"], None]
     as_msgpack: bool  # format of the request and of the response
+    began_s: float
     id: Id = None
+    verb: Any = None  # as named by the peer
+    request: Request[Any] | None = None
     outcome: Any = None  # result or exception
     dropped: bool = False  # whether the socket is closed
 
@@ -67,14 +72,18 @@ class Stream:
         """Serve one socket until its peer disconnects."""
         await receive()  # websocket.connect
         await send({"type": "websocket.accept"})
-        await Socket(self._service, scope["state"]["request_id"], receive, send).serve()
+        self._service.open_sockets["stream"] += 1
+        try:
+            await Socket(self._service, scope["state"]["request_id"], receive, send).serve()
+        finally:
+            self._service.open_sockets["stream"] -= 1
 
 
 class Socket:
     """One socket: a task that reads requests, and one that writes responses."""
 
     def __init__(self, service: Service, name: str, receive: Receive, send: Send) -> None:
-        self._engine = service.async_engine
+        self._engine, self._service = service.async_engine, service
         self._most = service.settings.max_stream_requests
         self._name, self._receive, self._send = name, receive, send
         self._in_progress: set[Pending] = set()  # read and not yet written
@@ -108,7 +117,7 @@ class Socket:
         """Queue the request in a message."""
         text = message.get("text")
         raw = message["bytes"] if text is None else text.encode()
-        pending = Pending(self._respond, as_msgpack=text is None)
+        pending = Pending(self._respond, text is None, perf_counter())
         self._in_progress.add(pending)
         try:
             if len(raw) <= codec.LARGE_BYTES:
@@ -116,7 +125,9 @@ class Socket:
             else:
                 fields = await asyncio.to_thread(codec.decode, raw, pending.as_msgpack)
             pending.id = _id_of(fields)
-            self._engine.queue(_request_of(fields), pending)
+            pending.verb = fields.get("verb")
+            pending.request = _request_of(fields)
+            self._engine.queue(pending.request, pending)
         except Exception as error:
             pending.set_exception(error)
 
@@ -147,15 +158,28 @@ class Socket:
         id, outcome = pending.id, pending.outcome
         response: dict[str, Any] = {"id": id, "status": 200, "body": outcome}
         if isinstance(outcome, Exception):
-            suffix = f".{id}" if VALID_ID.fullmatch(str(id)) else ""
-            error, document = problem_of(outcome, self._name + suffix)
+            known = self._describe(pending)
+            self._service.problems.note(outcome, **known)
+            error, document = problem_of(outcome, known["request_id"])
             response |= {"status": error.status, "body": document}
         elif outcome is None:
             response = {"id": id, "status": 204}
+        if self._service.settings.access_log:
+            log_request(response["status"], **self._describe(pending), transport="stream")
         raw = codec.encode(response, pending.as_msgpack)
         if pending.as_msgpack:
             return {"type": "websocket.send", "bytes": raw}
         return {"type": "websocket.send", "text": raw.decode()}
+
+    def _describe(self, pending: Pending) -> dict[str, Any]:
+        """Return what is known of a request, as `Problems.note` takes it."""
+        id, verb = str(pending.id), pending.verb
+        return {
+            "request_id": f"{self._name}.{id}" if VALID_ID.fullmatch(id) else self._name,
+            "verb": verb if isinstance(verb, str) and verb in _VALIDATORS else OTHER,
+            "session_id": getattr(pending.request, "session_id", None),
+            "duration_s": perf_counter() - pending.began_s,
+        }
 
 
 def _id_of(fields: dict[str, Any]) -> Id:

@@ -47,7 +47,7 @@ def every_command(
 )
 @takes_settings(
     "host", "port", "backend", "threads", "precision", "capacity", "session_ttl_s", "drain_s",
-    "log_level",
+    "log_level", "log_format", "access_log", "traces",
 )  # fmt: skip
 def serve(bundles: Bundles, given: dict[str, Any]) -> None:
     """Serve worlds over HTTP until SIGTERM or Ctrl-C.

@@ -52,7 +52,10 @@ def _option(name: str) -> inspect.Parameter:
     kind = str if get_origin(field.annotation) is Literal else field.annotation
     description = (field.description or "").removesuffix(".")
     default = f"{field.default:g}" if isinstance(field.default, float) else field.default
+    if isinstance(field.default, bool):
+        default = "on" if field.default else "off"
     text = f"{description} (default {default})."
+    # A flag turns on what is off by default.
     return _parameter(name, kind, typer.Option(option(name), help=text))
 
 
