@@ -39,7 +39,7 @@ LAYERS = (
     {"bundle"},
     {"manifest"},
     {"frames", "settings", "spaces", "validation"},
-    {"environment", "errors", "noise"},
+    {"environment", "errors", "logs", "noise"},
 )
 # What a user may ask of the SDK: the service in this process. Only this file imports it, and only
 # inside a function, so that the SDK installs and imports without it.

@@ -134,6 +134,11 @@ class Settings(BaseModel):
         return settings
 
 
+def otel_variable(name: str, default: str) -> str:
+    """Return a variable of OpenTelemetry that its SDK leaves to others to read."""
+    return os.environ.get(name) or default
+
+
 def _is_open(name: str) -> bool:
     """Return whether a setting may be logged, as its name says."""
     return not any(word in name for word in ("key", "token", "secret", "password"))

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cache
 from itertools import count
@@ -45,6 +45,10 @@ _SHOWN = 80
 log = logging.getLogger("dreamserve")
 
 
+# Makes an application of another, and of what tells what is known of a request.
+Wrapper = Callable[[ASGIApp, Callable[[Scope], dict[str, Any]]], ASGIApp]
+
+
 class App(FastAPI):
     """FastAPI's application with dreamserve's routes, without FastAPI's own middleware.
 
@@ -55,6 +59,7 @@ class App(FastAPI):
     def __init__(self, service: Service, **options: Any) -> None:
         super().__init__(redoc_url=None, docs_url=None, openapi_url=None, **options)
         self.service = service
+        self.wrappers: list[Wrapper] = [AccessLog] if service.settings.access_log else []
         self.router.redirect_slashes = False
         self.router.default = _no_such_path
         self.router.routes.extend(_routes(service))
@@ -73,8 +78,8 @@ class App(FastAPI):
         """Return the routes wrapped in `Requests` and in any added middleware."""
         requests = Requests(self, self.service)
         app: ASGIApp = requests
-        if self.service.settings.access_log:
-            app = AccessLog(app, requests.describe)
+        for wrapper in self.wrappers:
+            app = wrapper(app, requests.describe)
         for middleware in reversed(self.user_middleware):
             app = middleware.cls(app, *middleware.args, **middleware.kwargs)
         return app

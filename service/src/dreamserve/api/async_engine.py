@@ -137,12 +137,13 @@ class Service:
         self.engine, self.settings = engine, settings
         self.failure: Exception | None = None  # why the engine could not start
         self.problems = Problems()
+        self.make_engine: Callable[[Engine], AsyncEngine] = AsyncEngine
         self.open_sockets = Counter({"stream": 0, "openenv": 0})
 
     @cached_property
     def async_engine(self) -> AsyncEngine:
         """Access to the engine from the event loop that uses it first."""
-        return AsyncEngine(self.engine)
+        return self.make_engine(self.engine)
 
     def check_ready(self) -> None:
         """Raise DrainingError or NotReadyError unless new sessions are accepted."""

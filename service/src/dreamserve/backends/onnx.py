@@ -37,6 +37,7 @@ class OnnxBackend:
         device: Device = "cpu",
     ) -> None:
         self.device, self.name = device, f"onnx-{device}"
+        self.threads = threads
         self._encode = _session(spec, "encode", encode, threads, device)
         self._step = _session(spec, "step", step, threads, device)
         self._decode = _session(spec, "decode", decode, threads, device)

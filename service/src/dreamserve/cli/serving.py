@@ -7,12 +7,13 @@ from typing import Any
 import typer
 
 from dreamserve import __version__, logs
-from dreamserve.api.app import create_app
+from dreamserve.api.app import App, create_app
 from dreamserve.api.async_engine import engine_of
 from dreamserve.api.server import bind
 from dreamserve.api.server import serve as serve_until_stopped
 from dreamserve.cli.options import Bundles, bundles_or_default
 from dreamserve.engine.engine import Engine
+from dreamserve.errors import SettingsError
 from dreamserve.loading import load_world
 from dreamserve.settings import Settings
 
@@ -33,6 +34,8 @@ def run(bundles: Bundles, given: dict[str, Any]) -> None:
         engine = engine_of(worlds, settings)
         url = _url(listening)
         app = create_app(engine, settings)
+        if settings.traces:
+            _trace(app)
 
         def say() -> None:
             _log_start(engine, settings, url)
@@ -40,6 +43,17 @@ def run(bundles: Bundles, given: dict[str, Any]) -> None:
                 typer.echo(_summary(engine, url))
 
         serve_until_stopped(app, app.service, listening, say)
+
+
+def _trace(app: App) -> None:
+    """Trace the application's requests. Raises SettingsError."""
+    try:
+        from dreamserve.api.tracing import trace, tracer_of_environment
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"--traces needs {error.name}, which is not installed: pip install 'dreamserve[otel]'"
+        ) from error
+    app.wrappers.append(trace(app.service, tracer_of_environment()))
 
 
 def _url(listening: socket) -> str:

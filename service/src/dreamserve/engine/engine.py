@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from dreamserve.engine.dispatcher import respond
-from dreamserve.engine.executor import Executor, RequestScheduler
+from dreamserve.engine.executor import Executor, Observe, RequestScheduler
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.limits import UNLIMITED, Limits
 from dreamserve.engine.measures import Measures
@@ -147,6 +147,14 @@ class Engine:
     def drain(self) -> None:
         """Refuse new sessions from now on; existing ones are served."""
         self._context.draining = True
+
+    def observe(self, observe: Observe) -> None:
+        """Call `observe` with each batch from now on, in the thread of its turn."""
+        self._executor.observe = observe
+
+    def world_of(self, session_id: str) -> str | None:
+        """Return the world of a session, None if there is none; to be called in a turn only."""
+        return self._context.sessions.world_of(session_id)
 
     def attach(self, driver: Driver) -> None:
         """Let `driver` deliver the outcomes of all turns from now on."""

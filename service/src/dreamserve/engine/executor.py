@@ -19,6 +19,10 @@ RequestScheduler: TypeAlias = Scheduler[QueuedRequest, QueuedRequest]
 Respond = Callable[[Context, Sequence[Request[Any]]], list[Outcome]]  # `dispatcher.respond`
 
 
+# Gets the requests of each batch, and when it began by time.perf_counter.
+Observe = Callable[[Sequence[QueuedRequest], float], None]
+
+
 class Executor:
     """Runs what the scheduler selected, and tells it what has ended. One thread at a time."""
 
@@ -33,6 +37,7 @@ class Executor:
         self._respond, self._context, self._scheduler = respond, context, scheduler
         self._lock = lock  # guards the scheduler
         self._measures = measures
+        self.observe: Observe | None = None
 
     def run_batch(self, requests: list[QueuedRequest]) -> list[Settled]:
         """Return the outcomes of the completed requests; the others have become jobs."""
@@ -40,6 +45,8 @@ class Executor:
         batch = [queued for queued in requests if not queued.future.cancelled()]
         if len(batch) < len(requests):
             self._measures.cancelled += len(requests) - len(batch)
+        if self.observe is not None:
+            self.observe(batch, began_s)
         try:
             outcomes = self._respond(self._context, [queued.request for queued in batch])
         except Exception as error:

@@ -16,6 +16,7 @@ from dreamserve_client.errors import (
 )
 from dreamserve_client.problems import problem_in
 from dreamserve_client.timeouts import CONNECT_S
+from dreamserve_client.tracing import trace_headers
 from dreamserve_protocol.errors import DreamserveError, InvalidRequestError
 
 USER_AGENT = f"dreamserve-client/{version('dreamserve-client')}"
@@ -53,7 +54,11 @@ class _Messages:
         """Return the HTTP request of a call; sent again, it is the same bytes."""
         if http.is_closed:
             raise ClosedError("the client is closed")
-        headers = {"accept": self._codec.media_type, "user-agent": USER_AGENT}
+        headers = {
+            "accept": self._codec.media_type,
+            "user-agent": USER_AGENT,
+            **trace_headers(),
+        }
         if call.routed_by is not None:
             headers["x-session-id"] = call.routed_by
         content = None

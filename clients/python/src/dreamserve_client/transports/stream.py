@@ -33,6 +33,7 @@ from dreamserve_client.errors import (
 )
 from dreamserve_client.problems import problem_from, problem_in
 from dreamserve_client.timeouts import CONNECT_S
+from dreamserve_client.tracing import trace_headers
 from dreamserve_client.transports.http import USER_AGENT
 from dreamserve_client.transports.socket import Socket
 
@@ -99,6 +100,7 @@ class AsyncStream:
                 ping_timeout=KEEP_ALIVE_S,
                 close_timeout=CLOSE_S,
                 user_agent_header=USER_AGENT,
+                additional_headers=trace_headers(),
             )
         except Exception as error:
             raise self._refused(error) from error

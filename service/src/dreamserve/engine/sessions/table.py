@@ -92,6 +92,11 @@ class Sessions:
         slab.used_at_s[slots] = self._now_s
         return slots
 
+    def world_of(self, session_id: str) -> str | None:
+        """Return the name of the world of a session, None if there is no such session."""
+        place = self._table.get(session_id)
+        return None if place is None else self._at(place)[0].world.name
+
     def _at(self, place: int) -> tuple[Slab, int]:
         return self._numbered[place >> _SLOT_BITS], place & ((1 << _SLOT_BITS) - 1)
 
