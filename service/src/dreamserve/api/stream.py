@@ -85,6 +85,7 @@ class Socket:
     def __init__(self, service: Service, name: str, receive: Receive, send: Send) -> None:
         self._engine, self._service = service.async_engine, service
         self._most = service.settings.max_stream_requests
+        self._logs_all = service.settings.access_log
         self._name, self._receive, self._send = name, receive, send
         self._in_progress: set[Pending] = set()  # read and not yet written
         self._ended: list[Pending] = []  # to be written
@@ -164,7 +165,7 @@ class Socket:
             response |= {"status": error.status, "body": document}
         elif outcome is None:
             response = {"id": id, "status": 204}
-        if self._service.settings.access_log:
+        if self._logs_all:
             log_request(response["status"], **self._describe(pending), transport="stream")
         raw = codec.encode(response, pending.as_msgpack)
         if pending.as_msgpack:
