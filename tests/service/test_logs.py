@@ -43,7 +43,9 @@ def log() -> Iterator[Log]:
 def test_an_event_is_one_line_of_text_with_its_fields(log: Log) -> None:
     log.problem(code="too_large", verb="step", duration_ms=1.25)
     (line,) = log.lines
-    assert line.endswith("Z INFO dreamserve.tests: problem code=too_large verb=step duration_ms=1.25")
+    assert line.endswith(
+        "Z INFO dreamserve.tests: problem code=too_large verb=step duration_ms=1.25"
+    )
 
 
 def test_an_event_is_one_object_of_json_with_its_fields(log: Log) -> None:
