@@ -21,6 +21,7 @@ from dreamserve.engine.fake import fake_world
 from dreamserve.errors import SettingsError
 from dreamserve.settings import Settings
 from dreamserve_client import AsyncDreamClient
+from dreamserve_protocol.errors import DreamNotFiniteError
 
 pytestmark = pytest.mark.anyio
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -101,8 +102,8 @@ async def test_a_request_is_a_span_of_the_callers_trace_with_its_verb_inside(
     }
 
 
-async def test_an_error_names_its_code_and_only_those_of_the_server_are_errors(
-    traces: Traces, monkeypatch: pytest.MonkeyPatch
+async def test_an_error_of_the_caller_names_its_code_and_is_no_error_of_the_server(
+    traces: Traces,
 ) -> None:
     async with _traced(traces) as http:
         await http.post("/step", json={"session_id": "nobody", "action": 1})
@@ -112,27 +113,34 @@ async def test_an_error_names_its_code_and_only_those_of_the_server_are_errors(
     requests = [span for span in traces.spans if span.name == "POST step"]
     statuses = [(span.attributes or {})["http.response.status_code"] for span in requests]
     assert statuses == [404, 422]
-    assert all(span.status.status_code is not StatusCode.ERROR for span in traces.spans[1:])
+    assert all(span.status.status_code is not StatusCode.ERROR for span in requests)
+
+
+async def test_an_error_of_the_server_is_marked(traces: Traces) -> None:
+    inner: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    tracing.SpanFuture(inner, traces.tracer.start_span("plan")).set_exception(
+        DreamNotFiniteError("NaN")
+    )
+    assert isinstance(inner.exception(), DreamNotFiniteError)
+    assert traces.named("plan").status.status_code is StatusCode.ERROR
 
 
 async def test_a_cancelled_request_ends_its_span(traces: Traces) -> None:
-    async with _traced(traces):
-        future = tracing.SpanFuture(
-            asyncio.get_running_loop().create_future(), traces.tracer.start_span("step")
-        )
-        assert not future.done()
-        future._future.cancel()  # type: ignore[attr-defined]
-        assert future.cancelled()
-        assert future.done()
+    inner: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    future = tracing.SpanFuture(inner, traces.tracer.start_span("step"))
+    assert not future.done()
+    inner.cancel()
+    assert future.cancelled()
+    assert future.done()
     assert (traces.named("step").attributes or {})["dreamserve.code"] == "cancelled"
 
 
 async def test_the_sdk_continues_the_trace_of_its_caller(traces: Traces) -> None:
     async with _traced(traces) as http:
-        async with AsyncDreamClient("http://test", http_client=http) as client:
-            with traces.tracer.start_as_current_span("agent") as agent:
-                await client.reset()
-            await client.worlds()
+        client = AsyncDreamClient("http://test", http_client=http)
+        with traces.tracer.start_as_current_span("agent") as agent:
+            await client.reset()
+        await client.worlds()
     reset, worlds = traces.named("POST reset"), traces.named("GET worlds")
     assert reset.parent is not None
     assert reset.parent.span_id == agent.get_span_context().span_id
@@ -152,11 +160,11 @@ print([name for name in sys.modules if name.startswith("opentelemetry")])
     assert done.stdout.strip() == "[]"
 
 
-def test_serving_without_traces_does_not_import_opentelemetry() -> None:
+def test_serving_without_traces_does_not_import_the_sdk_of_opentelemetry() -> None:
     code = """
 import sys
 import dreamserve.cli.serving
-print([name for name in sys.modules if name.startswith("opentelemetry")])
+print([name for name in sys.modules if name.startswith("opentelemetry.sdk")])
 """
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
