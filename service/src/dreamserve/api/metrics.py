@@ -179,11 +179,17 @@ def _family(row: Row, samples: Samples) -> Metric:
     return family
 
 
-def metrics_endpoint(service: Service) -> Static:
-    """Return the application that serves the metrics in the format that Accept selects."""
-    registry = CollectorRegistry()  # not the process's: two servers may share a process
+def registry_of(service: Service) -> CollectorRegistry:
+    """Return a registry of a service's metrics and the process's."""
+    registry = CollectorRegistry()  # not prometheus_client's own: two servers may share a process
     registry.register(ServiceCollector(service))
     ProcessCollector(registry=registry)
+    return registry
+
+
+def metrics_endpoint(service: Service) -> Static:
+    """Return the application that serves the metrics in the format that Accept selects."""
+    registry = registry_of(service)
 
     def make(scope: Scope) -> BytesResponse:
         accept = scope["state"]["headers"].get(b"accept", b"").decode("latin-1")
