@@ -1,7 +1,7 @@
 """Log lines: for people or as JSON, one an event; no input can forge them, or fill a disk.
 
-An event has a constant message and `fields` (`log.info("problem", extra={"fields": {…}})`). What
-may come from a client is a field, never the message.
+An event has a constant message and `fields`, a dict in the argument `extra` of the logging call.
+What may come from a client is a field, never the message.
 """
 
 import json
