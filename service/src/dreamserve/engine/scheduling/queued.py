@@ -40,7 +40,7 @@ class QueuedRequest:
     request: Request[Any]
     future: Future
     key: str | None  # the session's id; None for batches and for requests without a session
-    queued_at_s: float  # by time.perf_counter
+    queued_at_s: float = 0.0  # by time.perf_counter
     job: Job | None = None
     # A reset in progress: the session's next requests must wait until it ends.
     holds_session: bool = False
