@@ -1,7 +1,7 @@
 """A histogram that costs next to nothing to write: a list of floats, sorted into buckets together.
 
-Measuring a step may take half a microsecond. So an observed value is appended to a list, and numpy
-sorts many at once.
+Measuring a step must take less than a microsecond. So an observed value is appended to a list, and
+numpy sorts many at once.
 """
 
 import threading
