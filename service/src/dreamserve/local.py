@@ -10,7 +10,9 @@
 
 from collections.abc import Callable
 from functools import wraps
+from math import inf
 from pathlib import Path
+from time import monotonic
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
@@ -31,7 +33,14 @@ from dreamserve_protocol.errors import (
     InvalidRequestError,
     NotFiniteInputError,
 )
+from dreamserve_protocol.listing import (
+    AdminDeleteRequest,
+    AdminSessionsRequest,
+    DeleteIdleRequest,
+    SessionsRequest,
+)
 from dreamserve_protocol.markers import Request
+from dreamserve_protocol.pictures import UNBOUNDED
 from dreamserve_protocol.plan import PlanRequest
 from dreamserve_protocol.reset import ResetRequest
 from dreamserve_protocol.rollout import RolloutRequest
@@ -81,6 +90,10 @@ class LocalClient:
     restore = _verb(RestoreRequest)
     session = _verb(SessionRequest)
     delete = _verb(DeleteRequest)
+    sessions = _verb(SessionsRequest)
+    delete_idle = _verb(DeleteIdleRequest)
+    admin_sessions = _verb(AdminSessionsRequest)
+    admin_delete = _verb(AdminDeleteRequest)
 
     def __init__(
         self, world: World | str | Path, backend: BackendName = "onnx", **options: Any
@@ -88,10 +101,18 @@ class LocalClient:
         self.world = world if isinstance(world, World) else load_world(world, backend)
         self.engine = Engine([self.world], **options)
 
-    def send(self, request: Request[R]) -> R:
-        """Return a request's result, or raise its error."""
-        future = self.engine.submit(validated(type(request), request))
+    def send(self, request: Request[R], timeout_s: float = inf) -> R:
+        """Return a request's result, or raise its error.
+
+        Raises TimeoutError, and cancels the request, if it takes longer; a step that has begun is
+        computed to its end.
+        """
+        until_s = monotonic() + timeout_s
+        future = self.engine.submit(validated(type(request), request, UNBOUNDED))
+        self.engine.turn()
         while not future.done():
+            if monotonic() >= until_s and future.cancel():
+                raise TimeoutError
             self.engine.turn()
         return future.result()
 

@@ -19,7 +19,7 @@ _SECRET = re.compile(r"(?<=://)[^/\s]*(?=@)")  # user and password of a URL
 class Settings(BaseModel):
     """All settings; frozen after start-up."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port; 0 takes any free one.")
@@ -40,6 +40,32 @@ class Settings(BaseModel):
         description="Comma-separated origins of web pages that may use this server; * for any.",
     )
 
+    api_keys_file: str = Field(
+        "", description="TOML file of API keys (docs/security.md). Without one, no key is needed."
+    )
+    requests_per_s: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Maximum requests per second of an API key that has no limit of its own, or,"
+        " without keys, of a client address; beyond it 429. 0: no limit.",
+    )
+    request_burst: int = Field(
+        100, ge=1, description="Requests that may come at once before that rate holds."
+    )
+    trusted_proxies: str = Field(
+        "",
+        description="Comma-separated addresses or networks of proxies whose X-Forwarded-For and"
+        " X-Forwarded-Proto are believed; * for any.",
+    )
+    root_path: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="Path prefix at which a proxy serves this server, such as /dreams.",
+    )
+    tls_cert: str = Field("", description="PEM file of the certificate chain, to serve HTTPS.")
+    tls_key: str = Field("", description="PEM file of the certificate's private key.")
+
     backend: Literal["auto", "onnx", "torch", "onnx-cuda", "torch-cuda"] = Field(
         "auto", description="auto, onnx, torch, onnx-cuda or torch-cuda."
     )
@@ -57,7 +83,22 @@ class Settings(BaseModel):
         10_000, ge=1, le=100_000_000, description="Maximum number of sessions; beyond it 429."
     )
     session_ttl_s: float = Field(
-        3600.0, gt=0, description="Seconds after which an idle session expires."
+        3600.0, gt=0, le=1e9, description="Seconds after which an idle session expires."
+    )
+    store: str = Field(
+        "memory",
+        min_length=1,
+        description="Where sessions are stored: memory, sqlite:PATH, or a redis:// URL.",
+    )
+    durability: Literal["strict", "relaxed"] = Field(
+        "strict",
+        description="strict: a response waits until its step is stored; relaxed: it does not.",
+    )
+    store_timeout_s: float = Field(
+        5.0,
+        gt=0,
+        le=60,
+        description="Seconds until the store must have confirmed a step; then 503.",
     )
     max_batch: int = Field(256, ge=1, le=65_536, description="Maximum rows of one inference call.")
     max_queue: int = Field(4096, ge=1, description="Maximum waiting requests; beyond it 429.")
@@ -65,16 +106,20 @@ class Settings(BaseModel):
         64, ge=1, description="Maximum concurrent plans, samples and rollouts; beyond it 429."
     )
     slice_ms: float = Field(
-        1.5, gt=0, description="Length of a slice of a plan; a step waits for one slice at most."
+        1.5,
+        gt=0,
+        le=1e4,
+        description="Length of a slice of a plan; a step waits for one slice at most.",
     )
     drain_s: float = Field(
-        20.0, ge=0, description="Seconds to keep serving existing sessions after SIGTERM."
+        20.0, ge=0, le=1e6, description="Seconds to keep serving existing sessions after SIGTERM."
     )
 
     max_body_bytes: int = Field(
         32 * 2**20,
         ge=1,
-        description="Maximum body size, beyond it 413; a larger frame closes /stream.",
+        description="Maximum body size, and of its PNG frames when decoded, beyond it 413; a larger"
+        " message closes /stream.",
     )
     max_stream_requests: int = Field(
         256,

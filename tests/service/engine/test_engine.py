@@ -297,7 +297,7 @@ def test_the_outcome_of_a_cancelled_request_is_dropped() -> None:
     with_sessions(engine, 1)
     gone, waiting = Future[Any](), Future[Any]()
     assert gone.cancel()
-    queued = [QueuedRequest(SessionRequest("s0"), future, "s0", 0.0) for future in (gone, waiting)]
+    queued = [QueuedRequest(SessionRequest("s0"), future, "s0") for future in (gone, waiting)]
     settle([(queued[0], "a result"), (queued[0], OverloadedError("no")), (queued[1], "a result")])
     assert gone.cancelled()
     assert waiting.result(0) == "a result"

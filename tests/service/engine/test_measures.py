@@ -22,7 +22,7 @@ class Engined:
     def __init__(self) -> None:
         self.now_s = 0.0
         self.engine = Engine([fake_world()], session_ttl_s=60.0, clock=lambda: self.now_s)
-        self.measures, self.slab = self.engine.measures, self.engine.slabs["fake"].measures
+        self.measures, self.slab = self.engine.measures, self.engine.world_measures["fake"]
 
     def send(self, *requests):
         futures = [self.engine.submit(request) for request in requests]
@@ -113,7 +113,7 @@ def test_sessions_are_counted_as_they_begin_end_and_expire(run):
     run.now_s += 120
     run.send(StepRequest("a", 1))
     slab = run.slab
-    assert (slab.created, slab.ended, slab.expired) == (3, 3, 1)
+    assert (slab.created, slab.deleted, slab.expired) == (3, 2, 1)
 
 
 def test_the_surprise_of_observed_steps_is_counted(run):

@@ -12,13 +12,17 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
+from dreamserve.api.access.callers import Access, Caller
 from dreamserve.api.bodies import CallerGoneError
+from dreamserve.api.png import PngReader
 from dreamserve.api.problems import Problems
+from dreamserve.engine.durability.gate import Durability
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.limits import Limits
 from dreamserve.engine.scheduling.queued import Future, Settled, settle
 from dreamserve.engine.world import World
 from dreamserve.settings import Settings
+from dreamserve.store.base import Retention, Store, open_store
 from dreamserve_protocol.errors import (
     DrainingError,
     NotReadyError,
@@ -51,12 +55,14 @@ class AsyncEngine:
         self._watching = False
         engine.attach(self)
 
-    def queue(self, request: Request[Any], future: Future) -> None:
-        """Queue a request; `future` gets its outcome in the event loop's thread.
+    def queue(self, request: Request[Any], future: Future, caller: Caller) -> None:
+        """Queue a caller's request; `future` gets its outcome in the event loop's thread.
 
-        Cancelling the future cancels a waiting request. Raises OverloadedError, DrainingError.
+        Cancelling the future cancels a waiting request. Raises ForbiddenError, OverloadedError,
+        DrainingError.
         """
-        self._engine.queue(request, future)
+        caller.check_may(request)
+        self._engine.queue(request, future, caller.owner)
         self._waiting += 1
         if not self._scheduled:
             self._scheduled = True
@@ -67,14 +73,14 @@ class AsyncEngine:
                 # that are being read now: batches of twice the size are worth the wait.
                 self._loop.call_soon(self._loop.call_soon, self._turn)
 
-    async def send(self, request: Request[R], disconnected: Disconnected) -> R:
-        """Return a request's result, or raise its error.
+    async def send(self, request: Request[R], disconnected: Disconnected, caller: Caller) -> R:
+        """Return the result of a caller's request, or raise its error.
 
-        If the caller disconnects first, the request is cancelled. Raises OverloadedError,
-        DrainingError, and CallerGoneError after a disconnect.
+        If the caller disconnects first, the request is cancelled. Raises as `queue`, and
+        CallerGoneError after a disconnect.
         """
         future: asyncio.Future[R] = self._loop.create_future()
-        self.queue(request, future)
+        self.queue(request, future, caller)
         self._callers[future] = disconnected
         if not self._watching:
             self._watching = True
@@ -90,14 +96,14 @@ class AsyncEngine:
             del self._callers[future]
             future.cancel()
 
-    async def end(self, session_id: str) -> None:
-        """End a session, which may be gone, on behalf of a caller that has left or is answered.
+    async def end(self, session_id: str, caller: Caller) -> None:
+        """End a session, which may be gone, of a caller that has left or has its response.
 
         While the queue is full, it is tried again, END_TRIES times in all.
         """
         for _ in range(END_TRIES):
             try:
-                await self.send(DeleteRequest(session_id), never)
+                await self.send(DeleteRequest(session_id), never, caller)
             except OverloadedError:
                 await asyncio.sleep(END_PAUSE_S)
             except ProblemError:
@@ -131,10 +137,15 @@ class AsyncEngine:
 
 
 class Service:
-    """The engine and its settings, as the transports use them."""
+    """The engine and its settings, as the transports use them.
+
+    Raises SettingsError for API keys that cannot be read.
+    """
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine, self.settings = engine, settings
+        self.access = Access(settings)
+        self.set_quotas()
         self.failure: Exception | None = None  # why the engine could not start
         self.problems = Problems()
         self.make_engine: Callable[[Engine], AsyncEngine] = AsyncEngine
@@ -145,6 +156,16 @@ class Service:
         """Access to the engine from the event loop that uses it first."""
         return self.make_engine(self.engine)
 
+    @cached_property
+    def png(self) -> PngReader:
+        """What makes requests of bodies that may hold PNG files."""
+        frames = (world.spec.frame for world in self.engine.worlds.values())
+        return PngReader(frames, self.settings)
+
+    def set_quotas(self) -> None:
+        """Tell the engine the quotas of the API keys."""
+        self.engine.quotas = self.access.keys.quotas if self.access.keys else {}
+
     def check_ready(self) -> None:
         """Raise DrainingError or NotReadyError unless new sessions are accepted."""
         if self.engine.draining:
@@ -154,7 +175,10 @@ class Service:
 
 
 def engine_of(worlds: Sequence[World], settings: Settings) -> Engine:
-    """Return an engine for `worlds`, configured by the settings."""
+    """Return an engine for `worlds`, configured by the settings.
+
+    Raises SettingsError if the session store cannot be opened.
+    """
     limits = Limits(
         rows=settings.max_rows,
         forks=settings.max_forks,
@@ -163,6 +187,7 @@ def engine_of(worlds: Sequence[World], settings: Settings) -> Engine:
         dreamt_steps=settings.max_dreamt_steps,
         mixture_bytes=settings.max_mixture_bytes,
     )
+    store, strict = store_of(settings), settings.durability == "strict"
     return Engine(
         worlds,
         capacity=settings.capacity,
@@ -173,6 +198,17 @@ def engine_of(worlds: Sequence[World], settings: Settings) -> Engine:
         max_kept_steps=settings.max_kept_steps,
         slice_ms=settings.slice_ms,
         limits=limits,
+        durability=None if store is None else Durability(store, strict, settings.store_timeout_s),
+    )
+
+
+def store_of(settings: Settings) -> Store | None:
+    """Return the session store; None for memory. Raises SettingsError if it cannot be opened."""
+    return open_store(
+        settings.store,
+        Retention(ttl_s=settings.session_ttl_s, remembered_s=settings.session_ttl_s),
+        timeout_s=settings.store_timeout_s,
+        strict=settings.durability == "strict",
     )
 
 

@@ -1,6 +1,7 @@
 """Decodes and encodes bodies: JSON or msgpack, with the same fields."""
 
 import re
+from binascii import b2a_base64
 from dataclasses import is_dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,9 +18,10 @@ from dreamserve_protocol.errors import (
     TooLargeError,
     UnsupportedMediaTypeError,
 )
+from dreamserve_protocol.markers import Request
 from dreamserve_protocol.rollout import RolloutResult
 from dreamserve_protocol.sample import SampleResult
-from dreamserve_protocol.wire import fields_of
+from dreamserve_protocol.wire import fields_of, with_png
 
 JSON = "application/json"
 MSGPACK = "application/msgpack"
@@ -31,6 +33,7 @@ _SHOWN = 80
 # Larger bodies are decoded, and larger results encoded, in a thread, to keep the event loop free.
 LARGE_BYTES = 64 * 1024
 LARGE_RESULT_BYTES = 256 * 1024
+LARGE_PNG_BYTES = 64 * 1024  # of the frames: about half a millisecond, to decode or to encode
 
 # Limit of a body's lists, objects and their elements, each of which can take 50 times its bytes in
 # memory. A packed array counts as an object of three elements, however many numbers it has.
@@ -146,9 +149,17 @@ def _quality(parameters: list[str]) -> float:
     return 1.0
 
 
-def encode(message: Any, as_msgpack: bool) -> bytes:
-    """Return a message, or a dict of its fields, as msgpack or JSON."""
-    value = fields_of(message) if is_dataclass(message) else message
+def wants_png(request: Request[Any]) -> bool:
+    """Return whether a request asks for its frames as PNG files."""
+    return getattr(request, "frame_format", None) == "png"
+
+
+def encode(message: Any, as_msgpack: bool, png: bool = False) -> bytes:
+    """Return a message, or a dict of its fields, as msgpack or JSON; `png`: its frames as files."""
+    if png:
+        value: Any = with_png(message)
+    else:
+        value = fields_of(message) if is_dataclass(message) else message
     if as_msgpack:
         packed: bytes = msgpack.packb(value, default=_msgpack_default)
         return packed
@@ -166,16 +177,20 @@ def _msgpack_default(value: Any) -> Any:
 
 
 def _json_default(value: Any) -> Any:
-    """Convert the types that orjson does not: messages, and arrays that are not contiguous."""
+    """Convert the types that orjson does not: messages, files, arrays that are not contiguous."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     if is_dataclass(value):
         return fields_of(value)
+    if isinstance(value, bytes):
+        return b2a_base64(value, newline=False).decode()
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def is_large(result: Any) -> bool:
-    """Return whether a result should be encoded in a thread."""
+def is_large(result: Any, png: bool = False) -> bool:
+    """Return whether a result should be encoded in a thread; `png`: its frames as files."""
+    if png:
+        return _array_bytes(result) > LARGE_PNG_BYTES
     return isinstance(result, _ARRAY_RESULTS) and _array_bytes(result) > LARGE_RESULT_BYTES
 
 

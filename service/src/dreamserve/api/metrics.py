@@ -24,7 +24,7 @@ from dreamserve import __version__
 from dreamserve.api.async_engine import Service
 from dreamserve.api.responses import BytesResponse, Static
 from dreamserve.engine.histogram import Histogram
-from dreamserve.engine.sessions.slab import SlabMeasures
+from dreamserve.engine.sessions.slab import WorldMeasures
 from dreamserve_protocol.verbs import BY_REQUEST
 
 Labels = tuple[str, ...]
@@ -47,11 +47,12 @@ def _one(read: Callable[[Service], float | Histogram]) -> Callable[[Service], Sa
     return lambda service: [((), read(service))]
 
 
-def _by_world(read: Callable[[SlabMeasures], float | Histogram]) -> Callable[[Service], Samples]:
+def _by_world(read: Callable[[WorldMeasures], float | Histogram]) -> Callable[[Service], Samples]:
     """Return the reader of a metric by world."""
 
     def samples(service: Service) -> Samples:
-        return [((name,), read(slab.measures)) for name, slab in service.engine.slabs.items()]
+        measures = service.engine.world_measures
+        return [((name,), read(of_world)) for name, of_world in measures.items()]
 
     return samples
 
@@ -65,7 +66,7 @@ def _requests(service: Service) -> Samples:
 
 
 def _worlds(service: Service) -> Samples:
-    for name, world in service.engine.worlds.items():
+    for name, world in service.engine.worlds.copy().items():
         yield (name, world.version or "", world.backend.name), 1
 
 
@@ -85,7 +86,7 @@ METRICS: tuple[Row, ...] = (
     Row("dreamserve_draining", "gauge", "Whether the server is shutting down.", (),
         _one(lambda service: service.engine.draining)),
     Row("dreamserve_sessions", "gauge", "Live sessions.", ("world",),
-        _by_world(lambda slab: slab.created - slab.ended)),
+        lambda service: [((name,), count) for name, count in service.engine.live.items()]),
     Row("dreamserve_sessions_capacity", "gauge", "Maximum number of live sessions.", (),
         _one(lambda service: service.engine.capacity)),
     Row("dreamserve_sessions_free", "gauge", "Sessions that can still begin.", (),
@@ -94,12 +95,12 @@ METRICS: tuple[Row, ...] = (
         "Memory for all sessions, allocated at start.", (),
         _one(lambda service: service.engine.memory_bytes)),
     Row("dreamserve_sessions_created_total", "counter", "Sessions that began.", ("world",),
-        _by_world(lambda slab: slab.created)),
+        _by_world(lambda world: world.created)),
     Row("dreamserve_sessions_deleted_total", "counter",
         "Sessions that were deleted, or replaced by another of the same id.", ("world",),
-        _by_world(lambda slab: slab.ended - slab.expired)),
+        _by_world(lambda world: world.deleted)),
     Row("dreamserve_sessions_expired_total", "counter", "Sessions that were idle for too long.",
-        ("world",), _by_world(lambda slab: slab.expired)),
+        ("world",), _by_world(lambda world: world.expired)),
     Row("dreamserve_kept_steps", "gauge",
         "Steps that all sessions together may keep for rewinding.", (),
         _one(lambda service: service.engine.kept_steps)),
@@ -134,7 +135,7 @@ METRICS: tuple[Row, ...] = (
         _one(lambda service: service.settings.max_jobs)),
     Row("dreamserve_step_batch_rows", "histogram",
         "Sessions stepped together; the sum is the number of steps.", ("world",),
-        _by_world(lambda slab: slab.step_rows)),
+        _by_world(lambda world: world.step_rows)),
     Row("dreamserve_engine_turn_duration_seconds", "histogram",
         "Time of one batch of requests, or of one slice of long work.", ("kind",), _turns),
     Row("dreamserve_plan_deadline_misses_total", "counter",
@@ -142,7 +143,7 @@ METRICS: tuple[Row, ...] = (
         _one(lambda service: service.engine.measures.missed_deadlines)),
     Row("dreamserve_surprise_nats", "histogram",
         "Surprise of observed steps, per latent dimension.", ("world",),
-        _by_world(lambda slab: slab.surprise)),
+        _by_world(lambda world: world.surprise)),
     Row("dreamserve_open_sockets", "gauge", "Open WebSockets.", ("transport",),
         lambda service: [((name,), count) for name, count in service.open_sockets.items()]),
 )  # fmt: skip

@@ -19,7 +19,8 @@ _REFERENCE = "#/components/schemas/{model}"
 _DESCRIPTION = (
     "Sessions on world models. A session holds one dream, a trajectory that a world model imagines."
     " Bodies are JSON, or the same fields as `application/msgpack` with arrays as"
-    ' `{"dtype", "shape", "data"}`; Accept selects the format of the response. Errors are problem'
+    ' `{"dtype", "shape", "data"}`; Accept selects the format of the response. A frame may be a PNG'
+    ' file, `{"png": file}`, binary in msgpack and base64 in JSON. Errors are problem'
     " details (RFC 9457), identified by `code`. Every verb can also be sent over a WebSocket,"
     " `/stream`."
 )
@@ -30,6 +31,22 @@ _SESSION_HEADER = {
     "schema": {"type": "string"},
     "description": "The session's id, for a load balancer to hash. It replaces a missing"
     " `session_id` and must equal a present one.",
+}
+_ROUTE_HEADER = {
+    "name": "x-session-id",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "The route of the rows' ids, which is what precedes their first `--`, for a load"
+    " balancer to hash.",
+}
+
+_SECURITY = {
+    "apiKey": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, if the server has keys.",
+    }
 }
 
 
@@ -51,7 +68,8 @@ def document(examples: Mapping[str, Example]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "dreamserve", "version": __version__, "description": _DESCRIPTION},
         "paths": paths,
-        "components": {"schemas": _schemas()},
+        "components": {"schemas": _schemas(), "securitySchemes": _SECURITY},
+        "security": [{}, {name: [] for name in _SECURITY}],
     }
 
 
@@ -88,7 +106,28 @@ def _parameters(verb: Verb) -> list[dict[str, Any]]:
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in verb.path_fields
     ]
-    return [*in_path, *([_SESSION_HEADER] if verb.of_session else [])]
+    if verb.of_session:
+        return [*in_path, *_in_query(verb), _SESSION_HEADER]
+    return [*in_path, *_in_query(verb), *([_ROUTE_HEADER] if verb.of_rows else [])]
+
+
+def _in_query(verb: Verb) -> list[dict[str, Any]]:
+    """Return the parameters in the query string, each with its schema."""
+    if not verb.query_fields:
+        return []
+    schema = TypeAdapter(verb.request).json_schema()
+    _no_null_defaults(schema)
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": field.pop("description"),
+            "schema": field,
+        }
+        for name, field in schema["properties"].items()
+        if name in verb.query_fields
+    ]
 
 
 def _needs_body(verb: Verb) -> bool:

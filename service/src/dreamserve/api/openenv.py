@@ -12,26 +12,32 @@ not read. The socket has a session of its own, which ends with it.
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from starlette.types import Message, Receive, Scope, Send
 
 from dreamserve.api import codec
-from dreamserve.api.async_engine import AsyncEngine, Service, never
+from dreamserve.api.access.callers import Caller
+from dreamserve.api.access.handshakes import accept
+from dreamserve.api.async_engine import Service, never
 from dreamserve.api.problems import OTHER, problem_of
-from dreamserve.engine.handlers.base import new_session_id
 from dreamserve.validation import validated
 from dreamserve_protocol.errors import InvalidRequestError
+from dreamserve_protocol.ids import new_id
+from dreamserve_protocol.markers import Request
 from dreamserve_protocol.reset import ResetRequest, ResetResult
 from dreamserve_protocol.sessions import SessionRequest
 from dreamserve_protocol.step import StepRequest, StepResult
 from dreamserve_protocol.verbs import BY_NAME
-from dreamserve_protocol.wire import fields_of
+from dreamserve_protocol.wire import fields_of, with_png
 
 CLOSE = "close"
 MAX_EPISODE_ID = 255  # characters, as in OpenEnv
 _OBSERVED = ("latent", "frame", "mixture", "state")
 _SHOWN = 80
+
+R = TypeVar("R")
 
 
 class Episodes:
@@ -42,9 +48,9 @@ class Episodes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one socket until it is closed, then end its session."""
-        await receive()  # websocket.connect
-        await send({"type": "websocket.accept"})
-        environment = Environment(self._service.async_engine)
+        await accept(scope, receive, send)
+        caller: Caller = scope["state"]["caller"]
+        environment = Environment(self._service, caller)
         name: str = scope["state"]["request_id"]
         count = 0
         self._service.open_sockets["openenv"] += 1
@@ -66,6 +72,7 @@ class Episodes:
         """Return the message to send for one that came."""
         verb = OTHER
         try:
+            environment.caller.check()
             kind, data = await _read(message)
             if kind == CLOSE:
                 return {"type": "websocket.close", "code": 1000}
@@ -88,11 +95,12 @@ class Episodes:
 class Environment:
     """One socket's session, behind OpenEnv's messages."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self.session_id = new_session_id()
+    def __init__(self, service: Service, caller: Caller) -> None:
+        self._engine, self._png, self.caller = service.async_engine, service.png, caller
+        self.session_id = new_id()
         self._episode_id: str | None = None  # None: no episode has begun
         self._include: Sequence[str] = ()  # of the episode
+        self._frame_format = "array"
 
     async def reset(self, data: dict[str, Any]) -> dict[str, Any]:
         """Begin an episode, by the fields of /reset. Raises ProblemError."""
@@ -100,22 +108,21 @@ class Environment:
         episode_id = fields.pop("episode_id", None)
         if episode_id is not None and not _is_id(episode_id):
             raise InvalidRequestError(f"episode_id must be 1 to {MAX_EPISODE_ID} characters")
-        request = validated(ResetRequest, self._own(fields))
-        result = await self._engine.send(request, never)
-        self._episode_id, self._include = episode_id or new_session_id(), request.include
-        return {"type": "observation", "data": _observation(result)}
+        request = await self._request(ResetRequest, fields)
+        result = await self._engine.send(request, never, self.caller)
+        self._episode_id, self._include = episode_id or new_id(), request.include
+        self._frame_format = request.frame_format
+        return {"type": "observation", "data": _observation(result, request)}
 
     async def step(self, data: dict[str, Any]) -> dict[str, Any]:
         """Take a step, by the fields of /step. Raises ProblemError."""
         if self._episode_id is None:
             raise InvalidRequestError("no episode has begun; send a reset first")
-        fields = {"include": self._include, **data}
+        fields = {"include": self._include, "frame_format": self._frame_format, **data}
         fields.pop("metadata", None)  # which OpenEnv's own actions have
-        request = validated(StepRequest, self._own(fields))
-        return {
-            "type": "observation",
-            "data": _observation(await self._engine.send(request, never)),
-        }
+        request = await self._request(StepRequest, fields)
+        result = await self._engine.send(request, never, self.caller)
+        return {"type": "observation", "data": _observation(result, request)}
 
     async def state(self, data: dict[str, Any]) -> dict[str, Any]:
         """Describe the episode. Raises ProblemError."""
@@ -123,19 +130,21 @@ class Environment:
             raise InvalidRequestError("state has no data")
         described: dict[str, Any] = {"episode_id": self._episode_id, "step_count": 0}
         if self._episode_id is not None:
-            session = await self._engine.send(SessionRequest(self.session_id), never)
+            session = await self._engine.send(SessionRequest(self.session_id), never, self.caller)
             described |= {"step_count": session.step, **fields_of(session)}
         return {"type": "state", "data": described}
 
     async def close(self) -> None:
         """End the session, if it has begun."""
         if self._episode_id is not None:
-            await self._engine.end(self.session_id)
+            await self._engine.end(self.session_id, self.caller)
 
-    def _own(self, fields: dict[str, Any]) -> dict[str, Any]:
+    async def _request(self, kind: type[R], fields: dict[str, Any]) -> R:
+        """Return a request of the socket's session. Raises as `validated`."""
         if "session_id" in fields:
             raise InvalidRequestError("session_id: the socket has a session of its own")
-        return {**fields, "session_id": self.session_id}
+        own = {**fields, "session_id": self.session_id}
+        return await self._png.built(partial(validated, kind, own), body_bytes=0)
 
 
 async def _read(message: Message) -> tuple[Any, dict[str, Any]]:
@@ -157,9 +166,9 @@ async def _read(message: Message) -> tuple[Any, dict[str, Any]]:
     return fields.get("type"), data
 
 
-def _observation(result: ResetResult | StepResult) -> dict[str, Any]:
+def _observation(result: ResetResult | StepResult, request: Request[Any]) -> dict[str, Any]:
     """Return a result in OpenEnv's form; what is no observation is metadata."""
-    fields = fields_of(result)
+    fields = with_png(result) if codec.wants_png(request) else fields_of(result)
     return {
         "observation": {name: fields.pop(name) for name in _OBSERVED if name in fields},
         "reward": fields.pop("reward", None),

@@ -7,7 +7,12 @@ from http import HTTPStatus
 from math import ceil
 from typing import Any
 
-from dreamserve_protocol.errors import InternalError, MethodNotAllowedError, ProblemError
+from dreamserve_protocol.errors import (
+    InternalError,
+    MethodNotAllowedError,
+    ProblemError,
+    UnauthorizedError,
+)
 from dreamserve_protocol.pages import Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -67,15 +72,19 @@ def problem_of(error: Exception, request_id: str) -> tuple[ProblemError, Problem
         code=error.code,
         detail=error.detail,
         request_id=request_id,
+        retry_after_s=error.retry_after_s,
     )
     return error, document
 
 
 def headers_of(error: ProblemError) -> dict[str, str]:
-    """Return the headers of an error response: Retry-After and Allow, if any."""
+    """Return the headers of an error response: Retry-After, Allow and WWW-Authenticate, if any."""
     headers = {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(ceil(error.retry_after_s))
     if isinstance(error, MethodNotAllowedError):
         headers["Allow"] = error.allowed
+    if isinstance(error, UnauthorizedError):  # RFC 6750
+        invalid = ', error="invalid_token"' if error.key_was_sent else ""
+        headers["WWW-Authenticate"] = f'Bearer realm="dreamserve"{invalid}'
     return headers

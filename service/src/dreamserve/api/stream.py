@@ -12,19 +12,24 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
 from dreamserve.api import codec
-from dreamserve.api.access import log_request
+from dreamserve.api.access.callers import ANYONE, Caller
+from dreamserve.api.access.handshakes import accept
+from dreamserve.api.access_log import log_request
 from dreamserve.api.async_engine import Service
 from dreamserve.api.problems import OTHER, VALID_ID, problem_of
 from dreamserve.validation import validator
 from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.markers import Request
+from dreamserve_protocol.pictures import PngBounds
 from dreamserve_protocol.verbs import VERBS
+from dreamserve_protocol.wire import with_png
 
 MAX_ID = 128  # characters of a string id
 _VALIDATORS = {verb.name: validator(verb.request) for verb in VERBS}
@@ -45,6 +50,7 @@ class Pending:
     id: Id = None
     verb: Any = None  # as named by the peer
     request: Request[Any] | None = None
+    png: bool = False  # whether its frames are sent as PNG files
     outcome: Any = None  # result or exception
     dropped: bool = False  # whether the socket is closed
 
@@ -70,11 +76,10 @@ class Stream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one socket until its peer disconnects."""
-        await receive()  # websocket.connect
-        await send({"type": "websocket.accept"})
+        await accept(scope, receive, send)
         self._service.open_sockets["stream"] += 1
         try:
-            await Socket(self._service, scope["state"]["request_id"], receive, send).serve()
+            await Socket(self._service, scope["state"], receive, send).serve()
         finally:
             self._service.open_sockets["stream"] -= 1
 
@@ -82,11 +87,16 @@ class Stream:
 class Socket:
     """One socket: a task that reads requests, and one that writes responses."""
 
-    def __init__(self, service: Service, name: str, receive: Receive, send: Send) -> None:
-        self._engine, self._service = service.async_engine, service
+    def __init__(
+        self, service: Service, state: dict[str, Any], receive: Receive, send: Send
+    ) -> None:
+        self._name: str = state["request_id"]
+        self._caller: Caller = state["caller"]
+        self._service = service
+        self._engine, self._png = service.async_engine, service.png
         self._most = service.settings.max_stream_requests
         self._logs_all = service.settings.access_log
-        self._name, self._receive, self._send = name, receive, send
+        self._receive, self._send = receive, send
         self._in_progress: set[Pending] = set()  # read and not yet written
         self._ended: list[Pending] = []  # to be written
         self._to_write, self._has_room = asyncio.Event(), asyncio.Event()
@@ -127,8 +137,11 @@ class Socket:
                 fields = await asyncio.to_thread(codec.decode, raw, pending.as_msgpack)
             pending.id = _id_of(fields)
             pending.verb = fields.get("verb")
-            pending.request = _request_of(fields)
-            self._engine.queue(pending.request, pending)
+            if self._caller is not ANYONE:
+                self._caller.check()
+            request = await self._png.built(partial(_request_of, fields), len(raw))
+            pending.request, pending.png = request, codec.wants_png(request)
+            self._engine.queue(request, pending, self._caller)
         except Exception as error:
             pending.set_exception(error)
 
@@ -143,7 +156,7 @@ class Socket:
             self._to_write.clear()
             ended, self._ended = self._ended, []
             for pending in ended:
-                if codec.is_large(pending.outcome):
+                if codec.is_large(pending.outcome, pending.png):
                     frame = await asyncio.to_thread(self._frame, pending)
                 else:
                     frame = self._frame(pending)
@@ -165,6 +178,8 @@ class Socket:
             response |= {"status": error.status, "body": document}
         elif outcome is None:
             response = {"id": id, "status": 204}
+        elif pending.png:
+            response["body"] = with_png(outcome)
         if self._logs_all:
             log_request(response["status"], **self._describe(pending), transport="stream")
         raw = codec.encode(response, pending.as_msgpack)
@@ -188,10 +203,12 @@ def _id_of(fields: dict[str, Any]) -> Id:
     given = fields.get("id")
     if type(given) is int or (type(given) is str and len(given) <= MAX_ID):
         return given
-    raise InvalidRequestError(f"id must be an integer, or a string of at most {MAX_ID} characters")
+    raise InvalidRequestError(
+        f"id must be an integer of at most 64 bits, or a string of at most {MAX_ID} characters"
+    )
 
 
-def _request_of(fields: dict[str, Any]) -> Request[Any]:
+def _request_of(fields: dict[str, Any], bounds: PngBounds) -> Request[Any]:
     """Return the request in a message. Raises as validation does."""
     if unknown := fields.keys() - _KEYS:
         named = sorted(map(str, unknown))[:5]  # keys of msgpack may have any type
@@ -201,5 +218,5 @@ def _request_of(fields: dict[str, Any]) -> Request[Any]:
         raise InvalidRequestError(f"verb must be one of {', '.join(_VALIDATORS)}")
     if not isinstance(body, dict):
         raise InvalidRequestError("body must be an object: the verb's fields")
-    request: Request[Any] = _VALIDATORS[name](body)
+    request: Request[Any] = _VALIDATORS[name](body, bounds)
     return request

@@ -18,9 +18,11 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dreamserve import __version__
+from dreamserve.api.access.callers import Caller
 from dreamserve.api.async_engine import AsyncEngine, Service
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.scheduling.queued import Future, QueuedRequest
+from dreamserve.engine.sessions.table import id_of
 from dreamserve.errors import SettingsError
 from dreamserve.settings import otel_variable
 from dreamserve_protocol.errors import ProblemError
@@ -113,12 +115,12 @@ class TracedEngine(AsyncEngine):
         self._tracer = tracer
         engine.observe(self._begin)
 
-    def queue(self, request: Request[Any], future: Future) -> None:
+    def queue(self, request: Request[Any], future: Future, caller: Caller) -> None:
         """Queue a request, as a part of the present trace. Raises as `AsyncEngine.queue`."""
         span = self._tracer.start_span(BY_REQUEST[type(request)].name)
         spanned = SpanFuture(future, span)
         try:
-            super().queue(request, spanned)
+            super().queue(request, spanned, caller)
         except ProblemError as error:
             spanned.end(error)
             raise
@@ -130,7 +132,7 @@ class TracedEngine(AsyncEngine):
                 key, named = queued.key, getattr(queued.request, "world", None)
                 world = named or (None if key is None else self._engine.world_of(key))
                 known = {
-                    "dreamserve.session_id": key,
+                    "dreamserve.session_id": None if key is None else id_of(key),
                     "dreamserve.world": world,
                     "dreamserve.queue_s": began_s - queued.queued_at_s,
                     "dreamserve.batch_requests": len(batch),

@@ -174,8 +174,8 @@ class Protocol(HttpToolsProtocol):
         if not self._refused and (self._in_body or self._in_head):
             self._refuse(Refusal(BadRequestError("the request ended before it was complete")))
         if self._refused:
-            return not self.transport.is_closing()
-        if not self._responding:
+            return self.scheme != "https" and not self.transport.is_closing()
+        if not self._responding or self.scheme == "https":  # TLS has no half-closed connections
             return False
         self.cycle.keep_alive = False
         self.loop.call_later(HALF_CLOSED_S, self._give_up, HALF_CLOSED_S)

@@ -9,13 +9,20 @@ import typer
 from dreamserve import __version__, logs
 from dreamserve.api.app import App, create_app
 from dreamserve.api.async_engine import engine_of
+from dreamserve.api.origins import is_loopback
 from dreamserve.api.server import bind
 from dreamserve.api.server import serve as serve_until_stopped
+from dreamserve.api.tls import tls_context
 from dreamserve.cli.options import Bundles, bundles_or_default
 from dreamserve.engine.engine import Engine
 from dreamserve.errors import SettingsError
 from dreamserve.loading import load_world
 from dreamserve.settings import Settings
+
+_OPEN = (
+    "listening on %s without API keys: whoever reaches this port can use, list and end all"
+    " sessions; DREAMSERVE_API_KEYS_FILE names a file of keys (docs/security.md)"
+)
 
 log = logging.getLogger("dreamserve")
 
@@ -26,16 +33,19 @@ def run(bundles: Bundles, given: dict[str, Any]) -> None:
     paths = bundles_or_default(bundles)
     as_json = settings.log_format == "json"
     logs.set_up(settings.log_level, as_json, settings.max_log_lines_per_s)
+    tls_context(settings)  # a mistake in it is told before the worlds are loaded
     with bind(settings.host, settings.port) as listening:
         worlds = [
             load_world(path, settings.backend, settings.threads, settings.precision)
             for path in paths
         ]
         engine = engine_of(worlds, settings)
-        url = _url(listening)
+        url = _url(listening, "https" if settings.tls_cert else "http")
         app = create_app(engine, settings)
         if settings.traces:
             _trace(app)
+        if settings.api_keys_file == "" and not is_loopback(settings.host):
+            log.warning(_OPEN, settings.host)
 
         def say() -> None:
             _log_start(engine, settings, url)
@@ -56,9 +66,9 @@ def _trace(app: App) -> None:
     app.wrappers.append(trace(app.service, tracer_of_environment()))
 
 
-def _url(listening: socket) -> str:
+def _url(listening: socket, scheme: str) -> str:
     host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _summary(engine: Engine, url: str) -> str:

@@ -7,13 +7,15 @@ Each request gets exactly one outcome.
 import concurrent.futures
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from dreamserve.engine.dispatcher import respond
+from dreamserve.engine.durability.gate import Durability, Gate
 from dreamserve.engine.executor import Executor, Observe, RequestScheduler
-from dreamserve.engine.handlers.base import Context
-from dreamserve.engine.limits import UNLIMITED, Limits
+from dreamserve.engine.handlers.base import Contexts
+from dreamserve.engine.limits import UNLIMITED, Limits, Quota
 from dreamserve.engine.measures import Measures
 from dreamserve.engine.scheduling.calibration import (
     UNMEASURED_SLICE_ROWS,
@@ -23,11 +25,20 @@ from dreamserve.engine.scheduling.calibration import (
 from dreamserve.engine.scheduling.driver import Driver, InlineDriver
 from dreamserve.engine.scheduling.queued import Future, QueuedRequest, Settled
 from dreamserve.engine.scheduling.scheduler import Scheduler
-from dreamserve.engine.sessions.slab import Slab, slab_bytes
-from dreamserve.engine.sessions.table import MAX_KEPT_STEPS, Sessions
+from dreamserve.engine.sessions.ledger import Ledger
+from dreamserve.engine.sessions.slab import SessionKey, WorldMeasures, slab_bytes
+from dreamserve.engine.sessions.table import MAX_KEPT_STEPS, SessionTable, key_of
 from dreamserve.engine.world import World, worlds_by_name
-from dreamserve_protocol.errors import DrainingError
+from dreamserve_protocol.errors import (
+    DrainingError,
+    InvalidRequestError,
+    OverloadedError,
+    ProblemError,
+)
 from dreamserve_protocol.markers import Request
+
+STOP_POLL_S = 0.05  # while stopping, to look whether the store has confirmed everything
+STORE_DEADLINE_S = 5.0  # for the store to record what is queued when the engine stops
 
 R = TypeVar("R")
 
@@ -46,6 +57,10 @@ class Engine:
 
     Requests must have been validated (`dreamserve.validation`): the engine only checks them against
     the world.
+
+    A request has an owner, "" without authentication. A session belongs to the owner of the request
+    that began it; for the requests of any other owner it does not exist. `quotas` bound what an
+    owner may have at once.
     """
 
     def __init__(
@@ -62,14 +77,19 @@ class Engine:
         slice_rows: int | None = None,
         limits: Limits = UNLIMITED,
         clock: Callable[[], float] = time.monotonic,
+        durability: Durability | None = None,
     ) -> None:
         self._sizes = batch_sizes(max_batch)
         self._slice_ms, self._slice_rows = slice_ms, slice_rows
         self._inline_rows = 0
         by_name = worlds_by_name(worlds)
-        self._context = Context(
+        ledger = None if durability is None else Ledger()
+        self.table = SessionTable(
+            by_name, capacity, session_ttl_s, self._sizes, max_kept_steps, clock, ledger
+        )
+        self._contexts = Contexts(
             by_name,
-            Sessions(by_name, capacity, session_ttl_s, self._sizes, max_kept_steps, clock),
+            self.table,
             limits,
             clock,
             slice_rows=slice_rows or UNMEASURED_SLICE_ROWS,
@@ -78,10 +98,14 @@ class Engine:
         self._scheduler: RequestScheduler = Scheduler(
             max_queue=max_queue, max_batch=max_batch, max_jobs=max_jobs
         )
+        self._max_queue = max_queue
         self._wake = threading.Condition(threading.Lock())  # guards the scheduler
         self.measures = Measures()
+        self._gate: Gate | None = None
+        if durability is not None and ledger is not None:
+            self._gate = Gate(durability, self.table, ledger, self)
         self._executor = Executor(
-            respond, self._context, self._scheduler, self._wake, self.measures
+            respond, self._contexts, self._scheduler, self._wake, self.measures, self._gate
         )
         self._turning = threading.Lock()  # held during a turn; its holder owns all other state
         self._thread: threading.Thread | None = None
@@ -91,17 +115,17 @@ class Engine:
     @property
     def worlds(self) -> dict[str, World]:
         """The worlds by name, in the order given."""
-        return self._context.worlds
+        return self._contexts[""].worlds
 
     @property
     def session_count(self) -> int:
         """Number of live sessions."""
-        return len(self._context.sessions)
+        return len(self.table)
 
     @property
     def capacity(self) -> int:
         """Maximum number of live sessions."""
-        return self._context.sessions.capacity
+        return self.table.capacity
 
     @property
     def memory_bytes(self) -> int:
@@ -115,14 +139,22 @@ class Engine:
         return running and self._stop_at_s is None
 
     @property
-    def slabs(self) -> dict[str, Slab]:
-        """The sessions' storage by world, for reading what it measures."""
-        return self._context.sessions.slabs
+    def world_measures(self) -> dict[str, WorldMeasures]:
+        """What was measured of each world's sessions, by name; worlds that were removed, too."""
+        return self.table.measures.copy()
+
+    @property
+    def live(self) -> Counter[str]:
+        """Number of live sessions by their worlds' names."""
+        counts = Counter(dict.fromkeys(self.world_measures, 0))
+        for slab in self.table.numbered.copy().values():
+            counts[slab.world.name] += slab.count
+        return counts
 
     @property
     def kept_steps(self) -> int:
         """Number of steps that all sessions may keep for rewinding."""
-        return sum(slab.windows.reserved for slab in self.slabs.values())
+        return sum(slab.windows.reserved for slab in self.table.numbered.copy().values())
 
     @property
     def waiting(self) -> int:
@@ -142,36 +174,73 @@ class Engine:
     @property
     def draining(self) -> bool:
         """Whether new sessions are refused."""
-        return self._context.draining
+        return self.table.draining
 
     def drain(self) -> None:
         """Refuse new sessions from now on; existing ones are served."""
-        self._context.draining = True
+        self.table.draining = True
+
+    @property
+    def quotas(self) -> Mapping[str, Quota]:
+        """The quotas by owner; owners without one are not restricted. May be replaced any time."""
+        return self.table.quotas
+
+    @quotas.setter
+    def quotas(self, quotas: Mapping[str, Quota]) -> None:
+        self.table.quotas = quotas
+
+    def add_world(self, world: World) -> None:
+        """Serve another world, from any thread; new sessions of its name are on this one.
+
+        It is warmed up before any request can use it. A world of the same name serves the sessions
+        that it has.
+        """
+        measured = calibrate([world], self._sizes, self._slice_ms)
+        with self._turning:
+            before = self.worlds.get(world.name)
+            self.table.add(world)
+            self.worlds[world.name] = world
+            self._inline_rows = min(self._inline_rows, measured.inline_rows)
+            self._contexts[""].latencies.update(measured.latencies)
+            if before is not None:
+                self.table.retire(before)
+
+    def remove_world(self, name: str) -> None:
+        """Take no new sessions of a world; it serves those that it has.
+
+        Raises WorldNotFoundError, and InvalidRequestError for the only world.
+        """
+        with self._turning:
+            world = self._contexts[""].world(name)
+            if len(self.worlds) == 1:
+                raise InvalidRequestError(f"{name} is the only world; load another one first")
+            del self.worlds[name]
+            self.table.retire(world)
 
     def observe(self, observe: Observe) -> None:
         """Call `observe` with each batch from now on, in the thread of its turn."""
         self._executor.observe = observe
 
-    def world_of(self, session_id: str) -> str | None:
+    def world_of(self, key: SessionKey) -> str | None:
         """Return the world of a session, None if there is none; to be called in a turn only."""
-        return self._context.sessions.world_of(session_id)
+        return self.table.world_of(key)
 
     def attach(self, driver: Driver) -> None:
         """Let `driver` deliver the outcomes of all turns from now on."""
         self._driver = driver
 
-    def submit(self, request: Request[R]) -> "concurrent.futures.Future[R]":
-        """Queue a request, from any thread, and return the future of its result.
+    def submit(self, request: Request[R], owner: str = "") -> "concurrent.futures.Future[R]":
+        """Queue a request of `owner`, from any thread, and return the future of its result.
 
         Cancelling the future cancels a waiting request; the outcome of one in progress is dropped.
         Raises OverloadedError when too many wait, DrainingError once stopping.
         """
         future: concurrent.futures.Future[R] = concurrent.futures.Future()
-        self.queue(request, future)
+        self.queue(request, future, owner)
         self.wake()
         return future
 
-    def queue(self, request: Request[Any], future: Future) -> None:
+    def queue(self, request: Request[Any], future: Future, owner: str = "") -> None:
         """Queue a request whose outcome completes `future`; the caller must ensure a turn.
 
         Raises as `submit`.
@@ -179,8 +248,33 @@ class Engine:
         with self._wake:
             if self._stop_at_s is not None:
                 raise DrainingError("the server is shutting down")
-            key: str | None = getattr(request, "session_id", None)
-            self._scheduler.add(QueuedRequest(request, future, key, time.perf_counter()))
+            if self._gate is not None and self._gate.waiting >= self._max_queue:
+                raise OverloadedError(
+                    f"{self._gate.waiting} requests wait for the session store; try again later"
+                )
+            key: SessionKey | None = getattr(request, "session_id", None)
+            if owner and isinstance(key, str):
+                key = key_of(owner, key)
+            self._scheduler.add(QueuedRequest(request, future, key, owner, time.perf_counter()))
+
+    def requeue(self, requests: Sequence[QueuedRequest]) -> None:
+        """Queue requests again, from any thread; those that cannot be queued get an error."""
+        refused: list[Settled] = []
+        with self._wake:
+            for queued in requests:
+                try:
+                    if self._stop_at_s is not None:
+                        raise DrainingError("the server is shutting down")
+                    self._scheduler.put_back(queued)
+                except ProblemError as error:
+                    refused.append((queued, error))
+            self._wake.notify()
+        self.deliver(refused)
+
+    def deliver(self, outcomes: list[Settled]) -> None:
+        """Settle the futures of requests that waited for the store, from any thread."""
+        self.measures.completed(time.perf_counter(), outcomes)
+        self._driver.deliver(outcomes)
 
     def wake(self) -> None:
         """Wake the engine's thread, which runs turns until the engine is idle."""
@@ -193,6 +287,8 @@ class Engine:
         Turns never overlap: this waits while another thread runs one.
         """
         with self._turning:
+            if failed := self._executor.arrive():
+                self._driver.deliver(failed)
             with self._wake:
                 batch, jobs = self._scheduler.next()
             if batch:
@@ -228,9 +324,10 @@ class Engine:
     def warm(self) -> None:
         """Run every graph at every batch size, so that no request waits for warm-up."""
         measured = calibrate(self.worlds.values(), self._sizes, self._slice_ms)
-        self._context.slice_rows = self._slice_rows or measured.slice_rows
         self._inline_rows = measured.inline_rows
-        self._context.latencies.update(measured.latencies)
+        self._contexts.update_all(
+            slice_rows=self._slice_rows or measured.slice_rows, latencies=measured.latencies
+        )
 
     def stop(self, deadline_s: float = 10.0) -> None:
         """Refuse new requests, finish waiting ones within `deadline_s`, end the thread.
@@ -248,18 +345,27 @@ class Engine:
     def _run(self) -> None:
         while not self._finished():
             with self._wake:
-                self._wake.wait_for(self._awake)
+                self._wake.wait_for(self._awake, None if self._stop_at_s is None else STOP_POLL_S)
             self.turn()
         with self._wake:
             waiting, jobs = self._scheduler.empty()
+        if self._gate is not None:
+            waiting += self._gate.empty()
         refused = DrainingError("the server is shutting down; the request was not completed")
         self._driver.deliver([(queued, refused) for queued in (*waiting, *jobs)])
+        if self._gate is not None:
+            self._gate.stop(STORE_DEADLINE_S)
 
     def _awake(self) -> bool:
-        return not self.idle or self._stop_at_s is not None
+        if not self.idle:
+            return True
+        if self._gate is not None and self._gate.waiting:
+            return self._gate.has_arrivals
+        return self._stop_at_s is not None
 
     def _finished(self) -> bool:
         with self._wake:
             if self._stop_at_s is None:
                 return False
-            return self.idle or time.monotonic() > self._stop_at_s
+            in_store = 0 if self._gate is None else self._gate.waiting
+            return (self.idle and not in_store) or time.monotonic() > self._stop_at_s

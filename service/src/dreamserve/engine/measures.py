@@ -3,13 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Any
 
 import numpy as np
 
 from dreamserve.engine.histogram import FOLD, SECONDS, Float64, Histogram, Pending
 from dreamserve.engine.scheduling.queued import QueuedRequest, Settled
-from dreamserve.engine.work import Job
 from dreamserve_protocol.errors import ProblemError
 from dreamserve_protocol.plan import PlanRequest
 from dreamserve_protocol.step import StepRequest, StepResult
@@ -56,14 +54,14 @@ class Measures:
         began_s: float,
         ended_s: float,
         requests: Sequence[QueuedRequest],
-        outcomes: Sequence[Any],
+        settled: Sequence[Settled],
     ) -> None:
-        """Count a batch: its requests, and those that it completed. Jobs are counted later."""
-        are_steps = {*map(type, outcomes)} == _STEPS
+        """Count a batch: its requests, and those that it completed."""
+        are_steps = len(settled) == len(requests) and {type(one) for _, one in settled} == _STEPS
         queued_at_s = [queued.queued_at_s for queued in requests]
         self._batches.append((began_s, ended_s, queued_at_s, are_steps))
         if not are_steps:
-            self._completed(ended_s, zip(requests, outcomes, strict=True))
+            self.completed(ended_s, settled)
         self._unsorted += len(requests)
         if self._unsorted >= FOLD:
             self._unsorted = 0
@@ -72,18 +70,19 @@ class Measures:
     def slice(self, began_s: float, ended_s: float, settled: Sequence[Settled]) -> None:
         """Count a slice of long work, and the requests that it completed."""
         self.slice_s.add(ended_s - began_s)
-        self._completed(ended_s, settled)
-        for queued, outcome in settled:
-            for error in getattr(outcome, "errors", ()):
-                self.row_errors[BY_REQUEST[type(queued.request)].name, error.code] += 1
-            request = queued.request
-            if isinstance(request, PlanRequest) and request.budget_ms is not None:
-                self.missed_deadlines += ended_s - queued.queued_at_s > 1e-3 * request.budget_ms
+        self.completed(ended_s, settled)
 
-    def _completed(self, ended_s: float, outcomes: Iterable[tuple[QueuedRequest, Any]]) -> None:
-        for queued, outcome in outcomes:
-            if not isinstance(outcome, ProblemError | Job):
-                self._latency_s[type(queued.request)].add(ended_s - queued.queued_at_s)
+    def completed(self, ended_s: float, settled: Iterable[Settled]) -> None:
+        """Count requests that were completed at `ended_s`."""
+        for queued, outcome in settled:
+            if isinstance(outcome, ProblemError):
+                continue
+            request, took_s = queued.request, ended_s - queued.queued_at_s
+            self._latency_s[type(request)].add(took_s)
+            for error in getattr(outcome, "errors", ()):
+                self.row_errors[BY_REQUEST[type(request)].name, error.code] += 1
+            if isinstance(request, PlanRequest) and request.budget_ms is not None:
+                self.missed_deadlines += took_s > 1e-3 * request.budget_ms
 
     def _sort(self) -> None:
         """Sort the batches' times into the histograms."""

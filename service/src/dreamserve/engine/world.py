@@ -38,6 +38,11 @@ class World:
         return self.spec.name
 
     @property
+    def title(self) -> str:
+        """Its name and version, which tell it from other worlds, earlier ones included."""
+        return self.name if self.version is None else f"{self.name} {self.version}"
+
+    @property
     def version(self) -> str | None:
         """The version of its bundle; None for a world in memory."""
         return None if self.manifest is None else self.manifest.version

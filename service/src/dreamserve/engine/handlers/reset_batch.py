@@ -7,7 +7,7 @@ import numpy as np
 
 from dreamserve.backends.base import Array
 from dreamserve.engine.dynamics import Work, empty_state, start_from_bank
-from dreamserve.engine.handlers.base import Context, new_session_id
+from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.handlers.columns import Columns, rows_at_once
 from dreamserve.engine.handlers.rows import RowErrors, duplicate_errors
 from dreamserve.engine.sessions.records import NO_LIMIT
@@ -22,6 +22,7 @@ from dreamserve_protocol.errors import (
     NotFiniteInputError,
     OverloadedError,
 )
+from dreamserve_protocol.ids import new_id, new_route
 
 _EXCESS_BITS = np.uint64(64 - SEED_BITS)
 
@@ -39,10 +40,10 @@ def reset_batch(context: Context, request: ResetBatchRequest) -> Work[ResetBatch
     context.limits.check_frames(count * has_frames, "include")
     drawn = np.frombuffer(secrets.token_bytes(8 * count), np.uint64) >> _EXCESS_BITS
     seeds, temperatures = request.seeds, request.temperatures
-    columns = Columns.of(world, count, request.include)
+    columns, route = Columns.of(world, count, request.include), new_route()
     result = ResetBatchResult(
         world=world.name,
-        session_ids=request.session_ids or [new_session_id() for _ in range(count)],
+        session_ids=request.session_ids or [new_id(route) for _ in range(count)],
         latents=columns.latents,
         seeds=drawn.astype(np.int64) if seeds is None else np.array(seeds, np.int64),
         temperatures=np.ones(count, np.float32)
@@ -119,7 +120,7 @@ def _begin_slice(
     for k, i in enumerate(index.tolist()):
         session_id = result.session_ids[i]
         try:
-            context.check_admission(session_id)
+            context.sessions.check_admission(session_id)
             session = context.sessions.create(session_id, world, request.rewind_window)
         except (DrainingError, OverloadedError) as error:
             errors[i] = error
@@ -128,7 +129,7 @@ def _begin_slice(
         created.append(k)
     if created:
         state, where = tuple(part[created] for part in state), index[created]
-        slab, placed = context.sessions.slabs[world.name], np.array(slots)
+        slab, placed = context.sessions.slabs[world], np.array(slots)
         slab.temperature[placed] = result.temperatures[where]
         slab.max_steps[placed] = request.max_steps or NO_LIMIT
         slab.begin(placed, latent[created], state, seeds[created])

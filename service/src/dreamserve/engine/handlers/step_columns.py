@@ -10,10 +10,10 @@ from dreamserve.backends.base import Actions, Int64
 from dreamserve.backends.host_state import as_slice
 from dreamserve.engine.handlers.columns import Columns, Final
 from dreamserve.engine.handlers.rows import RowErrors, duplicate_errors
+from dreamserve.engine.sessions.owned import Sessions
 from dreamserve.engine.sessions.restarts import restart
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.steps import StepExtras, SteppedBatch, add_extra, extras_of
-from dreamserve.engine.sessions.table import Sessions
 from dreamserve.engine.world import World
 from dreamserve_protocol.batches import StepBatchRequest, StepBatchResult
 from dreamserve_protocol.errors import (

@@ -20,6 +20,11 @@ class Keyed(Protocol):
         """The chain that the request belongs to, or None if it may run at any time."""
         ...
 
+    @property
+    def has_run(self) -> bool:
+        """Whether it was taken off the queue before."""
+        ...
+
 
 T = TypeVar("T", bound=Keyed)
 J = TypeVar("J")
@@ -38,9 +43,7 @@ class Scheduler(Generic[T, J]):
 
     def add(self, request: T) -> None:
         """Queue a request. Raises OverloadedError when the queue is full."""
-        if self.waiting >= self._max_queue:
-            raise OverloadedError(f"{self.waiting} requests are waiting; try again later")
-        self.waiting += 1
+        self._admit()
         key = request.key
         if key is None:
             self.ready.append(request)
@@ -52,6 +55,31 @@ class Scheduler(Generic[T, J]):
         else:
             self._chains[key] = None
             self.ready.append(request)
+
+    def _admit(self) -> None:
+        if self.waiting >= self._max_queue:
+            raise OverloadedError(f"{self.waiting} requests are waiting; try again later")
+        self.waiting += 1
+
+    def put_back(self, request: T) -> None:
+        """Queue a request that was released, before those of its chain that have not run yet.
+
+        Raises OverloadedError when the queue is full.
+        """
+        key = request.key
+        if key is None or key not in self._chains:
+            self.add(request)
+            return
+        self._admit()
+        behind = self._chains[key]
+        if behind is None:
+            behind = self._chains[key] = deque()
+        for i, head in enumerate(self.ready):
+            if head.key == key and not head.has_run:
+                self.ready[i] = request
+                behind.appendleft(head)
+                return
+        behind.insert(sum(other.has_run for other in behind), request)
 
     def next(self) -> tuple[list[T], list[J]]:
         """Take a batch of requests off the queue; return it and all jobs, longest waiting first."""
@@ -70,6 +98,11 @@ class Scheduler(Generic[T, J]):
             self.ready.append(behind.popleft())
         else:
             del self._chains[key]
+
+    def resume(self, request: T) -> None:
+        """Put a request that was taken off, and not released, back in front of the queue."""
+        self.waiting += 1
+        self.ready.appendleft(request)
 
     def begin(self, job: J) -> None:
         """Add a job to those that get slices. Raises OverloadedError at `max_jobs` jobs."""

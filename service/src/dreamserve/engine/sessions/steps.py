@@ -34,6 +34,7 @@ from dreamserve.engine.world import World
 from dreamserve_protocol.arrays import UInt8
 from dreamserve_protocol.common import LARGEST_LATENT
 from dreamserve_protocol.errors import (
+    A_RESET,
     DreamEndedError,
     DreamNotFiniteError,
     NotFiniteInputError,
@@ -172,7 +173,7 @@ def out_of_order(following: int, requested: int) -> StepConflictError:
 
 def has_ended(number: int) -> DreamEndedError:
     """Return the error for a step of a dream that has ended."""
-    return DreamEndedError(f"the dream ended at step {number}; POST /reset starts over")
+    return DreamEndedError(f"the dream ended at step {number}; {A_RESET} starts over")
 
 
 def not_finite(number: int) -> DreamNotFiniteError:
