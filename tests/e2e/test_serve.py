@@ -85,7 +85,7 @@ def test_a_server_on_onnx_never_loads_torch(serve, bundle) -> None:
 def test_the_torch_backend_dreams_the_same_dream(serve, exported_bundle) -> None:
     answers = []
     for backend in ("onnx", "torch"):
-        with serve(exported_bundle, "--backend", backend) as served:
+        with serve(exported_bundle, "--backend", backend, "--trust-torchscript") as served:
             http = httpx.Client(base_url=served.url)
             http.post("/reset", json={"session_id": "s", "seed": 3})
             answers.append(http.post("/step", json={"session_id": "s", "action": 2}).json())

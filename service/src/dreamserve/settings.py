@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dreamserve.environment import meant_for_us, unknown
 from dreamserve.errors import SettingsError
+from dreamserve.trust import UNTRUSTED, Trust
 
 PREFIX = "DREAMSERVE_"
 _SECRET = re.compile(r"(?<=://)[^/\s]*(?=@)")  # user and password of a URL
@@ -77,6 +78,27 @@ class Settings(BaseModel):
     )
     precision: Literal["float32", "tf32", "bf16"] = Field(
         "float32", description="Precision of a step on torch-cuda; tf32 and bf16 are less exact."
+    )
+
+    max_bundle_bytes: int = Field(
+        UNTRUSTED.max_bundle_bytes,
+        ge=1,
+        description="Maximum bytes of a bundle's files, and of its arrays as float32.",
+    )
+    max_graph_bytes: int = Field(
+        UNTRUSTED.max_graph_bytes,
+        ge=1,
+        description="Maximum memory of each ONNX graph, as it is tried at start and as it runs.",
+    )
+    load_timeout_s: float = Field(
+        UNTRUSTED.load_timeout_s,
+        gt=0,
+        le=86_400,
+        description="Maximum seconds to load a bundle's ONNX graphs and run each on a few batches.",
+    )
+    trust_torchscript: bool = Field(
+        UNTRUSTED.trust_torchscript,
+        description="Run the bundles' TorchScript, which can do what this user can; for torch*.",
     )
 
     capacity: int = Field(
@@ -158,6 +180,13 @@ class Settings(BaseModel):
     def origins(self) -> frozenset[str]:
         """The allowed origins as a set."""
         return frozenset(filter(None, map(str.strip, self.allowed_origins.split(","))))
+
+    @property
+    def trust(self) -> Trust:
+        """How far bundles are trusted."""
+        return Trust(
+            self.max_bundle_bytes, self.max_graph_bytes, self.load_timeout_s, self.trust_torchscript
+        )
 
     @classmethod
     def load(cls, **given: Any) -> Self:

@@ -42,22 +42,25 @@ def every_command(
     epilog=examples(
         "dreamserve serve",
         "dreamserve serve my-world other-world --host 0.0.0.0 --port 9000",
-        "DREAMSERVE_CAPACITY=500 dreamserve serve my-world --backend torch",
+        "DREAMSERVE_CAPACITY=500 dreamserve serve my-world --backend torch --trust-torchscript",
     )
 )
 @takes_settings(
-    "host", "port", "backend", "threads", "precision", "capacity", "session_ttl_s", "store",
-    "durability", "drain_s", "log_level", "log_format", "access_log", "traces", "api_keys_file",
-    "root_path", "tls_cert", "tls_key",
+    "host", "port", "backend", "threads", "precision", "trust_torchscript", "capacity",
+    "session_ttl_s", "store", "durability", "drain_s", "log_level", "log_format", "access_log",
+    "traces", "api_keys_file", "root_path", "tls_cert", "tls_key",
 )  # fmt: skip
 def serve(bundles: Bundles, given: dict[str, Any]) -> None:
     """Serve worlds over HTTP until SIGTERM or Ctrl-C.
 
     Every option has an environment variable: for --session-ttl-s it is DREAMSERVE_SESSION_TTL_S.
     """
-    from dreamserve.cli.serving import run
+    from dreamserve.backends.trial_start import ready_process
 
-    run(bundles, given)
+    with ready_process():  # it starts while the server is imported
+        from dreamserve.cli.serving import run
+
+        run(bundles, given)
 
 
 @main.command(epilog=examples("dreamserve health", "dreamserve health --port 9000"))
@@ -86,9 +89,9 @@ def inspect(
 
 
 @main.command(
-    epilog=examples("dreamserve doctor", "dreamserve doctor my-world --backend torch --port 9000")
+    epilog=examples("dreamserve doctor", "dreamserve doctor my-world --backend onnx --port 9000")
 )
-@takes_settings("host", "port", "backend", "threads", "precision", "store")
+@takes_settings("host", "port", "backend", "threads", "precision", "trust_torchscript", "store")
 def doctor(bundles: Bundles, given: dict[str, Any]) -> None:
     """Check installation, devices, port, bundles and speed; exit with 1 if there is a problem."""
     from dreamserve.cli.diagnosis import run

@@ -13,6 +13,7 @@ from dreamserve.api.origins import is_loopback
 from dreamserve.api.server import bind
 from dreamserve.api.server import serve as serve_until_stopped
 from dreamserve.api.tls import tls_context
+from dreamserve.backends.trial_start import end_ready_process
 from dreamserve.cli.options import Bundles, bundles_or_default
 from dreamserve.engine.engine import Engine
 from dreamserve.errors import SettingsError
@@ -36,9 +37,10 @@ def run(bundles: Bundles, given: dict[str, Any]) -> None:
     tls_context(settings)  # a mistake in it is told before the worlds are loaded
     with bind(settings.host, settings.port) as listening:
         worlds = [
-            load_world(path, settings.backend, settings.threads, settings.precision)
+            load_world(path, settings.backend, settings.threads, settings.precision, settings.trust)
             for path in paths
         ]
+        end_ready_process()  # of no use if the graphs are not ONNX
         engine = engine_of(worlds, settings)
         url = _url(listening, "https" if settings.tls_cert else "http")
         app = create_app(engine, settings)
