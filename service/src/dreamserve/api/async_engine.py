@@ -22,7 +22,8 @@ from dreamserve.engine.limits import Limits
 from dreamserve.engine.scheduling.queued import Future, Settled, settle
 from dreamserve.engine.world import World
 from dreamserve.settings import Settings
-from dreamserve.store.base import Retention, Store, open_store
+from dreamserve.store.base import Retention, Store
+from dreamserve.store.choose import open_store
 from dreamserve_protocol.errors import (
     DrainingError,
     NotReadyError,

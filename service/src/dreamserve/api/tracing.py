@@ -22,7 +22,7 @@ from dreamserve.api.access.callers import Caller
 from dreamserve.api.async_engine import AsyncEngine, Service
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.scheduling.queued import Future, QueuedRequest
-from dreamserve.engine.sessions.table import id_of
+from dreamserve.engine.sessions.keys import id_of
 from dreamserve.errors import SettingsError
 from dreamserve.settings import otel_variable
 from dreamserve_protocol.errors import ProblemError

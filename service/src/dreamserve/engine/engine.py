@@ -25,9 +25,10 @@ from dreamserve.engine.scheduling.calibration import (
 from dreamserve.engine.scheduling.driver import Driver, InlineDriver
 from dreamserve.engine.scheduling.queued import Future, QueuedRequest, Settled
 from dreamserve.engine.scheduling.scheduler import Scheduler
+from dreamserve.engine.sessions.keys import SessionKey, key_of
 from dreamserve.engine.sessions.ledger import Ledger
-from dreamserve.engine.sessions.slab import SessionKey, WorldMeasures, slab_bytes
-from dreamserve.engine.sessions.table import MAX_KEPT_STEPS, SessionTable, key_of
+from dreamserve.engine.sessions.slab import WorldMeasures, slab_bytes
+from dreamserve.engine.sessions.table import MAX_KEPT_STEPS, SessionTable
 from dreamserve.engine.world import World, worlds_by_name
 from dreamserve_protocol.errors import (
     DrainingError,
@@ -350,7 +351,7 @@ class Engine:
         with self._wake:
             waiting, jobs = self._scheduler.empty()
         if self._gate is not None:
-            waiting += self._gate.empty()
+            waiting += self._gate.lookups.empty()
         refused = DrainingError("the server is shutting down; the request was not completed")
         self._driver.deliver([(queued, refused) for queued in (*waiting, *jobs)])
         if self._gate is not None:
@@ -360,7 +361,7 @@ class Engine:
         if not self.idle:
             return True
         if self._gate is not None and self._gate.waiting:
-            return self._gate.has_arrivals
+            return self._gate.lookups.has_arrivals
         return self._stop_at_s is not None
 
     def _finished(self) -> bool:

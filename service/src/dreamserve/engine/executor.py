@@ -44,7 +44,7 @@ class Executor:
         """Queue the requests whose sessions have been looked up; return those that failed."""
         if self._gate is None:
             return []
-        ready, failed = self._gate.arrive()
+        ready, failed = self._gate.lookups.arrive()
         with self._lock:
             for queued in ready:
                 self._scheduler.resume(queued)
@@ -61,7 +61,7 @@ class Executor:
             self._measures.cancelled += len(requests) - len(batch)
         if self._gate is not None:
             cancelled = set(requests) - set(batch)
-            batch = self._gate.ready(batch)
+            batch = self._gate.lookups.ready(batch)
             requests = [*batch, *cancelled]
         if self.observe is not None:
             self.observe(batch, began_s)
@@ -115,7 +115,7 @@ class Executor:
             job.close()
         jobs = [job for job in by_job if job not in cancelled] if cancelled else list(by_job)
         if self._gate is not None:
-            self._gate.resume(by_job[job] for job in jobs)
+            self._gate.lookups.resume(by_job[job] for job in jobs)
         common = self._contexts[""]
         slices = run_slice(jobs, common.slice_rows, common.clock())
         ended = {job: outcome for job, outcome in slices if not isinstance(outcome, Job)}

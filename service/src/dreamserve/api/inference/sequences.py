@@ -13,8 +13,7 @@ from typing import Annotated, Any, NamedTuple
 from dreamserve.api.access.callers import Caller
 from dreamserve.api.inference.models import STATE, Model
 from dreamserve.api.inference.tensors import Input, Output, chosen, read
-from dreamserve.engine.sessions.slab import SessionKey
-from dreamserve.engine.sessions.table import key_of
+from dreamserve.engine.sessions.keys import SessionKey, key_of
 from dreamserve.validation import validated
 from dreamserve_protocol.common import MaxSteps, Seed, SessionId, Temperature, Whole
 from dreamserve_protocol.errors import (

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from dreamserve.engine.sessions.ledger import Lease, StoredUse, stored_key
-from dreamserve.engine.sessions.slab import SessionKey
+from dreamserve.engine.sessions.keys import SessionKey, stored_key
+from dreamserve.engine.sessions.ledger import Lease, StoredUse
 from dreamserve.store.base import FIRST_VERSION, Change, Store, StoreError, Taken, new_epoch
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.5  # between attempts
