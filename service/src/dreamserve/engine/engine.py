@@ -102,11 +102,11 @@ class Engine:
         self._max_queue = max_queue
         self._wake = threading.Condition(threading.Lock())  # guards the scheduler
         self.measures = Measures()
-        self._gate: Gate | None = None
+        self.gate: Gate | None = None
         if durability is not None and ledger is not None:
-            self._gate = Gate(durability, self.table, ledger, self)
+            self.gate = Gate(durability, self.table, ledger, self)
         self._executor = Executor(
-            respond, self._contexts, self._scheduler, self._wake, self.measures, self._gate
+            respond, self._contexts, self._scheduler, self._wake, self.measures, self.gate
         )
         self._turning = threading.Lock()  # held during a turn; its holder owns all other state
         self._thread: threading.Thread | None = None
@@ -249,9 +249,9 @@ class Engine:
         with self._wake:
             if self._stop_at_s is not None:
                 raise DrainingError("the server is shutting down")
-            if self._gate is not None and self._gate.waiting >= self._max_queue:
+            if self.gate is not None and self.gate.waiting >= self._max_queue:
                 raise OverloadedError(
-                    f"{self._gate.waiting} requests wait for the session store; try again later"
+                    f"{self.gate.waiting} requests wait for the session store; try again later"
                 )
             key: SessionKey | None = getattr(request, "session_id", None)
             if owner and isinstance(key, str):
@@ -350,23 +350,23 @@ class Engine:
             self.turn()
         with self._wake:
             waiting, jobs = self._scheduler.empty()
-        if self._gate is not None:
-            waiting += self._gate.lookups.empty()
+        if self.gate is not None:
+            waiting += self.gate.lookups.empty()
         refused = DrainingError("the server is shutting down; the request was not completed")
         self._driver.deliver([(queued, refused) for queued in (*waiting, *jobs)])
-        if self._gate is not None:
-            self._gate.stop(STORE_DEADLINE_S)
+        if self.gate is not None:
+            self.gate.stop(STORE_DEADLINE_S)
 
     def _awake(self) -> bool:
         if not self.idle:
             return True
-        if self._gate is not None and self._gate.waiting:
-            return self._gate.lookups.has_arrivals
+        if self.gate is not None and self.gate.waiting:
+            return self.gate.lookups.has_arrivals
         return self._stop_at_s is not None
 
     def _finished(self) -> bool:
         with self._wake:
             if self._stop_at_s is None:
                 return False
-            in_store = 0 if self._gate is None else self._gate.waiting
+            in_store = 0 if self.gate is None else self.gate.waiting
             return (self.idle and not in_store) or time.monotonic() > self._stop_at_s
