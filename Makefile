@@ -70,7 +70,7 @@ $(VENV)/serve.stamp: $(BIN)/python constraints.txt protocol/pyproject.toml servi
 $(VENV)/dev.stamp: $(VENV)/serve.stamp requirements-dev.txt requirements-clients.txt \
 		training/pyproject.toml clients/python/pyproject.toml
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
-	$(PIP) --editable protocol --editable 'service[redis]' \
+	$(PIP) --editable protocol --editable 'service[otel,redis]' \
 		--editable 'clients/python[gymnasium,sb3]' --editable 'training[vizdoom]' \
 		--requirement requirements-dev.txt
 	$(PIP) --no-deps --requirement requirements-clients.txt

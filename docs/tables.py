@@ -1,10 +1,10 @@
-"""Write the tables of docs/ that repeat the contract: fields, results, routes, errors, planners.
+"""Write the tables of docs/ that repeat the contract: fields, results, routes, errors, metrics.
 
     python docs/tables.py            # rewrite them in place
     python docs/tables.py --check    # say which pages are out of date; exit with 1 if any is
 
 A table stands between `<!-- table: NAME -->` and `<!-- end -->`. NAME is `verbs`, `errors`,
-`planners`, `settings`, `options`, or a verb's name with `request` or `result` behind it.
+`planners`, `settings`, `metrics`, `options`, or a verb's name with `request` or `result` behind it.
 """
 
 import re
@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 
 from dreamserve import cli
 from dreamserve.api.app import openapi_document
+from dreamserve.api.metrics import METRICS
 from dreamserve.planning.catalog import PLANNERS
 from dreamserve.planning.options import bounds
 from dreamserve.settings import PREFIX, Settings
@@ -61,7 +62,18 @@ def settings() -> Iterator[str]:
     yield "|---|---|---|"
     for name, field in Settings.model_fields.items():
         default = f"{field.default:g}" if isinstance(field.default, float) else field.default
+        if isinstance(field.default, bool):
+            default = str(field.default).lower()
         yield f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |"
+
+
+def metrics() -> Iterator[str]:
+    """Yield the table of metrics."""
+    yield "| metric | type | labels | what it is |"
+    yield "|---|---|---|---|"
+    for row in METRICS:
+        labels = ", ".join(f"`{label}`" for label in row.labels)
+        yield f"| `{row.name}` | {row.kind} | {labels} | {row.help} |".replace("|  |", "| |")
 
 
 def options() -> Iterator[str]:
@@ -89,6 +101,7 @@ TABLES = {
     "errors": errors,
     "planners": planners,
     "settings": settings,
+    "metrics": metrics,
     "options": options,
 }
 

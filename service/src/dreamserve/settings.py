@@ -4,6 +4,7 @@ No other module reads the environment. Names include units.
 """
 
 import os
+import re
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,6 +14,8 @@ from dreamserve.errors import SettingsError
 from dreamserve.trust import UNTRUSTED, Trust
 
 PREFIX = "DREAMSERVE_"
+# User and password of a URL, even of one whose password is not percent-encoded; or in its query.
+_SECRET = re.compile(r"(?<=:/)/\S*@|(?<=[?&])(username|password)=[^&\s]*", re.IGNORECASE)
 
 
 class Settings(BaseModel):
@@ -25,6 +28,15 @@ class Settings(BaseModel):
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
         "info", description="critical, error, warning, info or debug."
     )
+    log_format: Literal["text", "json"] = Field("text", description="text or json.")
+    access_log: bool = Field(False, description="Log every request, not only problems.")
+    max_log_lines_per_s: int = Field(
+        10, ge=1, description="Maximum log lines of one kind a second; then their number."
+    )
+    metrics: bool = Field(True, description="Serve Prometheus metrics at /metrics.")
+    traces: bool = Field(
+        False, description="Send OpenTelemetry traces, as the variables OTEL_* say."
+    )
     allowed_origins: str = Field(
         "",
         description="Comma-separated origins of web pages that may use this server; * for any.",
@@ -36,7 +48,7 @@ class Settings(BaseModel):
     requests_per_s: float = Field(
         0.0,
         ge=0,
-        allow_inf_nan=False,
+        le=1e9,
         description="Maximum requests per second of an API key that has no limit of its own, or,"
         " without keys, of a client address; beyond it 429. 0: no limit.",
     )
@@ -159,6 +171,16 @@ class Settings(BaseModel):
         64 * 2**20, ge=1, description="Maximum bytes of mixtures in a response of /sample."
     )
 
+    def changed(self) -> dict[str, Any]:
+        """Return the settings that are not the default, without what is secret, for the log."""
+        fields = type(self).model_fields.items()
+        values = {name: getattr(self, name) for name, field in fields}
+        return {
+            name: masked(str(values[name])) if _is_open(name) else "***"
+            for name, field in fields
+            if values[name] != field.default
+        }
+
     @property
     def origins(self) -> frozenset[str]:
         """The allowed origins as a set."""
@@ -191,6 +213,21 @@ class Settings(BaseModel):
         return settings
 
 
+def masked(text: str) -> str:
+    """Return a text without the users and passwords of URLs in it."""
+    return _SECRET.sub(lambda found: "/***@" if found[0][0] == "/" else f"{found[1]}=***", text)
+
+
+def otel_variable(name: str, default: str) -> str:
+    """Return a variable of OpenTelemetry that its SDK leaves to others to read."""
+    return os.environ.get(name) or default
+
+
+def _is_open(name: str) -> bool:
+    """Return whether a setting may be logged, as its name says."""
+    return not any(word in name for word in ("key", "token", "secret", "password"))
+
+
 def option(name: str) -> str:
     """Return the option of the command line that overrides a setting."""
     return f"--{name.replace('_', '-')}"
@@ -199,4 +236,5 @@ def option(name: str) -> str:
 def _told(problem: Any, given: dict[str, Any]) -> str:
     name = str(problem["loc"][0])
     where = option(name) if name in given else PREFIX + name.upper()
-    return f"{where} is {problem['input']!r}: {problem['msg']}"
+    given_value = masked(repr(problem["input"])) if _is_open(name) else "***"
+    return f"{where} is {given_value}: {problem['msg']}"

@@ -225,7 +225,11 @@ def test_waitaof_confirms_a_commit_or_says_that_this_redis_is_too_old(redis_serv
         ("sqlite:/no/such/folder/x.db", "cannot open the store sqlite:/no/such/folder/x.db"),
         ("redis://h:1?waitaof=many", "use LOCAL,REPLICAS"),
         ("redis://h:x", "cannot use the store redis://h:x"),
-        ("redis://:secret@h:x", "cannot use the store redis://h:x"),
+        ("redi://:secret@h", r"store is 'redi://\*\*\*@h'; use memory"),
+        ("redis://:secret#@h", r"cannot use the store redis://\*\*\*@h: is the password"),
+        ("redis://:sec/secret@h", r"cannot use the store redis://\*\*\*@h: is the password"),
+        ("redis://[secret@h", r"cannot use the store redis://\*\*\*@h: is the password"),
+        ("redis://:secret@h:x", r"cannot use the store redis://\*\*\*@h:x: is the password"),
     ],
 )
 def test_a_store_that_cannot_be_opened_says_why(url, message):

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cache
 from itertools import count
+from time import perf_counter
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dreamserve import __version__
 from dreamserve.api.access.callers import ANYONE
+from dreamserve.api.access_log import AccessLog
 from dreamserve.api.async_engine import Service
 from dreamserve.api.bodies import CallerGoneError
 from dreamserve.api.cors import Cors
@@ -22,13 +24,14 @@ from dreamserve.api.docs import docs_endpoint, openapi_endpoint
 from dreamserve.api.examples import examples
 from dreamserve.api.http import Endpoint
 from dreamserve.api.inference.door import inference_problem, inference_routes, is_inference
+from dreamserve.api.metrics import metrics_endpoint
 from dreamserve.api.openapi import document
 from dreamserve.api.openenv import Episodes
 from dreamserve.api.origins import check_origin, is_loopback
 from dreamserve.api.pages import page_endpoint
 from dreamserve.api.play import play_routes
 from dreamserve.api.prefix import Prefix
-from dreamserve.api.problems import VALID_ID
+from dreamserve.api.problems import INFERENCE, OTHER, VALID_ID
 from dreamserve.api.responses import problem_response
 from dreamserve.api.stream import Stream
 from dreamserve.engine.engine import Engine
@@ -56,6 +59,10 @@ _SHOWN = 80
 log = logging.getLogger("dreamserve")
 
 
+# Makes an application of another, and of what tells what is known of a request.
+Wrapper = Callable[[ASGIApp, Callable[[Scope], dict[str, Any]]], ASGIApp]
+
+
 class App(FastAPI):
     """FastAPI's application with dreamserve's routes, without FastAPI's own middleware.
 
@@ -66,6 +73,7 @@ class App(FastAPI):
     def __init__(self, service: Service, **options: Any) -> None:
         super().__init__(redoc_url=None, docs_url=None, openapi_url=None, **options)
         self.service = service
+        self.wrappers: list[Wrapper] = [AccessLog] if service.settings.access_log else []
         self.router.redirect_slashes = False
         self.router.default = _no_such_path
         self.router.routes.extend(_routes(service, self.openapi))
@@ -84,7 +92,10 @@ class App(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return the routes wrapped in `Requests` and in any added middleware."""
-        app: ASGIApp = Requests(self, self.service)
+        requests = Requests(self, self.service)
+        app: ASGIApp = requests
+        for wrapper in self.wrappers:
+            app = wrapper(app, requests.describe)
         for middleware in reversed(self.user_middleware):
             app = middleware.cls(app, *middleware.args, **middleware.kwargs)
         return app
@@ -150,6 +161,7 @@ def _routes(service: Service, document: Callable[[], dict[str, Any]]) -> list[Ba
         Route("/docs", docs_endpoint(document, next(iter(service.engine.worlds)))),
         Route("/openapi.json", openapi_endpoint(document)),
         *play_routes(),
+        *([Route("/metrics", metrics_endpoint(service))] if service.settings.metrics else []),
     ]
 
 
@@ -160,7 +172,7 @@ class Requests:
     """
 
     def __init__(self, app: App, service: Service) -> None:
-        self._app, self._origins = app, service.settings.origins
+        self._app, self._service, self._origins = app, service, service.settings.origins
         self._is_local = is_loopback(service.settings.host)
         self._access = None if service.access.is_open else service.access
         # Routes without parameters, by path: matching routes one by one takes longer than a step.
@@ -176,7 +188,12 @@ class Requests:
             return
         headers = dict(scope["headers"])
         request_id = self._request_id(headers)
-        scope["state"] = state = {"headers": headers, "request_id": request_id, "caller": ANYONE}
+        scope["state"] = state = {
+            "headers": headers,
+            "request_id": request_id,
+            "began_s": perf_counter(),
+            "caller": ANYONE,
+        }
         path: str = scope["path"]
         try:
             if scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS:
@@ -192,9 +209,26 @@ class Requests:
         except CallerGoneError:
             return
         except Exception as error:
+            self._service.problems.note(error, **self.describe(scope))
             of_inference = is_inference(path)
             respond = inference_problem if of_inference else problem_response
             await respond(error, request_id)(scope, receive, send)
+
+    def describe(self, scope: Scope) -> dict[str, Any]:
+        """Return what is known of a request by now, as `Problems.note` takes it."""
+        state, path = scope["state"], scope["path"]
+        endpoint = self._exact.get(path) or scope.get("endpoint")
+        verb = INFERENCE if is_inference(path) else OTHER
+        if isinstance(endpoint, Endpoint) and scope["type"] == "http":
+            verb = endpoint.verb_of(scope["method"])
+        in_header = state["headers"].get(b"x-session-id", b"").decode("latin-1")
+        in_path = scope.get("path_params", {}).get("session_id", in_header)
+        return {
+            "request_id": state["request_id"],
+            "verb": verb,
+            "session_id": getattr(state.get("request"), "session_id", None) or in_path or None,
+            "duration_s": perf_counter() - state["began_s"],
+        }
 
     def _request_id(self, headers: dict[bytes, bytes]) -> str:
         header = headers.get(b"x-request-id")

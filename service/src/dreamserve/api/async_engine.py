@@ -7,6 +7,7 @@ the engine's thread.
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 from dreamserve.api.access.callers import Access, Caller
 from dreamserve.api.bodies import CallerGoneError
 from dreamserve.api.png import PngReader
+from dreamserve.api.problems import Problems
 from dreamserve.api.world_changes import WorldChanges
 from dreamserve.engine.durability.gate import Durability
 from dreamserve.engine.engine import Engine
@@ -170,13 +172,16 @@ class Service:
         self.access = Access(settings)
         self.set_quotas()
         self.failure: Exception | None = None  # why the engine could not start
+        self.problems = Problems()
+        self.make_engine: Callable[[Engine, Outside], AsyncEngine] = AsyncEngine
+        self.open_sockets = Counter({"stream": 0, "openenv": 0})
 
     @cached_property
     def async_engine(self) -> AsyncEngine:
         """Access to the engine from the event loop that uses it first."""
         changes = WorldChanges(self.engine, self.settings, self._worlds_changed)
         outside: Outside = {LoadWorldRequest: changes.load, UnloadWorldRequest: changes.unload}
-        return AsyncEngine(self.engine, outside)
+        return self.make_engine(self.engine, outside)
 
     @cached_property
     def png(self) -> PngReader:

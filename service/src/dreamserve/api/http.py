@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from dreamserve.api import codec
 from dreamserve.api.async_engine import Service
 from dreamserve.api.bodies import Headers, disconnected, read_body
+from dreamserve.api.problems import OTHER
 from dreamserve.api.responses import BytesResponse, options_response
 from dreamserve.validation import Validate, text_validator, validator
 from dreamserve_protocol.errors import InvalidRequestError, UnsupportedMediaTypeError
@@ -26,6 +27,7 @@ from dreamserve_protocol.verbs import Verb
 class _Route(NamedTuple):
     """Properties of a verb that every request needs, looked up once."""
 
+    verb: str
     validate: Validate
     has_body: bool
     of_session: bool
@@ -36,7 +38,7 @@ class _Route(NamedTuple):
     def of(cls, verb: Verb) -> Self:
         query = bool(verb.query_fields)
         validate = text_validator(verb.request) if query else validator(verb.request)
-        return cls(validate, verb.has_body, verb.of_session, verb.body, query)
+        return cls(verb.name, validate, verb.has_body, verb.of_session, verb.body, query)
 
 
 class Endpoint:
@@ -44,9 +46,14 @@ class Endpoint:
 
     def __init__(self, service: Service, verbs: Sequence[Verb]) -> None:
         self._service = service
-        self._verbs = {verb.method: _Route.of(verb) for verb in verbs}
+        self._verbs: dict[str, _Route] = {verb.method: _Route.of(verb) for verb in verbs}
         heads = {"HEAD"} if "GET" in self._verbs else set()
         self.allowed = ", ".join(sorted({*self._verbs, *heads, "OPTIONS"}))
+
+    def verb_of(self, method: str) -> str:
+        """Return the name of the verb that a method stands for."""
+        route = self._verbs.get("GET" if method == "HEAD" else method)
+        return OTHER if route is None else route.verb
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Raises ProblemError, CallerGoneError."""
@@ -63,6 +70,7 @@ class Endpoint:
         else:
             build = partial(_request_of, route, body, headers, scope.get("path_params", {}))
             request = await self._service.png.built(build, len(body))
+        scope["state"]["request"] = request  # for the logs
         caller = scope["state"]["caller"]
         result = await self._service.async_engine.send(
             request, partial(disconnected, receive), caller

@@ -2,8 +2,10 @@
 
 import logging
 import re
+from collections import Counter
 from http import HTTPStatus
 from math import ceil
+from typing import Any
 
 from dreamserve_protocol.errors import (
     InternalError,
@@ -19,10 +21,49 @@ VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")  # of a request: such an id cann
 log = logging.getLogger("dreamserve")
 
 
+# Stand for the verb of a request that has none, or stands for several.
+OTHER, INFERENCE = "other", "inference"
+
+
+class Problems:
+    """Counts and logs the errors that a server responds with; all in the event loop's thread."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, str, int]] = Counter()  # by verb, code and status
+
+    def note(
+        self,
+        error: Exception,
+        request_id: str,
+        verb: str = OTHER,
+        session_id: str | None = None,
+        duration_s: float | None = None,
+    ) -> None:
+        """Count an error, and log it with what is known of its request; never its body."""
+        kind = error if isinstance(error, ProblemError) else InternalError
+        self.counts[verb, kind.code, kind.status] += 1
+        is_fault = kind.status >= 500 and kind.retry_after_s is None
+        fields: dict[str, Any] = {
+            "request_id": request_id,
+            "verb": verb,
+            "session_id": session_id,
+            "status": kind.status,
+            "code": kind.code,
+            "duration_ms": None if duration_s is None else round(1e3 * duration_s, 3),
+            # The caller has it; it may quote the request.
+            "detail": str(error) if is_fault or log.isEnabledFor(logging.DEBUG) else None,
+        }
+        log.log(
+            logging.ERROR if is_fault else logging.INFO,
+            "problem",
+            exc_info=None if isinstance(error, ProblemError) else error,
+            extra={"fields": {name: one for name, one in fields.items() if one is not None}},
+        )
+
+
 def problem_of(error: Exception, request_id: str) -> tuple[ProblemError, Problem]:
-    """Return the error to respond with and its document; log an unexpected error."""
+    """Return the error to respond with and its document."""
     if not isinstance(error, ProblemError):
-        log.error("unexpected error, request_id %s", request_id, exc_info=error)
         error = InternalError("an unexpected error; the server's log has it under this request_id")
     document = Problem(
         type="about:blank",

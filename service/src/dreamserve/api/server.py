@@ -8,11 +8,13 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from dreamserve import logs
 from dreamserve.api.async_engine import Service
 from dreamserve.api.tls import tls_context
 from dreamserve.api.websocket import StreamProtocol, is_error
@@ -68,7 +70,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 log_config=None,
-                http=Protocol,
+                http=partial(Protocol, problems=service.problems),  # type: ignore[arg-type]  # a callable is enough
                 ws=StreamProtocol,
                 ws_max_size=settings.max_body_bytes,
                 ws_ping_interval=PING_S,
@@ -110,7 +112,8 @@ class Server(uvicorn.Server):
             self._service.engine.drain()
             drain_s = self._service.settings.drain_s
             self._drain_until = time.monotonic() + drain_s
-            log.info("draining: no new sessions, stopping within %g s", drain_s)
+            fields = {"sessions": self._service.engine.session_count, "within_s": drain_s}
+            log.info("draining: no new sessions", extra={"fields": fields})
         else:
             self._service.engine.drain()
             self.should_exit = True
@@ -119,6 +122,7 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Return whether to stop; uvicorn calls it ten times a second."""
         service = self._service
+        logs.roll()
         if service.failure is not None:
             self.should_exit = True
         elif service.engine.draining and not self.should_exit:

@@ -39,6 +39,7 @@ class OnnxBackend:
         max_graph_bytes: int = UNTRUSTED.max_graph_bytes,
     ) -> None:
         self.device, self.name = device, f"onnx-{device}"
+        self.threads = threads
         options = threads, device, max_graph_bytes
         self._encode = _session(spec, "encode", encode, *options)
         self._step = _session(spec, "step", step, *options)

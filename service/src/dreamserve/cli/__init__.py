@@ -47,8 +47,8 @@ def every_command(
 )
 @takes_settings(
     "host", "port", "backend", "threads", "precision", "trust_torchscript", "capacity",
-    "session_ttl_s", "store", "durability", "drain_s", "log_level", "api_keys_file", "root_path",
-    "tls_cert", "tls_key",
+    "session_ttl_s", "store", "durability", "drain_s", "log_level", "log_format", "access_log",
+    "traces", "api_keys_file", "root_path", "tls_cert", "tls_key",
 )  # fmt: skip
 def serve(bundles: Bundles, given: dict[str, Any]) -> None:
     """Serve worlds over HTTP until SIGTERM or Ctrl-C.

@@ -1,6 +1,7 @@
 """Selects the session store by a setting. A store's library is imported when it is chosen."""
 
 from dreamserve.errors import SettingsError
+from dreamserve.settings import masked
 from dreamserve.store.base import Retention, Store
 
 
@@ -25,5 +26,6 @@ def open_store(url: str, retention: Retention, *, timeout_s: float, strict: bool
 
         return RedisStore(url, retention, timeout_s)
     raise SettingsError(
-        f"store is {url!r}; use memory, sqlite:PATH, or a redis://, rediss:// or unix:// URL"
+        f"store is {masked(url)!r};"
+        " use memory, sqlite:PATH, or a redis://, rediss:// or unix:// URL"
     )

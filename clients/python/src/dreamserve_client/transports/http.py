@@ -16,6 +16,7 @@ from dreamserve_client.errors import (
 )
 from dreamserve_client.problems import problem_in
 from dreamserve_client.timeouts import CONNECT_S
+from dreamserve_client.tracing import trace_headers
 from dreamserve_protocol.errors import DreamserveError, InvalidRequestError
 from dreamserve_protocol.ids import route_of
 
@@ -56,7 +57,7 @@ class _Messages:
         """Return the HTTP request of a call; sent again, it is the same bytes."""
         if http.is_closed:
             raise ClosedError("the client is closed")
-        headers = dict(self._headers)
+        headers = {**self._headers, **trace_headers()}
         if self._api_key is not None and "authorization" not in http.headers:
             headers["authorization"] = f"Bearer {self._api_key}"
         if (routed_by := call.routed_by) is not None:

@@ -19,6 +19,7 @@ from dreamserve_client.environment import proxy_of, server_url, tls_of
 from dreamserve_client.errors import APIConnectionError, APITimeoutError, ProtocolError
 from dreamserve_client.problems import problem_in
 from dreamserve_client.timeouts import CONNECT_S
+from dreamserve_client.tracing import trace_headers
 from dreamserve_client.transports.http import USER_AGENT
 
 CLOSE_S = 5.0  # how long a server may take to close a socket
@@ -40,9 +41,8 @@ class Opening:
             "max_size": None,
             "close_timeout": CLOSE_S,
             "user_agent_header": USER_AGENT,
-            # websockets sends it to no other host that a redirect may name.
-            "additional_headers": {} if api_key is None else {"authorization": f"Bearer {api_key}"},
         }
+        self._headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
         if self._proxy is not None and (proxy := httpx.URL(self._proxy.url)).scheme == "https":
             self._options["proxy_ssl"] = tls_of(proxy)
 
@@ -51,6 +51,7 @@ class Opening:
         try:
             return await websockets.asyncio.client.connect(
                 **self._options,
+                additional_headers=self._all_headers(),
                 open_timeout=CONNECT_S,
                 ping_interval=keep_alive_s,
                 ping_timeout=keep_alive_s,
@@ -63,6 +64,7 @@ class Opening:
         try:
             connection = websockets.sync.client.connect(
                 **self._options,
+                additional_headers=self._all_headers(),
                 open_timeout=timeout_s,
                 ping_interval=None,
                 create_connection=Connection,
@@ -71,6 +73,13 @@ class Opening:
             raise self._refused(error, timeout_s) from error
         assert isinstance(connection, Connection)
         return connection
+
+    def _all_headers(self) -> dict[str, str]:
+        """Return the headers of a handshake; websockets sends them to no other host.
+
+        They name the span of the call that opens the connection.
+        """
+        return {**self._headers, **trace_headers()}
 
     def _refused(self, error: Exception, waited_s: float) -> Exception:
         """Return the SDK's error for a connection that was not made."""

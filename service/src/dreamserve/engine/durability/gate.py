@@ -72,13 +72,13 @@ class Gate:
     ) -> None:
         self._sessions, self._ledger, self._engine = sessions, ledger, engine
         self._strict = durability.strict
-        self._committer = Committer(
+        self.committer = Committer(
             durability.store,
             self._found,
             strict=durability.strict,
             timeout_s=durability.timeout_s,
         )
-        self.lookups = Lookups(sessions, ledger, self._committer.look_up)
+        self.lookups = Lookups(sessions, ledger, self.committer.look_up)
         self._held = self._released = 0  # outcomes so far; each number is written by one thread
 
     @property
@@ -88,7 +88,7 @@ class Gate:
 
     def stop(self, deadline_s: float) -> None:
         """Wait until everything is stored and every outcome has left, at most `deadline_s`."""
-        self._committer.stop(deadline_s)
+        self.committer.stop(deadline_s)
 
     def hold(self, settled: list[Settled]) -> list[Settled]:
         """Send a turn's changes to the store; return the outcomes that need not wait for it."""
@@ -108,7 +108,7 @@ class Gate:
                 at_once.append((queued, outcome))
         if uses or held:
             self._held += len(held)
-            self._committer.commit(Commit(uses, lambda failure: self._release(held, failure)))
+            self.committer.commit(Commit(uses, lambda failure: self._release(held, failure)))
         return at_once
 
     def _found(

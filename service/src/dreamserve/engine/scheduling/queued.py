@@ -54,6 +54,7 @@ class QueuedRequest:
     future: Future
     key: SessionKey | None  # the session's key; None for batches and for requests without a session
     owner: str = ""  # of the request
+    queued_at_s: float = 0.0  # by time.perf_counter
     job: Job | None = None
     # A reset in progress: the session's next requests must wait until it ends.
     holds_session: bool = False
