@@ -59,7 +59,9 @@ def url(tmp_path: Path) -> Iterator[str]:
             process.kill()
 
 
-def test_the_server_does_what_its_document_says(url: str, pytestconfig: pytest.Config) -> None:
+def test_the_server_does_what_its_document_says(
+    url: str, pytestconfig: pytest.Config, tmp_path: Path
+) -> None:
     seconds = pytestconfig.getoption("--fuzz-seconds")
     command = [
         *(str(Path(sys.executable).with_name("schemathesis")), "--no-color"),
@@ -78,7 +80,7 @@ def test_the_server_does_what_its_document_says(url: str, pytestconfig: pytest.C
         text=True,
         timeout=seconds + PATIENCE_S * 5,
         check=False,
-        cwd=HERE,
+        cwd=tmp_path,  # where it keeps the failures that it has found
         env=os.environ | {"PYTHONPATH": str(HERE)},
     )
     assert ran.returncode == 0, ran.stdout[-20_000:] + ran.stderr[-2000:]
