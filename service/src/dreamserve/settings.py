@@ -97,6 +97,10 @@ class Settings(BaseModel):
         le=86_400,
         description="Maximum seconds to load a bundle's ONNX graphs and run each on a few batches.",
     )
+    worlds_folder: str = Field(
+        "",
+        description="Folder of bundles that administrators may load while the server runs.",
+    )
     trust_torchscript: bool = Field(
         UNTRUSTED.trust_torchscript,
         description="Run the bundles' TorchScript, which can do what this user can; for torch*.",
