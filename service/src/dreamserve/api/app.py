@@ -31,7 +31,7 @@ from dreamserve.api.responses import problem_response
 from dreamserve.api.stream import Stream
 from dreamserve.engine.engine import Engine
 from dreamserve.settings import Settings
-from dreamserve_protocol.errors import PathNotFoundError
+from dreamserve_protocol.errors import DrainingError, PathNotFoundError
 from dreamserve_protocol.pages import PAGES
 from dreamserve_protocol.verbs import VERBS
 
@@ -85,8 +85,9 @@ def create_app(engine: Engine, settings: Settings) -> App:
         try:
             yield
         finally:
-            await starting
             await asyncio.to_thread(engine.stop, STOP_DEADLINE_S)
+            await starting
+            service.close()
 
     app = App(service, title="dreamserve", version=__version__, lifespan=lifespan)
     if settings.origins:
@@ -109,6 +110,8 @@ def openapi_document() -> dict[str, Any]:
 async def _start(service: Service) -> None:
     try:
         await asyncio.to_thread(service.engine.start)
+    except DrainingError:
+        return  # stopped before it was ready
     except Exception as error:
         log.exception("the engine could not start")
         service.failure = error

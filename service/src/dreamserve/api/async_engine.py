@@ -8,10 +8,13 @@ the engine's thread.
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from dreamserve.api.bodies import CallerGoneError
+from dreamserve.api.connections import Connections
+from dreamserve.api.elements import Most
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.limits import Limits
 from dreamserve.engine.scheduling.queued import Future, Settled, settle
@@ -29,6 +32,7 @@ from dreamserve_protocol.sessions import DeleteRequest
 # Most results are ready sooner. The callers of other requests are watched for a disconnect.
 UNWATCHED_S = 0.05
 END_TRIES, END_PAUSE_S = 100, 0.05
+CODEC_THREADS = 2  # that decode large bodies and encode large results
 
 R = TypeVar("R")
 Disconnected = Callable[[], Awaitable[None]]  # returns once the caller has disconnected
@@ -133,12 +137,23 @@ class Service:
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine, self.settings = engine, settings
+        self.connections = Connections(settings)
+        self.most = Most(settings.max_elements, settings.max_lists)  # of a body
+        self._aside = ThreadPoolExecutor(CODEC_THREADS, "dreamserve-codec")
         self.failure: Exception | None = None  # why the engine could not start
 
     @cached_property
     def async_engine(self) -> AsyncEngine:
         """Access to the engine from the event loop that uses it first."""
         return AsyncEngine(self.engine)
+
+    async def aside(self, function: Callable[[], R]) -> R:
+        """Run a function in one of few threads, so that few large bodies are decoded at once."""
+        return await asyncio.get_running_loop().run_in_executor(self._aside, function)
+
+    def close(self) -> None:
+        """End the threads, once no request is in progress."""
+        self._aside.shutdown(wait=False, cancel_futures=True)
 
     def check_ready(self) -> None:
         """Raise DrainingError or NotReadyError unless new sessions are accepted."""

@@ -24,8 +24,6 @@ from dreamserve_protocol.errors import (
     UnsupportedHttpError,
 )
 
-HEAD_BYTES = 64 * 1024  # limit of a request line with its headers
-
 Headers = list[tuple[bytes, bytes]]  # (name in lower case, value)
 
 _ABSOLUTE = re.compile(rb"https?://(?:[^/?#@]*@)?([^/?#]+)", re.IGNORECASE)
@@ -67,9 +65,9 @@ class Refusal(Exception):
         return refuse
 
 
-def too_large() -> Refusal:
-    """Return the refusal of a head or trailers of more than HEAD_BYTES."""
-    return Refusal(HeadersTooLargeError(f"the headers exceed the limit of {HEAD_BYTES} bytes"))
+def too_large(limit: int) -> Refusal:
+    """Return the refusal of a head or trailers of more than `limit` bytes."""
+    return Refusal(HeadersTooLargeError(f"the headers exceed the limit of {limit} bytes"))
 
 
 def size_bytes(target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> int:

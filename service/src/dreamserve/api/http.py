@@ -4,16 +4,17 @@ Each path has an ASGI application, an `Endpoint`. Only `app` is between it and t
 assigns request ids and converts errors to problems.
 """
 
-import asyncio
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple, Self
 
+from starlette.types import Message as Event
 from starlette.types import Receive, Scope, Send
 
 from dreamserve.api import codec
 from dreamserve.api.async_engine import Service
-from dreamserve.api.bodies import Headers, disconnected, read_body
+from dreamserve.api.bodies import Headers, Held, disconnected, read_body
+from dreamserve.api.elements import SMALL_BYTES, Most, is_quick
 from dreamserve.api.responses import BytesResponse, options_response
 from dreamserve.validation import Validate, validator
 from dreamserve_protocol.errors import InvalidRequestError, UnsupportedMediaTypeError
@@ -28,10 +29,12 @@ class _Route(NamedTuple):
     has_body: bool
     of_session: bool
     body: str | None
+    is_large: bool  # whether its result may be
 
     @classmethod
     def of(cls, verb: Verb) -> Self:
-        return cls(validator(verb.request), verb.has_body, verb.of_session, verb.body)
+        is_large = verb.result in codec.ARRAY_RESULTS
+        return cls(validator(verb.request), verb.has_body, verb.of_session, verb.body, is_large)
 
 
 class Endpoint:
@@ -49,24 +52,77 @@ class Endpoint:
         if method not in self._verbs:
             await options_response(method, self.allowed)(scope, receive, send)
             return
-        route = self._verbs[method]
+        held = Held(self._service.connections.bodies)
+        try:
+            await self._serve(self._verbs[method], scope, receive, send, held)
+        finally:
+            held.free()
+
+    async def _serve(
+        self, route: _Route, scope: Scope, receive: Receive, send: Send, held: Held
+    ) -> None:
+        service = self._service
         headers: Headers = scope["state"]["headers"]
-        limit = self._service.settings.max_body_bytes
-        body = await read_body(receive, headers, limit) if route.has_body else b""
-        build = partial(_request_of, route, body, headers, scope.get("path_params", {}))
-        request = build() if len(body) <= codec.LARGE_BYTES else await asyncio.to_thread(build)
-        result = await self._service.async_engine.send(request, partial(disconnected, receive))
-        response = await _response_of(result, headers)
-        await response(scope, receive, send)
+        body = b""
+        if route.has_body:
+            body = await read_body(receive, headers, service.settings.max_body_bytes, held)
+        path = scope.get("path_params", {})
+        build = partial(_request_of, route, body, headers, path, service.most)
+        request = build() if _is_quick(body, headers) else await service.aside(build)
+        if route.is_large:
+            service.connections.check_room()
+        result = await service.async_engine.send(request, partial(disconnected, receive))
+        if route.is_large and codec.is_large(result):
+            await self._send_large(result, scope, receive, send)
+        else:
+            await _response_of(result, headers)(scope, receive, send)
+
+    async def _send_large(
+        self, result: Message, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Send a large result, which a thread encodes as soon as there is room for that."""
+        shared, size = self._service.connections, codec.array_bytes(result)
+        as_msgpack = codec.prefers_msgpack(scope["state"]["headers"].get(b"accept", b""))
+        growth = 1 if as_msgpack else codec.JSON_GROWTH
+        shared.results.hold(size)
+        try:
+            encoded = await shared.responses.wait_for(growth * size)
+            try:
+                body = await self._service.aside(partial(codec.encode, result, as_msgpack))
+            except BaseException:
+                shared.responses.free(encoded)
+                raise
+        finally:
+            shared.results.free(size)
+
+        async def counted(event: Event) -> None:
+            nonlocal encoded
+            if event["type"] == "http.response.body":  # what is unread of it counts from now
+                shared.responses.free(encoded)
+                encoded = 0
+            await send(event)
+
+        try:
+            await _encoded(body, as_msgpack)(scope, receive, counted)
+        finally:
+            shared.responses.free(encoded)
 
 
-def _request_of(route: _Route, body: bytes, headers: Headers, path: dict[str, str]) -> Request[Any]:
+def _is_quick(body: bytes, headers: Headers) -> bool:
+    return len(body) <= SMALL_BYTES or is_quick(
+        body, b"msgpack" in headers.get(b"content-type", b"").lower()
+    )
+
+
+def _request_of(
+    route: _Route, body: bytes, headers: Headers, path: dict[str, str], most: Most
+) -> Request[Any]:
     """Return the verb's request from a body, the headers and the path."""
     fields: dict[str, Any] = {}
     if body:
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise UnsupportedMediaTypeError("the body is compressed; send it uncompressed")
-        fields = codec.decode(body, codec.is_msgpack(headers.get(b"content-type", b"")))
+        fields = codec.decode(body, codec.is_msgpack(headers.get(b"content-type", b"")), most)
     if route.body is not None:
         fields = {route.body: fields}
     for name, value in path.items():
@@ -83,12 +139,13 @@ def _set(fields: dict[str, Any], name: str, value: str, where: str) -> None:
         raise InvalidRequestError(f"{where} and {name} differ")
 
 
-async def _response_of(result: Message | None, headers: Headers) -> BytesResponse:
-    """Return a result in the format that Accept selects; a thread encodes large ones."""
+def _response_of(result: Message | None, headers: Headers) -> BytesResponse:
+    """Return a result in the format that Accept selects."""
     if result is None:
         return BytesResponse(b"", status=204)
     as_msgpack = codec.prefers_msgpack(headers.get(b"accept", b""))
-    media_type = codec.MSGPACK if as_msgpack else codec.JSON
-    if codec.is_large(result):
-        return BytesResponse(await asyncio.to_thread(codec.encode, result, as_msgpack), media_type)
-    return BytesResponse(codec.encode(result, as_msgpack), media_type)
+    return _encoded(codec.encode(result, as_msgpack), as_msgpack)
+
+
+def _encoded(body: bytes, as_msgpack: bool) -> BytesResponse:
+    return BytesResponse(body, codec.MSGPACK if as_msgpack else codec.JSON)

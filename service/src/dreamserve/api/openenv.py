@@ -9,15 +9,16 @@ Messages are JSON in text frames, answered one after the other: while one is ser
 not read. The socket has a session of its own, which ends with it.
 """
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
 from dreamserve.api import codec
-from dreamserve.api.async_engine import AsyncEngine, Service, never
+from dreamserve.api.async_engine import Service, never
+from dreamserve.api.elements import is_quick
 from dreamserve.api.problems import problem_of
 from dreamserve.engine.handlers.base import new_session_id
 from dreamserve.validation import validated
@@ -43,29 +44,52 @@ class Episodes:
         """Serve one socket until it is closed, then end its session."""
         await receive()  # websocket.connect
         await send({"type": "websocket.accept"})
-        environment = Environment(self._service.async_engine)
+        environment = Environment(self._service)
+        sockets = self._service.connections.sockets
+        sockets.add(environment)
         name: str = scope["state"]["request_id"]
         count = 0
         try:
             while (message := await receive())["type"] != "websocket.disconnect":
                 count += 1
+                environment.in_progress = True
                 response = await _respond(environment, message, f"{name}.{count}")
                 with suppress(OSError):  # the peer has disconnected, which `receive` tells next
                     await send(response)
+                environment.in_progress = False
                 if response["type"] == "websocket.close":
                     return
         finally:
+            sockets.discard(environment)
             await environment.close()
 
 
 class Environment:
     """One socket's session, behind OpenEnv's messages."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+    def __init__(self, service: Service) -> None:
+        self._service, self._engine = service, service.async_engine
         self._session_id = new_session_id()
+        self.in_progress = False  # whether a message is not answered yet
         self._episode_id: str | None = None  # None: no episode has begun
         self._include: Sequence[str] = ()  # of the episode
+
+    async def read(self, message: Message) -> tuple[Any, dict[str, Any]]:
+        """Return a message's type and data. Raises CallerError."""
+        text = message.get("text")
+        if text is None:
+            raise InvalidRequestError("messages are JSON, in text frames")
+        raw = text.encode()
+        decode = partial(codec.decode, raw, False, self._service.most)
+        quick = is_quick(raw, as_msgpack=False)
+        fields = decode() if quick else await self._service.aside(decode)
+        if unknown := sorted(fields.keys() - {"type", "data"}):
+            named = [name[:_SHOWN] for name in unknown[:5]]
+            raise InvalidRequestError(f"a message has type and data, not {named}")
+        data = fields.get("data", {})
+        if not isinstance(data, dict):
+            raise InvalidRequestError("data must be an object")
+        return fields.get("type"), data
 
     async def reset(self, data: dict[str, Any]) -> dict[str, Any]:
         """Begin an episode, by the fields of /reset. Raises ProblemError."""
@@ -114,7 +138,7 @@ class Environment:
 async def _respond(environment: Environment, message: Message, request_id: str) -> Message:
     """Return the message to send for one that came."""
     try:
-        kind, data = await _read(message)
+        kind, data = await environment.read(message)
         if kind == CLOSE:
             return {"type": "websocket.close", "code": 1000}
         handlers = {
@@ -129,25 +153,6 @@ async def _respond(environment: Environment, message: Message, request_id: str) 
         _, problem = problem_of(error, request_id)
         response = {"type": "error", "data": {"message": problem.detail, **fields_of(problem)}}
     return {"type": "websocket.send", "text": codec.encode(response, as_msgpack=False).decode()}
-
-
-async def _read(message: Message) -> tuple[Any, dict[str, Any]]:
-    """Return a message's type and data. Raises CallerError."""
-    text = message.get("text")
-    if text is None:
-        raise InvalidRequestError("messages are JSON, in text frames")
-    raw = text.encode()
-    if len(raw) <= codec.LARGE_BYTES:
-        fields = codec.decode(raw, as_msgpack=False)
-    else:
-        fields = await asyncio.to_thread(codec.decode, raw, False)
-    if unknown := sorted(fields.keys() - {"type", "data"}):
-        named = [name[:_SHOWN] for name in unknown[:5]]
-        raise InvalidRequestError(f"a message has type and data, not {named}")
-    data = fields.get("data", {})
-    if not isinstance(data, dict):
-        raise InvalidRequestError("data must be an object")
-    return fields.get("type"), data
 
 
 def _observation(result: ResetResult | StepResult) -> dict[str, Any]:

@@ -12,13 +12,16 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
 from dreamserve.api import codec
 from dreamserve.api.async_engine import Service
+from dreamserve.api.elements import LARGE_BYTES, SMALL_BYTES, is_quick
 from dreamserve.api.problems import VALID_ID, problem_of
+from dreamserve.api.websocket import WRITABLE
 from dreamserve.validation import validator
 from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.markers import Request
@@ -26,6 +29,7 @@ from dreamserve_protocol.verbs import VERBS
 
 MAX_ID = 128  # characters of a string id
 _VALIDATORS = {verb.name: validator(verb.request) for verb in VERBS}
+_LARGE = frozenset(verb.request for verb in VERBS if verb.result in codec.ARRAY_RESULTS)
 _KEYS = {"id", "verb", "body"}
 
 log = logging.getLogger("dreamserve")
@@ -42,6 +46,8 @@ class Pending:
     id: Id = None
     outcome: Any = None  # result or exception
     dropped: bool = False  # whether the socket is closed
+    body_bytes: int = 0  # that it holds, if its body is large
+    result_bytes: int = 0  # of arrays, likewise
 
     def cancelled(self) -> bool:
         """Return whether the socket is closed."""
@@ -67,30 +73,44 @@ class Stream:
         """Serve one socket until its peer disconnects."""
         await receive()  # websocket.connect
         await send({"type": "websocket.accept"})
-        await Socket(self._service, scope["state"]["request_id"], receive, send).serve()
+        writable = scope.get("extensions", {}).get(WRITABLE) or _always_set()
+        name = scope["state"]["request_id"]
+        await Socket(self._service, name, receive, send, writable).serve()
 
 
 class Socket:
     """One socket: a task that reads requests, and one that writes responses."""
 
-    def __init__(self, service: Service, name: str, receive: Receive, send: Send) -> None:
-        self._engine = service.async_engine
+    def __init__(
+        self, service: Service, name: str, receive: Receive, send: Send, writable: asyncio.Event
+    ) -> None:
+        self._service, self._engine = service, service.async_engine
+        self._shared = service.connections
+        self._writable = writable  # set while the peer reads
         self._most = service.settings.max_stream_requests
         self._name, self._receive, self._send = name, receive, send
         self._in_progress: set[Pending] = set()  # read and not yet written
         self._ended: list[Pending] = []  # to be written
         self._to_write, self._has_room = asyncio.Event(), asyncio.Event()
 
+    @property
+    def in_progress(self) -> bool:
+        """Whether requests are not answered yet."""
+        return bool(self._in_progress)
+
     async def serve(self) -> None:
         """Serve requests until the peer disconnects; then cancel the waiting ones."""
+        self._shared.sockets.add(self)
         tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._write())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._shared.sockets.discard(self)
             for task in tasks:
                 task.cancel()
             for pending in self._in_progress:
                 pending.dropped = True
+                self._free(pending)
         for error in filter(None, (task.exception() for task in done)):
             log.error("unexpected error, request_id %s", self._name, exc_info=error)
             await self._send({"type": "websocket.close", "code": 1011, "reason": "internal_error"})
@@ -111,16 +131,34 @@ class Socket:
         pending = Pending(self._respond, as_msgpack=text is None)
         self._in_progress.add(pending)
         try:
-            if len(raw) <= codec.LARGE_BYTES:
-                fields = codec.decode(raw, pending.as_msgpack)
+            if len(raw) <= SMALL_BYTES or is_quick(raw, pending.as_msgpack):
+                request = self._parse(raw, pending)
             else:
-                fields = await asyncio.to_thread(codec.decode, raw, pending.as_msgpack)
-            pending.id = _id_of(fields)
-            self._engine.queue(_request_of(fields), pending)
+                if len(raw) > LARGE_BYTES:
+                    pending.body_bytes = len(raw)
+                    self._shared.bodies.hold(len(raw))
+                request = await self._service.aside(partial(self._parse, raw, pending))
+            if type(request) in _LARGE:
+                self._shared.check_room()
+            self._engine.queue(request, pending)
         except Exception as error:
             pending.set_exception(error)
 
+    def _parse(self, raw: bytes, pending: Pending) -> Request[Any]:
+        fields = codec.decode(raw, pending.as_msgpack, self._service.most)
+        pending.id = _id_of(fields)
+        return _request_of(fields)
+
+    def _free(self, pending: Pending) -> None:
+        """Give back what a request held."""
+        self._shared.bodies.free(pending.body_bytes)
+        self._shared.results.free(pending.result_bytes)
+        pending.body_bytes = pending.result_bytes = 0
+
     def _respond(self, pending: Pending) -> None:
+        if type(pending.outcome) in codec.ARRAY_RESULTS:
+            pending.result_bytes = codec.array_bytes(pending.outcome)
+            self._shared.results.hold(pending.result_bytes)
         self._ended.append(pending)
         self._to_write.set()
 
@@ -131,16 +169,28 @@ class Socket:
             self._to_write.clear()
             ended, self._ended = self._ended, []
             for pending in ended:
-                if codec.is_large(pending.outcome):
-                    frame = await asyncio.to_thread(self._frame, pending)
-                else:
-                    frame = self._frame(pending)
                 try:
-                    await self._send(frame)
+                    if pending.result_bytes > codec.LARGE_RESULT_BYTES:
+                        await self._send_large(pending)
+                    else:
+                        await self._send(self._frame(pending))
                 except OSError:
                     return  # the peer has disconnected
+                if pending.body_bytes or pending.result_bytes:
+                    self._free(pending)
                 self._in_progress.discard(pending)
             self._has_room.set()
+
+    async def _send_large(self, pending: Pending) -> None:
+        """Send a large result once the peer reads, and there is room for it; a thread encodes."""
+        growth = 1 if pending.as_msgpack else codec.JSON_GROWTH
+        await self._writable.wait()
+        encoded = await self._shared.responses.wait_for(pending.result_bytes * growth)
+        try:
+            frame = await self._service.aside(partial(self._frame, pending))
+        finally:
+            self._shared.responses.free(encoded)  # from now on, what is unread of it counts
+        await self._send(frame)
 
     def _frame(self, pending: Pending) -> Message:
         """Return a response as a message to send."""
@@ -178,3 +228,9 @@ def _request_of(fields: dict[str, Any]) -> Request[Any]:
         raise InvalidRequestError("body must be an object: the verb's fields")
     request: Request[Any] = _VALIDATORS[name](body)
     return request
+
+
+def _always_set() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event

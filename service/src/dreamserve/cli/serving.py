@@ -9,6 +9,7 @@ import typer
 from dreamserve import __version__
 from dreamserve.api.app import create_app
 from dreamserve.api.async_engine import engine_of
+from dreamserve.api.memory import wire_memory
 from dreamserve.api.server import bind
 from dreamserve.api.server import serve as serve_until_stopped
 from dreamserve.cli.options import Bundles, bundles_or_default
@@ -30,17 +31,18 @@ def run(bundles: Bundles, given: dict[str, Any]) -> None:
             for path in paths
         ]
         engine = engine_of(worlds, settings)
-        line = _summary(engine, listening)
+        line = _summary(engine, settings, listening)
         app = create_app(engine, settings)
         serve_until_stopped(app, app.service, listening, lambda: typer.echo(line))
 
 
-def _summary(engine: Engine, listening: socket) -> str:
+def _summary(engine: Engine, settings: Settings, listening: socket) -> str:
     worlds = (f"{name} ({world.backend.name})" for name, world in engine.worlds.items())
     memory = f"{engine.memory_bytes / 1e6:.1f} MB"
+    requests = f"{sum(wire_memory(settings).values()) / 1e6:.0f} MB"
     host, port = listening.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     return (
         f"dreamserve {__version__}: {', '.join(worlds)};"
-        f" up to {engine.capacity} sessions in {memory}; {url}"
+        f" up to {engine.capacity} sessions in {memory}, requests in {requests}; {url}"
     )

@@ -95,6 +95,11 @@ class Engine:
         return len(self._context.sessions)
 
     @property
+    def unused_s(self) -> float:
+        """Seconds since a live session was last used; infinite without one."""
+        return self._context.sessions.unused_s()
+
+    @property
     def capacity(self) -> int:
         """Maximum number of live sessions."""
         return self._context.sessions.capacity
@@ -188,17 +193,24 @@ class Engine:
         return settled
 
     def start(self) -> None:
-        """Warm every graph at every batch size, then start the engine's thread."""
+        """Warm every graph at every batch size, then start the engine's thread.
+
+        Raises DrainingError once stopping.
+        """
         self.warm()
         self._thread = threading.Thread(target=self._run, name="dreamserve-engine", daemon=True)
         self._thread.start()
 
     def warm(self) -> None:
         """Run every graph at every batch size, so that no request waits for warm-up."""
-        measured = calibrate(self.worlds.values(), self._sizes, self._slice_ms)
+        measured = calibrate(self.worlds.values(), self._sizes, self._slice_ms, self._check_going)
         self._context.slice_rows = self._slice_rows or measured.slice_rows
         self._inline_rows = measured.inline_rows
         self._context.latencies.update(measured.latencies)
+
+    def _check_going(self) -> None:
+        if self._stop_at_s is not None:
+            raise DrainingError("the server is shutting down")
 
     def stop(self, deadline_s: float = 10.0) -> None:
         """Refuse new requests, finish waiting ones within `deadline_s`, end the thread.

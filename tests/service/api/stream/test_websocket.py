@@ -7,8 +7,10 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
+from dreamserve.api.connections import Connections
 from dreamserve.api.transports import JOINED_BYTES
 from dreamserve.api.websocket import StreamProtocol
+from dreamserve.settings import Settings
 
 pytestmark = pytest.mark.anyio
 HANDSHAKE = (
@@ -49,7 +51,8 @@ class Socket:
         config = uvicorn.Config(self.app, interface="asgi3", log_config=None)
         config.load()
         self.transport = Transport()
-        self.protocol = StreamProtocol(config, ServerState(), {})
+        shared = Connections(Settings())
+        self.protocol = StreamProtocol(config, ServerState(), {}, shared=shared)
         self.protocol.connection_made(self.transport)
         self.protocol.data_received(HANDSHAKE)
 

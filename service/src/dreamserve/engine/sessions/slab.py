@@ -180,6 +180,11 @@ class Slab:
         if record.last_plan is not None:
             self.last_plans[slot] = record.last_plan
 
+    def last_used_s(self) -> float:
+        """Return when any session was last used; minus infinity without one."""
+        used_at_s = self.used_at_s[: len(self._holders)]
+        return float(used_at_s[used_at_s < _FREE].max(initial=-np.inf))
+
     def idle_since(self, moment_s: float) -> list[str]:
         """Return the sessions that were last used before `moment_s`."""
         idle = np.flatnonzero(self.used_at_s[: len(self._holders)] < moment_s)

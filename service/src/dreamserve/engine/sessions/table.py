@@ -106,6 +106,10 @@ class Sessions:
         """Return the seconds since the session was last used."""
         return self._now_s - float(session.slab.used_at_s[session.slot])
 
+    def unused_s(self) -> float:
+        """Return the seconds since any session was last used; infinite without one."""
+        return self._clock() - max(slab.last_used_s() for slab in self._numbered)
+
     def check_room(self, *session_ids: str, window: int = 0) -> None:
         """Raise OverloadedError unless there is room for all of these different sessions.
 
