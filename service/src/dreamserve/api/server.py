@@ -63,7 +63,7 @@ class Server(uvicorn.Server):
 
     SIGTERM or SIGHUP: not ready, no new sessions; existing ones are served and requests finished.
     Stops once nothing is in progress and no session is in use, or after `drain_s`. SIGINT, or a
-    second signal: stops after the requests in progress, within CLOSING_S. The next: stops now.
+    second signal: stops after the requests in progress, within CLOSING_S. The next: at once.
     Requests that are not finished in time are refused as `draining`.
     """
 
@@ -171,7 +171,9 @@ class Server(uvicorn.Server):
             listening.close()
         deadline_s = 0.0 if self._is_late else CLOSING_S
         stopping = asyncio.create_task(asyncio.to_thread(self._service.engine.stop, deadline_s))
-        await self._wait_while(lambda: not stopping.done(), CLOSING_S + 1)
+        await self._wait_while(lambda: not (stopping.done() or self._is_late), CLOSING_S + 1)
+        if not stopping.done():
+            await asyncio.to_thread(self._service.engine.stop, 0.0)
         await self._wait_while(self._is_busy, ANSWERING_S)
         for connection in list(self.server_state.connections):
             connection.shutdown()

@@ -20,6 +20,7 @@ from dreamserve.api.elements import LARGE_BYTES
 from dreamserve.api.transports import JoiningTransport
 from dreamserve_protocol.errors import OverloadedError
 
+SLICE_BYTES = 32 * 1024  # processed at once; it may hold thousands of frames
 MAX_PARTS = 1024  # frames of one message
 WRITABLE = "dreamserve.writable"  # extension of the scope: an Event, set while the peer reads
 
@@ -47,6 +48,7 @@ class StreamProtocol(Bounded, WebSocketsSansIOProtocol):
         self.shared = shared
         self.pending_bytes = shared.settings.max_stream_requests * PENDING_BYTES
         self._received = self._active = False  # data arrived since the last ping, or check
+        self._later = b""  # received and not processed yet
         self._parts = self._parts_bytes = 0  # of an incomplete message
         self._held_bytes = self._complete_bytes = 0  # counted, and thereof of complete messages
         self._since_s = self.loop.time()  # of the last check before which a message arrived
@@ -68,8 +70,44 @@ class StreamProtocol(Bounded, WebSocketsSansIOProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Process data from the peer."""
+        """Process data from the peer, a slice in each iteration of the event loop."""
         self._received = self._active = True
+        if self._later or len(data) > SLICE_BYTES:
+            self.transport.pause_reading()
+            if self._later:
+                self._later += data
+                return
+            data, self._later = data[:SLICE_BYTES], data[SLICE_BYTES:]
+            self.loop.call_soon(self._continue)
+        self._process(data)
+
+    def _continue(self) -> None:
+        data, self._later = self._later[:SLICE_BYTES], self._later[SLICE_BYTES:]
+        if self.transport.is_closing():
+            self._later = b""
+            return
+        self._process(data)
+        if self._later:
+            self.loop.call_soon(self._continue)
+        else:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Resume reading unless something forbids it."""
+        if not (self.read_paused or self._later) and self.writable.is_set():
+            self.transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        """Read no more, because pings would add their pongs to what is unread."""
+        super().pause_writing()
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Read again."""
+        super().resume_writing()
+        self._read_on()
+
+    def _process(self, data: bytes) -> None:
         super().data_received(data)
         partial_bytes = len(self.conn.reader.buffer) + self._parts_bytes
         if not partial_bytes and not self._parts:
@@ -125,7 +163,11 @@ class StreamProtocol(Bounded, WebSocketsSansIOProtocol):
         if self._complete_bytes and self.queue.empty():
             self._hold(self._held_bytes - self._complete_bytes)
             self._complete_bytes = 0
-        return await super().receive()
+        message = await self.queue.get()
+        if self.read_paused and self.queue.empty():
+            self.read_paused = False
+            self._read_on()
+        return message
 
     def fail(self, code: int, reason: str) -> None:
         """Close the socket with a close frame, and read no more."""
