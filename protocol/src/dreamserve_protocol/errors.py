@@ -158,10 +158,10 @@ class BadRequestError(CallerError):
 
 
 class ForbiddenOriginError(CallerError):
-    """A web page of another origin sent the request."""
+    """A web page of another origin sent the request, or it names another Host."""
 
     code, status = "forbidden_origin", 403
-    remedy = "List the page's origin in `DREAMSERVE_ALLOWED_ORIGINS`."
+    remedy = "List it in `DREAMSERVE_ALLOWED_ORIGINS`, or the host in `DREAMSERVE_ALLOWED_HOSTS`."
 
 
 class PathNotFoundError(CallerError):

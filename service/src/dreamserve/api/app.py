@@ -10,7 +10,6 @@ from itertools import count
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -23,7 +22,7 @@ from dreamserve.api.http import Endpoint
 from dreamserve.api.inference.door import inference_problem, inference_routes, is_inference
 from dreamserve.api.openapi import document
 from dreamserve.api.openenv import Episodes
-from dreamserve.api.origins import check_origin, is_loopback
+from dreamserve.api.origins import Cors, Hosts, check_origin, is_loopback
 from dreamserve.api.pages import page_endpoint
 from dreamserve.api.play import play_routes
 from dreamserve.api.problems import VALID_ID
@@ -92,7 +91,7 @@ def create_app(engine: Engine, settings: Settings) -> App:
     app = App(service, title="dreamserve", version=__version__, lifespan=lifespan)
     if settings.origins:
         app.add_middleware(
-            CORSMiddleware,
+            Cors,
             allow_origins=list(settings.origins),
             allow_methods=["*"],
             allow_headers=["*"],
@@ -142,6 +141,7 @@ class Requests:
     def __init__(self, app: App, service: Service) -> None:
         self._app, self._origins = app, service.settings.origins
         self._is_local = is_loopback(service.settings.host)
+        self._hosts = Hosts(service.settings)
         # Routes without parameters, by path: matching routes one by one takes longer than a step.
         routes = (route for route in app.routes if isinstance(route, Route))
         self._exact = {route.path: route.app for route in routes if not route.param_convertors}
@@ -157,6 +157,7 @@ class Requests:
         request_id = self._request_id(headers)
         scope["state"] = {"headers": headers, "request_id": request_id}
         try:
+            self._hosts.check(headers.get(b"host", b""))
             if scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS:
                 check_origin(headers, self._origins, self._is_local)
             endpoint = self._exact.get(scope["path"])

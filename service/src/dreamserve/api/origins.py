@@ -3,15 +3,25 @@
 A browser lets any page send simple requests and open WebSockets to any server, localhost included,
 but sends the page's origin in the Origin header. Other clients send no such header.
 
-A page's own host name can also resolve to 127.0.0.1 (DNS rebinding). A server that listens only on
-loopback therefore accepts only this machine's names as its own origin.
+A page's own host name can also resolve to 127.0.0.1 (DNS rebinding): then its requests have no
+other origin. A server that listens only on loopback therefore accepts only this machine's names, in
+Origin and in Host, and those that settings list.
 """
 
+import secrets
 from ipaddress import ip_address
 
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+
+from dreamserve.api.problems import MEDIA_TYPE
+from dreamserve.api.responses import problem_response
+from dreamserve.settings import Settings
 from dreamserve_protocol.errors import ForbiddenOriginError
 
 _SHOWN = 80
+_REMEMBERED = 256
 
 
 def check_origin(headers: dict[bytes, bytes], allowed: frozenset[str], is_local: bool) -> None:
@@ -28,10 +38,53 @@ def check_origin(headers: dict[bytes, bytes], allowed: frozenset[str], is_local:
     own = {headers.get(name, b"").decode("latin-1") for name in (b"host", b"x-forwarded-host")}
     host = origin.partition("://")[2]
     if host not in own - {""} or (is_local and not is_loopback(_without_port(host))):
-        raise ForbiddenOriginError(
-            f"web pages of {origin[:_SHOWN]} may not use this server;"
-            " DREAMSERVE_ALLOWED_ORIGINS lists the allowed origins"
-        )
+        raise _forbidden(origin)
+
+
+def _forbidden(origin: str) -> ForbiddenOriginError:
+    return ForbiddenOriginError(
+        f"web pages of {origin[:_SHOWN]} may not use this server;"
+        " DREAMSERVE_ALLOWED_ORIGINS lists the allowed origins"
+    )
+
+
+class Hosts:
+    """The values of Host that a server accepts."""
+
+    def __init__(self, settings: Settings) -> None:
+        listed = set(filter(None, map(str.strip, settings.allowed_hosts.split(","))))
+        self._any = "*" in listed or not is_loopback(settings.host)
+        self._listed = listed | {
+            _without_port(origin.partition("://")[2]) for origin in settings.origins
+        }
+        self._accepted = {b""}  # headers that were accepted before
+
+    def check(self, host: bytes) -> None:
+        """Raise ForbiddenOriginError for a name that is neither listed nor this machine's."""
+        if host in self._accepted or self._any:
+            return
+        name = _without_port(host.decode("latin-1")).lower()
+        if not is_loopback(name) and name not in self._listed:
+            raise ForbiddenOriginError(
+                f"Host {name[:_SHOWN]} is no name of this machine, on whose loopback address the"
+                " server listens; DREAMSERVE_ALLOWED_HOSTS lists others"
+            )
+        if len(self._accepted) < _REMEMBERED:
+            self._accepted.add(host)
+
+
+class Cors(CORSMiddleware):
+    """Starlette's middleware, which refuses a preflight with a problem."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """Return the response to OPTIONS of a web page of another origin."""
+        response = super().preflight_response(request_headers)
+        if response.status_code < 400:
+            return response
+        request_id = secrets.token_hex(16)
+        problem = problem_response(_forbidden(request_headers["origin"]), request_id)
+        headers = {"Vary": "Origin", "x-request-id": request_id}
+        return Response(problem.body, problem.status, headers, MEDIA_TYPE)
 
 
 def is_loopback(host: str) -> bool:
