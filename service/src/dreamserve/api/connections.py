@@ -50,6 +50,11 @@ class Budget:
         self.limit, self.held, self._what = limit, 0, what
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
+    @property
+    def excess(self) -> int:
+        """Bytes to free so that the limit is kept and the first who waits can proceed."""
+        return self.held + (self._waiting[0][0] if self._waiting else 0) - self.limit
+
     def check(self, more: int = 1) -> None:
         """Raise OverloadedError unless there is room for `more` bytes and nobody waits."""
         if self._waiting or self.held + more > self.limit:
@@ -172,8 +177,8 @@ class Connections:
         return self._unread[connection][1] if connection in self._unread else None
 
     def relieve(self, now_s: float) -> None:
-        """While unread responses exceed their limit, disconnect who has stalled for longest."""
-        excess = self.responses.held - self.responses.limit
+        """While unread responses leave no room, disconnect who has stalled for longest."""
+        excess = self.responses.excess
         if excess <= 0:
             return
         for connection, (count, since_s) in list(self._unread.items()):
