@@ -103,7 +103,7 @@ class Connections:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.most = settings.max_connections  # `files.limit_connections` may lower it
+        self.most = settings.max_connections  # `files.connection_limit` may lower it
         self.bodies = Budget(settings.max_bodies_bytes, "bodies of requests")
         # Two, because who waits for room for a response has its result already.
         self.results = Budget(settings.max_responses_bytes, "results that wait to be encoded")
@@ -171,6 +171,11 @@ class Connections:
         """Note that a client has read what was sent to it, or is gone."""
         count, _ = self._unread.pop(connection, (0, 0.0))
         self.responses.free(count)
+
+    @property
+    def slow_readers(self) -> int:
+        """Number of clients that have not read all that was sent to them."""
+        return len(self._unread)
 
     def unread_since_s(self, connection: Connection) -> float | None:
         """Return the loop time since which a client has not read all; None if it has."""
