@@ -22,6 +22,7 @@ SCRIPTS = {
     "evolve": "--generations 1 --max-steps 3 --slice 3",
     "gpu": "--device cpu --worlds lstm256-z32 --sizes 1,9 --candidates 20 --runs 1",
     "http_step": "--only dreamserve --rounds 1 --seconds 1",
+    "many_connections": "--connections 200 --steps 50",
     "mixture_heads": "takecover RUN --epochs 1",
     "plan": "--worlds lstm256-z32 --rounds 1 --repeats 1 --no-peers",
     "plan_beside_steps": "--rounds 1 --seconds 1 --planners 1",
