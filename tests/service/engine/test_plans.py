@@ -15,17 +15,14 @@ from dreamserve.backends.fake import FakeBackend, fake_spec
 from dreamserve.engine.dynamics import start_from_bank
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
-from dreamserve.engine.imagination.evaluator import (
-    CandidateEvaluator,
-    CandidateValues,
-    action_durations,
-)
+from dreamserve.engine.imagination.evaluator import CandidateEvaluator, CandidateValues
 from dreamserve.engine.imagination.latency import ENOUGH, FEWEST, LatencyModel, fit_to_budget
 from dreamserve.engine.imagination.trajectories import RolloutStart, subseeds
 from dreamserve.engine.work import Job, finish
 from dreamserve.engine.world import World
 from dreamserve.local import LocalClient
 from dreamserve.manifest import RewardRule
+from dreamserve.planning.base import action_durations
 from dreamserve.planning.cem import Cem
 from dreamserve.planning.random_shooting import RandomShooting
 from dreamserve_protocol.plan import Objective, PlanRequest

@@ -9,9 +9,9 @@ from dreamserve import noise
 from dreamserve.engine.checks import check_latent
 from dreamserve.engine.dynamics import Work
 from dreamserve.engine.handlers.base import Context, seed_of, start_of
-from dreamserve.engine.imagination.evaluator import action_durations
 from dreamserve.engine.imagination.plans import plan as planned
 from dreamserve.engine.world import World
+from dreamserve.planning.base import action_durations
 from dreamserve.planning.catalog import options_of
 from dreamserve_protocol.plan import Objective, PlanRequest, PlanResult
 
@@ -33,7 +33,9 @@ def plan(context: Context, request: PlanRequest) -> Work[PlanResult]:
     objective = _checked(session.world, request.objective)
     start = start_of(session, request.temperature)
     seed = seed_of(session, request.seed, noise.PLAN)
-    warm = session.remaining_plan() if request.warm_start else None
+    durations = action_durations(start.step, request.horizon, request.action_repeat)
+    begins = np.cumsum(durations) - durations  # (H,) the steps after which the actions begin
+    warm = session.remaining_plan(begins) if request.warm_start else None
     dream = session.key
     latency, began_s = context.latencies[start.world.name], context.clock()
     with nullcontext() if request.budget_ms is None else latency.counted():
@@ -51,8 +53,7 @@ def plan(context: Context, request: PlanRequest) -> Work[PlanResult]:
         )
     # For the session's next plan, if the session still exists with the same dream.
     if context.sessions.is_current(session) and session.key == dream:
-        durations = action_durations(start.step, request.horizon, request.action_repeat)
-        session.keep_plan(start.step, np.repeat(found.actions, durations, axis=0))
+        session.keep_plan(start.step, found.actions, request.action_repeat)
     return found
 
 
