@@ -7,6 +7,7 @@ assigns request ids and converts errors to problems.
 import asyncio
 from collections.abc import Sequence
 from functools import partial
+from math import inf, nan
 from typing import Any, NamedTuple, Self
 
 from starlette.types import Receive, Scope, Send
@@ -55,7 +56,9 @@ class Endpoint:
         body = await read_body(receive, headers, limit) if route.has_body else b""
         build = partial(_request_of, route, body, headers, scope.get("path_params", {}))
         request = build() if len(body) <= codec.LARGE_BYTES else await asyncio.to_thread(build)
-        result = await self._service.async_engine.send(request, partial(disconnected, receive))
+        result = await self._service.async_engine.send(
+            request, partial(disconnected, receive), _timeout_s(headers)
+        )
         response = await _response_of(result, headers)
         await response(scope, receive, send)
 
@@ -75,6 +78,22 @@ def _request_of(route: _Route, body: bytes, headers: Headers, path: dict[str, st
         _set(fields, "session_id", in_header.decode("latin-1"), "the header x-session-id")
     request: Request[Any] = route.validate(fields)
     return request
+
+
+def _timeout_s(headers: Headers) -> float:
+    """Return the seconds after which the caller gives up. Raises InvalidRequestError."""
+    given = headers.get(b"x-request-timeout")
+    if given is None:
+        return inf
+    try:
+        timeout_s = float(given)
+    except ValueError:
+        timeout_s = nan
+    if not 0 < timeout_s < inf:
+        raise InvalidRequestError(
+            f"x-request-timeout must be a positive number of seconds, not {given[:40]!r}"
+        )
+    return timeout_s
 
 
 def _set(fields: dict[str, Any], name: str, value: str, where: str) -> None:

@@ -2,6 +2,7 @@
 
     {"id": 7, "verb": "step", "body": {…}}   →   {"id": 7, "status": 200, "body": {…}}
 
+A message may also hold `timeout_s`, the seconds after which its sender gives up.
 Text frames are JSON, binary frames msgpack; the response has the format of the request. Requests
 for one session are processed in order; responses for different sessions may change order. At most
 `max_stream_requests` are in progress, including those whose responses the peer has not read; beyond
@@ -12,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
@@ -20,13 +22,13 @@ from dreamserve.api import codec
 from dreamserve.api.async_engine import Service
 from dreamserve.api.problems import VALID_ID, problem_of
 from dreamserve.validation import validator
-from dreamserve_protocol.errors import InvalidRequestError
+from dreamserve_protocol.errors import InvalidRequestError, OverloadedError
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.verbs import VERBS
 
 MAX_ID = 128  # characters of a string id
 _VALIDATORS = {verb.name: validator(verb.request) for verb in VERBS}
-_KEYS = {"id", "verb", "body"}
+_KEYS = {"id", "verb", "body", "timeout_s"}
 
 log = logging.getLogger("dreamserve")
 
@@ -116,11 +118,18 @@ class Socket:
             else:
                 fields = await asyncio.to_thread(codec.decode, raw, pending.as_msgpack)
             pending.id = _id_of(fields)
-            self._engine.queue(_request_of(fields), pending)
+            self._engine.queue(_request_of(fields), pending, _timeout_s(fields))
         except Exception as error:
             pending.set_exception(error)
 
     def _respond(self, pending: Pending) -> None:
+        if isinstance(pending.outcome, OverloadedError):
+            delay_s = self._engine.refusals.delay_s()
+            asyncio.get_running_loop().call_later(delay_s, self._end, pending)
+        else:
+            self._end(pending)
+
+    def _end(self, pending: Pending) -> None:
         self._ended.append(pending)
         self._to_write.set()
 
@@ -166,11 +175,19 @@ def _id_of(fields: dict[str, Any]) -> Id:
     raise InvalidRequestError(f"id must be an integer, or a string of at most {MAX_ID} characters")
 
 
+def _timeout_s(fields: dict[str, Any]) -> float:
+    """Return the seconds after which the sender gives up. Raises InvalidRequestError."""
+    given = fields.get("timeout_s", inf)
+    if type(given) in (int, float) and given > 0:
+        return float(given)
+    raise InvalidRequestError("timeout_s must be a positive number of seconds")
+
+
 def _request_of(fields: dict[str, Any]) -> Request[Any]:
     """Return the request in a message. Raises as validation does."""
     if unknown := fields.keys() - _KEYS:
         named = sorted(map(str, unknown))[:5]  # keys of msgpack may have any type
-        raise InvalidRequestError(f"a message has id, verb and body, not {named}")
+        raise InvalidRequestError(f"a message has id, verb, body and timeout_s, not {named}")
     name, body = fields.get("verb"), fields.get("body", {})
     if not isinstance(name, str) or name not in _VALIDATORS:
         raise InvalidRequestError(f"verb must be one of {', '.join(_VALIDATORS)}")

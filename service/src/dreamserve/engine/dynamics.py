@@ -72,12 +72,23 @@ class WorldCall:
         return len(self.batch.latent)
 
 
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The size of long work, at most; all else that it needs grows with its world only."""
+
+    steps: int  # imagined steps, or rows of a batch
+    memory_bytes: int  # of its arrays, until its result is sent
+
+
+SMALL = Size(0, 0)
+
 R = TypeVar("R")
 
 # Long work: a generator that yields wherever other work may run. It yields None to give up the rest
 # of its time slice, or a call of the world, which its driver may compute together with other calls
-# (`scheduling.slices`). It receives the outcome, or None if the deadline came first.
-Work = Generator[WorldCall | None, Advanced | None, R]
+# (`scheduling.slices`). It receives the outcome, or None if the deadline came first. The first
+# thing that it yields may be its size: it allocates its arrays only afterwards.
+Work = Generator[WorldCall | Size | None, Advanced | None, R]
 
 
 def step_noise(world: World, seed: UInt64, step: Int64, stream: int = noise.STEP) -> Array:

@@ -8,12 +8,14 @@ import concurrent.futures
 import threading
 import time
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any, TypeVar
 
 from dreamserve.engine.dispatcher import respond
 from dreamserve.engine.executor import Executor, RequestScheduler
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.limits import UNLIMITED, Limits
+from dreamserve.engine.scheduling.asks import ask_of
 from dreamserve.engine.scheduling.calibration import (
     UNMEASURED_SLICE_ROWS,
     batch_sizes,
@@ -39,7 +41,8 @@ class Engine:
 
     At most `capacity` sessions live at once and together keep at most `max_kept_steps` steps for
     rewinding; an idle one expires after `session_ttl_s`. At most `max_queue` requests wait; at most
-    `max_jobs` plans, samples, batches and burn-ins are in progress; `limits` bound each request. A
+    `max_jobs` plans, samples and rollouts are in progress, and as many batches, burn-ins and plans
+    with a short budget; none that would wait for over `max_wait_s`; `limits` bound each request. A
     step batch has at most `max_batch` rows; a slice of a plan has `slice_rows`, by default as many
     as take `slice_ms` on this machine. A step waits for at most one slice.
 
@@ -56,6 +59,7 @@ class Engine:
         max_queue: int = 4096,
         max_batch: int = 256,
         max_jobs: int = 64,
+        max_wait_s: float = inf,
         max_kept_steps: int = MAX_KEPT_STEPS,
         slice_ms: float = 1.5,
         slice_rows: int | None = None,
@@ -75,7 +79,7 @@ class Engine:
             batch_rows=max_batch,
         )
         self._scheduler: RequestScheduler = Scheduler(
-            max_queue=max_queue, max_batch=max_batch, max_jobs=max_jobs
+            max_queue=max_queue, max_batch=max_batch, max_jobs=max_jobs, max_wait_s=max_wait_s
         )
         self._wake = threading.Condition(threading.Lock())  # guards the scheduler
         self._executor = Executor(respond, self._context, self._scheduler, self._wake)
@@ -139,16 +143,21 @@ class Engine:
         self.wake()
         return future
 
-    def queue(self, request: Request[Any], future: Future) -> None:
+    def queue(self, request: Request[Any], future: Future, timeout_s: float = inf) -> None:
         """Queue a request whose outcome completes `future`; the caller must ensure a turn.
 
-        Raises as `submit`.
+        It is not begun once `timeout_s` have passed. Raises as `submit`.
         """
+        key: str | None = getattr(request, "session_id", None)
+        queued = QueuedRequest(request, future, key, ask_of(request))
+        now_s = 0.0
+        if timeout_s < inf or queued.ask is not None:
+            now_s = self._context.clock()
+            queued.until_s = now_s + timeout_s
         with self._wake:
             if self._stop_at_s is not None:
                 raise DrainingError("the server is shutting down")
-            key: str | None = getattr(request, "session_id", None)
-            self._scheduler.add(QueuedRequest(request, future, key))
+            self._scheduler.add(queued, now_s)
 
     def wake(self) -> None:
         """Wake the engine's thread, which runs turns until the engine is idle."""

@@ -9,9 +9,9 @@ A planner is independent of worlds. Its caller evaluates the candidates:
 
 Its random numbers come from `uniform(iteration, shape, first)`, float32 in (0, 1): those of an
 iteration from number `first` on. It is deterministic if that is. Whatever grows with N x H is
-computed in pieces of NUMBERS_AT_ONCE numbers (`pieces`), which change no result. N is the number of candidates, H steps, A action components, n actions. N may differ
-between iterations; the total is at most the options' `candidates` x `iterations` + 2 (the centre
-and the warm plan).
+computed in pieces of NUMBERS_AT_ONCE numbers (`pieces`), which change no result. N is the number of
+candidates, H steps, A action components, n actions. N may differ between iterations; the total is
+at most the options' `candidates` x `iterations` + 2 (the centre and the warm plan).
 
 `warm` is the rest of an earlier plan (`shifted`). A planner proposes it in its first iteration, so
 the new plan's value is at least that of the old one.

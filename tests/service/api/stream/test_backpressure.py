@@ -72,7 +72,7 @@ async def test_no_more_are_in_progress_on_a_socket_than_the_bound(
             monkeypatch.setattr(
                 engine,
                 "queue",
-                lambda request, future: waiting.append(QueuedRequest(request, future, None)),
+                lambda request, future, timeout_s: waiting.append(QueuedRequest(request, future, None)),
             )
             for i in range(5):
                 await peer.send({"id": i, "verb": "worlds"})

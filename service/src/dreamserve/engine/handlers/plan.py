@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from dreamserve.engine.checks import check_latent
 from dreamserve.engine.dynamics import Work
 from dreamserve.engine.handlers.base import Context, seed_of, start_of
 from dreamserve.engine.imagination.plans import plan as planned
+from dreamserve.engine.imagination.sizes import plan_size
 from dreamserve.engine.world import World
 from dreamserve.planning.base import action_durations
 from dreamserve.planning.catalog import options_of
@@ -21,7 +23,9 @@ def plan(context: Context, request: PlanRequest) -> Work[PlanResult]:
 
     Raises CallerError, DreamNotFiniteError.
     """
-    options = options_of(request.planner, request.options, request.candidates, request.iterations)
+    options: Any = options_of(
+        request.planner, request.options, request.candidates, request.iterations
+    )
     context.limits.check_dreamt_steps(
         candidates=options.candidates,
         horizon=request.horizon,
@@ -29,7 +33,11 @@ def plan(context: Context, request: PlanRequest) -> Work[PlanResult]:
         particles=request.particles,
         action_repeat=request.action_repeat,
     )
+    context.limits.check_plan_steps(request.horizon, request.action_repeat)
+    context.limits.check_rows(options.candidates * request.particles, "candidates x particles")
     session = context.find_alive(request.session_id)
+    size = plan_size(session.world.spec, request, options)
+    context.limits.check_job_bytes(size.memory_bytes, "candidates x horizon x particles")
     objective = _checked(session.world, request.objective)
     start = start_of(session, request.temperature)
     seed = seed_of(session, request.seed, noise.PLAN)
@@ -39,7 +47,7 @@ def plan(context: Context, request: PlanRequest) -> Work[PlanResult]:
     dream = session.key
     latency, began_s = context.latencies[start.world.name], context.clock()
     with nullcontext() if request.budget_ms is None else latency.counted():
-        yield None  # concurrent plans are counted by now
+        yield size  # concurrent plans are counted by now
         found = yield from planned(
             start,
             replace(request, objective=objective),

@@ -8,7 +8,7 @@ import numpy as np
 from dreamserve.backends.base import Array
 from dreamserve.engine.dynamics import Work, empty_state, start_from_bank
 from dreamserve.engine.handlers.base import Context, new_session_id
-from dreamserve.engine.handlers.columns import Columns, rows_at_once
+from dreamserve.engine.handlers.columns import Columns, batch_size, rows_at_once
 from dreamserve.engine.handlers.rows import RowErrors, duplicate_errors
 from dreamserve.engine.sessions.records import NO_LIMIT
 from dreamserve.engine.sessions.restarts import SEED_BITS
@@ -37,6 +37,7 @@ def reset_batch(context: Context, request: ResetBatchRequest) -> Work[ResetBatch
         raise InvalidRequestError(f"latents must be {list(shape)}, not {actual}")
     has_frames = "frame" in request.include
     context.limits.check_frames(count * has_frames, "include")
+    yield batch_size(context.limits, world.spec, count, has_frames)
     drawn = np.frombuffer(secrets.token_bytes(8 * count), np.uint64) >> _EXCESS_BITS
     seeds, temperatures = request.seeds, request.temperatures
     columns = Columns.of(world, count, request.include)

@@ -15,7 +15,6 @@ from dreamserve.noise import UInt64
 from dreamserve.planning.base import action_durations
 from dreamserve_protocol.plan import Objective
 
-
 _ON_DEVICE = 4096  # candidates of one call on a device
 
 

@@ -156,7 +156,7 @@ class Session:
         self.slab.last_answers[self.slot] = last
 
     def keep_plan(self, step: int, actions: Actions, action_repeat: int) -> None:
-        """Store the plan made after `step` of the dream: actions (H, …), held for `action_repeat`."""
+        """Store the plan made after `step` of the dream: actions (H, …), each held."""
         self.slab.last_plans[self.slot] = LastPlan(step, actions, action_repeat)
 
     def remaining_plan(self, after: Int64) -> Actions | None:
