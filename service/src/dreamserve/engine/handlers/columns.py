@@ -22,15 +22,16 @@ from dreamserve_protocol.errors import DreamNotFiniteError
 from dreamserve_protocol.step import StepResult
 
 # Decoding a frame takes many times as long as a step: small slices let other requests through.
-FRAMES_AT_ONCE = 16
+FRAMES_AT_ONCE = 8
 
 
 _ROW_BYTES = 1024  # of a row's id, numbers and possible error
 
 
-def batch_size(limits: Limits, spec: WorldSpec, count: int, has_frames: bool) -> Size:
+def batch_size(limits: Limits, spec: WorldSpec, count: int, include: Sequence[str]) -> Size:
     """Return the size of a batch of `count` rows. Raises TooLargeError."""
-    row_bytes = _ROW_BYTES + 2 * spec.state_bytes() + prod(spec.frame.shape) * has_frames
+    row_bytes = _ROW_BYTES + 4 * spec.latent_size + prod(spec.frame.shape) * ("frame" in include)
+    row_bytes += spec.state_bytes() * ("state" in include)
     limits.check_job_bytes(count * row_bytes, f"{count} rows")
     return Size(steps=count, memory_bytes=count * row_bytes)
 

@@ -19,7 +19,7 @@ from dreamserve.engine.world import World
 from dreamserve_protocol.arrays import UInt8
 from dreamserve_protocol.errors import DreamNotFiniteError, NotFiniteInputError
 
-_FRAMES_AT_ONCE = 16
+_FRAMES_AT_ONCE = 8
 
 
 class TrajectoryBuffer:

@@ -49,7 +49,7 @@ def rollout_size(
 ) -> Size:
     """Return the size of a rollout of E episodes of each of P policies."""
     count, action_bytes = policies * episodes, spec.action_space.zeros(1).nbytes
-    figures = 8 * _FIGURES * count + 2 * episodes * spec.state_bytes()
+    figures = 8 * _FIGURES * count + episodes * spec.state_bytes()
     shown = count * (max_steps + 1) * (4 * spec.latent_size + 4 + action_bytes)
     # A result that is shorter than `max_steps` is a copy.
     return Size(count * max_steps, figures + 2 * shown * trajectories)
