@@ -97,6 +97,9 @@ class Settings(BaseModel):
     max_kept_steps: int = Field(
         100_000, ge=0, description="Maximum sum of all sessions' rewind windows; beyond it 429."
     )
+    max_plan_bytes: int = Field(
+        64 * 2**20, ge=0, description="Memory for all sessions' last plans, for warm starts."
+    )
     max_frames: int = Field(2048, ge=1, description="Maximum frames in a request or a response.")
     max_mixture_bytes: int = Field(
         64 * 2**20, ge=1, description="Maximum bytes of mixtures in a response of /sample."

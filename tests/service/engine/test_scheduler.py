@@ -74,10 +74,17 @@ def test_both_queues_are_bounded() -> None:
     with pytest.raises(OverloadedError, match="2 requests are waiting"):
         policy.add(QueuedRequest("b", 0))
     policy.next()
-    policy.add(QueuedRequest("b", 0, Ask()))
+    policy.add(QueuedRequest("b", 0))
+
+
+def test_long_work_is_refused_before_it_is_queued() -> None:
+    policy = scheduler(max_jobs=1)
+    policy.add(QueuedRequest("a", 0, Ask()))
     with pytest.raises(OverloadedError, match="1 plans, samples, rollouts or batches"):
-        policy.add(QueuedRequest("c", 0, Ask()))
-    policy.add(QueuedRequest("c", 0))
+        policy.add(QueuedRequest("b", 0, Ask()))
+    assert policy.waiting == 1
+    policy.next()  # refused while it was handled: it never became a job
+    policy.add(QueuedRequest("b", 0, Ask()))
 
 
 def test_emptying_returns_all_requests() -> None:

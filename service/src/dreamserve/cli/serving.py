@@ -38,9 +38,10 @@ def run(bundles: Bundles, given: dict[str, Any]) -> None:
 def _summary(engine: Engine, listening: socket) -> str:
     worlds = (f"{name} ({world.backend.name})" for name, world in engine.worlds.items())
     memory = f"{engine.memory_bytes / 1e6:.1f} MB"
+    most = f"{sum(engine.memory_bounds.values()) / 1e6:.0f} MB"
     host, port = listening.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     return (
         f"dreamserve {__version__}: {', '.join(worlds)};"
-        f" up to {engine.capacity} sessions in {memory}; {url}"
+        f" up to {engine.capacity} sessions in {memory}, at most {most} in all; {url}"
     )

@@ -15,6 +15,7 @@ from dreamserve.engine.dispatcher import respond
 from dreamserve.engine.executor import Executor, RequestScheduler
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.limits import UNLIMITED, Limits
+from dreamserve.engine.memory import Bounds, memory_bounds
 from dreamserve.engine.scheduling.asks import ask_of
 from dreamserve.engine.scheduling.calibration import (
     UNMEASURED_SLICE_ROWS,
@@ -40,9 +41,10 @@ class Engine:
     your own. An event loop may combine both: it runs short turns itself, the thread long ones.
 
     At most `capacity` sessions live at once and together keep at most `max_kept_steps` steps for
-    rewinding; an idle one expires after `session_ttl_s`. At most `max_queue` requests wait; at most
-    `max_jobs` plans, samples and rollouts are in progress, and as many batches, burn-ins and plans
-    with a short budget; none that would wait for over `max_wait_s`; `limits` bound each request. A
+    rewinding and `max_plan_bytes` of plans; an idle one expires after `session_ttl_s`. At most
+    `max_queue` requests wait; at most `max_jobs` plans, samples and rollouts are in progress, and
+    as many batches, burn-ins and plans with a short budget; a plan, sample or rollout that would
+    wait for over `max_wait_s` is refused. `limits` bound each request; `memory_bounds` adds up. A
     step batch has at most `max_batch` rows; a slice of a plan has `slice_rows`, by default as many
     as take `slice_ms` on this machine. A step waits for at most one slice.
 
@@ -61,6 +63,7 @@ class Engine:
         max_jobs: int = 64,
         max_wait_s: float = inf,
         max_kept_steps: int = MAX_KEPT_STEPS,
+        max_plan_bytes: float = inf,
         slice_ms: float = 1.5,
         slice_rows: int | None = None,
         limits: Limits = UNLIMITED,
@@ -72,7 +75,9 @@ class Engine:
         by_name = worlds_by_name(worlds)
         self._context = Context(
             by_name,
-            Sessions(by_name, capacity, session_ttl_s, self._sizes, max_kept_steps, clock),
+            Sessions(
+                by_name, capacity, session_ttl_s, self._sizes, max_kept_steps, clock, max_plan_bytes
+            ),
             limits,
             clock,
             slice_rows=slice_rows or UNMEASURED_SLICE_ROWS,
@@ -80,6 +85,15 @@ class Engine:
         )
         self._scheduler: RequestScheduler = Scheduler(
             max_queue=max_queue, max_batch=max_batch, max_jobs=max_jobs, max_wait_s=max_wait_s
+        )
+        self._bounds = Bounds(
+            capacity,
+            max_queue,
+            max_batch,
+            max_jobs,
+            max_kept_steps,
+            max_plan_bytes,
+            limits.job_bytes,
         )
         self._wake = threading.Condition(threading.Lock())  # guards the scheduler
         self._executor = Executor(respond, self._context, self._scheduler, self._wake)
@@ -107,6 +121,11 @@ class Engine:
     def memory_bytes(self) -> int:
         """Memory for `capacity` sessions of the world with the largest state."""
         return self.capacity * max(slab_bytes(world.spec) for world in self.worlds.values())
+
+    @property
+    def memory_bounds(self) -> dict[str, float]:
+        """The most bytes that clients can make it hold, by what they are for."""
+        return memory_bounds((world.spec for world in self.worlds.values()), self._bounds)
 
     @property
     def ready(self) -> bool:

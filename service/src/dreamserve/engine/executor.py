@@ -19,6 +19,7 @@ RequestScheduler: TypeAlias = Scheduler[QueuedRequest]
 Respond = Callable[[Context, Sequence[Request[Any]]], list[Outcome]]  # `dispatcher.respond`
 
 _AT_ONCE = Ask()  # of batches and resets
+_CHECK_EVERY = 50  # slices, after which all jobs are checked for callers that are gone
 
 
 class Executor:
@@ -33,6 +34,7 @@ class Executor:
     ) -> None:
         self._respond, self._context, self._scheduler = respond, context, scheduler
         self._lock = lock  # guards the scheduler
+        self._slices = 0
         self._served_at_s = 0.0  # when the last slice ended, or the first job of several began
 
     def run_batch(self, requests: list[QueuedRequest]) -> list[Settled]:
@@ -75,15 +77,24 @@ class Executor:
     def run_slice(self, requests: list[QueuedRequest]) -> list[Settled]:
         """Run one slice of these requests' jobs; return the outcomes of the jobs that ended."""
         now_s = self._context.clock()
-        by_job = {queued.job: queued for queued in requests if queued.job is not None}
-        dropped = {job: _dropped(queued, now_s) for job, queued in by_job.items()}
-        jobs = [job for job, error in dropped.items() if error is None]
+        self._slices += 1
+        if self._slices % _CHECK_EVERY:
+            known = requests
+        else:  # also those that do not run yet
+            with self._lock:
+                known = self._scheduler.jobs.all()
+        by_job = {queued.job: queued for queued in known if queued.job is not None}
+        dropped = {
+            job: error
+            for job, queued in by_job.items()
+            if (error := _dropped(queued, now_s)) is not None
+        }
+        jobs = [queued.job for queued in requests if queued.job and queued.job not in dropped]
         ran = run_slice(jobs, self._context.slice_rows, now_s)
         ended = {job: outcome for job, outcome in ran if not isinstance(outcome, Job)}
         for job, error in dropped.items():
-            if error is not None:
-                job.close()
-                ended[job] = error
+            job.close()
+            ended[job] = error
         served_at_s = self._context.clock()
         with self._lock:
             jobs_in_progress = self._scheduler.jobs

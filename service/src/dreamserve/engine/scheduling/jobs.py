@@ -13,7 +13,6 @@ the work with over SMALL_BYTES, each lane begins one at a time, which bounds the
 """
 
 from dataclasses import dataclass
-from itertools import chain
 from math import inf
 from typing import Generic, NoReturn, TypeVar
 
@@ -22,6 +21,7 @@ from dreamserve_protocol.errors import OverloadedError
 SOON_S = 1.0  # the longest budget of a plan that is served soon
 SMALL_BYTES = 8 * 2**20
 LATER_EVERY = 4  # slices, of which one is led by the later lane
+LATER_AT_ONCE = 16  # jobs of the later lane that may share a slice
 _FIRST_PACE_S = 20e-6  # of a step, until the first work has ended
 _PAST = 0.8  # share of the past in the pace, at each end of work
 
@@ -56,6 +56,7 @@ class Jobs(Generic[J]):
         self._lanes: dict[bool, dict[J, Entry]] = {True: {}, False: {}}  # by `soon`
         self._admitted = {True: 0, False: 0}  # requests that are queued and will be jobs
         self._large: dict[bool, J | None] = {True: None, False: None}  # begun
+        self._later: list[J] | None = None  # the first jobs of the later lane, once sorted
         self._slices = 0
         self._steps, self._took_s = 1.0, _FIRST_PACE_S  # of ended work; older work counts less
 
@@ -66,6 +67,10 @@ class Jobs(Generic[J]):
     def pace_s(self) -> float:
         """Seconds that work takes for each step of its size, all other work included."""
         return self._took_s / self._steps
+
+    def all(self) -> list[J]:
+        """Return all jobs."""
+        return [job for lane in self._lanes.values() for job in lane]
 
     def admit(self, ask: Ask, now_s: float) -> None:
         """Count a request that will be a job. Raises OverloadedError: when to come again."""
@@ -87,14 +92,18 @@ class Jobs(Generic[J]):
         if len(lane) >= self._max_jobs:
             self._refuse_full(lane)
         lane[job] = Entry(ask, now_s, memory_bytes > SMALL_BYTES)
+        self._later = None
 
     def order(self) -> list[J]:
-        """Return the jobs that may run, the next one first."""
-        soon = sorted(self._runnable(True), key=lambda one: one[1].slices)
-        later = sorted(self._runnable(False), key=lambda one: self._due_s(one[1]))
+        """Return the jobs that may run, the next one first; of the later lane, only the first."""
         self._slices += 1
-        lanes = (later, soon) if self._slices % LATER_EVERY == 0 else (soon, later)
-        return [job for job, _ in chain(*lanes)]
+        soon = [job for job, _ in sorted(self._runnable(True), key=lambda one: one[1].slices)]
+        if self._later is None:
+            due = sorted(self._runnable(False), key=lambda one: self._due_s(one[1]))
+            self._later = [job for job, _ in due[:LATER_AT_ONCE]]
+        if self._slices % LATER_EVERY == 0:
+            return [*self._later, *soon]
+        return [*soon, *self._later]
 
     def serve(self, jobs: list[J], took_s: float) -> None:
         """Note that these jobs shared a slice, which took that long."""
@@ -102,13 +111,14 @@ class Jobs(Generic[J]):
             entry = self._entry(job)
             entry.slices += 1
             entry.took_s += took_s / len(jobs)
-            if entry.is_large:
-                self._large[entry.ask.soon] = job
+            if entry.is_large and self._large[entry.ask.soon] is None:
+                self._large[entry.ask.soon], self._later = job, None
 
     def end(self, job: J, completed: bool) -> None:
         """Remove a job; learn the pace from one that was completed without a budget."""
         entry = self._entry(job)
         del self._lanes[entry.ask.soon][job]
+        self._later = None
         if self._large[entry.ask.soon] is job:
             self._large[entry.ask.soon] = None
         if completed and entry.ask.steps and entry.ask.budget_s == inf:
@@ -117,10 +127,10 @@ class Jobs(Generic[J]):
 
     def empty(self) -> list[J]:
         """Remove and return all jobs."""
-        jobs = [job for lane in self._lanes.values() for job in lane]
+        jobs = self.all()
         for soon, lane in self._lanes.items():
             lane.clear()
-            self._large[soon] = None
+            self._large[soon] = self._later = None
         return jobs
 
     def _entry(self, job: J) -> Entry:

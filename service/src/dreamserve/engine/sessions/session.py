@@ -12,6 +12,8 @@ from dreamserve.engine.sessions.slab import LastAnswer, LastPlan, Slab
 from dreamserve.engine.world import World
 from dreamserve_protocol.step import StepResult
 
+_PLAN_BYTES = 512  # of the objects around a plan's actions
+
 
 @dataclass(slots=True, eq=False)
 class Session:
@@ -156,8 +158,14 @@ class Session:
         self.slab.last_answers[self.slot] = last
 
     def keep_plan(self, step: int, actions: Actions, action_repeat: int) -> None:
-        """Store the plan made after `step` of the dream: actions (H, …), each held."""
-        self.slab.last_plans[self.slot] = LastPlan(step, actions, action_repeat)
+        """Store the plan made after `step` of the dream: actions (H, …), each held.
+
+        If all plans would take too much memory, none is stored: the next plan starts anew.
+        """
+        self.slab.last_plans.pop(self.slot, None)
+        share = self.slab.plans.take(actions.nbytes + _PLAN_BYTES)
+        if share is not None:
+            self.slab.last_plans[self.slot] = LastPlan(step, actions, action_repeat, share)
 
     def remaining_plan(self, after: Int64) -> Actions | None:
         """Return what remains of the last plan: its actions `after` (N,) more steps, or fewer."""

@@ -8,6 +8,7 @@ import numpy as np
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Array, Bools, Int64, PendingStep, State, UInt64
 from dreamserve.backends.host_state import make_state_store
+from dreamserve.engine.sessions.kept import KeptBytes, Share
 from dreamserve.engine.sessions.records import NO_LIMIT, SessionRecord, Windows
 from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
@@ -40,6 +41,7 @@ class LastPlan(NamedTuple):
     step: int
     actions: Actions
     action_repeat: int
+    share: Share  # of the bytes of all plans
 
     def remaining(self, step: int, after: Int64) -> Actions | None:
         """Return the plan's actions at steps `step` + `after` (N,) of the dream.
@@ -65,8 +67,16 @@ class Slab:
     here to batches.
     """
 
-    def __init__(self, number: int, world: World, count: int, sizes: Sequence[int]) -> None:
+    def __init__(
+        self,
+        number: int,
+        world: World,
+        count: int,
+        sizes: Sequence[int],
+        plans: KeptBytes | None = None,
+    ) -> None:
         self.number, self.world = number, world
+        self.plans = plans or KeptBytes()
         self.states = make_state_store(world.spec, world.backend, count, sizes)
         self.seed = np.zeros(count, np.uint64)
         self.key = np.zeros(count, np.uint64)  # `noise.stream_keys` of the seed
