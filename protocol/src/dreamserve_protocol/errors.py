@@ -144,7 +144,7 @@ class TooLargeError(CallerError):
 
 
 class OverloadedError(CallerError):
-    """The server has no free session or memory for kept steps, or too many requests wait."""
+    """No free session or memory for kept steps, or too many requests or too much work wait."""
 
     code, status = "overloaded", 429
     retry_after_s = 1.0
