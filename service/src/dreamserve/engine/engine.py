@@ -86,15 +86,8 @@ class Engine:
         self._scheduler: RequestScheduler = Scheduler(
             max_queue=max_queue, max_batch=max_batch, max_jobs=max_jobs, max_wait_s=max_wait_s
         )
-        self._bounds = Bounds(
-            capacity,
-            max_queue,
-            max_batch,
-            max_jobs,
-            max_kept_steps,
-            max_plan_bytes,
-            limits.job_bytes,
-        )
+        plans, job = max_plan_bytes, limits.job_bytes
+        self._bounds = Bounds(capacity, max_queue, max_batch, max_jobs, max_kept_steps, plans, job)
         self._wake = threading.Condition(threading.Lock())  # guards the scheduler
         self._executor = Executor(respond, self._context, self._scheduler, self._wake)
         self._turning = threading.Lock()  # held during a turn; its holder owns all other state
@@ -168,11 +161,8 @@ class Engine:
         It is not begun once `timeout_s` have passed. Raises as `submit`.
         """
         key: str | None = getattr(request, "session_id", None)
-        queued = QueuedRequest(request, future, key, ask_of(request))
-        now_s = 0.0
-        if timeout_s < inf or queued.ask is not None:
-            now_s = self._context.clock()
-            queued.until_s = now_s + timeout_s
+        now_s = self._context.clock()
+        queued = QueuedRequest(request, future, key, ask_of(request), now_s + timeout_s)
         with self._wake:
             if self._stop_at_s is not None:
                 raise DrainingError("the server is shutting down")
