@@ -47,8 +47,8 @@ def _checked_size(limits: Limits, spec: WorldSpec, request: SampleRequest) -> Si
     """Return the size of the futures, with the additional ones included. Raises TooLargeError."""
     count, horizon, include = request.futures, request.horizon, request.include
     extra = ("most_likely" in include) + spec.mixture.components * ("components" in include)
-    limits.check_rows(count, "futures")
     limits.check_dreamt_steps(futures=count + extra, horizon=horizon)
+    limits.check_rows(count, "futures")
     what = f"{count} futures x horizon {horizon}"
     if "frames" in include:
         limits.check_frames((count + extra) * horizon, "futures x horizon")
