@@ -19,6 +19,7 @@ DreamserveError
     │   ├── PathNotFoundError       not_found          404
     │   ├── MethodNotAllowedError   method_not_allowed 405
     │   ├── RequestTimeoutError     request_timeout    408
+    │   ├── DeadlinePassedError     deadline_passed    408
     │   ├── HeadersTooLargeError    headers_too_large  431
     │   └── UnsupportedMediaTypeError  unsupported_media_type 415
     └── ServerError                 5xx: the server is at fault; the session is unchanged
@@ -143,7 +144,7 @@ class TooLargeError(CallerError):
 
 
 class OverloadedError(CallerError):
-    """The server has no free session or memory for kept steps, or too many requests wait."""
+    """No free session or memory for kept steps, or too many requests or too much work wait."""
 
     code, status = "overloaded", 429
     retry_after_s = 1.0
@@ -184,6 +185,13 @@ class RequestTimeoutError(CallerError):
 
     code, status = "request_timeout", 408
     remedy = "Send the request without long pauses."
+
+
+class DeadlinePassedError(CallerError):
+    """The request's own timeout passed before its work was done; it was dropped."""
+
+    code, status = "deadline_passed", 408
+    remedy = "Ask for less, or allow more time by `x-request-timeout` (`timeout_s` on `/stream`)."
 
 
 class HeadersTooLargeError(CallerError):

@@ -32,8 +32,14 @@ from dreamserve_protocol.worlds import WorldRequest, WorldResult, WorldsRequest,
 
 Errors = tuple[type[e.ProblemError], ...]
 
-# Errors of every request: invalid, overload, engine failure, shutdown.
-_ANY: Errors = (e.InvalidRequestError, e.OverloadedError, e.EngineFailedError, e.DrainingError)
+# Errors of every request: invalid, overload, its own timeout, engine failure, shutdown.
+_ANY: Errors = (
+    e.InvalidRequestError,
+    e.OverloadedError,
+    e.DeadlinePassedError,
+    e.EngineFailedError,
+    e.DrainingError,
+)
 _BODY: Errors = (e.NotFiniteInputError, e.TooLargeError, e.UnsupportedMediaTypeError)
 _OF_SESSION: Errors = (e.SessionNotFoundError, e.SessionExpiredError)
 _DREAMING: Errors = (e.InvalidActionError, e.DreamNotFiniteError)

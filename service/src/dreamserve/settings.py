@@ -58,6 +58,11 @@ class Settings(BaseModel):
     max_jobs: int = Field(
         64, ge=1, description="Maximum concurrent plans, samples and rollouts; beyond it 429."
     )
+    max_wait_s: float = Field(
+        10.0,
+        gt=0,
+        description="Maximum expected wait of a plan, sample or rollout; beyond it 429.",
+    )
     slice_ms: float = Field(
         1.5, gt=0, description="Length of a slice of a plan; a step waits for one slice at most."
     )
@@ -131,15 +136,27 @@ class Settings(BaseModel):
     max_dreamt_steps: int = Field(
         2_000_000, ge=1, description="Maximum imagined steps of one plan, sample or rollout."
     )
+    max_plan_steps: int = Field(
+        10_000, ge=1, description="Maximum steps of a plan: `horizon` x `action_repeat`."
+    )
+    max_job_bytes: int = Field(
+        256 * 2**20,
+        ge=1,
+        description="Maximum memory of one plan, sample, rollout or batch in progress.",
+    )
     max_rows: int = Field(
         65_536,
         ge=1,
-        description="Maximum rows of /step/batch and /reset/batch, and episodes per policy.",
+        description="Maximum rows of a batch, episodes per policy, futures of /sample, and"
+        " `candidates` x `particles` of a plan.",
     )
     max_forks: int = Field(1024, ge=1, description="Maximum sessions that one fork creates.")
     max_rewind: int = Field(256, ge=0, description="Maximum `rewind_window` of a session.")
     max_kept_steps: int = Field(
         100_000, ge=0, description="Maximum sum of all sessions' rewind windows; beyond it 429."
+    )
+    max_plan_bytes: int = Field(
+        64 * 2**20, ge=0, description="Memory for all sessions' last plans, for warm starts."
     )
     max_frames: int = Field(2048, ge=1, description="Maximum frames in a request or a response.")
     max_mixture_bytes: int = Field(

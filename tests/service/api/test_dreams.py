@@ -265,8 +265,8 @@ async def test_a_plan_whose_one_candidate_is_over_its_budget_is_cut_short(client
         "horizon": 1,
         "candidates": 1,
         "iterations": 1,
-        "particles": 100_000,
-        "budget_ms": 50,
+        "particles": 60_000,
+        "budget_ms": 10,
     }
     planned = await client.post("/plan", fields)
     assert planned.status_code == 200, planned.text

@@ -10,11 +10,13 @@ import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
+from math import inf
 from typing import Any, TypeVar
 
 from dreamserve.api.bodies import CallerGoneError
 from dreamserve.api.connections import Connections
 from dreamserve.api.elements import Most
+from dreamserve.api.refusals import Refusals
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.limits import Limits
 from dreamserve.engine.scheduling.queued import Future, Settled, settle
@@ -51,14 +53,15 @@ class AsyncEngine:
         self._waiting = 0  # requests for the next turn
         self._callers: dict[Waiting, Disconnected | None] = {}  # None: already watched
         self._watching = False
+        self.refusals = Refusals(self._loop.time)
         engine.attach(self)
 
-    def queue(self, request: Request[Any], future: Future) -> None:
+    def queue(self, request: Request[Any], future: Future, timeout_s: float = inf) -> None:
         """Queue a request; `future` gets its outcome in the event loop's thread.
 
         Cancelling the future cancels a waiting request. Raises OverloadedError, DrainingError.
         """
-        self._engine.queue(request, future)
+        self._engine.queue(request, future, timeout_s)
         self._waiting += 1
         if not self._scheduled:
             self._scheduled = True
@@ -69,14 +72,25 @@ class AsyncEngine:
                 # that are being read now: batches of twice the size are worth the wait.
                 self._loop.call_soon(self._loop.call_soon, self._turn)
 
-    async def send(self, request: Request[R], disconnected: Disconnected) -> R:
+    async def send(
+        self, request: Request[R], disconnected: Disconnected, timeout_s: float = inf
+    ) -> R:
         """Return a request's result, or raise its error.
 
-        If the caller disconnects first, the request is cancelled. Raises OverloadedError,
-        DrainingError, and CallerGoneError after a disconnect.
+        If the caller disconnects first, the request is cancelled. Raises DeadlinePassedError after
+        `timeout_s`, OverloadedError at the pace of `refusals`, DrainingError, and CallerGoneError
+        after a disconnect.
         """
+        try:
+            return await self._send(request, disconnected, timeout_s)
+        except OverloadedError:
+            if delay_s := self.refusals.delay_s():
+                await asyncio.sleep(delay_s)
+            raise
+
+    async def _send(self, request: Request[R], disconnected: Disconnected, timeout_s: float) -> R:
         future: asyncio.Future[R] = self._loop.create_future()
-        self.queue(request, future)
+        self.queue(request, future, timeout_s)
         self._callers[future] = disconnected
         if not self._watching:
             self._watching = True
@@ -171,7 +185,9 @@ def engine_of(worlds: Sequence[World], settings: Settings) -> Engine:
         rewind_window=settings.max_rewind,
         frames=settings.max_frames,
         dreamt_steps=settings.max_dreamt_steps,
+        plan_steps=settings.max_plan_steps,
         mixture_bytes=settings.max_mixture_bytes,
+        job_bytes=settings.max_job_bytes,
     )
     return Engine(
         worlds,
@@ -180,7 +196,9 @@ def engine_of(worlds: Sequence[World], settings: Settings) -> Engine:
         max_queue=settings.max_queue,
         max_batch=settings.max_batch,
         max_jobs=settings.max_jobs,
+        max_wait_s=settings.max_wait_s,
         max_kept_steps=settings.max_kept_steps,
+        max_plan_bytes=settings.max_plan_bytes,
         slice_ms=settings.slice_ms,
         limits=limits,
     )

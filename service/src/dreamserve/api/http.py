@@ -6,6 +6,7 @@ assigns request ids and converts errors to problems.
 
 from collections.abc import Sequence
 from functools import partial
+from math import inf, nan
 from typing import Any, NamedTuple, Self
 
 from starlette.types import Message as Event
@@ -71,7 +72,9 @@ class Endpoint:
         request = build() if _is_quick(body, headers) else await service.aside(build)
         if route.is_large:
             service.connections.check_room()
-        result = await service.async_engine.send(request, partial(disconnected, receive))
+        result = await service.async_engine.send(
+            request, partial(disconnected, receive), _timeout_s(headers)
+        )
         if route.is_large and codec.is_large(result):
             await self._send_large(result, scope, receive, send)
         else:
@@ -131,6 +134,22 @@ def _request_of(
         _set(fields, "session_id", in_header.decode("latin-1"), "the header x-session-id")
     request: Request[Any] = route.validate(fields)
     return request
+
+
+def _timeout_s(headers: Headers) -> float:
+    """Return the seconds after which the caller gives up. Raises InvalidRequestError."""
+    given = headers.get(b"x-request-timeout")
+    if given is None:
+        return inf
+    try:
+        timeout_s = float(given)
+    except ValueError:
+        timeout_s = nan
+    if not 0 < timeout_s < inf:
+        raise InvalidRequestError(
+            f"x-request-timeout must be a positive number of seconds, not {given[:40]!r}"
+        )
+    return timeout_s
 
 
 def _set(fields: dict[str, Any], name: str, value: str, where: str) -> None:

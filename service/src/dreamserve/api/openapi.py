@@ -31,6 +31,13 @@ _SESSION_HEADER = {
     "description": "The session's id, for a load balancer to hash. It replaces a missing"
     " `session_id` and must equal a present one.",
 }
+_TIMEOUT_HEADER = {
+    "name": "x-request-timeout",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "number", "exclusiveMinimum": 0},
+    "description": "Seconds after which the caller gives up: work that is late is dropped.",
+}
 
 
 class Example(NamedTuple):
@@ -88,7 +95,7 @@ def _parameters(verb: Verb) -> list[dict[str, Any]]:
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in verb.path_fields
     ]
-    return [*in_path, *([_SESSION_HEADER] if verb.of_session else [])]
+    return [*in_path, *([_SESSION_HEADER] if verb.of_session else []), _TIMEOUT_HEADER]
 
 
 def _needs_body(verb: Verb) -> bool:

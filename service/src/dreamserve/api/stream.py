@@ -2,6 +2,7 @@
 
     {"id": 7, "verb": "step", "body": {…}}   →   {"id": 7, "status": 200, "body": {…}}
 
+A message may also hold `timeout_s`, the seconds after which its sender gives up.
 Text frames are JSON, binary frames msgpack; the response has the format of the request. Requests
 for one session are processed in order; responses for different sessions may change order. At most
 `max_stream_requests` are in progress, including those whose responses the peer has not read; beyond
@@ -13,6 +14,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
@@ -23,14 +25,14 @@ from dreamserve.api.elements import LARGE_BYTES, SMALL_BYTES, is_quick
 from dreamserve.api.problems import VALID_ID, problem_of
 from dreamserve.api.websocket import WRITABLE
 from dreamserve.validation import validator
-from dreamserve_protocol.errors import InvalidRequestError
+from dreamserve_protocol.errors import InvalidRequestError, OverloadedError
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.verbs import VERBS
 
 MAX_ID = 128  # characters of a string id
 _VALIDATORS = {verb.name: validator(verb.request) for verb in VERBS}
 _LARGE = frozenset(verb.request for verb in VERBS if verb.result in codec.ARRAY_RESULTS)
-_KEYS = {"id", "verb", "body"}
+_KEYS = {"id", "verb", "body", "timeout_s"}
 
 log = logging.getLogger("dreamserve")
 
@@ -132,22 +134,24 @@ class Socket:
         self._in_progress.add(pending)
         try:
             if len(raw) <= SMALL_BYTES or is_quick(raw, pending.as_msgpack):
-                request = self._parse(raw, pending)
+                request, timeout_s = self._parse(raw, pending)
             else:
                 if len(raw) > LARGE_BYTES:
                     pending.body_bytes = len(raw)
                     self._shared.bodies.hold(len(raw))
-                request = await self._service.aside(partial(self._parse, raw, pending))
+                parse = partial(self._parse, raw, pending)
+                request, timeout_s = await self._service.aside(parse)
             if type(request) in _LARGE:
                 self._shared.check_room()
-            self._engine.queue(request, pending)
+            self._engine.queue(request, pending, timeout_s)
         except Exception as error:
             pending.set_exception(error)
 
-    def _parse(self, raw: bytes, pending: Pending) -> Request[Any]:
+    def _parse(self, raw: bytes, pending: Pending) -> tuple[Request[Any], float]:
+        """Return the request in a message, and its timeout in seconds."""
         fields = codec.decode(raw, pending.as_msgpack, self._service.most)
         pending.id = _id_of(fields)
-        return _request_of(fields)
+        return _request_of(fields), _timeout_s(fields)
 
     def _free(self, pending: Pending) -> None:
         """Give back what a request held."""
@@ -156,9 +160,16 @@ class Socket:
         pending.body_bytes = pending.result_bytes = 0
 
     def _respond(self, pending: Pending) -> None:
+        if isinstance(pending.outcome, OverloadedError):
+            delay_s = self._engine.refusals.delay_s()
+            asyncio.get_running_loop().call_later(delay_s, self._end, pending)
+            return
         if type(pending.outcome) in codec.ARRAY_RESULTS:
             pending.result_bytes = codec.array_bytes(pending.outcome)
             self._shared.results.hold(pending.result_bytes)
+        self._end(pending)
+
+    def _end(self, pending: Pending) -> None:
         self._ended.append(pending)
         self._to_write.set()
 
@@ -216,11 +227,19 @@ def _id_of(fields: dict[str, Any]) -> Id:
     raise InvalidRequestError(f"id must be an integer, or a string of at most {MAX_ID} characters")
 
 
+def _timeout_s(fields: dict[str, Any]) -> float:
+    """Return the seconds after which the sender gives up. Raises InvalidRequestError."""
+    given = fields.get("timeout_s", inf)
+    if type(given) in (int, float) and given > 0:
+        return float(given)
+    raise InvalidRequestError("timeout_s must be a positive number of seconds")
+
+
 def _request_of(fields: dict[str, Any]) -> Request[Any]:
     """Return the request in a message. Raises as validation does."""
     if unknown := fields.keys() - _KEYS:
         named = sorted(map(str, unknown))[:5]  # keys of msgpack may have any type
-        raise InvalidRequestError(f"a message has id, verb and body, not {named}")
+        raise InvalidRequestError(f"a message has id, verb, body and timeout_s, not {named}")
     name, body = fields.get("verb"), fields.get("body", {})
     if not isinstance(name, str) or name not in _VALIDATORS:
         raise InvalidRequestError(f"verb must be one of {', '.join(_VALIDATORS)}")

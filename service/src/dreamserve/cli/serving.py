@@ -39,10 +39,11 @@ def run(bundles: Bundles, given: dict[str, Any]) -> None:
 def _summary(engine: Engine, settings: Settings, listening: socket) -> str:
     worlds = (f"{name} ({world.backend.name})" for name, world in engine.worlds.items())
     memory = f"{engine.memory_bytes / 1e6:.1f} MB"
-    requests = f"{sum(wire_memory(settings).values()) / 1e6:.0f} MB"
+    most_bytes = sum(engine.memory_bounds.values()) + sum(wire_memory(settings).values())
+    most = f"{most_bytes / 1e6:.0f} MB"
     host, port = listening.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     return (
         f"dreamserve {__version__}: {', '.join(worlds)};"
-        f" up to {engine.capacity} sessions in {memory}, requests in {requests}; {url}"
+        f" up to {engine.capacity} sessions in {memory}, at most {most} in all; {url}"
     )

@@ -8,12 +8,15 @@ import concurrent.futures
 import threading
 import time
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any, TypeVar
 
 from dreamserve.engine.dispatcher import respond
 from dreamserve.engine.executor import Executor, RequestScheduler
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.limits import UNLIMITED, Limits
+from dreamserve.engine.memory import Bounds, memory_bounds
+from dreamserve.engine.scheduling.asks import ask_of
 from dreamserve.engine.scheduling.calibration import (
     UNMEASURED_SLICE_ROWS,
     batch_sizes,
@@ -38,8 +41,10 @@ class Engine:
     your own. An event loop may combine both: it runs short turns itself, the thread long ones.
 
     At most `capacity` sessions live at once and together keep at most `max_kept_steps` steps for
-    rewinding; an idle one expires after `session_ttl_s`. At most `max_queue` requests wait; at most
-    `max_jobs` plans, samples, batches and burn-ins are in progress; `limits` bound each request. A
+    rewinding and `max_plan_bytes` of plans; an idle one expires after `session_ttl_s`. At most
+    `max_queue` requests wait; at most `max_jobs` plans, samples and rollouts are in progress, and
+    as many batches, burn-ins and plans with a short budget; a plan, sample or rollout that would
+    wait for over `max_wait_s` is refused. `limits` bound each request; `memory_bounds` adds up. A
     step batch has at most `max_batch` rows; a slice of a plan has `slice_rows`, by default as many
     as take `slice_ms` on this machine. A step waits for at most one slice.
 
@@ -56,7 +61,9 @@ class Engine:
         max_queue: int = 4096,
         max_batch: int = 256,
         max_jobs: int = 64,
+        max_wait_s: float = inf,
         max_kept_steps: int = MAX_KEPT_STEPS,
+        max_plan_bytes: float = inf,
         slice_ms: float = 1.5,
         slice_rows: int | None = None,
         limits: Limits = UNLIMITED,
@@ -68,15 +75,19 @@ class Engine:
         by_name = worlds_by_name(worlds)
         self._context = Context(
             by_name,
-            Sessions(by_name, capacity, session_ttl_s, self._sizes, max_kept_steps, clock),
+            Sessions(
+                by_name, capacity, session_ttl_s, self._sizes, max_kept_steps, clock, max_plan_bytes
+            ),
             limits,
             clock,
             slice_rows=slice_rows or UNMEASURED_SLICE_ROWS,
             batch_rows=max_batch,
         )
         self._scheduler: RequestScheduler = Scheduler(
-            max_queue=max_queue, max_batch=max_batch, max_jobs=max_jobs
+            max_queue=max_queue, max_batch=max_batch, max_jobs=max_jobs, max_wait_s=max_wait_s
         )
+        plans, job = max_plan_bytes, limits.job_bytes
+        self._bounds = Bounds(capacity, max_queue, max_batch, max_jobs, max_kept_steps, plans, job)
         self._wake = threading.Condition(threading.Lock())  # guards the scheduler
         self._executor = Executor(respond, self._context, self._scheduler, self._wake)
         self._turning = threading.Lock()  # held during a turn; its holder owns all other state
@@ -108,6 +119,11 @@ class Engine:
     def memory_bytes(self) -> int:
         """Memory for `capacity` sessions of the world with the largest state."""
         return self.capacity * max(slab_bytes(world.spec) for world in self.worlds.values())
+
+    @property
+    def memory_bounds(self) -> dict[str, float]:
+        """The most bytes that clients can make it hold, by what they are for."""
+        return memory_bounds((world.spec for world in self.worlds.values()), self._bounds)
 
     @property
     def ready(self) -> bool:
@@ -144,16 +160,18 @@ class Engine:
         self.wake()
         return future
 
-    def queue(self, request: Request[Any], future: Future) -> None:
+    def queue(self, request: Request[Any], future: Future, timeout_s: float = inf) -> None:
         """Queue a request whose outcome completes `future`; the caller must ensure a turn.
 
-        Raises as `submit`.
+        It is not begun once `timeout_s` have passed. Raises as `submit`.
         """
+        key: str | None = getattr(request, "session_id", None)
+        now_s = self._context.clock()
+        queued = QueuedRequest(request, future, key, ask_of(request), now_s + timeout_s)
         with self._wake:
             if self._stop_at_s is not None:
                 raise DrainingError("the server is shutting down")
-            key: str | None = getattr(request, "session_id", None)
-            self._scheduler.add(QueuedRequest(request, future, key))
+            self._scheduler.add(queued, now_s)
 
     def wake(self) -> None:
         """Wake the engine's thread, which runs turns until the engine is idle."""

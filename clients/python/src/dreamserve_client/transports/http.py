@@ -54,6 +54,7 @@ class _Messages:
         if http.is_closed:
             raise ClosedError("the client is closed")
         headers = {"accept": self._codec.media_type, "user-agent": USER_AGENT}
+        headers["x-request-timeout"] = f"{timeout_s:.6g}"  # the server then drops what is late
         if call.routed_by is not None:
             headers["x-session-id"] = call.routed_by
         content = None

@@ -55,7 +55,8 @@ class AsyncStream:
     async def send(self, call: Call[Any], timeout_s: float) -> Fields:
         """Send one call, as `Transport.send` says."""
         id, fields, sent = next(self._ids), call.fields, False
-        raw = self._codec.encode({"id": id, "verb": call.verb.name, "body": fields}, fields)
+        message = {"id": id, "verb": call.verb.name, "body": fields, "timeout_s": timeout_s}
+        raw = self._codec.encode(message, fields)
         try:
             async with asyncio.timeout(timeout_s):
                 socket = await self._open()

@@ -3,8 +3,10 @@
 import concurrent.futures
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Protocol
 
+from dreamserve.engine.scheduling.jobs import Ask
 from dreamserve.engine.work import Job, Result
 from dreamserve_protocol.errors import ProblemError
 from dreamserve_protocol.markers import Request
@@ -40,6 +42,8 @@ class QueuedRequest:
     request: Request[Any]
     future: Future
     key: str | None  # the session's id; None for batches and for requests without a session
+    ask: Ask | None = None  # of plans, samples and rollouts, which change no session
+    until_s: float = inf  # by the engine's clock: when the caller gives up
     job: Job | None = None
     # A reset in progress: the session's next requests must wait until it ends.
     holds_session: bool = False

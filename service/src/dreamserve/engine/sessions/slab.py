@@ -8,9 +8,11 @@ import numpy as np
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Array, Bools, Int64, PendingStep, State, UInt64
 from dreamserve.backends.host_state import make_state_store
+from dreamserve.engine.sessions.kept import KeptBytes, Share
 from dreamserve.engine.sessions.records import NO_LIMIT, SessionRecord, Windows
 from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
+from dreamserve.planning.base import action_durations
 from dreamserve_protocol.step import StepResult
 
 Content = tuple[Hashable, ...]
@@ -34,10 +36,26 @@ class LastAnswer(NamedTuple):
 
 
 class LastPlan(NamedTuple):
-    """A session's last plan: `actions` (T, …), one per step, made after step `step`."""
+    """A session's last plan, made after step `step`: `actions` (H, …), each held for some steps."""
 
     step: int
     actions: Actions
+    action_repeat: int
+    share: Share  # of the bytes of all plans
+
+    def remaining(self, step: int, after: Int64) -> Actions | None:
+        """Return the plan's actions at steps `step` + `after` (N,) of the dream.
+
+        They are fewer if the plan has fewer steps than that; its last action stands for the steps
+        beyond its end. None if no step remains, or if the dream was rewound to before the plan.
+        """
+        ends = np.cumsum(action_durations(self.step, len(self.actions), self.action_repeat))
+        taken, steps = step - self.step, int(ends[-1])
+        if not 0 <= taken < steps:
+            return None
+        at = np.minimum(after[after < steps] + taken, steps - 1)
+        remaining: Actions = self.actions[np.searchsorted(ends, at, side="right")]
+        return remaining
 
 
 class Slab:
@@ -49,8 +67,16 @@ class Slab:
     here to batches.
     """
 
-    def __init__(self, number: int, world: World, count: int, sizes: Sequence[int]) -> None:
+    def __init__(
+        self,
+        number: int,
+        world: World,
+        count: int,
+        sizes: Sequence[int],
+        plans: KeptBytes | None = None,
+    ) -> None:
         self.number, self.world = number, world
+        self.plans = plans or KeptBytes()
         self.states = make_state_store(world.spec, world.backend, count, sizes)
         self.seed = np.zeros(count, np.uint64)
         self.key = np.zeros(count, np.uint64)  # `noise.stream_keys` of the seed

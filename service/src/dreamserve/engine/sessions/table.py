@@ -6,10 +6,12 @@ An idle session is a row of a slab and an entry in the table; it has no object o
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from math import inf
 
 import numpy as np
 
 from dreamserve.backends.base import Int64
+from dreamserve.engine.sessions.kept import KeptBytes
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.slab import Slab
 from dreamserve.engine.world import World
@@ -32,11 +34,13 @@ class Sessions:
         sizes: Sequence[int],
         max_kept_steps: int,
         clock: Callable[[], float] = time.monotonic,
+        max_plan_bytes: float = inf,
     ) -> None:
         self.capacity, self._ttl_s, self._clock = capacity, ttl_s, clock
         self._max_kept_steps = max_kept_steps
         self._now_s = self._swept_at_s = clock()
-        self._numbered = [Slab(i, w, capacity, sizes) for i, w in enumerate(worlds.values())]
+        plans = KeptBytes(max_plan_bytes)
+        self._numbered = [Slab(i, w, capacity, sizes, plans) for i, w in enumerate(worlds.values())]
         self.slabs = {slab.world.name: slab for slab in self._numbered}
         # Ids to places. An integer each, so that idle sessions take little memory.
         self._table: dict[str, int] = {}
