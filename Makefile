@@ -69,7 +69,8 @@ $(VENV)/serve.stamp: $(BIN)/python constraints.txt protocol/pyproject.toml servi
 $(VENV)/dev.stamp: $(VENV)/serve.stamp requirements-dev.txt requirements-clients.txt \
 		training/pyproject.toml clients/python/pyproject.toml
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
-	$(PIP) --editable protocol --editable service --editable 'clients/python[gymnasium,sb3]' --editable 'training[vizdoom]' \
+	$(PIP) --editable protocol --editable 'service[otel,redis]' \
+		--editable 'clients/python[gymnasium,sb3]' --editable 'training[vizdoom]' \
 		--requirement requirements-dev.txt
 	$(PIP) --no-deps --requirement requirements-clients.txt
 	@touch $@

@@ -1,12 +1,20 @@
-"""For the whole suite: CI=true turns skips into failures, CUDA tests need CUDA; a browser."""
+"""For the whole suite: CI=true turns skips into failures, CUDA tests need CUDA.
+
+Fixtures for tests of several parts: a server on a real socket, a browser. They import what they
+need when they are used, because most of the suite does not need it.
+"""
 
 import os
 import shutil
-from collections.abc import Generator, Iterator
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+PATIENCE_S = 30.0
 NOTHING_MAY_BE_MISSING = os.environ.get("CI") == "true"
 
 
@@ -48,6 +56,56 @@ def pytest_make_collect_report(
     report = yield
     _fail_if_skipped(report)
     return report
+
+
+@dataclass
+class Listening:
+    """A server on its own port, in its own thread."""
+
+    app: Any
+    port: int
+
+    @property
+    def url(self) -> str:
+        scheme = "https" if self.app.service.settings.tls_cert else "http"
+        return f"{scheme}://127.0.0.1:{self.port}"
+
+
+@contextmanager
+def _listening(*worlds: Any, tls_trust: Any = True, **changed: Any) -> Iterator[Listening]:
+    import httpx
+
+    from dreamserve.api.app import create_app
+    from dreamserve.api.async_engine import engine_of
+    from dreamserve.api.server import Server, bind
+    from dreamserve.engine.fake import fake_world
+    from dreamserve.settings import Settings
+
+    chosen = Settings.load(**changed)
+    engine = engine_of(list(worlds) or [fake_world(), fake_world("box", discrete=False)], chosen)
+    app, started = create_app(engine, chosen), threading.Event()
+    listening = bind("127.0.0.1", 0)
+    server = Server(app, app.service, started.set)
+    thread = threading.Thread(target=server.run, args=([listening],))
+    thread.start()
+    try:
+        assert started.wait(PATIENCE_S)
+        served = Listening(app, listening.getsockname()[1])
+        with httpx.Client(base_url=served.url, timeout=PATIENCE_S, verify=tls_trust) as http:
+            for _ in range(10_000):
+                if http.get("/readyz").status_code == 200:
+                    break
+        yield served
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def listening() -> Callable[..., AbstractContextManager[Listening]]:
+    """Return a context manager that serves worlds (by default fake ones) on a real socket."""
+    return _listening
 
 
 @pytest.fixture(scope="module")

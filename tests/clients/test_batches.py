@@ -20,11 +20,13 @@ def test_a_batch_of_resets_sends_the_given_fields_and_chooses_its_ids(fake):
     sent, again = server.body(0), server.body(1)
     ids = [*sent.pop("session_ids"), *again.pop("session_ids")]
     assert len(set(ids)) == 4
-    assert all(re.fullmatch(r"[0-9a-f]{32}", session_id) for session_id in ids)
+    assert all(re.fullmatch(r"[0-9a-f]{16}--[0-9a-f]{16}", session_id) for session_id in ids)
+    routes = [request.headers["x-session-id"] for request in server.requests]
+    assert [sdk.route_of(session_id) for session_id in ids] == [routes[0]] * 2 + [routes[1]] * 2
+    assert routes[0] != routes[1]
     assert sent == {"world": "pong", "seeds": [7, 8], "latents": [[1.0, 1.0], [1.0, 1.0]]}
     assert again == {}
     assert server.requests[0].url.path == "/reset/batch"
-    assert "x-session-id" not in server.requests[0].headers
 
 
 def test_a_batch_of_resets_may_be_of_ids_of_the_callers_own(fake):
@@ -67,7 +69,7 @@ def test_actions_may_be_lists_or_arrays_a_row_each(fake, actions, sent):
     server.client().step_batch(tuple(BOTH), actions)
     assert server.body() == {"session_ids": BOTH, "actions": sent}
     assert server.requests[0].url.path == "/step/batch"
-    assert "x-session-id" not in server.requests[0].headers
+    assert server.requests[0].headers["x-session-id"] == BOTH[0]
 
 
 def test_a_batch_of_steps_is_read_into_columns(fake):

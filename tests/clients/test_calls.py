@@ -175,7 +175,7 @@ def test_a_fork_chooses_its_ids_and_names_its_session_in_the_path_alone(fake):
     forks = server.client().fork("s1", 2)
     ids = server.body()["session_ids"]
     assert len({*ids}) == 2
-    assert all(re.fullmatch(r"[0-9a-f]{32}", session_id) for session_id in ids)
+    assert all(re.fullmatch(r"s1--[0-9a-f]{16}", session_id) for session_id in ids)
     assert server.body() == {"session_ids": ids}
     assert (server.requests[0].method, server.requests[0].url.path) == ("POST", "/sessions/s1/fork")
     assert (forks.session_ids, forks.seeds) == (["f1", "f2"], [7, 8])

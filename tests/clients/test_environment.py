@@ -170,10 +170,11 @@ def test_a_url_may_have_a_path_and_ends_without_a_slash(fake):
         ({"timeout_s": 0}, "timeout_s must be a positive number"),
         ({"timeout_s": float("nan")}, "timeout_s must be a positive number"),
         ({"timeout_s": "soon"}, "timeout_s must be a positive number"),
+        ({"timeout_s": 1e300}, "a positive number of at most 1000000, not 1e"),
         ({"max_retries": -1}, "max_retries must be 0 or more"),
         ({"max_retries": 1.5}, "max_retries must be 0 or more"),
         ({"transport": "stream", "http_client": object()}, "http_client goes with"),
-        ({"transport": object()}, "takes no base_url"),
+        ({"transport": object()}, "takes none of base_url"),
     ],
 )
 @pytest.mark.parametrize("kind", [sdk.DreamClient, sdk.AsyncDreamClient])

@@ -21,6 +21,8 @@ import dreamserve_training
 from dreamserve.settings import PREFIX
 
 FILES = (
+    ".conf",
+    ".env",
     *(".py", ".md", ".toml", ".lua", ".json", ".yaml", ".yml", ".ini"),
     *(".npz", ".onnx", ".pt", ".pth", ".ckpt"),
 )

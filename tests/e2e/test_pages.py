@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 PRINTED_URL = "http://127.0.0.1:8000"
@@ -18,7 +19,7 @@ CURLRC = "fail\nshow-error\n"
 # What each page's blocks must print, in order.
 DREAMT = r"^step \d+: reward 1\.0, frame \(64, 64, 3\)$"
 PAGES = {
-    "README.md": [r'"session_id":"tour"', r'"planner":"cem"', DREAMT],
+    "README.md": [r'"session_id":"tour"', r"^$", r'"planner":"cem"', DREAMT],
     "docs/index.md": [r'"step":1', r'"actions":\[', DREAMT, r"^64 dreams, \d+ of them ended$"],
     "docs/control.md": [r"^step 1: action \d, excess surprise [+-].*\n\d+ steps, \d+ deadlines"],
 }
@@ -54,3 +55,6 @@ def test_the_blocks_of_a_page_run_as_printed(serve, bundle, tmp_path, page: str)
             assert PRINTED_URL in text
             printed = run(language, text.replace(PRINTED_URL, served.url), tmp_path)
             assert re.search(pattern, printed, re.MULTILINE | re.DOTALL), printed
+            for name in re.findall(r"> (\w+\.png)$", text, re.MULTILINE):
+                with Image.open(tmp_path / name) as picture:
+                    assert (picture.format, picture.size) == ("PNG", (64, 64))

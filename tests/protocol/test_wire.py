@@ -164,7 +164,8 @@ def test_parts_that_are_messages_are_read_as_such():
 
 def test_absent_fields_are_not_sent_but_false_and_zero_are():
     request = StepRequest("s", 0, include=[])
-    assert fields_of(request) == {"session_id": "s", "action": 0, "include": []}
+    expected = {"session_id": "s", "action": 0, "include": [], "frame_format": "array"}
+    assert fields_of(request) == expected
     latent = np.zeros(2, np.float32)
     reset = ResetResult("s", "w", 0, latent, 0, 0.0)
     assert fields_of(reset)["latent"] is latent

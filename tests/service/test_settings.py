@@ -1,5 +1,7 @@
 """Settings come from the environment or the command line, and unknown ones are refused."""
 
+import math
+
 import pytest
 from pydantic import ValidationError
 
@@ -28,7 +30,7 @@ def test_a_variable_like_none_is_refused_with_those_there_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("DREAMSERVE_XYZ", "5")
-    with pytest.raises(SettingsError, match="DREAMSERVE_XYZ; known: DREAMSERVE_ALLOWED_HOSTS, "):
+    with pytest.raises(SettingsError, match="DREAMSERVE_XYZ; known: DREAMSERVE_ACCESS_LOG, "):
         Settings.load()
 
 
@@ -50,6 +52,17 @@ def test_a_bad_value_is_refused_by_its_name(
     with pytest.raises(SettingsError, match=message) as refused:
         Settings.load()
     assert "\n" not in str(refused.value)
+
+
+NUMBERS = [name for name, one in Settings.model_fields.items() if one.annotation is float]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e999", "1e300", math.inf, math.nan])
+def test_numbers_are_finite_and_have_an_upper_bound(name: str, value: object) -> None:
+    assert len(NUMBERS) >= 3
+    with pytest.raises(SettingsError, match=r"finite number|less than or equal to|greater than"):
+        Settings.load(**{name: value})
 
 
 def test_a_bad_option_is_refused_by_the_name_that_was_typed() -> None:

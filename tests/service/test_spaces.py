@@ -81,7 +81,7 @@ def test_each_row_is_tested_separately_against_a_box(actions: Any, in_space: lis
                 BOX.check(action)
 
 
-@pytest.mark.parametrize("actions", [3, [1.5, 2], [[1]], ["a"], [True]])
+@pytest.mark.parametrize("actions", [3, [1.5, 2], [[1]], ["a"], [True], [True, 2]])
 def test_rows_of_another_kind_or_shape_are_refused_as_a_whole(actions: Any) -> None:
     with pytest.raises(InvalidActionError, match=r"Discrete\(3\)"):
         THREE.check_rows(actions)

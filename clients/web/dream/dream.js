@@ -9,10 +9,17 @@ const INCLUDE = ["frame", "mixture"];
 const WINDOWS = [256, 64, 0]; // rewind windows, the largest that the server grants
 const IN_FLIGHT = 64; // steps at once while dreaming it again
 
+// Begins the ids of all sessions of this page. A load balancer hashes it, so they live on one server.
+export const ROUTE = random();
+
 /** Return an id that no other page has. */
 export function newId(kind = "play") {
+  return `${ROUTE}--${kind}-${random()}`;
+}
+
+function random() {
   const bytes = crypto.getRandomValues(new Uint8Array(8));
-  return `${kind}-${[...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 export class Dream {

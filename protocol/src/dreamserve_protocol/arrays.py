@@ -1,7 +1,8 @@
 """Arrays in the protocol: dtypes and shapes, validation, encoding and decoding.
 
 JSON carries nested lists; msgpack carries those or `{"dtype", "shape", "data"}`. Both are validated
-in the same way: numbers only (no bools), no ragged rows, within the dtype's range, finite.
+in the same way: numbers only (no bools), no ragged rows, within the dtype's range, finite. Frames,
+which are arrays of uint8, may also be PNG files (`pictures`).
 """
 
 from math import prod
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dreamserve_protocol.errors import CallerError, InvalidRequestError, NotFiniteInputError
+from dreamserve_protocol.pictures import UNBOUNDED, PngBounds, files_of, frames_of, holds_png
 
 AnyArray = npt.NDArray[Any]
 Float32 = npt.NDArray[np.float32]
@@ -21,8 +23,14 @@ Bools = npt.NDArray[np.bool_]
 
 DTYPES = ("<f4", "<f8", "<f2", "<i8", "<i4", "<i2", "|i1", "<u8", "<u4", "<u2", "|u1", "|b1")
 MAX_AXES = 8
-_MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
 _JSON_TYPES = {"f": "number", "i": "integer", "u": "integer", "b": "boolean"}
+_BASE64 = {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/png"}
+_PNG = {
+    "type": "object",
+    "properties": {"png": _BASE64},
+    "required": ["png"],
+    "additionalProperties": False,
+}
 
 
 class Form(NamedTuple):
@@ -43,6 +51,11 @@ class Form(NamedTuple):
         """Return whether an array with this number of axes has this form."""
         return self.axes is None or len(self.axes) == axes
 
+    @property
+    def of_frames(self) -> bool:
+        """Whether such arrays are frames."""
+        return self.dtype == np.uint8
+
     def schema(self, nullable: bool) -> dict[str, Any]:
         """Return the JSON schema of its nested lists."""
         item: dict[str, Any] = {"type": _JSON_TYPES[self.dtype.kind]}
@@ -50,8 +63,10 @@ class Form(NamedTuple):
             item = {"anyOf": [item, {"type": "null"}]}
         if self.axes is None:
             return {"anyOf": [item, {"type": "array", "items": {}}]}
-        for _ in self.axes:
+        for number in range(1, 1 + len(self.axes)):
             item = {"type": "array", "items": item}
+            if self.of_frames and number == 3:
+                item = {"anyOf": [item, _PNG]}
         return item
 
 
@@ -74,34 +89,40 @@ class Array:
         self.forms = tuple(map(_form, forms))
         self._finite, self._most, self._nullable, self._error = finite, most, nullable, error
         self._one_integer = any(form == (np.dtype(np.int64), ()) for form in self.forms)
+        self._of_frames = any(form.of_frames for form in self.forms)
 
     def __str__(self) -> str:
         return " or ".join(map(str, self.forms))
 
-    def parse(self, value: Any) -> Any:
+    def parse(self, value: Any, bounds: PngBounds = UNBOUNDED) -> Any:
         """Return the validated array; for a form without axes, an int or a float.
 
-        Raises `error`, and NotFiniteInputError for NaN, infinity and numbers beyond `most`.
+        Raises `error`, NotFiniteInputError for NaN, infinity and numbers beyond `most`, and
+        TooLargeError for PNG files beyond `bounds`.
         """
-        if self._one_integer and type(value) is int and _MIN_INT64 <= value <= _MAX_INT64:
+        if self._one_integer and type(value) is int and -(2**63) <= value < 2**63:
             return value
-        array = self._numbers(value)
+        array = self._numbers(value, bounds)
         for form in self.forms:
             if form.fits(array.ndim):
                 return self._converted(array, form)
         raise self._misfit(array)
 
-    def read(self, value: Any) -> Any:
-        """Return the array in a response, as a copy."""
+    def read(self, value: Any, keep_png: bool = False) -> Any:
+        """Return the array in a response, as a copy; or, to `keep_png`, the bytes of PNG files."""
+        if self._of_frames and holds_png(value):
+            return files_of(value) if keep_png else frames_of(value, UNBOUNDED)
         array = unpack(value).copy() if isinstance(value, dict) else np.array(value)
         form = next((form for form in self.forms if form.fits(array.ndim)), self.forms[0])
         array = array.astype(form.dtype, copy=False)
         return array.item() if form.axes == () else array
 
-    def _numbers(self, value: Any) -> AnyArray:
+    def _numbers(self, value: Any, bounds: PngBounds) -> AnyArray:
         """Return the numbers as an array of any numeric dtype, whatever their encoding."""
         try:
-            if isinstance(value, dict):
+            if self._of_frames and holds_png(value):
+                array: AnyArray = frames_of(value, bounds)
+            elif isinstance(value, dict):
                 array = unpack(value)
             elif isinstance(value, np.ndarray | np.generic):
                 array = np.asarray(value)
@@ -112,9 +133,15 @@ class Array:
         except InvalidRequestError as error:
             raise self._error(error.detail) from None
         if array.dtype.kind not in "fiu":
+            limits = [np.iinfo(form.dtype) for form in self.forms if form.dtype.kind in "iu"]
+            if limits and array.dtype.hasobject and all(type(one) is int for one in array.flat):
+                raise self._beyond(limits[0])
             held = "numbers of at most 64 bits" if array.dtype.hasobject else "numbers"
             raise self._error(f"must hold {held}, not {array.dtype}")
         return array
+
+    def _beyond(self, limits: np.iinfo[Any]) -> CallerError:
+        return self._error(f"must hold integers from {limits.min} to {limits.max}")
 
     def _misfit(self, array: AnyArray) -> CallerError:
         shape = list(array.shape)
@@ -123,11 +150,13 @@ class Array:
     def _converted(self, array: AnyArray, form: Form) -> Any:
         if form.dtype.kind == "f":
             return self._floats(array, form.dtype)
-        if array.dtype.kind == "f" and array.size:
-            raise self._misfit(array)
         limits = np.iinfo(form.dtype)
+        if array.dtype.kind == "f" and array.size:
+            # JSON's integers of more than 64 bits come as floats
+            beyond = (np.abs(array) >= 2.0**63).any() and (array == np.floor(array)).all()
+            raise self._beyond(limits) if beyond else self._misfit(array)
         if array.size and not (limits.min <= int(array.min()) and int(array.max()) <= limits.max):
-            raise self._error(f"must hold integers from {limits.min} to {limits.max}")
+            raise self._beyond(limits)
         integers = np.ascontiguousarray(array, form.dtype).reshape(array.shape)
         return integers if form.axes != () else integers.item()
 
@@ -148,13 +177,38 @@ class Array:
         """Let pydantic parse the field with `parse`."""
         from pydantic_core import core_schema
 
-        return core_schema.no_info_plain_validator_function(self.parse)
+        if not self._of_frames:
+            return core_schema.no_info_plain_validator_function(self.parse)
+        return core_schema.with_info_plain_validator_function(
+            lambda value, info: self.parse(value, info.context or PngBounds())
+        )
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
         """Describe the nested lists of JSON."""
         forms = [form.schema(self._nullable) for form in self.forms]
         described = forms[0] if len(forms) == 1 else {"anyOf": forms}
         return {**described, "description": f"{self}."}
+
+
+def array_of(
+    name: str,
+    values: npt.ArrayLike,
+    dtype: npt.DTypeLike | None = None,
+    error: type[CallerError] = InvalidRequestError,
+) -> AnyArray:
+    """Return values of a caller as an array. Raises `error` for bools.
+
+    numpy makes numbers of bools among numbers.
+    """
+    if _holds_bool(values):
+        raise error(f"{name}: must hold numbers, not bool")
+    return np.asarray(values, dtype)
+
+
+def _holds_bool(values: Any) -> bool:
+    if isinstance(values, list | tuple):
+        return any(map(_holds_bool, values))
+    return isinstance(values, bool) or getattr(values, "dtype", None) == np.bool_
 
 
 def pack(array: AnyArray) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dreamserve_protocol.arrays import Array, Bools, Float32, Int64, UInt8
 from dreamserve_protocol.common import (
     AnyId,
     Count,
+    FrameFormat,
     Ids,
     Integers,
     LoadedWorld,
@@ -80,6 +81,7 @@ class ResetBatchRequest(Request["ResetBatchResult"]):
     rewind_window: Annotated[Whole, Doc("Rewind window of each session, as in /reset.")] = 0
     max_steps: MaxSteps = None
     include: StateIncludes = ()
+    frame_format: FrameFormat = "array"
 
     def __post_init__(self) -> None:
         check_one(session_ids=self.session_ids, count=self.count)
@@ -125,6 +127,7 @@ class StepBatchRequest(Request["StepBatchResult"]):
         Doc("Real outcomes of the actions, frames or latents, as `observation` of /step."),
     ] = None
     include: StateIncludes = ()
+    frame_format: FrameFormat = "array"
     on_end: Annotated[
         Literal["stay", "restart"],
         Doc(

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from dreamserve_protocol.common import (
     Count,
+    FrameFormat,
     HasEnded,
     Id,
     Ids,
@@ -46,6 +47,7 @@ class ForkRequest(Request["ForkResult"]):
         ),
     ] = None
     include: StateIncludes = ()
+    frame_format: FrameFormat = "array"
 
     def __post_init__(self) -> None:
         if self.session_ids is not None and self.count is not None:
@@ -103,6 +105,7 @@ class RewindRequest(Request["RewindResult"]):
         Doc("Number of steps to go back, instead of `to_step`; each request goes back further."),
     ] = None
     include: StateIncludes = ()
+    frame_format: FrameFormat = "array"
 
     def __post_init__(self) -> None:
         check_one(steps=self.steps, to_step=self.to_step)

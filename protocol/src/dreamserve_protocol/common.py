@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy.typing as npt
 
@@ -36,6 +36,14 @@ OneAction = Annotated[int | Numbers, Array("int64", "float32 A", error=InvalidAc
 ActionSequence = Annotated[Numbers, Array("int64 H", "float32 H A", error=InvalidActionError)]
 Latent = Annotated[Numbers, Array("float32 Z", most=LARGEST_LATENT)]
 Integers = Annotated[Numbers, Array("int64 B")]
+
+FrameFormat = Annotated[
+    Literal["array", "png"],
+    Doc(
+        'Included frames are arrays, or PNG files, `{"png": file}`; those of more than four'
+        " channels are always arrays."
+    ),
+]
 
 # Fields of many results.
 Id = Annotated[str, Doc("Id of the session.")]

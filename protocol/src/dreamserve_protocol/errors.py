@@ -8,12 +8,16 @@ DreamserveError
     │   ├── NotFiniteInputError     not_finite         422
     │   ├── SessionNotFoundError    session_not_found  404
     │   ├── SessionExpiredError     session_expired    410
+    │   ├── SessionLostError        session_lost       410
     │   ├── StepConflictError       step_conflict      409
     │   ├── DreamEndedError         dream_ended        409
     │   ├── SnapshotRefusedError    snapshot_refused   409
     │   ├── WorldNotFoundError      world_not_found    404
     │   ├── TooLargeError           too_large          413
     │   ├── OverloadedError         overloaded         429, Retry-After
+    │   ├── RateLimitedError        rate_limited       429, Retry-After
+    │   ├── UnauthorizedError       unauthorized       401, WWW-Authenticate
+    │   ├── ForbiddenError          forbidden          403
     │   ├── BadRequestError         bad_request        400
     │   ├── ForbiddenOriginError    forbidden_origin   403
     │   ├── PathNotFoundError       not_found          404
@@ -28,6 +32,8 @@ DreamserveError
         ├── InternalError           internal_error     500
         ├── UnsupportedHttpError    not_implemented    501
         ├── NotReadyError           not_ready          503, Retry-After
+        ├── SessionMovedError       session_moved      503, Retry-After
+        ├── StoreUnavailableError   store_unavailable  503, Retry-After
         └── DrainingError           draining           503, Retry-After
 
 The service raises these errors; the SDK raises the same classes for error responses. `remedy` tells
@@ -36,6 +42,7 @@ what the caller can do; the documentation's table of errors contains it.
 
 from typing import ClassVar
 
+A_RESET = "a reset"  # in a detail; each transport has its own way to ask for one
 MAX_DETAIL = 1000  # characters: a problem may quote a part of the request, never all of it
 
 
@@ -108,6 +115,13 @@ class SessionExpiredError(CallerError):
     remedy = "Start over with `POST /reset`."
 
 
+class SessionLostError(CallerError):
+    """The stored session cannot continue: it is of another bundle, or its record is damaged."""
+
+    code, status = "session_lost", 410
+    remedy = "Start over with `POST /reset`, or load the bundle that `detail` names."
+
+
 class StepConflictError(CallerError):
     """A step is out of order, or repeated with other content; or a rewind exceeds the window."""
 
@@ -147,8 +161,31 @@ class OverloadedError(CallerError):
     """No free session or memory for kept steps, or too many requests or too much work wait."""
 
     code, status = "overloaded", 429
-    retry_after_s = 1.0
-    remedy = "Try again after `Retry-After` seconds."
+    retry_after_s: float | None = 1.0  # of a full server: until the next session may expire
+    remedy = "Try again after `Retry-After` seconds, or end sessions with `POST /delete/idle`."
+
+
+class RateLimitedError(CallerError):
+    """The API key, or the address, sends more requests than it may."""
+
+    code, status = "rate_limited", 429
+    retry_after_s: float | None = 1.0
+    remedy = "Try again after `Retry-After` seconds; send fewer requests, or batches."
+
+
+class UnauthorizedError(CallerError):
+    """The request has no API key, or one that is not valid."""
+
+    code, status = "unauthorized", 401
+    remedy = "Send `Authorization: Bearer KEY` with a valid key."
+    key_was_sent = False  # whether the request had a key, which is not valid
+
+
+class ForbiddenError(CallerError):
+    """The API key may not use this verb."""
+
+    code, status = "forbidden", 403
+    remedy = "Use an API key with `admin = true`."
 
 
 class BadRequestError(CallerError):
@@ -246,6 +283,22 @@ class NotReadyError(ServerError):
     code, status = "not_ready", 503
     retry_after_s = 1.0
     remedy = "Try again after `Retry-After` seconds."
+
+
+class SessionMovedError(ServerError):
+    """Another replica has taken the session over; this one took no step."""
+
+    code, status = "session_moved", 503
+    retry_after_s = 0.1
+    remedy = "Try again after `Retry-After` seconds; any replica can continue the session."
+
+
+class StoreUnavailableError(ServerError):
+    """The session store did not confirm in time that the request was recorded."""
+
+    code, status = "store_unavailable", 503
+    retry_after_s = 1.0
+    remedy = "Try again after `Retry-After` seconds; only a numbered step is safe to send again."
 
 
 class DrainingError(ServerError):

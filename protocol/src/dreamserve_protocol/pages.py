@@ -37,6 +37,9 @@ class Problem(Message):
     code: Annotated[str, Doc("Identifies the error; docs/errors.md lists the codes.")]
     detail: Annotated[str, Doc("What was wrong, where, and what would be valid.")]
     request_id: Annotated[str, Doc("As in the header x-request-id and in the server's log.")]
+    retry_after_s: Annotated[
+        float | None, Doc("Seconds until it makes sense to try again, as in Retry-After.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from dreamserve_protocol.arrays import Array, Float32, UInt8
 from dreamserve_protocol.common import (
+    FrameFormat,
     Id,
     LoadedWorld,
     MaxSteps,
@@ -62,6 +63,7 @@ class ResetRequest(Request["ResetResult"]):
     rewind_window: Annotated[Whole, Doc("Number of last steps to keep in memory for /rewind.")] = 0
     max_steps: MaxSteps = None
     include: StateIncludes = ()
+    frame_format: FrameFormat = "array"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,6 +10,7 @@ from dreamserve_protocol.common import (
     WITHOUT_SESSION,
     ActionSequence,
     Count,
+    FrameFormat,
     Seed,
     SessionId,
     Start,
@@ -55,6 +56,7 @@ class SampleRequest(Request["SampleResult"]):
             " step. The last two take `actions`, or else those of the first future."
         ),
     ] = ()
+    frame_format: FrameFormat = "array"
 
     def __post_init__(self) -> None:
         check_place(self.session_id, self.world, self.start)

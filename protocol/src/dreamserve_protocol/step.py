@@ -8,6 +8,7 @@ from dreamserve_protocol.arrays import Array, Float32
 from dreamserve_protocol.common import (
     LARGEST_LATENT,
     Count,
+    FrameFormat,
     Id,
     Numbers,
     OneAction,
@@ -65,6 +66,7 @@ class StepRequest(Request["StepResult"]):
             " recurrent state (`state`)."
         ),
     ] = ()
+    frame_format: FrameFormat = "array"
 
     def may_be_resent(self) -> bool:
         """Return whether a request sent twice takes only one step."""

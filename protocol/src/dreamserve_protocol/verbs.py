@@ -14,6 +14,16 @@ from dreamserve_protocol.batches import (
     StepBatchResult,
 )
 from dreamserve_protocol.branches import ForkRequest, ForkResult, RewindRequest, RewindResult
+from dreamserve_protocol.listing import (
+    AdminDeleteRequest,
+    AdminDeleteResult,
+    AdminSessionsRequest,
+    AdminSessionsResult,
+    DeleteIdleRequest,
+    DeleteIdleResult,
+    SessionsRequest,
+    SessionsResult,
+)
 from dreamserve_protocol.markers import Message, Request
 from dreamserve_protocol.plan import PlanRequest, PlanResult
 from dreamserve_protocol.reset import ResetRequest, ResetResult
@@ -32,10 +42,12 @@ from dreamserve_protocol.worlds import WorldRequest, WorldResult, WorldsRequest,
 
 Errors = tuple[type[e.ProblemError], ...]
 
-# Errors of every request: invalid, overload, its own timeout, engine failure, shutdown.
+# Errors of every request: invalid, without a key, overload, late, engine failure, shutdown.
 _ANY: Errors = (
     e.InvalidRequestError,
+    e.UnauthorizedError,
     e.OverloadedError,
+    e.RateLimitedError,
     e.DeadlinePassedError,
     e.EngineFailedError,
     e.DrainingError,
@@ -73,16 +85,34 @@ class Verb:
         return tuple(re.findall(r"{(\w+)}", self.path))
 
     @property
+    def is_admin(self) -> bool:
+        """Whether it needs an administrator's API key."""
+        return self.path.startswith(_ADMIN)
+
+    @property
+    def query_fields(self) -> tuple[str, ...]:
+        """Names of the fields in the query string: those of a GET that are not in the path."""
+        names = self.request.__dataclass_fields__ if self.method == "GET" else ()
+        return tuple(name for name in names if name not in self.path_fields)
+
+    @property
     def of_session(self) -> bool:
         """Whether it has a `session_id`, which x-session-id may then carry."""
         return "session_id" in self.request.__dataclass_fields__
 
     @property
+    def of_rows(self) -> bool:
+        """Whether it has many sessions and no single one; x-session-id may carry their route."""
+        return not self.of_session and "session_ids" in self.request.__dataclass_fields__
+
+    @property
     def all_errors(self) -> Errors:
         """All errors that it may return."""
         about = _OF_SESSION if self.of_session and self.name not in ("reset", "restore") else ()
-        body = _BODY if self.has_body else ()
-        return tuple(dict.fromkeys((*_ANY, *body, *about, *self.errors)))
+        numbers = (e.NotFiniteInputError,) if self.query_fields else ()
+        body = _BODY if self.has_body else numbers
+        admin = (e.ForbiddenError,) if self.is_admin else ()
+        return tuple(dict.fromkeys((*_ANY, *admin, *body, *about, *self.errors)))
 
 
 _STEPPING: Errors = (*_DREAMING, e.StepConflictError, e.DreamEndedError)
@@ -92,6 +122,7 @@ _PLANNING: Errors = (e.DreamNotFiniteError, e.DreamEndedError)
 _GOING_BACK: Errors = (e.DreamNotFiniteError, e.StepConflictError)
 _RESTORING: Errors = (e.InvalidActionError, e.SnapshotRefusedError, e.WorldNotFoundError)
 _ID = "/sessions/{session_id}"
+_ADMIN, _ALL_SESSIONS = "/admin/", AdminSessionsResult
 _SNAPSHOT = f"{_ID}/snapshot"
 
 VERBS: tuple[Verb, ...] = (
@@ -109,8 +140,13 @@ VERBS: tuple[Verb, ...] = (
     Verb("restore", "PUT", _SNAPSHOT, RestoreRequest, SessionResult, _RESTORING, "snapshot"),
     Verb("session", "GET", _ID, SessionRequest, SessionResult, ()),
     Verb("delete", "DELETE", _ID, DeleteRequest, None, ()),
+    Verb("sessions", "GET", "/sessions", SessionsRequest, SessionsResult, ()),
+    Verb("delete_idle", "POST", "/delete/idle", DeleteIdleRequest, DeleteIdleResult, ()),
+    Verb("admin_sessions", "GET", f"{_ADMIN}sessions", AdminSessionsRequest, _ALL_SESSIONS, ()),
+    Verb("admin_delete", "POST", f"{_ADMIN}delete", AdminDeleteRequest, AdminDeleteResult, ()),
     Verb("worlds", "GET", "/worlds", WorldsRequest, WorldsResult, ()),
     Verb("world", "GET", "/worlds/{name}", WorldRequest, WorldResult, _NO_WORLD),
 )  # fmt: skip
+ADMIN_REQUESTS = frozenset(verb.request for verb in VERBS if verb.is_admin)
 BY_NAME: dict[str, Verb] = {verb.name: verb for verb in VERBS}
 BY_REQUEST: dict[type[Request[Any]], Verb] = {verb.request: verb for verb in VERBS}

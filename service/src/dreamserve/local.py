@@ -10,7 +10,9 @@
 
 from collections.abc import Callable
 from functools import wraps
+from math import inf
 from pathlib import Path
+from time import monotonic
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
@@ -22,6 +24,7 @@ from dreamserve.engine.dynamics import advance, empty_state, start_from_bank
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.world import World
 from dreamserve.loading import load_world
+from dreamserve.trust import UNTRUSTED, Trust
 from dreamserve.validation import validated
 from dreamserve_protocol.batches import DeleteBatchRequest, ResetBatchRequest, StepBatchRequest
 from dreamserve_protocol.branches import ForkRequest, RewindRequest
@@ -31,7 +34,14 @@ from dreamserve_protocol.errors import (
     InvalidRequestError,
     NotFiniteInputError,
 )
+from dreamserve_protocol.listing import (
+    AdminDeleteRequest,
+    AdminSessionsRequest,
+    DeleteIdleRequest,
+    SessionsRequest,
+)
 from dreamserve_protocol.markers import Request
+from dreamserve_protocol.pictures import UNBOUNDED
 from dreamserve_protocol.plan import PlanRequest
 from dreamserve_protocol.reset import ResetRequest
 from dreamserve_protocol.rollout import RolloutRequest
@@ -64,7 +74,8 @@ class LocalClient:
     """Sessions on one world, driven by the caller's thread.
 
     Methods take the fields of the protocol's requests, return its results, and raise its errors.
-    `options` go to the Engine.
+    A bundle's folder is loaded on `backend` with `trust`, as `load_world` says. `options` go to the
+    Engine.
     """
 
     reset = _verb(ResetRequest)
@@ -81,17 +92,33 @@ class LocalClient:
     restore = _verb(RestoreRequest)
     session = _verb(SessionRequest)
     delete = _verb(DeleteRequest)
+    sessions = _verb(SessionsRequest)
+    delete_idle = _verb(DeleteIdleRequest)
+    admin_sessions = _verb(AdminSessionsRequest)
+    admin_delete = _verb(AdminDeleteRequest)
 
     def __init__(
-        self, world: World | str | Path, backend: BackendName = "onnx", **options: Any
+        self,
+        world: World | str | Path,
+        backend: BackendName = "onnx",
+        trust: Trust = UNTRUSTED,
+        **options: Any,
     ) -> None:
-        self.world = world if isinstance(world, World) else load_world(world, backend)
+        self.world = world if isinstance(world, World) else load_world(world, backend, trust=trust)
         self.engine = Engine([self.world], **options)
 
-    def send(self, request: Request[R]) -> R:
-        """Return a request's result, or raise its error."""
-        future = self.engine.submit(validated(type(request), request))
+    def send(self, request: Request[R], timeout_s: float = inf) -> R:
+        """Return a request's result, or raise its error.
+
+        Raises TimeoutError, and cancels the request, if it takes longer; a step that has begun is
+        computed to its end.
+        """
+        until_s = monotonic() + timeout_s
+        future = self.engine.submit(validated(type(request), request, UNBOUNDED))
+        self.engine.turn()
         while not future.done():
+            if monotonic() >= until_s and future.cancel():
+                raise TimeoutError
             self.engine.turn()
         return future.result()
 

@@ -4,25 +4,37 @@ No other module reads the environment. Names include units.
 """
 
 import os
+import re
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dreamserve.environment import meant_for_us, unknown
 from dreamserve.errors import SettingsError
+from dreamserve.trust import UNTRUSTED, Trust
 
 PREFIX = "DREAMSERVE_"
+_SECRET = re.compile(r"(?<=://)[^/\s]*(?=@)")  # user and password of a URL
 
 
 class Settings(BaseModel):
     """All settings; frozen after start-up."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port; 0 takes any free one.")
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
         "info", description="critical, error, warning, info or debug."
+    )
+    log_format: Literal["text", "json"] = Field("text", description="text or json.")
+    access_log: bool = Field(False, description="Log every request, not only problems.")
+    max_log_lines_per_s: int = Field(
+        10, ge=1, description="Maximum log lines of one kind a second; then their number."
+    )
+    metrics: bool = Field(True, description="Serve Prometheus metrics at /metrics.")
+    traces: bool = Field(
+        False, description="Send OpenTelemetry traces, as the variables OTEL_* say."
     )
     allowed_origins: str = Field(
         "",
@@ -33,6 +45,32 @@ class Settings(BaseModel):
         description="Comma-separated names in Host that a server on a loopback address accepts"
         " beside this machine's own; * for any.",
     )
+
+    api_keys_file: str = Field(
+        "", description="TOML file of API keys (docs/security.md). Without one, no key is needed."
+    )
+    requests_per_s: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Maximum requests per second of an API key that has no limit of its own, or,"
+        " without keys, of a client address; beyond it 429. 0: no limit.",
+    )
+    request_burst: int = Field(
+        100, ge=1, description="Requests that may come at once before that rate holds."
+    )
+    trusted_proxies: str = Field(
+        "",
+        description="Comma-separated addresses or networks of proxies whose X-Forwarded-For and"
+        " X-Forwarded-Proto are believed; * for any.",
+    )
+    root_path: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="Path prefix at which a proxy serves this server, such as /dreams.",
+    )
+    tls_cert: str = Field("", description="PEM file of the certificate chain, to serve HTTPS.")
+    tls_key: str = Field("", description="PEM file of the certificate's private key.")
 
     backend: Literal["auto", "onnx", "torch", "onnx-cuda", "torch-cuda"] = Field(
         "auto", description="auto, onnx, torch, onnx-cuda or torch-cuda."
@@ -47,11 +85,47 @@ class Settings(BaseModel):
         "float32", description="Precision of a step on torch-cuda; tf32 and bf16 are less exact."
     )
 
+    max_bundle_bytes: int = Field(
+        UNTRUSTED.max_bundle_bytes,
+        ge=1,
+        description="Maximum bytes of a bundle's files, and of its arrays as float32.",
+    )
+    max_graph_bytes: int = Field(
+        UNTRUSTED.max_graph_bytes,
+        ge=1,
+        description="Maximum memory of each ONNX graph, as it is tried at start and as it runs.",
+    )
+    load_timeout_s: float = Field(
+        UNTRUSTED.load_timeout_s,
+        gt=0,
+        le=86_400,
+        description="Maximum seconds to load a bundle's ONNX graphs and run each on a few batches.",
+    )
+    trust_torchscript: bool = Field(
+        UNTRUSTED.trust_torchscript,
+        description="Run the bundles' TorchScript, which can do what this user can; for torch*.",
+    )
+
     capacity: int = Field(
         10_000, ge=1, le=100_000_000, description="Maximum number of sessions; beyond it 429."
     )
     session_ttl_s: float = Field(
-        3600.0, gt=0, description="Seconds after which an idle session expires."
+        3600.0, gt=0, le=1e9, description="Seconds after which an idle session expires."
+    )
+    store: str = Field(
+        "memory",
+        min_length=1,
+        description="Where sessions are stored: memory, sqlite:PATH, or a redis:// URL.",
+    )
+    durability: Literal["strict", "relaxed"] = Field(
+        "strict",
+        description="strict: a response waits until its step is stored; relaxed: it does not.",
+    )
+    store_timeout_s: float = Field(
+        5.0,
+        gt=0,
+        le=60,
+        description="Seconds until the store must have confirmed a step; then 503.",
     )
     max_batch: int = Field(256, ge=1, le=65_536, description="Maximum rows of one inference call.")
     max_queue: int = Field(4096, ge=1, description="Maximum waiting requests; beyond it 429.")
@@ -61,19 +135,25 @@ class Settings(BaseModel):
     max_wait_s: float = Field(
         10.0,
         gt=0,
+        le=1e6,
         description="Maximum expected wait of a plan, sample or rollout; beyond it 429.",
     )
     slice_ms: float = Field(
-        1.5, gt=0, description="Length of a slice of a plan; a step waits for one slice at most."
+        1.5,
+        gt=0,
+        le=1e4,
+        description="Length of a slice of a plan; a step waits for one slice at most.",
     )
     drain_s: float = Field(
         20.0,
         ge=0,
+        le=1e6,
         description="Maximum seconds to finish requests and serve existing sessions after SIGTERM.",
     )
     drain_quiet_s: float = Field(
         5.0,
         ge=0,
+        le=1e6,
         description="Seconds without a request about a session that end this time early.",
     )
 
@@ -84,19 +164,29 @@ class Settings(BaseModel):
         " The limit of open files can lower it.",
     )
     head_timeout_s: float = Field(
-        10.0, gt=0, description="Maximum seconds to receive a request line and headers, then 408."
+        10.0,
+        gt=0,
+        le=1e6,
+        description="Maximum seconds to receive a request line and headers, then 408.",
     )
     transfer_timeout_s: float = Field(
         60.0,
         gt=0,
+        le=1e6,
         description="Maximum seconds to receive a body, then 408, and for a client to read what is"
         " sent to it, then the connection is closed.",
     )
     idle_timeout_s: float = Field(
-        75.0, gt=0, description="Seconds after which a connection without a request is closed."
+        75.0,
+        gt=0,
+        le=1e6,
+        description="Seconds after which a connection without a request is closed.",
     )
     socket_idle_timeout_s: float = Field(
-        3600.0, gt=0, description="Seconds after which a WebSocket without a message is closed."
+        3600.0,
+        gt=0,
+        le=1e6,
+        description="Seconds after which a WebSocket without a message is closed.",
     )
     max_head_bytes: int = Field(
         64 * 2**10, ge=1024, description="Maximum size of request line and headers; beyond it 431."
@@ -105,7 +195,8 @@ class Settings(BaseModel):
     max_body_bytes: int = Field(
         32 * 2**20,
         ge=1,
-        description="Maximum body size, beyond it 413; a larger frame closes /stream.",
+        description="Maximum body size, and of its PNG frames when decoded, beyond it 413; a larger"
+        " message closes /stream.",
     )
     max_elements: int = Field(
         1_000_000,
@@ -163,10 +254,27 @@ class Settings(BaseModel):
         64 * 2**20, ge=1, description="Maximum bytes of mixtures in a response of /sample."
     )
 
+    def changed(self) -> dict[str, Any]:
+        """Return the settings that are not the default, without what is secret, for the log."""
+        fields = type(self).model_fields.items()
+        values = {name: getattr(self, name) for name, field in fields}
+        return {
+            name: _SECRET.sub("***", str(values[name])) if _is_open(name) else "***"
+            for name, field in fields
+            if values[name] != field.default
+        }
+
     @property
     def origins(self) -> frozenset[str]:
         """The allowed origins as a set."""
         return frozenset(filter(None, map(str.strip, self.allowed_origins.split(","))))
+
+    @property
+    def trust(self) -> Trust:
+        """How far bundles are trusted."""
+        return Trust(
+            self.max_bundle_bytes, self.max_graph_bytes, self.load_timeout_s, self.trust_torchscript
+        )
 
     @classmethod
     def load(cls, **given: Any) -> Self:
@@ -186,6 +294,16 @@ class Settings(BaseModel):
         if problems:
             raise SettingsError("; ".join(problems))
         return settings
+
+
+def otel_variable(name: str, default: str) -> str:
+    """Return a variable of OpenTelemetry that its SDK leaves to others to read."""
+    return os.environ.get(name) or default
+
+
+def _is_open(name: str) -> bool:
+    """Return whether a setting may be logged, as its name says."""
+    return not any(word in name for word in ("key", "token", "secret", "password"))
 
 
 def option(name: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from dreamserve_protocol.arrays import array_of
 from dreamserve_protocol.errors import InvalidActionError, NotFiniteInputError
 
 Actions = npt.NDArray[np.int64] | npt.NDArray[np.float32]
@@ -121,14 +122,23 @@ class Space(BaseModel):
         return converted, rows
 
     def _numbers(self, actions: Any) -> npt.NDArray[Any]:
+        array = actions if isinstance(actions, np.ndarray) else self._array(actions)
+        kinds = "iu" if self.dtype is np.int64 else "fiu"
+        if array.dtype.kind not in kinds and array.size:
+            raise self._wrong_kind(actions)
+        return array
+
+    def _array(self, actions: Any) -> npt.NDArray[Any]:
         try:
-            array = np.asarray(actions)
+            return array_of("actions", actions, error=InvalidActionError)
+        except InvalidActionError:
+            raise self._wrong_kind(actions) from None
         except (ValueError, TypeError) as error:
             raise InvalidActionError(f"actions must be a regular array of {self}") from error
-        kinds, named = ("iu", "integers") if self.dtype is np.int64 else ("fiu", "numbers")
-        if array.dtype.kind not in kinds and array.size:
-            raise InvalidActionError(f"action {_shown(actions)}: must be {named} of {self}")
-        return array
+
+    def _wrong_kind(self, actions: Any) -> InvalidActionError:
+        named = "integers" if self.dtype is np.int64 else "numbers"
+        return InvalidActionError(f"action {_shown(actions)}: must be {named} of {self}")
 
 
 def _shown(actions: Any) -> str:

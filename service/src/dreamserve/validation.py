@@ -15,22 +15,24 @@ from dreamserve_protocol.errors import (
     InvalidRequestError,
     NotFiniteInputError,
 )
+from dreamserve_protocol.pictures import PngBounds
 
 M = TypeVar("M")
-Validate = Callable[[Any], Any]
+DEFAULT = PngBounds()
+Validate = Callable[[Any, PngBounds], Any]
 
 _SHOWN_ERRORS = 5
 _SHOWN_CHARACTERS = 80
 _validators: dict[type, Validate] = {}
 
 
-def validated(kind: type[M], fields: Any) -> M:
+def validated(kind: type[M], fields: Any, bounds: PngBounds = DEFAULT) -> M:
     """Return a valid message of `kind` from a dict of fields, or from an unchecked message.
 
     Raises InvalidRequestError, InvalidActionError or NotFiniteInputError, which say what was wrong,
-    where, and what would be valid.
+    where, and what would be valid; and TooLargeError for PNG files beyond the bounds.
     """
-    message: M = validator(kind)(fields)
+    message: M = validator(kind)(fields, bounds)
     return message
 
 
@@ -41,16 +43,45 @@ def validator(kind: type) -> Validate:
     return _validators[kind]
 
 
-def _new_validator(kind: Any) -> Validate:
-    validate: Validate = TypeAdapter(kind).validate_python
+def text_validator(kind: type) -> Validate:
+    """Return the same for fields that are all text, such as those of a query string."""
+    return _checked(TypeAdapter(kind).validate_strings)
 
-    def checked(fields: Any) -> Any:
+
+def _new_validator(kind: Any) -> Validate:
+    return _checked(TypeAdapter(kind).validate_python)
+
+
+def _checked(validate: Callable[..., Any]) -> Validate:
+    def checked(fields: Any, bounds: PngBounds) -> Any:
         try:
-            return validate(fields)
+            return validate(fields, context=bounds)
         except ValidationError as error:
-            raise problem_in(error) from None
+            failed = error
+        if any(map(_is_large_integer, failed.errors(include_url=False, include_context=False))):
+            try:
+                return validate(_with_integers(fields))
+            except ValidationError as error:
+                failed = error
+        raise problem_in(failed) from None
 
     return checked
+
+
+def _with_integers(fields: Any) -> Any:
+    """Return fields with integers where JSON had integers of more than 64 bits.
+
+    The JSON parser makes floats of them. Now the error says the range of the field.
+    """
+    if isinstance(fields, dict):
+        return {name: _with_integers(value) for name, value in fields.items()}
+    large = type(fields) is float and fields.is_integer() and abs(fields) >= 2**63
+    return int(fields) if large else fields
+
+
+def _is_large_integer(details: Any) -> bool:
+    """Return whether an integer was wanted, and such a float given."""
+    return details["type"] == "int_type" and type(_with_integers(details["input"])) is int
 
 
 def problem_in(error: ValidationError) -> CallerError:

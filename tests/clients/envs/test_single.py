@@ -138,6 +138,15 @@ def test_options_that_make_no_sense_are_refused(make, options, message):
             kind(**options)
 
 
+@pytest.mark.parametrize("action", [True, np.True_, np.array(True), 1.0, "1", None])
+def test_what_is_no_integer_is_no_action(make, action):
+    env = make.one()
+    env.reset(seed=1)
+    with pytest.raises((sdk.InvalidActionError, sdk.InvalidRequestError), match="action"):
+        env.step(action)
+    assert not env.step(np.int8(1))[2]
+
+
 def test_unknown_reset_options_are_refused(make):
     with pytest.raises(sdk.ConfigurationError, match=r"unknown reset options \['heat'\]"):
         make.one().reset(options={"heat": 1})

@@ -224,6 +224,38 @@ def test_a_wrong_action_raises_and_the_step_can_be_taken_again(make):
     np.testing.assert_array_equal(many.step(np.array([1, 0, 2]))[0], expected[0])
 
 
+@pytest.mark.parametrize(
+    "actions",
+    [
+        [True, False, True],
+        [True, 2, 1],
+        (1, np.True_, 0),
+        np.array([True, False, True]),
+        [np.array(True), 1, 0],
+    ],
+)
+def test_bools_are_no_actions_not_even_among_numbers(make, actions):
+    many = make.many()
+    many.reset(seed=1)
+    with pytest.raises(sdk.InvalidActionError, match="actions: must hold numbers, not bool"):
+        many.step(actions)
+    assert many.step([1, 2, 0])[1].shape == (3,)
+
+
+@pytest.mark.parametrize("actions", [[[True, 0.5]] * 2, np.ones((2, 2), bool)])
+def test_bools_are_no_continuous_actions_either(make, actions):
+    many = make.many(2, fake_world(discrete=False))
+    many.reset(seed=1)
+    with pytest.raises(sdk.InvalidActionError, match="actions: must hold numbers, not bool"):
+        many.step(actions)
+
+
+@pytest.mark.parametrize("options", [{"temperature": [True, 1, 1]}, {"bank": [0, True, 1]}])
+def test_bools_are_no_reset_options(make, options):
+    with pytest.raises(sdk.InvalidRequestError, match="must hold numbers, not bool"):
+        make.many().reset(options=options)
+
+
 def test_step_and_render_want_a_reset_before(make):
     many = make.many(render_mode="rgb_array")
     calls = (

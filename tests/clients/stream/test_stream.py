@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 import dreamserve_client as sdk
-from dreamserve_client.transports import stream
+from dreamserve_client.transports import opening, stream
 
 WORLDS = {"worlds": []}
 
@@ -196,7 +196,7 @@ def test_a_request_that_could_not_be_read_fails_and_it_is_the_largest(scripted, 
         ThreadPoolExecutor(1) as threads,
     ):
         small = threads.submit(client.worlds)
-        server.wait_for_a_request()
+        server.wait_for_requests()
         with pytest.raises(sdk.TooLargeError):
             client.step("s1", 1, observation=np.zeros(1000))
         assert small.result(30) == []
@@ -216,7 +216,7 @@ def test_calls_in_progress_end_with_an_error_when_their_client_is_closed(scripte
     with scripted(keep_silent) as server, ThreadPoolExecutor(1) as threads:
         client = client_of(server)
         waiting = threads.submit(client.worlds)
-        server.wait_for_a_request()
+        server.wait_for_requests()
         client.close()
         with pytest.raises((sdk.ClosedError, sdk.APIConnectionError)):
             waiting.result(30)
@@ -262,7 +262,8 @@ def test_the_async_client_has_many_calls_in_progress_and_reconnects(scripted, fa
 
 def test_without_its_package_the_stream_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "websockets.asyncio.client", None)
-    monkeypatch.delitem(__import__("sys").modules, stream.__name__)
-    monkeypatch.delattr("dreamserve_client.transports.stream")
+    for module in (stream, opening):
+        monkeypatch.delitem(__import__("sys").modules, module.__name__)
+        monkeypatch.delattr(module.__name__)
     with pytest.raises(sdk.ConfigurationError, match=r"dreamserve-client\[stream\]"):
         sdk.DreamClient("http://127.0.0.1:1", transport="stream")

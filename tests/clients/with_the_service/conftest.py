@@ -1,9 +1,7 @@
 """The real application with fake worlds, and clients of it, with and without a socket."""
 
 import asyncio
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -12,7 +10,6 @@ import pytest
 import dreamserve_client as sdk
 from dreamserve.api.app import create_app
 from dreamserve.api.async_engine import engine_of
-from dreamserve.api.server import Server, bind
 from dreamserve.engine.fake import fake_world
 from dreamserve.settings import Settings
 
@@ -94,37 +91,8 @@ async def _enter(service, lifespan) -> None:
             await asyncio.sleep(0)
 
 
-@contextmanager
-def _listening(**changed: Any) -> Iterator[str]:
-    """Serve the fake world on a real socket; yield the URL."""
-    chosen = Settings.load(**changed)
-    app, started = create_app(engine_of([fake_world()], chosen), chosen), threading.Event()
-    listener = bind("127.0.0.1", 0)
-    server = Server(app, app.service, started.set)
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    try:
-        assert started.wait(PATIENCE_S)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with httpx.Client(base_url=url, timeout=PATIENCE_S) as http:
-            for _ in range(10_000):
-                if http.get("/readyz").status_code == 200:
-                    break
-        yield url
-    finally:
-        server.should_exit = True
-        thread.join(PATIENCE_S)
-        assert not thread.is_alive()
-
-
-@pytest.fixture
-def listening() -> Callable[..., AbstractContextManager[str]]:
-    """Return what serves the fake world on a real socket, with other settings."""
-    return _listening
-
-
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
+def url(listening: Any) -> Iterator[str]:
     """The URL of a service on a real socket."""
-    with _listening() as found:
-        yield found
+    with listening(fake_world()) as served:
+        yield served.url

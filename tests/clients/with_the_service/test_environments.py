@@ -83,3 +83,12 @@ def test_closing_ends_all_sessions_on_the_server(service):
     for session_id in ids:
         with pytest.raises(sdk.SessionNotFoundError):
             client.session(session_id)
+
+
+@pytest.mark.parametrize("dreamt", [dreamt_together, dreamt_alone])
+def test_a_client_of_files_shows_arrays_here(url, dreamt):
+    expected = dreamt(bundle=fake_world(), observation="frame")
+    with sdk.DreamClient(url, frames="png") as client:
+        found = dreamt(client=client, observation="frame")
+    for mine, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(mine, theirs)

@@ -41,7 +41,7 @@ def plain(value):
         return {
             name: plain(one)
             for name, one in value.items()
-            if name not in {"elapsed_ms", "idle_s", "request_id", "version"}
+            if name not in {"elapsed_ms", "age_s", "idle_s", "request_id", "version"}
         }
     if isinstance(value, list | np.ndarray | np.generic):
         return [plain(one) for one in value] if np.ndim(value) else plain(value.item())
@@ -161,8 +161,8 @@ def test_a_client_may_share_what_runs_in_process():
 @pytest.mark.parametrize("way", WAYS)
 def test_a_request_beyond_the_servers_bounds_is_refused_and_others_go_on(listening, way):
     with (
-        listening(max_body_bytes=100_000) as url,
-        sdk.DreamClient(url, **WAYS[way], max_retries=0) as client,
+        listening(max_body_bytes=100_000) as served,
+        sdk.DreamClient(served.url, **WAYS[way], max_retries=0) as client,
     ):
         with pytest.raises(sdk.TooLargeError):
             client.reset(start=sdk.Start(latent=np.zeros(200_000, np.float32)))

@@ -49,7 +49,7 @@ def test_a_dream_survives_its_socket(player: Any, serve: Any, takecover: Any) ->
     with serve(takecover) as served:
         one = player()
         one.may_lose_server = True
-        one.page.route_web_socket(re.compile("/stream$"), through)
+        one.page.route_web_socket(re.compile(r"/stream\?"), through)
         one.open(served.url, "#seed=7")
         one.press("Space")
         one.wait_for_step(5)
@@ -77,7 +77,9 @@ def test_a_lost_session_is_said_and_dreamt_again(player: Any, serve: Any, takeco
             lambda socket: socket.on(
                 "framesent",
                 lambda sent: ids.extend(
-                    re.findall(rb"play-[0-9a-f]{16}", sent) if isinstance(sent, bytes) else ()
+                    re.findall(rb"[0-9a-f]+--play-[0-9a-f]{16}", sent)
+                    if isinstance(sent, bytes)
+                    else ()
                 ),
             ),
         )
@@ -87,3 +89,23 @@ def test_a_lost_session_is_said_and_dreamt_again(player: Any, serve: Any, takeco
         assert httpx.delete(f"{served.url}/sessions/{ids[0].decode()}").status_code == 204
         expect(one.page.get_by_text(AGAIN)).to_be_visible()
         one.wait_for_step(one.steps + 5)
+
+
+def test_a_page_tells_a_load_balancer_one_route_for_its_socket_and_all_its_sessions(
+    player: Any, serve: Any, takecover: Any
+) -> None:
+    one = player()
+    one.may_lose_server = True
+    urls: list[str] = []
+    sent: list[bytes] = []
+    one.page.on("websocket", lambda socket: urls.append(socket.url))
+    one.page.on("websocket", lambda socket: socket.on("framesent", lambda one: sent.append(one)))
+    with serve(takecover) as served:
+        one.open(served.url)
+        one.step(2)
+        one.press("b")
+        expect(one.page.locator("#branches li")).to_have_count(1)
+    route = urls[0].rpartition("/stream?session_id=")[2]
+    ids = re.findall(rb"([0-9a-f]{16})--(play|branch)-", b"".join(sent))
+    assert {kind for _, kind in ids} == {b"play", b"branch"}
+    assert {session_route.decode() for session_route, _ in ids} == {route}

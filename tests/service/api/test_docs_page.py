@@ -71,6 +71,14 @@ async def test_every_verb_and_page_can_be_tried(page: str) -> None:
     assert forms == verbs | {("GET", one.path) for one in PAGES}
 
 
+async def test_the_forms_name_a_session_of_the_examples_and_a_loaded_world(page: str) -> None:
+    inputs = [attributes for tag, attributes in Reader(page).tags if tag == "input"]
+    assert {(one["name"], one["value"]) for one in inputs} == {
+        ("session_id", "a"),
+        ("name", "fake"),
+    }
+
+
 async def test_every_verb_field_and_error_is_named(page: str) -> None:
     named = Reader(page).codes
     for verb in VERBS:

@@ -1,5 +1,6 @@
 """The OpenAPI document is right: real responses and its own examples fit it."""
 
+import base64
 import re
 from typing import Any
 
@@ -12,6 +13,7 @@ from dreamserve.api.openapi import document
 from dreamserve.validation import validated
 from dreamserve_protocol.errors import InternalError
 from dreamserve_protocol.pages import PAGES
+from dreamserve_protocol.png import encode
 from dreamserve_protocol.verbs import BY_NAME, VERBS
 
 INFO = {"surprise", "expected_surprise", "predicted_terminated", "end_probability"}
@@ -118,6 +120,29 @@ def test_arrays_are_nested_lists_in_json() -> None:
     for node in every_node(SCHEMAS):
         assert not {"dtype", "data"} & node.get("properties", {}).keys()
     validate([0.5, 0.1], SCHEMAS["StepResult"]["properties"]["latent"])
+
+
+@pytest.mark.anyio
+async def test_frames_are_nested_lists_or_files_on_both_ways(client) -> None:
+    file = {"png": base64.b64encode(encode(np.zeros((8, 8, 3), np.uint8))).decode()}
+    asked = {"include": ["frame"], "frame_format": "png"}
+    bodies: list[tuple[str, str, dict[str, Any]]] = [
+        ("reset", "/reset", {"session_id": "a", "start": {"frames": [file]}, **asked}),
+        ("step", "/step", {"session_id": "a", "action": 1, "observation": file, **asked}),
+        (
+            "step_batch",
+            "/step/batch",
+            {"session_ids": ["a"], "actions": [1], "observations": [file], **asked},
+        ),
+    ]
+    for name, path, body in bodies:
+        operation = operation_of(name)
+        validate(body, operation["requestBody"]["content"][JSON]["schema"])
+        response = await client.post(path, body)
+        validate(response.json(), operation["responses"]["200"]["content"][JSON]["schema"])
+    for wrong in ({"png": 7}, {"png": "", "shape": []}, {"jpeg": ""}, [1, 2]):
+        with pytest.raises(jsonschema.ValidationError):
+            validate(wrong, SCHEMAS["StepResult"]["properties"]["frame"])
 
 
 def test_the_info_of_a_step_is_described() -> None:

@@ -4,10 +4,14 @@ import re
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dreamserve.validation import validated
 from dreamserve_protocol.arrays import pack
+from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest
 from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import (
     CallerError,
@@ -236,6 +240,38 @@ def test_a_bad_body_is_refused_with_the_right_error_and_place(
     assert type(refused) is error
     assert re.search(expected, refused.detail)
     assert len(refused.detail) < 1000
+
+
+LARGE = st.integers(2**63, 2**1000) | st.integers(-(2**1000), -(2**63) - 1)
+
+
+@given(number=LARGE)
+def test_an_integer_of_any_size_is_told_the_range_whatever_the_format(number: int) -> None:
+    for value in (number, orjson.loads(str(number))):  # which makes a float of a large one
+        for model, fields in (
+            (ResetRequest, {"seed": value}),
+            (ResetRequest, {"start": {"bank": value}}),
+            (SampleRequest, {"session_id": "a", "futures": value, "horizon": 1}),
+            (StepRequest, {"session_id": "a", "action": 1, "step": value}),
+        ):
+            told = "less than or equal to 9007199254740991" if number > 0 else "greater than or"
+            assert told in refusal(model, fields).detail
+        for model, fields in (
+            (ResetBatchRequest, {"count": 1, "seeds": [value]}),
+            (ResetBatchRequest, {"count": 2, "bank": [0, value]}),
+            (StepBatchRequest, {"session_ids": ["a"], "actions": [value]}),
+            (StepRequest, {"session_id": "a", "action": value}),
+        ):
+            told = "must hold integers from -9223372036854775808 to 9223372036854775807"
+            assert told in refusal(model, fields).detail
+
+
+def test_a_number_with_a_fraction_is_no_integer() -> None:
+    for number in (1.5, 2.0**52 + 0.5):
+        assert "valid integer" in refusal(ResetRequest, {"seed": number}).detail
+        assert "dtype float64" in refusal(ResetBatchRequest, {"count": 1, "seeds": [number]}).detail
+    large_and_not = {"count": 2, "seeds": [0.5, 1e300]}
+    assert "dtype float64" in refusal(ResetBatchRequest, large_and_not).detail
 
 
 def test_a_bad_action_with_another_error_is_a_bad_request_that_names_both() -> None:

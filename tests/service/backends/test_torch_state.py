@@ -55,7 +55,7 @@ def begin(rows: TorchStateStore, plain: PlainRows, rng: np.random.Generator) -> 
 
 def check_all(tiny, rows: TorchStateStore, plain: PlainRows) -> None:
     for slot in range(COUNT):
-        latent, state = rows.read(slot)
+        latent, state = rows.read(np.array([slot]))
         for one, other in zip((latent, *state), (plain.latent, *plain.state), strict=True):
             tiny.same(one, other[slot : slot + 1])
 
@@ -117,11 +117,11 @@ def test_a_row_that_becomes_nan_keeps_its_state_and_affects_no_other(fake_device
         assert staged.finite.tolist() == [True, False, True]
         rows.commit(slots, staged, staged.finite, None)
     np.testing.assert_array_equal(rows.read(5)[0], latent[1:2])
-    assert [float(rows.read(slot)[1][1][0]) for slot in (3, 5, 7)] == [4.0, 1.0, 4.0]
+    assert [float(rows.read(np.array([slot]))[1][1][0]) for slot in (3, 5, 7)] == [4.0, 1.0, 4.0]
     for slot in range(COUNT):
-        assert np.isfinite(rows.read(slot)[0]).all()
+        assert np.isfinite(rows.read(np.array([slot]))[0]).all()
         if slot not in slots:
-            assert not rows.read(slot)[0].any()
+            assert not rows.read(np.array([slot]))[0].any()
 
 
 def test_rows_take_actions_of_a_box(fake_device) -> None:

@@ -67,7 +67,7 @@ def test_a_machine_without_torch_is_well(run, monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("in_torch", "providers", "status", "message"),
     [
-        (True, [], "ok", "2 CUDA devices: backend torch-cuda"),
+        (True, [], "ok", "2 CUDA devices: backend torch-cuda, with --trust-torchscript"),
         (False, ["CUDAExecutionProvider"], "ok", "2 CUDA devices: backend onnx-cuda"),
         (False, [], "warning", "neither torch nor onnxruntime can use: install a CUDA build"),
     ],

@@ -107,11 +107,18 @@ BAD_SNAPSHOTS = [
     (forged(step=0, action=[1.0, 2.0], reward=0.0), InvalidRequestError, "has no action"),
     (forged(action=[1.0, 2.0]), InvalidActionError, "integers of Discrete"),
     (forged(action=None), InvalidActionError, "integers of Discrete"),
+    (forged(step=2**53 - 1), InvalidRequestError, "step must be at most 4503599627370496"),
+    (forged(step=2**52 + 1), InvalidRequestError, "step must be at most 4503599627370496"),
     (forged(reward=1e300), InvalidRequestError, "reward is beyond float32"),
     (forged(temperature=-1.0), InvalidRequestError, "temperature: .*greater than or equal to 0"),
     (forged(seed=-1), InvalidRequestError, "seed: .*greater than or equal to 0"),
     (forged(rewind_window=-1), InvalidRequestError, "rewind_window: .*greater than or equal to 0"),
 ]
+
+
+def test_a_restored_session_may_be_at_the_largest_step_and_goes_on(dream: LocalClient) -> None:
+    dream.restore("new", forged(step=2**52)(dream.snapshot("a")))
+    assert dream.step("new", 1).step == 2**52 + 1
 
 
 @pytest.mark.parametrize(("edit", "error", "message"), BAD_SNAPSHOTS)

@@ -179,7 +179,7 @@ def test_an_ended_dream_cannot_be_sampled_or_planned() -> None:
     dream = LocalClient(fake_world())
     dream.reset(session_id="a", start=Start(latent=np.array([2, 0, 0, 0])))
     dream.step(session_id="a", action=1)
-    with pytest.raises(DreamEndedError, match=r"the dream ended at step .*; POST /reset"):
+    with pytest.raises(DreamEndedError, match=r"the dream ended at step .*; a reset"):
         dream.plan(session_id="a")
     with pytest.raises(DreamEndedError, match="the dream ended at step"):
         dream.sample(session_id="a", futures=1, horizon=1)

@@ -170,7 +170,7 @@ def test_the_next_plan_is_worth_no_less_than_the_rest_of_the_last_one() -> None:
 
 
 def _present_of_session(dream: LocalClient) -> RolloutStart:
-    session = dream.engine._context.sessions.find("a")
+    session = dream.engine._contexts[""].sessions.find("a")
     return RolloutStart(dream.world, *session.row(), step=session.step, temperature=0.0)
 
 
@@ -395,7 +395,7 @@ def test_a_surviving_plan_is_continued_if_the_budget_ends_before_its_end() -> No
 
 def test_with_little_time_the_last_plan_is_tried_in_the_first_batch() -> None:
     dream, counting, _ = planned_before(step_s=10e-3)
-    dream.engine._context.latencies["fake"].took_s = {1: 5e-3, 256: 6e-3}
+    dream.engine._contexts[""].latencies["fake"].took_s = {1: 5e-3, 256: 6e-3}
     dream.plan(session_id="a", budget_ms=50)
     assert set(counting.rows) == {FEWEST}
 

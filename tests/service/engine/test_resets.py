@@ -216,7 +216,7 @@ def test_an_idle_session_expires_with_its_own_error(ask: Ask, clock: Any) -> Non
     clock.now_s = 20.1
     for request in (StepRequest("a", 1), SessionRequest("a")):
         with pytest.raises(
-            SessionExpiredError, match="was idle for over 10 s; POST /reset starts over"
+            SessionExpiredError, match="was idle for over 10 s; a reset starts over"
         ):
             ask(engine, request)
     assert ask(engine, ResetRequest(session_id="b")).step == 0  # its slot is free
@@ -286,4 +286,4 @@ def test_two_worlds_of_one_name_and_no_world_at_all_are_refused() -> None:
 
 def test_the_memory_of_all_sessions_is_reported() -> None:
     engine = Engine([fake_world()], capacity=1000)
-    assert engine.memory_bytes == 1000 * (4 * (4 + 3 + 1) + 65)
+    assert engine.memory_bytes == 1000 * (4 * (4 + 3 + 1) + 77)

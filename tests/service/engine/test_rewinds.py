@@ -85,7 +85,7 @@ def test_a_refused_rewind_changes_nothing(
 def test_the_error_without_a_window_explains_how_to_request_one(dream: LocalClient) -> None:
     dream.reset(session_id="b")
     dream.step(session_id="b", action=0)
-    with pytest.raises(StepConflictError, match="POST /reset with a rewind_window"):
+    with pytest.raises(StepConflictError, match="a reset with a rewind_window does"):
         dream.rewind(session_id="b", steps=1)
     dream.reset(session_id="a")  # a reset drops the window of the old dream
     dream.step(session_id="a", action=0)
@@ -95,7 +95,7 @@ def test_the_error_without_a_window_explains_how_to_request_one(dream: LocalClie
 
 def test_a_sessions_kept_steps_are_freed_with_it(clock: Any) -> None:
     dream = LocalClient(fake_world(), session_ttl_s=10, clock=clock)
-    windows = dream.engine._context.sessions.slabs["fake"].windows
+    windows = dream.engine._contexts[""].sessions.slabs["fake"].windows
     for name in ("expired", "deleted", "reset", "forked-into"):
         dream.reset(session_id=name, seed=1, rewind_window=2)
         dream.step(session_id=name, action=1)
@@ -117,7 +117,7 @@ def test_the_kept_steps_of_all_sessions_are_bounded(clock: Any) -> None:
     dream.reset(session_id="a", rewind_window=6)
     with pytest.raises(OverloadedError, match="10 steps for rewinding, and 6 are"):
         dream.reset(session_id="b", rewind_window=5)
-    assert "b" not in dream.engine._context.sessions
+    assert "b" not in dream.engine._contexts[""].sessions
     dream.reset(session_id="b")
     dream.reset(session_id="a", rewind_window=10)  # its own window is freed first
     with pytest.raises(OverloadedError, match="10 are in use"):
@@ -146,7 +146,7 @@ def test_kept_steps_are_counted_through_resets_and_deletions(
     history: list[tuple[str, int]],
 ) -> None:
     dream = LocalClient(fake_world(), max_kept_steps=7, capacity=3)
-    sessions = dream.engine._context.sessions
+    sessions = dream.engine._contexts[""].sessions
     windows: dict[str, int] = {}
     for name, window in history:
         with suppress(OverloadedError, SessionNotFoundError):

@@ -11,10 +11,11 @@ import pytest
 
 from dreamserve.engine.dispatcher import respond
 from dreamserve.engine.fake import fake_world
-from dreamserve.engine.handlers.base import Context
+from dreamserve.engine.handlers.base import Contexts
 from dreamserve.engine.limits import UNLIMITED
 from dreamserve.engine.scheduling.slices import run_slice
-from dreamserve.engine.sessions.table import MAX_KEPT_STEPS, Sessions
+from dreamserve.engine.sessions.table import MAX_KEPT_STEPS, SessionTable
+from dreamserve.engine.simple import Owned
 from dreamserve.engine.work import Job, finish
 from dreamserve.engine.world import World
 from dreamserve_protocol.errors import EngineFailedError
@@ -49,16 +50,17 @@ class Counting:
         return self._backend.step(batch)
 
 
-def context_of(world: World, slice_rows: int = 64) -> Context:
+def contexts_of(world: World, slice_rows: int = 64) -> Contexts:
     worlds = {world.name: world}
-    sessions = Sessions(worlds, 9, inf, (slice_rows,), MAX_KEPT_STEPS)
-    context = Context(worlds, sessions, UNLIMITED, time.monotonic, slice_rows, slice_rows)
-    respond(context, [ResetRequest(session_id=name, seed=ord(name)) for name in "abcd"])
-    return context
+    table = SessionTable(worlds, 9, inf, (slice_rows,), MAX_KEPT_STEPS)
+    rows = {"slice_rows": slice_rows, "batch_rows": slice_rows}
+    contexts = Contexts(worlds, table, UNLIMITED, time.monotonic, **rows)
+    respond(contexts, [Owned(ResetRequest(session_id=name, seed=ord(name))) for name in "abcd"])
+    return contexts
 
 
-def begin(context: Context, *requests: Request) -> list[Job]:
-    jobs = respond(context, requests)
+def begin(contexts: Contexts, *requests: Request) -> list[Job]:
+    jobs = respond(contexts, [Owned(request) for request in requests])
     assert all(isinstance(job, Job) for job in jobs)
     return jobs
 
@@ -81,10 +83,10 @@ def run(jobs: list[Job], slice_rows: int = 64) -> dict[Job, Any]:
 def test_plans_and_samples_that_share_calls_equal_those_run_alone(
     same: Same, slice_rows: int
 ) -> None:
-    jobs = begin(context_of(fake_world(), slice_rows), *PLANS)
+    jobs = begin(contexts_of(fake_world(), slice_rows), *PLANS)
     together = run(jobs, slice_rows)
     for job, request in zip(jobs, PLANS, strict=True):
-        (job_alone,) = begin(context_of(fake_world()), request)
+        (job_alone,) = begin(contexts_of(fake_world()), request)
         alone = finish(job_alone, time.monotonic)
         if hasattr(alone, "elapsed_ms"):
             together[job] = replace(together[job], elapsed_ms=alone.elapsed_ms)
@@ -95,7 +97,7 @@ def test_a_world_call_is_shared_by_all_jobs_that_fit_into_a_slice() -> None:
     world = fake_world()
     counting = Counting(world)
     requests = [PlanRequest(n, planner="random_shooting", horizon=5, candidates=20) for n in "abcd"]
-    jobs = begin(context_of(world), *requests)
+    jobs = begin(contexts_of(world), *requests)
     counting.rows.clear()
     run(jobs)
     assert max(counting.rows) == 60  # three of them; four would be more than 64
@@ -104,7 +106,7 @@ def test_a_world_call_is_shared_by_all_jobs_that_fit_into_a_slice() -> None:
 
 def test_a_job_begins_beside_a_call_that_leaves_half_of_its_slice_unused() -> None:
     requests = [PlanRequest(n, planner="random_shooting", horizon=5, candidates=20) for n in "abc"]
-    jobs = begin(context_of(fake_world()), *requests)
+    jobs = begin(contexts_of(fake_world()), *requests)
     assert [job.call for job in jobs] == [None] * 3
     assert [job for job, _ in run_slice(jobs, 64, 0.0)] == jobs[:1]  # to its first call
     assert [job for job, _ in run_slice(jobs, 64, 0.0)] == jobs[:2]
@@ -116,7 +118,7 @@ def test_no_call_spans_two_worlds() -> None:
     worlds = fake_world(), fake_world()
     counted = [Counting(world) for world in worlds]
     request = PlanRequest("a", planner="random_shooting", horizon=5, candidates=20)
-    jobs = [job for world in worlds for job in begin(context_of(world), request)]
+    jobs = [job for world in worlds for job in begin(contexts_of(world), request)]
     for counting in counted:
         counting.rows.clear()
     run(jobs)
@@ -124,7 +126,7 @@ def test_no_call_spans_two_worlds() -> None:
 
 
 def test_every_job_has_its_turn_before_any_has_its_second() -> None:
-    jobs = begin(context_of(fake_world()), *PLANS)
+    jobs = begin(contexts_of(fake_world()), *PLANS)
     had: list[Job] = []
     waiting = list(jobs)
     while len(set(had)) < len(jobs):
@@ -137,9 +139,9 @@ def test_every_job_has_its_turn_before_any_has_its_second() -> None:
 
 def test_a_failed_call_fails_only_the_jobs_that_share_it() -> None:
     world, other = fake_world(), fake_world()
-    context, elsewhere = context_of(world), context_of(other)
+    contexts, elsewhere = contexts_of(world), contexts_of(other)
     counting = Counting(world)
-    jobs = begin(context, *PLANS[:2]) + begin(elsewhere, PLANS[2])
+    jobs = begin(contexts, *PLANS[:2]) + begin(elsewhere, PLANS[2])
     for _ in range(3):  # to their first step
         job = jobs.pop(0)
         run_slice([job], 64, 0.0)
@@ -150,7 +152,7 @@ def test_a_failed_call_fails_only_the_jobs_that_share_it() -> None:
 
 
 def test_work_past_its_deadline_is_cut_short_before_the_others() -> None:
-    jobs = begin(context_of(fake_world()), PLANS[0], PlanRequest("b", budget_ms=50))
+    jobs = begin(contexts_of(fake_world()), PLANS[0], PlanRequest("b", budget_ms=50))
     for job in jobs:
         run_slice([job], 64, 0.0)
     assert jobs[1].call is not None

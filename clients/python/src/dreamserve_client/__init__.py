@@ -32,6 +32,7 @@ from dreamserve_protocol.errors import (
     DreamNotFiniteError,
     DreamserveError,
     EngineFailedError,
+    ForbiddenError,
     InternalError,
     InvalidActionError,
     InvalidRequestError,
@@ -39,15 +40,19 @@ from dreamserve_protocol.errors import (
     NotReadyError,
     OverloadedError,
     ProblemError,
+    RateLimitedError,
     ServerError,
     SessionExpiredError,
     SessionNotFoundError,
     SnapshotRefusedError,
     StepConflictError,
     TooLargeError,
+    UnauthorizedError,
     UnsupportedMediaTypeError,
     WorldNotFoundError,
 )
+from dreamserve_protocol.ids import new_id, new_route, route_of
+from dreamserve_protocol.listing import AdminSessionsResult, SessionsResult, SessionSummary
 from dreamserve_protocol.plan import Objective, PlanResult
 from dreamserve_protocol.policies import BundledPolicy, ConstantPolicy, LinearPolicy, RandomPolicy
 from dreamserve_protocol.reset import ResetResult
@@ -60,6 +65,7 @@ from dreamserve_protocol.worlds import WorldResult, WorldSummary
 __all__ = [
     "APIConnectionError",
     "APITimeoutError",
+    "AdminSessionsResult",
     "AsyncDreamClient",
     "AsyncDreamSession",
     "AsyncDreams",
@@ -80,6 +86,7 @@ __all__ = [
     "Dreams",
     "DreamserveError",
     "EngineFailedError",
+    "ForbiddenError",
     "ForkResult",
     "InProcess",
     "InternalError",
@@ -95,6 +102,7 @@ __all__ = [
     "ProblemError",
     "ProtocolError",
     "RandomPolicy",
+    "RateLimitedError",
     "ResetBatchResult",
     "ResetResult",
     "RewindResult",
@@ -106,6 +114,8 @@ __all__ = [
     "SessionExpiredError",
     "SessionNotFoundError",
     "SessionResult",
+    "SessionSummary",
+    "SessionsResult",
     "SnapshotRefusedError",
     "Start",
     "StepBatchResult",
@@ -113,8 +123,12 @@ __all__ = [
     "StepResult",
     "TooLargeError",
     "Transport",
+    "UnauthorizedError",
     "UnsupportedMediaTypeError",
     "WorldNotFoundError",
     "WorldResult",
     "WorldSummary",
+    "new_id",
+    "new_route",
+    "route_of",
 ]

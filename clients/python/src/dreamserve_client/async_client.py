@@ -13,11 +13,11 @@ from dreamserve_client.calls import Call, P, R
 from dreamserve_client.codec import Encoding
 from dreamserve_client.columns import Columns
 from dreamserve_client.dreams import AsyncDreams
-from dreamserve_client.exchange import Exchange, Options
+from dreamserve_client.exchange import Exchange, Frames, Options
 from dreamserve_client.methods import built_by, sent_by
 from dreamserve_client.step_numbers import StepNumbers
 from dreamserve_client.transports.base import AsyncTransport
-from dreamserve_client.transports.choose import TransportName, async_transport_of
+from dreamserve_client.transports.choose import TransportName, async_transport_of, route_of_client
 from dreamserve_protocol.branches import ForkResult
 from dreamserve_protocol.errors import DreamserveError, SessionExpiredError, SessionNotFoundError
 from dreamserve_protocol.markers import Request
@@ -79,6 +79,10 @@ class AsyncDreamClient:
     restore = _sends(calls.restore)
     session = _sends(calls.session)
     delete = _sends(calls.delete)
+    sessions = _sends(calls.sessions)
+    delete_idle = _sends(calls.delete_idle)
+    admin_sessions = _sends(calls.admin_sessions)
+    admin_delete = _sends(calls.admin_delete)
     worlds = _sends(calls.worlds)
     world = _sends(calls.world)
     dream = _begins(calls.reset)
@@ -88,15 +92,22 @@ class AsyncDreamClient:
         self,
         base_url: str | None = None,
         *,
+        api_key: str | None = None,
         transport: TransportName | AsyncTransport = "http",
         encoding: Encoding = "msgpack",
         timeout_s: float | None = None,
         max_retries: int = 2,
+        route: str | None = None,
+        frames: Frames = "array",
         http_client: httpx.AsyncClient | None = None,
     ) -> None:
-        self._options, self._numbers = Options(timeout_s, max_retries), StepNumbers()
+        self.route = route_of_client(transport, route)
+        self._options = Options(timeout_s, max_retries, self.route, frames)
+        self._numbers = StepNumbers()
         self._owned = isinstance(transport, str)
-        self._transport = async_transport_of(base_url, transport, encoding, http_client)
+        self._transport = async_transport_of(
+            base_url, transport, encoding, http_client, self.route, api_key
+        )
 
     async def send(self, request: Request[R] | Call[R], *, timeout_s: float | None = None) -> R:
         """Send a request of the protocol, or a call, and return its result.
@@ -116,14 +127,21 @@ class AsyncDreamClient:
             await sleep(wait_s)
 
     def with_options(
-        self, *, timeout_s: float | None = None, max_retries: int | None = None
+        self,
+        *,
+        timeout_s: float | None = None,
+        max_retries: int | None = None,
+        frames: Frames | None = None,
     ) -> Self:
         """Return a client with other options that shares this one's connections and sessions.
 
         Options that are not given stay as they are. Close the original only.
         """
         copied = copy(self)
-        copied._options, copied._owned = self._options.changed(timeout_s, max_retries), False
+        copied._options, copied._owned = (
+            self._options.changed(timeout_s, max_retries, frames),
+            False,
+        )
         return copied
 
     async def resume(
@@ -185,10 +203,16 @@ class AsyncDreamSession:
         self.session_id = first.session_id
 
     def with_options(
-        self, *, timeout_s: float | None = None, max_retries: int | None = None
+        self,
+        *,
+        timeout_s: float | None = None,
+        max_retries: int | None = None,
+        frames: Frames | None = None,
     ) -> "AsyncDreamSession":
         """Return this dream on a client with other options."""
-        client = self.client.with_options(timeout_s=timeout_s, max_retries=max_retries)
+        client = self.client.with_options(
+            timeout_s=timeout_s, max_retries=max_retries, frames=frames
+        )
         return AsyncDreamSession(client, self.first)
 
     async def close(self) -> None:

@@ -8,16 +8,22 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
-from secrets import token_hex
 from types import GenericAlias
 from typing import Any, Generic, ParamSpec, TypeVar, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from dreamserve_client.codec import listed
 from dreamserve_client.methods import describe
 from dreamserve_protocol.batches import DeleteBatchRequest, ResetBatchRequest, StepBatchRequest
 from dreamserve_protocol.branches import ForkRequest, RewindRequest
 from dreamserve_protocol.errors import InvalidRequestError
+from dreamserve_protocol.ids import is_valid, new_id, new_route, route_of
+from dreamserve_protocol.listing import (
+    AdminDeleteRequest,
+    AdminSessionsRequest,
+    DeleteIdleRequest,
+    SessionsRequest,
+)
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.plan import PlanRequest
 from dreamserve_protocol.reset import ResetRequest
@@ -39,16 +45,17 @@ from dreamserve_protocol.worlds import WorldRequest, WorldsRequest, WorldsResult
 P = ParamSpec("P")
 R = TypeVar("R")
 Fields = Mapping[str, Any]
-_VALID_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
-SESSION_ID_BYTES = 16  # 128 random bits: ids that clients choose themselves must not meet
 
 
 @dataclass(frozen=True)
 class Call(Generic[R]):
-    """A request, and a function that reads its result from the response's fields."""
+    """A request, and a function that reads its result from the response's fields.
+
+    That function also takes whether frames that came as PNG files are kept as their bytes.
+    """
 
     request: Request[Any]
-    read: Callable[[Fields], R]
+    read: Callable[[Fields, bool], R]
 
     @property
     def verb(self) -> Verb:
@@ -57,8 +64,11 @@ class Call(Generic[R]):
 
     @property
     def path(self) -> str:
-        """The path, with percent-encoded fields. Raises InvalidRequestError for other values."""
-        return re.sub(r"{(\w+)}", lambda name: self._quoted(name[1]), self.verb.path)
+        """The path and query, percent-encoded. Raises InvalidRequestError for other values."""
+        path = re.sub(r"{(\w+)}", lambda name: self._quoted(name[1]), self.verb.path)
+        in_query = self.verb.query_fields
+        query = {name: value for name, value in self.fields.items() if name in in_query}
+        return f"{path}?{urlencode(query)}" if query else path
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -84,12 +94,31 @@ class Call(Generic[R]):
 
     @property
     def routed_by(self) -> str | None:
-        """Id of the request's session, for a load balancer; None: an id that is none has no place
-        in a header, and the server refuses it in the body.
+        """What a load balancer hashes: the id of the request's session, or the route of a batch,
+        which is that of its first row.
+
+        None: an id that is none has no place in a header, and the server refuses it in the body.
         """
         session_id = getattr(self.request, "session_id", None)
-        valid = isinstance(session_id, str) and _VALID_ID.fullmatch(session_id)
-        return session_id if valid else None
+        if session_id is None:
+            first = next(iter(getattr(self.request, "session_ids", None) or ()), None)
+            session_id = route_of(first) if isinstance(first, str) else None
+        return session_id if is_valid(session_id) else None
+
+    def with_ids(self, route: str | None = None) -> "Call[R]":
+        """Return the call with ids for the sessions that it creates, if it has none.
+
+        A request with ids can be sent again without creating more sessions, and a load balancer can
+        route even the first request by the id.
+        """
+        request = _with_ids(self.request, route)
+        return self if request is self.request else replace(self, request=request)
+
+    def with_png(self) -> "Call[R]":
+        """Return the call that asks for PNG files where the result may have frames."""
+        if "frame_format" not in self.request.__dataclass_fields__:
+            return self
+        return replace(self, request=replace(self.request, frame_format="png"))
 
     def _quoted(self, name: str) -> str:
         value = getattr(self.request, name)
@@ -111,32 +140,31 @@ def _same(value: Any, default: Any) -> bool:
     return type(value) is type(default) and bool(value == default)  # arrays are no defaults
 
 
-def _with_ids(request: Request[Any]) -> Request[Any]:
-    """Return the request with random ids for the sessions that it creates, if it has none.
-
-    A request with ids can be sent again without creating more sessions, and a load balancer can
-    route even the first request by the id.
-    """
+def _with_ids(request: Request[Any], route: str | None) -> Request[Any]:
+    """Return the request with random ids; what is created together has one route."""
     match request:
-        case ResetRequest(session_id=None):
-            return replace(request, session_id=new_id())
-        case ResetBatchRequest(session_ids=None) | ForkRequest(session_ids=None):
-            ids = [new_id() for _ in range(request.rows)]
+        case ResetRequest(session_id=None) | RestoreRequest(session_id=""):
+            return replace(request, session_id=new_id(route))
+        case ResetBatchRequest(session_ids=None):
+            return replace(request, count=None, session_ids=new_ids(request.rows, route))
+        case ForkRequest(session_ids=None):
+            ids = new_ids(request.rows, route_of(request.session_id))
             return replace(request, count=None, session_ids=ids)
     return request
 
 
-def new_id() -> str:
-    """Return an id for a session."""
-    return token_hex(SESSION_ID_BYTES)
+def new_ids(count: int, route: str | None = None) -> list[str]:
+    """Return random ids of one route, which is random by default."""
+    route = route or new_route()
+    return [new_id(route) for _ in range(count)]
 
 
-def _reader(kind: type[Request[R]]) -> Callable[[Fields], R]:
+def _reader(kind: type[Request[R]]) -> Callable[[Fields, bool], R]:
     """Return what reads a request's result, as the table of verbs has it."""
     result = BY_REQUEST[kind].result
 
-    def read_result(response: Fields) -> Any:
-        return None if result is None else read(result, response)
+    def read_result(response: Fields, keep_png: bool) -> Any:
+        return None if result is None else read(result, response, keep_png)
 
     return read_result
 
@@ -145,7 +173,7 @@ def call_of(request: Request[R] | Call[R]) -> Call[R]:
     """Return the call of a request; a call is one already."""
     if isinstance(request, Call):
         return request
-    return Call(_with_ids(request), _reader(type(request)))
+    return Call(request, _reader(type(request)))
 
 
 def _calls(kind: Callable[P, Request[R]]) -> Callable[P, Call[R]]:
@@ -155,21 +183,21 @@ def _calls(kind: Callable[P, Request[R]]) -> Callable[P, Call[R]]:
 
 
 def _calls_read_by(
-    kind: Callable[P, Request[Any]], reader: Callable[[Fields], R], result: Any
+    kind: Callable[P, Request[Any]], reader: Callable[[Fields, bool], R], result: Any
 ) -> Callable[P, Call[R]]:
     """Return the same for a result that is not the protocol's own; `result` is its type."""
 
     def build(*args: P.args, **kwargs: P.kwargs) -> Call[R]:
-        return Call(_with_ids(kind(*args, **kwargs)), reader)
+        return Call(kind(*args, **kwargs), reader)
 
     return describe(build, cast(type[Request[Any]], kind), GenericAlias(Call, (result,)))
 
 
-def _document(response: Fields) -> dict[str, Any]:
+def _document(response: Fields, keep_png: bool) -> dict[str, Any]:
     return {name: listed(value) for name, value in response.items()}  # so that JSON can store it
 
 
-def _worlds(response: Fields) -> list[WorldSummary]:
+def _worlds(response: Fields, keep_png: bool) -> list[WorldSummary]:
     return read(WorldsResult, response).worlds
 
 
@@ -185,6 +213,10 @@ fork = _calls(ForkRequest)
 rewind = _calls(RewindRequest)
 session = _calls(SessionRequest)
 delete = _calls(DeleteRequest)
+sessions = _calls(SessionsRequest)
+delete_idle = _calls(DeleteIdleRequest)
+admin_sessions = _calls(AdminSessionsRequest)
+admin_delete = _calls(AdminDeleteRequest)
 world = _calls(WorldRequest)
 worlds = _calls_read_by(WorldsRequest, _worlds, list[WorldSummary])
 snapshot = _calls_read_by(SnapshotRequest, _document, dict[str, Any])
@@ -197,4 +229,4 @@ def restore(snapshot: Fields, session_id: str | None = None) -> Call[SessionResu
     session_id: A live session with that id is replaced. Default: a new id.
     """
     document = cast(Snapshot, snapshot)  # it is passed on as it is, fields of later versions too
-    return call_of(RestoreRequest(session_id or new_id(), document))
+    return call_of(RestoreRequest(session_id or "", document))

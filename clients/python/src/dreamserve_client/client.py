@@ -13,11 +13,11 @@ from dreamserve_client.calls import Call, P, R
 from dreamserve_client.codec import Encoding
 from dreamserve_client.columns import Columns
 from dreamserve_client.dreams import Dreams
-from dreamserve_client.exchange import Exchange, Options
+from dreamserve_client.exchange import Exchange, Frames, Options
 from dreamserve_client.methods import built_by, sent_by
 from dreamserve_client.step_numbers import StepNumbers
 from dreamserve_client.transports.base import Transport
-from dreamserve_client.transports.choose import TransportName, transport_of
+from dreamserve_client.transports.choose import TransportName, route_of_client, transport_of
 from dreamserve_protocol.branches import ForkResult
 from dreamserve_protocol.errors import DreamserveError, SessionExpiredError, SessionNotFoundError
 from dreamserve_protocol.markers import Request
@@ -57,12 +57,16 @@ class DreamClient:
             first = client.reset("takecover", seed=7)
             after = client.step(first.session_id, 1)
 
+    `api_key` is sent to servers that want one; by default it is that of DREAMSERVE_API_KEY, if set.
     The transport is HTTP, or one WebSocket for all calls, `transport="stream"`, or an object such
     as InProcess. Bodies are msgpack, or `encoding="json"`. `timeout_s` bounds the wait for the
     server in each attempt; by default each verb has its own bound, as docs/sdk.md lists. Idempotent
     requests are retried up to `max_retries` times on connection errors, 429, 502, 503 and 504; long
     ones not after a timeout. Steps of sessions that the client knows are idempotent, because it
     numbers them; so is a rewind by steps, which counts from the last step that this client saw.
+    `route` begins the ids of all sessions that the client creates, so that a load balancer which
+    hashes ids sends them to one replica; a client of the stream has a random one by default.
+    With `frames="png"` a result's frames are the bytes of PNG files instead of arrays.
     Pass an `http_client` to use your own proxies, certificates or headers; you close it yourself,
     and so a transport of your own. Different sessions may be used from different threads, but one
     session by only one thread at a time. Raises ConfigurationError for options that make no sense.
@@ -82,6 +86,10 @@ class DreamClient:
     restore = _sends(calls.restore)
     session = _sends(calls.session)
     delete = _sends(calls.delete)
+    sessions = _sends(calls.sessions)
+    delete_idle = _sends(calls.delete_idle)
+    admin_sessions = _sends(calls.admin_sessions)
+    admin_delete = _sends(calls.admin_delete)
     worlds = _sends(calls.worlds)
     world = _sends(calls.world)
     dream = _begins(calls.reset)
@@ -91,15 +99,22 @@ class DreamClient:
         self,
         base_url: str | None = None,
         *,
+        api_key: str | None = None,
         transport: TransportName | Transport = "http",
         encoding: Encoding = "msgpack",
         timeout_s: float | None = None,
         max_retries: int = 2,
+        route: str | None = None,
+        frames: Frames = "array",
         http_client: httpx.Client | None = None,
     ) -> None:
-        self._options, self._numbers = Options(timeout_s, max_retries), StepNumbers()
+        self.route = route_of_client(transport, route)
+        self._options = Options(timeout_s, max_retries, self.route, frames)
+        self._numbers = StepNumbers()
         self._owned = isinstance(transport, str)
-        self._transport = transport_of(base_url, transport, encoding, http_client)
+        self._transport = transport_of(
+            base_url, transport, encoding, http_client, self.route, api_key
+        )
 
     def send(self, request: Request[R] | Call[R], *, timeout_s: float | None = None) -> R:
         """Send a request of the protocol, or a call, and return its result.
@@ -119,14 +134,21 @@ class DreamClient:
             sleep(wait_s)
 
     def with_options(
-        self, *, timeout_s: float | None = None, max_retries: int | None = None
+        self,
+        *,
+        timeout_s: float | None = None,
+        max_retries: int | None = None,
+        frames: Frames | None = None,
     ) -> Self:
         """Return a client with other options that shares this one's connections and sessions.
 
         Options that are not given stay as they are. Close the original only.
         """
         copied = copy(self)
-        copied._options, copied._owned = self._options.changed(timeout_s, max_retries), False
+        copied._options, copied._owned = (
+            self._options.changed(timeout_s, max_retries, frames),
+            False,
+        )
         return copied
 
     def resume(self, snapshot: Mapping[str, Any], session_id: str | None = None) -> "DreamSession":
@@ -184,10 +206,16 @@ class DreamSession:
         self.session_id = first.session_id
 
     def with_options(
-        self, *, timeout_s: float | None = None, max_retries: int | None = None
+        self,
+        *,
+        timeout_s: float | None = None,
+        max_retries: int | None = None,
+        frames: Frames | None = None,
     ) -> "DreamSession":
         """Return this dream on a client with other options."""
-        client = self.client.with_options(timeout_s=timeout_s, max_retries=max_retries)
+        client = self.client.with_options(
+            timeout_s=timeout_s, max_retries=max_retries, frames=frames
+        )
         return DreamSession(client, self.first)
 
     def close(self) -> None:

@@ -1,9 +1,12 @@
 """Encoding and decoding of bodies: msgpack with packed arrays, or JSON with nested lists.
 
+A frame may also be a PNG file: for users its bytes, in a body `{"png": file}`.
+
 Another format would be another codec here, and nothing else would change.
 """
 
 import json
+from binascii import b2a_base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,6 +21,7 @@ from dreamserve_protocol.markers import Message
 from dreamserve_protocol.wire import fields_of
 
 Encoding = Literal["msgpack", "json"]
+_WITH_BYTES = ({"png"}, {"dtype", "shape", "data"})  # keys of objects on the wire
 Fields = Mapping[str, Any]
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 # What reading raises for what is no response of dreamserve's.
@@ -102,21 +106,27 @@ def _packed(value: Any) -> Any:
     if isinstance(value, np.bool_ | np.integer):
         return value.item()
     if isinstance(value, Message):
-        return _joined(fields_of(value))
+        return _marked(fields_of(value))
     if isinstance(value, int):
         raise TypeError("an integer has at most 64 bits")
     raise TypeError(f"{type(value).__name__} has no msgpack form")
 
 
 def _to_msgpack(value: Any) -> bytes:
-    packed: bytes = msgpack.packb(_joined(value), default=_packed)
+    packed: bytes = msgpack.packb(_marked(value), default=_packed)
     return packed
 
 
-def _joined(value: Any) -> Any:
-    """Return fields in which a list of arrays is one array, as a list of frames is sent."""
+def _marked(value: Any) -> Any:
+    """Return fields in which a list of arrays is one array, and bytes are marked as PNG files."""
+    if isinstance(value, bytes):
+        return {"png": value}
     if isinstance(value, Mapping):
-        return {name: _joined(one) for name, one in value.items()}
+        if value.keys() in _WITH_BYTES:
+            return value
+        return {name: _marked(one) for name, one in value.items()}
+    if isinstance(value, list | tuple) and value and isinstance(value[0], bytes | Mapping):
+        return [_marked(one) for one in value]
     if isinstance(value, list | tuple) and value and isinstance(value[0], np.ndarray):
         try:
             return np.array(value)
@@ -126,7 +136,7 @@ def _joined(value: Any) -> Any:
 
 
 def _to_json(value: Any) -> bytes:
-    text = json.dumps(value, allow_nan=False, default=_plain, separators=(",", ":"))
+    text = json.dumps(_marked(value), allow_nan=False, default=_plain, separators=(",", ":"))
     return text.encode()
 
 
@@ -135,7 +145,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     if isinstance(value, Message):
-        return fields_of(value)
+        return _marked(fields_of(value))
+    if isinstance(value, bytes):
+        return b2a_base64(value, newline=False).decode()
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 

@@ -5,13 +5,13 @@ The requests of many dreams, and what their results mean, without I/O: `dreams` 
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from dreamserve_client.calls import new_id
-from dreamserve_protocol.arrays import Float32, Int64
+from dreamserve_client.calls import new_ids
+from dreamserve_protocol.arrays import Float32, Int64, array_of
 from dreamserve_protocol.batches import (
     DeleteBatchRequest,
     DeleteBatchResult,
@@ -23,6 +23,7 @@ from dreamserve_protocol.batches import (
 )
 from dreamserve_protocol.common import check_one
 from dreamserve_protocol.errors import (
+    InvalidActionError,
     InvalidRequestError,
     SessionExpiredError,
     SessionNotFoundError,
@@ -48,6 +49,7 @@ class Columns:
     rewind_window: Number of last steps that each session keeps for rewind.
     max_steps: Time limit of each dream: the step that reaches it is `truncated`.
     include: What every result has besides: `frame`, `state`.
+    frame_format: How frames are sent: as arrays, or, in fewer bytes, as PNG files.
     on_end: What happens to a dream that ends: `stay`, or `restart`, as in step_batch.
     """
 
@@ -62,6 +64,7 @@ class Columns:
     rewind_window: int = 0
     max_steps: int | None = None
     include: Sequence[StateInclude] = ()
+    frame_format: Literal["array", "png"] = "array"
     on_end: Literal["stay", "restart"] = "stay"
     ids: list[str] = field(init=False)
     temperatures: Float32 = field(init=False)  # (B,)
@@ -70,12 +73,21 @@ class Columns:
 
     def __post_init__(self) -> None:
         check_one(session_ids=self.session_ids, count=self.count)
-        self.ids = list(self.session_ids or (new_id() for _ in range(self.count or 0)))
+        self.ids = list(self.session_ids or new_ids(self.count or 0))
         if not self.ids:
             raise InvalidRequestError("there must be at least one dream")
         self.steps = np.zeros(len(self.ids), np.int64)
         self.temperatures = np.empty(len(self.ids), np.float32)
         self._set_temperature(self.temperature, None)
+
+    def routed_by(self, route: str | None) -> Self:
+        """Return these columns; ids that were generated then have a client's route, if it has one.
+
+        Call it before the first request.
+        """
+        if route is not None and self.session_ids is None:
+            self.ids = new_ids(len(self.ids), route)
+        return self
 
     def reset(
         self,
@@ -92,13 +104,14 @@ class Columns:
         return ResetBatchRequest(
             world=self.world,
             session_ids=self._ids(rows),
-            seeds=None if seeds is None else np.asarray(seeds),
+            seeds=None if seeds is None else array_of("seeds", seeds),
             temperatures=self.temperatures[_where(rows)],
-            bank=None if bank is None else np.asarray(bank),
-            latents=None if latents is None else np.asarray(latents, np.float32),
+            bank=None if bank is None else array_of("bank", bank),
+            latents=None if latents is None else array_of("latents", latents, np.float32),
             rewind_window=self.rewind_window,
             max_steps=self.max_steps,
             include=self.include,
+            frame_format=self.frame_format,
         )
 
     def first(self) -> ResetBatchRequest:
@@ -115,9 +128,10 @@ class Columns:
         """Return the request that advances these rows."""
         return StepBatchRequest(
             self._ids(rows),
-            np.asarray(actions),
+            array_of("actions", actions, error=InvalidActionError),
             steps=self.steps[_where(rows)] + 1,
             include=self.include,
+            frame_format=self.frame_format,
             on_end=self.on_end,
         )
 
@@ -136,8 +150,9 @@ class Columns:
         self._check([error for error in result.errors if error.code not in _GONE])
 
     def _set_temperature(self, temperature: npt.ArrayLike, rows: Rows) -> None:
+        given = array_of("temperature", temperature)
         try:
-            self.temperatures[_where(rows)] = temperature
+            self.temperatures[_where(rows)] = given
         except (ValueError, TypeError):
             count = len(self.ids) if rows is None else len(rows)
             detail = f"temperature must be one number, or {count} of them"

@@ -17,12 +17,16 @@ R = TypeVar("R")
 class Sender(Protocol):
     """What a DreamClient is to its dreams."""
 
+    route: str | None
+
     def send(self, request: Request[R]) -> R:
         """Return a request's result, or raise its error."""
 
 
 class AsyncSender(Protocol):
     """What an AsyncDreamClient is to its dreams."""
+
+    route: str | None
 
     def send(self, request: Request[R]) -> Coroutine[Any, Any, R]:
         """Return a request's result, or raise its error."""
@@ -31,8 +35,8 @@ class AsyncSender(Protocol):
 class _Many:
     first: ResetBatchResult
 
-    def __init__(self, columns: Columns) -> None:
-        self._columns = columns
+    def __init__(self, columns: Columns, route: str | None) -> None:
+        self._columns = columns.routed_by(route)
 
     @property
     def session_ids(self) -> list[str]:
@@ -65,7 +69,7 @@ class Dreams(_Many):
     """
 
     def __init__(self, client: Sender, columns: Columns) -> None:
-        super().__init__(columns)
+        super().__init__(columns, client.route)
         self._client = client
 
     def begin(self) -> Self:
@@ -119,7 +123,7 @@ class AsyncDreams(_Many):
     """The dreams of an AsyncDreamClient; all else is as in Dreams."""
 
     def __init__(self, client: AsyncSender, columns: Columns) -> None:
-        super().__init__(columns)
+        super().__init__(columns, client.route)
         self._client = client
 
     async def begin(self) -> Self:

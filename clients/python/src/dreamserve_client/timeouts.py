@@ -9,6 +9,7 @@ from dreamserve_protocol.verbs import BY_REQUEST
 
 CONNECT_S = 10.0  # at most, of any timeout
 DEFAULT_S = 30.0
+LONGEST_S = 1e6  # what every system can wait for
 # Verbs whose work the request sets, up to the server's bounds: up to 65,536 rows in a batch, and
 # 2,000,000 imagined steps, which take a small server minutes.
 LONG_S = {
@@ -23,7 +24,7 @@ LONG_S = {
 def timeout_s_of(request: Request[Any]) -> float:
     """Return the default timeout of a request; a plan's budget is added to that of short calls."""
     if isinstance(request, PlanRequest) and isinstance(request.budget_ms, int | float):
-        return DEFAULT_S + max(0.0, request.budget_ms / 1e3)
+        return DEFAULT_S + min(max(0.0, request.budget_ms / 1e3), LONGEST_S)
     return LONG_S.get(BY_REQUEST[type(request)].name, DEFAULT_S)
 
 
@@ -34,7 +35,8 @@ def is_long(request: Request[Any]) -> bool:
 
 def check_timeout(timeout_s: float | None) -> float | None:
     """Return a timeout that makes sense. Raises ConfigurationError."""
-    valid = isinstance(timeout_s, int | float) and 0 < timeout_s < float("inf")
+    valid = isinstance(timeout_s, int | float) and 0 < timeout_s <= LONGEST_S
     if timeout_s is not None and not valid:
-        raise ConfigurationError(f"timeout_s must be a positive number, not {timeout_s!r}")
+        most = f"of at most {LONGEST_S:.0f}"
+        raise ConfigurationError(f"timeout_s must be a positive number {most}, not {timeout_s!r}")
     return timeout_s

@@ -7,21 +7,27 @@ the engine's thread.
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from math import inf
 from typing import Any, TypeVar
 
+from dreamserve.api.access.callers import Access, Caller
 from dreamserve.api.bodies import CallerGoneError
 from dreamserve.api.connections import Connections
 from dreamserve.api.elements import Most
+from dreamserve.api.png import PngReader
+from dreamserve.api.problems import Problems
 from dreamserve.api.refusals import Refusals
+from dreamserve.engine.durability.gate import Durability
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.limits import Limits
 from dreamserve.engine.scheduling.queued import Future, Settled, settle
 from dreamserve.engine.world import World
 from dreamserve.settings import Settings
+from dreamserve.store.base import Retention, Store, open_store
 from dreamserve_protocol.errors import (
     DrainingError,
     NotReadyError,
@@ -56,12 +62,16 @@ class AsyncEngine:
         self.refusals = Refusals(self._loop.time)
         engine.attach(self)
 
-    def queue(self, request: Request[Any], future: Future, timeout_s: float = inf) -> None:
-        """Queue a request; `future` gets its outcome in the event loop's thread.
+    def queue(
+        self, request: Request[Any], future: Future, caller: Caller, timeout_s: float = inf
+    ) -> None:
+        """Queue a caller's request; `future` gets its outcome in the event loop's thread.
 
-        Cancelling the future cancels a waiting request. Raises OverloadedError, DrainingError.
+        Cancelling the future cancels a waiting request. Raises ForbiddenError, OverloadedError,
+        DrainingError.
         """
-        self._engine.queue(request, future, timeout_s)
+        caller.check_may(request)
+        self._engine.queue(request, future, caller.owner, timeout_s)
         self._waiting += 1
         if not self._scheduled:
             self._scheduled = True
@@ -73,24 +83,30 @@ class AsyncEngine:
                 self._loop.call_soon(self._loop.call_soon, self._turn)
 
     async def send(
-        self, request: Request[R], disconnected: Disconnected, timeout_s: float = inf
+        self,
+        request: Request[R],
+        disconnected: Disconnected,
+        caller: Caller,
+        timeout_s: float = inf,
     ) -> R:
-        """Return a request's result, or raise its error.
+        """Return the result of a caller's request, or raise its error.
 
         If the caller disconnects first, the request is cancelled. Raises DeadlinePassedError after
-        `timeout_s`, OverloadedError at the pace of `refusals`, DrainingError, and CallerGoneError
-        after a disconnect.
+        `timeout_s`, OverloadedError at the pace of `refusals`, other errors as `queue`, and
+        CallerGoneError after a disconnect.
         """
         try:
-            return await self._send(request, disconnected, timeout_s)
+            return await self._send(request, disconnected, caller, timeout_s)
         except OverloadedError:
             if delay_s := self.refusals.delay_s():
                 await asyncio.sleep(delay_s)
             raise
 
-    async def _send(self, request: Request[R], disconnected: Disconnected, timeout_s: float) -> R:
+    async def _send(
+        self, request: Request[R], disconnected: Disconnected, caller: Caller, timeout_s: float
+    ) -> R:
         future: asyncio.Future[R] = self._loop.create_future()
-        self.queue(request, future, timeout_s)
+        self.queue(request, future, caller, timeout_s)
         self._callers[future] = disconnected
         if not self._watching:
             self._watching = True
@@ -106,14 +122,14 @@ class AsyncEngine:
             del self._callers[future]
             future.cancel()
 
-    async def end(self, session_id: str) -> None:
-        """End a session, which may be gone, on behalf of a caller that has left or is answered.
+    async def end(self, session_id: str, caller: Caller) -> None:
+        """End a session, which may be gone, of a caller that has left or has its response.
 
         While the queue is full, it is tried again, END_TRIES times in all.
         """
         for _ in range(END_TRIES):
             try:
-                await self.send(DeleteRequest(session_id), never)
+                await self.send(DeleteRequest(session_id), never, caller)
             except OverloadedError:
                 await asyncio.sleep(END_PAUSE_S)
             except ProblemError:
@@ -147,19 +163,37 @@ class AsyncEngine:
 
 
 class Service:
-    """The engine and its settings, as the transports use them."""
+    """The engine and its settings, as the transports use them.
+
+    Raises SettingsError for API keys that cannot be read.
+    """
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine, self.settings = engine, settings
+        self.access = Access(settings)
+        self.set_quotas()
         self.connections = Connections(settings)
         self.most = Most(settings.max_elements, settings.max_lists)  # of a body
         self._aside = ThreadPoolExecutor(CODEC_THREADS, "dreamserve-codec")
         self.failure: Exception | None = None  # why the engine could not start
+        self.problems = Problems()
+        self.make_engine: Callable[[Engine], AsyncEngine] = AsyncEngine
+        self.open_sockets = Counter({"stream": 0, "openenv": 0})
 
     @cached_property
     def async_engine(self) -> AsyncEngine:
         """Access to the engine from the event loop that uses it first."""
-        return AsyncEngine(self.engine)
+        return self.make_engine(self.engine)
+
+    @cached_property
+    def png(self) -> PngReader:
+        """What makes requests of bodies that may hold PNG files."""
+        frames = (world.spec.frame for world in self.engine.worlds.values())
+        return PngReader(frames, self.settings, self.aside)
+
+    def set_quotas(self) -> None:
+        """Tell the engine the quotas of the API keys."""
+        self.engine.quotas = self.access.keys.quotas if self.access.keys else {}
 
     async def aside(self, function: Callable[[], R]) -> R:
         """Run a function in one of few threads, so that few large bodies are decoded at once."""
@@ -178,7 +212,10 @@ class Service:
 
 
 def engine_of(worlds: Sequence[World], settings: Settings) -> Engine:
-    """Return an engine for `worlds`, configured by the settings."""
+    """Return an engine for `worlds`, configured by the settings.
+
+    Raises SettingsError if the session store cannot be opened.
+    """
     limits = Limits(
         rows=settings.max_rows,
         forks=settings.max_forks,
@@ -189,6 +226,7 @@ def engine_of(worlds: Sequence[World], settings: Settings) -> Engine:
         mixture_bytes=settings.max_mixture_bytes,
         job_bytes=settings.max_job_bytes,
     )
+    store, strict = store_of(settings), settings.durability == "strict"
     return Engine(
         worlds,
         capacity=settings.capacity,
@@ -201,6 +239,17 @@ def engine_of(worlds: Sequence[World], settings: Settings) -> Engine:
         max_plan_bytes=settings.max_plan_bytes,
         slice_ms=settings.slice_ms,
         limits=limits,
+        durability=None if store is None else Durability(store, strict, settings.store_timeout_s),
+    )
+
+
+def store_of(settings: Settings) -> Store | None:
+    """Return the session store; None for memory. Raises SettingsError if it cannot be opened."""
+    return open_store(
+        settings.store,
+        Retention(ttl_s=settings.session_ttl_s, remembered_s=settings.session_ttl_s),
+        timeout_s=settings.store_timeout_s,
+        strict=settings.durability == "strict",
     )
 
 

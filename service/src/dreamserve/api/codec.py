@@ -1,6 +1,7 @@
 """Decodes and encodes bodies: JSON or msgpack, with the same fields."""
 
 import re
+from binascii import b2a_base64
 from dataclasses import is_dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,9 +18,10 @@ from dreamserve_protocol.errors import (
     NotFiniteInputError,
     UnsupportedMediaTypeError,
 )
+from dreamserve_protocol.markers import Request
 from dreamserve_protocol.rollout import RolloutResult
 from dreamserve_protocol.sample import SampleResult
-from dreamserve_protocol.wire import fields_of
+from dreamserve_protocol.wire import fields_of, with_png
 
 JSON = "application/json"
 MSGPACK = "application/msgpack"
@@ -29,6 +31,7 @@ _NOT_FINITE = re.compile(r"-?(NaN|Infinity|inf|nan)")
 _SHOWN = 80
 
 LARGE_RESULT_BYTES = 256 * 1024  # larger results are encoded in a thread
+LARGE_PNG_BYTES = 64 * 1024  # of the frames: about half a millisecond, to decode or to encode
 JSON_GROWTH = 5  # the most characters that a byte of an array takes as JSON
 ARRAY_RESULTS = (SampleResult, RolloutResult, StepBatchResult, ResetBatchResult)
 
@@ -116,9 +119,17 @@ def _quality(parameters: list[str]) -> float:
     return 1.0
 
 
-def encode(message: Any, as_msgpack: bool) -> bytes:
-    """Return a message, or a dict of its fields, as msgpack or JSON."""
-    value = fields_of(message) if is_dataclass(message) else message
+def wants_png(request: Request[Any]) -> bool:
+    """Return whether a request asks for its frames as PNG files."""
+    return getattr(request, "frame_format", None) == "png"
+
+
+def encode(message: Any, as_msgpack: bool, png: bool = False) -> bytes:
+    """Return a message, or a dict of its fields, as msgpack or JSON; `png`: its frames as files."""
+    if png:
+        value: Any = with_png(message)
+    else:
+        value = fields_of(message) if is_dataclass(message) else message
     if as_msgpack:
         packed: bytes = msgpack.packb(value, default=_msgpack_default)
         return packed
@@ -136,16 +147,20 @@ def _msgpack_default(value: Any) -> Any:
 
 
 def _json_default(value: Any) -> Any:
-    """Convert the types that orjson does not: messages, and arrays that are not contiguous."""
+    """Convert the types that orjson does not: messages, files, arrays that are not contiguous."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     if is_dataclass(value):
         return fields_of(value)
+    if isinstance(value, bytes):
+        return b2a_base64(value, newline=False).decode()
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def is_large(result: Any) -> bool:
-    """Return whether a result should be encoded in a thread."""
+def is_large(result: Any, png: bool = False) -> bool:
+    """Return whether a result should be encoded in a thread; `png`: its frames as files."""
+    if png:
+        return array_bytes(result) > LARGE_PNG_BYTES
     return isinstance(result, ARRAY_RESULTS) and array_bytes(result) > LARGE_RESULT_BYTES
 
 

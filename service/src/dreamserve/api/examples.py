@@ -36,6 +36,10 @@ _REQUESTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("rewind", {"session_id": "a", "to_step": 0}),
     ("restore", {"session_id": "a"}),  # with the snapshot
     ("world", {"name": "fake"}),
+    ("sessions", {"limit": 2}),
+    ("admin_sessions", {"limit": 2}),
+    ("delete_idle", {"idle_s": 600.0}),
+    ("admin_delete", {"owner": "robots", "idle_s": 600.0}),
     ("delete_batch", {"session_ids": ["b", "c", "unknown"]}),
 )
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from math import inf, nan
 from typing import Any, NamedTuple, Self
+from urllib.parse import parse_qsl
 
 from starlette.types import Message as Event
 from starlette.types import Receive, Scope, Send
@@ -16,26 +17,31 @@ from dreamserve.api import codec
 from dreamserve.api.async_engine import Service
 from dreamserve.api.bodies import Headers, Held, disconnected, read_body
 from dreamserve.api.elements import SMALL_BYTES, Most, is_quick
+from dreamserve.api.problems import OTHER
 from dreamserve.api.responses import BytesResponse, options_response
-from dreamserve.validation import Validate, validator
+from dreamserve.validation import Validate, text_validator, validator
 from dreamserve_protocol.errors import InvalidRequestError, UnsupportedMediaTypeError
 from dreamserve_protocol.markers import Message, Request
+from dreamserve_protocol.pictures import UNBOUNDED, PngBounds
 from dreamserve_protocol.verbs import Verb
 
 
 class _Route(NamedTuple):
     """Properties of a verb that every request needs, looked up once."""
 
+    verb: str
     validate: Validate
     has_body: bool
     of_session: bool
     body: str | None
+    query: bool  # whether the fields are in the query string
     is_large: bool  # whether its result may be
 
     @classmethod
     def of(cls, verb: Verb) -> Self:
-        is_large = verb.result in codec.ARRAY_RESULTS
-        return cls(validator(verb.request), verb.has_body, verb.of_session, verb.body, is_large)
+        query, is_large = bool(verb.query_fields), verb.result in codec.ARRAY_RESULTS
+        validate = text_validator(verb.request) if query else validator(verb.request)
+        return cls(verb.name, validate, verb.has_body, verb.of_session, verb.body, query, is_large)
 
 
 class Endpoint:
@@ -43,9 +49,14 @@ class Endpoint:
 
     def __init__(self, service: Service, verbs: Sequence[Verb]) -> None:
         self._service = service
-        self._verbs = {verb.method: _Route.of(verb) for verb in verbs}
+        self._verbs: dict[str, _Route] = {verb.method: _Route.of(verb) for verb in verbs}
         heads = {"HEAD"} if "GET" in self._verbs else set()
         self.allowed = ", ".join(sorted({*self._verbs, *heads, "OPTIONS"}))
+
+    def verb_of(self, method: str) -> str:
+        """Return the name of the verb that a method stands for."""
+        route = self._verbs.get("GET" if method == "HEAD" else method)
+        return OTHER if route is None else route.verb
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Raises ProblemError, CallerGoneError."""
@@ -67,21 +78,27 @@ class Endpoint:
         body = b""
         if route.has_body:
             body = await read_body(receive, headers, service.settings.max_body_bytes, held)
-        path = scope.get("path_params", {})
-        build = partial(_request_of, route, body, headers, path, service.most)
-        request = build() if _is_quick(body, headers) else await service.aside(build)
+        if route.query:
+            request = _queried(route, scope["query_string"])
+        else:
+            path = scope.get("path_params", {})
+            build = partial(_request_of, route, body, headers, path, service.most)
+            request = await service.png.built(build, _is_quick(body, headers))
+        scope["state"]["request"] = request  # for the logs
         if route.is_large:
             service.connections.check_room()
+        caller, timeout_s = scope["state"]["caller"], _timeout_s(headers)
         result = await service.async_engine.send(
-            request, partial(disconnected, receive), _timeout_s(headers)
+            request, partial(disconnected, receive), caller, timeout_s
         )
-        if route.is_large and codec.is_large(result):
-            await self._send_large(result, scope, receive, send)
+        png = codec.wants_png(request)
+        if (png or route.is_large) and codec.is_large(result, png):
+            await self._send_large(result, png, scope, receive, send)
         else:
-            await _response_of(result, headers)(scope, receive, send)
+            await _response_of(result, headers, png)(scope, receive, send)
 
     async def _send_large(
-        self, result: Message, scope: Scope, receive: Receive, send: Send
+        self, result: Message, png: bool, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Send a large result, which a thread encodes as soon as there is room for that."""
         shared, size = self._service.connections, codec.array_bytes(result)
@@ -91,7 +108,7 @@ class Endpoint:
         try:
             encoded = await shared.responses.wait_for(growth * size)
             try:
-                body = await self._service.aside(partial(codec.encode, result, as_msgpack))
+                body = await self._service.aside(partial(codec.encode, result, as_msgpack, png))
             except BaseException:
                 shared.responses.free(encoded)
                 raise
@@ -118,7 +135,12 @@ def _is_quick(body: bytes, headers: Headers) -> bool:
 
 
 def _request_of(
-    route: _Route, body: bytes, headers: Headers, path: dict[str, str], most: Most
+    route: _Route,
+    body: bytes,
+    headers: Headers,
+    path: dict[str, str],
+    most: Most,
+    bounds: PngBounds,
 ) -> Request[Any]:
     """Return the verb's request from a body, the headers and the path."""
     fields: dict[str, Any] = {}
@@ -132,7 +154,17 @@ def _request_of(
         _set(fields, name, value, "the path")
     if route.of_session and (in_header := headers.get(b"x-session-id")):
         _set(fields, "session_id", in_header.decode("latin-1"), "the header x-session-id")
-    request: Request[Any] = route.validate(fields)
+    request: Request[Any] = route.validate(fields, bounds)
+    return request
+
+
+def _queried(route: _Route, query: bytes) -> Request[Any]:
+    """Return the verb's request from a query string; each field is once in it."""
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise InvalidRequestError("the query has a field twice")
+    request: Request[Any] = route.validate(fields, UNBOUNDED)
     return request
 
 
@@ -158,12 +190,12 @@ def _set(fields: dict[str, Any], name: str, value: str, where: str) -> None:
         raise InvalidRequestError(f"{where} and {name} differ")
 
 
-def _response_of(result: Message | None, headers: Headers) -> BytesResponse:
+def _response_of(result: Message | None, headers: Headers, png: bool) -> BytesResponse:
     """Return a result in the format that Accept selects."""
     if result is None:
         return BytesResponse(b"", status=204)
     as_msgpack = codec.prefers_msgpack(headers.get(b"accept", b""))
-    return _encoded(codec.encode(result, as_msgpack), as_msgpack)
+    return _encoded(codec.encode(result, as_msgpack, png), as_msgpack)
 
 
 def _encoded(body: bytes, as_msgpack: bool) -> BytesResponse:

@@ -19,7 +19,8 @@ _REFERENCE = "#/components/schemas/{model}"
 _DESCRIPTION = (
     "Sessions on world models. A session holds one dream, a trajectory that a world model imagines."
     " Bodies are JSON, or the same fields as `application/msgpack` with arrays as"
-    ' `{"dtype", "shape", "data"}`; Accept selects the format of the response. Errors are problem'
+    ' `{"dtype", "shape", "data"}`; Accept selects the format of the response. A frame may be a PNG'
+    ' file, `{"png": file}`, binary in msgpack and base64 in JSON. Errors are problem'
     " details (RFC 9457), identified by `code`. Every verb can also be sent over a WebSocket,"
     " `/stream`."
 )
@@ -37,6 +38,22 @@ _TIMEOUT_HEADER = {
     "required": False,
     "schema": {"type": "number", "exclusiveMinimum": 0},
     "description": "Seconds after which the caller gives up: work that is late is dropped.",
+}
+_ROUTE_HEADER = {
+    "name": "x-session-id",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "The route of the rows' ids, which is what precedes their first `--`, for a load"
+    " balancer to hash.",
+}
+
+_SECURITY = {
+    "apiKey": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, if the server has keys.",
+    }
 }
 
 
@@ -58,7 +75,8 @@ def document(examples: Mapping[str, Example]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "dreamserve", "version": __version__, "description": _DESCRIPTION},
         "paths": paths,
-        "components": {"schemas": _schemas()},
+        "components": {"schemas": _schemas(), "securitySchemes": _SECURITY},
+        "security": [{}, {name: [] for name in _SECURITY}],
     }
 
 
@@ -95,7 +113,31 @@ def _parameters(verb: Verb) -> list[dict[str, Any]]:
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in verb.path_fields
     ]
-    return [*in_path, *([_SESSION_HEADER] if verb.of_session else []), _TIMEOUT_HEADER]
+    parameters = [*in_path, *_in_query(verb)]
+    if verb.of_session:
+        parameters.append(_SESSION_HEADER)
+    elif verb.of_rows:
+        parameters.append(_ROUTE_HEADER)
+    return [*parameters, _TIMEOUT_HEADER]
+
+
+def _in_query(verb: Verb) -> list[dict[str, Any]]:
+    """Return the parameters in the query string, each with its schema."""
+    if not verb.query_fields:
+        return []
+    schema = TypeAdapter(verb.request).json_schema()
+    _no_null_defaults(schema)
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": field.pop("description"),
+            "schema": field,
+        }
+        for name, field in schema["properties"].items()
+        if name in verb.query_fields
+    ]
 
 
 def _needs_body(verb: Verb) -> bool:

@@ -8,15 +8,8 @@ other origin. A server that listens only on loopback therefore accepts only this
 Origin and in Host, and those that settings list.
 """
 
-import secrets
 from ipaddress import ip_address
 
-from starlette.datastructures import Headers
-from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import Response
-
-from dreamserve.api.problems import MEDIA_TYPE
-from dreamserve.api.responses import problem_response
 from dreamserve.settings import Settings
 from dreamserve_protocol.errors import ForbiddenOriginError
 
@@ -38,10 +31,11 @@ def check_origin(headers: dict[bytes, bytes], allowed: frozenset[str], is_local:
     own = {headers.get(name, b"").decode("latin-1") for name in (b"host", b"x-forwarded-host")}
     host = origin.partition("://")[2]
     if host not in own - {""} or (is_local and not is_loopback(_without_port(host))):
-        raise _forbidden(origin)
+        raise forbidden_origin(origin)
 
 
-def _forbidden(origin: str) -> ForbiddenOriginError:
+def forbidden_origin(origin: str) -> ForbiddenOriginError:
+    """Return the error for a request of a web page of this origin."""
     return ForbiddenOriginError(
         f"web pages of {origin[:_SHOWN]} may not use this server;"
         " DREAMSERVE_ALLOWED_ORIGINS lists the allowed origins"
@@ -71,20 +65,6 @@ class Hosts:
             )
         if len(self._accepted) < _REMEMBERED:
             self._accepted.add(host)
-
-
-class Cors(CORSMiddleware):
-    """Starlette's middleware, which refuses a preflight with a problem."""
-
-    def preflight_response(self, request_headers: Headers) -> Response:
-        """Return the response to OPTIONS of a web page of another origin."""
-        response = super().preflight_response(request_headers)
-        if response.status_code < 400:
-            return response
-        request_id = secrets.token_hex(16)
-        problem = problem_response(_forbidden(request_headers["origin"]), request_id)
-        headers = {"Vary": "Origin", "x-request-id": request_id}
-        return Response(problem.body, problem.status, headers, MEDIA_TYPE)
 
 
 def is_loopback(host: str) -> bool:

@@ -17,8 +17,10 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
+from dreamserve import logs
 from dreamserve.api.async_engine import Service
 from dreamserve.api.files import connection_limit
+from dreamserve.api.tls import tls_context
 from dreamserve.api.websocket import StreamProtocol, is_error
 from dreamserve.api.wire import Protocol
 from dreamserve.errors import SettingsError
@@ -28,6 +30,7 @@ CLOSING_S = 5.0  # for requests in progress to be finished, and for their client
 ANSWERING_S = 1.0  # for results that are ready to be sent
 POLL_S = 0.01
 SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+HSTS = "max-age=31536000"  # browsers that were here by HTTPS come by HTTPS only, for a year
 PING_S = 20.0  # interval of a WebSocket's pings, and the time to answer one
 BACKLOG = 2048
 _REMEDIES = {
@@ -68,24 +71,33 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, app: ASGIApp, service: Service, on_started: Callable[[], None]) -> None:
+        """Load the certificate. Raises SettingsError if that fails."""
         settings, shared = service.settings, service.connections
+        tls = tls_context(settings)
+        http = partial(Protocol, shared=shared, problems=service.problems)
+        ws = partial(StreamProtocol, shared=shared)
         super().__init__(
             uvicorn.Config(
                 app,
                 log_config=None,
-                http=partial(Protocol, shared=shared),  # type: ignore[arg-type]  # it is called
-                ws=partial(StreamProtocol, shared=shared),  # type: ignore[arg-type]
+                http=http,  # type: ignore[arg-type]  # a callable is enough
+                ws=ws,  # type: ignore[arg-type]
                 ws_max_size=settings.max_body_bytes,
                 ws_ping_interval=PING_S,
                 ws_ping_timeout=PING_S,
                 ws_per_message_deflate=False,  # compression takes longer than a step
-                log_level="debug" if settings.log_level == "debug" else "warning",
+                # At the level debug, it and websockets log all headers, with API keys.
+                log_level="info" if settings.log_level == "debug" else "warning",
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,  # the client's address is not used
+                proxy_headers=bool(settings.trusted_proxies),
+                forwarded_allow_ips=settings.trusted_proxies,
+                ssl_context_factory=None if tls is None else lambda *_: tls,
+                headers=[] if tls is None else [("strict-transport-security", HSTS)],
             )
         )
         logging.getLogger("uvicorn.error").addFilter(is_error)
+        logging.getLogger("websockets").setLevel(logging.INFO)
         self._service, self._shared = service, shared
         self._on_started = on_started
         self._drain_until_s = float("inf")
@@ -124,7 +136,8 @@ class Server(uvicorn.Server):
         drain_s = self._service.settings.drain_s
         if sig != signal.SIGINT and not self._service.engine.draining:
             self._drain_until_s = time.monotonic() + drain_s
-            log.info("draining: no new sessions, stopping within %g s", drain_s)
+            fields = {"sessions": self._service.engine.session_count, "within_s": drain_s}
+            log.info("draining: no new sessions", extra={"fields": fields})
         else:
             self.should_exit = True
             log.info("stopping")
@@ -140,6 +153,7 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Return whether to stop; uvicorn calls it ten times a second."""
+        logs.roll()
         if self._service.failure is not None:
             self.should_exit = True
         elif self._service.engine.draining and not self.should_exit:
@@ -192,7 +206,10 @@ class Server(uvicorn.Server):
 
 
 def serve(
-    app: ASGIApp, service: Service, listening: socket.socket, on_started: Callable[[], None]
+    app: ASGIApp,
+    service: Service,
+    listening: socket.socket,
+    on_started: Callable[[], None],
 ) -> None:
     """Serve until a signal stops the server. Raises DreamserveError if it could not start."""
     service.connections.most = connection_limit(service.settings.max_connections)

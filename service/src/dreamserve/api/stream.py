@@ -15,19 +15,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import inf
+from time import perf_counter
 from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
 from dreamserve.api import codec
+from dreamserve.api.access.callers import ANYONE, Caller
+from dreamserve.api.access.handshakes import accept
+from dreamserve.api.access_log import log_request
 from dreamserve.api.async_engine import Service
 from dreamserve.api.elements import LARGE_BYTES, SMALL_BYTES, is_quick
-from dreamserve.api.problems import VALID_ID, problem_of
+from dreamserve.api.problems import OTHER, VALID_ID, problem_of
 from dreamserve.api.websocket import WRITABLE
 from dreamserve.validation import validator
 from dreamserve_protocol.errors import InvalidRequestError, OverloadedError
 from dreamserve_protocol.markers import Request
+from dreamserve_protocol.pictures import PngBounds
 from dreamserve_protocol.verbs import VERBS
+from dreamserve_protocol.wire import with_png
 
 MAX_ID = 128  # characters of a string id
 _VALIDATORS = {verb.name: validator(verb.request) for verb in VERBS}
@@ -45,7 +51,11 @@ class Pending:
 
     respond: Callable[["Pending"], None]
     as_msgpack: bool  # format of the request and of the response
+    began_s: float
     id: Id = None
+    verb: Any = None  # as named by the peer
+    request: Request[Any] | None = None
+    png: bool = False  # whether its frames are sent as PNG files
     outcome: Any = None  # result or exception
     dropped: bool = False  # whether the socket is closed
     body_bytes: int = 0  # that it holds, if its body is large
@@ -73,24 +83,34 @@ class Stream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one socket until its peer disconnects."""
-        await receive()  # websocket.connect
-        await send({"type": "websocket.accept"})
+        await accept(scope, receive, send)
         writable = scope.get("extensions", {}).get(WRITABLE) or _always_set()
-        name = scope["state"]["request_id"]
-        await Socket(self._service, name, receive, send, writable).serve()
+        self._service.open_sockets["stream"] += 1
+        try:
+            await Socket(self._service, scope["state"], receive, send, writable).serve()
+        finally:
+            self._service.open_sockets["stream"] -= 1
 
 
 class Socket:
     """One socket: a task that reads requests, and one that writes responses."""
 
     def __init__(
-        self, service: Service, name: str, receive: Receive, send: Send, writable: asyncio.Event
+        self,
+        service: Service,
+        state: dict[str, Any],
+        receive: Receive,
+        send: Send,
+        writable: asyncio.Event,
     ) -> None:
-        self._service, self._engine = service, service.async_engine
-        self._shared = service.connections
+        self._name: str = state["request_id"]
+        self._caller: Caller = state["caller"]
+        self._service, self._shared = service, service.connections
+        self._engine, self._png = service.async_engine, service.png
         self._writable = writable  # set while the peer reads
         self._most = service.settings.max_stream_requests
-        self._name, self._receive, self._send = name, receive, send
+        self._logs_all = service.settings.access_log
+        self._receive, self._send = receive, send
         self._in_progress: set[Pending] = set()  # read and not yet written
         self._ended: list[Pending] = []  # to be written
         self._to_write, self._has_room = asyncio.Event(), asyncio.Event()
@@ -130,28 +150,26 @@ class Socket:
         """Queue the request in a message."""
         text = message.get("text")
         raw = message["bytes"] if text is None else text.encode()
-        pending = Pending(self._respond, as_msgpack=text is None)
+        pending = Pending(self._respond, text is None, perf_counter())
         self._in_progress.add(pending)
         try:
-            if len(raw) <= SMALL_BYTES or is_quick(raw, pending.as_msgpack):
-                request, timeout_s = self._parse(raw, pending)
-            else:
-                if len(raw) > LARGE_BYTES:
-                    pending.body_bytes = len(raw)
-                    self._shared.bodies.hold(len(raw))
-                parse = partial(self._parse, raw, pending)
-                request, timeout_s = await self._service.aside(parse)
+            is_small = len(raw) <= SMALL_BYTES or is_quick(raw, pending.as_msgpack)
+            decode = partial(codec.decode, raw, pending.as_msgpack, self._service.most)
+            if len(raw) > LARGE_BYTES:
+                pending.body_bytes = len(raw)
+                self._shared.bodies.hold(len(raw))
+            fields = decode() if is_small else await self._service.aside(decode)
+            pending.id = _id_of(fields)
+            pending.verb = fields.get("verb")
+            if self._caller is not ANYONE:
+                self._caller.check()
+            request = await self._png.built(partial(_request_of, fields), is_small)
+            pending.request, pending.png = request, codec.wants_png(request)
             if type(request) in _LARGE:
                 self._shared.check_room()
-            self._engine.queue(request, pending, timeout_s)
+            self._engine.queue(request, pending, self._caller, _timeout_s(fields))
         except Exception as error:
             pending.set_exception(error)
-
-    def _parse(self, raw: bytes, pending: Pending) -> tuple[Request[Any], float]:
-        """Return the request in a message, and its timeout in seconds."""
-        fields = codec.decode(raw, pending.as_msgpack, self._service.most)
-        pending.id = _id_of(fields)
-        return _request_of(fields), _timeout_s(fields)
 
     def _free(self, pending: Pending) -> None:
         """Give back what a request held."""
@@ -164,7 +182,7 @@ class Socket:
             delay_s = self._engine.refusals.delay_s()
             asyncio.get_running_loop().call_later(delay_s, self._end, pending)
             return
-        if type(pending.outcome) in codec.ARRAY_RESULTS:
+        if pending.png or type(pending.outcome) in codec.ARRAY_RESULTS:
             pending.result_bytes = codec.array_bytes(pending.outcome)
             self._shared.results.hold(pending.result_bytes)
         self._end(pending)
@@ -181,7 +199,7 @@ class Socket:
             ended, self._ended = self._ended, []
             for pending in ended:
                 try:
-                    if pending.result_bytes > codec.LARGE_RESULT_BYTES:
+                    if pending.result_bytes and codec.is_large(pending.outcome, pending.png):
                         await self._send_large(pending)
                     else:
                         await self._send(self._frame(pending))
@@ -208,15 +226,30 @@ class Socket:
         id, outcome = pending.id, pending.outcome
         response: dict[str, Any] = {"id": id, "status": 200, "body": outcome}
         if isinstance(outcome, Exception):
-            suffix = f".{id}" if VALID_ID.fullmatch(str(id)) else ""
-            error, document = problem_of(outcome, self._name + suffix)
+            known = self._describe(pending)
+            self._service.problems.note(outcome, **known)
+            error, document = problem_of(outcome, known["request_id"])
             response |= {"status": error.status, "body": document}
         elif outcome is None:
             response = {"id": id, "status": 204}
+        elif pending.png:
+            response["body"] = with_png(outcome)
+        if self._logs_all:
+            log_request(response["status"], **self._describe(pending), transport="stream")
         raw = codec.encode(response, pending.as_msgpack)
         if pending.as_msgpack:
             return {"type": "websocket.send", "bytes": raw}
         return {"type": "websocket.send", "text": raw.decode()}
+
+    def _describe(self, pending: Pending) -> dict[str, Any]:
+        """Return what is known of a request, as `Problems.note` takes it."""
+        id, verb = str(pending.id), pending.verb
+        return {
+            "request_id": f"{self._name}.{id}" if VALID_ID.fullmatch(id) else self._name,
+            "verb": verb if isinstance(verb, str) and verb in _VALIDATORS else OTHER,
+            "session_id": getattr(pending.request, "session_id", None),
+            "duration_s": perf_counter() - pending.began_s,
+        }
 
 
 def _id_of(fields: dict[str, Any]) -> Id:
@@ -224,7 +257,9 @@ def _id_of(fields: dict[str, Any]) -> Id:
     given = fields.get("id")
     if type(given) is int or (type(given) is str and len(given) <= MAX_ID):
         return given
-    raise InvalidRequestError(f"id must be an integer, or a string of at most {MAX_ID} characters")
+    raise InvalidRequestError(
+        f"id must be an integer of at most 64 bits, or a string of at most {MAX_ID} characters"
+    )
 
 
 def _timeout_s(fields: dict[str, Any]) -> float:
@@ -235,7 +270,7 @@ def _timeout_s(fields: dict[str, Any]) -> float:
     raise InvalidRequestError("timeout_s must be a positive number of seconds")
 
 
-def _request_of(fields: dict[str, Any]) -> Request[Any]:
+def _request_of(fields: dict[str, Any], bounds: PngBounds) -> Request[Any]:
     """Return the request in a message. Raises as validation does."""
     if unknown := fields.keys() - _KEYS:
         named = sorted(map(str, unknown))[:5]  # keys of msgpack may have any type
@@ -245,7 +280,7 @@ def _request_of(fields: dict[str, Any]) -> Request[Any]:
         raise InvalidRequestError(f"verb must be one of {', '.join(_VALIDATORS)}")
     if not isinstance(body, dict):
         raise InvalidRequestError("body must be an object: the verb's fields")
-    request: Request[Any] = _VALIDATORS[name](body)
+    request: Request[Any] = _VALIDATORS[name](body, bounds)
     return request
 
 

@@ -16,6 +16,7 @@ from dreamserve.api import heads
 from dreamserve.api.bounded import Bounded
 from dreamserve.api.connections import RESERVE, Connections
 from dreamserve.api.heads import Refusal
+from dreamserve.api.problems import Problems
 from dreamserve.api.transports import CoalescingTransport
 from dreamserve_protocol.errors import (
     BadRequestError,
@@ -35,9 +36,11 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class Protocol(Bounded, HttpToolsProtocol):
     """One connection."""
 
-    def __init__(self, *args: Any, shared: Connections, **options: Any) -> None:
+    def __init__(
+        self, *args: Any, shared: Connections, problems: Problems | None = None, **options: Any
+    ) -> None:
         super().__init__(*args, **options)
-        self.shared = shared
+        self.shared, self._problems = shared, problems or Problems()
         self._head_bytes = shared.settings.max_head_bytes
         self._packet_bytes = 0  # size of the packet being parsed
         self._idle_bytes = 0  # received since, and with, the last packet that made progress
@@ -213,8 +216,8 @@ class Protocol(Bounded, HttpToolsProtocol):
         if not self._refused and (self._in_body or self._in_head):
             self._refuse(Refusal(BadRequestError("the request ended before it was complete")))
         if self._refused:
-            return not self.transport.is_closing()
-        if not self._responding:
+            return self.scheme != "https" and not self.transport.is_closing()
+        if not self._responding or self.scheme == "https":  # TLS has no half-closed connections
             return False
         self.cycle.keep_alive = False
         self.loop.call_later(HALF_CLOSED_S, self._look_for_client)
@@ -250,7 +253,7 @@ class Protocol(Bounded, HttpToolsProtocol):
         # uvicorn treats the refusal as a request whose application sends the response.
         self.on_message_begin()
         self.url = b"/"
-        self.app = refusal.response()
+        self.app = refusal.response(self._problems)
         super().on_headers_complete()
         self.cycle.keep_alive = False
 

@@ -50,6 +50,18 @@ class StepOutput:
     mixture_mu: Array  # (B, K, Z)
     mixture_log_sigma: Array  # (B, K, Z), or (B, K) for isotropic
 
+    def arrays(self) -> tuple[Array, ...]:
+        """Return all arrays, in the order of `WorldSpec.step_outputs`."""
+        return (
+            self.latent,
+            self.reward,
+            self.done_logit,
+            *self.state,
+            self.mixture_logits,
+            self.mixture_mu,
+            self.mixture_log_sigma,
+        )
+
 
 class Backend(Protocol):
     """The three graphs of one world on one device."""
@@ -89,8 +101,8 @@ class StateStore(Protocol):
     row whose step failed keeps its state.
     """
 
-    def read(self, slot: int) -> tuple[Array, State]:
-        """Return copies of latent (1, Z) and state (1, *shape) each."""
+    def read(self, slots: Int64) -> tuple[Array, State]:
+        """Return copies of the rows of `slots` (B,): latent (B, Z) and state (B, *shape) each."""
         ...
 
     def write(self, slots: Int64, latent: Array, state: State) -> None:

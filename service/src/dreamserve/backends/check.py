@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from dreamserve.backends.base import Array, Backend, StepInput, StepOutput
+from dreamserve.backends.base import Array, Backend, StepInput
 from dreamserve.errors import BundleError
 from dreamserve.manifest import WorldSpec
 
@@ -72,7 +72,7 @@ def check_backend(spec: WorldSpec, backend: Backend) -> None:
         try:
             outputs = {
                 "encode": backend.encode(frames),
-                "step": _flat(backend.step(dummy_input(spec, rows))),
+                "step": backend.step(dummy_input(spec, rows)).arrays(),
                 "decode": (backend.decode(latent),),
             }
         except Exception as error:
@@ -81,18 +81,6 @@ def check_backend(spec: WorldSpec, backend: Backend) -> None:
             ) from error
         for graph, arrays in outputs.items():
             _check(f"{spec.name}: graph {graph}", arrays, expected[graph], rows)
-
-
-def _flat(output: StepOutput) -> tuple[Array, ...]:
-    return (
-        output.latent,
-        output.reward,
-        output.done_logit,
-        *output.state,
-        output.mixture_logits,
-        output.mixture_mu,
-        output.mixture_log_sigma,
-    )
 
 
 def _check(where: str, arrays: tuple[Array, ...], expected: dict[str, Shape], rows: int) -> None:

@@ -68,9 +68,8 @@ class HostStateStore:
             np.zeros((count, *tensor.shape), np.float32) for tensor in spec.recurrent_state
         )
 
-    def read(self, slot: int) -> tuple[Array, State]:
-        row = slice(slot, slot + 1)
-        return self._latent[row].copy(), tuple(part[row].copy() for part in self._state)
+    def read(self, slots: Int64) -> tuple[Array, State]:
+        return self._latent[slots], tuple(part[slots] for part in self._state)
 
     def write(self, slots: Int64, latent: Array, state: State) -> None:
         index = as_slice(slots)

@@ -75,9 +75,10 @@ class TorchStateStore:
             ) from error
 
     @torch.inference_mode()
-    def read(self, slot: int) -> tuple[Array, State]:
-        """Return copies of latent (1, Z) and state (1, *shape) each."""
-        latent, *state = (_to_host(slab[slot : slot + 1]) for slab in self._slabs)
+    def read(self, slots: Int64) -> tuple[Array, State]:
+        """Return copies of the rows of `slots` (B,): latent (B, Z) and state (B, *shape) each."""
+        index = self._to_device(slots)
+        latent, *state = (_to_host(slab.index_select(0, index)) for slab in self._slabs)
         return latent, tuple(state)
 
     @torch.inference_mode()

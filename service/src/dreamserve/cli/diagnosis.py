@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dreamserve import __version__
+from dreamserve.api.async_engine import store_of
 from dreamserve.api.server import bind
 from dreamserve.backends.check import step_s
 from dreamserve.backends.choose import cores, cuda_devices, load_backend
@@ -18,6 +19,7 @@ from dreamserve.bundle import load_bundle
 from dreamserve.cli.options import DEFAULT_BUNDLE, Bundles
 from dreamserve.errors import SettingsError
 from dreamserve.settings import Settings
+from dreamserve.store.base import StoreError
 from dreamserve_protocol.errors import DreamserveError
 
 ROWS = (1, 64, 256)
@@ -65,6 +67,7 @@ def checked(bundles: Bundles, given: dict[str, Any]) -> Iterator[Line]:
     else:
         yield Line("ok", "settings", "valid")
     yield _port(settings)
+    yield from _store(settings)
     paths = bundles or [path for path in (DEFAULT_BUNDLE,) if path.is_dir()]
     if not paths:
         yield Line("warning", "bundle", "none to check; name one: dreamserve doctor PATH/TO/BUNDLE")
@@ -85,7 +88,7 @@ def _devices() -> Line:
         return Line("ok", "devices", "CPU; no CUDA device")
     found = f"CPU, {count} CUDA device{'s' * (count > 1)}"
     if _torch_sees_cuda():
-        return Line("ok", "devices", f"{found}: backend torch-cuda")
+        return Line("ok", "devices", f"{found}: backend torch-cuda, with --trust-torchscript")
     if _CUDA_PROVIDER in onnxruntime.get_available_providers():
         return Line("ok", "devices", f"{found}: backend onnx-cuda")
     hint = "which neither torch nor onnxruntime can use: install a CUDA build of torch"
@@ -109,9 +112,25 @@ def _port(settings: Settings) -> Line:
     return Line("ok", "port", f"{host} port {port} is free")
 
 
+def _store(settings: Settings) -> Iterator[Line]:
+    try:
+        store = store_of(settings)
+        if store is None:
+            yield Line("ok", "store", "memory: sessions end with the server")
+            return
+        warnings = store.warnings()
+        store.close()
+    except (SettingsError, StoreError) as error:
+        yield Line("problem", "store", str(error))
+        return
+    yield from (Line("warning", "store", warning) for warning in warnings)
+    if not warnings:
+        yield Line("ok", "store", f"{settings.store.partition(':')[0]} responds")
+
+
 def _bundle(path: Path, settings: Settings) -> Iterator[Line]:
     try:
-        bundle = load_bundle(path)
+        bundle = load_bundle(path, settings.trust)
         manifest = bundle.manifest
         found = f"{path}: {manifest.name} {manifest.version}, all hashes verified"
         yield Line("ok", "bundle", found)

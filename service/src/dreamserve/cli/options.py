@@ -12,22 +12,26 @@ from dreamserve.settings import Settings, option
 
 DEFAULT_BUNDLE = Path("bundles/takecover")
 Bundles = list[Path]
-Command = Callable[[Bundles, dict[str, Any]], None]
+Command = Callable[..., None]
 
 
-def takes_settings(*names: str) -> Callable[[Command], Callable[..., None]]:
-    """Give a command the argument BUNDLE... and an option for each of these settings.
+def takes_settings(*names: str, bundles: bool = True) -> Callable[[Command], Callable[..., None]]:
+    """Give a command the argument BUNDLE..., if it takes `bundles`, and options for these settings.
 
     The command gets the bundles and the options that were used, by the settings' names.
     """
 
     def decorate(command: Command) -> Callable[..., None]:
-        def with_options(bundles: Bundles | None, **options: Any) -> None:
-            command(bundles or [], {name: one for name, one in options.items() if one is not None})
+        def with_options(**options: Any) -> None:
+            paths = [options.pop("bundles") or []] if bundles else []
+            command(*paths, {name: one for name, one in options.items() if one is not None})
 
         with_options.__name__, with_options.__doc__ = command.__name__, command.__doc__
         with_options.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # PEP 362
-            [_parameter("bundles", Bundles, _bundles()), *map(_option, names)]
+            [
+                *([_parameter("bundles", Bundles, _bundles())] if bundles else []),
+                *map(_option, names),
+            ]
         )
         return with_options
 
@@ -52,7 +56,11 @@ def _option(name: str) -> inspect.Parameter:
     kind = str if get_origin(field.annotation) is Literal else field.annotation
     description = (field.description or "").removesuffix(".")
     default = f"{field.default:g}" if isinstance(field.default, float) else field.default
-    text = f"{description} (default {default})."
+    shown = "none" if default == "" else default
+    if isinstance(field.default, bool):
+        shown = "on" if field.default else "off"
+    text = f"{description} (default {shown})."
+    # A flag turns on what is off by default.
     return _parameter(name, kind, typer.Option(option(name), help=text))
 
 

@@ -2,10 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from types import GeneratorType
-from typing import Any
+from typing import Any, Protocol
 
-from dreamserve.engine.handlers.base import Context
+from dreamserve.engine.handlers.base import Context, Contexts
 from dreamserve.engine.handlers.branches import fork, rewind
+from dreamserve.engine.handlers.listing import (
+    admin_delete,
+    admin_sessions,
+    delete_idle,
+    sessions,
+)
 from dreamserve.engine.handlers.plan import plan
 from dreamserve.engine.handlers.reset import reset
 from dreamserve.engine.handlers.reset_batch import reset_batch
@@ -21,7 +27,9 @@ from dreamserve.engine.handlers.sessions import (
 from dreamserve.engine.handlers.step import step
 from dreamserve.engine.handlers.step_batch import step_batch
 from dreamserve.engine.handlers.worlds import world, worlds
+from dreamserve.engine.sessions.slab import Slab
 from dreamserve.engine.sessions.steps import AdmittedStep, take_steps
+from dreamserve.engine.sessions.table import SessionTable
 from dreamserve.engine.work import Job, Outcome, failure
 from dreamserve_protocol.errors import ProblemError
 from dreamserve_protocol.markers import Request
@@ -49,28 +57,49 @@ HANDLERS: dict[type, Handler] = {
         session,
         delete,
         delete_batch,
+        sessions,
+        delete_idle,
         worlds,
         world,
     )
+}
+# Handlers of administrators' requests get the table of all owners' sessions.
+ADMIN_HANDLERS: dict[type, Callable[[SessionTable, Any], Any]] = {
+    BY_NAME[handler.__name__].request: handler for handler in (admin_sessions, admin_delete)
 }
 
 AfterSteps = Callable[[], Any]
 
 
-def respond(context: Context, requests: Sequence[Request[Any]]) -> list[Outcome]:
+class OwnedRequest(Protocol):
+    """A request and its owner, "" without authentication."""
+
+    @property
+    def request(self) -> Request[Any]:
+        """The request."""
+        ...
+
+    @property
+    def owner(self) -> str:
+        """Its owner."""
+        ...
+
+
+def respond(contexts: Contexts, requests: Sequence[OwnedRequest]) -> list[Outcome]:
     """Return the outcome of each of these requests, which concern different sessions.
 
     An outcome is a result, an error, or a job in progress. A job reads its session before its first
     yield, and writes to it after its last.
     """
-    context.sessions.refresh_now()
     outcomes: list[Outcome] = [None] * len(requests)
-    batches: dict[str, list[tuple[int, AdmittedStep]]] = {}
+    batches: dict[Slab, list[tuple[int, AdmittedStep]]] = {}
     after: list[tuple[int, AfterSteps]] = []
-    for i, request in enumerate(requests):
-        handled = _handle(context, request)
+    common = contexts[""]
+    for i, owned in enumerate(requests):
+        context = contexts[owned.owner] if owned.owner else common
+        handled = _handle(context, contexts.table, owned.request)
         if isinstance(handled, AdmittedStep):
-            batches.setdefault(handled.session.world.name, []).append((i, handled))
+            batches.setdefault(handled.session.slab, []).append((i, handled))
         elif callable(handled):
             after.append((i, handled))
         else:
@@ -83,9 +112,12 @@ def respond(context: Context, requests: Sequence[Request[Any]]) -> list[Outcome]
     return outcomes
 
 
-def _handle(context: Context, request: Request[Any]) -> Any:
+def _handle(context: Context, table: SessionTable, request: Request[Any]) -> Any:
     try:
-        handled = HANDLERS[type(request)](context, request)
+        if (handler := HANDLERS.get(type(request))) is not None:
+            handled = handler(context, request)
+        else:
+            handled = ADMIN_HANDLERS[type(request)](table, request)
     except Exception as error:
         return failure(error)
     return Job(handled).resume() if isinstance(handled, GeneratorType) else handled

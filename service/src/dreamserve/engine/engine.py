@@ -7,14 +7,17 @@ Each request gets exactly one outcome.
 import concurrent.futures
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any, TypeVar
 
 from dreamserve.engine.dispatcher import respond
-from dreamserve.engine.executor import Executor, RequestScheduler
-from dreamserve.engine.handlers.base import Context
-from dreamserve.engine.limits import UNLIMITED, Limits
+from dreamserve.engine.durability.gate import Durability, Gate
+from dreamserve.engine.executor import Executor, Observe, RequestScheduler
+from dreamserve.engine.handlers.base import Contexts
+from dreamserve.engine.limits import UNLIMITED, Limits, Quota
+from dreamserve.engine.measures import Measures
 from dreamserve.engine.memory import Bounds, memory_bounds
 from dreamserve.engine.scheduling.asks import ask_of
 from dreamserve.engine.scheduling.calibration import (
@@ -25,11 +28,20 @@ from dreamserve.engine.scheduling.calibration import (
 from dreamserve.engine.scheduling.driver import Driver, InlineDriver
 from dreamserve.engine.scheduling.queued import Future, QueuedRequest, Settled
 from dreamserve.engine.scheduling.scheduler import Scheduler
-from dreamserve.engine.sessions.slab import slab_bytes
-from dreamserve.engine.sessions.table import MAX_KEPT_STEPS, Sessions
+from dreamserve.engine.sessions.ledger import Ledger
+from dreamserve.engine.sessions.slab import SessionKey, WorldMeasures, slab_bytes
+from dreamserve.engine.sessions.table import MAX_KEPT_STEPS, SessionTable, key_of
 from dreamserve.engine.world import World, worlds_by_name
-from dreamserve_protocol.errors import DrainingError
+from dreamserve_protocol.errors import (
+    DrainingError,
+    InvalidRequestError,
+    OverloadedError,
+    ProblemError,
+)
 from dreamserve_protocol.markers import Request
+
+STOP_POLL_S = 0.05  # while stopping, to look whether the store has confirmed everything
+STORE_DEADLINE_S = 5.0  # for the store to record what is queued when the engine stops
 
 R = TypeVar("R")
 
@@ -50,6 +62,10 @@ class Engine:
 
     Requests must have been validated (`dreamserve.validation`): the engine only checks them against
     the world.
+
+    A request has an owner, "" without authentication. A session belongs to the owner of the request
+    that began it; for the requests of any other owner it does not exist. `quotas` bound what an
+    owner may have at once.
     """
 
     def __init__(
@@ -68,16 +84,26 @@ class Engine:
         slice_rows: int | None = None,
         limits: Limits = UNLIMITED,
         clock: Callable[[], float] = time.monotonic,
+        durability: Durability | None = None,
     ) -> None:
         self._sizes = batch_sizes(max_batch)
         self._slice_ms, self._slice_rows = slice_ms, slice_rows
         self._inline_rows = 0
         by_name = worlds_by_name(worlds)
-        self._context = Context(
+        ledger = None if durability is None else Ledger()
+        self.table = SessionTable(
             by_name,
-            Sessions(
-                by_name, capacity, session_ttl_s, self._sizes, max_kept_steps, clock, max_plan_bytes
-            ),
+            capacity,
+            session_ttl_s,
+            self._sizes,
+            max_kept_steps,
+            clock,
+            ledger,
+            max_plan_bytes,
+        )
+        self._contexts = Contexts(
+            by_name,
+            self.table,
             limits,
             clock,
             slice_rows=slice_rows or UNMEASURED_SLICE_ROWS,
@@ -88,8 +114,15 @@ class Engine:
         )
         plans, job = max_plan_bytes, limits.job_bytes
         self._bounds = Bounds(capacity, max_queue, max_batch, max_jobs, max_kept_steps, plans, job)
+        self._max_queue = max_queue
         self._wake = threading.Condition(threading.Lock())  # guards the scheduler
-        self._executor = Executor(respond, self._context, self._scheduler, self._wake)
+        self.measures = Measures()
+        self._gate: Gate | None = None
+        if durability is not None and ledger is not None:
+            self._gate = Gate(durability, self.table, ledger, self)
+        self._executor = Executor(
+            respond, self._contexts, self._scheduler, self._wake, self.measures, self._gate
+        )
         self._turning = threading.Lock()  # held during a turn; its holder owns all other state
         self._thread: threading.Thread | None = None
         self._stop_at_s: float | None = None  # by time.monotonic; None: not stopping
@@ -98,22 +131,22 @@ class Engine:
     @property
     def worlds(self) -> dict[str, World]:
         """The worlds by name, in the order given."""
-        return self._context.worlds
+        return self._contexts[""].worlds
 
     @property
     def session_count(self) -> int:
         """Number of live sessions."""
-        return len(self._context.sessions)
+        return len(self.table)
 
     @property
     def unused_s(self) -> float:
         """Seconds since a live session was last used; infinite without one."""
-        return self._context.sessions.unused_s()
+        return self.table.unused_s()
 
     @property
     def capacity(self) -> int:
         """Maximum number of live sessions."""
-        return self._context.sessions.capacity
+        return self.table.capacity
 
     @property
     def memory_bytes(self) -> int:
@@ -132,46 +165,156 @@ class Engine:
         return running and self._stop_at_s is None
 
     @property
+    def world_measures(self) -> dict[str, WorldMeasures]:
+        """What was measured of each world's sessions, by name; worlds that were removed, too."""
+        return self.table.measures.copy()
+
+    @property
+    def live(self) -> Counter[str]:
+        """Number of live sessions by their worlds' names."""
+        counts = Counter(dict.fromkeys(self.world_measures, 0))
+        for slab in self.table.numbered.copy().values():
+            counts[slab.world.name] += slab.count
+        return counts
+
+    @property
+    def kept_steps(self) -> int:
+        """Number of steps that all sessions may keep for rewinding."""
+        return sum(slab.windows.reserved for slab in self.table.numbered.copy().values())
+
+    @property
+    def waiting(self) -> int:
+        """Number of waiting requests."""
+        return self._scheduler.waiting
+
+    @property
+    def jobs(self) -> int:
+        """Number of plans, samples, batches and burn-ins in progress."""
+        return len(self._scheduler.jobs)
+
+    @property
     def idle(self) -> bool:
-        """Whether no request waits or is in progress."""
-        return not (self._scheduler.ready or self._scheduler.jobs)
+        """Whether no request waits, for its turn or for a store, and none is in progress."""
+        return not (self._has_work or self._waiting_for_store)
+
+    @property
+    def _has_work(self) -> bool:
+        return bool(self._scheduler.ready or self._scheduler.jobs)
+
+    @property
+    def _waiting_for_store(self) -> int:
+        return 0 if self._gate is None else self._gate.waiting
 
     @property
     def draining(self) -> bool:
         """Whether new sessions are refused."""
-        return self._context.draining
+        return self.table.draining
 
     def drain(self) -> None:
         """Refuse new sessions from now on; existing ones are served."""
-        self._context.draining = True
+        self.table.draining = True
+
+    @property
+    def quotas(self) -> Mapping[str, Quota]:
+        """The quotas by owner; owners without one are not restricted. May be replaced any time."""
+        return self.table.quotas
+
+    @quotas.setter
+    def quotas(self, quotas: Mapping[str, Quota]) -> None:
+        self.table.quotas = quotas
+
+    def add_world(self, world: World) -> None:
+        """Serve another world, from any thread; new sessions of its name are on this one.
+
+        It is warmed up before any request can use it. A world of the same name serves the sessions
+        that it has.
+        """
+        measured = calibrate([world], self._sizes, self._slice_ms)
+        with self._turning:
+            before = self.worlds.get(world.name)
+            self.table.add(world)
+            self.worlds[world.name] = world
+            self._inline_rows = min(self._inline_rows, measured.inline_rows)
+            self._contexts[""].latencies.update(measured.latencies)
+            if before is not None:
+                self.table.retire(before)
+
+    def remove_world(self, name: str) -> None:
+        """Take no new sessions of a world; it serves those that it has.
+
+        Raises WorldNotFoundError, and InvalidRequestError for the only world.
+        """
+        with self._turning:
+            world = self._contexts[""].world(name)
+            if len(self.worlds) == 1:
+                raise InvalidRequestError(f"{name} is the only world; load another one first")
+            del self.worlds[name]
+            self.table.retire(world)
+
+    def observe(self, observe: Observe) -> None:
+        """Call `observe` with each batch from now on, in the thread of its turn."""
+        self._executor.observe = observe
+
+    def world_of(self, key: SessionKey) -> str | None:
+        """Return the world of a session, None if there is none; to be called in a turn only."""
+        return self.table.world_of(key)
 
     def attach(self, driver: Driver) -> None:
         """Let `driver` deliver the outcomes of all turns from now on."""
         self._driver = driver
 
-    def submit(self, request: Request[R]) -> "concurrent.futures.Future[R]":
-        """Queue a request, from any thread, and return the future of its result.
+    def submit(self, request: Request[R], owner: str = "") -> "concurrent.futures.Future[R]":
+        """Queue a request of `owner`, from any thread, and return the future of its result.
 
         Cancelling the future cancels a waiting request; the outcome of one in progress is dropped.
         Raises OverloadedError when too many wait, DrainingError once stopping.
         """
         future: concurrent.futures.Future[R] = concurrent.futures.Future()
-        self.queue(request, future)
+        self.queue(request, future, owner)
         self.wake()
         return future
 
-    def queue(self, request: Request[Any], future: Future, timeout_s: float = inf) -> None:
+    def queue(
+        self, request: Request[Any], future: Future, owner: str = "", timeout_s: float = inf
+    ) -> None:
         """Queue a request whose outcome completes `future`; the caller must ensure a turn.
 
         It is not begun once `timeout_s` have passed. Raises as `submit`.
         """
-        key: str | None = getattr(request, "session_id", None)
-        now_s = self._context.clock()
-        queued = QueuedRequest(request, future, key, ask_of(request), now_s + timeout_s)
+        key: SessionKey | None = getattr(request, "session_id", None)
+        if owner and isinstance(key, str):
+            key = key_of(owner, key)
+        now_s = self._contexts[""].clock()
+        queued = QueuedRequest(
+            request, future, key, owner, time.perf_counter(), ask_of(request), now_s + timeout_s
+        )
         with self._wake:
             if self._stop_at_s is not None:
                 raise DrainingError("the server is shutting down")
+            if (waiting := self._waiting_for_store) >= self._max_queue:
+                raise OverloadedError(
+                    f"{waiting} requests wait for the session store; try again later"
+                )
             self._scheduler.add(queued, now_s)
+
+    def requeue(self, requests: Sequence[QueuedRequest]) -> None:
+        """Queue requests again, from any thread; those that cannot be queued get an error."""
+        refused: list[Settled] = []
+        with self._wake:
+            for queued in requests:
+                try:
+                    if self._stop_at_s is not None:
+                        raise DrainingError("the server is shutting down")
+                    self._scheduler.put_back(queued)
+                except ProblemError as error:
+                    refused.append((queued, error))
+            self._wake.notify()
+        self.deliver(refused)
+
+    def deliver(self, outcomes: list[Settled]) -> None:
+        """Settle the futures of requests that waited for the store, from any thread."""
+        self.measures.completed(time.perf_counter(), outcomes)
+        self._driver.deliver(outcomes)
 
     def wake(self) -> None:
         """Wake the engine's thread, which runs turns until the engine is idle."""
@@ -184,6 +327,8 @@ class Engine:
         Turns never overlap: this waits while another thread runs one.
         """
         with self._turning:
+            if failed := self._executor.arrive():
+                self._driver.deliver(failed)
             with self._wake:
                 batch, jobs = self._scheduler.next()
             if batch:
@@ -206,7 +351,7 @@ class Engine:
                     settled = self._executor.run_batch(batch)
             finally:
                 self._turning.release()
-        if scheduler.ready or scheduler.jobs:  # `not self.idle`, inlined on the path of every step
+        if scheduler.ready or scheduler.jobs:  # `_has_work`, inlined on the path of every step
             self.wake()
         return settled
 
@@ -222,9 +367,10 @@ class Engine:
     def warm(self) -> None:
         """Run every graph at every batch size, so that no request waits for warm-up."""
         measured = calibrate(self.worlds.values(), self._sizes, self._slice_ms, self._check_going)
-        self._context.slice_rows = self._slice_rows or measured.slice_rows
         self._inline_rows = measured.inline_rows
-        self._context.latencies.update(measured.latencies)
+        self._contexts.update_all(
+            slice_rows=self._slice_rows or measured.slice_rows, latencies=measured.latencies
+        )
 
     def _check_going(self) -> None:
         if self._stop_at_s is not None:
@@ -246,15 +392,23 @@ class Engine:
     def _run(self) -> None:
         while not self._finished():
             with self._wake:
-                self._wake.wait_for(self._awake)
+                self._wake.wait_for(self._awake, None if self._stop_at_s is None else STOP_POLL_S)
             self.turn()
         with self._wake:
             waiting, jobs = self._scheduler.empty()
+        if self._gate is not None:
+            waiting += self._gate.empty()
         refused = DrainingError("the server is shutting down; the request was not completed")
         self._driver.deliver([(queued, refused) for queued in (*waiting, *jobs)])
+        if self._gate is not None:
+            self._gate.stop(STORE_DEADLINE_S)
 
     def _awake(self) -> bool:
-        return not self.idle or self._stop_at_s is not None
+        if self._has_work:
+            return True
+        if self._gate is not None and self._gate.waiting:
+            return self._gate.has_arrivals
+        return self._stop_at_s is not None
 
     def _finished(self) -> bool:
         with self._wake:

@@ -1,4 +1,4 @@
-"""Limits of one request, checked before any of its work begins."""
+"""Limits of one request, checked before any of its work begins, and of one owner's requests."""
 
 from dataclasses import dataclass
 from math import inf, prod
@@ -59,7 +59,16 @@ class Limits:
         _check(self.mixture_bytes, size_bytes, f"{what} are {size_bytes} bytes of mixtures")
 
 
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What one owner may have at once; unlimited by default."""
+
+    sessions: float = inf
+    jobs: float = inf  # plans, samples, rollouts, batches and burn-ins in progress
+
+
 UNLIMITED = Limits()
+UNRESTRICTED = Quota()
 
 
 def _check(limit: float, number: int, what: str) -> None:

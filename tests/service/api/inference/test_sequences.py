@@ -130,6 +130,10 @@ async def test_a_dream_that_ended_may_start_over(client, infer, tensors_of):
             pass
     response = await infer(2)
     assert (response.status_code, response.json()["code"]) == (409, "dream_ended")
+    for name in ("error", "detail"):
+        assert response.json()[name].endswith("; a request with sequence_start starts over")
+    absent = (await infer(2, sequence_id=9)).json()["error"]
+    assert absent == "no session 9; a request with sequence_start begins one"
     assert (await infer(seed=8, **START)).status_code == 200
 
 

@@ -1,83 +1,31 @@
 """A server on a real socket, and clients of its /stream."""
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
-    AbstractContextManager,
     asynccontextmanager,
-    contextmanager,
 )
-from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import msgpack
 import orjson
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from dreamserve.api.app import App, create_app
-from dreamserve.api.async_engine import engine_of
 from dreamserve.api.codec import encode
 from dreamserve.api.examples import examples
-from dreamserve.api.server import Server, bind
-from dreamserve.engine.fake import fake_world
-from dreamserve.engine.world import World
-from dreamserve.settings import Settings
 from dreamserve_protocol.arrays import pack, unpack
 from dreamserve_protocol.verbs import BY_NAME
 
 PATIENCE_S = 30.0
-VOLATILE = {"elapsed_ms", "idle_s", "request_id"}
-
-
-@dataclass
-class Listening:
-    """A server on its own port, in its own thread."""
-
-    app: App
-    port: int
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-
-@contextmanager
-def _listening(*worlds: World, **changed: Any) -> Iterator[Listening]:
-    chosen = Settings.load(**changed)
-    engine = engine_of(list(worlds) or [fake_world(), fake_world("box", discrete=False)], chosen)
-    app, started = create_app(engine, chosen), threading.Event()
-    listening = bind("127.0.0.1", 0)
-    server = Server(app, app.service, started.set)
-    thread = threading.Thread(target=server.run, args=([listening],))
-    thread.start()
-    try:
-        assert started.wait(PATIENCE_S)
-        served = Listening(app, listening.getsockname()[1])
-        with httpx.Client(base_url=served.url, timeout=PATIENCE_S) as http:
-            for _ in range(10_000):
-                if http.get("/readyz").status_code == 200:
-                    break
-        yield served
-    finally:
-        server.should_exit = True
-        thread.join(PATIENCE_S)
-        assert not thread.is_alive()
-
-
-@pytest.fixture
-def listening() -> Callable[..., AbstractContextManager[Listening]]:
-    """Return a context manager that serves worlds (by default fake ones) on a real socket."""
-    return _listening
+VOLATILE = {"elapsed_ms", "age_s", "idle_s", "request_id"}
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Listening]:
+def server(listening: Any) -> Iterator[Any]:
     """Return a server with the worlds `fake` and `box`."""
-    with _listening() as served:
+    with listening() as served:
         yield served
 
 
@@ -106,7 +54,7 @@ class Peer:
 
 
 @asynccontextmanager
-async def _peer_of(served: Listening, form: str = "json", **options: Any) -> AsyncIterator[Peer]:
+async def _peer_of(served: Any, form: str = "json", **options: Any) -> AsyncIterator[Peer]:
     options = {"compression": None, "max_size": None, "open_timeout": PATIENCE_S, **options}
     async with connect(f"ws://127.0.0.1:{served.port}/stream", **options) as socket:
         yield Peer(socket, form)

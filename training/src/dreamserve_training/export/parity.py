@@ -4,7 +4,7 @@ Outputs are compared for the same inputs at every step of dreams of the referenc
 temperatures (T = 0 included) and the first state are random.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import combinations
 
@@ -148,16 +148,7 @@ def _near_tie(spec: WorldSpec, step: StepInput, output: StepOutput) -> npt.NDArr
 
 def outputs_by_name(spec: WorldSpec, output: StepOutput) -> dict[str, Array]:
     """Return a step's outputs by their names in the manifest."""
-    values: Sequence[Array] = (
-        output.latent,
-        output.reward,
-        output.done_logit,
-        *output.state,
-        output.mixture_logits,
-        output.mixture_mu,
-        output.mixture_log_sigma,
-    )
-    return dict(zip(spec.step_outputs(), values, strict=True))
+    return dict(zip(spec.step_outputs(), output.arrays(), strict=True))
 
 
 def _rows(step: StepInput, rows: slice) -> StepInput:

@@ -6,7 +6,6 @@ from typing import Any
 import gymnasium
 import numpy.typing as npt
 
-from dreamserve_client.calls import new_id
 from dreamserve_client.client import DreamClient, DreamSession
 from dreamserve_client.envs.view import (
     LARGEST_SEED,
@@ -18,6 +17,7 @@ from dreamserve_client.errors import APIConnectionError
 from dreamserve_client.transports.choose import TransportName
 from dreamserve_protocol.arrays import UInt8
 from dreamserve_protocol.common import Start
+from dreamserve_protocol.ids import new_id
 from dreamserve_protocol.reset import ResetResult
 from dreamserve_protocol.step import StepResult
 
@@ -34,6 +34,7 @@ class DreamEnv(gymnasium.Env[npt.NDArray[Any], Any]):
     max_episode_steps: Steps after which a dream is truncated. Default: none.
     render_mode: With "rgb_array", every step includes the decoded frame, for `render`.
     transport: "http", or "stream", one WebSocket, which has less latency.
+    api_key: As in DreamClient.
 
     Raises ConfigurationError, and as DreamClient.
     """
@@ -52,9 +53,10 @@ class DreamEnv(gymnasium.Env[npt.NDArray[Any], Any]):
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
         transport: TransportName = "http",
+        api_key: str | None = None,
     ) -> None:
         self._client, self._view = open_view(
-            base_url, bundle, client, transport, world, observation, render_mode
+            base_url, bundle, client, transport, world, observation, render_mode, api_key
         )
         described = self._view.world
         self.world, self.action_names = described.name, described.action_names
@@ -63,7 +65,7 @@ class DreamEnv(gymnasium.Env[npt.NDArray[Any], Any]):
         self.render_mode, self.temperature = render_mode, temperature
         self.max_episode_steps = max_episode_steps
         self._session: DreamSession | None = None
-        self._id = new_id()
+        self._id = new_id(self._client.route)
         self._frame: UInt8 | None = None
 
     def reset(

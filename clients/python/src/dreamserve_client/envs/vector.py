@@ -20,9 +20,9 @@ from dreamserve_client.envs.view import (
 )
 from dreamserve_client.errors import APIConnectionError, ConfigurationError
 from dreamserve_client.transports.choose import TransportName
-from dreamserve_protocol.arrays import Bools, Float64, Int64, UInt8
+from dreamserve_protocol.arrays import Bools, Float64, Int64, UInt8, array_of
 from dreamserve_protocol.batches import FinalRows, ResetBatchResult
-from dreamserve_protocol.errors import ProblemError
+from dreamserve_protocol.errors import InvalidActionError, ProblemError
 
 Observations = npt.NDArray[Any]
 Infos = dict[str, Any]
@@ -57,13 +57,14 @@ class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
         transport: TransportName = "http",
+        api_key: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     ) -> None:
         self._mode = AutoresetMode(autoreset_mode)
         if num_envs < 1:
             raise ConfigurationError(f"num_envs must be at least 1, not {num_envs}")
         self._client, self._view = open_view(
-            base_url, bundle, client, transport, world, observation, render_mode
+            base_url, bundle, client, transport, world, observation, render_mode, api_key
         )
         view = self._view
         self.world, self.action_names = view.world.name, view.world.action_names
@@ -163,7 +164,7 @@ class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
         if self._mode is AutoresetMode.DISABLED and self._ended.any():
             rows = np.flatnonzero(self._ended).tolist()
             raise gymnasium.error.ResetNeeded(f"reset rows {rows}: their dreams have ended")
-        taken = np.asarray(actions)
+        taken = array_of("actions", actions, error=InvalidActionError)
         if taken.ndim == 0 or len(taken) != self.num_envs:
             shape = f"not of shape {taken.shape}"
             raise ValueError(f"actions must be one for each of {self.num_envs} dreams, {shape}")
@@ -241,7 +242,7 @@ class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
 
     def _column(self, name: str, value: Any) -> npt.NDArray[Any]:
         """Return a reset option as a column with all rows."""
-        column, of_row = np.asarray(value), 1 if name == "latents" else 0
+        column, of_row = array_of(name, value), 1 if name == "latents" else 0
         try:
             return np.broadcast_to(column, (self.num_envs, *column.shape[column.ndim - of_row :]))
         except ValueError:

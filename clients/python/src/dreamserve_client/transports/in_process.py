@@ -8,21 +8,22 @@ This file alone imports the service, and only when it is used.
 
 import asyncio
 from threading import Lock
+from time import monotonic
 from typing import Any
 
 from dreamserve_client.calls import Call, Fields
-from dreamserve_client.errors import ConfigurationError
+from dreamserve_client.errors import APITimeoutError, ConfigurationError
 from dreamserve_protocol.markers import Message
-from dreamserve_protocol.wire import fields_of
+from dreamserve_protocol.wire import fields_of, with_png
 
 
 class InProcess:
     """One world and its sessions, driven by the threads that call it, one at a time.
 
     `world` is a bundle's folder, or what `dreamserve.local.LocalClient` takes, or such a client;
-    `options` are those of LocalClient. Dreams are those of a server, bit for bit. Timeouts do not
-    apply: a call that has begun is computed to its end. Raises ConfigurationError where the package
-    dreamserve is missing.
+    `options` are those of LocalClient. Dreams are those of a server, bit for bit. A call that takes
+    longer than its timeout is cancelled; a step that has begun is computed to its end. Raises
+    ConfigurationError where the package dreamserve is missing.
     """
 
     def __init__(self, world: Any, **options: Any) -> None:
@@ -37,8 +38,17 @@ class InProcess:
 
     def send(self, call: Call[Any], timeout_s: float) -> Fields:
         """Compute one call, as `Transport.send` says."""
-        with self._one_at_a_time:
-            result = self._local.send(call.request)
+        until_s = monotonic() + timeout_s
+        if not self._one_at_a_time.acquire(timeout=timeout_s):
+            raise APITimeoutError(f"other calls took {timeout_s:g} s", sent=False)
+        try:
+            result = self._local.send(call.request, until_s - monotonic())
+        except TimeoutError as error:
+            raise APITimeoutError.after(timeout_s, "the engine in this process") from error
+        finally:
+            self._one_at_a_time.release()
+        if getattr(call.request, "frame_format", None) == "png":
+            result = with_png(result)
         return {} if result is None else _fields(result)
 
     def close(self) -> None:

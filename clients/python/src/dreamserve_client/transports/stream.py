@@ -1,73 +1,73 @@
 """Calls over one WebSocket, /stream, many of them in progress at once.
 
-A lost socket fails the calls in progress; the next call opens another one. The synchronous
-transport runs the asynchronous one in a thread of its own.
+A lost socket fails the calls in progress; the next call opens another one.
 """
 
 import asyncio
 import os
-from collections.abc import Coroutine
-from concurrent.futures import CancelledError
-from contextlib import suppress
 from itertools import count
-from threading import Event, Thread
+from threading import Lock
+from time import monotonic
 from typing import Any
-
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import (
-    InvalidHandshake,
-    InvalidMessage,
-    InvalidStatus,
-    InvalidURI,
-    ProxyError,
-)
 
 from dreamserve_client.calls import Call, Fields
 from dreamserve_client.codec import JSON, Codec
-from dreamserve_client.environment import proxy_of, server_url, tls_of
-from dreamserve_client.errors import (
-    APIConnectionError,
-    APITimeoutError,
-    ClosedError,
-    ProtocolError,
-)
-from dreamserve_client.problems import problem_from, problem_in
+from dreamserve_client.errors import APITimeoutError, ClosedError
+from dreamserve_client.problems import problem_from
 from dreamserve_client.timeouts import CONNECT_S
-from dreamserve_client.transports.http import USER_AGENT
-from dreamserve_client.transports.socket import Socket
+from dreamserve_client.transports.async_socket import AsyncSocket
+from dreamserve_client.transports.blocking_socket import BlockingSocket
+from dreamserve_client.transports.in_progress import Response
+from dreamserve_client.transports.opening import CLOSE_S, Opening
 
 KEEP_ALIVE_S = 20.0  # between pings; a server that answers none within another 20 s is lost
-CLOSE_S = 5.0
+
+
+class _Messages:
+    """Calls to messages of one server, and its responses to fields or errors."""
+
+    def __init__(self, url: str, codec: Codec) -> None:
+        self._url, self._codec, self._ids = url, codec, count()
+        self.is_text = codec is JSON
+
+    def request(self, call: Call[Any], timeout_s: float) -> tuple[int, bytes]:
+        """Return the id of a request, and its message. Raises as `Codec.encode`."""
+        id, fields = next(self._ids), call.fields
+        message = {"id": id, "verb": call.verb.name, "body": fields, "timeout_s": timeout_s}
+        return id, self._codec.encode(message, fields)
+
+    def fields(self, response: Response) -> Fields:
+        """Return the fields that a response holds. Raises ProblemError."""
+        status, body = response
+        if status >= 400:
+            raise problem_from(f"{self._url} answered {status}", status, body)
+        return body
 
 
 class AsyncStream:
     """Sends calls over a socket that is opened by the first call, and again after it was lost."""
 
-    def __init__(self, base_url: str, codec: Codec) -> None:
-        url = server_url(base_url)
-        self._url = str(url.copy_with(scheme=url.scheme.replace("http", "ws"))).rstrip("/")
-        self._codec, self._ids = codec, count()
-        self._proxy, self._tls = proxy_of(url), tls_of(url)
-        self._socket: Socket | None = None
-        self._opening = asyncio.Lock()
+    def __init__(
+        self, base_url: str, codec: Codec, route: str | None = None, api_key: str | None = None
+    ) -> None:
+        self._opening = Opening(base_url, route, api_key)
+        self._messages = _Messages(self._opening.url, codec)
+        self._socket: AsyncSocket | None = None
+        self._lock = asyncio.Lock()
         self._closed = False
 
     async def send(self, call: Call[Any], timeout_s: float) -> Fields:
         """Send one call, as `Transport.send` says."""
-        id, fields, sent = next(self._ids), call.fields, False
-        message = {"id": id, "verb": call.verb.name, "body": fields, "timeout_s": timeout_s}
-        raw = self._codec.encode(message, fields)
+        (id, raw), sent = self._messages.request(call, timeout_s), False
         try:
             async with asyncio.timeout(timeout_s):
                 socket = await self._open()
                 sent = True
-                frame = raw.decode() if self._codec is JSON else raw
-                status, body = await socket.exchange(id, frame)
+                frame = raw.decode() if self._messages.is_text else raw
+                response = await socket.exchange(id, frame)
         except TimeoutError as error:
-            raise APITimeoutError.after(timeout_s, self._url, sent=sent) from error
-        if status >= 400:
-            raise problem_from(f"{self._url} answered {status}", status, body)
-        return body
+            raise APITimeoutError.after(timeout_s, self._opening.url, sent=sent) from error
+        return self._messages.fields(response)
 
     async def close(self) -> None:
         """Close the socket."""
@@ -75,100 +75,70 @@ class AsyncStream:
         if self._socket is not None:
             await self._socket.close()
 
-    async def _open(self) -> Socket:
+    async def _open(self) -> AsyncSocket:
         """Return the open socket, or a new one."""
         if self._socket is None or self._socket.is_closed:
-            async with self._opening:  # one call connects for all that wait
+            async with self._lock:  # one call connects for all that wait
                 if self._socket is None or self._socket.is_closed:
-                    self._socket = Socket(await self._connect(), self._url)
-        if self._closed:
-            raise ClosedError("the client is closed")
+                    self._check_open()
+                    connection = await self._opening.open_async(KEEP_ALIVE_S)
+                    self._socket = AsyncSocket(connection, self._opening.url)
+        self._check_open()
         return self._socket
 
-    async def _connect(self) -> ClientConnection:
+    def _check_open(self) -> None:
         if self._closed:
             raise ClosedError("the client is closed")
-        try:
-            return await connect(
-                f"{self._url}/stream",
-                ssl=self._tls,
-                proxy=None if self._proxy is None else self._proxy.url,
-                compression=None,  # arrays do not shrink, and the server does not offer it
-                max_size=None,
-                open_timeout=CONNECT_S,
-                ping_interval=KEEP_ALIVE_S,
-                ping_timeout=KEEP_ALIVE_S,
-                close_timeout=CLOSE_S,
-                user_agent_header=USER_AGENT,
-            )
-        except Exception as error:
-            raise self._refused(error) from error
-
-    def _refused(self, error: Exception) -> Exception:
-        """Return the SDK's error for a connection that was not made."""
-        if isinstance(error, TimeoutError):
-            return APITimeoutError.after(CONNECT_S, self._url, sent=False)
-        if isinstance(error, InvalidStatus):
-            response, status = error.response, error.response.status_code
-            origin = f"{self._url}/stream answered {status} {response.reason_phrase}"
-            if status >= 400:
-                return problem_in(origin, status, response.headers, bytes(response.body or b""))
-            return ProtocolError(f"{origin}; is base_url a dreamserve server?")
-        if self._proxy is not None and isinstance(error, ImportError | InvalidURI):
-            return self._proxy.refused(error)
-        if isinstance(error, OSError | InvalidMessage | ProxyError | EOFError):
-            way = "" if self._proxy is None else f" by {self._proxy.variable}"
-            return APIConnectionError(f"no connection to {self._url}{way}: {error}")
-        if isinstance(error, InvalidHandshake):
-            return ProtocolError(f"{self._url}: {error}; is base_url a dreamserve server?")
-        return error
 
 
 class Stream:
-    """The same for DreamClient: threads share one socket, which lives in a thread of its own."""
+    """The same for threads, which share one socket."""
 
-    def __init__(self, base_url: str, codec: Codec) -> None:
-        self._stream = AsyncStream(base_url, codec)
-        self._runs, self._process = Event(), os.getpid()
-        self._thread = Thread(target=self._run, name="dreamserve-stream", daemon=True)
-        self._thread.start()
-        self._runs.wait()
+    def __init__(
+        self, base_url: str, codec: Codec, route: str | None = None, api_key: str | None = None
+    ) -> None:
+        self._opening = Opening(base_url, route, api_key)
+        self._messages = _Messages(self._opening.url, codec)
+        self._socket: BlockingSocket | None = None
+        self._lock = Lock()
+        self._closed, self._process = False, os.getpid()
 
     def send(self, call: Call[Any], timeout_s: float) -> Fields:
         """Send one call, as `Transport.send` says."""
-        fields: Fields = self._result(self._stream.send(call, timeout_s))
-        return fields
+        deadline_s, sent = monotonic() + timeout_s, False
+        id, frame = self._messages.request(call, timeout_s)
+        try:
+            socket = self._open(deadline_s)
+            sent = True
+            response = socket.exchange(id, frame, self._messages.is_text, deadline_s)
+        except TimeoutError as error:
+            raise APITimeoutError.after(timeout_s, self._opening.url, sent=sent) from error
+        return self._messages.fields(response)
 
     def close(self) -> None:
-        """Close the socket, and end its thread."""
-        with suppress(ClosedError):
-            self._result(self._stream.close())
-            self._loop.call_soon_threadsafe(self._until.set)
-        self._thread.join()
+        """Close the socket."""
+        if os.getpid() != self._process:
+            return
+        with self._lock:
+            self._closed = True
+            if self._socket is not None:
+                self._socket.close(CLOSE_S)
 
-    def _result(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Return what a coroutine returns, which runs in the socket's thread."""
-        if os.getpid() != self._process:  # a fork has no threads but its first
-            coroutine.close()
+    def _open(self, deadline_s: float) -> BlockingSocket:
+        """Return the open socket, or a new one. Raises TimeoutError at the deadline."""
+        if os.getpid() != self._process:  # both would read from one connection
             raise ClosedError("the client belongs to another process; make one in each process")
+        if not self._lock.acquire(timeout=max(0.0, deadline_s - monotonic())):
+            raise TimeoutError
         try:
-            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        except RuntimeError:  # the event loop is closed
-            coroutine.close()
-            raise ClosedError("the client is closed") from None
-        try:
-            return future.result()
-        except CancelledError:
-            raise ClosedError("the client was closed during the call") from None
+            if self._closed:
+                raise ClosedError("the client is closed")
+            if self._socket is None or not self._socket.is_usable():
+                if self._socket is not None:
+                    self._socket.close(wait_s=0)
+                timeout_s = min(CONNECT_S, max(1e-3, deadline_s - monotonic()))
+                connection = self._opening.open(timeout_s)
+                self._socket = BlockingSocket(connection, self._opening.url, KEEP_ALIVE_S)
+            return self._socket
         finally:
-            future.cancel()  # if the wait was interrupted
-
-    def _run(self) -> None:
-        with asyncio.Runner() as runner:
-            self._loop, self._until = runner.get_loop(), asyncio.Event()
-            self._runs.set()
-            runner.run(_wait(self._until))
-
-
-async def _wait(event: asyncio.Event) -> None:
-    await event.wait()
+            self._lock.release()

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dreamserve import __version__
 from dreamserve.api import codec
+from dreamserve.api.access.callers import Caller
 from dreamserve.api.async_engine import Disconnected, Service
 from dreamserve.api.bodies import Headers, Held, disconnected, read_body
 from dreamserve.api.elements import is_quick
@@ -23,7 +24,7 @@ from dreamserve.api.inference.sequences import Call, Result, Sequences, call_of
 from dreamserve.api.problems import MEDIA_TYPE, headers_of, problem_of
 from dreamserve.api.responses import BytesResponse, Static, options_response
 from dreamserve.validation import validated
-from dreamserve_protocol.errors import UnsupportedMediaTypeError, WorldNotFoundError
+from dreamserve_protocol.errors import A_RESET, UnsupportedMediaTypeError, WorldNotFoundError
 from dreamserve_protocol.markers import Message, Request
 from dreamserve_protocol.reset import ResetResult
 from dreamserve_protocol.wire import fields_of
@@ -48,7 +49,7 @@ _SHOWN = 80
 R = TypeVar("R")
 Page = Callable[[Scope], dict[str, Any]]
 Read = Callable[[Scope, bytes], R]
-Respond = Callable[[R, Disconnected], Awaitable[BytesResponse]]
+Respond = Callable[[R, Disconnected, Caller], Awaitable[BytesResponse]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +72,7 @@ class Post(Generic[R]):
             return
         headers: Headers = scope["state"]["headers"]
         _check_media_type(headers)
+        caller = scope["state"]["caller"]
         held = Held(self._service.connections.bodies)
         try:
             limit = self._service.settings.max_body_bytes
@@ -78,7 +80,7 @@ class Post(Generic[R]):
             read = partial(self._read, scope, body)
             quick = b"content-encoding" not in headers and is_quick(body, as_msgpack=False)
             request = read() if quick else await self._service.aside(read)
-            response = await self._respond(request, partial(disconnected, receive))
+            response = await self._respond(request, partial(disconnected, receive), caller)
         finally:
             held.free()
         await response(scope, receive, send)
@@ -143,7 +145,9 @@ class Inference:
         fields, _ = self._split(scope, body or b"{}")
         return validated(IndexRequest, fields)
 
-    async def _index(self, request: IndexRequest, disconnected: Disconnected) -> BytesResponse:
+    async def _index(
+        self, request: IndexRequest, disconnected: Disconnected, caller: Caller
+    ) -> BytesResponse:
         """List the models."""
         is_ready = self._service.engine.ready and not self._service.engine.draining
         state = {"state": "READY" if is_ready else "UNAVAILABLE", "reason": ""}
@@ -153,14 +157,14 @@ class Inference:
     def _read_infer(self, scope: Scope, body: bytes) -> Call:
         return call_of(self._model(scope), *self._split(scope, body))
 
-    async def _infer(self, call: Call, disconnected: Disconnected) -> BytesResponse:
+    async def _infer(self, call: Call, disconnected: Disconnected, caller: Caller) -> BytesResponse:
         """Begin, step and end a dream, as the request says."""
         engine = self._service.async_engine
 
         def ask(request: Request[Any]) -> Coroutine[Any, Any, Any]:
-            return engine.send(request, disconnected)
+            return engine.send(request, disconnected, caller)
 
-        return _response_of(call, await self._sequences.run(call, ask))
+        return _response_of(call, await self._sequences.run(call, ask, caller))
 
 
 def _response_of(call: Call, result: Result) -> BytesResponse:
@@ -217,5 +221,7 @@ def is_inference(path: str) -> bool:
 def inference_problem(error: Exception, request_id: str) -> BytesResponse:
     """Return an error's problem, with the member `error` that the protocol's clients read."""
     answered, document = problem_of(error, request_id)
-    body = codec.encode({"error": answered.detail, **fields_of(document)}, as_msgpack=False)
+    detail = answered.detail.replace(A_RESET, "a request with sequence_start")
+    fields = {"error": detail, **fields_of(document), "detail": detail}
+    body = codec.encode(fields, as_msgpack=False)
     return BytesResponse(body, MEDIA_TYPE, answered.status, headers_of(answered))

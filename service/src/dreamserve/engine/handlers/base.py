@@ -1,8 +1,9 @@
-"""The handlers' shared state: the worlds, the sessions and the limits of requests."""
+"""What handlers use: the worlds, the sessions of the request's owner, the limits of requests."""
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -10,17 +11,21 @@ from dreamserve import noise
 from dreamserve.engine.imagination.latency import LatencyModel
 from dreamserve.engine.imagination.trajectories import RolloutStart
 from dreamserve.engine.limits import Limits
+from dreamserve.engine.sessions.owned import Sessions
 from dreamserve.engine.sessions.restarts import SEED_BITS
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.steps import has_ended
-from dreamserve.engine.sessions.table import Sessions
+from dreamserve.engine.sessions.table import SessionTable
 from dreamserve.engine.world import World
-from dreamserve_protocol.errors import DrainingError, WorldNotFoundError
+from dreamserve_protocol.errors import WorldNotFoundError
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Context:
-    """The engine's state. Only the thread that takes the engine's turn may use it."""
+    """What the handler of a request may use: the engine's state and the sessions of one owner.
+
+    Only the thread that takes the engine's turn may use it.
+    """
 
     worlds: dict[str, World]
     sessions: Sessions
@@ -28,11 +33,7 @@ class Context:
     clock: Callable[[], float]
     slice_rows: int  # rows of one slice of long work
     batch_rows: int  # rows of one step batch
-    draining: bool = False  # whether new sessions are refused
-    latencies: dict[str, LatencyModel] = field(init=False)  # by world
-
-    def __post_init__(self) -> None:
-        self.latencies = {name: LatencyModel() for name in self.worlds}
+    latencies: dict[str, LatencyModel]  # by world
 
     def world(self, name: str | None) -> World:
         """Return the world `name`, or the first one if it is None. Raises WorldNotFoundError."""
@@ -49,15 +50,34 @@ class Context:
             raise has_ended(session.step)
         return session
 
-    def check_admission(self, *session_ids: str) -> None:
-        """Raise DrainingError if the server is draining and any of these sessions is new."""
-        if self.draining and not all(session_id in self.sessions for session_id in session_ids):
-            raise DrainingError("the server is shutting down and takes no new sessions")
 
+class Contexts(dict[str, Context]):
+    """The context of each owner, made at the owner's first request."""
 
-def new_session_id() -> str:
-    """Return an id of 128 random bits, in hexadecimal."""
-    return secrets.token_hex(16)
+    def __init__(
+        self,
+        worlds: dict[str, World],
+        table: SessionTable,
+        limits: Limits,
+        clock: Callable[[], float],
+        *,
+        slice_rows: int,
+        batch_rows: int,
+    ) -> None:
+        self.table = table
+        latencies = {name: LatencyModel() for name in worlds}
+        self[""] = Context(
+            worlds, Sessions(table), limits, clock, slice_rows, batch_rows, latencies
+        )
+
+    def __missing__(self, owner: str) -> Context:
+        self[owner] = made = replace(self[""], sessions=Sessions(self.table, owner))
+        return made
+
+    def update_all(self, **fields: Any) -> None:
+        """Replace these fields of every owner's context."""
+        for owner, context in self.items():
+            self[owner] = replace(context, **fields)
 
 
 def random_seed() -> int:

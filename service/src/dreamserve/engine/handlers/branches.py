@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Sequence
 
-from dreamserve.engine.handlers.base import Context, new_session_id
+from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.pixels import picture
 from dreamserve.engine.sessions.records import SessionRecord
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.world import World
 from dreamserve_protocol.arrays import Float32, UInt8
 from dreamserve_protocol.branches import ForkRequest, ForkResult, RewindRequest, RewindResult
-from dreamserve_protocol.errors import StepConflictError
+from dreamserve_protocol.errors import A_RESET, StepConflictError
+from dreamserve_protocol.ids import new_id, route_of
 
 
 def fork(context: Context, request: ForkRequest) -> Callable[[], ForkResult]:
@@ -20,13 +21,14 @@ def fork(context: Context, request: ForkRequest) -> Callable[[], ForkResult]:
     """
     context.limits.check_forks(request.rows)
     sessions, origin = context.sessions, context.sessions.find(request.session_id)
-    ids = list(request.session_ids or (new_session_id() for _ in range(request.rows)))
+    route = route_of(origin.id)  # a load balancer finds the forks here, too
+    ids = list(request.session_ids or (new_id(route) for _ in range(request.rows)))
     world, record, past = origin.world, origin.record(), origin.past()
     seeds = [record.seed] * len(ids) if request.seeds is None else list(request.seeds)
     frame, state = _included(world, record, request.include)
 
     def make() -> ForkResult:
-        context.check_admission(*ids)
+        sessions.check_admission(*ids)
         sessions.check_room(*ids, window=record.rewind_window)
         forks = [sessions.create(fork_id, world, record.rewind_window) for fork_id in ids]
         for session, seed in zip(forks, seeds, strict=True):
@@ -87,5 +89,5 @@ def _conflict(session: Session, step: int, earliest: int) -> str:
     if step > session.step:
         return f"the dream is at step {session.step}, and cannot go back to step {step}"
     if not session.keeps_steps:
-        return "this session keeps no steps for rewinding; POST /reset with a rewind_window"
+        return f"this session keeps no steps for rewinding; {A_RESET} with a rewind_window does"
     return f"the window goes back to step {earliest}, not to step {step}"

@@ -4,15 +4,16 @@ import numpy as np
 
 from dreamserve.engine.checks import check_start
 from dreamserve.engine.dynamics import Work, start
-from dreamserve.engine.handlers.base import Context, new_session_id, random_seed
+from dreamserve.engine.handlers.base import Context, random_seed
 from dreamserve.engine.pixels import picture
+from dreamserve_protocol.ids import new_id
 from dreamserve_protocol.reset import ResetRequest, ResetResult
 
 
 def reset(context: Context, request: ResetRequest) -> Work[ResetResult]:
     """Start the dream. Raises CallerError, DreamNotFiniteError, DrainingError."""
-    session_id = request.session_id or new_session_id()
-    context.check_admission(session_id)
+    session_id = request.session_id or new_id()
+    context.sessions.check_admission(session_id)
     context.limits.check_rewind_window(request.rewind_window)
     world, window = context.world(request.world), request.rewind_window
     seed = random_seed() if request.seed is None else request.seed

@@ -7,7 +7,7 @@ import numpy as np
 
 from dreamserve.backends.base import Array
 from dreamserve.engine.dynamics import Work, empty_state, start_from_bank
-from dreamserve.engine.handlers.base import Context, new_session_id
+from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.handlers.columns import Columns, batch_size, rows_at_once
 from dreamserve.engine.handlers.rows import RowErrors, duplicate_errors
 from dreamserve.engine.sessions.records import NO_LIMIT
@@ -22,6 +22,7 @@ from dreamserve_protocol.errors import (
     NotFiniteInputError,
     OverloadedError,
 )
+from dreamserve_protocol.ids import new_id, new_route
 
 _EXCESS_BITS = np.uint64(64 - SEED_BITS)
 
@@ -40,7 +41,7 @@ def reset_batch(context: Context, request: ResetBatchRequest) -> Work[ResetBatch
     yield batch_size(context.limits, world.spec, count, request.include)
     drawn = np.frombuffer(secrets.token_bytes(8 * count), np.uint64) >> _EXCESS_BITS
     seeds, temperatures = request.seeds, request.temperatures
-    columns = Columns.of(world, count, request.include)
+    columns, route = Columns.of(world, count, request.include), new_route()
     result = ResetBatchResult(
         world=world.name,
         session_ids=(ids := list(request.session_ids or ())),
@@ -59,7 +60,7 @@ def reset_batch(context: Context, request: ResetBatchRequest) -> Work[ResetBatch
         yield None
         rows = range(first, min(first + at_once, count))
         if request.session_ids is None:
-            ids.extend(new_session_id() for _ in rows)
+            ids.extend(new_id(route) for _ in rows)
         _begin_slice(context, request, rows, result, columns, errors)
     failed = list(errors)
     result.seeds[failed], result.temperatures[failed] = 0, 0
@@ -122,7 +123,7 @@ def _begin_slice(
     for k, i in enumerate(index.tolist()):
         session_id = result.session_ids[i]
         try:
-            context.check_admission(session_id)
+            context.sessions.check_admission(session_id)
             session = context.sessions.create(session_id, world, request.rewind_window)
         except (DrainingError, OverloadedError) as error:
             errors[i] = error
@@ -131,7 +132,7 @@ def _begin_slice(
         created.append(k)
     if created:
         state, where = tuple(part[created] for part in state), index[created]
-        slab, placed = context.sessions.slabs[world.name], np.array(slots)
+        slab, placed = context.sessions.slabs[world], np.array(slots)
         slab.temperature[placed] = result.temperatures[where]
         slab.max_steps[placed] = request.max_steps or NO_LIMIT
         slab.begin(placed, latent[created], state, seeds[created])

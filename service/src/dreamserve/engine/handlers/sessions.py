@@ -6,7 +6,7 @@ from dreamserve.engine.handlers.rows import ROWS_AT_ONCE, duplicate_errors
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.snapshots import restored, snapshot_of
 from dreamserve_protocol.batches import DeleteBatchRequest, DeleteBatchResult
-from dreamserve_protocol.errors import SessionExpiredError, SessionNotFoundError
+from dreamserve_protocol.errors import ProblemError
 from dreamserve_protocol.sessions import (
     DeleteRequest,
     RestoreRequest,
@@ -37,7 +37,7 @@ def delete_batch(context: Context, request: DeleteBatchRequest) -> Work[DeleteBa
         if i not in errors:
             try:
                 delete(context, DeleteRequest(session_id))
-            except (SessionNotFoundError, SessionExpiredError) as error:
+            except ProblemError as error:
                 errors[i] = error
     return DeleteBatchResult(request.session_ids, (yield from errors.to_list()))
 
@@ -50,7 +50,7 @@ def snapshot(context: Context, request: SnapshotRequest) -> Snapshot:
 
 def restore(context: Context, request: RestoreRequest) -> SessionResult:
     """Create or replace a session from a snapshot. Raises CallerError, DrainingError."""
-    context.check_admission(request.session_id)
+    context.sessions.check_admission(request.session_id)
     context.limits.check_rewind_window(request.snapshot.rewind_window)
     world = context.world(request.snapshot.world)
     record = restored(world, request.snapshot)

@@ -27,11 +27,7 @@ from dreamserve.engine.sessions.steps import (
 from dreamserve.engine.work import failure
 from dreamserve.engine.world import World
 from dreamserve_protocol.batches import StepBatchRequest, StepBatchResult
-from dreamserve_protocol.errors import (
-    InvalidRequestError,
-    SessionExpiredError,
-    SessionNotFoundError,
-)
+from dreamserve_protocol.errors import InvalidRequestError, ProblemError
 
 
 def step_batch(context: Context, request: StepBatchRequest) -> Work[StepBatchResult]:
@@ -60,7 +56,7 @@ def step_batch(context: Context, request: StepBatchRequest) -> Work[StepBatchRes
 
 def _take_slice(batch: StepColumns, rows: range) -> None:
     """Take the steps of these rows, and write their results."""
-    slab = batch.sessions.slabs[batch.world.name]
+    slab = batch.sessions.slabs[batch.world]
     index, slots = _find(batch, rows)
     if not len(index):
         return
@@ -105,14 +101,14 @@ def _find(batch: StepColumns, rows: range) -> tuple[Int64, Int64]:
             continue
         try:
             session = batch.sessions.find(session_id)
-        except (SessionNotFoundError, SessionExpiredError) as error:
+        except ProblemError as error:
             batch.errors[i] = error
             continue
         if session.world is batch.world:
             found[i] = session.slot
             continue
         batch.errors[i] = InvalidRequestError(
-            f"the batch is for world {batch.world.name}, this session is of {session.world.name}"
+            f"the batch is for world {batch.world.title}, this session is of {session.world.title}"
         )
     return np.array(list(found), np.int64), np.array(list(found.values()), np.int64)
 
@@ -146,6 +142,6 @@ def _world_of(context: Context, ids: Sequence[str]) -> World:
     for session_id in ids:
         try:
             return context.sessions.find(session_id, use=False).world
-        except (SessionNotFoundError, SessionExpiredError):
+        except ProblemError:
             continue
     return context.world(None)

@@ -11,10 +11,10 @@ from dreamserve.backends.host_state import as_slice
 from dreamserve.engine.dynamics import Work
 from dreamserve.engine.handlers.columns import Columns, Final, rows_at_once
 from dreamserve.engine.handlers.rows import ROWS_AT_ONCE, RowErrors, duplicate_errors
+from dreamserve.engine.sessions.owned import Sessions
 from dreamserve.engine.sessions.restarts import restart
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.steps import StepExtras, SteppedBatch, add_extra, extras_of
-from dreamserve.engine.sessions.table import Sessions
 from dreamserve.engine.world import World
 from dreamserve_protocol.batches import StepBatchRequest, StepBatchResult
 from dreamserve_protocol.errors import (

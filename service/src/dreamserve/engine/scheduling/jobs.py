@@ -82,6 +82,10 @@ class Jobs(Generic[J]):
             _refuse(what, wait_s - self._max_wait_s)
         self._admitted[ask.soon] += 1
 
+    def readmit(self, ask: Ask) -> None:
+        """Count a request that was admitted before and will be a job later than expected."""
+        self._admitted[ask.soon] += 1
+
     def arrive(self, ask: Ask) -> None:
         """Stop counting an admitted request: it has left the queue."""
         self._admitted[ask.soon] -= 1

@@ -2,11 +2,13 @@
 
 import concurrent.futures
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Protocol
 
 from dreamserve.engine.scheduling.jobs import Ask
+from dreamserve.engine.sessions.ledger import Absence, Lease
+from dreamserve.engine.sessions.slab import SessionKey
 from dreamserve.engine.work import Job, Result
 from dreamserve_protocol.errors import ProblemError
 from dreamserve_protocol.markers import Request
@@ -36,17 +38,36 @@ class Future(Protocol):
 
 
 @dataclass(slots=True, eq=False)
+class StoreNeeds:
+    """What a request needs of a store (`durability.gate`)."""
+
+    since_s: float  # when it was taken off the queue first, by time.monotonic
+    awaited: int = 0  # sessions that are being looked up for it
+    absent: dict[SessionKey, Absence] = field(default_factory=dict)  # that were not found
+    leases: list[Lease] = field(default_factory=list)  # of its sessions, when it began
+    runs: int = 0  # how often its outcome was refused
+
+
+@dataclass(slots=True, eq=False)
 class QueuedRequest:
     """A request, the future of its outcome, and its job if it is long work."""
 
     request: Request[Any]
     future: Future
-    key: str | None  # the session's id; None for batches and for requests without a session
+    key: SessionKey | None  # the session's key; None for batches and for requests without a session
+    owner: str = ""  # of the request
+    queued_at_s: float = 0.0  # by time.perf_counter
     ask: Ask | None = None  # of plans, samples and rollouts, which change no session
     until_s: float = inf  # by the engine's clock: when the caller gives up
     job: Job | None = None
     # A reset in progress: the session's next requests must wait until it ends.
     holds_session: bool = False
+    needs: StoreNeeds | None = None  # with a store, once it was taken off the queue
+
+    @property
+    def has_run(self) -> bool:
+        """Whether it was taken off the queue before."""
+        return self.needs is not None
 
 
 Settled = tuple[QueuedRequest, Result | ProblemError]

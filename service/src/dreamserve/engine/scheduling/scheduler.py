@@ -27,6 +27,11 @@ class Keyed(Protocol):
         """What is known of it if it is a plan, sample or rollout."""
         ...
 
+    @property
+    def has_run(self) -> bool:
+        """Whether it was taken off the queue before."""
+        ...
+
 
 T = TypeVar("T", bound=Keyed)
 
@@ -46,11 +51,17 @@ class Scheduler(Generic[T]):
 
     def add(self, request: T, now_s: float = 0.0) -> None:
         """Queue a request. Raises OverloadedError when the queue is full, or the jobs are many."""
-        if self.waiting >= self._max_queue:
-            raise OverloadedError(f"{self.waiting} requests are waiting; try again later")
+        self._check_room()
         if request.ask is not None:
             self.jobs.admit(request.ask, now_s)
         self.waiting += 1
+        self._append(request)
+
+    def _check_room(self) -> None:
+        if self.waiting >= self._max_queue:
+            raise OverloadedError(f"{self.waiting} requests are waiting; try again later")
+
+    def _append(self, request: T) -> None:
         key = request.key
         if key is None:
             self.ready.append(request)
@@ -62,6 +73,30 @@ class Scheduler(Generic[T]):
         else:
             self._chains[key] = None
             self.ready.append(request)
+
+    def put_back(self, request: T) -> None:
+        """Queue a request that was released, before those of its chain that have not run yet.
+
+        Raises OverloadedError when the queue is full. It was admitted before, whatever other long
+        work has come since.
+        """
+        self._check_room()
+        if request.ask is not None:
+            self.jobs.readmit(request.ask)
+        self.waiting += 1
+        key = request.key
+        if key is None or key not in self._chains:
+            self._append(request)
+            return
+        behind = self._chains[key]
+        if behind is None:
+            behind = self._chains[key] = deque()
+        for i, head in enumerate(self.ready):
+            if head.key == key and not head.has_run:
+                self.ready[i] = request
+                behind.appendleft(head)
+                return
+        behind.insert(sum(other.has_run for other in behind), request)
 
     def next(self) -> tuple[list[T], list[T]]:
         """Take a batch of requests off the queue; return it and the jobs, the next one first."""
@@ -83,6 +118,22 @@ class Scheduler(Generic[T]):
             self.ready.append(behind.popleft())
         else:
             del self._chains[key]
+
+    def park(self, request: T) -> None:
+        """Count the long work of a request that was taken off and waits elsewhere."""
+        if request.ask is not None:
+            self.jobs.readmit(request.ask)
+
+    def resume(self, request: T) -> None:
+        """Put a request that was parked back in front of the queue."""
+        self.waiting += 1
+        self.ready.appendleft(request)
+
+    def drop(self, request: T) -> None:
+        """Release a request that was parked and will not run."""
+        if request.ask is not None:
+            self.jobs.arrive(request.ask)
+        self.release(request)
 
     def empty(self) -> tuple[list[T], list[T]]:
         """Remove and return all requests and jobs."""

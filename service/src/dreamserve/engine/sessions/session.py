@@ -115,7 +115,7 @@ class Session:
 
     def row(self) -> tuple[Array, State]:
         """Return copies of latent (1, Z) and state (1, *shape) each."""
-        return self.slab.states.read(self.slot)
+        return self.slab.states.read(np.array([self.slot]))
 
     def record(self) -> SessionRecord:
         """Return the session's complete state."""

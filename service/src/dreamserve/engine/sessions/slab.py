@@ -8,6 +8,7 @@ import numpy as np
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Array, Bools, Int64, PendingStep, State, UInt64
 from dreamserve.backends.host_state import make_state_store
+from dreamserve.engine.histogram import NATS, ROWS, Histogram
 from dreamserve.engine.sessions.kept import KeptBytes, Share
 from dreamserve.engine.sessions.records import NO_LIMIT, SessionRecord, Windows
 from dreamserve.engine.world import World
@@ -15,6 +16,7 @@ from dreamserve.manifest import WorldSpec
 from dreamserve.planning.base import action_durations
 from dreamserve_protocol.step import StepResult
 
+SessionKey = str | tuple[str, str]  # `table.key_of`
 Content = tuple[Hashable, ...]
 NOTHING = frozenset[str]()  # included
 NO_EXTRAS: Content = (NOTHING,)  # of a step that is its action alone
@@ -58,6 +60,16 @@ class LastPlan(NamedTuple):
         return remaining
 
 
+class WorldMeasures:
+    """What is measured of the sessions of one name's worlds; turns write, any thread reads."""
+
+    def __init__(self) -> None:
+        self.created = self.taken_over = 0  # sessions that came
+        self.deleted = self.expired = self.lost = 0  # sessions that went; `lost`: with a lost lease
+        self.step_rows = Histogram(ROWS)  # rows of step batches; their sum is the number of steps
+        self.surprise = Histogram(NATS)  # of observed steps, in nats per latent dimension
+
+
 class Slab:
     """One world's sessions in columns: row i of every array belongs to slot i.
 
@@ -74,9 +86,14 @@ class Slab:
         count: int,
         sizes: Sequence[int],
         plans: KeptBytes | None = None,
+        stored: bool = False,
+        measures: WorldMeasures | None = None,
     ) -> None:
         self.number, self.world = number, world
         self.plans = plans or KeptBytes()
+        self.measures = measures or WorldMeasures()
+        self.changed = set[int]()  # slots whose sessions' records changed, if they are stored
+        self._stored = stored
         self.states = make_state_store(world.spec, world.backend, count, sizes)
         self.seed = np.zeros(count, np.uint64)
         self.key = np.zeros(count, np.uint64)  # `noise.stream_keys` of the seed
@@ -86,21 +103,28 @@ class Slab:
         self.temperature = np.zeros(count, np.float32)
         self.terminated = np.zeros(count, np.bool_)
         self.used_at_s = np.full(count, _FREE)
+        self.created_at_s = np.zeros(count)
+        self.owner = np.zeros(count, np.int32)  # number of the owner in the table
         self.reward = np.zeros(count, np.float32)
         self.action: Actions = world.spec.action_space.zeros(count)
         self.last_answers: dict[int, LastAnswer] = {}
         self.last_plans: dict[int, LastPlan] = {}  # by slot
         self.windows = Windows()
-        self._holders: list[str | None] = []  # session ids by slot, for the slots used so far
+        self._holders: list[SessionKey | None] = []  # by slot, for the slots used so far
         self._free: list[int] = []
 
-    def allocate(self, session_id: str) -> int:
+    @property
+    def count(self) -> int:
+        """The number of its sessions."""
+        return len(self._holders) - len(self._free)
+
+    def allocate(self, key: SessionKey) -> int:
         """Allocate a slot to this session; slots that were freed are reused first."""
         if not self._free:
             self._free.append(len(self._holders))
             self._holders.append(None)
         slot = self._free.pop()
-        self._holders[slot] = session_id
+        self._holders[slot] = key
         return slot
 
     def free(self, slot: int) -> None:
@@ -109,6 +133,7 @@ class Slab:
         self.last_answers.pop(slot, None)
         self.last_plans.pop(slot, None)
         self.windows.close(slot)
+        self.changed.discard(slot)
         self._free.append(slot)
 
     def stage(self, slots: Int64, actions: Actions) -> tuple[Int64, PendingStep]:
@@ -116,6 +141,7 @@ class Slab:
 
         Return the numbers (B,) of the steps, and the pending step, for `commit`.
         """
+        self.measures.step_rows.add(len(slots))
         number = self.step[slots] + 1
         keys = noise.keys_at(self.key[slots], number - self.began_at[slots])
         return number, self.states.stage(slots, actions, keys, self.temperature[slots])
@@ -140,6 +166,8 @@ class Slab:
         self.seed[slots], self.step[slots], self.began_at[slots] = seed, at, at
         self.key[slots] = noise.stream_keys(seed, noise.STEP)
         self.terminated[slots] = False
+        if self._stored:
+            self.changed.update(slots.tolist())
         if self.last_plans:
             for slot in slots.tolist():
                 self.last_plans.pop(slot, None)
@@ -167,13 +195,15 @@ class Slab:
         self.step[slots] = number
         self.action[slots], self.reward[slots] = actions, reward
         self.terminated[slots] = terminated
+        if self._stored:
+            self.changed.update(slots.tolist())
         if self.last_answers:
             for slot in slots.tolist():
                 self.last_answers.pop(slot, None)
 
     def record(self, slot: int) -> SessionRecord:
         """Return the complete state of the session of `slot`."""
-        latent, state = self.states.read(slot)
+        latent, state = self.states.read(np.array([slot]))
         step = int(self.step[slot])
         # Before the first step, these arrays hold values of the slot's previous session.
         action = self.action[slot].copy() if step else np.zeros_like(self.action[slot])
@@ -211,15 +241,26 @@ class Slab:
         used_at_s = self.used_at_s[: len(self._holders)]
         return float(used_at_s[used_at_s < _FREE].max(initial=-np.inf))
 
-    def idle_since(self, moment_s: float) -> list[str]:
-        """Return the sessions that were last used before `moment_s`."""
-        idle = np.flatnonzero(self.used_at_s[: len(self._holders)] < moment_s)
-        holders = (self._holders[slot] for slot in idle)
-        return [session_id for session_id in holders if session_id is not None]
+    def idle_since(self, moment_s: float, owner: int | None = None) -> Int64:
+        """Return the slots (B,) of the sessions that were not used after `moment_s`, ascending.
+
+        `owner`: the number of the only owner whose sessions are returned.
+        """
+        used = len(self._holders)
+        is_idle = self.used_at_s[:used] <= moment_s
+        return np.flatnonzero(is_idle if owner is None else is_idle & (self.owner[:used] == owner))
+
+    def holder(self, slot: int) -> SessionKey:
+        """Return the key of the session in `slot`, which must have one."""
+        key = self._holders[slot]
+        if key is None:
+            raise LookupError(f"slot {slot} is free")
+        return key
 
 
 def slab_bytes(spec: WorldSpec) -> int:
     """Return the bytes of one session's slab row."""
-    # seed, key, step, began_at, max_steps, temperature, terminated, used_at_s, reward
-    bookkeeping = 8 + 8 + 8 + 8 + 8 + 4 + 1 + 8 + 4 + spec.action_space.zeros(1).nbytes
+    # seed, key, step, began_at, max_steps, temperature, terminated, used_at_s, created_at_s, owner,
+    # reward
+    bookkeeping = 8 + 8 + 8 + 8 + 8 + 4 + 1 + 8 + 8 + 4 + 4 + spec.action_space.zeros(1).nbytes
     return spec.state_bytes() + bookkeeping

@@ -21,6 +21,7 @@ from dreamserve_protocol.sessions import FORMAT, FORMAT_VERSION, Snapshot, check
 from dreamserve_protocol.step import StepResult
 from dreamserve_protocol.wire import fields_of
 
+LARGEST_STEP = 2**52  # of a restored session: more steps than it can take are exact after it
 _LARGEST_REWARD = float(np.finfo(np.float32).max)
 
 
@@ -79,6 +80,8 @@ def _record(world: World, given: Snapshot) -> SessionRecord:
     blank = given.action is None and not given.reward and given.last_step is None
     if not given.step and not blank:
         raise InvalidRequestError("before its first step a session has no action and no result")
+    if given.step > LARGEST_STEP:
+        raise InvalidRequestError(f"step must be at most {LARGEST_STEP}, it is {given.step}")
     began_at, last_step = given.began_at or 0, given.last_step
     max_steps = given.max_steps or NO_LIMIT
     if began_at > given.step:

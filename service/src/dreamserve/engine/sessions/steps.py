@@ -34,6 +34,7 @@ from dreamserve.engine.world import World
 from dreamserve_protocol.arrays import UInt8
 from dreamserve_protocol.common import LARGEST_LATENT
 from dreamserve_protocol.errors import (
+    A_RESET,
     DreamEndedError,
     DreamNotFiniteError,
     NotFiniteInputError,
@@ -172,7 +173,7 @@ def out_of_order(following: int, requested: int) -> StepConflictError:
 
 def has_ended(number: int) -> DreamEndedError:
     """Return the error for a step of a dream that has ended."""
-    return DreamEndedError(f"the dream ended at step {number}; POST /reset starts over")
+    return DreamEndedError(f"the dream ended at step {number}; {A_RESET} starts over")
 
 
 def not_finite(number: int) -> DreamNotFiniteError:
@@ -258,6 +259,7 @@ def add_extra(
             "expected_surprise": surprise(output, i, stepped.staged.latent[i]),
             "predicted_terminated": done_logit > spec.done.threshold,
         }
+        session.slab.measures.surprise.add(result.info["surprise"])
     if extra.observed or "mixture" in extra.include:
         result.info["end_probability"] = 0.5 + 0.5 * math.tanh(0.5 * done_logit)  # its sigmoid
     if "frame" in extra.include:  # a batch may have decoded it for its own columns

@@ -1,29 +1,55 @@
-"""Storage of sessions: a slab of slots for each world, and a table from ids to slots.
+"""Storage of all owners' sessions: a slab of slots for each world, and a table from keys to slots.
+
+A session's key is its id, or the pair of its owner and its id if it has an owner. So two owners may
+use the same id, and no id, however malformed, is the key of another owner's session. Handlers see
+the sessions of one owner only (`owned.Sessions`).
 
 An idle session is a row of a slab and an entry in the table; it has no object of its own.
 """
 
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 
 import numpy as np
+import numpy.typing as npt
 
-from dreamserve.backends.base import Int64
+from dreamserve.engine.limits import UNRESTRICTED, Quota
 from dreamserve.engine.sessions.kept import KeptBytes
-from dreamserve.engine.sessions.session import Session
-from dreamserve.engine.sessions.slab import Slab
+from dreamserve.engine.sessions.ledger import Lease, Ledger, StoredUse
+from dreamserve.engine.sessions.records import SessionRecord
+from dreamserve.engine.sessions.slab import SessionKey, Slab, WorldMeasures
+from dreamserve.engine.sessions.stored import packed
 from dreamserve.engine.world import World
-from dreamserve_protocol.errors import OverloadedError, SessionExpiredError, SessionNotFoundError
+from dreamserve.store.base import ENDED
+from dreamserve_protocol.errors import OverloadedError
 
 EXPIRED_REMEMBERED = 10_000
 MAX_KEPT_STEPS = 100_000
+IDLE_S = 60.0  # after this time without a use, the error of a full server counts a session as idle
 SWEEP_S = 1.0  # interval of the search for expired sessions; `find` also checks the one requested
-_SLOT_BITS = 32  # a place is a slab's number and a slot in it, in one integer
+SLOT_BITS = 32  # a place is a slab's number and a slot in it, in one integer
+
+Float64 = npt.NDArray[np.float64]
 
 
-class Sessions:
+def key_of(owner: str, session_id: str) -> SessionKey:
+    """Return the key of an owner's session; the owner "" is that of a server without API keys."""
+    return (owner, session_id) if owner else session_id
+
+
+def owner_of(key: SessionKey) -> str:
+    """Return the owner of the session with this key."""
+    return "" if isinstance(key, str) else key[0]
+
+
+def id_of(key: SessionKey) -> str:
+    """Return the id that its owner gave to the session with this key."""
+    return key if isinstance(key, str) else key[1]
+
+
+class SessionTable:
     """The table of sessions. Only the thread of the current turn may use it."""
 
     def __init__(
@@ -34,152 +60,229 @@ class Sessions:
         sizes: Sequence[int],
         max_kept_steps: int,
         clock: Callable[[], float] = time.monotonic,
+        ledger: Ledger | None = None,
         max_plan_bytes: float = inf,
     ) -> None:
-        self.capacity, self._ttl_s, self._clock = capacity, ttl_s, clock
+        self.ledger = ledger  # None without a store
+        self.capacity, self.ttl_s, self._clock = capacity, ttl_s, clock
         self._max_kept_steps = max_kept_steps
-        self._now_s = self._swept_at_s = clock()
-        plans = KeptBytes(max_plan_bytes)
-        self._numbered = [Slab(i, w, capacity, sizes, plans) for i, w in enumerate(worlds.values())]
-        self.slabs = {slab.world.name: slab for slab in self._numbered}
-        # Ids to places. An integer each, so that idle sessions take little memory.
-        self._table: dict[str, int] = {}
-        self._expired: OrderedDict[str, None] = OrderedDict()
+        self.now_s = self._swept_at_s = clock()
+        self._sizes, self._plans = sizes, KeptBytes(max_plan_bytes)
+        self.numbered: dict[int, Slab] = {}  # by rising number, those of retired worlds included
+        self.slabs: dict[World, Slab] = {}
+        self.measures: dict[str, WorldMeasures] = {}  # by the worlds' names
+        for world in worlds.values():
+            self.add(world)
+        # Keys to places. An integer each, so that idle sessions take little memory.
+        self.places: dict[SessionKey, int] = {}
+        self.counts = Counter[str]()  # of sessions by owner
+        self.numbers: dict[str, int] = {}  # of the owners that have had a session
+        self.quotas: Mapping[str, Quota] = {}  # by owner
+        self.draining = False  # whether new sessions are refused
+        self._expired: OrderedDict[SessionKey, None] = OrderedDict()
+        self._retired: set[World] = set()
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self.places)
 
-    def __contains__(self, session_id: str) -> bool:
-        return session_id in self._table
+    def add(self, world: World) -> None:
+        """Make room for the sessions of another world."""
+        number = max(self.numbered, default=-1) + 1
+        measures = self.measures.setdefault(world.name, WorldMeasures())
+        stored = self.ledger is not None
+        slab = Slab(number, world, self.capacity, self._sizes, self._plans, stored, measures)
+        self.numbered[number] = self.slabs[world] = slab
 
-    def is_current(self, session: Session) -> bool:
-        """Return whether the session still exists in the same slot."""
-        return self._table.get(session.id) == session.slab.number << _SLOT_BITS | session.slot
+    def retire(self, world: World) -> None:
+        """Free the memory of a world that takes no new sessions once it has none."""
+        self._retired.add(world)
+        self._free_retired()
+
+    def _free_retired(self) -> None:
+        for world in [one for one in self._retired if not self.slabs[one].count]:
+            self._retired.discard(world)
+            del self.numbered[self.slabs.pop(world).number]
+
+    def quota(self, owner: str) -> Quota:
+        """Return the quota of this owner."""
+        return self.quotas.get(owner, UNRESTRICTED)
 
     def refresh_now(self) -> None:
         """Read the clock, once per batch: every expiry check in the batch uses that time."""
-        self._now_s = self._clock()
-        if self._now_s - self._swept_at_s >= SWEEP_S:
-            self.expire()
+        self.now_s = self._clock()
+        if self.now_s - self._swept_at_s >= SWEEP_S:
+            self.expire_idle()
 
-    def find(self, session_id: str, use: bool = True) -> Session:
-        """Return the session; a use renews its time to live.
+    def at(self, place: int) -> tuple[Slab, int]:
+        """Return the slab and the slot of a place."""
+        return self.numbered[place >> SLOT_BITS], place & ((1 << SLOT_BITS) - 1)
 
-        Raises SessionNotFoundError, SessionExpiredError.
+    def world_of(self, key: SessionKey) -> str | None:
+        """Return the name of the world of a session, None if there is no such session."""
+        place = self.places.get(key)
+        return None if place is None else self.at(place)[0].world.name
+
+    def holds(self, key: SessionKey) -> bool:
+        """Return whether a stored session is here; forget a copy that is outdated."""
+        place, ledger = self.places.get(key), self.ledger
+        if place is None or ledger is None:
+            return False
+        slab, slot = self.at(place)
+        if ledger.leases[key].lost or self.now_s - slab.used_at_s[slot] > self.ttl_s:
+            self.expire(key)
+            return False
+        return True
+
+    def has_expired(self, key: SessionKey) -> bool:
+        """Return whether this session is remembered as expired."""
+        return key in self._expired
+
+    def check_room(self, owner: str, keys: Sequence[SessionKey], window: int) -> None:
+        """Raise OverloadedError unless there is room for all of these sessions of `owner`.
+
+        They are different, and each will keep up to `window` steps for rewinding.
         """
-        place = self._table.get(session_id)
-        if place is None:
-            raise self._absent(session_id)
-        slab, slot = self._at(place)
-        if self._now_s - slab.used_at_s[slot] > self._ttl_s:
-            self._expire(session_id)
-            raise self._absent(session_id)
-        if use:
-            slab.used_at_s[slot] = self._now_s
-        return Session(session_id, slab, slot)
+        if self._full(owner, keys, window):
+            self.expire_idle()
+            if error := self._full(owner, keys, window):
+                raise error
 
-    def find_all(self, session_ids: Sequence[str], world: World) -> Int64 | None:
-        """Return the slots (B,) of sessions, as used now; None unless all exist in `world`.
-
-        This is the fast path for many sessions. After None, call `find` for each one's error.
-        """
-        slab = self.slabs[world.name]
-        try:
-            places = np.array(list(map(self._table.__getitem__, session_ids)), np.int64)
-        except KeyError:
-            return None
-        slots = places & ((1 << _SLOT_BITS) - 1)
-        if len(self._numbered) > 1 and (places >> _SLOT_BITS != slab.number).any():
-            return None
-        if self._now_s - slab.used_at_s[slots].min() > self._ttl_s:
-            return None
-        slab.used_at_s[slots] = self._now_s
-        return slots
-
-    def _at(self, place: int) -> tuple[Slab, int]:
-        return self._numbered[place >> _SLOT_BITS], place & ((1 << _SLOT_BITS) - 1)
-
-    def _absent(self, session_id: str) -> SessionNotFoundError | SessionExpiredError:
-        if session_id in self._expired:
-            return SessionExpiredError(
-                f"session {session_id} was idle for over {self._ttl_s:g} s; POST /reset starts over"
-            )
-        return SessionNotFoundError(f"no session {session_id}; POST /reset begins one")
-
-    def idle_s(self, session: Session) -> float:
-        """Return the seconds since the session was last used."""
-        return self._now_s - float(session.slab.used_at_s[session.slot])
-
-    def unused_s(self) -> float:
-        """Return the seconds since any session was last used; infinite without one."""
-        return self._clock() - max(slab.last_used_s() for slab in self._numbered)
-
-    def check_room(self, *session_ids: str, window: int = 0) -> None:
-        """Raise OverloadedError unless there is room for all of these different sessions.
-
-        Each of them will keep up to `window` steps for rewinding.
-        """
-        if self._full(session_ids, window):
-            self.expire()
-            if reason := self._full(session_ids, window):
-                raise OverloadedError(reason)
-
-    def _full(self, session_ids: Sequence[str], window: int) -> str | None:
-        """Return why there is no room, or None."""
-        new = sum(session_id not in self._table for session_id in session_ids)
-        if len(self._table) + new > self.capacity:
-            return (
-                f"{len(self._table)} of {self.capacity} sessions are in use;"
-                " DELETE some, or try again later"
-            )
-        if (
-            window
-            and self._kept_steps(session_ids) + len(session_ids) * window > self._max_kept_steps
-        ):
-            return (
+    def _full(self, owner: str, keys: Sequence[SessionKey], window: int) -> OverloadedError | None:
+        """Return the error if there is no room."""
+        new = sum(key not in self.places for key in keys)
+        if len(self.places) + new > self.capacity:
+            return self._crowded(f"{len(self.places)} of {self.capacity} sessions", None)
+        if new and self.counts[owner] + new > (most := self.quota(owner).sessions):
+            of_quota = f"{self.counts[owner]} of the {most:g} sessions of your quota"
+            return self._crowded(of_quota, owner)
+        if window and self._kept_steps(keys) + len(keys) * window > self._max_kept_steps:
+            return OverloadedError(
                 f"all sessions together may keep {self._max_kept_steps} steps for rewinding, and"
                 f" {self._kept_steps()} are in use; request a shorter rewind_window"
             )
         return None
 
-    def _kept_steps(self, without: Sequence[str] = ()) -> int:
+    def _crowded(self, what: str, owner: str | None) -> OverloadedError:
+        """Return the error for sessions that are all in use, those of `owner` or all."""
+        used_at_s = self.used_at_s(owner)
+        idle = int((used_at_s < self.now_s - IDLE_S).sum())
+        expires_s = max(0.0, float(used_at_s.min(initial=inf)) + self.ttl_s - self.now_s)
+        error = OverloadedError(
+            f"{what} are in use, {idle} of them idle for over {IDLE_S:g} s; the next may expire in"
+            f" {expires_s:.0f} s; end some: GET /sessions lists yours, POST /delete/idle ends them"
+        )
+        error.retry_after_s = max(1.0, expires_s) if expires_s < inf else None
+        return error
+
+    def unused_s(self) -> float:
+        """Return the seconds since any session was last used; infinite without one."""
+        return self._clock() - max(slab.last_used_s() for slab in self.numbered.copy().values())
+
+    def used_at_s(self, owner: str | None) -> Float64:
+        """Return when sessions were used last (B,): those of `owner`, or all if it is None."""
+        number = None if owner is None else self.numbers.get(owner, -1)
+        return np.concatenate(
+            [slab.used_at_s[slab.idle_since(self.now_s, number)] for slab in self.numbered.values()]
+        )
+
+    def _kept_steps(self, without: Sequence[SessionKey] = ()) -> int:
         """Return the number of steps that all sessions except `without` may keep."""
-        places = [self._at(self._table[name]) for name in without if name in self._table]
+        places = [self.at(self.places[key]) for key in without if key in self.places]
         excluded = sum(slab.windows.length(slot) for slab, slot in places)
-        return sum(slab.windows.reserved for slab in self._numbered) - excluded
+        return sum(slab.windows.reserved for slab in self.numbered.values()) - excluded
 
-    def create(self, session_id: str, world: World, window: int = 0) -> Session:
-        """Create a session, which replaces any session with that id, and return it.
+    def create(self, key: SessionKey, world: World, window: int) -> tuple[Slab, int]:
+        """Create a session, which replaces any session with that key; return its slab and slot.
 
-        It keeps up to `window` steps for rewinding. Raises OverloadedError when full: live sessions
-        are never evicted.
+        There must be room (`check_room`): live sessions are never evicted.
         """
-        self.check_room(session_id, window=window)
-        if session_id in self._table:
-            self.remove(session_id)
-        self._expired.pop(session_id, None)
-        slab = self.slabs[world.name]
-        slot = slab.allocate(session_id)
-        self._table[session_id] = slab.number << _SLOT_BITS | slot
+        created = self._place(key, self.slabs[world], window)
+        created[0].measures.created += 1
+        if self.ledger is not None:
+            self.ledger.create(key)
+        return created
+
+    def adopt(self, lease: Lease, slab: Slab, record: SessionRecord, idle_s: float) -> None:
+        """Continue a session that was taken over from the store. Raises OverloadedError."""
+        key, window = lease.key, record.rewind_window
+        self.check_room(owner_of(key), [key], window)
+        _, slot = self._place(key, slab, window)
+        slab.measures.taken_over += 1
+        slab.restore(slot, record, record.seed)
+        slab.used_at_s[slot] -= idle_s
+        slab.changed.discard(slot)
+        if self.ledger is not None:
+            self.ledger.leases[key] = lease
+
+    def _place(self, key: SessionKey, slab: Slab, window: int) -> tuple[Slab, int]:
+        """Allocate a slot to a session, instead of any that it has."""
+        if key in self.places:
+            self._free(key).measures.deleted += 1
+        self._expired.pop(key, None)
+        slot = slab.allocate(key)
+        self.places[key] = slab.number << SLOT_BITS | slot
+        owner = owner_of(key)
+        self.counts[owner] += 1
+        slab.owner[slot] = self.numbers.setdefault(owner, len(self.numbers))
         slab.windows.open(slot, window)
-        slab.used_at_s[slot] = self._now_s
-        return Session(session_id, slab, slot)
+        slab.used_at_s[slot] = slab.created_at_s[slot] = self.now_s
+        return slab, slot
 
-    def remove(self, session_id: str) -> None:
+    def remove(self, key: SessionKey) -> None:
         """End a session that exists."""
-        slab, slot = self._at(self._table.pop(session_id))
+        self._free(key).measures.deleted += 1
+        if self.ledger is not None:
+            self.ledger.end(key)
+
+    def drain(self) -> list[StoredUse]:
+        """Return the uses of stored sessions since the last call."""
+        ledger = self.ledger
+        if ledger is None:
+            return []
+        drained = [StoredUse(lease, ENDED, True) for lease in ledger.ended]
+        changed: dict[SessionKey, bytes] = {}
+        for slab in self.numbered.values():
+            if slab.changed:
+                slots = np.array(sorted(slab.changed))
+                keys = map(slab.holder, slots.tolist())
+                changed.update(zip(keys, packed(slab, slots), strict=True))
+                slab.changed.clear()
+        drained += [
+            StoredUse(ledger.leases[key], changed.get(key), renew)
+            for key, renew in ledger.used.items()
+        ]
+        ledger.ended.clear()
+        ledger.used.clear()
+        return drained
+
+    def _free(self, key: SessionKey) -> Slab:
+        """Free a session's slot; return its slab."""
+        slab, slot = self.at(self.places.pop(key))
         slab.free(slot)
+        owner = owner_of(key)
+        self.counts[owner] -= 1
+        if not self.counts[owner]:
+            del self.counts[owner]
+        return slab
 
-    def expire(self) -> None:
+    def expire_idle(self) -> None:
         """End the sessions that were idle for too long."""
-        self._swept_at_s = self._now_s
-        for slab in self.slabs.values():
-            for session_id in slab.idle_since(self._now_s - self._ttl_s):
-                self._expire(session_id)
+        self._swept_at_s = self.now_s
+        self._free_retired()
+        for slab in self.numbered.values():
+            idle_for_longer = np.nextafter(self.now_s - self.ttl_s, -np.inf)
+            for slot in slab.idle_since(idle_for_longer).tolist():
+                self.expire(slab.holder(slot))
 
-    def _expire(self, session_id: str) -> None:
-        """End a session, and remember its id as expired."""
-        self.remove(session_id)
-        self._expired[session_id] = None
+    def expire(self, key: SessionKey) -> None:
+        """End a session, and remember its key as expired; a stored one is only forgotten here."""
+        slab = self._free(key)
+        if self.ledger is not None:
+            lost = self.ledger.forget(key).lost
+            slab.measures.lost += lost
+            slab.measures.expired += not lost
+            return
+        slab.measures.expired += 1
+        self._expired[key] = None
         if len(self._expired) > EXPIRED_REMEMBERED:
             self._expired.popitem(last=False)

@@ -1,0 +1,294 @@
+"""Does a session survive its server? Replicas are killed, stopped and replaced under load.
+
+    python benchmarks/survival.py                  # 20 kills, 3 stops, 3 replacements, 5 restarts
+    python benchmarks/survival.py kill --rounds 20
+
+Sessions are stepped by the SDK over HTTP, through the nginx of deploy/nginx, on two servers with
+one Redis (or on one server with SQLite). Every step's latent is compared, bit for bit, with that of
+the same dream in an engine of this process, which nothing disturbs: a step that was lost, or taken
+twice, makes all later latents differ. The longest wait of any session for a step is printed, too.
+"""
+
+import argparse
+import asyncio
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+import load
+import redis_process
+from dreamserve.local import LocalClient
+from dreamserve_client import AsyncDreamClient
+from tables import print_circumstances, print_table
+
+DEPLOY = Path(__file__).parents[1] / "deploy"
+SETTLE_S = 2.0  # of load before and after each event
+# A server that is stopped accepts connections for ever; only the wait for its answer tells.
+STEP_WAIT_S = 1
+
+
+@dataclass
+class Server:
+    """One dreamserve process on its port, which can be started again there."""
+
+    bundle: Path
+    store: str
+    port: int = field(default_factory=load.free_port)
+    process: "subprocess.Popen[bytes] | None" = None
+
+    async def start(self) -> None:
+        """Start the process, and wait until it is ready."""
+        command = load.dreamserve(self.bundle, self.port, "--store", self.store, "--threads", "1")
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        await asyncio.to_thread(wait_until_ready, self.port)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    async def end(self, number: int) -> int:
+        """Send a signal, and wait for the end of the process; return its status."""
+        assert self.process is not None
+        self.signal(number)
+        return await asyncio.to_thread(self.process.wait, 60.0)
+
+
+def wait_until_ready(port: int) -> None:
+    """Wait until GET /readyz responds with 200; exit after a minute."""
+    until_s = time.monotonic() + 60.0
+    while time.monotonic() < until_s:
+        with suppress(OSError):
+            if load.call(port, "GET", "/readyz")[0] == 200:
+                return
+        time.sleep(0.05)
+    sys.exit("a server is not ready")
+
+
+@dataclass
+class Report:
+    """What the sessions met."""
+
+    steps: int = 0
+    failed: int = 0
+    differing: int = 0
+    longest_s: float = 0.0
+
+    def __add__(self, other: "Report") -> "Report":
+        return Report(
+            self.steps + other.steps,
+            self.failed + other.failed,
+            self.differing + other.differing,
+            max(self.longest_s, other.longest_s),
+        )
+
+
+class Dream:
+    """One session, stepped until it is told to stop, and the latents that it saw."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.latents = number, list[np.ndarray]()
+        self.report = Report()
+
+    def action(self, step: int) -> int:
+        """Return the action of a step."""
+        return (step * (self.number % 7 + 1)) // 5 % 3
+
+    async def live(self, client: AsyncDreamClient, stop: asyncio.Event) -> None:
+        """Step until `stop`; every failure that the SDK raises is counted, and ends the session."""
+        began = await client.reset(seed=self.number, temperature=0.0)
+        while not stop.is_set():
+            step, before_s = len(self.latents) + 1, time.monotonic()
+            try:
+                result = await client.step(began.session_id, self.action(step), step=step)
+            except Exception as error:
+                print(f"session {self.number}, step {step}: {error}", file=sys.stderr)
+                self.report.failed += 1
+                return
+            self.report.longest_s = max(self.report.longest_s, time.monotonic() - before_s)
+            self.latents.append(result.latent)
+            if result.terminated:
+                return
+
+    def compare(self, undisturbed: LocalClient) -> None:
+        """Take the same steps in this process, and count the first that differs."""
+        session_id = undisturbed.reset(seed=self.number, temperature=0.0).session_id
+        self.report.steps = len(self.latents)
+        for step, latent in enumerate(self.latents, start=1):
+            expected = undisturbed.step(session_id, self.action(step)).latent
+            if not np.array_equal(expected, latent):
+                self.report.differing += 1
+                break
+        undisturbed.delete(session_id)
+
+
+Event = Callable[[list[Server]], Coroutine[None, None, None]]
+
+
+async def kill(servers: list[Server]) -> None:
+    """End a server without warning, and start it again."""
+    await servers[0].end(signal.SIGKILL)
+    await asyncio.sleep(SETTLE_S)
+    await servers[0].start()
+    servers.reverse()  # the other one next time
+
+
+async def replace(servers: list[Server]) -> None:
+    """Replace all servers, one after the other, as a rolling update does."""
+    for server in servers:
+        status = await server.end(signal.SIGTERM)
+        assert status == 0, f"a server ended with status {status}"
+        await server.start()
+
+
+def stop_for(seconds: float) -> Event:
+    """Return the event that a server is stopped for some time, and then goes on."""
+
+    async def stop(servers: list[Server]) -> None:
+        servers[0].signal(signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        servers[0].signal(signal.SIGCONT)
+        servers.reverse()
+
+    return stop
+
+
+@asynccontextmanager
+async def nginx(folder: Path, servers: list[Server]) -> AsyncIterator[str]:
+    """Run nginx with the configuration of deploy/ in front of the servers; yield its URL."""
+    program = (
+        shutil.which("nginx")
+        or shutil.which("nginx", path="/usr/sbin")
+        or sys.exit("nginx is not installed")
+    )
+    own, port = folder / "dreamserve", load.free_port()
+    shutil.copytree(DEPLOY / "nginx", own)
+    text = (own / "machine.conf").read_text().replace("/etc/nginx/", f"{folder}/")
+    proxy = (own / "proxy.conf").read_text()
+    steps, changed = re.subn("proxy_read_timeout 660s", f"proxy_read_timeout {STEP_WAIT_S}s", proxy)
+    assert changed == 1
+    (own / "step.conf").write_text(steps)
+    location = f"location = /step {{ include {own}/step.conf; proxy_pass http://dreamserve; }}"
+    text = text.replace("listen 80;", f"listen 127.0.0.1:{port}; {location}")
+    listed = "".join(f"server 127.0.0.1:{server.port};" for server in servers)
+    text = re.sub(r"server 127\.0\.0\.1:8001;\s+server 127\.0\.0\.1:8002;", listed, text)
+    temporary = " ".join(
+        f"{kind}_temp_path {folder}/{kind};"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (folder / "nginx.conf").write_text(
+        f"daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;"
+        f" events {{}} http {{ access_log off; {temporary}\n{text}\n}}\n"
+    )
+    command = [program, "-e", f"{folder}/error.log", "-p", str(folder), "-c", "nginx.conf"]
+    process = subprocess.Popen(command)
+    try:
+        await asyncio.to_thread(wait_until_ready, port)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+async def survive(
+    url: str, servers: list[Server], event: Event, sessions: int, undisturbed: LocalClient
+) -> Report:
+    """Step sessions while the event happens; return what they met."""
+    dreams, stop = [Dream(number) for number in range(sessions)], asyncio.Event()
+    async with AsyncDreamClient(url, max_retries=8) as client:
+        living = [asyncio.create_task(dream.live(client, stop)) for dream in dreams]
+        await asyncio.sleep(SETTLE_S)
+        await event(servers)
+        await asyncio.sleep(SETTLE_S)
+        stop.set()
+        await asyncio.gather(*living)
+    for dream in dreams:
+        dream.compare(undisturbed)
+    return sum((dream.report for dream in dreams), Report())
+
+
+async def behind_nginx(
+    event: Event, rounds: int, sessions: int, bundle: Path, undisturbed: LocalClient
+) -> Report:
+    """Let the event happen to two servers with one Redis."""
+    total = Report()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "redis").mkdir()
+        with redis_process.running(folder / "redis") as redis:
+            servers = [Server(bundle, redis.url) for _ in range(2)]
+            try:
+                for server in servers:
+                    await server.start()
+                async with nginx(folder, servers) as url:
+                    for _ in range(rounds):
+                        total += await survive(url, servers, event, sessions, undisturbed)
+            finally:
+                for server in servers:
+                    await server.end(signal.SIGKILL)
+    return total
+
+
+async def with_sqlite(rounds: int, sessions: int, bundle: Path, undisturbed: LocalClient) -> Report:
+    """Kill one server, whose sessions are in a file, and start it again."""
+    total = Report()
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server(bundle, f"sqlite:{folder}/sessions.db")
+        await server.start()
+        try:
+            for _ in range(rounds):
+                url = f"http://127.0.0.1:{server.port}"
+                total += await survive(url, [server], kill, sessions, undisturbed)
+        finally:
+            await server.end(signal.SIGKILL)
+    return total
+
+
+def main() -> None:
+    """Run the scenarios, and print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("scenarios", nargs="*", default=[], metavar="kill|stop|replace|sqlite")
+    parser.add_argument("--rounds", type=int, help="of each scenario")
+    parser.add_argument("--sessions", type=int, default=200)
+    parser.add_argument("--stopped-s", type=float, default=30.0)
+    arguments = parser.parse_args()
+    bundle = Path(__file__).parents[1] / "bundles" / "takecover"
+    undisturbed, sessions = LocalClient(bundle), arguments.sessions
+    events = {
+        "kill": (kill, 20),
+        "stop": (stop_for(arguments.stopped_s), 3),
+        "replace": (replace, 3),
+    }
+    rows, is_right = [], True
+    for name in arguments.scenarios or [*events, "sqlite"]:
+        if name == "sqlite":
+            rounds = arguments.rounds or 5
+            report = asyncio.run(with_sqlite(rounds, sessions, bundle, undisturbed))
+        else:
+            event, rounds = events[name]
+            rounds = arguments.rounds or rounds
+            report = asyncio.run(behind_nginx(event, rounds, sessions, bundle, undisturbed))
+        is_right = is_right and not (report.failed or report.differing)
+        counts = [f"{report.steps:,}", str(report.failed), str(report.differing)]
+        rows.append([name, str(rounds), *counts, f"{report.longest_s:.2f}"])
+    print(f"takecover, {sessions} sessions\n")
+    header = ["scenario", "rounds", "steps", "failed", "sessions that differ", "longest wait, s"]
+    print_table(header, rows)
+    print_circumstances(["redis"], cores="shared by servers, Redis, nginx and clients")
+    sys.exit(0 if is_right else 1)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    main()

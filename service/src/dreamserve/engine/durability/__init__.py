@@ -1,0 +1,1 @@
+"""Sessions that survive: `gate`, the engine's side, and `committer`, the store's thread."""

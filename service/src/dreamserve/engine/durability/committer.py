@@ -1,0 +1,154 @@
+"""The thread between the engine and a store: commits what turns have changed, in order.
+
+While it waits for the store, the engine computes the next turns. Whatever has queued meanwhile is
+committed together: of a session's several changes only the last one is sent. Each operation is
+tried again until `timeout_s` has passed; if the last one failed, the next is tried only once, so
+that callers are told soon while a store is down.
+
+`strict`: what the store did not confirm in time is lost, and the sessions' copies here with it.
+Otherwise it stays queued, at most one record for each session, until the store confirms it.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from dreamserve.engine.sessions.ledger import Lease, StoredUse, stored_key
+from dreamserve.engine.sessions.slab import SessionKey
+from dreamserve.store.base import FIRST_VERSION, Change, Store, StoreError, Taken, new_epoch
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.5  # between attempts
+RETRY_S = 0.5  # between commits of what stayed queued
+
+T = TypeVar("T")
+Confirmed = Callable[[str | None], None]  # gets why the store did not confirm, or None
+Found = Callable[
+    [Sequence[SessionKey], Sequence[Taken | None] | str, int], None
+]  # keys, …, their epoch
+
+log = logging.getLogger("dreamserve.store")
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What a turn did to stored sessions, and whom to tell once it is stored."""
+
+    uses: Sequence[StoredUse]
+    confirmed: Confirmed
+
+
+class Committer:
+    """Runs a store's operations in a thread of its own, until `stop`."""
+
+    def __init__(self, store: Store, found: Found, *, strict: bool, timeout_s: float) -> None:
+        self._store, self._found = store, found
+        self._strict, self._timeout_s = strict, timeout_s
+        self._unconfirmed: dict[Lease, StoredUse] = {}  # to send
+        self._work = threading.Condition()  # guards the next three
+        self._commits: deque[Commit] = deque()
+        self._keys: list[SessionKey] = []  # to look up
+        self._stop_at_s: float | None = None  # by time.monotonic; None: not stopping
+        self._is_down = False
+        self._thread = threading.Thread(target=self._run, name="dreamserve-store", daemon=True)
+        self._thread.start()
+
+    def stop(self, deadline_s: float) -> None:
+        """Finish the queued work within `deadline_s`, then close the store."""
+        with self._work:
+            self._stop_at_s = time.monotonic() + deadline_s
+            self._work.notify()
+        self._thread.join(deadline_s + self._timeout_s)
+
+    def commit(self, commit: Commit) -> None:
+        """Queue a turn's changes."""
+        with self._work:
+            self._commits.append(commit)
+            self._work.notify()
+
+    def look_up(self, keys: Sequence[SessionKey]) -> None:
+        """Queue a search for sessions, which this engine takes over if they exist."""
+        with self._work:
+            self._keys += keys
+            self._work.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._work:
+                self._work.wait_for(self._has_work, RETRY_S if self._unconfirmed else None)
+                commits, keys = list(self._commits), self._keys
+                self._commits.clear()
+                self._keys = []
+            if commits or self._unconfirmed:
+                self._commit(commits)
+            if keys:  # after the commits, which may be of the same sessions
+                epoch = new_epoch()
+                stored = list(map(stored_key, keys))
+                self._found(keys, self._tried(partial(self._store.take, stored, epoch)), epoch)
+            if self._stop_at_s is not None and not (commits or keys):
+                break
+        if self._unconfirmed:
+            log.error("%d sessions could not be recorded before the end", len(self._unconfirmed))
+        self._store.close()
+
+    def _has_work(self) -> bool:
+        return bool(self._commits or self._keys) or self._stop_at_s is not None
+
+    def _commit(self, commits: Sequence[Commit]) -> None:
+        unconfirmed = self._unconfirmed
+        for use in (use for commit in commits for use in commit.uses):
+            before = unconfirmed.get(use.lease)
+            if before is not None:
+                record = before.record if use.record is None else use.record
+                use = StoredUse(use.lease, record, use.renew or before.renew)
+            unconfirmed[use.lease] = use
+        owned = [use for use in unconfirmed.values() if not use.lease.lost]
+        changes = list(map(_change, owned))
+        applied = self._tried(partial(self._store.commit, changes)) if changes else []
+        failure = applied if isinstance(applied, str) else None
+        if not isinstance(applied, str):
+            for use, is_stored in zip(owned, applied, strict=True):
+                use.lease.lost = not is_stored
+                use.lease.is_stored = True
+        elif self._strict:
+            for use in owned:
+                use.lease.lost = True
+        keep = failure is not None and not self._strict
+        self._unconfirmed = {use.lease: use for use in owned} if keep else {}
+        for commit in commits:
+            commit.confirmed(failure)
+
+    def _tried(self, operation: Callable[[], T]) -> T | str:
+        """Return the operation's result, or why the store did not confirm it in time."""
+        pause_s = FIRST_PAUSE_S
+        give_up_at_s = time.monotonic() + (0.0 if self._is_down else self._timeout_s)
+        while True:
+            try:
+                result = operation()
+            except StoreError as error:
+                until_s = min(give_up_at_s, self._stop_at_s or give_up_at_s)
+                left_s = until_s - time.monotonic()
+                if left_s <= 0:
+                    if not self._is_down:
+                        log.error("the session store does not respond: %s", error)
+                    self._is_down = True
+                    return str(error)
+                time.sleep(min(pause_s, left_s))
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            else:
+                if self._is_down:
+                    log.warning("the session store responds again")
+                self._is_down = False
+                return result
+
+
+def _change(use: StoredUse) -> Change:
+    """Return the change to send. Each record has a version of its own, whatever becomes of it."""
+    lease = use.lease
+    if use.record is not None:
+        lease.version = lease.version + 1 if lease.is_stored else FIRST_VERSION
+    return Change(lease.stored_key, lease.epoch, lease.version, use.record, use.renew)

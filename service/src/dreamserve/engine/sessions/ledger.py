@@ -1,0 +1,86 @@
+"""The sessions of this engine that are in a store: their leases, and what a turn did to them.
+
+Without a store there is no ledger, and sessions are in memory alone.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from dreamserve.engine.sessions.slab import SessionKey
+from dreamserve.store.base import new_epoch
+from dreamserve_protocol.errors import ProblemError
+
+
+def stored_key(key: SessionKey) -> str:
+    """Return a session's key in the store: its owner, a colon, and its id.
+
+    An owner's name has no colon, so that two owners' sessions differ whatever their ids hold.
+    """
+    return f":{key}" if isinstance(key, str) else ":".join(key)
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """The ownership of one stored session, as long as the store confirms it.
+
+    `version` and `is_stored` belong to the committer. `lost`: a commit was not confirmed. The
+    session's copy here must then be forgotten, and whatever was computed from it since.
+    """
+
+    key: SessionKey
+    epoch: int
+    version: int = 0  # of the last commit
+    is_stored: bool = False  # whether the store has confirmed the session
+    lost: bool = False
+
+    @property
+    def stored_key(self) -> str:
+        """Its key in the store."""
+        return stored_key(self.key)
+
+
+class StoredUse(NamedTuple):
+    """What a turn did to a stored session."""
+
+    lease: Lease
+    record: bytes | None  # the new one; ENDED; None if it was only read
+    renew: bool  # whether its time to live begins anew
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """Why a session that was looked up cannot be used; `lease` owns its record, if there is one."""
+
+    error: ProblemError
+    lease: Lease | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Ledger:
+    """Leases by key, and the changes since the last `drain`. Only the turn's thread uses it."""
+
+    leases: dict[SessionKey, Lease] = field(default_factory=dict)
+    used: dict[SessionKey, bool] = field(default_factory=dict)  # in this turn; whether to renew
+    ended: list[Lease] = field(default_factory=list)  # in this turn, on request
+    absent: dict[SessionKey, Absence] = field(default_factory=dict)  # as looked up for this turn
+
+    def use(self, key: SessionKey, renew: bool = True) -> None:
+        """Note that a session was read or changed; `renew` its time to live."""
+        self.used[key] = renew or self.used.get(key, False)
+
+    def create(self, key: SessionKey) -> None:
+        """Note that a session was created; it replaces any stored one that this engine owns."""
+        if key not in self.leases:
+            absence = self.absent.get(key)
+            owned = absence and absence.lease
+            self.leases[key] = owned or Lease(key, new_epoch())
+        self.use(key)
+
+    def end(self, key: SessionKey) -> None:
+        """Note that a session was ended on request."""
+        self.ended.append(self.forget(key))
+
+    def forget(self, key: SessionKey) -> Lease:
+        """Give up a session, which remains in the store."""
+        self.used.pop(key, None)
+        return self.leases.pop(key)

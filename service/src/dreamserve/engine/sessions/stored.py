@@ -1,0 +1,155 @@
+"""A session's record as the bytes that a store keeps.
+
+A record holds the session's state after its last commit, not the actions that led to it: so it does
+not matter whether the next machine computes the same last bits. It lacks the steps of the rewind
+window and the last plan. The layout is the world's (`row_dtype`), preceded by a header and followed
+by the last step's result, if that holds more than the row.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import lru_cache
+from struct import Struct
+from struct import error as StructError
+from typing import Any
+from zlib import crc32
+
+import msgpack
+import numpy as np
+
+from dreamserve.backends.base import Int64
+from dreamserve.engine.sessions.last_answer import last_step_of, read_last_step
+from dreamserve.engine.sessions.records import SessionRecord
+from dreamserve.engine.sessions.slab import LastAnswer, Slab
+from dreamserve.engine.world import World
+from dreamserve_protocol.errors import CallerError, SessionLostError
+from dreamserve_protocol.sessions import LastStep
+from dreamserve_protocol.step import StepResult
+from dreamserve_protocol.wire import packed_form, read
+
+_FORMAT = 1
+_HEADER = Struct("<BIHI")  # format, checksum of what follows, bytes of the title, of the row
+
+
+@lru_cache(maxsize=64)
+def row_dtype(world: World) -> np.dtype[Any]:
+    """Return the layout of one session's row."""
+    spec, action = world.spec, world.spec.action_space.zeros(1)
+    state = [(f"state.{t.name}", "<f4", t.shape) for t in spec.recurrent_state]
+    return np.dtype(
+        [
+            ("seed", "<u8"),
+            ("step", "<i8"),
+            ("began_at", "<i8"),
+            ("max_steps", "<i8"),
+            ("rewind_window", "<i8"),
+            ("temperature", "<f4"),
+            ("reward", "<f4"),
+            ("terminated", "?"),
+            ("action", action.dtype, action.shape[1:]),
+            ("latent", "<f4", (spec.latent_size,)),
+            *state,
+        ]
+    )
+
+
+def packed(slab: Slab, slots: Int64) -> list[bytes]:
+    """Return the records of the sessions of `slots` (B,)."""
+    world = slab.world
+    rows = np.zeros(len(slots), row_dtype(world))
+    for column in ("seed", "step", "began_at", "max_steps", "temperature", "terminated"):
+        rows[column] = getattr(slab, column)[slots]
+    stepped = rows["step"] > 0  # before, the slab holds values of the slot's previous session
+    rows["action"][stepped] = slab.action[slots[stepped]]
+    rows["reward"][stepped] = slab.reward[slots[stepped]]
+    rows["latent"], state = slab.states.read(slots)
+    for tensor, part in zip(world.spec.recurrent_state, state, strict=True):
+        rows[f"state.{tensor.name}"] = part
+    if slab.windows:
+        rows["rewind_window"] = [slab.windows.length(slot) for slot in slots.tolist()]
+    written, size, title = rows.tobytes(), rows.itemsize, world.title.encode()
+    last = slab.last_answers
+    return [
+        _framed(title, written[i * size : (i + 1) * size], _tail(last.get(slot)))
+        for i, slot in enumerate(slots.tolist())
+    ]
+
+
+def _framed(title: bytes, row: bytes, tail: bytes) -> bytes:
+    content = b"".join((title, row, tail))
+    return _HEADER.pack(_FORMAT, crc32(content), len(title), len(row)) + content
+
+
+def _tail(last: LastAnswer | None) -> bytes:
+    if last is None:
+        return b""
+    tail: bytes = msgpack.packb(last_step_of(last), default=packed_form)
+    return tail
+
+
+def unpacked(slabs: Iterable[Slab], session_id: str, record: bytes) -> tuple[Slab, SessionRecord]:
+    """Return the session of a stored record, and the slab of its world.
+
+    Raises SessionLostError if the record is damaged, or its world is not loaded in that version.
+    """
+    title, row, tail = _parts(session_id, record)
+    by_title = {slab.world.title: slab for slab in slabs}
+    slab = by_title.get(title)
+    if slab is None:
+        loaded = ", ".join(by_title)
+        raise SessionLostError(f"session {session_id} is of world {title}; loaded here: {loaded}")
+    try:
+        return slab, _record(slab.world, row, tail)
+    except (CallerError, KeyError, TypeError, ValueError, msgpack.UnpackException) as error:
+        raise SessionLostError(
+            f"the stored record of session {session_id} does not fit its world: {error}"
+        ) from error
+
+
+def _parts(session_id: str, record: bytes) -> tuple[str, bytes, bytes]:
+    """Return the world's title, the row and the tail. Raises SessionLostError if it is damaged."""
+    try:
+        form, checksum, title_bytes, row_bytes = _HEADER.unpack_from(record)
+    except StructError:
+        form, checksum, title_bytes, row_bytes = 0, 0, 0, 0
+    content = record[_HEADER.size :]
+    if form != _FORMAT or crc32(content) != checksum:
+        raise SessionLostError(
+            f"the stored record of session {session_id} is damaged or of another format"
+        )
+    row_at, tail_at = title_bytes, title_bytes + row_bytes
+    return content[:row_at].decode(), content[row_at:tail_at], content[tail_at:]
+
+
+def _record(world: World, row: bytes, tail: bytes) -> SessionRecord:
+    rows = np.frombuffer(row, row_dtype(world)).copy()
+    one, spec = rows[0], world.spec
+    record = SessionRecord(
+        latent=rows["latent"],
+        state=tuple(rows[f"state.{tensor.name}"] for tensor in spec.recurrent_state),
+        seed=int(one["seed"]),
+        step=int(one["step"]),
+        temperature=float(one["temperature"]),
+        terminated=bool(one["terminated"]),
+        action=rows["action"][0],
+        reward=float(one["reward"]),
+        last_answer=None,
+        rewind_window=int(one["rewind_window"]),
+        max_steps=int(one["max_steps"]),
+        began_at=int(one["began_at"]),
+    )
+    if not all(np.isfinite(part).all() for part in (record.latent, *record.state)):
+        raise ValueError("it holds NaN or infinity")
+    if not tail:
+        return record
+    result = StepResult(
+        "",
+        record.step,
+        record.latent[0],
+        record.reward,
+        record.terminated,
+        record.truncated,
+        state=spec.named_state(part[0] for part in record.state),
+    )
+    last = read(LastStep, msgpack.unpackb(tail))
+    return replace(record, last_answer=read_last_step(world, last, result))

@@ -1,0 +1,1 @@
+"""Stores of session records, which outlive a process: `base` is their interface."""

@@ -1,0 +1,112 @@
+"""The interface of a store: records by key, each fenced by (epoch, version).
+
+An epoch is a random number that an engine chooses when it creates a session or takes one over from
+the store; the version counts commits and takeovers. A change is applied only if the stored session
+has the engine's epoch, and no later version. So of two engines that hold copies of a session only
+one can commit, whatever the other one believes; a request that was delayed on a connection that
+broke cannot undo what came after it; and an owner's next commit repairs a store that has lost its
+last ones. Epochs are compared for equality only, so they need not be counted, and an engine chooses
+one without asking: the first steps of a new session are computed before the store knows of it.
+
+Every operation may be sent again after a failure: a change that was applied already is confirmed.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from dreamserve.errors import SettingsError
+
+ENDED = b""  # the record of a session that was ended on request; its key is kept for a while
+FIRST_VERSION = 1  # of a session that is new to the store
+AT_ONCE = 256  # keys of one round trip; a store that is shared must not be blocked for long
+
+
+class StoreError(Exception):
+    """The store did not confirm an operation, which it may have applied or not."""
+
+
+class Change(NamedTuple):
+    """A commit of one session, or a check that it is still owned.
+
+    It is applied if the stored session has this epoch and at most this version; version 1, which is
+    a new session, only if there is no session with that key, or it has this epoch and version.
+    """
+
+    key: str
+    epoch: int
+    version: int
+    record: bytes | None  # the new record; ENDED; None: a check
+    renew: bool = True  # the time to live, with a check; a new record always does
+
+
+class Taken(NamedTuple):
+    """A stored session that now belongs to the epoch with which it was taken."""
+
+    version: int  # since the takeover
+    record: bytes  # ENDED if it was ended
+    idle_s: float  # since its time to live was renewed
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long a store keeps a session that nobody uses."""
+
+    ttl_s: float  # until it expires
+    remembered_s: float  # after that, until it is unknown; also of a session that was ended
+
+    @property
+    def kept_s(self) -> float:
+        """Seconds until an unused record is removed."""
+        return self.ttl_s + self.remembered_s
+
+
+class Store(Protocol):
+    """Keeps records, for one thread at a time. Methods are bounded in time and raise StoreError."""
+
+    def take(self, keys: Sequence[str], epoch: int) -> list[Taken | None]:
+        """Give each session this epoch and its next version; None for a key without a session."""
+        ...
+
+    def commit(self, changes: Sequence[Change]) -> list[bool]:
+        """Apply changes of different sessions, each alone; return which were applied."""
+        ...
+
+    def warnings(self) -> list[str]:
+        """Return what may lose sessions in the store's configuration."""
+        ...
+
+    def close(self) -> None:
+        """Close connections and files."""
+        ...
+
+
+def new_epoch() -> int:
+    """Return a random epoch of 63 bits, never 0."""
+    return secrets.randbits(63) or 1
+
+
+def open_store(url: str, retention: Retention, *, timeout_s: float, strict: bool) -> Store | None:
+    """Return the store that a setting names: memory, sqlite:PATH or redis://...; None for memory.
+
+    Raises SettingsError if it cannot be opened.
+    """
+    if url == "memory":
+        return None
+    if url.startswith("sqlite:"):
+        from dreamserve.store.sqlite import SqliteStore
+
+        return SqliteStore(url.removeprefix("sqlite:"), retention, timeout_s, sync=strict)
+    if url.startswith(("redis://", "rediss://", "unix://")):
+        try:
+            from dreamserve.store.redis import RedisStore
+        except ModuleNotFoundError:
+            raise SettingsError(
+                "a Redis store needs Redis' client: pip install 'dreamserve[redis]'"
+            ) from None
+
+        return RedisStore(url, retention, timeout_s)
+    raise SettingsError(
+        f"store is {url!r}; use memory, sqlite:PATH, or a redis://, rediss:// or unix:// URL"
+    )

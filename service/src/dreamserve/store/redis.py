@@ -1,0 +1,174 @@
+"""A store in Redis (or Valkey), for replicas that take over one another's sessions.
+
+A key's value is the epoch and the version, 8 bytes each, and then the record; the key's own expiry
+is its retention.
+Each operation is one script for up to AT_ONCE keys: Redis compares and sets without another command
+in between, in one round trip. Redis Cluster is not supported, as a script's keys have many slots.
+"""
+
+from collections.abc import Sequence
+from struct import Struct
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from dreamserve.errors import SettingsError
+from dreamserve.store.base import AT_ONCE, Change, Retention, StoreError, Taken
+
+PREFIX = "dreamserve:session:"
+_EPOCH = Struct(">Q")
+_WRITE, _RENEW, _CHECK = b"w", b"r", b"c"
+
+_TAKE_SCRIPT = """
+local taken = {}
+for i, key in ipairs(KEYS) do
+    local value = redis.call('GET', key)
+    if value then
+        local version = struct.unpack('>I8', value:sub(9, 16)) + 1
+        redis.call('SETRANGE', key, 0, ARGV[1] .. struct.pack('>I8', version))
+        taken[i] = {version, value:sub(17), redis.call('PTTL', key)}
+    else
+        taken[i] = false
+    end
+end
+return taken
+"""
+# ARGV: milliseconds to keep, then for each key its epoch, version, operation and record
+_COMMIT_SCRIPT = """
+local applied = {}
+for i, key in ipairs(KEYS) do
+    local at = 4 * i - 2
+    local epoch, version, operation = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
+    local stored = redis.call('GETRANGE', key, 0, 15)
+    local owned
+    if stored == '' then
+        owned = version == 1 and operation == 'w'
+    else
+        owned = stored:sub(1, 8) == epoch and struct.unpack('>I8', stored:sub(9)) <= version
+    end
+    applied[i] = 0
+    if owned then
+        applied[i] = 1
+        if operation == 'w' then
+            local stamp = epoch .. struct.pack('>I8', version)
+            redis.call('SET', key, stamp .. ARGV[at + 3], 'PX', ARGV[1])
+        elseif operation == 'r' then
+            redis.call('PEXPIRE', key, ARGV[1])
+        end
+    end
+end
+return applied
+"""
+
+
+class RedisStore:
+    """Store at a redis://, rediss:// or unix:// URL.
+
+    The URL's option `waitaof=LOCAL,REPLICAS` makes each commit wait until that many local and
+    replica append-only files have it on disk (WAITAOF of Redis 7.2). Raises SettingsError for a URL
+    that is not valid. A server that does not answer is no error here: operations raise StoreError.
+    """
+
+    def __init__(self, url: str, retention: Retention, timeout_s: float) -> None:
+        url, self._wait_for = _without_waitaof(url)
+        self._retention, self._timeout_ms = retention, int(1e3 * timeout_s)
+        try:
+            # The caller decides what is sent again, and until when.
+            self._redis = redis.Redis.from_url(
+                url,
+                socket_timeout=timeout_s,
+                socket_connect_timeout=timeout_s,
+                retry=Retry(NoBackoff(), 0),
+            )
+        except (ValueError, redis.RedisError) as error:
+            raise SettingsError(f"cannot use the store {_shown(url)}: {error}") from error
+        self._take = self._redis.register_script(_TAKE_SCRIPT)
+        self._commit = self._redis.register_script(_COMMIT_SCRIPT)
+
+    def take(self, keys: Sequence[str], epoch: int) -> list[Taken | None]:
+        replies: list[Any] = []
+        for first in range(0, len(keys), AT_ONCE):
+            part = keys[first : first + AT_ONCE]
+            replies += self._run(self._take, part, [_EPOCH.pack(epoch)])
+        kept_s = self._retention.kept_s
+        return [reply and Taken(reply[0], reply[1], kept_s - 1e-3 * reply[2]) for reply in replies]
+
+    def commit(self, changes: Sequence[Change]) -> list[bool]:
+        applied: list[Any] = []
+        for first in range(0, len(changes), AT_ONCE):
+            part = changes[first : first + AT_ONCE]
+            arguments: list[bytes | int] = [int(1e3 * self._retention.kept_s)]
+            for _, epoch, version, record, renew in part:
+                operation = _WRITE if record is not None else _RENEW if renew else _CHECK
+                arguments += (_EPOCH.pack(epoch), version, operation, record or b"")
+            applied += self._run(self._commit, [change.key for change in part], arguments)
+        self._wait()
+        return [reply == 1 for reply in applied]
+
+    def warnings(self) -> list[str]:
+        """Return what is wrong with the server's configuration. Raises StoreError."""
+        try:
+            self._redis.ping()
+            found = self._redis.config_get("appendonly", "appendfsync", "maxmemory-policy")
+        except redis.ResponseError:
+            return ["its configuration cannot be read (CONFIG GET is refused)"]
+        except redis.RedisError as error:
+            raise StoreError(f"redis: {error}") from error
+        warnings = []
+        if found["appendonly"] != "yes":
+            warnings.append("appendonly is off: sessions are lost when Redis restarts")
+        elif found["appendfsync"] != "always":
+            warnings.append(
+                f"appendfsync is {found['appendfsync']}: a Redis that is killed may lose 2 s"
+            )
+        if found["maxmemory-policy"] != "noeviction":
+            warnings.append(
+                f"maxmemory-policy is {found['maxmemory-policy']}: it may drop sessions"
+            )
+        return warnings
+
+    def close(self) -> None:
+        self._redis.close()
+
+    def _run(self, script: Any, keys: Sequence[str], arguments: Sequence[bytes | int]) -> Any:
+        try:
+            return script(keys=[PREFIX + key for key in keys], args=arguments)
+        except redis.RedisError as error:
+            raise StoreError(f"redis: {error}") from error
+
+    def _wait(self) -> None:
+        if self._wait_for is None:
+            return
+        try:
+            wanted_local, wanted_replicas = self._wait_for
+            local, replicas = self._redis.waitaof(wanted_local, wanted_replicas, self._timeout_ms)
+        except redis.RedisError as error:
+            raise StoreError(f"redis: {error}") from error
+        if local < wanted_local or replicas < wanted_replicas:
+            raise StoreError(
+                f"redis: {local} local and {replicas} replica append-only files have the commit,"
+                f" not {wanted_local} and {wanted_replicas}"
+            )
+
+
+def _without_waitaof(url: str) -> tuple[str, tuple[int, int] | None]:
+    """Return the URL without the option `waitaof`, and its two numbers."""
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query))
+    value = options.pop("waitaof", None)
+    if value is None:
+        return url, None
+    local, _, replicas = value.partition(",")
+    if not (local.isdecimal() and replicas.isdecimal()):
+        raise SettingsError(f"the store's waitaof is {value!r}; use LOCAL,REPLICAS such as 1,1")
+    query = "&".join(f"{name}={option}" for name, option in options.items())
+    return urlunsplit(parts._replace(query=query)), (int(local), int(replicas))
+
+
+def _shown(url: str) -> str:
+    """Return a URL without its password."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))

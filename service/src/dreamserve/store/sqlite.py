@@ -1,0 +1,111 @@
+"""A store in one SQLite file, for a server whose sessions outlive its restart.
+
+One server uses a file at a time. `sync` waits for the disk at each commit, so that a loss of power
+loses nothing; without it, the end of the process loses nothing.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from dreamserve.errors import SettingsError
+from dreamserve.store.base import FIRST_VERSION, Change, Retention, StoreError, Taken
+
+PURGE_S = 60.0  # interval of the removal of old records
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS sessions (
+    key TEXT PRIMARY KEY, epoch INTEGER NOT NULL, version INTEGER NOT NULL, record BLOB NOT NULL,
+    used_at_s REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS sessions_by_use ON sessions (used_at_s);
+"""
+_TAKE = (
+    "UPDATE sessions SET epoch = ?, version = version + 1 WHERE key = ?"
+    " RETURNING version, record, used_at_s"
+)
+_CHECK = (
+    "UPDATE sessions SET used_at_s = coalesce(?, used_at_s)"
+    " WHERE key = ? AND epoch = ? AND version <= ?"
+)
+_CREATE = (
+    "INSERT INTO sessions (used_at_s, record, version, key, epoch) VALUES (?, ?, ?, ?, ?)"
+    " ON CONFLICT (key) DO UPDATE SET used_at_s = excluded.used_at_s, record = excluded.record"
+    " WHERE sessions.epoch = excluded.epoch AND sessions.version = excluded.version"
+)
+_WRITE = (
+    "UPDATE sessions SET used_at_s = ?, record = ?, version = ?"
+    " WHERE key = ? AND epoch = ? AND version <= ?"
+)
+_PURGE = "DELETE FROM sessions WHERE used_at_s < ?"
+
+
+class SqliteStore:
+    """Store in the file `path`. Raises SettingsError if it cannot be opened."""
+
+    def __init__(
+        self,
+        path: str,
+        retention: Retention,
+        timeout_s: float,
+        *,
+        sync: bool,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._retention, self._clock = retention, clock
+        self._purged_at_s = 0.0
+        try:
+            # The engine's thread and the store's use the connection, one after the other.
+            self._connection = sqlite3.connect(
+                path, timeout=timeout_s, isolation_level=None, check_same_thread=False
+            )
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
+            self._connection.executescript(_SCHEMA)
+        except sqlite3.Error as error:
+            raise SettingsError(f"cannot open the store sqlite:{path}: {error}") from error
+
+    def take(self, keys: Sequence[str], epoch: int) -> list[Taken | None]:
+        with self._transaction() as execute:
+            rows = [execute(_TAKE, (epoch, key)).fetchone() for key in keys]
+        now_s = self._clock()
+        return [row and Taken(row[0], row[1], now_s - row[2]) for row in rows]
+
+    def commit(self, changes: Sequence[Change]) -> list[bool]:
+        now_s = self._clock()
+        with self._transaction() as execute:
+            applied = [execute(*_statement(change, now_s)).rowcount == 1 for change in changes]
+            if now_s - self._purged_at_s > PURGE_S:
+                self._purged_at_s = now_s
+                execute(_PURGE, (now_s - self._retention.kept_s,))
+        return applied
+
+    def warnings(self) -> list[str]:
+        return []
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection.execute
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise StoreError(f"sqlite: {error}") from error
+
+
+def _statement(change: Change, now_s: float) -> tuple[str, tuple[object, ...]]:
+    """Return the SQL statement of a change, which changes one row if it is applied."""
+    key, epoch, version, record, renew = change
+    if record is None:
+        return _CHECK, (now_s if renew else None, key, epoch, version)
+    if version == FIRST_VERSION:
+        return _CREATE, (now_s, record, version, key, epoch)
+    return _WRITE, (now_s, record, version, key, epoch, version)

@@ -1,0 +1,300 @@
+"""Sessions in a store continue on any replica, and no step is answered that is not stored."""
+
+import concurrent.futures
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dreamserve.api import codec
+from dreamserve.engine.fake import fake_world
+from dreamserve.engine.simple import SimpleEngine
+from dreamserve.store.base import Change, Retention
+from dreamserve.store.memory import MemoryStore
+from dreamserve.validation import validated
+from dreamserve_protocol.batches import (
+    DeleteBatchRequest,
+    ResetBatchRequest,
+    StepBatchRequest,
+    StepBatchResult,
+)
+from dreamserve_protocol.branches import ForkRequest, RewindRequest
+from dreamserve_protocol.errors import (
+    DreamserveError,
+    OverloadedError,
+    SessionExpiredError,
+    SessionLostError,
+    SessionNotFoundError,
+    StepConflictError,
+    StoreUnavailableError,
+)
+from dreamserve_protocol.markers import Request
+from dreamserve_protocol.plan import PlanRequest, PlanResult
+from dreamserve_protocol.reset import ResetRequest
+from dreamserve_protocol.sessions import (
+    DeleteRequest,
+    RestoreRequest,
+    SessionRequest,
+    SnapshotRequest,
+)
+from dreamserve_protocol.step import StepRequest
+
+from .durable import RETENTION, FailingStore, Replica
+
+FRAME = np.random.default_rng(1).integers(0, 255, (8, 8, 3)).astype(np.uint8)
+ids = st.sampled_from("abc")
+includes = st.lists(st.sampled_from(["frame", "state", "mixture"]), unique=True)
+requests = st.one_of(
+    st.builds(
+        ResetRequest,
+        session_id=ids,
+        seed=st.integers(0, 3),
+        max_steps=st.none() | st.just(3),
+    ),
+    st.builds(
+        StepRequest,
+        ids,
+        st.integers(0, 1),
+        step=st.none() | st.integers(1, 4),
+        observation=st.none() | st.sampled_from([FRAME, np.zeros(4, np.float32)]),
+        include=includes,
+    ),
+    st.permutations("abc").map(lambda order: ForkRequest(order[0], session_ids=order[1:])),
+    st.builds(SnapshotRequest, ids),
+    st.builds(SessionRequest, ids),
+    st.builds(DeleteRequest, ids),
+    st.builds(PlanRequest, ids, horizon=st.just(2), warm_start=st.just(False)),
+    st.builds(
+        lambda rows, numbers: StepBatchRequest(
+            rows, np.zeros(len(rows), np.int64), steps=numbers[: len(rows)], on_end="restart"
+        ),
+        st.lists(ids, min_size=1, unique=True),
+        st.lists(st.integers(1, 4), min_size=3, max_size=3),
+    ),
+    st.builds(ResetBatchRequest, session_ids=st.just(["a", "c"]), seeds=st.just([5, 6])),
+)
+
+
+def outcome(send: Callable[[Request], Any], request: Request) -> Any:
+    """Return a request's result as bytes, or its error's code and status."""
+    try:
+        result = send(validated(type(request), request))
+    except DreamserveError as error:
+        return type(error)
+    if hasattr(result, "idle_s"):
+        return (result.step, result.seed, result.terminated, result.max_steps)
+    if isinstance(result, StepBatchResult):  # details differ with a store
+        failed = [(error.row, error.code) for error in result.errors]
+        return failed, codec.encode(replace(result, errors=[]), as_msgpack=True)
+    if isinstance(result, PlanResult):
+        return result.actions.tobytes()
+    return result and codec.encode(result, as_msgpack=True)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    history=st.lists(st.tuples(st.integers(0, 2), requests), min_size=1, max_size=12),
+    failures=st.lists(st.sampled_from(["none", "none", "before", "after"]), max_size=12),
+)
+def test_any_replica_continues_any_session_as_one_engine_would(history, failures):
+    store = FailingStore(MemoryStore(RETENTION))
+    store.failures = failures
+    world = fake_world()
+    replicas = [Replica(store, world) for _ in range(3)]
+    twin = SimpleEngine([world])
+    for number, request in history:
+        expected = outcome(twin.send, request)
+        assert outcome(replicas[number].send, request) == expected
+    for replica in replicas:
+        replica.engine.stop()
+
+
+@pytest.fixture
+def store() -> FailingStore:
+    return FailingStore(MemoryStore(RETENTION))
+
+
+@pytest.fixture
+def replicas(store) -> list[Replica]:
+    return [Replica(store, timeout_s=0.05), Replica(store, timeout_s=0.05)]
+
+
+def test_a_step_is_answered_only_once_it_is_stored(store, replicas):
+    replicas[0].send(ResetRequest(session_id="a", seed=1))
+    store.is_down = True
+    with pytest.raises(StoreUnavailableError, match="did not respond"):
+        replicas[0].send(StepRequest("a", 1, step=1))
+    store.is_down = False
+    assert replicas[1].send(SessionRequest("a")).step == 0
+    assert replicas[0].send(StepRequest("a", 1, step=1)).step == 1
+
+
+def test_requests_fail_at_once_while_the_store_is_known_to_be_down(store, replicas):
+    replicas[0].send(ResetRequest(session_id="a", seed=1))
+    store.is_down = True
+    for _ in range(3):
+        with pytest.raises(StoreUnavailableError):
+            replicas[0].send(StepRequest("a", 1))
+    with pytest.raises(StoreUnavailableError, match="could not be looked up"):
+        replicas[0].send(ResetRequest(session_id="new", seed=1))
+    store.is_down = False
+    assert replicas[0].send(StepRequest("a", 1)).step == 1
+
+
+def test_a_stale_owner_answers_from_the_store(replicas):
+    replicas[0].send(ResetRequest(session_id="a", seed=1))
+    for step in (1, 2, 3):
+        replicas[1].send(StepRequest("a", 1, step=step))
+    assert replicas[0].send(SessionRequest("a")).step == 3
+    replicas[1].send(StepRequest("a", 1, step=4))
+    assert replicas[0].send(StepRequest("a", 0, step=5)).step == 5
+    with pytest.raises(StepConflictError):
+        replicas[1].send(StepRequest("a", 1, step=5))
+
+
+def test_steps_that_queue_behind_one_another_are_all_taken_on_a_stale_owner(replicas):
+    replicas[0].send(ResetRequest(session_id="a", seed=1))
+    replicas[1].send(StepRequest("a", 1, step=1))
+    queued = [replicas[0].submit(StepRequest("a", 0, step=step)) for step in (2, 3, 4)]
+    outcomes = [replicas[0].finish(future) for future in queued]
+    assert [result.step for result in outcomes] == [2, 3, 4]
+
+
+def test_rows_of_a_batch_that_were_taken_over_fail_alone(replicas):
+    replicas[0].send(ResetBatchRequest(session_ids=["a", "b"], seeds=[1, 2]))
+    replicas[1].send(StepRequest("b", 1))
+    result = replicas[0].send(StepBatchRequest(["a", "b"], np.array([1, 1])))
+    assert [(error.row, error.code) for error in result.errors] == [(1, "session_moved")]
+    assert result.steps.tolist() == [1, 0]
+    assert not result.latents[1].any()
+    again = replicas[0].send(StepBatchRequest(["a", "b"], np.array([1, 1])))
+    assert again.steps.tolist() == [2, 2]
+
+
+def test_sessions_that_were_taken_over_are_not_ended_with_a_batch(replicas):
+    replicas[0].send(ResetBatchRequest(session_ids=["a", "b"], seeds=[1, 2]))
+    replicas[1].send(StepRequest("b", 1))
+    result = replicas[0].send(DeleteBatchRequest(["a", "b"]))
+    assert [(error.row, error.code) for error in result.errors] == [(1, "session_moved")]
+    assert not replicas[0].send(DeleteBatchRequest(["b"])).errors
+
+
+def test_an_ended_session_stays_ended_everywhere(replicas):
+    replicas[0].send(ResetRequest(session_id="a", seed=1))
+    replicas[1].send(DeleteRequest("a"))
+    for replica in replicas:
+        with pytest.raises(SessionNotFoundError):
+            replica.send(StepRequest("a", 1))
+    assert replicas[0].send(ResetRequest(session_id="a", seed=2)).step == 0
+    assert replicas[1].send(StepRequest("a", 1)).step == 1
+
+
+def test_an_idle_session_expires_in_the_store_and_a_used_one_does_not():
+    now_s = [0.0]
+    store = MemoryStore(Retention(ttl_s=10.0, remembered_s=100.0), lambda: now_s[0])
+    options = {"session_ttl_s": 10.0, "clock": lambda: now_s[0]}
+    replicas = [Replica(store, **options), Replica(store, **options)]
+    for session_id in ("used", "idle"):
+        replicas[0].send(ResetRequest(session_id=session_id, seed=1))
+    for now_s[0] in (6.0, 12.0, 18.0):
+        replicas[0].send(PlanRequest("used", horizon=2))
+        if now_s[0] < 10.0:
+            replicas[0].send(SessionRequest("idle"))
+    assert replicas[1].send(StepRequest("used", 1)).step == 1
+    for replica in replicas:
+        with pytest.raises(SessionExpiredError):
+            replica.send(StepRequest("idle", 1))
+    now_s[0] = 200.0
+    with pytest.raises(SessionNotFoundError):
+        replicas[1].send(StepRequest("idle", 1))
+
+
+def test_a_session_of_another_bundle_is_lost_and_may_be_replaced():
+    store = MemoryStore(RETENTION)
+    Replica(store).send(ResetRequest(session_id="a", seed=1))
+    other = Replica(store, fake_world("other"))
+    with pytest.raises(SessionLostError, match="of world fake; loaded here: other"):
+        other.send(StepRequest("a", 1))
+    assert other.send(ResetRequest(session_id="a", seed=1)).world == "other"
+
+
+@pytest.mark.parametrize("damage", [lambda r: r[:-1], lambda r: r[:3], lambda r: b"\xff" + r[1:]])
+def test_a_damaged_record_activates_no_session(damage):
+    store = MemoryStore(RETENTION)
+    replica = Replica(store)
+    replica.send(ResetRequest(session_id="a", seed=1))
+    version, record, _ = store.take([":a"], 7)[0]
+    store.commit([Change(":a", 7, version + 1, damage(record))])
+    with pytest.raises(SessionLostError, match="damaged"):
+        replica.send(StepRequest("a", 1))
+
+
+def test_a_full_replica_takes_no_session_over(store):
+    first, second = Replica(store, capacity=2), Replica(store, capacity=1)
+    for session_id in ("a", "b"):
+        first.send(ResetRequest(session_id=session_id, seed=1))
+    second.send(StepRequest("a", 1))
+    with pytest.raises(OverloadedError):
+        second.send(StepRequest("b", 1))
+    assert first.send(StepRequest("b", 1)).step == 1
+
+
+def test_a_rewind_window_starts_empty_after_a_takeover(replicas):
+    replicas[0].send(ResetRequest(session_id="a", seed=1, rewind_window=4))
+    for _ in range(3):
+        replicas[0].send(StepRequest("a", 1))
+    assert replicas[1].send(SessionRequest("a")).rewindable_to == 3
+    replicas[1].send(StepRequest("a", 1))
+    assert replicas[1].send(RewindRequest("a", steps=1)).step == 3
+    assert replicas[0].send(SessionRequest("a")).step == 3
+
+
+def test_a_fork_is_stored_with_its_origin_or_not_answered(store, replicas):
+    replicas[0].send(ResetRequest(session_id="a", seed=1))
+    replicas[0].send(ForkRequest("a", session_ids=["b", "c"]))
+    assert replicas[1].send(StepRequest("c", 1)).step == 1
+    snapshot = replicas[1].send(SnapshotRequest("b"))
+    replicas[0].send(RestoreRequest("d", snapshot))
+    assert replicas[1].send(SessionRequest("d")).step == 0
+
+
+def test_relaxed_answers_before_the_store_and_records_once_it_responds(store):
+    replica = Replica(store, strict=False, timeout_s=0.05)
+    replica.send(ResetRequest(session_id="a", seed=1))
+    store.is_down = True
+    for step in (1, 2, 3):
+        assert replica.send(StepRequest("a", 1, step=step)).step == step
+    store.is_down = False
+    replica.engine.stop()
+    assert Replica(store).send(SessionRequest("a")).step == 3
+
+
+def test_a_stopping_engine_waits_for_the_store(store):
+    replica = Replica(store, timeout_s=5.0)
+    replica.send(ResetRequest(session_id="a", seed=1))
+    store.failures = ["before"] * 3
+    future = replica.submit(StepRequest("a", 1))
+    replica.engine.turn()
+    replica.engine.stop()
+    assert future.result(timeout=0).step == 1
+    assert Replica(store).send(SessionRequest("a")).step == 1
+
+
+def test_requests_that_wait_for_the_store_are_bounded(store):
+    replica = Replica(store, timeout_s=5.0, max_queue=2)
+    store.is_down = True
+    futures = []
+    for session_id in "ab":
+        futures.append(replica.submit(StepRequest(session_id, 1)))
+        replica.engine.turn()
+    with pytest.raises(OverloadedError, match="wait for the session store"):
+        replica.submit(StepRequest("c", 1))
+    store.is_down = False
+    for future in futures:
+        with pytest.raises(SessionNotFoundError):
+            replica.finish(future)
+    assert concurrent.futures.wait(futures, timeout=0).done

@@ -1,0 +1,234 @@
+"""What every store promises: in memory, in SQLite and in a real Redis."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dreamserve.errors import SettingsError
+from dreamserve.store.base import ENDED, Change, Retention, Store, StoreError, open_store
+from dreamserve.store.memory import MemoryStore
+from dreamserve.store.redis import RedisStore
+from dreamserve.store.sqlite import SqliteStore
+
+KEPT = Retention(ttl_s=60.0, remembered_s=60.0)
+LARGE = secrets.token_bytes(100_000)
+Open = Callable[[], Store]
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def opened(request, tmp_path: Path) -> Iterator[Open]:
+    """Return a function that opens the same store again, as another process does."""
+    stores: list[Store] = []
+    if request.param == "redis":
+        url = request.getfixturevalue("redis_server").url
+        new: Open = lambda: RedisStore(url, KEPT, 5.0)  # noqa: E731 - each param has its own
+    elif request.param == "sqlite":
+        path = str(tmp_path / "sessions.db")
+        new = lambda: SqliteStore(path, KEPT, 5.0, sync=False)  # noqa: E731
+    else:
+        shared = MemoryStore(KEPT)
+        new = lambda: shared  # noqa: E731
+
+    def open_one() -> Store:
+        stores.append(new())
+        return stores[-1]
+
+    yield open_one
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def store(opened: Open) -> Store:
+    return opened()
+
+
+@pytest.fixture
+def key() -> str:
+    """Return a key that no other test uses."""
+    return f"test {secrets.token_hex(8)}"
+
+
+def taken(store: Store, key: str, epoch: int) -> tuple[int, bytes]:
+    """Take a session over; return its version and record."""
+    found = store.take([key], epoch)[0]
+    assert found is not None
+    assert 0 <= found.idle_s < KEPT.ttl_s
+    return found.version, found.record
+
+
+def test_a_new_session_is_stored_once(store, key):
+    assert store.commit([Change(key, 7, 1, b"first")]) == [True]
+    assert store.commit([Change(key, 8, 1, b"other")]) == [False]
+    assert taken(store, key, 7) == (2, b"first")
+
+
+def test_what_is_unknown_is_not_taken_and_not_changed(store, key):
+    assert store.take([key], 7) == [None]
+    assert store.commit([Change(key, 7, 2, b"step")]) == [False]
+    assert store.commit([Change(key, 7, 1, None)]) == [False]
+    assert store.take([key], 7) == [None]
+
+
+def test_the_epoch_that_took_a_session_last_commits_alone(opened, key):
+    first, second = opened(), opened()
+    first.commit([Change(key, 1, 1, b"a")])
+    assert taken(second, key, 2) == (2, b"a")
+    assert first.commit([Change(key, 1, 2, b"b")]) == [False]
+    assert first.commit([Change(key, 1, 1, None)]) == [False]
+    assert second.commit([Change(key, 2, 3, b"c")]) == [True]
+    assert taken(first, key, 3) == (4, b"c")
+
+
+def test_a_commit_that_is_sent_again_is_confirmed_and_an_older_one_is_not(store, key):
+    for version, record in ((1, b"a"), (1, b"a"), (2, b"b"), (2, b"b"), (3, b"c")):
+        assert store.commit([Change(key, 1, version, record)]) == [True]
+    assert store.commit([Change(key, 1, 1, b"a")]) == [False]
+    assert store.commit([Change(key, 1, 2, None)]) == [False]
+    assert taken(store, key, 1) == (4, b"c")
+
+
+def test_an_owner_repairs_a_store_that_has_lost_commits(store, key):
+    store.commit([Change(key, 1, 1, b"a")])
+    assert store.commit([Change(key, 1, 5, b"e")]) == [True]
+    assert taken(store, key, 1) == (6, b"e")
+
+
+def test_a_takeover_that_arrives_late_gives_nobody_a_session_that_has_moved_on(store, key):
+    store.commit([Change(key, 1, 1, b"a")])
+    assert taken(store, key, 2) == (2, b"a")  # the owner of epoch 2
+    assert taken(store, key, 3) == (3, b"a")  # its successor
+    store.take([key], 2)  # the first takeover again, after its connection broke
+    assert store.commit([Change(key, 2, 3, b"b")]) == [False]
+
+
+def test_a_check_renews_the_time_to_live_if_it_is_asked_to(tmp_path):
+    now_s = [1000.0]
+    sqlite = SqliteStore(str(tmp_path / "a.db"), KEPT, 1.0, sync=False, clock=lambda: now_s[0])
+    for store in (MemoryStore(KEPT, lambda: now_s[0]), sqlite):
+        store.commit([Change("a", 1, 1, b"x"), Change("b", 1, 1, b"x")])
+        now_s[0] += 9.0
+        store.commit([Change("a", 1, 1, None), Change("b", 1, 1, None, renew=False)])
+        assert [one and one.idle_s for one in store.take(["a", "b"], 1)] == [0.0, 9.0]
+    sqlite.close()
+
+
+def test_an_ended_session_is_remembered_and_can_be_replaced_by_its_owner(store, key):
+    store.commit([Change(key, 1, 1, b"a")])
+    assert store.commit([Change(key, 1, 2, ENDED)]) == [True]
+    assert taken(store, key, 2) == (3, ENDED)
+    assert store.commit([Change(key, 2, 4, b"again")]) == [True]
+
+
+def test_one_call_takes_and_commits_many_sessions_and_large_records(store, key):
+    keys = [f"{key} {i}" for i in range(600)]
+    changes = [Change(one, 1, 1, LARGE if i % 200 == 0 else b"") for i, one in enumerate(keys)]
+    assert store.commit(changes) == [True] * 600
+    found = store.take([*keys, "unknown"], 9)
+    assert [one and len(one.record) for one in found[:3]] == [100_000, 0, 0]
+    assert found[-1] is None
+    mixed = [Change(keys[0], 9, 3, b"x"), Change(keys[1], 1, 3, b"x"), Change(keys[2], 9, 3, b"x")]
+    assert store.commit(mixed) == [True, False, True]
+
+
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    operations=st.lists(
+        st.tuples(
+            st.sampled_from(["take", "write", "check"]),
+            st.integers(1, 2),  # the epoch
+            st.integers(1, 4),  # the version
+        ),
+        max_size=12,
+    )
+)
+def test_every_store_equals_the_one_in_memory(store, operations):
+    key, reference = f"test {secrets.token_hex(8)}", MemoryStore(KEPT)
+    for operation, epoch, version in operations:
+        for_both: list[object] = []
+        for one in (store, reference):
+            if operation == "take":
+                found = one.take([key], epoch)[0]
+                for_both.append(found and (found.version, found.record))
+            else:
+                record = bytes([epoch, version]) if operation == "write" else None
+                for_both.append(one.commit([Change(key, epoch, version, record)]))
+        assert for_both[0] == for_both[1]
+
+
+def test_sqlite_sessions_expire_and_are_removed_later(tmp_path):
+    now_s = [1000.0]
+    path = str(tmp_path / "sessions.db")
+    retention = Retention(ttl_s=10.0, remembered_s=100.0)
+    store = SqliteStore(path, retention, 1.0, sync=True, clock=lambda: now_s[0])
+    store.commit([Change("a", 1, 1, b"x"), Change("b", 1, 1, b"x")])
+    now_s[0] += 9.0
+    store.commit([Change("a", 1, 1, None)])
+    now_s[0] += 9.0
+    assert [one and one.idle_s for one in store.take(["a", "b"], 1)] == [9.0, 18.0]
+    now_s[0] += 200.0
+    store.commit([Change("c", 1, 1, b"x")])
+    assert [one and one.idle_s for one in store.take(["a", "b", "c"], 1)] == [None, None, 0.0]
+    store.close()
+
+
+def test_redis_sessions_expire_before_they_are_forgotten(redis_server, key):
+    short_ttl = Retention(ttl_s=0.0, remembered_s=60.0)
+    short = RedisStore(redis_server.url, short_ttl, 5.0)
+    short.commit([Change(key, 1, 1, b"x")])
+    found = short.take([key], 2)[0]
+    assert found is not None
+    assert found.record == b"x"
+    assert found.idle_s > short_ttl.ttl_s
+    short.close()
+
+
+def test_a_redis_that_is_gone_and_comes_back_has_lost_nothing(redis_server, key):
+    store = RedisStore(redis_server.url, KEPT, 1.0)
+    assert store.commit([Change(key, 1, 1, b"x")]) == [True]
+    redis_server.kill()
+    with pytest.raises(StoreError, match="redis: "):
+        store.commit([Change(key, 1, 2, b"y")])
+    redis_server.start()
+    assert store.commit([Change(key, 1, 2, b"y")]) == [True]
+    store.close()
+
+
+def test_waitaof_confirms_a_commit_or_says_that_this_redis_is_too_old(redis_server, key):
+    client = redis.Redis(port=redis_server.port)
+    version = tuple(map(int, client.info("server")["redis_version"].split(".")))
+    client.close()
+    store = RedisStore(f"{redis_server.url}?waitaof=1,0", KEPT, 1.0)
+    if version >= (7, 2):
+        assert store.commit([Change(key, 1, 1, b"x")]) == [True]
+    else:
+        with pytest.raises(StoreError, match="unknown command 'WAITAOF'"):
+            store.commit([Change(key, 1, 1, b"x")])
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgres://x", "use memory, sqlite:PATH, or a redis://"),
+        ("sqlite:/no/such/folder/x.db", "cannot open the store sqlite:/no/such/folder/x.db"),
+        ("redis://h:1?waitaof=many", "use LOCAL,REPLICAS"),
+        ("redis://h:x", "cannot use the store redis://h:x"),
+        ("redis://:secret@h:x", "cannot use the store redis://h:x"),
+    ],
+)
+def test_a_store_that_cannot_be_opened_says_why(url, message):
+    with pytest.raises(SettingsError, match=message.replace("?", r"\?")) as caught:
+        open_store(url, KEPT, timeout_s=1.0, strict=True)
+    assert "secret" not in str(caught.value)
+
+
+def test_memory_is_no_store():
+    assert open_store("memory", KEPT, timeout_s=1.0, strict=True) is None
