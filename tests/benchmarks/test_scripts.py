@@ -19,6 +19,7 @@ SCRIPTS = {
     "batch_step": "--rows 8 --rounds 1 --seconds 1",
     "camera": "--rounds 1 --seconds 1 --steps 10",
     "capacity": "--rounds 1 --seconds 1 --sessions 100,1000",
+    "durability": "--rounds 1 --seconds 1",
     "evolve": "--generations 1 --max-steps 3 --slice 3",
     "gpu": "--device cpu --worlds lstm256-z32 --sizes 1,9 --candidates 20 --runs 1",
     "http_step": "--only dreamserve --rounds 1 --seconds 1",
@@ -42,6 +43,7 @@ LOADED_BY_WRK = {
     "batch_step",
     "camera",
     "capacity",
+    "durability",
     "http_step",
     "overload",
     "plan_beside_steps",
@@ -71,6 +73,8 @@ def test_a_script_runs_to_its_end_and_prints_its_table(script: str, tmp_path: Pa
     name, *flags = script.split()
     if name in LOADED_BY_WRK and shutil.which("wrk") is None:
         pytest.skip("wrk is not installed")
+    if name == "durability" and shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed")
     if name == "playground" and shutil.which("chromium") is None:
         pytest.skip("chromium is not installed")
     if name == "takecover":

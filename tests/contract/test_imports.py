@@ -35,7 +35,7 @@ LAYERS = (
     {"local"},
     {"loading"},
     {"engine"},
-    {"backends", "planning"},
+    {"backends", "planning", "store"},
     {"bundle"},
     {"archives", "folder", "graph_rules", "manifest", "strict_json"},
     {"manifest_parts"},

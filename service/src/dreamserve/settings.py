@@ -14,7 +14,8 @@ from dreamserve.errors import SettingsError
 from dreamserve.trust import UNTRUSTED, Trust
 
 PREFIX = "DREAMSERVE_"
-_SECRET = re.compile(r"(?<=://)[^/\s]*(?=@)")  # user and password of a URL
+# User and password of a URL, even of one whose password is not percent-encoded; or in its query.
+_SECRET = re.compile(r"(?<=:/)/\S*@|(?<=[?&])(username|password)=[^&\s]*", re.IGNORECASE)
 
 
 class Settings(BaseModel):
@@ -52,7 +53,7 @@ class Settings(BaseModel):
     requests_per_s: float = Field(
         0.0,
         ge=0,
-        allow_inf_nan=False,
+        le=1e9,
         description="Maximum requests per second of an API key that has no limit of its own, or,"
         " without keys, of a client address; beyond it 429. 0: no limit.",
     )
@@ -100,6 +101,10 @@ class Settings(BaseModel):
         gt=0,
         le=86_400,
         description="Maximum seconds to load a bundle's ONNX graphs and run each on a few batches.",
+    )
+    worlds_folder: str = Field(
+        "",
+        description="Folder of bundles that administrators may load while the server runs.",
     )
     trust_torchscript: bool = Field(
         UNTRUSTED.trust_torchscript,
@@ -259,7 +264,7 @@ class Settings(BaseModel):
         fields = type(self).model_fields.items()
         values = {name: getattr(self, name) for name, field in fields}
         return {
-            name: _SECRET.sub("***", str(values[name])) if _is_open(name) else "***"
+            name: masked(str(values[name])) if _is_open(name) else "***"
             for name, field in fields
             if values[name] != field.default
         }
@@ -296,6 +301,11 @@ class Settings(BaseModel):
         return settings
 
 
+def masked(text: str) -> str:
+    """Return a text without the users and passwords of URLs in it."""
+    return _SECRET.sub(lambda found: "/***@" if found[0][0] == "/" else f"{found[1]}=***", text)
+
+
 def otel_variable(name: str, default: str) -> str:
     """Return a variable of OpenTelemetry that its SDK leaves to others to read."""
     return os.environ.get(name) or default
@@ -314,4 +324,5 @@ def option(name: str) -> str:
 def _told(problem: Any, given: dict[str, Any]) -> str:
     name = str(problem["loc"][0])
     where = option(name) if name in given else PREFIX + name.upper()
-    return f"{where} is {problem['input']!r}: {problem['msg']}"
+    given_value = masked(repr(problem["input"])) if _is_open(name) else "***"
+    return f"{where} is {given_value}: {problem['msg']}"

@@ -129,3 +129,16 @@ def test_settings_that_are_not_the_default_are_logged_without_what_is_secret() -
     assert Settings(capacity=5, metrics=False).changed() == {"capacity": "5", "metrics": "False"}
     with_password = Settings(allowed_origins="https://user:password@example.org")
     assert with_password.changed() == {"allowed_origins": "https://***@example.org"}
+
+
+@pytest.mark.parametrize(
+    ("store", "shown"),
+    [
+        ("redis://user:hidden@db:6379/0", "redis://***@db:6379/0"),
+        ("rediss://:hid/den#@db?waitaof=1,1", "rediss://***@db?waitaof=1,1"),
+        ("redis://db?username=hidden&password=hidden", "redis://db?username=***&password=***"),
+        ("sqlite:/data/dreams.db", "sqlite:/data/dreams.db"),
+    ],
+)
+def test_the_password_of_a_store_is_not_logged(store: str, shown: str) -> None:
+    assert Settings(store=store).changed() == {"store": shown}

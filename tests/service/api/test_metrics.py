@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dreamserve import __version__
+from dreamserve.api.access.keys import digest_of, new_key
 from dreamserve.api.metrics import METRICS
 from dreamserve_protocol.errors import error_classes
 from dreamserve_protocol.verbs import VERBS
@@ -153,3 +155,34 @@ async def test_two_servers_in_one_process_count_apart(serving: Serving) -> None:
         await one.reset()
         assert (await samples(one))["dreamserve_sessions", "fake"] == 1
         assert (await samples(other))["dreamserve_sessions", "fake"] == 0
+
+
+async def test_with_api_keys_a_key_is_needed_of_any_owner(serving: Serving, tmp_path: Path) -> None:
+    key, keys = new_key(), tmp_path / "keys.toml"
+    keys.write_text(f'[[keys]]\nname = "prometheus"\nsha256 = "{digest_of(key.encode())}"\n')
+    async with serving(api_keys_file=str(keys)) as client:
+        client.unforeseen |= {"unauthorized"}
+        assert (await client.http.get("/metrics")).status_code == 401
+        client.http.headers["authorization"] = f"Bearer {key}"
+        found = await samples(client)
+        assert found["dreamserve_requests_total", "unauthorized", "401", "other"] == 1
+        assert "prometheus" not in {label for labels in found for label in labels}
+
+
+async def test_a_server_with_a_store_tells_how_the_store_does(
+    serving: Serving, tmp_path: Path
+) -> None:
+    async with serving(store=f"sqlite:{tmp_path / 'dreams.db'}") as client:
+        session_id = (await client.reset())["session_id"]
+        await client.post("/step", {"session_id": session_id, "action": 1})
+        found = await samples(client)
+    assert found["dreamserve_store_up",] == 1
+    assert found["dreamserve_store_requests",] == 0
+    assert found["dreamserve_store_errors_total",] == 0
+    assert named(found, "dreamserve_store_commits_total") == {("confirmed",): 2}
+    assert found["dreamserve_store_operation_duration_seconds_count", "commit"] == 2
+    assert found["dreamserve_request_duration_seconds_count", "step"] == 1
+
+
+async def test_a_server_without_a_store_has_no_numbers_of_it(client: Any) -> None:
+    assert not [key for key in await samples(client) if key[0].startswith("dreamserve_store")]

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from dreamserve.api.access.callers import ANYONE
 from dreamserve.api.async_engine import AsyncEngine, never
 from dreamserve.api.refusals import BURST, LONGEST_S, REFUSALS_PER_S, Refusals
 from dreamserve.engine.engine import Engine
@@ -111,6 +112,6 @@ def test_a_plan_in_progress_is_dropped_once_its_timeout_has_passed() -> None:
 async def test_a_full_queue_refuses_before_a_turn() -> None:
     engine = Engine([fake_world()], max_queue=1)
     waiting = AsyncEngine(engine)
-    waiting.queue(WorldsRequest(), asyncio.get_running_loop().create_future())
+    waiting.queue(WorldsRequest(), asyncio.get_running_loop().create_future(), ANYONE)
     with pytest.raises(OverloadedError):
-        await waiting.send(WorldsRequest(), never)
+        await waiting.send(WorldsRequest(), never, ANYONE)

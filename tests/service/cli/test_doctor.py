@@ -24,7 +24,7 @@ def test_where_all_is_well_every_line_is_ok_and_the_status_0(run, tiny_bundle) -
     found = statuses(done.out)
     assert set(found.values()) == {"ok"}
     checks = ["dreamserve", "machine", "onnxruntime", "torch", "devices", "settings", "port"]
-    assert list(found) == [*checks, "bundle", "steps/s"]
+    assert list(found) == [*checks, "store", "bundle", "steps/s"]
     message = " ".join(done.out.split())
     assert f"dreamserve {__version__}, Python" in message
     assert f"onnxruntime {onnxruntime.__version__}" in message

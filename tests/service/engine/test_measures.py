@@ -1,6 +1,7 @@
 """What the engine measures: histograms, and the counts of sessions, batches and deadlines."""
 
 import threading
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -8,12 +9,15 @@ import pytest
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.histogram import FOLD, SECONDS, Histogram
+from dreamserve.store.memory import MemoryStore
 from dreamserve_protocol.batches import StepBatchRequest
-from dreamserve_protocol.errors import SessionNotFoundError
+from dreamserve_protocol.errors import SessionNotFoundError, StoreUnavailableError
 from dreamserve_protocol.plan import PlanRequest
 from dreamserve_protocol.reset import ResetRequest
 from dreamserve_protocol.sessions import DeleteRequest
 from dreamserve_protocol.step import StepRequest
+
+from .durable import RETENTION, FailingStore, Replica
 
 
 class Engined:
@@ -131,3 +135,66 @@ def test_a_plan_that_comes_after_its_budget_is_a_missed_deadline(run):
     assert run.measures.missed_deadlines == 0
     run.send(PlanRequest("a", horizon=2, candidates=4, budget_ms=1e-3))
     assert run.measures.missed_deadlines == 1
+
+
+def test_the_sessions_of_a_replaced_world_are_counted_with_those_of_its_successor(run):
+    run.send(ResetRequest(session_id="a"))
+    run.engine.add_world(fake_world())
+    run.send(ResetRequest(session_id="b"))
+    assert (run.engine.live, run.slab.created) == ({"fake": 2}, 2)
+    run.send(DeleteRequest("a"))
+    run.now_s += 2
+    run.send(StepRequest("b", 1))
+    assert (run.engine.live, run.slab.created, run.slab.deleted) == ({"fake": 1}, 2, 1)
+    assert run.slab.step_rows.count == 1
+
+
+@pytest.fixture
+def replicas() -> Iterator[tuple[Replica, Replica, FailingStore]]:
+    """Return two engines on one store, which fails as told to the first."""
+    store = MemoryStore(RETENTION)
+    failing = FailingStore(store)
+    pair = Replica(failing, timeout_s=0.05), Replica(store)
+    yield *pair, failing
+    for one in pair:
+        one.engine.stop(1.0)
+
+
+def test_sessions_that_move_are_counted_where_they_were_and_where_they_are(replicas):
+    here, there, _ = replicas
+    here.send(ResetRequest(session_id="a"))
+    there.send(StepRequest("a", 1))
+    here.send(StepRequest("a", 1))  # refused, then run again on the session taken back
+    measured, commits = here.engine.world_measures["fake"], here.engine.gate.committer.measures
+    assert (measured.created, measured.taken_over, measured.lost) == (1, 1, 1)
+    assert (commits.confirmed, commits.refused, commits.failed) == (2, 1, 0)
+    assert (measured.deleted, measured.expired) == (0, 0)
+    assert there.engine.world_measures["fake"].taken_over == 1
+    assert here.engine.live == {"fake": 1}
+    assert commits.take_s.count >= 1
+
+
+def test_a_request_is_timed_once_when_the_store_has_confirmed_it(replicas):
+    here, there, _ = replicas
+    here.send(ResetRequest(session_id="a"))
+    there.send(StepRequest("a", 1))
+    here.send(StepRequest("a", 1))  # runs twice
+    assert here.engine.measures.latency_s[StepRequest].count == 1
+
+
+def test_a_store_that_does_not_respond_is_seen_and_counted(replicas):
+    here, _, failing = replicas
+    here.send(ResetRequest(session_id="a"))
+    failing.is_down = True
+    with pytest.raises(StoreUnavailableError):
+        here.send(StepRequest("a", 1))
+    committer, measures = here.engine.gate.committer, here.engine.gate.committer.measures
+    assert committer.is_down
+    assert (measures.confirmed, measures.failed) == (1, 1)
+    assert measures.errors >= 1
+    assert measures.commit_s.count == 1
+    assert here.engine.measures.latency_s[StepRequest].count == 0
+    failing.is_down = False
+    here.send(StepRequest("a", 1))
+    assert not committer.is_down
+    assert here.engine.world_measures["fake"].lost == 1

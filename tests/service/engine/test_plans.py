@@ -342,7 +342,7 @@ def test_long_plans_are_forgotten_where_all_of_them_would_take_too_much_memory()
     for name in "ab":
         dream.reset(session_id=name, seed=4)
         dream.plan(session_id=name, horizon=100, candidates=2, iterations=1)
-    slab = dream.engine._context.sessions.slabs["fake"]
+    slab = next(iter(dream.engine.table.slabs.values()))
     assert len(slab.last_plans) == 1
     assert slab.plans.used == 100 * 8 + 512
     dream.delete("a")
@@ -354,7 +354,7 @@ def test_long_plans_are_forgotten_where_all_of_them_would_take_too_much_memory()
 def test_a_last_plan_is_kept_as_its_actions_however_long_they_are_held() -> None:
     dream = dream_on(fake_world())
     dream.plan(session_id="a", horizon=2, candidates=2, iterations=1, action_repeat=5000)
-    (last,) = dream.engine._context.sessions.slabs["fake"].last_plans.values()
+    (last,) = next(iter(dream.engine.table.slabs.values())).last_plans.values()
     assert last.actions.shape == (2,)
     rest = last.remaining(4999, np.array([0, 1, 5001, 20_000]))
     assert rest is not None

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 START_S = 10.0
-# `everysec`, the default, may hold a write back for 2 s after its reply
+# everysec, the default, may hold a write back for 2 s after its reply
 APPEND_ONLY = ("--appendonly", "yes", "--appendfsync", "always")
 
 

@@ -40,7 +40,14 @@ from dreamserve_protocol.sessions import (
 from dreamserve_protocol.step import StepRequest
 from dreamserve_protocol.verbs import BY_REQUEST, Verb
 from dreamserve_protocol.wire import fields_of, read
-from dreamserve_protocol.worlds import WorldRequest, WorldsRequest, WorldsResult, WorldSummary
+from dreamserve_protocol.worlds import (
+    LoadWorldRequest,
+    UnloadWorldRequest,
+    WorldRequest,
+    WorldsRequest,
+    WorldsResult,
+    WorldSummary,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -217,6 +224,8 @@ sessions = _calls(SessionsRequest)
 delete_idle = _calls(DeleteIdleRequest)
 admin_sessions = _calls(AdminSessionsRequest)
 admin_delete = _calls(AdminDeleteRequest)
+admin_load = _calls(LoadWorldRequest)
+admin_unload = _calls(UnloadWorldRequest)
 world = _calls(WorldRequest)
 worlds = _calls_read_by(WorldsRequest, _worlds, list[WorldSummary])
 snapshot = _calls_read_by(SnapshotRequest, _document, dict[str, Any])

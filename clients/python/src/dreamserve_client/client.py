@@ -90,6 +90,8 @@ class DreamClient:
     delete_idle = _sends(calls.delete_idle)
     admin_sessions = _sends(calls.admin_sessions)
     admin_delete = _sends(calls.admin_delete)
+    admin_load = _sends(calls.admin_load)
+    admin_unload = _sends(calls.admin_unload)
     worlds = _sends(calls.worlds)
     world = _sends(calls.world)
     dream = _begins(calls.reset)

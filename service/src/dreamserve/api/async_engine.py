@@ -8,7 +8,7 @@ the engine's thread.
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from math import inf
@@ -21,13 +21,16 @@ from dreamserve.api.elements import Most
 from dreamserve.api.png import PngReader
 from dreamserve.api.problems import Problems
 from dreamserve.api.refusals import Refusals
+from dreamserve.api.world_changes import WorldChanges
 from dreamserve.engine.durability.gate import Durability
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.limits import Limits
 from dreamserve.engine.scheduling.queued import Future, Settled, settle
 from dreamserve.engine.world import World
+from dreamserve.manifest import FrameSpec
 from dreamserve.settings import Settings
-from dreamserve.store.base import Retention, Store, open_store
+from dreamserve.store.base import Retention, Store
+from dreamserve.store.choose import open_store
 from dreamserve_protocol.errors import (
     DrainingError,
     NotReadyError,
@@ -36,6 +39,7 @@ from dreamserve_protocol.errors import (
 )
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.sessions import DeleteRequest
+from dreamserve_protocol.worlds import LoadWorldRequest, UnloadWorldRequest
 
 # Most results are ready sooner. The callers of other requests are watched for a disconnect.
 UNWATCHED_S = 0.05
@@ -45,13 +49,17 @@ CODEC_THREADS = 2  # that decode large bodies and encode large results
 R = TypeVar("R")
 Disconnected = Callable[[], Awaitable[None]]  # returns once the caller has disconnected
 Waiting = asyncio.Future[Any]
+Outside = Mapping[type[Request[Any]], Callable[[Any], Any]]
 
 
 class AsyncEngine:
-    """Drives `engine` from the event loop in which it is created."""
+    """Drives `engine` from the event loop in which it is created.
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    `outside` has functions for the requests that the engine does not run in its turns, by type.
+    """
+
+    def __init__(self, engine: Engine, outside: Outside | None = None) -> None:
+        self._engine, self._outside = engine, outside or {}
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
         self._scheduled = False  # whether a turn is scheduled
@@ -71,6 +79,9 @@ class AsyncEngine:
         DrainingError.
         """
         caller.check_may(request)
+        if type(request) in self._outside:
+            self._run_outside(request, future)
+            return
         self._engine.queue(request, future, caller.owner, timeout_s)
         self._waiting += 1
         if not self._scheduled:
@@ -81,6 +92,20 @@ class AsyncEngine:
                 # Not in the next iteration of the loop but in the one after, to include requests
                 # that are being read now: batches of twice the size are worth the wait.
                 self._loop.call_soon(self._loop.call_soon, self._turn)
+
+    def _run_outside(self, request: Request[Any], future: Future) -> None:
+        """Run a request that no turn of the engine can, in a thread."""
+        running = self._loop.run_in_executor(None, self._outside[type(request)], request)
+
+        def finished(done: asyncio.Future[Any]) -> None:
+            if future.done():
+                return
+            if (error := done.exception()) is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(done.result())
+
+        running.add_done_callback(finished)
 
     async def send(
         self,
@@ -177,19 +202,26 @@ class Service:
         self._aside = ThreadPoolExecutor(CODEC_THREADS, "dreamserve-codec")
         self.failure: Exception | None = None  # why the engine could not start
         self.problems = Problems()
-        self.make_engine: Callable[[Engine], AsyncEngine] = AsyncEngine
+        self.make_engine: Callable[[Engine, Outside], AsyncEngine] = AsyncEngine
         self.open_sockets = Counter({"stream": 0, "openenv": 0})
 
     @cached_property
     def async_engine(self) -> AsyncEngine:
         """Access to the engine from the event loop that uses it first."""
-        return self.make_engine(self.engine)
+        changes = WorldChanges(self.engine, self.settings, self._worlds_changed)
+        outside: Outside = {LoadWorldRequest: changes.load, UnloadWorldRequest: changes.unload}
+        return self.make_engine(self.engine, outside)
 
     @cached_property
     def png(self) -> PngReader:
         """What makes requests of bodies that may hold PNG files."""
-        frames = (world.spec.frame for world in self.engine.worlds.values())
-        return PngReader(frames, self.settings, self.aside)
+        return PngReader(self._frames(), self.settings, self.aside)
+
+    def _frames(self) -> list[FrameSpec]:
+        return [world.spec.frame for world in list(self.engine.worlds.values())]
+
+    def _worlds_changed(self) -> None:
+        self.png.measure(self._frames())
 
     def set_quotas(self) -> None:
         """Tell the engine the quotas of the API keys."""

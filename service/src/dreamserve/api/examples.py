@@ -44,11 +44,19 @@ _REQUESTS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
+# Verbs that the engine does not run: the body, and the verb that has the same result.
+OUTSIDE: dict[str, tuple[dict[str, Any], str | None]] = {
+    "admin_load": ({"folder": "takecover-2"}, "world"),
+    "admin_unload": ({}, None),
+}
+
+
 @cache
 def examples() -> dict[str, Example]:
     """Return an example of every verb by name."""
     engine, made = SimpleEngine([fake_world()]), dict[str, Example]()
     named = {name for name, _ in _REQUESTS}
+    named |= OUTSIDE.keys()
     others = [verb for verb in VERBS if verb.name not in named]
     others.sort(key=lambda verb: verb.method == "DELETE")
     session = [(verb.name, {"session_id": "a"} if verb.of_session else {}) for verb in others]
@@ -61,4 +69,6 @@ def examples() -> dict[str, Example]:
         body = fields[verb.body] if verb.body is not None else in_body
         shown = None if result is None else orjson.loads(encode(result, as_msgpack=False))
         made[name] = Example(body, shown)
+    for name, (body, like) in OUTSIDE.items():
+        made[name] = Example(body, None if like is None else made[like].result)
     return made

@@ -23,6 +23,7 @@ from starlette.types import Scope
 from dreamserve import __version__
 from dreamserve.api.async_engine import Service
 from dreamserve.api.responses import BytesResponse, Static
+from dreamserve.engine.durability.gate import Gate
 from dreamserve.engine.histogram import Histogram
 from dreamserve.engine.sessions.slab import WorldMeasures
 from dreamserve_protocol.verbs import BY_REQUEST
@@ -55,6 +56,26 @@ def _by_world(read: Callable[[WorldMeasures], float | Histogram]) -> Callable[[S
         return [((name,), read(of_world)) for name, of_world in measures.items()]
 
     return samples
+
+
+def _of_store(read: Callable[[Gate], Samples]) -> Callable[[Service], Samples]:
+    """Return the reader of a metric that only servers with a session store have."""
+
+    def samples(service: Service) -> Samples:
+        gate = service.engine.gate
+        return () if gate is None else read(gate)
+
+    return samples
+
+
+def _commits(gate: Gate) -> Samples:
+    measures = gate.committer.measures
+    return [((result,), getattr(measures, result)) for result in ("confirmed", "refused", "failed")]
+
+
+def _operations(gate: Gate) -> Samples:
+    measures = gate.committer.measures
+    return [(("take",), measures.take_s), (("commit",), measures.commit_s)]
 
 
 def _requests(service: Service) -> Samples:
@@ -101,6 +122,13 @@ METRICS: tuple[Row, ...] = (
         _by_world(lambda world: world.deleted)),
     Row("dreamserve_sessions_expired_total", "counter", "Sessions that were idle for too long.",
         ("world",), _by_world(lambda world: world.expired)),
+    Row("dreamserve_sessions_taken_over_total", "counter",
+        "Sessions of the store that this server continued.", ("world",),
+        _by_world(lambda world: world.taken_over)),
+    Row("dreamserve_sessions_lost_total", "counter",
+        "Sessions that were given up here, counted when that is noticed: another server had taken"
+        " over, or the store had not confirmed a step.", ("world",),
+        _by_world(lambda world: world.lost)),
     Row("dreamserve_kept_steps", "gauge",
         "Steps that all sessions together may keep for rewinding.", (),
         _one(lambda service: service.engine.kept_steps)),
@@ -144,6 +172,21 @@ METRICS: tuple[Row, ...] = (
     Row("dreamserve_surprise_nats", "histogram",
         "Surprise of observed steps, per latent dimension.", ("world",),
         _by_world(lambda world: world.surprise)),
+    Row("dreamserve_store_up", "gauge",
+        "Whether the session store's last operation succeeded; only with a store.", (),
+        _of_store(lambda gate: [((), not gate.committer.is_down)])),
+    Row("dreamserve_store_requests", "gauge", "Requests that wait for the session store.", (),
+        _of_store(lambda gate: [((), gate.waiting)])),
+    Row("dreamserve_store_operation_duration_seconds", "histogram",
+        "Time of an operation of the session store, with all its attempts; not of failed ones.",
+        ("operation",), _of_store(_operations)),
+    Row("dreamserve_store_errors_total", "counter",
+        "Attempts of the session store's operations that failed.", (),
+        _of_store(lambda gate: [((), gate.committer.measures.errors)])),
+    Row("dreamserve_store_commits_total", "counter",
+        "Changes of sessions sent to the store: confirmed; refused, as another server had taken"
+        " the session over; or failed, as the store did not confirm them in time.",
+        ("result",), _of_store(_commits)),
     Row("dreamserve_open_sockets", "gauge", "Open WebSockets.", ("transport",),
         lambda service: [((name,), count) for name, count in service.open_sockets.items()]),
 )  # fmt: skip

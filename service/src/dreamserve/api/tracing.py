@@ -20,10 +20,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dreamserve import __version__
 from dreamserve.api.access.callers import Caller
-from dreamserve.api.async_engine import AsyncEngine, Service
+from dreamserve.api.async_engine import AsyncEngine, Outside, Service
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.scheduling.queued import Future, QueuedRequest
-from dreamserve.engine.sessions.table import id_of
+from dreamserve.engine.sessions.keys import id_of
 from dreamserve.errors import SettingsError
 from dreamserve.settings import otel_variable
 from dreamserve_protocol.errors import ProblemError
@@ -111,8 +111,8 @@ class Traced:
 class TracedEngine(AsyncEngine):
     """An engine whose requests are spans, with their time in the queue and their batch's size."""
 
-    def __init__(self, tracer: Tracer, engine: Engine) -> None:
-        super().__init__(engine)
+    def __init__(self, tracer: Tracer, engine: Engine, outside: Outside | None = None) -> None:
+        super().__init__(engine, outside)
         self._tracer = tracer
         engine.observe(self._begin)
 

@@ -28,9 +28,10 @@ from dreamserve.engine.scheduling.calibration import (
 from dreamserve.engine.scheduling.driver import Driver, InlineDriver
 from dreamserve.engine.scheduling.queued import Future, QueuedRequest, Settled
 from dreamserve.engine.scheduling.scheduler import Scheduler
+from dreamserve.engine.sessions.keys import SessionKey, key_of
 from dreamserve.engine.sessions.ledger import Ledger
-from dreamserve.engine.sessions.slab import SessionKey, WorldMeasures, slab_bytes
-from dreamserve.engine.sessions.table import MAX_KEPT_STEPS, SessionTable, key_of
+from dreamserve.engine.sessions.slab import WorldMeasures, slab_bytes
+from dreamserve.engine.sessions.table import MAX_KEPT_STEPS, SessionTable
 from dreamserve.engine.world import World, worlds_by_name
 from dreamserve_protocol.errors import (
     DrainingError,
@@ -117,11 +118,11 @@ class Engine:
         self._max_queue = max_queue
         self._wake = threading.Condition(threading.Lock())  # guards the scheduler
         self.measures = Measures()
-        self._gate: Gate | None = None
+        self.gate: Gate | None = None
         if durability is not None and ledger is not None:
-            self._gate = Gate(durability, self.table, ledger, self)
+            self.gate = Gate(durability, self.table, ledger, self)
         self._executor = Executor(
-            respond, self._contexts, self._scheduler, self._wake, self.measures, self._gate
+            respond, self._contexts, self._scheduler, self._wake, self.measures, self.gate
         )
         self._turning = threading.Lock()  # held during a turn; its holder owns all other state
         self._thread: threading.Thread | None = None
@@ -203,7 +204,7 @@ class Engine:
 
     @property
     def _waiting_for_store(self) -> int:
-        return 0 if self._gate is None else self._gate.waiting
+        return 0 if self.gate is None else self.gate.waiting
 
     @property
     def draining(self) -> bool:
@@ -396,18 +397,18 @@ class Engine:
             self.turn()
         with self._wake:
             waiting, jobs = self._scheduler.empty()
-        if self._gate is not None:
-            waiting += self._gate.empty()
+        if self.gate is not None:
+            waiting += self.gate.lookups.empty()
         refused = DrainingError("the server is shutting down; the request was not completed")
         self._driver.deliver([(queued, refused) for queued in (*waiting, *jobs)])
-        if self._gate is not None:
-            self._gate.stop(STORE_DEADLINE_S)
+        if self.gate is not None:
+            self.gate.stop(STORE_DEADLINE_S)
 
     def _awake(self) -> bool:
         if self._has_work:
             return True
-        if self._gate is not None and self._gate.waiting:
-            return self._gate.has_arrivals
+        if self.gate is not None and self.gate.waiting:
+            return self.gate.lookups.has_arrivals
         return self._stop_at_s is not None
 
     def _finished(self) -> bool:

@@ -51,7 +51,7 @@ class Executor:
         """Queue the requests whose sessions have been looked up; return those that failed."""
         if self._gate is None:
             return []
-        ready, failed = self._gate.arrive()
+        ready, failed = self._gate.lookups.arrive()
         with self._lock:
             for queued in ready:
                 self._scheduler.resume(queued)
@@ -73,7 +73,7 @@ class Executor:
         parked: set[QueuedRequest] = set()
         if self._gate is not None:
             parked = set(batch)
-            batch = self._gate.ready(batch)
+            batch = self._gate.lookups.ready(batch)
             parked.difference_update(batch)
         if self.observe is not None:
             self.observe(batch, began_s)
@@ -130,7 +130,7 @@ class Executor:
         by_job = {queued.job: queued for queued in requests if queued.job is not None}
         jobs = [job for job, queued in by_job.items() if queued not in dropped]
         if self._gate is not None:
-            self._gate.resume(by_job[job] for job in jobs)
+            self._gate.lookups.resume(by_job[job] for job in jobs)
         ran = run_slice(jobs, common.slice_rows, now_s)
         ended = [(by_job[job], outcome) for job, outcome in ran if not isinstance(outcome, Job)]
         served_at_s = common.clock()

@@ -92,7 +92,7 @@ async def test_openenvs_socket_has_a_key_and_a_session_of_its_owner(listening, k
             session_id = begun["data"]["metadata"]["session_id"]
             engine = served.app.service.engine
             assert engine.session_count == 1
-            assert list(engine._sessions.places) == [("ann", session_id)]
+            assert list(engine.table.places) == [("ann", session_id)]
         async with asyncio.timeout(PATIENCE_S):
             while engine.session_count:
                 await asyncio.sleep(0.01)

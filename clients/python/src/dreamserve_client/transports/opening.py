@@ -119,6 +119,8 @@ class Connection(websockets.sync.client.ClientConnection):
         request = self.protocol.connect()
         if user_agent_header is not None:
             request.headers["User-Agent"] = user_agent_header
+        if additional_headers is not None:
+            request.headers.update(additional_headers)
         self.protocol.send_request(request)
         while self.protocol.state is State.CONNECTING:
             self.socket.settimeout(max(until_s - monotonic(), 1e-3))

@@ -23,6 +23,7 @@ from dreamserve.api.inference.models import STATE, Model
 from dreamserve.api.inference.sequences import Call, Result, Sequences, call_of
 from dreamserve.api.problems import MEDIA_TYPE, headers_of, problem_of
 from dreamserve.api.responses import BytesResponse, Static, options_response
+from dreamserve.engine.world import World
 from dreamserve.validation import validated
 from dreamserve_protocol.errors import A_RESET, UnsupportedMediaTypeError, WorldNotFoundError
 from dreamserve_protocol.markers import Message, Request
@@ -91,12 +92,22 @@ class Inference:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._models = {name: Model(world) for name, world in service.engine.worlds.items()}
+        self._described: dict[World, Model] = {}
+
+    @property
+    def _models(self) -> dict[str, Model]:
+        """The models of the loaded worlds, by name."""
+        worlds = dict(self._service.engine.worlds)
+        known = self._described
+        self._described = {world: known.get(world) or Model(world) for world in worlds.values()}
+        return {name: self._described[world] for name, world in worlds.items()}
 
     @cached_property
     def _sequences(self) -> Sequences:
         """What runs requests, in the event loop that uses it first."""
-        return Sequences(self._service.async_engine.end, one_world=len(self._models) == 1)
+        return Sequences(
+            self._service.async_engine.end, lambda: len(self._service.engine.worlds) == 1
+        )
 
     def routes(self) -> list[Route]:
         """Return the routes of the protocol."""

@@ -13,8 +13,7 @@ from typing import Annotated, Any, NamedTuple
 from dreamserve.api.access.callers import Caller
 from dreamserve.api.inference.models import STATE, Model
 from dreamserve.api.inference.tensors import Input, Output, chosen, read
-from dreamserve.engine.sessions.slab import SessionKey
-from dreamserve.engine.sessions.table import key_of
+from dreamserve.engine.sessions.keys import SessionKey, key_of
 from dreamserve.validation import validated
 from dreamserve_protocol.common import MaxSteps, Seed, SessionId, Temperature, Whole
 from dreamserve_protocol.errors import (
@@ -112,7 +111,7 @@ def call_of(model: Model, fields: dict[str, Any], binary: bytes) -> Call:
 class Sequences:
     """Runs requests on the sessions of an engine."""
 
-    def __init__(self, end: End, one_world: bool) -> None:
+    def __init__(self, end: End, one_world: Callable[[], bool]) -> None:
         self._end, self._one_world = end, one_world
         self._beginning = set[SessionKey]()  # sessions that a request is about to begin
 
@@ -124,7 +123,7 @@ class Sequences:
         session_id, begins = call.session_id, call.parameters.sequence_start
         if begins:
             result: Result = await self._begin(call, ask, caller)
-        elif not self._one_world:
+        elif not self._one_world():
             await _check_world(call, ask)
         if call.action is not None:
             try:

@@ -7,8 +7,8 @@ from math import inf
 from typing import Any, Protocol
 
 from dreamserve.engine.scheduling.jobs import Ask
+from dreamserve.engine.sessions.keys import SessionKey
 from dreamserve.engine.sessions.ledger import Absence, Lease
-from dreamserve.engine.sessions.slab import SessionKey
 from dreamserve.engine.work import Job, Result
 from dreamserve_protocol.errors import ProblemError
 from dreamserve_protocol.markers import Request

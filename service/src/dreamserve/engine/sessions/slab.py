@@ -10,13 +10,13 @@ from dreamserve.backends.base import Actions, Array, Bools, Int64, PendingStep, 
 from dreamserve.backends.host_state import make_state_store
 from dreamserve.engine.histogram import NATS, ROWS, Histogram
 from dreamserve.engine.sessions.kept import KeptBytes, Share
+from dreamserve.engine.sessions.keys import SessionKey
 from dreamserve.engine.sessions.records import NO_LIMIT, SessionRecord, Windows
 from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
 from dreamserve.planning.base import action_durations
 from dreamserve_protocol.step import StepResult
 
-SessionKey = str | tuple[str, str]  # `table.key_of`
 Content = tuple[Hashable, ...]
 NOTHING = frozenset[str]()  # included
 NO_EXTRAS: Content = (NOTHING,)  # of a step that is its action alone

@@ -1,8 +1,6 @@
 """Storage of all owners' sessions: a slab of slots for each world, and a table from keys to slots.
 
-A session's key is its id, or the pair of its owner and its id if it has an owner. So two owners may
-use the same id, and no id, however malformed, is the key of another owner's session. Handlers see
-the sessions of one owner only (`owned.Sessions`).
+Handlers see the sessions of one owner only (`owned.Sessions`).
 
 An idle session is a row of a slab and an entry in the table; it has no object of its own.
 """
@@ -17,12 +15,11 @@ import numpy.typing as npt
 
 from dreamserve.engine.limits import UNRESTRICTED, Quota
 from dreamserve.engine.sessions.kept import KeptBytes
-from dreamserve.engine.sessions.ledger import Lease, Ledger, StoredUse
+from dreamserve.engine.sessions.keys import SessionKey, owner_of
+from dreamserve.engine.sessions.ledger import Lease, Ledger
 from dreamserve.engine.sessions.records import SessionRecord
-from dreamserve.engine.sessions.slab import SessionKey, Slab, WorldMeasures
-from dreamserve.engine.sessions.stored import packed
+from dreamserve.engine.sessions.slab import Slab, WorldMeasures
 from dreamserve.engine.world import World
-from dreamserve.store.base import ENDED
 from dreamserve_protocol.errors import OverloadedError
 
 EXPIRED_REMEMBERED = 10_000
@@ -32,21 +29,6 @@ SWEEP_S = 1.0  # interval of the search for expired sessions; `find` also checks
 SLOT_BITS = 32  # a place is a slab's number and a slot in it, in one integer
 
 Float64 = npt.NDArray[np.float64]
-
-
-def key_of(owner: str, session_id: str) -> SessionKey:
-    """Return the key of an owner's session; the owner "" is that of a server without API keys."""
-    return (owner, session_id) if owner else session_id
-
-
-def owner_of(key: SessionKey) -> str:
-    """Return the owner of the session with this key."""
-    return "" if isinstance(key, str) else key[0]
-
-
-def id_of(key: SessionKey) -> str:
-    """Return the id that its owner gave to the session with this key."""
-    return key if isinstance(key, str) else key[1]
 
 
 class SessionTable:
@@ -233,27 +215,6 @@ class SessionTable:
         self._free(key).measures.deleted += 1
         if self.ledger is not None:
             self.ledger.end(key)
-
-    def drain(self) -> list[StoredUse]:
-        """Return the uses of stored sessions since the last call."""
-        ledger = self.ledger
-        if ledger is None:
-            return []
-        drained = [StoredUse(lease, ENDED, True) for lease in ledger.ended]
-        changed: dict[SessionKey, bytes] = {}
-        for slab in self.numbered.values():
-            if slab.changed:
-                slots = np.array(sorted(slab.changed))
-                keys = map(slab.holder, slots.tolist())
-                changed.update(zip(keys, packed(slab, slots), strict=True))
-                slab.changed.clear()
-        drained += [
-            StoredUse(ledger.leases[key], changed.get(key), renew)
-            for key, renew in ledger.used.items()
-        ]
-        ledger.ended.clear()
-        ledger.used.clear()
-        return drained
 
     def _free(self, key: SessionKey) -> Slab:
         """Free a session's slot; return its slab."""
