@@ -32,6 +32,13 @@ _SESSION_HEADER = {
     "description": "The session's id, for a load balancer to hash. It replaces a missing"
     " `session_id` and must equal a present one.",
 }
+_TIMEOUT_HEADER = {
+    "name": "x-request-timeout",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "number", "exclusiveMinimum": 0},
+    "description": "Seconds after which the caller gives up: work that is late is dropped.",
+}
 _ROUTE_HEADER = {
     "name": "x-session-id",
     "in": "header",
@@ -106,9 +113,12 @@ def _parameters(verb: Verb) -> list[dict[str, Any]]:
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in verb.path_fields
     ]
+    parameters = [*in_path, *_in_query(verb)]
     if verb.of_session:
-        return [*in_path, *_in_query(verb), _SESSION_HEADER]
-    return [*in_path, *_in_query(verb), *([_ROUTE_HEADER] if verb.of_rows else [])]
+        parameters.append(_SESSION_HEADER)
+    elif verb.of_rows:
+        parameters.append(_ROUTE_HEADER)
+    return [*parameters, _TIMEOUT_HEADER]
 
 
 def _in_query(verb: Verb) -> list[dict[str, Any]]:
