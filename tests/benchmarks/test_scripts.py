@@ -23,7 +23,9 @@ SCRIPTS = {
     "evolve": "--generations 1 --max-steps 3 --slice 3",
     "gpu": "--device cpu --worlds lstm256-z32 --sizes 1,9 --candidates 20 --runs 1",
     "http_step": "--only dreamserve --rounds 1 --seconds 1",
+    "many_connections": "--connections 200 --steps 50",
     "mixture_heads": "takecover RUN --epochs 1",
+    "overload": "--seconds 0.5 --connections 20",
     "plan": "--worlds lstm256-z32 --rounds 1 --repeats 1 --no-peers",
     "plan_beside_steps": "--rounds 1 --seconds 1 --planners 1",
     "plan_budget": "--sessions 2 --rounds 1 --seconds 0.2",
@@ -43,6 +45,7 @@ LOADED_BY_WRK = {
     "capacity",
     "durability",
     "http_step",
+    "overload",
     "plan_beside_steps",
     "stream_step",
 }

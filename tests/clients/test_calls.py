@@ -45,6 +45,16 @@ def test_every_call_about_a_session_carries_its_id_in_the_header(fake):
     assert [request.headers.get("x-session-id") for request in server.requests] == ["s1"] * 5
 
 
+def test_every_call_tells_the_server_its_timeout(fake):
+    server = fake(fake.ok(fake.STEP), fake.ok(fake.PLAN), fake.ok(fake.STEP))
+    client = server.client()
+    client.step("s1", 1)
+    client.plan("s1")
+    client.with_options(timeout_s=2.5).step("s1", 1)
+    sent = [float(request.headers["x-request-timeout"]) for request in server.requests]
+    assert sent == [30.0, 600.0, 2.5]
+
+
 @pytest.mark.parametrize(
     ("action", "sent"),
     [

@@ -57,7 +57,8 @@ def test_a_world_is_served_and_dreamt(serve, bundle) -> None:
 def test_it_prints_what_it_serves_in_one_line(serve, bundle) -> None:
     with serve(bundle, "--capacity", "500") as served:
         wanted = (
-            rf"dreamserve \S+: {bundle.name} \(onnx-cpu\); up to 500 sessions in \S+ MB; http://\S+"
+            rf"dreamserve \S+: {bundle.name} \(onnx-cpu\); up to 500 sessions in \S+ MB,"
+            r" at most \d+ MB in all; http://\S+"
         )
         assert re.fullmatch(wanted, served.line)
 

@@ -23,6 +23,7 @@ DreamserveError
     │   ├── PathNotFoundError       not_found          404
     │   ├── MethodNotAllowedError   method_not_allowed 405
     │   ├── RequestTimeoutError     request_timeout    408
+    │   ├── DeadlinePassedError     deadline_passed    408
     │   ├── HeadersTooLargeError    headers_too_large  431
     │   └── UnsupportedMediaTypeError  unsupported_media_type 415
     └── ServerError                 5xx: the server is at fault; the session is unchanged
@@ -157,7 +158,7 @@ class TooLargeError(CallerError):
 
 
 class OverloadedError(CallerError):
-    """The server has no free session or memory for kept steps, or too many requests wait."""
+    """No free session or memory for kept steps, or too many requests or too much work wait."""
 
     code, status = "overloaded", 429
     retry_after_s: float | None = 1.0  # of a full server: until the next session may expire
@@ -195,10 +196,10 @@ class BadRequestError(CallerError):
 
 
 class ForbiddenOriginError(CallerError):
-    """A web page of another origin sent the request."""
+    """A web page of another origin sent the request, or it names another Host."""
 
     code, status = "forbidden_origin", 403
-    remedy = "List the page's origin in `DREAMSERVE_ALLOWED_ORIGINS`."
+    remedy = "List it in `DREAMSERVE_ALLOWED_ORIGINS`, or the host in `DREAMSERVE_ALLOWED_HOSTS`."
 
 
 class PathNotFoundError(CallerError):
@@ -221,6 +222,13 @@ class RequestTimeoutError(CallerError):
 
     code, status = "request_timeout", 408
     remedy = "Send the request without long pauses."
+
+
+class DeadlinePassedError(CallerError):
+    """The request's own timeout passed before its work was done; it was dropped."""
+
+    code, status = "deadline_passed", 408
+    remedy = "Ask for less, or allow more time by `x-request-timeout` (`timeout_s` on `/stream`)."
 
 
 class HeadersTooLargeError(CallerError):

@@ -49,12 +49,13 @@ from dreamserve_protocol.worlds import (
 
 Errors = tuple[type[e.ProblemError], ...]
 
-# Errors of every request: invalid, without a key, overload, engine failure, shutdown.
+# Errors of every request: invalid, without a key, overload, late, engine failure, shutdown.
 _ANY: Errors = (
     e.InvalidRequestError,
     e.UnauthorizedError,
     e.OverloadedError,
     e.RateLimitedError,
+    e.DeadlinePassedError,
     e.EngineFailedError,
     e.DrainingError,
 )

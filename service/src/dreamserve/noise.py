@@ -73,6 +73,14 @@ def draw(row_keys: UInt64, normal: int, uniform: int) -> Float32:
     return noise
 
 
+def uniforms(key: UInt64, first: int, count: int) -> Float32:
+    """Return numbers `first` to `first` + `count` of `draw(key, 0, …)` for one key (1,)."""
+    begin, end = first // 2, -(-(first + count) // 2)
+    words = _mix(key + np.arange(begin + 1, end + 1, dtype=np.uint64) * _GAMMA)
+    bits32 = words.view("<u4")[first % 2 : first % 2 + count] >> _S8
+    return bits32.astype(np.float32) * np.float32(2**-24) + np.float32(2**-25)
+
+
 @cache
 def _counters(words: int) -> UInt64:
     return np.arange(1, words + 1, dtype=np.uint64) * _GAMMA

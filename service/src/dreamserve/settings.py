@@ -41,6 +41,11 @@ class Settings(BaseModel):
         "",
         description="Comma-separated origins of web pages that may use this server; * for any.",
     )
+    allowed_hosts: str = Field(
+        "",
+        description="Comma-separated names in Host that a server on a loopback address accepts"
+        " beside this machine's own; * for any.",
+    )
 
     api_keys_file: str = Field(
         "", description="TOML file of API keys (docs/security.md). Without one, no key is needed."
@@ -132,6 +137,12 @@ class Settings(BaseModel):
     max_jobs: int = Field(
         64, ge=1, description="Maximum concurrent plans, samples and rollouts; beyond it 429."
     )
+    max_wait_s: float = Field(
+        10.0,
+        gt=0,
+        le=1e6,
+        description="Maximum expected wait of a plan, sample or rollout; beyond it 429.",
+    )
     slice_ms: float = Field(
         1.5,
         gt=0,
@@ -139,7 +150,51 @@ class Settings(BaseModel):
         description="Length of a slice of a plan; a step waits for one slice at most.",
     )
     drain_s: float = Field(
-        20.0, ge=0, le=1e6, description="Seconds to keep serving existing sessions after SIGTERM."
+        20.0,
+        ge=0,
+        le=1e6,
+        description="Maximum seconds to finish requests and serve existing sessions after SIGTERM.",
+    )
+    drain_quiet_s: float = Field(
+        5.0,
+        ge=0,
+        le=1e6,
+        description="Seconds without a request about a session that end this time early.",
+    )
+
+    max_connections: int = Field(
+        2000,
+        ge=1,
+        description="Maximum connections; beyond it the longest idle are closed, else 429."
+        " The limit of open files can lower it.",
+    )
+    head_timeout_s: float = Field(
+        10.0,
+        gt=0,
+        le=1e6,
+        description="Maximum seconds to receive a request line and headers, then 408.",
+    )
+    transfer_timeout_s: float = Field(
+        60.0,
+        gt=0,
+        le=1e6,
+        description="Maximum seconds to receive a body, then 408, and for a client to read what is"
+        " sent to it, then the connection is closed.",
+    )
+    idle_timeout_s: float = Field(
+        75.0,
+        gt=0,
+        le=1e6,
+        description="Seconds after which a connection without a request is closed.",
+    )
+    socket_idle_timeout_s: float = Field(
+        3600.0,
+        gt=0,
+        le=1e6,
+        description="Seconds after which a WebSocket without a message is closed.",
+    )
+    max_head_bytes: int = Field(
+        64 * 2**10, ge=1024, description="Maximum size of request line and headers; beyond it 431."
     )
 
     max_body_bytes: int = Field(
@@ -147,6 +202,27 @@ class Settings(BaseModel):
         ge=1,
         description="Maximum body size, and of its PNG frames when decoded, beyond it 413; a larger"
         " message closes /stream.",
+    )
+    max_elements: int = Field(
+        1_000_000,
+        ge=1,
+        description="Maximum elements of all lists and objects of a body; beyond it 413."
+        " A packed array counts as three.",
+    )
+    max_lists: int = Field(
+        100_000, ge=1, description="Maximum lists, objects and keys of a body; beyond it 413."
+    )
+    max_bodies_bytes: int = Field(
+        256 * 2**20,
+        ge=1,
+        description="Maximum sum of all bodies over 64 KiB whose requests are received or in"
+        " progress; beyond it 429.",
+    )
+    max_responses_bytes: int = Field(
+        256 * 2**20,
+        ge=1,
+        description="Maximum sum of all responses that clients have not read; beyond it large"
+        " responses wait, and who has not read for the longest is disconnected.",
     )
     max_stream_requests: int = Field(
         256,
@@ -156,15 +232,27 @@ class Settings(BaseModel):
     max_dreamt_steps: int = Field(
         2_000_000, ge=1, description="Maximum imagined steps of one plan, sample or rollout."
     )
+    max_plan_steps: int = Field(
+        10_000, ge=1, description="Maximum steps of a plan: `horizon` x `action_repeat`."
+    )
+    max_job_bytes: int = Field(
+        256 * 2**20,
+        ge=1,
+        description="Maximum memory of one plan, sample, rollout or batch in progress.",
+    )
     max_rows: int = Field(
         65_536,
         ge=1,
-        description="Maximum rows of /step/batch and /reset/batch, and episodes per policy.",
+        description="Maximum rows of a batch, episodes per policy, futures of /sample, and"
+        " `candidates` x `particles` of a plan.",
     )
     max_forks: int = Field(1024, ge=1, description="Maximum sessions that one fork creates.")
     max_rewind: int = Field(256, ge=0, description="Maximum `rewind_window` of a session.")
     max_kept_steps: int = Field(
         100_000, ge=0, description="Maximum sum of all sessions' rewind windows; beyond it 429."
+    )
+    max_plan_bytes: int = Field(
+        64 * 2**20, ge=0, description="Memory for all sessions' last plans, for warm starts."
     )
     max_frames: int = Field(2048, ge=1, description="Maximum frames in a request or a response.")
     max_mixture_bytes: int = Field(

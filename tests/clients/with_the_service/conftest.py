@@ -55,7 +55,7 @@ class Service:
             fake_world("box", discrete=False),
             fake_world("broken", nan_action=2),
         ]
-        settings = Settings.load()
+        settings = Settings.load(allowed_hosts="dreams.test")
         engine = engine_of(worlds, settings)
         self.app = create_app(engine, settings)
         self.transport = httpx.ASGITransport(self.app)

@@ -113,7 +113,7 @@ def _unpacked(value: dict[str, Any]) -> Any:
 
 @asynccontextmanager
 async def _serving(*worlds: World, wait: bool = True, **changed: Any) -> AsyncIterator[Client]:
-    settings = Settings.load(**changed)
+    settings = Settings.load(**{"allowed_hosts": "test", **changed})
     engine = engine_of(
         list(worlds) or [fake_world(), fake_world("box", discrete=False)],
         settings,

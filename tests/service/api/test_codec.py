@@ -1,13 +1,18 @@
 """Encoding and decoding of bodies."""
 
+import contextlib
 import math
+from typing import Any
 
 import msgpack
 import numpy as np
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dreamserve.api import codec
+from dreamserve.api.elements import Most, check
 from dreamserve_protocol.errors import (
     InvalidRequestError,
     NotFiniteInputError,
@@ -145,28 +150,99 @@ def test_values_that_cannot_be_encoded_raise_an_error(as_msgpack: bool) -> None:
     assert codec.decode(codec.encode({"x": math.pi}, as_msgpack), as_msgpack)["x"] == math.pi
 
 
-MOST = codec.MAX_ELEMENTS
+MOST = Most(elements=40_000, lists=4_000)
+
+
+def in_list(one: bytes, count: int, as_msgpack: bool) -> bytes:
+    """Return an object with a list of `count` times the same value."""
+    if as_msgpack:
+        return b"\x81\xa1a\xdd" + count.to_bytes(4, "big") + one * count
+    return b'{"a":[' + (one + b",") * (count - 1) + one + b"]}"
 
 
 @pytest.mark.parametrize(
-    ("body", "as_msgpack"),
+    ("one", "as_msgpack", "count"),
     [
-        (b'{"a":[' + b"[]," * MOST + b"0]}", False),
-        (b'{"a":[' + b"{}," * MOST + b"0]}", False),
-        (b'{"a":[' + b"1," * MOST + b"0]}", False),
-        (b"\x81\xa1a\xdd" + MOST.to_bytes(4, "big") + b"\x80" * MOST, True),  # empty maps
-        (b"\x81\xa1a\xdd" + MOST.to_bytes(4, "big") + b"\x90" * MOST, True),  # empty lists
-        (b"\x81\xa1a\xdd" + (MOST + 1).to_bytes(4, "big") + b"\xc0" * (MOST + 1), True),
+        (b"1", False, 40_001),
+        (b"[]", False, 4_001),
+        (b"{}", False, 4_001),
+        (b'{"a":1}', False, 2_001),
+        (b"\x01", True, 40_001),
+        (b"\xcb" + b"\xff" * 8, True, 40_001),
+        (b"\xd9\x01a", True, 40_001),
+        (b"\x90", True, 4_001),
+        (b"\x80", True, 4_001),
+        (b"\x81\xa1a\x01", True, 2_001),
+        (b"\xdc\x00\x00", True, 4_001),
     ],
 )
-def test_a_body_of_too_many_elements_is_refused_before_it_takes_its_memory(
-    body: bytes, as_msgpack: bool
+def test_a_body_that_holds_too_much_is_refused_before_anything_is_built(
+    monkeypatch: pytest.MonkeyPatch, one: bytes, as_msgpack: bool, count: int
 ) -> None:
-    with pytest.raises(TooLargeError, match="2000000 elements; send arrays packed"):
-        codec.decode(body, as_msgpack)
+    assert codec.decode(in_list(one, count // 2, as_msgpack), as_msgpack, MOST)["a"]
+    for module in (codec.orjson, codec.msgpack):
+        name = "loads" if module is codec.orjson else "unpackb"
+        monkeypatch.setattr(module, name, lambda *_: pytest.fail("built"))
+    with pytest.raises(TooLargeError, match=r"more than .*; send arrays packed"):
+        codec.decode(in_list(one, count, as_msgpack), as_msgpack, MOST)
+
+
+def test_declared_lengths_count_although_nothing_follows() -> None:
+    nested = b"\x81\xa1a" + (b"\xdd" + (20_000).to_bytes(4, "big")) * 400 + b"\x90" * 1000
+    with pytest.raises(TooLargeError, match="more than 40000 elements"):
+        codec.decode(nested, True, MOST)
 
 
 def test_a_large_body_of_few_elements_is_read() -> None:
-    data = bytes(3 * MOST)
-    assert codec.decode(msgpack.packb({"a": data, "b": [1]}), as_msgpack=True)["a"] == data
-    assert codec.decode(b'{"a":"' + b"x" * 3 * MOST + b'"}', as_msgpack=False).keys() == {"a"}
+    data = bytes(range(256)) * 10_000
+    body = msgpack.packb({"a": data, "b": [1], "c": "x" * 70_000})
+    assert codec.decode(body, True, MOST)["a"] == data
+    assert codec.decode(b'{"a":"' + b"x" * 3_000_000 + b'"}', False, MOST).keys() == {"a"}
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    value=st.dictionaries(
+        st.text(max_size=40),
+        st.recursive(
+            st.none()
+            | st.booleans()
+            | st.integers(-(2**63), 2**64 - 1)
+            | st.floats()
+            | st.text(max_size=300)
+            | st.binary(max_size=300)
+            | st.builds(msgpack.ExtType, st.integers(0, 127), st.binary(max_size=300)),
+            lambda inner: (
+                st.lists(inner, max_size=20)
+                | st.dictionaries(st.text(max_size=9), inner, max_size=9)
+            ),
+            max_leaves=10,
+        ),
+        max_size=4,
+    )
+)
+def test_msgpack_is_counted_exactly(value: dict[str, Any]) -> None:
+    body = msgpack.packb({"padding": "x" * 1100, **value})
+    elements, lists = counted({"padding": "", **value})
+    check(body, True, Most(elements, lists))
+    with pytest.raises(TooLargeError):
+        check(body, True, Most(elements - 1, lists))
+    with pytest.raises(TooLargeError):
+        check(body, True, Most(elements, lists - 1))
+
+
+def counted(value: Any) -> tuple[int, int]:
+    """Return the elements of all lists and objects, and the number of these and of their keys."""
+    if not isinstance(value, list | dict):
+        return 0, 0
+    keys = len(value) if isinstance(value, dict) else 0
+    inner = [counted(one) for one in (value.values() if keys else value)]
+    elements, lists = (sum(column) for column in zip(*inner, strict=True)) if inner else (0, 0)
+    return len(value) + elements, 1 + keys + lists
+
+
+@settings(max_examples=50, deadline=None)
+@given(body=st.binary(min_size=1025, max_size=1100), as_msgpack=st.booleans())
+def test_any_bytes_are_counted_without_an_error(body: bytes, as_msgpack: bool) -> None:
+    with contextlib.suppress(TooLargeError):
+        check(body, as_msgpack, MOST)

@@ -103,7 +103,7 @@ async def test_an_array_nested_too_deep_is_refused_in_every_field(client, depth,
             content=raw.replace(hole, deep),
             headers={"content-type": form},
         )
-        assert response.status_code == 422, (name, body, response.text)
+        assert response.status_code in (413, 422), (name, body, response.text)
         assert len(response.content) < 2048
     stepped = await client.post("/step", {"session_id": "s", "action": 0, "step": 1})
     assert stepped.status_code == 200

@@ -140,6 +140,47 @@ async def test_the_servers_own_pages_and_other_clients_are_served(serving, heade
         assert (await client.http.post("/reset", json={}, headers=headers)).status_code == 200
 
 
+REBOUND = "a.page.example"
+
+
+@pytest.mark.parametrize(
+    ("host", "changed", "status"),
+    [
+        ("localhost:8000", {}, 200),
+        ("LOCALHOST", {}, 200),
+        ("127.0.0.1:8000", {}, 200),
+        ("[::1]:8000", {}, 200),
+        (REBOUND, {}, 403),
+        (f"{REBOUND}:8000", {}, 403),
+        ("localhost.page.example", {}, 403),
+        (f"{REBOUND}:8000", {"allowed_hosts": f"other, {REBOUND}"}, 200),
+        (f"{REBOUND}:8000", {"allowed_hosts": "*"}, 200),
+        (REBOUND, {"allowed_origins": f"https://{REBOUND}"}, 200),
+        (REBOUND, {"host": "0.0.0.0"}, 200),
+    ],
+)
+async def test_a_page_whose_name_was_rebound_to_loopback_reads_nothing(
+    serving, host, changed, status
+) -> None:
+    async with serving(**{"allowed_hosts": "", **changed}) as client:
+        for path in ("/worlds", "/", "/v2", "/play"):
+            response = await client.http.get(path, headers={"host": host})
+            assert response.status_code == status, response.text
+            if status == 403:
+                assert response.json()["code"] == "forbidden_origin"
+                assert "DREAMSERVE_ALLOWED_HOSTS" in response.json()["detail"]
+
+
+async def test_the_preflight_of_another_page_is_refused_with_a_problem(serving) -> None:
+    async with serving(allowed_origins="https://app.example") as client:
+        headers = {"origin": EVIL, "access-control-request-method": "POST"}
+        response = await client.http.options("/step", headers=headers)
+        assert (response.status_code, response.json()["code"]) == (403, "forbidden_origin")
+        assert response.headers["content-type"] == "application/problem+json"
+        assert response.headers["x-request-id"] == response.json()["request_id"]
+        assert "access-control-allow-origin" not in response.headers
+
+
 @pytest.mark.parametrize(
     ("host", "status"),
     [

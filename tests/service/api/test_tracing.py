@@ -61,7 +61,7 @@ async def _traced(traces: Traces, **changed: Any) -> AsyncIterator[httpx.AsyncCl
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://test") as http,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as http,
         asyncio.timeout(30),
     ):
         while (await http.get("/readyz")).status_code != 200:

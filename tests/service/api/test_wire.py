@@ -11,7 +11,9 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,6 +23,8 @@ from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
 from dreamserve.api import wire
+from dreamserve.api.connections import Connections
+from dreamserve.settings import Settings
 
 PATIENCE_S = 10.0
 UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
@@ -127,10 +131,21 @@ class Connection:
         self.received += data
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[uvicorn.Server]:
+def protocol(**changed: Any) -> Any:
+    """Return the protocol with changed settings."""
+    return partial(wire.Protocol, shared=Connections(Settings(**changed)))
+
+
+@contextlib.contextmanager
+def serving(**changed: Any) -> Iterator[uvicorn.Server]:
+    """Serve with changed settings."""
     config = uvicorn.Config(
-        echo, http=wire.Protocol, ws=WebSocket, lifespan="off", log_config=None, access_log=False
+        echo,
+        http=protocol(**changed),
+        ws=WebSocket,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
     )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -141,6 +156,12 @@ def server() -> Iterator[uvicorn.Server]:
         server.should_exit = True
         thread.join(PATIENCE_S)
         assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[uvicorn.Server]:
+    with serving() as server:
+        yield server
 
 
 @pytest.fixture
@@ -266,11 +287,28 @@ def test_a_client_that_closes_its_writing_half_gets_its_responses(server, client
     client.assert_closed()
 
 
-def test_long_work_ends_for_a_client_that_closed_its_writing_half(
-    client: Connection, monkeypatch
+def test_a_half_closed_client_waits_for_its_response_as_long_as_it_takes(
+    server: uvicorn.Server, client: Connection, monkeypatch
 ) -> None:
-    monkeypatch.setattr(wire, "HALF_CLOSED_S", 0.02)
-    client.send(post(b"1", target=b"/never")).close_writing().assert_refused(400, "bad_request")
+    GATE.clear()
+    monkeypatch.setattr(wire, "HALF_CLOSED_S", 0.01)
+    client.send(post(b"1", target=b"/gate")).close_writing()
+    assert [client.response()[0] for _ in range(3)] == [100] * 3  # interim, which clients skip
+    opening = Connection(server.config.port)
+    opening.send(post(b"", target=b"/open")).echoed()
+    opening.socket.close()
+    while (response := client.response())[0] == 100:
+        pass
+    assert response[2]["body"] == "1"
+    client.assert_closed()
+
+
+def test_long_work_ends_for_a_client_that_is_gone(server: uvicorn.Server, monkeypatch) -> None:
+    monkeypatch.setattr(wire, "HALF_CLOSED_S", 0.01)
+    gone = Connection(server.config.port).send(post(b"1", target=b"/never"))
+    wait_until(lambda: server.server_state.tasks)
+    gone.socket.close()
+    wait_until(lambda: not server.server_state.tasks)
 
 
 @pytest.mark.parametrize("sent", [b"GET /pi", PING[:-2], post(b"the body")[:-1]])
@@ -278,51 +316,64 @@ def test_a_request_that_ends_too_soon_is_refused(client: Connection, sent: bytes
     client.send(sent).close_writing().assert_refused(400, "bad_request")
 
 
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait until a condition on the server holds."""
+    until_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < until_s
+
+
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[uvicorn.Server]:
+    """Return a server that waits for requests only briefly."""
+    with serving(head_timeout_s=0.1, transfer_timeout_s=0.1) as server:
+        yield server
+
+
 @pytest.fixture
-def watched(server: uvicorn.Server, monkeypatch) -> Iterator[Connection]:
-    """Return a client of a server that checks its connections very often."""
-    monkeypatch.setattr(wire, "WATCH_S", 0.001)
-    connection = Connection(server.config.port)
-    connection.send(PING).echoed()  # so that the connection exists and is watched
+def watched(hasty: uvicorn.Server) -> Iterator[Connection]:
+    connection = Connection(hasty.config.port)
     yield connection
     connection.socket.close()
 
 
 @pytest.mark.parametrize("sent", [b"GET /pi", PING + PING[:-2], post(b"the body")[:-1]])
-def test_a_request_that_stalls_is_refused(watched: Connection, sent: bytes, monkeypatch) -> None:
-    monkeypatch.setattr(wire, "STALLED_S", 0.01)
+def test_a_request_that_stalls_is_refused(watched: Connection, sent: bytes) -> None:
     watched.send(sent)
     if sent.startswith(PING):
         watched.echoed()
     watched.assert_refused(408, "request_timeout")
 
 
-def test_a_head_that_trickles_is_refused(watched: Connection, monkeypatch) -> None:
-    monkeypatch.setattr(wire, "STALLED_S", 0.1)
+@pytest.mark.parametrize(
+    ("begin", "piece"),
+    [(b"GET / HTTP/1.1\r\n", b"A: b\r\n"), (post(bytes(10_000))[:-10_000], b"a")],
+)
+def test_a_request_that_trickles_is_refused(
+    watched: Connection, begin: bytes, piece: bytes
+) -> None:
     watched.socket.settimeout(0.01)
-    watched.send(b"GET / HTTP/1.1\r\n")
+    watched.send(begin)
     for _ in range(1000):
-        watched.send(b"A: b\r\n")
+        watched.send(piece)
         with contextlib.suppress(TimeoutError):
             return watched.assert_refused(408, "request_timeout")
     raise AssertionError("never refused")
 
 
-def test_an_idle_connection_is_closed(server: uvicorn.Server, monkeypatch) -> None:
-    monkeypatch.setattr(wire, "WATCH_S", 0.001)
-    monkeypatch.setattr(server.config, "timeout_keep_alive", 0.01)
-    for request in (b"", PING):
-        connection = Connection(server.config.port).send(request)
-        if request:
+@pytest.mark.parametrize("request_", [b"", PING, b"\r\n"])
+def test_an_idle_connection_is_closed(request_: bytes) -> None:
+    with serving(idle_timeout_s=0.05) as server:
+        connection = Connection(server.config.port).send(request_)
+        if request_ == PING:
             connection.echoed()
         connection.assert_closed()
         connection.socket.close()
 
 
-def test_long_work_is_waited_for(server: uvicorn.Server, watched: Connection, monkeypatch) -> None:
-    monkeypatch.setattr(wire, "STALLED_S", 0.01)
+def test_long_work_is_waited_for(watched: Connection) -> None:
     watched.send(post(b"1", target=b"/never"))
-    watched.socket.settimeout(0.1)
+    watched.socket.settimeout(0.4)
     with pytest.raises(TimeoutError):
         watched.response()
 
@@ -415,14 +466,14 @@ def talk(packets: list[bytes]) -> bytes:
 async def _talk(packets: list[bytes]) -> bytes:
     config = uvicorn.Config(echo, log_config=None, access_log=False)
     config.load()
-    protocol = wire.Protocol(config, ServerState(), {})
+    connection = protocol()(config, ServerState(), {})
     transport = Written()
-    protocol.connection_made(transport)
+    connection.connection_made(transport)
     for packet in packets:
-        protocol.data_received(packet)
+        connection.data_received(packet)
         await asyncio.sleep(0)
-    while protocol.tasks:
-        await asyncio.wait(set(protocol.tasks))
+    while connection.tasks:
+        await asyncio.wait(set(connection.tasks))
     return bytes(transport.written)
 
 

@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dreamserve.backends.fake import fake_spec
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.limits import Limits
+from dreamserve.engine.memory import answer_bytes
+from dreamserve.engine.scheduling.jobs import SMALL_BYTES
 from dreamserve.local import LocalClient
 from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest
 from dreamserve_protocol.branches import ForkRequest
@@ -67,6 +70,27 @@ OVER_THE_LIMITS: list[tuple[dict[str, float], Request, str]] = [
         RolloutRequest(policy=LinearPolicy(np.ones((2, 3, 8))), episodes=3, max_steps=4),
         "policies 2 x episodes 3 x max_steps 4 is 24 dreamt steps, the limit is 23",
     ),
+    (
+        {"plan_steps": 11},
+        PlanRequest("a", candidates=2, horizon=4, iterations=1, action_repeat=3),
+        "horizon 4 x action_repeat 3 is a plan of 12 steps, the limit is 11",
+    ),
+    (
+        {"rows": 5},
+        PlanRequest("a", candidates=2, horizon=1, iterations=1, particles=3),
+        "6 candidates x particles, the limit is 5",
+    ),
+    (
+        {"job_bytes": 2000},
+        PlanRequest("a", candidates=40, horizon=3, iterations=1),
+        "candidates x horizon x particles would take .* bytes of memory, the limit is 2000",
+    ),
+    (
+        {"job_bytes": 2000},
+        RolloutRequest(policy="random", episodes=5, max_steps=20, include=["trajectories"]),
+        "policies x episodes x max_steps would take .* bytes of memory, the limit is 2000",
+    ),
+    ({"job_bytes": 2000}, ResetBatchRequest(3), "3 rows would take 3120 bytes of memory"),
     ({"rows": 2}, RolloutRequest(policy="random", episodes=3, max_steps=4), "3 episodes of a"),
 ]
 
@@ -82,7 +106,35 @@ def test_work_over_the_limits_is_refused_before_it_starts(
     assert engine.session_count == 1
     assert ask(engine, SessionRequest("a")).step == 0
     ((name, bound),) = bounds.items()
-    enough = Engine([fake_world()], limits=Limits(**{name: 2 * bound + 2}))
+    enough = Engine([fake_world()], limits=Limits(**{name: 5 * bound + 2}))
     for session_id in "ab":
         ask(enough, ResetRequest(session_id=session_id, seed=1))
     ask(enough, request_)
+
+
+def test_the_memory_that_clients_can_fill_adds_up() -> None:
+    engine = Engine(
+        [fake_world("one"), fake_world("other")],
+        capacity=10,
+        max_kept_steps=100,
+        max_plan_bytes=1000,
+        limits=Limits(job_bytes=5000),
+    )
+    bounds = engine.memory_bounds
+    assert bounds["sessions"] == 2 * engine.memory_bytes
+    assert bounds["last plans"] == 1000
+    assert bounds["jobs"] == 2 * (64 * SMALL_BYTES + 5000)
+    assert bounds["last results"] == 10 * answer_bytes(fake_spec())
+    assert bounds["rewind windows"] > 100 * answer_bytes(fake_spec())
+    assert all(np.isfinite(size) and size > 0 for size in bounds.values())
+    assert Engine([fake_world()]).memory_bounds["jobs"] == np.inf
+
+
+def test_a_last_result_with_everything_takes_no_more_than_its_bound(ask: Ask) -> None:
+    engine = Engine([fake_world()])
+    ask(engine, ResetRequest(session_id="a", seed=1))
+    observed = np.zeros((8, 8, 3), np.uint8)
+    ask(engine, StepRequest("a", 1, observation=observed, include=["frame", "mixture", "state"]))
+    ((last, *_),) = next(iter(engine.table.slabs.values())).last_answers.values()
+    arrays = [last.latent, last.frame, *last.mixture.values(), *last.state.values()]
+    assert sum(array.nbytes for array in arrays) <= answer_bytes(fake_spec())

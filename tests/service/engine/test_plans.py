@@ -15,17 +15,15 @@ from dreamserve.backends.fake import FakeBackend, fake_spec
 from dreamserve.engine.dynamics import start_from_bank
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
-from dreamserve.engine.imagination.evaluator import (
-    CandidateEvaluator,
-    CandidateValues,
-    action_durations,
-)
+from dreamserve.engine.imagination import plans
+from dreamserve.engine.imagination.evaluator import CandidateEvaluator, CandidateValues
 from dreamserve.engine.imagination.latency import ENOUGH, FEWEST, LatencyModel, fit_to_budget
-from dreamserve.engine.imagination.trajectories import RolloutStart, subseeds
+from dreamserve.engine.imagination.trajectories import RolloutStart, subseeds, uniforms
 from dreamserve.engine.work import Job, finish
 from dreamserve.engine.world import World
 from dreamserve.local import LocalClient
 from dreamserve.manifest import RewardRule
+from dreamserve.planning.base import action_durations
 from dreamserve.planning.cem import Cem
 from dreamserve.planning.random_shooting import RandomShooting
 from dreamserve_protocol.plan import Objective, PlanRequest
@@ -316,6 +314,52 @@ def test_a_budget_is_kept_however_slow_the_world(planner: str, step_s: float) ->
     assert plan.cut_short
     assert len(plan.actions) == 20
     assert np.isfinite(plan.value)
+
+
+@pytest.mark.parametrize("planner", PLANNERS)
+def test_a_budget_is_kept_while_candidates_are_drawn(
+    planner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = fake_world(discrete=False)
+    clock = Clock(world, 1e-3)
+
+    def slow(*arguments: Any) -> Any:
+        clock.now_s += 1e-3
+        return uniforms(*arguments)
+
+    monkeypatch.setattr(plans, "uniforms", slow)
+    dream = LocalClient(world, clock=clock)
+    dream.reset(session_id="a", seed=4)
+    dream.plan(session_id="a", planner=planner, horizon=4000, candidates=200, budget_ms=5)
+    assert clock.now_s <= 5e-3 + 1e-3
+    first = dream.plan(session_id="a", planner=planner, horizon=4000, candidates=200, budget_ms=1)
+    assert (first.evaluations, first.iterations, first.cut_short) == (0, 0, True)
+    assert first.actions.shape == (4000, 2)
+
+
+def test_long_plans_are_forgotten_where_all_of_them_would_take_too_much_memory() -> None:
+    dream = LocalClient(fake_world(), max_plan_bytes=2000)
+    for name in "ab":
+        dream.reset(session_id=name, seed=4)
+        dream.plan(session_id=name, horizon=100, candidates=2, iterations=1)
+    slab = next(iter(dream.engine.table.slabs.values()))
+    assert len(slab.last_plans) == 1
+    assert slab.plans.used == 100 * 8 + 512
+    dream.delete("a")
+    assert slab.plans.used == 0
+    dream.plan(session_id="b", horizon=100, candidates=2, iterations=1)
+    assert len(slab.last_plans) == 1
+
+
+def test_a_last_plan_is_kept_as_its_actions_however_long_they_are_held() -> None:
+    dream = dream_on(fake_world())
+    dream.plan(session_id="a", horizon=2, candidates=2, iterations=1, action_repeat=5000)
+    (last,) = next(iter(dream.engine.table.slabs.values())).last_plans.values()
+    assert last.actions.shape == (2,)
+    rest = last.remaining(4999, np.array([0, 1, 5001, 20_000]))
+    assert rest is not None
+    np.testing.assert_array_equal(rest, last.actions[[0, 1, 1]])
+    assert last.remaining(10_000, np.arange(1)) is None
 
 
 def test_a_budget_that_suffices_cuts_nothing(same: Same) -> None:

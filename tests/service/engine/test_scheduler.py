@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dreamserve.engine.scheduling.jobs import Ask
 from dreamserve.engine.scheduling.scheduler import Scheduler
 from dreamserve_protocol.errors import OverloadedError
 
@@ -14,6 +15,7 @@ from dreamserve_protocol.errors import OverloadedError
 class QueuedRequest:
     key: str | None
     number: int
+    ask: Ask | None = None
 
 
 def scheduler(max_queue: int = 100, max_batch: int = 8, max_jobs: int = 4) -> Scheduler:
@@ -56,17 +58,13 @@ def test_a_session_waits_until_it_is_released() -> None:
     assert policy.next() == ([second], [])
 
 
-def test_long_work_rejoins_the_end_of_the_queue_after_its_turn() -> None:
+def test_a_turn_gets_the_jobs_beside_its_batch() -> None:
     policy = scheduler()
-    for job in "xyz":
-        policy.begin(job)
-    policy.add(QueuedRequest("a", 0))
-    assert policy.next() == ([QueuedRequest("a", 0)], ["x", "y", "z"])
-    policy.requeue("x")
-    assert policy.next() == ([], ["y", "z", "x"])
-    policy.end("z")
-    policy.requeue("y")
-    assert policy.next() == ([], ["x", "y"])
+    job = QueuedRequest("p", 0)
+    policy.jobs.begin(job, Ask(), 0, now_s=0.0)
+    policy.add(QueuedRequest("a", 1))
+    assert policy.next() == ([QueuedRequest("a", 1)], [job])
+    assert policy.next() == ([], [job])
 
 
 def test_both_queues_are_bounded() -> None:
@@ -75,11 +73,18 @@ def test_both_queues_are_bounded() -> None:
     policy.add(QueuedRequest("a", 1))
     with pytest.raises(OverloadedError, match="2 requests are waiting"):
         policy.add(QueuedRequest("b", 0))
-    policy.begin("x")
-    with pytest.raises(OverloadedError, match="1 plans, samples and rollouts are in progress"):
-        policy.begin("y")
     policy.next()
     policy.add(QueuedRequest("b", 0))
+
+
+def test_long_work_is_refused_before_it_is_queued() -> None:
+    policy = scheduler(max_jobs=1)
+    policy.add(QueuedRequest("a", 0, Ask()))
+    with pytest.raises(OverloadedError, match="1 plans, samples, rollouts or batches"):
+        policy.add(QueuedRequest("b", 0, Ask()))
+    assert policy.waiting == 1
+    policy.next()  # refused while it was handled: it never became a job
+    policy.add(QueuedRequest("b", 0, Ask()))
 
 
 def test_emptying_returns_all_requests() -> None:
@@ -87,10 +92,11 @@ def test_emptying_returns_all_requests() -> None:
     tickets = [QueuedRequest("a", 0), QueuedRequest("a", 1), QueuedRequest(None, 2)]
     for ticket in tickets:
         policy.add(ticket)
-    policy.begin("x")
+    job = QueuedRequest("x", 3)
+    policy.jobs.begin(job, Ask(), 0, now_s=0.0)
     left, jobs = policy.empty()
     assert sorted(left, key=lambda ticket: ticket.number) == tickets
-    assert jobs == ["x"]
+    assert jobs == [job]
     assert not policy.ready
     assert not policy.jobs
     assert policy.waiting == 0

@@ -104,6 +104,16 @@ def test_a_world_call_is_shared_by_all_jobs_that_fit_into_a_slice() -> None:
     assert sum(counting.rows) == 4 * 20 * 5
 
 
+def test_a_job_begins_beside_a_call_that_leaves_half_of_its_slice_unused() -> None:
+    requests = [PlanRequest(n, planner="random_shooting", horizon=5, candidates=20) for n in "abc"]
+    jobs = begin(contexts_of(fake_world()), *requests)
+    assert [job.call for job in jobs] == [None] * 3
+    assert [job for job, _ in run_slice(jobs, 64, 0.0)] == jobs[:1]  # to its first call
+    assert [job for job, _ in run_slice(jobs, 64, 0.0)] == jobs[:2]
+    assert [job for job, _ in run_slice(jobs, 64, 0.0)] == jobs[:2]  # which share 40 of 64 rows
+    assert jobs[2].call is None
+
+
 def test_no_call_spans_two_worlds() -> None:
     worlds = fake_world(), fake_world()
     counted = [Counting(world) for world in worlds]

@@ -30,15 +30,17 @@ class Finished:
 
 
 def _run(planner: Planner, worth: Worth) -> Finished:
-    tried, values = [next(planner)], []
+    tried, values, given = [], [], None
     while True:
-        candidates = tried[-1].copy()
-        values.append(np.array(worth(candidates), np.float64))
-        tried[-1] = candidates
         try:
-            tried.append(planner.send(values[-1]))
+            proposed = planner.send(given)
         except StopIteration as stop:
             return Finished(stop.value, tried, values)
+        given = None
+        if proposed is not None:  # else it only pauses
+            tried.append(proposed.copy())
+            given = np.array(worth(proposed), np.float64)
+            values.append(given)
 
 
 def _ask(
@@ -53,8 +55,8 @@ def _ask(
 ) -> Finished:
     options = PLANNERS[name].options(**chosen)
 
-    def uniform(iteration: int, shape: tuple[int, ...]) -> Array:
-        numbers: Array = uniforms(seed, iteration, shape)
+    def uniform(iteration: int, shape: tuple[int, ...], first: int) -> Array:
+        numbers: Array = uniforms(seed, iteration, shape, first)
         return numbers
 
     return _run(planner_of(name, space, horizon, options, uniform, warm), worth)

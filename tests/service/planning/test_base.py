@@ -1,22 +1,8 @@
-"""What planners share: the rest of a plan, and the elites."""
+"""What planners share: plans of another length, and the elites."""
 
 import numpy as np
 
-from dreamserve.planning.base import elite, resized, shifted
-
-
-def test_a_shifted_plan_drops_the_actions_taken_and_repeats_its_last_one() -> None:
-    plan = np.array([3, 1, 4, 5])
-    np.testing.assert_array_equal(shifted(plan, 0), plan)
-    np.testing.assert_array_equal(shifted(plan, 1), [1, 4, 5, 5])
-    np.testing.assert_array_equal(shifted(plan, 3), [5, 5, 5, 5])
-    box = np.arange(6, dtype=np.float32).reshape(3, 2)
-    np.testing.assert_array_equal(shifted(box, 2), [[4, 5]] * 3)
-
-
-def test_nothing_remains_of_a_plan_that_was_executed() -> None:
-    assert shifted(np.array([3, 1]), 2) is None
-    assert shifted(np.array([3, 1]), 100) is None
+from dreamserve.planning.base import elite, resized
 
 
 def test_a_plan_is_fitted_to_another_horizon() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from dreamserve.engine.imagination.trajectories import uniforms
 from dreamserve.planning.categorical import SMOOTHING, Categorical
-from dreamserve.planning.coloured_noise import colouring_matrix
+from dreamserve.planning.coloured_noise import amplitudes, coloured
 from dreamserve.planning.gaussian import normals
 
 WEIGHTS = np.array([[0.2, 0.3, 0.5], [0.01, 0.98, 0.01]])
@@ -37,7 +37,7 @@ def test_coloured_scores_keep_the_probabilities_and_make_actions_last() -> None:
     white = normals(uniforms(0, 0, (20_000, 16, 3)))
     lasting = []
     for beta in (0, 1, 3):
-        drawn = family.from_normals(colouring_matrix(16, beta) @ white)
+        drawn = family.from_normals(coloured(white, amplitudes(16, beta)))
         np.testing.assert_allclose(frequencies(drawn), family.weights, atol=0.02)
         lasting.append(np.mean(drawn[:, 1:] == drawn[:, :-1]))
     assert lasting[0] == pytest.approx(np.square(WEIGHTS[0]).sum(), abs=0.01)

@@ -3,9 +3,14 @@
 import numpy as np
 import pytest
 
-from dreamserve.planning.coloured_noise import colouring_matrix
+from dreamserve.planning.coloured_noise import amplitudes, coloured
 
 HORIZONS = (1, 2, 3, 15, 20)
+
+
+def colouring_matrix(horizon: int, beta: float) -> np.ndarray:
+    """Return C (H, H) with which C @ white noise (H,) is the coloured noise."""
+    return coloured(np.eye(horizon, dtype=np.float32)[None], amplitudes(horizon, beta))[0]
 
 
 def neighbours(horizon: int, beta: float) -> float:

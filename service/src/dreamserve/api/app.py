@@ -27,7 +27,7 @@ from dreamserve.api.inference.door import inference_problem, inference_routes, i
 from dreamserve.api.metrics import metrics_endpoint
 from dreamserve.api.openapi import document
 from dreamserve.api.openenv import Episodes
-from dreamserve.api.origins import check_origin, is_loopback
+from dreamserve.api.origins import Hosts, check_origin, is_loopback
 from dreamserve.api.pages import page_endpoint
 from dreamserve.api.play import play_routes
 from dreamserve.api.prefix import Prefix
@@ -36,7 +36,7 @@ from dreamserve.api.responses import problem_response
 from dreamserve.api.stream import Stream
 from dreamserve.engine.engine import Engine
 from dreamserve.settings import Settings
-from dreamserve_protocol.errors import PathNotFoundError
+from dreamserve_protocol.errors import DrainingError, PathNotFoundError
 from dreamserve_protocol.pages import PAGES
 from dreamserve_protocol.verbs import VERBS
 
@@ -114,8 +114,9 @@ def create_app(engine: Engine, settings: Settings) -> App:
             yield
         finally:
             watching.cancel()
-            await starting
             await asyncio.to_thread(engine.stop, STOP_DEADLINE_S)
+            await starting
+            service.close()
 
     app = App(service, title="dreamserve", version=__version__, lifespan=lifespan)
     if settings.root_path:
@@ -134,6 +135,8 @@ def openapi_document() -> dict[str, Any]:
 async def _start(service: Service) -> None:
     try:
         await asyncio.to_thread(service.engine.start)
+    except DrainingError:
+        return  # stopped before it was ready
     except Exception as error:
         log.exception("the engine could not start")
         service.failure = error
@@ -174,6 +177,7 @@ class Requests:
     def __init__(self, app: App, service: Service) -> None:
         self._app, self._service, self._origins = app, service, service.settings.origins
         self._is_local = is_loopback(service.settings.host)
+        self._hosts = Hosts(service.settings)
         self._access = None if service.access.is_open else service.access
         # Routes without parameters, by path: matching routes one by one takes longer than a step.
         routes = (route for route in app.routes if isinstance(route, Route))
@@ -196,6 +200,7 @@ class Requests:
         }
         path: str = scope["path"]
         try:
+            self._hosts.check(headers.get(b"host", b""))
             if scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS:
                 check_origin(headers, self._origins, self._is_local)
             if self._access is not None and path not in OPEN_PATHS:

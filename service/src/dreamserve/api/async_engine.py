@@ -9,13 +9,18 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
+from math import inf
 from typing import Any, TypeVar
 
 from dreamserve.api.access.callers import Access, Caller
 from dreamserve.api.bodies import CallerGoneError
+from dreamserve.api.connections import Connections
+from dreamserve.api.elements import Most
 from dreamserve.api.png import PngReader
 from dreamserve.api.problems import Problems
+from dreamserve.api.refusals import Refusals
 from dreamserve.api.world_changes import WorldChanges
 from dreamserve.engine.durability.gate import Durability
 from dreamserve.engine.engine import Engine
@@ -39,6 +44,7 @@ from dreamserve_protocol.worlds import LoadWorldRequest, UnloadWorldRequest
 # Most results are ready sooner. The callers of other requests are watched for a disconnect.
 UNWATCHED_S = 0.05
 END_TRIES, END_PAUSE_S = 100, 0.05
+CODEC_THREADS = 2  # that decode large bodies and encode large results
 
 R = TypeVar("R")
 Disconnected = Callable[[], Awaitable[None]]  # returns once the caller has disconnected
@@ -61,9 +67,12 @@ class AsyncEngine:
         self._waiting = 0  # requests for the next turn
         self._callers: dict[Waiting, Disconnected | None] = {}  # None: already watched
         self._watching = False
+        self.refusals = Refusals(self._loop.time)
         engine.attach(self)
 
-    def queue(self, request: Request[Any], future: Future, caller: Caller) -> None:
+    def queue(
+        self, request: Request[Any], future: Future, caller: Caller, timeout_s: float = inf
+    ) -> None:
         """Queue a caller's request; `future` gets its outcome in the event loop's thread.
 
         Cancelling the future cancels a waiting request. Raises ForbiddenError, OverloadedError,
@@ -73,7 +82,7 @@ class AsyncEngine:
         if type(request) in self._outside:
             self._run_outside(request, future)
             return
-        self._engine.queue(request, future, caller.owner)
+        self._engine.queue(request, future, caller.owner, timeout_s)
         self._waiting += 1
         if not self._scheduled:
             self._scheduled = True
@@ -98,14 +107,31 @@ class AsyncEngine:
 
         running.add_done_callback(finished)
 
-    async def send(self, request: Request[R], disconnected: Disconnected, caller: Caller) -> R:
+    async def send(
+        self,
+        request: Request[R],
+        disconnected: Disconnected,
+        caller: Caller,
+        timeout_s: float = inf,
+    ) -> R:
         """Return the result of a caller's request, or raise its error.
 
-        If the caller disconnects first, the request is cancelled. Raises as `queue`, and
+        If the caller disconnects first, the request is cancelled. Raises DeadlinePassedError after
+        `timeout_s`, OverloadedError at the pace of `refusals`, other errors as `queue`, and
         CallerGoneError after a disconnect.
         """
+        try:
+            return await self._send(request, disconnected, caller, timeout_s)
+        except OverloadedError:
+            if delay_s := self.refusals.delay_s():
+                await asyncio.sleep(delay_s)
+            raise
+
+    async def _send(
+        self, request: Request[R], disconnected: Disconnected, caller: Caller, timeout_s: float
+    ) -> R:
         future: asyncio.Future[R] = self._loop.create_future()
-        self.queue(request, future, caller)
+        self.queue(request, future, caller, timeout_s)
         self._callers[future] = disconnected
         if not self._watching:
             self._watching = True
@@ -171,6 +197,9 @@ class Service:
         self.engine, self.settings = engine, settings
         self.access = Access(settings)
         self.set_quotas()
+        self.connections = Connections(settings)
+        self.most = Most(settings.max_elements, settings.max_lists)  # of a body
+        self._aside = ThreadPoolExecutor(CODEC_THREADS, "dreamserve-codec")
         self.failure: Exception | None = None  # why the engine could not start
         self.problems = Problems()
         self.make_engine: Callable[[Engine, Outside], AsyncEngine] = AsyncEngine
@@ -186,7 +215,7 @@ class Service:
     @cached_property
     def png(self) -> PngReader:
         """What makes requests of bodies that may hold PNG files."""
-        return PngReader(self._frames(), self.settings)
+        return PngReader(self._frames(), self.settings, self.aside)
 
     def _frames(self) -> list[FrameSpec]:
         return [world.spec.frame for world in list(self.engine.worlds.values())]
@@ -197,6 +226,14 @@ class Service:
     def set_quotas(self) -> None:
         """Tell the engine the quotas of the API keys."""
         self.engine.quotas = self.access.keys.quotas if self.access.keys else {}
+
+    async def aside(self, function: Callable[[], R]) -> R:
+        """Run a function in one of few threads, so that few large bodies are decoded at once."""
+        return await asyncio.get_running_loop().run_in_executor(self._aside, function)
+
+    def close(self) -> None:
+        """End the threads, once no request is in progress."""
+        self._aside.shutdown(wait=False, cancel_futures=True)
 
     def check_ready(self) -> None:
         """Raise DrainingError or NotReadyError unless new sessions are accepted."""
@@ -217,7 +254,9 @@ def engine_of(worlds: Sequence[World], settings: Settings) -> Engine:
         rewind_window=settings.max_rewind,
         frames=settings.max_frames,
         dreamt_steps=settings.max_dreamt_steps,
+        plan_steps=settings.max_plan_steps,
         mixture_bytes=settings.max_mixture_bytes,
+        job_bytes=settings.max_job_bytes,
     )
     store, strict = store_of(settings), settings.durability == "strict"
     return Engine(
@@ -227,7 +266,9 @@ def engine_of(worlds: Sequence[World], settings: Settings) -> Engine:
         max_queue=settings.max_queue,
         max_batch=settings.max_batch,
         max_jobs=settings.max_jobs,
+        max_wait_s=settings.max_wait_s,
         max_kept_steps=settings.max_kept_steps,
+        max_plan_bytes=settings.max_plan_bytes,
         slice_ms=settings.slice_ms,
         limits=limits,
         durability=None if store is None else Durability(store, strict, settings.store_timeout_s),

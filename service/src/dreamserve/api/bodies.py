@@ -2,6 +2,8 @@
 
 from starlette.types import Receive
 
+from dreamserve.api.connections import Budget
+from dreamserve.api.elements import LARGE_BYTES
 from dreamserve_protocol.errors import TooLargeError
 
 Headers = dict[bytes, bytes]
@@ -11,10 +13,30 @@ class CallerGoneError(Exception):
     """The caller disconnected before the result was ready."""
 
 
-async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:
-    """Return the body of at most `limit` bytes.
+class Held:
+    """The bytes that one request's body takes of a budget, until `free`."""
 
-    Raises TooLargeError, and CallerGoneError on a disconnect.
+    __slots__ = ("_budget", "_bytes")
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget, self._bytes = budget, 0
+
+    def grow_to(self, size: int) -> None:
+        """Hold `size` bytes in all. Raises OverloadedError."""
+        self._budget.take(size - self._bytes)
+        self._bytes = size
+
+    def free(self) -> None:
+        """Give them back."""
+        if self._bytes:
+            self._budget.free(self._bytes)
+            self._bytes = 0
+
+
+async def read_body(receive: Receive, headers: Headers, limit: int, held: Held) -> bytes:
+    """Return the body of at most `limit` bytes; a large one counts in `held`.
+
+    Raises TooLargeError, OverloadedError, and CallerGoneError on a disconnect.
     """
     # Before receiving, so a client that waits for "100 Continue" gets the error at once.
     declared = headers.get(b"content-length", b"")
@@ -31,6 +53,8 @@ async def read_body(receive: Receive, headers: Headers, limit: int) -> bytes:
         size += len(chunks[-1])
         if size > limit:
             raise TooLargeError(f"the body exceeds the limit of {limit} bytes")
+        if size > LARGE_BYTES:
+            held.grow_to(size)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 

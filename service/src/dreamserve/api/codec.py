@@ -10,12 +10,12 @@ import msgpack
 import numpy as np
 import orjson
 
+from dreamserve.api.elements import MOST, Most, check
 from dreamserve_protocol.arrays import pack
 from dreamserve_protocol.batches import ResetBatchResult, StepBatchResult
 from dreamserve_protocol.errors import (
     InvalidRequestError,
     NotFiniteInputError,
-    TooLargeError,
     UnsupportedMediaTypeError,
 )
 from dreamserve_protocol.markers import Request
@@ -30,23 +30,19 @@ _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
 _NOT_FINITE = re.compile(r"-?(NaN|Infinity|inf|nan)")
 _SHOWN = 80
 
-# Larger bodies are decoded, and larger results encoded, in a thread, to keep the event loop free.
-LARGE_BYTES = 64 * 1024
-LARGE_RESULT_BYTES = 256 * 1024
+LARGE_RESULT_BYTES = 256 * 1024  # larger results are encoded in a thread
 LARGE_PNG_BYTES = 64 * 1024  # of the frames: about half a millisecond, to decode or to encode
-
-# Limit of a body's lists, objects and their elements, each of which can take 50 times its bytes in
-# memory. A packed array counts as an object of three elements, however many numbers it has.
-MAX_ELEMENTS = 2_000_000
-_ARRAY_RESULTS = (SampleResult, RolloutResult, StepBatchResult, ResetBatchResult)
+JSON_GROWTH = 5  # the most characters that a byte of an array takes as JSON
+ARRAY_RESULTS = (SampleResult, RolloutResult, StepBatchResult, ResetBatchResult)
 
 
-def decode(body: bytes, as_msgpack: bool) -> dict[str, Any]:
+def decode(body: bytes, as_msgpack: bool, most: Most = MOST) -> dict[str, Any]:
     """Return the object that `body` contains.
 
     Raises InvalidRequestError and NotFiniteInputError, with the position, and TooLargeError for
-    more than MAX_ELEMENTS elements.
+    more than `most`.
     """
+    check(body, as_msgpack, most)
     value = _from_msgpack(body) if as_msgpack else _from_json(body)
     if not isinstance(value, dict):
         raise InvalidRequestError(f"the body must be an object, it is {_kind(value)}")
@@ -85,8 +81,6 @@ def _kind(value: Any) -> str:
 
 
 def _from_json(body: bytes) -> Any:
-    if len(body) > MAX_ELEMENTS and sum(map(body.count, b",[{")) > MAX_ELEMENTS:
-        raise _too_many_elements()
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -98,35 +92,11 @@ def _from_json(body: bytes) -> Any:
 
 
 def _from_msgpack(body: bytes) -> Any:
-    large = len(body) > MAX_ELEMENTS
     try:
-        return msgpack.unpackb(body, **(_counting_options() if large else {}))
+        return msgpack.unpackb(body)
     except ValueError as error:
         reason = str(error) or "nested too deeply or malformed"
-        if large and "exceeds max_" in reason:
-            raise _too_many_elements() from None
         raise InvalidRequestError(f"the body is not msgpack: {reason}") from None
-
-
-def _counting_options() -> dict[str, Any]:
-    """Return unpackb's options that stop it at MAX_ELEMENTS, before it allocates the memory."""
-    left = MAX_ELEMENTS
-
-    def count(container: Any) -> Any:
-        nonlocal left
-        left -= 1 + len(container)
-        if left < 0:
-            raise _too_many_elements()
-        return container
-
-    bounds = dict.fromkeys(("max_array_len", "max_map_len"), MAX_ELEMENTS)
-    return {"list_hook": count, "object_hook": count, **bounds}
-
-
-def _too_many_elements() -> TooLargeError:
-    return TooLargeError(
-        f"the body has more than {MAX_ELEMENTS} elements; send arrays packed, as msgpack"
-    )
 
 
 @lru_cache(maxsize=256)
@@ -190,14 +160,14 @@ def _json_default(value: Any) -> Any:
 def is_large(result: Any, png: bool = False) -> bool:
     """Return whether a result should be encoded in a thread; `png`: its frames as files."""
     if png:
-        return _array_bytes(result) > LARGE_PNG_BYTES
-    return isinstance(result, _ARRAY_RESULTS) and _array_bytes(result) > LARGE_RESULT_BYTES
+        return array_bytes(result) > LARGE_PNG_BYTES
+    return isinstance(result, ARRAY_RESULTS) and array_bytes(result) > LARGE_RESULT_BYTES
 
 
-def _array_bytes(value: Any) -> int:
+def array_bytes(value: Any) -> int:
     """Return the size of the arrays in a result, nested ones included."""
     if isinstance(value, np.ndarray):
         return value.nbytes
     if is_dataclass(value):
         value = fields_of(value)
-    return sum(map(_array_bytes, value.values())) if isinstance(value, dict) else 0
+    return sum(map(array_bytes, value.values())) if isinstance(value, dict) else 0

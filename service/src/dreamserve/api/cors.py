@@ -1,7 +1,15 @@
 """CORS: which web pages of other origins may read this server's responses."""
 
+import secrets
+
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dreamserve.api.origins import forbidden_origin
+from dreamserve.api.problems import MEDIA_TYPE
+from dreamserve.api.responses import problem_response
 
 # Those that the server reads, beside those that every page may send.
 REQUEST_HEADERS = (
@@ -20,6 +28,20 @@ RESPONSE_HEADERS = (
 )
 
 
+class _Middleware(CORSMiddleware):
+    """Starlette's, which refuses a preflight with a problem."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """Return the response to OPTIONS of a web page of another origin."""
+        response = super().preflight_response(request_headers)
+        if response.status_code < 400:
+            return response
+        request_id = secrets.token_hex(16)
+        problem = problem_response(forbidden_origin(request_headers["origin"]), request_id)
+        headers = {"Vary": "Origin", "x-request-id": request_id}
+        return Response(problem.body, problem.status, headers, MEDIA_TYPE)
+
+
 class Cors:
     """Starlette's CORSMiddleware for these origins, with Vary on every response.
 
@@ -29,7 +51,7 @@ class Cors:
 
     def __init__(self, app: ASGIApp, origins: frozenset[str]) -> None:
         self._varies = "*" not in origins
-        self._app = CORSMiddleware(
+        self._app = _Middleware(
             app,
             allow_origins=sorted(origins),
             allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],

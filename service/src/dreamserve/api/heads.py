@@ -25,8 +25,6 @@ from dreamserve_protocol.errors import (
     UnsupportedHttpError,
 )
 
-HEAD_BYTES = 64 * 1024  # limit of a request line with its headers
-
 Headers = list[tuple[bytes, bytes]]  # (name in lower case, value)
 
 _ABSOLUTE = re.compile(rb"https?://(?:[^/?#@]*@)?([^/?#]+)", re.IGNORECASE)
@@ -68,9 +66,9 @@ class Refusal(Exception):
         return refuse
 
 
-def too_large() -> Refusal:
-    """Return the refusal of a head or trailers of more than HEAD_BYTES."""
-    return Refusal(HeadersTooLargeError(f"the headers exceed the limit of {HEAD_BYTES} bytes"))
+def too_large(limit: int) -> Refusal:
+    """Return the refusal of a head or trailers of more than `limit` bytes."""
+    return Refusal(HeadersTooLargeError(f"the headers exceed the limit of {limit} bytes"))
 
 
 def size_bytes(target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> int:

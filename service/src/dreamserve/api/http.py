@@ -4,17 +4,19 @@ Each path has an ASGI application, an `Endpoint`. Only `app` is between it and t
 assigns request ids and converts errors to problems.
 """
 
-import asyncio
 from collections.abc import Sequence
 from functools import partial
+from math import inf, nan
 from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qsl
 
+from starlette.types import Message as Event
 from starlette.types import Receive, Scope, Send
 
 from dreamserve.api import codec
 from dreamserve.api.async_engine import Service
-from dreamserve.api.bodies import Headers, disconnected, read_body
+from dreamserve.api.bodies import Headers, Held, disconnected, read_body
+from dreamserve.api.elements import SMALL_BYTES, Most, is_quick
 from dreamserve.api.problems import OTHER
 from dreamserve.api.responses import BytesResponse, options_response
 from dreamserve.validation import Validate, text_validator, validator
@@ -33,12 +35,13 @@ class _Route(NamedTuple):
     of_session: bool
     body: str | None
     query: bool  # whether the fields are in the query string
+    is_large: bool  # whether its result may be
 
     @classmethod
     def of(cls, verb: Verb) -> Self:
-        query = bool(verb.query_fields)
+        query, is_large = bool(verb.query_fields), verb.result in codec.ARRAY_RESULTS
         validate = text_validator(verb.request) if query else validator(verb.request)
-        return cls(verb.name, validate, verb.has_body, verb.of_session, verb.body, query)
+        return cls(verb.name, validate, verb.has_body, verb.of_session, verb.body, query, is_large)
 
 
 class Endpoint:
@@ -61,33 +64,90 @@ class Endpoint:
         if method not in self._verbs:
             await options_response(method, self.allowed)(scope, receive, send)
             return
-        route = self._verbs[method]
+        held = Held(self._service.connections.bodies)
+        try:
+            await self._serve(self._verbs[method], scope, receive, send, held)
+        finally:
+            held.free()
+
+    async def _serve(
+        self, route: _Route, scope: Scope, receive: Receive, send: Send, held: Held
+    ) -> None:
+        service = self._service
         headers: Headers = scope["state"]["headers"]
-        limit = self._service.settings.max_body_bytes
-        body = await read_body(receive, headers, limit) if route.has_body else b""
+        body = b""
+        if route.has_body:
+            body = await read_body(receive, headers, service.settings.max_body_bytes, held)
         if route.query:
             request = _queried(route, scope["query_string"])
         else:
-            build = partial(_request_of, route, body, headers, scope.get("path_params", {}))
-            request = await self._service.png.built(build, len(body))
+            path = scope.get("path_params", {})
+            build = partial(_request_of, route, body, headers, path, service.most)
+            request = await service.png.built(build, _is_quick(body, headers))
         scope["state"]["request"] = request  # for the logs
-        caller = scope["state"]["caller"]
-        result = await self._service.async_engine.send(
-            request, partial(disconnected, receive), caller
+        if route.is_large:
+            service.connections.check_room()
+        caller, timeout_s = scope["state"]["caller"], _timeout_s(headers)
+        result = await service.async_engine.send(
+            request, partial(disconnected, receive), caller, timeout_s
         )
-        response = await _response_of(result, headers, codec.wants_png(request))
-        await response(scope, receive, send)
+        png = codec.wants_png(request)
+        if (png or route.is_large) and codec.is_large(result, png):
+            await self._send_large(result, png, scope, receive, send)
+        else:
+            await _response_of(result, headers, png)(scope, receive, send)
+
+    async def _send_large(
+        self, result: Message, png: bool, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Send a large result, which a thread encodes as soon as there is room for that."""
+        shared, size = self._service.connections, codec.array_bytes(result)
+        as_msgpack = codec.prefers_msgpack(scope["state"]["headers"].get(b"accept", b""))
+        growth = 1 if as_msgpack else codec.JSON_GROWTH
+        shared.results.hold(size)
+        try:
+            encoded = await shared.responses.wait_for(growth * size)
+            try:
+                body = await self._service.aside(partial(codec.encode, result, as_msgpack, png))
+            except BaseException:
+                shared.responses.free(encoded)
+                raise
+        finally:
+            shared.results.free(size)
+
+        async def counted(event: Event) -> None:
+            nonlocal encoded
+            if event["type"] == "http.response.body":  # what is unread of it counts from now
+                shared.responses.free(encoded)
+                encoded = 0
+            await send(event)
+
+        try:
+            await _encoded(body, as_msgpack)(scope, receive, counted)
+        finally:
+            shared.responses.free(encoded)
+
+
+def _is_quick(body: bytes, headers: Headers) -> bool:
+    return len(body) <= SMALL_BYTES or is_quick(
+        body, b"msgpack" in headers.get(b"content-type", b"").lower()
+    )
 
 
 def _request_of(
-    route: _Route, body: bytes, headers: Headers, path: dict[str, str], bounds: PngBounds
+    route: _Route,
+    body: bytes,
+    headers: Headers,
+    path: dict[str, str],
+    most: Most,
+    bounds: PngBounds,
 ) -> Request[Any]:
     """Return the verb's request from a body, the headers and the path."""
     fields: dict[str, Any] = {}
     if body:
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise UnsupportedMediaTypeError("the body is compressed; send it uncompressed")
-        fields = codec.decode(body, codec.is_msgpack(headers.get(b"content-type", b"")))
+        fields = codec.decode(body, codec.is_msgpack(headers.get(b"content-type", b"")), most)
     if route.body is not None:
         fields = {route.body: fields}
     for name, value in path.items():
@@ -108,20 +168,35 @@ def _queried(route: _Route, query: bytes) -> Request[Any]:
     return request
 
 
+def _timeout_s(headers: Headers) -> float:
+    """Return the seconds after which the caller gives up. Raises InvalidRequestError."""
+    given = headers.get(b"x-request-timeout")
+    if given is None:
+        return inf
+    try:
+        timeout_s = float(given)
+    except ValueError:
+        timeout_s = nan
+    if not 0 < timeout_s < inf:
+        raise InvalidRequestError(
+            f"x-request-timeout must be a positive number of seconds, not {given[:40]!r}"
+        )
+    return timeout_s
+
+
 def _set(fields: dict[str, Any], name: str, value: str, where: str) -> None:
     """Set a field. Raises InvalidRequestError if the body has another value for it."""
     if fields.setdefault(name, value) != value:
         raise InvalidRequestError(f"{where} and {name} differ")
 
 
-async def _response_of(result: Message | None, headers: Headers, png: bool) -> BytesResponse:
-    """Return a result in the format that Accept selects; a thread encodes large ones."""
+def _response_of(result: Message | None, headers: Headers, png: bool) -> BytesResponse:
+    """Return a result in the format that Accept selects."""
     if result is None:
         return BytesResponse(b"", status=204)
     as_msgpack = codec.prefers_msgpack(headers.get(b"accept", b""))
-    media_type = codec.MSGPACK if as_msgpack else codec.JSON
-    if codec.is_large(result, png):
-        body = await asyncio.to_thread(codec.encode, result, as_msgpack, png)
-    else:
-        body = codec.encode(result, as_msgpack, png)
-    return BytesResponse(body, media_type)
+    return _encoded(codec.encode(result, as_msgpack, png), as_msgpack)
+
+
+def _encoded(body: bytes, as_msgpack: bool) -> BytesResponse:
+    return BytesResponse(body, codec.MSGPACK if as_msgpack else codec.JSON)

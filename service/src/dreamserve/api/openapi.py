@@ -32,6 +32,13 @@ _SESSION_HEADER = {
     "description": "The session's id, for a load balancer to hash. It replaces a missing"
     " `session_id` and must equal a present one.",
 }
+_TIMEOUT_HEADER = {
+    "name": "x-request-timeout",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "number", "exclusiveMinimum": 0},
+    "description": "Seconds after which the caller gives up: work that is late is dropped.",
+}
 _ROUTE_HEADER = {
     "name": "x-session-id",
     "in": "header",
@@ -102,10 +109,12 @@ def _of_page(page: Page) -> dict[str, Any]:
 
 
 def _parameters(verb: Verb) -> list[dict[str, Any]]:
-    in_url = [*_in_url(verb, "path"), *_in_url(verb, "query")]
+    parameters = [*_in_url(verb, "path"), *_in_url(verb, "query")]
     if verb.of_session:
-        return [*in_url, _SESSION_HEADER]
-    return [*in_url, *([_ROUTE_HEADER] if verb.of_rows else [])]
+        parameters.append(_SESSION_HEADER)
+    elif verb.of_rows:
+        parameters.append(_ROUTE_HEADER)
+    return [*parameters, _TIMEOUT_HEADER]
 
 
 def _in_url(verb: Verb, place: Literal["path", "query"]) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ Messages are JSON in text frames, answered one after the other: while one is ser
 not read. The socket has a session of its own, which ends with it.
 """
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -21,6 +20,7 @@ from dreamserve.api import codec
 from dreamserve.api.access.callers import Caller
 from dreamserve.api.access.handshakes import accept
 from dreamserve.api.async_engine import Service, never
+from dreamserve.api.elements import is_quick
 from dreamserve.api.problems import OTHER, problem_of
 from dreamserve.validation import validated
 from dreamserve_protocol.errors import InvalidRequestError
@@ -51,18 +51,23 @@ class Episodes:
         await accept(scope, receive, send)
         caller: Caller = scope["state"]["caller"]
         environment = Environment(self._service, caller)
+        sockets = self._service.connections.sockets
+        sockets.add(environment)
         name: str = scope["state"]["request_id"]
         count = 0
         self._service.open_sockets["openenv"] += 1
         try:
             while (message := await receive())["type"] != "websocket.disconnect":
                 count += 1
+                environment.in_progress = True
                 response = await self._respond(environment, message, f"{name}.{count}")
                 with suppress(OSError):  # the peer has disconnected, which `receive` tells next
                     await send(response)
+                environment.in_progress = False
                 if response["type"] == "websocket.close":
                     return
         finally:
+            sockets.discard(environment)
             self._service.open_sockets["openenv"] -= 1
             await environment.close()
 
@@ -73,7 +78,7 @@ class Episodes:
         verb = OTHER
         try:
             environment.caller.check()
-            kind, data = await _read(message)
+            kind, data = await environment.read(message)
             if kind == CLOSE:
                 return {"type": "websocket.close", "code": 1000}
             handlers = {
@@ -96,11 +101,29 @@ class Environment:
     """One socket's session, behind OpenEnv's messages."""
 
     def __init__(self, service: Service, caller: Caller) -> None:
-        self._engine, self._png, self.caller = service.async_engine, service.png, caller
+        self._service, self._engine, self.caller = service, service.async_engine, caller
         self.session_id = new_id()
+        self.in_progress = False  # whether a message is not answered yet
         self._episode_id: str | None = None  # None: no episode has begun
         self._include: Sequence[str] = ()  # of the episode
         self._frame_format = "array"
+
+    async def read(self, message: Message) -> tuple[Any, dict[str, Any]]:
+        """Return a message's type and data. Raises CallerError."""
+        text = message.get("text")
+        if text is None:
+            raise InvalidRequestError("messages are JSON, in text frames")
+        raw = text.encode()
+        decode = partial(codec.decode, raw, False, self._service.most)
+        quick = is_quick(raw, as_msgpack=False)
+        fields = decode() if quick else await self._service.aside(decode)
+        if unknown := sorted(fields.keys() - {"type", "data"}):
+            named = [name[:_SHOWN] for name in unknown[:5]]
+            raise InvalidRequestError(f"a message has type and data, not {named}")
+        data = fields.get("data", {})
+        if not isinstance(data, dict):
+            raise InvalidRequestError("data must be an object")
+        return fields.get("type"), data
 
     async def reset(self, data: dict[str, Any]) -> dict[str, Any]:
         """Begin an episode, by the fields of /reset. Raises ProblemError."""
@@ -144,26 +167,7 @@ class Environment:
         if "session_id" in fields:
             raise InvalidRequestError("session_id: the socket has a session of its own")
         own = {**fields, "session_id": self.session_id}
-        return await self._png.built(partial(validated, kind, own), body_bytes=0)
-
-
-async def _read(message: Message) -> tuple[Any, dict[str, Any]]:
-    """Return a message's type and data. Raises CallerError."""
-    text = message.get("text")
-    if text is None:
-        raise InvalidRequestError("messages are JSON, in text frames")
-    raw = text.encode()
-    if len(raw) <= codec.LARGE_BYTES:
-        fields = codec.decode(raw, as_msgpack=False)
-    else:
-        fields = await asyncio.to_thread(codec.decode, raw, False)
-    if unknown := sorted(fields.keys() - {"type", "data"}):
-        named = [name[:_SHOWN] for name in unknown[:5]]
-        raise InvalidRequestError(f"a message has type and data, not {named}")
-    data = fields.get("data", {})
-    if not isinstance(data, dict):
-        raise InvalidRequestError("data must be an object")
-    return fields.get("type"), data
+        return await self._service.png.built(partial(validated, kind, own), is_quick=True)
 
 
 def _observation(result: ResetResult | StepResult, request: Request[Any]) -> dict[str, Any]:

@@ -4,11 +4,11 @@ A file of some kilobytes may say that it holds gigabytes. All files of a request
 their headers before one is decoded: their number, their pixels, and the bytes of all their frames.
 """
 
-import asyncio
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import Any, TypeVar
 
-from dreamserve.api.codec import LARGE_BYTES, LARGE_PNG_BYTES
+from dreamserve.api.codec import LARGE_PNG_BYTES
 from dreamserve.manifest import FrameSpec
 from dreamserve.settings import Settings
 from dreamserve_protocol.errors import TooLargeError
@@ -17,6 +17,7 @@ from dreamserve_protocol.pictures import PngBounds
 FEW_FILES = 8  # that the event loop decodes itself
 
 T = TypeVar("T")
+Aside = Callable[[Callable[[], Any]], Awaitable[Any]]  # runs a function in a thread
 
 
 class PngReader:
@@ -26,7 +27,8 @@ class PngReader:
     no more bytes than a body, in which they might have come as arrays.
     """
 
-    def __init__(self, frames: Iterable[FrameSpec], settings: Settings) -> None:
+    def __init__(self, frames: Iterable[FrameSpec], settings: Settings, aside: Aside) -> None:
+        self._aside = aside
         self._most_files, self._total_bytes = settings.max_frames, settings.max_body_bytes
         self.measure(frames)
 
@@ -38,14 +40,18 @@ class PngReader:
             min(FEW_FILES, self._most_files), pixels, min(LARGE_PNG_BYTES, self._total_bytes)
         )
 
-    async def built(self, build: Callable[[PngBounds], T], body_bytes: int) -> T:
-        """Return what `build` makes of a body; it raises TooLargeError beyond the given bounds."""
-        if body_bytes <= LARGE_BYTES:
+    async def built(self, build: Callable[[PngBounds], T], is_quick: bool) -> T:
+        """Return what `build` makes of a body; it raises TooLargeError beyond the given bounds.
+
+        `is_quick`: whether that takes little time but for PNG files.
+        """
+        if is_quick:
             try:
                 return build(self._few)
             except TooLargeError:
                 pass  # too large for the event loop
-        return await asyncio.to_thread(build, self._all)
+        built: T = await self._aside(partial(build, self._all))
+        return built
 
 
 def _pixels(spec: FrameSpec) -> int:

@@ -81,7 +81,7 @@ def headers_of(error: ProblemError) -> dict[str, str]:
     """Return the headers of an error response: Retry-After, Allow and WWW-Authenticate, if any."""
     headers = {}
     if error.retry_after_s is not None:
-        headers["Retry-After"] = str(ceil(error.retry_after_s))
+        headers["Retry-After"] = str(max(1, ceil(error.retry_after_s)))
     if isinstance(error, MethodNotAllowedError):
         headers["Allow"] = error.allowed
     if isinstance(error, UnauthorizedError):  # RFC 6750

@@ -2,6 +2,7 @@
 
     {"id": 7, "verb": "step", "body": {…}}   →   {"id": 7, "status": 200, "body": {…}}
 
+A message may also hold `timeout_s`, the seconds after which its sender gives up.
 Text frames are JSON, binary frames msgpack; the response has the format of the request. Requests
 for one session are processed in order; responses for different sessions may change order. At most
 `max_stream_requests` are in progress, including those whose responses the peer has not read; beyond
@@ -13,6 +14,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from time import perf_counter
 from typing import Any
 
@@ -23,9 +25,11 @@ from dreamserve.api.access.callers import ANYONE, Caller
 from dreamserve.api.access.handshakes import accept
 from dreamserve.api.access_log import log_request
 from dreamserve.api.async_engine import Service
+from dreamserve.api.elements import LARGE_BYTES, SMALL_BYTES, is_quick
 from dreamserve.api.problems import OTHER, VALID_ID, problem_of
+from dreamserve.api.websocket import WRITABLE
 from dreamserve.validation import validator
-from dreamserve_protocol.errors import InvalidRequestError
+from dreamserve_protocol.errors import InvalidRequestError, OverloadedError
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.pictures import PngBounds
 from dreamserve_protocol.verbs import VERBS
@@ -33,7 +37,8 @@ from dreamserve_protocol.wire import with_png
 
 MAX_ID = 128  # characters of a string id
 _VALIDATORS = {verb.name: validator(verb.request) for verb in VERBS}
-_KEYS = {"id", "verb", "body"}
+_LARGE = frozenset(verb.request for verb in VERBS if verb.result in codec.ARRAY_RESULTS)
+_KEYS = {"id", "verb", "body", "timeout_s"}
 
 log = logging.getLogger("dreamserve")
 
@@ -53,6 +58,8 @@ class Pending:
     png: bool = False  # whether its frames are sent as PNG files
     outcome: Any = None  # result or exception
     dropped: bool = False  # whether the socket is closed
+    body_bytes: int = 0  # that it holds, if its body is large
+    result_bytes: int = 0  # of arrays, likewise
 
     def cancelled(self) -> bool:
         """Return whether the socket is closed."""
@@ -77,9 +84,10 @@ class Stream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one socket until its peer disconnects."""
         await accept(scope, receive, send)
+        writable = scope.get("extensions", {}).get(WRITABLE) or _always_set()
         self._service.open_sockets["stream"] += 1
         try:
-            await Socket(self._service, scope["state"], receive, send).serve()
+            await Socket(self._service, scope["state"], receive, send, writable).serve()
         finally:
             self._service.open_sockets["stream"] -= 1
 
@@ -88,12 +96,18 @@ class Socket:
     """One socket: a task that reads requests, and one that writes responses."""
 
     def __init__(
-        self, service: Service, state: dict[str, Any], receive: Receive, send: Send
+        self,
+        service: Service,
+        state: dict[str, Any],
+        receive: Receive,
+        send: Send,
+        writable: asyncio.Event,
     ) -> None:
         self._name: str = state["request_id"]
         self._caller: Caller = state["caller"]
-        self._service = service
+        self._service, self._shared = service, service.connections
         self._engine, self._png = service.async_engine, service.png
+        self._writable = writable  # set while the peer reads
         self._most = service.settings.max_stream_requests
         self._logs_all = service.settings.access_log
         self._receive, self._send = receive, send
@@ -101,16 +115,24 @@ class Socket:
         self._ended: list[Pending] = []  # to be written
         self._to_write, self._has_room = asyncio.Event(), asyncio.Event()
 
+    @property
+    def in_progress(self) -> bool:
+        """Whether requests are not answered yet."""
+        return bool(self._in_progress)
+
     async def serve(self) -> None:
         """Serve requests until the peer disconnects; then cancel the waiting ones."""
+        self._shared.sockets.add(self)
         tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._write())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._shared.sockets.discard(self)
             for task in tasks:
                 task.cancel()
             for pending in self._in_progress:
                 pending.dropped = True
+                self._free(pending)
         for error in filter(None, (task.exception() for task in done)):
             log.error("unexpected error, request_id %s", self._name, exc_info=error)
             await self._send({"type": "websocket.close", "code": 1011, "reason": "internal_error"})
@@ -131,21 +153,41 @@ class Socket:
         pending = Pending(self._respond, text is None, perf_counter())
         self._in_progress.add(pending)
         try:
-            if len(raw) <= codec.LARGE_BYTES:
-                fields = codec.decode(raw, pending.as_msgpack)
-            else:
-                fields = await asyncio.to_thread(codec.decode, raw, pending.as_msgpack)
+            is_small = len(raw) <= SMALL_BYTES or is_quick(raw, pending.as_msgpack)
+            decode = partial(codec.decode, raw, pending.as_msgpack, self._service.most)
+            if len(raw) > LARGE_BYTES:
+                pending.body_bytes = len(raw)
+                self._shared.bodies.hold(len(raw))
+            fields = decode() if is_small else await self._service.aside(decode)
             pending.id = _id_of(fields)
             pending.verb = fields.get("verb")
             if self._caller is not ANYONE:
                 self._caller.check()
-            request = await self._png.built(partial(_request_of, fields), len(raw))
+            request = await self._png.built(partial(_request_of, fields), is_small)
             pending.request, pending.png = request, codec.wants_png(request)
-            self._engine.queue(request, pending, self._caller)
+            if type(request) in _LARGE:
+                self._shared.check_room()
+            self._engine.queue(request, pending, self._caller, _timeout_s(fields))
         except Exception as error:
             pending.set_exception(error)
 
+    def _free(self, pending: Pending) -> None:
+        """Give back what a request held."""
+        self._shared.bodies.free(pending.body_bytes)
+        self._shared.results.free(pending.result_bytes)
+        pending.body_bytes = pending.result_bytes = 0
+
     def _respond(self, pending: Pending) -> None:
+        if isinstance(pending.outcome, OverloadedError):
+            delay_s = self._engine.refusals.delay_s()
+            asyncio.get_running_loop().call_later(delay_s, self._end, pending)
+            return
+        if pending.png or type(pending.outcome) in codec.ARRAY_RESULTS:
+            pending.result_bytes = codec.array_bytes(pending.outcome)
+            self._shared.results.hold(pending.result_bytes)
+        self._end(pending)
+
+    def _end(self, pending: Pending) -> None:
         self._ended.append(pending)
         self._to_write.set()
 
@@ -156,16 +198,28 @@ class Socket:
             self._to_write.clear()
             ended, self._ended = self._ended, []
             for pending in ended:
-                if codec.is_large(pending.outcome, pending.png):
-                    frame = await asyncio.to_thread(self._frame, pending)
-                else:
-                    frame = self._frame(pending)
                 try:
-                    await self._send(frame)
+                    if pending.result_bytes and codec.is_large(pending.outcome, pending.png):
+                        await self._send_large(pending)
+                    else:
+                        await self._send(self._frame(pending))
                 except OSError:
                     return  # the peer has disconnected
+                if pending.body_bytes or pending.result_bytes:
+                    self._free(pending)
                 self._in_progress.discard(pending)
             self._has_room.set()
+
+    async def _send_large(self, pending: Pending) -> None:
+        """Send a large result once the peer reads, and there is room for it; a thread encodes."""
+        growth = 1 if pending.as_msgpack else codec.JSON_GROWTH
+        await self._writable.wait()
+        encoded = await self._shared.responses.wait_for(pending.result_bytes * growth)
+        try:
+            frame = await self._service.aside(partial(self._frame, pending))
+        finally:
+            self._shared.responses.free(encoded)  # from now on, what is unread of it counts
+        await self._send(frame)
 
     def _frame(self, pending: Pending) -> Message:
         """Return a response as a message to send."""
@@ -208,11 +262,19 @@ def _id_of(fields: dict[str, Any]) -> Id:
     )
 
 
+def _timeout_s(fields: dict[str, Any]) -> float:
+    """Return the seconds after which the sender gives up. Raises InvalidRequestError."""
+    given = fields.get("timeout_s", inf)
+    if type(given) in (int, float) and given > 0:
+        return float(given)
+    raise InvalidRequestError("timeout_s must be a positive number of seconds")
+
+
 def _request_of(fields: dict[str, Any], bounds: PngBounds) -> Request[Any]:
     """Return the request in a message. Raises as validation does."""
     if unknown := fields.keys() - _KEYS:
         named = sorted(map(str, unknown))[:5]  # keys of msgpack may have any type
-        raise InvalidRequestError(f"a message has id, verb and body, not {named}")
+        raise InvalidRequestError(f"a message has id, verb, body and timeout_s, not {named}")
     name, body = fields.get("verb"), fields.get("body", {})
     if not isinstance(name, str) or name not in _VALIDATORS:
         raise InvalidRequestError(f"verb must be one of {', '.join(_VALIDATORS)}")
@@ -220,3 +282,9 @@ def _request_of(fields: dict[str, Any], bounds: PngBounds) -> Request[Any]:
         raise InvalidRequestError("body must be an object: the verb's fields")
     request: Request[Any] = _VALIDATORS[name](body, bounds)
     return request
+
+
+def _always_set() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event

@@ -8,6 +8,7 @@ variables, OTEL_*, say where the traces go.
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import entry_points
+from math import inf
 from typing import Any
 
 from opentelemetry import context, propagate
@@ -110,17 +111,19 @@ class Traced:
 class TracedEngine(AsyncEngine):
     """An engine whose requests are spans, with their time in the queue and their batch's size."""
 
-    def __init__(self, tracer: Tracer, engine: Engine, outside: Outside | None = None) -> None:
+    def __init__(self, tracer: Tracer, engine: Engine, outside: Outside) -> None:
         super().__init__(engine, outside)
         self._tracer = tracer
         engine.observe(self._begin)
 
-    def queue(self, request: Request[Any], future: Future, caller: Caller) -> None:
+    def queue(
+        self, request: Request[Any], future: Future, caller: Caller, timeout_s: float = inf
+    ) -> None:
         """Queue a request, as a part of the present trace. Raises as `AsyncEngine.queue`."""
         span = self._tracer.start_span(BY_REQUEST[type(request)].name)
         spanned = SpanFuture(future, span)
         try:
-            super().queue(request, spanned, caller)
+            super().queue(request, spanned, caller, timeout_s)
         except ProblemError as error:
             spanned.end(error)
             raise

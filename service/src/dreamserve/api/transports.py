@@ -33,7 +33,11 @@ class CoalescingTransport(_Wrapper):
         """Write `data` after any delayed head; delay a head itself."""
         if self._head:
             head, self._head = self._head, b""
-            self._transport.write(head + data)
+            if len(data) > JOINED_BYTES:  # a copy of it would cost more
+                self._transport.write(head)
+                self._transport.write(data)
+            else:
+                self._transport.write(head + data)
         elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100 "):
             self._head = data
             self._loop.call_soon(self._flush)

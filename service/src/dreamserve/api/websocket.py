@@ -7,11 +7,22 @@ its limit of requests.
 
 import asyncio
 import logging
+from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode, Frame
+from websockets.http11 import Request
 from websockets.protocol import State
 
+from dreamserve.api.bounded import Bounded
+from dreamserve.api.connections import PENDING_BYTES, Connections
+from dreamserve.api.elements import LARGE_BYTES
 from dreamserve.api.transports import JoiningTransport
+from dreamserve_protocol.errors import OverloadedError
+
+SLICE_BYTES = 32 * 1024  # processed at once; it may hold thousands of frames
+MAX_PARTS = 1024  # frames of one message
+WRITABLE = "dreamserve.writable"  # extension of the scope: an Event, set while the peer reads
 
 # A peer's faults, and refused handshakes. As errors, they would let any peer fill the log.
 _NO_ERRORS = (
@@ -25,19 +36,160 @@ def is_error(record: logging.LogRecord) -> bool:
     return record.msg not in _NO_ERRORS
 
 
-class StreamProtocol(WebSocketsSansIOProtocol):
-    """One WebSocket; any data from its peer counts as a pong."""
+class StreamProtocol(Bounded, WebSocketsSansIOProtocol):
+    """One WebSocket; any data from its peer counts as a pong.
 
-    _received = False  # whether data arrived since the last ping
+    A message over LARGE_BYTES counts as one of the bodies, from its first part until the
+    application asks for the next message.
+    """
+
+    def __init__(self, *args: Any, shared: Connections, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.shared = shared
+        self.pending_bytes = shared.settings.max_stream_requests * PENDING_BYTES
+        self._received = self._active = False  # data arrived since the last ping, or check
+        self._later = b""  # received and not processed yet
+        self._parts = self._parts_bytes = 0  # of an incomplete message
+        self._held_bytes = self._complete_bytes = 0  # counted, and thereof of complete messages
+        self._since_s = self.loop.time()  # of the last check before which a message arrived
+        self._part_since_s: float | None = None
+
+    @property
+    def idle_since_s(self) -> float | None:
+        """Loop time of the last message, as far as checks tell; None while messages wait."""
+        return None if self.read_paused or self._active else self._since_s
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take over the connection from the HTTP protocol."""
         super().connection_made(JoiningTransport(transport, self.loop))  # type: ignore[arg-type]  # acts as one
+        self.watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give back what the connection held."""
+        self._hold(0)
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Process data from the peer."""
-        self._received = True
+        """Process data from the peer, a slice in each iteration of the event loop."""
+        self._received = self._active = True
+        if self._later or len(data) > SLICE_BYTES:
+            self.transport.pause_reading()
+            if self._later:
+                self._later += data
+                return
+            data, self._later = data[:SLICE_BYTES], data[SLICE_BYTES:]
+            self.loop.call_soon(self._continue)
+        self._process(data)
+
+    def _continue(self) -> None:
+        data, self._later = self._later[:SLICE_BYTES], self._later[SLICE_BYTES:]
+        if self.transport.is_closing():
+            self._later = b""
+            return
+        self._process(data)
+        if self._later:
+            self.loop.call_soon(self._continue)
+        else:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Resume reading unless something forbids it."""
+        if not (self.read_paused or self._later) and self.writable.is_set():
+            self.transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        """Read no more, because pings would add their pongs to what is unread."""
+        super().pause_writing()
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Read again."""
+        super().resume_writing()
+        self._read_on()
+
+    def _process(self, data: bytes) -> None:
         super().data_received(data)
+        partial_bytes = len(self.conn.reader.buffer) + self._parts_bytes
+        if not partial_bytes and not self._parts:
+            self._part_since_s = None
+        elif self._part_since_s is None:
+            self._part_since_s = self.loop.time()
+        if partial_bytes > LARGE_BYTES or self._held_bytes:
+            self._hold(self._complete_bytes + (partial_bytes if partial_bytes > LARGE_BYTES else 0))
+
+    def handle_connect(self, event: Request) -> None:
+        """Begin to serve the socket; the application can wait until its peer reads."""
+        super().handle_connect(event)
+        if not self.close_sent:
+            self.scope["extensions"][WRITABLE] = self.writable  # type: ignore[assignment]  # declared too narrowly
+
+    def handle_text(self, event: Frame) -> None:
+        """Begin a message."""
+        self._count(event, 0)
+        super().handle_text(event)
+
+    def handle_bytes(self, event: Frame) -> None:
+        """Begin a message."""
+        self._count(event, 0)
+        super().handle_bytes(event)
+
+    def handle_cont(self, event: Frame) -> None:
+        """Continue a message; refuse one of very many parts, each of which takes memory."""
+        self._count(event, self._parts_bytes)
+        if self._parts > MAX_PARTS and not event.fin:
+            self.fail(CloseCode.MESSAGE_TOO_BIG, f"a message has at most {MAX_PARTS} parts")
+        else:
+            super().handle_cont(event)
+
+    def _count(self, event: Frame, before_bytes: int) -> None:
+        size = before_bytes + len(event.data)
+        if event.fin:
+            self._parts = self._parts_bytes = 0
+            self._complete_bytes += size if size > LARGE_BYTES else 0
+        else:
+            self._parts, self._parts_bytes = self._parts + 1, size
+
+    def _hold(self, count: int) -> None:
+        """Count as many bytes; close the socket if all bodies together are too large."""
+        more, self._held_bytes = count - self._held_bytes, count
+        try:
+            self.shared.bodies.take(more) if more > 0 else self.shared.bodies.free(-more)
+        except OverloadedError as error:
+            self._held_bytes = count - more
+            self.fail(CloseCode.TRY_AGAIN_LATER, error.detail)
+
+    async def receive(self) -> Any:
+        """Return the next message; the last one has been served."""
+        if self._complete_bytes and self.queue.empty():
+            self._hold(self._held_bytes - self._complete_bytes)
+            self._complete_bytes = 0
+        message = await self.queue.get()
+        if self.read_paused and self.queue.empty():
+            self.read_paused = False
+            self._read_on()
+        return message
+
+    def fail(self, code: int, reason: str) -> None:
+        """Close the socket with a close frame, and read no more."""
+        if self.close_sent or self.transport.is_closing():
+            return
+        self.stop_keepalive()
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.conn.fail(code, reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.transport.close()
+
+    def _check_time(self, now_s: float) -> None:
+        settings, part_since_s = self.shared.settings, self._part_since_s
+        if self._active or self.read_paused:
+            self._active, self._since_s = False, now_s
+        idle_s = now_s - self._since_s
+        limit_s = settings.transfer_timeout_s
+        if part_since_s is not None and not self.read_paused and now_s - part_since_s > limit_s:
+            self.fail(CloseCode.POLICY_VIOLATION, f"a message took more than {limit_s:g} s")
+        elif idle_s > settings.socket_idle_timeout_s:
+            self.fail(CloseCode.GOING_AWAY, f"no message for {settings.socket_idle_timeout_s:g} s")
 
     def shutdown(self) -> None:
         """Send a close frame, unless the socket is already closing."""

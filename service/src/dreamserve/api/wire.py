@@ -13,41 +13,74 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from dreamserve.api import heads
-from dreamserve.api.heads import HEAD_BYTES, Refusal
+from dreamserve.api.bounded import Bounded
+from dreamserve.api.connections import RESERVE, Connections
+from dreamserve.api.heads import Refusal
 from dreamserve.api.problems import Problems
 from dreamserve.api.transports import CoalescingTransport
 from dreamserve_protocol.errors import (
     BadRequestError,
+    DrainingError,
+    OverloadedError,
     RequestTimeoutError,
     UnsupportedHttpError,
 )
 
 PACKET_BYTES = 256 * 1024  # the most that the event loop reads at once
-STALLED_S = 60.0  # limit for a complete head, and between two pieces of a body
-HALF_CLOSED_S = 1.0  # limit for a response to a half-closed connection: the client may be gone
-WATCH_S = 5.0  # interval of the checks for a stalled or idle connection
+MAX_PIPELINED = 100  # requests that wait behind another; each takes some kilobytes
+HALF_CLOSED_S = 1.0  # interval of looking whether a client that ended its side is still there
+PROBES = (b"/livez", b"/readyz")  # answered beyond the limit of connections, too
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Protocol(HttpToolsProtocol):
+class Protocol(Bounded, HttpToolsProtocol):
     """One connection."""
 
-    def __init__(self, *args: Any, problems: Problems | None = None, **options: Any) -> None:
+    def __init__(
+        self, *args: Any, shared: Connections, problems: Problems | None = None, **options: Any
+    ) -> None:
         super().__init__(*args, **options)
-        self._problems = problems or Problems()
+        self.shared, self._problems = shared, problems or Problems()
+        self._head_bytes = shared.settings.max_head_bytes
         self._packet_bytes = 0  # size of the packet being parsed
         self._idle_bytes = 0  # received since, and with, the last packet that made progress
         self._in_head = self._in_body = False  # the body is that of `self.cycle`
         self._keep_alive = False  # after a request with Expect, whose body may never come
-        self._refused = False
-        self._since_s = self.loop.time()  # when this head began, or the last other progress
+        self._refused = self._probes_only = False
+        self._since_s = self.loop.time()  # when this head or body began, or the last response ended
+
+    @property
+    def idle_since_s(self) -> float | None:
+        """Loop time of the last progress; None while a complete request is in progress."""
+        return None if self.is_responding else self._since_s
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # narrower: TCP
         """Accept the connection, and start the checks."""
         super().connection_made(CoalescingTransport(transport, self.loop))  # type: ignore[arg-type]  # acts as one
-        self.loop.call_later(WATCH_S, self._watch)
+        if not self.shared.has_room(self, self.connections):
+            self._probes_only = True
+            if len(self.connections) > self.shared.most + RESERVE:
+                self.transport.abort()
+                return
+        self.watch()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over."""
+        self.shared.read(self)
+        super().handle_websocket_upgrade()
+
+    def stop_keeping_alive(self) -> None:
+        """Announce in the response in progress that the connection closes."""
+        self._keep_alive = False
+        if self._responding:
+            self.cycle.keep_alive = False
 
     def shutdown(self) -> None:
-        """Close after the response in progress."""
+        """Close after the response in progress; refuse an incomplete request."""
+        if self._in_head or self._in_body:
+            if not self._refused:
+                self._refuse(Refusal(DrainingError("the server is shutting down")))
+            return
         self._keep_alive = False
         super().shutdown()
 
@@ -64,10 +97,10 @@ class Protocol(HttpToolsProtocol):
             self._refuse(Refusal.of(error))
             return
         self._in_head = self.scope is not None and "method" not in self.scope
-        if not self._in_head or self.scope is not scope:
+        if self.scope is not scope:
             self._since_s = self.loop.time()
-        if self._idle_bytes > HEAD_BYTES + PACKET_BYTES and (self._in_head or self._in_body):
-            self._refuse(heads.too_large())
+        if self._idle_bytes > self._head_bytes + PACKET_BYTES and (self._in_head or self._in_body):
+            self._refuse(heads.too_large(self._head_bytes))
 
     def _feed(self, data: bytes) -> None:
         """Parse `data`.
@@ -98,6 +131,11 @@ class Protocol(HttpToolsProtocol):
     def _responding(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
+    @property
+    def is_responding(self) -> bool:
+        """Whether a complete request has no response yet."""
+        return bool(self.pipeline) or (self._responding and not self._in_body)
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Add a header or a trailer."""
         self.headers.append((name.lower(), value.strip()))
@@ -105,9 +143,13 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Check the head, and begin to serve the request. Raises Refusal."""
         # The head's packets may hold other data, so its size is known only now.
-        if self._idle_bytes > HEAD_BYTES < heads.size_bytes(self.url, self.headers):
-            raise heads.too_large()
+        if self._idle_bytes > self._head_bytes < heads.size_bytes(self.url, self.headers):
+            raise heads.too_large(self._head_bytes)
         self._idle_bytes = self._packet_bytes
+        if self._probes_only and self.url.partition(b"?")[0] not in PROBES:
+            raise Refusal(OverloadedError(f"{self.shared.most} connections, the limit, are in use"))
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise Refusal(OverloadedError(f"over {MAX_PIPELINED} requests wait on this connection"))
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise Refusal(UnsupportedHttpError("this server is not a proxy"))
@@ -124,6 +166,8 @@ class Protocol(HttpToolsProtocol):
         if self.expect_100_continue:
             # If the response comes before the body, the body may never come.
             self._keep_alive, self.cycle.keep_alive = self.cycle.keep_alive, False
+        if self.shared.draining or self._probes_only:
+            self.stop_keeping_alive()
         self._in_body = True
 
     def on_body(self, body: bytes) -> None:
@@ -155,19 +199,17 @@ class Protocol(HttpToolsProtocol):
             if self.pipeline:
                 self._start_asgi_task(*self.pipeline.pop())
 
-    def _watch(self) -> None:
-        """Every WATCH_S, close the connection if it has stalled or been idle for too long."""
-        if self._refused or self.transport.is_closing() or self not in self.connections:
+    def _check_time(self, now_s: float) -> None:
+        if self._refused:
             return
-        idle_s = self.loop.time() - self._since_s
-        if self._in_head or self._in_body:
-            if idle_s > STALLED_S and not self.flow.read_paused:
-                self._refuse(
-                    Refusal(RequestTimeoutError(f"no more data arrived in {STALLED_S:g} s"))
-                )
-        elif idle_s > self.timeout_keep_alive and not self._responding:
+        settings, passed_s = self.shared.settings, now_s - self._since_s
+        if self._in_head and passed_s > settings.head_timeout_s:
+            self._refuse(_too_late("head", settings.head_timeout_s))
+        elif self._in_body:
+            if passed_s > settings.transfer_timeout_s and not self.flow.read_paused:
+                self._refuse(_too_late("body", settings.transfer_timeout_s))
+        elif passed_s > settings.idle_timeout_s and not self._responding and not self._in_head:
             self.transport.close()
-        self.loop.call_later(WATCH_S, self._watch)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks for it
         """Return whether to keep the connection: the client may still read the response."""
@@ -178,27 +220,26 @@ class Protocol(HttpToolsProtocol):
         if not self._responding or self.scheme == "https":  # TLS has no half-closed connections
             return False
         self.cycle.keep_alive = False
-        self.loop.call_later(HALF_CLOSED_S, self._give_up, HALF_CLOSED_S)
+        self.loop.call_later(HALF_CLOSED_S, self._look_for_client)
         return True
 
-    def _give_up(self, after_s: float) -> None:
-        """Refuse a request without a response so far: its client has probably gone."""
-        if self._refused or self.cycle.response_started or self.transport.is_closing():
+    def _look_for_client(self) -> None:
+        """Write something to a half-closed connection: it fails if the client has gone.
+
+        An interim response is no part of the response, and every client of HTTP/1.1 skips it.
+        """
+        if self._refused or not self._responding or self.transport.is_closing():
             return
-        self._in_body = True  # so that the refusal replaces the response
-        self._refuse(
-            Refusal(
-                BadRequestError(
-                    f"the connection is half closed, and no response was ready in {after_s:g} s"
-                )
-            )
-        )
+        is_next = not self.pipeline and not self.cycle.response_started
+        if is_next and self.cycle.scope["http_version"] != "1.0":
+            self.transport.write(CONTINUE)
+        self.loop.call_later(HALF_CLOSED_S, self._look_for_client)
 
     def _refuse(self, refusal: Refusal) -> None:
         """Send `refusal` after the responses to earlier requests, and close the connection."""
         self._refused = True
         self.flow.resume_reading()
-        self.transport.lingers = True  # type: ignore[attr-defined]  # it is a CoalescingTransport
+        self.transport.lingers = True
         if self._in_body:  # the request is being served: stop that
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -215,3 +256,7 @@ class Protocol(HttpToolsProtocol):
         self.app = refusal.response(self._problems)
         super().on_headers_complete()
         self.cycle.keep_alive = False
+
+
+def _too_late(part: str, limit_s: float) -> Refusal:
+    return Refusal(RequestTimeoutError(f"the request's {part} took more than {limit_s:g} s"))

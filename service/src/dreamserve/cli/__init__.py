@@ -55,6 +55,9 @@ def serve(bundles: Bundles, given: dict[str, Any]) -> None:
 
     Every option has an environment variable: for --session-ttl-s it is DREAMSERVE_SESSION_TTL_S.
     """
+    from dreamserve.cli.stopping import exit_when_told
+
+    exit_when_told()  # first: what is imported next takes a while
     from dreamserve.backends.trial_start import ready_process
 
     with ready_process():  # it starts while the server is imported

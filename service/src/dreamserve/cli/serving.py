@@ -9,6 +9,7 @@ import typer
 from dreamserve import __version__, logs
 from dreamserve.api.app import App, create_app
 from dreamserve.api.async_engine import engine_of
+from dreamserve.api.memory import wire_memory
 from dreamserve.api.origins import is_loopback
 from dreamserve.api.server import bind
 from dreamserve.api.server import serve as serve_until_stopped
@@ -52,7 +53,7 @@ def run(bundles: Bundles, given: dict[str, Any]) -> None:
         def say() -> None:
             _log_start(engine, settings, url)
             if not as_json:
-                typer.echo(_summary(engine, url))
+                typer.echo(_summary(engine, settings, url))
 
         serve_until_stopped(app, app.service, listening, say)
 
@@ -73,12 +74,14 @@ def _url(listening: socket, scheme: str) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def _summary(engine: Engine, url: str) -> str:
+def _summary(engine: Engine, settings: Settings, url: str) -> str:
     worlds = (f"{name} ({world.backend.name})" for name, world in engine.worlds.items())
     memory = f"{engine.memory_bytes / 1e6:.1f} MB"
+    most_bytes = sum(engine.memory_bounds.values()) + sum(wire_memory(settings).values())
+    most = f"{most_bytes / 1e6:.0f} MB"
     return (
         f"dreamserve {__version__}: {', '.join(worlds)};"
-        f" up to {engine.capacity} sessions in {memory}; {url}"
+        f" up to {engine.capacity} sessions in {memory}, at most {most} in all; {url}"
     )
 
 

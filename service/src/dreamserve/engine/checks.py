@@ -43,7 +43,7 @@ def check_state(world: World, state: Mapping[str, Any], name: str = "state") -> 
 
 
 def check_start(world: World, start: Start | None, limits: Limits) -> Start | None:
-    """Return the start as `dynamics.start` takes it: frames cropped and resized, actions checked.
+    """Return the start as `dynamics.start` takes it: frames and actions checked.
 
     Raises InvalidRequestError, InvalidActionError, NotFiniteInputError and TooLargeError.
     """

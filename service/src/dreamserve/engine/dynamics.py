@@ -24,7 +24,7 @@ from dreamserve.backends.base import (
     UInt64,
 )
 from dreamserve.backends.finite import finite_rows
-from dreamserve.engine.pixels import to_numbers
+from dreamserve.engine.pixels import to_input, to_numbers
 from dreamserve.engine.world import World
 from dreamserve_protocol.arrays import UInt8
 from dreamserve_protocol.common import Start
@@ -72,12 +72,23 @@ class WorldCall:
         return len(self.batch.latent)
 
 
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The size of long work, at most; all else that it needs grows with its world only."""
+
+    steps: int  # imagined steps, or rows of a batch
+    memory_bytes: int  # of its arrays, until its result is sent
+
+
+SMALL = Size(0, 0)
+
 R = TypeVar("R")
 
 # Long work: a generator that yields wherever other work may run. It yields None to give up the rest
 # of its time slice, or a call of the world, which its driver may compute together with other calls
-# (`scheduling.slices`). It receives the outcome, or None if the deadline came first.
-Work = Generator[WorldCall | None, Advanced | None, R]
+# (`scheduling.slices`). It receives the outcome, or None if the deadline came first. The first
+# thing that it yields may be its size: it allocates its arrays only afterwards.
+Work = Generator[WorldCall | Size | None, Advanced | None, R]
 
 
 def step_noise(world: World, seed: UInt64, step: Int64, stream: int = noise.STEP) -> Array:
@@ -165,7 +176,7 @@ def start(
 ) -> Generator[None, None, tuple[Array, State]]:
     """Begin one dream: return latent (1, Z) and state (1, *shape) each, yielding between calls.
 
-    `given` is validated, with frames in the world's input shape. It yields only for frames. Raises
+    `given` is validated. It yields only for frames. Raises
     DreamNotFiniteError.
     """
     return (yield from starts(world, given, np.array([seed], np.uint64), temperature))
@@ -193,7 +204,8 @@ def _burn_in(
     encoded = []
     for first in range(0, len(frames), _FRAMES_AT_ONCE):
         yield
-        numbers = to_numbers(world.spec.frame, frames[first : first + _FRAMES_AT_ONCE])
+        some = to_input(world.spec.frame, frames[first : first + _FRAMES_AT_ONCE])
+        numbers = to_numbers(world.spec.frame, some)
         encoded.append(world.backend.encode(numbers))
     mu = np.concatenate([part[0] for part in encoded])
     logvar = np.concatenate([part[1] for part in encoded])

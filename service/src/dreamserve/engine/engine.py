@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Any, TypeVar
 
 from dreamserve.engine.dispatcher import respond
@@ -17,6 +18,8 @@ from dreamserve.engine.executor import Executor, Observe, RequestScheduler
 from dreamserve.engine.handlers.base import Contexts
 from dreamserve.engine.limits import UNLIMITED, Limits, Quota
 from dreamserve.engine.measures import Measures
+from dreamserve.engine.memory import Bounds, memory_bounds
+from dreamserve.engine.scheduling.asks import ask_of
 from dreamserve.engine.scheduling.calibration import (
     UNMEASURED_SLICE_ROWS,
     batch_sizes,
@@ -51,8 +54,10 @@ class Engine:
     your own. An event loop may combine both: it runs short turns itself, the thread long ones.
 
     At most `capacity` sessions live at once and together keep at most `max_kept_steps` steps for
-    rewinding; an idle one expires after `session_ttl_s`. At most `max_queue` requests wait; at most
-    `max_jobs` plans, samples, batches and burn-ins are in progress; `limits` bound each request. A
+    rewinding and `max_plan_bytes` of plans; an idle one expires after `session_ttl_s`. At most
+    `max_queue` requests wait; at most `max_jobs` plans, samples and rollouts are in progress, and
+    as many batches, burn-ins and plans with a short budget; a plan, sample or rollout that would
+    wait for over `max_wait_s` is refused. `limits` bound each request; `memory_bounds` adds up. A
     step batch has at most `max_batch` rows; a slice of a plan has `slice_rows`, by default as many
     as take `slice_ms` on this machine. A step waits for at most one slice.
 
@@ -73,7 +78,9 @@ class Engine:
         max_queue: int = 4096,
         max_batch: int = 256,
         max_jobs: int = 64,
+        max_wait_s: float = inf,
         max_kept_steps: int = MAX_KEPT_STEPS,
+        max_plan_bytes: float = inf,
         slice_ms: float = 1.5,
         slice_rows: int | None = None,
         limits: Limits = UNLIMITED,
@@ -86,7 +93,14 @@ class Engine:
         by_name = worlds_by_name(worlds)
         ledger = None if durability is None else Ledger()
         self.table = SessionTable(
-            by_name, capacity, session_ttl_s, self._sizes, max_kept_steps, clock, ledger
+            by_name,
+            capacity,
+            session_ttl_s,
+            self._sizes,
+            max_kept_steps,
+            clock,
+            ledger,
+            max_plan_bytes,
         )
         self._contexts = Contexts(
             by_name,
@@ -97,8 +111,10 @@ class Engine:
             batch_rows=max_batch,
         )
         self._scheduler: RequestScheduler = Scheduler(
-            max_queue=max_queue, max_batch=max_batch, max_jobs=max_jobs
+            max_queue=max_queue, max_batch=max_batch, max_jobs=max_jobs, max_wait_s=max_wait_s
         )
+        plans, job = max_plan_bytes, limits.job_bytes
+        self._bounds = Bounds(capacity, max_queue, max_batch, max_jobs, max_kept_steps, plans, job)
         self._max_queue = max_queue
         self._wake = threading.Condition(threading.Lock())  # guards the scheduler
         self.measures = Measures()
@@ -124,6 +140,11 @@ class Engine:
         return len(self.table)
 
     @property
+    def unused_s(self) -> float:
+        """Seconds since a live session was last used; infinite without one."""
+        return self.table.unused_s()
+
+    @property
     def capacity(self) -> int:
         """Maximum number of live sessions."""
         return self.table.capacity
@@ -132,6 +153,11 @@ class Engine:
     def memory_bytes(self) -> int:
         """Memory for `capacity` sessions of the world with the largest state."""
         return self.capacity * max(slab_bytes(world.spec) for world in self.worlds.values())
+
+    @property
+    def memory_bounds(self) -> dict[str, float]:
+        """The most bytes that clients can make it hold, by what they are for."""
+        return memory_bounds((world.spec for world in self.worlds.values()), self._bounds)
 
     @property
     def ready(self) -> bool:
@@ -169,8 +195,16 @@ class Engine:
 
     @property
     def idle(self) -> bool:
-        """Whether no request waits or is in progress."""
-        return not (self._scheduler.ready or self._scheduler.jobs)
+        """Whether no request waits, for its turn or for a store, and none is in progress."""
+        return not (self._has_work or self._waiting_for_store)
+
+    @property
+    def _has_work(self) -> bool:
+        return bool(self._scheduler.ready or self._scheduler.jobs)
+
+    @property
+    def _waiting_for_store(self) -> int:
+        return 0 if self.gate is None else self.gate.waiting
 
     @property
     def draining(self) -> bool:
@@ -241,22 +275,28 @@ class Engine:
         self.wake()
         return future
 
-    def queue(self, request: Request[Any], future: Future, owner: str = "") -> None:
+    def queue(
+        self, request: Request[Any], future: Future, owner: str = "", timeout_s: float = inf
+    ) -> None:
         """Queue a request whose outcome completes `future`; the caller must ensure a turn.
 
-        Raises as `submit`.
+        It is not begun once `timeout_s` have passed. Raises as `submit`.
         """
+        key: SessionKey | None = getattr(request, "session_id", None)
+        if owner and isinstance(key, str):
+            key = key_of(owner, key)
+        now_s = self._contexts[""].clock()
+        queued = QueuedRequest(
+            request, future, key, owner, time.perf_counter(), ask_of(request), now_s + timeout_s
+        )
         with self._wake:
             if self._stop_at_s is not None:
                 raise DrainingError("the server is shutting down")
-            if self.gate is not None and self.gate.waiting >= self._max_queue:
+            if (waiting := self._waiting_for_store) >= self._max_queue:
                 raise OverloadedError(
-                    f"{self.gate.waiting} requests wait for the session store; try again later"
+                    f"{waiting} requests wait for the session store; try again later"
                 )
-            key: SessionKey | None = getattr(request, "session_id", None)
-            if owner and isinstance(key, str):
-                key = key_of(owner, key)
-            self._scheduler.add(QueuedRequest(request, future, key, owner, time.perf_counter()))
+            self._scheduler.add(queued, now_s)
 
     def requeue(self, requests: Sequence[QueuedRequest]) -> None:
         """Queue requests again, from any thread; those that cannot be queued get an error."""
@@ -312,23 +352,30 @@ class Engine:
                     settled = self._executor.run_batch(batch)
             finally:
                 self._turning.release()
-        if scheduler.ready or scheduler.jobs:  # `not self.idle`, inlined on the path of every step
+        if scheduler.ready or scheduler.jobs:  # `_has_work`, inlined on the path of every step
             self.wake()
         return settled
 
     def start(self) -> None:
-        """Warm every graph at every batch size, then start the engine's thread."""
+        """Warm every graph at every batch size, then start the engine's thread.
+
+        Raises DrainingError once stopping.
+        """
         self.warm()
         self._thread = threading.Thread(target=self._run, name="dreamserve-engine", daemon=True)
         self._thread.start()
 
     def warm(self) -> None:
         """Run every graph at every batch size, so that no request waits for warm-up."""
-        measured = calibrate(self.worlds.values(), self._sizes, self._slice_ms)
+        measured = calibrate(self.worlds.values(), self._sizes, self._slice_ms, self._check_going)
         self._inline_rows = measured.inline_rows
         self._contexts.update_all(
             slice_rows=self._slice_rows or measured.slice_rows, latencies=measured.latencies
         )
+
+    def _check_going(self) -> None:
+        if self._stop_at_s is not None:
+            raise DrainingError("the server is shutting down")
 
     def stop(self, deadline_s: float = 10.0) -> None:
         """Refuse new requests, finish waiting ones within `deadline_s`, end the thread.
@@ -358,7 +405,7 @@ class Engine:
             self.gate.stop(STORE_DEADLINE_S)
 
     def _awake(self) -> bool:
-        if not self.idle:
+        if self._has_work:
             return True
         if self.gate is not None and self.gate.waiting:
             return self.gate.lookups.has_arrivals
@@ -368,5 +415,4 @@ class Engine:
         with self._wake:
             if self._stop_at_s is None:
                 return False
-            in_store = 0 if self.gate is None else self.gate.waiting
-            return (self.idle and not in_store) or time.monotonic() > self._stop_at_s
+            return self.idle or time.monotonic() > self._stop_at_s

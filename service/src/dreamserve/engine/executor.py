@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import inf
 from time import perf_counter
 from typing import TypeAlias
@@ -9,17 +10,21 @@ from typing import TypeAlias
 from dreamserve.engine.durability.gate import Gate
 from dreamserve.engine.handlers.base import Contexts
 from dreamserve.engine.measures import Measures
+from dreamserve.engine.scheduling.jobs import Ask
 from dreamserve.engine.scheduling.queued import QueuedRequest, Settled
 from dreamserve.engine.scheduling.scheduler import Scheduler
 from dreamserve.engine.scheduling.slices import run_slice
 from dreamserve.engine.work import Job, Outcome, failure
-from dreamserve_protocol.errors import OverloadedError, ProblemError
+from dreamserve_protocol.errors import DeadlinePassedError, OverloadedError, ProblemError
 from dreamserve_protocol.reset import ResetRequest
 
-RequestScheduler: TypeAlias = Scheduler[QueuedRequest, QueuedRequest]
+RequestScheduler: TypeAlias = Scheduler[QueuedRequest]
 Respond = Callable[[Contexts, Sequence[QueuedRequest]], list[Outcome]]  # `dispatcher.respond`
 # Gets the requests of each batch, and when it began by time.perf_counter.
 Observe = Callable[[Sequence[QueuedRequest], float], None]
+
+_AT_ONCE = Ask()  # of batches and resets
+_CHECK_EVERY = 50  # slices, after which all jobs are checked for callers that are gone
 
 
 class Executor:
@@ -39,6 +44,8 @@ class Executor:
         self._measures = measures
         self._gate = gate  # None without a store
         self.observe: Observe | None = None
+        self._slices = 0
+        self._served_at_s = 0.0  # when the last slice ended, or the first job of several began
 
     def arrive(self) -> list[Settled]:
         """Queue the requests whose sessions have been looked up; return those that failed."""
@@ -49,20 +56,25 @@ class Executor:
             for queued in ready:
                 self._scheduler.resume(queued)
             for queued, _ in failed:
-                self._scheduler.release(queued)
+                self._scheduler.drop(queued)
         return failed
 
     def run_batch(self, requests: list[QueuedRequest]) -> list[Settled]:
         """Return the outcomes of the completed requests; the others wait or have become jobs."""
         began_s = perf_counter()
         self._contexts.table.refresh_now()
+        now_s = self._contexts.table.now_s
         batch = [queued for queued in requests if not queued.future.cancelled()]
         if len(batch) < len(requests):
             self._measures.cancelled += len(requests) - len(batch)
+        late = [queued for queued in batch if queued.until_s <= now_s]
+        if late:
+            batch = [queued for queued in batch if queued.until_s > now_s]
+        parked: set[QueuedRequest] = set()
         if self._gate is not None:
-            cancelled = set(requests) - set(batch)
+            parked = set(batch)
             batch = self._gate.lookups.ready(batch)
-            requests = [*batch, *cancelled]
+            parked.difference_update(batch)
         if self.observe is not None:
             self.observe(batch, began_s)
         try:
@@ -71,26 +83,31 @@ class Executor:
             outcomes = [failure(error)] * len(batch)
         settled: list[Settled] = []
         with self._lock:
+            for queued in parked:
+                self._scheduler.park(queued)
             for queued, outcome in zip(batch, outcomes, strict=True):
                 if not isinstance(outcome, Job):
                     settled.append((queued, outcome))
-                elif (refused := self._begin(queued, outcome)) is not None:
+                elif (refused := self._begin(queued, outcome, now_s)) is not None:
                     settled.append((queued, refused))
             for queued in requests:
-                if not queued.holds_session:
+                if not queued.holds_session and queued not in parked:
                     self._scheduler.release(queued)
         ended_s = perf_counter()
         if self._gate is not None:
             settled = self._gate.hold(settled)
         self._measures.batch(began_s, ended_s, batch, settled)
-        return settled
+        return [*settled, *((queued, deadline_passed()) for queued in late)] if late else settled
 
-    def _begin(self, queued: QueuedRequest, job: Job) -> ProblemError | None:
+    def _begin(self, queued: QueuedRequest, job: Job, now_s: float) -> ProblemError | None:
         """Schedule a job for slices; return the error if there are too many."""
         queued.job = job
+        ask = replace(queued.ask or _AT_ONCE, steps=job.size.steps)
+        if not self._scheduler.jobs:
+            self._served_at_s = now_s
         try:
             self._check_quota(queued.owner)
-            self._scheduler.begin(queued)
+            self._scheduler.jobs.begin(queued, ask, job.size.memory_bytes, now_s)
         except OverloadedError as error:
             job.close()
             return error
@@ -100,37 +117,60 @@ class Executor:
     def _check_quota(self, owner: str) -> None:
         """Raise OverloadedError if the owner has as many jobs as its quota allows."""
         most = self._contexts.table.quota(owner).jobs
-        if most < inf and sum(job.owner == owner for job in self._scheduler.jobs) >= most:
+        if most < inf and sum(job.owner == owner for job in self._scheduler.jobs.all()) >= most:
             raise OverloadedError(
                 f"{most} plans, samples and rollouts of your quota are in progress; try again later"
             )
 
     def run_slice(self, requests: list[QueuedRequest]) -> list[Settled]:
         """Run one slice of these requests' jobs; return the outcomes of the jobs that ended."""
-        began_s = perf_counter()
+        began_s, common = perf_counter(), self._contexts[""]
+        now_s = common.clock()
+        dropped = self._dropped(requests, now_s)
         by_job = {queued.job: queued for queued in requests if queued.job is not None}
-        cancelled = [job for job, queued in by_job.items() if queued.future.cancelled()]
-        self._measures.cancelled += len(cancelled)
-        for job in cancelled:
-            job.close()
-        jobs = [job for job in by_job if job not in cancelled] if cancelled else list(by_job)
+        jobs = [job for job, queued in by_job.items() if queued not in dropped]
         if self._gate is not None:
             self._gate.lookups.resume(by_job[job] for job in jobs)
-        common = self._contexts[""]
-        slices = run_slice(jobs, common.slice_rows, common.clock())
-        ended = {job: outcome for job, outcome in slices if not isinstance(outcome, Job)}
+        ran = run_slice(jobs, common.slice_rows, now_s)
+        ended = [(by_job[job], outcome) for job, outcome in ran if not isinstance(outcome, Job)]
+        served_at_s = common.clock()
         with self._lock:
-            for job, outcome in slices:
-                if isinstance(outcome, Job):
-                    self._scheduler.requeue(by_job[job])
-            for job in (*cancelled, *ended):
-                queued = by_job[job]
-                self._scheduler.end(queued)
+            jobs_in_progress = self._scheduler.jobs
+            served = [by_job[job] for job, _ in ran]
+            jobs_in_progress.serve(served, served_at_s - self._served_at_s)
+            for queued, outcome in (*ended, *dropped.items()):
+                jobs_in_progress.end(queued, not isinstance(outcome, ProblemError))
                 if queued.holds_session:
+                    queued.holds_session = False
                     self._scheduler.release(queued)
-        settled = [(by_job[job], outcome) for job, outcome in ended.items()]
+        self._served_at_s = served_at_s
         ended_s = perf_counter()
         if self._gate is not None:
-            settled = self._gate.hold(settled)
-        self._measures.slice(began_s, ended_s, settled)
-        return settled
+            ended = self._gate.hold(ended)
+        self._measures.slice(began_s, ended_s, ended)
+        return [*ended, *dropped.items()]
+
+    def _dropped(
+        self, requests: list[QueuedRequest], now_s: float
+    ) -> dict[QueuedRequest, ProblemError]:
+        """Close the jobs that nobody waits for any more; return each one's error."""
+        self._slices += 1
+        known = requests
+        if not self._slices % _CHECK_EVERY:  # also those that do not run yet
+            with self._lock:
+                known = self._scheduler.jobs.all()
+        dropped: dict[QueuedRequest, ProblemError] = {}
+        for queued in known:
+            is_cancelled = queued.future.cancelled()
+            # Batches and resets have begun to change sessions.
+            is_late = queued.ask is not None and queued.until_s <= now_s
+            if queued.job is not None and (is_cancelled or is_late):
+                queued.job.close()
+                self._measures.cancelled += is_cancelled
+                dropped[queued] = deadline_passed()
+        return dropped
+
+
+def deadline_passed() -> DeadlinePassedError:
+    """Return the error for a request whose caller no longer waits."""
+    return DeadlinePassedError("the request's timeout passed before its work was done")

@@ -13,15 +13,17 @@ class Limits:
     Every method raises TooLargeError, with the numbers, if a request exceeds the limit.
     """
 
-    rows: float = inf  # sessions in one batch; episodes of one policy
+    rows: float = inf  # sessions in one batch; episodes of one policy; futures; a plan's dreams
     forks: float = inf  # sessions that one fork creates, in one uninterrupted piece of work
     rewind_window: float = inf  # steps that a session may keep for rewinding
     frames: float = inf  # frames in one request or one response
     dreamt_steps: float = inf  # imagined steps of one plan, sample or rollout
+    plan_steps: float = inf  # steps of a plan: horizon x action_repeat
     mixture_bytes: float = inf  # mixtures in one response of /sample, as float32
+    job_bytes: float = inf  # arrays of one plan, sample, rollout or batch
 
     def check_rows(self, count: int, what: str = "rows of a batch") -> None:
-        """Limit the rows of a batch, or the episodes of a policy."""
+        """Limit the rows of a batch, or the dreams that begin at once."""
         _check(self.rows, count, f"{count} {what}")
 
     def check_forks(self, count: int) -> None:
@@ -41,6 +43,16 @@ class Limits:
         steps = prod(factors.values())
         product = " x ".join(f"{name} {number}" for name, number in factors.items())
         _check(self.dreamt_steps, steps, f"{product} is {steps} dreamt steps")
+
+    def check_plan_steps(self, horizon: int, action_repeat: int) -> None:
+        """Limit the steps of a plan."""
+        steps = horizon * action_repeat
+        what = f"horizon {horizon} x action_repeat {action_repeat} is a plan of {steps} steps"
+        _check(self.plan_steps, steps, what)
+
+    def check_job_bytes(self, size_bytes: int, what: str) -> None:
+        """Limit the memory of one job's arrays."""
+        _check(self.job_bytes, size_bytes, f"{what} would take {size_bytes} bytes of memory")
 
     def check_mixture_bytes(self, size_bytes: int, what: str) -> None:
         """Limit the bytes of mixtures in a response."""

@@ -13,9 +13,9 @@ from dreamserve_protocol.errors import DreamNotFiniteError, InvalidRequestError
 
 
 def check_frames(spec: FrameSpec, frames: Any, where: str = "frames") -> UInt8:
-    """Return frames (F, H, W, C) in the world's input shape, cropped and resized if needed.
+    """Return frames (F, H, W, C) of the camera's shape or of the world's input shape.
 
-    They have the camera's shape or the world's. Raises InvalidRequestError.
+    Raises InvalidRequestError.
     """
     if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8:
         kind = getattr(frames, "dtype", type(frames).__name__)
@@ -24,15 +24,20 @@ def check_frames(spec: FrameSpec, frames: Any, where: str = "frames") -> UInt8:
         raise InvalidRequestError(
             f"{where} must be (F, H, W, C) with at least one, not {list(frames.shape)}"
         )
-    if frames.shape[1:] == spec.source_shape:
-        crop = (spec.crop.top, spec.crop.bottom, spec.crop.left, spec.crop.right)
-        return np.stack([crop_and_resize(frame, crop, spec.shape[:2]) for frame in frames])
-    if frames.shape[1:] == spec.shape:
+    if frames.shape[1:] in (spec.source_shape, spec.shape):
         return frames
     raise InvalidRequestError(
         f"{where}: a frame must be {list(spec.source_shape)} (the camera's shape)"
         f" or {list(spec.shape)} (the world's input shape), not {list(frames.shape[1:])}"
     )
+
+
+def to_input(spec: FrameSpec, frames: UInt8) -> UInt8:
+    """Return checked frames in the world's input shape, cropped and resized if needed."""
+    if frames.shape[1:] == spec.shape and spec.shape != spec.source_shape:
+        return frames
+    crop = (spec.crop.top, spec.crop.bottom, spec.crop.left, spec.crop.right)
+    return np.stack([crop_and_resize(frame, crop, spec.shape[:2]) for frame in frames])
 
 
 def to_numbers(spec: FrameSpec, frames: UInt8) -> Array:

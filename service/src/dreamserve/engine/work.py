@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dreamserve.engine.dynamics import Advanced, Work, WorldCall, compute
+from dreamserve.engine.dynamics import SMALL, Advanced, Size, Work, WorldCall, compute
 from dreamserve_protocol.errors import EngineFailedError, ProblemError
 
 log = logging.getLogger("dreamserve.engine")
@@ -19,16 +19,20 @@ class Job:
 
     work: Work[Result]
     call: WorldCall | None = None  # None: it waits only for its next slice
+    size: Size = SMALL
 
     def resume(self, advanced: Advanced | None = None) -> "Outcome":
         """Run the work up to its next yield; return the job, or its outcome if it has ended."""
         try:
-            self.call = self.work.send(advanced)
+            yielded = self.work.send(advanced)
         except StopIteration as stop:
             result: Result = stop.value
             return result
         except Exception as error:
             return failure(error)
+        if isinstance(yielded, Size):
+            self.size, yielded = yielded, None
+        self.call = yielded
         return self
 
     def close(self) -> None:

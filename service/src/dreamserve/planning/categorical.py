@@ -28,15 +28,18 @@ class Categorical:
             self.weights *= 1 - WARM_SHARE
             self.weights[np.arange(horizon), warm] += WARM_SHARE
 
-    def draw(self, uniforms: Array) -> Actions:
-        """Return int64 actions (N, H) for uniforms (N, H) in (0, 1), by inverse CDF."""
+    def draw(self, uniforms: Array, first: int = 0, count: int | None = None) -> Actions:
+        """Return int64 actions (N, H) for uniforms (N, H) in (0, 1), by inverse CDF.
+
+        All candidates are drawn alike, whatever their numbers.
+        """
         actions = np.zeros(uniforms.shape, np.int64)
         bounds = np.cumsum(self.weights, axis=1)[:, :-1]  # the last is 1, up to rounding
         for bound in bounds.T:
             actions += uniforms > bound
         return actions
 
-    def from_normals(self, normals: Array) -> Actions:
+    def from_normals(self, normals: Array, first: int = 0, count: int | None = None) -> Actions:
         """Return int64 actions (N, H) for standard normals (N, H, n), one for each action.
 
         Normals are mapped to exponential times, whose rates are the actions' probabilities; the
@@ -53,8 +56,12 @@ class Categorical:
         most_likely: Actions = self.weights.argmax(axis=1)
         return most_likely
 
-    def fit(self, actions: Actions, weights: Values, momentum: float) -> None:
+    def fit(
+        self, actions: Actions, weights: Values, momentum: float, steps: slice = slice(None)
+    ) -> None:
         """Fit the probabilities to the weighted, smoothed counts of actions (E, H), weights (E,).
+
+        `steps` are the H steps of the actions; by default, all of them.
 
         `momentum` is the share of the old probabilities in the new ones; weights that are all 0
         change nothing. The counts add up to the effective sample size (Σ w)² / Σ w² (Kish 1965).
@@ -62,9 +69,10 @@ class Categorical:
         total = weights.sum()
         if total == 0:
             return
-        horizon, n = self.weights.shape
+        old = self.weights[steps]
+        horizon, n = old.shape
         cells = (actions + n * np.arange(horizon)).ravel()
         sums = np.bincount(cells, np.repeat(weights, horizon), minlength=horizon * n)
         counts = sums.reshape(horizon, n) * total / np.square(weights).sum() + SMOOTHING
         frequencies = counts / counts.sum(axis=1, keepdims=True)
-        self.weights = momentum * self.weights + (1 - momentum) * frequencies
+        self.weights[steps] = momentum * old + (1 - momentum) * frequencies

@@ -11,6 +11,7 @@ to an optimum that lies on a bound, and as close to one that lies inside.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -20,13 +21,13 @@ from dreamserve.planning.base import (
     Planner,
     Uniform,
     better,
+    drawn,
     elite,
     finite_or_lowest,
-    put_first,
     resized,
     sequence_shape,
 )
-from dreamserve.planning.distributions import distribution_for, with_final_centre
+from dreamserve.planning.distributions import distribution_for, fitted, with_final_centre
 from dreamserve.planning.options import Options, within
 from dreamserve.spaces import ActionSpace
 
@@ -54,17 +55,19 @@ def cem(
 ) -> Planner:
     """Return a planner of `horizon` steps."""
     warm = resized(warm, horizon)
-    first = [] if warm is None else [warm]
+    first = None if warm is None else warm[None]
     distribution = distribution_for(space, horizon, warm, options.std)
     shape = sequence_shape(space, options.candidates, horizon)
     elites = max(2, round(options.elite_share * options.candidates))
     best: Plan | None = None
     for iteration in range(options.iterations):
-        actions = distribution.draw(uniform(iteration, shape))
-        put_first(actions, first if iteration == 0 else [])
+        make = partial(distribution.draw, count=options.candidates)
+        actions = yield from drawn(space, uniform, iteration, shape, make, first)
+        first = None
         values = finite_or_lowest((yield actions))
         best = better(best, actions, values, iteration)
         chosen = elite(values, elites)
-        distribution.fit(actions[chosen], np.ones(len(chosen)), options.momentum)
+        even = np.ones(len(chosen))
+        yield from fitted(distribution, actions, even, options.momentum, chosen)
     assert best is not None  # there is at least one iteration
     return (yield from with_final_centre(best, distribution))

@@ -1,6 +1,20 @@
 """The distributions that planners draw candidates from: one kind for each action space."""
 
-from dreamserve.planning.base import Actions, Plan, Planner, better, finite_or_lowest
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+
+from dreamserve.planning.base import (
+    Actions,
+    Pieces,
+    Plan,
+    Planner,
+    Values,
+    better,
+    finite_or_lowest,
+    pieces,
+)
 from dreamserve.planning.categorical import Categorical
 from dreamserve.planning.gaussian import LEAST_STD, Gaussian
 from dreamserve.spaces import ActionSpace, DiscreteSpace
@@ -22,6 +36,24 @@ def distribution_for(
     if isinstance(space, DiscreteSpace):
         return Categorical(space.n, horizon, warm)
     return Gaussian(space, horizon, warm, std, least_std)
+
+
+def fitted(
+    distribution: Distribution,
+    actions: Actions,
+    weights: Values,
+    momentum: float,
+    rows: npt.NDArray[np.intp] | None = None,
+) -> Pieces[None]:
+    """Fit a distribution to actions (N, H, …), or to some of their rows, a piece of H at a time.
+
+    `weights` has one for each of the rows.
+    """
+    for steps in pieces(actions.shape[1], len(weights) * prod(actions.shape[2:])):
+        if steps.start:
+            yield None
+        part = actions[:, steps] if rows is None else actions[rows, steps]
+        distribution.fit(part, weights, momentum, steps)
 
 
 def with_final_centre(best: Plan, distribution: Distribution) -> Planner:

@@ -44,42 +44,59 @@ class Gaussian:
         self.mean = np.full(shape, 0.5, np.float32) if warm is None else self._fractions(warm)
         self.std = np.full(shape, std / 2, np.float32)
         self.least = np.float32(least_std / 2)
-        self.fits = 0  # number of calls of `fit`
+        self.fits = 0  # number of fits
+        self._scale: Array = np.ones(0, np.float32)  # (N,) of the candidates' deviations
+        self._scaled = (-1, 0)  # the fits and the N that it is for
 
-    def draw(self, uniforms: Array) -> Actions:
-        """Return actions (N, H, A) from uniforms (N, H, A)."""
-        return self.from_normals(normals(uniforms))
+    def draw(self, uniforms: Array, first: int = 0, count: int | None = None) -> Actions:
+        """Return actions (n, H, A) from uniforms (n, H, A), as `from_normals`."""
+        return self.from_normals(normals(uniforms), first, count)
 
-    def from_normals(self, normals: Array) -> Actions:
-        """Return actions (N, H, A) for standard normals (N, H, A), clipped to the bounds."""
-        above, count = _SHARE_ABOVE if self.fits else 0, len(normals)
-        octaves = _OCTAVES * _NARROWING**self.fits * (above - np.arange(count) / count)
+    def from_normals(self, normals: Array, first: int = 0, count: int | None = None) -> Actions:
+        """Return actions (n, H, A) for standard normals (n, H, A), clipped to the bounds.
+
+        They are those of the candidates from number `first` on, of `count`; by default, of all.
+        """
+        scale = self._scales(len(normals) if count is None else count)
         fractions = self.std * normals
-        fractions *= np.exp2(octaves).astype(np.float32)[:, None, None]
+        fractions *= scale[first : first + len(normals), None, None]
         fractions += self.mean
         return between(self.low, self.high, np.clip(fractions, 0, 1, out=fractions))
+
+    def _scales(self, count: int) -> Array:
+        """Return the factors (N,) of the deviations of N candidates."""
+        if self._scaled != (self.fits, count):
+            above = _SHARE_ABOVE if self.fits else 0
+            octaves = _OCTAVES * _NARROWING**self.fits * (above - np.arange(count) / count)
+            self._scale, self._scaled = np.exp2(octaves).astype(np.float32), (self.fits, count)
+        return self._scale
 
     def centre(self) -> Actions:
         """Return the mean (H, A), which is within the bounds."""
         return between(self.low, self.high, self.mean)
 
-    def fit(self, actions: Actions, weights: Values, momentum: float) -> None:
+    def fit(
+        self, actions: Actions, weights: Values, momentum: float, steps: slice = slice(None)
+    ) -> None:
         """Fit the mean to actions (E, H, A) under weights (E,), and the deviation to their distance
         from the old mean: while the mean still moves this is larger, so the deviation does not
         shrink too soon (Hansen 2016, The CMA evolution strategy, arXiv:1604.00772, on EMNA).
 
         `momentum` is the share of the old ones in the new; weights that are all 0 change nothing.
+        `steps` are the H steps of the actions, by default all of them; the first ones come first.
         """
         total = weights.sum()
         if total == 0:
             return
+        if not steps.start:
+            self.fits += 1
+        old_mean, old_std = self.mean[steps], self.std[steps]
         fractions, weight = self._fractions(actions), (weights / total).astype(np.float32)
         mean: Array = np.tensordot(weight, fractions, 1)
-        std: Array = np.sqrt(np.tensordot(weight, np.square(fractions - self.mean), 1))
+        std: Array = np.sqrt(np.tensordot(weight, np.square(fractions - old_mean), 1))
         keep = np.float32(momentum)
-        self.fits += 1
-        self.mean = keep * self.mean + (1 - keep) * mean
-        self.std = np.maximum(keep * self.std + (1 - keep) * std, self.least)
+        self.mean[steps] = keep * old_mean + (1 - keep) * mean
+        self.std[steps] = np.maximum(keep * old_std + (1 - keep) * std, self.least)
 
     def _fractions(self, actions: Actions) -> Array:
         """Return actions (…, A) as fractions from low to high, the inverse of `between`."""

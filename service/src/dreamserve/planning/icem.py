@@ -17,24 +17,25 @@ The paper carries the shifted mean and elites from one control step to the next;
 does that. The deviation is reset at each control step, as in the paper.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from dreamserve.planning.base import (
     Actions,
+    Array,
     Plan,
     Planner,
     Uniform,
     better,
+    drawn,
     elite,
     finite_or_lowest,
-    put_first,
     resized,
+    taken,
 )
-from dreamserve.planning.coloured_noise import colouring_matrix
-from dreamserve.planning.distributions import distribution_for, with_final_centre
+from dreamserve.planning.coloured_noise import amplitudes, coloured
+from dreamserve.planning.distributions import distribution_for, fitted, with_final_centre
 from dreamserve.planning.gaussian import normals
 from dreamserve.planning.options import Options, within
 from dreamserve.spaces import ActionSpace
@@ -66,21 +67,26 @@ def icem(
 ) -> Planner:
     """Return a planner of `horizon` steps."""
     warm = resized(warm, horizon)
-    kept_elites: Iterable[Actions] = [] if warm is None else [warm]
+    kept = None if warm is None else warm[None]
     distribution = distribution_for(space, horizon, warm, options.std)
-    colouring = colouring_matrix(horizon, options.noise_beta)
+    amplitude = amplitudes(horizon, options.noise_beta)
     elites = max(2, round(options.elite_share * options.candidates))
     best: Plan | None = None
     for iteration in range(options.iterations):
         count = candidates_at(iteration, options.candidates, elites, options.decay)
-        white = normals(uniform(iteration, (count, horizon, space.width)))
-        actions = distribution.from_normals(colouring @ white)
-        put_first(actions, kept_elites)
+
+        def make(uniforms: Array, first: int, count: int = count) -> Actions:
+            noise = coloured(normals(uniforms), amplitude)
+            return distribution.from_normals(noise, first, count)
+
+        shape = (count, horizon, space.width)
+        actions = yield from drawn(space, uniform, iteration, shape, make, kept)
         values = finite_or_lowest((yield actions))
         best = better(best, actions, values, iteration)
         chosen = elite(values, elites)
-        distribution.fit(actions[chosen], np.ones(len(chosen)), options.momentum)
-        kept_elites = actions[chosen[: round(options.keep_share * len(chosen))]]
+        even = np.ones(len(chosen))
+        yield from fitted(distribution, actions, even, options.momentum, chosen)
+        kept = yield from taken(actions, chosen[: round(options.keep_share * len(chosen))])
     assert best is not None  # there is at least one iteration
     return (yield from with_final_centre(best, distribution))
 

@@ -18,6 +18,7 @@ is the best candidate of all, so its predicted return is at least that of the me
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -28,12 +29,12 @@ from dreamserve.planning.base import (
     Uniform,
     Values,
     better,
+    drawn,
     finite_or_lowest,
-    put_first,
     resized,
     sequence_shape,
 )
-from dreamserve.planning.distributions import distribution_for, with_final_centre
+from dreamserve.planning.distributions import distribution_for, fitted, with_final_centre
 from dreamserve.planning.gaussian import LEAST_STD
 from dreamserve.planning.options import Options, within
 from dreamserve.spaces import ActionSpace
@@ -62,16 +63,18 @@ def mppi(
 ) -> Planner:
     """Return a planner of `horizon` steps."""
     warm = resized(warm, horizon)
-    first = [] if warm is None else [warm]
+    first = None if warm is None else warm[None]
     distribution = distribution_for(space, horizon, warm, options.std, options.least_std)
     shape = sequence_shape(space, options.candidates, horizon)
     best: Plan | None = None
     for iteration in range(options.iterations):
-        actions = distribution.draw(uniform(iteration, shape))
-        put_first(actions, first if iteration == 0 else [])
+        make = partial(distribution.draw, count=options.candidates)
+        actions = yield from drawn(space, uniform, iteration, shape, make, first)
+        first = None
         values = finite_or_lowest((yield actions))
         best = better(best, actions, values, iteration)
-        distribution.fit(actions, weigh(values, options.temperature), momentum=0)
+        weights = weigh(values, options.temperature)
+        yield from fitted(distribution, actions, weights, momentum=0)
     assert best is not None  # there is at least one iteration
     return (yield from with_final_centre(best, distribution))
 

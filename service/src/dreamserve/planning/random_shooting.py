@@ -10,8 +10,8 @@ from dreamserve.planning.base import (
     Planner,
     Uniform,
     better,
+    drawn,
     finite_or_lowest,
-    put_first,
     resized,
     sequence_shape,
 )
@@ -39,7 +39,8 @@ def random_shooting(
 ) -> Planner:
     """Return a planner of `horizon` steps, in one iteration."""
     warm = resized(warm, horizon)
-    actions = space.uniform(uniform(0, sequence_shape(space, options.candidates, horizon)))
-    put_first(actions, [] if warm is None else [warm])
+    first = None if warm is None else warm[None]
+    shape = sequence_shape(space, options.candidates, horizon)
+    actions = yield from drawn(space, uniform, 0, shape, lambda part, _: space.uniform(part), first)
     values = yield actions
     return better(None, actions, finite_or_lowest(values), iteration=0)

@@ -7,8 +7,10 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
+from dreamserve.api.connections import Connections
 from dreamserve.api.transports import JOINED_BYTES
-from dreamserve.api.websocket import StreamProtocol
+from dreamserve.api.websocket import SLICE_BYTES, StreamProtocol
+from dreamserve.settings import Settings
 
 pytestmark = pytest.mark.anyio
 HANDSHAKE = (
@@ -24,7 +26,7 @@ class Transport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written: list[bytes] = []
-        self.closed = False
+        self.closed, self.is_read = False, True
 
     def write(self, data: Any) -> None:
         self.written.append(bytes(data))
@@ -35,9 +37,14 @@ class Transport(asyncio.Transport):
     def close(self) -> None:
         self.closed = True
 
-    def pause_reading(self) -> None: ...
+    def pause_reading(self) -> None:
+        self.is_read = False
 
-    def resume_reading(self) -> None: ...
+    def resume_reading(self) -> None:
+        self.is_read = True
+
+    def get_write_buffer_size(self) -> int:
+        return 1_000_000
 
 
 class Socket:
@@ -49,7 +56,8 @@ class Socket:
         config = uvicorn.Config(self.app, interface="asgi3", log_config=None)
         config.load()
         self.transport = Transport()
-        self.protocol = StreamProtocol(config, ServerState(), {})
+        shared = Connections(Settings())
+        self.protocol = StreamProtocol(config, ServerState(), {}, shared=shared)
         self.protocol.connection_made(self.transport)
         self.protocol.data_received(HANDSHAKE)
 
@@ -147,3 +155,37 @@ async def test_a_stopping_server_sends_other_sockets_a_close_frame(socket) -> No
     socket.protocol.shutdown()
     assert socket.transport.written[-1] == b"\x88\x02\x03\xf4"  # 1012
     assert socket.transport.closed
+
+
+async def test_a_flood_of_frames_leaves_the_event_loop_to_others(socket) -> None:
+    pings = b"\x89\x80\0\0\0\0" * 40_000
+    socket.protocol.data_received(pings)
+    iterations = 0
+    async with asyncio.timeout(10):
+        while not socket.transport.is_read:
+            await asyncio.sleep(0)
+            iterations += 1
+    assert iterations >= len(pings) // SLICE_BYTES
+    await asyncio.sleep(0)  # writes what is joined
+    pongs = b"".join(socket.transport.written).count(b"\x8a\x00")
+    assert pongs == 40_000
+
+
+async def test_data_that_arrives_during_a_flood_is_processed_after_it(socket) -> None:
+    message = b"\x81\xfe\xea\x60\0\0\0\0" + b"a" * 60_000
+    socket.protocol.data_received(message[:-1])
+    socket.protocol.data_received(message[-1:] + TEXT)
+    async with asyncio.timeout(10):
+        while socket.protocol.queue.qsize() < 2:
+            await asyncio.sleep(0)
+    assert socket.protocol.queue.get_nowait()["text"] == "a" * 60_000
+    assert socket.protocol.queue.get_nowait()["text"] == "a"
+
+
+async def test_a_peer_that_does_not_read_its_pongs_is_not_read(socket) -> None:
+    socket.protocol.pause_writing()
+    assert not socket.transport.is_read
+    assert socket.protocol.shared.responses.held > 1_000_000
+    socket.protocol.resume_writing()
+    assert socket.transport.is_read
+    assert socket.protocol.shared.responses.held == 0

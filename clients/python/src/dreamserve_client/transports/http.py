@@ -58,6 +58,7 @@ class _Messages:
         if http.is_closed:
             raise ClosedError("the client is closed")
         headers = {**self._headers, **trace_headers()}
+        headers["x-request-timeout"] = f"{timeout_s:.6g}"  # the server then drops what is late
         if self._api_key is not None and "authorization" not in http.headers:
             headers["authorization"] = f"Bearer {self._api_key}"
         if (routed_by := call.routed_by) is not None:

@@ -30,10 +30,11 @@ class _Messages:
         self._url, self._codec, self._ids = url, codec, count()
         self.is_text = codec is JSON
 
-    def request(self, call: Call[Any]) -> tuple[int, bytes]:
+    def request(self, call: Call[Any], timeout_s: float) -> tuple[int, bytes]:
         """Return the id of a request, and its message. Raises as `Codec.encode`."""
         id, fields = next(self._ids), call.fields
-        return id, self._codec.encode({"id": id, "verb": call.verb.name, "body": fields}, fields)
+        message = {"id": id, "verb": call.verb.name, "body": fields, "timeout_s": timeout_s}
+        return id, self._codec.encode(message, fields)
 
     def fields(self, response: Response) -> Fields:
         """Return the fields that a response holds. Raises ProblemError."""
@@ -57,7 +58,7 @@ class AsyncStream:
 
     async def send(self, call: Call[Any], timeout_s: float) -> Fields:
         """Send one call, as `Transport.send` says."""
-        (id, raw), sent = self._messages.request(call), False
+        (id, raw), sent = self._messages.request(call, timeout_s), False
         try:
             async with asyncio.timeout(timeout_s):
                 socket = await self._open()
@@ -105,7 +106,7 @@ class Stream:
     def send(self, call: Call[Any], timeout_s: float) -> Fields:
         """Send one call, as `Transport.send` says."""
         deadline_s, sent = monotonic() + timeout_s, False
-        id, frame = self._messages.request(call)
+        id, frame = self._messages.request(call, timeout_s)
         try:
             socket = self._open(deadline_s)
             sent = True

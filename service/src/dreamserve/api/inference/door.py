@@ -4,7 +4,6 @@ A world is a model, a session a sequence. The body of a request becomes a `Call`
 becomes the outputs that were asked for. Steps have no numbers here: a request sent twice takes two.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -17,7 +16,8 @@ from dreamserve import __version__
 from dreamserve.api import codec
 from dreamserve.api.access.callers import Caller
 from dreamserve.api.async_engine import Disconnected, Service
-from dreamserve.api.bodies import Headers, disconnected, read_body
+from dreamserve.api.bodies import Headers, Held, disconnected, read_body
+from dreamserve.api.elements import is_quick
 from dreamserve.api.inference import tensors
 from dreamserve.api.inference.models import STATE, Model
 from dreamserve.api.inference.sequences import Call, Result, Sequences, call_of
@@ -63,8 +63,8 @@ class IndexRequest(Message):
 class Post(Generic[R]):
     """An ASGI application that answers POST: `read` makes a request of the body."""
 
-    def __init__(self, read: Read[R], respond: Respond[R], max_body_bytes: int) -> None:
-        self._read, self._respond, self._limit = read, respond, max_body_bytes
+    def __init__(self, read: Read[R], respond: Respond[R], service: Service) -> None:
+        self._read, self._respond, self._service = read, respond, service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Raises ProblemError, CallerGoneError."""
@@ -73,12 +73,17 @@ class Post(Generic[R]):
             return
         headers: Headers = scope["state"]["headers"]
         _check_media_type(headers)
-        body = await read_body(receive, headers, self._limit)
-        is_long = len(body) > codec.LARGE_BYTES or b"content-encoding" in headers
-        read = partial(self._read, scope, body)
-        request = await asyncio.to_thread(read) if is_long else read()
         caller = scope["state"]["caller"]
-        response = await self._respond(request, partial(disconnected, receive), caller)
+        held = Held(self._service.connections.bodies)
+        try:
+            limit = self._service.settings.max_body_bytes
+            body = await read_body(receive, headers, limit, held)
+            read = partial(self._read, scope, body)
+            quick = b"content-encoding" not in headers and is_quick(body, as_msgpack=False)
+            request = read() if quick else await self._service.aside(read)
+            response = await self._respond(request, partial(disconnected, receive), caller)
+        finally:
+            held.free()
         await response(scope, receive, send)
 
 
@@ -125,7 +130,7 @@ class Inference:
         ]
 
     def _post(self, read: Read[R], respond: Respond[R]) -> Post[R]:
-        return Post(read, respond, self._service.settings.max_body_bytes)
+        return Post(read, respond, self._service)
 
     def _ready(self, _: Scope) -> dict[str, Any]:
         self._service.check_ready()
@@ -144,7 +149,8 @@ class Inference:
 
     def _split(self, scope: Scope, body: bytes) -> tuple[dict[str, Any], bytes]:
         headers: Headers = scope["state"]["headers"]
-        return tensors.split(body, headers, self._service.settings.max_body_bytes)
+        limit, most = self._service.settings.max_body_bytes, self._service.most
+        return tensors.split(body, headers, limit, most)
 
     def _read_index(self, scope: Scope, body: bytes) -> IndexRequest:
         fields, _ = self._split(scope, body or b"{}")

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dreamserve.api import codec
+from dreamserve.api.elements import Most
 from dreamserve.api.inference.models import DEFAULT_OUTPUTS, DTYPES, Declared
 from dreamserve_protocol.arrays import Array
 from dreamserve_protocol.common import Whole
@@ -64,25 +65,27 @@ class Output(Message):
     parameters: OutputParameters = field(default_factory=OutputParameters)
 
 
-def split(body: bytes, headers: dict[bytes, bytes], limit: int) -> tuple[dict[str, Any], bytes]:
+def split(
+    body: bytes, headers: dict[bytes, bytes], limit: int, most: Most
+) -> tuple[dict[str, Any], bytes]:
     """Return a body's JSON object and the bytes behind it.
 
     Raises InvalidRequestError, NotFiniteInputError, UnsupportedMediaTypeError, and TooLargeError
-    for more than `limit` bytes once decompressed.
+    for more than `limit` bytes once decompressed, or a JSON object that holds more than `most`.
     """
     encoding = headers.get(b"content-encoding", b"identity").strip().lower()
     if encoding != b"identity":
         body = _decompressed(body, encoding, limit)
     length = headers.get(JSON_LENGTH)
     if length is None:
-        return codec.decode(body, as_msgpack=False), b""
+        return codec.decode(body, False, most), b""
     if not length.isdigit() or len(length) > 20 or not 0 < int(length) <= len(body):
         shown = length.decode("latin-1")[:_SHOWN]
         raise InvalidRequestError(
             f"Inference-Header-Content-Length must be the length of the JSON, from 1 to the body's"
             f" {len(body)} bytes, not {shown}; a body of binary data alone can name no sequence"
         )
-    return codec.decode(body[: int(length)], as_msgpack=False), body[int(length) :]
+    return codec.decode(body[: int(length)], False, most), body[int(length) :]
 
 
 def _decompressed(body: bytes, encoding: bytes, limit: int) -> bytes:

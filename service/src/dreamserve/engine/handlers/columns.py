@@ -2,23 +2,38 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from operator import itemgetter
 
 import numpy as np
 
 from dreamserve.backends.base import Array, Int64
 from dreamserve.backends.finite import finite_rows
+from dreamserve.engine.dynamics import Size
 from dreamserve.engine.handlers.rows import RowErrors
+from dreamserve.engine.limits import Limits
 from dreamserve.engine.pixels import to_pixels
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.world import World
+from dreamserve.manifest import WorldSpec
 from dreamserve_protocol.arrays import UInt8
 from dreamserve_protocol.batches import FinalRows
 from dreamserve_protocol.errors import DreamNotFiniteError
 from dreamserve_protocol.step import StepResult
 
 # Decoding a frame takes many times as long as a step: small slices let other requests through.
-FRAMES_AT_ONCE = 16
+FRAMES_AT_ONCE = 8
+
+
+_ROW_BYTES = 1024  # of a row's id, numbers and possible error
+
+
+def batch_size(limits: Limits, spec: WorldSpec, count: int, include: Sequence[str]) -> Size:
+    """Return the size of a batch of `count` rows. Raises TooLargeError."""
+    row_bytes = _ROW_BYTES + 4 * spec.latent_size + prod(spec.frame.shape) * ("frame" in include)
+    row_bytes += spec.state_bytes() * ("state" in include)
+    limits.check_job_bytes(count * row_bytes, f"{count} rows")
+    return Size(steps=count, memory_bytes=count * row_bytes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

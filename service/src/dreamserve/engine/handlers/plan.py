@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -9,9 +10,10 @@ from dreamserve import noise
 from dreamserve.engine.checks import check_latent
 from dreamserve.engine.dynamics import Work
 from dreamserve.engine.handlers.base import Context, seed_of, start_of
-from dreamserve.engine.imagination.evaluator import action_durations
 from dreamserve.engine.imagination.plans import plan as planned
+from dreamserve.engine.imagination.sizes import plan_size
 from dreamserve.engine.world import World
+from dreamserve.planning.base import action_durations
 from dreamserve.planning.catalog import options_of
 from dreamserve_protocol.plan import Objective, PlanRequest, PlanResult
 
@@ -21,7 +23,9 @@ def plan(context: Context, request: PlanRequest) -> Work[PlanResult]:
 
     Raises CallerError, DreamNotFiniteError.
     """
-    options = options_of(request.planner, request.options, request.candidates, request.iterations)
+    options: Any = options_of(
+        request.planner, request.options, request.candidates, request.iterations
+    )
     context.limits.check_dreamt_steps(
         candidates=options.candidates,
         horizon=request.horizon,
@@ -29,15 +33,21 @@ def plan(context: Context, request: PlanRequest) -> Work[PlanResult]:
         particles=request.particles,
         action_repeat=request.action_repeat,
     )
+    context.limits.check_plan_steps(request.horizon, request.action_repeat)
+    context.limits.check_rows(options.candidates * request.particles, "candidates x particles")
     session = context.find_alive(request.session_id)
+    size = plan_size(session.world.spec, request, options)
+    context.limits.check_job_bytes(size.memory_bytes, "candidates x horizon x particles")
     objective = _checked(session.world, request.objective)
     start = start_of(session, request.temperature)
     seed = seed_of(session, request.seed, noise.PLAN)
-    warm = session.remaining_plan() if request.warm_start else None
+    durations = action_durations(start.step, request.horizon, request.action_repeat)
+    begins = np.cumsum(durations) - durations  # (H,) the steps after which the actions begin
+    warm = session.remaining_plan(begins) if request.warm_start else None
     dream = session.key
     latency, began_s = context.latencies[start.world.name], context.clock()
     with nullcontext() if request.budget_ms is None else latency.counted():
-        yield None  # concurrent plans are counted by now
+        yield size  # concurrent plans are counted by now
         found = yield from planned(
             start,
             replace(request, objective=objective),
@@ -51,8 +61,7 @@ def plan(context: Context, request: PlanRequest) -> Work[PlanResult]:
         )
     # For the session's next plan, if the session still exists with the same dream.
     if context.sessions.is_current(session) and session.key == dream:
-        durations = action_durations(start.step, request.horizon, request.action_repeat)
-        session.keep_plan(start.step, np.repeat(found.actions, durations, axis=0))
+        session.keep_plan(start.step, found.actions, request.action_repeat)
     return found
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from dreamserve.backends.base import Array
 from dreamserve.engine.dynamics import Work, empty_state, start_from_bank
 from dreamserve.engine.handlers.base import Context
-from dreamserve.engine.handlers.columns import Columns, rows_at_once
+from dreamserve.engine.handlers.columns import Columns, batch_size, rows_at_once
 from dreamserve.engine.handlers.rows import RowErrors, duplicate_errors
 from dreamserve.engine.sessions.records import NO_LIMIT
 from dreamserve.engine.sessions.restarts import SEED_BITS
@@ -38,12 +38,13 @@ def reset_batch(context: Context, request: ResetBatchRequest) -> Work[ResetBatch
         raise InvalidRequestError(f"latents must be {list(shape)}, not {actual}")
     has_frames = "frame" in request.include
     context.limits.check_frames(count * has_frames, "include")
+    yield batch_size(context.limits, world.spec, count, request.include)
     drawn = np.frombuffer(secrets.token_bytes(8 * count), np.uint64) >> _EXCESS_BITS
     seeds, temperatures = request.seeds, request.temperatures
     columns, route = Columns.of(world, count, request.include), new_route()
     result = ResetBatchResult(
         world=world.name,
-        session_ids=request.session_ids or [new_id(route) for _ in range(count)],
+        session_ids=(ids := list(request.session_ids or ())),
         latents=columns.latents,
         seeds=drawn.astype(np.int64) if seeds is None else np.array(seeds, np.int64),
         temperatures=np.ones(count, np.float32)
@@ -58,10 +59,12 @@ def reset_batch(context: Context, request: ResetBatchRequest) -> Work[ResetBatch
     for first in range(0, count, at_once):
         yield None
         rows = range(first, min(first + at_once, count))
+        if request.session_ids is None:
+            ids.extend(new_id(route) for _ in rows)
         _begin_slice(context, request, rows, result, columns, errors)
-    for i in errors:
-        result.seeds[i], result.temperatures[i] = 0, 0
-    result.errors.extend(errors.to_list())
+    failed = list(errors)
+    result.seeds[failed], result.temperatures[failed] = 0, 0
+    result.errors.extend((yield from errors.to_list()))
     return result
 
 

@@ -2,20 +2,33 @@
 
 from collections.abc import Sequence
 
+from dreamserve.engine.dynamics import Work
 from dreamserve_protocol.batches import RowError
 from dreamserve_protocol.errors import InvalidRequestError, ProblemError
+
+ROWS_AT_ONCE = 256  # whose errors or ids are made before other requests have their turn
 
 
 class RowErrors(dict[int, ProblemError]):
     """Errors by row."""
 
+    def __setitem__(self, row: int, error: ProblemError) -> None:
+        """Set the row's error, without its traceback, which would keep all that it refers to."""
+        super().__setitem__(row, error.with_traceback(None))
+
     def set_default(self, row: int, error: ProblemError) -> None:
         """Set the row's error, unless it has one already."""
-        self.setdefault(row, error)
+        if row not in self:
+            self[row] = error
 
-    def to_list(self) -> list[RowError]:
+    def to_list(self) -> Work[list[RowError]]:
         """Return the errors as in the response, sorted by row."""
-        return [RowError.of(row, error) for row, error in sorted(self.items())]
+        errors: list[RowError] = []
+        for row in sorted(self):
+            errors.append(RowError.of(row, self[row]))
+            if not len(errors) % ROWS_AT_ONCE:
+                yield None
+        return errors
 
 
 def duplicate_errors(ids: Sequence[str]) -> RowErrors:

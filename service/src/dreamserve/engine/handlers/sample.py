@@ -1,12 +1,11 @@
 """/sample: imagine many futures from one start; no session changes."""
 
-from collections.abc import Sequence
-
 from dreamserve import noise
 from dreamserve.engine.checks import check_start
-from dreamserve.engine.dynamics import Work, start
+from dreamserve.engine.dynamics import Size, Work, start
 from dreamserve.engine.handlers.base import Context, random_seed, seed_of, start_of
 from dreamserve.engine.imagination.samples import sample as sampled
+from dreamserve.engine.imagination.sizes import sample_size
 from dreamserve.engine.imagination.trajectories import RolloutStart, subseeds
 from dreamserve.engine.limits import Limits
 from dreamserve.manifest import WorldSpec
@@ -25,30 +24,36 @@ def sample(context: Context, request: SampleRequest) -> Work[SampleResult]:
         seed = random_seed() if request.seed is None else request.seed
         temperature = 1.0 if request.temperature is None else request.temperature
         begin = check_start(world, request.start, context.limits)
+        yield _checked_size(context.limits, world.spec, request)
         latent, state = yield from start(world, begin, seed, temperature)
         origin = RolloutStart(world, latent, state, step=0, temperature=temperature)
-    spec, count, horizon = origin.world.spec, request.futures, request.horizon
-    _check_size(context.limits, spec, count, horizon, request.include)
-    policy = None
+    spec, horizon = origin.world.spec, request.horizon
+    size = _checked_size(context.limits, spec, request)
+    policy = actions = None
     if request.actions is not None:
-        sequence = spec.action_space.check(request.actions, (horizon,))
-        actions = sequence[None].repeat(count, axis=0)
+        actions = spec.action_space.check(request.actions, (horizon,))
     else:
         policy = policy_of(request.policy or "random")
-        actions = spec.action_space.zeros(count, horizon)
-    yield None
-    seeds = subseeds(seed, count, noise.SAMPLE)
-    return (yield from sampled(origin, actions, seeds, request.include, context.slice_rows, policy))
+    yield size
+    seeds = subseeds(seed, request.futures, noise.SAMPLE)
+    return (
+        yield from sampled(
+            origin, actions, horizon, seeds, request.include, context.slice_rows, policy
+        )
+    )
 
 
-def _check_size(
-    limits: Limits, spec: WorldSpec, count: int, horizon: int, include: Sequence[str]
-) -> None:
-    """Raise TooLargeError if the futures, with the additional ones of `include`, exceed a limit."""
+def _checked_size(limits: Limits, spec: WorldSpec, request: SampleRequest) -> Size:
+    """Return the size of the futures, with the additional ones included. Raises TooLargeError."""
+    count, horizon, include = request.futures, request.horizon, request.include
     extra = ("most_likely" in include) + spec.mixture.components * ("components" in include)
     limits.check_dreamt_steps(futures=count + extra, horizon=horizon)
+    limits.check_rows(count, "futures")
+    what = f"{count} futures x horizon {horizon}"
     if "frames" in include:
         limits.check_frames((count + extra) * horizon, "futures x horizon")
     if "mixture" in include:
-        size_bytes = count * horizon * spec.mixture_bytes()
-        limits.check_mixture_bytes(size_bytes, f"{count} futures x horizon {horizon}")
+        limits.check_mixture_bytes(count * horizon * spec.mixture_bytes(), what)
+    size = sample_size(spec, count, extra, horizon, include)
+    limits.check_job_bytes(size.memory_bytes, what)
+    return size

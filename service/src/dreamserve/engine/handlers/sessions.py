@@ -1,7 +1,8 @@
 """GET and DELETE /sessions/{session_id}; GET and PUT its snapshot; POST /delete/batch."""
 
+from dreamserve.engine.dynamics import Work
 from dreamserve.engine.handlers.base import Context
-from dreamserve.engine.handlers.rows import duplicate_errors
+from dreamserve.engine.handlers.rows import ROWS_AT_ONCE, duplicate_errors
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.snapshots import restored, snapshot_of
 from dreamserve_protocol.batches import DeleteBatchRequest, DeleteBatchResult
@@ -26,17 +27,19 @@ def delete(context: Context, request: DeleteRequest) -> None:
     context.sessions.remove(context.sessions.find(request.session_id, use=False).id)
 
 
-def delete_batch(context: Context, request: DeleteBatchRequest) -> DeleteBatchResult:
-    """End the sessions. Raises TooLargeError."""
+def delete_batch(context: Context, request: DeleteBatchRequest) -> Work[DeleteBatchResult]:
+    """End the sessions, some rows at a time. Raises TooLargeError."""
     context.limits.check_rows(len(request.session_ids))
     errors = duplicate_errors(request.session_ids)
     for i, session_id in enumerate(request.session_ids):
+        if i and not i % ROWS_AT_ONCE:
+            yield None
         if i not in errors:
             try:
                 delete(context, DeleteRequest(session_id))
             except ProblemError as error:
                 errors[i] = error
-    return DeleteBatchResult(request.session_ids, errors.to_list())
+    return DeleteBatchResult(request.session_ids, (yield from errors.to_list()))
 
 
 def snapshot(context: Context, request: SnapshotRequest) -> Snapshot:

@@ -13,7 +13,7 @@ from dreamserve.backends.base import Int64
 from dreamserve.backends.host_state import as_slice
 from dreamserve.engine.dynamics import Work
 from dreamserve.engine.handlers.base import Context
-from dreamserve.engine.handlers.columns import rows_at_once
+from dreamserve.engine.handlers.columns import batch_size, rows_at_once
 from dreamserve.engine.handlers.step_columns import StepColumns, columns_of
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.steps import (
@@ -38,7 +38,8 @@ def step_batch(context: Context, request: StepBatchRequest) -> Work[StepBatchRes
     frames_seen = np.asarray(request.observations).ndim == 4
     has_frames = "frame" in request.include
     context.limits.check_frames(count * (frames_seen + has_frames), "observations and include")
-    batch = columns_of(context.sessions, world, request)
+    yield batch_size(context.limits, world.spec, count, request.include)
+    batch = yield from columns_of(context.sessions, world, request)
     at_once = rows_at_once(context.batch_rows, frames_seen or has_frames)
     for first in range(0, count, at_once):
         yield None
@@ -49,7 +50,7 @@ def step_batch(context: Context, request: StepBatchRequest) -> Work[StepBatchRes
             failed = failure(error)
             for i in rows:
                 batch.errors.set_default(i, failed)
-    batch.result.errors.extend(batch.errors.to_list())
+    batch.result.errors.extend((yield from batch.errors.to_list()))
     return replace(batch.result, final=batch.final.rows()) if batch.final else batch.result
 
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from dreamserve.backends.base import Actions, Int64
 from dreamserve.backends.host_state import as_slice
-from dreamserve.engine.handlers.columns import Columns, Final
-from dreamserve.engine.handlers.rows import RowErrors, duplicate_errors
+from dreamserve.engine.dynamics import Work
+from dreamserve.engine.handlers.columns import Columns, Final, rows_at_once
+from dreamserve.engine.handlers.rows import ROWS_AT_ONCE, RowErrors, duplicate_errors
 from dreamserve.engine.sessions.owned import Sessions
 from dreamserve.engine.sessions.restarts import restart
 from dreamserve.engine.sessions.session import Session
@@ -94,14 +95,16 @@ class StepColumns:
             self.final.add(restarted)
 
 
-def columns_of(sessions: Sessions, world: World, request: StepBatchRequest) -> StepColumns:
+def columns_of(sessions: Sessions, world: World, request: StepBatchRequest) -> Work[StepColumns]:
     """Validate the columns; note the rows that are invalid."""
     ids, count = request.session_ids, len(request.session_ids)
     steps = None if request.steps is None else np.asarray(request.steps)
     errors = duplicate_errors(ids)
     _check_numbers(steps, errors)
     actions, in_space = world.spec.action_space.check_rows(request.actions)
-    for i in np.flatnonzero(~in_space).tolist():
+    for n, i in enumerate(np.flatnonzero(~in_space).tolist(), 1):
+        if not n % ROWS_AT_ONCE:
+            yield None
         errors.set_default(i, _action_error(world, np.asarray(request.actions)[i]))
     columns, observed = Columns.of(world, count, request.include), request.observations is not None
     result = StepBatchResult(
@@ -118,14 +121,19 @@ def columns_of(sessions: Sessions, world: World, request: StepBatchRequest) -> S
         predicted_terminated=np.zeros(count, np.bool_) if observed else None,
         end_probability=np.zeros(count, np.float32) if observed else None,
     )
-    extras = _extras(world, request, errors) if observed else {}
+    extras = (yield from _extras(world, request, errors)) if observed else {}
     final = Final(world, request.include)
     return StepColumns(request, sessions, actions, steps, extras, errors, columns, result, final)
 
 
-def _extras(world: World, request: StepBatchRequest, errors: RowErrors) -> dict[int, StepExtras]:
-    extras = {}
-    for i, observation in enumerate(np.asarray(request.observations)):
+def _extras(
+    world: World, request: StepBatchRequest, errors: RowErrors
+) -> Work[dict[int, StepExtras]]:
+    extras, observations = {}, np.asarray(request.observations)
+    at_once = rows_at_once(ROWS_AT_ONCE, has_frames=observations.ndim == 4)
+    for i, observation in enumerate(observations):
+        if i and not i % at_once:
+            yield None
         try:
             extras[i] = extras_of(world, observation)
         except (InvalidRequestError, NotFiniteInputError) as error:

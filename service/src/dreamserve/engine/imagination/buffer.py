@@ -19,7 +19,7 @@ from dreamserve.engine.world import World
 from dreamserve_protocol.arrays import UInt8
 from dreamserve_protocol.errors import DreamNotFiniteError, NotFiniteInputError
 
-_FRAMES_AT_ONCE = 16
+_FRAMES_AT_ONCE = 8
 
 
 class TrajectoryBuffer:
@@ -60,20 +60,24 @@ class TrajectoryBuffer:
         begin: int = 0,
         runner: PolicyRunner | None = None,
     ) -> Work[None]:
-        """Advance B futures, numbered from `first`, by actions (B, H, …), and record them.
+        """Advance B futures, numbered from `first`, by actions (H, …), and record them.
 
-        Starts at step `begin`. A runner fills `actions`. Raises DreamNotFiniteError, and
-        NotFiniteInputError if a policy's scores are NaN or infinite.
+        Starts at step `begin`. A runner chooses each future's actions instead; those of future 0
+        are written to `actions`. Raises DreamNotFiniteError, and NotFiniteInputError if a policy's
+        scores are NaN or infinite.
         """
-        for t in range(begin, actions.shape[1]):
+        for t in range(begin, len(actions)):
+            action: Actions = np.broadcast_to(actions[t], (len(futures), *actions.shape[1:]))
             if runner is not None:
-                actions[:, t], valid = runner.act(futures)
+                action, valid = runner.act(futures)
+                if not first:
+                    actions[t] = action[0]
                 if not valid.all():
                     future = first + int(np.argmin(valid))
                     raise NotFiniteInputError(
                         f"policy: its scores are NaN or infinity at step {t + 1} of future {future}"
                     )
-            outcome = yield from futures.advance(actions[:, t])
+            outcome = yield from futures.advance(action)
             assert outcome is not None  # there is no deadline
             yield from self.write(first, t, outcome)
 

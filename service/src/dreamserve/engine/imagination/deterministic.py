@@ -52,7 +52,7 @@ def deterministic(
 def most_likely(start: RolloutStart, actions: Actions, include: Sequence[str]) -> Work[MostLikely]:
     """Return the most likely future under actions (H, …). Raises DreamNotFiniteError."""
     buffer = TrajectoryBuffer(start.world, 1, len(actions), include, "most likely future")
-    yield from buffer.follow(deterministic(start, 1), 0, actions[None])
+    yield from buffer.follow(deterministic(start, 1), 0, actions)
     frames = None if buffer.frames is None else buffer.frames[0]
     return MostLikely(buffer.latents[0], buffer.rewards[0], buffer.terminated[0], frames)
 
@@ -80,7 +80,7 @@ def components(start: RolloutStart, actions: Actions, include: Sequence[str]) ->
 
     buffer = TrajectoryBuffer(start.world, count, len(actions), include, "component")
     yield from buffer.write(0, 0, outcome)
-    yield from buffer.follow(futures, 0, actions[None].repeat(count, axis=0), begin=1)
+    yield from buffer.follow(futures, 0, actions, begin=1)
     return Components(
         ranked,
         order,

@@ -12,20 +12,10 @@ from dreamserve.engine.dynamics import Work
 from dreamserve.engine.imagination.objectives import REWARD, ReturnAccumulator, reward_alone
 from dreamserve.engine.imagination.trajectories import RolloutStart, Trajectories, Values, subseeds
 from dreamserve.noise import UInt64
+from dreamserve.planning.base import action_durations
 from dreamserve_protocol.plan import Objective
 
-
-def action_durations(step: int, horizon: int, action_repeat: int) -> Int64:
-    """Return the number of steps (H,) that each action of a plan made after `step` is held.
-
-    Actions change after steps that are multiples of `action_repeat`, so a plan made in the middle
-    of an action can hold it until its planned end. The last action is held longer by the steps that
-    the first one lacks.
-    """
-    durations, elapsed = np.full(horizon, action_repeat), step % action_repeat
-    durations[0] -= elapsed
-    durations[-1] += elapsed
-    return durations
+_ON_DEVICE = 4096  # candidates of one call on a device
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,17 +47,22 @@ class CandidateEvaluator:
         candidate that becomes NaN or infinite in any particle has the value -inf.
         """
         seeds = subseeds(seed, self.particles, noise.PLAN)
-        durations = action_durations(self.start.step, actions.shape[1], self.action_repeat)
-        steps = actions.repeat(durations, 1)
+        horizon = actions.shape[1]
+        durations = action_durations(self.start.step, horizon, self.action_repeat)
+        held = np.arange(horizon).repeat(durations)  # (T,) the number of each step's action
         backend = self.start.world.backend
+        values = np.full(len(actions) * self.particles, -np.inf)
         if isinstance(backend, DeviceBackend) and reward_alone(self.objective):
-            values = self._on_device(backend, steps, seeds)
-            yield None
+            for first in range(0, len(actions), _ON_DEVICE):
+                some = actions[first : first + _ON_DEVICE, held]
+                part = slice(first * self.particles, (first + len(some)) * self.particles)
+                values[part] = self._on_device(backend, some, seeds)
+                yield None
             return CandidateValues(self._mean(values))
-        calls, values = 0, np.full(len(steps) * self.particles, -np.inf)
+        calls = 0
         for first in range(0, len(values), self.slice_rows):
             rows = np.arange(first, min(first + self.slice_rows, len(values)))
-            returns, slice_calls, complete = yield from self._dream(steps, rows, seeds)
+            returns, slice_calls, complete = yield from self._dream(actions, held, rows, seeds)
             calls += slice_calls
             if not complete:
                 return self._cut_short(values, first, returns, calls)
@@ -106,20 +101,25 @@ class CandidateEvaluator:
         others = objective.survival or objective.target is not None
         if others or objective.reward < 0 or rule.value is None or rule.value < 0:
             return inf
-        bound, weight = 0.0, 1.0
-        for _ in range(self.steps(horizon)):  # the same sum as a candidate's, to the last bit
-            bound += weight * (objective.reward * rule.value)
-            weight *= self.discount
-        return bound
+        # `accumulate` adds in order, so this is a candidate's sum to the last bit.
+        factors = np.full(self.steps(horizon), self.discount)
+        factors[0] = 1.0
+        weights = np.multiply.accumulate(factors)
+        return float(np.add.accumulate(weights * (objective.reward * rule.value))[-1])
 
-    def _dream(self, steps: Actions, rows: Int64, seed: UInt64) -> Work[tuple[Values, int, bool]]:
-        """Return the values of dreams `rows` (B,), the world calls, and whether all steps ran."""
-        steps = steps[rows // self.particles]  # (B, T, …)
+    def _dream(
+        self, actions: Actions, held: Int64, rows: Int64, seed: UInt64
+    ) -> Work[tuple[Values, int, bool]]:
+        """Return the values of dreams `rows` (B,), the world calls, and whether all steps ran.
+
+        Step t takes action held[t]; nothing here grows with B x T.
+        """
+        candidates = rows // self.particles
         seeds = seed if self.particles == 1 else seed[rows % self.particles]
         dreams = Trajectories.of(self.start, len(rows), seeds, noise.PLAN)
         returns = ReturnAccumulator(self.start.world, self.objective, self.discount, len(rows))
-        for t in range(steps.shape[1]):
-            outcome = yield from dreams.advance(steps[:, t], self.until_s())
+        for t, action in enumerate(held.tolist()):
+            outcome = yield from dreams.advance(actions[candidates, action], self.until_s())
             if outcome is None:
                 return returns.finite_values(dreams.finite), t, False
             returns.add(outcome)

@@ -5,17 +5,18 @@ differs between iterations. With `budget_ms` the planner gets as many candidates
 are likely to fit, and the result is the best plan at the deadline.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dreamserve import noise
 from dreamserve.engine.dynamics import Work
-from dreamserve.engine.imagination.evaluator import CandidateEvaluator, action_durations
+from dreamserve.engine.imagination.evaluator import CandidateEvaluator
 from dreamserve.engine.imagination.latency import LatencyModel, fit_to_budget
 from dreamserve.engine.imagination.objectives import REWARD
 from dreamserve.engine.imagination.trajectories import RolloutStart, uniforms
@@ -50,7 +51,7 @@ def plan(
     began_s: float,
     clock: Callable[[], float],
 ) -> Work[PlanResult]:
-    """Return the best actions found. `warm` is the rest of an earlier plan, one action per step.
+    """Return the best actions found. `warm` is the rest of an earlier plan, from its first action.
 
     The budget counts from `began_s`; `latency` already counts this plan if it has a budget. Raises
     DreamNotFiniteError.
@@ -69,7 +70,6 @@ def plan(
         request.action_repeat,
         until_s,
     )
-    warm = None if warm is None else _one_per_action(warm, start.step, request)
     search = _Search(request, options, seed, warm, evaluator, latency, clock)
     found, evaluation_s = None, latency.lasts_s(evaluator.steps(request.horizon), request.particles)
     # Without time for two evaluations, search at once: it tries `warm` beside other candidates.
@@ -94,14 +94,6 @@ def _result(found: SearchResult, planner: str, space: ActionSpace, elapsed_ms: f
         elapsed_ms=elapsed_ms,
         cut_short=found.cut_short,
     )
-
-
-def _one_per_action(warm: Actions, step: int, request: PlanRequest) -> Actions:
-    """Return the actions of `warm`, one per step, with which a new plan's actions begin."""
-    durations = action_durations(step, request.horizon, request.action_repeat)
-    starts = np.cumsum(durations) - durations
-    remaining: Actions = warm[starts[starts < len(warm)]]
-    return remaining
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,35 +139,58 @@ class _Search:
     def _run(self, options: Options) -> Work[SearchResult]:
         """Evaluate the planner's candidates until it is done or the deadline has passed."""
         planner, evaluator = self._planner(options), self.evaluator
-        actions, best, evaluations = next(planner), None, 0
-        calls: list[tuple[int, int]] = []
-        bound = evaluator.upper_bound(actions.shape[1])
+        best, evaluations, values, complete = None, 0, None, True
+        calls = Counter[int]()  # by rows
+        bound = evaluator.upper_bound(self.request.horizon)
         for iteration in count():
-            seed = _iteration_seed(self.seed, iteration)
-            result = yield from evaluator.evaluate(actions, seed)
-            rows = min(len(actions) * evaluator.particles, evaluator.slice_rows)
-            calls.append((result.calls, rows))
+            proposed = yield from self._proposed(planner, values)
+            if proposed is None:
+                complete = False
+                break
+            if isinstance(proposed, Plan):
+                best = proposed if best is None else best._replace(iterations=proposed.iterations)
+                break
+            actions = proposed
+            result = yield from evaluator.evaluate(actions, _iteration_seed(self.seed, iteration))
+            complete = result.complete
+            calls[min(len(actions) * evaluator.particles, evaluator.slice_rows)] += result.calls
             values = result.values
             if best is None and result.partial is not None:
                 values = result.partial
             best = better(best, actions, finite_or_lowest(values), iteration)
-            evaluated = np.isfinite(result.values).sum()
-            evaluations += len(actions) if result.complete else int(evaluated)
-            if not result.complete or best.value >= bound:
+            evaluations += len(actions) if complete else int(np.isfinite(result.values).sum())
+            if not complete or best.value >= bound:
                 break
+        took = [(number, rows) for rows, number in calls.items()]
+        return SearchResult(best or self._untried(), evaluations, took, not complete)
+
+    def _proposed(self, planner: Planner, values: Any) -> Work[Actions | Plan | None]:
+        """Return the planner's next candidates or its plan; None if the deadline comes first."""
+        while True:
             try:
-                actions = planner.send(values)
+                proposed = planner.send(values)
             except StopIteration as stop:
-                best = best._replace(iterations=stop.value.iterations)
-                break
-        assert best is not None
-        return SearchResult(best, evaluations, calls, not result.complete)
+                plan: Plan = stop.value
+                return plan
+            if proposed is not None:
+                return proposed
+            if self.clock() >= self.evaluator.until_s():
+                return None
+            values = None
+            yield None
+
+    def _untried(self) -> Plan:
+        """Return the plan for a deadline before the first evaluation: the rest of the last one."""
+        space, horizon = self.evaluator.start.world.spec.action_space, self.request.horizon
+        middle = space.uniform(np.full((horizon, *space.shape), 0.5, np.float32))
+        warm = resized(self.warm, horizon)
+        return Plan(middle if warm is None else warm, 0.0, 0)
 
     def _planner(self, options: Options) -> Planner:
         space, request = self.evaluator.start.world.spec.action_space, self.request
 
-        def uniform(iteration: int, shape: tuple[int, ...]) -> noise.Float32:
-            numbers: noise.Float32 = uniforms(self.seed, iteration, shape)
+        def uniform(iteration: int, shape: tuple[int, ...], first: int) -> noise.Float32:
+            numbers: noise.Float32 = uniforms(self.seed, iteration, shape, first)
             return numbers
 
         return planner_of(request.planner, space, request.horizon, options, uniform, self.warm)

@@ -6,6 +6,7 @@ whatever else is in the batch.
 """
 
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,13 @@ import numpy.typing as npt
 
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Array, Bools, Int64, State
-from dreamserve.engine.dynamics import Work, starts
+from dreamserve.engine.dynamics import Work, empty_state, starts
 from dreamserve.engine.imagination.policy_runners import runner_of
 from dreamserve.engine.imagination.trajectories import RolloutStart, StepOutcome, Trajectories
 from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
 from dreamserve.noise import UInt64
+from dreamserve.planning.base import pieces
 from dreamserve_protocol.common import Start
 from dreamserve_protocol.policies import AnyPolicy, policy_count
 from dreamserve_protocol.rollout import RolloutResult, RolloutStatistics
@@ -50,13 +52,14 @@ class EpisodeStarts:
         cls, world: World, given: Start | None, seed: UInt64, temperature: float, slice_rows: int
     ) -> Work["EpisodeStarts"]:
         """Start each episode as a reset with its seed does; `given` has been validated."""
-        parts = []
+        latent = np.empty((len(seed), world.spec.latent_size), np.float32)
+        state = empty_state(world, len(seed))
         for first in range(0, len(seed), slice_rows):
-            rows = seed[first : first + slice_rows]
-            parts.append((yield from starts(world, given, rows, temperature)))
+            rows = slice(first, first + slice_rows)
+            latent[rows], begun = yield from starts(world, given, seed[rows], temperature)
+            for part, new in zip(state, begun, strict=True):
+                part[rows] = new
             yield None
-        latent = np.concatenate([part[0] for part in parts])
-        state = tuple(map(np.concatenate, zip(*(part[1] for part in parts), strict=True)))
         return cls(world, latent, state, seed, 0, temperature)
 
     def trajectories(self, episode: Int64) -> Trajectories:
@@ -108,12 +111,12 @@ class EpisodeLog:
         self.lengths[episode] += is_finite
         self.terminated[episode] = outcome.ended & is_finite
 
-    def result(self, starting: EpisodeStarts, policies: int) -> RolloutResult:
+    def result(self, starting: EpisodeStarts, policies: int) -> Work[RolloutResult]:
         """Return the result of the rollout, with a row for each policy."""
-        steps = int(self.lengths.max())
+        steps, episodes = int(self.lengths.max()), len(starting.seed)
 
         def by_policy(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-            return np.ascontiguousarray(rows).reshape(policies, len(starting.seed), *rows.shape[1:])
+            return rows.reshape(policies, episodes, *rows.shape[1:])
 
         numbers = (self.returns, self.lengths, self.terminated, self.finite)
         returns, lengths, terminated, finite = map(by_policy, numbers)
@@ -125,16 +128,28 @@ class EpisodeLog:
             lengths=lengths,
             terminated=terminated,
             finite=finite,
-            statistics=statistics(returns, lengths, terminated, finite),
+            statistics=(yield from statistics(returns, lengths, terminated, finite)),
         )
         if not self._trajectories:
             return result
         return replace(
             result,
-            latents=by_policy(self._latents[:, : steps + 1]),
-            actions=by_policy(self._actions[:, :steps]),
-            rewards=by_policy(self._rewards[:, :steps]),
+            latents=by_policy((yield from _first_steps(self._latents, steps + 1))),
+            actions=by_policy((yield from _first_steps(self._actions, steps))),
+            rewards=by_policy((yield from _first_steps(self._rewards, steps))),
         )
+
+
+def _first_steps(rows: npt.NDArray[Any], steps: int) -> Work[npt.NDArray[Any]]:
+    """Return the first steps of trajectories (N, T, …), contiguous, copied piece by piece."""
+    if steps == rows.shape[1]:
+        return rows
+    copied = np.empty((len(rows), steps, *rows.shape[2:]), rows.dtype)
+    for some in pieces(len(rows), prod(copied.shape[1:])):
+        if some.start:
+            yield None
+        copied[some] = rows[some, :steps]
+    return copied
 
 
 def roll_out(
@@ -175,16 +190,26 @@ def roll_out(
             trajectories.keep(~ended)
             runner.keep(~ended)
             episode = episode[~ended]
-    return log.result(starting, policies)
+    return (yield from log.result(starting, policies))
 
 
 def statistics(
     returns: npt.NDArray[np.float64], lengths: Int64, terminated: Bools, finite: Bools
-) -> RolloutStatistics:
-    """Return each policy's statistics, (P,) each, over its finite episodes among (P, E).
+) -> Work[RolloutStatistics]:
+    """Return each policy's statistics, (P,) each, over its finite episodes among (P, E)."""
+    parts: list[dict[str, npt.NDArray[Any]]] = []
+    for some in pieces(*returns.shape):
+        if some.start:
+            yield None
+        parts.append(_statistics(returns[some], lengths[some], terminated[some], finite[some]))
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return RolloutStatistics(**columns)
 
-    A policy without finite episodes has NaN for all but their number.
-    """
+
+def _statistics(
+    returns: npt.NDArray[np.float64], lengths: Int64, terminated: Bools, finite: Bools
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the statistics by name; a policy without finite episodes has NaN for all but one."""
     episodes = finite.sum(axis=1)
 
     def mean(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -200,13 +225,13 @@ def statistics(
     none = episodes == 0
     least = np.where(finite, returns, np.inf).min(axis=1)
     most = np.where(finite, returns, -np.inf).max(axis=1)
-    return RolloutStatistics(
-        episodes=episodes,
-        mean_return=mean(returns),
-        std_return=deviation(returns),
-        min_return=np.where(none, np.nan, least),
-        max_return=np.where(none, np.nan, most),
-        mean_length=mean(lengths),
-        std_length=deviation(lengths),
-        share_terminated=mean(terminated),
-    )
+    return {
+        "episodes": episodes,
+        "mean_return": mean(returns),
+        "std_return": deviation(returns),
+        "min_return": np.where(none, np.nan, least),
+        "max_return": np.where(none, np.nan, most),
+        "mean_length": mean(lengths),
+        "std_length": deviation(lengths),
+        "share_terminated": mean(terminated),
+    }

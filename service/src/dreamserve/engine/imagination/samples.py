@@ -16,29 +16,31 @@ from dreamserve_protocol.sample import SampleResult
 
 def sample(
     start: RolloutStart,
-    actions: Actions,
+    actions: Actions | None,
+    horizon: int,
     seeds: UInt64,
     include: Sequence[str],
     slice_rows: int,
     policy: AnyPolicy | None = None,
 ) -> Work[SampleResult]:
-    """Return the futures under actions (N, H, …), or under a policy, which fills `actions`.
+    """Return the futures (N, H) of seeds (N,) under actions (H, …), or under a policy.
 
     Deterministic futures take the first future's actions. Raises DreamNotFiniteError.
     """
-    count, horizon = actions.shape[:2]
+    count = len(seeds)
     buffer = TrajectoryBuffer(start.world, count, horizon, include)
+    taken = start.world.spec.action_space.zeros(horizon) if actions is None else actions
     for first in range(0, count, slice_rows):
         rows = slice(first, first + slice_rows)
         futures = Trajectories.of(start, len(seeds[rows]), seeds[rows], noise.SAMPLE)
         runner = None if policy is None else runner_of(start.world, policy, len(futures))
-        yield from buffer.follow(futures, first, actions[rows], runner=runner)
+        yield from buffer.follow(futures, first, taken, runner=runner)
     frames = [part for part in include if part == "frames"]
     likely = by_component = None
     if "most_likely" in include:
-        likely = yield from most_likely(start, actions[0], frames)
+        likely = yield from most_likely(start, taken, frames)
     if "components" in include:
-        by_component = yield from components(start, actions[0], frames)
+        by_component = yield from components(start, taken, frames)
     return SampleResult(
         buffer.latents,
         buffer.rewards,

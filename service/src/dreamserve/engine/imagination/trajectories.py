@@ -5,7 +5,7 @@ step has at most `slice_rows` rows.
 """
 
 from dataclasses import dataclass
-from math import inf
+from math import inf, prod
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -156,7 +156,10 @@ def subseeds(seed: int, count: int, stream: int) -> UInt64:
     return noise.keys(np.full(count, seed, np.uint64), np.arange(count), stream)
 
 
-def uniforms(seed: int, number: int, shape: tuple[int, ...]) -> Any:
-    """Return uniforms in (0, 1) to choose actions by: a pure function of (seed, number)."""
+def uniforms(seed: int, number: int, shape: tuple[int, ...], first: int = 0) -> Any:
+    """Return uniforms in (0, 1) to choose actions by: a pure function of (seed, number).
+
+    They are those from index `first` on, so they may be drawn piece by piece.
+    """
     key = noise.keys(np.array([seed], np.uint64), np.array([number]), noise.ACTION)
-    return noise.draw(key, 0, int(np.prod(shape))).reshape(shape)
+    return noise.uniforms(key, first, prod(shape)).reshape(shape)

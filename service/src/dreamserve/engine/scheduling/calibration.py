@@ -6,7 +6,7 @@ latencies     the duration of a world call by batch size, for plans with a time 
 inline_rows   the largest batch that runs in the caller's thread, because a switch would cost more
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from dreamserve.backends.base import DeviceBackend
@@ -37,13 +37,24 @@ def batch_sizes(largest: int) -> tuple[int, ...]:
     return (*sorted(size for size in sizes if size < largest), largest)
 
 
-def calibrate(worlds: Iterable[World], sizes: tuple[int, ...], slice_ms: float) -> Calibration:
-    """Run every graph at every batch size, and return the parameters for slices of `slice_ms`."""
+def calibrate(
+    worlds: Iterable[World],
+    sizes: tuple[int, ...],
+    slice_ms: float,
+    check_going: Callable[[], None] = lambda: None,
+) -> Calibration:
+    """Run every graph at every batch size, and return the parameters for slices of `slice_ms`.
+
+    `check_going` is called between runs; what it raises ends them.
+    """
     slice_rows: list[int] = []
     latencies = {}
     inline = True
     for world in worlds:
-        took_s = {size: step_s(world.spec, world.backend, size, _ROUNDS) for size in sizes}
+        took_s = {}
+        for size in sizes:
+            check_going()
+            took_s[size] = step_s(world.spec, world.backend, size, _ROUNDS)
         world.warm()
         latencies[world.name] = LatencyModel(took_s)
         slice_rows.append(_largest_within(took_s, 1e-3 * slice_ms))

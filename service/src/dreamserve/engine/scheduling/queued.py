@@ -3,8 +3,10 @@
 import concurrent.futures
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Protocol
 
+from dreamserve.engine.scheduling.jobs import Ask
 from dreamserve.engine.sessions.keys import SessionKey
 from dreamserve.engine.sessions.ledger import Absence, Lease
 from dreamserve.engine.work import Job, Result
@@ -55,6 +57,8 @@ class QueuedRequest:
     key: SessionKey | None  # the session's key; None for batches and for requests without a session
     owner: str = ""  # of the request
     queued_at_s: float = 0.0  # by time.perf_counter
+    ask: Ask | None = None  # of plans, samples and rollouts, which change no session
+    until_s: float = inf  # by the engine's clock: when the caller gives up
     job: Job | None = None
     # A reset in progress: the session's next requests must wait until it ends.
     holds_session: bool = False

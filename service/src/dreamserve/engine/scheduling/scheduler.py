@@ -2,13 +2,15 @@
 
 The requests of one session form a chain in the order of arrival; only the head of a chain may run,
 so a batch has at most one step of a session and a session's steps keep their order. Quick requests
-go first, up to the size of a batch; after each batch one job of long work gets one slice, in turn.
+go first, up to the size of a batch; after each batch long work gets one slice (`jobs`).
 """
 
 from collections import deque
 from collections.abc import Hashable
+from math import inf
 from typing import Generic, Protocol, TypeVar
 
+from dreamserve.engine.scheduling.jobs import Ask, Jobs
 from dreamserve_protocol.errors import OverloadedError
 
 
@@ -21,29 +23,45 @@ class Keyed(Protocol):
         ...
 
     @property
+    def ask(self) -> Ask | None:
+        """What is known of it if it is a plan, sample or rollout."""
+        ...
+
+    @property
     def has_run(self) -> bool:
         """Whether it was taken off the queue before."""
         ...
 
 
 T = TypeVar("T", bound=Keyed)
-J = TypeVar("J")
 
 
-class Scheduler(Generic[T, J]):
-    """Bounded queues of requests T and of long work J. Not thread-safe: its owner locks."""
+class Scheduler(Generic[T]):
+    """Bounded queues of requests T and of long work. Not thread-safe: its owner locks."""
 
-    def __init__(self, *, max_queue: int, max_batch: int, max_jobs: int) -> None:
-        self._max_queue, self._max_batch, self._max_jobs = max_queue, max_batch, max_jobs
+    def __init__(
+        self, *, max_queue: int, max_batch: int, max_jobs: int, max_wait_s: float = inf
+    ) -> None:
+        self._max_queue, self._max_batch = max_queue, max_batch
         self.ready: deque[T] = deque()
         # The requests behind each chain's head; None until there is one, to save memory and time.
         self._chains: dict[Hashable, deque[T] | None] = {}
-        self.jobs: deque[J] = deque()
+        self.jobs: Jobs[T] = Jobs(max_jobs, max_wait_s)
         self.waiting = 0
 
-    def add(self, request: T) -> None:
-        """Queue a request. Raises OverloadedError when the queue is full."""
-        self._admit()
+    def add(self, request: T, now_s: float = 0.0) -> None:
+        """Queue a request. Raises OverloadedError when the queue is full, or the jobs are many."""
+        self._check_room()
+        if request.ask is not None:
+            self.jobs.admit(request.ask, now_s)
+        self.waiting += 1
+        self._append(request)
+
+    def _check_room(self) -> None:
+        if self.waiting >= self._max_queue:
+            raise OverloadedError(f"{self.waiting} requests are waiting; try again later")
+
+    def _append(self, request: T) -> None:
         key = request.key
         if key is None:
             self.ready.append(request)
@@ -56,21 +74,20 @@ class Scheduler(Generic[T, J]):
             self._chains[key] = None
             self.ready.append(request)
 
-    def _admit(self) -> None:
-        if self.waiting >= self._max_queue:
-            raise OverloadedError(f"{self.waiting} requests are waiting; try again later")
-        self.waiting += 1
-
     def put_back(self, request: T) -> None:
         """Queue a request that was released, before those of its chain that have not run yet.
 
-        Raises OverloadedError when the queue is full.
+        Raises OverloadedError when the queue is full. It was admitted before, whatever other long
+        work has come since.
         """
+        self._check_room()
+        if request.ask is not None:
+            self.jobs.readmit(request.ask)
+        self.waiting += 1
         key = request.key
         if key is None or key not in self._chains:
-            self.add(request)
+            self._append(request)
             return
-        self._admit()
         behind = self._chains[key]
         if behind is None:
             behind = self._chains[key] = deque()
@@ -81,12 +98,15 @@ class Scheduler(Generic[T, J]):
                 return
         behind.insert(sum(other.has_run for other in behind), request)
 
-    def next(self) -> tuple[list[T], list[J]]:
-        """Take a batch of requests off the queue; return it and all jobs, longest waiting first."""
+    def next(self) -> tuple[list[T], list[T]]:
+        """Take a batch of requests off the queue; return it and the jobs, the next one first."""
         count = min(len(self.ready), self._max_batch)
         batch = [self.ready.popleft() for _ in range(count)]
         self.waiting -= count
-        return batch, list(self.jobs)
+        for request in batch:
+            if request.ask is not None:
+                self.jobs.arrive(request.ask)
+        return batch, self.jobs.order() if self.jobs else []
 
     def release(self, request: T) -> None:
         """Let the next request of the same session run; call once for each request taken."""
@@ -99,35 +119,31 @@ class Scheduler(Generic[T, J]):
         else:
             del self._chains[key]
 
+    def park(self, request: T) -> None:
+        """Count the long work of a request that was taken off and waits elsewhere."""
+        if request.ask is not None:
+            self.jobs.readmit(request.ask)
+
     def resume(self, request: T) -> None:
-        """Put a request that was taken off, and not released, back in front of the queue."""
+        """Put a request that was parked back in front of the queue."""
         self.waiting += 1
         self.ready.appendleft(request)
 
-    def begin(self, job: J) -> None:
-        """Add a job to those that get slices. Raises OverloadedError at `max_jobs` jobs."""
-        if len(self.jobs) >= self._max_jobs:
-            raise OverloadedError(
-                f"{self._max_jobs} plans, samples and rollouts are in progress; try again later"
-            )
-        self.jobs.append(job)
+    def drop(self, request: T) -> None:
+        """Release a request that was parked and will not run."""
+        if request.ask is not None:
+            self.jobs.arrive(request.ask)
+        self.release(request)
 
-    def requeue(self, job: J) -> None:
-        """Move a job that had its slice behind the others."""
-        self.jobs.remove(job)
-        self.jobs.append(job)
-
-    def end(self, job: J) -> None:
-        """Remove a job, which gets no more slices."""
-        self.jobs.remove(job)
-
-    def empty(self) -> tuple[list[T], list[J]]:
+    def empty(self) -> tuple[list[T], list[T]]:
         """Remove and return all requests and jobs."""
         chains = (chain for chain in self._chains.values() if chain)
         requests = [*self.ready, *(request for chain in chains for request in chain)]
-        jobs = list(self.jobs)
+        for request in requests:
+            if request.ask is not None:
+                self.jobs.arrive(request.ask)
+        jobs = self.jobs.empty()
         self.ready.clear()
         self._chains.clear()
-        self.jobs.clear()
         self.waiting = 0
         return requests, jobs

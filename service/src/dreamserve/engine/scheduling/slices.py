@@ -2,7 +2,8 @@
 
 Rows do not influence each other, so a plan's result does not depend on the jobs that share its
 calls, but one call of many rows costs far less than many calls. `slice_rows` bounds a shared call,
-because a step waits for at most one slice.
+because a step waits for at most one slice. While a call leaves half of it unused, another job that
+has no call yet is resumed beside it, so that it can share the next one.
 """
 
 from collections.abc import Sequence
@@ -26,13 +27,22 @@ def run_slice(jobs: Sequence[Job], slice_rows: int, now_s: float) -> list[tuple[
     calls = [job.call for job in batch if job.call is not None]
     if not calls:
         return done + [(job, job.resume(None)) for job in batch]
+    beside = _beside(waiting, sum(map(len, calls)), slice_rows)
     try:
         computed = compute(calls)
     except Exception as error:
         for job in batch:
             job.close()
         return done + [(job, failure(error)) for job in batch]
-    return done + [(job, job.resume(step)) for job, step in zip(batch, computed, strict=True)]
+    done += [(job, job.resume(step)) for job, step in zip(batch, computed, strict=True)]
+    return done + [(job, job.resume(None)) for job in beside]
+
+
+def _beside(jobs: Sequence[Job], rows: int, slice_rows: int) -> list[Job]:
+    """Return the first job without a call if there is room beside `rows` rows, else none."""
+    if 2 * rows > slice_rows:
+        return []
+    return [job for job in jobs if job.call is None][:1]
 
 
 def _batch_of(jobs: Sequence[Job], slice_rows: int) -> list[Job]:

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from dreamserve.backends.base import Actions, Array, State
+from dreamserve.backends.base import Actions, Array, Int64, State
 from dreamserve.engine.sessions.records import NO_LIMIT, SessionRecord
 from dreamserve.engine.sessions.slab import LastAnswer, LastPlan, Slab
 from dreamserve.engine.world import World
-from dreamserve.planning.base import shifted
 from dreamserve_protocol.step import StepResult
+
+_PLAN_BYTES = 512  # of the objects around a plan's actions
 
 
 @dataclass(slots=True, eq=False)
@@ -156,13 +157,17 @@ class Session:
         """Store the last step's result, in case the step is sent again."""
         self.slab.last_answers[self.slot] = last
 
-    def keep_plan(self, step: int, actions: Actions) -> None:
-        """Store the plan made after `step` of the dream: actions (T, …), one per step."""
-        self.slab.last_plans[self.slot] = LastPlan(step, actions)
+    def keep_plan(self, step: int, actions: Actions, action_repeat: int) -> None:
+        """Store the plan made after `step` of the dream: actions (H, …), each held.
 
-    def remaining_plan(self) -> Actions | None:
-        """Return what remains of the last plan, one action per step (T, …), or None."""
+        If all plans would take too much memory, none is stored: the next plan starts anew.
+        """
+        self.slab.last_plans.pop(self.slot, None)
+        share = self.slab.plans.take(actions.nbytes + _PLAN_BYTES)
+        if share is not None:
+            self.slab.last_plans[self.slot] = LastPlan(step, actions, action_repeat, share)
+
+    def remaining_plan(self, after: Int64) -> Actions | None:
+        """Return what remains of the last plan: its actions `after` (N,) more steps, or fewer."""
         last = self.slab.last_plans.get(self.slot)
-        if last is None or self.age < last.step:
-            return None
-        return shifted(last.actions, self.age - last.step)
+        return None if last is None else last.remaining(self.age, after)

@@ -9,10 +9,12 @@ from dreamserve import noise
 from dreamserve.backends.base import Actions, Array, Bools, Int64, PendingStep, State, UInt64
 from dreamserve.backends.host_state import make_state_store
 from dreamserve.engine.histogram import NATS, ROWS, Histogram
+from dreamserve.engine.sessions.kept import KeptBytes, Share
 from dreamserve.engine.sessions.keys import SessionKey
 from dreamserve.engine.sessions.records import NO_LIMIT, SessionRecord, Windows
 from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
+from dreamserve.planning.base import action_durations
 from dreamserve_protocol.step import StepResult
 
 Content = tuple[Hashable, ...]
@@ -36,10 +38,26 @@ class LastAnswer(NamedTuple):
 
 
 class LastPlan(NamedTuple):
-    """A session's last plan: `actions` (T, …), one per step, made after step `step`."""
+    """A session's last plan, made after step `step`: `actions` (H, …), each held for some steps."""
 
     step: int
     actions: Actions
+    action_repeat: int
+    share: Share  # of the bytes of all plans
+
+    def remaining(self, step: int, after: Int64) -> Actions | None:
+        """Return the plan's actions at steps `step` + `after` (N,) of the dream.
+
+        They are fewer if the plan has fewer steps than that; its last action stands for the steps
+        beyond its end. None if no step remains, or if the dream was rewound to before the plan.
+        """
+        ends = np.cumsum(action_durations(self.step, len(self.actions), self.action_repeat))
+        taken, steps = step - self.step, int(ends[-1])
+        if not 0 <= taken < steps:
+            return None
+        at = np.minimum(after[after < steps] + taken, steps - 1)
+        remaining: Actions = self.actions[np.searchsorted(ends, at, side="right")]
+        return remaining
 
 
 class WorldMeasures:
@@ -67,10 +85,12 @@ class Slab:
         world: World,
         count: int,
         sizes: Sequence[int],
+        plans: KeptBytes | None = None,
         stored: bool = False,
         measures: WorldMeasures | None = None,
     ) -> None:
         self.number, self.world = number, world
+        self.plans = plans or KeptBytes()
         self.measures = measures or WorldMeasures()
         self.changed = set[int]()  # slots whose sessions' records changed, if they are stored
         self._stored = stored
@@ -215,6 +235,11 @@ class Slab:
             self.last_answers[slot] = record.last_answer
         if record.last_plan is not None:
             self.last_plans[slot] = record.last_plan
+
+    def last_used_s(self) -> float:
+        """Return when any session was last used; minus infinity without one."""
+        used_at_s = self.used_at_s[: len(self._holders)]
+        return float(used_at_s[used_at_s < _FREE].max(initial=-np.inf))
 
     def idle_since(self, moment_s: float, owner: int | None = None) -> Int64:
         """Return the slots (B,) of the sessions that were not used after `moment_s`, ascending.

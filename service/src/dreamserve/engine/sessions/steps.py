@@ -20,7 +20,7 @@ from dreamserve.backends.base import Actions, Array, Bools, Int64, PendingStep, 
 from dreamserve.backends.finite import finite_rows
 from dreamserve.engine.checks import check_latent
 from dreamserve.engine.mixture import mixture_of, surprise
-from dreamserve.engine.pixels import check_frames, to_numbers, to_pixels
+from dreamserve.engine.pixels import check_frames, to_input, to_numbers, to_pixels
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.slab import (
     NO_EXTRAS,
@@ -203,7 +203,8 @@ def extras_of(world: World, observation: Any, include: frozenset[str] = NOTHING)
         return StepExtras(include, None, None, (include,))
     array = np.asarray(observation)
     if array.dtype == np.uint8:
-        frame = check_frames(world.spec.frame, array[None], "observation")[0]
+        checked = check_frames(world.spec.frame, array[None], "observation")
+        frame = to_input(world.spec.frame, checked)[0]
         digest = blake2b(frame.tobytes(), digest_size=16).digest()
         return StepExtras(include, frame, None, (include, "frame", digest))
     latent = check_latent(world, array, "observation")

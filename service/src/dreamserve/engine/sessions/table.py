@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dreamserve.engine.limits import UNRESTRICTED, Quota
+from dreamserve.engine.sessions.kept import KeptBytes
 from dreamserve.engine.sessions.keys import SessionKey, owner_of
 from dreamserve.engine.sessions.ledger import Lease, Ledger
 from dreamserve.engine.sessions.records import SessionRecord
@@ -42,12 +43,13 @@ class SessionTable:
         max_kept_steps: int,
         clock: Callable[[], float] = time.monotonic,
         ledger: Ledger | None = None,
+        max_plan_bytes: float = inf,
     ) -> None:
         self.ledger = ledger  # None without a store
         self.capacity, self.ttl_s, self._clock = capacity, ttl_s, clock
         self._max_kept_steps = max_kept_steps
         self.now_s = self._swept_at_s = clock()
-        self._sizes = sizes
+        self._sizes, self._plans = sizes, KeptBytes(max_plan_bytes)
         self.numbered: dict[int, Slab] = {}  # by rising number, those of retired worlds included
         self.slabs: dict[World, Slab] = {}
         self.measures: dict[str, WorldMeasures] = {}  # by the worlds' names
@@ -70,7 +72,7 @@ class SessionTable:
         number = max(self.numbered, default=-1) + 1
         measures = self.measures.setdefault(world.name, WorldMeasures())
         stored = self.ledger is not None
-        slab = Slab(number, world, self.capacity, self._sizes, stored, measures)
+        slab = Slab(number, world, self.capacity, self._sizes, self._plans, stored, measures)
         self.numbered[number] = self.slabs[world] = slab
 
     def retire(self, world: World) -> None:
@@ -153,6 +155,10 @@ class SessionTable:
         )
         error.retry_after_s = max(1.0, expires_s) if expires_s < inf else None
         return error
+
+    def unused_s(self) -> float:
+        """Return the seconds since any session was last used; infinite without one."""
+        return self._clock() - max(slab.last_used_s() for slab in self.numbered.copy().values())
 
     def used_at_s(self, owner: str | None) -> Float64:
         """Return when sessions were used last (B,): those of `owner`, or all if it is None."""

@@ -1,0 +1,55 @@
+"""The sizes of plans, samples and rollouts, known before they begin.
+
+The bytes are an upper bound of the arrays that grow with the request. What grows with one slice of
+work, or with one world's step, is not counted: it is the same for all.
+"""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+from dreamserve.engine.dynamics import Size
+from dreamserve.manifest import WorldSpec
+from dreamserve.planning.options import Options
+from dreamserve.spaces import DiscreteSpace
+from dreamserve_protocol.plan import PlanRequest
+
+_COPIES = 3  # of a planner's candidates: this iteration's, the kept ones, and those being drawn
+_FITS = 6  # float64 arrays of a distribution and of its fit, (H, width) each
+_FIGURES = 12  # float64 numbers of a candidate, a future or an episode, while they are compared
+
+
+def plan_size(spec: WorldSpec, request: PlanRequest, options: Options) -> Size:
+    """Return the size of a plan."""
+    asked: Any = options
+    space, horizon, total = spec.action_space, request.horizon, asked.candidates * asked.iterations
+    candidates = asked.candidates
+    if isinstance(space, DiscreteSpace) and space.sequences(horizon) <= total:
+        candidates = 1 + int(space.sequences(horizon))  # exhaustive search
+    action_bytes = space.zeros(1).nbytes
+    numbers = _FITS * horizon * space.width + _FIGURES * candidates * request.particles
+    return Size(
+        steps=total * horizon * request.particles * request.action_repeat,
+        memory_bytes=_COPIES * candidates * horizon * action_bytes + 8 * numbers,
+    )
+
+
+def sample_size(
+    spec: WorldSpec, futures: int, extra: int, horizon: int, include: Sequence[str]
+) -> Size:
+    """Return the size of a sample of N futures and `extra` deterministic ones, of H steps."""
+    shown = 4 * spec.latent_size + 4 + 1 + prod(spec.frame.shape) * ("frames" in include)
+    described = spec.mixture_bytes() * ("mixture" in include) + 8 * ("entropy" in include)
+    steps = (futures + extra) * horizon
+    return Size(steps, steps * shown + futures * (horizon * described + 8 * _FIGURES))
+
+
+def rollout_size(
+    spec: WorldSpec, policies: int, episodes: int, max_steps: int, trajectories: bool
+) -> Size:
+    """Return the size of a rollout of E episodes of each of P policies."""
+    count, action_bytes = policies * episodes, spec.action_space.zeros(1).nbytes
+    figures = 8 * _FIGURES * count + episodes * spec.state_bytes()
+    shown = count * (max_steps + 1) * (4 * spec.latent_size + 4 + action_bytes)
+    # A result that is shorter than `max_steps` is a copy.
+    return Size(count * max_steps, figures + 2 * shown * trajectories)
