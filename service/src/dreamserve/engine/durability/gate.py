@@ -9,8 +9,9 @@ nothing of the outcome has happened, so the request is run again on the session 
 
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -192,7 +193,7 @@ class Gate:
                 at_once.append((queued, outcome))
         if records or held:
             self._held += len(held)
-            self._committer.commit(Commit(records, lambda failure: self._release(held, failure)))
+            self._committer.commit(Commit(records, partial(self._release, held)))
         return at_once
 
     def _found(
@@ -227,14 +228,20 @@ class Gate:
         return None
 
     def _release(
-        self, held: Sequence[tuple[QueuedRequest, Any, list[Lease]]], failure: str | None
+        self,
+        held: Sequence[tuple[QueuedRequest, Any, list[Lease]]],
+        failure: str | None,
     ) -> None:
-        """Let outcomes leave, in the committer's thread, or their requests run again."""
+        """Let outcomes leave, in the committer's thread, or their requests run again.
+
+        A change in doubt may have been applied before its session was taken over: a request that
+        must not be sent twice is then not run twice either.
+        """
         self._released += len(held)
         leaving: list[Settled] = []
         again: list[QueuedRequest] = []
         for queued, outcome, leases in held:
-            lost = {id_of(lease.key) for lease in leases if lease.lost}
+            lost = {id_of(lease.key): lease.in_doubt for lease in leases if lease.lost}
             if not lost:
                 leaving.append((queued, outcome))
             elif failure is not None:
@@ -242,6 +249,8 @@ class Gate:
                 leaving.append((queued, error))
             elif isinstance(outcome, BatchResult) and not _is_numbered(queued):
                 leaving.append((queued, _without(outcome, lost)))  # the other rows have happened
+            elif any(lost.values()) and not queued.request.may_be_resent():
+                leaving.append((queued, StoreUnavailableError(_doubt(min(lost)))))
             elif _may_run_again(queued):
                 again.append(queued)
             else:
@@ -285,13 +294,25 @@ def _unknown(needs: StoreNeeds) -> ProblemError | None:
     return next((error for error in errors if isinstance(error, StoreUnavailableError)), None)
 
 
-def _without(result: BatchResult, lost: set[str]) -> BatchResult:
-    """Return a batch's result in which the rows of lost sessions have failed."""
+def _doubt(session_id: str) -> str:
+    return (
+        f"session {session_id} was taken over elsewhere, and the store did not tell whether this"
+        " request had been recorded before"
+    )
+
+
+def _without(result: BatchResult, lost: Mapping[str, bool]) -> BatchResult:
+    """Return a batch's result in which the rows of lost sessions have failed.
+
+    `lost` tells which of them may have been recorded.
+    """
     failed = {error.row for error in result.errors}
     rows = [row for row, key in enumerate(result.session_ids) if key in lost and row not in failed]
     for row in rows:
-        moved = SessionMovedError(f"session {result.session_ids[row]} was taken over elsewhere")
-        result.errors.append(RowError.of(row, moved))
+        key = result.session_ids[row]
+        moved = SessionMovedError(f"session {key} was taken over elsewhere")
+        error = StoreUnavailableError(_doubt(key)) if lost[key] else moved
+        result.errors.append(RowError.of(row, error))
     result.errors.sort(key=lambda error: error.row)
     if isinstance(result, DeleteBatchResult):
         return result
