@@ -1,4 +1,4 @@
-"""What a store does wrong harms no session: it hangs, raises, loses replies, or is down at the end."""
+"""Whatever a store does harms no session: it hangs, raises, loses replies, or is down."""
 
 import threading
 from collections.abc import Callable, Sequence

@@ -1,5 +1,6 @@
 """A real Redis for the tests of stores."""
 
+import secrets
 import shutil
 import socket
 import subprocess
@@ -63,3 +64,9 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture
+def key() -> str:
+    """Return a key that no other test uses."""
+    return f"test {secrets.token_hex(8)}"

@@ -15,7 +15,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
 from dreamserve.engine.sessions.ledger import Lease, StoredUse, stored_key
@@ -104,7 +103,9 @@ class Committer:
     def _take(self, keys: Sequence[SessionKey], failure: str | None) -> str | None:
         """Take sessions over, unless the store has just failed; return its failure."""
         epoch, stored = new_epoch(), list(map(stored_key, keys))
-        found = failure or self._tried(partial(self._store.take, stored, epoch))
+        found: Sequence[Taken | None] | str | None = failure
+        if found is None:
+            found = self._tried(lambda: self._store.take(stored, epoch))
         self._found(keys, found, epoch)
         return found if isinstance(found, str) else None
 
@@ -136,7 +137,7 @@ class Committer:
             unconfirmed[use.lease] = use
         owned = [use for use in unconfirmed.values() if not use.lease.lost]
         changes = list(map(_change, owned))
-        applied = self._tried(partial(self._store.commit, changes)) if changes else []
+        applied = self._tried(lambda: self._store.commit(changes)) if changes else []
         failure = applied if isinstance(applied, str) else None
         if not isinstance(applied, str):
             for use, is_stored in zip(owned, applied, strict=True):
