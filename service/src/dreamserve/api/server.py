@@ -130,7 +130,8 @@ def serve(
     try:
         listening.listen(BACKLOG)  # fails if another server has begun to since `bind`
     except OSError as error:
-        raise _refused(*listening.getsockname()[:2], error) from None
+        host, port = listening.getsockname()[:2]
+        raise _refused(host, port, error) from None
     server = Server(app, service, on_started)
     server.run([listening])
     failure = service.failure
