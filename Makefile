@@ -41,6 +41,7 @@ site: $(VENV)/dev.stamp
 bench: $(VENV)/dev.stamp benchmarks/.peers/stamp
 	set -e; for script in camera http_step 'http_step --world lstm512-z64' batch_step plan \
 		plan_beside_steps plan_budget plan_quality plan_trees evolve takecover \
+		durability survival \
 		'takecover --real-time --episodes 25' capacity startup stream_step vector_env playground; do \
 		set -- $$script; name=$$1; shift; $(BIN)/python benchmarks/$$name.py "$$@"; done
 
@@ -69,7 +70,7 @@ $(VENV)/serve.stamp: $(BIN)/python constraints.txt protocol/pyproject.toml servi
 $(VENV)/dev.stamp: $(VENV)/serve.stamp requirements-dev.txt requirements-clients.txt \
 		training/pyproject.toml clients/python/pyproject.toml
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
-	$(PIP) --editable protocol --editable 'service[redis]' \
+	$(PIP) --editable protocol --editable 'service[otel,redis]' \
 		--editable 'clients/python[gymnasium,sb3]' --editable 'training[vizdoom]' \
 		--requirement requirements-dev.txt
 	$(PIP) --no-deps --requirement requirements-clients.txt

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 START_S = 20.0
-# `everysec`, the default, may hold a write back for up to 2 s after its reply, so a Redis that is
+# everysec, the default, may hold a write back for up to 2 s after its reply, so a Redis that is
 # killed could lose steps that were answered.
 APPEND_ONLY = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
 

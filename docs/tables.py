@@ -1,10 +1,10 @@
-"""Write the tables of docs/ that repeat the contract: fields, results, routes, errors, planners.
+"""Write the tables of docs/ that repeat the contract: fields, results, routes, errors, metrics.
 
     python docs/tables.py            # rewrite them in place
     python docs/tables.py --check    # say which pages are out of date; exit with 1 if any is
 
 A table stands between `<!-- table: NAME -->` and `<!-- end -->`. NAME is `verbs`, `errors`,
-`planners`, `settings`, `options`, or a verb's name with `request` or `result` behind it.
+`planners`, `settings`, `metrics`, `options`, or a verb's name with `request` or `result` behind it.
 """
 
 import re
@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from pydantic import TypeAdapter
 
 from dreamserve import cli
 from dreamserve.api.app import openapi_document
+from dreamserve.api.metrics import METRICS
 from dreamserve.planning.catalog import PLANNERS
 from dreamserve.planning.options import bounds
 from dreamserve.settings import PREFIX, Settings
@@ -60,7 +62,18 @@ def settings() -> Iterator[str]:
     yield "|---|---|---|"
     for name, field in Settings.model_fields.items():
         default = f"{field.default:g}" if isinstance(field.default, float) else field.default
+        if isinstance(field.default, bool):
+            default = str(field.default).lower()
         yield f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |"
+
+
+def metrics() -> Iterator[str]:
+    """Yield the table of metrics."""
+    yield "| metric | type | labels | what it is |"
+    yield "|---|---|---|---|"
+    for row in METRICS:
+        labels = ", ".join(f"`{label}`" for label in row.labels)
+        yield f"| `{row.name}` | {row.kind} | {labels} | {row.help} |".replace("|  |", "| |")
 
 
 def options() -> Iterator[str]:
@@ -68,10 +81,19 @@ def options() -> Iterator[str]:
     yield "| command | option | what it is |"
     yield "|---|---|---|"
     group: Any = typer.main.get_command(cli.main)
-    for name, command in group.commands.items():
+    for name, command in _commands(group):
         for option in command.params:
             if option.opts[0].startswith("--"):
                 yield f"| `dreamserve {name}` | `{option.opts[0]}` | {option.help} |"
+
+
+def _commands(group: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the commands of a group and of the groups in it, with their names."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from ((f"{name} {inner}", one) for inner, one in _commands(command))
+        else:
+            yield name, command
 
 
 TABLES = {
@@ -79,6 +101,7 @@ TABLES = {
     "errors": errors,
     "planners": planners,
     "settings": settings,
+    "metrics": metrics,
     "options": options,
 }
 
@@ -88,7 +111,9 @@ def fields(verb_name: str, side: str) -> Iterator[str]:
     verb = BY_NAME[verb_name]
     kind = verb.request if side == "request" else verb.result
     assert kind is not None
-    schema: dict[str, Any] = openapi_document()["components"]["schemas"][kind.__name__]
+    schemas = openapi_document()["components"]["schemas"]
+    in_query = side == "request" and verb.query_fields
+    schema: dict[str, Any] = json_schema(kind) if in_query else schemas[kind.__name__]
     required = schema.get("required", ())
     yield "| field | what it is |"
     yield "|---|---|"
@@ -96,6 +121,11 @@ def fields(verb_name: str, side: str) -> Iterator[str]:
         text = described.get("description") or described.get("type", "")
         needed = "Required. " if side == "request" and name in required else ""
         yield f"| `{name}` | {needed}{text} |".replace("|  |", "| |")
+
+
+def json_schema(kind: Any) -> dict[str, Any]:
+    """Return the schema of a request whose fields are in the query string."""
+    return TypeAdapter(kind).json_schema()
 
 
 def written(page: str) -> str:

@@ -71,11 +71,12 @@ class Listening:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        scheme = "https" if self.app.service.settings.tls_cert else "http"
+        return f"{scheme}://127.0.0.1:{self.port}"
 
 
 @contextmanager
-def _listening(*worlds: Any, **changed: Any) -> Iterator[Listening]:
+def _listening(*worlds: Any, tls_trust: Any = True, **changed: Any) -> Iterator[Listening]:
     import httpx
 
     from dreamserve.api.app import create_app
@@ -94,7 +95,7 @@ def _listening(*worlds: Any, **changed: Any) -> Iterator[Listening]:
     try:
         assert started.wait(PATIENCE_S)
         served = Listening(app, listening.getsockname()[1])
-        with httpx.Client(base_url=served.url, timeout=PATIENCE_S) as http:
+        with httpx.Client(base_url=served.url, timeout=PATIENCE_S, verify=tls_trust) as http:
             for _ in range(10_000):
                 if http.get("/readyz").status_code == 200:
                     break

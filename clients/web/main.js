@@ -10,12 +10,15 @@ import { byId, throttled } from "./views/dom.js";
 import { Expectation } from "./views/expectation.js";
 import { Futures } from "./views/futures.js";
 import { Input } from "./views/input.js";
+import { KeyForm } from "./views/key_form.js";
 import { Notices } from "./views/notices.js";
 import { Screen } from "./views/screen.js";
 import { Timeline } from "./views/timeline.js";
+import { keyHeaders } from "./wire/key.js";
 import { Stream } from "./wire/stream.js";
 
 const notices = new Notices();
+const keyForm = new KeyForm(() => stream.hurry());
 const stream = new Stream(streamUrl(), connectionChanged);
 const input = new Input(() => pressed());
 const game = new Game(stream, input);
@@ -69,8 +72,18 @@ function pressed() {
 function connectionChanged(isOpen) {
   byId("connection").textContent = isOpen ? "connected" : "reconnecting";
   byId("connection").classList.toggle("lost", !isOpen);
-  notices.show("connection", isOpen ? "" : "The server does not answer. The dream waits for it.");
-  if (isOpen) game?.reconnected();
+  if (isOpen) {
+    keyForm.hide();
+    notices.show("connection", "");
+    game?.reconnected();
+  } else sayWhy();
+}
+
+/** Ask for an API key if that is what is missing. */
+async function sayWhy() {
+  const wanted = await keyForm.showIfWanted();
+  if (stream.isOpen) return;
+  notices.show("connection", wanted ? "" : "The server does not answer. The dream waits for it.");
 }
 
 let wasPlaying = false;
@@ -85,8 +98,10 @@ function pauseWhileHidden() {
 
 /** Free the sessions on the server. */
 function leave() {
-  for (const id of [game.dream.id, ...game.branches.map((branch) => branch.id)]) {
-    fetch(new URL(`sessions/${id}`, document.baseURI), { method: "DELETE", keepalive: true })
+  const dreams = [game.dream, ...game.branches].filter(Boolean);
+  for (const { id } of dreams) {
+    const url = new URL(`sessions/${id}`, document.baseURI);
+    fetch(url, { method: "DELETE", keepalive: true, headers: keyHeaders() })
       .catch(() => null); // the server forgets them in time
   }
 }

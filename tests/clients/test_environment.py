@@ -174,7 +174,7 @@ def test_a_url_may_have_a_path_and_ends_without_a_slash(fake):
         ({"max_retries": -1}, "max_retries must be 0 or more"),
         ({"max_retries": 1.5}, "max_retries must be 0 or more"),
         ({"transport": "stream", "http_client": object()}, "http_client goes with"),
-        ({"transport": object()}, "takes no base_url"),
+        ({"transport": object()}, "takes none of base_url"),
     ],
 )
 @pytest.mark.parametrize("kind", [sdk.DreamClient, sdk.AsyncDreamClient])

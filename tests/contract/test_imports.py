@@ -35,11 +35,12 @@ LAYERS = (
     {"local"},
     {"loading"},
     {"engine"},
-    {"backends", "planning"},
+    {"backends", "planning", "store"},
     {"bundle"},
-    {"manifest"},
+    {"archives", "folder", "graph_rules", "manifest", "strict_json"},
+    {"manifest_parts"},
     {"frames", "settings", "spaces", "validation"},
-    {"environment", "errors", "noise"},
+    {"environment", "errors", "logs", "noise", "trust"},
 )
 # What a user may ask of the SDK: the service in this process. Only this file imports it, and only
 # inside a function, so that the SDK installs and imports without it.

@@ -20,6 +20,7 @@ from dreamserve import cli as service_cli
 from dreamserve.api.app import create_app
 from dreamserve.api.async_engine import engine_of
 from dreamserve.engine.fake import fake_world
+from dreamserve.environment import OF_THE_SDK
 from dreamserve.settings import PREFIX, Settings
 from dreamserve_training import cli as training_cli
 
@@ -36,7 +37,11 @@ def options() -> dict[str, set[str]]:
     for program, app in COMMANDS.items():
         group = typer.main.get_command(app)
         assert isinstance(group, typer.core.TyperGroup)
-        for name, command in group.commands.items():
+        commands = dict(group.commands)
+        for name, inner in group.commands.items():  # such as `dreamserve key new`
+            if isinstance(inner, typer.core.TyperGroup):
+                commands |= {f"{name} {one}": command for one, command in inner.commands.items()}
+        for name, command in commands.items():
             known = {opt for option in command.params for opt in option.opts}
             found[f"{program} {name}"] = known | {"--help"}
     for path in (ROOT / "benchmarks").rglob("*.py"):
@@ -55,7 +60,7 @@ def routes() -> set[str]:
 
 
 def unknown_settings(text: Text) -> Iterator[str]:
-    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    known = {f"{PREFIX}{name}".upper() for name in (*Settings.model_fields, *OF_THE_SDK)}
     yield from set(re.findall(rf"\b{PREFIX}[A-Z][A-Z_]*[A-Z]\b", text.text)) - known
 
 

@@ -27,7 +27,13 @@ EVERYTHING: dict[str, Any] = {
     "gpu": {"enabled": True, "count": 2},
     "ingress": {"enabled": True, "tlsSecret": "tls", "annotations": {"a": "b"}},
     "autoscaling": {"enabled": True, "sessions": {"enabled": True}},
-    "metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
+    "metrics": {
+        "serviceMonitor": {
+            "enabled": True,
+            "labels": {"release": "prometheus"},
+            "authorization": {"credentials": {"name": "prometheus", "key": "key"}},
+        }
+    },
     "networkPolicy": {
         "enabled": True,
         "from": [{"podSelector": {}}],

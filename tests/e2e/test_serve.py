@@ -1,5 +1,6 @@
 """`dreamserve serve`, from the process's start to its exit."""
 
+import json
 import os
 import re
 import signal
@@ -84,7 +85,7 @@ def test_a_server_on_onnx_never_loads_torch(serve, bundle) -> None:
 def test_the_torch_backend_dreams_the_same_dream(serve, exported_bundle) -> None:
     answers = []
     for backend in ("onnx", "torch"):
-        with serve(exported_bundle, "--backend", backend) as served:
+        with serve(exported_bundle, "--backend", backend, "--trust-torchscript") as served:
             http = httpx.Client(base_url=served.url)
             http.post("/reset", json={"session_id": "s", "seed": 3})
             answers.append(http.post("/step", json={"session_id": "s", "action": 2}).json())
@@ -174,3 +175,26 @@ def test_openapi_prints_the_document() -> None:
     done = run("openapi")
     assert done.returncode == 0
     assert '"/step"' in done.stdout
+
+
+def test_in_json_all_that_it_prints_is_an_object_a_line(exported_bundle, tmp_path) -> None:
+    command = [COMMAND, "serve", str(exported_bundle), "--port", "0", "--log-format", "json"]
+    variables = {**os.environ, "DREAMSERVE_CAPACITY": "500"}
+    with (tmp_path / "log").open("wb+") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=variables)
+        try:
+            for _ in range(3000):
+                if b'"serving"' in (tmp_path / "log").read_bytes():
+                    break
+                with pytest.raises(subprocess.TimeoutExpired):
+                    process.wait(0.01)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+    events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    world, settings, serving, *_ = events
+    assert (world["message"], world["world"], world["threads"] >= 1) == ("world", "untrained", True)
+    assert settings["capacity"] == "500"
+    assert serving["url"].startswith("http://127.0.0.1:")
+    assert serving["memory_bytes"] > 0

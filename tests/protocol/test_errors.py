@@ -40,7 +40,14 @@ def test_codes_are_unique_and_all_in_the_drawing_of_the_tree():
 
 def test_a_temporary_problem_says_how_long_to_wait():
     waiting = {leaf.code for leaf in CLASSES if leaf.retry_after_s is not None}
-    assert waiting == {"overloaded", "not_ready", "draining"}
+    assert waiting == {
+        "overloaded",
+        "rate_limited",
+        "not_ready",
+        "session_moved",
+        "store_unavailable",
+        "draining",
+    }
     assert {leaf.code for leaf in CLASSES if leaf.status in (429, 503)} == waiting
 
 

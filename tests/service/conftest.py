@@ -26,12 +26,14 @@ from dreamserve.engine.imagination.trajectories import RolloutStart, StepOutcome
 from dreamserve.engine.work import Job, finish
 from dreamserve.engine.world import World
 from dreamserve.loading import load_world
+from dreamserve.trust import Trust
 from dreamserve.validation import validated
 from dreamserve_protocol.markers import Request
 
 TAKECOVER = Path(__file__).parents[2] / "bundles" / "takecover"
 Z, R, K, ACTIONS, SIDE = 4, 16, 2, 3, 4
 PIXELS = SIDE * SIDE * 3
+TRUSTED = Trust(trust_torchscript=True)
 STEP_INPUTS = ("latent", "action", "h", "c", "temperature", "noise")
 STEP_OUTPUTS = (
     *("next_latent", "reward", "done_logit", "next_h", "next_c"),
@@ -324,7 +326,7 @@ def _world(request: pytest.FixtureRequest) -> World:
             pytest.skip("bundles/takecover is not there")
         return load_world(TAKECOVER, "onnx")
     backend = "onnx" if request.param == "tiny_onnx" else "torch"
-    return load_world(request.getfixturevalue("tiny_bundle"), backend)
+    return load_world(request.getfixturevalue("tiny_bundle"), backend, trust=TRUSTED)
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -138,7 +138,7 @@ def bank(folder: Path, **changed: Any) -> None:
         ({"state.h": np.zeros((4, 16), np.float16)}, r"state.h must be \(5, 16\), is \(4, 16\)"),
         ({"logvar": np.full((5, 4), np.nan, np.float16)}, "logvar holds NaN or infinity"),
         ({"mu": np.zeros((5, 4), np.int64)}, "mu is int64, must be floats"),
-        ({"mu": np.array([[None] * 4] * 5)}, "is not a plain .npz file"),
+        ({"mu": np.array([[None] * 4] * 5)}, "mu is object, must be floats"),
     ],
 )
 def test_a_bank_that_does_not_fit_is_refused(

@@ -54,8 +54,9 @@ import sys
 sys.modules["torch"] = None
 from dreamserve.loading import load_world
 from dreamserve.errors import BackendError
+from dreamserve.trust import Trust
 try:
-    load_world({str(tiny_bundle)!r}, "torch")
+    load_world({str(tiny_bundle)!r}, "torch", trust=Trust(trust_torchscript=True))
 except BackendError as error:
     print(error)
 """

@@ -68,7 +68,7 @@ def test_lists_are_accepted_as_arrays_and_validated_like_a_servers() -> None:
 
 def test_every_verb_of_the_engine_is_a_method_with_its_requests_arguments() -> None:
     for name, verb in BY_NAME.items():
-        if name in ("worlds", "world"):  # it has one world, and knows it
+        if name in ("worlds", "world", "admin_load", "admin_unload"):  # it has one world
             continue
         method = getattr(LocalClient, name)
         assert method.__doc__ == verb.request.__doc__

@@ -30,7 +30,7 @@ def test_a_variable_like_none_is_refused_with_those_there_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("DREAMSERVE_XYZ", "5")
-    with pytest.raises(SettingsError, match="DREAMSERVE_XYZ; known: DREAMSERVE_ALLOWED_ORIGINS, "):
+    with pytest.raises(SettingsError, match="DREAMSERVE_XYZ; known: DREAMSERVE_ACCESS_LOG, "):
         Settings.load()
 
 

@@ -16,7 +16,7 @@ export class ConnectionLostError extends Error {
 }
 
 const IS_GONE = new Set(["session_not_found", "session_expired"]);
-const IS_TEMPORARY = new Set(["not_ready", "draining", "overloaded"]);
+const IS_TEMPORARY = new Set(["not_ready", "draining", "overloaded", "rate_limited"]);
 
 /** Whether the server no longer has the session. */
 export const isGone = (error) => IS_GONE.has(error.code);
@@ -28,6 +28,8 @@ const PLAIN = {
   not_ready: "The server is warming up",
   draining: "The server is shutting down and takes no new dreams",
   overloaded: "The server is full",
+  rate_limited: "Too many requests",
+  unauthorized: "The server wants an API key",
   world_not_found: "The server does not have this world",
   dream_ended: "The dream has ended",
   dream_not_finite: "The world computed something that is not a number",

@@ -2,6 +2,7 @@
 
 import { reviveArray } from "./arrays.js";
 import { ConnectionLostError, ProblemError } from "./errors.js";
+import { subprotocols } from "./key.js";
 import { decode, encode } from "./msgpack.js";
 
 const FIRST_WAIT_MS = 250;
@@ -26,8 +27,8 @@ export class Stream {
     this.url = url;
     this.onState = onState;
     setInterval(() => this.#checkSilence(), 1000);
-    addEventListener("online", () => this.#hurry());
-    document.addEventListener("visibilitychange", () => this.#hurry());
+    addEventListener("online", () => this.hurry());
+    document.addEventListener("visibilitychange", () => this.hurry());
     this.#connect();
   }
 
@@ -48,7 +49,7 @@ export class Stream {
   #connect() {
     clearTimeout(this.#timer);
     this.#heardMs = performance.now();
-    const socket = (this.#socket = new WebSocket(this.url));
+    const socket = (this.#socket = new WebSocket(this.url, subprotocols()));
     socket.binaryType = "arraybuffer";
     socket.onopen = () => this.#opened();
     socket.onmessage = ({ data }) => this.#answered(data);
@@ -85,7 +86,8 @@ export class Stream {
     pending.forEach(({ reject }) => reject(new ConnectionLostError()));
   }
 
-  #hurry() {
+  /** Connect now, if the connection is lost. */
+  hurry() {
     if (this.#socket === null && !document.hidden) this.#connect();
   }
 

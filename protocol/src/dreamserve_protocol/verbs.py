@@ -38,7 +38,14 @@ from dreamserve_protocol.sessions import (
     SnapshotRequest,
 )
 from dreamserve_protocol.step import StepRequest, StepResult
-from dreamserve_protocol.worlds import WorldRequest, WorldResult, WorldsRequest, WorldsResult
+from dreamserve_protocol.worlds import (
+    LoadWorldRequest,
+    UnloadWorldRequest,
+    WorldRequest,
+    WorldResult,
+    WorldsRequest,
+    WorldsResult,
+)
 
 Errors = tuple[type[e.ProblemError], ...]
 
@@ -108,7 +115,8 @@ class Verb:
     def all_errors(self) -> Errors:
         """All errors that it may return."""
         about = _OF_SESSION if self.of_session and self.name not in ("reset", "restore") else ()
-        body = _BODY if self.has_body else ()
+        numbers = (e.NotFiniteInputError,) if self.query_fields else ()
+        body = _BODY if self.has_body else numbers
         admin = (e.ForbiddenError,) if self.is_admin else ()
         return tuple(dict.fromkeys((*_ANY, *admin, *body, *about, *self.errors)))
 
@@ -142,6 +150,8 @@ VERBS: tuple[Verb, ...] = (
     Verb("delete_idle", "POST", "/delete/idle", DeleteIdleRequest, DeleteIdleResult, ()),
     Verb("admin_sessions", "GET", f"{_ADMIN}sessions", AdminSessionsRequest, _ALL_SESSIONS, ()),
     Verb("admin_delete", "POST", f"{_ADMIN}delete", AdminDeleteRequest, AdminDeleteResult, ()),
+    Verb("admin_load", "POST", f"{_ADMIN}worlds", LoadWorldRequest, WorldResult, ()),
+    Verb("admin_unload", "DELETE", f"{_ADMIN}worlds/{{name}}", UnloadWorldRequest, None, _NO_WORLD),
     Verb("worlds", "GET", "/worlds", WorldsRequest, WorldsResult, ()),
     Verb("world", "GET", "/worlds/{name}", WorldRequest, WorldResult, _NO_WORLD),
 )  # fmt: skip

@@ -1,10 +1,10 @@
-"""GET /worlds and /worlds/{name}: the loaded worlds."""
+"""GET /worlds and /worlds/{name}: the loaded worlds; POST and DELETE /admin/worlds change them."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from dreamserve_protocol.common import World, WorldName
-from dreamserve_protocol.markers import Doc, Message, Request
+from dreamserve_protocol.markers import Doc, Message, Request, Text
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -15,6 +15,30 @@ class WorldsRequest(Request["WorldsResult"]):
 @dataclass(frozen=True, slots=True, eq=False)
 class WorldRequest(Request["WorldResult"]):
     """Describe a world: its manifest, measured quality and action names."""
+
+    name: Annotated[WorldName, Doc("Name of a loaded world.")]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadWorldRequest(Request["WorldResult"]):
+    """Load a world; needs an administrator's key. New sessions of its name begin on it.
+
+    A loaded world of the same name keeps the sessions it has, and is freed with the last of them.
+    """
+
+    folder: Annotated[
+        str,
+        Text(128, r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$"),
+        Doc("Name of the bundle's folder in the server's `DREAMSERVE_WORLDS_FOLDER`."),
+    ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UnloadWorldRequest(Request[None]):
+    """Begin no more sessions of a world; needs an administrator's key.
+
+    It is freed with the last session that it has.
+    """
 
     name: Annotated[WorldName, Doc("Name of a loaded world.")]
 

@@ -1,12 +1,12 @@
 """A world bundle, loaded completely or refused with a one-line error.
 
 `dreamserve.manifest` lists the files. Loading reads every file that the manifest names, compares
-its sha256, and checks every array's name, shape and numbers; nothing is unpickled. The export in
+its sha256, and checks every array's name, shape and numbers and what each ONNX graph holds. It runs
+nothing, unpickles nothing and bounds what it reads: a bundle may come from anybody. The export in
 training is the only writer; it shares the rules in this module.
 """
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,15 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import ValidationError
 
+from dreamserve.archives import Array, Shape, read_arrays
 from dreamserve.errors import BundleError
-from dreamserve.manifest import ControllerSpec, FileSpec, Format, GraphName, Manifest, WorldSpec
+from dreamserve.folder import Folder
+from dreamserve.graph_rules import check_graph
+from dreamserve.manifest import Manifest, WorldSpec
+from dreamserve.manifest_parts import ControllerSpec, FileSpec, Format, GraphName
+from dreamserve.strict_json import parse
+from dreamserve.trust import UNTRUSTED, Trust
 
-Array = npt.NDArray[np.float32]
 Arrays = dict[str, Array]
 MANIFEST_FILE = "manifest.json"
+MAX_MANIFEST_BYTES = 2**20
+_LISTED = 5  # bundles that an error lists
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,29 +39,35 @@ class Bundle:
     manifest: Manifest
     bank: Arrays  # mu (N, Z), logvar (N, Z), state.NAME (N, *shape)
     controller: Arrays | None  # weights (actions, features), bias (actions,)
+    trust: Trust = UNTRUSTED
 
     def graph_bytes(self, name: GraphName, file_format: Format) -> bytes:
-        """Read a graph's bytes, and check them again. Raises BundleError."""
+        """Read a graph's bytes, and check their hash again: these bytes are the ones checked.
+
+        Raises BundleError.
+        """
         graph = getattr(self.manifest.graphs, name)
-        return _read(self.path, getattr(graph, file_format))
+        return _read(Folder(self.path, self.trust.max_bundle_bytes), getattr(graph, file_format))
 
 
-def load_bundle(path: str | Path) -> Bundle:
-    """Return the bundle in the folder `path`. Raises BundleError, whose one line names the file."""
-    folder = Path(path)
+def load_bundle(path: str | Path, trust: Trust = UNTRUSTED) -> Bundle:
+    """Return the bundle in the folder `path`. Raises BundleError, whose one line names the file.
+
+    Nothing of the bundle runs, and no more than `trust.max_bundle_bytes` of it is read.
+    """
+    folder = Folder(Path(path), trust.max_bundle_bytes)
     manifest = _read_manifest(folder)
     for name in ("encode", "step", "decode"):
         graph = getattr(manifest.graphs, name)
-        _read(folder, graph.onnx)
+        check_graph(_read(folder, graph.onnx), str(folder.path / graph.onnx.file))
         _read(folder, graph.torchscript)
-    bank = _read_arrays(folder, manifest.bank)
-    check_bank(manifest, bank, manifest.bank.size, where=str(folder / manifest.bank.file))
+    bank = _read_arrays(folder, manifest.bank, bank_shapes(manifest, manifest.bank.size))
     controller = None
     if manifest.controller is not None:
-        controller = _read_arrays(folder, manifest.controller)
-        where = str(folder / manifest.controller.file)
-        check_controller(manifest, manifest.controller, controller, where)
-    return Bundle(folder, manifest, bank, controller)
+        where = str(folder.path / manifest.controller.file)
+        shapes = controller_shapes(manifest, manifest.controller, where)
+        controller = _read_arrays(folder, manifest.controller, shapes)
+    return Bundle(folder.path, manifest, bank, controller, trust)
 
 
 def sha256_of(path: str | Path) -> str:
@@ -87,30 +99,29 @@ def seal(fields: Mapping[str, Any]) -> Manifest:
     return draft.model_copy(update={"version": content_version(draft.model_dump(mode="json"))})
 
 
-def check_bank(spec: WorldSpec, bank: Arrays, size: int, where: str) -> None:
-    """Raise BundleError unless `bank` holds `size` starting points that fit `spec`."""
-    expected: dict[str, tuple[int, ...]] = {
+def bank_shapes(spec: WorldSpec, size: int) -> dict[str, Shape]:
+    """Return the shapes of the arrays of a bank of `size` starting points, by name."""
+    shapes: dict[str, Shape] = {
         "mu": (size, spec.latent_size),
         "logvar": (size, spec.latent_size),
     }
     for tensor in spec.recurrent_state:
-        expected[f"state.{tensor.name}"] = (size, *tensor.shape)
-    _check_arrays(bank, expected, where)
+        shapes[f"state.{tensor.name}"] = (size, *tensor.shape)
+    return shapes
 
 
-def check_controller(
-    spec: WorldSpec, controller: ControllerSpec, arrays: Arrays, where: str
-) -> None:
-    """Raise BundleError unless `arrays` are a linear policy that fits `spec`."""
+def controller_shapes(spec: WorldSpec, controller: ControllerSpec, where: str) -> dict[str, Shape]:
+    """Return the shapes of a linear policy's arrays, by name. Raises BundleError."""
     sizes = spec.tensor_sizes()
     if unknown := set(controller.inputs) - set(sizes):
         raise BundleError(f"{where}: the world has no {sorted(unknown)}, only {sorted(sizes)}")
     actions = spec.action_space.width
     features = sum(sizes[name] for name in controller.inputs)
-    _check_arrays(arrays, {"weights": (actions, features), "bias": (actions,)}, where)
+    return {"weights": (actions, features), "bias": (actions,)}
 
 
-def _check_arrays(arrays: Arrays, expected: dict[str, tuple[int, ...]], where: str) -> None:
+def check_arrays(arrays: Arrays, expected: Mapping[str, Shape], where: str) -> None:
+    """Raise BundleError unless the arrays have the expected names and shapes, and are finite."""
     if set(arrays) != set(expected):
         raise BundleError(f"{where}: must hold {sorted(expected)}, holds {sorted(arrays)}")
     for name, shape in expected.items():
@@ -121,25 +132,23 @@ def _check_arrays(arrays: Arrays, expected: dict[str, tuple[int, ...]], where: s
             raise BundleError(f"{where}: {name} holds NaN or infinity")
 
 
-def _read_manifest(folder: Path) -> Manifest:
-    path = folder / MANIFEST_FILE
+def _read_manifest(folder: Folder) -> Manifest:
+    path = folder.path / MANIFEST_FILE
     try:
-        fields = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+        content = folder.read(MANIFEST_FILE, MAX_MANIFEST_BYTES)
     except (FileNotFoundError, NotADirectoryError):
-        raise BundleError(f"{folder}: {_why_no_bundle(folder)}") from None
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{path}: is not JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise BundleError(f"{path}: must be a JSON object, is {type(fields).__name__}")
+        raise BundleError(f"{folder.path}: {_why_no_bundle(folder.path)}") from None
     try:
+        fields = parse(content)
         manifest = Manifest.model_validate_json(json.dumps(fields))
+        version = content_version(fields)
     except ValidationError as error:
         problem = error.errors()[0]
         field = ".".join(str(part) for part in problem["loc"]) or "the manifest"
-        raise BundleError(f"{path}: {field}: {problem['msg']}") from error
-    if (version := content_version(fields)) != manifest.version:
+        raise BundleError(f"{path}: {field}: {problem['msg']}") from None
+    except ValueError as error:
+        raise BundleError(f"{path}: {error}") from None
+    if version != manifest.version:
         raise BundleError(
             f"{path}: declares version {manifest.version}, but its content has {version}"
         )
@@ -152,18 +161,16 @@ def _why_no_bundle(folder: Path) -> str:
         return f"no such folder; {wanted}"
     if not folder.is_dir():
         return f"is a file; {wanted}"
-    inside = ", ".join(str(path.parent) for path in sorted(folder.glob(f"*/{MANIFEST_FILE}")))
-    return f"has no {MANIFEST_FILE}; {f'bundles in it: {inside}' if inside else wanted}"
+    found = sorted(path.parent for path in folder.glob(f"*/{MANIFEST_FILE}"))
+    more = ", …" if len(found) > _LISTED else ""
+    inside = ", ".join(map(str, found[:_LISTED]))
+    return f"has no {MANIFEST_FILE}; {f'bundles in it: {inside}{more}' if inside else wanted}"
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _read(folder: Path, spec: FileSpec) -> bytes:
-    path = folder / spec.file
+def _read(folder: Folder, spec: FileSpec) -> bytes:
+    path = folder.path / spec.file
     try:
-        content = path.read_bytes()
+        content = folder.read(spec.file)
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
     if (digest := hashlib.sha256(content).hexdigest()) != spec.sha256:
@@ -174,14 +181,8 @@ def _read(folder: Path, spec: FileSpec) -> bytes:
     return content
 
 
-def _read_arrays(folder: Path, spec: FileSpec) -> Arrays:
-    content = _read(folder, spec)
-    try:
-        stored = np.load(io.BytesIO(content), allow_pickle=False)
-        arrays = {name: np.asarray(stored[name]) for name in stored.files}
-    except Exception as error:  # zip, zlib and numpy raise many types for invalid archives
-        raise BundleError(f"{folder / spec.file}: is not a plain .npz file: {error}") from error
-    for name, array in arrays.items():
-        if array.dtype.kind != "f":
-            raise BundleError(f"{folder / spec.file}: {name} is {array.dtype}, must be floats")
-    return {name: array.astype(np.float32) for name, array in arrays.items()}
+def _read_arrays(folder: Folder, spec: FileSpec, expected: Mapping[str, Shape]) -> Arrays:
+    where = str(folder.path / spec.file)
+    arrays = read_arrays(_read(folder, spec), expected, folder.max_bytes, where)
+    check_arrays(arrays, expected, where)
+    return arrays

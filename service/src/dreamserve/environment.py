@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from ipaddress import ip_address
 
+OF_THE_SDK = frozenset({"API_KEY"})  # its variables may be set on the server's machine, too
+
 # name after the prefix and the Service's own name, and value; as the kubelet makes them
 _URL = r"(?:tcp|udp|sctp)://(.+):\d+"
 _NUMBER = r"\d+"
@@ -26,11 +28,15 @@ _SERVICE_LINKS = (
 
 
 def meant_for_us(environment: Mapping[str, str], prefix: str) -> dict[str, str]:
-    """Return the variables with this prefix, names in capitals, that Kubernetes did not make."""
+    """Return the variables with this prefix, names in capitals.
+
+    Those that Kubernetes made are left out, and those of the SDK.
+    """
     return {
         name.upper(): value
         for name, value in environment.items()
         if name.upper().startswith(prefix)
+        and name.upper().removeprefix(prefix) not in OF_THE_SDK
         and not _is_service_link(name.upper().removeprefix(prefix), value)
     }
 

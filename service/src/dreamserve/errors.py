@@ -8,9 +8,18 @@ DreamserveError
 
 from dreamserve_protocol.errors import DreamserveError
 
+_LONGEST = 1000  # characters of a message
+
 
 class BundleError(DreamserveError):
-    """The bundle is corrupt, incomplete or inconsistent; the message names the file."""
+    """The bundle is corrupt, incomplete, inconsistent or unsafe; the message names the file.
+
+    The message may quote the bundle, so it is made one printable line: a bundle can neither forge
+    a line of a log nor command a terminal.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message[:_LONGEST]))
 
 
 class BackendError(DreamserveError):
@@ -19,3 +28,8 @@ class BackendError(DreamserveError):
 
 class SettingsError(DreamserveError):
     """A setting is unknown or invalid; the message names it."""
+
+
+def printable(text: str) -> str:
+    """Return `text` with `?` for what is not printable: control characters, ends of lines."""
+    return "".join(one if one.isprintable() else "?" for one in text)

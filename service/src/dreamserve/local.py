@@ -24,6 +24,7 @@ from dreamserve.engine.dynamics import advance, empty_state, start_from_bank
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.world import World
 from dreamserve.loading import load_world
+from dreamserve.trust import UNTRUSTED, Trust
 from dreamserve.validation import validated
 from dreamserve_protocol.batches import DeleteBatchRequest, ResetBatchRequest, StepBatchRequest
 from dreamserve_protocol.branches import ForkRequest, RewindRequest
@@ -32,6 +33,12 @@ from dreamserve_protocol.errors import (
     DreamNotFiniteError,
     InvalidRequestError,
     NotFiniteInputError,
+)
+from dreamserve_protocol.listing import (
+    AdminDeleteRequest,
+    AdminSessionsRequest,
+    DeleteIdleRequest,
+    SessionsRequest,
 )
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.pictures import UNBOUNDED
@@ -67,7 +74,8 @@ class LocalClient:
     """Sessions on one world, driven by the caller's thread.
 
     Methods take the fields of the protocol's requests, return its results, and raise its errors.
-    `options` go to the Engine.
+    A bundle's folder is loaded on `backend` with `trust`, as `load_world` says. `options` go to the
+    Engine.
     """
 
     reset = _verb(ResetRequest)
@@ -84,11 +92,19 @@ class LocalClient:
     restore = _verb(RestoreRequest)
     session = _verb(SessionRequest)
     delete = _verb(DeleteRequest)
+    sessions = _verb(SessionsRequest)
+    delete_idle = _verb(DeleteIdleRequest)
+    admin_sessions = _verb(AdminSessionsRequest)
+    admin_delete = _verb(AdminDeleteRequest)
 
     def __init__(
-        self, world: World | str | Path, backend: BackendName = "onnx", **options: Any
+        self,
+        world: World | str | Path,
+        backend: BackendName = "onnx",
+        trust: Trust = UNTRUSTED,
+        **options: Any,
     ) -> None:
-        self.world = world if isinstance(world, World) else load_world(world, backend)
+        self.world = world if isinstance(world, World) else load_world(world, backend, trust=trust)
         self.engine = Engine([self.world], **options)
 
     def send(self, request: Request[R], timeout_s: float = inf) -> R:

@@ -25,38 +25,40 @@ log_sigma): joint (B, K), (B, K, Z), (B, K, Z); per_dimension (B, K, Z) for all 
 (B, K), (B, K, Z), (B, K).
 """
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from math import prod
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from dreamserve.manifest_parts import (
+    BankSpec,
+    ControllerSpec,
+    Count,
+    FileSpec,
+    Graphs,
+    GraphSpec,
+    Part,
+    Size,
+)
 from dreamserve.spaces import ActionSpace
 
-GraphName = Literal["encode", "step", "decode"]
-Format = Literal["onnx", "torchscript"]
 
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Crop(_Part):
+class Crop(Part):
     """Pixels of the source frame that are kept; bottom and right exclusive."""
 
-    top: int = Field(ge=0)
-    bottom: int
-    left: int = Field(ge=0)
-    right: int
+    top: Count
+    bottom: Size
+    left: Count
+    right: Size
 
 
-class FrameSpec(_Part):
+class FrameSpec(Part):
     """How a camera's frame is converted to the world's input frame (`dreamserve.frames`)."""
 
-    source_shape: tuple[int, int, int]  # H, W, C of the camera, uint8
+    source_shape: tuple[Size, Size, Size]  # H, W, C of the camera, uint8
     crop: Crop
-    shape: tuple[int, int, int]  # H, W, C that `encode` takes and `decode` gives
+    shape: tuple[Size, Size, Size]  # H, W, C that `encode` takes and `decode` gives
     color_order: Literal["RGB"] = "RGB"
     value_range: tuple[float, float] = (0.0, 1.0)
 
@@ -66,39 +68,41 @@ class FrameSpec(_Part):
         crop = self.crop
         if not (crop.top < crop.bottom <= height and crop.left < crop.right <= width):
             raise ValueError(f"crop {crop} is not inside the source frame {self.source_shape}")
-        if channels != self.shape[2] or min(self.shape) < 1:
+        if channels != self.shape[2]:
             raise ValueError(f"frame shape {self.shape} does not follow from {self.source_shape}")
+        if not self.value_range[0] < self.value_range[1]:
+            raise ValueError(f"value_range {self.value_range} must rise")
         return self
 
 
-class TensorSpec(_Part):
+class TensorSpec(Part):
     """A recurrent tensor, float32, without its batch axis."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    shape: tuple[int, ...]
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)
+    shape: Annotated[tuple[Size, ...], Field(max_length=8)]
 
 
-class MixtureSpec(_Part):
+class MixtureSpec(Part):
     """The mixture density head (Bishop 1994) with K components."""
 
     head: Literal["joint", "per_dimension", "isotropic"]
-    components: int = Field(ge=1)
+    components: Size
 
 
-class NoiseSpec(_Part):
+class NoiseSpec(Part):
     """Numbers of standard normals and of uniforms in (0, 1) that one step takes, in this order."""
 
-    normal: int = Field(ge=0)
-    uniform: int = Field(ge=0)
+    normal: Count
+    uniform: Count
 
 
-class DoneRule(_Part):
+class DoneRule(Part):
     """The dream terminates when done_logit > threshold."""
 
     threshold: float = 0.0
 
 
-class RewardRule(_Part):
+class RewardRule(Part):
     """`head`: the world predicts the reward. `constant`: `value` for every survived step."""
 
     kind: Literal["head", "constant"]
@@ -111,61 +115,13 @@ class RewardRule(_Part):
         return self
 
 
-class FileSpec(_Part):
-    """A file of the bundle, by its plain name, and the sha256 of its bytes (hex)."""
-
-    file: str
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-
-    @model_validator(mode="after")
-    def _plain_name(self) -> Self:
-        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.file):
-            raise ValueError(f"{self.file!r} is not a plain file name")
-        return self
-
-
-class GraphSpec(_Part):
-    """One graph in both formats, its inputs and outputs in order."""
-
-    onnx: FileSpec
-    torchscript: FileSpec
-    opset: int
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-
-
-class Graphs(_Part):
-    """The three graphs."""
-
-    encode: GraphSpec
-    step: GraphSpec
-    decode: GraphSpec
-
-
-class BankSpec(FileSpec):
-    """Real starting points, `size` of them."""
-
-    size: int = Field(ge=1)
-
-
-class ControllerSpec(FileSpec):
-    """A linear policy: scores = weights @ concat(inputs) + bias.
-
-    `inputs` names `latent` and recurrent tensors, in order. The file holds `weights`
-    (actions, features) and `bias` (actions,), float32. See `spaces` for the action.
-    """
-
-    kind: Literal["linear"] = "linear"
-    inputs: tuple[str, ...]
-
-
-class WorldSpec(_Part):
+class WorldSpec(Part):
     """A world's shapes, rules and action space, independent of its graphs' format."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=100)
     action_space: ActionSpace
     frame: FrameSpec
-    latent_size: int = Field(ge=1)
+    latent_size: Size
     recurrent_state: tuple[TensorSpec, ...]
     mixture: MixtureSpec
     noise: NoiseSpec
@@ -246,3 +202,16 @@ class Manifest(WorldSpec):
                     f" the manifest says {graph.inputs} to {graph.outputs}"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _files_differ(self) -> Self:
+        names = [spec.file.lower() for spec in self.files()]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"names the file {twice[0]} twice; each part has a file of its own")
+        return self
+
+    def files(self) -> Iterator[FileSpec]:
+        """Yield every file that the manifest names, each of which is another one."""
+        for graph in (self.graphs.encode, self.graphs.step, self.graphs.decode):
+            yield from (graph.onnx, graph.torchscript)
+        yield from filter(None, (self.bank, self.controller))

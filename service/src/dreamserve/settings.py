@@ -4,14 +4,18 @@ No other module reads the environment. Names include units.
 """
 
 import os
+import re
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dreamserve.environment import meant_for_us, unknown
 from dreamserve.errors import SettingsError
+from dreamserve.trust import UNTRUSTED, Trust
 
 PREFIX = "DREAMSERVE_"
+# User and password of a URL, even of one whose password is not percent-encoded; or in its query.
+_SECRET = re.compile(r"(?<=:/)/\S*@|(?<=[?&])(username|password)=[^&\s]*", re.IGNORECASE)
 
 
 class Settings(BaseModel):
@@ -24,10 +28,45 @@ class Settings(BaseModel):
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
         "info", description="critical, error, warning, info or debug."
     )
+    log_format: Literal["text", "json"] = Field("text", description="text or json.")
+    access_log: bool = Field(False, description="Log every request, not only problems.")
+    max_log_lines_per_s: int = Field(
+        10, ge=1, description="Maximum log lines of one kind a second; then their number."
+    )
+    metrics: bool = Field(True, description="Serve Prometheus metrics at /metrics.")
+    traces: bool = Field(
+        False, description="Send OpenTelemetry traces, as the variables OTEL_* say."
+    )
     allowed_origins: str = Field(
         "",
         description="Comma-separated origins of web pages that may use this server; * for any.",
     )
+
+    api_keys_file: str = Field(
+        "", description="TOML file of API keys (docs/security.md). Without one, no key is needed."
+    )
+    requests_per_s: float = Field(
+        0.0,
+        ge=0,
+        le=1e9,
+        description="Maximum requests per second of an API key that has no limit of its own, or,"
+        " without keys, of a client address; beyond it 429. 0: no limit.",
+    )
+    request_burst: int = Field(
+        100, ge=1, description="Requests that may come at once before that rate holds."
+    )
+    trusted_proxies: str = Field(
+        "",
+        description="Comma-separated addresses or networks of proxies whose X-Forwarded-For and"
+        " X-Forwarded-Proto are believed; * for any.",
+    )
+    root_path: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="Path prefix at which a proxy serves this server, such as /dreams.",
+    )
+    tls_cert: str = Field("", description="PEM file of the certificate chain, to serve HTTPS.")
+    tls_key: str = Field("", description="PEM file of the certificate's private key.")
 
     backend: Literal["auto", "onnx", "torch", "onnx-cuda", "torch-cuda"] = Field(
         "auto", description="auto, onnx, torch, onnx-cuda or torch-cuda."
@@ -40,6 +79,31 @@ class Settings(BaseModel):
     )
     precision: Literal["float32", "tf32", "bf16"] = Field(
         "float32", description="Precision of a step on torch-cuda; tf32 and bf16 are less exact."
+    )
+
+    max_bundle_bytes: int = Field(
+        UNTRUSTED.max_bundle_bytes,
+        ge=1,
+        description="Maximum bytes of a bundle's files, and of its arrays as float32.",
+    )
+    max_graph_bytes: int = Field(
+        UNTRUSTED.max_graph_bytes,
+        ge=1,
+        description="Maximum memory of each ONNX graph, as it is tried at start and as it runs.",
+    )
+    load_timeout_s: float = Field(
+        UNTRUSTED.load_timeout_s,
+        gt=0,
+        le=86_400,
+        description="Maximum seconds to load a bundle's ONNX graphs and run each on a few batches.",
+    )
+    worlds_folder: str = Field(
+        "",
+        description="Folder of bundles that administrators may load while the server runs.",
+    )
+    trust_torchscript: bool = Field(
+        UNTRUSTED.trust_torchscript,
+        description="Run the bundles' TorchScript, which can do what this user can; for torch*.",
     )
 
     capacity: int = Field(
@@ -107,10 +171,27 @@ class Settings(BaseModel):
         64 * 2**20, ge=1, description="Maximum bytes of mixtures in a response of /sample."
     )
 
+    def changed(self) -> dict[str, Any]:
+        """Return the settings that are not the default, without what is secret, for the log."""
+        fields = type(self).model_fields.items()
+        values = {name: getattr(self, name) for name, field in fields}
+        return {
+            name: masked(str(values[name])) if _is_open(name) else "***"
+            for name, field in fields
+            if values[name] != field.default
+        }
+
     @property
     def origins(self) -> frozenset[str]:
         """The allowed origins as a set."""
         return frozenset(filter(None, map(str.strip, self.allowed_origins.split(","))))
+
+    @property
+    def trust(self) -> Trust:
+        """How far bundles are trusted."""
+        return Trust(
+            self.max_bundle_bytes, self.max_graph_bytes, self.load_timeout_s, self.trust_torchscript
+        )
 
     @classmethod
     def load(cls, **given: Any) -> Self:
@@ -132,6 +213,21 @@ class Settings(BaseModel):
         return settings
 
 
+def masked(text: str) -> str:
+    """Return a text without the users and passwords of URLs in it."""
+    return _SECRET.sub(lambda found: "/***@" if found[0][0] == "/" else f"{found[1]}=***", text)
+
+
+def otel_variable(name: str, default: str) -> str:
+    """Return a variable of OpenTelemetry that its SDK leaves to others to read."""
+    return os.environ.get(name) or default
+
+
+def _is_open(name: str) -> bool:
+    """Return whether a setting may be logged, as its name says."""
+    return not any(word in name for word in ("key", "token", "secret", "password"))
+
+
 def option(name: str) -> str:
     """Return the option of the command line that overrides a setting."""
     return f"--{name.replace('_', '-')}"
@@ -140,4 +236,5 @@ def option(name: str) -> str:
 def _told(problem: Any, given: dict[str, Any]) -> str:
     name = str(problem["loc"][0])
     where = option(name) if name in given else PREFIX + name.upper()
-    return f"{where} is {problem['input']!r}: {problem['msg']}"
+    given_value = masked(repr(problem["input"])) if _is_open(name) else "***"
+    return f"{where} is {given_value}: {problem['msg']}"

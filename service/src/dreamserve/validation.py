@@ -43,9 +43,16 @@ def validator(kind: type) -> Validate:
     return _validators[kind]
 
 
-def _new_validator(kind: Any) -> Validate:
-    validate = TypeAdapter(kind).validate_python
+def text_validator(kind: type) -> Validate:
+    """Return the same for fields that are all text, such as those of a query string."""
+    return _checked(TypeAdapter(kind).validate_strings)
 
+
+def _new_validator(kind: Any) -> Validate:
+    return _checked(TypeAdapter(kind).validate_python)
+
+
+def _checked(validate: Callable[..., Any]) -> Validate:
     def checked(fields: Any, bounds: PngBounds) -> Any:
         try:
             return validate(fields, context=bounds)

@@ -41,7 +41,7 @@ def plain(value):
         return {
             name: plain(one)
             for name, one in value.items()
-            if name not in {"elapsed_ms", "idle_s", "request_id", "version"}
+            if name not in {"elapsed_ms", "age_s", "idle_s", "request_id", "version"}
         }
     if isinstance(value, list | np.ndarray | np.generic):
         return [plain(one) for one in value] if np.ndim(value) else plain(value.item())

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dreamserve.api.access.callers import ANYONE
 from dreamserve.engine.executor import Executor
 from dreamserve.engine.fake import fake_world
 from dreamserve_protocol.errors import OverloadedError
@@ -118,10 +119,10 @@ async def test_ending_a_session_is_tried_again_while_the_queue_is_full(serving) 
     async with serving(fake_world(), max_queue=1) as client:
         await client.reset(session_id="a")
         engine, waiting = client.app.service.async_engine, asyncio.Future[Any]()
-        engine.queue(WorldsRequest(), waiting)
+        engine.queue(WorldsRequest(), waiting, ANYONE)
         with pytest.raises(OverloadedError):
-            engine.queue(WorldsRequest(), asyncio.Future())
-        await engine.end("a")
+            engine.queue(WorldsRequest(), asyncio.Future(), ANYONE)
+        await engine.end("a", ANYONE)
         assert waiting.done()
         assert (await client.http.get("/sessions/a")).status_code == 404
-        await engine.end("a")  # it is gone already
+        await engine.end("a", ANYONE)  # it is gone already

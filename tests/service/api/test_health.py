@@ -62,7 +62,7 @@ async def test_a_draining_server_serves_only_existing_sessions(client) -> None:
 async def test_a_disconnect_cancels_the_request(client, monkeypatch) -> None:
     waiting: list[asyncio.Future] = []
 
-    def never_answer(_, answer):
+    def never_answer(_, answer, owner):
         waiting.append(answer)
 
     monkeypatch.setattr(client.app.service.engine, "queue", never_answer)

@@ -25,6 +25,9 @@ class Transport:
     def write_eof(self) -> None:
         self.written.append(b"EOF")
 
+    def can_write_eof(self) -> bool:
+        return True
+
     def is_closing(self) -> bool:
         return self.closed
 

@@ -20,6 +20,9 @@ from dreamserve.engine.world import World
 from dreamserve.errors import BackendError, BundleError
 from dreamserve.loading import load_world
 from dreamserve.spaces import DiscreteSpace
+from dreamserve.trust import Trust
+
+TRUSTED = Trust(trust_torchscript=True)
 
 
 def batch_for(world: World, rows: int) -> StepInput:
@@ -92,7 +95,9 @@ def test_onnx_outputs_are_the_same_bits_with_any_number_of_threads(tiny_bundle: 
 
 
 def test_the_two_backends_of_a_bundle_agree(tiny_bundle: Path) -> None:
-    onnx_world, torch_world = load_world(tiny_bundle, "onnx"), load_world(tiny_bundle, "torch")
+    onnx_world, torch_world = (
+        load_world(tiny_bundle, name, trust=TRUSTED) for name in ("onnx", "torch")
+    )
     batch = batch_for(onnx_world, 33)
     for a, b in zip(
         arrays_of(onnx_world.backend.step(batch)),
@@ -206,7 +211,7 @@ def test_swapped_torchscript_graphs_are_refused(
     decode.write_bytes(contents[0])
     encode.write_bytes(contents[1])
     with pytest.raises(BundleError, match="tiny: the torch-cpu backend fails"):
-        load_world(rewrite(tiny_bundle), "torch")
+        load_world(rewrite(tiny_bundle), "torch", trust=TRUSTED)
 
 
 def test_bytes_that_are_no_torchscript_are_refused(
@@ -214,7 +219,7 @@ def test_bytes_that_are_no_torchscript_are_refused(
 ) -> None:
     (tiny_bundle / "step.pt").write_bytes(b"nothing")
     with pytest.raises(BundleError, match="step is not TorchScript"):
-        load_world(rewrite(tiny_bundle), "torch")
+        load_world(rewrite(tiny_bundle), "torch", trust=TRUSTED)
 
 
 def test_a_missing_device_is_reported(tiny_bundle: Path) -> None:

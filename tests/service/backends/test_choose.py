@@ -12,6 +12,9 @@ from dreamserve.backends.check import dummy_input
 from dreamserve.bundle import Bundle, load_bundle
 from dreamserve.errors import BackendError
 from dreamserve.manifest import WorldSpec
+from dreamserve.trust import Trust
+
+TRUSTED = Trust(trust_torchscript=True)
 
 
 def threads_of(backend: Backend) -> int:
@@ -38,7 +41,7 @@ def test_auto_falls_back_with_a_warning_if_the_device_cannot_be_used(
         pytest.skip("there is a CUDA device")
     monkeypatch.setattr(choose, "cuda_devices", lambda: 1)
     monkeypatch.setattr(choose, "find_spec", lambda name: torch or None)
-    assert choose.load_backend(load_bundle(tiny_bundle)).name == "onnx-cpu"
+    assert choose.load_backend(load_bundle(tiny_bundle, TRUSTED)).name == "onnx-cpu"
     assert f"there is a CUDA device, but {wanted} cannot use it" in caplog.text
 
 
@@ -76,7 +79,7 @@ def test_a_requested_device_that_is_missing_is_refused(tiny_bundle: Path, name: 
     if choose.cuda_devices():
         pytest.skip("there is a CUDA device")
     with pytest.raises(BackendError, match="CUDA"):
-        choose.load_backend(load_bundle(tiny_bundle), name)  # type: ignore[arg-type]
+        choose.load_backend(load_bundle(tiny_bundle, TRUSTED), name)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

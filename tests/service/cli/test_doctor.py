@@ -24,7 +24,7 @@ def test_where_all_is_well_every_line_is_ok_and_the_status_0(run, tiny_bundle) -
     found = statuses(done.out)
     assert set(found.values()) == {"ok"}
     checks = ["dreamserve", "machine", "onnxruntime", "torch", "devices", "settings", "port"]
-    assert list(found) == [*checks, "bundle", "steps/s"]
+    assert list(found) == [*checks, "store", "bundle", "steps/s"]
     message = " ".join(done.out.split())
     assert f"dreamserve {__version__}, Python" in message
     assert f"onnxruntime {onnxruntime.__version__}" in message
@@ -67,7 +67,7 @@ def test_a_machine_without_torch_is_well(run, monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("in_torch", "providers", "status", "message"),
     [
-        (True, [], "ok", "2 CUDA devices: backend torch-cuda"),
+        (True, [], "ok", "2 CUDA devices: backend torch-cuda, with --trust-torchscript"),
         (False, ["CUDAExecutionProvider"], "ok", "2 CUDA devices: backend onnx-cuda"),
         (False, [], "warning", "neither torch nor onnxruntime can use: install a CUDA build"),
     ],

@@ -36,6 +36,25 @@ def test_text_of_a_bundle_cannot_command_the_terminal(run, tiny_bundle, rewrite)
     assert not {"\x1b", "\x07"} & set(done.out)
 
 
+def test_the_json_cannot_command_the_terminal_either(run, tiny_bundle, rewrite) -> None:
+    rewrite(tiny_bundle, quality={"\x9b2J": "\u202e"})
+    done = run("inspect", tiny_bundle, "--json")
+    assert done.out.isascii()
+    assert json.loads(done.out)["manifest"]["quality"] == {"\x9b2J": "\u202e"}
+
+
+@pytest.mark.parametrize(
+    "command", [("inspect",), ("doctor", "--port", "0"), ("serve", "--port", "0")]
+)
+def test_every_command_refuses_what_loading_refuses_in_one_line(run, tiny_bundle, command) -> None:
+    (tiny_bundle / "step.onnx").unlink()
+    (tiny_bundle / "step.onnx").symlink_to("/dev/zero")
+    done = run(*command, tiny_bundle)
+    assert done.status == 1
+    told = " ".join((done.out + done.err).split())
+    assert "is a symbolic link; a bundle has regular files only" in told
+
+
 def test_the_json_has_the_whole_manifest_and_each_files_size(run, tiny_bundle) -> None:
     done = run("inspect", tiny_bundle, "--json")
     assert done.status == 0

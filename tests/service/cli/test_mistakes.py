@@ -96,7 +96,8 @@ def test_without_torch_its_backend_says_what_to_install(run, tiny_bundle, monkey
     monkeypatch.delitem(sys.modules, "dreamserve.backends.torch", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
     for command in ("serve", "doctor"):
-        done = run(command, tiny_bundle, "--port", "0", "--backend", "torch")
+        chosen = ("--backend", "torch", "--trust-torchscript")
+        done = run(command, tiny_bundle, "--port", "0", *chosen)
         assert done.status == 1
         told = " ".join((done.out + done.err).split())
         assert "needs torch, which is not installed: pip install 'dreamserve[torch]'" in told

@@ -12,6 +12,7 @@ from dreamserve.engine.imagination.trajectories import RolloutStart
 from dreamserve.engine.work import Job, finish
 from dreamserve.engine.world import World
 from dreamserve.loading import load_world
+from dreamserve.trust import Trust
 from dreamserve_training.evaluation.analytic import (
     Bandit,
     deceptive_tree,
@@ -21,6 +22,7 @@ from dreamserve_training.evaluation.analytic import (
     write_world,
 )
 
+TRUSTED = Trust(trust_torchscript=True)
 WORLDS = {
     "linear": random_system(seed=0, bound=1.0),
     "linear-noisy": random_system(seed=1, states=3, actions=1, bound=0.25, sigma=0.2),
@@ -50,7 +52,7 @@ def loaded(request, written):
 
     def world_of(name):
         if request.param != "rows of a device":
-            return WORLDS[name], load_world(written(name), request.param)
+            return WORLDS[name], load_world(written(name), request.param, trust=TRUSTED)
         bundle = load_bundle(written(name))
         backend = TorchDeviceBackend.from_bundle(bundle, device="cpu")
         return WORLDS[name], World(bundle.manifest, backend, bundle.bank)

@@ -81,13 +81,22 @@ def export(recipe: RecipeName, out: Out = None, bundle: Bundle = None) -> None:
 @app.command(epilog=_example("validate bundles/takecover"))
 def validate(
     path: Annotated[Path, typer.Argument(help="Folder of a bundle or of episodes (*.npz).")],
+    trust_torchscript: Annotated[
+        bool,
+        typer.Option(
+            "--trust-torchscript",
+            help="Run the bundle's TorchScript too, which can do what this user can.",
+        ),
+    ] = False,
 ) -> None:
     """Check a bundle (shapes, finite outputs, parity, sampling, memory, speed) or episodes."""
+    from dreamserve.trust import Trust
     from dreamserve_training.data.checks import validate_dataset
     from dreamserve_training.validation import validate as validate_bundle
 
     episodes = path.is_dir() and any(path.glob("*.npz")) and not (path / "manifest.json").exists()
-    report = validate_dataset(path) if episodes else validate_bundle(path)
+    trust = Trust(trust_torchscript=trust_torchscript)
+    report = validate_dataset(path) if episodes else validate_bundle(path, trust)
     typer.echo(report)
     raise typer.Exit(0 if report.passed else 1)
 

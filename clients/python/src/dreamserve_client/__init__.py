@@ -32,6 +32,7 @@ from dreamserve_protocol.errors import (
     DreamNotFiniteError,
     DreamserveError,
     EngineFailedError,
+    ForbiddenError,
     InternalError,
     InvalidActionError,
     InvalidRequestError,
@@ -39,6 +40,7 @@ from dreamserve_protocol.errors import (
     NotReadyError,
     OverloadedError,
     ProblemError,
+    RateLimitedError,
     ServerError,
     SessionExpiredError,
     SessionLostError,
@@ -48,10 +50,12 @@ from dreamserve_protocol.errors import (
     StepConflictError,
     StoreUnavailableError,
     TooLargeError,
+    UnauthorizedError,
     UnsupportedMediaTypeError,
     WorldNotFoundError,
 )
 from dreamserve_protocol.ids import new_id, new_route, route_of
+from dreamserve_protocol.listing import AdminSessionsResult, SessionsResult, SessionSummary
 from dreamserve_protocol.plan import Objective, PlanResult
 from dreamserve_protocol.policies import BundledPolicy, ConstantPolicy, LinearPolicy, RandomPolicy
 from dreamserve_protocol.reset import ResetResult
@@ -64,6 +68,7 @@ from dreamserve_protocol.worlds import WorldResult, WorldSummary
 __all__ = [
     "APIConnectionError",
     "APITimeoutError",
+    "AdminSessionsResult",
     "AsyncDreamClient",
     "AsyncDreamSession",
     "AsyncDreams",
@@ -84,6 +89,7 @@ __all__ = [
     "Dreams",
     "DreamserveError",
     "EngineFailedError",
+    "ForbiddenError",
     "ForkResult",
     "InProcess",
     "InternalError",
@@ -99,6 +105,7 @@ __all__ = [
     "ProblemError",
     "ProtocolError",
     "RandomPolicy",
+    "RateLimitedError",
     "ResetBatchResult",
     "ResetResult",
     "RewindResult",
@@ -112,6 +119,8 @@ __all__ = [
     "SessionMovedError",
     "SessionNotFoundError",
     "SessionResult",
+    "SessionSummary",
+    "SessionsResult",
     "SnapshotRefusedError",
     "Start",
     "StepBatchResult",
@@ -120,6 +129,7 @@ __all__ = [
     "StoreUnavailableError",
     "TooLargeError",
     "Transport",
+    "UnauthorizedError",
     "UnsupportedMediaTypeError",
     "WorldNotFoundError",
     "WorldResult",

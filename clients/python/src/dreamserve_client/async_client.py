@@ -80,6 +80,12 @@ class AsyncDreamClient:
     restore = _sends(calls.restore)
     session = _sends(calls.session)
     delete = _sends(calls.delete)
+    sessions = _sends(calls.sessions)
+    delete_idle = _sends(calls.delete_idle)
+    admin_sessions = _sends(calls.admin_sessions)
+    admin_delete = _sends(calls.admin_delete)
+    admin_load = _sends(calls.admin_load)
+    admin_unload = _sends(calls.admin_unload)
     worlds = _sends(calls.worlds)
     world = _sends(calls.world)
     dream = _begins(calls.reset)
@@ -89,6 +95,7 @@ class AsyncDreamClient:
         self,
         base_url: str | None = None,
         *,
+        api_key: str | None = None,
         transport: TransportName | AsyncTransport = "http",
         encoding: Encoding = "msgpack",
         timeout_s: float | None = None,
@@ -101,7 +108,9 @@ class AsyncDreamClient:
         self._options = Options(timeout_s, max_retries, self.route, frames)
         self._numbers = StepNumbers()
         self._owned = isinstance(transport, str)
-        self._transport = async_transport_of(base_url, transport, encoding, http_client, self.route)
+        self._transport = async_transport_of(
+            base_url, transport, encoding, http_client, self.route, api_key
+        )
 
     async def send(self, request: Request[R] | Call[R], *, timeout_s: float | None = None) -> R:
         """Send a request of the protocol, or a call, and return its result.

@@ -10,7 +10,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
 from types import GenericAlias
 from typing import Any, Generic, ParamSpec, TypeVar, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from dreamserve_client.codec import listed
 from dreamserve_client.methods import describe
@@ -18,6 +18,12 @@ from dreamserve_protocol.batches import DeleteBatchRequest, ResetBatchRequest, S
 from dreamserve_protocol.branches import ForkRequest, RewindRequest
 from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.ids import is_valid, new_id, new_route, route_of
+from dreamserve_protocol.listing import (
+    AdminDeleteRequest,
+    AdminSessionsRequest,
+    DeleteIdleRequest,
+    SessionsRequest,
+)
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.plan import PlanRequest
 from dreamserve_protocol.reset import ResetRequest
@@ -34,7 +40,14 @@ from dreamserve_protocol.sessions import (
 from dreamserve_protocol.step import StepRequest
 from dreamserve_protocol.verbs import BY_REQUEST, Verb
 from dreamserve_protocol.wire import fields_of, read
-from dreamserve_protocol.worlds import WorldRequest, WorldsRequest, WorldsResult, WorldSummary
+from dreamserve_protocol.worlds import (
+    LoadWorldRequest,
+    UnloadWorldRequest,
+    WorldRequest,
+    WorldsRequest,
+    WorldsResult,
+    WorldSummary,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -58,8 +71,11 @@ class Call(Generic[R]):
 
     @property
     def path(self) -> str:
-        """The path, with percent-encoded fields. Raises InvalidRequestError for other values."""
-        return re.sub(r"{(\w+)}", lambda name: self._quoted(name[1]), self.verb.path)
+        """The path and query, percent-encoded. Raises InvalidRequestError for other values."""
+        path = re.sub(r"{(\w+)}", lambda name: self._quoted(name[1]), self.verb.path)
+        in_query = self.verb.query_fields
+        query = {name: value for name, value in self.fields.items() if name in in_query}
+        return f"{path}?{urlencode(query)}" if query else path
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -204,6 +220,12 @@ fork = _calls(ForkRequest)
 rewind = _calls(RewindRequest)
 session = _calls(SessionRequest)
 delete = _calls(DeleteRequest)
+sessions = _calls(SessionsRequest)
+delete_idle = _calls(DeleteIdleRequest)
+admin_sessions = _calls(AdminSessionsRequest)
+admin_delete = _calls(AdminDeleteRequest)
+admin_load = _calls(LoadWorldRequest)
+admin_unload = _calls(UnloadWorldRequest)
 world = _calls(WorldRequest)
 worlds = _calls_read_by(WorldsRequest, _worlds, list[WorldSummary])
 snapshot = _calls_read_by(SnapshotRequest, _document, dict[str, Any])

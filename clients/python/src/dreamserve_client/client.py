@@ -58,6 +58,7 @@ class DreamClient:
             first = client.reset("takecover", seed=7)
             after = client.step(first.session_id, 1)
 
+    `api_key` is sent to servers that want one; by default it is that of DREAMSERVE_API_KEY, if set.
     The transport is HTTP, or one WebSocket for all calls, `transport="stream"`, or an object such
     as InProcess. Bodies are msgpack, or `encoding="json"`. `timeout_s` bounds the wait for the
     server in each attempt; by default each verb has its own bound, as docs/sdk.md lists. Idempotent
@@ -86,6 +87,12 @@ class DreamClient:
     restore = _sends(calls.restore)
     session = _sends(calls.session)
     delete = _sends(calls.delete)
+    sessions = _sends(calls.sessions)
+    delete_idle = _sends(calls.delete_idle)
+    admin_sessions = _sends(calls.admin_sessions)
+    admin_delete = _sends(calls.admin_delete)
+    admin_load = _sends(calls.admin_load)
+    admin_unload = _sends(calls.admin_unload)
     worlds = _sends(calls.worlds)
     world = _sends(calls.world)
     dream = _begins(calls.reset)
@@ -95,6 +102,7 @@ class DreamClient:
         self,
         base_url: str | None = None,
         *,
+        api_key: str | None = None,
         transport: TransportName | Transport = "http",
         encoding: Encoding = "msgpack",
         timeout_s: float | None = None,
@@ -107,7 +115,9 @@ class DreamClient:
         self._options = Options(timeout_s, max_retries, self.route, frames)
         self._numbers = StepNumbers()
         self._owned = isinstance(transport, str)
-        self._transport = transport_of(base_url, transport, encoding, http_client, self.route)
+        self._transport = transport_of(
+            base_url, transport, encoding, http_client, self.route, api_key
+        )
 
     def send(self, request: Request[R] | Call[R], *, timeout_s: float | None = None) -> R:
         """Send a request of the protocol, or a call, and return its result.

@@ -14,6 +14,8 @@ import httpx
 
 from dreamserve_client.errors import ConfigurationError
 
+API_KEY = "DREAMSERVE_API_KEY"
+
 
 @dataclass(frozen=True)
 class Proxy:
@@ -37,6 +39,17 @@ def server_url(base_url: str) -> httpx.URL:
     except ValueError as error:
         raise ConfigurationError(f"base_url is {base_url!r}: {error}") from None
     return url.copy_with(path=url.path.rstrip("/"))
+
+
+def api_key_of(given: str | None) -> str | None:
+    """Return the API key: the one given, or else that of the environment; None: there is none.
+
+    Raises ConfigurationError for text that no key is.
+    """
+    named, key = ("api_key", given) if given is not None else (API_KEY, os.environ.get(API_KEY))
+    if key and not re.fullmatch(r"[!-~]+", key):
+        raise ConfigurationError(f"{named} must be printable ASCII without spaces")
+    return key or None
 
 
 def proxy_of(url: httpx.URL) -> Proxy | None:

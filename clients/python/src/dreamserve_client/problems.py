@@ -21,7 +21,8 @@ def problem_in(
             fields = {}
     error = problem_from(origin, status, fields)
     error.request_id = error.request_id or headers.get("x-request-id")
-    error.retry_after_s = _retry_after_s(headers.get("retry-after"))
+    if error.retry_after_s is None:
+        error.retry_after_s = _retry_after_s(headers.get("retry-after"))
     return error
 
 
@@ -30,6 +31,8 @@ def problem_from(origin: str, status: int, fields: Mapping[str, Any]) -> Problem
     code, detail = fields.get("code") or f"http_{status}", fields.get("detail") or origin
     error = problem_of(str(code), status, str(detail))
     error.request_id = fields.get("request_id")
+    wait_s = fields.get("retry_after_s")
+    error.retry_after_s = wait_s if isinstance(wait_s, int | float) else None
     return error
 
 

@@ -3,30 +3,35 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cache
 from itertools import count
+from time import perf_counter
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dreamserve import __version__
+from dreamserve.api.access.callers import ANYONE
+from dreamserve.api.access_log import AccessLog
 from dreamserve.api.async_engine import Service
 from dreamserve.api.bodies import CallerGoneError
+from dreamserve.api.cors import Cors
 from dreamserve.api.docs import docs_endpoint, openapi_endpoint
 from dreamserve.api.examples import examples
 from dreamserve.api.http import Endpoint
 from dreamserve.api.inference.door import inference_problem, inference_routes, is_inference
+from dreamserve.api.metrics import metrics_endpoint
 from dreamserve.api.openapi import document
 from dreamserve.api.openenv import Episodes
 from dreamserve.api.origins import check_origin, is_loopback
 from dreamserve.api.pages import page_endpoint
 from dreamserve.api.play import play_routes
-from dreamserve.api.problems import VALID_ID
+from dreamserve.api.prefix import Prefix
+from dreamserve.api.problems import INFERENCE, OTHER, VALID_ID
 from dreamserve.api.responses import problem_response
 from dreamserve.api.stream import Stream
 from dreamserve.engine.engine import Engine
@@ -35,11 +40,27 @@ from dreamserve_protocol.errors import PathNotFoundError
 from dreamserve_protocol.pages import PAGES
 from dreamserve_protocol.verbs import VERBS
 
+RELOAD_S = 1.0  # interval of the checks whether the file of API keys has changed
+# Paths that need no API key: health checks, and pages that hold nothing of this server's worlds.
+OPEN_PATHS = frozenset(
+    {
+        *(page.path for page in PAGES),
+        "/docs",
+        "/openapi.json",
+        "/v2/health/live",
+        "/v2/health/ready",
+        *(route.path for route in play_routes()),
+    }
+)
 STOP_DEADLINE_S = 5.0  # for requests in progress, once no new ones are accepted
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _SHOWN = 80
 
 log = logging.getLogger("dreamserve")
+
+
+# Makes an application of another, and of what tells what is known of a request.
+Wrapper = Callable[[ASGIApp, Callable[[Scope], dict[str, Any]]], ASGIApp]
 
 
 class App(FastAPI):
@@ -52,13 +73,16 @@ class App(FastAPI):
     def __init__(self, service: Service, **options: Any) -> None:
         super().__init__(redoc_url=None, docs_url=None, openapi_url=None, **options)
         self.service = service
+        self.wrappers: list[Wrapper] = [AccessLog] if service.settings.access_log else []
         self.router.redirect_slashes = False
         self.router.default = _no_such_path
-        self.router.routes.extend(_routes(service))
+        self.router.routes.extend(_routes(service, self.openapi))
 
     def openapi(self) -> dict[str, Any]:
-        """Return the OpenAPI document."""
-        return openapi_document()
+        """Return the OpenAPI document, with the path prefix of a proxy as its server."""
+        prefix = self.service.settings.root_path
+        document = openapi_document()
+        return {**document, "servers": [{"url": prefix}]} if prefix else document
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -68,7 +92,10 @@ class App(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return the routes wrapped in `Requests` and in any added middleware."""
-        app: ASGIApp = Requests(self, self.service)
+        requests = Requests(self, self.service)
+        app: ASGIApp = requests
+        for wrapper in self.wrappers:
+            app = wrapper(app, requests.describe)
         for middleware in reversed(self.user_middleware):
             app = middleware.cls(app, *middleware.args, **middleware.kwargs)
         return app
@@ -82,21 +109,19 @@ def create_app(engine: Engine, settings: Settings) -> App:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         # In a thread, so /livez responds while the graphs are warming up.
         starting = asyncio.create_task(_start(service))
+        watching = asyncio.create_task(_watch_keys(service))
         try:
             yield
         finally:
+            watching.cancel()
             await starting
             await asyncio.to_thread(engine.stop, STOP_DEADLINE_S)
 
     app = App(service, title="dreamserve", version=__version__, lifespan=lifespan)
+    if settings.root_path:
+        app.add_middleware(Prefix, prefix=settings.root_path)
     if settings.origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=list(settings.origins),
-            allow_methods=["*"],
-            allow_headers=["*"],
-            expose_headers=["x-request-id", "retry-after"],
-        )
+        app.add_middleware(Cors, origins=settings.origins)
     return app
 
 
@@ -114,7 +139,16 @@ async def _start(service: Service) -> None:
         service.failure = error
 
 
-def _routes(service: Service) -> list[BaseRoute]:
+async def _watch_keys(service: Service) -> None:
+    """Use the API keys of a changed file."""
+    while (keys := service.access.keys) is not None:
+        await asyncio.sleep(RELOAD_S)
+        # The small file is read in the event loop: requests see the old keys or the new ones.
+        if await asyncio.to_thread(keys.has_changed) and keys.reload():
+            service.set_quotas()
+
+
+def _routes(service: Service, document: Callable[[], dict[str, Any]]) -> list[BaseRoute]:
     """Return one route for each path, the most frequent first."""
     paths = dict.fromkeys(verb.path for verb in VERBS)
     verbs = [(path, [verb for verb in VERBS if verb.path == path]) for path in paths]
@@ -124,9 +158,10 @@ def _routes(service: Service) -> list[BaseRoute]:
         WebSocketRoute("/ws", Episodes(service)),
         *inference_routes(service),
         *(Route(page.path, page_endpoint(service, page)) for page in PAGES),
-        Route("/docs", docs_endpoint(openapi_document, next(iter(service.engine.worlds)))),
-        Route("/openapi.json", openapi_endpoint(openapi_document)),
+        Route("/docs", docs_endpoint(document, next(iter(service.engine.worlds)))),
+        Route("/openapi.json", openapi_endpoint(document)),
         *play_routes(),
+        *([Route("/metrics", metrics_endpoint(service))] if service.settings.metrics else []),
     ]
 
 
@@ -137,8 +172,9 @@ class Requests:
     """
 
     def __init__(self, app: App, service: Service) -> None:
-        self._app, self._origins = app, service.settings.origins
+        self._app, self._service, self._origins = app, service, service.settings.origins
         self._is_local = is_loopback(service.settings.host)
+        self._access = None if service.access.is_open else service.access
         # Routes without parameters, by path: matching routes one by one takes longer than a step.
         routes = (route for route in app.routes if isinstance(route, Route))
         self._exact = {route.path: route.app for route in routes if not route.param_convertors}
@@ -152,11 +188,19 @@ class Requests:
             return
         headers = dict(scope["headers"])
         request_id = self._request_id(headers)
-        scope["state"] = {"headers": headers, "request_id": request_id}
+        scope["state"] = state = {
+            "headers": headers,
+            "request_id": request_id,
+            "began_s": perf_counter(),
+            "caller": ANYONE,
+        }
+        path: str = scope["path"]
         try:
             if scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS:
                 check_origin(headers, self._origins, self._is_local)
-            endpoint = self._exact.get(scope["path"])
+            if self._access is not None and path not in OPEN_PATHS:
+                state["caller"] = self._access.caller(scope, headers)
+            endpoint = self._exact.get(path)
             if endpoint is not None and scope["type"] == "http":
                 await endpoint(scope, receive, send)
             else:
@@ -165,9 +209,26 @@ class Requests:
         except CallerGoneError:
             return
         except Exception as error:
-            of_inference = is_inference(scope["path"])
+            self._service.problems.note(error, **self.describe(scope))
+            of_inference = is_inference(path)
             respond = inference_problem if of_inference else problem_response
             await respond(error, request_id)(scope, receive, send)
+
+    def describe(self, scope: Scope) -> dict[str, Any]:
+        """Return what is known of a request by now, as `Problems.note` takes it."""
+        state, path = scope["state"], scope["path"]
+        endpoint = self._exact.get(path) or scope.get("endpoint")
+        verb = INFERENCE if is_inference(path) else OTHER
+        if isinstance(endpoint, Endpoint) and scope["type"] == "http":
+            verb = endpoint.verb_of(scope["method"])
+        in_header = state["headers"].get(b"x-session-id", b"").decode("latin-1")
+        in_path = scope.get("path_params", {}).get("session_id", in_header)
+        return {
+            "request_id": state["request_id"],
+            "verb": verb,
+            "session_id": getattr(state.get("request"), "session_id", None) or in_path or None,
+            "duration_s": perf_counter() - state["began_s"],
+        }
 
     def _request_id(self, headers: dict[bytes, bytes]) -> str:
         header = headers.get(b"x-request-id")

@@ -7,19 +7,25 @@ the engine's thread.
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
+from dreamserve.api.access.callers import Access, Caller
 from dreamserve.api.bodies import CallerGoneError
 from dreamserve.api.png import PngReader
+from dreamserve.api.problems import Problems
+from dreamserve.api.world_changes import WorldChanges
 from dreamserve.engine.durability.gate import Durability
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.limits import Limits
 from dreamserve.engine.scheduling.queued import Future, Settled, settle
 from dreamserve.engine.world import World
+from dreamserve.manifest import FrameSpec
 from dreamserve.settings import Settings
-from dreamserve.store.base import Retention, Store, open_store
+from dreamserve.store.base import Retention, Store
+from dreamserve.store.choose import open_store
 from dreamserve_protocol.errors import (
     DrainingError,
     NotReadyError,
@@ -28,6 +34,7 @@ from dreamserve_protocol.errors import (
 )
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.sessions import DeleteRequest
+from dreamserve_protocol.worlds import LoadWorldRequest, UnloadWorldRequest
 
 # Most results are ready sooner. The callers of other requests are watched for a disconnect.
 UNWATCHED_S = 0.05
@@ -36,13 +43,17 @@ END_TRIES, END_PAUSE_S = 100, 0.05
 R = TypeVar("R")
 Disconnected = Callable[[], Awaitable[None]]  # returns once the caller has disconnected
 Waiting = asyncio.Future[Any]
+Outside = Mapping[type[Request[Any]], Callable[[Any], Any]]
 
 
 class AsyncEngine:
-    """Drives `engine` from the event loop in which it is created."""
+    """Drives `engine` from the event loop in which it is created.
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    `outside` has functions for the requests that the engine does not run in its turns, by type.
+    """
+
+    def __init__(self, engine: Engine, outside: Outside | None = None) -> None:
+        self._engine, self._outside = engine, outside or {}
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
         self._scheduled = False  # whether a turn is scheduled
@@ -52,12 +63,17 @@ class AsyncEngine:
         self._watching = False
         engine.attach(self)
 
-    def queue(self, request: Request[Any], future: Future) -> None:
-        """Queue a request; `future` gets its outcome in the event loop's thread.
+    def queue(self, request: Request[Any], future: Future, caller: Caller) -> None:
+        """Queue a caller's request; `future` gets its outcome in the event loop's thread.
 
-        Cancelling the future cancels a waiting request. Raises OverloadedError, DrainingError.
+        Cancelling the future cancels a waiting request. Raises ForbiddenError, OverloadedError,
+        DrainingError.
         """
-        self._engine.queue(request, future)
+        caller.check_may(request)
+        if type(request) in self._outside:
+            self._run_outside(request, future)
+            return
+        self._engine.queue(request, future, caller.owner)
         self._waiting += 1
         if not self._scheduled:
             self._scheduled = True
@@ -68,14 +84,28 @@ class AsyncEngine:
                 # that are being read now: batches of twice the size are worth the wait.
                 self._loop.call_soon(self._loop.call_soon, self._turn)
 
-    async def send(self, request: Request[R], disconnected: Disconnected) -> R:
-        """Return a request's result, or raise its error.
+    def _run_outside(self, request: Request[Any], future: Future) -> None:
+        """Run a request that no turn of the engine can, in a thread."""
+        running = self._loop.run_in_executor(None, self._outside[type(request)], request)
 
-        If the caller disconnects first, the request is cancelled. Raises OverloadedError,
-        DrainingError, and CallerGoneError after a disconnect.
+        def finished(done: asyncio.Future[Any]) -> None:
+            if future.done():
+                return
+            if (error := done.exception()) is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(done.result())
+
+        running.add_done_callback(finished)
+
+    async def send(self, request: Request[R], disconnected: Disconnected, caller: Caller) -> R:
+        """Return the result of a caller's request, or raise its error.
+
+        If the caller disconnects first, the request is cancelled. Raises as `queue`, and
+        CallerGoneError after a disconnect.
         """
         future: asyncio.Future[R] = self._loop.create_future()
-        self.queue(request, future)
+        self.queue(request, future, caller)
         self._callers[future] = disconnected
         if not self._watching:
             self._watching = True
@@ -91,14 +121,14 @@ class AsyncEngine:
             del self._callers[future]
             future.cancel()
 
-    async def end(self, session_id: str) -> None:
-        """End a session, which may be gone, on behalf of a caller that has left or is answered.
+    async def end(self, session_id: str, caller: Caller) -> None:
+        """End a session, which may be gone, of a caller that has left or has its response.
 
         While the queue is full, it is tried again, END_TRIES times in all.
         """
         for _ in range(END_TRIES):
             try:
-                await self.send(DeleteRequest(session_id), never)
+                await self.send(DeleteRequest(session_id), never, caller)
             except OverloadedError:
                 await asyncio.sleep(END_PAUSE_S)
             except ProblemError:
@@ -132,22 +162,41 @@ class AsyncEngine:
 
 
 class Service:
-    """The engine and its settings, as the transports use them."""
+    """The engine and its settings, as the transports use them.
+
+    Raises SettingsError for API keys that cannot be read.
+    """
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine, self.settings = engine, settings
+        self.access = Access(settings)
+        self.set_quotas()
         self.failure: Exception | None = None  # why the engine could not start
+        self.problems = Problems()
+        self.make_engine: Callable[[Engine, Outside], AsyncEngine] = AsyncEngine
+        self.open_sockets = Counter({"stream": 0, "openenv": 0})
 
     @cached_property
     def async_engine(self) -> AsyncEngine:
         """Access to the engine from the event loop that uses it first."""
-        return AsyncEngine(self.engine)
+        changes = WorldChanges(self.engine, self.settings, self._worlds_changed)
+        outside: Outside = {LoadWorldRequest: changes.load, UnloadWorldRequest: changes.unload}
+        return self.make_engine(self.engine, outside)
 
     @cached_property
     def png(self) -> PngReader:
         """What makes requests of bodies that may hold PNG files."""
-        frames = (world.spec.frame for world in self.engine.worlds.values())
-        return PngReader(frames, self.settings)
+        return PngReader(self._frames(), self.settings)
+
+    def _frames(self) -> list[FrameSpec]:
+        return [world.spec.frame for world in list(self.engine.worlds.values())]
+
+    def _worlds_changed(self) -> None:
+        self.png.measure(self._frames())
+
+    def set_quotas(self) -> None:
+        """Tell the engine the quotas of the API keys."""
+        self.engine.quotas = self.access.keys.quotas if self.access.keys else {}
 
     def check_ready(self) -> None:
         """Raise DrainingError or NotReadyError unless new sessions are accepted."""

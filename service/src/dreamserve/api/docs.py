@@ -6,15 +6,17 @@ Only the buttons need JavaScript.
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Callable
 from functools import cache
+from hashlib import sha256
 from html import escape
 from typing import Any
 
 import orjson
 
 from dreamserve.api.codec import JSON
-from dreamserve.api.responses import BytesResponse, Static
+from dreamserve.api.responses import BytesResponse, Static, page_headers
 
 _STYLE = """
 :root { color-scheme: light dark; --line: light-dark(#d8dce6, #3a3f4b);
@@ -47,15 +49,19 @@ button { font: inherit; padding: .2rem 1rem; cursor: pointer }
 _HTML = """<!doctype html><html lang="en"><meta charset="utf-8"><title>dreamserve</title>
 <meta name="viewport" content="width=device-width"><style>{style}</style>
 <h1>dreamserve {version}</h1><p>{description}</p>
-<p>For generators: <a href="openapi.json">openapi.json</a></p>{operations}
+<p>For generators: <a href="openapi.json">openapi.json</a></p>
+<p><label>API key, if the server has keys: <input id="key" type="password" autocomplete="off">
+</label></p>{operations}
 <h2>Other schemas</h2>{parts}<script>{script}</script>
 """
 _SCRIPT = """for(const form of document.querySelectorAll("form"))form.onsubmit=async event=>{
 event.preventDefault();const out=form.querySelector("pre");let path=form.dataset.path;
 for(const input of form.querySelectorAll("input"))
 path=path.replace(`{${input.name}}`,encodeURIComponent(input.value));
-const body=form.querySelector("textarea");const request={method:form.dataset.method};
-if(body){request.body=body.value;request.headers={"content-type":"application/json"}}
+const body=form.querySelector("textarea");const request={method:form.dataset.method,headers:{}};
+const key=document.querySelector("#key").value;
+if(key)request.headers.authorization="Bearer "+key;
+if(body){request.body=body.value;request.headers["content-type"]="application/json"}
 try{const response=await fetch("."+path,request);out.textContent=response.status+"\\n"+
 JSON.stringify(JSON.parse(await response.text()||"null"),null,1).slice(0,20000)}
 catch(error){out.textContent=error}};"""
@@ -65,12 +71,20 @@ def docs_endpoint(document: Callable[[], dict[str, Any]], world: str) -> Static:
     """Return the application that serves the page; `world` is the name of a loaded one."""
     in_path = {"session_id": "a", "name": world}
     page = cache(lambda: _page(document(), in_path))
-    return Static(lambda scope: BytesResponse(page(), "text/html; charset=utf-8"))
+    headers = page_headers(
+        script_src=_hash_of(_SCRIPT), style_src=_hash_of(_STYLE), connect_src="'self'"
+    )
+    return Static(lambda scope: BytesResponse(page(), "text/html; charset=utf-8", headers=headers))
 
 
 def openapi_endpoint(document: Callable[[], dict[str, Any]]) -> Static:
     """Return the application that serves the OpenAPI document."""
     return Static(lambda scope: BytesResponse(orjson.dumps(document()), JSON))
+
+
+def _hash_of(inline: str) -> str:
+    """Return the source of a Content-Security-Policy that allows this inline text only."""
+    return f"'sha256-{b64encode(sha256(inline.encode()).digest()).decode()}'"
 
 
 def _page(openapi: dict[str, Any], in_path: dict[str, str]) -> bytes:

@@ -36,8 +36,19 @@ _REQUESTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("rewind", {"session_id": "a", "to_step": 0}),
     ("restore", {"session_id": "a"}),  # with the snapshot
     ("world", {"name": "fake"}),
+    ("sessions", {"limit": 2}),
+    ("admin_sessions", {"limit": 2}),
+    ("delete_idle", {"idle_s": 600.0}),
+    ("admin_delete", {"owner": "robots", "idle_s": 600.0}),
     ("delete_batch", {"session_ids": ["b", "c", "unknown"]}),
 )
+
+
+# Verbs that the engine does not run: the body, and the verb that has the same result.
+OUTSIDE: dict[str, tuple[dict[str, Any], str | None]] = {
+    "admin_load": ({"folder": "takecover-2"}, "world"),
+    "admin_unload": ({}, None),
+}
 
 
 @cache
@@ -45,6 +56,7 @@ def examples() -> dict[str, Example]:
     """Return an example of every verb by name."""
     engine, made = SimpleEngine([fake_world()]), dict[str, Example]()
     named = {name for name, _ in _REQUESTS}
+    named |= OUTSIDE.keys()
     others = [verb for verb in VERBS if verb.name not in named]
     others.sort(key=lambda verb: verb.method == "DELETE")
     session = [(verb.name, {"session_id": "a"} if verb.of_session else {}) for verb in others]
@@ -57,4 +69,6 @@ def examples() -> dict[str, Example]:
         body = fields[verb.body] if verb.body is not None else in_body
         shown = None if result is None else orjson.loads(encode(result, as_msgpack=False))
         made[name] = Example(body, shown)
+    for name, (body, like) in OUTSIDE.items():
+        made[name] = Example(body, None if like is None else made[like].result)
     return made

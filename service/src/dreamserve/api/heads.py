@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
+from dreamserve.api.problems import Problems
 from dreamserve.api.responses import problem_response
 from dreamserve_protocol.errors import (
     BadRequestError,
@@ -53,10 +54,10 @@ class Refusal(Exception):
             error = HttpParserError("Invalid request target")
         return cls(BadRequestError(f"not a valid HTTP/1.1 request: {error}"))
 
-    def response(self) -> ASGIApp:
-        """Return the application that sends the error, and log it with its request id."""
+    def response(self, problems: Problems) -> ASGIApp:
+        """Return the application that sends the error, and note it with its request id."""
         request_id = secrets.token_hex(16)
-        log.info("refused: %s, request_id %s: %s", self.error.code, request_id, self.error.detail)
+        problems.note(self.error, request_id)
         response = problem_response(self.error, request_id)
         response.headers.append((b"connection", b"close"))
 

@@ -8,31 +8,37 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple, Self
+from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope, Send
 
 from dreamserve.api import codec
 from dreamserve.api.async_engine import Service
 from dreamserve.api.bodies import Headers, disconnected, read_body
+from dreamserve.api.problems import OTHER
 from dreamserve.api.responses import BytesResponse, options_response
-from dreamserve.validation import Validate, validator
+from dreamserve.validation import Validate, text_validator, validator
 from dreamserve_protocol.errors import InvalidRequestError, UnsupportedMediaTypeError
 from dreamserve_protocol.markers import Message, Request
-from dreamserve_protocol.pictures import PngBounds
+from dreamserve_protocol.pictures import UNBOUNDED, PngBounds
 from dreamserve_protocol.verbs import Verb
 
 
 class _Route(NamedTuple):
     """Properties of a verb that every request needs, looked up once."""
 
+    verb: str
     validate: Validate
     has_body: bool
     of_session: bool
     body: str | None
+    query: bool  # whether the fields are in the query string
 
     @classmethod
     def of(cls, verb: Verb) -> Self:
-        return cls(validator(verb.request), verb.has_body, verb.of_session, verb.body)
+        query = bool(verb.query_fields)
+        validate = text_validator(verb.request) if query else validator(verb.request)
+        return cls(verb.name, validate, verb.has_body, verb.of_session, verb.body, query)
 
 
 class Endpoint:
@@ -40,9 +46,14 @@ class Endpoint:
 
     def __init__(self, service: Service, verbs: Sequence[Verb]) -> None:
         self._service = service
-        self._verbs = {verb.method: _Route.of(verb) for verb in verbs}
+        self._verbs: dict[str, _Route] = {verb.method: _Route.of(verb) for verb in verbs}
         heads = {"HEAD"} if "GET" in self._verbs else set()
         self.allowed = ", ".join(sorted({*self._verbs, *heads, "OPTIONS"}))
+
+    def verb_of(self, method: str) -> str:
+        """Return the name of the verb that a method stands for."""
+        route = self._verbs.get("GET" if method == "HEAD" else method)
+        return OTHER if route is None else route.verb
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Raises ProblemError, CallerGoneError."""
@@ -54,9 +65,16 @@ class Endpoint:
         headers: Headers = scope["state"]["headers"]
         limit = self._service.settings.max_body_bytes
         body = await read_body(receive, headers, limit) if route.has_body else b""
-        build = partial(_request_of, route, body, headers, scope.get("path_params", {}))
-        request = await self._service.png.built(build, len(body))
-        result = await self._service.async_engine.send(request, partial(disconnected, receive))
+        if route.query:
+            request = _queried(route, scope["query_string"])
+        else:
+            build = partial(_request_of, route, body, headers, scope.get("path_params", {}))
+            request = await self._service.png.built(build, len(body))
+        scope["state"]["request"] = request  # for the logs
+        caller = scope["state"]["caller"]
+        result = await self._service.async_engine.send(
+            request, partial(disconnected, receive), caller
+        )
         response = await _response_of(result, headers, codec.wants_png(request))
         await response(scope, receive, send)
 
@@ -77,6 +95,16 @@ def _request_of(
     if route.of_session and (in_header := headers.get(b"x-session-id")):
         _set(fields, "session_id", in_header.decode("latin-1"), "the header x-session-id")
     request: Request[Any] = route.validate(fields, bounds)
+    return request
+
+
+def _queried(route: _Route, query: bytes) -> Request[Any]:
+    """Return the verb's request from a query string; each field is once in it."""
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise InvalidRequestError("the query has a field twice")
+    request: Request[Any] = route.validate(fields, UNBOUNDED)
     return request
 
 

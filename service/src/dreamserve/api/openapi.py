@@ -41,6 +41,14 @@ _ROUTE_HEADER = {
     " balancer to hash.",
 }
 
+_SECURITY = {
+    "apiKey": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, if the server has keys.",
+    }
+}
+
 
 class Example(NamedTuple):
     """A request's body and its result, as JSON values; None if it has none."""
@@ -60,7 +68,8 @@ def document(examples: Mapping[str, Example]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "dreamserve", "version": __version__, "description": _DESCRIPTION},
         "paths": paths,
-        "components": {"schemas": _schemas()},
+        "components": {"schemas": _schemas(), "securitySchemes": _SECURITY},
+        "security": [{}, {name: [] for name in _SECURITY}],
     }
 
 
@@ -98,8 +107,27 @@ def _parameters(verb: Verb) -> list[dict[str, Any]]:
         for name in verb.path_fields
     ]
     if verb.of_session:
-        return [*in_path, _SESSION_HEADER]
-    return [*in_path, *([_ROUTE_HEADER] if verb.of_rows else [])]
+        return [*in_path, *_in_query(verb), _SESSION_HEADER]
+    return [*in_path, *_in_query(verb), *([_ROUTE_HEADER] if verb.of_rows else [])]
+
+
+def _in_query(verb: Verb) -> list[dict[str, Any]]:
+    """Return the parameters in the query string, each with its schema."""
+    if not verb.query_fields:
+        return []
+    schema = TypeAdapter(verb.request).json_schema()
+    _no_null_defaults(schema)
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": field.pop("description"),
+            "schema": field,
+        }
+        for name, field in schema["properties"].items()
+        if name in verb.query_fields
+    ]
 
 
 def _needs_body(verb: Verb) -> bool:

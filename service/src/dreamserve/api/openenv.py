@@ -18,8 +18,10 @@ from typing import Any, TypeVar
 from starlette.types import Message, Receive, Scope, Send
 
 from dreamserve.api import codec
+from dreamserve.api.access.callers import Caller
+from dreamserve.api.access.handshakes import accept
 from dreamserve.api.async_engine import Service, never
-from dreamserve.api.problems import problem_of
+from dreamserve.api.problems import OTHER, problem_of
 from dreamserve.validation import validated
 from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.ids import new_id
@@ -27,6 +29,7 @@ from dreamserve_protocol.markers import Request
 from dreamserve_protocol.reset import ResetRequest, ResetResult
 from dreamserve_protocol.sessions import SessionRequest
 from dreamserve_protocol.step import StepRequest, StepResult
+from dreamserve_protocol.verbs import BY_NAME
 from dreamserve_protocol.wire import fields_of, with_png
 
 CLOSE = "close"
@@ -45,29 +48,56 @@ class Episodes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one socket until it is closed, then end its session."""
-        await receive()  # websocket.connect
-        await send({"type": "websocket.accept"})
-        environment = Environment(self._service)
+        await accept(scope, receive, send)
+        caller: Caller = scope["state"]["caller"]
+        environment = Environment(self._service, caller)
         name: str = scope["state"]["request_id"]
         count = 0
+        self._service.open_sockets["openenv"] += 1
         try:
             while (message := await receive())["type"] != "websocket.disconnect":
                 count += 1
-                response = await _respond(environment, message, f"{name}.{count}")
+                response = await self._respond(environment, message, f"{name}.{count}")
                 with suppress(OSError):  # the peer has disconnected, which `receive` tells next
                     await send(response)
                 if response["type"] == "websocket.close":
                     return
         finally:
+            self._service.open_sockets["openenv"] -= 1
             await environment.close()
+
+    async def _respond(
+        self, environment: "Environment", message: Message, request_id: str
+    ) -> Message:
+        """Return the message to send for one that came."""
+        verb = OTHER
+        try:
+            environment.caller.check()
+            kind, data = await _read(message)
+            if kind == CLOSE:
+                return {"type": "websocket.close", "code": 1000}
+            handlers = {
+                "reset": environment.reset,
+                "step": environment.step,
+                "state": environment.state,
+            }
+            if not isinstance(kind, str) or kind not in handlers:
+                raise InvalidRequestError(f"type must be one of {', '.join((*handlers, CLOSE))}")
+            verb = kind if kind in BY_NAME else OTHER
+            response = await handlers[kind](data)
+        except Exception as error:
+            self._service.problems.note(error, request_id, verb, environment.session_id)
+            _, problem = problem_of(error, request_id)
+            response = {"type": "error", "data": {"message": problem.detail, **fields_of(problem)}}
+        return {"type": "websocket.send", "text": codec.encode(response, as_msgpack=False).decode()}
 
 
 class Environment:
     """One socket's session, behind OpenEnv's messages."""
 
-    def __init__(self, service: Service) -> None:
-        self._engine, self._png = service.async_engine, service.png
-        self._session_id = new_id()
+    def __init__(self, service: Service, caller: Caller) -> None:
+        self._engine, self._png, self.caller = service.async_engine, service.png, caller
+        self.session_id = new_id()
         self._episode_id: str | None = None  # None: no episode has begun
         self._include: Sequence[str] = ()  # of the episode
         self._frame_format = "array"
@@ -79,7 +109,7 @@ class Environment:
         if episode_id is not None and not _is_id(episode_id):
             raise InvalidRequestError(f"episode_id must be 1 to {MAX_EPISODE_ID} characters")
         request = await self._request(ResetRequest, fields)
-        result = await self._engine.send(request, never)
+        result = await self._engine.send(request, never, self.caller)
         self._episode_id, self._include = episode_id or new_id(), request.include
         self._frame_format = request.frame_format
         return {"type": "observation", "data": _observation(result, request)}
@@ -91,7 +121,7 @@ class Environment:
         fields = {"include": self._include, "frame_format": self._frame_format, **data}
         fields.pop("metadata", None)  # which OpenEnv's own actions have
         request = await self._request(StepRequest, fields)
-        result = await self._engine.send(request, never)
+        result = await self._engine.send(request, never, self.caller)
         return {"type": "observation", "data": _observation(result, request)}
 
     async def state(self, data: dict[str, Any]) -> dict[str, Any]:
@@ -100,41 +130,21 @@ class Environment:
             raise InvalidRequestError("state has no data")
         described: dict[str, Any] = {"episode_id": self._episode_id, "step_count": 0}
         if self._episode_id is not None:
-            session = await self._engine.send(SessionRequest(self._session_id), never)
+            session = await self._engine.send(SessionRequest(self.session_id), never, self.caller)
             described |= {"step_count": session.step, **fields_of(session)}
         return {"type": "state", "data": described}
 
     async def close(self) -> None:
         """End the session, if it has begun."""
         if self._episode_id is not None:
-            await self._engine.end(self._session_id)
+            await self._engine.end(self.session_id, self.caller)
 
     async def _request(self, kind: type[R], fields: dict[str, Any]) -> R:
         """Return a request of the socket's session. Raises as `validated`."""
         if "session_id" in fields:
             raise InvalidRequestError("session_id: the socket has a session of its own")
-        own = {**fields, "session_id": self._session_id}
+        own = {**fields, "session_id": self.session_id}
         return await self._png.built(partial(validated, kind, own), body_bytes=0)
-
-
-async def _respond(environment: Environment, message: Message, request_id: str) -> Message:
-    """Return the message to send for one that came."""
-    try:
-        kind, data = await _read(message)
-        if kind == CLOSE:
-            return {"type": "websocket.close", "code": 1000}
-        handlers = {
-            "reset": environment.reset,
-            "step": environment.step,
-            "state": environment.state,
-        }
-        if not isinstance(kind, str) or kind not in handlers:
-            raise InvalidRequestError(f"type must be one of {', '.join((*handlers, CLOSE))}")
-        response = await handlers[kind](data)
-    except Exception as error:
-        _, problem = problem_of(error, request_id)
-        response = {"type": "error", "data": {"message": problem.detail, **fields_of(problem)}}
-    return {"type": "websocket.send", "text": codec.encode(response, as_msgpack=False).decode()}
 
 
 async def _read(message: Message) -> tuple[Any, dict[str, Any]]:

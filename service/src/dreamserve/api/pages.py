@@ -13,7 +13,8 @@ from dreamserve_protocol.pages import Health, Index, Page
 
 
 def _index(service: Service) -> Index:
-    return Index("dreamserve", __version__, "/play", "/docs", "/openapi.json", "/worlds", "/readyz")
+    paths = ("/play", "/docs", "/openapi.json", "/worlds", "/readyz")
+    return Index("dreamserve", __version__, *(service.settings.root_path + path for path in paths))
 
 
 def _livez(service: Service) -> Health:

@@ -11,7 +11,7 @@ from pathlib import Path
 from starlette.routing import Route
 from starlette.types import Scope
 
-from dreamserve.api.responses import BytesResponse, Static
+from dreamserve.api.responses import BytesResponse, Static, page_headers
 
 FOLDER = Path(__file__).parents[1] / "web"
 PAGE = "index.html"
@@ -21,23 +21,14 @@ MEDIA_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self'",
-        "connect-src 'self'",  # the stream, too: 'self' includes ws: and wss: of the same host
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-        "require-trusted-types-for 'script'",
-    )
-)
 _HEADERS = {
-    "content-security-policy": _POLICY,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    **page_headers(
+        script_src="'self'",
+        style_src="'self'",
+        img_src="'self'",
+        connect_src="'self'",  # the stream, too: 'self' includes ws: and wss: of the same host
+        require_trusted_types_for="'script'",
+    ),
     # A new version of the server is a new page; until then the answer is 304.
     "cache-control": "no-cache",
 }

@@ -27,10 +27,15 @@ class PngReader:
     """
 
     def __init__(self, frames: Iterable[FrameSpec], settings: Settings) -> None:
-        pixels, total_bytes = max(map(_pixels, frames)), settings.max_body_bytes
-        self._all = PngBounds(settings.max_frames, pixels, total_bytes)
+        self._most_files, self._total_bytes = settings.max_frames, settings.max_body_bytes
+        self.measure(frames)
+
+    def measure(self, frames: Iterable[FrameSpec]) -> None:
+        """Bound files by these worlds' frames from now on."""
+        pixels = max(map(_pixels, frames))
+        self._all = PngBounds(self._most_files, pixels, self._total_bytes)
         self._few = PngBounds(
-            min(FEW_FILES, settings.max_frames), pixels, min(LARGE_PNG_BYTES, total_bytes)
+            min(FEW_FILES, self._most_files), pixels, min(LARGE_PNG_BYTES, self._total_bytes)
         )
 
     async def built(self, build: Callable[[PngBounds], T], body_bytes: int) -> T:

@@ -9,6 +9,7 @@ from dreamserve.api.problems import MEDIA_TYPE, headers_of, problem_of
 from dreamserve_protocol.errors import MethodNotAllowedError
 
 ALLOWED = "GET, HEAD, OPTIONS"  # the methods of `Static`
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 
 
 class BytesResponse:
@@ -25,7 +26,7 @@ class BytesResponse:
         headers: dict[str, str] | None = None,
     ) -> None:
         self.body, self.status = body, status
-        self.headers = [(b"content-length", str(len(body)).encode())]
+        self.headers = [(b"content-length", str(len(body)).encode()), _NO_SNIFFING]
         if media_type:
             self.headers.append((b"content-type", media_type.encode()))
         for name, value in (headers or {}).items():
@@ -38,6 +39,20 @@ class BytesResponse:
         kind = "http" if scope["type"] == "http" else "websocket.http"
         await send({"type": f"{kind}.response.start", "status": self.status, "headers": headers})
         await send({"type": f"{kind}.response.body", "body": self.body})
+
+
+def page_headers(**policy: str) -> dict[str, str]:
+    """Return the headers of a page: a Content-Security-Policy that allows only what `policy` says.
+
+    No other site may show the page in a frame, and none that it links to learns its address.
+    """
+    allowed = {"base_uri": "'none'", "form_action": "'none'", "frame_ancestors": "'none'", **policy}
+    directives = (f"{name.replace('_', '-')} {value}" for name, value in allowed.items())
+    return {
+        "content-security-policy": "; ".join(("default-src 'none'", *directives)),
+        "x-frame-options": "DENY",  # for browsers that do not know frame-ancestors
+        "referrer-policy": "no-referrer",
+    }
 
 
 def problem_response(error: Exception, request_id: str) -> BytesResponse:

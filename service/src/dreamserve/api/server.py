@@ -8,12 +8,15 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from dreamserve import logs
 from dreamserve.api.async_engine import Service
+from dreamserve.api.tls import tls_context
 from dreamserve.api.websocket import StreamProtocol, is_error
 from dreamserve.api.wire import Protocol
 from dreamserve.errors import SettingsError
@@ -21,6 +24,7 @@ from dreamserve_protocol.errors import DreamserveError
 
 KEEP_ALIVE_S = 75  # longer than the 60 s of common load balancers, which must close first
 CLOSING_S = 5
+HSTS = "max-age=31536000"  # browsers that were here by HTTPS come by HTTPS only, for a year
 PING_S = 20.0  # interval of a WebSocket's pings, and the time to answer one
 BACKLOG = 2048
 _REMEDIES = {
@@ -65,25 +69,33 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, app: ASGIApp, service: Service, on_started: Callable[[], None]) -> None:
+        """Load the certificate. Raises SettingsError if that fails."""
+        settings = service.settings
+        tls = tls_context(settings)
         super().__init__(
             uvicorn.Config(
                 app,
                 log_config=None,
-                http=Protocol,
+                http=partial(Protocol, problems=service.problems),  # type: ignore[arg-type]  # a callable is enough
                 ws=StreamProtocol,
-                ws_max_size=service.settings.max_body_bytes,
+                ws_max_size=settings.max_body_bytes,
                 ws_ping_interval=PING_S,
                 ws_ping_timeout=PING_S,
                 ws_per_message_deflate=False,  # compression takes longer than a step
-                log_level="debug" if service.settings.log_level == "debug" else "warning",
+                # At the level debug, it and websockets log all headers, with API keys.
+                log_level="info" if settings.log_level == "debug" else "warning",
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,  # the client's address is not used
+                proxy_headers=bool(settings.trusted_proxies),
+                forwarded_allow_ips=settings.trusted_proxies,
+                ssl_context_factory=None if tls is None else lambda *_: tls,
+                headers=[] if tls is None else [("strict-transport-security", HSTS)],
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=CLOSING_S,
             )
         )
         logging.getLogger("uvicorn.error").addFilter(is_error)
+        logging.getLogger("websockets").setLevel(logging.INFO)
         self._service = service
         self._on_started = on_started
         self._drain_until = float("inf")
@@ -106,7 +118,8 @@ class Server(uvicorn.Server):
             self._service.engine.drain()
             drain_s = self._service.settings.drain_s
             self._drain_until = time.monotonic() + drain_s
-            log.info("draining: no new sessions, stopping within %g s", drain_s)
+            fields = {"sessions": self._service.engine.session_count, "within_s": drain_s}
+            log.info("draining: no new sessions", extra={"fields": fields})
         else:
             self._service.engine.drain()
             self.should_exit = True
@@ -115,6 +128,7 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Return whether to stop; uvicorn calls it ten times a second."""
         service = self._service
+        logs.roll()
         if service.failure is not None:
             self.should_exit = True
         elif service.engine.draining and not self.should_exit:
@@ -124,7 +138,10 @@ class Server(uvicorn.Server):
 
 
 def serve(
-    app: ASGIApp, service: Service, listening: socket.socket, on_started: Callable[[], None]
+    app: ASGIApp,
+    service: Service,
+    listening: socket.socket,
+    on_started: Callable[[], None],
 ) -> None:
     """Serve until a signal stops the server. Raises DreamserveError if it could not start."""
     try:

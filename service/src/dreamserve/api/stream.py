@@ -13,13 +13,17 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
 from dreamserve.api import codec
+from dreamserve.api.access.callers import ANYONE, Caller
+from dreamserve.api.access.handshakes import accept
+from dreamserve.api.access_log import log_request
 from dreamserve.api.async_engine import Service
-from dreamserve.api.problems import VALID_ID, problem_of
+from dreamserve.api.problems import OTHER, VALID_ID, problem_of
 from dreamserve.validation import validator
 from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.markers import Request
@@ -42,7 +46,10 @@ class Pending:
 
     respond: Callable[["Pending"], None]
     as_msgpack: bool  # format of the request and of the response
+    began_s: float
     id: Id = None
+    verb: Any = None  # as named by the peer
+    request: Request[Any] | None = None
     png: bool = False  # whether its frames are sent as PNG files
     outcome: Any = None  # result or exception
     dropped: bool = False  # whether the socket is closed
@@ -69,18 +76,27 @@ class Stream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one socket until its peer disconnects."""
-        await receive()  # websocket.connect
-        await send({"type": "websocket.accept"})
-        await Socket(self._service, scope["state"]["request_id"], receive, send).serve()
+        await accept(scope, receive, send)
+        self._service.open_sockets["stream"] += 1
+        try:
+            await Socket(self._service, scope["state"], receive, send).serve()
+        finally:
+            self._service.open_sockets["stream"] -= 1
 
 
 class Socket:
     """One socket: a task that reads requests, and one that writes responses."""
 
-    def __init__(self, service: Service, name: str, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, service: Service, state: dict[str, Any], receive: Receive, send: Send
+    ) -> None:
+        self._name: str = state["request_id"]
+        self._caller: Caller = state["caller"]
+        self._service = service
         self._engine, self._png = service.async_engine, service.png
         self._most = service.settings.max_stream_requests
-        self._name, self._receive, self._send = name, receive, send
+        self._logs_all = service.settings.access_log
+        self._receive, self._send = receive, send
         self._in_progress: set[Pending] = set()  # read and not yet written
         self._ended: list[Pending] = []  # to be written
         self._to_write, self._has_room = asyncio.Event(), asyncio.Event()
@@ -112,7 +128,7 @@ class Socket:
         """Queue the request in a message."""
         text = message.get("text")
         raw = message["bytes"] if text is None else text.encode()
-        pending = Pending(self._respond, as_msgpack=text is None)
+        pending = Pending(self._respond, text is None, perf_counter())
         self._in_progress.add(pending)
         try:
             if len(raw) <= codec.LARGE_BYTES:
@@ -120,9 +136,12 @@ class Socket:
             else:
                 fields = await asyncio.to_thread(codec.decode, raw, pending.as_msgpack)
             pending.id = _id_of(fields)
+            pending.verb = fields.get("verb")
+            if self._caller is not ANYONE:
+                self._caller.check()
             request = await self._png.built(partial(_request_of, fields), len(raw))
-            pending.png = codec.wants_png(request)
-            self._engine.queue(request, pending)
+            pending.request, pending.png = request, codec.wants_png(request)
+            self._engine.queue(request, pending, self._caller)
         except Exception as error:
             pending.set_exception(error)
 
@@ -153,17 +172,30 @@ class Socket:
         id, outcome = pending.id, pending.outcome
         response: dict[str, Any] = {"id": id, "status": 200, "body": outcome}
         if isinstance(outcome, Exception):
-            suffix = f".{id}" if VALID_ID.fullmatch(str(id)) else ""
-            error, document = problem_of(outcome, self._name + suffix)
+            known = self._describe(pending)
+            self._service.problems.note(outcome, **known)
+            error, document = problem_of(outcome, known["request_id"])
             response |= {"status": error.status, "body": document}
         elif outcome is None:
             response = {"id": id, "status": 204}
         elif pending.png:
             response["body"] = with_png(outcome)
+        if self._logs_all:
+            log_request(response["status"], **self._describe(pending), transport="stream")
         raw = codec.encode(response, pending.as_msgpack)
         if pending.as_msgpack:
             return {"type": "websocket.send", "bytes": raw}
         return {"type": "websocket.send", "text": raw.decode()}
+
+    def _describe(self, pending: Pending) -> dict[str, Any]:
+        """Return what is known of a request, as `Problems.note` takes it."""
+        id, verb = str(pending.id), pending.verb
+        return {
+            "request_id": f"{self._name}.{id}" if VALID_ID.fullmatch(id) else self._name,
+            "verb": verb if isinstance(verb, str) and verb in _VALIDATORS else OTHER,
+            "session_id": getattr(pending.request, "session_id", None),
+            "duration_s": perf_counter() - pending.began_s,
+        }
 
 
 def _id_of(fields: dict[str, Any]) -> Id:

@@ -54,7 +54,8 @@ class CoalescingTransport(_Wrapper):
             self._transport.close()
             return
         self._closing = True
-        self._transport.write_eof()
+        if self._transport.can_write_eof():  # not with TLS
+            self._transport.write_eof()
         self._loop.call_later(LINGER_S, self._transport.close)
 
     def _flush(self) -> None:

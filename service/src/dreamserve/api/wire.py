@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from dreamserve.api import heads
 from dreamserve.api.heads import HEAD_BYTES, Refusal
+from dreamserve.api.problems import Problems
 from dreamserve.api.transports import CoalescingTransport
 from dreamserve_protocol.errors import (
     BadRequestError,
@@ -30,8 +31,9 @@ WATCH_S = 5.0  # interval of the checks for a stalled or idle connection
 class Protocol(HttpToolsProtocol):
     """One connection."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, problems: Problems | None = None, **options: Any) -> None:
         super().__init__(*args, **options)
+        self._problems = problems or Problems()
         self._packet_bytes = 0  # size of the packet being parsed
         self._idle_bytes = 0  # received since, and with, the last packet that made progress
         self._in_head = self._in_body = False  # the body is that of `self.cycle`
@@ -172,8 +174,8 @@ class Protocol(HttpToolsProtocol):
         if not self._refused and (self._in_body or self._in_head):
             self._refuse(Refusal(BadRequestError("the request ended before it was complete")))
         if self._refused:
-            return not self.transport.is_closing()
-        if not self._responding:
+            return self.scheme != "https" and not self.transport.is_closing()
+        if not self._responding or self.scheme == "https":  # TLS has no half-closed connections
             return False
         self.cycle.keep_alive = False
         self.loop.call_later(HALF_CLOSED_S, self._give_up, HALF_CLOSED_S)
@@ -210,6 +212,6 @@ class Protocol(HttpToolsProtocol):
         # uvicorn treats the refusal as a request whose application sends the response.
         self.on_message_begin()
         self.url = b"/"
-        self.app = refusal.response()
+        self.app = refusal.response(self._problems)
         super().on_headers_complete()
         self.cycle.keep_alive = False

@@ -1,6 +1,7 @@
 """Selects a backend by name, and the number of threads it runs with.
 
-    auto         torch-cuda or onnx-cuda if there is a CUDA device, else onnx
+    auto         if there is a CUDA device torch-cuda or, without trust in TorchScript, onnx-cuda;
+                 else onnx
     onnx         onnxruntime on the CPU
     torch        TorchScript on the CPU
     onnx-cuda    onnxruntime on a CUDA device; the sessions' state stays on the host
@@ -8,7 +9,8 @@
 
 The last two have not been run on a CUDA device: tests run the same code on a CPU.
 
-torch is imported only for a backend that needs it.
+A TorchScript file is a program that can do what this process can, already while it is loaded. So
+torch is imported, and the file opened, only for a bundle that is trusted (`dreamserve.trust`).
 """
 
 import ctypes
@@ -40,8 +42,9 @@ def load_backend(
 ) -> Backend:
     """Return the backend `name`, loaded with the graphs of `bundle`.
 
-    `threads` applies to onnx, `precision` to torch-cuda. Raises BackendError if the name is unknown
-    or this machine cannot run it, BundleError if the graphs do not fit the manifest.
+    `threads` applies to onnx, `precision` to torch-cuda. Raises BackendError if the name is
+    unknown, this machine cannot run it, or the bundle is not trusted to run it; BundleError if the
+    graphs do not fit the manifest or exceed the bundle's limits.
     """
     if name == "auto":
         return _best(bundle, threads, precision)
@@ -53,6 +56,12 @@ def load_backend(
         return OnnxBackend.from_bundle(bundle, device="cuda")
     if name not in ("torch", "torch-cuda"):
         raise BackendError(f"no backend {name!r}; known: {', '.join(get_args(BackendName))}")
+    if not bundle.trust.trust_torchscript:
+        raise BackendError(
+            f"backend {name} runs the TorchScript of {bundle.path}, which can do whatever this user"
+            " can; if you trust who made it, use --trust-torchscript (trust_torchscript), or else"
+            " backend onnx"
+        )
     try:
         from dreamserve.backends.torch import TorchBackend
         from dreamserve.backends.torch_device import TorchDeviceBackend
@@ -67,7 +76,8 @@ def load_backend(
 
 def _best(bundle: Bundle, threads: int, precision: Precision) -> Backend:
     if cuda_devices():
-        name: BackendName = "torch-cuda" if find_spec("torch") else "onnx-cuda"
+        torch_runs = bundle.trust.trust_torchscript and find_spec("torch")
+        name: BackendName = "torch-cuda" if torch_runs else "onnx-cuda"
         try:
             return load_backend(bundle, name, threads, precision)
         except BackendError as error:

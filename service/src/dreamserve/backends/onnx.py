@@ -5,18 +5,19 @@ tests check. Weights stored as float16 behind Cast nodes become float32 once, at
 constant folding, which is part of every optimisation level.
 """
 
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import onnxruntime as ort
 
 from dreamserve.backends.base import Array, StepInput, StepOutput
 from dreamserve.backends.check import Shape, check_backend, input_shapes, output_shapes
+from dreamserve.backends.onnx_session import Device, open_session
+from dreamserve.backends.trial import try_graphs
 from dreamserve.bundle import Bundle
 from dreamserve.errors import BackendError, BundleError
 from dreamserve.manifest import WorldSpec
-
-Device = Literal["cpu", "cuda"]
+from dreamserve.trust import UNTRUSTED
 
 
 class OnnxBackend:
@@ -35,18 +36,25 @@ class OnnxBackend:
         decode: bytes,
         threads: int = 1,
         device: Device = "cpu",
+        max_graph_bytes: int = UNTRUSTED.max_graph_bytes,
     ) -> None:
         self.device, self.name = device, f"onnx-{device}"
-        self._encode = _session(spec, "encode", encode, threads, device)
-        self._step = _session(spec, "step", step, threads, device)
-        self._decode = _session(spec, "decode", decode, threads, device)
+        self.threads = threads
+        options = threads, device, max_graph_bytes
+        self._encode = _session(spec, "encode", encode, *options)
+        self._step = _session(spec, "step", step, *options)
+        self._decode = _session(spec, "decode", decode, *options)
         self._step_names = spec.step_inputs()
         self._states = len(spec.recurrent_state)
         check_backend(spec, self)
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, threads: int = 1, device: Device = "cpu") -> Self:
-        """Load the graphs of `bundle` and check their hashes. Raises BundleError, BackendError."""
+        """Load the graphs of `bundle`, once a process of their own has loaded and run them.
+
+        Raises BundleError, BackendError.
+        """
+        try_graphs(bundle)
         return cls(
             bundle.manifest,
             encode=bundle.graph_bytes("encode", "onnx"),
@@ -54,6 +62,7 @@ class OnnxBackend:
             decode=bundle.graph_bytes("decode", "onnx"),
             threads=threads,
             device=device,
+            max_graph_bytes=bundle.trust.max_graph_bytes,
         )
 
     def encode(self, frames: Array) -> tuple[Array, Array]:
@@ -71,29 +80,11 @@ class OnnxBackend:
         return StepOutput(latent, reward, done_logit, tuple(rest[: self._states]), *rest[-3:])
 
 
-def _open(content: bytes, threads: int, device: Device) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    provider, settings = {
-        "cpu": ("CPUExecutionProvider", {}),
-        # By default it multiplies matrices in TF32, with 10 bits of mantissa.
-        "cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}),
-    }[device]
-    if provider not in ort.get_available_providers():
-        raise BackendError(f"this onnxruntime has no {provider}; it has {_available()}")
-    session = ort.InferenceSession(content, options, providers=[(provider, settings)])
-    if provider not in session.get_providers():
-        raise BackendError(f"onnxruntime cannot use {provider} on this machine")
-    return session
-
-
 def _session(
-    spec: WorldSpec, name: str, content: bytes, threads: int, device: Device
+    spec: WorldSpec, name: str, content: bytes, threads: int, device: Device, max_bytes: int
 ) -> ort.InferenceSession:
     try:
-        session = _open(content, threads, device)
+        session = open_session(content, threads, device, max_bytes)
     except BackendError:
         raise
     except Exception as error:  # onnxruntime's own exceptions share no base but Exception
@@ -104,10 +95,6 @@ def _session(
     _check(f"{where}, inputs", session.get_inputs(), input_shapes(spec)[name], discrete)
     _check(f"{where}, outputs", session.get_outputs(), output_shapes(spec)[name], discrete)
     return session
-
-
-def _available() -> str:
-    return ", ".join(ort.get_available_providers())
 
 
 def _check(where: str, nodes: list[Any], expected: dict[str, Shape], discrete: bool) -> None:

@@ -20,7 +20,7 @@ from dreamserve.backends.check import check_backend
 from dreamserve.backends.host_state import padded
 from dreamserve.bundle import Bundle
 from dreamserve.errors import BackendError, BundleError
-from dreamserve.manifest import GraphName
+from dreamserve.manifest_parts import GraphName
 
 Graph = Callable[..., Any]
 

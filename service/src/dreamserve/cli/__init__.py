@@ -1,4 +1,4 @@
-"""The command `dreamserve`: serve | health | inspect | doctor | openapi.
+"""The command `dreamserve`: serve | health | inspect | doctor | openapi | key new.
 
 Exit status: 0 for success, 1 for an error told in one line or a problem that `doctor` found, 2 for
 a command line that makes no sense, 130 after Ctrl-C. What a command needs is imported when it runs.
@@ -42,21 +42,25 @@ def every_command(
     epilog=examples(
         "dreamserve serve",
         "dreamserve serve my-world other-world --host 0.0.0.0 --port 9000",
-        "DREAMSERVE_CAPACITY=500 dreamserve serve my-world --backend torch",
+        "DREAMSERVE_CAPACITY=500 dreamserve serve my-world --backend torch --trust-torchscript",
     )
 )
 @takes_settings(
-    "host", "port", "backend", "threads", "precision", "capacity", "session_ttl_s", "store",
-    "durability", "drain_s", "log_level",
+    "host", "port", "backend", "threads", "precision", "trust_torchscript", "capacity",
+    "session_ttl_s", "store", "durability", "drain_s", "log_level", "log_format", "access_log",
+    "traces", "api_keys_file", "root_path", "tls_cert", "tls_key",
 )  # fmt: skip
 def serve(bundles: Bundles, given: dict[str, Any]) -> None:
     """Serve worlds over HTTP until SIGTERM or Ctrl-C.
 
     Every option has an environment variable: for --session-ttl-s it is DREAMSERVE_SESSION_TTL_S.
     """
-    from dreamserve.cli.serving import run
+    from dreamserve.backends.trial_start import ready_process
 
-    run(bundles, given)
+    with ready_process():  # it starts while the server is imported
+        from dreamserve.cli.serving import run
+
+        run(bundles, given)
 
 
 @main.command(epilog=examples("dreamserve health", "dreamserve health --port 9000"))
@@ -85,9 +89,9 @@ def inspect(
 
 
 @main.command(
-    epilog=examples("dreamserve doctor", "dreamserve doctor my-world --backend torch --port 9000")
+    epilog=examples("dreamserve doctor", "dreamserve doctor my-world --backend onnx --port 9000")
 )
-@takes_settings("host", "port", "backend", "threads", "precision", "store")
+@takes_settings("host", "port", "backend", "threads", "precision", "trust_torchscript", "store")
 def doctor(bundles: Bundles, given: dict[str, Any]) -> None:
     """Check installation, devices, port, bundles and speed; exit with 1 if there is a problem."""
     from dreamserve.cli.diagnosis import run
@@ -103,3 +107,33 @@ def openapi() -> None:
     from dreamserve.api.app import openapi_document
 
     typer.echo(orjson.dumps(openapi_document(), option=orjson.OPT_INDENT_2))
+
+
+keys = typer.Typer(
+    no_args_is_help=True,
+    help="Make API keys.",
+    epilog=examples("dreamserve key new robots >> api-keys"),
+)
+main.add_typer(keys, name="key")
+
+
+@keys.command(
+    epilog=examples(
+        "dreamserve key new robots >> api-keys", "dreamserve key new root --admin >> api-keys"
+    )
+)
+def new(
+    name: Annotated[
+        str, typer.Argument(help="Name of the key, the owner of its sessions.", metavar="NAME")
+    ],
+    admin: Annotated[
+        bool, typer.Option("--admin", help="The key may list and end everybody's sessions.")
+    ] = False,
+) -> None:
+    """Print a new API key on stderr, once, and its entry for the file of keys on stdout."""
+    from dreamserve.api.access.keys import entry_for, new_key
+
+    key = new_key()
+    entry = entry_for(name, key, admin=admin)
+    typer.echo(f"The API key of {name}, which is stored nowhere: {key}", err=True)
+    typer.echo(entry, nl=False)

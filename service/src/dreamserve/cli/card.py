@@ -1,19 +1,19 @@
 """`dreamserve inspect`: what a bundle is, and how good it is, for people or as JSON."""
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import orjson
 import typer
-from pydantic import BaseModel
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from dreamserve.bundle import Bundle, load_bundle
-from dreamserve.manifest import FileSpec
+from dreamserve.errors import printable
+from dreamserve.manifest_parts import FileSpec
 
 
 def print_card(path: Path) -> None:
@@ -37,10 +37,10 @@ def print_json(path: Path) -> None:
     fields = {
         "path": str(path),
         "state_bytes": bundle.manifest.state_bytes(),
-        "files": {spec.file: _size(bundle, spec) for spec in _file_specs(bundle.manifest)},
+        "files": {spec.file: _size(bundle, spec) for spec in bundle.manifest.files()},
         "manifest": bundle.manifest.model_dump(mode="json"),
     }
-    typer.echo(orjson.dumps(fields, option=orjson.OPT_INDENT_2))
+    typer.echo(json.dumps(fields, indent=2))  # in ASCII: nothing commands a terminal
 
 
 def _world(bundle: Bundle) -> Iterator[tuple[str, Any]]:
@@ -61,17 +61,8 @@ def _world(bundle: Bundle) -> Iterator[tuple[str, Any]]:
 
 
 def _files(bundle: Bundle) -> Iterator[tuple[str, Any]]:
-    for spec in _file_specs(bundle.manifest):
+    for spec in bundle.manifest.files():
         yield spec.file, f"{_size(bundle, spec) / 1e6:7.2f} MB  sha256 {spec.sha256[:16]}…"
-
-
-def _file_specs(part: Any) -> Iterator[FileSpec]:
-    """Yield every file that a part of the manifest names."""
-    if isinstance(part, FileSpec):
-        yield part
-    elif isinstance(part, BaseModel):
-        for _, value in part:
-            yield from _file_specs(value)
 
 
 def _size(bundle: Bundle, spec: FileSpec) -> int:
@@ -108,7 +99,7 @@ def _listed(value: Any) -> str:
 
 def _printable(value: Any) -> str:
     """Return a text of the manifest without what would command a terminal."""
-    return "".join(one if one.isprintable() else "?" for one in str(value))
+    return printable(str(value))
 
 
 def _plain(fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

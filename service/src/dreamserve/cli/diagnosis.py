@@ -88,7 +88,7 @@ def _devices() -> Line:
         return Line("ok", "devices", "CPU; no CUDA device")
     found = f"CPU, {count} CUDA device{'s' * (count > 1)}"
     if _torch_sees_cuda():
-        return Line("ok", "devices", f"{found}: backend torch-cuda")
+        return Line("ok", "devices", f"{found}: backend torch-cuda, with --trust-torchscript")
     if _CUDA_PROVIDER in onnxruntime.get_available_providers():
         return Line("ok", "devices", f"{found}: backend onnx-cuda")
     hint = "which neither torch nor onnxruntime can use: install a CUDA build of torch"
@@ -130,7 +130,7 @@ def _store(settings: Settings) -> Iterator[Line]:
 
 def _bundle(path: Path, settings: Settings) -> Iterator[Line]:
     try:
-        bundle = load_bundle(path)
+        bundle = load_bundle(path, settings.trust)
         manifest = bundle.manifest
         found = f"{path}: {manifest.name} {manifest.version}, all hashes verified"
         yield Line("ok", "bundle", found)

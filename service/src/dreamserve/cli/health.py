@@ -23,7 +23,7 @@ def run(given: dict[str, Any]) -> None:
     settings = Settings.load(**served_options(_FIRST_PROCESS) | given)
     host = _EVERY_ADDRESS.get(settings.host, settings.host)
     server = f"{host} port {settings.port}"
-    has_tls = bool(getattr(settings, "tls_cert", ""))
+    has_tls = bool(settings.tls_cert)
     with closing(connection(host, settings.port, has_tls)) as http:
         try:
             http.request("GET", "/readyz")

@@ -56,7 +56,11 @@ def _option(name: str) -> inspect.Parameter:
     kind = str if get_origin(field.annotation) is Literal else field.annotation
     description = (field.description or "").removesuffix(".")
     default = f"{field.default:g}" if isinstance(field.default, float) else field.default
-    text = f"{description} (default {default})."
+    shown = "none" if default == "" else default
+    if isinstance(field.default, bool):
+        shown = "on" if field.default else "off"
+    text = f"{description} (default {shown})."
+    # A flag turns on what is off by default.
     return _parameter(name, kind, typer.Option(option(name), help=text))
 
 

@@ -7,14 +7,16 @@ Each request gets exactly one outcome.
 import concurrent.futures
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from dreamserve.engine.dispatcher import respond
 from dreamserve.engine.durability.gate import Durability, Gate
-from dreamserve.engine.executor import Executor, RequestScheduler
+from dreamserve.engine.executor import Executor, Observe, RequestScheduler
 from dreamserve.engine.handlers.base import Contexts
 from dreamserve.engine.limits import UNLIMITED, Limits, Quota
+from dreamserve.engine.measures import Measures
 from dreamserve.engine.scheduling.calibration import (
     UNMEASURED_SLICE_ROWS,
     batch_sizes,
@@ -23,9 +25,10 @@ from dreamserve.engine.scheduling.calibration import (
 from dreamserve.engine.scheduling.driver import Driver, InlineDriver
 from dreamserve.engine.scheduling.queued import Future, QueuedRequest, Settled
 from dreamserve.engine.scheduling.scheduler import Scheduler
+from dreamserve.engine.sessions.keys import SessionKey, key_of
 from dreamserve.engine.sessions.ledger import Ledger
-from dreamserve.engine.sessions.slab import SessionKey, slab_bytes
-from dreamserve.engine.sessions.table import MAX_KEPT_STEPS, SessionTable, key_of
+from dreamserve.engine.sessions.slab import WorldMeasures, slab_bytes
+from dreamserve.engine.sessions.table import MAX_KEPT_STEPS, SessionTable
 from dreamserve.engine.world import World, worlds_by_name
 from dreamserve_protocol.errors import (
     DrainingError,
@@ -98,10 +101,13 @@ class Engine:
         )
         self._max_queue = max_queue
         self._wake = threading.Condition(threading.Lock())  # guards the scheduler
-        self._gate: Gate | None = None
+        self.measures = Measures()
+        self.gate: Gate | None = None
         if durability is not None and ledger is not None:
-            self._gate = Gate(durability, self.table, ledger, self)
-        self._executor = Executor(respond, self._contexts, self._scheduler, self._wake, self._gate)
+            self.gate = Gate(durability, self.table, ledger, self)
+        self._executor = Executor(
+            respond, self._contexts, self._scheduler, self._wake, self.measures, self.gate
+        )
         self._turning = threading.Lock()  # held during a turn; its holder owns all other state
         self._thread: threading.Thread | None = None
         self._stop_at_s: float | None = None  # by time.monotonic; None: not stopping
@@ -132,6 +138,34 @@ class Engine:
         """Whether the engine's thread runs, every graph is warm, and requests are accepted."""
         running = self._thread is not None and self._thread.is_alive()
         return running and self._stop_at_s is None
+
+    @property
+    def world_measures(self) -> dict[str, WorldMeasures]:
+        """What was measured of each world's sessions, by name; worlds that were removed, too."""
+        return self.table.measures.copy()
+
+    @property
+    def live(self) -> Counter[str]:
+        """Number of live sessions by their worlds' names."""
+        counts = Counter(dict.fromkeys(self.world_measures, 0))
+        for slab in self.table.numbered.copy().values():
+            counts[slab.world.name] += slab.count
+        return counts
+
+    @property
+    def kept_steps(self) -> int:
+        """Number of steps that all sessions may keep for rewinding."""
+        return sum(slab.windows.reserved for slab in self.table.numbered.copy().values())
+
+    @property
+    def waiting(self) -> int:
+        """Number of waiting requests."""
+        return self._scheduler.waiting
+
+    @property
+    def jobs(self) -> int:
+        """Number of plans, samples, batches and burn-ins in progress."""
+        return len(self._scheduler.jobs)
 
     @property
     def idle(self) -> bool:
@@ -184,6 +218,14 @@ class Engine:
             del self.worlds[name]
             self.table.retire(world)
 
+    def observe(self, observe: Observe) -> None:
+        """Call `observe` with each batch from now on, in the thread of its turn."""
+        self._executor.observe = observe
+
+    def world_of(self, key: SessionKey) -> str | None:
+        """Return the world of a session, None if there is none; to be called in a turn only."""
+        return self.table.world_of(key)
+
     def attach(self, driver: Driver) -> None:
         """Let `driver` deliver the outcomes of all turns from now on."""
         self._driver = driver
@@ -207,14 +249,14 @@ class Engine:
         with self._wake:
             if self._stop_at_s is not None:
                 raise DrainingError("the server is shutting down")
-            if self._gate is not None and self._gate.waiting >= self._max_queue:
+            if self.gate is not None and self.gate.waiting >= self._max_queue:
                 raise OverloadedError(
-                    f"{self._gate.waiting} requests wait for the session store; try again later"
+                    f"{self.gate.waiting} requests wait for the session store; try again later"
                 )
             key: SessionKey | None = getattr(request, "session_id", None)
             if owner and isinstance(key, str):
                 key = key_of(owner, key)
-            self._scheduler.add(QueuedRequest(request, future, key, owner))
+            self._scheduler.add(QueuedRequest(request, future, key, owner, time.perf_counter()))
 
     def requeue(self, requests: Sequence[QueuedRequest]) -> None:
         """Queue requests again, from any thread; those that cannot be queued get an error."""
@@ -231,7 +273,8 @@ class Engine:
         self.deliver(refused)
 
     def deliver(self, outcomes: list[Settled]) -> None:
-        """Settle the futures of requests, from any thread."""
+        """Settle the futures of requests that waited for the store, from any thread."""
+        self.measures.completed(time.perf_counter(), outcomes)
         self._driver.deliver(outcomes)
 
     def wake(self) -> None:
@@ -307,23 +350,23 @@ class Engine:
             self.turn()
         with self._wake:
             waiting, jobs = self._scheduler.empty()
-        if self._gate is not None:
-            waiting += self._gate.empty()
+        if self.gate is not None:
+            waiting += self.gate.lookups.empty()
         refused = DrainingError("the server is shutting down; the request was not completed")
         self._driver.deliver([(queued, refused) for queued in (*waiting, *jobs)])
-        if self._gate is not None:
-            self._gate.stop(STORE_DEADLINE_S)
+        if self.gate is not None:
+            self.gate.stop(STORE_DEADLINE_S)
 
     def _awake(self) -> bool:
         if not self.idle:
             return True
-        if self._gate is not None and self._gate.waiting:
-            return self._gate.has_arrivals
+        if self.gate is not None and self.gate.waiting:
+            return self.gate.lookups.has_arrivals
         return self._stop_at_s is not None
 
     def _finished(self) -> bool:
         with self._wake:
             if self._stop_at_s is None:
                 return False
-            in_store = 0 if self._gate is None else self._gate.waiting
+            in_store = 0 if self.gate is None else self.gate.waiting
             return (self.idle and not in_store) or time.monotonic() > self._stop_at_s

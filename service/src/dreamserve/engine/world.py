@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from dreamserve.backends.base import Array, Backend
-from dreamserve.bundle import Arrays, check_bank
+from dreamserve.bundle import Arrays, bank_shapes, check_arrays
 from dreamserve.errors import BundleError
 from dreamserve.manifest import Manifest, WorldSpec
 
@@ -28,7 +28,8 @@ class World:
         self.spec, self.backend = spec, backend
         self.bank = prior(spec) if bank is None else bank
         self.controller, self.manifest = controller, manifest
-        check_bank(spec, self.bank, len(self.bank.get("mu", ())), where=f"{spec.name}: bank")
+        shapes = bank_shapes(spec, len(self.bank.get("mu", ())))
+        check_arrays(self.bank, shapes, where=f"{spec.name}: bank")
         # Computed once for all rows, so that a row's numbers do not depend on its batch.
         self.bank_sigma: Array = np.exp(np.float32(0.5) * self.bank["logvar"])
 

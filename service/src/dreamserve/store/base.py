@@ -16,8 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from dreamserve.errors import SettingsError
-
 ENDED = b""  # the record of a session that was ended on request; its key is kept for a while
 FIRST_VERSION = 1  # of a session that is new to the store
 AT_ONCE = 256  # keys of one round trip; a store that is shared must not be blocked for long
@@ -85,28 +83,3 @@ class Store(Protocol):
 def new_epoch() -> int:
     """Return a random epoch of 63 bits, never 0."""
     return secrets.randbits(63) or 1
-
-
-def open_store(url: str, retention: Retention, *, timeout_s: float, strict: bool) -> Store | None:
-    """Return the store that a setting names: memory, sqlite:PATH or redis://...; None for memory.
-
-    Raises SettingsError if it cannot be opened.
-    """
-    if url == "memory":
-        return None
-    if url.startswith("sqlite:"):
-        from dreamserve.store.sqlite import SqliteStore
-
-        return SqliteStore(url.removeprefix("sqlite:"), retention, timeout_s, sync=strict)
-    if url.startswith(("redis://", "rediss://", "unix://")):
-        try:
-            from dreamserve.store.redis import RedisStore
-        except ModuleNotFoundError:
-            raise SettingsError(
-                "a Redis store needs Redis' client: pip install 'dreamserve[redis]'"
-            ) from None
-
-        return RedisStore(url, retention, timeout_s)
-    raise SettingsError(
-        f"store is {url!r}; use memory, sqlite:PATH, or a redis://, rediss:// or unix:// URL"
-    )

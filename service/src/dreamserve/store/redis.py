@@ -16,9 +16,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from dreamserve.errors import SettingsError
+from dreamserve.settings import masked
 from dreamserve.store.base import AT_ONCE, Change, Retention, StoreError, Taken
 
 PREFIX = "dreamserve:session:"
+NOT_ENCODED = "is the password percent-encoded, the port a number, and each option one of Redis?"
 _EPOCH = Struct(">Q")
 _WRITE, _RENEW, _CHECK = b"w", b"r", b"c"
 
@@ -79,9 +81,9 @@ class RedisStore:
     """
 
     def __init__(self, url: str, retention: Retention, timeout_s: float) -> None:
-        url, self._wait_for = _without_waitaof(url)
         self._retention, self._timeout_ms = retention, int(1e3 * timeout_s)
         try:
+            url, self._wait_for = _without_waitaof(url)
             # The caller decides what is sent again, and until when.
             self._redis = redis.Redis.from_url(
                 url,
@@ -90,7 +92,9 @@ class RedisStore:
                 retry=Retry(NoBackoff(), 0),
             )
         except (ValueError, redis.RedisError) as error:
-            raise SettingsError(f"cannot use the store {_shown(url)}: {error}") from error
+            # The library's message may quote a part of the password.
+            reason = NOT_ENCODED if "@" in url else str(error)
+            raise SettingsError(f"cannot use the store {masked(url)}: {reason}") from None
         self._take = self._redis.register_script(_TAKE_SCRIPT)
         self._commit = self._redis.register_script(_COMMIT_SCRIPT)
 
@@ -172,9 +176,3 @@ def _without_waitaof(url: str) -> tuple[str, tuple[int, int] | None]:
         raise SettingsError(f"the store's waitaof is {value!r}; use LOCAL,REPLICAS such as 1,1")
     query = "&".join(f"{name}={option}" for name, option in options.items())
     return urlunsplit(parts._replace(query=query)), (int(local), int(replicas))
-
-
-def _shown(url: str) -> str:
-    """Return a URL without its password."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))

@@ -19,7 +19,7 @@ from dreamserve_protocol.arrays import pack, unpack
 from dreamserve_protocol.verbs import BY_NAME
 
 PATIENCE_S = 30.0
-VOLATILE = {"elapsed_ms", "idle_s", "request_id"}
+VOLATILE = {"elapsed_ms", "age_s", "idle_s", "request_id"}
 
 
 @pytest.fixture(scope="module")

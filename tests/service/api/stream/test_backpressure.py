@@ -72,7 +72,7 @@ async def test_no_more_are_in_progress_on_a_socket_than_the_bound(
             monkeypatch.setattr(
                 engine,
                 "queue",
-                lambda request, future: waiting.append(QueuedRequest(request, future, None)),
+                lambda request, future, owner: waiting.append(QueuedRequest(request, future, None)),
             )
             for i in range(5):
                 await peer.send({"id": i, "verb": "worlds"})
@@ -96,7 +96,7 @@ async def test_waiting_requests_of_a_disconnected_peer_are_cancelled(
         engine = served.app.service.engine
         async with httpx.AsyncClient(base_url=served.url, timeout=PATIENCE_S) as http:
             with monkeypatch.context() as patched:
-                patched.setattr(engine, "queue", lambda _, future: waiting.append(future))
+                patched.setattr(engine, "queue", lambda _, future, owner: waiting.append(future))
                 async with peer_of(served) as peer:
                     for i in range(3):  # as many as there is room for
                         await peer.send({"id": i, "verb": "worlds"})

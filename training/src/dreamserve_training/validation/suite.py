@@ -9,6 +9,7 @@ from pathlib import Path
 from dreamserve.backends.choose import BackendName
 from dreamserve.engine.world import World
 from dreamserve.loading import load_world
+from dreamserve.trust import UNTRUSTED, Trust
 from dreamserve_training.dreams.worlds import world_from_models
 from dreamserve_training.export.reference import ModelBackend
 from dreamserve_training.models.catalog import load_memory
@@ -28,22 +29,25 @@ GRAPH_CHECKS = (
 DREAM_CHECKS = (dreams.long_dreams, dreams.independent_dreams, dreams.environment)
 COST_CHECKS = (costs.memory, costs.speed)
 MODEL_CHECKS = (models.weights, models.forward, models.memory)
-BACKENDS: tuple[BackendName, ...] = ("onnx", "torch")
+ONNX_ONLY = "ONNX only; its TorchScript is a program, which --trust-torchscript runs and compares"
 
 
-def validate(bundle: str | Path) -> Report:
-    """Check the bundle in the folder `bundle` on both backends and return the report.
+def validate(bundle: str | Path, trust: Trust = UNTRUSTED) -> Report:
+    """Check the bundle in the folder `bundle` and return the report.
 
-    A bundle that cannot be loaded is a failed check, not an exception.
+    It is checked on backend torch too, and both are compared, if `trust.trust_torchscript`. A
+    bundle that cannot be loaded is a failed check, not an exception.
     """
-    report = Report(f"bundle {bundle}")
+    trusted = trust.trust_torchscript
+    backends: tuple[BackendName, ...] = ("onnx", "torch") if trusted else ("onnx",)
+    report = Report(f"bundle {bundle}" if trusted else f"bundle {bundle}, {ONNX_ONLY}")
     worlds: dict[BackendName, World] = {}
-    for backend in BACKENDS:
-        report.run(f"load ({backend})", partial(_load, worlds, bundle, backend))
+    for backend in backends:
+        report.run(f"load ({backend})", partial(_load, worlds, bundle, backend, trust))
     for backend, world in worlds.items():
         for check in GRAPH_CHECKS:
             report.run(f"{_title(check.__name__)} ({backend})", partial(check, world))
-    if len(worlds) == len(BACKENDS):
+    if len(worlds) == 2:
         pair = worlds["torch"], worlds["onnx"]
         report.run("parity", partial(graphs.parity, *pair))
     if worlds:
@@ -77,8 +81,10 @@ def _check_dreams(report: Report, world: World) -> None:
         report.run(_title(check.__name__), partial(check, world))
 
 
-def _load(worlds: dict[BackendName, World], bundle: str | Path, backend: BackendName) -> str:
-    world = load_world(bundle, backend)
+def _load(
+    worlds: dict[BackendName, World], bundle: str | Path, backend: BackendName, trust: Trust
+) -> str:
+    world = load_world(bundle, backend, trust=trust)
     worlds[backend] = world
     spec, mixture = world.spec, world.spec.mixture
     state = ", ".join(f"{t.name} {list(t.shape)}" for t in spec.recurrent_state)

@@ -34,6 +34,7 @@ class DreamEnv(gymnasium.Env[npt.NDArray[Any], Any]):
     max_episode_steps: Steps after which a dream is truncated. Default: none.
     render_mode: With "rgb_array", every step includes the decoded frame, for `render`.
     transport: "http", or "stream", one WebSocket, which has less latency.
+    api_key: As in DreamClient.
 
     Raises ConfigurationError, and as DreamClient.
     """
@@ -52,9 +53,10 @@ class DreamEnv(gymnasium.Env[npt.NDArray[Any], Any]):
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
         transport: TransportName = "http",
+        api_key: str | None = None,
     ) -> None:
         self._client, self._view = open_view(
-            base_url, bundle, client, transport, world, observation, render_mode
+            base_url, bundle, client, transport, world, observation, render_mode, api_key
         )
         described = self._view.world
         self.world, self.action_names = described.name, described.action_names

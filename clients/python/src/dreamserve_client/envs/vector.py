@@ -57,13 +57,14 @@ class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
         transport: TransportName = "http",
+        api_key: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     ) -> None:
         self._mode = AutoresetMode(autoreset_mode)
         if num_envs < 1:
             raise ConfigurationError(f"num_envs must be at least 1, not {num_envs}")
         self._client, self._view = open_view(
-            base_url, bundle, client, transport, world, observation, render_mode
+            base_url, bundle, client, transport, world, observation, render_mode, api_key
         )
         view = self._view
         self.world, self.action_names = view.world.name, view.world.action_names

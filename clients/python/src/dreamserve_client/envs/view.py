@@ -107,6 +107,7 @@ def open_view(
     world: str | None,
     observation: str | Sequence[str],
     render_mode: str | None,
+    api_key: str | None = None,
 ) -> tuple[DreamClient, View]:
     """Return the client of an environment, and its view of the world.
 
@@ -119,7 +120,7 @@ def open_view(
     elif bundle is not None:
         opened = DreamClient(transport=InProcess(bundle))
     else:
-        opened = DreamClient(base_url, transport=transport)
+        opened = DreamClient(base_url, transport=transport, api_key=api_key)
     try:
         described = opened.world(opened.worlds()[0].name if world is None else world)
         return opened, View(described, observation, render_mode)

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import httpx
 
 from dreamserve_client.codec import codec_of
+from dreamserve_client.environment import api_key_of
 from dreamserve_client.errors import ConfigurationError
 from dreamserve_client.transports.base import AsyncTransport, Transport
 from dreamserve_client.transports.http import AsyncHttp, Http
@@ -24,15 +25,17 @@ def transport_of(
     encoding: str,
     http_client: httpx.Client | None,
     route: str | None,
+    api_key: str | None = None,
 ) -> Transport:
     """Return the transport of a DreamClient. Raises ConfigurationError."""
     if not isinstance(chosen, str):
-        _refuse_both(base_url, http_client)
+        _refuse_both(base_url, http_client, api_key)
         return chosen
+    key = api_key_of(api_key)
     url, codec = _checked(base_url, chosen, http_client), codec_of(encoding)
     if chosen == "http":
-        return Http(url, codec, http_client)
-    stream: Transport = _streams().Stream(url, codec, route)
+        return Http(url, codec, http_client, key)
+    stream: Transport = _streams().Stream(url, codec, route, key)
     return stream
 
 
@@ -42,15 +45,17 @@ def async_transport_of(
     encoding: str,
     http_client: httpx.AsyncClient | None,
     route: str | None,
+    api_key: str | None = None,
 ) -> AsyncTransport:
     """Return the transport of an AsyncDreamClient. Raises ConfigurationError."""
     if not isinstance(chosen, str):
-        _refuse_both(base_url, http_client)
+        _refuse_both(base_url, http_client, api_key)
         return chosen
+    key = api_key_of(api_key)
     url, codec = _checked(base_url, chosen, http_client), codec_of(encoding)
     if chosen == "http":
-        return AsyncHttp(url, codec, http_client)
-    stream: AsyncTransport = _streams().AsyncStream(url, codec, route)
+        return AsyncHttp(url, codec, http_client, key)
+    stream: AsyncTransport = _streams().AsyncStream(url, codec, route, key)
     return stream
 
 
@@ -65,9 +70,10 @@ def _checked(base_url: str | None, chosen: str, http_client: Any) -> str:
     return base_url
 
 
-def _refuse_both(base_url: str | None, http_client: Any) -> None:
-    if base_url is not None or http_client is not None:
-        raise ConfigurationError("a transport of your own takes no base_url and no http_client")
+def _refuse_both(base_url: str | None, http_client: Any, api_key: str | None) -> None:
+    if base_url is not None or http_client is not None or api_key is not None:
+        others = "base_url, http_client and api_key"
+        raise ConfigurationError(f"a transport of your own takes none of {others}")
 
 
 def _streams() -> Any:

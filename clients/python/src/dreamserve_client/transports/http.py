@@ -16,6 +16,7 @@ from dreamserve_client.errors import (
 )
 from dreamserve_client.problems import problem_in
 from dreamserve_client.timeouts import CONNECT_S
+from dreamserve_client.tracing import trace_headers
 from dreamserve_protocol.errors import DreamserveError, InvalidRequestError
 from dreamserve_protocol.ids import route_of
 
@@ -26,8 +27,10 @@ _NOT_SENT = (httpx.ConnectTimeout, httpx.PoolTimeout)
 class _Messages:
     """Calls to HTTP requests of one server, and its responses to fields or errors."""
 
-    def __init__(self, base_url: str, codec: Codec) -> None:
+    def __init__(self, base_url: str, codec: Codec, api_key: str | None) -> None:
         self.url = server_url(base_url)
+        self._headers = {"accept": codec.media_type, "user-agent": USER_AGENT}
+        self._api_key = api_key
         self.proxy: Proxy | None = None  # only of a client that the environment configures
         self._base, self._codec = str(self.url).rstrip("/"), codec
 
@@ -54,7 +57,9 @@ class _Messages:
         """Return the HTTP request of a call; sent again, it is the same bytes."""
         if http.is_closed:
             raise ClosedError("the client is closed")
-        headers = {"accept": self._codec.media_type, "user-agent": USER_AGENT}
+        headers = {**self._headers, **trace_headers()}
+        if self._api_key is not None and "authorization" not in http.headers:
+            headers["authorization"] = f"Bearer {self._api_key}"
         if (routed_by := call.routed_by) is not None:
             headers["x-session-id"] = routed_by
             headers["x-session-route"] = route_of(routed_by)  # for balancers that rewrite nothing
@@ -100,8 +105,14 @@ class _Messages:
 class Http:
     """Sends calls by an httpx.Client; one that was passed in stays open."""
 
-    def __init__(self, base_url: str, codec: Codec, client: httpx.Client | None = None) -> None:
-        self._messages = _Messages(base_url, codec)
+    def __init__(
+        self,
+        base_url: str,
+        codec: Codec,
+        client: httpx.Client | None = None,
+        api_key: str | None = None,
+    ) -> None:
+        self._messages = _Messages(base_url, codec, api_key)
         self._owned = client is None
         self._http = client or httpx.Client(**self._messages.options())
 
@@ -123,9 +134,13 @@ class AsyncHttp:
     """The same by an httpx.AsyncClient."""
 
     def __init__(
-        self, base_url: str, codec: Codec, client: httpx.AsyncClient | None = None
+        self,
+        base_url: str,
+        codec: Codec,
+        client: httpx.AsyncClient | None = None,
+        api_key: str | None = None,
     ) -> None:
-        self._messages = _Messages(base_url, codec)
+        self._messages = _Messages(base_url, codec, api_key)
         self._owned = client is None
         self._http = client or httpx.AsyncClient(**self._messages.options())
 

@@ -19,6 +19,7 @@ from dreamserve_client.environment import proxy_of, server_url, tls_of
 from dreamserve_client.errors import APIConnectionError, APITimeoutError, ProtocolError
 from dreamserve_client.problems import problem_in
 from dreamserve_client.timeouts import CONNECT_S
+from dreamserve_client.tracing import trace_headers
 from dreamserve_client.transports.http import USER_AGENT
 
 CLOSE_S = 5.0  # how long a server may take to close a socket
@@ -28,7 +29,7 @@ READ_BYTES = 2**16
 class Opening:
     """Opens WebSockets to one server; a load balancer finds it by the `route` in the query."""
 
-    def __init__(self, base_url: str, route: str | None = None) -> None:
+    def __init__(self, base_url: str, route: str | None = None, api_key: str | None = None) -> None:
         url = server_url(base_url)
         self.url = str(url.copy_with(scheme=url.scheme.replace("http", "ws"))).rstrip("/")
         self._proxy = proxy_of(url)
@@ -41,6 +42,7 @@ class Opening:
             "close_timeout": CLOSE_S,
             "user_agent_header": USER_AGENT,
         }
+        self._headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
         if self._proxy is not None and (proxy := httpx.URL(self._proxy.url)).scheme == "https":
             self._options["proxy_ssl"] = tls_of(proxy)
 
@@ -49,6 +51,7 @@ class Opening:
         try:
             return await websockets.asyncio.client.connect(
                 **self._options,
+                additional_headers=self._all_headers(),
                 open_timeout=CONNECT_S,
                 ping_interval=keep_alive_s,
                 ping_timeout=keep_alive_s,
@@ -61,6 +64,7 @@ class Opening:
         try:
             connection = websockets.sync.client.connect(
                 **self._options,
+                additional_headers=self._all_headers(),
                 open_timeout=timeout_s,
                 ping_interval=None,
                 create_connection=Connection,
@@ -69,6 +73,13 @@ class Opening:
             raise self._refused(error, timeout_s) from error
         assert isinstance(connection, Connection)
         return connection
+
+    def _all_headers(self) -> dict[str, str]:
+        """Return the headers of a handshake; websockets sends them to no other host.
+
+        They name the span of the call that opens the connection.
+        """
+        return {**self._headers, **trace_headers()}
 
     def _refused(self, error: Exception, waited_s: float) -> Exception:
         """Return the SDK's error for a connection that was not made."""
@@ -108,6 +119,8 @@ class Connection(websockets.sync.client.ClientConnection):
         request = self.protocol.connect()
         if user_agent_header is not None:
             request.headers["User-Agent"] = user_agent_header
+        if additional_headers is not None:
+            request.headers.update(additional_headers)
         self.protocol.send_request(request)
         while self.protocol.state is State.CONNECTING:
             self.socket.settimeout(max(until_s - monotonic(), 1e-3))

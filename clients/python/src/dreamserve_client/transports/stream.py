@@ -46,8 +46,10 @@ class _Messages:
 class AsyncStream:
     """Sends calls over a socket that is opened by the first call, and again after it was lost."""
 
-    def __init__(self, base_url: str, codec: Codec, route: str | None = None) -> None:
-        self._opening = Opening(base_url, route)
+    def __init__(
+        self, base_url: str, codec: Codec, route: str | None = None, api_key: str | None = None
+    ) -> None:
+        self._opening = Opening(base_url, route, api_key)
         self._messages = _Messages(self._opening.url, codec)
         self._socket: AsyncSocket | None = None
         self._lock = asyncio.Lock()
@@ -91,8 +93,10 @@ class AsyncStream:
 class Stream:
     """The same for threads, which share one socket."""
 
-    def __init__(self, base_url: str, codec: Codec, route: str | None = None) -> None:
-        self._opening = Opening(base_url, route)
+    def __init__(
+        self, base_url: str, codec: Codec, route: str | None = None, api_key: str | None = None
+    ) -> None:
+        self._opening = Opening(base_url, route, api_key)
         self._messages = _Messages(self._opening.url, codec)
         self._socket: BlockingSocket | None = None
         self._lock = Lock()

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dreamserve import __version__
 from dreamserve.api import codec
+from dreamserve.api.access.callers import Caller
 from dreamserve.api.async_engine import Disconnected, Service
 from dreamserve.api.bodies import Headers, disconnected, read_body
 from dreamserve.api.inference import tensors
@@ -22,6 +23,7 @@ from dreamserve.api.inference.models import STATE, Model
 from dreamserve.api.inference.sequences import Call, Result, Sequences, call_of
 from dreamserve.api.problems import MEDIA_TYPE, headers_of, problem_of
 from dreamserve.api.responses import BytesResponse, Static, options_response
+from dreamserve.engine.world import World
 from dreamserve.validation import validated
 from dreamserve_protocol.errors import A_RESET, UnsupportedMediaTypeError, WorldNotFoundError
 from dreamserve_protocol.markers import Message, Request
@@ -48,7 +50,7 @@ _SHOWN = 80
 R = TypeVar("R")
 Page = Callable[[Scope], dict[str, Any]]
 Read = Callable[[Scope, bytes], R]
-Respond = Callable[[R, Disconnected], Awaitable[BytesResponse]]
+Respond = Callable[[R, Disconnected, Caller], Awaitable[BytesResponse]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +77,8 @@ class Post(Generic[R]):
         is_long = len(body) > codec.LARGE_BYTES or b"content-encoding" in headers
         read = partial(self._read, scope, body)
         request = await asyncio.to_thread(read) if is_long else read()
-        response = await self._respond(request, partial(disconnected, receive))
+        caller = scope["state"]["caller"]
+        response = await self._respond(request, partial(disconnected, receive), caller)
         await response(scope, receive, send)
 
 
@@ -84,12 +87,22 @@ class Inference:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._models = {name: Model(world) for name, world in service.engine.worlds.items()}
+        self._described: dict[World, Model] = {}
+
+    @property
+    def _models(self) -> dict[str, Model]:
+        """The models of the loaded worlds, by name."""
+        worlds = dict(self._service.engine.worlds)
+        known = self._described
+        self._described = {world: known.get(world) or Model(world) for world in worlds.values()}
+        return {name: self._described[world] for name, world in worlds.items()}
 
     @cached_property
     def _sequences(self) -> Sequences:
         """What runs requests, in the event loop that uses it first."""
-        return Sequences(self._service.async_engine.end, one_world=len(self._models) == 1)
+        return Sequences(
+            self._service.async_engine.end, lambda: len(self._service.engine.worlds) == 1
+        )
 
     def routes(self) -> list[Route]:
         """Return the routes of the protocol."""
@@ -137,7 +150,9 @@ class Inference:
         fields, _ = self._split(scope, body or b"{}")
         return validated(IndexRequest, fields)
 
-    async def _index(self, request: IndexRequest, disconnected: Disconnected) -> BytesResponse:
+    async def _index(
+        self, request: IndexRequest, disconnected: Disconnected, caller: Caller
+    ) -> BytesResponse:
         """List the models."""
         is_ready = self._service.engine.ready and not self._service.engine.draining
         state = {"state": "READY" if is_ready else "UNAVAILABLE", "reason": ""}
@@ -147,14 +162,14 @@ class Inference:
     def _read_infer(self, scope: Scope, body: bytes) -> Call:
         return call_of(self._model(scope), *self._split(scope, body))
 
-    async def _infer(self, call: Call, disconnected: Disconnected) -> BytesResponse:
+    async def _infer(self, call: Call, disconnected: Disconnected, caller: Caller) -> BytesResponse:
         """Begin, step and end a dream, as the request says."""
         engine = self._service.async_engine
 
         def ask(request: Request[Any]) -> Coroutine[Any, Any, Any]:
-            return engine.send(request, disconnected)
+            return engine.send(request, disconnected, caller)
 
-        return _response_of(call, await self._sequences.run(call, ask))
+        return _response_of(call, await self._sequences.run(call, ask, caller))
 
 
 def _response_of(call: Call, result: Result) -> BytesResponse:

@@ -10,8 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
+from dreamserve.api.access.callers import Caller
 from dreamserve.api.inference.models import STATE, Model
 from dreamserve.api.inference.tensors import Input, Output, chosen, read
+from dreamserve.engine.sessions.keys import SessionKey, key_of
 from dreamserve.validation import validated
 from dreamserve_protocol.common import MaxSteps, Seed, SessionId, Temperature, Whole
 from dreamserve_protocol.errors import (
@@ -28,7 +30,7 @@ from dreamserve_protocol.step import StepRequest, StepResult
 _OF_START = ("seed", "temperature", "rewind_window", "max_steps", "bank")
 
 Ask = Callable[[Any], Awaitable[Any]]  # returns a request's result, or raises its error
-End = Callable[[str], Awaitable[None]]  # ends a session
+End = Callable[[str, Caller], Awaitable[None]]  # ends a session
 Result = ResetResult | StepResult | None
 
 
@@ -109,40 +111,40 @@ def call_of(model: Model, fields: dict[str, Any], binary: bytes) -> Call:
 class Sequences:
     """Runs requests on the sessions of an engine."""
 
-    def __init__(self, end: End, one_world: bool) -> None:
+    def __init__(self, end: End, one_world: Callable[[], bool]) -> None:
         self._end, self._one_world = end, one_world
-        self._beginning: set[str] = set()  # sessions that a request is about to begin
+        self._beginning = set[SessionKey]()  # sessions that a request is about to begin
 
-    async def run(self, call: Call, ask: Ask) -> Result:
+    async def run(self, call: Call, ask: Ask, caller: Caller) -> Result:
         """Return the last state of the dream, None if the request only ends it.
 
         Raises as `ask`, and ProblemError.
         """
         session_id, begins = call.session_id, call.parameters.sequence_start
         if begins:
-            result: Result = await self._begin(call, ask)
-        elif not self._one_world:
+            result: Result = await self._begin(call, ask, caller)
+        elif not self._one_world():
             await _check_world(call, ask)
         if call.action is not None:
             try:
                 result = await ask(_step_of(call))
             except Exception:
                 if begins:
-                    await self._end(session_id)
+                    await self._end(session_id, caller)
                 raise
         elif not begins:
             await ask(DeleteRequest(session_id))
             return None
         if call.parameters.sequence_end:
-            await self._end(session_id)
+            await self._end(session_id, caller)
         return result
 
-    async def _begin(self, call: Call, ask: Ask) -> ResetResult:
+    async def _begin(self, call: Call, ask: Ask, caller: Caller) -> ResetResult:
         """Begin the dream, but not in place of one that goes on. Raises StepConflictError."""
-        session_id = call.session_id
-        if session_id in self._beginning:
+        session_id, key = call.session_id, key_of(caller.owner, call.session_id)
+        if key in self._beginning:
             raise StepConflictError(f"another request is beginning sequence {session_id}")
-        self._beginning.add(session_id)
+        self._beginning.add(key)
         try:
             with suppress(SessionNotFoundError, SessionExpiredError):
                 live = await ask(SessionRequest(session_id))
@@ -157,7 +159,7 @@ class Sequences:
             begun: ResetResult = await ask(reset)
             return begun
         finally:
-            self._beginning.discard(session_id)
+            self._beginning.discard(key)
 
 
 async def _check_world(call: Call, ask: Ask) -> None:

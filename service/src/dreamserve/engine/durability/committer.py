@@ -15,10 +15,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
-from dreamserve.engine.sessions.ledger import Lease, StoredUse, stored_key
-from dreamserve.engine.sessions.slab import SessionKey
+from dreamserve.engine.histogram import SECONDS, Histogram
+from dreamserve.engine.sessions.keys import SessionKey, stored_key
+from dreamserve.engine.sessions.ledger import Lease, StoredUse
 from dreamserve.store.base import FIRST_VERSION, Change, Store, StoreError, Taken, new_epoch
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.5  # between attempts
@@ -41,6 +43,15 @@ class Commit:
     confirmed: Confirmed
 
 
+class StoreMeasures:
+    """What is measured of a store; the committer's thread writes, any thread reads."""
+
+    def __init__(self) -> None:
+        self.take_s, self.commit_s = Histogram(SECONDS), Histogram(SECONDS)  # with all attempts
+        self.confirmed = self.refused = self.failed = 0  # changes of sessions
+        self.errors = 0  # attempts that failed
+
+
 class Committer:
     """Runs a store's operations in a thread of its own, until `stop`."""
 
@@ -52,7 +63,8 @@ class Committer:
         self._commits: deque[Commit] = deque()
         self._keys: list[SessionKey] = []  # to look up
         self._stop_at_s: float | None = None  # by time.monotonic; None: not stopping
-        self._is_down = False
+        self.measures = StoreMeasures()
+        self.is_down = False  # whether the last operation failed
         self._attempts = 0  # of the last operation
         self._thread = threading.Thread(target=self._run, name="dreamserve-store", daemon=True)
         self._thread.start()
@@ -105,7 +117,8 @@ class Committer:
         epoch, stored = new_epoch(), list(map(stored_key, keys))
         found: Sequence[Taken | None] | str | None = failure
         if found is None:
-            found = self._tried(lambda: self._store.take(stored, epoch))
+            take = partial(self._store.take, stored, epoch)
+            found = self._tried(take, self.measures.take_s)
         self._found(keys, found, epoch)
         return found if isinstance(found, str) else None
 
@@ -137,8 +150,10 @@ class Committer:
             unconfirmed[use.lease] = use
         owned = [use for use in unconfirmed.values() if not use.lease.lost]
         changes = list(map(_change, owned))
-        applied = self._tried(lambda: self._store.commit(changes)) if changes else []
+        send = partial(self._store.commit, changes)
+        applied = self._tried(send, self.measures.commit_s) if changes else []
         failure = applied if isinstance(applied, str) else None
+        self._count(applied, len(changes))
         if not isinstance(applied, str):
             for use, is_stored in zip(owned, applied, strict=True):
                 use.lease.lost = not is_stored
@@ -153,30 +168,42 @@ class Committer:
             commit.confirmed(failure)
         return failure
 
-    def _tried(self, operation: Callable[[], T]) -> T | str:
+    def _count(self, applied: Sequence[bool] | str, changes: int) -> None:
+        """Count what became of a commit's changes."""
+        measures = self.measures
+        if isinstance(applied, str):
+            measures.failed += changes
+        else:
+            confirmed = sum(applied)
+            measures.confirmed += confirmed
+            measures.refused += changes - confirmed
+
+    def _tried(self, operation: Callable[[], T], took_s: Histogram) -> T | str:
         """Return the operation's result, or why the store did not confirm it in time."""
-        pause_s, self._attempts = FIRST_PAUSE_S, 0
-        give_up_at_s = time.monotonic() + (0.0 if self._is_down else self._timeout_s)
+        pause_s, began_s, self._attempts = FIRST_PAUSE_S, time.monotonic(), 0
+        give_up_at_s = began_s + (0.0 if self.is_down else self._timeout_s)
         while True:
             self._attempts += 1
             try:
                 result = operation()
             except Exception as error:  # a fault of the store's code must not end this thread
+                self.measures.errors += 1
                 if not isinstance(error, StoreError):
                     log.exception("an operation of the session store failed")
                 until_s = give_up_at_s if self._stop_at_s is None else self._stop_at_s
                 left_s = until_s - time.monotonic()
                 if left_s <= 0:
-                    if not self._is_down:
+                    if not self.is_down:
                         log.error("the session store does not respond: %s", error)
-                    self._is_down = True
+                    self.is_down = True
                     return str(error)
                 time.sleep(min(pause_s, left_s))
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             else:
-                if self._is_down:
+                if self.is_down:
                     log.warning("the session store responds again")
-                self._is_down = False
+                self.is_down = False
+                took_s.add(time.monotonic() - began_s)
                 return result
 
 

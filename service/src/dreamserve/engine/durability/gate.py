@@ -1,48 +1,36 @@
-"""The engine's side of a store: fetches sessions before they are used, and holds outcomes back.
+"""Holds the outcomes of turns back until the store has confirmed what they did.
 
-A request about sessions that are not here waits until they have been looked up in the store, and
-taken over if they exist. After a turn, its changes go to the committer, and with `strict` the
-outcomes leave only once the store has confirmed them. This includes outcomes that changed nothing:
-a session that another engine has taken over must not be read here either. Where the store refused,
-nothing of the outcome has happened, so the request is run again on the session as it is stored.
+After a turn, its changes go to the committer, and with `strict` the outcomes leave only once the
+store has confirmed them. This includes outcomes that changed nothing: a session that another engine
+has taken over must not be read here either. Where the store refused, nothing of the outcome has
+happened, so the request is run again on the session as it is stored. `lookups` fetches sessions.
 """
 
 import time
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from dreamserve.engine.durability.committer import Commit, Committer
-from dreamserve.engine.scheduling.queued import QueuedRequest, Settled, StoreNeeds
-from dreamserve.engine.sessions.ledger import Absence, Lease, Ledger
-from dreamserve.engine.sessions.owned import no_session
-from dreamserve.engine.sessions.slab import SessionKey
-from dreamserve.engine.sessions.stored import unpacked
-from dreamserve.engine.sessions.table import SessionTable, id_of, key_of
+from dreamserve.engine.durability.lookups import Lookups
+from dreamserve.engine.durability.lost_rows import BatchResult, in_doubt, without_rows
+from dreamserve.engine.durability.needs import keys_of, needs_of
+from dreamserve.engine.scheduling.queued import QueuedRequest, Settled
+from dreamserve.engine.sessions.keys import SessionKey, id_of
+from dreamserve.engine.sessions.ledger import Lease, Ledger, StoredUse
+from dreamserve.engine.sessions.stored import packed
+from dreamserve.engine.sessions.table import SessionTable
 from dreamserve.store.base import ENDED, Store, Taken
-from dreamserve_protocol.arrays import Bools
-from dreamserve_protocol.batches import (
-    DeleteBatchResult,
-    FinalRows,
-    RowError,
-    StepBatchRequest,
-    StepBatchResult,
-)
+from dreamserve_protocol.batches import StepBatchRequest
 from dreamserve_protocol.errors import (
-    A_RESET,
     ProblemError,
-    SessionExpiredError,
     SessionMovedError,
     StoreUnavailableError,
 )
 from dreamserve_protocol.step import StepResult
-from dreamserve_protocol.wire import fields_of
 
-BatchResult = StepBatchResult | DeleteBatchResult
 MOST_RUNS = 4  # of one request
 RUN_AGAIN_S = 5.0  # a request is not run again later than this: its caller has sent it elsewhere
 
@@ -73,10 +61,7 @@ class Requeue(Protocol):
 
 
 class Gate:
-    """Fetches the sessions of requests, and holds back the outcomes of turns.
-
-    `ready`, `arrive` and `hold` belong to the thread of the current turn.
-    """
+    """Holds outcomes back, and runs requests again; the thread of the current turn uses it."""
 
     def __init__(
         self,
@@ -87,150 +72,54 @@ class Gate:
     ) -> None:
         self._sessions, self._ledger, self._engine = sessions, ledger, engine
         self._strict = durability.strict
-        self._committer = Committer(
+        self.committer = Committer(
             durability.store,
             self._found,
             strict=durability.strict,
             timeout_s=durability.timeout_s,
         )
-        self._lookups: dict[SessionKey, list[QueuedRequest]] = {}  # requests that wait, by session
-        self._arrived: deque[tuple[SessionKey, Taken | str | None, int]] = deque()  # what was found
-        self._parked = 0  # requests that wait for sessions
+        self.lookups = Lookups(sessions, ledger, self.committer.look_up)
         self._held = self._released = 0  # outcomes so far; each number is written by one thread
 
     @property
     def waiting(self) -> int:
         """Requests and outcomes that wait for the store."""
-        return self._parked + self._held - self._released
-
-    @property
-    def has_arrivals(self) -> bool:
-        """Whether `arrive` has something to do."""
-        return bool(self._arrived)
+        return self.lookups.parked + self._held - self._released
 
     def stop(self, deadline_s: float) -> None:
         """Wait until everything is stored and every outcome has left, at most `deadline_s`."""
-        self._committer.stop(deadline_s)
-
-    def empty(self) -> list[QueuedRequest]:
-        """Remove and return the requests that wait for sessions."""
-        parked = list(
-            {id(one): one for waiting in self._lookups.values() for one in waiting}.values()
-        )
-        self._lookups.clear()
-        self._parked = 0
-        return parked
-
-    def ready(self, requests: Sequence[QueuedRequest]) -> list[QueuedRequest]:
-        """Return the requests whose sessions are here, or nowhere; look up those of the others."""
-        self._ledger.absent.clear()
-        ready, new = [], []
-        for queued in requests:
-            named, needs = _keys(queued, queued.request), _needs(queued)
-            holds, absent = self._sessions.holds, needs.absent
-            missing = [key for key in named if not holds(key) and key not in absent]
-            if not missing:
-                self._ledger.absent.update(absent)
-                leases = map(self._ledger.leases.get, named)
-                needs.leases = [lease for lease in leases if lease is not None]
-                ready.append(queued)
-                continue
-            needs.awaited = len(missing)
-            self._parked += 1
-            for key in missing:
-                if key not in self._lookups:
-                    new.append(key)
-                self._lookups.setdefault(key, []).append(queued)
-        if new:
-            self._committer.look_up(new)
-        return ready
-
-    def resume(self, requests: Iterable[QueuedRequest]) -> None:
-        """Let jobs go on with what was looked up for them."""
-        self._ledger.absent.clear()
-        for queued in requests:
-            self._ledger.absent.update(_needs(queued).absent)
-
-    def arrive(self) -> tuple[list[QueuedRequest], list[Settled]]:
-        """Take over the sessions that were found; return the requests that need not wait longer.
-
-        Also return the requests whose sessions could not be looked up, with the error.
-        """
-        ready: list[QueuedRequest] = []
-        failed: list[Settled] = []
-        while self._arrived:
-            key, found, epoch = self._arrived.popleft()
-            absence = self._adopt(key, found, epoch)
-            for queued in self._lookups.pop(key, ()):
-                needs = _needs(queued)
-                needs.awaited -= 1
-                if absence is not None:
-                    needs.absent[key] = absence
-                if needs.awaited == 0:
-                    self._parked -= 1
-                    unknown = _unknown(needs)
-                    if unknown is None:
-                        ready.append(queued)
-                    else:
-                        failed.append((queued, unknown))
-        return ready, failed
+        self.committer.stop(deadline_s)
 
     def hold(self, settled: list[Settled]) -> list[Settled]:
         """Send a turn's changes to the store; return the outcomes that need not wait for it."""
-        records = self._sessions.drain()
+        uses = _drained(self._sessions, self._ledger)
         at_once: list[Settled] = []
         held: list[tuple[QueuedRequest, Any, list[Lease]]] = []
-        involved = {use.lease.key: use.lease for use in records}
+        involved = {use.lease.key: use.lease for use in uses}
         for queued, outcome in settled:
-            leases = _needs(queued).leases
+            leases = needs_of(queued).leases
             if type(outcome) is not StepResult:  # which involves no other session; most are
-                keys = {*_keys(queued, queued.request), *_keys(queued, outcome)}
+                keys = {*keys_of(queued, queued.request), *keys_of(queued, outcome)}
                 now = [involved.get(key) or self._ledger.leases.get(key) for key in keys]
                 leases = [*leases, *(lease for lease in now if lease is not None)]
             if leases and (self._strict or isinstance(outcome, ProblemError)):
                 held.append((queued, outcome, leases))
             else:
                 at_once.append((queued, outcome))
-        if records or held:
+        if uses or held:
             self._held += len(held)
-            self._committer.commit(Commit(records, partial(self._release, held)))
+            self.committer.commit(Commit(uses, lambda failure: self._release(held, failure)))
         return at_once
 
     def _found(
         self, keys: Sequence[SessionKey], found: Sequence[Taken | None] | str, epoch: int
     ) -> None:
         """Receive what the committer has found, in its thread."""
-        each = [found] * len(keys) if isinstance(found, str) else found
-        self._arrived.extend((key, one, epoch) for key, one in zip(keys, each, strict=True))
+        self.lookups.found(keys, found, epoch)
         self._engine.wake()
 
-    def _adopt(self, key: SessionKey, found: Taken | str | None, epoch: int) -> Absence | None:
-        """Take a session over; return why it cannot be used, if so."""
-        session_id = id_of(key)
-        if isinstance(found, str):
-            unknown = f"session {session_id} could not be looked up: {found}"
-            return Absence(StoreUnavailableError(unknown))
-        if found is None:
-            return Absence(no_session(session_id))
-        lease = Lease(key, epoch, found.version, is_stored=True)
-        if found.record == ENDED:
-            return Absence(no_session(session_id), lease)
-        if found.idle_s > self._sessions.ttl_s:
-            expired = SessionExpiredError(
-                f"session {session_id} was idle too long; {A_RESET} starts over"
-            )
-            return Absence(expired, lease)
-        try:
-            slab, record = unpacked(self._sessions.numbered.values(), session_id, found.record)
-            self._sessions.adopt(lease, slab, record, found.idle_s)
-        except ProblemError as error:
-            return Absence(error, lease)
-        return None
-
     def _release(
-        self,
-        held: Sequence[tuple[QueuedRequest, Any, list[Lease]]],
-        failure: str | None,
+        self, held: Sequence[tuple[QueuedRequest, Any, list[Lease]]], failure: str | None
     ) -> None:
         """Let outcomes leave, in the committer's thread, or their requests run again.
 
@@ -248,9 +137,10 @@ class Gate:
                 error = StoreUnavailableError(f"the session store did not respond: {failure}")
                 leaving.append((queued, error))
             elif isinstance(outcome, BatchResult) and not _is_numbered(queued):
-                leaving.append((queued, _without(outcome, lost)))  # the other rows have happened
+                # the other rows have happened
+                leaving.append((queued, without_rows(outcome, lost)))
             elif any(lost.values()) and not queued.request.may_be_resent():
-                leaving.append((queued, StoreUnavailableError(_doubt(min(lost)))))
+                leaving.append((queued, in_doubt(min(lost))))
             elif _may_run_again(queued):
                 again.append(queued)
             else:
@@ -262,8 +152,26 @@ class Gate:
             self._engine.requeue(again)
 
 
+def _drained(sessions: SessionTable, ledger: Ledger) -> list[StoredUse]:
+    """Return the uses of stored sessions since the last call."""
+    changed: dict[SessionKey, bytes] = {}
+    for slab in sessions.numbered.values():
+        if slab.changed:
+            slots = np.array(sorted(slab.changed))
+            keys = map(slab.holder, slots.tolist())
+            changed.update(zip(keys, packed(slab, slots), strict=True))
+            slab.changed.clear()
+    uses = [StoredUse(lease, ENDED, True) for lease in ledger.ended]
+    uses += [
+        StoredUse(ledger.leases[key], changed.get(key), renew) for key, renew in ledger.used.items()
+    ]
+    ledger.ended.clear()
+    ledger.used.clear()
+    return uses
+
+
 def _may_run_again(queued: QueuedRequest) -> bool:
-    needs = _needs(queued)
+    needs = needs_of(queued)
     needs.runs += 1
     needs.absent.clear()
     is_recent = time.monotonic() - needs.since_s < RUN_AGAIN_S
@@ -272,62 +180,3 @@ def _may_run_again(queued: QueuedRequest) -> bool:
 
 def _is_numbered(queued: QueuedRequest) -> bool:
     return isinstance(queued.request, StepBatchRequest) and queued.request.may_be_resent()
-
-
-def _needs(queued: QueuedRequest) -> StoreNeeds:
-    if queued.needs is None:
-        queued.needs = StoreNeeds(time.monotonic())
-    return queued.needs
-
-
-def _keys(queued: QueuedRequest, message: Any) -> list[SessionKey]:
-    """Return the keys of the sessions that the request, or its result, is about."""
-    one, many = getattr(message, "session_id", None), getattr(message, "session_ids", None)
-    ids = [*([] if one is None else [one]), *([] if many is None else many)]
-    owner = getattr(message, "owner", None) or queued.owner  # an administrator names another one
-    return [key_of(owner, session_id) for session_id in ids] if owner else ids
-
-
-def _unknown(needs: StoreNeeds) -> ProblemError | None:
-    """Return the error if a session of the request could not be looked up."""
-    errors = (absence.error for absence in needs.absent.values())
-    return next((error for error in errors if isinstance(error, StoreUnavailableError)), None)
-
-
-def _doubt(session_id: str) -> str:
-    return (
-        f"session {session_id} was taken over elsewhere, and the store did not tell whether this"
-        " request had been recorded before"
-    )
-
-
-def _without(result: BatchResult, lost: Mapping[str, bool]) -> BatchResult:
-    """Return a batch's result in which the rows of lost sessions have failed.
-
-    `lost` tells which of them may have been recorded.
-    """
-    failed = {error.row for error in result.errors}
-    rows = [row for row, key in enumerate(result.session_ids) if key in lost and row not in failed]
-    for row in rows:
-        key = result.session_ids[row]
-        moved = SessionMovedError(f"session {key} was taken over elsewhere")
-        error = StoreUnavailableError(_doubt(key)) if lost[key] else moved
-        result.errors.append(RowError.of(row, error))
-    result.errors.sort(key=lambda error: error.row)
-    if isinstance(result, DeleteBatchResult):
-        return result
-    for column in [*fields_of(result).values(), *(result.state or {}).values()]:
-        if isinstance(column, np.ndarray):
-            column[rows] = 0
-    if result.final is None:
-        return result
-    kept = ~np.isin(result.final.rows, rows)
-    return replace(result, final=_masked(result.final, kept) if kept.any() else None)
-
-
-def _masked(final: FinalRows, kept: Bools) -> FinalRows:
-    """Return the rows where `kept` (F,) is true."""
-    columns = fields_of(final)
-    state = columns.pop("state", None)
-    rows = {name: column[kept] for name, column in columns.items()}
-    return FinalRows(**rows, state=state and {name: part[kept] for name, part in state.items()})

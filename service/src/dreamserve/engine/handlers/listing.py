@@ -6,9 +6,10 @@ the transports let only administrators use them.
 
 from dreamserve.engine.dynamics import Work
 from dreamserve.engine.handlers.base import Context
+from dreamserve.engine.sessions.keys import key_of
 from dreamserve.engine.sessions.listing import Listed, page_of
 from dreamserve.engine.sessions.listing import delete_idle as delete_idle_of
-from dreamserve.engine.sessions.table import SessionTable, key_of
+from dreamserve.engine.sessions.table import SessionTable
 from dreamserve_protocol.listing import (
     AdminDeleteRequest,
     AdminDeleteResult,

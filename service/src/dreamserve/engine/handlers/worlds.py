@@ -19,10 +19,13 @@ def worlds(context: Context, request: WorldsRequest) -> WorldsResult:
 
 def world(context: Context, request: WorldRequest) -> WorldResult:
     """Describe a world, with its manifest. Raises WorldNotFoundError."""
-    found = context.world(request.name)
-    summary = _summary(found)
-    manifest = (found.manifest or found.spec).model_dump(mode="json")
-    return WorldResult(**fields_of(summary), manifest=manifest)
+    return described(context.world(request.name))
+
+
+def described(world: World) -> WorldResult:
+    """Return a world's summary and manifest."""
+    manifest = (world.manifest or world.spec).model_dump(mode="json")
+    return WorldResult(**fields_of(_summary(world)), manifest=manifest)
 
 
 def _summary(world: World) -> WorldSummary:

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from dreamserve.engine.sessions.keys import SessionKey
 from dreamserve.engine.sessions.ledger import Absence, Lease
-from dreamserve.engine.sessions.slab import SessionKey
 from dreamserve.engine.work import Job, Result
 from dreamserve_protocol.errors import ProblemError
 from dreamserve_protocol.markers import Request
@@ -54,6 +54,7 @@ class QueuedRequest:
     future: Future
     key: SessionKey | None  # the session's key; None for batches and for requests without a session
     owner: str = ""  # of the request
+    queued_at_s: float = 0.0  # by time.perf_counter
     job: Job | None = None
     # A reset in progress: the session's next requests must wait until it ends.
     holds_session: bool = False

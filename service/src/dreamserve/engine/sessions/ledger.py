@@ -6,17 +6,9 @@ Without a store there is no ledger, and sessions are in memory alone.
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from dreamserve.engine.sessions.slab import SessionKey
+from dreamserve.engine.sessions.keys import SessionKey, stored_key
 from dreamserve.store.base import new_epoch
 from dreamserve_protocol.errors import ProblemError
-
-
-def stored_key(key: SessionKey) -> str:
-    """Return a session's key in the store: its owner, a colon, and its id.
-
-    An owner's name has no colon, so that two owners' sessions differ whatever their ids hold.
-    """
-    return f":{key}" if isinstance(key, str) else ":".join(key)
 
 
 @dataclass(slots=True, eq=False)

@@ -7,8 +7,9 @@ one of them.
 from typing import NamedTuple
 
 from dreamserve.engine.dynamics import Work
-from dreamserve.engine.sessions.slab import SessionKey, Slab
-from dreamserve.engine.sessions.table import SLOT_BITS, SessionTable, id_of, owner_of
+from dreamserve.engine.sessions.keys import SessionKey, id_of, owner_of
+from dreamserve.engine.sessions.slab import Slab
+from dreamserve.engine.sessions.table import SLOT_BITS, SessionTable
 
 DELETED_AT_ONCE = 1000  # sessions, in a few milliseconds
 

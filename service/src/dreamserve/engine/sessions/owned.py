@@ -9,10 +9,11 @@ import numpy as np
 
 from dreamserve.backends.base import Int64
 from dreamserve.engine.dynamics import Work
+from dreamserve.engine.sessions.keys import SessionKey, key_of
 from dreamserve.engine.sessions.listing import Page, delete_idle, page_of
 from dreamserve.engine.sessions.session import Session
-from dreamserve.engine.sessions.slab import SessionKey, Slab
-from dreamserve.engine.sessions.table import SLOT_BITS, SessionTable, key_of
+from dreamserve.engine.sessions.slab import Slab
+from dreamserve.engine.sessions.table import SLOT_BITS, SessionTable
 from dreamserve.engine.world import World
 from dreamserve_protocol.errors import (
     A_RESET,

@@ -8,12 +8,13 @@ import numpy as np
 from dreamserve import noise
 from dreamserve.backends.base import Actions, Array, Bools, Int64, PendingStep, State, UInt64
 from dreamserve.backends.host_state import make_state_store
+from dreamserve.engine.histogram import NATS, ROWS, Histogram
+from dreamserve.engine.sessions.keys import SessionKey
 from dreamserve.engine.sessions.records import NO_LIMIT, SessionRecord, Windows
 from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
 from dreamserve_protocol.step import StepResult
 
-SessionKey = str | tuple[str, str]  # `table.key_of`
 Content = tuple[Hashable, ...]
 NOTHING = frozenset[str]()  # included
 NO_EXTRAS: Content = (NOTHING,)  # of a step that is its action alone
@@ -41,6 +42,16 @@ class LastPlan(NamedTuple):
     actions: Actions
 
 
+class WorldMeasures:
+    """What is measured of the sessions of one name's worlds; turns write, any thread reads."""
+
+    def __init__(self) -> None:
+        self.created = self.taken_over = 0  # sessions that came
+        self.deleted = self.expired = self.lost = 0  # sessions that went; `lost`: with a lost lease
+        self.step_rows = Histogram(ROWS)  # rows of step batches; their sum is the number of steps
+        self.surprise = Histogram(NATS)  # of observed steps, in nats per latent dimension
+
+
 class Slab:
     """One world's sessions in columns: row i of every array belongs to slot i.
 
@@ -51,9 +62,16 @@ class Slab:
     """
 
     def __init__(
-        self, number: int, world: World, count: int, sizes: Sequence[int], stored: bool = False
+        self,
+        number: int,
+        world: World,
+        count: int,
+        sizes: Sequence[int],
+        stored: bool = False,
+        measures: WorldMeasures | None = None,
     ) -> None:
         self.number, self.world = number, world
+        self.measures = measures or WorldMeasures()
         self.changed = set[int]()  # slots whose sessions' records changed, if they are stored
         self._stored = stored
         self.states = make_state_store(world.spec, world.backend, count, sizes)
@@ -103,6 +121,7 @@ class Slab:
 
         Return the numbers (B,) of the steps, and the pending step, for `commit`.
         """
+        self.measures.step_rows.add(len(slots))
         number = self.step[slots] + 1
         keys = noise.keys_at(self.key[slots], number - self.began_at[slots])
         return number, self.states.stage(slots, actions, keys, self.temperature[slots])

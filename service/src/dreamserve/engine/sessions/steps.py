@@ -259,6 +259,7 @@ def add_extra(
             "expected_surprise": surprise(output, i, stepped.staged.latent[i]),
             "predicted_terminated": done_logit > spec.done.threshold,
         }
+        session.slab.measures.surprise.add(result.info["surprise"])
     if extra.observed or "mixture" in extra.include:
         result.info["end_probability"] = 0.5 + 0.5 * math.tanh(0.5 * done_logit)  # its sigmoid
     if "frame" in extra.include:  # a batch may have decoded it for its own columns

@@ -1,8 +1,6 @@
 """Storage of all owners' sessions: a slab of slots for each world, and a table from keys to slots.
 
-A session's key is its id, or the pair of its owner and its id if it has an owner. So two owners may
-use the same id, and no id, however malformed, is the key of another owner's session. Handlers see
-the sessions of one owner only (`owned.Sessions`).
+Handlers see the sessions of one owner only (`owned.Sessions`).
 
 An idle session is a row of a slab and an entry in the table; it has no object of its own.
 """
@@ -16,12 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dreamserve.engine.limits import UNRESTRICTED, Quota
-from dreamserve.engine.sessions.ledger import Lease, Ledger, StoredUse
+from dreamserve.engine.sessions.keys import SessionKey, owner_of
+from dreamserve.engine.sessions.ledger import Lease, Ledger
 from dreamserve.engine.sessions.records import SessionRecord
-from dreamserve.engine.sessions.slab import SessionKey, Slab
-from dreamserve.engine.sessions.stored import packed
+from dreamserve.engine.sessions.slab import Slab, WorldMeasures
 from dreamserve.engine.world import World
-from dreamserve.store.base import ENDED
 from dreamserve_protocol.errors import OverloadedError
 
 EXPIRED_REMEMBERED = 10_000
@@ -31,21 +28,6 @@ SWEEP_S = 1.0  # interval of the search for expired sessions; `find` also checks
 SLOT_BITS = 32  # a place is a slab's number and a slot in it, in one integer
 
 Float64 = npt.NDArray[np.float64]
-
-
-def key_of(owner: str, session_id: str) -> SessionKey:
-    """Return the key of an owner's session; the owner "" is that of a server without API keys."""
-    return (owner, session_id) if owner else session_id
-
-
-def owner_of(key: SessionKey) -> str:
-    """Return the owner of the session with this key."""
-    return "" if isinstance(key, str) else key[0]
-
-
-def id_of(key: SessionKey) -> str:
-    """Return the id that its owner gave to the session with this key."""
-    return key if isinstance(key, str) else key[1]
 
 
 class SessionTable:
@@ -68,6 +50,7 @@ class SessionTable:
         self._sizes = sizes
         self.numbered: dict[int, Slab] = {}  # by rising number, those of retired worlds included
         self.slabs: dict[World, Slab] = {}
+        self.measures: dict[str, WorldMeasures] = {}  # by the worlds' names
         for world in worlds.values():
             self.add(world)
         # Keys to places. An integer each, so that idle sessions take little memory.
@@ -85,7 +68,9 @@ class SessionTable:
     def add(self, world: World) -> None:
         """Make room for the sessions of another world."""
         number = max(self.numbered, default=-1) + 1
-        slab = Slab(number, world, self.capacity, self._sizes, stored=self.ledger is not None)
+        measures = self.measures.setdefault(world.name, WorldMeasures())
+        stored = self.ledger is not None
+        slab = Slab(number, world, self.capacity, self._sizes, stored, measures)
         self.numbered[number] = self.slabs[world] = slab
 
     def retire(self, world: World) -> None:
@@ -111,6 +96,11 @@ class SessionTable:
     def at(self, place: int) -> tuple[Slab, int]:
         """Return the slab and the slot of a place."""
         return self.numbered[place >> SLOT_BITS], place & ((1 << SLOT_BITS) - 1)
+
+    def world_of(self, key: SessionKey) -> str | None:
+        """Return the name of the world of a session, None if there is no such session."""
+        place = self.places.get(key)
+        return None if place is None else self.at(place)[0].world.name
 
     def holds(self, key: SessionKey) -> bool:
         """Return whether a stored session is here; forget a copy that is outdated."""
@@ -183,6 +173,7 @@ class SessionTable:
         There must be room (`check_room`): live sessions are never evicted.
         """
         created = self._place(key, self.slabs[world], window)
+        created[0].measures.created += 1
         if self.ledger is not None:
             self.ledger.create(key)
         return created
@@ -192,6 +183,7 @@ class SessionTable:
         key, window = lease.key, record.rewind_window
         self.check_room(owner_of(key), [key], window)
         _, slot = self._place(key, slab, window)
+        slab.measures.taken_over += 1
         slab.restore(slot, record, record.seed)
         slab.used_at_s[slot] -= idle_s
         slab.changed.discard(slot)
@@ -201,7 +193,7 @@ class SessionTable:
     def _place(self, key: SessionKey, slab: Slab, window: int) -> tuple[Slab, int]:
         """Allocate a slot to a session, instead of any that it has."""
         if key in self.places:
-            self._free(key)
+            self._free(key).measures.deleted += 1
         self._expired.pop(key, None)
         slot = slab.allocate(key)
         self.places[key] = slab.number << SLOT_BITS | slot
@@ -214,38 +206,19 @@ class SessionTable:
 
     def remove(self, key: SessionKey) -> None:
         """End a session that exists."""
-        self._free(key)
+        self._free(key).measures.deleted += 1
         if self.ledger is not None:
             self.ledger.end(key)
 
-    def drain(self) -> list[StoredUse]:
-        """Return the uses of stored sessions since the last call."""
-        ledger = self.ledger
-        if ledger is None:
-            return []
-        drained = [StoredUse(lease, ENDED, True) for lease in ledger.ended]
-        changed: dict[SessionKey, bytes] = {}
-        for slab in self.numbered.values():
-            if slab.changed:
-                slots = np.array(sorted(slab.changed))
-                keys = map(slab.holder, slots.tolist())
-                changed.update(zip(keys, packed(slab, slots), strict=True))
-                slab.changed.clear()
-        drained += [
-            StoredUse(ledger.leases[key], changed.get(key), renew)
-            for key, renew in ledger.used.items()
-        ]
-        ledger.ended.clear()
-        ledger.used.clear()
-        return drained
-
-    def _free(self, key: SessionKey) -> None:
+    def _free(self, key: SessionKey) -> Slab:
+        """Free a session's slot; return its slab."""
         slab, slot = self.at(self.places.pop(key))
         slab.free(slot)
         owner = owner_of(key)
         self.counts[owner] -= 1
         if not self.counts[owner]:
             del self.counts[owner]
+        return slab
 
     def expire_idle(self) -> None:
         """End the sessions that were idle for too long."""
@@ -258,10 +231,13 @@ class SessionTable:
 
     def expire(self, key: SessionKey) -> None:
         """End a session, and remember its key as expired; a stored one is only forgotten here."""
-        self._free(key)
+        slab = self._free(key)
         if self.ledger is not None:
-            self.ledger.forget(key)
+            lost = self.ledger.forget(key).lost
+            slab.measures.lost += lost
+            slab.measures.expired += not lost
             return
+        slab.measures.expired += 1
         self._expired[key] = None
         if len(self._expired) > EXPIRED_REMEMBERED:
             self._expired.popitem(last=False)

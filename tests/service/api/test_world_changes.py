@@ -1,0 +1,80 @@
+"""Administrators load and retire worlds while the server runs; sessions stay where they are."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dreamserve.api.access.keys import entry_for
+from dreamserve.engine.fake import fake_world
+from dreamserve_client import DreamClient
+from dreamserve_protocol.errors import (
+    ForbiddenError,
+    InvalidRequestError,
+    WorldNotFoundError,
+)
+
+TAKECOVER = Path(__file__).parents[3] / "bundles" / "takecover"
+ROOT, ANN = "root-key", "ann-key"
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory, listening: Any) -> Iterator[str]:
+    """Return the address of a server that may load worlds from a folder."""
+    folder: Path = tmp_path_factory.mktemp("worlds")
+    shutil.copytree(TAKECOVER, folder / "takecover")
+    (folder / "broken").mkdir()
+    keys = folder / "keys.toml"
+    keys.write_text(entry_for("root", ROOT, admin=True) + entry_for("ann", ANN))
+    settings = {"worlds_folder": str(folder), "api_keys_file": str(keys)}
+    with listening(fake_world(), **settings) as served:
+        yield served.url
+
+
+@pytest.mark.parametrize("transport", ["http", "stream"])
+def test_an_administrator_loads_a_world_and_retires_it(url: str, transport: Any) -> None:
+    with (
+        DreamClient(url, transport=transport, api_key=ROOT) as root,
+        DreamClient(url, transport=transport, api_key=ANN) as ann,
+    ):
+        loaded = root.admin_load(folder="takecover")
+        assert (loaded.name, loaded.latent_size) == ("takecover", 64)
+        first = ann.reset(world="takecover", seed=1)
+        again = root.admin_load(folder="takecover")
+        assert again.version == loaded.version
+        assert [world.name for world in ann.worlds()] == ["fake", "takecover"]
+        assert ann.step(first.session_id, 1).step == 1
+        root.admin_unload("takecover")
+        with pytest.raises(WorldNotFoundError, match="loaded: fake"):
+            ann.reset(world="takecover")
+        assert ann.step(first.session_id, 1).step == 2
+        ann.delete(first.session_id)
+
+
+def test_only_an_administrator_may_and_only_from_the_folder(url: str) -> None:
+    with DreamClient(url, api_key=ANN) as ann, DreamClient(url, api_key=ROOT) as root:
+        with pytest.raises(ForbiddenError):
+            ann.admin_load(folder="takecover")
+        with pytest.raises(ForbiddenError):
+            ann.admin_unload("fake")
+        for folder in ("..", "a/b", "/etc", ""):
+            with pytest.raises(InvalidRequestError):
+                root.admin_load(folder=folder)
+        with pytest.raises(InvalidRequestError, match="broken"):
+            root.admin_load(folder="broken")
+        with pytest.raises(InvalidRequestError, match="the only world"):
+            root.admin_unload("fake")
+        assert ann.reset(world="fake").step == 0
+
+
+def test_a_server_without_a_folder_loads_none(listening: Any, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.write_text(entry_for("root", ROOT, admin=True))
+    with (
+        listening(fake_world(), api_keys_file=str(keys)) as served,
+        DreamClient(served.url, api_key=ROOT) as root,
+        pytest.raises(InvalidRequestError, match="DREAMSERVE_WORLDS_FOLDER is not set"),
+    ):
+        root.admin_load(folder="takecover")
