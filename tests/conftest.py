@@ -127,7 +127,7 @@ def browser() -> Iterator[Any]:
 
 
 REDIS_START_S = 10.0
-# `everysec`, the default, may hold a write back for 2 s after its reply
+# everysec, the default, may hold a write back for 2 s after its reply
 APPEND_ONLY = ("--appendonly", "yes", "--appendfsync", "always")
 
 

@@ -75,8 +75,6 @@ def test_a_script_runs_to_its_end_and_prints_its_table(script: str, tmp_path: Pa
     name, *flags = script.split()
     if name in LOADED_BY_WRK and shutil.which("wrk") is None:
         pytest.skip("wrk is not installed")
-    if name == "durability" and shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed")
     if name == "playground" and shutil.which("chromium") is None:
         pytest.skip("chromium is not installed")
     uses_redis = name in ("durability", "survival") or "redis" in flags

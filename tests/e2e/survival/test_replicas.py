@@ -93,6 +93,11 @@ def test_every_verb_continues_what_the_other_server_did(servers, transport):
         second.delete(began.session_id)
         with pytest.raises(sdk.SessionNotFoundError):
             first.step(began.session_id, 1, step=2)
-        assert not first.delete_batch([*ids, *forks.session_ids, restored.session_id]).errors
+        moved = [*forks.session_ids, restored.session_id]
+        errors = first.delete_batch([*ids, *moved]).errors
+        assert [(error.row, error.code) for error in errors] == [
+            (row, "session_moved") for row in (3, 4, 5)
+        ]
+        assert not first.delete_batch(moved).errors
         with pytest.raises(sdk.SessionNotFoundError):
             second.session(ids[0])
