@@ -22,6 +22,15 @@ PATIENCE_S = 30.0
 NOTHING_MAY_BE_MISSING = os.environ.get("CI") == "true"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of tests/fuzz."""
+    group = parser.getgroup("fuzz")
+    group.addoption(
+        "--fuzz-seconds", type=float, default=0.0, help="seconds of each fuzzer; 0: a few cases"
+    )
+    group.addoption("--fuzz-seed", type=int, default=0, help="seed of the generated input")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip the tests that need a CUDA device if there is none."""
     on_gpu = [item for item in items if item.get_closest_marker("gpu")]
