@@ -122,7 +122,6 @@ class Gate:
         self, held: Sequence[tuple[QueuedRequest, Any, list[Lease]]], failure: str | None
     ) -> None:
         """Let outcomes leave, in the committer's thread, or their requests run again."""
-        self._released += len(held)
         leaving: list[Settled] = []
         again: list[QueuedRequest] = []
         for queued, outcome, leases in held:
@@ -144,6 +143,7 @@ class Gate:
             self._engine.deliver(leaving)
         if again:
             self._engine.requeue(again)
+        self._released += len(held)  # last: until now, these requests are in progress
 
 
 def _drained(sessions: SessionTable, ledger: Ledger) -> list[StoredUse]:
