@@ -23,6 +23,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -33,7 +34,7 @@ from dreamserve_client import AsyncDreamClient
 from tables import print_circumstances, print_table
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
-SETTLE_S = 2.0  # of load before and after each event
+T = TypeVar("T")
 # A server that is stopped accepts connections for ever; only the wait for its answer tells.
 STEP_WAIT_S = 1
 
@@ -95,11 +96,21 @@ class Report:
 
 
 class Dream:
-    """One session, stepped until it is told to stop, and the latents that it saw."""
+    """One session, stepped until it is told to stop, and the latents that it saw.
+
+    When its dream ends it is reset, and begins another one.
+    """
 
     def __init__(self, number: int) -> None:
-        self.number, self.latents = number, list[np.ndarray]()
+        self.number = number
+        self.dreams: list[list[np.ndarray]] = []  # latents by dream and step
         self.report = Report()
+
+    @property
+    def begins(self) -> dict[str, int | float | str]:
+        """The arguments of its next reset."""
+        seed = 1000 * self.number + len(self.dreams)
+        return {"session_id": f"survivor-{self.number}", "seed": seed, "temperature": 0.0}
 
     def action(self, step: int) -> int:
         """Return the action of a step."""
@@ -107,30 +118,42 @@ class Dream:
 
     async def live(self, client: AsyncDreamClient, stop: asyncio.Event) -> None:
         """Step until `stop`; every failure that the SDK raises is counted, and ends the session."""
-        began = await client.reset(seed=self.number, temperature=0.0)
-        while not stop.is_set():
-            step, before_s = len(self.latents) + 1, time.monotonic()
-            try:
-                result = await client.step(began.session_id, self.action(step), step=step)
-            except Exception as error:
-                print(f"session {self.number}, step {step}: {error}", file=sys.stderr)
-                self.report.failed += 1
-                return
-            self.report.longest_s = max(self.report.longest_s, time.monotonic() - before_s)
-            self.latents.append(result.latent)
-            if result.terminated:
-                return
+        try:
+            while not stop.is_set():
+                await self._timed(client.reset(**self.begins))
+                self.dreams.append([])
+                await self._dream(client, stop)
+        except Exception as error:
+            step = len(self.dreams[-1]) + 1 if self.dreams else 0
+            print(f"session {self.number}, step {step}: {error}", file=sys.stderr)
+            self.report.failed += 1
+
+    async def _dream(self, client: AsyncDreamClient, stop: asyncio.Event) -> None:
+        session_id, latents, is_over = self.begins["session_id"], self.dreams[-1], False
+        while not (is_over or stop.is_set()):
+            step = len(latents) + 1
+            result = await self._timed(client.step(session_id, self.action(step), step=step))
+            latents.append(result.latent)
+            is_over = result.terminated
+
+    async def _timed(self, request: Coroutine[None, None, T]) -> T:
+        before_s = time.monotonic()
+        result = await request
+        self.report.longest_s = max(self.report.longest_s, time.monotonic() - before_s)
+        return result
 
     def compare(self, undisturbed: LocalClient) -> None:
         """Take the same steps in this process, and count the first that differs."""
-        session_id = undisturbed.reset(seed=self.number, temperature=0.0).session_id
-        self.report.steps = len(self.latents)
-        for step, latent in enumerate(self.latents, start=1):
-            expected = undisturbed.step(session_id, self.action(step)).latent
-            if not np.array_equal(expected, latent):
-                self.report.differing += 1
-                break
-        undisturbed.delete(session_id)
+        dreams, self.dreams = self.dreams, []
+        for latents in dreams:
+            session_id = undisturbed.reset(**self.begins).session_id
+            self.dreams.append(latents)
+            self.report.steps += len(latents)
+            for step, latent in enumerate(latents, start=1):
+                expected = undisturbed.step(session_id, self.action(step)).latent
+                if not np.array_equal(expected, latent):
+                    self.report.differing += 1
+                    return
 
 
 Event = Callable[[list[Server]], Coroutine[None, None, None]]
@@ -139,7 +162,7 @@ Event = Callable[[list[Server]], Coroutine[None, None, None]]
 async def kill(servers: list[Server]) -> None:
     """End a server without warning, and start it again."""
     await servers[0].end(signal.SIGKILL)
-    await asyncio.sleep(SETTLE_S)
+    await asyncio.sleep(1.0)
     await servers[0].start()
     servers.reverse()  # the other one next time
 
@@ -181,8 +204,9 @@ async def nginx(folder: Path, servers: list[Server]) -> AsyncIterator[str]:
     (own / "step.conf").write_text(steps)
     location = f"location = /step {{ include {own}/step.conf; proxy_pass http://dreamserve; }}"
     text = text.replace("listen 80;", f"listen 127.0.0.1:{port}; {location}")
-    listed = "".join(f"server 127.0.0.1:{server.port};" for server in servers)
-    text = re.sub(r"server 127\.0\.0\.1:8001;\s+server 127\.0\.0\.1:8002;", listed, text)
+    for example, server in zip((8001, 8002), servers, strict=True):
+        assert text.count(f"127.0.0.1:{example}") == 1
+        text = text.replace(f"127.0.0.1:{example}", f"127.0.0.1:{server.port}")
     temporary = " ".join(
         f"{kind}_temp_path {folder}/{kind};"
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -201,55 +225,61 @@ async def nginx(folder: Path, servers: list[Server]) -> AsyncIterator[str]:
         process.wait(10)
 
 
-async def survive(
-    url: str, servers: list[Server], event: Event, sessions: int, undisturbed: LocalClient
-) -> Report:
+@dataclass(frozen=True)
+class Stepped:
+    """Sessions, how long they are stepped before and after an event, and what they should see."""
+
+    sessions: int
+    settle_s: float
+    bundle: Path
+    undisturbed: LocalClient
+
+
+async def survive(url: str, servers: list[Server], event: Event, stepped: Stepped) -> Report:
     """Step sessions while the event happens; return what they met."""
-    dreams, stop = [Dream(number) for number in range(sessions)], asyncio.Event()
+    dreams, stop = [Dream(number) for number in range(stepped.sessions)], asyncio.Event()
     async with AsyncDreamClient(url, max_retries=8) as client:
         living = [asyncio.create_task(dream.live(client, stop)) for dream in dreams]
-        await asyncio.sleep(SETTLE_S)
+        await asyncio.sleep(stepped.settle_s)
         await event(servers)
-        await asyncio.sleep(SETTLE_S)
+        await asyncio.sleep(stepped.settle_s)
         stop.set()
         await asyncio.gather(*living)
     for dream in dreams:
-        dream.compare(undisturbed)
+        dream.compare(stepped.undisturbed)
     return sum((dream.report for dream in dreams), Report())
 
 
-async def behind_nginx(
-    event: Event, rounds: int, sessions: int, bundle: Path, undisturbed: LocalClient
-) -> Report:
+async def behind_nginx(event: Event, rounds: int, stepped: Stepped) -> Report:
     """Let the event happen to two servers with one Redis."""
     total = Report()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "redis").mkdir()
         with redis_process.running(folder / "redis") as redis:
-            servers = [Server(bundle, redis.url) for _ in range(2)]
+            servers = [Server(stepped.bundle, redis.url) for _ in range(2)]
             try:
                 for server in servers:
                     await server.start()
                 async with nginx(folder, servers) as url:
                     for _ in range(rounds):
-                        total += await survive(url, servers, event, sessions, undisturbed)
+                        total += await survive(url, servers, event, stepped)
             finally:
                 for server in servers:
                     await server.end(signal.SIGKILL)
     return total
 
 
-async def with_sqlite(rounds: int, sessions: int, bundle: Path, undisturbed: LocalClient) -> Report:
+async def with_sqlite(rounds: int, stepped: Stepped) -> Report:
     """Kill one server, whose sessions are in a file, and start it again."""
     total = Report()
     with tempfile.TemporaryDirectory() as folder:
-        server = Server(bundle, f"sqlite:{folder}/sessions.db")
+        server = Server(stepped.bundle, f"sqlite:{folder}/sessions.db")
         await server.start()
         try:
             for _ in range(rounds):
                 url = f"http://127.0.0.1:{server.port}"
-                total += await survive(url, [server], kill, sessions, undisturbed)
+                total += await survive(url, [server], kill, stepped)
         finally:
             await server.end(signal.SIGKILL)
     return total
@@ -262,9 +292,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="of each scenario")
     parser.add_argument("--sessions", type=int, default=200)
     parser.add_argument("--stopped-s", type=float, default=30.0)
+    parser.add_argument("--settle-s", type=float, default=2.0, help="load before and after")
     arguments = parser.parse_args()
     bundle = Path(__file__).parents[1] / "bundles" / "takecover"
-    undisturbed, sessions = LocalClient(bundle), arguments.sessions
+    sessions = arguments.sessions
+    stepped = Stepped(sessions, arguments.settle_s, bundle, LocalClient(bundle))
     events = {
         "kill": (kill, 20),
         "stop": (stop_for(arguments.stopped_s), 3),
@@ -274,11 +306,11 @@ def main() -> None:
     for name in arguments.scenarios or [*events, "sqlite"]:
         if name == "sqlite":
             rounds = arguments.rounds or 5
-            report = asyncio.run(with_sqlite(rounds, sessions, bundle, undisturbed))
+            report = asyncio.run(with_sqlite(rounds, stepped))
         else:
             event, rounds = events[name]
             rounds = arguments.rounds or rounds
-            report = asyncio.run(behind_nginx(event, rounds, sessions, bundle, undisturbed))
+            report = asyncio.run(behind_nginx(event, rounds, stepped))
         is_right = is_right and not (report.failed or report.differing)
         counts = [f"{report.steps:,}", str(report.failed), str(report.differing)]
         rows.append([name, str(rounds), *counts, f"{report.longest_s:.2f}"])

@@ -1,21 +1,34 @@
 """For the whole suite: CI=true turns skips into failures, CUDA tests need CUDA.
 
-Fixtures for tests of several parts: a server on a real socket, a browser. They import what they
-need when they are used, because most of the suite does not need it.
+Fixtures for tests of several parts: a server on a real socket, a browser, a Redis. They import what
+they need when they are used, because most of the suite does not need it.
 """
 
 import os
 import shutil
+import signal
+import socket
+import subprocess
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 PATIENCE_S = 30.0
 NOTHING_MAY_BE_MISSING = os.environ.get("CI") == "true"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of tests/fuzz."""
+    group = parser.getgroup("fuzz")
+    group.addoption(
+        "--fuzz-seconds", type=float, default=0.0, help="seconds of each fuzzer; 0: a few cases"
+    )
+    group.addoption("--fuzz-seed", type=int, default=0, help="seed of the generated input")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -120,3 +133,73 @@ def browser() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=path)
         yield browser
         browser.close()
+
+
+REDIS_START_S = 10.0
+# everysec, the default, may hold a write back for 2 s after its reply
+APPEND_ONLY = ("--appendonly", "yes", "--appendfsync", "always")
+
+
+class RedisServer:
+    """A Redis process on a free port of this machine, with an append-only file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start the process, and wait until it responds."""
+        options = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder))
+        self.process = subprocess.Popen(
+            ["redis-server", *options, *APPEND_ONLY, "--save", ""],
+            stdout=subprocess.DEVNULL,
+        )
+        import redis  # imported here because the clients' tests do without
+
+        client = redis.Redis(port=self.port, socket_timeout=1.0)
+        for _ in range(int(REDIS_START_S / 0.02)):
+            try:
+                client.ping()
+                break
+            except redis.RedisError:
+                try:
+                    self.process.wait(timeout=0.02)
+                except subprocess.TimeoutExpired:
+                    continue
+                raise
+        client.close()
+
+    def kill(self) -> None:
+        """End the process without warning."""
+        self.end(signal.SIGKILL)
+
+    def end(self, number: int) -> None:
+        """Send a signal, and wait for the end of the process."""
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait(timeout=10)
+
+
+@contextmanager
+def _running_redis(folder: Path) -> Iterator[RedisServer]:
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed")
+    server = RedisServer(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def running_redis() -> Callable[[Path], AbstractContextManager[RedisServer]]:
+    """Return a context manager that runs a real Redis, with its files in a folder."""
+    return _running_redis

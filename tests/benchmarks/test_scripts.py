@@ -15,6 +15,7 @@ from dreamserve_training.data.episodes import save_episode
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 TABLE = "|---"
+SBIN = "/usr/sbin"
 SCRIPTS = {
     "batch_step": "--rows 8 --rounds 1 --seconds 1",
     "camera": "--rounds 1 --seconds 1 --steps 10",
@@ -33,7 +34,11 @@ SCRIPTS = {
     " --only '4 states, 1 action' --bounds 1",
     "plan_trees": "--depths 3 --trees 1",
     "playground": "--players 2 --rounds 1 --seconds 1",
+    "soak": "--seconds 4 --sample-s 1 --measure-s 1",
+    "soak --store redis": "--seconds 4 --sample-s 1 --measure-s 1",
     "startup": "--only dreamserve --rounds 1",
+    "survival kill replace sqlite": "--rounds 1 --sessions 10 --settle-s 0.3",
+    "survival stop": "--rounds 1 --sessions 10 --settle-s 0.3 --stopped-s 3",
     "stream_step": "--rounds 1 --seconds 1",
     "takecover": "--episodes 1 --max-steps 5",
     "takecover --real-time": "--episodes 1 --max-steps 5",
@@ -73,10 +78,13 @@ def test_a_script_runs_to_its_end_and_prints_its_table(script: str, tmp_path: Pa
     name, *flags = script.split()
     if name in LOADED_BY_WRK and shutil.which("wrk") is None:
         pytest.skip("wrk is not installed")
-    if name == "durability" and shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed")
     if name == "playground" and shutil.which("chromium") is None:
         pytest.skip("chromium is not installed")
+    uses_redis = name in ("durability", "survival") or "redis" in flags
+    if uses_redis and shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed")
+    if name == "survival" and not (shutil.which("nginx") or shutil.which("nginx", path=SBIN)):
+        pytest.skip("nginx is not installed")
     if name == "takecover":
         pytest.importorskip("vizdoom", reason="pip install 'dreamserve-training[vizdoom]'")
     options = [*flags, *shlex.split(SCRIPTS[script])]

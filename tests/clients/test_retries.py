@@ -32,11 +32,11 @@ def test_a_lost_response_is_retried_with_the_same_bytes(fake, waits, error):
     assert first.headers["x-session-id"] == second.headers["x-session-id"]
 
 
-def test_after_two_retries_the_error_is_raised(fake, waits):
+def test_after_three_retries_the_error_is_raised(fake, waits):
     server = fake(fake.problem(503, "draining"))
     with pytest.raises(sdk.DrainingError):
         server.client().reset()
-    assert len(server.requests) == 3
+    assert len(server.requests) == 4
 
 
 def test_every_attempt_has_the_clients_timeout(fake, waits):
@@ -191,15 +191,15 @@ def test_the_least_recently_used_sessions_are_forgotten_beyond_the_bound(fake, m
     assert numbered == [True, False, True]
 
 
-def test_waits_double_up_to_eight_seconds_and_are_shortened_at_random(waits, monkeypatch):
+def test_the_first_wait_is_short_and_later_ones_double_up_to_eight_seconds(waits, monkeypatch):
     policy = RetryPolicy(max_retries=10)
     error = sdk.APIConnectionError("no")
     monkeypatch.setattr("dreamserve_client.retries.random", lambda: 0.0)
-    longest = [policy.wait_s(error, attempt, True) for attempt in range(6)]
+    longest = [policy.wait_s(error, attempt, True) for attempt in range(7)]
     monkeypatch.setattr("dreamserve_client.retries.random", lambda: 1.0)
-    shortest = [policy.wait_s(error, attempt, True) for attempt in range(6)]
-    assert longest == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0]
-    assert shortest == [0.375, 0.75, 1.5, 3.0, 6.0, 6.0]
+    shortest = [policy.wait_s(error, attempt, True) for attempt in range(7)]
+    assert longest == [0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0]
+    assert shortest == [0.1 * 0.75, 0.375, 0.75, 1.5, 3.0, 6.0, 6.0]
 
 
 def test_retry_after_in_seconds_is_waited_in_full(fake, waits):
@@ -245,4 +245,4 @@ def test_a_long_retry_after_is_raised_and_not_waited(fake, waits):
 def test_an_unreadable_retry_after_is_ignored(fake, waits):
     server = fake(fake.problem(429, "overloaded", retry_after="soon"), fake.ok(fake.RESET))
     server.client().reset()
-    assert 0.3 < waits[0] <= 0.5
+    assert 0.07 < waits[0] <= 0.1

@@ -49,6 +49,8 @@ def options() -> dict[str, set[str]]:
         # The names of the peers' options may be composed in loops, so they share one set.
         name = "any peer" if path.parent.name == "peers" else f"benchmarks/{path.name}"
         found.setdefault(name, set()).update(known)
+    own = (ROOT / "tests" / "conftest.py").read_text()
+    found["the tests"] = set(re.findall(r'addoption\(\s*"(--[\w-]+)', own))
     return found
 
 

@@ -178,3 +178,15 @@ def test_floats_may_be_as_large_as_their_bound():
 def test_null_is_read_as_nan_where_allowed():
     figures = Array("float64 P", nullable=True).read([0.5, None])
     np.testing.assert_array_equal(figures, [0.5, np.nan])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_floats_for_integers_are_refused_whatever_their_dtype(dtype) -> None:
+    with pytest.raises(InvalidRequestError, match="must be"):
+        Array("int64 B").parse(np.array([1.0, 2.0], dtype))
+
+
+def test_a_signalling_nan_is_not_finite() -> None:
+    signalling = np.frombuffer(bytes.fromhex("010000000000f07f"), "<f8")
+    with pytest.raises(NotFiniteInputError, match=r"element \[0\]"):
+        Array("float32 Z").parse(signalling)

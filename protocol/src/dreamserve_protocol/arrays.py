@@ -152,8 +152,9 @@ class Array:
             return self._floats(array, form.dtype)
         limits = np.iinfo(form.dtype)
         if array.dtype.kind == "f" and array.size:
-            # JSON's integers of more than 64 bits come as floats
-            beyond = (np.abs(array) >= 2.0**63).any() and (array == np.floor(array)).all()
+            # JSON's integers of more than 64 bits come as float64
+            wide = array.astype(np.float64, copy=False)
+            beyond = (np.abs(wide) >= 2.0**63).any() and (wide == np.floor(wide)).all()
             raise self._beyond(limits) if beyond else self._misfit(array)
         if array.size and not (limits.min <= int(array.min()) and int(array.max()) <= limits.max):
             raise self._beyond(limits)
@@ -161,7 +162,7 @@ class Array:
         return integers if form.axes != () else integers.item()
 
     def _floats(self, array: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # invalid: a signalling NaN
             floats = np.ascontiguousarray(array, dtype).reshape(array.shape)
         if not self._finite:
             return floats

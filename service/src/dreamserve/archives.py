@@ -78,7 +78,9 @@ def _array(content: bytes, name: str, shape: Shape, where: str) -> Array:
     if len(data) != dtype.itemsize * prod(shape):
         raise ValueError(f"{name} has {len(data)} bytes for {shape} of {dtype}")
     stored = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran_order else "C")
-    with np.errstate(over="ignore"):  # too large for float32: infinity, which is refused later
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # too large for float32: infinity, which is refused later
         return np.ascontiguousarray(stored, np.float32).reshape(shape).copy()
 
 

@@ -23,6 +23,7 @@ Validate = Callable[[Any, PngBounds], Any]
 
 _SHOWN_ERRORS = 5
 _SHOWN_CHARACTERS = 80
+_MOST_DEPTH = 8  # of a request's integers
 _validators: dict[type, Validate] = {}
 
 
@@ -57,26 +58,37 @@ def _checked(validate: Callable[..., Any]) -> Validate:
         try:
             return validate(fields, context=bounds)
         except ValidationError as error:
-            failed = error
-        if any(map(_is_large_integer, failed.errors(include_url=False, include_context=False))):
+            problem, again = problem_in(error), _has_large_integer(error)
+        # No ValidationError may be kept, as a local variable or a context: the garbage collector
+        # does not look into it, and through its cause's traceback it holds this frame, with a body.
+        if again:
             try:
-                return validate(_with_integers(fields))
+                return validate(_with_integers(fields), context=bounds)
             except ValidationError as error:
-                failed = error
-        raise problem_in(failed) from None
+                problem = problem_in(error)
+        try:
+            raise problem from None
+        finally:
+            del problem
 
     return checked
 
 
-def _with_integers(fields: Any) -> Any:
+def _with_integers(fields: Any, depth: int = 0) -> Any:
     """Return fields with integers where JSON had integers of more than 64 bits.
 
     The JSON parser makes floats of them. Now the error says the range of the field.
     """
-    if isinstance(fields, dict):
-        return {name: _with_integers(value) for name, value in fields.items()}
+    if isinstance(fields, dict) and depth < _MOST_DEPTH:
+        return {name: _with_integers(value, depth + 1) for name, value in fields.items()}
     large = type(fields) is float and fields.is_integer() and abs(fields) >= 2**63
     return int(fields) if large else fields
+
+
+def _has_large_integer(error: ValidationError) -> bool:
+    """Return whether an integer was wanted somewhere, and such a float given."""
+    found = error.errors(include_url=False, include_context=False)
+    return any(map(_is_large_integer, found))
 
 
 def _is_large_integer(details: Any) -> bool:

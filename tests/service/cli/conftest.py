@@ -1,5 +1,6 @@
 """The command line, run in this process."""
 
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,7 +34,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)
 
     def command(*arguments: str | Path, **variables: str) -> Done:
-        result = CliRunner().invoke(main, [str(one) for one in arguments], env=variables)
+        root = logging.getLogger()
+        handlers, level = root.handlers.copy(), root.level
+        try:
+            result = CliRunner().invoke(main, [str(one) for one in arguments], env=variables)
+        finally:  # `serve` sets the log of the whole process up
+            root.handlers[:] = handlers
+            root.setLevel(level)
         assert result.exception is None or isinstance(result.exception, SystemExit), result
         return Done(result.exit_code, result.stdout, result.stderr)
 

@@ -157,3 +157,10 @@ def test_an_unusable_latent_is_refused_by_every_verb(dream: LocalClient, number:
         dream.reset(session_id="a", start=Start(latent=largest)).latent.tobytes()
         == largest.tobytes()
     )
+
+
+@pytest.mark.parametrize("fields", [{"reward": 0.1}, {"temperature": 0.1}])
+def test_a_number_that_no_session_can_store_is_refused(dream: LocalClient, fields: Any) -> None:
+    dream.step("a", 1)
+    with pytest.raises(SnapshotRefusedError, match="digest does not match"):
+        dream.restore("a", forged(**fields)(dream.snapshot("a")))

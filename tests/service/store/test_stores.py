@@ -49,12 +49,6 @@ def store(opened: Open) -> Store:
     return opened()
 
 
-@pytest.fixture
-def key() -> str:
-    """Return a key that no other test uses."""
-    return f"test {secrets.token_hex(8)}"
-
-
 def taken(store: Store, key: str, epoch: int) -> tuple[int, bytes]:
     """Take a session over; return its version and record."""
     found = store.take([key], epoch)[0]

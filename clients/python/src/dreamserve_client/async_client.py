@@ -15,6 +15,7 @@ from dreamserve_client.columns import Columns
 from dreamserve_client.dreams import AsyncDreams
 from dreamserve_client.exchange import Exchange, Frames, Options
 from dreamserve_client.methods import built_by, sent_by
+from dreamserve_client.retries import MOST_RETRIES
 from dreamserve_client.step_numbers import StepNumbers
 from dreamserve_client.transports.base import AsyncTransport
 from dreamserve_client.transports.choose import TransportName, async_transport_of, route_of_client
@@ -98,7 +99,7 @@ class AsyncDreamClient:
         transport: TransportName | AsyncTransport = "http",
         encoding: Encoding = "msgpack",
         timeout_s: float | None = None,
-        max_retries: int = 2,
+        max_retries: int = MOST_RETRIES,
         route: str | None = None,
         frames: Frames = "array",
         http_client: httpx.AsyncClient | None = None,

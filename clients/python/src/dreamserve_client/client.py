@@ -15,6 +15,7 @@ from dreamserve_client.columns import Columns
 from dreamserve_client.dreams import Dreams
 from dreamserve_client.exchange import Exchange, Frames, Options
 from dreamserve_client.methods import built_by, sent_by
+from dreamserve_client.retries import MOST_RETRIES
 from dreamserve_client.step_numbers import StepNumbers
 from dreamserve_client.transports.base import Transport
 from dreamserve_client.transports.choose import TransportName, route_of_client, transport_of
@@ -105,7 +106,7 @@ class DreamClient:
         transport: TransportName | Transport = "http",
         encoding: Encoding = "msgpack",
         timeout_s: float | None = None,
-        max_retries: int = 2,
+        max_retries: int = MOST_RETRIES,
         route: str | None = None,
         frames: Frames = "array",
         http_client: httpx.Client | None = None,

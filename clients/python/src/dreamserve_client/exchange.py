@@ -6,7 +6,7 @@ from typing import Generic, Literal
 from dreamserve_client.calls import Call, Fields, R, call_of
 from dreamserve_client.codec import UNREADABLE
 from dreamserve_client.errors import APITimeoutError, ConfigurationError, ProtocolError
-from dreamserve_client.retries import RetryPolicy
+from dreamserve_client.retries import MOST_RETRIES, RetryPolicy
 from dreamserve_client.step_numbers import StepNumbers
 from dreamserve_client.timeouts import check_timeout, is_long, timeout_s_of
 from dreamserve_protocol.errors import DreamserveError
@@ -24,7 +24,7 @@ class Options:
     """
 
     timeout_s: float | None = None
-    max_retries: int = 2
+    max_retries: int = MOST_RETRIES
     route: str | None = None
     frames: Frames = "array"  # what results hold: uint8 arrays, or the bytes of PNG files
 

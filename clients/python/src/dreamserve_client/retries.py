@@ -6,8 +6,10 @@ from random import random
 from dreamserve_client.errors import APIConnectionError, ConfigurationError
 from dreamserve_protocol.errors import DreamserveError, ProblemError
 
-INITIAL_WAIT_S = 0.5
+FIRST_WAIT_S = 0.1  # another replica may be there at once
+SECOND_WAIT_S = 0.5
 LONGEST_WAIT_S = 8.0
+MOST_RETRIES = 3  # by default
 LONGEST_RETRY_AFTER_S = 60.0  # a server that asks for more than this is not waited for
 RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 
@@ -20,7 +22,7 @@ class RetryPolicy:
     the dream has ended.
     """
 
-    max_retries: int = 2
+    max_retries: int = MOST_RETRIES
 
     def __post_init__(self) -> None:
         if not isinstance(self.max_retries, int) or self.max_retries < 0:
@@ -29,9 +31,10 @@ class RetryPolicy:
     def wait_s(self, error: DreamserveError, attempt: int, may_be_resent: bool) -> float | None:
         """Return the wait before the next attempt, or None when `error` is final.
 
-        `attempt` counts from 0. The wait doubles from attempt to attempt and is shortened by up to
-        a quarter at random, so that clients do not retry at the same time; a Retry-After is waited
-        in full.
+        `attempt` counts from 0. The first wait is short: when a replica ends, a load balancer sends
+        the next attempt to another one. From the second on waits double, and each is shortened by
+        up to a quarter at random, so that clients do not retry at the same time; a Retry-After is
+        waited in full.
         """
         if not may_be_resent or attempt >= self.max_retries:
             return None
@@ -43,4 +46,5 @@ class RetryPolicy:
                 return wanted_s if wanted_s <= LONGEST_RETRY_AFTER_S else None
         elif not isinstance(error, APIConnectionError):
             return None
-        return min(INITIAL_WAIT_S * 2.0**attempt, LONGEST_WAIT_S) * (1 - 0.25 * random())
+        doubled_s = SECOND_WAIT_S * 2.0 ** (attempt - 1) if attempt else FIRST_WAIT_S
+        return min(doubled_s, LONGEST_WAIT_S) * (1 - 0.25 * random())

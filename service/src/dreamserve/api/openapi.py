@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from http import HTTPStatus
 from inspect import getdoc
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter
 
@@ -109,11 +109,7 @@ def _of_page(page: Page) -> dict[str, Any]:
 
 
 def _parameters(verb: Verb) -> list[dict[str, Any]]:
-    in_path = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in verb.path_fields
-    ]
-    parameters = [*in_path, *_in_query(verb)]
+    parameters = [*_in_url(verb, "path"), *_in_url(verb, "query")]
     if verb.of_session:
         parameters.append(_SESSION_HEADER)
     elif verb.of_rows:
@@ -121,22 +117,23 @@ def _parameters(verb: Verb) -> list[dict[str, Any]]:
     return [*parameters, _TIMEOUT_HEADER]
 
 
-def _in_query(verb: Verb) -> list[dict[str, Any]]:
-    """Return the parameters in the query string, each with its schema."""
-    if not verb.query_fields:
+def _in_url(verb: Verb, place: Literal["path", "query"]) -> list[dict[str, Any]]:
+    """Return the parameters in the path or the query string, each with its schema."""
+    names = verb.path_fields if place == "path" else verb.query_fields
+    if not names:
         return []
     schema = TypeAdapter(verb.request).json_schema()
     _no_null_defaults(schema)
+    fields = {name: schema["properties"][name] for name in names}
     return [
         {
             "name": name,
-            "in": "query",
-            "required": False,
+            "in": place,
+            "required": place == "path",
             "description": field.pop("description"),
             "schema": field,
         }
-        for name, field in schema["properties"].items()
-        if name in verb.query_fields
+        for name, field in fields.items()
     ]
 
 

@@ -43,7 +43,11 @@ log = logging.getLogger("dreamserve")
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Raises SettingsError if the address cannot be bound."""
+    """Return a socket with this address. Raises SettingsError if the address is in use.
+
+    It does not listen yet: until `serve` answers, connections must be refused, so that a load
+    balancer sends requests elsewhere at once instead of waiting while worlds are loaded.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio disables Nagle's algorithm, which costs 40 ms a response, only if the socket has the
     # protocol IPPROTO_TCP; `socket.create_server` leaves it 0.
@@ -52,13 +56,15 @@ def bind(host: str, port: int) -> socket.socket:
         if os.name == "posix":
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
-        listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
-        reason = error.strerror or str(error)
-        remedy = _REMEDIES.get(error.errno or 0, "")
-        raise SettingsError(f"cannot listen on {host} port {port}: {reason}{remedy}") from None
+        raise _refused(host, port, error) from None
     return listening
+
+
+def _refused(host: str, port: int, error: OSError) -> SettingsError:
+    reason, remedy = error.strerror or str(error), _REMEDIES.get(error.errno or 0, "")
+    return SettingsError(f"cannot listen on {host} port {port}: {reason}{remedy}")
 
 
 class Server(uvicorn.Server):
@@ -213,6 +219,11 @@ def serve(
 ) -> None:
     """Serve until a signal stops the server. Raises DreamserveError if it could not start."""
     service.connections.most = connection_limit(service.settings.max_connections)
+    try:
+        listening.listen(BACKLOG)  # fails if another server has begun to since `bind`
+    except OSError as error:
+        host, port = listening.getsockname()[:2]
+        raise _refused(host, port, error) from None
     server = Server(app, service, on_started)
     server.run([listening])
     failure = service.failure

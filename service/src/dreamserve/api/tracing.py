@@ -111,7 +111,7 @@ class Traced:
 class TracedEngine(AsyncEngine):
     """An engine whose requests are spans, with their time in the queue and their batch's size."""
 
-    def __init__(self, tracer: Tracer, engine: Engine, outside: Outside | None = None) -> None:
+    def __init__(self, tracer: Tracer, engine: Engine, outside: Outside) -> None:
         super().__init__(engine, outside)
         self._tracer = tracer
         engine.observe(self._begin)

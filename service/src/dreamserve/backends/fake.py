@@ -79,6 +79,7 @@ class FakeBackend:
         pixels = SIDE * SIDE * 3 // LATENT
         return np.repeat(bands, pixels, axis=1).reshape(-1, SIDE, SIDE, 3)
 
+    @np.errstate(over="ignore", invalid="ignore")  # as a graph computes
     def step(self, batch: StepInput) -> StepOutput:
         memory, count = batch.state
         mean = np.float32(DRIFT) * batch.latent + self._push(batch.action)  # (B, Z)

@@ -21,7 +21,7 @@ def check_tensor(name: str, given: Any, shape: tuple[int, ...]) -> Array:
         raise InvalidRequestError(
             f"{name} must be numbers of shape {list(shape)}, not {array.dtype} {list(array.shape)}"
         )
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # invalid: a signalling NaN
         numbers = array.astype(np.float32)
     if not np.isfinite(numbers).all():
         raise NotFiniteInputError(f"{name} holds NaN or infinity, or is beyond float32")
@@ -57,7 +57,7 @@ def check_start(world: World, start: Start | None, limits: Limits) -> Start | No
     if start.frames is None:
         return start
     limits.check_frames(len(start.frames), "start.frames")
-    frames = check_frames(world.spec.frame, start.frames)
+    frames = check_frames(world.spec.frame, start.frames, "start.frames")
     given = () if start.actions is None else start.actions
     actions = world.spec.action_space.check(given, (len(frames) - 1,))
     return replace(start, frames=frames, actions=actions)

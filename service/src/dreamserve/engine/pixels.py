@@ -12,22 +12,22 @@ from dreamserve_protocol.arrays import UInt8
 from dreamserve_protocol.errors import DreamNotFiniteError, InvalidRequestError
 
 
-def check_frames(spec: FrameSpec, frames: Any) -> UInt8:
+def check_frames(spec: FrameSpec, frames: Any, where: str = "frames") -> UInt8:
     """Return frames (F, H, W, C) of the camera's shape or of the world's input shape.
 
     Raises InvalidRequestError.
     """
     if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8:
         kind = getattr(frames, "dtype", type(frames).__name__)
-        raise InvalidRequestError(f"frames must be integers of 0 to 255 (uint8), not {kind}")
+        raise InvalidRequestError(f"{where} must be integers of 0 to 255 (uint8), not {kind}")
     if frames.ndim != 4 or len(frames) == 0:
         raise InvalidRequestError(
-            f"frames must be (F, H, W, C) with at least one, not {list(frames.shape)}"
+            f"{where} must be (F, H, W, C) with at least one, not {list(frames.shape)}"
         )
     if frames.shape[1:] in (spec.source_shape, spec.shape):
         return frames
     raise InvalidRequestError(
-        f"a frame must be {list(spec.source_shape)} (the camera's shape)"
+        f"{where}: a frame must be {list(spec.source_shape)} (the camera's shape)"
         f" or {list(spec.shape)} (the world's input shape), not {list(frames.shape[1:])}"
     )
 

@@ -56,7 +56,13 @@ for i, key in ipairs(KEYS) do
         applied[i] = 1
         if operation == 'w' then
             local stamp = epoch .. struct.pack('>I8', version)
-            redis.call('SET', key, stamp .. ARGV[at + 3], 'PX', ARGV[1])
+            local record = ARGV[at + 3]
+            local reply = redis.pcall('SET', key, stamp .. record, 'PX', ARGV[1])
+            if reply.err and record == '' then -- a full Redis, of which a session is ended
+                redis.call('DEL', key)
+            elseif reply.err then
+                return redis.error_reply(reply.err)
+            end
         elseif operation == 'r' then
             redis.call('PEXPIRE', key, ARGV[1])
         end

@@ -1,7 +1,12 @@
 """A store in one SQLite file, for a server whose sessions outlive its restart.
 
-One server uses a file at a time. `sync` waits for the disk at each commit, so that a loss of power
-loses nothing; without it, the end of the process loses nothing.
+One server uses a file at a time; two of them would take sessions from each other, as replicas do.
+`sync` waits for the disk at each commit, so that a loss of power loses nothing; without it, the end
+of the process loses nothing.
+
+Times of use are those of the wall clock, as it was when the file was opened, plus the time since.
+So a clock that is set, forwards or back, changes no session's time to live while the server runs.
+A clock that was set back between two runs counts as standing still.
 """
 
 import sqlite3
@@ -36,6 +41,7 @@ _WRITE = (
     "UPDATE sessions SET used_at_s = ?, record = ?, version = ?"
     " WHERE key = ? AND epoch = ? AND version <= ?"
 )
+_LATEST = "SELECT max(used_at_s) FROM sessions"
 _PURGE = "DELETE FROM sessions WHERE used_at_s < ?"
 
 
@@ -49,9 +55,10 @@ class SqliteStore:
         timeout_s: float,
         *,
         sync: bool,
-        clock: Callable[[], float] = time.time,
+        wall_clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._retention, self._clock = retention, clock
+        self._retention, self._monotonic = retention, clock
         self._purged_at_s = 0.0
         try:
             # The engine's thread and the store's use the connection, one after the other.
@@ -61,8 +68,14 @@ class SqliteStore:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
             self._connection.executescript(_SCHEMA)
-        except sqlite3.Error as error:
+            with self._transaction() as execute:  # which a file that is read-only refuses
+                (latest_s,) = execute(_LATEST).fetchone()
+        except (sqlite3.Error, StoreError) as error:
             raise SettingsError(f"cannot open the store sqlite:{path}: {error}") from error
+        self._began_s = max(wall_clock(), latest_s or 0.0) - clock()
+
+    def _clock(self) -> float:
+        return self._began_s + self._monotonic()
 
     def take(self, keys: Sequence[str], epoch: int) -> list[Taken | None]:
         with self._transaction() as execute:

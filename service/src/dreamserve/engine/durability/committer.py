@@ -2,8 +2,8 @@
 
 While it waits for the store, the engine computes the next turns. Whatever has queued meanwhile is
 committed together: of a session's several changes only the last one is sent. Each operation is
-tried again until `timeout_s` has passed; if the last one failed, the next is tried only once, so
-that callers are told soon while a store is down.
+tried again until `timeout_s` has passed; if the last one failed, the next is tried only once, and
+what has queued behind a failure fails with it, so that callers are told soon while a store is down.
 
 `strict`: what the store did not confirm in time is lost, and the sessions' copies here with it.
 Otherwise it stays queued, at most one record for each session, until the store confirms it.
@@ -65,6 +65,7 @@ class Committer:
         self._stop_at_s: float | None = None  # by time.monotonic; None: not stopping
         self.measures = StoreMeasures()
         self.is_down = False  # whether the last operation failed
+        self._attempts = 0  # of the last operation
         self._thread = threading.Thread(target=self._run, name="dreamserve-store", daemon=True)
         self._thread.start()
 
@@ -94,14 +95,12 @@ class Committer:
                 commits, keys = list(self._commits), self._keys
                 self._commits.clear()
                 self._keys = []
-            if commits or self._unconfirmed:
-                self._commit(commits)
+            failure = self._commit(commits) if commits or self._unconfirmed else None
             if keys:  # after the commits, which may be of the same sessions
-                epoch = new_epoch()
-                stored = list(map(stored_key, keys))
-                take = partial(self._store.take, stored, epoch)
-                self._found(keys, self._tried(take, self.measures.take_s), epoch)
-            if self._stop_at_s is not None and not (commits or keys):
+                failure = self._take(keys, failure)
+            if failure is not None:
+                self._fail_queued(failure)
+            if self._stop_at_s is not None and not (commits or keys) and self._may_end():
                 break
         if self._unconfirmed:
             log.error("%d sessions could not be recorded before the end", len(self._unconfirmed))
@@ -110,7 +109,38 @@ class Committer:
     def _has_work(self) -> bool:
         return bool(self._commits or self._keys) or self._stop_at_s is not None
 
-    def _commit(self, commits: Sequence[Commit]) -> None:
+    def _may_end(self) -> bool:
+        return not self._unconfirmed or time.monotonic() >= (self._stop_at_s or 0.0)
+
+    def _take(self, keys: Sequence[SessionKey], failure: str | None) -> str | None:
+        """Take sessions over, unless the store has just failed; return its failure."""
+        epoch, stored = new_epoch(), list(map(stored_key, keys))
+        found: Sequence[Taken | None] | str | None = failure
+        if found is None:
+            take = partial(self._store.take, stored, epoch)
+            found = self._tried(take, self.measures.take_s)
+        self._found(keys, found, epoch)
+        return found if isinstance(found, str) else None
+
+    def _fail_queued(self, failure: str) -> None:
+        """Fail what has queued behind an operation that failed: a hanging store takes long.
+
+        With `relaxed`, commits wait for the store, and only lookups fail.
+        """
+        with self._work:
+            keys, self._keys = self._keys, []
+            commits = list(self._commits) if self._strict else []
+            if self._strict:
+                self._commits.clear()
+        for commit in commits:
+            for use in commit.uses:
+                use.lease.lost = True
+            commit.confirmed(failure)
+        if keys:
+            self._found(keys, failure, new_epoch())
+
+    def _commit(self, commits: Sequence[Commit]) -> str | None:
+        """Send commits, and what is unconfirmed; return why the store did not confirm them."""
         unconfirmed = self._unconfirmed
         for use in (use for commit in commits for use in commit.uses):
             before = unconfirmed.get(use.lease)
@@ -127,14 +157,16 @@ class Committer:
         if not isinstance(applied, str):
             for use, is_stored in zip(owned, applied, strict=True):
                 use.lease.lost = not is_stored
+                use.lease.in_doubt = self._attempts > 1
                 use.lease.is_stored = True
         elif self._strict:
             for use in owned:
-                use.lease.lost = True
+                use.lease.lost = use.lease.in_doubt = True
         keep = failure is not None and not self._strict
         self._unconfirmed = {use.lease: use for use in owned} if keep else {}
         for commit in commits:
             commit.confirmed(failure)
+        return failure
 
     def _count(self, applied: Sequence[bool] | str, changes: int) -> None:
         """Count what became of a commit's changes."""
@@ -148,14 +180,17 @@ class Committer:
 
     def _tried(self, operation: Callable[[], T], took_s: Histogram) -> T | str:
         """Return the operation's result, or why the store did not confirm it in time."""
-        pause_s, began_s = FIRST_PAUSE_S, time.monotonic()
+        pause_s, began_s, self._attempts = FIRST_PAUSE_S, time.monotonic(), 0
         give_up_at_s = began_s + (0.0 if self.is_down else self._timeout_s)
         while True:
+            self._attempts += 1
             try:
                 result = operation()
-            except StoreError as error:
+            except Exception as error:  # a fault of the store's code must not end this thread
                 self.measures.errors += 1
-                until_s = min(give_up_at_s, self._stop_at_s or give_up_at_s)
+                if not isinstance(error, StoreError):
+                    log.exception("an operation of the session store failed")
+                until_s = give_up_at_s if self._stop_at_s is None else self._stop_at_s
                 left_s = until_s - time.monotonic()
                 if left_s <= 0:
                     if not self.is_down:

@@ -15,7 +15,7 @@ import numpy as np
 
 from dreamserve.engine.durability.committer import Commit, Committer
 from dreamserve.engine.durability.lookups import Lookups
-from dreamserve.engine.durability.lost_rows import BatchResult, without_rows
+from dreamserve.engine.durability.lost_rows import BatchResult, in_doubt, without_rows
 from dreamserve.engine.durability.needs import keys_of, needs_of
 from dreamserve.engine.scheduling.queued import QueuedRequest, Settled
 from dreamserve.engine.sessions.keys import SessionKey, id_of
@@ -121,11 +121,15 @@ class Gate:
     def _release(
         self, held: Sequence[tuple[QueuedRequest, Any, list[Lease]]], failure: str | None
     ) -> None:
-        """Let outcomes leave, in the committer's thread, or their requests run again."""
+        """Let outcomes leave, in the committer's thread, or their requests run again.
+
+        A change in doubt may have been applied before its session was taken over: a request that
+        must not be sent twice is then not run twice either.
+        """
         leaving: list[Settled] = []
         again: list[QueuedRequest] = []
         for queued, outcome, leases in held:
-            lost = {id_of(lease.key) for lease in leases if lease.lost}
+            lost = {id_of(lease.key): lease.in_doubt for lease in leases if lease.lost}
             if not lost:
                 leaving.append((queued, outcome))
             elif failure is not None:
@@ -134,6 +138,8 @@ class Gate:
             elif isinstance(outcome, BatchResult) and not _is_numbered(queued):
                 # the other rows have happened
                 leaving.append((queued, without_rows(outcome, lost)))
+            elif any(lost.values()) and not queued.request.may_be_resent():
+                leaving.append((queued, in_doubt(min(lost))))
             elif _may_run_again(queued):
                 again.append(queued)
             else:

@@ -1,5 +1,6 @@
 """The result of a batch some of whose sessions have moved to another engine."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -11,19 +12,31 @@ from dreamserve_protocol.batches import (
     RowError,
     StepBatchResult,
 )
-from dreamserve_protocol.errors import SessionMovedError
+from dreamserve_protocol.errors import SessionMovedError, StoreUnavailableError
 from dreamserve_protocol.wire import fields_of
 
 BatchResult = StepBatchResult | DeleteBatchResult
 
 
-def without_rows(result: BatchResult, lost: set[str]) -> BatchResult:
-    """Return a batch's result in which the rows of lost sessions have failed."""
+def in_doubt(session_id: str) -> StoreUnavailableError:
+    """Return the error for a change of a session that may have been recorded before it moved."""
+    return StoreUnavailableError(
+        f"session {session_id} was taken over elsewhere, and the store did not tell whether this"
+        " request had been recorded before"
+    )
+
+
+def without_rows(result: BatchResult, lost: Mapping[str, bool]) -> BatchResult:
+    """Return a batch's result in which the rows of lost sessions have failed.
+
+    `lost` tells which of them are in doubt: they may have been recorded.
+    """
     failed = {error.row for error in result.errors}
     rows = [row for row, key in enumerate(result.session_ids) if key in lost and row not in failed]
     for row in rows:
-        moved = SessionMovedError(f"session {result.session_ids[row]} was taken over elsewhere")
-        result.errors.append(RowError.of(row, moved))
+        key = result.session_ids[row]
+        moved = SessionMovedError(f"session {key} was taken over elsewhere")
+        result.errors.append(RowError.of(row, in_doubt(key) if lost[key] else moved))
     result.errors.sort(key=lambda error: error.row)
     if isinstance(result, DeleteBatchResult):
         return result

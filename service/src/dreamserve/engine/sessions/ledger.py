@@ -15,8 +15,9 @@ from dreamserve_protocol.errors import ProblemError
 class Lease:
     """The ownership of one stored session, as long as the store confirms it.
 
-    `version` and `is_stored` belong to the committer. `lost`: a commit was not confirmed. The
-    session's copy here must then be forgotten, and whatever was computed from it since.
+    All but its name belongs to the committer. `lost`: a commit was not confirmed. The session's
+    copy here must then be forgotten, and whatever was computed from it since. `in_doubt`: it may
+    have been applied nevertheless, in an attempt whose reply was lost.
     """
 
     key: SessionKey
@@ -24,6 +25,7 @@ class Lease:
     version: int = 0  # of the last commit
     is_stored: bool = False  # whether the store has confirmed the session
     lost: bool = False
+    in_doubt: bool = False
 
     @property
     def stored_key(self) -> str:

@@ -62,7 +62,7 @@ def restored(world: World, snapshot: Snapshot) -> SessionRecord:
             f"the snapshot is of {snapshot.world} {snapshot.world_version},"
             f" loaded here is {world.name} {world.version}"
         )
-    record = _record(world, snapshot)
+    record = record_of(world, snapshot)
     if snapshot_of(world, record).digest != snapshot.digest:
         raise SnapshotRefusedError(
             "the digest does not match: the snapshot is damaged or was edited"
@@ -70,8 +70,11 @@ def restored(world: World, snapshot: Snapshot) -> SessionRecord:
     return record
 
 
-def _record(world: World, given: Snapshot) -> SessionRecord:
-    """Return the session as a record, with every field validated for `world`."""
+def record_of(world: World, given: Snapshot) -> SessionRecord:
+    """Return the session as a record, with every field validated for `world`.
+
+    Raises InvalidRequestError, InvalidActionError or NotFiniteInputError.
+    """
     spec = world.spec
     state = check_state(world, given.state)
     latent = check_latent(world, given.latent)
@@ -101,10 +104,10 @@ def _record(world: World, given: Snapshot) -> SessionRecord:
         state=tuple(part[None] for part in state),
         seed=given.seed,
         step=given.step,
-        temperature=given.temperature,
+        temperature=float(np.float32(given.temperature)),  # as a session stores it
         terminated=given.terminated,
         action=spec.action_space.check(given.action) if given.step else 0,
-        reward=given.reward,
+        reward=float(np.float32(given.reward)),
         last_answer=last,
         rewind_window=given.rewind_window,
         max_steps=max_steps,

@@ -203,7 +203,8 @@ def extras_of(world: World, observation: Any, include: frozenset[str] = NOTHING)
         return StepExtras(include, None, None, (include,))
     array = np.asarray(observation)
     if array.dtype == np.uint8:
-        frame = to_input(world.spec.frame, check_frames(world.spec.frame, array[None]))[0]
+        seen = check_frames(world.spec.frame, array[None], "observation")
+        frame = to_input(world.spec.frame, seen)[0]
         digest = blake2b(frame.tobytes(), digest_size=16).digest()
         return StepExtras(include, frame, None, (include, "frame", digest))
     latent = check_latent(world, array, "observation")

@@ -7,7 +7,6 @@ by the last step's result, if that holds more than the row.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import lru_cache
 from struct import Struct
 from struct import error as StructError
@@ -18,14 +17,15 @@ import msgpack
 import numpy as np
 
 from dreamserve.backends.base import Int64
-from dreamserve.engine.sessions.last_answer import last_step_of, read_last_step
-from dreamserve.engine.sessions.records import SessionRecord
+from dreamserve.engine.sessions.last_answer import last_step_of
+from dreamserve.engine.sessions.records import NO_LIMIT, SessionRecord
 from dreamserve.engine.sessions.slab import LastAnswer, Slab
+from dreamserve.engine.sessions.snapshots import record_of
 from dreamserve.engine.world import World
+from dreamserve.validation import validated
 from dreamserve_protocol.errors import CallerError, SessionLostError
-from dreamserve_protocol.sessions import LastStep
-from dreamserve_protocol.step import StepResult
-from dreamserve_protocol.wire import packed_form, read
+from dreamserve_protocol.sessions import FORMAT, FORMAT_VERSION, Snapshot
+from dreamserve_protocol.wire import packed_form
 
 _FORMAT = 1
 _HEADER = Struct("<BIHI")  # format, checksum of what follows, bytes of the title, of the row
@@ -118,38 +118,30 @@ def _parts(session_id: str, record: bytes) -> tuple[str, bytes, bytes]:
             f"the stored record of session {session_id} is damaged or of another format"
         )
     row_at, tail_at = title_bytes, title_bytes + row_bytes
-    return content[:row_at].decode(), content[row_at:tail_at], content[tail_at:]
+    return content[:row_at].decode(errors="replace"), content[row_at:tail_at], content[tail_at:]
 
 
 def _record(world: World, row: bytes, tail: bytes) -> SessionRecord:
-    rows = np.frombuffer(row, row_dtype(world)).copy()
-    one, spec = rows[0], world.spec
-    record = SessionRecord(
-        latent=rows["latent"],
-        state=tuple(rows[f"state.{tensor.name}"] for tensor in spec.recurrent_state),
-        seed=int(one["seed"]),
-        step=int(one["step"]),
-        temperature=float(one["temperature"]),
-        terminated=bool(one["terminated"]),
-        action=rows["action"][0],
-        reward=float(one["reward"]),
-        last_answer=None,
-        rewind_window=int(one["rewind_window"]),
-        max_steps=int(one["max_steps"]),
-        began_at=int(one["began_at"]),
-    )
-    if not all(np.isfinite(part).all() for part in (record.latent, *record.state)):
-        raise ValueError("it holds NaN or infinity")
-    if not tail:
-        return record
-    result = StepResult(
-        "",
-        record.step,
-        record.latent[0],
-        record.reward,
-        record.terminated,
-        record.truncated,
-        state=spec.named_state(part[0] for part in record.state),
-    )
-    last = read(LastStep, msgpack.unpackb(tail))
-    return replace(record, last_answer=read_last_step(world, last, result))
+    """Return the session, validated as a snapshot is. Raises ValueError and others."""
+    (one,) = np.frombuffer(row, row_dtype(world))
+    step, max_steps, spec = int(one["step"]), int(one["max_steps"]), world.spec
+    snapshot = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "world": world.name,
+        "world_version": world.version,
+        "digest": "",  # the record has a checksum of its own
+        "step": step,
+        "seed": int(one["seed"]),
+        "temperature": float(one["temperature"]),
+        "terminated": bool(one["terminated"]),
+        "latent": one["latent"],
+        "state": {name: one[f"state.{name}"] for name in (t.name for t in spec.recurrent_state)},
+        "rewind_window": int(one["rewind_window"]),
+        "action": spec.action_space.single(one["action"]) if step else None,
+        "reward": float(one["reward"]),
+        "last_step": msgpack.unpackb(tail) if tail else None,
+        "max_steps": None if max_steps == NO_LIMIT else max_steps,
+        "began_at": int(one["began_at"]) or None,
+    }
+    return record_of(world, validated(Snapshot, snapshot))

@@ -1,0 +1,130 @@
+"""Whatever a store does harms no session: it hangs, raises, loses replies, or is down."""
+
+import threading
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from dreamserve.engine.fake import fake_world
+from dreamserve.store.base import Change, StoreError
+from dreamserve.store.memory import MemoryStore
+from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest
+from dreamserve_protocol.errors import StoreUnavailableError
+from dreamserve_protocol.reset import ResetRequest
+from dreamserve_protocol.sessions import DeleteRequest, SessionRequest
+from dreamserve_protocol.step import StepRequest
+
+from .durable import RETENTION, WAIT_S, FailingStore, Replica
+
+
+class OnceStore(FailingStore):
+    """A store whose next commit of a record does something once it is applied, and then fails."""
+
+    once: Callable[[], None] | None = None
+
+    def commit(self, changes: Sequence[Change]) -> list[bool]:
+        applied, once = super().commit(changes), self.once
+        if once is not None and any(change.record for change in changes):
+            self.once = None
+            once()
+            raise StoreError("the reply was lost")
+        return applied
+
+
+@pytest.fixture
+def shared() -> MemoryStore:
+    return MemoryStore(RETENTION)
+
+
+@pytest.fixture
+def store(shared) -> OnceStore:
+    return OnceStore(shared)
+
+
+def test_a_step_is_not_taken_twice_when_its_reply_is_lost_and_its_session_moves(store, shared):
+    first, second = Replica(store), Replica(shared)
+    first.send(ResetRequest(session_id="a", seed=1))
+    store.once = lambda: second.send(SessionRequest("a"))
+    with pytest.raises(StoreUnavailableError, match="was taken over elsewhere, and the store did"):
+        first.send(StepRequest("a", 1))
+    assert first.send(SessionRequest("a")).step == 1
+    store.once = lambda: second.send(SessionRequest("a"))
+    assert first.send(StepRequest("a", 1, step=2)).step == 2  # a numbered one is run again
+
+
+def test_a_batch_says_which_rows_are_in_doubt(store, shared):
+    first, second = Replica(store), Replica(shared)
+    first.send(ResetBatchRequest(session_ids=["a", "b"], seeds=[1, 2]))
+    store.once = lambda: second.send(SessionRequest("b"))
+    result = first.send(StepBatchRequest(["a", "b"], [1, 1]))
+    assert [(error.row, error.code) for error in result.errors] == [(1, "store_unavailable")]
+
+
+def test_a_fault_in_the_stores_code_is_an_error_of_the_request(store, caplog):
+    replica = Replica(store, timeout_s=0.02)
+    replica.send(ResetRequest(session_id="a", seed=1))
+
+    def fault() -> None:
+        raise ZeroDivisionError
+
+    store.once = fault
+    store.is_down = False
+    replica.send(StepRequest("a", 1, step=1))  # the second attempt is applied
+    assert "an operation of the session store failed" in caplog.text
+    assert replica.send(StepRequest("a", 1, step=2)).step == 2
+
+
+def test_what_queues_behind_a_hanging_operation_fails_with_it(store):
+    replica = Replica(store, timeout_s=0.0)
+    replica.send(ResetBatchRequest(session_ids=list("abc"), seeds=[1, 2, 3]))
+    hanging, release, operations = threading.Event(), threading.Event(), []
+
+    def hang() -> None:
+        operations.append(1)
+        hanging.set()
+        assert release.wait(WAIT_S)
+
+    store.once = hang
+    futures = [replica.submit(StepRequest("a", 1, step=1))]
+    replica.engine.turn()
+    assert hanging.wait(WAIT_S)
+    store.once = hang
+    futures += [replica.submit(StepRequest(one, 1, step=1)) for one in "bc"]
+    futures.append(replica.submit(StepRequest("unknown", 1)))
+    replica.engine.turn()
+    release.set()
+    for future in futures:
+        with pytest.raises(StoreUnavailableError):
+            replica.finish(future)
+    assert len(operations) == 1
+    store.once = None
+    assert [replica.send(StepRequest(one, 1, step=1)).step for one in "abc"] == [1, 1, 1]
+
+
+def test_a_stopping_relaxed_server_waits_for_a_store_that_comes_back(store, shared):
+    replica = Replica(store, strict=False, timeout_s=0.0)
+    replica.send(ResetRequest(session_id="a", seed=1))
+    assert replica.send(SessionRequest("a")).step == 0
+    store.failures = ["before"] * 6
+    replica.send(StepRequest("a", 1, step=1))
+    replica.engine.stop()
+    assert Replica(shared).send(SessionRequest("a")).step == 1
+
+
+def test_worlds_come_and_go_while_their_sessions_move(shared):
+    """A takeover needs the world of the session, in the same version, also while it is retired."""
+    first, second = Replica(shared, fake_world("one")), Replica(shared, fake_world("one"))
+    for replica in (first, second):
+        replica.engine.add_world(fake_world("two"))
+    first.send(ResetRequest("one", session_id="a", seed=1))
+    first.send(ResetRequest("one", session_id="b", seed=1))
+    second.engine.remove_world("one")
+    with pytest.raises(Exception, match="loaded here: two"):
+        second.send(StepRequest("a", 1, step=1))
+    assert first.send(StepRequest("a", 1, step=1)).step == 1  # taken back
+    first.engine.remove_world("one")
+    assert first.send(StepRequest("b", 1, step=1)).step == 1
+    for session_id in "ab":
+        first.send(DeleteRequest(session_id))
+    with pytest.raises(Exception, match="no session a"):
+        second.send(StepRequest("a", 1))
