@@ -10,8 +10,10 @@ from dreamserve.api.refusals import BURST, LONGEST_S, REFUSALS_PER_S, Refusals
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
 from dreamserve_protocol.errors import DeadlinePassedError, OverloadedError
+from dreamserve_protocol.markers import Request
 from dreamserve_protocol.plan import PlanRequest
 from dreamserve_protocol.reset import ResetRequest
+from dreamserve_protocol.sample import SampleRequest
 from dreamserve_protocol.step import StepRequest
 from dreamserve_protocol.worlds import WorldsRequest
 
@@ -115,3 +117,26 @@ async def test_a_full_queue_refuses_before_a_turn() -> None:
     waiting.queue(WorldsRequest(), asyncio.get_running_loop().create_future(), ANYONE)
     with pytest.raises(OverloadedError):
         await waiting.send(WorldsRequest(), never, ANYONE)
+
+
+def test_large_work_that_has_not_begun_is_refused_while_there_is_no_room_for_results() -> None:
+    engine = Engine([fake_world()])
+    engine.submit(ResetRequest(session_id="a"))
+    full = False
+
+    def check(request: Request) -> None:
+        if full:
+            raise OverloadedError("no room")
+
+    engine.check_room(check)
+    large = SampleRequest("a", futures=400, horizon=100, include=["frames"])
+    begun, waiting = engine.submit(large), engine.submit(large)
+    for _ in range(3):  # the session, the first sample, its first slice
+        engine.turn()
+    full = True
+    late = engine.submit(large)
+    while not engine.idle:
+        engine.turn()
+    assert begun.result().frames is not None
+    for refused in (waiting, late):
+        assert isinstance(refused.exception(), OverloadedError)

@@ -137,7 +137,7 @@ async def test_a_cancelled_request_ends_its_span(traces: Traces) -> None:
 
 async def test_the_sdk_continues_the_trace_of_its_caller(traces: Traces) -> None:
     async with _traced(traces) as http:
-        client = AsyncDreamClient("http://test", http_client=http)
+        client = AsyncDreamClient("http://localhost", http_client=http)
         with traces.tracer.start_as_current_span("agent") as agent:
             await client.reset()
         await client.worlds()

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from dreamserve.api.access.callers import Access, Caller
 from dreamserve.api.bodies import CallerGoneError
+from dreamserve.api.codec import ARRAY_RESULTS
 from dreamserve.api.connections import Connections
 from dreamserve.api.elements import Most
 from dreamserve.api.png import PngReader
@@ -39,12 +40,15 @@ from dreamserve_protocol.errors import (
 )
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.sessions import DeleteRequest
+from dreamserve_protocol.verbs import VERBS
 from dreamserve_protocol.worlds import LoadWorldRequest, UnloadWorldRequest
 
 # Most results are ready sooner. The callers of other requests are watched for a disconnect.
 UNWATCHED_S = 0.05
 END_TRIES, END_PAUSE_S = 100, 0.05
 CODEC_THREADS = 2  # that decode large bodies and encode large results
+
+_LARGE = frozenset(verb.request for verb in VERBS if verb.result in ARRAY_RESULTS)
 
 R = TypeVar("R")
 Disconnected = Callable[[], Awaitable[None]]  # returns once the caller has disconnected
@@ -199,6 +203,7 @@ class Service:
         self.set_quotas()
         self.connections = Connections(settings)
         self.most = Most(settings.max_elements, settings.max_lists)  # of a body
+        engine.check_room(self.check_room)
         self._aside = ThreadPoolExecutor(CODEC_THREADS, "dreamserve-codec")
         self.failure: Exception | None = None  # why the engine could not start
         self.problems = Problems()
@@ -226,6 +231,14 @@ class Service:
     def set_quotas(self) -> None:
         """Tell the engine the quotas of the API keys."""
         self.engine.quotas = self.access.keys.quotas if self.access.keys else {}
+
+    def check_room(self, request: Request[Any]) -> None:
+        """Raise OverloadedError if the request's result may be large, and there is no room for it.
+
+        Any thread may call it.
+        """
+        if type(request) in _LARGE:
+            self.connections.check_room()
 
     async def aside(self, function: Callable[[], R]) -> R:
         """Run a function in one of few threads, so that few large bodies are decoded at once."""

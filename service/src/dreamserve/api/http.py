@@ -86,7 +86,7 @@ class Endpoint:
             request = await service.png.built(build, _is_quick(body, headers))
         scope["state"]["request"] = request  # for the logs
         if route.is_large:
-            service.connections.check_room()
+            service.check_room(request)
         caller, timeout_s = scope["state"]["caller"], _timeout_s(headers)
         result = await service.async_engine.send(
             request, partial(disconnected, receive), caller, timeout_s

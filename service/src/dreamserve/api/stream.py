@@ -37,7 +37,6 @@ from dreamserve_protocol.wire import with_png
 
 MAX_ID = 128  # characters of a string id
 _VALIDATORS = {verb.name: validator(verb.request) for verb in VERBS}
-_LARGE = frozenset(verb.request for verb in VERBS if verb.result in codec.ARRAY_RESULTS)
 _KEYS = {"id", "verb", "body", "timeout_s"}
 
 log = logging.getLogger("dreamserve")
@@ -165,8 +164,7 @@ class Socket:
                 self._caller.check()
             request = await self._png.built(partial(_request_of, fields), is_small)
             pending.request, pending.png = request, codec.wants_png(request)
-            if type(request) in _LARGE:
-                self._shared.check_room()
+            self._service.check_room(request)
             self._engine.queue(request, pending, self._caller, _timeout_s(fields))
         except Exception as error:
             pending.set_exception(error)

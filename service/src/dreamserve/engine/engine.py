@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from dreamserve.engine.dispatcher import respond
 from dreamserve.engine.durability.gate import Durability, Gate
-from dreamserve.engine.executor import Executor, Observe, RequestScheduler
+from dreamserve.engine.executor import CheckRoom, Executor, Observe, RequestScheduler
 from dreamserve.engine.handlers.base import Contexts
 from dreamserve.engine.limits import UNLIMITED, Limits, Quota
 from dreamserve.engine.measures import Measures
@@ -255,6 +255,10 @@ class Engine:
     def observe(self, observe: Observe) -> None:
         """Call `observe` with each batch from now on, in the thread of its turn."""
         self._executor.observe = observe
+
+    def check_room(self, check: CheckRoom) -> None:
+        """Call `check` before long work begins, in the thread of its turn; it may refuse it."""
+        self._executor.check_room = check
 
     def world_of(self, key: SessionKey) -> str | None:
         """Return the world of a session, None if there is none; to be called in a turn only."""

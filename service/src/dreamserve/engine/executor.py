@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import inf
 from time import perf_counter
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from dreamserve.engine.durability.gate import Gate
 from dreamserve.engine.handlers.base import Contexts
@@ -16,12 +16,15 @@ from dreamserve.engine.scheduling.scheduler import Scheduler
 from dreamserve.engine.scheduling.slices import run_slice
 from dreamserve.engine.work import Job, Outcome, failure
 from dreamserve_protocol.errors import DeadlinePassedError, OverloadedError, ProblemError
+from dreamserve_protocol.markers import Request
 from dreamserve_protocol.reset import ResetRequest
 
 RequestScheduler: TypeAlias = Scheduler[QueuedRequest]
 Respond = Callable[[Contexts, Sequence[QueuedRequest]], list[Outcome]]  # `dispatcher.respond`
 # Gets the requests of each batch, and when it began by time.perf_counter.
 Observe = Callable[[Sequence[QueuedRequest], float], None]
+# Raises OverloadedError if there is no room for the result of a request.
+CheckRoom = Callable[[Request[Any]], None]
 
 _AT_ONCE = Ask()  # of batches and resets
 _CHECK_EVERY = 50  # slices, after which all jobs are checked for callers that are gone
@@ -44,6 +47,7 @@ class Executor:
         self._measures = measures
         self._gate = gate  # None without a store
         self.observe: Observe | None = None
+        self.check_room: CheckRoom = lambda request: None
         self._slices = 0
         self._served_at_s = 0.0  # when the last slice ended, or the first job of several began
 
@@ -107,6 +111,7 @@ class Executor:
             self._served_at_s = now_s
         try:
             self._check_quota(queued.owner)
+            self.check_room(queued.request)
             self._scheduler.jobs.begin(queued, ask, job.size.memory_bytes, now_s)
         except OverloadedError as error:
             job.close()
@@ -153,7 +158,10 @@ class Executor:
     def _dropped(
         self, requests: list[QueuedRequest], now_s: float
     ) -> dict[QueuedRequest, ProblemError]:
-        """Close the jobs that nobody waits for any more; return each one's error."""
+        """Close the jobs that nobody waits for any more, or for whose result there is no room.
+
+        Return each one's error.
+        """
         self._slices += 1
         known = requests
         if not self._slices % _CHECK_EVERY:  # also those that do not run yet
@@ -161,14 +169,26 @@ class Executor:
                 known = self._scheduler.jobs.all()
         dropped: dict[QueuedRequest, ProblemError] = {}
         for queued in known:
-            is_cancelled = queued.future.cancelled()
-            # Batches and resets have begun to change sessions.
-            is_late = queued.ask is not None and queued.until_s <= now_s
-            if queued.job is not None and (is_cancelled or is_late):
+            error = self._unwanted(queued, now_s)
+            if error is not None and queued.job is not None:
                 queued.job.close()
-                self._measures.cancelled += is_cancelled
-                dropped[queued] = deadline_passed()
+                dropped[queued] = error
         return dropped
+
+    def _unwanted(self, queued: QueuedRequest, now_s: float) -> ProblemError | None:
+        """Return the error of a job that must not go on."""
+        if queued.future.cancelled():
+            self._measures.cancelled += 1
+            return deadline_passed()
+        # Batches and resets have begun to change sessions.
+        if queued.ask is not None and queued.until_s <= now_s:
+            return deadline_passed()
+        if self._scheduler.jobs.is_unbegun(queued):
+            try:
+                self.check_room(queued.request)
+            except OverloadedError as error:
+                return error
+        return None
 
 
 def deadline_passed() -> DeadlinePassedError:

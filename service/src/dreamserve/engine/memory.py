@@ -6,7 +6,7 @@ graphs' own working memory, bodies that are being read, and responses that are b
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import inf, prod
+from math import prod
 
 from dreamserve.engine.scheduling.jobs import SMALL_BYTES
 from dreamserve.engine.sessions.slab import slab_bytes
@@ -36,22 +36,24 @@ def answer_bytes(spec: WorldSpec) -> int:
     return OBJECT_BYTES + prod(spec.frame.shape) + spec.mixture_bytes() + 2 * spec.state_bytes()
 
 
+def jobs_bytes(max_jobs: int, max_job_bytes: float) -> float:
+    """Return the most bytes of all long work in progress."""
+    return LANES * (max_jobs * SMALL_BYTES + max_job_bytes)
+
+
 def memory_bounds(worlds: Iterable[WorldSpec], bounds: Bounds) -> dict[str, float]:
     """Return the most bytes of each part; infinity where a part is not bounded."""
     specs = list(worlds)
     answer = max(map(answer_bytes, specs))
     record = OBJECT_BYTES + max(spec.state_bytes() for spec in specs)
     row = max(answer_bytes(spec) + spec.state_bytes() for spec in specs)
-    jobs = inf
-    if bounds.max_job_bytes < inf:
-        jobs = LANES * (bounds.max_jobs * SMALL_BYTES + bounds.max_job_bytes)
     return {
         "sessions": bounds.capacity * sum(map(slab_bytes, specs)),
         "session ids": (bounds.capacity + EXPIRED_REMEMBERED) * ID_BYTES,
         "last results": bounds.capacity * answer,
         "rewind windows": bounds.max_kept_steps * (record + answer),
         "last plans": bounds.max_plan_bytes,
-        "jobs": jobs,
+        "jobs": jobs_bytes(bounds.max_jobs, bounds.max_job_bytes),
         "step batch": bounds.max_batch * row,
         "queue": bounds.max_queue * OBJECT_BYTES,
     }

@@ -126,7 +126,6 @@ class Gate:
         A change in doubt may have been applied before its session was taken over: a request that
         must not be sent twice is then not run twice either.
         """
-        self._released += len(held)
         leaving: list[Settled] = []
         again: list[QueuedRequest] = []
         for queued, outcome, leases in held:
@@ -150,6 +149,7 @@ class Gate:
             self._engine.deliver(leaving)
         if again:
             self._engine.requeue(again)
+        self._released += len(held)  # last: until now, these requests are in progress
 
 
 def _drained(sessions: SessionTable, ledger: Ledger) -> list[StoredUse]:

@@ -98,6 +98,11 @@ class Jobs(Generic[J]):
         lane[job] = Entry(ask, now_s, memory_bytes > SMALL_BYTES)
         self._later = None
 
+    def is_unbegun(self, job: J) -> bool:
+        """Return whether a job holds nothing yet of the over SMALL_BYTES that it will."""
+        entry = self._entry(job)
+        return entry.is_large and not entry.slices
+
     def order(self) -> list[J]:
         """Return the jobs that may run, the next one first; of the later lane, only the first."""
         self._slices += 1
