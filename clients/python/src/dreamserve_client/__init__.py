@@ -27,6 +27,7 @@ from dreamserve_protocol.branches import ForkResult, RewindResult
 from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import (
     CallerError,
+    DeadlinePassedError,
     DrainingError,
     DreamEndedError,
     DreamNotFiniteError,
@@ -81,6 +82,7 @@ __all__ = [
     "Components",
     "ConfigurationError",
     "ConstantPolicy",
+    "DeadlinePassedError",
     "DrainingError",
     "DreamClient",
     "DreamEndedError",
