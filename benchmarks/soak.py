@@ -29,7 +29,7 @@ from survival import wait_until_ready
 from tables import print_circumstances, print_table
 from visitors import Crowd
 
-CAPACITY, TTL_S = 4000, 20.0
+CAPACITY = 4000
 SHARE = 0.7  # of the capacity
 SETTLED_S, MAX_GROWTH = 300.0, 0.02  # memory is compared with that after this time
 LEVELS = (" WARNING ", " ERROR ", " CRITICAL ")
@@ -99,7 +99,9 @@ async def served(arguments: argparse.Namespace) -> AsyncIterator[Watched]:
         with store_of(arguments.store, folder, pin) as store, (folder / "log").open("wb") as log:
             options = ("--store", store, "--capacity", str(CAPACITY), "--threads", "1")
             bundle = Path(__file__).parents[1] / "bundles" / "takecover"
-            command = load.dreamserve(bundle, port, *options, "--session-ttl-s", f"{TTL_S}")
+            command = load.dreamserve(
+                bundle, port, *options, "--session-ttl-s", f"{arguments.ttl_s}"
+            )
             process = subprocess.Popen([*pin, *command], stdout=log, stderr=subprocess.STDOUT)
             try:
                 await asyncio.to_thread(wait_until_ready, port)
@@ -124,7 +126,11 @@ async def soak(watched: Watched, arguments: argparse.Namespace) -> list[str]:
                 print(watched.samples[-1], file=sys.stderr)
                 await asyncio.sleep(max(0.0, min(arguments.sample_s, left_s)))
         await watched.sample(time.monotonic() - began_s, crowd)
-        return [*_growth(watched.samples), *await _leaks(crowd), *crowd.failures[:20]]
+        return [
+            *_growth(watched.samples),
+            *await _leaks(crowd, arguments.ttl_s),
+            *crowd.failures[:20],
+        ]
 
 
 def _growth(samples: list[Sample]) -> list[str]:
@@ -137,9 +143,9 @@ def _growth(samples: list[Sample]) -> list[str]:
     return [f"memory grew by {grown:.2%}"] if grown >= MAX_GROWTH else []
 
 
-async def _leaks(crowd: Crowd) -> list[str]:
+async def _leaks(crowd: Crowd, ttl_s: float) -> list[str]:
     """Return what is left after every session has expired, and whether each slot can be used."""
-    until_s = time.monotonic() + 3 * TTL_S
+    until_s = time.monotonic() + 3 * ttl_s
     while (left := await crowd.sessions()) and time.monotonic() < until_s:
         await asyncio.sleep(0.5)
     refused = await crowd.fill(CAPACITY - left)
@@ -176,6 +182,7 @@ def main() -> None:
     parser.add_argument("--store", choices=("memory", "sqlite", "redis"), default="memory")
     parser.add_argument("--sample-s", type=float, default=60.0, help="interval of the samples")
     parser.add_argument("--measure-s", type=float, default=20.0, help="to find the capacity")
+    parser.add_argument("--ttl-s", type=float, default=20.0, help="of sessions")
     parser.add_argument("--core", type=int, default=LOAD_CORE)
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {arguments.core})

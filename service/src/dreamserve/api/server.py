@@ -218,12 +218,12 @@ def serve(
     on_started: Callable[[], None],
 ) -> None:
     """Serve until a signal stops the server. Raises DreamserveError if it could not start."""
-    service.connections.most = connection_limit(service.settings.max_connections)
     try:
         listening.listen(BACKLOG)  # fails if another server has begun to since `bind`
     except OSError as error:
         host, port = listening.getsockname()[:2]
         raise _refused(host, port, error) from None
+    service.connections.most = connection_limit(service.settings.max_connections)
     server = Server(app, service, on_started)
     server.run([listening])
     failure = service.failure
