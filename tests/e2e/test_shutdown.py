@@ -158,11 +158,11 @@ def test_under_load_every_request_gets_its_response(serve, exported_bundle) -> N
 
 
 def test_a_session_in_use_is_served_until_it_is_quiet(serve, exported_bundle) -> None:
-    with serve(exported_bundle, "--drain-s", "600", quiet_s=0.5) as served:
+    with serve(exported_bundle, "--drain-s", "600", quiet_s=1.0) as served:
         with httpx.Client(base_url=served.url) as http:
             http.post("/reset", json={"session_id": "used"})
             served.process.send_signal(signal.SIGTERM)
-            until_s = time.monotonic() + 1.5
+            until_s = time.monotonic() + 2.5
             while time.monotonic() < until_s:
                 stepped = http.post("/step", json={"session_id": "used", "action": 0})
                 assert stepped.status_code in (200, 409)
