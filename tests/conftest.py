@@ -19,6 +19,11 @@ from typing import Any
 import pytest
 
 PATIENCE_S = 30.0
+# A shell starts background jobs with these ignored, which the tests' processes would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 NOTHING_MAY_BE_MISSING = os.environ.get("CI") == "true"
 
 

@@ -26,6 +26,13 @@ IGNORED, CAUGHT = "SigIgn:", "SigCgt:"
 
 
 @pytest.fixture
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds; fail after PATIENCE_S."""
+    end_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end_s, "waited in vain"
+
+
 def world() -> Path:
     """Return a bundle whose dreams last for hundreds of steps."""
     if not TAKECOVER.is_dir():
@@ -112,11 +119,9 @@ def test_each_further_signal_stops_sooner(serve, world) -> None:
     with serve(world, "--drain-s", "600") as served:
         request = rollout(served.url, episodes=1000)
         served.process.send_signal(signal.SIGTERM)
-        while httpx.get(f"{served.url}/readyz").status_code == 200:
-            pass
+        until(lambda: httpx.get(f"{served.url}/readyz").status_code != 200)
         served.process.send_signal(signal.SIGTERM)
-        while is_reachable(served.url):  # as long as it accepts connections
-            pass
+        until(lambda: not is_reachable(served.url))  # it no longer accepts connections
         served.process.send_signal(signal.SIGTERM)
         assert request.response()[2]["code"] == "draining"
         assert stopped_within(served.process)
@@ -127,9 +132,7 @@ def test_a_hangup_drains_and_unused_sessions_do_not_delay_the_exit(serve, export
     with serve(exported_bundle, "--drain-s", "600", quiet_s=0.5) as served:
         httpx.post(f"{served.url}/reset", json={"session_id": "left-behind"})
         served.process.send_signal(signal.SIGHUP)
-        while (status := httpx.get(f"{served.url}/readyz").status_code) == 200:
-            pass
-        assert status == 503
+        until(lambda: httpx.get(f"{served.url}/readyz").status_code == 503)
         assert stopped_within(served.process)
 
 

@@ -41,11 +41,12 @@ from dreamserve_protocol.pages import PAGES
 from dreamserve_protocol.verbs import VERBS
 
 RELOAD_S = 1.0  # interval of the checks whether the file of API keys has changed
-PROBES = frozenset({*(page.path for page in PAGES), "/v2/health/live", "/v2/health/ready"})
+PROBES = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
 # Paths that need no API key: health checks, and pages that hold nothing of this server's worlds.
 OPEN_PATHS = frozenset(
     {
         *PROBES,
+        *(page.path for page in PAGES),
         "/docs",
         "/openapi.json",
         *(route.path for route in play_routes()),
