@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,6 @@ PROMPT_S = 4.0  # on a busy machine; a tenth of that on an idle one
 IGNORED, CAUGHT = "SigIgn:", "SigCgt:"
 
 
-@pytest.fixture
 def until(condition: Callable[[], bool]) -> None:
     """Wait until a condition holds; fail after PATIENCE_S."""
     end_s = time.monotonic() + PATIENCE_S
@@ -33,6 +33,7 @@ def until(condition: Callable[[], bool]) -> None:
         assert time.monotonic() < end_s, "waited in vain"
 
 
+@pytest.fixture
 def world() -> Path:
     """Return a bundle whose dreams last for hundreds of steps."""
     if not TAKECOVER.is_dir():
