@@ -29,7 +29,7 @@ def connect(url: str) -> socket.socket:
 
 
 def head(path: str, length: int, extra: bytes = b"") -> bytes:
-    fields = b"Host: h\r\nContent-Type: application/json\r\nContent-Length: %d\r\n" % length
+    fields = b"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n" % length
     return b"POST %s HTTP/1.1\r\n" % path.encode() + fields + extra + b"\r\n"
 
 
@@ -81,7 +81,7 @@ def test_a_client_that_closes_its_writing_half_gets_its_plan(url: str) -> None:
 
 def test_a_head_without_end_is_refused_with_a_reason(url: str) -> None:
     with connect(url) as client:
-        client.sendall(b"GET /livez HTTP/1.1\r\nHost: h\r\nA: ")
+        client.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nA: ")
         for _ in range(50):
             client.sendall(b"a" * 1_000_000)
         status, problem = read(client)
@@ -107,4 +107,4 @@ def test_curl_succeeds_with_the_headers_it_adds(url: str, tmp_path: Path) -> Non
     assert curl(tmp_path, *small, f"{url}/step")[1]["step"] == 3
     # an absolute target, as for a proxy
     proxied = ("--proxy", url, *as_json, "--data", '{"session_id": "c", "action": 1}')
-    assert curl(tmp_path, *proxied, "http://dreams.invalid/step")[1]["step"] == 4
+    assert curl(tmp_path, *proxied, "http://dreams.localhost/step")[1]["step"] == 4

@@ -72,7 +72,8 @@ class Protocol(Bounded, HttpToolsProtocol):
     def stop_keeping_alive(self) -> None:
         """Announce in the response in progress that the connection closes."""
         self._keep_alive = False
-        if self._responding:
+        # One that has begun has promised to go on; the next one announces the end.
+        if self._responding and not self.cycle.response_started:
             self.cycle.keep_alive = False
 
     def shutdown(self) -> None:
