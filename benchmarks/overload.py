@@ -59,7 +59,7 @@ class Seen:
 def request(session: int) -> bytes:
     """Return a plan's request as bytes."""
     body = json.dumps({"session_id": f"s{session}", **PLAN}).encode()
-    head = "POST /plan HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
+    head = "POST /plan HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 

@@ -53,7 +53,7 @@ class Client:
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Send a body, return the response's. Raises RuntimeError if the status is not 200."""
         content = json.dumps(body).encode()
-        head = f"POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
+        head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         self.writer.write(f"{head}content-length: {len(content)}\r\n\r\n".encode() + content)
         response = (await self.reader.readuntil(b"\r\n\r\n")).lower()
         length = int(response.split(b"content-length:")[1].split(b"\r\n")[0])

@@ -139,7 +139,7 @@ class Crowd:
         plan = self._random.random() < 0.5
         body = {"session_id": session_id, "horizon": 30} if plan else {"session_id": session_id}
         content = json.dumps(body).encode()
-        head = f"POST /{'plan' if plan else 'step'} HTTP/1.1\r\nhost: x\r\n"
+        head = f"POST /{'plan' if plan else 'step'} HTTP/1.1\r\nhost: localhost\r\n"
         head += f"content-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
         message = head.encode() + content
         await self._turn()
