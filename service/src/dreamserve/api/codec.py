@@ -11,7 +11,6 @@ import numpy as np
 import orjson
 
 from dreamserve.api.elements import MOST, Most, check
-from dreamserve_protocol.arrays import pack
 from dreamserve_protocol.batches import ResetBatchResult, StepBatchResult
 from dreamserve_protocol.errors import (
     InvalidRequestError,
@@ -21,7 +20,7 @@ from dreamserve_protocol.errors import (
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.rollout import RolloutResult
 from dreamserve_protocol.sample import SampleResult
-from dreamserve_protocol.wire import fields_of, with_png
+from dreamserve_protocol.wire import fields_of, packed_form, with_png
 
 JSON = "application/json"
 MSGPACK = "application/msgpack"
@@ -131,19 +130,9 @@ def encode(message: Any, as_msgpack: bool, png: bool = False) -> bytes:
     else:
         value = fields_of(message) if is_dataclass(message) else message
     if as_msgpack:
-        packed: bytes = msgpack.packb(value, default=_msgpack_default)
+        packed: bytes = msgpack.packb(value, default=packed_form)
         return packed
     return orjson.dumps(value, default=_json_default, option=_OPTIONS)
-
-
-def _msgpack_default(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return pack(value)
-    if isinstance(value, np.generic):
-        return value.item()
-    if is_dataclass(value):
-        return fields_of(value)
-    raise TypeError(f"{type(value).__name__} has no msgpack form")
 
 
 def _json_default(value: Any) -> Any:
