@@ -17,6 +17,7 @@ from dreamserve_client.errors import (
 from dreamserve_client.problems import problem_in
 from dreamserve_client.timeouts import CONNECT_S
 from dreamserve_client.tracing import trace_headers
+from dreamserve_client.transports.pool import AsyncPool, Pool
 from dreamserve_protocol.errors import DreamserveError, InvalidRequestError
 from dreamserve_protocol.ids import route_of
 
@@ -35,12 +36,15 @@ class _Messages:
         self._base, self._codec = str(self.url).rstrip("/"), codec
 
     def options(self) -> dict[str, Any]:
-        """Return the options of an httpx client for this server, from the environment.
+        """Return the options of a connection to this server, from the environment.
 
         Raises ConfigurationError.
         """
         self.proxy, tls = proxy_of(self.url), tls_of(self.url)
-        options: dict[str, Any] = {"trust_env": False, "verify": False if tls is None else tls}
+        options: dict[str, Any] = {
+            "trust_env": False,
+            "verify": tls or httpx.create_ssl_context(verify=False),
+        }
         if self.proxy is not None:
             try:
                 proxy = httpx.Proxy(self.proxy.url)
@@ -115,7 +119,9 @@ class Http:
     ) -> None:
         self._messages = _Messages(base_url, codec, api_key)
         self._owned = client is None
-        self._http = client or httpx.Client(**self._messages.options())
+        self._http = client or httpx.Client(
+            transport=Pool(**self._messages.options()), trust_env=False
+        )
 
     def send(self, call: Call[Any], timeout_s: float) -> Fields:
         """Send one call, as `Transport.send` says."""
@@ -143,7 +149,9 @@ class AsyncHttp:
     ) -> None:
         self._messages = _Messages(base_url, codec, api_key)
         self._owned = client is None
-        self._http = client or httpx.AsyncClient(**self._messages.options())
+        self._http = client or httpx.AsyncClient(
+            transport=AsyncPool(**self._messages.options()), trust_env=False
+        )
 
     async def send(self, call: Call[Any], timeout_s: float) -> Fields:
         """Send one call, as `Transport.send` says."""

@@ -1,0 +1,162 @@
+"""Connections for many calls at once: an httpx transport for each connection, used in turn.
+
+The pool of httpx compares all its connections with all waiting requests whenever one begins or
+ends, which for a hundred at once takes longer than the requests. Here a request takes the
+connection that was used last, or a new one; CONNECTIONS at most, further requests wait.
+"""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+import httpx
+
+CONNECTIONS = 100
+IDLE_S = 5.0  # after which an unused connection is closed, as by httpx
+
+_LIMITS = httpx.Limits(max_connections=1, keepalive_expiry=IDLE_S)
+
+T = TypeVar("T")
+
+
+class _Idle(Generic[T]):
+    """The transports that no request uses, and since when; the one used last is taken first."""
+
+    def __init__(self, new: Callable[[], T]) -> None:
+        self._new = new
+        self._idle: deque[tuple[T, float]] = deque()
+
+    def take(self) -> T:
+        try:
+            return self._idle.pop()[0]
+        except IndexError:
+            return self._new()
+
+    def give_back(self, transport: T) -> T | None:
+        """Take back a transport; return another one, to be closed, that was unused for IDLE_S."""
+        now_s = time.monotonic()
+        self._idle.append((transport, now_s))
+        try:
+            oldest = self._idle.popleft()  # other threads may take one meanwhile
+        except IndexError:
+            return None
+        if now_s - oldest[1] > IDLE_S:
+            return oldest[0]
+        self._idle.appendleft(oldest)
+        return None
+
+    def empty(self) -> list[T]:
+        transports = [transport for transport, _ in self._idle]
+        self._idle.clear()
+        return transports
+
+
+class Pool(httpx.BaseTransport):
+    """Connections for calls from any number of threads. The options are those of a transport."""
+
+    def __init__(self, **options: Any) -> None:
+        self._idle = _Idle(partial(httpx.HTTPTransport, limits=_LIMITS, **options))
+        self._free = threading.Semaphore(CONNECTIONS)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request. Raises httpx.PoolTimeout and what an httpx transport raises."""
+        if not self._free.acquire(timeout=_longest_wait_s(request)):
+            raise _all_in_use(request)
+        transport = self._idle.take()
+        try:
+            response = transport.handle_request(request)
+            response.stream = _Stream(response.stream, partial(self._release, transport))
+        except BaseException:
+            self._release(transport)
+            raise
+        return response
+
+    def _release(self, transport: httpx.HTTPTransport) -> None:
+        unused = self._idle.give_back(transport)
+        self._free.release()
+        if unused is not None:
+            unused.close()
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        for transport in self._idle.empty():
+            transport.close()
+
+
+class AsyncPool(httpx.AsyncBaseTransport):
+    """The same, awaited."""
+
+    def __init__(self, **options: Any) -> None:
+        self._idle = _Idle(partial(httpx.AsyncHTTPTransport, limits=_LIMITS, **options))
+        self._free = asyncio.Semaphore(CONNECTIONS)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request. Raises httpx.PoolTimeout and what an httpx transport raises."""
+        try:
+            async with asyncio.timeout(_longest_wait_s(request)):
+                await self._free.acquire()
+        except TimeoutError:
+            raise _all_in_use(request) from None
+        transport = self._idle.take()
+        try:
+            response = await transport.handle_async_request(request)
+            response.stream = _AsyncStream(response.stream, partial(self._release, transport))
+        except BaseException:
+            await self._release(transport)
+            raise
+        return response
+
+    async def _release(self, transport: httpx.AsyncHTTPTransport) -> None:
+        unused = self._idle.give_back(transport)
+        self._free.release()
+        if unused is not None:
+            await unused.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections that are not in use."""
+        for transport in self._idle.empty():
+            await transport.aclose()
+
+
+class _Stream(httpx.SyncByteStream):
+    """A response's content; once closed, its connection can be used again."""
+
+    def __init__(self, stream: Any, release: Any) -> None:
+        self._stream, self._release = stream, release
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._stream)
+
+    def close(self) -> None:
+        try:
+            self._stream.close()
+        finally:
+            self._release()
+
+
+class _AsyncStream(httpx.AsyncByteStream):
+    def __init__(self, stream: Any, release: Any) -> None:
+        self._stream, self._release = stream, release
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        chunks: AsyncIterator[bytes] = self._stream.__aiter__()
+        return chunks
+
+    async def aclose(self) -> None:
+        try:
+            await self._stream.aclose()
+        finally:
+            await self._release()
+
+
+def _longest_wait_s(request: httpx.Request) -> float | None:
+    timeouts: dict[str, float | None] = request.extensions.get("timeout", {})
+    return timeouts.get("pool")
+
+
+def _all_in_use(request: httpx.Request) -> httpx.PoolTimeout:
+    return httpx.PoolTimeout(f"all {CONNECTIONS} connections are in use", request=request)
