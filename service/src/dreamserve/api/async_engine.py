@@ -28,7 +28,7 @@ from dreamserve.engine.engine import Engine
 from dreamserve.engine.limits import Limits
 from dreamserve.engine.scheduling.queued import Future, Settled, settle
 from dreamserve.engine.world import World
-from dreamserve.manifest import FrameSpec
+from dreamserve.observations import FrameSpec
 from dreamserve.settings import Settings
 from dreamserve.store.base import Retention, Store
 from dreamserve.store.choose import open_store
