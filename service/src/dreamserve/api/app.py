@@ -17,7 +17,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from dreamserve import __version__
 from dreamserve.api.access.callers import ANYONE
 from dreamserve.api.access_log import AccessLog
-from dreamserve.api.async_engine import Service
 from dreamserve.api.bodies import CallerGoneError
 from dreamserve.api.cors import Cors
 from dreamserve.api.docs import docs_endpoint, openapi_endpoint
@@ -33,6 +32,7 @@ from dreamserve.api.play import play_routes
 from dreamserve.api.prefix import Prefix
 from dreamserve.api.problems import INFERENCE, OTHER, VALID_ID
 from dreamserve.api.responses import problem_response
+from dreamserve.api.service import Service
 from dreamserve.api.stream import Stream
 from dreamserve.engine.engine import Engine
 from dreamserve.settings import Settings

@@ -24,9 +24,9 @@ from dreamserve.api import codec
 from dreamserve.api.access.callers import ANYONE, Caller
 from dreamserve.api.access.handshakes import accept
 from dreamserve.api.access_log import log_request
-from dreamserve.api.async_engine import Service
 from dreamserve.api.elements import LARGE_BYTES, SMALL_BYTES, is_quick
 from dreamserve.api.problems import OTHER, VALID_ID, problem_of
+from dreamserve.api.service import Service
 from dreamserve.api.websocket import WRITABLE
 from dreamserve.validation import validator
 from dreamserve_protocol.errors import InvalidRequestError, OverloadedError
