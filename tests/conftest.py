@@ -94,8 +94,8 @@ def _listening(*worlds: Any, tls_trust: Any = True, **changed: Any) -> Iterator[
     import httpx
 
     from dreamserve.api.app import create_app
-    from dreamserve.api.async_engine import engine_of
     from dreamserve.api.server import Server, bind
+    from dreamserve.engine.configured import engine_of
     from dreamserve.engine.fake import fake_world
     from dreamserve.settings import Settings
 
