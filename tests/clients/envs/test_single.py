@@ -14,6 +14,7 @@ from dreamserve.engine.fake import fake_world
 ADVICE = (
     "ignore:.*A Box observation space (min|max)imum value is",
     "ignore:.*Not able to test alternative render modes",
+    "ignore:.*For Box action spaces, we recommend using a symmetric",
     "ignore:We recommend you to use a symmetric and normalized Box action space",
     "ignore:The minimal resolution for an image",
 )
