@@ -119,8 +119,8 @@ class AsyncEngine:
         """
         try:
             return await self._send(request, disconnected, caller, timeout_s)
-        except OverloadedError:
-            if delay_s := self.refusals.delay_s():
+        except OverloadedError as error:
+            if delay_s := self.refusals.delay_s(caller.owner, request, error):
                 await asyncio.sleep(delay_s)
             raise
 

@@ -16,7 +16,7 @@ from dreamserve.api.png import PngReader
 from dreamserve.api.problems import Problems
 from dreamserve.api.world_changes import WorldChanges
 from dreamserve.engine.engine import Engine
-from dreamserve.manifest import FrameSpec
+from dreamserve.observations import FrameSpec
 from dreamserve.settings import Settings
 from dreamserve_protocol.errors import DrainingError, NotReadyError
 from dreamserve_protocol.markers import Request
