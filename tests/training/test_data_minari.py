@@ -55,6 +55,7 @@ CASES = {
         np.tile(np.float32([[1.5, 0.25]]), (T, 1)),
     ),
     "frames, MultiDiscrete": (FRAMES, spaces.MultiDiscrete([3, 2]), np.tile([[2, 1]], (T, 1))),
+    "vectors, MultiBinary": (VECTORS, spaces.MultiBinary(2), np.tile([[0, 1]], (T, 1))),
 }
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from dreamserve.engine.pixels import to_pixels
 from dreamserve.engine.world import World
 from dreamserve.local import LocalClient
+from dreamserve.observations import FrameSpec
 from dreamserve_protocol.policies import Policy
 from dreamserve_training.data.transitions import Transitions, Values
 
@@ -60,6 +61,9 @@ def dream_episodes(
 
 
 def _observations(world: World, latents: Values) -> Values:
-    """Return latents (T + 1, Z) decoded: frames uint8, or float32."""
-    frames = [world.backend.decode(latent[None]) for latent in latents]
-    return to_pixels(world.spec.frame, np.concatenate(frames))
+    """Return latents (T + 1, Z) decoded, one at a time as a session does: frames, or vectors."""
+    if not world.spec.has_decode:
+        return latents
+    decoded = np.concatenate([world.backend.decode(latent[None]) for latent in latents])
+    observation = world.spec.observation
+    return to_pixels(observation, decoded) if isinstance(observation, FrameSpec) else decoded
