@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from dreamserve.observations import Crop, FrameSpec, VectorSpec
 from dreamserve_training.cli import app
 from dreamserve_training.data.description import read_description
+from dreamserve_training.data.disk import Data, place_episodes
 from dreamserve_training.data.episodes import DataError, episode_paths, load_episode
 from dreamserve_training.data.gym_spaces import parse_space
 from dreamserve_training.data.sources.importing import import_dataset
@@ -199,3 +201,44 @@ def test_the_command_imports_d4rls_files(tmp_path):
 def test_a_source_of_another_kind_is_refused_with_the_known_ones(tmp_path):
     with pytest.raises(DataError, match=r"must be minari:ID, a folder of \.npz files or a \.hdf5"):
         import_dataset(str(tmp_path / "no.zarr"), tmp_path / "out")
+
+
+def test_data_on_disk_is_split_the_same_way_every_time(tmp_path):
+    imported(tmp_path, *[arrays()] * 10)
+    train, holdout = Data(tmp_path / "out", holdout=0.2).split()
+    assert (len(train), len(holdout)) == (8, 2)
+    assert sorted(train + holdout) == episode_paths(tmp_path / "out")
+    assert Data(tmp_path / "out", holdout=0.2).split() == (train, holdout)
+    assert Data(tmp_path / "out", holdout=0.2, seed=1).split() != (train, holdout)
+    assert len(Data(tmp_path / "out", holdout=0.001).split()[1]) == 1
+    with pytest.raises(ValueError, match="share between 0 and 1, not 2"):
+        Data(tmp_path / "out", holdout=2).split()
+
+
+def test_data_on_disk_is_taken_as_it_is_or_as_the_world_sees_it(tmp_path):
+    imported(tmp_path, arrays(PICTURES), arrays(PICTURES))
+    data = Data(tmp_path / "out")
+    space, paths = data.description().action_space, data.split()[0]
+    whole = FrameSpec(
+        source_shape=(6, 7, 3), crop=Crop(top=0, bottom=6, left=0, right=7), shape=(6, 7, 3)
+    )
+    place_episodes(paths, tmp_path / "whole", whole, space)
+    assert (tmp_path / "whole" / paths[0].name).samefile(paths[0])  # a link: no disk is used
+    part = FrameSpec(
+        source_shape=(6, 7, 3), crop=Crop(top=0, bottom=4, left=2, right=6), shape=(2, 2, 3)
+    )
+    place_episodes(paths, tmp_path / "part", part, space)
+    seen = load_episode(tmp_path / "part" / paths[0].name)["frames"]
+    assert seen.shape == (T, 2, 2, 3)
+    assert np.allclose(seen[0, 0, 0], PICTURES[0, :2, 2:4].mean(axis=(0, 1)), atol=1)
+
+
+def test_data_on_disk_that_is_not_as_described_is_refused_by_file(tmp_path):
+    imported(tmp_path, arrays(PICTURES), arrays(PICTURES))
+    data, four = Data(tmp_path / "out"), ("a", "b", "c", "d")
+    vectors = VectorSpec(names=four, low=(None,) * 4, high=(None,) * 4)
+    with pytest.raises(DataError, match=r"episode-00000\d\.npz: frames are \(6, 7, 3\), not vec"):
+        place_episodes(data.split()[0], tmp_path / "x", vectors, data.description().action_space)
+    (tmp_path / "out" / "dataset.json").unlink()
+    with pytest.raises(DataError, match=r"holds no dataset\.json.*dreamserve-train import"):
+        data.description()
