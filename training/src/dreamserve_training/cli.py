@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from dreamserve_training.data_commands import commands
+
 
 def _example(arguments: str) -> str:
     return f"Example: dreamserve-train {arguments}"
@@ -105,6 +107,9 @@ def validate(
 def recipe(name: RecipeName, out: Out = None, bundle: Bundle = None) -> None:
     """Run every stage in order; run it again to resume after an interruption."""
     _run("recipe", name, out, bundle)
+
+
+app.add_typer(commands)
 
 
 def main() -> None:
