@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dreamserve_training.data.digests import file_hash, files_digest
+from dreamserve_training.data.encoding import ENCODER_FILE, FramesToLatentConverter
 from dreamserve_training.recipe import Recipe, Split, Workspace
+from dreamserve_training.runs.records import Record, begin
 
 Inputs = Mapping[str, Any]
 SPLITS: tuple[Split, ...] = ("train", "holdout")
@@ -61,6 +63,24 @@ INPUTS: Mapping[str, Callable[[Recipe, Workspace], Inputs]] = {
     "evaluate": _evaluate,
     "export": _export,
 }
+
+
+def begin_encoding(
+    episodes: Path, latents: Path, converter: FramesToLatentConverter, restart: bool
+) -> None:
+    """Note what the latents are encoded from. There may be more episodes than at the last time.
+
+    Raises MismatchError for latents of other episodes or another encoder; with `restart` they are
+    removed.
+    """
+    paths = sorted(episodes.glob("*.npz"))
+    encoded = [latents / path.name for path in paths]
+    gone = sorted({*latents.glob("*.npz")} - {*encoded})
+    sources = {path.name: files_digest([path])["sha256"] for path in paths}
+    record = Record("the encoding", {"encoder": converter.identity()}, {}, grows=sources)
+    files = [*encoded, *gone, latents / ENCODER_FILE]
+    reached = f"{gone[0].name} is there no more" if gone else ""
+    begin(latents / "encode_run.json", record, files, reached=reached, restart=restart)
 
 
 def _fields(recipe: Recipe, names: tuple[str, ...]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from dreamserve_training.data.digests import batches_digest
+from dreamserve_training.data.loaders import check_batches
 from dreamserve_training.data.sequences import Item
 from dreamserve_training.models.catalog import save_memory
 from dreamserve_training.models.world_model import LossWeights, WorldModel
@@ -121,7 +122,8 @@ def train_memory(
     weights as an uninterrupted run; with more epochs it trains on.
 
     Raises ValueError for unknown and invalid options; MismatchError for files in `save_dir` of
-    other data or settings, unless `restart`; LockedError if another process trains there; and
+    other data or settings, unless `restart`; LockedError if another process trains there;
+    DataError, before training begins, for data that this model cannot be trained on; and
     DivergedError, which names the data, for a loss that is not finite. All are ValueError.
     """
     config = TrainConfig.of(config)
@@ -129,6 +131,8 @@ def train_memory(
     record = _record(model, config, dataloader, validation)
     fresh = not config.resume
     with training_run(directory, name, record, config.epochs, config.restart, fresh) as last:
+        check_batches(dataloader, model)
+        check_batches(validation, model)
         seed_everything(config.seed)
         loop = MemoryLoop(model, config)
         best_loss, epochs = fit(
