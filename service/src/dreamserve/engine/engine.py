@@ -31,7 +31,7 @@ from dreamserve.engine.scheduling.scheduler import Scheduler
 from dreamserve.engine.sessions.keys import SessionKey, key_of
 from dreamserve.engine.sessions.ledger import Ledger
 from dreamserve.engine.sessions.slab import WorldMeasures, slab_bytes
-from dreamserve.engine.sessions.table import MAX_KEPT_STEPS, SessionTable
+from dreamserve.engine.sessions.table import MAX_KEPT_BYTES, SessionTable
 from dreamserve.engine.world import World, worlds_by_name
 from dreamserve_protocol.errors import (
     DrainingError,
@@ -53,8 +53,8 @@ class Engine:
     Either call `start()`, which runs a thread until `stop()`, or call `turn()` from one thread of
     your own. An event loop may combine both: it runs short turns itself, the thread long ones.
 
-    At most `capacity` sessions live at once and together keep at most `max_kept_steps` steps for
-    rewinding and `max_plan_bytes` of plans; an idle one expires after `session_ttl_s`. At most
+    At most `capacity` sessions live at once and together keep at most `max_kept_bytes` of steps
+    for rewinding and `max_plan_bytes` of plans; an idle one expires after `session_ttl_s`. At most
     `max_queue` requests wait; at most `max_jobs` plans, samples and rollouts are in progress, and
     as many batches, burn-ins and plans with a short budget; a plan, sample or rollout that would
     wait for over `max_wait_s` is refused. `limits` bound each request; `memory_bounds` adds up. A
@@ -79,7 +79,7 @@ class Engine:
         max_batch: int = 256,
         max_jobs: int = 64,
         max_wait_s: float = inf,
-        max_kept_steps: int = MAX_KEPT_STEPS,
+        max_kept_bytes: float = MAX_KEPT_BYTES,
         max_plan_bytes: float = inf,
         slice_ms: float = 1.5,
         slice_rows: int | None = None,
@@ -97,7 +97,7 @@ class Engine:
             capacity,
             session_ttl_s,
             self._sizes,
-            max_kept_steps,
+            max_kept_bytes,
             clock,
             ledger,
             max_plan_bytes,
@@ -114,7 +114,7 @@ class Engine:
             max_queue=max_queue, max_batch=max_batch, max_jobs=max_jobs, max_wait_s=max_wait_s
         )
         plans, job = max_plan_bytes, limits.job_bytes
-        self._bounds = Bounds(capacity, max_queue, max_batch, max_jobs, max_kept_steps, plans, job)
+        self._bounds = Bounds(capacity, max_queue, max_batch, max_jobs, max_kept_bytes, plans, job)
         self._max_queue = max_queue
         self._wake = threading.Condition(threading.Lock())  # guards the scheduler
         self.measures = Measures()
@@ -179,9 +179,9 @@ class Engine:
         return counts
 
     @property
-    def kept_steps(self) -> int:
-        """Number of steps that all sessions may keep for rewinding."""
-        return sum(slab.windows.reserved for slab in self.table.numbered.copy().values())
+    def kept_bytes(self) -> int:
+        """The most bytes that the rewind windows of all sessions take."""
+        return self.table.kept_bytes
 
     @property
     def waiting(self) -> int:
