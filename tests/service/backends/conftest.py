@@ -15,6 +15,7 @@ from dreamserve.backends.torch import TorchBackend
 from dreamserve.backends.torch_device import TorchDeviceBackend
 from dreamserve.bundle import load_bundle
 from dreamserve.manifest import WorldSpec
+from dreamserve.spaces import ActionSpace
 
 
 @dataclass
@@ -46,10 +47,10 @@ def _arrays_of(output: StepOutput) -> list[np.ndarray]:
 
 
 def _fake_device(
-    nan_action: int | None = None, discrete: bool = True, **fields: Any
+    nan_action: int | None = None, space: ActionSpace | None = None, **fields: Any
 ) -> TorchDeviceBackend:
-    """Return the fake world on tensors: scalar state, Box actions, and rows that become NaN."""
-    spec = fake_spec(discrete=discrete, **fields)
+    """Return the fake world on tensors: scalar state, any actions, and rows that become NaN."""
+    spec = fake_spec(space=space, **fields)
     fake = FakeBackend(spec, nan_action=nan_action)
 
     def step(latent, action, memory, n, temperature, numbers):
@@ -64,7 +65,7 @@ def _fake_device(
 
 @pytest.fixture
 def fake_device() -> Callable[..., TorchDeviceBackend]:
-    """Return a factory of device backends of the fake world, with a Box or a NaN action."""
+    """Return a factory of device backends of the fake world, with any space or a NaN action."""
     return _fake_device
 
 

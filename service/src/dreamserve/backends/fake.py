@@ -1,6 +1,6 @@
 """A world in closed form, in numpy alone: for tests, and as a readable example of a world.
 
-The action pushes the first latent dimensions, which decay to zero; the memory follows the latent.
+Each component of the action pushes one latent dimension; latents decay to zero; the memory follows.
 The reward is highest where the first dimension is `GOAL`, and the dream ends beyond `EDGE`.
 `dreamserve.engine.fake.fake_world` wraps it into a World.
 """
@@ -14,7 +14,13 @@ from dreamserve.heads import Categorical, Deterministic, GaussianMixture
 from dreamserve.heads.choices import one_hot
 from dreamserve.manifest import DoneRule, NoiseSpec, RewardRule, SignalSpec, TensorSpec, WorldSpec
 from dreamserve.observations import Crop, FrameSpec, VectorSpec
-from dreamserve.spaces import BoxSpace, DiscreteSpace
+from dreamserve.spaces import (
+    ActionSpace,
+    BoxSpace,
+    DiscreteSpace,
+    MultiBinarySpace,
+    MultiDiscreteSpace,
+)
 
 LATENT, MEMORY, COMPONENTS = 4, 3, 2
 SIDE = 8  # the frames are SIDE x SIDE, each latent dimension a band of rows
@@ -49,16 +55,34 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def fake_spec(name: str = "fake", discrete: bool = True, **fields: Any) -> WorldSpec:
-    """Return the spec of the fake world, with three discrete actions or a Box of two components.
+# An action space of each kind, by Gymnasium's name for it; and one with other bounds than ±1.
+SPACES: dict[str, ActionSpace] = {
+    "Discrete": DiscreteSpace(n=3, names=("back", "stay", "forth")),
+    "Box": BoxSpace(low=(-1.0, -0.5), high=(1.0, 0.5), names=("first", "second")),
+    "Box with odd bounds": BoxSpace(
+        low=(-2.0, 0.0, 10.0), high=(2.0, 1.0, 1e9), names=("torque", "gas", "current")
+    ),
+    "MultiDiscrete": MultiDiscreteSpace(
+        nvec=(3, 2, 5, 2),
+        names=("move", "fire", "gear", "horn"),
+        choices=(
+            ("back", "stay", "forth"),
+            ("no", "yes"),
+            ("reverse", "neutral", "first", "second", "third"),
+            ("off", "on"),
+        ),
+    ),
+    "MultiBinary": MultiBinarySpace(n=3, names=("jump", "duck", "fire")),
+}
 
-    `fields` replace its other fields; `KINDS` has some.
+
+def fake_spec(
+    name: str = "fake", discrete: bool = True, space: ActionSpace | None = None, **fields: Any
+) -> WorldSpec:
+    """Return the spec of the fake world, of three discrete actions, or a Box of two components if
+    not `discrete`, or any other action `space`. `fields` replace its other fields; see `KINDS`.
     """
-    space = (
-        DiscreteSpace(n=3, names=("back", "stay", "forth"))
-        if discrete
-        else BoxSpace(low=(-1.0, -0.5), high=(1.0, 0.5), names=("first", "second"))
-    )
+    space = space or SPACES["Discrete" if discrete else "Box"]
     made = WorldSpec(
         name=name,
         action_space=space,
@@ -94,7 +118,7 @@ class FakeBackend:
         self, spec: WorldSpec, nan_action: int | None = None, failing_action: int | None = None
     ) -> None:
         self._spec, self._head = spec, spec.head
-        self._discrete = isinstance(spec.action_space, DiscreteSpace)
+        self._middle, self._reach = _scale(spec.action_space)
         self._nan_action, self._failing_action = nan_action, failing_action
 
     def encode(self, observations: Array, state: State = ()) -> tuple[Array, ...]:
@@ -167,10 +191,9 @@ class FakeBackend:
         if self._failing_action is not None and (action == self._failing_action).any():
             raise RuntimeError("the batch contains failing_action")
         push = np.zeros((len(action), LATENT), np.float32)
-        if self._discrete:
-            push[:, 0] = np.float32(PUSH) * (action.astype(np.float32) - 1)
-        else:
-            push[:, :2] = np.float32(PUSH) * action
+        forces = (action.reshape(len(action), -1).astype(np.float32) - self._middle) / self._reach
+        for i, force in enumerate(forces.T):
+            push[:, i % LATENT] += np.float32(PUSH) * force
         return push
 
 
@@ -180,3 +203,15 @@ def _first(gap: Array, temperature: Array) -> Array:
     odds: Array = np.exp(np.clip(-gap / warm, -80, 80))
     probability: Array = np.reciprocal(1 + odds)
     return probability
+
+
+def _scale(space: ActionSpace) -> tuple[Array, Array]:
+    """Return what each component has where it does not push, and its distance from there at most.
+
+    Choices push by -1 to 1; a Box's numbers push as they are, scaled if their bounds exceed ±1.
+    """
+    if isinstance(space, BoxSpace):
+        reach = np.maximum(1, np.abs(space.bounds).max(axis=0))
+        return np.zeros_like(reach), reach
+    middle = np.array([(count - 1) / 2 for count in space.choice_counts], np.float32)
+    return middle, np.maximum(middle, np.float32(0.5))

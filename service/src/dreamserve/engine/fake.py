@@ -6,6 +6,7 @@ import numpy as np
 
 from dreamserve.backends.fake import LATENT, MEMORY, FakeBackend, fake_spec
 from dreamserve.engine.world import World
+from dreamserve.spaces import ActionSpace
 
 BANK_SIZE = 16
 
@@ -14,6 +15,7 @@ def fake_world(
     name: str = "fake",
     *,
     discrete: bool = True,
+    space: ActionSpace | None = None,
     nan_action: int | None = None,
     failing_action: int | None = None,
     **fields: Any,
@@ -22,7 +24,7 @@ def fake_world(
 
     `fields` replace those of its spec.
     """
-    spec = fake_spec(name, discrete, **fields)
+    spec = fake_spec(name, discrete, space, **fields)
     entries = np.linspace(-0.5, 0.5, BANK_SIZE, dtype=np.float32)
     posterior = {
         name: np.resize(entries.repeat(LATENT), (BANK_SIZE, *shape)).astype(np.float32)

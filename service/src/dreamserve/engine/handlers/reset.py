@@ -20,7 +20,7 @@ def reset(context: Context, request: ResetRequest) -> Work[ResetResult]:
     temperature = 1.0 if request.temperature is None else float(request.temperature)
     begin = check_start(world, request.start, context.limits)
     shown = check_shown(world, request.include)
-    context.sessions.check_room(session_id, window=window)
+    context.sessions.check_room(world, session_id, window=window)
     latent, state = yield from start(world, begin, seed, temperature)
     frame = picture(world.backend, world.spec.frame, latent) if shown else None
     session = context.sessions.create(session_id, world, window)
