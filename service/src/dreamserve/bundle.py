@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import ValidationError
 
 from dreamserve.archives import Array, Shape, read_arrays
@@ -37,9 +38,10 @@ class Bundle:
 
     path: Path
     manifest: Manifest
-    bank: Arrays  # mu (N, Z), logvar (N, Z), state.NAME (N, *shape)
+    bank: Arrays  # the head's posterior (N, …), state.NAME (N, *shape)
     controller: Arrays | None  # weights (actions, features), bias (actions,)
     trust: Trust = UNTRUSTED
+    ages: npt.NDArray[np.int64] | None = None  # (N,) of the bank's entries, in steps
 
     def graph_bytes(self, name: GraphName, file_format: Format) -> bytes:
         """Read a graph's bytes, and check their hash again: these bytes are the ones checked.
@@ -66,13 +68,18 @@ def load_bundle(path: str | Path, trust: Trust = UNTRUSTED) -> Bundle:
         check_graph(_read(folder, graph.onnx), str(folder.path / graph.onnx.file))
         if graph.torchscript is not None:
             _read(folder, graph.torchscript)
-    bank = _read_arrays(folder, manifest.bank, bank_shapes(manifest, manifest.bank.size))
+    size = manifest.bank.size
+    ages = {"age": (size,)} if manifest.bank.ages else {}
+    bank = _read_arrays(folder, manifest.bank, bank_shapes(manifest, size) | ages)
     controller = None
     if manifest.controller is not None:
         where = str(folder.path / manifest.controller.file)
         shapes = controller_shapes(manifest, manifest.controller, where)
         controller = _read_arrays(folder, manifest.controller, shapes)
-    return Bundle(folder.path, manifest, bank, controller, trust)
+    age = bank.pop("age").astype(np.int64) if ages else None
+    if age is not None and age.min() < 0:
+        raise BundleError(f"{folder.path / manifest.bank.file}: age holds {age.min()}, below 0")
+    return Bundle(folder.path, manifest, bank, controller, trust, age)
 
 
 def sha256_of(path: str | Path) -> str:
