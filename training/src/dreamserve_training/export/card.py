@@ -7,7 +7,6 @@ from typing import Any
 from PIL import Image
 
 from dreamserve.manifest import Manifest
-from dreamserve.spaces import DiscreteSpace
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,13 +68,11 @@ def render_card(manifest: Manifest, pictures: Mapping[str, Picture], sizes: dict
 
 def _properties(manifest: Manifest) -> str:
     space, mixture, frame = manifest.action_space, manifest.mixture, manifest.frame
-    names = ", ".join(f"{i} {name}" for i, name in enumerate(space.names))
-    actions = f"Discrete({space.n})" if isinstance(space, DiscreteSpace) else f"Box{space.shape}"
     memory = ", ".join(f"{t.name} {'x'.join(map(str, t.shape))}" for t in manifest.recurrent_state)
     crop = frame.crop
     reward = "predicted" if manifest.reward.value is None else f"{manifest.reward.value:g} per step"
     properties = {
-        "actions": f"{actions}: {names}",
+        "actions": str(space),
         "frame": (
             f"{'x'.join(map(str, frame.shape))} {frame.color_order}, from a camera of"
             f" {'x'.join(map(str, frame.source_shape))}, rows {crop.top} to {crop.bottom},"

@@ -2,7 +2,7 @@
 
 from dreamserve.manifest import DoneRule, RewardRule, WorldSpec
 from dreamserve.observations import Crop, FrameSpec
-from dreamserve.spaces import BoxSpace, DiscreteSpace
+from dreamserve.spaces import ActionSpace, DiscreteSpace
 from dreamserve_training.envs import EnvSpec
 from dreamserve_training.models.mixture import TemperatureRule
 from dreamserve_training.models.world_model import WorldModel
@@ -41,7 +41,7 @@ def world_spec(
 
 def spec_of(
     name: str,
-    action_space: DiscreteSpace | BoxSpace,
+    action_space: ActionSpace,
     frame: FrameSpec,
     memory: WorldModel,
     *,
