@@ -19,12 +19,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 PATIENCE_S = 30.0
 # A shell starts background jobs with these ignored, which the tests' processes would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores; threads of OpenMP that wait for more of these would only spin.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+settings.register_profile("thorough", max_examples=1000)  # of what has no number of its own
 
 NOTHING_MAY_BE_MISSING = os.environ.get("CI") == "true"
 
