@@ -63,6 +63,11 @@ class Workspace:
 
     root: Path
     core: str  # the recipe's `memory`; M's files are named after it
+    restart: bool = False  # remove what was made of other settings or data
+
+    def inputs(self, name: str) -> Path:
+        """What a stage, or another product, was last made of, JSON."""
+        return self.root / "inputs" / f"{name}.json"
 
     def episodes(self, split: Split) -> Path:
         """Folder of raw episodes, one file each."""

@@ -22,10 +22,12 @@ from dreamserve_training.data.policies import (
     sticky_actions,
     sweep_actions,
 )
-from dreamserve_training.data.workers import game_workers, worker_env
+from dreamserve_training.data.workers import worker_env
 from dreamserve_training.dreams.returns import features, worker_world
 from dreamserve_training.envs import EnvSpec
 from dreamserve_training.models.controller import LinearPolicy
+from dreamserve_training.runs.pools import worker_pool
+from dreamserve_training.runs.signals import stoppable
 
 UInt8 = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
@@ -190,7 +192,7 @@ def compare_agents(
 ) -> dict[str, EpisodeResults]:
     """Return every agent's results, by name, over the same real episodes, one per seed."""
     total = len(agents) * len(seeds)
-    with game_workers(workers) as pool:
+    with stoppable(), worker_pool(workers) as pool:
         jobs = {
             agent.name: [pool.submit(_play_one, spec, agent, seed) for seed in seeds]
             for agent in agents
