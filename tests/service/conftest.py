@@ -257,14 +257,15 @@ def tiny_fields(folder: Path) -> dict[str, Any]:
     return {
         "name": "tiny",
         "action_space": {"type": "Discrete", "n": 3, "names": ["none", "left", "right"]},
-        "frame": {
+        "observation": {
+            "kind": "frame",
             "source_shape": [2 * SIDE, 2 * SIDE, 3],
             "crop": {"top": 0, "bottom": 2 * SIDE, "left": 0, "right": 2 * SIDE},
             "shape": [SIDE, SIDE, 3],
         },
         "latent_size": Z,
         "recurrent_state": [{"name": name, "shape": [R]} for name in "hc"],
-        "mixture": {"head": "joint", "components": K},
+        "head": {"kind": "gaussian_mixture", "form": "joint", "components": K},
         "noise": {"normal": Z, "uniform": 1},
         "temperature_rule": "paper",
         "done": {"threshold": 0.0},

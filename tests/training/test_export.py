@@ -16,7 +16,7 @@ from dreamserve.backends.accuracy import relative_difference
 from dreamserve.backends.onnx import OnnxBackend
 from dreamserve.backends.torch import TorchBackend
 from dreamserve.bundle import load_bundle
-from dreamserve.manifest import Crop, FrameSpec
+from dreamserve.observations import Crop, FrameSpec
 from dreamserve.spaces import BoxSpace, DiscreteSpace
 from dreamserve_training.data.episodes import DataError, save_episode
 from dreamserve_training.envs import TAKE_COVER

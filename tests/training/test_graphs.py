@@ -7,7 +7,7 @@ from scipy.special import softmax
 
 from dreamserve import noise
 from dreamserve.backends.torch import TorchBackend
-from dreamserve.manifest import Crop, FrameSpec
+from dreamserve.observations import Crop, FrameSpec
 from dreamserve.spaces import BoxSpace, DiscreteSpace
 from dreamserve_training.export import ModelBackend, spec_of
 from dreamserve_training.export.graphs import NEVER_DONE, DecodeGraph, EncodeGraph, StepGraph

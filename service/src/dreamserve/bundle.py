@@ -46,8 +46,13 @@ class Bundle:
 
         Raises BundleError.
         """
-        graph = getattr(self.manifest.graphs, name)
-        return _read(Folder(self.path, self.trust.max_bundle_bytes), getattr(graph, file_format))
+        spec = getattr(self.manifest.graphs.by_name()[name], file_format)
+        if spec is None:
+            raise BundleError(
+                f"{self.path}: has no TorchScript of {name}, which the torch backends run; use an"
+                " onnx backend, or export the world with it"
+            )
+        return _read(Folder(self.path, self.trust.max_bundle_bytes), spec)
 
 
 def load_bundle(path: str | Path, trust: Trust = UNTRUSTED) -> Bundle:
@@ -57,10 +62,10 @@ def load_bundle(path: str | Path, trust: Trust = UNTRUSTED) -> Bundle:
     """
     folder = Folder(Path(path), trust.max_bundle_bytes)
     manifest = _read_manifest(folder)
-    for name in ("encode", "step", "decode"):
-        graph = getattr(manifest.graphs, name)
+    for graph in manifest.graphs.by_name().values():
         check_graph(_read(folder, graph.onnx), str(folder.path / graph.onnx.file))
-        _read(folder, graph.torchscript)
+        if graph.torchscript is not None:
+            _read(folder, graph.torchscript)
     bank = _read_arrays(folder, manifest.bank, bank_shapes(manifest, manifest.bank.size))
     controller = None
     if manifest.controller is not None:
@@ -100,11 +105,8 @@ def seal(fields: Mapping[str, Any]) -> Manifest:
 
 
 def bank_shapes(spec: WorldSpec, size: int) -> dict[str, Shape]:
-    """Return the shapes of the arrays of a bank of `size` starting points, by name."""
-    shapes: dict[str, Shape] = {
-        "mu": (size, spec.latent_size),
-        "logvar": (size, spec.latent_size),
-    }
+    """Return the shapes of the arrays of a bank of `size` moments, by name, without `age`."""
+    shapes = {name: (size, *shape) for name, shape in spec.head.posterior(spec.latent_size).items()}
     for tensor in spec.recurrent_state:
         shapes[f"state.{tensor.name}"] = (size, *tensor.shape)
     return shapes

@@ -120,7 +120,7 @@ def test_mixtures_have_the_heads_shapes_and_weights_that_sum_to_one(any_world: W
     spec = any_world.spec
     found = everything(dream_of(any_world), any_world)
     k, z = spec.mixture.components, spec.latent_size
-    per_dimension = spec.mixture.head == "per_dimension"
+    per_dimension = spec.mixture.form == "per_dimension"
     assert found.mixture["weights"].shape == (5, HORIZON, *((k, z) if per_dimension else (k,)))
     assert found.mixture["mu"].shape == found.mixture["sigma"].shape == (5, HORIZON, k, z)
     begins = np.concatenate([np.zeros((5, 1), bool), found.terminated[:, :-1]], axis=1)

@@ -28,7 +28,7 @@ from dreamserve.engine.engine import Engine
 from dreamserve.engine.limits import Limits
 from dreamserve.engine.scheduling.queued import Future, Settled, settle
 from dreamserve.engine.world import World
-from dreamserve.manifest import FrameSpec
+from dreamserve.observations import FrameSpec
 from dreamserve.settings import Settings
 from dreamserve.store.base import Retention, Store
 from dreamserve.store.choose import open_store
@@ -126,8 +126,8 @@ class AsyncEngine:
         """
         try:
             return await self._send(request, disconnected, caller, timeout_s)
-        except OverloadedError:
-            if delay_s := self.refusals.delay_s():
+        except OverloadedError as error:
+            if delay_s := self.refusals.delay_s(caller.owner, request, error):
                 await asyncio.sleep(delay_s)
             raise
 

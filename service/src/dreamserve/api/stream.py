@@ -176,8 +176,9 @@ class Socket:
         pending.body_bytes = pending.result_bytes = 0
 
     def _respond(self, pending: Pending) -> None:
-        if isinstance(pending.outcome, OverloadedError):
-            delay_s = self._engine.refusals.delay_s()
+        error = pending.outcome
+        if isinstance(error, OverloadedError):
+            delay_s = self._engine.refusals.delay_s(self._caller.owner, pending.request, error)
             asyncio.get_running_loop().call_later(delay_s, self._end, pending)
             return
         if pending.png or type(pending.outcome) in codec.ARRAY_RESULTS:

@@ -51,7 +51,7 @@ class StepOutput:
     mixture_log_sigma: Array  # (B, K, Z), or (B, K) for isotropic
 
     def arrays(self) -> tuple[Array, ...]:
-        """Return all arrays, in the order of `WorldSpec.step_outputs`."""
+        """Return all arrays, in the order of `WorldSpec.graph_outputs`."""
         return (
             self.latent,
             self.reward,

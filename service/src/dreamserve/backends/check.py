@@ -6,42 +6,14 @@ import numpy as np
 
 from dreamserve.backends.base import Array, Backend, StepInput
 from dreamserve.errors import BundleError
+from dreamserve.heads.base import Shape
 from dreamserve.manifest import WorldSpec
-
-Shape = tuple[int, ...]
-
-
-def input_shapes(spec: WorldSpec) -> dict[str, dict[str, Shape]]:
-    """Return the shape of one row of every input of every graph, by graph and name."""
-    step: dict[str, Shape] = {
-        "latent": (spec.latent_size,),
-        "action": spec.action_space.shape,
-        **{tensor.name: tensor.shape for tensor in spec.recurrent_state},
-        "temperature": (),
-        "noise": (spec.noise.normal + spec.noise.uniform,),
-    }
-    return {
-        "encode": {"frames": spec.frame.shape},
-        "step": step,
-        "decode": {"latent": (spec.latent_size,)},
-    }
-
-
-def output_shapes(spec: WorldSpec) -> dict[str, dict[str, Shape]]:
-    """Return the shape of one row of every output of every graph, by graph and name."""
-    z = (spec.latent_size,)
-    states = [tensor.shape for tensor in spec.recurrent_state]
-    step = [z, (), (), *states, *spec.mixture_shapes().values()]
-    return {
-        "encode": {"mu": z, "logvar": z},
-        "step": dict(zip(spec.step_outputs(), step, strict=True)),
-        "decode": {"frames": spec.frame.shape},
-    }
+from dreamserve.manifest_parts import GraphName
 
 
 def dummy_input(spec: WorldSpec, rows: int) -> StepInput:
     """Return a step's input of the right shapes: zeros, at temperature 1."""
-    shapes = input_shapes(spec)["step"]
+    shapes = spec.graph_inputs()["step"]
     zeros = {name: np.zeros((rows, *shape), np.float32) for name, shape in shapes.items()}
     return StepInput(
         latent=zeros["latent"],
@@ -65,12 +37,12 @@ def step_s(spec: WorldSpec, backend: Backend, rows: int, rounds: int = 5) -> flo
 
 def check_backend(spec: WorldSpec, backend: Backend) -> None:
     """Run each graph on one row and on two. Raises BundleError if it fails or does not fit."""
-    expected = output_shapes(spec)
+    expected = spec.graph_outputs()
     for rows in (1, 2):
         latent = np.zeros((rows, spec.latent_size), np.float32)
-        frames = np.zeros((rows, *spec.frame.shape), np.float32)
+        frames = np.zeros((rows, *spec.observation.shape), np.float32)
         try:
-            outputs = {
+            outputs: dict[GraphName, tuple[Array, ...]] = {
                 "encode": backend.encode(frames),
                 "step": backend.step(dummy_input(spec, rows)).arrays(),
                 "decode": (backend.decode(latent),),

@@ -8,16 +8,9 @@ The reward is highest where the first dimension is `GOAL`, and the dream ends be
 import numpy as np
 
 from dreamserve.backends.base import Actions, Array, StepInput, StepOutput
-from dreamserve.manifest import (
-    Crop,
-    DoneRule,
-    FrameSpec,
-    MixtureSpec,
-    NoiseSpec,
-    RewardRule,
-    TensorSpec,
-    WorldSpec,
-)
+from dreamserve.heads import GaussianMixture
+from dreamserve.manifest import DoneRule, NoiseSpec, RewardRule, TensorSpec, WorldSpec
+from dreamserve.observations import Crop, FrameSpec
 from dreamserve.spaces import BoxSpace, DiscreteSpace
 
 LATENT, MEMORY, COMPONENTS = 4, 3, 2
@@ -36,7 +29,7 @@ def fake_spec(name: str = "fake", discrete: bool = True) -> WorldSpec:
     return WorldSpec(
         name=name,
         action_space=space,
-        frame=FrameSpec(
+        observation=FrameSpec(
             source_shape=(2 * SIDE, 3 * SIDE, 3),
             crop=Crop(top=0, bottom=2 * SIDE, left=0, right=2 * SIDE),
             shape=(SIDE, SIDE, 3),
@@ -46,7 +39,7 @@ def fake_spec(name: str = "fake", discrete: bool = True) -> WorldSpec:
             TensorSpec(name="memory", shape=(MEMORY,)),
             TensorSpec(name="n", shape=()),
         ),
-        mixture=MixtureSpec(head="joint", components=COMPONENTS),
+        head=GaussianMixture(form="joint", components=COMPONENTS),
         noise=NoiseSpec(normal=LATENT, uniform=1),
         temperature_rule="paper",
         done=DoneRule(),

@@ -11,12 +11,14 @@ import numpy as np
 import onnxruntime as ort
 
 from dreamserve.backends.base import Array, StepInput, StepOutput
-from dreamserve.backends.check import Shape, check_backend, input_shapes, output_shapes
+from dreamserve.backends.check import check_backend
 from dreamserve.backends.onnx_session import Device, open_session
 from dreamserve.backends.trial import try_graphs
 from dreamserve.bundle import Bundle
 from dreamserve.errors import BackendError, BundleError
+from dreamserve.heads.base import Shape
 from dreamserve.manifest import WorldSpec
+from dreamserve.manifest_parts import GraphName
 from dreamserve.trust import UNTRUSTED
 
 
@@ -44,7 +46,7 @@ class OnnxBackend:
         self._encode = _session(spec, "encode", encode, *options)
         self._step = _session(spec, "step", step, *options)
         self._decode = _session(spec, "decode", decode, *options)
-        self._step_names = spec.step_inputs()
+        self._step_names = tuple(spec.graph_inputs()["step"])
         self._states = len(spec.recurrent_state)
         check_backend(spec, self)
 
@@ -81,7 +83,7 @@ class OnnxBackend:
 
 
 def _session(
-    spec: WorldSpec, name: str, content: bytes, threads: int, device: Device, max_bytes: int
+    spec: WorldSpec, name: GraphName, content: bytes, threads: int, device: Device, max_bytes: int
 ) -> ort.InferenceSession:
     try:
         session = open_session(content, threads, device, max_bytes)
@@ -92,8 +94,8 @@ def _session(
         raise BundleError(f"{spec.name}: graph {name} cannot be run: {line}") from error
     where = f"{spec.name}: graph {name}"
     discrete = spec.action_space.dtype is np.int64
-    _check(f"{where}, inputs", session.get_inputs(), input_shapes(spec)[name], discrete)
-    _check(f"{where}, outputs", session.get_outputs(), output_shapes(spec)[name], discrete)
+    _check(f"{where}, inputs", session.get_inputs(), spec.graph_inputs()[name], discrete)
+    _check(f"{where}, outputs", session.get_outputs(), spec.graph_outputs()[name], discrete)
     return session
 
 

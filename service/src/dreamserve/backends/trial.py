@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from dreamserve.backends.check import input_shapes
 from dreamserve.backends.trial_start import PROGRAM, start
 from dreamserve.bundle import Bundle
 from dreamserve.errors import BackendError, BundleError
@@ -53,7 +52,7 @@ def _request(spec: WorldSpec, name: GraphName) -> dict[str, Any]:
     discrete = spec.action_space.dtype is np.int64
     inputs = {
         key: (shape, "int64" if key == "action" and discrete else "float32")
-        for key, shape in input_shapes(spec)[name].items()
+        for key, shape in spec.graph_inputs()[name].items()
     }
     return {"name": name, "rows": ROWS[name], "inputs": inputs}
 

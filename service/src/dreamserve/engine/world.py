@@ -7,7 +7,9 @@ import numpy as np
 from dreamserve.backends.base import Array, Backend
 from dreamserve.bundle import Arrays, bank_shapes, check_arrays
 from dreamserve.errors import BundleError
+from dreamserve.heads import GaussianMixture
 from dreamserve.manifest import Manifest, WorldSpec
+from dreamserve.observations import VectorSpec
 
 
 class World:
@@ -25,6 +27,7 @@ class World:
         controller: Arrays | None = None,
         manifest: Manifest | None = None,
     ) -> None:
+        _check_served(spec)
         self.spec, self.backend = spec, backend
         self.bank = prior(spec) if bank is None else bank
         self.controller, self.manifest = controller, manifest
@@ -57,6 +60,21 @@ class World:
         """Encode and decode once, because first calls are slow."""
         self.backend.encode(np.zeros((1, *self.spec.frame.shape), np.float32))
         self.backend.decode(np.zeros((1, self.spec.latent_size), np.float32))
+
+
+def _check_served(spec: WorldSpec) -> None:
+    """Raise BundleError for what the schema declares and the engine cannot run yet."""
+    lacking = {
+        "vector observations": isinstance(spec.observation, VectorSpec),
+        f"{spec.head.kind} heads": not isinstance(spec.head, GaussianMixture),
+        "encode_memory": spec.encode_memory,
+        "worlds without decode": not spec.has_decode,
+        "policy graphs": spec.has_policy,
+        "signals": bool(spec.signals),
+        "ends that are drawn": spec.done.rule == "drawn",
+    }
+    if missing := [name for name, is_used in lacking.items() if is_used]:
+        raise BundleError(f"{spec.name}: this version does not serve {', '.join(missing)} yet")
 
 
 def prior(spec: WorldSpec) -> Arrays:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dreamserve.backends.torch import TorchBackend
 from dreamserve.engine.world import World
-from dreamserve.manifest import Crop, FrameSpec
+from dreamserve.observations import Crop, FrameSpec
 from dreamserve.spaces import ActionSpace, BoxSpace, DiscreteSpace
 from dreamserve_training.export.graphs import DecodeGraph, EncodeGraph, StepGraph
 from dreamserve_training.export.spec import spec_of

@@ -83,7 +83,7 @@ def _properties(manifest: Manifest) -> str:
         ),
         "latent": manifest.latent_size,
         "memory": f"{memory} ({manifest.state_bytes():,} bytes per session, latent included)",
-        "mixture": f"{mixture.head}, {mixture.components} components",
+        "mixture": f"{mixture.form}, {mixture.components} components",
         "temperature": f"rule `{manifest.temperature_rule}`",
         "an episode ends": f"when the done logit exceeds {manifest.done.threshold:g}",
         "reward": reward,

@@ -148,7 +148,7 @@ def _near_tie(spec: WorldSpec, step: StepInput, output: StepOutput) -> npt.NDArr
 
 def outputs_by_name(spec: WorldSpec, output: StepOutput) -> dict[str, Array]:
     """Return a step's outputs by their names in the manifest."""
-    return dict(zip(spec.step_outputs(), output.arrays(), strict=True))
+    return dict(zip(spec.graph_outputs()["step"], output.arrays(), strict=True))
 
 
 def _rows(step: StepInput, rows: slice) -> StepInput:

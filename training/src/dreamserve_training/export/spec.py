@@ -1,6 +1,7 @@
 """The spec of a world that consists of a ConvVAE and a memory model."""
 
-from dreamserve.manifest import Crop, DoneRule, FrameSpec, RewardRule, WorldSpec
+from dreamserve.manifest import DoneRule, RewardRule, WorldSpec
+from dreamserve.observations import Crop, FrameSpec
 from dreamserve.spaces import BoxSpace, DiscreteSpace
 from dreamserve_training.envs import EnvSpec
 from dreamserve_training.models.mixture import TemperatureRule
@@ -56,7 +57,7 @@ def spec_of(
     return WorldSpec(
         name=name,
         action_space=action_space,
-        frame=frame,
+        observation=frame,
         **memory.spec()._asdict(),
         temperature_rule=temperature_rule,
         done=DoneRule(threshold=done_threshold),

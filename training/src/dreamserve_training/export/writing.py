@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from dreamserve.backends.base import Backend
-from dreamserve.backends.check import input_shapes, output_shapes
 from dreamserve.backends.onnx import OnnxBackend
 from dreamserve.backends.torch import TorchBackend
 from dreamserve.bundle import MANIFEST_FILE, Arrays, load_bundle, seal, sha256_of
@@ -108,9 +107,9 @@ def _refuse_to_overwrite(out_dir: Path) -> None:
 
 def _write_graphs(folder: Path, spec: WorldSpec, graphs: WorldGraphs) -> dict[str, Any]:
     written = {}
-    for name, shapes in input_shapes(spec).items():
+    for name, shapes in spec.graph_inputs().items():
         module: nn.Module = getattr(graphs, name)
-        inputs, outputs = tuple(shapes), tuple(output_shapes(spec)[name])
+        inputs, outputs = tuple(shapes), tuple(spec.graph_outputs()[name])
         example = tuple(_example(spec, name, shape) for name, shape in shapes.items())
         onnx, torchscript = folder / f"{name}.onnx", folder / f"{name}.pt"
         write_onnx(module, example, inputs, outputs, onnx)

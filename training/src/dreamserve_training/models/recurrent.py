@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from dreamserve.manifest import MixtureSpec, NoiseSpec, TensorSpec
+from dreamserve.heads import GaussianMixture
+from dreamserve.manifest import NoiseSpec, TensorSpec
 from dreamserve_training.models.mixture import (
     Head,
     Mixture,
@@ -125,7 +126,7 @@ class RecurrentModel(WorldModel):
         return MemorySpec(
             self.z_dim,
             tuple(TensorSpec(name=name, shape=(self.rnn_size,)) for name in self.state_names),
-            MixtureSpec(head=self.head, components=self.num_mixtures),
+            GaussianMixture(form=self.head, components=self.num_mixtures),
             NoiseSpec(normal=self.z_dim, uniform=self.z_dim if self.head == "per_dimension" else 1),
         )
 

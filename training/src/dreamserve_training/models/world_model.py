@@ -11,7 +11,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from dreamserve.manifest import MixtureSpec, NoiseSpec, TensorSpec
+from dreamserve.heads import LatentHead
+from dreamserve.manifest import NoiseSpec, TensorSpec
 from dreamserve_training.models.mixture import Mixture
 
 Batch = Mapping[str, Tensor]  # windows of B sequences; fields as in `data.sequences`
@@ -32,7 +33,7 @@ class MemorySpec(NamedTuple):
 
     latent_size: int
     recurrent_state: tuple[TensorSpec, ...]
-    mixture: MixtureSpec
+    head: LatentHead
     noise: NoiseSpec
 
 

@@ -149,20 +149,8 @@ def mixture_moments(
 
 
 def _expected_shapes(spec: WorldSpec) -> dict[str, tuple[int, ...]]:
-    components, z = spec.mixture.components, spec.latent_size
-    matrix = (components, z)
-    return {
-        "mu": (z,),
-        "logvar": (z,),
-        "frames": spec.frame.shape,
-        "next_latent": (z,),
-        "reward": (),
-        "done_logit": (),
-        **{f"next_{tensor.name}": tensor.shape for tensor in spec.recurrent_state},
-        "mixture_logits": matrix if spec.mixture.head == "per_dimension" else (components,),
-        "mixture_mu": matrix,
-        "mixture_log_sigma": (components,) if spec.mixture.head == "isotropic" else matrix,
-    }
+    graphs = spec.graph_outputs().values()
+    return {name: shape for outputs in graphs for name, shape in outputs.items()}
 
 
 def _check_finite(outputs: dict[str, Array], cause: str) -> None:
