@@ -12,7 +12,7 @@ WEIGHTS = np.array([[0.2, 0.3, 0.5], [0.01, 0.98, 0.01]])
 
 
 def peaked() -> Categorical:
-    family = Categorical(3, 2, None)
+    family = Categorical(3, (2,), None)
     family.weights = WEIGHTS.copy()
     return family
 
@@ -32,7 +32,7 @@ def test_independent_scores_select_actions_with_their_probabilities() -> None:
 
 
 def test_coloured_scores_keep_the_probabilities_and_make_actions_last() -> None:
-    family = Categorical(3, 16, None)
+    family = Categorical(3, (16,), None)
     family.weights[:] = WEIGHTS[0]
     white = normals(uniforms(0, 0, (20_000, 16, 3)))
     lasting = []
@@ -51,8 +51,8 @@ def test_extreme_scores_still_select_actions() -> None:
 
 
 def test_it_starts_uniform_or_with_half_of_the_probability_on_the_warm_plan() -> None:
-    np.testing.assert_allclose(Categorical(4, 2, None).weights, 1 / 4)
-    warm = Categorical(4, 2, np.array([3, 0])).weights
+    np.testing.assert_allclose(Categorical(4, (2,), None).weights, 1 / 4)
+    warm = Categorical(4, (2,), np.array([3, 0])).weights
     np.testing.assert_allclose(warm, [[1 / 8, 1 / 8, 1 / 8, 5 / 8], [5 / 8, 1 / 8, 1 / 8, 1 / 8]])
 
 
@@ -61,14 +61,14 @@ def test_its_centre_is_the_most_likely_action_of_each_step() -> None:
 
 
 def test_it_moves_to_smoothed_frequencies() -> None:
-    family = Categorical(3, 2, None)
+    family = Categorical(3, (2,), None)
     family.fit(np.array([[0, 2], [0, 1], [0, 2]]), np.ones(3), momentum=0)
     counts = np.array([[3, 0, 0], [0, 1, 2]]) + SMOOTHING
     np.testing.assert_allclose(family.weights, counts / counts.sum(axis=1, keepdims=True))
 
 
 def test_uneven_weights_count_like_fewer_even_ones() -> None:
-    one, other = Categorical(3, 1, None), Categorical(3, 1, None)
+    one, other = Categorical(3, (1,), None), Categorical(3, (1,), None)
     one.fit(np.array([[2]]), np.ones(1), momentum=0)
     other.fit(np.array([[2], [0], [1]]), np.array([7, 1e-12, 1e-12]), momentum=0)
     np.testing.assert_allclose(one.weights, other.weights)
@@ -90,7 +90,7 @@ def test_zero_weights_change_nothing() -> None:
 
 
 def test_smoothing_keeps_every_action_possible() -> None:
-    family = Categorical(3, 2, None)
+    family = Categorical(3, (2,), None)
     for _ in range(50):
         family.fit(np.zeros((10, 2), np.int64), np.ones(10), momentum=0.1)
     assert (family.weights > 0.02).all()
