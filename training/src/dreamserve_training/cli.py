@@ -91,7 +91,7 @@ def validate(
 ) -> None:
     """Check a bundle (shapes, finite outputs, parity, sampling, memory, speed) or episodes."""
     from dreamserve.trust import Trust
-    from dreamserve_training.data.checks import validate_dataset
+    from dreamserve_training.data.report import validate_dataset
     from dreamserve_training.validation import validate as validate_bundle
 
     episodes = path.is_dir() and any(path.glob("*.npz")) and not (path / "manifest.json").exists()

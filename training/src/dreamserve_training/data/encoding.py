@@ -15,21 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dreamserve.frames import crop_and_resize
-from dreamserve_training.data.checks import check_raw_episode, without_terminal_frame
-from dreamserve_training.data.episodes import (
-    DataError,
-    Episode,
-    episode_paths,
-    load_episode,
-    save_episode,
-)
+from dreamserve_training.data.checks import check_frame_form, load_raw_episode
+from dreamserve_training.data.episodes import DataError, Episode, episode_paths, save_episode
+from dreamserve_training.data.frames import Crop, check_crop, resized
 from dreamserve_training.files import atomic_write
 from dreamserve_training.models.vae import ConvVAE, load_vae
 
 Float32 = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
-Crop = tuple[int, int, int, int]
 
 # Identifies the encoder of a directory of latents, which must all come from one encoder.
 ENCODER_FILE = "encoder.json"
@@ -64,31 +57,28 @@ class FramesToLatentConverter:
         self.batch_size, self.mixed_precision, self.crop = batch_size, mixed_precision, crop
 
     def prepare(self, frames: UInt8) -> UInt8:
-        """Return `frames` (T, H, W, 3) uint8 at the VAE's input size.
+        """Return `frames` (T, H, W, C) uint8 at the VAE's input size.
 
-        Raises ValueError for another dtype or shape, and for another size without `crop`.
+        Raises DataError for another dtype or shape, and for another size without `crop`.
         """
         frames = np.asarray(frames)
-        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
-            raise ValueError(
-                f"frames must be (T, H, W, 3) uint8, not {frames.shape} {frames.dtype}"
-            )
-        height, width, _ = self.vae.frame_shape
+        height, width, channels = self.vae.frame_shape
+        check_frame_form(frames.shape, frames.dtype, "these frames")
+        if frames.shape[3] != channels:
+            raise DataError(f"frames have {frames.shape[3]} channels but the VAE takes {channels}")
         if self.crop is None:
-            if frames.shape[1:] != self.vae.frame_shape:
-                raise ValueError(
+            if frames.shape[1:3] != (height, width):
+                raise DataError(
                     f"frames are {frames.shape[1]} x {frames.shape[2]} but the VAE takes"
                     f" {height} x {width}; pass `crop` to crop and resize them"
                 )
             return frames
-        top, bottom, left, right = self.crop
-        if not (0 <= top < bottom <= frames.shape[1] and 0 <= left < right <= frames.shape[2]):
-            raise ValueError(f"crop {self.crop} is not inside frames of {frames.shape[1:3]}")
-        return np.stack([crop_and_resize(frame, self.crop, (height, width)) for frame in frames])
+        check_crop(self.crop, (frames.shape[1], frames.shape[2]), "these frames")
+        return resized(frames, self.crop, (height, width))
 
     @torch.inference_mode()
     def convert(self, frames: UInt8) -> tuple[Float32, Float32]:
-        """Return the posterior (mu, logvar), each (T, Z) float32, of `frames` (T, H, W, 3) uint8.
+        """Return the posterior (mu, logvar), each (T, Z) float32, of `frames` (T, H, W, C) uint8.
 
         Raises ValueError as `prepare` does, and if the VAE outputs NaN or infinity.
         """
@@ -149,9 +139,8 @@ def preprocess_trajectories(
         if (out / path.name).exists():
             report.kept += 1
         else:
-            raw = load_episode(path)
-            episode = without_terminal_frame(raw)
-            if episode is not raw:
+            episode, had_terminal_frame = load_raw_episode(path)
+            if had_terminal_frame:
                 report.trimmed.append(path.name)
             save_episode(out / path.name, encode_episode(episode, path, converter))
             report.encoded += 1
@@ -161,8 +150,9 @@ def preprocess_trajectories(
 
 
 def encode_episode(episode: Episode, where: Path, converter: FramesToLatentConverter) -> Episode:
-    """Return a raw `episode` as a latent one; DataError, which names `where`, if it is invalid."""
-    check_raw_episode(episode, where)
+    """Return a valid raw `episode` as a latent one; DataError, which names `where`, if it fails."""
+    if "frames" not in episode:
+        raise DataError(f"{where}: lacks frames, which V encodes; it holds {sorted(episode)}")
     try:
         mu, logvar = converter.convert(episode["frames"])  # type: ignore[arg-type]  # checked uint8
     except ValueError as error:

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 from torch.utils.data import DataLoader, Sampler
 
-from dreamserve_training.data.sequences import Item
+from dreamserve_training.data.actions import TakesActions, space_of
+from dreamserve_training.data.sequences import Item, SequenceDataset
 from dreamserve_training.data.windows import TrajectoryDataset
 
 
@@ -39,6 +41,12 @@ def pack_collate(items: Sequence[Item]) -> dict[str, PackedSequence | Tensor]:
         else pack_sequence([item[name] for item in items], enforce_sorted=False)
         for name, first in items[0].items()
     }
+
+
+class TakesLatents(TakesActions, Protocol):
+    """What a check of batches needs to know of a memory model."""
+
+    z_dim: int
 
 
 class PassSampler(Sampler[int]):
@@ -78,6 +86,17 @@ class SequenceLoader(DataLoader[Item]):
 
     def __iter__(self) -> Iterator[Item]:  # type: ignore[override]  # DataLoader names a private type
         yield from super().__iter__()
+
+
+def check_batches(batches: object, model: TakesLatents) -> None:
+    """Raise DataError, which names file and step, for data that `model` cannot be trained on.
+
+    Reads every episode of a loader's `TrajectoryDataset` or `SequenceDataset` once; other batches
+    are not checked.
+    """
+    dataset = getattr(batches, "dataset", None)
+    if isinstance(dataset, TrajectoryDataset | SequenceDataset):
+        dataset.check(space_of(model), model.z_dim)
 
 
 def create_window_loader(

@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch import Tensor
 
+from dreamserve_training.data.loaders import check_batches
 from dreamserve_training.data.sequences import Item
 from dreamserve_training.models.catalog import save_memory
 from dreamserve_training.models.world_model import LossWeights, WorldModel
@@ -122,9 +123,12 @@ def train_memory(
     MODEL is the model's name. The best epoch has the lowest `val_loss`, or `train_loss` without
     `validation`; on return `model` has its weights. After an interruption, the same call resumes
     after the last complete epoch and gives the same weights as an uninterrupted run. Raises
-    ValueError for unknown options and for a loss that is not finite.
+    ValueError for unknown options and for a loss that is not finite, and DataError, before training
+    begins, for data that this model cannot be trained on.
     """
     config = TrainConfig.of(config)
+    check_batches(dataloader, model)
+    check_batches(validation, model)
     directory = Path(config.save_dir)
     seed_everything(config.seed)
     monitor = "val_loss" if validation is not None else "train_loss"
