@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from dreamserve_training.data.episodes import episode_paths
-from dreamserve_training.recipe import Recipe, Workspace, read_json
+from dreamserve_training.recipe import ResolvedRecipe, Workspace, read_json
 
 PACKAGES = ("vizdoom", "gymnasium", "torch", "lightning", "cma", "dreamserve-training")
 
 
-def origin_of(recipe: Recipe, workspace: Workspace) -> dict[str, Any]:
+def origin_of(recipe: ResolvedRecipe, workspace: Workspace) -> dict[str, Any]:
     """Return `manifest.origin`: environment, data, seeds, options, versions and training times."""
     splits = ("train", "holdout")
     return {

@@ -11,26 +11,31 @@ from functools import partial
 from pathlib import Path
 
 from dreamserve.loading import load_world
-from dreamserve_training.assemble import write_bundle, write_draft
+from dreamserve.observations import VectorSpec
+from dreamserve_training.assemble import memory_options, write_bundle, write_draft
 from dreamserve_training.data.collect import collect as collect_episodes
 from dreamserve_training.data.encoding import FramesToLatentConverter, preprocess_trajectories
 from dreamserve_training.data.episodes import episode_paths
 from dreamserve_training.data.frames import sample_frames
 from dreamserve_training.data.loaders import create_window_loader
+from dreamserve_training.defaults import probe, resolve
 from dreamserve_training.dreams.returns import dream_returns
 from dreamserve_training.evaluation.real import (
     EpisodeResults,
     blind_agents,
     compare_agents,
     controller_agents,
+    planning_agent,
 )
 from dreamserve_training.models.catalog import make_memory
 from dreamserve_training.models.controller import load_policy, save_policy
 from dreamserve_training.progress import duration, log_progress
-from dreamserve_training.recipe import Recipe, Workspace, load_recipe, read_json, write_json
+from dreamserve_training.recipe import ResolvedRecipe, Workspace, read_json, write_json
+from dreamserve_training.recipe_files import load_recipe
 from dreamserve_training.train.controller import evolve
 from dreamserve_training.train.memory import train_memory
 from dreamserve_training.train.vae import train_vae
+from dreamserve_training.train.vectors import fit_scale
 
 logger = logging.getLogger("dreamserve_training")
 
@@ -40,12 +45,12 @@ class Stage:
     """One step of a recipe."""
 
     name: str
-    run: Callable[[Recipe, Workspace], None]
+    run: Callable[[ResolvedRecipe, Workspace], None]
     output: Callable[[Workspace], Path]  # the stage is done if this file exists
-    minutes: float  # duration on two CPU cores, for the time-left estimate
+    minutes: float  # Take Cover's duration on two CPU cores, for the time-left estimate
 
 
-def collect(recipe: Recipe, workspace: Workspace) -> None:
+def collect(recipe: ResolvedRecipe, workspace: Workspace) -> None:
     """Record episodes of the real environment."""
     for split, config in (("train", recipe.collect), ("holdout", recipe.holdout)):
         directory = workspace.episodes(split)
@@ -53,10 +58,13 @@ def collect(recipe: Recipe, workspace: Workspace) -> None:
     (workspace.root / "collected").touch()
 
 
-def vae(recipe: Recipe, workspace: Workspace) -> None:
-    """Train V on a sample of frames."""
+def vae(recipe: ResolvedRecipe, workspace: Workspace) -> None:
+    """Train V on a sample of frames, or fit the scale of vectors."""
     config = recipe.vae
     workspace.vae.mkdir(parents=True, exist_ok=True)
+    if isinstance(recipe.env.observation, VectorSpec):
+        fit_scale(episode_paths(workspace.episodes("train")), workspace.vae_model)
+        return
     samples = {}
     for split, count in (("train", config.frames), ("holdout", config.validation_frames)):
         samples[split] = workspace.vae / f"frames-{split}.npy"
@@ -67,8 +75,8 @@ def vae(recipe: Recipe, workspace: Workspace) -> None:
     train_vae(samples["train"], samples["holdout"], workspace.vae, config)
 
 
-def encode(recipe: Recipe, workspace: Workspace) -> None:
-    """Encode the frames of every episode to V's posteriors."""
+def encode(recipe: ResolvedRecipe, workspace: Workspace) -> None:
+    """Encode the observations of every episode to V's posteriors."""
     converter = FramesToLatentConverter(workspace.vae_model, mixed_precision=True)
     for split in ("train", "holdout"):
         preprocess_trajectories(
@@ -80,10 +88,9 @@ def encode(recipe: Recipe, workspace: Workspace) -> None:
     (workspace.root / "encoded").touch()
 
 
-def memory(recipe: Recipe, workspace: Workspace) -> None:
+def memory(recipe: ResolvedRecipe, workspace: Workspace) -> None:
     """Train M on windows of latent episodes; keep the epoch that is best on held-out episodes."""
-    sizes = {"z_dim": recipe.vae.z_dim, "action_dim": len(recipe.env.action_names)}
-    model = make_memory(recipe.memory, **sizes, **recipe.memory_options)
+    model = make_memory(recipe.memory, **memory_options(recipe, workspace))
     config = replace(recipe.train, save_dir=str(workspace.memory))
     train, holdout = (
         create_window_loader(
@@ -98,7 +105,7 @@ def memory(recipe: Recipe, workspace: Workspace) -> None:
     train_memory(model, train, config, holdout)
 
 
-def controller(recipe: Recipe, workspace: Workspace) -> None:
+def controller(recipe: ResolvedRecipe, workspace: Workspace) -> None:
     """Evolve C in dreams of the draft bundle."""
     if not workspace.draft.exists():
         write_draft(recipe, workspace)
@@ -106,18 +113,21 @@ def controller(recipe: Recipe, workspace: Workspace) -> None:
     save_policy(policy, workspace.controller / "controller.npz")
 
 
-def evaluate(recipe: Recipe, workspace: Workspace) -> None:
-    """Evaluate C and blind agents in real episodes whose seeds were not used for training."""
+def evaluate(recipe: ResolvedRecipe, workspace: Workspace) -> None:
+    """Evaluate C, plans and blind agents in real episodes whose seeds were not used before."""
     config, limit = recipe.evaluate, recipe.env.max_episode_steps
     policy = load_policy(workspace.controller / "controller.npz")
-    temperature = recipe.controller.temperature
     agents = [
-        *blind_agents(recipe.env, config.sweeps),
-        *controller_agents(workspace.draft, policy, temperature),
+        *blind_agents(recipe.env, recipe.collect, recipe.baselines),
+        *controller_agents(workspace.draft, policy, recipe.controller.temperature),
     ]
     seeds = range(config.seed, config.seed + config.episodes)
     progress = log_progress("evaluate")
     real = compare_agents(recipe.env, agents, seeds, config.workers, progress)
+    if planned := seeds[: config.plan_episodes]:
+        planner = planning_agent(workspace.draft, config.plan)
+        progress = log_progress("evaluate plans")
+        real |= compare_agents(recipe.env, [planner], planned, config.workers, progress)
     world = load_world(workspace.draft)
     dreamed = {}
     for value in config.dream_temperatures:
@@ -132,14 +142,16 @@ def evaluate(recipe: Recipe, workspace: Workspace) -> None:
     }
     write_json(workspace.evaluation, report)
     for name, figures in report["real"].items():
-        logger.info("%-14s %6.0f ± %.0f", name, figures["mean"], figures["std"])
+        logger.info("%-14s %8.5g ± %.3g", name, figures["mean"], figures["std"])
 
 
-def export(recipe: Recipe, workspace: Workspace, bundle: Path) -> None:
+def export(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> None:
     """Measure the world on held-out episodes and write its bundle."""
-    write_bundle(recipe, workspace, bundle)
+    verdicts = write_bundle(recipe, workspace, bundle)
     # a marker file, because an existing bundle may come from another run
     (workspace.root / "exported").touch()
+    for verdict in verdicts:
+        logger.warning("verdict: %s", verdict)
     logger.info("export: %s", bundle)
 
 
@@ -156,11 +168,12 @@ STAGES = (
 def run_stages(name: str, root: Path, bundle: Path, names: tuple[str, ...] | None = None) -> None:
     """Run the stages called `names` (default: all) of the recipe `name`, and log progress.
 
-    Raises ValueError for an unknown recipe and for a stage whose input is missing.
+    `name` may be the path of a recipe's file. Raises ValueError for an unknown recipe, for a stage
+    whose input is missing, and for an environment that cannot be trained on.
     """
     recipe = load_recipe(name)
     workspace = Workspace(root, recipe.memory)
-    root.mkdir(parents=True, exist_ok=True)
+    resolved: ResolvedRecipe | None = None  # the environment is asked only if a stage runs
     stages = [
         *STAGES,
         Stage("export", partial(export, bundle=bundle), lambda w: w.root / "exported", 1),
@@ -173,10 +186,13 @@ def run_stages(name: str, root: Path, bundle: Path, names: tuple[str, ...] | Non
         earlier = stages[: stages.index(stage)]
         if missing := [other.name for other in earlier if not other.output(workspace).exists()]:
             raise ValueError(f"{stage.name}: run {', '.join(missing)} first")
+        if resolved is None:
+            root.mkdir(parents=True, exist_ok=True)
+            resolved = resolve(recipe, probe(recipe, workspace))
         left_s = 60 * sum(later.minutes for later in selected[index:])
         logger.info("%s: started; total time left on two cores: %s", stage.name, duration(left_s))
         start_s = time.monotonic()
-        stage.run(recipe, workspace)
+        stage.run(resolved, workspace)
         took_s = time.monotonic() - start_s
         record_time(workspace, stage.name, took_s)
         logger.info("%s: done in %s", stage.name, duration(took_s))

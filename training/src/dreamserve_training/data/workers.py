@@ -9,11 +9,8 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from multiprocessing import get_context
-from typing import Any
 
-import gymnasium
-
-from dreamserve_training.envs import EnvSpec
+from dreamserve_training.envs import EnvSpec, RealEnv
 
 _directory: tempfile.TemporaryDirectory[str] | None = None  # of this worker process
 
@@ -27,9 +24,9 @@ def game_workers(count: int) -> ProcessPoolExecutor:
 
 
 @lru_cache(maxsize=1)
-def worker_env(spec: EnvSpec) -> gymnasium.Env[Any, Any]:
+def worker_env(spec: EnvSpec) -> RealEnv:
     """Return this process's environment, made once because that takes longer than an episode."""
-    return spec.make()
+    return spec.open()
 
 
 def _enter_own_directory() -> None:
