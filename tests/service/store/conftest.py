@@ -1,4 +1,4 @@
-"""A real Redis for the tests of stores."""
+"""A real Redis and a real Valkey for the tests of stores."""
 
 import secrets
 from collections.abc import Iterator
@@ -10,6 +10,13 @@ import pytest
 @pytest.fixture(scope="session")
 def redis_server(running_redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with running_redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server(running_valkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    folder = tmp_path_factory.mktemp("valkey")
+    with running_valkey(folder, "--repl-diskless-sync-delay", "0") as server:
         yield server
 
 

@@ -1,7 +1,8 @@
-"""What every store promises: in memory, in SQLite and in a real Redis."""
+"""What every store promises: in memory, in SQLite, in a real Redis and in a real Valkey."""
 
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from dreamserve.errors import SettingsError
 from dreamserve.store.base import ENDED, Change, Retention, Store, StoreError
 from dreamserve.store.choose import open_store
 from dreamserve.store.memory import MemoryStore
-from dreamserve.store.redis import RedisStore
+from dreamserve.store.redis import RedisStore, without_waitaof
 from dreamserve.store.sqlite import SqliteStore
 
 KEPT = Retention(ttl_s=60.0, remembered_s=60.0)
@@ -21,12 +22,12 @@ LARGE = secrets.token_bytes(100_000)
 Open = Callable[[], Store]
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
+@pytest.fixture(params=["memory", "sqlite", "redis", "valkey"])
 def opened(request, tmp_path: Path) -> Iterator[Open]:
     """Return a function that opens the same store again, as another process does."""
     stores: list[Store] = []
-    if request.param == "redis":
-        url = request.getfixturevalue("redis_server").url
+    if request.param in ("redis", "valkey"):
+        url = request.getfixturevalue(f"{request.param}_server").url
         new: Open = lambda: RedisStore(url, KEPT, 5.0)  # noqa: E731 - each param has its own
     elif request.param == "sqlite":
         path = str(tmp_path / "sessions.db")
@@ -199,17 +200,46 @@ def test_a_redis_that_is_gone_and_comes_back_has_lost_nothing(redis_server, key)
     store.close()
 
 
-def test_waitaof_confirms_a_commit_or_says_that_this_redis_is_too_old(redis_server, key):
-    client = redis.Redis(port=redis_server.port)
-    version = tuple(map(int, client.info("server")["redis_version"].split(".")))
-    client.close()
+def test_waitaof_confirms_a_commit_once_the_replicas_have_it_on_disk(
+    running_valkey, valkey_server, tmp_path, key
+):
+    store = RedisStore(f"{valkey_server.url}?waitaof=1,1", KEPT, 0.5)
+    with running_valkey(tmp_path, "--replicaof", "127.0.0.1", str(valkey_server.port)) as replica:
+        for _ in range(100):  # until the replica has copied the primary
+            with suppress(StoreError):
+                assert store.commit([Change(key, 1, 1, b"a")]) == [True]
+                break
+        assert store.commit([Change(key, 1, 2, b"b")]) == [True]
+        replica.kill()
+        with pytest.raises(StoreError, match="1 local and 0 replica append-only files"):
+            store.commit([Change(key, 1, 3, b"c")])
+    store.close()
+
+
+def test_a_redis_without_waitaof_refuses_commits(redis_server, key):
+    with redis.Redis(port=redis_server.port) as admin:
+        has_waitaof = "waitaof" in admin.command_list()
     store = RedisStore(f"{redis_server.url}?waitaof=1,0", KEPT, 1.0)
-    if version >= (7, 2):
+    if has_waitaof:
         assert store.commit([Change(key, 1, 1, b"x")]) == [True]
     else:
         with pytest.raises(StoreError, match="unknown command 'WAITAOF'"):
             store.commit([Change(key, 1, 1, b"x")])
     store.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h:1?waitaof=2,1&password=a%26b%3Dc%20d&db=3",
+        "redis://h:1/3?password=a%26b%3Dc%20d&waitaof=2%2C1",
+    ],
+)
+def test_waitaof_leaves_the_other_options_of_the_url_as_they_are(url):
+    rest, wanted = without_waitaof(url)
+    assert wanted == (2, 1)
+    options = redis.ConnectionPool.from_url(rest).connection_kwargs
+    assert (options["password"], options["db"]) == ("a&b=c d", 3)
 
 
 @pytest.mark.parametrize(

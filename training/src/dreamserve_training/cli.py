@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from dreamserve_training.data_commands import commands
+
 
 def _example(arguments: str) -> str:
     return f"Example: dreamserve-train {arguments}"
@@ -126,6 +128,9 @@ def new(
 
     path = write_recipe(Path.cwd(), name, env, part)
     typer.echo(f"{path.name}: written; train the world: dreamserve-train recipe ./{path.name}")
+
+
+app.add_typer(commands)
 
 
 def main() -> None:

@@ -21,7 +21,10 @@ def describe(build: M, kind: type[Request[Any]], returns: Any) -> M:
         for name, parameter in inspect.signature(kind).parameters.items()
     ]
     lines = [f"{parameter.name}: {_text(marked[parameter.name])}" for parameter in parameters]
-    build.__name__ = BY_REQUEST[kind].name
+    verb = BY_REQUEST[kind]
+    if errors := ", ".join(error.__name__ for error in verb.own_errors):
+        lines += ["", f"Raises {errors}, and the errors of every request."]
+    build.__name__ = verb.name
     build.__doc__ = "\n".join([inspect.cleandoc(kind.__doc__ or ""), "", *lines])
     build.__dict__["__signature__"] = inspect.Signature(parameters, return_annotation=returns)
     return build

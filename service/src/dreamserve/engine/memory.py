@@ -5,9 +5,9 @@ graphs' own working memory, bodies that are being read, and responses that are b
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from math import prod
 
+from dreamserve.engine.options import EngineOptions
 from dreamserve.engine.scheduling.jobs import SMALL_BYTES
 from dreamserve.engine.sessions.slab import slab_bytes
 from dreamserve.engine.sessions.table import EXPIRED_REMEMBERED
@@ -16,19 +16,6 @@ from dreamserve.manifest import WorldSpec
 ID_BYTES = 400  # of an id of 128 characters with its entry in a table
 OBJECT_BYTES = 1024  # of the objects around a record, a result or a request
 LANES = 2  # of long work (`scheduling.jobs`)
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """The settings that bound an engine's memory."""
-
-    capacity: int
-    max_queue: int
-    max_batch: int
-    max_jobs: int
-    max_kept_steps: int
-    max_plan_bytes: float
-    max_job_bytes: float
 
 
 def answer_bytes(spec: WorldSpec) -> int:
@@ -41,19 +28,19 @@ def jobs_bytes(max_jobs: int, max_job_bytes: float) -> float:
     return LANES * (max_jobs * SMALL_BYTES + max_job_bytes)
 
 
-def memory_bounds(worlds: Iterable[WorldSpec], bounds: Bounds) -> dict[str, float]:
+def memory_bounds(worlds: Iterable[WorldSpec], options: EngineOptions) -> dict[str, float]:
     """Return the most bytes of each part; infinity where a part is not bounded."""
     specs = list(worlds)
     answer = max(map(answer_bytes, specs))
     record = OBJECT_BYTES + max(spec.state_bytes() for spec in specs)
     row = max(answer_bytes(spec) + spec.state_bytes() for spec in specs)
     return {
-        "sessions": bounds.capacity * sum(map(slab_bytes, specs)),
-        "session ids": (bounds.capacity + EXPIRED_REMEMBERED) * ID_BYTES,
-        "last results": bounds.capacity * answer,
-        "rewind windows": bounds.max_kept_steps * (record + answer),
-        "last plans": bounds.max_plan_bytes,
-        "jobs": jobs_bytes(bounds.max_jobs, bounds.max_job_bytes),
-        "step batch": bounds.max_batch * row,
-        "queue": bounds.max_queue * OBJECT_BYTES,
+        "sessions": options.capacity * sum(map(slab_bytes, specs)),
+        "session ids": (options.capacity + EXPIRED_REMEMBERED) * ID_BYTES,
+        "last results": options.capacity * answer,
+        "rewind windows": options.max_kept_steps * (record + answer),
+        "last plans": options.max_plan_bytes,
+        "jobs": jobs_bytes(options.max_jobs, options.limits.job_bytes),
+        "step batch": options.max_batch * row,
+        "queue": options.max_queue * OBJECT_BYTES,
     }

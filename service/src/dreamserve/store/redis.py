@@ -21,6 +21,7 @@ from dreamserve.store.base import AT_ONCE, Change, Retention, StoreError, Taken
 
 PREFIX = "dreamserve:session:"
 NOT_ENCODED = "is the password percent-encoded, the port a number, and each option one of Redis?"
+REDIS_TICKS_S = 0.25  # Redis looks for timeouts every 0.1 s; it must reply before the socket's
 _EPOCH = Struct(">Q")
 _WRITE, _RENEW, _CHECK = b"w", b"r", b"c"
 
@@ -81,9 +82,10 @@ class RedisStore:
     """
 
     def __init__(self, url: str, retention: Retention, timeout_s: float) -> None:
-        self._retention, self._timeout_ms = retention, int(1e3 * timeout_s)
+        self._retention = retention
+        self._waitaof_ms = int(1e3 * (timeout_s - min(REDIS_TICKS_S, timeout_s / 2)))
         try:
-            url, self._wait_for = _without_waitaof(url)
+            url, self._wait_for = without_waitaof(url)
             # The caller decides what is sent again, and until when.
             self._redis = redis.Redis.from_url(
                 url,
@@ -154,7 +156,7 @@ class RedisStore:
             return
         try:
             wanted_local, wanted_replicas = self._wait_for
-            local, replicas = self._redis.waitaof(wanted_local, wanted_replicas, self._timeout_ms)
+            local, replicas = self._redis.waitaof(wanted_local, wanted_replicas, self._waitaof_ms)
         except redis.RedisError as error:
             raise StoreError(f"redis: {error}") from error
         if local < wanted_local or replicas < wanted_replicas:
@@ -164,15 +166,18 @@ class RedisStore:
             )
 
 
-def _without_waitaof(url: str) -> tuple[str, tuple[int, int] | None]:
-    """Return the URL without the option `waitaof`, and its two numbers."""
+def without_waitaof(url: str) -> tuple[str, tuple[int, int] | None]:
+    """Return the URL without the option `waitaof`, and its two numbers.
+
+    The other options stay as they are encoded.
+    """
     parts = urlsplit(url)
-    options = dict(parse_qsl(parts.query))
-    value = options.pop("waitaof", None)
-    if value is None:
+    options = parts.query.split("&")
+    others = [option for option in options if option.partition("=")[0] != "waitaof"]
+    if len(others) == len(options):
         return url, None
+    value = dict(parse_qsl(parts.query)).get("waitaof", "")
     local, _, replicas = value.partition(",")
     if not (local.isdecimal() and replicas.isdecimal()):
         raise SettingsError(f"the store's waitaof is {value!r}; use LOCAL,REPLICAS such as 1,1")
-    query = "&".join(f"{name}={option}" for name, option in options.items())
-    return urlunsplit(parts._replace(query=query)), (int(local), int(replicas))
+    return urlunsplit(parts._replace(query="&".join(others))), (int(local), int(replicas))
