@@ -20,7 +20,6 @@ from dreamserve.bundle import load_bundle
 from dreamserve.observations import Crop, FrameSpec
 from dreamserve.spaces import BoxSpace, DiscreteSpace
 from dreamserve_training.data.episodes import DataError, save_episode
-from dreamserve_training.envs import TAKE_COVER
 from dreamserve_training.export import (
     ExportError,
     ModelBackend,
@@ -416,9 +415,9 @@ def test_weights_that_were_not_rounded_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("method", ["encode", "decode", "step"])
-def test_parity_finds_a_fault_in_any_of_the_three_graphs(method, tiny_models):
+def test_parity_finds_a_fault_in_any_of_the_three_graphs(method, tiny_models, take_cover):
     vae, memory = tiny_models
-    spec = world_spec("tiny", TAKE_COVER, memory, constant_reward=1.0)
+    spec = world_spec("tiny", take_cover, memory, constant_reward=1.0)
     reference, faulty = ModelBackend(spec, vae, memory), ModelBackend(spec, vae, memory)
     assert check_parity(spec, reference, {"same": faulty}) == {"same": 0.0}
 
