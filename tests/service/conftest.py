@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from dreamserve import noise
 from dreamserve.backends.base import Actions
+from dreamserve.backends.fake import SPACES
 from dreamserve.bundle import seal, sha256_of
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
@@ -310,7 +311,7 @@ def rewrite() -> Callable[..., Path]:
     return write_manifest
 
 
-@pytest.fixture(params=["fake", "fake_box", "tiny_onnx", "tiny_torch", "takecover"])
+@pytest.fixture(params=[*SPACES, "tiny_onnx", "tiny_torch", "takecover"])
 def any_world(request: pytest.FixtureRequest) -> Iterator[World]:
     """Return each kind of world in turn."""
     threads = torch.get_num_threads()
@@ -320,8 +321,8 @@ def any_world(request: pytest.FixtureRequest) -> Iterator[World]:
 
 
 def _world(request: pytest.FixtureRequest) -> World:
-    if request.param.startswith("fake"):
-        return fake_world(discrete=request.param == "fake")
+    if request.param in SPACES:
+        return fake_world(space=SPACES[request.param])
     if request.param == "takecover":
         if not TAKECOVER.is_dir():
             pytest.skip("bundles/takecover is not there")

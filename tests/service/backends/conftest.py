@@ -14,6 +14,7 @@ from dreamserve.backends.torch import TorchBackend
 from dreamserve.backends.torch_device import TorchDeviceBackend
 from dreamserve.bundle import load_bundle
 from dreamserve.manifest import WorldSpec
+from dreamserve.spaces import ActionSpace
 
 
 @dataclass
@@ -47,9 +48,11 @@ def _arrays_of(output: StepOutput) -> list[np.ndarray]:
     ]
 
 
-def _fake_device(nan_action: int | None = None, discrete: bool = True) -> TorchDeviceBackend:
-    """Return the fake world on tensors: scalar state, Box actions, and rows that become NaN."""
-    fake = FakeBackend(fake_spec(discrete=discrete), nan_action=nan_action)
+def _fake_device(
+    nan_action: int | None = None, space: ActionSpace | None = None
+) -> TorchDeviceBackend:
+    """Return the fake world on tensors: scalar state, any actions, and rows that become NaN."""
+    fake = FakeBackend(fake_spec(space=space), nan_action=nan_action)
 
     def step(latent, action, memory, n, temperature, numbers):
         arrays = (part.numpy() for part in (latent, action, memory, n, temperature, numbers))
@@ -66,7 +69,7 @@ def _fake_device(nan_action: int | None = None, discrete: bool = True) -> TorchD
 
 @pytest.fixture
 def fake_device() -> Callable[..., TorchDeviceBackend]:
-    """Return a factory of device backends of the fake world, with a Box or a NaN action."""
+    """Return a factory of device backends of the fake world, with any space or a NaN action."""
     return _fake_device
 
 

@@ -19,7 +19,6 @@ from dreamserve.bundle import Bundle, load_bundle
 from dreamserve.engine.world import World
 from dreamserve.errors import BackendError, BundleError
 from dreamserve.loading import load_world
-from dreamserve.spaces import DiscreteSpace
 from dreamserve.trust import Trust
 
 TRUSTED = Trust(trust_torchscript=True)
@@ -36,9 +35,7 @@ def batch_for(world: World, rows: int) -> StepInput:
     space = spec.action_space
     return StepInput(
         latent=numbers(spec.latent_size),
-        action=generator.integers(0, space.n, rows)
-        if isinstance(space, DiscreteSpace)
-        else np.clip(numbers(*space.shape), space.low, space.high).astype(np.float32),
+        action=space.uniform(generator.random((rows, *space.shape), np.float32)),
         state=tuple(np.tanh(numbers(*tensor.shape)) for tensor in spec.recurrent_state),
         temperature=np.linspace(0, 2, rows, dtype=np.float32),
         noise=noise.draw(keys, spec.noise.normal, spec.noise.uniform),

@@ -16,7 +16,6 @@ from dreamserve.engine.imagination.trajectories import subseeds
 from dreamserve.engine.limits import Limits
 from dreamserve.engine.world import World
 from dreamserve.local import LocalClient
-from dreamserve.spaces import DiscreteSpace
 from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import (
     DreamEndedError,
@@ -35,10 +34,7 @@ HORIZON = 6
 def actions_of(world: World, horizon: int = HORIZON) -> Any:
     generator = np.random.default_rng(1)
     space = world.spec.action_space
-    if isinstance(space, DiscreteSpace):
-        return generator.integers(0, space.n, horizon)
-    low, high = np.float32(space.low), np.float32(space.high)
-    return generator.uniform(low, high, (horizon, len(low))).astype(np.float32)
+    return space.uniform(generator.random((horizon, *space.shape), np.float32))
 
 
 def dream_of(world: World, temperature: float = 1.0, **options: Any) -> LocalClient:

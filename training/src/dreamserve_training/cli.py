@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dreamserve_training.data_commands import commands
 from dreamserve_training.runs.signals import stoppable
 
 
@@ -119,6 +120,9 @@ def recipe(
 ) -> None:
     """Run every stage in order; run it again to resume after an interruption."""
     _run("recipe", name, out, restart, bundle)
+
+
+app.add_typer(commands)
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ Shapes (B is the batch size, Z the latent size, K the number of mixture componen
     decode(latent (B, Z))                    → frames (B, H, W, C) float32
     step(StepInput)                          → StepOutput
 
-All arrays are C-contiguous and float32, except discrete actions, which are int64.
+All arrays are C-contiguous and float32, except the actions of any space but a Box: int64.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class StepInput:
     """One step of B dreams."""
 
     latent: Array  # (B, Z)
-    action: Actions  # (B,) int64, or (B, *shape) float32
+    action: Actions  # (B, *shape) int64, or float32 for a Box
     state: tuple[Array, ...]  # (B, *shape) each, in the manifest's order
     temperature: Array  # (B,)
     noise: Array  # (B, normal + uniform)
@@ -112,7 +112,7 @@ class StateStore(Protocol):
     def stage(self, slots: Int64, action: Actions, keys: UInt64, temperature: Array) -> PendingStep:
         """Advance copies of B different rows by one step.
 
-        `action` is int64 (B,) or float32 (B, A); `keys` (B,) seed each row's noise
+        `action` is int64 (B,) or (B, A), or float32 (B, A); `keys` (B,) seed each row's noise
         (`dreamserve.noise.draw`); `temperature` is (B,). B is at most the largest batch size.
         """
         ...
@@ -148,8 +148,8 @@ class DeviceBackend(Protocol):
     ) -> npt.NDArray[np.float64]:
         """Return the returns (N,) of N futures, all of them imagined on the device in one call.
 
-        They start at one latent (1, Z) and state (1, *shape) each, take actions (N, H) int64 or
-        (N, H, A) float32, and draw noise from `keys`: (N, H), or (1, H) if they share it. A return
+        They start at one latent (1, Z) and state (1, *shape) each, take actions (N, H, …) of the
+        space, and draw noise from `keys`: (N, H), or (1, H) if they share it. A return
         is the sum of discounted rewards up to and including the step that ends the future, or -inf
         if an output was NaN or infinite before the end.
         """

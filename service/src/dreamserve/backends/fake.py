@@ -1,6 +1,6 @@
 """A world in closed form, in numpy alone: for tests, and as a readable example of a world.
 
-The action pushes the first latent dimensions, which decay to zero; the memory follows the latent.
+Each component of the action pushes one latent dimension; latents decay to zero; the memory follows.
 The reward is highest where the first dimension is `GOAL`, and the dream ends beyond `EDGE`.
 `dreamserve.engine.fake.fake_world` wraps it into a World.
 """
@@ -11,7 +11,13 @@ from dreamserve.backends.base import Actions, Array, StepInput, StepOutput
 from dreamserve.heads import GaussianMixture
 from dreamserve.manifest import DoneRule, NoiseSpec, RewardRule, TensorSpec, WorldSpec
 from dreamserve.observations import Crop, FrameSpec
-from dreamserve.spaces import BoxSpace, DiscreteSpace
+from dreamserve.spaces import (
+    ActionSpace,
+    BoxSpace,
+    DiscreteSpace,
+    MultiBinarySpace,
+    MultiDiscreteSpace,
+)
 
 LATENT, MEMORY, COMPONENTS = 4, 3, 2
 SIDE = 8  # the frames are SIDE x SIDE, each latent dimension a band of rows
@@ -19,13 +25,34 @@ GOAL, EDGE = 0.6, 0.95
 DRIFT, PUSH, GAP, LOG_SIGMA = 0.9, 0.2, 0.05, -3.0
 
 
-def fake_spec(name: str = "fake", discrete: bool = True) -> WorldSpec:
-    """Return the spec of the fake world, with three discrete actions or a Box of two components."""
-    space = (
-        DiscreteSpace(n=3, names=("back", "stay", "forth"))
-        if discrete
-        else BoxSpace(low=(-1.0, -0.5), high=(1.0, 0.5), names=("first", "second"))
-    )
+# An action space of each kind, by Gymnasium's name for it; and one with other bounds than ±1.
+SPACES: dict[str, ActionSpace] = {
+    "Discrete": DiscreteSpace(n=3, names=("back", "stay", "forth")),
+    "Box": BoxSpace(low=(-1.0, -0.5), high=(1.0, 0.5), names=("first", "second")),
+    "Box with odd bounds": BoxSpace(
+        low=(-2.0, 0.0, 10.0), high=(2.0, 1.0, 1e9), names=("torque", "gas", "current")
+    ),
+    "MultiDiscrete": MultiDiscreteSpace(
+        nvec=(3, 2, 5, 2),
+        names=("move", "fire", "gear", "horn"),
+        choices=(
+            ("back", "stay", "forth"),
+            ("no", "yes"),
+            ("reverse", "neutral", "first", "second", "third"),
+            ("off", "on"),
+        ),
+    ),
+    "MultiBinary": MultiBinarySpace(n=3, names=("jump", "duck", "fire")),
+}
+
+
+def fake_spec(
+    name: str = "fake", discrete: bool = True, space: ActionSpace | None = None
+) -> WorldSpec:
+    """Return the spec of the fake world, of three discrete actions, or a Box of two components if
+    not `discrete`, or any other action `space`.
+    """
+    space = space or SPACES["Discrete" if discrete else "Box"]
     return WorldSpec(
         name=name,
         action_space=space,
@@ -59,7 +86,7 @@ class FakeBackend:
     def __init__(
         self, spec: WorldSpec, nan_action: int | None = None, failing_action: int | None = None
     ) -> None:
-        self._discrete = isinstance(spec.action_space, DiscreteSpace)
+        self._middle, self._reach = _scale(spec.action_space)
         self._nan_action, self._failing_action = nan_action, failing_action
 
     def encode(self, frames: Array) -> tuple[Array, Array]:
@@ -101,8 +128,19 @@ class FakeBackend:
         if self._failing_action is not None and (action == self._failing_action).any():
             raise RuntimeError("the batch contains failing_action")
         push = np.zeros((len(action), LATENT), np.float32)
-        if self._discrete:
-            push[:, 0] = np.float32(PUSH) * (action.astype(np.float32) - 1)
-        else:
-            push[:, :2] = np.float32(PUSH) * action
+        forces = (action.reshape(len(action), -1).astype(np.float32) - self._middle) / self._reach
+        for i, force in enumerate(forces.T):
+            push[:, i % LATENT] += np.float32(PUSH) * force
         return push
+
+
+def _scale(space: ActionSpace) -> tuple[Array, Array]:
+    """Return what each component has where it does not push, and its distance from there at most.
+
+    Choices push by -1 to 1; a Box's numbers push as they are, scaled if their bounds exceed ±1.
+    """
+    if isinstance(space, BoxSpace):
+        reach = np.maximum(1, np.abs(space.bounds).max(axis=0))
+        return np.zeros_like(reach), reach
+    middle = np.array([(count - 1) / 2 for count in space.choice_counts], np.float32)
+    return middle, np.maximum(middle, np.float32(0.5))

@@ -122,7 +122,7 @@ def advance(
 ) -> Advanced:
     """Advance B dreams by one step, immediately.
 
-    latent (B, Z), state (B, *shape) each, action int64 (B,) or float32 (B, A), seed uint64 (B,),
+    latent (B, Z), state (B, *shape) each, action (B, …) of the space, seed uint64 (B,),
     step int64 (B,): the number of the step; temperature float32 (B,).
     """
     numbers = step_noise(world, seed, step, stream)

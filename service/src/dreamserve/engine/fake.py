@@ -4,6 +4,7 @@ import numpy as np
 
 from dreamserve.backends.fake import LATENT, MEMORY, FakeBackend, fake_spec
 from dreamserve.engine.world import World
+from dreamserve.spaces import ActionSpace
 
 BANK_SIZE = 16
 
@@ -12,11 +13,12 @@ def fake_world(
     name: str = "fake",
     *,
     discrete: bool = True,
+    space: ActionSpace | None = None,
     nan_action: int | None = None,
     failing_action: int | None = None,
 ) -> World:
     """Return a world in closed form (see `dreamserve.backends.fake`), with a small bank."""
-    spec = fake_spec(name, discrete)
+    spec = fake_spec(name, discrete, space)
     entries = np.linspace(-0.5, 0.5, BANK_SIZE, dtype=np.float32)
     bank = {
         "mu": np.repeat(entries[:, None], LATENT, axis=1),

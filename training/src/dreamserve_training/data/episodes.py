@@ -47,20 +47,25 @@ def save_episode(path: Path, episode: Episode) -> None:
 
 def load_episode(path: Path, fields: tuple[str, ...] | None = None) -> Episode:
     """Return `fields` (default: all) of one episode; DataError if the file is invalid."""
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            names = fields if fields is not None else tuple(archive.files)
-            episode = {name: archive[name] for name in names}
-    except KeyError as error:
-        raise DataError(f"{path}: {error.args[0]}") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: cannot be read as an episode ({error})") from error
+    episode = load_episode_arrays(path, fields)
     lengths = {name: len(array) for name, array in episode.items() if array.ndim}
     if len(set(lengths.values())) > 1:
         raise DataError(f"{path}: arrays must have the same length, not {lengths}{_hint(lengths)}")
     if 0 in lengths.values():
         raise DataError(f"{path}: the episode has no steps")
     return episode
+
+
+def load_episode_arrays(path: Path, fields: tuple[str, ...] | None = None) -> Episode:
+    """Return `fields` (default: all) of a file, of any length; DataError if it cannot be read."""
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            names = fields if fields is not None else tuple(archive.files)
+            return {name: archive[name] for name in names}
+    except KeyError as error:
+        raise DataError(f"{path}: {error.args[0]}") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: cannot be read as an episode ({error})") from error
 
 
 class Header(NamedTuple):

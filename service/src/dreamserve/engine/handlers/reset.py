@@ -19,7 +19,7 @@ def reset(context: Context, request: ResetRequest) -> Work[ResetResult]:
     seed = random_seed() if request.seed is None else request.seed
     temperature = 1.0 if request.temperature is None else float(request.temperature)
     begin = check_start(world, request.start, context.limits)
-    context.sessions.check_room(session_id, window=window)
+    context.sessions.check_room(world, session_id, window=window)
     latent, state = yield from start(world, begin, seed, temperature)
     frame = picture(world.backend, world.spec.frame, latent) if "frame" in request.include else None
     session = context.sessions.create(session_id, world, window)
