@@ -95,7 +95,9 @@ def grid(rows: Sequence[tuple[str, UInt8]], columns: Sequence[str] = ()) -> Imag
         top = head + row * row_px
         draw.text((_MARGIN_PX, top + 1), name, "black")
         for column, picture in enumerate(pictures):
-            image = Image.fromarray(as_shown(picture)).resize((width, height), Image.Resampling.NEAREST)
+            image = Image.fromarray(as_shown(picture)).resize(
+                (width, height), Image.Resampling.NEAREST
+            )
             sheet.paste(image, (_MARGIN_PX + column * (width + _MARGIN_PX), top + _LABEL_PX))
     return sheet
 
