@@ -14,6 +14,7 @@ from dreamserve.loading import load_world
 from dreamserve.observations import VectorSpec
 from dreamserve_training.assemble import memory_options, write_bundle, write_draft
 from dreamserve_training.data.collect import collect as collect_episodes
+from dreamserve_training.data.disk import Data, place_episodes
 from dreamserve_training.data.encoding import FramesToLatentConverter, preprocess_trajectories
 from dreamserve_training.data.episodes import episode_paths
 from dreamserve_training.data.frames import sample_frames
@@ -28,7 +29,7 @@ from dreamserve_training.evaluation.real import (
     planning_agent,
 )
 from dreamserve_training.models.catalog import make_memory
-from dreamserve_training.models.controller import load_policy, save_policy
+from dreamserve_training.models.controller import LinearPolicy, load_policy, save_policy
 from dreamserve_training.progress import duration, log_progress
 from dreamserve_training.recipe import ResolvedRecipe, Workspace, read_json, write_json
 from dreamserve_training.recipe_files import load_recipe
@@ -51,10 +52,26 @@ class Stage:
 
 
 def collect(recipe: ResolvedRecipe, workspace: Workspace) -> None:
-    """Record episodes of the real environment."""
+    """Record episodes of the real environment, or take recorded ones."""
+    if recipe.data is not None:
+        take_recorded(recipe, recipe.data, workspace)
+        return
     for split, config in (("train", recipe.collect), ("holdout", recipe.holdout)):
         directory = workspace.episodes(split)
         collect_episodes(recipe.env, directory, config, log_progress(f"collect {split}"))
+    (workspace.root / "collected").touch()
+
+
+def take_recorded(recipe: ResolvedRecipe, data: Data, workspace: Workspace) -> None:
+    """Split the episodes of `data` into those that train and those that are held out."""
+    for split, paths in zip(("train", "holdout"), data.split(), strict=True):
+        place_episodes(
+            paths,
+            workspace.episodes(split),
+            recipe.env.observation,
+            recipe.env.action_space,
+            log_progress(f"take {split}"),
+        )
     (workspace.root / "collected").touch()
 
 
@@ -114,20 +131,14 @@ def controller(recipe: ResolvedRecipe, workspace: Workspace) -> None:
 
 
 def evaluate(recipe: ResolvedRecipe, workspace: Workspace) -> None:
-    """Evaluate C, plans and blind agents in real episodes whose seeds were not used before."""
+    """Evaluate C, plans and blind agents in real episodes whose seeds were not used before.
+
+    A recipe without an environment is evaluated in dreams only.
+    """
     config, limit = recipe.evaluate, recipe.env.max_episode_steps
     policy = load_policy(workspace.controller / "controller.npz")
-    agents = [
-        *blind_agents(recipe.env, recipe.collect, recipe.baselines),
-        *controller_agents(workspace.draft, policy, recipe.controller.temperature),
-    ]
     seeds = range(config.seed, config.seed + config.episodes)
-    progress = log_progress("evaluate")
-    real = compare_agents(recipe.env, agents, seeds, config.workers, progress)
-    if planned := seeds[: config.plan_episodes]:
-        planner = planning_agent(workspace.draft, config.plan)
-        progress = log_progress("evaluate plans")
-        real |= compare_agents(recipe.env, [planner], planned, config.workers, progress)
+    real = {} if recipe.env.env is None else real_results(recipe, workspace, policy, seeds)
     world = load_world(workspace.draft)
     dreamed = {}
     for value in config.dream_temperatures:
@@ -143,6 +154,24 @@ def evaluate(recipe: ResolvedRecipe, workspace: Workspace) -> None:
     write_json(workspace.evaluation, report)
     for name, figures in report["real"].items():
         logger.info("%-14s %8.5g ± %.3g", name, figures["mean"], figures["std"])
+
+
+def real_results(
+    recipe: ResolvedRecipe, workspace: Workspace, policy: LinearPolicy, seeds: range
+) -> dict[str, EpisodeResults]:
+    """Return the results in the real environment of the controller, plans and blind agents."""
+    config = recipe.evaluate
+    agents = [
+        *blind_agents(recipe.env, recipe.collect, recipe.baselines),
+        *controller_agents(workspace.draft, policy, recipe.controller.temperature),
+    ]
+    progress = log_progress("evaluate")
+    real = compare_agents(recipe.env, agents, seeds, config.workers, progress)
+    if planned := seeds[: config.plan_episodes]:
+        planner = planning_agent(workspace.draft, config.plan)
+        progress = log_progress("evaluate plans")
+        real |= compare_agents(recipe.env, [planner], planned, config.workers, progress)
+    return real
 
 
 def export(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> None:
