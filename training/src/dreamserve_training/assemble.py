@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from dreamserve.loading import load_world
-from dreamserve.spaces import ActionSpace, DiscreteSpace
 from dreamserve_training.defaults import experience_of
 from dreamserve_training.evaluation.measure import card_pictures, measure_world
 from dreamserve_training.evaluation.prediction import break_even_threshold
@@ -25,17 +24,12 @@ from dreamserve_training.origin import origin_of
 from dreamserve_training.recipe import ResolvedRecipe, Workspace, read_json, write_json
 
 
-def action_options(space: ActionSpace) -> dict[str, Any]:
-    """Return the arguments of M's core that follow from the action space."""
-    return {"action_dim": space.width, "discrete_actions": isinstance(space, DiscreteSpace)}
-
-
 def memory_options(recipe: ResolvedRecipe, workspace: Workspace) -> dict[str, Any]:
     """Return the arguments of M's core: sizes, what it predicts, and the recipe's options."""
     experience = experience_of(recipe, workspace)
     return {
         "z_dim": recipe.vae.z_dim,
-        **action_options(recipe.env.action_space),
+        "action_space": recipe.env.action_space,
         "predict_reward": experience.constant_reward is None,
         "predict_done": experience.ends,
         **recipe.memory_options,

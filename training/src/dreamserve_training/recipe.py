@@ -16,12 +16,13 @@ from dreamserve_training.data.disk import Data
 from dreamserve_training.data.policies import Policy
 from dreamserve_training.envs import Env, EnvSpec, Record
 from dreamserve_training.files import atomic_write
+from dreamserve_training.runs.options import AtLeastZero, Count, Options, Whole
 from dreamserve_training.train.controller import ControllerConfig
 from dreamserve_training.train.memory import TrainConfig
 from dreamserve_training.train.vae import VAEConfig
 
 Split = Literal["train", "holdout"]
-Options = Mapping[str, Any]  # fields of a config that replace their defaults
+Overrides = Mapping[str, Any]  # fields of a config that replace their defaults
 
 
 @dataclass(frozen=True)
@@ -52,28 +53,28 @@ class Recipe:
     # the models
     constant_reward: float | None = None  # of every step; None: as in the experience
     done_threshold: float | None = None  # of the done logit; None: chosen on held-out episodes
-    collect: Options = field(default_factory=dict)  # CollectConfig
-    vae: Options = field(default_factory=dict)  # VAEConfig; unused for vectors
+    collect: Overrides = field(default_factory=dict)  # CollectConfig
+    vae: Overrides = field(default_factory=dict)  # VAEConfig; unused for vectors
     memory: str = "mdnrnn"  # the core of M, a key of `models.catalog.CORES`
-    memory_options: Options = field(default_factory=dict)  # the core's arguments
-    train: Options = field(default_factory=dict)  # TrainConfig
+    memory_options: Overrides = field(default_factory=dict)  # the core's arguments
+    train: Overrides = field(default_factory=dict)  # TrainConfig
     batch_size: int = 32
     sequence_length: int | None = None
-    controller: Options = field(default_factory=dict)  # ControllerConfig
-    evaluate: Options = field(default_factory=dict)  # EvaluateConfig
+    controller: Overrides = field(default_factory=dict)  # ControllerConfig
+    evaluate: Overrides = field(default_factory=dict)  # EvaluateConfig
     bank_size: int = 256
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(Options):
     """Options of the evaluation in the real environment and in dreams."""
 
-    episodes: int = 100
-    seed: int = 2_000_000  # of the first episode; data is collected with smaller seeds
-    dream_temperatures: tuple[float, ...] = (0.5, 1.0, 1.15, 1.3)
-    plan_episodes: int = 5  # played by /plan, which takes longer; 0: none
-    plan: Options = field(default_factory=dict)  # fields of /plan
-    workers: int = 2
+    episodes: Count = 100
+    seed: Whole = 2_000_000  # of the first episode; data is collected with smaller seeds
+    dream_temperatures: tuple[AtLeastZero, ...] = (0.5, 1.0, 1.15, 1.3)
+    plan_episodes: Whole = 5  # played by /plan, which takes longer; 0: none
+    plan: Overrides = field(default_factory=dict)  # fields of /plan
+    workers: Count = 2
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,11 @@ class Workspace:
 
     root: Path
     core: str  # the recipe's `memory`; M's files are named after it
+    restart: bool = False  # remove what was made of other settings or data
+
+    def inputs(self, name: str) -> Path:
+        """What a stage, or another product, was last made of, JSON."""
+        return self.root / "inputs" / f"{name}.json"
 
     def episodes(self, split: Split) -> Path:
         """Folder of raw episodes, one file each."""

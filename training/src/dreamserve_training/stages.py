@@ -5,7 +5,8 @@ An interrupted stage resumes where it stopped; a stage whose output exists is sk
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from dreamserve.loading import load_world
 from dreamserve.observations import VectorSpec
 from dreamserve_training.assemble import memory_options, write_bundle, write_draft
 from dreamserve_training.data.collect import collect as collect_episodes
-from dreamserve_training.data.disk import Data, place_episodes
+from dreamserve_training.data.digests import files_digest
 from dreamserve_training.data.encoding import FramesToLatentConverter, preprocess_trajectories
 from dreamserve_training.data.episodes import episode_paths
 from dreamserve_training.data.frames import sample_frames
@@ -33,8 +34,15 @@ from dreamserve_training.models.controller import LinearPolicy, load_policy, sav
 from dreamserve_training.progress import duration, log_progress
 from dreamserve_training.recipe import ResolvedRecipe, Workspace, read_json, write_json
 from dreamserve_training.recipe_files import load_recipe
+from dreamserve_training.recorded import take_recorded
+from dreamserve_training.runs.locks import locked
+from dreamserve_training.runs.records import describe
+from dreamserve_training.runs.signals import stoppable
+from dreamserve_training.stage_inputs import INPUTS, SPLITS, Inputs, begin_encoding
+from dreamserve_training.stage_inputs import draft as draft_inputs
 from dreamserve_training.train.controller import evolve
 from dreamserve_training.train.memory import train_memory
+from dreamserve_training.train.trainer import seed_everything
 from dreamserve_training.train.vae import train_vae
 from dreamserve_training.train.vectors import fit_scale
 
@@ -48,30 +56,18 @@ class Stage:
     name: str
     run: Callable[[ResolvedRecipe, Workspace], None]
     output: Callable[[Workspace], Path]  # the stage is done if this file exists
-    minutes: float  # Take Cover's duration on two CPU cores, for the time-left estimate
+    minutes: float  # duration on two CPU cores, for the time-left estimate
 
 
 def collect(recipe: ResolvedRecipe, workspace: Workspace) -> None:
     """Record episodes of the real environment, or take recorded ones."""
     if recipe.data is not None:
-        take_recorded(recipe, recipe.data, workspace)
-        return
-    for split, config in (("train", recipe.collect), ("holdout", recipe.holdout)):
-        directory = workspace.episodes(split)
-        collect_episodes(recipe.env, directory, config, log_progress(f"collect {split}"))
-    (workspace.root / "collected").touch()
-
-
-def take_recorded(recipe: ResolvedRecipe, data: Data, workspace: Workspace) -> None:
-    """Split the episodes of `data` into those that train and those that are held out."""
-    for split, paths in zip(("train", "holdout"), data.split(), strict=True):
-        place_episodes(
-            paths,
-            workspace.episodes(split),
-            recipe.env.observation,
-            recipe.env.action_space,
-            log_progress(f"take {split}"),
-        )
+        take_recorded(recipe.data, recipe.env, workspace.episodes, workspace.restart)
+    else:
+        for split, config in (("train", recipe.collect), ("holdout", recipe.holdout)):
+            directory = workspace.episodes(split)
+            progress = log_progress(f"collect {split}")
+            collect_episodes(recipe.env, directory, config, progress, workspace.restart)
     (workspace.root / "collected").touch()
 
 
@@ -85,30 +81,34 @@ def vae(recipe: ResolvedRecipe, workspace: Workspace) -> None:
     samples = {}
     for split, count in (("train", config.frames), ("holdout", config.validation_frames)):
         samples[split] = workspace.vae / f"frames-{split}.npy"
-        if not samples[split].exists():
-            paths = episode_paths(workspace.episodes(split))
-            progress = log_progress(f"sample {split} frames")
-            sample_frames(paths, samples[split], count, config.seed, progress)
-    train_vae(samples["train"], samples["holdout"], workspace.vae, config)
+        paths = episode_paths(workspace.episodes(split))
+        inputs = {"episodes": files_digest(paths), "count": count, "seed": config.seed}
+        with made_of(workspace, samples[split].stem, inputs, samples[split]) as missing:
+            if missing:
+                progress = log_progress(f"sample {split} frames")
+                sample_frames(paths, samples[split], count, config.seed, progress)
+    train_vae(
+        samples["train"], samples["holdout"], workspace.vae, config, restart=workspace.restart
+    )
 
 
 def encode(recipe: ResolvedRecipe, workspace: Workspace) -> None:
     """Encode the observations of every episode to V's posteriors."""
     converter = FramesToLatentConverter(workspace.vae_model, mixed_precision=True)
-    for split in ("train", "holdout"):
+    for split in SPLITS:
+        latents = workspace.latents(split)
+        begin_encoding(workspace.episodes(split), latents, converter, workspace.restart)
         preprocess_trajectories(
-            workspace.episodes(split),
-            workspace.latents(split),
-            converter,
-            progress=log_progress(f"encode {split}"),
+            workspace.episodes(split), latents, converter, progress=log_progress(f"encode {split}")
         )
     (workspace.root / "encoded").touch()
 
 
 def memory(recipe: ResolvedRecipe, workspace: Workspace) -> None:
     """Train M on windows of latent episodes; keep the epoch that is best on held-out episodes."""
+    seed_everything(recipe.train.seed)  # the untrained weights
     model = make_memory(recipe.memory, **memory_options(recipe, workspace))
-    config = replace(recipe.train, save_dir=str(workspace.memory))
+    config = replace(recipe.train, save_dir=str(workspace.memory), restart=workspace.restart)
     train, holdout = (
         create_window_loader(
             workspace.latents(split),
@@ -124,9 +124,11 @@ def memory(recipe: ResolvedRecipe, workspace: Workspace) -> None:
 
 def controller(recipe: ResolvedRecipe, workspace: Workspace) -> None:
     """Evolve C in dreams of the draft bundle."""
-    if not workspace.draft.exists():
-        write_draft(recipe, workspace)
-    policy = evolve(workspace.draft, workspace.controller, recipe.controller)
+    inputs = draft_inputs(recipe, workspace)
+    with made_of(workspace, "draft", inputs, workspace.draft) as missing:
+        if missing:
+            write_draft(recipe, workspace)
+    policy = evolve(workspace.draft, workspace.controller, recipe.controller, workspace.restart)
     save_policy(policy, workspace.controller / "controller.npz")
 
 
@@ -194,37 +196,75 @@ STAGES = (
 )
 
 
-def run_stages(name: str, root: Path, bundle: Path, names: tuple[str, ...] | None = None) -> None:
+def run_stages(
+    name: str,
+    root: Path,
+    bundle: Path,
+    names: tuple[str, ...] | None = None,
+    restart: bool = False,
+) -> None:
     """Run the stages called `names` (default: all) of the recipe `name`, and log progress.
 
-    `name` may be the path of a recipe's file. Raises ValueError for an unknown recipe, for a stage
-    whose input is missing, and for an environment that cannot be trained on.
+    `name` may be the path of a recipe's file.
+    A stage is skipped if its output exists and was made of what the recipe and the earlier stages'
+    files are now. A stage whose unfinished or finished files were made of other settings or data
+    raises MismatchError; with `restart` it removes them and starts over. Raises ValueError for an
+    unknown recipe and for a stage whose input is missing or outdated, and LockedError if another
+    process runs stages in `root`.
     """
-    recipe = load_recipe(name)
-    workspace = Workspace(root, recipe.memory)
-    resolved: ResolvedRecipe | None = None  # the environment is asked only if a stage runs
+    written = load_recipe(name)
+    workspace = Workspace(root, written.memory, restart)
+    root.mkdir(parents=True, exist_ok=True)
+    recipe = resolve(written, probe(written, workspace))
     stages = [
         *STAGES,
         Stage("export", partial(export, bundle=bundle), lambda w: w.root / "exported", 1),
     ]
     selected = [stage for stage in stages if names is None or stage.name in names]
-    for index, stage in enumerate(selected):
-        if names is None and stage.output(workspace).exists():
-            logger.info("%s: already done, skipped", stage.name)
-            continue
-        earlier = stages[: stages.index(stage)]
-        if missing := [other.name for other in earlier if not other.output(workspace).exists()]:
-            raise ValueError(f"{stage.name}: run {', '.join(missing)} first")
-        if resolved is None:
-            root.mkdir(parents=True, exist_ok=True)
-            resolved = resolve(recipe, probe(recipe, workspace))
-        left_s = 60 * sum(later.minutes for later in selected[index:])
-        logger.info("%s: started; total time left on two cores: %s", stage.name, duration(left_s))
-        start_s = time.monotonic()
-        stage.run(resolved, workspace)
-        took_s = time.monotonic() - start_s
-        record_time(workspace, stage.name, took_s)
-        logger.info("%s: done in %s", stage.name, duration(took_s))
+    with stoppable(), locked(root, "recipe"):
+        for partial_file in root.rglob("*.partial"):  # of a process that was killed
+            partial_file.unlink()
+        for index, stage in enumerate(selected):
+            earlier = stages[: stages.index(stage)]
+            missing = [other.name for other in earlier if not is_done(other, recipe, workspace)]
+            if missing:
+                raise ValueError(
+                    f"{stage.name}: run {', '.join(missing)} first, with these settings and data"
+                )
+            if names is None and is_done(stage, recipe, workspace):
+                logger.info("%s: already done, skipped", stage.name)
+                continue
+            left_s = 60 * sum(later.minutes for later in selected[index:])
+            logger.info("%s: started; total time left: %s", stage.name, duration(left_s))
+            run_stage(stage, recipe, workspace)
+
+
+def is_done(stage: Stage, recipe: ResolvedRecipe, workspace: Workspace) -> bool:
+    """Return whether the output of `stage` exists and was made of the present inputs."""
+    made = read_json(workspace.inputs(stage.name), default=None)
+    inputs = describe(INPUTS[stage.name](recipe, workspace))
+    return stage.output(workspace).exists() and bool(made == inputs)
+
+
+def run_stage(stage: Stage, recipe: ResolvedRecipe, workspace: Workspace) -> None:
+    """Run `stage`, and note what it was made of and how long it took."""
+    start_s = time.monotonic()
+    with made_of(workspace, stage.name, INPUTS[stage.name](recipe, workspace)):
+        stage.run(recipe, workspace)
+    took_s = time.monotonic() - start_s
+    record_time(workspace, stage.name, took_s)
+    logger.info("%s: done in %s", stage.name, duration(took_s))
+
+
+@contextmanager
+def made_of(
+    workspace: Workspace, name: str, inputs: Inputs, output: Path | None = None
+) -> Iterator[bool]:
+    """Note after the block what `name` was made of; yield whether `output` is to be made again."""
+    path, now = workspace.inputs(name), describe(inputs)
+    yield output is None or not output.exists() or read_json(path, default=None) != now
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, now)
 
 
 def record_time(workspace: Workspace, stage: str, seconds: float) -> None:

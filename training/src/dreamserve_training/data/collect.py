@@ -17,20 +17,30 @@ import numpy as np
 from dreamserve.spaces import ActionSpace
 from dreamserve_training.data.episodes import DataError, Episode, save_episode
 from dreamserve_training.data.policies import Policy, sticky_actions
-from dreamserve_training.data.workers import game_workers, worker_env
+from dreamserve_training.data.workers import worker_env
 from dreamserve_training.envs import EnvSpec, RealEnv
+from dreamserve_training.runs.locks import locked
+from dreamserve_training.runs.options import AboveZero, Count, Options, Whole
+from dreamserve_training.runs.pools import worker_pool
+from dreamserve_training.runs.records import Record, begin, describe, finish
+from dreamserve_training.runs.signals import stoppable
 
 
 @dataclass(frozen=True)
-class CollectConfig:
+class CollectConfig(Options):
     """How episodes are collected; episode i has the seed `seed` + i."""
 
-    episodes: int = 4000
-    seed: int = 0
-    workers: int = 2
-    shortest: float = 1.0  # mean steps that a random action lasts, see `sticky_actions`
-    longest: float = 16.0
+    episodes: Count = 4000
+    seed: Whole = 0
+    workers: Count = 2
+    shortest: AboveZero = 1.0  # mean steps that a random action lasts, see `sticky_actions`
+    longest: AboveZero = 16.0
     policy: Policy | None = None  # the actions of an episode; None: sticky random ones
+
+    @property
+    def seeds(self) -> range:
+        """The episodes' seeds."""
+        return range(self.seed, self.seed + self.episodes)
 
     def actions(self, rng: np.random.Generator, space: ActionSpace) -> Iterator[Any]:
         """Return the actions of one episode."""
@@ -74,23 +84,44 @@ def collect(
     directory: Path,
     config: CollectConfig,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    restart: bool = False,
 ) -> None:
-    """Record the missing episodes of `directory`; call `progress(done, total)` after each."""
-    directory = directory.resolve()
-    directory.mkdir(parents=True, exist_ok=True)
-    seeds = range(config.seed, config.seed + config.episodes)
-    missing = [seed for seed in seeds if not _path(directory, seed).exists()]
-    done = config.episodes - len(missing)
-    progress(done, config.episodes)
-    with game_workers(config.workers) as pool:
-        jobs = [pool.submit(_collect_one, spec, directory, config, seed) for seed in missing]
-        try:
+    """Record the missing episodes of `directory`; call `progress(done, total)` after each.
+
+    `collect_run.json` says how they were made. Raises MismatchError for episodes of another
+    environment or other seeds (with `restart` they are removed), LockedError if another process
+    collects there.
+    """
+    directory = directory.resolve()  # workers have another working directory
+    paths = {seed: _path(directory, seed) for seed in config.seeds}
+    with stoppable(), locked(directory, "collect"):
+        _begin(spec, directory, config, restart)
+        missing = [seed for seed, path in paths.items() if not path.exists()]
+        done = config.episodes - len(missing)
+        progress(done, config.episodes)
+        with worker_pool(config.workers) as pool:
+            jobs = [pool.submit(_collect_one, spec, directory, config, seed) for seed in missing]
             for job in as_completed(jobs):
                 job.result()  # raises the worker's exception
                 done += 1
                 progress(done, config.episodes)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        finish(directory / "collect_run.json", episodes=done)
+
+
+def _begin(spec: EnvSpec, directory: Path, config: CollectConfig, restart: bool) -> None:
+    made = sorted(directory.glob("*.npz"))
+    wanted = {_path(directory, seed) for seed in config.seeds}
+    other = [path.name for path in made if path not in wanted]
+    last = config.seeds[-1]
+    reached = f"{other[0]} is not of the seeds {config.seed} to {last}" if other else ""
+    settings = {
+        "environment": describe(spec),
+        "seed": config.seed,
+        "actions": describe((config.shortest, config.longest, config.policy)),
+    }
+    record = Record("the collection", settings, {"episodes": config.episodes})
+    path = directory / "collect_run.json"
+    begin(path, record, made, reached=reached, restart=restart)
 
 
 def _path(directory: Path, seed: int) -> Path:

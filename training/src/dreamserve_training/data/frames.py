@@ -15,7 +15,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from dreamserve.frames import crop_and_resize
 from dreamserve_training.data.checks import check_frame_form, without_terminal_frame
+from dreamserve_training.data.digests import Digest, file_hash
 from dreamserve_training.data.episodes import DataError, load_episode, read_headers
+from dreamserve_training.data.loaders import PassSampler, SequenceLoader
 from dreamserve_training.files import atomic_write
 
 Crop = tuple[int, int, int, int]  # top, bottom, left, right in pixels; bottom, right exclusive
@@ -91,21 +93,39 @@ class FrameDataset(Dataset[Tensor]):
     """Frames (H, W, C) uint8 of a memory-mapped array, fetched a batch at a time."""
 
     def __init__(self, path: Path, limit: int | None = None) -> None:
+        self.path = path
         self.frames: npt.NDArray[np.uint8] = np.load(path, mmap_mode="r")[:limit]
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def __getitems__(self, indices: list[int]) -> Tensor:
-        return torch.from_numpy(self.frames[np.sort(indices)])
+        return torch.from_numpy(self.frames[self._rows(indices)])
+
+    def places(self, indices: list[int]) -> list[str]:
+        """Return where each row of the batch of `indices` comes from."""
+        return [f"{self.path.name}, frame {row}" for row in self._rows(indices)]
+
+    def digest(self) -> Digest:
+        """Return what identifies the frames."""
+        return {"frames": len(self.frames), "sha256": file_hash(self.path)}
+
+    def _rows(self, indices: list[int]) -> npt.NDArray[np.int64]:
+        # indices from len(self) on are the same frames in later epochs
+        return np.sort(np.asarray(indices) % len(self.frames))
 
 
-def frame_loader(dataset: FrameDataset, batch_size: int, shuffle: bool) -> DataLoader[Tensor]:
-    """Return a loader of batches (B, H, W, C) uint8; with `shuffle`, of full batches only."""
-    return DataLoader(
+def frame_loader(
+    dataset: FrameDataset, batch_size: int, shuffle: bool, seed: int = 0
+) -> DataLoader[Tensor]:
+    """Return a loader of batches (B, H, W, C) uint8; with `shuffle`, of full batches only.
+
+    Batches depend on `seed` and the epoch only.
+    """
+    return SequenceLoader(
         dataset,
         batch_size=batch_size,
-        shuffle=shuffle,
+        sampler=PassSampler(len(dataset), shuffle, seed),
         drop_last=shuffle,
         collate_fn=_identity,
     )

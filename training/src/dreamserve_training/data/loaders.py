@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -50,9 +50,9 @@ class TakesLatents(TakesActions, Protocol):
 
 
 class PassSampler(Sampler[int]):
-    """Window indices of a `TrajectoryDataset`, epoch by epoch.
+    """Indices of a dataset of `windows` items, epoch by epoch.
 
-    With `shuffle`, epoch e is a permutation drawn from (`seed`, e) with new draws of z. Without,
+    With `shuffle`, epoch e is a permutation drawn from (`seed`, e), plus e · `windows`. Without,
     all epochs are equal, so that validation losses are comparable. A trainer that resumes calls
     `set_epoch` with the next epoch.
     """
@@ -77,14 +77,14 @@ class PassSampler(Sampler[int]):
         return iter((order + epoch * self.windows).tolist())
 
 
-class SequenceLoader(DataLoader[Item]):
+class SequenceLoader(DataLoader[Any]):
     """A DataLoader that starts an epoch when its first batch is requested.
 
     Lightning creates the iterator before it calls `set_epoch`, so workers that prefetched at once
     would read the wrong epoch after a resume.
     """
 
-    def __iter__(self) -> Iterator[Item]:  # type: ignore[override]  # DataLoader names a private type
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # DataLoader names a private type
         yield from super().__iter__()
 
 

@@ -11,6 +11,7 @@ start     () bool            whether the item starts at its episode's first step
 """
 
 from collections.abc import Sequence
+from hashlib import sha256
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from torch.utils.data import Dataset
 from dreamserve.spaces import Space
 from dreamserve_training.data.actions import as_actions, check_actions
 from dreamserve_training.data.checks import check_latent_episode
+from dreamserve_training.data.digests import Digest
 from dreamserve_training.data.episodes import DataError, Episode
 
 Item = dict[str, Tensor]
@@ -60,6 +62,19 @@ class SequenceDataset(Dataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         return self._items[index]
+
+    def digest(self) -> Digest:
+        """Return what identifies the sequences."""
+        digest = sha256()
+        for item in self._items:
+            for name, tensor in item.items():
+                digest.update(f"{name} {tuple(tensor.shape)}".encode())
+                digest.update(tensor.numpy().tobytes())
+        return {"sequences": len(self), "sha256": digest.hexdigest()}
+
+    def places(self, indices: list[int]) -> list[str]:
+        """Return the name of each sequence of `indices`."""
+        return [f"sequence {index}" for index in indices]
 
     def check(self, space: Space, z_dim: int) -> None:
         """Raise DataError, which names the sequence, for what a model cannot be trained on."""

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from dreamserve.spaces import Space
 from dreamserve_training.data.actions import check_actions
 from dreamserve_training.data.checks import STEP_FIELDS, check_latent_episode, latent_fields
+from dreamserve_training.data.digests import Digest, files_digest
 from dreamserve_training.data.episodes import (
     DataError,
     Episode,
@@ -95,6 +96,19 @@ class TrajectoryDataset(Dataset[Item]):
             mask=np.arange(steps) >= begin - context,
             start=context == 0,
         )
+
+    def digest(self) -> Digest:
+        """Return what identifies the windows: the files, and how they are cut and sampled."""
+        cut = {"sequence_length": self.sequence_length, "burn_in": self.burn_in}
+        return {**files_digest(self.paths), **cut, "sampled_with": self.seed}
+
+    def places(self, indices: list[int]) -> list[str]:
+        """Return the file and the steps of each window of `indices`."""
+        rows = [self.windows[index % len(self)].tolist() for index in indices]
+        return [
+            f"{self.paths[number]}, steps {context} to {end - 1}"
+            for number, context, _, end in rows
+        ]
 
     def _latents(self, episode: Episode, begin: int, end: int, index: int) -> Float32:
         if "z" in self.fields:

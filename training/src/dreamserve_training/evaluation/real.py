@@ -19,10 +19,12 @@ from dreamserve.observations import FrameSpec
 from dreamserve.spaces import ActionSpace
 from dreamserve_training.data.collect import CollectConfig
 from dreamserve_training.data.policies import Policy, random_actions, repeated_sequence
-from dreamserve_training.data.workers import game_workers, worker_env
+from dreamserve_training.data.workers import worker_env
 from dreamserve_training.dreams.returns import features, worker_world
 from dreamserve_training.envs import EnvSpec, Observed, RealEnv
 from dreamserve_training.models.controller import LinearPolicy
+from dreamserve_training.runs.pools import worker_pool
+from dreamserve_training.runs.signals import stoppable
 
 Float32 = npt.NDArray[np.float32]
 
@@ -215,7 +217,7 @@ def compare_agents(
 ) -> dict[str, EpisodeResults]:
     """Return every agent's results, by name, over the same real episodes, one per seed."""
     total = len(agents) * len(seeds)
-    with game_workers(workers) as pool:
+    with stoppable(), worker_pool(workers) as pool:
         jobs = {
             agent.name: [pool.submit(_play_one, spec, agent, seed) for seed in seeds]
             for agent in agents

@@ -105,7 +105,7 @@ class StepGraph(nn.Module):
     def forward(self, latent: Tensor, action: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         """Return the step's outputs in the manifest's order.
 
-        latent (B, Z), action int64 (B,) or float (B, A); then the state's tensors, (B, …) each,
+        latent (B, Z), action (B, …) of the action space; then the state's tensors, (B, …) each,
         temperature (B,), and noise (B, normal + uniform).
         """
         *state, temperature, noise = rest

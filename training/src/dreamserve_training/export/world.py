@@ -8,7 +8,6 @@ import torch
 
 from dreamserve.bundle import Arrays
 from dreamserve.manifest import WorldSpec
-from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.export.card import Picture
 from dreamserve_training.export.errors import ExportError
 from dreamserve_training.export.graphs import StepGraph, vision_graphs
@@ -63,11 +62,10 @@ def _check_parts(spec: WorldSpec, vae: Vision, memory: WorldModel, bank: Arrays)
         raise ExportError(f"the parts have different latent sizes: {sizes}")
     if spec.frame.value_range != (0.0, 1.0):
         raise ExportError(f"a ConvVAE takes frames in [0, 1], not {spec.frame.value_range}")
-    space = spec.action_space
-    actions = space.n if isinstance(space, DiscreteSpace) else len(space.low)
-    discrete = isinstance(space, DiscreteSpace)
-    if (actions, discrete) != (memory.action_dim, memory.discrete_actions):
-        raise ExportError(f"the model takes {memory.action_dim} actions, the spec has {actions}")
+    taken = memory.action_input
+    if not taken.fits(spec.action_space):
+        made_for = taken.space or f"{taken.size} continuous actions"
+        raise ExportError(f"the model takes {made_for}; the spec has {spec.action_space}")
     if (spec.reward.kind == "head") != memory.predict_reward:
         raise ExportError(f"the reward rule {spec.reward.kind!r} does not fit the model's heads")
     states = {tensor.name: f"state.{tensor.name}" for tensor in spec.recurrent_state}
