@@ -25,7 +25,7 @@ SMALL = {
     "MAX_FRAMES": "32",
     "MAX_FORKS": "8",
     "MAX_REWIND": "16",
-    "MAX_KEPT_STEPS": "200",
+    "MAX_KEPT_BYTES": "500000",
     "MAX_BODY_BYTES": "1000000",
     "LOG_LEVEL": "warning",
 }

@@ -35,7 +35,7 @@ SMALL = {
     "max_frames": 16,
     "max_forks": 8,
     "max_rewind": 8,
-    "max_kept_steps": 100,
+    "max_kept_bytes": 250_000,
     "max_body_bytes": 100_000,
 }
 STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")

@@ -248,8 +248,11 @@ class Settings(BaseModel):
     )
     max_forks: int = Field(1024, ge=1, description="Maximum sessions that one fork creates.")
     max_rewind: int = Field(256, ge=0, description="Maximum `rewind_window` of a session.")
-    max_kept_steps: int = Field(
-        100_000, ge=0, description="Maximum sum of all sessions' rewind windows; beyond it 429."
+    max_kept_bytes: int = Field(
+        2 * 2**30,
+        ge=0,
+        description="Maximum memory of all sessions' rewind windows, if every step kept includes"
+        " everything; beyond it 429.",
     )
     max_plan_bytes: int = Field(
         64 * 2**20, ge=0, description="Memory for all sessions' last plans, for warm starts."

@@ -1,19 +1,36 @@
-"""Replicas for the tests of stored sessions: engines that share a store, and stores that fail."""
+"""Replicas for the tests of stored sessions: engines that share a store, and stores that fail.
+
+And requests for them, whose outcomes are compared with those of an engine without a store.
+"""
 
 import concurrent.futures
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
+import numpy as np
+from hypothesis import strategies as st
+
+from dreamserve.api import codec
 from dreamserve.engine.durability.gate import Durability
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.world import World
 from dreamserve.store.base import Change, Retention, Store, StoreError, Taken
 from dreamserve.validation import validated
+from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest, StepBatchResult
+from dreamserve_protocol.branches import ForkRequest
+from dreamserve_protocol.errors import DreamserveError
 from dreamserve_protocol.markers import Request
+from dreamserve_protocol.plan import PlanRequest, PlanResult
+from dreamserve_protocol.reset import ResetRequest
+from dreamserve_protocol.sessions import DeleteRequest, SessionRequest, SnapshotRequest
+from dreamserve_protocol.step import StepRequest
 
 RETENTION = Retention(ttl_s=3600.0, remembered_s=3600.0)
 WAIT_S = 20.0
+
+FRAME = np.random.default_rng(1).integers(0, 255, (8, 8, 3)).astype(np.uint8)
 
 R = TypeVar("R")
 
@@ -85,3 +102,54 @@ class FailingStore:
     def _fail_after(self, failure: str | None) -> None:
         if failure == "after":
             raise StoreError("lost after it was applied")
+
+
+def requests_about(names: str) -> st.SearchStrategy[Request[Any]]:
+    """Return requests about sessions with these names, at most three in each."""
+    ids = st.sampled_from(names)
+    some = st.lists(ids, min_size=3, max_size=3, unique=True)
+    return st.one_of(
+        st.builds(
+            ResetRequest,
+            session_id=ids,
+            seed=st.integers(0, 3),
+            max_steps=st.none() | st.just(3),
+        ),
+        st.builds(
+            StepRequest,
+            ids,
+            st.integers(0, 1),
+            step=st.none() | st.integers(1, 4),
+            observation=st.none() | st.sampled_from([FRAME, np.zeros(4, np.float32)]),
+            include=st.lists(st.sampled_from(["frame", "state", "mixture"]), unique=True),
+        ),
+        some.map(lambda order: ForkRequest(order[0], session_ids=order[1:])),
+        st.builds(SnapshotRequest, ids),
+        st.builds(SessionRequest, ids),
+        st.builds(DeleteRequest, ids),
+        st.builds(PlanRequest, ids, horizon=st.just(2), warm_start=st.just(False)),
+        st.builds(
+            lambda rows, numbers: StepBatchRequest(
+                rows, np.zeros(len(rows), np.int64), steps=numbers[: len(rows)], on_end="restart"
+            ),
+            st.lists(ids, min_size=1, max_size=3, unique=True),
+            st.lists(st.integers(1, 4), min_size=3, max_size=3),
+        ),
+        some.map(lambda order: ResetBatchRequest(session_ids=order[:2], seeds=[5, 6])),
+    )
+
+
+def outcome(send: Callable[[Request], Any], request: Request) -> Any:
+    """Return a request's result as bytes, or its error's code and status."""
+    try:
+        result = send(validated(type(request), request))
+    except DreamserveError as error:
+        return type(error)
+    if hasattr(result, "idle_s"):
+        return (result.step, result.seed, result.terminated, result.max_steps)
+    if isinstance(result, StepBatchResult):  # details differ with a store
+        failed = [(error.row, error.code) for error in result.errors]
+        return failed, codec.encode(replace(result, errors=[]), as_msgpack=True)
+    if isinstance(result, PlanResult):
+        return result.actions.tobytes()
+    return result and codec.encode(result, as_msgpack=True)

@@ -1,30 +1,23 @@
 """Sessions in a store continue on any replica, and no step is answered that is not stored."""
 
 import concurrent.futures
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dreamserve.api import codec
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.simple import SimpleEngine
 from dreamserve.store.base import Change, Retention
 from dreamserve.store.memory import MemoryStore
-from dreamserve.validation import validated
 from dreamserve_protocol.batches import (
     DeleteBatchRequest,
     ResetBatchRequest,
     StepBatchRequest,
-    StepBatchResult,
 )
 from dreamserve_protocol.branches import ForkRequest, RewindRequest
 from dreamserve_protocol.errors import (
-    DreamserveError,
     OverloadedError,
     SessionExpiredError,
     SessionLostError,
@@ -32,8 +25,7 @@ from dreamserve_protocol.errors import (
     StepConflictError,
     StoreUnavailableError,
 )
-from dreamserve_protocol.markers import Request
-from dreamserve_protocol.plan import PlanRequest, PlanResult
+from dreamserve_protocol.plan import PlanRequest
 from dreamserve_protocol.reset import ResetRequest
 from dreamserve_protocol.sessions import (
     DeleteRequest,
@@ -43,61 +35,12 @@ from dreamserve_protocol.sessions import (
 )
 from dreamserve_protocol.step import StepRequest
 
-from .durable import RETENTION, FailingStore, Replica
-
-FRAME = np.random.default_rng(1).integers(0, 255, (8, 8, 3)).astype(np.uint8)
-ids = st.sampled_from("abc")
-includes = st.lists(st.sampled_from(["frame", "state", "mixture"]), unique=True)
-requests = st.one_of(
-    st.builds(
-        ResetRequest,
-        session_id=ids,
-        seed=st.integers(0, 3),
-        max_steps=st.none() | st.just(3),
-    ),
-    st.builds(
-        StepRequest,
-        ids,
-        st.integers(0, 1),
-        step=st.none() | st.integers(1, 4),
-        observation=st.none() | st.sampled_from([FRAME, np.zeros(4, np.float32)]),
-        include=includes,
-    ),
-    st.permutations("abc").map(lambda order: ForkRequest(order[0], session_ids=order[1:])),
-    st.builds(SnapshotRequest, ids),
-    st.builds(SessionRequest, ids),
-    st.builds(DeleteRequest, ids),
-    st.builds(PlanRequest, ids, horizon=st.just(2), warm_start=st.just(False)),
-    st.builds(
-        lambda rows, numbers: StepBatchRequest(
-            rows, np.zeros(len(rows), np.int64), steps=numbers[: len(rows)], on_end="restart"
-        ),
-        st.lists(ids, min_size=1, unique=True),
-        st.lists(st.integers(1, 4), min_size=3, max_size=3),
-    ),
-    st.builds(ResetBatchRequest, session_ids=st.just(["a", "c"]), seeds=st.just([5, 6])),
-)
-
-
-def outcome(send: Callable[[Request], Any], request: Request) -> Any:
-    """Return a request's result as bytes, or its error's code and status."""
-    try:
-        result = send(validated(type(request), request))
-    except DreamserveError as error:
-        return type(error)
-    if hasattr(result, "idle_s"):
-        return (result.step, result.seed, result.terminated, result.max_steps)
-    if isinstance(result, StepBatchResult):  # details differ with a store
-        failed = [(error.row, error.code) for error in result.errors]
-        return failed, codec.encode(replace(result, errors=[]), as_msgpack=True)
-    if isinstance(result, PlanResult):
-        return result.actions.tobytes()
-    return result and codec.encode(result, as_msgpack=True)
+from .durable import RETENTION, FailingStore, Replica, outcome, requests_about
 
 
 @settings(max_examples=40, deadline=None)
 @given(
-    history=st.lists(st.tuples(st.integers(0, 2), requests), min_size=1, max_size=12),
+    history=st.lists(st.tuples(st.integers(0, 2), requests_about("abc")), min_size=1, max_size=12),
     failures=st.lists(st.sampled_from(["none", "none", "before", "after"]), max_size=12),
 )
 def test_any_replica_continues_any_session_as_one_engine_would(history, failures):

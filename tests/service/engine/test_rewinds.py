@@ -1,5 +1,6 @@
 """Rewinds, and the steps that sessions keep for them."""
 
+import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -9,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dreamserve.backends.fake import fake_spec
 from dreamserve.engine.fake import fake_world
+from dreamserve.engine.sessions.sizes import kept_step_bytes
 from dreamserve.local import LocalClient
 from dreamserve_protocol.errors import (
     DreamNotFiniteError,
@@ -20,6 +23,7 @@ from dreamserve_protocol.errors import (
 )
 
 Same = Callable[[Any, Any], bool]
+STEP_BYTES = kept_step_bytes(fake_spec())
 
 
 def test_steps_after_a_rewind_repeat_exactly(dream: LocalClient, same: Same) -> None:
@@ -113,14 +117,14 @@ def test_a_sessions_kept_steps_are_freed_with_it(clock: Any) -> None:
 
 
 def test_the_kept_steps_of_all_sessions_are_bounded(clock: Any) -> None:
-    dream = LocalClient(fake_world(), max_kept_steps=10, session_ttl_s=10, clock=clock)
+    dream = LocalClient(fake_world(), max_kept_bytes=10 * STEP_BYTES, session_ttl_s=10, clock=clock)
     dream.reset(session_id="a", rewind_window=6)
-    with pytest.raises(OverloadedError, match="10 steps for rewinding, and 6 are"):
+    with pytest.raises(OverloadedError, match=f"for rewinding, and {6 * STEP_BYTES} are"):
         dream.reset(session_id="b", rewind_window=5)
     assert "b" not in dream.engine._contexts[""].sessions
     dream.reset(session_id="b")
     dream.reset(session_id="a", rewind_window=10)  # its own window is freed first
-    with pytest.raises(OverloadedError, match="10 are in use"):
+    with pytest.raises(OverloadedError, match=f"and {10 * STEP_BYTES} are in use"):
         dream.fork(session_id="a", session_ids=["b", "c"])
     assert dream.session("b").step == 0
     with pytest.raises(OverloadedError, match="request a shorter rewind_window"):
@@ -132,9 +136,11 @@ def test_the_kept_steps_of_all_sessions_are_bounded(clock: Any) -> None:
 
 
 def test_forks_beyond_the_bound_of_kept_steps_are_refused_together() -> None:
-    dream = LocalClient(fake_world(), max_kept_steps=10)
+    dream = LocalClient(fake_world(), max_kept_bytes=10 * STEP_BYTES)
     dream.reset(session_id="a", rewind_window=5)
-    with pytest.raises(OverloadedError, match="keep 10 steps for rewinding, and 5 are"):
+    with pytest.raises(
+        OverloadedError, match=f"keep {10 * STEP_BYTES} bytes .* and {5 * STEP_BYTES} are"
+    ):
         dream.fork(session_id="a", session_ids=["b", "c"])  # one of them would fit
     assert dream.engine.session_count == 1
     assert dream.fork(session_id="a", session_ids=["b"]).session_ids == ["b"]
@@ -145,7 +151,7 @@ def test_forks_beyond_the_bound_of_kept_steps_are_refused_together() -> None:
 def test_kept_steps_are_counted_through_resets_and_deletions(
     history: list[tuple[str, int]],
 ) -> None:
-    dream = LocalClient(fake_world(), max_kept_steps=7, capacity=3)
+    dream = LocalClient(fake_world(), max_kept_bytes=7 * STEP_BYTES, capacity=3)
     sessions = dream.engine._contexts[""].sessions
     windows: dict[str, int] = {}
     for name, window in history:
@@ -157,3 +163,20 @@ def test_kept_steps_are_counted_through_resets_and_deletions(
                 dream.reset(session_id=name, rewind_window=window)
                 windows[name] = window
         assert sessions.slabs[dream.world].windows.reserved == sum(windows.values()) <= 7
+
+
+def test_a_window_takes_no_more_memory_than_it_is_counted_for() -> None:
+    dream = LocalClient(fake_world(), max_kept_bytes=(kept := 200 * STEP_BYTES))
+    dream.reset(session_id="a", seed=1, rewind_window=200)
+    tracemalloc.start()
+    for _ in range(300):
+        dream.step(
+            session_id="a",
+            action=1,
+            observation=np.zeros(4, np.float32),
+            include=["frame", "mixture", "state"],
+        )
+    took, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert dream.engine.usage.kept_bytes == kept
+    assert took < kept

@@ -14,7 +14,7 @@ from dreamserve.engine.fake import fake_world
 from dreamserve.engine.handlers.base import Contexts
 from dreamserve.engine.limits import UNLIMITED
 from dreamserve.engine.scheduling.slices import run_slice
-from dreamserve.engine.sessions.table import MAX_KEPT_STEPS, SessionTable
+from dreamserve.engine.sessions.table import MAX_KEPT_BYTES, SessionTable
 from dreamserve.engine.simple import Owned
 from dreamserve.engine.work import Job, finish
 from dreamserve.engine.world import World
@@ -52,7 +52,7 @@ class Counting:
 
 def contexts_of(world: World, slice_rows: int = 64) -> Contexts:
     worlds = {world.name: world}
-    table = SessionTable(worlds, 9, inf, (slice_rows,), MAX_KEPT_STEPS)
+    table = SessionTable(worlds, 9, inf, (slice_rows,), MAX_KEPT_BYTES)
     rows = {"slice_rows": slice_rows, "batch_rows": slice_rows}
     contexts = Contexts(worlds, table, UNLIMITED, time.monotonic, **rows)
     respond(contexts, [Owned(ResetRequest(session_id=name, seed=ord(name))) for name in "abcd"])

@@ -262,9 +262,11 @@ def made_of(
 ) -> Iterator[bool]:
     """Note after the block what `name` was made of; yield whether `output` is to be made again."""
     path, now = workspace.inputs(name), describe(inputs)
-    yield output is None or not output.exists() or read_json(path, default=None) != now
-    path.parent.mkdir(exist_ok=True)
-    write_json(path, now)
+    changed = read_json(path, default=None) != now
+    yield changed or output is None or not output.exists()
+    if changed:
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, now)
 
 
 def record_time(workspace: Workspace, stage: str, seconds: float) -> None:

@@ -34,7 +34,7 @@ def engine_of(worlds: Sequence[World], settings: Settings) -> Engine:
         max_batch=settings.max_batch,
         max_jobs=settings.max_jobs,
         max_wait_s=settings.max_wait_s,
-        max_kept_steps=settings.max_kept_steps,
+        max_kept_bytes=settings.max_kept_bytes,
         max_plan_bytes=settings.max_plan_bytes,
         slice_ms=settings.slice_ms,
         limits=limits,

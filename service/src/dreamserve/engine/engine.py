@@ -67,7 +67,7 @@ class Engine:
             options.capacity,
             options.session_ttl_s,
             batch_sizes(options.max_batch),
-            options.max_kept_steps,
+            options.max_kept_bytes,
             clock,
             ledger,
             options.max_plan_bytes,

@@ -5,22 +5,16 @@ graphs' own working memory, bodies that are being read, and responses that are b
 """
 
 from collections.abc import Iterable
-from math import prod
 
 from dreamserve.engine.options import EngineOptions
 from dreamserve.engine.scheduling.jobs import SMALL_BYTES
+from dreamserve.engine.sessions.sizes import OBJECT_BYTES, answer_bytes
 from dreamserve.engine.sessions.slab import slab_bytes
 from dreamserve.engine.sessions.table import EXPIRED_REMEMBERED
 from dreamserve.manifest import WorldSpec
 
 ID_BYTES = 400  # of an id of 128 characters with its entry in a table
-OBJECT_BYTES = 1024  # of the objects around a record, a result or a request
 LANES = 2  # of long work (`scheduling.jobs`)
-
-
-def answer_bytes(spec: WorldSpec) -> int:
-    """Return the bytes of a step's result with everything included, which a session keeps."""
-    return OBJECT_BYTES + prod(spec.frame.shape) + spec.mixture_bytes() + 2 * spec.state_bytes()
 
 
 def jobs_bytes(max_jobs: int, max_job_bytes: float) -> float:
@@ -32,13 +26,12 @@ def memory_bounds(worlds: Iterable[WorldSpec], options: EngineOptions) -> dict[s
     """Return the most bytes of each part; infinity where a part is not bounded."""
     specs = list(worlds)
     answer = max(map(answer_bytes, specs))
-    record = OBJECT_BYTES + max(spec.state_bytes() for spec in specs)
     row = max(answer_bytes(spec) + spec.state_bytes() for spec in specs)
     return {
         "sessions": options.capacity * sum(map(slab_bytes, specs)),
         "session ids": (options.capacity + EXPIRED_REMEMBERED) * ID_BYTES,
         "last results": options.capacity * answer,
-        "rewind windows": options.max_kept_steps * (record + answer),
+        "rewind windows": options.max_kept_bytes,
         "last plans": options.max_plan_bytes,
         "jobs": jobs_bytes(options.max_jobs, options.limits.job_bytes),
         "step batch": options.max_batch * row,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import inf
 
 from dreamserve.engine.limits import UNLIMITED, Limits
-from dreamserve.engine.sessions.table import MAX_KEPT_STEPS
+from dreamserve.engine.sessions.table import MAX_KEPT_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class EngineOptions:
     # Plans, samples and rollouts in progress, and as many batches, burn-ins and short plans.
     max_jobs: int = 64
     max_wait_s: float = inf
-    max_kept_steps: int = MAX_KEPT_STEPS  # that all sessions together keep for rewinding
+    max_kept_bytes: float = MAX_KEPT_BYTES  # of steps that all sessions together keep for rewinding
     max_plan_bytes: float = inf  # of the plans that sessions keep
     slice_ms: float = 1.5  # duration of a slice of long work
     slice_rows: int | None = None  # its rows; None: as many as take `slice_ms` on this machine

@@ -56,9 +56,9 @@ class Usage:
         return counts
 
     @property
-    def kept_steps(self) -> int:
-        """Number of steps that all sessions may keep for rewinding."""
-        return sum(slab.windows.reserved for slab in self._table.numbered.copy().values())
+    def kept_bytes(self) -> int:
+        """The most bytes that the rewind windows of all sessions take."""
+        return self._table.kept_bytes
 
     @property
     def waiting(self) -> int:

@@ -44,7 +44,8 @@ def _is_finite(module: Losses, batch: Any, row: int, gradients: bool) -> bool:
         return bool(torch.isfinite(loss))
     parameters = [each for each in module.parameters() if each.requires_grad]
     found = torch.autograd.grad(loss, parameters, allow_unused=True)
-    return all(bool(torch.isfinite(each).all()) for each in found if each is not None)
+    norms = [torch.linalg.vector_norm(each) for each in found if each is not None]
+    return bool(torch.isfinite(torch.linalg.vector_norm(torch.stack(norms))))
 
 
 def _places(loader: Any, epoch: int, index: int) -> list[str]:

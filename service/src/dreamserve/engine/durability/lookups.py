@@ -49,10 +49,12 @@ class Lookups:
             named, needs = keys_of(queued, queued.request), needs_of(queued)
             holds, absent = self._sessions.holds, needs.absent
             missing = [key for key in named if not holds(key) and key not in absent]
+            leases = [lease for key in named if (lease := self._ledger.leases.get(key))]
+            for lease in leases:
+                lease.named_at_s = self._sessions.now_s
             if not missing:
                 self._ledger.absent.update(absent)
-                leases = map(self._ledger.leases.get, named)
-                needs.leases = [lease for lease in leases if lease is not None]
+                needs.leases = leases
                 ready.append(queued)
                 continue
             needs.awaited = len(missing)
@@ -119,7 +121,7 @@ class Lookups:
             return Absence(StoreUnavailableError(unknown))
         if found is None:
             return Absence(no_session(session_id))
-        lease = Lease(key, epoch, found.version, is_stored=True)
+        lease = Lease(key, epoch, found.version, is_stored=True, named_at_s=self._sessions.now_s)
         if found.record == ENDED:
             return Absence(no_session(session_id), lease)
         if found.idle_s > self._sessions.ttl_s:

@@ -3,7 +3,10 @@
 Without a store there is no ledger, and sessions are in memory alone.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from heapq import nsmallest
+from math import inf
 from typing import NamedTuple
 
 from dreamserve.engine.sessions.keys import SessionKey, stored_key
@@ -15,9 +18,9 @@ from dreamserve_protocol.errors import ProblemError
 class Lease:
     """The ownership of one stored session, as long as the store confirms it.
 
-    All but its name belongs to the committer. `lost`: a commit was not confirmed. The session's
-    copy here must then be forgotten, and whatever was computed from it since. `in_doubt`: it may
-    have been applied nevertheless, in an attempt whose reply was lost.
+    All but its name and `named_at_s` belongs to the committer. `lost`: a commit was not confirmed.
+    The session's copy here must then be forgotten, and whatever was computed from it since.
+    `in_doubt`: it may have been applied nevertheless, in an attempt whose reply was lost.
     """
 
     key: SessionKey
@@ -26,6 +29,7 @@ class Lease:
     is_stored: bool = False  # whether the store has confirmed the session
     lost: bool = False
     in_doubt: bool = False
+    named_at_s: float = -inf  # by the engine's clock: when a request about it last began
 
     @property
     def stored_key(self) -> str:
@@ -73,6 +77,21 @@ class Ledger:
     def end(self, key: SessionKey) -> None:
         """Note that a session was ended on request."""
         self.ended.append(self.forget(key))
+
+    def evictable(
+        self, idle: Iterable[tuple[float, SessionKey]], moment_s: float, count: int
+    ) -> list[SessionKey]:
+        """Return at most `count` stored sessions that no request has named after `moment_s`.
+
+        They are those of `idle`, (time of use, key), that were used first.
+        """
+        leases, used = self.leases, self.used
+        unused = [
+            (used_at_s, key)
+            for used_at_s, key in idle
+            if (lease := leases[key]).is_stored and lease.named_at_s <= moment_s and key not in used
+        ]
+        return [key for _, key in nsmallest(count, unused, lambda one: one[0])]
 
     def forget(self, key: SessionKey) -> Lease:
         """Give up a session, which remains in the store."""

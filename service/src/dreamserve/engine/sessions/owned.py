@@ -116,20 +116,20 @@ class Sessions:
         if self._table.draining and not all(session_id in self for session_id in session_ids):
             raise DrainingError("the server is shutting down and takes no new sessions")
 
-    def check_room(self, *session_ids: str, window: int = 0) -> None:
+    def check_room(self, world: World, *session_ids: str, window: int = 0) -> None:
         """Raise OverloadedError unless there is room for all of these different sessions.
 
-        Each of them will keep up to `window` steps for rewinding.
+        Each of them will keep up to `window` steps of `world` for rewinding.
         """
-        self._table.check_room(self._owner, self._keys(session_ids), window)
+        self._table.check_room(self._owner, self._keys(session_ids), world, window)
 
     def create(self, session_id: str, world: World, window: int = 0) -> Session:
         """Create a session, which replaces any session with that id, and return it.
 
         It keeps up to `window` steps for rewinding. Raises OverloadedError when full: live sessions
-        are never evicted.
+        are never evicted, except for idle copies of stored ones.
         """
-        self.check_room(session_id, window=window)
+        self.check_room(world, session_id, window=window)
         return Session(
             session_id, *self._table.create(key_of(self._owner, session_id), world, window)
         )

@@ -12,6 +12,7 @@ from dreamserve.engine.histogram import NATS, ROWS, Histogram
 from dreamserve.engine.sessions.kept import KeptBytes, Share
 from dreamserve.engine.sessions.keys import SessionKey
 from dreamserve.engine.sessions.records import NO_LIMIT, SessionRecord, Windows
+from dreamserve.engine.sessions.sizes import kept_step_bytes
 from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
 from dreamserve.planning.base import action_durations
@@ -66,6 +67,7 @@ class WorldMeasures:
     def __init__(self) -> None:
         self.created = self.taken_over = 0  # sessions that came
         self.deleted = self.expired = self.lost = 0  # sessions that went; `lost`: with a lost lease
+        self.evicted = 0  # copies of stored sessions that made room for others
         self.step_rows = Histogram(ROWS)  # rows of step batches; their sum is the number of steps
         self.surprise = Histogram(NATS)  # of observed steps, in nats per latent dimension
 
@@ -110,6 +112,7 @@ class Slab:
         self.last_answers: dict[int, LastAnswer] = {}
         self.last_plans: dict[int, LastPlan] = {}  # by slot
         self.windows = Windows()
+        self.kept_step_bytes = kept_step_bytes(world.spec)  # of each step of the windows
         self._holders: list[SessionKey | None] = []  # by slot, for the slots used so far
         self._free: list[int] = []
 

@@ -23,8 +23,8 @@ from dreamserve.engine.world import World
 from dreamserve_protocol.errors import OverloadedError
 
 EXPIRED_REMEMBERED = 10_000
-MAX_KEPT_STEPS = 100_000
-IDLE_S = 60.0  # after this time without a use, the error of a full server counts a session as idle
+MAX_KEPT_BYTES = 2 * 2**30
+IDLE_S = 60.0  # after this time without a use, a session is idle: a stored one may be evicted
 SWEEP_S = 1.0  # interval of the search for expired sessions; `find` also checks the one requested
 SLOT_BITS = 32  # a place is a slab's number and a slot in it, in one integer
 
@@ -40,14 +40,14 @@ class SessionTable:
         capacity: int,
         ttl_s: float,
         sizes: Sequence[int],
-        max_kept_steps: int,
+        max_kept_bytes: float,
         clock: Callable[[], float] = time.monotonic,
         ledger: Ledger | None = None,
         max_plan_bytes: float = inf,
     ) -> None:
         self.ledger = ledger  # None without a store
         self.capacity, self.ttl_s, self._clock = capacity, ttl_s, clock
-        self._max_kept_steps = max_kept_steps
+        self._max_kept_bytes = max_kept_bytes
         self.now_s = self._swept_at_s = clock()
         self._sizes, self._plans = sizes, KeptBytes(max_plan_bytes)
         self.numbered: dict[int, Slab] = {}  # by rising number, those of retired worlds included
@@ -119,30 +119,39 @@ class SessionTable:
         """Return whether this session is remembered as expired."""
         return key in self._expired
 
-    def check_room(self, owner: str, keys: Sequence[SessionKey], window: int) -> None:
+    def check_room(self, owner: str, keys: Sequence[SessionKey], world: World, window: int) -> None:
         """Raise OverloadedError unless there is room for all of these sessions of `owner`.
 
-        They are different, and each will keep up to `window` steps for rewinding.
+        They are different, of one world, and each will keep up to `window` steps for rewinding.
+        Idle copies of stored sessions make room.
         """
-        if self._full(owner, keys, window):
+        kept_bytes = window * self.slabs[world].kept_step_bytes
+        if self._full(owner, keys, kept_bytes):
             self.expire_idle()
-            if error := self._full(owner, keys, window):
+            self._evict_for(keys)
+            if error := self._full(owner, keys, kept_bytes):
                 raise error
 
-    def _full(self, owner: str, keys: Sequence[SessionKey], window: int) -> OverloadedError | None:
-        """Return the error if there is no room."""
-        new = sum(key not in self.places for key in keys)
+    def _full(
+        self, owner: str, keys: Sequence[SessionKey], kept_bytes: int
+    ) -> OverloadedError | None:
+        """Return the error if there is no room; `kept_bytes` are those of each rewind window."""
+        new = self._new(keys)
         if len(self.places) + new > self.capacity:
             return self._crowded(f"{len(self.places)} of {self.capacity} sessions", None)
         if new and self.counts[owner] + new > (most := self.quota(owner).sessions):
             of_quota = f"{self.counts[owner]} of the {most:g} sessions of your quota"
             return self._crowded(of_quota, owner)
-        if window and self._kept_steps(keys) + len(keys) * window > self._max_kept_steps:
+        if kept_bytes and self._kept(keys) + len(keys) * kept_bytes > self._max_kept_bytes:
             return OverloadedError(
-                f"all sessions together may keep {self._max_kept_steps} steps for rewinding, and"
-                f" {self._kept_steps()} are in use; request a shorter rewind_window"
+                f"all sessions together may keep {self._max_kept_bytes} bytes of steps for"
+                f" rewinding, and {self.kept_bytes} are in use; request a shorter rewind_window:"
+                f" {len(keys)} of this length need {len(keys) * kept_bytes}"
             )
         return None
+
+    def _new(self, keys: Sequence[SessionKey]) -> int:
+        return sum(key not in self.places for key in keys)
 
     def _crowded(self, what: str, owner: str | None) -> OverloadedError:
         """Return the error for sessions that are all in use, those of `owner` or all."""
@@ -167,16 +176,22 @@ class SessionTable:
             [slab.used_at_s[slab.idle_since(self.now_s, number)] for slab in self.numbered.values()]
         )
 
-    def _kept_steps(self, without: Sequence[SessionKey] = ()) -> int:
-        """Return the number of steps that all sessions except `without` may keep."""
+    @property
+    def kept_bytes(self) -> int:
+        """The most bytes that the rewind windows of all sessions take."""
+        slabs = self.numbered.copy().values()
+        return sum(slab.windows.reserved * slab.kept_step_bytes for slab in slabs)
+
+    def _kept(self, without: Sequence[SessionKey]) -> int:
+        """Return the most bytes of the rewind windows of all sessions except `without`."""
         places = [self.at(self.places[key]) for key in without if key in self.places]
-        excluded = sum(slab.windows.length(slot) for slab, slot in places)
-        return sum(slab.windows.reserved for slab in self.numbered.values()) - excluded
+        excluded = sum(slab.windows.length(slot) * slab.kept_step_bytes for slab, slot in places)
+        return self.kept_bytes - excluded
 
     def create(self, key: SessionKey, world: World, window: int) -> tuple[Slab, int]:
         """Create a session, which replaces any session with that key; return its slab and slot.
 
-        There must be room (`check_room`): live sessions are never evicted.
+        There must be room (`check_room`).
         """
         created = self._place(key, self.slabs[world], window)
         created[0].measures.created += 1
@@ -187,7 +202,7 @@ class SessionTable:
     def adopt(self, lease: Lease, slab: Slab, record: SessionRecord, idle_s: float) -> None:
         """Continue a session that was taken over from the store. Raises OverloadedError."""
         key, window = lease.key, record.rewind_window
-        self.check_room(owner_of(key), [key], window)
+        self.check_room(owner_of(key), [key], slab.world, window)
         _, slot = self._place(key, slab, window)
         slab.measures.taken_over += 1
         slab.restore(slot, record, record.seed)
@@ -225,6 +240,25 @@ class SessionTable:
         if not self.counts[owner]:
             del self.counts[owner]
         return slab
+
+    def _evict_for(self, keys: Sequence[SessionKey]) -> None:
+        """Forget idle copies of stored sessions, to make room for `keys`.
+
+        The next request about one of them takes it over, as if from another server.
+        """
+        excess = len(self.places) + self._new(keys) - self.capacity
+        if self.ledger is None or excess <= 0:
+            return
+        moment_s = self.now_s - IDLE_S
+        idle = [
+            (float(slab.used_at_s[slot]), slab.holder(slot))
+            for slab in self.numbered.values()
+            if slab.world not in self._retired  # whose sessions no other server can continue
+            for slot in slab.idle_since(moment_s).tolist()
+        ]
+        for key in self.ledger.evictable(idle, moment_s, excess):
+            self._free(key).measures.evicted += 1
+            self.ledger.forget(key)
 
     def expire_idle(self) -> None:
         """End the sessions that were idle for too long."""
