@@ -94,7 +94,7 @@ def _use_machine(alone: bool) -> Generator[None, Any, Any]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
     """Let tests that measure time have the machine for themselves, if there are workers."""
-    if "PYTEST_XDIST_WORKER" not in os.environ or os.name != "posix":
+    if not hasattr(item.config, "workerinput") or os.name != "posix":
         return (yield)
     return (yield from _use_machine(item.get_closest_marker("alone") is not None))
 
