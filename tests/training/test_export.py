@@ -220,8 +220,8 @@ def test_swapped_names_in_one_file_are_detected(exported):
         for names in (node.input, node.output):
             names[:] = [swap.get(name, name) for name in names]
     bundle = load_bundle(folder)
-    encode, decode = (bundle.graph_bytes(name, "onnx") for name in ("encode", "decode"))
-    swapped = OnnxBackend(content["spec"], encode, model.SerializeToString(), decode)
+    files = {name: bundle.graph_bytes(name, "onnx") for name in ("encode", "decode")}
+    swapped = OnnxBackend(content["spec"], {**files, "step": model.SerializeToString()})
     reference, *_ = backends(content, folder)
     with pytest.raises(ExportError, match="next_h and next_c are swapped"):
         check_parity(content["spec"], reference, {"onnx": swapped})
@@ -250,14 +250,23 @@ class Altered:
 
 @pytest.mark.parametrize(
     ("field", "factor", "message"),
-    [("latent", np.nan, "NaN"), ("mixture_mu", np.inf, "NaN"), ("mixture_logits", 1.01, "differs")],
+    [
+        ("latent", np.nan, "NaN"),
+        ("head", (1, np.inf, 1), "mixture_mu holds NaN"),
+        ("head", (1.01, 1, 1), "differs"),
+    ],
 )
 def test_outputs_that_are_wrong_or_not_finite_are_refused(field, factor, message):
     content = WORLDS["per_dimension"]
     reference = ModelBackend(content["spec"], content["vae"], content["memory"])
-    spoilt = Altered(
-        reference, after=lambda out: replace(out, **{field: getattr(out, field) * factor})
-    )
+
+    def spoil(out):
+        value = getattr(out, field)
+        if isinstance(value, tuple):
+            return replace(out, **{field: tuple(map(np.multiply, value, factor))})
+        return replace(out, **{field: value * factor})
+
+    spoilt = Altered(reference, after=spoil)
     with pytest.raises(ExportError, match=message):
         check_parity(content["spec"], reference, {"spoilt": spoilt})
 

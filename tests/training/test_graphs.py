@@ -57,7 +57,8 @@ def test_the_graphs_compute_what_the_models_compute(head, rule, discrete):
     )
     reward = 1.0 if discrete else None
     spec = spec_of("tiny", space, FRAME, mdnrnn, temperature_rule=rule, constant_reward=reward)
-    graphs = TorchBackend(EncodeGraph(vae), StepGraph(mdnrnn, rule, reward), DecodeGraph(vae))
+    modules = (EncodeGraph(vae), StepGraph(mdnrnn, rule, reward), DecodeGraph(vae))
+    graphs = TorchBackend(spec, dict(zip(spec.graph_inputs(), modules, strict=True)))
     worst = check_parity(spec, ModelBackend(spec, vae, mdnrnn), {"graphs": graphs})
     assert 0 < worst["graphs"] < 1e-4
 

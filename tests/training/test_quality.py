@@ -71,9 +71,11 @@ class Walk:
             reward=steps[:, 0],
             done_logit=np.where(steps[:, 0] >= 100, 1, -1).astype(np.float32),
             state=(steps,),
-            mixture_logits=np.zeros((rows, 1), np.float32),
-            mixture_mu=mean[:, None],
-            mixture_log_sigma=np.full((rows, 1, Z), math.log(SIGMA), np.float32),
+            head=(
+                np.zeros((rows, 1), np.float32),
+                mean[:, None],
+                np.full((rows, 1, Z), math.log(SIGMA), np.float32),
+            ),
         )
 
 

@@ -35,13 +35,15 @@ A manifest of schema 1 is converted on loading (`dreamserve.schema_1`).
 """
 
 from collections.abc import Iterable, Iterator
-from math import prod
+from math import log, log1p, prod
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from dreamserve.heads import GaussianMixture, LatentHead
-from dreamserve.heads.base import Shape
+from dreamserve.heads.base import Array, Shape
 from dreamserve.manifest_parts import (
     BankSpec,
     ControllerSpec,
@@ -55,6 +57,8 @@ from dreamserve.manifest_parts import (
 from dreamserve.observations import FrameSpec, ObservationSpec
 from dreamserve.schema_1 import convert_schema_1
 from dreamserve.spaces import ActionSpace
+
+Bools = npt.NDArray[np.bool_]
 
 RESERVED = ("survival", "target", "target_weight")  # names of a plan's objectives
 
@@ -82,6 +86,16 @@ class DoneRule(Part):
 
     rule: Literal["threshold", "drawn"] = "threshold"
     threshold: float = 0.0
+
+    def ends(self, done_logit: Array, uniform: Array | None) -> Bools:
+        """Return whether dreams end, (B,), by their logits and, if drawn, uniforms, (B,) each."""
+        if uniform is None:
+            ends: Bools = done_logit > self.threshold
+            return ends
+        # Below the sigmoid, as a comparison of logits. Python's `log` has no vectors of the CPU,
+        # whose last bits would depend on a row's position.
+        logits = [log(u) - log1p(-u) for u in uniform.tolist()]
+        return done_logit > np.array(logits)
 
     @model_validator(mode="after")
     def _drawn_has_no_threshold(self) -> Self:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,17 +43,15 @@ def tiny(request: pytest.FixtureRequest, tiny_bundle: Path) -> Tiny:
 
 
 def _arrays_of(output: StepOutput) -> list[np.ndarray]:
-    return [
-        *(output.latent, output.reward, output.done_logit, *output.state),
-        *(output.mixture_logits, output.mixture_mu, output.mixture_log_sigma),
-    ]
+    return list(output.arrays())
 
 
 def _fake_device(
-    nan_action: int | None = None, space: ActionSpace | None = None
+    nan_action: int | None = None, space: ActionSpace | None = None, **fields: Any
 ) -> TorchDeviceBackend:
     """Return the fake world on tensors: scalar state, any actions, and rows that become NaN."""
-    fake = FakeBackend(fake_spec(space=space), nan_action=nan_action)
+    spec = fake_spec(space=space, **fields)
+    fake = FakeBackend(spec, nan_action=nan_action)
 
     def step(latent, action, memory, n, temperature, numbers):
         arrays = (part.numpy() for part in (latent, action, memory, n, temperature, numbers))
@@ -61,10 +60,7 @@ def _fake_device(
             output = fake.step(StepInput(latent, action, (memory, n), temperature, numbers))
         return tuple(torch.tensor(part) for part in _arrays_of(output))
 
-    def never(_: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
-
-    return TorchDeviceBackend(never, step, never, "cpu")
+    return TorchDeviceBackend(spec, {"step": step}, "cpu")
 
 
 @pytest.fixture

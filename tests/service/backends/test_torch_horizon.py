@@ -132,5 +132,5 @@ def test_a_step_counts_if_the_trajectory_was_alive_before_it() -> None:
     finite[2, 2] = False  # alive
     rewards[2, 3] = np.nan  # dead by then
     weights = torch.tensor([1.0, 0.5, 0.25])
-    values = discounted_returns(rewards, done, finite, weights, 0.0)
+    values = discounted_returns(rewards, done > 0, finite, weights)
     assert values.tolist() == [1.5, 1.0, -np.inf, 1.0]

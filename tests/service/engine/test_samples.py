@@ -59,9 +59,9 @@ class Broken:
 
     def step(self, batch: StepInput) -> StepOutput:
         output = self._backend.step(batch)
-        log_sigma = output.mixture_log_sigma.copy()
+        log_sigma = output.head[2].copy()
         log_sigma[batch.action == 2] = np.nan
-        return replace(output, mixture_log_sigma=log_sigma)
+        return replace(output, head=(*output.head[:2], log_sigma))
 
 
 class Recording:

@@ -40,13 +40,17 @@ def check_backend(spec: WorldSpec, backend: Backend) -> None:
     expected = spec.graph_outputs()
     for rows in (1, 2):
         latent = np.zeros((rows, spec.latent_size), np.float32)
-        frames = np.zeros((rows, *spec.observation.shape), np.float32)
+        seen = np.zeros((rows, *spec.observation.shape), np.float32)
+        step = dummy_input(spec, rows)
         try:
             outputs: dict[GraphName, tuple[Array, ...]] = {
-                "encode": backend.encode(frames),
-                "step": backend.step(dummy_input(spec, rows)).arrays(),
-                "decode": (backend.decode(latent),),
+                "encode": backend.encode(seen, step.state if spec.encode_memory else ()),
+                "step": backend.step(step).arrays(),
             }
+            if spec.has_decode:
+                outputs["decode"] = (backend.decode(latent),)
+            if spec.has_policy:
+                outputs["policy"] = (backend.policy(latent, step.state),)
         except Exception as error:
             raise BundleError(
                 f"{spec.name}: the {backend.name} backend fails on {rows} rows: {error}"

@@ -5,12 +5,13 @@ tests check. Weights stored as float16 behind Cast nodes become float32 once, at
 constant folding, which is part of every optimisation level.
 """
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
 import onnxruntime as ort
 
-from dreamserve.backends.base import Array, StepInput, StepOutput
+from dreamserve.backends.base import Array, State, StepInput, StepOutput, head_arrays
 from dreamserve.backends.check import check_backend
 from dreamserve.backends.onnx_session import Device, open_session
 from dreamserve.backends.trial import try_graphs
@@ -23,7 +24,7 @@ from dreamserve.trust import UNTRUSTED
 
 
 class OnnxBackend:
-    """The three graphs as onnxruntime sessions.
+    """The graphs as onnxruntime sessions; each is the bytes of an ONNX file.
 
     On CUDA every call copies its inputs to the device and its outputs back. Raises BundleError if
     a graph is not ONNX or does not fit the world's spec (names, ranks, sizes and types of inputs
@@ -33,21 +34,20 @@ class OnnxBackend:
     def __init__(
         self,
         spec: WorldSpec,
-        encode: bytes,
-        step: bytes,
-        decode: bytes,
+        graphs: Mapping[GraphName, bytes],
         threads: int = 1,
         device: Device = "cpu",
         max_graph_bytes: int = UNTRUSTED.max_graph_bytes,
     ) -> None:
         self.device, self.name = device, f"onnx-{device}"
         self.threads = threads
-        options = threads, device, max_graph_bytes
-        self._encode = _session(spec, "encode", encode, *options)
-        self._step = _session(spec, "step", step, *options)
-        self._decode = _session(spec, "decode", decode, *options)
-        self._step_names = tuple(spec.graph_inputs()["step"])
-        self._states = len(spec.recurrent_state)
+        self._names = {name: tuple(inputs) for name, inputs in spec.graph_inputs().items()}
+        self._sessions = {
+            name: _session(spec, name, graphs[name], threads, device, max_graph_bytes)
+            for name in self._names
+        }
+        self._step, self._step_names = self._sessions["step"], self._names["step"]
+        self._states, self._heads = len(spec.recurrent_state), head_arrays(spec)
         check_backend(spec, self)
 
     @classmethod
@@ -59,27 +59,30 @@ class OnnxBackend:
         try_graphs(bundle)
         return cls(
             bundle.manifest,
-            encode=bundle.graph_bytes("encode", "onnx"),
-            step=bundle.graph_bytes("step", "onnx"),
-            decode=bundle.graph_bytes("decode", "onnx"),
+            {name: bundle.graph_bytes(name, "onnx") for name in bundle.manifest.graphs.by_name()},
             threads=threads,
             device=device,
             max_graph_bytes=bundle.trust.max_graph_bytes,
         )
 
-    def encode(self, frames: Array) -> tuple[Array, Array]:
-        mu, logvar = self._encode.run(None, {"frames": frames})
-        return mu, logvar
+    def encode(self, observations: Array, state: State = ()) -> tuple[Array, ...]:
+        return tuple(self._run("encode", observations, *state))
 
     def decode(self, latent: Array) -> Array:
-        frames: Array = self._decode.run(None, {"latent": latent})[0]
-        return frames
+        return self._run("decode", latent)[0]
+
+    def policy(self, latent: Array, state: State) -> Array:
+        return self._run("policy", latent, *state)[0]
+
+    def _run(self, name: GraphName, *values: Array) -> list[Array]:
+        feed = dict(zip(self._names[name], values, strict=True))
+        outputs: list[Array] = self._sessions[name].run(None, feed)
+        return outputs
 
     def step(self, batch: StepInput) -> StepOutput:
         values = (batch.latent, batch.action, *batch.state, batch.temperature, batch.noise)
         feed = dict(zip(self._step_names, values, strict=True))
-        latent, reward, done_logit, *rest = self._step.run(None, feed)
-        return StepOutput(latent, reward, done_logit, tuple(rest[: self._states]), *rest[-3:])
+        return StepOutput.of(self._step.run(None, feed), self._states, self._heads)
 
 
 def _session(

@@ -24,6 +24,7 @@ ROWS: dict[GraphName, tuple[int, ...]] = {
     "encode": (1, 2, 16),
     "step": (1, 2, 256),
     "decode": (1, 2, 16),
+    "policy": (1, 2, 256),
 }
 _CPU_TIME_OVER = -getattr(signal, "SIGXCPU", 0)  # Windows has no such limit
 _MAX_REMEMBERED = 256
@@ -36,9 +37,9 @@ def try_graphs(bundle: Bundle) -> None:
     Graphs that passed are not tried again by this process. Raises BackendError if the other
     process cannot be started.
     """
-    graphs, trust = bundle.manifest.graphs, bundle.trust
-    requests = [_request(bundle.manifest, name) for name in ROWS]
-    hashes = (getattr(graphs, name).onnx.sha256 for name in ROWS)
+    graphs, trust = bundle.manifest.graphs.by_name(), bundle.trust
+    requests = [_request(bundle.manifest, name) for name in graphs]
+    hashes = (graph.onnx.sha256 for graph in graphs.values())
     trial = (*hashes, json.dumps(requests), trust.max_graph_bytes, trust.load_timeout_s)
     if trial not in _passed:
         _try(bundle, requests)
@@ -59,7 +60,7 @@ def _request(spec: WorldSpec, name: GraphName) -> dict[str, Any]:
 
 def _try(bundle: Bundle, requests: list[dict[str, Any]]) -> None:
     trust = bundle.trust
-    contents = [bundle.graph_bytes(name, "onnx") for name in ROWS]
+    contents = [bundle.graph_bytes(name, "onnx") for name in bundle.manifest.graphs.by_name()]
     sizes = ({"bytes": len(content)} for content in contents)
     header = {
         "graphs": [one | size for one, size in zip(requests, sizes, strict=True)],

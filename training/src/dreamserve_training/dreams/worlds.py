@@ -46,9 +46,12 @@ def world_from_models(
         constant_reward=reward,
     )
     backend = TorchBackend(
-        EncodeGraph(vae).to(device),
-        StepGraph(memory, temperature_rule, reward).to(device),
-        DecodeGraph(vae).to(device),
+        spec,
+        {
+            "encode": EncodeGraph(vae).to(device),
+            "step": StepGraph(memory, temperature_rule, reward).to(device),
+            "decode": DecodeGraph(vae).to(device),
+        },
         device,
     )
     return World(spec, backend)

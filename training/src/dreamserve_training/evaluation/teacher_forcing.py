@@ -96,8 +96,7 @@ def teacher_force(
         )
         output = backend.step(batch)
         following = np.stack([drawn[i][min(step + 1, len(drawn[i]) - 1)] for i in order])
-        parts = (output.mixture_logits, output.mixture_mu, output.mixture_log_sigma)
-        nll = negative_log_likelihood(parts, following)
+        nll = negative_log_likelihood(output.head, following)
         for row, i in enumerate(order):
             recorders[i].add(step, nll[row], output.reward[row], output.done_logit[row])
         state = output.state

@@ -7,7 +7,7 @@ also finds errors in those modules.
 import torch
 from torch import Tensor
 
-from dreamserve.backends.base import Array, StepInput, StepOutput
+from dreamserve.backends.base import Array, State, StepInput, StepOutput
 from dreamserve.manifest import WorldSpec
 from dreamserve_training.export.graphs import NEVER_DONE
 from dreamserve_training.models.mixture import sample_with_noise
@@ -24,9 +24,9 @@ class ModelBackend:
         self.spec, self.vae, self.memory = spec, vae.eval(), memory.eval()
 
     @torch.inference_mode()
-    def encode(self, frames: Array) -> tuple[Array, Array]:
+    def encode(self, observations: Array, state: State = ()) -> tuple[Array, ...]:
         """Return mu and logvar of each frame's posterior."""
-        mu, logvar = self.vae.encode(torch.from_numpy(frames))
+        mu, logvar = self.vae.encode(torch.from_numpy(observations))
         return mu.numpy(), logvar.numpy()
 
     @torch.inference_mode()
@@ -52,7 +52,7 @@ class ModelBackend:
             _or_constant(reward, temperature, self.spec.reward.value or 0.0),
             _or_constant(done_logit, temperature, NEVER_DONE),
             tuple(part.numpy() for part in state),
-            *(part.numpy() for part in mixture),
+            tuple(part.numpy() for part in mixture),
         )
 
 

@@ -102,9 +102,7 @@ def step_output(
         reward=reward_,
         done_logit=done_,
         state=(),
-        mixture_logits=np.zeros((len(latent_), 1), np.float32),
-        mixture_mu=mu,
-        mixture_log_sigma=log_sigma_,
+        head=(np.zeros((len(latent_), 1), np.float32), mu, log_sigma_),
     )
 
 
