@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from dreamserve.archives import Array, Shape, read_arrays
-from dreamserve.errors import BundleError
+from dreamserve.archives import AGE, Array, Shape, read_arrays
+from dreamserve.errors import BundleError, Problems
 from dreamserve.folder import Folder
 from dreamserve.graph_rules import check_graph
 from dreamserve.manifest import Manifest, WorldSpec
@@ -60,26 +61,29 @@ class Bundle:
 def load_bundle(path: str | Path, trust: Trust = UNTRUSTED) -> Bundle:
     """Return the bundle in the folder `path`. Raises BundleError, whose one line names the file.
 
-    Nothing of the bundle runs, and no more than `trust.max_bundle_bytes` of it is read.
+    Nothing of the bundle runs, and no more than `trust.max_bundle_bytes` of it is read. The error
+    has the problems of all files.
     """
     folder = Folder(Path(path), trust.max_bundle_bytes)
-    manifest = _read_manifest(folder)
+    manifest, problems = _read_manifest(folder), Problems()
     for graph in manifest.graphs.by_name().values():
-        check_graph(_read(folder, graph.onnx), str(folder.path / graph.onnx.file))
+        with problems.collected():
+            check_graph(_read(folder, graph.onnx), str(folder.path / graph.onnx.file))
         if graph.torchscript is not None:
-            _read(folder, graph.torchscript)
-    size = manifest.bank.size
-    ages = {"age": (size,)} if manifest.bank.ages else {}
-    bank = _read_arrays(folder, manifest.bank, bank_shapes(manifest, size) | ages)
+            with problems.collected():
+                _read(folder, graph.torchscript)
+    bank: Arrays = {}
+    ages: npt.NDArray[np.int64] | None = None
+    with problems.collected():
+        bank, ages = _read_bank(folder, manifest)
     controller = None
     if manifest.controller is not None:
         where = str(folder.path / manifest.controller.file)
-        shapes = controller_shapes(manifest, manifest.controller, where)
-        controller = _read_arrays(folder, manifest.controller, shapes)
-    age = bank.pop("age").astype(np.int64) if ages else None
-    if age is not None and age.min() < 0:
-        raise BundleError(f"{folder.path / manifest.bank.file}: age holds {age.min()}, below 0")
-    return Bundle(folder.path, manifest, bank, controller, trust, age)
+        with problems.collected():
+            shapes = controller_shapes(manifest, manifest.controller, where)
+            controller = _read_arrays(folder, manifest.controller, shapes)
+    problems.raise_if_any()
+    return Bundle(folder.path, manifest, bank, controller, trust, ages)
 
 
 def sha256_of(path: str | Path) -> str:
@@ -133,12 +137,14 @@ def check_arrays(arrays: Arrays, expected: Mapping[str, Shape], where: str) -> N
     """Raise BundleError unless the arrays have the expected names and shapes, and are finite."""
     if set(arrays) != set(expected):
         raise BundleError(f"{where}: must hold {sorted(expected)}, holds {sorted(arrays)}")
+    problems = Problems()
     for name, shape in expected.items():
         array = arrays[name]
         if array.shape != shape:
-            raise BundleError(f"{where}: {name} must be {shape}, is {array.shape}")
-        if not np.isfinite(array).all():
-            raise BundleError(f"{where}: {name} holds NaN or infinity")
+            problems.add(f"{where}: {name} must be {shape}, is {array.shape}")
+        elif not np.isfinite(array).all():
+            problems.add(f"{where}: {name} holds NaN or infinity")
+    problems.raise_if_any()
 
 
 def _read_manifest(folder: Folder) -> Manifest:
@@ -152,9 +158,7 @@ def _read_manifest(folder: Folder) -> Manifest:
         manifest = Manifest.model_validate_json(json.dumps(fields))
         version = content_version(fields)
     except ValidationError as error:
-        problem = error.errors()[0]
-        field = ".".join(str(part) for part in problem["loc"]) or "the manifest"
-        raise BundleError(f"{path}: {field}: {problem['msg']}") from None
+        raise BundleError(*(f"{path}: {_told(one)}" for one in error.errors())) from None
     except ValueError as error:
         raise BundleError(f"{path}: {error}") from None
     if version != manifest.version:
@@ -162,6 +166,11 @@ def _read_manifest(folder: Folder) -> Manifest:
             f"{path}: declares version {manifest.version}, but its content has {version}"
         )
     return manifest
+
+
+def _told(problem: ErrorDetails) -> str:
+    field = ".".join(str(part) for part in problem["loc"]) or "the manifest"
+    return f"{field}: {problem['msg']}"
 
 
 def _why_no_bundle(folder: Path) -> str:
@@ -195,3 +204,17 @@ def _read_arrays(folder: Folder, spec: FileSpec, expected: Mapping[str, Shape]) 
     arrays = read_arrays(_read(folder, spec), expected, folder.max_bytes, where)
     check_arrays(arrays, expected, where)
     return arrays
+
+
+def _read_bank(folder: Folder, manifest: Manifest) -> tuple[Arrays, npt.NDArray[np.int64] | None]:
+    """Return the bank's arrays, and its ages (N,) if it has them."""
+    size = manifest.bank.size
+    shapes = bank_shapes(manifest, size)
+    if not manifest.bank.ages:
+        return _read_arrays(folder, manifest.bank, shapes), None
+    bank = _read_arrays(folder, manifest.bank, shapes | {AGE: (size,)})
+    ages = bank.pop(AGE).astype(np.int64)
+    if ages.min() < 0:
+        where = folder.path / manifest.bank.file
+        raise BundleError(f"{where}: age holds {ages.min()}; steps since a beginning are 0 or more")
+    return bank, ages
