@@ -19,7 +19,7 @@ from dreamserve.errors import BundleError
 Array = npt.NDArray[np.float32]
 Shape = tuple[int, ...]
 
-_DTYPES = tuple(np.dtype(kind) for kind in ("<f2", "<f4", "<f8", ">f2", ">f4", ">f8"))
+_DTYPES = tuple(map(np.dtype, ("<f2", "<f4", "<f8", ">f2", ">f4", ">f8", "<i4", "<i8")))
 _MAX_HEADER_BYTES = 2**14  # of one .npy; numpy itself reads at most 10,000 characters
 _DIRECTORY_ENTRY = b"PK\x01\x02"
 _BY_CHANCE = 8  # times that these four bytes may occur in compressed data
@@ -72,7 +72,9 @@ def _array(content: bytes, name: str, shape: Shape, where: str) -> Array:
     """Return the array of a .npy file, as float32."""
     found, fortran_order, dtype, data = _header(content)
     if dtype not in _DTYPES:
-        raise BundleError(f"{where}: {name} is {dtype}, must be floats of 2, 4 or 8 bytes")
+        raise BundleError(
+            f"{where}: {name} is {dtype}, must be floats of 2, 4 or 8 bytes, or ages, integers"
+        )
     if found != shape:
         raise BundleError(f"{where}: {name} must be {shape}, is {found}")
     if len(data) != dtype.itemsize * prod(shape):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
@@ -38,9 +39,10 @@ class Bundle:
 
     path: Path
     manifest: Manifest
-    bank: Arrays  # mu (N, Z), logvar (N, Z), state.NAME (N, *shape)
+    bank: Arrays  # the head's posterior (N, …), state.NAME (N, *shape)
     controller: Arrays | None  # weights (actions, features), bias (actions,)
     trust: Trust = UNTRUSTED
+    ages: npt.NDArray[np.int64] | None = None  # (N,) of the bank's entries, in steps
 
     def graph_bytes(self, name: GraphName, file_format: Format) -> bytes:
         """Read a graph's bytes, and check their hash again: these bytes are the ones checked.
@@ -70,17 +72,21 @@ def load_bundle(path: str | Path, trust: Trust = UNTRUSTED) -> Bundle:
         if graph.torchscript is not None:
             with problems.collected():
                 _read(folder, graph.torchscript)
-    bank: Arrays = {}
+    size, bank = manifest.bank.size, Arrays()
+    ages = {"age": (size,)} if manifest.bank.ages else {}
     with problems.collected():
-        bank = _read_arrays(folder, manifest.bank, bank_shapes(manifest, manifest.bank.size))
+        bank = _read_arrays(folder, manifest.bank, bank_shapes(manifest, size) | ages)
     controller = None
     if manifest.controller is not None:
         where = str(folder.path / manifest.controller.file)
         with problems.collected():
             shapes = controller_shapes(manifest, manifest.controller, where)
             controller = _read_arrays(folder, manifest.controller, shapes)
+    age = bank.pop("age").astype(np.int64) if "age" in bank else None
+    if age is not None and age.min() < 0:
+        problems.add(f"{folder.path / manifest.bank.file}: age holds {age.min()}, below 0")
     problems.raise_if_any()
-    return Bundle(folder.path, manifest, bank, controller, trust)
+    return Bundle(folder.path, manifest, bank, controller, trust, age)
 
 
 def sha256_of(path: str | Path) -> str:

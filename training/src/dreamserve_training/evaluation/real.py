@@ -94,7 +94,7 @@ class DreamingAgent:
 
     def latent(self, frame: UInt8) -> Float32:
         """Return the mean (1, Z) of V's posterior of `frame`."""
-        mu, _ = self.world.backend.encode(to_numbers(self.world.spec.frame, frame[None]))
+        mu, _ = self.world.backend.encode(to_numbers(self.world.spec.observation, frame[None]))
         return mu
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image
 
 from dreamserve.manifest import Manifest
+from dreamserve.observations import FrameSpec
 from dreamserve.spaces import DiscreteSpace
 
 
@@ -68,29 +69,37 @@ def render_card(manifest: Manifest, pictures: Mapping[str, Picture], sizes: dict
 
 
 def _properties(manifest: Manifest) -> str:
-    space, mixture, frame = manifest.action_space, manifest.mixture, manifest.frame
+    space = manifest.action_space
     names = ", ".join(f"{i} {name}" for i, name in enumerate(space.names))
     actions = f"Discrete({space.n})" if isinstance(space, DiscreteSpace) else f"Box{space.shape}"
     memory = ", ".join(f"{t.name} {'x'.join(map(str, t.shape))}" for t in manifest.recurrent_state)
-    crop = frame.crop
     reward = "predicted" if manifest.reward.value is None else f"{manifest.reward.value:g} per step"
+    linear = "a linear policy" if manifest.controller else "none"
     properties = {
         "actions": f"{actions}: {names}",
-        "frame": (
-            f"{'x'.join(map(str, frame.shape))} {frame.color_order}, from a camera of"
-            f" {'x'.join(map(str, frame.source_shape))}, rows {crop.top} to {crop.bottom},"
-            f" columns {crop.left} to {crop.right}"
-        ),
+        "observation": _observation(manifest),
         "latent": manifest.latent_size,
         "memory": f"{memory} ({manifest.state_bytes():,} bytes per session, latent included)",
-        "mixture": f"{mixture.form}, {mixture.components} components",
+        "head": str(manifest.head),
         "temperature": f"rule `{manifest.temperature_rule}`",
-        "an episode ends": f"when the done logit exceeds {manifest.done.threshold:g}",
+        "an episode ends": str(manifest.done),
         "reward": reward,
         "starting points": f"{manifest.bank.size}, from real episodes",
-        "controller": "a linear policy" if manifest.controller else "none",
+        "controller": "a graph" if manifest.has_policy else linear,
     }
     return _rows(properties, ("property", "value"))
+
+
+def _observation(manifest: Manifest) -> str:
+    seen = manifest.observation
+    if not isinstance(seen, FrameSpec):
+        return str(seen)
+    crop = seen.crop
+    return (
+        f"frame {'x'.join(map(str, seen.shape))} {seen.color_order}, from a camera of"
+        f" {'x'.join(map(str, seen.source_shape))}, rows {crop.top} to {crop.bottom},"
+        f" columns {crop.left} to {crop.right}"
+    )
 
 
 def _section(name: str, value: Any) -> str:
