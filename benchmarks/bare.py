@@ -31,7 +31,7 @@ class BareLoop:
         start = random_step(spec, np.random.default_rng(1), rows)
         temperature = np.ones(rows, np.float32)
         values = (start.latent, start.action, *start.state, temperature, start.noise)
-        self._start: dict[str, Any] = dict(zip(spec.step_inputs(), values, strict=True))
+        self._start: dict[str, Any] = dict(zip(spec.graph_inputs()["step"], values, strict=True))
         # What /step returns and the next step needs; the mixture is not computed.
         self._fed_back = ["latent", *(tensor.name for tensor in spec.recurrent_state)]
         self._outputs = [f"next_{name}" for name in self._fed_back] + ["reward", "done_logit"]

@@ -103,13 +103,7 @@ def sending(step: Step) -> Iterator[None]:
 
 def others_p99_ms(port: int, seconds: float, watch: Watch, pid: int) -> float:
     """Return the 99th percentile of the steps of others, in ms."""
-
-    def run(seconds: float) -> load.Load:
-        return load.run_wrk(port, "/step", "step.lua", connections=16, seconds=seconds)
-
-    seen = load.measured(lambda: load.open_sessions(port), run, seconds, watch, pid)
-    load.must_succeed("dreamserve", seen)
-    return seen.p99_ms
+    return load.measured_steps("dreamserve", port, 16, seconds, watch, pid).p99_ms
 
 
 def main() -> None:

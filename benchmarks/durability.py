@@ -31,16 +31,7 @@ def measure(
     for name, options in stores.items():
         port = load.free_port()
         with load.serving(load.dreamserve(bundle, port, *options), port) as pid:
-            loads[name] = load.measured(
-                lambda port=port: load.open_sessions(port),
-                lambda seconds, port=port: load.run_wrk(
-                    port, "/step", "step.lua", connections=CONNECTIONS, seconds=seconds
-                ),
-                seconds,
-                watch,
-                pid,
-            )
-        load.must_succeed(name, loads[name])
+            loads[name] = load.measured_steps(name, port, CONNECTIONS, seconds, watch, pid)
     return loads
 
 

@@ -229,6 +229,19 @@ def measured(
     return watch.measure(lambda: run(seconds), pid, warm)
 
 
+def measured_steps(
+    name: str, port: int, connections: int, seconds: float, watch: Watch, pid: int
+) -> Load:
+    """Measure /step on as many connections, as `measured`; exit if a request to `name` failed."""
+
+    def run(seconds: float) -> Load:
+        return run_wrk(port, "/step", "step.lua", connections=connections, seconds=seconds)
+
+    result = measured(lambda: open_sessions(port), run, seconds, watch, pid)
+    must_succeed(name, result)
+    return result
+
+
 def must_succeed(name: str, result: Load) -> None:
     """Exit if any request failed: an error response is not a step."""
     if result.non_2xx or result.socket_errors or not result.requests_per_s:

@@ -131,16 +131,7 @@ def measure(bundle: Path, sessions: int, seconds: float, watch: Watch) -> dict[s
     """Start a server and load it over each transport; return the results."""
     port, loads = load.free_port(), {}
     with load.serving(load.dreamserve(bundle, port), port) as pid:
-        loads["http"] = load.measured(
-            lambda: load.open_sessions(port),
-            lambda seconds: load.run_wrk(
-                port, "/step", "step.lua", connections=sessions, seconds=seconds
-            ),
-            seconds,
-            watch,
-            pid,
-        )
-        load.must_succeed("http", loads["http"])
+        loads["http"] = load.measured_steps("http", port, sessions, seconds, watch, pid)
         loads["stream"] = load.measured(
             lambda: None, lambda seconds: over_stream(port, sessions, seconds), seconds, watch, pid
         )

@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -28,12 +27,12 @@ from typing import TypeVar
 import numpy as np
 
 import load
+import nginx_process
 import redis_process
 from dreamserve.local import LocalClient
 from dreamserve_client import AsyncDreamClient
 from tables import print_circumstances, print_table
 
-DEPLOY = Path(__file__).parents[1] / "deploy"
 T = TypeVar("T")
 # A server that is stopped accepts connections for ever; only the wait for its answer tells.
 STEP_WAIT_S = 1
@@ -190,32 +189,14 @@ def stop_for(seconds: float) -> Event:
 @asynccontextmanager
 async def nginx(folder: Path, servers: list[Server]) -> AsyncIterator[str]:
     """Run nginx with the configuration of deploy/ in front of the servers; yield its URL."""
-    program = (
-        shutil.which("nginx")
-        or shutil.which("nginx", path="/usr/sbin")
-        or sys.exit("nginx is not installed")
-    )
-    own, port = folder / "dreamserve", load.free_port()
-    shutil.copytree(DEPLOY / "nginx", own)
-    text = (own / "machine.conf").read_text().replace("/etc/nginx/", f"{folder}/")
-    proxy = (own / "proxy.conf").read_text()
+    program = nginx_process.program() or sys.exit("nginx is not installed")
+    port, addresses = load.free_port(), [f"127.0.0.1:{server.port}" for server in servers]
+    location = "location = /step { include dreamserve/step.conf; proxy_pass http://dreamserve; }"
+    command = nginx_process.command(program, folder, port, addresses, location)
+    proxy = (folder / "dreamserve/proxy.conf").read_text()
     steps, changed = re.subn("proxy_read_timeout 660s", f"proxy_read_timeout {STEP_WAIT_S}s", proxy)
     assert changed == 1
-    (own / "step.conf").write_text(steps)
-    location = f"location = /step {{ include {own}/step.conf; proxy_pass http://dreamserve; }}"
-    text = text.replace("listen 80;", f"listen 127.0.0.1:{port}; {location}")
-    for example, server in zip((8001, 8002), servers, strict=True):
-        assert text.count(f"127.0.0.1:{example}") == 1
-        text = text.replace(f"127.0.0.1:{example}", f"127.0.0.1:{server.port}")
-    temporary = " ".join(
-        f"{kind}_temp_path {folder}/{kind};"
-        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    (folder / "nginx.conf").write_text(
-        f"daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;"
-        f" events {{}} http {{ access_log off; {temporary}\n{text}\n}}\n"
-    )
-    command = [program, "-e", f"{folder}/error.log", "-p", str(folder), "-c", "nginx.conf"]
+    (folder / "dreamserve/step.conf").write_text(steps)
     process = subprocess.Popen(command)
     try:
         await asyncio.to_thread(wait_until_ready, port)

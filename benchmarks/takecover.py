@@ -30,9 +30,10 @@ import numpy.typing as npt
 import load
 from dreamserve_client import DreamClient
 from dreamserve_training.data.policies import random_actions
-from dreamserve_training.data.workers import game_workers, worker_env
+from dreamserve_training.data.workers import worker_env
 from dreamserve_training.envs import TAKE_COVER, EnvSpec
 from dreamserve_training.evaluation.real import BlindAgent, EpisodeResults, play
+from dreamserve_training.runs.pools import worker_pool
 from tables import print_circumstances, print_table, verdict
 
 TAKECOVER = Path(__file__).parents[1] / "bundles" / "takecover"
@@ -153,7 +154,7 @@ def measure(args: argparse.Namespace) -> tuple[list[int], list[Episode]]:
     cores = [load.SERVER_CORE] if args.real_time else [load.SERVER_CORE, load.LOAD_CORE]
     with (
         load.serving(load.dreamserve(TAKECOVER, port), port, cores=",".join(map(str, cores))),
-        game_workers(workers) as pool,
+        worker_pool(workers) as pool,
     ):
         random = list(pool.map(partial(play_random, game), seeds))
         url = f"http://127.0.0.1:{port}"

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dreamserve.manifest import Crop, FrameSpec
+from dreamserve.observations import Crop, FrameSpec
 from dreamserve.spaces import ActionSpace, BoxSpace, DiscreteSpace
 from dreamserve_training.export import export_world, spec_of
 from dreamserve_training.models.mdnrnn import MDNRNN

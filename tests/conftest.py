@@ -19,12 +19,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 PATIENCE_S = 30.0
 # A shell starts background jobs with these ignored, which the tests' processes would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores; threads of OpenMP that wait for more of these would only spin.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+settings.register_profile("thorough", max_examples=1000)  # of what has no number of its own
 
 NOTHING_MAY_BE_MISSING = os.environ.get("CI") == "true"
 
@@ -55,6 +62,41 @@ def _fail_if_skipped(report: Any) -> None:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
         report.longrepr = f"skipped, and CI=true: {reason}"
+
+
+def _locked(lock: int, how: str) -> None:
+    import fcntl  # imported here as Windows has none
+
+    fcntl.flock(lock, getattr(fcntl, f"LOCK_{how}"))
+
+
+def _use_machine(alone: bool) -> Generator[None, Any, Any]:
+    """Run a test beside those of other workers, or `alone`, between theirs.
+
+    Who wants the machine for itself keeps the door shut until it has it, so that the others cannot
+    go on for ever. They lock this file, and its folder.
+    """
+    door, machine = os.open(__file__, os.O_RDONLY), os.open(Path(__file__).parent, os.O_RDONLY)
+    try:
+        _locked(door, "EX")
+        _locked(machine, "EX" if alone else "SH")
+        if not alone:
+            _locked(door, "UN")
+        return (yield)
+    finally:
+        # not by closing alone: a process that a test leaves behind may have them, too
+        _locked(machine, "UN")
+        _locked(door, "UN")
+        os.close(machine)
+        os.close(door)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Let tests that measure time have the machine for themselves, if there are workers."""
+    if not hasattr(item.config, "workerinput") or os.name != "posix":
+        return (yield)
+    return (yield from _use_machine(item.get_closest_marker("alone") is not None))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -96,8 +138,8 @@ def _listening(*worlds: Any, tls_trust: Any = True, **changed: Any) -> Iterator[
     import httpx
 
     from dreamserve.api.app import create_app
-    from dreamserve.api.async_engine import engine_of
     from dreamserve.api.server import Server, bind
+    from dreamserve.engine.configured import engine_of
     from dreamserve.engine.fake import fake_world
     from dreamserve.settings import Settings
 

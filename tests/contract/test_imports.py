@@ -33,13 +33,16 @@ LAYERS = (
     {"cli"},
     {"api"},
     {"local"},
+    {"testing"},
+    {"conformance"},
     {"loading"},
     {"engine"},
     {"backends", "planning", "store"},
     {"bundle"},
     {"archives", "folder", "graph_rules", "manifest", "strict_json"},
+    {"observations", "schema_1"},
     {"manifest_parts"},
-    {"frames", "settings", "spaces", "validation"},
+    {"frames", "heads", "settings", "spaces", "validation"},
     {"environment", "errors", "logs", "noise", "trust"},
 )
 # What a user may ask of the SDK: the service in this process. Only this file imports it, and only
@@ -50,7 +53,7 @@ ON_REQUEST = {
 COMES_WITH = {"pydantic-core": "pydantic"}  # at its one exact version, and meant to be imported
 # The protocol's hooks for pydantic import it only when pydantic calls them.
 CALLED_BY = {"protocol": {"pydantic"}}
-MOST_IN_A_CHAIN = 18  # modules, from `python -m dreamserve` to the spaces
+MOST_IN_A_CHAIN = 20  # modules, from `python -m dreamserve` to the latent heads
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 
 

@@ -18,7 +18,7 @@ import typer
 
 from dreamserve import cli as service_cli
 from dreamserve.api.app import create_app
-from dreamserve.api.async_engine import engine_of
+from dreamserve.engine.configured import engine_of
 from dreamserve.engine.fake import fake_world
 from dreamserve.environment import OF_THE_SDK
 from dreamserve.settings import PREFIX, Settings

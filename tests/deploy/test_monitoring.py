@@ -12,8 +12,9 @@ import yaml
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from dreamserve.api.async_engine import Service, engine_of
 from dreamserve.api.metrics import METRICS, registry_of
+from dreamserve.api.service import Service
+from dreamserve.engine.configured import engine_of
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.histogram import NATS, ROWS, SECONDS
 from dreamserve.settings import Settings

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from dreamserve.manifest import Crop, FrameSpec
+from dreamserve.observations import Crop, FrameSpec
 from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.export import export_world, spec_of
 from dreamserve_training.models.mdnrnn import MDNRNN

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from dreamserve import noise
 from dreamserve.backends.base import Actions
+from dreamserve.backends.fake import SPACES
 from dreamserve.bundle import seal, sha256_of
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
@@ -257,14 +258,15 @@ def tiny_fields(folder: Path) -> dict[str, Any]:
     return {
         "name": "tiny",
         "action_space": {"type": "Discrete", "n": 3, "names": ["none", "left", "right"]},
-        "frame": {
+        "observation": {
+            "kind": "frame",
             "source_shape": [2 * SIDE, 2 * SIDE, 3],
             "crop": {"top": 0, "bottom": 2 * SIDE, "left": 0, "right": 2 * SIDE},
             "shape": [SIDE, SIDE, 3],
         },
         "latent_size": Z,
         "recurrent_state": [{"name": name, "shape": [R]} for name in "hc"],
-        "mixture": {"head": "joint", "components": K},
+        "head": {"kind": "gaussian_mixture", "form": "joint", "components": K},
         "noise": {"normal": Z, "uniform": 1},
         "temperature_rule": "paper",
         "done": {"threshold": 0.0},
@@ -309,7 +311,7 @@ def rewrite() -> Callable[..., Path]:
     return write_manifest
 
 
-@pytest.fixture(params=["fake", "fake_box", "tiny_onnx", "tiny_torch", "takecover"])
+@pytest.fixture(params=[*SPACES, "tiny_onnx", "tiny_torch", "takecover"])
 def any_world(request: pytest.FixtureRequest) -> Iterator[World]:
     """Return each kind of world in turn."""
     threads = torch.get_num_threads()
@@ -319,8 +321,8 @@ def any_world(request: pytest.FixtureRequest) -> Iterator[World]:
 
 
 def _world(request: pytest.FixtureRequest) -> World:
-    if request.param.startswith("fake"):
-        return fake_world(discrete=request.param == "fake")
+    if request.param in SPACES:
+        return fake_world(space=SPACES[request.param])
     if request.param == "takecover":
         if not TAKECOVER.is_dir():
             pytest.skip("bundles/takecover is not there")

@@ -9,8 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dreamserve.backends.fake import fake_spec
 from dreamserve.bundle import content_version, load_bundle, seal, sha256_of
 from dreamserve.errors import BundleError
+from dreamserve.heads import Categorical, GaussianMixture
+from dreamserve.manifest import DoneRule, WorldSpec
+from dreamserve.observations import FrameSpec, VectorSpec
+
+TAKECOVER = Path(__file__).parents[2] / "bundles" / "takecover"
 
 Edit = Callable[[Path], None]
 
@@ -87,7 +93,7 @@ def test_a_bundle_without_a_controller_has_none(
         (flip_a_byte("controller.npz"), "controller.npz: .*damaged"),
         (truncate("bank.npz"), "bank.npz: .*damaged"),
         (change_manifest(extra=1), "extra: Extra inputs are not permitted"),
-        (change_manifest(schema_version=2), "schema_version: Input should be 1"),
+        (change_manifest(schema_version=3), "schema_version: Input should be 2"),
         (
             change_manifest(version="0" * 16),
             "declares version 0000000000000000, but its content has",
@@ -210,3 +216,88 @@ def test_sealing_fills_in_defaults_and_the_version(tiny_bundle: Path) -> None:
 def test_sha256_is_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     assert sha256_of(tmp_path / "abc").startswith("ba7816bf8f01cfea414140de5dae2223")
+
+
+def test_a_manifest_of_schema_1_is_read_as_schema_2_with_its_own_version() -> None:
+    bundle = load_bundle(TAKECOVER)
+    fields = json.loads((TAKECOVER / "manifest.json").read_text())
+    manifest = bundle.manifest
+    assert (fields["schema_version"], manifest.schema_version) == (1, 2)
+    assert manifest.version == fields["version"] == content_version(fields)
+    assert isinstance(manifest.observation, FrameSpec)
+    assert list(manifest.observation.shape) == fields["frame"]["shape"]
+    assert isinstance(manifest.head, GaussianMixture)
+    assert manifest.head.form == fields["mixture"]["head"]
+    assert manifest.head.components == fields["mixture"]["components"]
+    assert manifest.done == DoneRule(threshold=fields["done"]["threshold"])
+
+
+def test_a_manifest_of_schema_1_has_no_field_of_schema_2(tmp_path: Path) -> None:
+    fields = json.loads((TAKECOVER / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps({**fields, "signals": []}))
+    with pytest.raises(BundleError, match="signals is not a field of schema 1"):
+        load_bundle(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"head": Categorical(groups=2, classes=3)}, "must be groups x classes, 2 x 3 = 6"),
+        ({"signals": [{"name": "reward", "description": ""}]}, "may not be named 'reward'"),
+        ({"signals": [{"name": "target", "description": ""}]}, "may not be named 'target'"),
+        ({"signals": [{"name": "hit", "description": ""}] * 2}, "may not be named 'hit'"),
+        ({"done": {"rule": "drawn", "threshold": 0.5}}, "drawn has no threshold"),
+        (
+            {"observation": {"kind": "vector", "names": ["x"], "low": [1], "high": [1]}},
+            "x: low 1 must be below high 1",
+        ),
+        (
+            {"observation": {"kind": "vector", "names": ["x"], "low": [], "high": [None]}},
+            "must have the same length",
+        ),
+    ],
+)
+def test_a_spec_that_contradicts_itself_is_refused(changed: dict[str, Any], message: str) -> None:
+    fields = fake_spec().model_dump()
+    WorldSpec.model_validate(fields)
+    with pytest.raises(ValueError, match=message):
+        WorldSpec.model_validate({**fields, **changed})
+
+
+def test_graphs_are_named_with_the_shapes_that_follow_from_the_spec() -> None:
+    spec = WorldSpec.model_validate(
+        {
+            **fake_spec().model_dump(),
+            "observation": VectorSpec(names=("x", "v"), low=(-1, None), high=(1, None)),
+            "head": Categorical(groups=2, classes=2),
+            "encode_memory": True,
+            "has_decode": False,
+            "has_policy": True,
+            "signals": [{"name": "value", "description": "What is to come."}],
+        }
+    )
+    assert spec.graph_inputs() == {
+        "encode": {"vectors": (2,), "memory": (3,), "n": ()},
+        "step": {
+            "latent": (4,),
+            "action": (),
+            "memory": (3,),
+            "n": (),
+            "temperature": (),
+            "noise": (5,),
+        },
+        "policy": {"latent": (4,), "memory": (3,), "n": ()},
+    }
+    assert spec.graph_outputs() == {
+        "encode": {"logits": (2, 2)},
+        "step": {
+            "next_latent": (4,),
+            "reward": (),
+            "done_logit": (),
+            "next_memory": (3,),
+            "next_n": (),
+            "logits": (2, 2),
+            "value": (),
+        },
+        "policy": {"scores": (3,)},
+    }

@@ -146,6 +146,8 @@ class _Stopping:
 
     def __init__(self, batches, after):
         self.batches, self.left = batches, after
+        self.dataset, self.sampler = batches.dataset, batches.sampler
+        self.batch_size = batches.batch_size
 
     def __iter__(self):
         for batch in self.batches:

@@ -9,16 +9,9 @@ import pytest
 from PIL import Image
 
 from dreamserve.backends.base import StepOutput
-from dreamserve.manifest import (
-    Crop,
-    DoneRule,
-    FrameSpec,
-    MixtureSpec,
-    NoiseSpec,
-    RewardRule,
-    TensorSpec,
-    WorldSpec,
-)
+from dreamserve.heads import GaussianMixture
+from dreamserve.manifest import DoneRule, NoiseSpec, RewardRule, TensorSpec, WorldSpec
+from dreamserve.observations import Crop, FrameSpec
 from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.data.episodes import DataError, save_episode
 from dreamserve_training.evaluation.horizon import horizon_errors
@@ -42,12 +35,12 @@ Z, SIGMA = 2, 0.5
 SPEC = WorldSpec(
     name="walk",
     action_space=DiscreteSpace(n=2, names=("stay", "go")),
-    frame=FrameSpec(
+    observation=FrameSpec(
         source_shape=(16, 16, 3), crop=Crop(top=0, bottom=16, left=0, right=16), shape=(16, 16, 3)
     ),
     latent_size=Z,
     recurrent_state=(TensorSpec(name="steps", shape=(1,)),),
-    mixture=MixtureSpec(head="joint", components=1),
+    head=GaussianMixture(form="joint", components=1),
     noise=NoiseSpec(normal=Z, uniform=1),
     temperature_rule="paper",
     done=DoneRule(),
@@ -78,9 +71,11 @@ class Walk:
             reward=steps[:, 0],
             done_logit=np.where(steps[:, 0] >= 100, 1, -1).astype(np.float32),
             state=(steps,),
-            mixture_logits=np.zeros((rows, 1), np.float32),
-            mixture_mu=mean[:, None],
-            mixture_log_sigma=np.full((rows, 1, Z), math.log(SIGMA), np.float32),
+            head=(
+                np.zeros((rows, 1), np.float32),
+                mean[:, None],
+                np.full((rows, 1, Z), math.log(SIGMA), np.float32),
+            ),
         )
 
 

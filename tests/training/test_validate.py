@@ -116,7 +116,7 @@ FAULTS = {
     ),
     "a wide sigma": (
         graphs.sampling,
-        lambda batch, out: {"mixture_log_sigma": out.mixture_log_sigma - np.float32(0.1)},
+        lambda batch, out: {"head": (*out.head[:2], out.head[2] - np.float32(0.1))},
         "off by .* standard errors",
     ),
     "a cold that is not cold": (

@@ -73,6 +73,7 @@ class Form(NamedTuple):
 class Array:
     """Mark a field as an array. `Array("int64 B", "float32 B A")` has two forms, by number of axes.
 
+    Of two forms with the same axes, integers have that of integers, other numbers the other one.
     A form without axes is a single number; `*` stands for any number of axes. Floats must be finite
     and at most `most` in magnitude; with `finite=False` they are checked later, row by row.
     `nullable`: NaN is null in JSON. `error` is raised for an invalid array.
@@ -103,19 +104,28 @@ class Array:
         if self._one_integer and type(value) is int and -(2**63) <= value < 2**63:
             return value
         array = self._numbers(value, bounds)
-        for form in self.forms:
-            if form.fits(array.ndim):
-                return self._converted(array, form)
-        raise self._misfit(array)
+        form = self._form_of(array)
+        if form is None:
+            raise self._misfit(array)
+        return self._converted(array, form)
 
     def read(self, value: Any, keep_png: bool = False) -> Any:
         """Return the array in a response, as a copy; or, to `keep_png`, the bytes of PNG files."""
         if self._of_frames and holds_png(value):
             return files_of(value) if keep_png else frames_of(value, UNBOUNDED)
         array = unpack(value).copy() if isinstance(value, dict) else np.array(value)
-        form = next((form for form in self.forms if form.fits(array.ndim)), self.forms[0])
+        form = self._form_of(array) or self.forms[0]
         array = array.astype(form.dtype, copy=False)
         return array.item() if form.axes == () else array
+
+    def _form_of(self, array: AnyArray) -> Form | None:
+        fitting = None
+        for form in self.forms:
+            if form.fits(array.ndim):
+                if (form.dtype.kind == "f") == (array.dtype.kind == "f"):
+                    return form
+                fitting = fitting or form
+        return fitting
 
     def _numbers(self, value: Any, bounds: PngBounds) -> AnyArray:
         """Return the numbers as an array of any numeric dtype, whatever their encoding."""
@@ -186,7 +196,12 @@ class Array:
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
         """Describe the nested lists of JSON."""
-        forms = [form.schema(self._nullable) for form in self.forms]
+        floats = {form.axes for form in self.forms if form.dtype.kind == "f"}
+        forms = [  # in JSON an integer is a number
+            form.schema(self._nullable)
+            for form in self.forms
+            if form.dtype.kind == "f" or form.axes not in floats
+        ]
         described = forms[0] if len(forms) == 1 else {"anyOf": forms}
         return {**described, "description": f"{self}."}
 

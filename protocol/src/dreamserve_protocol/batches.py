@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from dreamserve_protocol.arrays import Array, Bools, Float32, Int64, UInt8
 from dreamserve_protocol.common import (
+    OF_ACTION,
     AnyId,
     Count,
     FrameFormat,
@@ -117,8 +118,8 @@ class StepBatchRequest(Request["StepBatchResult"]):
     session_ids: Annotated[Sequence[AnyId], Items(1), Doc("B different sessions of one world.")]
     actions: Annotated[
         Numbers,
-        Array("int64 B", "float32 B A", finite=False, error=InvalidActionError),
-        Doc("Integers in a Discrete world, numbers within the bounds in a Box world."),
+        Array("int64 B", "int64 B A", "float32 B A", finite=False, error=InvalidActionError),
+        Doc(f"For each session: {OF_ACTION}"),
     ]
     _: KW_ONLY
     steps: Annotated[Integers | None, Doc("Number of each step, as `step` of /step.")] = None

@@ -32,8 +32,16 @@ Whole = Annotated[int, Range(0, LARGEST_INTEGER)]
 Seed = Annotated[int, Range(0, LARGEST_INTEGER)]
 Temperature = Annotated[float, Range(0, MAX_TEMPERATURE)]
 
-OneAction = Annotated[int | Numbers, Array("int64", "float32 A", error=InvalidActionError)]
-ActionSequence = Annotated[Numbers, Array("int64 H", "float32 H A", error=InvalidActionError)]
+OneAction = Annotated[
+    int | Numbers, Array("int64", "int64 A", "float32 A", error=InvalidActionError)
+]
+ActionSequence = Annotated[
+    Numbers, Array("int64 H", "int64 H A", "float32 H A", error=InvalidActionError)
+]
+OF_ACTION = (
+    "An integer in a Discrete world, A numbers within the bounds in a Box world, A integers in a"
+    " MultiDiscrete or MultiBinary world."
+)
 Latent = Annotated[Numbers, Array("float32 Z", most=LARGEST_LATENT)]
 Integers = Annotated[Numbers, Array("int64 B")]
 

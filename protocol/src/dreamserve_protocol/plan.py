@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import numpy.typing as npt
 
-from dreamserve_protocol.arrays import Array, Float32
+from dreamserve_protocol.arrays import Array, Float32, Int64
 from dreamserve_protocol.common import Count, Latent, Seed, SessionId, Temperature
 from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.markers import Doc, Message, Range, Request
@@ -87,9 +87,11 @@ class PlanResult(Message):
     """The best action sequence found."""
 
     action: Annotated[
-        int | Float32, Array("int64", "float32 A"), Doc("The first of `actions`: take this one.")
+        int | Int64 | Float32,
+        Array("int64", "int64 A", "float32 A"),
+        Doc("The first of `actions`: take this one."),
     ]
-    actions: Annotated[npt.NDArray[Any], Array("int64 H", "float32 H A")]
+    actions: Annotated[npt.NDArray[Any], Array("int64 H", "int64 H A", "float32 H A")]
     value: Annotated[float, Doc("Imagined value of the objective along `actions`.")]
     planner: Annotated[str, Doc("Name of the planner.")]
     iterations: Annotated[int, Doc("Iterations done.")]

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from dreamserve_protocol.arrays import Array
-from dreamserve_protocol.common import Numbers, OneAction
+from dreamserve_protocol.common import OF_ACTION, Numbers, OneAction
 from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.markers import ByKind, Doc, Items, Message, Text
 
@@ -30,7 +30,7 @@ class ConstantPolicy(Message):
 
     action: Annotated[
         OneAction,
-        Doc("An integer in a Discrete world, A numbers within the bounds in a Box world."),
+        Doc(OF_ACTION),
     ]
     kind: Annotated[Literal["constant"], _KIND] = "constant"
 
@@ -39,15 +39,20 @@ class ConstantPolicy(Message):
 class LinearPolicy(Message):
     """Act by scores = weights @ features + bias: one policy, or P with the same episode seeds.
 
-    A Discrete world takes the action with the largest score, the first of equal scores. A Box world
-    takes low + (tanh(score) + 1) / 2 · (high - low), as in Ha & Schmidhuber (2018). A policy that
-    holds NaN invalidates its own episodes only.
+    A Discrete world takes the action with the largest score, the first of equal scores; a
+    MultiDiscrete world does so for each component, whose scores follow those of the one before. A
+    MultiBinary component is 1 if its score is above 0. A Box world takes
+    low + (tanh(score) + 1) / 2 · (high - low), as in Ha & Schmidhuber (2018). A policy that holds
+    NaN invalidates its own episodes only.
     """
 
     weights: Annotated[
         Numbers,
         Array("float32 A F", "float32 P A F", finite=False),
-        Doc("A row for each of a Discrete world's actions, or each component of a Box's."),
+        Doc(
+            "A row for each score: a Discrete world's actions, the choices of a MultiDiscrete"
+            " world's components, or the components of a Box or MultiBinary world."
+        ),
     ]
     bias: Annotated[
         Annotated[Numbers, Array("float32 A", "float32 P A", finite=False)] | None,

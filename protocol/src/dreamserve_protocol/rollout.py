@@ -135,7 +135,8 @@ class RolloutResult(Message):
         Doc("With `trajectories`; the first latent is the starting point."),
     ] = None
     actions: Annotated[
-        Annotated[npt.NDArray[Any], Array("int64 P E T", "float32 P E T A")] | None,
+        Annotated[npt.NDArray[Any], Array("int64 P E T", "int64 P E T A", "float32 P E T A")]
+        | None,
         Doc("With `trajectories`; action t is taken in latent t."),
     ] = None
     rewards: Annotated[

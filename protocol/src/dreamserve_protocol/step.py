@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from dreamserve_protocol.arrays import Array, Float32
 from dreamserve_protocol.common import (
     LARGEST_LATENT,
+    OF_ACTION,
     Count,
     FrameFormat,
     Id,
@@ -39,7 +40,7 @@ class StepRequest(Request["StepResult"]):
     session_id: SessionId
     action: Annotated[
         OneAction,
-        Doc("An integer in a Discrete world, A numbers within the bounds in a Box world."),
+        Doc(OF_ACTION),
     ]
     _: KW_ONLY
     step: Annotated[

@@ -52,9 +52,14 @@ class WorldSummary(Message):
     backend: Annotated[str, Doc("Backend that computes the world's steps.")]
     action_space: Annotated[
         dict[str, Any],
-        Doc("`type` (as in Gymnasium), `names`, and `n` or `low` and `high`."),
+        Doc(
+            "`type` (as in Gymnasium), `names`, and `n`, `low` and `high`, or `nvec` with the names"
+            " of its `choices`, which may be null."
+        ),
     ]
-    action_names: Annotated[list[str], Doc("Names of the actions, or of a Box's components.")]
+    action_names: Annotated[
+        list[str], Doc("Names of a Discrete world's actions, of others' components.")
+    ]
     latent_size: Annotated[int, Doc("Z, the size of a latent.")]
     frame_shape: Annotated[list[int], Doc("Height, width and channels of a decoded frame.")]
     quality: Annotated[dict[str, Any], Doc("Quality as measured at export.")]

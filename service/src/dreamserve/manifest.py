@@ -3,76 +3,64 @@
 A bundle is a folder:
 
     manifest.json     this schema
-    encode.onnx  step.onnx  decode.onnx      the same graphs twice, once for each backend
-    encode.pt    step.pt    decode.pt
-    bank.npz          real starting points: mu, logvar, and `state.NAME` for each recurrent tensor
+    encode.onnx  step.onnx      and, where the world has them, decode.onnx and policy.onnx
+    encode.pt    step.pt        optional: the same graphs as TorchScript
+    bank.npz          real moments: the head's posterior, `state.NAME` for each recurrent tensor,
+                      and optionally `age`
     controller.npz    optional: a policy evolved in the dream
     card.md, *.png    for people
 
 The graphs are pure functions, float32 unless said otherwise, with a dynamic batch axis B:
 
-    encode  frames (B, H, W, C) in value_range       → mu (B, Z), logvar (B, Z)
+    encode  frames (B, H, W, C) in value_range, or vectors (B, n); with `encode_memory` also every
+            recurrent tensor (B, *shape)             → the posterior of the latent, by head
     step    latent (B, Z), action, every recurrent tensor (B, *shape), temperature (B,),
             noise (B, normal + uniform)
             → next_latent (B, Z), reward (B,), done_logit (B,), next_NAME for every recurrent
-              tensor, mixture_logits, mixture_mu, mixture_log_sigma
-    decode  latent (B, Z)                            → frames (B, H, W, C) in value_range
+              tensor, the prediction of the next latent, by head, every signal (B,)
+    decode  latent (B, Z)                            → frames in value_range, or vectors
+    policy  latent (B, Z), every recurrent tensor    → scores (B, width), see `spaces`
 
-`action` is int64 (B,) for Discrete and float32 (B, *shape) for Box. `noise` holds standard normals
-first, then uniforms in (0, 1): a uniform picks a component by inverse CDF; a normal of 0 gives its
-mean. The recurrent tensors after a step do not depend on its noise. Mixture shapes (logits, mu,
-log_sigma): joint (B, K), (B, K, Z), (B, K, Z); per_dimension (B, K, Z) for all three; isotropic
-(B, K), (B, K, Z), (B, K).
+`action` is int64 or float32 (B, *shape), see `spaces`. `noise` holds standard normals first, then
+uniforms in (0, 1). The recurrent tensors after a step do not depend on its noise. By head:
+
+    head              posterior                  prediction
+    gaussian_mixture  mu, logvar (B, Z)          mixture_logits, mixture_mu, mixture_log_sigma:
+                                                 see `heads.gaussian_mixture`
+    categorical       logits (B, groups, classes)    the same
+    deterministic     mean (B, Z)                    the same
+
+A uniform picks a component or a class by inverse CDF; a normal of 0 gives a component's mean.
+A manifest of schema 1 is converted on loading (`dreamserve.schema_1`).
 """
 
 from collections.abc import Iterable, Iterator
-from math import prod
+from math import log, log1p, prod
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field, model_validator
 
+from dreamserve.heads import GaussianMixture, LatentHead
+from dreamserve.heads.base import Array, Shape
 from dreamserve.manifest_parts import (
     BankSpec,
     ControllerSpec,
     Count,
     FileSpec,
+    GraphName,
     Graphs,
-    GraphSpec,
     Part,
     Size,
 )
+from dreamserve.observations import FrameSpec, ObservationSpec
+from dreamserve.schema_1 import convert_schema_1
 from dreamserve.spaces import ActionSpace
 
+Bools = npt.NDArray[np.bool_]
 
-class Crop(Part):
-    """Pixels of the source frame that are kept; bottom and right exclusive."""
-
-    top: Count
-    bottom: Size
-    left: Count
-    right: Size
-
-
-class FrameSpec(Part):
-    """How a camera's frame is converted to the world's input frame (`dreamserve.frames`)."""
-
-    source_shape: tuple[Size, Size, Size]  # H, W, C of the camera, uint8
-    crop: Crop
-    shape: tuple[Size, Size, Size]  # H, W, C that `encode` takes and `decode` gives
-    color_order: Literal["RGB"] = "RGB"
-    value_range: tuple[float, float] = (0.0, 1.0)
-
-    @model_validator(mode="after")
-    def _crop_inside_source(self) -> Self:
-        height, width, channels = self.source_shape
-        crop = self.crop
-        if not (crop.top < crop.bottom <= height and crop.left < crop.right <= width):
-            raise ValueError(f"crop {crop} is not inside the source frame {self.source_shape}")
-        if channels != self.shape[2]:
-            raise ValueError(f"frame shape {self.shape} does not follow from {self.source_shape}")
-        if not self.value_range[0] < self.value_range[1]:
-            raise ValueError(f"value_range {self.value_range} must rise")
-        return self
+RESERVED = ("survival", "target", "target_weight")  # names of a plan's objectives
 
 
 class TensorSpec(Part):
@@ -80,13 +68,6 @@ class TensorSpec(Part):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)
     shape: Annotated[tuple[Size, ...], Field(max_length=8)]
-
-
-class MixtureSpec(Part):
-    """The mixture density head (Bishop 1994) with K components."""
-
-    head: Literal["joint", "per_dimension", "isotropic"]
-    components: Size
 
 
 class NoiseSpec(Part):
@@ -97,9 +78,41 @@ class NoiseSpec(Part):
 
 
 class DoneRule(Part):
-    """The dream terminates when done_logit > threshold."""
+    """When the dream terminates.
 
+    `threshold`: when done_logit > threshold. `drawn`: with the probability sigmoid(done_logit), by
+    a uniform of its own, which follows those that the step takes.
+    """
+
+    rule: Literal["threshold", "drawn"] = "threshold"
     threshold: float = 0.0
+
+    def ends(self, done_logit: Array, uniform: Array | None) -> Bools:
+        """Return whether dreams end, (B,), by their logits and, if drawn, uniforms, (B,) each."""
+        if uniform is None:
+            ends: Bools = done_logit > self.threshold
+            return ends
+        # Below the sigmoid, as a comparison of logits. Python's `log` has no vectors of the CPU,
+        # whose last bits would depend on a row's position.
+        logits = [log(u) - log1p(-u) for u in uniform.tolist()]
+        return done_logit > np.array(logits)
+
+    @model_validator(mode="after")
+    def _drawn_has_no_threshold(self) -> Self:
+        if self.rule == "drawn" and self.threshold:
+            raise ValueError("an end that is drawn has no threshold")
+        return self
+
+
+class SignalSpec(Part):
+    """A number that the step returns beside the reward.
+
+    `value` is the expected sum of rewards from the next latent on, `uncertainty` how little the
+    world knows about this step; other names are free.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)
+    description: str = Field(max_length=1000)
 
 
 class RewardRule(Part):
@@ -120,37 +133,90 @@ class WorldSpec(Part):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=100)
     action_space: ActionSpace
-    frame: FrameSpec
+    observation: ObservationSpec
     latent_size: Size
     recurrent_state: tuple[TensorSpec, ...]
-    mixture: MixtureSpec
+    head: LatentHead
     noise: NoiseSpec
     temperature_rule: Literal["paper", "weights_only"]
     done: DoneRule
     reward: RewardRule
+    encode_memory: bool = False  # whether `encode` takes the recurrent tensors, too
+    has_decode: bool = True
+    has_policy: bool = False
+    signals: tuple[SignalSpec, ...] = ()
 
-    def step_inputs(self) -> tuple[str, ...]:
-        """Return the names of the step graph's inputs, in order."""
-        states = (tensor.name for tensor in self.recurrent_state)
-        return ("latent", "action", *states, "temperature", "noise")
+    def graph_inputs(self) -> dict[GraphName, dict[str, Shape]]:
+        """Return the shape of one row of every input of every graph, by graph and name, in order.
 
-    def step_outputs(self) -> tuple[str, ...]:
-        """Return the names of the step graph's outputs, in order."""
-        states = (f"next_{tensor.name}" for tensor in self.recurrent_state)
-        mixture = ("mixture_logits", "mixture_mu", "mixture_log_sigma")
-        return ("next_latent", "reward", "done_logit", *states, *mixture)
-
-    def mixture_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of one step's weights (or their logits), mu and sigma."""
-        components, matrix = (self.mixture.components,), (self.mixture.components, self.latent_size)
-        return {
-            "weights": matrix if self.mixture.head == "per_dimension" else components,
-            "mu": matrix,
-            "sigma": components if self.mixture.head == "isotropic" else matrix,
+        `action` is int64 or float32 (see `spaces`), everything else float32.
+        """
+        latent, state = {"latent": (self.latent_size,)}, self._state_shapes()
+        shapes: dict[GraphName, dict[str, Shape]] = {
+            "encode": {
+                self.observation.tensor: self.observation.shape,
+                **(state if self.encode_memory else {}),
+            },
+            "step": {
+                **latent,
+                "action": self.action_space.shape,
+                **state,
+                "temperature": (),
+                "noise": (self.noise.normal + self.noise.uniform,),
+            },
         }
+        if self.has_decode:
+            shapes["decode"] = {**latent}
+        if self.has_policy:
+            shapes["policy"] = {**latent, **state}
+        return shapes
+
+    def graph_outputs(self) -> dict[GraphName, dict[str, Shape]]:
+        """Return the shape of one row of every output of every graph, by graph and name, in order.
+
+        All are float32.
+        """
+        z = self.latent_size
+        shapes: dict[GraphName, dict[str, Shape]] = {
+            "encode": self.head.posterior(z),
+            "step": {
+                "next_latent": (z,),
+                "reward": (),
+                "done_logit": (),
+                **{f"next_{name}": shape for name, shape in self._state_shapes().items()},
+                **self.head.outputs(z),
+                **{signal.name: () for signal in self.signals},
+            },
+        }
+        if self.has_decode:
+            shapes["decode"] = {self.observation.tensor: self.observation.shape}
+        if self.has_policy:
+            shapes["policy"] = {"scores": (self.action_space.width,)}
+        return shapes
+
+    @property
+    def frame(self) -> FrameSpec:
+        """The observation of a world that sees frames, as every world that is served does."""
+        if not isinstance(self.observation, FrameSpec):
+            raise TypeError(f"{self.name} sees vectors")
+        return self.observation
+
+    def _state_shapes(self) -> dict[str, Shape]:
+        return {tensor.name: tensor.shape for tensor in self.recurrent_state}
+
+    @property
+    def mixture(self) -> GaussianMixture:
+        """The head of a world with a mixture, as every world that is served has."""
+        if not isinstance(self.head, GaussianMixture):
+            raise TypeError(f"{self.name} has a {self.head.kind} head")
+        return self.head
+
+    def mixture_shapes(self) -> dict[str, Shape]:
+        """Return the shapes of the parameters of one step's head, as clients are shown them."""
+        return self.head.shown(self.latent_size)
 
     def mixture_bytes(self) -> int:
-        """Return the bytes of one step's mixture, as float32."""
+        """Return the bytes of one step's parameters, as float32."""
         return 4 * sum(map(prod, self.mixture_shapes().values()))
 
     def tensor_sizes(self) -> dict[str, int]:
@@ -166,18 +232,29 @@ class WorldSpec(Part):
         return 4 * sum(self.tensor_sizes().values())
 
     @model_validator(mode="after")
-    def _recurrent_names_differ(self) -> Self:
-        names = [tensor.name for tensor in self.recurrent_state]
-        if len(set(names)) != len(names):
-            raise ValueError(f"recurrent tensors share a name: {names}")
+    def _head_fits(self) -> Self:
+        self.head.check_latent_size(self.latent_size)
+        return self
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        recurrent = [tensor.name for tensor in self.recurrent_state]
+        if len(set(recurrent)) != len(recurrent):
+            raise ValueError(f"recurrent tensors share a name: {recurrent}")
+        without_signals = self.model_copy(update={"signals": ()})
+        taken = [*without_signals.graph_outputs()["step"], *RESERVED]
+        for name in (signal.name for signal in self.signals):
+            if name in taken:
+                raise ValueError(f"a signal may not be named {name!r}, which has another meaning")
+            taken.append(name)
         return self
 
 
 class Manifest(WorldSpec):
-    """A bundle's manifest: the fields of `manifest.json`."""
+    """A bundle's manifest: the fields of `manifest.json`, or what those of schema 1 stand for."""
 
-    schema_version: Literal[1] = 1
-    version: str = Field(pattern=r"^[0-9a-f]{16}$")  # a hash of all other fields
+    schema_version: Literal[2] = 2
+    version: str = Field(pattern=r"^[0-9a-f]{16}$")  # a hash of all other fields of the file
     action_alignment: Literal["a_t is taken in z_t and yields z_{t+1}, r_{t+1}, d_{t+1}"] = (
         "a_t is taken in z_t and yields z_{t+1}, r_{t+1}, d_{t+1}"
     )
@@ -187,20 +264,34 @@ class Manifest(WorldSpec):
     origin: dict[str, Any]  # environment id and version, data hash, seeds, recipe, commit
     quality: dict[str, Any]  # the measurements of the card
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_schema_1(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict) or fields.get("schema_version", 2) != 1:
+            return fields
+        return convert_schema_1(fields)
+
     @model_validator(mode="after")
     def _graphs_fit(self) -> Self:
-        expected = {
-            "encode": (("frames",), ("mu", "logvar")),
-            "step": (self.step_inputs(), self.step_outputs()),
-            "decode": (("latent",), ("frames",)),
-        }
-        for name, (inputs, outputs) in expected.items():
-            graph: GraphSpec = getattr(self.graphs, name)
-            if graph.inputs != inputs or graph.outputs != outputs:
+        inputs, outputs = self.graph_inputs(), self.graph_outputs()
+        if self.graphs.by_name().keys() != inputs.keys():
+            raise ValueError(
+                f"the graphs must be {list(inputs)}, as has_decode and has_policy say,"
+                f" they are {list(self.graphs.by_name())}"
+            )
+        for name, graph in self.graphs.by_name().items():
+            expected = tuple(inputs[name]), tuple(outputs[name])
+            if (graph.inputs, graph.outputs) != expected:
                 raise ValueError(
-                    f"graph {name} must map {inputs} to {outputs},"
+                    f"graph {name} must map {expected[0]} to {expected[1]},"
                     f" the manifest says {graph.inputs} to {graph.outputs}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _one_controller(self) -> Self:
+        if self.has_policy and self.controller is not None:
+            raise ValueError("give a policy graph or a controller, not both")
         return self
 
     @model_validator(mode="after")
@@ -212,6 +303,6 @@ class Manifest(WorldSpec):
 
     def files(self) -> Iterator[FileSpec]:
         """Yield every file that the manifest names, each of which is another one."""
-        for graph in (self.graphs.encode, self.graphs.step, self.graphs.decode):
-            yield from (graph.onnx, graph.torchscript)
+        for graph in self.graphs.by_name().values():
+            yield from filter(None, (graph.onnx, graph.torchscript))
         yield from filter(None, (self.bank, self.controller))

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-GraphName = Literal["encode", "step", "decode"]
+GraphName = Literal["encode", "step", "decode", "policy"]
 Format = Literal["onnx", "torchscript"]
 Size = Annotated[int, Field(ge=1, lt=2**31)]  # of one axis
 Count = Annotated[int, Field(ge=0, lt=2**31)]
@@ -31,27 +31,39 @@ class FileSpec(Part):
 
 
 class GraphSpec(Part):
-    """One graph in both formats, its inputs and outputs in order."""
+    """One graph, its inputs and outputs in order; the torch backends need it as TorchScript."""
 
     onnx: FileSpec
-    torchscript: FileSpec
+    torchscript: FileSpec | None = None
     opset: int
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
 
 class Graphs(Part):
-    """The three graphs."""
+    """The graphs of a world."""
 
     encode: GraphSpec
     step: GraphSpec
-    decode: GraphSpec
+    decode: GraphSpec | None = None
+    policy: GraphSpec | None = None
+
+    def by_name(self) -> dict[GraphName, GraphSpec]:
+        """Return the graphs that there are, by name."""
+        named: dict[GraphName, GraphSpec | None] = {
+            "encode": self.encode,
+            "step": self.step,
+            "decode": self.decode,
+            "policy": self.policy,
+        }
+        return {name: graph for name, graph in named.items() if graph is not None}
 
 
 class BankSpec(FileSpec):
-    """Real starting points, `size` of them."""
+    """Real moments, `size` of them."""
 
     size: Size
+    ages: bool = False  # whether it holds `age` (N,): steps since the episode's beginning
 
 
 class ControllerSpec(FileSpec):

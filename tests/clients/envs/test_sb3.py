@@ -11,10 +11,21 @@ from stable_baselines3.common.evaluation import evaluate_policy  # noqa: E402
 from stable_baselines3.common.monitor import Monitor  # noqa: E402
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize  # noqa: E402
 
+from dreamserve.backends.fake import SPACES  # noqa: E402
 from dreamserve.engine.fake import fake_world  # noqa: E402
 from dreamserve_client.envs.sb3 import DreamVecEnv  # noqa: E402
+from dreamserve_protocol.errors import InvalidActionError  # noqa: E402
 
 STEPS = 5
+
+
+@pytest.fixture
+def one_thread():
+    """Let torch use one thread: networks this small are slower with two."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def vec_env(**options):
@@ -47,6 +58,24 @@ def test_its_steps_are_those_of_single_dreams(make, actions):
                 assert info == env.reset_infos[row]
             np.testing.assert_array_equal(observations[row], expected)
     assert {(True, False), (False, True), (False, False)} <= kinds
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("space", SPACES)
+def test_ppo_takes_the_actions_of_every_space(space):
+    env = vec_env(bundle=fake_world(space=SPACES[space]))
+    learner = sb3.PPO("MlpPolicy", env, n_steps=4, batch_size=12, n_epochs=1, device="cpu")
+    learner.learn(12)
+    actions, _ = learner.predict(env.reset())
+    assert all(env.action_space.contains(action) for action in actions)
+    env.close()
+
+
+def test_what_is_neither_0_nor_1_is_no_binary_action():
+    env = vec_env(bundle=fake_world(space=SPACES["MultiBinary"]))
+    env.reset()
+    with pytest.raises(InvalidActionError, match="must be integers of MultiBinary"):
+        env.step(np.full((3, 3), 0.7, np.float32))
 
 
 def test_seeds_and_options_are_for_the_next_reset_alone():
@@ -92,15 +121,6 @@ def test_closing_twice_is_fine():
     env.reset()
     env.close()
     env.close()
-
-
-@pytest.fixture
-def one_thread():
-    """Let torch use one thread: networks this small are slower with two."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.slow

@@ -7,12 +7,14 @@ from gymnasium.utils.env_checker import check_env
 
 import dreamserve_client as sdk
 import dreamserve_client.envs as envs
+from dreamserve.backends.fake import SPACES
 from dreamserve.engine.fake import fake_world
 
 # what the checkers only advise against; a world bounds neither its latents nor its memory
 ADVICE = (
     "ignore:.*A Box observation space (min|max)imum value is",
     "ignore:.*Not able to test alternative render modes",
+    "ignore:.*For Box action spaces, we recommend using a symmetric",
     "ignore:We recommend you to use a symmetric and normalized Box action space",
     "ignore:The minimal resolution for an image",
 )
@@ -20,20 +22,20 @@ OBSERVATIONS = ["latent", "frame", "latent+memory", ("latent", "n")]
 
 
 @pytest.mark.filterwarnings(*ADVICE)
-@pytest.mark.parametrize("discrete", [True, False])
+@pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("observation", OBSERVATIONS, ids=str)
-def test_gymnasiums_checker_finds_nothing(make, observation, discrete):
-    world = fake_world(discrete=discrete)
+def test_gymnasiums_checker_finds_nothing(make, observation, space):
+    world = fake_world(space=SPACES[space])
     check_env(make.one(world, observation=observation, max_episode_steps=20))
     check_env(make.one(world, observation=observation, render_mode="rgb_array"))
 
 
 @pytest.mark.filterwarnings(*ADVICE)
+@pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("observation", OBSERVATIONS, ids=str)
-def test_the_checker_of_stable_baselines3_finds_nothing(make, observation):
+def test_the_checker_of_stable_baselines3_finds_nothing(make, observation, space):
     checker = pytest.importorskip("stable_baselines3.common.env_checker")
-    checker.check_env(make.one(observation=observation))
-    checker.check_env(make.one(fake_world(discrete=False), observation=observation))
+    checker.check_env(make.one(fake_world(space=SPACES[space]), observation=observation))
 
 
 def test_it_is_registered_and_made_by_its_id():
@@ -108,9 +110,15 @@ def test_the_actions_and_their_names_are_the_worlds(make):
     env = make.one()
     assert env.action_space == gymnasium.spaces.Discrete(3)
     assert (env.world, env.action_names) == ("fake", ["back", "stay", "forth"])
-    box = make.one(fake_world(discrete=False))
-    low, high = np.array([-1, -0.5], np.float32), np.array([1, 0.5], np.float32)
-    assert box.action_space == gymnasium.spaces.Box(low, high)
+    low, high = np.float32([-2, 0, 10]), np.float32([2, 1, 1e9])
+    for space, expected in (
+        ("Box with odd bounds", gymnasium.spaces.Box(low, high)),
+        ("MultiDiscrete", gymnasium.spaces.MultiDiscrete([3, 2, 5, 2])),
+        ("MultiBinary", gymnasium.spaces.MultiBinary(3)),
+    ):
+        env = make.one(fake_world(space=SPACES[space]))
+        assert env.action_space == expected
+        assert len(env.action_names) == expected.shape[0]
 
 
 def test_the_spaces_are_those_of_the_observation(make):

@@ -7,6 +7,7 @@ from gymnasium.vector import AutoresetMode
 
 import dreamserve_client as sdk
 import dreamserve_client.envs as envs
+from dreamserve.backends.fake import SPACES
 from dreamserve.engine.fake import fake_world
 from dreamserve.local import LocalClient
 
@@ -279,8 +280,9 @@ def test_there_is_at_least_one_dream(make, options):
         make.many(**options)
 
 
-def test_continuous_actions_are_columns_too(make):
-    world = fake_world(discrete=False)
+@pytest.mark.parametrize("space", SPACES)
+def test_actions_of_every_space_are_columns(make, space):
+    world = fake_world(space=SPACES[space])
     many, alone = make.many(2, world), [make.one(world) for _ in range(2)]
     many.reset(seed=3)
     many.action_space.seed(3)

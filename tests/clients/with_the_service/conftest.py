@@ -9,7 +9,7 @@ import pytest
 
 import dreamserve_client as sdk
 from dreamserve.api.app import create_app
-from dreamserve.api.async_engine import engine_of
+from dreamserve.engine.configured import engine_of
 from dreamserve.engine.fake import fake_world
 from dreamserve.settings import Settings
 

@@ -1,7 +1,6 @@
 """Two real servers behind the load balancers of deploy/, with the configurations that we ship."""
 
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -10,12 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-DEPLOY = Path(__file__).parents[3] / "deploy"
+ROOT = Path(__file__).parents[3]
+DEPLOY = ROOT / "deploy"
 PATIENCE_S = 30.0
 SETTINGS = ("--capacity", "200", "--threads", "1", "--drain-s", "0")
 
@@ -42,6 +44,19 @@ class Balanced:
 Run = Callable[..., AbstractContextManager[str]]
 
 
+def _benchmarks_module(name: str) -> Any:
+    """Return a module of benchmarks/, which is not a package."""
+    spec = spec_from_file_location(name, ROOT / f"benchmarks/{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+nginx_process = _benchmarks_module("nginx_process")
+
+
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port: int = listening.getsockname()[1]
@@ -50,28 +65,13 @@ def _free_port() -> int:
 
 def nginx_command(folder: Path, port: int, servers: list[str]) -> list[str]:
     """Return the command that runs deploy/nginx/machine.conf, with these servers and this port."""
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    program = nginx_process.program()
     if program is None:
         pytest.skip("nginx is not installed")
-    shutil.copytree(DEPLOY / "nginx", folder / "dreamserve")
-    text = (DEPLOY / "nginx/machine.conf").read_text().replace("/etc/nginx/", f"{folder}/")
-    assert text.count("listen 80;") == 1
     under_a_prefix = (
         "location /dreams/ { include dreamserve/proxy.conf; proxy_pass http://dreamserve/; }"
     )
-    text = text.replace("listen 80;", f"listen 127.0.0.1:{port}; {under_a_prefix}")
-    for example, server in zip(("127.0.0.1:8001", "127.0.0.1:8002"), servers, strict=True):
-        assert text.count(example) == 1
-        text = text.replace(example, server)
-    folders = " ".join(
-        f"{kind}_temp_path {folder}/{kind};"
-        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    (folder / "nginx.conf").write_text(
-        f"daemon off; worker_processes 2; pid {folder}/pid; error_log {folder}/error.log;"
-        f" events {{}} http {{ access_log off; {folders}\n{text}\n}}\n"
-    )
-    return [program, "-e", f"{folder}/error.log", "-p", str(folder), "-c", "nginx.conf"]
+    return nginx_process.command(program, folder, port, servers, under_a_prefix, workers=2)
 
 
 def envoy_command(folder: Path, port: int, servers: list[str]) -> list[str]:

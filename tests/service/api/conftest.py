@@ -14,7 +14,7 @@ import pytest
 
 from dreamserve.api.access.keys import digest_of
 from dreamserve.api.app import App, create_app
-from dreamserve.api.async_engine import engine_of
+from dreamserve.engine.configured import engine_of
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.world import World
 from dreamserve.settings import Settings

@@ -65,7 +65,7 @@ async def test_a_disconnect_cancels_the_request(client, monkeypatch) -> None:
     def never_answer(_, answer, owner, timeout_s):
         waiting.append(answer)
 
-    monkeypatch.setattr(client.app.service.engine, "queue", never_answer)
+    monkeypatch.setattr(client.app.service.engine.queue, "add", never_answer)
     sent, messages = [], [{"type": "http.request", "body": b"{}"}, {"type": "http.disconnect"}]
 
     async def receive():

@@ -110,7 +110,7 @@ async def test_an_unforeseen_error_leaves_its_traceback(
     def broken(*_: Any) -> None:
         raise RuntimeError("why")
 
-    monkeypatch.setattr(client.app.service.engine, "queue", broken)
+    monkeypatch.setattr(client.app.service.engine.queue, "add", broken)
     await client.post("/step", {"session_id": "s", "action": 1})
     (record,) = caplog.records
     assert record.levelname == "ERROR"

@@ -60,7 +60,9 @@ async def test_a_server_tells_what_it_is_before_any_request(client: Any) -> None
     assert found["dreamserve_draining",] == 0
     assert found["dreamserve_sessions", "fake"] == 0
     assert found["dreamserve_sessions_capacity",] == client.app.service.settings.capacity
-    assert found["dreamserve_sessions_memory_bytes",] == client.app.service.engine.memory_bytes
+    assert (
+        found["dreamserve_sessions_memory_bytes",] == client.app.service.engine.usage.memory_bytes
+    )
     assert found["process_resident_memory_bytes",] > 1e6
 
 

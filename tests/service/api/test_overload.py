@@ -6,7 +6,15 @@ import pytest
 
 from dreamserve.api.access.callers import ANYONE
 from dreamserve.api.async_engine import AsyncEngine, never
-from dreamserve.api.refusals import BURST, LONGEST_S, REFUSALS_PER_S, Refusals
+from dreamserve.api.refusals import (
+    AGAIN_BURST,
+    AGAIN_PER_S,
+    FIRST_BURST,
+    FIRST_PER_S,
+    LONGEST_S,
+    REMEMBERED,
+    Refusals,
+)
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
 from dreamserve_protocol.errors import DeadlinePassedError, OverloadedError
@@ -23,31 +31,55 @@ pytestmark = pytest.mark.anyio
 class Clock:
     """A clock that is set by hand."""
 
-    now_s = 0.0
+    def __init__(self, now_s: float = 0.0) -> None:
+        self.now_s = now_s
 
     def __call__(self) -> float:
         return self.now_s
 
 
-def test_the_first_refusals_are_sent_at_once_and_the_others_at_an_even_pace() -> None:
-    clock = Clock()
+def refused(refusals: Refusals, sessions: range, retry_after_s: float = 2.0) -> list[float]:
+    """The delays of refused plans of these sessions, in order."""
+    error = OverloadedError("many plans")
+    error.retry_after_s = retry_after_s
+    return [refusals.delay_s("", PlanRequest(f"s{i}"), error) for i in sessions]
+
+
+def test_clients_that_come_once_are_refused_at_once() -> None:
+    clock = Clock(100.0)
     refusals = Refusals(clock)
-    clock.now_s = 100.0
-    delays = [refusals.delay_s() for _ in range(BURST + 50)]
-    assert delays[: BURST + 1] == [0.0] * (BURST + 1)
-    assert delays[-1] == pytest.approx(49 / REFUSALS_PER_S)
-    clock.now_s += 10.0
-    assert refusals.delay_s() == 0.0
+    for _ in range(10):
+        clock.now_s += 3.0  # after Retry-After
+        assert refused(refusals, range(FIRST_BURST)) == [0.0] * FIRST_BURST
 
 
-def test_no_refusal_is_held_back_for_long() -> None:
+def test_clients_that_ignore_retry_after_are_refused_at_a_slow_pace() -> None:
+    clock = Clock(100.0)
+    refusals = Refusals(clock)
+    refused(refusals, range(300))
+    clock.now_s += 1.9
+    delays = refused(refusals, range(300))
+    assert delays[:AGAIN_BURST] == [0.0] * AGAIN_BURST
+    assert delays[-1] == pytest.approx((299 - AGAIN_BURST) / AGAIN_PER_S)
+    assert refused(refusals, range(300, 310)) == [0.0] * 10  # others do not wait for them
+    clock.now_s += 20.0
+    assert refused(refusals, range(300)) == [0.0] * 300
+
+
+def test_very_many_new_clients_are_refused_at_a_pace() -> None:
+    delays = refused(Refusals(Clock(100.0)), range(2 * FIRST_BURST))
+    assert delays[-1] == pytest.approx((FIRST_BURST - 1) / FIRST_PER_S)
+
+
+def test_no_refusal_is_held_back_for_long_and_few_are_remembered() -> None:
     refusals = Refusals(Clock())
-    delays = [refusals.delay_s() for _ in range(20 * REFUSALS_PER_S)]
+    delays = refused(refusals, range(20_000)) + refused(refusals, range(19_000, 20_000))
     assert max(delays) <= LONGEST_S
+    assert len(refusals._not_before_s) == REMEMBERED
 
 
 async def test_a_refusal_takes_its_pace_over_http(serving, monkeypatch) -> None:
-    monkeypatch.setattr(Refusals, "delay_s", lambda _: 0.05)
+    monkeypatch.setattr(Refusals, "delay_s", lambda *_: 0.05)
     async with serving(capacity=1) as client:
         await client.reset(session_id="a")
         loop = asyncio.get_running_loop()
@@ -64,7 +96,7 @@ async def test_a_refused_plan_is_told_when_to_come_again(serving) -> None:
             await client.reset(session_id=name)
         fields = {"horizon": 20, "candidates": 2000, "iterations": 40, "warm_start": False}
         long = asyncio.create_task(client.post("/plan", {"session_id": "a", **fields}))
-        while not client.app.service.engine._scheduler.jobs:
+        while not client.app.service.engine.queue.scheduler.jobs:
             await asyncio.sleep(0.001)
         refused = await client.post("/plan", {"session_id": "b", **fields})
         assert refused.status_code == 429
@@ -97,7 +129,7 @@ def test_a_plan_in_progress_is_dropped_once_its_timeout_has_passed() -> None:
     engine.turn()
     loop = asyncio.new_event_loop()
     plan, step = loop.create_future(), loop.create_future()
-    engine.queue(PlanRequest("a", horizon=20, candidates=100), plan, timeout_s=1.0)
+    engine.queue.add(PlanRequest("a", horizon=20, candidates=100), plan, timeout_s=1.0)
     for _ in range(5):
         engine.turn()
     assert not plan.done()
@@ -105,7 +137,7 @@ def test_a_plan_in_progress_is_dropped_once_its_timeout_has_passed() -> None:
     engine.turn()
     assert isinstance(plan.exception(), DeadlinePassedError)
     assert engine.idle
-    engine.queue(StepRequest("a", 1), step, timeout_s=0.5)
+    engine.queue.add(StepRequest("a", 1), step, timeout_s=0.5)
     engine.turn()
     assert step.result().step == 1
     loop.close()

@@ -356,7 +356,7 @@ async def test_an_unforeseen_error_is_a_problem_and_is_logged(client, caplog, mo
 
     client.unforeseen.add("internal_error")
     with monkeypatch.context() as patched:
-        patched.setattr(client.app.service.engine, "queue", broken)
+        patched.setattr(client.app.service.engine.queue, "add", broken)
         response = await client.post("/reset", {})
     assert_problem(response, 500, "internal_error", "under this request_id")
     assert "secret" not in response.text
@@ -384,7 +384,7 @@ async def test_an_unforeseen_error_of_a_route_with_a_parameter_is_a_problem_too(
 
     client.unforeseen.add("internal_error")
     with monkeypatch.context() as patched:
-        patched.setattr(client.app.service.engine, "queue", broken)
+        patched.setattr(client.app.service.engine.queue, "add", broken)
         response = await client.http.get("/sessions/a")
     assert_problem(response, 500, "internal_error", "under this request_id")
     assert "secret detail" in caplog.text

@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from dreamserve.api import tracing
 from dreamserve.api.app import create_app
-from dreamserve.api.async_engine import engine_of
+from dreamserve.engine.configured import engine_of
 from dreamserve.engine.fake import fake_world
 from dreamserve.errors import SettingsError
 from dreamserve.settings import Settings

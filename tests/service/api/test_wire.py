@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
-from dreamserve.api import wire
+from dreamserve.api import closing, wire
 from dreamserve.api.connections import Connections
 from dreamserve.settings import Settings
 
@@ -291,7 +291,7 @@ def test_a_half_closed_client_waits_for_its_response_as_long_as_it_takes(
     server: uvicorn.Server, client: Connection, monkeypatch
 ) -> None:
     GATE.clear()
-    monkeypatch.setattr(wire, "HALF_CLOSED_S", 0.01)
+    monkeypatch.setattr(closing, "HALF_CLOSED_S", 0.01)
     client.send(post(b"1", target=b"/gate")).close_writing()
     assert [client.response()[0] for _ in range(3)] == [100] * 3  # interim, which clients skip
     opening = Connection(server.config.port)
@@ -304,7 +304,7 @@ def test_a_half_closed_client_waits_for_its_response_as_long_as_it_takes(
 
 
 def test_long_work_ends_for_a_client_that_is_gone(server: uvicorn.Server, monkeypatch) -> None:
-    monkeypatch.setattr(wire, "HALF_CLOSED_S", 0.01)
+    monkeypatch.setattr(closing, "HALF_CLOSED_S", 0.01)
     gone = Connection(server.config.port).send(post(b"1", target=b"/never"))
     wait_until(lambda: server.server_state.tasks)
     gone.socket.close()

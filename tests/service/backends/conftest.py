@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from dreamserve.backends.torch import TorchBackend
 from dreamserve.backends.torch_device import TorchDeviceBackend
 from dreamserve.bundle import load_bundle
 from dreamserve.manifest import WorldSpec
+from dreamserve.spaces import ActionSpace
 
 
 @dataclass
@@ -41,15 +43,15 @@ def tiny(request: pytest.FixtureRequest, tiny_bundle: Path) -> Tiny:
 
 
 def _arrays_of(output: StepOutput) -> list[np.ndarray]:
-    return [
-        *(output.latent, output.reward, output.done_logit, *output.state),
-        *(output.mixture_logits, output.mixture_mu, output.mixture_log_sigma),
-    ]
+    return list(output.arrays())
 
 
-def _fake_device(nan_action: int | None = None, discrete: bool = True) -> TorchDeviceBackend:
-    """Return the fake world on tensors: scalar state, Box actions, and rows that become NaN."""
-    fake = FakeBackend(fake_spec(discrete=discrete), nan_action=nan_action)
+def _fake_device(
+    nan_action: int | None = None, space: ActionSpace | None = None, **fields: Any
+) -> TorchDeviceBackend:
+    """Return the fake world on tensors: scalar state, any actions, and rows that become NaN."""
+    spec = fake_spec(space=space, **fields)
+    fake = FakeBackend(spec, nan_action=nan_action)
 
     def step(latent, action, memory, n, temperature, numbers):
         arrays = (part.numpy() for part in (latent, action, memory, n, temperature, numbers))
@@ -58,15 +60,12 @@ def _fake_device(nan_action: int | None = None, discrete: bool = True) -> TorchD
             output = fake.step(StepInput(latent, action, (memory, n), temperature, numbers))
         return tuple(torch.tensor(part) for part in _arrays_of(output))
 
-    def never(_: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
-
-    return TorchDeviceBackend(never, step, never, "cpu")
+    return TorchDeviceBackend(spec, {"step": step}, "cpu")
 
 
 @pytest.fixture
 def fake_device() -> Callable[..., TorchDeviceBackend]:
-    """Return a factory of device backends of the fake world, with a Box or a NaN action."""
+    """Return a factory of device backends of the fake world, with any space or a NaN action."""
     return _fake_device
 
 

@@ -14,14 +14,11 @@ from dreamserve import noise
 from dreamserve.backends import torch_noise
 from dreamserve.backends.accuracy import measured_error
 from dreamserve.backends.base import DeviceBackend, StepInput, StepOutput
+from dreamserve.backends.fake import fake_spec
 from dreamserve.backends.torch import TorchBackend
 from dreamserve.bundle import load_bundle
 
 on_cuda = pytest.mark.gpu
-
-
-def never(_: torch.Tensor) -> torch.Tensor:
-    raise NotImplementedError
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=on_cuda)])
@@ -79,7 +76,9 @@ def test_a_step_uses_the_chosen_precision_and_restores_the_previous_one() -> Non
     latent = torch.ones(8, 4)
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.deterministic
     for precision in ("float32", "tf32", "bf16"):
-        (answer,) = TorchBackend(never, step, never, precision=precision).step_tensors(latent)
+        (answer,) = TorchBackend(fake_spec(), {"step": step}, precision=precision).step_tensors(
+            latent
+        )
         assert answer.dtype == torch.float32
     assert seen == [("highest", True, False), ("high", True, False), ("highest", True, True)]
     assert before == (torch.get_float32_matmul_precision(), torch.backends.cudnn.deterministic)
@@ -94,4 +93,4 @@ def test_measured_error_detects_non_finite_outputs(tiny_bundle: Path) -> None:
             return replace(reference.step(batch), reward=np.full(1024, np.nan, np.float32))
 
     broken: Callable[..., TorchBackend] = Broken
-    assert measured_error(bundle.manifest, reference, broken(never, never, never)).outputs == np.inf
+    assert measured_error(bundle.manifest, reference, broken(bundle.manifest, {})).outputs == np.inf

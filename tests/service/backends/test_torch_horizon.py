@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from dreamserve import noise
-from dreamserve.backends.fake import fake_spec
+from dreamserve.backends.fake import SPACES, FakeBackend, fake_spec
 from dreamserve.backends.torch_horizon import CHUNK_SIZE, discounted_returns
 from dreamserve.engine.imagination.trajectories import RolloutStart
 from dreamserve.engine.world import World
+from dreamserve.spaces import ActionSpace
 
 
 def present_of(tiny, rng: np.random.Generator) -> RolloutStart:
@@ -93,6 +94,21 @@ def test_a_trajectory_ends_at_its_done_logit_and_counts_until_then(tiny, evaluat
     here.same(values[near], expected[near])
 
 
+@pytest.mark.parametrize("space", SPACES.values(), ids=list(SPACES))
+def test_returns_of_actions_of_every_space_equal_the_engines(
+    fake_device, evaluated, space: ActionSpace
+) -> None:
+    spec, rng = fake_spec(space=space), np.random.default_rng(5)
+    state = (np.zeros((1, 3), np.float32), np.zeros(1, np.float32))
+    start = RolloutStart(World(spec, FakeBackend(spec)), np.zeros((1, 4), np.float32), state, 0, 1)
+    actions = space.uniform(rng.random((20, 6, *space.shape), np.float32))
+    seeds = np.arange(20, dtype=np.uint64)
+    values = fake_device(space=space).returns(
+        spec, start.latent, state, actions, plan_keys(start, seeds, 6), 1.0, 0.97
+    )
+    np.testing.assert_allclose(values, evaluated(start, actions, seeds, 0.97), rtol=1e-6)
+
+
 def test_a_trajectory_that_becomes_nan_before_its_end_is_worth_minus_infinity(fake_device) -> None:
     spec, backend = fake_spec(), fake_device(nan_action=2)
     actions = np.array([[1, 1, 1], [1, 2, 1], [1, 1, 2]])
@@ -116,5 +132,5 @@ def test_a_step_counts_if_the_trajectory_was_alive_before_it() -> None:
     finite[2, 2] = False  # alive
     rewards[2, 3] = np.nan  # dead by then
     weights = torch.tensor([1.0, 0.5, 0.25])
-    values = discounted_returns(rewards, done, finite, weights, 0.0)
+    values = discounted_returns(rewards, done > 0, finite, weights)
     assert values.tolist() == [1.5, 1.0, -np.inf, 1.0]

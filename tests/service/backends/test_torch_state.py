@@ -6,12 +6,13 @@ import torch
 
 from dreamserve import noise
 from dreamserve.backends.base import StepInput, StepOutput
-from dreamserve.backends.fake import FakeBackend, fake_spec
+from dreamserve.backends.fake import SPACES, FakeBackend, fake_spec
 from dreamserve.backends.host_state import HostStateStore
 from dreamserve.backends.torch import TorchBackend
 from dreamserve.backends.torch_state import TorchStateStore, finite_rows
 from dreamserve.errors import BackendError
 from dreamserve.manifest import WorldSpec
+from dreamserve.spaces import ActionSpace
 
 COUNT, SIZES_OF_ROWS = 20, (1, 4, 16)
 on_cuda = pytest.mark.gpu
@@ -124,10 +125,11 @@ def test_a_row_that_becomes_nan_keeps_its_state_and_affects_no_other(fake_device
             assert not rows.read(np.array([slot]))[0].any()
 
 
-def test_rows_take_actions_of_a_box(fake_device) -> None:
-    spec = fake_spec(discrete=False)
-    rows = fake_device(discrete=False).state_store(spec, COUNT, (1, 4))
-    action = np.array([[1.0, 0.5], [-1.0, -0.5]], np.float32)
+@pytest.mark.parametrize("space", SPACES.values(), ids=list(SPACES))
+def test_rows_take_actions_of_every_space(fake_device, space: ActionSpace) -> None:
+    spec = fake_spec(space=space)
+    rows = fake_device(space=space).state_store(spec, COUNT, (1, 4))
+    action = space.uniform(np.random.default_rng(8).random((2, *space.shape), np.float32))
     slots, hot = np.array([0, 1]), np.zeros(2, np.float32)
     keys = np.zeros(2, np.uint64)
     staged = rows.stage(slots, action, keys, hot)

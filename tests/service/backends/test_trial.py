@@ -127,7 +127,7 @@ def test_a_file_in_onnxruntimes_own_format_is_refused(
     bundle = load_bundle(tiny_bundle)
     parts = {name: bundle.graph_bytes(name, "onnx") for name in ("encode", "step")}
     with pytest.raises(BundleError, match="graph decode cannot be run"):
-        OnnxBackend(bundle.manifest, **parts, decode=own_format)
+        OnnxBackend(bundle.manifest, {**parts, "decode": own_format})
 
 
 def test_a_crash_of_the_process_is_an_error_of_the_graph(

@@ -10,7 +10,6 @@ from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.limits import Limits
 from dreamserve.engine.world import World
-from dreamserve.spaces import DiscreteSpace
 from dreamserve_protocol.batches import (
     DeleteBatchRequest,
     ResetBatchRequest,
@@ -45,7 +44,7 @@ def two_engines(ask: Ask, world: World) -> tuple[Engine, Engine]:
 
 def actions_for(world: World) -> np.ndarray:
     space = world.spec.action_space
-    return np.arange(5) % space.n if isinstance(space, DiscreteSpace) else space.zeros(5)
+    return space.uniform(np.random.default_rng(0).random((5, *space.shape), np.float32))
 
 
 def test_resets_of_a_batch_include_what_single_ones_include(any_world: World, ask: Ask) -> None:

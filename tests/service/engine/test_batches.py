@@ -9,7 +9,6 @@ import pytest
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import BANK_SIZE, fake_world
 from dreamserve.engine.world import World
-from dreamserve.spaces import DiscreteSpace
 from dreamserve.validation import validated
 from dreamserve_protocol.batches import ResetBatchRequest, RowError, StepBatchRequest
 from dreamserve_protocol.common import Start
@@ -61,9 +60,7 @@ def details(answer: Any) -> dict[int, str]:
 def actions_for(world: World, rows: int) -> Any:
     generator = np.random.default_rng(rows)
     space = world.spec.action_space
-    if isinstance(space, DiscreteSpace):
-        return generator.integers(0, space.n, rows)
-    return generator.uniform(space.low, space.high, (rows, len(space.low))).astype(np.float32)
+    return space.uniform(generator.random((rows, *space.shape), np.float32))
 
 
 @pytest.mark.parametrize("max_batch", [256, 4, 1])
@@ -188,7 +185,7 @@ BAD_COLUMNS: list[tuple[type[Request], dict[str, Any], str]] = [
     (StepBatchRequest, {"session_ids": [], "actions": []}, "session_ids: .*at least 1 item"),
     (StepBatchRequest, {"session_ids": ONE, "actions": [1, 1]}, "actions has 2 rows, the batch 1"),
     (StepBatchRequest, {"session_ids": ONE, "actions": [1], "steps": [1, 1]}, "steps has 2 rows"),
-    (StepBatchRequest, {"session_ids": ONE, "actions": [[1]]}, r"must be integers of Discrete"),
+    (StepBatchRequest, {"session_ids": ONE, "actions": [[1]]}, r"must be \['B'\], actions of Disc"),
     (StepBatchRequest, {"session_ids": ONE, "actions": [[[1]]]}, r"it has shape \[1, 1, 1\]"),
     (StepBatchRequest, {"session_ids": ONE, "actions": [1.0]}, r"must be .* dtype float64"),
     (ResetBatchRequest, {"count": 0}, "count: .*greater than or equal to 1"),

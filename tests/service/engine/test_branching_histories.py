@@ -16,10 +16,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from dreamserve.backends.fake import SPACES
 from dreamserve.engine.dynamics import advance, start_from_bank
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.world import World
 from dreamserve.local import LocalClient
+from dreamserve.spaces import Actions
 from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import (
     DreamEndedError,
@@ -35,12 +37,19 @@ WINDOW = 4
 
 @dataclass
 class History:
-    """A dream's start, and the (seed, action, observed latent) of each step."""
+    """A dream's start, and the (seed, number of the action, observed latent) of each step."""
 
     start: int
     steps: list[tuple[int, int, float | None]] = field(default_factory=list)
     seed: int = 0
     window: int = 0  # number of rewindable steps
+
+
+def actions_of(world: World) -> Actions:
+    """Return three actions of the world, (3, …)."""
+    space = world.spec.action_space
+    levels = np.float32([0.1, 0.5, 0.9]).reshape(3, *[1] * len(space.shape))
+    return space.uniform(np.broadcast_to(levels, (3, *space.shape)))
 
 
 def replayed(world: World, history: History) -> np.ndarray:
@@ -49,7 +58,8 @@ def replayed(world: World, history: History) -> np.ndarray:
     temperature = np.ones(1, np.float32)
     for number, (seed, action, observed) in enumerate(history.steps, 1):
         seeds, step = np.array([seed], np.uint64), np.array([number])
-        new = advance(world, latent, state, np.array([action]), seeds, step, temperature)
+        taken = actions_of(world)[action : action + 1]
+        new = advance(world, latent, state, taken, seeds, step, temperature)
         latent, state = new.latent, new.state
         if observed is not None:
             latent = np.full_like(latent, observed)
@@ -64,9 +74,9 @@ class Branches(RuleBasedStateMachine):
     names = Bundle("names")
     saved_snapshots = Bundle("snapshots")
 
-    @initialize()
-    def begin(self) -> None:
-        self.world = fake_world()
+    @initialize(space=st.sampled_from(list(SPACES)))
+    def begin(self, space: str) -> None:
+        self.world = fake_world(space=SPACES[space])
         self.dream = LocalClient(self.world, capacity=1000)
         self.histories: dict[str, History] = {}
         self.windows: dict[str, int] = {}
@@ -95,7 +105,8 @@ class Branches(RuleBasedStateMachine):
     def step(self, name: str, action: int, observed: float | None) -> None:
         history = self.histories[name]
         observation = None if observed is None else np.full(4, observed, np.float32)
-        fields = {"session_id": name, "action": action, "observation": observation}
+        taken = actions_of(self.world)[action]
+        fields = {"session_id": name, "action": taken, "observation": observation}
         try:
             answer = self.dream.step(**fields)
         except DreamEndedError:

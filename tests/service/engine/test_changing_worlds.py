@@ -39,7 +39,7 @@ def send(engine: Engine, request: Request):
 
 
 def test_a_new_world_takes_new_sessions(engine):
-    engine.add_world(fake_world("second"))
+    engine.served.add(fake_world("second"))
     assert [world.name for world in send(engine, WorldsRequest()).worlds] == ["first", "second"]
     assert send(engine, ResetRequest("second", session_id="a")).world == "second"
     assert send(engine, StepRequest("a", 1)).step == 1
@@ -47,7 +47,7 @@ def test_a_new_world_takes_new_sessions(engine):
 
 def test_sessions_stay_on_the_version_they_began_with(engine):
     send(engine, ResetRequest(session_id="old", seed=1))
-    engine.add_world(fake_world("first", nan_action=1))  # the new version fails at action 1
+    engine.served.add(fake_world("first", nan_action=1))  # the new version fails at action 1
     send(engine, ResetRequest(session_id="new", seed=1))
     batch = send(engine, StepBatchRequest(["old"], np.array([1])))
     assert batch.steps.tolist() == [1]
@@ -59,7 +59,7 @@ def test_sessions_stay_on_the_version_they_began_with(engine):
 
 def test_a_world_that_was_replaced_is_freed_with_its_last_session(engine, clock):
     send(engine, ResetRequest(session_id="old", seed=1))
-    engine.add_world(fake_world("first"))
+    engine.served.add(fake_world("first"))
     assert len(engine.table.numbered) == 2
     send(engine, DeleteRequest("old"))
     clock.now_s += 2.0
@@ -68,9 +68,9 @@ def test_a_world_that_was_replaced_is_freed_with_its_last_session(engine, clock)
 
 
 def test_a_removed_world_serves_the_sessions_it_has(engine):
-    engine.add_world(fake_world("second"))
+    engine.served.add(fake_world("second"))
     send(engine, ResetRequest("first", session_id="a", seed=1))
-    engine.remove_world("first")
+    engine.served.remove("first")
     assert send(engine, StepRequest("a", 1)).step == 1
     assert send(engine, SessionRequest("a")).world == "first"
     with pytest.raises(WorldNotFoundError, match="loaded: second"):
@@ -80,6 +80,6 @@ def test_a_removed_world_serves_the_sessions_it_has(engine):
 
 def test_the_only_world_and_an_unknown_one_cannot_be_removed(engine):
     with pytest.raises(InvalidRequestError, match="the only world"):
-        engine.remove_world("first")
+        engine.served.remove("first")
     with pytest.raises(WorldNotFoundError):
-        engine.remove_world("third")
+        engine.served.remove("third")

@@ -284,7 +284,7 @@ def test_a_driver_gets_a_turns_outcomes_together_and_resolves_the_futures() -> N
     engine.attach(driver)
     futures: list[Future[Any]] = [Future() for _ in ids]
     for session_id, future in zip(ids, futures, strict=True):
-        engine.queue(StepRequest(session_id, 1), future)
+        engine.queue.add(StepRequest(session_id, 1), future)
     engine.turn()
     ((*outcomes,),) = driver.delivered
     assert not any(future.done() for future in futures)

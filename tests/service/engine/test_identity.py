@@ -9,7 +9,6 @@ import pytest
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.world import World
 from dreamserve.local import DreamBatch
-from dreamserve.spaces import DiscreteSpace
 from dreamserve_protocol.errors import DreamEndedError
 from dreamserve_protocol.reset import ResetRequest
 from dreamserve_protocol.step import StepRequest
@@ -21,10 +20,8 @@ BATCH = 64
 def actions_of(world: World, dream: int) -> list[Any]:
     generator = np.random.default_rng(dream)
     space = world.spec.action_space
-    if isinstance(space, DiscreteSpace):
-        return generator.integers(0, space.n, STEPS).tolist()
-    low, high = np.float32(space.low), np.float32(space.high)
-    return list(generator.uniform(low, high, (STEPS, len(low))).astype(np.float32))
+    actions = space.uniform(generator.random((STEPS, *space.shape), np.float32))
+    return [space.single(action) for action in actions]
 
 
 def dreams(world: World, which: list[int], **options: Any) -> dict[int, list[Any]]:

@@ -120,14 +120,14 @@ def test_the_memory_that_clients_can_fill_adds_up() -> None:
         max_plan_bytes=1000,
         limits=Limits(job_bytes=5000),
     )
-    bounds = engine.memory_bounds
-    assert bounds["sessions"] == 2 * engine.memory_bytes
+    bounds = engine.usage.memory_bounds
+    assert bounds["sessions"] == 2 * engine.usage.memory_bytes
     assert bounds["last plans"] == 1000
     assert bounds["jobs"] == 2 * (64 * SMALL_BYTES + 5000)
     assert bounds["last results"] == 10 * answer_bytes(fake_spec())
     assert bounds["rewind windows"] == 100_000
     assert all(np.isfinite(size) and size > 0 for size in bounds.values())
-    assert Engine([fake_world()]).memory_bounds["jobs"] == np.inf
+    assert Engine([fake_world()]).usage.memory_bounds["jobs"] == np.inf
 
 
 def test_a_last_result_with_everything_takes_no_more_than_its_bound(ask: Ask) -> None:

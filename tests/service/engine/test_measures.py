@@ -26,7 +26,7 @@ class Engined:
     def __init__(self) -> None:
         self.now_s = 0.0
         self.engine = Engine([fake_world()], session_ttl_s=60.0, clock=lambda: self.now_s)
-        self.measures, self.slab = self.engine.measures, self.engine.world_measures["fake"]
+        self.measures, self.slab = self.engine.measures, self.engine.usage.of_worlds["fake"]
 
     def send(self, *requests):
         futures = [self.engine.submit(request) for request in requests]
@@ -139,13 +139,13 @@ def test_a_plan_that_comes_after_its_budget_is_a_missed_deadline(run):
 
 def test_the_sessions_of_a_replaced_world_are_counted_with_those_of_its_successor(run):
     run.send(ResetRequest(session_id="a"))
-    run.engine.add_world(fake_world())
+    run.engine.served.add(fake_world())
     run.send(ResetRequest(session_id="b"))
-    assert (run.engine.live, run.slab.created) == ({"fake": 2}, 2)
+    assert (run.engine.usage.live, run.slab.created) == ({"fake": 2}, 2)
     run.send(DeleteRequest("a"))
     run.now_s += 2
     run.send(StepRequest("b", 1))
-    assert (run.engine.live, run.slab.created, run.slab.deleted) == ({"fake": 1}, 2, 1)
+    assert (run.engine.usage.live, run.slab.created, run.slab.deleted) == ({"fake": 1}, 2, 1)
     assert run.slab.step_rows.count == 1
 
 
@@ -165,12 +165,12 @@ def test_sessions_that_move_are_counted_where_they_were_and_where_they_are(repli
     here.send(ResetRequest(session_id="a"))
     there.send(StepRequest("a", 1))
     here.send(StepRequest("a", 1))  # refused, then run again on the session taken back
-    measured, commits = here.engine.world_measures["fake"], here.engine.gate.committer.measures
+    measured, commits = here.engine.usage.of_worlds["fake"], here.engine.gate.committer.measures
     assert (measured.created, measured.taken_over, measured.lost) == (1, 1, 1)
     assert (commits.confirmed, commits.refused, commits.failed) == (2, 1, 0)
     assert (measured.deleted, measured.expired) == (0, 0)
-    assert there.engine.world_measures["fake"].taken_over == 1
-    assert here.engine.live == {"fake": 1}
+    assert there.engine.usage.of_worlds["fake"].taken_over == 1
+    assert here.engine.usage.live == {"fake": 1}
     assert commits.take_s.count >= 1
 
 
@@ -197,4 +197,4 @@ def test_a_store_that_does_not_respond_is_seen_and_counted(replicas):
     failing.is_down = False
     here.send(StepRequest("a", 1))
     assert not committer.is_down
-    assert here.engine.world_measures["fake"].lost == 1
+    assert here.engine.usage.of_worlds["fake"].lost == 1

@@ -11,7 +11,7 @@ import pytest
 
 from dreamserve import noise
 from dreamserve.backends.base import StepInput, StepOutput
-from dreamserve.backends.fake import FakeBackend, fake_spec
+from dreamserve.backends.fake import SPACES, FakeBackend, fake_spec
 from dreamserve.engine.dynamics import start_from_bank
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
@@ -135,6 +135,25 @@ def test_every_planner_optimises_the_given_objective(planner: str) -> None:
         objective=Objective(target=goal.latents[0, -1]),
     )
     assert plan.actions.tolist().count(2) >= 2
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("planner", PLANNERS)
+def test_every_planner_pushes_as_hard_as_the_actions_allow(space: str, planner: str) -> None:
+    """A target beyond all reach wants the last choice, or the upper bound, of each component."""
+    world = fake_world(space=SPACES[space])
+    first, *_ = world.spec.action_space.uniform(np.ones((1, *SPACES[space].shape), np.float32))
+    dream, target = dream_on(world), Objective(target=np.full(4, 9, np.float32))
+    horizon, options = (1, {}) if planner == "random_shooting" else (3, {"iterations": 12})
+    fields = {"horizon": horizon, "temperature": 0.0, "objective": target, **options}
+    plan = dream.plan(session_id="a", planner=planner, **fields)
+    most = world.spec.action_space.zeros(horizon) + first
+    if space.startswith("Box"):
+        np.testing.assert_allclose(plan.actions, most, rtol=0.2 if horizon == 1 else 0.05)
+    else:
+        np.testing.assert_array_equal(plan.actions, most)
+    after = [dream.step(session_id="a", action=action) for action in plan.actions]
+    assert after[-1].step == horizon
 
 
 # warm starts
@@ -460,6 +479,7 @@ def test_a_budget_that_ends_during_the_only_candidate_gives_a_plan() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_sixteen_plans_at_once_keep_their_budgets() -> None:
     engine = Engine([fake_world()], slice_rows=128)
     engine.start()

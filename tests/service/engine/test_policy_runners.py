@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from dreamserve import noise
+from dreamserve.backends.fake import SPACES
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.imagination.policy_runners import PolicyRunner, linear_scores, runner_of
 from dreamserve.engine.imagination.trajectories import Trajectories
 from dreamserve.engine.world import World
-from dreamserve.spaces import BoxSpace
+from dreamserve.spaces import ActionSpace, BoxSpace
 from dreamserve_protocol.policies import ConstantPolicy, LinearPolicy, RandomPolicy
 
 ROWS = 97
@@ -26,19 +27,18 @@ def trajectories_of(world: World, rows: slice) -> Trajectories:
     return Trajectories(world, latent[rows], state, *columns, noise.STEP)
 
 
-def policies(discrete: bool) -> LinearPolicy:
+def policies(world: World) -> LinearPolicy:
     generator = np.random.default_rng(6)
-    actions = 3 if discrete else 2
-    shape = (ROWS, actions, 8)
+    shape = (ROWS, world.spec.action_space.width, 8)
     return LinearPolicy(generator.standard_normal(shape), generator.standard_normal(shape[:2]))
 
 
-@pytest.mark.parametrize("discrete", [True, False])
+@pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("kind", ["random", "linear"])
 @pytest.mark.parametrize("size", [1, 2, 3, 16, 33])
-def test_a_row_acts_the_same_in_any_batch(discrete: bool, kind: str, size: int) -> None:
-    world = fake_world(discrete=discrete)
-    policy = RandomPolicy() if kind == "random" else policies(discrete)
+def test_a_row_acts_the_same_in_any_batch(space: str, kind: str, size: int) -> None:
+    world = fake_world(space=SPACES[space])
+    policy = RandomPolicy() if kind == "random" else policies(world)
 
     def act(rows: slice) -> np.ndarray:
         trajectories, runner = (
@@ -72,26 +72,29 @@ def test_scores_do_not_depend_on_the_number_of_rows(features: int, actions: int)
             )
 
 
-def test_random_actions_are_uniform_and_follow_from_seed_and_step() -> None:
-    for discrete in (True, False):
-        world = fake_world(discrete=discrete)
-        runner, trajectories = (
-            runner_of(world, RandomPolicy(), ROWS),
-            trajectories_of(world, slice(0, ROWS)),
-        )
-        drawn = []
-        for step in range(100):
-            trajectories.step = np.full(ROWS, step)
-            drawn.append(runner.act(trajectories)[0])
-        trajectories.step = np.full(ROWS, 3)
-        np.testing.assert_array_equal(runner.act(trajectories)[0], drawn[3])
-        every = np.concatenate(drawn)
-        if discrete:
-            np.testing.assert_allclose(np.bincount(every) / len(every), 1 / 3, atol=0.02)
-        else:
-            np.testing.assert_allclose(every.mean(axis=0), 0, atol=0.02)
-            assert (np.abs(every) <= [1, 0.5]).all()
-            np.testing.assert_allclose(every.std(axis=0), [1 / 3**0.5, 0.5 / 3**0.5], rtol=0.02)
+@pytest.mark.parametrize("space", SPACES.values(), ids=list(SPACES))
+def test_random_actions_are_uniform_and_follow_from_seed_and_step(space: ActionSpace) -> None:
+    world = fake_world(space=space)
+    runner, trajectories = (
+        runner_of(world, RandomPolicy(), ROWS),
+        trajectories_of(world, slice(0, ROWS)),
+    )
+    drawn = []
+    for step in range(100):
+        trajectories.step = np.full(ROWS, step)
+        drawn.append(runner.act(trajectories)[0])
+    trajectories.step = np.full(ROWS, 3)
+    np.testing.assert_array_equal(runner.act(trajectories)[0], drawn[3])
+    every = np.concatenate(drawn)
+    columns = every.reshape(len(every), -1).T
+    for choices, column in zip(space.choice_counts, columns, strict=False):  # none are a Box's
+        np.testing.assert_allclose(np.bincount(column) / len(every), 1 / choices, atol=0.02)
+    if isinstance(space, BoxSpace):
+        low, high = space.bounds
+        assert ((low <= every) & (every <= high)).all()
+        shares = (every - low) / (high - low)
+        np.testing.assert_allclose(shares.mean(axis=0), 1 / 2, atol=0.02)
+        np.testing.assert_allclose(shares.std(axis=0), 1 / 12**0.5, rtol=0.02)
 
 
 def acts(runner: PolicyRunner, world: World) -> np.ndarray:
@@ -111,8 +114,16 @@ def test_scores_of_a_box_are_brought_between_its_bounds_by_tanh() -> None:
         runner = runner_of(world, LinearPolicy(weights, np.array([score, score])), 1)
         expected = np.tanh(score) * np.array([1.0, 0.5])
         np.testing.assert_allclose(acts(runner, world)[0], expected, atol=1e-6)
-    space = world.spec.action_space
-    assert isinstance(space, BoxSpace)
+
+
+def test_each_component_has_its_own_best_choice_or_is_1_if_its_score_is_positive() -> None:
+    for name, scores, expected in (
+        ("MultiDiscrete", [0, 2, 1, *(1, 1), *(0, 0, 0, 3, 0), *(-2, -1)], [1, 0, 3, 1]),
+        ("MultiBinary", [-1, 0, 1e-9], [0, 0, 1]),
+    ):
+        world = fake_world(space=SPACES[name])
+        policy = LinearPolicy(np.zeros((len(scores), 8)), np.array(scores))
+        assert acts(runner_of(world, policy, 1), world).tolist() == [expected]
 
 
 def test_inputs_are_read_in_the_order_given() -> None:

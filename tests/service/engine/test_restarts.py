@@ -14,7 +14,6 @@ from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.sessions.restarts import next_seeds
 from dreamserve.engine.world import World
-from dreamserve.spaces import DiscreteSpace
 from dreamserve.validation import validated
 from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest
 from dreamserve_protocol.branches import ForkRequest, RewindRequest
@@ -40,7 +39,7 @@ def begun(ask: Ask, world: World, limits: tuple[int | None, ...] = (2, 3, None))
 
 def restarting(world: World, steps: Any = None, **fields: Any) -> StepBatchRequest:
     space = world.spec.action_space
-    actions = np.ones(3, np.int64) if isinstance(space, DiscreteSpace) else space.zeros(3)
+    actions = space.uniform(np.full((3, *space.shape), 0.5, np.float32))
     return StepBatchRequest(IDS, actions, steps=steps, on_end="restart", **fields)
 
 

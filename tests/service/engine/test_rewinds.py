@@ -178,5 +178,5 @@ def test_a_window_takes_no_more_memory_than_it_is_counted_for() -> None:
         )
     took, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert dream.engine.kept_bytes == kept
+    assert dream.engine.usage.kept_bytes == kept
     assert took < kept

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dreamserve.backends.fake import SPACES
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.world import World
 from dreamserve.local import LocalClient
-from dreamserve.spaces import DiscreteSpace
 from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import (
     DreamEndedError,
@@ -39,8 +39,7 @@ FEATURES = 8  # of the fake worlds: 4 + 3 + 1
 def linear(world: World, policies: int, scale: float = 1.0) -> LinearPolicy:
     """Return linear policies with random weights over latent and state."""
     spec = world.spec
-    space = spec.action_space
-    actions = space.n if isinstance(space, DiscreteSpace) else len(space.low)
+    actions = spec.action_space.width
     sizes = [spec.latent_size, *(int(np.prod(t.shape)) for t in spec.recurrent_state)]
     generator = np.random.default_rng(2)
     weights = scale * generator.standard_normal((policies, actions, sum(sizes)))
@@ -180,10 +179,10 @@ def test_an_episode_that_becomes_nan_is_marked_and_affects_no_other(same: Same) 
     assert np.isnan(rolled.statistics.mean_return).tolist() == [True, False, False]
 
 
-@pytest.mark.parametrize("discrete", [True, False])
+@pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 3e38])
-def test_weights_that_give_nan_fail_only_their_own_episodes(discrete: bool, bad: float) -> None:
-    world = fake_world(discrete=discrete)
+def test_weights_that_give_nan_fail_only_their_own_episodes(space: str, bad: float) -> None:
+    world = fake_world(space=SPACES[space])
     policy = linear(world, 3)
     policy.weights[1] = bad * np.where(np.arange(FEATURES) % 2, 1, -1)
     rolled = LocalClient(world, slice_rows=4).rollout(
@@ -198,9 +197,9 @@ def test_weights_that_give_nan_fail_only_their_own_episodes(discrete: bool, bad:
     np.testing.assert_array_equal(rolled.returns[[0, 2]], alone.returns)
 
 
-@pytest.mark.parametrize("discrete", [True, False])
-def test_trajectories_of_episodes_that_took_no_step_are_empty(discrete: bool) -> None:
-    world = fake_world(discrete=discrete)
+@pytest.mark.parametrize("space", SPACES)
+def test_trajectories_of_episodes_that_took_no_step_are_empty(space: str) -> None:
+    world = fake_world(space=SPACES[space])
     policy = linear(world, 2)
     policy.weights[:] = np.nan
     rolled = LocalClient(world).rollout(policy=policy, episodes=3, max_steps=4, include=WHOLE)

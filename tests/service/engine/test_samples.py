@@ -16,7 +16,6 @@ from dreamserve.engine.imagination.trajectories import subseeds
 from dreamserve.engine.limits import Limits
 from dreamserve.engine.world import World
 from dreamserve.local import LocalClient
-from dreamserve.spaces import DiscreteSpace
 from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import (
     DreamEndedError,
@@ -35,10 +34,7 @@ HORIZON = 6
 def actions_of(world: World, horizon: int = HORIZON) -> Any:
     generator = np.random.default_rng(1)
     space = world.spec.action_space
-    if isinstance(space, DiscreteSpace):
-        return generator.integers(0, space.n, horizon)
-    low, high = np.float32(space.low), np.float32(space.high)
-    return generator.uniform(low, high, (horizon, len(low))).astype(np.float32)
+    return space.uniform(generator.random((horizon, *space.shape), np.float32))
 
 
 def dream_of(world: World, temperature: float = 1.0, **options: Any) -> LocalClient:
@@ -63,9 +59,9 @@ class Broken:
 
     def step(self, batch: StepInput) -> StepOutput:
         output = self._backend.step(batch)
-        log_sigma = output.mixture_log_sigma.copy()
+        log_sigma = output.head[2].copy()
         log_sigma[batch.action == 2] = np.nan
-        return replace(output, mixture_log_sigma=log_sigma)
+        return replace(output, head=(*output.head[:2], log_sigma))
 
 
 class Recording:
@@ -120,7 +116,7 @@ def test_mixtures_have_the_heads_shapes_and_weights_that_sum_to_one(any_world: W
     spec = any_world.spec
     found = everything(dream_of(any_world), any_world)
     k, z = spec.mixture.components, spec.latent_size
-    per_dimension = spec.mixture.head == "per_dimension"
+    per_dimension = spec.mixture.form == "per_dimension"
     assert found.mixture["weights"].shape == (5, HORIZON, *((k, z) if per_dimension else (k,)))
     assert found.mixture["mu"].shape == found.mixture["sigma"].shape == (5, HORIZON, k, z)
     begins = np.concatenate([np.zeros((5, 1), bool), found.terminated[:, :-1]], axis=1)

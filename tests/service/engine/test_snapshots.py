@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dreamserve.api import codec
+from dreamserve.backends.fake import SPACES
 from dreamserve.engine.fake import fake_world
 from dreamserve.local import LocalClient
 from dreamserve.validation import validated
@@ -22,6 +23,13 @@ from dreamserve_protocol.sessions import Snapshot
 Same = Callable[[Any, Any], bool]
 OverWire = Callable[[Snapshot, str], Snapshot]
 SEEN = np.random.default_rng(0).integers(0, 255, (8, 8, 3)).astype(np.uint8)
+ACTIONS = [
+    ("Discrete", 1),
+    ("Box", [0.25, 0.1]),
+    ("Box with odd bounds", [-2.0, 0.1, 1e9]),
+    ("MultiDiscrete", [0, 1, 4, 0]),
+    ("MultiBinary", [0, 1, 1]),
+]
 EVERYTHING = ["frame", "mixture", "state"]
 EXTRAS = [
     {"observation": SEEN},
@@ -48,16 +56,16 @@ def test_a_restored_session_continues_in_another_engine(
 
 @pytest.mark.parametrize("form", ["json", "msgpack"])
 @pytest.mark.parametrize("extra", EXTRAS)
-@pytest.mark.parametrize(("world", "action"), [(True, 1), (False, [0.25, 0.1])])
+@pytest.mark.parametrize(("space", "action"), ACTIONS)
 def test_a_repeated_last_step_has_the_same_result_after_a_restore(
     extra: dict[str, Any],
     form: str,
-    world: bool,
+    space: str,
     action: Any,
     over_wire: OverWire,
     same: Same,
 ) -> None:
-    origin, copy = (LocalClient(fake_world(discrete=world)) for _ in range(2))
+    origin, copy = (LocalClient(fake_world(space=SPACES[space])) for _ in range(2))
     origin.reset(session_id="a", seed=4)
     answer = origin.step(session_id="a", action=action, **extra)
     copy.restore("a", over_wire(origin.snapshot("a"), form))
@@ -125,11 +133,11 @@ def through_javascript(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("extra", [{}, *EXTRAS, {"observation": np.float32([-0.0, 1, 0, -1])}])
-@pytest.mark.parametrize(("discrete", "action"), [(True, 1), (False, [-0.0, 0.1])])
+@pytest.mark.parametrize(("space", "action"), [*ACTIONS, ("Box", [1.0, -0.0])])
 def test_a_snapshot_rewritten_by_javascript_is_accepted(
-    extra: dict[str, Any], discrete: bool, action: Any, same: Same
+    extra: dict[str, Any], space: str, action: Any, same: Same
 ) -> None:
-    origin, copy = (LocalClient(fake_world(discrete=discrete)) for _ in range(2))
+    origin, copy = (LocalClient(fake_world(space=SPACES[space])) for _ in range(2))
     latent = np.array([-0.0, 1.0, 0.0, -0.5], np.float32)
     origin.reset(session_id="a", seed=4, start=Start(latent=latent))
     for step in range(2):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dreamserve.backends.fake import FakeBackend, fake_spec
+from dreamserve.backends.fake import SPACES, FakeBackend, fake_spec
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.world import World
@@ -117,7 +117,7 @@ def test_an_ended_dream_refuses_steps_but_repeats_its_last_result(ask: Ask, same
         (1.0, "action: must be an integer .* dtype float64"),
         ("left", "action: must be an integer"),
         (None, "action: must be an integer"),
-        ([1], "must be integers of Discrete"),
+        ([1], r"shape \[1\]: must be \[\], actions of Discrete"),
         ([1, [2]], r"action: element \[1\] is a list among numbers"),
         (10**30, "action: must hold integers from -9223372036854775808"),
     ],
@@ -153,6 +153,38 @@ def test_an_action_that_is_not_in_a_box_is_refused(
     with pytest.raises(error, match=message):
         ask(engine, StepRequest("a", action))
     assert ask(engine, StepRequest("a", [1, -0.5])).step == 1
+
+
+@pytest.mark.parametrize(
+    ("space", "action", "message"),
+    [
+        (
+            "MultiDiscrete",
+            [3, 0, 0, 0],
+            r"move = 3 is not in .*\[3, 2, 5, 2\]\): move \(0 back, 1",
+        ),
+        ("MultiDiscrete", [0, 0, 0, -1], r"horn = -1 is not in .* horn \(0 off, 1 on\)"),
+        ("MultiDiscrete", [0, 0, 0], r"shape \[3\]: must be \[4\], actions of MultiDiscrete"),
+        ("MultiDiscrete", 1, r"shape \[\]: must be \[4\]"),
+        ("MultiDiscrete", [0.0, 0, 0, 0], "must be integers of MultiDiscrete"),
+        ("MultiBinary", [0, 2, 0], r"duck = 2 is not in MultiBinary\(3\): jump 0 or 1, duck 0 or"),
+        (
+            "MultiBinary",
+            [[0, 0, 0]],
+            r"must be an integer or \(A,\) int64 or \(A,\) float32",
+        ),
+        ("MultiBinary", [True, False, True], r"element \[0\] is bool, it must be a number"),
+        ("MultiBinary", [0, 2**62, 0], "duck = 4611686018427387904 is not in MultiBinary"),
+    ],
+)
+def test_an_action_that_is_none_of_the_choices_is_refused(
+    ask: Ask, space: str, action: Any, message: str
+) -> None:
+    engine = engine_with(fake_world(space=SPACES[space]), "a")
+    with pytest.raises(InvalidActionError, match=message):
+        ask(engine, StepRequest("a", action))
+    valid = np.zeros(SPACES[space].shape, np.int8)
+    assert ask(engine, StepRequest("a", valid)).step == 1
 
 
 def test_an_unknown_session_is_not_found(ask: Ask) -> None:
@@ -296,7 +328,8 @@ def test_an_observation_that_makes_no_sense_is_refused(
 def test_what_is_included_fits_the_world(any_world: World, ask: Ask) -> None:
     engine = engine_with(any_world, "a")
     spec = any_world.spec
-    action = 0 if spec.action_space.type == "Discrete" else list(spec.action_space.low)
+    space = spec.action_space
+    action = space.single(space.uniform(np.zeros(space.shape, np.float32)))
     answer = ask(engine, StepRequest("a", action, include=ALL))
     assert (answer.frame.shape, answer.frame.dtype) == (spec.frame.shape, np.uint8)
     assert {n: p.shape for n, p in answer.state.items()} == {

@@ -115,14 +115,14 @@ def test_worlds_come_and_go_while_their_sessions_move(shared):
     """A takeover needs the world of the session, in the same version, also while it is retired."""
     first, second = Replica(shared, fake_world("one")), Replica(shared, fake_world("one"))
     for replica in (first, second):
-        replica.engine.add_world(fake_world("two"))
+        replica.engine.served.add(fake_world("two"))
     first.send(ResetRequest("one", session_id="a", seed=1))
     first.send(ResetRequest("one", session_id="b", seed=1))
-    second.engine.remove_world("one")
+    second.engine.served.remove("one")
     with pytest.raises(Exception, match="loaded here: two"):
         second.send(StepRequest("a", 1, step=1))
     assert first.send(StepRequest("a", 1, step=1)).step == 1  # taken back
-    first.engine.remove_world("one")
+    first.engine.served.remove("one")
     assert first.send(StepRequest("b", 1, step=1)).step == 1
     for session_id in "ab":
         first.send(DeleteRequest(session_id))

@@ -1,10 +1,14 @@
 """dreamserve-train: train a world and export it as a bundle, stage by stage or in one run."""
 
 import logging
+import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from dreamserve_training.data_commands import commands
+from dreamserve_training.runs.signals import stoppable
 
 
 def _example(arguments: str) -> str:
@@ -16,7 +20,9 @@ app = typer.Typer(
     epilog=_example("recipe takecover --out runs/takecover"),
 )  # fmt: skip
 
-RecipeName = Annotated[str, typer.Argument(help="Name of the recipe, e.g. takecover.")]
+RecipeName = Annotated[
+    str, typer.Argument(help="A recipe's file, e.g. ./cartpole.py, or the name takecover.")
+]
 Out = Annotated[
     Path | None,
     typer.Option("--out", help="Working directory of the stages. Default: runs/RECIPE."),
@@ -26,56 +32,66 @@ Bundle = Annotated[
     typer.Option("--bundle", help="Folder of the bundle to write. Default: bundles/RECIPE."),
 ]
 
+Restart = Annotated[
+    bool,
+    typer.Option("--restart", help="Remove what was made with other settings or data; start over."),
+]
 
-def _run(stage: str, name: str, out: Path | None, bundle: Path | None = None) -> None:
+
+def _run(
+    stage: str, name: str, out: Path | None, restart: bool, bundle: Path | None = None
+) -> None:
     # imported here because torch takes seconds to import, and --help should not
+    from dreamserve_training.recipe_files import recipe_name
     from dreamserve_training.stages import run_stages
 
-    names = None if stage == "recipe" else (stage,)
-    run_stages(name, out or Path("runs") / name, bundle or Path("bundles") / name, names)
+    names, world = None if stage == "recipe" else (stage,), recipe_name(name)
+    run_stages(name, out or Path("runs") / world, bundle or Path("bundles") / world, names, restart)
 
 
 @app.command(epilog=_example("collect takecover"))
-def collect(recipe: RecipeName, out: Out = None) -> None:
+def collect(recipe: RecipeName, out: Out = None, restart: Restart = False) -> None:
     """Record episodes of the real environment."""
-    _run("collect", recipe, out)
+    _run("collect", recipe, out, restart)
 
 
 @app.command(epilog=_example("vae takecover"))
-def vae(recipe: RecipeName, out: Out = None) -> None:
-    """Train V, the VAE, on a sample of frames."""
-    _run("vae", recipe, out)
+def vae(recipe: RecipeName, out: Out = None, restart: Restart = False) -> None:
+    """Train V, the VAE, on a sample of frames, or fit the scale of vectors."""
+    _run("vae", recipe, out, restart)
 
 
 @app.command(epilog=_example("encode takecover"))
-def encode(recipe: RecipeName, out: Out = None) -> None:
-    """Encode the recorded frames to latents."""
-    _run("encode", recipe, out)
+def encode(recipe: RecipeName, out: Out = None, restart: Restart = False) -> None:
+    """Encode the recorded observations to latents."""
+    _run("encode", recipe, out, restart)
 
 
 @app.command("mdnrnn", hidden=True)  # the former name of this command
 @app.command(epilog=_example("memory takecover"))
-def memory(recipe: RecipeName, out: Out = None) -> None:
+def memory(recipe: RecipeName, out: Out = None, restart: Restart = False) -> None:
     """Train M, the memory model, on the latents."""
-    _run("memory", recipe, out)
+    _run("memory", recipe, out, restart)
 
 
 @app.command(epilog=_example("controller takecover"))
-def controller(recipe: RecipeName, out: Out = None) -> None:
+def controller(recipe: RecipeName, out: Out = None, restart: Restart = False) -> None:
     """Evolve C, the controller, in imagined episodes."""
-    _run("controller", recipe, out)
+    _run("controller", recipe, out, restart)
 
 
 @app.command(epilog=_example("evaluate takecover"))
-def evaluate(recipe: RecipeName, out: Out = None) -> None:
+def evaluate(recipe: RecipeName, out: Out = None, restart: Restart = False) -> None:
     """Evaluate C in the real environment and compare it with agents that ignore observations."""
-    _run("evaluate", recipe, out)
+    _run("evaluate", recipe, out, restart)
 
 
 @app.command(epilog=_example("export takecover"))
-def export(recipe: RecipeName, out: Out = None, bundle: Bundle = None) -> None:
+def export(
+    recipe: RecipeName, out: Out = None, bundle: Bundle = None, restart: Restart = False
+) -> None:
     """Measure the world's quality and write it as a bundle."""
-    _run("export", recipe, out, bundle)
+    _run("export", recipe, out, restart, bundle)
 
 
 @app.command(epilog=_example("validate bundles/takecover"))
@@ -91,7 +107,7 @@ def validate(
 ) -> None:
     """Check a bundle (shapes, finite outputs, parity, sampling, memory, speed) or episodes."""
     from dreamserve.trust import Trust
-    from dreamserve_training.data.checks import validate_dataset
+    from dreamserve_training.data.report import validate_dataset
     from dreamserve_training.validation import validate as validate_bundle
 
     episodes = path.is_dir() and any(path.glob("*.npz")) and not (path / "manifest.json").exists()
@@ -102,20 +118,49 @@ def validate(
 
 
 @app.command(epilog=_example("recipe takecover --out runs/takecover"))
-def recipe(name: RecipeName, out: Out = None, bundle: Bundle = None) -> None:
+def recipe(
+    name: RecipeName, out: Out = None, bundle: Bundle = None, restart: Restart = False
+) -> None:
     """Run every stage in order; run it again to resume after an interruption."""
-    _run("recipe", name, out, bundle)
+    _run("recipe", name, out, restart, bundle)
+
+
+@app.command(epilog=_example("new cartpole --env CartPole-v1"))
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the world; the file is NAME.py.")],
+    env: Annotated[
+        str,
+        typer.Option("--env", help="Gymnasium id; module:Id-v0 imports the module first."),
+    ],
+    part: Annotated[
+        str | None, typer.Option("--part", help="Key of a Dict observation, if it has several.")
+    ] = None,
+) -> None:
+    """Write a first recipe, NAME.py, with comments on what can be changed."""
+    from dreamserve_training.new_recipe import write_recipe
+
+    path = write_recipe(Path.cwd(), name, env, part)
+    typer.echo(f"{path.name}: written; train the world: dreamserve-train recipe ./{path.name}")
+
+
+app.add_typer(commands)
 
 
 def main() -> None:
-    """Run the command line; expected errors are printed as one line."""
+    """Run the command line; expected errors are printed as one line.
+
+    Exit status: 1 for an error; 128 + the signal's number after SIGTERM, SIGINT and SIGHUP.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("dreamserve_training").setLevel(logging.INFO)
     try:
-        app()
-    except (ValueError, ImportError, FileNotFoundError) as error:
+        with stoppable():
+            app()
+    except (ValueError, ImportError, OSError) as error:
         typer.echo(f"dreamserve-train: {error}", err=True)
         raise SystemExit(1) from error
+    except KeyboardInterrupt as interrupt:
+        raise SystemExit(128 + signal.SIGINT) from interrupt
 
 
 if __name__ == "__main__":

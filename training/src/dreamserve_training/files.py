@@ -11,12 +11,15 @@ from typing import BinaryIO
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Yield a temporary file. It is renamed to `path` if the block succeeds, else removed.
 
-    Its name ends in `.partial`, so readers of the directory ignore it.
+    Its name ends in `.partial`, so readers of the directory ignore it. It is on the disk before it
+    is renamed, so a machine that loses power has the old file or the new one.
     """
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -1,11 +1,8 @@
-"""The ASGI application: routes, request ids, error handling, start and stop of the engine."""
+"""The ASGI application: routes, request ids, error handling."""
 
-import asyncio
-import logging
 import secrets
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from itertools import count
 from time import perf_counter
 from typing import Any
@@ -17,13 +14,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from dreamserve import __version__
 from dreamserve.api.access.callers import ANYONE
 from dreamserve.api.access_log import AccessLog
-from dreamserve.api.async_engine import Service
 from dreamserve.api.bodies import CallerGoneError
 from dreamserve.api.cors import Cors
 from dreamserve.api.docs import docs_endpoint, openapi_endpoint
 from dreamserve.api.examples import examples
 from dreamserve.api.http import Endpoint
 from dreamserve.api.inference.door import inference_problem, inference_routes, is_inference
+from dreamserve.api.lifespan import lifespan
 from dreamserve.api.metrics import metrics_endpoint
 from dreamserve.api.openapi import document
 from dreamserve.api.openenv import Episodes
@@ -33,14 +30,14 @@ from dreamserve.api.play import play_routes
 from dreamserve.api.prefix import Prefix
 from dreamserve.api.problems import INFERENCE, OTHER, VALID_ID
 from dreamserve.api.responses import problem_response
+from dreamserve.api.service import Service
 from dreamserve.api.stream import Stream
 from dreamserve.engine.engine import Engine
 from dreamserve.settings import Settings
-from dreamserve_protocol.errors import DrainingError, PathNotFoundError
+from dreamserve_protocol.errors import PathNotFoundError
 from dreamserve_protocol.pages import PAGES
 from dreamserve_protocol.verbs import VERBS
 
-RELOAD_S = 1.0  # interval of the checks whether the file of API keys has changed
 PROBES = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
 # Paths that need no API key: health checks, and pages that hold nothing of this server's worlds.
 OPEN_PATHS = frozenset(
@@ -52,12 +49,8 @@ OPEN_PATHS = frozenset(
         *(route.path for route in play_routes()),
     }
 )
-STOP_DEADLINE_S = 5.0  # for requests in progress, once no new ones are accepted
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _SHOWN = 80
-
-log = logging.getLogger("dreamserve")
-
 
 # Makes an application of another, and of what tells what is known of a request.
 Wrapper = Callable[[ASGIApp, Callable[[Scope], dict[str, Any]]], ASGIApp]
@@ -104,21 +97,8 @@ class App(FastAPI):
 def create_app(engine: Engine, settings: Settings) -> App:
     """Return the application over `engine`; its lifespan starts, warms up and stops the engine."""
     service = Service(engine, settings)
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        # In a thread, so /livez responds while the graphs are warming up.
-        starting = asyncio.create_task(_start(service))
-        watching = asyncio.create_task(_watch_keys(service))
-        try:
-            yield
-        finally:
-            watching.cancel()
-            await asyncio.to_thread(engine.stop, STOP_DEADLINE_S)
-            await starting
-            service.close()
-
-    app = App(service, title="dreamserve", version=__version__, lifespan=lifespan)
+    lives = partial(lifespan, service)
+    app = App(service, title="dreamserve", version=__version__, lifespan=lives)
     if settings.root_path:
         app.add_middleware(Prefix, prefix=settings.root_path)
     if settings.origins:
@@ -130,25 +110,6 @@ def create_app(engine: Engine, settings: Settings) -> App:
 def openapi_document() -> dict[str, Any]:
     """Return the OpenAPI document, with examples computed by the fake world."""
     return document(examples())
-
-
-async def _start(service: Service) -> None:
-    try:
-        await asyncio.to_thread(service.engine.start)
-    except DrainingError:
-        return  # stopped before it was ready
-    except Exception as error:
-        log.exception("the engine could not start")
-        service.failure = error
-
-
-async def _watch_keys(service: Service) -> None:
-    """Use the API keys of a changed file."""
-    while (keys := service.access.keys) is not None:
-        await asyncio.sleep(RELOAD_S)
-        # The small file is read in the event loop: requests see the old keys or the new ones.
-        if await asyncio.to_thread(keys.has_changed) and keys.reload():
-            service.set_quotas()
 
 
 def _routes(service: Service, document: Callable[[], dict[str, Any]]) -> list[BaseRoute]:

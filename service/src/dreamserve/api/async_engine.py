@@ -7,53 +7,46 @@ the engine's thread.
 
 import asyncio
 import threading
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property, partial
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from math import inf
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from dreamserve.api.access.callers import Access, Caller
+from dreamserve.api.access.callers import Caller
 from dreamserve.api.bodies import CallerGoneError
-from dreamserve.api.codec import ARRAY_RESULTS
-from dreamserve.api.connections import Connections
-from dreamserve.api.elements import Most
-from dreamserve.api.png import PngReader
-from dreamserve.api.problems import Problems
 from dreamserve.api.refusals import Refusals
-from dreamserve.api.world_changes import WorldChanges
-from dreamserve.engine.durability.gate import Durability
-from dreamserve.engine.engine import Engine
-from dreamserve.engine.limits import Limits
+from dreamserve.engine.queue import RequestQueue
+from dreamserve.engine.scheduling.driver import Driver
 from dreamserve.engine.scheduling.queued import Future, Settled, settle
-from dreamserve.engine.world import World
-from dreamserve.manifest import FrameSpec
-from dreamserve.settings import Settings
-from dreamserve.store.base import Retention, Store
-from dreamserve.store.choose import open_store
-from dreamserve_protocol.errors import (
-    DrainingError,
-    NotReadyError,
-    OverloadedError,
-    ProblemError,
-)
+from dreamserve_protocol.errors import OverloadedError, ProblemError
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.sessions import DeleteRequest
-from dreamserve_protocol.verbs import VERBS
-from dreamserve_protocol.worlds import LoadWorldRequest, UnloadWorldRequest
 
 # Most results are ready sooner. The callers of other requests are watched for a disconnect.
 UNWATCHED_S = 0.05
 END_TRIES, END_PAUSE_S = 100, 0.05
-CODEC_THREADS = 2  # that decode large bodies and encode large results
-
-_LARGE = frozenset(verb.request for verb in VERBS if verb.result in ARRAY_RESULTS)
 
 R = TypeVar("R")
 Disconnected = Callable[[], Awaitable[None]]  # returns once the caller has disconnected
 Waiting = asyncio.Future[Any]
 Outside = Mapping[type[Request[Any]], Callable[[Any], Any]]
+
+
+class Turns(Protocol):
+    """What an event loop needs of an engine (`engine.Engine`)."""
+
+    @property
+    def queue(self) -> RequestQueue:
+        """Takes requests."""
+        ...
+
+    def attach(self, driver: Driver, /) -> None:
+        """Let `driver` deliver the outcomes of all turns from now on."""
+        ...
+
+    def short_turn(self) -> list[Settled]:
+        """Run a turn that takes little time, and return its outcomes."""
+        ...
 
 
 class AsyncEngine:
@@ -62,7 +55,7 @@ class AsyncEngine:
     `outside` has functions for the requests that the engine does not run in its turns, by type.
     """
 
-    def __init__(self, engine: Engine, outside: Outside | None = None) -> None:
+    def __init__(self, engine: Turns, outside: Outside | None = None) -> None:
         self._engine, self._outside = engine, outside or {}
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
@@ -86,7 +79,7 @@ class AsyncEngine:
         if type(request) in self._outside:
             self._run_outside(request, future)
             return
-        self._engine.queue(request, future, caller.owner, timeout_s)
+        self._engine.queue.add(request, future, caller.owner, timeout_s)
         self._waiting += 1
         if not self._scheduled:
             self._scheduled = True
@@ -126,8 +119,8 @@ class AsyncEngine:
         """
         try:
             return await self._send(request, disconnected, caller, timeout_s)
-        except OverloadedError:
-            if delay_s := self.refusals.delay_s():
+        except OverloadedError as error:
+            if delay_s := self.refusals.delay_s(caller.owner, request, error):
                 await asyncio.sleep(delay_s)
             raise
 
@@ -189,113 +182,6 @@ class AsyncEngine:
         if self._watching:
             unwatched = [future for future, disconnected in self._callers.items() if disconnected]
             self._loop.call_later(UNWATCHED_S, self._watch, unwatched)
-
-
-class Service:
-    """The engine and its settings, as the transports use them.
-
-    Raises SettingsError for API keys that cannot be read.
-    """
-
-    def __init__(self, engine: Engine, settings: Settings) -> None:
-        self.engine, self.settings = engine, settings
-        self.access = Access(settings)
-        self.set_quotas()
-        self.connections = Connections(settings)
-        self.most = Most(settings.max_elements, settings.max_lists)  # of a body
-        engine.check_room(self.check_room)
-        self._aside = ThreadPoolExecutor(CODEC_THREADS, "dreamserve-codec")
-        self.failure: Exception | None = None  # why the engine could not start
-        self.problems = Problems()
-        self.make_engine: Callable[[Engine, Outside], AsyncEngine] = AsyncEngine
-        self.open_sockets = Counter({"stream": 0, "openenv": 0})
-
-    @cached_property
-    def async_engine(self) -> AsyncEngine:
-        """Access to the engine from the event loop that uses it first."""
-        changes = WorldChanges(self.engine, self.settings, self._worlds_changed)
-        outside: Outside = {LoadWorldRequest: changes.load, UnloadWorldRequest: changes.unload}
-        return self.make_engine(self.engine, outside)
-
-    @cached_property
-    def png(self) -> PngReader:
-        """What makes requests of bodies that may hold PNG files."""
-        return PngReader(self._frames(), self.settings, self.aside)
-
-    def _frames(self) -> list[FrameSpec]:
-        return [world.spec.frame for world in list(self.engine.worlds.values())]
-
-    def _worlds_changed(self) -> None:
-        self.png.measure(self._frames())
-
-    def set_quotas(self) -> None:
-        """Tell the engine the quotas of the API keys."""
-        self.engine.quotas = self.access.keys.quotas if self.access.keys else {}
-
-    def check_room(self, request: Request[Any]) -> None:
-        """Raise OverloadedError if the request's result may be large, and there is no room for it.
-
-        Any thread may call it.
-        """
-        if type(request) in _LARGE:
-            self.connections.check_room()
-
-    async def aside(self, function: Callable[[], R]) -> R:
-        """Run a function in one of few threads, so that few large bodies are decoded at once."""
-        return await asyncio.get_running_loop().run_in_executor(self._aside, function)
-
-    def close(self) -> None:
-        """End the threads, once no request is in progress."""
-        self._aside.shutdown(wait=False, cancel_futures=True)
-
-    def check_ready(self) -> None:
-        """Raise DrainingError or NotReadyError unless new sessions are accepted."""
-        if self.engine.draining:
-            raise DrainingError("the server is shutting down")
-        if not self.engine.ready:
-            raise NotReadyError("the engine is not running: it is warming up, or failed to start")
-
-
-def engine_of(worlds: Sequence[World], settings: Settings) -> Engine:
-    """Return an engine for `worlds`, configured by the settings.
-
-    Raises SettingsError if the session store cannot be opened.
-    """
-    limits = Limits(
-        rows=settings.max_rows,
-        forks=settings.max_forks,
-        rewind_window=settings.max_rewind,
-        frames=settings.max_frames,
-        dreamt_steps=settings.max_dreamt_steps,
-        plan_steps=settings.max_plan_steps,
-        mixture_bytes=settings.max_mixture_bytes,
-        job_bytes=settings.max_job_bytes,
-    )
-    store, strict = store_of(settings), settings.durability == "strict"
-    return Engine(
-        worlds,
-        capacity=settings.capacity,
-        session_ttl_s=settings.session_ttl_s,
-        max_queue=settings.max_queue,
-        max_batch=settings.max_batch,
-        max_jobs=settings.max_jobs,
-        max_wait_s=settings.max_wait_s,
-        max_kept_bytes=settings.max_kept_bytes,
-        max_plan_bytes=settings.max_plan_bytes,
-        slice_ms=settings.slice_ms,
-        limits=limits,
-        durability=None if store is None else Durability(store, strict, settings.store_timeout_s),
-    )
-
-
-def store_of(settings: Settings) -> Store | None:
-    """Return the session store; None for memory. Raises SettingsError if it cannot be opened."""
-    return open_store(
-        settings.store,
-        Retention(ttl_s=settings.session_ttl_s, remembered_s=settings.session_ttl_s),
-        timeout_s=settings.store_timeout_s,
-        strict=settings.durability == "strict",
-    )
 
 
 def _stop(task: asyncio.Task[None], _: Waiting) -> None:

@@ -1,13 +1,14 @@
 """A connection whose client has limited time: what HTTP and WebSockets have in common."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from typing import Any
 
 from dreamserve.api.connections import Connections
 
 
-class Bounded:
-    """A mixin before one of uvicorn's protocols. It needs `_check_time`."""
+class Bounded(asyncio.Protocol, ABC):
+    """A mixin before one of uvicorn's protocols, which are protocols of asyncio, too."""
 
     loop: asyncio.AbstractEventLoop
     transport: Any
@@ -23,25 +24,25 @@ class Bounded:
 
     def pause_writing(self) -> None:
         """Note that the client reads too slowly."""
-        super().pause_writing()  # type: ignore[misc]  # of uvicorn's protocol
+        super().pause_writing()
         count = self.transport.get_write_buffer_size() + self.pending_bytes
-        self.shared.unread(self, count, self.loop.time())  # type: ignore[arg-type]  # a Connection
+        self.shared.unread(self, count, self.loop.time())
 
     def resume_writing(self) -> None:
         """Note that the client has read."""
-        super().resume_writing()  # type: ignore[misc]
-        self.shared.read(self)  # type: ignore[arg-type]
+        super().resume_writing()
+        self.shared.read(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give back what the connection held."""
-        self.shared.lost(self)  # type: ignore[arg-type]
-        super().connection_lost(exc)  # type: ignore[misc]
+        self.shared.lost(self)
+        super().connection_lost(exc)
 
     def _watch(self) -> None:
         if self not in self.connections:
             return
         now_s = self.loop.time()
-        unread_s = self.shared.unread_since_s(self)  # type: ignore[arg-type]
+        unread_s = self.shared.unread_since_s(self)
         if self.transport.is_closing():
             self._closing_since_s = unread_s = self._closing_since_s or unread_s or now_s
         else:
@@ -51,6 +52,11 @@ class Bounded:
         self.shared.relieve(now_s)
         self.loop.call_later(self.shared.check_s, self._watch)
 
+    @property
+    @abstractmethod
+    def idle_since_s(self) -> float | None:
+        """Loop time since which nothing happens; None while the client is being served."""
+
+    @abstractmethod
     def _check_time(self, now_s: float) -> None:
         """Close or refuse the connection if its client takes too long."""
-        raise NotImplementedError

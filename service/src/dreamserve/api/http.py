@@ -14,11 +14,11 @@ from starlette.types import Message as Event
 from starlette.types import Receive, Scope, Send
 
 from dreamserve.api import codec
-from dreamserve.api.async_engine import Service
 from dreamserve.api.bodies import Headers, Held, disconnected, read_body
 from dreamserve.api.elements import SMALL_BYTES, Most, is_quick
 from dreamserve.api.problems import OTHER
 from dreamserve.api.responses import BytesResponse, options_response
+from dreamserve.api.service import Service
 from dreamserve.validation import Validate, text_validator, validator
 from dreamserve_protocol.errors import InvalidRequestError, UnsupportedMediaTypeError
 from dreamserve_protocol.markers import Message, Request

@@ -1,9 +1,9 @@
 """The most memory that all clients together can make the server's sockets take."""
 
-from dreamserve.api.async_engine import CODEC_THREADS
 from dreamserve.api.codec import JSON_GROWTH
 from dreamserve.api.connections import RESERVE
 from dreamserve.api.elements import LARGE_BYTES
+from dreamserve.api.service import CODEC_THREADS
 from dreamserve.api.wire import PACKET_BYTES
 from dreamserve.engine.memory import jobs_bytes
 from dreamserve.settings import Settings

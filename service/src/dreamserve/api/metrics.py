@@ -21,8 +21,8 @@ from prometheus_client.registry import Collector
 from starlette.types import Scope
 
 from dreamserve import __version__
-from dreamserve.api.async_engine import Service
 from dreamserve.api.responses import BytesResponse, Static
+from dreamserve.api.service import Service
 from dreamserve.engine.durability.gate import Gate
 from dreamserve.engine.histogram import Histogram
 from dreamserve.engine.sessions.slab import WorldMeasures
@@ -52,7 +52,7 @@ def _by_world(read: Callable[[WorldMeasures], float | Histogram]) -> Callable[[S
     """Return the reader of a metric by world."""
 
     def samples(service: Service) -> Samples:
-        measures = service.engine.world_measures
+        measures = service.engine.usage.of_worlds
         return [((name,), read(of_world)) for name, of_world in measures.items()]
 
     return samples
@@ -107,14 +107,14 @@ METRICS: tuple[Row, ...] = (
     Row("dreamserve_draining", "gauge", "Whether the server is shutting down.", (),
         _one(lambda service: service.engine.draining)),
     Row("dreamserve_sessions", "gauge", "Live sessions.", ("world",),
-        lambda service: [((name,), count) for name, count in service.engine.live.items()]),
+        lambda service: [((name,), count) for name, count in service.engine.usage.live.items()]),
     Row("dreamserve_sessions_capacity", "gauge", "Maximum number of live sessions.", (),
-        _one(lambda service: service.engine.capacity)),
+        _one(lambda service: service.engine.usage.capacity)),
     Row("dreamserve_sessions_free", "gauge", "Sessions that can still begin.", (),
-        _one(lambda service: service.engine.capacity - service.engine.session_count)),
+        _one(lambda service: service.engine.usage.capacity - service.engine.session_count)),
     Row("dreamserve_sessions_memory_bytes", "gauge",
         "Memory for all sessions, allocated at start.", (),
-        _one(lambda service: service.engine.memory_bytes)),
+        _one(lambda service: service.engine.usage.memory_bytes)),
     Row("dreamserve_sessions_created_total", "counter", "Sessions that began.", ("world",),
         _by_world(lambda world: world.created)),
     Row("dreamserve_sessions_deleted_total", "counter",
@@ -134,7 +134,7 @@ METRICS: tuple[Row, ...] = (
         _by_world(lambda world: world.lost)),
     Row("dreamserve_kept_bytes", "gauge",
         "The most memory that the rewind windows of all sessions can take.", (),
-        _one(lambda service: service.engine.kept_bytes)),
+        _one(lambda service: service.engine.usage.kept_bytes)),
     Row("dreamserve_kept_bytes_limit", "gauge", "Its maximum.", (),
         _one(lambda service: service.settings.max_kept_bytes)),
     Row("dreamserve_requests_total", "counter",
@@ -157,11 +157,11 @@ METRICS: tuple[Row, ...] = (
         "Time of a request in the queue, until its batch began.", (),
         _one(lambda service: service.engine.measures.queue_s)),
     Row("dreamserve_queue_requests", "gauge", "Requests that wait.", (),
-        _one(lambda service: service.engine.waiting)),
+        _one(lambda service: service.engine.usage.waiting)),
     Row("dreamserve_queue_limit", "gauge", "Maximum of waiting requests.", (),
         _one(lambda service: service.settings.max_queue)),
     Row("dreamserve_jobs", "gauge", "Plans, samples, rollouts and batches in progress.", (),
-        _one(lambda service: service.engine.jobs)),
+        _one(lambda service: service.engine.usage.jobs)),
     Row("dreamserve_jobs_limit", "gauge", "Their maximum.", (),
         _one(lambda service: service.settings.max_jobs)),
     Row("dreamserve_step_batch_rows", "histogram",

@@ -24,30 +24,30 @@ _DESCRIPTION = (
     " details (RFC 9457), identified by `code`. Every verb can also be sent over a WebSocket,"
     " `/stream`."
 )
-_SESSION_HEADER = {
-    "name": "x-session-id",
-    "in": "header",
-    "required": False,
-    "schema": {"type": "string"},
-    "description": "The session's id, for a load balancer to hash. It replaces a missing"
-    " `session_id` and must equal a present one.",
-}
-_TIMEOUT_HEADER = {
-    "name": "x-request-timeout",
-    "in": "header",
-    "required": False,
-    "schema": {"type": "number", "exclusiveMinimum": 0},
-    "description": "Seconds after which the caller gives up: work that is late is dropped.",
-}
-_ROUTE_HEADER = {
-    "name": "x-session-id",
-    "in": "header",
-    "required": False,
-    "schema": {"type": "string"},
-    "description": "The route of the rows' ids, which is what precedes their first `--`, for a load"
-    " balancer to hash.",
-}
 
+
+def _header(name: str, kind: dict[str, Any], description: str) -> dict[str, Any]:
+    place = {"name": name, "in": "header", "required": False}
+    return {**place, "schema": kind, "description": description}
+
+
+_SESSION_HEADER = _header(
+    "x-session-id",
+    {"type": "string"},
+    "The session's id, for a load balancer to hash. It replaces a missing `session_id` and must"
+    " equal a present one.",
+)
+_ROUTE_HEADER = _header(
+    "x-session-id",
+    {"type": "string"},
+    "The route of the rows' ids, which is what precedes their first `--`, for a load balancer to"
+    " hash.",
+)
+_TIMEOUT_HEADER = _header(
+    "x-request-timeout",
+    {"type": "number", "exclusiveMinimum": 0},
+    "Seconds after which the caller gives up: work that is late is dropped.",
+)
 _SECURITY = {
     "apiKey": {
         "type": "http",

@@ -19,9 +19,10 @@ from starlette.types import Message, Receive, Scope, Send
 from dreamserve.api import codec
 from dreamserve.api.access.callers import Caller
 from dreamserve.api.access.handshakes import accept
-from dreamserve.api.async_engine import Service, never
+from dreamserve.api.async_engine import never
 from dreamserve.api.elements import is_quick
 from dreamserve.api.problems import OTHER, problem_of
+from dreamserve.api.service import Service
 from dreamserve.validation import validated
 from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.ids import new_id

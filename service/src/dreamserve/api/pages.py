@@ -6,8 +6,8 @@ from starlette.types import Scope
 
 from dreamserve import __version__
 from dreamserve.api import codec
-from dreamserve.api.async_engine import Service
 from dreamserve.api.responses import BytesResponse, Static
+from dreamserve.api.service import Service
 from dreamserve_protocol.markers import Message
 from dreamserve_protocol.pages import Health, Index, Page
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from dreamserve.api.codec import LARGE_PNG_BYTES
-from dreamserve.manifest import FrameSpec
+from dreamserve.observations import FrameSpec
 from dreamserve.settings import Settings
 from dreamserve_protocol.errors import TooLargeError
 from dreamserve_protocol.pictures import PngBounds

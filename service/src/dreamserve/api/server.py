@@ -18,8 +18,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from dreamserve import logs
-from dreamserve.api.async_engine import Service
 from dreamserve.api.files import connection_limit
+from dreamserve.api.service import Service
 from dreamserve.api.tls import tls_context
 from dreamserve.api.websocket import StreamProtocol, is_error
 from dreamserve.api.wire import Protocol

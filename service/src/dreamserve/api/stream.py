@@ -14,7 +14,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import inf
 from time import perf_counter
 from typing import Any
 
@@ -24,24 +23,16 @@ from dreamserve.api import codec
 from dreamserve.api.access.callers import ANYONE, Caller
 from dreamserve.api.access.handshakes import accept
 from dreamserve.api.access_log import log_request
-from dreamserve.api.async_engine import Service
 from dreamserve.api.elements import LARGE_BYTES, SMALL_BYTES, is_quick
+from dreamserve.api.messages import VALIDATORS, Id, id_of, request_of, timeout_s_of
 from dreamserve.api.problems import OTHER, VALID_ID, problem_of
+from dreamserve.api.service import Service
 from dreamserve.api.websocket import WRITABLE
-from dreamserve.validation import validator
-from dreamserve_protocol.errors import InvalidRequestError, OverloadedError
+from dreamserve_protocol.errors import OverloadedError
 from dreamserve_protocol.markers import Request
-from dreamserve_protocol.pictures import PngBounds
-from dreamserve_protocol.verbs import VERBS
 from dreamserve_protocol.wire import with_png
 
-MAX_ID = 128  # characters of a string id
-_VALIDATORS = {verb.name: validator(verb.request) for verb in VERBS}
-_KEYS = {"id", "verb", "body", "timeout_s"}
-
 log = logging.getLogger("dreamserve")
-
-Id = int | str | None
 
 
 @dataclass(slots=True, eq=False)
@@ -158,14 +149,14 @@ class Socket:
                 pending.body_bytes = len(raw)
                 self._shared.bodies.hold(len(raw))
             fields = decode() if is_small else await self._service.aside(decode)
-            pending.id = _id_of(fields)
+            pending.id = id_of(fields)
             pending.verb = fields.get("verb")
             if self._caller is not ANYONE:
                 self._caller.check()
-            request = await self._png.built(partial(_request_of, fields), is_small)
+            request = await self._png.built(partial(request_of, fields), is_small)
             pending.request, pending.png = request, codec.wants_png(request)
             self._service.check_room(request)
-            self._engine.queue(request, pending, self._caller, _timeout_s(fields))
+            self._engine.queue(request, pending, self._caller, timeout_s_of(fields))
         except Exception as error:
             pending.set_exception(error)
 
@@ -176,8 +167,9 @@ class Socket:
         pending.body_bytes = pending.result_bytes = 0
 
     def _respond(self, pending: Pending) -> None:
-        if isinstance(pending.outcome, OverloadedError):
-            delay_s = self._engine.refusals.delay_s()
+        error = pending.outcome
+        if isinstance(error, OverloadedError):
+            delay_s = self._engine.refusals.delay_s(self._caller.owner, pending.request, error)
             asyncio.get_running_loop().call_later(delay_s, self._end, pending)
             return
         if pending.png or type(pending.outcome) in codec.ARRAY_RESULTS:
@@ -244,42 +236,10 @@ class Socket:
         id, verb = str(pending.id), pending.verb
         return {
             "request_id": f"{self._name}.{id}" if VALID_ID.fullmatch(id) else self._name,
-            "verb": verb if isinstance(verb, str) and verb in _VALIDATORS else OTHER,
+            "verb": verb if isinstance(verb, str) and verb in VALIDATORS else OTHER,
             "session_id": getattr(pending.request, "session_id", None),
             "duration_s": perf_counter() - pending.began_s,
         }
-
-
-def _id_of(fields: dict[str, Any]) -> Id:
-    """Return a request's id. Raises InvalidRequestError."""
-    given = fields.get("id")
-    if type(given) is int or (type(given) is str and len(given) <= MAX_ID):
-        return given
-    raise InvalidRequestError(
-        f"id must be an integer of at most 64 bits, or a string of at most {MAX_ID} characters"
-    )
-
-
-def _timeout_s(fields: dict[str, Any]) -> float:
-    """Return the seconds after which the sender gives up. Raises InvalidRequestError."""
-    given = fields.get("timeout_s", inf)
-    if type(given) in (int, float) and given > 0:
-        return float(given)
-    raise InvalidRequestError("timeout_s must be a positive number of seconds")
-
-
-def _request_of(fields: dict[str, Any], bounds: PngBounds) -> Request[Any]:
-    """Return the request in a message. Raises as validation does."""
-    if unknown := fields.keys() - _KEYS:
-        named = sorted(map(str, unknown))[:5]  # keys of msgpack may have any type
-        raise InvalidRequestError(f"a message has id, verb, body and timeout_s, not {named}")
-    name, body = fields.get("verb"), fields.get("body", {})
-    if not isinstance(name, str) or name not in _VALIDATORS:
-        raise InvalidRequestError(f"verb must be one of {', '.join(_VALIDATORS)}")
-    if not isinstance(body, dict):
-        raise InvalidRequestError("body must be an object: the verb's fields")
-    request: Request[Any] = _VALIDATORS[name](body, bounds)
-    return request
 
 
 def _always_set() -> asyncio.Event:

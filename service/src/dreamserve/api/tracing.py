@@ -21,7 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dreamserve import __version__
 from dreamserve.api.access.callers import Caller
-from dreamserve.api.async_engine import AsyncEngine, Outside, Service
+from dreamserve.api.async_engine import AsyncEngine, Outside
+from dreamserve.api.service import Service
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.scheduling.queued import Future, QueuedRequest
 from dreamserve.engine.sessions.keys import id_of
@@ -131,7 +132,7 @@ class TracedEngine(AsyncEngine):
 
     def __init__(self, tracer: Tracer, engine: Engine, outside: Outside) -> None:
         super().__init__(engine, outside)
-        self._tracer = tracer
+        self._tracer, self._world_of = tracer, engine.world_of
         engine.observe(self._begin)
 
     def queue(
@@ -151,7 +152,7 @@ class TracedEngine(AsyncEngine):
         for queued in batch:
             if isinstance(queued.future, SpanFuture):
                 key, named = queued.key, getattr(queued.request, "world", None)
-                world = named or (None if key is None else self._engine.world_of(key))
+                world = named or (None if key is None else self._world_of(key))
                 known = {
                     "dreamserve.session_id": None if key is None else id_of(key),
                     "dreamserve.world": world,

@@ -1,8 +1,7 @@
 """uvicorn's HTTP protocol, extended to serve every valid request and refuse others with a problem.
 
-uvicorn drops the body of a request that asks for an upgrade, reads trailers as headers, accepts
-heads of any size, drops the response when the client closes its writing half, and responds to
-invalid HTTP in plain text, ahead of the responses to earlier requests.
+uvicorn drops the body of a request that asks for an upgrade, reads trailers as headers, and accepts
+heads of any size.
 """
 
 import asyncio
@@ -10,17 +9,14 @@ from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from dreamserve.api import heads
-from dreamserve.api.bounded import Bounded
+from dreamserve.api.closing import ClosingProtocol
 from dreamserve.api.connections import RESERVE, Connections
 from dreamserve.api.heads import Refusal
 from dreamserve.api.problems import Problems
 from dreamserve.api.transports import CoalescingTransport
 from dreamserve_protocol.errors import (
-    BadRequestError,
-    DrainingError,
     OverloadedError,
     RequestTimeoutError,
     UnsupportedHttpError,
@@ -28,25 +24,20 @@ from dreamserve_protocol.errors import (
 
 PACKET_BYTES = 256 * 1024  # the most that the event loop reads at once
 MAX_PIPELINED = 100  # requests that wait behind another; each takes some kilobytes
-HALF_CLOSED_S = 1.0  # interval of looking whether a client that ended its side is still there
 PROBES = (b"/livez", b"/readyz")  # answered beyond the limit of connections, too
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Protocol(Bounded, HttpToolsProtocol):
+class Protocol(ClosingProtocol):
     """One connection."""
 
     def __init__(
         self, *args: Any, shared: Connections, problems: Problems | None = None, **options: Any
     ) -> None:
-        super().__init__(*args, **options)
-        self.shared, self._problems = shared, problems or Problems()
+        super().__init__(*args, shared=shared, problems=problems, **options)
         self._head_bytes = shared.settings.max_head_bytes
         self._packet_bytes = 0  # size of the packet being parsed
         self._idle_bytes = 0  # received since, and with, the last packet that made progress
-        self._in_head = self._in_body = False  # the body is that of `self.cycle`
-        self._keep_alive = False  # after a request with Expect, whose body may never come
-        self._refused = self._probes_only = False
+        self._probes_only = False  # beyond the limit of connections
         self._since_s = self.loop.time()  # when this head or body began, or the last response ended
 
     @property
@@ -68,22 +59,6 @@ class Protocol(Bounded, HttpToolsProtocol):
         """Hand the connection over."""
         self.shared.read(self)
         super().handle_websocket_upgrade()
-
-    def stop_keeping_alive(self) -> None:
-        """Announce in the response in progress that the connection closes."""
-        self._keep_alive = False
-        # One that has begun has promised to go on; the next one announces the end.
-        if self._responding and not self.cycle.response_started:
-            self.cycle.keep_alive = False
-
-    def shutdown(self) -> None:
-        """Close after the response in progress; refuse an incomplete request."""
-        if self._in_head or self._in_body:
-            if not self._refused:
-                self._refuse(Refusal(DrainingError("the server is shutting down")))
-            return
-        self._keep_alive = False
-        super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         """Parse received data; drop it after a refusal."""
@@ -127,15 +102,6 @@ class Protocol(Bounded, HttpToolsProtocol):
     def _should_upgrade(self) -> bool:
         """Return whether the request asks for an upgrade to a WebSocket."""
         return bool(self.ws_protocol_class) and heads.for_websocket(self.parser, self.headers)
-
-    @property
-    def _responding(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
-
-    @property
-    def is_responding(self) -> bool:
-        """Whether a complete request has no response yet."""
-        return bool(self.pipeline) or (self._responding and not self._in_body)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Add a header or a trailer."""
@@ -211,52 +177,6 @@ class Protocol(Bounded, HttpToolsProtocol):
                 self._refuse(_too_late("body", settings.transfer_timeout_s))
         elif passed_s > settings.idle_timeout_s and not self._responding and not self._in_head:
             self.transport.close()
-
-    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks for it
-        """Return whether to keep the connection: the client may still read the response."""
-        if not self._refused and (self._in_body or self._in_head):
-            self._refuse(Refusal(BadRequestError("the request ended before it was complete")))
-        if self._refused:
-            return self.scheme != "https" and not self.transport.is_closing()
-        if not self._responding or self.scheme == "https":  # TLS has no half-closed connections
-            return False
-        self.cycle.keep_alive = False
-        self.loop.call_later(HALF_CLOSED_S, self._look_for_client)
-        return True
-
-    def _look_for_client(self) -> None:
-        """Write something to a half-closed connection: it fails if the client has gone.
-
-        An interim response is no part of the response, and every client of HTTP/1.1 skips it.
-        """
-        if self._refused or not self._responding or self.transport.is_closing():
-            return
-        is_next = not self.pipeline and not self.cycle.response_started
-        if is_next and self.cycle.scope["http_version"] != "1.0":
-            self.transport.write(CONTINUE)
-        self.loop.call_later(HALF_CLOSED_S, self._look_for_client)
-
-    def _refuse(self, refusal: Refusal) -> None:
-        """Send `refusal` after the responses to earlier requests, and close the connection."""
-        self._refused = True
-        self.flow.resume_reading()
-        self.transport.lingers = True
-        if self._in_body:  # the request is being served: stop that
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
-            if self.cycle.response_started:
-                self.transport.close()
-                return
-            if self.pipeline:
-                self.pipeline.popleft()
-            else:
-                self.cycle.response_complete = True
-        # uvicorn treats the refusal as a request whose application sends the response.
-        self.on_message_begin()
-        self.url = b"/"
-        self.app = refusal.response(self._problems)
-        super().on_headers_complete()
-        self.cycle.keep_alive = False
 
 
 def _too_late(part: str, limit_s: float) -> Refusal:

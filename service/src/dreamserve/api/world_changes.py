@@ -7,10 +7,9 @@ import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from dreamserve.engine.handlers.worlds import described
-from dreamserve.engine.world import World
+from dreamserve.engine.served import ServedWorlds
 from dreamserve.loading import load_world
 from dreamserve.settings import Settings
 from dreamserve_protocol.errors import (
@@ -25,22 +24,13 @@ from dreamserve_protocol.worlds import LoadWorldRequest, UnloadWorldRequest, Wor
 log = logging.getLogger("dreamserve")
 
 
-class Worlds(Protocol):
-    """What has worlds to change: an engine, whose methods say what they do and raise."""
-
-    @property
-    def draining(self) -> bool: ...
-
-    def add_world(self, world: World) -> None: ...
-
-    def remove_world(self, name: str) -> None: ...
-
-
 class WorldChanges:
     """Changes the worlds of an engine; `changed` is called after each change."""
 
-    def __init__(self, engine: Worlds, settings: Settings, changed: Callable[[], None]) -> None:
-        self._engine, self._settings, self._changed = engine, settings, changed
+    def __init__(
+        self, served: ServedWorlds, settings: Settings, changed: Callable[[], None]
+    ) -> None:
+        self._served, self._settings, self._changed = served, settings, changed
         self._lock = threading.Lock()
 
     def load(self, request: LoadWorldRequest) -> WorldResult:
@@ -52,7 +42,7 @@ class WorldChanges:
             )
         path = Path(settings.worlds_folder) / request.folder
         with _alone(self._lock):
-            if self._engine.draining:
+            if self._served.draining:
                 raise DrainingError("the server is shutting down")
             try:
                 world = load_world(
@@ -62,7 +52,7 @@ class WorldChanges:
                 raise
             except DreamserveError as error:
                 raise InvalidRequestError(str(error)) from error
-            self._engine.add_world(world)
+            self._served.add(world)
             self._changed()
         log.info("loaded %s from %s", world.title, path)
         return described(world)
@@ -70,7 +60,7 @@ class WorldChanges:
     def unload(self, request: UnloadWorldRequest) -> None:
         """Retire a world. Raises WorldNotFoundError, InvalidRequestError, OverloadedError."""
         with _alone(self._lock):
-            self._engine.remove_world(request.name)
+            self._served.remove(request.name)
             self._changed()
         log.info("retired %s", request.name)
 

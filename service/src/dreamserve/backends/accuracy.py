@@ -33,9 +33,9 @@ def measured_error(
     expected, actual = reference.step(step), other.step(step)
     # all but the latents, which are compared where both draw the same component
     pairs = zip(expected.arrays()[1:], actual.arrays()[1:], strict=True)
-    drawn, near_border = drawn_component(spec, step, expected)
-    same = drawn == drawn_component(spec, step, actual)[0]
-    comparable = np.broadcast_to(same & ~near_border, expected.latent.shape)
+    drawn, near_border = drawn_choices(spec, step, expected)
+    same = drawn == drawn_choices(spec, step, actual)[0]
+    comparable = same & ~near_border
     return MeasuredError(
         outputs=max(relative_difference(*pair) for pair in pairs),
         latent=relative_difference(expected.latent[comparable], actual.latent[comparable]),
@@ -78,17 +78,17 @@ def random_step(
     )
 
 
-def drawn_component(spec: WorldSpec, step: StepInput, output: StepOutput) -> tuple[Int64, Bools]:
-    """Return the component drawn (B, 1 or Z), and whether the draw was near a border, same shape.
+def drawn_choices(spec: WorldSpec, step: StepInput, output: StepOutput) -> tuple[Int64, Bools]:
+    """Return what was drawn for each latent number (B, Z), and whether near a border, same shape.
 
-    Assumes that the component is drawn by inverse CDF, as the manifest's noise is meant. Both are
-    zeros if the world's uniform noise is neither one number nor one for each latent number.
+    Assumes that choices are drawn by inverse CDF, as the manifest's noise is meant. Both are zeros
+    if the world's uniform noise is neither one number nor one for each choice.
     """
-    logits = output.mixture_logits.astype(np.float64)
+    logits = spec.head.logits(output.head).astype(np.float64)
     if logits.ndim == 2:
-        logits = logits[..., None]  # (B, K, 1 or Z)
+        logits = logits[..., None]
+    shape, each = step.latent.shape, spec.latent_size // logits.shape[2]
     if not spec.noise.uniform or spec.noise.uniform not in (1, logits.shape[2]):
-        shape = len(logits), 1
         return np.zeros(shape, np.int64), np.zeros(shape, np.bool_)
     temperature = step.temperature.astype(np.float64)[:, None, None]
     weights = np.exp((logits - logits.max(axis=1, keepdims=True)) / temperature)
@@ -96,4 +96,4 @@ def drawn_component(spec: WorldSpec, step: StepInput, output: StepOutput) -> tup
     uniform = step.noise[:, None, spec.noise.normal :]
     drawn: Int64 = (uniform > bounds[:, :-1]).sum(axis=1)
     near: Bools = (np.abs(uniform - bounds[:, :-1]) < _BORDER).any(axis=1)
-    return drawn, near
+    return drawn.repeat(each, axis=1), near.repeat(each, axis=1)

@@ -1,21 +1,24 @@
-"""The backend interface: three pure functions over batches, and a store of sessions' state.
+"""The backend interface: pure functions over batches, and a store of sessions' state.
 
-Shapes (B is the batch size, Z the latent size, K the number of mixture components):
+Shapes (B is the batch size, Z the latent size):
 
-    encode(frames (B, H, W, C) float32)      → mu (B, Z), logvar (B, Z)
-    decode(latent (B, Z))                    → frames (B, H, W, C) float32
+    encode(observations (B, *shape), state)  → the posterior's arrays, by head (B, …)
+    decode(latent (B, Z))                    → observations (B, *shape), if the world has it
+    policy(latent (B, Z), state)             → scores (B, width), if the world has it
     step(StepInput)                          → StepOutput
 
-All arrays are C-contiguous and float32, except discrete actions, which are int64.
+All arrays are C-contiguous and float32, except the actions of any space but a Box: int64.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from dreamserve import noise
+from dreamserve.backends.finite import finite_rows
 from dreamserve.manifest import WorldSpec
 
 Array = npt.NDArray[np.float32]
@@ -32,10 +35,11 @@ class StepInput:
     """One step of B dreams."""
 
     latent: Array  # (B, Z)
-    action: Actions  # (B,) int64, or (B, *shape) float32
+    action: Actions  # (B, *shape) int64, or float32 for a Box
     state: tuple[Array, ...]  # (B, *shape) each, in the manifest's order
     temperature: Array  # (B,)
     noise: Array  # (B, normal + uniform)
+    end: Array | None = None  # (B,) uniforms that decide ends that are drawn; no graph takes them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,30 +50,67 @@ class StepOutput:
     reward: Array  # (B,)
     done_logit: Array  # (B,)
     state: tuple[Array, ...]  # (B, *shape) each
-    mixture_logits: Array  # (B, K) or (B, K, Z)
-    mixture_mu: Array  # (B, K, Z)
-    mixture_log_sigma: Array  # (B, K, Z), or (B, K) for isotropic
+    head: tuple[Array, ...]  # (B, *shape) each, in the order of the head's `outputs`
+    signals: tuple[Array, ...] = ()  # (B,) each
+
+    @classmethod
+    def of(cls, arrays: Sequence[Array], states: int, heads: int) -> Self:
+        """Return the output with these arrays: `states` recurrent tensors, `heads` of the head."""
+        latent, reward, done_logit, *rest = arrays
+        ends = states + heads
+        return cls(
+            latent,
+            reward,
+            done_logit,
+            tuple(rest[:states]),
+            tuple(rest[states:ends]),
+            tuple(rest[ends:]),
+        )
 
     def arrays(self) -> tuple[Array, ...]:
-        """Return all arrays, in the order of `WorldSpec.step_outputs`."""
-        return (
-            self.latent,
-            self.reward,
-            self.done_logit,
-            *self.state,
-            self.mixture_logits,
-            self.mixture_mu,
-            self.mixture_log_sigma,
+        """Return all arrays, in the order of `WorldSpec.graph_outputs`."""
+        numbers = (self.latent, self.reward, self.done_logit)
+        return (*numbers, *self.state, *self.head, *self.signals)
+
+    def is_finite(self) -> Bools:
+        """Return whether all numbers that a row's dream goes on with, or shows, are finite, (B,).
+
+        The head's parameters may be infinite.
+        """
+        numbers = (self.latent, self.reward, self.done_logit)
+        return finite_rows(*numbers, *self.state, *self.signals)
+
+    def rows(self, rows: slice) -> Self:
+        """Return these rows."""
+        return type(self)(
+            self.latent[rows],
+            self.reward[rows],
+            self.done_logit[rows],
+            *(tuple(a[rows] for a in part) for part in (self.state, self.head, self.signals)),
         )
 
 
+def head_arrays(spec: WorldSpec) -> int:
+    """Return the number of arrays that describe the next latent."""
+    return len(spec.head.outputs(spec.latent_size))
+
+
+def draw_noise(spec: WorldSpec, keys: UInt64) -> tuple[Array, Array | None]:
+    """Return `noise` and `end` of a step's input, for keys (B,)."""
+    size = spec.noise
+    if spec.done.rule == "threshold":
+        return noise.draw(keys, size.normal, size.uniform), None
+    numbers = noise.draw(keys, size.normal, size.uniform + 1)
+    return np.ascontiguousarray(numbers[:, :-1]), numbers[:, -1].copy()
+
+
 class Backend(Protocol):
-    """The three graphs of one world on one device."""
+    """The graphs of one world on one device."""
 
     name: str
 
-    def encode(self, frames: Array) -> tuple[Array, Array]:
-        """Return the posterior's mu and logvar of each frame."""
+    def encode(self, observations: Array, state: State = ()) -> tuple[Array, ...]:
+        """Return the posterior of each observation; `state` is used by `encode_memory` only."""
         ...
 
     def step(self, batch: StepInput) -> StepOutput:
@@ -77,7 +118,11 @@ class Backend(Protocol):
         ...
 
     def decode(self, latent: Array) -> Array:
-        """Return the frame of each latent."""
+        """Return the observation of each latent."""
+        ...
+
+    def policy(self, latent: Array, state: State) -> Array:
+        """Return the scores of the bundled policy."""
         ...
 
 
@@ -87,6 +132,7 @@ class PendingStep(Protocol):
     latent: Array  # (B, Z)
     reward: Array  # (B,)
     done_logit: Array  # (B,)
+    terminated: Bools  # (B,) whether the world has ended the dream
     finite: Bools  # (B,) false where an output of the world is NaN or infinite
 
     def output(self) -> StepOutput:
@@ -112,7 +158,7 @@ class StateStore(Protocol):
     def stage(self, slots: Int64, action: Actions, keys: UInt64, temperature: Array) -> PendingStep:
         """Advance copies of B different rows by one step.
 
-        `action` is int64 (B,) or float32 (B, A); `keys` (B,) seed each row's noise
+        `action` is int64 (B,) or (B, A), or float32 (B, A); `keys` (B,) seed each row's noise
         (`dreamserve.noise.draw`); `temperature` is (B,). B is at most the largest batch size.
         """
         ...
@@ -148,8 +194,8 @@ class DeviceBackend(Protocol):
     ) -> npt.NDArray[np.float64]:
         """Return the returns (N,) of N futures, all of them imagined on the device in one call.
 
-        They start at one latent (1, Z) and state (1, *shape) each, take actions (N, H) int64 or
-        (N, H, A) float32, and draw noise from `keys`: (N, H), or (1, H) if they share it. A return
+        They start at one latent (1, Z) and state (1, *shape) each, take actions (N, H, …) of the
+        space, and draw noise from `keys`: (N, H), or (1, H) if they share it. A return
         is the sum of discounted rewards up to and including the step that ends the future, or -inf
         if an output was NaN or infinite before the end.
         """

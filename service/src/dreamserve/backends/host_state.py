@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dreamserve import noise
 from dreamserve.backends.base import (
     Actions,
     Array,
@@ -22,8 +21,8 @@ from dreamserve.backends.base import (
     StepInput,
     StepOutput,
     UInt64,
+    draw_noise,
 )
-from dreamserve.backends.finite import finite_rows
 from dreamserve.manifest import WorldSpec
 
 
@@ -48,6 +47,7 @@ class HostPendingStep:
     latent: Array
     reward: Array
     done_logit: Array
+    terminated: Bools
     finite: Bools
     padded: StepOutput
 
@@ -62,7 +62,7 @@ class HostStateStore:
     """
 
     def __init__(self, spec: WorldSpec, backend: Backend, count: int, sizes: Sequence[int]) -> None:
-        self._backend, self._noise, self._sizes = backend, spec.noise, tuple(sizes)
+        self._spec, self._backend, self._sizes = spec, backend, tuple(sizes)
         self._latent: Array = np.zeros((count, spec.latent_size), np.float32)
         self._state: State = tuple(
             np.zeros((count, *tensor.shape), np.float32) for tensor in spec.recurrent_state
@@ -82,7 +82,7 @@ class HostStateStore:
     ) -> HostPendingStep:
         count = len(slots)
         size = self._sizes[bisect_left(self._sizes, count)]
-        numbers = noise.draw(keys, self._noise.normal, self._noise.uniform)
+        numbers, end = draw_noise(self._spec, keys)
         index = as_slice(padded(slots, size))
         output = self._backend.step(
             StepInput(
@@ -93,10 +93,14 @@ class HostStateStore:
                 noise=padded(numbers, size),
             )
         )
-        latent, reward, done_logit = output.latent, output.reward, output.done_logit
-        finite = finite_rows(latent, reward, done_logit, *output.state)
+        done_logit = output.done_logit[:count]
         return HostPendingStep(
-            latent[:count], reward[:count], done_logit[:count], finite[:count], output
+            output.latent[:count],
+            output.reward[:count],
+            done_logit,
+            self._spec.done.ends(done_logit, end),
+            output.is_finite()[:count],
+            output,
         )
 
     def commit(self, slots: Int64, staged: PendingStep, mask: Bools, latent: Array | None) -> None:

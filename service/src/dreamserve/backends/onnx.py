@@ -5,23 +5,24 @@ tests check. Weights stored as float16 behind Cast nodes become float32 once, at
 constant folding, which is part of every optimisation level.
 """
 
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Self
 
-import numpy as np
 import onnxruntime as ort
 
-from dreamserve.backends.base import Array, StepInput, StepOutput
-from dreamserve.backends.check import Shape, check_backend, input_shapes, output_shapes
-from dreamserve.backends.onnx_session import Device, open_session
-from dreamserve.backends.trial import try_graphs
+from dreamserve.backends.base import Array, State, StepInput, StepOutput, head_arrays
+from dreamserve.backends.check import check_backend
+from dreamserve.backends.onnx_session import Device, misfits, open_session
+from dreamserve.backends.trial import signature, try_graphs
 from dreamserve.bundle import Bundle
-from dreamserve.errors import BackendError, BundleError
+from dreamserve.errors import BackendError, BundleError, Problems
 from dreamserve.manifest import WorldSpec
+from dreamserve.manifest_parts import GraphName
 from dreamserve.trust import UNTRUSTED
 
 
 class OnnxBackend:
-    """The three graphs as onnxruntime sessions.
+    """The graphs as onnxruntime sessions; each is the bytes of an ONNX file.
 
     On CUDA every call copies its inputs to the device and its outputs back. Raises BundleError if
     a graph is not ONNX or does not fit the world's spec (names, ranks, sizes and types of inputs
@@ -31,21 +32,23 @@ class OnnxBackend:
     def __init__(
         self,
         spec: WorldSpec,
-        encode: bytes,
-        step: bytes,
-        decode: bytes,
+        graphs: Mapping[GraphName, bytes],
         threads: int = 1,
         device: Device = "cpu",
         max_graph_bytes: int = UNTRUSTED.max_graph_bytes,
     ) -> None:
         self.device, self.name = device, f"onnx-{device}"
         self.threads = threads
-        options = threads, device, max_graph_bytes
-        self._encode = _session(spec, "encode", encode, *options)
-        self._step = _session(spec, "step", step, *options)
-        self._decode = _session(spec, "decode", decode, *options)
-        self._step_names = spec.step_inputs()
-        self._states = len(spec.recurrent_state)
+        self._names = {name: tuple(inputs) for name, inputs in spec.graph_inputs().items()}
+        self._sessions, problems = {}, Problems()
+        for name in self._names:
+            with problems.collected():
+                self._sessions[name] = _session(
+                    spec, name, graphs[name], threads, device, max_graph_bytes
+                )
+        problems.raise_if_any()
+        self._step, self._step_names = self._sessions["step"], self._names["step"]
+        self._states, self._heads = len(spec.recurrent_state), head_arrays(spec)
         check_backend(spec, self)
 
     @classmethod
@@ -57,31 +60,34 @@ class OnnxBackend:
         try_graphs(bundle)
         return cls(
             bundle.manifest,
-            encode=bundle.graph_bytes("encode", "onnx"),
-            step=bundle.graph_bytes("step", "onnx"),
-            decode=bundle.graph_bytes("decode", "onnx"),
+            {name: bundle.graph_bytes(name, "onnx") for name in bundle.manifest.graphs.by_name()},
             threads=threads,
             device=device,
             max_graph_bytes=bundle.trust.max_graph_bytes,
         )
 
-    def encode(self, frames: Array) -> tuple[Array, Array]:
-        mu, logvar = self._encode.run(None, {"frames": frames})
-        return mu, logvar
+    def encode(self, observations: Array, state: State = ()) -> tuple[Array, ...]:
+        return tuple(self._run("encode", observations, *state))
 
     def decode(self, latent: Array) -> Array:
-        frames: Array = self._decode.run(None, {"latent": latent})[0]
-        return frames
+        return self._run("decode", latent)[0]
+
+    def policy(self, latent: Array, state: State) -> Array:
+        return self._run("policy", latent, *state)[0]
+
+    def _run(self, name: GraphName, *values: Array) -> list[Array]:
+        feed = dict(zip(self._names[name], values, strict=True))
+        outputs: list[Array] = self._sessions[name].run(None, feed)
+        return outputs
 
     def step(self, batch: StepInput) -> StepOutput:
         values = (batch.latent, batch.action, *batch.state, batch.temperature, batch.noise)
         feed = dict(zip(self._step_names, values, strict=True))
-        latent, reward, done_logit, *rest = self._step.run(None, feed)
-        return StepOutput(latent, reward, done_logit, tuple(rest[: self._states]), *rest[-3:])
+        return StepOutput.of(self._step.run(None, feed), self._states, self._heads)
 
 
 def _session(
-    spec: WorldSpec, name: str, content: bytes, threads: int, device: Device, max_bytes: int
+    spec: WorldSpec, name: GraphName, content: bytes, threads: int, device: Device, max_bytes: int
 ) -> ort.InferenceSession:
     try:
         session = open_session(content, threads, device, max_bytes)
@@ -90,25 +96,11 @@ def _session(
     except Exception as error:  # onnxruntime's own exceptions share no base but Exception
         line = str(error).splitlines()[0]
         raise BundleError(f"{spec.name}: graph {name} cannot be run: {line}") from error
-    where = f"{spec.name}: graph {name}"
-    discrete = spec.action_space.dtype is np.int64
-    _check(f"{where}, inputs", session.get_inputs(), input_shapes(spec)[name], discrete)
-    _check(f"{where}, outputs", session.get_outputs(), output_shapes(spec)[name], discrete)
+    where, (inputs, outputs) = f"{spec.name}: graph {name}", signature(spec, name)
+    problems = [
+        *(f"{where}, inputs: {wrong}" for wrong in misfits(session.get_inputs(), inputs)),
+        *(f"{where}, outputs: {wrong}" for wrong in misfits(session.get_outputs(), outputs)),
+    ]
+    if problems:
+        raise BundleError(*problems)
     return session
-
-
-def _check(where: str, nodes: list[Any], expected: dict[str, Shape], discrete: bool) -> None:
-    names = tuple(node.name for node in nodes)
-    if names != tuple(expected):
-        raise BundleError(f"{where}: must be {tuple(expected)}, are {names}")
-    for node, (name, shape) in zip(nodes, expected.items(), strict=True):
-        integer = name == "action" and discrete
-        if node.type != ("tensor(int64)" if integer else "tensor(float)"):
-            raise BundleError(f"{where}: {name} is a {node.type}")
-        batch, *rest = node.shape or (None,)
-        fits = len(rest) == len(shape) and all(
-            found == size or not isinstance(found, int)
-            for found, size in zip(rest, shape, strict=True)
-        )
-        if isinstance(batch, int) or not fits:
-            raise BundleError(f"{where}: {name} must be (batch, {shape}), is {node.shape}")

@@ -5,7 +5,7 @@ Only the `torch*` modules import torch, and they are imported only for a backend
 
 import io
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 from torch.jit._fuser import optimized_execution  # torch.jit exports it, but its types do not
 
-from dreamserve.backends.base import Array, Precision, StepInput, StepOutput
+from dreamserve.backends.base import Array, Precision, State, StepInput, StepOutput, head_arrays
 from dreamserve.backends.check import check_backend
 from dreamserve.backends.host_state import padded
 from dreamserve.bundle import Bundle
 from dreamserve.errors import BackendError, BundleError
+from dreamserve.manifest import WorldSpec
 from dreamserve.manifest_parts import GraphName
 
 Graph = Callable[..., Any]
@@ -30,10 +31,11 @@ ROW_GROUP = 8
 
 
 class TorchBackend:
-    """Three callables with the graphs' signatures: inputs and outputs in the manifest's order.
+    """Callables with the graphs' signatures: inputs and outputs in the manifest's order.
 
     `step` takes (latent, action, *state, temperature, noise) and returns a tuple; nn.Modules
-    should be in eval mode and on `device`. Raises BackendError if `device` is not available.
+    should be in eval mode and on `device`. The graphs are those of `spec`. Raises
+    BackendError if `device` is not available.
 
     `precision` is that of the step's matrix products; encode and decode stay float32. `tf32` allows
     devices that support it to round the factors to 10 bits of mantissa. `bf16` rounds factors and
@@ -44,9 +46,8 @@ class TorchBackend:
 
     def __init__(
         self,
-        encode: Graph,
-        step: Graph,
-        decode: Graph,
+        spec: WorldSpec,
+        graphs: Mapping[GraphName, Graph],
         device: str | torch.device = "cpu",
         precision: Precision = "float32",
     ) -> None:
@@ -54,7 +55,8 @@ class TorchBackend:
         self.precision = precision
         suffix = "" if precision == "float32" else f"-{precision}"
         self.name = f"torch-{self.device.type}{suffix}"
-        self._encode, self._step, self._decode = encode, step, decode
+        self._graphs = dict(graphs)
+        self._states, self._heads = len(spec.recurrent_state), head_arrays(spec)
 
     @classmethod
     def from_bundle(
@@ -65,28 +67,28 @@ class TorchBackend:
     ) -> Self:
         """Load the TorchScript graphs of `bundle`; BundleError if they do not fit its manifest."""
         device = _available(device)
-        encode = _load(bundle, "encode", device)
-        step, decode = _load(bundle, "step", device), _load(bundle, "decode", device)
-        backend = cls(encode, step, decode, device, precision)
+        graphs = {name: _load(bundle, name, device) for name in bundle.manifest.graphs.by_name()}
+        backend = cls(bundle.manifest, graphs, device, precision)
         check_backend(bundle.manifest, backend)
         return backend
 
-    def encode(self, frames: Array) -> tuple[Array, Array]:
-        mu, logvar = self._run(self._encode, (frames,))
-        return mu, logvar
+    def encode(self, observations: Array, state: State = ()) -> tuple[Array, ...]:
+        return tuple(self._run(self._graphs["encode"], (observations, *state)))
 
     def decode(self, latent: Array) -> Array:
-        return self._run(self._decode, (latent,))[0]
+        return self._run(self._graphs["decode"], (latent,))[0]
+
+    def policy(self, latent: Array, state: State) -> Array:
+        return self._run(self._graphs["policy"], (latent, *state))[0]
 
     def step(self, batch: StepInput) -> StepOutput:
         inputs = (batch.latent, batch.action, *batch.state, batch.temperature, batch.noise)
-        latent, reward, done_logit, *rest = self._run(self.step_tensors, inputs)
-        return StepOutput(latent, reward, done_logit, tuple(rest[:-3]), *rest[-3:])
+        return StepOutput.of(self._run(self.step_tensors, inputs), self._states, self._heads)
 
     def step_tensors(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the step's outputs, float32, for its inputs, both in the manifest's order."""
         with _matmul_precision(self.device, self.precision), optimized_execution(False):
-            return tuple(part.float() for part in self._step(*inputs))
+            return tuple(part.float() for part in self._graphs["step"](*inputs))
 
     @torch.inference_mode()
     def _run(self, graph: Graph, arrays: Sequence[npt.NDArray[Any]]) -> list[Array]:

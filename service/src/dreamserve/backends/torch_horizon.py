@@ -9,11 +9,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dreamserve.backends import torch_noise
-from dreamserve.backends.base import Actions, Array, State, UInt64
+from dreamserve.backends.base import Actions, Array, State, UInt64, head_arrays
 from dreamserve.backends.host_state import padded
 from dreamserve.backends.torch import full_groups
-from dreamserve.backends.torch_state import Step, finite_rows
+from dreamserve.backends.torch_state import Step, checked, finite_rows, step_noise
 from dreamserve.manifest import WorldSpec
 
 Values = npt.NDArray[np.float64]
@@ -73,38 +72,39 @@ def _chunk_returns(
     size, horizon = actions.shape[:2]
     latent, *state = (part.repeat(size, *(1,) * (part.ndim - 1)) for part in start)
     temperatures = torch.full((size,), temperature, device=actions.device)
-    drawn = torch_noise.draw(keys.reshape(-1), spec.noise.normal, spec.noise.uniform)
+    drawn, ends = step_noise(spec, keys.reshape(-1))
     noise = drawn.reshape(*keys.shape, -1).expand(size, horizon, -1)
+    states, heads = len(state), head_arrays(spec)
     rewards: list[Tensor] = []
     done_logits: list[Tensor] = []
     finite: list[Tensor] = []
     for t in range(horizon):
-        latent, reward, done_logit, *rest = step(
+        outputs = step(
             latent, actions[:, t].contiguous(), *state, temperatures, noise[:, t].contiguous()
         )
-        state = rest[:-3]
+        latent, reward, done_logit, *rest = outputs
+        state = rest[:states]
         rewards.append(reward)
         done_logits.append(done_logit)
-        finite.append(finite_rows(latent, reward, done_logit, *state))
-    return discounted_returns(
-        torch.stack(rewards),
-        torch.stack(done_logits),
-        torch.stack(finite),
-        weights,
-        spec.done.threshold,
-    )
+        finite.append(finite_rows(*checked(outputs, states, heads)))
+    logits = torch.stack(done_logits)  # (H, N)
+    if ends is None:
+        terminated = logits > spec.done.threshold
+    else:
+        terminated = logits.double() > torch.logit(ends.double()).reshape(keys.shape).T
+    return discounted_returns(torch.stack(rewards), terminated, torch.stack(finite), weights)
 
 
 def discounted_returns(
-    rewards: Tensor, done_logits: Tensor, finite: Tensor, weights: Tensor, threshold: float
+    rewards: Tensor, terminated: Tensor, finite: Tensor, weights: Tensor
 ) -> Tensor:
     """Return (N,) float64: the weighted sum of rewards while alive, -inf if not finite by then.
 
-    rewards, done_logits and finite (bool) are (H, N), weights (H,). Steps after a future's end are
-    ignored.
+    rewards, terminated (bool) and finite (bool) are (H, N), weights (H,). Steps after a future's
+    end are ignored.
     """
-    terminated = (done_logits > threshold).int()
-    alive = terminated.cumsum(0) - terminated == 0  # before the step
+    ended = terminated.int()
+    alive = ended.cumsum(0) - ended == 0  # before the step
     counted = (rewards * weights.unsqueeze(1)).masked_fill(~alive, 0).double()
     total = counted.cumsum(0)[-1]  # in the order of the steps, as on the host
     return total.masked_fill((alive & ~finite).any(0), float("-inf"))

@@ -23,6 +23,7 @@ from dreamserve.backends.base import (
     State,
     StepOutput,
     UInt64,
+    head_arrays,
 )
 from dreamserve.backends.host_state import padded
 from dreamserve.errors import BackendError
@@ -35,21 +36,30 @@ Step = Callable[..., tuple[Tensor, ...]]
 class TorchPendingStep:
     """A staged step, whose outputs stay on the device."""
 
-    def __init__(self, outputs: Sequence[Tensor], count: int) -> None:
+    def __init__(
+        self, spec: WorldSpec, outputs: Sequence[Tensor], end: Tensor | None, count: int
+    ) -> None:
+        self._states, self._heads = len(spec.recurrent_state), head_arrays(spec)
         self.outputs = [part[:count] for part in outputs]
-        latent, reward, done_logit, *rest = self.outputs
-        finite = finite_rows(latent, reward, done_logit, *rest[:-3]).float()
-        columns = torch.stack([reward, done_logit, finite], dim=1)
+        latent, reward, done_logit = self.outputs[:3]
+        finite = finite_rows(*checked(self.outputs, self._states, self._heads)).float()
+        uniform = finite if end is None else end[:count]
+        columns = torch.stack([reward, done_logit, uniform, finite], dim=1)
         host = torch.cat([latent, columns], dim=1).cpu().numpy()  # one copy for all
-        self.latent: Array = host[:, :-3].copy()
-        self.reward: Array = host[:, -3].copy()
-        self.done_logit: Array = host[:, -2].copy()
+        self.latent: Array = host[:, :-4].copy()
+        self.reward: Array = host[:, -4].copy()
+        self.done_logit: Array = host[:, -3].copy()
+        self.terminated = spec.done.ends(self.done_logit, None if end is None else host[:, -2])
         self.finite: Bools = host[:, -1] != 0
+
+    @property
+    def state(self) -> list[Tensor]:
+        """The recurrent tensors."""
+        return self.outputs[3 : 3 + self._states]
 
     def output(self) -> StepOutput:
         """Return all the world's outputs, copied from the device by this call."""
-        latent, reward, done_logit, *rest = map(_to_host, self.outputs)
-        return StepOutput(latent, reward, done_logit, tuple(rest[:-3]), *rest[-3:])
+        return StepOutput.of(list(map(_to_host, self.outputs)), self._states, self._heads)
 
 
 class TorchStateStore:
@@ -98,23 +108,37 @@ class TorchStateStore:
             self._to_device(padded(part, size)) for part in arrays
         )
         latent, *state = (slab.index_select(0, index) for slab in self._slabs)
-        noise = torch_noise.draw(int_keys, self._spec.noise.normal, self._spec.noise.uniform)
+        noise, end = step_noise(self._spec, int_keys)
         outputs = self._step(latent, actions, *state, temperatures, noise)
-        return TorchPendingStep(outputs, len(slots))
+        return TorchPendingStep(self._spec, outputs, end, len(slots))
 
     @torch.inference_mode()
     def commit(self, slots: Int64, staged: PendingStep, mask: Bools, latent: Array | None) -> None:
         """Write the staged rows where `mask` (B,) is true; `latent` (B, Z) replaces theirs."""
         if not isinstance(staged, TorchPendingStep):
             raise TypeError(f"{staged!r} was not staged by a TorchStateStore")
-        new, *rest = staged.outputs
-        rows = [new if latent is None else self._to_device(latent), *rest[2:-3]]
+        new = staged.outputs[0] if latent is None else self._to_device(latent)
+        rows = [new, *staged.state]
         index, chosen = self._to_device(slots[mask]), self._to_device(np.flatnonzero(mask))
         for slab, part in zip(self._slabs, rows, strict=True):
             slab.index_copy_(0, index, part.index_select(0, chosen))
 
     def _to_device(self, array: npt.NDArray[Any]) -> Tensor:
         return torch.tensor(array, device=self._device)
+
+
+def step_noise(spec: WorldSpec, keys: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return a step's `noise` (B, normal + uniform) and `end` (B,), as `base.draw_noise`."""
+    size = spec.noise
+    if spec.done.rule == "threshold":
+        return torch_noise.draw(keys, size.normal, size.uniform), None
+    numbers = torch_noise.draw(keys, size.normal, size.uniform + 1)
+    return numbers[:, :-1].contiguous(), numbers[:, -1]
+
+
+def checked(outputs: Sequence[Tensor], states: int, heads: int) -> list[Tensor]:
+    """Return the outputs that must be finite: all but those of the head."""
+    return [*outputs[: 3 + states], *outputs[3 + states + heads :]]
 
 
 def finite_rows(*tensors: Tensor) -> Tensor:

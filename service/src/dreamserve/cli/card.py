@@ -48,7 +48,7 @@ def _world(bundle: Bundle) -> Iterator[tuple[str, Any]]:
     frame, mixture, controller = manifest.frame, manifest.mixture, manifest.controller
     yield "observation", f"frame {frame.shape}, made from {frame.source_shape} of the camera"
     yield "actions", _printable(manifest.action_space)
-    yield "head", f"Gaussian mixture, {mixture.head}, K = {mixture.components}"
+    yield "head", f"Gaussian mixture, {mixture.form}, K = {mixture.components}"
     yield "latent", f"{manifest.latent_size} numbers"
     state = ", ".join(f"{tensor.name} {tensor.shape}" for tensor in manifest.recurrent_state)
     yield "state", f"{state}; {manifest.state_bytes():,} bytes a session, with the latent"

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from dreamserve import __version__
-from dreamserve.api.async_engine import store_of
 from dreamserve.api.server import bind
 from dreamserve.backends.check import step_s
 from dreamserve.backends.choose import cores, cuda_devices, load_backend
 from dreamserve.bundle import load_bundle
 from dreamserve.cli.options import DEFAULT_BUNDLE, Bundles
+from dreamserve.engine.configured import store_of
 from dreamserve.errors import SettingsError
 from dreamserve.settings import Settings
 from dreamserve.store.base import StoreError

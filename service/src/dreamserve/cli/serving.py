@@ -10,7 +10,6 @@ import typer
 
 from dreamserve import __version__, logs
 from dreamserve.api.app import App, create_app
-from dreamserve.api.async_engine import engine_of
 from dreamserve.api.memory import wire_memory
 from dreamserve.api.origins import is_loopback
 from dreamserve.api.server import bind
@@ -18,6 +17,7 @@ from dreamserve.api.server import serve as serve_until_stopped
 from dreamserve.api.tls import tls_context
 from dreamserve.backends.trial_start import end_ready_process
 from dreamserve.cli.options import Bundles, bundles_or_default
+from dreamserve.engine.configured import engine_of
 from dreamserve.engine.engine import Engine
 from dreamserve.errors import SettingsError
 from dreamserve.loading import load_world
@@ -80,12 +80,12 @@ def _url(listening: socket, scheme: str) -> str:
 
 def _summary(engine: Engine, settings: Settings, url: str) -> str:
     worlds = (f"{name} ({world.backend.name})" for name, world in engine.worlds.items())
-    memory = f"{engine.memory_bytes / 1e6:.1f} MB"
-    most_bytes = sum(engine.memory_bounds.values()) + sum(wire_memory(settings).values())
+    memory = f"{engine.usage.memory_bytes / 1e6:.1f} MB"
+    most_bytes = sum(engine.usage.memory_bounds.values()) + sum(wire_memory(settings).values())
     most = f"{most_bytes / 1e6:.0f} MB"
     return (
         f"dreamserve {__version__}: {', '.join(worlds)};"
-        f" up to {engine.capacity} sessions in {memory}, at most {most} in all; {url}"
+        f" up to {engine.usage.capacity} sessions in {memory}, at most {most} in all; {url}"
     )
 
 
@@ -98,5 +98,5 @@ def _log_start(engine: Engine, settings: Settings, url: str) -> None:
         log.info("world", extra={"fields": {key: one for key, one in fields.items() if one}})
     if changed := settings.changed():
         log.info("settings that are not the default", extra={"fields": changed})
-    fields = {"version": __version__, "url": url, "capacity": str(engine.capacity)}
-    log.info("serving", extra={"fields": {**fields, "memory_bytes": engine.memory_bytes}})
+    fields = {"version": __version__, "url": url, "capacity": str(engine.usage.capacity)}
+    log.info("serving", extra={"fields": {**fields, "memory_bytes": engine.usage.memory_bytes}})

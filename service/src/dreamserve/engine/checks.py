@@ -1,6 +1,6 @@
 """Validation of requests against a world. Errors say what would be valid."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +31,16 @@ def check_tensor(name: str, given: Any, shape: tuple[int, ...]) -> Array:
 def check_latent(world: World, latent: Any, name: str = "the latent") -> Array:
     """Return a latent (Z,) float32. Raises as `check_tensor`."""
     return check_tensor(name, latent, (world.spec.latent_size,))
+
+
+def check_shown(world: World, include: Collection[str]) -> bool:
+    """Return whether decoded frames are included. Raises InvalidRequestError if there are none."""
+    asked = sorted({"frame", "frames"} & {*include})
+    if asked and not world.spec.has_decode:
+        raise InvalidRequestError(
+            f"include: {world.name} has no decoder, so it shows no {asked[0]}, only latents"
+        )
+    return bool(asked)
 
 
 def check_state(world: World, state: Mapping[str, Any], name: str = "state") -> State:

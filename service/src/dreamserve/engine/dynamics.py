@@ -8,7 +8,7 @@ functions are pure; a row's outcome depends on that row only.
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from dreamserve.backends.base import (
     StepInput,
     StepOutput,
     UInt64,
+    draw_noise,
 )
 from dreamserve.backends.finite import finite_rows
 from dreamserve.engine.pixels import to_input, to_numbers
@@ -40,7 +41,7 @@ _FRAMES_AT_ONCE = 8
 class Advanced:
     """B dreams, one step later."""
 
-    output: StepOutput  # all outputs of the world, including the mixture
+    output: StepOutput  # all outputs of the world, including the head's
     terminated: Bools  # (B,)
     finite: Bools  # (B,) false where an output is NaN or infinity
 
@@ -91,23 +92,18 @@ R = TypeVar("R")
 Work = Generator[WorldCall | Size | None, Advanced | None, R]
 
 
-def step_noise(world: World, seed: UInt64, step: Int64, stream: int = noise.STEP) -> Array:
-    """Return the noise (B, W) of B steps with seed (B,) and number `step` (B,)."""
-    size = world.spec.noise
-    return noise.draw(noise.keys(seed, step, stream), size.normal, size.uniform)
-
-
 def compute(calls: Sequence[WorldCall]) -> list[Advanced]:
     """Compute calls of one world by one call of its graph."""
     world = calls[0].world
-    output = world.backend.step(_concatenate([call.batch for call in calls]))
-    terminated = output.done_logit > world.spec.done.threshold
-    finite = finite_rows(output.latent, output.reward, output.done_logit, *output.state)
+    batch = _concatenate([call.batch for call in calls])
+    output = world.backend.step(batch)
+    terminated = world.spec.done.ends(output.done_logit, batch.end)
+    finite = output.is_finite()
     if len(calls) == 1:
         return [Advanced(output, terminated, finite)]
     ends = np.cumsum([len(call) for call in calls]).tolist()
     parts = [slice(end - len(call), end) for call, end in zip(calls, ends, strict=True)]
-    return [Advanced(_rows(output, part), terminated[part], finite[part]) for part in parts]
+    return [Advanced(output.rows(part), terminated[part], finite[part]) for part in parts]
 
 
 def advance(
@@ -122,35 +118,25 @@ def advance(
 ) -> Advanced:
     """Advance B dreams by one step, immediately.
 
-    latent (B, Z), state (B, *shape) each, action int64 (B,) or float32 (B, A), seed uint64 (B,),
+    latent (B, Z), state (B, *shape) each, action (B, …) of the space, seed uint64 (B,),
     step int64 (B,): the number of the step; temperature float32 (B,).
     """
-    numbers = step_noise(world, seed, step, stream)
-    batch = StepInput(latent, action, state, temperature, numbers)
+    numbers = draw_noise(world.spec, noise.keys(seed, step, stream))
+    batch = StepInput(latent, action, state, temperature, *numbers)
     return compute([WorldCall(world, batch)])[0]
 
 
 def _concatenate(batches: Sequence[StepInput]) -> StepInput:
     if len(batches) == 1:
         return batches[0]
+    ends: Any = None if batches[0].end is None else [batch.end for batch in batches]
     return StepInput(
         latent=np.concatenate([batch.latent for batch in batches]),
         action=np.concatenate([batch.action for batch in batches]),
         state=tuple(map(np.concatenate, zip(*(batch.state for batch in batches), strict=True))),
         temperature=np.concatenate([batch.temperature for batch in batches]),
         noise=np.concatenate([batch.noise for batch in batches]),
-    )
-
-
-def _rows(output: StepOutput, rows: slice) -> StepOutput:
-    return StepOutput(
-        latent=output.latent[rows],
-        reward=output.reward[rows],
-        done_logit=output.done_logit[rows],
-        state=tuple(part[rows] for part in output.state),
-        mixture_logits=output.mixture_logits[rows],
-        mixture_mu=output.mixture_mu[rows],
-        mixture_log_sigma=output.mixture_log_sigma[rows],
+        end=None if ends is None else np.concatenate(ends),
     )
 
 
@@ -167,7 +153,7 @@ def start_from_bank(world: World, seed: UInt64, index: Int64 | None = None) -> t
     steps = np.full(len(seed), _INDEX, np.int64)
     if index is None:
         index = noise.integers(noise.keys(seed, steps, noise.RESET), world.bank_size)
-    latent = world.bank["mu"][index] + world.bank_sigma[index] * _latent_noise(world, seed)
+    latent = world.spec.head.draw(tuple(part[index] for part in world.prepared), _draw_keys(seed))
     return latent, tuple(world.bank[f"state.{t.name}"][index] for t in world.spec.recurrent_state)
 
 
@@ -207,21 +193,21 @@ def _burn_in(
         some = to_input(world.spec.frame, frames[first : first + _FRAMES_AT_ONCE])
         numbers = to_numbers(world.spec.frame, some)
         encoded.append(world.backend.encode(numbers))
-    mu = np.concatenate([part[0] for part in encoded])
-    logvar = np.concatenate([part[1] for part in encoded])
+    posterior = tuple(map(np.concatenate, zip(*encoded, strict=True)))
+    modes, head = world.spec.head.mode(posterior), world.spec.head
     state, temperatures = empty_state(world, rows), np.full(rows, temperature, np.float32)
     for t in range(len(frames) - 1):
         yield
         step = np.full(rows, _BURN_IN + t)
         action = actions[t : t + 1].repeat(rows, axis=0)
-        latent = mu[t : t + 1].repeat(rows, axis=0)
+        latent = modes[t : t + 1].repeat(rows, axis=0)
         state = advance(world, latent, state, action, seed, step, temperatures, noise.RESET).state
-    latent = mu[-1:] + np.exp(np.float32(0.5) * logvar[-1:]) * _latent_noise(world, seed)
+    latent = head.draw(head.prepared(tuple(part[-1:] for part in posterior)), _draw_keys(seed))
     if not finite_rows(latent, *state).all():
         raise DreamNotFiniteError(f"{world.name}: these frames lead to NaN or infinity")
     return latent, state
 
 
-def _latent_noise(world: World, seed: UInt64) -> Array:
-    row_keys = noise.keys(seed, np.full(len(seed), _LATENT, np.int64), noise.RESET)
-    return noise.draw(row_keys, world.spec.latent_size, 0)
+def _draw_keys(seed: UInt64) -> UInt64:
+    """Return the keys (B,) by which first latents are drawn."""
+    return noise.keys(seed, np.full(len(seed), _LATENT, np.int64), noise.RESET)

@@ -1,25 +1,23 @@
 """Executes the work of a turn: a batch of waiting requests, and a slice of long work."""
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import inf
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import Any
 
 from dreamserve.engine.durability.gate import Gate
 from dreamserve.engine.handlers.base import Contexts
 from dreamserve.engine.measures import Measures
+from dreamserve.engine.queue import RequestQueue
 from dreamserve.engine.scheduling.jobs import Ask
 from dreamserve.engine.scheduling.queued import QueuedRequest, Settled
-from dreamserve.engine.scheduling.scheduler import Scheduler
 from dreamserve.engine.scheduling.slices import run_slice
 from dreamserve.engine.work import Job, Outcome, failure
 from dreamserve_protocol.errors import DeadlinePassedError, OverloadedError, ProblemError
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.reset import ResetRequest
 
-RequestScheduler: TypeAlias = Scheduler[QueuedRequest]
 Respond = Callable[[Contexts, Sequence[QueuedRequest]], list[Outcome]]  # `dispatcher.respond`
 # Gets the requests of each batch, and when it began by time.perf_counter.
 Observe = Callable[[Sequence[QueuedRequest], float], None]
@@ -37,13 +35,12 @@ class Executor:
         self,
         respond: Respond,
         contexts: Contexts,
-        scheduler: RequestScheduler,
-        lock: threading.Condition,
+        queue: RequestQueue,
         measures: Measures,
         gate: Gate | None,
     ) -> None:
-        self._respond, self._contexts, self._scheduler = respond, contexts, scheduler
-        self._lock = lock  # guards the scheduler
+        self._respond, self._contexts = respond, contexts
+        self._scheduler, self._lock = queue.scheduler, queue.lock
         self._measures = measures
         self._gate = gate  # None without a store
         self.observe: Observe | None = None

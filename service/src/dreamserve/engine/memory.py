@@ -5,8 +5,8 @@ graphs' own working memory, bodies that are being read, and responses that are b
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from dreamserve.engine.options import EngineOptions
 from dreamserve.engine.scheduling.jobs import SMALL_BYTES
 from dreamserve.engine.sessions.sizes import OBJECT_BYTES, answer_bytes
 from dreamserve.engine.sessions.slab import slab_bytes
@@ -17,36 +17,23 @@ ID_BYTES = 400  # of an id of 128 characters with its entry in a table
 LANES = 2  # of long work (`scheduling.jobs`)
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """The settings that bound an engine's memory."""
-
-    capacity: int
-    max_queue: int
-    max_batch: int
-    max_jobs: int
-    max_kept_bytes: float
-    max_plan_bytes: float
-    max_job_bytes: float
-
-
 def jobs_bytes(max_jobs: int, max_job_bytes: float) -> float:
     """Return the most bytes of all long work in progress."""
     return LANES * (max_jobs * SMALL_BYTES + max_job_bytes)
 
 
-def memory_bounds(worlds: Iterable[WorldSpec], bounds: Bounds) -> dict[str, float]:
+def memory_bounds(worlds: Iterable[WorldSpec], options: EngineOptions) -> dict[str, float]:
     """Return the most bytes of each part; infinity where a part is not bounded."""
     specs = list(worlds)
     answer = max(map(answer_bytes, specs))
     row = max(answer_bytes(spec) + spec.state_bytes() for spec in specs)
     return {
-        "sessions": bounds.capacity * sum(map(slab_bytes, specs)),
-        "session ids": (bounds.capacity + EXPIRED_REMEMBERED) * ID_BYTES,
-        "last results": bounds.capacity * answer,
-        "rewind windows": bounds.max_kept_bytes,
-        "last plans": bounds.max_plan_bytes,
-        "jobs": jobs_bytes(bounds.max_jobs, bounds.max_job_bytes),
-        "step batch": bounds.max_batch * row,
-        "queue": bounds.max_queue * OBJECT_BYTES,
+        "sessions": options.capacity * sum(map(slab_bytes, specs)),
+        "session ids": (options.capacity + EXPIRED_REMEMBERED) * ID_BYTES,
+        "last results": options.capacity * answer,
+        "rewind windows": options.max_kept_bytes,
+        "last plans": options.max_plan_bytes,
+        "jobs": jobs_bytes(options.max_jobs, options.limits.job_bytes),
+        "step batch": options.max_batch * row,
+        "queue": options.max_queue * OBJECT_BYTES,
     }

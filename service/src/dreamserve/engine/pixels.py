@@ -7,7 +7,7 @@ import numpy as np
 from dreamserve.backends.base import Array, Backend
 from dreamserve.backends.finite import finite_rows
 from dreamserve.frames import crop_and_resize
-from dreamserve.manifest import FrameSpec
+from dreamserve.observations import FrameSpec
 from dreamserve_protocol.arrays import UInt8
 from dreamserve_protocol.errors import DreamNotFiniteError, InvalidRequestError
 

@@ -4,17 +4,19 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from dreamserve.backends.base import Array, Backend
+from dreamserve.backends.base import Backend
 from dreamserve.bundle import Arrays, bank_shapes, check_arrays
 from dreamserve.errors import BundleError
 from dreamserve.manifest import Manifest, WorldSpec
+from dreamserve.observations import VectorSpec
 
 
 class World:
     """A world as the engine uses it, created by `loading.load_world` or in memory from its parts.
 
-    `bank` holds mu (N, Z), logvar (N, Z) and `state.NAME` (N, *shape); None means the VAE's prior
-    N(0, I) with a zero recurrent state. Raises BundleError for a bank that does not fit the spec.
+    `bank` holds the head's posterior, of a mixture mu (N, Z) and logvar (N, Z), and `state.NAME`
+    (N, *shape). None means one entry of zeros, which is the VAE's prior N(0, I). Raises
+    BundleError for a bank that does not fit the spec.
     """
 
     def __init__(
@@ -25,13 +27,14 @@ class World:
         controller: Arrays | None = None,
         manifest: Manifest | None = None,
     ) -> None:
+        _check_served(spec)
         self.spec, self.backend = spec, backend
         self.bank = prior(spec) if bank is None else bank
         self.controller, self.manifest = controller, manifest
-        shapes = bank_shapes(spec, len(self.bank.get("mu", ())))
-        check_arrays(self.bank, shapes, where=f"{spec.name}: bank")
-        # Computed once for all rows, so that a row's numbers do not depend on its batch.
-        self.bank_sigma: Array = np.exp(np.float32(0.5) * self.bank["logvar"])
+        names = tuple(spec.head.posterior(spec.latent_size))
+        self.bank_size = len(self.bank.get(names[0], ()))
+        check_arrays(self.bank, bank_shapes(spec, self.bank_size), where=f"{spec.name}: bank")
+        self.prepared = spec.head.prepared(tuple(self.bank[name] for name in names))
 
     @property
     def name(self) -> str:
@@ -48,26 +51,35 @@ class World:
         """The version of its bundle; None for a world in memory."""
         return None if self.manifest is None else self.manifest.version
 
-    @property
-    def bank_size(self) -> int:
-        """The number of starting points in the bank."""
-        return len(self.bank["mu"])
-
     def warm(self) -> None:
         """Encode and decode once, because first calls are slow."""
-        self.backend.encode(np.zeros((1, *self.spec.frame.shape), np.float32))
-        self.backend.decode(np.zeros((1, self.spec.latent_size), np.float32))
+        zeros = {
+            name: np.zeros((1, *shape), np.float32)
+            for name, shape in self.spec.graph_inputs()["encode"].items()
+        }
+        observation, *state = zeros.values()
+        self.backend.encode(observation, tuple(state))
+        if self.spec.has_decode:
+            self.backend.decode(np.zeros((1, self.spec.latent_size), np.float32))
+
+
+def _check_served(spec: WorldSpec) -> None:
+    """Raise BundleError for what the schema declares and the engine cannot run yet."""
+    lacking = {
+        "vector observations": isinstance(spec.observation, VectorSpec),
+        "encode_memory": spec.encode_memory,
+        "policy graphs": spec.has_policy,
+        "signals": bool(spec.signals),
+        "ends that are drawn": spec.done.rule == "drawn",
+    }
+    if missing := [name for name, is_used in lacking.items() if is_used]:
+        raise BundleError(f"{spec.name}: this version does not serve {', '.join(missing)} yet")
 
 
 def prior(spec: WorldSpec) -> Arrays:
-    """Return a bank of one entry: the VAE's prior N(0, I) with a zero recurrent state."""
-    bank = {
-        "mu": np.zeros((1, spec.latent_size), np.float32),
-        "logvar": np.zeros((1, spec.latent_size), np.float32),
-    }
-    for tensor in spec.recurrent_state:
-        bank[f"state.{tensor.name}"] = np.zeros((1, *tensor.shape), np.float32)
-    return bank
+    """Return a bank of one entry of zeros: of a mixture, the VAE's prior N(0, I)."""
+    shapes = bank_shapes(spec, 1).items()
+    return {name: np.zeros(shape, np.float32) for name, shape in shapes}
 
 
 def worlds_by_name(worlds: Iterable[World]) -> dict[str, World]:

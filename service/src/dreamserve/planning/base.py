@@ -2,7 +2,8 @@
 
 A planner is independent of worlds. Its caller evaluates the candidates:
 
-    yields    actions (N, H) int64 for Discrete, (N, H, A) float32 for Box, within the bounds;
+    yields    actions (N, H) int64 for Discrete, (N, H, A) float32 for Box, within the bounds, or
+              (N, H, A) int64 for MultiDiscrete and MultiBinary;
               or None, between two pieces of its own work, where other work may run
     receives  values (N,) float64; -inf or NaN for a candidate that must never win; None for None
     returns   Plan
@@ -10,7 +11,7 @@ A planner is independent of worlds. Its caller evaluates the candidates:
 Its random numbers come from `uniform(iteration, shape, first)`, float32 in (0, 1): those of an
 iteration from number `first` on. It is deterministic if that is. Whatever grows with N x H is
 computed in pieces of NUMBERS_AT_ONCE numbers (`pieces`), which change no result. N is the number of
-candidates, H steps, A action components, n actions. N may differ between iterations; the total is
+candidates, H steps, A action components, n choices. N may differ between iterations; the total is
 at most the options' `candidates` x `iterations` + 2 (the centre and the warm plan).
 
 `warm` is the rest of an earlier plan (`shifted`). A planner proposes it in its first iteration, so

@@ -14,7 +14,7 @@ from dreamserve.planning.icem import Icem, icem
 from dreamserve.planning.mppi import Mppi, mppi
 from dreamserve.planning.options import Options, check
 from dreamserve.planning.random_shooting import RandomShooting, random_shooting
-from dreamserve.spaces import ActionSpace, DiscreteSpace
+from dreamserve.spaces import ActionSpace
 from dreamserve_protocol.errors import InvalidRequestError
 
 
@@ -70,6 +70,6 @@ def planner_of(
 ) -> Planner:
     """Return the planner `name`, or exhaustive search if that needs no more candidates."""
     total = options.candidates * options.iterations
-    if isinstance(space, DiscreteSpace) and space.sequences(horizon) <= total:
+    if space.sequences(horizon) <= total:
         return exhaustive(space, horizon, warm)
     return PLANNERS[name].plan(space, horizon, options, uniform, warm)

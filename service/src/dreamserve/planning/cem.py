@@ -2,9 +2,9 @@
 method; for planning: Chua et al. 2018, arXiv:1805.12114).
 
 Draw candidates from a distribution, keep the elites, fit the distribution to them, repeat. Box
-actions come from Gaussians clipped to the bounds, one for each step and component; Discrete actions
-from a categorical for each step, fitted by smoothed counts. The centre of the last distribution is
-evaluated, too, and the result is the best candidate of all.
+actions come from Gaussians clipped to the bounds, one for each step and component; other actions
+from a categorical for each step and component, fitted by smoothed counts. The centre of the last
+distribution is evaluated, too, and the result is the best candidate of all.
 
 Chua et al. truncate their Gaussians at the bounds instead. Clipped ones come several times closer
 to an optimum that lies on a bound, and as close to one that lies inside.

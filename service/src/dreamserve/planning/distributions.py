@@ -15,11 +15,11 @@ from dreamserve.planning.base import (
     finite_or_lowest,
     pieces,
 )
-from dreamserve.planning.categorical import Categorical
+from dreamserve.planning.categorical import Categorical, Categoricals
 from dreamserve.planning.gaussian import LEAST_STD, Gaussian
-from dreamserve.spaces import ActionSpace, DiscreteSpace
+from dreamserve.spaces import ActionSpace, BoxSpace, DiscreteSpace
 
-Distribution = Categorical | Gaussian
+Distribution = Categorical | Categoricals | Gaussian
 
 
 def distribution_for(
@@ -34,8 +34,10 @@ def distribution_for(
     A warm plan moves the mean and leaves the deviation at `std`, so the search stays as wide.
     """
     if isinstance(space, DiscreteSpace):
-        return Categorical(space.n, horizon, warm)
-    return Gaussian(space, horizon, warm, std, least_std)
+        return Categorical(space.n, (horizon,), warm)
+    if isinstance(space, BoxSpace):
+        return Gaussian(space, horizon, warm, std, least_std)
+    return Categoricals(space, horizon, warm)
 
 
 def fitted(

@@ -40,6 +40,7 @@ class Gaussian:
         self, space: BoxSpace, horizon: int, warm: Actions | None, std: float, least_std: float
     ) -> None:
         self.low, self.high = space.bounds
+        self.normals = len(self.low)  # numbers that `from_normals` takes for each step
         shape = (horizon, len(self.low))
         self.mean = np.full(shape, 0.5, np.float32) if warm is None else self._fractions(warm)
         self.std = np.full(shape, std / 2, np.float32)

@@ -3,9 +3,9 @@
 The cross-entropy method with five additions, which reduce the number of candidates it needs:
 
 - The noise is coloured along the horizon, so consecutive actions are correlated. Box: coloured
-  Gaussians, clipped to the bounds. Discrete, which the paper does not cover: coloured normals, one
-  for each action, which select it (`Categorical.from_normals`). A single normal cut into n
-  intervals would be cheaper, but would treat actions with adjacent numbers as similar.
+  Gaussians, clipped to the bounds. Choices, which the paper does not cover: coloured normals, one
+  for each choice of each component, which select it (`Categorical.from_normals`). A single normal
+  cut into n intervals would be cheaper, but would treat choices with adjacent numbers as similar.
 - A share of the elites is kept among the next iteration's candidates. The paper keeps their values;
   here they are evaluated again, because each iteration has other noise and a value that is high by
   chance would never be replaced.
@@ -79,7 +79,7 @@ def icem(
             noise = coloured(normals(uniforms), amplitude)
             return distribution.from_normals(noise, first, count)
 
-        shape = (count, horizon, space.width)
+        shape = (count, horizon, distribution.normals)
         actions = yield from drawn(space, uniform, iteration, shape, make, kept)
         values = finite_or_lowest((yield actions))
         best = better(best, actions, values, iteration)

@@ -4,8 +4,9 @@ iterations and with a deviation that adapts, as in TD-MPC2 (Hansen et al. 2024, 
 
 Draw candidates around a mean, weight each by exp(value / λ), make the weighted mean the next mean.
 There are no elites: the smaller λ, the more the best candidates count. Box actions come from
-Gaussians clipped to the bounds, as in both papers; Discrete actions from a categorical for each
-step, fitted by weighted, smoothed counts. The paper's control cost is left out (its α = 1).
+Gaussians clipped to the bounds, as in both papers; other actions from a categorical for each step
+and component, fitted by weighted, smoothed counts. The paper's control cost is left out (its
+α = 1).
 
 **λ.** The papers tune it to each task's costs. A world's values may have any scale, and move closer
 together as the planner converges, so λ is `temperature` times the distance from an iteration's best

@@ -28,8 +28,8 @@ async def test_a_peer_that_does_not_read_delays_only_itself(
     sent, most = 150, 4
     with listening(max_stream_requests=most) as served:
         engine, counted = served.app.service.engine, []
-        queue = engine.queue
-        monkeypatch.setattr(engine, "queue", lambda *a: (counted.append(a[0]), queue(*a)))
+        add = engine.queue.add
+        monkeypatch.setattr(engine.queue, "add", lambda *a: (counted.append(a[0]), add(*a)))
         async with (
             httpx.AsyncClient(base_url=served.url, timeout=PATIENCE_S) as http,
             peer_of(served, max_queue=1) as peer,
@@ -70,8 +70,8 @@ async def test_no_more_are_in_progress_on_a_socket_than_the_bound(
             peer_of(served) as peer,
         ):
             monkeypatch.setattr(
-                engine,
-                "queue",
+                engine.queue,
+                "add",
                 lambda request, future, owner, timeout_s: waiting.append(
                     QueuedRequest(request, future, None)
                 ),
@@ -98,7 +98,7 @@ async def test_waiting_requests_of_a_disconnected_peer_are_cancelled(
         engine = served.app.service.engine
         async with httpx.AsyncClient(base_url=served.url, timeout=PATIENCE_S) as http:
             with monkeypatch.context() as patched:
-                patched.setattr(engine, "queue", lambda _, future, *__: waiting.append(future))
+                patched.setattr(engine.queue, "add", lambda _, future, *__: waiting.append(future))
                 async with peer_of(served) as peer:
                     for i in range(3):  # as many as there is room for
                         await peer.send({"id": i, "verb": "worlds"})

@@ -166,7 +166,7 @@ async def test_an_unforeseen_error_gets_a_problem_and_is_logged(
 
         async with peer_of(served) as peer:
             with monkeypatch.context() as patched:
-                patched.setattr(served.app.service.engine, "queue", broken)
+                patched.setattr(served.app.service.engine.queue, "add", broken)
                 answer = await peer.ask("worlds")
             assert (answer["status"], answer["body"]["code"]) == (500, "internal_error")
             assert "secret" not in str(answer)

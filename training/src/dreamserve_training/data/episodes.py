@@ -1,13 +1,14 @@
 """An episode on disk: one `.npz` file, written atomically.
 
 An episode of T steps has arrays of length T, aligned as in the manifest: `actions[t]` is taken in
-`frames[t]` (or `mu[t]`, `logvar[t]`) and yields `rewards[t]` and `terminated[t]`. The frame after
-the last action is not stored: a terminal observation is often not a picture (ViZDoom's is all
-zeros) and must not be trained on.
+`frames[t]` (or `vectors[t]`, or `mu[t]`, `logvar[t]`) and yields `rewards[t]` and `terminated[t]`.
+The frame after the last action is not stored: a terminal observation is often not a picture
+(ViZDoom's is all zeros) and must not be trained on.
 """
 
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,11 @@ import numpy.typing as npt
 from dreamserve_training.files import atomic_write
 
 Episode = dict[str, npt.NDArray[np.generic]]
+
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 class DataError(ValueError):
@@ -41,17 +47,55 @@ def save_episode(path: Path, episode: Episode) -> None:
 
 def load_episode(path: Path, fields: tuple[str, ...] | None = None) -> Episode:
     """Return `fields` (default: all) of one episode; DataError if the file is invalid."""
+    episode = load_episode_arrays(path, fields)
+    lengths = {name: len(array) for name, array in episode.items() if array.ndim}
+    if len(set(lengths.values())) > 1:
+        raise DataError(f"{path}: arrays must have the same length, not {lengths}{_hint(lengths)}")
+    if 0 in lengths.values():
+        raise DataError(f"{path}: the episode has no steps")
+    return episode
+
+
+def load_episode_arrays(path: Path, fields: tuple[str, ...] | None = None) -> Episode:
+    """Return `fields` (default: all) of a file, of any length; DataError if it cannot be read."""
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             names = fields if fields is not None else tuple(archive.files)
-            episode = {name: archive[name] for name in names}
+            return {name: archive[name] for name in names}
     except KeyError as error:
         raise DataError(f"{path}: {error.args[0]}") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: cannot be read as an episode ({error})") from error
-    lengths = {name: len(array) for name, array in episode.items() if array.ndim}
-    if len(set(lengths.values())) > 1:
-        raise DataError(f"{path}: arrays must have the same length, not {lengths}")
-    if 0 in lengths.values():
-        raise DataError(f"{path}: the episode has no steps")
-    return episode
+
+
+class Header(NamedTuple):
+    """Shape and dtype of a stored array."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+
+
+def read_headers(path: Path) -> dict[str, Header]:
+    """Return the header of every array of an episode file, without reading the arrays.
+
+    Raises DataError for a file that is not a readable `.npz`.
+    """
+    headers = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                with archive.open(name) as file:
+                    shape, _, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
+                headers[name.removesuffix(".npy")] = Header(shape, dtype)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: cannot be read as an episode ({error})") from error
+    return headers
+
+
+def _hint(lengths: dict[str, int]) -> str:
+    """Return what would be right, if only the observations have one row more than the rest."""
+    steps = lengths.get("actions", 0)
+    longer = [name for name, length in lengths.items() if length != steps]
+    if longer in (["frames"], ["vectors"]) and lengths[longer[0]] == steps + 1:
+        return f"; leave out the last of the {longer[0]}, which no action was taken in"
+    return ""

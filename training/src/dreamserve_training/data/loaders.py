@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 from torch.utils.data import DataLoader, Sampler
 
-from dreamserve_training.data.sequences import Item
+from dreamserve_training.data.actions import TakesActions, space_of
+from dreamserve_training.data.sequences import Item, SequenceDataset
 from dreamserve_training.data.windows import TrajectoryDataset
 
 
@@ -41,10 +43,16 @@ def pack_collate(items: Sequence[Item]) -> dict[str, PackedSequence | Tensor]:
     }
 
 
-class PassSampler(Sampler[int]):
-    """Window indices of a `TrajectoryDataset`, epoch by epoch.
+class TakesLatents(TakesActions, Protocol):
+    """What a check of batches needs to know of a memory model."""
 
-    With `shuffle`, epoch e is a permutation drawn from (`seed`, e) with new draws of z. Without,
+    z_dim: int
+
+
+class PassSampler(Sampler[int]):
+    """Indices of a dataset of `windows` items, epoch by epoch.
+
+    With `shuffle`, epoch e is a permutation drawn from (`seed`, e), plus e · `windows`. Without,
     all epochs are equal, so that validation losses are comparable. A trainer that resumes calls
     `set_epoch` with the next epoch.
     """
@@ -69,15 +77,26 @@ class PassSampler(Sampler[int]):
         return iter((order + epoch * self.windows).tolist())
 
 
-class SequenceLoader(DataLoader[Item]):
+class SequenceLoader(DataLoader[Any]):
     """A DataLoader that starts an epoch when its first batch is requested.
 
     Lightning creates the iterator before it calls `set_epoch`, so workers that prefetched at once
     would read the wrong epoch after a resume.
     """
 
-    def __iter__(self) -> Iterator[Item]:  # type: ignore[override]  # DataLoader names a private type
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # DataLoader names a private type
         yield from super().__iter__()
+
+
+def check_batches(batches: object, model: TakesLatents) -> None:
+    """Raise DataError, which names file and step, for data that `model` cannot be trained on.
+
+    Reads every episode of a loader's `TrajectoryDataset` or `SequenceDataset` once; other batches
+    are not checked.
+    """
+    dataset = getattr(batches, "dataset", None)
+    if isinstance(dataset, TrajectoryDataset | SequenceDataset):
+        dataset.check(space_of(model), model.z_dim)
 
 
 def create_window_loader(

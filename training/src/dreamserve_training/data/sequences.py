@@ -1,7 +1,7 @@
 """Sequences for M's training. An item of T steps is a dict of tensors:
 
 z         (T, Z) float32     latents
-actions   (T,) int64 or (T, A) float32, taken in z
+actions   (T,) or (T, A) int64, or (T, A) float32, taken in z
 next_z    (T, Z) float32     the next latents; zeros after an episode's last step
 rewards   (T,) float32       rewards of the actions
 done      (T,) float32       1 if the action ended the episode, else 0
@@ -11,6 +11,7 @@ start     () bool            whether the item starts at its episode's first step
 """
 
 from collections.abc import Sequence
+from hashlib import sha256
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dreamserve_training.data.episodes import Episode
+from dreamserve.spaces import Space
+from dreamserve_training.data.actions import as_actions, check_actions
+from dreamserve_training.data.checks import check_latent_episode
+from dreamserve_training.data.digests import Digest
+from dreamserve_training.data.episodes import DataError, Episode
 
 Item = dict[str, Tensor]
 
@@ -27,8 +32,9 @@ class SequenceDataset(Dataset[Item]):
     """Whole sequences of any length, held in memory.
 
     `z` is a list of arrays (T, Z), `actions` of (T,) or (T, A), `rewards` and `done` of (T,),
-    default zeros. Raises ValueError, which names the sequence, for different lengths and for NaN
-    or infinity. For data that does not fit in memory use `create_window_loader`.
+    default zeros. Raises DataError, a ValueError which names the sequence, for different lengths
+    and for numbers that cannot be trained on. For data that does not fit in memory use
+    `create_window_loader`.
     """
 
     def __init__(
@@ -57,6 +63,28 @@ class SequenceDataset(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         return self._items[index]
 
+    def digest(self) -> Digest:
+        """Return what identifies the sequences."""
+        digest = sha256()
+        for item in self._items:
+            for name, tensor in item.items():
+                digest.update(f"{name} {tuple(tensor.shape)}".encode())
+                digest.update(tensor.numpy().tobytes())
+        return {"sequences": len(self), "sha256": digest.hexdigest()}
+
+    def places(self, indices: list[int]) -> list[str]:
+        """Return the name of each sequence of `indices`."""
+        return [f"sequence {index}" for index in indices]
+
+    def check(self, space: Space, z_dim: int) -> None:
+        """Raise DataError, which names the sequence, for what a model cannot be trained on."""
+        for number, item in enumerate(self._items):
+            where = f"sequence {number}"
+            if item["z"].shape[1] != z_dim:
+                shape = tuple(item["z"].shape)
+                raise DataError(f"{where}: z is {shape}, the model takes (T, {z_dim})")
+            check_actions(item["actions"].numpy(), space, where)
+
 
 def make_item(
     z: npt.NDArray[np.float32],
@@ -65,16 +93,15 @@ def make_item(
     done: npt.NDArray[np.generic],
     where: str,
 ) -> Item:
-    """Return one whole sequence as an item; ValueError, which names `where`, if invalid."""
+    """Return one whole sequence as an item; DataError, which names `where`, if invalid."""
     lengths = {len(z), len(actions), len(rewards), len(done)}
     if z.ndim != 2 or len(lengths) != 1 or 0 in lengths:
-        raise ValueError(
+        raise DataError(
             f"{where}: z must be (T, Z) and the others (T, …) with the same T > 0;"
             f" got {z.shape}, {actions.shape}, {rewards.shape}, {done.shape}"
         )
-    if not np.isfinite(z).all() or not np.isfinite(rewards.astype(np.float64)).all():
-        raise ValueError(f"{where}: holds NaN or infinity")
     steps = {"actions": actions, "rewards": rewards, "terminated": done}
+    check_latent_episode({"z": z, **steps}, where)
     return as_item(z, steps, mask=np.ones(len(z), np.bool_), start=True)
 
 
@@ -86,10 +113,9 @@ def as_item(
     has_next = np.arange(length) < len(z) - 1
     next_z = np.zeros_like(z[:length])
     next_z[: len(z) - 1] = z[1:]
-    discrete = np.issubdtype(steps["actions"].dtype, np.integer) and steps["actions"].ndim == 1
     arrays = {
         "z": z[:length],
-        "actions": steps["actions"].astype(np.int64 if discrete else np.float32),
+        "actions": as_actions(steps["actions"]),
         "next_z": next_z,
         "rewards": steps["rewards"].astype(np.float32),
         "done": steps["terminated"].astype(np.float32),

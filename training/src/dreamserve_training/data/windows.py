@@ -1,6 +1,5 @@
 """Windows of latent episodes on disk, read on demand."""
 
-import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,15 +8,21 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset
 
+from dreamserve.spaces import Space
+from dreamserve_training.data.actions import check_actions
 from dreamserve_training.data.checks import STEP_FIELDS, check_latent_episode, latent_fields
-from dreamserve_training.data.episodes import DataError, Episode, episode_paths, load_episode
+from dreamserve_training.data.digests import Digest, files_digest
+from dreamserve_training.data.episodes import (
+    DataError,
+    Episode,
+    Header,
+    episode_paths,
+    load_episode,
+    read_headers,
+)
 from dreamserve_training.data.sequences import Item, as_item
 
 Float32 = npt.NDArray[np.float32]
-_HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
 
 
 class TrajectoryDataset(Dataset[Item]):
@@ -33,7 +38,8 @@ class TrajectoryDataset(Dataset[Item]):
     and indices from len(self) on are the same windows in later epochs.
 
     The constructor reads array headers only (DataError if it cannot); episodes are read and
-    checked on first use, and the `cache_episodes` most recently used are kept in memory.
+    checked on first use, and the `cache_episodes` most recently used are kept in memory. `check`
+    reads all of them at once.
     """
 
     def __init__(
@@ -49,11 +55,11 @@ class TrajectoryDataset(Dataset[Item]):
             raise ValueError("sequence_length and cache_episodes must be >= 1, burn_in >= 0")
         self.paths = episode_paths(data_dir)
         self.sequence_length, self.burn_in, self.seed = sequence_length, burn_in, seed
-        shapes = [read_shapes(path) for path in self.paths]
-        self.fields = (*latent_fields(set(shapes[0]), self.paths[0]), *STEP_FIELDS)
-        self.z_dim = shapes[0][self.fields[0]][-1]
+        headers = [read_headers(path) for path in self.paths]
+        self.fields = (*latent_fields(set(headers[0]), self.paths[0]), *STEP_FIELDS)
+        self.z_dim = headers[0][self.fields[0]].shape[-1]
         self.lengths = np.array(
-            [self._length(path, arrays) for path, arrays in zip(self.paths, shapes, strict=True)]
+            [self._length(path, arrays) for path, arrays in zip(self.paths, headers, strict=True)]
         )
         self.windows = window_table(self.lengths, sequence_length, burn_in)
         self._cache: OrderedDict[int, Episode] = OrderedDict()
@@ -61,6 +67,18 @@ class TrajectoryDataset(Dataset[Item]):
 
     def __len__(self) -> int:
         return len(self.windows)
+
+    def check(self, space: Space, z_dim: int) -> None:
+        """Raise DataError, which names file and step, for what a model cannot be trained on.
+
+        `space` and `z_dim` are the model's. Every episode is read once.
+        """
+        if z_dim != self.z_dim:
+            raise DataError(
+                f"{self.paths[0]}: latents have {self.z_dim} numbers, the model takes {z_dim}"
+            )
+        for number, path in enumerate(self.paths):
+            check_actions(self._load(number)["actions"], space, path)
 
     def __iter__(self) -> Iterator[Item]:
         return (self[index] for index in range(len(self)))
@@ -79,6 +97,19 @@ class TrajectoryDataset(Dataset[Item]):
             start=context == 0,
         )
 
+    def digest(self) -> Digest:
+        """Return what identifies the windows: the files, and how they are cut and sampled."""
+        cut = {"sequence_length": self.sequence_length, "burn_in": self.burn_in}
+        return {**files_digest(self.paths), **cut, "sampled_with": self.seed}
+
+    def places(self, indices: list[int]) -> list[str]:
+        """Return the file and the steps of each window of `indices`."""
+        rows = [self.windows[index % len(self)].tolist() for index in indices]
+        return [
+            f"{self.paths[number]}, steps {context} to {end - 1}"
+            for number, context, _, end in rows
+        ]
+
     def _latents(self, episode: Episode, begin: int, end: int, index: int) -> Float32:
         if "z" in self.fields:
             return episode["z"][begin:end].astype(np.float32)
@@ -91,21 +122,25 @@ class TrajectoryDataset(Dataset[Item]):
     def _episode(self, number: int) -> Episode:
         episode = self._cache.pop(number, None)
         if episode is None:
-            path = self.paths[number]
-            episode = load_episode(path, self.fields)
-            check_latent_episode(episode, path)
-            if len(episode["actions"]) != self.lengths[number]:
-                raise DataError(f"{path}: changed while in use")
+            episode = self._load(number)
             if len(self._cache) >= self._cache_episodes:
                 self._cache.popitem(last=False)
         self._cache[number] = episode
         return episode
 
-    def _length(self, path: Path, shapes: dict[str, tuple[int, ...]]) -> int:
-        missing = [name for name in self.fields if name not in shapes]
+    def _load(self, number: int) -> Episode:
+        path = self.paths[number]
+        episode = load_episode(path, self.fields)
+        check_latent_episode(episode, path)
+        if len(episode["actions"]) != self.lengths[number]:
+            raise DataError(f"{path}: changed while in use")
+        return episode
+
+    def _length(self, path: Path, headers: dict[str, Header]) -> int:
+        missing = [name for name in self.fields if name not in headers]
         if missing:
             raise DataError(f"{path}: lacks {', '.join(missing)}, which the other episodes have")
-        latents = shapes[self.fields[0]]
+        latents = headers[self.fields[0]].shape
         if len(latents) != 2 or latents[1] != self.z_dim:
             raise DataError(f"{path}: latents are {latents}; in the first file (T, {self.z_dim})")
         if latents[0] < 1:
@@ -124,20 +159,3 @@ def window_table(
             context = max(0, end - sequence_length - burn_in)
             rows.append((episode, context, begin, end))
     return np.array(rows, np.int64)
-
-
-def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every array of an episode file; only the headers are read.
-
-    Raises DataError for a file that is not a readable `.npz`.
-    """
-    shapes = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                with archive.open(name) as file:
-                    shape, _, _ = _HEADERS[np.lib.format.read_magic(file)](file)
-                shapes[name.removesuffix(".npy")] = shape
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: cannot be read as an episode ({error})") from error
-    return shapes

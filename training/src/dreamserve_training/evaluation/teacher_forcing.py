@@ -13,6 +13,7 @@ import torch
 
 from dreamserve.backends.base import Array, Backend, StepInput
 from dreamserve.manifest import WorldSpec
+from dreamserve_training.data.actions import as_actions
 from dreamserve_training.data.checks import check_latent_episode
 from dreamserve_training.data.episodes import DataError, episode_paths, load_episode
 from dreamserve_training.models.mixture import Mixture, mixture_log_prob
@@ -59,16 +60,10 @@ def load_latent(path: Path) -> LatentEpisode:
     return LatentEpisode(
         mu=stored["mu"].astype(np.float32),
         logvar=stored["logvar"].astype(np.float32),
-        actions=_actions(stored["actions"]),
+        actions=as_actions(stored["actions"]),
         rewards=stored["rewards"].astype(np.float32),
         terminated=stored["terminated"].astype(np.bool_),
     )
-
-
-def _actions(actions: npt.NDArray[np.generic]) -> npt.NDArray[np.int64] | Array:
-    if actions.ndim == 1 and np.issubdtype(actions.dtype, np.integer):
-        return actions.astype(np.int64)
-    return actions.astype(np.float32)
 
 
 def teacher_force(
@@ -101,8 +96,7 @@ def teacher_force(
         )
         output = backend.step(batch)
         following = np.stack([drawn[i][min(step + 1, len(drawn[i]) - 1)] for i in order])
-        parts = (output.mixture_logits, output.mixture_mu, output.mixture_log_sigma)
-        nll = negative_log_likelihood(parts, following)
+        nll = negative_log_likelihood(output.head, following)
         for row, i in enumerate(order):
             recorders[i].add(step, nll[row], output.reward[row], output.done_logit[row])
         state = output.state

@@ -14,6 +14,8 @@ import numpy.typing as npt
 from dreamserve.backends.accuracy import random_step, relative_difference
 from dreamserve.backends.base import Array, Backend, StepInput, StepOutput
 from dreamserve.manifest import WorldSpec
+from dreamserve.manifest_parts import GraphName
+from dreamserve.observations import FrameSpec
 from dreamserve_training.export.errors import ExportError
 
 TOLERANCE = 1e-4  # relative
@@ -62,16 +64,40 @@ def _differences(
 ) -> Iterator[tuple[str, float]]:
     rng = np.random.default_rng(seed)
     for batch in BATCHES:
-        frames = rng.uniform(*spec.frame.value_range, (batch, *spec.frame.shape))
-        frames = frames.astype(np.float32)
-        latent = rng.standard_normal((batch, spec.latent_size), np.float32)
-        for output, expected, actual in zip(
-            ("mu", "logvar"), reference.encode(frames), other.encode(frames), strict=True
-        ):
-            yield output, _checked_difference(name, output, expected, actual)
-        decoded = reference.decode(latent), other.decode(latent)
-        yield "frames", _checked_difference(name, "frames", *decoded)
+        for graph, outputs in spec.graph_outputs().items():
+            if graph == "step":
+                continue
+            given = random_inputs(spec, graph, batch, rng)
+            found = (outputs_of(backend, graph, given) for backend in (reference, other))
+            for output, expected, actual in zip(outputs, *found, strict=True):
+                yield output, _checked_difference(name, output, expected, actual)
         yield from _step_differences(spec, reference, other, name, batch, rng)
+
+
+def random_inputs(
+    spec: WorldSpec, graph: GraphName, batch: int, rng: np.random.Generator
+) -> list[Array]:
+    """Return random inputs of a graph other than `step`, in order."""
+    low, high = 0.0, 1.0
+    if isinstance(spec.observation, FrameSpec):
+        low, high = spec.observation.value_range
+    return [
+        rng.uniform(low, high, (batch, *shape)).astype(np.float32)
+        if name == "frames"
+        else rng.standard_normal((batch, *shape), np.float32)
+        for name, shape in spec.graph_inputs()[graph].items()
+    ]
+
+
+def outputs_of(backend: Backend, graph: GraphName, given: list[Array]) -> tuple[Array, ...]:
+    """Return the outputs of a graph other than `step`, for its inputs in order."""
+    first, *state = given
+    match graph:
+        case "encode":
+            return backend.encode(first, tuple(state))
+        case "decode":
+            return (backend.decode(first),)
+    return (backend.policy(first, tuple(state)),)
 
 
 def _step_differences(
@@ -130,7 +156,7 @@ def _near_tie(spec: WorldSpec, step: StepInput, output: StepOutput) -> npt.NDArr
     This happens if a uniform number is close to a cumulative weight or, at T = 0, if the two most
     likely components have almost equal weights.
     """
-    logits = output.mixture_logits.astype(np.float64)
+    logits = spec.head.logits(output.head).astype(np.float64)
     if logits.shape[1] == 1 or not spec.noise.uniform:
         return np.zeros(step.latent.shape, np.bool_)
     if logits.ndim == 2:
@@ -143,12 +169,13 @@ def _near_tie(spec: WorldSpec, step: StepInput, output: StepOutput) -> npt.NDArr
     near_bound = (np.abs(uniform - bounds[:, :-1]) < _TIE).any(axis=1)
     ranked = np.sort(logits, axis=1)
     tie = ranked[:, -1] - ranked[:, -2] < _TIE
-    return np.broadcast_to(np.where(is_zero[:, None], tie, near_bound), step.latent.shape)
+    near = np.where(is_zero[:, None], tie, near_bound)  # (B, N) of N choices
+    return near.repeat(spec.latent_size // near.shape[1], axis=1)
 
 
 def outputs_by_name(spec: WorldSpec, output: StepOutput) -> dict[str, Array]:
     """Return a step's outputs by their names in the manifest."""
-    return dict(zip(spec.step_outputs(), output.arrays(), strict=True))
+    return dict(zip(spec.graph_outputs()["step"], output.arrays(), strict=True))
 
 
 def _rows(step: StepInput, rows: slice) -> StepInput:

@@ -16,13 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from dreamserve.backends.base import Backend
-from dreamserve.backends.check import input_shapes, output_shapes
 from dreamserve.backends.onnx import OnnxBackend
 from dreamserve.backends.torch import TorchBackend
 from dreamserve.bundle import MANIFEST_FILE, Arrays, load_bundle, seal, sha256_of
 from dreamserve.errors import BundleError
 from dreamserve.manifest import Manifest, WorldSpec
-from dreamserve.spaces import DiscreteSpace
+from dreamserve.manifest_parts import GraphName
 from dreamserve_training.export.card import Picture, render_card
 from dreamserve_training.export.errors import ExportError
 from dreamserve_training.export.formats import OPSET, write_onnx, write_torchscript
@@ -35,15 +34,27 @@ _EXAMPLE_ROWS = 2  # tracing a batch of one would specialise its axis
 
 @dataclass(frozen=True, eq=False)
 class WorldGraphs:
-    """The three pure functions of a world, as `dreamserve.manifest` describes them.
+    """The pure functions of a world, as `dreamserve.manifest` describes them.
 
     They are modules in evaluation mode with weights rounded to float16 (see `half_precision`).
-    Each takes its inputs in the manifest's order and returns a tensor or a tuple.
+    Each takes its inputs in the manifest's order and returns a tensor or a tuple. `decode` and
+    `policy` are there where the spec says so.
     """
 
     encode: nn.Module
     step: nn.Module
-    decode: nn.Module
+    decode: nn.Module | None = None
+    policy: nn.Module | None = None
+
+    def by_name(self) -> dict[GraphName, nn.Module]:
+        """Return the graphs that there are, by name."""
+        named: dict[GraphName, nn.Module | None] = {
+            "encode": self.encode,
+            "step": self.step,
+            "decode": self.decode,
+            "policy": self.policy,
+        }
+        return {name: module for name, module in named.items() if module is not None}
 
 
 def write_bundle(
@@ -57,28 +68,30 @@ def write_bundle(
     reference: Backend | None = None,
     controller: LinearPolicy | None = None,
     pictures: Mapping[str, Picture] | None = None,
+    torchscript: bool = True,
+    max_bytes: int = MAX_BYTES,
 ) -> Path:
     """Write the bundle of any world to `out_dir`, atomically, and return its path.
 
     The files' outputs are compared with those of `reference`: the trained models, run by other code
     than `graphs`, or by default `graphs`. `bank` is described in `dreamserve.bundle`; `controller`
     reads CONTROLLER_INPUTS; `origin` and `quality` are JSON values, and `parity` is added to
-    `quality`. An existing bundle at `out_dir` is replaced.
+    `quality`. The torch backends need `torchscript`. An existing bundle at `out_dir` is replaced.
 
     Raises ExportError if outputs differ by more than the tolerance or are not finite, if recurrent
-    tensors are swapped, if the parts do not fit the spec, if the files exceed MAX_BYTES, and if
+    tensors are swapped, if the parts do not fit the spec, if the files exceed `max_bytes`, and if
     `out_dir` exists and is not a bundle.
     """
     out_dir = Path(out_dir)
     _refuse_to_overwrite(out_dir)
     if reference is None:
-        reference = TorchBackend(graphs.encode, graphs.step, graphs.decode)
+        reference = TorchBackend(spec, graphs.by_name())
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}.", dir=out_dir.parent))
     try:
         fields = {
             **spec.model_dump(mode="json"),
-            "graphs": _write_graphs(staging, spec, graphs),
+            "graphs": _write_graphs(staging, spec, graphs, torchscript),
             "bank": _write_arrays(staging / "bank.npz", bank),
             "controller": _write_controller(staging / "controller.npz", controller),
             "origin": dict(origin),
@@ -88,7 +101,7 @@ def write_bundle(
         fields["quality"] = {**quality, "parity": _measure_parity(staging, spec, reference)}
         manifest = _write_manifest(staging, fields)
         _write_card(staging, manifest, pictures or {})
-        _check_size(staging)
+        _check_size(staging, max_bytes)
         load_bundle(staging)
         staging.chmod(0o755)  # mkdtemp's mode is 0o700
         _put_in_place(staging, out_dir)
@@ -106,18 +119,25 @@ def _refuse_to_overwrite(out_dir: Path) -> None:
         raise ExportError(f"{out_dir}: exists, is not a bundle and will not be overwritten")
 
 
-def _write_graphs(folder: Path, spec: WorldSpec, graphs: WorldGraphs) -> dict[str, Any]:
-    written = {}
-    for name, shapes in input_shapes(spec).items():
-        module: nn.Module = getattr(graphs, name)
-        inputs, outputs = tuple(shapes), tuple(output_shapes(spec)[name])
+def _write_graphs(
+    folder: Path, spec: WorldSpec, graphs: WorldGraphs, torchscript: bool
+) -> dict[str, Any]:
+    written, modules = {}, graphs.by_name()
+    if modules.keys() != spec.graph_inputs().keys():
+        raise ExportError(
+            f"the spec has {list(spec.graph_inputs())}, the graphs are {list(modules)}"
+        )
+    for name, shapes in spec.graph_inputs().items():
+        module = modules[name]
+        inputs, outputs = tuple(shapes), tuple(spec.graph_outputs()[name])
         example = tuple(_example(spec, name, shape) for name, shape in shapes.items())
-        onnx, torchscript = folder / f"{name}.onnx", folder / f"{name}.pt"
+        onnx, script = folder / f"{name}.onnx", folder / f"{name}.pt"
         write_onnx(module, example, inputs, outputs, onnx)
-        write_torchscript(module, example, torchscript)
+        if torchscript:
+            write_torchscript(module, example, script)
         written[name] = {
             "onnx": _file(onnx),
-            "torchscript": _file(torchscript),
+            "torchscript": _file(script) if torchscript else None,
             "opset": OPSET,
             "inputs": inputs,
             "outputs": outputs,
@@ -126,8 +146,8 @@ def _write_graphs(folder: Path, spec: WorldSpec, graphs: WorldGraphs) -> dict[st
 
 
 def _example(spec: WorldSpec, name: str, shape: tuple[int, ...]) -> Tensor:
-    if name == "action" and isinstance(spec.action_space, DiscreteSpace):
-        return torch.zeros(_EXAMPLE_ROWS, dtype=torch.int64)
+    if name == "action":
+        return torch.from_numpy(spec.action_space.zeros(_EXAMPLE_ROWS))
     return torch.full((_EXAMPLE_ROWS, *shape), 0.5)
 
 
@@ -159,8 +179,10 @@ def _write_manifest(folder: Path, fields: dict[str, Any]) -> Manifest:
 def _measure_parity(folder: Path, spec: WorldSpec, reference: Backend) -> dict[str, Any]:
     """Return the parity of the files in `folder`, loaded as a server loads them."""
     bundle = load_bundle(folder)
-    onnx, torchscript = OnnxBackend.from_bundle(bundle), TorchBackend.from_bundle(bundle)
-    worst = check_parity(spec, reference, {"onnx": onnx, "torchscript": torchscript})
+    others: dict[str, Backend] = {"onnx": (onnx := OnnxBackend.from_bundle(bundle))}
+    if bundle.manifest.graphs.step.torchscript is not None:
+        others["torchscript"] = TorchBackend.from_bundle(bundle)
+    worst = check_parity(spec, reference, others)
     return {
         "worst_relative_difference": {name: float(f"{x:.2g}") for name, x in worst.items()},
         "tolerance": TOLERANCE,
@@ -175,11 +197,11 @@ def _write_card(folder: Path, manifest: Manifest, pictures: Mapping[str, Picture
     (folder / "card.md").write_text(render_card(manifest, pictures, sizes))
 
 
-def _check_size(folder: Path) -> None:
+def _check_size(folder: Path, max_bytes: int) -> None:
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
-    if (total := sum(sizes.values())) > MAX_BYTES:
+    if (total := sum(sizes.values())) > max_bytes:
         listed = ", ".join(f"{name} {size:,}" for name, size in sorted(sizes.items()))
-        raise ExportError(f"{total:,} bytes; a bundle may have at most {MAX_BYTES:,}: {listed}")
+        raise ExportError(f"{total:,} bytes; a bundle may have at most {max_bytes:,}: {listed}")
 
 
 def _put_in_place(staging: Path, out_dir: Path) -> None:

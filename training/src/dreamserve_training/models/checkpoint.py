@@ -1,5 +1,6 @@
 """Checkpoints: a model's constructor arguments and weights, without pickled code."""
 
+import io
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +23,10 @@ def save_model(model: nn.Module, path: str | Path, **fields: str) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    content = io.BytesIO()  # torch aborts the process if a file's write fails
+    torch.save({**fields, "config": model.config, "state_dict": weights}, content)
     with atomic_write(path) as file:
-        torch.save({**fields, "config": model.config, "state_dict": weights}, file)
+        file.write(content.getbuffer())
 
 
 def load_model(path: str | Path, role: str, kind: Callable[[dict[str, Any]], type[Model]]) -> Model:

@@ -4,9 +4,9 @@ dreamserve-train controller takecover --out runs/takecover
 """
 
 import logging
-import multiprocessing
 import time
 import warnings
+import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dreamserve.bundle import load_bundle
+from dreamserve_training.data.digests import folder_digest
 from dreamserve_training.dreams.returns import dream_returns, worker_world
 from dreamserve_training.files import atomic_write
 from dreamserve_training.models.controller import (
@@ -25,6 +26,13 @@ from dreamserve_training.models.controller import (
     LinearPolicy,
     Scores,
 )
+from dreamserve_training.progress import show_progress
+from dreamserve_training.runs.errors import DivergedError
+from dreamserve_training.runs.locks import locked
+from dreamserve_training.runs.options import AboveZero, AtLeastZero, Count, Options, Whole
+from dreamserve_training.runs.pools import worker_pool
+from dreamserve_training.runs.records import Record, begin, describe, finish
+from dreamserve_training.runs.signals import stoppable
 
 with warnings.catch_warnings():
     # cma warns that plotting needs matplotlib; nothing here plots
@@ -36,33 +44,70 @@ Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class ControllerConfig:
+class ControllerConfig(Options):
     """Options of C's evolution."""
 
     form: Axis | Scores
-    temperature: float = 1.15  # the best in the paper for the real environment
-    generations: int = 36
-    population: int = 64
-    episodes: int = 16  # dreams per candidate and generation
-    sigma: float = 0.1  # initial standard deviation of the parameters
-    max_steps: int = 2100
-    workers: int = 2
-    seed: int = 0
+    temperature: AtLeastZero = 1.15  # the best in the paper for the real environment
+    generations: Count = 36
+    population: Count = 64
+    episodes: Count = 16  # dreams per candidate and generation
+    sigma: AboveZero = 0.1  # initial standard deviation of the parameters
+    max_steps: Count = 2100
+    workers: Count = 2
+    seed: Whole = 0
 
 
-def evolve(bundle: Path, directory: Path, config: ControllerConfig) -> LinearPolicy:
+def evolve(
+    bundle: Path, directory: Path, config: ControllerConfig, restart: bool = False
+) -> LinearPolicy:
     """Evolve a controller in dreams of `bundle`; record the fitness in `directory`/evolution.npz.
 
     CMA-ES is a pure function of its seed and the fitness of each generation, so this record is
-    also the checkpoint: an interrupted evolution replays it and resumes. Returns the policy of the
-    final distribution's mean, because the best candidate's fitness is biased by noise.
+    also the checkpoint: an interrupted evolution replays it and resumes; with more generations it
+    goes on. evolution_run.json says what it was evolved with. Returns the policy of the final
+    distribution's mean, because the best candidate's fitness is biased by noise.
+
+    Raises MismatchError for an evolution in `directory` of another bundle or other settings (with
+    `restart` it is removed), LockedError if another process evolves there, and DivergedError for a
+    fitness that is not finite.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     history_path = directory / "evolution.npz"
-    parameters = config.form.parameters(_feature_count(bundle))
+    record_path = directory / "evolution_run.json"
+    bundle = bundle.resolve()  # workers have another working directory
+    show_progress()
+    with stoppable(), locked(directory, "evolution"):
+        reached = _reached(history_path, config.generations)
+        record = _record(bundle, config)
+        begin(record_path, record, (history_path,), reached=reached, restart=restart)
+        strategy = _strategy(bundle, config)
+        history = _replay(history_path, strategy)
+        with worker_pool(config.workers) as pool:
+            while len(history) < config.generations:
+                start_s = time.monotonic()
+                candidates = strategy.ask()
+                fitness = _fitness(pool, bundle, candidates, len(history), config)
+                if not np.isfinite(fitness).all():
+                    raise DivergedError(_not_finite(fitness, len(history)))
+                strategy.tell(candidates, list(-fitness))
+                history.append(fitness)
+                _save_history(history_path, history)
+                _report(history, config, time.monotonic() - start_s)
+        finish(record_path, generations=len(history))
+    return config.form.policy(np.asarray(strategy.result.xfavorite))
+
+
+def _record(bundle: Path, config: ControllerConfig) -> Record:
+    settings = describe(config)
+    budget = {"generations": settings.pop("generations")}
+    del settings["workers"]
+    return Record("C", settings, budget, {"bundle": folder_digest(bundle)})
+
+
+def _strategy(bundle: Path, config: ControllerConfig) -> cma.CMAEvolutionStrategy:
     rng = np.random.default_rng(config.seed)
-    strategy = cma.CMAEvolutionStrategy(
-        np.zeros(parameters),
+    return cma.CMAEvolutionStrategy(
+        np.zeros(config.form.parameters(_feature_count(bundle))),
         config.sigma,
         {
             "popsize": config.population,
@@ -71,25 +116,27 @@ def evolve(bundle: Path, directory: Path, config: ControllerConfig) -> LinearPol
             "seed": np.nan,  # leave numpy's global generator alone
         },
     )
-    history = _replay(history_path, strategy)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(config.workers, mp_context=context) as pool:
-        while len(history) < config.generations:
-            start_s = time.monotonic()
-            candidates = strategy.ask()
-            fitness = _fitness(pool, bundle, candidates, len(history), config)
-            strategy.tell(candidates, list(-fitness))
-            history.append(fitness)
-            _save_history(history_path, history)
-            _report(history, config, time.monotonic() - start_s)
-    return config.form.policy(np.asarray(strategy.result.xfavorite))
 
 
-def _replay(path: Path, strategy: cma.CMAEvolutionStrategy) -> list[Float64]:
+def _reached(path: Path, generations: int) -> str:
+    """Return why the evolution at `path` cannot end after `generations`; empty if it can."""
+    try:
+        done = len(_read_history(path))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        return f"{path.name} cannot be read ({error})"
+    more = done > generations
+    return f"it has {done} generations and is now asked for {generations}" if more else ""
+
+
+def _read_history(path: Path) -> list[Float64]:
     if not path.exists():
         return []
     with np.load(path, allow_pickle=False) as archive:
-        history = list(archive["fitness"])
+        return list(archive["fitness"])
+
+
+def _replay(path: Path, strategy: cma.CMAEvolutionStrategy) -> list[Float64]:
+    history = _read_history(path)
     for fitness in history:
         strategy.tell(strategy.ask(), list(-fitness))
     return history
@@ -98,6 +145,14 @@ def _replay(path: Path, strategy: cma.CMAEvolutionStrategy) -> list[Float64]:
 def _save_history(path: Path, history: list[Float64]) -> None:
     with atomic_write(path) as file:
         np.savez(file, fitness=np.stack(history))
+
+
+def _not_finite(fitness: Float64, generation: int) -> str:
+    candidate = int(np.argmin(np.isfinite(fitness)))
+    return (
+        f"generation {generation + 1}: the mean return of candidate {candidate} is"
+        f" {fitness[candidate]}; its dreams have rewards that are not finite"
+    )
 
 
 def _fitness(

@@ -4,61 +4,50 @@ dreamserve-train memory takecover --out runs/takecover
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from dreamserve_training.data.digests import batches_digest
+from dreamserve_training.data.loaders import check_batches
 from dreamserve_training.data.sequences import Item
 from dreamserve_training.models.catalog import save_memory
 from dreamserve_training.models.world_model import LossWeights, WorldModel
-from dreamserve_training.train.trainer import (
-    SeededModule,
-    last_checkpoint,
-    make_trainer,
-    seed_everything,
-)
+from dreamserve_training.runs.options import AboveZero, AtLeastZero, Count, Options, Whole
+from dreamserve_training.runs.records import Record, describe
+from dreamserve_training.train.schedules import cosine
+from dreamserve_training.train.trainer import GuardedModule, fit, seed_everything, training_run
 
 Batches = Iterable[Item]
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Options):
     """Options of M's training."""
 
-    lr: float = 1e-3
-    epochs: int = 20
+    lr: AtLeastZero = 1e-3
+    epochs: Count = 20
     device: str = "auto"  # auto (the best available), cpu or cuda
     save_dir: str = "checkpoints"
-    clip: float = 1.0  # maximum norm of the gradient
+    clip: AboveZero = 1.0  # maximum norm of the gradient
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"
-    early_stopping_patience: int | None = None  # epochs without a better loss; None: never stop
-    reward_weight: float = 1.0
-    done_weight: float = 1.0
-    done_pos_weight: float = 10.0  # as in the paper's code, because ends are rare
+    early_stopping_patience: Count | None = None  # epochs without a better loss; None: never stop
+    reward_weight: AtLeastZero = 1.0
+    done_weight: AtLeastZero = 1.0
+    done_pos_weight: AtLeastZero = 10.0  # as in the paper's code, because ends are rare
     mixed_precision: bool = True  # bfloat16 autocast; losses stay in float32
-    resume: bool = True  # from save_dir/MODEL_last.ckpt, if it exists
-    seed: int = 0
+    resume: bool = True  # from save_dir/MODEL_last.ckpt, if it exists; False: start over
+    restart: bool = False  # start over if the files there are of other settings or data
+    seed: Whole = 0
 
     @property
     def weights(self) -> LossWeights:
         """The weights of the loss terms."""
         return LossWeights(self.reward_weight, self.done_weight, self.done_pos_weight)
-
-    @classmethod
-    def of(cls, config: "TrainConfig | Mapping[str, Any]") -> "TrainConfig":
-        """Return `config` as a TrainConfig. Unknown options raise ValueError, which names them."""
-        if isinstance(config, cls):
-            return config
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(config) - known)
-        if unknown:
-            raise ValueError(f"unknown training options {unknown}; known options: {sorted(known)}")
-        return cls(**config)
 
 
 @dataclass(frozen=True)
@@ -70,7 +59,7 @@ class TrainResult:
     epochs: int
 
 
-class MemoryLoop(SeededModule):
+class MemoryLoop(GuardedModule):
     """The Lightning module of M, trained on the model's own losses."""
 
     def __init__(self, model: WorldModel, config: TrainConfig) -> None:
@@ -81,33 +70,41 @@ class MemoryLoop(SeededModule):
         """Return the loss terms of a batch by name, and their weighted sum `loss`."""
         return self.model.losses(batch, self.config.weights)
 
-    def training_step(self, batch: Item, _: int) -> Tensor:
+    def loss_of(self, batch: Item) -> Tensor:
+        """Return the loss of a batch, a scalar."""
+        return self.losses(batch)["loss"]
+
+    def training_step(self, batch: Item, batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
-        return self._logged(batch, "train")["loss"]
+        return self._logged(batch, batch_idx, "training", "train")
 
-    def validation_step(self, batch: Item, _: int) -> None:
+    def validation_step(self, batch: Item, batch_idx: int) -> None:
         """Log the losses of held-out sequences."""
-        self._logged(batch, "val")
+        self._logged(batch, batch_idx, "validation", "val")
 
-    def _logged(self, batch: Item, phase: str) -> dict[str, Tensor]:
+    def _logged(self, batch: Item, batch_idx: int, phase: str, prefix: str) -> Tensor:
         losses = self.losses(batch)
-        named = {f"{phase}_{name}": value.detach() for name, value in losses.items()}
+        self.finite(losses["loss"], batch, batch_idx, phase)
+        named = {f"{prefix}_{name}": value.detach() for name, value in losses.items()}
         steps = int(batch["mask"].sum())
         self.log_dict(named, on_step=False, on_epoch=True, batch_size=steps)
-        return losses
+        return losses["loss"]
+
+    def on_train_batch_start(self, batch: Item, batch_idx: int) -> None:
+        """Seed, and set the rate of a cosine schedule, which changes once per epoch."""
+        super().on_train_batch_start(batch, batch_idx)
+        if self.config.schedule == "cosine":
+            for group in self.optimizers().param_groups:
+                group["lr"] = self.config.lr * cosine(self.current_epoch / self.config.epochs)
 
     def configure_optimizers(self):  # type: ignore[no-untyped-def]  # Lightning's own union type
-        """Return Adam with the configured schedule, stepped once per epoch."""
+        """Return Adam, with the schedule that depends on losses, if it is configured."""
         optimizer = torch.optim.Adam(self.model.parameters(), lr=self.config.lr)
-        if self.config.schedule == "constant":
+        if self.config.schedule != "plateau":
             return optimizer
-        if self.config.schedule == "cosine":
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-                optimizer, self.config.epochs, eta_min=self.config.lr / 50
-            )
-            return [optimizer], [schedule]
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=2)
-        return [optimizer], [{"scheduler": plateau, "monitor": _monitored(self.trainer)}]
+        monitor = "train_loss" if self.trainer.val_dataloaders is None else "val_loss"
+        return [optimizer], [{"scheduler": plateau, "monitor": monitor}]
 
 
 def train_memory(
@@ -120,38 +117,50 @@ def train_memory(
     """Train `model` in place and write its best weights to `save_dir`/MODEL_best.pth.
 
     MODEL is the model's name. The best epoch has the lowest `val_loss`, or `train_loss` without
-    `validation`; on return `model` has its weights. After an interruption, the same call resumes
-    after the last complete epoch and gives the same weights as an uninterrupted run. Raises
-    ValueError for unknown options and for a loss that is not finite.
+    `validation`; on return `model` has its weights. MODEL_run.json says what it was trained on.
+    After an interruption, the same call resumes after the last complete epoch and gives the same
+    weights as an uninterrupted run; with more epochs it trains on.
+
+    Raises ValueError for unknown and invalid options; MismatchError for files in `save_dir` of
+    other data or settings, unless `restart`; LockedError if another process trains there;
+    DataError, before training begins, for data that this model cannot be trained on; and
+    DivergedError, which names the data, for a loss that is not finite. All are ValueError.
     """
     config = TrainConfig.of(config)
-    directory = Path(config.save_dir)
-    seed_everything(config.seed)
-    monitor = "val_loss" if validation is not None else "train_loss"
-    stopping: tuple[Callback, ...] = ()
-    if config.early_stopping_patience is not None:
-        stopping = (EarlyStopping(monitor, patience=config.early_stopping_patience),)
-    trainer = make_trainer(
-        directory,
-        model.name,
-        max_epochs=config.epochs,
-        clip=config.clip,
-        monitor=monitor,
-        device=config.device,
-        mixed_precision=config.mixed_precision,
-        callbacks=(*stopping, *callbacks),
-    )
-    resume_from = last_checkpoint(directory, model.name) if config.resume else None
-    loop = MemoryLoop(model, config)
-    trainer.fit(loop, dataloader, validation, ckpt_path=resume_from, weights_only=True)
-    checkpoints = trainer.checkpoint_callback
-    best = torch.load(checkpoints.best_model_path, map_location="cpu", weights_only=True)
-    loop.load_state_dict(best["state_dict"])
-    model.eval()
-    path = directory / f"{model.name}_best.pth"
-    save_memory(model, path)
-    return TrainResult(path, float(checkpoints.best_model_score), trainer.current_epoch)
+    directory, name = Path(config.save_dir), model.name
+    record = _record(model, config, dataloader, validation)
+    fresh = not config.resume
+    with training_run(directory, name, record, config.epochs, config.restart, fresh) as last:
+        check_batches(dataloader, model)
+        check_batches(validation, model)
+        seed_everything(config.seed)
+        loop = MemoryLoop(model, config)
+        best_loss, epochs = fit(
+            loop,
+            (dataloader, validation),
+            directory,
+            name,
+            epochs=config.epochs,
+            clip=config.clip,
+            resume_from=last,
+            device=config.device,
+            mixed_precision=config.mixed_precision,
+            patience=config.early_stopping_patience,
+            callbacks=callbacks,
+        )
+        model.eval()
+        path = directory / f"{name}_best.pth"
+        save_memory(model, path)
+    return TrainResult(path, best_loss, epochs)
 
 
-def _monitored(trainer: lightning.Trainer) -> str:
-    return "val_loss" if trainer.val_dataloaders is not None else "train_loss"
+def _record(
+    model: WorldModel, config: TrainConfig, train: Batches, validation: Batches | None
+) -> Record:
+    settings = describe(config)
+    budget = {name: settings.pop(name) for name in ("epochs", "early_stopping_patience")}
+    for name in ("device", "save_dir", "resume", "restart"):
+        del settings[name]
+    settings["model"] = describe(model.config)
+    data = {"train": batches_digest(train), "validation": batches_digest(validation)}
+    return Record(f"M ({model.name})", settings, budget, data)

@@ -1,14 +1,32 @@
-"""The Lightning trainer of V and M: mixed precision, exact resume, a log line per epoch."""
+"""The Lightning trainer of V and M: mixed precision, exact resume, finite losses, progress."""
 
 import logging
 import time
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from dreamserve_training.models.checkpoint import CheckpointError
+from dreamserve_training.progress import SECONDS_BETWEEN_LINES, duration, show_progress
+from dreamserve_training.runs.errors import DivergedError
+from dreamserve_training.runs.locks import locked
+from dreamserve_training.runs.records import Record, begin, finish
+from dreamserve_training.runs.signals import stoppable
+from dreamserve_training.train.checkpoints import (
+    AtomicCheckpoints,
+    Checkpoints,
+    epochs_of,
+    last_path,
+    read_checkpoint,
+)
+from dreamserve_training.train.finite import cause
 
 logger = logging.getLogger("dreamserve_training")
 
@@ -22,86 +40,194 @@ QUIET = (
 )
 
 
-class SeededModule(lightning.LightningModule):
-    """A module whose random numbers in a batch depend on `config.seed` and the step only."""
+class GuardedModule(lightning.LightningModule):
+    """A module of one model, trained by `loss_of` on finite losses and gradients only.
+
+    Random numbers in a batch depend on `config.seed` and the step only, so a resumed run draws the
+    same numbers as an uninterrupted one.
+    """
 
     config: Any
+    _batch: tuple[Any, int] = (None, -1)
 
-    def on_train_batch_start(self, *_: Any) -> None:
-        """Seed by step, so a resumed run draws the same numbers as an uninterrupted one."""
+    def loss_of(self, batch: Any) -> Tensor:
+        """Return the loss of a batch, a scalar."""
+        raise NotImplementedError
+
+    def row_of(self, batch: Any, row: int) -> Any:
+        """Return a batch of one row."""
+        if isinstance(batch, Mapping):
+            return {name: values[row : row + 1] for name, values in batch.items()}
+        return batch[row : row + 1]
+
+    def rows_in(self, batch: Any) -> int:
+        """Return the number of rows of a batch."""
+        return len(next(iter(batch.values())) if isinstance(batch, Mapping) else batch)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed by step, and remember the batch for `configure_gradient_clipping`."""
+        self._batch = batch, batch_idx
         torch.manual_seed(self.config.seed * 1_000_003 + self.global_step)
+
+    def finite(self, loss: Tensor, batch: Any, batch_idx: int, phase: str) -> Tensor:
+        """Return `loss`; DivergedError, which names the data, if it is not finite."""
+        if not torch.isfinite(loss):
+            raise self._diverged(f"{phase} loss is {loss.item()}", batch, batch_idx, phase)
+        return loss
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm of the gradient; DivergedError if it is not finite."""
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val or float("inf"))
+        if not torch.isfinite(norm):
+            raise self._diverged("the gradient is not finite", *self._batch, "training")
+
+    def _diverged(self, what: str, batch: Any, batch_idx: int, phase: str) -> DivergedError:
+        training = phase == "training"
+        loader = self.trainer.train_dataloader if training else self.trainer.val_dataloaders
+        gradients = what.startswith("the gradient")
+        why = cause(self, batch, loader, self.trainer.current_epoch, batch_idx, gradients)
+        where = f"epoch {self.trainer.current_epoch + 1}, batch {batch_idx + 1}"
+        return DivergedError(f"{what} in {where}: {why}")
 
 
 class EpochLog(Callback):
-    """Log each epoch's metrics and the time left."""
+    """Logs each epoch's metrics and the time left, and the batches of an epoch that takes long."""
 
     def __init__(self) -> None:
-        self._start_s = 0.0
+        self._start_s = self._logged_s = 0.0
         self._first_epoch = 0
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
         """Remember the first epoch of this run, which is not 0 after a resume."""
-        self._start_s, self._first_epoch = time.monotonic(), trainer.current_epoch
+        self._start_s = self._logged_s = time.monotonic()
+        self._first_epoch = trainer.current_epoch
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Log the batch's loss if the last line is old."""
+        now_s = time.monotonic()
+        if now_s - self._logged_s < SECONDS_BETWEEN_LINES:
+            return
+        self._logged_s = now_s
+        logger.info(
+            "epoch %d/%s  batch %d/%s  loss %.4g  %s",
+            trainer.current_epoch + 1,
+            trainer.max_epochs,
+            batch_idx + 1,
+            trainer.num_training_batches,
+            float(outputs["loss"]),
+            self._left(trainer, (batch_idx + 1) / trainer.num_training_batches),
+        )
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: Any) -> None:
         """Log the epoch's training and validation metrics."""
-        done = trainer.current_epoch + 1
-        epoch_s = (time.monotonic() - self._start_s) / (done - self._first_epoch)
-        left_s = epoch_s * ((trainer.max_epochs or done) - done)
+        self._logged_s = time.monotonic()
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         text = "  ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()))
+        left = self._left(trainer, 1.0)
         logger.info(
-            "epoch %d/%s  %s  %.0f s left", done, trainer.max_epochs or "?", text, max(left_s, 0)
+            "epoch %d/%s  %s  %s", trainer.current_epoch + 1, trainer.max_epochs, text, left
         )
 
+    def _left(self, trainer: lightning.Trainer, share: float) -> str:
+        done = trainer.current_epoch + share
+        if done <= self._first_epoch:  # an epoch of unknown length
+            return ""
+        epoch_s = (time.monotonic() - self._start_s) / (done - self._first_epoch)
+        return f"{duration(max(epoch_s * ((trainer.max_epochs or done) - done), 0))} left"
 
-def make_trainer(
+
+@contextmanager
+def training_run(
+    directory: Path,
+    model: str,
+    record: Record,
+    epochs: int,
+    restart: bool,
+    fresh: bool = False,
+) -> Iterator[Path | None]:
+    """Hold the directory's lock for the run of `model`; yield the checkpoint to go on from.
+
+    Raises MismatchError if the files there are of other settings or data, or of more epochs; with
+    `restart` these are removed. With `fresh` all are removed.
+    """
+    last, product = last_path(directory, model), directory / f"{model}_best.pth"
+    path = directory / f"{model}_run.json"
+    show_progress()
+    with stoppable(), locked(directory, model):
+        if fresh:
+            for file in (last, product, path):
+                file.unlink(missing_ok=True)
+        begin(path, record, (last, product), reached=_reached(last, epochs), restart=restart)
+        yield last if last.exists() else None
+        finish(path, epochs=epochs_of(last))
+
+
+def _reached(last: Path, epochs: int) -> str:
+    """Return why a run with this checkpoint cannot end after `epochs`; empty if it can."""
+    try:
+        done = epochs_of(last)
+    except CheckpointError as error:
+        return str(error)
+    return f"it has {done} epochs and is now asked for {epochs}" if done > epochs else ""
+
+
+def fit(
+    loop: GuardedModule,
+    loaders: tuple[Any, Any],
     directory: Path,
     model: str,
     *,
-    max_epochs: int,
+    epochs: int,
     clip: float,
-    monitor: str,
+    resume_from: Path | None,
     device: str = "auto",
     mixed_precision: bool = True,
+    patience: int | None = None,
     callbacks: tuple[Callback, ...] = (),
-) -> lightning.Trainer:
-    """Return a trainer that writes MODEL_last.ckpt, and MODEL_best.ckpt for the lowest `monitor`.
+) -> tuple[float, int]:
+    """Train `loop` on `loaders`, (training, validation or None); load its best epoch's weights.
 
-    MODEL is `model`, so V and M can share a directory.
+    The best epoch has the lowest `val_loss`, or `train_loss` without validation. Writes
+    MODEL_last.ckpt after every epoch; MODEL is `model`, so V and M can share a directory. Returns
+    the best loss and the number of epochs.
     """
     for message in QUIET:
         warnings.filterwarnings("ignore", message)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    best = ModelCheckpoint(
-        directory, filename=f"{model}_best", monitor=monitor, enable_version_counter=False
-    )
-    # Not save_last, which saves only when there is a new best: a resume would lose later epochs.
-    # Saved at the end of the epoch, because the schedule steps after validation.
-    last = ModelCheckpoint(
-        directory,
-        filename=f"{model}_last",
-        enable_version_counter=False,
-        save_on_train_epoch_end=True,
-    )
-    return lightning.Trainer(
-        accelerator={"cuda": "gpu"}.get(device, device),
-        devices=1,
-        precision="bf16-mixed" if mixed_precision else "32-true",
-        max_epochs=max_epochs,
-        gradient_clip_val=clip,
-        callbacks=[best, last, EpochLog(), *callbacks],
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
-
-
-def last_checkpoint(directory: Path, model: str) -> Path | None:
-    """Return the checkpoint from which an interrupted run of `model` resumes, if it exists."""
-    path = directory / f"{model}_last.ckpt"
-    return path if path.exists() else None
+    monitor = "train_loss" if loaders[1] is None else "val_loss"
+    checkpoints = Checkpoints(directory, model, monitor, patience)
+    earlier = None if resume_from is None else read_checkpoint(resume_from)
+    done = 0
+    if earlier is not None:
+        checkpoints.load_state_dict(earlier["callbacks"]["Checkpoints"])
+        done = earlier["epoch"] + 1
+    if done < epochs and not checkpoints.out_of_patience(done):
+        if done:
+            logger.info("%s goes on after epoch %d of %d", model, done, epochs)
+        trainer = lightning.Trainer(
+            accelerator={"cuda": "gpu"}.get(device, device),
+            devices=1,
+            precision="bf16-mixed" if mixed_precision else "32-true",
+            max_epochs=epochs,
+            gradient_clip_val=clip,
+            callbacks=[checkpoints, EpochLog(), *callbacks],
+            plugins=[AtomicCheckpoints()],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        trainer.fit(loop, *loaders, ckpt_path=resume_from, weights_only=True)
+        done = trainer.current_epoch
+    loop.load_state_dict(checkpoints.best)
+    return checkpoints.best_loss, done
 
 
 def seed_everything(seed: int) -> None:

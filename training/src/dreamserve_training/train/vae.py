@@ -5,39 +5,39 @@ dreamserve-train vae takecover --out runs/takecover
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dreamserve_training.data.digests import batches_digest
 from dreamserve_training.data.frames import FrameDataset, frame_loader
 from dreamserve_training.models.vae import ConvVAE, save_vae, vae_loss
-from dreamserve_training.train.trainer import (
-    SeededModule,
-    last_checkpoint,
-    make_trainer,
-    seed_everything,
-)
+from dreamserve_training.runs.options import AboveZero, AtLeastZero, Count, Options, Whole
+from dreamserve_training.runs.records import Record, describe
+from dreamserve_training.train.schedules import one_cycle
+from dreamserve_training.train.trainer import GuardedModule, fit, seed_everything, training_run
 
 
 @dataclass(frozen=True)
-class VAEConfig:
+class VAEConfig(Options):
     """V's latent size and the options of its training."""
 
-    z_dim: int = 64
-    frames: int = 120_000
-    validation_frames: int = 4_000
-    epochs: int = 10
-    batch_size: int = 128
-    lr: float = 1.5e-3
-    clip: float = 50.0  # maximum gradient norm; large, because the loss sums 12,288 values
-    reconstruction_scale: float = 5.0
-    salience: float = 8.0  # extra weight of pixels that differ from the mean image
-    free_nats_per_dim: float = 0.5
-    seed: int = 0
+    z_dim: Count = 64
+    frames: Count = 120_000
+    validation_frames: Count = 4_000
+    epochs: Count = 10
+    batch_size: Count = 128
+    lr: AtLeastZero = 1.5e-3
+    clip: AboveZero = 50.0  # maximum gradient norm; large, because the loss sums 12,288 values
+    reconstruction_scale: AtLeastZero = 5.0
+    salience: AtLeastZero = 8.0  # extra weight of pixels that differ from the mean image
+    free_nats_per_dim: AtLeastZero = 0.5
+    seed: Whole = 0
 
 
-class VAELoop(SeededModule):
+class VAELoop(GuardedModule):
     """The Lightning module of V: squared error, weighted per pixel, plus KL with free nats.
 
     Pixels that differ from the mean image have a larger weight. A distant fireball is only a few
@@ -60,23 +60,32 @@ class VAELoop(SeededModule):
         floor = self.config.free_nats_per_dim
         return vae_loss(reconstruction.float(), frames, mu.float(), logvar.float(), weight, floor)
 
-    def training_step(self, batch: Tensor, _: int) -> Tensor:
-        """Return the loss of a batch."""
+    def loss_of(self, batch: Tensor) -> Tensor:
+        """Return the loss of a batch, a scalar."""
         error, kl = self.losses(batch)
         return error + kl
 
-    def validation_step(self, batch: Tensor, _: int) -> None:
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        """Return the loss of a batch."""
+        return self.finite(self.loss_of(batch), batch, batch_idx, "training")
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         """Log the losses of held-out frames."""
         error, kl = self.losses(batch)
+        self.finite(error + kl, batch, batch_idx, "validation")
         self.log_dict({"val_loss": error + kl, "val_reconstruction": error, "val_kl": kl})
 
-    def configure_optimizers(self):  # type: ignore[no-untyped-def]  # Lightning's own union type
-        """Return Adam with a one-cycle schedule, which suits few epochs."""
-        optimizer = torch.optim.Adam(self.vae.parameters(), lr=self.config.lr)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.config.lr, total_steps=max(self.steps, 20), pct_start=0.1
-        )
-        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+    def on_train_batch_start(self, batch: Tensor, batch_idx: int) -> None:
+        """Seed, and set the rate and Adam's first moment by a one-cycle schedule."""
+        super().on_train_batch_start(batch, batch_idx)
+        point = one_cycle(self.global_step, self.steps)
+        for group in self.optimizers().param_groups:
+            group["lr"] = self.config.lr * point.factor
+            group["betas"] = point.beta1, group["betas"][1]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return Adam."""
+        return torch.optim.Adam(self.vae.parameters(), lr=self.config.lr)
 
 
 def train_vae(
@@ -85,31 +94,45 @@ def train_vae(
     directory: Path,
     config: VAEConfig,
     device: str = "auto",
+    restart: bool = False,
 ) -> Path:
-    """Train V, or resume; return the path of `vae_best.pth`. ValueError for too few frames."""
-    seed_everything(config.seed)
+    """Train V, or go on with an interrupted training; return the path of `vae_best.pth`.
+
+    It has the weights of the epoch with the lowest `val_loss`. `vae_run.json` beside it says what
+    it was trained on. Raises ValueError for too few frames, MismatchError for files in `directory`
+    of other data or settings (with `restart` they are removed), LockedError if another process
+    trains there, and DivergedError for a loss that is not finite.
+    """
     train = FrameDataset(train_frames)
     validation = FrameDataset(validation_frames, config.validation_frames)
     if len(train) < config.batch_size:
         raise ValueError(f"{len(train)} frames are too few for a batch of {config.batch_size}")
-    mean_image = torch.from_numpy(train.frames[:4096].mean(axis=0, dtype=np.float32) / 255)
-    loader = frame_loader(train, config.batch_size, shuffle=True)
-    loop = VAELoop(ConvVAE(config.z_dim), mean_image, config, config.epochs * len(loader))
-    trainer = make_trainer(
-        directory,
-        "vae",
-        max_epochs=config.epochs,
-        clip=config.clip,
-        monitor="val_loss",
-        device=device,
-    )
-    trainer.fit(
-        loop,
-        loader,
+    loaders = (
+        frame_loader(train, config.batch_size, shuffle=True, seed=config.seed),
         frame_loader(validation, 256, shuffle=False),
-        ckpt_path=last_checkpoint(directory, "vae"),
-        weights_only=True,
     )
     path = directory / "vae_best.pth"
-    save_vae(loop.vae, path)
+    with training_run(directory, "vae", _record(config, loaders), config.epochs, restart) as last:
+        seed_everything(config.seed)
+        mean_image = torch.from_numpy(train.frames[:4096].mean(axis=0, dtype=np.float32) / 255)
+        steps = config.epochs * len(loaders[0])
+        loop = VAELoop(ConvVAE(config.z_dim, train.frames.shape[1:]), mean_image, config, steps)
+        fit(
+            loop,
+            loaders,
+            directory,
+            "vae",
+            epochs=config.epochs,
+            clip=config.clip,
+            resume_from=last,
+            device=device,
+        )
+        save_vae(loop.vae, path)
     return path
+
+
+def _record(config: VAEConfig, loaders: tuple[Any, Any]) -> Record:
+    settings = describe(config)
+    budget = {"epochs": settings.pop("epochs")}
+    train, validation = map(batches_digest, loaders)
+    return Record("V", settings, budget, {"train": train, "validation": validation})

@@ -1,26 +1,30 @@
-"""Checks of a world's three graphs: shapes, finite outputs, sampling, temperature, batches."""
+"""Checks of a world's graphs: shapes, finite outputs, sampling, temperature, batches."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from dreamserve import noise
 from dreamserve.backends.accuracy import random_step
-from dreamserve.backends.base import Array, StepInput, StepOutput
+from dreamserve.backends.base import Array, Backend, StepInput, StepOutput
 from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
+from dreamserve.manifest_parts import GraphName
+from dreamserve.observations import FrameSpec
 from dreamserve_training.export.parity import (
     TOLERANCE,
     check_parity,
     outputs_by_name,
+    outputs_of,
+    random_inputs,
     same_in_every_batch,
 )
 from dreamserve_training.validation.report import CheckFailed
 
 BATCHES = (1, 2, 3, 7, 64, 256)
 DRAWS = 8192
+_ROUNDING = 1e-12  # variance of the outputs' rounding
 STANDARD_ERRORS = 6.0  # exceeded by chance once in a billion
 
 
@@ -28,13 +32,10 @@ def shapes(world: World) -> str:
     """Check all outputs' shapes and dtypes against the manifest, at several batch sizes."""
     spec, rng = world.spec, np.random.default_rng(0)
     for batch in BATCHES:
-        frames = np.zeros((batch, *spec.frame.shape), np.float32)
-        mu, logvar = world.backend.encode(frames)
-        outputs = {"mu": mu, "logvar": logvar}
-        outputs["frames"] = world.backend.decode(np.zeros((batch, spec.latent_size), np.float32))
-        outputs |= outputs_by_name(spec, world.backend.step(random_step(spec, rng, batch)))
-        for name, expected in _expected_shapes(spec).items():
-            found = outputs[name]
+        step = outputs_by_name(spec, world.backend.step(random_step(spec, rng, batch)))
+        found_by_graph = other_outputs(spec, world.backend, batch, rng) | {"step": step}
+        for (graph, name), expected in _expected_shapes(spec).items():
+            found = found_by_graph[graph][name]
             if found.shape != (batch, *expected) or found.dtype != np.float32:
                 raise CheckFailed(
                     f"{name} is {found.shape} {found.dtype}, must be {(batch, *expected)} float32"
@@ -59,32 +60,42 @@ def extremes(world: World) -> str:
     for step in _extreme_steps(spec, random_step(spec, rng, 16)):
         _check_finite(outputs_by_name(spec, world.backend.step(step)), "extreme inputs")
         steps += len(step.latent)
-    low, high = spec.frame.value_range
+    if isinstance(spec.observation, FrameSpec):
+        _check_extreme_frames(world, spec.observation, rng)
+    return f"{steps} steps at T from 0 to 100, latents scaled by up to 100, states up to ±50"
+
+
+def _check_extreme_frames(world: World, frame: FrameSpec, rng: np.random.Generator) -> None:
+    spec, (low, high) = world.spec, frame.value_range
+    state = tuple(np.zeros((2, *t.shape), np.float32) for t in spec.recurrent_state)
     for value in (low, high):
-        frames = np.full((2, *spec.frame.shape), value, np.float32)
-        mu, logvar = world.backend.encode(frames)
-        _check_finite({"mu": mu, "logvar": logvar}, f"a frame of {value:g}s")
+        frames = np.full((2, *frame.shape), value, np.float32)
+        posterior = world.backend.encode(frames, state if spec.encode_memory else ())
+        named = dict(zip(spec.graph_outputs()["encode"], posterior, strict=True))
+        _check_finite(named, f"a frame of {value:g}s")
+    if not spec.has_decode:
+        return
     latents = rng.standard_normal((16, spec.latent_size), np.float32) * np.float32(100)
     decoded = world.backend.decode(latents)
     _check_finite({"frames": decoded}, "latents multiplied by 100")
     if decoded.min() < low - 1e-4 or decoded.max() > high + 1e-4:
         raise CheckFailed(f"decoded frames are not within [{low:g}, {high:g}]")
-    return f"{steps} steps at T from 0 to 100, latents scaled by up to 100, states up to ±50"
 
 
 def sampling(world: World) -> str:
-    """Check that latents drawn at T = 1 have the mean and variance of the step's mixture."""
+    """Check that latents drawn at T = 1 have the mean and variance that the step predicts."""
     rng, worst = np.random.default_rng(3), 0.0
     for row in range(3):
         one = random_step(world.spec, rng, 1)
         output = world.backend.step(_repeated(world.spec, one, temperature=1.0, seed=row))
-        mean, variance = mixture_moments(output)
+        mean, variance = world.spec.head.moments(output.head)
         draws = output.latent.astype(np.float64)
         spread = np.square(draws - mean)
+        # Numbers that hardly vary are compared as they are.
         errors = np.concatenate(
             [
-                (draws.mean(axis=0) - mean) / np.sqrt(variance / DRAWS),
-                (spread.mean(axis=0) - variance) / np.sqrt(spread.var(axis=0) / DRAWS),
+                (draws.mean(axis=0) - mean) / np.sqrt(variance / DRAWS + _ROUNDING),
+                (spread.mean(axis=0) - variance) / np.sqrt(spread.var(axis=0) / DRAWS + _ROUNDING),
             ]
         )
         worst = max(worst, float(np.abs(errors).max()))
@@ -98,9 +109,7 @@ def temperature(world: World) -> str:
     rng = np.random.default_rng(4)
     step = random_step(world.spec, rng, 64)
     at_zero = world.backend.step(replace(step, temperature=np.zeros(64, np.float32)))
-    best = np.argmax(at_zero.mixture_logits, axis=1)  # (B,) or (B, Z)
-    index = best[:, None, None] if best.ndim == 1 else best[:, None, :]
-    peak = np.take_along_axis(at_zero.mixture_mu, index, axis=1)[:, 0]
+    peak = _likeliest(world.spec, at_zero)
     error = float(np.abs(at_zero.latent - peak).max())
     if error > 1e-5:
         raise CheckFailed(f"at T = 0 latents are {error:.2g} off the most likely component's mean")
@@ -131,37 +140,32 @@ def parity(world: World, other: World) -> str:
     return f"{name} against {world.backend.name}: {worst:.1e} relative, at most {TOLERANCE:g}"
 
 
-def mixture_moments(
-    output: StepOutput,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the mean and variance (Z,) of the first row's mixture in `output`."""
-    logits, mu, log_sigma = (
-        part[0].astype(np.float64)
-        for part in (output.mixture_logits, output.mixture_mu, output.mixture_log_sigma)
-    )
-    weights = np.exp(logits - logits.max(axis=0))
-    weights /= weights.sum(axis=0)
-    if weights.ndim == 1:
-        weights = weights[:, None]
-    variances = np.exp(2 * (log_sigma if log_sigma.ndim == 2 else log_sigma[:, None]))
-    mean = (weights * mu).sum(axis=0)
-    return mean, (weights * (variances + np.square(mu - mean))).sum(axis=0)
+def other_outputs(
+    spec: WorldSpec, backend: Backend, batch: int, rng: np.random.Generator
+) -> dict[GraphName, dict[str, Array]]:
+    """Return outputs of all graphs but `step` for random inputs, by graph and name."""
+    found: dict[GraphName, dict[str, Array]] = {}
+    for graph, names in spec.graph_outputs().items():
+        if graph != "step":
+            outputs = outputs_of(backend, graph, random_inputs(spec, graph, batch, rng))
+            found[graph] = dict(zip(names, outputs, strict=True))
+    return found
 
 
-def _expected_shapes(spec: WorldSpec) -> dict[str, tuple[int, ...]]:
-    components, z = spec.mixture.components, spec.latent_size
-    matrix = (components, z)
+def _likeliest(spec: WorldSpec, output: StepOutput) -> Array:
+    """Return the most likely alternatives' means, (B, Z)."""
+    rows = []
+    for i in range(len(output.latent)):
+        outputs = tuple(part[i : i + 1] for part in output.head)
+        rows.append(spec.head.chosen(outputs, spec.head.logits(outputs).argmax(axis=1))[0])
+    return np.stack(rows)
+
+
+def _expected_shapes(spec: WorldSpec) -> dict[tuple[GraphName, str], tuple[int, ...]]:
     return {
-        "mu": (z,),
-        "logvar": (z,),
-        "frames": spec.frame.shape,
-        "next_latent": (z,),
-        "reward": (),
-        "done_logit": (),
-        **{f"next_{tensor.name}": tensor.shape for tensor in spec.recurrent_state},
-        "mixture_logits": matrix if spec.mixture.head == "per_dimension" else (components,),
-        "mixture_mu": matrix,
-        "mixture_log_sigma": (components,) if spec.mixture.head == "isotropic" else matrix,
+        (graph, name): shape
+        for graph, outputs in spec.graph_outputs().items()
+        for name, shape in outputs.items()
     }
 
 

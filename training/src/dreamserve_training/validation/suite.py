@@ -90,7 +90,7 @@ def _load(
     state = ", ".join(f"{t.name} {list(t.shape)}" for t in spec.recurrent_state)
     return (
         f"{spec.name}: {spec.latent_size} latents, state {state},"
-        f" {mixture.head} mixture of {mixture.components}, {world.bank_size} starting points"
+        f" {mixture.form} mixture of {mixture.components}, {world.bank_size} starting points"
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from gymnasium.spaces import MultiBinary
 
 from dreamserve_client.envs.vector import DreamVectorEnv
 from dreamserve_client.errors import ConfigurationError
@@ -56,6 +57,9 @@ class DreamVecEnv(VecEnv):
 
     def step_async(self, actions: npt.NDArray[Any]) -> None:
         """Keep the actions for `step_wait`."""
+        if isinstance(self.action_space, MultiBinary):  # its policies draw float32 zeros and ones
+            whole = np.asarray(actions).astype(np.int64)
+            actions = whole if np.array_equal(whole, actions) else actions
         self._actions = actions
 
     def step_wait(self) -> tuple[npt.NDArray[Any], Float32, Bools, list[dict[str, Any]]]:

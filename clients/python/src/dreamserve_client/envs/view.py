@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium.spaces import Box, Discrete, Space
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Space
 
 from dreamserve_client.client import DreamClient
 from dreamserve_client.errors import ConfigurationError
@@ -143,6 +143,10 @@ def _space_of(space: dict[str, Any]) -> Space[Any]:
     if space["type"] == "Box":
         low, high = (np.array(space[bound], np.float32) for bound in ("low", "high"))
         return Box(low, high, dtype=np.float32)
+    if space["type"] == "MultiDiscrete":
+        return MultiDiscrete(space["nvec"])
+    if space["type"] == "MultiBinary":
+        return MultiBinary(space["n"])
     raise ConfigurationError(f"this version of dreamserve_client knows no {space['type']} actions")
 
 

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from dreamserve import __version__
 from dreamserve.api import codec
 from dreamserve.api.access.callers import Caller
-from dreamserve.api.async_engine import Disconnected, Service
+from dreamserve.api.async_engine import Disconnected
 from dreamserve.api.bodies import Headers, Held, disconnected, read_body
 from dreamserve.api.elements import is_quick
 from dreamserve.api.inference import tensors
@@ -23,6 +23,7 @@ from dreamserve.api.inference.models import STATE, Model
 from dreamserve.api.inference.sequences import Call, Result, Sequences, call_of
 from dreamserve.api.problems import MEDIA_TYPE, headers_of, problem_of
 from dreamserve.api.responses import BytesResponse, Static, options_response
+from dreamserve.api.service import Service
 from dreamserve.engine.world import World
 from dreamserve.validation import validated
 from dreamserve_protocol.errors import A_RESET, UnsupportedMediaTypeError, WorldNotFoundError

@@ -41,9 +41,10 @@ class Declared(NamedTuple):
 
 
 def action_of(spec: WorldSpec) -> Declared:
-    """Return the one input of a world: INT64 (1,) if Discrete, FP32 (A,) if a Box."""
+    """Return the one input of a world: INT64 (1,) if Discrete, FP32 if a Box, else INT64 (A,)."""
     space = spec.action_space
-    return Declared("action", "FP32" if space.shape else "INT64", space.shape or (1,))
+    datatype = "INT64" if space.dtype is np.int64 else "FP32"
+    return Declared("action", datatype, space.shape or (1,))
 
 
 def outputs_of(spec: WorldSpec) -> dict[str, Declared]:

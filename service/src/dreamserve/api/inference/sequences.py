@@ -170,6 +170,6 @@ async def _check_world(call: Call, ask: Ask) -> None:
 
 
 def _step_of(call: Call) -> StepRequest:
-    action = call.action if call.action.dtype.kind == "f" else int(call.action[0])
+    action = call.action if call.model.action_space.shape else int(call.action[0])
     fields = {"session_id": call.session_id, "action": action, "include": call.include}
     return validated(StepRequest, fields)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from dreamserve.engine.checks import check_shown
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.pixels import picture
 from dreamserve.engine.sessions.records import SessionRecord
@@ -79,7 +80,8 @@ def _included(
     world: World, record: SessionRecord, include: Sequence[str]
 ) -> tuple[UInt8 | None, dict[str, Float32] | None]:
     """Return the frame and the state that `include` names. Raises DreamNotFiniteError."""
-    frame = picture(world.backend, world.spec.frame, record.latent) if "frame" in include else None
+    shown = check_shown(world, include)
+    frame = picture(world.backend, world.spec.frame, record.latent) if shown else None
     if "state" not in include:
         return frame, None
     return frame, world.spec.named_state(part[0].copy() for part in record.state)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dreamserve.backends.base import Array
+from dreamserve.engine.checks import check_shown
 from dreamserve.engine.dynamics import Work, empty_state, start_from_bank
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.handlers.columns import Columns, batch_size, rows_at_once
@@ -36,7 +37,7 @@ def reset_batch(context: Context, request: ResetBatchRequest) -> Work[ResetBatch
     if request.latents is not None and np.shape(request.latents) != shape:
         actual = list(np.shape(request.latents))
         raise InvalidRequestError(f"latents must be {list(shape)}, not {actual}")
-    has_frames = "frame" in request.include
+    has_frames = check_shown(world, request.include)
     context.limits.check_frames(count * has_frames, "include")
     yield batch_size(context.limits, world.spec, count, request.include)
     drawn = np.frombuffer(secrets.token_bytes(8 * count), np.uint64) >> _EXCESS_BITS

@@ -1,14 +1,14 @@
 """/sample: imagine many futures from one start; no session changes."""
 
 from dreamserve import noise
-from dreamserve.engine.checks import check_start
+from dreamserve.engine.checks import check_shown, check_start
 from dreamserve.engine.dynamics import Size, Work, start
 from dreamserve.engine.handlers.base import Context, random_seed, seed_of, start_of
 from dreamserve.engine.imagination.samples import sample as sampled
 from dreamserve.engine.imagination.sizes import sample_size
 from dreamserve.engine.imagination.trajectories import RolloutStart, subseeds
 from dreamserve.engine.limits import Limits
-from dreamserve.manifest import WorldSpec
+from dreamserve.engine.world import World
 from dreamserve_protocol.policies import policy_of
 from dreamserve_protocol.sample import SampleRequest, SampleResult
 
@@ -24,11 +24,11 @@ def sample(context: Context, request: SampleRequest) -> Work[SampleResult]:
         seed = random_seed() if request.seed is None else request.seed
         temperature = 1.0 if request.temperature is None else request.temperature
         begin = check_start(world, request.start, context.limits)
-        yield _checked_size(context.limits, world.spec, request)
+        yield _checked_size(context.limits, world, request)
         latent, state = yield from start(world, begin, seed, temperature)
         origin = RolloutStart(world, latent, state, step=0, temperature=temperature)
     spec, horizon = origin.world.spec, request.horizon
-    size = _checked_size(context.limits, spec, request)
+    size = _checked_size(context.limits, origin.world, request)
     policy = actions = None
     if request.actions is not None:
         actions = spec.action_space.check(request.actions, (horizon,))
@@ -43,10 +43,15 @@ def sample(context: Context, request: SampleRequest) -> Work[SampleResult]:
     )
 
 
-def _checked_size(limits: Limits, spec: WorldSpec, request: SampleRequest) -> Size:
-    """Return the size of the futures, with the additional ones included. Raises TooLargeError."""
+def _checked_size(limits: Limits, world: World, request: SampleRequest) -> Size:
+    """Return the size of the futures, with the additional ones included.
+
+    Raises InvalidRequestError, TooLargeError.
+    """
+    check_shown(world, request.include)
+    spec = world.spec
     count, horizon, include = request.futures, request.horizon, request.include
-    extra = ("most_likely" in include) + spec.mixture.components * ("components" in include)
+    extra = ("most_likely" in include) + spec.head.choices * ("components" in include)
     limits.check_dreamt_steps(futures=count + extra, horizon=horizon)
     limits.check_rows(count, "futures")
     what = f"{count} futures x horizon {horizon}"

@@ -11,6 +11,7 @@ import numpy as np
 
 from dreamserve.backends.base import Int64
 from dreamserve.backends.host_state import as_slice
+from dreamserve.engine.checks import check_shown
 from dreamserve.engine.dynamics import Work
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.handlers.columns import batch_size, rows_at_once
@@ -36,7 +37,7 @@ def step_batch(context: Context, request: StepBatchRequest) -> Work[StepBatchRes
     context.limits.check_rows(count)
     world = _world_of(context, request.session_ids)
     frames_seen = np.asarray(request.observations).ndim == 4
-    has_frames = "frame" in request.include
+    has_frames = check_shown(world, request.include)
     context.limits.check_frames(count * (frames_seen + has_frames), "observations and include")
     yield batch_size(context.limits, world.spec, count, request.include)
     batch = yield from columns_of(context.sessions, world, request)

@@ -8,18 +8,14 @@ from dreamserve.backends.base import Actions, Array, Bools
 from dreamserve.backends.finite import finite_rows
 from dreamserve.engine.dynamics import Work
 from dreamserve.engine.imagination.trajectories import PolicyRunner, StepOutcome, Trajectories
-from dreamserve.engine.imagination.uncertainty import (
-    differential_entropy,
-    rows_at_once,
-    weights_entropy,
-)
-from dreamserve.engine.mixture import mixtures_of
 from dreamserve.engine.pixels import to_pixels
 from dreamserve.engine.world import World
+from dreamserve.heads.choices import entropy
 from dreamserve_protocol.arrays import UInt8
 from dreamserve_protocol.errors import DreamNotFiniteError, NotFiniteInputError
 
 _FRAMES_AT_ONCE = 8
+_NUMBERS_AT_ONCE = 16_384  # that entropies compare: bounds the time of one estimate
 
 
 class TrajectoryBuffer:
@@ -33,7 +29,7 @@ class TrajectoryBuffer:
         self, world: World, count: int, horizon: int, include: Sequence[str], what: str = "future"
     ) -> None:
         self._world, self._what, leading = world, what, (count, horizon)
-        spec = world.spec
+        spec, self._head = world.spec, world.spec.head
         self.latents = np.empty((*leading, spec.latent_size), np.float32)
         self.rewards = np.empty(leading, np.float32)
         self.terminated = np.empty(leading, np.bool_)
@@ -50,7 +46,8 @@ class TrajectoryBuffer:
         self.differential_entropy: Array | None = None
         if "entropy" in include:
             self.entropy = np.zeros(leading, np.float32)
-            self.differential_entropy = np.zeros(leading, np.float32)
+            if spec.head.has_density:
+                self.differential_entropy = np.zeros(leading, np.float32)
 
     def follow(
         self,
@@ -90,34 +87,34 @@ class TrajectoryBuffer:
         self.terminated[rows, t] = outcome.ended
         if self.mixture is not None:
             self._write_mixture(self.mixture, first, t, outcome)
-        if self.entropy is not None and self.differential_entropy is not None:
-            yield from self._write_entropy(
-                self.entropy, self.differential_entropy, first, t, outcome
-            )
+        if self.entropy is not None:
+            yield from self._write_entropies(first, t, outcome)
         if self.frames is not None:
             self.frames[rows, t] = yield from self._decode(outcome.latent)
 
     def _write_mixture(
         self, mixture: dict[str, Array], first: int, t: int, outcome: StepOutcome
     ) -> None:
-        parts = mixtures_of(outcome.output, slice(0, len(outcome.latent)))
+        parts = self._head.parameters(outcome.output.head)
         self._check(outcome.alive, first, t, *parts.values())
         alive = np.flatnonzero(outcome.alive)  # ended futures have no mixture
         for name, part in parts.items():
             mixture[name][first + alive, t] = part[alive]
 
-    def _write_entropy(
-        self, entropy: Array, differential: Array, first: int, t: int, outcome: StepOutcome
-    ) -> Work[None]:
-        count, at_once = len(outcome.latent), rows_at_once(outcome.output)
+    def _write_entropies(self, first: int, t: int, outcome: StepOutcome) -> Work[None]:
+        count, head = len(outcome.latent), self._head
+        at_once = max(1, _NUMBERS_AT_ONCE // head.entropy_size(self._world.spec.latent_size))
         for begin in range(0, count, at_once):
             part = slice(begin, min(begin + at_once, count))
-            rows, alive = slice(first + begin, first + part.stop), outcome.alive[part]
-            weights = weights_entropy(outcome.output, part)
-            mixture = differential_entropy(outcome.output, part)
-            self._check(alive, first + begin, t, weights, mixture)
-            entropy[rows, t] = np.where(alive, weights, 0)
-            differential[rows, t] = np.where(alive, mixture, 0)
+            outputs = tuple(array[part] for array in outcome.output.head)
+            found = [(self.entropy, entropy(head.logits(outputs)))]
+            if self.differential_entropy is not None:
+                found.append((self.differential_entropy, head.differential_entropy(outputs)))
+            alive = outcome.alive[part]
+            self._check(alive, first + begin, t, *(numbers for _, numbers in found))
+            for column, numbers in found:
+                if column is not None:
+                    column[first + begin : first + part.stop, t] = np.where(alive, numbers, 0)
             if part.stop < count:
                 yield None
 

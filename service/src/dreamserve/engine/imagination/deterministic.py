@@ -1,14 +1,15 @@
-"""Deterministic futures: the most likely one, and one for each component of the mixture.
+"""Deterministic futures: the most likely one, and one for each alternative of the first step.
 
-A deterministic step is a step at temperature 0: the most likely component's mean, under both of the
-manifest's temperature rules. It uses no seed; if components have equal weights, it takes the first.
+A deterministic step is a step at temperature 0: the mean of the most likely component or class,
+under both of the manifest's temperature rules. It uses no seed; if alternatives are equally likely,
+it takes the first. An end that is drawn comes where it is more likely than not.
 
-How the first step takes component k: the mixture in the world's output does not depend on noise,
-and the component's mean replaces the latent. Reward and termination may depend on the drawn
+How the first step takes alternative k: the head's outputs do not depend on noise, and the
+alternative's mean replaces the latent. Reward and termination may depend on the drawn
 latent, so the step's noise is chosen such that the graph itself draws that mean: normals of 0, and
-a uniform in the middle of the component's interval of (0, 1). This assumes graphs that draw by
-inverse CDF, as those of `export` do, and an interval that float32 can resolve: a component with a
-weight below about 1e-6 gets the reward and termination of its neighbour. The recurrent state is
+a uniform in the middle of the alternative's interval of (0, 1). This assumes graphs that draw by
+inverse CDF, as those of `export` do, and an interval that float32 can resolve: an alternative with
+a weight below about 1e-6 gets the reward and termination of its neighbour. The recurrent state is
 always right, because it does not depend on the step's draw.
 """
 
@@ -21,8 +22,13 @@ from dreamserve.backends.base import Actions, Array, Int64
 from dreamserve.backends.finite import finite_rows
 from dreamserve.engine.dynamics import Work
 from dreamserve.engine.imagination.buffer import TrajectoryBuffer
-from dreamserve.engine.imagination.trajectories import RolloutStart, StepOutcome, Trajectories
-from dreamserve.engine.mixture import mixture_of
+from dreamserve.engine.imagination.trajectories import (
+    RolloutStart,
+    StepNoise,
+    StepOutcome,
+    Trajectories,
+)
+from dreamserve.heads.choices import probabilities
 from dreamserve.noise import SAMPLE
 from dreamserve_protocol.sample import Components, MostLikely
 
@@ -34,11 +40,12 @@ class DeterministicTrajectories(Trajectories):
 
     uniforms: Array | None = None  # (B, U) for the next step; None: the smallest possible ones
 
-    def _noise(self) -> Array:
-        size = self.world.spec.noise
-        numbers = np.zeros((len(self), size.normal + size.uniform), np.float32)
-        numbers[:, size.normal :] = _LEAST if self.uniforms is None else self.uniforms
-        return numbers
+    def _noise(self) -> StepNoise:
+        spec = self.world.spec
+        numbers = np.zeros((len(self), spec.noise.normal + spec.noise.uniform), np.float32)
+        numbers[:, spec.noise.normal :] = _LEAST if self.uniforms is None else self.uniforms
+        is_drawn = spec.done.rule == "drawn"
+        return numbers, np.full(len(self), 0.5, np.float32) if is_drawn else None
 
 
 def deterministic(
@@ -58,17 +65,18 @@ def most_likely(start: RolloutStart, actions: Actions, include: Sequence[str]) -
 
 
 def components(start: RolloutStart, actions: Actions, include: Sequence[str]) -> Work[Components]:
-    """Return one future for each component of the first step, under actions (H, …).
+    """Return one future for each alternative of the first step, under actions (H, …).
 
     They are ordered by falling weight, and deterministic from the second step on. Raises
     DreamNotFiniteError.
     """
     predicted = (yield from _first_step(deterministic(start, 1), actions[:1])).output
-    logits, mu = predicted.mixture_logits, predicted.mixture_mu
-    order: Int64 = np.argsort(-logits[0], axis=0, kind="stable")  # (K,) or (K, Z)
-    weights = mixture_of(predicted, 0)["weights"]
+    head = start.world.spec.head
+    logits = head.logits(predicted.head)
+    order: Int64 = np.argsort(-logits[0], axis=0, kind="stable")  # (K,) or (K, N)
+    weights = probabilities(logits)[0]
     ranked = np.take_along_axis(weights, order, axis=0)
-    means = mu[0][order] if order.ndim == 1 else np.take_along_axis(mu[0], order, axis=0)
+    means = head.chosen(predicted.head, order)
 
     count = len(means)
     futures = deterministic(start, count, temperature=1.0)
@@ -100,7 +108,7 @@ def _first_step(futures: Trajectories, actions: Actions) -> Work[StepOutcome]:
 def _midpoints(weights: Array, order: Int64, uniforms: int) -> Array | None:
     """Return the uniforms (K, U) with which a graph draws the k-th most likely component.
 
-    U is 1 for a joint mixture, Z for one per dimension; None if the graph takes another number.
+    U is the number of choices; None if the graph takes another number of uniforms.
     """
     middles = np.cumsum(weights, axis=0, dtype=np.float64) - weights / 2
     ranked = np.take_along_axis(middles, order, axis=0).reshape(len(weights), -1)

@@ -11,11 +11,10 @@ from typing import Any
 from dreamserve.engine.dynamics import Size
 from dreamserve.manifest import WorldSpec
 from dreamserve.planning.options import Options
-from dreamserve.spaces import DiscreteSpace
 from dreamserve_protocol.plan import PlanRequest
 
 _COPIES = 3  # of a planner's candidates: this iteration's, the kept ones, and those being drawn
-_FITS = 6  # float64 arrays of a distribution and of its fit, (H, width) each
+_FITS = 6  # float64 arrays of a distribution and of its fit, (H, numbers) each
 _FIGURES = 12  # float64 numbers of a candidate, a future or an episode, while they are compared
 
 
@@ -24,10 +23,11 @@ def plan_size(spec: WorldSpec, request: PlanRequest, options: Options) -> Size:
     asked: Any = options
     space, horizon, total = spec.action_space, request.horizon, asked.candidates * asked.iterations
     candidates = asked.candidates
-    if isinstance(space, DiscreteSpace) and space.sequences(horizon) <= total:
+    if space.sequences(horizon) <= total:
         candidates = 1 + int(space.sequences(horizon))  # exhaustive search
     action_bytes = space.zeros(1).nbytes
-    numbers = _FITS * horizon * space.width + _FIGURES * candidates * request.particles
+    fitted = sum(space.choice_counts) or space.width  # numbers of a distribution for each step
+    numbers = _FITS * horizon * fitted + _FIGURES * candidates * request.particles
     return Size(
         steps=total * horizon * request.particles * request.action_repeat,
         memory_bytes=_COPIES * candidates * horizon * action_bytes + 8 * numbers,

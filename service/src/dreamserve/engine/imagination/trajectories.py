@@ -12,12 +12,22 @@ import numpy as np
 import numpy.typing as npt
 
 from dreamserve import noise
-from dreamserve.backends.base import Actions, Array, Bools, Int64, State, StepInput, StepOutput
-from dreamserve.engine.dynamics import Work, WorldCall, step_noise
+from dreamserve.backends.base import (
+    Actions,
+    Array,
+    Bools,
+    Int64,
+    State,
+    StepInput,
+    StepOutput,
+    draw_noise,
+)
+from dreamserve.engine.dynamics import Work, WorldCall
 from dreamserve.engine.world import World
 from dreamserve.noise import UInt64
 
 Values = npt.NDArray[np.float64]
+StepNoise = tuple[Array, Array | None]  # `noise` and `end` of a step's input
 _AHEAD = 32  # steps whose noise is drawn at once if all rows share it
 
 
@@ -65,7 +75,7 @@ class Trajectories:
         self.seed, self.step, self.temperature = seed, step, temperature
         self.alive = np.ones(len(latent), np.bool_)
         self.finite = np.ones(len(latent), np.bool_)
-        self._ahead = np.empty((0, 0), np.float32)
+        self._ahead: list[StepNoise] = []  # of the next steps
 
     @classmethod
     def of(cls, start: RolloutStart, rows: int, seed: UInt64, stream: int) -> Self:
@@ -85,20 +95,20 @@ class Trajectories:
 
     def advance(self, action: Actions, until_s: float = inf) -> Work[StepOutcome | None]:
         """Take actions (B,) or (B, A); return the outcome, or None if `until_s` comes first."""
-        numbers = self._noise()
+        numbers, end = self._noise()
         batch = StepInput(
             latent=self.latent,
             action=action.copy(),  # contiguous, as backends require
             state=self.state,
             temperature=self.temperature,
             noise=numbers,
+            end=end,
         )
         new = yield WorldCall(self.world, batch, until_s)
         if new is None:
             return None
         alive = self.alive
         self.step = self.step + 1
-        self._ahead = self._ahead[1:]
         self.finite = self.finite & (new.finite | ~alive)
         all_alive = bool(alive.all())
         self.latent = new.latent if all_alive else np.where(alive[:, None], new.latent, self.latent)
@@ -112,7 +122,7 @@ class Trajectories:
         for part, new in zip(self.state, state, strict=True):
             part[rows] = new
         self.alive[rows] = self.finite[rows] = True
-        self._ahead = self._ahead[:0]
+        self._ahead.clear()
 
     def keep(self, rows: Bools) -> None:
         """Keep only the futures where `rows` (B,) is true; each has its own seed."""
@@ -120,16 +130,22 @@ class Trajectories:
         self.seed, self.step = self.seed[rows], self.step[rows]
         self.temperature = self.temperature[rows]
         self.alive, self.finite = self.alive[rows], self.finite[rows]
-        self._ahead = self._ahead[:0]
+        self._ahead.clear()
 
-    def _noise(self) -> Array:
-        """Return the noise of the next step, (B, W)."""
+    def _noise(self) -> StepNoise:
+        """Return the noise of the next step."""
         if len(self.seed) > 1:
-            return step_noise(self.world, self.seed, self.step + 1, self._stream)
-        if not len(self._ahead):  # drawing many steps at once costs hardly more than one
+            keys = noise.keys(self.seed, self.step + 1, self._stream)
+            return draw_noise(self.world.spec, keys)
+        if not self._ahead:  # drawing many steps at once costs hardly more than one
             steps = self.step + 1 + np.arange(_AHEAD)
-            self._ahead = step_noise(self.world, self.seed.repeat(_AHEAD), steps, self._stream)
-        return self._ahead[:1].repeat(len(self), axis=0)
+            keys = noise.keys(self.seed.repeat(_AHEAD), steps, self._stream)
+            numbers, ends = draw_noise(self.world.spec, keys)
+            each = [slice(i, i + 1) for i in reversed(range(_AHEAD))]
+            self._ahead = [(numbers[i], None if ends is None else ends[i]) for i in each]
+        numbers, ends = self._ahead.pop()
+        rows = len(self)
+        return numbers.repeat(rows, axis=0), None if ends is None else ends.repeat(rows)
 
 
 class PolicyRunner(Protocol):

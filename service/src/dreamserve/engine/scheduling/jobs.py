@@ -164,9 +164,17 @@ class Jobs(Generic[J]):
         return entry.arrived_s + self._lasts_s(entry.ask)
 
     def _wait_s(self, ask: Ask, now_s: float) -> float:
-        """Return how long the work that is due before a request's will take."""
-        due_s, lane = now_s + self._lasts_s(ask), self._lanes[False].values()
-        return sum(self._left_s(entry) for entry in lane if self._due_s(entry) <= due_s)
+        """Return how long the work that is due before a request's will take.
+
+        `_due_s` and `_left_s` are inlined: every refusal sums over up to `max_jobs` entries.
+        """
+        pace_s, wait_s = self.pace_s, 0.0
+        due_s = now_s + self._lasts_s(ask)
+        for entry in self._lanes[False].values():
+            lasts_s = min(entry.ask.steps * pace_s, entry.ask.budget_s)
+            if entry.arrived_s + lasts_s <= due_s and lasts_s > entry.took_s:
+                wait_s += lasts_s - entry.took_s
+        return wait_s
 
     def _refuse_full(self, lane: dict[J, Entry]) -> NoReturn:
         first_s = min(map(self._left_s, lane.values()), default=0.0)

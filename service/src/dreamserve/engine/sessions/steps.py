@@ -18,8 +18,7 @@ import numpy as np
 
 from dreamserve.backends.base import Actions, Array, Bools, Int64, PendingStep, StepOutput
 from dreamserve.backends.finite import finite_rows
-from dreamserve.engine.checks import check_latent
-from dreamserve.engine.mixture import mixture_of, surprise
+from dreamserve.engine.checks import check_latent, check_shown
 from dreamserve.engine.pixels import check_frames, to_input, to_numbers, to_pixels
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.slab import (
@@ -147,13 +146,14 @@ def step_slots(
     """
     world = slab.world
     number, staged = slab.stage(slots, actions)
-    terminated = staged.done_logit > world.spec.done.threshold
+    terminated = staged.terminated
     truncated = slab.truncated(slots, number)
     if not (extras or frame_rows):
         slab.commit(slots, number, actions, staged, staged.finite, terminated)
         return SteppedBatch(number, staged.latent, terminated, truncated, staged.finite, staged, {})
     latent = _corrected(world, extras, staged.latent)
     # The real environment decides whether an episode ends: the world's prediction is ignored.
+    terminated = terminated.copy()
     terminated[[i for i, extra in extras.items() if extra.observed]] = False
     is_finite = staged.finite & finite_rows(latent)
     frames = _decode(world, frame_rows, latent, is_finite)
@@ -199,6 +199,7 @@ def extras_of(world: World, observation: Any, include: frozenset[str] = NOTHING)
 
     Raises InvalidRequestError and NotFiniteInputError for an observation that is not valid.
     """
+    check_shown(world, include)
     if observation is None:
         return StepExtras(include, None, None, (include,))
     array = np.asarray(observation)
@@ -220,7 +221,8 @@ def _corrected(world: World, extras: Mapping[int, StepExtras], latent: Array) ->
     observed = {i: extra.frame for i, extra in extras.items() if extra.frame is not None}
     if observed:
         frames = np.stack(list(observed.values()))
-        latent[list(observed)] = world.backend.encode(to_numbers(world.spec.frame, frames))[0]
+        posterior = world.backend.encode(to_numbers(world.spec.frame, frames))
+        latent[list(observed)] = world.spec.head.mode(posterior)
     for i, extra in extras.items():
         if extra.latent is not None:
             latent[i] = extra.latent
@@ -254,11 +256,12 @@ def add_extra(
     """Add the requested extras to row `i`'s result, and store the result."""
     spec, latent = session.world.spec, stepped.latent[i].copy()  # a view would keep the whole batch
     result.latent, done_logit = latent, float(stepped.staged.done_logit[i])
+    predicted = tuple(part[i : i + 1] for part in output.head)
     if extra.observed:
         result.info = {
-            "surprise": surprise(output, i, latent),
-            "expected_surprise": surprise(output, i, stepped.staged.latent[i]),
-            "predicted_terminated": done_logit > spec.done.threshold,
+            "surprise": spec.head.surprise(predicted, latent),
+            "expected_surprise": spec.head.surprise(predicted, stepped.staged.latent[i]),
+            "predicted_terminated": bool(stepped.staged.terminated[i]),
         }
         session.slab.measures.surprise.add(result.info["surprise"])
     if extra.observed or "mixture" in extra.include:
@@ -266,7 +269,8 @@ def add_extra(
     if "frame" in extra.include:  # a batch may have decoded it for its own columns
         result.frame = stepped.frames.get(i)
     if "mixture" in extra.include:
-        result.mixture = mixture_of(output, i)
+        shown = spec.head.parameters(predicted)
+        result.mixture = {name: part[0] for name, part in shown.items()}
     if "state" in extra.include:
         result.state = spec.named_state(np.array(part[i]) for part in output.state)
     session.keep_answer(LastAnswer(result, extra.content))

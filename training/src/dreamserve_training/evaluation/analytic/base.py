@@ -13,15 +13,9 @@ from torch import nn
 
 from dreamserve.backends.base import Array, StepInput, StepOutput
 from dreamserve.bundle import Arrays
-from dreamserve.manifest import (
-    Crop,
-    DoneRule,
-    FrameSpec,
-    MixtureSpec,
-    NoiseSpec,
-    RewardRule,
-    WorldSpec,
-)
+from dreamserve.heads import GaussianMixture
+from dreamserve.manifest import DoneRule, NoiseSpec, RewardRule, WorldSpec
+from dreamserve.observations import Crop, FrameSpec
 from dreamserve.spaces import ActionSpace
 
 Float64 = npt.NDArray[np.float64]
@@ -66,14 +60,14 @@ def gaussian_spec(name: str, action_space: ActionSpace, latent_size: int) -> Wor
     return WorldSpec(
         name=name,
         action_space=action_space,
-        frame=FrameSpec(
+        observation=FrameSpec(
             source_shape=frame,
             crop=Crop(top=0, bottom=1, left=0, right=latent_size),
             shape=frame,
         ),
         latent_size=latent_size,
         recurrent_state=(),
-        mixture=MixtureSpec(head="joint", components=1),
+        head=GaussianMixture(form="joint", components=1),
         noise=NoiseSpec(normal=latent_size, uniform=0),
         temperature_rule="paper",
         done=DoneRule(),
@@ -108,9 +102,7 @@ def step_output(
         reward=reward_,
         done_logit=done_,
         state=(),
-        mixture_logits=np.zeros((len(latent_), 1), np.float32),
-        mixture_mu=mu,
-        mixture_log_sigma=log_sigma_,
+        head=(np.zeros((len(latent_), 1), np.float32), mu, log_sigma_),
     )
 
 

@@ -1,0 +1,75 @@
+"""What a world observes: a camera's frame, or a vector of numbers."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from dreamserve.manifest_parts import Count, Part, Size
+
+
+class Crop(Part):
+    """Pixels of the source frame that are kept; bottom and right exclusive."""
+
+    top: Count
+    bottom: Size
+    left: Count
+    right: Size
+
+
+class FrameSpec(Part):
+    """How a camera's frame is converted to the world's input frame (`dreamserve.frames`)."""
+
+    kind: Literal["frame"] = "frame"
+    source_shape: tuple[Size, Size, Size]  # H, W, C of the camera, uint8
+    crop: Crop
+    shape: tuple[Size, Size, Size]  # H, W, C that `encode` takes and `decode` gives
+    color_order: Literal["RGB"] = "RGB"
+    value_range: tuple[float, float] = (0.0, 1.0)
+
+    @model_validator(mode="after")
+    def _crop_inside_source(self) -> Self:
+        height, width, channels = self.source_shape
+        crop = self.crop
+        if not (crop.top < crop.bottom <= height and crop.left < crop.right <= width):
+            raise ValueError(f"crop {crop} is not inside the source frame {self.source_shape}")
+        if channels != self.shape[2]:
+            raise ValueError(f"frame shape {self.shape} does not follow from {self.source_shape}")
+        if not self.value_range[0] < self.value_range[1]:
+            raise ValueError(f"value_range {self.value_range} must rise")
+        return self
+
+    @property
+    def tensor(self) -> str:
+        """Name of the graphs' input and output."""
+        return "frames"
+
+
+class VectorSpec(Part):
+    """A vector of n numbers. The bounds describe it, and are not enforced; None is unbounded."""
+
+    kind: Literal["vector"] = "vector"
+    names: tuple[str, ...] = Field(min_length=1)
+    low: tuple[float | None, ...]
+    high: tuple[float | None, ...]
+
+    @model_validator(mode="after")
+    def _bounds_fit(self) -> Self:
+        if not len(self.low) == len(self.high) == len(self.names):
+            raise ValueError("low, high and names must have the same length")
+        for name, low, high in zip(self.names, self.low, self.high, strict=True):
+            if low is not None and high is not None and low >= high:
+                raise ValueError(f"{name}: low {low:g} must be below high {high:g}")
+        return self
+
+    @property
+    def shape(self) -> tuple[int]:
+        """Shape of a vector."""
+        return (len(self.names),)
+
+    @property
+    def tensor(self) -> str:
+        """Name of the graphs' input and output."""
+        return "vectors"
+
+
+ObservationSpec = Annotated[FrameSpec | VectorSpec, Field(discriminator="kind")]

@@ -1,0 +1,54 @@
+"""Options that are checked when they are made."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cache
+from typing import Annotated, Any, Self, get_type_hints
+
+import numpy as np
+from pydantic import ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError
+
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+AtLeastZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Options:
+    """Base of frozen dataclasses of options. A value outside its annotation raises ValueError."""
+
+    def __post_init__(self) -> None:
+        for name, check in _checks(type(self)).items():
+            value = getattr(self, name)
+            plain = value.item() if isinstance(value, np.generic) else value
+            try:
+                check.validate_python(plain, strict=True)
+            except ValidationError as error:
+                reason = error.errors()[0]["msg"].replace("Input should", "must")
+                raise ValueError(f"{type(self).__name__}: {name} {reason}, not {value!r}") from None
+
+    @classmethod
+    def of(cls, options: "Self | Mapping[str, Any]") -> Self:
+        """Return `options` as this class. Unknown names raise ValueError, which lists them."""
+        if isinstance(options, cls):
+            return options
+        known = {field.name for field in fields(cls)}  # type: ignore[arg-type]  # subclasses are dataclasses
+        unknown = sorted(set(options) - known)
+        if unknown:
+            raise ValueError(f"unknown training options {unknown}; known options: {sorted(known)}")
+        return cls(**options)
+
+
+@cache
+def _checks(kind: type) -> dict[str, TypeAdapter[Any]]:
+    return {
+        name: _adapter(hint) for name, hint in get_type_hints(kind, include_extras=True).items()
+    }
+
+
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    try:
+        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticUserError:  # a type with a configuration of its own
+        return TypeAdapter(hint)

@@ -1,0 +1,61 @@
+"""Worker processes that end with the process that started them, and so do their children.
+
+Each has its own working directory, because ViZDoom writes `_vizdoom/` and `_vizdoom.ini` there;
+paths that are passed to a worker must therefore be absolute.
+"""
+
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+
+from dreamserve_training.runs.errors import WorkerError
+
+
+@contextmanager
+def worker_pool(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Yield a pool of `count` processes; jobs that run when the block fails are killed.
+
+    Workers watch a pipe. It closes when the block fails or this process dies, even by SIGKILL.
+    Raises WorkerError if a worker ends abruptly.
+    """
+    # spawn, because a forked ViZDoom would reuse its parent's shared-memory names
+    context = get_context("spawn")
+    watched, held = context.Pipe(duplex=False)
+    with tempfile.TemporaryDirectory(prefix="workers-", ignore_cleanup_errors=True) as folder:
+        pool = ProcessPoolExecutor(
+            count, mp_context=context, initializer=_enter, initargs=(watched, folder)
+        )
+        try:
+            yield pool
+            pool.shutdown()
+        except BrokenProcessPool as error:
+            raise WorkerError(
+                "a worker process ended abruptly, perhaps for lack of memory;"
+                " the same call goes on from here"
+            ) from error
+        finally:
+            held.close()
+            pool.shutdown(cancel_futures=True)
+            watched.close()
+
+
+def _enter(watched: Connection, folder: str) -> None:
+    os.setsid()  # Ctrl-C is the parent's; games are in this group and end with it
+    os.chdir(tempfile.mkdtemp(dir=folder))
+    threading.Thread(target=_end_with, args=(watched, folder), daemon=True).start()
+
+
+def _end_with(watched: Connection, folder: str) -> None:
+    try:
+        watched.recv_bytes()
+    except EOFError:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.killpg(0, signal.SIGKILL)
