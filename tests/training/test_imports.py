@@ -16,6 +16,7 @@ PACKAGE = Path(dreamserve_training.__file__).parent
 LAYERS = (
     "tools",
     "cli",
+    "data_commands",
     "stages",
     "stage_inputs",
     "assemble",
