@@ -120,7 +120,9 @@ class PlanningAgent:
 
     def see(self, observation: Observed) -> None:
         """Step the dream, corrected to the real observation."""
-        self.client.step(self.session_id, self.action, observation=observation)
+        is_frame = isinstance(self.world.spec.observation, FrameSpec)
+        seen = {"observation" if is_frame else "vector": observation}
+        self.client.step(self.session_id, self.action, **seen)
 
 
 class EpisodeResults(NamedTuple):
