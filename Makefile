@@ -24,8 +24,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 serve: $(VENV)/serve.stamp
 	exec $(BIN)/dreamserve serve $(BUNDLES) --host $(HOST) --port $(PORT)
 
+# Workers must collect the same tests in the same order, those of a set included.
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

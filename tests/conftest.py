@@ -94,7 +94,7 @@ def _use_machine(alone: bool) -> Generator[None, Any, Any]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
     """Let tests that measure time have the machine for themselves, if there are workers."""
-    if "PYTEST_XDIST_WORKER" not in os.environ or os.name != "posix":
+    if not hasattr(item.config, "workerinput") or os.name != "posix":
         return (yield)
     return (yield from _use_machine(item.get_closest_marker("alone") is not None))
 
@@ -192,11 +192,13 @@ APPEND_ONLY = ("--appendonly", "yes", "--appendfsync", "always")
 class RedisServer:
     """A Redis process on a free port of this machine, with an append-only file.
 
-    `program` may be that of Valkey; `options` come after those of the tests.
+    `program` may be that of Valkey; `options` come after those of the tests, and `variables` are
+    added to the environment.
     """
 
-    def __init__(self, folder: Path, program: str, *options: str) -> None:
+    def __init__(self, folder: Path, program: str, *options: str, **variables: str) -> None:
         self.folder, self._program, self._options = folder, program, options
+        self._variables = variables
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -212,6 +214,7 @@ class RedisServer:
         self.process = subprocess.Popen(
             [self._program, *options, *APPEND_ONLY, "--save", "", *self._options],
             stdout=subprocess.DEVNULL,
+            env=os.environ | self._variables,
         )
         import redis  # imported here because the clients' tests do without
 
@@ -241,11 +244,11 @@ class RedisServer:
 
 @contextmanager
 def _running_redis(
-    folder: Path, *options: str, program: str = "redis-server"
+    folder: Path, *options: str, program: str = "redis-server", **variables: str
 ) -> Iterator[RedisServer]:
     if shutil.which(program) is None:
         pytest.skip(f"{program} is not installed")
-    server = RedisServer(folder, program, *options)
+    server = RedisServer(folder, program, *options, **variables)
     server.start()
     try:
         yield server

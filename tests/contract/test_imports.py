@@ -33,6 +33,8 @@ LAYERS = (
     {"cli"},
     {"api"},
     {"local"},
+    {"testing"},
+    {"conformance"},
     {"loading"},
     {"engine"},
     {"backends", "planning", "store"},

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from dreamserve.archives import Array, Shape, read_arrays
-from dreamserve.errors import BundleError
+from dreamserve.errors import BundleError, Problems
 from dreamserve.folder import Folder
 from dreamserve.graph_rules import check_graph
 from dreamserve.manifest import Manifest, WorldSpec
@@ -58,20 +59,27 @@ class Bundle:
 def load_bundle(path: str | Path, trust: Trust = UNTRUSTED) -> Bundle:
     """Return the bundle in the folder `path`. Raises BundleError, whose one line names the file.
 
-    Nothing of the bundle runs, and no more than `trust.max_bundle_bytes` of it is read.
+    Nothing of the bundle runs, and no more than `trust.max_bundle_bytes` of it is read. The error
+    has the problems of all files.
     """
     folder = Folder(Path(path), trust.max_bundle_bytes)
-    manifest = _read_manifest(folder)
+    manifest, problems = _read_manifest(folder), Problems()
     for graph in manifest.graphs.by_name().values():
-        check_graph(_read(folder, graph.onnx), str(folder.path / graph.onnx.file))
+        with problems.collected():
+            check_graph(_read(folder, graph.onnx), str(folder.path / graph.onnx.file))
         if graph.torchscript is not None:
-            _read(folder, graph.torchscript)
-    bank = _read_arrays(folder, manifest.bank, bank_shapes(manifest, manifest.bank.size))
+            with problems.collected():
+                _read(folder, graph.torchscript)
+    bank: Arrays = {}
+    with problems.collected():
+        bank = _read_arrays(folder, manifest.bank, bank_shapes(manifest, manifest.bank.size))
     controller = None
     if manifest.controller is not None:
         where = str(folder.path / manifest.controller.file)
-        shapes = controller_shapes(manifest, manifest.controller, where)
-        controller = _read_arrays(folder, manifest.controller, shapes)
+        with problems.collected():
+            shapes = controller_shapes(manifest, manifest.controller, where)
+            controller = _read_arrays(folder, manifest.controller, shapes)
+    problems.raise_if_any()
     return Bundle(folder.path, manifest, bank, controller, trust)
 
 
@@ -126,12 +134,14 @@ def check_arrays(arrays: Arrays, expected: Mapping[str, Shape], where: str) -> N
     """Raise BundleError unless the arrays have the expected names and shapes, and are finite."""
     if set(arrays) != set(expected):
         raise BundleError(f"{where}: must hold {sorted(expected)}, holds {sorted(arrays)}")
+    problems = Problems()
     for name, shape in expected.items():
         array = arrays[name]
         if array.shape != shape:
-            raise BundleError(f"{where}: {name} must be {shape}, is {array.shape}")
-        if not np.isfinite(array).all():
-            raise BundleError(f"{where}: {name} holds NaN or infinity")
+            problems.add(f"{where}: {name} must be {shape}, is {array.shape}")
+        elif not np.isfinite(array).all():
+            problems.add(f"{where}: {name} holds NaN or infinity")
+    problems.raise_if_any()
 
 
 def _read_manifest(folder: Folder) -> Manifest:
@@ -145,9 +155,7 @@ def _read_manifest(folder: Folder) -> Manifest:
         manifest = Manifest.model_validate_json(json.dumps(fields))
         version = content_version(fields)
     except ValidationError as error:
-        problem = error.errors()[0]
-        field = ".".join(str(part) for part in problem["loc"]) or "the manifest"
-        raise BundleError(f"{path}: {field}: {problem['msg']}") from None
+        raise BundleError(*(f"{path}: {_told(one)}" for one in error.errors())) from None
     except ValueError as error:
         raise BundleError(f"{path}: {error}") from None
     if version != manifest.version:
@@ -155,6 +163,11 @@ def _read_manifest(folder: Folder) -> Manifest:
             f"{path}: declares version {manifest.version}, but its content has {version}"
         )
     return manifest
+
+
+def _told(problem: ErrorDetails) -> str:
+    field = ".".join(str(part) for part in problem["loc"]) or "the manifest"
+    return f"{field}: {problem['msg']}"
 
 
 def _why_no_bundle(folder: Path) -> str:

@@ -6,6 +6,9 @@ DreamserveError
 └── SettingsError   a setting is unknown or invalid
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from dreamserve_protocol.errors import DreamserveError
 
 _LONGEST = 1000  # characters of a message
@@ -15,11 +18,13 @@ class BundleError(DreamserveError):
     """The bundle is corrupt, incomplete, inconsistent or unsafe; the message names the file.
 
     The message may quote the bundle, so it is made one printable line: a bundle can neither forge
-    a line of a log nor command a terminal.
+    a line of a log nor command a terminal. It is the first of `problems`, which are all that were
+    found.
     """
 
-    def __init__(self, message: str) -> None:
-        super().__init__(printable(message[:_LONGEST]))
+    def __init__(self, *problems: str) -> None:
+        self.problems = tuple(printable(problem[:_LONGEST]) for problem in problems)
+        super().__init__(self.problems[0])
 
 
 class BackendError(DreamserveError):
@@ -28,6 +33,30 @@ class BackendError(DreamserveError):
 
 class SettingsError(DreamserveError):
     """A setting is unknown or invalid; the message names it."""
+
+
+class Problems:
+    """Collects the problems of a bundle's parts, so that an error can tell all of them."""
+
+    def __init__(self) -> None:
+        self._found: list[str] = []
+
+    @contextmanager
+    def collected(self) -> Iterator[None]:
+        """Catch a BundleError of the block, and go on after it."""
+        try:
+            yield
+        except BundleError as error:
+            self._found += error.problems
+
+    def add(self, problem: str) -> None:
+        """Add one problem."""
+        self._found.append(problem)
+
+    def raise_if_any(self) -> None:
+        """Raise a BundleError with the problems, if there are any."""
+        if self._found:
+            raise BundleError(*self._found)
 
 
 def printable(text: str) -> str:

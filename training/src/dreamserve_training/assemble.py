@@ -56,7 +56,7 @@ def write_bundle(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> 
     evaluation = read_json(workspace.evaluation, default=None)
     quality = {
         **measure_world(world.backend, world.spec, *held_out),
-        "real": evaluation["real"],
+        **({"real": evaluation["real"]} if evaluation["real"] else {}),
         "dream": {f"T = {t}": figures for t, figures in evaluation["dream"].items()},
     }
     verdicts = verdicts_on(quality)

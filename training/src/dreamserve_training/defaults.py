@@ -29,6 +29,7 @@ from dreamserve_training.recipe import (
     write_json,
 )
 from dreamserve_training.recipe_files import RecipeError
+from dreamserve_training.recorded import recorded_spec
 from dreamserve_training.train.controller import ControllerConfig
 from dreamserve_training.train.memory import TrainConfig
 from dreamserve_training.train.vae import VAEConfig
@@ -46,7 +47,8 @@ class Probed:
     """What the environment told of itself."""
 
     env: EnvSpec
-    mean_steps: float  # of an episode played as the recipe collects
+    mean_steps: float  # of an episode, played as the recipe collects or recorded
+    steps: int | None = None  # of all recorded data
 
 
 def probe(recipe: Recipe, workspace: Workspace | None = None) -> Probed:
@@ -55,6 +57,8 @@ def probe(recipe: Recipe, workspace: Workspace | None = None) -> Probed:
     Raises MissingEnvironmentError if it is not installed, and UnsupportedEnvironmentError, which
     says what would be right, if no world can be trained on it.
     """
+    if recipe.env is None:
+        return _recorded(recipe)
     asked = repr((_wishes(recipe), env_name(recipe.env), recipe.part))
     if workspace is not None:
         known = read_json(workspace.environment, default={})
@@ -86,6 +90,14 @@ def _wishes(recipe: Recipe) -> Wishes:
     )
 
 
+def _recorded(recipe: Recipe) -> Probed:
+    if recipe.data is None:
+        raise RecipeError("a recipe needs env=..., data=Data(...), or both")
+    described = recipe.data.description()
+    spec = recorded_spec(recipe.data, _wishes(recipe))
+    return Probed(spec, described.steps / described.episodes, described.steps)
+
+
 def _remembered(recipe: Recipe, known: Mapping[str, Any]) -> Probed:
     spec = EnvSpec(
         recipe.env,
@@ -101,6 +113,7 @@ def _remembered(recipe: Recipe, known: Mapping[str, Any]) -> Probed:
 
 
 def _ask(recipe: Recipe) -> Probed:
+    assert recipe.env is not None
     wishes, env = _wishes(recipe), make_env(recipe.env, recipe.install)
     name = env_name(recipe.env)
     spec = EnvSpec(
@@ -142,7 +155,7 @@ def _mean_steps(env: RealEnv, config: CollectConfig, recipe: Recipe) -> float:
 def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
     """Return every option of every stage. RecipeError for an unknown option, which it names."""
     env, vectors = probed.env, isinstance(probed.env.observation, VectorSpec)
-    steps = recipe.steps or (20_000 if vectors else 60_000)
+    steps = recipe.steps or probed.steps or (20_000 if vectors else 60_000)
     collect = CollectConfig(max(8, math.ceil(steps / probed.mean_steps)), policy=recipe.policy)
     collect = _options("collect", collect, recipe.collect)
     steps = min(steps, int(collect.episodes * probed.mean_steps) + 1)
@@ -164,6 +177,7 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
     return ResolvedRecipe(
         name=recipe.name or "world",
         env=env,
+        data=recipe.data,
         baselines=tuple((name, tuple(actions)) for name, actions in recipe.baselines.items()),
         collect=collect,
         holdout=holdout,

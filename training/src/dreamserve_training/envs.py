@@ -38,7 +38,7 @@ class EnvSpec:
     environment. Episodes are cut after `max_episode_steps`.
     """
 
-    env: str | Callable[[], Env]
+    env: str | Callable[[], Env] | None  # None: only data of it, which cannot be played
     env_id: str  # its name in manifests and messages
     observation: ObservationSpec
     action_space: ActionSpace
@@ -49,6 +49,8 @@ class EnvSpec:
 
     def open(self) -> "RealEnv":
         """Return the environment, ready to play; MissingEnvironmentError if it is not installed."""
+        if self.env is None:
+            raise UnsupportedEnvironmentError(f"{self.env_id}: is recorded data; give `env`, too")
         return RealEnv(self, make_env(self.env, self.install))
 
     def observe(self, observation: Any) -> Observed:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dreamserve_training.data.collect import CollectConfig
+from dreamserve_training.data.disk import Data
 from dreamserve_training.data.policies import Policy
 from dreamserve_training.envs import Env, EnvSpec, Record
 from dreamserve_training.files import atomic_write
@@ -26,14 +27,16 @@ Overrides = Mapping[str, Any]  # fields of a config that replace their defaults
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a user writes. None and what is left out follow from the environment.
+    """What a user writes. None and what is left out follow from the environment, or from `data`.
 
     `env` is a Gymnasium id (`module:Id-v0` imports the module first), or a callable that returns an
     environment: a class, a function, or a lambda that wraps one. The fields from `vae` on are
-    options: `train={"epochs": 5}` changes one field of the default TrainConfig.
+    options: `train={"epochs": 5}` changes one field of the default TrainConfig. With `data`, an
+    environment is only played to evaluate the world; without one, there is no evaluation.
     """
 
-    env: str | Callable[[], Env]
+    env: str | Callable[[], Env] | None = None
+    data: Data | None = None  # episodes on disk, in place of collecting them
     name: str | None = None  # of the world; default: the name of the recipe's file
     # what is seen and done
     part: str | None = None  # key of a Dict observation
@@ -80,6 +83,7 @@ class ResolvedRecipe:
 
     name: str
     env: EnvSpec
+    data: Data | None
     baselines: tuple[tuple[str, tuple[Any, ...]], ...]
     collect: CollectConfig
     holdout: CollectConfig  # episodes with other seeds, never trained on

@@ -17,6 +17,9 @@ SPLITS: tuple[Split, ...] = ("train", "holdout")
 
 
 def _collect(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
+    if recipe.data is not None:
+        train, holdout = map(files_digest, recipe.data.split())
+        return {"env": recipe.env, "train": train, "holdout": holdout}
     return {"env": recipe.env, "collect": recipe.collect, "holdout": recipe.holdout}
 
 

@@ -30,10 +30,11 @@ from dreamserve_training.evaluation.real import (
     planning_agent,
 )
 from dreamserve_training.models.catalog import make_memory
-from dreamserve_training.models.controller import load_policy, save_policy
+from dreamserve_training.models.controller import LinearPolicy, load_policy, save_policy
 from dreamserve_training.progress import duration, log_progress
 from dreamserve_training.recipe import ResolvedRecipe, Workspace, read_json, write_json
 from dreamserve_training.recipe_files import load_recipe
+from dreamserve_training.recorded import take_recorded
 from dreamserve_training.runs.locks import locked
 from dreamserve_training.runs.records import describe
 from dreamserve_training.runs.signals import stoppable
@@ -59,11 +60,14 @@ class Stage:
 
 
 def collect(recipe: ResolvedRecipe, workspace: Workspace) -> None:
-    """Record episodes of the real environment."""
-    for split, config in (("train", recipe.collect), ("holdout", recipe.holdout)):
-        directory = workspace.episodes(split)
-        progress = log_progress(f"collect {split}")
-        collect_episodes(recipe.env, directory, config, progress, workspace.restart)
+    """Record episodes of the real environment, or take recorded ones."""
+    if recipe.data is not None:
+        take_recorded(recipe.data, recipe.env, workspace.episodes, workspace.restart)
+    else:
+        for split, config in (("train", recipe.collect), ("holdout", recipe.holdout)):
+            directory = workspace.episodes(split)
+            progress = log_progress(f"collect {split}")
+            collect_episodes(recipe.env, directory, config, progress, workspace.restart)
     (workspace.root / "collected").touch()
 
 
@@ -129,20 +133,14 @@ def controller(recipe: ResolvedRecipe, workspace: Workspace) -> None:
 
 
 def evaluate(recipe: ResolvedRecipe, workspace: Workspace) -> None:
-    """Evaluate C, plans and blind agents in real episodes whose seeds were not used before."""
+    """Evaluate C, plans and blind agents in real episodes whose seeds were not used before.
+
+    A recipe without an environment is evaluated in dreams only.
+    """
     config, limit = recipe.evaluate, recipe.env.max_episode_steps
     policy = load_policy(workspace.controller / "controller.npz")
-    agents = [
-        *blind_agents(recipe.env, recipe.collect, recipe.baselines),
-        *controller_agents(workspace.draft, policy, recipe.controller.temperature),
-    ]
     seeds = range(config.seed, config.seed + config.episodes)
-    progress = log_progress("evaluate")
-    real = compare_agents(recipe.env, agents, seeds, config.workers, progress)
-    if planned := seeds[: config.plan_episodes]:
-        planner = planning_agent(workspace.draft, config.plan)
-        progress = log_progress("evaluate plans")
-        real |= compare_agents(recipe.env, [planner], planned, config.workers, progress)
+    real = {} if recipe.env.env is None else real_results(recipe, workspace, policy, seeds)
     world = load_world(workspace.draft)
     dreamed = {}
     for value in config.dream_temperatures:
@@ -158,6 +156,24 @@ def evaluate(recipe: ResolvedRecipe, workspace: Workspace) -> None:
     write_json(workspace.evaluation, report)
     for name, figures in report["real"].items():
         logger.info("%-14s %8.5g ± %.3g", name, figures["mean"], figures["std"])
+
+
+def real_results(
+    recipe: ResolvedRecipe, workspace: Workspace, policy: LinearPolicy, seeds: range
+) -> dict[str, EpisodeResults]:
+    """Return the results in the real environment of the controller, plans and blind agents."""
+    config = recipe.evaluate
+    agents = [
+        *blind_agents(recipe.env, recipe.collect, recipe.baselines),
+        *controller_agents(workspace.draft, policy, recipe.controller.temperature),
+    ]
+    progress = log_progress("evaluate")
+    real = compare_agents(recipe.env, agents, seeds, config.workers, progress)
+    if planned := seeds[: config.plan_episodes]:
+        planner = planning_agent(workspace.draft, config.plan)
+        progress = log_progress("evaluate plans")
+        real |= compare_agents(recipe.env, [planner], planned, config.workers, progress)
+    return real
 
 
 def export(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> None:

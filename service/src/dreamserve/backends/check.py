@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from dreamserve.backends.base import Array, Backend, StepInput
-from dreamserve.errors import BundleError
+from dreamserve.errors import BundleError, Problems
 from dreamserve.heads.base import Shape
 from dreamserve.manifest import WorldSpec
 from dreamserve.manifest_parts import GraphName
@@ -36,36 +36,47 @@ def step_s(spec: WorldSpec, backend: Backend, rows: int, rounds: int = 5) -> flo
 
 
 def check_backend(spec: WorldSpec, backend: Backend) -> None:
-    """Run each graph on one row and on two. Raises BundleError if it fails or does not fit."""
-    expected = spec.graph_outputs()
-    for rows in (1, 2):
-        latent = np.zeros((rows, spec.latent_size), np.float32)
-        seen = np.zeros((rows, *spec.observation.shape), np.float32)
-        step = dummy_input(spec, rows)
-        try:
-            outputs: dict[GraphName, tuple[Array, ...]] = {
-                "encode": backend.encode(seen, step.state if spec.encode_memory else ()),
-                "step": backend.step(step).arrays(),
-            }
-            if spec.has_decode:
-                outputs["decode"] = (backend.decode(latent),)
-            if spec.has_policy:
-                outputs["policy"] = (backend.policy(latent, step.state),)
-        except Exception as error:
-            raise BundleError(
-                f"{spec.name}: the {backend.name} backend fails on {rows} rows: {error}"
-            ) from error
-        for graph, arrays in outputs.items():
-            _check(f"{spec.name}: graph {graph}", arrays, expected[graph], rows)
+    """Run each graph on one row and on two.
+
+    Raises BundleError, with the problems of all graphs, if one fails or does not fit.
+    """
+    problems = Problems()
+    for name, expected in spec.graph_outputs().items():
+        with problems.collected():
+            for rows in (1, 2):
+                try:
+                    arrays = _outputs(spec, backend, name, rows)
+                except Exception as error:
+                    raise BundleError(
+                        f"{spec.name}: graph {name} fails on {rows} rows, on the {backend.name}"
+                        f" backend: {error}"
+                    ) from error
+                _check(f"{spec.name}: graph {name}", arrays, expected, rows)
+    problems.raise_if_any()
+
+
+def _outputs(spec: WorldSpec, backend: Backend, name: GraphName, rows: int) -> tuple[Array, ...]:
+    step = dummy_input(spec, rows)
+    match name:
+        case "encode":
+            seen = np.zeros((rows, *spec.observation.shape), np.float32)
+            return backend.encode(seen, step.state if spec.encode_memory else ())
+        case "step":
+            return backend.step(step).arrays()
+        case "decode":
+            return (backend.decode(step.latent),)
+    return (backend.policy(step.latent, step.state),)
 
 
 def _check(where: str, arrays: tuple[Array, ...], expected: dict[str, Shape], rows: int) -> None:
     if len(arrays) != len(expected):
         raise BundleError(f"{where} must return {tuple(expected)}, returns {len(arrays)} arrays")
+    problems = Problems()
     for array, (name, shape) in zip(arrays, expected.items(), strict=True):
         if array.shape != (rows, *shape):
-            raise BundleError(f"{where}: {name} must be {(rows, *shape)}, is {array.shape}")
-        if array.dtype != np.float32:
-            raise BundleError(f"{where}: {name} must be float32, is {array.dtype}")
-        if not np.isfinite(array).all():
-            raise BundleError(f"{where}: {name} holds NaN or infinity for a zero latent and state")
+            problems.add(f"{where}: {name} must be {(rows, *shape)}, is {array.shape}")
+        elif array.dtype != np.float32:
+            problems.add(f"{where}: {name} must be float32, is {array.dtype}")
+        elif not np.isfinite(array).all():
+            problems.add(f"{where}: {name} holds NaN or infinity for a zero latent and state")
+    problems.raise_if_any()

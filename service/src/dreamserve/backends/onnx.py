@@ -6,18 +6,16 @@ constant folding, which is part of every optimisation level.
 """
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
-import numpy as np
 import onnxruntime as ort
 
 from dreamserve.backends.base import Array, State, StepInput, StepOutput, head_arrays
 from dreamserve.backends.check import check_backend
-from dreamserve.backends.onnx_session import Device, open_session
-from dreamserve.backends.trial import try_graphs
+from dreamserve.backends.onnx_session import Device, misfits, open_session
+from dreamserve.backends.trial import signature, try_graphs
 from dreamserve.bundle import Bundle
-from dreamserve.errors import BackendError, BundleError
-from dreamserve.heads.base import Shape
+from dreamserve.errors import BackendError, BundleError, Problems
 from dreamserve.manifest import WorldSpec
 from dreamserve.manifest_parts import GraphName
 from dreamserve.trust import UNTRUSTED
@@ -42,10 +40,13 @@ class OnnxBackend:
         self.device, self.name = device, f"onnx-{device}"
         self.threads = threads
         self._names = {name: tuple(inputs) for name, inputs in spec.graph_inputs().items()}
-        self._sessions = {
-            name: _session(spec, name, graphs[name], threads, device, max_graph_bytes)
-            for name in self._names
-        }
+        self._sessions, problems = {}, Problems()
+        for name in self._names:
+            with problems.collected():
+                self._sessions[name] = _session(
+                    spec, name, graphs[name], threads, device, max_graph_bytes
+                )
+        problems.raise_if_any()
         self._step, self._step_names = self._sessions["step"], self._names["step"]
         self._states, self._heads = len(spec.recurrent_state), head_arrays(spec)
         check_backend(spec, self)
@@ -95,25 +96,11 @@ def _session(
     except Exception as error:  # onnxruntime's own exceptions share no base but Exception
         line = str(error).splitlines()[0]
         raise BundleError(f"{spec.name}: graph {name} cannot be run: {line}") from error
-    where = f"{spec.name}: graph {name}"
-    discrete = spec.action_space.dtype is np.int64
-    _check(f"{where}, inputs", session.get_inputs(), spec.graph_inputs()[name], discrete)
-    _check(f"{where}, outputs", session.get_outputs(), spec.graph_outputs()[name], discrete)
+    where, (inputs, outputs) = f"{spec.name}: graph {name}", signature(spec, name)
+    problems = [
+        *(f"{where}, inputs: {wrong}" for wrong in misfits(session.get_inputs(), inputs)),
+        *(f"{where}, outputs: {wrong}" for wrong in misfits(session.get_outputs(), outputs)),
+    ]
+    if problems:
+        raise BundleError(*problems)
     return session
-
-
-def _check(where: str, nodes: list[Any], expected: dict[str, Shape], discrete: bool) -> None:
-    names = tuple(node.name for node in nodes)
-    if names != tuple(expected):
-        raise BundleError(f"{where}: must be {tuple(expected)}, are {names}")
-    for node, (name, shape) in zip(nodes, expected.items(), strict=True):
-        integer = name == "action" and discrete
-        if node.type != ("tensor(int64)" if integer else "tensor(float)"):
-            raise BundleError(f"{where}: {name} is a {node.type}")
-        batch, *rest = node.shape or (None,)
-        fits = len(rest) == len(shape) and all(
-            found == size or not isinstance(found, int)
-            for found, size in zip(rest, shape, strict=True)
-        )
-        if isinstance(batch, int) or not fits:
-            raise BundleError(f"{where}: {name} must be (batch, {shape}), is {node.shape}")

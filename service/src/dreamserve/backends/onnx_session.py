@@ -1,12 +1,15 @@
 """Opens an ONNX graph with onnxruntime. Imports little: each trial of a graph starts with it."""
 
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import onnxruntime as ort
 
 from dreamserve.errors import BackendError
 
 Device = Literal["cpu", "cuda"]
+TensorOf = tuple[Sequence[int], Literal["float32", "int64"]]  # the shape of one row, and the dtype
+_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)"}
 
 
 def open_session(
@@ -37,6 +40,27 @@ def open_session(
     if provider not in session.get_providers():
         raise BackendError(f"onnxruntime cannot use {provider} on this machine")
     return session
+
+
+def misfits(nodes: Sequence[Any], expected: Mapping[str, TensorOf]) -> list[str]:
+    """Return what is wrong with the inputs or outputs of a session, which should be `expected`."""
+    names = tuple(node.name for node in nodes)
+    if names != tuple(expected):
+        return [f"must be {tuple(expected)}, are {names}"]
+    wrong = []
+    for node, (name, (shape, dtype)) in zip(nodes, expected.items(), strict=True):
+        if node.type != _TYPES[dtype]:
+            wrong.append(f"{name} must be a {_TYPES[dtype]}, is a {node.type}")
+        batch, *rest = node.shape or (None,)
+        right = ["batch", *shape]
+        if len(rest) != len(shape) or any(
+            isinstance(found, int) and found != size
+            for found, size in zip(rest, shape, strict=True)
+        ):
+            wrong.append(f"{name} must be {right}, is {node.shape}")
+        elif isinstance(batch, int):
+            wrong.append(f"{name} must be {right} with a dynamic batch axis, is {node.shape}")
+    return wrong
 
 
 def _limit_next_session(max_bytes: int) -> None:

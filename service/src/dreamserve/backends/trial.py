@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from dreamserve.backends.trial_start import PROGRAM, start
+from dreamserve.backends.onnx_session import TensorOf
+from dreamserve.backends.trial_start import FAILED, PROGRAM, start
 from dreamserve.bundle import Bundle
-from dreamserve.errors import BackendError, BundleError
+from dreamserve.errors import BackendError, Problems
 from dreamserve.manifest import WorldSpec
 from dreamserve.manifest_parts import GraphName
+from dreamserve.trust import Trust
 
 # The batch sizes that are tried: those of loading, and large ones that the engine uses.
 ROWS: dict[GraphName, tuple[int, ...]] = {
@@ -34,8 +36,8 @@ _passed: dict[tuple[Any, ...], None] = {}  # trials of this process, the oldest 
 def try_graphs(bundle: Bundle) -> None:
     """Raise BundleError unless the bundle's ONNX graphs load and run within its limits.
 
-    Graphs that passed are not tried again by this process. Raises BackendError if the other
-    process cannot be started.
+    A graph with other inputs than the manifest's is loaded, but not run. Graphs that passed are not
+    tried again by this process. Raises BackendError if the other process cannot be started.
     """
     graphs, trust = bundle.manifest.graphs.by_name(), bundle.trust
     requests = [_request(bundle.manifest, name) for name in graphs]
@@ -48,14 +50,19 @@ def try_graphs(bundle: Bundle) -> None:
             del _passed[next(iter(_passed))]
 
 
-def _request(spec: WorldSpec, name: GraphName) -> dict[str, Any]:
-    """Return what the process is told of a graph: batch sizes; the inputs' shapes and dtypes."""
-    discrete = spec.action_space.dtype is np.int64
-    inputs = {
-        key: (shape, "int64" if key == "action" and discrete else "float32")
+def signature(spec: WorldSpec, name: GraphName) -> tuple[dict[str, TensorOf], dict[str, TensorOf]]:
+    """Return what a graph takes and what it returns, by name, in order."""
+    action: Any = np.dtype(spec.action_space.dtype).name
+    inputs: dict[str, TensorOf] = {
+        key: (shape, action if key == "action" else "float32")
         for key, shape in spec.graph_inputs()[name].items()
     }
-    return {"name": name, "rows": ROWS[name], "inputs": inputs}
+    return inputs, {key: (shape, "float32") for key, shape in spec.graph_outputs()[name].items()}
+
+
+def _request(spec: WorldSpec, name: GraphName) -> dict[str, Any]:
+    """Return what the process is told of a graph: batch sizes; the inputs' shapes and dtypes."""
+    return {"name": name, "rows": ROWS[name], "inputs": signature(spec, name)[0]}
 
 
 def _try(bundle: Bundle, requests: list[dict[str, Any]]) -> None:
@@ -73,18 +80,32 @@ def _try(bundle: Bundle, requests: list[dict[str, Any]]) -> None:
         return
     if not told:
         raise BackendError(f"{sys.executable} cannot run {PROGRAM}: status {status}")
-    where = f"{bundle.path}: graph {told.get('graph')} of {bundle.manifest.name}"
+    problems, graph = Problems(), ""
+    for one in told:
+        graph = one.get("graph", graph)
+        if "error" in one:
+            problems.add(f"{_where(bundle, graph)} cannot be run: {_why(one['error'], trust)}")
     if status in (None, _CPU_TIME_OVER):
         limit = f"{trust.load_timeout_s:g} s (load_timeout_s)"
-        raise BundleError(f"{where} does not load and run within {limit}")
-    why = told.get("error", f"onnxruntime ended with status {status}")
-    if "alloc" in why or "memory" in why:
-        why += f"; it may take {trust.max_graph_bytes:,} bytes (max_graph_bytes)"
-    raise BundleError(f"{where} cannot be run: {why}")
+        problems.add(f"{_where(bundle, graph)} does not load and run within {limit}")
+    elif status != FAILED:
+        why = f"onnxruntime ended with status {status}"
+        problems.add(f"{_where(bundle, graph)} cannot be run: {why}")
+    problems.raise_if_any()
 
 
-def _run(content: bytes, timeout_s: float) -> tuple[int | None, dict[str, str]]:
-    """Return the process's exit status, None if its time was over, and the last it told."""
+def _where(bundle: Bundle, graph: str) -> str:
+    return f"{bundle.path}: graph {graph} of {bundle.manifest.name}"
+
+
+def _why(error: str, trust: Trust) -> str:
+    if "alloc" in error or "memory" in error:
+        error += f"; it may take {trust.max_graph_bytes:,} bytes (max_graph_bytes)"
+    return error
+
+
+def _run(content: bytes, timeout_s: float) -> tuple[int | None, list[dict[str, str]]]:
+    """Return the process's exit status, None if its time was over, and what it told, in order."""
     status: int | None = None
     with start() as process:
         try:
@@ -96,7 +117,4 @@ def _run(content: bytes, timeout_s: float) -> tuple[int | None, dict[str, str]]:
         except BaseException:
             process.kill()
             raise
-    told: dict[str, str] = {}
-    for line in output.splitlines():
-        told |= json.loads(line)
-    return status, told
+    return status, [json.loads(line) for line in output.splitlines()]

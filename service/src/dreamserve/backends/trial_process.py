@@ -3,7 +3,7 @@
     python -P -m dreamserve.backends.trial_process      started by `trial_start` only
 
 Input: a line of JSON with the limits and the graphs, then the graphs' bytes. Output: a line of JSON
-before each graph, with its name, and one with an error, after which the process exits with 1.
+before each graph, with its name, and one with its error; after errors, the status is FAILED.
 """
 
 import json
@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from dreamserve.backends.onnx_session import open_session
+from dreamserve.backends.onnx_session import misfits, open_session
+from dreamserve.backends.trial_start import FAILED
 from dreamserve.errors import BackendError
 
 
@@ -24,6 +25,7 @@ def main() -> int:
     trial = json.loads(line)
     graphs = [(graph, sys.stdin.buffer.read(graph["bytes"])) for graph in trial["graphs"]]
     _limit(trial["max_graph_bytes"], trial["load_timeout_s"])
+    status = 0
     for graph, content in graphs:
         _tell(graph=graph["name"])
         try:
@@ -32,12 +34,14 @@ def main() -> int:
             raise
         except Exception as error:  # onnxruntime's own exceptions share no base but Exception
             _tell(error=(str(error).splitlines() or [type(error).__name__])[0])
-            return 1
-    return 0
+            status = FAILED
+    return status
 
 
 def _try(content: bytes, graph: dict[str, Any], max_bytes: int) -> None:
     session = open_session(content, 1, "cpu", max_bytes)
+    if misfits(session.get_inputs(), graph["inputs"]):
+        return  # the backend refuses it, and says why
     for rows in graph["rows"]:
         feed = {
             name: np.zeros((rows, *shape), dtype)

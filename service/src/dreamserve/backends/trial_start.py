@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 PROGRAM = "dreamserve.backends.trial_process"
+FAILED = 3  # its exit status after errors of graphs, which it has told
 _ready: list["subprocess.Popen[bytes]"] = []  # one at most
 
 

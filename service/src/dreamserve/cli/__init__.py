@@ -1,4 +1,4 @@
-"""The command `dreamserve`: serve | health | inspect | doctor | openapi | key new.
+"""The command `dreamserve`: serve | health | inspect | check | doctor | openapi | key new.
 
 Exit status: 0 for success, 1 for an error told in one line or a problem that `doctor` found, 2 for
 a command line that makes no sense, 130 after Ctrl-C. What a command needs is imported when it runs.
@@ -89,6 +89,25 @@ def inspect(
     from dreamserve.cli.card import print_card, print_json
 
     (print_json if as_json else print_card)(bundle)
+
+
+@main.command(epilog=examples("dreamserve check my-world", "dreamserve check my-world --json"))
+def check(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.", metavar="BUNDLE")],
+    strict: Annotated[bool, typer.Option("--strict", help="Fail for warnings, too.")] = False,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust-torchscript", help="Run the bundle's TorchScript, and compare it with ONNX."
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Hold a bundle to the whole contract of docs/bundle.md; exit with 1 if it breaks it."""
+    from dreamserve.cli.conformance import run
+
+    given = {"trust_torchscript": True} if trust else {}
+    raise typer.Exit(run(bundle, given, strict=strict, as_json=as_json))
 
 
 @main.command(

@@ -1,0 +1,1 @@
+"""Holds a bundle to the whole contract of `docs/bundle.md`: see `suite`."""

@@ -1,0 +1,102 @@
+"""The checks of a bundle, in order.
+
+    dreamserve check bundles/takecover
+
+Loading checks files, shapes and graphs (`dreamserve.bundle`, `dreamserve.backends`); then the
+graphs run on the bank's real moments. A check that needs what an earlier one found broken is not
+run, and the report says so.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from dreamserve.backends.check import step_s
+from dreamserve.backends.onnx import OnnxBackend
+from dreamserve.bundle import Bundle, load_bundle
+from dreamserve.conformance import draws, dreams, memory, observations, rows, torchscript
+from dreamserve.conformance.report import Finding, Report
+from dreamserve.conformance.subject import Subject
+from dreamserve.errors import BundleError
+from dreamserve.trust import UNTRUSTED, Trust
+
+Check = Callable[[Subject], Iterator[Finding]]
+FIRST: tuple[Check, ...] = (dreams.actions, dreams.finite_dreams)  # the others need them
+CHECKS: tuple[Check, ...] = (
+    dreams.ends,
+    dreams.reward,
+    rows.independent_rows,
+    rows.pure,
+    draws.noise,
+    draws.most_likely,
+    draws.distribution,
+    memory.memory,
+    observations.bank,
+    observations.decoded,
+    observations.reconstruction,
+)
+_ROWS = (1, 64)
+
+Loaded = TypeVar("Loaded")
+
+
+def check_bundle(path: str | Path, trust: Trust = UNTRUSTED) -> Report:
+    """Hold the bundle in the folder `path` to its contract, and return all that was found.
+
+    It runs as a server runs it, within the bounds of `trust`. TorchScript is compared with ONNX
+    only if `trust.trust_torchscript`; that needs torch.
+    """
+    report = Report(str(path))
+    bundle = _loaded(report, "files", lambda: load_bundle(path, trust))
+    if bundle is not None:
+        backend = _loaded(report, "graphs", lambda: OnnxBackend.from_bundle(bundle))
+        if backend is not None:
+            _behaviour(report, bundle, backend)
+            return report
+    _skip(report, FIRST + CHECKS)
+    return report
+
+
+def _behaviour(report: Report, bundle: Bundle, backend: OnnxBackend) -> None:
+    subject = Subject(bundle.manifest, backend, bundle.bank)
+    for check in FIRST:
+        _run(report, check, subject)
+    if report.errors():
+        _skip(report, CHECKS)
+    else:
+        for check in CHECKS:
+            _run(report, check, subject)
+        if bundle.trust.trust_torchscript:
+            _loaded(report, "torchscript", lambda: torchscript.compare(bundle, backend))
+    report.measured["state of a dream"] = f"{bundle.manifest.state_bytes():,} bytes"
+    took = (f"{1e3 * step_s(bundle.manifest, backend, rows):.3g} ms" for rows in _ROWS)
+    report.measured["a step"] = ", ".join(
+        f"{one} for {rows} rows" for rows, one in zip(_ROWS, took, strict=True)
+    )
+
+
+def _loaded(report: Report, name: str, load: Callable[[], Loaded]) -> Loaded | None:
+    """Return what `load` returns; None, and findings in the report, if it refuses the bundle."""
+    try:
+        loaded = load()
+    except BundleError as error:
+        report.findings += [Finding(problem, check=name) for problem in error.problems]
+        return None
+    report.passed.append(name)
+    return loaded
+
+
+def _run(report: Report, check: Check, subject: Subject) -> None:
+    found = [replace(finding, check=_title(check)) for finding in check(subject)]
+    report.findings += found
+    if all(finding.level == "warning" for finding in found):
+        report.passed.append(_title(check))
+
+
+def _skip(report: Report, checks: tuple[Check, ...]) -> None:
+    report.not_run += map(_title, checks)
+
+
+def _title(check: Check) -> str:
+    return check.__name__.replace("_", " ")
