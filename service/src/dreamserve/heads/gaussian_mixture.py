@@ -13,8 +13,7 @@ from pydantic import Field
 from dreamserve import noise
 from dreamserve.heads.base import Array, Float64, Head, Int64, Outputs, Prepared, Shape, UInt64
 from dreamserve.heads.choices import log_sum_exp, log_weights, probabilities
-from dreamserve.heads.mixture_entropy import differential_entropy as entropy_of
-from dreamserve.heads.mixture_entropy import wide
+from dreamserve.heads.mixture_entropy import differential_entropy, wide
 
 
 class GaussianMixture(Head):
@@ -85,7 +84,7 @@ class GaussianMixture(Head):
         return float(-likelihood / mu.shape[2])
 
     def differential_entropy(self, outputs: Outputs) -> Array:
-        return entropy_of(*outputs)
+        return differential_entropy(*outputs)
 
     def entropy_size(self, latent_size: int) -> int:
         return self.components * self.components * latent_size
