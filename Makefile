@@ -1,5 +1,6 @@
 # make serve [PORT=8000] [HOST=127.0.0.1] [BUNDLES=bundles/takecover]
-# make test  [PYTEST_ARGS=...]      make lint   make docs   make site   make bench   make image
+# make test  [PYTEST_ARGS=...] [TEST_WORKERS=2]
+# make lint   make docs   make site   make bench   make image
 # make clean
 #
 # The first run creates .venv and installs what the target needs; later runs start at once.
@@ -10,6 +11,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 BUNDLES ?= bundles/takecover
 PYTEST_ARGS ?=
+TEST_WORKERS ?= 2
 IMAGE ?= dreamserve
 
 VENV := .venv
@@ -22,8 +24,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 serve: $(VENV)/serve.stamp
 	exec $(BIN)/dreamserve serve $(BUNDLES) --host $(HOST) --port $(PORT)
 
+# Workers must collect the same tests in the same order, those of a set included.
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -19,12 +19,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 PATIENCE_S = 30.0
 # A shell starts background jobs with these ignored, which the tests' processes would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores; threads of OpenMP that wait for more of these would only spin.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+settings.register_profile("thorough", max_examples=1000)  # of what has no number of its own
 
 NOTHING_MAY_BE_MISSING = os.environ.get("CI") == "true"
 
@@ -55,6 +62,41 @@ def _fail_if_skipped(report: Any) -> None:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
         report.longrepr = f"skipped, and CI=true: {reason}"
+
+
+def _locked(lock: int, how: str) -> None:
+    import fcntl  # imported here as Windows has none
+
+    fcntl.flock(lock, getattr(fcntl, f"LOCK_{how}"))
+
+
+def _use_machine(alone: bool) -> Generator[None, Any, Any]:
+    """Run a test beside those of other workers, or `alone`, between theirs.
+
+    Who wants the machine for itself keeps the door shut until it has it, so that the others cannot
+    go on for ever. They lock this file, and its folder.
+    """
+    door, machine = os.open(__file__, os.O_RDONLY), os.open(Path(__file__).parent, os.O_RDONLY)
+    try:
+        _locked(door, "EX")
+        _locked(machine, "EX" if alone else "SH")
+        if not alone:
+            _locked(door, "UN")
+        return (yield)
+    finally:
+        # not by closing alone: a process that a test leaves behind may have them, too
+        _locked(machine, "UN")
+        _locked(door, "UN")
+        os.close(machine)
+        os.close(door)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Let tests that measure time have the machine for themselves, if there are workers."""
+    if not hasattr(item.config, "workerinput") or os.name != "posix":
+        return (yield)
+    return (yield from _use_machine(item.get_closest_marker("alone") is not None))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -150,11 +192,13 @@ APPEND_ONLY = ("--appendonly", "yes", "--appendfsync", "always")
 class RedisServer:
     """A Redis process on a free port of this machine, with an append-only file.
 
-    `program` may be that of Valkey; `options` come after those of the tests.
+    `program` may be that of Valkey; `options` come after those of the tests, and `variables` are
+    added to the environment.
     """
 
-    def __init__(self, folder: Path, program: str, *options: str) -> None:
+    def __init__(self, folder: Path, program: str, *options: str, **variables: str) -> None:
         self.folder, self._program, self._options = folder, program, options
+        self._variables = variables
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -170,6 +214,7 @@ class RedisServer:
         self.process = subprocess.Popen(
             [self._program, *options, *APPEND_ONLY, "--save", "", *self._options],
             stdout=subprocess.DEVNULL,
+            env=os.environ | self._variables,
         )
         import redis  # imported here because the clients' tests do without
 
@@ -199,11 +244,11 @@ class RedisServer:
 
 @contextmanager
 def _running_redis(
-    folder: Path, *options: str, program: str = "redis-server"
+    folder: Path, *options: str, program: str = "redis-server", **variables: str
 ) -> Iterator[RedisServer]:
     if shutil.which(program) is None:
         pytest.skip(f"{program} is not installed")
-    server = RedisServer(folder, program, *options)
+    server = RedisServer(folder, program, *options, **variables)
     server.start()
     try:
         yield server

@@ -63,6 +63,7 @@ def test_it_prints_what_it_serves_in_one_line(serve, bundle) -> None:
         assert re.fullmatch(wanted, served.line)
 
 
+@pytest.mark.alone
 def test_it_is_ready_in_time(serve, bundle) -> None:
     taken_s = []
     for _ in range(3):  # the best of three: the machine may be busy

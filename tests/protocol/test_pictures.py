@@ -93,10 +93,10 @@ def test_files_beyond_a_bound_are_refused_in_no_time_and_memory(
 ):
     monkeypatch.setattr(pictures, "decode", lambda file: pytest.fail("it was decoded"))
     tracemalloc.start()
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(error, match=words):
         FRAMES.parse(value, bounds)
-    took_s, (_, peak) = time.perf_counter() - began, tracemalloc.get_traced_memory()
+    took_s, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2**20
     assert took_s < 0.1

@@ -195,10 +195,10 @@ def test_the_size_is_known_from_the_header_alone():
 def test_data_beyond_the_image_is_never_held():
     file = file_of(header(64, 64), chunk(b"IDAT", zlib.compress(bytes(100_000_000), 9)))
     tracemalloc.start()
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(InvalidRequestError, match="longer than its image"):
         decode(file)
-    took_s, (_, peak) = time.perf_counter() - began, tracemalloc.get_traced_memory()
+    took_s, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4 * len(file) + 64 * 1024
     assert took_s < 1

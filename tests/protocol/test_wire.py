@@ -23,7 +23,11 @@ from dreamserve_protocol.verbs import VERBS
 from dreamserve_protocol.wire import fields_of, read
 from dreamserve_protocol.worlds import WorldsResult, WorldSummary
 
-RESULTS = [*{verb.result for verb in VERBS if verb.result is not None}, Health, Index, Problem]
+# in one order in every process: workers compare what they collect
+RESULTS = [
+    *dict.fromkeys(verb.result for verb in VERBS if verb.result is not None),
+    *(Health, Index, Problem),
+]
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 ANYTHING = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | FLOATS | st.text(max_size=3)
 SCALARS = {str: st.text(max_size=5), int: st.integers(-(2**53), 2**53), float: FLOATS}

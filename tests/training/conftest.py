@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from dreamserve.observations import Crop, FrameSpec
+from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.data.episodes import save_episode
-from dreamserve_training.envs import TAKE_COVER
+from dreamserve_training.envs import EnvSpec
 from dreamserve_training.export import export_world, make_bank, round_to_half, world_spec
 from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.models.vae import ConvVAE
@@ -29,7 +31,24 @@ def tiny_models():
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tiny_models, tmp_path_factory):
+def take_cover():
+    """Return Take Cover's entry, as its recipe and the game give it, without the game."""
+    return EnvSpec(
+        env="vizdoom.gymnasium_wrapper:VizdoomTakeCover-v1",
+        env_id="VizdoomTakeCover-v1",
+        observation=FrameSpec(
+            source_shape=(240, 320, 3),
+            crop=Crop(top=40, bottom=200, left=0, right=320),
+            shape=(64, 64, 3),
+        ),
+        action_space=DiscreteSpace(n=3, names=("noop", "right", "left")),
+        max_episode_steps=2100,
+        part="screen",
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_models, take_cover, tmp_path_factory):
     """Export the tiny models; return the folder of a bundle that resembles Take Cover's."""
     vae, mdnrnn = tiny_models
     directory = tmp_path_factory.mktemp("tiny")
@@ -48,7 +67,7 @@ def tiny_bundle(tiny_models, tmp_path_factory):
         save_episode(latents / f"episode-{index}.npz", episode)
     return export_world(
         directory / "tiny",
-        spec=world_spec("tiny", TAKE_COVER, mdnrnn, constant_reward=1.0),
+        spec=world_spec("tiny", take_cover, mdnrnn, constant_reward=1.0),
         vae=vae,
         memory=mdnrnn,
         bank=make_bank(mdnrnn, latents, size=8, max_burn_in=4),

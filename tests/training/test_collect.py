@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from dreamserve.spaces import BoxSpace, DiscreteSpace, MultiDiscreteSpace
 from dreamserve_training.data.collect import CollectConfig, collect
 from dreamserve_training.data.episodes import (
     DataError,
@@ -12,8 +13,9 @@ from dreamserve_training.data.episodes import (
     load_episode,
     save_episode,
 )
-from dreamserve_training.data.policies import sticky_actions, sweep_actions
-from dreamserve_training.envs import TAKE_COVER
+from dreamserve_training.data.policies import repeated_sequence, sticky_actions
+from dreamserve_training.defaults import probe
+from dreamserve_training.recipe_files import load_recipe
 
 
 @pytest.mark.slow
@@ -22,7 +24,8 @@ def test_collected_episodes_match_the_game_and_a_stopped_collection_resumes(tmp_
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    collect(TAKE_COVER, tmp_path, CollectConfig(episodes=3, seed=5, workers=2))
+    game = probe(load_recipe("takecover")).env
+    collect(game, tmp_path, CollectConfig(episodes=3, seed=5, workers=2))
     assert not list(here.iterdir()), "the games leave their files elsewhere"
     paths = episode_paths(tmp_path)
     assert [path.name for path in paths] == [f"episode-00000{i}.npz" for i in (5, 6, 7)]
@@ -37,7 +40,7 @@ def test_collected_episodes_match_the_game_and_a_stopped_collection_resumes(tmp_
     first, last = paths[0].read_bytes(), paths[2].read_bytes()
     kept = paths[0].stat().st_mtime_ns
     paths[2].unlink()
-    collect(TAKE_COVER, tmp_path, CollectConfig(episodes=3, seed=5, workers=1))
+    collect(game, tmp_path, CollectConfig(episodes=3, seed=5, workers=1))
     assert paths[0].stat().st_mtime_ns == kept
     assert paths[0].read_bytes() == first
     assert load_episode(paths[2])["frames"].tobytes() == _frames(last, tmp_path)
@@ -49,17 +52,46 @@ def _frames(content, tmp_path):
     return load_episode(path)["frames"].tobytes()
 
 
+def taken(policy, count):
+    return [next(policy) for _ in range(count)]
+
+
 def test_sticky_actions_repeat_and_cover_the_action_space():
-    policy = sticky_actions(np.random.default_rng(0), 3)
-    actions = [next(policy) for _ in range(3000)]
+    space = DiscreteSpace(n=3, names=("a", "b", "c"))
+    actions = taken(sticky_actions(np.random.default_rng(0), space, 4.0, 64.0), 3000)
     assert set(actions) == {0, 1, 2}
     changes = sum(a != b for a, b in itertools.pairwise(actions))
     assert changes < 1000  # uniformly random ones would change 2,000 times
 
 
-def test_a_sweep_moves_one_way_and_then_the_other():
-    policy = sweep_actions(np.random.default_rng(0), first=2, second=1, steps=3)
-    assert [next(policy) for _ in range(8)] == [2, 2, 2, 1, 1, 1, 2, 2]
+def test_each_component_of_an_action_has_its_own_duration():
+    space = MultiDiscreteSpace(nvec=(3, 5), names=("a", "b"))
+    actions = np.array(taken(sticky_actions(np.random.default_rng(1), space, 8.0, 8.0), 4000))
+    assert space.check_rows(actions)[1].all()
+    assert [set(column) for column in actions.T.tolist()] == [set(range(3)), set(range(5))]
+    changed = np.diff(actions, axis=0) != 0
+    # a new choice every 8 steps, and it differs from the old one in 2 of 3 and in 4 of 5 cases
+    np.testing.assert_allclose(changed.mean(axis=0), [2 / 3 / 8, 4 / 5 / 8], rtol=0.25)
+    assert changed.all(axis=1).mean() < 0.05
+
+
+@pytest.mark.parametrize("mean_steps", [1.0, 20.0])
+def test_noise_in_a_box_is_uniform_within_its_bounds_and_correlated_over_time(mean_steps):
+    space = BoxSpace(low=(-2.0, 0.0), high=(2.0, 7.5), names=("torque", "gas"))
+    policy = sticky_actions(np.random.default_rng(0), space, mean_steps, mean_steps)
+    actions = np.array(taken(policy, 20_000))
+    assert space.check_rows(actions)[1].all()
+    shares = (actions - [-2.0, 0.0]) / [4.0, 7.5]
+    np.testing.assert_allclose(
+        np.quantile(shares, [0.1, 0.5, 0.9], axis=0).T, [[0.1, 0.5, 0.9]] * 2, atol=0.05
+    )
+    kept = np.corrcoef(shares[1:, 0], shares[:-1, 0])[0, 1]
+    assert abs(kept - (0.0 if mean_steps == 1.0 else np.exp(-1 / mean_steps))) < 0.05
+
+
+def test_a_sequence_is_repeated():
+    policy = repeated_sequence(np.random.default_rng(0), None, [2, 2, 2, 1, 1, 1])
+    assert taken(policy, 8) == [2, 2, 2, 1, 1, 1, 2, 2]
 
 
 @pytest.mark.parametrize(

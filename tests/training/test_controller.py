@@ -1,16 +1,17 @@
 """C: its forms, its evolution in the dream, and its evaluation in the real game."""
 
 from concurrent.futures import Future
-from functools import partial
 
 import numpy as np
 import pytest
 
 from dreamserve.loading import load_world
 from dreamserve.local import DreamBatch
+from dreamserve.spaces import DiscreteSpace
+from dreamserve_training.data.collect import CollectConfig
 from dreamserve_training.data.policies import random_actions
+from dreamserve_training.defaults import probe
 from dreamserve_training.dreams.returns import dream_returns, features
-from dreamserve_training.envs import TAKE_COVER
 from dreamserve_training.evaluation.real import (
     BlindAgent,
     DreamingAgent,
@@ -18,6 +19,7 @@ from dreamserve_training.evaluation.real import (
     blind_agents,
     compare_agents,
     controller_agents,
+    latent_of,
 )
 from dreamserve_training.models.controller import (
     Axis,
@@ -26,11 +28,18 @@ from dreamserve_training.models.controller import (
     load_policy,
     save_policy,
 )
+from dreamserve_training.recipe_files import load_recipe
 from dreamserve_training.train import controller as train_controller
 from dreamserve_training.train.controller import ControllerConfig, evolve
 
 FEATURES = 4 + 8
 AXIS = Axis(actions=3, still=0, positive=1, negative=2)
+THREE = DiscreteSpace(n=3, names=("noop", "right", "left"))
+
+
+def actions_of(policy, features):
+    scores = policy.scores(features)
+    return THREE.from_scores(scores, np.isfinite(scores).all(axis=1))
 
 
 @pytest.mark.parametrize(("push", "action"), [(1.0, 1), (-1.0, 2), (0.3, 0), (-0.3, 0)])
@@ -39,14 +48,15 @@ def test_an_axis_moves_in_both_directions_or_stands_still(push, action):
     candidate[0] = push
     seen = np.zeros((1, FEATURES), np.float32)
     seen[0, 0] = 1.0
-    assert AXIS.policy(candidate).act(seen).tolist() == [action]
+    assert actions_of(AXIS.policy(candidate), seen).tolist() == [action]
 
 
 def test_an_axis_never_takes_an_action_that_is_not_on_it():
     axis = Axis(actions=5, still=0, positive=1, negative=2)
     rng = np.random.default_rng(0)
     policy = axis.policy(10 * rng.normal(size=FEATURES + 1))
-    acts = policy.act(rng.normal(size=(500, FEATURES)).astype(np.float32))
+    seen = rng.normal(size=(500, FEATURES)).astype(np.float32)
+    acts = np.argmax(policy.scores(seen), axis=1)
     assert set(acts.tolist()) <= {0, 1, 2}
 
 
@@ -56,7 +66,7 @@ def test_scores_take_the_action_of_the_largest():
     candidate[:, -1] = [0.0, 2.0, 1.0]
     policy = form.policy(candidate.ravel())
     assert form.parameters(FEATURES) == candidate.size
-    assert policy.act(np.zeros((2, FEATURES), np.float32)).tolist() == [1, 1]
+    assert actions_of(policy, np.zeros((2, FEATURES), np.float32)).tolist() == [1, 1]
 
 
 def test_a_policy_is_read_back_as_it_was_written(tmp_path):
@@ -104,7 +114,7 @@ def test_a_sighted_agent_sees_every_frame_and_a_blind_one_the_first_only(tiny_bu
     for vision in (True, False):
         agent = DreamingAgent(world, constant_policy(1), vision=vision)
         agent.begin(frames[0], seed=7)
-        twin = DreamBatch(world, [7], 1.0, starts=agent.latent(frames[0]))
+        twin = DreamBatch(world, [7], 1.0, starts=latent_of(world, frames[0]))
         for frame in frames[1:]:
             assert agent.act() == 1
             agent.see(frame)
@@ -121,12 +131,15 @@ def test_a_sighted_agent_sees_every_frame_and_a_blind_one_the_first_only(tiny_bu
 @pytest.mark.slow
 @pytest.mark.usefixtures("vizdoom")
 def test_controllers_and_blind_policies_play_the_same_real_episodes(tiny_bundle):
+    recipe = load_recipe("takecover")
+    game = probe(recipe).env
+    baselines = [(name, recipe.baselines[name]) for name in ("nothing", "sweep 90")]
     entries = [
-        *blind_agents(TAKE_COVER, sweeps=(90,)),
+        *blind_agents(game, CollectConfig(), baselines),
         *controller_agents(tiny_bundle, constant_policy(0), 1.0),
     ]
-    returns = compare_agents(TAKE_COVER, entries, seeds=[11, 12], workers=2)
-    names = ["random", "sticky random", "nothing", "sweep 90", "controller", "vision cut"]
+    returns = compare_agents(game, entries, seeds=[11, 12], workers=2)
+    names = ["random", "as collected", "nothing", "sweep 90", "controller", "vision cut"]
     assert list(returns) == names
     assert all(len(played.returns) == 2 and min(played.returns) > 20 for played in returns.values())
     assert all(played.returns == played.lengths for played in returns.values())  # 1 a step
@@ -190,7 +203,7 @@ def test_candidates_of_a_generation_share_seeds_and_generations_do_not(tiny_bund
 
 
 def test_a_blind_agents_actions_depend_on_the_episodes_seed():
-    agent = BlindAgent(partial(random_actions, actions=3))
+    agent = BlindAgent(random_actions, THREE)
 
     def actions(seed):
         agent.begin(np.zeros((64, 64, 3), np.uint8), seed)

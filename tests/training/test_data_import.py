@@ -142,9 +142,12 @@ def test_the_space_of_actions_is_inferred_and_said_or_given_and_checked(tmp_path
     assert episode["actions"].shape == (T, 1)
     assert read_description(tmp_path / "out").action_space.low == (-1.5,)
     assert "taken to be Box: 0 in [-1.5, 1], as recorded" in caplog.text
-    source, space = str(tmp_path / "source"), parse_space("Box(-2:2)", ["torque"])
-    import_dataset(source, tmp_path / "given", action_space=space)
-    assert read_description(tmp_path / "given").action_space == space
+    source, space = str(tmp_path / "source"), parse_space("Box(-2:2)")
+    import_dataset(source, tmp_path / "given", action_space=space, action_names=["torque"])
+    named = read_description(tmp_path / "given").action_space
+    assert named == parse_space("Box(-2:2)", ["torque"])
+    with pytest.raises(DataError, match="cannot be described"):
+        import_dataset(source, tmp_path / "two", action_space=space, action_names=["a", "b"])
     with pytest.raises(DataError, match=r"0\.npz: actions\[0\] = \[-1\.5\] is not in Box"):
         import_dataset(source, tmp_path / "bad", action_space=parse_space("Box(-1:1)"))
 

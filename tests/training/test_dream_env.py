@@ -275,9 +275,9 @@ def test_a_neural_agent_can_make_its_own_network_from_a_seed():
     ("arguments", "message"),
     [
         ({"policy_type": "greedy"}, "policy_type must be one of"),
-        ({"policy_type": "constant", "action": 3}, "action must be 0 to 2"),
-        ({"policy_type": "constant", "action": 1.5}, "action must be 0 to 2"),
-        ({"policy_type": "constant", "action": 2.0, "discrete": False}, "action must lie between"),
+        ({"policy_type": "constant", "action": 3}, r"action 3 is not in Discrete\(3\)"),
+        ({"policy_type": "constant", "action": 1.5}, "must be integers of Discrete"),
+        ({"policy_type": "constant", "action": 2.0, "discrete": False}, r"= 2 is not in Box"),
         ({"policy_type": "neural"}, "observation_dim"),
         ({"action_dim": 0}, "at least 1"),
     ],

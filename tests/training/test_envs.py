@@ -1,4 +1,4 @@
-"""An environment is an entry: a new one works in collection and evaluation."""
+"""A real environment is data: a new one works in collection and evaluation."""
 
 import sys
 from dataclasses import replace
@@ -7,14 +7,18 @@ import gymnasium
 import numpy as np
 import pytest
 
+from dreamserve.observations import Crop, FrameSpec
+from dreamserve.spaces import DiscreteSpace
+from dreamserve_protocol.errors import InvalidActionError
 from dreamserve_training import stages
 from dreamserve_training.data.collect import CollectConfig, collect, record_episode
 from dreamserve_training.data.episodes import load_episode
-from dreamserve_training.envs import TAKE_COVER, EnvSpec, MissingEnvironmentError
+from dreamserve_training.defaults import probe, resolve
+from dreamserve_training.envs import EnvSpec, MissingEnvironmentError, UnsupportedEnvironmentError
 from dreamserve_training.evaluation.real import EpisodeResults, blind_agents, compare_agents
 from dreamserve_training.export import world_spec
 from dreamserve_training.models.controller import LinearPolicy, save_policy
-from dreamserve_training.recipe import EvaluateConfig, Workspace, load_recipe, read_json
+from dreamserve_training.recipe import Recipe, Workspace, read_json
 
 # A bright bar that rises and sinks; half a point a step, until it leaves the picture.
 GAME = """
@@ -46,17 +50,28 @@ class Lift(gymnasium.Env):
 
 gymnasium.register("Lift-v0", Lift)
 """
-LIFT = EnvSpec(
-    env_id="Lift-v0",
+SINK, HOVER, RISE = range(3)
+RECIPE = Recipe(
+    env="lift_game:Lift-v0",
+    name="lift",
     action_names=("sink", "hover", "rise"),
-    frame_shape=(70, 90, 3),
     crop=(3, 67, 10, 74),
     size=(64, 64),
     max_episode_steps=20,
-    module="lift_game",
-    frame_key="eye",
-    idle="hover",
-    opposed=("rise", "sink"),
+    baselines={"nothing": [HOVER], "sweep 3": [RISE] * 3 + [SINK] * 3, "always rise": [RISE]},
+    evaluate={"episodes": 2, "dream_temperatures": (1.0,), "workers": 1, "plan_episodes": 1},
+)
+LIFT = EnvSpec(
+    env="lift_game:Lift-v0",
+    env_id="Lift-v0",
+    observation=FrameSpec(
+        source_shape=(70, 90, 3),
+        crop=Crop(top=3, bottom=67, left=10, right=74),
+        shape=(64, 64, 3),
+    ),
+    action_space=DiscreteSpace(n=3, names=("sink", "hover", "rise")),
+    max_episode_steps=20,
+    part="eye",
 )
 
 
@@ -70,32 +85,46 @@ def lift(tmp_path, monkeypatch):
     gymnasium.registry.pop("Lift-v0", None)
 
 
-def names(agents):
-    return [agent.name for agent in agents]
+@pytest.mark.usefixtures("lift")
+def test_what_a_recipe_leaves_out_follows_from_the_environment():
+    probed = probe(RECIPE)
+    assert probed.env == LIFT
+    assert 5 <= probed.mean_steps <= 20
+    resolved = resolve(RECIPE, probed)
+    assert resolved.controller.max_steps == 20
+    assert resolved.controller.form.actions == 3
 
 
-def test_blind_agents_are_those_that_make_sense_in_the_environment():
-    sweeping = blind_agents(LIFT, sweeps=(3, 4))
-    assert names(sweeping) == ["random", "sticky random", "nothing", "sweep 3", "sweep 4"]
-    constant = blind_agents(replace(LIFT, opposed=None), sweeps=(3, 4))
-    assert names(constant)[2:] == ["nothing", "always sink", "always rise"]
-    busy = blind_agents(replace(LIFT, opposed=None, idle=None), sweeps=())
-    assert names(busy)[2:] == ["always sink", "always hover", "always rise"]
+@pytest.mark.usefixtures("lift")
+def test_an_environment_is_asked_only_once_in_a_workspace(tmp_path):
+    workspace = Workspace(tmp_path, "mdnrnn")
+    probed = probe(RECIPE, workspace)
+    gymnasium.registry.pop("Lift-v0")
+    assert probe(RECIPE, workspace) == probed
+    with pytest.raises(UnsupportedEnvironmentError, match="Lift"):
+        probe(replace(RECIPE, size=(32, 32)), workspace)  # another question
 
 
-def test_an_entry_whose_actions_do_not_exist_is_refused():
-    with pytest.raises(ValueError, match=r"Lift-v0: \['fall'\] are not among"):
-        replace(LIFT, opposed=("rise", "fall"))
+def test_a_baseline_whose_actions_do_not_exist_is_refused():
+    with pytest.raises(InvalidActionError, match="action 3 is not in Discrete"):
+        blind_agents(LIFT, CollectConfig(), [("fall", [SINK, 3])])
 
 
 def test_an_environment_that_is_not_installed_says_how_to_install_it():
-    with pytest.raises(MissingEnvironmentError, match=r"needs no_such_game: pip .*\[doom\]"):
-        replace(LIFT, module="no_such_game", extra="doom").make()
+    missing = replace(LIFT, env="no_such_game:Lift-v0", install="pip install no-such-game")
+    with pytest.raises(MissingEnvironmentError, match=r"no_such_game.*pip install no-such-game"):
+        missing.open()
+
+
+def test_an_id_that_is_not_registered_is_refused():
+    with pytest.raises(UnsupportedEnvironmentError, match="module:Id-v0"):
+        replace(LIFT, env="NoSuchGame-v0").open()
 
 
 @pytest.mark.usefixtures("lift")
 def test_blind_agents_earn_what_their_actions_earn():
-    agents = blind_agents(LIFT, sweeps=(3,)) + blind_agents(replace(LIFT, opposed=None), ())[-1:]
+    agents = blind_agents(LIFT, CollectConfig(), list(RECIPE.baselines.items()))
+    assert [agent.name for agent in agents[:2]] == ["random", "as collected"]
     results = compare_agents(LIFT, agents, seeds=[1, 2], workers=1)
     assert results["nothing"] == results["sweep 3"] == EpisodeResults([10.0] * 2, [20] * 2)
     assert results["always rise"] == EpisodeResults([2.5] * 2, [5] * 2)
@@ -105,7 +134,7 @@ def test_blind_agents_earn_what_their_actions_earn():
 
 
 @pytest.mark.usefixtures("lift")
-def test_episodes_of_another_environment_hold_what_its_entry_says_is_seen(tmp_path):
+def test_episodes_hold_what_is_seen_and_what_is_recorded(tmp_path):
     collect(LIFT, tmp_path / "raw", CollectConfig(episodes=1, seed=3, workers=1))
     episode = load_episode(tmp_path / "raw" / "episode-000003.npz")
     frames, actions = episode["frames"], episode["actions"]
@@ -115,17 +144,16 @@ def test_episodes_of_another_environment_hold_what_its_entry_says_is_seen(tmp_pa
     moves = np.array([1, 0, -1])[actions]  # the action taken in a frame leads to the next one
     np.testing.assert_array_equal(np.diff(rows), moves[:-1])
     assert rows[0] == 29  # row 32 of the camera, 3 cut off above
-    assert np.isnan(episode["health"]).all()
-    assert np.isfinite(TAKE_COVER.health_of({"gamevariables": [70.0]}))
+
+    recording = replace(LIFT, record=lambda env, _: {"row": env.unwrapped.row})
+    again = record_episode(recording.open(), CollectConfig(), 3)
+    np.testing.assert_array_equal(again["row"], np.cumsum(moves))
+    np.testing.assert_array_equal(again["actions"], actions)
 
 
 @pytest.mark.usefixtures("lift")
-def test_a_controller_is_evaluated_in_another_environment(tiny_bundle, tmp_path):
-    recipe = replace(
-        load_recipe("takecover"),
-        env=LIFT,
-        evaluate=EvaluateConfig(episodes=2, sweeps=(3,), dream_temperatures=(1.0,), workers=1),
-    )
+def test_a_controller_and_plans_are_evaluated_in_another_environment(tiny_bundle, tmp_path):
+    recipe = resolve(RECIPE, probe(RECIPE))
     workspace = Workspace(tmp_path / "run", recipe.memory)
     workspace.controller.mkdir(parents=True)
     workspace.draft.symlink_to(tiny_bundle)
@@ -135,23 +163,22 @@ def test_a_controller_is_evaluated_in_another_environment(tiny_bundle, tmp_path)
     report = read_json(workspace.evaluation, default=None)
     assert report["real"]["controller"] == report["real"]["nothing"]
     assert report["real"]["controller"]["mean"] == 10.0
+    assert report["real"]["plan"]["episodes"] == 1
     assert report["episodes"]["controller"] == {"returns": [10.0, 10.0], "lengths": [20, 20]}
     assert report["dream"]["1.0"]["episodes"] == 2
 
 
 def test_the_manifest_says_how_the_entry_cuts_its_frames(tiny_models):
-    frame = world_spec("lift", LIFT, tiny_models[1], constant_reward=0.5).frame
-    crop = frame.crop
-    assert (crop.top, crop.bottom, crop.left, crop.right) == LIFT.crop
-    assert (frame.source_shape, frame.shape) == (LIFT.frame_shape, (*LIFT.size, 3))
+    spec = world_spec("lift", LIFT, tiny_models[1], constant_reward=0.5)
+    assert (spec.observation, spec.action_space) == (LIFT.observation, LIFT.action_space)
 
 
 @pytest.mark.usefixtures("lift")
 def test_episodes_depend_on_their_seed_alone():
-    env = LIFT.make()
+    env = LIFT.open()
 
     def actions(seed):
-        return tuple(record_episode(env, LIFT, seed)["actions"].tolist())
+        return tuple(record_episode(env, CollectConfig(), seed)["actions"].tolist())
 
     assert actions(1) == actions(1)
     assert len({actions(seed) for seed in range(8)}) > 2

@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 
 from dreamserve.backends.accuracy import relative_difference
+from dreamserve.backends.fake import SPACES
 from dreamserve.backends.onnx import OnnxBackend
 from dreamserve.backends.torch import TorchBackend
 from dreamserve.bundle import load_bundle
 from dreamserve.observations import Crop, FrameSpec
 from dreamserve.spaces import BoxSpace, DiscreteSpace
 from dreamserve_training.data.episodes import DataError, save_episode
-from dreamserve_training.envs import TAKE_COVER
 from dreamserve_training.export import (
     ExportError,
     ModelBackend,
@@ -46,19 +46,16 @@ FRAME = FrameSpec(
 NAMES = ("stay", "left", "right")
 
 
-def parts(head="per_dimension", rule="paper", box=False):
+def parts(head="per_dimension", rule="paper", space=None):
     """Return the arguments of `export_world` for a tiny untrained world."""
     torch.manual_seed(0)
-    vae = ConvVAE(Z)
-    mdnrnn = MDNRNN(
-        Z, A, R, K, head, predict_done=True, predict_reward=box, discrete_actions=not box
-    )
-    space = (
-        BoxSpace(low=(-1,) * A, high=(1,) * A, names=NAMES)
-        if box
-        else DiscreteSpace(n=A, names=NAMES)
-    )
-    reward = None if box else 1.0
+    vae, reward = ConvVAE(Z), None if isinstance(space, BoxSpace) else 1.0
+    options = {"predict_done": True, "predict_reward": reward is None}
+    if space is None:
+        space = DiscreteSpace(n=A, names=NAMES)
+        mdnrnn = MDNRNN(Z, A, R, K, head, **options)
+    else:
+        mdnrnn = MDNRNN(Z, None, R, K, head, action_space=space, **options)
     spec = spec_of("tiny", space, FRAME, mdnrnn, temperature_rule=rule, constant_reward=reward)
     rng = np.random.default_rng(0)
     c = rng.standard_normal((16, R)).astype(np.float32)
@@ -81,9 +78,9 @@ def parts(head="per_dimension", rule="paper", box=False):
 
 
 WORLDS = {
-    "joint": parts("joint", "weights_only"),
+    "joint, MultiDiscrete": parts("joint", "weights_only", SPACES["MultiDiscrete"]),
     "per_dimension": parts("per_dimension", "paper"),
-    "isotropic, continuous": parts("isotropic", "paper", box=True),
+    "isotropic, continuous": parts("isotropic", "paper", SPACES["Box with odd bounds"]),
 }
 
 
@@ -91,7 +88,8 @@ WORLDS = {
 def exported(request, tmp_path_factory):
     """Return (parts, folder) of an exported world of each head."""
     content = WORLDS[request.param]
-    policy = LinearPolicy(np.ones((A, Z + R), np.float32), np.zeros(A, np.float32))
+    width = content["spec"].action_space.width
+    policy = LinearPolicy(np.ones((width, Z + R), np.float32), np.zeros(width, np.float32))
     picture = Picture(Image.new("RGB", (8, 8)), "Darkness.")
     folder = tmp_path_factory.mktemp("worlds") / "tiny"
     export_world(folder, **content, controller=policy, pictures={"night": picture})
@@ -191,7 +189,7 @@ def test_an_older_bundle_is_replaced_completely(onnx_once, tmp_path):
 def test_a_folder_that_is_no_bundle_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(ExportError, match="is not a bundle"):
-        export_world(tmp_path, **WORLDS["joint"])
+        export_world(tmp_path, **WORLDS["per_dimension"])
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
@@ -416,9 +414,9 @@ def test_weights_that_were_not_rounded_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("method", ["encode", "decode", "step"])
-def test_parity_finds_a_fault_in_any_of_the_three_graphs(method, tiny_models):
+def test_parity_finds_a_fault_in_any_of_the_three_graphs(method, tiny_models, take_cover):
     vae, memory = tiny_models
-    spec = world_spec("tiny", TAKE_COVER, memory, constant_reward=1.0)
+    spec = world_spec("tiny", take_cover, memory, constant_reward=1.0)
     reference, faulty = ModelBackend(spec, vae, memory), ModelBackend(spec, vae, memory)
     assert check_parity(spec, reference, {"same": faulty}) == {"same": 0.0}
 

@@ -1,14 +1,17 @@
 """The exported graphs as modules: equal to the models, also at extreme temperatures."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
 
 from dreamserve import noise
+from dreamserve.backends.fake import SPACES
 from dreamserve.backends.torch import TorchBackend
 from dreamserve.observations import Crop, FrameSpec
-from dreamserve.spaces import BoxSpace, DiscreteSpace
+from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.export import ModelBackend, spec_of
 from dreamserve_training.export.graphs import NEVER_DONE, DecodeGraph, EncodeGraph, StepGraph
 from dreamserve_training.export.parity import check_parity
@@ -43,19 +46,20 @@ def inputs(head, batch, temperature=1.0, seed=0):
     return latent, action, torch.tanh(h), c, torch.full((batch,), temperature), random
 
 
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("discrete", [True, False])
-def test_the_graphs_compute_what_the_models_compute(head, rule, discrete):
-    mdnrnn = model(head, predict_done=True, predict_reward=not discrete, discrete_actions=discrete)
+@pytest.mark.parametrize(
+    ("head", "rule", "kind"),
+    [
+        *itertools.product(HEADS, RULES, ["Discrete"]),
+        *(("joint", "paper", kind) for kind in SPACES if kind != "Discrete"),
+    ],
+)
+def test_the_graphs_compute_what_the_models_compute(head, rule, kind):
+    space = SPACES[kind]
+    reward = 1.0 if isinstance(space, DiscreteSpace) else None
+    torch.manual_seed(0)
+    options = {"predict_done": True, "predict_reward": reward is None, "action_space": space}
+    mdnrnn = MDNRNN(Z, None, R, K, head, **options).eval()
     vae = ConvVAE(Z).eval()
-    names = ("a", "b", "c")
-    space = (
-        DiscreteSpace(n=A, names=names)
-        if discrete
-        else BoxSpace(low=(-1, -1, -1), high=(1, 1, 1), names=names)
-    )
-    reward = 1.0 if discrete else None
     spec = spec_of("tiny", space, FRAME, mdnrnn, temperature_rule=rule, constant_reward=reward)
     modules = (EncodeGraph(vae), StepGraph(mdnrnn, rule, reward), DecodeGraph(vae))
     graphs = TorchBackend(spec, dict(zip(spec.graph_inputs(), modules, strict=True)))

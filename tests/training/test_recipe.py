@@ -1,5 +1,6 @@
 """A tiny recipe end to end on the real game, from nothing to a served bundle."""
 
+import pickle
 import shutil
 from dataclasses import replace
 
@@ -9,8 +10,9 @@ from typer.testing import CliRunner
 from dreamserve.local import LocalClient
 from dreamserve_training import stages
 from dreamserve_training.cli import app
-from dreamserve_training.data.collect import CollectConfig
-from dreamserve_training.recipe import EvaluateConfig, load_recipe, read_json
+from dreamserve_training.defaults import probe, resolve
+from dreamserve_training.recipe import Recipe, read_json
+from dreamserve_training.recipe_files import RecipeError, load_recipe
 
 
 @pytest.fixture
@@ -19,15 +21,21 @@ def tiny_recipe(monkeypatch):
     full = load_recipe("takecover")
     tiny = replace(
         full,
-        collect=CollectConfig(episodes=3),
-        holdout=CollectConfig(episodes=2, seed=100),
-        vae=replace(full.vae, z_dim=8, frames=160, validation_frames=32, epochs=1, batch_size=32),
-        memory_options=full.memory_options | {"rnn_size": 16, "num_mixtures": 2},
-        train=replace(full.train, epochs=2),
+        collect={**full.collect, "episodes": 3},
+        vae={"z_dim": 8, "frames": 160, "validation_frames": 32, "epochs": 1, "batch_size": 32},
+        memory_options={**full.memory_options, "rnn_size": 16, "num_mixtures": 2},
+        train={"epochs": 2},
         batch_size=4,
         sequence_length=32,
-        controller=replace(full.controller, generations=2, population=4, episodes=1, max_steps=30),
-        evaluate=EvaluateConfig(episodes=2, sweeps=(90,), dream_temperatures=(1.0,)),
+        controller={
+            **full.controller,
+            "generations": 2,
+            "population": 4,
+            "episodes": 1,
+            "max_steps": 30,
+        },
+        baselines={"sweep 90": full.baselines["sweep 90"]},
+        evaluate={"episodes": 2, "dream_temperatures": (1.0,), "plan_episodes": 0},
         bank_size=4,
     )
     monkeypatch.setattr(stages, "load_recipe", lambda name: tiny)
@@ -52,7 +60,7 @@ def test_a_recipe_runs_from_the_game_to_a_bundle_and_is_done_only_once(
     session = dream.reset(seed=1).session_id
     assert dream.step(session_id=session, action=1).step == 1
     manifest = read_json(bundle / "manifest.json", default=None)
-    assert manifest["origin"]["episodes"] == {"train": 3, "holdout": 2}
+    assert manifest["origin"]["episodes"] == {"train": 3, "holdout": 4}
     played = manifest["quality"]["real"]
     assert played["random"]["episodes"] == played["controller"]["episodes"] == 2
     assert (bundle / "card.md").exists()
@@ -78,6 +86,82 @@ def test_a_stage_whose_input_is_missing_says_what_to_run_first(tmp_path):
 def test_an_unknown_recipe_is_refused_with_the_known_ones(tmp_path):
     with pytest.raises(ValueError, match="takecover"):
         stages.run_stages("doom", tmp_path / "run", tmp_path / "b")
+
+
+def test_a_recipe_is_a_file_of_the_users_own(tmp_path):
+    (tmp_path / "helper.py").write_text("NAME = 'CartPole-v1'\n")
+    path = tmp_path / "my_pole.py"
+    path.write_text(
+        "import gymnasium\nfrom helper import NAME\n"
+        "from dreamserve_training.recipe import Recipe\n"
+        "RECIPE = Recipe(env=lambda: gymnasium.make(NAME), record=lambda env, x: {'x': x[0]})\n"
+    )
+    recipe = load_recipe(str(path))
+    assert recipe.name == "my_pole"
+    # workers load the file again: a lambda cannot be sent to them
+    again = pickle.loads(pickle.dumps(recipe))
+    assert again.env().spec.id == "CartPole-v1"
+    assert again.record(None, [7.0]) == {"x": 7.0}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("RECIPE = 3", r"must define RECIPE = Recipe\(env=...\), not 3"),
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("RECIPE = (", "SyntaxError"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_refused(tmp_path, content, says):
+    path = tmp_path / "wrong.py"
+    path.write_text(content)
+    with pytest.raises(RecipeError, match=rf"wrong\.py: {says}"):
+        load_recipe(str(path))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "says"),
+    [
+        ("./absent.py", "no such recipe file"),
+        ("./My World.py", "small letters, digits, - and _"),
+        ("doom", "takecover.*dreamserve-train new"),
+    ],
+)
+def test_a_recipe_that_cannot_be_found_is_refused_with_what_would_be_right(recipe, says):
+    with pytest.raises(RecipeError, match=says):
+        load_recipe(recipe)
+
+
+def test_an_unknown_option_is_refused_with_the_known_ones():
+    recipe = Recipe(env="CartPole-v1", name="pole", train={"epoch": 3})
+    with pytest.raises(RecipeError, match=r"train: unknown options \['epoch'\]; known: .*epochs"):
+        resolve(recipe, probe(recipe))
+
+
+def test_a_new_recipe_says_what_holds_without_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written = CliRunner().invoke(app, ["new", "pole", "--env", "CartPole-v1"])
+    assert written.exit_code == 0
+    assert "dreamserve-train recipe ./pole.py" in written.output
+    recipe = load_recipe("./pole.py")
+    assert recipe == Recipe(env="CartPole-v1", name="pole")
+
+    text = (tmp_path / "pole.py").read_text()
+    options = [line for line in text.splitlines() if line.startswith("    # ") and "=" in line]
+    assert len(options) >= 7
+    changed = text
+    for line in options:
+        changed = changed.replace(line, line.replace("# ", "", 1))
+    (tmp_path / "changed.py").write_text(changed)
+    same = replace(load_recipe("./changed.py"), name="pole")
+    probed = probe(recipe)
+    left_out, said = resolve(recipe, probed), resolve(same, replace(probed))
+    assert said.train == left_out.train
+    assert said.controller == left_out.controller
+    assert said.collect == left_out.collect
+
+    again = CliRunner().invoke(app, ["new", "pole", "--env", "CartPole-v1"])
+    assert isinstance(again.exception, RecipeError)
 
 
 def test_every_stage_is_a_command():

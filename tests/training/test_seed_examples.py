@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dreamserve.bundle import load_bundle
 from dreamserve_training.data.episodes import save_episode
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "training.md"
@@ -44,7 +45,7 @@ def test_the_documents_examples_run_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names, output = {}, io.StringIO()
     blocks = python_blocks()
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     with contextlib.redirect_stdout(output):
         for number, block in enumerate(blocks):
             exec(compile(block, f"docs/training.md, block {number}", "exec"), names)
@@ -55,4 +56,5 @@ def test_the_documents_examples_run_in_order(tmp_path, monkeypatch):
     assert re.search(r"^Best action: [012]$", printed, re.MULTILINE)
     assert re.search(r"^Expected value: 20\.000$", printed, re.MULTILINE)
     assert "all checks passed" in printed
+    assert load_bundle(tmp_path / "my-world").manifest.name == "my-world"
     assert names["rollout_data"]["observations"].shape == (names["stats"]["episode_length"] + 1, 32)

@@ -134,3 +134,22 @@ def test_the_validation_loss_is_of_the_held_out_frames(tmp_path, caplog):
             train_vae(tmp_path / "train.npy", validation, tmp_path / held_out, config, "cpu")
     same, noise = (float(re.search(r"val_loss (\S+)", line)[1]) for line in caplog.messages)
     assert noise > 2 * same
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(64, 64, 3), (96, 72, 1), (84, 84, 4), (120, 160, 3), (28, 28, 1), (5, 9, 2), (1, 4, 1)],
+)
+def test_frames_of_any_size_and_one_to_four_channels_are_encoded_and_decoded(shape):
+    vae = ConvVAE(3, shape)
+    reconstruction, mu, logvar = vae(torch.rand(2, *shape))
+    assert reconstruction.shape == (2, *shape)
+    assert mu.shape == logvar.shape == (2, 3)
+    # the last feature map is small whatever the size, and V has a size that can be served
+    assert sum(parameter.numel() for parameter in vae.parameters()) < 2_000_000
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 5), (0, 64, 3)])
+def test_frames_that_are_none_are_refused(shape):
+    with pytest.raises(ValueError, match="C from 1 to 4"):
+        ConvVAE(3, shape)

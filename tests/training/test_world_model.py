@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader
 from dreamserve.loading import load_world
 from dreamserve.local import LocalClient
 from dreamserve_training.data.sequences import SequenceDataset
-from dreamserve_training.envs import TAKE_COVER
 from dreamserve_training.export import export_world, make_bank, round_to_half, world_spec
 from dreamserve_training.models.catalog import CORES, load_memory, make_memory
 from dreamserve_training.models.checkpoint import CheckpointError
@@ -84,11 +83,11 @@ def test_another_core_trains_and_is_read_back_by_its_own_name(gru, tmp_path):
     assert all(map(torch.equal, again.state_dict().values(), gru.state_dict().values()))
 
 
-def test_another_core_is_exported_validated_and_served(gru, tiny_bundle, tmp_path):
+def test_another_core_is_exported_validated_and_served(gru, tiny_bundle, tmp_path, take_cover):
     vae, memory = round_to_half(ConvVAE(Z), gru)
     folder = export_world(
         tmp_path / "gru",
-        spec=world_spec("gru", TAKE_COVER, memory, constant_reward=1.0),
+        spec=world_spec("gru", take_cover, memory, constant_reward=1.0),
         vae=vae,
         memory=memory,
         bank=make_bank(memory, tiny_bundle.parent / "latents", size=4, max_burn_in=4),

@@ -37,7 +37,11 @@ export class Input {
   show(actions) {
     this.#actions = actions;
     this.#pressed = [];
-    byId("buttons").replaceChildren(...actions.choices.map((choice) => this.#button(choice)));
+    const buttons = actions.choices.flatMap((choice, i) => {
+      const isNew = actions.hasRows && i && choice.component !== actions.choices[i - 1].component;
+      return [...(isNew ? [element("span", { className: "break" })] : []), this.#button(choice)];
+    });
+    byId("buttons").replaceChildren(...buttons);
     const sliders = (actions.sliders ?? []).map((slider) => this.#slider(slider));
     byId("sliders").replaceChildren(...sliders);
   }

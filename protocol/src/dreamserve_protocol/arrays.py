@@ -119,11 +119,13 @@ class Array:
         return array.item() if form.axes == () else array
 
     def _form_of(self, array: AnyArray) -> Form | None:
-        fitting = [form for form in self.forms if form.fits(array.ndim)]
-        if len(fitting) > 1:
-            is_float = array.dtype.kind == "f"
-            fitting.sort(key=lambda form: (form.dtype.kind == "f") != is_float)
-        return fitting[0] if fitting else None
+        fitting = None
+        for form in self.forms:
+            if form.fits(array.ndim):
+                if (form.dtype.kind == "f") == (array.dtype.kind == "f"):
+                    return form
+                fitting = fitting or form
+        return fitting
 
     def _numbers(self, value: Any, bounds: PngBounds) -> AnyArray:
         """Return the numbers as an array of any numeric dtype, whatever their encoding."""

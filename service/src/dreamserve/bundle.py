@@ -18,7 +18,7 @@ import numpy.typing as npt
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from dreamserve.archives import Array, Shape, read_arrays
+from dreamserve.archives import AGE, Array, Shape, read_arrays
 from dreamserve.errors import BundleError, Problems
 from dreamserve.folder import Folder
 from dreamserve.graph_rules import check_graph
@@ -72,21 +72,18 @@ def load_bundle(path: str | Path, trust: Trust = UNTRUSTED) -> Bundle:
         if graph.torchscript is not None:
             with problems.collected():
                 _read(folder, graph.torchscript)
-    size, bank = manifest.bank.size, Arrays()
-    ages = {"age": (size,)} if manifest.bank.ages else {}
+    bank: Arrays = {}
+    ages: npt.NDArray[np.int64] | None = None
     with problems.collected():
-        bank = _read_arrays(folder, manifest.bank, bank_shapes(manifest, size) | ages)
+        bank, ages = _read_bank(folder, manifest)
     controller = None
     if manifest.controller is not None:
         where = str(folder.path / manifest.controller.file)
         with problems.collected():
             shapes = controller_shapes(manifest, manifest.controller, where)
             controller = _read_arrays(folder, manifest.controller, shapes)
-    age = bank.pop("age").astype(np.int64) if "age" in bank else None
-    if age is not None and age.min() < 0:
-        problems.add(f"{folder.path / manifest.bank.file}: age holds {age.min()}, below 0")
     problems.raise_if_any()
-    return Bundle(folder.path, manifest, bank, controller, trust, age)
+    return Bundle(folder.path, manifest, bank, controller, trust, ages)
 
 
 def sha256_of(path: str | Path) -> str:
@@ -207,3 +204,17 @@ def _read_arrays(folder: Folder, spec: FileSpec, expected: Mapping[str, Shape]) 
     arrays = read_arrays(_read(folder, spec), expected, folder.max_bytes, where)
     check_arrays(arrays, expected, where)
     return arrays
+
+
+def _read_bank(folder: Folder, manifest: Manifest) -> tuple[Arrays, npt.NDArray[np.int64] | None]:
+    """Return the bank's arrays, and its ages (N,) if it has them."""
+    size = manifest.bank.size
+    shapes = bank_shapes(manifest, size)
+    if not manifest.bank.ages:
+        return _read_arrays(folder, manifest.bank, shapes), None
+    bank = _read_arrays(folder, manifest.bank, shapes | {AGE: (size,)})
+    ages = bank.pop(AGE).astype(np.int64)
+    if ages.min() < 0:
+        where = folder.path / manifest.bank.file
+        raise BundleError(f"{where}: age holds {ages.min()}; steps since a beginning are 0 or more")
+    return bank, ages

@@ -159,7 +159,7 @@ class WorldSpec(Part):
         latent, state = {"latent": (self.latent_size,)}, self._state_shapes()
         shapes: dict[GraphName, dict[str, Shape]] = {
             "encode": {
-                f"{self.observation.field}s": self.observation.shape,
+                self.observation.tensor: self.observation.shape,
                 **(state if self.encode_memory else {}),
             },
             "step": {
@@ -194,7 +194,7 @@ class WorldSpec(Part):
             },
         }
         if self.has_decode:
-            shapes["decode"] = {f"{self.observation.field}s": self.observation.shape}
+            shapes["decode"] = {self.observation.tensor: self.observation.shape}
         if self.has_policy:
             shapes["policy"] = {"scores": (self.action_space.width,)}
         return shapes

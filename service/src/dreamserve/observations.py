@@ -42,8 +42,13 @@ class FrameSpec(Part):
 
     @property
     def field(self) -> Literal["frame"]:
-        """Name of an observation in requests and results; the graphs name a batch `frames`."""
+        """Name of an observation in requests and results."""
         return "frame"
+
+    @property
+    def tensor(self) -> str:
+        """Name of the graphs' input and output."""
+        return "frames"
 
     def __str__(self) -> str:
         return f"frame {self.shape}, made from {self.source_shape} of the camera"
@@ -78,8 +83,13 @@ class VectorSpec(Part):
 
     @property
     def field(self) -> Literal["vector"]:
-        """Name of an observation in requests and results; the graphs name a batch `vectors`."""
+        """Name of an observation in requests and results."""
         return "vector"
+
+    @property
+    def tensor(self) -> str:
+        """Name of the graphs' input and output."""
+        return "vectors"
 
     def __str__(self) -> str:
         return f"vector of {len(self.names)} numbers: {', '.join(self.names)}"

@@ -8,6 +8,7 @@ import msgpack
 import numpy as np
 import pytest
 
+from dreamserve.backends.fake import SPACES
 from dreamserve_protocol.arrays import pack, unpack
 
 VALUES = [
@@ -44,6 +45,12 @@ LINK = """async ([spec, actions]) => {
   const { readLink, writeLink } = await import("/play/dream/link.js");
   const { fragment } = writeLink(spec, actions);
   return [fragment, readLink(fragment)];
+}"""
+ACTIONS = """async ([space, keys]) => {
+  const { actionsOf } = await import("/play/dream/actions.js");
+  const actions = actionsOf(space);
+  const pressed = keys.map((key) => actions.choices.find((choice) => choice.keys.includes(key)));
+  return [actions.whenPressed(pressed), actions.choices.map(({ name }) => name)];
 }"""
 
 
@@ -107,3 +114,28 @@ def test_a_link_holds_the_dream(evaluate: Any, actions: Any, written: str) -> No
     fragment, read = evaluate(LINK, [spec, actions])
     assert fragment == f"#world=take+cover&seed=7&temperature=0.5&start=3{written}"
     assert read == {"spec": spec, "actions": actions}
+
+
+@pytest.mark.parametrize(
+    ("space", "keys", "action"),
+    [
+        ("Discrete", [], 1),
+        ("Discrete", ["3"], 2),
+        ("Box with odd bounds", [], [0, 0, 10]),
+        ("Box with odd bounds", ["ArrowLeft"], [-2, 0, 10]),
+        ("Box with odd bounds", ["ArrowUp", "ArrowRight"], [2, 1, 10]),
+        ("MultiDiscrete", [], [1, 0, 1, 0]),
+        ("MultiDiscrete", ["ArrowDown", "q"], [0, 1, 1, 0]),
+        ("MultiDiscrete", ["2", "z", "1", "a"], [2, 0, 0, 1]),
+        ("MultiBinary", [], [0, 0, 0]),
+        ("MultiBinary", ["2", "f"], [1, 1, 0]),
+    ],
+)
+def test_keys_mean_an_action_of_the_space(
+    evaluate: Any, space: str, keys: list[str], action: Any
+) -> None:
+    described = SPACES[space].model_dump(mode="json")
+    pressed, names = evaluate(ACTIONS, [described, keys])
+    assert pressed == action
+    assert len(set(names)) == len(names)
+    SPACES[space].check(pressed)

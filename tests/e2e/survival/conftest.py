@@ -28,18 +28,19 @@ STORE_TIMEOUT_S = 0.5
 class Server:
     """A server with a store, which can be ended and started again on its port."""
 
-    def __init__(self, bundle: Path, store: str, *options: str) -> None:
+    def __init__(self, bundle: Path, store: str, *options: str, **variables: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port: int = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._command = [COMMAND, "serve", str(bundle), "--port", str(self.port)]
         self._command += ["--threads", "1", "--drain-s", "0", "--store", store, *options]
+        self._variables = {"DREAMSERVE_STORE_TIMEOUT_S": str(STORE_TIMEOUT_S), **variables}
         self.process: subprocess.Popen[bytes] | None = None
         self.network: Proxy | None = None
 
     def start(self) -> "Server":
         """Start the process without waiting."""
-        variables = os.environ | {"DREAMSERVE_STORE_TIMEOUT_S": str(STORE_TIMEOUT_S)}
+        variables = os.environ | self._variables
         quiet = subprocess.DEVNULL
         self.process = subprocess.Popen(self._command, env=variables, stdout=quiet, stderr=quiet)
         return self
@@ -112,8 +113,8 @@ def new_server(exported_bundle) -> Iterator[Callable[..., Server]]:
     """Return a function that starts a server with a store, and waits until it is ready."""
     started: list[Server] = []
 
-    def start(store: str, *options: str) -> Server:
-        started.append(Server(exported_bundle, store, *options).start())
+    def start(store: str, *options: str, **variables: str) -> Server:
+        started.append(Server(exported_bundle, store, *options, **variables).start())
         return started[-1].wait()
 
     yield start

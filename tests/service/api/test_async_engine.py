@@ -101,7 +101,7 @@ async def test_the_server_stays_alive_while_it_plans(client) -> None:
     await client.reset(session_id="a")
     await client.reset(session_id="b")
     plan = asyncio.create_task(
-        client.post("/plan", {"session_id": "a", "horizon": 100, "candidates": 300})
+        client.post("/plan", {"session_id": "a", "horizon": 100, "candidates": 100})
     )
     steps = 0
     async with asyncio.timeout(20):

@@ -479,6 +479,7 @@ def test_a_budget_that_ends_during_the_only_candidate_gives_a_plan() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_sixteen_plans_at_once_keep_their_budgets() -> None:
     engine = Engine([fake_world()], slice_rows=128)
     engine.start()

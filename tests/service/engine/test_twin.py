@@ -229,8 +229,9 @@ class Schedules(RuleBasedStateMachine):
 @pytest.mark.slow
 def test_any_schedule_gives_the_results_of_one_request_at_a_time(same: Same) -> None:
     machine = type("Schedules", (Schedules,), {"same": staticmethod(same)})
+    schedules = 3 * settings().max_examples
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=1000, stateful_step_count=25, deadline=None)
+        machine, settings=settings(max_examples=schedules, stateful_step_count=25, deadline=None)
     )
 
 

@@ -1,12 +1,13 @@
-"""Categoricals for Discrete actions: sampling and fitting."""
+"""Categoricals: sampling and fitting, for one choice or several."""
 
 import numpy as np
 import pytest
 
 from dreamserve.engine.imagination.trajectories import uniforms
-from dreamserve.planning.categorical import SMOOTHING, Categorical
+from dreamserve.planning.categorical import SMOOTHING, Categorical, Categoricals
 from dreamserve.planning.coloured_noise import amplitudes, coloured
 from dreamserve.planning.gaussian import normals
+from dreamserve.spaces import MultiDiscreteSpace
 
 WEIGHTS = np.array([[0.2, 0.3, 0.5], [0.01, 0.98, 0.01]])
 
@@ -95,3 +96,45 @@ def test_smoothing_keeps_every_action_possible() -> None:
         family.fit(np.zeros((10, 2), np.int64), np.ones(10), momentum=0.1)
     assert (family.weights > 0.02).all()
     np.testing.assert_allclose(family.weights.sum(axis=1), 1)
+
+
+SEVERAL = MultiDiscreteSpace(nvec=(3, 2, 3), names=("x", "y", "z"))
+
+
+def test_each_component_has_a_categorical_of_its_own() -> None:
+    warm = np.array([[2, 1, 0], [0, 0, 1]])
+    family = Categoricals(SEVERAL, 2, warm)
+    np.testing.assert_array_equal(family.centre(), warm)
+    for drawn in (
+        family.draw(uniforms(0, 0, (20_000, 2, 3))),
+        family.from_normals(normals(uniforms(1, 0, (20_000, 2, family.normals)))),
+    ):
+        for component, n in enumerate(SEVERAL.nvec):
+            expected = np.full((2, n), 1 / 2 / n)
+            expected[np.arange(2), warm[:, component]] += 1 / 2
+            shares = [(drawn[:, :, component] == choice).mean(axis=0) for choice in range(n)]
+            np.testing.assert_allclose(np.stack(shares, axis=-1), expected, atol=0.02)
+
+
+def test_components_are_fitted_as_if_each_were_alone() -> None:
+    generator = np.random.default_rng(0)
+    actions = generator.integers(0, SEVERAL.nvec, (50, 2, 3))
+    weights, family = generator.random(50), Categoricals(SEVERAL, 2, None)
+    family.fit(actions, weights, momentum=0.3)
+    drawn = uniforms(3, 0, (9, 2, 3))
+    for component, n in enumerate(SEVERAL.nvec):
+        alone = Categorical(n, (2,), None)
+        alone.fit(actions[:, :, component], weights, momentum=0.3)
+        np.testing.assert_array_equal(family.centre()[:, component], alone.centre())
+        expected = alone.draw(drawn[:, :, component])
+        np.testing.assert_array_equal(family.draw(drawn)[:, :, component], expected)
+
+
+def test_many_choices_are_drawn_as_few_are() -> None:
+    """Few places with many choices, and many with few, take different loops."""
+    many, numbers = Categorical(50, (4,), None), uniforms(0, 0, (200, 4))
+    many.weights = np.random.default_rng(0).dirichlet(np.ones(50), 4)
+    wide = Categorical(50, (4, 13), None)
+    wide.weights = np.repeat(many.weights[:, None], 13, axis=1)
+    drawn = wide.draw(np.repeat(numbers[..., None], 13, axis=2))
+    np.testing.assert_array_equal(drawn, np.repeat(many.draw(numbers)[..., None], 13, axis=2))

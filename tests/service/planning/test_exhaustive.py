@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dreamserve.planning.catalog import PLANNERS
-from dreamserve.spaces import BoxSpace, DiscreteSpace
+from dreamserve.spaces import BoxSpace, DiscreteSpace, MultiBinarySpace, MultiDiscreteSpace
 
 THREE = DiscreteSpace(n=3, names=("a", "b", "c"))
 every_planner = pytest.mark.parametrize("name", PLANNERS)
@@ -24,6 +24,20 @@ def test_all_are_tried_at_once_if_there_are_no_more_than_candidates(ask: Any, na
     np.testing.assert_array_equal(tried @ [27, 9, 3, 1], np.arange(81))
     assert (done.plan.value, done.plan.iterations) == (0, 1)
     assert done.plan.actions @ [27, 9, 3, 1] == 50
+
+
+@every_planner
+def test_all_combinations_of_components_are_tried(ask: Any, name: str) -> None:
+    space = MultiDiscreteSpace(nvec=(3, 2), names=("move", "fire"))
+    candidates = {"candidates": 36} if name == "random_shooting" else {"candidates": 9}
+    done = ask(name, space, 2, lambda c: c[:, 0, 0] + c[:, 1, 1] - c[:, 0, 1], **candidates)
+    (tried,) = done.tried
+    np.testing.assert_array_equal(tried.reshape(36, 4) @ [12, 6, 2, 1], np.arange(36))
+    assert done.plan.value == 3
+    assert (done.plan.actions[0].tolist(), done.plan.actions[1, 1]) == ([2, 0], 1)
+    binary = MultiBinarySpace(n=3, names=tuple("abc"))
+    (tried,) = ask(name, binary, 1, lambda c: np.ones(len(c)), candidates=8).tried
+    np.testing.assert_array_equal(tried.reshape(8, 3) @ [4, 2, 1], np.arange(8))
 
 
 @every_planner

@@ -4,19 +4,32 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dreamserve.planning.catalog import PLANNERS
-from dreamserve.spaces import ActionSpace, BoxSpace, DiscreteSpace
+from dreamserve.spaces import (
+    ActionSpace,
+    BoxSpace,
+    DiscreteSpace,
+    MultiBinarySpace,
+    MultiDiscreteSpace,
+)
 
 THREE = DiscreteSpace(n=3, names=("a", "b", "c"))
 BOX = BoxSpace(low=(-1.0, 0.0), high=(1.0, 5.0), names=("x", "y"))
-WARM = {THREE: np.array([2, 0, 2, 1]), BOX: np.float32([[-1, 5], [0.3, 2], [1, 0], [0.1, 0.1]])}
+SEVERAL = MultiDiscreteSpace(nvec=(3, 2, 3), names=("x", "y", "z"))
+BINARY = MultiBinarySpace(n=3, names=("x", "y", "z"))
+WARM = {
+    THREE: np.array([2, 0, 2, 1]),
+    BOX: np.float32([[-1, 5], [0.3, 2], [1, 0], [0.1, 0.1]]),
+    SEVERAL: np.array([[2, 0, 1], [0, 1, 0], [2, 1, 2], [1, 0, 0]]),
+    BINARY: np.array([[1, 0, 1], [0, 1, 0], [1, 1, 1], [1, 0, 0]]),
+}
 LEARNERS = [name for name in PLANNERS if name != "random_shooting"]
 
 every_planner = pytest.mark.parametrize("name", PLANNERS)
-everywhere = pytest.mark.parametrize("space", [THREE, BOX], ids=["Discrete", "Box"])
+everywhere = pytest.mark.parametrize("space", WARM, ids=lambda space: space.type)
 small = {
     "seed": st.integers(0, 1000),
     "candidates": st.integers(1, 30),
@@ -39,6 +52,7 @@ def erratic(seed: int) -> Any:
 
 @every_planner
 @everywhere
+@settings(deadline=None)  # other work may slow this machine
 @given(**small)
 def test_every_proposed_action_is_in_the_space(
     drive: Any, name: str, space: ActionSpace, horizon: int, candidates: int, **rest: int
@@ -47,17 +61,13 @@ def test_every_proposed_action_is_in_the_space(
     done = drive(name, space, horizon, worth, candidates=candidates, **rest)
     for tried in [*done.tried, done.plan.actions[None]]:
         assert 1 <= len(tried) <= candidates
-        if isinstance(space, BoxSpace):
-            assert (tried.shape[1:], tried.dtype) == ((horizon, 2), np.float32)
-            assert (tried >= np.float32(space.low)).all()
-            assert (tried <= np.float32(space.high)).all()
-        else:
-            assert (tried.shape[1:], tried.dtype) == ((horizon,), np.int64)
-            assert set(np.unique(tried)) <= {0, 1, 2}
+        assert tried.dtype == space.dtype
+        space.check(tried, (len(tried), horizon))
 
 
 @every_planner
 @everywhere
+@settings(deadline=None)  # other work may slow this machine
 @given(**small)
 def test_the_plan_is_the_first_of_the_best_that_were_tried(
     drive: Any, name: str, space: ActionSpace, horizon: int, seed: int, **rest: int
@@ -79,10 +89,12 @@ def test_a_non_finite_candidate_never_wins_and_is_not_learnt_from(
     drive: Any, name: str, space: ActionSpace, lost: float
 ) -> None:
     def worth(candidates: np.ndarray) -> np.ndarray:
-        return np.where((candidates > 1).any(axis=tuple(range(1, candidates.ndim))), lost, -9.0)
+        is_lost = (candidates >= most).any(axis=tuple(range(1, candidates.ndim)))
+        return np.where(is_lost, lost, -9.0)
 
+    most = 1.01 if isinstance(space, BoxSpace) else np.array(space.choice_counts) - 1
     done = drive(name, space, 2, worth, candidates=300, iterations=5)
-    assert (done.plan.actions <= 1).all()
+    assert (done.plan.actions < most).all()
     assert done.plan.value == -9
     if name in LEARNERS:
         assert np.mean(np.isfinite(done.values[-1])) > np.mean(np.isfinite(done.values[0]))
@@ -113,6 +125,7 @@ def test_the_same_numbers_give_the_same_plan(drive: Any, name: str, space: Actio
 
 @every_planner
 @everywhere
+@settings(deadline=None)  # other work may slow this machine
 @given(**small)
 def test_a_plan_is_worth_no_less_than_the_warm_one(
     drive: Any, name: str, space: ActionSpace, horizon: int, **rest: int
@@ -172,3 +185,42 @@ def test_the_widest_and_the_narrowest_bounds_are_respected(
         assert (tried[..., 0] <= np.float32(high)).all()
     lowest, highest = done.tried[0][..., 0].min(), done.tried[0][..., 0].max()
     assert highest / 2 - lowest / 2 >= (np.float32(high) / 2 - np.float32(low) / 2) * 0.9
+
+
+ODD = [  # bounds that are not those of papers
+    ((-2.0,), (2.0,)),
+    ((-1.0, 0.0, 0.0), (1.0, 1.0, 1.0)),  # steering and two pedals
+    ((0.0,), (1e30,)),
+    ((-1e9, 5.0), (-10.0, 5.5)),
+]
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize(("low", "high"), ODD)
+def test_the_best_action_is_found_on_either_bound_and_between(
+    drive: Any, name: str, low: tuple[float, ...], high: tuple[float, ...]
+) -> None:
+    space = BoxSpace(low=low, high=high, names=tuple(f"x{i}" for i in range(len(low))))
+    least, most = (np.array(bound, np.float64) for bound in (low, high))
+    for share in (0.0, 1.0, 0.37):
+        best = least + share * (most - least)
+
+        def worth(candidates: np.ndarray, best: np.ndarray = best) -> np.ndarray:
+            off = (candidates.astype(np.float64) - best) / (most - least)
+            return -np.square(off).sum(axis=(1, 2))
+
+        done = drive(name, space, 3, worth, candidates=100, iterations=20)
+        space.check(done.plan.actions, (3,))
+        off = np.abs(done.plan.actions - best) / (most - least)
+        assert off.max() < 0.02
+        if share != 0.37:
+            assert np.mean(off < 1e-6) > 0.5  # on the bound itself
+
+
+@every_planner
+def test_where_all_actions_are_worth_the_same_none_is_preferred(drive: Any, name: str) -> None:
+    space = BoxSpace(low=(0.0,), high=(1.0,), names=("gas",))
+    done = drive(name, space, 200, lambda c: np.zeros(len(c)), candidates=50)
+    assert 0 <= done.plan.actions.min() < 0.1
+    assert 0.9 < done.plan.actions.max() <= 1
+    assert done.plan.actions.std() > 0.2

@@ -4,56 +4,89 @@ from pathlib import Path
 from typing import Any
 
 from dreamserve.loading import load_world
-from dreamserve.manifest import WorldSpec
+from dreamserve_training.defaults import experience_of
 from dreamserve_training.evaluation.measure import card_pictures, measure_world
+from dreamserve_training.evaluation.prediction import break_even_threshold
+from dreamserve_training.evaluation.teacher_forcing import load_latents, teacher_force
+from dreamserve_training.evaluation.verdicts import verdicts_on
 from dreamserve_training.export import (
+    ModelBackend,
     Picture,
     export_world,
     make_bank,
     round_to_half,
     world_spec,
 )
-from dreamserve_training.models.catalog import load_memory
+from dreamserve_training.models.catalog import Vision, load_memory, load_vision
 from dreamserve_training.models.controller import LinearPolicy, load_policy
-from dreamserve_training.models.vae import ConvVAE, load_vae
 from dreamserve_training.models.world_model import WorldModel
 from dreamserve_training.origin import origin_of
-from dreamserve_training.recipe import Recipe, Workspace, read_json
+from dreamserve_training.recipe import ResolvedRecipe, Workspace, read_json, write_json
 
 
-def write_draft(recipe: Recipe, workspace: Workspace) -> Path:
+def memory_options(recipe: ResolvedRecipe, workspace: Workspace) -> dict[str, Any]:
+    """Return the arguments of M's core: sizes, what it predicts, and the recipe's options."""
+    experience = experience_of(recipe, workspace)
+    return {
+        "z_dim": recipe.vae.z_dim,
+        "action_space": recipe.env.action_space,
+        "predict_reward": experience.constant_reward is None,
+        "predict_done": experience.ends,
+        **recipe.memory_options,
+    }
+
+
+def write_draft(recipe: ResolvedRecipe, workspace: Workspace) -> Path:
     """Write the bundle without controller and measurements, in whose dreams C is evolved."""
+    vision, memory = load_models(workspace)
+    threshold = recipe.done_threshold
+    if threshold is None:
+        spec = world_spec(recipe.name, recipe.env, memory, **_reward(recipe, workspace, memory))
+        backend = ModelBackend(spec, vision, memory)
+        runs = teacher_force(backend, spec, load_latents(workspace.latents("holdout")))
+        threshold = break_even_threshold(runs)
+    write_json(workspace.done_threshold, threshold)
     return _write(recipe, workspace, workspace.draft, None, {}, {})
 
 
-def write_bundle(recipe: Recipe, workspace: Workspace, bundle: Path) -> Path:
-    """Measure the world on held-out episodes and write its bundle with controller and card."""
+def write_bundle(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> list[str]:
+    """Measure the world on held-out episodes, write its bundle, and return the verdicts on it."""
     world = load_world(workspace.draft)
     held_out = workspace.episodes("holdout"), workspace.latents("holdout")
     evaluation = read_json(workspace.evaluation, default=None)
     quality = {
         **measure_world(world.backend, world.spec, *held_out),
-        "real": evaluation["real"],
+        **({"real": evaluation["real"]} if evaluation["real"] else {}),
         "dream": {f"T = {t}": figures for t, figures in evaluation["dream"].items()},
     }
+    verdicts = verdicts_on(quality)
+    quality = {"verdicts": verdicts or ["none: nothing is worse than its baseline"], **quality}
     pictures = card_pictures(world.backend, world.spec, *held_out)
     policy = load_policy(workspace.controller / "controller.npz")
-    return _write(recipe, workspace, bundle, policy, quality, pictures)
+    _write(recipe, workspace, bundle, policy, quality, pictures)
+    return verdicts
 
 
 def _write(
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     workspace: Workspace,
     out: Path,
     policy: LinearPolicy | None,
     quality: dict[str, Any],
     pictures: dict[str, Picture],
 ) -> Path:
-    vae, memory = load_models(workspace)
+    vision, memory = load_models(workspace)
+    spec = world_spec(
+        recipe.name,
+        recipe.env,
+        memory,
+        done_threshold=read_json(workspace.done_threshold, default=0.0),
+        **_reward(recipe, workspace, memory),
+    )
     return export_world(
         out,
-        spec=spec_of_recipe(recipe, memory),
-        vae=vae,
+        spec=spec,
+        vae=vision,
         memory=memory,
         bank=make_bank(memory, workspace.latents("train"), recipe.bank_size),
         origin=origin_of(recipe, workspace),
@@ -63,18 +96,13 @@ def _write(
     )
 
 
-def load_models(workspace: Workspace) -> tuple[ConvVAE, WorldModel]:
+def load_models(workspace: Workspace) -> tuple[Vision, WorldModel]:
     """Return V and M as they are served: with weights rounded to half precision."""
-    vae = load_vae(workspace.vae_model)
-    return round_to_half(vae, load_memory(workspace.memory_model))
+    return round_to_half(load_vision(workspace.vae_model), load_memory(workspace.memory_model))
 
 
-def spec_of_recipe(recipe: Recipe, memory: WorldModel) -> WorldSpec:
-    """Return the spec of the recipe's world."""
-    return world_spec(
-        recipe.name,
-        recipe.env,
-        memory,
-        done_threshold=recipe.done_threshold,
-        constant_reward=recipe.constant_reward,
-    )
+def _reward(recipe: ResolvedRecipe, workspace: Workspace, memory: WorldModel) -> dict[str, Any]:
+    """Return the reward of every step, for a model that predicts none."""
+    if memory.predict_reward:
+        return {"constant_reward": None}
+    return {"constant_reward": experience_of(recipe, workspace).constant_reward}

@@ -20,7 +20,9 @@ app = typer.Typer(
     epilog=_example("recipe takecover --out runs/takecover"),
 )  # fmt: skip
 
-RecipeName = Annotated[str, typer.Argument(help="Name of the recipe, e.g. takecover.")]
+RecipeName = Annotated[
+    str, typer.Argument(help="A recipe's file, e.g. ./cartpole.py, or the name takecover.")
+]
 Out = Annotated[
     Path | None,
     typer.Option("--out", help="Working directory of the stages. Default: runs/RECIPE."),
@@ -40,10 +42,11 @@ def _run(
     stage: str, name: str, out: Path | None, restart: bool, bundle: Path | None = None
 ) -> None:
     # imported here because torch takes seconds to import, and --help should not
+    from dreamserve_training.recipe_files import recipe_name
     from dreamserve_training.stages import run_stages
 
-    names = None if stage == "recipe" else (stage,)
-    run_stages(name, out or Path("runs") / name, bundle or Path("bundles") / name, names, restart)
+    names, world = None if stage == "recipe" else (stage,), recipe_name(name)
+    run_stages(name, out or Path("runs") / world, bundle or Path("bundles") / world, names, restart)
 
 
 @app.command(epilog=_example("collect takecover"))
@@ -54,13 +57,13 @@ def collect(recipe: RecipeName, out: Out = None, restart: Restart = False) -> No
 
 @app.command(epilog=_example("vae takecover"))
 def vae(recipe: RecipeName, out: Out = None, restart: Restart = False) -> None:
-    """Train V, the VAE, on a sample of frames."""
+    """Train V, the VAE, on a sample of frames, or fit the scale of vectors."""
     _run("vae", recipe, out, restart)
 
 
 @app.command(epilog=_example("encode takecover"))
 def encode(recipe: RecipeName, out: Out = None, restart: Restart = False) -> None:
-    """Encode the recorded frames to latents."""
+    """Encode the recorded observations to latents."""
     _run("encode", recipe, out, restart)
 
 
@@ -120,6 +123,24 @@ def recipe(
 ) -> None:
     """Run every stage in order; run it again to resume after an interruption."""
     _run("recipe", name, out, restart, bundle)
+
+
+@app.command(epilog=_example("new cartpole --env CartPole-v1"))
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the world; the file is NAME.py.")],
+    env: Annotated[
+        str,
+        typer.Option("--env", help="Gymnasium id; module:Id-v0 imports the module first."),
+    ],
+    part: Annotated[
+        str | None, typer.Option("--part", help="Key of a Dict observation, if it has several.")
+    ] = None,
+) -> None:
+    """Write a first recipe, NAME.py, with comments on what can be changed."""
+    from dreamserve_training.new_recipe import write_recipe
+
+    path = write_recipe(Path.cwd(), name, env, part)
+    typer.echo(f"{path.name}: written; train the world: dreamserve-train recipe ./{path.name}")
 
 
 app.add_typer(commands)

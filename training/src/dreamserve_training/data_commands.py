@@ -22,18 +22,18 @@ _Actions = Annotated[
 ]
 _Names = Annotated[
     str | None,
-    typer.Option("--names", help="With --actions: their names, separated by commas."),
+    typer.Option("--names", help="Names of the actions, or of their parts, separated by commas."),
 ]
 
 
-def _space(actions: str | None, names: str | None) -> Any:
+def _space(actions: str | None) -> Any:
     from dreamserve_training.data.gym_spaces import parse_space
 
-    if actions is None:
-        if names is not None:
-            raise ValueError("--names needs --actions")
-        return None
-    return parse_space(actions, names.split(",") if names else None)
+    return None if actions is None else parse_space(actions)
+
+
+def _split(names: str | None) -> list[str] | None:
+    return None if names is None else names.split(",")
 
 
 @commands.command("import", epilog=_example("import minari:D4RL/pen/human-v2 data/pen"))
@@ -59,7 +59,12 @@ def import_(
     from dreamserve_training.data.sources.importing import import_dataset
 
     description = import_dataset(
-        source, out, observation=observation, action_space=_space(actions, names), limit=limit
+        source,
+        out,
+        observation=observation,
+        action_space=_space(actions),
+        action_names=_split(names),
+        limit=limit,
     )
     shape = " x ".join(map(str, description.observation_shape))
     typer.echo(
@@ -73,7 +78,6 @@ def minari(
     episodes: Annotated[Path, typer.Argument(help="Folder of raw episodes (*.npz).")],
     dataset_id: Annotated[str, typer.Argument(help="Id of the new Minari dataset.")],
     actions: _Actions = None,
-    names: _Names = None,
 ) -> None:
     """Write recorded episodes as a dataset of Minari's local store."""
     from dreamserve_training.data.sources.minari_export import (
@@ -85,7 +89,7 @@ def minari(
     written = write_minari(
         dataset_id,
         recorded_episodes(episodes),
-        described_space(episodes, _space(actions, names)),
+        described_space(episodes, _space(actions)),
         description=f"Episodes recorded in {episodes.name}. The last observation of an episode that"
         " terminates repeats the one before.",
         algorithm="recorded",

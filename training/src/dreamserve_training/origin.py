@@ -9,13 +9,13 @@ from typing import Any
 
 from dreamserve_training.data.digests import files_digest
 from dreamserve_training.data.episodes import episode_paths
-from dreamserve_training.recipe import Recipe, Split, Workspace, read_json
+from dreamserve_training.recipe import ResolvedRecipe, Split, Workspace, read_json
 from dreamserve_training.runs.records import installed
 
 PACKAGES = ("vizdoom", "gymnasium", "torch", "lightning", "cma", "dreamserve-training")
 
 
-def origin_of(recipe: Recipe, workspace: Workspace) -> dict[str, Any]:
+def origin_of(recipe: ResolvedRecipe, workspace: Workspace) -> dict[str, Any]:
     """Return `manifest.origin`: environment, data, seeds, options, versions and training times."""
     splits: tuple[Split, ...] = ("train", "holdout")
     digests = {split: files_digest(episode_paths(workspace.episodes(split))) for split in splits}

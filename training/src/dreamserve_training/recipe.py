@@ -1,60 +1,103 @@
-"""A recipe: all options of one world, from the environment to the bundle, as data."""
+"""A recipe: what a world is trained on and how, from the environment to the bundle, as data.
+
+    RECIPE = Recipe(env="CartPole-v1")
+
+is a whole one. All other fields have defaults, which follow from the environment (`defaults`).
+"""
 
 import json
-from dataclasses import dataclass
-from importlib import import_module
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from dreamserve_training.data.collect import CollectConfig
-from dreamserve_training.envs import EnvSpec
+from dreamserve_training.data.disk import Data
+from dreamserve_training.data.policies import Policy
+from dreamserve_training.envs import Env, EnvSpec, Record
 from dreamserve_training.files import atomic_write
+from dreamserve_training.runs.options import AtLeastZero, Count, Options, Whole
 from dreamserve_training.train.controller import ControllerConfig
 from dreamserve_training.train.memory import TrainConfig
 from dreamserve_training.train.vae import VAEConfig
 
-RECIPES = ("takecover",)
 Split = Literal["train", "holdout"]
-
-
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """Options of the controller's evaluation in the real environment and in dreams."""
-
-    episodes: int = 100
-    seed: int = 2_000_000  # of the first episode; data is collected with smaller seeds
-    sweeps: tuple[int, ...] = (60, 90, 110, 130, 150, 180)  # steps each direction is held
-    dream_temperatures: tuple[float, ...] = (0.5, 1.0, 1.15, 1.3)
-    workers: int = 2
+Overrides = Mapping[str, Any]  # fields of a config that replace their defaults
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The options of every stage of `dreamserve-train recipe NAME`."""
+    """What a user writes. None and what is left out follow from the environment, or from `data`.
+
+    `env` is a Gymnasium id (`module:Id-v0` imports the module first), or a callable that returns an
+    environment: a class, a function, or a lambda that wraps one. The fields from `vae` on are
+    options: `train={"epochs": 5}` changes one field of the default TrainConfig. With `data`, an
+    environment is only played to evaluate the world; without one, there is no evaluation.
+    """
+
+    env: str | Callable[[], Env] | None = None
+    data: Data | None = None  # episodes on disk, in place of collecting them
+    name: str | None = None  # of the world; default: the name of the recipe's file
+    # what is seen and done
+    part: str | None = None  # key of a Dict observation
+    crop: tuple[int, int, int, int] | None = None  # of pictures: top, bottom, left, right
+    size: tuple[int, int] | None = None  # (height, width) to which pictures are averaged down
+    action_names: Sequence[str] | None = None  # of the actions, or of the parts of an action
+    max_episode_steps: int | None = None
+    install: str | None = None  # a command that installs the environment, for the error without it
+    # the experience
+    steps: int | None = None  # about as many are collected for training, a tenth more is held out
+    policy: Policy | None = None  # who plays: (rng, action space) → actions of an episode
+    record: Record | None = None  # numbers stored with each step, for analysis
+    baselines: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # name → actions, repeated
+    # the models
+    constant_reward: float | None = None  # of every step; None: as in the experience
+    done_threshold: float | None = None  # of the done logit; None: chosen on held-out episodes
+    collect: Overrides = field(default_factory=dict)  # CollectConfig
+    vae: Overrides = field(default_factory=dict)  # VAEConfig; unused for vectors
+    memory: str = "mdnrnn"  # the core of M, a key of `models.catalog.CORES`
+    memory_options: Overrides = field(default_factory=dict)  # the core's arguments
+    train: Overrides = field(default_factory=dict)  # TrainConfig
+    batch_size: int = 32
+    sequence_length: int | None = None
+    controller: Overrides = field(default_factory=dict)  # ControllerConfig
+    evaluate: Overrides = field(default_factory=dict)  # EvaluateConfig
+    bank_size: int = 256
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(Options):
+    """Options of the evaluation in the real environment and in dreams."""
+
+    episodes: Count = 100
+    seed: Whole = 2_000_000  # of the first episode; data is collected with smaller seeds
+    dream_temperatures: tuple[AtLeastZero, ...] = (0.5, 1.0, 1.15, 1.3)
+    plan_episodes: Whole = 5  # played by /plan, which takes longer; 0: none
+    plan: Overrides = field(default_factory=dict)  # fields of /plan
+    workers: Count = 2
+
+
+@dataclass(frozen=True)
+class ResolvedRecipe:
+    """The options of every stage; `defaults.resolve` makes them from a recipe."""
 
     name: str
     env: EnvSpec
+    data: Data | None
+    baselines: tuple[tuple[str, tuple[Any, ...]], ...]
     collect: CollectConfig
     holdout: CollectConfig  # episodes with other seeds, never trained on
     vae: VAEConfig
-    memory: str  # the core of M, a key of `models.catalog.CORES`
-    memory_options: dict[str, Any]  # the core's arguments except z_dim and action_dim
+    memory: str
+    memory_options: dict[str, Any]  # without those that follow from the experience
     train: TrainConfig
     batch_size: int
     sequence_length: int
     controller: ControllerConfig
     evaluate: EvaluateConfig
-    constant_reward: float | None  # reward of every step; None if M predicts it
-    done_threshold: float = 0.0
-    bank_size: int = 256
-
-
-def load_recipe(name: str) -> Recipe:
-    """Return the recipe called `name`. An unknown name raises ValueError, which lists all."""
-    if name not in RECIPES:
-        raise ValueError(f"no recipe {name!r}; known recipes: {', '.join(RECIPES)}")
-    recipe: Recipe = import_module(f"dreamserve_training.recipes.{name}").RECIPE
-    return recipe
+    constant_reward: float | None
+    done_threshold: float | None
+    bank_size: int
 
 
 @dataclass(frozen=True)
@@ -78,6 +121,11 @@ class Workspace:
         return self.root / "latents" / split
 
     @property
+    def environment(self) -> Path:
+        """What the environment told of itself, JSON."""
+        return self.root / "environment.json"
+
+    @property
     def vae(self) -> Path:
         """Folder of the frame sample, V's checkpoints and the trained V."""
         return self.root / "vae"
@@ -96,6 +144,11 @@ class Workspace:
     def memory_model(self) -> Path:
         """The trained M."""
         return self.memory / f"{self.core}_best.pth"
+
+    @property
+    def done_threshold(self) -> Path:
+        """The threshold of the done logit, JSON."""
+        return self.root / "done_threshold.json"
 
     @property
     def draft(self) -> Path:

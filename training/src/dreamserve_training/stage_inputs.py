@@ -9,52 +9,55 @@ from typing import Any
 
 from dreamserve_training.data.digests import file_hash, files_digest
 from dreamserve_training.data.encoding import ENCODER_FILE, FramesToLatentConverter
-from dreamserve_training.recipe import Recipe, Split, Workspace
+from dreamserve_training.recipe import ResolvedRecipe, Split, Workspace
 from dreamserve_training.runs.records import Record, begin
 
 Inputs = Mapping[str, Any]
 SPLITS: tuple[Split, ...] = ("train", "holdout")
 
 
-def _collect(recipe: Recipe, workspace: Workspace) -> Inputs:
+def _collect(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
+    if recipe.data is not None:
+        train, holdout = map(files_digest, recipe.data.split())
+        return {"env": recipe.env, "train": train, "holdout": holdout}
     return {"env": recipe.env, "collect": recipe.collect, "holdout": recipe.holdout}
 
 
-def _vae(recipe: Recipe, workspace: Workspace) -> Inputs:
+def _vae(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
     return {"vae": recipe.vae, "episodes": _digests(workspace.episodes)}
 
 
-def _encode(recipe: Recipe, workspace: Workspace) -> Inputs:
+def _encode(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
     return {"vae": _hash(workspace.vae_model), "episodes": _digests(workspace.episodes)}
 
 
-def _memory(recipe: Recipe, workspace: Workspace) -> Inputs:
+def _memory(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
     names = ("memory", "memory_options", "train", "batch_size", "sequence_length")
     return {**_fields(recipe, names), "latents": _digests(workspace.latents)}
 
 
-def draft(recipe: Recipe, workspace: Workspace) -> Inputs:
+def draft(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
     """Return what the bundle in whose dreams C is evolved is made of."""
     names = ("env", "constant_reward", "done_threshold", "bank_size")
     models = {"vae": _hash(workspace.vae_model), "memory": _hash(workspace.memory_model)}
     return {**_fields(recipe, names), **models, "latents": _digests(workspace.latents)}
 
 
-def _controller(recipe: Recipe, workspace: Workspace) -> Inputs:
+def _controller(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
     return {**draft(recipe, workspace), "controller": recipe.controller}
 
 
-def _evaluate(recipe: Recipe, workspace: Workspace) -> Inputs:
+def _evaluate(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
     controller = {"policy": _hash(workspace.controller / "controller.npz")}
     return {**_controller(recipe, workspace), **controller, "evaluate": recipe.evaluate}
 
 
-def _export(recipe: Recipe, workspace: Workspace) -> Inputs:
+def _export(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
     evaluation = {"evaluation": _hash(workspace.evaluation)}
     return {**_evaluate(recipe, workspace), **evaluation}
 
 
-INPUTS: Mapping[str, Callable[[Recipe, Workspace], Inputs]] = {
+INPUTS: Mapping[str, Callable[[ResolvedRecipe, Workspace], Inputs]] = {
     "collect": _collect,
     "vae": _vae,
     "encode": _encode,
@@ -83,7 +86,7 @@ def begin_encoding(
     begin(latents / "encode_run.json", record, files, reached=reached, restart=restart)
 
 
-def _fields(recipe: Recipe, names: tuple[str, ...]) -> dict[str, Any]:
+def _fields(recipe: ResolvedRecipe, names: tuple[str, ...]) -> dict[str, Any]:
     return {name: getattr(recipe, name) for name in names}
 
 

@@ -12,24 +12,29 @@ from functools import partial
 from pathlib import Path
 
 from dreamserve.loading import load_world
-from dreamserve_training.assemble import write_bundle, write_draft
+from dreamserve.observations import VectorSpec
+from dreamserve_training.assemble import memory_options, write_bundle, write_draft
 from dreamserve_training.data.collect import collect as collect_episodes
 from dreamserve_training.data.digests import files_digest
 from dreamserve_training.data.encoding import FramesToLatentConverter, preprocess_trajectories
 from dreamserve_training.data.episodes import episode_paths
 from dreamserve_training.data.frames import sample_frames
 from dreamserve_training.data.loaders import create_window_loader
+from dreamserve_training.defaults import probe, resolve
 from dreamserve_training.dreams.returns import dream_returns
 from dreamserve_training.evaluation.real import (
     EpisodeResults,
     blind_agents,
     compare_agents,
     controller_agents,
+    planning_agent,
 )
 from dreamserve_training.models.catalog import make_memory
-from dreamserve_training.models.controller import load_policy, save_policy
+from dreamserve_training.models.controller import LinearPolicy, load_policy, save_policy
 from dreamserve_training.progress import duration, log_progress
-from dreamserve_training.recipe import Recipe, Workspace, load_recipe, read_json, write_json
+from dreamserve_training.recipe import ResolvedRecipe, Workspace, read_json, write_json
+from dreamserve_training.recipe_files import load_recipe
+from dreamserve_training.recorded import take_recorded
 from dreamserve_training.runs.locks import locked
 from dreamserve_training.runs.records import describe
 from dreamserve_training.runs.signals import stoppable
@@ -39,6 +44,7 @@ from dreamserve_training.train.controller import evolve
 from dreamserve_training.train.memory import train_memory
 from dreamserve_training.train.trainer import seed_everything
 from dreamserve_training.train.vae import train_vae
+from dreamserve_training.train.vectors import fit_scale
 
 logger = logging.getLogger("dreamserve_training")
 
@@ -48,24 +54,30 @@ class Stage:
     """One step of a recipe."""
 
     name: str
-    run: Callable[[Recipe, Workspace], None]
+    run: Callable[[ResolvedRecipe, Workspace], None]
     output: Callable[[Workspace], Path]  # the stage is done if this file exists
     minutes: float  # duration on two CPU cores, for the time-left estimate
 
 
-def collect(recipe: Recipe, workspace: Workspace) -> None:
-    """Record episodes of the real environment."""
-    for split, config in (("train", recipe.collect), ("holdout", recipe.holdout)):
-        directory = workspace.episodes(split)
-        progress = log_progress(f"collect {split}")
-        collect_episodes(recipe.env, directory, config, progress, workspace.restart)
+def collect(recipe: ResolvedRecipe, workspace: Workspace) -> None:
+    """Record episodes of the real environment, or take recorded ones."""
+    if recipe.data is not None:
+        take_recorded(recipe.data, recipe.env, workspace.episodes, workspace.restart)
+    else:
+        for split, config in (("train", recipe.collect), ("holdout", recipe.holdout)):
+            directory = workspace.episodes(split)
+            progress = log_progress(f"collect {split}")
+            collect_episodes(recipe.env, directory, config, progress, workspace.restart)
     (workspace.root / "collected").touch()
 
 
-def vae(recipe: Recipe, workspace: Workspace) -> None:
-    """Train V on a sample of frames."""
+def vae(recipe: ResolvedRecipe, workspace: Workspace) -> None:
+    """Train V on a sample of frames, or fit the scale of vectors."""
     config = recipe.vae
     workspace.vae.mkdir(parents=True, exist_ok=True)
+    if isinstance(recipe.env.observation, VectorSpec):
+        fit_scale(episode_paths(workspace.episodes("train")), workspace.vae_model)
+        return
     samples = {}
     for split, count in (("train", config.frames), ("holdout", config.validation_frames)):
         samples[split] = workspace.vae / f"frames-{split}.npy"
@@ -80,8 +92,8 @@ def vae(recipe: Recipe, workspace: Workspace) -> None:
     )
 
 
-def encode(recipe: Recipe, workspace: Workspace) -> None:
-    """Encode the frames of every episode to V's posteriors."""
+def encode(recipe: ResolvedRecipe, workspace: Workspace) -> None:
+    """Encode the observations of every episode to V's posteriors."""
     converter = FramesToLatentConverter(workspace.vae_model, mixed_precision=True)
     for split in SPLITS:
         latents = workspace.latents(split)
@@ -92,11 +104,10 @@ def encode(recipe: Recipe, workspace: Workspace) -> None:
     (workspace.root / "encoded").touch()
 
 
-def memory(recipe: Recipe, workspace: Workspace) -> None:
+def memory(recipe: ResolvedRecipe, workspace: Workspace) -> None:
     """Train M on windows of latent episodes; keep the epoch that is best on held-out episodes."""
     seed_everything(recipe.train.seed)  # the untrained weights
-    sizes = {"z_dim": recipe.vae.z_dim, "action_dim": len(recipe.env.action_names)}
-    model = make_memory(recipe.memory, **sizes, **recipe.memory_options)
+    model = make_memory(recipe.memory, **memory_options(recipe, workspace))
     config = replace(recipe.train, save_dir=str(workspace.memory), restart=workspace.restart)
     train, holdout = (
         create_window_loader(
@@ -111,7 +122,7 @@ def memory(recipe: Recipe, workspace: Workspace) -> None:
     train_memory(model, train, config, holdout)
 
 
-def controller(recipe: Recipe, workspace: Workspace) -> None:
+def controller(recipe: ResolvedRecipe, workspace: Workspace) -> None:
     """Evolve C in dreams of the draft bundle."""
     inputs = draft_inputs(recipe, workspace)
     with made_of(workspace, "draft", inputs, workspace.draft) as missing:
@@ -121,18 +132,15 @@ def controller(recipe: Recipe, workspace: Workspace) -> None:
     save_policy(policy, workspace.controller / "controller.npz")
 
 
-def evaluate(recipe: Recipe, workspace: Workspace) -> None:
-    """Evaluate C and blind agents in real episodes whose seeds were not used for training."""
+def evaluate(recipe: ResolvedRecipe, workspace: Workspace) -> None:
+    """Evaluate C, plans and blind agents in real episodes whose seeds were not used before.
+
+    A recipe without an environment is evaluated in dreams only.
+    """
     config, limit = recipe.evaluate, recipe.env.max_episode_steps
     policy = load_policy(workspace.controller / "controller.npz")
-    temperature = recipe.controller.temperature
-    agents = [
-        *blind_agents(recipe.env, config.sweeps),
-        *controller_agents(workspace.draft, policy, temperature),
-    ]
     seeds = range(config.seed, config.seed + config.episodes)
-    progress = log_progress("evaluate")
-    real = compare_agents(recipe.env, agents, seeds, config.workers, progress)
+    real = {} if recipe.env.env is None else real_results(recipe, workspace, policy, seeds)
     world = load_world(workspace.draft)
     dreamed = {}
     for value in config.dream_temperatures:
@@ -147,14 +155,34 @@ def evaluate(recipe: Recipe, workspace: Workspace) -> None:
     }
     write_json(workspace.evaluation, report)
     for name, figures in report["real"].items():
-        logger.info("%-14s %6.0f ± %.0f", name, figures["mean"], figures["std"])
+        logger.info("%-14s %8.5g ± %.3g", name, figures["mean"], figures["std"])
 
 
-def export(recipe: Recipe, workspace: Workspace, bundle: Path) -> None:
+def real_results(
+    recipe: ResolvedRecipe, workspace: Workspace, policy: LinearPolicy, seeds: range
+) -> dict[str, EpisodeResults]:
+    """Return the results in the real environment of the controller, plans and blind agents."""
+    config = recipe.evaluate
+    agents = [
+        *blind_agents(recipe.env, recipe.collect, recipe.baselines),
+        *controller_agents(workspace.draft, policy, recipe.controller.temperature),
+    ]
+    progress = log_progress("evaluate")
+    real = compare_agents(recipe.env, agents, seeds, config.workers, progress)
+    if planned := seeds[: config.plan_episodes]:
+        planner = planning_agent(workspace.draft, config.plan)
+        progress = log_progress("evaluate plans")
+        real |= compare_agents(recipe.env, [planner], planned, config.workers, progress)
+    return real
+
+
+def export(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> None:
     """Measure the world on held-out episodes and write its bundle."""
-    write_bundle(recipe, workspace, bundle)
+    verdicts = write_bundle(recipe, workspace, bundle)
     # a marker file, because an existing bundle may come from another run
     (workspace.root / "exported").touch()
+    for verdict in verdicts:
+        logger.warning("verdict: %s", verdict)
     logger.info("export: %s", bundle)
 
 
@@ -177,14 +205,17 @@ def run_stages(
 ) -> None:
     """Run the stages called `names` (default: all) of the recipe `name`, and log progress.
 
+    `name` may be the path of a recipe's file.
     A stage is skipped if its output exists and was made of what the recipe and the earlier stages'
     files are now. A stage whose unfinished or finished files were made of other settings or data
     raises MismatchError; with `restart` it removes them and starts over. Raises ValueError for an
     unknown recipe and for a stage whose input is missing or outdated, and LockedError if another
     process runs stages in `root`.
     """
-    recipe = load_recipe(name)
-    workspace = Workspace(root, recipe.memory, restart)
+    written = load_recipe(name)
+    workspace = Workspace(root, written.memory, restart)
+    root.mkdir(parents=True, exist_ok=True)
+    recipe = resolve(written, probe(written, workspace))
     stages = [
         *STAGES,
         Stage("export", partial(export, bundle=bundle), lambda w: w.root / "exported", 1),
@@ -208,14 +239,14 @@ def run_stages(
             run_stage(stage, recipe, workspace)
 
 
-def is_done(stage: Stage, recipe: Recipe, workspace: Workspace) -> bool:
+def is_done(stage: Stage, recipe: ResolvedRecipe, workspace: Workspace) -> bool:
     """Return whether the output of `stage` exists and was made of the present inputs."""
     made = read_json(workspace.inputs(stage.name), default=None)
     inputs = describe(INPUTS[stage.name](recipe, workspace))
     return stage.output(workspace).exists() and bool(made == inputs)
 
 
-def run_stage(stage: Stage, recipe: Recipe, workspace: Workspace) -> None:
+def run_stage(stage: Stage, recipe: ResolvedRecipe, workspace: Workspace) -> None:
     """Run `stage`, and note what it was made of and how long it took."""
     start_s = time.monotonic()
     with made_of(workspace, stage.name, INPUTS[stage.name](recipe, workspace)):
@@ -231,9 +262,11 @@ def made_of(
 ) -> Iterator[bool]:
     """Note after the block what `name` was made of; yield whether `output` is to be made again."""
     path, now = workspace.inputs(name), describe(inputs)
-    yield output is None or not output.exists() or read_json(path, default=None) != now
-    path.parent.mkdir(exist_ok=True)
-    write_json(path, now)
+    changed = read_json(path, default=None) != now
+    yield changed or output is None or not output.exists()
+    if changed:
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, now)
 
 
 def record_time(workspace: Workspace, stage: str, seconds: float) -> None:

@@ -158,11 +158,11 @@ def drawn(
     log_sigma = output.head[2]
     if spec.head.form == "isotropic":
         log_sigma = log_sigma[:, :, None].repeat(spec.latent_size, axis=2)
-    sigma: Array = np.exp(np.take_along_axis(log_sigma, choices[:, None], axis=1)[:, 0])
+    sigma = np.exp(np.take_along_axis(log_sigma, choices[:, None], axis=1)[:, 0])
     if spec.temperature_rule == "paper":
         sigma = sigma * np.sqrt(step.temperature)[:, None]
-    latent: Array = mean + sigma * step.noise[:, : spec.noise.normal]
-    return latent, ~near
+    latent = mean + sigma * step.noise[:, : spec.noise.normal]
+    return latent.astype(np.float32), ~near
 
 
 def likeliest(spec: WorldSpec, output: StepOutput) -> tuple[Array, npt.NDArray[np.bool_]]:

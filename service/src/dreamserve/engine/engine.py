@@ -62,16 +62,7 @@ class Engine:
         options = replace(options or EngineOptions(), **changed)
         by_name = worlds_by_name(worlds)
         ledger = None if durability is None else Ledger()
-        self.table = SessionTable(
-            by_name,
-            options.capacity,
-            options.session_ttl_s,
-            batch_sizes(options.max_batch),
-            options.max_kept_bytes,
-            clock,
-            ledger,
-            options.max_plan_bytes,
-        )
+        self.table = _session_table(by_name, options, clock, ledger)
         self._contexts = Contexts(
             by_name,
             self.table,
@@ -234,3 +225,21 @@ class Engine:
         The futures of unfinished requests get DrainingError.
         """
         self._runner.stop(deadline_s)
+
+
+def _session_table(
+    worlds: dict[str, World],
+    options: EngineOptions,
+    clock: Callable[[], float],
+    ledger: Ledger | None,
+) -> SessionTable:
+    return SessionTable(
+        worlds,
+        options.capacity,
+        options.session_ttl_s,
+        batch_sizes(options.max_batch),
+        options.max_kept_bytes,
+        clock,
+        ledger,
+        options.max_plan_bytes,
+    )

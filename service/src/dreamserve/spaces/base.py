@@ -37,6 +37,15 @@ class Space(BaseModel):
 
     names: tuple[str, ...]
 
+    def __eq__(self, other: object) -> bool:  # pydantic's would compare the cached arrays, too
+        return type(self) is type(other) and self._fields() == other._fields()
+
+    def __hash__(self) -> int:
+        return hash(self._fields())
+
+    def _fields(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in type(self).model_fields)
+
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:

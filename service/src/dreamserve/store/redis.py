@@ -106,7 +106,10 @@ class RedisStore:
             part = keys[first : first + AT_ONCE]
             replies += self._run(self._take, part, [_EPOCH.pack(epoch)])
         kept_s = self._retention.kept_s
-        return [reply and Taken(reply[0], reply[1], kept_s - 1e-3 * reply[2]) for reply in replies]
+        return [  # a key may have more time left than it was given: Redis' clock was set back
+            reply and Taken(reply[0], reply[1], max(0.0, kept_s - 1e-3 * reply[2]))
+            for reply in replies
+        ]
 
     def commit(self, changes: Sequence[Change]) -> list[bool]:
         applied: list[Any] = []

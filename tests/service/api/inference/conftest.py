@@ -15,11 +15,12 @@ LENGTH = "inference-header-content-length"
 def infer_body(
     action: Any = None, *, binary: bool = True, **fields: Any
 ) -> tuple[bytes, dict[str, str]]:
-    """Return body and headers of an inference request with this action, an int or a list."""
+    """Return body and headers of an inference request with this action, a number or a list."""
     data = b""
     if action is not None:
-        dtype = "INT64" if isinstance(action, int) else "FP32"
-        array = np.atleast_1d(np.array(action, DTYPES[dtype]))
+        array = np.atleast_1d(np.array(action))
+        dtype = "INT64" if array.dtype.kind == "i" else "FP32"
+        array = array.astype(DTYPES[dtype])
         given: dict[str, Any] = {"name": "action", "datatype": dtype, "shape": list(array.shape)}
         if binary:
             data = array.tobytes()

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from dreamserve.spaces import BoxSpace, DiscreteSpace, Space
 from dreamserve_protocol.errors import InvalidActionError
 from dreamserve_training.data.episodes import DataError, episode_paths, load_episode
+from dreamserve_training.models.actions import ActionInput
 
 Actions = npt.NDArray[np.generic]
 _UNBOUNDED = 3e38  # the space of a continuous model whose bounds are not known
@@ -18,14 +19,14 @@ class TakesActions(Protocol):
     """What the check needs to know of a memory model."""
 
     action_dim: int
-    discrete_actions: bool
+    action_input: ActionInput
 
 
 def space_of(model: TakesActions) -> Space:
-    """Return the space of the actions that `model` takes; a continuous model has no bounds."""
+    """Return the space of the actions that `model` takes; without a space it has no bounds."""
+    if model.action_input.space is not None:
+        return model.action_input.space
     names = tuple(str(index) for index in range(model.action_dim))
-    if model.discrete_actions:
-        return DiscreteSpace(n=model.action_dim, names=names)
     bound = (_UNBOUNDED,) * model.action_dim
     return BoxSpace(low=tuple(-value for value in bound), high=bound, names=names)
 

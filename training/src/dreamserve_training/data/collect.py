@@ -6,21 +6,21 @@ Each episode is a pure function of its seed and has its own file, so an interrup
 with the missing files.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 
-from dreamserve_training.data.episodes import Episode, save_episode
-from dreamserve_training.data.policies import sticky_actions
+from dreamserve.spaces import ActionSpace
+from dreamserve_training.data.episodes import DataError, Episode, save_episode
+from dreamserve_training.data.policies import Policy, sticky_actions
 from dreamserve_training.data.workers import worker_env
-from dreamserve_training.envs import EnvSpec
+from dreamserve_training.envs import EnvSpec, RealEnv
 from dreamserve_training.runs.locks import locked
-from dreamserve_training.runs.options import Count, Options, Whole
+from dreamserve_training.runs.options import AboveZero, Count, Options, Whole
 from dreamserve_training.runs.pools import worker_pool
 from dreamserve_training.runs.records import Record, begin, describe, finish
 from dreamserve_training.runs.signals import stoppable
@@ -28,43 +28,54 @@ from dreamserve_training.runs.signals import stoppable
 
 @dataclass(frozen=True)
 class CollectConfig(Options):
-    """The number of episodes, the first one's seed (then seed + 1, …) and of worker processes."""
+    """How episodes are collected; episode i has the seed `seed` + i."""
 
     episodes: Count = 4000
     seed: Whole = 0
     workers: Count = 2
+    shortest: AboveZero = 1.0  # mean steps that a random action lasts, see `sticky_actions`
+    longest: AboveZero = 16.0
+    policy: Policy | None = None  # the actions of an episode; None: sticky random ones
 
     @property
     def seeds(self) -> range:
         """The episodes' seeds."""
         return range(self.seed, self.seed + self.episodes)
 
+    def actions(self, rng: np.random.Generator, space: ActionSpace) -> Iterator[Any]:
+        """Return the actions of one episode."""
+        if self.policy is not None:
+            return self.policy(rng, space)
+        return sticky_actions(rng, space, self.shortest, self.longest)
 
-def record_episode(env: gymnasium.Env[Any, Any], spec: EnvSpec, seed: int) -> Episode:
-    """Play one episode with sticky random actions; return the arrays that `episodes` describes.
 
-    `health` (T,) float32 (NaN in an environment without health) is recorded for analysis: it
-    distinguishes hits from the death that ends the episode. No model is trained on it.
+def record_episode(env: RealEnv, config: CollectConfig, seed: int) -> Episode:
+    """Play one episode; return the arrays that `episodes` describes.
+
+    What the spec's `record` returns is stored beside them, (T,) float32 each, for analysis: no
+    model is trained on it. Raises DataError for an action that is not in the action space.
     """
-    rng = np.random.default_rng(seed)
-    policy = sticky_actions(rng, len(spec.action_names))
-    frames, actions, rewards, ends, health = [], [], [], [], []
-    observation, _ = env.reset(seed=seed)
-    for action, _ in zip(policy, range(spec.max_episode_steps), strict=False):
-        frames.append(spec.frame_of(observation))
-        observation, reward, terminated, truncated, _ = env.step(action)
-        actions.append(action)
-        rewards.append(reward)
-        ends.append(terminated)
-        health.append(spec.health_of(observation))
-        if terminated or truncated:
+    spec = env.spec
+    is_frames = spec.observation.kind == "frame"
+    seen: Any = env.reset(seed)
+    observations, rows, recorded = [], [], []
+    for action in config.actions(np.random.default_rng(seed), spec.action_space):
+        checked = spec.action_space.check(action)
+        observations.append(seen)
+        seen, reward, terminated, truncated, numbers = env.step(checked)
+        rows.append((checked, reward, terminated))
+        recorded.append(numbers)
+        if terminated or truncated or len(rows) == spec.max_episode_steps:
             break
+    if not rows:
+        raise DataError(f"{spec.env_id}: the policy gave no action")
+    actions, rewards, terminated_ = zip(*rows, strict=True)
     return {
-        "frames": np.stack(frames),
-        "actions": np.array(actions, np.int64),
+        "frames" if is_frames else "vectors": np.stack(observations),
+        "actions": np.asarray(actions, spec.action_space.dtype),
         "rewards": np.array(rewards, np.float32),
-        "terminated": np.array(ends, np.bool_),
-        "health": np.array(health, np.float32),
+        "terminated": np.array(terminated_, np.bool_),
+        **{name: np.array([row[name] for row in recorded], np.float32) for name in recorded[0]},
     }
 
 
@@ -89,7 +100,7 @@ def collect(
         done = config.episodes - len(missing)
         progress(done, config.episodes)
         with worker_pool(config.workers) as pool:
-            jobs = [pool.submit(_collect_one, spec, directory, seed) for seed in missing]
+            jobs = [pool.submit(_collect_one, spec, directory, config, seed) for seed in missing]
             for job in as_completed(jobs):
                 job.result()  # raises the worker's exception
                 done += 1
@@ -103,7 +114,11 @@ def _begin(spec: EnvSpec, directory: Path, config: CollectConfig, restart: bool)
     other = [path.name for path in made if path not in wanted]
     last = config.seeds[-1]
     reached = f"{other[0]} is not of the seeds {config.seed} to {last}" if other else ""
-    settings = {"environment": describe(spec), "seed": config.seed}
+    settings = {
+        "environment": describe(spec),
+        "seed": config.seed,
+        "actions": describe((config.shortest, config.longest, config.policy)),
+    }
     record = Record("the collection", settings, {"episodes": config.episodes})
     path = directory / "collect_run.json"
     begin(path, record, made, reached=reached, restart=restart)
@@ -113,5 +128,5 @@ def _path(directory: Path, seed: int) -> Path:
     return directory / f"episode-{seed:06d}.npz"
 
 
-def _collect_one(spec: EnvSpec, directory: Path, seed: int) -> None:
-    save_episode(_path(directory, seed), record_episode(worker_env(spec), spec, seed))
+def _collect_one(spec: EnvSpec, directory: Path, config: CollectConfig, seed: int) -> None:
+    save_episode(_path(directory, seed), record_episode(worker_env(spec), config, seed))

@@ -12,7 +12,7 @@ Digest = dict[str, Any]
 
 
 def files_digest(paths: Sequence[Path]) -> Digest:
-    """Return the number, total size and SHA-256 of `.npz` files: of their names and `npz_line`s."""
+    """Return the number, total size and SHA-256 of `.npz` files: of their `npz_lines`."""
     digest = sha256()
     for path in paths:
         digest.update("".join(npz_lines(path)).encode())

@@ -15,31 +15,34 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dreamserve_training.data.checks import check_frame_form, load_raw_episode
+from dreamserve_training.data.checks import check_frame_form, load_raw_episode, observation_field
 from dreamserve_training.data.episodes import DataError, Episode, episode_paths, save_episode
 from dreamserve_training.data.frames import Crop, check_crop, resized
 from dreamserve_training.files import atomic_write
-from dreamserve_training.models.vae import ConvVAE, load_vae
+from dreamserve_training.models.catalog import Vision, load_vision
+from dreamserve_training.models.vectors import VectorScale
 
 Float32 = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
+Observations = UInt8 | Float32
 
 # Identifies the encoder of a directory of latents, which must all come from one encoder.
 ENCODER_FILE = "encoder.json"
 
 
 class FramesToLatentConverter:
-    """Convert frames to the posteriors of a trained VAE, in batches.
+    """Convert frames, or vectors, to the posteriors of a trained V, in batches.
 
-    `vae` is a ConvVAE or the path of its checkpoint; `device` is "auto" (CUDA if available) or a
-    torch device. `mixed_precision` encodes in bfloat16 autocast (RMS difference about 0.005).
-    Frames of the VAE's input size are used unchanged; frames of another size need `crop`, (top,
-    bottom, left, right) in pixels, and are then downscaled by area averaging.
+    `vae` is V (a ConvVAE or, for vectors, a VectorScale) or the path of its checkpoint; `device` is
+    "auto" (CUDA if available) or a torch device. `mixed_precision` encodes frames in bfloat16
+    autocast (RMS difference about 0.005). Frames of the VAE's input size are used unchanged; frames
+    of another size need `crop`, (top, bottom, left, right) in pixels, and are then downscaled by
+    area averaging.
     """
 
     def __init__(
         self,
-        vae: ConvVAE | str | Path,
+        vae: Vision | str | Path,
         *,
         batch_size: int = 256,
         device: str = "auto",
@@ -51,7 +54,7 @@ class FramesToLatentConverter:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         # a copy, because .to() and .eval() would change the caller's VAE
-        loaded = deepcopy(vae) if isinstance(vae, ConvVAE) else load_vae(vae)
+        loaded = load_vision(vae) if isinstance(vae, str | Path) else deepcopy(vae)
         self.device = torch.device(device)
         self.vae = loaded.to(self.device).eval()
         self.batch_size, self.mixed_precision, self.crop = batch_size, mixed_precision, crop
@@ -62,6 +65,8 @@ class FramesToLatentConverter:
         Raises DataError for another dtype or shape, and for another size without `crop`.
         """
         frames = np.asarray(frames)
+        if isinstance(self.vae, VectorScale):
+            raise DataError("frames, but V takes vectors (T, n)")
         height, width, channels = self.vae.frame_shape
         check_frame_form(frames.shape, frames.dtype, "these frames")
         if frames.shape[3] != channels:
@@ -77,23 +82,29 @@ class FramesToLatentConverter:
         return resized(frames, self.crop, (height, width))
 
     @torch.inference_mode()
-    def convert(self, frames: UInt8) -> tuple[Float32, Float32]:
-        """Return the posterior (mu, logvar), each (T, Z) float32, of `frames` (T, H, W, C) uint8.
+    def convert(self, observations: Observations) -> tuple[Float32, Float32]:
+        """Return the posteriors (mu, logvar), each (T, Z) float32.
 
-        Raises ValueError as `prepare` does, and if the VAE outputs NaN or infinity.
+        `observations` are frames (T, H, W, C) uint8, or vectors (T, n) floats. Raises DataError as
+        `prepare` does, and ValueError for vectors of another size and if V outputs NaN or infinity.
         """
+        is_vectors = np.ndim(observations) == 2
+        inputs = (
+            torch.from_numpy(np.asarray(observations, np.float32))
+            if is_vectors
+            else torch.from_numpy(self.prepare(observations))  # type: ignore[arg-type]  # checks it
+        )
+        halved = self.mixed_precision and not is_vectors  # too coarse for numbers
         mu, logvar = [], []
-        for chunk in torch.split(torch.from_numpy(self.prepare(frames)), self.batch_size):
-            pixels = chunk.to(self.device).float() / 255
-            with torch.autocast(
-                self.device.type, dtype=torch.bfloat16, enabled=self.mixed_precision
-            ):
-                posterior = self.vae.encode(pixels)
+        for chunk in torch.split(inputs, self.batch_size):
+            numbers = chunk.to(self.device) if is_vectors else chunk.to(self.device).float() / 255
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=halved):
+                posterior = self.vae.encode(numbers)
             mu.append(posterior[0].float().cpu())
             logvar.append(posterior[1].float().cpu())
         latents = torch.cat(mu).numpy(), torch.cat(logvar).numpy()
         if not all(np.isfinite(part).all() for part in latents):
-            raise ValueError("the VAE encodes these frames to NaN or infinity")
+            raise ValueError("V encodes these observations to NaN or infinity")
         return latents
 
     def identity(self) -> str:
@@ -118,14 +129,14 @@ class PreprocessReport:
 def preprocess_trajectories(
     raw_dir: str | Path,
     out_dir: str | Path,
-    converter: FramesToLatentConverter | ConvVAE | str | Path,
+    converter: FramesToLatentConverter | Vision | str | Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> PreprocessReport:
     """Encode every raw episode of `raw_dir` to a latent episode of the same name in `out_dir`.
 
-    `mu` and `logvar` (T, Z) float16 replace `frames`; the other arrays are copied. Files are
-    written atomically, and an interrupted run continues with the missing ones. An all-zero last
-    frame is a terminal observation: its row is dropped, the row before it inherits its
+    `mu` and `logvar` (T, Z) float16 replace `frames` or `vectors`; the other arrays are copied.
+    Files are written atomically, and an interrupted run continues with the missing ones. A last
+    frame of zeros is a terminal observation: its row is dropped, the row before it inherits its
     `terminated`, and the report names the file. Raises DataError for an invalid file, which it
     names, and for an `out_dir` that holds latents of another encoder.
     """
@@ -151,16 +162,15 @@ def preprocess_trajectories(
 
 def encode_episode(episode: Episode, where: Path, converter: FramesToLatentConverter) -> Episode:
     """Return a valid raw `episode` as a latent one; DataError, which names `where`, if it fails."""
-    if "frames" not in episode:
-        raise DataError(f"{where}: lacks frames, which V encodes; it holds {sorted(episode)}")
+    seen = observation_field(episode, where)
     try:
-        mu, logvar = converter.convert(episode["frames"])  # type: ignore[arg-type]  # checked uint8
+        mu, logvar = converter.convert(episode[seen])  # type: ignore[arg-type]  # checked above
     except ValueError as error:
         raise DataError(f"{where}: {error}") from error
     if max(np.abs(mu).max(), np.abs(logvar).max()) > np.finfo(np.float16).max:
         raise DataError(f"{where}: latents are too large for float16; the VAE may have diverged")
     latents = {"mu": mu.astype(np.float16), "logvar": logvar.astype(np.float16)}
-    return {**latents, **{name: array for name, array in episode.items() if name != "frames"}}
+    return {**latents, **{name: array for name, array in episode.items() if name != seen}}
 
 
 def _check_encoder(out: Path, identity: str) -> None:

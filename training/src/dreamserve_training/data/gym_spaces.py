@@ -27,6 +27,12 @@ def make_space(kind: str, names: Sequence[str] | None = None, **fields: Any) -> 
     return space
 
 
+def renamed(space: Space, names: Sequence[str]) -> Any:
+    """Return `space` with other names; DataError for another number of them."""
+    fields = space.model_dump(exclude={"type", "names"})
+    return make_space(space.model_dump()["type"], names, **fields)
+
+
 def parse_space(text: str, names: Sequence[str] | None = None) -> Space:
     """Return the space that `text` describes, such as "Discrete(3)" or "Box(-1:1, 0:1*2)"."""
     match = re.fullmatch(r"(\w+)\((.*)\)", text.strip())

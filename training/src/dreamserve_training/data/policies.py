@@ -1,43 +1,70 @@
 """Policies that ignore observations, for collecting data and as baselines of evaluation.
 
-A policy is an iterator over the actions of one episode, made from the episode's generator `rng`.
+A policy is an iterator over the actions of one episode, made from the episode's generator and the
+world's action space.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtr
+
+from dreamserve.spaces import ActionSpace, BoxSpace
+
+Policy = Callable[[np.random.Generator, ActionSpace], Iterator[Any]]
 
 
-def random_actions(rng: np.random.Generator, actions: int) -> Iterator[int]:
+def random_actions(rng: np.random.Generator, space: ActionSpace) -> Iterator[Any]:
     """Yield uniformly random actions."""
     while True:
-        yield int(rng.integers(actions))
+        yield space.single(space.uniform(rng.random(space.shape, np.float32)))
 
 
 def sticky_actions(
-    rng: np.random.Generator, actions: int, shortest_mean: float = 4.0, longest_mean: float = 64.0
-) -> Iterator[int]:
-    """Yield random actions, each repeated for a geometrically distributed number of steps.
+    rng: np.random.Generator, space: ActionSpace, shortest: float = 1.0, longest: float = 16.0
+) -> Iterator[Any]:
+    """Yield random actions that last: the data then reaches more than one action at a time does.
 
-    The mean duration is drawn once per episode, log-uniformly between the two bounds: short
-    durations stay near the start, long ones cross the room, and the data needs both.
+    Each choice of a Discrete, MultiDiscrete or MultiBinary action is repeated for a geometrically
+    distributed number of steps, each component on its own; a Box's components are uniform noise
+    that is correlated over as many steps. The mean duration is drawn once per episode,
+    log-uniformly from `shortest` to `longest` steps.
     """
-    mean_steps = float(np.exp(rng.uniform(np.log(shortest_mean), np.log(longest_mean))))
+    mean_steps = float(np.exp(rng.uniform(np.log(shortest), np.log(longest))))
+    if isinstance(space, BoxSpace):
+        return _correlated_actions(rng, space, mean_steps)
+    return _repeated_actions(rng, space, mean_steps)
+
+
+def _repeated_actions(
+    rng: np.random.Generator, space: ActionSpace, mean_steps: float
+) -> Iterator[Any]:
+    uniforms = rng.random(space.shape, np.float32)
+    left = rng.geometric(1 / mean_steps, space.shape)  # steps of each component's choice
     while True:
-        action = int(rng.integers(actions))
-        for _ in range(int(rng.geometric(1 / mean_steps))):
-            yield action
+        yield space.single(space.uniform(uniforms))
+        left = left - 1
+        is_over = left == 0
+        uniforms = np.where(is_over, rng.random(space.shape, np.float32), uniforms)
+        left = np.where(is_over, rng.geometric(1 / mean_steps, space.shape), left)
 
 
-def constant_actions(rng: np.random.Generator, action: int) -> Iterator[int]:
-    """Yield `action` at every step."""
+def _correlated_actions(
+    rng: np.random.Generator, space: BoxSpace, mean_steps: float
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield a stationary Gaussian process of unit variance, mapped to the uniform distribution."""
+    kept = np.exp(-1 / mean_steps) if mean_steps > 1 else 0.0
+    noise = rng.standard_normal(space.shape)
     while True:
-        yield action
+        yield space.single(space.uniform(ndtr(noise).astype(np.float32)))
+        noise = kept * noise + np.sqrt(1 - kept**2) * rng.standard_normal(space.shape)
 
 
-def sweep_actions(rng: np.random.Generator, first: int, second: int, steps: int) -> Iterator[int]:
-    """Yield `first` for `steps` steps, then `second` for `steps` steps, and repeat."""
+def repeated_sequence(
+    rng: np.random.Generator, space: ActionSpace, actions: Sequence[Any]
+) -> Iterator[Any]:
+    """Yield `actions` in their order, again and again."""
     while True:
-        for action in (first, second):
-            for _ in range(steps):
-                yield action
+        yield from actions

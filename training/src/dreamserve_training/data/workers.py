@@ -1,14 +1,11 @@
 """The environment of a worker process of `dreamserve_training.runs.pools`."""
 
 from functools import lru_cache
-from typing import Any
 
-import gymnasium
-
-from dreamserve_training.envs import EnvSpec
+from dreamserve_training.envs import EnvSpec, RealEnv
 
 
 @lru_cache(maxsize=1)
-def worker_env(spec: EnvSpec) -> gymnasium.Env[Any, Any]:
+def worker_env(spec: EnvSpec) -> RealEnv:
     """Return this process's environment, made once because that takes longer than an episode."""
-    return spec.make()
+    return spec.open()

@@ -7,24 +7,27 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from dreamserve.spaces import ActionSpace, BoxSpace, DiscreteSpace
 from dreamserve_protocol.policies import AnyPolicy, ConstantPolicy, LinearPolicy, RandomPolicy
 
 PolicyType = Literal["random", "constant", "neural"]
 
 
 class DreamAgent:
-    """An agent with `action_dim` Discrete actions, or a Box from `low` to `high` if not `discrete`.
+    """An agent with `action_dim` Discrete actions, or a Box from `low` to `high` if not `discrete`,
+    or the actions of another `space`.
 
     `random` draws uniformly from a generator seeded with `seed`. `constant` takes `action`.
-    `neural` takes the action with the highest score of `network`, which maps latents (B, Z) to
-    scores (B, action_dim); continuous actions are its outputs, scaled to the bounds by tanh. The
-    default network has one hidden layer, takes latents of size `observation_dim`, and has random
-    weights drawn with `seed`. Raises ValueError for invalid arguments.
+    `neural` takes the action of the scores (B, space.width) of `network`, which maps latents
+    (B, Z) to them: the best choice of each component, or numbers between the bounds by tanh
+    (`dreamserve.spaces`). The default network has one hidden layer, takes latents of size
+    `observation_dim`, and has random weights drawn with `seed`. Raises ValueError for invalid
+    arguments.
     """
 
     def __init__(
         self,
-        action_dim: int,
+        action_dim: int | None = None,
         policy_type: PolicyType = "random",
         *,
         action: Any = 0,
@@ -34,21 +37,20 @@ class DreamAgent:
         discrete: bool = True,
         low: npt.ArrayLike = -1.0,
         high: npt.ArrayLike = 1.0,
+        space: ActionSpace | None = None,
         seed: int = 0,
     ) -> None:
         if policy_type not in get_args(PolicyType):
             raise ValueError(f"policy_type must be one of {get_args(PolicyType)}: {policy_type!r}")
-        if action_dim < 1:
-            raise ValueError(f"action_dim must be at least 1, not {action_dim}")
-        self.action_dim, self.policy_type, self.discrete = action_dim, policy_type, discrete
-        self.low = np.broadcast_to(np.asarray(low, np.float32), (action_dim,))
-        self.high = np.broadcast_to(np.asarray(high, np.float32), (action_dim,))
+        if space is None:
+            space = _space(action_dim, discrete, low, high)
+        self.space, self.policy_type = space, policy_type
         self._rng = np.random.default_rng(seed)
         if policy_type == "constant":
             self._action = self._checked(action)
         if policy_type == "neural":
             if network is None:
-                network = _small_network(observation_dim, hidden_size, action_dim, seed)
+                network = _small_network(observation_dim, hidden_size, space.width, seed)
             self.network = network.eval()
 
     def policy(self) -> AnyPolicy:
@@ -67,39 +69,46 @@ class DreamAgent:
         bias = None if layers[0].bias is None else layers[0].bias.detach().numpy()
         return LinearPolicy(layers[0].weight.detach().numpy(), bias, ("latent",))
 
-    def act(self, observation: npt.ArrayLike | torch.Tensor) -> int | npt.NDArray[np.float32]:
-        """Return the action for a latent (Z,): an int if discrete, else (action_dim,) float32."""
+    def act(self, observation: npt.ArrayLike | torch.Tensor) -> Any:
+        """Return the action for a latent (Z,): an int if Discrete, else an array (A,)."""
         if self.policy_type == "constant":
             return self._action
         if self.policy_type == "neural":
             return self._neural(observation)
-        if self.discrete:
-            return int(self._rng.integers(self.action_dim))
-        return self._rng.uniform(self.low, self.high).astype(np.float32)
+        uniforms = self._rng.random(self.space.shape, np.float32)
+        return self.space.single(self.space.uniform(np.asarray(uniforms)))
 
     @torch.inference_mode()
-    def _neural(self, observation: npt.ArrayLike | torch.Tensor) -> int | npt.NDArray[np.float32]:
+    def _neural(self, observation: npt.ArrayLike | torch.Tensor) -> Any:
         latent = torch.as_tensor(observation, dtype=torch.float32)
-        output = self.network(latent.unsqueeze(0))[0]
-        if output.shape != (self.action_dim,):
+        scores = self.network(latent.unsqueeze(0)).float().numpy()
+        if scores.shape[1:] != (self.space.width,):
             raise ValueError(
-                f"the network must output ({self.action_dim},) scores, not {tuple(output.shape)}"
+                f"the network must output ({self.space.width},) scores, not {scores.shape[1:]}"
             )
-        if self.discrete:
-            return int(output.argmax())
-        fraction = (torch.tanh(output).numpy() + 1) / 2
-        action: npt.NDArray[np.float32] = self.low + fraction * (self.high - self.low)
-        return action
+        actions = self.space.from_scores(scores, np.isfinite(scores).all(axis=1))
+        return self.space.single(actions[0])
 
-    def _checked(self, action: Any) -> int | npt.NDArray[np.float32]:
-        if self.discrete:
-            if int(action) != action or not 0 <= action < self.action_dim:
-                raise ValueError(f"action must be 0 to {self.action_dim - 1}, not {action}")
-            return int(action)
-        vector = np.broadcast_to(np.asarray(action, np.float32), (self.action_dim,))
-        if not ((self.low <= vector) & (vector <= self.high)).all():
-            raise ValueError(f"action must lie between {self.low} and {self.high}, not {action}")
-        return vector.copy()
+    def _checked(self, action: Any) -> Any:
+        space = self.space
+        if np.ndim(action) == 0:
+            action = np.broadcast_to(action, space.shape)  # the same for all components
+        try:
+            return space.single(space.check(np.asarray(action)))
+        except ValueError as error:
+            raise ValueError(f"action: {error}") from error
+
+
+def _space(
+    action_dim: int | None, discrete: bool, low: npt.ArrayLike, high: npt.ArrayLike
+) -> ActionSpace:
+    if action_dim is None or action_dim < 1:
+        raise ValueError(f"give a space, or an action_dim of at least 1, not {action_dim}")
+    names = tuple(f"action {i}" for i in range(action_dim))
+    if discrete:
+        return DiscreteSpace(n=action_dim, names=names)
+    least, most = (np.broadcast_to(bound, (action_dim,)).tolist() for bound in (low, high))
+    return BoxSpace(low=tuple(least), high=tuple(most), names=names)
 
 
 def _small_network(

@@ -12,7 +12,12 @@ from dreamserve.engine.pixels import to_pixels
 from dreamserve.engine.world import World
 from dreamserve.loading import load_world
 from dreamserve.local import LocalClient
-from dreamserve.spaces import ActionSpace, DiscreteSpace
+from dreamserve.spaces import (
+    ActionSpace,
+    DiscreteSpace,
+    MultiBinarySpace,
+    MultiDiscreteSpace,
+)
 from dreamserve_protocol.common import Start
 from dreamserve_protocol.sample import SampleResult
 from dreamserve_protocol.sessions import Snapshot
@@ -29,8 +34,9 @@ class DreamEnvironment(gymnasium.Env[Float32, Any]):
     """One dream at a time; observations are latents (Z,) float32.
 
     It is made from the checkpoints of V and M, or from a `world`; `from_bundle` loads a bundle.
-    `action_space_size`, if given, must be the one that M was trained with. `constant_reward` is
-    the reward of every step if M has no reward head. Episodes are truncated after
+    `action_space_size`, if given, must be the one that M was trained with: the number of actions,
+    of components, or of all choices of a MultiDiscrete space. `constant_reward` is the reward of
+    every step if M has no reward head. Episodes are truncated after
     `max_episode_steps` (default: never). With `render_mode="rgb_array"`, `render` returns images.
 
     `reset` takes a seed, which makes the episode reproducible, and these options: either
@@ -163,12 +169,17 @@ class DreamEnvironment(gymnasium.Env[Float32, Any]):
 
 def space_of(space: ActionSpace, size: int | None) -> gymnasium.Space[Any]:
     """Return `space` as a Gymnasium space; ValueError if it has not `size` actions (None: any)."""
-    actions = space.n if isinstance(space, DiscreteSpace) else len(space.low)
-    if size is not None and size != actions:
+    if size is not None and size != space.width:
+        actions = space.width
         raise ValueError(f"action_space_size is {size}, but the model was trained with {actions}")
-    if isinstance(space, DiscreteSpace):
-        return gymnasium.spaces.Discrete(space.n)
-    low, high = np.array(space.low, np.float32), np.array(space.high, np.float32)
+    match space:
+        case DiscreteSpace():
+            return gymnasium.spaces.Discrete(space.n)
+        case MultiDiscreteSpace():
+            return gymnasium.spaces.MultiDiscrete(space.nvec)
+        case MultiBinarySpace():
+            return gymnasium.spaces.MultiBinary(space.n)
+    low, high = space.bounds
     return gymnasium.spaces.Box(low, high, dtype=np.float32)
 
 

@@ -52,7 +52,7 @@ def rollout_in_dream(
     steps = []
     for t in range(horizon):
         chosen = policy(dreams.latent) if callable(policy) else np.asarray(policy)[:, t]
-        action = np.asarray(chosen, np.int64 if model.discrete_actions else np.float32)
+        action = np.asarray(chosen, model.action_input.dtype)
         reward, terminated = dreams.step(action)
         reward = np.where(ended, np.float32(0), reward)
         ended = ended | terminated

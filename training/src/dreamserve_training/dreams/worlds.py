@@ -5,7 +5,7 @@ from pathlib import Path
 from dreamserve.backends.torch import TorchBackend
 from dreamserve.engine.world import World
 from dreamserve.observations import Crop, FrameSpec
-from dreamserve.spaces import ActionSpace, BoxSpace, DiscreteSpace
+from dreamserve.spaces import ActionSpace, BoxSpace
 from dreamserve_training.export.graphs import DecodeGraph, EncodeGraph, StepGraph
 from dreamserve_training.export.spec import spec_of
 from dreamserve_training.models.catalog import load_memory
@@ -26,7 +26,8 @@ def world_from_models(
     """Return the world of V and M, or of their checkpoints.
 
     Without a reward head, every step earns `constant_reward`. The world has no bank, so by default
-    a reset draws its latent from the VAE's prior, N(0, I). Continuous actions are in [-1, 1].
+    a reset draws its latent from the VAE's prior, N(0, I). The action space is M's; continuous
+    actions without known bounds are in [-1, 1].
     Raises CheckpointError for a file that is not a checkpoint and ValueError for models with
     different latent sizes.
     """
@@ -64,8 +65,8 @@ def _full_frames(vae: ConvVAE) -> FrameSpec:
 
 
 def _action_space(memory: WorldModel) -> ActionSpace:
+    if memory.action_input.space is not None:
+        return memory.action_input.space
     names = tuple(f"action {i}" for i in range(memory.action_dim))
-    if memory.discrete_actions:
-        return DiscreteSpace(n=memory.action_dim, names=names)
     bound = (1.0,) * memory.action_dim
     return BoxSpace(low=tuple(-value for value in bound), high=bound, names=names)

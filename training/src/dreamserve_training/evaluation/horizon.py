@@ -23,6 +23,8 @@ def horizon_errors(
 ) -> dict[str, Any]:
     """Return the errors after k = 1, 5, 20, 50 steps: `{"k": {prediction: error}}`.
 
+    If no episode is long enough for the last of them, they are left out.
+
     The world dreams under the real actions from up to `starts` steps of real episodes, with the
     states that `teacher_force` kept there; ends are ignored. The error of a predicted latent is
     the root mean square of its difference from the posterior's mean of the real frame, over starts
@@ -35,13 +37,16 @@ def horizon_errors(
     copy_last        the latent at the start
     average_latent   the mean latent of these episodes
 
-    A start needs 50 later steps in its episode; without any start the result is {}.
+    A start needs as many later steps in its episode; without any start the result is {}.
     """
-    points = _choose_starts(runs, starts, seed)
+    longest, points = 0, []
+    for longest in reversed(HORIZONS):
+        if points := _choose_starts(runs, starts, seed, longest):
+            break
     if not points:
         return {}
-    real = np.stack([run.episode.mu[at : at + HORIZONS[-1] + 1] for run, at in points])
-    actions = np.stack([run.episode.actions[at : at + HORIZONS[-1]] for run, at in points])
+    real = np.stack([run.episode.mu[at : at + longest + 1] for run, at in points])
+    actions = np.stack([run.episode.actions[at : at + longest] for run, at in points])
     state = tuple(
         np.stack([run.states[at][part] for run, at in points])
         for part in range(len(spec.recurrent_state))
@@ -54,7 +59,7 @@ def horizon_errors(
     mean = np.mean(samples, axis=0)
     average = np.concatenate([run.episode.mu for run in runs]).mean(axis=0)
     errors: dict[str, Any] = {}
-    for k in HORIZONS:
+    for k in [k for k in HORIZONS if k <= longest]:
         actual = real[:, k]
         single = [np.mean((dream[:, k - 1] - actual) ** 2) for dream in samples]
         errors[str(k)] = {
@@ -68,13 +73,10 @@ def horizon_errors(
 
 
 def _choose_starts(
-    runs: Sequence[TeacherForced], count: int, seed: int
+    runs: Sequence[TeacherForced], count: int, seed: int, longest: int
 ) -> list[tuple[TeacherForced, int]]:
     possible = [
-        (run, at)
-        for run in runs
-        for at in sorted(run.states)
-        if at + HORIZONS[-1] < len(run.episode.mu)
+        (run, at) for run in runs for at in sorted(run.states) if at + longest < len(run.episode.mu)
     ]
     picked = np.random.default_rng(seed).permutation(len(possible))[:count]
     return [possible[i] for i in sorted(picked)]

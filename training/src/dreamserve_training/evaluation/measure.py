@@ -8,6 +8,7 @@ from typing import Any
 
 from dreamserve.backends.base import Backend
 from dreamserve.manifest import WorldSpec
+from dreamserve.observations import FrameSpec
 from dreamserve_training.data.episodes import DataError, episode_paths
 from dreamserve_training.evaluation.horizon import HORIZONS, horizon_errors
 from dreamserve_training.evaluation.pictures import (
@@ -38,17 +39,20 @@ def measure_world(
 ) -> dict[str, Any]:
     """Return the measurements of a world on held-out episodes, for `manifest.quality`.
 
-    `raw` and `latents` are directories of the same episodes, as frames and as V's posteriors. About
-    `frames` frames and the first `episodes` (default: all) are used. Sections: reconstruction,
-    salient_things, likelihood, horizon, done, and reward if the world predicts it; the functions
-    that compute them define them. Raises DataError for episodes that cannot be read.
+    `raw` and `latents` are directories of the same episodes, as observed and as V's posteriors.
+    About `frames` frames and the first `episodes` (default: all) are used. Sections: reconstruction
+    and salient_things of a world that sees frames, likelihood, horizon, done, and reward if the
+    world predicts it; the functions that compute them define them.
+
+    Raises DataError for episodes that cannot be read.
     """
-    pixels, salient = reconstruction(backend, held_out_frames(raw, frames))
+    quality: dict[str, Any] = {}
+    if isinstance(spec.observation, FrameSpec):
+        pixels, salient = reconstruction(backend, held_out_frames(raw, frames))
+        quality |= {"reconstruction": pixels, "salient_things": salient}
     real = load_latents(latents, episodes)
     runs = teacher_force(backend, spec, real, keep_every=_KEEP_EVERY, seed=seed)
-    quality: dict[str, Any] = {
-        "reconstruction": pixels,
-        "salient_things": salient,
+    quality |= {
         "likelihood": likelihood(runs),
         "horizon": horizon_errors(backend, spec, runs, seed=seed),
         "done": ends(runs, spec.done.threshold),
@@ -63,8 +67,11 @@ def card_pictures(
 ) -> dict[str, Picture]:
     """Return the card's pictures by name: `reconstruction`, and `dream` if it is possible.
 
-    The dream is of the first held-out episode that is long enough. Raises DataError.
+    A world that sees vectors has none. The dream is of the first held-out episode that
+    is long enough. Raises DataError.
     """
+    if not isinstance(spec.observation, FrameSpec):
+        return {}
     pictures = {"reconstruction": reconstruction_picture(backend, held_out_frames(raw, 400))}
     min_steps = 2 * HORIZONS[-1]
     for path in episode_paths(raw):

@@ -95,9 +95,19 @@ def grid(rows: Sequence[tuple[str, UInt8]], columns: Sequence[str] = ()) -> Imag
         top = head + row * row_px
         draw.text((_MARGIN_PX, top + 1), name, "black")
         for column, picture in enumerate(pictures):
-            image = Image.fromarray(picture).resize((width, height), Image.Resampling.NEAREST)
+            image = Image.fromarray(as_shown(picture)).resize(
+                (width, height), Image.Resampling.NEAREST
+            )
             sheet.paste(image, (_MARGIN_PX + column * (width + _MARGIN_PX), top + _LABEL_PX))
     return sheet
+
+
+def as_shown(frame: UInt8) -> UInt8:
+    """Return `frame` (H, W, C) as a picture that can be shown: RGB, or gray (H, W).
+
+    Of two or four channels, which are a stack, it is the last, which is usually the newest.
+    """
+    return frame if frame.shape[2] == 3 else frame[..., -1]
 
 
 def to_uint8(pictures: Array) -> UInt8:

@@ -68,6 +68,18 @@ def ends(runs: Sequence[TeacherForced], threshold: float) -> dict[str, Any]:
     }
 
 
+def break_even_threshold(runs: Sequence[TeacherForced]) -> float:
+    """Return the threshold of the done logit at which there are as many alarms as real deaths.
+
+    Then dreams end about as often as real episodes. It is 0 without deaths.
+    """
+    deaths = sum(bool(run.episode.terminated[-1]) for run in runs)
+    logits = np.sort(np.concatenate([run.done_logit for run in runs]))[::-1].astype(np.float64)
+    if not 0 < deaths < len(logits):
+        return 0.0
+    return round(float(logits[deaths - 1] + logits[deaths]) / 2, 4)
+
+
 def rewards(runs: Sequence[TeacherForced]) -> dict[str, Any]:
     """Return the RMS error of the predicted reward, and of always predicting the mean reward."""
     real = np.concatenate([run.episode.rewards for run in runs]).astype(np.float64)

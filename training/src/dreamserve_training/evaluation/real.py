@@ -1,75 +1,78 @@
-"""Evaluate a controller, and agents that ignore observations, in the real environment.
+"""Evaluate a controller, plans, and agents that ignore observations, in the real environment.
 
 dreamserve-train evaluate takecover --out runs/takecover
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import gymnasium
 import numpy as np
 import numpy.typing as npt
 
 from dreamserve.engine.pixels import to_numbers
 from dreamserve.engine.world import World
-from dreamserve.local import DreamBatch
-from dreamserve_training.data.policies import (
-    constant_actions,
-    random_actions,
-    sticky_actions,
-    sweep_actions,
-)
+from dreamserve.local import DreamBatch, LocalClient
+from dreamserve.observations import FrameSpec
+from dreamserve.spaces import ActionSpace
+from dreamserve_training.data.collect import CollectConfig
+from dreamserve_training.data.policies import Policy, random_actions, repeated_sequence
 from dreamserve_training.data.workers import worker_env
 from dreamserve_training.dreams.returns import features, worker_world
-from dreamserve_training.envs import EnvSpec
+from dreamserve_training.envs import EnvSpec, Observed, RealEnv
 from dreamserve_training.models.controller import LinearPolicy
 from dreamserve_training.runs.pools import worker_pool
 from dreamserve_training.runs.signals import stoppable
 
-UInt8 = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
 
 
 class Agent(Protocol):
     """Plays one real episode: `begin`, then `act` and `see` in turn."""
 
-    def begin(self, frame: UInt8, seed: int) -> None:
-        """Start an episode at `frame` (H, W, C) uint8."""
+    def begin(self, observation: Observed, seed: int) -> None:
+        """Start an episode at `observation`: (H, W, C) uint8, or (n,) float32."""
 
-    def act(self) -> int:
+    def act(self) -> Any:
         """Return the next action."""
 
-    def see(self, frame: UInt8) -> None:
-        """Observe the frame after the last action."""
+    def see(self, observation: Observed) -> None:
+        """Observe what followed the last action."""
 
 
 @dataclass
 class BlindAgent:
     """An agent that ignores observations and takes the actions of a policy."""
 
-    actions: Callable[[np.random.Generator], Iterator[int]]
+    policy: Policy
+    space: ActionSpace
 
-    def begin(self, frame: UInt8, seed: int) -> None:
+    def begin(self, observation: Observed, seed: int) -> None:
         """Restart the policy with `seed`."""
-        self._actions = self.actions(np.random.default_rng(seed))
+        self._actions: Iterator[Any] = self.policy(np.random.default_rng(seed), self.space)
 
-    def act(self) -> int:
+    def act(self) -> Any:
         """Return the next action."""
         return next(self._actions)
 
-    def see(self, frame: UInt8) -> None:
-        """Ignore the frame."""
+    def see(self, observation: Observed) -> None:
+        """Ignore the observation."""
+
+
+def latent_of(world: World, observation: Observed) -> Float32:
+    """Return the latent (1, Z) that one real observation stands for."""
+    spec, batch = world.spec.observation, observation[None]
+    return world.spec.head.mode(world.backend.encode(to_numbers(spec, batch)))
 
 
 @dataclass
 class DreamingAgent:
-    """A controller on [z, h] of a dream that every real frame corrects.
+    """A controller on [z, h] of a dream that every real observation corrects.
 
-    Without `vision` it sees the first frame only and then acts on its own dream at `temperature`,
-    which shows how much of its return depends on vision.
+    Without `vision` it sees the first observation only and then acts on its own dream at
+    `temperature`, which shows how much of its return depends on what it sees.
     """
 
     world: World
@@ -77,25 +80,47 @@ class DreamingAgent:
     vision: bool = True
     temperature: float = 1.0
 
-    def begin(self, frame: UInt8, seed: int) -> None:
-        """Start the dream at the real frame."""
-        self.dreams = DreamBatch(self.world, [seed], self.temperature, starts=self.latent(frame))
+    def begin(self, observation: Observed, seed: int) -> None:
+        """Start the dream at the real observation."""
+        start = latent_of(self.world, observation)
+        self.dreams = DreamBatch(self.world, [seed], self.temperature, starts=start)
 
-    def act(self) -> int:
+    def act(self) -> Any:
         """Return the controller's action and step the dream with it."""
-        action = self.policy.act(features(self.dreams))
+        space, scores = self.world.spec.action_space, self.policy.scores(features(self.dreams))
+        action = space.from_scores(scores, np.isfinite(scores).all(axis=1))
         self.dreams.step(action)
-        return int(action[0])
+        return space.single(action[0])
 
-    def see(self, frame: UInt8) -> None:
-        """Correct the dream to the real frame."""
+    def see(self, observation: Observed) -> None:
+        """Correct the dream to the real observation."""
         if self.vision:
-            self.dreams.correct(self.latent(frame))
+            self.dreams.correct(latent_of(self.world, observation))
 
-    def latent(self, frame: UInt8) -> Float32:
-        """Return the mean (1, Z) of V's posterior of `frame`."""
-        mu, _ = self.world.backend.encode(to_numbers(self.world.spec.observation, frame[None]))
-        return mu
+
+@dataclass
+class PlanningAgent:
+    """Takes the first action of a plan of the dream, which every real observation corrects."""
+
+    world: World
+    fields: Mapping[str, Any] = field(default_factory=dict)  # of /plan
+
+    def begin(self, observation: Observed, seed: int) -> None:
+        """Start a session at the real observation."""
+        self.client = LocalClient(self.world, capacity=1)
+        key = "frames" if isinstance(self.world.spec.observation, FrameSpec) else "vectors"
+        start = {key: observation[None]}
+        self.session_id = self.client.reset(seed=seed, start=start).session_id
+
+    def act(self) -> Any:
+        """Return the first action of a plan."""
+        self.action = self.client.plan(self.session_id, **self.fields).action
+        return self.action
+
+    def see(self, observation: Observed) -> None:
+        """Step the dream, corrected to the real observation."""
+        seen = "observation" if isinstance(self.world.spec.observation, FrameSpec) else "vector"
+        self.client.step(self.session_id, self.action, **{seen: observation})
 
 
 class EpisodeResults(NamedTuple):
@@ -107,27 +132,28 @@ class EpisodeResults(NamedTuple):
     def summary(self, limit: int) -> dict[str, float]:
         """Return statistics of the returns, and the share of episodes of at least `limit` steps."""
         values = np.asarray(self.returns)
+        std = float(values.std(ddof=1)) if len(values) > 1 else 0.0
         return {
-            "mean": round(float(values.mean()), 1),
-            "std": round(float(values.std(ddof=1)), 1),
-            "standard_error": round(float(values.std(ddof=1) / len(values) ** 0.5), 1),
-            "median": float(np.median(values)),
+            "mean": round(float(values.mean()), 2),
+            "std": round(std, 2),
+            "standard_error": round(std / len(values) ** 0.5, 2),
+            "median": round(float(np.median(values)), 2),
             "share_at_limit": round(float((np.asarray(self.lengths) >= limit).mean()), 3),
             "episodes": len(values),
         }
 
 
-def play(env: gymnasium.Env[Any, Any], spec: EnvSpec, agent: Agent, seed: int) -> tuple[float, int]:
+def play(env: RealEnv, agent: Agent, seed: int) -> tuple[float, int]:
     """Play one real episode; return its return and its length in steps."""
-    observation, _ = env.reset(seed=seed)
-    agent.begin(spec.frame_of(observation), seed)
+    observation: Any = env.reset(seed)
+    agent.begin(observation, seed)
     total, steps = 0.0, 0
-    while steps < spec.max_episode_steps:
+    while steps < env.spec.max_episode_steps:
         observation, reward, terminated, truncated, _ = env.step(agent.act())
-        total, steps = total + float(reward), steps + 1
+        total, steps = total + reward, steps + 1
         if terminated or truncated:
             break
-        agent.see(spec.frame_of(observation))
+        agent.see(observation)
     return total, steps
 
 
@@ -139,31 +165,21 @@ class AgentSpec:
     build: Callable[[], Agent]
 
 
-def blind_agents(spec: EnvSpec, sweeps: Sequence[int]) -> list[AgentSpec]:
-    """Return baseline agents that ignore observations.
+def blind_agents(
+    spec: EnvSpec, collect: CollectConfig, baselines: Sequence[tuple[str, Sequence[Any]]] = ()
+) -> list[AgentSpec]:
+    """Return agents that ignore observations: random, as in collecting, and named baselines.
 
-    They take random actions, sticky random actions, and the idle action, if any; then sweeps of
-    `sweeps` steps between the opposed actions or, without these, every other action constantly.
+    A baseline repeats its actions, which are those of the spec's space; ValueError for others.
     """
-    actions, index_of = len(spec.action_names), spec.action_names.index
-    policies: dict[str, Callable[[np.random.Generator], Iterator[int]]] = {
-        "random": partial(random_actions, actions=actions),
-        "sticky random": partial(sticky_actions, actions=actions),
-    }
-    if spec.idle is not None:
-        policies["nothing"] = partial(constant_actions, action=index_of(spec.idle))
-    if spec.opposed is not None:
-        first, second = map(index_of, spec.opposed)
-        policies |= {
-            f"sweep {steps}": partial(sweep_actions, first=first, second=second, steps=steps)
-            for steps in sweeps
-        }
-    else:
-        others = [name for name in spec.action_names if name != spec.idle]
-        policies |= {
-            f"always {name}": partial(constant_actions, action=index_of(name)) for name in others
-        }
-    return [AgentSpec(name, partial(BlindAgent, policy)) for name, policy in policies.items()]
+    policies: dict[str, Policy] = {"random": random_actions, "as collected": collect.actions}
+    for name, actions in baselines:
+        spec.action_space.check(list(actions), leading=(len(actions),))
+        policies[name] = partial(repeated_sequence, actions=tuple(actions))
+    return [
+        AgentSpec(name, partial(BlindAgent, policy, spec.action_space))
+        for name, policy in policies.items()
+    ]
 
 
 def controller_agents(bundle: Path, policy: LinearPolicy, temperature: float) -> list[AgentSpec]:
@@ -175,12 +191,21 @@ def controller_agents(bundle: Path, policy: LinearPolicy, temperature: float) ->
     ]
 
 
+def planning_agent(bundle: Path, fields: Mapping[str, Any]) -> AgentSpec:
+    """Return an agent that acts by /plan, with these fields."""
+    return AgentSpec("plan", partial(_planning, bundle.resolve(), dict(fields)))
+
+
+def _planning(bundle: Path, fields: Mapping[str, Any]) -> Agent:
+    return PlanningAgent(worker_world(bundle), fields)
+
+
 def _dreaming(bundle: Path, policy: LinearPolicy, vision: bool, temperature: float) -> Agent:
     return DreamingAgent(worker_world(bundle), policy, vision, temperature)
 
 
 def _play_one(spec: EnvSpec, agent: AgentSpec, seed: int) -> tuple[float, int]:
-    return play(worker_env(spec), spec, agent.build(), seed)
+    return play(worker_env(spec), agent.build(), seed)
 
 
 def compare_agents(

@@ -33,9 +33,8 @@ def make_bank(
     chosen = [paths[i * len(paths) // size] for i in range(size)]
     z = np.zeros((size, max_burn_in + 1, memory.z_dim), np.float32)
     logvar = np.zeros((size, memory.z_dim), np.float32)
-    shape = () if memory.discrete_actions else (memory.action_dim,)
-    dtype = np.int64 if memory.discrete_actions else np.float32
-    actions = np.zeros((size, max_burn_in, *shape), dtype)
+    taken = memory.action_input
+    actions = np.zeros((size, max_burn_in, *taken.shape), taken.dtype)
     steps = np.zeros(size, np.int64)
     for row, path in enumerate(chosen):
         episode = load_episode(path)

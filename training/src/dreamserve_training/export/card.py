@@ -8,7 +8,6 @@ from PIL import Image
 
 from dreamserve.manifest import Manifest
 from dreamserve.observations import FrameSpec
-from dreamserve.spaces import DiscreteSpace
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +20,7 @@ class Picture:
 
 # What each measurement means, for readers of the card.
 EXPLANATIONS = {
+    "verdicts": "What is worse than a baseline that knows nothing.",
     "reconstruction": "How well V reconstructs held-out frames that it encodes and decodes.",
     "salient_things": (
         "How well V reconstructs small salient objects, such as fireballs. They are connected"
@@ -44,7 +44,10 @@ EXPLANATIONS = {
         "Largest relative difference between the outputs of the files and of the PyTorch models,"
         " on random inputs; and whether a dream is bit-identical in every batch."
     ),
-    "real": "Returns in the real environment; *vision cut*: C sees only an episode's first frame.",
+    "real": (
+        "Returns in the real environment. *As collected*: the random actions of the training data;"
+        " *vision cut*: C sees only an episode's first observation; *plan*: actions of /plan."
+    ),
     "dream": "Returns of the same controller in dreams of this world, by temperature.",
 }
 
@@ -69,18 +72,15 @@ def render_card(manifest: Manifest, pictures: Mapping[str, Picture], sizes: dict
 
 
 def _properties(manifest: Manifest) -> str:
-    space = manifest.action_space
-    names = ", ".join(f"{i} {name}" for i, name in enumerate(space.names))
-    actions = f"Discrete({space.n})" if isinstance(space, DiscreteSpace) else f"Box{space.shape}"
     memory = ", ".join(f"{t.name} {'x'.join(map(str, t.shape))}" for t in manifest.recurrent_state)
     reward = "predicted" if manifest.reward.value is None else f"{manifest.reward.value:g} per step"
     linear = "a linear policy" if manifest.controller else "none"
     properties = {
-        "actions": f"{actions}: {names}",
+        "actions": str(manifest.action_space),
         "observation": _observation(manifest),
         "latent": manifest.latent_size,
         "memory": f"{memory} ({manifest.state_bytes():,} bytes per session, latent included)",
-        "head": str(manifest.head),
+        "next latent": str(manifest.head),
         "temperature": f"rule `{manifest.temperature_rule}`",
         "an episode ends": str(manifest.done),
         "reward": reward,
@@ -91,15 +91,22 @@ def _properties(manifest: Manifest) -> str:
 
 
 def _observation(manifest: Manifest) -> str:
-    seen = manifest.observation
-    if not isinstance(seen, FrameSpec):
-        return str(seen)
-    crop = seen.crop
+    spec = manifest.observation
+    if not isinstance(spec, FrameSpec):
+        bounds = zip(spec.names, spec.low, spec.high, strict=True)
+        return f"{len(spec.names)} numbers: " + ", ".join(
+            f"{name} in [{_bound(low, '-∞')}, {_bound(high, '∞')}]" for name, low, high in bounds
+        )
+    crop, colors = spec.crop, f" {spec.color_order}" if spec.shape[2] == 3 else ""
     return (
-        f"frame {'x'.join(map(str, seen.shape))} {seen.color_order}, from a camera of"
-        f" {'x'.join(map(str, seen.source_shape))}, rows {crop.top} to {crop.bottom},"
+        f"{'x'.join(map(str, spec.shape))}{colors}, from a camera of"
+        f" {'x'.join(map(str, spec.source_shape))}, rows {crop.top} to {crop.bottom},"
         f" columns {crop.left} to {crop.right}"
     )
+
+
+def _bound(value: float | None, unbounded: str) -> str:
+    return unbounded if value is None else f"{value:.4g}"
 
 
 def _section(name: str, value: Any) -> str:
@@ -107,8 +114,12 @@ def _section(name: str, value: Any) -> str:
     if isinstance(value, Mapping) and value:
         parts.append(_grid(value) if _is_grid(value) else _rows(value, ("measure", "value")))
     else:
-        parts.append(_text(value))
+        parts.append(_bullets(value) if name == "verdicts" else _text(value))
     return "\n\n".join(part for part in parts if part)
+
+
+def _bullets(values: Any) -> str:
+    return "\n".join(f"- {_text(value)}" for value in values)
 
 
 def _is_grid(value: Mapping[str, Any]) -> bool:

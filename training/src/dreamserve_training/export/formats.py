@@ -36,7 +36,7 @@ def write_onnx(
 
     Weights are stored in float16 with a Cast to float32, which onnxruntime folds at load time, so
     inference is as fast as with float32 weights. Raises ExportError for a weight that float16
-    does not represent exactly.
+    does not represent exactly; such buffers stay float32.
     """
     dynamic = {0: torch.export.Dim("batch")}
     # StepGraph takes *rest, a tuple of tensors, which needs a tuple of shapes
@@ -63,7 +63,7 @@ def write_onnx(
     if program is None:  # never with dynamo=True, but the return type allows it
         raise ExportError(f"{path.name}: torch.onnx.export returned no program")
     model = program.model_proto
-    _store_weights_in_half(model.graph)
+    _store_weights_in_half(model.graph, {name for name, _ in graph.named_buffers()})
     _strip_metadata(model)
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
@@ -84,7 +84,7 @@ def _without_torchvision_notices() -> Iterator[None]:
         logger.removeFilter(keep)
 
 
-def _store_weights_in_half(graph: onnx.GraphProto) -> None:
+def _store_weights_in_half(graph: onnx.GraphProto, buffers: set[str]) -> None:
     casts = []
     for weight in graph.initializer:
         if weight.data_type != TensorProto.FLOAT:
@@ -94,6 +94,8 @@ def _store_weights_in_half(graph: onnx.GraphProto) -> None:
             continue
         half = values.astype(np.float16)
         if not np.array_equal(half.astype(np.float32), values):
+            if weight.name in buffers:
+                continue
             raise ExportError(f"{weight.name}: weights must be rounded to half precision")
         name = weight.name
         weight.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
@@ -120,10 +122,10 @@ def write_torchscript(graph: nn.Module, example: tuple[Tensor, ...], path: Path)
     """Write `graph` as TorchScript to `path`, with weights in float16.
 
     Call `.float()` after `torch.jit.load`; the trace does not depend on the dtype. Raises
-    ExportError for a weight that float16 does not represent exactly.
+    ExportError for a weight that float16 does not represent exactly; such buffers stay float32.
     """
-    for name, tensor in (*graph.named_parameters(), *graph.named_buffers()):
-        if tensor.is_floating_point() and not torch.equal(tensor.half().to(tensor.dtype), tensor):
+    for name, tensor in graph.named_parameters():
+        if not _is_half(tensor):
             raise ExportError(f"{name}: weights must be rounded to half precision")
     with warnings.catch_warnings(), torch.no_grad():
         # deprecated in favour of torch.export, whose archives only the same torch version reads;
@@ -131,8 +133,15 @@ def write_torchscript(graph: nn.Module, example: tuple[Tensor, ...], path: Path)
         warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
         traced = torch.jit.trace(deepcopy(graph), example, check_trace=False)
         buffer = io.BytesIO()
-        torch.jit.save(traced.half(), buffer)
+        for tensor in (*traced.parameters(), *traced.buffers()):
+            if tensor.is_floating_point() and _is_half(tensor):
+                tensor.data = tensor.data.half()
+        torch.jit.save(traced, buffer)
     with zipfile.ZipFile(buffer) as archive, zipfile.ZipFile(path, "w") as file:
         for entry in archive.infolist():
             if not entry.filename.endswith(".debug_pkl"):  # source paths, for error messages only
                 file.writestr(zipfile.ZipInfo(entry.filename), archive.read(entry.filename))
+
+
+def _is_half(tensor: Tensor) -> bool:
+    return torch.equal(tensor.half().to(tensor.dtype), tensor)

@@ -9,8 +9,10 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
+from dreamserve_training.models.catalog import Vision
 from dreamserve_training.models.mixture import TemperatureRule, sample_with_noise
 from dreamserve_training.models.vae import ConvVAE
+from dreamserve_training.models.vectors import VectorScale
 from dreamserve_training.models.world_model import WorldModel
 
 NEVER_DONE = -100.0  # the done logit of a model without a done head
@@ -46,6 +48,38 @@ class DecodeGraph(nn.Module):
         return frames.permute(0, 2, 3, 1)
 
 
+class ScaleGraph(nn.Module):
+    """The encoder of vectors: (B, n) → mu (B, n), logvar (B, n)."""
+
+    def __init__(self, vision: VectorScale) -> None:
+        super().__init__()
+        self.vision = deepcopy(vision).eval()
+
+    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mu and logvar of each vector's posterior."""
+        mu = (vectors - self.vision.mean) / self.vision.scale
+        return mu, self.vision.logvar(mu)
+
+
+class UnscaleGraph(nn.Module):
+    """The decoder of vectors: latent (B, n) → vectors (B, n)."""
+
+    def __init__(self, vision: VectorScale) -> None:
+        super().__init__()
+        self.vision = deepcopy(vision).eval()
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Return the decoded vectors."""
+        return self.vision.decode(latent)
+
+
+def vision_graphs(vision: Vision) -> tuple[nn.Module, nn.Module]:
+    """Return the graphs that encode and decode, as this V does."""
+    if isinstance(vision, VectorScale):
+        return ScaleGraph(vision), UnscaleGraph(vision)
+    return EncodeGraph(vision), DecodeGraph(vision)
+
+
 class StepGraph(nn.Module):
     """One step of a dream: M's prediction and a draw of the next latent.
 
@@ -71,7 +105,7 @@ class StepGraph(nn.Module):
     def forward(self, latent: Tensor, action: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         """Return the step's outputs in the manifest's order.
 
-        latent (B, Z), action int64 (B,) or float (B, A); then the state's tensors, (B, …) each,
+        latent (B, Z), action (B, …) of the action space; then the state's tensors, (B, …) each,
         temperature (B,), and noise (B, normal + uniform).
         """
         *state, temperature, noise = rest

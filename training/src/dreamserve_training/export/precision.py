@@ -11,14 +11,15 @@ import torch
 from torch import nn
 
 from dreamserve_training.export.errors import ExportError
-from dreamserve_training.models.vae import ConvVAE
+from dreamserve_training.models.catalog import Vision
 from dreamserve_training.models.world_model import WorldModel
 
 Module = TypeVar("Module", bound=nn.Module)
 Memory = TypeVar("Memory", bound=WorldModel)
+V = TypeVar("V", bound=Vision)
 
 
-def round_to_half(vae: ConvVAE, memory: Memory) -> tuple[ConvVAE, Memory]:
+def round_to_half(vae: V, memory: Memory) -> tuple[V, Memory]:
     """Return float32 copies, in evaluation mode, whose weights are rounded to float16.
 
     M's weights are folded first, as its graph stores them. The function is idempotent. Raises

@@ -10,8 +10,8 @@ from torch import Tensor
 from dreamserve.backends.base import Array, State, StepInput, StepOutput
 from dreamserve.manifest import WorldSpec
 from dreamserve_training.export.graphs import NEVER_DONE
+from dreamserve_training.models.catalog import Vision
 from dreamserve_training.models.mixture import sample_with_noise
-from dreamserve_training.models.vae import ConvVAE
 from dreamserve_training.models.world_model import WorldModel
 
 
@@ -20,18 +20,18 @@ class ModelBackend:
 
     name = "pytorch"
 
-    def __init__(self, spec: WorldSpec, vae: ConvVAE, memory: WorldModel) -> None:
+    def __init__(self, spec: WorldSpec, vae: Vision, memory: WorldModel) -> None:
         self.spec, self.vae, self.memory = spec, vae.eval(), memory.eval()
 
     @torch.inference_mode()
     def encode(self, observations: Array, state: State = ()) -> tuple[Array, ...]:
-        """Return mu and logvar of each frame's posterior."""
+        """Return mu and logvar of each observation's posterior."""
         mu, logvar = self.vae.encode(torch.from_numpy(observations))
         return mu.numpy(), logvar.numpy()
 
     @torch.inference_mode()
     def decode(self, latent: Array) -> Array:
-        """Return the decoded frame of each latent."""
+        """Return the decoded observation of each latent."""
         frames: Array = self.vae.decode(torch.from_numpy(latent)).contiguous().numpy()
         return frames
 

@@ -1,8 +1,8 @@
-"""The spec of a world that consists of a ConvVAE and a memory model."""
+"""The spec of a world that consists of V and a memory model."""
 
 from dreamserve.manifest import DoneRule, RewardRule, WorldSpec
-from dreamserve.observations import Crop, FrameSpec
-from dreamserve.spaces import BoxSpace, DiscreteSpace
+from dreamserve.observations import ObservationSpec
+from dreamserve.spaces import ActionSpace
 from dreamserve_training.envs import EnvSpec
 from dreamserve_training.models.mixture import TemperatureRule
 from dreamserve_training.models.world_model import WorldModel
@@ -21,17 +21,10 @@ def world_spec(
 
     `constant_reward` is the reward of every step, for a model without a reward head.
     """
-    top, bottom, left, right = env.crop
-    frame = FrameSpec(
-        source_shape=env.frame_shape,
-        crop=Crop(top=top, bottom=bottom, left=left, right=right),
-        shape=(*env.size, env.frame_shape[2]),
-    )
-    space = DiscreteSpace(n=len(env.action_names), names=env.action_names)
     return spec_of(
         name,
-        space,
-        frame,
+        env.action_space,
+        env.observation,
         memory,
         temperature_rule=temperature_rule,
         done_threshold=done_threshold,
@@ -41,15 +34,15 @@ def world_spec(
 
 def spec_of(
     name: str,
-    action_space: DiscreteSpace | BoxSpace,
-    frame: FrameSpec,
+    action_space: ActionSpace,
+    observation: ObservationSpec,
     memory: WorldModel,
     *,
     temperature_rule: TemperatureRule = "paper",
     done_threshold: float = 0.0,
     constant_reward: float | None = None,
 ) -> WorldSpec:
-    """Return the spec for any action space and camera; other fields come from `memory`."""
+    """Return the spec for any actions and observations; other fields come from `memory`."""
     if constant_reward is None:
         reward = RewardRule(kind="head")
     else:
@@ -57,7 +50,7 @@ def spec_of(
     return WorldSpec(
         name=name,
         action_space=action_space,
-        observation=frame,
+        observation=observation,
         **memory.spec()._asdict(),
         temperature_rule=temperature_rule,
         done=DoneRule(threshold=done_threshold),

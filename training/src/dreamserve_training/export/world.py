@@ -9,15 +9,14 @@ import torch
 from dreamserve.bundle import Arrays
 from dreamserve.manifest import WorldSpec
 from dreamserve.observations import FrameSpec
-from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.export.card import Picture
 from dreamserve_training.export.errors import ExportError
-from dreamserve_training.export.graphs import DecodeGraph, EncodeGraph, StepGraph
+from dreamserve_training.export.graphs import StepGraph, vision_graphs
 from dreamserve_training.export.precision import round_to_half
 from dreamserve_training.export.reference import ModelBackend
 from dreamserve_training.export.writing import MAX_BYTES, WorldGraphs, write_bundle
+from dreamserve_training.models.catalog import Vision
 from dreamserve_training.models.controller import LinearPolicy
-from dreamserve_training.models.vae import ConvVAE
 from dreamserve_training.models.world_model import WorldModel
 
 
@@ -25,7 +24,7 @@ def export_world(
     out_dir: str | Path,
     *,
     spec: WorldSpec,
-    vae: ConvVAE,
+    vae: Vision,
     memory: WorldModel,
     bank: Arrays,
     origin: Mapping[str, Any],
@@ -45,11 +44,12 @@ def export_world(
     """
     vae, memory = round_to_half(vae, memory)
     _check_parts(spec, vae, memory, bank)
+    encode, decode = vision_graphs(vae)
     step = StepGraph(memory, spec.temperature_rule, spec.reward.value)
     return write_bundle(
         out_dir,
         spec=spec,
-        graphs=WorldGraphs(EncodeGraph(vae), step, DecodeGraph(vae)),
+        graphs=WorldGraphs(encode, step, decode),
         reference=ModelBackend(spec, vae, memory),
         bank=bank,
         origin=origin,
@@ -61,18 +61,17 @@ def export_world(
     )
 
 
-def _check_parts(spec: WorldSpec, vae: ConvVAE, memory: WorldModel, bank: Arrays) -> None:
+def _check_parts(spec: WorldSpec, vae: Vision, memory: WorldModel, bank: Arrays) -> None:
     sizes = {"spec": spec.latent_size, "vae": vae.z_dim, "memory": memory.z_dim}
     if len(set(sizes.values())) > 1:
         raise ExportError(f"the parts have different latent sizes: {sizes}")
     seen = spec.observation
-    if not isinstance(seen, FrameSpec) or seen.value_range != (0.0, 1.0):
-        raise ExportError(f"a ConvVAE takes frames in [0, 1], not {seen}")
-    space = spec.action_space
-    actions = space.n if isinstance(space, DiscreteSpace) else len(space.low)
-    discrete = isinstance(space, DiscreteSpace)
-    if (actions, discrete) != (memory.action_dim, memory.discrete_actions):
-        raise ExportError(f"the model takes {memory.action_dim} actions, the spec has {actions}")
+    if isinstance(seen, FrameSpec) and seen.value_range != (0.0, 1.0):
+        raise ExportError(f"a ConvVAE takes frames in [0, 1], not {seen.value_range}")
+    taken = memory.action_input
+    if not taken.fits(spec.action_space):
+        made_for = taken.space or f"{taken.size} continuous actions"
+        raise ExportError(f"the model takes {made_for}; the spec has {spec.action_space}")
     if (spec.reward.kind == "head") != memory.predict_reward:
         raise ExportError(f"the reward rule {spec.reward.kind!r} does not fit the model's heads")
     states = {tensor.name: f"state.{tensor.name}" for tensor in spec.recurrent_state}

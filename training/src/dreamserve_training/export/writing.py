@@ -22,7 +22,6 @@ from dreamserve.bundle import MANIFEST_FILE, Arrays, load_bundle, seal, sha256_o
 from dreamserve.errors import BundleError
 from dreamserve.manifest import Manifest, WorldSpec
 from dreamserve.manifest_parts import GraphName
-from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.export.card import Picture, render_card
 from dreamserve_training.export.errors import ExportError
 from dreamserve_training.export.formats import OPSET, write_onnx, write_torchscript
@@ -147,8 +146,8 @@ def _write_graphs(
 
 
 def _example(spec: WorldSpec, name: str, shape: tuple[int, ...]) -> Tensor:
-    if name == "action" and isinstance(spec.action_space, DiscreteSpace):
-        return torch.zeros(_EXAMPLE_ROWS, dtype=torch.int64)
+    if name == "action":
+        return torch.from_numpy(spec.action_space.zeros(_EXAMPLE_ROWS))
     return torch.full((_EXAMPLE_ROWS, *shape), 0.5)
 
 

@@ -1,11 +1,15 @@
-"""The cores of M, by their name in recipes and checkpoints. To add one, add it to CORES."""
+"""The kinds of V, and the cores of M by their name in recipes. To add a core, add it to CORES."""
 
 from pathlib import Path
 from typing import Any
 
 from dreamserve_training.models.checkpoint import load_model, save_model
 from dreamserve_training.models.lstm import MDNRNN
+from dreamserve_training.models.vae import ConvVAE
+from dreamserve_training.models.vectors import VectorScale
 from dreamserve_training.models.world_model import WorldModel
+
+Vision = ConvVAE | VectorScale
 
 CORES: dict[str, type[WorldModel]] = {
     MDNRNN.name: MDNRNN,
@@ -28,3 +32,19 @@ def load_memory(path: str | Path) -> WorldModel:
     """Return M from its checkpoint; CheckpointError if the file is not one."""
     # old checkpoints do not name their core, which is MDNRNN
     return load_model(path, "M", lambda content: CORES[content.get("core", MDNRNN.name)])
+
+
+def save_vision(vision: Vision, path: str | Path) -> None:
+    """Write the checkpoint of `vision` to `path`, atomically."""
+    save_model(vision, path, vision="vectors" if isinstance(vision, VectorScale) else "frames")
+
+
+def load_vision(path: str | Path) -> Vision:
+    """Return V from its checkpoint; CheckpointError if the file is not one."""
+    vision: Vision = load_model(path, "V", _vision_class)
+    return vision
+
+
+def _vision_class(content: dict[str, Any]) -> type[Any]:
+    # checkpoints of a ConvVAE need not say so
+    return VectorScale if content.get("vision") == "vectors" else ConvVAE

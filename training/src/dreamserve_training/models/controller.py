@@ -18,17 +18,17 @@ AXIS_THRESHOLD = 1 / 3
 
 @dataclass(frozen=True)
 class LinearPolicy:
-    """Takes the action with the highest score, where scores = weights @ features + bias.
+    """Scores = weights @ features + bias; `dreamserve.spaces` says which action they mean.
 
-    `weights` (actions, features) and `bias` (actions,) are float32, as in a bundle.
+    `weights` (scores, features) and `bias` (scores,) are float32, as in a bundle.
     """
 
     weights: Float32
     bias: Float32
 
-    def act(self, features: Float32) -> npt.NDArray[np.int64]:
-        """Return the actions (B,) for `features` (B, F)."""
-        return np.argmax(features @ self.weights.T + self.bias, axis=-1)
+    def scores(self, features: Float32) -> Float32:
+        """Return the scores (B, width) for `features` (B, F)."""
+        return features @ self.weights.T + self.bias
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class Axis:
 
 @dataclass(frozen=True)
 class Scores:
-    """One linear score per action; works for any actions."""
+    """One linear score per action, or per component of one; works for any action space."""
 
-    actions: int
+    actions: int  # scores: the action space's `width`
 
     def parameters(self, features: int) -> int:
         """Return the number of parameters, given the number of features."""

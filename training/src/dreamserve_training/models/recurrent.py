@@ -5,6 +5,7 @@ r_{t+1} and d_{t+1}.
 """
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -14,6 +15,8 @@ from torch.utils.checkpoint import checkpoint
 
 from dreamserve.heads import GaussianMixture
 from dreamserve.manifest import NoiseSpec, TensorSpec
+from dreamserve.spaces import ActionSpace, DiscreteSpace
+from dreamserve_training.models.actions import action_input_of, as_space
 from dreamserve_training.models.mixture import (
     Head,
     Mixture,
@@ -37,10 +40,12 @@ CHECKPOINT_CHUNK = 64  # steps between stored activations with gradient checkpoi
 class RecurrentModel(WorldModel):
     """A recurrent core and its heads.
 
-    `action_dim` is n for Discrete actions (int64, encoded one-hot) and the number of components
-    for continuous actions (`discrete_actions=False`). `done_dropout` and `done_gradient_scale`
-    regularise the done head, which has few positive targets and overfits first: dropout of its
-    inputs, and a factor of its gradient into the core. ValueError for sizes below 1.
+    `action_space` is the environment's, with its bounds: an ActionSpace or its fields. Without one,
+    `action_dim` is n for Discrete actions and, with `discrete_actions=False`, the number of
+    components of continuous actions, which are then taken as they are. `done_dropout` and
+    `done_gradient_scale` regularise the done head, which has few positive targets and overfits
+    first: dropout of its inputs, and a factor of its gradient into the core. ValueError for sizes
+    below 1, and for an `action_dim` that does not fit the space.
     """
 
     state_names: ClassVar[tuple[str, ...]]  # of shape (rnn_size,) each; the heads read the first
@@ -48,7 +53,7 @@ class RecurrentModel(WorldModel):
     def __init__(
         self,
         z_dim: int,
-        action_dim: int,
+        action_dim: int | None = None,
         rnn_size: int = 256,
         num_mixtures: int = 5,
         head: Head = "per_dimension",
@@ -58,18 +63,23 @@ class RecurrentModel(WorldModel):
         done_dropout: float = 0.0,
         done_gradient_scale: float = 1.0,
         gradient_checkpointing: bool = False,
+        action_space: ActionSpace | Mapping[str, Any] | None = None,
     ) -> None:
         # before any other local variable exists
         config: dict[str, Any] = {k: v for k, v in locals().items() if k not in _NOT_OPTIONS}
         super().__init__()
-        if min(z_dim, action_dim, rnn_size, num_mixtures) < 1:
-            raise ValueError("z_dim, action_dim, rnn_size and num_mixtures must be at least 1")
+        if min(z_dim, rnn_size, num_mixtures) < 1:
+            raise ValueError("z_dim, rnn_size and num_mixtures must be at least 1")
+        space = as_space(config.pop("action_space"))
+        self.action_input = action_input_of(space, action_dim, discrete_actions)
+        if space is not None:
+            config["action_space"] = space.model_dump(mode="json")
         self.config = config
-        self.z_dim, self.action_dim = z_dim, action_dim
+        self.z_dim, self.action_dim = z_dim, self.action_input.size
         self.rnn_size, self.num_mixtures = rnn_size, num_mixtures
         self.head: Head = head
         self.predict_reward, self.predict_done = predict_reward, predict_done
-        self.discrete_actions = discrete_actions
+        self.discrete_actions = isinstance(self.action_input.space, DiscreteSpace)
         self.done_gradient_scale = done_gradient_scale
         self.gradient_checkpointing = gradient_checkpointing
         self.make_core()
@@ -91,7 +101,7 @@ class RecurrentModel(WorldModel):
         """Return one step to export: (latent (B, Z), action (B, A), *state) → next state."""
 
     def forward(self, z: Tensor, actions: Tensor, state: State | None = None) -> Prediction:
-        """Run over sequences: z (B, T, Z), actions (B, T) int64 or (B, T, A) float.
+        """Run over sequences: z (B, T, Z), actions (B, T, …) of the action space.
 
         `state` defaults to zeros. Raises ValueError for z or actions of another shape.
         """
@@ -141,12 +151,8 @@ class RecurrentModel(WorldModel):
     def _inputs(self, z: Tensor, actions: Tensor) -> Tensor:
         if z.ndim != 3 or z.shape[-1] != self.z_dim:
             raise ValueError(f"z must be (B, T, {self.z_dim}), not {tuple(z.shape)}")
-        expected = z.shape[:2] if self.discrete_actions else (*z.shape[:2], self.action_dim)
-        if tuple(actions.shape) != tuple(expected):
-            raise ValueError(f"actions must be {tuple(expected)}, not {tuple(actions.shape)}")
-        if self.discrete_actions:
-            actions = functional.one_hot(actions.long(), self.action_dim)
-        return torch.cat([z, actions.to(z.dtype)], dim=-1)
+        self.action_input.check(actions, tuple(z.shape[:2]))
+        return torch.cat([z, self.action_input(actions).to(z.dtype)], dim=-1)
 
     def _run_chunks(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         if not (self.gradient_checkpointing and self.training):
@@ -173,7 +179,7 @@ class RecurrentGraph(nn.Module):
     def __init__(self, model: RecurrentModel) -> None:
         super().__init__()
         self.z_dim, self.num_mixtures, self.head = model.z_dim, model.num_mixtures, model.head
-        self.discrete_actions = model.discrete_actions
+        self.action_input = model.action_input
         self.predict_reward, self.predict_done = model.predict_reward, model.predict_done
         self.cell = model.cell()
         heads = [model.mdn_head, model.reward_head, model.done_head]
@@ -182,13 +188,10 @@ class RecurrentGraph(nn.Module):
             torch.cat([head.weight for head in present]), torch.cat([head.bias for head in present])
         )
         self.head_sizes = [head.out_features for head in present]
-        self.register_buffer("action_range", torch.arange(model.action_dim), persistent=False)
 
     def forward(self, latent: Tensor, action: Tensor, *state: Tensor) -> Prediction:
-        """Predict from latent (B, Z), action int64 (B,) or float (B, A), and state (B, R) each."""
-        if self.discrete_actions:  # functional.one_hot checks the values, so it cannot be traced
-            action = (action.unsqueeze(-1) == self.action_range).type_as(latent)
-        state = self.cell(latent, action, *state)
+        """Predict from latent (B, Z), action (B, …) of the space, and state (B, R) each."""
+        state = self.cell(latent, self.action_input(action), *state)
         parts = list(self.heads(state[0]).split(self.head_sizes, dim=-1))
         mixture: Mixture = split_parameters(parts.pop(0), self.head, self.num_mixtures, self.z_dim)
         reward = parts.pop(0).squeeze(-1) if self.predict_reward else None

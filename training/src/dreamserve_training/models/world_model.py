@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dreamserve.heads import LatentHead
 from dreamserve.manifest import NoiseSpec, TensorSpec
+from dreamserve_training.models.actions import ActionInput
 from dreamserve_training.models.mixture import Mixture
 
 Batch = Mapping[str, Tensor]  # windows of B sequences; fields as in `data.sequences`
@@ -47,13 +48,14 @@ class LossWeights:
 
 
 class WorldModel(nn.Module, ABC):
-    """A memory model. Actions are int64 if `discrete_actions`, else float (…, action_dim)."""
+    """A memory model; `action_input` tells which actions it takes."""
 
     name: ClassVar[str]  # in recipes and in checkpoints' file names
     config: dict[str, Any]  # the constructor's arguments
     z_dim: int
-    action_dim: int
-    discrete_actions: bool
+    action_input: ActionInput
+    action_dim: int  # number of the features of an action
+    discrete_actions: bool  # whether they are of a Discrete space
     predict_reward: bool
     predict_done: bool
 

@@ -3,33 +3,38 @@
 dreamserve-train recipe takecover --out runs/takecover
 """
 
-from dreamserve_training.data.collect import CollectConfig
-from dreamserve_training.envs import TAKE_COVER
 from dreamserve_training.models.controller import Axis
-from dreamserve_training.recipe import EvaluateConfig, Recipe
-from dreamserve_training.train.controller import ControllerConfig
-from dreamserve_training.train.memory import TrainConfig
-from dreamserve_training.train.vae import VAEConfig
+from dreamserve_training.recipe import Recipe
+
+NOOP, RIGHT, LEFT = range(3)
 
 RECIPE = Recipe(
-    name="takecover",
-    env=TAKE_COVER,
-    collect=CollectConfig(episodes=3400),  # M needs many deaths; an episode has one
-    holdout=CollectConfig(episodes=200, seed=3400),
-    vae=VAEConfig(),
-    memory="mdnrnn",
-    memory_options={
-        "rnn_size": 512,
-        "num_mixtures": 5,
-        "head": "per_dimension",
-        "predict_done": True,
-        "done_dropout": 0.5,
-        "done_gradient_scale": 0.3,
+    env="vizdoom.gymnasium_wrapper:VizdoomTakeCover-v1",
+    install="pip install 'dreamserve-training[vizdoom]'",
+    part="screen",
+    crop=(40, 200, 0, 320),  # without the ceiling and the player's hands
+    size=(64, 64),
+    action_names=("noop", "right", "left"),
+    max_episode_steps=2100,  # the paper's limit; the environment itself has none
+    # the health distinguishes hits from the death that ends the episode
+    record=lambda env, observation: {"health": float(observation["gamevariables"][0])},
+    baselines={
+        "nothing": [NOOP],
+        **{f"sweep {n}": [LEFT] * n + [RIGHT] * n for n in (60, 90, 110, 130, 150, 180)},
     },
-    train=TrainConfig(epochs=16),
-    batch_size=32,
-    sequence_length=128,
-    controller=ControllerConfig(form=Axis(actions=3, still=0, positive=1, negative=2)),
-    evaluate=EvaluateConfig(),
+    # M needs many deaths; an episode has one. Short moves stay near the start, long ones cross the
+    # room, and the data needs both.
+    collect={"episodes": 3400, "shortest": 4.0, "longest": 64.0},
     constant_reward=1.0,
+    done_threshold=0.0,
+    memory_options={"done_dropout": 0.5, "done_gradient_scale": 0.3, "rnn_size": 512},
+    vae={"z_dim": 64, "frames": 120_000, "validation_frames": 4_000, "epochs": 10},
+    train={"epochs": 16},
+    sequence_length=128,
+    controller={
+        "form": Axis(actions=3, still=NOOP, positive=RIGHT, negative=LEFT),
+        "generations": 36,
+        "population": 64,
+        "episodes": 16,
+    },
 )

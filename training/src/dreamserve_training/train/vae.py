@@ -116,7 +116,7 @@ def train_vae(
         seed_everything(config.seed)
         mean_image = torch.from_numpy(train.frames[:4096].mean(axis=0, dtype=np.float32) / 255)
         steps = config.epochs * len(loaders[0])
-        loop = VAELoop(ConvVAE(config.z_dim), mean_image, config, steps)
+        loop = VAELoop(ConvVAE(config.z_dim, train.frames.shape[1:]), mean_image, config, steps)
         fit(
             loop,
             loaders,

@@ -7,7 +7,6 @@ from gymnasium.utils.env_checker import check_env
 
 from dreamserve.engine.world import World
 from dreamserve.local import DreamBatch
-from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.dreams.agents import DreamAgent
 from dreamserve_training.dreams.environment import DreamEnvironment
 from dreamserve_training.dreams.planner import DreamPlanner
@@ -71,13 +70,8 @@ def environment(world: World) -> str:
 
 def _random_actions(world: World, rng: np.random.Generator, rows: int):  # type: ignore[no-untyped-def]  # int64 or float32
     space = world.spec.action_space
-    if isinstance(space, DiscreteSpace):
-        return rng.integers(space.n, size=rows)
-    return rng.uniform(space.low, space.high, (rows, *space.shape)).astype(np.float32)
+    return space.uniform(rng.random((rows, *space.shape), np.float32))
 
 
 def _random_agent(world: World) -> DreamAgent:
-    space = world.spec.action_space
-    if isinstance(space, DiscreteSpace):
-        return DreamAgent(space.n)
-    return DreamAgent(len(space.low), discrete=False, low=space.low, high=space.high)
+    return DreamAgent(space=world.spec.action_space)

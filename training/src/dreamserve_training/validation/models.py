@@ -62,6 +62,8 @@ def _sequences(
     model: WorldModel, batch: int, steps: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     z = torch.randn(batch, steps, model.z_dim, generator=generator)
-    if model.discrete_actions:
-        return z, torch.randint(model.action_dim, (batch, steps), generator=generator)
-    return z, 2 * torch.rand(batch, steps, model.action_dim, generator=generator) - 1
+    taken = model.action_input
+    uniforms = torch.rand(batch, steps, *taken.shape, generator=generator)
+    if taken.space is None:
+        return z, 2 * uniforms - 1
+    return z, torch.from_numpy(taken.space.uniform(uniforms.numpy()))

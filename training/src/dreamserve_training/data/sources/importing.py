@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from dreamserve_training.data.actions import check_actions
 from dreamserve_training.data.checks import check_raw_episode, observation_field
 from dreamserve_training.data.description import Description, write_description
 from dreamserve_training.data.episodes import DataError, Episode, save_episode
-from dreamserve_training.data.gym_spaces import infer_space
+from dreamserve_training.data.gym_spaces import infer_space, renamed
 from dreamserve_training.data.sources.flat import Named, read_folder, read_hdf5
 from dreamserve_training.data.sources.minari_source import MinariSource
 
@@ -46,6 +46,7 @@ def import_dataset(
     *,
     observation: str | None = None,
     action_space: Space | None = None,
+    action_names: Sequence[str] | None = None,
     limit: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Description:
@@ -53,8 +54,8 @@ def import_dataset(
 
     `observation` names the part of Dict observations to keep, `action_space` the actions that were
     possible; by default it is the source's, or the smallest that holds the recorded ones, which is
-    logged. At most `limit` episodes are read. Raises DataError, which names the file or episode,
-    for what cannot be trained on; `out` then does not exist.
+    logged; `action_names` replace its names. At most `limit` episodes are read. Raises DataError,
+    which names the file or episode, for what cannot be trained on; `out` then does not exist.
     """
     if out.exists():
         raise DataError(f"{out}: exists; import into a new folder")
@@ -71,7 +72,7 @@ def import_dataset(
             seen.add(episode, space, where)
             save_episode(partial / f"episode-{number:06d}.npz", episode)
             progress(number + 1)
-        description = seen.description(source, space)
+        description = seen.description(source, space, action_names)
         write_description(partial, description)
         partial.rename(out)
     finally:
@@ -103,13 +104,17 @@ class Seen:
         self.low.append(actions.min(axis=0))
         self.high.append(actions.max(axis=0))
 
-    def description(self, source: str, space: Space | None) -> Description:
-        """Return the description; DataError if there were no episodes."""
+    def description(
+        self, source: str, space: Space | None, names: Sequence[str] | None
+    ) -> Description:
+        """Return the description; DataError without episodes, or for another number of names."""
         if not self.episodes:
             raise DataError(f"{source}: holds no episodes")
         if space is None:
             space = infer_space(np.min(self.low, axis=0), np.max(self.high, axis=0))
             logger.warning("actions are taken to be %s, as recorded; or give --actions", space)
+        if names is not None:
+            space = renamed(space, names)
         kind, shape = self.form[:2]
         return Description(
             source=source,

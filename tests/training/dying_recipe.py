@@ -1,0 +1,194 @@
+"""Run a tiny recipe that is killed again and again, and one that is not.
+
+python tests/training/dying_recipe.py BUNDLE FOLDER
+
+Runs die in each stage, at several of its writes, before the file gets its name: by SIGKILL and
+SIGTERM in turn. The folder is then moved. This process only forks the runs, so torch is imported
+once. BUNDLE stands for what the export writes. Prints a JSON object: the `deaths`, each as [stage,
+exit status], and what a changed recipe is `told`.
+"""
+
+import itertools
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import torch
+
+from dreamserve_training import stages
+from dreamserve_training.data import collect
+from dreamserve_training.data.collect import CollectConfig
+from dreamserve_training.envs import EnvSpec
+from dreamserve_training.evaluation import real
+from dreamserve_training.models.controller import Scores
+from dreamserve_training.recipe import EvaluateConfig, Recipe
+from dreamserve_training.train import controller
+from dreamserve_training.train.controller import ControllerConfig
+from dreamserve_training.train.memory import TrainConfig
+from dreamserve_training.train.vae import VAEConfig
+
+
+class Toy(gymnasium.Env):
+    """Noise, until an action or chance ends it."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (64, 64, 3), np.uint8)
+    action_space = gymnasium.spaces.Discrete(3)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self._frame(), {}
+
+    def step(self, action):
+        return self._frame(), 1.0, bool(self.np_random.random() < 0.05 + 0.05 * action), False, {}
+
+    def _frame(self):
+        return self.np_random.integers(1, 256, (64, 64, 3), dtype=np.uint8)
+
+
+DEATHS = [
+    (stage, write, number)
+    for stage in ("collect", "vae", "encode", "memory", "controller", "evaluate", "export")
+    for write, number in ((1, signal.SIGTERM), (2, signal.SIGKILL))
+]
+DEATHS.insert(4, ("vae", 4, signal.SIGKILL))  # in the middle of training
+DEATHS.insert(9, ("memory", 3, signal.SIGTERM))
+gymnasium.register("dreamserve/Toy-v0", Toy)
+RECIPE = Recipe(
+    name="toy",
+    env=EnvSpec(
+        env_id="dreamserve/Toy-v0",
+        action_names=("a", "b", "c"),
+        frame_shape=(64, 64, 3),
+        crop=(0, 64, 0, 64),
+        size=(64, 64),
+        max_episode_steps=20,
+    ),
+    collect=CollectConfig(episodes=6),
+    holdout=CollectConfig(episodes=2, seed=100),
+    vae=VAEConfig(z_dim=4, frames=16, validation_frames=4, epochs=2, batch_size=8),
+    memory="mdnrnn",
+    memory_options={"rnn_size": 8, "num_mixtures": 2, "predict_done": True},
+    train=TrainConfig(epochs=2, mixed_precision=False),
+    batch_size=4,
+    sequence_length=8,
+    controller=ControllerConfig(Scores(3), generations=2, population=4, episodes=1, max_steps=5),
+    evaluate=EvaluateConfig(episodes=2, sweeps=(), dream_temperatures=(1.0,)),
+    constant_reward=1.0,
+)
+
+
+class Inline(Executor):
+    """Runs jobs in this process."""
+
+    def submit(self, function, *arguments):
+        job = Future()
+        job.set_result(function(*arguments))
+        return job
+
+
+@contextmanager
+def inline_pool(count):
+    yield Inline()
+
+
+def prepare(bundle):
+    """Replace what starts processes, and what takes long: the export."""
+    for module in (collect, real, controller):
+        module.worker_pool = inline_pool
+    stages.write_draft = lambda recipe, workspace: copied(bundle, workspace.draft)
+    stages.write_bundle = lambda recipe, workspace, out: copied(bundle, out)
+
+
+def copied(bundle, out):
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(bundle, out)
+
+
+def in_child(run):
+    """Run `run` in a forked process; return its exit status, negative for a signal."""
+    child = os.fork()
+    if child == 0:
+        torch.set_num_threads(1)
+        try:
+            run()
+        except SystemExit as stop:
+            os._exit(stop.code)
+        except BaseException:
+            logging.exception("the run failed")
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def run(root, recipe=RECIPE, names=None):
+    stages.load_recipe = lambda name: recipe
+    stages.run_stages("toy", root, root / "bundle", names)
+
+
+def run_until(root, name, last, number):
+    """Run the recipe, and die by the signal `number` at write `last` of the stage `name`."""
+    writes, fsync, run_stage = itertools.count(1), os.fsync, stages.run_stage
+    current = ["none"]
+
+    def noted(stage, *others):
+        current[0] = stage.name
+        run_stage(stage, *others)
+        if stage.name == name:
+            raise SystemExit(0)
+
+    def die(file):
+        fsync(file)
+        if current[0] == name and next(writes) == last:
+            signal.raise_signal(number)
+
+    stages.run_stage, os.fsync = noted, die
+    run(root)
+
+
+def refusal(root, recipe, names=None):
+    """Return what a changed recipe is told."""
+    try:
+        run(root, recipe, names)
+    except ValueError as error:
+        return str(error)
+    return "done"
+
+
+def main():
+    bundle, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    prepare(bundle)
+    told, deaths = folder / "told", []
+    assert in_child(lambda: run(folder / "undisturbed")) == 0
+    root = folder / "run"
+    for index, (stage, write, number) in enumerate(DEATHS):
+        deaths.append((stage, in_child(partial(run_until, root, stage, write, number))))
+        root = root.rename(folder / f"moved-{index}")
+    assert in_child(partial(run, root)) == 0
+    root = root.rename(folder / "killed")
+    shutil.copytree(root, folder / "changed")
+
+    def changed():
+        vae, train = replace(RECIPE.vae, lr=0.5), replace(RECIPE.train, epochs=3)
+        tries = [
+            refusal(folder / "changed", replace(RECIPE, vae=vae)),
+            refusal(folder / "changed", replace(RECIPE, train=train), ("evaluate",)),
+            refusal(folder / "changed", replace(RECIPE, train=train), ("memory",)),
+        ]
+        told.write_text(json.dumps(tries))
+
+    assert in_child(changed) == 0
+    print(json.dumps({"deaths": deaths, "told": json.loads(told.read_text())}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""A recipe whose experience is a dataset on disk, from there to a served world."""
+
+import numpy as np
+import pytest
+
+from dreamserve.local import LocalClient
+from dreamserve_training import stages
+from dreamserve_training.data.disk import Data
+from dreamserve_training.data.episodes import DataError, episode_paths
+from dreamserve_training.data.gym_spaces import parse_space
+from dreamserve_training.data.sources.importing import import_dataset
+from dreamserve_training.defaults import probe, resolve
+from dreamserve_training.recipe import Recipe, read_json
+from dreamserve_training.recipe_files import RecipeError
+
+LENGTH, SHAPE = 20, (16, 24, 1)
+RECIPE = """
+from dreamserve_training.data.disk import Data
+from dreamserve_training.recipe import Recipe
+
+RECIPE = Recipe(
+    data=Data({folder!r}, holdout=0.25),
+    vae={{"z_dim": 4, "epochs": 1}},
+    memory_options={{"rnn_size": 8, "num_mixtures": 2}},
+    train={{"epochs": 1}},
+    batch_size=8,
+    controller={{"generations": 1, "population": 4, "episodes": 1, "max_steps": 5}},
+    evaluate={{"episodes": 2, "dream_temperatures": (1.0,)}},
+    bank_size=4,
+)
+"""
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Return a folder of imported episodes: gray pictures of a cart, pushed by at most 2."""
+    (tmp_path / "source").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        push = rng.uniform(-2, 2, (LENGTH, 1)).astype(np.float32)
+        place = np.clip(10 + np.cumsum(push[:, 0]), 0, 23).astype(int)
+        pictures = np.zeros((LENGTH + 1, *SHAPE[:2]), np.float32)
+        pictures[np.arange(1, LENGTH + 1), 8, place] = 1
+        pictures[:, 15] = 0.5
+        np.savez(
+            tmp_path / "source" / f"{number:02d}.npz",
+            observations=pictures,
+            actions=push,
+            rewards=-np.abs(place - 10.0),
+            terminations=np.zeros(LENGTH, bool),
+            truncations=np.arange(LENGTH) == LENGTH - 1,
+        )
+    space = parse_space("Box(-2:2)", ["push"])
+    import_dataset(str(tmp_path / "source"), tmp_path / "cart", action_space=space)
+    return tmp_path / "cart"
+
+
+def test_a_dataset_becomes_a_world_with_its_own_actions(dataset, tmp_path):
+    recipe, root, bundle = tmp_path / "cart.py", tmp_path / "run", tmp_path / "bundle"
+    recipe.write_text(RECIPE.format(folder=str(dataset)))
+    stages.run_stages(str(recipe), root, bundle)
+    assert [len(episode_paths(root / "episodes" / split)) for split in ("train", "holdout")] == [
+        6,
+        2,
+    ]
+    manifest = read_json(bundle / "manifest.json", default=None)
+    assert manifest["origin"]["environment"].endswith("source")
+    assert "real" not in manifest["quality"]  # there was no environment to play
+    dream = LocalClient(bundle)
+    session = dream.reset(seed=1).session_id
+    assert dream.step(session, [1.9]).step == 1
+    assert abs(float(dream.plan(session, horizon=3, candidates=8).action[0])) <= 2
+
+
+def test_a_recipe_of_data_takes_sizes_and_names_from_it(dataset):
+    recipe = Recipe(data=Data(dataset), action_names=("force",))
+    resolved = resolve(recipe, probe(recipe))
+    assert resolved.env.action_space == parse_space("Box(-2:2)", ["force"])
+    assert resolved.env.observation.shape == SHAPE
+    assert resolved.env.max_episode_steps == LENGTH
+    with pytest.raises(RecipeError, match=r"needs env=\.\.\., data=Data\(\.\.\.\), or both"):
+        probe(Recipe())
+    with pytest.raises(DataError, match=r"cannot be described: .*names"):
+        probe(Recipe(data=Data(dataset), action_names=("a", "b")))

@@ -1,0 +1,61 @@
+"""A recipe that is killed in every stage, and moved in between, ends as an undisturbed one."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+PROGRAM = Path(__file__).with_name("dying_recipe.py")
+STAGES = {"collect", "vae", "encode", "memory", "controller", "evaluate", "export"}
+
+
+@pytest.fixture(scope="module")
+def killed(tiny_bundle, tmp_path_factory):
+    """Run the program; return its folder and what it printed."""
+    folder = tmp_path_factory.mktemp("killed")
+    command = [sys.executable, str(PROGRAM), str(tiny_bundle), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder, json.loads(done.stdout), done.stderr
+
+
+def test_runs_die_in_every_stage_with_the_status_of_their_signal(killed):
+    _, printed, errors = killed
+    for stage in STAGES:
+        statuses = [status for name, status in printed["deaths"] if name == stage]
+        assert statuses in ([143, -9], [143, -9, -9], [143, -9, 143]), stage
+    assert "stopped by SIGTERM" in errors
+
+
+def test_a_killed_and_moved_recipe_ends_where_an_undisturbed_one_ends(killed):
+    folder, *_ = killed
+    one, other = folder / "undisturbed", folder / "killed"
+    names = {path.relative_to(one) for path in one.rglob("*") if path.is_file()}
+    assert names == {path.relative_to(other) for path in other.rglob("*") if path.is_file()}
+    compared = 0
+    for name in sorted(names):
+        if name.suffix == ".npz" and "bundle" not in name.parts and "draft" not in name.parts:
+            with np.load(one / name) as first, np.load(other / name) as second:
+                assert first.files == second.files, name
+                for key in first.files:
+                    assert np.array_equal(first[key], second[key], equal_nan=True), (name, key)
+        elif name.suffix == ".pth":
+            first, second = (torch.load(root / name)["state_dict"] for root in (one, other))
+            assert all(torch.equal(first[key], second[key]) for key in first), name
+        elif name.name in ("evaluation.json", "vae_run.json", "mdnrnn_run.json"):
+            assert (one / name).read_bytes() == (other / name).read_bytes(), name
+        else:
+            continue
+        compared += 1
+    assert compared > 20
+
+
+def test_a_changed_recipe_is_refused_or_goes_on_and_stages_do_not_mix(killed):
+    vae, evaluate, memory = killed[1]["told"]
+    assert "lr was 0.0015 and is now 0.5" in vae
+    assert "evaluate: run memory first" in evaluate
+    assert memory == "done"  # it went on to more epochs

@@ -1,0 +1,66 @@
+"""A world that is worse than knowing nothing is said to be so."""
+
+import numpy as np
+import pytest
+
+from dreamserve_training.evaluation.prediction import break_even_threshold, ends
+from dreamserve_training.evaluation.teacher_forcing import LatentEpisode, TeacherForced
+from dreamserve_training.evaluation.verdicts import verdicts_on
+
+
+def played(mean, standard_error=1.0):
+    return {"mean": mean, "standard_error": standard_error}
+
+
+GOOD = {
+    "reconstruction": {"mse_per_pixel": 0.01, "mse_of_the_average_picture": 0.05},
+    "likelihood": {"nll": -1.0, "gaussian_baseline": 0.9},
+    "horizon": {"1": {"most_likely": 0.1, "copy_last": 0.3}},
+    "done": {"deaths": 10, "alarms": 12, "episodes": 10},
+    "reward": {"rms_error": 0.1, "rms_error_of_the_mean": 0.5},
+    "real": {"random": played(20), "controller": played(90), "plan": played(100)},
+    "dream": {"T = 1.0": played(95)},
+}
+
+
+def test_a_good_world_gets_no_verdict():
+    assert verdicts_on(GOOD) == []
+    assert verdicts_on({}) == []
+
+
+@pytest.mark.parametrize(
+    ("section", "figures", "says"),
+    [
+        ("reconstruction", {"mse_per_pixel": 0.06}, "worse than the average picture"),
+        ("likelihood", {"nll": 0.95}, "no better than a Gaussian without a past"),
+        ("horizon", {"1": {"most_likely": 0.4, "copy_last": 0.3}}, "worse than no change"),
+        ("done", {"alarms": 0}, "never ends; 10 of 10 held-out episodes do"),
+        ("done", {"alarms": 80}, "ends too early: 80 alarms"),
+        ("reward", {"rms_error": 0.6}, "reward is worse than its mean"),
+        ("real", {"controller": played(21)}, "controller is no better than random actions: 21"),
+        ("real", {"plan": played(19)}, "plans are no better than random actions: 19 and 20"),
+        ("dream", {"T = 1.0": played(400)}, "exploits the dream's errors: it earns 400"),
+    ],
+)
+def test_each_fault_is_named(section, figures, says):
+    found = verdicts_on({**GOOD, section: {**GOOD[section], **figures}})
+    assert says in found[0]
+
+
+def run_of(logits, terminated):
+    steps = len(logits)
+    episode = LatentEpisode(
+        *[np.zeros((steps, 1), np.float32)] * 2,
+        np.zeros(steps, np.int64),
+        np.zeros(steps, np.float32),
+        np.arange(steps) == (steps - 1 if terminated else -1),
+    )
+    return TeacherForced(episode, np.zeros(steps - 1), None, np.array(logits, np.float32), {})
+
+
+def test_the_threshold_gives_as_many_alarms_as_there_are_ends():
+    runs = [run_of([-9, -8, -2], True), run_of([-7, -1, -5], True), run_of([-6, -6, -6], False)]
+    threshold = break_even_threshold(runs)
+    assert threshold == -3.5  # between the second largest logit and the third
+    assert ends(runs, threshold)["alarms"] == 2
+    assert break_even_threshold(runs[2:]) == 0.0

@@ -1,0 +1,253 @@
+"""Everything that a recipe leaves out: it follows from the environment and from the experience.
+
+The environment is asked once; its answers are kept in the run's folder, so later stages need no
+environment.
+"""
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from dreamserve.observations import ObservationSpec, VectorSpec
+from dreamserve.spaces import ActionSpace
+from dreamserve_training.data.collect import CollectConfig, record_episode
+from dreamserve_training.data.episodes import episode_paths, load_episode
+from dreamserve_training.envs import EnvSpec, RealEnv, env_name, make_env
+from dreamserve_training.models.controller import Scores
+from dreamserve_training.probing import Wishes, action_spec, observation_spec, step_limit
+from dreamserve_training.recipe import (
+    EvaluateConfig,
+    Recipe,
+    ResolvedRecipe,
+    Workspace,
+    read_json,
+    write_json,
+)
+from dreamserve_training.recipe_files import RecipeError
+from dreamserve_training.recorded import recorded_spec
+from dreamserve_training.train.controller import ControllerConfig
+from dreamserve_training.train.memory import TrainConfig
+from dreamserve_training.train.vae import VAEConfig
+
+logger = logging.getLogger("dreamserve_training")
+Config = TypeVar("Config", CollectConfig, VAEConfig, TrainConfig, ControllerConfig, EvaluateConfig)
+
+PROBE_STEPS = 1000  # of episodes that are played to learn how long they are
+_OBSERVATION: TypeAdapter[ObservationSpec] = TypeAdapter(ObservationSpec)
+_ACTIONS: TypeAdapter[ActionSpace] = TypeAdapter(ActionSpace)
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What the environment told of itself."""
+
+    env: EnvSpec
+    mean_steps: float  # of an episode, played as the recipe collects or recorded
+    steps: int | None = None  # of all recorded data
+
+
+def probe(recipe: Recipe, workspace: Workspace | None = None) -> Probed:
+    """Ask the environment, or return what it told before in this workspace.
+
+    Raises MissingEnvironmentError if it is not installed, and UnsupportedEnvironmentError, which
+    says what would be right, if no world can be trained on it.
+    """
+    if recipe.env is None:
+        return _recorded(recipe)
+    asked = repr((_wishes(recipe), env_name(recipe.env), recipe.part))
+    if workspace is not None:
+        known = read_json(workspace.environment, default={})
+        if known.get("asked") == asked:
+            return _remembered(recipe, known)
+    probed = _ask(recipe)
+    if workspace is not None:
+        answers = {
+            "asked": asked,
+            "env_id": probed.env.env_id,
+            "observation": _OBSERVATION.dump_python(probed.env.observation, mode="json"),
+            "action_space": _ACTIONS.dump_python(probed.env.action_space, mode="json"),
+            "max_episode_steps": probed.env.max_episode_steps,
+            "part": probed.env.part,
+            "mean_steps": probed.mean_steps,
+        }
+        write_json(workspace.environment, answers)
+    return probed
+
+
+def _wishes(recipe: Recipe) -> Wishes:
+    names = recipe.action_names
+    return Wishes(
+        recipe.part,
+        recipe.crop,
+        recipe.size,
+        None if names is None else tuple(names),
+        recipe.max_episode_steps,
+    )
+
+
+def _recorded(recipe: Recipe) -> Probed:
+    if recipe.data is None:
+        raise RecipeError("a recipe needs env=..., data=Data(...), or both")
+    described = recipe.data.description()
+    spec = recorded_spec(recipe.data, _wishes(recipe))
+    return Probed(spec, described.steps / described.episodes, described.steps)
+
+
+def _remembered(recipe: Recipe, known: Mapping[str, Any]) -> Probed:
+    spec = EnvSpec(
+        recipe.env,
+        known["env_id"],
+        _OBSERVATION.validate_python(known["observation"]),
+        _ACTIONS.validate_python(known["action_space"]),
+        known["max_episode_steps"],
+        known["part"],
+        recipe.record,
+        recipe.install,
+    )
+    return Probed(spec, known["mean_steps"])
+
+
+def _ask(recipe: Recipe) -> Probed:
+    assert recipe.env is not None
+    wishes, env = _wishes(recipe), make_env(recipe.env, recipe.install)
+    name = env_name(recipe.env)
+    spec = EnvSpec(
+        recipe.env,
+        name,
+        observation_spec(env.observation_space, wishes, name),
+        action_spec(env.action_space, env, wishes, name),
+        step_limit(env, wishes),
+        _part(recipe, env),
+        recipe.record,
+        recipe.install,
+    )
+    real = RealEnv(spec, env)
+    try:
+        mean_steps = _mean_steps(real, _options("collect", CollectConfig(), recipe.collect), recipe)
+    finally:
+        env.close()
+    return Probed(spec, mean_steps)
+
+
+def _part(recipe: Recipe, env: Any) -> str | None:
+    """Return the key of a Dict observation; the only key of a Dict need not be said."""
+    keys = getattr(env.observation_space, "spaces", None)
+    if recipe.part is None and isinstance(keys, dict):
+        return str(next(iter(keys)))
+    return recipe.part
+
+
+def _mean_steps(env: RealEnv, config: CollectConfig, recipe: Recipe) -> float:
+    """Return the mean length of the first episodes, which takes PROBE_STEPS steps or more."""
+    config = replace(config, policy=recipe.policy)
+    lengths = [len(record_episode(env, config, config.seed)["actions"])]
+    while sum(lengths) < PROBE_STEPS:
+        seed = config.seed + len(lengths)
+        lengths.append(len(record_episode(env, config, seed)["actions"]))
+    return float(np.mean(lengths))
+
+
+def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
+    """Return every option of every stage. RecipeError for an unknown option, which it names."""
+    env, vectors = probed.env, isinstance(probed.env.observation, VectorSpec)
+    steps = recipe.steps or probed.steps or (20_000 if vectors else 60_000)
+    collect = CollectConfig(max(8, math.ceil(steps / probed.mean_steps)), policy=recipe.policy)
+    collect = _options("collect", collect, recipe.collect)
+    steps = min(steps, int(collect.episodes * probed.mean_steps) + 1)
+    holdout = replace(
+        collect, episodes=max(4, collect.episodes // 10), seed=collect.seed + collect.episodes
+    )
+    length = recipe.sequence_length or 64
+    batches = math.ceil(max(collect.episodes, steps / length) / recipe.batch_size)
+    updates = 3000 if vectors else 2000  # of M, in all
+    train = TrainConfig(
+        epochs=min(200, max(5, updates // batches)),
+        mixed_precision=not vectors,  # bfloat16 is too coarse for numbers
+    )
+    memory = {
+        "rnn_size": 128 if vectors else 256,
+        "num_mixtures": 3 if vectors else 5,
+        "head": "per_dimension",
+    }
+    return ResolvedRecipe(
+        name=recipe.name or "world",
+        env=env,
+        data=recipe.data,
+        baselines=tuple((name, tuple(actions)) for name, actions in recipe.baselines.items()),
+        collect=collect,
+        holdout=holdout,
+        vae=_vae(recipe, env, steps),
+        memory=recipe.memory,
+        memory_options={**memory, **recipe.memory_options},
+        train=_options("train", train, recipe.train),
+        batch_size=recipe.batch_size,
+        sequence_length=length,
+        controller=_options("controller", _controller(env), recipe.controller),
+        evaluate=_options("evaluate", EvaluateConfig(), recipe.evaluate),
+        constant_reward=recipe.constant_reward,
+        done_threshold=recipe.done_threshold,
+        bank_size=recipe.bank_size,
+    )
+
+
+def _vae(recipe: Recipe, env: EnvSpec, steps: int) -> VAEConfig:
+    if isinstance(env.observation, VectorSpec):
+        return VAEConfig(z_dim=len(env.observation.names))
+    frames, batch_size = min(steps, 120_000), min(128, max(8, steps // 32))
+    config = VAEConfig(
+        z_dim=32,
+        frames=frames,
+        validation_frames=min(4000, max(8, steps // 10)),
+        batch_size=batch_size,
+        epochs=min(20, max(3, 2500 * batch_size // frames)),
+    )
+    return _options("vae", config, recipe.vae)
+
+
+def _controller(env: EnvSpec) -> ControllerConfig:
+    return ControllerConfig(
+        form=Scores(env.action_space.width),
+        temperature=1.0,
+        generations=20,
+        population=32,
+        episodes=8,
+        max_steps=env.max_episode_steps,
+    )
+
+
+def _options(field: str, config: Config, options: Mapping[str, Any]) -> Config:
+    """Return `config` with `options` in place of its defaults. RecipeError for an unknown one."""
+    known = {item.name for item in fields(config)}
+    if unknown := sorted(set(options) - known):
+        raise RecipeError(f"{field}: unknown options {unknown}; known: {', '.join(sorted(known))}")
+    changed: Config = replace(config, **options)
+    return changed
+
+
+@dataclass(frozen=True)
+class Experience:
+    """What the collected episodes tell."""
+
+    constant_reward: float | None  # of every step, if all are equal
+    ends: bool  # whether any episode terminates
+
+
+def experience_of(recipe: ResolvedRecipe, workspace: Workspace) -> Experience:
+    """Return what M has to predict: rewards, unless all are equal, and ends, if there are any."""
+    low, high, ends = math.inf, -math.inf, False
+    for path in episode_paths(workspace.episodes("train")):
+        episode = load_episode(path, ("rewards", "terminated"))
+        low = min(low, float(episode["rewards"].min()))
+        high = max(high, float(episode["rewards"].max()))
+        ends = ends or bool(episode["terminated"].any())
+    constant = recipe.constant_reward
+    if constant is None and low == high:
+        constant = low
+    if constant == 0.0:
+        logger.warning("every reward is 0: nothing distinguishes good actions from bad ones")
+    return Experience(constant, ends)

@@ -1,0 +1,219 @@
+"""What an environment tells of itself: its observation and action space, its limit of steps.
+
+Everything that cannot be trained is refused here, before hours are spent, with what would be right.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from dreamserve.observations import Crop, FrameSpec, ObservationSpec, VectorSpec
+from dreamserve.spaces import (
+    ActionSpace,
+    BoxSpace,
+    DiscreteSpace,
+    MultiBinarySpace,
+    MultiDiscreteSpace,
+)
+from dreamserve_training.envs import Env, UnsupportedEnvironmentError
+
+LARGEST_SIDE = 96  # of frames, unless the recipe says another size
+MAX_CHANNELS = 4
+MAX_NUMBERS = 1024  # of a vector
+STEPS_WITHOUT_LIMIT = 1000  # of an episode, if neither environment nor recipe has a limit
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a recipe says about its environment; None: as the environment has it."""
+
+    part: str | None = None
+    crop: tuple[int, int, int, int] | None = None
+    size: tuple[int, int] | None = None
+    action_names: tuple[str, ...] | None = None
+    max_episode_steps: int | None = None
+
+
+def observation_spec(space: gymnasium.Space[Any], wishes: Wishes, name: str) -> ObservationSpec:
+    """Return how a world sees observations of `space`.
+
+    Raises UnsupportedEnvironmentError, which says what would be right.
+    """
+    space = _part_of(space, wishes.part, name)
+    if isinstance(space, spaces.Box) and _is_picture(space):
+        return _frame_spec(space, wishes, name)
+    if wishes.crop is not None or wishes.size is not None:
+        raise UnsupportedEnvironmentError(
+            f"{name}: `crop` and `size` are for pictures; observations are {space}"
+        )
+    return _vector_spec(space, name)
+
+
+def _part_of(space: gymnasium.Space[Any], part: str | None, name: str) -> gymnasium.Space[Any]:
+    if not isinstance(space, spaces.Dict):
+        if part is not None:
+            raise UnsupportedEnvironmentError(
+                f"{name}: part={part!r} is for Dict observations; these are {space}"
+            )
+        return space
+    if part is None and len(space) == 1:
+        return next(iter(space.values()))
+    if part not in space.keys():  # noqa: SIM118  # a Dict space is not a dict
+        listed = ", ".join(f"{key!r}: {value}" for key, value in space.items())
+        raise UnsupportedEnvironmentError(
+            f"{name}: observations are a Dict; choose one by `part`: {listed}"
+        )
+    return space[part]
+
+
+def _is_picture(space: spaces.Box) -> bool:
+    """Whether a Box is pictures: bytes with two axes or more, or floats in [0, 1] with three."""
+    if space.dtype == np.uint8:
+        return len(space.shape) >= 2
+    is_share = bool((space.low == 0).all() and (space.high == 1).all())
+    return len(space.shape) >= 3 and is_share
+
+
+def _frame_spec(space: spaces.Box, wishes: Wishes, name: str) -> FrameSpec:
+    source = _source_shape(space.shape, name)
+    height, width, channels = source
+    top, bottom, left, right = wishes.crop or (0, height, 0, width)
+    if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+        raise UnsupportedEnvironmentError(
+            f"{name}: crop {wishes.crop} (top, bottom, left, right) is not inside frames of"
+            f" {height} x {width}"
+        )
+    share = min(1.0, LARGEST_SIDE / max(bottom - top, right - left))
+    fitting = max(1, round((bottom - top) * share)), max(1, round((right - left) * share))
+    size = wishes.size or fitting
+    return FrameSpec(
+        source_shape=source,
+        crop=Crop(top=top, bottom=bottom, left=left, right=right),
+        shape=(*size, channels),
+    )
+
+
+def _source_shape(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
+    """Return the shape (H, W, C) of pictures of `shape`, laid out as `envs.as_frame` says."""
+    if len(shape) == 2:
+        return (*shape, 1)
+    if len(shape) == 3 and shape[2] <= MAX_CHANNELS:
+        return shape
+    if len(shape) == 3 and shape[0] <= MAX_CHANNELS:
+        return (*shape[1:], shape[0])
+    if len(shape) == 4 and shape[0] * shape[3] <= MAX_CHANNELS:
+        return (*shape[1:3], shape[0] * shape[3])
+    raise UnsupportedEnvironmentError(
+        f"{name}: pictures of shape {shape} are not (H, W), (H, W, C), (C, H, W) or a stack"
+        f" (K, H, W, C) with at most {MAX_CHANNELS} channels in all; gray pictures have one"
+        " (gymnasium.wrappers.GrayscaleObservation)"
+    )
+
+
+def _vector_spec(space: gymnasium.Space[Any], name: str) -> VectorSpec:
+    if isinstance(space, spaces.Discrete):
+        count, low, high = int(space.n), [0.0] * int(space.n), [1.0] * int(space.n)
+        if space.start != 0:
+            raise UnsupportedEnvironmentError(
+                f"{name}: observations are Discrete from {space.start}; wrap the environment so"
+                " that they start at 0"
+            )
+    elif isinstance(space, spaces.Box):
+        low, high = space.low.ravel().tolist(), space.high.ravel().tolist()
+        count = len(low)
+    elif isinstance(space, spaces.MultiBinary | spaces.MultiDiscrete):
+        count = int(np.prod(space.shape))
+        low = [0.0] * count
+        top = np.ones(count) if isinstance(space, spaces.MultiBinary) else space.nvec.ravel() - 1
+        high = [float(max(1, value)) for value in top]
+    else:
+        raise UnsupportedEnvironmentError(
+            f"{name}: observations of {space} are neither pictures nor numbers; wrap the"
+            " environment, for example by gymnasium.wrappers.FlattenObservation"
+        )
+    if not 1 <= count <= MAX_NUMBERS:
+        raise UnsupportedEnvironmentError(
+            f"{name}: observations of {space} are {count} numbers; a vector has 1 to"
+            f" {MAX_NUMBERS}. Pictures are uint8, or floats in [0, 1] with three axes"
+        )
+    pairs = [_bounds(*pair) for pair in zip(low, high, strict=True)]
+    return VectorSpec(
+        names=tuple(f"observation {i}" for i in range(count)),
+        low=tuple(pair[0] for pair in pairs),
+        high=tuple(pair[1] for pair in pairs),
+    )
+
+
+def _bounds(low: float, high: float) -> tuple[float | None, float | None]:
+    """Return the bounds as a manifest says them: None where there is none worth the name."""
+    if low >= high:
+        return None, None
+    return (low if low > -1e30 else None), (high if high < 1e30 else None)
+
+
+def action_spec(space: gymnasium.Space[Any], env: Env, wishes: Wishes, name: str) -> ActionSpace:
+    """Return the actions of `space`, with names.
+
+    Raises UnsupportedEnvironmentError, which says what would be right.
+    """
+    if isinstance(space, spaces.Discrete):
+        count = int(space.n)
+        names = _names(wishes, count, name, _meanings(env, count))
+        return DiscreteSpace(n=count, names=names)
+    if isinstance(space, spaces.Box):
+        return _box(space, wishes, name)
+    if isinstance(space, spaces.MultiDiscrete) and len(space.shape) == 1:
+        nvec = tuple(map(int, space.nvec))
+        return MultiDiscreteSpace(nvec=nvec, names=_names(wishes, len(nvec), name))
+    if isinstance(space, spaces.MultiBinary):
+        count = int(np.prod(space.shape))
+        return MultiBinarySpace(n=count, names=_names(wishes, count, name))
+    raise UnsupportedEnvironmentError(
+        f"{name}: actions of {space}; a world takes Discrete, Box, MultiDiscrete (one axis) or"
+        " MultiBinary. Wrap the environment so that one of them is its action space"
+    )
+
+
+def _box(space: spaces.Box, wishes: Wishes, name: str) -> BoxSpace:
+    low, high = space.low.ravel().tolist(), space.high.ravel().tolist()
+    names = _names(wishes, len(low), name)
+    if not np.issubdtype(space.dtype, np.floating):
+        raise UnsupportedEnvironmentError(
+            f"{name}: actions are {space.dtype} in a Box; whole numbers are a MultiDiscrete space"
+        )
+    for component, bounds in zip(names, zip(low, high, strict=True), strict=True):
+        if not np.isfinite(bounds).all() or max(map(abs, bounds)) > 1e30:
+            raise UnsupportedEnvironmentError(
+                f"{name}: {component} is in [{bounds[0]:g}, {bounds[1]:g}]; actions need finite"
+                " bounds. Wrap the environment: gymnasium.wrappers.RescaleAction, or"
+                " gymnasium.wrappers.TransformAction with a Box of the values that make sense"
+            )
+    return BoxSpace(low=tuple(low), high=tuple(high), names=names)
+
+
+def _names(
+    wishes: Wishes, count: int, name: str, own: tuple[str, ...] | None = None
+) -> tuple[str, ...]:
+    names = wishes.action_names or own or tuple(f"action {i}" for i in range(count))
+    if len(names) != count:
+        raise UnsupportedEnvironmentError(
+            f"{name}: {count} actions, or parts of one, but {len(names)} action_names: {names}"
+        )
+    return tuple(names)
+
+
+def _meanings(env: Env, count: int) -> tuple[str, ...] | None:
+    """Return the names that the environment gives its actions (Atari's do), if it has them."""
+    meanings = getattr(env.unwrapped, "get_action_meanings", None)
+    names = tuple(str(meaning).lower() for meaning in meanings()) if meanings else ()
+    return names if len(names) == count else None
+
+
+def step_limit(env: Env, wishes: Wishes) -> int:
+    """Return after how many steps episodes are cut."""
+    own = env.spec.max_episode_steps if env.spec is not None else None
+    limits = [limit for limit in (own, wishes.max_episode_steps) if limit is not None]
+    return min(limits, default=STEPS_WITHOUT_LIMIT)

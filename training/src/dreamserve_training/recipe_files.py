@@ -1,0 +1,99 @@
+"""Recipes by name, or from a user's Python file."""
+
+import importlib.util
+import re
+import sys
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from dreamserve_training.recipe import Recipe
+
+RECIPES = ("takecover",)
+_WORLD_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be used; the message says which and what would be right."""
+
+
+def recipe_name(recipe: str) -> str:
+    """Return the name of a recipe's world and folders: the name itself, or the file's name."""
+    name = Path(recipe).stem.lower() if is_file(recipe) else recipe
+    if not _WORLD_NAME.fullmatch(name):
+        raise RecipeError(
+            f"{recipe}: a world is named after its recipe's file: small letters, digits, - and _,"
+            f" not {name!r}"
+        )
+    return name
+
+
+def is_file(recipe: str) -> bool:
+    """Whether `recipe` names a file and not one of RECIPES."""
+    return recipe.endswith(".py") or "/" in recipe
+
+
+def load_recipe(recipe: str) -> Recipe:
+    """Return the recipe called `recipe`, or the one in the file `recipe`, with its `name` set.
+
+    Its callables can be sent to worker processes, which load the file again. Raises RecipeError for
+    an unknown name and for a file without RECIPE.
+    """
+    name = recipe_name(recipe)
+    if not is_file(recipe) and recipe not in RECIPES:
+        raise RecipeError(
+            f"no recipe {recipe!r}; known recipes: {', '.join(RECIPES)}. A recipe of your own is a"
+            " file, ./NAME.py, which `dreamserve-train new NAME --env ID` writes"
+        )
+    built_in = Path(__file__).parent / "recipes" / f"{recipe}.py"
+    path = Path(recipe).resolve() if is_file(recipe) else built_in
+    found = _recipe_of(path)
+    from_file = {
+        field: FromFile(path, field)
+        for field in ("env", "policy", "record")
+        if callable(getattr(found, field))
+    }
+    return replace(found, name=found.name or name, **from_file)
+
+
+@dataclass(frozen=True)
+class FromFile:
+    """A callable of the recipe in a file, for worker processes, which load the file again."""
+
+    path: Path
+    field: str
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the recipe's field."""
+        return getattr(_recipe_of(self.path), self.field)(*arguments)
+
+    @property
+    def __name__(self) -> str:
+        """The callable's own name."""
+        found = getattr(_recipe_of(self.path), self.field)
+        return str(getattr(found, "__name__", type(found).__name__))
+
+
+@lru_cache
+def _recipe_of(path: Path) -> Recipe:
+    """Return RECIPE of the file, which runs like a script: its folder can be imported from."""
+    if not path.is_file():
+        raise RecipeError(f"{path}: no such recipe file")
+    unique = f"{path.stem}_{sha256(str(path).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(unique, path)
+    if spec is None or spec.loader is None:
+        raise RecipeError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[unique] = module  # dataclasses look their module up
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise RecipeError(f"{path}: {type(error).__name__}: {error}") from error
+    found = getattr(module, "RECIPE", None)
+    if not isinstance(found, Recipe):
+        raise RecipeError(f"{path}: must define RECIPE = Recipe(env=...), not {found!r}")
+    return found
