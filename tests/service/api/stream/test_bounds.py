@@ -132,18 +132,20 @@ def test_a_large_message_counts_until_it_is_answered(listening) -> None:
 
 
 def test_a_stream_leaves_most_of_the_bytes_of_bodies_to_others(listening) -> None:
-    with listening(max_bodies_bytes=2_000_000) as served, stream(served) as one:
-        held = served.app.service.connections.bodies
+    with listening(max_bodies_bytes=4_000_000) as served, stream(served) as one:
+        shared = served.app.service.connections
+        until(lambda: shared.sockets)
+        (socket_of_one,) = shared.sockets
         with served.app.service.engine._turning:  # no request is answered meanwhile
             for i in range(12):
                 one.send(json.dumps({"id": i, "verb": "worlds", "body": {}}) + " " * 150_000)
-            until(lambda: held.held >= 600_000)
+            until(lambda: socket_of_one._body_bytes >= 1_000_000)
             for _ in range(20_000):
                 time.sleep(0)
-                assert held.held < 1_500_000  # its share, and what is read ahead
+                assert socket_of_one._body_bytes < 1_200_000  # of 1,800,000
         for _ in range(12):
             assert json.loads(one.recv(PATIENCE_S))["status"] == 200
-        until(lambda: not held.held)
+        until(lambda: not shared.bodies.held)
 
 
 def test_a_message_that_takes_too_long_closes_its_stream(listening) -> None:
