@@ -160,7 +160,10 @@ def test_a_policy_is_sent_with_its_kind(fake, policy, sent):
         (lambda c: c.fork("s1", session_ids=["s1"]), "cannot be forked into itself"),
         (lambda c: c.sample(futures=1, horizon=1), "give session_id, or start"),
         (lambda c: c.plan("s1", objective=sdk.Objective()), "the objective has no weight"),
-        (lambda c: c.reset(start=sdk.Start()), "give exactly one of bank, latent and frames"),
+        (
+            lambda c: c.reset(start=sdk.Start()),
+            "give exactly one of bank, latent",
+        ),
     ],
 )
 def test_fields_that_contradict_each_other_are_refused_before_they_are_sent(fake, send, words):

@@ -32,8 +32,12 @@ def frames(count: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("kind", "fields", "words"),
     [
-        (Start, {}, "give exactly one of bank, latent and frames"),
-        (Start, {"bank": 1, "latent": [0.0]}, "give exactly one of bank, latent and frames"),
+        (Start, {}, "give exactly one of bank, latent, frames"),
+        (
+            Start,
+            {"bank": 1, "latent": [0.0]},
+            "give exactly one of bank, latent, frames",
+        ),
         (Start, {"bank": 1, "actions": [1]}, "actions go with frames"),
         (Start, {"frames": frames(0)}, "frames must hold at least one frame"),
         (Start, {"frames": frames(3)}, "3 frames need 2 actions between them, not 0"),

@@ -301,3 +301,39 @@ def test_graphs_are_named_with_the_shapes_that_follow_from_the_spec() -> None:
         },
         "policy": {"scores": (3,)},
     }
+
+
+def test_a_bank_says_the_ages_of_its_entries(
+    tiny_bundle: Path, rewrite: Callable[..., Path]
+) -> None:
+    with np.load(tiny_bundle / "bank.npz") as stored:
+        bank = dict(stored)
+
+    def with_ages(ages: Any) -> Path:
+        np.savez(tiny_bundle / "bank.npz", **bank, age=ages)
+        spec = {"file": "bank.npz", "sha256": sha256_of(tiny_bundle / "bank.npz")}
+        return rewrite(tiny_bundle, bank={**spec, "size": 5, "ages": True})
+
+    loaded = load_bundle(with_ages(np.array([0, 5, 20, 300, 7])))
+    assert loaded.ages is not None
+    assert (loaded.ages.dtype, loaded.ages.tolist()) == (np.int64, [0, 5, 20, 300, 7])
+    assert "age" not in loaded.bank
+    with pytest.raises(BundleError, match="age holds -1"):
+        load_bundle(with_ages(np.array([0, 5, 20, -1, 7])))
+    with pytest.raises(BundleError, match="age is float64, must be integers"):
+        load_bundle(with_ages(np.zeros(5)))
+
+
+def test_a_bundle_without_torchscript_loads_and_says_what_it_lacks(
+    tiny_bundle: Path, rewrite: Callable[..., Path]
+) -> None:
+    fields = json.loads((tiny_bundle / "manifest.json").read_text())
+    graphs = {
+        name: None if graph is None else {**graph, "torchscript": None}
+        for name, graph in fields["graphs"].items()
+    }
+    for file in tiny_bundle.glob("*.pt"):
+        file.unlink()
+    bundle = load_bundle(rewrite(tiny_bundle, graphs=graphs))
+    with pytest.raises(BundleError, match="has no TorchScript of step, which the torch backends"):
+        bundle.graph_bytes("step", "torchscript")

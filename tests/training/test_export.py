@@ -288,12 +288,11 @@ def test_an_export_that_fails_half_way_leaves_nothing(onnx_once, tmp_path, monke
     assert not list(tmp_path.iterdir())
 
 
-def test_a_failed_export_keeps_the_bundle_that_was_there(onnx_once, tmp_path, monkeypatch):
+def test_a_failed_export_keeps_the_bundle_that_was_there(onnx_once, tmp_path):
     folder = export_world(tmp_path / "tiny", **WORLDS["per_dimension"])
     before = load_bundle(folder).manifest.version
-    monkeypatch.setattr(writing, "MAX_BYTES", 1000)
     with pytest.raises(ExportError, match="may have at most 1,000"):
-        export_world(folder, **WORLDS["per_dimension"])
+        export_world(folder, max_bytes=1000, **WORLDS["per_dimension"])
     assert load_bundle(folder).manifest.version == before
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
 

@@ -34,7 +34,7 @@ def env(request):
 
 def test_futures_come_with_mixtures_in_the_heads_shapes(env):
     found = env.futures(6, H, ACTIONS, include=INCLUDE)
-    head = env.world.spec.mixture.form
+    head = env.world.spec.head.form
     matrix, column = (6, H, K, Z), (6, H, K)
     shapes = {name: part.shape for name, part in found.mixture.items()}
     assert shapes == {
@@ -50,7 +50,7 @@ def test_futures_come_with_mixtures_in_the_heads_shapes(env):
 def test_components_start_at_their_means_with_the_dreams_rewards(env):
     found = env.futures(1, H, ACTIONS, include=INCLUDE)
     parts, mixture = found.components, {n: p[0, 0] for n, p in found.mixture.items()}
-    per_dimension = env.world.spec.mixture.form == "per_dimension"
+    per_dimension = env.world.spec.head.form == "per_dimension"
     assert parts.order.shape == parts.weights.shape == ((K, Z) if per_dimension else (K,))
     assert (np.diff(parts.weights, axis=0) <= 0).all()
     ranked = np.take_along_axis(mixture["weights"], parts.order, axis=0)

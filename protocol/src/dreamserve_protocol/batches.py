@@ -21,15 +21,20 @@ from dreamserve_protocol.common import (
     SessionId,
     Whole,
     World,
+    check_not_both,
     check_one,
 )
 from dreamserve_protocol.errors import InvalidActionError, InvalidRequestError, ProblemError
 from dreamserve_protocol.markers import Doc, Items, Message, Request
 from dreamserve_protocol.reset import StateIncludes
 
+StepBatchInclude = Literal["frame", "vector", "state", "signals"]
 LatentRows = Annotated[Float32, Array("float32 B Z")]
 Frames = Annotated[
     Annotated[UInt8, Array("uint8 B H W C")] | None, Doc("Decoded frames, if included.")
+]
+Vectors = Annotated[
+    Annotated[Float32, Array("float32 B n")] | None, Doc("Decoded vectors, if included.")
 ]
 States = Annotated[
     dict[str, Annotated[Float32, Array("float32 *")]] | None,
@@ -109,6 +114,7 @@ class ResetBatchResult(Message):
     errors: Errors = field(default_factory=list)
     frames: Frames = None
     state: States = None
+    vectors: Vectors = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,7 +133,14 @@ class StepBatchRequest(Request["StepBatchResult"]):
         Annotated[Numbers, Array("uint8 B H W C", "float32 B Z", finite=False)] | None,
         Doc("Real outcomes of the actions, frames or latents, as `observation` of /step."),
     ] = None
-    include: StateIncludes = ()
+    include: Annotated[
+        Sequence[StepBatchInclude],
+        Items(),
+        Doc(
+            "Also return the decoded frame (`frame`) or vector (`vector`), the recurrent state"
+            " (`state`), the world's signals (`signals`)."
+        ),
+    ] = ()
     frame_format: FrameFormat = "array"
     on_end: Annotated[
         Literal["stay", "restart"],
@@ -137,9 +150,14 @@ class StepBatchRequest(Request["StepBatchResult"]):
             " old seed (`restart`). The session's step numbers continue."
         ),
     ] = "stay"
+    vectors: Annotated[
+        Annotated[Numbers, Array("float32 B n", finite=False)] | None,
+        Doc("In a world of vectors: real outcomes of the actions, as `vector` of /step."),
+    ] = None
 
     def __post_init__(self) -> None:
-        names = ("actions", "steps", "observations")
+        check_not_both(observations=self.observations, vectors=self.vectors)
+        names = ("actions", "steps", "observations", "vectors")
         _check_lengths(len(self.session_ids), {name: getattr(self, name) for name in names})
 
     def may_be_resent(self) -> bool:
@@ -158,6 +176,9 @@ class FinalRows(Message):
         Annotated[UInt8, Array("uint8 F H W C")] | None, Doc("Their last frames, if included.")
     ] = None
     state: States = None
+    vectors: Annotated[
+        Annotated[Float32, Array("float32 F n")] | None, Doc("Their last vectors, if included.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,6 +212,11 @@ class StepBatchResult(Message):
         Annotated[Float32, Array("float32 B")] | None, Doc("As `info.end_probability` of /step.")
     ] = None
     final: Annotated[FinalRows | None, Doc("With `restart`: the dreams that ended.")] = None
+    vectors: Vectors = None
+    signals: Annotated[
+        dict[str, Annotated[Float32, Array("float32 B")]] | None,
+        Doc("The world's signals by name, if included."),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,7 +22,7 @@ from dreamserve_protocol.common import (
 )
 from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.markers import Doc, Items, Message, Request
-from dreamserve_protocol.reset import FrameArray, LatentArray, StateIncludes, Tensors
+from dreamserve_protocol.reset import FrameArray, LatentArray, StateIncludes, Tensors, VectorArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,6 +89,7 @@ class ForkResult(Message):
     truncated: IsTruncated = False
     frame: Annotated[FrameArray | None, Doc("Decoded frame, if included.")] = None
     state: Annotated[Tensors | None, Doc("Recurrent tensors, if included.")] = None
+    vector: Annotated[VectorArray | None, Doc("Decoded vector, if included.")] = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,3 +131,4 @@ class RewindResult(Message):
     truncated: IsTruncated = False
     frame: Annotated[FrameArray | None, Doc("Decoded frame, if included.")] = None
     state: Annotated[Tensors | None, Doc("Recurrent tensors, if included.")] = None
+    vector: Annotated[VectorArray | None, Doc("Decoded vector, if included.")] = None

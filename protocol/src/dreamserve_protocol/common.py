@@ -79,7 +79,7 @@ WITHOUT_SESSION = "Without `session_id`: name of a loaded world. Default: the fi
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Start(Message):
-    """Starting point of a dream: exactly one of a bank entry, a latent, or real frames."""
+    """Starting point of a dream: exactly one of a bank entry, a latent, real frames or vectors."""
 
     bank: Annotated[
         Whole | None, Doc("Entry of the world's bank of real starting points, from 0.")
@@ -95,31 +95,55 @@ class Start(Message):
         ),
     ] = None
     actions: Annotated[
-        ActionSequence | None, Doc("The F - 1 actions taken between the frames.")
+        ActionSequence | None, Doc("The F - 1 actions taken between the frames or vectors.")
+    ] = None
+    vectors: Annotated[
+        Annotated[Numbers, Array("float32 F n")] | None,
+        Doc("In a world of vectors: real vectors instead of frames."),
+    ] = None
+    age: Annotated[
+        Literal["beginning", "any"] | Whole | None,
+        Doc(
+            "A bank entry, drawn from the seed, of this age: `beginning`, which is 0 to 16 steps;"
+            " `any`; or the age nearest to a number of steps. Default: `beginning`."
+        ),
     ] = None
 
     def __post_init__(self) -> None:
-        given = [name for name in ("bank", "latent", "frames") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise InvalidRequestError("give exactly one of bank, latent and frames")
-        if self.frames is None:
+        names = ("bank", "latent", "frames", "vectors", "age")
+        if sum(getattr(self, name) is not None for name in names) != 1:
+            raise InvalidRequestError(f"give exactly one of {', '.join(names)}")
+        kind = "frame" if self.vectors is None else "vector"
+        seen = self.observations
+        if seen is None:
             if self.actions is not None:
-                raise InvalidRequestError("actions go with frames")
+                raise InvalidRequestError("actions go with frames or vectors")
             return
-        if len(self.frames) == 0:
-            raise InvalidRequestError("frames must hold at least one frame")
+        if len(seen) == 0:
+            raise InvalidRequestError(f"{kind}s must hold at least one {kind}")
         between = 0 if self.actions is None else len(self.actions)
-        if between != len(self.frames) - 1:
-            count = len(self.frames)
+        if between != len(seen) - 1:
+            count = len(seen)
             raise InvalidRequestError(
-                f"{count} frames need {count - 1} actions between them, not {between}"
+                f"{count} {kind}s need {count - 1} actions between them, not {between}"
             )
+
+    @property
+    def observations(self) -> Numbers | None:
+        """The frames or the vectors, if the start has them."""
+        return self.frames if self.vectors is None else self.vectors
 
 
 def check_one(**given: Any) -> None:
     """Raise InvalidRequestError unless exactly one of these fields is given."""
     if sum(value is not None for value in given.values()) != 1:
         raise InvalidRequestError(f"give exactly one of {' and '.join(given)}")
+
+
+def check_not_both(**given: Any) -> None:
+    """Raise InvalidRequestError if both of two fields are given."""
+    if all(value is not None for value in given.values()):
+        raise InvalidRequestError(f"give {' or '.join(given)}, not both")
 
 
 def check_place(session_id: str | None, world: str | None, start: Start | None) -> None:

@@ -26,9 +26,17 @@ class Objective(Message):
     target_weight: Annotated[
         Weight, Doc("Weight of minus the mean squared distance from the target.")
     ] = 1.0
+    signals: Annotated[
+        Mapping[str, Weight],
+        Doc(
+            "Weights of the sums of the world's signals, by name; of `value`, of its last step"
+            " only, if the future is alive then."
+        ),
+    ] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not (self.reward or self.survival or self.target is not None):
+        weights = (self.reward, self.survival, *self.signals.values())
+        if not (any(weights) or self.target is not None):
             raise InvalidRequestError("the objective has no weight other than 0")
 
 

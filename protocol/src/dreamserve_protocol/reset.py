@@ -22,14 +22,18 @@ from dreamserve_protocol.common import (
 )
 from dreamserve_protocol.markers import Doc, Items, Message, Request
 
-StateInclude = Literal["frame", "state"]
+StateInclude = Literal["frame", "vector", "state"]
 StateIncludes = Annotated[
     Sequence[StateInclude],
     Items(),
-    Doc("Also return the decoded frame (`frame`), the recurrent state (`state`)."),
+    Doc(
+        "Also return the decoded frame (`frame`), or vector in a world of vectors (`vector`), the"
+        " recurrent state (`state`)."
+    ),
 ]
 
 FrameArray = Annotated[UInt8, Array("uint8 H W C")]
+VectorArray = Annotated[Float32, Array("float32 n")]
 LatentArray = Annotated[Float32, Array("float32 Z")]
 Tensors = Annotated[
     dict[str, Annotated[Float32, Array("float32 *")]], Doc("Recurrent tensors by name.")
@@ -78,3 +82,4 @@ class ResetResult(Message):
     temperature: OwnTemperature
     frame: Annotated[FrameArray | None, Doc("Decoded frame, if included.")] = None
     state: Annotated[Tensors | None, Doc("Recurrent tensors, if included.")] = None
+    vector: Annotated[VectorArray | None, Doc("Decoded vector, if included.")] = None

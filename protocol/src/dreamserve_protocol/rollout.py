@@ -130,6 +130,10 @@ class RolloutResult(Message):
         ),
     ]
     statistics: Annotated[RolloutStatistics, Doc("Statistics of each policy's episodes.")]
+    signals: Annotated[
+        dict[str, Annotated[Float64, Array("float64 P E")]] | None,
+        Doc("Sums of the world's signals over each episode, by name, if the world has any."),
+    ] = None
     latents: Annotated[
         Annotated[Float32, Array("float32 P E T+1 Z")] | None,
         Doc("With `trajectories`; the first latent is the starting point."),

@@ -22,7 +22,9 @@ from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.markers import Doc, Items, Message, Request
 from dreamserve_protocol.policies import Policy, check_single
 
-SampleInclude = Literal["frames", "mixture", "entropy", "most_likely", "components"]
+SampleInclude = Literal[
+    "frames", "vectors", "mixture", "entropy", "most_likely", "components", "signals"
+]
 Rewards = Annotated[Float32, Array("float32 N H")]
 
 
@@ -51,9 +53,10 @@ class SampleRequest(Request["SampleResult"]):
         Sequence[SampleInclude],
         Items(),
         Doc(
-            "Also return the decoded frames; the predicted mixture of each step; its entropies"
-            " (two fields); the most likely future; one future for each component of the first"
-            " step. The last two take `actions`, or else those of the first future."
+            "Also return the decoded frames, or vectors; the predicted mixture of each step; its"
+            " entropies (two fields); the most likely future; one future for each component of the"
+            " first step; the world's signals. The two futures take `actions`, or else those of the"
+            " first future."
         ),
     ] = ()
     frame_format: FrameFormat = "array"
@@ -82,19 +85,22 @@ class MostLikely(Message):
         Annotated[UInt8, Array("uint8 H height width C")] | None,
         Doc("Decoded frames, if included."),
     ] = None
+    vectors: Annotated[
+        Annotated[Float32, Array("float32 H n")] | None, Doc("Decoded vectors, if included.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Components(Message):
-    """One future for each of the K components of the first step, by falling weight.
+    """One future for each of the K components or classes of the first step, by falling weight.
 
-    `weights` and `order` are (K, Z) if each latent dimension has its own mixture: future k takes
-    the k-th most likely component of each dimension.
+    `weights` and `order` are (K, N) if N are chosen, one for each latent dimension of a
+    `per_dimension` mixture or each group of classes: future k takes the k-th most likely of each.
     """
 
-    weights: Annotated[Float32, Array("float32 K", "float32 K Z"), Doc("At temperature 1.")]
+    weights: Annotated[Float32, Array("float32 K", "float32 K N"), Doc("At temperature 1.")]
     order: Annotated[
-        Int64, Array("int64 K", "int64 K Z"), Doc("Index of the component in `mixture`.")
+        Int64, Array("int64 K", "int64 K N"), Doc("Index of the component in `mixture`.")
     ]
     latents: Annotated[
         Float32,
@@ -106,6 +112,9 @@ class Components(Message):
     frames: Annotated[
         Annotated[UInt8, Array("uint8 K H height width C")] | None,
         Doc("Decoded frames, if included."),
+    ] = None
+    vectors: Annotated[
+        Annotated[Float32, Array("float32 K H n")] | None, Doc("Decoded vectors, if included.")
     ] = None
 
 
@@ -126,16 +135,25 @@ class SampleResult(Message):
     ] = None
     entropy: Annotated[
         Rewards | None,
-        Doc("Entropy of the components' weights, in nats: 0 to ln K. 0 after the end."),
+        Doc(
+            "Mean entropy of the choices, in nats: 0 to ln K for K components or classes. 0 after"
+            " the end."
+        ),
     ] = None
     differential_entropy: Annotated[
         Rewards | None,
         Doc(
-            "Differential entropy of the mixture (an approximation), in nats per latent dimension;"
-            " may be negative. 0 after the end."
+            "Differential entropy of a mixture (an approximation), in nats per latent dimension;"
+            " may be negative. 0 after the end. Other heads have none."
         ),
     ] = None
     most_likely: Annotated[MostLikely | None, Doc("The most likely future, if included.")] = None
     components: Annotated[Components | None, Doc("One future for each component, if included.")] = (
         None
     )
+    vectors: Annotated[
+        Annotated[Float32, Array("float32 N H n")] | None, Doc("Decoded vectors, if included.")
+    ] = None
+    signals: Annotated[
+        dict[str, Rewards] | None, Doc("The world's signals by name, if included. 0 after the end.")
+    ] = None

@@ -22,8 +22,8 @@ from dreamserve_protocol.common import (
 )
 from dreamserve_protocol.errors import SnapshotRefusedError
 from dreamserve_protocol.markers import Doc, Message, Request
-from dreamserve_protocol.reset import FrameArray, LatentArray
-from dreamserve_protocol.step import StepInclude, StepInfo
+from dreamserve_protocol.reset import FrameArray, LatentArray, VectorArray
+from dreamserve_protocol.step import Signals, StepInclude, StepInfo
 
 FORMAT, FORMAT_VERSION = "dreamserve-snapshot", 1
 Tensors = dict[str, Annotated[Float32, Array("float32 *")]]
@@ -77,12 +77,14 @@ class LastStep(Message):
     include: Annotated[list[StepInclude], Doc("`include` of the step.")]
     info: StepInfo
     observed: Annotated[
-        Literal["frame", "latent"] | None, Doc("Kind of the observation, if any.")
+        Literal["frame", "vector", "latent"] | None, Doc("Kind of the observation, if any.")
     ] = None
-    frame_digest: Annotated[str | None, Doc("Hex digest of the observed frame.")] = None
+    frame_digest: Annotated[str | None, Doc("Hex digest of the observed frame or vector.")] = None
     frame: Annotated[FrameArray | None, Doc("Decoded frame, if it was included.")] = None
     mixture: Annotated[Tensors | None, Doc("Predicted mixture, if it was included.")] = None
     final: Annotated[Final | None, Doc("End of the dream, if the step restarted it.")] = None
+    vector: Annotated[VectorArray | None, Doc("Decoded vector, if it was included.")] = None
+    signals: Annotated[Signals | None, Doc("Signals, if they were included.")] = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

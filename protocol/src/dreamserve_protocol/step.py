@@ -15,20 +15,27 @@ from dreamserve_protocol.common import (
     OneAction,
     SessionId,
     StepsTaken,
+    check_not_both,
 )
 from dreamserve_protocol.markers import Doc, Items, Keys, Message, Request
-from dreamserve_protocol.reset import FrameArray, LatentArray, Tensors
+from dreamserve_protocol.reset import FrameArray, LatentArray, Tensors, VectorArray
 
-StepInclude = Literal["frame", "mixture", "state"]
+StepInclude = Literal["frame", "vector", "mixture", "state", "signals"]
 
 Observation = Annotated[Numbers, Array("uint8 H W C", "float32 Z", most=LARGEST_LATENT)]
 Mixture = Annotated[
     dict[str, Annotated[Float32, Array("float32 *")]],
     Doc(
-        "Predicted mixture of the next latent, at temperature 1, of K components: `weights` (K,),"
-        " `mu` (K, Z), `sigma` (K, Z). A `per_dimension` head has weights (K, Z), an `isotropic`"
-        " head sigma (K,)."
+        "Prediction of the next latent, at temperature 1. A mixture of K components: `weights`"
+        " (K,), `mu` (K, Z), `sigma` (K, Z); `per_dimension`: weights (K, Z); `isotropic`:"
+        " sigma (K,). A categorical head: `probabilities` (groups, classes). A deterministic"
+        " head: `mean` (Z,)."
     ),
+]
+
+
+Signals = Annotated[
+    dict[str, float], Doc("Numbers that the world returns beside the reward, by name.")
 ]
 
 
@@ -63,11 +70,18 @@ class StepRequest(Request["StepResult"]):
         Sequence[StepInclude],
         Items(),
         Doc(
-            "Also return the decoded frame (`frame`), the predicted mixture (`mixture`), the"
-            " recurrent state (`state`)."
+            "Also return the decoded frame (`frame`) or vector (`vector`), the prediction of the"
+            " latent (`mixture`), the recurrent state (`state`), the world's signals (`signals`)."
         ),
     ] = ()
     frame_format: FrameFormat = "array"
+    vector: Annotated[
+        Annotated[Numbers, Array("float32 n")] | None,
+        Doc("In a world of vectors: real outcome of the action, instead of `observation`."),
+    ] = None
+
+    def __post_init__(self) -> None:
+        check_not_both(observation=self.observation, vector=self.vector)
 
     def may_be_resent(self) -> bool:
         """Return whether a request sent twice takes only one step."""
@@ -80,11 +94,13 @@ StepInfo = Annotated[
         {
             "surprise": (
                 "number",
-                "Negative log-likelihood of the observation, nats per latent dimension.",
+                "How unlikely the observation was: of a mixture, its negative log-likelihood in"
+                " nats per latent dimension; of a categorical head, its cross entropy in nats per"
+                " group; of a deterministic head, its mean squared error.",
             ),
             "expected_surprise": (
                 "number",
-                "Negative log-likelihood of the latent that the world sampled instead.",
+                "The same of the latent that the world sampled instead.",
             ),
             "predicted_terminated": (
                 "boolean",
@@ -126,3 +142,5 @@ class StepResult(Message):
     frame: Annotated[FrameArray | None, Doc("Decoded frame, if included.")] = None
     mixture: Annotated[Mixture | None, Doc("Predicted mixture, if included.")] = None
     state: Annotated[Tensors | None, Doc("Recurrent tensors, if included.")] = None
+    vector: Annotated[VectorArray | None, Doc("Decoded vector, if included.")] = None
+    signals: Annotated[Signals | None, Doc("The world's signals, if included.")] = None

@@ -61,7 +61,10 @@ class WorldSummary(Message):
         list[str], Doc("Names of a Discrete world's actions, of others' components.")
     ]
     latent_size: Annotated[int, Doc("Z, the size of a latent.")]
-    frame_shape: Annotated[list[int], Doc("Height, width and channels of a decoded frame.")]
+    frame_shape: Annotated[
+        list[int] | None,
+        Doc("Height, width and channels of a decoded frame; null in a world that shows none."),
+    ]
     quality: Annotated[dict[str, Any], Doc("Quality as measured at export.")]
 
 

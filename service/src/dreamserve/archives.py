@@ -19,7 +19,9 @@ from dreamserve.errors import BundleError
 Array = npt.NDArray[np.float32]
 Shape = tuple[int, ...]
 
-_DTYPES = tuple(np.dtype(kind) for kind in ("<f2", "<f4", "<f8", ">f2", ">f4", ">f8"))
+_FLOATS = tuple(map(np.dtype, ("<f2", "<f4", "<f8", ">f2", ">f4", ">f8")))
+_INTEGERS = tuple(map(np.dtype, ("<i4", "<i8", ">i4", ">i8")))
+AGE = "age"  # the one array of integers
 _MAX_HEADER_BYTES = 2**14  # of one .npy; numpy itself reads at most 10,000 characters
 _DIRECTORY_ENTRY = b"PK\x01\x02"
 _BY_CHANCE = 8  # times that these four bytes may occur in compressed data
@@ -71,8 +73,9 @@ def _unpacked(archive: zipfile.ZipFile, name: str, shape: Shape) -> bytes:
 def _array(content: bytes, name: str, shape: Shape, where: str) -> Array:
     """Return the array of a .npy file, as float32."""
     found, fortran_order, dtype, data = _header(content)
-    if dtype not in _DTYPES:
-        raise BundleError(f"{where}: {name} is {dtype}, must be floats of 2, 4 or 8 bytes")
+    if dtype not in (_INTEGERS if name == AGE else _FLOATS):
+        wanted = "integers of 4 or 8 bytes" if name == AGE else "floats of 2, 4 or 8 bytes"
+        raise BundleError(f"{where}: {name} is {dtype}, must be {wanted}")
     if found != shape:
         raise BundleError(f"{where}: {name} must be {shape}, is {found}")
     if len(data) != dtype.itemsize * prod(shape):

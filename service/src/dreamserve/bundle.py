@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from dreamserve.archives import Array, Shape, read_arrays
+from dreamserve.archives import AGE, Array, Shape, read_arrays
 from dreamserve.errors import BundleError, Problems
 from dreamserve.folder import Folder
 from dreamserve.graph_rules import check_graph
@@ -38,9 +39,10 @@ class Bundle:
 
     path: Path
     manifest: Manifest
-    bank: Arrays  # mu (N, Z), logvar (N, Z), state.NAME (N, *shape)
+    bank: Arrays  # the head's posterior (N, …), state.NAME (N, *shape)
     controller: Arrays | None  # weights (actions, features), bias (actions,)
     trust: Trust = UNTRUSTED
+    ages: npt.NDArray[np.int64] | None = None  # (N,) of the bank's entries, in steps
 
     def graph_bytes(self, name: GraphName, file_format: Format) -> bytes:
         """Read a graph's bytes, and check their hash again: these bytes are the ones checked.
@@ -71,8 +73,9 @@ def load_bundle(path: str | Path, trust: Trust = UNTRUSTED) -> Bundle:
             with problems.collected():
                 _read(folder, graph.torchscript)
     bank: Arrays = {}
+    ages: npt.NDArray[np.int64] | None = None
     with problems.collected():
-        bank = _read_arrays(folder, manifest.bank, bank_shapes(manifest, manifest.bank.size))
+        bank, ages = _read_bank(folder, manifest)
     controller = None
     if manifest.controller is not None:
         where = str(folder.path / manifest.controller.file)
@@ -80,7 +83,7 @@ def load_bundle(path: str | Path, trust: Trust = UNTRUSTED) -> Bundle:
             shapes = controller_shapes(manifest, manifest.controller, where)
             controller = _read_arrays(folder, manifest.controller, shapes)
     problems.raise_if_any()
-    return Bundle(folder.path, manifest, bank, controller, trust)
+    return Bundle(folder.path, manifest, bank, controller, trust, ages)
 
 
 def sha256_of(path: str | Path) -> str:
@@ -201,3 +204,17 @@ def _read_arrays(folder: Folder, spec: FileSpec, expected: Mapping[str, Shape]) 
     arrays = read_arrays(_read(folder, spec), expected, folder.max_bytes, where)
     check_arrays(arrays, expected, where)
     return arrays
+
+
+def _read_bank(folder: Folder, manifest: Manifest) -> tuple[Arrays, npt.NDArray[np.int64] | None]:
+    """Return the bank's arrays, and its ages (N,) if it has them."""
+    size = manifest.bank.size
+    shapes = bank_shapes(manifest, size)
+    if not manifest.bank.ages:
+        return _read_arrays(folder, manifest.bank, shapes), None
+    bank = _read_arrays(folder, manifest.bank, shapes | {AGE: (size,)})
+    ages = bank.pop(AGE).astype(np.int64)
+    if ages.min() < 0:
+        where = folder.path / manifest.bank.file
+        raise BundleError(f"{where}: age holds {ages.min()}; steps since a beginning are 0 or more")
+    return bank, ages

@@ -29,4 +29,5 @@ def load_world(
         bundle.bank,
         bundle.controller,
         bundle.manifest,
+        bundle.ages,
     )

@@ -42,7 +42,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from dreamserve.heads import GaussianMixture, LatentHead
+from dreamserve.heads import LatentHead
 from dreamserve.heads.base import Array, Shape
 from dreamserve.manifest_parts import (
     BankSpec,
@@ -54,7 +54,7 @@ from dreamserve.manifest_parts import (
     Part,
     Size,
 )
-from dreamserve.observations import FrameSpec, ObservationSpec
+from dreamserve.observations import ObservationSpec
 from dreamserve.schema_1 import convert_schema_1
 from dreamserve.spaces import ActionSpace
 
@@ -86,6 +86,11 @@ class DoneRule(Part):
 
     rule: Literal["threshold", "drawn"] = "threshold"
     threshold: float = 0.0
+
+    def __str__(self) -> str:
+        if self.rule == "drawn":
+            return "drawn with the probability sigmoid(logit)"
+        return f"logit above {self.threshold:g}"
 
     def ends(self, done_logit: Array, uniform: Array | None) -> Bools:
         """Return whether dreams end, (B,), by their logits and, if drawn, uniforms, (B,) each."""
@@ -194,22 +199,8 @@ class WorldSpec(Part):
             shapes["policy"] = {"scores": (self.action_space.width,)}
         return shapes
 
-    @property
-    def frame(self) -> FrameSpec:
-        """The observation of a world that sees frames, as every world that is served does."""
-        if not isinstance(self.observation, FrameSpec):
-            raise TypeError(f"{self.name} sees vectors")
-        return self.observation
-
     def _state_shapes(self) -> dict[str, Shape]:
         return {tensor.name: tensor.shape for tensor in self.recurrent_state}
-
-    @property
-    def mixture(self) -> GaussianMixture:
-        """The head of a world with a mixture, as every world that is served has."""
-        if not isinstance(self.head, GaussianMixture):
-            raise TypeError(f"{self.name} has a {self.head.kind} head")
-        return self.head
 
     def mixture_shapes(self) -> dict[str, Shape]:
         """Return the shapes of the parameters of one step's head, as clients are shown them."""
@@ -226,6 +217,10 @@ class WorldSpec(Part):
     def named_state(self, state: Iterable[Any]) -> dict[str, Any]:
         """Return recurrent tensors, which come in the manifest's order, by name."""
         return {t.name: part for t, part in zip(self.recurrent_state, state, strict=True)}
+
+    def named_signals(self, signals: Iterable[Any]) -> dict[str, Any]:
+        """Return signals, which come in the manifest's order, by name."""
+        return {s.name: part for s, part in zip(self.signals, signals, strict=True)}
 
     def state_bytes(self) -> int:
         """Return the bytes of one session's latent and recurrent state."""

@@ -1,7 +1,9 @@
 """What a world observes: a camera's frame, or a vector of numbers."""
 
+from math import prod
 from typing import Annotated, Literal, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from dreamserve.manifest_parts import Count, Part, Size
@@ -39,9 +41,22 @@ class FrameSpec(Part):
         return self
 
     @property
+    def field(self) -> Literal["frame"]:
+        """Name of an observation in requests and results."""
+        return "frame"
+
+    @property
     def tensor(self) -> str:
         """Name of the graphs' input and output."""
         return "frames"
+
+    def __str__(self) -> str:
+        return f"frame {self.shape}, made from {self.source_shape} of the camera"
+
+    @property
+    def dtype(self) -> type[np.uint8]:
+        """Dtype of observations outside the graphs."""
+        return np.uint8
 
 
 class VectorSpec(Part):
@@ -67,9 +82,27 @@ class VectorSpec(Part):
         return (len(self.names),)
 
     @property
+    def field(self) -> Literal["vector"]:
+        """Name of an observation in requests and results."""
+        return "vector"
+
+    @property
     def tensor(self) -> str:
         """Name of the graphs' input and output."""
         return "vectors"
 
+    def __str__(self) -> str:
+        return f"vector of {len(self.names)} numbers: {', '.join(self.names)}"
+
+    @property
+    def dtype(self) -> type[np.float32]:
+        """Dtype of observations outside the graphs."""
+        return np.float32
+
 
 ObservationSpec = Annotated[FrameSpec | VectorSpec, Field(discriminator="kind")]
+
+
+def bytes_of(spec: FrameSpec | VectorSpec) -> int:
+    """Return the bytes of one observation, as clients are sent it."""
+    return prod(spec.shape) * np.dtype(spec.dtype).itemsize

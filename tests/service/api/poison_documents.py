@@ -53,7 +53,7 @@ DOCUMENTS = {
         json("/rollout", policy="ppo", episodes=1, max_steps=1), "policy.*kind must be one of"
     ),
     "an unknown part": invalid(
-        json("/reset", include=["frmae"]), "include.0: .*'frame' or 'state'"
+        json("/reset", include=["frmae"]), "include.0: .*'frame', 'vector' or 'state'"
     ),
     "a snapshot of another format": Row(
         message(

@@ -69,7 +69,7 @@ def test_a_row_is_the_same_to_the_bit_in_a_batch_of_any_size(any_world: World) -
 
 
 def test_a_frame_is_the_same_to_the_bit_in_a_batch_of_any_size(any_world: World) -> None:
-    frames = np.random.default_rng(0).random((20, *any_world.spec.frame.shape), np.float32)
+    frames = np.random.default_rng(0).random((20, *any_world.spec.observation.shape), np.float32)
     mu, logvar = any_world.backend.encode(frames)
     shown = any_world.backend.decode(mu)
     for size in (1, 2, 7, 16):
@@ -99,7 +99,7 @@ def test_the_two_backends_of_a_bundle_agree(tiny_bundle: Path) -> None:
         strict=True,
     ):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
-    frames = np.random.default_rng(0).random((3, *onnx_world.spec.frame.shape), np.float32)
+    frames = np.random.default_rng(0).random((3, *onnx_world.spec.observation.shape), np.float32)
     mu = onnx_world.backend.encode(frames)[0]
     np.testing.assert_allclose(mu, torch_world.backend.encode(frames)[0], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(

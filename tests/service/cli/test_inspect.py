@@ -17,7 +17,7 @@ def test_the_card_has_the_world_its_files_and_its_measurements(run, tiny_bundle,
     assert message.startswith(f"tiny {manifest.version} World observation frame")
     for part in (
         f"actions {manifest.action_space}",
-        f"head Gaussian mixture, {manifest.mixture.form.replace('_', ' ')}, K = ",
+        f"head Gaussian mixture, {manifest.head.form.replace('_', ' ')}, K = ",
         f"{manifest.state_bytes()} bytes a session",
         "Files, all hashes verified encode.onnx",
         f"sha256 {manifest.graphs.step.onnx.sha256[:16]}",

@@ -31,8 +31,8 @@ def last_step(**changed: Any) -> LastStep:
 
 
 BAD_LAST_STEPS = [
-    ({"include": ["colour"]}, r"last_step.include.0: .*'frame', 'mixture' or 'state'"),
-    ({"observed": "dream"}, "last_step.observed: .*'frame' or 'latent'"),
+    ({"include": ["colour"]}, r"last_step.include.0: .*'frame', 'vector', 'mixture'"),
+    ({"observed": "dream"}, "last_step.observed: .*'frame', 'vector' or 'latent'"),
     ({"observed": None, "frame_digest": None, "info": {}}, "must be absent"),
     ({"observed": "latent"}, "frame_digest must be present if"),
     ({"frame_digest": None}, "frame_digest must be present if"),

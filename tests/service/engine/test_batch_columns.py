@@ -70,7 +70,7 @@ def test_steps_of_a_batch_show_what_single_ones_show(
     observations: Any = {
         None: None,
         "latents": generator.normal(0, 1, (5, spec.latent_size)).astype(np.float32),
-        "frames": generator.integers(0, 255, (5, *spec.frame.source_shape)).astype(np.uint8),
+        "frames": generator.integers(0, 255, (5, *spec.observation.source_shape)).astype(np.uint8),
     }[observed]
     request = StepBatchRequest(IDS, actions, steps=[1] * 5, observations=observations, include=ALL)
     batch = ask(many, request)

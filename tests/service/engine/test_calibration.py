@@ -59,7 +59,7 @@ def test_every_batch_size_and_graph_is_warmed_up() -> None:
             calls.append(("step", len(batch.latent)))
             return super().step(batch)
 
-        def encode(self, frames):
+        def encode(self, frames, state=()):
             calls.append(("encode", len(frames)))
             return super().encode(frames)
 

@@ -43,7 +43,7 @@ def test_forks_and_rewinds_include_the_frame_and_state_of_their_step(dream: Loca
         }
     for ask in (dream.rewind, dream.fork):
         own = {"session_ids": ["c"]} if ask == dream.fork else {"steps": 1}
-        with pytest.raises(InvalidRequestError, match=r"include.*should be 'frame' or 'state'"):
+        with pytest.raises(InvalidRequestError, match=r"include.*'frame', 'vector' or 'state'"):
             ask(session_id="a", include=["mixture"], **own)
     assert (dream.session("a").step, dream.engine.session_count) == (4, 2)
 

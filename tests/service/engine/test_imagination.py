@@ -139,7 +139,11 @@ def test_a_trajectory_that_becomes_non_finite_is_named() -> None:
         ({"world": "fake"}, InvalidRequestError, "session_id, or world and start, not both"),
         ({"session_id": None}, InvalidRequestError, r"give session_id, or start \(and world\)"),
         ({"session_id": "b"}, SessionNotFoundError, "no session b"),
-        ({"include": ["state"]}, InvalidRequestError, "include.0: .*should be 'frames', 'mixture'"),
+        (
+            {"include": ["state"]},
+            InvalidRequestError,
+            "include.0: .*'frames', 'vectors', 'mixture'",
+        ),
     ],
 )
 def test_a_sample_that_makes_no_sense_is_refused(

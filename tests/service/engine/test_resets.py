@@ -115,11 +115,11 @@ def test_a_session_can_move_to_another_world(ask: Ask) -> None:
         ({"temperature": 1001}, InvalidRequestError, "temperature: .*less than or equal to 1000"),
         ({"temperature": float("nan")}, NotFiniteInputError, "temperature: .*finite number"),
         ({"rewind_window": -1}, InvalidRequestError, "rewind_window: .*equal to 0"),
-        ({"start": {}}, InvalidRequestError, "exactly one of bank, latent and frames"),
+        ({"start": {}}, InvalidRequestError, "exactly one of bank, latent, frames, vectors, age"),
         (
             {"start": {"bank": 1, "latent": [0.0] * 4}},
             InvalidRequestError,
-            "exactly one of bank, latent and frames",
+            "exactly one of bank, latent, frames, vectors, age",
         ),
         ({"start": {"bank": 1, "actions": [1]}}, InvalidRequestError, "actions go with frames"),
         ({"start": {"bank": 16}}, InvalidRequestError, "bank of fake has entries 0 to 15"),
@@ -147,7 +147,11 @@ def test_a_session_can_move_to_another_world(ask: Ask) -> None:
             InvalidRequestError,
             "2 frames need 1 actions between them, not 0",
         ),
-        ({"include": ["mixture"]}, InvalidRequestError, "include.0: .*'frame' or 'state'"),
+        (
+            {"include": ["mixture"]},
+            InvalidRequestError,
+            "include.0: .*'vector' or 'state'",
+        ),
     ],
 )
 def test_a_reset_that_makes_no_sense_is_refused_and_makes_no_session(
@@ -182,7 +186,7 @@ def test_frames_that_lead_to_nan_make_no_session(ask: Ask) -> None:
     spec = fake_spec()
 
     class Blind(FakeBackend):
-        def encode(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        def encode(self, frames: np.ndarray, state: Any = ()) -> tuple[np.ndarray, ...]:
             mu, logvar = super().encode(frames)
             return np.full_like(mu, np.nan), logvar
 

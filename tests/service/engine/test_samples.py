@@ -115,8 +115,8 @@ def test_a_trajectory_is_the_dream_of_its_seed_in_the_sample_stream(
 def test_mixtures_have_the_heads_shapes_and_weights_that_sum_to_one(any_world: World) -> None:
     spec = any_world.spec
     found = everything(dream_of(any_world), any_world)
-    k, z = spec.mixture.components, spec.latent_size
-    per_dimension = spec.mixture.form == "per_dimension"
+    k, z = spec.head.components, spec.latent_size
+    per_dimension = spec.head.form == "per_dimension"
     assert found.mixture["weights"].shape == (5, HORIZON, *((k, z) if per_dimension else (k,)))
     assert found.mixture["mu"].shape == found.mixture["sigma"].shape == (5, HORIZON, k, z)
     begins = np.concatenate([np.zeros((5, 1), bool), found.terminated[:, :-1]], axis=1)
@@ -330,7 +330,7 @@ class _NanWithoutNoise(Broken):
 
 @pytest.mark.parametrize("part", ["state", "frame", "spread"])
 def test_what_a_sample_cannot_include_is_refused(part: Any) -> None:
-    with pytest.raises(InvalidRequestError, match=r"include.0: Input should be 'frames', 'mix"):
+    with pytest.raises(InvalidRequestError, match=r"include.0: Input should be 'frames', 'vec"):
         dream_of(fake_world()).sample(
             session_id="a", futures=1, horizon=1, include=[part, "entropy"]
         )

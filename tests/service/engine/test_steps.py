@@ -285,8 +285,8 @@ def test_an_observation_encoded_as_nan_leaves_its_session_unchanged(ask: Ask, sa
     spec = fake_spec()
 
     class Blind(FakeBackend):
-        def encode(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            mu, logvar = super().encode(frames)
+        def encode(self, observations: np.ndarray, state: Any = ()) -> tuple[np.ndarray, ...]:
+            mu, logvar = super().encode(observations, state)
             return np.full_like(mu, np.nan), logvar
 
     engine, seeing = (
@@ -331,13 +331,13 @@ def test_what_is_included_fits_the_world(any_world: World, ask: Ask) -> None:
     space = spec.action_space
     action = space.single(space.uniform(np.zeros(space.shape, np.float32)))
     answer = ask(engine, StepRequest("a", action, include=ALL))
-    assert (answer.frame.shape, answer.frame.dtype) == (spec.frame.shape, np.uint8)
+    assert (answer.frame.shape, answer.frame.dtype) == (spec.observation.shape, np.uint8)
     assert {n: p.shape for n, p in answer.state.items()} == {
         tensor.name: tensor.shape for tensor in spec.recurrent_state
     }
     weights = answer.mixture["weights"]
     np.testing.assert_allclose(weights.sum(axis=0), 1, rtol=1e-5)
-    assert answer.mixture["mu"].shape == (spec.mixture.components, spec.latent_size)
+    assert answer.mixture["mu"].shape == (spec.head.components, spec.latent_size)
     is_ahead = answer.info["end_probability"] > 0.5
     assert is_ahead == answer.terminated or spec.done.threshold != 0
     assert (answer.mixture["sigma"] > 0).all()

@@ -34,7 +34,7 @@ class PngReader:
 
     def measure(self, frames: Iterable[FrameSpec]) -> None:
         """Bound files by these worlds' frames from now on."""
-        pixels = max(map(_pixels, frames))
+        pixels = max(map(_pixels, frames), default=1)
         self._all = PngBounds(self._most_files, pixels, self._total_bytes)
         self._few = PngBounds(
             min(FEW_FILES, self._most_files), pixels, min(LARGE_PNG_BYTES, self._total_bytes)

@@ -62,7 +62,8 @@ class Service:
         return PngReader(self._frames(), self.settings, self.aside)
 
     def _frames(self) -> list[FrameSpec]:
-        return [world.spec.frame for world in list(self.engine.worlds.values())]
+        seen = [world.spec.observation for world in list(self.engine.worlds.values())]
+        return [spec for spec in seen if isinstance(spec, FrameSpec)]
 
     def _worlds_changed(self) -> None:
         self.png.measure(self._frames())

@@ -130,7 +130,7 @@ class FakeBackend:
             mean = mean + np.float32(0.1) * state[0][:, :1]
         match self._head:
             case Categorical():
-                return (np.float32(4) * mean.reshape(-1, LATENT // 2, 2),)
+                return (mean.reshape(-1, LATENT // 2, 2).copy(),)
             case Deterministic():
                 return (mean.copy(),)
         return mean.copy(), np.full_like(mean, -4.0)

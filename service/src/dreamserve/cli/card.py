@@ -45,19 +45,22 @@ def print_json(path: Path) -> None:
 
 def _world(bundle: Bundle) -> Iterator[tuple[str, Any]]:
     manifest = bundle.manifest
-    frame, mixture, controller = manifest.frame, manifest.mixture, manifest.controller
-    yield "observation", f"frame {frame.shape}, made from {frame.source_shape} of the camera"
+    controller = manifest.controller
+    yield "observation", _printable(manifest.observation)
     yield "actions", _printable(manifest.action_space)
-    yield "head", f"Gaussian mixture, {mixture.form}, K = {mixture.components}"
+    yield "head", str(manifest.head)
     yield "latent", f"{manifest.latent_size} numbers"
     state = ", ".join(f"{tensor.name} {tensor.shape}" for tensor in manifest.recurrent_state)
     yield "state", f"{state}; {manifest.state_bytes():,} bytes a session, with the latent"
     reward = manifest.reward
     yield "reward", "predicted" if reward.value is None else f"{reward.value:g} for each step"
-    yield "end", f"logit above {manifest.done.threshold:g}"
+    yield "end", str(manifest.done)
     yield "temperature", f"{manifest.temperature_rule} rule"
     yield "starts", f"{manifest.bank.size} real starting points"
-    yield "controller", f"{controller.kind}, of {controller.inputs}" if controller else "none"
+    if signals := manifest.signals:
+        yield "signals", _printable(", ".join(signal.name for signal in signals))
+    linear = f"{controller.kind}, of {controller.inputs}" if controller else "none"
+    yield "controller", "a graph" if manifest.has_policy else linear
 
 
 def _files(bundle: Bundle) -> Iterator[tuple[str, Any]]:

@@ -161,7 +161,8 @@ def drawn(
     sigma = np.exp(np.take_along_axis(log_sigma, choices[:, None], axis=1)[:, 0])
     if spec.temperature_rule == "paper":
         sigma = sigma * np.sqrt(step.temperature)[:, None]
-    return mean + sigma * step.noise[:, : spec.noise.normal], ~near
+    latent = mean + sigma * step.noise[:, : spec.noise.normal]
+    return latent.astype(np.float32), ~near
 
 
 def likeliest(spec: WorldSpec, output: StepOutput) -> tuple[Array, npt.NDArray[np.bool_]]:

@@ -36,9 +36,7 @@ def bank(subject: Subject) -> Iterator[Finding]:
     if len(first) == 1:
         yield Finding("bank: has one moment; give many, from real episodes", "warning")
     elif all((subject.bank[name] == subject.bank[name][:1]).all() for name in subject.bank):
-        yield Finding(
-            f"bank: all {len(first)} moments are equal; they must be real ones that differ"
-        )
+        yield Finding(f"bank: all {len(first)} moments are equal; real ones differ")
     if "logvar" in names and (widest := float(subject.bank["logvar"].max())) > _WIDEST:
         row = int(subject.bank["logvar"].max(axis=1).argmax())
         yield Finding(

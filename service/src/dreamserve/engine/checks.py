@@ -1,6 +1,6 @@
 """Validation of requests against a world. Errors say what would be valid."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from dreamserve.backends.base import Array, State
 from dreamserve.engine.limits import Limits
-from dreamserve.engine.pixels import check_frames
+from dreamserve.engine.pixels import check_observations
 from dreamserve.engine.world import World
 from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import InvalidRequestError, NotFiniteInputError
@@ -33,16 +33,6 @@ def check_latent(world: World, latent: Any, name: str = "the latent") -> Array:
     return check_tensor(name, latent, (world.spec.latent_size,))
 
 
-def check_shown(world: World, include: Collection[str]) -> bool:
-    """Return whether decoded frames are included. Raises InvalidRequestError if there are none."""
-    asked = sorted({"frame", "frames"} & {*include})
-    if asked and not world.spec.has_decode:
-        raise InvalidRequestError(
-            f"include: {world.name} has no decoder, so it shows no {asked[0]}, only latents"
-        )
-    return bool(asked)
-
-
 def check_state(world: World, state: Mapping[str, Any], name: str = "state") -> State:
     """Return the recurrent tensors in the world's order. Raises as `check_tensor`."""
     tensors = world.spec.recurrent_state
@@ -53,7 +43,7 @@ def check_state(world: World, state: Mapping[str, Any], name: str = "state") -> 
 
 
 def check_start(world: World, start: Start | None, limits: Limits) -> Start | None:
-    """Return the start as `dynamics.start` takes it: frames and actions checked.
+    """Return the start as `dynamics.start` takes it: observations and actions checked.
 
     Raises InvalidRequestError, InvalidActionError, NotFiniteInputError and TooLargeError.
     """
@@ -64,10 +54,16 @@ def check_start(world: World, start: Start | None, limits: Limits) -> Start | No
         raise InvalidRequestError(f"the bank of {world.name} has entries 0 to {last}")
     if start.latent is not None:
         return Start(latent=check_latent(world, start.latent, "start.latent"))
-    if start.frames is None:
+    if start.observations is None:
         return start
-    limits.check_frames(len(start.frames), "start.frames")
-    frames = check_frames(world.spec.frame, start.frames, "start.frames")
-    given = () if start.actions is None else start.actions
-    actions = world.spec.action_space.check(given, (len(frames) - 1,))
-    return replace(start, frames=frames, actions=actions)
+    spec = world.spec.observation
+    given, name = getattr(start, f"{spec.field}s"), f"start.{spec.field}s"
+    if given is None:
+        raise InvalidRequestError(f"{world.name} sees {spec.field}s: give {name}")
+    limits.check_frames(len(given), name)
+    seen = check_observations(spec, given, name)
+    actions = world.spec.action_space.check(
+        () if start.actions is None else start.actions, (len(seen) - 1,)
+    )
+    checked: dict[str, Any] = {f"{spec.field}s": seen, "actions": actions}
+    return replace(start, **checked)

@@ -25,9 +25,8 @@ from dreamserve.backends.base import (
     draw_noise,
 )
 from dreamserve.backends.finite import finite_rows
-from dreamserve.engine.pixels import to_input, to_numbers
+from dreamserve.engine.pixels import Shown, to_input, to_numbers
 from dreamserve.engine.world import World
-from dreamserve_protocol.arrays import UInt8
 from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import DreamNotFiniteError
 
@@ -145,14 +144,18 @@ def empty_state(world: World, rows: int) -> State:
     return tuple(np.zeros((rows, *t.shape), np.float32) for t in world.spec.recurrent_state)
 
 
-def start_from_bank(world: World, seed: UInt64, index: Int64 | None = None) -> tuple[Array, State]:
+def start_from_bank(
+    world: World, seed: UInt64, index: Int64 | None = None, age: int | str = "beginning"
+) -> tuple[Array, State]:
     """Return latent (B, Z) and state of dreams that start at bank entries `index` (B,).
 
-    Without an index, the seeds select the entries. Latents are drawn from the entries' posteriors.
+    Without an index, the seeds select among the entries of that age. Latents are drawn from the
+    entries' posteriors.
     """
     steps = np.full(len(seed), _INDEX, np.int64)
     if index is None:
-        index = noise.integers(noise.keys(seed, steps, noise.RESET), world.bank_size)
+        entries = world.entries(age)
+        index = entries[noise.integers(noise.keys(seed, steps, noise.RESET), len(entries))]
     latent = world.spec.head.draw(tuple(part[index] for part in world.prepared), _draw_keys(seed))
     return latent, tuple(world.bank[f"state.{t.name}"][index] for t in world.spec.recurrent_state)
 
@@ -173,38 +176,67 @@ def starts(
 ) -> Generator[None, None, tuple[Array, State]]:
     """Begin a dream for each seed (B,) at one start: return latent (B, Z) and state; as `start`."""
     rows = len(seeds)
+    if given is not None and given.age is not None:
+        return start_from_bank(world, seeds, age=given.age)
     if given is None or given.bank is not None:
         index = None if given is None else np.full(rows, given.bank)
         return start_from_bank(world, seeds, index)
     if given.latent is not None:
         return np.asarray(given.latent)[None].repeat(rows, axis=0), empty_state(world, rows)
-    frames, actions = np.asarray(given.frames), np.asarray(given.actions)
-    return (yield from _burn_in(world, frames, actions, seeds, temperature))
+    seen, actions = np.asarray(given.observations), np.asarray(given.actions)
+    burn_in = _burn_in_with_memory if world.spec.encode_memory else _burn_in
+    return (yield from burn_in(world, seen, actions, seeds, temperature))
 
 
 def _burn_in(
-    world: World, frames: UInt8, actions: Actions, seed: UInt64, temperature: float
+    world: World, seen: Shown, actions: Actions, seed: UInt64, temperature: float
 ) -> Generator[None, None, tuple[Array, State]]:
-    """Compute the recurrent state from the frames and actions (burn-in); start at the last one."""
+    """Compute the recurrent state from observations and actions (burn-in); start at the last."""
     rows = len(seed)
     encoded = []
-    for first in range(0, len(frames), _FRAMES_AT_ONCE):
+    for first in range(0, len(seen), _FRAMES_AT_ONCE):
         yield
-        some = to_input(world.spec.frame, frames[first : first + _FRAMES_AT_ONCE])
-        numbers = to_numbers(world.spec.frame, some)
+        numbers = _numbers(world, seen[first : first + _FRAMES_AT_ONCE])
         encoded.append(world.backend.encode(numbers))
     posterior = tuple(map(np.concatenate, zip(*encoded, strict=True)))
     modes, head = world.spec.head.mode(posterior), world.spec.head
     state, temperatures = empty_state(world, rows), np.full(rows, temperature, np.float32)
-    for t in range(len(frames) - 1):
+    for t in range(len(seen) - 1):
         yield
         step = np.full(rows, _BURN_IN + t)
         action = actions[t : t + 1].repeat(rows, axis=0)
         latent = modes[t : t + 1].repeat(rows, axis=0)
         state = advance(world, latent, state, action, seed, step, temperatures, noise.RESET).state
     latent = head.draw(head.prepared(tuple(part[-1:] for part in posterior)), _draw_keys(seed))
+    return _checked(world, latent, state)
+
+
+def _burn_in_with_memory(
+    world: World, seen: Shown, actions: Actions, seed: UInt64, temperature: float
+) -> Generator[None, None, tuple[Array, State]]:
+    """Burn in where `encode` takes the recurrent state, which is the same for all seeds."""
+    head, state = world.spec.head, empty_state(world, 1)
+    for t in range(len(seen)):
+        yield
+        posterior = world.backend.encode(_numbers(world, seen[t : t + 1]), state)
+        if t == len(seen) - 1:
+            break
+        taken = (seed[:1], np.array([_BURN_IN + t]), np.full(1, temperature, np.float32))
+        mode, action = head.mode(posterior), actions[t : t + 1]
+        state = advance(world, mode, state, action, *taken, noise.RESET).state
+    latent = head.draw(head.prepared(posterior), _draw_keys(seed))
+    return _checked(world, latent, tuple(part.repeat(len(seed), axis=0) for part in state))
+
+
+def _numbers(world: World, seen: Shown) -> Array:
+    spec = world.spec.observation
+    return to_numbers(spec, to_input(spec, seen))
+
+
+def _checked(world: World, latent: Array, state: State) -> tuple[Array, State]:
     if not finite_rows(latent, *state).all():
-        raise DreamNotFiniteError(f"{world.name}: these frames lead to NaN or infinity")
+        kind = world.spec.observation.field
+        raise DreamNotFiniteError(f"{world.name}: these {kind}s lead to NaN or infinity")
     return latent, state
 
 

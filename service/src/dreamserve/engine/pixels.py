@@ -1,15 +1,43 @@
-"""Conversion of frames: uint8 outside the engine, float32 in the world's value range inside."""
+"""Conversion of observations: of frames, uint8 outside the engine, float32 in range inside."""
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
-from dreamserve.backends.base import Array, Backend
+from dreamserve.backends.base import Array
 from dreamserve.backends.finite import finite_rows
+from dreamserve.engine.world import World
 from dreamserve.frames import crop_and_resize
-from dreamserve.observations import FrameSpec
+from dreamserve.observations import FrameSpec, ObservationSpec, VectorSpec
 from dreamserve_protocol.arrays import UInt8
-from dreamserve_protocol.errors import DreamNotFiniteError, InvalidRequestError
+from dreamserve_protocol.errors import (
+    DreamNotFiniteError,
+    InvalidRequestError,
+    NotFiniteInputError,
+)
+
+Shown = UInt8 | Array  # frames, or vectors
+
+
+def check_observations(spec: ObservationSpec, given: Any, where: str) -> Shown:
+    """Return frames (F, H, W, C), of the camera's shape or of the world's input, or vectors (F, n).
+
+    Raises InvalidRequestError; NotFiniteInputError for vectors that are not finite.
+    """
+    if isinstance(spec, FrameSpec):
+        return check_frames(spec, given, where)
+    array = np.asarray(given)
+    if array.dtype.kind not in "fiu" or array.ndim != 2 or array.shape[1:] != spec.shape:
+        raise InvalidRequestError(
+            f"{where} must be vectors of {len(spec.names)} numbers ({', '.join(spec.names)}),"
+            f" not {array.dtype} {list(array.shape)}"
+        )
+    with np.errstate(over="ignore", invalid="ignore"):  # invalid: a signalling NaN
+        numbers = array.astype(np.float32)
+    if not np.isfinite(numbers).all():
+        raise NotFiniteInputError(f"{where} holds NaN or infinity, or is beyond float32")
+    return numbers
 
 
 def check_frames(spec: FrameSpec, frames: Any, where: str = "frames") -> UInt8:
@@ -32,16 +60,24 @@ def check_frames(spec: FrameSpec, frames: Any, where: str = "frames") -> UInt8:
     )
 
 
-def to_input(spec: FrameSpec, frames: UInt8) -> UInt8:
-    """Return checked frames in the world's input shape, cropped and resized if needed."""
+def to_input(spec: ObservationSpec, frames: Any) -> Any:
+    """Return checked frames in the world's input shape, cropped and resized if needed.
+
+    Vectors are returned as they are, here and by the functions below.
+    """
+    if isinstance(spec, VectorSpec):
+        return frames
     if frames.shape[1:] == spec.shape and spec.shape != spec.source_shape:
         return frames
     crop = (spec.crop.top, spec.crop.bottom, spec.crop.left, spec.crop.right)
     return np.stack([crop_and_resize(frame, crop, spec.shape[:2]) for frame in frames])
 
 
-def to_numbers(spec: FrameSpec, frames: UInt8) -> Array:
+def to_numbers(spec: ObservationSpec, frames: Any) -> Array:
     """Return frames as `encode` takes them: float32 in the value range, same shape."""
+    if isinstance(spec, VectorSpec):
+        numbers: Array = frames
+        return numbers
     low, high = spec.value_range
     scaled: Array = frames.astype(np.float32) / np.float32(255)
     if (low, high) != (0.0, 1.0):
@@ -49,17 +85,45 @@ def to_numbers(spec: FrameSpec, frames: UInt8) -> Array:
     return scaled
 
 
-def to_pixels(spec: FrameSpec, frames: Array) -> UInt8:
+def to_pixels(spec: ObservationSpec, frames: Array) -> Any:
     """Return the output of `decode` as uint8 frames, same shape."""
+    if isinstance(spec, VectorSpec):
+        return frames
     low, high = spec.value_range
     scaled = (frames - np.float32(low)) * np.float32(255 / (high - low))
     pixels: UInt8 = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
     return pixels
 
 
-def picture(backend: Backend, spec: FrameSpec, latent: Array) -> UInt8:
-    """Return the decoded frame (H, W, C) of latent (1, Z). Raises DreamNotFiniteError."""
-    frame = backend.decode(latent)
-    if not finite_rows(frame)[0]:
-        raise DreamNotFiniteError("the frame is NaN or infinity")
-    return to_pixels(spec, frame[0])
+def shown(world: World, latent: Array, include: Collection[str]) -> dict[str, Shown]:
+    """Return what is decoded of latent (1, Z), by its field, if it is included.
+
+    Raises InvalidRequestError for what the world does not show, DreamNotFiniteError.
+    """
+    if not check_shown(world, include):
+        return {}
+    spec = world.spec.observation
+    decoded = world.backend.decode(latent)
+    if not finite_rows(decoded)[0]:
+        raise DreamNotFiniteError(f"the {spec.field} is NaN or infinity")
+    return {spec.field: to_pixels(spec, decoded)[0]}
+
+
+def check_shown(world: World, include: Collection[str]) -> bool:
+    """Return whether decoded frames or vectors are included.
+
+    Raises InvalidRequestError if the world does not show what is included.
+    """
+    asked = [name for name in ("frame", "frames", "vector", "vectors") if name in include]
+    if not asked:
+        return False
+    spec = world.spec
+    if not spec.has_decode:
+        raise InvalidRequestError(
+            f"include: {world.name} has no decoder, so it shows no {asked[0]}, only latents"
+        )
+    if wrong := [name for name in asked if name.removesuffix("s") != spec.observation.field]:
+        raise InvalidRequestError(
+            f"include: {world.name} shows {spec.observation.field}s, so it has no {wrong[0]}"
+        )
+    return True

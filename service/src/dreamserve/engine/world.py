@@ -4,18 +4,20 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from dreamserve.backends.base import Backend
+from dreamserve.backends.base import Backend, Int64
 from dreamserve.bundle import Arrays, bank_shapes, check_arrays
 from dreamserve.errors import BundleError
 from dreamserve.manifest import Manifest, WorldSpec
-from dreamserve.observations import VectorSpec
+
+LAST_OF_BEGINNING = 16  # age, in steps, of the oldest bank entries that are beginnings
 
 
 class World:
     """A world as the engine uses it, created by `loading.load_world` or in memory from its parts.
 
     `bank` holds the head's posterior, of a mixture mu (N, Z) and logvar (N, Z), and `state.NAME`
-    (N, *shape). None means one entry of zeros, which is the VAE's prior N(0, I). Raises
+    (N, *shape). None means one entry of zeros, which is the VAE's prior N(0, I). `ages` (N,) are
+    the steps since the entries' episodes began; without them all entries are beginnings. Raises
     BundleError for a bank that does not fit the spec.
     """
 
@@ -26,15 +28,27 @@ class World:
         bank: Arrays | None = None,
         controller: Arrays | None = None,
         manifest: Manifest | None = None,
+        ages: Int64 | None = None,
     ) -> None:
-        _check_served(spec)
         self.spec, self.backend = spec, backend
         self.bank = prior(spec) if bank is None else bank
         self.controller, self.manifest = controller, manifest
         names = tuple(spec.head.posterior(spec.latent_size))
         self.bank_size = len(self.bank.get(names[0], ()))
         check_arrays(self.bank, bank_shapes(spec, self.bank_size), where=f"{spec.name}: bank")
+        everything = np.arange(self.bank_size)
+        beginnings = everything if ages is None else _beginnings(ages)
+        self.ages, self._entries = ages, {"any": everything, "beginning": beginnings}
         self.prepared = spec.head.prepared(tuple(self.bank[name] for name in names))
+
+    def entries(self, age: int | str = "beginning") -> Int64:
+        """Return the bank entries (N,) of an age, as `age` of a start describes it."""
+        if isinstance(age, str):
+            return self._entries[age]
+        if self.ages is None:
+            return self._entries["any"]
+        distance = np.abs(self.ages - age)
+        return np.flatnonzero(distance == distance.min())
 
     @property
     def name(self) -> str:
@@ -63,17 +77,9 @@ class World:
             self.backend.decode(np.zeros((1, self.spec.latent_size), np.float32))
 
 
-def _check_served(spec: WorldSpec) -> None:
-    """Raise BundleError for what the schema declares and the engine cannot run yet."""
-    lacking = {
-        "vector observations": isinstance(spec.observation, VectorSpec),
-        "encode_memory": spec.encode_memory,
-        "policy graphs": spec.has_policy,
-        "signals": bool(spec.signals),
-        "ends that are drawn": spec.done.rule == "drawn",
-    }
-    if missing := [name for name, is_used in lacking.items() if is_used]:
-        raise BundleError(f"{spec.name}: this version does not serve {', '.join(missing)} yet")
+def _beginnings(ages: Int64) -> Int64:
+    young = np.flatnonzero(ages <= LAST_OF_BEGINNING)
+    return young if len(young) else np.flatnonzero(ages == ages.min())
 
 
 def prior(spec: WorldSpec) -> Arrays:

@@ -36,6 +36,9 @@ class Categorical(Head):
                 f" {self.groups} x {self.classes} = {self.groups * self.classes}"
             )
 
+    def __str__(self) -> str:
+        return f"categorical, {self.groups} groups of {self.classes} classes"
+
     @property
     def choices(self) -> int:
         return self.classes

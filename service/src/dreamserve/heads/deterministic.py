@@ -21,6 +21,9 @@ class Deterministic(Head):
     def shown(self, latent_size: int) -> dict[str, Shape]:
         return self.outputs(latent_size)
 
+    def __str__(self) -> str:
+        return "deterministic"
+
     @property
     def choices(self) -> int:
         return 1

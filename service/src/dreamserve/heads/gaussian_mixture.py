@@ -41,6 +41,9 @@ class GaussianMixture(Head):
             "sigma": components if self.form == "isotropic" else matrix,
         }
 
+    def __str__(self) -> str:
+        return f"Gaussian mixture, {self.form}, K = {self.components}"
+
     @property
     def choices(self) -> int:
         return self.components

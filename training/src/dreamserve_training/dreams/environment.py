@@ -126,7 +126,7 @@ class DreamEnvironment(gymnasium.Env[Float32, Any]):
         if self._latent is None:
             raise gymnasium.error.ResetNeeded("call reset before render")
         frames = self.world.backend.decode(self._latent[None])
-        image: npt.NDArray[np.uint8] = to_pixels(self.world.spec.frame, frames)[0]
+        image: npt.NDArray[np.uint8] = to_pixels(self.world.spec.observation, frames)[0]
         return image
 
     def futures(self, count: int, horizon: int, actions: Any = None, **fields: Any) -> SampleResult:

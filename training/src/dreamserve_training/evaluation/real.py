@@ -62,10 +62,9 @@ class BlindAgent:
 
 
 def latent_of(world: World, observation: Observed) -> Float32:
-    """Return the mean (1, Z) of the posterior of one real observation."""
+    """Return the latent (1, Z) that one real observation stands for."""
     spec, batch = world.spec.observation, observation[None]
-    numbers = to_numbers(spec, batch) if isinstance(spec, FrameSpec) else batch
-    return world.backend.encode(numbers)[0]
+    return world.spec.head.mode(world.backend.encode(to_numbers(spec, batch)))
 
 
 @dataclass
@@ -120,7 +119,8 @@ class PlanningAgent:
 
     def see(self, observation: Observed) -> None:
         """Step the dream, corrected to the real observation."""
-        self.client.step(self.session_id, self.action, observation=observation)
+        seen = "observation" if isinstance(self.world.spec.observation, FrameSpec) else "vector"
+        self.client.step(self.session_id, self.action, **{seen: observation})
 
 
 class EpisodeResults(NamedTuple):

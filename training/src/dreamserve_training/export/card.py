@@ -6,7 +6,6 @@ from typing import Any
 
 from PIL import Image
 
-from dreamserve.heads import GaussianMixture
 from dreamserve.manifest import Manifest
 from dreamserve.observations import FrameSpec
 
@@ -75,17 +74,18 @@ def render_card(manifest: Manifest, pictures: Mapping[str, Picture], sizes: dict
 def _properties(manifest: Manifest) -> str:
     memory = ", ".join(f"{t.name} {'x'.join(map(str, t.shape))}" for t in manifest.recurrent_state)
     reward = "predicted" if manifest.reward.value is None else f"{manifest.reward.value:g} per step"
+    linear = "a linear policy" if manifest.controller else "none"
     properties = {
         "actions": str(manifest.action_space),
         "observation": _observation(manifest),
         "latent": manifest.latent_size,
         "memory": f"{memory} ({manifest.state_bytes():,} bytes per session, latent included)",
-        "next latent": _head(manifest),
+        "next latent": str(manifest.head),
         "temperature": f"rule `{manifest.temperature_rule}`",
-        "an episode ends": f"when the done logit exceeds {manifest.done.threshold:g}",
+        "an episode ends": str(manifest.done),
         "reward": reward,
         "starting points": f"{manifest.bank.size}, from real episodes",
-        "controller": "a linear policy" if manifest.controller else "none",
+        "controller": "a graph" if manifest.has_policy else linear,
     }
     return _rows(properties, ("property", "value"))
 
@@ -107,13 +107,6 @@ def _observation(manifest: Manifest) -> str:
 
 def _bound(value: float | None, unbounded: str) -> str:
     return unbounded if value is None else f"{value:.4g}"
-
-
-def _head(manifest: Manifest) -> str:
-    head = manifest.head
-    if isinstance(head, GaussianMixture):
-        return f"a mixture of {head.components} Gaussians, {head.form}"
-    return head.kind
 
 
 def _section(name: str, value: Any) -> str:

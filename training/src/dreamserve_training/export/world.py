@@ -8,12 +8,13 @@ import torch
 
 from dreamserve.bundle import Arrays
 from dreamserve.manifest import WorldSpec
+from dreamserve.observations import FrameSpec
 from dreamserve_training.export.card import Picture
 from dreamserve_training.export.errors import ExportError
 from dreamserve_training.export.graphs import StepGraph, vision_graphs
 from dreamserve_training.export.precision import round_to_half
 from dreamserve_training.export.reference import ModelBackend
-from dreamserve_training.export.writing import WorldGraphs, write_bundle
+from dreamserve_training.export.writing import MAX_BYTES, WorldGraphs, write_bundle
 from dreamserve_training.models.catalog import Vision
 from dreamserve_training.models.controller import LinearPolicy
 from dreamserve_training.models.world_model import WorldModel
@@ -30,6 +31,8 @@ def export_world(
     quality: Mapping[str, Any],
     controller: LinearPolicy | None = None,
     pictures: Mapping[str, Picture] | None = None,
+    torchscript: bool = True,
+    max_bytes: int = MAX_BYTES,
 ) -> Path:
     """Write the bundle of this world to `out_dir`, atomically, and return its path.
 
@@ -53,6 +56,8 @@ def export_world(
         quality=quality,
         controller=controller,
         pictures=pictures,
+        torchscript=torchscript,
+        max_bytes=max_bytes,
     )
 
 
@@ -60,8 +65,9 @@ def _check_parts(spec: WorldSpec, vae: Vision, memory: WorldModel, bank: Arrays)
     sizes = {"spec": spec.latent_size, "vae": vae.z_dim, "memory": memory.z_dim}
     if len(set(sizes.values())) > 1:
         raise ExportError(f"the parts have different latent sizes: {sizes}")
-    if spec.frame.value_range != (0.0, 1.0):
-        raise ExportError(f"a ConvVAE takes frames in [0, 1], not {spec.frame.value_range}")
+    seen = spec.observation
+    if isinstance(seen, FrameSpec) and seen.value_range != (0.0, 1.0):
+        raise ExportError(f"a ConvVAE takes frames in [0, 1], not {seen.value_range}")
     taken = memory.action_input
     if not taken.fits(spec.action_space):
         made_for = taken.space or f"{taken.size} continuous actions"

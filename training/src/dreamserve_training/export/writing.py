@@ -159,8 +159,13 @@ def _write_arrays(path: Path, arrays: Arrays) -> dict[str, Any]:
     for name, array in arrays.items():
         if not np.isfinite(array.astype(np.float16)).all():
             raise ExportError(f"{path.name}: {name} holds numbers that are not finite in float16")
-    np.savez(path, **{name: array.astype(np.float16) for name, array in arrays.items()})
-    return {**_file(path), "size": len(next(iter(arrays.values())))}
+    stored = {
+        name: array.astype(np.int64 if name == "age" else np.float16)
+        for name, array in arrays.items()
+    }
+    np.savez(path, **stored)
+    size = len(next(iter(arrays.values())))
+    return {**_file(path), "size": size, "ages": "age" in arrays}
 
 
 def _write_controller(path: Path, policy: LinearPolicy | None) -> dict[str, Any] | None:

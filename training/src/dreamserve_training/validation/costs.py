@@ -11,6 +11,7 @@ import numpy as np
 
 from dreamserve.backends.accuracy import random_step
 from dreamserve.engine.world import World
+from dreamserve_training.export.parity import random_inputs
 from dreamserve_training.validation.report import CheckFailed
 
 BATCHES = (1, 64, 512)
@@ -25,10 +26,10 @@ def speed(world: World) -> str:
     for batch in BATCHES:
         step = random_step(world.spec, rng, batch)
         rates.append(f"{batch * _calls_per_s(partial(world.backend.step, step)):,.0f}")
-    frames = np.zeros((8, *world.spec.frame.shape), np.float32)
-    encode = len(frames) * _calls_per_s(partial(world.backend.encode, frames))
+    seen, *state = random_inputs(world.spec, "encode", 8, rng)
+    encode = len(seen) * _calls_per_s(partial(world.backend.encode, seen, tuple(state)))
     batches = "/".join(map(str, BATCHES))
-    return f"{' / '.join(rates)} steps/s at batch {batches}, {encode:,.0f} frames/s encoded"
+    return f"{' / '.join(rates)} steps/s at batch {batches}, {encode:,.0f} observations/s encoded"
 
 
 def memory(world: World) -> str:

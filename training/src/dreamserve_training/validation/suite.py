@@ -86,11 +86,11 @@ def _load(
 ) -> str:
     world = load_world(bundle, backend, trust=trust)
     worlds[backend] = world
-    spec, mixture = world.spec, world.spec.mixture
+    spec = world.spec
     state = ", ".join(f"{t.name} {list(t.shape)}" for t in spec.recurrent_state)
     return (
         f"{spec.name}: {spec.latent_size} latents, state {state},"
-        f" {mixture.form} mixture of {mixture.components}, {world.bank_size} starting points"
+        f" {spec.head}, {world.bank_size} starting points"
     )
 
 

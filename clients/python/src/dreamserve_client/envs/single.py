@@ -21,7 +21,7 @@ from dreamserve_protocol.ids import new_id
 from dreamserve_protocol.reset import ResetResult
 from dreamserve_protocol.step import StepResult
 
-_STARTS = ("bank", "latent", "frames", "actions")
+_STARTS = ("bank", "latent", "frames", "vectors", "actions")
 _OPTIONS = ("temperature", *_STARTS)
 
 

@@ -42,8 +42,9 @@ class Shown:
 class View:
     """The spaces of a world, and how its fields become observations.
 
-    observation: `latent`; `frame`; `latent+memory`, the latent and then all recurrent tensors in
-        the manifest's order; or the names of tensors, such as ("latent", "h"), to concatenate.
+    observation: `latent`; `frame` or, in a world of vectors, `vector`; `latent+memory`, the latent
+        and then all recurrent tensors in the manifest's order; or the names of tensors, such as
+        ("latent", "h"), to concatenate.
 
     Raises ConfigurationError for what the world does not have.
     """
@@ -55,9 +56,17 @@ class View:
             raise ConfigurationError(f"render_mode must be None or 'rgb_array': {render_mode!r}")
         self.world = world
         self.action_space = _space_of(world.action_space)
-        self.names = () if observation == "frame" else _names(world, observation)
-        frame = bool(render_mode) or not self.names
-        self.include: tuple[StateInclude, ...] = ("frame",) if frame else ()
+        self._bounds = _bounds(world)
+        self.names = () if observation in ("frame", "vector") else _names(world, observation)
+        if "frame" in (observation, render_mode and "frame") and world.frame_shape is None:
+            raise ConfigurationError(f"{world.name} shows no frames")
+        if observation == "vector" and self._bounds is None:
+            raise ConfigurationError(f"{world.name} shows no vectors")
+        self.include: tuple[StateInclude, ...] = ("frame",) if render_mode else ()
+        if observation == "frame" and not render_mode:
+            self.include += ("frame",)
+        if observation == "vector":
+            self.include += ("vector",)
         if set(self.names) - {"latent"}:
             self.include += ("state",)
         self.observation_space = self._observations()
@@ -66,7 +75,7 @@ class View:
         """Return arrays for `count` dreams, to be written."""
         frames = None
         if "frame" in self.include:
-            frames = np.empty((count, *self.world.frame_shape), np.uint8)
+            frames = np.empty((count, *(self.world.frame_shape or ())), np.uint8)
         if frames is not None and not self.names:
             return Shown(frames, frames)
         return Shown(np.empty((count, *self.observation_space.shape), np.float32), frames)
@@ -75,6 +84,8 @@ class View:
         """Write what the columns of a result show to these rows."""
         if shown.frames is not None and result.frames is not None:
             shown.frames[rows] = result.frames
+        if "vector" in self.include and result.vectors is not None:
+            shown.observations[rows] = result.vectors
         first = 0
         for name in self.names:
             tensor = result.latents if name == "latent" else (result.state or {})[name]
@@ -86,14 +97,16 @@ class View:
     def one(self, result: ResetResult | StepResult) -> npt.NDArray[Any]:
         """Return the observation of one dream; it may be the result's own array."""
         if not self.names:
-            return np.asarray(result.frame)
+            return np.asarray(result.vector if "vector" in self.include else result.frame)
         tensors = {"latent": result.latent, **(result.state or {})}
         parts = [tensors[name].ravel() for name in self.names]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _observations(self) -> Box:
+        if "vector" in self.include and self._bounds is not None:
+            return Box(*self._bounds, dtype=np.float32)
         if not self.names:
-            return Box(0, 255, tuple(self.world.frame_shape), np.uint8)
+            return Box(0, 255, tuple(self.world.frame_shape or ()), np.uint8)
         sizes = _sizes(self.world)
         # a world bounds neither its latents nor its memory
         return Box(-np.inf, np.inf, (sum(sizes[name] for name in self.names),), np.float32)
@@ -148,6 +161,16 @@ def _space_of(space: dict[str, Any]) -> Space[Any]:
     if space["type"] == "MultiBinary":
         return MultiBinary(space["n"])
     raise ConfigurationError(f"this version of dreamserve_client knows no {space['type']} actions")
+
+
+def _bounds(world: WorldResult) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
+    """Return the bounds (n,) of the vectors that a world shows; None if it shows none."""
+    seen = world.manifest.get("observation", {})
+    if seen.get("kind") != "vector" or not world.manifest.get("has_decode", True):
+        return None
+    low = [-np.inf if bound is None else bound for bound in seen["low"]]
+    high = [np.inf if bound is None else bound for bound in seen["high"]]
+    return np.array(low, np.float32), np.array(high, np.float32)
 
 
 def _sizes(world: WorldResult) -> dict[str, int]:

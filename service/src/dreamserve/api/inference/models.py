@@ -49,12 +49,14 @@ def action_of(spec: WorldSpec) -> Declared:
 
 def outputs_of(spec: WorldSpec) -> dict[str, Declared]:
     """Return all outputs of a world by name."""
+    seen = spec.observation
+    datatype = "UINT8" if seen.kind == "frame" else "FP32"
     declared = (
         Declared("latent", "FP32", (spec.latent_size,)),
         Declared("reward", "FP32", (1,)),
         Declared("terminated", "BOOL", (1,)),
         Declared("truncated", "BOOL", (1,)),
-        Declared("frame", "UINT8", spec.frame.shape),
+        *([Declared(seen.field, datatype, seen.shape)] if spec.has_decode else []),
         *(Declared(STATE + t.name, "FP32", t.shape or (1,)) for t in spec.recurrent_state),
     )
     return {tensor.name: tensor for tensor in declared}

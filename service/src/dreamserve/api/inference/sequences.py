@@ -91,7 +91,7 @@ class Call(NamedTuple):
     def include(self) -> list[str]:
         """What the outputs need beside the latent."""
         state = any(name.startswith(STATE) for name in self.outputs)
-        return [*["frame"] * ("frame" in self.outputs), *["state"] * state]
+        return [*(name for name in ("frame", "vector") if name in self.outputs), *["state"] * state]
 
 
 def call_of(model: Model, fields: dict[str, Any], binary: bytes) -> Call:

@@ -1,14 +1,13 @@
 """/sessions/{session_id}/fork and /rewind: copy a session, or return it to an earlier step."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from dreamserve.engine.checks import check_shown
 from dreamserve.engine.handlers.base import Context
-from dreamserve.engine.pixels import picture
+from dreamserve.engine.pixels import shown
 from dreamserve.engine.sessions.records import SessionRecord
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.world import World
-from dreamserve_protocol.arrays import Float32, UInt8
 from dreamserve_protocol.branches import ForkRequest, ForkResult, RewindRequest, RewindResult
 from dreamserve_protocol.errors import A_RESET, StepConflictError
 from dreamserve_protocol.ids import new_id, route_of
@@ -26,7 +25,7 @@ def fork(context: Context, request: ForkRequest) -> Callable[[], ForkResult]:
     ids = list(request.session_ids or (new_id(route) for _ in range(request.rows)))
     world, record, past = origin.world, origin.record(), origin.past()
     seeds = [record.seed] * len(ids) if request.seeds is None else list(request.seeds)
-    frame, state = _included(world, record, request.include)
+    included = _included(world, record, request.include)
 
     def make() -> ForkResult:
         sessions.check_admission(*ids)
@@ -44,8 +43,7 @@ def fork(context: Context, request: ForkRequest) -> Callable[[], ForkResult]:
             truncated=record.truncated,
             session_ids=ids,
             seeds=seeds,
-            frame=frame,
-            state=state,
+            **included,
         )
 
     return make
@@ -59,7 +57,7 @@ def rewind(context: Context, request: RewindRequest) -> RewindResult:
     if not earliest <= step <= session.step:
         raise StepConflictError(_conflict(session, step, earliest))
     record = session.record_at(step)
-    frame, state = _included(session.world, record, request.include)
+    included = _included(session.world, record, request.include)
     session.rewind(step)
     return RewindResult(
         session_id=session.id,
@@ -71,20 +69,16 @@ def rewind(context: Context, request: RewindRequest) -> RewindResult:
         terminated=record.terminated,
         truncated=record.truncated,
         rewindable_to=earliest,
-        frame=frame,
-        state=state,
+        **included,
     )
 
 
-def _included(
-    world: World, record: SessionRecord, include: Sequence[str]
-) -> tuple[UInt8 | None, dict[str, Float32] | None]:
-    """Return the frame and the state that `include` names. Raises DreamNotFiniteError."""
-    shown = check_shown(world, include)
-    frame = picture(world.backend, world.spec.frame, record.latent) if shown else None
-    if "state" not in include:
-        return frame, None
-    return frame, world.spec.named_state(part[0].copy() for part in record.state)
+def _included(world: World, record: SessionRecord, include: Sequence[str]) -> dict[str, Any]:
+    """Return what `include` names, by field. Raises InvalidRequestError, DreamNotFiniteError."""
+    included: dict[str, Any] = {**shown(world, record.latent, include)}
+    if "state" in include:
+        included["state"] = world.spec.named_state(part[0].copy() for part in record.state)
+    return included
 
 
 def _conflict(session: Session, step: int, earliest: int) -> str:

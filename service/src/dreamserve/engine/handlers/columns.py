@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 
@@ -12,11 +12,11 @@ from dreamserve.backends.finite import finite_rows
 from dreamserve.engine.dynamics import Size
 from dreamserve.engine.handlers.rows import RowErrors
 from dreamserve.engine.limits import Limits
-from dreamserve.engine.pixels import to_pixels
+from dreamserve.engine.pixels import Shown, to_pixels
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
-from dreamserve_protocol.arrays import UInt8
+from dreamserve.observations import bytes_of
 from dreamserve_protocol.batches import FinalRows
 from dreamserve_protocol.errors import DreamNotFiniteError
 from dreamserve_protocol.step import StepResult
@@ -30,7 +30,8 @@ _ROW_BYTES = 1024  # of a row's id, numbers and possible error
 
 def batch_size(limits: Limits, spec: WorldSpec, count: int, include: Sequence[str]) -> Size:
     """Return the size of a batch of `count` rows. Raises TooLargeError."""
-    row_bytes = _ROW_BYTES + 4 * spec.latent_size + prod(spec.frame.shape) * ("frame" in include)
+    decoded = spec.observation.field in include
+    row_bytes = _ROW_BYTES + 4 * spec.latent_size + bytes_of(spec.observation) * decoded
     row_bytes += spec.state_bytes() * ("state" in include)
     limits.check_job_bytes(count * row_bytes, f"{count} rows")
     return Size(steps=count, memory_bytes=count * row_bytes)
@@ -42,13 +43,14 @@ class Columns:
 
     world: World
     latents: Array  # (B, Z)
-    frames: UInt8 | None  # (B, H, W, C)
+    shown: Shown | None  # (B, *shape) frames or vectors
     state: dict[str, Array] | None  # (B, *shape) each
+    signals: dict[str, Array] | None = None  # (B,) each
 
     @classmethod
     def of(cls, world: World, count: int, include: Sequence[str]) -> "Columns":
         """Return columns of `count` rows with what is included."""
-        spec = world.spec
+        spec, seen = world.spec, world.spec.observation
         state = {
             tensor.name: np.zeros((count, *tensor.shape), np.float32)
             for tensor in spec.recurrent_state
@@ -56,8 +58,11 @@ class Columns:
         return cls(
             world,
             np.zeros((count, spec.latent_size), np.float32),
-            np.zeros((count, *spec.frame.shape), np.uint8) if "frame" in include else None,
+            np.zeros((count, *seen.shape), seen.dtype) if seen.field in include else None,
             state if "state" in include else None,
+            spec.named_signals(np.zeros(count, np.float32) for _ in spec.signals)
+            if "signals" in include
+            else None,
         )
 
     def write(self, rows: slice | Int64, latent: Array, state: Sequence[Array]) -> None:
@@ -68,14 +73,19 @@ class Columns:
                 column[rows] = part
 
     def decode(self, rows: Int64, errors: RowErrors) -> None:
-        """Write the frames of these rows' latents, if included; note those that are not finite."""
-        if self.frames is None or not len(rows):
+        """Write what these rows' latents show, if included; note those that are not finite."""
+        if self.shown is None or not len(rows):
             return
-        frames = self.world.backend.decode(self.latents[rows])
-        is_finite = finite_rows(frames)
-        self.frames[rows[is_finite]] = to_pixels(self.world.spec.frame, frames[is_finite])
+        spec, decoded = self.world.spec.observation, self.world.backend.decode(self.latents[rows])
+        is_finite = finite_rows(decoded)
+        self.shown[rows[is_finite]] = to_pixels(spec, decoded[is_finite])
         for i in rows[~is_finite].tolist():
-            errors[i] = DreamNotFiniteError("the frame is NaN or infinity")
+            errors[i] = DreamNotFiniteError(f"the {spec.field} is NaN or infinity")
+
+    def decoded(self) -> dict[str, Shown]:
+        """Return the frames or vectors by their field, if included."""
+        spec = self.world.spec.observation
+        return {} if self.shown is None else {f"{spec.field}s": self.shown}
 
 
 def rows_at_once(batch_rows: int, has_frames: bool) -> int:
@@ -88,7 +98,10 @@ class Final:
 
     def __init__(self, world: World, include: Sequence[str]) -> None:
         self._world, self._include = world, include
-        self._ends: list[tuple[int, StepResult, int, UInt8 | None]] = []  # row, end, seed, frame
+        # row, end, seed, and its frame or vector
+        self._ends: list[tuple[int, StepResult, int, Shown | None]] = []
+        self._seen = world.spec.observation
+        self._decodes = self._seen.field in include
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -96,22 +109,23 @@ class Final:
     def add(self, restarted: Mapping[int, Session]) -> None:
         """Add the ends of the dreams before these sessions' present ones, by row."""
         ends = [session.last_result() for session in restarted.values()]
-        frames: Sequence[UInt8 | None] = [None] * len(ends)
-        if "frame" in self._include:  # finite: they were decoded before the steps were taken
+        shown: Sequence[Shown | None] = [None] * len(ends)
+        if self._decodes:  # finite: they were decoded before the steps were taken
             decoded = self._world.backend.decode(np.stack([end.latent for end in ends]))
-            frames = list(to_pixels(self._world.spec.frame, decoded))
+            shown = list(to_pixels(self._seen, decoded))
         seeds = [session.seed for session in restarted.values()]
-        self._ends.extend(zip(restarted, ends, seeds, frames, strict=True))
+        self._ends.extend(zip(restarted, ends, seeds, shown, strict=True))
 
     def rows(self) -> FinalRows:
         """Return them in columns, in the order of the batch; there must be some."""
-        rows, ends, seeds, frames = zip(*sorted(self._ends, key=itemgetter(0)), strict=True)
+        rows, ends, seeds, shown = zip(*sorted(self._ends, key=itemgetter(0)), strict=True)
         names = [tensor.name for tensor in self._world.spec.recurrent_state]
         states = {name: np.stack([end.state[name] for end in ends]) for name in names}
+        decoded: Any = {f"{self._seen.field}s": np.stack(shown)} if self._decodes else {}
         return FinalRows(
             rows=np.array(rows),
             latents=np.stack([end.latent for end in ends]),
             seeds=np.array(seeds),
-            frames=np.stack(frames) if "frame" in self._include else None,
             state=states if "state" in self._include else None,
+            **decoded,
         )

@@ -15,6 +15,7 @@ from dreamserve.engine.imagination.sizes import plan_size
 from dreamserve.engine.world import World
 from dreamserve.planning.base import action_durations
 from dreamserve.planning.catalog import options_of
+from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.plan import Objective, PlanRequest, PlanResult
 
 
@@ -67,6 +68,13 @@ def plan(context: Context, request: PlanRequest) -> Work[PlanResult]:
 
 def _checked(world: World, objective: Objective | None) -> Objective | None:
     """Return the objective with its target as a valid latent (Z,) float32. Raises CallerError."""
-    if objective is None or objective.target is None:
+    if objective is None:
+        return None
+    names = [signal.name for signal in world.spec.signals]
+    if unknown := sorted(set(objective.signals) - set(names)):
+        raise InvalidRequestError(
+            f"objective.signals: {world.name} has no {unknown[0][:80]!r}; its signals: {names}"
+        )
+    if objective.target is None:
         return objective
     return replace(objective, target=check_latent(world, objective.target, "objective.target"))

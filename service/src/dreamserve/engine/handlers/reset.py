@@ -1,11 +1,13 @@
 """/reset: start a session's dream, or start it over."""
 
+from typing import Any
+
 import numpy as np
 
-from dreamserve.engine.checks import check_shown, check_start
+from dreamserve.engine.checks import check_start
 from dreamserve.engine.dynamics import Work, start
 from dreamserve.engine.handlers.base import Context, random_seed
-from dreamserve.engine.pixels import picture
+from dreamserve.engine.pixels import check_shown, shown
 from dreamserve_protocol.ids import new_id
 from dreamserve_protocol.reset import ResetRequest, ResetResult
 
@@ -19,10 +21,10 @@ def reset(context: Context, request: ResetRequest) -> Work[ResetResult]:
     seed = random_seed() if request.seed is None else request.seed
     temperature = 1.0 if request.temperature is None else float(request.temperature)
     begin = check_start(world, request.start, context.limits)
-    shown = check_shown(world, request.include)
+    check_shown(world, request.include)
     context.sessions.check_room(world, session_id, window=window)
     latent, state = yield from start(world, begin, seed, temperature)
-    frame = picture(world.backend, world.spec.frame, latent) if shown else None
+    decoded: Any = shown(world, latent, request.include)
     session = context.sessions.create(session_id, world, window)
     session.begin(latent, state, seed, temperature, request.max_steps)
     named = world.spec.named_state(np.array(part[0]) for part in state)
@@ -33,6 +35,6 @@ def reset(context: Context, request: ResetRequest) -> Work[ResetResult]:
         latent=latent[0],
         seed=seed,
         temperature=temperature,
-        frame=frame,
         state=named if "state" in request.include else None,
+        **decoded,
     )

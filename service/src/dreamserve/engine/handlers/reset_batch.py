@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from dreamserve.backends.base import Array
-from dreamserve.engine.checks import check_shown
 from dreamserve.engine.dynamics import Work, empty_state, start_from_bank
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.handlers.columns import Columns, batch_size, rows_at_once
 from dreamserve.engine.handlers.rows import RowErrors, duplicate_errors
+from dreamserve.engine.pixels import check_shown
 from dreamserve.engine.sessions.records import NO_LIMIT
 from dreamserve.engine.sessions.restarts import SEED_BITS
 from dreamserve.engine.world import World
@@ -43,6 +43,7 @@ def reset_batch(context: Context, request: ResetBatchRequest) -> Work[ResetBatch
     drawn = np.frombuffer(secrets.token_bytes(8 * count), np.uint64) >> _EXCESS_BITS
     seeds, temperatures = request.seeds, request.temperatures
     columns, route = Columns.of(world, count, request.include), new_route()
+    decoded: Any = columns.decoded()
     result = ResetBatchResult(
         world=world.name,
         session_ids=(ids := list(request.session_ids or ())),
@@ -51,8 +52,8 @@ def reset_batch(context: Context, request: ResetBatchRequest) -> Work[ResetBatch
         temperatures=np.ones(count, np.float32)
         if temperatures is None
         else np.array(temperatures, np.float32),
-        frames=columns.frames,
         state=columns.state,
+        **decoded,
     )
     errors = duplicate_errors(result.session_ids)
     _check_rows(world, request, result, errors)

@@ -1,13 +1,14 @@
 """/sample: imagine many futures from one start; no session changes."""
 
 from dreamserve import noise
-from dreamserve.engine.checks import check_shown, check_start
+from dreamserve.engine.checks import check_start
 from dreamserve.engine.dynamics import Size, Work, start
 from dreamserve.engine.handlers.base import Context, random_seed, seed_of, start_of
 from dreamserve.engine.imagination.samples import sample as sampled
 from dreamserve.engine.imagination.sizes import sample_size
 from dreamserve.engine.imagination.trajectories import RolloutStart, subseeds
 from dreamserve.engine.limits import Limits
+from dreamserve.engine.pixels import check_shown
 from dreamserve.engine.world import World
 from dreamserve_protocol.policies import policy_of
 from dreamserve_protocol.sample import SampleRequest, SampleResult

@@ -11,11 +11,11 @@ import numpy as np
 
 from dreamserve.backends.base import Int64
 from dreamserve.backends.host_state import as_slice
-from dreamserve.engine.checks import check_shown
 from dreamserve.engine.dynamics import Work
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.handlers.columns import batch_size, rows_at_once
 from dreamserve.engine.handlers.step_columns import StepColumns, columns_of
+from dreamserve.engine.pixels import check_shown
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.steps import (
     different_content,
@@ -73,7 +73,7 @@ def _take_slice(batch: StepColumns, rows: range) -> None:
         if not len(index):
             return
     extras = {k: batch.extras[i] for k, i in enumerate(index.tolist())} if batch.extras else {}
-    frame_rows = () if batch.columns.frames is None else range(len(index))
+    frame_rows = () if batch.columns.shown is None else range(len(index))
     stepped = step_slots(slab, slots, batch.actions[as_slice(index)], extras, frame_rows)
     for k in np.flatnonzero(~stepped.is_finite).tolist():
         batch.errors[int(index[k])] = not_finite(int(stepped.number[k]))

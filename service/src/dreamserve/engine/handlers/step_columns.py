@@ -55,9 +55,13 @@ class StepColumns:
         if self.columns.state is not None:
             state = stepped.staged.output().state
             self.columns.write(where, stepped.latent[rows], [part[kept] for part in state])
-        if self.columns.frames is not None:
-            for k, frame in stepped.frames.items():
-                self.columns.frames[index[k]] = frame
+        if self.columns.signals is not None:
+            signals = stepped.staged.output().signals
+            for column, part in zip(self.columns.signals.values(), signals, strict=True):
+                column[where] = part[kept]
+        if self.columns.shown is not None:
+            for k, shown in stepped.shown.items():
+                self.columns.shown[index[k]] = shown
 
     def describe(
         self,
@@ -106,7 +110,9 @@ def columns_of(sessions: Sessions, world: World, request: StepBatchRequest) -> W
         if not n % ROWS_AT_ONCE:
             yield None
         errors.set_default(i, _action_error(world, np.asarray(request.actions)[i]))
-    columns, observed = Columns.of(world, count, request.include), request.observations is not None
+    columns = Columns.of(world, count, request.include)
+    observed = request.observations is not None or request.vectors is not None
+    decoded: Any = columns.decoded()
     result = StepBatchResult(
         session_ids=ids,
         steps=np.zeros(count, np.int64),
@@ -114,12 +120,13 @@ def columns_of(sessions: Sessions, world: World, request: StepBatchRequest) -> W
         rewards=np.zeros(count, np.float32),
         terminated=np.zeros(count, np.bool_),
         truncated=np.zeros(count, np.bool_),
-        frames=columns.frames,
         state=columns.state,
+        signals=columns.signals,
         surprise=np.zeros(count, np.float32) if observed else None,
         expected_surprise=np.zeros(count, np.float32) if observed else None,
         predicted_terminated=np.zeros(count, np.bool_) if observed else None,
         end_probability=np.zeros(count, np.float32) if observed else None,
+        **decoded,
     )
     extras = (yield from _extras(world, request, errors)) if observed else {}
     final = Final(world, request.include)
@@ -129,13 +136,15 @@ def columns_of(sessions: Sessions, world: World, request: StepBatchRequest) -> W
 def _extras(
     world: World, request: StepBatchRequest, errors: RowErrors
 ) -> Work[dict[int, StepExtras]]:
-    extras, observations = {}, np.asarray(request.observations)
+    extras, has_vectors = {}, request.vectors is not None
+    observations = np.asarray(request.vectors if has_vectors else request.observations)
     at_once = rows_at_once(ROWS_AT_ONCE, has_frames=observations.ndim == 4)
     for i, observation in enumerate(observations):
         if i and not i % at_once:
             yield None
         try:
-            extras[i] = extras_of(world, observation)
+            seen = (None, observation) if has_vectors else (observation, None)
+            extras[i] = extras_of(world, *seen)
         except (InvalidRequestError, NotFiniteInputError) as error:
             errors.set_default(i, error)
     return extras

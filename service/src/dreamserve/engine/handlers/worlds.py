@@ -29,7 +29,7 @@ def described(world: World) -> WorldResult:
 
 
 def _summary(world: World) -> WorldSummary:
-    spec = world.spec
+    spec, seen = world.spec, world.spec.observation
     return WorldSummary(
         name=spec.name,
         version=world.version,
@@ -37,6 +37,6 @@ def _summary(world: World) -> WorldSummary:
         action_space=spec.action_space.model_dump(mode="json"),
         action_names=list(spec.action_space.names),
         latent_size=spec.latent_size,
-        frame_shape=list(spec.frame.shape),
+        frame_shape=list(seen.shape) if seen.kind == "frame" and spec.has_decode else None,
         quality=world.manifest.quality if world.manifest else {},
     )

@@ -8,10 +8,9 @@ from dreamserve.backends.base import Actions, Array, Bools
 from dreamserve.backends.finite import finite_rows
 from dreamserve.engine.dynamics import Work
 from dreamserve.engine.imagination.trajectories import PolicyRunner, StepOutcome, Trajectories
-from dreamserve.engine.pixels import to_pixels
+from dreamserve.engine.pixels import Shown, check_shown, to_pixels
 from dreamserve.engine.world import World
 from dreamserve.heads.choices import entropy
-from dreamserve_protocol.arrays import UInt8
 from dreamserve_protocol.errors import DreamNotFiniteError, NotFiniteInputError
 
 _FRAMES_AT_ONCE = 8
@@ -21,8 +20,8 @@ _NUMBERS_AT_ONCE = 16_384  # that entropies compare: bounds the time of one esti
 class TrajectoryBuffer:
     """Arrays (N, H, …), written for a slice of the futures and one step at a time.
 
-    `include` may hold "frames", "mixture" and "entropy"; arrays not included are None. `what` names
-    the futures in error messages.
+    `include` may hold "frames" or "vectors", "mixture" and "entropy"; arrays not included are None.
+    `what` names the futures in error messages.
     """
 
     def __init__(
@@ -33,15 +32,19 @@ class TrajectoryBuffer:
         self.latents = np.empty((*leading, spec.latent_size), np.float32)
         self.rewards = np.empty(leading, np.float32)
         self.terminated = np.empty(leading, np.bool_)
-        self.frames: UInt8 | None = None
-        if "frames" in include:
-            self.frames = np.empty((*leading, *spec.frame.shape), np.uint8)
+        self._shown: Shown | None = None  # the frames or vectors, if included
+        if check_shown(world, include):
+            seen = spec.observation
+            self._shown = np.empty((*leading, *seen.shape), seen.dtype)
         self.mixture: dict[str, Array] | None = None
         if "mixture" in include:
             self.mixture = {
                 name: np.zeros((*leading, *shape), np.float32)
                 for name, shape in spec.mixture_shapes().items()
             }
+        self.signals: dict[str, Array] | None = None
+        if "signals" in include:
+            self.signals = spec.named_signals(np.zeros(leading, np.float32) for _ in spec.signals)
         self.entropy: Array | None = None
         self.differential_entropy: Array | None = None
         if "entropy" in include:
@@ -85,12 +88,22 @@ class TrajectoryBuffer:
             raise self._not_finite(first + int(np.argmin(outcome.finite)), t)
         self.latents[rows, t], self.rewards[rows, t] = outcome.latent, outcome.reward
         self.terminated[rows, t] = outcome.ended
+        if self.signals is not None:
+            for column, part in zip(self.signals.values(), outcome.output.signals, strict=True):
+                column[rows, t] = np.where(outcome.alive, part, 0)
         if self.mixture is not None:
             self._write_mixture(self.mixture, first, t, outcome)
         if self.entropy is not None:
             yield from self._write_entropies(first, t, outcome)
-        if self.frames is not None:
-            self.frames[rows, t] = yield from self._decode(outcome.latent)
+        if self._shown is not None:
+            self._shown[rows, t] = yield from self._decode(outcome.latent)
+
+    def shown(self, row: int | None = None) -> dict[str, Shown]:
+        """Return the decoded frames or vectors, by their field, of all futures or of one."""
+        if self._shown is None:
+            return {}
+        field = f"{self._world.spec.observation.field}s"
+        return {field: self._shown if row is None else self._shown[row]}
 
     def _write_mixture(
         self, mixture: dict[str, Array], first: int, t: int, outcome: StepOutcome
@@ -128,13 +141,13 @@ class TrajectoryBuffer:
             f"{self._what} {future}{part} is NaN or infinity at its step {t + 1}"
         )
 
-    def _decode(self, latent: Array) -> Work[UInt8]:
-        """Return the frames of latent (B, Z), decoded a few at a time."""
-        parts = []
+    def _decode(self, latent: Array) -> Work[Shown]:
+        """Return the frames or vectors of latent (B, Z), decoded a few at a time."""
+        parts, seen = [], self._world.spec.observation
         for first in range(0, len(latent), _FRAMES_AT_ONCE):
             decoded = self._world.backend.decode(latent[first : first + _FRAMES_AT_ONCE])
             if not finite_rows(decoded).all():
-                raise DreamNotFiniteError("a future's frame is NaN or infinity")
-            parts.append(to_pixels(self._world.spec.frame, decoded))
+                raise DreamNotFiniteError(f"a future's {seen.field} is NaN or infinity")
+            parts.append(to_pixels(seen, decoded))
             yield None
         return np.concatenate(parts)

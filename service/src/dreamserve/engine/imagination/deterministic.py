@@ -15,6 +15,7 @@ always right, because it does not depend on the step's draw.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -60,8 +61,8 @@ def most_likely(start: RolloutStart, actions: Actions, include: Sequence[str]) -
     """Return the most likely future under actions (H, …). Raises DreamNotFiniteError."""
     buffer = TrajectoryBuffer(start.world, 1, len(actions), include, "most likely future")
     yield from buffer.follow(deterministic(start, 1), 0, actions)
-    frames = None if buffer.frames is None else buffer.frames[0]
-    return MostLikely(buffer.latents[0], buffer.rewards[0], buffer.terminated[0], frames)
+    shown: Any = buffer.shown(0)
+    return MostLikely(buffer.latents[0], buffer.rewards[0], buffer.terminated[0], **shown)
 
 
 def components(start: RolloutStart, actions: Actions, include: Sequence[str]) -> Work[Components]:
@@ -89,13 +90,14 @@ def components(start: RolloutStart, actions: Actions, include: Sequence[str]) ->
     buffer = TrajectoryBuffer(start.world, count, len(actions), include, "component")
     yield from buffer.write(0, 0, outcome)
     yield from buffer.follow(futures, 0, actions, begin=1)
+    shown: Any = buffer.shown()
     return Components(
         ranked,
         order,
         buffer.latents,
         buffer.rewards,
         buffer.terminated,
-        buffer.frames,
+        **shown,
     )
 
 

@@ -98,7 +98,7 @@ class CandidateEvaluator:
         It is known if the reward of each survived step is constant: then surviving all is best.
         """
         rule, objective = self.start.world.spec.reward, self.objective
-        others = objective.survival or objective.target is not None
+        others = objective.survival or objective.target is not None or objective.signals
         if others or objective.reward < 0 or rule.value is None or rule.value < 0:
             return inf
         # `accumulate` adds in order, so this is a candidate's sum to the last bit.

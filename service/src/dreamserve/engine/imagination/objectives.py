@@ -6,6 +6,7 @@ For a future of steps t = 1 … T that is alive before step t, with discount γ:
     survival   Σ γ^(t-1) · Π_{s ≤ t} (1 - σ(d_s)), the expected number of steps survived, where d is
                the done logit minus the world's threshold: unlike the hard threshold, it
                distinguishes low from high risk
+    a signal   Σ γ^(t-1) · s_t; of `value`, γ^(T-1) · v_T alone, if the future is alive after step T
     target     -Σ γ^(t-1) · |z_t - z*|² / Z, minus the mean squared distance from a target latent
 
 After a future has ended it gets no reward and no survival, but its last distance from the target
@@ -24,7 +25,8 @@ REWARD = Objective(reward=1.0)
 
 def reward_alone(objective: Objective) -> bool:
     """Return whether the objective is the plain sum of rewards, which a device computes itself."""
-    return objective.reward == 1 and not objective.survival and objective.target is None
+    others = objective.survival or objective.target is not None or any(objective.signals.values())
+    return objective.reward == 1 and not others
 
 
 class ReturnAccumulator:
@@ -33,11 +35,20 @@ class ReturnAccumulator:
     def __init__(self, world: World, objective: Objective, discount: float, rows: int) -> None:
         self._world, self._objective, self._discount = world, objective, discount
         self._weight, self._survived = 1.0, np.ones(rows)
-        self.values: Values = np.zeros(rows)
+        self._bootstrap: Values = np.zeros(rows)  # of the last step: its value
+        self._sums: Values = np.zeros(rows)
+        named = world.spec.named_signals(range(len(world.spec.signals)))
+        weights = objective.signals.items()
+        self._signals = [(named[name], weight, name == "value") for name, weight in weights]
+
+    @property
+    def values(self) -> Values:
+        """The values so far, (B,)."""
+        return self._sums + self._bootstrap
 
     def add(self, outcome: StepOutcome) -> None:
         """Add one step; values that are not finite count as 0."""
-        objective, gain = self._objective, np.zeros(len(self.values))
+        objective, gain = self._objective, np.zeros(len(self._sums))
         if objective.reward:
             gain += objective.reward * np.where(outcome.finite, outcome.reward, 0.0)
         if objective.survival:
@@ -47,7 +58,13 @@ class ReturnAccumulator:
             latent = np.where(outcome.finite[:, None], outcome.latent, np.float32(0))
             distance = np.square(latent - objective.target, dtype=np.float64).mean(axis=1)
             gain -= objective.target_weight * distance
-        self.values += self._weight * gain
+        for i, weight, is_value in self._signals:
+            signal = weight * np.where(outcome.finite, outcome.output.signals[i], 0.0)
+            if is_value:
+                self._bootstrap = self._weight * np.where(outcome.ended, 0.0, signal)
+            else:
+                gain += np.where(outcome.alive, signal, 0.0)
+        self._sums += self._weight * gain
         self._weight *= self._discount
 
     def finite_values(self, is_finite: Bools) -> Values:

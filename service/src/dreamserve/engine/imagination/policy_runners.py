@@ -32,7 +32,7 @@ def runner_of(world: World, policy: AnyPolicy, rows: int) -> PolicyRunner:
             return _Constant(space.check(action))
         case LinearPolicy():
             return _Linear(world.spec, policy, rows)
-    return _Linear(world.spec, _bundled(world), rows)
+    return _Graph(world) if world.spec.has_policy else _Linear(world.spec, _bundled(world), rows)
 
 
 def linear_scores(features: Array, weights: Array, bias: Array) -> Array:
@@ -70,6 +70,18 @@ class _Constant(_SamePolicy):
         rows = len(futures)
         actions = np.broadcast_to(self._action, (rows, *self._action.shape))
         return actions, np.ones(rows, np.bool_)
+
+
+class _Graph(_SamePolicy):
+    """The policy graph of the bundle."""
+
+    def __init__(self, world: World) -> None:
+        self._space, self._policy = world.spec.action_space, world.backend.policy
+
+    def act(self, futures: Trajectories) -> tuple[Actions, Bools]:
+        scores = self._policy(futures.latent, futures.state)
+        is_finite: Bools = np.logical_and.reduce(~np.isnan(scores), axis=1)
+        return self._space.from_scores(scores, is_finite), is_finite
 
 
 class _Linear:

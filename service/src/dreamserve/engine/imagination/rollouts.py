@@ -87,6 +87,7 @@ class EpisodeLog:
     def __init__(self, spec: WorldSpec, count: int, max_steps: int, trajectories: bool) -> None:
         self.returns, self.lengths = np.zeros(count, np.float64), np.zeros(count, np.int64)
         self.terminated, self.finite = np.zeros(count, np.bool_), np.ones(count, np.bool_)
+        self.signals = spec.named_signals(np.zeros(count, np.float64) for _ in spec.signals)
         self._trajectories = trajectories
         if trajectories:
             self._latents = np.zeros((count, max_steps + 1, spec.latent_size), np.float32)
@@ -108,6 +109,8 @@ class EpisodeLog:
             self._rewards[rows, step] = outcome.reward[is_finite]
             self._actions[rows, step] = action[is_finite]
         self.returns[episode] += np.where(is_finite, outcome.reward, np.float32(0))
+        for sums, part in zip(self.signals.values(), outcome.output.signals, strict=True):
+            sums[episode] += np.where(is_finite & outcome.alive, part, np.float32(0))
         self.lengths[episode] += is_finite
         self.terminated[episode] = outcome.ended & is_finite
 
@@ -128,6 +131,7 @@ class EpisodeLog:
             lengths=lengths,
             terminated=terminated,
             finite=finite,
+            signals={name: by_policy(sums) for name, sums in self.signals.items()} or None,
             statistics=(yield from statistics(returns, lengths, terminated, finite)),
         )
         if not self._trajectories:

@@ -1,6 +1,7 @@
 """Samples: many futures from one start, with the additional results in `include`."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from dreamserve import noise
 from dreamserve.backends.base import Actions
@@ -35,20 +36,22 @@ def sample(
         futures = Trajectories.of(start, len(seeds[rows]), seeds[rows], noise.SAMPLE)
         runner = None if policy is None else runner_of(start.world, policy, len(futures))
         yield from buffer.follow(futures, first, taken, runner=runner)
-    frames = [part for part in include if part == "frames"]
+    decoded = [part for part in include if part in ("frames", "vectors")]
     likely = by_component = None
     if "most_likely" in include:
-        likely = yield from most_likely(start, taken, frames)
+        likely = yield from most_likely(start, taken, decoded)
     if "components" in include:
-        by_component = yield from components(start, taken, frames)
+        by_component = yield from components(start, taken, decoded)
+    shown: Any = buffer.shown()
     return SampleResult(
         buffer.latents,
         buffer.rewards,
         buffer.terminated,
-        buffer.frames,
-        buffer.mixture,
-        buffer.entropy,
-        buffer.differential_entropy,
-        likely,
-        by_component,
+        mixture=buffer.mixture,
+        entropy=buffer.entropy,
+        differential_entropy=buffer.differential_entropy,
+        most_likely=likely,
+        components=by_component,
+        signals=buffer.signals,
+        **shown,
     )

@@ -5,11 +5,11 @@ work, or with one world's step, is not counted: it is the same for all.
 """
 
 from collections.abc import Sequence
-from math import prod
 from typing import Any
 
 from dreamserve.engine.dynamics import Size
 from dreamserve.manifest import WorldSpec
+from dreamserve.observations import bytes_of
 from dreamserve.planning.options import Options
 from dreamserve_protocol.plan import PlanRequest
 
@@ -38,8 +38,10 @@ def sample_size(
     spec: WorldSpec, futures: int, extra: int, horizon: int, include: Sequence[str]
 ) -> Size:
     """Return the size of a sample of N futures and `extra` deterministic ones, of H steps."""
-    shown = 4 * spec.latent_size + 4 + 1 + prod(spec.frame.shape) * ("frames" in include)
+    decoded = f"{spec.observation.field}s" in include
+    shown = 4 * spec.latent_size + 4 + 1 + bytes_of(spec.observation) * decoded
     described = spec.mixture_bytes() * ("mixture" in include) + 8 * ("entropy" in include)
+    described += 4 * len(spec.signals) * ("signals" in include)
     steps = (futures + extra) * horizon
     return Size(steps, steps * shown + futures * (horizon * described + 8 * _FIGURES))
 

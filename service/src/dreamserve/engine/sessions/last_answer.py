@@ -17,7 +17,8 @@ from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.sessions import Final, LastStep
 from dreamserve_protocol.step import StepResult
 
-DIGEST_BYTES = 16  # of an observed frame
+DIGEST_BYTES = 16  # of an observed frame or vector
+_SEEN = ("frame", "vector")
 _PREDICTED = {"end_probability": float}
 _OBSERVED = {"surprise": float, "expected_surprise": float, "predicted_terminated": bool}
 
@@ -30,10 +31,12 @@ def last_step_of(last: LastAnswer) -> LastStep:
         include=sorted(include),
         info=dict(last.result.info),
         observed=observed[0] if observed else None,
-        frame_digest=observed[1].hex() if observed and observed[0] == "frame" else None,
+        frame_digest=observed[1].hex() if observed and observed[0] in _SEEN else None,
         frame=last.result.frame,
         mixture=last.result.mixture,
         final=_final_of(last.result) if last.restarted else None,
+        vector=last.result.vector,
+        signals=last.result.signals,
     )
 
 
@@ -61,7 +64,10 @@ def read_last_step(world: World, last_step: LastStep, result: StepResult) -> Las
     if last_step.info.keys() != expected.keys():
         raise InvalidRequestError(f"last_step: info must hold {list(expected)}")
     result.info = {name: kind(last_step.info[name]) for name, kind in expected.items()}
-    result.frame = _frame(spec, last_step.frame, "frame" in include)
+    for field in _SEEN:
+        shown = _shown(spec, field, getattr(last_step, field), field in include)
+        setattr(result, field, shown)
+    result.signals = _signals(spec, last_step.signals, "signals" in include)
     result.mixture = _mixture(spec, last_step.mixture, "mixture" in include)
     if "state" not in include and final is None:
         result.state = None
@@ -79,9 +85,9 @@ def _check_final(world: World, final: Final) -> None:
 
 def _content(include: frozenset[str], last_step: LastStep, latent: Array) -> Content:
     """Return the step's content, by which `steps.admit` recognises a repeated step."""
-    if (last_step.observed == "frame") != (last_step.frame_digest is not None):
+    if (last_step.observed in _SEEN) != (last_step.frame_digest is not None):
         raise InvalidRequestError(
-            "last_step: frame_digest must be present if and only if a frame was observed"
+            "last_step: frame_digest must be present if and only if a frame or vector was observed"
         )
     if last_step.observed is None:
         return (include,)
@@ -93,21 +99,38 @@ def _content(include: frozenset[str], last_step: LastStep, latent: Array) -> Con
         digest = b""
     if len(digest) != DIGEST_BYTES:
         raise InvalidRequestError(f"last_step: frame_digest must be {2 * DIGEST_BYTES} hex digits")
-    return (include, "frame", digest)
+    return (include, last_step.observed, digest)
 
 
-def _frame(spec: WorldSpec, frame: Any, included: bool) -> Any:
-    if (frame is not None) != included:
-        raise InvalidRequestError("last_step: frame must be present if and only if it was included")
-    if frame is None:
-        return None
-    array = np.asarray(frame)
-    if array.dtype != np.uint8 or array.shape != spec.frame.shape:
+def _shown(spec: WorldSpec, field: str, given: Any, included: bool) -> Any:
+    if (given is not None) != included:
         raise InvalidRequestError(
-            f"last_step: frame must be {list(spec.frame.shape)} of 0 to 255 (uint8),"
+            f"last_step: {field} must be present if and only if it was included"
+        )
+    if given is None:
+        return None
+    seen, array = spec.observation, np.asarray(given)
+    if seen.field != field:
+        raise InvalidRequestError(f"last_step: this world shows no {field}")
+    if field == "vector":
+        return check_tensor("last_step.vector", array, seen.shape)
+    if array.dtype != np.uint8 or array.shape != seen.shape:
+        raise InvalidRequestError(
+            f"last_step: frame must be {list(seen.shape)} of 0 to 255 (uint8),"
             f" not {array.dtype} {list(array.shape)}"
         )
     return array
+
+
+def _signals(spec: WorldSpec, signals: Any, included: bool) -> dict[str, float] | None:
+    if (signals is not None) != included:
+        raise InvalidRequestError(
+            "last_step: signals must be present if and only if they were included"
+        )
+    names = [signal.name for signal in spec.signals]
+    if signals is not None and sorted(signals) != sorted(names):
+        raise InvalidRequestError(f"last_step: signals must hold {names}")
+    return None if signals is None else {name: float(signals[name]) for name in names}
 
 
 def _mixture(spec: WorldSpec, mixture: Any, included: bool) -> dict[str, Array] | None:

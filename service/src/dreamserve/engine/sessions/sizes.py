@@ -1,8 +1,7 @@
 """The most bytes that a step's result takes while a session keeps it, by the sizes of its world."""
 
-from math import prod
-
 from dreamserve.manifest import WorldSpec
+from dreamserve.observations import bytes_of
 
 OBJECT_BYTES = 1024  # of the objects around a record, a result or a request
 ARRAY_BYTES = 256  # of the objects around the elements of an array: a view, its base, its name
@@ -10,7 +9,7 @@ ARRAY_BYTES = 256  # of the objects around the elements of an array: a view, its
 
 def answer_bytes(spec: WorldSpec) -> int:
     """Return the bytes of a step's result with everything included, which a session keeps."""
-    elements = prod(spec.frame.shape) + spec.mixture_bytes() + 2 * spec.state_bytes()
+    elements = bytes_of(spec.observation) + spec.mixture_bytes() + 2 * spec.state_bytes()
     # latent, frame, the latter's pixels as decoded, and the last state with its latent
     arrays = len(spec.mixture_shapes()) + len(spec.recurrent_state) + 4
     return OBJECT_BYTES + elements + ARRAY_BYTES * arrays

@@ -16,10 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from dreamserve.backends.base import Actions, Array, Bools, Int64, PendingStep, StepOutput
+from dreamserve.backends.base import Actions, Array, Bools, Int64, PendingStep, State, StepOutput
 from dreamserve.backends.finite import finite_rows
-from dreamserve.engine.checks import check_latent, check_shown
-from dreamserve.engine.pixels import check_frames, to_input, to_numbers, to_pixels
+from dreamserve.engine.checks import check_latent
+from dreamserve.engine.pixels import (
+    Shown,
+    check_observations,
+    check_shown,
+    to_input,
+    to_numbers,
+    to_pixels,
+)
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.slab import (
     NO_EXTRAS,
@@ -30,12 +37,12 @@ from dreamserve.engine.sessions.slab import (
     content_of_latent,
 )
 from dreamserve.engine.world import World
-from dreamserve_protocol.arrays import UInt8
 from dreamserve_protocol.common import LARGEST_LATENT
 from dreamserve_protocol.errors import (
     A_RESET,
     DreamEndedError,
     DreamNotFiniteError,
+    InvalidRequestError,
     NotFiniteInputError,
     StepConflictError,
 )
@@ -47,14 +54,14 @@ class StepExtras:
     """The parts of a step's request beyond its action."""
 
     include: frozenset[str]
-    frame: UInt8 | None  # the observed next frame, in the world's input shape
+    seen: Shown | None  # the observed next frame, in the world's input shape, or vector
     latent: Array | None  # the observed next latent (Z,)
     content: Content  # compared with a repeated step's
 
     @property
     def observed(self) -> bool:
         """Whether the step has an observation."""
-        return self.frame is not None or self.latent is not None
+        return self.seen is not None or self.latent is not None
 
 
 @dataclass(slots=True, eq=False)
@@ -76,7 +83,7 @@ class SteppedBatch:
     truncated: Bools  # (B,)
     is_finite: Bools  # (B,)
     staged: PendingStep
-    frames: dict[int, UInt8]  # (H, W, C), of the rows that requested one
+    shown: dict[int, Shown]  # frames (H, W, C) or vectors (n,), of the rows that requested one
 
 
 def admit(session: Session, request: StepRequest) -> AdmittedStep | StepResult:
@@ -87,8 +94,11 @@ def admit(session: Session, request: StepRequest) -> AdmittedStep | StepResult:
     """
     world = session.world
     action = world.spec.action_space.check(request.action)
-    plain = request.observation is None and not request.include
-    extra = None if plain else extras_of(world, request.observation, frozenset(request.include))
+    plain = request.observation is None and request.vector is None and not request.include
+    extra = None
+    if not plain:
+        include = frozenset(request.include)
+        extra = extras_of(world, request.observation, request.vector, include)
     if request.step is not None:
         current = session.step
         if request.step == current and current > 0:
@@ -108,7 +118,8 @@ def take_steps(rows: Sequence[AdmittedStep]) -> list[StepResult | DreamNotFinite
     slots = np.array([row.session.slot for row in rows])
     actions = slab.world.spec.action_space.array([row.action for row in rows])
     extras = {i: row.extra for i, row in enumerate(rows) if row.extra is not None}
-    frame_rows = [i for i, extra in extras.items() if "frame" in extra.include]
+    field = slab.world.spec.observation.field
+    frame_rows = [i for i, extra in extras.items() if field in extra.include]
     stepped = step_slots(slab, slots, actions, extras, frame_rows)
     output = stepped.staged.output() if extras else None
     columns = zip(
@@ -142,7 +153,7 @@ def step_slots(
 ) -> SteppedBatch:
     """Advance the dreams of `slots` (B,), all different, by `actions` (B,) or (B, A).
 
-    `extras` are those of some rows, by row; the frames of `frame_rows` are decoded.
+    `extras` are those of some rows, by row; `frame_rows` are decoded.
     """
     world = slab.world
     number, staged = slab.stage(slots, actions)
@@ -151,14 +162,14 @@ def step_slots(
     if not (extras or frame_rows):
         slab.commit(slots, number, actions, staged, staged.finite, terminated)
         return SteppedBatch(number, staged.latent, terminated, truncated, staged.finite, staged, {})
-    latent = _corrected(world, extras, staged.latent)
+    latent = _corrected(world, extras, staged)
     # The real environment decides whether an episode ends: the world's prediction is ignored.
     terminated = terminated.copy()
     terminated[[i for i, extra in extras.items() if extra.observed]] = False
     is_finite = staged.finite & finite_rows(latent)
-    frames = _decode(world, frame_rows, latent, is_finite)
+    shown = _decode(world, frame_rows, latent, is_finite)
     slab.commit(slots, number, actions, staged, is_finite, terminated, latent)
-    return SteppedBatch(number, latent, terminated, truncated, is_finite, staged, frames)
+    return SteppedBatch(number, latent, terminated, truncated, is_finite, staged, shown)
 
 
 def different_content(number: int) -> StepConflictError:
@@ -194,20 +205,21 @@ def is_repeat(
     return (NO_EXTRAS if last is None else last.content) == content
 
 
-def extras_of(world: World, observation: Any, include: frozenset[str] = NOTHING) -> StepExtras:
+def extras_of(
+    world: World, observation: Any, vector: Any = None, include: frozenset[str] = NOTHING
+) -> StepExtras:
     """Return the parts of a step's request beyond its action.
 
     Raises InvalidRequestError and NotFiniteInputError for an observation that is not valid.
     """
     check_shown(world, include)
+    if vector is not None:
+        return _seen(world, "vector", vector, include)
     if observation is None:
         return StepExtras(include, None, None, (include,))
     array = np.asarray(observation)
     if array.dtype == np.uint8:
-        seen = check_frames(world.spec.frame, array[None], "observation")
-        frame = to_input(world.spec.frame, seen)[0]
-        digest = blake2b(frame.tobytes(), digest_size=16).digest()
-        return StepExtras(include, frame, None, (include, "frame", digest))
+        return _seen(world, "frame", array, include)
     latent = check_latent(world, array, "observation")
     if (np.abs(latent) > LARGEST_LATENT).any():
         bound = f"within ±{LARGEST_LATENT:g}"
@@ -215,14 +227,32 @@ def extras_of(world: World, observation: Any, include: frozenset[str] = NOTHING)
     return StepExtras(include, None, latent, (include, "latent", content_of_latent(latent)))
 
 
-def _corrected(world: World, extras: Mapping[int, StepExtras], latent: Array) -> Array:
-    """Return the latents (B, Z) with the observed ones in place of the predicted ones."""
-    latent = latent.copy()
-    observed = {i: extra.frame for i, extra in extras.items() if extra.frame is not None}
+def _seen(world: World, field: str, observation: Any, include: frozenset[str]) -> StepExtras:
+    """Return the extras of an observed frame or vector. Raises as `extras_of`."""
+    spec, name = world.spec.observation, "observation" if field == "frame" else "vector"
+    if field != spec.field:
+        raise InvalidRequestError(f"{name}: {world.name} sees {spec.field}s, not {field}s")
+    given = check_observations(spec, np.asarray(observation)[None], name)
+    seen = to_input(spec, given)[0]
+    same = seen if field == "frame" else seen + np.float32(0)  # -0.0 equals 0.0
+    digest = blake2b(same.tobytes(), digest_size=16).digest()
+    return StepExtras(include, seen, None, (include, field, digest))
+
+
+def _corrected(world: World, extras: Mapping[int, StepExtras], staged: PendingStep) -> Array:
+    """Return the latents (B, Z) with the observed ones in place of the predicted ones.
+
+    With `encode_memory` an observation is encoded with the memory after the step.
+    """
+    latent, spec = staged.latent.copy(), world.spec
+    observed = {i: extra.seen for i, extra in extras.items() if extra.seen is not None}
     if observed:
-        frames = np.stack(list(observed.values()))
-        posterior = world.backend.encode(to_numbers(world.spec.frame, frames))
-        latent[list(observed)] = world.spec.head.mode(posterior)
+        rows: list[int] = list(observed)
+        state: State = ()
+        if spec.encode_memory:
+            state = tuple(part[rows] for part in staged.output().state)
+        seen = to_numbers(spec.observation, np.stack(list(observed.values())))
+        latent[rows] = spec.head.mode(world.backend.encode(seen, state))
     for i, extra in extras.items():
         if extra.latent is not None:
             latent[i] = extra.latent
@@ -231,16 +261,16 @@ def _corrected(world: World, extras: Mapping[int, StepExtras], latent: Array) ->
 
 def _decode(
     world: World, frame_rows: Sequence[int], latent: Array, is_finite: Bools
-) -> dict[int, UInt8]:
-    """Return the frames of `frame_rows`; clears `is_finite` of rows whose frame is not finite."""
+) -> dict[int, Shown]:
+    """Return what `frame_rows` show; clears `is_finite` of rows where that is not finite."""
     rows = [i for i in frame_rows if is_finite[i]]
     if not rows:
         return {}
-    frames = world.backend.decode(latent[rows])
-    is_finite[rows] = finite_rows(frames)
+    decoded = world.backend.decode(latent[rows])
+    is_finite[rows] = finite_rows(decoded)
     return {
-        i: to_pixels(world.spec.frame, frame)
-        for i, frame in zip(rows, frames, strict=True)
+        i: to_pixels(world.spec.observation, one)
+        for i, one in zip(rows, decoded, strict=True)
         if is_finite[i]
     }
 
@@ -266,11 +296,13 @@ def add_extra(
         session.slab.measures.surprise.add(result.info["surprise"])
     if extra.observed or "mixture" in extra.include:
         result.info["end_probability"] = 0.5 + 0.5 * math.tanh(0.5 * done_logit)  # its sigmoid
-    if "frame" in extra.include:  # a batch may have decoded it for its own columns
-        result.frame = stepped.frames.get(i)
+    if (field := spec.observation.field) in extra.include:
+        setattr(result, field, stepped.shown.get(i))
     if "mixture" in extra.include:
         shown = spec.head.parameters(predicted)
         result.mixture = {name: part[0] for name, part in shown.items()}
+    if "signals" in extra.include:
+        result.signals = spec.named_signals(float(part[i]) for part in output.signals)
     if "state" in extra.include:
         result.state = spec.named_state(np.array(part[i]) for part in output.state)
     session.keep_answer(LastAnswer(result, extra.content))
