@@ -1,7 +1,8 @@
 """Settings, files, options, routes and make targets that our texts mention exist.
 
 settings     DREAMSERVE_NAME, anywhere
-files        NAME.py, NAME.md, NAME.toml or NAME.lua, with or without folders, anywhere
+files        NAME.py, NAME.md, NAME.toml or NAME.lua, with or without folders, anywhere; not those
+             of the reader, which begin with ./
 options      --option after `dreamserve COMMAND`, `dreamserve-train COMMAND` or
              benchmarks/NAME.py, on that line; and in backticks of its own
 routes       /path in backticks, alone or after its method
@@ -72,6 +73,8 @@ OF_READERS = {"cartpole.py", "NAME.py"}  # recipes that the documents let their 
 def unknown_files(tracked: Sequence[str], text: Text) -> Iterator[str]:
     files = "".join(f"/{path}\n" for path in tracked)
     for path in set(re.findall(r"(?<![\w/.*-])[\w./-]*\w\.(?:py|md|toml|lua)\b", text.text)):
+        if path.startswith("./") or Path(path).stem == "NAME":
+            continue  # a file of the reader's own
         wanted = re.sub(r"^(\.*/)+", "", path)
         if f"/{wanted}\n" not in files and wanted not in OF_READERS:
             yield path

@@ -54,7 +54,7 @@ def test_a_recipe_runs_from_the_game_to_a_bundle_and_is_done_only_once(
     output = "\n".join(caplog.messages)
     for stage in ("collect", "vae", "encode", "memory", "controller", "evaluate", "export"):
         assert f"{stage}: done in" in output
-    assert "total time left" in output
+    assert "collect: started, 1 of 7" in output
 
     dream = LocalClient(bundle)
     session = dream.reset(seed=1).session_id

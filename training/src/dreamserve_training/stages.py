@@ -56,7 +56,6 @@ class Stage:
     name: str
     run: Callable[[ResolvedRecipe, Workspace], None]
     output: Callable[[Workspace], Path]  # the stage is done if this file exists
-    minutes: float  # duration on two CPU cores, for the time-left estimate
 
 
 def collect(recipe: ResolvedRecipe, workspace: Workspace) -> None:
@@ -187,12 +186,12 @@ def export(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> None:
 
 
 STAGES = (
-    Stage("collect", collect, lambda w: w.root / "collected", 6),
-    Stage("vae", vae, lambda w: w.vae_model, 15),
-    Stage("encode", encode, lambda w: w.root / "encoded", 4),
-    Stage("memory", memory, lambda w: w.memory_model, 25),
-    Stage("controller", controller, lambda w: w.controller / "controller.npz", 11),
-    Stage("evaluate", evaluate, lambda w: w.evaluation, 5),
+    Stage("collect", collect, lambda w: w.root / "collected"),
+    Stage("vae", vae, lambda w: w.vae_model),
+    Stage("encode", encode, lambda w: w.root / "encoded"),
+    Stage("memory", memory, lambda w: w.memory_model),
+    Stage("controller", controller, lambda w: w.controller / "controller.npz"),
+    Stage("evaluate", evaluate, lambda w: w.evaluation),
 )
 
 
@@ -218,13 +217,13 @@ def run_stages(
     recipe = resolve(written, probe(written, workspace))
     stages = [
         *STAGES,
-        Stage("export", partial(export, bundle=bundle), lambda w: w.root / "exported", 1),
+        Stage("export", partial(export, bundle=bundle), lambda w: w.root / "exported"),
     ]
     selected = [stage for stage in stages if names is None or stage.name in names]
     with stoppable(), locked(root, "recipe"):
         for partial_file in root.rglob("*.partial"):  # of a process that was killed
             partial_file.unlink()
-        for index, stage in enumerate(selected):
+        for index, stage in enumerate(selected, 1):
             earlier = stages[: stages.index(stage)]
             missing = [other.name for other in earlier if not is_done(other, recipe, workspace)]
             if missing:
@@ -234,8 +233,7 @@ def run_stages(
             if names is None and is_done(stage, recipe, workspace):
                 logger.info("%s: already done, skipped", stage.name)
                 continue
-            left_s = 60 * sum(later.minutes for later in selected[index:])
-            logger.info("%s: started; total time left: %s", stage.name, duration(left_s))
+            logger.info("%s: started, %d of %d", stage.name, index, len(selected))
             run_stage(stage, recipe, workspace)
 
 

@@ -53,7 +53,8 @@ class ScaleGraph(nn.Module):
 
     def __init__(self, vision: VectorScale) -> None:
         super().__init__()
-        self.vision = deepcopy(vision).eval()
+        self.vision = deepcopy(vision)
+        self.eval()
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Return mu and logvar of each vector's posterior."""
@@ -66,7 +67,8 @@ class UnscaleGraph(nn.Module):
 
     def __init__(self, vision: VectorScale) -> None:
         super().__init__()
-        self.vision = deepcopy(vision).eval()
+        self.vision = deepcopy(vision)
+        self.eval()
 
     def forward(self, latent: Tensor) -> Tensor:
         """Return the decoded vectors."""

@@ -1,0 +1,46 @@
+"""The recipes of docs/recipes.md, and its table of fields."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from dreamserve_training.data.collect import CollectConfig
+from dreamserve_training.defaults import probe, resolve
+from dreamserve_training.recipe import Recipe
+from dreamserve_training.recipe_files import load_recipe
+
+TEXT = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(params=range(len(BLOCKS)))
+def recipe(request, tmp_path):
+    """Return each recipe of the page, loaded from a file."""
+    path = tmp_path / "printed.py"
+    path.write_text(BLOCKS[request.param])
+    return load_recipe(str(path))
+
+
+def test_every_printed_recipe_can_be_loaded(recipe):
+    assert isinstance(recipe, Recipe)
+    assert recipe.env == "CartPole-v1" or callable(recipe.env)
+
+
+def test_the_first_recipe_is_a_whole_one(tmp_path):
+    path = tmp_path / "cartpole.py"
+    path.write_text(BLOCKS[0])
+    written = load_recipe(str(path))
+    resolved = resolve(written, probe(written))
+    assert resolved.name == "cartpole"
+    assert resolved.env.observation.shape == (4,)
+    assert resolved.env.action_space.n == 2
+
+
+def test_the_table_of_fields_names_every_field_and_the_true_defaults():
+    table = TEXT.partition("## What can be changed")[2]
+    rows = re.findall(r"^\| (`[^|]*`) \|", table, re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert named == {field.name for field in fields(Recipe)} - {"env"}
+    assert f'"shortest": {CollectConfig.shortest}, "longest": {CollectConfig.longest}' in TEXT
