@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dreamserve.heads.base import Array, Float64
+Array = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
 
 
 def log_weights(logits: Array) -> Float64:

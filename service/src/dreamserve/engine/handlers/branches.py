@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dreamserve.engine.handlers.base import Context
-from dreamserve.engine.pixels import shown
 from dreamserve.engine.sessions.records import SessionRecord
 from dreamserve.engine.sessions.session import Session
+from dreamserve.engine.shown import shown
 from dreamserve.engine.world import World
 from dreamserve_protocol.branches import ForkRequest, ForkResult, RewindRequest, RewindResult
 from dreamserve_protocol.errors import A_RESET, StepConflictError

@@ -7,7 +7,7 @@ import numpy as np
 from dreamserve.engine.checks import check_start
 from dreamserve.engine.dynamics import Work, start
 from dreamserve.engine.handlers.base import Context, random_seed
-from dreamserve.engine.pixels import check_shown, shown
+from dreamserve.engine.shown import check_shown, shown
 from dreamserve_protocol.ids import new_id
 from dreamserve_protocol.reset import ResetRequest, ResetResult
 

@@ -10,9 +10,9 @@ from dreamserve.engine.dynamics import Work, empty_state, start_from_bank
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.handlers.columns import Columns, batch_size, rows_at_once
 from dreamserve.engine.handlers.rows import RowErrors, duplicate_errors
-from dreamserve.engine.pixels import check_shown
 from dreamserve.engine.sessions.records import NO_LIMIT
 from dreamserve.engine.sessions.restarts import SEED_BITS
+from dreamserve.engine.shown import check_shown
 from dreamserve.engine.world import World
 from dreamserve_protocol.batches import ResetBatchRequest, ResetBatchResult
 from dreamserve_protocol.common import LARGEST_INTEGER, LARGEST_LATENT, MAX_TEMPERATURE

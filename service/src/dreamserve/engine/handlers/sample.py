@@ -8,7 +8,7 @@ from dreamserve.engine.imagination.samples import sample as sampled
 from dreamserve.engine.imagination.sizes import sample_size
 from dreamserve.engine.imagination.trajectories import RolloutStart, subseeds
 from dreamserve.engine.limits import Limits
-from dreamserve.engine.pixels import check_shown
+from dreamserve.engine.shown import check_shown
 from dreamserve.engine.world import World
 from dreamserve_protocol.policies import policy_of
 from dreamserve_protocol.sample import SampleRequest, SampleResult

@@ -15,7 +15,6 @@ from dreamserve.engine.dynamics import Work
 from dreamserve.engine.handlers.base import Context
 from dreamserve.engine.handlers.columns import batch_size, rows_at_once
 from dreamserve.engine.handlers.step_columns import StepColumns, columns_of
-from dreamserve.engine.pixels import check_shown
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.steps import (
     different_content,
@@ -25,6 +24,7 @@ from dreamserve.engine.sessions.steps import (
     out_of_order,
     step_slots,
 )
+from dreamserve.engine.shown import check_shown
 from dreamserve.engine.work import failure
 from dreamserve.engine.world import World
 from dreamserve_protocol.batches import StepBatchRequest, StepBatchResult

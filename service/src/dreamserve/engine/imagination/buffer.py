@@ -8,7 +8,8 @@ from dreamserve.backends.base import Actions, Array, Bools
 from dreamserve.backends.finite import finite_rows
 from dreamserve.engine.dynamics import Work
 from dreamserve.engine.imagination.trajectories import PolicyRunner, StepOutcome, Trajectories
-from dreamserve.engine.pixels import Shown, check_shown, to_pixels
+from dreamserve.engine.pixels import Shown, to_pixels
+from dreamserve.engine.shown import check_shown
 from dreamserve.engine.world import World
 from dreamserve.heads.choices import entropy
 from dreamserve_protocol.errors import DreamNotFiniteError, NotFiniteInputError

@@ -22,7 +22,6 @@ from dreamserve.engine.checks import check_latent
 from dreamserve.engine.pixels import (
     Shown,
     check_observations,
-    check_shown,
     to_input,
     to_numbers,
     to_pixels,
@@ -36,6 +35,7 @@ from dreamserve.engine.sessions.slab import (
     Slab,
     content_of_latent,
 )
+from dreamserve.engine.shown import check_shown
 from dreamserve.engine.world import World
 from dreamserve_protocol.common import LARGEST_LATENT
 from dreamserve_protocol.errors import (
