@@ -50,7 +50,7 @@ def decoded(subject: Subject) -> Iterator[Finding]:
     spec = subject.spec
     if not spec.has_decode:
         return
-    name = spec.observation.tensor
+    name = f"{spec.observation.field}s"
     shown = np.concatenate([seen(subject)[0], subject.backend.decode(subject.rows.latent)])
     if not np.isfinite(shown).all():
         yield Finding(f"decode: {name} holds NaN or infinity in dreams; they must be finite")
@@ -83,7 +83,7 @@ def reconstruction(subject: Subject) -> Iterator[Finding]:
     average = float(np.square(shown.mean(axis=0) - shown).mean())
     if error > average > 0:
         yield Finding(
-            f"encode, decode: {spec.observation.tensor} that were decoded from the bank come back"
+            f"encode, decode: {spec.observation.field}s that were decoded from the bank come back"
             f" with a mean squared error of {error:.3g}, those of their average are {average:.3g};"
             " are the value range, the order of axes and of colours the same in both?",
             "warning",
