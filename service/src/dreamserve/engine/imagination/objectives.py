@@ -25,7 +25,11 @@ REWARD = Objective(reward=1.0)
 
 def reward_alone(objective: Objective) -> bool:
     """Return whether the objective is the plain sum of rewards, which a device computes itself."""
-    others = objective.survival or objective.target is not None or any((objective.signals or {}).values())
+    others = (
+        objective.survival
+        or objective.target is not None
+        or any((objective.signals or {}).values())
+    )
     return objective.reward == 1 and not others
 
 
