@@ -72,7 +72,7 @@ def test_the_session_that_was_idle_for_longest_makes_room(replica: Replica, cloc
     replica.send(SessionRequest("b"))
     assert replica.send(ResetRequest(session_id="c", seed=1)).step == 0
     assert set(replica.engine.table.places) == {"b", "c"}
-    assert replica.engine.world_measures["fake"].evicted == 1
+    assert replica.engine.table.measures["fake"].evicted == 1
     clock.now_s += IDLE_S + 1
     assert replica.send(StepRequest("a", 1, step=1)).step == 1
     assert replica.send(SessionRequest("b")).idle_s == pytest.approx(2 * IDLE_S + 2)
@@ -97,7 +97,7 @@ def test_a_session_makes_no_room_for_another_one_of_its_request(
     clock.now_s += IDLE_S + 2
     result = replica.send(StepBatchRequest(["b", "a"], np.ones(2, np.int64)))
     assert (result.errors, result.steps.tolist()) == ([], [1, 1])
-    measures = replica.engine.world_measures["fake"]
+    measures = replica.engine.table.measures["fake"]
     assert (measures.evicted, measures.taken_over) == (2, 1)
 
 
@@ -119,7 +119,7 @@ def test_a_server_without_a_store_evicts_nothing(clock: Clock) -> None:
 
 
 def test_sessions_of_a_retired_world_are_not_evicted(replica: Replica, clock: Clock) -> None:
-    replica.engine.add_world(fake_world())
+    replica.engine.served.add(fake_world())
     clock.now_s += IDLE_S + 2
     with pytest.raises(OverloadedError):
         replica.send(ResetRequest(session_id="c", seed=1))
