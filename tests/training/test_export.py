@@ -134,7 +134,8 @@ def test_the_bundle_holds_what_it_was_given(exported):
     assert bundle.manifest.quality["likelihood"] == content["quality"]["likelihood"]
     np.testing.assert_allclose(bundle.bank["mu"], content["bank"]["mu"], rtol=1e-3)
     assert bundle.manifest.controller.inputs == ("latent", "h")
-    assert bundle.controller["weights"].shape == (A, Z + R)
+    width = content["spec"].action_space.width
+    assert bundle.controller["weights"].shape == (width, Z + R)
     assert [path.name for path in folder.parent.iterdir()] == ["tiny"]
 
 
