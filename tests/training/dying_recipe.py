@@ -27,15 +27,9 @@ import torch
 
 from dreamserve_training import stages
 from dreamserve_training.data import collect
-from dreamserve_training.data.collect import CollectConfig
-from dreamserve_training.envs import EnvSpec
 from dreamserve_training.evaluation import real
-from dreamserve_training.models.controller import Scores
-from dreamserve_training.recipe import EvaluateConfig, Recipe
+from dreamserve_training.recipe import Recipe
 from dreamserve_training.train import controller
-from dreamserve_training.train.controller import ControllerConfig
-from dreamserve_training.train.memory import TrainConfig
-from dreamserve_training.train.vae import VAEConfig
 
 
 class Toy(gymnasium.Env):
@@ -62,27 +56,18 @@ DEATHS = [
 ]
 DEATHS.insert(4, ("vae", 4, signal.SIGKILL))  # in the middle of training
 DEATHS.insert(9, ("memory", 3, signal.SIGTERM))
-gymnasium.register("dreamserve/Toy-v0", Toy)
 RECIPE = Recipe(
     name="toy",
-    env=EnvSpec(
-        env_id="dreamserve/Toy-v0",
-        action_names=("a", "b", "c"),
-        frame_shape=(64, 64, 3),
-        crop=(0, 64, 0, 64),
-        size=(64, 64),
-        max_episode_steps=20,
-    ),
-    collect=CollectConfig(episodes=6),
-    holdout=CollectConfig(episodes=2, seed=100),
-    vae=VAEConfig(z_dim=4, frames=16, validation_frames=4, epochs=2, batch_size=8),
-    memory="mdnrnn",
-    memory_options={"rnn_size": 8, "num_mixtures": 2, "predict_done": True},
-    train=TrainConfig(epochs=2, mixed_precision=False),
+    env=Toy,
+    max_episode_steps=20,
+    collect={"episodes": 6},
+    vae={"z_dim": 4, "frames": 16, "validation_frames": 4, "epochs": 2, "batch_size": 8},
+    memory_options={"rnn_size": 8, "num_mixtures": 2},
+    train={"epochs": 2, "mixed_precision": False},
     batch_size=4,
     sequence_length=8,
-    controller=ControllerConfig(Scores(3), generations=2, population=4, episodes=1, max_steps=5),
-    evaluate=EvaluateConfig(episodes=2, sweeps=(), dream_temperatures=(1.0,)),
+    controller={"generations": 2, "population": 4, "episodes": 1, "max_steps": 5},
+    evaluate={"episodes": 2, "dream_temperatures": (1.0,), "plan_episodes": 0},
     constant_reward=1.0,
 )
 
@@ -112,6 +97,7 @@ def prepare(bundle):
 def copied(bundle, out):
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(bundle, out)
+    return []  # no verdicts
 
 
 def in_child(run):
@@ -178,7 +164,7 @@ def main():
     shutil.copytree(root, folder / "changed")
 
     def changed():
-        vae, train = replace(RECIPE.vae, lr=0.5), replace(RECIPE.train, epochs=3)
+        vae, train = {**RECIPE.vae, "lr": 0.5}, {**RECIPE.train, "epochs": 3}
         tries = [
             refusal(folder / "changed", replace(RECIPE, vae=vae)),
             refusal(folder / "changed", replace(RECIPE, train=train), ("evaluate",)),

@@ -15,6 +15,7 @@ def test_the_documents_examples_run_in_order(tmp_path, monkeypatch):
     pytest.importorskip("minari", reason="pip install 'dreamserve-training[minari]'")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    (tmp_path / "data").mkdir()
     (tmp_path / "bundles").symlink_to(ROOT / "bundles")
     blocks = re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
     names, output = {}, io.StringIO()
@@ -23,4 +24,5 @@ def test_the_documents_examples_run_in_order(tmp_path, monkeypatch):
             exec(compile(block, f"docs/data.md, block {number}", "exec"), names)
     printed = output.getvalue()
     assert re.search(r"^20 episodes of \d+ steps$", printed, re.MULTILINE)
+    assert names["RECIPE"].data.description().steps > 100
     assert re.search(r"^2 \(\d+, 64, 64, 3\)$", printed, re.MULTILINE)

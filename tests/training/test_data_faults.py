@@ -120,6 +120,16 @@ def test_actions_that_the_model_does_not_take_are_refused_before_training(tmp_pa
     assert not (tmp_path / "save").exists()
 
 
+def test_actions_outside_the_models_own_bounds_are_refused_before_training(tmp_path):
+    pedals = BoxSpace(low=(-1, 0), high=(1, 1), names=("steer", "gas"))
+    actions = np.tile(np.float32([[0.5, 0.5]]), (T, 1))
+    good, bad = latent(actions=actions), latent(actions=at((2, 1), -0.5, actions))
+    loader = create_window_loader(write(tmp_path / "l", good, bad))
+    model = MDNRNN(Z, rnn_size=4, num_mixtures=1, action_space=pedals)
+    with pytest.raises(DataError, match=r"episode-1\.npz: actions\[2\] .* is not in Box: steer"):
+        check_batches(loader, model)
+
+
 def test_latents_of_another_size_are_refused_before_training(tmp_path):
     loader = create_window_loader(write(tmp_path / "l", latent()))
     with pytest.raises(DataError, match=r"episode-0\.npz: latents have 3 numbers.* takes 5"):

@@ -12,6 +12,7 @@ from dreamserve_training.data.sources.importing import import_dataset
 from dreamserve_training.defaults import probe, resolve
 from dreamserve_training.recipe import Recipe, read_json
 from dreamserve_training.recipe_files import RecipeError
+from dreamserve_training.runs.errors import MismatchError
 
 LENGTH, SHAPE = 20, (16, 24, 1)
 RECIPE = """
@@ -55,21 +56,39 @@ def dataset(tmp_path):
     return tmp_path / "cart"
 
 
+@pytest.mark.slow
 def test_a_dataset_becomes_a_world_with_its_own_actions(dataset, tmp_path):
-    recipe, root, bundle = tmp_path / "cart.py", tmp_path / "run", tmp_path / "bundle"
+    recipe, root = tmp_path / "cart.py", tmp_path / "run"
     recipe.write_text(RECIPE.format(folder=str(dataset)))
-    stages.run_stages(str(recipe), root, bundle)
-    assert [len(episode_paths(root / "episodes" / split)) for split in ("train", "holdout")] == [
-        6,
-        2,
-    ]
-    manifest = read_json(bundle / "manifest.json", default=None)
-    assert manifest["origin"]["environment"].endswith("source")
-    assert "real" not in manifest["quality"]  # there was no environment to play
-    dream = LocalClient(bundle)
+    names = tuple(stage.name for stage in stages.STAGES)  # the last export would take as long again
+    stages.run_stages(str(recipe), root, tmp_path / "bundle", names)
+    episodes = [len(episode_paths(root / "episodes" / split)) for split in ("train", "holdout")]
+    assert episodes == [6, 2]
+    evaluation = read_json(root / "evaluation.json", default=None)
+    assert evaluation["real"] == {}  # there was no environment to play
+    assert evaluation["dream"]["1.0"]["episodes"] == 2
+    dream = LocalClient(root / "draft")
     session = dream.reset(seed=1).session_id
     assert dream.step(session, [1.9]).step == 1
     assert abs(float(dream.plan(session, horizon=3, candidates=8).action[0])) <= 2
+
+
+def test_a_run_does_not_go_on_with_other_data(dataset, tmp_path):
+    recipe, root = tmp_path / "cart.py", tmp_path / "run"
+    recipe.write_text(RECIPE.format(folder=str(dataset)))
+
+    def take(restart=False):
+        stages.run_stages(str(recipe), root, tmp_path / "bundle", ("collect",), restart)
+
+    take()
+    take()
+    first = episode_paths(dataset)[0]
+    change = dict(np.load(first))
+    change["rewards"] = change["rewards"] - 1
+    np.savez(first, **change)
+    with pytest.raises(MismatchError, match="the data there is another"):
+        take()
+    take(restart=True)
 
 
 def test_a_recipe_of_data_takes_sizes_and_names_from_it(dataset):

@@ -17,12 +17,14 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader
 
+from dreamserve.observations import VectorSpec
+from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.data import collect as collecting
 from dreamserve_training.data.collect import CollectConfig, collect
 from dreamserve_training.data.episodes import save_episode
 from dreamserve_training.data.frames import FrameDataset, frame_loader
 from dreamserve_training.data.loaders import create_window_loader
-from dreamserve_training.envs import TAKE_COVER
+from dreamserve_training.envs import EnvSpec
 from dreamserve_training.files import atomic_write
 from dreamserve_training.models.controller import Axis, Scores
 from dreamserve_training.models.mdnrnn import MDNRNN, SequenceDataset
@@ -382,25 +384,34 @@ def quick_games(monkeypatch):
     monkeypatch.setattr(collecting, "_collect_one", record)
 
 
+GAME = EnvSpec(
+    env="Game-v0",
+    env_id="Game-v0",
+    observation=VectorSpec(names=("height",), low=(0.0,), high=(1.0,)),
+    action_space=DiscreteSpace(n=2, names=("up", "down")),
+    max_episode_steps=50,
+)
+
+
 @pytest.mark.usefixtures("quick_games")
 @pytest.mark.parametrize(
     ("env", "config", "says"),
     [
         (
-            TAKE_COVER,
+            GAME,
             {"seed": 1},
             "seed was 0 and is now 1; episode-000000.npz is not of the seeds",
         ),
-        (TAKE_COVER, {"episodes": 1}, "episode-000001.npz is not of the seeds 0 to 0"),
-        (replace(TAKE_COVER, max_episode_steps=9), {}, r"max_episode_steps was 2100 and is now 9"),
+        (GAME, {"episodes": 1}, "episode-000001.npz is not of the seeds 0 to 0"),
+        (replace(GAME, max_episode_steps=9), {}, r"max_episode_steps was 50 and is now 9"),
     ],
 )
 def test_episodes_of_another_environment_or_other_seeds_are_refused(tmp_path, env, config, says):
     asked = CollectConfig(episodes=2)
-    collect(TAKE_COVER, tmp_path, asked)
+    collect(GAME, tmp_path, asked)
     with pytest.raises(MismatchError, match=says):
         collect(env, tmp_path, replace(asked, **config))
-    collect(TAKE_COVER, tmp_path, replace(asked, episodes=3))
+    collect(GAME, tmp_path, replace(asked, episodes=3))
     assert len(list(tmp_path.glob("*.npz"))) == 3
     collect(env, tmp_path, replace(asked, **config), restart=True)
 

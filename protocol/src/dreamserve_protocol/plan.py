@@ -27,15 +27,15 @@ class Objective(Message):
         Weight, Doc("Weight of minus the mean squared distance from the target.")
     ] = 1.0
     signals: Annotated[
-        Mapping[str, Weight],
+        Mapping[str, Weight] | None,
         Doc(
             "Weights of the sums of the world's signals, by name; of `value`, of its last step"
             " only, if the future is alive then."
         ),
-    ] = field(default_factory=dict)
+    ] = None
 
     def __post_init__(self) -> None:
-        weights = (self.reward, self.survival, *self.signals.values())
+        weights = (self.reward, self.survival, *(self.signals or {}).values())
         if not (any(weights) or self.target is not None):
             raise InvalidRequestError("the objective has no weight other than 0")
 

@@ -81,7 +81,8 @@ class StepRequest(Request["StepResult"]):
     ] = None
 
     def __post_init__(self) -> None:
-        check_not_both(observation=self.observation, vector=self.vector)
+        if self.vector is not None:
+            check_not_both(observation=self.observation, vector=self.vector)
 
     def may_be_resent(self) -> bool:
         """Return whether a request sent twice takes only one step."""

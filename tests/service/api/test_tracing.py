@@ -182,7 +182,7 @@ def test_the_service_is_named_by_otel_variables_or_dreamserve(
 
 
 def resource() -> Any:
-    span = tracing.tracer_of_environment().start_span("any")
+    span = tracing.provider_of_environment().tracer.start_span("any")
     assert isinstance(span, ReadableSpan)
     return span.resource.attributes
 
@@ -190,7 +190,7 @@ def resource() -> Any:
 def test_an_exporter_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "carrier-pigeon")
     with pytest.raises(SettingsError, match="no exporter 'carrier-pigeon' is installed"):
-        tracing.tracer_of_environment()
+        tracing.provider_of_environment()
 
 
 def test_variables_of_opentelemetry_are_not_settings_of_dreamserve(

@@ -1,14 +1,18 @@
 """Administrators load and retire worlds while the server runs; sessions stay where they are."""
 
 import shutil
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dreamserve.api.access.keys import entry_for
 from dreamserve.engine.fake import fake_world
+from dreamserve.local import LocalClient
 from dreamserve_client import DreamClient
 from dreamserve_protocol.errors import (
     ForbiddenError,
@@ -18,6 +22,7 @@ from dreamserve_protocol.errors import (
 
 TAKECOVER = Path(__file__).parents[3] / "bundles" / "takecover"
 ROOT, ANN = "root-key", "ann-key"
+WAIT_S, MOST_STEPS = 30.0, 5000
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +56,33 @@ def test_an_administrator_loads_a_world_and_retires_it(url: str, transport: Any)
             ann.reset(world="takecover")
         assert ann.step(first.session_id, 1).step == 2
         ann.delete(first.session_id)
+
+
+def test_no_step_fails_while_its_world_is_loaded_and_retired_under_load(url: str) -> None:
+    began, over, local = threading.Barrier(3), threading.Event(), LocalClient(TAKECOVER)
+
+    def dream(seed: int) -> None:
+        with DreamClient(url, api_key=ANN, max_retries=0) as ann:
+            session_id = ann.reset(world="takecover", seed=seed, temperature=0.0).session_id
+            expected = local.reset(seed=seed, temperature=0.0).session_id
+            began.wait(WAIT_S)
+            for step in range(1, MOST_STEPS):
+                result = ann.step(session_id, 1, step=step)
+                assert np.array_equal(result.latent, local.step(expected, 1).latent)
+                if result.terminated or over.is_set():
+                    break
+            ann.delete(session_id)
+
+    with DreamClient(url, api_key=ROOT) as root, ThreadPoolExecutor(2) as pool:
+        root.admin_load(folder="takecover")
+        dreams = [pool.submit(dream, seed) for seed in (1, 2)]
+        began.wait(WAIT_S)
+        for _ in range(2):
+            root.admin_load(folder="takecover")
+            root.admin_unload("takecover")
+        over.set()
+        for one in dreams:
+            one.result(WAIT_S)
 
 
 def test_only_an_administrator_may_and_only_from_the_folder(url: str) -> None:

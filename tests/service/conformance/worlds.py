@@ -42,7 +42,7 @@ step (float[b,2] latent, int64[b] action, float[b,3] h, float[b,3] c, float[b] t
  float[3,4] guess = {0.5,0,-0.5,0, 0,0.5,0,-0.5, 0.2,0,0,0.2}, float[3,4] spread =
  {0.2,0,0,0, 0,0.2,0,0, 0,0,0.2,0.2}, float[3,1] first = {1,0,0}, float[3,1] end = {2,1,1},
  float keep = {0.8}, float one = {1}, float least = {0.000001}, int64[1] axis = {1},
- int64[3] pair = {-1,2,2}, int64[2] cut = {2,1}, int64[1] rows = {0}>
+ int64[3] pair = {-1,2,2}, int64[2] cut = {2,1}, int64[1] axis_2 = {2}>
 {
     number = Cast<to=1>(action)
     centred = Sub(number, one)
@@ -86,7 +86,12 @@ step (float[b,2] latent, int64[b] action, float[b,3] h, float[b,3] c, float[b] t
     drawn = Mul(width, normals)
     next_latent = Add(mean, drawn)
 }
-""".replace("int64[1] rows = {0}", "int64[1] rows = {0}, int64[1] axis_2 = {2}")
+"""
+CONSTANTS = {  # that edits may use
+    "int64[1] axis_0": "{0}",
+    "int64[2] two": "{0,1}",
+    "int64[2] cut_1": "{1,2}",
+}
 GRAPHS = {"encode": ENCODE, "step": STEP, "decode": DECODE}
 
 
@@ -129,11 +134,12 @@ def write_world(
     folder: Path,
     edits: Mapping[str, tuple[str, str]] | None = None,
     arrays: Mapping[str, Any] | None = None,
+    controller: bool = False,
     **changed: Any,
 ) -> Path:
     """Write the world with one text of a graph replaced, other arrays of the bank or other fields.
 
-    `edits` maps a graph to (old, new), which must occur once.
+    `edits` maps a graph to (old, new), where old must occur once.
     """
     folder.mkdir()
     graphs = {}
@@ -141,6 +147,10 @@ def write_world(
         old, new = (edits or {}).get(name, ("", ""))
         assert not old or text.count(old) == 1, f"{old!r} occurs {text.count(old)} times"
         text = text.replace(old, new) if old else text
+        used = [
+            f"{kind} = {value}, " for kind, value in CONSTANTS.items() if kind.split()[1] in new
+        ]
+        text = text.replace("\n<", f"\n<{''.join(used)}", 1)
         header = '<ir_version: 9, opset_import: ["" : 18]>'
         model = onnx.parser.parse_model(header + text)
         (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
@@ -153,6 +163,9 @@ def write_world(
     stored = bank() | dict(arrays or {})
     np.savez(folder / "bank.npz", **stored)
     size = {"size": len(stored["mu"])}
+    if controller:  # its weights are transposed
+        np.savez(folder / "policy.npz", weights=np.zeros((2, 3)), bias=np.zeros(3))
+        changed["controller"] = _file(folder / "policy.npz") | {"inputs": ["latent"]}
     manifest = seal(
         fields() | {"graphs": graphs, "bank": _file(folder / "bank.npz") | size} | changed
     )

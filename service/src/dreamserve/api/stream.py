@@ -32,6 +32,8 @@ from dreamserve_protocol.errors import OverloadedError
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.wire import with_png
 
+STREAMS_AT_ONCE = 4  # that may hold large bodies; one with more of them is not read meanwhile
+
 log = logging.getLogger("dreamserve")
 
 
@@ -99,6 +101,8 @@ class Socket:
         self._engine, self._png = service.async_engine, service.png
         self._writable = writable  # set while the peer reads
         self._most = service.settings.max_stream_requests
+        self._share_bytes = service.settings.max_bodies_bytes // STREAMS_AT_ONCE
+        self._body_bytes = 0  # of the requests in progress
         self._logs_all = service.settings.access_log
         self._receive, self._send = receive, send
         self._in_progress: set[Pending] = set()  # read and not yet written
@@ -131,7 +135,7 @@ class Socket:
         """Read messages while below the limit; end when the peer disconnects."""
         # One message is read ahead, to notice a disconnect while the limit is reached.
         while (message := await self._receive())["type"] != "websocket.disconnect":
-            while len(self._in_progress) >= self._most:
+            while len(self._in_progress) >= self._most or self._body_bytes >= self._share_bytes:
                 self._has_room.clear()
                 await self._has_room.wait()
             await self._take(message)
@@ -147,6 +151,7 @@ class Socket:
             decode = partial(codec.decode, raw, pending.as_msgpack, self._service.most)
             if len(raw) > LARGE_BYTES:
                 pending.body_bytes = len(raw)
+                self._body_bytes += len(raw)
                 self._shared.bodies.hold(len(raw))
             fields = decode() if is_small else await self._service.aside(decode)
             pending.id = id_of(fields)
@@ -162,6 +167,7 @@ class Socket:
 
     def _free(self, pending: Pending) -> None:
         """Give back what a request held."""
+        self._body_bytes -= pending.body_bytes
         self._shared.bodies.free(pending.body_bytes)
         self._shared.results.free(pending.result_bytes)
         pending.body_bytes = pending.result_bytes = 0

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import entry_points
 from math import inf
+from threading import Thread
 from typing import Any
 
 from opentelemetry import context, propagate
@@ -31,20 +32,37 @@ from dreamserve_protocol.errors import ProblemError
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.verbs import BY_REQUEST
 
+EXPORT_AT_END_S = 3.0  # for the spans that are left when the server stops
 _EXPORTERS = "opentelemetry_traces_exporter"  # the group under which packages declare them
 _UNNAMED = "unknown_service"  # the SDK's name for a service without OTEL_SERVICE_NAME
 
 
-def tracer_of_environment() -> Tracer:
-    """Return a tracer that exports as the variables OTEL_* say. Raises SettingsError."""
+class Provider(TracerProvider):
+    """A provider of tracers whose end does not wait long for a collector that is gone."""
+
+    def shutdown(self) -> None:
+        """Export what is left, for at most EXPORT_AT_END_S."""
+        exporting = Thread(target=super().shutdown, name="dreamserve-traces", daemon=True)
+        exporting.start()
+        exporting.join(EXPORT_AT_END_S)
+
+    @property
+    def tracer(self) -> Tracer:
+        """The tracer of the server's own spans."""
+        return self.get_tracer("dreamserve", __version__)
+
+
+def provider_of_environment() -> Provider:
+    """Return a provider that exports as the variables OTEL_* say. Raises SettingsError."""
     resource = Resource.create()
     if str(resource.attributes[SERVICE_NAME]).startswith(_UNNAMED):
         resource = resource.merge(Resource({SERVICE_NAME: "dreamserve"}))
-    provider = TracerProvider(resource=resource.merge(Resource({SERVICE_VERSION: __version__})))
+    resource = resource.merge(Resource({SERVICE_VERSION: __version__}))
+    provider = Provider(resource=resource, shutdown_on_exit=False)
     for name in otel_variable("OTEL_TRACES_EXPORTER", "otlp").split(","):
         if (name := name.strip()) != "none":
             provider.add_span_processor(BatchSpanProcessor(_exporter(name)))
-    return provider.get_tracer("dreamserve", __version__)
+    return provider
 
 
 def _exporter(name: str) -> Any:

@@ -1,6 +1,8 @@
 """`dreamserve serve`: loads worlds, listens, says so in one line, and serves."""
 
 import logging
+from collections.abc import Callable
+from contextlib import ExitStack
 from socket import socket
 from typing import Any
 
@@ -36,7 +38,7 @@ def run(bundles: Bundles, given: dict[str, Any]) -> None:
     as_json = settings.log_format == "json"
     logs.set_up(settings.log_level, as_json, settings.max_log_lines_per_s)
     tls_context(settings)  # a mistake in it is told before the worlds are loaded
-    with bind(settings.host, settings.port) as listening:
+    with ExitStack() as at_end, bind(settings.host, settings.port) as listening:
         worlds = [
             load_world(path, settings.backend, settings.threads, settings.precision, settings.trust)
             for path in paths
@@ -46,7 +48,7 @@ def run(bundles: Bundles, given: dict[str, Any]) -> None:
         url = _url(listening, "https" if settings.tls_cert else "http")
         app = create_app(engine, settings)
         if settings.traces:
-            _trace(app)
+            at_end.callback(_trace(app))
         if settings.api_keys_file == "" and not is_loopback(settings.host):
             log.warning(_OPEN, settings.host)
 
@@ -58,15 +60,17 @@ def run(bundles: Bundles, given: dict[str, Any]) -> None:
         serve_until_stopped(app, app.service, listening, say)
 
 
-def _trace(app: App) -> None:
-    """Trace the application's requests. Raises SettingsError."""
+def _trace(app: App) -> Callable[[], None]:
+    """Trace the application's requests; return what ends that. Raises SettingsError."""
     try:
-        from dreamserve.api.tracing import trace, tracer_of_environment
+        from dreamserve.api.tracing import provider_of_environment, trace
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"--traces needs {error.name}, which is not installed: pip install 'dreamserve[otel]'"
         ) from error
-    app.wrappers.append(trace(app.service, tracer_of_environment()))
+    provider = provider_of_environment()
+    app.wrappers.append(trace(app.service, provider.tracer))
+    return provider.shutdown
 
 
 def _url(listening: socket, scheme: str) -> str:

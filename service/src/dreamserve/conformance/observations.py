@@ -36,9 +36,7 @@ def bank(subject: Subject) -> Iterator[Finding]:
     if len(first) == 1:
         yield Finding("bank: has one moment; give many, from real episodes", "warning")
     elif all((subject.bank[name] == subject.bank[name][:1]).all() for name in subject.bank):
-        yield Finding(
-            f"bank: all {len(first)} moments are equal; they must be real ones that differ"
-        )
+        yield Finding(f"bank: all {len(first)} moments are equal; real ones differ")
     if "logvar" in names and (widest := float(subject.bank["logvar"].max())) > _WIDEST:
         row = int(subject.bank["logvar"].max(axis=1).argmax())
         yield Finding(
@@ -52,7 +50,7 @@ def decoded(subject: Subject) -> Iterator[Finding]:
     spec = subject.spec
     if not spec.has_decode:
         return
-    name = spec.observation.tensor
+    name = f"{spec.observation.field}s"
     shown = np.concatenate([seen(subject)[0], subject.backend.decode(subject.rows.latent)])
     if not np.isfinite(shown).all():
         yield Finding(f"decode: {name} holds NaN or infinity in dreams; they must be finite")
@@ -85,7 +83,7 @@ def reconstruction(subject: Subject) -> Iterator[Finding]:
     average = float(np.square(shown.mean(axis=0) - shown).mean())
     if error > average > 0:
         yield Finding(
-            f"encode, decode: {spec.observation.tensor} that were decoded from the bank come back"
+            f"encode, decode: {spec.observation.field}s that were decoded from the bank come back"
             f" with a mean squared error of {error:.3g}, those of their average are {average:.3g};"
             " are the value range, the order of axes and of colours the same in both?",
             "warning",

@@ -11,9 +11,9 @@ import numpy as np
 from pydantic import Field
 
 from dreamserve import noise
-from dreamserve.heads import mixture_entropy
 from dreamserve.heads.base import Array, Float64, Head, Int64, Outputs, Prepared, Shape, UInt64
 from dreamserve.heads.choices import log_sum_exp, log_weights, probabilities
+from dreamserve.heads.mixture_entropy import differential_entropy, wide
 
 
 class GaussianMixture(Head):
@@ -68,13 +68,13 @@ class GaussianMixture(Head):
         weights = np.exp(log_weights(outputs[0][:1]))[0]  # (K,) or (K, Z)
         weights = weights[:, None] if weights.ndim == 1 else weights
         mu = outputs[1][:1].astype(np.float64)
-        variances = np.exp(2 * mixture_entropy.wide(outputs[2][:1], mu))[0]
+        variances = np.exp(2 * wide(outputs[2][:1], mu))[0]
         mean: Float64 = (weights * mu[0]).sum(axis=0)
         return mean, (weights * (variances + np.square(mu[0] - mean))).sum(axis=0)
 
     def surprise(self, outputs: Outputs, latent: Array) -> float:
         weights, mu = log_weights(outputs[0][:1]), outputs[1][:1].astype(np.float64)
-        log_sigma = mixture_entropy.wide(outputs[2][:1], mu)  # (1, K, Z)
+        log_sigma = wide(outputs[2][:1], mu)  # (1, K, Z)
         scaled = (latent - mu) * np.exp(-log_sigma)
         log_normal = -0.5 * scaled**2 - log_sigma - 0.5 * np.log(2 * np.pi)
         if weights.ndim == mu.ndim:
@@ -84,7 +84,7 @@ class GaussianMixture(Head):
         return float(-likelihood / mu.shape[2])
 
     def differential_entropy(self, outputs: Outputs) -> Array:
-        return mixture_entropy.differential_entropy(*outputs)
+        return differential_entropy(*outputs)
 
     def entropy_size(self, latent_size: int) -> int:
         return self.components * self.components * latent_size

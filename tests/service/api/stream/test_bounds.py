@@ -131,6 +131,23 @@ def test_a_large_message_counts_until_it_is_answered(listening) -> None:
         until(lambda: not held.held)
 
 
+def test_a_stream_leaves_most_of_the_bytes_of_bodies_to_others(listening) -> None:
+    with listening(max_bodies_bytes=4_000_000) as served, stream(served) as one:
+        shared = served.app.service.connections
+        until(lambda: shared.sockets)
+        (socket_of_one,) = shared.sockets
+        with served.app.service.engine._turning:  # no request is answered meanwhile
+            for i in range(12):
+                one.send(json.dumps({"id": i, "verb": "worlds", "body": {}}) + " " * 150_000)
+            until(lambda: socket_of_one._body_bytes >= 1_000_000)
+            for _ in range(20_000):
+                time.sleep(0)
+                assert socket_of_one._body_bytes < 1_200_000  # of 1,800,000
+        for _ in range(12):
+            assert json.loads(one.recv(PATIENCE_S))["status"] == 200
+        until(lambda: not shared.bodies.held)
+
+
 def test_a_message_that_takes_too_long_closes_its_stream(listening) -> None:
     with listening(transfer_timeout_s=0.1) as served, stream(served) as one:
         partly(one, 10)

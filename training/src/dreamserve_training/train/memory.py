@@ -127,12 +127,12 @@ def train_memory(
     DivergedError, which names the data, for a loss that is not finite. All are ValueError.
     """
     config = TrainConfig.of(config)
+    check_batches(dataloader, model)  # before anything is written
+    check_batches(validation, model)
     directory, name = Path(config.save_dir), model.name
     record = _record(model, config, dataloader, validation)
     fresh = not config.resume
     with training_run(directory, name, record, config.epochs, config.restart, fresh) as last:
-        check_batches(dataloader, model)
-        check_batches(validation, model)
         seed_everything(config.seed)
         loop = MemoryLoop(model, config)
         best_loss, epochs = fit(

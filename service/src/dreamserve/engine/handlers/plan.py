@@ -71,7 +71,7 @@ def _checked(world: World, objective: Objective | None) -> Objective | None:
     if objective is None:
         return None
     names = [signal.name for signal in world.spec.signals]
-    if unknown := sorted(set(objective.signals) - set(names)):
+    if unknown := sorted(set(objective.signals or ()) - set(names)):
         raise InvalidRequestError(
             f"objective.signals: {world.name} has no {unknown[0][:80]!r}; its signals: {names}"
         )

@@ -25,7 +25,7 @@ REWARD = Objective(reward=1.0)
 
 def reward_alone(objective: Objective) -> bool:
     """Return whether the objective is the plain sum of rewards, which a device computes itself."""
-    others = objective.survival or objective.target is not None or any(objective.signals.values())
+    others = objective.survival or objective.target is not None or any((objective.signals or {}).values())
     return objective.reward == 1 and not others
 
 
@@ -38,7 +38,7 @@ class ReturnAccumulator:
         self._bootstrap: Values = np.zeros(rows)  # of the last step: its value
         self._sums: Values = np.zeros(rows)
         named = world.spec.named_signals(range(len(world.spec.signals)))
-        weights = objective.signals.items()
+        weights = (objective.signals or {}).items()
         self._signals = [(named[name], weight, name == "value") for name, weight in weights]
 
     @property
