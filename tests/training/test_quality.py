@@ -153,8 +153,11 @@ def test_a_perfect_world_does_not_drift_and_copying_the_last_latent_does():
     assert errors["50"]["copy_last"] > errors["5"]["copy_last"] > errors["1"]["copy_last"] > 0.5
 
 
-def test_without_an_episode_long_enough_no_horizon_is_measured():
-    assert horizon_errors(Walk(), SPEC, teacher_force(Walk(), SPEC, [walk_episode(50)], 10)) == {}
+def test_horizons_that_no_episode_is_long_enough_for_are_not_measured():
+    runs = teacher_force(Walk(), SPEC, [walk_episode(50)], 10)
+    assert list(horizon_errors(Walk(), SPEC, runs, dreams=2)) == ["1", "5", "20"]
+    without_starts = teacher_force(Walk(), SPEC, [walk_episode(10)], 10)
+    assert horizon_errors(Walk(), SPEC, without_starts) == {}
 
 
 def test_ends_count_exact_alarms_near_alarms_and_dreams_cut_short():

@@ -3,8 +3,11 @@
 They run on a backend, so they measure the world that is served.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dreamserve.backends.base import Backend
 from dreamserve.manifest import WorldSpec
@@ -22,7 +25,12 @@ from dreamserve_training.evaluation.reconstruction import (
     load_frames,
     reconstruction,
 )
-from dreamserve_training.evaluation.teacher_forcing import load_latent, load_latents, teacher_force
+from dreamserve_training.evaluation.teacher_forcing import (
+    LatentEpisode,
+    load_latent,
+    load_latents,
+    teacher_force,
+)
 from dreamserve_training.export.card import Picture
 
 _KEEP_EVERY = 32  # steps between the starts of open-loop dreams
@@ -51,7 +59,7 @@ def measure_world(
         pixels, salient = reconstruction(backend, held_out_frames(raw, frames))
         quality |= {"reconstruction": pixels, "salient_things": salient}
     real = load_latents(latents, episodes)
-    runs = teacher_force(backend, spec, real, keep_every=_KEEP_EVERY, seed=seed)
+    runs = teacher_force(backend, spec, real, keep_every=_steps_between(real), seed=seed)
     quality |= {
         "likelihood": likelihood(runs),
         "horizon": horizon_errors(backend, spec, runs, seed=seed),
@@ -60,6 +68,12 @@ def measure_world(
     if spec.reward.kind == "head":
         quality["reward"] = rewards(runs)
     return quality
+
+
+def _steps_between(episodes: Sequence[LatentEpisode]) -> int:
+    """Return the steps between starts: fewer where most episodes are too short for several."""
+    typical = int(np.median([len(episode.mu) for episode in episodes]))
+    return _KEEP_EVERY if typical >= 2 * _KEEP_EVERY else max(1, typical // 4)
 
 
 def card_pictures(
