@@ -57,6 +57,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
 
 
+def _make_encodable(report: Any) -> None:
+    """Escape surrogates that a test has logged or printed: a worker sends its reports as UTF-8."""
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
+    ]
+
+
 def _fail_if_skipped(report: Any) -> None:
     if NOTHING_MAY_BE_MISSING and report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
@@ -105,6 +112,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Fail skipped tests if CI=true."""
     report = yield
+    _make_encodable(report)
     if item.get_closest_marker("gpu") is None:
         _fail_if_skipped(report)
     return report
