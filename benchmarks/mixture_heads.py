@@ -10,20 +10,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+from dreamserve_training.defaults import probe, resolve
 from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.models.mixture import Head
-from dreamserve_training.recipe import Recipe, Workspace, load_recipe
+from dreamserve_training.recipe import ResolvedRecipe, Workspace
+from dreamserve_training.recipe_files import load_recipe
 from dreamserve_training.tools.dataset_utils import create_mdnrnn_dataloader
 from dreamserve_training.train.memory import MemoryLoop, train_memory
 
 
 def held_out_nll(
-    recipe: Recipe, workspace: Workspace, head: Head, epochs: int
+    recipe: ResolvedRecipe, workspace: Workspace, head: Head, epochs: int
 ) -> tuple[float, ...]:
     """Return (held-out NLL in nats per latent dimension, parameters, seconds) of one head."""
-    model = MDNRNN(
-        recipe.vae.z_dim, len(recipe.env.action_names), **recipe.memory_options | {"head": head}
-    )
+    options = recipe.memory_options | {"head": head, "predict_done": True}
+    model = MDNRNN(recipe.vae.z_dim, action_space=recipe.env.action_space, **options)
     train, holdout = (
         create_mdnrnn_dataloader(
             workspace.latents(split),
@@ -54,7 +55,8 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--epochs", type=int, default=3)
     options = parser.parse_args()
-    recipe = load_recipe(options.recipe)
+    written = load_recipe(options.recipe)
+    recipe = resolve(written, probe(written))
     workspace = Workspace(options.run, recipe.memory)
     print(
         f"{options.epochs} epochs each\n\n| head | held-out NLL, nats/dim | parameters | seconds |"

@@ -31,8 +31,10 @@ import load
 from dreamserve_client import DreamClient
 from dreamserve_training.data.policies import random_actions
 from dreamserve_training.data.workers import worker_env
-from dreamserve_training.envs import TAKE_COVER, EnvSpec
+from dreamserve_training.defaults import probe
+from dreamserve_training.envs import EnvSpec
 from dreamserve_training.evaluation.real import BlindAgent, EpisodeResults, play
+from dreamserve_training.recipe_files import load_recipe
 from dreamserve_training.runs.pools import worker_pool
 from tables import print_circumstances, print_table, verdict
 
@@ -87,15 +89,15 @@ class Episode:
 def play_in_time(game: EnvSpec, agent: PlanningAgent, seed: int) -> Episode:
     """Play one episode at 35 frames a second; the game does not wait."""
     env = worker_env(game)
-    observation, _ = env.reset(seed=seed)
-    agent.begin(game.frame_of(observation), seed)
+    frame: Any = env.reset(seed)
+    agent.begin(frame, seed)
     took_s, missed, length = [], 0, 0.0
     tick_s = 1 / HERTZ
     due_s = time.perf_counter()
     while length < game.max_episode_steps:
         last, began_s = agent.action, time.perf_counter()
         if length:
-            agent.see(game.frame_of(observation))
+            agent.see(frame)
         action = agent.act()
         took_s.append(time.perf_counter() - began_s)
         due_s += tick_s
@@ -104,7 +106,7 @@ def play_in_time(game: EnvSpec, agent: PlanningAgent, seed: int) -> Episode:
             action = agent.action = last  # the action in force when the frame was due
             due_s = max(due_s, time.perf_counter())
         time.sleep(max(0.0, due_s - time.perf_counter()))
-        observation, reward, terminated, truncated, _ = env.step(action)
+        frame, reward, terminated, truncated, _ = env.step(action)
         length += float(reward)
         if terminated or truncated:
             break
@@ -133,20 +135,20 @@ def play_planned(
             with _no_long_collections():
                 return play_in_time(game, agent, seed)
         began_s = time.perf_counter()
-        _, length = play(worker_env(game), game, agent, seed)
+        _, length = play(worker_env(game), agent, seed)
         agent.dream.close()
         return Episode(length, [(time.perf_counter() - began_s) / max(length, 1)])
 
 
 def play_random(game: EnvSpec, seed: int) -> int:
     """Play one episode at random."""
-    agent = BlindAgent(partial(random_actions, actions=len(game.action_names)))
-    return play(worker_env(game), game, agent, seed)[1]
+    return play(worker_env(game), BlindAgent(random_actions, game.action_space), seed)[1]
 
 
 def measure(args: argparse.Namespace) -> tuple[list[int], list[Episode]]:
     """Return the random agent's survival times and the planning agent's episodes."""
-    game = replace(TAKE_COVER, max_episode_steps=args.max_steps)
+    asked = probe(load_recipe("takecover")).env
+    game = replace(asked, max_episode_steps=args.max_steps, record=None)
     seeds = [SEED + i for i in range(args.episodes)]
     port = load.free_port()
     # In real time the game has a core to itself, as it would have a machine.
@@ -174,7 +176,7 @@ def main() -> None:
     """Play, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--episodes", type=int, default=100)
-    parser.add_argument("--max-steps", type=int, default=TAKE_COVER.max_episode_steps)
+    parser.add_argument("--max-steps", type=int, default=2100)
     parser.add_argument("--real-time", action="store_true")
     parser.add_argument("--plan", type=json.loads, default={}, help="other fields of /plan, JSON")
     args = parser.parse_args()

@@ -39,7 +39,7 @@ def with_a_client(client: sdk.DreamClient, kept: Mapping[str, Any]) -> None:
     assert_type(stepped.errors, list[sdk.RowError])
     objective = sdk.Objective(reward=1.0, survival=2.0)
     plan = client.plan(first.session_id, planner="icem", objective=objective, budget_ms=20)
-    assert_type(plan.action, int | Float32)
+    assert_type(plan.action, int | Int64 | Float32)
     policy = sdk.LinearPolicy(np.zeros((5, 3, 8)), inputs=["latent"])
     assert_type(client.rollout(policy=policy, max_steps=9, episodes=2), sdk.RolloutResult)
     futures = client.sample(first.session_id, futures=3, horizon=4, policy="random")

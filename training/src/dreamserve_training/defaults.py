@@ -4,8 +4,10 @@ The environment is asked once; its answers are kept in the run's folder, so late
 environment.
 """
 
+import contextlib
 import logging
 import math
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
@@ -64,7 +66,9 @@ def probe(recipe: Recipe, workspace: Workspace | None = None) -> Probed:
         known = read_json(workspace.environment, default={})
         if known.get("asked") == asked:
             return _remembered(recipe, known)
-    probed = _ask(recipe)
+    # Elsewhere, as workers do: a game may leave files in its working directory.
+    with tempfile.TemporaryDirectory(prefix="probe-") as folder, contextlib.chdir(folder):
+        probed = _ask(recipe)
     if workspace is not None:
         answers = {
             "asked": asked,

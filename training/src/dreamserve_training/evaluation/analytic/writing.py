@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dreamserve.backends.base import Array, StepInput, StepOutput
+from dreamserve.backends.base import Array, State, StepInput, StepOutput
 from dreamserve.engine.world import World
 from dreamserve_training.evaluation.analytic.base import ZERO_SIGMA_LOGVAR, AnalyticWorld
 from dreamserve_training.export import WorldGraphs, write_bundle
@@ -42,9 +42,9 @@ class NumpyBackend:
     def __init__(self, world: AnalyticWorld) -> None:
         self.world, self.reach = world, np.float32(world.reach)
 
-    def encode(self, frames: Array) -> tuple[Array, Array]:
-        """Return the latents that `frames` (B, 1, Z, 3) show, with zero variance."""
-        grey = frames.mean(axis=(1, 3), dtype=np.float32)  # (B, Z)
+    def encode(self, observations: Array, state: State = ()) -> tuple[Array, ...]:
+        """Return the latents that frames (B, 1, Z, 3) show, with zero variance."""
+        grey = observations.mean(axis=(1, 3), dtype=np.float32)  # (B, Z)
         mu = (2 * grey - 1) * self.reach
         return mu, np.full_like(mu, ZERO_SIGMA_LOGVAR)
 
