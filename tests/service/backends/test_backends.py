@@ -202,7 +202,9 @@ def test_swapped_torchscript_graphs_are_refused(
     contents = encode.read_bytes(), decode.read_bytes()
     decode.write_bytes(contents[0])
     encode.write_bytes(contents[1])
-    with pytest.raises(BundleError, match="tiny: the torch-cpu backend fails"):
+    with pytest.raises(
+        BundleError, match="tiny: graph encode fails on 1 rows, on the torch-cpu backend"
+    ):
         load_world(rewrite(tiny_bundle), "torch", trust=TRUSTED)
 
 

@@ -1,5 +1,6 @@
 """The clock of a Redis or Valkey is set: sessions are forgotten, or not older than they were."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ def set_clock(tmp_path: Path) -> Callable[[str], None]:
         new = tmp_path / "new"
         new.write_text(f"{ahead}\n")
         new.replace(tmp_path / "clock")
+        time.sleep(0.3)  # the server looks at its clock ten times a second
 
     set_ahead("+0")
     return set_ahead
