@@ -146,9 +146,9 @@ def test_weights_are_stored_in_half_precision_and_computed_in_single(exported):
     assert set(kinds.values()) == {onnx.TensorProto.FLOAT16}
     with zipfile.ZipFile(folder / "step.pt") as archive:
         tensors = [e.file_size for e in archive.infolist() if "/data/" in e.filename]
-    assert max(tensors) == max(
-        2 * 4 * R * (content["memory"].lstm.input_size + R), 2 * R * head_size(content["memory"])
-    )
+    memory = content["memory"]
+    recurrent, heads = 2 * 4 * R * (memory.lstm.input_size + R), 2 * R * head_size(memory)
+    assert max(tensors) == max(recurrent, heads)
 
 
 def head_size(mdnrnn):
