@@ -67,7 +67,7 @@ class Connection:
     """One connection, one request at a time."""
 
     def __init__(self, port: int, session: int) -> None:
-        self._port, self._request = port, request(session)
+        self._port, self.request = port, request(session)
         self._reader: asyncio.StreamReader | None = None
 
     async def send(self, seen: Seen, until_s: float) -> None:
@@ -76,7 +76,7 @@ class Connection:
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         began_s = time.perf_counter()
         seen.offered += 1
-        self._writer.write(self._request)
+        self._writer.write(self.request)
         head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
         length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
         body, now_s = await self._reader.readexactly(length), time.perf_counter()
@@ -117,15 +117,17 @@ async def at_rate(port: int, per_s: float, seconds: float) -> Seen:
     until_s = began_s + seconds
     idle, count = list[Connection](), 0
 
-    async def ask(client: Connection) -> None:
+    async def ask(client: Connection, session: int) -> None:
+        client.request = request(session)  # connections are used again, as a proxy does
         await client.send(seen, until_s)
         idle.append(client)
 
     async with asyncio.timeout(seconds + PATIENCE_S), asyncio.TaskGroup() as group:
         while (due_s := began_s + count / per_s) < until_s:
             await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
-            client = idle.pop() if idle else Connection(port, count % load.SESSIONS)
-            group.create_task(ask(client))
+            session = count % load.SESSIONS
+            client = idle.pop() if idle else Connection(port, session)
+            group.create_task(ask(client, session))
             count += 1
     for client in idle:
         client.close()
