@@ -20,6 +20,7 @@ from dreamserve.spaces import ActionSpace
 from dreamserve_training.data.collect import CollectConfig, record_episode
 from dreamserve_training.data.episodes import episode_paths, load_episode
 from dreamserve_training.envs import EnvSpec, RealEnv, env_name, make_env
+from dreamserve_training.export.bank import BankConfig
 from dreamserve_training.models.controller import Scores
 from dreamserve_training.probing import Wishes, action_spec, observation_spec, step_limit
 from dreamserve_training.recipe import (
@@ -37,7 +38,9 @@ from dreamserve_training.train.memory import TrainConfig
 from dreamserve_training.train.vae import VAEConfig
 
 logger = logging.getLogger("dreamserve_training")
-Config = TypeVar("Config", CollectConfig, VAEConfig, TrainConfig, ControllerConfig, EvaluateConfig)
+Config = TypeVar(
+    "Config", CollectConfig, VAEConfig, TrainConfig, ControllerConfig, EvaluateConfig, BankConfig
+)
 
 PROBE_STEPS = 1000  # of episodes that are played to learn how long they are
 _OBSERVATION: TypeAdapter[ObservationSpec] = TypeAdapter(ObservationSpec)
@@ -195,7 +198,7 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
         evaluate=_options("evaluate", EvaluateConfig(), recipe.evaluate),
         constant_reward=recipe.constant_reward,
         done_threshold=recipe.done_threshold,
-        bank_size=recipe.bank_size,
+        bank=_options("bank", BankConfig(recipe.bank_size), recipe.bank),
     )
 
 

@@ -15,6 +15,7 @@ from dreamserve_training.data.collect import CollectConfig
 from dreamserve_training.data.disk import Data
 from dreamserve_training.data.policies import Policy
 from dreamserve_training.envs import Env, EnvSpec, Record
+from dreamserve_training.export.bank import BankConfig
 from dreamserve_training.files import atomic_write
 from dreamserve_training.runs.options import AtLeastZero, Count, Options, Whole
 from dreamserve_training.train.controller import ControllerConfig
@@ -63,6 +64,7 @@ class Recipe:
     controller: Overrides = field(default_factory=dict)  # ControllerConfig
     evaluate: Overrides = field(default_factory=dict)  # EvaluateConfig
     bank_size: int = 256
+    bank: Overrides = field(default_factory=dict)  # BankConfig
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class ResolvedRecipe:
     evaluate: EvaluateConfig
     constant_reward: float | None
     done_threshold: float | None
-    bank_size: int
+    bank: BankConfig
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dreamserve.archives import AGE
 from dreamserve.backends.base import Backend
 from dreamserve.backends.onnx import OnnxBackend
 from dreamserve.backends.torch import TorchBackend
@@ -160,12 +161,12 @@ def _write_arrays(path: Path, arrays: Arrays) -> dict[str, Any]:
         if not np.isfinite(array.astype(np.float16)).all():
             raise ExportError(f"{path.name}: {name} holds numbers that are not finite in float16")
     stored = {
-        name: array.astype(np.int64 if name == "age" else np.float16)
+        name: array.astype(np.int64 if name == AGE else np.float16)
         for name, array in arrays.items()
     }
     np.savez(path, **stored)
     size = len(next(iter(arrays.values())))
-    return {**_file(path), "size": size, "ages": "age" in arrays}
+    return {**_file(path), "size": size, "ages": AGE in arrays}
 
 
 def _write_controller(path: Path, policy: LinearPolicy | None) -> dict[str, Any] | None:
