@@ -41,7 +41,7 @@ def memory_options(recipe: ResolvedRecipe, workspace: Workspace) -> dict[str, An
 
 
 def write_draft(recipe: ResolvedRecipe, workspace: Workspace) -> Path:
-    """Write the bundle without controller and measurements, in whose dreams C is evolved."""
+    """Write the bundle without controller and measurements, in whose dreams C is trained."""
     vision, memory = load_models(workspace)
     threshold = recipe.done_threshold
     if threshold is None:

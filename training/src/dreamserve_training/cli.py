@@ -76,7 +76,7 @@ def memory(recipe: RecipeName, out: Out = None, restart: Restart = False) -> Non
 
 @app.command(epilog=_example("controller takecover"))
 def controller(recipe: RecipeName, out: Out = None, restart: Restart = False) -> None:
-    """Evolve C, the controller, in imagined episodes."""
+    """Train C, the controller, in imagined episodes."""
     _run("controller", recipe, out, restart)
 
 

@@ -35,6 +35,7 @@ from dreamserve_training.recipe_files import RecipeError
 from dreamserve_training.recorded import recorded_spec
 from dreamserve_training.train.controller import ControllerConfig
 from dreamserve_training.train.memory import TrainConfig
+from dreamserve_training.train.methods import METHODS, MethodConfig
 from dreamserve_training.train.vae import VAEConfig
 
 logger = logging.getLogger("dreamserve_training")
@@ -194,11 +195,11 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
         train=_options("train", train, recipe.train),
         batch_size=recipe.batch_size,
         sequence_length=length,
-        controller=_options("controller", _controller(env), recipe.controller),
+        controller=_options("controller", _method(recipe, env), _method_options(recipe)),
         evaluate=_options("evaluate", EvaluateConfig(), recipe.evaluate),
         constant_reward=recipe.constant_reward,
         done_threshold=recipe.done_threshold,
-        bank=_options("bank", BankConfig(recipe.bank_size), recipe.bank),
+        bank=_options("bank", _bank(recipe), recipe.bank),
     )
 
 
@@ -216,7 +217,13 @@ def _vae(recipe: Recipe, env: EnvSpec, steps: int) -> VAEConfig:
     return _options("vae", config, recipe.vae)
 
 
-def _controller(env: EnvSpec) -> ControllerConfig:
+def _method(recipe: Recipe, env: EnvSpec) -> MethodConfig:
+    """Return the default options of the method by which C is trained."""
+    name = recipe.controller.get("method", "cma")
+    if name not in METHODS:
+        raise RecipeError(f"controller: unknown method {name!r}; known: {', '.join(METHODS)}")
+    if METHODS[name] is not ControllerConfig:
+        return METHODS[name]()
     return ControllerConfig(
         form=Scores(env.action_space.width),
         temperature=1.0,
@@ -225,6 +232,17 @@ def _controller(env: EnvSpec) -> ControllerConfig:
         episodes=8,
         max_steps=env.max_episode_steps,
     )
+
+
+def _method_options(recipe: Recipe) -> dict[str, Any]:
+    return {name: value for name, value in recipe.controller.items() if name != "method"}
+
+
+def _bank(recipe: Recipe) -> BankConfig:
+    """Return what C's method begins its dreams at: beginnings, or moments of every age."""
+    if recipe.controller.get("method") == "ppo":
+        return BankConfig(recipe.bank_size, draft=4096, beginnings=0.35, late=1.0)
+    return BankConfig(recipe.bank_size)
 
 
 def _options(field: str, config: Config, options: Mapping[str, Any]) -> Config:

@@ -18,8 +18,8 @@ from dreamserve_training.envs import Env, EnvSpec, Record
 from dreamserve_training.export.bank import BankConfig
 from dreamserve_training.files import atomic_write
 from dreamserve_training.runs.options import AtLeastZero, Count, Options, Whole
-from dreamserve_training.train.controller import ControllerConfig
 from dreamserve_training.train.memory import TrainConfig
+from dreamserve_training.train.methods import MethodConfig
 from dreamserve_training.train.vae import VAEConfig
 
 Split = Literal["train", "holdout"]
@@ -61,7 +61,7 @@ class Recipe:
     train: Overrides = field(default_factory=dict)  # TrainConfig
     batch_size: int = 32
     sequence_length: int | None = None
-    controller: Overrides = field(default_factory=dict)  # ControllerConfig
+    controller: Overrides = field(default_factory=dict)  # `method`, and its options
     evaluate: Overrides = field(default_factory=dict)  # EvaluateConfig
     bank_size: int = 256
     bank: Overrides = field(default_factory=dict)  # BankConfig
@@ -95,7 +95,7 @@ class ResolvedRecipe:
     train: TrainConfig
     batch_size: int
     sequence_length: int
-    controller: ControllerConfig
+    controller: MethodConfig
     evaluate: EvaluateConfig
     constant_reward: float | None
     done_threshold: float | None
@@ -154,12 +154,12 @@ class Workspace:
 
     @property
     def draft(self) -> Path:
-        """The bundle without a controller, in whose dreams C is evolved."""
+        """The bundle without a controller, in whose dreams C is trained."""
         return self.root / "draft"
 
     @property
     def controller(self) -> Path:
-        """Folder of the evolution's history and `controller.npz`."""
+        """Folder of the training of C and `controller.npz`."""
         return self.root / "controller"
 
     @property

@@ -37,7 +37,7 @@ def _memory(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
 
 
 def draft(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
-    """Return what the bundle in whose dreams C is evolved is made of."""
+    """Return what the bundle in whose dreams C is trained is made of."""
     names = ("env", "constant_reward", "done_threshold", "bank")
     models = {"vae": _hash(workspace.vae_model), "memory": _hash(workspace.memory_model)}
     return {**_fields(recipe, names), **models, "latents": _digests(workspace.latents)}
