@@ -134,8 +134,7 @@ def test_the_documented_options_have_the_documented_defaults():
     documented = {}
     for names, defaults in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|.*\| (.*) \|$", section, re.M):
         names = re.findall(r"\w+", names)
-        documented |= dict(
-            zip(names, defaults.split(", ") if len(names) > 1 else [defaults], strict=True)
-        )
+        values = defaults.split(", ") if len(names) > 1 else [defaults]
+        documented |= dict(zip(names, values, strict=True))
     config = PPOConfig()
     assert documented == {item.name: str(getattr(config, item.name)) for item in fields(config)}
