@@ -9,18 +9,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from dreamserve.loading import load_world
+from dreamserve_training.cli import app
 from dreamserve_training.defaults import Probed, resolve
 from dreamserve_training.dreams.returns import dream_returns
-from dreamserve_training.models.controller import LinearPolicy, load_policy, save_policy
+from dreamserve_training.models.controller import LinearPolicy, Scores, load_policy, save_policy
 from dreamserve_training.recipe import Recipe
 from dreamserve_training.recipe_files import RecipeError
 from dreamserve_training.runs.errors import DivergedError, LockedError, MismatchError
 from dreamserve_training.runs.locks import locked
 from dreamserve_training.runs.records import read_record
 from dreamserve_training.train.controller import ControllerConfig
-from dreamserve_training.train.methods import train_controller
+from dreamserve_training.train.methods import config_for, train_controller
 from dreamserve_training.train.ppo import learning
 from dreamserve_training.train.ppo.config import PPOConfig
 from dreamserve_training.train.ppo.learning import learn
@@ -174,3 +176,40 @@ def test_a_recipe_names_the_method_and_its_options(take_cover):
         resolve(Recipe(controller={"method": "sac"}), probed)
     with pytest.raises(RecipeError, match=r"unknown options \['population'\]"):
         resolve(Recipe(controller={"method": "ppo", "population": 3}), probed)
+
+
+def command(*arguments):
+    """Return the exit status and the last line of `dreamserve-train learn`."""
+    result = CliRunner().invoke(app, ["learn", *map(str, arguments)])
+    return result.exit_code, str(result.exception or result.output.splitlines()[-1])
+
+
+def test_a_command_learns_in_dreams_of_any_bundle(tiny_bundle, tmp_path):
+    quick = ["dreams=8", "steps=4", "dream_steps=6", "minibatch=16", "iterations=3", "ends=world"]
+    options = [part for setting in quick for part in ("--set", setting)]
+    first = tmp_path / "first"
+    assert command(tiny_bundle, "--out", first, *options)[0] == 0
+    expected = learn(tiny_bundle, tmp_path / "again", replace(QUICK, ends="world"))
+    np.testing.assert_array_equal(load_policy(first / "controller.npz").weights, expected.weights)
+    start = ("--initial", first / "controller.npz")
+    assert command(tiny_bundle, "--out", tmp_path / "next", *options, *start)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--set", "speed=3"], "unknown option 'speed'; known: iterations, dreams"),
+        (["--set", "dreams=many"], "PPOConfig: dreams must be a valid integer, not 'many'"),
+        (["--set", "reward={'hit': -1}"], "has no ['hit'], only ['world', 'end']"),
+        (["--method", "sac"], "unknown method 'sac'; known: cma, ppo"),
+    ],
+)
+def test_a_command_says_what_is_wrong_with_an_option(tiny_bundle, tmp_path, arguments, says):
+    status, line = command(tiny_bundle, "--out", tmp_path / "out", *arguments)
+    assert status == 1
+    assert says in line
+
+
+def test_a_command_evolves_too(tiny_bundle):
+    config = config_for(tiny_bundle, "cma", ["generations=2", "workers=1"])
+    assert config == ControllerConfig(Scores(3), generations=2, workers=1)
