@@ -16,6 +16,7 @@ from dreamserve_training.export import ModelBackend, spec_of
 from dreamserve_training.export.graphs import NEVER_DONE, DecodeGraph, EncodeGraph, StepGraph
 from dreamserve_training.export.parity import check_parity
 from dreamserve_training.models.mdnrnn import MDNRNN
+from dreamserve_training.models.signals import SignalHead
 from dreamserve_training.models.vae import ConvVAE
 
 HEADS = ("joint", "per_dimension", "isotropic")
@@ -57,8 +58,9 @@ def test_the_graphs_compute_what_the_models_compute(head, rule, kind):
     space = SPACES[kind]
     reward = 1.0 if isinstance(space, DiscreteSpace) else None
     torch.manual_seed(0)
+    signals = {"hit": SignalHead("event", "", positive=9.0), "hp": SignalHead("level", "", scale=9)}
     options = {"predict_done": True, "predict_reward": reward is None, "action_space": space}
-    mdnrnn = MDNRNN(Z, None, R, K, head, **options).eval()
+    mdnrnn = MDNRNN(Z, None, R, K, head, signals=signals, **options).eval()
     vae = ConvVAE(Z).eval()
     spec = spec_of("tiny", space, FRAME, mdnrnn, temperature_rule=rule, constant_reward=reward)
     modules = (EncodeGraph(vae), StepGraph(mdnrnn, rule, reward), DecodeGraph(vae))
