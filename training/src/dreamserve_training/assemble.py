@@ -58,7 +58,13 @@ def write_bundle(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> 
     held_out = workspace.episodes("holdout"), workspace.latents("holdout")
     evaluation = read_json(workspace.evaluation, default=None)
     quality = {
-        **measure_world(world.backend, world.spec, *held_out),
+        **measure_world(
+            world.backend,
+            world.spec,
+            *held_out,
+            signals=recipe.signals,
+            done_positive=recipe.train.done_pos_weight or 1.0,
+        ),
         **({"real": evaluation["real"]} if evaluation["real"] else {}),
         "dream": {f"T = {t}": figures for t, figures in evaluation["dream"].items()},
     }
