@@ -115,6 +115,8 @@ def memory(recipe: ResolvedRecipe, workspace: Workspace) -> None:
             sequence_length=recipe.sequence_length,
             shuffle=split == "train",
             seed=config.seed,
+            signals=recipe.signals,
+            in_order=config.carry_state,
         )
         for split in ("train", "holdout")
     )
