@@ -22,6 +22,7 @@ from dreamserve_training.data.collect import CollectConfig, record_episode
 from dreamserve_training.data.episodes import episode_paths, load_episode, read_headers
 from dreamserve_training.data.signals import Signal, Signals, check_recorded
 from dreamserve_training.envs import EnvSpec, RealEnv, env_name, make_env
+from dreamserve_training.export.bank import BankConfig
 from dreamserve_training.models.controller import Scores
 from dreamserve_training.probing import Wishes, action_spec, observation_spec, step_limit
 from dreamserve_training.recipe import (
@@ -37,10 +38,13 @@ from dreamserve_training.recipe_files import RecipeError
 from dreamserve_training.recorded import recorded_spec
 from dreamserve_training.train.controller import ControllerConfig
 from dreamserve_training.train.memory import TrainConfig
+from dreamserve_training.train.methods import METHODS, MethodConfig
 from dreamserve_training.train.vae import VAEConfig
 
 logger = logging.getLogger("dreamserve_training")
-Config = TypeVar("Config", CollectConfig, VAEConfig, TrainConfig, ControllerConfig, EvaluateConfig)
+Config = TypeVar(
+    "Config", CollectConfig, VAEConfig, TrainConfig, ControllerConfig, EvaluateConfig, BankConfig
+)
 
 PROBE_STEPS = 1000  # of episodes that are played to learn how long they are
 _OBSERVATION: TypeAdapter[ObservationSpec] = TypeAdapter(ObservationSpec)
@@ -199,13 +203,13 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
         train=train,
         batch_size=recipe.batch_size,
         sequence_length=length,
-        controller=_options("controller", _controller(env), recipe.controller),
+        controller=_options("controller", _method(recipe, env), _method_options(recipe)),
         evaluate=_options("evaluate", EvaluateConfig(), recipe.evaluate),
         constant_reward=recipe.constant_reward,
         done_rule=recipe.done_rule,
         done_threshold=recipe.done_threshold,
         signals=_signals(recipe, train),
-        bank_size=recipe.bank_size,
+        bank=_options("bank", _bank(recipe), recipe.bank),
     )
 
 
@@ -242,7 +246,13 @@ def _vae(recipe: Recipe, env: EnvSpec, steps: int) -> VAEConfig:
     return _options("vae", config, recipe.vae)
 
 
-def _controller(env: EnvSpec) -> ControllerConfig:
+def _method(recipe: Recipe, env: EnvSpec) -> MethodConfig:
+    """Return the default options of the method by which C is trained."""
+    name = recipe.controller.get("method", "cma")
+    if name not in METHODS:
+        raise RecipeError(f"controller: unknown method {name!r}; known: {', '.join(METHODS)}")
+    if METHODS[name] is not ControllerConfig:
+        return METHODS[name]()
     return ControllerConfig(
         form=Scores(env.action_space.width),
         temperature=1.0,
@@ -251,6 +261,17 @@ def _controller(env: EnvSpec) -> ControllerConfig:
         episodes=8,
         max_steps=env.max_episode_steps,
     )
+
+
+def _method_options(recipe: Recipe) -> dict[str, Any]:
+    return {name: value for name, value in recipe.controller.items() if name != "method"}
+
+
+def _bank(recipe: Recipe) -> BankConfig:
+    """Return what C's method begins its dreams at: beginnings, or moments of every age."""
+    if recipe.controller.get("method") == "ppo":
+        return BankConfig(recipe.bank_size, draft=4096, beginnings=0.35, late=1.0)
+    return BankConfig(recipe.bank_size)
 
 
 def _options(field: str, config: Config, options: Mapping[str, Any]) -> Config:

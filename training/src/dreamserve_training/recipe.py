@@ -16,10 +16,11 @@ from dreamserve_training.data.disk import Data
 from dreamserve_training.data.policies import Policy
 from dreamserve_training.data.signals import Signals
 from dreamserve_training.envs import Env, EnvSpec, Record
+from dreamserve_training.export.bank import BankConfig
 from dreamserve_training.files import atomic_write
 from dreamserve_training.runs.options import AtLeastZero, Count, Options, Whole
-from dreamserve_training.train.controller import ControllerConfig
 from dreamserve_training.train.memory import TrainConfig
+from dreamserve_training.train.methods import MethodConfig
 from dreamserve_training.train.vae import VAEConfig
 
 Split = Literal["train", "holdout"]
@@ -65,9 +66,10 @@ class Recipe:
     train: Overrides = field(default_factory=dict)  # TrainConfig
     batch_size: int = 32
     sequence_length: int | None = None
-    controller: Overrides = field(default_factory=dict)  # ControllerConfig
+    controller: Overrides = field(default_factory=dict)  # `method`, and its options
     evaluate: Overrides = field(default_factory=dict)  # EvaluateConfig
     bank_size: int = 256
+    bank: Overrides = field(default_factory=dict)  # BankConfig
 
 
 @dataclass(frozen=True)
@@ -98,13 +100,13 @@ class ResolvedRecipe:
     train: TrainConfig
     batch_size: int
     sequence_length: int
-    controller: ControllerConfig
+    controller: MethodConfig
     evaluate: EvaluateConfig
     constant_reward: float | None
     done_rule: DoneRuleName
     done_threshold: float | None
     signals: Signals
-    bank_size: int
+    bank: BankConfig
 
 
 @dataclass(frozen=True)
@@ -159,12 +161,12 @@ class Workspace:
 
     @property
     def draft(self) -> Path:
-        """The bundle without a controller, in whose dreams C is evolved."""
+        """The bundle without a controller, in whose dreams C is trained."""
         return self.root / "draft"
 
     @property
     def controller(self) -> Path:
-        """Folder of the evolution's history and `controller.npz`."""
+        """Folder of the training of C and `controller.npz`."""
         return self.root / "controller"
 
     @property
