@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from dreamserve_training.data.digests import batches_digest
@@ -95,6 +96,7 @@ def train_vae(
     config: VAEConfig,
     device: str = "auto",
     restart: bool = False,
+    callbacks: tuple[Callback, ...] = (),
 ) -> Path:
     """Train V, or go on with an interrupted training; return the path of `vae_best.pth`.
 
@@ -126,6 +128,7 @@ def train_vae(
             clip=config.clip,
             resume_from=last,
             device=device,
+            callbacks=callbacks,
         )
         save_vae(loop.vae, path)
     return path
