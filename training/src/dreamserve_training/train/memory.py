@@ -20,7 +20,14 @@ from dreamserve_training.models.world_model import LossWeights, WorldModel
 from dreamserve_training.runs.options import AboveZero, AtLeastZero, Count, Options, Whole
 from dreamserve_training.runs.records import Record, describe
 from dreamserve_training.train.schedules import cosine
-from dreamserve_training.train.trainer import GuardedModule, fit, seed_everything, training_run
+from dreamserve_training.train.trainer import (
+    GuardedModule,
+    Phase,
+    fit,
+    fused_adam,
+    seed_everything,
+    training_run,
+)
 
 Batches = Iterable[Item]
 
@@ -76,18 +83,16 @@ class MemoryLoop(GuardedModule):
 
     def training_step(self, batch: Item, batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
-        return self._logged(batch, batch_idx, "training", "train")
+        return self._logged(batch, batch_idx, "train")
 
     def validation_step(self, batch: Item, batch_idx: int) -> None:
         """Log the losses of held-out sequences."""
-        self._logged(batch, batch_idx, "validation", "val")
+        self._logged(batch, batch_idx, "val")
 
-    def _logged(self, batch: Item, batch_idx: int, phase: str, prefix: str) -> Tensor:
+    def _logged(self, batch: Item, batch_idx: int, phase: Phase) -> Tensor:
         losses = self.losses(batch)
         self.finite(losses["loss"], batch, batch_idx, phase)
-        named = {f"{prefix}_{name}": value.detach() for name, value in losses.items()}
-        steps = int(batch["mask"].sum())
-        self.log_dict(named, on_step=False, on_epoch=True, batch_size=steps)
+        self.log_mean(phase, losses, batch["mask"].sum())
         return losses["loss"]
 
     def on_train_batch_start(self, batch: Item, batch_idx: int) -> None:
@@ -99,7 +104,7 @@ class MemoryLoop(GuardedModule):
 
     def configure_optimizers(self):  # type: ignore[no-untyped-def]  # Lightning's own union type
         """Return Adam, with the schedule that depends on losses, if it is configured."""
-        optimizer = torch.optim.Adam(self.model.parameters(), lr=self.config.lr)
+        optimizer = fused_adam(self.model, self.config.lr)
         if self.config.schedule != "plateau":
             return optimizer
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=2)

@@ -5,8 +5,9 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import torch
@@ -27,8 +28,10 @@ from dreamserve_training.train.checkpoints import (
     read_checkpoint,
 )
 from dreamserve_training.train.finite import cause
+from dreamserve_training.train.means import EpochMeans
 
 logger = logging.getLogger("dreamserve_training")
+Phase = Literal["train", "val"]
 
 # Warnings of Lightning that do not apply here.
 QUIET = (
@@ -50,6 +53,10 @@ class GuardedModule(lightning.LightningModule):
     config: Any
     _batch: tuple[Any, int] = (None, -1)
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._means = {"train": EpochMeans(), "val": EpochMeans()}
+
     def loss_of(self, batch: Any) -> Tensor:
         """Return the loss of a batch, a scalar."""
         raise NotImplementedError
@@ -67,12 +74,28 @@ class GuardedModule(lightning.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed by step, and remember the batch for `configure_gradient_clipping`."""
         self._batch = batch, batch_idx
-        torch.manual_seed(self.config.seed * 1_000_003 + self.global_step)
+        seed_step(self.config.seed * 1_000_003 + self.global_step, self.device)
 
-    def finite(self, loss: Tensor, batch: Any, batch_idx: int, phase: str) -> Tensor:
+    def log_mean(self, phase: Phase, losses: Mapping[str, Tensor], weight: Tensor | float) -> None:
+        """Count the losses of a batch in the epoch's means, `train_NAME` or `val_NAME`."""
+        self._means[phase].add(losses, weight)
+        if phase == "train" and self.trainer.is_last_batch:
+            self._log_means(phase)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means of the validation."""
+        self._log_means("val")
+
+    def _log_means(self, phase: Phase) -> None:
+        means = self._means[phase].take(partial(self.trainer.strategy.reduce, reduce_op="sum"))
+        named = {f"{phase}_{name}": value for name, value in means.items()}
+        self.log_dict(named, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
+
+    def finite(self, loss: Tensor, batch: Any, batch_idx: int, phase: Phase) -> Tensor:
         """Return `loss`; DivergedError, which names the data, if it is not finite."""
         if not torch.isfinite(loss):
-            raise self._diverged(f"{phase} loss is {loss.item()}", batch, batch_idx, phase)
+            said = {"train": "training", "val": "validation"}[phase]
+            raise self._diverged(f"{said} loss is {loss.item()}", batch, batch_idx, phase)
         return loss
 
     def configure_gradient_clipping(
@@ -84,10 +107,10 @@ class GuardedModule(lightning.LightningModule):
         """Clip the norm of the gradient; DivergedError if it is not finite."""
         norm = torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val or float("inf"))
         if not torch.isfinite(norm):
-            raise self._diverged("the gradient is not finite", *self._batch, "training")
+            raise self._diverged("the gradient is not finite", *self._batch, "train")
 
-    def _diverged(self, what: str, batch: Any, batch_idx: int, phase: str) -> DivergedError:
-        training = phase == "training"
+    def _diverged(self, what: str, batch: Any, batch_idx: int, phase: Phase) -> DivergedError:
+        training = phase == "train"
         loader = self.trainer.train_dataloader if training else self.trainer.val_dataloaders
         gradients = what.startswith("the gradient")
         why = cause(self, batch, loader, self.trainer.current_epoch, batch_idx, gradients)
@@ -228,6 +251,20 @@ def fit(
         done = trainer.current_epoch
     loop.load_state_dict(checkpoints.best)
     return checkpoints.best_loss, done
+
+
+def fused_adam(model: torch.nn.Module, rate: float) -> torch.optim.Adam:
+    """Return Adam, which updates all parameters in one call."""
+    return torch.optim.Adam(model.parameters(), lr=rate, fused=True)
+
+
+def seed_step(seed: int, device: torch.device) -> None:
+    """Seed torch's generators that a step uses, in a hundredth of `torch.manual_seed`'s time."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type != "cpu":
+        torch.manual_seed(seed)
 
 
 def seed_everything(seed: int) -> None:

@@ -18,7 +18,13 @@ from dreamserve_training.models.vae import ConvVAE, save_vae, vae_loss
 from dreamserve_training.runs.options import AboveZero, AtLeastZero, Count, Options, Whole
 from dreamserve_training.runs.records import Record, describe
 from dreamserve_training.train.schedules import one_cycle
-from dreamserve_training.train.trainer import GuardedModule, fit, seed_everything, training_run
+from dreamserve_training.train.trainer import (
+    GuardedModule,
+    fit,
+    fused_adam,
+    seed_everything,
+    training_run,
+)
 
 
 @dataclass(frozen=True)
@@ -68,13 +74,14 @@ class VAELoop(GuardedModule):
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
-        return self.finite(self.loss_of(batch), batch, batch_idx, "training")
+        return self.finite(self.loss_of(batch), batch, batch_idx, "train")
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         """Log the losses of held-out frames."""
         error, kl = self.losses(batch)
-        self.finite(error + kl, batch, batch_idx, "validation")
-        self.log_dict({"val_loss": error + kl, "val_reconstruction": error, "val_kl": kl})
+        self.finite(error + kl, batch, batch_idx, "val")
+        losses = {"loss": error + kl, "reconstruction": error, "kl": kl}
+        self.log_mean("val", losses, len(batch))
 
     def on_train_batch_start(self, batch: Tensor, batch_idx: int) -> None:
         """Seed, and set the rate and Adam's first moment by a one-cycle schedule."""
@@ -86,7 +93,7 @@ class VAELoop(GuardedModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam."""
-        return torch.optim.Adam(self.vae.parameters(), lr=self.config.lr)
+        return fused_adam(self.vae, self.config.lr)
 
 
 def train_vae(
