@@ -50,7 +50,8 @@ def _is_finite(module: Losses, batch: Any, row: int, gradients: bool) -> bool:
 
 def _places(loader: Any, epoch: int, index: int) -> list[str]:
     """Return where each row of a batch comes from; nothing for a loader that is not ours."""
-    sampler, dataset = getattr(loader, "sampler", None), getattr(loader, "dataset", None)
+    sampler = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
+    dataset = getattr(loader, "dataset", None)
     if not isinstance(sampler, PassSampler | SequentialSampler) or not hasattr(dataset, "places"):
         return []
     if isinstance(sampler, PassSampler):

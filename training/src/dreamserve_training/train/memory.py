@@ -19,6 +19,7 @@ from dreamserve_training.models.catalog import save_memory
 from dreamserve_training.models.world_model import LossWeights, WorldModel
 from dreamserve_training.runs.options import AboveZero, AtLeastZero, Count, Options, Whole
 from dreamserve_training.runs.records import Record, describe
+from dreamserve_training.train.processes import PLACES, Strategy
 from dreamserve_training.train.schedules import cosine
 from dreamserve_training.train.trainer import (
     GuardedModule,
@@ -50,6 +51,9 @@ class TrainConfig(Options):
     resume: bool = True  # from save_dir/MODEL_last.ckpt, if it exists; False: start over
     restart: bool = False  # start over if the files there are of other settings or data
     seed: Whole = 0
+    devices: Count = 1  # of each machine; they share the batches
+    num_nodes: Count = 1  # machines
+    strategy: Strategy = "auto"  # Lightning's
 
     @property
     def weights(self) -> LossWeights:
@@ -137,7 +141,9 @@ def train_memory(
     directory, name = Path(config.save_dir), model.name
     record = _record(model, config, dataloader, validation)
     fresh = not config.resume
-    with training_run(directory, name, record, config.epochs, config.restart, fresh) as last:
+    with training_run(
+        directory, name, record, config.epochs, config.restart, fresh, config
+    ) as last:
         seed_everything(config.seed)
         loop = MemoryLoop(model, config)
         best_loss, epochs = fit(
@@ -152,6 +158,7 @@ def train_memory(
             mixed_precision=config.mixed_precision,
             patience=config.early_stopping_patience,
             callbacks=callbacks,
+            places=config,
         )
         model.eval()
         path = directory / f"{name}_best.pth"
@@ -164,7 +171,7 @@ def _record(
 ) -> Record:
     settings = describe(config)
     budget = {name: settings.pop(name) for name in ("epochs", "early_stopping_patience")}
-    for name in ("device", "save_dir", "resume", "restart"):
+    for name in ("device", "save_dir", "resume", "restart", *PLACES):
         del settings[name]
     settings["model"] = describe(model.config)
     data = {"train": batches_digest(train), "validation": batches_digest(validation)}

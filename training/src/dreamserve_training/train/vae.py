@@ -17,6 +17,7 @@ from dreamserve_training.data.frames import FrameDataset, frame_loader
 from dreamserve_training.models.vae import ConvVAE, save_vae, vae_loss
 from dreamserve_training.runs.options import AboveZero, AtLeastZero, Count, Options, Whole
 from dreamserve_training.runs.records import Record, describe
+from dreamserve_training.train.processes import PLACES, Strategy
 from dreamserve_training.train.schedules import one_cycle
 from dreamserve_training.train.trainer import (
     GuardedModule,
@@ -42,6 +43,9 @@ class VAEConfig(Options):
     salience: AtLeastZero = 8.0  # extra weight of pixels that differ from the mean image
     free_nats_per_dim: AtLeastZero = 0.5
     seed: Whole = 0
+    devices: Count = 1  # of each machine; they share the batches
+    num_nodes: Count = 1  # machines
+    strategy: Strategy = "auto"  # Lightning's
 
 
 class VAELoop(GuardedModule):
@@ -121,7 +125,8 @@ def train_vae(
         frame_loader(validation, 256, shuffle=False),
     )
     path = directory / "vae_best.pth"
-    with training_run(directory, "vae", _record(config, loaders), config.epochs, restart) as last:
+    record, epochs = _record(config, loaders), config.epochs
+    with training_run(directory, "vae", record, epochs, restart, places=config) as last:
         seed_everything(config.seed)
         mean_image = torch.from_numpy(train.frames[:4096].mean(axis=0, dtype=np.float32) / 255)
         steps = config.epochs * len(loaders[0])
@@ -136,6 +141,7 @@ def train_vae(
             resume_from=last,
             device=device,
             callbacks=callbacks,
+            places=config,
         )
         save_vae(loop.vae, path)
     return path
@@ -144,5 +150,7 @@ def train_vae(
 def _record(config: VAEConfig, loaders: tuple[Any, Any]) -> Record:
     settings = describe(config)
     budget = {"epochs": settings.pop("epochs")}
+    for name in PLACES:
+        del settings[name]
     train, validation = map(batches_digest, loaders)
     return Record("V", settings, budget, {"train": train, "validation": validation})
