@@ -23,7 +23,7 @@ import logging
 import statistics
 import tempfile
 import warnings
-from dataclasses import replace
+from contextlib import chdir
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dreamserve_training.data.collect import collect
+from dreamserve_training.data.collect import record_episode
 from dreamserve_training.data.encoding import FramesToLatentConverter
 from dreamserve_training.data.episodes import (
     Episode,
@@ -69,12 +69,16 @@ class Compared(NamedTuple):
 
 
 def record(folder: Path, episodes: int) -> None:
-    """Collect `episodes` of TakeCover, and a fifth as many held out, with frames 64 x 64."""
+    """Play `episodes` of TakeCover, and a fifth as many held out, with frames 64 x 64."""
     written = load_recipe("takecover")
     recipe = resolve(written, probe(written))
-    for split, count, seed in (("train", episodes, 0), ("holdout", -(-episodes // 5), 10**6)):
-        config = replace(recipe.collect, episodes=count, seed=seed, workers=1)
-        collect(recipe.env, folder / split, config)
+    with chdir(folder):  # the game leaves files where it runs
+        env = recipe.env.open()
+        for split, first, count in (("train", 0, episodes), ("holdout", 10**6, -(-episodes // 5))):
+            (folder / split).mkdir()
+            for seed in range(first, first + count):
+                episode = record_episode(env, recipe.collect, seed)
+                save_episode(folder / split / f"{seed:07}.npz", episode)
 
 
 def compare_vision(folder: Path, peer: Peer | None, frames: int, epochs: int) -> Compared:
