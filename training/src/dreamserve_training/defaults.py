@@ -23,6 +23,7 @@ from dreamserve_training.envs import EnvSpec, RealEnv, env_name, make_env
 from dreamserve_training.models.controller import Scores
 from dreamserve_training.probing import Wishes, action_spec, observation_spec, step_limit
 from dreamserve_training.recipe import (
+    LIGHT_PLAN,
     EvaluateConfig,
     Recipe,
     ResolvedRecipe,
@@ -192,7 +193,7 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
         batch_size=recipe.batch_size,
         sequence_length=length,
         controller=_options("controller", _controller(env), recipe.controller),
-        evaluate=_options("evaluate", EvaluateConfig(), recipe.evaluate),
+        evaluate=_evaluate(recipe.evaluate),
         constant_reward=recipe.constant_reward,
         done_threshold=recipe.done_threshold,
         bank_size=recipe.bank_size,
@@ -224,6 +225,11 @@ def _controller(env: EnvSpec) -> ControllerConfig:
     )
 
 
+def _evaluate(options: Mapping[str, Any]) -> EvaluateConfig:
+    config = _options("evaluate", EvaluateConfig(), options)
+    return replace(config, plan={**LIGHT_PLAN, **config.plan})
+
+
 def _options(field: str, config: Config, options: Mapping[str, Any]) -> Config:
     """Return `config` with `options` in place of its defaults. RecipeError for an unknown one."""
     known = {item.name for item in fields(config)}
@@ -239,19 +245,21 @@ class Experience:
 
     constant_reward: float | None  # of every step, if all are equal
     ends: bool  # whether any episode terminates
+    reward_mean: float
+    reward_std: float  # standard deviation over all steps
 
 
 def experience_of(recipe: ResolvedRecipe, workspace: Workspace) -> Experience:
     """Return what M has to predict: rewards, unless all are equal, and ends, if there are any."""
-    low, high, ends = math.inf, -math.inf, False
+    rewards, ends = [], False
     for path in episode_paths(workspace.episodes("train")):
         episode = load_episode(path, ("rewards", "terminated"))
-        low = min(low, float(episode["rewards"].min()))
-        high = max(high, float(episode["rewards"].max()))
+        rewards.append(episode["rewards"].astype(np.float64))
         ends = ends or bool(episode["terminated"].any())
+    all_rewards = np.concatenate(rewards)
     constant = recipe.constant_reward
-    if constant is None and low == high:
-        constant = low
+    if constant is None and all_rewards.min() == all_rewards.max():
+        constant = float(all_rewards[0])
     if constant == 0.0:
         logger.warning("every reward is 0: nothing distinguishes good actions from bad ones")
-    return Experience(constant, ends)
+    return Experience(constant, ends, float(all_rewards.mean()), float(all_rewards.std()))

@@ -44,8 +44,10 @@ class RecurrentModel(WorldModel):
     `action_dim` is n for Discrete actions and, with `discrete_actions=False`, the number of
     components of continuous actions, which are then taken as they are. `done_dropout` and
     `done_gradient_scale` regularise the done head, which has few positive targets and overfits
-    first: dropout of its inputs, and a factor of its gradient into the core. ValueError for sizes
-    below 1, and for an `action_dim` that does not fit the space.
+    first: dropout of its inputs, and a factor of its gradient into the core. `reward_mean` and
+    `reward_scale` are the mean and the standard deviation of the rewards: the reward head learns
+    them scaled, so that rewards of every size weigh as much as the next latent. ValueError for
+    sizes below 1, a `reward_scale` of 0 or less, and an `action_dim` that does not fit the space.
     """
 
     state_names: ClassVar[tuple[str, ...]]  # of shape (rnn_size,) each; the heads read the first
@@ -64,12 +66,16 @@ class RecurrentModel(WorldModel):
         done_gradient_scale: float = 1.0,
         gradient_checkpointing: bool = False,
         action_space: ActionSpace | Mapping[str, Any] | None = None,
+        reward_mean: float = 0.0,
+        reward_scale: float = 1.0,
     ) -> None:
         # before any other local variable exists
         config: dict[str, Any] = {k: v for k, v in locals().items() if k not in _NOT_OPTIONS}
         super().__init__()
         if min(z_dim, rnn_size, num_mixtures) < 1:
             raise ValueError("z_dim, rnn_size and num_mixtures must be at least 1")
+        if reward_scale <= 0:
+            raise ValueError(f"reward_scale must be above 0, not {reward_scale}")
         space = as_space(config.pop("action_space"))
         self.action_input = action_input_of(space, action_dim, discrete_actions)
         if space is not None:
@@ -79,6 +85,7 @@ class RecurrentModel(WorldModel):
         self.rnn_size, self.num_mixtures = rnn_size, num_mixtures
         self.head: Head = head
         self.predict_reward, self.predict_done = predict_reward, predict_done
+        self.reward_mean, self.reward_scale = reward_mean, reward_scale
         self.discrete_actions = isinstance(self.action_input.space, DiscreteSpace)
         self.done_gradient_scale = done_gradient_scale
         self.gradient_checkpointing = gradient_checkpointing
@@ -110,16 +117,20 @@ class RecurrentModel(WorldModel):
         outputs, state = self._run_chunks(inputs, start)
         mixture = split_parameters(self.mdn_head(outputs), self.head, self.num_mixtures, self.z_dim)
         reward = self.reward_head(outputs).squeeze(-1) if self.reward_head else None
+        reward = unscaled(reward, self.reward_mean, self.reward_scale)
         done_logit = self._done_logit(outputs) if self.done_head else None
         return Prediction(mixture, reward, done_logit, state)
 
     def losses(self, batch: Batch, weights: LossWeights) -> dict[str, Tensor]:
-        """Return mixture NLL per dimension, reward MSE, weighted done cross-entropy, and `loss`."""
+        """Return mixture NLL per dimension, reward MSE, weighted done cross-entropy, and `loss`.
+
+        The MSE is that of scaled rewards: of rewards divided by `reward_scale`.
+        """
         output = self(batch["z"], batch["actions"])
         parts = {"nll": mdn_loss_function(output.mixture, batch["next_z"], batch["next_mask"])}
         total = parts["nll"]
         if output.reward is not None:
-            error = (output.reward.float() - batch["rewards"]).square()
+            error = ((output.reward.float() - batch["rewards"]) / self.reward_scale).square()
             parts["reward"] = masked_mean(error, batch["mask"])
             total = total + weights.reward * parts["reward"]
         if output.done_logit is not None:
@@ -181,6 +192,7 @@ class RecurrentGraph(nn.Module):
         self.z_dim, self.num_mixtures, self.head = model.z_dim, model.num_mixtures, model.head
         self.action_input = model.action_input
         self.predict_reward, self.predict_done = model.predict_reward, model.predict_done
+        self.reward_mean, self.reward_scale = model.reward_mean, model.reward_scale
         self.cell = model.cell()
         heads = [model.mdn_head, model.reward_head, model.done_head]
         present = [head for head in heads if head is not None]
@@ -195,8 +207,16 @@ class RecurrentGraph(nn.Module):
         parts = list(self.heads(state[0]).split(self.head_sizes, dim=-1))
         mixture: Mixture = split_parameters(parts.pop(0), self.head, self.num_mixtures, self.z_dim)
         reward = parts.pop(0).squeeze(-1) if self.predict_reward else None
+        reward = unscaled(reward, self.reward_mean, self.reward_scale)
         done_logit = parts.pop(0).squeeze(-1) if self.predict_done else None
         return Prediction(mixture, reward, done_logit, state)
+
+
+def unscaled(reward: Tensor | None, mean: float, scale: float) -> Tensor | None:
+    """Return a scaled reward as the environment's. Without a scale, no operator is added."""
+    if reward is None or (mean, scale) == (0.0, 1.0):
+        return reward
+    return reward * scale + mean
 
 
 def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
