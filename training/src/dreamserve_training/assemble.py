@@ -33,12 +33,15 @@ from dreamserve_training.recipe import ResolvedRecipe, Workspace, read_json, wri
 def memory_options(recipe: ResolvedRecipe, workspace: Workspace) -> dict[str, Any]:
     """Return the arguments of M's core: sizes, what it predicts, and the recipe's options."""
     experience = experience_of(recipe, workspace)
+    predicts_reward = experience.constant_reward is None
+    scale = {"reward_mean": experience.reward_mean, "reward_scale": experience.reward_std}
     return {
         "z_dim": recipe.vae.z_dim,
         "action_space": recipe.env.action_space,
-        "predict_reward": experience.constant_reward is None,
+        "predict_reward": predicts_reward,
         "predict_done": experience.ends,
         "signals": {name: signal.head() for name, signal in recipe.signals.items()},
+        **(scale if predicts_reward else {}),
         **recipe.memory_options,
     }
 

@@ -26,6 +26,7 @@ from dreamserve_training.export.bank import BankConfig
 from dreamserve_training.models.controller import Scores
 from dreamserve_training.probing import Wishes, action_spec, observation_spec, step_limit
 from dreamserve_training.recipe import (
+    LIGHT_PLAN,
     DoneRuleName,
     EvaluateConfig,
     Recipe,
@@ -204,7 +205,7 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
         batch_size=recipe.batch_size,
         sequence_length=length,
         controller=_options("controller", _method(recipe, env), _method_options(recipe)),
-        evaluate=_options("evaluate", EvaluateConfig(), recipe.evaluate),
+        evaluate=_evaluate(recipe.evaluate),
         constant_reward=recipe.constant_reward,
         done_rule=recipe.done_rule,
         done_threshold=recipe.done_threshold,
@@ -274,6 +275,11 @@ def _bank(recipe: Recipe) -> BankConfig:
     return BankConfig(recipe.bank_size)
 
 
+def _evaluate(options: Mapping[str, Any]) -> EvaluateConfig:
+    config = _options("evaluate", EvaluateConfig(), options)
+    return replace(config, plan={**LIGHT_PLAN, **config.plan})
+
+
 def _options(field: str, config: Config, options: Mapping[str, Any]) -> Config:
     """Return `config` with `options` in place of its defaults. RecipeError for an unknown one."""
     known = {item.name for item in fields(config)}
@@ -289,19 +295,21 @@ class Experience:
 
     constant_reward: float | None  # of every step, if all are equal
     ends: bool  # whether any episode terminates
+    reward_mean: float
+    reward_std: float  # standard deviation over all steps
 
 
 def experience_of(recipe: ResolvedRecipe, workspace: Workspace) -> Experience:
     """Return what M has to predict: rewards, unless all are equal, and ends, if there are any."""
-    low, high, ends = math.inf, -math.inf, False
+    rewards, ends = [], False
     for path in episode_paths(workspace.episodes("train")):
         episode = load_episode(path, ("rewards", "terminated"))
-        low = min(low, float(episode["rewards"].min()))
-        high = max(high, float(episode["rewards"].max()))
+        rewards.append(episode["rewards"].astype(np.float64))
         ends = ends or bool(episode["terminated"].any())
+    all_rewards = np.concatenate(rewards)
     constant = recipe.constant_reward
-    if constant is None and low == high:
-        constant = low
+    if constant is None and all_rewards.min() == all_rewards.max():
+        constant = float(all_rewards[0])
     if constant == 0.0:
         logger.warning("every reward is 0: nothing distinguishes good actions from bad ones")
-    return Experience(constant, ends)
+    return Experience(constant, ends, float(all_rewards.mean()), float(all_rewards.std()))

@@ -27,6 +27,10 @@ Split = Literal["train", "holdout"]
 DoneRuleName = Literal["threshold", "drawn"]
 Overrides = Mapping[str, Any]  # fields of a config that replace their defaults
 
+# Of the plans of an evaluation: a plan of the default size takes seconds, and an episode may need a
+# thousand. More iterations make better plans.
+LIGHT_PLAN: Overrides = {"horizon": 20, "candidates": 64, "iterations": 6}
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -80,7 +84,7 @@ class EvaluateConfig(Options):
     seed: Whole = 2_000_000  # of the first episode; data is collected with smaller seeds
     dream_temperatures: tuple[AtLeastZero, ...] = (0.5, 1.0, 1.15, 1.3)
     plan_episodes: Whole = 5  # played by /plan, which takes longer; 0: none
-    plan: Overrides = field(default_factory=dict)  # fields of /plan
+    plan: Overrides = field(default_factory=dict)  # fields of /plan; without these, `LIGHT_PLAN`
     workers: Count = 2
 
 
