@@ -1,11 +1,13 @@
 """Assemble bundles from the stages' files: a draft to evolve C in, then the final one."""
 
 from collections.abc import Mapping
+from math import log
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from dreamserve.loading import load_world
+from dreamserve.manifest import DoneRule
 from dreamserve.trust import UNTRUSTED
 from dreamserve_training.defaults import experience_of
 from dreamserve_training.evaluation.measure import card_pictures, measure_world
@@ -31,19 +33,23 @@ from dreamserve_training.recipe import ResolvedRecipe, Workspace, read_json, wri
 def memory_options(recipe: ResolvedRecipe, workspace: Workspace) -> dict[str, Any]:
     """Return the arguments of M's core: sizes, what it predicts, and the recipe's options."""
     experience = experience_of(recipe, workspace)
+    predicts_reward = experience.constant_reward is None
+    scale = {"reward_mean": experience.reward_mean, "reward_scale": experience.reward_std}
     return {
         "z_dim": recipe.vae.z_dim,
         "action_space": recipe.env.action_space,
-        "predict_reward": experience.constant_reward is None,
+        "predict_reward": predicts_reward,
         "predict_done": experience.ends,
+        "signals": {name: signal.head() for name, signal in recipe.signals.items()},
+        **(scale if predicts_reward else {}),
         **recipe.memory_options,
     }
 
 
 def write_draft(recipe: ResolvedRecipe, workspace: Workspace) -> Path:
     """Write the bundle without controller and measurements, in whose dreams C is trained."""
-    vision, memory = load_models(workspace)
-    threshold = recipe.done_threshold
+    vision, memory = load_models(recipe, workspace)
+    threshold = 0.0 if recipe.done_rule == "drawn" else recipe.done_threshold
     if threshold is None:
         spec = world_spec(recipe.name, recipe.env, memory, **_reward(recipe, workspace, memory))
         backend = ModelBackend(spec, vision, memory)
@@ -59,7 +65,13 @@ def write_bundle(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> 
     held_out = workspace.episodes("holdout"), workspace.latents("holdout")
     evaluation = read_json(workspace.evaluation, default=None)
     quality = {
-        **measure_world(world.backend, world.spec, *held_out),
+        **measure_world(
+            world.backend,
+            world.spec,
+            *held_out,
+            signals=recipe.signals,
+            done_positive=recipe.train.done_pos_weight or 1.0,
+        ),
         **({"real": evaluation["real"]} if evaluation["real"] else {}),
         "dream": {f"T = {t}": figures for t, figures in evaluation["dream"].items()},
     }
@@ -82,12 +94,13 @@ def _write(
     pictures: Mapping[str, Picture] | None = None,
     max_bytes: int = UNTRUSTED.max_bundle_bytes,
 ) -> Path:
-    vision, memory = load_models(workspace)
+    vision, memory = load_models(recipe, workspace)
+    threshold = read_json(workspace.done_threshold, default=0.0)
     spec = world_spec(
         recipe.name,
         recipe.env,
         memory,
-        done_threshold=read_json(workspace.done_threshold, default=0.0),
+        done=DoneRule(rule=recipe.done_rule, threshold=threshold),
         **_reward(recipe, workspace, memory),
     )
     return export_world(
@@ -111,9 +124,16 @@ def _write(
     )
 
 
-def load_models(workspace: Workspace) -> tuple[Vision, WorldModel]:
-    """Return V and M as they are served: with weights rounded to half precision."""
-    return round_to_half(load_vision(workspace.vae_model), load_memory(workspace.memory_model))
+def load_models(recipe: ResolvedRecipe, workspace: Workspace) -> tuple[Vision, WorldModel]:
+    """Return V and M as they are served: with weights rounded to half precision.
+
+    Of ends that are drawn, the weight of positives in training is undone: the sigmoid of the done
+    logit is then the end's probability.
+    """
+    memory = load_memory(workspace.memory_model)
+    if recipe.done_rule == "drawn":
+        memory.shift_done_logit(-log(recipe.train.done_pos_weight))
+    return round_to_half(load_vision(workspace.vae_model), memory)
 
 
 def _reward(recipe: ResolvedRecipe, workspace: Workspace, memory: WorldModel) -> dict[str, Any]:

@@ -1,13 +1,17 @@
 """dreamserve-train: train a world and export it as a bundle, stage by stage or in one run."""
 
+import inspect
 import logging
 import signal
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from dreamserve_training.data_commands import commands
+from dreamserve_training.runs.pools import ExecutorName, using
 from dreamserve_training.runs.signals import stoppable
 
 
@@ -38,6 +42,34 @@ Restart = Annotated[
 ]
 
 
+Workers = Annotated[
+    ExecutorName,
+    typer.Option(
+        "--executor",
+        help="Where episodes are played: processes of this machine, or a Ray cluster"
+        " (RAY_ADDRESS; without it, one that is started here).",
+    ),
+]
+
+
+def on_workers(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the option --executor to a command that plays episodes."""
+
+    @wraps(command)
+    def run(*arguments: Any, executor: ExecutorName, **named: Any) -> None:
+        with using(executor):
+            command(*arguments, **named)
+
+    signature = inspect.signature(command)
+    added = inspect.Parameter(
+        "executor", inspect.Parameter.KEYWORD_ONLY, default="local", annotation=Workers
+    )
+    parameters = [*signature.parameters.values(), added]
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {**command.__annotations__, "executor": Workers}
+    return run
+
+
 def _run(
     stage: str, name: str, out: Path | None, restart: bool, bundle: Path | None = None
 ) -> None:
@@ -50,6 +82,7 @@ def _run(
 
 
 @app.command(epilog=_example("collect takecover"))
+@on_workers
 def collect(recipe: RecipeName, out: Out = None, restart: Restart = False) -> None:
     """Record episodes of the real environment."""
     _run("collect", recipe, out, restart)
@@ -75,12 +108,14 @@ def memory(recipe: RecipeName, out: Out = None, restart: Restart = False) -> Non
 
 
 @app.command(epilog=_example("controller takecover"))
+@on_workers
 def controller(recipe: RecipeName, out: Out = None, restart: Restart = False) -> None:
     """Train C, the controller, in imagined episodes."""
     _run("controller", recipe, out, restart)
 
 
 @app.command(epilog=_example("evaluate takecover"))
+@on_workers
 def evaluate(recipe: RecipeName, out: Out = None, restart: Restart = False) -> None:
     """Evaluate C in the real environment and compare it with agents that ignore observations."""
     _run("evaluate", recipe, out, restart)
@@ -146,6 +181,7 @@ def validate(
 
 
 @app.command(epilog=_example("recipe takecover --out runs/takecover"))
+@on_workers
 def recipe(
     name: RecipeName, out: Out = None, bundle: Bundle = None, restart: Restart = False
 ) -> None:

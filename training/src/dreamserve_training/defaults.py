@@ -10,20 +10,24 @@ import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
+from dreamserve.manifest import SignalSpec
 from dreamserve.observations import ObservationSpec, VectorSpec
 from dreamserve.spaces import ActionSpace
 from dreamserve_training.data.collect import CollectConfig, record_episode
-from dreamserve_training.data.episodes import episode_paths, load_episode
+from dreamserve_training.data.episodes import episode_paths, load_episode, read_headers
+from dreamserve_training.data.signals import Signal, Signals, check_recorded
 from dreamserve_training.envs import EnvSpec, RealEnv, env_name, make_env
 from dreamserve_training.export.bank import BankConfig
 from dreamserve_training.models.controller import Scores
 from dreamserve_training.probing import Wishes, action_spec, observation_spec, step_limit
 from dreamserve_training.recipe import (
+    LIGHT_PLAN,
+    DoneRuleName,
     EvaluateConfig,
     Recipe,
     ResolvedRecipe,
@@ -103,6 +107,8 @@ def _recorded(recipe: Recipe) -> Probed:
         raise RecipeError("a recipe needs env=..., data=Data(...), or both")
     described = recipe.data.description()
     spec = recorded_spec(recipe.data, _wishes(recipe))
+    first = episode_paths(recipe.data.folder)[0]
+    check_recorded(recipe.signals, set(read_headers(first)), first)
     return Probed(spec, described.steps / described.episodes, described.steps)
 
 
@@ -153,7 +159,9 @@ def _part(recipe: Recipe, env: Any) -> str | None:
 def _mean_steps(env: RealEnv, config: CollectConfig, recipe: Recipe) -> float:
     """Return the mean length of the first episodes, which takes PROBE_STEPS steps or more."""
     config = replace(config, policy=recipe.policy)
-    lengths = [len(record_episode(env, config, config.seed)["actions"])]
+    first = record_episode(env, config, config.seed)
+    check_recorded(recipe.signals, set(first), env.spec.env_id)
+    lengths = [len(first["actions"])]
     while sum(lengths) < PROBE_STEPS:
         seed = config.seed + len(lengths)
         lengths.append(len(record_episode(env, config, seed)["actions"]))
@@ -177,6 +185,7 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
         epochs=min(200, max(5, updates // batches)),
         mixed_precision=not vectors,  # bfloat16 is too coarse for numbers
     )
+    train = _options("train", train, recipe.train)
     memory = {
         "rnn_size": 128 if vectors else 256,
         "num_mixtures": 3 if vectors else 5,
@@ -192,15 +201,36 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
         vae=_vae(recipe, env, steps),
         memory=recipe.memory,
         memory_options={**memory, **recipe.memory_options},
-        train=_options("train", train, recipe.train),
+        train=train,
         batch_size=recipe.batch_size,
         sequence_length=length,
         controller=_options("controller", _method(recipe, env), _method_options(recipe)),
-        evaluate=_options("evaluate", EvaluateConfig(), recipe.evaluate),
+        evaluate=_evaluate(recipe.evaluate),
         constant_reward=recipe.constant_reward,
+        done_rule=recipe.done_rule,
         done_threshold=recipe.done_threshold,
+        signals=_signals(recipe, train),
         bank=_options("bank", _bank(recipe), recipe.bank),
     )
+
+
+def _signals(recipe: Recipe, train: TrainConfig) -> Signals:
+    """Return the recipe's signals. RecipeError if M cannot predict them, or for a wrong rule."""
+    if recipe.done_rule not in get_args(DoneRuleName):
+        rules = ", ".join(get_args(DoneRuleName))
+        raise RecipeError(f"done_rule must be one of {rules}, not {recipe.done_rule!r}")
+    if recipe.done_rule == "drawn" and recipe.done_threshold is not None:
+        raise RecipeError("give done_threshold only with done_rule='threshold'")
+    if recipe.done_rule == "drawn" and train.done_pos_weight == 0:
+        raise RecipeError("train: done_pos_weight must be above 0 with done_rule='drawn'")
+    for name, signal in recipe.signals.items():
+        if not isinstance(signal, Signal):
+            raise RecipeError(f"signals: {name!r} must be a Signal, not {signal!r}")
+        try:
+            SignalSpec(name=name, description=signal.head().description)
+        except ValidationError as error:
+            raise RecipeError(f"signals: {name!r}: {error.errors()[0]['msg']}") from error
+    return recipe.signals
 
 
 def _vae(recipe: Recipe, env: EnvSpec, steps: int) -> VAEConfig:
@@ -245,6 +275,11 @@ def _bank(recipe: Recipe) -> BankConfig:
     return BankConfig(recipe.bank_size)
 
 
+def _evaluate(options: Mapping[str, Any]) -> EvaluateConfig:
+    config = _options("evaluate", EvaluateConfig(), options)
+    return replace(config, plan={**LIGHT_PLAN, **config.plan})
+
+
 def _options(field: str, config: Config, options: Mapping[str, Any]) -> Config:
     """Return `config` with `options` in place of its defaults. RecipeError for an unknown one."""
     known = {item.name for item in fields(config)}
@@ -260,19 +295,21 @@ class Experience:
 
     constant_reward: float | None  # of every step, if all are equal
     ends: bool  # whether any episode terminates
+    reward_mean: float
+    reward_std: float  # standard deviation over all steps
 
 
 def experience_of(recipe: ResolvedRecipe, workspace: Workspace) -> Experience:
     """Return what M has to predict: rewards, unless all are equal, and ends, if there are any."""
-    low, high, ends = math.inf, -math.inf, False
+    rewards, ends = [], False
     for path in episode_paths(workspace.episodes("train")):
         episode = load_episode(path, ("rewards", "terminated"))
-        low = min(low, float(episode["rewards"].min()))
-        high = max(high, float(episode["rewards"].max()))
+        rewards.append(episode["rewards"].astype(np.float64))
         ends = ends or bool(episode["terminated"].any())
+    all_rewards = np.concatenate(rewards)
     constant = recipe.constant_reward
-    if constant is None and low == high:
-        constant = low
+    if constant is None and all_rewards.min() == all_rewards.max():
+        constant = float(all_rewards[0])
     if constant == 0.0:
         logger.warning("every reward is 0: nothing distinguishes good actions from bad ones")
-    return Experience(constant, ends)
+    return Experience(constant, ends, float(all_rewards.mean()), float(all_rewards.std()))

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from dreamserve_training.data.collect import CollectConfig
 from dreamserve_training.data.disk import Data
 from dreamserve_training.data.policies import Policy
+from dreamserve_training.data.signals import Signals
 from dreamserve_training.envs import Env, EnvSpec, Record
 from dreamserve_training.export.bank import BankConfig
 from dreamserve_training.files import atomic_write
@@ -23,7 +24,12 @@ from dreamserve_training.train.methods import MethodConfig
 from dreamserve_training.train.vae import VAEConfig
 
 Split = Literal["train", "holdout"]
+DoneRuleName = Literal["threshold", "drawn"]
 Overrides = Mapping[str, Any]  # fields of a config that replace their defaults
+
+# Of the plans of an evaluation: a plan of the default size takes seconds, and an episode may need a
+# thousand. More iterations make better plans.
+LIGHT_PLAN: Overrides = {"horizon": 20, "candidates": 64, "iterations": 6}
 
 
 @dataclass(frozen=True)
@@ -49,11 +55,14 @@ class Recipe:
     # the experience
     steps: int | None = None  # about as many are collected for training, a tenth more is held out
     policy: Policy | None = None  # who plays: (rng, action space) → actions of an episode
-    record: Record | None = None  # numbers stored with each step, for analysis
+    record: Record | None = None  # numbers stored with each step, for `signals` and analysis
     baselines: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # name → actions, repeated
     # the models
     constant_reward: float | None = None  # of every step; None: as in the experience
+    # an end: cut where the done logit exceeds a threshold, or drawn at its probability
+    done_rule: DoneRuleName = "threshold"
     done_threshold: float | None = None  # of the done logit; None: chosen on held-out episodes
+    signals: Signals = field(default_factory=dict)  # recorded numbers that M predicts, by name
     collect: Overrides = field(default_factory=dict)  # CollectConfig
     vae: Overrides = field(default_factory=dict)  # VAEConfig; unused for vectors
     memory: str = "mdnrnn"  # the core of M, a key of `models.catalog.CORES`
@@ -75,7 +84,7 @@ class EvaluateConfig(Options):
     seed: Whole = 2_000_000  # of the first episode; data is collected with smaller seeds
     dream_temperatures: tuple[AtLeastZero, ...] = (0.5, 1.0, 1.15, 1.3)
     plan_episodes: Whole = 5  # played by /plan, which takes longer; 0: none
-    plan: Overrides = field(default_factory=dict)  # fields of /plan
+    plan: Overrides = field(default_factory=dict)  # fields of /plan; without these, `LIGHT_PLAN`
     workers: Count = 2
 
 
@@ -98,7 +107,9 @@ class ResolvedRecipe:
     controller: MethodConfig
     evaluate: EvaluateConfig
     constant_reward: float | None
+    done_rule: DoneRuleName
     done_threshold: float | None
+    signals: Signals
     bank: BankConfig
 
 

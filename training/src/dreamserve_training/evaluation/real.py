@@ -4,6 +4,7 @@ dreamserve-train evaluate takecover --out runs/takecover
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -218,16 +219,23 @@ def compare_agents(
     workers: int = 2,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, EpisodeResults]:
-    """Return every agent's results, by name, over the same real episodes, one per seed."""
+    """Return every agent's results, by name, over the same real episodes, one per seed.
+
+    Calls `progress(done, total)` first, and after each episode.
+    """
     total = len(agents) * len(seeds)
+    progress(0, total)
     with stoppable(), worker_pool(workers) as pool:
         jobs = {
             agent.name: [pool.submit(_play_one, spec, agent, seed) for seed in seeds]
             for agent in agents
         }
-        results: dict[str, EpisodeResults] = {}
-        for name, pending in jobs.items():
-            returns, lengths = zip(*(job.result() for job in pending), strict=True)
-            results[name] = EpisodeResults(list(returns), list(lengths))
-            progress(len(results) * len(seeds), total)
+        every = [job for pending in jobs.values() for job in pending]
+        for done, job in enumerate(as_completed(every), 1):
+            job.result()  # raises the worker's exception
+            progress(done, total)
+    results: dict[str, EpisodeResults] = {}
+    for name, pending in jobs.items():
+        returns, lengths = zip(*(job.result() for job in pending), strict=True)
+        results[name] = EpisodeResults(list(returns), list(lengths))
     return results
