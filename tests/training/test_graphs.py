@@ -184,7 +184,7 @@ def test_a_step_with_one_component_is_written_in_both_formats(tmp_path):
     write_torchscript(graph, inputs("per_dimension", 2), tmp_path / "step.pt")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch's, of TorchScript itself
-        scripted = torch.jit.load(tmp_path / "step.pt")(*given)
+        scripted = torch.jit.load(tmp_path / "step.pt").float()(*given)
     for actual, other, expected in zip(found, scripted, graph(*given), strict=True):
         np.testing.assert_allclose(actual, expected.detach().numpy(), atol=1e-5)
         torch.testing.assert_close(other, expected)
