@@ -37,8 +37,8 @@ def _memory(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
 
 
 def draft(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
-    """Return what the bundle in whose dreams C is evolved is made of."""
-    names = ("env", "constant_reward", "done_rule", "done_threshold", "bank_size")
+    """Return what the bundle in whose dreams C is trained is made of."""
+    names = ("env", "constant_reward", "done_rule", "done_threshold", "bank")
     models = {"vae": _hash(workspace.vae_model), "memory": _hash(workspace.memory_model)}
     return {**_fields(recipe, names), **models, "latents": _digests(workspace.latents)}
 

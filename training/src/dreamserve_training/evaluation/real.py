@@ -4,6 +4,7 @@ dreamserve-train evaluate takecover --out runs/takecover
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -69,7 +70,7 @@ def latent_of(world: World, observation: Observed) -> Float32:
 
 @dataclass
 class DreamingAgent:
-    """A controller on [z, h] of a dream that every real observation corrects.
+    """A controller on the state of a dream that every real observation corrects.
 
     Without `vision` it sees the first observation only and then acts on its own dream at
     `temperature`, which shows how much of its return depends on what it sees.
@@ -87,10 +88,13 @@ class DreamingAgent:
 
     def act(self) -> Any:
         """Return the controller's action and step the dream with it."""
-        space, scores = self.world.spec.action_space, self.policy.scores(features(self.dreams))
+        space, scores = self.world.spec.action_space, self._scores()
         action = space.from_scores(scores, np.isfinite(scores).all(axis=1))
         self.dreams.step(action)
         return space.single(action[0])
+
+    def _scores(self) -> Float32:
+        return self.policy.scores(features(self.dreams, self.policy.inputs))
 
     def see(self, observation: Observed) -> None:
         """Correct the dream to the real observation."""
@@ -215,16 +219,23 @@ def compare_agents(
     workers: int = 2,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, EpisodeResults]:
-    """Return every agent's results, by name, over the same real episodes, one per seed."""
+    """Return every agent's results, by name, over the same real episodes, one per seed.
+
+    Calls `progress(done, total)` first, and after each episode.
+    """
     total = len(agents) * len(seeds)
+    progress(0, total)
     with stoppable(), worker_pool(workers) as pool:
         jobs = {
             agent.name: [pool.submit(_play_one, spec, agent, seed) for seed in seeds]
             for agent in agents
         }
-        results: dict[str, EpisodeResults] = {}
-        for name, pending in jobs.items():
-            returns, lengths = zip(*(job.result() for job in pending), strict=True)
-            results[name] = EpisodeResults(list(returns), list(lengths))
-            progress(len(results) * len(seeds), total)
+        every = [job for pending in jobs.values() for job in pending]
+        for done, job in enumerate(as_completed(every), 1):
+            job.result()  # raises the worker's exception
+            progress(done, total)
+    results: dict[str, EpisodeResults] = {}
+    for name, pending in jobs.items():
+        returns, lengths = zip(*(job.result() for job in pending), strict=True)
+        results[name] = EpisodeResults(list(returns), list(lengths))
     return results
