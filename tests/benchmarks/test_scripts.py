@@ -34,6 +34,7 @@ SCRIPTS = {
     " --only '4 states, 1 action' --bounds 1",
     "plan_trees": "--depths 3 --trees 1",
     "playground": "--players 2 --rounds 1 --seconds 1",
+    "ppo": "--dreams 8 --steps 4 --rounds 1",
     "soak": "--seconds 3 --sample-s 1 --measure-s 1 --ttl-s 6",
     "soak --store redis": "--seconds 3 --sample-s 1 --measure-s 1 --ttl-s 6",
     "startup": "--only dreamserve --rounds 1",

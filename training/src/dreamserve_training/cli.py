@@ -110,7 +110,7 @@ def memory(recipe: RecipeName, out: Out = None, restart: Restart = False) -> Non
 @app.command(epilog=_example("controller takecover"))
 @on_workers
 def controller(recipe: RecipeName, out: Out = None, restart: Restart = False) -> None:
-    """Evolve C, the controller, in imagined episodes."""
+    """Train C, the controller, in imagined episodes."""
     _run("controller", recipe, out, restart)
 
 
@@ -127,6 +127,34 @@ def export(
 ) -> None:
     """Measure the world's quality and write it as a bundle."""
     _run("export", recipe, out, restart, bundle)
+
+
+@app.command(epilog=_example("learn bundles/takecover --out runs/ppo --set iterations=50"))
+def learn(
+    bundle: Annotated[Path, typer.Argument(help="Folder of any bundle; C learns in its dreams.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="Where to keep the training and write controller.npz.")
+    ],
+    method: Annotated[str, typer.Option("--method", help="ppo or cma.")] = "ppo",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="An option of the method, as NAME=VALUE; may be repeated."),
+    ] = None,
+    initial: Annotated[
+        Path | None,
+        typer.Option("--initial", help="A controller.npz to start from, e.g. the bundle's."),
+    ] = None,
+    restart: Restart = False,
+) -> None:
+    """Train C, the controller, in dreams of a bundle, without a recipe; the bundle is unchanged."""
+    from dreamserve_training.models.controller import load_policy, save_policy
+    from dreamserve_training.train.methods import config_for, train_controller
+
+    more = {} if initial is None else {"initial": load_policy(initial)}
+    config = config_for(bundle, method, settings or [])
+    policy = train_controller(bundle, out, config, restart, **more)
+    save_policy(policy, out / "controller.npz")
+    typer.echo(f"{out / 'controller.npz'}: written")
 
 
 @app.command(epilog=_example("validate bundles/takecover"))

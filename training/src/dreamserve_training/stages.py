@@ -40,8 +40,8 @@ from dreamserve_training.runs.records import describe
 from dreamserve_training.runs.signals import stoppable
 from dreamserve_training.stage_inputs import INPUTS, SPLITS, Inputs, begin_encoding
 from dreamserve_training.stage_inputs import draft as draft_inputs
-from dreamserve_training.train.controller import evolve
 from dreamserve_training.train.memory import train_memory
+from dreamserve_training.train.methods import train_controller
 from dreamserve_training.train.processes import leads
 from dreamserve_training.train.trainer import seed_everything
 from dreamserve_training.train.vae import train_vae
@@ -116,6 +116,8 @@ def memory(recipe: ResolvedRecipe, workspace: Workspace) -> None:
             sequence_length=recipe.sequence_length,
             shuffle=split == "train",
             seed=config.seed,
+            signals=recipe.signals,
+            in_order=config.carry_state,
         )
         for split in ("train", "holdout")
     )
@@ -123,12 +125,14 @@ def memory(recipe: ResolvedRecipe, workspace: Workspace) -> None:
 
 
 def controller(recipe: ResolvedRecipe, workspace: Workspace) -> None:
-    """Evolve C in dreams of the draft bundle."""
+    """Train C in dreams of the draft bundle."""
     inputs = draft_inputs(recipe, workspace)
     with made_of(workspace, "draft", inputs, workspace.draft) as missing:
         if missing:
             write_draft(recipe, workspace)
-    policy = evolve(workspace.draft, workspace.controller, recipe.controller, workspace.restart)
+    policy = train_controller(
+        workspace.draft, workspace.controller, recipe.controller, workspace.restart
+    )
     save_policy(policy, workspace.controller / "controller.npz")
 
 
