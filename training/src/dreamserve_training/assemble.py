@@ -1,9 +1,14 @@
 """Assemble bundles from the stages' files: a draft to evolve C in, then the final one."""
 
+from collections.abc import Mapping
+from math import log
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from dreamserve.loading import load_world
+from dreamserve.manifest import DoneRule
+from dreamserve.trust import UNTRUSTED
 from dreamserve_training.defaults import experience_of
 from dreamserve_training.evaluation.measure import card_pictures, measure_world
 from dreamserve_training.evaluation.prediction import break_even_threshold
@@ -17,6 +22,7 @@ from dreamserve_training.export import (
     round_to_half,
     world_spec,
 )
+from dreamserve_training.export.writing import MAX_BYTES
 from dreamserve_training.models.catalog import Vision, load_memory, load_vision
 from dreamserve_training.models.controller import LinearPolicy, load_policy
 from dreamserve_training.models.world_model import WorldModel
@@ -34,22 +40,23 @@ def memory_options(recipe: ResolvedRecipe, workspace: Workspace) -> dict[str, An
         "action_space": recipe.env.action_space,
         "predict_reward": predicts_reward,
         "predict_done": experience.ends,
+        "signals": {name: signal.head() for name, signal in recipe.signals.items()},
         **(scale if predicts_reward else {}),
         **recipe.memory_options,
     }
 
 
 def write_draft(recipe: ResolvedRecipe, workspace: Workspace) -> Path:
-    """Write the bundle without controller and measurements, in whose dreams C is evolved."""
-    vision, memory = load_models(workspace)
-    threshold = recipe.done_threshold
+    """Write the bundle without controller and measurements, in whose dreams C is trained."""
+    vision, memory = load_models(recipe, workspace)
+    threshold = 0.0 if recipe.done_rule == "drawn" else recipe.done_threshold
     if threshold is None:
         spec = world_spec(recipe.name, recipe.env, memory, **_reward(recipe, workspace, memory))
         backend = ModelBackend(spec, vision, memory)
         runs = teacher_force(backend, spec, load_latents(workspace.latents("holdout")))
         threshold = break_even_threshold(runs)
     write_json(workspace.done_threshold, threshold)
-    return _write(recipe, workspace, workspace.draft, None, {}, {})
+    return _write(recipe, workspace, workspace.draft, recipe.bank.draft or recipe.bank.size)
 
 
 def write_bundle(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> list[str]:
@@ -58,7 +65,13 @@ def write_bundle(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> 
     held_out = workspace.episodes("holdout"), workspace.latents("holdout")
     evaluation = read_json(workspace.evaluation, default=None)
     quality = {
-        **measure_world(world.backend, world.spec, *held_out),
+        **measure_world(
+            world.backend,
+            world.spec,
+            *held_out,
+            signals=recipe.signals,
+            done_positive=recipe.train.done_pos_weight or 1.0,
+        ),
         **({"real": evaluation["real"]} if evaluation["real"] else {}),
         "dream": {f"T = {t}": figures for t, figures in evaluation["dream"].items()},
     }
@@ -66,7 +79,8 @@ def write_bundle(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> 
     quality = {"verdicts": verdicts or ["none: nothing is worse than its baseline"], **quality}
     pictures = card_pictures(world.backend, world.spec, *held_out)
     policy = load_policy(workspace.controller / "controller.npz")
-    _write(recipe, workspace, bundle, policy, quality, pictures)
+    made = {"controller": policy, "quality": quality, "pictures": pictures}
+    _write(recipe, workspace, bundle, recipe.bank.size, **made, max_bytes=MAX_BYTES)
     return verdicts
 
 
@@ -74,16 +88,19 @@ def _write(
     recipe: ResolvedRecipe,
     workspace: Workspace,
     out: Path,
-    policy: LinearPolicy | None,
-    quality: dict[str, Any],
-    pictures: dict[str, Picture],
+    moments: int,
+    controller: LinearPolicy | None = None,
+    quality: Mapping[str, Any] = MappingProxyType({}),
+    pictures: Mapping[str, Picture] | None = None,
+    max_bytes: int = UNTRUSTED.max_bundle_bytes,
 ) -> Path:
-    vision, memory = load_models(workspace)
+    vision, memory = load_models(recipe, workspace)
+    threshold = read_json(workspace.done_threshold, default=0.0)
     spec = world_spec(
         recipe.name,
         recipe.env,
         memory,
-        done_threshold=read_json(workspace.done_threshold, default=0.0),
+        done=DoneRule(rule=recipe.done_rule, threshold=threshold),
         **_reward(recipe, workspace, memory),
     )
     return export_world(
@@ -91,17 +108,32 @@ def _write(
         spec=spec,
         vae=vision,
         memory=memory,
-        bank=make_bank(memory, workspace.latents("train"), recipe.bank_size),
+        bank=make_bank(
+            memory,
+            workspace.latents("train"),
+            moments,
+            seed=recipe.bank.seed,
+            beginnings=recipe.bank.beginnings,
+            late=recipe.bank.late,
+        ),
         origin=origin_of(recipe, workspace),
         quality=quality,
-        controller=policy,
+        controller=controller,
         pictures=pictures,
+        max_bytes=max_bytes,
     )
 
 
-def load_models(workspace: Workspace) -> tuple[Vision, WorldModel]:
-    """Return V and M as they are served: with weights rounded to half precision."""
-    return round_to_half(load_vision(workspace.vae_model), load_memory(workspace.memory_model))
+def load_models(recipe: ResolvedRecipe, workspace: Workspace) -> tuple[Vision, WorldModel]:
+    """Return V and M as they are served: with weights rounded to half precision.
+
+    Of ends that are drawn, the weight of positives in training is undone: the sigmoid of the done
+    logit is then the end's probability.
+    """
+    memory = load_memory(workspace.memory_model)
+    if recipe.done_rule == "drawn":
+        memory.shift_done_logit(-log(recipe.train.done_pos_weight))
+    return round_to_half(load_vision(workspace.vae_model), memory)
 
 
 def _reward(recipe: ResolvedRecipe, workspace: Workspace, memory: WorldModel) -> dict[str, Any]:

@@ -10,20 +10,24 @@ import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
+from dreamserve.manifest import SignalSpec
 from dreamserve.observations import ObservationSpec, VectorSpec
 from dreamserve.spaces import ActionSpace
 from dreamserve_training.data.collect import CollectConfig, record_episode
-from dreamserve_training.data.episodes import episode_paths, load_episode
+from dreamserve_training.data.episodes import episode_paths, load_episode, read_headers
+from dreamserve_training.data.signals import Signal, Signals, check_recorded
 from dreamserve_training.envs import EnvSpec, RealEnv, env_name, make_env
+from dreamserve_training.export.bank import BankConfig
 from dreamserve_training.models.controller import Scores
 from dreamserve_training.probing import Wishes, action_spec, observation_spec, step_limit
 from dreamserve_training.recipe import (
     LIGHT_PLAN,
+    DoneRuleName,
     EvaluateConfig,
     Recipe,
     ResolvedRecipe,
@@ -35,10 +39,13 @@ from dreamserve_training.recipe_files import RecipeError
 from dreamserve_training.recorded import recorded_spec
 from dreamserve_training.train.controller import ControllerConfig
 from dreamserve_training.train.memory import TrainConfig
+from dreamserve_training.train.methods import METHODS, MethodConfig
 from dreamserve_training.train.vae import VAEConfig
 
 logger = logging.getLogger("dreamserve_training")
-Config = TypeVar("Config", CollectConfig, VAEConfig, TrainConfig, ControllerConfig, EvaluateConfig)
+Config = TypeVar(
+    "Config", CollectConfig, VAEConfig, TrainConfig, ControllerConfig, EvaluateConfig, BankConfig
+)
 
 PROBE_STEPS = 1000  # of episodes that are played to learn how long they are
 _OBSERVATION: TypeAdapter[ObservationSpec] = TypeAdapter(ObservationSpec)
@@ -100,6 +107,8 @@ def _recorded(recipe: Recipe) -> Probed:
         raise RecipeError("a recipe needs env=..., data=Data(...), or both")
     described = recipe.data.description()
     spec = recorded_spec(recipe.data, _wishes(recipe))
+    first = episode_paths(recipe.data.folder)[0]
+    check_recorded(recipe.signals, set(read_headers(first)), first)
     return Probed(spec, described.steps / described.episodes, described.steps)
 
 
@@ -150,7 +159,9 @@ def _part(recipe: Recipe, env: Any) -> str | None:
 def _mean_steps(env: RealEnv, config: CollectConfig, recipe: Recipe) -> float:
     """Return the mean length of the first episodes, which takes PROBE_STEPS steps or more."""
     config = replace(config, policy=recipe.policy)
-    lengths = [len(record_episode(env, config, config.seed)["actions"])]
+    first = record_episode(env, config, config.seed)
+    check_recorded(recipe.signals, set(first), env.spec.env_id)
+    lengths = [len(first["actions"])]
     while sum(lengths) < PROBE_STEPS:
         seed = config.seed + len(lengths)
         lengths.append(len(record_episode(env, config, seed)["actions"]))
@@ -174,6 +185,7 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
         epochs=min(200, max(5, updates // batches)),
         mixed_precision=not vectors,  # bfloat16 is too coarse for numbers
     )
+    train = _options("train", train, recipe.train)
     memory = {
         "rnn_size": 128 if vectors else 256,
         "num_mixtures": 3 if vectors else 5,
@@ -189,15 +201,36 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
         vae=_vae(recipe, env, steps),
         memory=recipe.memory,
         memory_options={**memory, **recipe.memory_options},
-        train=_options("train", train, recipe.train),
+        train=train,
         batch_size=recipe.batch_size,
         sequence_length=length,
-        controller=_options("controller", _controller(env), recipe.controller),
+        controller=_options("controller", _method(recipe, env), _method_options(recipe)),
         evaluate=_evaluate(recipe.evaluate),
         constant_reward=recipe.constant_reward,
+        done_rule=recipe.done_rule,
         done_threshold=recipe.done_threshold,
-        bank_size=recipe.bank_size,
+        signals=_signals(recipe, train),
+        bank=_options("bank", _bank(recipe), recipe.bank),
     )
+
+
+def _signals(recipe: Recipe, train: TrainConfig) -> Signals:
+    """Return the recipe's signals. RecipeError if M cannot predict them, or for a wrong rule."""
+    if recipe.done_rule not in get_args(DoneRuleName):
+        rules = ", ".join(get_args(DoneRuleName))
+        raise RecipeError(f"done_rule must be one of {rules}, not {recipe.done_rule!r}")
+    if recipe.done_rule == "drawn" and recipe.done_threshold is not None:
+        raise RecipeError("give done_threshold only with done_rule='threshold'")
+    if recipe.done_rule == "drawn" and train.done_pos_weight == 0:
+        raise RecipeError("train: done_pos_weight must be above 0 with done_rule='drawn'")
+    for name, signal in recipe.signals.items():
+        if not isinstance(signal, Signal):
+            raise RecipeError(f"signals: {name!r} must be a Signal, not {signal!r}")
+        try:
+            SignalSpec(name=name, description=signal.head().description)
+        except ValidationError as error:
+            raise RecipeError(f"signals: {name!r}: {error.errors()[0]['msg']}") from error
+    return recipe.signals
 
 
 def _vae(recipe: Recipe, env: EnvSpec, steps: int) -> VAEConfig:
@@ -214,7 +247,13 @@ def _vae(recipe: Recipe, env: EnvSpec, steps: int) -> VAEConfig:
     return _options("vae", config, recipe.vae)
 
 
-def _controller(env: EnvSpec) -> ControllerConfig:
+def _method(recipe: Recipe, env: EnvSpec) -> MethodConfig:
+    """Return the default options of the method by which C is trained."""
+    name = recipe.controller.get("method", "cma")
+    if name not in METHODS:
+        raise RecipeError(f"controller: unknown method {name!r}; known: {', '.join(METHODS)}")
+    if METHODS[name] is not ControllerConfig:
+        return METHODS[name]()
     return ControllerConfig(
         form=Scores(env.action_space.width),
         temperature=1.0,
@@ -223,6 +262,17 @@ def _controller(env: EnvSpec) -> ControllerConfig:
         episodes=8,
         max_steps=env.max_episode_steps,
     )
+
+
+def _method_options(recipe: Recipe) -> dict[str, Any]:
+    return {name: value for name, value in recipe.controller.items() if name != "method"}
+
+
+def _bank(recipe: Recipe) -> BankConfig:
+    """Return what C's method begins its dreams at: beginnings, or moments of every age."""
+    if recipe.controller.get("method") == "ppo":
+        return BankConfig(recipe.bank_size, draft=4096, beginnings=0.35, late=1.0)
+    return BankConfig(recipe.bank_size)
 
 
 def _evaluate(options: Mapping[str, Any]) -> EvaluateConfig:

@@ -14,14 +14,17 @@ from typing import Any, Literal
 from dreamserve_training.data.collect import CollectConfig
 from dreamserve_training.data.disk import Data
 from dreamserve_training.data.policies import Policy
+from dreamserve_training.data.signals import Signals
 from dreamserve_training.envs import Env, EnvSpec, Record
+from dreamserve_training.export.bank import BankConfig
 from dreamserve_training.files import atomic_write
 from dreamserve_training.runs.options import AtLeastZero, Count, Options, Whole
-from dreamserve_training.train.controller import ControllerConfig
 from dreamserve_training.train.memory import TrainConfig
+from dreamserve_training.train.methods import MethodConfig
 from dreamserve_training.train.vae import VAEConfig
 
 Split = Literal["train", "holdout"]
+DoneRuleName = Literal["threshold", "drawn"]
 Overrides = Mapping[str, Any]  # fields of a config that replace their defaults
 
 # Of the plans of an evaluation: a plan of the default size takes seconds, and an episode may need a
@@ -52,11 +55,14 @@ class Recipe:
     # the experience
     steps: int | None = None  # about as many are collected for training, a tenth more is held out
     policy: Policy | None = None  # who plays: (rng, action space) → actions of an episode
-    record: Record | None = None  # numbers stored with each step, for analysis
+    record: Record | None = None  # numbers stored with each step, for `signals` and analysis
     baselines: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # name → actions, repeated
     # the models
     constant_reward: float | None = None  # of every step; None: as in the experience
+    # an end: cut where the done logit exceeds a threshold, or drawn at its probability
+    done_rule: DoneRuleName = "threshold"
     done_threshold: float | None = None  # of the done logit; None: chosen on held-out episodes
+    signals: Signals = field(default_factory=dict)  # recorded numbers that M predicts, by name
     collect: Overrides = field(default_factory=dict)  # CollectConfig
     vae: Overrides = field(default_factory=dict)  # VAEConfig; unused for vectors
     memory: str = "mdnrnn"  # the core of M, a key of `models.catalog.CORES`
@@ -64,9 +70,10 @@ class Recipe:
     train: Overrides = field(default_factory=dict)  # TrainConfig
     batch_size: int = 32
     sequence_length: int | None = None
-    controller: Overrides = field(default_factory=dict)  # ControllerConfig
+    controller: Overrides = field(default_factory=dict)  # `method`, and its options
     evaluate: Overrides = field(default_factory=dict)  # EvaluateConfig
     bank_size: int = 256
+    bank: Overrides = field(default_factory=dict)  # BankConfig
 
 
 @dataclass(frozen=True)
@@ -97,11 +104,13 @@ class ResolvedRecipe:
     train: TrainConfig
     batch_size: int
     sequence_length: int
-    controller: ControllerConfig
+    controller: MethodConfig
     evaluate: EvaluateConfig
     constant_reward: float | None
+    done_rule: DoneRuleName
     done_threshold: float | None
-    bank_size: int
+    signals: Signals
+    bank: BankConfig
 
 
 @dataclass(frozen=True)
@@ -156,12 +165,12 @@ class Workspace:
 
     @property
     def draft(self) -> Path:
-        """The bundle without a controller, in whose dreams C is evolved."""
+        """The bundle without a controller, in whose dreams C is trained."""
         return self.root / "draft"
 
     @property
     def controller(self) -> Path:
-        """Folder of the evolution's history and `controller.npz`."""
+        """Folder of the training of C and `controller.npz`."""
         return self.root / "controller"
 
     @property

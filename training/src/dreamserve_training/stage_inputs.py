@@ -32,13 +32,13 @@ def _encode(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
 
 
 def _memory(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
-    names = ("memory", "memory_options", "train", "batch_size", "sequence_length")
+    names = ("memory", "memory_options", "signals", "train", "batch_size", "sequence_length")
     return {**_fields(recipe, names), "latents": _digests(workspace.latents)}
 
 
 def draft(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
-    """Return what the bundle in whose dreams C is evolved is made of."""
-    names = ("env", "constant_reward", "done_threshold", "bank_size")
+    """Return what the bundle in whose dreams C is trained is made of."""
+    names = ("env", "constant_reward", "done_rule", "done_threshold", "bank")
     models = {"vae": _hash(workspace.vae_model), "memory": _hash(workspace.memory_model)}
     return {**_fields(recipe, names), **models, "latents": _digests(workspace.latents)}
 

@@ -40,8 +40,9 @@ from dreamserve_training.runs.records import describe
 from dreamserve_training.runs.signals import stoppable
 from dreamserve_training.stage_inputs import INPUTS, SPLITS, Inputs, begin_encoding
 from dreamserve_training.stage_inputs import draft as draft_inputs
-from dreamserve_training.train.controller import evolve
 from dreamserve_training.train.memory import train_memory
+from dreamserve_training.train.methods import train_controller
+from dreamserve_training.train.processes import leads
 from dreamserve_training.train.trainer import seed_everything
 from dreamserve_training.train.vae import train_vae
 from dreamserve_training.train.vectors import fit_scale
@@ -115,6 +116,8 @@ def memory(recipe: ResolvedRecipe, workspace: Workspace) -> None:
             sequence_length=recipe.sequence_length,
             shuffle=split == "train",
             seed=config.seed,
+            signals=recipe.signals,
+            in_order=config.carry_state,
         )
         for split in ("train", "holdout")
     )
@@ -122,12 +125,14 @@ def memory(recipe: ResolvedRecipe, workspace: Workspace) -> None:
 
 
 def controller(recipe: ResolvedRecipe, workspace: Workspace) -> None:
-    """Evolve C in dreams of the draft bundle."""
+    """Train C in dreams of the draft bundle."""
     inputs = draft_inputs(recipe, workspace)
     with made_of(workspace, "draft", inputs, workspace.draft) as missing:
         if missing:
             write_draft(recipe, workspace)
-    policy = evolve(workspace.draft, workspace.controller, recipe.controller, workspace.restart)
+    policy = train_controller(
+        workspace.draft, workspace.controller, recipe.controller, workspace.restart
+    )
     save_policy(policy, workspace.controller / "controller.npz")
 
 
@@ -193,6 +198,7 @@ STAGES = (
     Stage("controller", controller, lambda w: w.controller / "controller.npz"),
     Stage("evaluate", evaluate, lambda w: w.evaluation),
 )
+TRAININGS = ("vae", "memory")  # stages that run in several processes, if the recipe says so
 
 
 def run_stages(
@@ -220,6 +226,9 @@ def run_stages(
         Stage("export", partial(export, bundle=bundle), lambda w: w.root / "exported"),
     ]
     selected = [stage for stage in stages if names is None or stage.name in names]
+    if not (leads(recipe.vae) and leads(recipe.train)):
+        join_training(selected, recipe, workspace, skip_done=names is None)
+        return
     with stoppable(), locked(root, "recipe"):
         for partial_file in root.rglob("*.partial"):  # of a process that was killed
             partial_file.unlink()
@@ -235,6 +244,24 @@ def run_stages(
                 continue
             logger.info("%s: started, %d of %d", stage.name, index, len(selected))
             run_stage(stage, recipe, workspace)
+
+
+def join_training(
+    stages: list[Stage], recipe: ResolvedRecipe, workspace: Workspace, skip_done: bool
+) -> None:
+    """Take part in the training that the first process has begun; it alone runs other stages.
+
+    Raises ValueError if that process has not come so far.
+    """
+    for stage in stages:
+        if skip_done and is_done(stage, recipe, workspace):
+            continue
+        if stage.name not in TRAININGS:
+            raise ValueError(
+                f"{stage.name}: is run by the first process only; call the stages"
+                f" {' and '.join(TRAININGS)} by name on further machines"
+            )
+        stage.run(recipe, workspace)
 
 
 def is_done(stage: Stage, recipe: ResolvedRecipe, workspace: Workspace) -> bool:

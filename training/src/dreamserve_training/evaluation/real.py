@@ -70,7 +70,7 @@ def latent_of(world: World, observation: Observed) -> Float32:
 
 @dataclass
 class DreamingAgent:
-    """A controller on [z, h] of a dream that every real observation corrects.
+    """A controller on the state of a dream that every real observation corrects.
 
     Without `vision` it sees the first observation only and then acts on its own dream at
     `temperature`, which shows how much of its return depends on what it sees.
@@ -88,10 +88,13 @@ class DreamingAgent:
 
     def act(self) -> Any:
         """Return the controller's action and step the dream with it."""
-        space, scores = self.world.spec.action_space, self.policy.scores(features(self.dreams))
+        space, scores = self.world.spec.action_space, self._scores()
         action = space.from_scores(scores, np.isfinite(scores).all(axis=1))
         self.dreams.step(action)
         return space.single(action[0])
+
+    def _scores(self) -> Float32:
+        return self.policy.scores(features(self.dreams, self.policy.inputs))
 
     def see(self, observation: Observed) -> None:
         """Correct the dream to the real observation."""

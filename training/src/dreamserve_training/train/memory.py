@@ -12,15 +12,24 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from dreamserve_training.data.digests import batches_digest
+from dreamserve_training.data.digests import batches_digest, file_hash
 from dreamserve_training.data.loaders import check_batches
 from dreamserve_training.data.sequences import Item
-from dreamserve_training.models.catalog import save_memory
-from dreamserve_training.models.world_model import LossWeights, WorldModel
+from dreamserve_training.models.catalog import save_memory, take_weights
+from dreamserve_training.models.world_model import LossWeights, State, WorldModel
 from dreamserve_training.runs.options import AboveZero, AtLeastZero, Count, Options, Whole
 from dreamserve_training.runs.records import Record, describe
+from dreamserve_training.train.carried import CarriedState, state_in
+from dreamserve_training.train.processes import PLACES, Strategy
 from dreamserve_training.train.schedules import cosine
-from dreamserve_training.train.trainer import GuardedModule, fit, seed_everything, training_run
+from dreamserve_training.train.trainer import (
+    GuardedModule,
+    Phase,
+    fit,
+    fused_adam,
+    seed_everything,
+    training_run,
+)
 
 Batches = Iterable[Item]
 
@@ -39,15 +48,22 @@ class TrainConfig(Options):
     reward_weight: AtLeastZero = 1.0
     done_weight: AtLeastZero = 1.0
     done_pos_weight: AtLeastZero = 10.0  # as in the paper's code, because ends are rare
+    signal_weight: AtLeastZero = 1.0  # of each signal
+    carry_state: bool = False  # of M, from an episode's window to the next one
     mixed_precision: bool = True  # bfloat16 autocast; losses stay in float32
     resume: bool = True  # from save_dir/MODEL_last.ckpt, if it exists; False: start over
     restart: bool = False  # start over if the files there are of other settings or data
     seed: Whole = 0
+    devices: Count = 1  # of each machine; they share the batches
+    num_nodes: Count = 1  # machines
+    strategy: Strategy = "auto"  # Lightning's
 
     @property
     def weights(self) -> LossWeights:
         """The weights of the loss terms."""
-        return LossWeights(self.reward_weight, self.done_weight, self.done_pos_weight)
+        return LossWeights(
+            self.reward_weight, self.done_weight, self.done_pos_weight, self.signal_weight
+        )
 
 
 @dataclass(frozen=True)
@@ -65,10 +81,17 @@ class MemoryLoop(GuardedModule):
     def __init__(self, model: WorldModel, config: TrainConfig) -> None:
         super().__init__()
         self.model, self.config = model, config
+        self._state_after: State = ()  # of the last batch
+        self._carried: dict[Phase, CarriedState] = {
+            "train": CarriedState(model),
+            "val": CarriedState(model),
+        }
 
     def losses(self, batch: Item) -> dict[str, Tensor]:
         """Return the loss terms of a batch by name, and their weighted sum `loss`."""
-        return self.model.losses(batch, self.config.weights)
+        output = self.model(batch["z"], batch["actions"], state_in(batch))
+        self._state_after = output.state
+        return self.model.loss_terms(output, batch, self.config.weights)
 
     def loss_of(self, batch: Item) -> Tensor:
         """Return the loss of a batch, a scalar."""
@@ -76,30 +99,39 @@ class MemoryLoop(GuardedModule):
 
     def training_step(self, batch: Item, batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
-        return self._logged(batch, batch_idx, "training", "train")
+        return self._logged(batch, batch_idx, "train")
 
     def validation_step(self, batch: Item, batch_idx: int) -> None:
         """Log the losses of held-out sequences."""
-        self._logged(batch, batch_idx, "validation", "val")
+        self._logged(batch, batch_idx, "val")
 
-    def _logged(self, batch: Item, batch_idx: int, phase: str, prefix: str) -> Tensor:
+    def _logged(self, batch: Item, batch_idx: int, phase: Phase) -> Tensor:
         losses = self.losses(batch)
         self.finite(losses["loss"], batch, batch_idx, phase)
-        named = {f"{prefix}_{name}": value.detach() for name, value in losses.items()}
-        steps = int(batch["mask"].sum())
-        self.log_dict(named, on_step=False, on_epoch=True, batch_size=steps)
+        if self.config.carry_state:
+            self._carried[phase].keep(batch, self._state_after)
+        self.log_mean(phase, losses, batch["mask"].sum())
         return losses["loss"]
 
     def on_train_batch_start(self, batch: Item, batch_idx: int) -> None:
         """Seed, and set the rate of a cosine schedule, which changes once per epoch."""
         super().on_train_batch_start(batch, batch_idx)
+        self._give_state(batch, "train")
         if self.config.schedule == "cosine":
             for group in self.optimizers().param_groups:
                 group["lr"] = self.config.lr * cosine(self.current_epoch / self.config.epochs)
 
+    def on_validation_batch_start(self, batch: Item, batch_idx: int) -> None:
+        """Give the batch the state of the one before."""
+        self._give_state(batch, "val")
+
+    def _give_state(self, batch: Item, phase: Phase) -> None:
+        if self.config.carry_state:
+            self._carried[phase].give(batch)
+
     def configure_optimizers(self):  # type: ignore[no-untyped-def]  # Lightning's own union type
         """Return Adam, with the schedule that depends on losses, if it is configured."""
-        optimizer = torch.optim.Adam(self.model.parameters(), lr=self.config.lr)
+        optimizer = fused_adam(self.model, self.config.lr)
         if self.config.schedule != "plateau":
             return optimizer
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=2)
@@ -113,6 +145,7 @@ def train_memory(
     config: TrainConfig | Mapping[str, Any],
     validation: Batches | None = None,
     callbacks: tuple[Callback, ...] = (),
+    initial: str | Path | None = None,
 ) -> TrainResult:
     """Train `model` in place and write its best weights to `save_dir`/MODEL_best.pth.
 
@@ -121,18 +154,26 @@ def train_memory(
     After an interruption, the same call resumes after the last complete epoch and gives the same
     weights as an uninterrupted run; with more epochs it trains on.
 
+    `initial` is the checkpoint of a model of the same core and sizes, from whose weights training
+    begins. With `carry_state`, batches are those of `create_window_loader(in_order=True)`.
+
     Raises ValueError for unknown and invalid options; MismatchError for files in `save_dir` of
     other data or settings, unless `restart`; LockedError if another process trains there;
     DataError, before training begins, for data that this model cannot be trained on; and
-    DivergedError, which names the data, for a loss that is not finite. All are ValueError.
+    DivergedError, which names the data, for a loss that is not finite; CheckpointError for an
+    `initial` that is not of such a model. All are ValueError.
     """
     config = TrainConfig.of(config)
     check_batches(dataloader, model)  # before anything is written
     check_batches(validation, model)
     directory, name = Path(config.save_dir), model.name
-    record = _record(model, config, dataloader, validation)
+    record = _record(model, config, dataloader, validation, initial)
+    if initial is not None:
+        take_weights(model, initial)
     fresh = not config.resume
-    with training_run(directory, name, record, config.epochs, config.restart, fresh) as last:
+    with training_run(
+        directory, name, record, config.epochs, config.restart, fresh, config
+    ) as last:
         seed_everything(config.seed)
         loop = MemoryLoop(model, config)
         best_loss, epochs = fit(
@@ -147,6 +188,7 @@ def train_memory(
             mixed_precision=config.mixed_precision,
             patience=config.early_stopping_patience,
             callbacks=callbacks,
+            places=config,
         )
         model.eval()
         path = directory / f"{name}_best.pth"
@@ -155,12 +197,18 @@ def train_memory(
 
 
 def _record(
-    model: WorldModel, config: TrainConfig, train: Batches, validation: Batches | None
+    model: WorldModel,
+    config: TrainConfig,
+    train: Batches,
+    validation: Batches | None,
+    initial: str | Path | None,
 ) -> Record:
     settings = describe(config)
     budget = {name: settings.pop(name) for name in ("epochs", "early_stopping_patience")}
-    for name in ("device", "save_dir", "resume", "restart"):
+    for name in ("device", "save_dir", "resume", "restart", *PLACES):
         del settings[name]
     settings["model"] = describe(model.config)
     data = {"train": batches_digest(train), "validation": batches_digest(validation)}
+    if initial is not None:
+        data["initial"] = {"sha256": file_hash(Path(initial))}
     return Record(f"M ({model.name})", settings, budget, data)
