@@ -8,12 +8,12 @@ import pytest
 from dreamserve.loading import load_world
 from dreamserve.local import DreamBatch
 from dreamserve.spaces import DiscreteSpace
+from dreamserve_training.data.agents import BlindAgent
 from dreamserve_training.data.collect import CollectConfig
 from dreamserve_training.data.policies import random_actions
 from dreamserve_training.defaults import probe
 from dreamserve_training.dreams.returns import dream_returns, features
 from dreamserve_training.evaluation.real import (
-    BlindAgent,
     DreamingAgent,
     EpisodeResults,
     blind_agents,
@@ -117,7 +117,7 @@ def test_a_sighted_agent_sees_every_frame_and_a_blind_one_the_first_only(tiny_bu
         twin = DreamBatch(world, [7], 1.0, starts=latent_of(world, frames[0]))
         for frame in frames[1:]:
             assert agent.act() == 1
-            agent.see(frame)
+            agent.see(1, frame)
             twin.step(np.array([1]))
             seen, dreamt = agent.dreams.latent, twin.latent
             assert np.array_equal(seen, dreamt) is not vision

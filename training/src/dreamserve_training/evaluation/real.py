@@ -3,11 +3,11 @@
 dreamserve-train evaluate takecover --out runs/takecover
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,48 +17,17 @@ from dreamserve.engine.world import World
 from dreamserve.local import DreamBatch, LocalClient
 from dreamserve.observations import FrameSpec
 from dreamserve.spaces import ActionSpace
+from dreamserve_training.data.agents import Agent, BlindAgent, Exploration, ExploringAgent
 from dreamserve_training.data.collect import CollectConfig
 from dreamserve_training.data.policies import Policy, random_actions, repeated_sequence
 from dreamserve_training.data.workers import worker_env
 from dreamserve_training.dreams.returns import features, worker_world
 from dreamserve_training.envs import EnvSpec, Observed, RealEnv
-from dreamserve_training.models.controller import LinearPolicy
+from dreamserve_training.models.controller import LinearPolicy, load_policy
 from dreamserve_training.runs.pools import worker_pool
 from dreamserve_training.runs.signals import stoppable
 
 Float32 = npt.NDArray[np.float32]
-
-
-class Agent(Protocol):
-    """Plays one real episode: `begin`, then `act` and `see` in turn."""
-
-    def begin(self, observation: Observed, seed: int) -> None:
-        """Start an episode at `observation`: (H, W, C) uint8, or (n,) float32."""
-
-    def act(self) -> Any:
-        """Return the next action."""
-
-    def see(self, observation: Observed) -> None:
-        """Observe what followed the last action."""
-
-
-@dataclass
-class BlindAgent:
-    """An agent that ignores observations and takes the actions of a policy."""
-
-    policy: Policy
-    space: ActionSpace
-
-    def begin(self, observation: Observed, seed: int) -> None:
-        """Restart the policy with `seed`."""
-        self._actions: Iterator[Any] = self.policy(np.random.default_rng(seed), self.space)
-
-    def act(self) -> Any:
-        """Return the next action."""
-        return next(self._actions)
-
-    def see(self, observation: Observed) -> None:
-        """Ignore the observation."""
 
 
 def latent_of(world: World, observation: Observed) -> Float32:
@@ -86,14 +55,13 @@ class DreamingAgent:
         self.dreams = DreamBatch(self.world, [seed], self.temperature, starts=start)
 
     def act(self) -> Any:
-        """Return the controller's action and step the dream with it."""
+        """Return the controller's action."""
         space, scores = self.world.spec.action_space, self.policy.scores(features(self.dreams))
-        action = space.from_scores(scores, np.isfinite(scores).all(axis=1))
-        self.dreams.step(action)
-        return space.single(action[0])
+        return space.single(space.from_scores(scores, np.isfinite(scores).all(axis=1))[0])
 
-    def see(self, observation: Observed) -> None:
-        """Correct the dream to the real observation."""
+    def see(self, action: Any, observation: Observed) -> None:
+        """Step the dream with `action`, and correct it to the real observation."""
+        self.dreams.step(np.asarray(action)[None])
         if self.vision:
             self.dreams.correct(latent_of(self.world, observation))
 
@@ -114,13 +82,12 @@ class PlanningAgent:
 
     def act(self) -> Any:
         """Return the first action of a plan."""
-        self.action = self.client.plan(self.session_id, **self.fields).action
-        return self.action
+        return self.client.plan(self.session_id, **self.fields).action
 
-    def see(self, observation: Observed) -> None:
-        """Step the dream, corrected to the real observation."""
+    def see(self, action: Any, observation: Observed) -> None:
+        """Step the dream with `action`, corrected to the real observation."""
         seen = "observation" if isinstance(self.world.spec.observation, FrameSpec) else "vector"
-        self.client.step(self.session_id, self.action, **{seen: observation})
+        self.client.step(self.session_id, action, **{seen: observation})
 
 
 class EpisodeResults(NamedTuple):
@@ -149,11 +116,12 @@ def play(env: RealEnv, agent: Agent, seed: int) -> tuple[float, int]:
     agent.begin(observation, seed)
     total, steps = 0.0, 0
     while steps < env.spec.max_episode_steps:
-        observation, reward, terminated, truncated, _ = env.step(agent.act())
+        action = agent.act()
+        observation, reward, terminated, truncated, _ = env.step(action)
         total, steps = total + reward, steps + 1
         if terminated or truncated:
             break
-        agent.see(observation)
+        agent.see(action, observation)
     return total, steps
 
 
@@ -189,6 +157,25 @@ def controller_agents(bundle: Path, policy: LinearPolicy, temperature: float) ->
         AgentSpec(name, partial(_dreaming, bundle, policy, vision, temperature))
         for name, vision in (("controller", True), ("vision cut", False))
     ]
+
+
+@dataclass(frozen=True)
+class ControllerPlayer:
+    """Collects episodes: a controller of a bundle, with vision, which explores.
+
+    `made_of` says in the record of a collection which bundle and policy these are; a run's folder
+    may be moved, so their paths do not.
+    """
+
+    bundle: Path
+    policy: Path
+    made_of: str
+    exploration: Exploration
+
+    def agent(self, space: ActionSpace) -> Agent:
+        """Return the exploring controller."""
+        agent = DreamingAgent(worker_world(self.bundle), load_policy(self.policy))
+        return ExploringAgent(agent, self.exploration, space)
 
 
 def planning_agent(bundle: Path, fields: Mapping[str, Any]) -> AgentSpec:
