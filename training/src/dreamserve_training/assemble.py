@@ -17,6 +17,7 @@ from dreamserve_training.export import (
     round_to_half,
     world_spec,
 )
+from dreamserve_training.judging import pass_figures
 from dreamserve_training.models.catalog import Vision, load_memory, load_vision
 from dreamserve_training.models.controller import LinearPolicy, load_policy
 from dreamserve_training.models.world_model import WorldModel
@@ -43,7 +44,7 @@ def write_draft(recipe: ResolvedRecipe, workspace: Workspace) -> Path:
     if threshold is None:
         spec = world_spec(recipe.name, recipe.env, memory, **_reward(recipe, workspace, memory))
         backend = ModelBackend(spec, vision, memory)
-        runs = teacher_force(backend, spec, load_latents(workspace.latents("holdout")))
+        runs = teacher_force(backend, spec, load_latents(workspace.all_latents("holdout")))
         threshold = break_even_threshold(runs)
     write_json(workspace.done_threshold, threshold)
     return _write(recipe, workspace, workspace.draft, None, {}, {})
@@ -52,11 +53,13 @@ def write_draft(recipe: ResolvedRecipe, workspace: Workspace) -> Path:
 def write_bundle(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> list[str]:
     """Measure the world on held-out episodes, write its bundle, and return the verdicts on it."""
     world = load_world(workspace.draft)
-    held_out = workspace.episodes("holdout"), workspace.latents("holdout")
+    held_out = workspace.all_episodes("holdout"), workspace.all_latents("holdout")
     evaluation = read_json(workspace.evaluation, default=None)
     quality = {
         **measure_world(world.backend, world.spec, *held_out),
         **({"real": evaluation["real"]} if evaluation["real"] else {}),
+        **({"differences": evaluation["differences"]} if evaluation["differences"] else {}),
+        **({"passes": pass_figures(workspace)} if workspace.before is not None else {}),
         "dream": {f"T = {t}": figures for t, figures in evaluation["dream"].items()},
     }
     verdicts = verdicts_on(quality)
@@ -88,7 +91,7 @@ def _write(
         spec=spec,
         vae=vision,
         memory=memory,
-        bank=make_bank(memory, workspace.latents("train"), recipe.bank_size),
+        bank=make_bank(memory, workspace.all_latents("train"), recipe.bank_size),
         origin=origin_of(recipe, workspace),
         quality=quality,
         controller=policy,

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from dreamserve.observations import ObservationSpec, VectorSpec
 from dreamserve.spaces import ActionSpace
+from dreamserve_training.data.agents import Exploration
 from dreamserve_training.data.collect import CollectConfig, record_episode
 from dreamserve_training.data.episodes import episode_paths, load_episode
 from dreamserve_training.envs import EnvSpec, RealEnv, env_name, make_env
@@ -37,7 +38,9 @@ from dreamserve_training.train.memory import TrainConfig
 from dreamserve_training.train.vae import VAEConfig
 
 logger = logging.getLogger("dreamserve_training")
-Config = TypeVar("Config", CollectConfig, VAEConfig, TrainConfig, ControllerConfig, EvaluateConfig)
+Config = TypeVar(
+    "Config", CollectConfig, VAEConfig, TrainConfig, ControllerConfig, EvaluateConfig, Exploration
+)
 
 PROBE_STEPS = 1000  # of episodes that are played to learn how long they are
 _OBSERVATION: TypeAdapter[ObservationSpec] = TypeAdapter(ObservationSpec)
@@ -132,7 +135,9 @@ def _ask(recipe: Recipe) -> Probed:
     )
     real = RealEnv(spec, env)
     try:
-        mean_steps = _mean_steps(real, _options("collect", CollectConfig(), recipe.collect), recipe)
+        mean_steps = _mean_steps(
+            real, with_options("collect", CollectConfig(), recipe.collect), recipe
+        )
     finally:
         env.close()
     return Probed(spec, mean_steps)
@@ -161,11 +166,8 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
     env, vectors = probed.env, isinstance(probed.env.observation, VectorSpec)
     steps = recipe.steps or probed.steps or (20_000 if vectors else 60_000)
     collect = CollectConfig(max(8, math.ceil(steps / probed.mean_steps)), policy=recipe.policy)
-    collect = _options("collect", collect, recipe.collect)
+    collect = with_options("collect", collect, recipe.collect)
     steps = min(steps, int(collect.episodes * probed.mean_steps) + 1)
-    holdout = replace(
-        collect, episodes=max(4, collect.episodes // 10), seed=collect.seed + collect.episodes
-    )
     length = recipe.sequence_length or 64
     batches = math.ceil(max(collect.episodes, steps / length) / recipe.batch_size)
     updates = 3000 if vectors else 2000  # of M, in all
@@ -184,19 +186,25 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
         data=recipe.data,
         baselines=tuple((name, tuple(actions)) for name, actions in recipe.baselines.items()),
         collect=collect,
-        holdout=holdout,
+        holdout=held_out(collect),
         vae=_vae(recipe, env, steps),
         memory=recipe.memory,
         memory_options={**memory, **recipe.memory_options},
-        train=_options("train", train, recipe.train),
+        train=with_options("train", train, recipe.train),
         batch_size=recipe.batch_size,
         sequence_length=length,
-        controller=_options("controller", _controller(env), recipe.controller),
-        evaluate=_options("evaluate", EvaluateConfig(), recipe.evaluate),
+        controller=with_options("controller", _controller(env), recipe.controller),
+        evaluate=with_options("evaluate", EvaluateConfig(), recipe.evaluate),
         constant_reward=recipe.constant_reward,
         done_threshold=recipe.done_threshold,
         bank_size=recipe.bank_size,
     )
+
+
+def held_out(collect: CollectConfig) -> CollectConfig:
+    """Return the collection of a tenth as many episodes, with the seeds that follow."""
+    episodes = max(4, collect.episodes // 10)
+    return replace(collect, episodes=episodes, seed=collect.seed + collect.episodes)
 
 
 def _vae(recipe: Recipe, env: EnvSpec, steps: int) -> VAEConfig:
@@ -210,7 +218,7 @@ def _vae(recipe: Recipe, env: EnvSpec, steps: int) -> VAEConfig:
         batch_size=batch_size,
         epochs=min(20, max(3, 2500 * batch_size // frames)),
     )
-    return _options("vae", config, recipe.vae)
+    return with_options("vae", config, recipe.vae)
 
 
 def _controller(env: EnvSpec) -> ControllerConfig:
@@ -224,7 +232,7 @@ def _controller(env: EnvSpec) -> ControllerConfig:
     )
 
 
-def _options(field: str, config: Config, options: Mapping[str, Any]) -> Config:
+def with_options(field: str, config: Config, options: Mapping[str, Any]) -> Config:
     """Return `config` with `options` in place of its defaults. RecipeError for an unknown one."""
     known = {item.name for item in fields(config)}
     if unknown := sorted(set(options) - known):
@@ -244,7 +252,7 @@ class Experience:
 def experience_of(recipe: ResolvedRecipe, workspace: Workspace) -> Experience:
     """Return what M has to predict: rewards, unless all are equal, and ends, if there are any."""
     low, high, ends = math.inf, -math.inf, False
-    for path in episode_paths(workspace.episodes("train")):
+    for path in episode_paths(workspace.all_episodes("train")):
         episode = load_episode(path, ("rewards", "terminated"))
         low = min(low, float(episode["rewards"].min()))
         high = max(high, float(episode["rewards"].max()))

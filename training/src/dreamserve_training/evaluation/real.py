@@ -28,6 +28,7 @@ from dreamserve_training.runs.pools import worker_pool
 from dreamserve_training.runs.signals import stoppable
 
 Float32 = npt.NDArray[np.float32]
+CONTROLLER, RANDOM = "controller", "random"  # agents that are compared with others by name
 
 
 def latent_of(world: World, observation: Observed) -> Float32:
@@ -64,6 +65,24 @@ class DreamingAgent:
         self.dreams.step(np.asarray(action)[None])
         if self.vision:
             self.dreams.correct(latent_of(self.world, observation))
+
+
+@dataclass
+class AverageAgent(DreamingAgent):
+    """A controller that sees, in place of every real observation, the mean latent of the bank."""
+
+    def begin(self, observation: Observed, seed: int) -> None:
+        """Start the dream at the mean latent, whatever is observed."""
+        super().begin(observation, seed)
+        spec = self.world.spec
+        posterior = (self.world.bank[name] for name in spec.head.posterior(spec.latent_size))
+        self._average = spec.head.mode(tuple(posterior)).mean(axis=0, keepdims=True)
+        self.dreams.correct(self._average)
+
+    def see(self, action: Any, observation: Observed) -> None:
+        """Step the dream with `action`, and show the mean latent again."""
+        self.dreams.step(np.asarray(action)[None])
+        self.dreams.correct(self._average)
 
 
 @dataclass
@@ -140,7 +159,7 @@ def blind_agents(
 
     A baseline repeats its actions, which are those of the spec's space; ValueError for others.
     """
-    policies: dict[str, Policy] = {"random": random_actions, "as collected": collect.actions}
+    policies: dict[str, Policy] = {RANDOM: random_actions, "as collected": collect.actions}
     for name, actions in baselines:
         spec.action_space.check(list(actions), leading=(len(actions),))
         policies[name] = partial(repeated_sequence, actions=tuple(actions))
@@ -151,11 +170,17 @@ def blind_agents(
 
 
 def controller_agents(bundle: Path, policy: LinearPolicy, temperature: float) -> list[AgentSpec]:
-    """Return the controller, with vision and with `vision cut` after the first frame."""
+    """Return the controller and its blind twins.
+
+    `vision cut` sees the first observation only and dreams on from it; `average seen` is shown the
+    mean latent of the bank in place of every observation.
+    """
     bundle = bundle.resolve()  # workers have another working directory
+    build = partial(_dreaming, bundle, policy)
     return [
-        AgentSpec(name, partial(_dreaming, bundle, policy, vision, temperature))
-        for name, vision in (("controller", True), ("vision cut", False))
+        AgentSpec(CONTROLLER, partial(build, DreamingAgent, True, temperature)),
+        AgentSpec("vision cut", partial(build, DreamingAgent, False, temperature)),
+        AgentSpec("average seen", partial(build, AverageAgent, True, temperature)),
     ]
 
 
@@ -187,8 +212,10 @@ def _planning(bundle: Path, fields: Mapping[str, Any]) -> Agent:
     return PlanningAgent(worker_world(bundle), fields)
 
 
-def _dreaming(bundle: Path, policy: LinearPolicy, vision: bool, temperature: float) -> Agent:
-    return DreamingAgent(worker_world(bundle), policy, vision, temperature)
+def _dreaming(
+    bundle: Path, policy: LinearPolicy, kind: type[DreamingAgent], vision: bool, temperature: float
+) -> Agent:
+    return kind(worker_world(bundle), policy, vision, temperature)
 
 
 def _play_one(spec: EnvSpec, agent: AgentSpec, seed: int) -> tuple[float, int]:
@@ -201,8 +228,12 @@ def compare_agents(
     seeds: Sequence[int],
     workers: int = 2,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    keep: Callable[[str, EpisodeResults], None] = lambda name, results: None,
 ) -> dict[str, EpisodeResults]:
-    """Return every agent's results, by name, over the same real episodes, one per seed."""
+    """Return every agent's results, by name, over the same real episodes, one per seed.
+
+    `keep` is given an agent's results as soon as it has played.
+    """
     total = len(agents) * len(seeds)
     with stoppable(), worker_pool(workers) as pool:
         jobs = {
@@ -213,5 +244,6 @@ def compare_agents(
         for name, pending in jobs.items():
             returns, lengths = zip(*(job.result() for job in pending), strict=True)
             results[name] = EpisodeResults(list(returns), list(lengths))
+            keep(name, results[name])
             progress(len(results) * len(seeds), total)
     return results

@@ -15,7 +15,7 @@ from dreamserve.backends.base import Array, Backend, StepInput
 from dreamserve.manifest import WorldSpec
 from dreamserve_training.data.actions import as_actions
 from dreamserve_training.data.checks import check_latent_episode
-from dreamserve_training.data.episodes import DataError, episode_paths, load_episode
+from dreamserve_training.data.episodes import DataError, Folders, episode_paths, load_episode
 from dreamserve_training.models.mixture import Mixture, mixture_log_prob
 
 State = tuple[Array, ...]
@@ -43,7 +43,7 @@ class TeacherForced:
     states: dict[int, State]  # step → M's state before it, every `keep_every` steps
 
 
-def load_latents(directory: str | Path, limit: int | None = None) -> list[LatentEpisode]:
+def load_latents(directory: Folders, limit: int | None = None) -> list[LatentEpisode]:
     """Return the first `limit` (default: all) latent episodes of `directory`.
 
     Raises DataError for files that are invalid or hold z instead of posteriors (mu and logvar).

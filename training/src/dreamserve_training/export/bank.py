@@ -1,14 +1,12 @@
 """The bank: starting points from real episodes, with M's state after the preceding steps."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from dreamserve.bundle import Arrays
 from dreamserve_training.data.checks import check_latent_episode
-from dreamserve_training.data.episodes import DataError, episode_paths, load_episode
+from dreamserve_training.data.episodes import DataError, Folders, episode_paths, load_episode
 from dreamserve_training.models.world_model import State, WorldModel
 
 _FIELDS = ("mu", "logvar", "actions")
@@ -16,7 +14,7 @@ _FIELDS = ("mu", "logvar", "actions")
 
 def make_bank(
     memory: WorldModel,
-    directory: str | Path,
+    directory: Folders,
     size: int = 256,
     max_burn_in: int = 16,
     seed: int = 0,

@@ -12,13 +12,13 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from dreamserve_training.data.digests import batches_digest
+from dreamserve_training.data.digests import batches_digest, file_hash
 from dreamserve_training.data.loaders import check_batches
 from dreamserve_training.data.sequences import Item
-from dreamserve_training.models.catalog import save_memory
+from dreamserve_training.models.catalog import load_memory, save_memory
 from dreamserve_training.models.world_model import LossWeights, WorldModel
 from dreamserve_training.runs.options import AboveZero, AtLeastZero, Count, Options, Whole
-from dreamserve_training.runs.records import Record, describe
+from dreamserve_training.runs.records import Record, describe, differences
 from dreamserve_training.train.schedules import cosine
 from dreamserve_training.train.trainer import GuardedModule, fit, seed_everything, training_run
 
@@ -113,13 +113,15 @@ def train_memory(
     config: TrainConfig | Mapping[str, Any],
     validation: Batches | None = None,
     callbacks: tuple[Callback, ...] = (),
+    initial: Path | None = None,
 ) -> TrainResult:
     """Train `model` in place and write its best weights to `save_dir`/MODEL_best.pth.
 
     MODEL is the model's name. The best epoch has the lowest `val_loss`, or `train_loss` without
     `validation`; on return `model` has its weights. MODEL_run.json says what it was trained on.
     After an interruption, the same call resumes after the last complete epoch and gives the same
-    weights as an uninterrupted run; with more epochs it trains on.
+    weights as an uninterrupted run; with more epochs it trains on. Training begins with the weights
+    of the M in the file `initial`, if one is given, whose core and sizes must be those of `model`.
 
     Raises ValueError for unknown and invalid options; MismatchError for files in `save_dir` of
     other data or settings, unless `restart`; LockedError if another process trains there;
@@ -130,7 +132,9 @@ def train_memory(
     check_batches(dataloader, model)  # before anything is written
     check_batches(validation, model)
     directory, name = Path(config.save_dir), model.name
-    record = _record(model, config, dataloader, validation)
+    if initial is not None:
+        _begin_with(model, initial)
+    record = _record(model, config, dataloader, validation, initial)
     fresh = not config.resume
     with training_run(directory, name, record, config.epochs, config.restart, fresh) as last:
         seed_everything(config.seed)
@@ -154,8 +158,21 @@ def train_memory(
     return TrainResult(path, best_loss, epochs)
 
 
+def _begin_with(model: WorldModel, initial: Path) -> None:
+    """Give `model` the weights of another M; ValueError unless it has the same core and sizes."""
+    other = load_memory(initial)
+    old, new = ({"core": each.name, **describe(each.config)} for each in (other, model))
+    if lines := differences(old, new):
+        raise ValueError(f"{initial}: M cannot begin with these weights: {'; '.join(lines)}")
+    model.load_state_dict(other.state_dict())
+
+
 def _record(
-    model: WorldModel, config: TrainConfig, train: Batches, validation: Batches | None
+    model: WorldModel,
+    config: TrainConfig,
+    train: Batches,
+    validation: Batches | None,
+    initial: Path | None,
 ) -> Record:
     settings = describe(config)
     budget = {name: settings.pop(name) for name in ("epochs", "early_stopping_patience")}
@@ -163,4 +180,6 @@ def _record(
         del settings[name]
     settings["model"] = describe(model.config)
     data = {"train": batches_digest(train), "validation": batches_digest(validation)}
+    if initial is not None:
+        data["initial"] = {"sha256": file_hash(initial)}
     return Record(f"M ({model.name})", settings, budget, data)
