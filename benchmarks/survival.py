@@ -7,6 +7,9 @@ Sessions are stepped by the SDK over HTTP, through the nginx of deploy/nginx, on
 one Redis (or on one server with SQLite). Every step's latent is compared, bit for bit, with that of
 the same dream in an engine of this process, which nothing disturbs: a step that was lost, or taken
 twice, makes all later latents differ. The longest wait of any session for a step is printed, too.
+
+Every session takes `--rate` steps a second. Without a pause between its steps (`--rate 0`) the
+longest wait says mostly how long the queue of a saturated machine is.
 """
 
 import argparse
@@ -36,6 +39,8 @@ from tables import print_circumstances, print_table
 T = TypeVar("T")
 # A server that is stopped accepts connections for ever; only the wait for its answer tells.
 STEP_WAIT_S = 1
+# Longer than nginx leaves a server alone that has failed (deploy/nginx/machine.conf).
+READY_S = 2.5
 
 
 @dataclass
@@ -100,8 +105,9 @@ class Dream:
     When its dream ends it is reset, and begins another one.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, rate: float) -> None:
         self.number = number
+        self.pause_s = 1 / rate if rate else 0.0
         self.dreams: list[list[np.ndarray]] = []  # latents by dream and step
         self.report = Report()
 
@@ -130,10 +136,12 @@ class Dream:
     async def _dream(self, client: AsyncDreamClient, stop: asyncio.Event) -> None:
         session_id, latents, is_over = self.begins["session_id"], self.dreams[-1], False
         while not (is_over or stop.is_set()):
+            begun_s = time.monotonic()
             step = len(latents) + 1
             result = await self._timed(client.step(session_id, self.action(step), step=step))
             latents.append(result.latent)
             is_over = result.terminated
+            await asyncio.sleep(max(0.0, begun_s + self.pause_s - time.monotonic()))
 
     async def _timed(self, request: Coroutine[None, None, T]) -> T:
         before_s = time.monotonic()
@@ -172,6 +180,7 @@ async def replace(servers: list[Server]) -> None:
         status = await server.end(signal.SIGTERM)
         assert status == 0, f"a server ended with status {status}"
         await server.start()
+        await asyncio.sleep(READY_S)
 
 
 def stop_for(seconds: float) -> Event:
@@ -211,6 +220,7 @@ class Stepped:
     """Sessions, how long they are stepped before and after an event, and what they should see."""
 
     sessions: int
+    rate: float  # steps a second of each session; 0: as many as it can take
     settle_s: float
     bundle: Path
     undisturbed: LocalClient
@@ -218,7 +228,8 @@ class Stepped:
 
 async def survive(url: str, servers: list[Server], event: Event, stepped: Stepped) -> Report:
     """Step sessions while the event happens; return what they met."""
-    dreams, stop = [Dream(number) for number in range(stepped.sessions)], asyncio.Event()
+    dreams = [Dream(number, stepped.rate) for number in range(stepped.sessions)]
+    stop = asyncio.Event()
     async with AsyncDreamClient(url, max_retries=8) as client:
         living = [asyncio.create_task(dream.live(client, stop)) for dream in dreams]
         await asyncio.sleep(stepped.settle_s)
@@ -272,12 +283,14 @@ def main() -> None:
     parser.add_argument("scenarios", nargs="*", default=[], metavar="kill|stop|replace|sqlite")
     parser.add_argument("--rounds", type=int, help="of each scenario")
     parser.add_argument("--sessions", type=int, default=200)
+    parser.add_argument("--rate", type=float, default=5.0, help="steps/s of a session; 0: no pause")
     parser.add_argument("--stopped-s", type=float, default=30.0)
     parser.add_argument("--settle-s", type=float, default=2.0, help="load before and after")
     arguments = parser.parse_args()
     bundle = Path(__file__).parents[1] / "bundles" / "takecover"
     sessions = arguments.sessions
-    stepped = Stepped(sessions, arguments.settle_s, bundle, LocalClient(bundle))
+    rate, settle_s = arguments.rate, arguments.settle_s
+    stepped = Stepped(sessions, rate, settle_s, bundle, LocalClient(bundle))
     events = {
         "kill": (kill, 20),
         "stop": (stop_for(arguments.stopped_s), 3),
@@ -295,7 +308,7 @@ def main() -> None:
         is_right = is_right and not (report.failed or report.differing)
         counts = [f"{report.steps:,}", str(report.failed), str(report.differing)]
         rows.append([name, str(rounds), *counts, f"{report.longest_s:.2f}"])
-    print(f"takecover, {sessions} sessions\n")
+    print(f"takecover, {sessions} sessions, {rate or 'no limit of'} steps/s each\n")
     header = ["scenario", "rounds", "steps", "failed", "sessions that differ", "longest wait, s"]
     print_table(header, rows)
     print_circumstances(["redis"], cores="shared by servers, Redis, nginx and clients")

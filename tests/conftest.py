@@ -27,6 +27,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+ENDING = [one for one in signal.Signals if one.name in ("SIGTERM", "SIGINT", "SIGHUP")]
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores; threads of OpenMP that wait for more of these would only spin.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -55,6 +57,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in on_gpu:
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(autouse=True)
+def _signals_are_left_as_found() -> Iterator[None]:
+    """Fail where a test leaves a signal handler, which would act in some later test."""
+    before = [signal.getsignal(number) for number in ENDING]
+    yield
+    after = [signal.getsignal(number) for number in ENDING]
+    for number, handler in zip(ENDING, before, strict=True):
+        signal.signal(number, handler)
+    assert after == before
 
 
 def _make_encodable(report: Any) -> None:

@@ -18,8 +18,8 @@ export class Game extends EventTarget {
   bankSize = 0;
   actions = null; // of the world: see actions.js
   branches = [];
-  viewed = 0; // the step that is shown
   isBusy = false;
+  #viewed = 0;
   #turn = Promise.resolve();
 
   constructor(stream, input) {
@@ -36,6 +36,15 @@ export class Game extends EventTarget {
       finished: () => this.#recordingEnds(),
       failed: (error) => this.#interrupted(error),
     });
+  }
+
+  /** The step that is shown. A dream becomes shorter before what shows it hears of it. */
+  get viewed() {
+    return Math.max(0, Math.min(this.#viewed, this.dream.step));
+  }
+
+  set viewed(step) {
+    this.#viewed = step;
   }
 
   get isPlaying() {

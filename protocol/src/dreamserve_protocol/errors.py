@@ -305,7 +305,7 @@ class DrainingError(ServerError):
     """The server is shutting down and takes no new sessions."""
 
     code, status = "draining", 503
-    retry_after_s = 1.0
+    retry_after_s = 0.1  # a load balancer sends the next attempt to another replica
     remedy = "Ask another replica, or try again after `Retry-After` seconds."
 
 

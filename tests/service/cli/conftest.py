@@ -2,6 +2,7 @@
 
 import logging
 import re
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from dreamserve.cli import main
 
+ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(frozen=True)
 class Done:
@@ -36,11 +38,14 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     def command(*arguments: str | Path, **variables: str) -> Done:
         root = logging.getLogger()
         handlers, level = root.handlers.copy(), root.level
+        signals = {number: signal.getsignal(number) for number in ENDING}
         try:
             result = CliRunner().invoke(main, [str(one) for one in arguments], env=variables)
-        finally:  # `serve` sets the log of the whole process up
+        finally:  # `serve` sets up the log and the signals of the whole process
             root.handlers[:] = handlers
             root.setLevel(level)
+            for number, handler in signals.items():
+                signal.signal(number, handler)
         assert result.exception is None or isinstance(result.exception, SystemExit), result
         return Done(result.exit_code, result.stdout, result.stderr)
 
