@@ -14,6 +14,7 @@ from dreamserve.cli import main
 
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 
+
 @dataclass(frozen=True)
 class Done:
     """What a command printed, and its exit status. `words` is its stderr without the box."""

@@ -100,12 +100,43 @@ def controller(
     _run("controller", recipe, out, restart, iteration=iteration)
 
 
-@app.command(epilog=_example("evaluate takecover"))
+@app.command(epilog=_example("evaluate bundles/takecover --episodes 400"))
 def evaluate(
-    recipe: RecipeName, out: Out = None, restart: Restart = False, iteration: IterationNumber = 0
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="A recipe, whose stage is run; or the folder of a bundle or run, whose controller"
+            " plays again, with other seeds."
+        ),
+    ],
+    out: Out = None,
+    restart: Restart = False,
+    iteration: IterationNumber = 0,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="A bundle or run to compare a folder with.")
+    ] = None,
+    episodes: Annotated[int, typer.Option("--episodes", help="Real episodes of a folder.")] = 400,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Seed of a folder's first episode.")
+    ] = 4_000_000,
+    workers: Annotated[int, typer.Option("--workers", help="Processes that play.")] = 2,
+    alone: Annotated[
+        bool,
+        typer.Option("--alone", help="A folder's controller only: no blind twins, no baselines."),
+    ] = False,
+    environment: Annotated[
+        str | None,
+        typer.Option("--recipe", help="The recipe of a folder's environment, if it names none."),
+    ] = None,
 ) -> None:
     """Evaluate C in the real environment and compare it with agents that ignore observations."""
-    _run("evaluate", recipe, out, restart, iteration=iteration)
+    if not Path(what).is_dir():
+        _run("evaluate", what, out, restart, iteration=iteration)
+        return
+    from dreamserve_training.comparison import ComparisonConfig, compare
+
+    config = ComparisonConfig(episodes, seed, workers, alone)
+    typer.echo(compare(Path(what), environment, against, config))
 
 
 @app.command(epilog=_example("export takecover"))

@@ -12,7 +12,7 @@ from dreamserve_training.data.episodes import episode_paths
 from dreamserve_training.recipe import ResolvedRecipe, Split, Workspace, read_json
 from dreamserve_training.runs.records import installed
 
-PACKAGES = ("vizdoom", "gymnasium", "torch", "lightning", "cma", "dreamserve-training")
+PACKAGES = ("box2d", "vizdoom", "gymnasium", "torch", "lightning", "cma", "dreamserve-training")
 
 
 def origin_of(recipe: ResolvedRecipe, workspace: Workspace) -> dict[str, Any]:
