@@ -1,10 +1,13 @@
 """Train an agent with PPO of stable-baselines3 in dreams alone, then let it play the real game.
 
     .venv/bin/pip install ./service './clients/python[sb3]' vizdoom
-    .venv/bin/python examples/ppo.py                     # about 7 minutes on two cores
+    .venv/bin/python examples/ppo.py --save agent.zip    # about 7 minutes on two cores
+    .venv/bin/python examples/ppo.py --steps 100000      # a quick try
 
-The agent observes the latent and the memory's state, as the paper's controller does. In the game a
-session of the world follows it: every step has the real frame as its `observation`. In one run:
+It needs no server: the world is in its own process. The agent observes the latent and the memory's state, as the paper's controller does. In the game a
+session of the world follows it: every step has the real frame as its `observation`. "before" is the agent with random weights. While
+it learns, dreams are cut at 200 steps, so the mean reward in its log is 200 at most. In one
+run:
 
     | agent | return in dreams | in the game (standard error) |
     |---|---|---|
@@ -102,12 +105,15 @@ def real_return(client: DreamClient, agent: Any, episodes: int, steps: int) -> s
 
 def main() -> None:
     """Train, evaluate in dreams and in the game, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bundle", default="bundles/takecover")
-    parser.add_argument("--dreams", type=int, default=256)
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--bundle", default="bundles/takecover", help="the world")
+    parser.add_argument("--dreams", type=int, default=256, help="at once")
     parser.add_argument("--steps", type=int, default=1_500_000, help="of all dreams, in training")
     parser.add_argument("--episodes", type=int, default=50, help="in the game")
     parser.add_argument("--max-steps", type=int, default=2100, help="of an evaluated episode")
+    parser.add_argument("--save", help="the agent, to a .zip for PPO.load")
     asked = parser.parse_args()
     torch.set_num_threads(1)  # the networks are small
     client, lines = DreamClient(transport=InProcess(asked.bundle)), []
@@ -115,7 +121,11 @@ def main() -> None:
     agent = untrained(envs)
     for name, judged in (("random", RandomAgent()), ("before", agent), ("after", agent)):
         if name == "after":
-            agent.learn(asked.steps, log_interval=10)
+            print(f"learning: {asked.steps:,} steps, {asked.dreams} dreams at once", flush=True)
+            agent.learn(asked.steps, log_interval=5)
+            if asked.save:
+                agent.save(asked.save)
+        print(f"playing: {name}, {asked.dreams} dreams, {asked.episodes} games", flush=True)
         dreamt = dream_return(client, judged, asked.dreams, asked.max_steps)
         played = client, judged, asked.episodes, asked.max_steps
         real = "" if name == "before" else real_return(*played)

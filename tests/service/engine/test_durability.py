@@ -45,7 +45,7 @@ from .durable import RETENTION, FailingStore, Replica, outcome, requests_about
 )
 def test_any_replica_continues_any_session_as_one_engine_would(history, failures):
     store = FailingStore(MemoryStore(RETENTION))
-    store.failures = failures
+    store.failures = list(failures)
     world = fake_world()
     replicas = [Replica(store, world) for _ in range(3)]
     twin = SimpleEngine([world])
@@ -203,6 +203,18 @@ def test_a_fork_is_stored_with_its_origin_or_not_answered(store, replicas):
     snapshot = replicas[1].send(SnapshotRequest("b"))
     replicas[0].send(RestoreRequest("d", snapshot))
     assert replicas[1].send(SessionRequest("d")).step == 0
+
+
+def test_forks_of_a_session_that_was_ended_elsewhere_do_not_exist(replicas):
+    first, second, *_ = replicas
+    first.send(ResetRequest(session_id="a", seed=1))
+    first.send(ResetRequest(session_id="c", seed=3))
+    second.send(DeleteRequest("a"))
+    with pytest.raises(SessionNotFoundError):
+        first.send(ForkRequest("a", session_ids=["b", "c"]))
+    with pytest.raises(SessionNotFoundError):
+        second.send(SessionRequest("b"))
+    assert second.send(SessionRequest("c")).seed == 3  # nor has it replaced what was there
 
 
 def test_relaxed_answers_before_the_store_and_records_once_it_responds(store):

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from dreamserve.engine.fake import fake_world
+from dreamserve.engine.sessions import listing
 from dreamserve.store.base import Change, StoreError
 from dreamserve.store.memory import MemoryStore
 from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest
 from dreamserve_protocol.errors import StoreUnavailableError
+from dreamserve_protocol.listing import AdminDeleteRequest, DeleteIdleRequest
 from dreamserve_protocol.reset import ResetRequest
 from dreamserve_protocol.sessions import DeleteRequest, SessionRequest
 from dreamserve_protocol.step import StepRequest
@@ -72,6 +74,34 @@ def test_a_fault_in_the_stores_code_is_an_error_of_the_request(store, caplog):
     replica.send(StepRequest("a", 1, step=1))  # the second attempt is applied
     assert "an operation of the session store failed" in caplog.text
     assert replica.send(StepRequest("a", 1, step=2)).step == 2
+
+
+@pytest.mark.parametrize("request_", [DeleteIdleRequest(0.0), AdminDeleteRequest(idle_s=0.0)])
+def test_idle_sessions_are_said_to_be_ended_once_the_store_has_ended_them(store, shared, request_):
+    replica = Replica(store, timeout_s=0.02)
+    replica.send(ResetBatchRequest(session_ids=["a", "b"], seeds=[1, 2]))
+    store.is_down = True
+    with pytest.raises(StoreUnavailableError):
+        replica.send(request_)
+    store.is_down = False
+    assert Replica(shared).send(SessionRequest("a")).step == 0
+
+
+def test_all_slices_of_a_deletion_wait_for_the_store(store, monkeypatch):
+    monkeypatch.setattr(listing, "DELETED_AT_ONCE", 2)
+    replica = Replica(store, timeout_s=0.0)
+    replica.send(ResetBatchRequest(session_ids=list("abcde"), seeds=list(range(5))))
+    store.failures = ["before"]  # of the first slice's commit
+    with pytest.raises(StoreUnavailableError):
+        replica.send(DeleteIdleRequest(0.0))
+
+
+def test_a_session_that_lives_elsewhere_is_not_counted_as_ended(store, shared):
+    first, second = Replica(store), Replica(shared)
+    first.send(ResetBatchRequest(session_ids=list("abc"), seeds=[1, 2, 3]))
+    second.send(StepRequest("b", 1))
+    assert first.send(DeleteIdleRequest(0.0)).deleted == 2
+    assert second.send(SessionRequest("b")).step == 1
 
 
 def test_what_queues_behind_a_hanging_operation_fails_with_it(store):

@@ -96,7 +96,7 @@ class Executor:
                     self._scheduler.release(queued)
         ended_s = perf_counter()
         if self._gate is not None:
-            settled = self._gate.hold(settled)
+            settled = self._gate.hold(settled, batch)
         self._measures.batch(began_s, ended_s, batch, settled)
         return [*settled, *((queued, deadline_passed()) for queued in late)] if late else settled
 
@@ -148,7 +148,7 @@ class Executor:
         self._served_at_s = served_at_s
         ended_s = perf_counter()
         if self._gate is not None:
-            ended = self._gate.hold(ended)
+            ended = self._gate.hold(ended, served)
         self._measures.slice(began_s, ended_s, ended)
         return [*ended, *dropped.items()]
 

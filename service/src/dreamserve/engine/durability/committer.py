@@ -141,32 +141,61 @@ class Committer:
 
     def _commit(self, commits: Sequence[Commit]) -> str | None:
         """Send commits, and what is unconfirmed; return why the store did not confirm them."""
-        unconfirmed = self._unconfirmed
-        for use in (use for commit in commits for use in commit.uses):
-            before = unconfirmed.get(use.lease)
-            if before is not None:
-                record = before.record if use.record is None else use.record
-                use = StoredUse(use.lease, record, use.renew or before.renew)
-            unconfirmed[use.lease] = use
-        owned = [use for use in unconfirmed.values() if not use.lease.lost]
-        changes = list(map(_change, owned))
-        send = partial(self._store.commit, changes)
-        applied = self._tried(send, self.measures.commit_s) if changes else []
-        failure = applied if isinstance(applied, str) else None
-        self._count(applied, len(changes))
-        if not isinstance(applied, str):
-            for use, is_stored in zip(owned, applied, strict=True):
-                use.lease.lost = not is_stored
-                use.lease.in_doubt = self._attempts > 1
-                use.lease.is_stored = True
-        elif self._strict:
-            for use in owned:
+        waiting = self._to_send(commits)
+        sent: list[StoredUse] = []
+        failure: str | None = None
+        while waiting and failure is None:
+            sent, waiting = _without_origins(waiting)
+            failure = self._send(sent)
+        if failure is None:
+            self._unconfirmed = {}
+        elif not self._strict:
+            self._unconfirmed = {use.lease: use for use in (*sent, *waiting)}
+        else:
+            self._unconfirmed = {}
+            for use in sent:
                 use.lease.lost = use.lease.in_doubt = True
-        keep = failure is not None and not self._strict
-        self._unconfirmed = {use.lease: use for use in owned} if keep else {}
+            for use in waiting:
+                use.lease.lost = True
         for commit in commits:
             commit.confirmed(failure)
         return failure
+
+    def _to_send(self, commits: Sequence[Commit]) -> list[StoredUse]:
+        """Return the uses of commits, and what is unconfirmed, one for each session."""
+        merged = self._unconfirmed
+        for use in (use for commit in commits for use in commit.uses):
+            before = merged.get(use.lease)
+            if before is not None:
+                record = before.record if use.record is None else use.record
+                origin, renew = use.origin or before.origin, use.renew or before.renew
+                use = StoredUse(use.lease, record, renew, origin)
+            merged[use.lease] = use
+        return [use for use in merged.values() if not use.lease.lost]
+
+    def _send(self, uses: Sequence[StoredUse]) -> str | None:
+        """Send uses in one operation; return why the store did not confirm it.
+
+        Forks whose origin has been lost are lost with it.
+        """
+        owned = []
+        for use in uses:
+            if use.origin is not None and use.origin.lost:
+                use.lease.lost = True
+            else:
+                owned.append(use)
+        if not owned:
+            return None
+        changes = list(map(_change, owned))
+        applied = self._tried(partial(self._store.commit, changes), self.measures.commit_s)
+        self._count(applied, len(changes))
+        if isinstance(applied, str):
+            return applied
+        for use, is_stored in zip(owned, applied, strict=True):
+            use.lease.lost = not is_stored
+            use.lease.in_doubt = self._attempts > 1
+            use.lease.is_stored = True
+        return None
 
     def _count(self, applied: Sequence[bool] | str, changes: int) -> None:
         """Count what became of a commit's changes."""
@@ -205,6 +234,20 @@ class Committer:
                 self.is_down = False
                 took_s.add(time.monotonic() - began_s)
                 return result
+
+
+def _without_origins(uses: list[StoredUse]) -> tuple[list[StoredUse], list[StoredUse]]:
+    """Return the uses to send first, and the forks of these, which wait for their origins.
+
+    Two forks of each other, each of which has replaced its origin, do not wait.
+    """
+    if all(use.origin is None for use in uses):
+        return uses, []
+    leases = {use.lease for use in uses}
+    first = [use for use in uses if use.origin not in leases]
+    if not first:
+        return uses, []
+    return first, [use for use in uses if use.origin in leases]
 
 
 def _change(use: StoredUse) -> Change:

@@ -7,7 +7,7 @@ happened, so the request is run again on the session as it is stored. `lookups` 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,8 +15,14 @@ import numpy as np
 
 from dreamserve.engine.durability.committer import Commit, Committer
 from dreamserve.engine.durability.lookups import Lookups
-from dreamserve.engine.durability.lost_rows import BatchResult, in_doubt, without_rows
-from dreamserve.engine.durability.needs import keys_of, needs_of
+from dreamserve.engine.durability.lost_rows import (
+    BatchResult,
+    CountResult,
+    in_doubt,
+    without_rows,
+    without_some,
+)
+from dreamserve.engine.durability.needs import ends_unnamed, keys_of, needs_of
 from dreamserve.engine.scheduling.queued import QueuedRequest, Settled
 from dreamserve.engine.sessions.keys import SessionKey, id_of
 from dreamserve.engine.sessions.ledger import Lease, Ledger, StoredUse
@@ -90,8 +96,15 @@ class Gate:
         """Wait until everything is stored and every outcome has left, at most `deadline_s`."""
         self.committer.stop(deadline_s)
 
-    def hold(self, settled: list[Settled]) -> list[Settled]:
-        """Send a turn's changes to the store; return the outcomes that need not wait for it."""
+    def hold(self, settled: list[Settled], ran: Iterable[QueuedRequest]) -> list[Settled]:
+        """Send a turn's changes to the store; return the outcomes that need not wait for it.
+
+        `ran` are the turn's requests, those included whose jobs go on.
+        """
+        if ended := list(self._ledger.ended):
+            for queued in ran:
+                if ends_unnamed(queued.request):
+                    needs_of(queued).leases.extend(ended)
         uses = _drained(self._sessions, self._ledger)
         at_once: list[Settled] = []
         held: list[tuple[QueuedRequest, Any, list[Lease]]] = []
@@ -135,6 +148,8 @@ class Gate:
             elif failure is not None:
                 error = StoreUnavailableError(f"the session store did not respond: {failure}")
                 leaving.append((queued, error))
+            elif isinstance(outcome, CountResult):
+                leaving.append((queued, without_some(outcome, leases)))
             elif isinstance(outcome, BatchResult) and not _is_numbered(queued):
                 # the other rows have happened
                 leaving.append((queued, without_rows(outcome, lost)))
@@ -163,10 +178,12 @@ def _drained(sessions: SessionTable, ledger: Ledger) -> list[StoredUse]:
             slab.changed.clear()
     uses = [StoredUse(lease, ENDED, True) for lease in ledger.ended]
     uses += [
-        StoredUse(ledger.leases[key], changed.get(key), renew) for key, renew in ledger.used.items()
+        StoredUse(ledger.leases[key], changed.get(key), renew, ledger.origins.get(key))
+        for key, renew in ledger.used.items()
     ]
     ledger.ended.clear()
     ledger.used.clear()
+    ledger.origins.clear()
     return uses
 
 

@@ -1,10 +1,11 @@
-"""The result of a batch some of whose sessions have moved to another engine."""
+"""The result of a request some of whose sessions have moved to another engine."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
 
+from dreamserve.engine.sessions.ledger import Lease
 from dreamserve_protocol.arrays import Bools
 from dreamserve_protocol.batches import (
     DeleteBatchResult,
@@ -13,9 +14,11 @@ from dreamserve_protocol.batches import (
     StepBatchResult,
 )
 from dreamserve_protocol.errors import SessionMovedError, StoreUnavailableError
+from dreamserve_protocol.listing import AdminDeleteResult, DeleteIdleResult
 from dreamserve_protocol.wire import fields_of
 
 BatchResult = StepBatchResult | DeleteBatchResult
+CountResult = DeleteIdleResult | AdminDeleteResult
 
 
 def in_doubt(session_id: str) -> StoreUnavailableError:
@@ -47,6 +50,22 @@ def without_rows(result: BatchResult, lost: Mapping[str, bool]) -> BatchResult:
         return result
     kept = ~np.isin(result.final.rows, rows)
     return replace(result, final=_masked(result.final, kept) if kept.any() else None)
+
+
+def without_some(
+    result: CountResult, leases: Iterable[Lease]
+) -> CountResult | StoreUnavailableError:
+    """Return the result without the lost sessions of `leases`, which live on elsewhere.
+
+    Where the store did not tell whether they do, it is an error: the request may be sent again.
+    """
+    lost = [lease for lease in leases if lease.lost]
+    unknown = sum(lease.in_doubt for lease in lost)
+    if unknown:
+        return StoreUnavailableError(
+            f"the session store did not tell whether {unknown} sessions were ended"
+        )
+    return replace(result, deleted=max(0, result.deleted - len(lost)))
 
 
 def _masked(final: FinalRows, kept: Bools) -> FinalRows:

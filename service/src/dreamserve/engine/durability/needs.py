@@ -5,6 +5,7 @@ from typing import Any
 
 from dreamserve.engine.scheduling.queued import QueuedRequest, StoreNeeds
 from dreamserve.engine.sessions.keys import SessionKey, key_of
+from dreamserve_protocol.listing import AdminDeleteRequest, DeleteIdleRequest
 
 
 def needs_of(queued: QueuedRequest) -> StoreNeeds:
@@ -20,3 +21,8 @@ def keys_of(queued: QueuedRequest, message: Any) -> list[SessionKey]:
     ids = [*([] if one is None else [one]), *([] if many is None else many)]
     owner = getattr(message, "owner", None) or queued.owner  # an administrator names another one
     return [key_of(owner, session_id) for session_id in ids] if owner else ids
+
+
+def ends_unnamed(request: Any) -> bool:
+    """Return whether the request ends sessions that neither it nor its result names."""
+    return isinstance(request, DeleteIdleRequest | AdminDeleteRequest)

@@ -30,7 +30,8 @@ def fork(context: Context, request: ForkRequest) -> Callable[[], ForkResult]:
     def make() -> ForkResult:
         sessions.check_admission(*ids)
         sessions.check_room(world, *ids, window=record.rewind_window)
-        forks = [sessions.create(fork_id, world, record.rewind_window) for fork_id in ids]
+        window = record.rewind_window
+        forks = [sessions.create(fork_id, world, window, origin.id) for fork_id in ids]
         for session, seed in zip(forks, seeds, strict=True):
             session.restore(record, seed, past)
         return ForkResult(

@@ -43,6 +43,7 @@ class StoredUse(NamedTuple):
     lease: Lease
     record: bytes | None  # the new one; ENDED; None if it was only read
     renew: bool  # whether its time to live begins anew
+    origin: Lease | None = None  # of the session that it is a fork of: without it, it is not stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class Ledger:
 
     leases: dict[SessionKey, Lease] = field(default_factory=dict)
     used: dict[SessionKey, bool] = field(default_factory=dict)  # in this turn; whether to renew
+    origins: dict[SessionKey, Lease] = field(default_factory=dict)  # of this turn's forks
     ended: list[Lease] = field(default_factory=list)  # in this turn, on request
     absent: dict[SessionKey, Absence] = field(default_factory=dict)  # as looked up for this turn
 
@@ -66,13 +68,19 @@ class Ledger:
         """Note that a session was read or changed; `renew` its time to live."""
         self.used[key] = renew or self.used.get(key, False)
 
-    def create(self, key: SessionKey) -> None:
-        """Note that a session was created; it replaces any stored one that this engine owns."""
+    def create(self, key: SessionKey, origin: SessionKey | None = None) -> None:
+        """Note that a session was created; it replaces any stored one that this engine owns.
+
+        `origin`: the session that it is a fork of.
+        """
         if key not in self.leases:
             absence = self.absent.get(key)
             owned = absence and absence.lease
             self.leases[key] = owned or Lease(key, new_epoch())
         self.use(key)
+        self.origins.pop(key, None)
+        if origin is not None and origin != key:
+            self.origins[key] = self.leases[origin]
 
     def end(self, key: SessionKey) -> None:
         """Note that a session was ended on request."""
@@ -96,4 +104,5 @@ class Ledger:
     def forget(self, key: SessionKey) -> Lease:
         """Give up a session, which remains in the store."""
         self.used.pop(key, None)
+        self.origins.pop(key, None)
         return self.leases.pop(key)

@@ -123,16 +123,19 @@ class Sessions:
         """
         self._table.check_room(self._owner, self._keys(session_ids), world, window)
 
-    def create(self, session_id: str, world: World, window: int = 0) -> Session:
+    def create(
+        self, session_id: str, world: World, window: int = 0, origin: str | None = None
+    ) -> Session:
         """Create a session, which replaces any session with that id, and return it.
 
-        It keeps up to `window` steps for rewinding. Raises OverloadedError when full: live sessions
+        It keeps up to `window` steps for rewinding; `origin` is the id of the session that it is a
+        fork of. Raises OverloadedError when full: live sessions
         are never evicted, except for idle copies of stored ones.
         """
         self.check_room(world, session_id, window=window)
-        return Session(
-            session_id, *self._table.create(key_of(self._owner, session_id), world, window)
-        )
+        key = key_of(self._owner, session_id)
+        origin_key = None if origin is None else key_of(self._owner, origin)
+        return Session(session_id, *self._table.create(key, world, window, origin_key))
 
     @property
     def quota(self) -> int | None:

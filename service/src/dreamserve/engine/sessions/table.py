@@ -188,15 +188,17 @@ class SessionTable:
         excluded = sum(slab.windows.length(slot) * slab.kept_step_bytes for slab, slot in places)
         return self.kept_bytes - excluded
 
-    def create(self, key: SessionKey, world: World, window: int) -> tuple[Slab, int]:
+    def create(
+        self, key: SessionKey, world: World, window: int, origin: SessionKey | None = None
+    ) -> tuple[Slab, int]:
         """Create a session, which replaces any session with that key; return its slab and slot.
 
-        There must be room (`check_room`).
+        There must be room (`check_room`). `origin`: the session that it is a fork of.
         """
         created = self._place(key, self.slabs[world], window)
         created[0].measures.created += 1
         if self.ledger is not None:
-            self.ledger.create(key)
+            self.ledger.create(key, origin)
         return created
 
     def adopt(self, lease: Lease, slab: Slab, record: SessionRecord, idle_s: float) -> None:
