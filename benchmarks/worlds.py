@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dreamserve.manifest import DoneRule
 from dreamserve.observations import Crop, FrameSpec
 from dreamserve.spaces import ActionSpace, BoxSpace, DiscreteSpace
 from dreamserve_training.export import export_world, spec_of
@@ -71,7 +72,7 @@ def _write(path: Path, latent: int, memory: int, box: bool) -> None:
     }
     export_world(
         path,
-        spec=spec_of(path.name, space, frame, mdnrnn, done_threshold=NEVER),
+        spec=spec_of(path.name, space, frame, mdnrnn, done=DoneRule(threshold=NEVER)),
         vae=vae,
         memory=mdnrnn,
         bank=bank,

@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from scipy.special import softmax
@@ -13,9 +14,12 @@ from dreamserve.backends.torch import TorchBackend
 from dreamserve.observations import Crop, FrameSpec
 from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.export import ModelBackend, spec_of
+from dreamserve_training.export.formats import write_onnx
 from dreamserve_training.export.graphs import NEVER_DONE, DecodeGraph, EncodeGraph, StepGraph
 from dreamserve_training.export.parity import check_parity
+from dreamserve_training.export.precision import half_precision
 from dreamserve_training.models.mdnrnn import MDNRNN
+from dreamserve_training.models.signals import SignalHead
 from dreamserve_training.models.vae import ConvVAE
 
 HEADS = ("joint", "per_dimension", "isotropic")
@@ -57,8 +61,9 @@ def test_the_graphs_compute_what_the_models_compute(head, rule, kind):
     space = SPACES[kind]
     reward = 1.0 if isinstance(space, DiscreteSpace) else None
     torch.manual_seed(0)
+    signals = {"hit": SignalHead("event", "", positive=9.0), "hp": SignalHead("level", "", scale=9)}
     options = {"predict_done": True, "predict_reward": reward is None, "action_space": space}
-    mdnrnn = MDNRNN(Z, None, R, K, head, **options).eval()
+    mdnrnn = MDNRNN(Z, None, R, K, head, signals=signals, **options).eval()
     vae = ConvVAE(Z).eval()
     spec = spec_of("tiny", space, FRAME, mdnrnn, temperature_rule=rule, constant_reward=reward)
     modules = (EncodeGraph(vae), StepGraph(mdnrnn, rule, reward), DecodeGraph(vae))
@@ -154,3 +159,26 @@ def test_making_graphs_leaves_the_models_as_they_were():
         for weight in graph.parameters():
             weight.data.zero_()
     assert all(bool(part.weight.any()) for part in (vae.mu_head, mdnrnn.mdn_head))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_one_component_is_a_gaussian(head):
+    torch.manual_seed(0)
+    graph = StepGraph(MDNRNN(Z, A, R, 1, head).eval(), "paper", constant_reward=0.0)
+    drawn, *_, mu, log_sigma = graph(*(given := inputs(head, 6, temperature=0.49)))
+    sigma = torch.exp(log_sigma.reshape(6, -1))  # (B, Z), or (B, 1) of an isotropic one
+    torch.testing.assert_close(drawn, mu[:, 0] + 0.7 * sigma * given[-1][:, :Z])
+
+
+def test_a_step_with_one_component_is_written_as_onnx(tmp_path):
+    torch.manual_seed(0)
+    memory = half_precision(MDNRNN(Z, A, R, 1, "per_dimension"))
+    graph, path = StepGraph(memory, "paper", constant_reward=0.0), tmp_path / "step.onnx"
+    spec = spec_of("one", SPACES["Discrete"], FRAME, memory, constant_reward=0.0)
+    names, outputs = (tuple(part["step"]) for part in (spec.graph_inputs(), spec.graph_outputs()))
+    write_onnx(graph, inputs("per_dimension", 2), names, outputs, path)
+    given = inputs("per_dimension", 5)
+    feed = {name: part.numpy() for name, part in zip(names, given, strict=True)}
+    found = onnxruntime.InferenceSession(path).run(None, feed)
+    for actual, expected in zip(found, graph(*given), strict=True):
+        np.testing.assert_allclose(actual, expected.detach().numpy(), atol=1e-5)

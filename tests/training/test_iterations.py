@@ -9,6 +9,7 @@ import torch
 from dreamserve.observations import VectorSpec
 from dreamserve.spaces import DiscreteSpace
 from dreamserve_training import judging, stages
+from dreamserve_training.assemble import memory_to_go_on
 from dreamserve_training.data.agents import Exploration
 from dreamserve_training.data.episodes import save_episode
 from dreamserve_training.data.loaders import create_window_loader
@@ -165,8 +166,11 @@ def test_m_goes_on_from_other_weights_and_says_so(tmp_path):
 
     with pytest.raises(ValueError, match=r"initial\.sha256 was .* and is now absent"):
         train_memory(model(), loader, config)
-    with pytest.raises(ValueError, match="cannot begin with these weights: rnn_size was 8 and is"):
-        train_memory(model(rnn_size=9), loader, config, initial=tmp_path / "other.pth")
+    before = Workspace(tmp_path / "run", "mdnrnn")
+    save_memory(other, before.memory_model)
+    assert memory_to_go_on(model(), before) is None
+    assert memory_to_go_on(model(), before.next()) == before.memory_model
+    assert memory_to_go_on(model(predict_reward=True), before.next()) is None
 
 
 def test_differences_are_paired_by_seed():

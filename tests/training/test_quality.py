@@ -169,7 +169,7 @@ def test_ends_count_exact_alarms_near_alarms_and_dreams_cut_short():
         walk_with_done(quiet),  # missed
         walk_with_done([*quiet, 1.0], died=False),  # alarm without a death
     ]
-    figures = ends(walks, threshold=0.0)
+    figures = ends(walks, DoneRule(threshold=0.0))
     assert (figures["deaths"], figures["alarms"], figures["episodes"]) == (4, 4, 5)
     assert figures["recall"] == pytest.approx(1 / 4)
     assert figures["precision"] == pytest.approx(1 / 4)
@@ -179,12 +179,12 @@ def test_ends_count_exact_alarms_near_alarms_and_dreams_cut_short():
 
 
 def test_the_threshold_is_a_hard_cut():
-    assert ends([walk_with_done([-1.0, 0.0])], threshold=0.0)["alarms"] == 0
-    assert ends([walk_with_done([-1.0, 0.0])], threshold=-0.5)["recall"] == 1.0
+    assert ends([walk_with_done([-1.0, 0.0])], DoneRule(threshold=0.0))["alarms"] == 0
+    assert ends([walk_with_done([-1.0, 0.0])], DoneRule(threshold=-0.5))["recall"] == 1.0
 
 
 def test_a_world_that_never_raises_an_alarm_has_no_precision():
-    figures = ends([walk_with_done([-1.0, -1.0])], threshold=0.0)
+    figures = ends([walk_with_done([-1.0, -1.0])], DoneRule(threshold=0.0))
     assert figures["recall"] == 0.0
     assert figures["precision"] is None
 
@@ -286,6 +286,7 @@ def test_all_measurements_together_are_plain_json(held_out):
         "likelihood",
         "horizon",
         "done",
+        "hazard",
         "reward",
     ]
     assert json.loads(json.dumps(quality, allow_nan=False)) == quality

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dreamserve.manifest import DoneRule
 from dreamserve_training.evaluation.prediction import break_even_threshold, ends
 from dreamserve_training.evaluation.teacher_forcing import LatentEpisode, TeacherForced
 from dreamserve_training.evaluation.verdicts import verdicts_on
@@ -62,5 +63,5 @@ def test_the_threshold_gives_as_many_alarms_as_there_are_ends():
     runs = [run_of([-9, -8, -2], True), run_of([-7, -1, -5], True), run_of([-6, -6, -6], False)]
     threshold = break_even_threshold(runs)
     assert threshold == -3.5  # between the second largest logit and the third
-    assert ends(runs, threshold)["alarms"] == 2
+    assert ends(runs, DoneRule(threshold=threshold))["alarms"] == 2
     assert break_even_threshold(runs[2:]) == 0.0

@@ -3,6 +3,8 @@
 The GRU below is sufficient; nothing in the package refers to it.
 """
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from dreamserve_training.export import export_world, make_bank, round_to_half, w
 from dreamserve_training.models.catalog import CORES, load_memory, make_memory
 from dreamserve_training.models.checkpoint import CheckpointError
 from dreamserve_training.models.recurrent import RecurrentModel, linear
+from dreamserve_training.models.signals import SignalHead
 from dreamserve_training.models.vae import ConvVAE
 from dreamserve_training.models.world_model import LossWeights
 from dreamserve_training.train.memory import train_memory
@@ -58,8 +61,9 @@ def gru(monkeypatch):
     """Add the GRU to the catalog; return a model made by its name."""
     monkeypatch.setitem(CORES, GRU.name, GRU)
     torch.manual_seed(0)
+    signals = {"hit": SignalHead("event", "a hit", positive=4.0), "hp": SignalHead("level", "")}
     options = {"rnn_size": R, "num_mixtures": 2, "predict_done": True}
-    return make_memory("gru", z_dim=Z, action_dim=A, **options)
+    return make_memory("gru", z_dim=Z, action_dim=A, signals=signals, **options)
 
 
 def sequences(count=8, length=10):
@@ -68,7 +72,8 @@ def sequences(count=8, length=10):
     push = rng.normal(size=(A, Z)).astype(np.float32)
     actions = [rng.integers(A, size=length) for _ in range(count)]
     zs = [np.concatenate([np.zeros((1, Z)), push[a[:-1]]]).astype(np.float32) for a in actions]
-    return DataLoader(SequenceDataset(zs, actions), batch_size=4)
+    hurt = [np.stack([a == 0, a], axis=1) for a in actions]
+    return DataLoader(SequenceDataset(zs, actions, signals=hurt), batch_size=4)
 
 
 def test_another_core_trains_and_is_read_back_by_its_own_name(gru, tmp_path):
@@ -98,7 +103,11 @@ def test_another_core_is_exported_validated_and_served(gru, tiny_bundle, tmp_pat
     assert [(part.name, part.shape) for part in world.spec.recurrent_state] == [("h", (R,))]
     dream = LocalClient(world)
     session = dream.reset(seed=1).session_id
-    assert dream.step(session_id=session, action=2).step == 1
+    step = dream.step(session_id=session, action=2, include=["signals", "state"])
+    h = torch.from_numpy(np.asarray(step.state["h"], np.float32)).reshape(1, R)
+    logit, level = memory.signals_head(h)[0]
+    probability = torch.sigmoid(logit - math.log(4)).item()
+    assert step.signals == pytest.approx({"hit": probability, "hp": level.item()}, rel=1e-3)
     assert validate(folder).passed
 
 

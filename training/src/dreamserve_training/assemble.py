@@ -1,9 +1,12 @@
 """Assemble bundles from the stages' files: a draft to evolve C in, then the final one."""
 
+import logging
+from math import log
 from pathlib import Path
 from typing import Any
 
 from dreamserve.loading import load_world
+from dreamserve.manifest import DoneRule
 from dreamserve_training.defaults import experience_of
 from dreamserve_training.evaluation.measure import card_pictures, measure_world
 from dreamserve_training.evaluation.prediction import break_even_threshold
@@ -23,6 +26,9 @@ from dreamserve_training.models.controller import LinearPolicy, load_policy
 from dreamserve_training.models.world_model import WorldModel
 from dreamserve_training.origin import origin_of
 from dreamserve_training.recipe import ResolvedRecipe, Workspace, read_json, write_json
+from dreamserve_training.runs.records import describe, differences
+
+logger = logging.getLogger("dreamserve_training")
 
 
 def memory_options(recipe: ResolvedRecipe, workspace: Workspace) -> dict[str, Any]:
@@ -33,14 +39,30 @@ def memory_options(recipe: ResolvedRecipe, workspace: Workspace) -> dict[str, An
         "action_space": recipe.env.action_space,
         "predict_reward": experience.constant_reward is None,
         "predict_done": experience.ends,
+        "signals": {name: signal.head() for name, signal in recipe.signals.items()},
         **recipe.memory_options,
     }
 
 
+def memory_to_go_on(model: WorldModel, workspace: Workspace) -> Path | None:
+    """Return the M of the pass before, from whose weights `model` begins; None in the first pass.
+
+    None, too, if the data now has what that M cannot predict, such as the first ends or rewards.
+    """
+    if workspace.before is None:
+        return None
+    path = workspace.before.memory_model
+    old, new = (describe(each.config) for each in (load_memory(path), model))
+    if lines := differences(old, new):
+        logger.warning("M begins anew, because its data changed: %s", "; ".join(lines))
+        return None
+    return path
+
+
 def write_draft(recipe: ResolvedRecipe, workspace: Workspace) -> Path:
     """Write the bundle without controller and measurements, in whose dreams C is evolved."""
-    vision, memory = load_models(workspace)
-    threshold = recipe.done_threshold
+    vision, memory = load_models(recipe, workspace)
+    threshold = 0.0 if recipe.done_rule == "drawn" else recipe.done_threshold
     if threshold is None:
         spec = world_spec(recipe.name, recipe.env, memory, **_reward(recipe, workspace, memory))
         backend = ModelBackend(spec, vision, memory)
@@ -56,7 +78,13 @@ def write_bundle(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> 
     held_out = workspace.all_episodes("holdout"), workspace.all_latents("holdout")
     evaluation = read_json(workspace.evaluation, default=None)
     quality = {
-        **measure_world(world.backend, world.spec, *held_out),
+        **measure_world(
+            world.backend,
+            world.spec,
+            *held_out,
+            signals=recipe.signals,
+            done_positive=recipe.train.done_pos_weight or 1.0,
+        ),
         **({"real": evaluation["real"]} if evaluation["real"] else {}),
         **({"differences": evaluation["differences"]} if evaluation["differences"] else {}),
         **({"passes": pass_figures(workspace)} if workspace.before is not None else {}),
@@ -78,12 +106,13 @@ def _write(
     quality: dict[str, Any],
     pictures: dict[str, Picture],
 ) -> Path:
-    vision, memory = load_models(workspace)
+    vision, memory = load_models(recipe, workspace)
+    threshold = read_json(workspace.done_threshold, default=0.0)
     spec = world_spec(
         recipe.name,
         recipe.env,
         memory,
-        done_threshold=read_json(workspace.done_threshold, default=0.0),
+        done=DoneRule(rule=recipe.done_rule, threshold=threshold),
         **_reward(recipe, workspace, memory),
     )
     return export_world(
@@ -99,9 +128,16 @@ def _write(
     )
 
 
-def load_models(workspace: Workspace) -> tuple[Vision, WorldModel]:
-    """Return V and M as they are served: with weights rounded to half precision."""
-    return round_to_half(load_vision(workspace.vae_model), load_memory(workspace.memory_model))
+def load_models(recipe: ResolvedRecipe, workspace: Workspace) -> tuple[Vision, WorldModel]:
+    """Return V and M as they are served: with weights rounded to half precision.
+
+    Of ends that are drawn, the weight of positives in training is undone: the sigmoid of the done
+    logit is then the end's probability.
+    """
+    memory = load_memory(workspace.memory_model)
+    if recipe.done_rule == "drawn":
+        memory.shift_done_logit(-log(recipe.train.done_pos_weight))
+    return round_to_half(load_vision(workspace.vae_model), memory)
 
 
 def _reward(recipe: ResolvedRecipe, workspace: Workspace, memory: WorldModel) -> dict[str, Any]:

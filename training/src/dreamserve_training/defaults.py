@@ -10,20 +10,23 @@ import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
+from dreamserve.manifest import SignalSpec
 from dreamserve.observations import ObservationSpec, VectorSpec
 from dreamserve.spaces import ActionSpace
 from dreamserve_training.data.agents import Exploration
 from dreamserve_training.data.collect import CollectConfig, record_episode
-from dreamserve_training.data.episodes import episode_paths, load_episode
+from dreamserve_training.data.episodes import episode_paths, load_episode, read_headers
+from dreamserve_training.data.signals import Signal, Signals, check_recorded
 from dreamserve_training.envs import EnvSpec, RealEnv, env_name, make_env
 from dreamserve_training.models.controller import Scores
 from dreamserve_training.probing import Wishes, action_spec, observation_spec, step_limit
 from dreamserve_training.recipe import (
+    DoneRuleName,
     EvaluateConfig,
     Recipe,
     ResolvedRecipe,
@@ -102,6 +105,8 @@ def _recorded(recipe: Recipe) -> Probed:
         raise RecipeError("a recipe needs env=..., data=Data(...), or both")
     described = recipe.data.description()
     spec = recorded_spec(recipe.data, _wishes(recipe))
+    first = episode_paths(recipe.data.folder)[0]
+    check_recorded(recipe.signals, set(read_headers(first)), first)
     return Probed(spec, described.steps / described.episodes, described.steps)
 
 
@@ -154,7 +159,9 @@ def _part(recipe: Recipe, env: Any) -> str | None:
 def _mean_steps(env: RealEnv, config: CollectConfig, recipe: Recipe) -> float:
     """Return the mean length of the first episodes, which takes PROBE_STEPS steps or more."""
     config = replace(config, policy=recipe.policy)
-    lengths = [len(record_episode(env, config, config.seed)["actions"])]
+    first = record_episode(env, config, config.seed)
+    check_recorded(recipe.signals, set(first), env.spec.env_id)
+    lengths = [len(first["actions"])]
     while sum(lengths) < PROBE_STEPS:
         seed = config.seed + len(lengths)
         lengths.append(len(record_episode(env, config, seed)["actions"]))
@@ -175,6 +182,7 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
         epochs=min(200, max(5, updates // batches)),
         mixed_precision=not vectors,  # bfloat16 is too coarse for numbers
     )
+    train = with_options("train", train, recipe.train)
     memory = {
         "rnn_size": 128 if vectors else 256,
         "num_mixtures": 3 if vectors else 5,
@@ -190,13 +198,15 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
         vae=_vae(recipe, env, steps),
         memory=recipe.memory,
         memory_options={**memory, **recipe.memory_options},
-        train=with_options("train", train, recipe.train),
+        train=train,
         batch_size=recipe.batch_size,
         sequence_length=length,
         controller=with_options("controller", _controller(env), recipe.controller),
         evaluate=with_options("evaluate", EvaluateConfig(), recipe.evaluate),
         constant_reward=recipe.constant_reward,
+        done_rule=recipe.done_rule,
         done_threshold=recipe.done_threshold,
+        signals=_signals(recipe, train),
         bank_size=recipe.bank_size,
     )
 
@@ -205,6 +215,25 @@ def held_out(collect: CollectConfig) -> CollectConfig:
     """Return the collection of a tenth as many episodes, with the seeds that follow."""
     episodes = max(4, collect.episodes // 10)
     return replace(collect, episodes=episodes, seed=collect.seed + collect.episodes)
+
+
+def _signals(recipe: Recipe, train: TrainConfig) -> Signals:
+    """Return the recipe's signals. RecipeError if M cannot predict them, or for a wrong rule."""
+    if recipe.done_rule not in get_args(DoneRuleName):
+        rules = ", ".join(get_args(DoneRuleName))
+        raise RecipeError(f"done_rule must be one of {rules}, not {recipe.done_rule!r}")
+    if recipe.done_rule == "drawn" and recipe.done_threshold is not None:
+        raise RecipeError("give done_threshold only with done_rule='threshold'")
+    if recipe.done_rule == "drawn" and train.done_pos_weight == 0:
+        raise RecipeError("train: done_pos_weight must be above 0 with done_rule='drawn'")
+    for name, signal in recipe.signals.items():
+        if not isinstance(signal, Signal):
+            raise RecipeError(f"signals: {name!r} must be a Signal, not {signal!r}")
+        try:
+            SignalSpec(name=name, description=signal.head().description)
+        except ValidationError as error:
+            raise RecipeError(f"signals: {name!r}: {error.errors()[0]['msg']}") from error
+    return recipe.signals
 
 
 def _vae(recipe: Recipe, env: EnvSpec, steps: int) -> VAEConfig:

@@ -15,6 +15,7 @@ from dreamserve_training.data.agents import Exploration
 from dreamserve_training.data.collect import CollectConfig
 from dreamserve_training.data.disk import Data
 from dreamserve_training.data.policies import Policy
+from dreamserve_training.data.signals import Signals
 from dreamserve_training.envs import Env, EnvSpec, Record
 from dreamserve_training.files import atomic_write
 from dreamserve_training.runs.options import AtLeastZero, Count, Options, Whole
@@ -23,6 +24,7 @@ from dreamserve_training.train.memory import TrainConfig
 from dreamserve_training.train.vae import VAEConfig
 
 Split = Literal["train", "holdout"]
+DoneRuleName = Literal["threshold", "drawn"]
 Overrides = Mapping[str, Any]  # fields of a config that replace their defaults
 PlayerName = Literal["controller", "baselines", "random"]
 
@@ -69,11 +71,14 @@ class Recipe:
     # the experience
     steps: int | None = None  # about as many are collected for training, a tenth more is held out
     policy: Policy | None = None  # who plays: (rng, action space) → actions of an episode
-    record: Record | None = None  # numbers stored with each step, for analysis
+    record: Record | None = None  # numbers stored with each step, for `signals` and analysis
     baselines: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # name → actions, repeated
     # the models
     constant_reward: float | None = None  # of every step; None: as in the experience
+    # an end: cut where the done logit exceeds a threshold, or drawn at its probability
+    done_rule: DoneRuleName = "threshold"
     done_threshold: float | None = None  # of the done logit; None: chosen on held-out episodes
+    signals: Signals = field(default_factory=dict)  # recorded numbers that M predicts, by name
     collect: Overrides = field(default_factory=dict)  # CollectConfig
     vae: Overrides = field(default_factory=dict)  # VAEConfig; unused for vectors
     memory: str = "mdnrnn"  # the core of M, a key of `models.catalog.CORES`
@@ -118,7 +123,9 @@ class ResolvedRecipe:
     controller: ControllerConfig
     evaluate: EvaluateConfig
     constant_reward: float | None
+    done_rule: DoneRuleName
     done_threshold: float | None
+    signals: Signals
     bank_size: int
     # of an iteration: who plays, and the recipe of the pass before it
     players: tuple[tuple[PlayerName, float], ...] = ()

@@ -76,7 +76,7 @@ def _encode(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
 
 
 def _memory(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
-    names = ("memory", "memory_options", "train", "batch_size", "sequence_length")
+    names = ("memory", "memory_options", "signals", "train", "batch_size", "sequence_length")
     before = workspace.before
     initial = {} if before is None else {"initial": _hash(before.memory_model)}
     return {**_fields(recipe, names), **initial, "latents": _all_latents(workspace)}
@@ -84,7 +84,7 @@ def _memory(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
 
 def draft(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
     """Return what the bundle in whose dreams C is evolved is made of."""
-    names = ("env", "constant_reward", "done_threshold", "bank_size")
+    names = ("env", "constant_reward", "done_rule", "done_threshold", "bank_size")
     models = {"vae": _hash(workspace.vae_model), "memory": _hash(workspace.memory_model)}
     return {**_fields(recipe, names), **models, "latents": _all_latents(workspace)}
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from dreamserve.observations import VectorSpec
-from dreamserve_training.assemble import memory_options, write_bundle, write_draft
+from dreamserve_training.assemble import memory_options, memory_to_go_on, write_bundle, write_draft
 from dreamserve_training.data.collect import collect as collect_episodes
 from dreamserve_training.data.digests import files_digest
 from dreamserve_training.data.encoding import FramesToLatentConverter, preprocess_trajectories
@@ -98,10 +98,7 @@ def encode(recipe: ResolvedRecipe, workspace: Workspace) -> None:
 
 
 def memory(recipe: ResolvedRecipe, workspace: Workspace) -> None:
-    """Train M on windows of latent episodes; keep the epoch that is best on held-out episodes.
-
-    An iteration goes on from the weights of the pass before it, and has its data, too.
-    """
+    """Train M on latent episodes of all passes; keep the epoch that is best on held-out ones."""
     seed_everything(recipe.train.seed)  # the untrained weights
     model = make_memory(recipe.memory, **memory_options(recipe, workspace))
     config = replace(recipe.train, save_dir=str(workspace.memory), restart=workspace.restart)
@@ -112,11 +109,12 @@ def memory(recipe: ResolvedRecipe, workspace: Workspace) -> None:
             sequence_length=recipe.sequence_length,
             shuffle=split == "train",
             seed=config.seed,
+            signals=recipe.signals,
+            in_order=config.carry_state,
         )
         for split in ("train", "holdout")
     )
-    initial = None if workspace.before is None else workspace.before.memory_model
-    train_memory(model, train, config, holdout, initial=initial)
+    train_memory(model, train, config, holdout, initial=memory_to_go_on(model, workspace))
 
 
 def controller(recipe: ResolvedRecipe, workspace: Workspace) -> None:

@@ -57,6 +57,8 @@ def batches_digest(batches: Any) -> Digest | None:
     digest = getattr(getattr(batches, "dataset", None), "digest", None)
     if digest is None:
         return {"loader": type(batches).__name__, "data": "unknown"}
-    sampler = getattr(batches, "sampler", None)
+    # a sampler of whole batches says their size, the loader then does not
+    sampler = getattr(getattr(batches, "batch_sampler", batches), "sampler", None)
     order = {name: getattr(sampler, name, None) for name in ("shuffle", "seed")}
-    return {**digest(), "batch_size": batches.batch_size, **order}
+    size = getattr(sampler, "batch_size", batches.batch_size)
+    return {**digest(), "batch_size": size, **order}

@@ -1,6 +1,6 @@
 """Batches of windows: collate functions, the sampler of epochs, and the loader."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from typing import Any, Protocol
 
 import torch
@@ -9,8 +9,10 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence
 from torch.utils.data import DataLoader, Sampler
 
 from dreamserve_training.data.actions import TakesActions, space_of
-from dreamserve_training.data.episodes import Folders
+from dreamserve_training.data.episodes import DataError, Folders
 from dreamserve_training.data.sequences import Item, SequenceDataset
+from dreamserve_training.data.signals import Signals
+from dreamserve_training.data.streams import StreamSampler
 from dreamserve_training.data.windows import TrajectoryDataset
 
 
@@ -47,6 +49,7 @@ class TakesLatents(TakesActions, Protocol):
     """What a check of batches needs to know of a memory model."""
 
     z_dim: int
+    signals: Sized  # the signals that it predicts
 
 
 class PassSampler(Sampler[int]):
@@ -96,6 +99,9 @@ def check_batches(batches: object, model: TakesLatents) -> None:
     """
     dataset = getattr(batches, "dataset", None)
     if isinstance(dataset, TrajectoryDataset | SequenceDataset):
+        found, predicted = len(dataset.signals), len(model.signals)
+        if found != predicted:
+            raise DataError(f"the data has {found} signals, the model predicts {predicted}")
         dataset.check(space_of(model), model.z_dim)
 
 
@@ -111,6 +117,8 @@ def create_window_loader(
     seed: int = 0,
     cache_episodes: int = 256,
     pin_memory: bool = False,
+    signals: Signals | None = None,
+    in_order: bool = False,
 ) -> DataLoader[Item]:
     """Return a loader of windows of the latent episodes in `data_dir`, one folder or several.
 
@@ -118,16 +126,31 @@ def create_window_loader(
     padded to its longest window. Each of `num_workers` processes prefetches `prefetch` batches
     (default: 2); without workers, batches are read on demand. Batches depend on `seed` and the
     epoch only. Raises DataError for a directory that cannot be read.
+
+    `signals` are values that items hold beside the others. With `in_order`, for a training that
+    carries M's state over windows, a window follows its predecessor in the next batch, and
+    `shuffle` changes the order of episodes (see `StreamSampler`); windows need no `burn_in` then.
     """
+    if in_order and burn_in:
+        raise ValueError("windows in order need no burn_in: their state is carried over")
     if prefetch is not None and num_workers == 0:
         raise ValueError("prefetch needs num_workers of at least 1")
     dataset = TrajectoryDataset(
-        data_dir, sequence_length, burn_in=burn_in, seed=seed, cache_episodes=cache_episodes
+        data_dir,
+        sequence_length,
+        burn_in=None if in_order else burn_in,
+        seed=seed,
+        cache_episodes=cache_episodes,
+        signals=signals,
+    )
+    order: dict[str, Any] = (
+        {"batch_sampler": StreamSampler(dataset.windows, batch_size, shuffle, seed)}
+        if in_order
+        else {"batch_size": batch_size, "sampler": PassSampler(len(dataset), shuffle, seed)}
     )
     return SequenceLoader(
         dataset,
-        batch_size=batch_size,
-        sampler=PassSampler(len(dataset), shuffle, seed),
+        **order,
         collate_fn=pad_collate,
         num_workers=num_workers,
         prefetch_factor=prefetch,

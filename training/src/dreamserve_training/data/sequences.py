@@ -8,6 +8,8 @@ done      (T,) float32       1 if the action ended the episode, else 0
 mask      (T,) bool          whether the step counts: false on context and padding
 next_mask (T,) bool          mask, and false where there is no next latent
 start     () bool            whether the item starts at its episode's first step
+signals   (T, S) float32     if there are any: `signals.Signal.values`; NaN is not known
+episode   () int64           of windows: the number of the episode's file
 """
 
 from collections.abc import Sequence
@@ -32,9 +34,9 @@ class SequenceDataset(Dataset[Item]):
     """Whole sequences of any length, held in memory.
 
     `z` is a list of arrays (T, Z), `actions` of (T,) or (T, A), `rewards` and `done` of (T,),
-    default zeros. Raises DataError, a ValueError which names the sequence, for different lengths
-    and for numbers that cannot be trained on. For data that does not fit in memory use
-    `create_window_loader`.
+    default zeros, `signals` of (T, S), default none. Raises DataError, a ValueError which names the
+    sequence, for different lengths and for numbers that cannot be trained on. For data that does
+    not fit in memory use `create_window_loader`.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class SequenceDataset(Dataset[Item]):
         actions: Sequence[npt.ArrayLike],
         rewards: Sequence[npt.ArrayLike] | None = None,
         done: Sequence[npt.ArrayLike] | None = None,
+        signals: Sequence[npt.ArrayLike] | None = None,
     ) -> None:
         if not len(z) == len(actions) > 0:
             raise ValueError(f"{len(z)} sequences of z but {len(actions)} of actions")
@@ -52,6 +55,7 @@ class SequenceDataset(Dataset[Item]):
                 np.asarray(actions[i]),
                 np.zeros(len(z[i])) if rewards is None else np.asarray(rewards[i]),
                 np.zeros(len(z[i])) if done is None else np.asarray(done[i]),
+                None if signals is None else np.asarray(signals[i], np.float32),
                 where=f"sequence {i}",
             )
             for i in range(len(z))
@@ -76,6 +80,11 @@ class SequenceDataset(Dataset[Item]):
         """Return the name of each sequence of `indices`."""
         return [f"sequence {index}" for index in indices]
 
+    @property
+    def signals(self) -> range:
+        """The indices of the signals."""
+        return range(self._items[0]["signals"].shape[1] if "signals" in self._items[0] else 0)
+
     def check(self, space: Space, z_dim: int) -> None:
         """Raise DataError, which names the sequence, for what a model cannot be trained on."""
         for number, item in enumerate(self._items):
@@ -91,6 +100,7 @@ def make_item(
     actions: npt.NDArray[np.generic],
     rewards: npt.NDArray[np.generic],
     done: npt.NDArray[np.generic],
+    signals: npt.NDArray[np.float32] | None,
     where: str,
 ) -> Item:
     """Return one whole sequence as an item; DataError, which names `where`, if invalid."""
@@ -102,13 +112,20 @@ def make_item(
         )
     steps = {"actions": actions, "rewards": rewards, "terminated": done}
     check_latent_episode({"z": z, **steps}, where)
+    if signals is not None:
+        if signals.ndim != 2 or len(signals) != len(z):
+            raise DataError(f"{where}: signals must be ({len(z)}, S), not {signals.shape}")
+        steps["signals"] = signals
     return as_item(z, steps, mask=np.ones(len(z), np.bool_), start=True)
 
 
 def as_item(
     z: npt.NDArray[np.float32], steps: Episode, mask: npt.NDArray[np.bool_], start: bool
 ) -> Item:
-    """Return the item of T steps; `z` is (T, Z), or (T + 1, Z) with the latent after them."""
+    """Return the item of T steps; `z` is (T, Z), or (T + 1, Z) with the latent after them.
+
+    `steps` holds actions, rewards, terminated and, if there are any, signals.
+    """
     length = len(mask)
     has_next = np.arange(length) < len(z) - 1
     next_z = np.zeros_like(z[:length])
@@ -122,5 +139,7 @@ def as_item(
         "mask": mask,
         "next_mask": mask & has_next,
     }
+    if "signals" in steps:
+        arrays["signals"] = steps["signals"].astype(np.float32)
     item = {name: torch.from_numpy(array) for name, array in arrays.items()}
     return {**item, "start": torch.tensor(start)}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch.utils.data import Dataset
 
 from dreamserve.spaces import Space
@@ -22,6 +23,13 @@ from dreamserve_training.data.episodes import (
     read_headers,
 )
 from dreamserve_training.data.sequences import Item, as_item
+from dreamserve_training.data.signals import (
+    Signals,
+    check_recorded,
+    signal_columns,
+    signal_values,
+)
+from dreamserve_training.runs.records import describe
 
 Float32 = npt.NDArray[np.float32]
 
@@ -33,7 +41,9 @@ class TrajectoryDataset(Dataset[Item]):
     episode counts exactly once; `mask` is false on steps of context, which only warm up the
     recurrent state. A window after an episode's first has `burn_in` steps of context; its last
     window has as many as make it full. Windows never cross episodes; an episode shorter than a
-    window is a shorter item.
+    window is a shorter item. With `burn_in` None, windows have no context, the last one neither.
+
+    `signals` are made of numbers that are recorded with each step; items then hold their values.
 
     From mu and logvar a new z is drawn in every epoch: item i is a pure function of (`seed`, i),
     and indices from len(self) on are the same windows in later epochs.
@@ -48,16 +58,20 @@ class TrajectoryDataset(Dataset[Item]):
         data_dir: Folders,
         sequence_length: int,
         *,
-        burn_in: int = 0,
+        burn_in: int | None = 0,
         seed: int = 0,
         cache_episodes: int = 256,
+        signals: Signals | None = None,
     ) -> None:
-        if sequence_length < 1 or burn_in < 0 or cache_episodes < 1:
+        if sequence_length < 1 or (burn_in or 0) < 0 or cache_episodes < 1:
             raise ValueError("sequence_length and cache_episodes must be >= 1, burn_in >= 0")
         self.paths = episode_paths(data_dir)
         self.sequence_length, self.burn_in, self.seed = sequence_length, burn_in, seed
         headers = [read_headers(path) for path in self.paths]
         self.fields = (*latent_fields(set(headers[0]), self.paths[0]), *STEP_FIELDS)
+        self.signals = dict(signals or {})
+        check_recorded(self.signals, set(headers[0]), self.paths[0])
+        self.fields = tuple(dict.fromkeys((*self.fields, *signal_columns(self.signals))))
         self.z_dim = headers[0][self.fields[0]].shape[-1]
         self.lengths = np.array(
             [self._length(path, arrays) for path, arrays in zip(self.paths, headers, strict=True)]
@@ -91,17 +105,19 @@ class TrajectoryDataset(Dataset[Item]):
         episode = self._episode(number)
         z = self._latents(episode, context, min(end + 1, self.lengths[number]), index)
         steps = end - context
-        return as_item(
+        item = as_item(
             z,
-            {name: episode[name][context:end] for name in STEP_FIELDS},
+            {name: episode[name][context:end] for name in self._steps()},
             mask=np.arange(steps) >= begin - context,
             start=context == 0,
         )
+        return {**item, "episode": torch.tensor(number)}
 
     def digest(self) -> Digest:
         """Return what identifies the windows: the files, and how they are cut and sampled."""
         cut = {"sequence_length": self.sequence_length, "burn_in": self.burn_in}
-        return {**files_digest(self.paths), **cut, "sampled_with": self.seed}
+        signals = {"signals": describe(self.signals)} if self.signals else {}
+        return {**files_digest(self.paths), **cut, "sampled_with": self.seed, **signals}
 
     def places(self, indices: list[int]) -> list[str]:
         """Return the file and the steps of each window of `indices`."""
@@ -110,6 +126,9 @@ class TrajectoryDataset(Dataset[Item]):
             f"{self.paths[number]}, steps {context} to {end - 1}"
             for number, context, _, end in rows
         ]
+
+    def _steps(self) -> tuple[str, ...]:
+        return (*STEP_FIELDS, "signals") if self.signals else STEP_FIELDS
 
     def _latents(self, episode: Episode, begin: int, end: int, index: int) -> Float32:
         if "z" in self.fields:
@@ -135,6 +154,8 @@ class TrajectoryDataset(Dataset[Item]):
         check_latent_episode(episode, path)
         if len(episode["actions"]) != self.lengths[number]:
             raise DataError(f"{path}: changed while in use")
+        if self.signals:
+            episode["signals"] = signal_values(self.signals, episode, path)
         return episode
 
     def _length(self, path: Path, headers: dict[str, Header]) -> int:
@@ -150,13 +171,13 @@ class TrajectoryDataset(Dataset[Item]):
 
 
 def window_table(
-    lengths: npt.NDArray[np.int64], sequence_length: int, burn_in: int
+    lengths: npt.NDArray[np.int64], sequence_length: int, burn_in: int | None
 ) -> npt.NDArray[np.int64]:
     """Return (N, 4): each window's episode, first step of context, first step and end."""
     rows = []
     for episode, length in enumerate(lengths.tolist()):
         for begin in range(0, length, sequence_length):
             end = min(begin + sequence_length, length)
-            context = max(0, end - sequence_length - burn_in)
+            context = begin if burn_in is None else max(0, end - sequence_length - burn_in)
             rows.append((episode, context, begin, end))
     return np.array(rows, np.int64)

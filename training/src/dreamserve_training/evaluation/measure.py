@@ -12,6 +12,8 @@ from dreamserve.backends.base import Backend
 from dreamserve.manifest import WorldSpec
 from dreamserve.observations import FrameSpec
 from dreamserve_training.data.episodes import DataError, Folders, episode_paths
+from dreamserve_training.data.signals import Signals
+from dreamserve_training.evaluation.hazard import events_of, hazard
 from dreamserve_training.evaluation.horizon import HORIZONS, horizon_errors
 from dreamserve_training.evaluation.pictures import (
     busiest_start,
@@ -19,6 +21,7 @@ from dreamserve_training.evaluation.pictures import (
     reconstruction_picture,
 )
 from dreamserve_training.evaluation.prediction import ends, likelihood, rewards
+from dreamserve_training.evaluation.prediction import signals as signal_figures
 from dreamserve_training.evaluation.reconstruction import (
     held_out_frames,
     load_frames,
@@ -43,13 +46,18 @@ def measure_world(
     frames: int = 4000,
     episodes: int | None = None,
     seed: int = 0,
+    signals: Signals | None = None,
+    done_positive: float = 1.0,
 ) -> dict[str, Any]:
     """Return the measurements of a world on held-out episodes, for `manifest.quality`.
 
     `raw` and `latents` are folders of the same episodes, as observed and as V's posteriors.
     About `frames` frames and the first `episodes` (default: all) are used. Sections: reconstruction
-    and salient_things of a world that sees frames, likelihood, horizon, done, and reward if the
-    world predicts it; the functions that compute them define them.
+    and salient_things of a world that sees frames, likelihood, horizon, done, hazard, signals and
+    reward if the world predicts them; the functions that compute them define them.
+
+    `signals` are those of the world, by what they are made of; those left out are not measured.
+    `done_positive` is the weight of ends in training, of a world whose ends are cut at a threshold.
 
     Raises DataError for episodes that cannot be read.
     """
@@ -57,13 +65,19 @@ def measure_world(
     if isinstance(spec.observation, FrameSpec):
         pixels, salient = reconstruction(backend, held_out_frames(raw, frames))
         quality |= {"reconstruction": pixels, "salient_things": salient}
-    real = load_latents(latents, episodes)
+    signals = signals or {}
+    real = load_latents(latents, episodes, signals)
     runs = teacher_force(backend, spec, real, keep_every=_steps_between(real), seed=seed)
     quality |= {
         "likelihood": likelihood(runs),
         "horizon": horizon_errors(backend, spec, runs, seed=seed),
-        "done": ends(runs, spec.done.threshold),
+        "done": ends(runs, spec.done),
     }
+    events = [name for name, signal in signals.items() if signal.form != "level"]
+    happening = events_of(spec, done_positive, events)
+    quality["hazard"] = hazard(backend, spec, runs, happening, seed=seed)
+    if signals:
+        quality["signals"] = signal_figures(runs, spec, events)
     if spec.reward.kind == "head":
         quality["reward"] = rewards(runs)
     return quality

@@ -1,9 +1,11 @@
 """Open-loop dreams: a batch of rollouts under given actions, without observations."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
-from dreamserve.backends.base import Array, Backend, StepInput
+from dreamserve.backends.base import Array, Backend, StepInput, StepOutput
 from dreamserve.manifest import WorldSpec
 from dreamserve_training.evaluation.teacher_forcing import State
 
@@ -17,11 +19,25 @@ def open_loop(
     temperature: float,
     rng: np.random.Generator,
 ) -> Array:
-    """Return the latents (B, H, Z) dreamed from `latent` (B, Z) and `state` under `actions` (B, H).
+    """Return the latents (B, H, Z) that `open_loop_steps` dreams."""
+    steps = open_loop_steps(backend, spec, latent, state, actions, temperature, rng)
+    return np.stack([output.latent for output in steps], axis=1)
+
+
+def open_loop_steps(
+    backend: Backend,
+    spec: WorldSpec,
+    latent: Array,
+    state: State,
+    actions: npt.NDArray[np.int64] | Array,
+    temperature: float,
+    rng: np.random.Generator,
+) -> Iterator[StepOutput]:
+    """Dream from `latent` (B, Z) and `state` under `actions` (B, H, …); yield the H outputs.
 
     Predicted ends are ignored.
     """
-    rows, latents = len(latent), []
+    rows = len(latent)
     for step in range(actions.shape[1]):
         normal = rng.standard_normal((rows, spec.noise.normal), np.float32)
         uniform = rng.uniform(2**-25, 1 - 2**-25, (rows, spec.noise.uniform)).astype(np.float32)
@@ -35,5 +51,4 @@ def open_loop(
             )
         )
         latent, state = output.latent, output.state
-        latents.append(latent)
-    return np.stack(latents, axis=1)
+        yield output

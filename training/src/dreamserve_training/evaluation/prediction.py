@@ -5,7 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from dreamserve.backends.base import Array
+from dreamserve.manifest import DoneRule, WorldSpec
+from dreamserve_training.evaluation.hazard import sigmoid
 from dreamserve_training.evaluation.teacher_forcing import TeacherForced
 
 WINDOW_STEPS = 5
@@ -33,8 +37,11 @@ def likelihood(runs: Sequence[TeacherForced]) -> dict[str, Any]:
     }
 
 
-def ends(runs: Sequence[TeacherForced], threshold: float) -> dict[str, Any]:
-    """Return how well the done logit predicts the ends of episodes at `threshold`.
+def ends(runs: Sequence[TeacherForced], rule: DoneRule) -> dict[str, Any]:
+    """Return how well the done logit predicts the ends of episodes at the rule's threshold.
+
+    Of ends that are drawn, the threshold is the one with as many alarms as deaths, and `expected`
+    is the sum of their probabilities.
 
     An alarm is a step whose logit exceeds the threshold; a death is a real terminated step.
     recall              share of deaths with an alarm at the same step
@@ -43,7 +50,12 @@ def ends(runs: Sequence[TeacherForced], threshold: float) -> dict[str, Any]:
     precision_within_5  share of alarms at most 5 steps before a death
     cut_short           share of episodes with an earlier alarm, at which a dream would end but the
                         real episode continued
+    average_precision, precision_at_recall_0.8: see `detection`, over all thresholds
     """
+    is_drawn = rule.rule == "drawn"
+    threshold = break_even_threshold(runs) if is_drawn else rule.threshold
+    logits = np.concatenate([run.done_logit for run in runs])
+    expected = {"expected": _rounded(float(sigmoid(logits).sum()))} if is_drawn else {}
     alarms = deaths = hits = near_hits = near_alarms = cut_short = 0
     for run in runs:
         alarm = run.done_logit > threshold
@@ -62,10 +74,64 @@ def ends(runs: Sequence[TeacherForced], threshold: float) -> dict[str, Any]:
         f"recall_within_{WINDOW_STEPS}": _share(near_hits, deaths),
         f"precision_within_{WINDOW_STEPS}": _share(near_alarms, alarms),
         "cut_short": _share(cut_short, len(runs)),
+        **detection(logits, np.concatenate([run.episode.terminated for run in runs])),
+        **expected,
         "alarms": alarms,
         "deaths": deaths,
         "episodes": len(runs),
     }
+
+
+def detection(scores: Array, happened: npt.NDArray[Any]) -> dict[str, Any]:
+    """Return how well scores (N,) rank the steps where something `happened` (N,) above the others.
+
+    average_precision        precision, averaged over the events in the order of their scores; a
+                             ranking by chance has about the events' share of all steps
+    precision_at_recall_0.8  precision at the highest threshold with at least that recall
+
+    Equal scores count as one threshold. Both are None without events.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ranked, real = scores[order], happened[order].astype(np.float64)
+    last_of_equals = np.append(ranked[1:] != ranked[:-1], True)
+    found = np.cumsum(real)[last_of_equals]
+    alarms = np.flatnonzero(last_of_equals) + 1
+    if not len(found) or not found[-1]:
+        return {"average_precision": None, "precision_at_recall_0.8": None}
+    precision, recall = found / alarms, found / found[-1]
+    average = float((precision * np.diff(recall, prepend=0.0)).sum())
+    enough = int(np.argmax(recall >= 0.8))
+    return {
+        "average_precision": _rounded(average),
+        "precision_at_recall_0.8": _rounded(float(precision[enough])),
+    }
+
+
+def signals(
+    runs: Sequence[TeacherForced], spec: WorldSpec, events: Sequence[str]
+) -> dict[str, Any]:
+    """Return how well the signals are predicted, by name: `detection` of `events`, else errors.
+
+    `rms_error` of a level is beside that of always predicting its mean. Unknown steps do not count,
+    and signals whose real values were not loaded are left out.
+    """
+    figures: dict[str, Any] = {}
+    for index, signal in enumerate(spec.signals):
+        if not all(signal.name in run.episode.signals for run in runs):
+            continue
+        real = np.concatenate([run.episode.signals[signal.name] for run in runs])
+        said = np.concatenate([run.signals[index] for run in runs])[np.isfinite(real)]
+        real = real[np.isfinite(real)].astype(np.float64)
+        if signal.name in events:
+            counts = {"events": int(real.sum()), "expected": _rounded(float(said.sum()))}
+            figures[signal.name] = {**detection(said, real), **counts, "steps": len(real)}
+            continue
+        figures[signal.name] = {
+            "rms_error": _rounded(float(np.sqrt(np.mean((said - real) ** 2)))),
+            "rms_error_of_the_mean": _rounded(float(real.std())),
+            "steps": len(real),
+        }
+    return figures
 
 
 def break_even_threshold(runs: Sequence[TeacherForced]) -> float:

@@ -3,8 +3,8 @@
 All episodes advance together, one batch per step, on the backend that serves the world.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from dreamserve.manifest import WorldSpec
 from dreamserve_training.data.actions import as_actions
 from dreamserve_training.data.checks import check_latent_episode
 from dreamserve_training.data.episodes import DataError, Folders, episode_paths, load_episode
+from dreamserve_training.data.signals import Signals, check_recorded, signal_values
 from dreamserve_training.models.mixture import Mixture, mixture_log_prob
 
 State = tuple[Array, ...]
@@ -30,6 +31,7 @@ class LatentEpisode:
     actions: npt.NDArray[np.int64] | Array  # (T,) or (T, A)
     rewards: Array  # (T,)
     terminated: npt.NDArray[np.bool_]  # (T,)
+    signals: Mapping[str, Array] = field(default_factory=dict)  # name → (T,), NaN: unknown
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,28 +43,35 @@ class TeacherForced:
     reward: Array  # (T,)
     done_logit: Array  # (T,)
     states: dict[int, State]  # step → M's state before it, every `keep_every` steps
+    signals: tuple[Array, ...] = ()  # (T,) each, in the manifest's order
 
 
-def load_latents(directory: Folders, limit: int | None = None) -> list[LatentEpisode]:
-    """Return the first `limit` (default: all) latent episodes of `directory`.
+def load_latents(
+    directory: Folders, limit: int | None = None, signals: Signals | None = None
+) -> list[LatentEpisode]:
+    """Return the first `limit` (default: all) latent episodes of `directory`, with `signals`.
 
-    Raises DataError for files that are invalid or hold z instead of posteriors (mu and logvar).
+    Raises DataError for files that are invalid, that hold z instead of posteriors (mu and logvar),
+    or that lack a signal's number.
     """
-    return [load_latent(path) for path in episode_paths(directory)[:limit]]
+    return [load_latent(path, signals) for path in episode_paths(directory)[:limit]]
 
 
-def load_latent(path: Path) -> LatentEpisode:
+def load_latent(path: Path, signals: Signals | None = None) -> LatentEpisode:
     """Return the latent episode in the file `path`; DataError as for `load_latents`."""
     stored = load_episode(path)
     check_latent_episode(stored, path)
     if "mu" not in stored:
         raise DataError(f"{path}: holds z, but measuring needs mu and logvar")
+    check_recorded(signals or {}, set(stored), path)
+    values = signal_values(signals, stored, path).T if signals else ()
     return LatentEpisode(
         mu=stored["mu"].astype(np.float32),
         logvar=stored["logvar"].astype(np.float32),
         actions=as_actions(stored["actions"]),
         rewards=stored["rewards"].astype(np.float32),
         terminated=stored["terminated"].astype(np.bool_),
+        signals=dict(zip(signals or {}, values, strict=True)),
     )
 
 
@@ -80,7 +89,8 @@ def teacher_force(
     rng = np.random.default_rng(seed)
     order = sorted(range(len(episodes)), key=lambda i: -len(episodes[i].mu))
     drawn = [_draw(episode, rng) for episode in episodes]
-    recorders = [_Recorder(len(episode.mu), keep_every) for episode in episodes]
+    signals = len(spec.signals)
+    recorders = [_Recorder(len(episode.mu), keep_every, signals) for episode in episodes]
     state = zero_state(spec, len(episodes))
     for step in range(max((len(z) for z in drawn), default=0)):
         order = [i for i in order if len(drawn[i]) > step]  # sorted: the longest come first
@@ -98,7 +108,8 @@ def teacher_force(
         following = np.stack([drawn[i][min(step + 1, len(drawn[i]) - 1)] for i in order])
         nll = negative_log_likelihood(output.head, following)
         for row, i in enumerate(order):
-            recorders[i].add(step, nll[row], output.reward[row], output.done_logit[row])
+            numbers = output.reward[row], output.done_logit[row]
+            recorders[i].add(step, nll[row], *numbers, [part[row] for part in output.signals])
         state = output.state
     return [recorder.result(episode) for recorder, episode in zip(recorders, episodes, strict=True)]
 
@@ -128,19 +139,30 @@ def _draw(episode: LatentEpisode, rng: np.random.Generator) -> Array:
 class _Recorder:
     """Collects the predictions along one episode."""
 
-    def __init__(self, steps: int, keep_every: int) -> None:
+    def __init__(self, steps: int, keep_every: int, signals: int) -> None:
         self.keep_every = keep_every
         self.nll = np.zeros(steps, np.float64)
         self.reward, self.done_logit = np.zeros(steps, np.float32), np.zeros(steps, np.float32)
+        self.signals = np.zeros((signals, steps), np.float32)
         self.states: dict[int, State] = {}
 
     def remember(self, step: int, state: State, row: int) -> None:
         if self.keep_every and step and step % self.keep_every == 0:
             self.states[step] = tuple(part[row].copy() for part in state)
 
-    def add(self, step: int, nll: float, reward: float, done_logit: float) -> None:
+    def add(
+        self, step: int, nll: float, reward: float, done_logit: float, signals: Sequence[float]
+    ) -> None:
         self.nll[step], self.reward[step], self.done_logit[step] = nll, reward, done_logit
+        self.signals[:, step] = signals
 
     def result(self, episode: LatentEpisode) -> TeacherForced:
         # the last step has no next latent, so no likelihood
-        return TeacherForced(episode, self.nll[:-1], self.reward, self.done_logit, self.states)
+        return TeacherForced(
+            episode,
+            self.nll[:-1],
+            self.reward,
+            self.done_logit,
+            self.states,
+            tuple(self.signals),
+        )

@@ -46,11 +46,13 @@ def _one_step(horizon: Mapping[str, Any]) -> str:
 
 
 def _ends(figures: Mapping[str, Any]) -> str:
-    deaths, alarms = figures.get("deaths", 0), figures.get("alarms", 0)
-    if deaths and not alarms:
+    deaths, alarms = figures.get("deaths", 0), figures.get("expected", figures.get("alarms", 0))
+    if deaths and not round(alarms):
         return f"the dream never ends; {deaths} of {figures['episodes']} held-out episodes do"
     if alarms > 3 * deaths + 3:
-        return f"the dream ends too early: {alarms} alarms in held-out episodes with {deaths} ends"
+        return (
+            f"the dream ends too early: {alarms:.4g} alarms in held-out episodes with {deaths} ends"
+        )
     return ""
 
 

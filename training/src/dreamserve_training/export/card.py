@@ -38,7 +38,19 @@ EXPLANATIONS = {
         " square error per latent dimension after k steps. Baselines: the latent at the start"
         " (copy last), and the mean latent of all episodes (average latent)."
     ),
-    "done": "How well M predicts the ends of held-out episodes, at the done threshold.",
+    "done": (
+        "How well M predicts the ends of held-out episodes, at the done threshold; if ends are"
+        " drawn, at the threshold with as many alarms as ends. *Average precision* and *precision"
+        " at recall 0.8* are over all thresholds."
+    ),
+    "hazard": (
+        "Events per 1,000 steps, by the age of the episode. *Real*: in held-out episodes;"
+        " *expected*: by M's probabilities along them. *Dreamed*: by the probabilities of dreams"
+        " that begin at real moments and take the real actions, without seeing what follows; *real"
+        " of dreamed*: the real events of the same steps. A ratio below 1 is a dream that is safer"
+        " than the real environment. *End* is by the world's own rule."
+    ),
+    "signals": "How well M predicts signals of held-out episodes: events, or the error of levels.",
     "reward": "Error of the predicted reward on held-out episodes, and that of their mean reward.",
     "parity": (
         "Largest relative difference between the outputs of the files and of the PyTorch models,"

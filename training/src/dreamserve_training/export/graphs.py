@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dreamserve_training.models.catalog import Vision
 from dreamserve_training.models.mixture import TemperatureRule, sample_with_noise
+from dreamserve_training.models.signals import shown_signals
 from dreamserve_training.models.vae import ConvVAE
 from dreamserve_training.models.vectors import VectorScale
 from dreamserve_training.models.world_model import WorldModel
@@ -101,7 +102,7 @@ class StepGraph(nn.Module):
         self.predict = memory.graph()
         self.normal = memory.spec().noise.normal
         self.temperature_rule: TemperatureRule = temperature_rule
-        self.constant_reward = constant_reward
+        self.constant_reward, self.signals = constant_reward, dict(memory.signals)
         self.eval()
 
     def forward(self, latent: Tensor, action: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
@@ -111,11 +112,11 @@ class StepGraph(nn.Module):
         temperature (B,), and noise (B, normal + uniform).
         """
         *state, temperature, noise = rest
-        mixture, reward, done_logit, state = self.predict(latent, action, *state)
+        mixture, reward, done_logit, state, signals = self.predict(latent, action, *state)
         normal, uniform = noise[:, : self.normal], noise[:, self.normal :]
         drawn = sample_with_noise(mixture, temperature, normal, uniform, self.temperature_rule)
         if reward is None:
             reward = torch.full_like(temperature, self.constant_reward)
         if done_logit is None:
             done_logit = torch.full_like(temperature, NEVER_DONE)
-        return drawn, reward, done_logit, *state, *mixture
+        return drawn, reward, done_logit, *state, *mixture, *shown_signals(self.signals, signals)

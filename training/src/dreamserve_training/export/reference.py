@@ -12,6 +12,7 @@ from dreamserve.manifest import WorldSpec
 from dreamserve_training.export.graphs import NEVER_DONE
 from dreamserve_training.models.catalog import Vision
 from dreamserve_training.models.mixture import sample_with_noise
+from dreamserve_training.models.signals import shown_signals
 from dreamserve_training.models.world_model import WorldModel
 
 
@@ -40,7 +41,7 @@ class ModelBackend:
         """Advance every row by one step."""
         state = tuple(map(torch.from_numpy, batch.state))
         latent, action = torch.from_numpy(batch.latent), torch.from_numpy(batch.action)
-        mixture, reward, done_logit, state = self.memory.predict(latent, action, state)
+        mixture, reward, done_logit, state, signals = self.memory.predict(latent, action, state)
         temperature = torch.from_numpy(batch.temperature)
         normal, uniform = torch.from_numpy(batch.noise).split(
             (self.spec.noise.normal, self.spec.noise.uniform), dim=1
@@ -53,6 +54,7 @@ class ModelBackend:
             _or_constant(done_logit, temperature, NEVER_DONE),
             tuple(part.numpy() for part in state),
             tuple(part.numpy() for part in mixture),
+            tuple(part.numpy() for part in shown_signals(self.memory.signals, signals)),
         )
 
 

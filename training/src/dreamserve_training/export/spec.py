@@ -7,6 +7,8 @@ from dreamserve_training.envs import EnvSpec
 from dreamserve_training.models.mixture import TemperatureRule
 from dreamserve_training.models.world_model import WorldModel
 
+DONE_ABOVE_0 = DoneRule()
+
 
 def world_spec(
     name: str,
@@ -14,7 +16,7 @@ def world_spec(
     memory: WorldModel,
     *,
     temperature_rule: TemperatureRule = "paper",
-    done_threshold: float = 0.0,
+    done: DoneRule = DONE_ABOVE_0,
     constant_reward: float | None = None,
 ) -> WorldSpec:
     """Return the spec of the world `name`, learned from `env`.
@@ -27,7 +29,7 @@ def world_spec(
         env.observation,
         memory,
         temperature_rule=temperature_rule,
-        done_threshold=done_threshold,
+        done=done,
         constant_reward=constant_reward,
     )
 
@@ -39,7 +41,7 @@ def spec_of(
     memory: WorldModel,
     *,
     temperature_rule: TemperatureRule = "paper",
-    done_threshold: float = 0.0,
+    done: DoneRule = DONE_ABOVE_0,
     constant_reward: float | None = None,
 ) -> WorldSpec:
     """Return the spec for any actions and observations; other fields come from `memory`."""
@@ -53,6 +55,6 @@ def spec_of(
         observation=observation,
         **memory.spec()._asdict(),
         temperature_rule=temperature_rule,
-        done=DoneRule(threshold=done_threshold),
+        done=done,
         reward=reward,
     )

@@ -146,6 +146,18 @@ def sample_with_noise(
     `uniform` selects the component by inverse CDF, one per dimension for the head per_dimension.
     At T = 0 the draw is the mean of the most likely component, under both rules.
     """
+    mu, log_sigma = _picked(mixture, temperature, uniform)
+    t = temperature.unsqueeze(-1)
+    spread = torch.sqrt(t) if rule == "paper" else (t > 0).to(t.dtype)
+    return mu + torch.exp(log_sigma) * spread * normal
+
+
+def _picked(mixture: Mixture, temperature: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mu (…, Z) and log sigma (…, Z or 1) of the components that `uniform` selects."""
+    if mixture.mu.shape[-2] == 1:  # its cumulative weights would be an empty tensor
+        is_isotropic = mixture.log_sigma.ndim < mixture.mu.ndim
+        only = mixture.log_sigma if is_isotropic else mixture.log_sigma.squeeze(-2)
+        return mixture.mu.squeeze(-2), only
     logits = mixture.logits if mixture.per_dimension else mixture.logits.unsqueeze(-1)
     t = temperature[..., None, None]
     # the maximum is subtracted first, so that a tiny T gives one-hot weights and not inf - inf
@@ -160,6 +172,4 @@ def sample_with_noise(
         log_sigma = mixture.log_sigma.gather(-1, pick.squeeze(-1))
     else:
         log_sigma = mixture.log_sigma.gather(-2, pick_z).squeeze(-2)
-    t = temperature.unsqueeze(-1)
-    spread = torch.sqrt(t) if rule == "paper" else (t > 0).to(t.dtype)
-    return mu + torch.exp(log_sigma) * spread * normal
+    return mu, log_sigma

@@ -1,7 +1,7 @@
 """Recurrent cores with a mixture density head (Ha & Schmidhuber 2018, A.2).
 
-The mixture, reward and done heads read the core's output after (z_t, a_t) and predict z_{t+1},
-r_{t+1} and d_{t+1}.
+The mixture, reward, done and signals' heads read the core's output after (z_t, a_t) and predict
+z_{t+1}, r_{t+1}, d_{t+1} and the signals of the step.
 """
 
 from abc import abstractmethod
@@ -25,6 +25,7 @@ from dreamserve_training.models.mixture import (
     mdn_loss_function,
     split_parameters,
 )
+from dreamserve_training.models.signals import SignalHead, as_config, as_heads, specs_of
 from dreamserve_training.models.world_model import (
     Batch,
     LossWeights,
@@ -44,8 +45,9 @@ class RecurrentModel(WorldModel):
     `action_dim` is n for Discrete actions and, with `discrete_actions=False`, the number of
     components of continuous actions, which are then taken as they are. `done_dropout` and
     `done_gradient_scale` regularise the done head, which has few positive targets and overfits
-    first: dropout of its inputs, and a factor of its gradient into the core. ValueError for sizes
-    below 1, and for an `action_dim` that does not fit the space.
+    first: dropout of its inputs, and a factor of its gradient into the core; the heads of
+    `signals`, which are SignalHeads or their fields by name, are regularised alike. ValueError for
+    sizes below 1, and for an `action_dim` that does not fit the space.
     """
 
     state_names: ClassVar[tuple[str, ...]]  # of shape (rnn_size,) each; the heads read the first
@@ -64,6 +66,7 @@ class RecurrentModel(WorldModel):
         done_gradient_scale: float = 1.0,
         gradient_checkpointing: bool = False,
         action_space: ActionSpace | Mapping[str, Any] | None = None,
+        signals: Mapping[str, SignalHead | Mapping[str, Any]] | None = None,
     ) -> None:
         # before any other local variable exists
         config: dict[str, Any] = {k: v for k, v in locals().items() if k not in _NOT_OPTIONS}
@@ -74,6 +77,9 @@ class RecurrentModel(WorldModel):
         self.action_input = action_input_of(space, action_dim, discrete_actions)
         if space is not None:
             config["action_space"] = space.model_dump(mode="json")
+        self.signals = as_heads(config.pop("signals"))
+        if self.signals:
+            config["signals"] = as_config(self.signals)
         self.config = config
         self.z_dim, self.action_dim = z_dim, self.action_input.size
         self.rnn_size, self.num_mixtures = rnn_size, num_mixtures
@@ -86,6 +92,7 @@ class RecurrentModel(WorldModel):
         self.mdn_head = nn.Linear(rnn_size, head_size(head, num_mixtures, z_dim))
         self.reward_head = nn.Linear(rnn_size, 1) if predict_reward else None
         self.done_head = nn.Linear(rnn_size, 1) if predict_done else None
+        self.signals_head = nn.Linear(rnn_size, len(self.signals)) if self.signals else None
         self.done_dropout = nn.Dropout(done_dropout)
 
     @abstractmethod
@@ -110,12 +117,18 @@ class RecurrentModel(WorldModel):
         outputs, state = self._run_chunks(inputs, start)
         mixture = split_parameters(self.mdn_head(outputs), self.head, self.num_mixtures, self.z_dim)
         reward = self.reward_head(outputs).squeeze(-1) if self.reward_head else None
-        done_logit = self._done_logit(outputs) if self.done_head else None
-        return Prediction(mixture, reward, done_logit, state)
+        rare = self._regularised(outputs)
+        done_logit = self.done_head(rare).squeeze(-1) if self.done_head else None
+        signals = self.signals_head(rare).unbind(-1) if self.signals_head else ()
+        return Prediction(mixture, reward, done_logit, state, signals)
 
-    def losses(self, batch: Batch, weights: LossWeights) -> dict[str, Tensor]:
-        """Return mixture NLL per dimension, reward MSE, weighted done cross-entropy, and `loss`."""
-        output = self(batch["z"], batch["actions"])
+    def loss_terms(
+        self, output: Prediction, batch: Batch, weights: LossWeights
+    ) -> dict[str, Tensor]:
+        """Return mixture NLL per dimension, reward MSE, weighted done cross-entropy, and `loss`.
+
+        Signals are terms by their names, `signal.NAME`: cross-entropy or MSE.
+        """
         parts = {"nll": mdn_loss_function(output.mixture, batch["next_z"], batch["next_mask"])}
         total = parts["nll"]
         if output.reward is not None:
@@ -129,6 +142,10 @@ class RecurrentModel(WorldModel):
             )
             parts["done"] = masked_mean(error, batch["mask"])
             total = total + weights.done * parts["done"]
+        for index, (name, head) in enumerate(self.signals.items()):
+            target = batch["signals"][..., index]
+            parts[f"signal.{name}"] = head.loss(output.signals[index], target, batch["mask"])
+            total = total + weights.signal * parts[f"signal.{name}"]
         return {"loss": total, **parts}
 
     def spec(self) -> MemorySpec:
@@ -138,7 +155,14 @@ class RecurrentModel(WorldModel):
             tuple(TensorSpec(name=name, shape=(self.rnn_size,)) for name in self.state_names),
             GaussianMixture(form=self.head, components=self.num_mixtures),
             NoiseSpec(normal=self.z_dim, uniform=self.z_dim if self.head == "per_dimension" else 1),
+            specs_of(self.signals),
         )
+
+    def shift_done_logit(self, offset: float) -> None:
+        """Add `offset` to the done head's bias, if there is one."""
+        if self.done_head is not None:
+            with torch.no_grad():
+                self.done_head.bias += offset
 
     def graph(self) -> nn.Module:
         """Return `predict` as a traceable module with its own weights."""
@@ -163,17 +187,17 @@ class RecurrentModel(WorldModel):
             chunks.append(output)
         return torch.cat(chunks, dim=1), state
 
-    def _done_logit(self, outputs: Tensor) -> Tensor:
+    def _regularised(self, outputs: Tensor) -> Tensor:
+        """Return the inputs of heads that have few positive targets."""
         scale = self.done_gradient_scale
         scaled = scale * outputs + (1 - scale) * outputs.detach() if scale != 1 else outputs
-        assert self.done_head is not None
-        return self.done_head(self.done_dropout(scaled)).squeeze(-1)
+        return self.done_dropout(scaled)
 
 
 class RecurrentGraph(nn.Module):
     """One step of a recurrent model: its cell, and all heads as one Gemm.
 
-    For small batches one Gemm is faster than three.
+    For small batches one Gemm is faster than several.
     """
 
     def __init__(self, model: RecurrentModel) -> None:
@@ -182,7 +206,8 @@ class RecurrentGraph(nn.Module):
         self.action_input = model.action_input
         self.predict_reward, self.predict_done = model.predict_reward, model.predict_done
         self.cell = model.cell()
-        heads = [model.mdn_head, model.reward_head, model.done_head]
+        self.signals = len(model.signals)
+        heads = [model.mdn_head, model.reward_head, model.done_head, model.signals_head]
         present = [head for head in heads if head is not None]
         self.heads = linear(
             torch.cat([head.weight for head in present]), torch.cat([head.bias for head in present])
@@ -196,7 +221,8 @@ class RecurrentGraph(nn.Module):
         mixture: Mixture = split_parameters(parts.pop(0), self.head, self.num_mixtures, self.z_dim)
         reward = parts.pop(0).squeeze(-1) if self.predict_reward else None
         done_logit = parts.pop(0).squeeze(-1) if self.predict_done else None
-        return Prediction(mixture, reward, done_logit, state)
+        signals = parts.pop(0).unbind(-1) if self.signals else ()
+        return Prediction(mixture, reward, done_logit, state, signals)
 
 
 def linear(weight: Tensor, bias: Tensor) -> nn.Linear:

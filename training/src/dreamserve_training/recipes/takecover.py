@@ -3,6 +3,7 @@
 dreamserve-train recipe takecover --out runs/takecover
 """
 
+from dreamserve_training.data.signals import Signal
 from dreamserve_training.models.controller import Axis
 from dreamserve_training.recipe import Iteration, Recipe
 
@@ -16,8 +17,9 @@ RECIPE = Recipe(
     size=(64, 64),
     action_names=("noop", "right", "left"),
     max_episode_steps=2100,  # the paper's limit; the environment itself has none
-    # the health distinguishes hits from the death that ends the episode
+    # a hit ends the episode only if the health runs out; the death is a hit, too
     record=lambda env, observation: {"health": float(observation["gamevariables"][0])},
+    signals={"hit": Signal("health", "falls", description="probability of a hit in the step")},
     baselines={
         "nothing": [NOOP],
         **{f"sweep {n}": [LEFT] * n + [RIGHT] * n for n in (60, 90, 110, 130, 150, 180)},

@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import SequentialSampler
 
 from dreamserve_training.data.loaders import PassSampler
+from dreamserve_training.data.streams import StreamSampler
 
 
 class Losses(Protocol):
@@ -50,10 +51,11 @@ def _is_finite(module: Losses, batch: Any, row: int, gradients: bool) -> bool:
 
 def _places(loader: Any, epoch: int, index: int) -> list[str]:
     """Return where each row of a batch comes from; nothing for a loader that is not ours."""
-    sampler, dataset = getattr(loader, "sampler", None), getattr(loader, "dataset", None)
-    if not isinstance(sampler, PassSampler | SequentialSampler) or not hasattr(dataset, "places"):
+    sampler = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
+    dataset, ours = getattr(loader, "dataset", None), PassSampler | StreamSampler
+    if not isinstance(sampler, ours | SequentialSampler) or not hasattr(dataset, "places"):
         return []
-    if isinstance(sampler, PassSampler):
+    if isinstance(sampler, ours):
         sampler.set_epoch(epoch)
     places: list[str] = dataset.places(*islice(loader.batch_sampler, index, index + 1))
     return places

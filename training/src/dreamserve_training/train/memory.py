@@ -15,10 +15,11 @@ from torch import Tensor
 from dreamserve_training.data.digests import batches_digest, file_hash
 from dreamserve_training.data.loaders import check_batches
 from dreamserve_training.data.sequences import Item
-from dreamserve_training.models.catalog import load_memory, save_memory
-from dreamserve_training.models.world_model import LossWeights, WorldModel
+from dreamserve_training.models.catalog import save_memory, take_weights
+from dreamserve_training.models.world_model import LossWeights, State, WorldModel
 from dreamserve_training.runs.options import AboveZero, AtLeastZero, Count, Options, Whole
-from dreamserve_training.runs.records import Record, describe, differences
+from dreamserve_training.runs.records import Record, describe
+from dreamserve_training.train.carried import CarriedState, state_in
 from dreamserve_training.train.schedules import cosine
 from dreamserve_training.train.trainer import GuardedModule, fit, seed_everything, training_run
 
@@ -39,6 +40,8 @@ class TrainConfig(Options):
     reward_weight: AtLeastZero = 1.0
     done_weight: AtLeastZero = 1.0
     done_pos_weight: AtLeastZero = 10.0  # as in the paper's code, because ends are rare
+    signal_weight: AtLeastZero = 1.0  # of each signal
+    carry_state: bool = False  # of M, from an episode's window to the next one
     mixed_precision: bool = True  # bfloat16 autocast; losses stay in float32
     resume: bool = True  # from save_dir/MODEL_last.ckpt, if it exists; False: start over
     restart: bool = False  # start over if the files there are of other settings or data
@@ -47,7 +50,9 @@ class TrainConfig(Options):
     @property
     def weights(self) -> LossWeights:
         """The weights of the loss terms."""
-        return LossWeights(self.reward_weight, self.done_weight, self.done_pos_weight)
+        return LossWeights(
+            self.reward_weight, self.done_weight, self.done_pos_weight, self.signal_weight
+        )
 
 
 @dataclass(frozen=True)
@@ -65,10 +70,14 @@ class MemoryLoop(GuardedModule):
     def __init__(self, model: WorldModel, config: TrainConfig) -> None:
         super().__init__()
         self.model, self.config = model, config
+        self._state_after: State = ()  # of the last batch
+        self._carried = {phase: CarriedState(model) for phase in ("training", "validation")}
 
     def losses(self, batch: Item) -> dict[str, Tensor]:
         """Return the loss terms of a batch by name, and their weighted sum `loss`."""
-        return self.model.losses(batch, self.config.weights)
+        output = self.model(batch["z"], batch["actions"], state_in(batch))
+        self._state_after = output.state
+        return self.model.loss_terms(output, batch, self.config.weights)
 
     def loss_of(self, batch: Item) -> Tensor:
         """Return the loss of a batch, a scalar."""
@@ -85,6 +94,8 @@ class MemoryLoop(GuardedModule):
     def _logged(self, batch: Item, batch_idx: int, phase: str, prefix: str) -> Tensor:
         losses = self.losses(batch)
         self.finite(losses["loss"], batch, batch_idx, phase)
+        if self.config.carry_state:
+            self._carried[phase].keep(batch, self._state_after)
         named = {f"{prefix}_{name}": value.detach() for name, value in losses.items()}
         steps = int(batch["mask"].sum())
         self.log_dict(named, on_step=False, on_epoch=True, batch_size=steps)
@@ -93,9 +104,18 @@ class MemoryLoop(GuardedModule):
     def on_train_batch_start(self, batch: Item, batch_idx: int) -> None:
         """Seed, and set the rate of a cosine schedule, which changes once per epoch."""
         super().on_train_batch_start(batch, batch_idx)
+        self._give_state(batch, "training")
         if self.config.schedule == "cosine":
             for group in self.optimizers().param_groups:
                 group["lr"] = self.config.lr * cosine(self.current_epoch / self.config.epochs)
+
+    def on_validation_batch_start(self, batch: Item, batch_idx: int) -> None:
+        """Give the batch the state of the one before."""
+        self._give_state(batch, "validation")
+
+    def _give_state(self, batch: Item, phase: str) -> None:
+        if self.config.carry_state:
+            self._carried[phase].give(batch)
 
     def configure_optimizers(self):  # type: ignore[no-untyped-def]  # Lightning's own union type
         """Return Adam, with the schedule that depends on losses, if it is configured."""
@@ -113,28 +133,31 @@ def train_memory(
     config: TrainConfig | Mapping[str, Any],
     validation: Batches | None = None,
     callbacks: tuple[Callback, ...] = (),
-    initial: Path | None = None,
+    initial: str | Path | None = None,
 ) -> TrainResult:
     """Train `model` in place and write its best weights to `save_dir`/MODEL_best.pth.
 
     MODEL is the model's name. The best epoch has the lowest `val_loss`, or `train_loss` without
     `validation`; on return `model` has its weights. MODEL_run.json says what it was trained on.
     After an interruption, the same call resumes after the last complete epoch and gives the same
-    weights as an uninterrupted run; with more epochs it trains on. Training begins with the weights
-    of the M in the file `initial`, if one is given, whose core and sizes must be those of `model`.
+    weights as an uninterrupted run; with more epochs it trains on.
+
+    `initial` is the checkpoint of a model of the same core and sizes, from whose weights training
+    begins. With `carry_state`, batches are those of `create_window_loader(in_order=True)`.
 
     Raises ValueError for unknown and invalid options; MismatchError for files in `save_dir` of
     other data or settings, unless `restart`; LockedError if another process trains there;
     DataError, before training begins, for data that this model cannot be trained on; and
-    DivergedError, which names the data, for a loss that is not finite. All are ValueError.
+    DivergedError, which names the data, for a loss that is not finite; CheckpointError for an
+    `initial` that is not of such a model. All are ValueError.
     """
     config = TrainConfig.of(config)
     check_batches(dataloader, model)  # before anything is written
     check_batches(validation, model)
     directory, name = Path(config.save_dir), model.name
-    if initial is not None:
-        _begin_with(model, initial)
     record = _record(model, config, dataloader, validation, initial)
+    if initial is not None:
+        take_weights(model, initial)
     fresh = not config.resume
     with training_run(directory, name, record, config.epochs, config.restart, fresh) as last:
         seed_everything(config.seed)
@@ -158,21 +181,12 @@ def train_memory(
     return TrainResult(path, best_loss, epochs)
 
 
-def _begin_with(model: WorldModel, initial: Path) -> None:
-    """Give `model` the weights of another M; ValueError unless it has the same core and sizes."""
-    other = load_memory(initial)
-    old, new = ({"core": each.name, **describe(each.config)} for each in (other, model))
-    if lines := differences(old, new):
-        raise ValueError(f"{initial}: M cannot begin with these weights: {'; '.join(lines)}")
-    model.load_state_dict(other.state_dict())
-
-
 def _record(
     model: WorldModel,
     config: TrainConfig,
     train: Batches,
     validation: Batches | None,
-    initial: Path | None,
+    initial: str | Path | None,
 ) -> Record:
     settings = describe(config)
     budget = {name: settings.pop(name) for name in ("epochs", "early_stopping_patience")}
@@ -181,5 +195,5 @@ def _record(
     settings["model"] = describe(model.config)
     data = {"train": batches_digest(train), "validation": batches_digest(validation)}
     if initial is not None:
-        data["initial"] = {"sha256": file_hash(initial)}
+        data["initial"] = {"sha256": file_hash(Path(initial))}
     return Record(f"M ({model.name})", settings, budget, data)
