@@ -45,7 +45,8 @@ bench: $(VENV)/dev.stamp benchmarks/.peers/stamp
 	set -e; for script in camera http_step 'http_step --world lstm512-z64' batch_step plan \
 		plan_beside_steps plan_budget plan_quality plan_trees evolve takecover \
 		durability survival \
-		'takecover --real-time --episodes 25' capacity startup stream_step vector_env playground; do \
+		'takecover --real-time --episodes 25' capacity startup stream_step training vector_env \
+		playground; do \
 		set -- $$script; name=$$1; shift; $(BIN)/python benchmarks/$$name.py "$$@"; done
 
 benchmarks/.peers/stamp: benchmarks/peers/requirements.txt benchmarks/peers/install
@@ -74,7 +75,7 @@ $(VENV)/dev.stamp: $(VENV)/serve.stamp requirements-dev.txt requirements-clients
 		training/pyproject.toml clients/python/pyproject.toml
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
 	$(PIP) --editable protocol --editable 'service[otel,redis]' \
-		--editable 'clients/python[gymnasium,sb3]' --editable 'training[box2d,vizdoom,minari]' \
+		--editable 'clients/python[gymnasium,sb3]' --editable 'training[box2d,vizdoom,minari,ray]' \
 		--requirement requirements-dev.txt
 	$(PIP) --no-deps --requirement requirements-clients.txt
 	@touch $@

@@ -1,18 +1,17 @@
 """Train an agent with PPO of stable-baselines3 in dreams alone, then let it play the real game.
 
     .venv/bin/pip install ./service './clients/python[sb3]' vizdoom
-    .venv/bin/python examples/ppo.py --save agent.zip    # about 7 minutes on two cores
+    .venv/bin/python examples/ppo.py                     # about 7 minutes on two cores
     .venv/bin/python examples/ppo.py --steps 100000      # a quick try
 
-It needs no server: the world is in its own process. The agent observes the latent and the memory's state, as the paper's controller does. In the game a
-session of the world follows it: every step has the real frame as its `observation`. "before" is the agent with random weights. While
-it learns, dreams are cut at 200 steps, so the mean reward in its log is 200 at most. In one
-run:
+It needs no server, and saves the agent. It observes the latent and the memory's state, as the
+paper's controller does. In the game a session follows it: every step has the real frame as its
+`observation`. Dreams are cut at 200 steps while it learns, and its log shows 200 at most. A run:
 
     | agent | return in dreams | in the game (standard error) |
     |---|---|---|
     | random | 184 | 230 (13) |
-    | before | 152 | |
+    | before (random weights) | 152 | |
     | after | 1046 | 680 (51) |
 """
 
@@ -46,13 +45,8 @@ class RandomAgent:
 
 def dreams(client: DreamClient, count: int, steps: int) -> DreamVecEnv:
     """Return dreams that are cut at so many steps."""
-    return DreamVecEnv(
-        client=client,
-        num_envs=count,
-        observation=OBSERVED,
-        temperature=TEMPERATURE,
-        max_episode_steps=steps,
-    )
+    limits = {"temperature": TEMPERATURE, "max_episode_steps": steps}
+    return DreamVecEnv(client=client, num_envs=count, observation=OBSERVED, **limits)
 
 
 def untrained(envs: DreamVecEnv) -> PPO:
@@ -105,15 +99,13 @@ def real_return(client: DreamClient, agent: Any, episodes: int, steps: int) -> s
 
 def main() -> None:
     """Train, evaluate in dreams and in the game, and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", default="bundles/takecover", help="the world")
     parser.add_argument("--dreams", type=int, default=256, help="at once")
-    parser.add_argument("--steps", type=int, default=1_500_000, help="of all dreams, in training")
+    parser.add_argument("--steps", type=int, default=1_500_000, help="of training, 1.5 million")
     parser.add_argument("--episodes", type=int, default=50, help="in the game")
     parser.add_argument("--max-steps", type=int, default=2100, help="of an evaluated episode")
-    parser.add_argument("--save", help="the agent, to a .zip for PPO.load")
+    parser.add_argument("--save", default="build/ppo.zip", help="the agent, for PPO.load")
     asked = parser.parse_args()
     torch.set_num_threads(1)  # the networks are small
     client, lines = DreamClient(transport=InProcess(asked.bundle)), []
@@ -123,16 +115,14 @@ def main() -> None:
         if name == "after":
             print(f"learning: {asked.steps:,} steps, {asked.dreams} dreams at once", flush=True)
             agent.learn(asked.steps, log_interval=5)
-            if asked.save:
-                agent.save(asked.save)
+            agent.save(asked.save)
         print(f"playing: {name}, {asked.dreams} dreams, {asked.episodes} games", flush=True)
         dreamt = dream_return(client, judged, asked.dreams, asked.max_steps)
-        played = client, judged, asked.episodes, asked.max_steps
-        real = "" if name == "before" else real_return(*played)
-        lines.append(f"| {name} | {dreamt:.0f} | {real} |")
+        real = name != "before" and real_return(client, judged, asked.episodes, asked.max_steps)
+        lines.append(f"| {name} | {dreamt:.0f} | {real or ''} |")
     envs.close()
     print("\n| agent | return in dreams | in the game (standard error) |\n|---|---|---|")
-    print("\n".join(lines))
+    print(*lines, sep="\n")
 
 
 if __name__ == "__main__":

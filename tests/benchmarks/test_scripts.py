@@ -34,6 +34,7 @@ SCRIPTS = {
     " --only '4 states, 1 action' --bounds 1",
     "plan_trees": "--depths 3 --trees 1",
     "playground": "--players 2 --rounds 1 --seconds 1",
+    "ppo": "--dreams 8 --steps 4 --rounds 1",
     "soak": "--seconds 3 --sample-s 1 --measure-s 1 --ttl-s 6",
     "soak --store redis": "--seconds 3 --sample-s 1 --measure-s 1 --ttl-s 6",
     "startup": "--only dreamserve --rounds 1",
@@ -42,6 +43,7 @@ SCRIPTS = {
     "stream_step": "--rounds 1 --seconds 1",
     "takecover": "--episodes 1 --max-steps 5",
     "takecover --real-time": "--episodes 1 --max-steps 5",
+    "training": "--no-peers --episodes 1 --frames 64 --epochs 1 --memory-epochs 1",
     "vector_env": "--worlds lstm256-z32 --rounds 1 --seconds 0.5",
 }
 LOADED_BY_WRK = {
@@ -85,7 +87,7 @@ def test_a_script_runs_to_its_end_and_prints_its_table(script: str, tmp_path: Pa
         pytest.skip("redis-server is not installed")
     if name == "survival" and not (shutil.which("nginx") or shutil.which("nginx", path=SBIN)):
         pytest.skip("nginx is not installed")
-    if name == "takecover":
+    if name in ("takecover", "training"):
         pytest.importorskip("vizdoom", reason="pip install 'dreamserve-training[vizdoom]'")
     options = [*flags, *shlex.split(SCRIPTS[script])]
     if "RUN" in options:

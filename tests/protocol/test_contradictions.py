@@ -68,6 +68,11 @@ def frames(count: int) -> np.ndarray:
         (Objective, {}, "the objective has no weight other than 0"),
         (Objective, {"target_weight": 3.0}, "the objective has no weight other than 0"),
         (
+            Objective,
+            {"target": np.zeros(2), "target_vector": np.zeros(3)},
+            "give target or target_vector, not both",
+        ),
+        (
             LinearPolicy,
             {"weights": np.zeros((2, 3, 4)), "bias": np.zeros(3)},
             "need a bias of shape [2, 3], not [3]",

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dreamserve.loading import load_world
 from dreamserve.local import LocalClient
 from dreamserve_training import stages
 from dreamserve_training.data.disk import Data
@@ -10,6 +11,7 @@ from dreamserve_training.data.episodes import DataError, episode_paths
 from dreamserve_training.data.gym_spaces import parse_space
 from dreamserve_training.data.sources.importing import import_dataset
 from dreamserve_training.defaults import probe, resolve
+from dreamserve_training.models.controller import load_policy
 from dreamserve_training.recipe import Recipe, read_json
 from dreamserve_training.recipe_files import RecipeError
 from dreamserve_training.runs.errors import MismatchError
@@ -25,9 +27,10 @@ RECIPE = Recipe(
     memory_options={{"rnn_size": 8, "num_mixtures": 2}},
     train={{"epochs": 1}},
     batch_size=8,
-    controller={{"generations": 1, "population": 4, "episodes": 1, "max_steps": 5}},
+    controller={{"method": "ppo", "iterations": 2, "dreams": 4, "steps": 3}},
     evaluate={{"episodes": 2, "dream_temperatures": (1.0,)}},
     bank_size=4,
+    bank={{"beginnings": 0.5, "late": 1.0, "draft": 8}},
 )
 """
 
@@ -67,6 +70,9 @@ def test_a_dataset_becomes_a_world_with_its_own_actions(dataset, tmp_path):
     evaluation = read_json(root / "evaluation.json", default=None)
     assert evaluation["real"] == {}  # there was no environment to play
     assert evaluation["dream"]["1.0"]["episodes"] == 2
+    draft = load_world(root / "draft")
+    assert (draft.bank_size, len(draft.entries("beginning"))) == (8, 8)
+    assert load_policy(root / "controller" / "controller.npz").inputs == ("latent", "h")
     dream = LocalClient(root / "draft")
     session = dream.reset(seed=1).session_id
     assert dream.step(session, [1.9]).step == 1

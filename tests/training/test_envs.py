@@ -125,7 +125,11 @@ def test_an_id_that_is_not_registered_is_refused():
 def test_blind_agents_earn_what_their_actions_earn():
     agents = blind_agents(LIFT, CollectConfig(), list(RECIPE.baselines.items()))
     assert [agent.name for agent in agents[:2]] == ["random", "as collected"]
-    results = compare_agents(LIFT, agents, seeds=[1, 2], workers=1)
+    told: list[tuple[int, int]] = []
+    results = compare_agents(
+        LIFT, agents, seeds=[1, 2], workers=1, progress=lambda *counts: told.append(counts)
+    )
+    assert told == [(done, 2 * len(agents)) for done in range(2 * len(agents) + 1)]
     assert results["nothing"] == results["sweep 3"] == EpisodeResults([10.0] * 2, [20] * 2)
     assert results["always rise"] == EpisodeResults([2.5] * 2, [5] * 2)
     # the limit is one of steps, whatever a step earns

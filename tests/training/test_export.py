@@ -363,16 +363,46 @@ def test_the_bank_holds_real_frames_and_the_memory_of_the_steps_before(tmp_path)
         [step] = np.flatnonzero((episode["mu"] == bank["mu"][row]).all(axis=1))
         assert step <= 5
         np.testing.assert_array_equal(bank["logvar"][row], episode["logvar"][step])
-        h = c = np.zeros(R)
-        if step:
-            z = torch.from_numpy(episode["mu"][None, :step].astype(np.float32))
-            with torch.inference_mode():
-                state = mdnrnn(z, torch.from_numpy(episode["actions"][None, :step])).state
-            h, c = (part[0].numpy() for part in state)
+        h, c = memory_after(mdnrnn, episode, step)
         np.testing.assert_allclose(bank["state.h"][row], h, atol=1e-3)
         np.testing.assert_allclose(bank["state.c"][row], c, atol=2e-3)
         firsts += step == 0
     assert firsts > 0
+
+
+def memory_after(mdnrnn, episode, steps):
+    """Return h and c after the first `steps` steps, each (R,)."""
+    if not steps:
+        return np.zeros(R), np.zeros(R)
+    z = torch.from_numpy(episode["mu"][None, :steps].astype(np.float32))
+    with torch.inference_mode():
+        state = mdnrnn(z, torch.from_numpy(episode["actions"][None, :steps])).state
+    return tuple(part[0].numpy() for part in state)
+
+
+@pytest.mark.parametrize("batch", [1, 10**6])  # numbers at once: an episode, or all of them
+def test_a_bank_of_every_age_holds_the_memory_of_all_steps_before(tmp_path, monkeypatch, batch):
+    monkeypatch.setattr("dreamserve_training.export.bank._BATCH_NUMBERS", batch)
+    rng, mdnrnn = np.random.default_rng(0), parts()["memory"].eval()
+    episodes = [latent_episode(rng, steps) for steps in (3, 300, 40)]
+    for i, episode in enumerate(episodes):
+        save_episode(tmp_path / f"{i}.npz", episode)
+    bank = make_bank(mdnrnn, tmp_path, size=60, beginnings=0.25, late=1.0)
+    assert (bank["age"][:15] <= 16).all()
+    assert bank["age"][15:].max() > 280, "no moment is late"
+    for row, age in enumerate(bank["age"].astype(int)):
+        [episode] = [e for e in episodes if (e["mu"] == bank["mu"][row]).all(axis=1)[age:].any()]
+        np.testing.assert_array_equal(bank["logvar"][row], episode["logvar"][age])
+        h, c = memory_after(mdnrnn, episode, age)
+        np.testing.assert_allclose(bank["state.h"][row], h, atol=1e-3)
+        np.testing.assert_allclose(bank["state.c"][row], c, atol=2e-3)
+
+
+@pytest.mark.parametrize(("late", "median"), [(0.0, 500), (1.0, 707), (3.0, 841)])
+def test_late_moments_are_drawn_in_proportion_to_a_power_of_their_age(tmp_path, late, median):
+    save_episode(tmp_path / "0.npz", latent_episode(np.random.default_rng(0), 1000))
+    bank = make_bank(parts()["memory"], tmp_path, size=100, beginnings=0.0, late=late)
+    assert np.median(bank["age"]) == pytest.approx(median, abs=15)
 
 
 def test_a_bank_cannot_be_made_of_sampled_latents(tmp_path):

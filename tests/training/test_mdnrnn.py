@@ -260,6 +260,31 @@ def test_the_loss_is_the_weighted_sum_of_its_parts():
     assert twice > once
 
 
+def test_rewards_of_every_size_are_learned_as_well_as_small_ones():
+    options = {"predict_reward": True, "predict_done": True}
+    small, large = model_of(**options), model_of(**options, reward_mean=-400, reward_scale=1000)
+    batch = dict(next(iter(loader())))
+    batch["rewards"] = torch.randn_like(batch["rewards"])
+    scaled = {**batch, "rewards": 1000 * batch["rewards"] - 400}
+    losses = large.losses(scaled, LossWeights())
+    for name, part in small.losses(batch, LossWeights()).items():
+        torch.testing.assert_close(losses[name], part, rtol=1e-4, atol=0)
+    predicted = large(batch["z"], batch["actions"]).reward
+    torch.testing.assert_close(predicted, 1000 * small(batch["z"], batch["actions"]).reward - 400)
+
+
+def test_the_graph_and_a_loaded_model_predict_rewards_of_the_environments_size(tmp_path):
+    model = model_of(predict_reward=True, reward_mean=-400, reward_scale=1000).eval()
+    save_mdnrnn(model, tmp_path / "m.pth")
+    latent, action = torch.randn(3, Z), torch.tensor([0, 1, 2])
+    state = model.initial_state(3, latent)
+    expected = model.predict(latent, action, state).reward
+    assert abs(float(expected.detach().mean()) + 400) < 400
+    loaded = load_mdnrnn(tmp_path / "m.pth")
+    torch.testing.assert_close(loaded.predict(latent, action, state).reward, expected)
+    torch.testing.assert_close(model.graph()(latent, action, *state).reward, expected)
+
+
 class _Spoil(Callback):
     """Overwrites the weights in the last epoch."""
 

@@ -1,5 +1,6 @@
 """A tiny recipe end to end on the real game, from nothing to a served bundle."""
 
+import math
 import pickle
 import shutil
 from dataclasses import replace
@@ -15,7 +16,7 @@ from dreamserve_training.data.collect import record_episode
 from dreamserve_training.defaults import probe, resolve
 from dreamserve_training.evaluation.real import blind_agents
 from dreamserve_training.passes import resolve_passes
-from dreamserve_training.recipe import Recipe, read_json
+from dreamserve_training.recipe import LIGHT_PLAN, Recipe, read_json
 from dreamserve_training.recipe_files import RecipeError, load_recipe
 
 
@@ -201,9 +202,18 @@ def test_a_new_recipe_says_what_holds_without_it(tmp_path, monkeypatch):
     assert said.train == left_out.train
     assert said.controller == left_out.controller
     assert said.collect == left_out.collect
+    assert said.evaluate == left_out.evaluate
+    assert isinstance(load_recipe("./changed.py").steps, int)
 
     again = CliRunner().invoke(app, ["new", "pole", "--env", "CartPole-v1"])
     assert isinstance(again.exception, RecipeError)
+
+
+def test_plans_of_an_evaluation_are_small_unless_the_recipe_says_otherwise():
+    recipe = Recipe(env="CartPole-v1", name="pole", evaluate={"plan": {"iterations": 30}})
+    plan = resolve(recipe, probe(recipe)).evaluate.plan
+    assert plan == {**LIGHT_PLAN, "iterations": 30}
+    assert math.prod(LIGHT_PLAN.values()) < 10_000  # dreamt steps, 0.1 s; /plan's default: 286,720
 
 
 def test_every_stage_is_a_command():

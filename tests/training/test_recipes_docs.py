@@ -1,19 +1,25 @@
 """The recipes of docs/recipes.md, and its table of fields."""
 
+import json
 import re
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from dreamserve.engine.fake import fake_world
+from dreamserve.observations import VectorSpec
+from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.data.agents import Exploration
 from dreamserve_training.data.collect import CollectConfig
 from dreamserve_training.defaults import probe, resolve
-from dreamserve_training.recipe import EvaluateConfig, Iteration, Recipe
+from dreamserve_training.recipe import LIGHT_PLAN, EvaluateConfig, Iteration, Recipe
 from dreamserve_training.recipe_files import load_recipe
 
 TEXT = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+PRINTED = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+BLOCKS = [block for block in PRINTED if "RECIPE = " in block]
+(PLAYER,) = [block for block in PRINTED if "DreamClient" in block]
 
 
 @pytest.fixture(params=range(len(BLOCKS)))
@@ -37,6 +43,21 @@ def test_the_first_recipe_is_a_whole_one(tmp_path):
     assert resolved.name == "cartpole"
     assert resolved.env.observation.shape == (4,)
     assert resolved.env.action_space.n == 2
+
+
+def test_the_printed_player_plans_in_the_real_environment(listening, capsys):
+    numbers = VectorSpec(names=tuple("abcd"), low=(None,) * 4, high=(None,) * 4)
+    pushes = DiscreteSpace(n=2, names=("left", "right"))
+    with listening(fake_world("cartpole", space=pushes, observation=numbers)) as served:
+        exec(
+            compile(PLAYER.replace("http://127.0.0.1:8000", served.url), "docs/recipes.md", "exec"),
+            {},
+        )
+    assert re.fullmatch(r"(seed \d: \d+\n){3}", capsys.readouterr().out)
+
+
+def test_the_printed_size_of_an_evaluations_plans_is_the_default():
+    assert f"`{json.dumps(LIGHT_PLAN)}`" in TEXT
 
 
 def named_in(table):

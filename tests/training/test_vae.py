@@ -153,3 +153,22 @@ def test_frames_of_any_size_and_one_to_four_channels_are_encoded_and_decoded(sha
 def test_frames_that_are_none_are_refused(shape):
     with pytest.raises(ValueError, match="C from 1 to 4"):
         ConvVAE(3, shape)
+
+
+def test_v_learns_what_moves_before_a_white_background():
+    rng, count = np.random.default_rng(0), 64
+    frames = np.full((count, 32, 32, 1), 255, np.uint8)
+    for frame, place in zip(frames, rng.integers(2, 28, (count, 2)), strict=True):
+        frame[place[0] : place[0] + 4, place[1] : place[1] + 4] = 0
+    batch, mean = torch.from_numpy(frames), torch.from_numpy(frames).float().mean(0) / 255
+    torch.manual_seed(0)
+    loop = VAELoop(ConvVAE(8, (32, 32, 1)), mean, VAEConfig(z_dim=8), steps=150)
+    average = (batch / 255 - mean).square().flatten(1).sum(1).mean()
+    adam = torch.optim.Adam(loop.vae.parameters(), lr=1.5e-3)
+    for _ in range(150):
+        adam.zero_grad()
+        loop.loss_of(batch).backward()
+        adam.step()
+    with torch.no_grad():
+        shown = loop.vae(batch / 255)[0]
+    assert (batch / 255 - shown).square().flatten(1).sum(1).mean() < 0.5 * average

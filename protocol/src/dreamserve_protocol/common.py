@@ -43,6 +43,8 @@ OF_ACTION = (
     " MultiDiscrete or MultiBinary world."
 )
 Latent = Annotated[Numbers, Array("float32 Z", most=LARGEST_LATENT)]
+Observation = Annotated[Numbers, Array("uint8 H W C", "float32 Z", most=LARGEST_LATENT)]
+Vector = Annotated[Numbers, Array("float32 n")]
 Integers = Annotated[Numbers, Array("int64 B")]
 
 FrameFormat = Annotated[

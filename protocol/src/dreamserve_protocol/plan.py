@@ -7,7 +7,15 @@ from typing import Annotated, Any, Literal
 import numpy.typing as npt
 
 from dreamserve_protocol.arrays import Array, Float32, Int64
-from dreamserve_protocol.common import Count, Latent, Seed, SessionId, Temperature
+from dreamserve_protocol.common import (
+    Count,
+    Observation,
+    Seed,
+    SessionId,
+    Temperature,
+    Vector,
+    check_not_both,
+)
 from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.markers import Doc, Message, Range, Request
 
@@ -22,7 +30,10 @@ class Objective(Message):
 
     reward: Annotated[Weight, Doc("Weight of the sum of rewards.")] = 0.0
     survival: Annotated[Weight, Doc("Weight of the expected number of steps survived.")] = 0.0
-    target: Annotated[Latent | None, Doc("Latent to approach.")] = None
+    target: Annotated[
+        Observation | None,
+        Doc("What to approach, in latents: a frame, which is encoded, or a latent."),
+    ] = None
     target_weight: Annotated[
         Weight, Doc("Weight of minus the mean squared distance from the target.")
     ] = 1.0
@@ -33,10 +44,17 @@ class Objective(Message):
             " only, if the future is alive then."
         ),
     ] = None
+    target_vector: Annotated[
+        Vector | None,
+        Doc("In a world of vectors: vector to approach, instead of `target`."),
+    ] = None
 
     def __post_init__(self) -> None:
+        if self.target_vector is not None:
+            check_not_both(target=self.target, target_vector=self.target_vector)
         weights = (self.reward, self.survival, *(self.signals or {}).values())
-        if not (any(weights) or self.target is not None):
+        has_target = self.target is not None or self.target_vector is not None
+        if not (any(weights) or has_target):
             raise InvalidRequestError("the objective has no weight other than 0")
 
 

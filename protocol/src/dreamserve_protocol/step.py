@@ -6,15 +6,15 @@ from typing import Annotated, Literal
 
 from dreamserve_protocol.arrays import Array, Float32
 from dreamserve_protocol.common import (
-    LARGEST_LATENT,
     OF_ACTION,
     Count,
     FrameFormat,
     Id,
-    Numbers,
+    Observation,
     OneAction,
     SessionId,
     StepsTaken,
+    Vector,
     check_not_both,
 )
 from dreamserve_protocol.markers import Doc, Items, Keys, Message, Request
@@ -22,7 +22,6 @@ from dreamserve_protocol.reset import FrameArray, LatentArray, Tensors, VectorAr
 
 StepInclude = Literal["frame", "vector", "mixture", "state", "signals"]
 
-Observation = Annotated[Numbers, Array("uint8 H W C", "float32 Z", most=LARGEST_LATENT)]
 Mixture = Annotated[
     dict[str, Annotated[Float32, Array("float32 *")]],
     Doc(
@@ -76,7 +75,7 @@ class StepRequest(Request["StepResult"]):
     ] = ()
     frame_format: FrameFormat = "array"
     vector: Annotated[
-        Annotated[Numbers, Array("float32 n")] | None,
+        Vector | None,
         Doc("In a world of vectors: real outcome of the action, instead of `observation`."),
     ] = None
 

@@ -4,6 +4,7 @@ Identity in every batch, replay, forks, snapshots, plans, samples and rollouts.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -138,6 +139,43 @@ def test_a_start_of_observations_draws_from_the_posterior_of_the_last(world: Wor
     others = [client.reset(session_id="a", seed=s, start=start).latent for s in range(8, 30)]
     differs = any((other != first.latent).any() for other in others)
     assert differs == (world.spec.head.kind != "deterministic")
+
+
+def test_a_plan_to_an_observation_is_the_plan_to_its_latent(
+    world: World, same: Callable[[Any, Any], bool]
+) -> None:
+    client = LocalClient(world)
+    client.reset(session_id="a", seed=3)
+    before = client.step(session_id="a", action=1, include=["state"])
+    seen = seen_by(world, 1, seed=6)
+    state: Any = ()
+    if world.spec.encode_memory:
+        state = tuple(before.state[t.name][None] for t in world.spec.recurrent_state)
+    numbers = seen.astype(np.float32) / 255 if seen.dtype == np.uint8 else seen
+    latent = world.spec.head.mode(world.backend.encode(numbers, state))[0]
+    field = "target" if world.spec.observation.field == "frame" else "target_vector"
+    goals = [Objective(**{field: seen[0]}), Objective(target=latent)]
+    found = [
+        client.plan(session_id="a", horizon=4, candidates=16, objective=goal, warm_start=False)
+        for goal in goals
+    ]
+    assert found[0].value != 0
+    assert same(*(replace(plan, elapsed_ms=0.0) for plan in found))
+
+
+def test_a_plan_to_an_observation_of_the_other_kind_or_size_is_refused(world: World) -> None:
+    client = LocalClient(world)
+    client.reset(session_id="a", seed=3)
+    other = {"target_vector": np.zeros(2)}
+    says = "objective.target_vector: fake sees frames, not vectors"
+    if world.spec.observation.field == "vector":
+        other, says = {"target": np.zeros((4, 4, 3), np.uint8)}, "fake sees vectors, not frames"
+    with pytest.raises(InvalidRequestError, match=says):
+        client.plan(session_id="a", horizon=2, objective=Objective(**other))
+    short = seen_by(world, 1)[0][:-1]
+    field = "target" if world.spec.observation.field == "frame" else "target_vector"
+    with pytest.raises(InvalidRequestError, match=f"objective.{field}"):
+        client.plan(session_id="a", horizon=2, objective=Objective(**{field: short}))
 
 
 @pytest.mark.parametrize("planner", ["cem", "random_shooting"])

@@ -1,12 +1,15 @@
 """Assemble bundles from the stages' files: a draft to evolve C in, then the final one."""
 
 import logging
+from collections.abc import Mapping
 from math import log
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from dreamserve.loading import load_world
 from dreamserve.manifest import DoneRule
+from dreamserve.trust import UNTRUSTED
 from dreamserve_training.defaults import experience_of
 from dreamserve_training.evaluation.measure import card_pictures, measure_world
 from dreamserve_training.evaluation.prediction import break_even_threshold
@@ -20,6 +23,7 @@ from dreamserve_training.export import (
     round_to_half,
     world_spec,
 )
+from dreamserve_training.export.writing import MAX_BYTES
 from dreamserve_training.judging import pass_figures
 from dreamserve_training.models.catalog import Vision, load_memory, load_vision
 from dreamserve_training.models.controller import LinearPolicy, load_policy
@@ -34,12 +38,15 @@ logger = logging.getLogger("dreamserve_training")
 def memory_options(recipe: ResolvedRecipe, workspace: Workspace) -> dict[str, Any]:
     """Return the arguments of M's core: sizes, what it predicts, and the recipe's options."""
     experience = experience_of(recipe, workspace)
+    predicts_reward = experience.constant_reward is None
+    scale = {"reward_mean": experience.reward_mean, "reward_scale": experience.reward_std}
     return {
         "z_dim": recipe.vae.z_dim,
         "action_space": recipe.env.action_space,
-        "predict_reward": experience.constant_reward is None,
+        "predict_reward": predicts_reward,
         "predict_done": experience.ends,
         "signals": {name: signal.head() for name, signal in recipe.signals.items()},
+        **(scale if predicts_reward else {}),
         **recipe.memory_options,
     }
 
@@ -60,7 +67,7 @@ def memory_to_go_on(model: WorldModel, workspace: Workspace) -> Path | None:
 
 
 def write_draft(recipe: ResolvedRecipe, workspace: Workspace) -> Path:
-    """Write the bundle without controller and measurements, in whose dreams C is evolved."""
+    """Write the bundle without controller and measurements, in whose dreams C is trained."""
     vision, memory = load_models(recipe, workspace)
     threshold = 0.0 if recipe.done_rule == "drawn" else recipe.done_threshold
     if threshold is None:
@@ -69,7 +76,7 @@ def write_draft(recipe: ResolvedRecipe, workspace: Workspace) -> Path:
         runs = teacher_force(backend, spec, load_latents(workspace.all_latents("holdout")))
         threshold = break_even_threshold(runs)
     write_json(workspace.done_threshold, threshold)
-    return _write(recipe, workspace, workspace.draft, None, {}, {})
+    return _write(recipe, workspace, workspace.draft, recipe.bank.draft or recipe.bank.size)
 
 
 def write_bundle(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> list[str]:
@@ -94,7 +101,8 @@ def write_bundle(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> 
     quality = {"verdicts": verdicts or ["none: nothing is worse than its baseline"], **quality}
     pictures = card_pictures(world.backend, world.spec, *held_out)
     policy = load_policy(workspace.controller / "controller.npz")
-    _write(recipe, workspace, bundle, policy, quality, pictures)
+    made = {"controller": policy, "quality": quality, "pictures": pictures}
+    _write(recipe, workspace, bundle, recipe.bank.size, **made, max_bytes=MAX_BYTES)
     return verdicts
 
 
@@ -102,9 +110,11 @@ def _write(
     recipe: ResolvedRecipe,
     workspace: Workspace,
     out: Path,
-    policy: LinearPolicy | None,
-    quality: dict[str, Any],
-    pictures: dict[str, Picture],
+    moments: int,
+    controller: LinearPolicy | None = None,
+    quality: Mapping[str, Any] = MappingProxyType({}),
+    pictures: Mapping[str, Picture] | None = None,
+    max_bytes: int = UNTRUSTED.max_bundle_bytes,
 ) -> Path:
     vision, memory = load_models(recipe, workspace)
     threshold = read_json(workspace.done_threshold, default=0.0)
@@ -120,11 +130,19 @@ def _write(
         spec=spec,
         vae=vision,
         memory=memory,
-        bank=make_bank(memory, workspace.all_latents("train"), recipe.bank_size),
+        bank=make_bank(
+            memory,
+            workspace.all_latents("train"),
+            moments,
+            seed=recipe.bank.seed,
+            beginnings=recipe.bank.beginnings,
+            late=recipe.bank.late,
+        ),
         origin=origin_of(recipe, workspace),
         quality=quality,
-        controller=policy,
+        controller=controller,
         pictures=pictures,
+        max_bytes=max_bytes,
     )
 
 

@@ -1,13 +1,17 @@
 """dreamserve-train: train a world and export it as a bundle, stage by stage or in one run."""
 
+import inspect
 import logging
 import signal
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from dreamserve_training.data_commands import commands
+from dreamserve_training.runs.pools import ExecutorName, using
 from dreamserve_training.runs.signals import stoppable
 
 
@@ -42,6 +46,34 @@ Restart = Annotated[
 ]
 
 
+Workers = Annotated[
+    ExecutorName,
+    typer.Option(
+        "--executor",
+        help="Where episodes are played: processes of this machine, or a Ray cluster"
+        " (RAY_ADDRESS; without it, one that is started here).",
+    ),
+]
+
+
+def on_workers(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the option --executor to a command that plays episodes."""
+
+    @wraps(command)
+    def run(*arguments: Any, executor: ExecutorName, **named: Any) -> None:
+        with using(executor):
+            command(*arguments, **named)
+
+    signature = inspect.signature(command)
+    added = inspect.Parameter(
+        "executor", inspect.Parameter.KEYWORD_ONLY, default="local", annotation=Workers
+    )
+    parameters = [*signature.parameters.values(), added]
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {**command.__annotations__, "executor": Workers}
+    return run
+
+
 def _run(
     stage: str, name: str, out: Path | None, restart: bool, *, bundle: Path | None = None,
     iteration: int = 0,
@@ -62,6 +94,7 @@ def _run(
 
 
 @app.command(epilog=_example("collect takecover"))
+@on_workers
 def collect(
     recipe: RecipeName, out: Out = None, restart: Restart = False, iteration: IterationNumber = 0
 ) -> None:
@@ -93,14 +126,16 @@ def memory(
 
 
 @app.command(epilog=_example("controller takecover"))
+@on_workers
 def controller(
     recipe: RecipeName, out: Out = None, restart: Restart = False, iteration: IterationNumber = 0
 ) -> None:
-    """Evolve C, the controller, in imagined episodes."""
+    """Train C, the controller, in imagined episodes."""
     _run("controller", recipe, out, restart, iteration=iteration)
 
 
 @app.command(epilog=_example("evaluate bundles/takecover --episodes 400"))
+@on_workers
 def evaluate(
     what: Annotated[
         str,
@@ -147,6 +182,34 @@ def export(
     _run("export", recipe, out, restart, bundle=bundle)
 
 
+@app.command(epilog=_example("learn bundles/takecover --out runs/ppo --set iterations=50"))
+def learn(
+    bundle: Annotated[Path, typer.Argument(help="Folder of any bundle; C learns in its dreams.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="Where to keep the training and write controller.npz.")
+    ],
+    method: Annotated[str, typer.Option("--method", help="ppo or cma.")] = "ppo",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="An option of the method, as NAME=VALUE; may be repeated."),
+    ] = None,
+    initial: Annotated[
+        Path | None,
+        typer.Option("--initial", help="A controller.npz to start from, e.g. the bundle's."),
+    ] = None,
+    restart: Restart = False,
+) -> None:
+    """Train C, the controller, in dreams of a bundle, without a recipe; the bundle is unchanged."""
+    from dreamserve_training.models.controller import load_policy, save_policy
+    from dreamserve_training.train.methods import config_for, train_controller
+
+    more = {} if initial is None else {"initial": load_policy(initial)}
+    config = config_for(bundle, method, settings or [])
+    policy = train_controller(bundle, out, config, restart, **more)
+    save_policy(policy, out / "controller.npz")
+    typer.echo(f"{out / 'controller.npz'}: written")
+
+
 @app.command(epilog=_example("validate bundles/takecover"))
 def validate(
     path: Annotated[Path, typer.Argument(help="Folder of a bundle or of episodes (*.npz).")],
@@ -171,6 +234,7 @@ def validate(
 
 
 @app.command(epilog=_example("recipe takecover --out runs/takecover"))
+@on_workers
 def recipe(
     name: RecipeName, out: Out = None, bundle: Bundle = None, restart: Restart = False
 ) -> None:

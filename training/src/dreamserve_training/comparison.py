@@ -96,10 +96,11 @@ def report(results: dict[str, EpisodeResults], contestants: list[str]) -> str:
 def contestant(folder: Path) -> Contestant:
     """Return the bundle and controller in `folder`; ValueError if it is neither bundle nor run."""
     if (folder / MANIFEST_FILE).exists():
-        arrays = load_bundle(folder).controller
-        if arrays is None:
+        bundle = load_bundle(folder)
+        arrays, spec = bundle.controller, bundle.manifest.controller
+        if arrays is None or spec is None:
             raise ValueError(f"{folder}: the bundle has no linear controller")
-        return Contestant(folder, LinearPolicy(arrays["weights"], arrays["bias"]))
+        return Contestant(folder, LinearPolicy(arrays["weights"], arrays["bias"], spec.inputs))
     iterations = sorted((folder / "iterations").glob("*"), key=lambda path: int(path.name))
     for root in (*reversed(iterations), folder):
         policy = root / "controller" / "controller.npz"

@@ -23,9 +23,11 @@ from dreamserve_training.data.collect import CollectConfig, record_episode
 from dreamserve_training.data.episodes import episode_paths, load_episode, read_headers
 from dreamserve_training.data.signals import Signal, Signals, check_recorded
 from dreamserve_training.envs import EnvSpec, RealEnv, env_name, make_env
+from dreamserve_training.export.bank import BankConfig
 from dreamserve_training.models.controller import Scores
 from dreamserve_training.probing import Wishes, action_spec, observation_spec, step_limit
 from dreamserve_training.recipe import (
+    LIGHT_PLAN,
     DoneRuleName,
     EvaluateConfig,
     Recipe,
@@ -38,11 +40,19 @@ from dreamserve_training.recipe_files import RecipeError
 from dreamserve_training.recorded import recorded_spec
 from dreamserve_training.train.controller import ControllerConfig
 from dreamserve_training.train.memory import TrainConfig
+from dreamserve_training.train.methods import METHODS, MethodConfig
 from dreamserve_training.train.vae import VAEConfig
 
 logger = logging.getLogger("dreamserve_training")
 Config = TypeVar(
-    "Config", CollectConfig, VAEConfig, TrainConfig, ControllerConfig, EvaluateConfig, Exploration
+    "Config",
+    CollectConfig,
+    VAEConfig,
+    TrainConfig,
+    ControllerConfig,
+    EvaluateConfig,
+    BankConfig,
+    Exploration,
 )
 
 PROBE_STEPS = 1000  # of episodes that are played to learn how long they are
@@ -201,13 +211,13 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
         train=train,
         batch_size=recipe.batch_size,
         sequence_length=length,
-        controller=with_options("controller", _controller(env), recipe.controller),
-        evaluate=with_options("evaluate", EvaluateConfig(), recipe.evaluate),
+        controller=with_options("controller", _method(recipe, env), _method_options(recipe)),
+        evaluate=_evaluate(recipe.evaluate),
         constant_reward=recipe.constant_reward,
         done_rule=recipe.done_rule,
         done_threshold=recipe.done_threshold,
         signals=_signals(recipe, train),
-        bank_size=recipe.bank_size,
+        bank=with_options("bank", _bank(recipe), recipe.bank),
     )
 
 
@@ -250,7 +260,13 @@ def _vae(recipe: Recipe, env: EnvSpec, steps: int) -> VAEConfig:
     return with_options("vae", config, recipe.vae)
 
 
-def _controller(env: EnvSpec) -> ControllerConfig:
+def _method(recipe: Recipe, env: EnvSpec) -> MethodConfig:
+    """Return the default options of the method by which C is trained."""
+    name = recipe.controller.get("method", "cma")
+    if name not in METHODS:
+        raise RecipeError(f"controller: unknown method {name!r}; known: {', '.join(METHODS)}")
+    if METHODS[name] is not ControllerConfig:
+        return METHODS[name]()
     return ControllerConfig(
         form=Scores(env.action_space.width),
         temperature=1.0,
@@ -259,6 +275,22 @@ def _controller(env: EnvSpec) -> ControllerConfig:
         episodes=8,
         max_steps=env.max_episode_steps,
     )
+
+
+def _method_options(recipe: Recipe) -> dict[str, Any]:
+    return {name: value for name, value in recipe.controller.items() if name != "method"}
+
+
+def _bank(recipe: Recipe) -> BankConfig:
+    """Return what C's method begins its dreams at: beginnings, or moments of every age."""
+    if recipe.controller.get("method") == "ppo":
+        return BankConfig(recipe.bank_size, draft=4096, beginnings=0.35, late=1.0)
+    return BankConfig(recipe.bank_size)
+
+
+def _evaluate(options: Mapping[str, Any]) -> EvaluateConfig:
+    config = with_options("evaluate", EvaluateConfig(), options)
+    return replace(config, plan={**LIGHT_PLAN, **config.plan})
 
 
 def with_options(field: str, config: Config, options: Mapping[str, Any]) -> Config:
@@ -276,19 +308,21 @@ class Experience:
 
     constant_reward: float | None  # of every step, if all are equal
     ends: bool  # whether any episode terminates
+    reward_mean: float
+    reward_std: float  # standard deviation over all steps
 
 
 def experience_of(recipe: ResolvedRecipe, workspace: Workspace) -> Experience:
     """Return what M has to predict: rewards, unless all are equal, and ends, if there are any."""
-    low, high, ends = math.inf, -math.inf, False
+    rewards, ends = [], False
     for path in episode_paths(workspace.all_episodes("train")):
         episode = load_episode(path, ("rewards", "terminated"))
-        low = min(low, float(episode["rewards"].min()))
-        high = max(high, float(episode["rewards"].max()))
+        rewards.append(episode["rewards"].astype(np.float64))
         ends = ends or bool(episode["terminated"].any())
+    all_rewards = np.concatenate(rewards)
     constant = recipe.constant_reward
-    if constant is None and low == high:
-        constant = low
+    if constant is None and all_rewards.min() == all_rewards.max():
+        constant = float(all_rewards[0])
     if constant == 0.0:
         logger.warning("every reward is 0: nothing distinguishes good actions from bad ones")
-    return Experience(constant, ends)
+    return Experience(constant, ends, float(all_rewards.mean()), float(all_rewards.std()))

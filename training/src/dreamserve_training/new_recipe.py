@@ -70,7 +70,7 @@ def _text(name: str, recipe: Recipe, resolved: ResolvedRecipe, mean_steps: float
         names=list(env.action_space.names),
         limit=env.max_episode_steps,
         size=size if is_frames else "",
-        steps=max(1000, round(resolved.collect.episodes * mean_steps, -3)),
+        steps=max(1000, round(resolved.collect.episodes * mean_steps / 1000) * 1000),
         collect=_shown(resolved.collect, "episodes", "shortest", "longest"),
         vae=vae if is_frames else "",
         memory=_options(resolved.memory_options),

@@ -10,23 +10,34 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 def log_progress(what: str) -> Progress:
-    """Return `progress(done, total)`, which logs at most every 10 s, and at the end."""
-    start_s = last_s = time.monotonic()
-    first: int | None = None  # items of an earlier run, which the rate must not count
+    """Return `progress(done, total)`, which logs at most every 10 s, and at the end.
+
+    The time left is that at the rate since the first item was done: before it, workers start.
+    """
+    last_s = time.monotonic()
+    known: int | None = None  # items of an earlier run
+    first: tuple[int, float] | None = None  # items done when the first one was, and the time
 
     def progress(done: int, total: int) -> None:
-        nonlocal first, last_s
+        nonlocal known, first, last_s
         now_s = time.monotonic()
-        if first is None:
-            first = done
+        if known is None:
+            known = done
+        elif first is None and done > known:
+            first = done, now_s
         if done < total and now_s - last_s < SECONDS_BETWEEN_LINES:
             return
         last_s = now_s
-        done_now = done - first
-        left = f"{duration((now_s - start_s) / done_now * (total - done))} left" if done_now else ""
+        left = _left(done, total, now_s, *first) if first else ""
         logger.info("%s %d/%d  %s", what, done, total, left)
 
     return progress
+
+
+def _left(done: int, total: int, now_s: float, first: int, first_s: float) -> str:
+    if done == first:
+        return ""
+    return f"{duration((now_s - first_s) / (done - first) * (total - done))} left"
 
 
 def duration(seconds: float) -> str:

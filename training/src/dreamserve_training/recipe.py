@@ -17,10 +17,11 @@ from dreamserve_training.data.disk import Data
 from dreamserve_training.data.policies import Policy
 from dreamserve_training.data.signals import Signals
 from dreamserve_training.envs import Env, EnvSpec, Record
+from dreamserve_training.export.bank import BankConfig
 from dreamserve_training.files import atomic_write
 from dreamserve_training.runs.options import AtLeastZero, Count, Options, Whole
-from dreamserve_training.train.controller import ControllerConfig
 from dreamserve_training.train.memory import TrainConfig
+from dreamserve_training.train.methods import MethodConfig
 from dreamserve_training.train.vae import VAEConfig
 
 Split = Literal["train", "holdout"]
@@ -46,6 +47,11 @@ class Iteration(Options):
     train: Overrides = field(default_factory=dict)  # TrainConfig
     controller: Overrides = field(default_factory=dict)  # ControllerConfig
     evaluate: Overrides = field(default_factory=dict)  # EvaluateConfig
+
+
+# Of the plans of an evaluation: a plan of the default size takes seconds, and an episode may need a
+# thousand. More iterations make better plans.
+LIGHT_PLAN: Overrides = {"horizon": 20, "candidates": 64, "iterations": 6}
 
 
 @dataclass(frozen=True)
@@ -86,9 +92,10 @@ class Recipe:
     train: Overrides = field(default_factory=dict)  # TrainConfig
     batch_size: int = 32
     sequence_length: int | None = None
-    controller: Overrides = field(default_factory=dict)  # ControllerConfig
+    controller: Overrides = field(default_factory=dict)  # `method`, and its options
     evaluate: Overrides = field(default_factory=dict)  # EvaluateConfig
     bank_size: int = 256
+    bank: Overrides = field(default_factory=dict)  # BankConfig
     iterations: Sequence[Iteration] = ()  # what follows the first pass through all stages
 
 
@@ -100,7 +107,7 @@ class EvaluateConfig(Options):
     seed: Whole = 2_000_000  # of the first episode; data is collected with smaller seeds
     dream_temperatures: tuple[AtLeastZero, ...] = (0.5, 1.0, 1.15, 1.3)
     plan_episodes: Whole = 5  # played by /plan, which takes longer; 0: none
-    plan: Overrides = field(default_factory=dict)  # fields of /plan
+    plan: Overrides = field(default_factory=dict)  # fields of /plan; without these, `LIGHT_PLAN`
     workers: Count = 2
 
 
@@ -120,13 +127,13 @@ class ResolvedRecipe:
     train: TrainConfig
     batch_size: int
     sequence_length: int
-    controller: ControllerConfig
+    controller: MethodConfig
     evaluate: EvaluateConfig
     constant_reward: float | None
     done_rule: DoneRuleName
     done_threshold: float | None
     signals: Signals
-    bank_size: int
+    bank: BankConfig
     # of an iteration: who plays, and the recipe of the pass before it
     players: tuple[tuple[PlayerName, float], ...] = ()
     exploration: Exploration = field(default_factory=Exploration)
@@ -212,12 +219,12 @@ class Workspace:
 
     @property
     def draft(self) -> Path:
-        """The bundle without a controller, in whose dreams C is evolved."""
+        """The bundle without a controller, in whose dreams C is trained."""
         return self.root / "draft"
 
     @property
     def controller(self) -> Path:
-        """Folder of the evolution's history and `controller.npz`."""
+        """Folder of the training of C and `controller.npz`."""
         return self.root / "controller"
 
     def played(self, agent: str) -> Path:

@@ -83,14 +83,16 @@ def _memory(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
 
 
 def draft(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
-    """Return what the bundle in whose dreams C is evolved is made of."""
-    names = ("env", "constant_reward", "done_rule", "done_threshold", "bank_size")
+    """Return what the bundle in whose dreams C is trained is made of."""
+    names = ("env", "constant_reward", "done_rule", "done_threshold", "bank")
     models = {"vae": _hash(workspace.vae_model), "memory": _hash(workspace.memory_model)}
     return {**_fields(recipe, names), **models, "latents": _all_latents(workspace)}
 
 
 def _controller(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
-    return {**draft(recipe, workspace), "controller": recipe.controller}
+    before = workspace.before
+    initial = {} if before is None else {"initial": _hash(before.controller / "controller.npz")}
+    return {**draft(recipe, workspace), **initial, "controller": recipe.controller}
 
 
 def _evaluate(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:

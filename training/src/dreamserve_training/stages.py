@@ -21,7 +21,7 @@ from dreamserve_training.data.loaders import create_window_loader
 from dreamserve_training.defaults import probe
 from dreamserve_training.judging import evaluate
 from dreamserve_training.models.catalog import make_memory
-from dreamserve_training.models.controller import save_policy
+from dreamserve_training.models.controller import load_policy, save_policy
 from dreamserve_training.passes import resolve_passes
 from dreamserve_training.progress import duration, log_progress
 from dreamserve_training.recipe import ResolvedRecipe, Workspace, read_json, write_json
@@ -32,8 +32,10 @@ from dreamserve_training.runs.records import describe
 from dreamserve_training.runs.signals import stoppable
 from dreamserve_training.stage_inputs import INPUTS, SPLITS, begin_encoding, made_of, players
 from dreamserve_training.stage_inputs import draft as draft_inputs
-from dreamserve_training.train.controller import evolve
 from dreamserve_training.train.memory import train_memory
+from dreamserve_training.train.methods import train_controller
+from dreamserve_training.train.ppo.config import PPOConfig
+from dreamserve_training.train.processes import leads
 from dreamserve_training.train.trainer import seed_everything
 from dreamserve_training.train.vae import train_vae
 from dreamserve_training.train.vectors import fit_scale
@@ -118,12 +120,17 @@ def memory(recipe: ResolvedRecipe, workspace: Workspace) -> None:
 
 
 def controller(recipe: ResolvedRecipe, workspace: Workspace) -> None:
-    """Evolve C in dreams of the draft bundle."""
+    """Train C in dreams of the draft bundle."""
     inputs = draft_inputs(recipe, workspace)
     with made_of(workspace, "draft", inputs, workspace.draft) as missing:
         if missing:
             write_draft(recipe, workspace)
-    policy = evolve(workspace.draft, workspace.controller, recipe.controller, workspace.restart)
+    before, more = workspace.before, {}
+    if before is not None and isinstance(recipe.controller, PPOConfig):
+        more["initial"] = load_policy(before.controller / "controller.npz")
+    policy = train_controller(
+        workspace.draft, workspace.controller, recipe.controller, workspace.restart, **more
+    )
     save_policy(policy, workspace.controller / "controller.npz")
 
 
@@ -145,6 +152,7 @@ STAGES = (
     Stage("controller", controller, lambda w: w.controller / "controller.npz"),
     Stage("evaluate", evaluate, lambda w: w.evaluation),
 )
+TRAININGS = ("vae", "memory")  # stages that run in several processes, if the recipe says so
 
 
 @dataclass(frozen=True)
@@ -204,6 +212,9 @@ def run_stages(
     selected = [task for task in tasks if names is None or _is_meant(task, names, iteration)]
     if not selected:
         raise ValueError(f"the recipe has {len(passes) - 1} iterations, without such a stage")
+    if not (leads(passes[0].vae) and leads(passes[0].train)):
+        join_training(selected, skip_done=names is None)
+        return
     with stoppable(), locked(root, "recipe"):
         for partial_file in root.rglob("*.partial"):  # of a process that was killed
             partial_file.unlink()
@@ -229,6 +240,22 @@ def _is_meant(task: Task, names: tuple[str, ...], iteration: int) -> bool:
     if task.stage.name == "export":
         return "export" in names
     return task.stage.name in names and task.recipe.number == iteration
+
+
+def join_training(tasks: Sequence[Task], skip_done: bool) -> None:
+    """Take part in the training that the first process has begun; it alone runs other stages.
+
+    Raises ValueError if that process has not come so far.
+    """
+    for task in tasks:
+        if skip_done and task.is_done():
+            continue
+        if task.stage.name not in TRAININGS:
+            raise ValueError(
+                f"{task.title}: is run by the first process only; call the stages"
+                f" {' and '.join(TRAININGS)} by name on further machines"
+            )
+        task.stage.run(task.recipe, task.workspace)
 
 
 def run_task(task: Task) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from dreamserve.backends.base import Array, State
 from dreamserve.engine.limits import Limits
-from dreamserve.engine.pixels import check_observations
+from dreamserve.engine.pixels import Shown, check_observations
 from dreamserve.engine.world import World
 from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import InvalidRequestError, NotFiniteInputError
@@ -31,6 +31,17 @@ def check_tensor(name: str, given: Any, shape: tuple[int, ...]) -> Array:
 def check_latent(world: World, latent: Any, name: str = "the latent") -> Array:
     """Return a latent (Z,) float32. Raises as `check_tensor`."""
     return check_tensor(name, latent, (world.spec.latent_size,))
+
+
+def check_observation(world: World, field: str, given: Any, name: str) -> Shown:
+    """Return one observation, a `frame` or a `vector`, as a batch of one (1, …).
+
+    Raises InvalidRequestError, also in a world that sees the other kind, and NotFiniteInputError.
+    """
+    spec = world.spec.observation
+    if field != spec.field:
+        raise InvalidRequestError(f"{name}: {world.name} sees {spec.field}s, not {field}s")
+    return check_observations(spec, np.asarray(given)[None], name)
 
 
 def check_state(world: World, state: Mapping[str, Any], name: str = "state") -> State:

@@ -23,10 +23,10 @@ def worker_world(bundle: Path) -> World:
     return load_world(bundle, threads=1)
 
 
-def features(dreams: DreamBatch) -> Float32:
-    """Return the controller's features [z, h] of B dreams, (B, Z + R) float32."""
+def features(dreams: DreamBatch, inputs: Sequence[str] = CONTROLLER_INPUTS) -> Float32:
+    """Return a controller's features of B dreams, (B, F) float32; by default [z, h]."""
     tensors = {"latent": dreams.latent, **dreams.state}
-    return np.concatenate([tensors[name] for name in CONTROLLER_INPUTS], axis=1)
+    return np.concatenate([tensors[name].reshape(len(dreams), -1) for name in inputs], axis=1)
 
 
 def dream_returns(
@@ -38,13 +38,14 @@ def dream_returns(
 ) -> tuple[Float32, npt.NDArray[np.int64]]:
     """Return the returns and lengths (P, E) of P policies in E dreams, one per seed.
 
-    All policies use the same seeds (common random numbers), which reduces the variance of their
-    differences. A dream that becomes NaN or infinite ends at its last finite step.
+    All policies have the same inputs. They use the same seeds (common random numbers), which
+    reduces the variance of their differences. A dream that becomes NaN or infinite ends at its
+    last finite step.
     """
     linear = LinearPolicy(
         np.stack([policy.weights for policy in policies]),
         np.stack([policy.bias for policy in policies]),
-        CONTROLLER_INPUTS,
+        policies[0].inputs,
     )
     # all rows in one slice: no other request waits, and large batches are faster
     dream = LocalClient(world, capacity=1, slice_rows=len(policies) * len(seeds))

@@ -4,6 +4,7 @@ dreamserve-train evaluate takecover --out runs/takecover
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -39,7 +40,7 @@ def latent_of(world: World, observation: Observed) -> Float32:
 
 @dataclass
 class DreamingAgent:
-    """A controller on [z, h] of a dream that every real observation corrects.
+    """A controller on the state of a dream that every real observation corrects.
 
     Without `vision` it sees the first observation only and then acts on its own dream at
     `temperature`, which shows how much of its return depends on what it sees.
@@ -57,8 +58,11 @@ class DreamingAgent:
 
     def act(self) -> Any:
         """Return the controller's action."""
-        space, scores = self.world.spec.action_space, self.policy.scores(features(self.dreams))
+        space, scores = self.world.spec.action_space, self._scores()
         return space.single(space.from_scores(scores, np.isfinite(scores).all(axis=1))[0])
+
+    def _scores(self) -> Float32:
+        return self.policy.scores(features(self.dreams, self.policy.inputs))
 
     def see(self, action: Any, observation: Observed) -> None:
         """Step the dream with `action`, and correct it to the real observation."""
@@ -232,18 +236,27 @@ def compare_agents(
 ) -> dict[str, EpisodeResults]:
     """Return every agent's results, by name, over the same real episodes, one per seed.
 
-    `keep` is given an agent's results as soon as it has played.
+    Calls `progress(done, total)` first, and after each episode; `keep` is given an agent's results
+    as soon as it has played.
     """
     total = len(agents) * len(seeds)
+    progress(0, total)
     with stoppable(), worker_pool(workers) as pool:
         jobs = {
             agent.name: [pool.submit(_play_one, spec, agent, seed) for seed in seeds]
             for agent in agents
         }
         results: dict[str, EpisodeResults] = {}
-        for name, pending in jobs.items():
-            returns, lengths = zip(*(job.result() for job in pending), strict=True)
-            results[name] = EpisodeResults(list(returns), list(lengths))
-            keep(name, results[name])
-            progress(len(results) * len(seeds), total)
-    return results
+        owner = {job: name for name, pending in jobs.items() for job in pending}
+        left = dict.fromkeys(jobs, len(seeds))
+        for done, job in enumerate(as_completed(owner), 1):
+            job.result()  # raises the worker's exception
+            name = owner[job]
+            left[name] -= 1
+            if left[name] == 0:
+                played = (each.result() for each in jobs[name])
+                returns, lengths = zip(*played, strict=True)
+                results[name] = EpisodeResults(list(returns), list(lengths))
+                keep(name, results[name])
+            progress(done, total)
+    return {name: results[name] for name in jobs}

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from dreamserve.archives import AGE
 from dreamserve.bundle import Arrays
 from dreamserve.manifest import WorldSpec
 from dreamserve.observations import FrameSpec
@@ -76,7 +77,7 @@ def _check_parts(spec: WorldSpec, vae: Vision, memory: WorldModel, bank: Arrays)
         raise ExportError(f"the reward rule {spec.reward.kind!r} does not fit the model's heads")
     states = {tensor.name: f"state.{tensor.name}" for tensor in spec.recurrent_state}
     expected = {"mu", "logvar", *states.values()}
-    if set(bank) != expected:
+    if set(bank) - {AGE} != expected:
         raise ExportError(f"the bank must hold {sorted(expected)}, not {sorted(bank)}")
     try:
         memory.check_state({name: torch.from_numpy(bank[key]) for name, key in states.items()})

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dreamserve.archives import AGE
 from dreamserve.backends.base import Backend
 from dreamserve.backends.onnx import OnnxBackend
 from dreamserve.backends.torch import TorchBackend
@@ -26,7 +27,7 @@ from dreamserve_training.export.card import Picture, render_card
 from dreamserve_training.export.errors import ExportError
 from dreamserve_training.export.formats import OPSET, write_onnx, write_torchscript
 from dreamserve_training.export.parity import TOLERANCE, check_parity, same_in_every_batch
-from dreamserve_training.models.controller import CONTROLLER_INPUTS, LinearPolicy
+from dreamserve_training.models.controller import LinearPolicy
 
 MAX_BYTES = 12_000_000
 _EXAMPLE_ROWS = 2  # tracing a batch of one would specialise its axis
@@ -75,7 +76,7 @@ def write_bundle(
 
     The files' outputs are compared with those of `reference`: the trained models, run by other code
     than `graphs`, or by default `graphs`. `bank` is described in `dreamserve.bundle`; `controller`
-    reads CONTROLLER_INPUTS; `origin` and `quality` are JSON values, and `parity` is added to
+    is a linear policy; `origin` and `quality` are JSON values, and `parity` is added to
     `quality`. The torch backends need `torchscript`. An existing bundle at `out_dir` is replaced.
 
     Raises ExportError if outputs differ by more than the tolerance or are not finite, if recurrent
@@ -160,19 +161,19 @@ def _write_arrays(path: Path, arrays: Arrays) -> dict[str, Any]:
         if not np.isfinite(array.astype(np.float16)).all():
             raise ExportError(f"{path.name}: {name} holds numbers that are not finite in float16")
     stored = {
-        name: array.astype(np.int64 if name == "age" else np.float16)
+        name: array.astype(np.int64 if name == AGE else np.float16)
         for name, array in arrays.items()
     }
     np.savez(path, **stored)
     size = len(next(iter(arrays.values())))
-    return {**_file(path), "size": size, "ages": "age" in arrays}
+    return {**_file(path), "size": size, "ages": AGE in arrays}
 
 
 def _write_controller(path: Path, policy: LinearPolicy | None) -> dict[str, Any] | None:
     if policy is None:
         return None
     np.savez(path, weights=policy.weights, bias=policy.bias)
-    return {**_file(path), "kind": "linear", "inputs": CONTROLLER_INPUTS}
+    return {**_file(path), "kind": "linear", "inputs": policy.inputs}
 
 
 def _write_manifest(folder: Path, fields: dict[str, Any]) -> Manifest:

@@ -1,5 +1,6 @@
 """C: a linear controller on V's latent and M's hidden state (Ha & Schmidhuber 2018, A.3)."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from dreamserve_training.files import atomic_write
 
 Float32 = npt.NDArray[np.float32]
 
-CONTROLLER_INPUTS = ("latent", "h")  # a controller's features, in this order
+CONTROLLER_INPUTS = ("latent", "h")  # features of evolved controllers, in this order
 
 # `Axis` takes the action `still` while |u| is below this.
 AXIS_THRESHOLD = 1 / 3
@@ -20,15 +21,23 @@ AXIS_THRESHOLD = 1 / 3
 class LinearPolicy:
     """Scores = weights @ features + bias; `dreamserve.spaces` says which action they mean.
 
-    `weights` (scores, features) and `bias` (scores,) are float32, as in a bundle.
+    `weights` (scores, features) and `bias` (scores,) are float32, as in a bundle. The features are
+    the latent and recurrent tensors that `inputs` names, in this order.
     """
 
     weights: Float32
     bias: Float32
+    inputs: tuple[str, ...] = CONTROLLER_INPUTS
 
     def scores(self, features: Float32) -> Float32:
         """Return the scores (B, width) for `features` (B, F)."""
         return features @ self.weights.T + self.bias
+
+    def digest(self) -> str:
+        """Return a sha256 of the policy, in hex."""
+        content = (*(part.tobytes() for part in (self.weights, self.bias)), repr(self.inputs))
+        parts = (part if isinstance(part, bytes) else part.encode() for part in content)
+        return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -79,10 +88,11 @@ def save_policy(policy: LinearPolicy, path: Path) -> None:
     """Write `policy` to `path` (.npz), atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
-        np.savez(file, weights=policy.weights, bias=policy.bias)
+        np.savez(file, weights=policy.weights, bias=policy.bias, inputs=np.array(policy.inputs))
 
 
 def load_policy(path: Path) -> LinearPolicy:
     """Return the policy that `save_policy` wrote to `path`."""
     with np.load(path, allow_pickle=False) as archive:
-        return LinearPolicy(archive["weights"], archive["bias"])
+        inputs = archive["inputs"].tolist() if "inputs" in archive else CONTROLLER_INPUTS
+        return LinearPolicy(archive["weights"], archive["bias"], tuple(inputs))

@@ -46,8 +46,11 @@ class RecurrentModel(WorldModel):
     components of continuous actions, which are then taken as they are. `done_dropout` and
     `done_gradient_scale` regularise the done head, which has few positive targets and overfits
     first: dropout of its inputs, and a factor of its gradient into the core; the heads of
-    `signals`, which are SignalHeads or their fields by name, are regularised alike. ValueError for
-    sizes below 1, and for an `action_dim` that does not fit the space.
+    `signals`, which are SignalHeads or their fields by name, are regularised alike. `reward_mean`
+    and `reward_scale` are the mean and the standard deviation of the rewards: the reward head
+    learns them scaled, so that rewards of every size weigh as much as the next latent. ValueError
+    for sizes below 1, a `reward_scale` of 0 or less, and an `action_dim` that does not fit the
+    space.
     """
 
     state_names: ClassVar[tuple[str, ...]]  # of shape (rnn_size,) each; the heads read the first
@@ -67,12 +70,16 @@ class RecurrentModel(WorldModel):
         gradient_checkpointing: bool = False,
         action_space: ActionSpace | Mapping[str, Any] | None = None,
         signals: Mapping[str, SignalHead | Mapping[str, Any]] | None = None,
+        reward_mean: float = 0.0,
+        reward_scale: float = 1.0,
     ) -> None:
         # before any other local variable exists
         config: dict[str, Any] = {k: v for k, v in locals().items() if k not in _NOT_OPTIONS}
         super().__init__()
         if min(z_dim, rnn_size, num_mixtures) < 1:
             raise ValueError("z_dim, rnn_size and num_mixtures must be at least 1")
+        if reward_scale <= 0:
+            raise ValueError(f"reward_scale must be above 0, not {reward_scale}")
         space = as_space(config.pop("action_space"))
         self.action_input = action_input_of(space, action_dim, discrete_actions)
         if space is not None:
@@ -85,6 +92,7 @@ class RecurrentModel(WorldModel):
         self.rnn_size, self.num_mixtures = rnn_size, num_mixtures
         self.head: Head = head
         self.predict_reward, self.predict_done = predict_reward, predict_done
+        self.reward_mean, self.reward_scale = reward_mean, reward_scale
         self.discrete_actions = isinstance(self.action_input.space, DiscreteSpace)
         self.done_gradient_scale = done_gradient_scale
         self.gradient_checkpointing = gradient_checkpointing
@@ -117,6 +125,7 @@ class RecurrentModel(WorldModel):
         outputs, state = self._run_chunks(inputs, start)
         mixture = split_parameters(self.mdn_head(outputs), self.head, self.num_mixtures, self.z_dim)
         reward = self.reward_head(outputs).squeeze(-1) if self.reward_head else None
+        reward = unscaled(reward, self.reward_mean, self.reward_scale)
         rare = self._regularised(outputs)
         done_logit = self.done_head(rare).squeeze(-1) if self.done_head else None
         signals = self.signals_head(rare).unbind(-1) if self.signals_head else ()
@@ -127,12 +136,13 @@ class RecurrentModel(WorldModel):
     ) -> dict[str, Tensor]:
         """Return mixture NLL per dimension, reward MSE, weighted done cross-entropy, and `loss`.
 
-        Signals are terms by their names, `signal.NAME`: cross-entropy or MSE.
+        The MSE is that of scaled rewards: of rewards divided by `reward_scale`. Signals are terms
+        by their names, `signal.NAME`: cross-entropy or MSE.
         """
         parts = {"nll": mdn_loss_function(output.mixture, batch["next_z"], batch["next_mask"])}
         total = parts["nll"]
         if output.reward is not None:
-            error = (output.reward.float() - batch["rewards"]).square()
+            error = ((output.reward.float() - batch["rewards"]) / self.reward_scale).square()
             parts["reward"] = masked_mean(error, batch["mask"])
             total = total + weights.reward * parts["reward"]
         if output.done_logit is not None:
@@ -205,6 +215,7 @@ class RecurrentGraph(nn.Module):
         self.z_dim, self.num_mixtures, self.head = model.z_dim, model.num_mixtures, model.head
         self.action_input = model.action_input
         self.predict_reward, self.predict_done = model.predict_reward, model.predict_done
+        self.reward_mean, self.reward_scale = model.reward_mean, model.reward_scale
         self.cell = model.cell()
         self.signals = len(model.signals)
         heads = [model.mdn_head, model.reward_head, model.done_head, model.signals_head]
@@ -220,9 +231,17 @@ class RecurrentGraph(nn.Module):
         parts = list(self.heads(state[0]).split(self.head_sizes, dim=-1))
         mixture: Mixture = split_parameters(parts.pop(0), self.head, self.num_mixtures, self.z_dim)
         reward = parts.pop(0).squeeze(-1) if self.predict_reward else None
+        reward = unscaled(reward, self.reward_mean, self.reward_scale)
         done_logit = parts.pop(0).squeeze(-1) if self.predict_done else None
         signals = parts.pop(0).unbind(-1) if self.signals else ()
         return Prediction(mixture, reward, done_logit, state, signals)
+
+
+def unscaled(reward: Tensor | None, mean: float, scale: float) -> Tensor | None:
+    """Return a scaled reward as the environment's. Without a scale, no operator is added."""
+    if reward is None or (mean, scale) == (0.0, 1.0):
+        return reward
+    return reward * scale + mean
 
 
 def linear(weight: Tensor, bias: Tensor) -> nn.Linear:

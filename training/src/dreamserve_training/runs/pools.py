@@ -1,6 +1,6 @@
-"""Worker processes that end with the process that started them, and so do their children.
+"""Where the jobs of a long run work: in processes of this machine, or on a Ray cluster.
 
-Each has its own working directory, because ViZDoom writes `_vizdoom/` and `_vizdoom.ini` there;
+Local workers end with the process that started them, and so do their children. Each has its own working directory, because ViZDoom writes `_vizdoom/` and `_vizdoom.ini` there;
 paths that are passed to a worker must therefore be absolute.
 """
 
@@ -9,18 +9,45 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from typing import Literal
 
 from dreamserve_training.runs.errors import WorkerError
 
+ExecutorName = Literal["local", "ray"]
+_chosen: ContextVar[ExecutorName] = ContextVar("executor", default="local")
+
 
 @contextmanager
-def worker_pool(count: int) -> Iterator[ProcessPoolExecutor]:
+def using(executor: ExecutorName) -> Iterator[None]:
+    """Let the pools of the block be of this kind; ValueError for an unknown one."""
+    if executor not in POOLS:
+        raise ValueError(f"no executor {executor!r}; known executors: {', '.join(POOLS)}")
+    token = _chosen.set(executor)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def worker_pool(count: int) -> AbstractContextManager[Executor]:
+    """Return a pool of `count` workers of the chosen kind, as a context manager.
+
+    Jobs are functions that can be pickled, with their arguments; they must not depend on which
+    worker runs them. Jobs that run when the block fails are killed. Raises WorkerError if a worker
+    ends abruptly and its job cannot be run again.
+    """
+    return POOLS[_chosen.get()](count)
+
+
+@contextmanager
+def local_pool(count: int) -> Iterator[Executor]:
     """Yield a pool of `count` processes; jobs that run when the block fails are killed.
 
     Workers watch a pipe. It closes when the block fails or this process dies, even by SIGKILL.
@@ -59,3 +86,15 @@ def _end_with(watched: Connection, folder: str) -> None:
     except EOFError:
         shutil.rmtree(folder, ignore_errors=True)
         os.killpg(0, signal.SIGKILL)
+
+
+def _ray_pool(count: int) -> AbstractContextManager[Executor]:
+    from dreamserve_training.runs.ray_pool import ray_pool  # ray is optional
+
+    return ray_pool(count)
+
+
+POOLS: Mapping[ExecutorName, Callable[[int], AbstractContextManager[Executor]]] = {
+    "local": local_pool,
+    "ray": _ray_pool,
+}

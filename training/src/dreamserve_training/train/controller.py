@@ -8,7 +8,7 @@ import time
 import warnings
 import zipfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -156,7 +156,7 @@ def _not_finite(fitness: Float64, generation: int) -> str:
 
 
 def _fitness(
-    pool: ProcessPoolExecutor,
+    pool: Executor,
     bundle: Path,
     candidates: Sequence[Float64],
     generation: int,

@@ -20,8 +20,16 @@ from dreamserve_training.models.world_model import LossWeights, State, WorldMode
 from dreamserve_training.runs.options import AboveZero, AtLeastZero, Count, Options, Whole
 from dreamserve_training.runs.records import Record, describe
 from dreamserve_training.train.carried import CarriedState, state_in
+from dreamserve_training.train.processes import PLACES, Strategy
 from dreamserve_training.train.schedules import cosine
-from dreamserve_training.train.trainer import GuardedModule, fit, seed_everything, training_run
+from dreamserve_training.train.trainer import (
+    GuardedModule,
+    Phase,
+    fit,
+    fused_adam,
+    seed_everything,
+    training_run,
+)
 
 Batches = Iterable[Item]
 
@@ -46,6 +54,9 @@ class TrainConfig(Options):
     resume: bool = True  # from save_dir/MODEL_last.ckpt, if it exists; False: start over
     restart: bool = False  # start over if the files there are of other settings or data
     seed: Whole = 0
+    devices: Count = 1  # of each machine; they share the batches
+    num_nodes: Count = 1  # machines
+    strategy: Strategy = "auto"  # Lightning's
 
     @property
     def weights(self) -> LossWeights:
@@ -71,7 +82,10 @@ class MemoryLoop(GuardedModule):
         super().__init__()
         self.model, self.config = model, config
         self._state_after: State = ()  # of the last batch
-        self._carried = {phase: CarriedState(model) for phase in ("training", "validation")}
+        self._carried: dict[Phase, CarriedState] = {
+            "train": CarriedState(model),
+            "val": CarriedState(model),
+        }
 
     def losses(self, batch: Item) -> dict[str, Tensor]:
         """Return the loss terms of a batch by name, and their weighted sum `loss`."""
@@ -85,41 +99,39 @@ class MemoryLoop(GuardedModule):
 
     def training_step(self, batch: Item, batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
-        return self._logged(batch, batch_idx, "training", "train")
+        return self._logged(batch, batch_idx, "train")
 
     def validation_step(self, batch: Item, batch_idx: int) -> None:
         """Log the losses of held-out sequences."""
-        self._logged(batch, batch_idx, "validation", "val")
+        self._logged(batch, batch_idx, "val")
 
-    def _logged(self, batch: Item, batch_idx: int, phase: str, prefix: str) -> Tensor:
+    def _logged(self, batch: Item, batch_idx: int, phase: Phase) -> Tensor:
         losses = self.losses(batch)
         self.finite(losses["loss"], batch, batch_idx, phase)
         if self.config.carry_state:
             self._carried[phase].keep(batch, self._state_after)
-        named = {f"{prefix}_{name}": value.detach() for name, value in losses.items()}
-        steps = int(batch["mask"].sum())
-        self.log_dict(named, on_step=False, on_epoch=True, batch_size=steps)
+        self.log_mean(phase, losses, batch["mask"].sum())
         return losses["loss"]
 
     def on_train_batch_start(self, batch: Item, batch_idx: int) -> None:
         """Seed, and set the rate of a cosine schedule, which changes once per epoch."""
         super().on_train_batch_start(batch, batch_idx)
-        self._give_state(batch, "training")
+        self._give_state(batch, "train")
         if self.config.schedule == "cosine":
             for group in self.optimizers().param_groups:
                 group["lr"] = self.config.lr * cosine(self.current_epoch / self.config.epochs)
 
     def on_validation_batch_start(self, batch: Item, batch_idx: int) -> None:
         """Give the batch the state of the one before."""
-        self._give_state(batch, "validation")
+        self._give_state(batch, "val")
 
-    def _give_state(self, batch: Item, phase: str) -> None:
+    def _give_state(self, batch: Item, phase: Phase) -> None:
         if self.config.carry_state:
             self._carried[phase].give(batch)
 
     def configure_optimizers(self):  # type: ignore[no-untyped-def]  # Lightning's own union type
         """Return Adam, with the schedule that depends on losses, if it is configured."""
-        optimizer = torch.optim.Adam(self.model.parameters(), lr=self.config.lr)
+        optimizer = fused_adam(self.model, self.config.lr)
         if self.config.schedule != "plateau":
             return optimizer
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=2)
@@ -159,7 +171,9 @@ def train_memory(
     if initial is not None:
         take_weights(model, initial)
     fresh = not config.resume
-    with training_run(directory, name, record, config.epochs, config.restart, fresh) as last:
+    with training_run(
+        directory, name, record, config.epochs, config.restart, fresh, config
+    ) as last:
         seed_everything(config.seed)
         loop = MemoryLoop(model, config)
         best_loss, epochs = fit(
@@ -174,6 +188,7 @@ def train_memory(
             mixed_precision=config.mixed_precision,
             patience=config.early_stopping_patience,
             callbacks=callbacks,
+            places=config,
         )
         model.eval()
         path = directory / f"{name}_best.pth"
@@ -190,7 +205,7 @@ def _record(
 ) -> Record:
     settings = describe(config)
     budget = {name: settings.pop(name) for name in ("epochs", "early_stopping_patience")}
-    for name in ("device", "save_dir", "resume", "restart"):
+    for name in ("device", "save_dir", "resume", "restart", *PLACES):
         del settings[name]
     settings["model"] = describe(model.config)
     data = {"train": batches_digest(train), "validation": batches_digest(validation)}

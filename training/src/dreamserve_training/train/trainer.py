@@ -1,20 +1,21 @@
 """The Lightning trainer of V and M: mixed precision, exact resume, finite losses, progress."""
 
 import logging
-import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from dreamserve_training.data.shares import share
 from dreamserve_training.models.checkpoint import CheckpointError
-from dreamserve_training.progress import SECONDS_BETWEEN_LINES, duration, show_progress
+from dreamserve_training.progress import show_progress
 from dreamserve_training.runs.errors import DivergedError
 from dreamserve_training.runs.locks import locked
 from dreamserve_training.runs.records import Record, begin, finish
@@ -26,9 +27,20 @@ from dreamserve_training.train.checkpoints import (
     last_path,
     read_checkpoint,
 )
+from dreamserve_training.train.epoch_log import EpochLog
 from dreamserve_training.train.finite import cause
+from dreamserve_training.train.means import EpochMeans
+from dreamserve_training.train.processes import (
+    ONE_DEVICE,
+    Places,
+    gathered,
+    leads,
+    processes_of,
+)
 
 logger = logging.getLogger("dreamserve_training")
+Phase = Literal["train", "val"]
+SEEDS_OF_A_PROCESS = 2**44  # so that processes draw different numbers
 
 # Warnings of Lightning that do not apply here.
 QUIET = (
@@ -50,6 +62,10 @@ class GuardedModule(lightning.LightningModule):
     config: Any
     _batch: tuple[Any, int] = (None, -1)
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._means = {"train": EpochMeans(), "val": EpochMeans()}
+
     def loss_of(self, batch: Any) -> Tensor:
         """Return the loss of a batch, a scalar."""
         raise NotImplementedError
@@ -67,12 +83,34 @@ class GuardedModule(lightning.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed by step, and remember the batch for `configure_gradient_clipping`."""
         self._batch = batch, batch_idx
-        torch.manual_seed(self.config.seed * 1_000_003 + self.global_step)
+        seed = self.config.seed * 1_000_003 + self.global_step
+        seed_step(seed + self.global_rank * SEEDS_OF_A_PROCESS, self.device)
 
-    def finite(self, loss: Tensor, batch: Any, batch_idx: int, phase: str) -> Tensor:
-        """Return `loss`; DivergedError, which names the data, if it is not finite."""
-        if not torch.isfinite(loss):
-            raise self._diverged(f"{phase} loss is {loss.item()}", batch, batch_idx, phase)
+    def log_mean(self, phase: Phase, losses: Mapping[str, Tensor], weight: Tensor | float) -> None:
+        """Count the losses of a batch in the epoch's means, `train_NAME` or `val_NAME`."""
+        self._means[phase].add(losses, weight)
+        if phase == "train" and self.trainer.is_last_batch:
+            self._log_means(phase)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means of the validation."""
+        self._log_means("val")
+
+    def _log_means(self, phase: Phase) -> None:
+        means = self._means[phase].take(partial(self.trainer.strategy.reduce, reduce_op="sum"))
+        named = {f"{phase}_{name}": value for name, value in means.items()}
+        if not all(map(torch.isfinite, means.values())):
+            raise DivergedError(f"a loss is not finite: {named}")
+        self.log_dict(named, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
+
+    def finite(self, loss: Tensor, batch: Any, batch_idx: int, phase: Phase) -> Tensor:
+        """Return `loss`; DivergedError, which names the data, if it is not finite.
+
+        Several processes find it together: by the gradient, or by the validation's means.
+        """
+        if self.trainer.world_size == 1 and not torch.isfinite(loss):
+            said = {"train": "training", "val": "validation"}[phase]
+            raise self._diverged(f"{said} loss is {loss.item()}", batch, batch_idx, phase)
         return loss
 
     def configure_gradient_clipping(
@@ -84,63 +122,17 @@ class GuardedModule(lightning.LightningModule):
         """Clip the norm of the gradient; DivergedError if it is not finite."""
         norm = torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val or float("inf"))
         if not torch.isfinite(norm):
-            raise self._diverged("the gradient is not finite", *self._batch, "training")
+            raise self._diverged("the gradient is not finite", *self._batch, "train")
 
-    def _diverged(self, what: str, batch: Any, batch_idx: int, phase: str) -> DivergedError:
-        training = phase == "training"
+    def _diverged(self, what: str, batch: Any, batch_idx: int, phase: Phase) -> DivergedError:
+        training = phase == "train"
         loader = self.trainer.train_dataloader if training else self.trainer.val_dataloaders
         gradients = what.startswith("the gradient")
         why = cause(self, batch, loader, self.trainer.current_epoch, batch_idx, gradients)
+        if self.trainer.world_size > 1:
+            why = next((text for text in gathered(why) if text.startswith("caused")), why)
         where = f"epoch {self.trainer.current_epoch + 1}, batch {batch_idx + 1}"
         return DivergedError(f"{what} in {where}: {why}")
-
-
-class EpochLog(Callback):
-    """Logs each epoch's metrics and the time left, and the batches of an epoch that takes long."""
-
-    def __init__(self) -> None:
-        self._start_s = self._logged_s = 0.0
-        self._first_epoch = 0
-
-    def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
-        """Remember the first epoch of this run, which is not 0 after a resume."""
-        self._start_s = self._logged_s = time.monotonic()
-        self._first_epoch = trainer.current_epoch
-
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Log the batch's loss if the last line is old."""
-        now_s = time.monotonic()
-        if now_s - self._logged_s < SECONDS_BETWEEN_LINES:
-            return
-        self._logged_s = now_s
-        logger.info(
-            "epoch %d/%s  batch %d/%s  loss %.4g  %s",
-            trainer.current_epoch + 1,
-            trainer.max_epochs,
-            batch_idx + 1,
-            trainer.num_training_batches,
-            float(outputs["loss"]),
-            self._left(trainer, (batch_idx + 1) / trainer.num_training_batches),
-        )
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, module: Any) -> None:
-        """Log the epoch's training and validation metrics."""
-        self._logged_s = time.monotonic()
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        text = "  ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()))
-        left = self._left(trainer, 1.0)
-        logger.info(
-            "epoch %d/%s  %s  %s", trainer.current_epoch + 1, trainer.max_epochs, text, left
-        )
-
-    def _left(self, trainer: lightning.Trainer, share: float) -> str:
-        done = trainer.current_epoch + share
-        if done <= self._first_epoch:  # an epoch of unknown length
-            return ""
-        epoch_s = (time.monotonic() - self._start_s) / (done - self._first_epoch)
-        return f"{duration(max(epoch_s * ((trainer.max_epochs or done) - done), 0))} left"
 
 
 @contextmanager
@@ -151,6 +143,7 @@ def training_run(
     epochs: int,
     restart: bool,
     fresh: bool = False,
+    places: Places = ONE_DEVICE,
 ) -> Iterator[Path | None]:
     """Hold the directory's lock for the run of `model`; yield the checkpoint to go on from.
 
@@ -159,6 +152,10 @@ def training_run(
     """
     last, product = last_path(directory, model), directory / f"{model}_best.pth"
     path = directory / f"{model}_run.json"
+    if not leads(places):
+        with stoppable():
+            yield last if last.exists() else None
+        return
     show_progress()
     with stoppable(), locked(directory, model):
         if fresh:
@@ -191,12 +188,13 @@ def fit(
     mixed_precision: bool = True,
     patience: int | None = None,
     callbacks: tuple[Callback, ...] = (),
+    places: Places = ONE_DEVICE,
 ) -> tuple[float, int]:
     """Train `loop` on `loaders`, (training, validation or None); load its best epoch's weights.
 
     The best epoch has the lowest `val_loss`, or `train_loss` without validation. Writes
     MODEL_last.ckpt after every epoch; MODEL is `model`, so V and M can share a directory. Returns
-    the best loss and the number of epochs.
+    the best loss and the number of epochs. Processes but the first of several exit instead.
     """
     for message in QUIET:
         warnings.filterwarnings("ignore", message)
@@ -209,25 +207,44 @@ def fit(
         checkpoints.load_state_dict(earlier["callbacks"]["Checkpoints"])
         done = earlier["epoch"] + 1
     if done < epochs and not checkpoints.out_of_patience(done):
-        if done:
+        if done and leads(places):
             logger.info("%s goes on after epoch %d of %d", model, done, epochs)
         trainer = lightning.Trainer(
             accelerator={"cuda": "gpu"}.get(device, device),
-            devices=1,
+            devices=places.devices,
+            num_nodes=places.num_nodes,
+            strategy=places.strategy,
+            use_distributed_sampler=False,
             precision="bf16-mixed" if mixed_precision else "32-true",
             max_epochs=epochs,
             gradient_clip_val=clip,
-            callbacks=[checkpoints, EpochLog(), *callbacks],
+            callbacks=[checkpoints, *([EpochLog()] if leads(places) else []), *callbacks],
             plugins=[AtomicCheckpoints()],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        trainer.fit(loop, *loaders, ckpt_path=resume_from, weights_only=True)
+        shares = [share(loader, trainer.global_rank, trainer.world_size) for loader in loaders]
+        with processes_of(trainer):
+            trainer.fit(loop, *shares, ckpt_path=resume_from, weights_only=True)
         done = trainer.current_epoch
     loop.load_state_dict(checkpoints.best)
     return checkpoints.best_loss, done
+
+
+def fused_adam(model: torch.nn.Module, rate: float) -> torch.optim.Adam:
+    """Return Adam, which updates all parameters in one call."""
+    return torch.optim.Adam(model.parameters(), lr=rate, fused=True)
+
+
+def seed_step(seed: int, device: torch.device) -> None:
+    """Seed torch's generators that a step uses, in a hundredth of `torch.manual_seed`'s time."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type != "cpu":
+        torch.manual_seed(seed)
 
 
 def seed_everything(seed: int) -> None:

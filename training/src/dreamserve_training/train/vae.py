@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from dreamserve_training.data.digests import batches_digest
@@ -16,8 +17,15 @@ from dreamserve_training.data.frames import FrameDataset, frame_loader
 from dreamserve_training.models.vae import ConvVAE, save_vae, vae_loss
 from dreamserve_training.runs.options import AboveZero, AtLeastZero, Count, Options, Whole
 from dreamserve_training.runs.records import Record, describe
+from dreamserve_training.train.processes import PLACES, Strategy
 from dreamserve_training.train.schedules import one_cycle
-from dreamserve_training.train.trainer import GuardedModule, fit, seed_everything, training_run
+from dreamserve_training.train.trainer import (
+    GuardedModule,
+    fit,
+    fused_adam,
+    seed_everything,
+    training_run,
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,9 @@ class VAEConfig(Options):
     salience: AtLeastZero = 8.0  # extra weight of pixels that differ from the mean image
     free_nats_per_dim: AtLeastZero = 0.5
     seed: Whole = 0
+    devices: Count = 1  # of each machine; they share the batches
+    num_nodes: Count = 1  # machines
+    strategy: Strategy = "auto"  # Lightning's
 
 
 class VAELoop(GuardedModule):
@@ -67,13 +78,14 @@ class VAELoop(GuardedModule):
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
-        return self.finite(self.loss_of(batch), batch, batch_idx, "training")
+        return self.finite(self.loss_of(batch), batch, batch_idx, "train")
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         """Log the losses of held-out frames."""
         error, kl = self.losses(batch)
-        self.finite(error + kl, batch, batch_idx, "validation")
-        self.log_dict({"val_loss": error + kl, "val_reconstruction": error, "val_kl": kl})
+        self.finite(error + kl, batch, batch_idx, "val")
+        losses = {"loss": error + kl, "reconstruction": error, "kl": kl}
+        self.log_mean("val", losses, len(batch))
 
     def on_train_batch_start(self, batch: Tensor, batch_idx: int) -> None:
         """Seed, and set the rate and Adam's first moment by a one-cycle schedule."""
@@ -85,7 +97,7 @@ class VAELoop(GuardedModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam."""
-        return torch.optim.Adam(self.vae.parameters(), lr=self.config.lr)
+        return fused_adam(self.vae, self.config.lr)
 
 
 def train_vae(
@@ -95,6 +107,7 @@ def train_vae(
     config: VAEConfig,
     device: str = "auto",
     restart: bool = False,
+    callbacks: tuple[Callback, ...] = (),
 ) -> Path:
     """Train V, or go on with an interrupted training; return the path of `vae_best.pth`.
 
@@ -112,7 +125,8 @@ def train_vae(
         frame_loader(validation, 256, shuffle=False),
     )
     path = directory / "vae_best.pth"
-    with training_run(directory, "vae", _record(config, loaders), config.epochs, restart) as last:
+    record, epochs = _record(config, loaders), config.epochs
+    with training_run(directory, "vae", record, epochs, restart, places=config) as last:
         seed_everything(config.seed)
         mean_image = torch.from_numpy(train.frames[:4096].mean(axis=0, dtype=np.float32) / 255)
         steps = config.epochs * len(loaders[0])
@@ -126,6 +140,8 @@ def train_vae(
             clip=config.clip,
             resume_from=last,
             device=device,
+            callbacks=callbacks,
+            places=config,
         )
         save_vae(loop.vae, path)
     return path
@@ -134,5 +150,7 @@ def train_vae(
 def _record(config: VAEConfig, loaders: tuple[Any, Any]) -> Record:
     settings = describe(config)
     budget = {"epochs": settings.pop("epochs")}
+    for name in PLACES:
+        del settings[name]
     train, validation = map(batches_digest, loaders)
     return Record("V", settings, budget, {"train": train, "validation": validation})

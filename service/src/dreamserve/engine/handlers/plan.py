@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 from dreamserve import noise
-from dreamserve.engine.checks import check_latent
+from dreamserve.backends.base import Array
+from dreamserve.engine.checks import check_latent, check_observation
 from dreamserve.engine.dynamics import Work
 from dreamserve.engine.handlers.base import Context, seed_of, start_of
 from dreamserve.engine.imagination.plans import plan as planned
 from dreamserve.engine.imagination.sizes import plan_size
-from dreamserve.engine.world import World
+from dreamserve.engine.imagination.trajectories import RolloutStart
+from dreamserve.engine.pixels import to_input, to_numbers
 from dreamserve.planning.base import action_durations
 from dreamserve.planning.catalog import options_of
 from dreamserve_protocol.errors import InvalidRequestError
@@ -39,8 +41,8 @@ def plan(context: Context, request: PlanRequest) -> Work[PlanResult]:
     session = context.find_alive(request.session_id)
     size = plan_size(session.world.spec, request, options)
     context.limits.check_job_bytes(size.memory_bytes, "candidates x horizon x particles")
-    objective = _checked(session.world, request.objective)
     start = start_of(session, request.temperature)
+    objective = _checked(start, request.objective)
     seed = seed_of(session, request.seed, noise.PLAN)
     durations = action_durations(start.step, request.horizon, request.action_repeat)
     begins = np.cumsum(durations) - durations  # (H,) the steps after which the actions begin
@@ -66,15 +68,32 @@ def plan(context: Context, request: PlanRequest) -> Work[PlanResult]:
     return found
 
 
-def _checked(world: World, objective: Objective | None) -> Objective | None:
-    """Return the objective with its target as a valid latent (Z,) float32. Raises CallerError."""
+def _checked(start: RolloutStart, objective: Objective | None) -> Objective | None:
+    """Return the objective with its target as a latent (Z,) float32. Raises CallerError."""
     if objective is None:
         return None
+    world = start.world
     names = [signal.name for signal in world.spec.signals]
     if unknown := sorted(set(objective.signals or ()) - set(names)):
         raise InvalidRequestError(
             f"objective.signals: {world.name} has no {unknown[0][:80]!r}; its signals: {names}"
         )
-    if objective.target is None:
+    if objective.target_vector is not None:
+        target = _encoded(start, "vector", objective.target_vector, "objective.target_vector")
+    elif objective.target is None:
         return objective
-    return replace(objective, target=check_latent(world, objective.target, "objective.target"))
+    elif np.asarray(objective.target).dtype == np.uint8:
+        target = _encoded(start, "frame", objective.target, "objective.target")
+    else:
+        target = check_latent(world, objective.target, "objective.target")
+    return replace(objective, target=target, target_vector=None)
+
+
+def _encoded(start: RolloutStart, field: str, seen: Any, name: str) -> Array:
+    """Return the latent (Z,) of an observation, by the session's memory if `encode` takes one."""
+    world, spec = start.world, start.world.spec
+    shown = to_input(spec.observation, check_observation(world, field, seen, name))
+    memory = start.state if spec.encode_memory else ()
+    posterior = world.backend.encode(to_numbers(spec.observation, shown), memory)
+    latent: Array = spec.head.mode(posterior)[0]
+    return latent

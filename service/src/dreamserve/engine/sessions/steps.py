@@ -18,10 +18,9 @@ import numpy as np
 
 from dreamserve.backends.base import Actions, Array, Bools, Int64, PendingStep, State, StepOutput
 from dreamserve.backends.finite import finite_rows
-from dreamserve.engine.checks import check_latent
+from dreamserve.engine.checks import check_latent, check_observation
 from dreamserve.engine.pixels import (
     Shown,
-    check_observations,
     to_input,
     to_numbers,
     to_pixels,
@@ -42,7 +41,6 @@ from dreamserve_protocol.errors import (
     A_RESET,
     DreamEndedError,
     DreamNotFiniteError,
-    InvalidRequestError,
     NotFiniteInputError,
     StepConflictError,
 )
@@ -229,11 +227,9 @@ def extras_of(
 
 def _seen(world: World, field: str, observation: Any, include: frozenset[str]) -> StepExtras:
     """Return the extras of an observed frame or vector. Raises as `extras_of`."""
-    spec, name = world.spec.observation, "observation" if field == "frame" else "vector"
-    if field != spec.field:
-        raise InvalidRequestError(f"{name}: {world.name} sees {spec.field}s, not {field}s")
-    given = check_observations(spec, np.asarray(observation)[None], name)
-    seen = to_input(spec, given)[0]
+    name = "observation" if field == "frame" else "vector"
+    given = check_observation(world, field, observation, name)
+    seen = to_input(world.spec.observation, given)[0]
     same = seen if field == "frame" else seen + np.float32(0)  # -0.0 equals 0.0
     digest = blake2b(same.tobytes(), digest_size=16).digest()
     return StepExtras(include, seen, None, (include, field, digest))

@@ -1,0 +1,130 @@
+"""One training in several processes: they share the batches, and end as one process does."""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import BatchSampler
+
+from dreamserve_training import stages
+from dreamserve_training.data.episodes import save_episode
+from dreamserve_training.data.loaders import PassSampler
+from dreamserve_training.data.shares import ShareSampler, share
+from dreamserve_training.train.memory import TrainConfig
+from dreamserve_training.train.processes import leads
+
+PROGRAM = Path(__file__).with_name("two_processes.py")
+WINDOWS, EPOCHS = 12, 3
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    """Train in one process, and in two that are stopped once; return the folder and statuses."""
+    folder = tmp_path_factory.mktemp("two")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", WINDOWS), ("holdout", 4)):
+        (folder / split).mkdir()
+        for number in range(count):
+            episode = {
+                "mu": rng.normal(size=(8, 4)).astype(np.float16),
+                "logvar": np.full((8, 4), -2, np.float16),
+                "actions": rng.integers(3, size=8),
+                "rewards": np.ones(8, np.float32),
+                "terminated": np.arange(8) == 7,
+            }
+            save_episode(folder / split / f"episode-{number:02}.npz", episode)
+    statuses = []
+    for arguments in (["stop"], []):
+        command = [sys.executable, str(PROGRAM), str(folder), *arguments]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        statuses.append((ran.returncode, ran.stderr))
+    return folder, statuses
+
+
+def rows_read(folder):
+    """Return (process ids, indices) of each process's windows, as they were read."""
+    lines = [(folder / f"read-{rank}").read_text().split() for rank in (0, 1)]
+    return [(list(map(int, line[::2])), list(map(int, line[1::2]))) for line in lines]
+
+
+def test_sigterm_ends_all_processes_and_the_same_call_goes_on(two_processes):
+    _, ((stopped, told), (ended, errors)) = two_processes
+    assert stopped == 143, told
+    assert "stopped by SIGTERM; the same call goes on from here" in told
+    assert ended == 0, errors
+    assert "goes on after epoch 1 of 3" in errors
+    for processes, _ in rows_read(two_processes[0]):
+        for process in set(processes):
+            assert not Path(f"/proc/{process}").exists()
+
+
+def test_two_processes_read_each_window_once_per_epoch(two_processes):
+    (_, one), (_, other) = rows_read(two_processes[0])
+    last = set(range((EPOCHS - 1) * WINDOWS, EPOCHS * WINDOWS))  # of the last epoch
+    shares = [sorted(set(share) & last) for share in (one, other)]
+    assert sorted(shares[0] + shares[1]) == sorted(last)
+    assert [len(share) for share in shares] == [WINDOWS // 2, WINDOWS // 2]
+
+
+def test_two_processes_end_with_the_weights_of_one(two_processes, tmp_path):
+    folder, _ = two_processes
+    for split in ("train", "holdout"):
+        (tmp_path / split).symlink_to(folder / split)
+    train = runpy.run_path(str(PROGRAM))["train"]
+    alone = train(tmp_path, 1, tmp_path / "one").state_dict()
+    together = torch.load(folder / "two" / "mdnrnn_best.pth", weights_only=True)["state_dict"]
+    for name, weights in alone.items():
+        torch.testing.assert_close(together[name], weights, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("rows", "batch", "world"), [(10, 4, 2), (9, 4, 2), (9, 4, 4), (13, 6, 3)])
+def test_shares_have_each_row_once_and_equally_many_batches(rows, batch, world):
+    shares = []
+    for rank in range(world):
+        whole = BatchSampler(PassSampler(rows, shuffle=True, seed=0), batch, drop_last=False)
+        sampler = ShareSampler(whole, rank, world, rows)
+        shares.append(list(sampler))
+        assert len(shares[-1]) == len(sampler) == len(shares[0])
+    batches = [batch for batches in shares for batch in batches]
+    assert all(batches)
+    assert sorted(row for batch in batches for row in batch) == list(range(rows))
+
+
+def test_unshuffled_shares_together_are_all_rows():
+    whole = BatchSampler(PassSampler(9, shuffle=False, seed=0), 4, drop_last=False)
+    shares = [list(ShareSampler(whole, rank, 2, 9)) for rank in (0, 1)]
+    assert shares == [[[0, 2], [4, 6, 8]], [[1, 3], [5, 7]]]
+
+
+def test_batches_that_cannot_be_shared_are_refused(tmp_path):
+    whole = BatchSampler(PassSampler(9, shuffle=False, seed=0), 4, drop_last=False)
+    with pytest.raises(ValueError, match="8 processes cannot share batches of 4 rows"):
+        ShareSampler(whole, 0, 8, 9)
+    with pytest.raises(ValueError, match="these cannot be shared"):
+        share([1, 2], 0, 2)
+    batches = [1, 2]
+    assert share(batches, 0, 1) is batches
+
+
+def test_only_the_first_process_leads(monkeypatch):
+    two, alone = TrainConfig(devices=2), TrainConfig()
+    assert leads(two)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert not leads(two)
+    assert leads(alone)  # a process that something else has numbered
+
+
+def test_another_process_joins_trainings_and_runs_no_other_stage():
+    joined = []
+    done, training, other = (
+        stages.Stage(name, lambda *_, name=name: joined.append(name), None)
+        for name in ("vae", "memory", "evaluate")
+    )
+    stages.join_training([done, training], None, None, skip_done=False)
+    assert joined == ["vae", "memory"]
+    with pytest.raises(ValueError, match="evaluate: is run by the first process only"):
+        stages.join_training([other], None, None, skip_done=False)

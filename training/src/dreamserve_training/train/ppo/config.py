@@ -1,0 +1,100 @@
+"""The options of learning by PPO, and what they ask of a world."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from dreamserve.manifest import WorldSpec
+from dreamserve_training.runs.options import AboveZero, AtLeastZero, Count, Number, Options, Whole
+
+Share = Annotated[float, Field(ge=0, le=1)]
+WORLD, END = "world", "end"  # rewards that every world has; the others are its signals
+
+
+@dataclass(frozen=True)
+class PPOConfig(Options):
+    """Options of C's learning by PPO. An iteration is `dreams` · `steps` steps of the world.
+
+    The experience of an iteration takes 4 · `dreams` · `steps` · (numbers of a dream's state) bytes
+    of memory: 0.3 GB in TakeCover by default.
+    """
+
+    iterations: Count = 300
+    dreams: Count = 1024  # that advance together
+    steps: Count = 64  # of each dream, in an iteration
+    dream_steps: Count = 200  # after which a dream is cut; its rest is estimated by the critic
+    beginnings: Share = 0.35  # of the dreams start at beginnings, the others at any moment
+    late: AtLeastZero = 0.0  # the others start in proportion to a moment's age ** late
+    temperatures: tuple[AtLeastZero, AtLeastZero] = (1.0, 1.3)  # drawn between them for each dream
+    reward: Mapping[str, Number] = field(default_factory=lambda: {WORLD: 1.0})
+    ends: Literal["drawn", "world"] = "drawn"  # by their probability, or as the world ends
+    done_weight: AboveZero = 1.0  # of positives in the done logit: p = sigmoid(logit - log(weight))
+    inputs: tuple[str, ...] | None = None  # that C sees; None: the latent, first recurrent tensor
+    discount: Share = 0.99
+    gae_lambda: Share = 0.95
+    clip: AboveZero = 0.2
+    passes: Count = 2  # over the experience of an iteration
+    minibatch: Count = 8192  # steps
+    entropy: AtLeastZero = 0.003
+    lr: AboveZero = 3e-3  # of Adam; it falls to 0
+    critic_size: Count = 128  # units of its hidden layer
+    action_std: AboveZero = 0.5  # of a Box's actions at first, before tanh
+    initial_scale: AtLeastZero = 0.5  # of the weights of the controller that it starts from
+    seed: Whole = 0
+
+    @property
+    def temperature(self) -> float:
+        """The temperature in the middle."""
+        return sum(self.temperatures) / 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.temperatures[0] > self.temperatures[1]:
+            raise ValueError("PPOConfig: temperatures must be the lowest, then the highest")
+        if not self.reward:
+            raise ValueError("PPOConfig: reward must have at least one part")
+
+
+@dataclass(frozen=True)
+class Features:
+    """How a dream's latent and recurrent tensors are in a row: C's `inputs` first."""
+
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    inputs: tuple[str, ...]
+
+    @classmethod
+    def of(cls, spec: WorldSpec, config: PPOConfig) -> "Features":
+        """Return those of a world. ValueError for inputs that it does not have."""
+        sizes = spec.tensor_sizes()
+        inputs = tuple(sizes)[:2] if config.inputs is None else config.inputs
+        if not inputs or len(set(inputs)) < len(inputs) or set(inputs) - set(sizes):
+            known = ", ".join(sizes)
+            raise ValueError(f"inputs {list(inputs)}: must be some of {known}, each once")
+        names = (*inputs, *(name for name in sizes if name not in inputs))
+        return cls(names, tuple(sizes[name] for name in names), inputs)
+
+    @property
+    def size(self) -> int:
+        """Numbers of a dream's whole state."""
+        return sum(self.sizes)
+
+    @property
+    def input_size(self) -> int:
+        """Numbers that C sees."""
+        return sum(self.sizes[: len(self.inputs)])
+
+
+def check_reward(spec: WorldSpec, reward: Mapping[str, float]) -> None:
+    """Raise ValueError for a part of the reward that the world does not have."""
+    known = [WORLD, END, *(signal.name for signal in spec.signals)]
+    if unknown := sorted(set(reward) - set(known)):
+        raise ValueError(f"reward: the world {spec.name} has no {unknown}, only {known}")
+
+
+def experience_bytes(features: Features, config: PPOConfig) -> int:
+    """Return the bytes of the states of one iteration."""
+    return 4 * prod((config.dreams, config.steps + 1, features.size))

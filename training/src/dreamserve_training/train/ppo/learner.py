@@ -1,0 +1,115 @@
+"""One learning: its policy and critic, its dreams, and an iteration of both."""
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+
+from dreamserve.engine.world import World
+from dreamserve_training.models.controller import LinearPolicy
+from dreamserve_training.train.ppo.advantages import advantages
+from dreamserve_training.train.ppo.config import Features, PPOConfig, check_reward
+from dreamserve_training.train.ppo.dreams import Dreams, Experience
+from dreamserve_training.train.ppo.model import ActorCritic
+from dreamserve_training.train.ppo.update import Batch, improve
+
+
+class Learner:
+    """Learns in dreams of `world`. `content` and `restore` are all of it between two iterations.
+
+    All random numbers of iteration i come from a generator seeded by (seed, i). Raises ValueError
+    for a reward, inputs or an `initial` policy that do not fit the world.
+    """
+
+    def __init__(
+        self, world: World, config: PPOConfig, initial: LinearPolicy | None = None
+    ) -> None:
+        check_reward(world.spec, config.reward)
+        features = Features.of(world.spec, config)
+        self.config, self.iteration = config, 0
+        self.model = ActorCritic(world.spec, features, config, initial)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), config.lr, eps=1e-5)
+        self.dreams = Dreams(world, features, config)
+        self.unit = 0.0  # of the critic's values, so that any size of rewards is learned alike
+        self.history: dict[str, list[float]] = {}
+
+    def iterate(self) -> dict[str, float]:
+        """Dream, then improve policy and critic; return the figures. Raises DivergedError."""
+        config, start_s = self.config, time.monotonic()
+        rng = np.random.default_rng((config.seed, self.iteration))
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.lr * (1 - self.iteration / config.iterations)
+        if self.iteration == 0:
+            self.dreams.begin(rng)
+        seen = self.dreams.run(self.model.scores, self.model.distribution, rng)
+        dreamt_s = time.monotonic()
+        batch = self._batch(seen)
+        figures = asdict(improve(self.model, self.optimizer, batch, config, rng))
+        self.iteration += 1
+        figures["reward"] = float(seen.rewards.mean())
+        figures["ends"] = 1000 * float(seen.ends.mean())
+        for name, value in figures.items():
+            self.history.setdefault(name, []).append(value)
+        steps, now_s = seen.rewards.size, time.monotonic()
+        speed = {"steps_per_s": steps / (now_s - start_s), "dream_s": dreamt_s - start_s}
+        return {**figures, **speed}
+
+    def last(self) -> dict[str, float]:
+        """Return the figures of the last iteration."""
+        return {name: values[-1] for name, values in self.history.items()}
+
+    def content(self) -> dict[str, Any]:
+        """Return the whole learning, of tensors and plain numbers."""
+        dreams = self.dreams
+        arrays = (dreams.latent, *dreams.state, dreams.temperature, dreams.age)
+        return {
+            "iteration": self.iteration,
+            "unit": self.unit,
+            "history": self.history,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "dreams": [torch.from_numpy(array) for array in arrays],
+        }
+
+    def restore(self, content: dict[str, Any]) -> None:
+        """Go on from what `content` returned."""
+        self.iteration, self.unit = content["iteration"], content["unit"]
+        self.history = content["history"]
+        self.model.load_state_dict(content["model"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        latent, *state, temperature, age = (part.numpy() for part in content["dreams"])
+        self.dreams.latent, self.dreams.state = latent, tuple(state)
+        self.dreams.temperature, self.dreams.age = temperature, age
+
+    def _batch(self, seen: Experience) -> Batch:
+        config = self.config
+        unit = self._unit(seen)
+        values = self.model.values(seen.features)  # (T + 1, N)
+        next_values = values[1:].copy()
+        next_values[seen.cut] = self.model.values(seen.finals)
+        gains = advantages(
+            seen.rewards / np.float32(unit),
+            *(seen.ends, seen.cut, values[:-1], next_values),
+            *(config.discount, config.gae_lambda),
+        )
+        scores, drawn = (_flat(part) for part in (seen.scores, seen.drawn))
+        with torch.no_grad():
+            log_prob = self.model.distribution.log_prob(scores, drawn)
+        features, targets = _flat(seen.features[:-1]), _flat(gains + values[:-1])
+        return Batch(features, drawn, log_prob, _flat(gains), targets)
+
+    def _unit(self, seen: Experience) -> float:
+        """Return the size of the first iteration's discounted sums of rewards."""
+        if not self.unit:
+            zeros, config = np.zeros_like(seen.rewards), self.config
+            ends, cut = seen.ends, seen.cut
+            sums = advantages(seen.rewards, ends, cut, zeros, zeros, config.discount, 1.0)
+            self.unit = float(np.sqrt(np.square(sums, dtype=np.float64).mean())) or 1.0
+        return self.unit
+
+
+def _flat(array: Any) -> torch.Tensor:
+    """Return (T, N, …) as a tensor (T · N, …)."""
+    return torch.from_numpy(array.reshape(array.shape[0] * array.shape[1], *array.shape[2:]))
