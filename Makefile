@@ -75,7 +75,7 @@ $(VENV)/dev.stamp: $(VENV)/serve.stamp requirements-dev.txt requirements-clients
 		training/pyproject.toml clients/python/pyproject.toml
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
 	$(PIP) --editable protocol --editable 'service[otel,redis]' \
-		--editable 'clients/python[gymnasium,sb3]' --editable 'training[vizdoom,minari,ray]' \
+		--editable 'clients/python[gymnasium,sb3]' --editable 'training[box2d,vizdoom,minari,ray]' \
 		--requirement requirements-dev.txt
 	$(PIP) --no-deps --requirement requirements-clients.txt
 	@touch $@

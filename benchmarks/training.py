@@ -171,7 +171,9 @@ def compare_memory(folder: Path, peer: Peer | None, head: Head, epochs: int) -> 
     torch.manual_seed(0)
     model = MDNRNN(LATENT, 3, HIDDEN, MIXTURES, head=head, predict_done=True)
     loader = create_window_loader(folder / "latents" / "train", WINDOWS, STEPS)
-    options = {"epochs": epochs, "device": "cpu", "save_dir": str(folder / head)}
+    # the peer's loss: ends count as much as one dimension of the latent
+    loss = {"lr": 3e-3, "done_weight": 1 / LATENT, "done_pos_weight": 1.0}
+    options = {**loss, "epochs": epochs, "device": "cpu", "save_dir": str(folder / head)}
     train_memory(model, loader, options, callbacks=(turns,))
     theirs = peer(ON_LATENTS, "held_out") if peer else float("nan")
     return Compared(turns, memory_loss(model, folder / "holdout.npz"), theirs)

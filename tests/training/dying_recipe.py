@@ -28,7 +28,7 @@ import torch
 from dreamserve_training import stages
 from dreamserve_training.data import collect
 from dreamserve_training.evaluation import real
-from dreamserve_training.recipe import Recipe
+from dreamserve_training.recipe import Iteration, Recipe
 from dreamserve_training.train import controller
 
 
@@ -54,6 +54,11 @@ DEATHS = [
     for stage in ("collect", "vae", "encode", "memory", "controller", "evaluate", "export")
     for write, number in ((1, signal.SIGTERM), (2, signal.SIGKILL))
 ]
+DEATHS += [
+    (f"{stage} of iteration 1", 1 + number % 2, signal.SIGTERM if number % 2 else signal.SIGKILL)
+    for number, stage in enumerate(("collect", "encode", "memory", "controller", "evaluate"))
+]
+DEATHS.sort(key=lambda death: death[0].startswith("export"))  # it comes last
 DEATHS.insert(4, ("vae", 4, signal.SIGKILL))  # in the middle of training
 DEATHS.insert(9, ("memory", 3, signal.SIGTERM))
 RECIPE = Recipe(
@@ -69,6 +74,8 @@ RECIPE = Recipe(
     controller={"generations": 2, "population": 4, "episodes": 1, "max_steps": 5},
     evaluate={"episodes": 2, "dream_temperatures": (1.0,), "plan_episodes": 0},
     constant_reward=1.0,
+    baselines={"sweep 2": (1, 1, 2, 2)},
+    iterations=(Iteration(episodes=6, controller={"generations": 3}),),
 )
 
 
@@ -123,13 +130,13 @@ def run(root, recipe=RECIPE, names=None):
 
 def run_until(root, name, last, number):
     """Run the recipe, and die by the signal `number` at write `last` of the stage `name`."""
-    writes, fsync, run_stage = itertools.count(1), os.fsync, stages.run_stage
+    writes, fsync, run_task = itertools.count(1), os.fsync, stages.run_task
     current = ["none"]
 
-    def noted(stage, *others):
-        current[0] = stage.name
-        run_stage(stage, *others)
-        if stage.name == name:
+    def noted(task):
+        current[0] = task.title
+        run_task(task)
+        if task.title == name:
             raise SystemExit(0)
 
     def die(file):
@@ -137,7 +144,7 @@ def run_until(root, name, last, number):
         if current[0] == name and next(writes) == last:
             signal.raise_signal(number)
 
-    stages.run_stage, os.fsync = noted, die
+    stages.run_task, os.fsync = noted, die
     run(root)
 
 

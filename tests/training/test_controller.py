@@ -8,12 +8,13 @@ import pytest
 from dreamserve.loading import load_world
 from dreamserve.local import DreamBatch
 from dreamserve.spaces import DiscreteSpace
+from dreamserve_training.data.agents import BlindAgent
 from dreamserve_training.data.collect import CollectConfig
 from dreamserve_training.data.policies import random_actions
 from dreamserve_training.defaults import probe
 from dreamserve_training.dreams.returns import dream_returns, features
 from dreamserve_training.evaluation.real import (
-    BlindAgent,
+    AverageAgent,
     DreamingAgent,
     EpisodeResults,
     blind_agents,
@@ -117,7 +118,7 @@ def test_a_sighted_agent_sees_every_frame_and_a_blind_one_the_first_only(tiny_bu
         twin = DreamBatch(world, [7], 1.0, starts=latent_of(world, frames[0]))
         for frame in frames[1:]:
             assert agent.act() == 1
-            agent.see(frame)
+            agent.see(1, frame)
             twin.step(np.array([1]))
             seen, dreamt = agent.dreams.latent, twin.latent
             assert np.array_equal(seen, dreamt) is not vision
@@ -126,6 +127,21 @@ def test_a_sighted_agent_sees_every_frame_and_a_blind_one_the_first_only(tiny_bu
                 np.testing.assert_allclose(seen, expected, rtol=1e-5, atol=1e-6)
                 twin.correct(expected)
             np.testing.assert_array_equal(features(agent.dreams), features(twin))
+
+
+def test_an_agent_that_sees_the_average_sees_it_whatever_is_observed(tiny_bundle):
+    world, rng = load_world(tiny_bundle), np.random.default_rng(0)
+    frames = rng.integers(1, 256, (2, 3, 64, 64, 3), dtype=np.uint8)
+    states = []
+    for episode in frames:
+        agent = AverageAgent(world, constant_policy(1))
+        agent.begin(episode[0], seed=7)
+        for frame in episode[1:]:
+            np.testing.assert_allclose(agent.dreams.latent[0], world.bank["mu"].mean(axis=0), 1e-5)
+            agent.see(agent.act(), frame)
+        states.append(features(agent.dreams))
+    np.testing.assert_array_equal(*states)
+    assert np.abs(states[0][:, 4:]).max() > 0  # what was done is remembered
 
 
 @pytest.mark.slow
@@ -139,12 +155,13 @@ def test_controllers_and_blind_policies_play_the_same_real_episodes(tiny_bundle)
         *controller_agents(tiny_bundle, constant_policy(0), 1.0),
     ]
     returns = compare_agents(game, entries, seeds=[11, 12], workers=2)
-    names = ["random", "as collected", "nothing", "sweep 90", "controller", "vision cut"]
-    assert list(returns) == names
+    blind = ["random", "as collected", "nothing", "sweep 90"]
+    assert list(returns) == [*blind, "controller", "vision cut", "average seen"]
     assert all(len(played.returns) == 2 and min(played.returns) > 20 for played in returns.values())
     assert all(played.returns == played.lengths for played in returns.values())  # 1 a step
     # a controller that always stands still equals doing nothing, with or without vision
     assert returns["controller"] == returns["vision cut"] == returns["nothing"]
+    assert returns["average seen"] == returns["nothing"]
 
 
 def test_a_summary_has_the_standard_error_of_the_mean():

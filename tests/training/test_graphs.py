@@ -1,6 +1,7 @@
 """The exported graphs as modules: equal to the models, also at extreme temperatures."""
 
 import itertools
+import warnings
 
 import numpy as np
 import onnxruntime
@@ -14,7 +15,7 @@ from dreamserve.backends.torch import TorchBackend
 from dreamserve.observations import Crop, FrameSpec
 from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.export import ModelBackend, spec_of
-from dreamserve_training.export.formats import write_onnx
+from dreamserve_training.export.formats import write_onnx, write_torchscript
 from dreamserve_training.export.graphs import NEVER_DONE, DecodeGraph, EncodeGraph, StepGraph
 from dreamserve_training.export.parity import check_parity
 from dreamserve_training.export.precision import half_precision
@@ -170,7 +171,7 @@ def test_one_component_is_a_gaussian(head):
     torch.testing.assert_close(drawn, mu[:, 0] + 0.7 * sigma * given[-1][:, :Z])
 
 
-def test_a_step_with_one_component_is_written_as_onnx(tmp_path):
+def test_a_step_with_one_component_is_written_in_both_formats(tmp_path):
     torch.manual_seed(0)
     memory = half_precision(MDNRNN(Z, A, R, 1, "per_dimension"))
     graph, path = StepGraph(memory, "paper", constant_reward=0.0), tmp_path / "step.onnx"
@@ -180,5 +181,10 @@ def test_a_step_with_one_component_is_written_as_onnx(tmp_path):
     given = inputs("per_dimension", 5)
     feed = {name: part.numpy() for name, part in zip(names, given, strict=True)}
     found = onnxruntime.InferenceSession(path).run(None, feed)
-    for actual, expected in zip(found, graph(*given), strict=True):
+    write_torchscript(graph, inputs("per_dimension", 2), tmp_path / "step.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch's, of TorchScript itself
+        scripted = torch.jit.load(tmp_path / "step.pt").float()(*given)
+    for actual, other, expected in zip(found, scripted, graph(*given), strict=True):
         np.testing.assert_allclose(actual, expected.detach().numpy(), atol=1e-5)
+        torch.testing.assert_close(other, expected)

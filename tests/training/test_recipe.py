@@ -5,13 +5,17 @@ import pickle
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from dreamserve.local import LocalClient
-from dreamserve_training import stages
+from dreamserve_training import defaults, stages
 from dreamserve_training.cli import app
+from dreamserve_training.data.collect import record_episode
 from dreamserve_training.defaults import probe, resolve
+from dreamserve_training.evaluation.real import blind_agents
+from dreamserve_training.passes import resolve_passes
 from dreamserve_training.recipe import LIGHT_PLAN, Recipe, read_json
 from dreamserve_training.recipe_files import RecipeError, load_recipe
 
@@ -22,7 +26,7 @@ def tiny_recipe(monkeypatch):
     full = load_recipe("takecover")
     tiny = replace(
         full,
-        collect={**full.collect, "episodes": 3},
+        collect={**full.collect, "episodes": 3, "workers": 1},
         vae={"z_dim": 8, "frames": 160, "validation_frames": 32, "epochs": 1, "batch_size": 32},
         memory_options={**full.memory_options, "rnn_size": 16, "num_mixtures": 2},
         train={"epochs": 2},
@@ -34,10 +38,17 @@ def tiny_recipe(monkeypatch):
             "population": 4,
             "episodes": 1,
             "max_steps": 30,
+            "workers": 1,
         },
         baselines={"sweep 90": full.baselines["sweep 90"]},
-        evaluate={"episodes": 2, "dream_temperatures": (1.0,), "plan_episodes": 0},
+        evaluate={
+            "episodes": 2,
+            "dream_temperatures": (1.0,),
+            "plan_episodes": 0,
+            "workers": 1,
+        },
         bank_size=4,
+        iterations=(replace(full.iterations[0], episodes=3, train={"epochs": 1}),),
     )
     monkeypatch.setattr(stages, "load_recipe", lambda name: tiny)
     return tiny
@@ -55,16 +66,21 @@ def test_a_recipe_runs_from_the_game_to_a_bundle_and_is_done_only_once(
     output = "\n".join(caplog.messages)
     for stage in ("collect", "vae", "encode", "memory", "controller", "evaluate", "export"):
         assert f"{stage}: done in" in output
-    assert "collect: started, 1 of 7" in output
+        if stage not in ("vae", "export"):
+            assert f"{stage} of iteration 1: done in" in output
+    assert "collect: started, 1 of 12" in output
 
     dream = LocalClient(bundle)
     session = dream.reset(seed=1).session_id
     assert dream.step(session_id=session, action=1).step == 1
     manifest = read_json(bundle / "manifest.json", default=None)
-    assert manifest["origin"]["episodes"] == {"train": 3, "holdout": 4}
+    assert manifest["origin"]["episodes"] == {"train": 6, "holdout": 8}
     played = manifest["quality"]["real"]
     assert played["random"]["episodes"] == played["controller"]["episodes"] == 2
-    assert (bundle / "card.md").exists()
+    differences = manifest["quality"]["differences"]
+    assert differences["controller - sweep 90"]["episodes"] == 2
+    assert list(manifest["quality"]["passes"]) == ["first pass", "iteration 1"]
+    assert "### Passes" in (bundle / "card.md").read_text()
 
     files = {path: path.stat().st_mtime_ns for path in root.rglob("*.*") if path.suffix != ".lock"}
     caplog.clear()
@@ -73,15 +89,41 @@ def test_a_recipe_runs_from_the_game_to_a_bundle_and_is_done_only_once(
     assert [message for message in caplog.messages if "already done" not in message] == []
     assert files == {path: path.stat().st_mtime_ns for path in files}
 
-    (root / "controller" / "controller.npz").unlink()
-    (root / "evaluation.json").unlink()
-    with pytest.raises(ValueError, match="export: run controller, evaluate first"):
+    last = root / "iterations" / "1"
+    (last / "controller" / "controller.npz").unlink()
+    (last / "evaluation.json").unlink()
+    says = "export: run controller of iteration 1, evaluate of iteration 1 first"
+    with pytest.raises(ValueError, match=says):
         stages.run_stages("takecover", root, bundle, names=("export",))
 
 
 def test_a_stage_whose_input_is_missing_says_what_to_run_first(tmp_path):
     with pytest.raises(ValueError, match="memory: run collect, vae, encode first"):
         stages.run_stages("takecover", tmp_path / "run", tmp_path / "b", names=("memory",))
+
+
+def test_stages_of_an_iteration_that_the_recipe_lacks_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, "load_recipe", lambda name: Recipe(env="CartPole-v1", name="pole"))
+    with pytest.raises(ValueError, match="the recipe has 0 iterations"):
+        stages.run_stages("pole", tmp_path / "run", tmp_path / "b", ("memory",), iteration=1)
+
+
+def test_car_racing_is_seen_without_its_status_bar_and_is_driven(monkeypatch):
+    pytest.importorskip("Box2D", reason="pip install 'dreamserve-training[box2d]'")
+    monkeypatch.setattr(defaults, "PROBE_STEPS", 1)
+    recipe = replace(load_recipe("carracing"), max_episode_steps=70)
+    first, *iterations = resolve_passes(recipe, probe(recipe))
+    assert len(iterations) == 2
+    assert [name for name, _ in iterations[0].players] == ["controller", "baselines", "random"]
+    episode = record_episode(first.env.open(), first.collect, seed=1)
+    assert episode["frames"].shape == (70, 64, 64, 3)
+    bar = episode["frames"][60:, -4:]  # the bar is black, the field green
+    assert bar[..., 1].mean() > 100
+    assert episode["actions"].dtype == np.float32
+    assert (episode["actions"][:, 2] == 0).mean() > 0.5  # it seldom brakes
+    assert len(np.unique(episode["rewards"])) > 1
+    baselines = blind_agents(first.env, first.collect, first.baselines)
+    assert [agent.name for agent in baselines][2:] == list(recipe.baselines)
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones(tmp_path):

@@ -10,9 +10,10 @@ import pytest
 from dreamserve.engine.fake import fake_world
 from dreamserve.observations import VectorSpec
 from dreamserve.spaces import DiscreteSpace
+from dreamserve_training.data.agents import Exploration
 from dreamserve_training.data.collect import CollectConfig
 from dreamserve_training.defaults import probe, resolve
-from dreamserve_training.recipe import LIGHT_PLAN, Recipe
+from dreamserve_training.recipe import LIGHT_PLAN, EvaluateConfig, Iteration, Recipe
 from dreamserve_training.recipe_files import load_recipe
 
 TEXT = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
@@ -59,9 +60,23 @@ def test_the_printed_size_of_an_evaluations_plans_is_the_default():
     assert f"`{json.dumps(LIGHT_PLAN)}`" in TEXT
 
 
-def test_the_table_of_fields_names_every_field_and_the_true_defaults():
-    table = TEXT.partition("## What can be changed")[2]
+def named_in(table):
+    """Return the names in the first cells of a table's rows."""
     rows = re.findall(r"^\| (`[^|]*`) \|", table, re.MULTILINE)
-    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-    assert named == {field.name for field in fields(Recipe)} - {"env"}
+    return {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+
+
+def test_the_table_of_fields_names_every_field_and_the_true_defaults():
+    table = TEXT.partition("## What can be changed")[2].partition("## Iterations")[0]
+    assert named_in(table) == {field.name for field in fields(Recipe)} - {"env"}
     assert f'"shortest": {CollectConfig.shortest}, "longest": {CollectConfig.longest}' in TEXT
+
+
+def test_the_table_of_iterations_names_every_field_and_the_true_defaults():
+    table = TEXT.partition("## Iterations")[2].partition("## Play again")[0]
+    assert named_in(table) == {field.name for field in fields(Iteration)}
+    shares = ", ".join(map(str, Iteration(episodes=1).players.values()))
+    assert f"as in the first pass | {shares} |" in table
+    exploration = Exploration()
+    assert f"| {exploration.share}, {exploration.length:g} |" in table
+    assert f'"seed": {EvaluateConfig.seed} on' in TEXT.replace("}`", "").replace("`", "")

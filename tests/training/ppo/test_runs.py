@@ -1,6 +1,7 @@
 """Learning as a run: it goes on to the bit after a stop, and refuses what does not fit."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from dreamserve.bundle import load_bundle, seal
 from dreamserve.loading import load_world
 from dreamserve_training.cli import app
 from dreamserve_training.defaults import Probed, resolve
@@ -213,3 +215,15 @@ def test_a_command_says_what_is_wrong_with_an_option(tiny_bundle, tmp_path, argu
 def test_a_command_evolves_too(tiny_bundle):
     config = config_for(tiny_bundle, "cma", ["generations=2", "workers=1"])
     assert config == ControllerConfig(Scores(3), generations=2, workers=1)
+
+
+def test_a_bundle_that_was_replaced_in_place_is_another_world(tiny_bundle, tmp_path):
+    draft = shutil.copytree(tiny_bundle, tmp_path / "draft")
+    config = replace(QUICK, ends="world")
+    learn(draft, tmp_path / "first", config)
+    fields = load_bundle(draft).manifest.model_dump(mode="json")
+    fields["done"]["threshold"] = -100.0
+    (draft / "manifest.json").write_text(seal(fields).model_dump_json())
+    learn(draft, tmp_path / "second", config)
+    result = read_record(tmp_path / "second" / "ppo_run.json")["result"]
+    assert result["ends"] == 1000.0, "these are dreams of the world before"

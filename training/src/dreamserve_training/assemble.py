@@ -1,5 +1,6 @@
 """Assemble bundles from the stages' files: a draft to evolve C in, then the final one."""
 
+import logging
 from collections.abc import Mapping
 from math import log
 from pathlib import Path
@@ -23,11 +24,15 @@ from dreamserve_training.export import (
     world_spec,
 )
 from dreamserve_training.export.writing import MAX_BYTES
+from dreamserve_training.judging import pass_figures
 from dreamserve_training.models.catalog import Vision, load_memory, load_vision
 from dreamserve_training.models.controller import LinearPolicy, load_policy
 from dreamserve_training.models.world_model import WorldModel
 from dreamserve_training.origin import origin_of
 from dreamserve_training.recipe import ResolvedRecipe, Workspace, read_json, write_json
+from dreamserve_training.runs.records import describe, differences
+
+logger = logging.getLogger("dreamserve_training")
 
 
 def memory_options(recipe: ResolvedRecipe, workspace: Workspace) -> dict[str, Any]:
@@ -46,6 +51,21 @@ def memory_options(recipe: ResolvedRecipe, workspace: Workspace) -> dict[str, An
     }
 
 
+def memory_to_go_on(model: WorldModel, workspace: Workspace) -> Path | None:
+    """Return the M of the pass before, from whose weights `model` begins; None in the first pass.
+
+    None, too, if the data now has what that M cannot predict, such as the first ends or rewards.
+    """
+    if workspace.before is None:
+        return None
+    path = workspace.before.memory_model
+    old, new = (describe(each.config) for each in (load_memory(path), model))
+    if lines := differences(old, new):
+        logger.warning("M begins anew, because its data changed: %s", "; ".join(lines))
+        return None
+    return path
+
+
 def write_draft(recipe: ResolvedRecipe, workspace: Workspace) -> Path:
     """Write the bundle without controller and measurements, in whose dreams C is trained."""
     vision, memory = load_models(recipe, workspace)
@@ -53,7 +73,7 @@ def write_draft(recipe: ResolvedRecipe, workspace: Workspace) -> Path:
     if threshold is None:
         spec = world_spec(recipe.name, recipe.env, memory, **_reward(recipe, workspace, memory))
         backend = ModelBackend(spec, vision, memory)
-        runs = teacher_force(backend, spec, load_latents(workspace.latents("holdout")))
+        runs = teacher_force(backend, spec, load_latents(workspace.all_latents("holdout")))
         threshold = break_even_threshold(runs)
     write_json(workspace.done_threshold, threshold)
     return _write(recipe, workspace, workspace.draft, recipe.bank.draft or recipe.bank.size)
@@ -62,7 +82,7 @@ def write_draft(recipe: ResolvedRecipe, workspace: Workspace) -> Path:
 def write_bundle(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> list[str]:
     """Measure the world on held-out episodes, write its bundle, and return the verdicts on it."""
     world = load_world(workspace.draft)
-    held_out = workspace.episodes("holdout"), workspace.latents("holdout")
+    held_out = workspace.all_episodes("holdout"), workspace.all_latents("holdout")
     evaluation = read_json(workspace.evaluation, default=None)
     quality = {
         **measure_world(
@@ -73,6 +93,8 @@ def write_bundle(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> 
             done_positive=recipe.train.done_pos_weight or 1.0,
         ),
         **({"real": evaluation["real"]} if evaluation["real"] else {}),
+        **({"differences": evaluation["differences"]} if evaluation["differences"] else {}),
+        **({"passes": pass_figures(workspace)} if workspace.before is not None else {}),
         "dream": {f"T = {t}": figures for t, figures in evaluation["dream"].items()},
     }
     verdicts = verdicts_on(quality)
@@ -110,7 +132,7 @@ def _write(
         memory=memory,
         bank=make_bank(
             memory,
-            workspace.latents("train"),
+            workspace.all_latents("train"),
             moments,
             seed=recipe.bank.seed,
             beginnings=recipe.bank.beginnings,

@@ -36,6 +36,10 @@ Bundle = Annotated[
     typer.Option("--bundle", help="Folder of the bundle to write. Default: bundles/RECIPE."),
 ]
 
+IterationNumber = Annotated[
+    int, typer.Option("--iteration", help="Which iteration of the recipe; 0 is the first pass.")
+]
+
 Restart = Annotated[
     bool,
     typer.Option("--restart", help="Remove what was made with other settings or data; start over."),
@@ -71,21 +75,31 @@ def on_workers(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _run(
-    stage: str, name: str, out: Path | None, restart: bool, bundle: Path | None = None
-) -> None:
+    stage: str, name: str, out: Path | None, restart: bool, *, bundle: Path | None = None,
+    iteration: int = 0,
+) -> None:  # fmt: skip
     # imported here because torch takes seconds to import, and --help should not
     from dreamserve_training.recipe_files import recipe_name
     from dreamserve_training.stages import run_stages
 
     names, world = None if stage == "recipe" else (stage,), recipe_name(name)
-    run_stages(name, out or Path("runs") / world, bundle or Path("bundles") / world, names, restart)
+    run_stages(
+        name,
+        out or Path("runs") / world,
+        bundle or Path("bundles") / world,
+        names,
+        restart,
+        iteration,
+    )
 
 
 @app.command(epilog=_example("collect takecover"))
 @on_workers
-def collect(recipe: RecipeName, out: Out = None, restart: Restart = False) -> None:
+def collect(
+    recipe: RecipeName, out: Out = None, restart: Restart = False, iteration: IterationNumber = 0
+) -> None:
     """Record episodes of the real environment."""
-    _run("collect", recipe, out, restart)
+    _run("collect", recipe, out, restart, iteration=iteration)
 
 
 @app.command(epilog=_example("vae takecover"))
@@ -95,30 +109,69 @@ def vae(recipe: RecipeName, out: Out = None, restart: Restart = False) -> None:
 
 
 @app.command(epilog=_example("encode takecover"))
-def encode(recipe: RecipeName, out: Out = None, restart: Restart = False) -> None:
+def encode(
+    recipe: RecipeName, out: Out = None, restart: Restart = False, iteration: IterationNumber = 0
+) -> None:
     """Encode the recorded observations to latents."""
-    _run("encode", recipe, out, restart)
+    _run("encode", recipe, out, restart, iteration=iteration)
 
 
 @app.command("mdnrnn", hidden=True)  # the former name of this command
 @app.command(epilog=_example("memory takecover"))
-def memory(recipe: RecipeName, out: Out = None, restart: Restart = False) -> None:
+def memory(
+    recipe: RecipeName, out: Out = None, restart: Restart = False, iteration: IterationNumber = 0
+) -> None:
     """Train M, the memory model, on the latents."""
-    _run("memory", recipe, out, restart)
+    _run("memory", recipe, out, restart, iteration=iteration)
 
 
 @app.command(epilog=_example("controller takecover"))
 @on_workers
-def controller(recipe: RecipeName, out: Out = None, restart: Restart = False) -> None:
+def controller(
+    recipe: RecipeName, out: Out = None, restart: Restart = False, iteration: IterationNumber = 0
+) -> None:
     """Train C, the controller, in imagined episodes."""
-    _run("controller", recipe, out, restart)
+    _run("controller", recipe, out, restart, iteration=iteration)
 
 
-@app.command(epilog=_example("evaluate takecover"))
+@app.command(epilog=_example("evaluate bundles/takecover --episodes 400"))
 @on_workers
-def evaluate(recipe: RecipeName, out: Out = None, restart: Restart = False) -> None:
+def evaluate(
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="A recipe, whose stage is run; or the folder of a bundle or run, whose controller"
+            " plays again, with other seeds."
+        ),
+    ],
+    out: Out = None,
+    restart: Restart = False,
+    iteration: IterationNumber = 0,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="A bundle or run to compare a folder with.")
+    ] = None,
+    episodes: Annotated[int, typer.Option("--episodes", help="Real episodes of a folder.")] = 400,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Seed of a folder's first episode.")
+    ] = 4_000_000,
+    workers: Annotated[int, typer.Option("--workers", help="Processes that play.")] = 2,
+    alone: Annotated[
+        bool,
+        typer.Option("--alone", help="A folder's controller only: no blind twins, no baselines."),
+    ] = False,
+    environment: Annotated[
+        str | None,
+        typer.Option("--recipe", help="The recipe of a folder's environment, if it names none."),
+    ] = None,
+) -> None:
     """Evaluate C in the real environment and compare it with agents that ignore observations."""
-    _run("evaluate", recipe, out, restart)
+    if not Path(what).is_dir():
+        _run("evaluate", what, out, restart, iteration=iteration)
+        return
+    from dreamserve_training.comparison import ComparisonConfig, compare
+
+    config = ComparisonConfig(episodes, seed, workers, alone)
+    typer.echo(compare(Path(what), environment, against, config))
 
 
 @app.command(epilog=_example("export takecover"))
@@ -126,7 +179,7 @@ def export(
     recipe: RecipeName, out: Out = None, bundle: Bundle = None, restart: Restart = False
 ) -> None:
     """Measure the world's quality and write it as a bundle."""
-    _run("export", recipe, out, restart, bundle)
+    _run("export", recipe, out, restart, bundle=bundle)
 
 
 @app.command(epilog=_example("learn bundles/takecover --out runs/ppo --set iterations=50"))
@@ -186,7 +239,7 @@ def recipe(
     name: RecipeName, out: Out = None, bundle: Bundle = None, restart: Restart = False
 ) -> None:
     """Run every stage in order; run it again to resume after an interruption."""
-    _run("recipe", name, out, restart, bundle)
+    _run("recipe", name, out, restart, bundle=bundle)
 
 
 @app.command(epilog=_example("new cartpole --env CartPole-v1"))

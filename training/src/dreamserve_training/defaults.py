@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from dreamserve.manifest import SignalSpec
 from dreamserve.observations import ObservationSpec, VectorSpec
 from dreamserve.spaces import ActionSpace
+from dreamserve_training.data.agents import Exploration
 from dreamserve_training.data.collect import CollectConfig, record_episode
 from dreamserve_training.data.episodes import episode_paths, load_episode, read_headers
 from dreamserve_training.data.signals import Signal, Signals, check_recorded
@@ -44,7 +45,14 @@ from dreamserve_training.train.vae import VAEConfig
 
 logger = logging.getLogger("dreamserve_training")
 Config = TypeVar(
-    "Config", CollectConfig, VAEConfig, TrainConfig, ControllerConfig, EvaluateConfig, BankConfig
+    "Config",
+    CollectConfig,
+    VAEConfig,
+    TrainConfig,
+    ControllerConfig,
+    EvaluateConfig,
+    BankConfig,
+    Exploration,
 )
 
 PROBE_STEPS = 1000  # of episodes that are played to learn how long they are
@@ -142,7 +150,9 @@ def _ask(recipe: Recipe) -> Probed:
     )
     real = RealEnv(spec, env)
     try:
-        mean_steps = _mean_steps(real, _options("collect", CollectConfig(), recipe.collect), recipe)
+        mean_steps = _mean_steps(
+            real, with_options("collect", CollectConfig(), recipe.collect), recipe
+        )
     finally:
         env.close()
     return Probed(spec, mean_steps)
@@ -173,11 +183,8 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
     env, vectors = probed.env, isinstance(probed.env.observation, VectorSpec)
     steps = recipe.steps or probed.steps or (20_000 if vectors else 60_000)
     collect = CollectConfig(max(8, math.ceil(steps / probed.mean_steps)), policy=recipe.policy)
-    collect = _options("collect", collect, recipe.collect)
+    collect = with_options("collect", collect, recipe.collect)
     steps = min(steps, int(collect.episodes * probed.mean_steps) + 1)
-    holdout = replace(
-        collect, episodes=max(4, collect.episodes // 10), seed=collect.seed + collect.episodes
-    )
     length = recipe.sequence_length or 64
     batches = math.ceil(max(collect.episodes, steps / length) / recipe.batch_size)
     updates = 3000 if vectors else 2000  # of M, in all
@@ -185,7 +192,7 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
         epochs=min(200, max(5, updates // batches)),
         mixed_precision=not vectors,  # bfloat16 is too coarse for numbers
     )
-    train = _options("train", train, recipe.train)
+    train = with_options("train", train, recipe.train)
     memory = {
         "rnn_size": 128 if vectors else 256,
         "num_mixtures": 3 if vectors else 5,
@@ -197,21 +204,27 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
         data=recipe.data,
         baselines=tuple((name, tuple(actions)) for name, actions in recipe.baselines.items()),
         collect=collect,
-        holdout=holdout,
+        holdout=held_out(collect),
         vae=_vae(recipe, env, steps),
         memory=recipe.memory,
         memory_options={**memory, **recipe.memory_options},
         train=train,
         batch_size=recipe.batch_size,
         sequence_length=length,
-        controller=_options("controller", _method(recipe, env), _method_options(recipe)),
+        controller=with_options("controller", _method(recipe, env), _method_options(recipe)),
         evaluate=_evaluate(recipe.evaluate),
         constant_reward=recipe.constant_reward,
         done_rule=recipe.done_rule,
         done_threshold=recipe.done_threshold,
         signals=_signals(recipe, train),
-        bank=_options("bank", _bank(recipe), recipe.bank),
+        bank=with_options("bank", _bank(recipe), recipe.bank),
     )
+
+
+def held_out(collect: CollectConfig) -> CollectConfig:
+    """Return the collection of a tenth as many episodes, with the seeds that follow."""
+    episodes = max(4, collect.episodes // 10)
+    return replace(collect, episodes=episodes, seed=collect.seed + collect.episodes)
 
 
 def _signals(recipe: Recipe, train: TrainConfig) -> Signals:
@@ -244,7 +257,7 @@ def _vae(recipe: Recipe, env: EnvSpec, steps: int) -> VAEConfig:
         batch_size=batch_size,
         epochs=min(20, max(3, 2500 * batch_size // frames)),
     )
-    return _options("vae", config, recipe.vae)
+    return with_options("vae", config, recipe.vae)
 
 
 def _method(recipe: Recipe, env: EnvSpec) -> MethodConfig:
@@ -276,11 +289,11 @@ def _bank(recipe: Recipe) -> BankConfig:
 
 
 def _evaluate(options: Mapping[str, Any]) -> EvaluateConfig:
-    config = _options("evaluate", EvaluateConfig(), options)
+    config = with_options("evaluate", EvaluateConfig(), options)
     return replace(config, plan={**LIGHT_PLAN, **config.plan})
 
 
-def _options(field: str, config: Config, options: Mapping[str, Any]) -> Config:
+def with_options(field: str, config: Config, options: Mapping[str, Any]) -> Config:
     """Return `config` with `options` in place of its defaults. RecipeError for an unknown one."""
     known = {item.name for item in fields(config)}
     if unknown := sorted(set(options) - known):
@@ -302,7 +315,7 @@ class Experience:
 def experience_of(recipe: ResolvedRecipe, workspace: Workspace) -> Experience:
     """Return what M has to predict: rewards, unless all are equal, and ends, if there are any."""
     rewards, ends = [], False
-    for path in episode_paths(workspace.episodes("train")):
+    for path in episode_paths(workspace.all_episodes("train")):
         episode = load_episode(path, ("rewards", "terminated"))
         rewards.append(episode["rewards"].astype(np.float64))
         ends = ends or bool(episode["terminated"].any())

@@ -12,28 +12,50 @@ from dreamserve_training.data.episodes import episode_paths
 from dreamserve_training.recipe import ResolvedRecipe, Split, Workspace, read_json
 from dreamserve_training.runs.records import installed
 
-PACKAGES = ("vizdoom", "gymnasium", "torch", "lightning", "cma", "dreamserve-training")
+PACKAGES = ("box2d", "vizdoom", "gymnasium", "torch", "lightning", "cma", "dreamserve-training")
 
 
 def origin_of(recipe: ResolvedRecipe, workspace: Workspace) -> dict[str, Any]:
     """Return `manifest.origin`: environment, data, seeds, options, versions and training times."""
     splits: tuple[Split, ...] = ("train", "holdout")
-    digests = {split: files_digest(episode_paths(workspace.episodes(split))) for split in splits}
+    digests = {
+        split: files_digest(episode_paths(workspace.all_episodes(split))) for split in splits
+    }
+    passes, first = recipe.passes(), recipe.passes()[0]
     return {
         "environment": recipe.env.env_id,
         "max_episode_steps": recipe.env.max_episode_steps,
         "recipe": recipe.name,
         "episodes": {split: digests[split]["files"] for split in splits},
         "data_sha256": {split: digests[split]["sha256"] for split in splits},
-        "first_seed": {"train": recipe.collect.seed, "holdout": recipe.holdout.seed},
+        "first_seed": {"train": first.collect.seed, "holdout": first.holdout.seed},
         "vae": asdict(recipe.vae),
         recipe.memory: recipe.memory_options,
         "train": asdict(recipe.train),
         "controller": asdict(recipe.controller),
+        **{f"iteration {each.number}": _iteration(each) for each in passes[1:]},
         "commit": _commit(),
         "versions": {name: installed(name) for name in PACKAGES},
         "machine": f"{os.cpu_count()} CPU cores ({platform.machine()})",
-        "stage_seconds": read_json(workspace.seconds, default={}),
+        "stage_seconds": _seconds(workspace),
+    }
+
+
+def _iteration(recipe: ResolvedRecipe) -> dict[str, Any]:
+    return {
+        "episodes": recipe.collect.episodes,
+        "players": dict(recipe.players),
+        "exploration": asdict(recipe.exploration),
+        "epochs": recipe.train.epochs,
+    }
+
+
+def _seconds(workspace: Workspace) -> dict[str, float]:
+    """Return how long each stage took: its name, followed by the number of its iteration."""
+    return {
+        stage if number == 0 else f"{stage} {number}": seconds
+        for number, each in enumerate(workspace.passes())
+        for stage, seconds in read_json(each.seconds, default={}).items()
     }
 
 

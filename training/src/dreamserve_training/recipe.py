@@ -7,10 +7,11 @@ is a whole one. All other fields have defaults, which follow from the environmen
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from dreamserve_training.data.agents import Exploration
 from dreamserve_training.data.collect import CollectConfig
 from dreamserve_training.data.disk import Data
 from dreamserve_training.data.policies import Policy
@@ -26,6 +27,27 @@ from dreamserve_training.train.vae import VAEConfig
 Split = Literal["train", "holdout"]
 DoneRuleName = Literal["threshold", "drawn"]
 Overrides = Mapping[str, Any]  # fields of a config that replace their defaults
+PlayerName = Literal["controller", "baselines", "random"]
+
+
+@dataclass(frozen=True)
+class Iteration(Options):
+    """One more pass: collect with the last controller, train M on with all data, learn C again.
+
+    V stays. `players` have weights: "controller" is the last one, interrupted by bursts of random
+    actions, "baselines" are the recipe's, if it has any, at a random pace, with the same bursts,
+    and "random" plays as in the first pass. The last three fields change options of the recipe.
+    """
+
+    episodes: Count  # for training; a tenth more is held out
+    players: Mapping[PlayerName, AtLeastZero] = field(
+        default_factory=lambda: {"controller": 0.5, "baselines": 0.25, "random": 0.25}
+    )
+    exploration: Overrides = field(default_factory=dict)  # Exploration
+    train: Overrides = field(default_factory=dict)  # TrainConfig
+    controller: Overrides = field(default_factory=dict)  # ControllerConfig
+    evaluate: Overrides = field(default_factory=dict)  # EvaluateConfig
+
 
 # Of the plans of an evaluation: a plan of the default size takes seconds, and an episode may need a
 # thousand. More iterations make better plans.
@@ -74,6 +96,7 @@ class Recipe:
     evaluate: Overrides = field(default_factory=dict)  # EvaluateConfig
     bank_size: int = 256
     bank: Overrides = field(default_factory=dict)  # BankConfig
+    iterations: Sequence[Iteration] = ()  # what follows the first pass through all stages
 
 
 @dataclass(frozen=True)
@@ -111,15 +134,38 @@ class ResolvedRecipe:
     done_threshold: float | None
     signals: Signals
     bank: BankConfig
+    # of an iteration: who plays, and the recipe of the pass before it
+    players: tuple[tuple[PlayerName, float], ...] = ()
+    exploration: Exploration = field(default_factory=Exploration)
+    before: "ResolvedRecipe | None" = None
+
+    @property
+    def number(self) -> int:
+        """0 for the first pass, then the iteration's number."""
+        return 0 if self.before is None else self.before.number + 1
+
+    def passes(self) -> "list[ResolvedRecipe]":
+        """Return the recipes of all passes up to this one."""
+        return [*(self.before.passes() if self.before else ()), self]
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """Paths of the files that the stages read and write, all under `root`."""
+    """Paths of the files that the stages of one pass read and write, all under `root`."""
 
     root: Path
     core: str  # the recipe's `memory`; M's files are named after it
     restart: bool = False  # remove what was made of other settings or data
+    before: "Workspace | None" = None  # of the pass before an iteration: its V, and its data, too
+
+    def passes(self) -> "list[Workspace]":
+        """Return the workspaces of all passes up to this one."""
+        return [*(self.before.passes() if self.before else ()), self]
+
+    def next(self) -> "Workspace":
+        """Return the workspace of the next iteration."""
+        first, number = self.passes()[0], len(self.passes())
+        return replace(self, root=first.root / "iterations" / str(number), before=self)
 
     def inputs(self, name: str) -> Path:
         """What a stage, or another product, was last made of, JSON."""
@@ -133,15 +179,23 @@ class Workspace:
         """Folder of the same episodes, encoded by V."""
         return self.root / "latents" / split
 
+    def all_episodes(self, split: Split) -> list[Path]:
+        """Folders of raw episodes of this pass and those before it."""
+        return [workspace.episodes(split) for workspace in self.passes()]
+
+    def all_latents(self, split: Split) -> list[Path]:
+        """Folders of latent episodes of this pass and those before it."""
+        return [workspace.latents(split) for workspace in self.passes()]
+
     @property
     def environment(self) -> Path:
         """What the environment told of itself, JSON."""
-        return self.root / "environment.json"
+        return self.passes()[0].root / "environment.json"
 
     @property
     def vae(self) -> Path:
         """Folder of the frame sample, V's checkpoints and the trained V."""
-        return self.root / "vae"
+        return self.passes()[0].root / "vae"
 
     @property
     def vae_model(self) -> Path:
@@ -172,6 +226,10 @@ class Workspace:
     def controller(self) -> Path:
         """Folder of the training of C and `controller.npz`."""
         return self.root / "controller"
+
+    def played(self, agent: str) -> Path:
+        """Returns of an agent in the real environment, JSON."""
+        return self.root / "played" / f"{agent.replace(' ', '-')}.json"
 
     @property
     def seconds(self) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 
 from dreamserve_training.recipe import Recipe
 
-RECIPES = ("takecover",)
+RECIPES = ("carracing", "takecover")
 _WORLD_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 

@@ -3,24 +3,68 @@
 A stage's inputs are its part of the recipe and the digests of the files that it reads.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from dreamserve_training.data.digests import file_hash, files_digest
 from dreamserve_training.data.encoding import ENCODER_FILE, FramesToLatentConverter
-from dreamserve_training.recipe import ResolvedRecipe, Split, Workspace
-from dreamserve_training.runs.records import Record, begin
+from dreamserve_training.data.players import Player, Plays, RandomPlayer, SequencePlayer
+from dreamserve_training.evaluation.real import ControllerPlayer
+from dreamserve_training.recipe import (
+    PlayerName,
+    ResolvedRecipe,
+    Split,
+    Workspace,
+    read_json,
+    write_json,
+)
+from dreamserve_training.runs.records import Record, begin, describe
 
 Inputs = Mapping[str, Any]
 SPLITS: tuple[Split, ...] = ("train", "holdout")
+
+
+def _controller_player(recipe: ResolvedRecipe, workspace: Workspace) -> Plays:
+    before = workspace.before
+    assert before is not None, "the first pass has no controller yet"
+    policy = before.controller / "controller.npz"
+    files = [_hash(path) for path in (workspace.vae_model, before.memory_model, policy)]
+    made_of = sha256(repr(files).encode()).hexdigest()[:16]
+    return ControllerPlayer(before.draft.resolve(), policy.resolve(), made_of, recipe.exploration)
+
+
+def _sequence_player(recipe: ResolvedRecipe, workspace: Workspace) -> Plays:
+    return SequencePlayer(tuple(actions for _, actions in recipe.baselines), recipe.exploration)
+
+
+def _random_player(recipe: ResolvedRecipe, workspace: Workspace) -> Plays:
+    collect = recipe.collect
+    return RandomPlayer(collect.policy, collect.shortest, collect.longest)
+
+
+PLAYERS: Mapping[PlayerName, Callable[[ResolvedRecipe, Workspace], Plays]] = {
+    "controller": _controller_player,
+    "baselines": _sequence_player,
+    "random": _random_player,
+}
+
+
+def players(recipe: ResolvedRecipe, workspace: Workspace) -> tuple[Player, ...]:
+    """Return who plays the episodes of an iteration; none of the first pass, which has a policy."""
+    return tuple(
+        Player(name, weight, PLAYERS[name](recipe, workspace)) for name, weight in recipe.players
+    )
 
 
 def _collect(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
     if recipe.data is not None:
         train, holdout = map(files_digest, recipe.data.split())
         return {"env": recipe.env, "train": train, "holdout": holdout}
-    return {"env": recipe.env, "collect": recipe.collect, "holdout": recipe.holdout}
+    inputs = {"env": recipe.env, "collect": recipe.collect, "holdout": recipe.holdout}
+    return {**inputs, **({"players": players(recipe, workspace)} if recipe.players else {})}
 
 
 def _vae(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
@@ -33,28 +77,33 @@ def _encode(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
 
 def _memory(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
     names = ("memory", "memory_options", "signals", "train", "batch_size", "sequence_length")
-    return {**_fields(recipe, names), "latents": _digests(workspace.latents)}
+    before = workspace.before
+    initial = {} if before is None else {"initial": _hash(before.memory_model)}
+    return {**_fields(recipe, names), **initial, "latents": _all_latents(workspace)}
 
 
 def draft(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
     """Return what the bundle in whose dreams C is trained is made of."""
     names = ("env", "constant_reward", "done_rule", "done_threshold", "bank")
     models = {"vae": _hash(workspace.vae_model), "memory": _hash(workspace.memory_model)}
-    return {**_fields(recipe, names), **models, "latents": _digests(workspace.latents)}
+    return {**_fields(recipe, names), **models, "latents": _all_latents(workspace)}
 
 
 def _controller(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
-    return {**draft(recipe, workspace), "controller": recipe.controller}
+    before = workspace.before
+    initial = {} if before is None else {"initial": _hash(before.controller / "controller.npz")}
+    return {**draft(recipe, workspace), **initial, "controller": recipe.controller}
 
 
 def _evaluate(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
-    controller = {"policy": _hash(workspace.controller / "controller.npz")}
-    return {**_controller(recipe, workspace), **controller, "evaluate": recipe.evaluate}
+    policy = {"policy": _hash(workspace.controller / "controller.npz")}
+    names = ("baselines", "evaluate")
+    return {**_controller(recipe, workspace), **policy, **_fields(recipe, names)}
 
 
 def _export(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
-    evaluation = {"evaluation": _hash(workspace.evaluation)}
-    return {**_evaluate(recipe, workspace), **evaluation}
+    evaluations = [_hash(each.evaluation) for each in workspace.passes()]
+    return {**_evaluate(recipe, workspace), "evaluation": evaluations}
 
 
 INPUTS: Mapping[str, Callable[[ResolvedRecipe, Workspace], Inputs]] = {
@@ -86,12 +135,34 @@ def begin_encoding(
     begin(latents / "encode_run.json", record, files, reached=reached, restart=restart)
 
 
+@contextmanager
+def made_of(
+    workspace: Workspace, name: str, inputs: Inputs, output: Path | None = None
+) -> Iterator[bool]:
+    """Note after the block what `name` was made of; yield whether `output` is to be made again."""
+    path, now = workspace.inputs(name), describe(inputs)
+    changed = read_json(path, default=None) != now
+    yield changed or output is None or not output.exists()
+    if changed:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, now)
+
+
 def _fields(recipe: ResolvedRecipe, names: tuple[str, ...]) -> dict[str, Any]:
     return {name: getattr(recipe, name) for name in names}
 
 
 def _digests(folder: Callable[[Split], Path]) -> dict[str, Any]:
     return {split: files_digest(sorted(folder(split).glob("*.npz"))) for split in SPLITS}
+
+
+def _all_latents(workspace: Workspace) -> dict[str, Any]:
+    def paths(split: Split) -> list[Path]:
+        return [
+            path for each in workspace.all_latents(split) for path in sorted(each.glob("*.npz"))
+        ]
+
+    return {split: files_digest(paths(split)) for split in SPLITS}
 
 
 def _hash(path: Path) -> str | None:

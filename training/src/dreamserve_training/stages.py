@@ -5,32 +5,24 @@ An interrupted stage resumes where it stopped; a stage whose output exists is sk
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from dreamserve.loading import load_world
 from dreamserve.observations import VectorSpec
-from dreamserve_training.assemble import memory_options, write_bundle, write_draft
+from dreamserve_training.assemble import memory_options, memory_to_go_on, write_bundle, write_draft
 from dreamserve_training.data.collect import collect as collect_episodes
 from dreamserve_training.data.digests import files_digest
 from dreamserve_training.data.encoding import FramesToLatentConverter, preprocess_trajectories
 from dreamserve_training.data.episodes import episode_paths
 from dreamserve_training.data.frames import sample_frames
 from dreamserve_training.data.loaders import create_window_loader
-from dreamserve_training.defaults import probe, resolve
-from dreamserve_training.dreams.returns import dream_returns
-from dreamserve_training.evaluation.real import (
-    EpisodeResults,
-    blind_agents,
-    compare_agents,
-    controller_agents,
-    planning_agent,
-)
+from dreamserve_training.defaults import probe
+from dreamserve_training.judging import evaluate
 from dreamserve_training.models.catalog import make_memory
-from dreamserve_training.models.controller import LinearPolicy, load_policy, save_policy
+from dreamserve_training.models.controller import load_policy, save_policy
+from dreamserve_training.passes import resolve_passes
 from dreamserve_training.progress import duration, log_progress
 from dreamserve_training.recipe import ResolvedRecipe, Workspace, read_json, write_json
 from dreamserve_training.recipe_files import load_recipe
@@ -38,10 +30,11 @@ from dreamserve_training.recorded import take_recorded
 from dreamserve_training.runs.locks import locked
 from dreamserve_training.runs.records import describe
 from dreamserve_training.runs.signals import stoppable
-from dreamserve_training.stage_inputs import INPUTS, SPLITS, Inputs, begin_encoding
+from dreamserve_training.stage_inputs import INPUTS, SPLITS, begin_encoding, made_of, players
 from dreamserve_training.stage_inputs import draft as draft_inputs
 from dreamserve_training.train.memory import train_memory
 from dreamserve_training.train.methods import train_controller
+from dreamserve_training.train.ppo.config import PPOConfig
 from dreamserve_training.train.processes import leads
 from dreamserve_training.train.trainer import seed_everything
 from dreamserve_training.train.vae import train_vae
@@ -64,7 +57,9 @@ def collect(recipe: ResolvedRecipe, workspace: Workspace) -> None:
     if recipe.data is not None:
         take_recorded(recipe.data, recipe.env, workspace.episodes, workspace.restart)
     else:
+        who = players(recipe, workspace)
         for split, config in (("train", recipe.collect), ("holdout", recipe.holdout)):
+            config = replace(config, players=who)
             directory = workspace.episodes(split)
             progress = log_progress(f"collect {split}")
             collect_episodes(recipe.env, directory, config, progress, workspace.restart)
@@ -105,13 +100,13 @@ def encode(recipe: ResolvedRecipe, workspace: Workspace) -> None:
 
 
 def memory(recipe: ResolvedRecipe, workspace: Workspace) -> None:
-    """Train M on windows of latent episodes; keep the epoch that is best on held-out episodes."""
+    """Train M on latent episodes of all passes; keep the epoch that is best on held-out ones."""
     seed_everything(recipe.train.seed)  # the untrained weights
     model = make_memory(recipe.memory, **memory_options(recipe, workspace))
     config = replace(recipe.train, save_dir=str(workspace.memory), restart=workspace.restart)
     train, holdout = (
         create_window_loader(
-            workspace.latents(split),
+            workspace.all_latents(split),
             batch_size=recipe.batch_size,
             sequence_length=recipe.sequence_length,
             shuffle=split == "train",
@@ -121,7 +116,7 @@ def memory(recipe: ResolvedRecipe, workspace: Workspace) -> None:
         )
         for split in ("train", "holdout")
     )
-    train_memory(model, train, config, holdout)
+    train_memory(model, train, config, holdout, initial=memory_to_go_on(model, workspace))
 
 
 def controller(recipe: ResolvedRecipe, workspace: Workspace) -> None:
@@ -130,54 +125,13 @@ def controller(recipe: ResolvedRecipe, workspace: Workspace) -> None:
     with made_of(workspace, "draft", inputs, workspace.draft) as missing:
         if missing:
             write_draft(recipe, workspace)
+    before, more = workspace.before, {}
+    if before is not None and isinstance(recipe.controller, PPOConfig):
+        more["initial"] = load_policy(before.controller / "controller.npz")
     policy = train_controller(
-        workspace.draft, workspace.controller, recipe.controller, workspace.restart
+        workspace.draft, workspace.controller, recipe.controller, workspace.restart, **more
     )
     save_policy(policy, workspace.controller / "controller.npz")
-
-
-def evaluate(recipe: ResolvedRecipe, workspace: Workspace) -> None:
-    """Evaluate C, plans and blind agents in real episodes whose seeds were not used before.
-
-    A recipe without an environment is evaluated in dreams only.
-    """
-    config, limit = recipe.evaluate, recipe.env.max_episode_steps
-    policy = load_policy(workspace.controller / "controller.npz")
-    seeds = range(config.seed, config.seed + config.episodes)
-    real = {} if recipe.env.env is None else real_results(recipe, workspace, policy, seeds)
-    world = load_world(workspace.draft)
-    dreamed = {}
-    for value in config.dream_temperatures:
-        returns, lengths = dream_returns(world, [policy], list(seeds), value, limit)
-        results = EpisodeResults(returns[0].tolist(), lengths[0].tolist())
-        dreamed[str(value)] = results.summary(limit)
-    report = {
-        "seeds": [seeds[0], seeds[-1]],
-        "real": {name: results.summary(limit) for name, results in real.items()},
-        "dream": dreamed,
-        "episodes": {name: results._asdict() for name, results in real.items()},
-    }
-    write_json(workspace.evaluation, report)
-    for name, figures in report["real"].items():
-        logger.info("%-14s %8.5g ± %.3g", name, figures["mean"], figures["std"])
-
-
-def real_results(
-    recipe: ResolvedRecipe, workspace: Workspace, policy: LinearPolicy, seeds: range
-) -> dict[str, EpisodeResults]:
-    """Return the results in the real environment of the controller, plans and blind agents."""
-    config = recipe.evaluate
-    agents = [
-        *blind_agents(recipe.env, recipe.collect, recipe.baselines),
-        *controller_agents(workspace.draft, policy, recipe.controller.temperature),
-    ]
-    progress = log_progress("evaluate")
-    real = compare_agents(recipe.env, agents, seeds, config.workers, progress)
-    if planned := seeds[: config.plan_episodes]:
-        planner = planning_agent(workspace.draft, config.plan)
-        progress = log_progress("evaluate plans")
-        real |= compare_agents(recipe.env, [planner], planned, config.workers, progress)
-    return real
 
 
 def export(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> None:
@@ -201,16 +155,49 @@ STAGES = (
 TRAININGS = ("vae", "memory")  # stages that run in several processes, if the recipe says so
 
 
+@dataclass(frozen=True)
+class Task:
+    """A stage of a pass."""
+
+    stage: Stage
+    recipe: ResolvedRecipe
+    workspace: Workspace
+
+    @property
+    def title(self) -> str:
+        """The stage's name, and the iteration's number; there is only one export."""
+        name, number = self.stage.name, self.recipe.number
+        return name if number == 0 or name == "export" else f"{name} of iteration {number}"
+
+    def is_done(self) -> bool:
+        """Return whether the stage's output exists and was made of the present inputs."""
+        made = read_json(self.workspace.inputs(self.stage.name), default=None)
+        inputs = describe(INPUTS[self.stage.name](self.recipe, self.workspace))
+        return self.stage.output(self.workspace).exists() and bool(made == inputs)
+
+
+def tasks_of(passes: Sequence[ResolvedRecipe], workspace: Workspace, bundle: Path) -> list[Task]:
+    """Return all tasks in their order; the bundle is that of the last pass."""
+    tasks = [Task(stage, passes[0], workspace) for stage in STAGES]
+    for recipe in passes[1:]:
+        workspace = workspace.next()
+        tasks += [Task(stage, recipe, workspace) for stage in STAGES if stage.name != "vae"]
+    last = Stage("export", partial(export, bundle=bundle), lambda w: w.root / "exported")
+    return [*tasks, Task(last, passes[-1], workspace)]
+
+
 def run_stages(
     name: str,
     root: Path,
     bundle: Path,
     names: tuple[str, ...] | None = None,
     restart: bool = False,
+    iteration: int = 0,
 ) -> None:
     """Run the stages called `names` (default: all) of the recipe `name`, and log progress.
 
-    `name` may be the path of a recipe's file.
+    `name` may be the path of a recipe's file. Of stages by name, those of the first pass are run,
+    or those of an `iteration`; `export` is the last pass's.
     A stage is skipped if its output exists and was made of what the recipe and the earlier stages'
     files are now. A stage whose unfinished or finished files were made of other settings or data
     raises MismatchError; with `restart` it removes them and starts over. Raises ValueError for an
@@ -220,78 +207,66 @@ def run_stages(
     written = load_recipe(name)
     workspace = Workspace(root, written.memory, restart)
     root.mkdir(parents=True, exist_ok=True)
-    recipe = resolve(written, probe(written, workspace))
-    stages = [
-        *STAGES,
-        Stage("export", partial(export, bundle=bundle), lambda w: w.root / "exported"),
-    ]
-    selected = [stage for stage in stages if names is None or stage.name in names]
-    if not (leads(recipe.vae) and leads(recipe.train)):
-        join_training(selected, recipe, workspace, skip_done=names is None)
+    passes = resolve_passes(written, probe(written, workspace))
+    tasks = tasks_of(passes, workspace, bundle)
+    selected = [task for task in tasks if names is None or _is_meant(task, names, iteration)]
+    if not selected:
+        raise ValueError(f"the recipe has {len(passes) - 1} iterations, without such a stage")
+    if not (leads(passes[0].vae) and leads(passes[0].train)):
+        join_training(selected, skip_done=names is None)
         return
     with stoppable(), locked(root, "recipe"):
         for partial_file in root.rglob("*.partial"):  # of a process that was killed
             partial_file.unlink()
-        for index, stage in enumerate(selected, 1):
-            earlier = stages[: stages.index(stage)]
-            missing = [other.name for other in earlier if not is_done(other, recipe, workspace)]
-            if missing:
+        done = [False] * len(tasks)
+        for index, task in enumerate(selected, 1):
+            place = tasks.index(task)
+            for earlier in range(place):  # a task that was done is not asked again
+                done[earlier] = done[earlier] or tasks[earlier].is_done()
+            if missing := [tasks[earlier].title for earlier in range(place) if not done[earlier]]:
                 raise ValueError(
-                    f"{stage.name}: run {', '.join(missing)} first, with these settings and data"
+                    f"{task.title}: run {', '.join(missing)} first, with these settings and data"
                 )
-            if names is None and is_done(stage, recipe, workspace):
-                logger.info("%s: already done, skipped", stage.name)
+            done[place] = names is None and task.is_done()
+            if done[place]:
+                logger.info("%s: already done, skipped", task.title)
                 continue
-            logger.info("%s: started, %d of %d", stage.name, index, len(selected))
-            run_stage(stage, recipe, workspace)
+            logger.info("%s: started, %d of %d", task.title, index, len(selected))
+            run_task(task)
+            done[place] = True
 
 
-def join_training(
-    stages: list[Stage], recipe: ResolvedRecipe, workspace: Workspace, skip_done: bool
-) -> None:
+def _is_meant(task: Task, names: tuple[str, ...], iteration: int) -> bool:
+    if task.stage.name == "export":
+        return "export" in names
+    return task.stage.name in names and task.recipe.number == iteration
+
+
+def join_training(tasks: Sequence[Task], skip_done: bool) -> None:
     """Take part in the training that the first process has begun; it alone runs other stages.
 
     Raises ValueError if that process has not come so far.
     """
-    for stage in stages:
-        if skip_done and is_done(stage, recipe, workspace):
+    for task in tasks:
+        if skip_done and task.is_done():
             continue
-        if stage.name not in TRAININGS:
+        if task.stage.name not in TRAININGS:
             raise ValueError(
-                f"{stage.name}: is run by the first process only; call the stages"
+                f"{task.title}: is run by the first process only; call the stages"
                 f" {' and '.join(TRAININGS)} by name on further machines"
             )
-        stage.run(recipe, workspace)
+        task.stage.run(task.recipe, task.workspace)
 
 
-def is_done(stage: Stage, recipe: ResolvedRecipe, workspace: Workspace) -> bool:
-    """Return whether the output of `stage` exists and was made of the present inputs."""
-    made = read_json(workspace.inputs(stage.name), default=None)
-    inputs = describe(INPUTS[stage.name](recipe, workspace))
-    return stage.output(workspace).exists() and bool(made == inputs)
-
-
-def run_stage(stage: Stage, recipe: ResolvedRecipe, workspace: Workspace) -> None:
-    """Run `stage`, and note what it was made of and how long it took."""
-    start_s = time.monotonic()
-    with made_of(workspace, stage.name, INPUTS[stage.name](recipe, workspace)):
-        stage.run(recipe, workspace)
+def run_task(task: Task) -> None:
+    """Run `task`, and note what it was made of and how long it took."""
+    name, start_s = task.stage.name, time.monotonic()
+    task.workspace.root.mkdir(parents=True, exist_ok=True)
+    with made_of(task.workspace, name, INPUTS[name](task.recipe, task.workspace)):
+        task.stage.run(task.recipe, task.workspace)
     took_s = time.monotonic() - start_s
-    record_time(workspace, stage.name, took_s)
-    logger.info("%s: done in %s", stage.name, duration(took_s))
-
-
-@contextmanager
-def made_of(
-    workspace: Workspace, name: str, inputs: Inputs, output: Path | None = None
-) -> Iterator[bool]:
-    """Note after the block what `name` was made of; yield whether `output` is to be made again."""
-    path, now = workspace.inputs(name), describe(inputs)
-    changed = read_json(path, default=None) != now
-    yield changed or output is None or not output.exists()
-    if changed:
-        path.parent.mkdir(exist_ok=True)
-        write_json(path, now)
+    record_time(task.workspace, name, took_s)
+    logger.info("%s: done in %s", task.title, duration(took_s))
 
 
 def record_time(workspace: Workspace, stage: str, seconds: float) -> None:

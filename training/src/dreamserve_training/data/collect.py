@@ -2,8 +2,8 @@
 
     dreamserve-train collect takecover --out runs/takecover
 
-Each episode is a pure function of its seed and has its own file, so an interrupted run continues
-with the missing files.
+Each episode is a pure function of its seed and its players, and has its own file, so an
+interrupted run continues with the missing files.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from dreamserve.spaces import ActionSpace
+from dreamserve_training.data.agents import Agent, BlindAgent
 from dreamserve_training.data.episodes import DataError, Episode, save_episode
+from dreamserve_training.data.players import Player, player_of
 from dreamserve_training.data.policies import Policy, sticky_actions
 from dreamserve_training.data.workers import worker_env
 from dreamserve_training.envs import EnvSpec, RealEnv
@@ -36,6 +38,7 @@ class CollectConfig(Options):
     shortest: AboveZero = 1.0  # mean steps that a random action lasts, see `sticky_actions`
     longest: AboveZero = 16.0
     policy: Policy | None = None  # the actions of an episode; None: sticky random ones
+    players: tuple[Player, ...] = ()  # who play instead
 
     @property
     def seeds(self) -> range:
@@ -48,6 +51,12 @@ class CollectConfig(Options):
             return self.policy(rng, space)
         return sticky_actions(rng, space, self.shortest, self.longest)
 
+    def agent(self, seed: int, space: ActionSpace) -> Agent:
+        """Return who plays the episode `seed`."""
+        if self.players:
+            return player_of(seed, self.players).plays.agent(space)
+        return BlindAgent(self.actions, space)
+
 
 def record_episode(env: RealEnv, config: CollectConfig, seed: int) -> Episode:
     """Play one episode; return the arrays that `episodes` describes.
@@ -58,15 +67,21 @@ def record_episode(env: RealEnv, config: CollectConfig, seed: int) -> Episode:
     spec = env.spec
     is_frames = spec.observation.kind == "frame"
     seen: Any = env.reset(seed)
+    agent = config.agent(seed, spec.action_space)
+    agent.begin(seen, seed)
     observations, rows, recorded = [], [], []
-    for action in config.actions(np.random.default_rng(seed), spec.action_space):
-        checked = spec.action_space.check(action)
-        observations.append(seen)
-        seen, reward, terminated, truncated, numbers = env.step(checked)
-        rows.append((checked, reward, terminated))
-        recorded.append(numbers)
-        if terminated or truncated or len(rows) == spec.max_episode_steps:
+    while len(rows) < spec.max_episode_steps:
+        try:
+            action = spec.action_space.check(agent.act())
+        except StopIteration:
             break
+        observations.append(seen)
+        seen, reward, terminated, truncated, numbers = env.step(action)
+        rows.append((action, reward, terminated))
+        recorded.append(numbers)
+        if terminated or truncated:
+            break
+        agent.see(action, seen)
     if not rows:
         raise DataError(f"{spec.env_id}: the policy gave no action")
     actions, rewards, terminated_ = zip(*rows, strict=True)
@@ -118,6 +133,7 @@ def _begin(spec: EnvSpec, directory: Path, config: CollectConfig, restart: bool)
         "environment": describe(spec),
         "seed": config.seed,
         "actions": describe((config.shortest, config.longest, config.policy)),
+        **({"players": describe(config.players)} if config.players else {}),
     }
     record = Record("the collection", settings, {"episodes": config.episodes})
     path = directory / "collect_run.json"

@@ -7,6 +7,7 @@ The frame after the last action is not stored: a terminal observation is often n
 """
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from dreamserve_training.files import atomic_write
 
 Episode = dict[str, npt.NDArray[np.generic]]
+Folders = str | Path | Sequence[Path]  # one folder of episodes, or several
 
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -27,8 +29,13 @@ class DataError(ValueError):
     """An episode file that cannot be trained on; the message says which file and why."""
 
 
-def episode_paths(directory: str | Path) -> list[Path]:
-    """Return the episode files of `directory`, sorted by name; DataError if it has none."""
+def episode_paths(directory: Folders) -> list[Path]:
+    """Return the episode files of `directory`, sorted by name; DataError if it has none.
+
+    Of several directories: the files of each in turn.
+    """
+    if not isinstance(directory, str | Path):
+        return [path for each in directory for path in episode_paths(each)]
     directory = Path(directory)
     if not directory.is_dir():
         raise DataError(f"{directory}: no such directory of episodes")

@@ -1,7 +1,6 @@
 """Batches of windows: collate functions, the sampler of epochs, and the loader."""
 
 from collections.abc import Iterator, Sequence, Sized
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -10,7 +9,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence
 from torch.utils.data import DataLoader, Sampler
 
 from dreamserve_training.data.actions import TakesActions, space_of
-from dreamserve_training.data.episodes import DataError
+from dreamserve_training.data.episodes import DataError, Folders
 from dreamserve_training.data.sequences import Item, SequenceDataset
 from dreamserve_training.data.signals import Signals
 from dreamserve_training.data.streams import StreamSampler
@@ -107,7 +106,7 @@ def check_batches(batches: object, model: TakesLatents) -> None:
 
 
 def create_window_loader(
-    data_dir: str | Path,
+    data_dir: Folders,
     batch_size: int = 32,
     sequence_length: int = 50,
     shuffle: bool = True,
@@ -121,7 +120,7 @@ def create_window_loader(
     signals: Signals | None = None,
     in_order: bool = False,
 ) -> DataLoader[Item]:
-    """Return a loader of windows of the latent episodes in `data_dir`, for training M.
+    """Return a loader of windows of the latent episodes in `data_dir`, one folder or several.
 
     A batch is a dict of tensors (B, T, …), described in `dreamserve_training.data.sequences`,
     padded to its longest window. Each of `num_workers` processes prefetches `prefetch` batches

@@ -5,6 +5,7 @@ world's action space.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -68,3 +69,16 @@ def repeated_sequence(
     """Yield `actions` in their order, again and again."""
     while True:
         yield from actions
+
+
+def varied_sequence(
+    rng: np.random.Generator, space: ActionSpace, sequences: Sequence[Sequence[Any]]
+) -> Iterator[Any]:
+    """Yield one of `sequences` again and again, up to twice as fast or as slowly.
+
+    The sequence, its pace (log-uniform) and the step it begins at are drawn once per episode.
+    """
+    actions = sequences[rng.integers(len(sequences))]
+    pace, start = 2 ** rng.uniform(-1, 1), rng.uniform(0, len(actions))
+    for step in count():
+        yield actions[int(start + step * pace) % len(actions)]

@@ -16,6 +16,7 @@ from dreamserve_training.data.digests import Digest, files_digest
 from dreamserve_training.data.episodes import (
     DataError,
     Episode,
+    Folders,
     Header,
     episode_paths,
     load_episode,
@@ -34,7 +35,7 @@ Float32 = npt.NDArray[np.float32]
 
 
 class TrajectoryDataset(Dataset[Item]):
-    """Windows of at most `sequence_length` + `burn_in` steps of a directory of latent episodes.
+    """Windows of at most `sequence_length` + `burn_in` steps of latent episodes in folders.
 
     `dreamserve_training.data.sequences` describes the items. In an epoch every step of every
     episode counts exactly once; `mask` is false on steps of context, which only warm up the
@@ -54,7 +55,7 @@ class TrajectoryDataset(Dataset[Item]):
 
     def __init__(
         self,
-        data_dir: str | Path,
+        data_dir: Folders,
         sequence_length: int,
         *,
         burn_in: int | None = 0,

@@ -4,7 +4,6 @@ They run on a backend, so they measure the world that is served.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from dreamserve.backends.base import Backend
 from dreamserve.manifest import WorldSpec
 from dreamserve.observations import FrameSpec
-from dreamserve_training.data.episodes import DataError, episode_paths
+from dreamserve_training.data.episodes import DataError, Folders, episode_paths
 from dreamserve_training.data.signals import Signals
 from dreamserve_training.evaluation.hazard import events_of, hazard
 from dreamserve_training.evaluation.horizon import HORIZONS, horizon_errors
@@ -42,8 +41,8 @@ _KEEP_EVERY = 32  # steps between the starts of open-loop dreams
 def measure_world(
     backend: Backend,
     spec: WorldSpec,
-    raw: str | Path,
-    latents: str | Path,
+    raw: Folders,
+    latents: Folders,
     frames: int = 4000,
     episodes: int | None = None,
     seed: int = 0,
@@ -52,7 +51,7 @@ def measure_world(
 ) -> dict[str, Any]:
     """Return the measurements of a world on held-out episodes, for `manifest.quality`.
 
-    `raw` and `latents` are directories of the same episodes, as observed and as V's posteriors.
+    `raw` and `latents` are folders of the same episodes, as observed and as V's posteriors.
     About `frames` frames and the first `episodes` (default: all) are used. Sections: reconstruction
     and salient_things of a world that sees frames, likelihood, horizon, done, hazard, signals and
     reward if the world predicts them; the functions that compute them define them.
@@ -91,7 +90,7 @@ def _steps_between(episodes: Sequence[LatentEpisode]) -> int:
 
 
 def card_pictures(
-    backend: Backend, spec: WorldSpec, raw: str | Path, latents: str | Path, seed: int = 0
+    backend: Backend, spec: WorldSpec, raw: Folders, latents: Folders, seed: int = 0
 ) -> dict[str, Picture]:
     """Return the card's pictures by name: `reconstruction`, and `dream` if it is possible.
 
@@ -102,11 +101,11 @@ def card_pictures(
         return {}
     pictures = {"reconstruction": reconstruction_picture(backend, held_out_frames(raw, 400))}
     min_steps = 2 * HORIZONS[-1]
-    for path in episode_paths(raw):
+    for path, encoded in zip(episode_paths(raw), episode_paths(latents), strict=True):
         frames = load_frames(path)
         if len(frames) < min_steps:
             continue
-        episode = load_latent(Path(latents) / path.name)
+        episode = load_latent(encoded)
         if len(episode.mu) != len(frames):
             raise DataError(f"{path}: {len(frames)} frames but {len(episode.mu)} latents")
         start = busiest_start(frames)

@@ -3,12 +3,12 @@
 dreamserve-train evaluate takecover --out runs/takecover
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,48 +18,18 @@ from dreamserve.engine.world import World
 from dreamserve.local import DreamBatch, LocalClient
 from dreamserve.observations import FrameSpec
 from dreamserve.spaces import ActionSpace
+from dreamserve_training.data.agents import Agent, BlindAgent, Exploration, ExploringAgent
 from dreamserve_training.data.collect import CollectConfig
 from dreamserve_training.data.policies import Policy, random_actions, repeated_sequence
 from dreamserve_training.data.workers import worker_env
 from dreamserve_training.dreams.returns import features, worker_world
 from dreamserve_training.envs import EnvSpec, Observed, RealEnv
-from dreamserve_training.models.controller import LinearPolicy
+from dreamserve_training.models.controller import LinearPolicy, load_policy
 from dreamserve_training.runs.pools import worker_pool
 from dreamserve_training.runs.signals import stoppable
 
 Float32 = npt.NDArray[np.float32]
-
-
-class Agent(Protocol):
-    """Plays one real episode: `begin`, then `act` and `see` in turn."""
-
-    def begin(self, observation: Observed, seed: int) -> None:
-        """Start an episode at `observation`: (H, W, C) uint8, or (n,) float32."""
-
-    def act(self) -> Any:
-        """Return the next action."""
-
-    def see(self, observation: Observed) -> None:
-        """Observe what followed the last action."""
-
-
-@dataclass
-class BlindAgent:
-    """An agent that ignores observations and takes the actions of a policy."""
-
-    policy: Policy
-    space: ActionSpace
-
-    def begin(self, observation: Observed, seed: int) -> None:
-        """Restart the policy with `seed`."""
-        self._actions: Iterator[Any] = self.policy(np.random.default_rng(seed), self.space)
-
-    def act(self) -> Any:
-        """Return the next action."""
-        return next(self._actions)
-
-    def see(self, observation: Observed) -> None:
-        """Ignore the observation."""
+CONTROLLER, RANDOM = "controller", "random"  # agents that are compared with others by name
 
 
 def latent_of(world: World, observation: Observed) -> Float32:
@@ -87,19 +57,36 @@ class DreamingAgent:
         self.dreams = DreamBatch(self.world, [seed], self.temperature, starts=start)
 
     def act(self) -> Any:
-        """Return the controller's action and step the dream with it."""
+        """Return the controller's action."""
         space, scores = self.world.spec.action_space, self._scores()
-        action = space.from_scores(scores, np.isfinite(scores).all(axis=1))
-        self.dreams.step(action)
-        return space.single(action[0])
+        return space.single(space.from_scores(scores, np.isfinite(scores).all(axis=1))[0])
 
     def _scores(self) -> Float32:
         return self.policy.scores(features(self.dreams, self.policy.inputs))
 
-    def see(self, observation: Observed) -> None:
-        """Correct the dream to the real observation."""
+    def see(self, action: Any, observation: Observed) -> None:
+        """Step the dream with `action`, and correct it to the real observation."""
+        self.dreams.step(np.asarray(action)[None])
         if self.vision:
             self.dreams.correct(latent_of(self.world, observation))
+
+
+@dataclass
+class AverageAgent(DreamingAgent):
+    """A controller that sees, in place of every real observation, the mean latent of the bank."""
+
+    def begin(self, observation: Observed, seed: int) -> None:
+        """Start the dream at the mean latent, whatever is observed."""
+        super().begin(observation, seed)
+        spec = self.world.spec
+        posterior = (self.world.bank[name] for name in spec.head.posterior(spec.latent_size))
+        self._average = spec.head.mode(tuple(posterior)).mean(axis=0, keepdims=True)
+        self.dreams.correct(self._average)
+
+    def see(self, action: Any, observation: Observed) -> None:
+        """Step the dream with `action`, and show the mean latent again."""
+        self.dreams.step(np.asarray(action)[None])
+        self.dreams.correct(self._average)
 
 
 @dataclass
@@ -118,13 +105,12 @@ class PlanningAgent:
 
     def act(self) -> Any:
         """Return the first action of a plan."""
-        self.action = self.client.plan(self.session_id, **self.fields).action
-        return self.action
+        return self.client.plan(self.session_id, **self.fields).action
 
-    def see(self, observation: Observed) -> None:
-        """Step the dream, corrected to the real observation."""
+    def see(self, action: Any, observation: Observed) -> None:
+        """Step the dream with `action`, corrected to the real observation."""
         seen = "observation" if isinstance(self.world.spec.observation, FrameSpec) else "vector"
-        self.client.step(self.session_id, self.action, **{seen: observation})
+        self.client.step(self.session_id, action, **{seen: observation})
 
 
 class EpisodeResults(NamedTuple):
@@ -153,11 +139,12 @@ def play(env: RealEnv, agent: Agent, seed: int) -> tuple[float, int]:
     agent.begin(observation, seed)
     total, steps = 0.0, 0
     while steps < env.spec.max_episode_steps:
-        observation, reward, terminated, truncated, _ = env.step(agent.act())
+        action = agent.act()
+        observation, reward, terminated, truncated, _ = env.step(action)
         total, steps = total + reward, steps + 1
         if terminated or truncated:
             break
-        agent.see(observation)
+        agent.see(action, observation)
     return total, steps
 
 
@@ -176,7 +163,7 @@ def blind_agents(
 
     A baseline repeats its actions, which are those of the spec's space; ValueError for others.
     """
-    policies: dict[str, Policy] = {"random": random_actions, "as collected": collect.actions}
+    policies: dict[str, Policy] = {RANDOM: random_actions, "as collected": collect.actions}
     for name, actions in baselines:
         spec.action_space.check(list(actions), leading=(len(actions),))
         policies[name] = partial(repeated_sequence, actions=tuple(actions))
@@ -187,12 +174,37 @@ def blind_agents(
 
 
 def controller_agents(bundle: Path, policy: LinearPolicy, temperature: float) -> list[AgentSpec]:
-    """Return the controller, with vision and with `vision cut` after the first frame."""
+    """Return the controller and its blind twins.
+
+    `vision cut` sees the first observation only and dreams on from it; `average seen` is shown the
+    mean latent of the bank in place of every observation.
+    """
     bundle = bundle.resolve()  # workers have another working directory
+    build = partial(_dreaming, bundle, policy)
     return [
-        AgentSpec(name, partial(_dreaming, bundle, policy, vision, temperature))
-        for name, vision in (("controller", True), ("vision cut", False))
+        AgentSpec(CONTROLLER, partial(build, DreamingAgent, True, temperature)),
+        AgentSpec("vision cut", partial(build, DreamingAgent, False, temperature)),
+        AgentSpec("average seen", partial(build, AverageAgent, True, temperature)),
     ]
+
+
+@dataclass(frozen=True)
+class ControllerPlayer:
+    """Collects episodes: a controller of a bundle, with vision, which explores.
+
+    `made_of` says in the record of a collection which bundle and policy these are; a run's folder
+    may be moved, so their paths do not.
+    """
+
+    bundle: Path
+    policy: Path
+    made_of: str
+    exploration: Exploration
+
+    def agent(self, space: ActionSpace) -> Agent:
+        """Return the exploring controller."""
+        agent = DreamingAgent(worker_world(self.bundle), load_policy(self.policy))
+        return ExploringAgent(agent, self.exploration, space)
 
 
 def planning_agent(bundle: Path, fields: Mapping[str, Any]) -> AgentSpec:
@@ -204,8 +216,10 @@ def _planning(bundle: Path, fields: Mapping[str, Any]) -> Agent:
     return PlanningAgent(worker_world(bundle), fields)
 
 
-def _dreaming(bundle: Path, policy: LinearPolicy, vision: bool, temperature: float) -> Agent:
-    return DreamingAgent(worker_world(bundle), policy, vision, temperature)
+def _dreaming(
+    bundle: Path, policy: LinearPolicy, kind: type[DreamingAgent], vision: bool, temperature: float
+) -> Agent:
+    return kind(worker_world(bundle), policy, vision, temperature)
 
 
 def _play_one(spec: EnvSpec, agent: AgentSpec, seed: int) -> tuple[float, int]:
@@ -218,10 +232,12 @@ def compare_agents(
     seeds: Sequence[int],
     workers: int = 2,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    keep: Callable[[str, EpisodeResults], None] = lambda name, results: None,
 ) -> dict[str, EpisodeResults]:
     """Return every agent's results, by name, over the same real episodes, one per seed.
 
-    Calls `progress(done, total)` first, and after each episode.
+    Calls `progress(done, total)` first, and after each episode; `keep` is given an agent's results
+    as soon as it has played.
     """
     total = len(agents) * len(seeds)
     progress(0, total)
@@ -230,12 +246,17 @@ def compare_agents(
             agent.name: [pool.submit(_play_one, spec, agent, seed) for seed in seeds]
             for agent in agents
         }
-        every = [job for pending in jobs.values() for job in pending]
-        for done, job in enumerate(as_completed(every), 1):
+        results: dict[str, EpisodeResults] = {}
+        owner = {job: name for name, pending in jobs.items() for job in pending}
+        left = dict.fromkeys(jobs, len(seeds))
+        for done, job in enumerate(as_completed(owner), 1):
             job.result()  # raises the worker's exception
+            name = owner[job]
+            left[name] -= 1
+            if left[name] == 0:
+                played = (each.result() for each in jobs[name])
+                returns, lengths = zip(*played, strict=True)
+                results[name] = EpisodeResults(list(returns), list(lengths))
+                keep(name, results[name])
             progress(done, total)
-    results: dict[str, EpisodeResults] = {}
-    for name, pending in jobs.items():
-        returns, lengths = zip(*(job.result() for job in pending), strict=True)
-        results[name] = EpisodeResults(list(returns), list(lengths))
-    return results
+    return {name: results[name] for name in jobs}

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from dreamserve.backends.base import Array, Backend
 from dreamserve_training.data.checks import without_terminal_frame
-from dreamserve_training.data.episodes import episode_paths, load_episode
+from dreamserve_training.data.episodes import Folders, episode_paths, load_episode
 
 CONTRAST = 0.4  # of the value range
 SMALLEST_AREA_PX = 2
@@ -42,7 +42,7 @@ class Tally:
             yield name, int(in_band.sum()), int(kept[in_band].sum())
 
 
-def held_out_frames(directory: str | Path, count: int) -> UInt8:
+def held_out_frames(directory: Folders, count: int) -> UInt8:
     """Return about `count` frames (N, H, W, C) uint8, evenly spaced over the raw episodes."""
     paths = episode_paths(directory)
     per_episode = max(1, -(-count // len(paths)))

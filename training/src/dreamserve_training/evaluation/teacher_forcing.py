@@ -15,7 +15,7 @@ from dreamserve.backends.base import Array, Backend, StepInput
 from dreamserve.manifest import WorldSpec
 from dreamserve_training.data.actions import as_actions
 from dreamserve_training.data.checks import check_latent_episode
-from dreamserve_training.data.episodes import DataError, episode_paths, load_episode
+from dreamserve_training.data.episodes import DataError, Folders, episode_paths, load_episode
 from dreamserve_training.data.signals import Signals, check_recorded, signal_values
 from dreamserve_training.models.mixture import Mixture, mixture_log_prob
 
@@ -47,7 +47,7 @@ class TeacherForced:
 
 
 def load_latents(
-    directory: str | Path, limit: int | None = None, signals: Signals | None = None
+    directory: Folders, limit: int | None = None, signals: Signals | None = None
 ) -> list[LatentEpisode]:
     """Return the first `limit` (default: all) latent episodes of `directory`, with `signals`.
 

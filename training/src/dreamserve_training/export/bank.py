@@ -20,6 +20,7 @@ from dreamserve_training.data.checks import check_latent_episode
 from dreamserve_training.data.episodes import (
     DataError,
     Episode,
+    Folders,
     episode_paths,
     load_episode,
     read_headers,
@@ -54,7 +55,7 @@ class _Moments(NamedTuple):
 
 def make_bank(
     memory: WorldModel,
-    directory: str | Path,
+    directory: Folders,
     size: int = 256,
     max_burn_in: int = 16,
     seed: int = 0,

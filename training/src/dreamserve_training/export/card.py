@@ -58,7 +58,15 @@ EXPLANATIONS = {
     ),
     "real": (
         "Returns in the real environment. *As collected*: the random actions of the training data;"
-        " *vision cut*: C sees only an episode's first observation; *plan*: actions of /plan."
+        " *vision cut*: C sees only an episode's first observation; *average seen*: C is shown the"
+        " mean latent in place of every observation; *plan*: actions of /plan."
+    ),
+    "differences": (
+        "Returns of the controller less those of others in the same real episodes, paired by seed."
+    ),
+    "passes": (
+        "Mean returns of the controller after each pass of the recipe: in the real environment"
+        " (*mean*), of its blind twins, of the best agent that ignores observations, and in dreams."
     ),
     "dream": "Returns of the same controller in dreams of this world, by temperature.",
 }

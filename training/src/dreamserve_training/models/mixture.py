@@ -154,10 +154,11 @@ def sample_with_noise(
 
 def _picked(mixture: Mixture, temperature: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     """Return mu (…, Z) and log sigma (…, Z or 1) of the components that `uniform` selects."""
-    if mixture.mu.shape[-2] == 1:  # its cumulative weights would be an empty tensor
+    components = mixture.mu.unbind(-2)  # their number is constant in a trace, a shape's is not
+    if len(components) == 1:  # the cumulative weights would be an empty tensor
         is_isotropic = mixture.log_sigma.ndim < mixture.mu.ndim
         only = mixture.log_sigma if is_isotropic else mixture.log_sigma.squeeze(-2)
-        return mixture.mu.squeeze(-2), only
+        return components[0], only
     logits = mixture.logits if mixture.per_dimension else mixture.logits.unsqueeze(-1)
     t = temperature[..., None, None]
     # the maximum is subtracted first, so that a tiny T gives one-hot weights and not inf - inf

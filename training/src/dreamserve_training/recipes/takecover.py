@@ -5,7 +5,7 @@ dreamserve-train recipe takecover --out runs/takecover
 
 from dreamserve_training.data.signals import Signal
 from dreamserve_training.models.controller import Axis
-from dreamserve_training.recipe import Recipe
+from dreamserve_training.recipe import Iteration, Recipe
 
 NOOP, RIGHT, LEFT = range(3)
 
@@ -39,4 +39,18 @@ RECIPE = Recipe(
         "population": 64,
         "episodes": 16,
     },
+    evaluate={"episodes": 400},  # the standard error of 100 is 50 steps
+    # Random data holds almost nothing past 700 steps.
+    iterations=(
+        Iteration(
+            episodes=1700,
+            players={"controller": 0.4, "baselines": 0.2, "random": 0.4},
+            train={"epochs": 8},
+        ),
+        Iteration(
+            episodes=1700,
+            players={"controller": 0.5, "baselines": 0.2, "random": 0.3},
+            train={"epochs": 8},
+        ),
+    ),
 )

@@ -18,7 +18,8 @@ Strategy = Literal["auto", "ddp"]
 PLACES = ("devices", "num_nodes", "strategy")  # the options; they change no result
 RANKS = ("RANK", "SLURM_PROCID", "GROUP_RANK", "NODE_RANK", "LOCAL_RANK")
 LAUNCHED = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
-ENDS_WITHIN_S = 10.0
+ENDS_WITHIN_S = 10.0  # after SIGTERM
+EXITS_WITHIN_S = 60.0  # after the training
 
 
 class Places(Protocol):
@@ -62,17 +63,17 @@ def processes_of(trainer: lightning.Trainer) -> Iterator[None]:
     After the block a further training may begin in this process; others exit with status 0.
     """
     before = {name: os.environ.get(name) for name in LAUNCHED}
+    patience_s = 0.0
     try:
         yield
         if not trainer.is_global_zero:
             raise SystemExit(0)
-        for process in _launched(trainer):
-            process.wait(ENDS_WITHIN_S)
+        patience_s = EXITS_WITHIN_S
     finally:
-        for process in _launched(trainer):
-            _end(process)
         if trainer.world_size > 1 and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+        for process in _launched(trainer):
+            _end(process, patience_s)
         for name, value in before.items():
             os.environ.pop(name, None)
             if value is not None:
@@ -91,11 +92,14 @@ def _launched(trainer: lightning.Trainer) -> list[subprocess.Popen[bytes]]:
     return list(getattr(launcher, "procs", ()))
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.terminate()
+def _end(process: subprocess.Popen[bytes], patience_s: float) -> None:
+    """Wait for a process, at first for `patience_s`; then end it, which it may refuse once."""
+    for wait_s, end in (
+        (patience_s, process.terminate),
+        (ENDS_WITHIN_S, process.kill),
+    ):
         try:
-            process.wait(ENDS_WITHIN_S)
+            process.wait(wait_s)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(ENDS_WITHIN_S)
+            end()
+    process.wait(ENDS_WITHIN_S)

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
+from dreamserve.loading import load_world
 from dreamserve_training.data.digests import folder_digest
-from dreamserve_training.dreams.returns import worker_world
 from dreamserve_training.models.checkpoint import CheckpointError
 from dreamserve_training.models.controller import LinearPolicy
 from dreamserve_training.progress import show_progress
@@ -53,7 +53,7 @@ def learn(
     path, record_path = directory / CHECKPOINT_FILE, directory / RECORD_FILE
     show_progress()
     with stoppable(), locked(directory, "learning"), _one_thread():
-        learner = Learner(worker_world(bundle), config, initial)
+        learner = Learner(load_world(bundle, threads=1), config, initial)
         record = _record(bundle, config, initial)
         reached = _reached(path, config.iterations)
         begin(record_path, record, (path,), reached=reached, restart=restart)

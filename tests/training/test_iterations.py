@@ -1,0 +1,259 @@
+"""The passes of a recipe: their options, who plays, what M goes on from, and their figures."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dreamserve.observations import VectorSpec
+from dreamserve.spaces import DiscreteSpace
+from dreamserve_training import judging, stages
+from dreamserve_training.assemble import memory_to_go_on
+from dreamserve_training.data.agents import Exploration
+from dreamserve_training.data.episodes import save_episode
+from dreamserve_training.data.loaders import create_window_loader
+from dreamserve_training.data.players import SequencePlayer
+from dreamserve_training.defaults import Probed
+from dreamserve_training.envs import EnvSpec
+from dreamserve_training.evaluation.differences import controller_differences, paired
+from dreamserve_training.evaluation.real import ControllerPlayer, EpisodeResults
+from dreamserve_training.models.catalog import save_memory
+from dreamserve_training.models.mdnrnn import MDNRNN
+from dreamserve_training.passes import resolve_passes
+from dreamserve_training.recipe import Iteration, Recipe, Workspace, write_json
+from dreamserve_training.recipe_files import RecipeError
+from dreamserve_training.stage_inputs import INPUTS, players
+from dreamserve_training.train.memory import train_memory
+
+PROBED = Probed(
+    EnvSpec(
+        env="Pole-v0",
+        env_id="Pole-v0",
+        observation=VectorSpec(names=("angle",), low=(-1.0,), high=(1.0,)),
+        action_space=DiscreteSpace(n=2, names=("left", "right")),
+        max_episode_steps=50,
+    ),
+    mean_steps=20.0,
+)
+RECIPE = Recipe(
+    env="Pole-v0",
+    name="pole",
+    collect={"episodes": 100},
+    train={"epochs": 8},
+    baselines={"sway": [0, 1]},
+    iterations=(
+        Iteration(episodes=50, train={"epochs": 3}, exploration={"share": 0.3}),
+        Iteration(episodes=20, players={"controller": 3.0, "baselines": 0.0, "random": 1.0}),
+    ),
+)
+
+
+def test_an_iteration_has_the_recipes_options_except_its_own():
+    first, second, third = resolve_passes(RECIPE, PROBED)
+    assert [each.number for each in (first, second, third)] == [0, 1, 2]
+    assert [each.train.epochs for each in (first, second, third)] == [8, 3, 8]
+    assert (second.exploration.share, third.exploration.share) == (0.3, Exploration().share)
+    assert [name for name, _ in second.players] == ["controller", "baselines", "random"]
+    assert third.players == (("controller", 3.0), ("random", 1.0))
+    assert first.players == ()
+
+
+def test_no_two_passes_nor_judges_share_a_seed():
+    passes = resolve_passes(RECIPE, PROBED)
+    seeds = [
+        seed for each in passes for part in (each.collect, each.holdout) for seed in part.seeds
+    ]
+    assert len(set(seeds)) == len(seeds) == 100 + 10 + 50 + 5 + 20 + 4
+    assert max(seeds) < passes[0].evaluate.seed
+    with pytest.raises(RecipeError, match="seed 150 is that of an episode of the data"):
+        resolve_passes(replace(RECIPE, evaluate={"seed": 150}), PROBED)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"baselines": {}, "players": {"baselines": 1.0}}, "iteration 1: nobody plays"),
+        ({"train": {"epoch": 3}}, "train: unknown options"),
+        ({"exploration": {"shares": 3}}, "exploration: unknown options"),
+    ],
+)
+def test_an_iteration_that_cannot_be_run_is_refused(change, says):
+    baselines = change.pop("baselines", RECIPE.baselines)
+    recipe = replace(RECIPE, baselines=baselines, iterations=(Iteration(episodes=5, **change),))
+    with pytest.raises(RecipeError, match=says):
+        resolve_passes(recipe, PROBED)
+
+
+def test_unknown_players_are_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="'controller', 'baselines' or 'random'"):
+        Iteration(episodes=5, players={"expert": 1.0})
+
+
+def test_recorded_data_cannot_be_iterated_without_its_environment():
+    recorded = Probed(replace(PROBED.env, env=None), 20.0)
+    with pytest.raises(RecipeError, match="iteration 1: needs env"):
+        resolve_passes(RECIPE, recorded)
+
+
+def test_the_controller_that_plays_is_that_of_the_pass_before(tmp_path):
+    _, second, _ = resolve_passes(RECIPE, PROBED)
+    before = Workspace(tmp_path, "mdnrnn")
+    workspace = before.next()
+    for path in (before.vae_model, before.memory_model, before.controller / "controller.npz"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"one")
+    controller, sequences, _ = players(second, workspace)
+    assert isinstance(controller.plays, ControllerPlayer)
+    assert controller.plays.bundle == before.draft
+    assert isinstance(sequences.plays, SequencePlayer)
+    assert sequences.plays.sequences == ((0, 1),)
+    inputs = INPUTS["collect"](second, workspace)
+    (before.controller / "controller.npz").write_bytes(b"another")
+    assert INPUTS["collect"](second, workspace) != inputs
+
+
+def test_an_iterations_stages_read_the_data_of_all_passes_and_the_first_ones_vae(tmp_path):
+    first = Workspace(tmp_path, "mdnrnn")
+    third = first.next().next()
+    assert third.root == tmp_path / "iterations" / "2"
+    assert third.vae_model == first.vae_model
+    roots = [tmp_path, tmp_path / "iterations" / "1", tmp_path / "iterations" / "2"]
+    assert third.all_latents("train") == [root / "latents" / "train" for root in roots]
+    tasks = stages.tasks_of(resolve_passes(RECIPE, PROBED), first, tmp_path / "bundle")
+    assert [task.title for task in tasks[5:8]] == [
+        "evaluate",
+        "collect of iteration 1",
+        "encode of iteration 1",
+    ]
+    assert [task.title for task in tasks].count("vae") == 1
+    assert tasks[-1].title == "export"
+    assert tasks[-1].workspace == third
+
+
+def latents(folder, count, first=0):
+    rng = np.random.default_rng(first)
+    folder.mkdir(parents=True)
+    for index in range(first, first + count):
+        episode = {
+            "mu": rng.normal(size=(12, 4)).astype(np.float16),
+            "logvar": np.full((12, 4), -2, np.float16),
+            "actions": rng.integers(3, size=12),
+            "rewards": np.ones(12, np.float32),
+            "terminated": np.arange(12) == 11,
+        }
+        save_episode(folder / f"episode-{index}.npz", episode)
+    return folder
+
+
+def test_m_goes_on_from_other_weights_and_says_so(tmp_path):
+    folders = [latents(tmp_path / "a", 2), latents(tmp_path / "b", 3, first=2)]
+    loader = create_window_loader(folders, batch_size=4, sequence_length=8)
+    assert len(loader.dataset.paths) == 5
+
+    def model(**options):
+        torch.manual_seed(3)
+        return MDNRNN(4, 3, num_mixtures=2, **{"rnn_size": 8, **options})
+
+    config = {"epochs": 1, "lr": 0.0, "mixed_precision": False, "save_dir": str(tmp_path / "m")}
+    torch.manual_seed(7)
+    other = MDNRNN(4, 3, rnn_size=8, num_mixtures=2)
+    save_memory(other, tmp_path / "other.pth")
+    trained = model()
+    train_memory(trained, loader, config, initial=tmp_path / "other.pth")
+    for name, weights in trained.state_dict().items():
+        torch.testing.assert_close(weights, other.state_dict()[name])
+
+    with pytest.raises(ValueError, match=r"initial\.sha256 was .* and is now absent"):
+        train_memory(model(), loader, config)
+    before = Workspace(tmp_path / "run", "mdnrnn")
+    save_memory(other, before.memory_model)
+    assert memory_to_go_on(model(), before) is None
+    assert memory_to_go_on(model(), before.next()) == before.memory_model
+    assert memory_to_go_on(model(predict_reward=True), before.next()) is None
+
+
+def test_differences_are_paired_by_seed():
+    base = np.random.default_rng(0).normal(500, 300, 40)
+    one = EpisodeResults((base + 50).tolist(), [1] * 40)
+    other = EpisodeResults((base[:30] + np.arange(30) % 2).tolist(), [1] * 30)
+    figures = paired(one, other)
+    assert figures["episodes"] == 30
+    assert figures["mean"] == pytest.approx(49.5)
+    assert figures["standard_error"] == pytest.approx(0.5 / 29**0.5, abs=0.01)
+    assert figures["ratio"] == pytest.approx(
+        (base[:30].mean() + 50) / (base[:30].mean() + 0.5), 0.01
+    )
+
+
+def test_the_controller_is_compared_with_its_twins_chance_and_the_best_blind_agent():
+    means = {
+        "random": 2,
+        "as collected": 3,
+        "sweep": 7,
+        "controller": 9,
+        "vision cut": 5,
+        "plan": 8,
+    }
+    results = {name: EpisodeResults([mean, mean], [1, 1]) for name, mean in means.items()}
+    assert {name: each["mean"] for name, each in controller_differences(results).items()} == {
+        "controller - vision cut": 4,
+        "controller - random": 7,
+        "controller - sweep": 2,
+    }
+
+
+@pytest.fixture
+def games(monkeypatch):
+    """Play no games; return the names of the agents that would have played."""
+    asked = []
+
+    def compare(env, agents, seeds, workers, progress, keep):
+        for agent in agents:
+            asked.append((agent.name, len(seeds)))
+            keep(agent.name, EpisodeResults([float(len(asked))] * len(seeds), [1] * len(seeds)))
+
+    monkeypatch.setattr(judging, "compare_agents", compare)
+    monkeypatch.setattr(judging, "load_policy", lambda path: None)
+    monkeypatch.setattr(judging, "_dreamed", lambda *others: {"1.0": {"mean": 40.0}})
+    return asked
+
+
+def test_blind_agents_play_once_and_an_interrupted_evaluation_goes_on(games, tmp_path):
+    evaluated = {"episodes": 4, "plan_episodes": 1}
+    passes = resolve_passes(replace(RECIPE, evaluate=evaluated), PROBED)
+    first = Workspace(tmp_path, "mdnrnn")
+    second = first.next()
+    second.root.mkdir(parents=True)
+    judging.evaluate(passes[0], first)
+    blind, sighted = (
+        ["random", "as collected", "sway"],
+        ["controller", "vision cut", "average seen"],
+    )
+    assert [name for name, _ in games] == [*blind, *sighted, "plan"]
+
+    games.clear()
+    first.played("vision cut").unlink()
+    judging.evaluate(passes[0], first)
+    assert games == [("vision cut", 4)]
+
+    games.clear()
+    judging.evaluate(passes[1], second)
+    assert games == [*((name, 4) for name in sighted), ("plan", 1)]
+    figures = judging.pass_figures(second)
+    assert list(figures) == ["first pass", "iteration 1"]
+    assert figures["first pass"]["mean"] == 4.0
+    assert figures["iteration 1"]["mean"] == 1.0
+    assert figures["iteration 1"]["best blind (sway)"] == 3.0
+    assert figures["iteration 1"]["dream at T = 1.0"] == 40.0
+
+    games.clear()
+    other = {**evaluated, "seed": 3_000_000}
+    judging.evaluate(resolve_passes(replace(RECIPE, evaluate=other), PROBED)[1], second)
+    assert [name for name, _ in games] == [*blind, *sighted, "plan"]
+
+
+def test_figures_without_an_environment_are_those_of_dreams(tmp_path):
+    workspace = Workspace(tmp_path, "mdnrnn")
+    write_json(workspace.evaluation, {"real": {}, "episodes": {}, "dream": {"0.5": {"mean": 7.0}}})
+    assert judging.pass_figures(workspace) == {"first pass": {"dream at T = 0.5": 7.0}}

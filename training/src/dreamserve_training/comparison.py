@@ -1,0 +1,126 @@
+"""Play controllers of bundles, or of runs, in the real environment again, with seeds of their own.
+
+dreamserve-train evaluate bundles/takecover --against runs/takecover --episodes 400
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dreamserve.bundle import MANIFEST_FILE, load_bundle
+from dreamserve_training.defaults import probe, resolve
+from dreamserve_training.envs import EnvSpec
+from dreamserve_training.evaluation.differences import controller_differences, paired
+from dreamserve_training.evaluation.real import (
+    CONTROLLER,
+    EpisodeResults,
+    blind_agents,
+    compare_agents,
+    controller_agents,
+)
+from dreamserve_training.models.controller import LinearPolicy, load_policy
+from dreamserve_training.progress import log_progress
+from dreamserve_training.recipe_files import load_recipe
+from dreamserve_training.runs.options import Count, Options, Whole
+
+FRESH_SEED = 4_000_000  # recipes collect and evaluate with smaller ones
+
+
+@dataclass(frozen=True)
+class ComparisonConfig(Options):
+    """How controllers are played again."""
+
+    episodes: Count = 400
+    seed: Whole = FRESH_SEED  # of the first episode
+    workers: Count = 2
+    alone: bool = False  # without blind twins, random actions and the recipe's baselines
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A bundle and the controller that acts in it."""
+
+    bundle: Path
+    policy: LinearPolicy
+
+
+def compare(
+    folder: Path, recipe: str | None, against: Path | None, config: ComparisonConfig
+) -> str:
+    """Return a report: means with standard errors, and differences paired by seed.
+
+    `folder` and `against` are bundles, or runs of a recipe, whose last controller is taken.
+    `recipe` is the one of the environment; None: the one that the bundle names. Raises ValueError
+    for a folder that holds no controller, and for a bundle of another environment.
+    """
+    first = contestant(folder)
+    name = recipe or _recipe_of(first.bundle)
+    written = load_recipe(name)
+    resolved = resolve(written, probe(written))
+    env = resolved.env
+    agents = controller_agents(first.bundle, first.policy, 1.0)[: 1 if config.alone else None]
+    contestants = {CONTROLLER: first}
+    if against is not None:
+        contestants[f"{CONTROLLER} of {against}"] = contestant(against)
+        (_, other), label = contestants.values(), list(contestants)[1]
+        agents += [replace(controller_agents(other.bundle, other.policy, 1.0)[0], name=label)]
+    for each in contestants.values():
+        _check_same_world(each.bundle, env)
+    if not config.alone:
+        agents += blind_agents(env, resolved.collect, resolved.baselines)
+    seeds = range(config.seed, config.seed + config.episodes)
+    progress = log_progress("evaluate")
+    return report(compare_agents(env, agents, seeds, config.workers, progress), list(contestants))
+
+
+def report(results: dict[str, EpisodeResults], contestants: list[str]) -> str:
+    """Return the results as text; `contestants` are the controllers that are compared."""
+    rows = {name: (played.summary(limit=0), "") for name, played in results.items()}
+    differences = controller_differences(results)
+    for other in contestants[1:]:
+        differences[f"{CONTROLLER} - {other}"] = paired(results[CONTROLLER], results[other])
+    for name, figures in differences.items():
+        times = f"  ({figures['ratio']:.3g} times)" if "ratio" in figures else ""
+        rows[name] = figures, times
+    width = max(map(len, rows))
+    return "\n".join(
+        [
+            f"{len(results[CONTROLLER].returns)} real episodes, mean ± standard error",
+            *(
+                f"{name:<{width}}  {figures['mean']:.6g} ± {figures['standard_error']:.3g}{times}"
+                for name, (figures, times) in rows.items()
+            ),
+        ]
+    )
+
+
+def contestant(folder: Path) -> Contestant:
+    """Return the bundle and controller in `folder`; ValueError if it is neither bundle nor run."""
+    if (folder / MANIFEST_FILE).exists():
+        bundle = load_bundle(folder)
+        arrays, spec = bundle.controller, bundle.manifest.controller
+        if arrays is None or spec is None:
+            raise ValueError(f"{folder}: the bundle has no linear controller")
+        return Contestant(folder, LinearPolicy(arrays["weights"], arrays["bias"], spec.inputs))
+    iterations = sorted((folder / "iterations").glob("*"), key=lambda path: int(path.name))
+    for root in (*reversed(iterations), folder):
+        policy = root / "controller" / "controller.npz"
+        if policy.exists() and (root / "draft" / MANIFEST_FILE).exists():
+            return Contestant(root / "draft", load_policy(policy))
+    raise ValueError(f"{folder}: is neither a bundle nor a run with a controller")
+
+
+def _recipe_of(bundle: Path) -> str:
+    name = load_bundle(bundle).manifest.origin.get("recipe")
+    if name is None:
+        raise ValueError(f"{bundle}: names no recipe; say which one has its environment: --recipe")
+    return str(name)
+
+
+def _check_same_world(bundle: Path, env: EnvSpec) -> None:
+    manifest = load_bundle(bundle).manifest
+    for part, there in (("observation", env.observation), ("action_space", env.action_space)):
+        here = getattr(manifest, part)
+        if here != there:
+            raise ValueError(
+                f"{bundle}: its {part} is not that of {env.env_id}: {here!r}, there {there!r}"
+            )

@@ -1,0 +1,50 @@
+"""Differences between agents that played the same real episodes, paired by seed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dreamserve_training.evaluation.real import CONTROLLER, RANDOM, EpisodeResults
+
+# Agents that see, in part or wholly; all others act without observations.
+SIGHTED = (CONTROLLER, "vision cut", "average seen", "plan")
+
+
+def paired(one: EpisodeResults, other: EpisodeResults) -> dict[str, Any]:
+    """Return the mean difference of returns, its standard error, and the ratio of the means.
+
+    Episode i of both had the same seed. Where one has more episodes, those are left out.
+    """
+    episodes = min(len(one.returns), len(other.returns))
+    first, second = (np.asarray(each.returns[:episodes]) for each in (one, other))
+    difference = first - second
+    error = float(difference.std(ddof=1)) / episodes**0.5 if episodes > 1 else 0.0
+    figures = {
+        "mean": round(float(difference.mean()), 2),
+        "standard_error": round(error, 2),
+        "episodes": episodes,
+    }
+    if first.mean() > 0 and second.mean() > 0:
+        figures["ratio"] = round(float(first.mean() / second.mean()), 3)
+    return figures
+
+
+def best_blind(results: Mapping[str, EpisodeResults]) -> str | None:
+    """Return the name of the agent without observations with the highest mean return, if any."""
+    means = {
+        name: float(np.mean(played.returns))
+        for name, played in results.items()
+        if name not in (*SIGHTED, RANDOM)
+    }
+    return max(means, key=lambda name: means[name]) if means else None
+
+
+def controller_differences(results: Mapping[str, EpisodeResults]) -> dict[str, dict[str, Any]]:
+    """Return the controller against its blind twins, random actions and the best blind agent."""
+    others = [*SIGHTED[1:3], RANDOM, best_blind(results)]
+    return {
+        f"{CONTROLLER} - {name}": paired(results[CONTROLLER], results[name])
+        for name in others
+        if name in results
+    }

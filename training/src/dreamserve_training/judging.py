@@ -1,0 +1,128 @@
+"""Evaluate C, in real episodes whose seeds nothing else uses, and in dreams.
+
+Each agent's results are kept as soon as it has played, so an interrupted evaluation goes on. Blind
+agents play in the first pass only; iterations are compared with them on the same seeds.
+"""
+
+import logging
+from typing import Any
+
+from dreamserve.loading import load_world
+from dreamserve_training.dreams.returns import dream_returns
+from dreamserve_training.evaluation.differences import best_blind, controller_differences
+from dreamserve_training.evaluation.real import (
+    CONTROLLER,
+    AgentSpec,
+    EpisodeResults,
+    blind_agents,
+    compare_agents,
+    controller_agents,
+    planning_agent,
+)
+from dreamserve_training.models.controller import LinearPolicy, load_policy
+from dreamserve_training.progress import log_progress
+from dreamserve_training.recipe import ResolvedRecipe, Workspace, read_json, write_json
+from dreamserve_training.runs.records import describe
+from dreamserve_training.stage_inputs import INPUTS, Inputs
+
+logger = logging.getLogger("dreamserve_training")
+Results = dict[str, EpisodeResults]
+
+
+def evaluate(recipe: ResolvedRecipe, workspace: Workspace) -> None:
+    """Evaluate C, plans and blind agents. A recipe without an environment: in dreams only."""
+    limit = recipe.env.max_episode_steps
+    policy = load_policy(workspace.controller / "controller.npz")
+    real = {} if recipe.env.env is None else real_results(recipe, workspace, policy)
+    seeds = _seeds(recipe)
+    report = {
+        "seeds": [seeds[0], seeds[-1]],
+        "real": {name: results.summary(limit) for name, results in real.items()},
+        "differences": controller_differences(real) if real else {},
+        "dream": _dreamed(recipe, workspace, policy),
+        "episodes": {name: results._asdict() for name, results in real.items()},
+    }
+    write_json(workspace.evaluation, report)
+    for name, figures in report["real"].items():
+        logger.info("%-14s %8.5g ± %.3g", name, figures["mean"], figures["standard_error"])
+
+
+def real_results(recipe: ResolvedRecipe, workspace: Workspace, policy: LinearPolicy) -> Results:
+    """Return the results in the real environment of the controller, plans and blind agents."""
+    first, config, seeds = recipe.passes()[0], recipe.evaluate, _seeds(recipe)
+    blind = blind_agents(recipe.env, first.collect, recipe.baselines)
+    sighted = controller_agents(workspace.draft, policy, recipe.controller.temperature)
+    inputs = INPUTS["evaluate"](recipe, workspace)
+    results = _played(first, workspace.passes()[0], blind, _blind_inputs(first), _seeds(first))
+    results |= _played(recipe, workspace, sighted, inputs, seeds)
+    if planned := seeds[: config.plan_episodes]:
+        planner = [planning_agent(workspace.draft, config.plan)]
+        results |= _played(recipe, workspace, planner, inputs, planned)
+    return results
+
+
+def _blind_inputs(recipe: ResolvedRecipe) -> Inputs:
+    actions = (recipe.collect.shortest, recipe.collect.longest, recipe.collect.policy)
+    return {"env": recipe.env, "as collected": actions, "baselines": recipe.baselines}
+
+
+def _played(
+    recipe: ResolvedRecipe,
+    workspace: Workspace,
+    agents: list[AgentSpec],
+    inputs: Inputs,
+    seeds: range,
+) -> Results:
+    """Return the agents' results on `seeds`; those that are kept and still fit are not repeated."""
+    made_of = describe({"inputs": inputs, "seeds": [seeds[0], seeds[-1]]})
+    kept = {agent.name: read_json(workspace.played(agent.name), default={}) for agent in agents}
+    missing = [agent for agent in agents if kept[agent.name].get("made_of") != made_of]
+
+    def keep(name: str, results: EpisodeResults) -> None:
+        kept[name] = {"made_of": made_of, "results": results._asdict()}
+        workspace.played(name).parent.mkdir(exist_ok=True)
+        write_json(workspace.played(name), kept[name])
+
+    if missing:
+        progress = log_progress(f"evaluate {missing[0].name}, …")
+        compare_agents(recipe.env, missing, seeds, recipe.evaluate.workers, progress, keep)
+    return {name: EpisodeResults(**each["results"]) for name, each in kept.items()}
+
+
+def _dreamed(
+    recipe: ResolvedRecipe, workspace: Workspace, policy: LinearPolicy
+) -> dict[str, dict[str, Any]]:
+    limit, world = recipe.env.max_episode_steps, load_world(workspace.draft)
+    dreamed = {}
+    for value in recipe.evaluate.dream_temperatures:
+        returns, lengths = dream_returns(world, [policy], list(_seeds(recipe)), value, limit)
+        results = EpisodeResults(returns[0].tolist(), lengths[0].tolist())
+        dreamed[str(value)] = results.summary(limit)
+    return dreamed
+
+
+def _seeds(recipe: ResolvedRecipe) -> range:
+    return range(recipe.evaluate.seed, recipe.evaluate.seed + recipe.evaluate.episodes)
+
+
+def pass_figures(workspace: Workspace) -> dict[str, dict[str, Any]]:
+    """Return the figures of every pass up to this one, by its name, for the manifest."""
+    return {
+        "first pass" if number == 0 else f"iteration {number}": _figures(each)
+        for number, each in enumerate(workspace.passes())
+    }
+
+
+def _figures(workspace: Workspace) -> dict[str, Any]:
+    report = read_json(workspace.evaluation, default=None)
+    real = report["real"]
+    figures: dict[str, Any] = {}
+    if real:
+        figures = {name: real[CONTROLLER][name] for name in ("mean", "standard_error", "episodes")}
+        results = {name: EpisodeResults(**each) for name, each in report["episodes"].items()}
+        others = {"vision cut": "vision cut", "average seen": "average seen"}
+        if (blind := best_blind(results)) is not None:
+            others[f"best blind ({blind})"] = blind
+        figures |= {title: real[name]["mean"] for title, name in others.items()}
+    dreamed = {f"dream at T = {t}": each["mean"] for t, each in report["dream"].items()}
+    return figures | dreamed

@@ -1,0 +1,55 @@
+"""The passes of a recipe: the first one, then its iterations, each with the stages' options."""
+
+from dataclasses import replace
+
+from dreamserve_training.data.agents import Exploration
+from dreamserve_training.defaults import Probed, held_out, resolve, with_options
+from dreamserve_training.recipe import Iteration, Recipe, ResolvedRecipe
+from dreamserve_training.recipe_files import RecipeError
+
+
+def resolve_passes(recipe: Recipe, probed: Probed) -> tuple[ResolvedRecipe, ...]:
+    """Return every option of every stage of each pass: the first one, then the iterations.
+
+    RecipeError for an unknown option, for an iteration that nobody can play, and for episodes that
+    would be collected with the seeds of those that judge.
+    """
+    passes = [resolve(recipe, probed)]
+    for iteration in recipe.iterations:
+        passes.append(_next(passes[-1], iteration))
+    last, judged = passes[-1].holdout.seeds[-1], passes[0].evaluate
+    if judged.seed <= last and recipe.env is not None:
+        raise RecipeError(
+            f"evaluate: seed {judged.seed} is that of an episode of the data, which has the seeds"
+            f" {passes[0].collect.seed} to {last}; those that judge must be larger"
+        )
+    return tuple(passes)
+
+
+def _next(before: ResolvedRecipe, iteration: Iteration) -> ResolvedRecipe:
+    number = before.number + 1
+    if before.env.env is None:
+        raise RecipeError(f"iteration {number}: needs env=..., to collect with the controller")
+    players = tuple(
+        (name, weight)
+        for name, weight in iteration.players.items()
+        if weight > 0 and (name != "baselines" or before.baselines)
+    )
+    if not players:
+        raise RecipeError(f"iteration {number}: nobody plays; players={dict(iteration.players)}")
+    collect = replace(
+        before.collect, episodes=iteration.episodes, seed=before.holdout.seeds[-1] + 1
+    )
+    first = before.passes()[0]
+    return replace(
+        first,
+        data=None,
+        collect=collect,
+        holdout=held_out(collect),
+        train=with_options("train", first.train, iteration.train),
+        controller=with_options("controller", first.controller, iteration.controller),
+        evaluate=with_options("evaluate", first.evaluate, iteration.evaluate),
+        players=players,
+        exploration=with_options("exploration", Exploration(), iteration.exploration),
+        before=before,
+    )

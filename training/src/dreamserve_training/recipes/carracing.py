@@ -1,0 +1,56 @@
+"""Gymnasium's Car Racing: drive around a track that is seen from above.
+
+dreamserve-train recipe carracing --out runs/carracing
+
+A step costs 0.1, each of the track's N tiles earns 1000 / N once; leaving the field costs 100 and
+ends the episode. The first 50 frames zoom in.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from dreamserve.spaces import ActionSpace
+from dreamserve_training.data.policies import sticky_actions
+from dreamserve_training.recipe import Iteration, Recipe
+
+
+def drive(rng: np.random.Generator, space: ActionSpace) -> Iterator[Any]:
+    """Yield random actions that last; it seldom brakes: a car that brakes half the time stands."""
+    for steer, gas, brake in sticky_actions(rng, space, shortest=4.0, longest=32.0):
+        yield np.array([steer, gas, max(0.0, 5 * brake - 4)], np.float32)
+
+
+def straight_on(gas: float, steer: float = 0.0) -> list[list[float]]:
+    """Return a baseline that accelerates in the first fifth of every second."""
+    return [[steer, gas, 0.0]] * 10 + [[steer, 0.0, 0.0]] * 40
+
+
+RECIPE = Recipe(
+    env="CarRacing-v3",
+    install="pip install 'dreamserve-training[box2d]'",
+    crop=(0, 84, 0, 96),  # without the status bar
+    size=(64, 64),
+    action_names=("steer", "gas", "brake"),
+    max_episode_steps=1000,  # as in the environment
+    policy=drive,
+    baselines={
+        "nothing": [[0.0, 0.0, 0.0]],
+        "straight on": straight_on(gas=0.5),
+        "to the left": straight_on(gas=0.3, steer=-0.1),  # the track runs anticlockwise
+        "to the right": straight_on(gas=0.3, steer=0.1),
+    },
+    collect={"episodes": 600},
+    vae={"z_dim": 32, "frames": 120_000, "validation_frames": 4_000, "epochs": 10},
+    memory_options={"rnn_size": 256, "done_dropout": 0.5, "done_gradient_scale": 0.3},
+    train={"epochs": 12},
+    sequence_length=128,
+    controller={"generations": 40, "population": 64, "episodes": 8},
+    evaluate={"plan_episodes": 2},
+    # random driving sees little but the first bends
+    iterations=(
+        Iteration(episodes=300, train={"epochs": 6}),
+        Iteration(episodes=300, train={"epochs": 6}),
+    ),
+)
