@@ -62,7 +62,6 @@ class PlanningAgent:
     client: DreamClient
     fields: dict[str, Any]
     took_s: list[float] = field(default_factory=list)  # from a frame to its action
-    action: int = 0
 
     def begin(self, frame: UInt8, seed: int) -> None:
         """Start the dream at the real frame."""
@@ -70,12 +69,11 @@ class PlanningAgent:
 
     def act(self) -> int:
         """Return the first action of a plan."""
-        self.action = int(self.dream.plan(**self.fields).action)
-        return self.action
+        return int(self.dream.plan(**self.fields).action)
 
-    def see(self, frame: UInt8) -> None:
+    def see(self, action: int, frame: UInt8) -> None:
         """Correct the dream with the frame that followed the action."""
-        self.dream.step(self.action, observation=frame)
+        self.dream.step(action, observation=frame)
 
 
 @dataclass(frozen=True)
@@ -92,19 +90,19 @@ def play_in_time(game: EnvSpec, agent: PlanningAgent, seed: int) -> Episode:
     env = worker_env(game)
     frame: Any = env.reset(seed)
     agent.begin(frame, seed)
-    took_s, missed, length = [], 0, 0.0
+    took_s, missed, length, action = [], 0, 0.0, 0
     tick_s = 1 / HERTZ
     due_s = time.perf_counter()
     while length < game.max_episode_steps:
-        last, began_s = agent.action, time.perf_counter()
+        last, began_s = action, time.perf_counter()
         if length:
-            agent.see(frame)
+            agent.see(last, frame)
         action = agent.act()
         took_s.append(time.perf_counter() - began_s)
         due_s += tick_s
         if time.perf_counter() > due_s:
             missed += 1
-            action = agent.action = last  # the action in force when the frame was due
+            action = last  # the action in force when the frame was due
             due_s = max(due_s, time.perf_counter())
         time.sleep(max(0.0, due_s - time.perf_counter()))
         frame, reward, terminated, truncated, _ = env.step(action)

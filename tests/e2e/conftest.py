@@ -87,6 +87,7 @@ def exported_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     latent, memory = 4, 8
     vae = ConvVAE(latent)
     mdnrnn = MDNRNN(latent, 3, memory, 2, "joint", predict_done=True, discrete_actions=True)
+    mdnrnn.shift_done_logit(-3.0)  # its dreams go on
     frame = FrameSpec(
         source_shape=(80, 80, 3), crop=Crop(top=0, bottom=80, left=0, right=80), shape=(64, 64, 3)
     )

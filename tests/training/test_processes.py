@@ -4,6 +4,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -120,11 +121,15 @@ def test_only_the_first_process_leads(monkeypatch):
 
 def test_another_process_joins_trainings_and_runs_no_other_stage():
     joined = []
-    done, training, other = (
-        stages.Stage(name, lambda *_, name=name: joined.append(name), None)
+    vae, memory, other = (
+        stages.Task(
+            stages.Stage(name, lambda *_, name=name: joined.append(name), None),
+            SimpleNamespace(number=0),
+            None,
+        )
         for name in ("vae", "memory", "evaluate")
     )
-    stages.join_training([done, training], None, None, skip_done=False)
+    stages.join_training([vae, memory], skip_done=False)
     assert joined == ["vae", "memory"]
     with pytest.raises(ValueError, match="evaluate: is run by the first process only"):
-        stages.join_training([other], None, None, skip_done=False)
+        stages.join_training([other], skip_done=False)

@@ -33,6 +33,7 @@ from dreamserve_training.runs.locks import locked
 from dreamserve_training.runs.records import read_record
 from dreamserve_training.stage_inputs import begin_encoding
 from dreamserve_training.train import controller as evolution
+from dreamserve_training.train import epoch_log
 from dreamserve_training.train import trainer as trainer_module
 from dreamserve_training.train.controller import ControllerConfig, evolve
 from dreamserve_training.train.memory import MemoryLoop, TrainConfig, train_memory
@@ -632,7 +633,7 @@ def test_a_training_that_diverges_blames_no_row(tmp_path):
 
 
 def test_an_epoch_that_takes_long_shows_its_batches(frames, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(trainer_module, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(epoch_log, "SECONDS_BETWEEN_LINES", 0.0)
     with caplog.at_level("INFO", "dreamserve_training"):
         train_vae(frames, frames, tmp_path, vae_config(), "cpu")
     assert re.search(r"epoch 1/1  batch 2/3  loss \S+  \d+ s left", caplog.text)

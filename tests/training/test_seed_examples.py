@@ -45,7 +45,7 @@ def test_the_documents_examples_run_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names, output = {}, io.StringIO()
     blocks = python_blocks()
-    assert len(blocks) == 9
+    assert len(blocks) == 10
     with contextlib.redirect_stdout(output):
         for number, block in enumerate(blocks):
             exec(compile(block, f"docs/training.md, block {number}", "exec"), names)

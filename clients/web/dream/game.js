@@ -18,8 +18,8 @@ export class Game extends EventTarget {
   bankSize = 0;
   actions = null; // of the world: see actions.js
   branches = [];
+  viewed = 0; // the step that is shown
   isBusy = false;
-  #viewed = 0;
   #turn = Promise.resolve();
 
   constructor(stream, input) {
@@ -36,15 +36,6 @@ export class Game extends EventTarget {
       finished: () => this.#recordingEnds(),
       failed: (error) => this.#interrupted(error),
     });
-  }
-
-  /** The step that is shown. A dream becomes shorter before what shows it hears of it. */
-  get viewed() {
-    return Math.max(0, Math.min(this.#viewed, this.dream.step));
-  }
-
-  set viewed(step) {
-    this.#viewed = step;
   }
 
   get isPlaying() {
@@ -67,9 +58,9 @@ export class Game extends EventTarget {
       this.dispatchEvent(new Event("worlds"));
       const before = this.dream.spec?.world;
       await this.dream.begin(spec);
+      this.viewed = 0; // at once, as views may be drawn while the next lines wait
       if (this.dream.spec.world !== before) await this.#enter();
       this.#cast(actions.map((action) => this.actions.parse(action)));
-      this.viewed = 0;
       this.dispatchEvent(new Event("begin"));
     });
   }
@@ -131,9 +122,9 @@ export class Game extends EventTarget {
   jump(branch) {
     return this.#exclusively(async () => {
       const { world } = this.dream.spec;
+      this.viewed = branch.history.length; // before the dream becomes as short
       if (await this.dream.become(branch)) this.#noticeLost();
       if (this.dream.spec.world !== world) await this.#enter();
-      this.viewed = this.dream.step;
       this.#cast([]);
     });
   }
