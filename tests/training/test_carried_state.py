@@ -14,6 +14,7 @@ from dreamserve_training.models.checkpoint import CheckpointError
 from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.models.world_model import LossWeights
 from dreamserve_training.runs.errors import MismatchError
+from dreamserve_training.train.carried import CarriedState, state_in
 from dreamserve_training.train.memory import MemoryLoop, TrainConfig, train_memory
 
 Z, A, R = 4, 3, 8
@@ -80,14 +81,14 @@ def test_an_epoch_is_as_long_as_its_streams_are_and_these_are_balanced(latents):
 
 
 def losses_of(model, batches, carry):
-    """Return each loss term's sum over the counted steps, as a training's loop computes them."""
-    loop = MemoryLoop(model, TrainConfig(carry_state=carry))
+    """Return each loss term's mean over the counted steps, as a training's loop computes them."""
+    loop, states = MemoryLoop(model, TrainConfig(carry_state=carry)), CarriedState(model)
     sums, steps = {"nll": 0.0, "done": 0.0}, {"nll": 0, "done": 0}
     for batch in batches:
-        loop._give_state(batch, "validation")
-        terms = loop.losses(batch)
         if carry:
-            loop._carried["validation"].keep(batch, loop._state_after)
+            states.give(batch)
+            states.keep(batch, model(batch["z"], batch["actions"], state_in(batch)).state)
+        terms = loop.losses(batch)
         for name, mask in (("nll", "next_mask"), ("done", "mask")):
             count = int(batch[mask].sum())
             sums[name] += float(terms[name].detach()) * count
@@ -108,12 +109,11 @@ def test_windows_with_carried_state_give_the_losses_of_whole_episodes(latents):
 
 def test_no_gradient_goes_back_over_a_windows_border(latents):
     model = memory()
-    loop = MemoryLoop(model, TrainConfig(carry_state=True))
+    loop, states = MemoryLoop(model, TrainConfig(carry_state=True)), CarriedState(model)
     first, second = list(in_order(latents, shuffle=False))[:2]
-    loop._give_state(first, "training")
-    loop.losses(first)
-    loop._carried["training"].keep(first, loop._state_after)
-    loop._give_state(second, "training")
+    states.give(first)
+    states.keep(first, model(first["z"], first["actions"], state_in(first)).state)
+    states.give(second)
     assert not second["state.0"].requires_grad
     assert second["state.0"].abs().sum() > 0
     one_row = loop.row_of(second, 1)

@@ -71,7 +71,8 @@ def test_a_dataset_becomes_a_world_with_its_own_actions(dataset, tmp_path):
     assert evaluation["real"] == {}  # there was no environment to play
     assert evaluation["dream"]["1.0"]["episodes"] == 2
     draft = load_world(root / "draft")
-    assert (draft.bank_size, len(draft.entries("beginning"))) == (8, 8)
+    assert draft.bank_size == 8
+    assert draft.ages.max() > 16, "no moment is late"
     assert load_policy(root / "controller" / "controller.npz").inputs == ("latent", "h")
     dream = LocalClient(root / "draft")
     session = dream.reset(seed=1).session_id

@@ -50,7 +50,7 @@ def test_a_killed_and_moved_recipe_ends_where_an_undisturbed_one_ends(killed):
             with np.load(one / name) as first, np.load(other / name) as second:
                 assert first.files == second.files, name
                 for key in first.files:
-                    assert np.array_equal(first[key], second[key], equal_nan=True), (name, key)
+                    np.testing.assert_array_equal(first[key], second[key], err_msg=f"{name}: {key}")
         elif name.suffix == ".pth":
             first, second = (torch.load(root / name)["state_dict"] for root in (one, other))
             assert all(torch.equal(first[key], second[key]) for key in first), name

@@ -171,7 +171,9 @@ def test_a_policy_is_saved_and_played_on_the_features_that_it_learned_on(
 def test_a_recipe_names_the_method_and_its_options(take_cover):
     probed = Probed(take_cover, 100.0)
     resolved = resolve(Recipe(controller={"method": "ppo", "iterations": 7}), probed)
-    assert resolved.controller == PPOConfig(iterations=7)
+    assert resolved.controller == PPOConfig(iterations=7, done_weight=10.0)
+    drawn = Recipe(controller={"method": "ppo"}, done_rule="drawn")
+    assert resolve(drawn, probed).controller.done_weight == 1.0
     assert resolved.bank.draft > resolved.bank.size
     assert isinstance(resolve(Recipe(), probed).controller, ControllerConfig)
     with pytest.raises(RecipeError, match=r"unknown method 'sac'; known: cma, ppo"):

@@ -41,6 +41,7 @@ from dreamserve_training.recorded import recorded_spec
 from dreamserve_training.train.controller import ControllerConfig
 from dreamserve_training.train.memory import TrainConfig
 from dreamserve_training.train.methods import METHODS, MethodConfig
+from dreamserve_training.train.ppo.config import PPOConfig
 from dreamserve_training.train.vae import VAEConfig
 
 logger = logging.getLogger("dreamserve_training")
@@ -211,7 +212,7 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
         train=train,
         batch_size=recipe.batch_size,
         sequence_length=length,
-        controller=with_options("controller", _method(recipe, env), _method_options(recipe)),
+        controller=with_options("controller", _method(recipe, env, train), _method_options(recipe)),
         evaluate=_evaluate(recipe.evaluate),
         constant_reward=recipe.constant_reward,
         done_rule=recipe.done_rule,
@@ -260,13 +261,14 @@ def _vae(recipe: Recipe, env: EnvSpec, steps: int) -> VAEConfig:
     return with_options("vae", config, recipe.vae)
 
 
-def _method(recipe: Recipe, env: EnvSpec) -> MethodConfig:
+def _method(recipe: Recipe, env: EnvSpec, train: TrainConfig) -> MethodConfig:
     """Return the default options of the method by which C is trained."""
     name = recipe.controller.get("method", "cma")
     if name not in METHODS:
         raise RecipeError(f"controller: unknown method {name!r}; known: {', '.join(METHODS)}")
-    if METHODS[name] is not ControllerConfig:
-        return METHODS[name]()
+    if METHODS[name] is PPOConfig:  # a threshold is of the logit with the weight of positives in it
+        weighted = recipe.done_rule == "threshold" and train.done_pos_weight > 0
+        return PPOConfig(done_weight=train.done_pos_weight if weighted else 1.0)
     return ControllerConfig(
         form=Scores(env.action_space.width),
         temperature=1.0,
