@@ -1,16 +1,40 @@
 """Shared by the training tests."""
 
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
 
 from dreamserve.observations import Crop, FrameSpec
 from dreamserve.spaces import DiscreteSpace
+from dreamserve_training.data import collect as collecting
 from dreamserve_training.data.episodes import save_episode
 from dreamserve_training.envs import EnvSpec
 from dreamserve_training.export import export_world, make_bank, round_to_half, world_spec
 from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.models.vae import ConvVAE
+
+
+class Inline(Executor):
+    """Runs jobs in this process."""
+
+    def submit(self, function, *arguments):
+        job = Future()
+        job.set_result(function(*arguments))
+        return job
+
+
+@pytest.fixture
+def inline(monkeypatch):
+    """Collect in this process."""
+
+    @contextmanager
+    def pool(count):
+        yield Inline()
+
+    monkeypatch.setattr(collecting, "worker_pool", pool)
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,6 @@
 
 import itertools
 from collections import Counter
-from concurrent.futures import Executor, Future
-from contextlib import contextmanager
 from dataclasses import replace
 
 import gymnasium
@@ -13,7 +11,6 @@ import pytest
 from dreamserve.loading import load_world
 from dreamserve.observations import Crop, FrameSpec
 from dreamserve.spaces import BoxSpace, DiscreteSpace
-from dreamserve_training.data import collect as collecting
 from dreamserve_training.data.agents import Exploration, ExploringAgent
 from dreamserve_training.data.collect import CollectConfig, collect, record_episode
 from dreamserve_training.data.episodes import load_episode
@@ -149,26 +146,6 @@ def game_config(bundle, path, **fields):
         Player("random", 1.0, RandomPlayer()),
     )
     return CollectConfig(**{"episodes": 6, "workers": 1, "players": players, **fields})
-
-
-class Inline(Executor):
-    """Runs jobs in this process."""
-
-    def submit(self, function, *arguments):
-        job = Future()
-        job.set_result(function(*arguments))
-        return job
-
-
-@pytest.fixture
-def inline(monkeypatch):
-    """Collect in this process."""
-
-    @contextmanager
-    def pool(count):
-        yield Inline()
-
-    monkeypatch.setattr(collecting, "worker_pool", pool)
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from concurrent.futures import Executor, Future
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -361,27 +359,13 @@ def episode(seed, steps=6):
     }
 
 
-class Inline(Executor):
-    """Runs jobs in this process."""
-
-    def submit(self, function, *arguments):
-        job = Future()
-        job.set_result(function(*arguments))
-        return job
-
-
 @pytest.fixture
-def quick_games(monkeypatch):
+def quick_games(inline, monkeypatch):
     """Collect episodes of no game, in this process."""
-
-    @contextmanager
-    def pool(count):
-        yield Inline()
 
     def record(spec, directory, *others):
         save_episode(directory / f"episode-{others[-1]:06d}.npz", episode(others[-1]))
 
-    monkeypatch.setattr(collecting, "worker_pool", pool)
     monkeypatch.setattr(collecting, "_collect_one", record)
 
 

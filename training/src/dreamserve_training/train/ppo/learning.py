@@ -17,7 +17,7 @@ from dreamserve.loading import load_world
 from dreamserve_training.data.digests import folder_digest
 from dreamserve_training.models.checkpoint import CheckpointError
 from dreamserve_training.models.controller import LinearPolicy
-from dreamserve_training.progress import show_progress
+from dreamserve_training.progress import SECONDS_BETWEEN_LINES, show_progress
 from dreamserve_training.runs.errors import DivergedError
 from dreamserve_training.runs.locks import locked
 from dreamserve_training.runs.records import Record, begin, describe, finish
@@ -29,7 +29,6 @@ from dreamserve_training.train.ppo.learner import Learner
 logger = logging.getLogger("dreamserve_training")
 CHECKPOINT_FILE, RECORD_FILE = "ppo_last.ckpt", "ppo_run.json"
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
-SECONDS_BETWEEN_LINES = 10.0
 
 
 def learn(
