@@ -9,9 +9,10 @@ import heapq
 import logging
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
+from dreamserve.api.groups import Groups
 from dreamserve.settings import Settings
 from dreamserve_protocol.errors import OverloadedError
 
@@ -101,8 +102,8 @@ class Budget:
 class Connections:
     """The bounds of a server's connections, and what these hold now."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, jobs: Callable[[], int] = lambda: 0) -> None:
+        self.settings, self.groups = settings, Groups(jobs)
         self.most = settings.max_connections  # `files.connection_limit` may lower it
         self.bodies = Budget(settings.max_bodies_bytes, "bodies of requests")
         # Two, because who waits for room for a response has its result already.

@@ -40,7 +40,7 @@ class Service:
         self.engine, self.settings = engine, settings
         self.access = Access(settings)
         self.set_quotas()
-        self.connections = Connections(settings)
+        self.connections = Connections(settings, lambda: engine.usage.jobs)
         self.most = Most(settings.max_elements, settings.max_lists)  # of a body
         engine.check_room(self.check_room)
         self._aside = ThreadPoolExecutor(CODEC_THREADS, "dreamserve-codec")

@@ -157,16 +157,13 @@ class Jobs(Generic[J]):
         """Return the expected duration."""
         return min(ask.steps * self.pace_s, ask.budget_s)
 
-    def _left_s(self, entry: Entry) -> float:
-        return max(0.0, self._lasts_s(entry.ask) - entry.took_s)
-
     def _due_s(self, entry: Entry) -> float:
         return entry.arrived_s + self._lasts_s(entry.ask)
 
     def _wait_s(self, ask: Ask, now_s: float) -> float:
         """Return how long the work that is due before a request's will take.
 
-        `_due_s` and `_left_s` are inlined: every refusal sums over up to `max_jobs` entries.
+        `_due_s` is inlined: every refusal sums over up to `max_jobs` entries.
         """
         pace_s, wait_s = self.pace_s, 0.0
         due_s = now_s + self._lasts_s(ask)
@@ -177,8 +174,13 @@ class Jobs(Generic[J]):
         return wait_s
 
     def _refuse_full(self, lane: dict[J, Entry]) -> NoReturn:
-        first_s = min(map(self._left_s, lane.values()), default=0.0)
-        _refuse(f"{self._max_jobs} plans, samples, rollouts or batches are in progress", first_s)
+        pace_s = self.pace_s
+        left_s = [
+            min(entry.ask.steps * pace_s, entry.ask.budget_s) - entry.took_s
+            for entry in lane.values()
+        ]
+        what = f"{self._max_jobs} plans, samples, rollouts or batches are in progress"
+        _refuse(what, max(0.0, min(left_s, default=0.0)))
 
 
 def _refuse(why: str, retry_after_s: float) -> NoReturn:
