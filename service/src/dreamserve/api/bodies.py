@@ -2,7 +2,7 @@
 
 from starlette.types import Receive
 
-from dreamserve.api.connections import Budget
+from dreamserve.api.budgets import Budget
 from dreamserve.api.elements import LARGE_BYTES
 from dreamserve_protocol.errors import TooLargeError
 
@@ -14,22 +14,22 @@ class CallerGoneError(Exception):
 
 
 class Held:
-    """The bytes that one request's body takes of a budget, until `free`."""
+    """The bytes that a body of one client takes of a budget, until `free`."""
 
-    __slots__ = ("_budget", "_bytes")
+    __slots__ = ("_budget", "_bytes", "_client")
 
-    def __init__(self, budget: Budget) -> None:
-        self._budget, self._bytes = budget, 0
+    def __init__(self, budget: Budget, client: str) -> None:
+        self._budget, self._bytes, self._client = budget, 0, client
 
     def grow_to(self, size: int) -> None:
         """Hold `size` bytes in all. Raises OverloadedError."""
-        self._budget.take(size - self._bytes)
+        self._budget.take(size - self._bytes, self._client, self._bytes)
         self._bytes = size
 
     def free(self) -> None:
         """Give them back."""
         if self._bytes:
-            self._budget.free(self._bytes)
+            self._budget.free(self._bytes, self._client)
             self._bytes = 0
 
 
