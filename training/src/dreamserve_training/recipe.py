@@ -139,6 +139,7 @@ class ResolvedRecipe:
     players: tuple[tuple[PlayerName, float], ...] = ()
     exploration: Exploration = field(default_factory=Exploration)
     before: "ResolvedRecipe | None" = None
+    last: bool = True  # no iteration follows
 
     @property
     def number(self) -> int:

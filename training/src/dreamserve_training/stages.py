@@ -112,6 +112,7 @@ def memory(recipe: ResolvedRecipe, workspace: Workspace) -> None:
             batch_size=recipe.batch_size,
             sequence_length=recipe.sequence_length,
             shuffle=split == "train",
+            num_workers=config.readers,
             seed=config.seed,
             signals=recipe.signals,
             in_order=config.carry_state,

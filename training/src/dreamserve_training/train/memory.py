@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from dreamserve.backends.choose import cores
 from dreamserve_training.data.digests import batches_digest, file_hash
 from dreamserve_training.data.loaders import check_batches
 from dreamserve_training.data.sequences import Item
@@ -32,6 +33,10 @@ from dreamserve_training.train.trainer import (
 )
 
 Batches = Iterable[Item]
+
+
+def _readers() -> int:
+    return min(4, cores() - 1) if torch.cuda.is_available() else 0
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,8 @@ class TrainConfig(Options):
     # start over if the files there are of other settings or data
     restart: bool = field(default=False, metadata=PLACE)
     seed: Whole = 0
+    # processes that read batches ahead of a CUDA device; a CPU is busy with training
+    readers: Whole = field(default_factory=_readers, metadata=PLACE)
     devices: Count = field(default=1, metadata=PLACE)  # of each machine; they share the batches
     num_nodes: Count = field(default=1, metadata=PLACE)  # machines
     strategy: Strategy = field(default="auto", metadata=PLACE)  # Lightning's
