@@ -65,7 +65,7 @@ class Endpoint:
         if method not in self._verbs:
             await options_response(method, self.allowed)(scope, receive, send)
             return
-        held = Held(self._service.connections.bodies, client_of(scope))
+        held = Held(self._service.connections.bodies, scope)
         try:
             await self._serve(self._verbs[method], scope, receive, send, held)
         finally:

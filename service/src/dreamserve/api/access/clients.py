@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from dreamserve.api.access.callers import ANYONE
 from dreamserve.api.access.rate_limits import network_of
 
 
@@ -11,8 +10,8 @@ def client_of(scope: Any) -> str:
 
     Before the key is known, the address counts.
     """
-    owner: str = scope.get("state", {}).get("caller", ANYONE).owner
-    if owner:
-        return f"key {owner}"
+    caller = scope.get("state", {}).get("caller")
+    if caller is not None and caller.owner:
+        return f"key {caller.owner}"
     address = scope.get("client")
     return network_of(address[0]) if address else ""

@@ -15,7 +15,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from dreamserve import __version__
 from dreamserve.api import codec
 from dreamserve.api.access.callers import Caller
-from dreamserve.api.access.clients import client_of
 from dreamserve.api.async_engine import Disconnected
 from dreamserve.api.bodies import Headers, Held, disconnected, read_body
 from dreamserve.api.elements import is_quick
@@ -76,7 +75,7 @@ class Post(Generic[R]):
         headers: Headers = scope["state"]["headers"]
         _check_media_type(headers)
         caller = scope["state"]["caller"]
-        held = Held(self._service.connections.bodies, client_of(scope))
+        held = Held(self._service.connections.bodies, scope)
         try:
             limit = self._service.settings.max_body_bytes
             body = await read_body(receive, headers, limit, held)
