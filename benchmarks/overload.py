@@ -9,19 +9,17 @@ that wait for each other's plans (which is what the server can do), at ten times
 clients that come once, and by 640 connections that ignore Retry-After. Steps are offered by 64 and
 by 640 connections. The server is on core 0, the clients share core 1.
 
-Every round measures all loads, one after another, and compares them with its own first one; shares
-are the medians of the rounds. Where other work takes time from the server's core, the share per
-second of processor time says what the refusals cost.
+Every round measures all loads, one after another, each from its second second on, and compares them
+with its own first one; shares are the medians of the rounds. Where other work takes time from the
+server's core, the share per second of processor time says what the refusals cost.
 """
 
 import argparse
 import asyncio
-import json
 import os
 import statistics
-import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,113 +29,12 @@ import numpy as np
 import load
 from bare import pinned
 from contention import Watch
+from planning_clients import Seen, at_rate, without_pause
 from tables import print_circumstances, print_table, spread, verdict
 from worlds import SIZES, bundle_of
 
 LEAST_SHARE, MOST_MS = 0.9, 50.0
 TIMES = 10
-PLAN = {"horizon": 20, "candidates": 128, "iterations": 1, "warm_start": False}
-PATIENCE_S = 60.0  # for the responses after the last request
-
-
-@dataclass
-class Seen:
-    """What the clients saw of one load."""
-
-    seconds: float
-    offered: int = 0
-    finished: int = 0  # within the time
-    late: int = 0  # after it
-    cpu_s: float = 0.0  # of the server, for all of them
-    refused_ms: list[float] = field(default_factory=list)
-
-    @property
-    def per_s(self) -> float:
-        """Return the requests that were finished per second."""
-        return self.finished / self.seconds
-
-    @property
-    def per_cpu_s(self) -> float:
-        """Return the requests that were finished per second of the server's processor time."""
-        return (self.finished + self.late) / max(self.cpu_s, 1e-9)
-
-
-def request(session: int) -> bytes:
-    """Return a plan's request as bytes."""
-    body = json.dumps({"session_id": f"s{session}", **PLAN}).encode()
-    head = "POST /plan HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
-
-
-class Connection:
-    """One connection, one request at a time."""
-
-    def __init__(self, port: int, session: int) -> None:
-        self._port, self.request = port, request(session)
-        self._reader: asyncio.StreamReader | None = None
-
-    async def send(self, seen: Seen, until_s: float) -> None:
-        """Send the request and wait for its response; count it if it came by `until_s`."""
-        if self._reader is None:
-            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
-        began_s = time.perf_counter()
-        seen.offered += 1
-        self._writer.write(self.request)
-        head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
-        length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
-        body, now_s = await self._reader.readexactly(length), time.perf_counter()
-        if head.startswith(b"http/1.1 429"):
-            seen.refused_ms.append(1e3 * (now_s - began_s))
-        elif not head.startswith(b"http/1.1 200"):
-            raise RuntimeError(f"/plan failed: {body[:500]!r}")
-        elif now_s <= until_s:
-            seen.finished += 1
-        else:
-            seen.late += 1
-
-    def close(self) -> None:
-        """Close the connection."""
-        if self._reader is not None:
-            self._writer.close()
-
-
-async def without_pause(port: int, connections: int, seconds: float) -> Seen:
-    """Let connections ask again as soon as they are answered, whatever the answer."""
-    seen, until_s = Seen(seconds), time.perf_counter() + seconds
-    clients = [Connection(port, number) for number in range(connections)]
-
-    async def ask(client: Connection) -> None:
-        while time.perf_counter() < until_s:
-            await client.send(seen, until_s)
-
-    async with asyncio.timeout(seconds + PATIENCE_S):
-        await asyncio.gather(*map(ask, clients))
-    for client in clients:
-        client.close()
-    return seen
-
-
-async def at_rate(port: int, per_s: float, seconds: float) -> Seen:
-    """Send requests at an even rate, whatever the server answers; each client comes once."""
-    seen, began_s = Seen(seconds), time.perf_counter()
-    until_s = began_s + seconds
-    idle, count = list[Connection](), 0
-
-    async def ask(client: Connection, session: int) -> None:
-        client.request = request(session)  # connections are used again, as a proxy does
-        await client.send(seen, until_s)
-        idle.append(client)
-
-    async with asyncio.timeout(seconds + PATIENCE_S), asyncio.TaskGroup() as group:
-        while (due_s := began_s + count / per_s) < until_s:
-            await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
-            session = count % load.SESSIONS
-            client = idle.pop() if idle else Connection(port, session)
-            group.create_task(ask(client, session))
-            count += 1
-    for client in idle:
-        client.close()
-    return seen
 
 
 def cpu_s(pid: int) -> float:

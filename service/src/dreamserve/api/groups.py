@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-WAIT_S = 0.025  # refusals of an even load must arrive within 50 ms
+WAIT_S = 0.03  # refusals of an even load must arrive within 50 ms
 GROUP = 16  # requests that are read without a longer wait
 RECENT_S = 0.1  # since the last refusal on a path
 FEW_JOBS = 8  # with less long work in progress, the engine could have nothing to do meanwhile
