@@ -101,13 +101,13 @@ def probe(recipe: Recipe, workspace: Workspace | None = None) -> Probed:
 
 
 def _wishes(recipe: Recipe) -> Wishes:
-    names = recipe.action_names
     return Wishes(
         recipe.part,
         recipe.crop,
         recipe.size,
-        None if names is None else tuple(names),
+        None if recipe.action_names is None else tuple(recipe.action_names),
         recipe.max_episode_steps,
+        None if recipe.observation_names is None else tuple(recipe.observation_names),
     )
 
 
