@@ -191,6 +191,7 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
     updates = 3000 if vectors else 2000  # of M, in all
     train = TrainConfig(
         epochs=min(200, max(5, updates // batches)),
+        lr=4e-3 if vectors else 1e-3,  # few updates of a small M: 1e-3 learns no reward in time
         mixed_precision=not vectors,  # bfloat16 is too coarse for numbers
     )
     train = with_options("train", train, recipe.train)
