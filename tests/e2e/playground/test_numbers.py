@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from ...service.conformance.vector_worlds import CATEGORICAL, DETERMINISTIC
-from ...service.conformance.worlds import write_world
+# relative, as the tests are not installed
+from ...service.conformance.vector_worlds import CATEGORICAL, DETERMINISTIC  # noqa: TID252
+from ...service.conformance.worlds import write_world  # noqa: TID252
 
 VALUES = "Array.from(document.querySelectorAll('#numbers output'), (one) => Number(one.value))"
 
@@ -35,7 +36,7 @@ def test_a_vector_is_shown_by_its_names_and_moves_with_the_dream(player: Any, ur
     assert page.evaluate(VALUES) != first
     assert float(page.inner_text("#surprise")) > 0  # in nats per group
     assert page.inner_text("#hesitation").endswith("of 3")  # classes
-    assert page.inner_text("#signal-uncertainty") != "–"
+    assert page.inner_text("#signal-uncertainty") != "\u2013"
     expect(page.locator("#futures figure")).to_have_count(6)
     page.locator("#timeline").fill("0")
     expect(page.locator("#steps")).to_have_text("0 / 3")
@@ -61,7 +62,7 @@ def test_a_world_that_decodes_nothing_shows_its_latent(player: Any, url: str) ->
     page.locator("#sliders input").fill("1.5")
     one.wait_for_step(2)
     one.pause()
-    assert page.inner_text("#surprise") == "–"  # nothing was drawn
+    assert page.inner_text("#surprise") == "\u2013"  # nothing was drawn
     expect(page.locator("#mixture")).to_be_hidden()
     expect(page.locator("#futures figure")).to_have_count(6)
 
