@@ -72,7 +72,7 @@ def test_a_dataset_becomes_a_world_whose_dreams_are_a_dataset(folder: Path, serv
     (record, recipe, load), (take, train, check, _, dream) = parts()
     assert "range(100)" in record
     run(record.replace("range(100)", "range(3)"))
-    assert "3 episodes, 600 steps, vectors 3, actions Box: 0 in [-2, 2]" in command(take)
+    assert "3 episodes, 600 steps, vectors 3, actions Box: action 0 in [-2, 2]" in command(take)
     Path("pendulum.py").write_text(recipe.replace("Recipe(\n", f"Recipe({TINY}", 1))
     command(train)
     assert "0 errors" in command(check)
