@@ -26,7 +26,7 @@ from dreamserve_training.export import (
 from dreamserve_training.export.writing import MAX_BYTES
 from dreamserve_training.judging import pass_figures
 from dreamserve_training.models.catalog import Vision, load_memory, load_vision
-from dreamserve_training.models.controller import LinearPolicy, load_policy
+from dreamserve_training.models.controller import LayeredPolicy, load_policy
 from dreamserve_training.models.world_model import WorldModel
 from dreamserve_training.origin import origin_of
 from dreamserve_training.recipe import ResolvedRecipe, Workspace, read_json, write_json
@@ -111,7 +111,7 @@ def _write(
     workspace: Workspace,
     out: Path,
     moments: int,
-    controller: LinearPolicy | None = None,
+    controller: LayeredPolicy | None = None,
     quality: Mapping[str, Any] = MappingProxyType({}),
     pictures: Mapping[str, Picture] | None = None,
     max_bytes: int = UNTRUSTED.max_bundle_bytes,

@@ -20,11 +20,12 @@ from dreamserve.observations import FrameSpec
 from dreamserve.spaces import ActionSpace
 from dreamserve_training.data.agents import Agent, BlindAgent, Exploration, ExploringAgent
 from dreamserve_training.data.collect import CollectConfig
-from dreamserve_training.data.policies import Policy, random_actions, repeated_sequence
+from dreamserve_training.data.policies import Policy as Actions
+from dreamserve_training.data.policies import random_actions, repeated_sequence
 from dreamserve_training.data.workers import worker_env
 from dreamserve_training.dreams.returns import features, worker_world
 from dreamserve_training.envs import EnvSpec, Observed, RealEnv
-from dreamserve_training.models.controller import LinearPolicy, load_policy
+from dreamserve_training.models.controller import Policy, load_policy
 from dreamserve_training.runs.pools import worker_pool
 from dreamserve_training.runs.signals import stoppable
 
@@ -47,7 +48,7 @@ class DreamingAgent:
     """
 
     world: World
-    policy: LinearPolicy
+    policy: Policy
     vision: bool = True
     temperature: float = 1.0
 
@@ -163,7 +164,7 @@ def blind_agents(
 
     A baseline repeats its actions, which are those of the spec's space; ValueError for others.
     """
-    policies: dict[str, Policy] = {RANDOM: random_actions, "as collected": collect.actions}
+    policies: dict[str, Actions] = {RANDOM: random_actions, "as collected": collect.actions}
     for name, actions in baselines:
         spec.action_space.check(list(actions), leading=(len(actions),))
         policies[name] = partial(repeated_sequence, actions=tuple(actions))
@@ -173,7 +174,7 @@ def blind_agents(
     ]
 
 
-def controller_agents(bundle: Path, policy: LinearPolicy, temperature: float) -> list[AgentSpec]:
+def controller_agents(bundle: Path, policy: Policy, temperature: float) -> list[AgentSpec]:
     """Return the controller and its blind twins.
 
     `vision cut` sees the first observation only and dreams on from it; `average seen` is shown the
@@ -217,7 +218,7 @@ def _planning(bundle: Path, fields: Mapping[str, Any]) -> Agent:
 
 
 def _dreaming(
-    bundle: Path, policy: LinearPolicy, kind: type[DreamingAgent], vision: bool, temperature: float
+    bundle: Path, policy: Policy, kind: type[DreamingAgent], vision: bool, temperature: float
 ) -> Agent:
     return kind(worker_world(bundle), policy, vision, temperature)
 
