@@ -80,6 +80,8 @@ def test_a_recipe_runs_from_the_game_to_a_bundle_and_is_done_only_once(
     differences = manifest["quality"]["differences"]
     assert differences["controller - sweep 90"]["episodes"] == 2
     assert list(manifest["quality"]["passes"]) == ["first pass", "iteration 1"]
+    likelihoods = [each["NLL of M"] for each in manifest["quality"]["passes"].values()]
+    assert likelihoods[1] == manifest["quality"]["likelihood"]["nll"] != likelihoods[0]
     assert "### Passes" in (bundle / "card.md").read_text()
 
     files = {path: path.stat().st_mtime_ns for path in root.rglob("*.*") if path.suffix != ".lock"}
