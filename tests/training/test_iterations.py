@@ -219,18 +219,19 @@ def games(monkeypatch):
     return asked
 
 
-def test_blind_agents_play_once_and_an_interrupted_evaluation_goes_on(games, tmp_path):
+def test_blind_agents_play_in_the_last_pass_and_an_interrupted_evaluation_goes_on(games, tmp_path):
     evaluated = {"episodes": 4, "plan_episodes": 1}
-    passes = resolve_passes(replace(RECIPE, evaluate=evaluated), PROBED)
+    recipe = replace(RECIPE, evaluate=evaluated, iterations=RECIPE.iterations[:1])
+    passes = resolve_passes(recipe, PROBED)
     first = Workspace(tmp_path, "mdnrnn")
     second = first.next()
     second.root.mkdir(parents=True)
-    judging.evaluate(passes[0], first)
-    blind, sighted = (
-        ["random", "as collected", "sway"],
+    sighted, blind = (
         ["controller", "vision cut", "average seen"],
+        ["random", "as collected", "sway"],
     )
-    assert [name for name, _ in games] == [*blind, *sighted, "plan"]
+    judging.evaluate(passes[0], first)
+    assert games == [(name, 4) for name in sighted]
 
     games.clear()
     first.played("vision cut").unlink()
@@ -239,18 +240,23 @@ def test_blind_agents_play_once_and_an_interrupted_evaluation_goes_on(games, tmp
 
     games.clear()
     judging.evaluate(passes[1], second)
-    assert games == [*((name, 4) for name in sighted), ("plan", 1)]
+    assert games == [*((name, 4) for name in (*sighted, *blind)), ("plan", 1)]
     figures = judging.pass_figures(second)
     assert list(figures) == ["first pass", "iteration 1"]
-    assert figures["first pass"]["mean"] == 4.0
-    assert figures["iteration 1"]["mean"] == 1.0
-    assert figures["iteration 1"]["best blind (sway)"] == 3.0
+    assert figures["first pass"]["mean"] == 1.0
+    assert figures["iteration 1"]["best blind (sway)"] == 6.0
     assert figures["iteration 1"]["dream at T = 1.0"] == 40.0
 
     games.clear()
-    other = {**evaluated, "seed": 3_000_000}
-    judging.evaluate(resolve_passes(replace(RECIPE, evaluate=other), PROBED)[1], second)
-    assert [name for name, _ in games] == [*blind, *sighted, "plan"]
+    third = second.next()
+    third.root.mkdir(parents=True)
+    judging.evaluate(resolve_passes(replace(RECIPE, evaluate=evaluated), PROBED)[2], third)
+    assert [name for name, _ in games] == [*sighted, "plan"], "blind agents play again"
+
+    games.clear()
+    other = replace(recipe, evaluate={**evaluated, "seed": 3_000_000})
+    judging.evaluate(resolve_passes(other, PROBED)[1], second)
+    assert [name for name, _ in games] == [*sighted, *blind, "plan"]
 
 
 def test_figures_without_an_environment_are_those_of_dreams(tmp_path):

@@ -29,17 +29,10 @@ def tiny_recipe(monkeypatch):
         collect={**full.collect, "episodes": 3, "workers": 1},
         vae={"z_dim": 8, "frames": 160, "validation_frames": 32, "epochs": 1, "batch_size": 32},
         memory_options={**full.memory_options, "rnn_size": 16, "num_mixtures": 2},
-        train={"epochs": 2},
+        train={**full.train, "epochs": 2},
         batch_size=4,
         sequence_length=32,
-        controller={
-            **full.controller,
-            "generations": 2,
-            "population": 4,
-            "episodes": 1,
-            "max_steps": 30,
-            "workers": 1,
-        },
+        controller={**full.controller, "iterations": 2, "dreams": 8, "steps": 8, "minibatch": 32},
         baselines={"sweep 90": full.baselines["sweep 90"]},
         evaluate={
             "episodes": 2,
@@ -48,7 +41,8 @@ def tiny_recipe(monkeypatch):
             "workers": 1,
         },
         bank_size=4,
-        iterations=(replace(full.iterations[0], episodes=3, train={"epochs": 1}),),
+        bank={"draft": 16},
+        iterations=(replace(full.iterations[0], episodes=3, train={"epochs": 1}, controller={}),),
     )
     monkeypatch.setattr(stages, "load_recipe", lambda name: tiny)
     return tiny

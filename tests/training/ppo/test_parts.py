@@ -3,6 +3,7 @@
 import re
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,11 +23,28 @@ SPACES = [
 SCORES = np.random.default_rng(0).normal(size=7).astype(np.float32)
 
 
+def drawn_by(distribution, scores):
+    generator = torch.Generator().manual_seed(1)
+    return (part.numpy() for part in distribution.draw(torch.from_numpy(scores), generator))
+
+
+def experience_of(dreams):
+    """Return the arrays of an experience under a policy of equal scores."""
+
+    def equal(inputs):
+        return torch.zeros(len(inputs), 3)
+
+    rng = np.random.default_rng(0)
+    dreams.begin(rng)
+    seen = dreams.run(equal, distribution_of(dreams.world.spec.action_space, 0.5), rng)
+    return SimpleNamespace(**{name: part.numpy() for name, part in vars(seen).items()})
+
+
 @pytest.mark.parametrize("space", SPACES, ids=lambda space: space.type)
 def test_choices_are_drawn_as_often_as_their_probabilities_say(space):
     chosen = distribution_of(space, 0.5)
     scores = np.tile(SCORES[: space.width], (20_000, 1))
-    drawn, actions = chosen.draw(scores, np.random.default_rng(1))
+    drawn, actions = drawn_by(chosen, scores)
     space.check(actions, (len(scores),))
     different, first, counts = np.unique(drawn, axis=0, return_index=True, return_counts=True)
     logs = chosen.log_prob(torch.from_numpy(scores), torch.from_numpy(drawn)).numpy()[first]
@@ -43,7 +61,7 @@ def test_numbers_of_a_box_are_drawn_around_the_scores_and_stay_within_the_bounds
     space = BoxSpace(low=(-2.0, 0.0), high=(2.0, 10.0), names=("a", "b"))
     chosen = distribution_of(space, 0.25)
     scores = np.tile(SCORES[:2], (20_000, 1))
-    drawn, actions = chosen.draw(scores, np.random.default_rng(1))
+    drawn, actions = drawn_by(chosen, scores)
     space.check(actions, (len(scores),))
     np.testing.assert_allclose(drawn.mean(axis=0), SCORES[:2], atol=0.01)
     np.testing.assert_allclose(drawn.std(axis=0), 0.25, atol=0.01)
@@ -61,7 +79,8 @@ def test_an_advantage_is_the_weighted_mean_of_what_follows_up_to_a_cut():
     rewards, values, following = rng.normal(size=(3, 3, 2)).astype(np.float32)
     ends = np.array([[0.5, 0], [0, 0], [0, 1]], np.float32)
     cut = np.array([[False, True], [False, False], [False, False]])
-    gains = advantages(rewards, ends, cut, values, following, 0.9, 0.8)
+    steps = map(torch.from_numpy, (rewards, ends, cut, values, following))
+    gains = advantages(*steps, 0.9, 0.8).numpy()
     errors = rewards + 0.9 * (1 - ends) * following - values
     expected = errors.copy()
     expected[0, 0] += 0.8 * 0.9 * 0.5 * (errors[1, 0] + 0.8 * 0.9 * errors[2, 0])
@@ -76,20 +95,17 @@ def test_dreams_begin_at_beginnings_and_at_late_moments_as_often_as_is_asked(mat
         config = PPOConfig(dreams=4000, steps=1, beginnings=beginnings, late=late)
         dreams = Dreams(world, Features.of(world.spec, config), config)
         dreams.begin(np.random.default_rng(0))
-        distance = np.abs(dreams.latent[:, None] - world.bank["mu"]).sum(axis=2)
+        distance = np.abs(dreams.latent.numpy()[:, None] - world.bank["mu"]).sum(axis=2)
         ages = world.ages[distance.argmin(axis=1)]
         assert ages.mean() == pytest.approx(expected, abs=1)
-        assert np.ptp(dreams.age) > 150, "all dreams will be cut at once"
+        assert np.ptp(dreams.age.numpy()) > 150, "all dreams will be cut at once"
 
 
 def test_a_dream_that_ends_or_is_long_enough_is_followed_by_another(matching):
     world = matching("Discrete")
     config = PPOConfig(dreams=50, steps=30, dream_steps=10, reward={"world": 1.0, "end": -2.0})
     dreams = Dreams(world, Features.of(world.spec, config), config)
-    rng = np.random.default_rng(0)
-    dreams.begin(rng)
-    chosen = distribution_of(world.spec.action_space, 0.5)
-    seen = dreams.run(lambda inputs: np.zeros((50, 3), np.float32), chosen, rng)
+    seen = experience_of(dreams)
     assert seen.cut.sum() == len(seen.finals)
     goes_on = ~seen.cut[:, :, None].repeat(2, axis=2)
     moved = np.abs(seen.features[1:] - seen.features[:-1]) > 0
@@ -109,10 +125,7 @@ def test_the_weight_of_positives_is_taken_out_of_the_probability_of_an_end(match
     world = matching("Discrete")
     config = PPOConfig(dreams=50, steps=5, done_weight=10.0)
     dreams = Dreams(world, Features.of(world.spec, config), config)
-    rng = np.random.default_rng(0)
-    dreams.begin(rng)
-    chosen = distribution_of(world.spec.action_space, 0.5)
-    ends = dreams.run(lambda inputs: np.zeros((50, 3), np.float32), chosen, rng).ends
+    ends = experience_of(dreams).ends
     assert ends.max() == pytest.approx(0.025 / 1.025, rel=1e-4)  # odds of 1/4, divided by 10
 
 

@@ -45,6 +45,14 @@ Restart = Annotated[
     typer.Option("--restart", help="Remove what was made with other settings or data; start over."),
 ]
 
+TrustTorchscript = Annotated[
+    bool,
+    typer.Option(
+        "--trust-torchscript",
+        help="Run the bundle's TorchScript too, which can do what this user can.",
+    ),
+]
+
 
 Workers = Annotated[
     ExecutorName,
@@ -197,13 +205,17 @@ def learn(
         Path | None,
         typer.Option("--initial", help="A controller.npz to start from, e.g. the bundle's."),
     ] = None,
+    trust_torchscript: TrustTorchscript = False,
     restart: Restart = False,
 ) -> None:
     """Train C, the controller, in dreams of a bundle, without a recipe; the bundle is unchanged."""
+    from dreamserve.trust import Trust
     from dreamserve_training.models.controller import load_policy, save_policy
     from dreamserve_training.train.methods import config_for, train_controller
 
-    more = {} if initial is None else {"initial": load_policy(initial)}
+    more: dict[str, Any] = {} if initial is None else {"initial": load_policy(initial)}
+    if trust_torchscript and method == "ppo":  # the other method computes without it
+        more["trust"] = Trust(trust_torchscript=True)
     config = config_for(bundle, method, settings or [])
     policy = train_controller(bundle, out, config, restart, **more)
     save_policy(policy, out / "controller.npz")
@@ -213,13 +225,7 @@ def learn(
 @app.command(epilog=_example("validate bundles/takecover"))
 def validate(
     path: Annotated[Path, typer.Argument(help="Folder of a bundle or of episodes (*.npz).")],
-    trust_torchscript: Annotated[
-        bool,
-        typer.Option(
-            "--trust-torchscript",
-            help="Run the bundle's TorchScript too, which can do what this user can.",
-        ),
-    ] = False,
+    trust_torchscript: TrustTorchscript = False,
 ) -> None:
     """Check a bundle (shapes, finite outputs, parity, sampling, memory, speed) or episodes."""
     from dreamserve.trust import Trust

@@ -1,7 +1,7 @@
 """Evaluate C, in real episodes whose seeds nothing else uses, and in dreams.
 
-Each agent's results are kept as soon as it has played, so an interrupted evaluation goes on. Blind
-agents play in the first pass only; iterations are compared with them on the same seeds.
+Each agent's results are kept as soon as it has played, so an interrupted evaluation goes on. Of
+each pass the controller and its twins play; in the last one blind agents and plans play, too.
 """
 
 import logging
@@ -50,11 +50,14 @@ def evaluate(recipe: ResolvedRecipe, workspace: Workspace) -> None:
 def real_results(recipe: ResolvedRecipe, workspace: Workspace, policy: Policy) -> Results:
     """Return the results in the real environment of the controller, plans and blind agents."""
     first, config, seeds = recipe.passes()[0], recipe.evaluate, _seeds(recipe)
-    blind = blind_agents(recipe.env, first.collect, recipe.baselines)
     sighted = controller_agents(workspace.draft, policy, recipe.controller.temperature)
     inputs = INPUTS["evaluate"](recipe, workspace)
-    results = _played(first, workspace.passes()[0], blind, _blind_inputs(first), _seeds(first))
-    results |= _played(recipe, workspace, sighted, inputs, seeds)
+    results = _played(recipe, workspace, sighted, inputs, seeds)
+    if not recipe.last:
+        return results
+    blind = blind_agents(recipe.env, first.collect, recipe.baselines)
+    # in the first pass's folder: another iteration, on the same seeds, needs them again
+    results = _played(recipe, workspace.passes()[0], blind, _blind_inputs(first), seeds) | results
     if planned := seeds[: config.plan_episodes]:
         planner = [planning_agent(workspace.draft, config.plan)]
         results |= _played(recipe, workspace, planner, inputs, planned)

@@ -23,7 +23,7 @@ def resolve_passes(recipe: Recipe, probed: Probed) -> tuple[ResolvedRecipe, ...]
             f"evaluate: seed {judged.seed} is that of an episode of the data, which has the seeds"
             f" {passes[0].collect.seed} to {last}; those that judge must be larger"
         )
-    return tuple(passes)
+    return tuple(replace(each, last=each is passes[-1]) for each in passes)
 
 
 def _next(before: ResolvedRecipe, iteration: Iteration) -> ResolvedRecipe:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from dreamserve.backends.choose import cores
 from dreamserve_training.data.agents import Exploration
 from dreamserve_training.data.collect import CollectConfig
 from dreamserve_training.data.disk import Data
@@ -19,7 +20,7 @@ from dreamserve_training.data.signals import Signals
 from dreamserve_training.envs import Env, EnvSpec, Record
 from dreamserve_training.export.bank import BankConfig
 from dreamserve_training.files import atomic_write
-from dreamserve_training.runs.options import AtLeastZero, Count, Options, Whole
+from dreamserve_training.runs.options import PLACE, AtLeastZero, Count, Options, Whole
 from dreamserve_training.train.memory import TrainConfig
 from dreamserve_training.train.methods import MethodConfig
 from dreamserve_training.train.vae import VAEConfig
@@ -108,7 +109,7 @@ class EvaluateConfig(Options):
     dream_temperatures: tuple[AtLeastZero, ...] = (0.5, 1.0, 1.15, 1.3)
     plan_episodes: Whole = 5  # played by /plan, which takes longer; 0: none
     plan: Overrides = field(default_factory=dict)  # fields of /plan; without these, `LIGHT_PLAN`
-    workers: Count = 2
+    workers: Count = field(default_factory=cores, metadata=PLACE)
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ class ResolvedRecipe:
     players: tuple[tuple[PlayerName, float], ...] = ()
     exploration: Exploration = field(default_factory=Exploration)
     before: "ResolvedRecipe | None" = None
+    last: bool = True  # no iteration follows
 
     @property
     def number(self) -> int:

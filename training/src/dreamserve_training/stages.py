@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dreamserve.observations import VectorSpec
+from dreamserve.trust import Trust
 from dreamserve_training.assemble import memory_options, memory_to_go_on, write_bundle, write_draft
 from dreamserve_training.data.collect import collect as collect_episodes
 from dreamserve_training.data.digests import files_digest
@@ -110,6 +112,7 @@ def memory(recipe: ResolvedRecipe, workspace: Workspace) -> None:
             batch_size=recipe.batch_size,
             sequence_length=recipe.sequence_length,
             shuffle=split == "train",
+            num_workers=config.readers,
             seed=config.seed,
             signals=recipe.signals,
             in_order=config.carry_state,
@@ -125,9 +128,11 @@ def controller(recipe: ResolvedRecipe, workspace: Workspace) -> None:
     with made_of(workspace, "draft", inputs, workspace.draft) as missing:
         if missing:
             write_draft(recipe, workspace)
-    before, more = workspace.before, {}
-    if before is not None and isinstance(recipe.controller, PPOConfig):
-        more["initial"] = load_policy(before.controller / "controller.npz")
+    more: dict[str, Any] = {}
+    if isinstance(recipe.controller, PPOConfig):
+        more["trust"] = Trust(trust_torchscript=True)  # of a file that the stage has written
+        if (before := workspace.before) is not None:
+            more["initial"] = load_policy(before.controller / "controller.npz")
     policy = train_controller(
         workspace.draft, workspace.controller, recipe.controller, workspace.restart, **more
     )

@@ -8,12 +8,13 @@ interrupted run continues with the missing files.
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dreamserve.backends.choose import cores
 from dreamserve.spaces import ActionSpace
 from dreamserve_training.data.agents import Agent, BlindAgent
 from dreamserve_training.data.episodes import DataError, Episode, save_episode
@@ -22,7 +23,7 @@ from dreamserve_training.data.policies import Policy, sticky_actions
 from dreamserve_training.data.workers import worker_env
 from dreamserve_training.envs import EnvSpec, RealEnv
 from dreamserve_training.runs.locks import locked
-from dreamserve_training.runs.options import AboveZero, Count, Options, Whole
+from dreamserve_training.runs.options import PLACE, AboveZero, Count, Options, Whole
 from dreamserve_training.runs.pools import worker_pool
 from dreamserve_training.runs.records import Record, begin, describe, finish
 from dreamserve_training.runs.signals import stoppable
@@ -34,7 +35,7 @@ class CollectConfig(Options):
 
     episodes: Count = 4000
     seed: Whole = 0
-    workers: Count = 2
+    workers: Count = field(default_factory=cores, metadata=PLACE)
     shortest: AboveZero = 1.0  # mean steps that a random action lasts, see `sticky_actions`
     longest: AboveZero = 16.0
     policy: Policy | None = None  # the actions of an episode; None: sticky random ones

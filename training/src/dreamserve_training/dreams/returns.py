@@ -19,8 +19,8 @@ Float32 = npt.NDArray[np.float32]
 
 @lru_cache(maxsize=1)
 def worker_world(bundle: Path) -> World:
-    """Return the world of `bundle`, loaded once per process, on one thread."""
-    return load_world(bundle, threads=1)
+    """Return the world of `bundle`, loaded once per process, on one thread of the CPU."""
+    return load_world(bundle, "onnx", threads=1)
 
 
 def features(dreams: DreamBatch, inputs: Sequence[str] = CONTROLLER_INPUTS) -> Float32:

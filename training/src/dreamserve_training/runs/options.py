@@ -15,6 +15,11 @@ AtLeastZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+# Metadata of a field that says where or on what a run computes, not what comes out. Records, and
+# what a stage is made of, leave it out, so that a run can go on elsewhere.
+PLACE = {"place": True}
+
+
 class Options:
     """Base of frozen dataclasses of options. A value outside its annotation raises ValueError."""
 

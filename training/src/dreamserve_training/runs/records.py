@@ -14,6 +14,7 @@ from typing import Any
 
 from dreamserve_training.files import atomic_write
 from dreamserve_training.runs.errors import MismatchError
+from dreamserve_training.runs.options import PLACE
 
 logger = logging.getLogger("dreamserve_training")
 PACKAGES = ("dreamserve-training", "torch", "lightning", "cma", "numpy")
@@ -45,9 +46,16 @@ class Record:
 
 
 def describe(value: Any) -> Any:
-    """Return `value` as JSON: dataclasses by name and fields, functions by their full name."""
+    """Return `value` as JSON: dataclasses by name and fields, functions by their full name.
+
+    Fields that say where a run computes (`options.PLACE`) are left out.
+    """
     if is_dataclass(value) and not isinstance(value, type):
-        inner = {each.name: describe(getattr(value, each.name)) for each in fields(value)}
+        inner = {
+            each.name: describe(getattr(value, each.name))
+            for each in fields(value)
+            if each.metadata != PLACE
+        }
         return {"kind": type(value).__name__, **inner}
     if isinstance(value, Mapping):
         return {str(key): describe(item) for key, item in value.items()}

@@ -9,13 +9,14 @@ import warnings
 import zipfile
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from dreamserve.backends.choose import cores
 from dreamserve.bundle import load_bundle
 from dreamserve_training.data.digests import folder_digest
 from dreamserve_training.dreams.returns import dream_returns, worker_world
@@ -29,7 +30,7 @@ from dreamserve_training.models.controller import (
 from dreamserve_training.progress import show_progress
 from dreamserve_training.runs.errors import DivergedError
 from dreamserve_training.runs.locks import locked
-from dreamserve_training.runs.options import AboveZero, AtLeastZero, Count, Options, Whole
+from dreamserve_training.runs.options import PLACE, AboveZero, AtLeastZero, Count, Options, Whole
 from dreamserve_training.runs.pools import worker_pool
 from dreamserve_training.runs.records import Record, begin, describe, finish
 from dreamserve_training.runs.signals import stoppable
@@ -54,7 +55,7 @@ class ControllerConfig(Options):
     episodes: Count = 16  # dreams per candidate and generation
     sigma: AboveZero = 0.1  # initial standard deviation of the parameters
     max_steps: Count = 2100
-    workers: Count = 2
+    workers: Count = field(default_factory=cores, metadata=PLACE)
     seed: Whole = 0
 
 
@@ -100,7 +101,6 @@ def evolve(
 def _record(bundle: Path, config: ControllerConfig) -> Record:
     settings = describe(config)
     budget = {"generations": settings.pop("generations")}
-    del settings["workers"]
     return Record("C", settings, budget, {"bundle": folder_digest(bundle)})
 
 

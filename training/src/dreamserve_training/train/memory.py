@@ -4,7 +4,7 @@ dreamserve-train memory takecover --out runs/takecover
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,15 +12,16 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from dreamserve.backends.choose import cores
 from dreamserve_training.data.digests import batches_digest, file_hash
 from dreamserve_training.data.loaders import check_batches
 from dreamserve_training.data.sequences import Item
 from dreamserve_training.models.catalog import save_memory, take_weights
 from dreamserve_training.models.world_model import LossWeights, State, WorldModel
-from dreamserve_training.runs.options import AboveZero, AtLeastZero, Count, Options, Whole
+from dreamserve_training.runs.options import PLACE, AboveZero, AtLeastZero, Count, Options, Whole
 from dreamserve_training.runs.records import Record, describe
 from dreamserve_training.train.carried import CarriedState, state_in
-from dreamserve_training.train.processes import PLACES, Strategy
+from dreamserve_training.train.processes import Strategy
 from dreamserve_training.train.schedules import cosine
 from dreamserve_training.train.trainer import (
     GuardedModule,
@@ -34,14 +35,18 @@ from dreamserve_training.train.trainer import (
 Batches = Iterable[Item]
 
 
+def _readers() -> int:
+    return min(4, cores() - 1) if torch.cuda.is_available() else 0
+
+
 @dataclass(frozen=True)
 class TrainConfig(Options):
     """Options of M's training."""
 
     lr: AtLeastZero = 1e-3
     epochs: Count = 20
-    device: str = "auto"  # auto (the best available), cpu or cuda
-    save_dir: str = "checkpoints"
+    device: str = field(default="auto", metadata=PLACE)  # auto (the best available), cpu or cuda
+    save_dir: str = field(default="checkpoints", metadata=PLACE)
     clip: AboveZero = 1.0  # maximum norm of the gradient
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"
     early_stopping_patience: Count | None = None  # epochs without a better loss; None: never stop
@@ -51,12 +56,15 @@ class TrainConfig(Options):
     signal_weight: AtLeastZero = 1.0  # of each signal
     carry_state: bool = False  # of M, from an episode's window to the next one
     mixed_precision: bool = True  # bfloat16 autocast; losses stay in float32
-    resume: bool = True  # from save_dir/MODEL_last.ckpt, if it exists; False: start over
-    restart: bool = False  # start over if the files there are of other settings or data
+    resume: bool = field(default=True, metadata=PLACE)  # from a checkpoint; False: start over
+    # start over if the files there are of other settings or data
+    restart: bool = field(default=False, metadata=PLACE)
     seed: Whole = 0
-    devices: Count = 1  # of each machine; they share the batches
-    num_nodes: Count = 1  # machines
-    strategy: Strategy = "auto"  # Lightning's
+    # processes that read batches ahead of a CUDA device; a CPU is busy with training
+    readers: Whole = field(default_factory=_readers, metadata=PLACE)
+    devices: Count = field(default=1, metadata=PLACE)  # of each machine; they share the batches
+    num_nodes: Count = field(default=1, metadata=PLACE)  # machines
+    strategy: Strategy = field(default="auto", metadata=PLACE)  # Lightning's
 
     @property
     def weights(self) -> LossWeights:
@@ -205,8 +213,6 @@ def _record(
 ) -> Record:
     settings = describe(config)
     budget = {name: settings.pop(name) for name in ("epochs", "early_stopping_patience")}
-    for name in ("device", "save_dir", "resume", "restart", *PLACES):
-        del settings[name]
     settings["model"] = describe(model.config)
     data = {"train": batches_digest(train), "validation": batches_digest(validation)}
     if initial is not None:

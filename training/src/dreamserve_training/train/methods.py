@@ -52,7 +52,7 @@ def train_controller(
 ) -> LayeredPolicy:
     """Train C in dreams of `bundle`, by the method whose options are given, and return it.
 
-    `more` are further arguments of the method: PPO takes an `initial` controller. Errors are those
-    of the method, which resumes, refuses and records as `evolve` does.
+    `more` are further arguments of the method: PPO takes an `initial` controller and `trust`.
+    Errors are those of the method, which resumes, refuses and records as `evolve` does.
     """
     return _TRAIN[type(config)](bundle, directory, config, restart, **more)

@@ -15,7 +15,6 @@ import lightning
 import torch
 
 Strategy = Literal["auto", "ddp"]
-PLACES = ("devices", "num_nodes", "strategy")  # the options; they change no result
 RANKS = ("RANK", "SLURM_PROCID", "GROUP_RANK", "NODE_RANK", "LOCAL_RANK")
 LAUNCHED = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
 ENDS_WITHIN_S = 10.0  # after SIGTERM

@@ -3,7 +3,7 @@
 dreamserve-train vae takecover --out runs/takecover
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from torch import Tensor
 from dreamserve_training.data.digests import batches_digest
 from dreamserve_training.data.frames import FrameDataset, frame_loader
 from dreamserve_training.models.vae import ConvVAE, save_vae, vae_loss
-from dreamserve_training.runs.options import AboveZero, AtLeastZero, Count, Options, Whole
+from dreamserve_training.runs.options import PLACE, AboveZero, AtLeastZero, Count, Options, Whole
 from dreamserve_training.runs.records import Record, describe
-from dreamserve_training.train.processes import PLACES, Strategy
+from dreamserve_training.train.processes import Strategy
 from dreamserve_training.train.schedules import one_cycle
 from dreamserve_training.train.trainer import (
     GuardedModule,
@@ -43,9 +43,9 @@ class VAEConfig(Options):
     salience: AtLeastZero = 8.0  # extra weight of pixels that differ from the mean image
     free_nats_per_dim: AtLeastZero = 0.5
     seed: Whole = 0
-    devices: Count = 1  # of each machine; they share the batches
-    num_nodes: Count = 1  # machines
-    strategy: Strategy = "auto"  # Lightning's
+    devices: Count = field(default=1, metadata=PLACE)  # of each machine; they share the batches
+    num_nodes: Count = field(default=1, metadata=PLACE)  # machines
+    strategy: Strategy = field(default="auto", metadata=PLACE)  # Lightning's
 
 
 class VAELoop(GuardedModule):
@@ -150,7 +150,5 @@ def train_vae(
 def _record(config: VAEConfig, loaders: tuple[Any, Any]) -> Record:
     settings = describe(config)
     budget = {"epochs": settings.pop("epochs")}
-    for name in PLACES:
-        del settings[name]
     train, validation = map(batches_digest, loaders)
     return Record("V", settings, budget, {"train": train, "validation": validation})

@@ -1,18 +1,18 @@
 """Generalised advantage estimation (Schulman et al. 2016), with ends by their expectation."""
 
-from dreamserve.backends.base import Array, Bools
+from torch import Tensor
 
 
 def advantages(
-    rewards: Array,
-    ends: Array,
-    cut: Bools,
-    values: Array,
-    next_values: Array,
+    rewards: Tensor,
+    ends: Tensor,
+    cut: Tensor,
+    values: Tensor,
+    next_values: Tensor,
     discount: float,
     gae_lambda: float,
-) -> Array:
-    """Return the advantages (T, N) of T steps of N dreams; every argument is (T, N).
+) -> Tensor:
+    """Return the advantages (T, N) of T steps of N dreams; every argument is (T, N), `cut` bool.
 
     `next_values` are of the states after each step. A step goes on with the probability 1 - `ends`,
     whether or not its end was drawn, which has less variance. After a step that is `cut` another

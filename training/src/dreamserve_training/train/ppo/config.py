@@ -8,7 +8,15 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from dreamserve.manifest import WorldSpec
-from dreamserve_training.runs.options import AboveZero, AtLeastZero, Count, Number, Options, Whole
+from dreamserve_training.runs.options import (
+    PLACE,
+    AboveZero,
+    AtLeastZero,
+    Count,
+    Number,
+    Options,
+    Whole,
+)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 WORLD, END = "world", "end"  # rewards that every world has; the others are its signals
@@ -44,6 +52,8 @@ class PPOConfig(Options):
     critic_size: Count = 128  # units of its hidden layer
     action_std: AboveZero = 0.5  # of a Box's actions at first, before tanh
     initial_scale: AtLeastZero = 0.5  # of the scores of the controller that it starts from
+    # auto: CUDA if there is one
+    device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=PLACE)
     seed: Whole = 0
 
     @property

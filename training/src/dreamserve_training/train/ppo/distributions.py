@@ -10,24 +10,20 @@ out of densities: its derivative is the same for every policy.
 """
 
 from math import log, pi
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dreamserve.spaces import Actions, ActionSpace, BoxSpace, MultiBinarySpace
-
-Float32 = npt.NDArray[np.float32]
-Drawn = npt.NDArray[Any]
+from dreamserve.spaces import ActionSpace, BoxSpace, MultiBinarySpace
 
 
 class Distribution(Protocol):
     """Draws actions by scores (B, width) and tells how likely they were."""
 
-    def draw(self, scores: Float32, rng: np.random.Generator) -> tuple[Drawn, Actions]:
+    def draw(self, scores: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return what was drawn, (B, A), and the actions (B, *shape) of the space."""
 
     def log_prob(self, scores: Tensor, drawn: Tensor) -> Tensor:
@@ -44,19 +40,19 @@ class Choices(nn.Module):
         super().__init__()
         self.shape, self.groups = space.shape, space.choice_groups
 
-    def draw(self, scores: Float32, rng: np.random.Generator) -> tuple[Drawn, Actions]:
+    def draw(self, scores: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw by the largest of the scores with Gumbel noise."""
-        noise = rng.standard_exponential(scores.shape, np.float32)
-        noisy = scores - np.log(np.maximum(noise, np.float32(1e-30)))
+        noise = torch.empty_like(scores).exponential_(generator=generator)
+        noisy = scores - noise.clamp_min_(1e-30).log_()
         count = sum(len(group.components) for group in self.groups)
-        drawn = np.empty((len(scores), count), np.int64)
+        drawn = torch.empty((len(scores), count), dtype=torch.int64, device=scores.device)
         for group in self.groups:
-            drawn[:, group.components] = noisy[:, group.columns].argmax(axis=2)
+            drawn[:, group.components] = noisy[:, group.columns].argmax(dim=2)
         return drawn, drawn.reshape(len(scores), *self.shape)
 
     def log_prob(self, scores: Tensor, drawn: Tensor) -> Tensor:
         """Return the sum of the components' log probabilities."""
-        total = torch.zeros(len(scores))
+        total = scores.new_zeros(len(scores))
         for _, components, columns in self.groups:
             logs = functional.log_softmax(scores[:, columns], dim=-1)  # (B, K, n)
             total = total + logs.gather(2, drawn[:, components, None]).sum(dim=(1, 2))
@@ -64,7 +60,7 @@ class Choices(nn.Module):
 
     def entropy(self, scores: Tensor) -> Tensor:
         """Return the sum of the components' entropies."""
-        total = torch.zeros(len(scores))
+        total = scores.new_zeros(len(scores))
         for group in self.groups:
             logs = functional.log_softmax(scores[:, group.columns], dim=-1)
             total = total - (logs.exp() * logs).sum(dim=(1, 2))
@@ -74,10 +70,10 @@ class Choices(nn.Module):
 class Bits(nn.Module):
     """Of MultiBinary."""
 
-    def draw(self, scores: Float32, rng: np.random.Generator) -> tuple[Drawn, Actions]:
+    def draw(self, scores: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw each bit; logistic noise decides."""
-        uniform = rng.random(scores.shape, np.float32)
-        drawn = (uniform < 1 / (1 + np.exp(-np.clip(scores, -80, 80)))).astype(np.int64)
+        uniform = torch.empty_like(scores).uniform_(generator=generator)
+        drawn = (uniform < torch.sigmoid(scores)).long()
         return drawn, drawn
 
     def log_prob(self, scores: Tensor, drawn: Tensor) -> Tensor:
@@ -97,11 +93,13 @@ class Squashed(nn.Module):
         self.space = space
         self.log_std = nn.Parameter(torch.full((space.width,), log(std)))
 
-    def draw(self, scores: Float32, rng: np.random.Generator) -> tuple[Drawn, Actions]:
+    def draw(self, scores: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw around the scores."""
-        std = self.log_std.detach().exp().numpy()
-        drawn = scores + std * rng.standard_normal(scores.shape, np.float32)
-        return drawn, self.space.from_scores(drawn, np.isfinite(drawn).all(axis=1))
+        noise = torch.empty_like(scores).normal_(generator=generator)
+        drawn = scores + self.log_std.detach().exp() * noise
+        numbers = drawn.cpu().numpy()
+        action = self.space.from_scores(numbers, np.isfinite(numbers).all(axis=1))
+        return drawn, torch.from_numpy(action).to(drawn.device)
 
     def log_prob(self, scores: Tensor, drawn: Tensor) -> Tensor:
         """Return the log density before tanh."""

@@ -1,36 +1,42 @@
 """Many dreams that go on for ever: a dream that ends or is cut begins anew at a real moment.
 
-They advance together, by one call of the world's step for all of them.
+They advance together, by one call of the world's step for all of them, and stay on its device.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import log
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
-from dreamserve.backends.base import Array, Bools, Int64, StepInput, StepOutput, draw_noise
+from dreamserve.backends.base import StepOutput, head_arrays
+from dreamserve.backends.torch_state import checked, finite_rows
 from dreamserve.engine.dynamics import start_from_bank
 from dreamserve.engine.world import World
 from dreamserve_training.runs.errors import DivergedError
 from dreamserve_training.train.ppo.config import END, WORLD, Features, PPOConfig
-from dreamserve_training.train.ppo.distributions import Distribution, Drawn
+from dreamserve_training.train.ppo.distributions import Distribution
+from dreamserve_training.train.ppo.steps import tensor_step
 
-Scores = Callable[[Array], Array]  # of C, (N, width), for its inputs (N, F)
+Scores = Callable[[Tensor], Tensor]  # of C, (N, width), for its inputs (N, F)
+Outputs = tuple[Tensor, ...]  # of a step, in the manifest's order
 
 
 @dataclass(frozen=True, eq=False)
 class Experience:
     """T steps of N dreams, and the states of those that were cut or ended."""
 
-    features: Array  # (T + 1, N, F) before each step, and after the last
-    scores: Array  # (T, N, width)
-    drawn: Drawn  # (T, N, A)
-    rewards: Array  # (T, N) that the world expects
-    ends: Array  # (T, N) probability that the step ended the dream
-    cut: Bools  # (T, N) whether another dream goes on after the step
-    finals: Array  # (cuts, F) states after the steps where `cut`, in its order
+    features: Tensor  # (T + 1, N, F) before each step, and after the last
+    scores: Tensor  # (T, N, width)
+    drawn: Tensor  # (T, N, A)
+    rewards: Tensor  # (T, N) that the world expects
+    ends: Tensor  # (T, N) probability that the step ended the dream
+    cut: Tensor  # (T, N) bool: whether another dream goes on after the step
+    finals: Tensor  # (cuts, F) states after the steps where `cut`, in its order
 
 
 class Dreams:
@@ -38,18 +44,24 @@ class Dreams:
 
     def __init__(self, world: World, features: Features, config: PPOConfig) -> None:
         self.world, self.layout, self.config = world, features, config
+        self._step, self.device = tensor_step(world)
         self._starts = _start_weights(world, config.beginnings, config.late)
-        self._features = np.empty((config.steps + 1, config.dreams, features.size), np.float32)
+        shape = (config.steps + 1, config.dreams, features.size)
+        self._features = torch.empty(shape, device=self.device)
 
     def begin(self, rng: np.random.Generator) -> None:
         """Begin all dreams, each at another part of its time, so that they are not cut at once."""
-        n, state = self.config.dreams, self.world.spec.recurrent_state
-        self.latent = np.empty((n, self.world.spec.latent_size), np.float32)
-        self.state = tuple(np.empty((n, *tensor.shape), np.float32) for tensor in state)
-        self.temperature, self.age = np.empty(n, np.float32), np.empty(n, np.int64)
-        self._restart(np.arange(n), rng)
-        self.age[:] = rng.integers(self.config.dream_steps, size=n)
+        n, spec = self.config.dreams, self.world.spec
+        self.latent = torch.empty((n, spec.latent_size), device=self.device)
+        self.state: Outputs = tuple(
+            torch.empty((n, *tensor.shape), device=self.device) for tensor in spec.recurrent_state
+        )
+        self.temperature = torch.empty(n, device=self.device)
+        self.age = torch.empty(n, dtype=torch.int64, device=self.device)
+        self._restart(torch.arange(n, device=self.device), rng)
+        self.age.copy_(torch.from_numpy(rng.integers(self.config.dream_steps, size=n)))
 
+    @torch.no_grad()
     def run(
         self, scores_of: Scores, distribution: Distribution, rng: np.random.Generator
     ) -> Experience:
@@ -57,32 +69,44 @@ class Dreams:
 
         Raises DivergedError for a dream that is not finite any more.
         """
-        steps, n = self.config.steps, self.config.dreams
-        features, spec = self._features, self.world.spec
-        scores = np.empty((steps, n, spec.action_space.width), np.float32)
-        rewards, ends = (np.empty((steps, n), np.float32) for _ in range(2))
-        cut, drawn, finals = np.empty((steps, n), np.bool_), [], []
+        steps, n, spec = self.config.steps, self.config.dreams, self.world.spec
+        generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**63)))
+        scores = torch.empty((steps, n, spec.action_space.width), device=self.device)
+        rewards, ends = (torch.empty((steps, n), device=self.device) for _ in range(2))
+        cut, finite = (rewards.new_empty((steps, n), dtype=torch.bool) for _ in range(2))
+        drawn, finals = [], []
         for t in range(steps):
-            self._write(features[t])
-            scores[t] = scores_of(features[t][:, : self.layout.input_size])
-            choice, action = distribution.draw(scores[t], rng)
-            numbers = draw_noise(spec, _keys(rng, n))
-            taken = (self.latent, action, self.state, self.temperature, *numbers)
-            output = self.world.backend.step(batch := StepInput(*taken))
-            _check(output, t)
+            self._write(self._features[t])
+            scores[t] = scores_of(self._features[t, :, : self.layout.input_size])
+            choice, action = distribution.draw(scores[t], generator)
+            outputs = self._step(
+                self.latent, action, *self.state, self.temperature, self._noise(generator)
+            )
+            finite[t] = finite_rows(*checked(outputs, len(self.state), head_arrays(spec)))
+            output: Any = StepOutput.of(outputs, len(self.state), head_arrays(spec))
             self.latent, self.state, self.age = output.latent, output.state, self.age + 1
-            ends[t], ended = self._ends(output, batch.end, rng)
+            ends[t], ended = self._ends(output.done_logit, generator)
             rewards[t] = expected_reward(self.config.reward, spec.named_signals, output, ends[t])
             cut[t] = ended | (self.age >= self.config.dream_steps)
             drawn.append(choice)
-            rows = np.flatnonzero(cut[t])
-            finals.append(self._write(np.empty((len(rows), self.layout.size), np.float32), rows))
+            rows = cut[t].nonzero().squeeze(1)
+            finals.append(
+                self._write(self._features.new_empty((len(rows), self.layout.size)), rows)
+            )
             self._restart(rows, rng)
-        self._write(features[steps])
-        last = np.concatenate(finals)
-        return Experience(features, scores, np.stack(drawn), rewards, ends, cut, last)
+        self._write(self._features[steps])
+        _check(finite)
+        taken = torch.stack(drawn)
+        return Experience(self._features, scores, taken, rewards, ends, cut, torch.cat(finals))
 
-    def _write(self, into: Array, rows: Int64 | slice = slice(None)) -> Array:
+    def _noise(self, generator: torch.Generator) -> Tensor:
+        """Draw a step's noise (N, normal + uniform), as the manifest describes it."""
+        size, n = self.world.spec.noise, self.config.dreams
+        normal = torch.randn((n, size.normal), generator=generator, device=self.device)
+        uniform = torch.rand((n, size.uniform), generator=generator, device=self.device)
+        return torch.cat([normal, uniform.clamp_(2.0**-25, 1 - 2.0**-24)], dim=1)
+
+    def _write(self, into: Tensor, rows: Tensor | slice = slice(None)) -> Tensor:
         """Write the states of dreams `rows` into (N, F), and return it."""
         parts = {"latent": self.latent, **self.world.spec.named_state(self.state)}
         first = 0
@@ -91,36 +115,44 @@ class Dreams:
             first += size
         return into
 
-    def _ends(
-        self, output: StepOutput, uniform: Array | None, rng: np.random.Generator
-    ) -> tuple[Array, Bools]:
+    def _ends(self, logit: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return the probabilities that the dreams ended, and whether they did, (N,) each."""
-        if self.config.ends == "world":
-            ended = self.world.spec.done.ends(output.done_logit, uniform)
-            return ended.astype(np.float32), ended
-        logit = np.clip(output.done_logit - np.float32(log(self.config.done_weight)), -80, 80)
-        probability = 1 / (1 + np.exp(-logit))
-        return probability, rng.random(len(logit), np.float32) < probability
+        done = self.world.spec.done
+        if self.config.ends == "world" and done.rule == "threshold":
+            ended = logit > done.threshold
+            return ended.float(), ended
+        weight = self.config.done_weight if self.config.ends == "drawn" else 1.0
+        probability = torch.sigmoid(logit - log(weight))
+        uniform = torch.rand(len(logit), generator=generator, device=self.device)
+        ended = uniform < probability
+        return (probability if self.config.ends == "drawn" else ended.float()), ended
 
-    def _restart(self, rows: Int64, rng: np.random.Generator) -> None:
-        entries = np.searchsorted(self._starts, rng.random(len(rows)), side="right")
-        latent, state = start_from_bank(self.world, _keys(rng, len(rows)), entries)
-        self.latent[rows] = latent
-        for part, fresh in zip(self.state, state, strict=True):
-            part[rows] = fresh
-        self.temperature[rows] = rng.uniform(*self.config.temperatures, len(rows))
+    def _restart(self, rows: Tensor, rng: np.random.Generator) -> None:
+        count = len(rows)
+        entries = np.searchsorted(self._starts, rng.random(count), side="right")
+        keys = rng.integers(2**64, size=count, dtype=np.uint64)
+        latent, state = start_from_bank(self.world, keys, entries)
+        temperature = rng.uniform(*self.config.temperatures, count).astype(np.float32)
+        fresh = (latent, *state, temperature)
+        for part, start in zip((self.latent, *self.state, self.temperature), fresh, strict=True):
+            part[rows] = torch.from_numpy(start).to(self.device)
         self.age[rows] = 0
 
 
 def expected_reward(
     reward: Mapping[str, float],
-    named: Callable[[tuple[Array, ...]], Mapping[str, Array]],
-    output: StepOutput,
-    ends: Array,
-) -> Array:
-    """Return the weighted sum of the parts of the reward, (N,): the world's, ends and signals."""
+    named: Callable[[Outputs], Mapping[str, Tensor]],
+    output: Any,
+    ends: Tensor,
+) -> Tensor:
+    """Return the weighted sum of the parts of the reward, (N,): the world's, ends and signals.
+
+    `output` is a StepOutput of tensors.
+    """
     parts = {WORLD: output.reward, END: ends, **named(output.signals)}
-    total: Array = sum(np.float32(weight) * parts[name] for name, weight in reward.items())
+    total = torch.zeros_like(ends)
+    for name, weight in reward.items():
+        total += weight * parts[name]
     return total
 
 
@@ -137,12 +169,8 @@ def _start_weights(world: World, beginnings: float, late: float) -> npt.NDArray[
     return upto / upto[-1]
 
 
-def _keys(rng: np.random.Generator, count: int) -> npt.NDArray[np.uint64]:
-    return rng.integers(2**64, size=count, dtype=np.uint64)
-
-
-def _check(output: StepOutput, step: int) -> None:
-    finite = output.is_finite()
-    if not finite.all():
-        row = int(np.argmin(finite))
+def _check(finite: Tensor) -> None:
+    """Raise DivergedError for the first step (T, N) after which a dream is not finite."""
+    if not bool(finite.all()):
+        step, row = (int(part) for part in (~finite).nonzero()[0])
         raise DivergedError(f"dream {row} became NaN or infinity at step {step + 1}")

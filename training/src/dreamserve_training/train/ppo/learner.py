@@ -29,9 +29,9 @@ class Learner:
         check_reward(world.spec, config.reward)
         features = Features.of(world.spec, config)
         self.config, self.iteration = config, 0
-        self.model = ActorCritic(world.spec, features, config, initial)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), config.lr, eps=1e-5)
         self.dreams = Dreams(world, features, config)
+        self.model = ActorCritic(world.spec, features, config, initial).to(self.dreams.device)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), config.lr, eps=1e-5)
         self.unit = 0.0  # of the critic's values, so that any size of rewards is learned alike
         self.history: dict[str, list[float]] = {}
 
@@ -52,7 +52,7 @@ class Learner:
         figures["ends"] = 1000 * float(seen.ends.mean())
         for name, value in figures.items():
             self.history.setdefault(name, []).append(value)
-        steps, now_s = seen.rewards.size, time.monotonic()
+        steps, now_s = seen.rewards.numel(), time.monotonic()
         speed = {"steps_per_s": steps / (now_s - start_s), "dream_s": dreamt_s - start_s}
         return {**figures, **speed}
 
@@ -63,14 +63,13 @@ class Learner:
     def content(self) -> dict[str, Any]:
         """Return the whole learning, of tensors and plain numbers."""
         dreams = self.dreams
-        arrays = (dreams.latent, *dreams.state, dreams.temperature, dreams.age)
         return {
             "iteration": self.iteration,
             "unit": self.unit,
             "history": self.history,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "dreams": [torch.from_numpy(array) for array in arrays],
+            "dreams": [dreams.latent, *dreams.state, dreams.temperature, dreams.age],
         }
 
     def restore(self, content: dict[str, Any]) -> None:
@@ -79,7 +78,8 @@ class Learner:
         self.history = content["history"]
         self.model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
-        latent, *state, temperature, age = (part.numpy() for part in content["dreams"])
+        device = self.dreams.device
+        latent, *state, temperature, age = (part.to(device) for part in content["dreams"])
         self.dreams.latent, self.dreams.state = latent, tuple(state)
         self.dreams.temperature, self.dreams.age = temperature, age
 
@@ -87,29 +87,24 @@ class Learner:
         config = self.config
         unit = self._unit(seen)
         values = self.model.values(seen.features)  # (T + 1, N)
-        next_values = values[1:].copy()
+        next_values = values[1:].clone()
         next_values[seen.cut] = self.model.values(seen.finals)
         gains = advantages(
-            seen.rewards / np.float32(unit),
+            seen.rewards / unit,
             *(seen.ends, seen.cut, values[:-1], next_values),
             *(config.discount, config.gae_lambda),
         )
-        scores, drawn = (_flat(part) for part in (seen.scores, seen.drawn))
+        scores, drawn = seen.scores.flatten(0, 1), seen.drawn.flatten(0, 1)
         with torch.no_grad():
             log_prob = self.model.distribution.log_prob(scores, drawn)
-        features, targets = _flat(seen.features[:-1]), _flat(gains + values[:-1])
-        return Batch(features, drawn, log_prob, _flat(gains), targets)
+        features, targets = seen.features[:-1].flatten(0, 1), (gains + values[:-1]).flatten()
+        return Batch(features, drawn, log_prob, gains.flatten(), targets)
 
     def _unit(self, seen: Experience) -> float:
         """Return the size of the first iteration's discounted sums of rewards."""
         if not self.unit:
-            zeros, config = np.zeros_like(seen.rewards), self.config
+            zeros, config = torch.zeros_like(seen.rewards), self.config
             ends, cut = seen.ends, seen.cut
             sums = advantages(seen.rewards, ends, cut, zeros, zeros, config.discount, 1.0)
-            self.unit = float(np.sqrt(np.square(sums, dtype=np.float64).mean())) or 1.0
+            self.unit = float(sums.double().square().mean().sqrt()) or 1.0
         return self.unit
-
-
-def _flat(array: Any) -> torch.Tensor:
-    """Return (T, N, …) as a tensor (T · N, …)."""
-    return torch.from_numpy(array.reshape(array.shape[0] * array.shape[1], *array.shape[2:]))

@@ -13,7 +13,9 @@ from typing import Any
 
 import torch
 
+from dreamserve.backends.choose import BackendName
 from dreamserve.loading import load_world
+from dreamserve.trust import UNTRUSTED, Trust
 from dreamserve_training.data.digests import folder_digest
 from dreamserve_training.models.checkpoint import CheckpointError
 from dreamserve_training.models.controller import LayeredPolicy
@@ -37,22 +39,26 @@ def learn(
     config: PPOConfig,
     restart: bool = False,
     initial: LayeredPolicy | None = None,
+    trust: Trust = UNTRUSTED,
 ) -> LayeredPolicy:
     """Learn a controller in dreams of `bundle`, starting from `initial`, and return it.
 
     `directory`/ppo_last.ckpt holds the unfinished learning, so the same call goes on after an
     interruption and arrives at the same bits; with more iterations it goes on. ppo_run.json says
-    what was learned with. It computes on one thread.
+    what was learned with. It computes on a CUDA device if there is one and `trust` lets the
+    bundle's TorchScript run, else on one thread of the CPU.
 
     Raises MismatchError for a learning in `directory` of another bundle or other settings (with
     `restart` it is removed), LockedError if another process learns there, DivergedError for dreams
-    or losses that are not finite, and ValueError for a reward or inputs that the world lacks.
+    or losses that are not finite, BackendError for a device that cannot be used, and ValueError for
+    a reward or inputs that the world lacks.
     """
     bundle = bundle.resolve()
     path, record_path = directory / CHECKPOINT_FILE, directory / RECORD_FILE
     show_progress()
     with stoppable(), locked(directory, "learning"), _one_thread():
-        learner = Learner(load_world(bundle, threads=1), config, initial)
+        backend: BackendName = "torch-cuda" if _on_cuda(config, trust) else "onnx"
+        learner = Learner(load_world(bundle, backend, threads=1, trust=trust), config, initial)
         record = _record(bundle, config, initial)
         reached = _reached(path, config.iterations)
         begin(record_path, record, (path,), reached=reached, restart=restart)
@@ -61,6 +67,12 @@ def learn(
         _run(learner, path)
         finish(record_path, iterations=learner.iteration, **learner.last())
     return learner.model.policy()
+
+
+def _on_cuda(config: PPOConfig, trust: Trust) -> bool:
+    if config.device == "auto":
+        return trust.trust_torchscript and torch.cuda.is_available()
+    return config.device == "cuda"
 
 
 def _run(learner: Learner, path: Path) -> None:

@@ -1,12 +1,10 @@
 """C, a linear policy or a small network, and its critic, which sees a dream's whole state."""
 
 from collections.abc import Sequence
-from math import prod
 
 import torch
 from torch import Tensor, nn
 
-from dreamserve.backends.base import Array
 from dreamserve.manifest import WorldSpec
 from dreamserve_training.models.controller import LayeredPolicy, policy_of
 from dreamserve_training.models.networks import copy_layer, layers_of, linear_layers, network
@@ -38,19 +36,17 @@ class ActorCritic(nn.Module):
         if initial is not None:
             self._start_at(initial, config.initial_scale)
 
-    def scores(self, inputs: Array) -> Array:
+    @torch.no_grad()
+    def scores(self, inputs: Tensor) -> Tensor:
         """Return the scores (N, width) of what the policy sees, (N, F)."""
-        with torch.inference_mode():
-            return self.actor(torch.from_numpy(inputs)).numpy()
+        return self.actor(inputs)
 
-    def values(self, features: Array) -> Array:
+    @torch.no_grad()
+    def values(self, features: Tensor) -> Tensor:
         """Return the critic's values (…) of states (…, F)."""
-        flat = features.reshape(prod(features.shape[:-1]), features.shape[-1])
         rows = max(1, _CHUNK_NUMBERS // features.shape[-1])
-        with torch.inference_mode():
-            chunks = [self.value(chunk) for chunk in torch.from_numpy(flat).split(rows)]
-            values: Array = torch.cat(chunks).numpy().reshape(features.shape[:-1])
-        return values
+        chunks = features.reshape(-1, features.shape[-1]).split(rows)
+        return torch.cat([self.value(chunk) for chunk in chunks]).reshape(features.shape[:-1])
 
     def value(self, features: Tensor) -> Tensor:
         """Return the critic's values (B,) of states (B, F)."""

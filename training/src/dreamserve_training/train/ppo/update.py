@@ -45,9 +45,9 @@ def improve(
     """
     mean, std = batch.advantages.mean(), batch.advantages.std()
     scaled = (batch.advantages - mean) / (std + 1e-8)
-    totals, count = torch.zeros(4), 0
+    totals, count = scaled.new_zeros(4), 0
     for _ in range(config.passes):
-        order = torch.from_numpy(rng.permutation(len(scaled)))
+        order = torch.from_numpy(rng.permutation(len(scaled))).to(scaled.device)
         for rows in order.split(config.minibatch):
             loss, figures = _loss(model, batch, scaled, rows, config)
             if not bool(torch.isfinite(loss)):
