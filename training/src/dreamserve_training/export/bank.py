@@ -4,6 +4,7 @@ A moment's age is the number of those steps. All moments may be beginnings, or o
 """
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -87,8 +88,9 @@ def make_bank(
     bank: Arrays = {name: np.empty((size, memory.z_dim), np.float32) for name in ("mu", "logvar")}
     for tensor in spec.recurrent_state:
         bank[f"state.{tensor.name}"] = np.empty((size, *tensor.shape), np.float32)
+    model = deepcopy(memory).to("cuda" if torch.cuda.is_available() else "cpu")
     for episodes in _batches(moments, memory.z_dim):
-        _fill(bank, memory, paths, moments, episodes)
+        _fill(bank, model, paths, moments, episodes)
     halves = {name: array.astype(np.float16).astype(np.float32) for name, array in bank.items()}
     return {**halves, AGE: moments.age.astype(np.float32)}
 
@@ -152,10 +154,13 @@ def _fill(
         bank["logvar"][here] = episode["logvar"][moments.age[here]]
     bank["mu"][rows] = z[lanes, ages]
     names = [f"state.{tensor.name}" for tensor in memory.spec().recurrent_state]
-    for age, state in _states(memory, torch.from_numpy(z), torch.from_numpy(actions), last):
-        now = ages == age
-        for name, part in zip(names, state, strict=True):
-            bank[name][rows[now]] = part.numpy()[lanes[now]]
+    device = next(memory.parameters()).device
+    acted = torch.from_numpy(actions).to(device)
+    for age, state in _states(memory, torch.from_numpy(z).to(device), acted, last):
+        now = np.flatnonzero(ages == age)
+        if len(now):
+            for name, part in zip(names, state, strict=True):
+                bank[name][rows[now]] = part[lanes[now]].cpu().numpy()
 
 
 def _read(path: Path) -> Episode:
