@@ -17,7 +17,8 @@ from dreamserve_training.data.players import SequencePlayer
 from dreamserve_training.defaults import Probed
 from dreamserve_training.envs import EnvSpec
 from dreamserve_training.evaluation.differences import controller_differences, paired
-from dreamserve_training.evaluation.real import ControllerPlayer, EpisodeResults
+from dreamserve_training.evaluation.dreaming import ControllerPlayer
+from dreamserve_training.evaluation.real import EpisodeResults
 from dreamserve_training.models.catalog import save_memory
 from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.passes import resolve_passes

@@ -14,7 +14,7 @@ from dreamserve_training.comparison import contestant
 from dreamserve_training.data.agents import Exploration
 from dreamserve_training.dreams.policies import policy_returns, world_with
 from dreamserve_training.dreams.returns import dream_returns, features
-from dreamserve_training.evaluation.real import ControllerPlayer
+from dreamserve_training.evaluation.dreaming import ControllerPlayer
 from dreamserve_training.export import export_world, world_spec
 from dreamserve_training.models.controller import (
     Layer,

@@ -12,7 +12,7 @@ from typing import Any
 from dreamserve_training.data.digests import file_hash, files_digest
 from dreamserve_training.data.encoding import ENCODER_FILE, FramesToLatentConverter
 from dreamserve_training.data.players import Player, Plays, RandomPlayer, SequencePlayer
-from dreamserve_training.evaluation.real import ControllerPlayer
+from dreamserve_training.evaluation.dreaming import ControllerPlayer
 from dreamserve_training.recipe import (
     PlayerName,
     ResolvedRecipe,
