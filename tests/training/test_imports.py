@@ -17,6 +17,7 @@ LAYERS = (
     "tools",
     "cli",
     "data_commands",
+    "command_options",
     "new_recipe",
     "comparison",
     "stages",
