@@ -27,7 +27,7 @@ import gymnasium
 import numpy as np
 import torch
 
-from dreamserve_training import stages
+from dreamserve_training import stages, tasks
 from dreamserve_training.data import collect
 from dreamserve_training.evaluation import real
 from dreamserve_training.recipe import Iteration, Recipe
@@ -140,13 +140,13 @@ def in_child(run):
 
 
 def run(root, recipe=RECIPE, names=None):
-    stages.load_recipe = lambda name: recipe
-    stages.run_stages("toy", root, root / "bundle", names)
+    tasks.load_recipe = lambda name: recipe
+    tasks.run_stages("toy", root, root / "bundle", names)
 
 
 def run_until(root, name, last, number, recipe=RECIPE):
     """Run a recipe, and die by the signal `number` at write `last` of the stage `name`."""
-    writes, fsync, run_task = itertools.count(1), os.fsync, stages.run_task
+    writes, fsync, run_task = itertools.count(1), os.fsync, tasks.run_task
     current = ["none"]
 
     def noted(task):
@@ -160,7 +160,7 @@ def run_until(root, name, last, number, recipe=RECIPE):
         if current[0] == name and next(writes) == last:
             signal.raise_signal(number)
 
-    stages.run_task, os.fsync = noted, die
+    tasks.run_task, os.fsync = noted, die
     run(root, recipe)
 
 

@@ -20,6 +20,7 @@ LAYERS = (
     "command_options",
     "new_recipe",
     "comparison",
+    "tasks",
     "stages",
     "assemble",
     "origin",

@@ -33,7 +33,7 @@ def _run(
 ) -> None:  # fmt: skip
     # imported here because torch takes seconds to import, and --help should not
     from dreamserve_training.recipe_files import recipe_name
-    from dreamserve_training.stages import run_stages
+    from dreamserve_training.tasks import run_stages
 
     names, world = None if stage == "recipe" else (stage,), recipe_name(name)
     run_stages(
