@@ -7,7 +7,7 @@
     onnx-cuda    onnxruntime on a CUDA device; the sessions' state stays on the host
     torch-cuda   TorchScript on a CUDA device; the sessions' state stays on the device
 
-The last two have not been run on a CUDA device: tests run the same code on a CPU.
+onnx-cuda has not been run on a CUDA device: tests run the same code on a CPU.
 
 A TorchScript file is a program that can do what this process can, already while it is loaded. So
 torch is imported, and the file opened, only for a bundle that is trusted (`dreamserve.trust`).

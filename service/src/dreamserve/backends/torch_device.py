@@ -1,7 +1,7 @@
 """torch with the sessions' state in the device's memory: the backend for CUDA.
 
 It runs the same graphs with the same results as `TorchBackend`, which copies every row to the
-device and back at each step. Tests run it on a CPU; it has not been run on a CUDA device.
+device and back at each step. Tests run it on a CPU, too.
 """
 
 from collections.abc import Sequence
