@@ -12,9 +12,10 @@ from dreamserve_training.data.gym_spaces import parse_space
 from dreamserve_training.data.sources.importing import import_dataset
 from dreamserve_training.defaults import probe, resolve
 from dreamserve_training.models.controller import load_policy
-from dreamserve_training.recipe import Recipe, read_json
+from dreamserve_training.recipe import Recipe
 from dreamserve_training.recipe_files import RecipeError
 from dreamserve_training.runs.errors import MismatchError
+from dreamserve_training.workspace import read_json
 
 LENGTH, SHAPE = 20, (16, 24, 1)
 RECIPE = """

@@ -31,6 +31,7 @@ LAYERS = (
     "recipe_files",
     "recipes",
     "recipe",
+    "workspace",
     "recorded",
     "probing",
     "validation",

@@ -22,11 +22,12 @@ from dreamserve_training.evaluation.real import EpisodeResults
 from dreamserve_training.models.catalog import save_memory
 from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.passes import resolve_passes
-from dreamserve_training.recipe import Iteration, Recipe, Workspace, write_json
+from dreamserve_training.recipe import Iteration, Recipe
 from dreamserve_training.recipe_files import RecipeError
 from dreamserve_training.stage_inputs import INPUTS, players
 from dreamserve_training.tasks import tasks_of
 from dreamserve_training.train.memory import train_memory
+from dreamserve_training.workspace import Workspace, write_json
 
 PROBED = Probed(
     EnvSpec(

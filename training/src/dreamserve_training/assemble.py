@@ -34,8 +34,9 @@ from dreamserve_training.models.catalog import Vision, load_memory, load_vision
 from dreamserve_training.models.controller import LayeredPolicy, load_policy
 from dreamserve_training.models.world_model import WorldModel
 from dreamserve_training.origin import origin_of
-from dreamserve_training.recipe import ResolvedRecipe, Workspace, read_json, write_json
+from dreamserve_training.recipe import ResolvedRecipe
 from dreamserve_training.runs.records import describe, differences
+from dreamserve_training.workspace import Workspace, read_json, write_json
 
 logger = logging.getLogger("dreamserve_training")
 

@@ -21,9 +21,10 @@ from dreamserve_training.evaluation.real import (
 )
 from dreamserve_training.models.controller import Policy, load_policy
 from dreamserve_training.progress import log_progress
-from dreamserve_training.recipe import ResolvedRecipe, Workspace, read_json, write_json
+from dreamserve_training.recipe import ResolvedRecipe
 from dreamserve_training.runs.records import describe
 from dreamserve_training.stage_inputs import INPUTS, Inputs
+from dreamserve_training.workspace import Workspace, read_json, write_json
 
 logger = logging.getLogger("dreamserve_training")
 Results = dict[str, EpisodeResults]

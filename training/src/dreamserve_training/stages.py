@@ -22,7 +22,7 @@ from dreamserve_training.judging import evaluate
 from dreamserve_training.models.catalog import make_memory
 from dreamserve_training.models.controller import load_policy, save_policy
 from dreamserve_training.progress import log_progress
-from dreamserve_training.recipe import ResolvedRecipe, Workspace
+from dreamserve_training.recipe import ResolvedRecipe
 from dreamserve_training.recorded import take_recorded
 from dreamserve_training.stage_inputs import SPLITS, begin_encoding, made_of, players
 from dreamserve_training.stage_inputs import draft as draft_inputs
@@ -32,6 +32,7 @@ from dreamserve_training.train.ppo.config import PPOConfig
 from dreamserve_training.train.trainer import seed_everything
 from dreamserve_training.train.vae import train_vae
 from dreamserve_training.train.vectors import fit_scale
+from dreamserve_training.workspace import Workspace
 
 logger = logging.getLogger("dreamserve_training")
 

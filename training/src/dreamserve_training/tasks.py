@@ -13,7 +13,7 @@ from pathlib import Path
 from dreamserve_training.defaults import probe
 from dreamserve_training.passes import resolve_passes
 from dreamserve_training.progress import duration
-from dreamserve_training.recipe import ResolvedRecipe, Workspace, read_json, write_json
+from dreamserve_training.recipe import ResolvedRecipe
 from dreamserve_training.recipe_files import load_recipe
 from dreamserve_training.runs.locks import locked
 from dreamserve_training.runs.records import describe
@@ -21,6 +21,7 @@ from dreamserve_training.runs.signals import stoppable
 from dreamserve_training.stage_inputs import INPUTS, made_of
 from dreamserve_training.stages import STAGES, Stage, export
 from dreamserve_training.train.processes import leads
+from dreamserve_training.workspace import Workspace, read_json, write_json
 
 logger = logging.getLogger("dreamserve_training")
 TRAININGS = ("vae", "memory")  # stages that run in several processes, if the recipe says so
