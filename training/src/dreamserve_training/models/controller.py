@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ CONTROLLER_INPUTS = ("latent", "h")  # features of evolved controllers, in this 
 AXIS_THRESHOLD = 1 / 3
 
 
+@runtime_checkable
 class Policy(Protocol):
     """Gives scores to actions; `dreamserve.spaces` says which action they mean.
 
