@@ -103,9 +103,9 @@ def contestant(folder: Path) -> Contestant:
         return Contestant(folder, policy)
     iterations = sorted((folder / "iterations").glob("*"), key=lambda path: int(path.name))
     for root in (*reversed(iterations), folder):
-        policy = root / "controller" / "controller.npz"
-        if policy.exists() and (root / "draft" / MANIFEST_FILE).exists():
-            return Contestant(root / "draft", load_policy(policy))
+        path = root / "controller" / "controller.npz"
+        if path.exists() and (root / "draft" / MANIFEST_FILE).exists():
+            return Contestant(root / "draft", load_policy(path))
     raise ValueError(f"{folder}: is neither a bundle nor a run with a controller")
 
 

@@ -48,11 +48,13 @@ def export_world(
     _check_parts(spec, vae, memory, bank)
     encode, decode = vision_graphs(vae)
     step = StepGraph(memory, spec.temperature_rule, spec.reward.value)
-    linear = controller if isinstance(controller, LinearPolicy) else None
-    policy = None
-    if controller is not linear:
-        policy = PolicyGraph(controller, tuple(spec.tensor_sizes()))
-        spec = spec.model_copy(update={"has_policy": True})
+    linear, policy = None, None
+    match controller:
+        case LinearPolicy():
+            linear = controller
+        case LayeredPolicy():
+            policy = PolicyGraph(controller, tuple(spec.tensor_sizes()))
+            spec = spec.model_copy(update={"has_policy": True})
     return write_bundle(
         out_dir,
         spec=spec,
