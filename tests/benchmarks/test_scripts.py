@@ -44,6 +44,7 @@ SCRIPTS = {
     "survival stop": "--rounds 1 --sessions 10 --settle-s 0.3 --stopped-s 3",
     "stream_step": "--rounds 1 --seconds 1",
     "takecover": "--episodes 1 --max-steps 5",
+    "takecover --guided": "--episodes 1 --max-steps 5",
     "takecover --real-time": "--episodes 1 --max-steps 5",
     "training": "--no-peers --episodes 1 --frames 64 --epochs 1 --memory-epochs 1",
     "vector_env": "--worlds lstm256-z32 --rounds 1 --seconds 0.5",

@@ -7,7 +7,7 @@
 import { ConnectionLostError, inWords, isGone, isTemporary } from "../wire/errors.js";
 import { actionsOf } from "./actions.js";
 import { Dream } from "./dream.js";
-import { Controller, Person, Planner, Recording } from "./drivers.js";
+import { Controller, hasController, Person, Planner, Recording } from "./drivers.js";
 import { Loop } from "./loop.js";
 
 const AGAIN_MS = 1000;
@@ -153,7 +153,7 @@ export class Game extends EventTarget {
     const { name, action_space } = this.world;
     this.actions = actionsOf(action_space);
     const { manifest } = await this.stream.request("world", { name });
-    this.hasController = Boolean(manifest.controller);
+    this.hasController = hasController(manifest);
     this.bankSize = manifest.bank.size;
     if (this.driver.name === "controller" && !this.hasController) this.driver = this.person;
     this.dispatchEvent(new Event("world"));
