@@ -69,6 +69,7 @@ class Recipe:
     crop: tuple[int, int, int, int] | None = None  # of pictures: top, bottom, left, right
     size: tuple[int, int] | None = None  # (height, width) to which pictures are averaged down
     action_names: Sequence[str] | None = None  # of the actions, or of the parts of an action
+    observation_names: Sequence[str] | None = None  # of the numbers that are observed
     max_episode_steps: int | None = None
     install: str | None = None  # a command that installs the environment, for the error without it
     # the experience
