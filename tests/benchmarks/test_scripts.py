@@ -28,7 +28,7 @@ SCRIPTS = {
     "http_step": "--only dreamserve --rounds 1 --seconds 1",
     "many_connections": "--connections 200 --steps 50",
     "mixture_heads": "takecover RUN --epochs 1",
-    "overload": "--seconds 0.5 --connections 20",
+    "overload": "--seconds 0.5 --connections 20 --rounds 1",
     "plan": "--worlds lstm256-z32 --rounds 1 --repeats 1 --no-peers",
     "plan_beside_steps": "--rounds 1 --seconds 1 --planners 1",
     "plan_budget": "--sessions 2 --rounds 1 --seconds 0.2",
