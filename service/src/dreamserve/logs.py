@@ -10,6 +10,7 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import IO, Any
 
@@ -52,6 +53,15 @@ class BoundedHandler(logging.StreamHandler[Any]):
                 return
         super().emit(record)
 
+    def leaves_out(self, kind: tuple[str, ...]) -> bool:
+        """Count an event whose line would be beyond the rate; return whether it would be."""
+        with self.lock or nullcontext():
+            self.roll()
+            if self._counts.get(kind, 0) < self._most:
+                return False
+            self._counts[kind] += 1
+            return True
+
     def roll(self) -> None:
         """Begin a new second if it is time, and write what the last one left out."""
         second = int(self._clock())
@@ -72,6 +82,16 @@ class BoundedHandler(logging.StreamHandler[Any]):
         self._second = -1
         self.roll()
         super().close()
+
+
+def leaves_out(logger: str, message: str, code: str) -> bool:
+    """Return whether the line of an event would be left out because of its rate; then count it.
+
+    Making a line takes longer than a step.
+    """
+    handlers = logging.getLogger().handlers
+    only = handlers[0] if len(handlers) == 1 else None
+    return isinstance(only, BoundedHandler) and only.leaves_out((logger, message, code))
 
 
 def roll() -> None:

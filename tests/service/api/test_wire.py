@@ -24,6 +24,7 @@ from uvicorn.server import ServerState
 
 from dreamserve.api import closing, wire
 from dreamserve.api.connections import Connections
+from dreamserve.api.groups import FEW_JOBS, Groups
 from dreamserve.settings import Settings
 
 PATIENCE_S = 10.0
@@ -449,6 +450,7 @@ def test_splitting_bytes_into_packets_changes_nothing(name: str, data: st.DataOb
     ends = [*sorted(cuts), len(stream)]
     packets = [stream[a:b] for a, b in itertools.pairwise([0, *ends])]
     assert talk(packets) == talk([stream])
+    assert talk(packets, waiting=True) == talk([stream])
 
 
 def test_bytes_sent_one_by_one_change_nothing() -> None:
@@ -456,25 +458,52 @@ def test_bytes_sent_one_by_one_change_nothing() -> None:
         assert talk([stream[i : i + 1] for i in range(len(stream))]) == talk([stream])
 
 
-def talk(packets: list[bytes]) -> bytes:
-    """Return the output for `packets`, without a socket and with request ids replaced."""
-    written = asyncio.run(asyncio.wait_for(_talk(packets), PATIENCE_S))
+@pytest.mark.anyio
+async def test_a_request_that_waits_is_read_with_its_group() -> None:
+    connection, transport = connected(waiting=True)
+    connection.data_received(PING)
+    await asyncio.sleep(0)
+    assert not connection.tasks
+    connection.shared.groups.read()
+    async with asyncio.timeout(PATIENCE_S):
+        await asyncio.wait(set(connection.tasks))
+    assert transport.written.startswith(b"HTTP/1.1 200")
+
+
+def talk(packets: list[bytes], waiting: bool = False) -> bytes:
+    """Return the output for `packets`, without a socket and with request ids replaced.
+
+    `waiting`: as if all requests were read in groups.
+    """
+    written = asyncio.run(asyncio.wait_for(_talk(packets, waiting), PATIENCE_S))
     assert written
     return re.sub(rb"[0-9a-f]{32}", b"ID", written)
 
 
-async def _talk(packets: list[bytes]) -> bytes:
-    config = uvicorn.Config(echo, log_config=None, access_log=False)
-    config.load()
-    connection = protocol()(config, ServerState(), {})
-    transport = Written()
-    connection.connection_made(transport)
+async def _talk(packets: list[bytes], waiting: bool) -> bytes:
+    connection, transport = connected(waiting)
     for packet in packets:
         connection.data_received(packet)
         await asyncio.sleep(0)
+    connection.shared.groups.read()
     while connection.tasks:
         await asyncio.wait(set(connection.tasks))
     return bytes(transport.written)
+
+
+def connected(waiting: bool) -> tuple[wire.Protocol, "Written"]:
+    """Return a connection and its transport; `waiting`: as `talk`."""
+    config = uvicorn.Config(echo, log_config=None, access_log=False)
+    config.load()
+    shared = Connections(Settings())
+    if waiting:
+        shared.groups = Groups(lambda: FEW_JOBS, lambda: 0.0)
+        for path in (b"/post", b"/ping", b"/early", b"/", b"http://other:80/a?b=c"):
+            shared.groups.refused(path)
+    connection = wire.Protocol(config, ServerState(), {}, shared=shared)
+    transport = Written()
+    connection.connection_made(transport)
+    return connection, transport
 
 
 class Written(asyncio.Transport):

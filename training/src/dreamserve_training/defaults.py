@@ -32,9 +32,6 @@ from dreamserve_training.recipe import (
     EvaluateConfig,
     Recipe,
     ResolvedRecipe,
-    Workspace,
-    read_json,
-    write_json,
 )
 from dreamserve_training.recipe_files import RecipeError
 from dreamserve_training.recorded import recorded_spec
@@ -43,6 +40,7 @@ from dreamserve_training.train.memory import TrainConfig
 from dreamserve_training.train.methods import METHODS, MethodConfig
 from dreamserve_training.train.ppo.config import PPOConfig
 from dreamserve_training.train.vae import VAEConfig
+from dreamserve_training.workspace import Workspace, read_json, write_json
 
 logger = logging.getLogger("dreamserve_training")
 Config = TypeVar(

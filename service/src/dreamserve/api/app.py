@@ -34,7 +34,7 @@ from dreamserve.api.service import Service
 from dreamserve.api.stream import Stream
 from dreamserve.engine.engine import Engine
 from dreamserve.settings import Settings
-from dreamserve_protocol.errors import PathNotFoundError
+from dreamserve_protocol.errors import OverloadedError, PathNotFoundError
 from dreamserve_protocol.pages import PAGES
 from dreamserve_protocol.verbs import VERBS
 
@@ -177,6 +177,8 @@ class Requests:
             return
         except Exception as error:
             self._service.problems.note(error, **self.describe(scope))
+            if isinstance(error, OverloadedError) and path in self._exact:
+                self._service.connections.groups.refused(scope.get("raw_path", b""))
             of_inference = is_inference(path)
             respond = inference_problem if of_inference else problem_response
             await respond(error, request_id)(scope, receive, send)

@@ -1,8 +1,9 @@
 """Bodies of HTTP requests: read up to a limit, while the client stays connected."""
 
-from starlette.types import Receive
+from starlette.types import Receive, Scope
 
-from dreamserve.api.connections import Budget
+from dreamserve.api.access.clients import client_of
+from dreamserve.api.budgets import Budget
 from dreamserve.api.elements import LARGE_BYTES
 from dreamserve_protocol.errors import TooLargeError
 
@@ -14,22 +15,24 @@ class CallerGoneError(Exception):
 
 
 class Held:
-    """The bytes that one request's body takes of a budget, until `free`."""
+    """The bytes that the body of a request takes of a budget, until `free`."""
 
-    __slots__ = ("_budget", "_bytes")
+    __slots__ = ("_budget", "_bytes", "_client", "_scope")
 
-    def __init__(self, budget: Budget) -> None:
-        self._budget, self._bytes = budget, 0
+    def __init__(self, budget: Budget, scope: Scope) -> None:
+        self._budget, self._scope, self._bytes, self._client = budget, scope, 0, ""
 
     def grow_to(self, size: int) -> None:
         """Hold `size` bytes in all. Raises OverloadedError."""
-        self._budget.take(size - self._bytes)
+        if not self._bytes:  # most bodies are small, and never need to know
+            self._client = client_of(self._scope)
+        self._budget.take(size - self._bytes, self._client, self._bytes)
         self._bytes = size
 
     def free(self) -> None:
         """Give them back."""
         if self._bytes:
-            self._budget.free(self._bytes)
+            self._budget.free(self._bytes, self._client)
             self._bytes = 0
 
 

@@ -4,6 +4,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from typing import Any
 
+from dreamserve.api.access.clients import client_of
 from dreamserve.api.connections import Connections
 
 
@@ -14,6 +15,8 @@ class Bounded(asyncio.Protocol, ABC):
     transport: Any
     connections: set[Any]
     shared: Connections
+    scope: Any  # of its last request, once there is one
+    client: tuple[str, int] | None
     _closing_since_s: float | None = None
     leaves = False
     pending_bytes = 0  # of what waits behind an unread response
@@ -51,6 +54,11 @@ class Bounded(asyncio.Protocol, ABC):
             self.transport.abort()
         self.shared.relieve(now_s)
         self.loop.call_later(self.shared.check_s, self._watch)
+
+    @property
+    def counts_for(self) -> str:
+        """For whom the connection's bytes count."""
+        return client_of(getattr(self, "scope", None) or {"client": self.client})
 
     @property
     @abstractmethod

@@ -4,16 +4,15 @@ Every bound is checked before the memory is used, or soon after it: a client tha
 slowly, or not at all, takes from these budgets, and its connection ends when its time is over.
 """
 
-import asyncio
 import heapq
 import logging
 import time
-from collections import deque
-from collections.abc import Collection
-from typing import Any, Protocol
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple, Protocol
 
+from dreamserve.api.budgets import Budget
+from dreamserve.api.groups import Groups
 from dreamserve.settings import Settings
-from dreamserve_protocol.errors import OverloadedError
 
 RESERVE = 32  # connections beyond the limit that are told so; of these, probes are answered
 STALLED_S = 2.0  # without reading for this long, a client is the first to go
@@ -31,6 +30,10 @@ class Connection(Protocol):
     leaves: bool  # whether it was closed to make room
 
     @property
+    def counts_for(self) -> str:
+        """For whom its bytes count."""
+
+    @property
     def idle_since_s(self) -> float | None:
         """Loop time since which it has done nothing; None while it is being served."""
 
@@ -43,66 +46,19 @@ class Socket(Protocol):
         """Whether requests on it are not answered yet."""
 
 
-class Budget:
-    """Bytes held by many, with a limit. For one event loop."""
+class Unread(NamedTuple):
+    """What a connection's client has not read."""
 
-    def __init__(self, limit: int, what: str) -> None:
-        self.limit, self.held, self._what = limit, 0, what
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-
-    @property
-    def excess(self) -> int:
-        """Bytes to free so that the limit is kept and the first who waits can proceed."""
-        return self.held + (self._waiting[0][0] if self._waiting else 0) - self.limit
-
-    def check(self, more: int = 1) -> None:
-        """Raise OverloadedError unless there is room for `more` bytes and nobody waits."""
-        if self._waiting or self.held + more > self.limit:
-            raise OverloadedError(f"{self._what} hold {self.limit} bytes, the limit of all clients")
-
-    def hold(self, count: int) -> None:
-        """Hold `count` more bytes, beyond the limit if need be."""
-        self.held += count
-
-    def take(self, count: int) -> None:
-        """Hold `count` more bytes. Raises OverloadedError."""
-        self.check(count)
-        self.held += count
-
-    async def wait_for(self, count: int) -> int:
-        """Hold about `count` bytes as soon as there is room; return how many to free later."""
-        count = min(count, self.limit)
-        if self._waiting or self.held + count > self.limit:
-            granted = asyncio.get_running_loop().create_future()
-            self._waiting.append((count, granted))
-            try:
-                await granted
-            except asyncio.CancelledError:
-                if granted.done() and not granted.cancelled():
-                    self.free(count)
-                raise
-        else:
-            self.held += count
-        return count
-
-    def free(self, count: int) -> None:
-        """Give back bytes, and let those who wait proceed."""
-        self.held -= count
-        while self._waiting:
-            wanted, granted = self._waiting[0]
-            if not granted.cancelled():
-                if self.held + wanted > self.limit:
-                    return
-                self.held += wanted
-                granted.set_result(None)
-            self._waiting.popleft()
+    size: int  # bytes
+    since_s: float  # loop time
+    client: str
 
 
 class Connections:
     """The bounds of a server's connections, and what these hold now."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, jobs: Callable[[], int] = lambda: 0) -> None:
+        self.settings, self.groups = settings, Groups(jobs)
         self.most = settings.max_connections  # `files.connection_limit` may lower it
         self.bodies = Budget(settings.max_bodies_bytes, "bodies of requests")
         # Two, because who waits for room for a response has its result already.
@@ -117,14 +73,14 @@ class Connections:
         )
         self.check_s = min(CHECK_S, *(timeout_s / 4 for timeout_s in timeouts_s))
         self.sockets: set[Socket] = set()
-        self._unread: dict[Connection, tuple[int, float]] = {}  # bytes, since when; oldest first
+        self._unread: dict[Connection, Unread] = {}
         self._leaving = 0  # connections that were closed to make room and are still counted
         self._logged_at_s = float("-inf")
 
-    def check_room(self) -> None:
-        """Raise OverloadedError unless there is room for another large result."""
-        self.results.check()
-        self.responses.check()
+    def check_room(self, client: str | None = None) -> None:
+        """Raise OverloadedError unless there is room for a large result, of `client` if given."""
+        self.results.check(client)
+        self.responses.check(client)
 
     def has_room(self, newcomer: Connection, present: Collection[Connection]) -> bool:
         """Return whether a new connection, which is already present, is within the limit.
@@ -162,15 +118,15 @@ class Connections:
 
     def unread(self, connection: Connection, count: int, now_s: float) -> None:
         """Note that a client has left `count` bytes unread."""
-        before, since_s = self._unread.get(connection, (0, now_s))
-        self._unread[connection] = count, since_s
-        self.responses.held += count - before
+        before = self._unread.get(connection) or Unread(0, now_s, connection.counts_for)
+        self._unread[connection] = before._replace(size=count)
+        self.responses.hold(count - before.size, before.client)
         self.relieve(now_s)
 
     def read(self, connection: Connection) -> None:
         """Note that a client has read what was sent to it, or is gone."""
-        count, _ = self._unread.pop(connection, (0, 0.0))
-        self.responses.free(count)
+        if (unread := self._unread.pop(connection, None)) is not None:
+            self.responses.free(unread.size, unread.client)
 
     @property
     def slow_readers(self) -> int:
@@ -179,16 +135,26 @@ class Connections:
 
     def unread_since_s(self, connection: Connection) -> float | None:
         """Return the loop time since which a client has not read all; None if it has."""
-        return self._unread[connection][1] if connection in self._unread else None
+        unread = self._unread.get(connection)
+        return None if unread is None else unread.since_s
 
     def relieve(self, now_s: float) -> None:
-        """While unread responses leave no room, disconnect who has stalled for longest."""
+        """While unread responses leave no room, disconnect those that have stalled.
+
+        First those of the client that holds the most, and of these who has stalled for longest.
+        """
         excess = self.responses.excess
         if excess <= 0:
             return
-        for connection, (count, since_s) in list(self._unread.items()):
-            if excess <= 0 or now_s - since_s < STALLED_S:
+
+        def order(one: tuple[Connection, Unread]) -> tuple[int, float]:
+            return -self.responses.held_by(one[1].client), one[1].since_s
+
+        for connection, unread in sorted(self._unread.items(), key=order):
+            if excess <= 0:
                 return
+            if now_s - unread.since_s < STALLED_S:
+                continue
             if not connection.transport.is_closing():
                 connection.transport.abort()
-            excess -= count
+            excess -= unread.size

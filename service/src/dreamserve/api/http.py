@@ -14,6 +14,7 @@ from starlette.types import Message as Event
 from starlette.types import Receive, Scope, Send
 
 from dreamserve.api import codec
+from dreamserve.api.access.clients import client_of
 from dreamserve.api.bodies import Headers, Held, disconnected, read_body
 from dreamserve.api.elements import SMALL_BYTES, Most, is_quick
 from dreamserve.api.problems import OTHER
@@ -64,7 +65,7 @@ class Endpoint:
         if method not in self._verbs:
             await options_response(method, self.allowed)(scope, receive, send)
             return
-        held = Held(self._service.connections.bodies)
+        held = Held(self._service.connections.bodies, scope)
         try:
             await self._serve(self._verbs[method], scope, receive, send, held)
         finally:
@@ -86,7 +87,7 @@ class Endpoint:
             request = await service.png.built(build, _is_quick(body, headers))
         scope["state"]["request"] = request  # for the logs
         if route.is_large:
-            service.check_room(request)
+            service.check_room(request, client_of(scope))
         caller, timeout_s = scope["state"]["caller"], _timeout_s(headers)
         result = await service.async_engine.send(
             request, partial(disconnected, receive), caller, timeout_s
@@ -102,30 +103,31 @@ class Endpoint:
     ) -> None:
         """Send a large result, which a thread encodes as soon as there is room for that."""
         shared, size = self._service.connections, codec.array_bytes(result)
+        client = client_of(scope)
         as_msgpack = codec.prefers_msgpack(scope["state"]["headers"].get(b"accept", b""))
         growth = 1 if as_msgpack else codec.JSON_GROWTH
-        shared.results.hold(size)
+        shared.results.hold(size, client)
         try:
-            encoded = await shared.responses.wait_for(growth * size)
+            encoded = await shared.responses.wait_for(growth * size, client)
             try:
                 body = await self._service.aside(partial(codec.encode, result, as_msgpack, png))
             except BaseException:
-                shared.responses.free(encoded)
+                shared.responses.free(encoded, client)
                 raise
         finally:
-            shared.results.free(size)
+            shared.results.free(size, client)
 
         async def counted(event: Event) -> None:
             nonlocal encoded
             if event["type"] == "http.response.body":  # what is unread of it counts from now
-                shared.responses.free(encoded)
+                shared.responses.free(encoded, client)
                 encoded = 0
             await send(event)
 
         try:
             await _encoded(body, as_msgpack)(scope, receive, counted)
         finally:
-            shared.responses.free(encoded)
+            shared.responses.free(encoded, client)
 
 
 def _is_quick(body: bytes, headers: Headers) -> bool:

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from math import ceil
 from typing import Any
 
+from dreamserve import logs
 from dreamserve_protocol.errors import (
     InternalError,
     MethodNotAllowedError,
@@ -43,6 +44,8 @@ class Problems:
         kind = error if isinstance(error, ProblemError) else InternalError
         self.counts[verb, kind.code, kind.status] += 1
         is_fault = kind.status >= 500 and kind.retry_after_s is None
+        if not is_fault and logs.leaves_out(log.name, "problem", kind.code):
+            return
         fields: dict[str, Any] = {
             "request_id": request_id,
             "verb": verb,

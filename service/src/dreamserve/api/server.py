@@ -153,6 +153,7 @@ class Server(uvicorn.Server):
         """Refuse new sessions, and announce in each response that its connection closes."""
         self._service.engine.drain()
         self._shared.draining = True
+        self._shared.groups.read()
         for connection in list(self.server_state.connections):
             if isinstance(connection, Protocol):
                 connection.stop_keeping_alive()

@@ -40,7 +40,7 @@ class Service:
         self.engine, self.settings = engine, settings
         self.access = Access(settings)
         self.set_quotas()
-        self.connections = Connections(settings)
+        self.connections = Connections(settings, lambda: engine.usage.jobs)
         self.most = Most(settings.max_elements, settings.max_lists)  # of a body
         engine.check_room(self.check_room)
         self._aside = ThreadPoolExecutor(CODEC_THREADS, "dreamserve-codec")
@@ -72,13 +72,13 @@ class Service:
         """Tell the engine the quotas of the API keys."""
         self.engine.quotas = self.access.keys.quotas if self.access.keys else {}
 
-    def check_room(self, request: Request[Any]) -> None:
+    def check_room(self, request: Request[Any], client: str | None = None) -> None:
         """Raise OverloadedError if the request's result may be large, and there is no room for it.
 
-        Any thread may call it.
+        Any thread may call it. `client`: also if it has its share already.
         """
         if type(request) in _LARGE:
-            self.connections.check_room()
+            self.connections.check_room(client)
 
     async def aside(self, function: Callable[[], R]) -> R:
         """Run a function in one of few threads, so that few large bodies are decoded at once."""

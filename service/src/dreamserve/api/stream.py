@@ -21,6 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from dreamserve.api import codec
 from dreamserve.api.access.callers import ANYONE, Caller
+from dreamserve.api.access.clients import client_of
 from dreamserve.api.access.handshakes import accept
 from dreamserve.api.access_log import log_request
 from dreamserve.api.elements import LARGE_BYTES, SMALL_BYTES, is_quick
@@ -79,7 +80,7 @@ class Stream:
         writable = scope.get("extensions", {}).get(WRITABLE) or _always_set()
         self._service.open_sockets["stream"] += 1
         try:
-            await Socket(self._service, scope["state"], receive, send, writable).serve()
+            await Socket(self._service, scope, receive, send, writable).serve()
         finally:
             self._service.open_sockets["stream"] -= 1
 
@@ -90,13 +91,16 @@ class Socket:
     def __init__(
         self,
         service: Service,
-        state: dict[str, Any],
+        scope: Scope,
         receive: Receive,
         send: Send,
         writable: asyncio.Event,
     ) -> None:
-        self._name: str = state["request_id"]
-        self._caller: Caller = state["caller"]
+        self._name: str = scope["state"]["request_id"]
+        self._caller: Caller = scope["state"]["caller"]
+        self._client = client_of(scope)
+        # Apart from messages that are being received: those are refused, these only wait.
+        self._in_work = f"{self._client}, in progress"
         self._service, self._shared = service, service.connections
         self._engine, self._png = service.async_engine, service.png
         self._writable = writable  # set while the peer reads
@@ -135,10 +139,18 @@ class Socket:
         """Read messages while below the limit; end when the peer disconnects."""
         # One message is read ahead, to notice a disconnect while the limit is reached.
         while (message := await self._receive())["type"] != "websocket.disconnect":
-            while len(self._in_progress) >= self._most or self._body_bytes >= self._share_bytes:
+            while len(self._in_progress) >= self._most or self._has_its_share:
                 self._has_room.clear()
                 await self._has_room.wait()
             await self._take(message)
+
+    @property
+    def _has_its_share(self) -> bool:
+        """Whether large bodies of this socket, or of all of its client's, leave no room."""
+        if not self._body_bytes:
+            return False
+        lacks = self._shared.bodies.lacks_of(self._in_work, LARGE_BYTES)
+        return lacks > 0 or self._body_bytes >= self._share_bytes
 
     async def _take(self, message: Message) -> None:
         """Queue the request in a message."""
@@ -152,7 +164,7 @@ class Socket:
             if len(raw) > LARGE_BYTES:
                 pending.body_bytes = len(raw)
                 self._body_bytes += len(raw)
-                self._shared.bodies.hold(len(raw))
+                self._shared.bodies.hold(len(raw), self._in_work)
             fields = decode() if is_small else await self._service.aside(decode)
             pending.id = id_of(fields)
             pending.verb = fields.get("verb")
@@ -160,7 +172,7 @@ class Socket:
                 self._caller.check()
             request = await self._png.built(partial(request_of, fields), is_small)
             pending.request, pending.png = request, codec.wants_png(request)
-            self._service.check_room(request)
+            self._service.check_room(request, self._client)
             self._engine.queue(request, pending, self._caller, timeout_s_of(fields))
         except Exception as error:
             pending.set_exception(error)
@@ -168,8 +180,8 @@ class Socket:
     def _free(self, pending: Pending) -> None:
         """Give back what a request held."""
         self._body_bytes -= pending.body_bytes
-        self._shared.bodies.free(pending.body_bytes)
-        self._shared.results.free(pending.result_bytes)
+        self._shared.bodies.free(pending.body_bytes, self._in_work)
+        self._shared.results.free(pending.result_bytes, self._client)
         pending.body_bytes = pending.result_bytes = 0
 
     def _respond(self, pending: Pending) -> None:
@@ -180,7 +192,7 @@ class Socket:
             return
         if pending.png or type(pending.outcome) in codec.ARRAY_RESULTS:
             pending.result_bytes = codec.array_bytes(pending.outcome)
-            self._shared.results.hold(pending.result_bytes)
+            self._shared.results.hold(pending.result_bytes, self._client)
         self._end(pending)
 
     def _end(self, pending: Pending) -> None:
@@ -210,11 +222,12 @@ class Socket:
         """Send a large result once the peer reads, and there is room for it; a thread encodes."""
         growth = 1 if pending.as_msgpack else codec.JSON_GROWTH
         await self._writable.wait()
-        encoded = await self._shared.responses.wait_for(pending.result_bytes * growth)
+        responses = self._shared.responses
+        encoded = await responses.wait_for(pending.result_bytes * growth, self._client)
         try:
             frame = await self._service.aside(partial(self._frame, pending))
         finally:
-            self._shared.responses.free(encoded)  # from now on, what is unread of it counts
+            responses.free(encoded, self._client)  # from now on, what is unread of it counts
         await self._send(frame)
 
     def _frame(self, pending: Pending) -> Message:

@@ -51,6 +51,7 @@ class StreamProtocol(Bounded, WebSocketsSansIOProtocol):
         self._later = b""  # received and not processed yet
         self._parts = self._parts_bytes = 0  # of an incomplete message
         self._held_bytes = self._complete_bytes = 0  # counted, and thereof of complete messages
+        self._holder = ""  # for whom they count
         self._since_s = self.loop.time()  # of the last check before which a message arrived
         self._part_since_s: float | None = None
 
@@ -121,7 +122,7 @@ class StreamProtocol(Bounded, WebSocketsSansIOProtocol):
         """Begin to serve the socket; the application can wait until its peer reads."""
         super().handle_connect(event)
         if not self.close_sent:
-            self.scope["extensions"][WRITABLE] = self.writable  # type: ignore[assignment]  # declared too narrowly
+            self.scope["extensions"][WRITABLE] = self.writable
 
     def handle_text(self, event: Frame) -> None:
         """Begin a message."""
@@ -151,11 +152,16 @@ class StreamProtocol(Bounded, WebSocketsSansIOProtocol):
 
     def _hold(self, count: int) -> None:
         """Count as many bytes; close the socket if all bodies together are too large."""
-        more, self._held_bytes = count - self._held_bytes, count
+        before = self._held_bytes
+        if not before:
+            self._holder = self.counts_for
         try:
-            self.shared.bodies.take(more) if more > 0 else self.shared.bodies.free(-more)
+            if count > before:
+                self.shared.bodies.take(count - before, self._holder, before)
+            else:
+                self.shared.bodies.free(before - count, self._holder)
+            self._held_bytes = count
         except OverloadedError as error:
-            self._held_bytes = count - more
             self.fail(CloseCode.TRY_AGAIN_LATER, error.detail)
 
     async def receive(self) -> Any:

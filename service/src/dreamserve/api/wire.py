@@ -39,6 +39,7 @@ class Protocol(ClosingProtocol):
         self._idle_bytes = 0  # received since, and with, the last packet that made progress
         self._probes_only = False  # beyond the limit of connections
         self._since_s = self.loop.time()  # when this head or body began, or the last response ended
+        self._unread: bytes | None = None  # of a request that waits for its group
 
     @property
     def idle_since_s(self) -> float | None:
@@ -61,9 +62,36 @@ class Protocol(ClosingProtocol):
         super().handle_websocket_upgrade()
 
     def data_received(self, data: bytes) -> None:
-        """Parse received data; drop it after a refusal."""
+        """Parse received data, perhaps with a group of requests; drop it after a refusal."""
         if self._refused:
             return
+        groups = self.shared.groups
+        if self._unread is not None:
+            self._read_unread()
+        elif groups.refused_at_s and self._may_wait and groups.must_wait(data):
+            self._unread, self._since_s = data, self.loop.time()
+            groups.add(self._read_unread, self.loop)
+            return
+        self._parse(data)
+
+    @property
+    def _may_wait(self) -> bool:
+        """Whether the next data begins a request, and no other one is in progress here."""
+        busy = self._in_head or self._in_body or self._responding
+        return not (busy or self.shared.draining)
+
+    def _read_unread(self) -> None:
+        """Parse what waited, unless that was done before."""
+        data, self._unread = self._unread, None
+        if data is not None and not self.transport.is_closing():
+            self._parse(data)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks for it
+        """Return whether to keep the connection: the client may still read the response."""
+        self._read_unread()
+        return super().eof_received()
+
+    def _parse(self, data: bytes) -> None:
         scope = self.scope
         self._packet_bytes = len(data)
         self._idle_bytes += self._packet_bytes

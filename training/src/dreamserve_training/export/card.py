@@ -67,6 +67,7 @@ EXPLANATIONS = {
     "passes": (
         "Mean returns of the controller after each pass of the recipe: in the real environment"
         " (*mean*), of its blind twins, of the best agent that ignores observations, and in dreams."
+        " The last columns are M's, on the held-out episodes of all passes."
     ),
     "dream": "Returns of the same controller in dreams of this world, by temperature.",
 }

@@ -54,7 +54,7 @@ class Addresses:
 
     def bucket(self, address: str, now_s: float) -> TokenBucket:
         """Return the bucket of an address."""
-        name = _network(address) if ":" in address else address
+        name = network_of(address)
         bucket = self._buckets.get(name)
         if bucket is None:
             if len(self._buckets) >= MAX_ADDRESSES:
@@ -71,7 +71,10 @@ class Addresses:
             self._buckets.popitem(last=False)
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
+    """Return an address, or the /64 network of an IPv6 address, as text."""
+    if ":" not in address:
+        return address
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:

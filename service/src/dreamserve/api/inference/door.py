@@ -75,7 +75,7 @@ class Post(Generic[R]):
         headers: Headers = scope["state"]["headers"]
         _check_media_type(headers)
         caller = scope["state"]["caller"]
-        held = Held(self._service.connections.bodies)
+        held = Held(self._service.connections.bodies, scope)
         try:
             limit = self._service.settings.max_body_bytes
             body = await read_body(receive, headers, limit, held)

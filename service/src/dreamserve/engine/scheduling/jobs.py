@@ -57,6 +57,7 @@ class Jobs(Generic[J]):
         self._admitted = {True: 0, False: 0}  # requests that are queued and will be jobs
         self._large: dict[bool, J | None] = {True: None, False: None}  # begun
         self._later: list[J] | None = None  # the first jobs of the later lane, once sorted
+        self._first_free_s: dict[bool, float] = {}  # of full lanes, until something changes
         self._slices = 0
         self._steps, self._took_s = 1.0, _FIRST_PACE_S  # of ended work; older work counts less
 
@@ -76,7 +77,7 @@ class Jobs(Generic[J]):
         """Count a request that will be a job. Raises OverloadedError: when to come again."""
         lane = self._lanes[ask.soon]
         if len(lane) + self._admitted[ask.soon] >= self._max_jobs:
-            self._refuse_full(lane)
+            self._refuse_full(ask.soon)
         if not ask.soon and (wait_s := self._wait_s(ask, now_s)) > self._max_wait_s:
             what = f"this would wait for {wait_s:.1f} s, the limit is {self._max_wait_s:g} s"
             _refuse(what, wait_s - self._max_wait_s)
@@ -94,9 +95,10 @@ class Jobs(Generic[J]):
         """Add a job. Raises OverloadedError if its lane is full."""
         lane = self._lanes[ask.soon]
         if len(lane) >= self._max_jobs:
-            self._refuse_full(lane)
+            self._refuse_full(ask.soon)
         lane[job] = Entry(ask, now_s, memory_bytes > SMALL_BYTES)
         self._later = None
+        self._first_free_s.clear()
 
     def is_unbegun(self, job: J) -> bool:
         """Return whether a job holds nothing yet of the over SMALL_BYTES that it will."""
@@ -116,6 +118,7 @@ class Jobs(Generic[J]):
 
     def serve(self, jobs: list[J], took_s: float) -> None:
         """Note that these jobs shared a slice, which took that long."""
+        self._first_free_s.clear()
         for job in jobs:
             entry = self._entry(job)
             entry.slices += 1
@@ -128,6 +131,7 @@ class Jobs(Generic[J]):
         entry = self._entry(job)
         del self._lanes[entry.ask.soon][job]
         self._later = None
+        self._first_free_s.clear()
         if self._large[entry.ask.soon] is job:
             self._large[entry.ask.soon] = None
         if completed and entry.ask.steps and entry.ask.budget_s == inf:
@@ -137,6 +141,7 @@ class Jobs(Generic[J]):
     def empty(self) -> list[J]:
         """Remove and return all jobs."""
         jobs = self.all()
+        self._first_free_s.clear()
         for soon, lane in self._lanes.items():
             lane.clear()
             self._large[soon] = self._later = None
@@ -157,16 +162,13 @@ class Jobs(Generic[J]):
         """Return the expected duration."""
         return min(ask.steps * self.pace_s, ask.budget_s)
 
-    def _left_s(self, entry: Entry) -> float:
-        return max(0.0, self._lasts_s(entry.ask) - entry.took_s)
-
     def _due_s(self, entry: Entry) -> float:
         return entry.arrived_s + self._lasts_s(entry.ask)
 
     def _wait_s(self, ask: Ask, now_s: float) -> float:
         """Return how long the work that is due before a request's will take.
 
-        `_due_s` and `_left_s` are inlined: every refusal sums over up to `max_jobs` entries.
+        `_due_s` is inlined: every refusal sums over up to `max_jobs` entries.
         """
         pace_s, wait_s = self.pace_s, 0.0
         due_s = now_s + self._lasts_s(ask)
@@ -176,9 +178,14 @@ class Jobs(Generic[J]):
                 wait_s += lasts_s - entry.took_s
         return wait_s
 
-    def _refuse_full(self, lane: dict[J, Entry]) -> NoReturn:
-        first_s = min(map(self._left_s, lane.values()), default=0.0)
-        _refuse(f"{self._max_jobs} plans, samples, rollouts or batches are in progress", first_s)
+    def _refuse_full(self, soon: bool) -> NoReturn:
+        if soon not in self._first_free_s:
+            left_s = [
+                self._lasts_s(entry.ask) - entry.took_s for entry in self._lanes[soon].values()
+            ]
+            self._first_free_s[soon] = max(0.0, min(left_s, default=0.0))
+        what = f"{self._max_jobs} plans, samples, rollouts or batches are in progress"
+        _refuse(what, self._first_free_s[soon])
 
 
 def _refuse(why: str, retry_after_s: float) -> NoReturn:
