@@ -46,6 +46,7 @@ GROUPS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "length": {"cut at 50 steps": {"dream_steps": 50}, "cut at 600 steps": {"dream_steps": 600}},
     "starts": {"beginnings only": {"beginnings": 1.0}, "late moments often": {"late": 1.0}},
     "inputs": {"z, h and c": {"inputs": ("latent", "h", "c")}},
+    "network": {"a hidden layer of 64": {"hidden": 64}},
     "temperature": {f"T = {t}": {"temperatures": (t, t)} for t in (0.1, 0.5, 1.0, 1.15, 1.3)},
 }
 FRESH_SEED = 5_000_000  # of the real episodes; recipes and `evaluate` use smaller ones
