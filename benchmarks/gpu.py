@@ -3,10 +3,9 @@
     python benchmarks/gpu.py                              # every backend for CUDA
     python benchmarks/gpu.py --device cpu --runs 5        # the same code without a CUDA device
 
-Parity is with onnxruntime on the CPU: one step of 1,024 rows, the
-values of 20-step plans, and a step in the state store beside a plain one. Times are those of a
-caller that waits for the results. Exits with 1 if float32 has no parity, with 2 without a CUDA
-device.
+Parity is with onnxruntime on the CPU: one step of 1,024 rows, the values of 20-step plans, and a
+step in the state store beside a plain one. Times are those of a caller that waits for the results.
+Exits with 1 if float32 has no parity, with 2 without a CUDA device.
 """
 
 import argparse

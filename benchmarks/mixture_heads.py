@@ -13,10 +13,11 @@ from typing import get_args
 from dreamserve_training.defaults import probe, resolve
 from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.models.mixture import Head
-from dreamserve_training.recipe import ResolvedRecipe, Workspace
+from dreamserve_training.recipe import ResolvedRecipe
 from dreamserve_training.recipe_files import load_recipe
 from dreamserve_training.tools.dataset_utils import create_mdnrnn_dataloader
 from dreamserve_training.train.memory import MemoryLoop, train_memory
+from dreamserve_training.workspace import Workspace
 
 
 def held_out_nll(

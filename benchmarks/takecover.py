@@ -2,10 +2,14 @@
 
     python benchmarks/takecover.py                    # 100 episodes at full speed, and random
     python benchmarks/takecover.py --real-time        # 35 decisions a second, late ones counted
+    python benchmarks/takecover.py --guided           # plans start from the bundle's policy
 
 The claims: over 100 episodes with seeds not used in training, an agent that only calls /step with
 the real frames and /plan lives at least 3 times as long as random actions do in the same episodes;
 and in real time it misses less than 1 % of its deadlines.
+
+With `--guided` the policy also goes on after the actions of a plan, and plays the same episodes by
+itself, as the only candidate of /plan: the difference, paired by episode, is what planning adds.
 
 With `--real-time` the game does not wait: if a decision is not ready when the next frame is due,
 the last action stays in force. Server and game share two cores.
@@ -16,8 +20,8 @@ import gc
 import json
 import sys
 import time
-from collections.abc import Iterator
-from concurrent.futures import as_completed
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -34,6 +38,7 @@ from dreamserve_training.data.policies import random_actions
 from dreamserve_training.data.workers import worker_env
 from dreamserve_training.defaults import probe
 from dreamserve_training.envs import EnvSpec
+from dreamserve_training.evaluation.differences import paired
 from dreamserve_training.evaluation.real import EpisodeResults, play
 from dreamserve_training.recipe_files import load_recipe
 from dreamserve_training.runs.pools import worker_pool
@@ -52,6 +57,18 @@ PLAN = {
     "temperature": 0.0,  # deterministic, so that candidates differ only by their actions
     "discount": 1.0,
 }
+# A few plans of two actions, each followed by the policy: what deviates from it must pay at once.
+GUIDED = {
+    "planner": "random_shooting",
+    "policy": "bundled",
+    "policy_steps": 100,
+    "horizon": 2,
+    "action_repeat": 8,
+    "candidates": 9,
+    "temperature": 0.0,
+    "discount": 1.0,
+}
+POLICY_ALONE = {"policy": "bundled", "planner": "random_shooting", "horizon": 1, "candidates": 1}
 UInt8 = npt.NDArray[np.uint8]
 
 
@@ -144,8 +161,8 @@ def play_random(game: EnvSpec, seed: int) -> int:
     return play(worker_env(game), BlindAgent(random_actions, game.action_space), seed)[1]
 
 
-def measure(args: argparse.Namespace) -> tuple[list[int], list[Episode]]:
-    """Return the random agent's survival times and the planning agent's episodes."""
+def measure(args: argparse.Namespace) -> tuple[list[int], dict[str, list[Episode]]]:
+    """Return the random agent's survival times, and the episodes of those that plan, by name."""
     asked = probe(load_recipe("takecover")).env
     game = replace(asked, max_episode_steps=args.max_steps, record=None)
     seeds = [SEED + i for i in range(args.episodes)]
@@ -159,16 +176,41 @@ def measure(args: argparse.Namespace) -> tuple[list[int], list[Episode]]:
     ):
         random = list(pool.map(partial(play_random, game), seeds))
         url = f"http://127.0.0.1:{port}"
-        jobs = [
-            pool.submit(play_planned, game, url, args.plan, seed, args.real_time) for seed in seeds
-        ]
-        for done, job in enumerate(as_completed(jobs), 1):
-            so_far = np.mean([other.result().length for other in jobs if other.done()])
-            print(
-                f"{done} of {len(jobs)}: {job.result().length:g}, mean {so_far:.0f}",
-                file=sys.stderr,
-            )
-        return random, [job.result() for job in jobs]
+        return random, {
+            name: _played(pool, partial(play_planned, game, url, fields), seeds, args.real_time)
+            for name, fields in args.plans.items()
+        }
+
+
+def _played(
+    pool: Executor, play_one: Callable[[int, bool], Episode], seeds: list[int], real_time: bool
+) -> list[Episode]:
+    jobs = [pool.submit(play_one, seed, real_time) for seed in seeds]
+    for done, job in enumerate(as_completed(jobs), 1):
+        so_far = np.mean([other.result().length for other in jobs if other.done()])
+        print(f"{done} of {len(jobs)}: {job.result().length:g}, mean {so_far:.0f}", file=sys.stderr)
+    return [job.result() for job in jobs]
+
+
+def print_returns(
+    random: list[int], episodes: dict[str, list[Episode]], max_steps: int
+) -> dict[str, float]:
+    """Print a table of the agents' survival times; return their means."""
+    lengths = {name: [each.length for each in played] for name, played in episodes.items()}
+    results = {
+        name: EpisodeResults(times, times) for name, times in {"random": random, **lengths}.items()
+    }
+    rows, means = [], {}
+    for name, played in results.items():
+        summary = played.summary(max_steps)
+        means[name] = summary["mean"]
+        rows.append([name, *(f"{summary[key]:g}" for key in ("mean", "standard_error", "median"))])
+    if "policy" in results:
+        more = paired(results["planned"], results["policy"])
+        figures = (f"{more[key]:g}" for key in ("mean", "standard_error"))
+        rows.append(["planned - policy", *figures, ""])
+    print_table(["agent", "mean steps", "standard error", "median"], rows)
+    return means
 
 
 def main() -> None:
@@ -177,18 +219,17 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--max-steps", type=int, default=2100)
     parser.add_argument("--real-time", action="store_true")
+    parser.add_argument("--guided", action="store_true", help="by the bundle's policy")
     parser.add_argument("--plan", type=json.loads, default={}, help="other fields of /plan, JSON")
     args = parser.parse_args()
-    args.plan = PLAN | ({"budget_ms": BUDGET_MS} if args.real_time else {}) | args.plan
-    random, planned = measure(args)
-    rows, means = [], []
-    for name, lengths in (("random", random), ("planned", [episode.length for episode in planned])):
-        summary = EpisodeResults(lengths, lengths).summary(args.max_steps)
-        means.append(summary["mean"])
-        rows.append([name, *(f"{summary[key]:g}" for key in ("mean", "standard_error", "median"))])
-    print(f"TakeCover, {args.episodes} episodes; {args.plan}\n")
-    print_table(["agent", "mean steps", "standard error", "median"], rows)
-    times = means[1] / means[0]
+    plan = GUIDED if args.guided else PLAN
+    plan = plan | ({"budget_ms": BUDGET_MS} if args.real_time else {}) | args.plan
+    args.plans = {**({"policy": POLICY_ALONE} if args.guided else {}), "planned": plan}
+    random, episodes = measure(args)
+    planned = episodes["planned"]
+    print(f"TakeCover, {args.episodes} episodes; {plan}\n")
+    means = print_returns(random, episodes, args.max_steps)
+    times = means["planned"] / means["random"]
     claim = f"\nlives at least {MIN_TIMES_RANDOM:g} times as long as random ({times:.2f})"
     print(verdict(claim, times >= MIN_TIMES_RANDOM))
     took_ms = 1e3 * np.concatenate([episode.took_s for episode in planned])

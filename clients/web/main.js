@@ -12,6 +12,7 @@ import { Futures } from "./views/futures.js";
 import { Input } from "./views/input.js";
 import { KeyForm } from "./views/key_form.js";
 import { Notices } from "./views/notices.js";
+import { Numbers } from "./views/numbers.js";
 import { Screen } from "./views/screen.js";
 import { Timeline } from "./views/timeline.js";
 import { keyHeaders } from "./wire/key.js";
@@ -26,7 +27,8 @@ const screen = new Screen(game);
 const controls = new Controls(game, notices);
 const futures = new Futures(game);
 new Timeline(game);
-new Expectation(game);
+const expectation = new Expectation(game);
+const numbers = new Numbers(game);
 new Branches(game);
 new Beginnings(game);
 
@@ -35,7 +37,9 @@ game.addEventListener("world", () => {
   input.show(game.actions);
   controls.entered();
   futures.entered();
-  const [height, width] = game.world.frame_shape;
+  expectation.entered();
+  numbers.entered();
+  const [height, width] = game.world.frame_shape ?? [1, 1];
   byId("screen").style.aspectRatio = `${width} / ${height}`;
 });
 game.addEventListener("begin", () => {

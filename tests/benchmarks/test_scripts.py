@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 from dreamserve_training.data.episodes import save_episode
+from dreamserve_training.stages import run_stages
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 TABLE = "|---"
 SBIN = "/usr/sbin"
 SCRIPTS = {
+    "ablations": "RECIPE POLE --only inputs --iterations 1 --seeds 1 --episodes 1 --out OUT",
     "batch_step": "--rows 8 --rounds 1 --seconds 1",
     "camera": "--rounds 1 --seconds 1 --steps 10",
     "capacity": "--rounds 1 --seconds 1 --sessions 100,1000",
@@ -42,6 +44,7 @@ SCRIPTS = {
     "survival stop": "--rounds 1 --sessions 10 --settle-s 0.3 --stopped-s 3",
     "stream_step": "--rounds 1 --seconds 1",
     "takecover": "--episodes 1 --max-steps 5",
+    "takecover --guided": "--episodes 1 --max-steps 5",
     "takecover --real-time": "--episodes 1 --max-steps 5",
     "training": "--no-peers --episodes 1 --frames 64 --epochs 1 --memory-epochs 1",
     "vector_env": "--worlds lstm256-z32 --rounds 1 --seconds 0.5",
@@ -93,9 +96,26 @@ def test_a_script_runs_to_its_end_and_prints_its_table(script: str, tmp_path: Pa
     if "RUN" in options:
         write_latents(tmp_path)
         options[options.index("RUN")] = str(tmp_path)
+    if "POLE" in options:
+        paths = {"RECIPE": str(write_pole(tmp_path)), "POLE": str(tmp_path), "OUT": str(tmp_path)}
+        options = [paths.get(option, option) for option in options]
     printed = run(name, options)
     rows = printed[printed.index(TABLE) :].splitlines()
     assert rows[1].startswith("| ")
+
+
+def write_pole(folder: Path) -> Path:
+    """Train a tiny world of CartPole in `folder`, up to its controller; return the recipe."""
+    recipe = folder / "pole.py"
+    recipe.write_text(
+        "from dreamserve_training.recipe import Recipe\n\n"
+        'RECIPE = Recipe(env="CartPole-v1", steps=200, memory_options={"rnn_size": 8},\n'
+        '    train={"epochs": 1}, bank={"draft": 8}, max_episode_steps=20,\n'
+        '    controller={"method": "ppo", "iterations": 1, "dreams": 8, "steps": 4})\n'
+    )
+    names = ("collect", "vae", "encode", "memory", "controller")
+    run_stages(str(recipe), folder, folder / "bundle", names)
+    return recipe
 
 
 def write_latents(folder: Path) -> None:

@@ -44,7 +44,12 @@ def frames(count: int) -> np.ndarray:
         (Start, {"frames": frames(1), "actions": [1]}, "1 frames need 0 actions"),
         (ResetBatchRequest, {}, "give exactly one of session_ids and count"),
         (ResetBatchRequest, {"count": 1, "session_ids": ["a"]}, "give exactly one of"),
-        (ResetBatchRequest, {"count": 1, "bank": [0], "latents": [[0]]}, "give bank or latents"),
+        (
+            ResetBatchRequest,
+            {"count": 1, "bank": [0], "latents": [[0]]},
+            "give one of bank, latents and age",
+        ),
+        (ResetBatchRequest, {"count": 1, "bank": [0], "age": "any"}, "give one of bank"),
         (ResetBatchRequest, {"count": 2, "seeds": [1]}, "seeds has 1 rows, the batch 2"),
         (ResetBatchRequest, {"count": 2, "bank": [1]}, "bank has 1 rows, the batch 2"),
         (ResetBatchRequest, {"count": 1, "latents": []}, "latents has 0 rows, the batch 1"),

@@ -4,8 +4,10 @@ python tests/training/dying_recipe.py BUNDLE FOLDER
 
 Runs die in each stage, at several of its writes, before the file gets its name: by SIGKILL and
 SIGTERM in turn. The folder is then moved. This process only forks the runs, so torch is imported
-once. BUNDLE stands for what the export writes. Prints a JSON object: the `deaths`, each as [stage,
-exit status], and what a changed recipe is `told`.
+once. BUNDLE stands for what the export writes. So does, from the same first data, a recipe whose
+controller is a network that learns by PPO; it dies while it learns again. Prints a JSON object: the
+`deaths`, each as [stage, exit status], what a changed recipe is `told`, and how many iterations the
+network had `learned` when it died.
 """
 
 import itertools
@@ -25,11 +27,12 @@ import gymnasium
 import numpy as np
 import torch
 
-from dreamserve_training import stages
+from dreamserve_training import stages, tasks
 from dreamserve_training.data import collect
 from dreamserve_training.evaluation import real
 from dreamserve_training.recipe import Iteration, Recipe
 from dreamserve_training.train import controller
+from dreamserve_training.train.ppo import learning
 
 
 class Toy(gymnasium.Env):
@@ -76,6 +79,19 @@ RECIPE = Recipe(
     constant_reward=1.0,
     baselines={"sweep 2": (1, 1, 2, 2)},
     iterations=(Iteration(episodes=6, controller={"generations": 3}),),
+)
+LEARNED = replace(
+    RECIPE,
+    controller={
+        "method": "ppo",
+        "hidden": 4,
+        "iterations": 3,
+        "dreams": 8,
+        "steps": 4,
+        "dream_steps": 6,
+        "minibatch": 16,
+    },
+    iterations=(Iteration(episodes=6, controller={"iterations": 4}),),
 )
 
 
@@ -124,13 +140,13 @@ def in_child(run):
 
 
 def run(root, recipe=RECIPE, names=None):
-    stages.load_recipe = lambda name: recipe
-    stages.run_stages("toy", root, root / "bundle", names)
+    tasks.load_recipe = lambda name: recipe
+    tasks.run_stages("toy", root, root / "bundle", names)
 
 
-def run_until(root, name, last, number):
-    """Run the recipe, and die by the signal `number` at write `last` of the stage `name`."""
-    writes, fsync, run_task = itertools.count(1), os.fsync, stages.run_task
+def run_until(root, name, last, number, recipe=RECIPE):
+    """Run a recipe, and die by the signal `number` at write `last` of the stage `name`."""
+    writes, fsync, run_task = itertools.count(1), os.fsync, tasks.run_task
     current = ["none"]
 
     def noted(task):
@@ -144,8 +160,8 @@ def run_until(root, name, last, number):
         if current[0] == name and next(writes) == last:
             signal.raise_signal(number)
 
-    stages.run_task, os.fsync = noted, die
-    run(root)
+    tasks.run_task, os.fsync = noted, die
+    run(root, recipe)
 
 
 def refusal(root, recipe, names=None):
@@ -157,10 +173,26 @@ def refusal(root, recipe, names=None):
     return "done"
 
 
+def learned_in_two_lives(folder):
+    """Run LEARNED undisturbed, and killed while it learns again; return what it had learned."""
+    for name in ("learned", "learned-killed"):
+        shutil.copytree(folder / "undisturbed", folder / name)
+        shutil.rmtree(folder / name / "iterations")
+    assert in_child(partial(run, folder / "learned", LEARNED)) == 0
+    root, stage = folder / "learned-killed", "controller of iteration 1"
+    # its writes: inputs of the draft, the record, then a checkpoint after each iteration
+    dies = partial(run_until, root, stage, 5, signal.SIGKILL, LEARNED)
+    assert in_child(dies) == -signal.SIGKILL
+    kept = torch.load(root / "iterations" / "1" / "controller" / "ppo_last.ckpt")
+    assert in_child(partial(run, root, LEARNED)) == 0
+    return kept["iteration"]
+
+
 def main():
     bundle, folder = Path(sys.argv[1]), Path(sys.argv[2])
     prepare(bundle)
     told, deaths = folder / "told", []
+    learning.SECONDS_BETWEEN_CHECKPOINTS = 0.0
     assert in_child(lambda: run(folder / "undisturbed")) == 0
     root = folder / "run"
     for index, (stage, write, number) in enumerate(DEATHS):
@@ -180,7 +212,9 @@ def main():
         told.write_text(json.dumps(tries))
 
     assert in_child(changed) == 0
-    print(json.dumps({"deaths": deaths, "told": json.loads(told.read_text())}))
+    learned = learned_in_two_lives(folder)
+    said = {"deaths": deaths, "told": json.loads(told.read_text()), "learned": learned}
+    print(json.dumps(said))
 
 
 if __name__ == "__main__":

@@ -13,14 +13,12 @@ from dreamserve_training.data.collect import CollectConfig
 from dreamserve_training.data.policies import random_actions
 from dreamserve_training.defaults import probe
 from dreamserve_training.dreams.returns import dream_returns, features
+from dreamserve_training.evaluation.dreaming import AverageAgent, DreamingAgent, latent_of
 from dreamserve_training.evaluation.real import (
-    AverageAgent,
-    DreamingAgent,
     EpisodeResults,
     blind_agents,
     compare_agents,
     controller_agents,
-    latent_of,
 )
 from dreamserve_training.models.controller import (
     Axis,

@@ -141,7 +141,7 @@ def test_the_space_of_actions_is_inferred_and_said_or_given_and_checked(tmp_path
     (episode,) = imported(tmp_path, arrays(actions=torques))
     assert episode["actions"].shape == (T, 1)
     assert read_description(tmp_path / "out").action_space.low == (-1.5,)
-    assert "taken to be Box: 0 in [-1.5, 1], as recorded" in caplog.text
+    assert "taken to be Box: action 0 in [-1.5, 1], as recorded" in caplog.text
     source, space = str(tmp_path / "source"), parse_space("Box(-2:2)")
     import_dataset(source, tmp_path / "given", action_space=space, action_names=["torque"])
     named = read_description(tmp_path / "given").action_space

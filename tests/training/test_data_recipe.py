@@ -5,16 +5,17 @@ import pytest
 
 from dreamserve.loading import load_world
 from dreamserve.local import LocalClient
-from dreamserve_training import stages
+from dreamserve_training import stages, tasks
 from dreamserve_training.data.disk import Data
 from dreamserve_training.data.episodes import DataError, episode_paths
 from dreamserve_training.data.gym_spaces import parse_space
 from dreamserve_training.data.sources.importing import import_dataset
 from dreamserve_training.defaults import probe, resolve
 from dreamserve_training.models.controller import load_policy
-from dreamserve_training.recipe import Recipe, read_json
+from dreamserve_training.recipe import Recipe
 from dreamserve_training.recipe_files import RecipeError
 from dreamserve_training.runs.errors import MismatchError
+from dreamserve_training.workspace import read_json
 
 LENGTH, SHAPE = 20, (16, 24, 1)
 RECIPE = """
@@ -64,7 +65,7 @@ def test_a_dataset_becomes_a_world_with_its_own_actions(dataset, tmp_path):
     recipe, root = tmp_path / "cart.py", tmp_path / "run"
     recipe.write_text(RECIPE.format(folder=str(dataset)))
     names = tuple(stage.name for stage in stages.STAGES)  # the last export would take as long again
-    stages.run_stages(str(recipe), root, tmp_path / "bundle", names)
+    tasks.run_stages(str(recipe), root, tmp_path / "bundle", names)
     episodes = [len(episode_paths(root / "episodes" / split)) for split in ("train", "holdout")]
     assert episodes == [6, 2]
     evaluation = read_json(root / "evaluation.json", default=None)
@@ -85,7 +86,7 @@ def test_a_run_does_not_go_on_with_other_data(dataset, tmp_path):
     recipe.write_text(RECIPE.format(folder=str(dataset)))
 
     def take(restart=False):
-        stages.run_stages(str(recipe), root, tmp_path / "bundle", ("collect",), restart)
+        tasks.run_stages(str(recipe), root, tmp_path / "bundle", ("collect",), restart)
 
     take()
     take()

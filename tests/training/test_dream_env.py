@@ -13,6 +13,7 @@ from dreamserve_protocol.errors import DreamEndedError, InvalidActionError, Inva
 from dreamserve_protocol.wire import fields_of
 from dreamserve_training.dreams.worlds import world_from_models
 from dreamserve_training.models.checkpoint import CheckpointError
+from dreamserve_training.models.controller import Layer, policy_of
 from dreamserve_training.models.mdnrnn import MDNRNN, rollout_in_dream, save_mdnrnn
 from dreamserve_training.models.vae import ConvVAE, save_vae
 from dreamserve_training.tools.dream_env import (
@@ -353,7 +354,14 @@ def linear_agent():
     return DreamAgent(3, "neural", network=torch.nn.Linear(Z, 3))
 
 
-@pytest.mark.parametrize("agent", [DreamAgent(3, "constant", action=1), linear_agent()])
+@pytest.mark.parametrize(
+    "agent",
+    [
+        DreamAgent(3, "constant", action=1),
+        linear_agent(),
+        DreamAgent(3, "neural", observation_dim=Z),
+    ],
+)
 def test_what_the_engine_evaluates_is_what_the_agent_plays(world, agent):
     env = DreamEnvironment(world=ending_above(world, -0.3), temperature=0.8, max_episode_steps=30)
     result = DreamRollout.evaluate(env, agent, 6, max_steps=50, seed=3, trajectories=True)
@@ -381,9 +389,12 @@ def test_random_agents_are_evaluated_in_any_space(env, continuous):
             DreamRollout.episodes_of(result)
 
 
-def test_only_linear_networks_are_policies():
-    with pytest.raises(ValueError, match="linear policies only"):
-        DreamAgent(3, "neural", observation_dim=Z).policy()
+def test_a_controller_is_evaluated_like_an_agent(env):
+    layers = [Layer(np.ones((5, Z), np.float32), np.zeros(5, np.float32))]
+    layers += [Layer(np.ones((3, 5), np.float32), np.array([0, 0, 9], np.float32))]
+    result = DreamRollout.evaluate(env, policy_of(layers, ("latent",)), 4, max_steps=5, seed=3)
+    expected = DreamRollout.evaluate(env, DreamAgent(3, "constant", action=2), 4, 5, seed=3)
+    np.testing.assert_array_equal(result.returns, expected.returns)
 
 
 # Planning

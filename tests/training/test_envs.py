@@ -18,7 +18,8 @@ from dreamserve_training.envs import EnvSpec, MissingEnvironmentError, Unsupport
 from dreamserve_training.evaluation.real import EpisodeResults, blind_agents, compare_agents
 from dreamserve_training.export import world_spec
 from dreamserve_training.models.controller import LinearPolicy, save_policy
-from dreamserve_training.recipe import Recipe, Workspace, read_json
+from dreamserve_training.recipe import Recipe
+from dreamserve_training.workspace import Workspace, read_json
 
 # A bright bar that rises and sinks; half a point a step, until it leaves the picture.
 GAME = """

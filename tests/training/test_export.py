@@ -441,6 +441,18 @@ def test_the_documents_example_writes_a_world_of_another_kind(tmp_path, monkeypa
     assert [path.name for path in tmp_path.iterdir()] == ["my-world"]
 
 
+class OneSize(torch.nn.Module):
+    def forward(self, vectors):
+        return vectors.reshape(len(vectors), 2, 2).sum(2)
+
+
+def test_a_module_that_was_traced_for_one_batch_size_is_refused_with_what_to_change(tmp_path):
+    says = r"x.onnx: the batch axis of vectors became the constant 2.*use x\.shape\[0\]"
+    example, file = (torch.zeros(2, 4),), tmp_path / "x.onnx"
+    with pytest.raises(ExportError, match=says):
+        writing.write_onnx(OneSize().eval(), example, ("vectors",), ("mean",), file)
+
+
 def test_weights_that_were_not_rounded_are_refused(tmp_path):
     layer = torch.nn.Linear(Z, Z).eval()
     with pytest.raises(ExportError, match="weight: weights must be rounded"):

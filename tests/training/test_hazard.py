@@ -15,7 +15,7 @@ from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.data.episodes import save_episode
 from dreamserve_training.data.signals import Signal
 from dreamserve_training.evaluation.hazard import events_of, hazard
-from dreamserve_training.evaluation.measure import measure_world
+from dreamserve_training.evaluation.measure import measure_world, memory_figures
 from dreamserve_training.evaluation.prediction import detection, ends, signals
 from dreamserve_training.evaluation.teacher_forcing import LatentEpisode, teacher_force
 from dreamserve_training.evaluation.verdicts import verdicts_on
@@ -92,7 +92,9 @@ def rows_of(runs, spec=SPEC, world=None, done_positive=1.0, **options):
     found = hazard(world or Fire(), spec, runs, events, **options)
     by_event = {}
     for name, row in found.items():
-        by_event.setdefault(name.split(", ")[0], []).append(row)
+        event, ages = name.split(", ")
+        if ages != "all ages":
+            by_event.setdefault(event, []).append(row)
     return found, by_event
 
 
@@ -127,13 +129,22 @@ def test_ends_that_are_drawn_have_their_probability(runs):
 
 def test_ages_are_told_apart(runs):
     found, rows = rows_of(runs)
-    names = [name.split(", ")[1] for name in found if name.startswith("late")]
+    *names, everything = [name.split(", ")[1] for name in found if name.startswith("late")]
+    assert everything == "all ages"
     assert names[0].startswith("steps 0 to ")
     assert names[-1].endswith(f" to {max(len(run.done_logit) for run in runs) - 1}")
     early, *_, last = rows["late"]
     assert early["real"] == early["dreamed"] == 0.0
     assert early["dreamed_over_real"] is None
     assert last["real"] == last["dreamed"] == 1000.0
+
+
+def test_all_ages_together_have_the_mean_rate_of_their_steps(runs):
+    found, _ = rows_of(runs)
+    steps = sum(len(run.done_logit) for run in runs)
+    late = sum(max(0, len(run.done_logit) - 60) for run in runs)
+    assert found["late, all ages"]["real"] == pytest.approx(1000 * late / steps, abs=0.01)
+    assert found["end, all ages"]["dreamed"] == pytest.approx(1000 * RATE, abs=0.01)
 
 
 def test_a_dream_that_has_ended_is_in_no_danger():
@@ -215,3 +226,9 @@ def test_hazard_and_signals_are_among_a_worlds_measurements(tmp_path):
     assert any(name.startswith("burn, steps 0") for name in quality["hazard"])
     assert not any(name.startswith("seen") for name in quality["hazard"])
     assert json.loads(json.dumps(quality, allow_nan=False)) == quality
+    ends = quality["hazard"]["end, all ages"]
+    assert memory_figures(quality) == {
+        "NLL of M": quality["likelihood"]["nll"],
+        "precision of ends at recall 0.8": quality["done"]["precision_at_recall_0.8"],
+        "ends dreamed over real": ends["dreamed_over_real"],
+    }

@@ -8,7 +8,7 @@ import torch
 
 from dreamserve.observations import VectorSpec
 from dreamserve.spaces import DiscreteSpace
-from dreamserve_training import judging, stages
+from dreamserve_training import judging
 from dreamserve_training.assemble import memory_to_go_on
 from dreamserve_training.data.agents import Exploration
 from dreamserve_training.data.episodes import save_episode
@@ -17,14 +17,17 @@ from dreamserve_training.data.players import SequencePlayer
 from dreamserve_training.defaults import Probed
 from dreamserve_training.envs import EnvSpec
 from dreamserve_training.evaluation.differences import controller_differences, paired
-from dreamserve_training.evaluation.real import ControllerPlayer, EpisodeResults
+from dreamserve_training.evaluation.dreaming import ControllerPlayer
+from dreamserve_training.evaluation.real import EpisodeResults
 from dreamserve_training.models.catalog import save_memory
 from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.passes import resolve_passes
-from dreamserve_training.recipe import Iteration, Recipe, Workspace, write_json
+from dreamserve_training.recipe import Iteration, Recipe
 from dreamserve_training.recipe_files import RecipeError
 from dreamserve_training.stage_inputs import INPUTS, players
+from dreamserve_training.tasks import tasks_of
 from dreamserve_training.train.memory import train_memory
+from dreamserve_training.workspace import Workspace, write_json
 
 PROBED = Probed(
     EnvSpec(
@@ -120,7 +123,7 @@ def test_an_iterations_stages_read_the_data_of_all_passes_and_the_first_ones_vae
     assert third.vae_model == first.vae_model
     roots = [tmp_path, tmp_path / "iterations" / "1", tmp_path / "iterations" / "2"]
     assert third.all_latents("train") == [root / "latents" / "train" for root in roots]
-    tasks = stages.tasks_of(resolve_passes(RECIPE, PROBED), first, tmp_path / "bundle")
+    tasks = tasks_of(resolve_passes(RECIPE, PROBED), first, tmp_path / "bundle")
     assert [task.title for task in tasks[5:8]] == [
         "evaluate",
         "collect of iteration 1",

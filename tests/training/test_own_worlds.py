@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dreamserve.local import LocalClient
-from dreamserve_training.stages import run_stages
+from dreamserve_training.tasks import run_stages
 
 TINY = """
 from dreamserve_training.recipe import Recipe

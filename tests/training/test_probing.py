@@ -78,6 +78,11 @@ def test_numbers_become_vectors(space, low, high):
     assert vector.dtype == np.float32
 
 
+def test_numbers_have_the_names_that_the_recipe_gives_them():
+    names = ("place", "speed", "angle")
+    assert observation_spec(NUMBERS, Wishes(observation_names=names), "Env").names == names
+
+
 def test_a_discrete_observation_is_one_hot():
     assert as_vector(np.int64(2), (4,), "Env").tolist() == [0, 0, 1, 0]
 
@@ -100,6 +105,13 @@ def test_one_part_of_a_dict_is_chosen():
         (pictures(8, 8, 3), Wishes(crop=(0, 9, 0, 8)), "crop .* is not inside frames of 8 x 8"),
         (spaces.Text(5), NONE, "neither pictures nor numbers.*FlattenObservation"),
         (spaces.Box(-1, 1, (40, 40)), NONE, "1600 numbers; a vector has 1 to 1024"),
+        (
+            NUMBERS,
+            Wishes(observation_names=("a", "b")),
+            "3 numbers; `observation_names` must",
+        ),
+        (NUMBERS, Wishes(observation_names=tuple("aab")), "as many different names, not"),
+        (pictures(8, 8), Wishes(observation_names=("a",)), "`observation_names` are for numbers"),
     ],
 )
 def test_observations_that_cannot_be_trained_on_are_refused(space, wishes, says):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils.data import BatchSampler
 
-from dreamserve_training import stages
+from dreamserve_training import stages, tasks
 from dreamserve_training.data.episodes import save_episode
 from dreamserve_training.data.loaders import PassSampler
 from dreamserve_training.data.shares import ShareSampler, share
@@ -122,14 +122,14 @@ def test_only_the_first_process_leads(monkeypatch):
 def test_another_process_joins_trainings_and_runs_no_other_stage():
     joined = []
     vae, memory, other = (
-        stages.Task(
+        tasks.Task(
             stages.Stage(name, lambda *_, name=name: joined.append(name), None),
             SimpleNamespace(number=0),
             None,
         )
         for name in ("vae", "memory", "evaluate")
     )
-    stages.join_training([vae, memory], skip_done=False)
+    tasks.join_training([vae, memory], skip_done=False)
     assert joined == ["vae", "memory"]
     with pytest.raises(ValueError, match="evaluate: is run by the first process only"):
-        stages.join_training([other], skip_done=False)
+        tasks.join_training([other], skip_done=False)

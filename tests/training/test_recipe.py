@@ -10,14 +10,15 @@ import pytest
 from typer.testing import CliRunner
 
 from dreamserve.local import LocalClient
-from dreamserve_training import defaults, stages
+from dreamserve_training import defaults, stages, tasks
 from dreamserve_training.cli import app
 from dreamserve_training.data.collect import record_episode
 from dreamserve_training.defaults import probe, resolve
 from dreamserve_training.evaluation.real import blind_agents
 from dreamserve_training.passes import resolve_passes
-from dreamserve_training.recipe import LIGHT_PLAN, Recipe, read_json
+from dreamserve_training.recipe import LIGHT_PLAN, Recipe
 from dreamserve_training.recipe_files import RecipeError, load_recipe
+from dreamserve_training.workspace import read_json
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def tiny_recipe(monkeypatch):
         bank={"draft": 16},
         iterations=(replace(full.iterations[0], episodes=3, train={"epochs": 1}, controller={}),),
     )
-    monkeypatch.setattr(stages, "load_recipe", lambda name: tiny)
+    monkeypatch.setattr(tasks, "load_recipe", lambda name: tiny)
     return tiny
 
 
@@ -56,7 +57,7 @@ def test_a_recipe_runs_from_the_game_to_a_bundle_and_is_done_only_once(
     root, bundle = tmp_path / "run", tmp_path / "takecover"
     shutil.copytree(tiny_bundle, bundle)  # a file of another run, to be replaced
     with caplog.at_level("INFO", "dreamserve_training"):
-        stages.run_stages("takecover", root, bundle)
+        tasks.run_stages("takecover", root, bundle)
     output = "\n".join(caplog.messages)
     for stage in ("collect", "vae", "encode", "memory", "controller", "evaluate", "export"):
         assert f"{stage}: done in" in output
@@ -74,12 +75,14 @@ def test_a_recipe_runs_from_the_game_to_a_bundle_and_is_done_only_once(
     differences = manifest["quality"]["differences"]
     assert differences["controller - sweep 90"]["episodes"] == 2
     assert list(manifest["quality"]["passes"]) == ["first pass", "iteration 1"]
+    likelihoods = [each["NLL of M"] for each in manifest["quality"]["passes"].values()]
+    assert likelihoods[1] == manifest["quality"]["likelihood"]["nll"] != likelihoods[0]
     assert "### Passes" in (bundle / "card.md").read_text()
 
     files = {path: path.stat().st_mtime_ns for path in root.rglob("*.*") if path.suffix != ".lock"}
     caplog.clear()
     with caplog.at_level("INFO", "dreamserve_training"):
-        stages.run_stages("takecover", root, bundle)
+        tasks.run_stages("takecover", root, bundle)
     assert [message for message in caplog.messages if "already done" not in message] == []
     assert files == {path: path.stat().st_mtime_ns for path in files}
 
@@ -88,18 +91,18 @@ def test_a_recipe_runs_from_the_game_to_a_bundle_and_is_done_only_once(
     (last / "evaluation.json").unlink()
     says = "export: run controller of iteration 1, evaluate of iteration 1 first"
     with pytest.raises(ValueError, match=says):
-        stages.run_stages("takecover", root, bundle, names=("export",))
+        tasks.run_stages("takecover", root, bundle, names=("export",))
 
 
 def test_a_stage_whose_input_is_missing_says_what_to_run_first(tmp_path):
     with pytest.raises(ValueError, match="memory: run collect, vae, encode first"):
-        stages.run_stages("takecover", tmp_path / "run", tmp_path / "b", names=("memory",))
+        tasks.run_stages("takecover", tmp_path / "run", tmp_path / "b", names=("memory",))
 
 
 def test_stages_of_an_iteration_that_the_recipe_lacks_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(stages, "load_recipe", lambda name: Recipe(env="CartPole-v1", name="pole"))
+    monkeypatch.setattr(tasks, "load_recipe", lambda name: Recipe(env="CartPole-v1", name="pole"))
     with pytest.raises(ValueError, match="the recipe has 0 iterations"):
-        stages.run_stages("pole", tmp_path / "run", tmp_path / "b", ("memory",), iteration=1)
+        tasks.run_stages("pole", tmp_path / "run", tmp_path / "b", ("memory",), iteration=1)
 
 
 def test_car_racing_is_seen_without_its_status_bar_and_is_driven(monkeypatch):
@@ -122,7 +125,7 @@ def test_car_racing_is_seen_without_its_status_bar_and_is_driven(monkeypatch):
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones(tmp_path):
     with pytest.raises(ValueError, match="takecover"):
-        stages.run_stages("doom", tmp_path / "run", tmp_path / "b")
+        tasks.run_stages("doom", tmp_path / "run", tmp_path / "b")
 
 
 def test_a_recipe_is_a_file_of_the_users_own(tmp_path):

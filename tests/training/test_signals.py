@@ -23,9 +23,10 @@ from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.models.signals import SignalHead
 from dreamserve_training.models.vae import ConvVAE
 from dreamserve_training.models.world_model import LossWeights
-from dreamserve_training.recipe import Recipe, Workspace
+from dreamserve_training.recipe import Recipe
 from dreamserve_training.recipe_files import RecipeError
 from dreamserve_training.train.memory import train_memory
+from dreamserve_training.workspace import Workspace
 
 Z, A, R = 4, 3, 8
 HEALTH = [100.0, 100.0, 80.0, 80.0, 90.0, 0.0]

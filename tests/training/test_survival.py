@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from dreamserve_training.models.controller import NetworkPolicy, load_policy
+
 PROGRAM = Path(__file__).with_name("dying_recipe.py")
 STAGES = {"collect", "vae", "encode", "memory", "controller", "evaluate", "export"}
 AGAIN = {f"{stage} of iteration 1" for stage in STAGES - {"vae", "export"}}
@@ -39,9 +41,12 @@ def test_runs_die_in_every_stage_with_the_status_of_their_signal(killed):
     assert "stopped by SIGTERM" in errors
 
 
-def test_a_killed_and_moved_recipe_ends_where_an_undisturbed_one_ends(killed):
+@pytest.mark.parametrize(
+    ("undisturbed", "disturbed"), [("undisturbed", "killed"), ("learned", "learned-killed")]
+)
+def test_a_killed_recipe_ends_where_an_undisturbed_one_ends(killed, undisturbed, disturbed):
     folder, *_ = killed
-    one, other = folder / "undisturbed", folder / "killed"
+    one, other = folder / undisturbed, folder / disturbed
     names = {path.relative_to(one) for path in one.rglob("*") if path.is_file()}
     assert names == {path.relative_to(other) for path in other.rglob("*") if path.is_file()}
     compared = 0
@@ -54,12 +59,22 @@ def test_a_killed_and_moved_recipe_ends_where_an_undisturbed_one_ends(killed):
         elif name.suffix == ".pth":
             first, second = (torch.load(root / name)["state_dict"] for root in (one, other))
             assert all(torch.equal(first[key], second[key]) for key in first), name
-        elif name.name in ("evaluation.json", "vae_run.json", "mdnrnn_run.json"):
+        elif name.name in ("evaluation.json", "vae_run.json", "mdnrnn_run.json", "ppo_run.json"):
             assert (one / name).read_bytes() == (other / name).read_bytes(), name
         else:
             continue
         compared += 1
     assert compared > 40
+
+
+def test_a_network_that_was_killed_in_the_second_pass_had_learned_in_part(killed):
+    folder, printed, _ = killed
+    assert printed["learned"] == 2
+    policies = {path: load_policy(path) for path in folder.glob("learned*/**/controller.npz")}
+    assert len(policies) == 4
+    assert {type(policy) for policy in policies.values()} == {NetworkPolicy}
+    digests = [policy.digest() for policy in policies.values()]
+    assert len(set(digests)) == 2  # of the first and of the second pass
 
 
 def test_a_changed_recipe_is_refused_or_goes_on_and_stages_do_not_mix(killed):

@@ -3,9 +3,9 @@
 
 import { isGone } from "../wire/errors.js";
 import { History } from "./history.js";
+import { Sight } from "./sight.js";
 import { hesitationOf, surpriseOf } from "./surprise.js";
 
-const INCLUDE = ["frame", "mixture"];
 const WINDOWS = [256, 64, 0]; // rewind windows, the largest that the server grants
 const IN_FLIGHT = 64; // steps at once while dreaming it again
 
@@ -28,6 +28,8 @@ export class Dream {
   history = new History();
   id = newId();
   spec = null; // {world, seed, temperature, start}
+  sight = new Sight("frame"); // what its world shows
+  signals = []; // names of its world's
   sent = 0; // number of the last step that was sent
 
   /** `onProgress(step, of)` is called while a dream is dreamt again. */
@@ -44,25 +46,30 @@ export class Dream {
     return this.history.last?.terminated ?? false;
   }
 
-  /** Begin the dream of `spec`. Rejects with ProblemError or ConnectionLostError. */
-  async begin(spec) {
+  /** Begin the dream of `spec`, in a world with this sight and these signals. Rejects with
+   * ProblemError or ConnectionLostError. */
+  async begin(spec, { sight, signals }) {
     const epoch = ++this.#epoch;
-    const begun = await this.#reset(this.id, spec, ["frame"]);
+    const begun = await this.#reset(this.id, spec, sight.include);
     if (epoch !== this.#epoch) return;
+    Object.assign(this, { sight, signals });
     this.spec = { ...spec, world: begun.world, seed: begun.seed, temperature: begun.temperature };
     this.#hold(new History());
-    this.history.add({ step: 0, total: 0, terminated: false, frame: begun.frame, mixture: null });
+    const frame = sight.of(begun);
+    this.history.add({ step: 0, total: 0, terminated: false, frame, mixture: null });
   }
 
   /** Take the next step. Return its moment, or null if another dream has begun meanwhile. */
   async advance(action) {
     const epoch = this.#epoch;
-    const fields = { session_id: this.id, action, step: ++this.sent, include: INCLUDE };
+    const include = [...this.sight.include, "mixture", ...(this.signals.length ? ["signals"] : [])];
+    const fields = { session_id: this.id, action, step: ++this.sent, include };
     const result = await this.stream.request("step", fields);
     if (epoch !== this.#epoch) return null;
-    const { step, reward, terminated, frame, mixture, latent, info } = result;
+    const { step, reward, terminated, mixture, latent, info, signals } = result;
     const moment = {
-      step, action, reward, terminated, frame, mixture, latent,
+      step, action, reward, terminated, mixture, latent, signals,
+      frame: this.sight.of(result),
       total: this.history.last.total + reward,
       surprise: surpriseOf(latent, mixture),
       hesitation: hesitationOf(mixture),
@@ -110,14 +117,14 @@ export class Dream {
     }
   }
 
-  /** Return a picture of each of the world's real starting points from `first` to before `end`. */
-  async realFrames(world, first, end) {
+  /** Return what is seen at each of the world's real starting points from `first` to before `end`. */
+  async realMoments(world, first, end) {
     const id = newId("look");
     const entries = Array.from({ length: end - first }, (_, i) => first + i);
     try {
       const begun = await Promise.all(entries.map((bank) => this.stream.request("reset",
-        { session_id: id, world, seed: 0, temperature: 0, start: { bank }, include: ["frame"] })));
-      return begun.map(({ frame }, i) => ({ bank: entries[i], frame }));
+        { session_id: id, world, seed: 0, temperature: 0, start: { bank }, include: this.sight.include })));
+      return begun.map((result, i) => ({ bank: entries[i], frame: this.sight.of(result) }));
     } finally {
       await this.forget(id);
     }

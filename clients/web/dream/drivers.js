@@ -15,6 +15,9 @@ export class Person {
   }
 }
 
+/** Whether a world's bundle has a controller: a linear one, or a graph. */
+export const hasController = (manifest) => Boolean(manifest.controller || manifest.has_policy);
+
 /** The bundle's controller: one step of an episode that begins where the session is. */
 export class Controller {
   name = "controller";

@@ -1,22 +1,21 @@
 // The game: one dream that is played, paused, scrubbed and branched; one thing at a time.
 //
-// Events: "worlds" (they are known), "world" (a dream of another world), "begin" (another dream),
-// "moment" (a new step), "change" (anything else), "notice" (detail: {kind, text}; an empty text
-// takes back the notice of that kind).
+// Events: "worlds" (they are known), "world" (another one's dream), "begin" (another dream), "moment"
+// (a new step), "change" (anything else), "notice" (detail: {kind, text}; no text takes it back).
 
 import { ConnectionLostError, inWords, isGone, isTemporary } from "../wire/errors.js";
-import { actionsOf } from "./actions.js";
 import { Dream } from "./dream.js";
 import { Controller, Person, Planner, Recording } from "./drivers.js";
 import { Loop } from "./loop.js";
+import { worldOf } from "./world.js";
 
 const AGAIN_MS = 1000;
 
 export class Game extends EventTarget {
   worlds = [];
-  hasController = false; // and the size of the bank: of the world
+  hasController = false; // this and the next two are of the world: see world.js
   bankSize = 0;
-  actions = null; // of the world: see actions.js
+  actions = null;
   branches = [];
   viewed = 0; // the step that is shown
   isBusy = false;
@@ -42,6 +41,10 @@ export class Game extends EventTarget {
     return this.loop.isRunning;
   }
 
+  get sight() {
+    return this.dream.sight;
+  }
+
   get world() {
     return this.worlds.find(({ name }) => name === this.dream.spec?.world) ?? null;
   }
@@ -57,9 +60,11 @@ export class Game extends EventTarget {
       this.worlds = (await this.stream.request("worlds")).worlds; // a new server may have others
       this.dispatchEvent(new Event("worlds"));
       const before = this.dream.spec?.world;
-      await this.dream.begin(spec);
+      const name = spec.world ?? this.worlds[0].name;
+      const entered = name === before ? null : await worldOf(this.stream, name);
+      await this.dream.begin(spec, entered ?? this.dream);
       this.viewed = 0; // at once, as views may be drawn while the next lines wait
-      if (this.dream.spec.world !== before) await this.#enter();
+      if (entered) this.#enter(entered);
       this.#cast(actions.map((action) => this.actions.parse(action)));
       this.dispatchEvent(new Event("begin"));
     });
@@ -124,7 +129,8 @@ export class Game extends EventTarget {
       const { world } = this.dream.spec;
       this.viewed = branch.history.length; // before the dream becomes as short
       if (await this.dream.become(branch)) this.#noticeLost();
-      if (this.dream.spec.world !== world) await this.#enter();
+      const now = this.dream.spec.world;
+      if (now !== world) this.#enter(await worldOf(this.stream, now));
       this.#cast([]);
     });
   }
@@ -149,12 +155,9 @@ export class Game extends EventTarget {
     else if (this.driver.name === "planner") this.driver = new Planner(); // without a plan
   }
 
-  async #enter() {
-    const { name, action_space } = this.world;
-    this.actions = actionsOf(action_space);
-    const { manifest } = await this.stream.request("world", { name });
-    this.hasController = Boolean(manifest.controller);
-    this.bankSize = manifest.bank.size;
+  #enter({ actions, hasController, bankSize, sight, signals }) {
+    Object.assign(this, { actions, hasController, bankSize });
+    Object.assign(this.dream, { sight, signals });
     if (this.driver.name === "controller" && !this.hasController) this.driver = this.person;
     this.dispatchEvent(new Event("world"));
   }

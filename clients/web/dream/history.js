@@ -3,8 +3,8 @@
 const MOST_PICTURE_BYTES = 48 * 2 ** 20;
 
 /**
- * A moment is {step, action, reward, total, terminated, frame, mixture, surprise, hesitation, end};
- * `frame` and `mixture` are null once forgotten, and all but `step` and `frame` at step 0.
+ * A moment is {step, action, reward, total, terminated, frame, mixture, surprise, hesitation, end,
+ * signals}; `frame` is what the world shows: see sight.js. `frame` and `mixture` are null once forgotten, and all but `step` and `frame` at step 0.
  */
 export class History {
   #moments = [];
@@ -34,7 +34,7 @@ export class History {
 
   add(moment) {
     this.#moments.push(moment);
-    const room = Math.max(2, Math.floor(MOST_PICTURE_BYTES / (moment.frame.data.length + 8192)));
+    const room = Math.max(2, Math.floor(MOST_PICTURE_BYTES / (moment.frame.data.byteLength + 8192)));
     while (this.#moments.length - this.#pictures > room) {
       Object.assign(this.#moments[this.#pictures++], { frame: null, mixture: null });
     }

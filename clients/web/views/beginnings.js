@@ -39,7 +39,7 @@ export class Beginnings {
     const more = byId("more-beginnings");
     more.disabled = true;
     try {
-      const pictures = await this.game.dream.realFrames(this.#world, first, end);
+      const pictures = await this.game.dream.realMoments(this.#world, first, end);
       byId("beginnings-list").append(...pictures.map((one) => this.#item(one)));
       this.#next = end;
       byId("beginnings-error").textContent = "";
@@ -52,9 +52,10 @@ export class Beginnings {
   }
 
   #item({ bank, frame }) {
+    const word = this.game.sight.isPicture ? "frame" : "moment";
     const button = element("button",
-      { type: "button", className: "thumb", "aria-label": `Begin at real frame ${bank}` },
-      picture(frame, ""), element("span", {}, String(bank)));
+      { type: "button", className: "thumb", "aria-label": `Begin at real ${word} ${bank}` },
+      picture(frame, "", this.game.sight), element("span", {}, String(bank)));
     button.addEventListener("click", () => {
       this.dialog.close();
       this.game.again({ start: { bank } });

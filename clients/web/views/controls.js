@@ -102,8 +102,9 @@ export class Controls {
     if (document.activeElement !== byId("temperature")) byId("temperature").value = temperature;
     this.#temperature(temperature);
     byId("world").value = world;
+    const word = this.game.sight.isPicture ? "frame" : "moment";
     byId("start").textContent =
-      start?.bank === undefined ? "a real frame drawn from the seed" : `real frame ${start.bank}`;
+      start?.bank === undefined ? `a real ${word} drawn from the seed` : `real ${word} ${start.bank}`;
     byId("clear-start").hidden = start?.bank === undefined;
   }
 

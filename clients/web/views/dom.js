@@ -16,15 +16,39 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
-/** Return a canvas that shows a frame (H, W, C) of bytes. */
-export function picture(frame, label) {
+/** Return a canvas that shows a moment, as `paint` does. */
+export function picture(frame, label, sight) {
   const canvas = element("canvas", { className: "picture", role: "img", "aria-label": label });
-  paint(canvas, frame);
+  paint(canvas, frame, sight);
   return canvas;
 }
 
+const BARS = 192; // pixels of a picture of numbers, each way
+
+/** Paint a moment of a world's sight: a frame, or its numbers as bars from zero. */
+export function paint(canvas, frame, sight) {
+  if (sight.isPicture) paintPixels(canvas, frame);
+  else paintBars(canvas, frame.data, sight);
+}
+
+function paintBars(canvas, data, sight) {
+  Object.assign(canvas, { width: BARS, height: BARS });
+  const context = canvas.getContext("2d");
+  const { accent, quiet } = palette();
+  const wide = BARS / data.length;
+  const y = (share) => 8 + (1 - Math.min(1, Math.max(0, share))) * (BARS - 16);
+  data.forEach((value, i) => {
+    const [top, zero] = [y(sight.share(i, value)), y(sight.share(i, 0))];
+    context.fillStyle = accent;
+    context.fillRect(i * wide + wide / 8, Math.min(top, zero), wide * 0.75,
+      Math.max(3, Math.abs(top - zero)));
+    context.fillStyle = quiet;
+    context.fillRect(i * wide, zero - 1, wide, 2);
+  });
+}
+
 /** Paint a frame (H, W, C) of bytes, pixel by pixel; CSS enlarges it. */
-export function paint(canvas, { shape: [height, width, channels], data }) {
+function paintPixels(canvas, { shape: [height, width, channels], data }) {
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   const context = canvas.getContext("2d");
   const image = context.createImageData(width, height);

@@ -1,6 +1,7 @@
 // The step that is shown beside what the world expected: the mixture, the surprise, the reward.
 
-import { byId, chart, darkScheme, onResize, palette, throttled } from "./dom.js";
+import { weightsOf } from "../dream/surprise.js";
+import { byId, chart, darkScheme, element, onResize, palette, throttled } from "./dom.js";
 
 const EVERY_MS = 120;
 
@@ -15,6 +16,14 @@ export class Expectation {
     onResize(this.canvas, show);
   }
 
+  /** Another world: a figure for each of its signals. */
+  entered() {
+    for (const old of document.querySelectorAll(".figures .signal")) old.remove();
+    document.querySelector(".figures").append(...this.game.dream.signals.map((name) =>
+      element("div", { className: "signal" }, element("dt", {}, name.replaceAll("_", " ")),
+        element("dd", {}, element("span", { id: `signal-${name}` }, "–")))));
+  }
+
   #show() {
     const { dream, viewed } = this.game;
     const moment = dream.history.at(viewed);
@@ -26,14 +35,19 @@ export class Expectation {
     byId("usual").textContent = digits(usualSurprise(dream.history, viewed), 2);
     byId("action").textContent =
       moment?.action === undefined ? "–" : this.game.actions.describe(moment.action);
+    for (const name of dream.signals) {
+      byId(`signal-${name}`).textContent = digits(moment?.signals?.[name], 2);
+    }
     const { context, width, height } = chart(this.canvas);
     if (!moment?.mixture) {
       byId("hesitation").textContent = "–";
       return;
     }
-    const components = moment.mixture.mu.shape[0];
-    byId("hesitation").textContent = `${moment.hesitation.toFixed(2)} of ${components}`;
-    drawWeights(context, width, height, moment.mixture.weights);
+    const weights = weightsOf(moment.mixture);
+    byId("mixture-panel").hidden = !weights;
+    byId("hesitation").textContent =
+      weights ? `${moment.hesitation.toFixed(2)} of ${weights.shape[0]}` : "–";
+    if (weights) drawWeights(context, width, height, weights);
   }
 }
 
@@ -47,10 +61,10 @@ function percent(probability) {
 function usualSurprise(history, viewed) {
   let [sum, count] = [0, 0];
   for (let step = Math.max(1, viewed - 100); step < viewed; step++) {
-    sum += history.at(step).surprise;
+    sum += history.at(step).surprise ?? NaN;
     count++;
   }
-  return count ? sum / count : undefined;
+  return count && !isNaN(sum) ? sum / count : undefined;
 }
 
 /**

@@ -32,6 +32,8 @@ export class Futures {
 
   /** Another world: its controller may be missing. */
   entered() {
+    this.#films = []; // of a world that may show otherwise
+    byId("futures").replaceChildren();
     this.policy.querySelector("[value=bundled]").disabled = !this.game.hasController;
     if (!this.game.hasController) this.policy.value = "hold";
   }
@@ -65,7 +67,7 @@ export class Futures {
     const common = { session_id: dream.id, policy: this.#policy() };
     const [pictures, ends] = await Promise.all([
       dream.stream.request("sample", {
-        ...common, futures: PICTURES.futures, horizon, include: ["frames", "most_likely"],
+        ...common, futures: PICTURES.futures, horizon, include: [...this.game.sight.includeMany, "most_likely"],
       }),
       dream.stream.request("sample", { ...common, ...ENDS }),
     ]);
@@ -80,10 +82,12 @@ export class Futures {
   }
 
   #showPictures(sample, horizon) {
+    const { sight } = this.game;
+    const all = sight.all(sample);
     const films = [
-      { frames: sample.most_likely.frames, terminated: sample.most_likely.terminated.data },
+      { frames: sight.all(sample.most_likely), terminated: sample.most_likely.terminated.data },
       ...Array.from({ length: PICTURES.futures }, (_, n) => ({
-        frames: item(sample.frames, n), terminated: item(sample.terminated, n).data,
+        frames: item(all, n), terminated: item(sample.terminated, n).data,
       })),
     ];
     if (this.#films.length !== films.length) {
@@ -124,7 +128,7 @@ export class Futures {
     for (const { figure, frames, end } of this.#films) {
       const frame = Math.min(this.#frame, frames.shape[0] - 1);
       figure.classList.toggle("over", frame >= end);
-      paint(figure.querySelector("canvas"), item(frames, frame));
+      paint(figure.querySelector("canvas"), item(frames, frame), this.game.sight);
     }
   }
 }

@@ -38,7 +38,7 @@ export class Screen {
     this.#hasPlayed = true;
     this.#showStep();
     if (moment.step !== this.game.viewed) return;
-    paint(this.canvas, moment.frame);
+    paint(this.canvas, moment.frame, this.game.sight);
     this.#times.push(performance.now());
   }
 
@@ -46,7 +46,7 @@ export class Screen {
     const { game } = this;
     const moment = game.dream.history.at(game.viewed);
     if (game.isPlaying) this.#hasPlayed = true;
-    if (moment?.frame && !game.isPlaying) paint(this.canvas, moment.frame);
+    if (moment?.frame && !game.isPlaying) paint(this.canvas, moment.frame, game.sight);
     this.canvas.classList.toggle("faded", Boolean(moment && !moment.frame));
     this.#showStep();
     byId("rate-badge").hidden = !game.isPlaying;

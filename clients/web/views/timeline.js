@@ -56,7 +56,7 @@ function surprises(history, each) {
   for (let first = 1; first <= history.length; first += each) {
     let most = -Infinity;
     for (let step = first; step < first + each && step <= history.length; step++) {
-      most = Math.max(most, history.at(step).surprise);
+      most = Math.max(most, history.at(step).surprise ?? 0);
     }
     bars.push(most);
   }

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from dreamserve_protocol.arrays import Array, Bools, Float32, Int64, UInt8
 from dreamserve_protocol.common import (
     OF_ACTION,
+    Age,
     AnyId,
     Count,
     FrameFormat,
@@ -84,6 +85,7 @@ class ResetBatchRequest(Request["ResetBatchResult"]):
         Annotated[Numbers, Array("float32 B Z", finite=False)] | None,
         Doc("Latents to start at instead; the recurrent state starts at zero."),
     ] = None
+    age: Age = None
     rewind_window: Annotated[Whole, Doc("Rewind window of each session, as in /reset.")] = 0
     max_steps: MaxSteps = None
     include: StateIncludes = ()
@@ -91,8 +93,8 @@ class ResetBatchRequest(Request["ResetBatchResult"]):
 
     def __post_init__(self) -> None:
         check_one(session_ids=self.session_ids, count=self.count)
-        if self.latents is not None and self.bank is not None:
-            raise InvalidRequestError("give bank or latents, not both")
+        if sum(start is not None for start in (self.bank, self.latents, self.age)) > 1:
+            raise InvalidRequestError("give one of bank, latents and age")
         names = ("seeds", "temperatures", "bank", "latents")
         _check_lengths(self.rows, {name: getattr(self, name) for name in names})
 

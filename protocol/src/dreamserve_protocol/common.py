@@ -79,6 +79,15 @@ OF_SESSION = "Session to start from; it does not change."
 WITHOUT_SESSION = "Without `session_id`: name of a loaded world. Default: the first one loaded."
 
 
+Age = Annotated[
+    Literal["beginning", "any"] | Whole | None,
+    Doc(
+        "A bank entry, drawn from the seed, of this age: `beginning`, which is 0 to 16 steps;"
+        " `any`; or the age nearest to a number of steps. Default: `beginning`."
+    ),
+]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Start(Message):
     """Starting point of a dream: exactly one of a bank entry, a latent, real frames or vectors."""
@@ -103,13 +112,7 @@ class Start(Message):
         Annotated[Numbers, Array("float32 F n")] | None,
         Doc("In a world of vectors: real vectors instead of frames."),
     ] = None
-    age: Annotated[
-        Literal["beginning", "any"] | Whole | None,
-        Doc(
-            "A bank entry, drawn from the seed, of this age: `beginning`, which is 0 to 16 steps;"
-            " `any`; or the age nearest to a number of steps. Default: `beginning`."
-        ),
-    ] = None
+    age: Age = None
 
     def __post_init__(self) -> None:
         names = ("bank", "latent", "frames", "vectors", "age")

@@ -14,10 +14,12 @@ from dreamserve_protocol.common import (
     SessionId,
     Temperature,
     Vector,
+    Whole,
     check_not_both,
 )
 from dreamserve_protocol.errors import InvalidRequestError
 from dreamserve_protocol.markers import Doc, Message, Range, Request
+from dreamserve_protocol.policies import Policy, check_single
 
 LARGEST_WEIGHT = 1e6
 Weight = Annotated[float, Range(-LARGEST_WEIGHT, LARGEST_WEIGHT)]
@@ -91,6 +93,17 @@ class PlanRequest(Request["PlanResult"]):
         Count,
         Doc("Steps for which each action is held; actions change after multiples of it."),
     ] = 1
+    policy: Annotated[
+        Policy | None,
+        Doc(
+            "A single policy, whose actions in a dream the search starts from, in place of the rest"
+            " of the last plan."
+        ),
+    ] = None
+    policy_steps: Annotated[
+        Whole,
+        Doc("Steps for which `policy` goes on after a candidate's actions; they count, too."),
+    ] = 0
     objective: Annotated[Objective | None, Doc("Default: the sum of rewards.")] = None
     temperature: Annotated[Temperature | None, Doc("Default: the session's.")] = None
     warm_start: Annotated[
@@ -106,6 +119,16 @@ class PlanRequest(Request["PlanResult"]):
     seed: Annotated[
         Seed | None, Doc("Seed of the search. Default: derived from the session's seed and step.")
     ] = None
+
+    def __post_init__(self) -> None:
+        check_single(self.policy)
+        if self.policy_steps and self.policy is None:
+            raise InvalidRequestError("policy_steps: give the policy that takes these steps")
+
+    @property
+    def steps(self) -> int:
+        """Steps of a candidate: those of its actions, and those of the policy after them."""
+        return self.horizon * self.action_repeat + self.policy_steps
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -233,7 +233,9 @@ class Settings(BaseModel):
         2_000_000, ge=1, description="Maximum imagined steps of one plan, sample or rollout."
     )
     max_plan_steps: int = Field(
-        10_000, ge=1, description="Maximum steps of a plan: `horizon` x `action_repeat`."
+        10_000,
+        ge=1,
+        description="Maximum steps of a plan: `horizon` x `action_repeat` + `policy_steps`.",
     )
     max_job_bytes: int = Field(
         256 * 2**20,

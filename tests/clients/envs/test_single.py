@@ -97,6 +97,7 @@ def test_a_dream_starts_where_it_is_told_to(make):
     camera = np.full((2, 16, 24, 3), 255, np.uint8)
     for start in (
         {"bank": 3},
+        {"age": "any"},
         {"latent": [0.1, 0.2, 0.3, 0.4]},
         {"frames": camera, "actions": [1]},
     ):

@@ -46,6 +46,10 @@ LINK = """async ([spec, actions]) => {
   const { fragment } = writeLink(spec, actions);
   return [fragment, readLink(fragment)];
 }"""
+HAS_CONTROLLER = """async (manifest) => {
+  const { hasController } = await import("/play/dream/drivers.js");
+  return hasController(manifest);
+}"""
 ACTIONS = """async ([space, keys]) => {
   const { actionsOf } = await import("/play/dream/actions.js");
   const actions = actionsOf(space);
@@ -99,6 +103,12 @@ def test_surprise_is_the_server_s(evaluate: Any, url: str, world: str, action: A
         stepped = http.post("/step", json=fields).json()
     found = evaluate(SURPRISE, [stepped["latent"], stepped["mixture"]])
     assert found == pytest.approx(stepped["info"]["surprise"], rel=1e-4, abs=1e-4)
+
+
+def test_a_world_has_a_controller_that_is_linear_or_a_graph(evaluate: Any) -> None:
+    linear = {"controller": {"kind": "linear"}, "has_policy": False}
+    graph, none = {"controller": None, "has_policy": True}, {"controller": None}
+    assert [evaluate(HAS_CONTROLLER, each) for each in (linear, graph, none)] == [True, True, False]
 
 
 @pytest.mark.parametrize(

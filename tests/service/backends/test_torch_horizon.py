@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dreamserve import noise
-from dreamserve.backends.fake import SPACES, FakeBackend, fake_spec
+from dreamserve.backends.fake import KINDS, SPACES, FakeBackend, fake_spec
 from dreamserve.backends.torch_horizon import CHUNK_SIZE, discounted_returns
 from dreamserve.engine.imagination.trajectories import RolloutStart
 from dreamserve.engine.world import World
@@ -106,6 +106,18 @@ def test_returns_of_actions_of_every_space_equal_the_engines(
     values = fake_device(space=space).returns(
         spec, start.latent, state, actions, plan_keys(start, seeds, 6), 1.0, 0.97
     )
+    np.testing.assert_allclose(values, evaluated(start, actions, seeds, 0.97), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_returns_in_every_kind_of_world_equal_the_engines(fake_device, evaluated, kind) -> None:
+    spec, rng = fake_spec(**KINDS[kind]), np.random.default_rng(6)
+    state = (np.zeros((1, 3), np.float32), np.zeros(1, np.float32))
+    latent = np.array([[0.5, 0.1, -0.2, 0.3]], np.float32)
+    start = RolloutStart(World(spec, FakeBackend(spec)), latent, state, 0, 1)
+    actions, seeds = rng.integers(0, 3, (40, 8)), np.arange(40, dtype=np.uint64)
+    keys = plan_keys(start, seeds, 8)
+    values = fake_device(**KINDS[kind]).returns(spec, latent, state, actions, keys, 1.0, 0.97)
     np.testing.assert_allclose(values, evaluated(start, actions, seeds, 0.97), rtol=1e-6)
 
 

@@ -6,7 +6,7 @@ import torch
 
 from dreamserve import noise
 from dreamserve.backends.base import StepInput, StepOutput
-from dreamserve.backends.fake import SPACES, FakeBackend, fake_spec
+from dreamserve.backends.fake import KINDS, SPACES, FakeBackend, fake_spec
 from dreamserve.backends.host_state import HostStateStore
 from dreamserve.backends.torch import TorchBackend
 from dreamserve.backends.torch_state import TorchStateStore, finite_rows
@@ -21,7 +21,7 @@ on_cuda = pytest.mark.gpu
 class PlainRows:
     """The simplest StateStore, on numpy arrays."""
 
-    def __init__(self, spec: WorldSpec, backend: TorchBackend) -> None:
+    def __init__(self, spec: WorldSpec, backend: TorchBackend | FakeBackend) -> None:
         self.spec, self.backend = spec, backend
         self.latent = np.zeros((COUNT, spec.latent_size), np.float32)
         self.state = tuple(np.zeros((COUNT, *t.shape), np.float32) for t in spec.recurrent_state)
@@ -123,6 +123,25 @@ def test_a_row_that_becomes_nan_keeps_its_state_and_affects_no_other(fake_device
         assert np.isfinite(rows.read(np.array([slot]))[0]).all()
         if slot not in slots:
             assert not rows.read(np.array([slot]))[0].any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_of_every_kind_of_world_step_like_plain_arrays(fake_device, arrays_of, kind) -> None:
+    spec, backend = fake_spec(**KINDS[kind]), fake_device(**KINDS[kind])
+    rng, rows = np.random.default_rng(5), backend.state_store(spec, COUNT, SIZES_OF_ROWS)
+    plain = PlainRows(spec, FakeBackend(spec))
+    begin(rows, plain, rng)
+    for count in (1, 7, 16):
+        step = step_inputs(rng, count)
+        staged, expected = rows.stage(*step), plain.stage(*step)
+        for one, other in zip(arrays_of(staged.output()), arrays_of(expected), strict=True):
+            np.testing.assert_array_equal(one, other)
+        rows.commit(step[0], staged, staged.finite, None)
+        plain.commit(step[0], expected, np.ones(count, np.bool_), None)
+    for slot in range(COUNT):
+        latent, state = rows.read(np.array([slot]))
+        for one, other in zip((latent, *state), (plain.latent, *plain.state), strict=True):
+            np.testing.assert_array_equal(one, other[slot : slot + 1])
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=list(SPACES))

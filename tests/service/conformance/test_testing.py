@@ -22,7 +22,7 @@ def command(*arguments: str | Path) -> tuple[int, str]:
 
 def test_the_helper_returns_the_report_of_a_sound_bundle(tmp_path: Path) -> None:
     report = check_bundle(write_world(tmp_path / "world"), strict=True)
-    assert len(report.passed) == 15
+    assert len(report.passed) == 16
 
 
 def test_the_helper_fails_with_all_findings(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_a_warning_fails_only_if_strict(tmp_path: Path) -> None:
 def test_the_command_prints_findings_and_its_status_tells_errors(tmp_path: Path) -> None:
     status, printed = command(write_world(tmp_path / "sound"))
     assert status == 0
-    assert printed.splitlines()[-1] == "0 errors, 0 warnings, 15 checks passed"
+    assert printed.splitlines()[-1] == "0 errors, 0 warnings, 16 checks passed"
     doubtful = write_world(tmp_path / "doubtful", **NEVER)
     assert command(doubtful)[0] == 0
     assert command(doubtful, "--strict")[0] == 1

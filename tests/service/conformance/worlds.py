@@ -1,14 +1,16 @@
 """A world that keeps the contract, as text of ONNX, so that a test can break one line of it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx.parser
+from pydantic import ValidationError
 
-from dreamserve.bundle import seal, sha256_of
+from dreamserve.bundle import content_version, seal, sha256_of
 
 ENCODE = """
 encode (float[b,2,2,1] frames) => (float[b,2] mu, float[b,2] logvar)
@@ -41,14 +43,17 @@ step (float[b,2] latent, int64[b] action, float[b,3] h, float[b,3] c, float[b] t
 <float[3,3] see = {0.2,0,0.1, 0,0.2,0, 0.3,-0.1,0.2}, float[3,2] choose = {2,0, 0,1, -1,0},
  float[3,4] guess = {0.5,0,-0.5,0, 0,0.5,0,-0.5, 0.2,0,0,0.2}, float[3,4] spread =
  {0.2,0,0,0, 0,0.2,0,0, 0,0,0.2,0.2}, float[3,1] first = {1,0,0}, float[3,1] end = {2,1,1},
- float keep = {0.8}, float one = {1}, float least = {0.000001}, int64[1] axis = {1},
+ float keep = {0.8}, float tenth = {0.1}, float one = {1}, float least = {0.000001},
+ int64[1] axis = {1},
  int64[3] pair = {-1,2,2}, int64[2] cut = {2,1}, int64[1] axis_2 = {2}>
 {
     number = Cast<to=1>(action)
     centred = Sub(number, one)
     push = Unsqueeze(centred, axis)
     seen = Concat<axis=1>(latent, push)
-    heard = MatMul(seen, see)
+    told = MatMul(seen, see)
+    said = Mul(h, tenth)
+    heard = Add(told, said)
     kept = Mul(c, keep)
     next_c = Add(kept, heard)
     mixed = Add(next_c, heard)
@@ -130,47 +135,70 @@ def fields() -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Sound:
+    """The parts of a world that keeps the contract."""
+
+    graphs: Mapping[str, str]  # text of ONNX, by name
+    bank: Callable[[], dict[str, np.ndarray]]
+    fields: Callable[[], dict[str, Any]]  # the manifest's, without files
+    constants: Mapping[str, str]  # that edits may use
+
+
+MIXTURE = Sound(GRAPHS, bank, fields, CONSTANTS)
+
+
 def write_world(
     folder: Path,
     edits: Mapping[str, tuple[str, str]] | None = None,
     arrays: Mapping[str, Any] | None = None,
     controller: bool = False,
+    world: Sound = MIXTURE,
     **changed: Any,
 ) -> Path:
     """Write the world with one text of a graph replaced, other arrays of the bank or other fields.
 
-    `edits` maps a graph to (old, new), where old must occur once.
+    `edits` maps a graph to (old, new), where old must occur once. An array
+    that is None is left out. `ages` says whether the bank has them, `graphs` which graphs the
+    manifest does not name.
     """
     folder.mkdir()
-    graphs = {}
-    for name, text in GRAPHS.items():
+    graphs: dict[str, Any] = {}
+    for name, text in world.graphs.items():
         old, new = (edits or {}).get(name, ("", ""))
         assert not old or text.count(old) == 1, f"{old!r} occurs {text.count(old)} times"
         text = text.replace(old, new) if old else text
-        used = [
-            f"{kind} = {value}, " for kind, value in CONSTANTS.items() if kind.split()[1] in new
-        ]
-        text = text.replace("\n<", f"\n<{''.join(used)}", 1)
-        header = '<ir_version: 9, opset_import: ["" : 18]>'
-        model = onnx.parser.parse_model(header + text)
-        (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
+        (folder / f"{name}.onnx").write_bytes(_model(text, world.constants, new))
         graphs[name] = {
             "onnx": _file(folder / f"{name}.onnx"),
             "opset": 18,
-            "inputs": _names(GRAPHS[name], 0),
-            "outputs": _names(GRAPHS[name], 1),
+            "inputs": _names(world.graphs[name], 0),
+            "outputs": _names(world.graphs[name], 1),
         }
-    stored = bank() | dict(arrays or {})
+    stored = {k: v for k, v in (world.bank() | dict(arrays or {})).items() if v is not None}
     np.savez(folder / "bank.npz", **stored)
-    size = {"size": len(stored["mu"])}
+    size = {"size": len(next(iter(stored.values()))), "ages": changed.pop("ages", False)}
     if controller:  # its weights are transposed
         np.savez(folder / "policy.npz", weights=np.zeros((2, 3)), bias=np.zeros(3))
         changed["controller"] = _file(folder / "policy.npz") | {"inputs": ["latent"]}
-    manifest = seal(
-        fields() | {"graphs": graphs, "bank": _file(folder / "bank.npz") | size} | changed
-    )
-    (folder / "manifest.json").write_text(json.dumps(manifest.model_dump(mode="json")))
+    manifest = world.fields() | {"graphs": graphs, "bank": _file(folder / "bank.npz") | size}
+    manifest |= {key: value for key, value in changed.items() if key != "graphs"}
+    manifest["graphs"] = {k: v for k, v in graphs.items() if k not in changed.get("graphs", ())}
+    try:
+        sealed = seal(manifest).model_dump(mode="json")
+    except ValidationError:  # loading must tell what is wrong with it
+        sealed = manifest | {"version": content_version(manifest)}
+    (folder / "manifest.json").write_text(json.dumps(sealed))
     return folder
+
+
+def _model(text: str, constants: Mapping[str, str], new: str) -> bytes:
+    """Return the model of a graph's text, with the constants that occur in its new part."""
+    used = [f"{kind} = {value}, " for kind, value in constants.items() if kind.split()[1] in new]
+    text = text.replace("\n<", f"\n<{''.join(used)}", 1)
+    header = '<ir_version: 9, opset_import: ["" : 18]>'
+    content: bytes = onnx.parser.parse_model(header + text).SerializeToString()
+    return content
 
 
 def _names(text: str, part: int) -> list[str]:

@@ -324,3 +324,9 @@ def test_a_start_is_a_bank_entry_of_the_age_that_is_asked_for() -> None:
     assert memories(None) == memories(Start(age="beginning")) == set(entries[ages <= 16].tolist())
     assert memories(Start(age=100)) == set(entries[ages == 100].tolist())
     assert len(memories(Start(age="any"))) > 10
+
+    seeds = list(range(60))
+    for age in (None, "any", 100):  # rows of a batch begin where the same seeds begin alone
+        many = client.reset_batch(60, seeds=seeds, age=age, include=["state"])
+        start = None if age is None else Start(age=age)
+        assert set(many.state["memory"][:, 0].tolist()) == memories(start)

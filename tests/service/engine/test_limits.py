@@ -63,7 +63,7 @@ OVER_THE_LIMITS: list[tuple[dict[str, float], Request, str]] = [
     (
         {"dreamt_steps": 5 * 4 * 3 * 2 * 2 - 1},
         PlanRequest("a", candidates=5, horizon=4, iterations=3, particles=2, action_repeat=2),
-        "candidates 5 x horizon 4 x iterations 3 x particles 2 x action_repeat 2 is 240 dreamt",
+        "candidates 5 x iterations 3 x particles 2 x horizon 4 x action_repeat 2 is 240 dreamt",
     ),
     (
         {"dreamt_steps": 2 * 3 * 4 - 1},

@@ -1,5 +1,7 @@
 """C learned by PPO: it finds known optima, for every kind of action space and of reward."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -60,6 +62,24 @@ def test_every_kind_of_choices_and_of_reward_is_learned(matching, kind, reward):
     most = world.backend.components
     policy = learned(world, reward=reward).model.policy()
     assert mean_reward(world, policy) > 0.92 * most
+
+
+def test_a_network_learns_what_no_linear_policy_can(matching):
+    world = matching("Discrete")
+    step = world.backend.step
+
+    def exclusive_or(batch):  # choice 1 is right where both latents have the same sign
+        latent = batch.latent.copy()
+        latent[:, 0] *= latent[:, 1]
+        return step(replace(batch, latent=latent))
+
+    world.backend.step = exclusive_or
+    linear, network = (
+        mean_reward(world, learned(world, hidden=size, gae_lambda=0.0).model.policy())
+        for size in (0, 16)
+    )
+    assert linear < 0.7
+    assert network > 0.9
 
 
 def test_the_arm_of_the_largest_mean_is_found_in_noise(matching):

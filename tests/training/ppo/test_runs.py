@@ -52,20 +52,21 @@ def stop_after(monkeypatch, iterations):
 
 
 @pytest.mark.usefixtures("always_saved")
+@pytest.mark.parametrize("hidden", [0, 5])
 def test_a_learning_that_was_interrupted_ends_with_the_same_bits(
-    tiny_bundle, tmp_path, monkeypatch
+    tiny_bundle, tmp_path, monkeypatch, hidden
 ):
-    whole = learn(tiny_bundle, tmp_path / "whole", QUICK)
+    config = replace(QUICK, hidden=hidden)
+    whole = learn(tiny_bundle, tmp_path / "whole", config)
     with monkeypatch.context() as patch:
         stop_after(patch, 2)
         with pytest.raises(KeyboardInterrupt):
-            learn(tiny_bundle, tmp_path / "stopped", QUICK)
-    resumed = learn(tiny_bundle, tmp_path / "stopped", QUICK)
-    np.testing.assert_array_equal(resumed.weights, whole.weights)
-    np.testing.assert_array_equal(resumed.bias, whole.bias)
-    assert np.abs(whole.weights).max() > 0
-    again = learn(tiny_bundle, tmp_path / "whole", QUICK)
-    np.testing.assert_array_equal(again.weights, whole.weights)
+            learn(tiny_bundle, tmp_path / "stopped", config)
+    resumed = learn(tiny_bundle, tmp_path / "stopped", config)
+    assert resumed.digest() == whole.digest()
+    assert min(np.abs(part).max() for layer in whole.layers for part in layer) > 0
+    again = learn(tiny_bundle, tmp_path / "whole", config)
+    assert again.digest() == whole.digest()
     figures = read_record(tmp_path / "whole" / "ppo_run.json")["result"]
     assert figures["iterations"] == 3
     assert {"reward", "ends", "entropy", "kl"} <= set(figures)
@@ -126,8 +127,27 @@ def test_a_learning_from_another_controller_is_refused_and_a_longer_one_goes_on(
     learn(tiny_bundle, tmp_path, replace(QUICK, iterations=4), initial=initial)
     with pytest.raises(MismatchError, match="initial was"):
         learn(tiny_bundle, tmp_path, QUICK)
-    with pytest.raises(ValueError, match=r"the initial controller maps \('latent', 'h'\)"):
+    with pytest.raises(
+        ValueError, match=r"the initial controller maps \('latent', 'h'\) by a layer 12 → 3"
+    ):
         learn(tiny_bundle, tmp_path, replace(QUICK, inputs=("latent",)), initial=initial)
+
+
+def test_a_network_goes_on_from_a_network_of_its_size_only(tiny_bundle, tmp_path):
+    config = replace(QUICK, hidden=5)
+    first = learn(tiny_bundle, tmp_path / "first", config)
+    learner = learning.Learner(load_world(tiny_bundle), config, first)
+    (hidden, last), was = learner.model.policy().layers, first.layers
+    np.testing.assert_array_equal(hidden.weights, was[0].weights)
+    np.testing.assert_array_equal(last.weights, (0.5 * was[1].weights).astype(np.float16))
+    linear = LinearPolicy(np.ones((3, 12), np.float32), np.zeros(3, np.float32))
+    for initial, size, says in (
+        (linear, 5, r"a layer 12 → 3, this one .* layers 12 → 5, 5 → 3: they must be the same"),
+        (first, 0, r"layers 12 → 5, 5 → 3, this one .* a layer 12 → 3"),
+        (first, 6, r"layers 12 → 5, 5 → 3, this one .* layers 12 → 6, 6 → 3"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            learn(tiny_bundle, tmp_path / "next", replace(QUICK, hidden=size), initial=initial)
 
 
 def test_a_learning_starts_from_the_scaled_weights_of_another_controller(tiny_bundle):

@@ -11,7 +11,12 @@ from dreamserve.loading import load_world
 from dreamserve.manifest import DoneRule
 from dreamserve.trust import UNTRUSTED
 from dreamserve_training.defaults import experience_of
-from dreamserve_training.evaluation.measure import card_pictures, measure_world
+from dreamserve_training.evaluation.measure import (
+    card_pictures,
+    measure_memory,
+    measure_world,
+    memory_figures,
+)
 from dreamserve_training.evaluation.prediction import break_even_threshold
 from dreamserve_training.evaluation.teacher_forcing import load_latents, teacher_force
 from dreamserve_training.evaluation.verdicts import verdicts_on
@@ -26,11 +31,12 @@ from dreamserve_training.export import (
 from dreamserve_training.export.writing import MAX_BYTES
 from dreamserve_training.judging import pass_figures
 from dreamserve_training.models.catalog import Vision, load_memory, load_vision
-from dreamserve_training.models.controller import LinearPolicy, load_policy
+from dreamserve_training.models.controller import LayeredPolicy, load_policy
 from dreamserve_training.models.world_model import WorldModel
 from dreamserve_training.origin import origin_of
-from dreamserve_training.recipe import ResolvedRecipe, Workspace, read_json, write_json
+from dreamserve_training.recipe import ResolvedRecipe
 from dreamserve_training.runs.records import describe, differences
+from dreamserve_training.workspace import Workspace, read_json, write_json
 
 logger = logging.getLogger("dreamserve_training")
 
@@ -94,9 +100,10 @@ def write_bundle(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> 
         ),
         **({"real": evaluation["real"]} if evaluation["real"] else {}),
         **({"differences": evaluation["differences"]} if evaluation["differences"] else {}),
-        **({"passes": pass_figures(workspace)} if workspace.before is not None else {}),
         "dream": {f"T = {t}": figures for t, figures in evaluation["dream"].items()},
     }
+    if workspace.before is not None:
+        quality["passes"] = _passes(recipe, workspace, quality)
     verdicts = verdicts_on(quality)
     quality = {"verdicts": verdicts or ["none: nothing is worse than its baseline"], **quality}
     pictures = card_pictures(world.backend, world.spec, *held_out)
@@ -106,12 +113,35 @@ def write_bundle(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> 
     return verdicts
 
 
+def _passes(
+    recipe: ResolvedRecipe, workspace: Workspace, quality: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Return the figures of C and M of every pass; all Ms predict the same held-out episodes."""
+    held_out, figures = workspace.all_latents("holdout"), pass_figures(workspace)
+    earlier = zip(recipe.passes()[:-1], workspace.passes()[:-1], strict=True)
+    measured = [
+        measure_memory(
+            (world := load_world(each.draft)).backend,
+            world.spec,
+            held_out,
+            done_positive=options.train.done_pos_weight or 1.0,
+        )
+        for options, each in earlier
+    ]
+    return {
+        name: {**of_controller, **memory_figures(of_memory)}
+        for (name, of_controller), of_memory in zip(
+            figures.items(), [*measured, quality], strict=True
+        )
+    }
+
+
 def _write(
     recipe: ResolvedRecipe,
     workspace: Workspace,
     out: Path,
     moments: int,
-    controller: LinearPolicy | None = None,
+    controller: LayeredPolicy | None = None,
     quality: Mapping[str, Any] = MappingProxyType({}),
     pictures: Mapping[str, Picture] | None = None,
     max_bytes: int = UNTRUSTED.max_bundle_bytes,

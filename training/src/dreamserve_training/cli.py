@@ -1,85 +1,30 @@
 """dreamserve-train: train a world and export it as a bundle, stage by stage or in one run."""
 
-import inspect
 import logging
 import signal
 from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from dreamserve_training.command_options import (
+    Bundle,
+    IterationNumber,
+    Out,
+    RecipeName,
+    Restart,
+    TrustTorchscript,
+    example,
+    on_workers,
+)
 from dreamserve_training.data_commands import commands
-from dreamserve_training.runs.pools import ExecutorName, using
 from dreamserve_training.runs.signals import stoppable
-
-
-def _example(arguments: str) -> str:
-    return f"Example: dreamserve-train {arguments}"
-
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-    epilog=_example("recipe takecover --out runs/takecover"),
+    epilog=example("recipe takecover --out runs/takecover"),
 )  # fmt: skip
-
-RecipeName = Annotated[
-    str, typer.Argument(help="A recipe's file, e.g. ./cartpole.py, or the name takecover.")
-]
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", help="Working directory of the stages. Default: runs/RECIPE."),
-]
-Bundle = Annotated[
-    Path | None,
-    typer.Option("--bundle", help="Folder of the bundle to write. Default: bundles/RECIPE."),
-]
-
-IterationNumber = Annotated[
-    int, typer.Option("--iteration", help="Which iteration of the recipe; 0 is the first pass.")
-]
-
-Restart = Annotated[
-    bool,
-    typer.Option("--restart", help="Remove what was made with other settings or data; start over."),
-]
-
-TrustTorchscript = Annotated[
-    bool,
-    typer.Option(
-        "--trust-torchscript",
-        help="Run the bundle's TorchScript too, which can do what this user can.",
-    ),
-]
-
-
-Workers = Annotated[
-    ExecutorName,
-    typer.Option(
-        "--executor",
-        help="Where episodes are played: processes of this machine, or a Ray cluster"
-        " (RAY_ADDRESS; without it, one that is started here).",
-    ),
-]
-
-
-def on_workers(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the option --executor to a command that plays episodes."""
-
-    @wraps(command)
-    def run(*arguments: Any, executor: ExecutorName, **named: Any) -> None:
-        with using(executor):
-            command(*arguments, **named)
-
-    signature = inspect.signature(command)
-    added = inspect.Parameter(
-        "executor", inspect.Parameter.KEYWORD_ONLY, default="local", annotation=Workers
-    )
-    parameters = [*signature.parameters.values(), added]
-    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {**command.__annotations__, "executor": Workers}
-    return run
 
 
 def _run(
@@ -88,7 +33,7 @@ def _run(
 ) -> None:  # fmt: skip
     # imported here because torch takes seconds to import, and --help should not
     from dreamserve_training.recipe_files import recipe_name
-    from dreamserve_training.stages import run_stages
+    from dreamserve_training.tasks import run_stages
 
     names, world = None if stage == "recipe" else (stage,), recipe_name(name)
     run_stages(
@@ -101,48 +46,39 @@ def _run(
     )
 
 
-@app.command(epilog=_example("collect takecover"))
-@on_workers
-def collect(
-    recipe: RecipeName, out: Out = None, restart: Restart = False, iteration: IterationNumber = 0
-) -> None:
-    """Record episodes of the real environment."""
-    _run("collect", recipe, out, restart, iteration=iteration)
+# Stages whose commands have the same options: what they do, and whether they play episodes.
+PLAIN_STAGES = {
+    "collect": ("Record episodes of the real environment.", True),
+    "vae": ("Train V, the VAE, on a sample of frames, or fit the scale of vectors.", False),
+    "encode": ("Encode the recorded observations to latents.", False),
+    "memory": ("Train M, the memory model, on the latents.", False),
+    "controller": ("Train C, the controller, in imagined episodes.", True),
+}
+FORMER_NAMES = {"mdnrnn": "memory"}  # of commands, which still work
 
 
-@app.command(epilog=_example("vae takecover"))
-def vae(recipe: RecipeName, out: Out = None, restart: Restart = False) -> None:
-    """Train V, the VAE, on a sample of frames, or fit the scale of vectors."""
-    _run("vae", recipe, out, restart)
+def _stage_command(stage: str) -> Callable[..., None]:
+    says, plays = PLAIN_STAGES[stage]
+
+    def command(
+        recipe: RecipeName,
+        out: Out = None,
+        restart: Restart = False,
+        iteration: IterationNumber = 0,
+    ) -> None:
+        _run(stage, recipe, out, restart, iteration=iteration)
+
+    command.__doc__ = says
+    return on_workers(command) if plays else command
 
 
-@app.command(epilog=_example("encode takecover"))
-def encode(
-    recipe: RecipeName, out: Out = None, restart: Restart = False, iteration: IterationNumber = 0
-) -> None:
-    """Encode the recorded observations to latents."""
-    _run("encode", recipe, out, restart, iteration=iteration)
+for _name in PLAIN_STAGES:
+    app.command(_name, epilog=example(f"{_name} takecover"))(_stage_command(_name))
+for _name, _stage in FORMER_NAMES.items():
+    app.command(_name, hidden=True)(_stage_command(_stage))
 
 
-@app.command("mdnrnn", hidden=True)  # the former name of this command
-@app.command(epilog=_example("memory takecover"))
-def memory(
-    recipe: RecipeName, out: Out = None, restart: Restart = False, iteration: IterationNumber = 0
-) -> None:
-    """Train M, the memory model, on the latents."""
-    _run("memory", recipe, out, restart, iteration=iteration)
-
-
-@app.command(epilog=_example("controller takecover"))
-@on_workers
-def controller(
-    recipe: RecipeName, out: Out = None, restart: Restart = False, iteration: IterationNumber = 0
-) -> None:
-    """Train C, the controller, in imagined episodes."""
-    _run("controller", recipe, out, restart, iteration=iteration)
-
-
-@app.command(epilog=_example("evaluate bundles/takecover --episodes 400"))
+@app.command(epilog=example("evaluate bundles/takecover --episodes 400"))
 @on_workers
 def evaluate(
     what: Annotated[
@@ -182,7 +118,7 @@ def evaluate(
     typer.echo(compare(Path(what), environment, against, config))
 
 
-@app.command(epilog=_example("export takecover"))
+@app.command(epilog=example("export takecover"))
 def export(
     recipe: RecipeName, out: Out = None, bundle: Bundle = None, restart: Restart = False
 ) -> None:
@@ -190,7 +126,7 @@ def export(
     _run("export", recipe, out, restart, bundle=bundle)
 
 
-@app.command(epilog=_example("learn bundles/takecover --out runs/ppo --set iterations=50"))
+@app.command(epilog=example("learn bundles/takecover --out runs/ppo --set iterations=50"))
 def learn(
     bundle: Annotated[Path, typer.Argument(help="Folder of any bundle; C learns in its dreams.")],
     out: Annotated[
@@ -222,7 +158,7 @@ def learn(
     typer.echo(f"{out / 'controller.npz'}: written")
 
 
-@app.command(epilog=_example("validate bundles/takecover"))
+@app.command(epilog=example("validate bundles/takecover"))
 def validate(
     path: Annotated[Path, typer.Argument(help="Folder of a bundle or of episodes (*.npz).")],
     trust_torchscript: TrustTorchscript = False,
@@ -239,7 +175,7 @@ def validate(
     raise typer.Exit(0 if report.passed else 1)
 
 
-@app.command(epilog=_example("recipe takecover --out runs/takecover"))
+@app.command(epilog=example("recipe takecover --out runs/takecover"))
 @on_workers
 def recipe(
     name: RecipeName, out: Out = None, bundle: Bundle = None, restart: Restart = False
@@ -248,7 +184,7 @@ def recipe(
     _run("recipe", name, out, restart, bundle=bundle)
 
 
-@app.command(epilog=_example("new cartpole --env CartPole-v1"))
+@app.command(epilog=example("new cartpole --env CartPole-v1"))
 def new(
     name: Annotated[str, typer.Argument(help="Name of the world; the file is NAME.py.")],
     env: Annotated[

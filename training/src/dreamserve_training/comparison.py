@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dreamserve.bundle import MANIFEST_FILE, load_bundle
 from dreamserve_training.defaults import probe, resolve
+from dreamserve_training.dreams.policies import bundled_policy
 from dreamserve_training.envs import EnvSpec
 from dreamserve_training.evaluation.differences import controller_differences, paired
 from dreamserve_training.evaluation.real import (
@@ -17,7 +18,7 @@ from dreamserve_training.evaluation.real import (
     compare_agents,
     controller_agents,
 )
-from dreamserve_training.models.controller import LinearPolicy, load_policy
+from dreamserve_training.models.controller import Policy, load_policy
 from dreamserve_training.progress import log_progress
 from dreamserve_training.recipe_files import load_recipe
 from dreamserve_training.runs.options import Count, Options, Whole
@@ -40,7 +41,7 @@ class Contestant:
     """A bundle and the controller that acts in it."""
 
     bundle: Path
-    policy: LinearPolicy
+    policy: Policy
 
 
 def compare(
@@ -96,16 +97,15 @@ def report(results: dict[str, EpisodeResults], contestants: list[str]) -> str:
 def contestant(folder: Path) -> Contestant:
     """Return the bundle and controller in `folder`; ValueError if it is neither bundle nor run."""
     if (folder / MANIFEST_FILE).exists():
-        bundle = load_bundle(folder)
-        arrays, spec = bundle.controller, bundle.manifest.controller
-        if arrays is None or spec is None:
-            raise ValueError(f"{folder}: the bundle has no linear controller")
-        return Contestant(folder, LinearPolicy(arrays["weights"], arrays["bias"], spec.inputs))
+        policy = bundled_policy(folder)
+        if policy is None:
+            raise ValueError(f"{folder}: the bundle has no controller")
+        return Contestant(folder, policy)
     iterations = sorted((folder / "iterations").glob("*"), key=lambda path: int(path.name))
     for root in (*reversed(iterations), folder):
-        policy = root / "controller" / "controller.npz"
-        if policy.exists() and (root / "draft" / MANIFEST_FILE).exists():
-            return Contestant(root / "draft", load_policy(policy))
+        path = root / "controller" / "controller.npz"
+        if path.exists() and (root / "draft" / MANIFEST_FILE).exists():
+            return Contestant(root / "draft", load_policy(path))
     raise ValueError(f"{folder}: is neither a bundle nor a run with a controller")
 
 

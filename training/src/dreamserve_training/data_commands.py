@@ -5,11 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
+from dreamserve_training.command_options import example
+
 commands = typer.Typer()
-
-
-def _example(arguments: str) -> str:
-    return f"Example: dreamserve-train {arguments}"
 
 
 _Actions = Annotated[
@@ -36,7 +34,7 @@ def _split(names: str | None) -> list[str] | None:
     return None if names is None else names.split(",")
 
 
-@commands.command("import", epilog=_example("import minari:D4RL/pen/human-v2 data/pen"))
+@commands.command("import", epilog=example("import minari:D4RL/pen/human-v2 data/pen"))
 def import_(
     source: Annotated[
         str,
@@ -73,7 +71,7 @@ def import_(
     )
 
 
-@commands.command(epilog=_example("minari runs/takecover/episodes/train takecover/random-v0"))
+@commands.command(epilog=example("minari runs/takecover/episodes/train takecover/random-v0"))
 def minari(
     episodes: Annotated[Path, typer.Argument(help="Folder of raw episodes (*.npz).")],
     dataset_id: Annotated[str, typer.Argument(help="Id of the new Minari dataset.")],
@@ -97,7 +95,7 @@ def minari(
     typer.echo(f"minari:{dataset_id}: {written} episodes")
 
 
-@commands.command(epilog=_example("dreams bundles/takecover takecover/dreams-v0"))
+@commands.command(epilog=example("dreams bundles/takecover takecover/dreams-v0"))
 def dreams(
     bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")],
     dataset_id: Annotated[str, typer.Argument(help="Id of the new Minari dataset.")],

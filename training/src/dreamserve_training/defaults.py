@@ -32,9 +32,6 @@ from dreamserve_training.recipe import (
     EvaluateConfig,
     Recipe,
     ResolvedRecipe,
-    Workspace,
-    read_json,
-    write_json,
 )
 from dreamserve_training.recipe_files import RecipeError
 from dreamserve_training.recorded import recorded_spec
@@ -43,6 +40,7 @@ from dreamserve_training.train.memory import TrainConfig
 from dreamserve_training.train.methods import METHODS, MethodConfig
 from dreamserve_training.train.ppo.config import PPOConfig
 from dreamserve_training.train.vae import VAEConfig
+from dreamserve_training.workspace import Workspace, read_json, write_json
 
 logger = logging.getLogger("dreamserve_training")
 Config = TypeVar(
@@ -101,13 +99,13 @@ def probe(recipe: Recipe, workspace: Workspace | None = None) -> Probed:
 
 
 def _wishes(recipe: Recipe) -> Wishes:
-    names = recipe.action_names
     return Wishes(
         recipe.part,
         recipe.crop,
         recipe.size,
-        None if names is None else tuple(names),
+        None if recipe.action_names is None else tuple(recipe.action_names),
         recipe.max_episode_steps,
+        None if recipe.observation_names is None else tuple(recipe.observation_names),
     )
 
 
@@ -191,6 +189,7 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
     updates = 3000 if vectors else 2000  # of M, in all
     train = TrainConfig(
         epochs=min(200, max(5, updates // batches)),
+        lr=4e-3 if vectors else 1e-3,  # few updates of a small M: 1e-3 learns no reward in time
         mixed_precision=not vectors,  # bfloat16 is too coarse for numbers
     )
     train = with_options("train", train, recipe.train)

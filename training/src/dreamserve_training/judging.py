@@ -8,7 +8,7 @@ import logging
 from typing import Any
 
 from dreamserve.loading import load_world
-from dreamserve_training.dreams.returns import dream_returns
+from dreamserve_training.dreams.policies import policy_returns
 from dreamserve_training.evaluation.differences import best_blind, controller_differences
 from dreamserve_training.evaluation.real import (
     CONTROLLER,
@@ -19,11 +19,12 @@ from dreamserve_training.evaluation.real import (
     controller_agents,
     planning_agent,
 )
-from dreamserve_training.models.controller import LinearPolicy, load_policy
+from dreamserve_training.models.controller import Policy, load_policy
 from dreamserve_training.progress import log_progress
-from dreamserve_training.recipe import ResolvedRecipe, Workspace, read_json, write_json
+from dreamserve_training.recipe import ResolvedRecipe
 from dreamserve_training.runs.records import describe
 from dreamserve_training.stage_inputs import INPUTS, Inputs
+from dreamserve_training.workspace import Workspace, read_json, write_json
 
 logger = logging.getLogger("dreamserve_training")
 Results = dict[str, EpisodeResults]
@@ -47,7 +48,7 @@ def evaluate(recipe: ResolvedRecipe, workspace: Workspace) -> None:
         logger.info("%-14s %8.5g ± %.3g", name, figures["mean"], figures["standard_error"])
 
 
-def real_results(recipe: ResolvedRecipe, workspace: Workspace, policy: LinearPolicy) -> Results:
+def real_results(recipe: ResolvedRecipe, workspace: Workspace, policy: Policy) -> Results:
     """Return the results in the real environment of the controller, plans and blind agents."""
     first, config, seeds = recipe.passes()[0], recipe.evaluate, _seeds(recipe)
     sighted = controller_agents(workspace.draft, policy, recipe.controller.temperature)
@@ -93,13 +94,13 @@ def _played(
 
 
 def _dreamed(
-    recipe: ResolvedRecipe, workspace: Workspace, policy: LinearPolicy
+    recipe: ResolvedRecipe, workspace: Workspace, policy: Policy
 ) -> dict[str, dict[str, Any]]:
     limit, world = recipe.env.max_episode_steps, load_world(workspace.draft)
     dreamed = {}
     for value in recipe.evaluate.dream_temperatures:
-        returns, lengths = dream_returns(world, [policy], list(_seeds(recipe)), value, limit)
-        results = EpisodeResults(returns[0].tolist(), lengths[0].tolist())
+        returns, lengths = policy_returns(world, policy, _seeds(recipe), value, limit)
+        results = EpisodeResults(returns.tolist(), lengths.tolist())
         dreamed[str(value)] = results.summary(limit)
     return dreamed
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from dreamserve_training.data.digests import files_digest
 from dreamserve_training.data.episodes import episode_paths
-from dreamserve_training.recipe import ResolvedRecipe, Split, Workspace, read_json
+from dreamserve_training.recipe import ResolvedRecipe
 from dreamserve_training.runs.records import installed
+from dreamserve_training.workspace import Split, Workspace, read_json
 
 PACKAGES = ("box2d", "vizdoom", "gymnasium", "torch", "lightning", "cma", "dreamserve-training")
 

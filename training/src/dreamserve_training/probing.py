@@ -35,6 +35,7 @@ class Wishes:
     size: tuple[int, int] | None = None
     action_names: tuple[str, ...] | None = None
     max_episode_steps: int | None = None
+    observation_names: tuple[str, ...] | None = None
 
 
 def observation_spec(space: gymnasium.Space[Any], wishes: Wishes, name: str) -> ObservationSpec:
@@ -44,12 +45,16 @@ def observation_spec(space: gymnasium.Space[Any], wishes: Wishes, name: str) -> 
     """
     space = _part_of(space, wishes.part, name)
     if isinstance(space, spaces.Box) and _is_picture(space):
+        if wishes.observation_names is not None:
+            raise UnsupportedEnvironmentError(
+                f"{name}: `observation_names` are for numbers; observations are {space}"
+            )
         return _frame_spec(space, wishes, name)
     if wishes.crop is not None or wishes.size is not None:
         raise UnsupportedEnvironmentError(
             f"{name}: `crop` and `size` are for pictures; observations are {space}"
         )
-    return _vector_spec(space, name)
+    return _vector_spec(space, wishes, name)
 
 
 def _part_of(space: gymnasium.Space[Any], part: str | None, name: str) -> gymnasium.Space[Any]:
@@ -113,7 +118,7 @@ def _source_shape(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
     )
 
 
-def _vector_spec(space: gymnasium.Space[Any], name: str) -> VectorSpec:
+def _vector_spec(space: gymnasium.Space[Any], wishes: Wishes, name: str) -> VectorSpec:
     if isinstance(space, spaces.Discrete):
         count, low, high = int(space.n), [0.0] * int(space.n), [1.0] * int(space.n)
         if space.start != 0:
@@ -139,9 +144,15 @@ def _vector_spec(space: gymnasium.Space[Any], name: str) -> VectorSpec:
             f"{name}: observations of {space} are {count} numbers; a vector has 1 to"
             f" {MAX_NUMBERS}. Pictures are uint8, or floats in [0, 1] with three axes"
         )
+    names = wishes.observation_names or tuple(f"observation {i}" for i in range(count))
+    if len(names) != count or len(set(names)) != count:
+        raise UnsupportedEnvironmentError(
+            f"{name}: observations are {count} numbers; `observation_names` must be as many"
+            f" different names, not {names}"
+        )
     pairs = [_bounds(*pair) for pair in zip(low, high, strict=True)]
     return VectorSpec(
-        names=tuple(f"observation {i}" for i in range(count)),
+        names=names,
         low=tuple(pair[0] for pair in pairs),
         high=tuple(pair[1] for pair in pairs),
     )

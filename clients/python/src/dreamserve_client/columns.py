@@ -21,7 +21,7 @@ from dreamserve_protocol.batches import (
     StepBatchRequest,
     StepBatchResult,
 )
-from dreamserve_protocol.common import check_one
+from dreamserve_protocol.common import Age, check_one
 from dreamserve_protocol.errors import (
     InvalidActionError,
     InvalidRequestError,
@@ -46,6 +46,7 @@ class Columns:
     temperature: One number, or (B,) float32; that of later dreams, too.
     bank: (B,) int64. Bank entries to start at. Default: drawn from the seeds.
     latents: (B, Z) float32. Latents to start at instead.
+    age: Of the bank entries that the seeds draw, as in Start: `beginning`, `any`, or steps.
     rewind_window: Number of last steps that each session keeps for rewind.
     max_steps: Time limit of each dream: the step that reaches it is `truncated`.
     include: What every result has besides: `frame`, `state`.
@@ -61,6 +62,7 @@ class Columns:
     temperature: npt.ArrayLike = 1.0
     bank: npt.ArrayLike | None = None
     latents: npt.ArrayLike | None = None
+    age: Age = None
     rewind_window: int = 0
     max_steps: int | None = None
     include: Sequence[StateInclude] = ()
@@ -97,6 +99,7 @@ class Columns:
         temperature: npt.ArrayLike | None = None,
         bank: npt.ArrayLike | None = None,
         latents: npt.ArrayLike | None = None,
+        age: Age = None,
     ) -> ResetBatchRequest:
         """Return the request that begins new dreams in these rows."""
         if temperature is not None:
@@ -108,6 +111,7 @@ class Columns:
             temperatures=self.temperatures[_where(rows)],
             bank=None if bank is None else array_of("bank", bank),
             latents=None if latents is None else array_of("latents", latents, np.float32),
+            age=age,
             rewind_window=self.rewind_window,
             max_steps=self.max_steps,
             include=self.include,
@@ -116,7 +120,7 @@ class Columns:
 
     def first(self) -> ResetBatchRequest:
         """Return the request that begins the first dreams."""
-        return self.reset(seeds=self.seeds, bank=self.bank, latents=self.latents)
+        return self.reset(seeds=self.seeds, bank=self.bank, latents=self.latents, age=self.age)
 
     def begun(self, result: ResetBatchResult, rows: Rows = None) -> ResetBatchResult:
         """Note that the dreams have begun. Raises the error of the first row that failed."""

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from dreamserve_client.columns import Columns, Rows
 from dreamserve_protocol.arrays import Float32, Int64
 from dreamserve_protocol.batches import ResetBatchResult, RowError, StepBatchResult
+from dreamserve_protocol.common import Age
 from dreamserve_protocol.errors import ProblemError
 from dreamserve_protocol.markers import Request
 
@@ -98,13 +99,14 @@ class Dreams(_Many):
         temperature: npt.ArrayLike | None = None,
         bank: npt.ArrayLike | None = None,
         latents: npt.ArrayLike | None = None,
+        age: Age = None,
     ) -> ResetBatchResult:
         """Begin new dreams in all rows or in some (N,); arguments are those of `client.dreams`.
 
         Raises ProblemError for a failed row, and as `DreamClient.send`.
         """
         request = self._columns.reset(
-            rows, seeds=seeds, temperature=temperature, bank=bank, latents=latents
+            rows, seeds=seeds, temperature=temperature, bank=bank, latents=latents, age=age
         )
         return self._columns.begun(self._client.send(request), rows)
 
@@ -153,13 +155,14 @@ class AsyncDreams(_Many):
         temperature: npt.ArrayLike | None = None,
         bank: npt.ArrayLike | None = None,
         latents: npt.ArrayLike | None = None,
+        age: Age = None,
     ) -> ResetBatchResult:
         """Begin new dreams in all rows or in some (N,); arguments are those of `client.dreams`.
 
         Raises ProblemError for a failed row, and as `DreamClient.send`.
         """
         request = self._columns.reset(
-            rows, seeds=seeds, temperature=temperature, bank=bank, latents=latents
+            rows, seeds=seeds, temperature=temperature, bank=bank, latents=latents, age=age
         )
         return self._columns.begun(await self._client.send(request), rows)
 

@@ -51,7 +51,10 @@ def _world(bundle: Bundle) -> Iterator[tuple[str, Any]]:
     yield "head", str(manifest.head)
     yield "latent", f"{manifest.latent_size} numbers"
     state = ", ".join(f"{tensor.name} {tensor.shape}" for tensor in manifest.recurrent_state)
-    yield "state", f"{state}; {manifest.state_bytes():,} bytes a session, with the latent"
+    yield (
+        "state",
+        f"{state or 'no memory'}; {manifest.state_bytes():,} bytes a session, with the latent",
+    )
     reward = manifest.reward
     yield "reward", "predicted" if reward.value is None else f"{reward.value:g} for each step"
     yield "end", str(manifest.done)

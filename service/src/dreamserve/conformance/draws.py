@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from dreamserve.backends.accuracy import drawn_choices
 from dreamserve.backends.base import Array, Int64, StepInput, StepOutput
+from dreamserve.conformance.classes import are_probabilities, one_hot_problem
 from dreamserve.conformance.report import Finding
 from dreamserve.conformance.subject import Subject, at, named, other_noise, taken
 from dreamserve.heads import Categorical, Deterministic, GaussianMixture
@@ -83,13 +84,9 @@ def distribution(subject: Subject) -> Iterator[Finding]:
     """The next latent is drawn from the distribution that the head's outputs describe."""
     spec = subject.spec
     if isinstance(spec.head, Categorical):
-        latent = subject.backend.step(subject.rows).latent
-        one_hot = latent.reshape(-1, spec.head.groups, spec.head.classes)
-        if not (np.isin(one_hot, (0, 1)).all() and (one_hot.sum(axis=2) == 1).all()):
-            yield Finding(
-                f"step: next_latent is not one-hot; it must hold {spec.head.groups} groups of"
-                f" {spec.head.classes} numbers, a single 1 in each"
-            )
+        problem = one_hot_problem(spec.head, subject.backend.step(subject.rows).latent)
+        if problem:
+            yield Finding(f"step: next_latent {problem}")
             return
     for temperature in TEMPERATURES:
         rows = at(subject.rows, temperature)
@@ -119,6 +116,8 @@ def _explained(subject: Subject, rows: StepInput, output: StepOutput) -> Finding
 
 def _hint(spec: WorldSpec, rows: StepInput, output: StepOutput) -> str:
     """Return which known mistake gives these draws."""
+    if probabilities := are_probabilities(spec.head, output.head):
+        return f": {probabilities}"
     uniform, normal = spec.noise.uniform, spec.noise.normal
     swapped = replace(rows, noise=np.roll(rows.noise, normal, axis=1))
     other = "weights_only" if spec.temperature_rule == "paper" else "paper"

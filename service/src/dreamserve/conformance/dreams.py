@@ -53,7 +53,7 @@ def ends(subject: Subject) -> Iterator[Finding]:
 
 
 def reward(subject: Subject) -> Iterator[Finding]:
-    """A constant reward is the manifest's; a predicted one varies."""
+    """A constant reward is the manifest's; a predicted one, and signals, vary."""
     rewards = np.stack([output.reward for output in subject.dreams.outputs])
     rule = subject.spec.reward
     if rule.value is not None:
@@ -69,6 +69,15 @@ def reward(subject: Subject) -> Iterator[Finding]:
             " reward, or predict it",
             "warning",
         )
+    first = named(subject.spec, subject.dreams.outputs[0])
+    for name in (signal.name for signal in subject.spec.signals):
+        outputs = (named(subject.spec, output)[name] for output in subject.dreams.outputs)
+        if all((values == first[name][0]).all() for values in outputs):
+            yield Finding(
+                f"step: {name} is {first[name][0]:.6g} at every step {_FROM}; leave the signal out,"
+                " or predict it",
+                "warning",
+            )
 
 
 def actions(subject: Subject) -> Iterator[Finding]:

@@ -1,6 +1,7 @@
-"""A check that recurrent tensors come back in the order in which they were given."""
+"""Checks of recurrent tensors: they are used, and come back in the order in which they came."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -13,7 +14,26 @@ _CLEARLY = 0.5  # a swapped order is at most this much as far from what came bef
 
 
 def memory(subject: Subject) -> Iterator[Finding]:
-    """Each recurrent tensor continues itself, not another one of its shape."""
+    """Each recurrent tensor is used, and continues itself, not another one of its shape."""
+    yield from _unused(subject)
+    yield from _swapped(subject)
+
+
+def _unused(subject: Subject) -> Iterator[Finding]:
+    spec, rows, backend = subject.spec, subject.rows, subject.backend
+    expected = backend.step(rows)
+    for i, name in enumerate(tensor.name for tensor in spec.recurrent_state):
+        other = tuple(part + (j == i) for j, part in enumerate(rows.state))
+        found = backend.step(replace(rows, state=other)).arrays()
+        if all(map(np.array_equal, found, expected.arrays())):
+            text = f"step: {name} changes no output; leave it out of recurrent_state, or use it"
+            yield Finding(text, "warning")
+        elif np.array_equal(expected.state[i], rows.state[i]):
+            text = f"step: next_{name} is {name}, unchanged; it remembers nothing of the dream"
+            yield Finding(text, "warning")
+
+
+def _swapped(subject: Subject) -> Iterator[Finding]:
     spec, index = subject.spec, subject.moments
     rows = subject.beginnings
     after = subject.backend.step(rows).state

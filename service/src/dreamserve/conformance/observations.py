@@ -1,10 +1,11 @@
 """Checks of `encode` and `decode`, and of the bank."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from dreamserve.backends.base import Array, State
+from dreamserve.conformance.classes import are_probabilities
 from dreamserve.conformance.report import Finding
 from dreamserve.conformance.subject import Subject
 from dreamserve.observations import FrameSpec
@@ -35,7 +36,13 @@ def bank(subject: Subject) -> Iterator[Finding]:
     first = subject.bank[names[0]]
     if len(first) == 1:
         yield Finding("bank: has one moment; give many, from real episodes", "warning")
-    elif all((subject.bank[name] == subject.bank[name][:1]).all() for name in subject.bank):
+    if probabilities := are_probabilities(
+        subject.spec.head, [subject.bank[name] for name in names]
+    ):
+        yield Finding(f"bank: {probabilities}")
+    if len(first) > 1 and all(
+        (subject.bank[name] == subject.bank[name][:1]).all() for name in subject.bank
+    ):
         yield Finding(f"bank: all {len(first)} moments are equal; real ones differ")
     if "logvar" in names and (widest := float(subject.bank["logvar"].max())) > _WIDEST:
         row = int(subject.bank["logvar"].max(axis=1).argmax())
@@ -72,8 +79,13 @@ def reconstruction(subject: Subject) -> Iterator[Finding]:
     spec, backend = subject.spec, subject.backend
     shown, state = seen(subject)
     posterior = backend.encode(shown, state)
+    for name, values in zip(spec.graph_outputs()["encode"], posterior, strict=True):
+        if not np.isfinite(values).all():
+            yield Finding(f"encode: {name} holds NaN or infinity; it must be finite")
+            return
     if len(shown) < 2:
         return
+    yield from _ignored_memory(subject, shown, state, posterior)
     if np.ptp(shown, axis=0).max() > 0 and all(np.ptp(p, axis=0).max() == 0 for p in posterior):
         yield Finding("encode: the posterior is the same whatever it sees", "warning")
     if not spec.has_decode:
@@ -88,3 +100,16 @@ def reconstruction(subject: Subject) -> Iterator[Finding]:
             " are the value range, the order of axes and of colours the same in both?",
             "warning",
         )
+
+
+def _ignored_memory(
+    subject: Subject, shown: Array, state: State, posterior: Sequence[Array]
+) -> Iterator[Finding]:
+    """Each recurrent tensor that `encode` takes changes what it returns."""
+    for i, part in enumerate(state):
+        other = (*state[:i], part + 1, *state[i + 1 :])
+        if all(map(np.array_equal, subject.backend.encode(shown, other), posterior)):
+            name = subject.spec.recurrent_state[i].name
+            yield Finding(
+                f"encode: ignores {name}; without any memory, encode_memory is false", "warning"
+            )

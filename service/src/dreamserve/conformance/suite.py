@@ -15,7 +15,15 @@ from typing import TypeVar
 from dreamserve.backends.check import step_s
 from dreamserve.backends.onnx import OnnxBackend
 from dreamserve.bundle import Bundle, load_bundle
-from dreamserve.conformance import draws, dreams, memory, observations, rows, torchscript
+from dreamserve.conformance import (
+    draws,
+    dreams,
+    memory,
+    observations,
+    policy,
+    rows,
+    torchscript,
+)
 from dreamserve.conformance.report import Finding, Report
 from dreamserve.conformance.subject import Subject
 from dreamserve.errors import BundleError
@@ -32,6 +40,7 @@ CHECKS: tuple[Check, ...] = (
     draws.most_likely,
     draws.distribution,
     memory.memory,
+    policy.policy,
     observations.bank,
     observations.decoded,
     observations.reconstruction,

@@ -44,11 +44,13 @@ class Limits:
         product = " x ".join(f"{name} {number}" for name, number in factors.items())
         _check(self.dreamt_steps, steps, f"{product} is {steps} dreamt steps")
 
-    def check_plan_steps(self, horizon: int, action_repeat: int) -> None:
+    def check_plan_steps(self, horizon: int, action_repeat: int, policy_steps: int = 0) -> None:
         """Limit the steps of a plan."""
-        steps = horizon * action_repeat
-        what = f"horizon {horizon} x action_repeat {action_repeat} is a plan of {steps} steps"
-        _check(self.plan_steps, steps, what)
+        steps = horizon * action_repeat + policy_steps
+        parts = f"horizon {horizon} x action_repeat {action_repeat}"
+        if policy_steps:
+            parts += f" + policy_steps {policy_steps}"
+        _check(self.plan_steps, steps, f"{parts} is a plan of {steps} steps")
 
     def check_job_bytes(self, size_bytes: int, what: str) -> None:
         """Limit the memory of one job's arrays."""

@@ -16,9 +16,9 @@ _SPACE: TypeAdapter[Any] = TypeAdapter(ActionSpace)
 
 
 def make_space(kind: str, names: Sequence[str] | None = None, **fields: Any) -> Space:
-    """Return the space `kind` with `fields`; names default to numbers. DataError if invalid."""
+    """Return the space `kind` with `fields`; default names: "action 0", …. DataError."""
     width = fields["n"] if "n" in fields else len(fields.get("nvec", fields.get("low", ())))
-    named = tuple(names) if names else tuple(str(index) for index in range(width))
+    named = tuple(names) if names else tuple(f"action {index}" for index in range(width))
     try:
         space: Space = _SPACE.validate_python({"type": kind, "names": named, **fields})
     except ValidationError as error:

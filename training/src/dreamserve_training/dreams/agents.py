@@ -9,6 +9,7 @@ from torch import nn
 
 from dreamserve.spaces import ActionSpace, BoxSpace, DiscreteSpace
 from dreamserve_protocol.policies import AnyPolicy, ConstantPolicy, LinearPolicy, RandomPolicy
+from dreamserve_training.models.controller import Float32, Policy
 
 PolicyType = Literal["random", "constant", "neural"]
 
@@ -53,11 +54,11 @@ class DreamAgent:
                 network = _small_network(observation_dim, hidden_size, space.width, seed)
             self.network = network.eval()
 
-    def policy(self) -> AnyPolicy:
-        """Return this agent as a policy for `DreamRollout.evaluate`, which the engine runs.
+    def policy(self) -> AnyPolicy | Policy:
+        """Return this agent as a policy for `DreamRollout.evaluate`.
 
         The bounds are then those of the world, and random actions depend on each dream's seed, not
-        on the agent's. Raises ValueError for a network that is not a single linear layer.
+        on the agent's.
         """
         if self.policy_type == "random":
             return RandomPolicy()
@@ -65,7 +66,7 @@ class DreamAgent:
             return ConstantPolicy(self._action)
         layers = [*self.network] if isinstance(self.network, nn.Sequential) else [self.network]
         if len(layers) != 1 or not isinstance(layers[0], nn.Linear):
-            raise ValueError("the engine runs linear policies only: use one nn.Linear as network")
+            return _OnLatents(self.network)
         bias = None if layers[0].bias is None else layers[0].bias.detach().numpy()
         return LinearPolicy(layers[0].weight.detach().numpy(), bias, ("latent",))
 
@@ -97,6 +98,20 @@ class DreamAgent:
             return space.single(space.check(np.asarray(action)))
         except ValueError as error:
             raise ValueError(f"action: {error}") from error
+
+
+class _OnLatents:
+    """A network that sees latents, as a policy."""
+
+    inputs = ("latent",)
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+
+    @torch.inference_mode()
+    def scores(self, features: Float32) -> Float32:
+        scores: Float32 = self._network(torch.from_numpy(features)).float().numpy()
+        return scores
 
 
 def _space(

@@ -12,7 +12,7 @@ from dreamserve.loading import load_world
 from dreamserve.local import DreamBatch, LocalClient
 from dreamserve_protocol.policies import LinearPolicy
 from dreamserve_training.models import controller
-from dreamserve_training.models.controller import CONTROLLER_INPUTS
+from dreamserve_training.models.controller import CONTROLLER_INPUTS, features_of
 
 Float32 = npt.NDArray[np.float32]
 
@@ -25,8 +25,7 @@ def worker_world(bundle: Path) -> World:
 
 def features(dreams: DreamBatch, inputs: Sequence[str] = CONTROLLER_INPUTS) -> Float32:
     """Return a controller's features of B dreams, (B, F) float32; by default [z, h]."""
-    tensors = {"latent": dreams.latent, **dreams.state}
-    return np.concatenate([tensors[name].reshape(len(dreams), -1) for name in inputs], axis=1)
+    return features_of({"latent": dreams.latent, **dreams.state}, inputs)
 
 
 def dream_returns(

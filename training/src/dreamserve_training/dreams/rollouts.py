@@ -8,10 +8,13 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
+from dreamserve.local import LocalClient
 from dreamserve_protocol.policies import AnyPolicy
 from dreamserve_protocol.rollout import RolloutResult
 from dreamserve_training.dreams.agents import DreamAgent
 from dreamserve_training.dreams.environment import DreamEnvironment
+from dreamserve_training.dreams.policies import world_with
+from dreamserve_training.models.controller import Policy
 
 Rollout = dict[str, npt.NDArray[Any]]
 
@@ -81,7 +84,7 @@ class DreamRollout:
     @staticmethod
     def evaluate(
         env: DreamEnvironment,
-        policy: AnyPolicy | DreamAgent,
+        policy: AnyPolicy | Policy | DreamAgent,
         episodes: int,
         max_steps: int = 1000,
         *,
@@ -90,13 +93,17 @@ class DreamRollout:
     ) -> RolloutResult:
         """Dream `episodes` episodes of a policy in batches; the state of `env` does not change.
 
+        A policy of `models.controller`, or a network, is called with the features of all dreams.
         Episode i is the dream that `env.reset(seed=seed + i)` starts. A linear policy may hold P
         policies: results are (P, E), and `statistics` has the terms of `summary` for each policy.
         With `trajectories`, `episodes_of` converts the result to rollouts.
         """
-        limit = env.max_episode_steps
-        return env.dream.rollout(
-            policy=policy.policy() if isinstance(policy, DreamAgent) else policy,
+        limit, dream = env.max_episode_steps, env.dream
+        played: Any = policy.policy() if isinstance(policy, DreamAgent) else policy
+        if isinstance(played, Policy):
+            dream, played = LocalClient(world_with(env.world, played)), "bundled"
+        return dream.rollout(
+            policy=played,
             seeds=seed + np.arange(episodes),
             max_steps=max_steps if limit is None else min(max_steps, limit),
             temperature=env.temperature,

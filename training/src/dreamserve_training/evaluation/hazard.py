@@ -14,6 +14,7 @@ from dreamserve.manifest import WorldSpec
 from dreamserve_training.evaluation.open_loop import open_loop_steps
 from dreamserve_training.evaluation.teacher_forcing import TeacherForced, zero_state
 
+ALL_AGES = "all ages"
 BANDS = 4  # of ages, with about as many real steps in each
 Float64 = npt.NDArray[np.float64]
 
@@ -37,6 +38,8 @@ def hazard(
     seed: int = 0,
 ) -> dict[str, Any]:
     """Return rates per 1,000 steps: `{"EVENT, steps A to B": {"real": …, …}}`, by age in steps.
+
+    A row "EVENT, all ages" follows those of an event.
 
     real                real events, with their `standard_error` (of a Poisson count)
     expected            the sum of M's probabilities along the same real episodes, by what M sees
@@ -62,6 +65,7 @@ def hazard(
         for band, (first, last) in enumerate(pairwise(edges)):
             name = f"{event.name}, steps {first} to {last - 1}"
             rows[name] = _row(known[index, band], dreamed[index, band])
+        rows[f"{event.name}, {ALL_AGES}"] = _row(*(sums[index].sum(0) for sums in (known, dreamed)))
     return rows
 
 

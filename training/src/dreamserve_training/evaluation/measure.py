@@ -3,7 +3,7 @@
 They run on a backend, so they measure the world that is served.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from dreamserve.manifest import WorldSpec
 from dreamserve.observations import FrameSpec
 from dreamserve_training.data.episodes import DataError, Folders, episode_paths
 from dreamserve_training.data.signals import Signals
-from dreamserve_training.evaluation.hazard import events_of, hazard
+from dreamserve_training.evaluation.hazard import ALL_AGES, events_of, hazard
 from dreamserve_training.evaluation.horizon import HORIZONS, horizon_errors
 from dreamserve_training.evaluation.pictures import (
     busiest_start,
@@ -65,10 +65,24 @@ def measure_world(
     if isinstance(spec.observation, FrameSpec):
         pixels, salient = reconstruction(backend, held_out_frames(raw, frames))
         quality |= {"reconstruction": pixels, "salient_things": salient}
+    memory = measure_memory(backend, spec, latents, episodes, seed, signals, done_positive)
+    return {**quality, **memory}
+
+
+def measure_memory(
+    backend: Backend,
+    spec: WorldSpec,
+    latents: Folders,
+    episodes: int | None = None,
+    seed: int = 0,
+    signals: Signals | None = None,
+    done_positive: float = 1.0,
+) -> dict[str, Any]:
+    """Return the measurements of M alone; the arguments are those of `measure_world`."""
     signals = signals or {}
     real = load_latents(latents, episodes, signals)
     runs = teacher_force(backend, spec, real, keep_every=_steps_between(real), seed=seed)
-    quality |= {
+    quality: dict[str, Any] = {
         "likelihood": likelihood(runs),
         "horizon": horizon_errors(backend, spec, runs, seed=seed),
         "done": ends(runs, spec.done),
@@ -81,6 +95,17 @@ def measure_world(
     if spec.reward.kind == "head":
         quality["reward"] = rewards(runs)
     return quality
+
+
+def memory_figures(quality: Mapping[str, Any]) -> dict[str, float]:
+    """Return M's key figures, of its measurements: those that there are."""
+    ends = quality["hazard"].get(f"end, {ALL_AGES}", {})
+    figures = {
+        "NLL of M": quality["likelihood"]["nll"],
+        "precision of ends at recall 0.8": quality["done"]["precision_at_recall_0.8"],
+        "ends dreamed over real": ends.get("dreamed_over_real"),
+    }
+    return {name: value for name, value in figures.items() if value is not None}
 
 
 def _steps_between(episodes: Sequence[LatentEpisode]) -> int:

@@ -5,112 +5,26 @@ dreamserve-train evaluate takecover --out runs/takecover
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from dreamserve.engine.pixels import to_numbers
-from dreamserve.engine.world import World
-from dreamserve.local import DreamBatch, LocalClient
-from dreamserve.observations import FrameSpec
-from dreamserve.spaces import ActionSpace
-from dreamserve_training.data.agents import Agent, BlindAgent, Exploration, ExploringAgent
+from dreamserve_training.data.agents import Agent, BlindAgent
 from dreamserve_training.data.collect import CollectConfig
-from dreamserve_training.data.policies import Policy, random_actions, repeated_sequence
+from dreamserve_training.data.policies import Policy as Actions
+from dreamserve_training.data.policies import random_actions, repeated_sequence
 from dreamserve_training.data.workers import worker_env
-from dreamserve_training.dreams.returns import features, worker_world
-from dreamserve_training.envs import EnvSpec, Observed, RealEnv
-from dreamserve_training.models.controller import LinearPolicy, load_policy
+from dreamserve_training.dreams.returns import worker_world
+from dreamserve_training.envs import EnvSpec, RealEnv
+from dreamserve_training.evaluation.dreaming import AverageAgent, DreamingAgent, PlanningAgent
+from dreamserve_training.models.controller import Policy
 from dreamserve_training.runs.pools import worker_pool
 from dreamserve_training.runs.signals import stoppable
 
-Float32 = npt.NDArray[np.float32]
 CONTROLLER, RANDOM = "controller", "random"  # agents that are compared with others by name
-
-
-def latent_of(world: World, observation: Observed) -> Float32:
-    """Return the latent (1, Z) that one real observation stands for."""
-    spec, batch = world.spec.observation, observation[None]
-    return world.spec.head.mode(world.backend.encode(to_numbers(spec, batch)))
-
-
-@dataclass
-class DreamingAgent:
-    """A controller on the state of a dream that every real observation corrects.
-
-    Without `vision` it sees the first observation only and then acts on its own dream at
-    `temperature`, which shows how much of its return depends on what it sees.
-    """
-
-    world: World
-    policy: LinearPolicy
-    vision: bool = True
-    temperature: float = 1.0
-
-    def begin(self, observation: Observed, seed: int) -> None:
-        """Start the dream at the real observation."""
-        start = latent_of(self.world, observation)
-        self.dreams = DreamBatch(self.world, [seed], self.temperature, starts=start)
-
-    def act(self) -> Any:
-        """Return the controller's action."""
-        space, scores = self.world.spec.action_space, self._scores()
-        return space.single(space.from_scores(scores, np.isfinite(scores).all(axis=1))[0])
-
-    def _scores(self) -> Float32:
-        return self.policy.scores(features(self.dreams, self.policy.inputs))
-
-    def see(self, action: Any, observation: Observed) -> None:
-        """Step the dream with `action`, and correct it to the real observation."""
-        self.dreams.step(np.asarray(action)[None])
-        if self.vision:
-            self.dreams.correct(latent_of(self.world, observation))
-
-
-@dataclass
-class AverageAgent(DreamingAgent):
-    """A controller that sees, in place of every real observation, the mean latent of the bank."""
-
-    def begin(self, observation: Observed, seed: int) -> None:
-        """Start the dream at the mean latent, whatever is observed."""
-        super().begin(observation, seed)
-        spec = self.world.spec
-        posterior = (self.world.bank[name] for name in spec.head.posterior(spec.latent_size))
-        self._average = spec.head.mode(tuple(posterior)).mean(axis=0, keepdims=True)
-        self.dreams.correct(self._average)
-
-    def see(self, action: Any, observation: Observed) -> None:
-        """Step the dream with `action`, and show the mean latent again."""
-        self.dreams.step(np.asarray(action)[None])
-        self.dreams.correct(self._average)
-
-
-@dataclass
-class PlanningAgent:
-    """Takes the first action of a plan of the dream, which every real observation corrects."""
-
-    world: World
-    fields: Mapping[str, Any] = field(default_factory=dict)  # of /plan
-
-    def begin(self, observation: Observed, seed: int) -> None:
-        """Start a session at the real observation."""
-        self.client = LocalClient(self.world, capacity=1)
-        key = "frames" if isinstance(self.world.spec.observation, FrameSpec) else "vectors"
-        start = {key: observation[None]}
-        self.session_id = self.client.reset(seed=seed, start=start).session_id
-
-    def act(self) -> Any:
-        """Return the first action of a plan."""
-        return self.client.plan(self.session_id, **self.fields).action
-
-    def see(self, action: Any, observation: Observed) -> None:
-        """Step the dream with `action`, corrected to the real observation."""
-        seen = "observation" if isinstance(self.world.spec.observation, FrameSpec) else "vector"
-        self.client.step(self.session_id, action, **{seen: observation})
 
 
 class EpisodeResults(NamedTuple):
@@ -163,7 +77,7 @@ def blind_agents(
 
     A baseline repeats its actions, which are those of the spec's space; ValueError for others.
     """
-    policies: dict[str, Policy] = {RANDOM: random_actions, "as collected": collect.actions}
+    policies: dict[str, Actions] = {RANDOM: random_actions, "as collected": collect.actions}
     for name, actions in baselines:
         spec.action_space.check(list(actions), leading=(len(actions),))
         policies[name] = partial(repeated_sequence, actions=tuple(actions))
@@ -173,7 +87,7 @@ def blind_agents(
     ]
 
 
-def controller_agents(bundle: Path, policy: LinearPolicy, temperature: float) -> list[AgentSpec]:
+def controller_agents(bundle: Path, policy: Policy, temperature: float) -> list[AgentSpec]:
     """Return the controller and its blind twins.
 
     `vision cut` sees the first observation only and dreams on from it; `average seen` is shown the
@@ -188,25 +102,6 @@ def controller_agents(bundle: Path, policy: LinearPolicy, temperature: float) ->
     ]
 
 
-@dataclass(frozen=True)
-class ControllerPlayer:
-    """Collects episodes: a controller of a bundle, with vision, which explores.
-
-    `made_of` says in the record of a collection which bundle and policy these are; a run's folder
-    may be moved, so their paths do not.
-    """
-
-    bundle: Path
-    policy: Path
-    made_of: str
-    exploration: Exploration
-
-    def agent(self, space: ActionSpace) -> Agent:
-        """Return the exploring controller."""
-        agent = DreamingAgent(worker_world(self.bundle), load_policy(self.policy))
-        return ExploringAgent(agent, self.exploration, space)
-
-
 def planning_agent(bundle: Path, fields: Mapping[str, Any]) -> AgentSpec:
     """Return an agent that acts by /plan, with these fields."""
     return AgentSpec("plan", partial(_planning, bundle.resolve(), dict(fields)))
@@ -217,7 +112,7 @@ def _planning(bundle: Path, fields: Mapping[str, Any]) -> Agent:
 
 
 def _dreaming(
-    bundle: Path, policy: LinearPolicy, kind: type[DreamingAgent], vision: bool, temperature: float
+    bundle: Path, policy: Policy, kind: type[DreamingAgent], vision: bool, temperature: float
 ) -> Agent:
     return kind(worker_world(bundle), policy, vision, temperature)
 

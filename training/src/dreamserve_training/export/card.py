@@ -67,6 +67,7 @@ EXPLANATIONS = {
     "passes": (
         "Mean returns of the controller after each pass of the recipe: in the real environment"
         " (*mean*), of its blind twins, of the best agent that ignores observations, and in dreams."
+        " The last columns are M's, on the held-out episodes of all passes."
     ),
     "dream": "Returns of the same controller in dreams of this world, by temperature.",
 }
@@ -115,7 +116,8 @@ def _observation(manifest: Manifest) -> str:
     if not isinstance(spec, FrameSpec):
         bounds = zip(spec.names, spec.low, spec.high, strict=True)
         return f"{len(spec.names)} numbers: " + ", ".join(
-            f"{name} in [{_bound(low, '-∞')}, {_bound(high, '∞')}]" for name, low, high in bounds
+            name if low is high is None else f"{name} in [{_bound(low, '-∞')}, {_bound(high, '∞')}]"
+            for name, low, high in bounds
         )
     crop, colors = spec.crop, f" {spec.color_order}" if spec.shape[2] == 3 else ""
     return (
@@ -171,6 +173,8 @@ def _title(name: str) -> str:
 
 
 def _text(value: Any) -> str:
+    if value is None:
+        return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

@@ -36,7 +36,8 @@ def write_onnx(
 
     Weights are stored in float16 with a Cast to float32, which onnxruntime folds at load time, so
     inference is as fast as with float32 weights. Raises ExportError for a weight that float16
-    does not represent exactly; such buffers stay float32.
+    does not represent exactly (such buffers stay float32), and for a graph that was traced for one
+    batch size.
     """
     dynamic = {0: torch.export.Dim("batch")}
     # StepGraph takes *rest, a tuple of tensors, which needs a tuple of shapes
@@ -63,6 +64,7 @@ def write_onnx(
     if program is None:  # never with dynamo=True, but the return type allows it
         raise ExportError(f"{path.name}: torch.onnx.export returned no program")
     model = program.model_proto
+    _refuse_fixed_batch(model.graph, path)
     _store_weights_in_half(model.graph, {name for name, _ in graph.named_buffers()})
     _strip_metadata(model)
     onnx.checker.check_model(model, full_check=True)
@@ -82,6 +84,17 @@ def _without_torchvision_notices() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(keep)
+
+
+def _refuse_fixed_batch(graph: onnx.GraphProto, path: Path) -> None:
+    for part in (*graph.input, *graph.output):
+        axis = part.type.tensor_type.shape.dim[0]
+        if not axis.dim_param:
+            raise ExportError(
+                f"{path.name}: the batch axis of {part.name} became the constant {axis.dim_value}"
+                " in the trace: a module that calls len(x) or int() on a size fixes it; use"
+                " x.shape[0], or -1 in reshape"
+            )
 
 
 def _store_weights_in_half(graph: onnx.GraphProto, buffers: set[str]) -> None:

@@ -1,16 +1,19 @@
-"""The three pure functions of a bundle, as modules that can be traced and exported.
+"""The pure functions of a bundle, as modules that can be traced and exported.
 
 Signatures are those of `dreamserve.manifest`. Traces do not depend on the batch size or the data,
 and all randomness is the input `noise`. Each module has its own copy of the model's weights.
 """
 
+from collections.abc import Sequence
 from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 
 from dreamserve_training.models.catalog import Vision
+from dreamserve_training.models.controller import LayeredPolicy
 from dreamserve_training.models.mixture import TemperatureRule, sample_with_noise
+from dreamserve_training.models.networks import network_of
 from dreamserve_training.models.signals import shown_signals
 from dreamserve_training.models.vae import ConvVAE
 from dreamserve_training.models.vectors import VectorScale
@@ -120,3 +123,20 @@ class StepGraph(nn.Module):
         if done_logit is None:
             done_logit = torch.full_like(temperature, NEVER_DONE)
         return drawn, reward, done_logit, *state, *mixture, *shown_signals(self.signals, signals)
+
+
+class PolicyGraph(nn.Module):
+    """latent (B, Z), the recurrent tensors (B, …) → scores (B, width)."""
+
+    def __init__(self, policy: LayeredPolicy, names: Sequence[str]) -> None:
+        super().__init__()
+        self.places = [tuple(names).index(name) for name in policy.inputs]
+        self.layers = network_of(policy.layers)
+        self.eval()
+
+    def forward(self, latent: Tensor, *state: Tensor) -> Tensor:
+        """Return the scores; `names` are those of the latent and the state, in order."""
+        tensors = (latent, *state)
+        seen = torch.cat([tensors[place].flatten(1) for place in self.places], dim=1)
+        scores: Tensor = self.layers(seen)
+        return scores

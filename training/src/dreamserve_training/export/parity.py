@@ -11,8 +11,10 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from dreamserve.backends.accuracy import random_step, relative_difference
+from dreamserve.backends.accuracy import drawn_choices, random_step, relative_difference
 from dreamserve.backends.base import Array, Backend, StepInput, StepOutput
+from dreamserve.conformance.draws import likeliest
+from dreamserve.conformance.subject import named, taken
 from dreamserve.manifest import WorldSpec
 from dreamserve.manifest_parts import GraphName
 from dreamserve.observations import FrameSpec
@@ -23,7 +25,6 @@ BATCHES = (1, 3, 64)
 STEPS = 4
 IDENTITY_ROWS = 1024
 IDENTITY_BATCHES = (1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 32, 33, 64, 100, 128, 256, 500, 512, 1023)
-_TIE = 1e-3  # differences of logits or probabilities that rounding may reverse
 
 
 def check_parity(
@@ -49,10 +50,10 @@ def check_parity(
 def same_in_every_batch(spec: WorldSpec, backend: Backend, seed: int = 0) -> bool:
     """Return whether each row's step is bit-identical in batches of IDENTITY_BATCHES."""
     rows = random_step(spec, np.random.default_rng(seed), IDENTITY_ROWS)
-    whole = outputs_by_name(spec, backend.step(rows))
+    whole = named(spec, backend.step(rows))
     for size in IDENTITY_BATCHES:
         for begin in (0, IDENTITY_ROWS - size):
-            part = outputs_by_name(spec, backend.step(_rows(rows, slice(begin, begin + size))))
+            part = named(spec, backend.step(taken(rows, slice(begin, begin + size))))
             for name, expected in whole.items():
                 if part[name].tobytes() != expected[begin : begin + size].tobytes():
                     return False
@@ -114,9 +115,9 @@ def _step_differences(
         if state is not None:
             step = replace(step, state=state)
         result = reference.step(step)
-        expected, actual = (outputs_by_name(spec, out) for out in (result, other.step(step)))
+        expected, actual = (named(spec, out) for out in (result, other.step(step)))
         _refuse_swapped(spec, name, expected, actual)
-        is_comparable = ~_near_tie(spec, step, result)
+        is_comparable = _is_comparable(spec, step, result)
         for output in expected:
             pair = expected[output], actual[output]
             if output == "next_latent":
@@ -150,39 +151,10 @@ def _is_close(expected: Array, actual: Array) -> bool:
     return expected.shape == actual.shape and relative_difference(expected, actual) <= TOLERANCE
 
 
-def _near_tie(spec: WorldSpec, step: StepInput, output: StepOutput) -> npt.NDArray[np.bool_]:
-    """Return a mask (B, Z) of latents that cannot be compared: rounding may change the component.
-
-    This happens if a uniform number is close to a cumulative weight or, at T = 0, if the two most
-    likely components have almost equal weights.
-    """
-    logits = spec.head.logits(output.head).astype(np.float64)
-    if logits.shape[1] == 1 or not spec.noise.uniform:
-        return np.zeros(step.latent.shape, np.bool_)
-    if logits.ndim == 2:
-        logits = logits[..., None]
+def _is_comparable(spec: WorldSpec, step: StepInput, output: StepOutput) -> npt.NDArray[np.bool_]:
+    """Return a mask (B, Z) of latents for which rounding cannot change what was chosen."""
     is_zero = step.temperature == 0
-    temperature = np.where(is_zero, 1.0, step.temperature).astype(np.float64)[:, None, None]
-    weights = np.exp((logits - logits.max(axis=1, keepdims=True)) / temperature)
-    bounds = np.cumsum(weights, axis=1) / weights.sum(axis=1, keepdims=True)
-    uniform = step.noise[:, None, spec.noise.normal :]
-    near_bound = (np.abs(uniform - bounds[:, :-1]) < _TIE).any(axis=1)
-    ranked = np.sort(logits, axis=1)
-    tie = ranked[:, -1] - ranked[:, -2] < _TIE
-    near = np.where(is_zero[:, None], tie, near_bound)  # (B, N) of N choices
-    return near.repeat(spec.latent_size // near.shape[1], axis=1)
-
-
-def outputs_by_name(spec: WorldSpec, output: StepOutput) -> dict[str, Array]:
-    """Return a step's outputs by their names in the manifest."""
-    return dict(zip(spec.graph_outputs()["step"], output.arrays(), strict=True))
-
-
-def _rows(step: StepInput, rows: slice) -> StepInput:
-    return StepInput(
-        step.latent[rows],
-        step.action[rows],
-        tuple(part[rows] for part in step.state),
-        step.temperature[rows],
-        step.noise[rows],
-    )
+    warm = replace(step, temperature=np.where(is_zero, np.float32(1), step.temperature))
+    _, near_border = drawn_choices(spec, warm, output)
+    _, is_clear = likeliest(spec, output)
+    return np.where(is_zero[:, None], is_clear, ~near_border)

@@ -11,6 +11,7 @@ from dreamserve.backends.base import Array, State, StepInput, StepOutput
 from dreamserve.manifest import WorldSpec
 from dreamserve_training.export.graphs import NEVER_DONE
 from dreamserve_training.models.catalog import Vision
+from dreamserve_training.models.controller import Policy, features_of
 from dreamserve_training.models.mixture import sample_with_noise
 from dreamserve_training.models.signals import shown_signals
 from dreamserve_training.models.world_model import WorldModel
@@ -21,8 +22,11 @@ class ModelBackend:
 
     name = "pytorch"
 
-    def __init__(self, spec: WorldSpec, vae: Vision, memory: WorldModel) -> None:
+    def __init__(
+        self, spec: WorldSpec, vae: Vision, memory: WorldModel, controller: Policy | None = None
+    ) -> None:
         self.spec, self.vae, self.memory = spec, vae.eval(), memory.eval()
+        self.controller = controller
 
     @torch.inference_mode()
     def encode(self, observations: Array, state: State = ()) -> tuple[Array, ...]:
@@ -35,6 +39,13 @@ class ModelBackend:
         """Return the decoded observation of each latent."""
         frames: Array = self.vae.decode(torch.from_numpy(latent)).contiguous().numpy()
         return frames
+
+    def policy(self, latent: Array, state: State) -> Array:
+        """Return the scores of the controller. ValueError without one."""
+        if self.controller is None:
+            raise ValueError("these models have no controller")
+        tensors = {"latent": latent, **self.spec.named_state(state)}
+        return self.controller.scores(features_of(tensors, self.controller.inputs))
 
     @torch.inference_mode()
     def step(self, batch: StepInput) -> StepOutput:

@@ -12,12 +12,12 @@ from dreamserve.manifest import WorldSpec
 from dreamserve.observations import FrameSpec
 from dreamserve_training.export.card import Picture
 from dreamserve_training.export.errors import ExportError
-from dreamserve_training.export.graphs import StepGraph, vision_graphs
+from dreamserve_training.export.graphs import PolicyGraph, StepGraph, vision_graphs
 from dreamserve_training.export.precision import round_to_half
 from dreamserve_training.export.reference import ModelBackend
 from dreamserve_training.export.writing import MAX_BYTES, WorldGraphs, write_bundle
 from dreamserve_training.models.catalog import Vision
-from dreamserve_training.models.controller import LinearPolicy
+from dreamserve_training.models.controller import LayeredPolicy, LinearPolicy
 from dreamserve_training.models.world_model import WorldModel
 
 
@@ -30,13 +30,14 @@ def export_world(
     bank: Arrays,
     origin: Mapping[str, Any],
     quality: Mapping[str, Any],
-    controller: LinearPolicy | None = None,
+    controller: LayeredPolicy | None = None,
     pictures: Mapping[str, Picture] | None = None,
     torchscript: bool = True,
     max_bytes: int = MAX_BYTES,
 ) -> Path:
     """Write the bundle of this world to `out_dir`, atomically, and return its path.
 
+    A linear `controller` becomes the bundle's controller, another one its policy graph.
     The weights are rounded to half precision first; measure `quality` on the models that
     `round_to_half` returns. `spec` comes from `world_spec` and `bank` from `make_bank`; other
     arguments are those of `write_bundle`. The files are compared with the PyTorch models.
@@ -47,15 +48,22 @@ def export_world(
     _check_parts(spec, vae, memory, bank)
     encode, decode = vision_graphs(vae)
     step = StepGraph(memory, spec.temperature_rule, spec.reward.value)
+    linear, policy = None, None
+    match controller:
+        case LinearPolicy():
+            linear = controller
+        case LayeredPolicy():
+            policy = PolicyGraph(controller, tuple(spec.tensor_sizes()))
+            spec = spec.model_copy(update={"has_policy": True})
     return write_bundle(
         out_dir,
         spec=spec,
-        graphs=WorldGraphs(encode, step, decode),
-        reference=ModelBackend(spec, vae, memory),
+        graphs=WorldGraphs(encode, step, decode, policy),
+        reference=ModelBackend(spec, vae, memory, controller),
         bank=bank,
         origin=origin,
         quality=quality,
-        controller=controller,
+        controller=linear,
         pictures=pictures,
         torchscript=torchscript,
         max_bytes=max_bytes,

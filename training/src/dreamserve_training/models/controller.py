@@ -1,8 +1,14 @@
-"""C: a linear controller on V's latent and M's hidden state (Ha & Schmidhuber 2018, A.3)."""
+"""C: a policy on V's latent and M's recurrent tensors (Ha & Schmidhuber 2018, A.3).
+
+It is linear, as in the paper, or a small network; both are layers with tanh between them.
+"""
 
 import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,27 +23,106 @@ CONTROLLER_INPUTS = ("latent", "h")  # features of evolved controllers, in this 
 AXIS_THRESHOLD = 1 / 3
 
 
-@dataclass(frozen=True)
-class LinearPolicy:
-    """Scores = weights @ features + bias; `dreamserve.spaces` says which action they mean.
+@runtime_checkable
+class Policy(Protocol):
+    """Gives scores to actions; `dreamserve.spaces` says which action they mean.
 
-    `weights` (scores, features) and `bias` (scores,) are float32, as in a bundle. The features are
-    the latent and recurrent tensors that `inputs` names, in this order.
+    The features (B, F) are the latent and recurrent tensors that `inputs` names, in this order:
+    see `features_of`.
+    """
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the tensors that it sees."""
+
+    def scores(self, features: Float32) -> Float32:
+        """Return the scores (B, width) for `features` (B, F)."""
+
+
+def features_of(tensors: Mapping[str, Float32], inputs: Sequence[str]) -> Float32:
+    """Return a policy's features (B, F) of named tensors (B, …)."""
+    parts = [tensors[name].reshape(len(tensors[name]), -1) for name in inputs]
+    return np.concatenate(parts, axis=1)
+
+
+class Layer(NamedTuple):
+    """A linear layer, float32."""
+
+    weights: Float32  # (outputs, inputs)
+    bias: Float32  # (outputs,)
+
+    def __call__(self, values: Float32) -> Float32:
+        """Return the outputs (B, outputs) of `values` (B, inputs)."""
+        return values @ self.weights.T + self.bias
+
+    def rounded(self) -> "Layer":
+        """Return the layer with numbers that float16 holds exactly."""
+        return Layer(*(part.astype(np.float16).astype(np.float32) for part in self))
+
+
+class LayeredPolicy(ABC):
+    """A policy of layers, which can be trained, saved and exported."""
+
+    inputs: tuple[str, ...]
+
+    @property
+    @abstractmethod
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers in order; the last one gives the scores."""
+
+    def scores(self, features: Float32) -> Float32:
+        """Return the scores (B, width) for `features` (B, F)."""
+        *hidden, last = self.layers
+        for layer in hidden:
+            features = np.tanh(layer(features))
+        return last(features)
+
+    def digest(self) -> str:
+        """Return a sha256 of the policy, in hex."""
+        parts = [part.tobytes() for layer in self.layers for part in layer]
+        return hashlib.sha256(b"".join([*parts, repr(self.inputs).encode()])).hexdigest()
+
+
+@dataclass(frozen=True)
+class LinearPolicy(LayeredPolicy):
+    """Scores = weights @ features + bias.
+
+    `weights` (scores, features) and `bias` (scores,) are float32, as in a bundle.
     """
 
     weights: Float32
     bias: Float32
     inputs: tuple[str, ...] = CONTROLLER_INPUTS
 
-    def scores(self, features: Float32) -> Float32:
-        """Return the scores (B, width) for `features` (B, F)."""
-        return features @ self.weights.T + self.bias
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The one layer."""
+        return (Layer(self.weights, self.bias),)
 
-    def digest(self) -> str:
-        """Return a sha256 of the policy, in hex."""
-        content = (*(part.tobytes() for part in (self.weights, self.bias)), repr(self.inputs))
-        parts = (part if isinstance(part, bytes) else part.encode() for part in content)
-        return hashlib.sha256(b"".join(parts)).hexdigest()
+
+@dataclass(frozen=True)
+class NetworkPolicy(LayeredPolicy):
+    """Scores = last(tanh(hidden(features))); a bundle holds it as its policy graph."""
+
+    hidden: Layer
+    last: Layer
+    inputs: tuple[str, ...] = CONTROLLER_INPUTS
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Both layers."""
+        return self.hidden, self.last
+
+
+def policy_of(layers: Sequence[Layer], inputs: tuple[str, ...]) -> LayeredPolicy:
+    """Return the policy of one or two layers.
+
+    Two are rounded to float16, as a bundle's graph stores them: what is judged is what is served.
+    """
+    if len(layers) == 1:
+        return LinearPolicy(*layers[0], inputs)
+    hidden, last = layers
+    return NetworkPolicy(hidden.rounded(), last.rounded(), inputs)
 
 
 @dataclass(frozen=True)
@@ -84,15 +169,23 @@ class Scores:
         return LinearPolicy(table[:, :-1].copy(), table[:, -1].copy())
 
 
-def save_policy(policy: LinearPolicy, path: Path) -> None:
+# Names of each layer's arrays in a file; a linear policy's has the last ones only.
+_ARRAYS = (("hidden_weights", "hidden_bias"), ("weights", "bias"))
+
+
+def save_policy(policy: LayeredPolicy, path: Path) -> None:
     """Write `policy` to `path` (.npz), atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, npt.NDArray[Any]] = {"inputs": np.array(policy.inputs)}
+    for names, layer in zip(_ARRAYS[-len(policy.layers) :], policy.layers, strict=True):
+        arrays |= dict(zip(names, layer, strict=True))
     with atomic_write(path) as file:
-        np.savez(file, weights=policy.weights, bias=policy.bias, inputs=np.array(policy.inputs))
+        np.savez(file, **arrays)
 
 
-def load_policy(path: Path) -> LinearPolicy:
+def load_policy(path: Path) -> LayeredPolicy:
     """Return the policy that `save_policy` wrote to `path`."""
     with np.load(path, allow_pickle=False) as archive:
         inputs = archive["inputs"].tolist() if "inputs" in archive else CONTROLLER_INPUTS
-        return LinearPolicy(archive["weights"], archive["bias"], tuple(inputs))
+        layers = [Layer(archive[w], archive[b]) for w, b in _ARRAYS if w in archive]
+    return policy_of(layers, tuple(inputs))

@@ -44,13 +44,19 @@ RECIPE = Recipe(
     collect={"episodes": 600},
     vae={"z_dim": 32, "frames": 120_000, "validation_frames": 4_000, "epochs": 10},
     memory_options={"rnn_size": 256, "done_dropout": 0.5, "done_gradient_scale": 0.3},
-    train={"epochs": 12},
+    train={"epochs": 12, "carry_state": True},
     sequence_length=128,
-    controller={"generations": 40, "population": 64, "episodes": 8},
-    evaluate={"plan_episodes": 2},
+    # A bend comes every few seconds; short dreams are the reliable ones.
+    controller={"method": "ppo", "dream_steps": 100, "lr": 0.005, "iterations": 200},
+    evaluate={"episodes": 20, "plan_episodes": 0},
     # random driving sees little but the first bends
     iterations=(
         Iteration(episodes=300, train={"epochs": 6}),
-        Iteration(episodes=300, train={"epochs": 6}),
+        Iteration(
+            episodes=300,
+            train={"epochs": 6},
+            controller={"iterations": 300},
+            evaluate={"episodes": 100, "plan_episodes": 2},
+        ),
     ),
 )

@@ -39,8 +39,8 @@ RECIPE = Recipe(
         Iteration(
             episodes=1000,
             players={"controller": 0.5, "baselines": 0.2, "random": 0.3},
-            train={"epochs": 8, "lr": 5e-4},
-            controller={"iterations": 300},
+            train={"epochs": 6, "lr": 5e-4},
+            controller={"iterations": 200},
             evaluate={"episodes": 400},  # the standard error of 100 is 50 steps
         ),
     ),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamserve.bundle import load_bundle
-from dreamserve_training.models.controller import LinearPolicy, Scores
+from dreamserve_training.models.controller import LayeredPolicy, Scores
 from dreamserve_training.train.controller import ControllerConfig, evolve
 from dreamserve_training.train.ppo.config import PPOConfig
 from dreamserve_training.train.ppo.learning import learn
@@ -15,7 +15,7 @@ from dreamserve_training.train.ppo.learning import learn
 MethodConfig = ControllerConfig | PPOConfig
 
 METHODS: Mapping[str, type[MethodConfig]] = {"cma": ControllerConfig, "ppo": PPOConfig}
-_TRAIN: Mapping[type[MethodConfig], Callable[..., LinearPolicy]] = {
+_TRAIN: Mapping[type[MethodConfig], Callable[..., LayeredPolicy]] = {
     ControllerConfig: evolve,
     PPOConfig: learn,
 }
@@ -49,7 +49,7 @@ def _parsed(setting: str, known: Sequence[str]) -> tuple[str, Any]:
 
 def train_controller(
     bundle: Path, directory: Path, config: MethodConfig, restart: bool = False, **more: Any
-) -> LinearPolicy:
+) -> LayeredPolicy:
     """Train C in dreams of `bundle`, by the method whose options are given, and return it.
 
     `more` are further arguments of the method: PPO takes an `initial` controller and `trust`.

@@ -7,7 +7,9 @@ import numpy as np
 
 from dreamserve import noise
 from dreamserve.backends.accuracy import random_step
-from dreamserve.backends.base import Array, Backend, StepInput, StepOutput
+from dreamserve.backends.base import Array, Backend, StepInput
+from dreamserve.conformance.draws import likeliest
+from dreamserve.conformance.subject import at, named, taken
 from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
 from dreamserve.manifest_parts import GraphName
@@ -15,7 +17,6 @@ from dreamserve.observations import FrameSpec
 from dreamserve_training.export.parity import (
     TOLERANCE,
     check_parity,
-    outputs_by_name,
     outputs_of,
     random_inputs,
     same_in_every_batch,
@@ -32,7 +33,7 @@ def shapes(world: World) -> str:
     """Check all outputs' shapes and dtypes against the manifest, at several batch sizes."""
     spec, rng = world.spec, np.random.default_rng(0)
     for batch in BATCHES:
-        step = outputs_by_name(spec, world.backend.step(random_step(spec, rng, batch)))
+        step = named(spec, world.backend.step(random_step(spec, rng, batch)))
         found_by_graph = other_outputs(spec, world.backend, batch, rng) | {"step": step}
         for (graph, name), expected in _expected_shapes(spec).items():
             found = found_by_graph[graph][name]
@@ -48,7 +49,7 @@ def finite(world: World) -> str:
     rng, rows = np.random.default_rng(1), 0
     for _ in range(8):
         step = random_step(world.spec, rng, 256)
-        _check_finite(outputs_by_name(world.spec, world.backend.step(step)), "random inputs")
+        _check_finite(named(world.spec, world.backend.step(step)), "random inputs")
         rows += 256
     return f"{rows} random steps"
 
@@ -58,7 +59,7 @@ def extremes(world: World) -> str:
     spec, rng = world.spec, np.random.default_rng(2)
     steps = 0
     for step in _extreme_steps(spec, random_step(spec, rng, 16)):
-        _check_finite(outputs_by_name(spec, world.backend.step(step)), "extreme inputs")
+        _check_finite(named(spec, world.backend.step(step)), "extreme inputs")
         steps += len(step.latent)
     if isinstance(spec.observation, FrameSpec):
         _check_extreme_frames(world, spec.observation, rng)
@@ -71,8 +72,8 @@ def _check_extreme_frames(world: World, frame: FrameSpec, rng: np.random.Generat
     for value in (low, high):
         frames = np.full((2, *frame.shape), value, np.float32)
         posterior = world.backend.encode(frames, state if spec.encode_memory else ())
-        named = dict(zip(spec.graph_outputs()["encode"], posterior, strict=True))
-        _check_finite(named, f"a frame of {value:g}s")
+        by_name = dict(zip(spec.graph_outputs()["encode"], posterior, strict=True))
+        _check_finite(by_name, f"a frame of {value:g}s")
     if not spec.has_decode:
         return
     latents = rng.standard_normal((16, spec.latent_size), np.float32) * np.float32(100)
@@ -109,7 +110,7 @@ def temperature(world: World) -> str:
     rng = np.random.default_rng(4)
     step = random_step(world.spec, rng, 64)
     at_zero = world.backend.step(replace(step, temperature=np.zeros(64, np.float32)))
-    peak = _likeliest(world.spec, at_zero)
+    peak, _ = likeliest(world.spec, at_zero)
     error = float(np.abs(at_zero.latent - peak).max())
     if error > 1e-5:
         raise CheckFailed(f"at T = 0 latents are {error:.2g} off the most likely component's mean")
@@ -152,15 +153,6 @@ def other_outputs(
     return found
 
 
-def _likeliest(spec: WorldSpec, output: StepOutput) -> Array:
-    """Return the most likely alternatives' means, (B, Z)."""
-    rows = []
-    for i in range(len(output.latent)):
-        outputs = tuple(part[i : i + 1] for part in output.head)
-        rows.append(spec.head.chosen(outputs, spec.head.logits(outputs).argmax(axis=1))[0])
-    return np.stack(rows)
-
-
 def _expected_shapes(spec: WorldSpec) -> dict[tuple[GraphName, str], tuple[int, ...]]:
     return {
         (graph, name): shape
@@ -194,11 +186,5 @@ def _repeated(spec: WorldSpec, one: StepInput, temperature: float, seed: int) ->
     """Return the single row of `one` repeated DRAWS times, each time with other noise."""
     seeds = np.arange(DRAWS, dtype=np.uint64) + np.uint64(seed * DRAWS)
     keys = noise.keys(seeds, np.zeros(DRAWS, np.int64), noise.SAMPLE)
-    first = np.zeros(DRAWS, np.int64)
-    return StepInput(
-        latent=one.latent[first],
-        action=one.action[first],
-        state=tuple(part[first] for part in one.state),
-        temperature=np.full(DRAWS, temperature, np.float32),
-        noise=noise.draw(keys, spec.noise.normal, spec.noise.uniform),
-    )
+    rows = at(taken(one, np.zeros(DRAWS, np.int64)), temperature)
+    return replace(rows, noise=noise.draw(keys, spec.noise.normal, spec.noise.uniform))

@@ -21,7 +21,7 @@ from dreamserve_protocol.ids import new_id
 from dreamserve_protocol.reset import ResetResult
 from dreamserve_protocol.step import StepResult
 
-_STARTS = ("bank", "latent", "frames", "vectors", "actions")
+_STARTS = ("bank", "latent", "frames", "vectors", "actions", "age")
 _OPTIONS = ("temperature", *_STARTS)
 
 
@@ -73,8 +73,8 @@ class DreamEnv(gymnasium.Env[npt.NDArray[Any], Any]):
     ) -> tuple[npt.NDArray[Any], dict[str, Any]]:
         """Begin the dream with that seed; without one, with a seed drawn from `np_random`.
 
-        options: `temperature`; `bank`, a starting point of the world's own, or `latent`, or
-            `frames` with the `actions` between them, as in Start.
+        options: `temperature`; `bank`, a starting point of the world's own, `age`, or `latent`, or
+            `frames` or `vectors` with the `actions` between them, as in Start.
 
         The info holds `seed` and `temperature`, which begin the dream again.
         """

@@ -29,14 +29,14 @@ def plan(context: Context, request: PlanRequest) -> Work[PlanResult]:
     options: Any = options_of(
         request.planner, request.options, request.candidates, request.iterations
     )
+    length = {"horizon": request.horizon, "action_repeat": request.action_repeat}
     context.limits.check_dreamt_steps(
         candidates=options.candidates,
-        horizon=request.horizon,
         iterations=options.iterations,
         particles=request.particles,
-        action_repeat=request.action_repeat,
+        **({"steps": request.steps} if request.policy_steps else length),
     )
-    context.limits.check_plan_steps(request.horizon, request.action_repeat)
+    context.limits.check_plan_steps(request.horizon, request.action_repeat, request.policy_steps)
     context.limits.check_rows(options.candidates * request.particles, "candidates x particles")
     session = context.find_alive(request.session_id)
     size = plan_size(session.world.spec, request, options)
@@ -46,7 +46,8 @@ def plan(context: Context, request: PlanRequest) -> Work[PlanResult]:
     seed = seed_of(session, request.seed, noise.PLAN)
     durations = action_durations(start.step, request.horizon, request.action_repeat)
     begins = np.cumsum(durations) - durations  # (H,) the steps after which the actions begin
-    warm = session.remaining_plan(begins) if request.warm_start else None
+    is_warm = request.warm_start and request.policy is None
+    warm = session.remaining_plan(begins) if is_warm else None
     dream = session.key
     latency, began_s = context.latencies[start.world.name], context.clock()
     with nullcontext() if request.budget_ms is None else latency.counted():

@@ -120,7 +120,8 @@ def _begin_slice(
         state = empty_state(world, len(index))
     else:
         bank = None if request.bank is None else np.asarray(request.bank)[index]
-        latent, state = start_from_bank(world, seeds, bank)
+        age = "beginning" if request.age is None else request.age
+        latent, state = start_from_bank(world, seeds, bank, age)
     slots, created = [], []
     for k, i in enumerate(index.tolist()):
         session_id = result.session_ids[i]

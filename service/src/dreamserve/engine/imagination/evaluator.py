@@ -1,7 +1,8 @@
 """Evaluates a planner's candidates to the horizon, or as far as the deadline allows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from math import inf
 
 import numpy as np
@@ -10,10 +11,13 @@ from dreamserve import noise
 from dreamserve.backends.base import Actions, DeviceBackend, Int64
 from dreamserve.engine.dynamics import Work
 from dreamserve.engine.imagination.objectives import REWARD, ReturnAccumulator, reward_alone
+from dreamserve.engine.imagination.policy_runners import runner_of
 from dreamserve.engine.imagination.trajectories import RolloutStart, Trajectories, Values, subseeds
 from dreamserve.noise import UInt64
 from dreamserve.planning.base import action_durations
+from dreamserve_protocol.errors import NotFiniteInputError
 from dreamserve_protocol.plan import Objective
+from dreamserve_protocol.policies import AnyPolicy
 
 _ON_DEVICE = 4096  # candidates of one call on a device
 
@@ -39,6 +43,8 @@ class CandidateEvaluator:
     particles: int = 1
     action_repeat: int = 1  # steps for which actions are held
     until_s: Callable[[], float] = lambda: inf  # deadline by the engine's clock, called every step
+    policy: AnyPolicy | None = None
+    policy_steps: int = 0  # that the policy takes after the actions
 
     def evaluate(self, actions: Actions, seed: int) -> Work[CandidateValues]:
         """Return the values of N candidates, actions (N, H, …): means over their particles.
@@ -52,7 +58,8 @@ class CandidateEvaluator:
         held = np.arange(horizon).repeat(durations)  # (T,) the number of each step's action
         backend = self.start.world.backend
         values = np.full(len(actions) * self.particles, -np.inf)
-        if isinstance(backend, DeviceBackend) and reward_alone(self.objective):
+        alone = reward_alone(self.objective) and not self.policy_steps
+        if isinstance(backend, DeviceBackend) and alone:
             for first in range(0, len(actions), _ON_DEVICE):
                 some = actions[first : first + _ON_DEVICE, held]
                 part = slice(first * self.particles, (first + len(some)) * self.particles)
@@ -89,8 +96,8 @@ class CandidateEvaluator:
         return CandidateValues(np.full_like(means, -np.inf), False, partial, calls)
 
     def steps(self, horizon: int) -> int:
-        """Return the number of steps of H actions: the number of world calls of a slice."""
-        return horizon * self.action_repeat
+        """Return the number of steps of a candidate of H actions: a slice's world calls."""
+        return horizon * self.action_repeat + self.policy_steps
 
     def upper_bound(self, horizon: int) -> float:
         """Return the largest value that a candidate of H actions can have; infinity if unknown.
@@ -112,20 +119,53 @@ class CandidateEvaluator:
     ) -> Work[tuple[Values, int, bool]]:
         """Return the values of dreams `rows` (B,), the world calls, and whether all steps ran.
 
-        Step t takes action held[t]; nothing here grows with B x T.
+        Step t takes action held[t], and then the policy's; nothing here grows with B x T.
         """
         candidates = rows // self.particles
         seeds = seed if self.particles == 1 else seed[rows % self.particles]
         dreams = Trajectories.of(self.start, len(rows), seeds, noise.PLAN)
         returns = ReturnAccumulator(self.start.world, self.objective, self.discount, len(rows))
-        for t, action in enumerate(held.tolist()):
-            outcome = yield from dreams.advance(actions[candidates, action], self.until_s())
+        planned = (actions[candidates, number] for number in held.tolist())
+        for t, action in enumerate(chain(planned, self._of_policy(dreams))):
+            outcome = yield from dreams.advance(action, self.until_s())
             if outcome is None:
                 return returns.finite_values(dreams.finite), t, False
             returns.add(outcome)
             if returns.settled(outcome):
                 break
         return returns.finite_values(dreams.finite), t + 1, True
+
+    def _of_policy(self, dreams: Trajectories) -> Iterator[Actions]:
+        """Yield the policy's actions (B, …) in the dreams, as they are when they are asked for.
+
+        A dream in which its scores are NaN counts as not finite.
+        """
+        if self.policy is None:
+            return
+        runner = runner_of(self.start.world, self.policy, len(dreams))
+        for _ in range(self.policy_steps):
+            action, is_valid = runner.act(dreams)
+            dreams.finite = dreams.finite & (is_valid | ~dreams.alive)
+            yield action
+
+    def followed(self, policy: AnyPolicy, horizon: int, seed: int) -> Work[Actions | None]:
+        """Return the actions (H, …) that a policy takes in the first dream of `seed`.
+
+        None if the deadline comes first. Raises NotFiniteInputError for scores that are NaN.
+        """
+        world = self.start.world
+        dream = Trajectories.of(self.start, 1, subseeds(seed, 1, noise.PLAN), noise.PLAN)
+        runner, actions = runner_of(world, policy, 1), world.spec.action_space.zeros(horizon)
+        durations = action_durations(self.start.step, horizon, self.action_repeat)
+        for number, duration in enumerate(durations.tolist()):
+            action, is_valid = runner.act(dream)
+            if not is_valid.all():
+                raise NotFiniteInputError(f"policy: its scores are NaN at action {number + 1}")
+            actions[number] = action[0]
+            for _ in range(duration):
+                if (yield from dream.advance(action, self.until_s())) is None:
+                    return None
+        return actions
 
     def _on_device(self, backend: DeviceBackend, steps: Actions, seed: UInt64) -> Values:
         """Evaluate all candidates in one call on the device."""

@@ -26,6 +26,7 @@ from dreamserve.planning.options import Options
 from dreamserve.spaces import ActionSpace
 from dreamserve_protocol.errors import DreamNotFiniteError
 from dreamserve_protocol.plan import PlanRequest, PlanResult
+from dreamserve_protocol.policies import policy_of
 
 # Part of a budget kept for sending responses: this plan's, and each concurrent plan's.
 _RESPONSE_S, _EACH_RESPONSE_S = 1e-3, 0.35e-3
@@ -53,8 +54,8 @@ def plan(
 ) -> Work[PlanResult]:
     """Return the best actions found. `warm` is the rest of an earlier plan, from its first action.
 
-    The budget counts from `began_s`; `latency` already counts this plan if it has a budget. Raises
-    DreamNotFiniteError.
+    The actions of the request's policy take its place. The budget counts from `began_s`; `latency`
+    already counts this plan if it has a budget. Raises DreamNotFiniteError, NotFiniteInputError.
     """
     budget_s = inf if request.budget_ms is None else 1e-3 * request.budget_ms
 
@@ -69,7 +70,11 @@ def plan(
         request.particles,
         request.action_repeat,
         until_s,
+        policy := None if request.policy is None else policy_of(request.policy),
+        request.policy_steps,
     )
+    if policy is not None:
+        warm = yield from evaluator.followed(policy, request.horizon, _iteration_seed(seed, 0))
     search = _Search(request, options, seed, warm, evaluator, latency, clock)
     found, evaluation_s = None, latency.lasts_s(evaluator.steps(request.horizon), request.particles)
     # Without time for two evaluations, search at once: it tries `warm` beside other candidates.

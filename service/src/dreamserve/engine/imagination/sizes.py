@@ -29,7 +29,7 @@ def plan_size(spec: WorldSpec, request: PlanRequest, options: Options) -> Size:
     fitted = sum(space.choice_counts) or space.width  # numbers of a distribution for each step
     numbers = _FITS * horizon * fitted + _FIGURES * candidates * request.particles
     return Size(
-        steps=total * horizon * request.particles * request.action_repeat,
+        steps=total * request.particles * request.steps,
         memory_bytes=_COPIES * candidates * horizon * action_bytes + 8 * numbers,
     )
 

@@ -17,8 +17,7 @@ _DEFAULTS: dict[str, Any] = {name: entry.options() for name, entry in PLANNERS.i
 
 def _of_plan(request: PlanRequest) -> Ask:
     default = _DEFAULTS[request.planner]
-    steps = (request.candidates or default.candidates) * request.particles
-    steps *= request.horizon * request.action_repeat
+    steps = (request.candidates or default.candidates) * request.particles * request.steps
     if request.planner != "random_shooting":  # which has one iteration
         steps *= request.iterations or default.iterations
     budget_s = inf if request.budget_ms is None else 1e-3 * request.budget_ms

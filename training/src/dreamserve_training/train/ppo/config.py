@@ -41,6 +41,7 @@ class PPOConfig(Options):
     ends: Literal["drawn", "world"] = "drawn"  # by their probability, or as the world ends
     done_weight: AboveZero = 1.0  # of positives in the done logit: p = sigmoid(logit - log(weight))
     inputs: tuple[str, ...] | None = None  # that C sees; None: the latent, first recurrent tensor
+    hidden: Whole = 0  # units of C's hidden layer, tanh; 0: C is linear
     discount: Share = 0.99
     gae_lambda: Share = 0.95
     clip: AboveZero = 0.2
@@ -50,7 +51,7 @@ class PPOConfig(Options):
     lr: AboveZero = 3e-3  # of Adam; it falls to 0
     critic_size: Count = 128  # units of its hidden layer
     action_std: AboveZero = 0.5  # of a Box's actions at first, before tanh
-    initial_scale: AtLeastZero = 0.5  # of the weights of the controller that it starts from
+    initial_scale: AtLeastZero = 0.5  # of the scores of the controller that it starts from
     # auto: CUDA if there is one
     device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=PLACE)
     seed: Whole = 0

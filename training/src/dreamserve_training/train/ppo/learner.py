@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from dreamserve.engine.world import World
-from dreamserve_training.models.controller import LinearPolicy
+from dreamserve_training.models.controller import LayeredPolicy
 from dreamserve_training.train.ppo.advantages import advantages
 from dreamserve_training.train.ppo.config import Features, PPOConfig, check_reward
 from dreamserve_training.train.ppo.dreams import Dreams, Experience
@@ -24,7 +24,7 @@ class Learner:
     """
 
     def __init__(
-        self, world: World, config: PPOConfig, initial: LinearPolicy | None = None
+        self, world: World, config: PPOConfig, initial: LayeredPolicy | None = None
     ) -> None:
         check_reward(world.spec, config.reward)
         features = Features.of(world.spec, config)

@@ -18,7 +18,7 @@ from dreamserve.loading import load_world
 from dreamserve.trust import UNTRUSTED, Trust
 from dreamserve_training.data.digests import folder_digest
 from dreamserve_training.models.checkpoint import CheckpointError
-from dreamserve_training.models.controller import LinearPolicy
+from dreamserve_training.models.controller import LayeredPolicy
 from dreamserve_training.progress import SECONDS_BETWEEN_LINES, show_progress
 from dreamserve_training.runs.errors import DivergedError
 from dreamserve_training.runs.locks import locked
@@ -38,9 +38,9 @@ def learn(
     directory: Path,
     config: PPOConfig,
     restart: bool = False,
-    initial: LinearPolicy | None = None,
+    initial: LayeredPolicy | None = None,
     trust: Trust = UNTRUSTED,
-) -> LinearPolicy:
+) -> LayeredPolicy:
     """Learn a controller in dreams of `bundle`, starting from `initial`, and return it.
 
     `directory`/ppo_last.ckpt holds the unfinished learning, so the same call goes on after an
@@ -98,7 +98,7 @@ def _run(learner: Learner, path: Path) -> None:
             )
 
 
-def _record(bundle: Path, config: PPOConfig, initial: LinearPolicy | None) -> Record:
+def _record(bundle: Path, config: PPOConfig, initial: LayeredPolicy | None) -> Record:
     settings = describe(config)
     budget = {"iterations": settings.pop("iterations")}
     start = None if initial is None else initial.digest()

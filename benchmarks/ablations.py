@@ -1,0 +1,181 @@
+"""What does learning in dreams owe to each of its choices? Every controller plays the real game.
+
+    python benchmarks/ablations.py takecover runs/takecover                # every group of choices
+    python benchmarks/ablations.py takecover runs/takecover --only temperature,reward
+    python benchmarks/ablations.py takecover runs/takecover --device cpu --learners 1
+
+Each variant changes options of the recipe's own PPO and learns once for each seed in dreams of the
+run's worlds; all its controllers play the same real episodes, paired by seed with the unchanged
+recipe's. Finished learnings and plays are kept in `--out`, so an interrupted script goes on.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import as_completed
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dreamserve.loading import load_world
+from dreamserve.trust import Trust
+from dreamserve_training.defaults import probe
+from dreamserve_training.dreams.returns import dream_returns
+from dreamserve_training.evaluation.differences import paired
+from dreamserve_training.evaluation.real import EpisodeResults, compare_agents, controller_agents
+from dreamserve_training.files import atomic_write
+from dreamserve_training.models.controller import load_policy, save_policy
+from dreamserve_training.passes import resolve_passes
+from dreamserve_training.progress import log_progress, show_progress
+from dreamserve_training.recipe import ResolvedRecipe, Workspace, read_json
+from dreamserve_training.recipe_files import load_recipe
+from dreamserve_training.runs.pools import worker_pool
+from dreamserve_training.train.ppo.config import PPOConfig
+from dreamserve_training.train.ppo.learning import learn
+from tables import print_circumstances, print_table
+
+UNCHANGED = "as in the recipe"
+GROUPS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "reward": {
+        "the end, not the hit": {"reward": {"end": -1.0}},
+        "the world's reward": {"reward": {"world": 1.0}},
+    },
+    "length": {"cut at 50 steps": {"dream_steps": 50}, "cut at 600 steps": {"dream_steps": 600}},
+    "starts": {"beginnings only": {"beginnings": 1.0}, "late moments often": {"late": 1.0}},
+    "inputs": {"z, h and c": {"inputs": ("latent", "h", "c")}},
+    "network": {"a hidden layer of 64": {"hidden": 64}},
+    "temperature": {f"T = {t}": {"temperatures": (t, t)} for t in (0.1, 0.5, 1.0, 1.15, 1.3)},
+}
+FRESH_SEED = 5_000_000  # of the real episodes; recipes and `evaluate` use smaller ones
+
+
+@dataclass(frozen=True)
+class Learning:
+    """One learning: a variant in a world, with a seed."""
+
+    variant: str
+    world: Path
+    config: PPOConfig
+    folder: Path
+
+    def run(self) -> None:
+        """Learn, or go on, and keep the controller."""
+        trust = Trust(trust_torchscript=True)  # of a file of the user's own run
+        policy = learn(self.world, self.folder, self.config, trust=trust)
+        save_policy(policy, self.folder / "controller.npz")
+
+
+def learnings(
+    passes: tuple[ResolvedRecipe, ...], run: Path, options: argparse.Namespace
+) -> Iterator[Learning]:
+    """Yield every learning: variants in the last pass's dreams, the recipe's in each pass's."""
+    workspace = Workspace(run, passes[0].memory)
+    worlds = [workspace.draft]
+    for _ in passes[1:]:
+        workspace = workspace.next()
+        worlds.append(workspace.draft)
+    base = passes[-1].controller
+    if not isinstance(base, PPOConfig):
+        raise SystemExit("the recipe's controller is not learned by PPO")
+    base = replace(base, iterations=options.iterations, device=options.device)
+    groups = options.only.split(",") if options.only else [*GROUPS, "data"]
+    variants = {UNCHANGED: (worlds[-1], base)}
+    for group in groups:
+        for name, changes in GROUPS.get(group, {}).items():
+            variants[name] = worlds[-1], replace(base, **changes)
+        if group == "data":
+            names = ["first pass", *(f"iteration {n}" for n in range(1, len(worlds)))]
+            variants |= {
+                f"M of the {n}": (w, base) for n, w in zip(names, worlds[:-1], strict=False)
+            }
+    for name, (world, config) in variants.items():
+        for seed in range(options.seeds):
+            folder = options.out / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
+            yield Learning(name, world.resolve(), replace(config, seed=seed), folder.resolve())
+
+
+def learn_all(every: list[Learning], learners: int) -> None:
+    """Run all learnings that are not finished, several at once."""
+    missing = [each for each in every if not (each.folder / "controller.npz").exists()]
+    progress = log_progress("learn")
+    progress(0, len(missing))
+    with worker_pool(learners) as pool:
+        for done, job in enumerate(as_completed(pool.submit(each.run) for each in missing), 1):
+            job.result()
+            progress(done, len(missing))
+
+
+def played(each: Learning, recipe: ResolvedRecipe, seeds: range) -> EpisodeResults:
+    """Return the real results of one controller; they are kept."""
+    path = each.folder / f"real-{seeds[0]}-{len(seeds)}.json"
+    if (kept := read_json(path, default=None)) is None:
+        policy = load_policy(each.folder / "controller.npz")
+        agent = controller_agents(each.world, policy, 1.0)[0]
+        workers, progress = recipe.evaluate.workers, log_progress(f"play {each.folder.name}")
+        results = compare_agents(recipe.env, [agent], seeds, workers, progress)
+        kept = results[agent.name]._asdict()
+        with atomic_write(path) as file:
+            file.write(json.dumps(kept).encode())
+    return EpisodeResults(**kept)
+
+
+def dreamed(each: Learning, seeds: range, limit: int) -> float:
+    """Return the mean return in dreams at the temperature that it learned at."""
+    policy = load_policy(each.folder / "controller.npz")
+    temperature = each.config.temperature
+    returns, _ = dream_returns(load_world(each.world), [policy], seeds, temperature, limit)
+    return float(returns.mean())
+
+
+def rows(every: list[Learning], recipe: ResolvedRecipe, episodes: int) -> Iterator[list[str]]:
+    """Play each variant's controllers, on seeds of their own; yield the table's row of it."""
+    limit, reference = recipe.env.max_episode_steps, None
+    for name in dict.fromkeys(each.variant for each in every):
+        mine = [each for each in every if each.variant == name]
+        first = np.arange(len(mine)) * episodes + FRESH_SEED
+        seeds = [range(number, number + episodes) for number in first.tolist()]
+        parts = [played(each, recipe, part) for each, part in zip(mine, seeds, strict=True)]
+        results = EpisodeResults(*(list(chain(*each)) for each in zip(*parts, strict=True)))
+        dream = np.mean([dreamed(each, seeds[0][:100], limit) for each in mine])
+        figures, reference = results.summary(limit), reference or results
+        difference = paired(results, reference)
+        yield [
+            name,
+            f"{figures['mean']:,.0f} ± {figures['standard_error']:.0f}",
+            f"{difference['mean']:+,.0f} ± {difference['standard_error']:.0f}",
+            f"{dream:,.0f}",
+            " ".join(f"{np.mean(part.returns):,.0f}" for part in parts),
+        ]
+
+
+def main() -> None:
+    """Learn and play every variant; print one row for each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipe")
+    parser.add_argument("run", type=Path, help="the recipe's folder, with all its passes")
+    parser.add_argument("--out", type=Path, default=Path("runs/ablations"))
+    parser.add_argument("--only", default="", help=f"some of {', '.join([*GROUPS, 'data'])}")
+    parser.add_argument("--iterations", type=int, default=150)
+    parser.add_argument("--seeds", type=int, default=3, help="learnings of each variant")
+    parser.add_argument("--episodes", type=int, default=170, help="real ones, of each learning")
+    parser.add_argument("--learners", type=int, default=2, help="learnings at once")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    options = parser.parse_args()
+    show_progress()
+    written = load_recipe(options.recipe)
+    passes = resolve_passes(written, probe(written))
+    every = list(learnings(passes, options.run, options))
+    learn_all(every, options.learners)
+    table = list(rows(every, passes[-1], options.episodes))
+    print(
+        f"\n{options.seeds} learnings of each variant, {options.episodes} real episodes of each\n"
+    )
+    print_table(["", "real", "difference, paired", "in dreams", "each learning"], table)
+    print_circumstances(["torch", "onnxruntime"], cores="all used")
+
+
+if __name__ == "__main__":
+    main()

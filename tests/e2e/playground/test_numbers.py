@@ -1,0 +1,78 @@
+"""Worlds without pictures are played by their numbers: vectors by name, or latents."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+# relative, as the tests are not installed
+from ...service.conformance.vector_worlds import CATEGORICAL, DETERMINISTIC  # noqa: TID252
+from ...service.conformance.worlds import write_world  # noqa: TID252
+
+VALUES = "Array.from(document.querySelectorAll('#numbers output'), (one) => Number(one.value))"
+
+
+@pytest.fixture(scope="module")
+def url(
+    serve_module: Any, tmp_path_factory: pytest.TempPathFactory, takecover: Path
+) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("worlds")
+    worlds = [
+        str(write_world(folder / name, world=world))
+        for name, world in (("classes", CATEGORICAL), ("linear", DETERMINISTIC))
+    ]
+    with serve_module(*worlds, str(takecover)) as served:
+        yield served.url
+
+
+def test_a_vector_is_shown_by_its_names_and_moves_with_the_dream(player: Any, url: str) -> None:
+    one = player().open(url, "#seed=3")
+    page = one.page
+    assert page.locator("#numbers li > span").all_inner_texts() == ["x", "y", "speed"]
+    first = page.evaluate(VALUES)
+    one.step(3)
+    assert page.evaluate(VALUES) != first
+    assert float(page.inner_text("#surprise")) > 0  # in nats per group
+    assert page.inner_text("#hesitation").endswith("of 3")  # classes
+    assert page.inner_text("#signal-uncertainty") != "\u2013"
+    expect(page.locator("#futures figure")).to_have_count(6)
+    page.locator("#timeline").fill("0")
+    expect(page.locator("#steps")).to_have_text("0 / 3")
+    page.wait_for_function(f"first => String({VALUES}) === String(first)", arg=first)
+    one.press("b")
+    expect(page.locator("#branches li canvas")).to_have_count(1)
+
+
+def test_a_bundled_policy_plays_and_a_real_moment_begins_a_dream(player: Any, url: str) -> None:
+    one = player().open(url, "#seed=3")
+    one.press("c", "Space")
+    one.wait_for_step(3)
+    assert one.page.evaluate("document.forms.driver.elements.driver.value") == "controller"
+    one.page.click("#open-beginnings")
+    one.page.get_by_role("button", name="Begin at real moment 12").click()
+    expect(one.page.locator("#start")).to_have_text("real moment 12")
+
+
+def test_a_world_that_decodes_nothing_shows_its_latent(player: Any, url: str) -> None:
+    one = player().open(url, "#world=linear&seed=3")
+    page = one.page
+    assert page.locator("#numbers li > span").all_inner_texts() == ["latent 0", "latent 1"]
+    page.locator("#sliders input").fill("1.5")
+    one.wait_for_step(2)
+    one.pause()
+    assert page.inner_text("#surprise") == "\u2013"  # nothing was drawn
+    expect(page.locator("#mixture")).to_be_hidden()
+    expect(page.locator("#futures figure")).to_have_count(6)
+
+
+def test_another_world_may_have_pictures(player: Any, url: str) -> None:
+    one = player().open(url, "#seed=3")
+    one.page.select_option("#world", "takecover")
+    expect(one.page.locator("#screen")).to_be_visible()
+    expect(one.page.locator("#numbers")).to_be_hidden()
+    expect(one.page.locator(".signal")).to_have_count(0)
+    one.step(1)
+    one.page.select_option("#world", "classes")
+    expect(one.page.locator("#numbers")).to_be_visible()

@@ -1,0 +1,148 @@
+"""The tasks of a recipe: the stages of every pass in their order. Done ones are skipped.
+
+A task is done if its output exists and was made of what the recipe and the files say now.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from dreamserve_training.defaults import probe
+from dreamserve_training.passes import resolve_passes
+from dreamserve_training.progress import duration
+from dreamserve_training.recipe import ResolvedRecipe
+from dreamserve_training.recipe_files import load_recipe
+from dreamserve_training.runs.locks import locked
+from dreamserve_training.runs.records import describe
+from dreamserve_training.runs.signals import stoppable
+from dreamserve_training.stage_inputs import INPUTS, made_of
+from dreamserve_training.stages import STAGES, Stage, export
+from dreamserve_training.train.processes import leads
+from dreamserve_training.workspace import Workspace, read_json, write_json
+
+logger = logging.getLogger("dreamserve_training")
+TRAININGS = ("vae", "memory")  # stages that run in several processes, if the recipe says so
+
+
+@dataclass(frozen=True)
+class Task:
+    """A stage of a pass."""
+
+    stage: Stage
+    recipe: ResolvedRecipe
+    workspace: Workspace
+
+    @property
+    def title(self) -> str:
+        """The stage's name, and the iteration's number; there is only one export."""
+        name, number = self.stage.name, self.recipe.number
+        return name if number == 0 or name == "export" else f"{name} of iteration {number}"
+
+    def is_done(self) -> bool:
+        """Return whether the stage's output exists and was made of the present inputs."""
+        made = read_json(self.workspace.inputs(self.stage.name), default=None)
+        inputs = describe(INPUTS[self.stage.name](self.recipe, self.workspace))
+        return self.stage.output(self.workspace).exists() and bool(made == inputs)
+
+
+def tasks_of(passes: Sequence[ResolvedRecipe], workspace: Workspace, bundle: Path) -> list[Task]:
+    """Return all tasks in their order; the bundle is that of the last pass."""
+    tasks = [Task(stage, passes[0], workspace) for stage in STAGES]
+    for recipe in passes[1:]:
+        workspace = workspace.next()
+        tasks += [Task(stage, recipe, workspace) for stage in STAGES if stage.name != "vae"]
+    last = Stage("export", partial(export, bundle=bundle), lambda w: w.root / "exported")
+    return [*tasks, Task(last, passes[-1], workspace)]
+
+
+def run_stages(
+    name: str,
+    root: Path,
+    bundle: Path,
+    names: tuple[str, ...] | None = None,
+    restart: bool = False,
+    iteration: int = 0,
+) -> None:
+    """Run the stages called `names` (default: all) of the recipe `name`, and log progress.
+
+    `name` may be the path of a recipe's file. Of stages by name, those of the first pass are run,
+    or those of an `iteration`; `export` is the last pass's.
+    A stage is skipped if its output exists and was made of what the recipe and the earlier stages'
+    files are now. A stage whose unfinished or finished files were made of other settings or data
+    raises MismatchError; with `restart` it removes them and starts over. Raises ValueError for an
+    unknown recipe and for a stage whose input is missing or outdated, and LockedError if another
+    process runs stages in `root`.
+    """
+    written = load_recipe(name)
+    workspace = Workspace(root, written.memory, restart)
+    root.mkdir(parents=True, exist_ok=True)
+    passes = resolve_passes(written, probe(written, workspace))
+    tasks = tasks_of(passes, workspace, bundle)
+    selected = [task for task in tasks if names is None or _is_meant(task, names, iteration)]
+    if not selected:
+        raise ValueError(f"the recipe has {len(passes) - 1} iterations, without such a stage")
+    if not (leads(passes[0].vae) and leads(passes[0].train)):
+        join_training(selected, skip_done=names is None)
+        return
+    with stoppable(), locked(root, "recipe"):
+        for partial_file in root.rglob("*.partial"):  # of a process that was killed
+            partial_file.unlink()
+        done = [False] * len(tasks)
+        for index, task in enumerate(selected, 1):
+            place = tasks.index(task)
+            for earlier in range(place):  # a task that was done is not asked again
+                done[earlier] = done[earlier] or tasks[earlier].is_done()
+            if missing := [tasks[earlier].title for earlier in range(place) if not done[earlier]]:
+                raise ValueError(
+                    f"{task.title}: run {', '.join(missing)} first, with these settings and data"
+                )
+            done[place] = names is None and task.is_done()
+            if done[place]:
+                logger.info("%s: already done, skipped", task.title)
+                continue
+            logger.info("%s: started, %d of %d", task.title, index, len(selected))
+            run_task(task)
+            done[place] = True
+
+
+def _is_meant(task: Task, names: tuple[str, ...], iteration: int) -> bool:
+    if task.stage.name == "export":
+        return "export" in names
+    return task.stage.name in names and task.recipe.number == iteration
+
+
+def join_training(tasks: Sequence[Task], skip_done: bool) -> None:
+    """Take part in the training that the first process has begun; it alone runs other stages.
+
+    Raises ValueError if that process has not come so far.
+    """
+    for task in tasks:
+        if skip_done and task.is_done():
+            continue
+        if task.stage.name not in TRAININGS:
+            raise ValueError(
+                f"{task.title}: is run by the first process only; call the stages"
+                f" {' and '.join(TRAININGS)} by name on further machines"
+            )
+        task.stage.run(task.recipe, task.workspace)
+
+
+def run_task(task: Task) -> None:
+    """Run `task`, and note what it was made of and how long it took."""
+    name, start_s = task.stage.name, time.monotonic()
+    task.workspace.root.mkdir(parents=True, exist_ok=True)
+    with made_of(task.workspace, name, INPUTS[name](task.recipe, task.workspace)):
+        task.stage.run(task.recipe, task.workspace)
+    took_s = time.monotonic() - start_s
+    record_time(task.workspace, name, took_s)
+    logger.info("%s: done in %s", task.title, duration(took_s))
+
+
+def record_time(workspace: Workspace, stage: str, seconds: float) -> None:
+    """Add `seconds` to the total duration of `stage` over all its runs; the card shows it."""
+    totals = read_json(workspace.seconds, default={})
+    totals[stage] = round(totals.get(stage, 0.0) + seconds, 1)
+    write_json(workspace.seconds, totals)
