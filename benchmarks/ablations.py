@@ -22,13 +22,13 @@ import numpy as np
 
 from dreamserve.loading import load_world
 from dreamserve.trust import Trust
-from dreamserve_training.defaults import probe
 from dreamserve_training.dreams.returns import dream_returns
 from dreamserve_training.evaluation.differences import paired
 from dreamserve_training.evaluation.real import EpisodeResults, compare_agents, controller_agents
 from dreamserve_training.files import atomic_write
 from dreamserve_training.models.controller import load_policy, save_policy
 from dreamserve_training.passes import resolve_passes
+from dreamserve_training.probe import probe
 from dreamserve_training.progress import log_progress, show_progress
 from dreamserve_training.recipe import ResolvedRecipe, Workspace, read_json
 from dreamserve_training.recipe_files import load_recipe

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from dreamserve_training.defaults import probe, resolve
+from dreamserve_training.defaults import resolve
 from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.models.mixture import Head
+from dreamserve_training.probe import probe
 from dreamserve_training.recipe import ResolvedRecipe
 from dreamserve_training.recipe_files import load_recipe
 from dreamserve_training.tools.dataset_utils import create_mdnrnn_dataloader

@@ -36,10 +36,10 @@ from dreamserve_client import DreamClient
 from dreamserve_training.data.agents import BlindAgent
 from dreamserve_training.data.policies import random_actions
 from dreamserve_training.data.workers import worker_env
-from dreamserve_training.defaults import probe
 from dreamserve_training.envs import EnvSpec
 from dreamserve_training.evaluation.differences import paired
 from dreamserve_training.evaluation.real import EpisodeResults, play
+from dreamserve_training.probe import probe
 from dreamserve_training.recipe_files import load_recipe
 from dreamserve_training.runs.pools import worker_pool
 from tables import print_circumstances, print_table, verdict

@@ -41,11 +41,12 @@ from dreamserve_training.data.episodes import (
 )
 from dreamserve_training.data.frames import sample_frames
 from dreamserve_training.data.loaders import create_window_loader
-from dreamserve_training.defaults import probe, resolve
+from dreamserve_training.defaults import resolve
 from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.models.mixture import Head
 from dreamserve_training.models.vae import load_vae, vae_loss
 from dreamserve_training.models.world_model import LossWeights
+from dreamserve_training.probe import probe
 from dreamserve_training.recipe_files import load_recipe
 from dreamserve_training.train.memory import train_memory
 from dreamserve_training.train.vae import VAEConfig, train_vae

@@ -14,7 +14,7 @@ from dreamserve_training.data.episodes import (
     save_episode,
 )
 from dreamserve_training.data.policies import repeated_sequence, sticky_actions
-from dreamserve_training.defaults import probe
+from dreamserve_training.probe import probe
 from dreamserve_training.recipe_files import load_recipe
 
 

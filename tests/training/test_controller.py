@@ -11,7 +11,6 @@ from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.data.agents import BlindAgent
 from dreamserve_training.data.collect import CollectConfig
 from dreamserve_training.data.policies import random_actions
-from dreamserve_training.defaults import probe
 from dreamserve_training.dreams.returns import dream_returns, features
 from dreamserve_training.evaluation.dreaming import AverageAgent, DreamingAgent, latent_of
 from dreamserve_training.evaluation.real import (
@@ -27,6 +26,7 @@ from dreamserve_training.models.controller import (
     load_policy,
     save_policy,
 )
+from dreamserve_training.probe import probe
 from dreamserve_training.recipe_files import load_recipe
 from dreamserve_training.train import controller as train_controller
 from dreamserve_training.train.controller import ControllerConfig, evolve

@@ -10,8 +10,9 @@ from dreamserve_training.data.disk import Data
 from dreamserve_training.data.episodes import DataError, episode_paths
 from dreamserve_training.data.gym_spaces import parse_space
 from dreamserve_training.data.sources.importing import import_dataset
-from dreamserve_training.defaults import probe, resolve
+from dreamserve_training.defaults import resolve
 from dreamserve_training.models.controller import load_policy
+from dreamserve_training.probe import probe
 from dreamserve_training.recipe import Recipe
 from dreamserve_training.recipe_files import RecipeError
 from dreamserve_training.runs.errors import MismatchError

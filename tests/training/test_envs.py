@@ -13,11 +13,12 @@ from dreamserve_protocol.errors import InvalidActionError
 from dreamserve_training import stages
 from dreamserve_training.data.collect import CollectConfig, collect, record_episode
 from dreamserve_training.data.episodes import load_episode
-from dreamserve_training.defaults import probe, resolve
+from dreamserve_training.defaults import resolve
 from dreamserve_training.envs import EnvSpec, MissingEnvironmentError, UnsupportedEnvironmentError
 from dreamserve_training.evaluation.real import EpisodeResults, blind_agents, compare_agents
 from dreamserve_training.export import world_spec
 from dreamserve_training.models.controller import LinearPolicy, save_policy
+from dreamserve_training.probe import probe
 from dreamserve_training.recipe import Recipe
 from dreamserve_training.workspace import Workspace, read_json
 

@@ -14,7 +14,6 @@ from dreamserve_training.data.agents import Exploration
 from dreamserve_training.data.episodes import save_episode
 from dreamserve_training.data.loaders import create_window_loader
 from dreamserve_training.data.players import SequencePlayer
-from dreamserve_training.defaults import Probed
 from dreamserve_training.envs import EnvSpec
 from dreamserve_training.evaluation.differences import controller_differences, paired
 from dreamserve_training.evaluation.dreaming import ControllerPlayer
@@ -22,6 +21,7 @@ from dreamserve_training.evaluation.real import EpisodeResults
 from dreamserve_training.models.catalog import save_memory
 from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.passes import resolve_passes
+from dreamserve_training.probe import Probed
 from dreamserve_training.recipe import Iteration, Recipe
 from dreamserve_training.recipe_files import RecipeError
 from dreamserve_training.stage_inputs import INPUTS, players

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from dreamserve_training import cli
 from dreamserve_training.data.collect import CollectConfig, collect, record_episode
 from dreamserve_training.data.episodes import load_episode
-from dreamserve_training.defaults import probe
 from dreamserve_training.models.controller import Axis
+from dreamserve_training.probe import probe
 from dreamserve_training.recipe_files import load_recipe
 from dreamserve_training.runs import pools
 from dreamserve_training.runs.errors import WorkerError

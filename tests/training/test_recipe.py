@@ -13,9 +13,10 @@ from dreamserve.local import LocalClient
 from dreamserve_training import defaults, stages, tasks
 from dreamserve_training.cli import app
 from dreamserve_training.data.collect import record_episode
-from dreamserve_training.defaults import probe, resolve
+from dreamserve_training.defaults import resolve
 from dreamserve_training.evaluation.real import blind_agents
 from dreamserve_training.passes import resolve_passes
+from dreamserve_training.probe import probe
 from dreamserve_training.recipe import LIGHT_PLAN, Recipe
 from dreamserve_training.recipe_files import RecipeError, load_recipe
 from dreamserve_training.workspace import read_json

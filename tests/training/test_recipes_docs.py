@@ -12,7 +12,8 @@ from dreamserve.observations import VectorSpec
 from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.data.agents import Exploration
 from dreamserve_training.data.collect import CollectConfig
-from dreamserve_training.defaults import probe, resolve
+from dreamserve_training.defaults import resolve
+from dreamserve_training.probe import probe
 from dreamserve_training.recipe import LIGHT_PLAN, EvaluateConfig, Iteration, Recipe
 from dreamserve_training.recipe_files import load_recipe
 

@@ -16,13 +16,14 @@ from dreamserve_training.data.episodes import DataError, load_episode, save_epis
 from dreamserve_training.data.loaders import create_window_loader
 from dreamserve_training.data.sequences import SequenceDataset
 from dreamserve_training.data.signals import Signal
-from dreamserve_training.defaults import probe, resolve
+from dreamserve_training.defaults import resolve
 from dreamserve_training.dreams.worlds import world_from_models
 from dreamserve_training.models.catalog import load_memory
 from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.models.signals import SignalHead
 from dreamserve_training.models.vae import ConvVAE
 from dreamserve_training.models.world_model import LossWeights
+from dreamserve_training.probe import probe
 from dreamserve_training.recipe import Recipe
 from dreamserve_training.recipe_files import RecipeError
 from dreamserve_training.train.memory import train_memory

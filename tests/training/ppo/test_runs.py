@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 from dreamserve.bundle import load_bundle, seal
 from dreamserve.loading import load_world
 from dreamserve_training.cli import app
-from dreamserve_training.defaults import Probed, resolve
+from dreamserve_training.defaults import resolve
 from dreamserve_training.dreams.returns import dream_returns
 from dreamserve_training.models.controller import LinearPolicy, Scores, load_policy, save_policy
+from dreamserve_training.probe import Probed
 from dreamserve_training.recipe import Recipe
 from dreamserve_training.recipe_files import RecipeError
 from dreamserve_training.runs.errors import DivergedError, LockedError, MismatchError

@@ -10,7 +10,6 @@ from typing import Any
 from dreamserve.loading import load_world
 from dreamserve.manifest import DoneRule
 from dreamserve.trust import UNTRUSTED
-from dreamserve_training.defaults import experience_of
 from dreamserve_training.evaluation.measure import (
     card_pictures,
     measure_memory,
@@ -20,6 +19,7 @@ from dreamserve_training.evaluation.measure import (
 from dreamserve_training.evaluation.prediction import break_even_threshold
 from dreamserve_training.evaluation.teacher_forcing import load_latents, teacher_force
 from dreamserve_training.evaluation.verdicts import verdicts_on
+from dreamserve_training.experience import experience_of
 from dreamserve_training.export import (
     ModelBackend,
     Picture,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dreamserve.bundle import MANIFEST_FILE, load_bundle
-from dreamserve_training.defaults import probe, resolve
+from dreamserve_training.defaults import resolve
 from dreamserve_training.dreams.policies import bundled_policy
 from dreamserve_training.envs import EnvSpec
 from dreamserve_training.evaluation.differences import controller_differences, paired
@@ -19,6 +19,7 @@ from dreamserve_training.evaluation.real import (
     controller_agents,
 )
 from dreamserve_training.models.controller import Policy, load_policy
+from dreamserve_training.probe import probe
 from dreamserve_training.progress import log_progress
 from dreamserve_training.recipe_files import load_recipe
 from dreamserve_training.runs.options import Count, Options, Whole

@@ -1,31 +1,21 @@
-"""Everything that a recipe leaves out: it follows from the environment and from the experience.
+"""Everything that a recipe leaves out: it follows from the environment and from the experience."""
 
-The environment is asked once; its answers are kept in the run's folder, so later stages need no
-environment.
-"""
-
-import contextlib
-import logging
 import math
-import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar, get_args
+from dataclasses import replace
+from typing import Any, get_args
 
-import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from dreamserve.manifest import SignalSpec
-from dreamserve.observations import ObservationSpec, VectorSpec
-from dreamserve.spaces import ActionSpace
-from dreamserve_training.data.agents import Exploration
-from dreamserve_training.data.collect import CollectConfig, record_episode
-from dreamserve_training.data.episodes import episode_paths, load_episode, read_headers
-from dreamserve_training.data.signals import Signal, Signals, check_recorded
-from dreamserve_training.envs import EnvSpec, RealEnv, env_name, make_env
+from dreamserve.observations import VectorSpec
+from dreamserve_training.data.collect import CollectConfig
+from dreamserve_training.data.signals import Signal, Signals
+from dreamserve_training.envs import EnvSpec
 from dreamserve_training.export.bank import BankConfig
 from dreamserve_training.models.controller import Scores
-from dreamserve_training.probing import Wishes, action_spec, observation_spec, step_limit
+from dreamserve_training.overrides import with_options
+from dreamserve_training.probe import Probed
 from dreamserve_training.recipe import (
     LIGHT_PLAN,
     DoneRuleName,
@@ -34,147 +24,11 @@ from dreamserve_training.recipe import (
     ResolvedRecipe,
 )
 from dreamserve_training.recipe_files import RecipeError
-from dreamserve_training.recorded import recorded_spec
 from dreamserve_training.train.controller import ControllerConfig
 from dreamserve_training.train.memory import TrainConfig
 from dreamserve_training.train.methods import METHODS, MethodConfig
 from dreamserve_training.train.ppo.config import PPOConfig
 from dreamserve_training.train.vae import VAEConfig
-from dreamserve_training.workspace import Workspace, read_json, write_json
-
-logger = logging.getLogger("dreamserve_training")
-Config = TypeVar(
-    "Config",
-    CollectConfig,
-    VAEConfig,
-    TrainConfig,
-    ControllerConfig,
-    EvaluateConfig,
-    BankConfig,
-    Exploration,
-)
-
-PROBE_STEPS = 1000  # of episodes that are played to learn how long they are
-_OBSERVATION: TypeAdapter[ObservationSpec] = TypeAdapter(ObservationSpec)
-_ACTIONS: TypeAdapter[ActionSpace] = TypeAdapter(ActionSpace)
-
-
-@dataclass(frozen=True)
-class Probed:
-    """What the environment told of itself."""
-
-    env: EnvSpec
-    mean_steps: float  # of an episode, played as the recipe collects or recorded
-    steps: int | None = None  # of all recorded data
-
-
-def probe(recipe: Recipe, workspace: Workspace | None = None) -> Probed:
-    """Ask the environment, or return what it told before in this workspace.
-
-    Raises MissingEnvironmentError if it is not installed, and UnsupportedEnvironmentError, which
-    says what would be right, if no world can be trained on it.
-    """
-    if recipe.env is None:
-        return _recorded(recipe)
-    asked = repr((_wishes(recipe), env_name(recipe.env), recipe.part))
-    if workspace is not None:
-        known = read_json(workspace.environment, default={})
-        if known.get("asked") == asked:
-            return _remembered(recipe, known)
-    # Elsewhere, as workers do: a game may leave files in its working directory.
-    with tempfile.TemporaryDirectory(prefix="probe-") as folder, contextlib.chdir(folder):
-        probed = _ask(recipe)
-    if workspace is not None:
-        answers = {
-            "asked": asked,
-            "env_id": probed.env.env_id,
-            "observation": _OBSERVATION.dump_python(probed.env.observation, mode="json"),
-            "action_space": _ACTIONS.dump_python(probed.env.action_space, mode="json"),
-            "max_episode_steps": probed.env.max_episode_steps,
-            "part": probed.env.part,
-            "mean_steps": probed.mean_steps,
-        }
-        write_json(workspace.environment, answers)
-    return probed
-
-
-def _wishes(recipe: Recipe) -> Wishes:
-    return Wishes(
-        recipe.part,
-        recipe.crop,
-        recipe.size,
-        None if recipe.action_names is None else tuple(recipe.action_names),
-        recipe.max_episode_steps,
-        None if recipe.observation_names is None else tuple(recipe.observation_names),
-    )
-
-
-def _recorded(recipe: Recipe) -> Probed:
-    if recipe.data is None:
-        raise RecipeError("a recipe needs env=..., data=Data(...), or both")
-    described = recipe.data.description()
-    spec = recorded_spec(recipe.data, _wishes(recipe))
-    first = episode_paths(recipe.data.folder)[0]
-    check_recorded(recipe.signals, set(read_headers(first)), first)
-    return Probed(spec, described.steps / described.episodes, described.steps)
-
-
-def _remembered(recipe: Recipe, known: Mapping[str, Any]) -> Probed:
-    spec = EnvSpec(
-        recipe.env,
-        known["env_id"],
-        _OBSERVATION.validate_python(known["observation"]),
-        _ACTIONS.validate_python(known["action_space"]),
-        known["max_episode_steps"],
-        known["part"],
-        recipe.record,
-        recipe.install,
-    )
-    return Probed(spec, known["mean_steps"])
-
-
-def _ask(recipe: Recipe) -> Probed:
-    assert recipe.env is not None
-    wishes, env = _wishes(recipe), make_env(recipe.env, recipe.install)
-    name = env_name(recipe.env)
-    spec = EnvSpec(
-        recipe.env,
-        name,
-        observation_spec(env.observation_space, wishes, name),
-        action_spec(env.action_space, env, wishes, name),
-        step_limit(env, wishes),
-        _part(recipe, env),
-        recipe.record,
-        recipe.install,
-    )
-    real = RealEnv(spec, env)
-    try:
-        mean_steps = _mean_steps(
-            real, with_options("collect", CollectConfig(), recipe.collect), recipe
-        )
-    finally:
-        env.close()
-    return Probed(spec, mean_steps)
-
-
-def _part(recipe: Recipe, env: Any) -> str | None:
-    """Return the key of a Dict observation; the only key of a Dict need not be said."""
-    keys = getattr(env.observation_space, "spaces", None)
-    if recipe.part is None and isinstance(keys, dict):
-        return str(next(iter(keys)))
-    return recipe.part
-
-
-def _mean_steps(env: RealEnv, config: CollectConfig, recipe: Recipe) -> float:
-    """Return the mean length of the first episodes, which takes PROBE_STEPS steps or more."""
-    config = replace(config, policy=recipe.policy)
-    first = record_episode(env, config, config.seed)
-    check_recorded(recipe.signals, set(first), env.spec.env_id)
-    lengths = [len(first["actions"])]
-    while sum(lengths) < PROBE_STEPS:
-        seed = config.seed + len(lengths)
-        lengths.append(len(record_episode(env, config, seed)["actions"]))
-    return float(np.mean(lengths))
 
 
 def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
@@ -292,38 +146,3 @@ def _bank(recipe: Recipe) -> BankConfig:
 def _evaluate(options: Mapping[str, Any]) -> EvaluateConfig:
     config = with_options("evaluate", EvaluateConfig(), options)
     return replace(config, plan={**LIGHT_PLAN, **config.plan})
-
-
-def with_options(field: str, config: Config, options: Mapping[str, Any]) -> Config:
-    """Return `config` with `options` in place of its defaults. RecipeError for an unknown one."""
-    known = {item.name for item in fields(config)}
-    if unknown := sorted(set(options) - known):
-        raise RecipeError(f"{field}: unknown options {unknown}; known: {', '.join(sorted(known))}")
-    changed: Config = replace(config, **options)
-    return changed
-
-
-@dataclass(frozen=True)
-class Experience:
-    """What the collected episodes tell."""
-
-    constant_reward: float | None  # of every step, if all are equal
-    ends: bool  # whether any episode terminates
-    reward_mean: float
-    reward_std: float  # standard deviation over all steps
-
-
-def experience_of(recipe: ResolvedRecipe, workspace: Workspace) -> Experience:
-    """Return what M has to predict: rewards, unless all are equal, and ends, if there are any."""
-    rewards, ends = [], False
-    for path in episode_paths(workspace.all_episodes("train")):
-        episode = load_episode(path, ("rewards", "terminated"))
-        rewards.append(episode["rewards"].astype(np.float64))
-        ends = ends or bool(episode["terminated"].any())
-    all_rewards = np.concatenate(rewards)
-    constant = recipe.constant_reward
-    if constant is None and all_rewards.min() == all_rewards.max():
-        constant = float(all_rewards[0])
-    if constant == 0.0:
-        logger.warning("every reward is 0: nothing distinguishes good actions from bad ones")
-    return Experience(constant, ends, float(all_rewards.mean()), float(all_rewards.std()))

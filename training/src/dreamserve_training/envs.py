@@ -32,7 +32,7 @@ class UnsupportedEnvironmentError(ValueError):
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """A real environment, in the terms of a manifest; `defaults.probe` makes it.
+    """A real environment, in the terms of a manifest; `probe.probe` makes it.
 
     `env` is a Gymnasium id (`module:Id-v0` imports the module first) or a callable that returns an
     environment. Episodes are cut after `max_episode_steps`.

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from dreamserve.observations import FrameSpec
-from dreamserve_training.defaults import probe, resolve
+from dreamserve_training.defaults import resolve
 from dreamserve_training.files import atomic_write
+from dreamserve_training.probe import probe
 from dreamserve_training.recipe import Recipe, ResolvedRecipe
 from dreamserve_training.recipe_files import RecipeError, recipe_name
 
@@ -40,7 +41,7 @@ RECIPE = Recipe(
 def write_recipe(folder: Path, name: str, env: str, part: str | None = None) -> Path:
     """Write `folder`/NAME.py for the environment `env`, and return its path.
 
-    Raises RecipeError for an invalid name and if the file exists, and what `defaults.probe` raises.
+    Raises RecipeError for an invalid name and if the file exists, and what `probe.probe` raises.
     """
     path = folder / f"{name}.py"
     recipe_name(str(path))

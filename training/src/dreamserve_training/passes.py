@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 from dreamserve_training.data.agents import Exploration
-from dreamserve_training.defaults import Probed, held_out, resolve, with_options
+from dreamserve_training.defaults import held_out, resolve
+from dreamserve_training.overrides import with_options
+from dreamserve_training.probe import Probed
 from dreamserve_training.recipe import Iteration, Recipe, ResolvedRecipe
 from dreamserve_training.recipe_files import RecipeError
 

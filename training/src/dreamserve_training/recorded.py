@@ -13,8 +13,8 @@ from dreamserve_training.data.digests import files_digest
 from dreamserve_training.data.disk import Data, place_episodes
 from dreamserve_training.data.episodes import episode_paths, read_headers
 from dreamserve_training.data.gym_spaces import renamed
+from dreamserve_training.env_specs import Wishes, observation_spec
 from dreamserve_training.envs import EnvSpec
-from dreamserve_training.probing import Wishes, observation_spec
 from dreamserve_training.progress import log_progress
 from dreamserve_training.runs.records import Record, begin
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from dreamserve_training.defaults import probe
 from dreamserve_training.passes import resolve_passes
+from dreamserve_training.probe import probe
 from dreamserve_training.progress import duration
 from dreamserve_training.recipe import ResolvedRecipe
 from dreamserve_training.recipe_files import load_recipe
