@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dreamserve_training.data.episodes import save_episode
-from dreamserve_training.stages import run_stages
+from dreamserve_training.tasks import run_stages
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 TABLE = "|---"

@@ -3,6 +3,7 @@
 import json
 import re
 import zipfile
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from dreamserve.backends.fake import SPACES
 from dreamserve.backends.onnx import OnnxBackend
 from dreamserve.backends.torch import TorchBackend
 from dreamserve.bundle import load_bundle
+from dreamserve.manifest import SignalSpec
 from dreamserve.observations import Crop, FrameSpec
 from dreamserve.spaces import BoxSpace, DiscreteSpace
 from dreamserve_training.data.episodes import DataError, save_episode
@@ -451,6 +453,24 @@ def test_a_module_that_was_traced_for_one_batch_size_is_refused_with_what_to_cha
     example, file = (torch.zeros(2, 4),), tmp_path / "x.onnx"
     with pytest.raises(ExportError, match=says):
         writing.write_onnx(OneSize().eval(), example, ("vectors",), ("mean",), file)
+
+
+@pytest.mark.parametrize(("hit", "factor", "passes"), [(4e-4, 1.003, True), (0.3, 1.0003, False)])
+def test_parity_allows_rounding_of_small_probabilities_only(
+    hit, factor, passes, tiny_models, take_cover
+):
+    spec = world_spec("tiny", take_cover, tiny_models[1], constant_reward=1.0)
+    spec = spec.model_copy(update={"signals": (SignalSpec(name="hit", description="a hit"),)})
+
+    class Says(ModelBackend):
+        def step(self, batch):
+            hits = np.full(len(batch.latent), self.hit, np.float32)
+            return replace(super().step(batch), signals=(hits,))
+
+    reference, other = (Says(spec, *tiny_models) for _ in range(2))
+    reference.hit, other.hit = hit, hit * factor
+    with nullcontext() if passes else pytest.raises(ExportError, match="in hit; at most"):
+        check_parity(spec, reference, {"other": other})
 
 
 def test_weights_that_were_not_rounded_are_refused(tmp_path):

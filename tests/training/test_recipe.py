@@ -28,6 +28,7 @@ def tiny_recipe(monkeypatch):
     full = load_recipe("takecover")
     tiny = replace(
         full,
+        max_episode_steps=400,  # random play seldom lives longer
         collect={**full.collect, "episodes": 3, "workers": 1},
         vae={"z_dim": 8, "frames": 160, "validation_frames": 32, "epochs": 1, "batch_size": 32},
         memory_options={**full.memory_options, "rnn_size": 16, "num_mixtures": 2},
@@ -44,7 +45,11 @@ def tiny_recipe(monkeypatch):
         },
         bank_size=4,
         bank={"draft": 16},
-        iterations=(replace(full.iterations[0], episodes=3, train={"epochs": 1}, controller={}),),
+        iterations=(
+            replace(
+                full.iterations[0], episodes=3, train={"epochs": 1}, controller={}, evaluate={}
+            ),
+        ),
     )
     monkeypatch.setattr(tasks, "load_recipe", lambda name: tiny)
     return tiny

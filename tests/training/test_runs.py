@@ -474,21 +474,21 @@ def test_a_signal_ends_v_and_c(frames, dreams, tmp_path, monkeypatch):
     assert not list(tmp_path.glob("*_best.pth"))
 
 
-WORKERS = """
+WORKERS = r"""
 import os, subprocess, sys, time
 from dreamserve_training.runs.pools import worker_pool
 from dreamserve_training.runs.signals import stoppable
 
 def play():
-    # a game: it holds this program's stdout, and ends for nobody
-    program = "import time; print('game', flush=True); time.sleep(600)"
+    # a game: it holds this program's stdout, which all write a line at a time, and ends for nobody
+    program = "import os, time; os.write(1, b'game\\n'); time.sleep(600)"
     game = subprocess.Popen([sys.executable, "-c", program])
     game.wait()
 
 if __name__ == "__main__":
     with stoppable(), worker_pool(2) as pool:
         jobs = [pool.submit(play) for _ in range(2)]
-        print(*os.listdir("."), flush=True)
+        os.write(1, f"{os.listdir('.')}\n".encode())
         [job.result() for job in jobs]
 """
 
@@ -501,8 +501,8 @@ def test_workers_and_their_games_end_with_the_process_that_started_them(tmp_path
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=tmp_path, text=True, **pipes) as program:
         lines = [program.stdout.readline() for _ in range(3)]
-        assert lines.count("game\n") == 2
         program.send_signal(number)
+        assert lines.count("game\n") == 2
         # the pipes end when the last process that holds them has ended
         _, errors = program.communicate(timeout=PATIENCE_S)
     if number == signal.SIGKILL:

@@ -79,11 +79,8 @@ export class Game extends EventTarget {
   play() {
     if (this.isPlaying || !this.dream.spec) return;
     const shown = this.viewed;
-    if (this.dream.history.at(shown).terminated) {
-      this.again();
-      return;
-    }
-    this.#exclusively(() => this.#resume(shown), true);
+    if (this.dream.history.at(shown).terminated) this.again();
+    else this.#exclusively(() => this.#resume(shown), true);
   }
 
   pause() {

@@ -194,7 +194,7 @@ BAD_COLUMNS: list[tuple[type[Request], dict[str, Any], str]] = [
     (ResetBatchRequest, {"count": 1, "session_ids": ONE}, "exactly one of session_ids and count"),
     (ResetBatchRequest, {"count": 2, "seeds": [1]}, "seeds has 1 rows, the batch 2"),
     (ResetBatchRequest, {"count": 1, "latents": [[0.0] * 3]}, r"latents must be \[1, 4\]"),
-    (ResetBatchRequest, {"count": 1, "bank": [1], "latents": [[0.0] * 4]}, "not both"),
+    (ResetBatchRequest, {"count": 1, "bank": [1], "latents": [[0.0] * 4]}, "give one of bank"),
 ]
 
 

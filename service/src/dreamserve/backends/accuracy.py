@@ -43,14 +43,16 @@ def measured_error(
     )
 
 
-def relative_difference(expected: npt.ArrayLike, actual: npt.ArrayLike) -> float:
-    """Return max |actual - expected| / max(|expected|, rms(expected)); infinite for NaN."""
+def relative_difference(
+    expected: npt.ArrayLike, actual: npt.ArrayLike, least: float = 1e-12
+) -> float:
+    """Return max |actual - expected| / max(|expected|, rms(expected), least); infinite for NaN."""
     expected, actual = np.asarray(expected, np.float64), np.asarray(actual, np.float64)
     if not expected.size:
         return 0.0
     if not np.isfinite(actual).all():
         return float("inf")
-    scale = np.maximum(np.abs(expected), max(float(np.sqrt(np.mean(expected**2))), 1e-12))
+    scale = np.maximum(np.abs(expected), max(float(np.sqrt(np.mean(expected**2))), least))
     return float((np.abs(actual - expected) / scale).max())
 
 
