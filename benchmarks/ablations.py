@@ -30,11 +30,12 @@ from dreamserve_training.models.controller import load_policy, save_policy
 from dreamserve_training.passes import resolve_passes
 from dreamserve_training.probe import probe
 from dreamserve_training.progress import log_progress, show_progress
-from dreamserve_training.recipe import ResolvedRecipe, Workspace, read_json
+from dreamserve_training.recipe import ResolvedRecipe
 from dreamserve_training.recipe_files import load_recipe
 from dreamserve_training.runs.pools import worker_pool
 from dreamserve_training.train.ppo.config import PPOConfig
 from dreamserve_training.train.ppo.learning import learn
+from dreamserve_training.workspace import Workspace, read_json
 from tables import print_circumstances, print_table
 
 UNCHANGED = "as in the recipe"

@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from dreamserve.local import LocalClient
-from dreamserve_training import defaults, stages, tasks
+from dreamserve_training import probe as probing
+from dreamserve_training import stages, tasks
 from dreamserve_training.cli import app
 from dreamserve_training.data.collect import record_episode
 from dreamserve_training.defaults import resolve
@@ -79,7 +80,7 @@ def test_a_recipe_runs_from_the_game_to_a_bundle_and_is_done_only_once(
     played = manifest["quality"]["real"]
     assert played["random"]["episodes"] == played["controller"]["episodes"] == 2
     differences = manifest["quality"]["differences"]
-    assert differences["controller - sweep 90"]["episodes"] == 2
+    assert differences["controller - random"]["episodes"] == 2
     assert list(manifest["quality"]["passes"]) == ["first pass", "iteration 1"]
     likelihoods = [each["NLL of M"] for each in manifest["quality"]["passes"].values()]
     assert likelihoods[1] == manifest["quality"]["likelihood"]["nll"] != likelihoods[0]
@@ -113,7 +114,7 @@ def test_stages_of_an_iteration_that_the_recipe_lacks_are_refused(tmp_path, monk
 
 def test_car_racing_is_seen_without_its_status_bar_and_is_driven(monkeypatch):
     pytest.importorskip("Box2D", reason="pip install 'dreamserve-training[box2d]'")
-    monkeypatch.setattr(defaults, "PROBE_STEPS", 1)
+    monkeypatch.setattr(probing, "PROBE_STEPS", 1)
     recipe = replace(load_recipe("carracing"), max_episode_steps=70)
     first, *iterations = resolve_passes(recipe, probe(recipe))
     assert len(iterations) == 2

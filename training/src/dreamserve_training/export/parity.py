@@ -21,8 +21,8 @@ from dreamserve.observations import FrameSpec
 from dreamserve_training.export.errors import ExportError
 
 TOLERANCE = 1e-4  # relative
-# Signals below it are compared by their absolute error: of a small probability, the last bits of the
-# logit are a larger part.
+# Signals below it are compared by their absolute error: the last bits of a logit are a larger part
+# of a small probability.
 LEAST_SIGNAL = 0.01
 BATCHES = (1, 3, 64)
 STEPS = 4
