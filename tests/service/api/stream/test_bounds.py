@@ -206,10 +206,15 @@ def test_who_has_stalled_makes_room_for_others(listening, dial, monkeypatch) -> 
 
 def test_the_longest_idle_connections_make_room_for_new_ones(listening, dial, caplog) -> None:
     with listening(max_connections=4) as served:
-        idle = [dial(served) for _ in range(12)]
+        oldest = dial(served)
+        with httpx.Client(
+            base_url=served.url
+        ) as http:  # those that follow are younger, by the clock
+            assert http.get("/livez").status_code == 200
+        idle = [dial(served) for _ in range(11)]
         with httpx.Client(base_url=served.url) as http:
             assert http.post("/reset", json={}).status_code == 200
-        assert idle[0].is_closed()
+        assert oldest.is_closed()
         assert "Content-Type" not in idle[-1].post("/reset", b"{}").begun().split("\r\n")[0]
     (record,) = caplog.records
     assert "4 connections, the limit, are open: closed those that were idle" in record.message
