@@ -10,7 +10,6 @@ recipe's. Finished learnings and plays are kept in `--out`, so an interrupted sc
 """
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
@@ -25,7 +24,6 @@ from dreamserve.trust import Trust
 from dreamserve_training.dreams.returns import dream_returns
 from dreamserve_training.evaluation.differences import paired
 from dreamserve_training.evaluation.real import EpisodeResults, compare_agents, controller_agents
-from dreamserve_training.files import atomic_write
 from dreamserve_training.models.controller import load_policy, save_policy
 from dreamserve_training.passes import resolve_passes
 from dreamserve_training.probe import probe
@@ -35,7 +33,7 @@ from dreamserve_training.recipe_files import load_recipe
 from dreamserve_training.runs.pools import worker_pool
 from dreamserve_training.train.ppo.config import PPOConfig
 from dreamserve_training.train.ppo.learning import learn
-from dreamserve_training.workspace import Workspace, read_json
+from dreamserve_training.workspace import Workspace, read_json, write_json
 from tables import print_circumstances, print_table
 
 UNCHANGED = "as in the recipe"
@@ -118,8 +116,7 @@ def played(each: Learning, recipe: ResolvedRecipe, seeds: range) -> EpisodeResul
         workers, progress = recipe.evaluate.workers, log_progress(f"play {each.folder.name}")
         results = compare_agents(recipe.env, [agent], seeds, workers, progress)
         kept = results[agent.name]._asdict()
-        with atomic_write(path) as file:
-            file.write(json.dumps(kept).encode())
+        write_json(path, kept)
     return EpisodeResults(**kept)
 
 

@@ -44,7 +44,7 @@ def measured_error(
 
 
 def relative_difference(
-    expected: npt.ArrayLike, actual: npt.ArrayLike, least: float = 1e-12
+    expected: npt.ArrayLike, actual: npt.ArrayLike, least: float = 0.0
 ) -> float:
     """Return max |actual - expected| / max(|expected|, rms(expected), least); infinite for NaN."""
     expected, actual = np.asarray(expected, np.float64), np.asarray(actual, np.float64)
@@ -52,7 +52,7 @@ def relative_difference(
         return 0.0
     if not np.isfinite(actual).all():
         return float("inf")
-    scale = np.maximum(np.abs(expected), max(float(np.sqrt(np.mean(expected**2))), least))
+    scale = np.maximum(np.abs(expected), max(float(np.sqrt(np.mean(expected**2))), least, 1e-12))
     return float((np.abs(actual - expected) / scale).max())
 
 

@@ -139,7 +139,7 @@ def _checked_difference(
         raise ExportError(f"{name}: {output} is {actual.shape}, must be {expected.shape}")
     if not (np.isfinite(actual).all() and np.isfinite(expected).all()):
         raise ExportError(f"{name}: {output} holds NaN or infinity")
-    return relative_difference(expected, actual, max(least, 1e-12))
+    return relative_difference(expected, actual, least)
 
 
 def _refuse_swapped(
