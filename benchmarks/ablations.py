@@ -21,7 +21,7 @@ import numpy as np
 
 from dreamserve.loading import load_world
 from dreamserve.trust import Trust
-from dreamserve_training.dreams.returns import dream_returns
+from dreamserve_training.dreams.policies import policy_returns
 from dreamserve_training.evaluation.differences import paired
 from dreamserve_training.evaluation.real import EpisodeResults, compare_agents, controller_agents
 from dreamserve_training.models.controller import load_policy, save_policy
@@ -124,7 +124,7 @@ def dreamed(each: Learning, seeds: range, limit: int) -> float:
     """Return the mean return in dreams at the temperature that it learned at."""
     policy = load_policy(each.folder / "controller.npz")
     temperature = each.config.temperature
-    returns, _ = dream_returns(load_world(each.world), [policy], seeds, temperature, limit)
+    returns, _ = policy_returns(load_world(each.world), policy, seeds, temperature, limit)
     return float(returns.mean())
 
 
