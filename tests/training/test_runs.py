@@ -475,19 +475,23 @@ def test_a_signal_ends_v_and_c(frames, dreams, tmp_path, monkeypatch):
 
 
 WORKERS = r"""
-import os, subprocess, sys, time
+import os, pathlib, subprocess, sys, time
 from dreamserve_training.runs.pools import worker_pool
 from dreamserve_training.runs.signals import stoppable
 
-def play():
+def play(end=None, number=0):
     # a game: it holds this program's stdout, which all write a line at a time, and ends for nobody
     program = "import os, time; os.write(1, b'game\\n'); time.sleep(600)"
     game = subprocess.Popen([sys.executable, "-c", program])
-    game.wait()
+    while end is None or not end.exists():
+        time.sleep(0.01)
+    os.kill(os.getpid(), number)
 
 if __name__ == "__main__":
+    end = (pathlib.Path(sys.argv[1]), int(sys.argv[2])) if sys.argv[1:] else ()
     with stoppable(), worker_pool(2) as pool:
-        jobs = [pool.submit(play) for _ in range(2)]
+        # one more job than workers: a ProcessPoolExecutor watches a worker from the next job on
+        jobs = [pool.submit(play, *end) for end in (end, (), ())]
         os.write(1, f"{os.listdir('.')}\n".encode())
         [job.result() for job in jobs]
 """
@@ -511,6 +515,21 @@ def test_workers_and_their_games_end_with_the_process_that_started_them(tmp_path
         assert program.returncode in (128 + number, -number)
         assert f"stopped by {number.name}" in errors
     assert [path.name for path in tmp_path.iterdir()] == ["play.py"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_games_end_when_a_worker_is_killed(tmp_path, number):
+    script = tmp_path / "play.py"
+    script.write_text(WORKERS)
+    end = tmp_path / "end"
+    command = [sys.executable, str(script), str(end), str(number.value)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, text=True, **pipes) as program:
+        assert [program.stdout.readline() for _ in range(3)].count("game\n") == 2
+        end.touch()
+        # the pipes end when the last process that holds them has ended
+        _, errors = program.communicate(timeout=PATIENCE_S)
+    assert "a worker process ended abruptly" in errors
 
 
 # Failing

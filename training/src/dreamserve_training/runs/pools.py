@@ -1,6 +1,6 @@
 """Where the jobs of a long run work: in processes of this machine, or on a Ray cluster.
 
-Local workers end with the process that started them, and so do their children. Each has its own working directory, because ViZDoom writes `_vizdoom/` and `_vizdoom.ini` there;
+Local workers end with the process that started them, and their games end with them. Each has its own working directory, because ViZDoom writes `_vizdoom/` and `_vizdoom.ini` there;
 paths that are passed to a worker must therefore be absolute.
 """
 
@@ -12,10 +12,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from multiprocessing.queues import SimpleQueue
 from typing import Literal
 
 from dreamserve_training.runs.errors import WorkerError
@@ -51,14 +52,16 @@ def local_pool(count: int) -> Iterator[Executor]:
     """Yield a pool of `count` processes; jobs that run when the block fails are killed.
 
     Workers watch a pipe. It closes when the block fails or this process dies, even by SIGKILL.
+    Games of workers that ended in another way, killed for lack of memory say, end with the block.
     Raises WorkerError if a worker ends abruptly.
     """
     # spawn, because a forked ViZDoom would reuse its parent's shared-memory names
     context = get_context("spawn")
     watched, held = context.Pipe(duplex=False)
+    groups: SimpleQueue[int] = context.SimpleQueue()
     with tempfile.TemporaryDirectory(prefix="workers-", ignore_cleanup_errors=True) as folder:
         pool = ProcessPoolExecutor(
-            count, mp_context=context, initializer=_enter, initargs=(watched, folder)
+            count, mp_context=context, initializer=_enter, initargs=(watched, groups, folder)
         )
         try:
             yield pool
@@ -71,11 +74,15 @@ def local_pool(count: int) -> Iterator[Executor]:
         finally:
             held.close()
             pool.shutdown(cancel_futures=True)
+            while not groups.empty():
+                with suppress(ProcessLookupError):
+                    os.killpg(groups.get(), signal.SIGKILL)
             watched.close()
 
 
-def _enter(watched: Connection, folder: str) -> None:
+def _enter(watched: Connection, groups: "SimpleQueue[int]", folder: str) -> None:
     os.setsid()  # Ctrl-C is the parent's; games are in this group and end with it
+    groups.put(os.getpid())
     os.chdir(tempfile.mkdtemp(dir=folder))
     threading.Thread(target=_end_with, args=(watched, folder), daemon=True).start()
 
