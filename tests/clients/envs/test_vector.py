@@ -197,6 +197,9 @@ def test_options_are_for_all_rows_or_for_each(make):
     np.testing.assert_array_equal(one[0], alone)
     latents = np.arange(12, dtype=np.float32).reshape(3, 4) / 20
     np.testing.assert_array_equal(many.reset(options={"latents": latents})[0], latents)
+    old = many.reset(seed=1, options={"age": "any"})[0]
+    for seed, row in enumerate(old, 1):
+        np.testing.assert_array_equal(row, make.one().reset(seed=seed, options={"age": "any"})[0])
     same, infos = many.reset(options={"latents": latents[0], "temperature": [0, 1, 2]})
     np.testing.assert_array_equal(same, [latents[0]] * 3)
     assert infos["temperature"].tolist() == [0, 1, 2]

@@ -26,7 +26,7 @@ from dreamserve_protocol.errors import InvalidActionError, ProblemError
 
 Observations = npt.NDArray[Any]
 Infos = dict[str, Any]
-_OPTIONS = ("temperature", "bank", "latents", "reset_mask")
+_OPTIONS = ("temperature", "bank", "latents", "age", "reset_mask")
 
 
 class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
@@ -97,8 +97,8 @@ class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
     ) -> tuple[Observations, Infos]:
         """Begin all dreams with the seeds `seed` + i, or those of a list; without, drawn ones.
 
-        options: `temperature` and `bank`, one or (N,); `latents` (N, Z); and `reset_mask` (N,),
-            the rows to reset, where the others go on.
+        options: `temperature` and `bank`, one or (N,); `latents` (N, Z); `age`, that of all new
+            dreams, as in Start; and `reset_mask` (N,), the rows to reset, where the others go on.
 
         The infos hold `seed` and `temperature`.
         """
@@ -106,8 +106,9 @@ class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
         rows = self._rows_of(given.pop("reset_mask", None))
         where = np.arange(self.num_envs) if rows is None else rows
         seeds = self._seeds_of(seed)[where]
+        age = {"age": given.pop("age")} if "age" in given else {}
         columns = {name: self._column(name, value)[where] for name, value in given.items()}
-        begun = self._reset(rows, seeds, columns)
+        begun = self._reset(rows, seeds, {**columns, **age})
         self._view.write(self._shown, where, begun)
         self._seeds[where], self._ended[where] = begun.seeds, False
         return self._shown.observations.copy(), self._begun(where)
