@@ -2,9 +2,11 @@
 
 import json
 import re
+import shutil
 import zipfile
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -86,31 +88,45 @@ WORLDS = {
 }
 
 
-@pytest.fixture(scope="module", params=WORLDS)
-def exported(request, tmp_path_factory):
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Return what exports a world of WORLDS, once, and returns its folder."""
+
+    @cache
+    def write(name):
+        content = WORLDS[name]
+        width = content["spec"].action_space.width
+        policy = LinearPolicy(np.ones((width, Z + R), np.float32), np.zeros(width, np.float32))
+        picture = Picture(Image.new("RGB", (8, 8)), "Darkness.")
+        folder = tmp_path_factory.mktemp("worlds") / "tiny"
+        return export_world(folder, **content, controller=policy, pictures={"night": picture})
+
+    return write
+
+
+@pytest.fixture(params=WORLDS)
+def exported(request, written):
     """Return (parts, folder) of an exported world of each head."""
-    content = WORLDS[request.param]
-    width = content["spec"].action_space.width
-    policy = LinearPolicy(np.ones((width, Z + R), np.float32), np.zeros(width, np.float32))
-    picture = Picture(Image.new("RGB", (8, 8)), "Darkness.")
-    folder = tmp_path_factory.mktemp("worlds") / "tiny"
-    export_world(folder, **content, controller=policy, pictures={"night": picture})
-    return content, folder
+    return WORLDS[request.param], written(request.param)
 
 
 @pytest.fixture
-def onnx_once(tmp_path_factory, monkeypatch):
-    """Let later exports of the same world copy its slow ONNX files from the first one."""
-    kept = tmp_path_factory.getbasetemp() / "kept-onnx"
-    kept.mkdir(exist_ok=True)
-    write = writing.write_onnx
+def draft(written):
+    """Return a bundle with the graphs of WORLDS["per_dimension"], which are slow to trace."""
+    return written("per_dimension")
 
-    def write_or_copy(graph, example, inputs, outputs, path):
-        if not (kept / path.name).exists():
-            write(graph, example, inputs, outputs, kept / path.name)
-        path.write_bytes((kept / path.name).read_bytes())
 
-    monkeypatch.setattr(writing, "write_onnx", write_or_copy)
+@pytest.fixture
+def part_of(draft, tmp_path_factory):
+    """Return what copies the graphs of the draft that match a pattern to a folder."""
+
+    def copied(pattern):
+        folder = tmp_path_factory.mktemp("part")
+        for path in draft.glob(pattern):
+            shutil.copy(path, folder)
+        return folder
+
+    return copied
 
 
 def backends(content, folder):
@@ -183,10 +199,10 @@ def test_the_card_says_what_the_world_is_and_shows_its_pictures(exported):
         assert picture.size == (8, 8)
 
 
-def test_an_older_bundle_is_replaced_completely(onnx_once, tmp_path):
-    folder = export_world(tmp_path / "tiny", **WORLDS["per_dimension"])
+def test_an_older_bundle_is_replaced_completely(draft, tmp_path):
+    folder = export_world(tmp_path / "tiny", **WORLDS["per_dimension"], draft=draft)
     (folder / "left-over.txt").write_text("old")
-    export_world(folder, **{**WORLDS["per_dimension"], "origin": {"run": 2}})
+    export_world(folder, **{**WORLDS["per_dimension"], "origin": {"run": 2}}, draft=draft)
     assert load_bundle(folder).manifest.origin == {"run": 2}
     assert not (folder / "left-over.txt").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
@@ -209,10 +225,12 @@ class SwappedStep(StepGraph):
         return drawn, reward, done, c, h, *mixture
 
 
-def test_a_world_whose_h_and_c_are_swapped_is_refused_and_leaves_nothing(tmp_path, monkeypatch):
+def test_a_world_whose_h_and_c_are_swapped_is_refused_and_leaves_nothing(
+    part_of, tmp_path, monkeypatch
+):
     monkeypatch.setattr(world, "StepGraph", SwappedStep)
     with pytest.raises(ExportError, match="next_h and next_c are swapped"):
-        export_world(tmp_path / "tiny", **WORLDS["per_dimension"])
+        export_world(tmp_path / "tiny", **WORLDS["per_dimension"], draft=part_of("*code.*"))
     assert not list(tmp_path.iterdir())
 
 
@@ -284,23 +302,36 @@ def test_a_step_whose_rows_affect_each_other_is_detected():
     assert not same_in_every_batch(content["spec"], dependent)
 
 
-def test_an_export_that_fails_half_way_leaves_nothing(onnx_once, tmp_path, monkeypatch):
+def test_an_export_that_fails_half_way_leaves_nothing(part_of, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(writing, "write_torchscript", fail)
     with pytest.raises(OSError, match="no space left"):
-        export_world(tmp_path / "tiny", **WORLDS["per_dimension"])
+        export_world(tmp_path / "tiny", **WORLDS["per_dimension"], draft=part_of("*.onnx"))
     assert not list(tmp_path.iterdir())
 
 
-def test_a_failed_export_keeps_the_bundle_that_was_there(onnx_once, tmp_path):
-    folder = export_world(tmp_path / "tiny", **WORLDS["per_dimension"])
+def test_a_failed_export_keeps_the_bundle_that_was_there(draft, tmp_path):
+    folder = export_world(tmp_path / "tiny", **WORLDS["per_dimension"], draft=draft)
     before = load_bundle(folder).manifest.version
     with pytest.raises(ExportError, match="may have at most 1,000"):
-        export_world(folder, max_bytes=1000, **WORLDS["per_dimension"])
+        export_world(folder, max_bytes=1000, **WORLDS["per_dimension"], draft=draft)
     assert load_bundle(folder).manifest.version == before
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+def test_the_graphs_of_a_draft_are_copied_unless_they_are_of_other_models(
+    draft, tmp_path, monkeypatch
+):
+    monkeypatch.delattr(writing, "write_onnx")
+    monkeypatch.delattr(writing, "write_torchscript")
+    folder = export_world(tmp_path / "tiny", **WORLDS["per_dimension"], draft=draft)
+    assert load_bundle(folder).manifest.graphs == load_bundle(draft).manifest.graphs
+    torch.manual_seed(1)
+    other = MDNRNN(Z, A, R, K, "per_dimension", predict_done=True)
+    with pytest.raises(ExportError, match="differs from pytorch"):
+        export_world(folder, **{**WORLDS["per_dimension"], "memory": other}, draft=draft)
 
 
 def test_weights_beyond_half_precision_are_refused_by_name(tmp_path):

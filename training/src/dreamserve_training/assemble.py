@@ -109,7 +109,8 @@ def write_bundle(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> 
     pictures = card_pictures(world.backend, world.spec, *held_out)
     policy = load_policy(workspace.controller / "controller.npz")
     made = {"controller": policy, "quality": quality, "pictures": pictures}
-    _write(recipe, workspace, bundle, recipe.bank.size, **made, max_bytes=MAX_BYTES)
+    limits = {"max_bytes": MAX_BYTES, "draft": workspace.draft}
+    _write(recipe, workspace, bundle, recipe.bank.size, **made, **limits)
     return verdicts
 
 
@@ -145,6 +146,7 @@ def _write(
     quality: Mapping[str, Any] = MappingProxyType({}),
     pictures: Mapping[str, Picture] | None = None,
     max_bytes: int = UNTRUSTED.max_bundle_bytes,
+    draft: Path | None = None,
 ) -> Path:
     vision, memory = load_models(recipe, workspace)
     threshold = read_json(workspace.done_threshold, default=0.0)
@@ -173,6 +175,7 @@ def _write(
         controller=controller,
         pictures=pictures,
         max_bytes=max_bytes,
+        draft=draft,
     )
 
 

@@ -34,6 +34,7 @@ def export_world(
     pictures: Mapping[str, Picture] | None = None,
     torchscript: bool = True,
     max_bytes: int = MAX_BYTES,
+    draft: Path | None = None,
 ) -> Path:
     """Write the bundle of this world to `out_dir`, atomically, and return its path.
 
@@ -67,6 +68,7 @@ def export_world(
         pictures=pictures,
         torchscript=torchscript,
         max_bytes=max_bytes,
+        draft=draft,
     )
 
 

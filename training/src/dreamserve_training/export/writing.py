@@ -71,6 +71,7 @@ def write_bundle(
     pictures: Mapping[str, Picture] | None = None,
     torchscript: bool = True,
     max_bytes: int = MAX_BYTES,
+    draft: Path | None = None,
 ) -> Path:
     """Write the bundle of any world to `out_dir`, atomically, and return its path.
 
@@ -78,6 +79,8 @@ def write_bundle(
     than `graphs`, or by default `graphs`. `bank` is described in `dreamserve.bundle`; `controller`
     is a linear policy; `origin` and `quality` are JSON values, and `parity` is added to
     `quality`. The torch backends need `torchscript`. An existing bundle at `out_dir` is replaced.
+    `draft` is an earlier bundle of the same world: the graphs that it has are copied, as tracing
+    takes seconds each, and compared with `reference` like any other.
 
     Raises ExportError if outputs differ by more than the tolerance or are not finite, if recurrent
     tensors are swapped, if the parts do not fit the spec, if the files exceed `max_bytes`, and if
@@ -92,7 +95,7 @@ def write_bundle(
     try:
         fields = {
             **spec.model_dump(mode="json"),
-            "graphs": _write_graphs(staging, spec, graphs, torchscript),
+            "graphs": _write_graphs(staging, spec, graphs, torchscript, draft),
             "bank": _write_arrays(staging / "bank.npz", bank),
             "controller": _write_controller(staging / "controller.npz", controller),
             "origin": dict(origin),
@@ -121,7 +124,7 @@ def _refuse_to_overwrite(out_dir: Path) -> None:
 
 
 def _write_graphs(
-    folder: Path, spec: WorldSpec, graphs: WorldGraphs, torchscript: bool
+    folder: Path, spec: WorldSpec, graphs: WorldGraphs, torchscript: bool, draft: Path | None
 ) -> dict[str, Any]:
     written, modules = {}, graphs.by_name()
     if modules.keys() != spec.graph_inputs().keys():
@@ -133,8 +136,9 @@ def _write_graphs(
         inputs, outputs = tuple(shapes), tuple(spec.graph_outputs()[name])
         example = tuple(_example(spec, name, shape) for name, shape in shapes.items())
         onnx, script = folder / f"{name}.onnx", folder / f"{name}.pt"
-        write_onnx(module, example, inputs, outputs, onnx)
-        if torchscript:
+        if not _is_copied(draft, onnx):
+            write_onnx(module, example, inputs, outputs, onnx)
+        if torchscript and not _is_copied(draft, script):
             write_torchscript(module, example, script)
         written[name] = {
             "onnx": _file(onnx),
@@ -144,6 +148,14 @@ def _write_graphs(
             "outputs": outputs,
         }
     return written
+
+
+def _is_copied(draft: Path | None, file: Path) -> bool:
+    """Copy the draft's file of this name; return whether there is one."""
+    if draft is None or not (drafted := draft / file.name).exists():
+        return False
+    shutil.copyfile(drafted, file)
+    return True
 
 
 def _example(spec: WorldSpec, name: str, shape: tuple[int, ...]) -> Tensor:
