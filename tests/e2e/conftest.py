@@ -74,12 +74,6 @@ def serve() -> Serve:
     return _serve
 
 
-@pytest.fixture(scope="module")
-def serve_module() -> Serve:
-    """Return the same for a server that a module's tests share."""
-    return _serve
-
-
 @pytest.fixture(scope="session")
 def exported_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the bundle of an untrained world, written by the exporter."""
@@ -110,12 +104,16 @@ def exported_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-@pytest.fixture(params=["exported", "takecover"])
-def bundle(request: pytest.FixtureRequest) -> Path:
-    """Return each real bundle in turn."""
-    if request.param == "exported":
-        path: Path = request.getfixturevalue("exported_bundle")
-        return path
+@pytest.fixture(scope="session")
+def takecover() -> Path:
+    """Return the bundle that everybody plays first."""
     if not TAKECOVER.is_dir():
         pytest.skip("bundles/takecover is not there")
     return TAKECOVER
+
+
+@pytest.fixture(scope="module", params=["exported_bundle", "takecover"])
+def bundle(request: pytest.FixtureRequest) -> Path:
+    """Return each real bundle in turn."""
+    path: Path = request.getfixturevalue(request.param)
+    return path

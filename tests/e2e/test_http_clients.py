@@ -17,7 +17,7 @@ RESET = b'{"session_id":"%s","seed":7}'
 H2C = b"Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\nUpgrade: h2c\r\n"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def url(serve, exported_bundle) -> Iterator[str]:
     with serve(exported_bundle) as served:
         yield served.url

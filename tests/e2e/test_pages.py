@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,14 +48,18 @@ def run(language: str, text: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.fixture(scope="module")
+def url(serve, takecover) -> Iterator[str]:
+    with serve(takecover) as served:
+        yield served.url
+
+
 @pytest.mark.parametrize("page", PAGES)
-def test_the_blocks_of_a_page_run_as_printed(serve, bundle, tmp_path, page: str) -> None:
-    wanted = PAGES[page]
-    with serve(bundle) as served:
-        for (language, text), pattern in zip(blocks(page), wanted, strict=True):
-            assert PRINTED_URL in text
-            printed = run(language, text.replace(PRINTED_URL, served.url), tmp_path)
-            assert re.search(pattern, printed, re.MULTILINE | re.DOTALL), printed
-            for name in re.findall(r"> (\w+\.png)$", text, re.MULTILINE):
-                with Image.open(tmp_path / name) as picture:
-                    assert (picture.format, picture.size) == ("PNG", (64, 64))
+def test_the_blocks_of_a_page_run_as_printed(url: str, tmp_path, page: str) -> None:
+    for (language, text), pattern in zip(blocks(page), PAGES[page], strict=True):
+        assert PRINTED_URL in text
+        printed = run(language, text.replace(PRINTED_URL, url), tmp_path)
+        assert re.search(pattern, printed, re.MULTILINE | re.DOTALL), printed
+        for name in re.findall(r"> (\w+\.png)$", text, re.MULTILINE):
+            with Image.open(tmp_path / name) as picture:
+                assert (picture.format, picture.size) == ("PNG", (64, 64))

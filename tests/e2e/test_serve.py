@@ -4,10 +4,11 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -37,8 +38,15 @@ def assert_refused(done: "subprocess.CompletedProcess[str]", message: str) -> No
     assert re.search(message, line), line
 
 
-def test_a_world_is_served_and_dreamt(serve, bundle) -> None:
-    with serve(bundle) as served, httpx.Client(base_url=served.url) as http:
+@pytest.fixture(scope="module")
+def served(serve, bundle) -> Iterator[Any]:
+    """Return a server of each real bundle in turn."""
+    with serve(bundle, "--capacity", "500") as served:
+        yield served
+
+
+def test_a_world_is_served_and_dreamt(served, bundle) -> None:
+    with httpx.Client(base_url=served.url) as http:
         (world,) = http.get("/worlds").json()["worlds"]
         assert world["name"] == bundle.name
         assert world["backend"].startswith("onnx")
@@ -54,13 +62,12 @@ def test_a_world_is_served_and_dreamt(serve, bundle) -> None:
         assert len(http.post("/sample", json=fields).json()["latents"]) == 4
 
 
-def test_it_prints_what_it_serves_in_one_line(serve, bundle) -> None:
-    with serve(bundle, "--capacity", "500") as served:
-        wanted = (
-            rf"dreamserve \S+: {bundle.name} \(onnx-cpu\); up to 500 sessions in \S+ MB,"
-            r" at most \d+ MB in all; http://\S+"
-        )
-        assert re.fullmatch(wanted, served.line)
+def test_it_prints_what_it_serves_in_one_line(served, bundle) -> None:
+    wanted = (
+        rf"dreamserve \S+: {bundle.name} \(onnx-cpu\); up to 500 sessions in \S+ MB,"
+        r" at most \d+ MB in all; http://\S+"
+    )
+    assert re.fullmatch(wanted, served.line)
 
 
 @pytest.mark.alone
@@ -75,8 +82,8 @@ def test_it_is_ready_in_time(serve, bundle) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
-def test_a_server_on_onnx_never_loads_torch(serve, bundle) -> None:
-    with serve(bundle) as served, httpx.Client(base_url=served.url) as http:
+def test_a_server_on_onnx_never_loads_torch(served) -> None:
+    with httpx.Client(base_url=served.url) as http:
         session_id = http.post("/reset", json={"include": ["frame"]}).json()["session_id"]
         http.post("/plan", json={"session_id": session_id, "horizon": 3, "candidates": 8})
         mapped = Path(f"/proc/{served.process.pid}/maps").read_text()
@@ -130,53 +137,6 @@ def test_an_interrupt_from_the_keyboard_does_not_wait_for_sessions(serve, export
 
 def test_a_missing_bundle_is_refused(tmp_path) -> None:
     assert_refused(run("serve", str(tmp_path / "nowhere"), "--port", "0"), "nowhere")
-
-
-def test_without_a_bundle_it_says_how_to_name_one(tmp_path) -> None:
-    done = subprocess.run(
-        [COMMAND, "serve"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert_refused(done, "bundles/takecover.*dreamserve serve PATH")
-
-
-def test_a_corrupt_bundle_is_refused(exported_bundle, tmp_path) -> None:
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    for file in exported_bundle.iterdir():
-        (broken / file.name).write_bytes(file.read_bytes())
-    step = broken / "step.onnx"
-    step.write_bytes(step.read_bytes()[:-1] + b"!")
-    assert_refused(run("serve", str(broken), "--port", "0"), r"step\.onnx")
-    assert_refused(run("inspect", str(broken)), r"step\.onnx")
-
-
-def test_a_port_in_use_is_refused(exported_bundle) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        done = run("serve", str(exported_bundle), "--port", str(port))
-        message = f"cannot listen on 127.0.0.1 port {port}: Address already in use; .*--port"
-        assert_refused(done, message)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "variables", "message"),
-    [
-        (["--capacity", "0"], {}, "--capacity is 0: .*greater than or equal to 1"),
-        (["--port", "65536"], {}, "--port is 65536: .*less than or equal to 65535"),
-        (["--backend", "tpu"], {}, "--backend is 'tpu': .*'auto', 'onnx'"),
-        ([], {"DREAMSERVE_PROT": "1"}, "DREAMSERVE_PROT; did you mean DREAMSERVE_PORT"),
-        (["--host", "not.a.host.invalid"], {}, "cannot listen on not.a.host.invalid"),
-        (["--host", "192.0.2.1"], {}, "192.0.2.1.*--host must be an address of this machine"),
-    ],
-)
-def test_an_invalid_setting_is_refused(exported_bundle, arguments, variables, message) -> None:
-    assert_refused(run("serve", str(exported_bundle), *arguments, **variables), message)
-
-
-def test_openapi_prints_the_document() -> None:
-    done = run("openapi")
-    assert done.returncode == 0
-    assert '"/step"' in done.stdout
 
 
 def test_in_json_all_that_it_prints_is_an_object_a_line(exported_bundle, tmp_path) -> None:

@@ -139,11 +139,11 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def servers(serve_module, exported_bundle) -> Iterator[tuple[str, str]]:
+def servers(serve, exported_bundle) -> Iterator[tuple[str, str]]:
     """Return the URLs of two servers."""
     with (
-        serve_module(exported_bundle, *SETTINGS) as first,
-        serve_module(exported_bundle, *SETTINGS) as second,
+        serve(exported_bundle, *SETTINGS) as first,
+        serve(exported_bundle, *SETTINGS) as second,
     ):
         yield first.url, second.url
 

@@ -11,7 +11,10 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from dreamserve_training.evaluation.analytic import LinearQuadratic, write_world
 
-TAKECOVER = Path(__file__).parents[3] / "bundles" / "takecover"
+# relative, as the tests are not installed
+from ...service.conformance.vector_worlds import CATEGORICAL, DETERMINISTIC  # noqa: TID252
+from ...service.conformance.worlds import write_world as write_vectors  # noqa: TID252
+
 PATIENCE_MS = 20_000  # for a machine that is busy with other things
 PIXELS = "document.getElementById('screen').toDataURL()"  # a PNG, which loses nothing
 LOST = re.compile(r"WebSocket connection to .* failed|Failed to load resource")
@@ -105,17 +108,10 @@ def player(browser: Browser) -> Iterator[Open]:
 
 
 @pytest.fixture(scope="session")
-def takecover() -> Path:
-    """Return the bundle that everybody plays first."""
-    if not TAKECOVER.is_dir():
-        pytest.skip("bundles/takecover is not there")
-    return TAKECOVER
-
-
-@pytest.fixture(scope="session")
-def box_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a world with continuous actions, and a mixture of another kind."""
-    world = LinearQuadratic(
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Return the worlds `box`, of continuous actions, `classes` and `linear`, without pictures."""
+    folder = tmp_path_factory.mktemp("worlds")
+    box = LinearQuadratic(
         a=[[0.9, 0.1], [0.0, 0.9]],
         b=[[0.2, 0.0], [0.0, 0.2]],
         q=[[1.0, 0.0], [0.0, 1.0]],
@@ -125,4 +121,16 @@ def box_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         starts=[[1.0, -1.0], [0.5, 0.5]],
         sigma=0.1,
     )
-    return write_world(tmp_path_factory.mktemp("worlds") / "linear", world)
+    written = [
+        write_world(folder / "box", box),
+        write_vectors(folder / "classes", world=CATEGORICAL),
+        write_vectors(folder / "linear", world=DETERMINISTIC),
+    ]
+    return [str(path) for path in written]
+
+
+@pytest.fixture(scope="session")
+def url(serve: Any, takecover: Path, worlds: list[str]) -> Iterator[str]:
+    """Return the address of a server for all players, who get takecover unless they ask."""
+    with serve(takecover, *worlds) as served:
+        yield served.url

@@ -39,60 +39,58 @@ def test_a_killed_server_is_missed_and_its_dream_goes_on_when_it_is_back(
         one.wait_for_step(step + 3)
 
 
-def test_a_dream_survives_its_socket(player: Any, serve: Any, takecover: Any) -> None:
+def test_a_dream_survives_its_socket(player: Any, url: str) -> None:
     sockets: list[WebSocketRoute] = []
 
     def through(socket: WebSocketRoute) -> None:
         sockets.append(socket)
         socket.connect_to_server()
 
-    with serve(takecover) as served:
-        one = player()
-        one.may_lose_server = True
-        one.page.route_web_socket(re.compile(r"/stream\?"), through)
-        one.open(served.url, "#seed=7")
-        one.press("Space")
-        one.wait_for_step(5)
-        sockets[0].close(code=1012)
-        one.wait_for_step(one.steps + 10)
-        assert len(sockets) == 2
-        expect(one.page.get_by_text(AGAIN)).to_have_count(0)
-        step, frame = one.pause(), one.pixels
-        undisturbed = player()
-        undisturbed.may_lose_server = True
-        undisturbed.open(served.url, f"#seed=7&actions=0~{step}")
-        undisturbed.press("Space")
-        expect(undisturbed.page.locator("#steps")).to_have_text(str(step))
-        expect(undisturbed.page.locator(".notice")).to_contain_text("The recording ends here")
-        assert undisturbed.pixels == frame
+    one = player()
+    one.may_lose_server = True
+    one.page.route_web_socket(re.compile(r"/stream\?"), through)
+    one.open(url, "#seed=7")
+    one.press("Space")
+    one.wait_for_step(5)
+    sockets[0].close(code=1012)
+    one.wait_for_step(one.steps + 10)
+    assert len(sockets) == 2
+    expect(one.page.get_by_text(AGAIN)).to_have_count(0)
+    step, frame = one.pause(), one.pixels
+    undisturbed = player()
+    undisturbed.may_lose_server = True
+    undisturbed.open(url, f"#seed=7&actions=0~{step}")
+    undisturbed.press("Space")
+    expect(undisturbed.page.locator("#steps")).to_have_text(str(step))
+    expect(undisturbed.page.locator(".notice")).to_contain_text("The recording ends here")
+    assert undisturbed.pixels == frame
 
 
-def test_a_lost_session_is_said_and_dreamt_again(player: Any, serve: Any, takecover: Any) -> None:
-    with serve(takecover) as served:
-        one = player()
-        one.may_lose_server = True
-        ids: list[str] = []
-        one.page.on(
-            "websocket",
-            lambda socket: socket.on(
-                "framesent",
-                lambda sent: ids.extend(
-                    re.findall(rb"[0-9a-f]+--play-[0-9a-f]{16}", sent)
-                    if isinstance(sent, bytes)
-                    else ()
-                ),
+def test_a_lost_session_is_said_and_dreamt_again(player: Any, url: str) -> None:
+    one = player()
+    one.may_lose_server = True
+    ids: list[str] = []
+    one.page.on(
+        "websocket",
+        lambda socket: socket.on(
+            "framesent",
+            lambda sent: ids.extend(
+                re.findall(rb"[0-9a-f]+--play-[0-9a-f]{16}", sent)
+                if isinstance(sent, bytes)
+                else ()
             ),
-        )
-        one.open(served.url, "#seed=7")
-        one.press("Space")
-        one.wait_for_step(5)
-        assert httpx.delete(f"{served.url}/sessions/{ids[0].decode()}").status_code == 204
-        expect(one.page.get_by_text(AGAIN)).to_be_visible()
-        one.wait_for_step(one.steps + 5)
+        ),
+    )
+    one.open(url, "#seed=7")
+    one.press("Space")
+    one.wait_for_step(5)
+    assert httpx.delete(f"{url}/sessions/{ids[0].decode()}").status_code == 204
+    expect(one.page.get_by_text(AGAIN)).to_be_visible()
+    one.wait_for_step(one.steps + 5)
 
 
 def test_a_page_tells_a_load_balancer_one_route_for_its_socket_and_all_its_sessions(
-    player: Any, serve: Any, takecover: Any
+    player: Any, url: str
 ) -> None:
     one = player()
     one.may_lose_server = True
@@ -100,11 +98,10 @@ def test_a_page_tells_a_load_balancer_one_route_for_its_socket_and_all_its_sessi
     sent: list[bytes] = []
     one.page.on("websocket", lambda socket: urls.append(socket.url))
     one.page.on("websocket", lambda socket: socket.on("framesent", lambda one: sent.append(one)))
-    with serve(takecover) as served:
-        one.open(served.url)
-        one.step(2)
-        one.press("b")
-        expect(one.page.locator("#branches li")).to_have_count(1)
+    one.open(url)
+    one.step(2)
+    one.press("b")
+    expect(one.page.locator("#branches li")).to_have_count(1)
     route = urls[0].rpartition("/stream?session_id=")[2]
     ids = re.findall(rb"([0-9a-f]{16})--(play|branch)-", b"".join(sent))
     assert {kind for _, kind in ids} == {b"play", b"branch"}

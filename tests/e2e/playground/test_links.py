@@ -1,16 +1,8 @@
 """A link is a dream: opened twice, it has the same frames."""
 
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from playwright.sync_api import expect
-
-
-@pytest.fixture(scope="module")
-def url(serve_module: Any, takecover: Any) -> Iterator[str]:
-    with serve_module(takecover) as served:
-        yield served.url
 
 
 def frames(player: Any, url: str, seed: int) -> list[str]:

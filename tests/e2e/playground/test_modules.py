@@ -59,12 +59,6 @@ ACTIONS = """async ([space, keys]) => {
 
 
 @pytest.fixture(scope="module")
-def url(serve_module: Any, takecover: Any, box_world: Any) -> Iterator[str]:
-    with serve_module(takecover, str(box_world)) as served:
-        yield served.url
-
-
-@pytest.fixture(scope="module")
 def evaluate(browser: Any, url: str) -> Iterator[Any]:
     page = browser.new_page()
     page.goto(f"{url}/play")
@@ -90,7 +84,7 @@ def test_arrays_are_read_as_the_protocol_packs_them(evaluate: Any, dtype: str) -
     assert (row_shape, row) == ([3], [1, 0, 1])
 
 
-@pytest.mark.parametrize(("world", "action"), [("takecover", 1), ("linear", [0.5, 0.2])])
+@pytest.mark.parametrize(("world", "action"), [("takecover", 1), ("box", [0.5, 0.2])])
 def test_surprise_is_the_server_s(evaluate: Any, url: str, world: str, action: Any) -> None:
     with httpx.Client(base_url=url) as http:
         begun = http.post("/reset", json={"world": world, "seed": 3}).json()

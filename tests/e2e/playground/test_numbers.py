@@ -1,34 +1,14 @@
 """Worlds without pictures are played by their numbers: vectors by name, or latents."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.sync_api import expect
-
-# relative, as the tests are not installed
-from ...service.conformance.vector_worlds import CATEGORICAL, DETERMINISTIC  # noqa: TID252
-from ...service.conformance.worlds import write_world  # noqa: TID252
 
 VALUES = "Array.from(document.querySelectorAll('#numbers output'), (one) => Number(one.value))"
 
 
-@pytest.fixture(scope="module")
-def url(
-    serve_module: Any, tmp_path_factory: pytest.TempPathFactory, takecover: Path
-) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("worlds")
-    worlds = [
-        str(write_world(folder / name, world=world))
-        for name, world in (("classes", CATEGORICAL), ("linear", DETERMINISTIC))
-    ]
-    with serve_module(*worlds, str(takecover)) as served:
-        yield served.url
-
-
 def test_a_vector_is_shown_by_its_names_and_moves_with_the_dream(player: Any, url: str) -> None:
-    one = player().open(url, "#seed=3")
+    one = player().open(url, "#world=classes&seed=3")
     page = one.page
     assert page.locator("#numbers li > span").all_inner_texts() == ["x", "y", "speed"]
     first = page.evaluate(VALUES)
@@ -46,7 +26,7 @@ def test_a_vector_is_shown_by_its_names_and_moves_with_the_dream(player: Any, ur
 
 
 def test_a_bundled_policy_plays_and_a_real_moment_begins_a_dream(player: Any, url: str) -> None:
-    one = player().open(url, "#seed=3")
+    one = player().open(url, "#world=classes&seed=3")
     one.press("c", "Space")
     one.wait_for_step(3)
     assert one.page.evaluate("document.forms.driver.elements.driver.value") == "controller"
@@ -68,7 +48,7 @@ def test_a_world_that_decodes_nothing_shows_its_latent(player: Any, url: str) ->
 
 
 def test_another_world_may_have_pictures(player: Any, url: str) -> None:
-    one = player().open(url, "#seed=3")
+    one = player().open(url, "#world=classes&seed=3")
     one.page.select_option("#world", "takecover")
     expect(one.page.locator("#screen")).to_be_visible()
     expect(one.page.locator("#numbers")).to_be_hidden()

@@ -1,6 +1,5 @@
 """A person plays: by keys, by touch, with help, and whatever the world's actions are."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -10,12 +9,6 @@ from playwright.sync_api import expect
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 LUMINANCE = """() => getComputedStyle(document.body).backgroundColor.match(/\\d+/g)
   .reduce((sum, channel) => sum + Number(channel), 0) / 3"""
-
-
-@pytest.fixture(scope="module")
-def url(serve_module: Any, takecover: Any, box_world: Any) -> Iterator[str]:
-    with serve_module(takecover, str(box_world)) as served:
-        yield served.url
 
 
 @pytest.mark.parametrize(("scheme", "is_dark"), [("light", False), ("dark", True)])
@@ -138,7 +131,7 @@ def test_a_dream_that_ends_says_so_and_can_be_rewound(player: Any, url: str) -> 
 
 
 def test_a_world_of_continuous_actions_has_sliders(player: Any, url: str) -> None:
-    one = player().open(url, "#world=linear&seed=3")
+    one = player().open(url, "#world=box&seed=3")
     one.page.locator("#sliders input").nth(1).fill("0.25")
     one.wait_for_step(3)
     one.pause()

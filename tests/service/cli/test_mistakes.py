@@ -1,8 +1,10 @@
 """Every mistake gets one line that says what, where and what would be right, and a status."""
 
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -37,6 +39,12 @@ def damaged(bundle: Path) -> Path:
     return bundle
 
 
+def truncated(bundle: Path) -> Path:
+    graph = bundle / "step.onnx"
+    graph.write_bytes(graph.read_bytes()[:-1])
+    return bundle
+
+
 def too_long(bundle: Path) -> Path:
     return bundle / ("x" * 300)
 
@@ -52,6 +60,7 @@ BUNDLES = [
     (no_bundle, r"has no manifest\.json; a bundle is a folder with manifest\.json"),
     (parent, r"has no manifest\.json; bundles in it: \S+"),
     (damaged, r"bank\.npz: 1 bytes with sha256 \w+…, the manifest says \w+…: damaged, .*copy it"),
+    (truncated, r"step\.onnx: \d+ bytes with sha256 \w+…, the manifest says \w+…: damaged"),
     (too_long, r"cannot be read: File name too long"),
     (circular, r"cannot be read: Too many levels of symbolic links"),
 ]
@@ -90,6 +99,37 @@ def test_a_port_that_needs_privileges_is_told(run, tiny_bundle, monkeypatch) -> 
     done = run("serve", tiny_bundle, "--port", "80")
     assert done.status == 1
     assert "port 80: Permission denied; ports below 1024 need privileges" in done.err
+
+
+def test_a_port_in_use_is_told(run, tiny_bundle) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("serve", tiny_bundle, "--port", str(port))
+    message = f"cannot listen on 127.0.0.1 port {port}: Address already in use; .*--port"
+    assert (done.status, done.out) == (1, "")
+    assert re.fullmatch(f"dreamserve: {message}.*\n", done.err), done.err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--capacity", "0", "--capacity is 0: .*greater than or equal to 1"),
+        ("--port", "65536", "--port is 65536: .*less than or equal to 65535"),
+        ("--backend", "tpu", "--backend is 'tpu': .*'auto', 'onnx'"),
+        ("--host", "not.a.host.invalid", "cannot listen on not.a.host.invalid"),
+        ("--host", "192.0.2.1", "192.0.2.1.*--host must be an address of this machine"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_told(run, tiny_bundle, option, value, message) -> None:
+    done = run("serve", tiny_bundle, option, value)
+    assert (done.status, done.out) == (1, "")
+    assert re.fullmatch(f"dreamserve: .*{message}.*\n", done.err), done.err
+
+
+def test_without_a_bundle_it_says_how_to_name_one(run) -> None:
+    done = run("serve")
+    assert (done.status, done.out) == (1, "")
+    assert re.fullmatch("dreamserve: .*bundles/takecover.*dreamserve serve PATH.*\n", done.err)
 
 
 def test_without_torch_its_backend_says_what_to_install(run, tiny_bundle, monkeypatch) -> None:
@@ -164,3 +204,9 @@ def test_an_interrupt_while_loading_ends_with_130_and_no_traceback(
 def test_the_version_is_printed(run) -> None:
     done = run("--version")
     assert (done.status, done.out) == (0, "dreamserve 0.1.0\n")
+
+
+def test_openapi_prints_the_document(run) -> None:
+    done = run("openapi")
+    assert done.status == 0
+    assert "/step" in json.loads(done.out)["paths"]
