@@ -10,7 +10,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ABSENT = ("torch", "dreamserve", "pydantic", "fastapi", "onnxruntime", "gymnasium")
 PROTOCOL, CLIENT = "protocol/src/dreamserve_protocol", "clients/python/src/dreamserve_client"
-CLIENT_LOADS = {"dreamserve_client", "dreamserve_protocol", "httpx", "msgpack", "numpy"}
+LOADED = {  # in this order
+    PROTOCOL: {"dreamserve_protocol", "numpy"},
+    CLIENT: {"dreamserve_client", "dreamserve_protocol", "httpx", "msgpack", "numpy"},
+}
 
 # Imports every module of the package at `sys.argv[1]`; prints the packages that this has loaded.
 IMPORT_ALL = f"""
@@ -32,43 +35,32 @@ print(*sorted(root for root in roots if root.startswith(told)))
 """
 
 
-def install_alone(folder: Path, *packages: str) -> Path:
-    """Return the python of a new environment with these packages of ours and their dependencies."""
-    venv.create(folder / "env", with_pip=True)
-    python = folder / "env" / "bin" / "python"
-    copies = []
-    for package in packages:
-        source = (ROOT / package).parents[1]
-        copy = folder / source.name
-        copy.mkdir()
-        (copy / "pyproject.toml").write_bytes((source / "pyproject.toml").read_bytes())
-        (copy / "src").symlink_to(source / "src")
-        copies.append(copy)
-    pip = [python, "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt"]
-    subprocess.run([*pip, *copies], check=True, timeout=300)
-    return python
+def install(python: Path, package: str, folder: Path) -> None:
+    """Install a package of ours and its dependencies in the environment of `python`."""
+    source = (ROOT / package).parents[1]
+    copy = folder / source.name
+    copy.mkdir()
+    (copy / "pyproject.toml").write_bytes((source / "pyproject.toml").read_bytes())
+    (copy / "src").symlink_to(source / "src")
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
+    subprocess.run([*pip, "--constraint", ROOT / "constraints.txt", copy], check=True, timeout=300)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("packages", "loaded"),
-    [
-        ((PROTOCOL,), {"dreamserve_protocol", "numpy"}),
-        ((PROTOCOL, CLIENT), CLIENT_LOADS),
-    ],
-    ids=["protocol", "client"],
-)
-def test_it_installs_and_imports_alone(tmp_path, packages, loaded):
-    python = install_alone(tmp_path, *packages)
-    imported = subprocess.run(
-        [python, "-c", IMPORT_ALL, Path(packages[-1]).name],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert set(imported.stdout.split()) == loaded
+def test_the_protocol_and_then_the_client_install_and_import_alone(tmp_path):
+    venv.create(tmp_path / "env")
+    python = tmp_path / "env" / "bin" / "python"
+    for package, loaded in LOADED.items():
+        install(python, package, tmp_path)
+        imported = subprocess.run(
+            [python, "-c", IMPORT_ALL, Path(package).name],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert set(imported.stdout.split()) == loaded
 
 
 def test_importing_it_loads_neither_torch_nor_the_service():

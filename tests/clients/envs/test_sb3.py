@@ -140,7 +140,7 @@ def test_ppo_learns_to_reach_the_goal():
     )
     judge = vec_env(num_envs=16, max_episode_steps=20)
     before, _ = evaluate_policy(agent, judge, n_eval_episodes=32, warn=False)
-    agent.learn(8192)
+    agent.learn(4096)
     after, _ = evaluate_policy(agent, judge, n_eval_episodes=32, warn=False)
     assert after > before + 2
     assert after > 15
