@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 TAKECOVER = ROOT / "bundles" / "takecover"
 PRINTED = "127.0.0.1:8000"
 PATIENCE_S = 300
-WORLD, DREAMS, STEPS = "takecover", 64, 50
+WORLD, DREAMS, STEPS = "takecover", 64, 100
 WILD = {"temperature": 2.0}  # at which some dreams end
 ACTIONS = np.random.default_rng(0).integers(3, size=(DREAMS, STEPS))
 

@@ -1,4 +1,4 @@
-"""The notebook's code runs from top to bottom, with shorter games, and its stored outputs are small and whole."""
+"""The notebook runs from top to bottom, with shorter games; stored outputs are small and whole."""
 
 import ast
 import json

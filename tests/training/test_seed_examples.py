@@ -1,4 +1,4 @@
-"""The examples of docs/training.md, run in order, with little training on a game of a few frames."""
+"""The examples of docs/training.md, run in order, with less training, on a game of a few frames."""
 
 import contextlib
 import io
