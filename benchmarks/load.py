@@ -26,7 +26,7 @@ from contention import LOAD_CORE, SERVER_CORE, Watch
 from tables import PEERS
 
 HERE = Path(__file__).parent
-SESSIONS = 1024
+SESSIONS = int(os.environ.get("BENCH_SESSIONS", "1024"))  # fewer, to test whether a script runs
 T = TypeVar("T")
 
 
@@ -191,8 +191,12 @@ def run_wrk(
     seconds: float,
     arguments: Sequence[object] = (SESSIONS,),
 ) -> Load:
-    """Run wrk with a Lua script on the load's core; `arguments` are passed to the script."""
-    command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{connections}"]
+    """Run wrk with a Lua script on the load's core; `arguments` are passed to the script.
+
+    wrk knows whole seconds; of less than one it is interrupted, and reports what it has measured.
+    """
+    interrupted = ["timeout", "--signal", "INT", f"{seconds}"] if seconds < 1 else []
+    command = ["taskset", "-c", str(LOAD_CORE), *interrupted, "wrk", "-t1", f"-c{connections}"]
     command += [f"-d{max(1, round(seconds))}s", "--latency", "-s", str(HERE / "wrk" / script)]
     command += [f"http://127.0.0.1:{port}{path}", "--", *map(str, arguments)]
     ran = subprocess.run(
@@ -216,14 +220,14 @@ def measured(
     watch: Watch,
     pid: int,
 ) -> T:
-    """Measure the server `pid` after one second of unmeasured load; repeat if disturbed.
+    """Measure the server `pid` after a second or less of unmeasured load; repeat if disturbed.
 
     `prepare` resets the sessions.
     """
 
     def warm() -> None:
         prepare()
-        run(1)
+        run(min(1.0, seconds))
         prepare()
 
     return watch.measure(lambda: run(seconds), pid, warm)

@@ -29,7 +29,6 @@ from survival import wait_until_ready
 from tables import print_circumstances, print_table
 from visitors import Crowd
 
-CAPACITY = 4000
 SHARE = 0.7  # of the capacity
 SETTLED_S, MAX_GROWTH = 300.0, 0.02  # memory is compared with that after this time
 LEVELS = (" WARNING ", " ERROR ", " CRITICAL ")
@@ -55,6 +54,7 @@ class Watched:
     process: "subprocess.Popen[bytes]"
     port: int
     log: Path
+    starting: int  # bytes of the log until it was ready, which may complain of our asking
     samples: list[Sample] = field(default_factory=list)
 
     async def sample(self, at_s: float, crowd: Crowd) -> None:
@@ -75,7 +75,8 @@ class Watched:
 
     def warnings(self) -> list[str]:
         """Return the lines of the log that are warnings, or worse."""
-        lines = self.log.read_text(errors="replace").splitlines()
+        logged = self.log.read_bytes()[self.starting :]
+        lines = logged.decode(errors="replace").splitlines()
         return [line for line in lines if any(level in line for level in LEVELS)]
 
 
@@ -96,8 +97,9 @@ async def served(arguments: argparse.Namespace) -> AsyncIterator[Watched]:
     pin = ["taskset", "-c", str(arguments.core)]
     with tempfile.TemporaryDirectory() as name:
         folder, port = Path(name), load.free_port()
-        with store_of(arguments.store, folder, pin) as store, (folder / "log").open("wb") as log:
-            options = ("--store", store, "--capacity", str(CAPACITY), "--threads", "1")
+        path = folder / "log"
+        with store_of(arguments.store, folder, pin) as store, path.open("wb") as log:
+            options = ("--store", store, "--capacity", str(arguments.capacity), "--threads", "1")
             bundle = Path(__file__).parents[1] / "bundles" / "takecover"
             command = load.dreamserve(
                 bundle, port, *options, "--session-ttl-s", f"{arguments.ttl_s}"
@@ -105,7 +107,7 @@ async def served(arguments: argparse.Namespace) -> AsyncIterator[Watched]:
             process = subprocess.Popen([*pin, *command], stdout=log, stderr=subprocess.STDOUT)
             try:
                 await asyncio.to_thread(wait_until_ready, port)
-                yield Watched(process, port, folder / "log")
+                yield Watched(process, port, path, starting=path.stat().st_size)
             finally:
                 process.terminate()
                 with suppress(subprocess.TimeoutExpired):
@@ -128,7 +130,7 @@ async def soak(watched: Watched, arguments: argparse.Namespace) -> list[str]:
         await watched.sample(time.monotonic() - began_s, crowd)
         return [
             *_growth(watched.samples),
-            *await _leaks(crowd, arguments.ttl_s),
+            *await _leaks(crowd, arguments.ttl_s, arguments.capacity),
             *crowd.failures[:20],
         ]
 
@@ -143,12 +145,12 @@ def _growth(samples: list[Sample]) -> list[str]:
     return [f"memory grew by {grown:.2%}"] if grown >= MAX_GROWTH else []
 
 
-async def _leaks(crowd: Crowd, ttl_s: float) -> list[str]:
+async def _leaks(crowd: Crowd, ttl_s: float, capacity: int) -> list[str]:
     """Return what is left after every session has expired, and whether each slot can be used."""
     until_s = time.monotonic() + 3 * ttl_s
     while (left := await crowd.sessions()) and time.monotonic() < until_s:
         await asyncio.sleep(0.5)
-    refused = await crowd.fill(CAPACITY - left)
+    refused = await crowd.fill(capacity - left)
     wrong = [f"{left} sessions have not expired"] if left else []
     return [*wrong, *([f"{refused} slots cannot be used"] if refused else [])]
 
@@ -183,6 +185,7 @@ def main() -> None:
     parser.add_argument("--sample-s", type=float, default=60.0, help="interval of the samples")
     parser.add_argument("--measure-s", type=float, default=20.0, help="to find the capacity")
     parser.add_argument("--ttl-s", type=float, default=20.0, help="of sessions")
+    parser.add_argument("--capacity", type=int, default=4000, help="sessions of the server")
     parser.add_argument("--core", type=int, default=LOAD_CORE)
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {arguments.core})

@@ -11,16 +11,6 @@ lowest loss in `mixture_heads.py`.
 import argparse
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from dreamserve.manifest import DoneRule
-from dreamserve.observations import Crop, FrameSpec
-from dreamserve.spaces import ActionSpace, BoxSpace, DiscreteSpace
-from dreamserve_training.export import export_world, spec_of
-from dreamserve_training.models.mdnrnn import MDNRNN
-from dreamserve_training.models.vae import ConvVAE
-
 FOLDER = Path(__file__).parent / ".worlds"
 NEVER = 1e6  # a done logit that no dream reaches
 
@@ -42,6 +32,17 @@ def bundle_of(name: str) -> Path:
 
 
 def _write(path: Path, latent: int, memory: int, box: bool) -> None:
+    # imported here, as a script whose world is there need not wait seconds for torch
+    import numpy as np
+    import torch
+
+    from dreamserve.manifest import DoneRule
+    from dreamserve.observations import Crop, FrameSpec
+    from dreamserve.spaces import ActionSpace, BoxSpace, DiscreteSpace
+    from dreamserve_training.export import export_world, spec_of
+    from dreamserve_training.models.mdnrnn import MDNRNN
+    from dreamserve_training.models.vae import ConvVAE
+
     torch.manual_seed(0)
     space: ActionSpace = (
         BoxSpace(low=(-1.0,) * 3, high=(1.0,) * 3, names=("steer", "gas", "brake"))
