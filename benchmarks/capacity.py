@@ -103,7 +103,7 @@ def over_http(bundle: Path, counts: Counts, rounds: int, seconds: float, watch: 
             command = load.dreamserve(bundle, port, "--capacity", str(counts[1]))
             servers[count] = port, stack.enter_context(load.serving(command, port))
             packed.reset_sessions(port, [f"s{i}" for i in range(count)])
-        for number in range(-1, rounds):  # round -1 warms up
+        for number in range(-1 if rounds > 1 else 0, rounds):  # round -1 warms up
             for count in _order(counts, number):
                 port, pid = servers[count]
                 result = watch.measure(

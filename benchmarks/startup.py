@@ -79,7 +79,7 @@ def main() -> None:
     stepped: dict[str, list[float]] = {}
     watch = Watch()
     with pinned(load.LOAD_CORE):
-        for number in range(-1, arguments.rounds):
+        for number in range(-1 if arguments.rounds > 1 else 0, arguments.rounds):  # -1 warms up
             for server, bundle in bundles:
                 ready_s, stepped_s = measure(server, bundle, watch)
                 if number >= 0:

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -242,9 +242,9 @@ async def survive(url: str, servers: list[Server], event: Event, stepped: Steppe
     return sum((dream.report for dream in dreams), Report())
 
 
-async def behind_nginx(event: Event, rounds: int, stepped: Stepped) -> Report:
-    """Let the event happen to two servers with one Redis."""
-    total = Report()
+async def behind_nginx(scenarios: Sequence[tuple[Event, int]], stepped: Stepped) -> list[Report]:
+    """Let events happen, each so many times, to two servers with one Redis."""
+    reports = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "redis").mkdir()
@@ -254,12 +254,13 @@ async def behind_nginx(event: Event, rounds: int, stepped: Stepped) -> Report:
                 for server in servers:
                     await server.start()
                 async with nginx(folder, servers) as url:
-                    for _ in range(rounds):
-                        total += await survive(url, servers, event, stepped)
+                    for event, rounds in scenarios:
+                        met = [await survive(url, servers, event, stepped) for _ in range(rounds)]
+                        reports.append(sum(met, Report()))
             finally:
                 for server in servers:
                     await server.end(signal.SIGKILL)
-    return total
+    return reports
 
 
 async def with_sqlite(rounds: int, stepped: Stepped) -> Report:
@@ -296,18 +297,22 @@ def main() -> None:
         "stop": (stop_for(arguments.stopped_s), 3),
         "replace": (replace, 3),
     }
+    chosen = arguments.scenarios or [*events, "sqlite"]
+    times = {
+        name: arguments.rounds or (events[name][1] if name in events else 5) for name in chosen
+    }
+    scenarios = {name: (events[name][0], times[name]) for name in chosen if name in events}
+    reports: dict[str, Report] = {}
+    if scenarios:
+        met = asyncio.run(behind_nginx(list(scenarios.values()), stepped))
+        reports |= zip(scenarios, met, strict=True)
+    if "sqlite" in chosen:
+        reports["sqlite"] = asyncio.run(with_sqlite(times["sqlite"], stepped))
     rows, is_right = [], True
-    for name in arguments.scenarios or [*events, "sqlite"]:
-        if name == "sqlite":
-            rounds = arguments.rounds or 5
-            report = asyncio.run(with_sqlite(rounds, stepped))
-        else:
-            event, rounds = events[name]
-            rounds = arguments.rounds or rounds
-            report = asyncio.run(behind_nginx(event, rounds, stepped))
+    for name, report in reports.items():
         is_right = is_right and not (report.failed or report.differing)
         counts = [f"{report.steps:,}", str(report.failed), str(report.differing)]
-        rows.append([name, str(rounds), *counts, f"{report.longest_s:.2f}"])
+        rows.append([name, str(times[name]), *counts, f"{report.longest_s:.2f}"])
     print(f"takecover, {sessions} sessions, {rate or 'no limit of'} steps/s each\n")
     header = ["scenario", "rounds", "steps", "failed", "sessions that differ", "longest wait, s"]
     print_table(header, rows)

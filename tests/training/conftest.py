@@ -9,12 +9,12 @@ import torch
 
 from dreamserve.observations import Crop, FrameSpec
 from dreamserve.spaces import DiscreteSpace
-from dreamserve_training.data import collect as collecting
 from dreamserve_training.data.episodes import save_episode
 from dreamserve_training.envs import EnvSpec
 from dreamserve_training.export import export_world, make_bank, round_to_half, world_spec
 from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.models.vae import ConvVAE
+from dreamserve_training.runs import pools
 
 
 class Inline(Executor):
@@ -28,13 +28,13 @@ class Inline(Executor):
 
 @pytest.fixture
 def inline(monkeypatch):
-    """Collect in this process."""
+    """Collect, evolve and evaluate in this process: a worker takes seconds to start."""
 
     @contextmanager
     def pool(count):
         yield Inline()
 
-    monkeypatch.setattr(collecting, "worker_pool", pool)
+    monkeypatch.setitem(pools.POOLS, "local", pool)
 
 
 @pytest.fixture(scope="session")

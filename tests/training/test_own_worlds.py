@@ -13,7 +13,7 @@ from dreamserve_training.recipe import Recipe
 
 RECIPE = Recipe(
     env=Game,
-    steps=400,
+    steps=200,
     vae={"z_dim": 4, "epochs": 1},
     memory_options={"rnn_size": 8, "num_mixtures": 2},
     train={"epochs": 1},
@@ -93,6 +93,7 @@ def trained(tmp_path, game):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("inline")
 def test_gray_pictures_and_actions_of_odd_bounds_become_a_world(tmp_path):
     dream, manifest = trained(tmp_path, THRUSTERS)
     assert manifest["observation"]["shape"] == [96, 72, 1]
@@ -109,6 +110,7 @@ def test_gray_pictures_and_actions_of_odd_bounds_become_a_world(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("inline")
 def test_numbers_and_actions_of_several_choices_become_a_world(tmp_path):
     dream, manifest = trained(tmp_path, DIALS)
     assert manifest["observation"]["kind"] == "vector"
