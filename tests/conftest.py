@@ -33,6 +33,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores; threads of OpenMP that wait for more of these would only spin.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+LONG = ("benchmarks", "training", "e2e", "examples")  # folders of long tests
+
 settings.register_profile("thorough", max_examples=1000)  # of what has no number of its own
 
 NOTHING_MAY_BE_MISSING = os.environ.get("CI") == "true"
@@ -47,8 +49,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--fuzz-seed", type=int, default=0, help="seed of the generated input")
 
 
+def _rank(item: pytest.Item) -> tuple[bool, int]:
+    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    return not item.get_closest_marker("alone"), LONG.index(folder) if folder in LONG else len(LONG)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests that need a CUDA device if there is none."""
+    """Order the tests, and skip those that need a CUDA device if there is none.
+
+    Tests that measure time come first, as no worker has to wait for a long one of another then.
+    The folders of long tests follow, so that at the end no worker is left with one.
+    """
+    items.sort(key=_rank)
     on_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if not on_gpu:
         return
