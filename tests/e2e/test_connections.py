@@ -15,7 +15,7 @@ PATIENCE_S = 30.0
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a shell's ulimit")
 def test_probes_and_requests_are_answered_at_the_limit_of_files(exported_bundle) -> None:
-    line = 'ulimit -n 256; exec "$0" serve "$1" --port 0'
+    line = 'ulimit -n 256; exec "$0" serve "$1" --port 0 --drain-s 0'
     command = ["bash", "-c", line, COMMAND, str(exported_bundle)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     clients = []
@@ -24,7 +24,7 @@ def test_probes_and_requests_are_answered_at_the_limit_of_files(exported_bundle)
             assert process.stdout is not None
             url = process.stdout.readline().strip().rsplit(" ", 1)[-1]
             port = int(url.rsplit(":", 1)[-1])
-            for _ in range(600):
+            for _ in range(300):
                 clients.append(socket.create_connection(("127.0.0.1", port), PATIENCE_S))
                 clients[-1].sendall(b"GET /livez HT")
             until_s = time.monotonic() + PATIENCE_S
