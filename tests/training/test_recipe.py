@@ -29,8 +29,8 @@ def tiny_recipe(monkeypatch):
     full = load_recipe("takecover")
     tiny = replace(
         full,
-        max_episode_steps=400,  # random play seldom lives longer
-        collect={**full.collect, "episodes": 3, "workers": 1},
+        max_episode_steps=200,
+        collect={**full.collect, "episodes": 2, "workers": 1},
         vae={"z_dim": 8, "frames": 160, "validation_frames": 32, "epochs": 1, "batch_size": 32},
         memory_options={**full.memory_options, "rnn_size": 16, "num_mixtures": 2},
         train={**full.train, "epochs": 2},
@@ -48,7 +48,7 @@ def tiny_recipe(monkeypatch):
         bank={"draft": 16},
         iterations=(
             replace(
-                full.iterations[0], episodes=3, train={"epochs": 1}, controller={}, evaluate={}
+                full.iterations[0], episodes=2, train={"epochs": 1}, controller={}, evaluate={}
             ),
         ),
     )
@@ -76,7 +76,7 @@ def test_a_recipe_runs_from_the_game_to_a_bundle_and_is_done_only_once(
     session = dream.reset(seed=1).session_id
     assert dream.step(session_id=session, action=1).step == 1
     manifest = read_json(bundle / "manifest.json", default=None)
-    assert manifest["origin"]["episodes"] == {"train": 6, "holdout": 8}
+    assert manifest["origin"]["episodes"] == {"train": 4, "holdout": 8}
     played = manifest["quality"]["real"]
     assert played["random"]["episodes"] == played["controller"]["episodes"] == 2
     differences = manifest["quality"]["differences"]
