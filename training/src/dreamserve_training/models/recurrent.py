@@ -172,7 +172,7 @@ class RecurrentModel(WorldModel):
         """Add `offset` to the done head's bias, if there is one."""
         if self.done_head is not None:
             with torch.no_grad():
-                self.done_head.bias += offset
+                self.done_head.bias.add_(offset)
 
     def graph(self) -> nn.Module:
         """Return `predict` as a traceable module with its own weights."""
@@ -192,7 +192,7 @@ class RecurrentModel(WorldModel):
         if not (self.gradient_checkpointing and self.training):
             return self.run_core(inputs, *state)
         chunks = []
-        for chunk in inputs.split(CHECKPOINT_CHUNK, dim=1):
+        for chunk in torch.split(inputs, CHECKPOINT_CHUNK, dim=1):
             output, state = checkpoint(self.run_core, chunk, *state, use_reentrant=False)
             chunks.append(output)
         return torch.cat(chunks, dim=1), state
@@ -201,7 +201,8 @@ class RecurrentModel(WorldModel):
         """Return the inputs of heads that have few positive targets."""
         scale = self.done_gradient_scale
         scaled = scale * outputs + (1 - scale) * outputs.detach() if scale != 1 else outputs
-        return self.done_dropout(scaled)
+        regularised: Tensor = self.done_dropout(scaled)
+        return regularised
 
 
 class RecurrentGraph(nn.Module):

@@ -86,6 +86,11 @@ class GuardedModule(lightning.LightningModule):
         seed = self.config.seed * 1_000_003 + self.global_step
         seed_step(seed + self.global_rank * SEEDS_OF_A_PROCESS, self.device)
 
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the groups of the optimizer's parameters, whose options may be changed."""
+        (optimizer,) = self.trainer.optimizers
+        return optimizer.param_groups
+
     def log_mean(self, phase: Phase, losses: Mapping[str, Tensor], weight: Tensor | float) -> None:
         """Count the losses of a batch in the epoch's means, `train_NAME` or `val_NAME`."""
         self._means[phase].add(losses, weight)
@@ -225,9 +230,11 @@ def fit(
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        shares = [share(loader, trainer.global_rank, trainer.world_size) for loader in loaders]
+        training, validation = (
+            share(loader, trainer.global_rank, trainer.world_size) for loader in loaders
+        )
         with processes_of(trainer):
-            trainer.fit(loop, *shares, ckpt_path=resume_from, weights_only=True)
+            trainer.fit(loop, training, validation, ckpt_path=resume_from, weights_only=True)
         done = trainer.current_epoch
     loop.load_state_dict(checkpoints.best)
     return checkpoints.best_loss, done
