@@ -47,8 +47,12 @@ class SequenceDataset(Dataset[Item]):
         done: Sequence[npt.ArrayLike] | None = None,
         signals: Sequence[npt.ArrayLike] | None = None,
     ) -> None:
-        if not len(z) == len(actions) > 0:
-            raise ValueError(f"{len(z)} sequences of z but {len(actions)} of actions")
+        if not len(z):
+            raise ValueError("at least one sequence is needed")
+        parts = {"actions": actions, "rewards": rewards, "done": done, "signals": signals}
+        for name, part in parts.items():
+            if part is not None and len(part) != len(z):
+                raise ValueError(f"{len(z)} sequences of z but {len(part)} of {name}")
         self._items = [
             make_item(
                 np.asarray(z[i], np.float32),

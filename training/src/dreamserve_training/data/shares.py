@@ -50,9 +50,10 @@ def share(loader: Any, rank: int, world: int) -> Any:
     """
     if world == 1 or loader is None:
         return loader
-    sampler = getattr(loader, "batch_sampler", None)
-    rows = sampler.sampler if type(sampler) is BatchSampler else None
-    if not (isinstance(loader, DataLoader) and sampler and isinstance(rows, Sized)):
+    sampler: Any = getattr(loader, "batch_sampler", None)
+    is_plain = isinstance(loader, DataLoader) and type(sampler) is BatchSampler
+    rows = sampler.sampler if is_plain else None
+    if not isinstance(rows, Sized):
         raise ValueError(
             "several devices need the batches of create_window_loader, without carry_state;"
             " these cannot be shared"

@@ -22,11 +22,10 @@ from dreamserve_training.models.world_model import LossWeights, State, WorldMode
 from dreamserve_training.runs.options import PLACE, AboveZero, AtLeastZero, Count, Options, Whole
 from dreamserve_training.runs.records import Record, describe
 from dreamserve_training.train.carried import CarriedState, state_in
+from dreamserve_training.train.guarded_module import GuardedModule, Phase
 from dreamserve_training.train.processes import Strategy
 from dreamserve_training.train.schedules import cosine
 from dreamserve_training.train.trainer import (
-    GuardedModule,
-    Phase,
     fit,
     fused_adam,
     seed_everything,

@@ -17,10 +17,10 @@ from dreamserve_training.data.frames import FrameDataset, frame_loader
 from dreamserve_training.models.vae import ConvVAE, save_vae, vae_loss
 from dreamserve_training.runs.options import PLACE, AboveZero, AtLeastZero, Count, Options, Whole
 from dreamserve_training.runs.records import Record, describe
+from dreamserve_training.train.guarded_module import GuardedModule
 from dreamserve_training.train.processes import Strategy
 from dreamserve_training.train.schedules import one_cycle
 from dreamserve_training.train.trainer import (
-    GuardedModule,
     fit,
     fused_adam,
     seed_everything,
