@@ -12,11 +12,9 @@ import pytest
 from dreamserve.backends.fake import fake_spec
 from dreamserve.bundle import content_version, load_bundle, seal, sha256_of
 from dreamserve.errors import BundleError
-from dreamserve.heads import Categorical, GaussianMixture
-from dreamserve.manifest import DoneRule, WorldSpec
-from dreamserve.observations import FrameSpec, VectorSpec
-
-TAKECOVER = Path(__file__).parents[2] / "bundles" / "takecover"
+from dreamserve.heads import Categorical
+from dreamserve.manifest import WorldSpec
+from dreamserve.observations import VectorSpec
 
 Edit = Callable[[Path], None]
 
@@ -218,25 +216,36 @@ def test_sha256_is_of_the_bytes(tmp_path: Path) -> None:
     assert sha256_of(tmp_path / "abc").startswith("ba7816bf8f01cfea414140de5dae2223")
 
 
-def test_a_manifest_of_schema_1_is_read_as_schema_2_with_its_own_version() -> None:
-    bundle = load_bundle(TAKECOVER)
-    fields = json.loads((TAKECOVER / "manifest.json").read_text())
-    manifest = bundle.manifest
+def in_schema_1(folder: Path) -> dict[str, Any]:
+    """Rewrite the manifest of a bundle as the first releases wrote it, and return its fields."""
+    path = folder / "manifest.json"
+    fields = json.loads(path.read_text())
+    for name in ("encode_memory", "has_decode", "has_policy", "signals", "version"):
+        del fields[name]
+    frame, head = fields.pop("observation"), fields.pop("head")
+    assert (frame.pop("kind"), head["kind"]) == ("frame", "gaussian_mixture")
+    fields |= {"frame": frame, "mixture": {"head": head["form"], "components": head["components"]}}
+    fields["done"] = {"threshold": fields["done"]["threshold"]}
+    fields["schema_version"] = 1
+    fields["version"] = content_version(fields)
+    path.write_text(json.dumps(fields))
+    return fields
+
+
+def test_a_manifest_of_schema_1_is_read_as_schema_2_with_its_own_version(tiny_bundle: Path) -> None:
+    before = load_bundle(tiny_bundle).manifest
+    fields = in_schema_1(tiny_bundle)
+    manifest = load_bundle(tiny_bundle).manifest
     assert (fields["schema_version"], manifest.schema_version) == (1, 2)
-    assert manifest.version == fields["version"] == content_version(fields)
-    assert isinstance(manifest.observation, FrameSpec)
-    assert list(manifest.observation.shape) == fields["frame"]["shape"]
-    assert isinstance(manifest.head, GaussianMixture)
-    assert manifest.head.form == fields["mixture"]["head"]
-    assert manifest.head.components == fields["mixture"]["components"]
-    assert manifest.done == DoneRule(threshold=fields["done"]["threshold"])
+    assert manifest.version == fields["version"] != before.version
+    assert manifest == before.model_copy(update={"version": manifest.version})
 
 
-def test_a_manifest_of_schema_1_has_no_field_of_schema_2(tmp_path: Path) -> None:
-    fields = json.loads((TAKECOVER / "manifest.json").read_text())
-    (tmp_path / "manifest.json").write_text(json.dumps({**fields, "signals": []}))
+def test_a_manifest_of_schema_1_has_no_field_of_schema_2(tiny_bundle: Path) -> None:
+    fields = in_schema_1(tiny_bundle)
+    (tiny_bundle / "manifest.json").write_text(json.dumps({**fields, "signals": []}))
     with pytest.raises(BundleError, match="signals is not a field of schema 1"):
-        load_bundle(tmp_path)
+        load_bundle(tiny_bundle)
 
 
 @pytest.mark.parametrize(
