@@ -22,6 +22,7 @@ SCRIPTS = {
     "batch_step": "--rows 8 --rounds 1 --seconds 1",
     "camera": "--rounds 1 --seconds 1 --steps 10",
     "capacity": "--rounds 1 --seconds 1 --sessions 100,1000",
+    "dream_danger": "--temperatures 1 --dreams 8 --steps 7",
     "durability": "--rounds 1 --seconds 1",
     "evolve": "--generations 1 --max-steps 3 --slice 3",
     "gpu": "--device cpu --worlds lstm256-z32 --sizes 1,9 --candidates 20 --runs 1",
