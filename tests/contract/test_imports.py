@@ -169,3 +169,9 @@ def test_every_package_that_is_imported_is_declared(distribution):
             providers = {canonicalize_name(name) for name in provided_by.get(root, [root])}
             providers = {COMES_WITH.get(name, name) for name in providers}
             assert providers & declared, f"{path.relative_to(ROOT)} imports {root}: not declared"
+
+
+def test_every_distribution_is_checked_by_mypy():
+    checked = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]
+    assert checked["strict"]
+    assert {ROOT / path for path in checked["files"]} == set(DISTRIBUTIONS.values())

@@ -92,17 +92,20 @@ def test_controllers_of_two_runs_play_the_same_episodes(runs):
     assert figures[f"controller - controller of {two}"] == "5 ± 0"
 
 
-def test_a_controller_alone_is_played_alone(runs, monkeypatch):
+def test_a_controller_alone_is_played_alone_on_all_cores(runs, monkeypatch):
     recipe, one, _ = runs
     played = []
 
     def compare_agents(env, agents, seeds, workers, progress):
-        played.extend((agent.name, seeds[0]) for agent in agents)
+        played.extend((agent.name, seeds[0], workers) for agent in agents)
         return {agent.name: EpisodeResults([1.0, 3.0], [1, 3]) for agent in agents}
 
     monkeypatch.setattr(comparison, "compare_agents", compare_agents)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 2}, raising=False)
     text = compare(one, recipe, None, ComparisonConfig(alone=True))
-    assert played == [("controller", 4_000_000)]
+    asked = ["evaluate", str(one), "--recipe", recipe, "--alone"]
+    assert CliRunner().invoke(app, asked).exit_code == 0
+    assert played == [("controller", 4_000_000, 3)] * 2
     assert text.splitlines()[1:] == ["controller  2 ± 1"]
 
 

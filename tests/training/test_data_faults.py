@@ -136,6 +136,19 @@ def test_latents_of_another_size_are_refused_before_training(tmp_path):
         check_batches(loader, MDNRNN(5, 3, rnn_size=4))
 
 
+def test_sequences_in_memory_have_their_shapes_and_one_count():
+    z, actions = [np.zeros((T, Z))] * 2, [np.zeros(T, int)] * 2
+    with pytest.raises(DataError, match=r"sequence 0: z must be \(T, Z\).*got \(\), \(6,\)"):
+        SequenceDataset([0.5, z[1]], actions)
+    with pytest.raises(DataError, match=r"sequence 1: .*got \(6, 3\), \(6,\), \(\)"):
+        SequenceDataset(z, actions, [np.ones(T), 1.0])
+    for count in (1, 3):
+        with pytest.raises(ValueError, match=f"2 sequences of z but {count} of rewards"):
+            SequenceDataset(z, actions, [np.ones(T)] * count)
+    with pytest.raises(ValueError, match="at least one sequence"):
+        SequenceDataset([], [])
+
+
 def test_sequences_in_memory_are_held_to_the_same_rules():
     z = [np.zeros((T, Z))] * 2
     with pytest.raises(DataError, match=r"sequence 1: rewards holds 1e\+25 at step 0"):

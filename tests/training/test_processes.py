@@ -3,13 +3,14 @@
 import runpy
 import subprocess
 import sys
+from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import BatchSampler
+from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from dreamserve_training import stages, tasks
 from dreamserve_training.data.episodes import save_episode
@@ -101,12 +102,22 @@ def test_unshuffled_shares_together_are_all_rows():
     assert shares == [[[0, 2], [4, 6, 8]], [[1, 3], [5, 7]]]
 
 
+class Endless(Sampler[int]):
+    """A sampler without a length."""
+
+    def __iter__(self):
+        return cycle(range(9))
+
+
 def test_batches_that_cannot_be_shared_are_refused(tmp_path):
     whole = BatchSampler(PassSampler(9, shuffle=False, seed=0), 4, drop_last=False)
     with pytest.raises(ValueError, match="8 processes cannot share batches of 4 rows"):
         ShareSampler(whole, 0, 8, 9)
     with pytest.raises(ValueError, match="these cannot be shared"):
         share([1, 2], 0, 2)
+    endless = DataLoader(list(range(9)), batch_size=4, sampler=Endless())
+    with pytest.raises(ValueError, match="these cannot be shared"):
+        share(endless, 0, 2)
     batches = [1, 2]
     assert share(batches, 0, 1) is batches
 

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -15,8 +15,10 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader
 
+from dreamserve.backends.choose import cores
 from dreamserve.observations import VectorSpec
 from dreamserve.spaces import DiscreteSpace
+from dreamserve_training.comparison import ComparisonConfig
 from dreamserve_training.data import collect as collecting
 from dreamserve_training.data.collect import CollectConfig, collect
 from dreamserve_training.data.episodes import save_episode
@@ -28,6 +30,7 @@ from dreamserve_training.models.controller import Axis, Scores
 from dreamserve_training.models.mdnrnn import MDNRNN, SequenceDataset
 from dreamserve_training.runs.errors import DivergedError, LockedError, MismatchError
 from dreamserve_training.runs.locks import locked
+from dreamserve_training.runs.options import PLACE, Options
 from dreamserve_training.runs.records import read_record
 from dreamserve_training.stage_inputs import begin_encoding
 from dreamserve_training.train import controller as evolution
@@ -127,6 +130,26 @@ def test_an_invalid_option_is_refused_by_name_before_anything_is_done(kind, opti
     with pytest.raises(ValueError, match=says):
         kind(**options)
     assert replace(TrainConfig(), epochs=np.int64(3)).epochs == 3
+
+
+def test_options_of_another_kind_are_refused():
+    with pytest.raises(ValueError, match="must be TrainConfig or a mapping, not VAEConfig"):
+        TrainConfig.of(VAEConfig())
+    with pytest.raises(ValueError, match="must be TrainConfig or a mapping, not list"):
+        TrainConfig.of(["epochs"])
+
+
+def test_every_number_of_workers_is_by_default_that_of_the_cores_and_not_recorded():
+    workers = {
+        kind.__name__: field
+        for kind in Options.__subclasses__()
+        for field in fields(kind)
+        if field.name == "workers"
+    }
+    assert {ComparisonConfig.__name__, ControllerConfig.__name__} <= set(workers)
+    for field in workers.values():
+        assert field.default_factory is cores
+        assert field.metadata == PLACE
 
 
 # What a run was made of

@@ -30,6 +30,12 @@ def test_the_files_were_checked_against_numpy_in_every_batch_size(written, name)
     assert proven["onnx_cpu_same_bits_in_every_batch"]
 
 
+def test_an_analytic_world_says_that_it_has_no_policy(loaded):
+    analytic, _ = loaded("bandit")
+    with pytest.raises(ValueError, match="no policy"):
+        numpy_world(analytic).backend.policy(np.zeros((1, 1), np.float32), ())
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_sessions_step_as_numpy_does_at_any_temperature(loaded, name):
     analytic, world = loaded(name)

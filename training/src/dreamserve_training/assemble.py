@@ -108,9 +108,17 @@ def write_bundle(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> 
     quality = {"verdicts": verdicts or ["none: nothing is worse than its baseline"], **quality}
     pictures = card_pictures(world.backend, world.spec, *held_out)
     policy = load_policy(workspace.controller / "controller.npz")
-    made = {"controller": policy, "quality": quality, "pictures": pictures}
-    limits = {"max_bytes": MAX_BYTES, "draft": workspace.draft}
-    _write(recipe, workspace, bundle, recipe.bank.size, **made, **limits)
+    _write(
+        recipe,
+        workspace,
+        bundle,
+        recipe.bank.size,
+        controller=policy,
+        quality=quality,
+        pictures=pictures,
+        max_bytes=MAX_BYTES,
+        draft=workspace.draft,
+    )
     return verdicts
 
 

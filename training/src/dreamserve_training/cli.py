@@ -98,7 +98,10 @@ def evaluate(
     seed: Annotated[
         int, typer.Option("--seed", help="Seed of a folder's first episode.")
     ] = 4_000_000,
-    workers: Annotated[int, typer.Option("--workers", help="Processes that play.")] = 2,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Processes that play. Default: one for each core."),
+    ] = None,
     alone: Annotated[
         bool,
         typer.Option("--alone", help="A folder's controller only: no blind twins, no baselines."),
@@ -112,9 +115,10 @@ def evaluate(
     if not Path(what).is_dir():
         _run("evaluate", what, out, restart, iteration=iteration)
         return
+    from dreamserve.backends.choose import cores
     from dreamserve_training.comparison import ComparisonConfig, compare
 
-    config = ComparisonConfig(episodes, seed, workers, alone)
+    config = ComparisonConfig(episodes, seed, workers or cores(), alone)
     typer.echo(compare(Path(what), environment, against, config))
 
 

@@ -3,9 +3,10 @@
 dreamserve-train evaluate bundles/takecover --against runs/takecover --episodes 400
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from dreamserve.backends.choose import cores
 from dreamserve.bundle import MANIFEST_FILE, load_bundle
 from dreamserve_training.defaults import resolve
 from dreamserve_training.dreams.policies import bundled_policy
@@ -22,7 +23,7 @@ from dreamserve_training.models.controller import Policy, load_policy
 from dreamserve_training.probe import probe
 from dreamserve_training.progress import log_progress
 from dreamserve_training.recipe_files import load_recipe
-from dreamserve_training.runs.options import Count, Options, Whole
+from dreamserve_training.runs.options import PLACE, Count, Options, Whole
 
 FRESH_SEED = 4_000_000  # recipes collect and evaluate with smaller ones
 
@@ -33,7 +34,7 @@ class ComparisonConfig(Options):
 
     episodes: Count = 400
     seed: Whole = FRESH_SEED  # of the first episode
-    workers: Count = 2
+    workers: Count = field(default_factory=cores, metadata=PLACE)  # processes that play
     alone: bool = False  # without blind twins, random actions and the recipe's baselines
 
 

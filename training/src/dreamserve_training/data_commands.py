@@ -110,15 +110,19 @@ def dreams(
 ) -> None:
     """Write a world's dreams as a dataset of Minari's local store."""
     from dreamserve.loading import load_world
+    from dreamserve_protocol.policies import AnyPolicy, BundledPolicy, RandomPolicy
     from dreamserve_training.data.sources.minari_export import write_minari
     from dreamserve_training.dreams.recording import dream_episodes
 
-    if policy not in ("random", "bundled"):
+    policies: dict[str, AnyPolicy] = {"random": RandomPolicy(), "bundled": BundledPolicy()}
+    if policy not in policies:
         raise ValueError(f"--policy must be random or bundled, not {policy!r}")
     world = load_world(bundle)
     written = write_minari(
         dataset_id,
-        dream_episodes(world, episodes, max_steps, policy, temperature, seed, decode=not latents),
+        dream_episodes(
+            world, episodes, max_steps, policies[policy], temperature, seed, decode=not latents
+        ),
         world.spec.action_space,
         description=f"Dreams of the world {world.title} at temperature {temperature:g}.",
         algorithm=policy,

@@ -1,10 +1,13 @@
 """Atomic writes: a file is written completely or not at all."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
 
 
 @contextmanager
@@ -23,3 +26,8 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_arrays(file: Path | BinaryIO, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write named `arrays` to `file` in numpy's `.npz` format."""
+    np.savez(file, **arrays)  # type: ignore[arg-type]  # its stub takes names for its own options

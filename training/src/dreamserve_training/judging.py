@@ -35,16 +35,17 @@ def evaluate(recipe: ResolvedRecipe, workspace: Workspace) -> None:
     limit = recipe.env.max_episode_steps
     policy = load_policy(workspace.controller / "controller.npz")
     real = {} if recipe.env.env is None else real_results(recipe, workspace, policy)
+    summaries = {name: results.summary(limit) for name, results in real.items()}
     seeds = _seeds(recipe)
     report = {
         "seeds": [seeds[0], seeds[-1]],
-        "real": {name: results.summary(limit) for name, results in real.items()},
+        "real": summaries,
         "differences": controller_differences(real) if real else {},
         "dream": _dreamed(recipe, workspace, policy),
         "episodes": {name: results._asdict() for name, results in real.items()},
     }
     write_json(workspace.evaluation, report)
-    for name, figures in report["real"].items():
+    for name, figures in summaries.items():
         logger.info("%-14s %8.5g ± %.3g", name, figures["mean"], figures["standard_error"])
 
 

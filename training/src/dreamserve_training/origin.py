@@ -8,27 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from dreamserve_training.data.digests import files_digest
-from dreamserve_training.data.episodes import episode_paths
+from dreamserve_training.data.episodes import SPLITS, episode_paths
 from dreamserve_training.recipe import ResolvedRecipe
 from dreamserve_training.runs.records import installed
-from dreamserve_training.workspace import Split, Workspace, read_json
+from dreamserve_training.workspace import Workspace, read_json
 
 PACKAGES = ("box2d", "vizdoom", "gymnasium", "torch", "lightning", "cma", "dreamserve-training")
 
 
 def origin_of(recipe: ResolvedRecipe, workspace: Workspace) -> dict[str, Any]:
     """Return `manifest.origin`: environment, data, seeds, options, versions and training times."""
-    splits: tuple[Split, ...] = ("train", "holdout")
     digests = {
-        split: files_digest(episode_paths(workspace.all_episodes(split))) for split in splits
+        split: files_digest(episode_paths(workspace.all_episodes(split))) for split in SPLITS
     }
     passes, first = recipe.passes(), recipe.passes()[0]
     return {
         "environment": recipe.env.env_id,
         "max_episode_steps": recipe.env.max_episode_steps,
         "recipe": recipe.name,
-        "episodes": {split: digests[split]["files"] for split in splits},
-        "data_sha256": {split: digests[split]["sha256"] for split in splits},
+        "episodes": {split: digests[split]["files"] for split in SPLITS},
+        "data_sha256": {split: digests[split]["sha256"] for split in SPLITS},
         "first_seed": {"train": first.collect.seed, "holdout": first.holdout.seed},
         "vae": asdict(recipe.vae),
         recipe.memory: recipe.memory_options,

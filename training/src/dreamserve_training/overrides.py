@@ -15,5 +15,4 @@ def with_options(field: str, config: Config, options: Mapping[str, Any]) -> Conf
     known = {item.name for item in fields(config)}
     if unknown := sorted(set(options) - known):
         raise RecipeError(f"{field}: unknown options {unknown}; known: {', '.join(sorted(known))}")
-    changed: Config = replace(config, **options)
-    return changed
+    return replace(config, **options)

@@ -50,7 +50,7 @@ def load_recipe(recipe: str) -> Recipe:
     built_in = Path(__file__).parent / "recipes" / f"{recipe}.py"
     path = Path(recipe).resolve() if is_file(recipe) else built_in
     found = _recipe_of(path)
-    from_file = {
+    from_file: dict[str, Any] = {
         field: FromFile(path, field)
         for field in ("env", "policy", "record")
         if callable(getattr(found, field))

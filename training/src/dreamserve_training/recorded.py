@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -11,7 +11,7 @@ from dreamserve.spaces import ActionSpace
 from dreamserve_training.data.description import Description
 from dreamserve_training.data.digests import files_digest
 from dreamserve_training.data.disk import Data, place_episodes
-from dreamserve_training.data.episodes import episode_paths, read_headers
+from dreamserve_training.data.episodes import Split, episode_paths, read_headers
 from dreamserve_training.data.gym_spaces import renamed
 from dreamserve_training.env_specs import Wishes, observation_spec
 from dreamserve_training.envs import EnvSpec
@@ -39,7 +39,7 @@ def recorded_spec(data: Data, wishes: Wishes) -> EnvSpec:
 def take_recorded(
     data: Data,
     spec: EnvSpec,
-    folder: Callable[[Literal["train", "holdout"]], Path],
+    folder: Callable[[Split], Path],
     restart: bool = False,
 ) -> None:
     """Put the episodes of `data` into the folders of those that train and those held out.
@@ -48,7 +48,8 @@ def take_recorded(
     `restart` they are removed from it), and DataError for an episode that does not fit `spec`.
     """
     train, holdout = data.split()
-    for split, paths in (("train", train), ("holdout", holdout)):
+    splits: dict[Split, list[Path]] = {"train": train, "holdout": holdout}
+    for split, paths in splits.items():
         directory = folder(split)
         settings = {"observation": spec.observation, "action_space": spec.action_space}
         record = Record("the data", settings, {}, data=files_digest(paths))
@@ -58,7 +59,7 @@ def take_recorded(
         place_episodes(paths, directory, spec.observation, spec.action_space, progress)
 
 
-def _space(described: Description) -> gymnasium.Space[np.generic]:
+def _space(described: Description) -> gymnasium.Space[Any]:
     shape = described.observation_shape
     if described.observation_kind == "frames":
         return gymnasium.spaces.Box(0, 255, shape, np.uint8)

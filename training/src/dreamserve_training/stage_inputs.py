@@ -11,14 +11,14 @@ from typing import Any
 
 from dreamserve_training.data.digests import file_hash, files_digest
 from dreamserve_training.data.encoding import ENCODER_FILE, FramesToLatentConverter
+from dreamserve_training.data.episodes import SPLITS, Split
 from dreamserve_training.data.players import Player, Plays, RandomPlayer, SequencePlayer
 from dreamserve_training.evaluation.dreaming import ControllerPlayer
 from dreamserve_training.recipe import PlayerName, ResolvedRecipe
 from dreamserve_training.runs.records import Record, begin, describe
-from dreamserve_training.workspace import Split, Workspace, read_json, write_json
+from dreamserve_training.workspace import Workspace, read_json, write_json
 
 Inputs = Mapping[str, Any]
-SPLITS: tuple[Split, ...] = ("train", "holdout")
 
 
 def _controller_player(recipe: ResolvedRecipe, workspace: Workspace) -> Plays:

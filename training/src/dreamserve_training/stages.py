@@ -12,10 +12,11 @@ from typing import Any
 from dreamserve.observations import VectorSpec
 from dreamserve.trust import Trust
 from dreamserve_training.assemble import memory_options, memory_to_go_on, write_bundle, write_draft
+from dreamserve_training.data.collect import CollectConfig
 from dreamserve_training.data.collect import collect as collect_episodes
 from dreamserve_training.data.digests import files_digest
 from dreamserve_training.data.encoding import FramesToLatentConverter, preprocess_trajectories
-from dreamserve_training.data.episodes import episode_paths
+from dreamserve_training.data.episodes import SPLITS, Split, episode_paths
 from dreamserve_training.data.frames import sample_frames
 from dreamserve_training.data.loaders import create_window_loader
 from dreamserve_training.judging import evaluate
@@ -24,7 +25,7 @@ from dreamserve_training.models.controller import load_policy, save_policy
 from dreamserve_training.progress import log_progress
 from dreamserve_training.recipe import ResolvedRecipe
 from dreamserve_training.recorded import take_recorded
-from dreamserve_training.stage_inputs import SPLITS, begin_encoding, made_of, players
+from dreamserve_training.stage_inputs import begin_encoding, made_of, players
 from dreamserve_training.stage_inputs import draft as draft_inputs
 from dreamserve_training.train.memory import train_memory
 from dreamserve_training.train.methods import train_controller
@@ -52,7 +53,8 @@ def collect(recipe: ResolvedRecipe, workspace: Workspace) -> None:
         take_recorded(recipe.data, recipe.env, workspace.episodes, workspace.restart)
     else:
         who = players(recipe, workspace)
-        for split, config in (("train", recipe.collect), ("holdout", recipe.holdout)):
+        configs: dict[Split, CollectConfig] = {"train": recipe.collect, "holdout": recipe.holdout}
+        for split, config in configs.items():
             config = replace(config, players=who)
             directory = workspace.episodes(split)
             progress = log_progress(f"collect {split}")
@@ -67,8 +69,9 @@ def vae(recipe: ResolvedRecipe, workspace: Workspace) -> None:
     if isinstance(recipe.env.observation, VectorSpec):
         fit_scale(episode_paths(workspace.episodes("train")), workspace.vae_model)
         return
-    samples = {}
-    for split, count in (("train", config.frames), ("holdout", config.validation_frames)):
+    samples: dict[Split, Path] = {}
+    counts: dict[Split, int] = {"train": config.frames, "holdout": config.validation_frames}
+    for split, count in counts.items():
         samples[split] = workspace.vae / f"frames-{split}.npy"
         paths = episode_paths(workspace.episodes(split))
         inputs = {"episodes": files_digest(paths), "count": count, "seed": config.seed}

@@ -3,11 +3,10 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from dreamserve_training.data.episodes import Split
 from dreamserve_training.files import atomic_write
-
-Split = Literal["train", "holdout"]
 
 
 @dataclass(frozen=True)

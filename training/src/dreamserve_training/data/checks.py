@@ -90,6 +90,12 @@ def check_frame_form(shape: tuple[int, ...], dtype: np.dtype[np.generic], where:
     )
 
 
+def check_frames(frames: npt.NDArray[np.generic], where: object) -> npt.NDArray[np.uint8]:
+    """Return `frames` as what they are; DataError if they are not (T, H, W, C) uint8."""
+    check_frame_form(frames.shape, frames.dtype, where)
+    return frames.astype(np.uint8, copy=False)
+
+
 def check_latent_episode(episode: Episode, where: object) -> None:
     """Raise DataError for a latent episode that cannot be trained on."""
     fields = latent_fields(set(episode), where)

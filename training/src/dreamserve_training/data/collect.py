@@ -6,7 +6,7 @@ Each episode is a pure function of its seed and its players, and has its own fil
 interrupted run continues with the missing files.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,7 +70,9 @@ def record_episode(env: RealEnv, config: CollectConfig, seed: int) -> Episode:
     seen: Any = env.reset(seed)
     agent = config.agent(seed, spec.action_space)
     agent.begin(seen, seed)
-    observations, rows, recorded = [], [], []
+    observations: list[Any] = []
+    rows: list[tuple[Any, float, bool]] = []
+    recorded: list[Mapping[str, float]] = []
     while len(rows) < spec.max_episode_steps:
         try:
             action = spec.action_space.check(agent.act())

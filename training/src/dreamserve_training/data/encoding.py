@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dreamserve_training.data.checks import check_frame_form, load_raw_episode, observation_field
+from dreamserve_training.data.checks import check_frames, load_raw_episode, observation_field
 from dreamserve_training.data.episodes import DataError, Episode, episode_paths, save_episode
 from dreamserve_training.data.frames import Crop, check_crop, resized
 from dreamserve_training.files import atomic_write
@@ -24,7 +24,6 @@ from dreamserve_training.models.vectors import VectorScale
 
 Float32 = npt.NDArray[np.float32]
 UInt8 = npt.NDArray[np.uint8]
-Observations = UInt8 | Float32
 
 # Identifies the encoder of a directory of latents, which must all come from one encoder.
 ENCODER_FILE = "encoder.json"
@@ -59,16 +58,15 @@ class FramesToLatentConverter:
         self.vae = loaded.to(self.device).eval()
         self.batch_size, self.mixed_precision, self.crop = batch_size, mixed_precision, crop
 
-    def prepare(self, frames: UInt8) -> UInt8:
+    def prepare(self, frames: npt.ArrayLike) -> UInt8:
         """Return `frames` (T, H, W, C) uint8 at the VAE's input size.
 
         Raises DataError for another dtype or shape, and for another size without `crop`.
         """
-        frames = np.asarray(frames)
         if isinstance(self.vae, VectorScale):
             raise DataError("frames, but V takes vectors (T, n)")
         height, width, channels = self.vae.frame_shape
-        check_frame_form(frames.shape, frames.dtype, "these frames")
+        frames = check_frames(np.asarray(frames), "these frames")
         if frames.shape[3] != channels:
             raise DataError(f"frames have {frames.shape[3]} channels but the VAE takes {channels}")
         if self.crop is None:
@@ -82,7 +80,7 @@ class FramesToLatentConverter:
         return resized(frames, self.crop, (height, width))
 
     @torch.inference_mode()
-    def convert(self, observations: Observations) -> tuple[Float32, Float32]:
+    def convert(self, observations: npt.ArrayLike) -> tuple[Float32, Float32]:
         """Return the posteriors (mu, logvar), each (T, Z) float32.
 
         `observations` are frames (T, H, W, C) uint8, or vectors (T, n) floats. Raises DataError as
@@ -92,7 +90,7 @@ class FramesToLatentConverter:
         inputs = (
             torch.from_numpy(np.asarray(observations, np.float32))
             if is_vectors
-            else torch.from_numpy(self.prepare(observations))  # type: ignore[arg-type]  # checks it
+            else torch.from_numpy(self.prepare(observations))
         )
         halved = self.mixed_precision and not is_vectors  # too coarse for numbers
         mu, logvar = [], []
@@ -164,7 +162,7 @@ def encode_episode(episode: Episode, where: Path, converter: FramesToLatentConve
     """Return a valid raw `episode` as a latent one; DataError, which names `where`, if it fails."""
     seen = observation_field(episode, where)
     try:
-        mu, logvar = converter.convert(episode[seen])  # type: ignore[arg-type]  # checked above
+        mu, logvar = converter.convert(episode[seen])
     except ValueError as error:
         raise DataError(f"{where}: {error}") from error
     if max(np.abs(mu).max(), np.abs(logvar).max()) > np.finfo(np.float16).max:

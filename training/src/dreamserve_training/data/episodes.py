@@ -9,14 +9,16 @@ The frame after the last action is not stored: a terminal observation is often n
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from dreamserve_training.files import atomic_write
+from dreamserve_training.files import atomic_write, write_arrays
 
 Episode = dict[str, npt.NDArray[np.generic]]
+Split = Literal["train", "holdout"]  # the episodes that train, and those that are held out
+SPLITS: tuple[Split, ...] = get_args(Split)
 Folders = str | Path | Sequence[Path]  # one folder of episodes, or several
 
 _HEADERS = {
@@ -48,8 +50,7 @@ def episode_paths(directory: Folders) -> list[Path]:
 def save_episode(path: Path, episode: Episode) -> None:
     """Write `episode` to `path` atomically."""
     with atomic_write(path) as file:
-        # numpy's stub mistakes the arrays' names for its own options
-        np.savez(file, **episode)  # type: ignore[arg-type]
+        write_arrays(file, episode)
 
 
 def load_episode(path: Path, fields: tuple[str, ...] | None = None) -> Episode:

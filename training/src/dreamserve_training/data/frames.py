@@ -5,7 +5,7 @@ The array is shuffled once, so every slice of it is a random sample.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from dreamserve_training.data.episodes import DataError, load_episode, read_head
 from dreamserve_training.data.loaders import PassSampler, SequenceLoader
 from dreamserve_training.files import atomic_write
 
+T = TypeVar("T")
 Crop = tuple[int, int, int, int]  # top, bottom, left, right in pixels; bottom, right exclusive
 
 
@@ -131,5 +132,5 @@ def frame_loader(
     )
 
 
-def _identity(batch: Tensor) -> Tensor:
+def _identity(batch: T) -> T:
     return batch

@@ -49,7 +49,10 @@ class TakesLatents(TakesActions, Protocol):
     """What a check of batches needs to know of a memory model."""
 
     z_dim: int
-    signals: Sized  # the signals that it predicts
+
+    @property
+    def signals(self) -> Sized:
+        """The signals that it predicts."""
 
 
 class PassSampler(Sampler[int]):

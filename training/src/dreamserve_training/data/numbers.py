@@ -48,7 +48,7 @@ def check_flags(episode: Episode, name: str, where: object) -> None:
 
 def check_logvar(episode: Episode, where: object) -> None:
     """Raise DataError for a log variance (T, Z) whose deviation training cannot compute with."""
-    too_large = episode["logvar"] > LARGEST_LOGVAR  # type: ignore[operator]  # checked floats
+    too_large = np.greater(episode["logvar"], LARGEST_LOGVAR)
     if too_large.any():
         step = _first_row(too_large)
         raise DataError(

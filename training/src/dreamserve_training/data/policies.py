@@ -78,7 +78,7 @@ def varied_sequence(
 
     The sequence, its pace (log-uniform) and the step it begins at are drawn once per episode.
     """
-    actions = sequences[rng.integers(len(sequences))]
+    actions = sequences[int(rng.integers(len(sequences)))]
     pace, start = 2 ** rng.uniform(-1, 1), rng.uniform(0, len(actions))
     for step in count():
         yield actions[int(start + step * pace) % len(actions)]

@@ -61,8 +61,9 @@ class DatasetReport:
     def __str__(self) -> str:
         lines = [f"{self.directory}: {len(self.lengths)} episodes, {sum(self.lengths)} steps"]
         if self.lengths:
-            low, middle, high = min(self.lengths), np.median(self.lengths), max(self.lengths)
-            lines.append(f"  length   {low} to {high}, median {middle:g}")
+            shortest, longest = min(self.lengths), max(self.lengths)
+            middle = np.median(self.lengths)
+            lines.append(f"  length   {shortest} to {longest}, median {middle:g}")
             lines.append(f"  deaths   {self.deaths}")
         if self.terminal_frames:
             lines.append(f"  {self.terminal_frames} end with an all-zero frame; encoding drops it")

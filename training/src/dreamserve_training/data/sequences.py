@@ -47,14 +47,18 @@ class SequenceDataset(Dataset[Item]):
         done: Sequence[npt.ArrayLike] | None = None,
         signals: Sequence[npt.ArrayLike] | None = None,
     ) -> None:
-        if not len(z) == len(actions) > 0:
-            raise ValueError(f"{len(z)} sequences of z but {len(actions)} of actions")
+        if not len(z):
+            raise ValueError("at least one sequence is needed")
+        parts = {"actions": actions, "rewards": rewards, "done": done, "signals": signals}
+        for name, part in parts.items():
+            if part is not None and len(part) != len(z):
+                raise ValueError(f"{len(z)} sequences of z but {len(part)} of {name}")
         self._items = [
             make_item(
                 np.asarray(z[i], np.float32),
                 np.asarray(actions[i]),
-                np.zeros(len(z[i])) if rewards is None else np.asarray(rewards[i]),
-                np.zeros(len(z[i])) if done is None else np.asarray(done[i]),
+                None if rewards is None else np.asarray(rewards[i]),
+                None if done is None else np.asarray(done[i]),
                 None if signals is None else np.asarray(signals[i], np.float32),
                 where=f"sequence {i}",
             )
@@ -98,14 +102,16 @@ class SequenceDataset(Dataset[Item]):
 def make_item(
     z: npt.NDArray[np.float32],
     actions: npt.NDArray[np.generic],
-    rewards: npt.NDArray[np.generic],
-    done: npt.NDArray[np.generic],
+    rewards: npt.NDArray[np.generic] | None,
+    done: npt.NDArray[np.generic] | None,
     signals: npt.NDArray[np.float32] | None,
     where: str,
 ) -> Item:
     """Return one whole sequence as an item; DataError, which names `where`, if invalid."""
-    lengths = {len(z), len(actions), len(rewards), len(done)}
-    if z.ndim != 2 or len(lengths) != 1 or 0 in lengths:
+    zeros = np.zeros(z.shape[:1])
+    rewards, done = (zeros if given is None else given for given in (rewards, done))
+    lengths = {array.shape[:1] for array in (z, actions, rewards, done)}
+    if z.ndim != 2 or len(lengths) != 1 or not len(z):
         raise DataError(
             f"{where}: z must be (T, Z) and the others (T, …) with the same T > 0;"
             f" got {z.shape}, {actions.shape}, {rewards.shape}, {done.shape}"

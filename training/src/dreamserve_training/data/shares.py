@@ -1,6 +1,6 @@
 """A loader's batches, shared by the processes of a training: each reads its rows only."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from typing import Any
 
 from torch.utils.data import BatchSampler, DataLoader
@@ -50,15 +50,17 @@ def share(loader: Any, rank: int, world: int) -> Any:
     """
     if world == 1 or loader is None:
         return loader
-    sampler = getattr(loader, "batch_sampler", None)
-    if not isinstance(loader, DataLoader) or type(sampler) is not BatchSampler:
+    sampler: Any = getattr(loader, "batch_sampler", None)
+    is_plain = isinstance(loader, DataLoader) and type(sampler) is BatchSampler
+    rows = sampler.sampler if is_plain else None
+    if not isinstance(rows, Sized):
         raise ValueError(
             "several devices need the batches of create_window_loader, without carry_state;"
             " these cannot be shared"
         )
     return SequenceLoader(
         loader.dataset,
-        batch_sampler=ShareSampler(sampler, rank, world, len(sampler.sampler)),
+        batch_sampler=ShareSampler(sampler, rank, world, len(rows)),
         collate_fn=loader.collate_fn,
         num_workers=loader.num_workers,
         prefetch_factor=loader.prefetch_factor,

@@ -3,11 +3,14 @@
 import heapq
 from collections.abc import Iterator
 from itertools import zip_longest
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.utils.data import Sampler
+
+T = TypeVar("T")
 
 
 class StreamSampler(Sampler[list[int]]):
@@ -69,5 +72,5 @@ def _dealt(episodes: list[list[int]], streams: int) -> list[list[list[int]]]:
     return dealt
 
 
-def _shuffled(items: list, generator: torch.Generator) -> list:  # type: ignore[type-arg]  # of any
+def _shuffled(items: list[T], generator: torch.Generator) -> list[T]:
     return [items[index] for index in torch.randperm(len(items), generator=generator).tolist()]

@@ -176,7 +176,7 @@ def space_of(space: ActionSpace, size: int | None) -> gymnasium.Space[Any]:
         case DiscreteSpace():
             return gymnasium.spaces.Discrete(space.n)
         case MultiDiscreteSpace():
-            return gymnasium.spaces.MultiDiscrete(space.nvec)
+            return gymnasium.spaces.MultiDiscrete(list(space.nvec))
         case MultiBinarySpace():
             return gymnasium.spaces.MultiBinary(space.n)
     low, high = space.bounds

@@ -5,7 +5,7 @@ from typing import Any
 import numpy.typing as npt
 import torch
 
-from dreamserve_protocol.plan import PlanResult
+from dreamserve_protocol.plan import PlannerName, PlanResult
 from dreamserve_training.dreams.environment import DreamEnvironment, start_of
 
 Observation = npt.ArrayLike | torch.Tensor | None
@@ -73,7 +73,11 @@ class DreamPlanner:
         return _first_action(self.plan("mppi", initial_obs, horizon, **fields))
 
     def plan(
-        self, planner: str, initial_obs: Observation = None, horizon: int = 20, **fields: Any
+        self,
+        planner: PlannerName,
+        initial_obs: Observation = None,
+        horizon: int = 20,
+        **fields: Any,
     ) -> PlanResult:
         """Return the planner's full result: the sequence of actions, its value and diagnostics."""
         dream, session = self.env.dream, _SESSION

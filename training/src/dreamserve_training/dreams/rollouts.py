@@ -107,7 +107,7 @@ class DreamRollout:
             seeds=seed + np.arange(episodes),
             max_steps=max_steps if limit is None else min(max_steps, limit),
             temperature=env.temperature,
-            include=frozenset({"trajectories"} if trajectories else ()),
+            include=["trajectories"] if trajectories else [],
         )
 
     @staticmethod

@@ -42,7 +42,8 @@ def best_blind(results: Mapping[str, EpisodeResults]) -> str | None:
 
 def controller_differences(results: Mapping[str, EpisodeResults]) -> dict[str, dict[str, Any]]:
     """Return the controller against its blind twins, random actions and the best blind agent."""
-    others = [*SIGHTED[1:3], RANDOM, best_blind(results)]
+    blind = best_blind(results)
+    others = [*SIGHTED[1:3], RANDOM, *([] if blind is None else [blind])]
     return {
         f"{CONTROLLER} - {name}": paired(results[CONTROLLER], results[name])
         for name in others

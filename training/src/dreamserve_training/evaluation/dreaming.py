@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from dreamserve.backends.finite import finite_rows
 from dreamserve.engine.pixels import to_numbers
 from dreamserve.engine.world import World
 from dreamserve.local import DreamBatch, LocalClient
 from dreamserve.observations import FrameSpec
 from dreamserve.spaces import ActionSpace
+from dreamserve_protocol.common import Start
 from dreamserve_training.data.agents import Agent, Exploration, ExploringAgent
 from dreamserve_training.dreams.returns import features, worker_world
 from dreamserve_training.envs import Observed
@@ -45,7 +47,7 @@ class DreamingAgent:
     def act(self) -> Any:
         """Return the controller's action."""
         space, scores = self.world.spec.action_space, self._scores()
-        return space.single(space.from_scores(scores, np.isfinite(scores).all(axis=1))[0])
+        return space.single(space.from_scores(scores, finite_rows(scores))[0])
 
     def _scores(self) -> Float32:
         return self.policy.scores(features(self.dreams, self.policy.inputs))
@@ -85,8 +87,8 @@ class PlanningAgent:
     def begin(self, observation: Observed, seed: int) -> None:
         """Start a session at the real observation."""
         self.client = LocalClient(self.world, capacity=1)
-        key = "frames" if isinstance(self.world.spec.observation, FrameSpec) else "vectors"
-        start = {key: observation[None]}
+        first = observation[None]
+        start = Start(frames=first) if self._sees_frames() else Start(vectors=first)
         self.session_id = self.client.reset(seed=seed, start=start).session_id
 
     def act(self) -> Any:
@@ -95,8 +97,13 @@ class PlanningAgent:
 
     def see(self, action: Any, observation: Observed) -> None:
         """Step the dream with `action`, corrected to the real observation."""
-        seen = "observation" if isinstance(self.world.spec.observation, FrameSpec) else "vector"
-        self.client.step(self.session_id, action, **{seen: observation})
+        if self._sees_frames():
+            self.client.step(self.session_id, action, observation=observation)
+        else:
+            self.client.step(self.session_id, action, vector=observation)
+
+    def _sees_frames(self) -> bool:
+        return isinstance(self.world.spec.observation, FrameSpec)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import numpy as np
 
 from dreamserve.backends.base import Array, Backend
 from dreamserve.manifest import WorldSpec
+from dreamserve_training.data.actions import as_actions
 from dreamserve_training.evaluation.open_loop import open_loop
 from dreamserve_training.evaluation.teacher_forcing import TeacherForced
 
@@ -46,7 +47,7 @@ def horizon_errors(
     if not points:
         return {}
     real = np.stack([run.episode.mu[at : at + longest + 1] for run, at in points])
-    actions = np.stack([run.episode.actions[at : at + longest] for run, at in points])
+    actions = as_actions(np.stack([run.episode.actions[at : at + longest] for run, at in points]))
     state = tuple(
         np.stack([run.states[at][part] for run, at in points])
         for part in range(len(spec.recurrent_state))

@@ -44,7 +44,7 @@ def open_loop_steps(
         output = backend.step(
             StepInput(
                 latent=np.ascontiguousarray(latent),
-                action=np.ascontiguousarray(actions[:, step]),
+                action=actions[:, step].copy(),  # contiguous
                 state=state,
                 temperature=np.full(rows, temperature, np.float32),
                 noise=np.concatenate([normal, uniform], axis=1),

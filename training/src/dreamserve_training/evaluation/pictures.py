@@ -116,6 +116,6 @@ def to_uint8(pictures: Array) -> UInt8:
 
 
 def _small_regions(frame: UInt8, mean: Array) -> int:
-    picture, tally = frame.astype(np.float32) / 255, Tally()
+    picture, tally = frame.astype(np.float32) / np.float32(255), Tally()
     compare(picture, picture, mean, tally)
     return sum(1 for area in tally.areas if area < 25)

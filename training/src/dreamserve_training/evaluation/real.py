@@ -125,7 +125,7 @@ def compare_agents(
     spec: EnvSpec,
     agents: Sequence[AgentSpec],
     seeds: Sequence[int],
-    workers: int = 2,
+    workers: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
     keep: Callable[[str, EpisodeResults], None] = lambda name, results: None,
 ) -> dict[str, EpisodeResults]:

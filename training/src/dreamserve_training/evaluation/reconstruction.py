@@ -128,5 +128,5 @@ def compare(picture: Array, copy: Array, mean: Array, tally: Tally) -> None:
 
 
 def _reconstruct_batch(backend: Backend, frames: UInt8) -> Array:
-    mu, _ = backend.encode(np.ascontiguousarray(frames, np.float32) / 255)
+    mu, _ = backend.encode(np.ascontiguousarray(frames, np.float32) / np.float32(255))
     return backend.decode(mu)

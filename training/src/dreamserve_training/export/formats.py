@@ -144,7 +144,9 @@ def write_torchscript(graph: nn.Module, example: tuple[Tensor, ...], path: Path)
         # deprecated in favour of torch.export, whose archives only the same torch version reads;
         # every torch since 2.0 loads a trace
         warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
-        traced = torch.jit.trace(deepcopy(graph), example, check_trace=False)
+        traced = torch.jit.trace(  # type: ignore[no-untyped-call]  # torch's
+            deepcopy(graph), example, check_trace=False
+        )
         buffer = io.BytesIO()
         for tensor in (*traced.parameters(), *traced.buffers()):
             if tensor.is_floating_point() and _is_half(tensor):

@@ -118,7 +118,7 @@ class StepGraph(nn.Module):
         mixture, reward, done_logit, state, signals = self.predict(latent, action, *state)
         normal, uniform = noise[:, : self.normal], noise[:, self.normal :]
         drawn = sample_with_noise(mixture, temperature, normal, uniform, self.temperature_rule)
-        if reward is None:
+        if self.constant_reward is not None:
             reward = torch.full_like(temperature, self.constant_reward)
         if done_logit is None:
             done_logit = torch.full_like(temperature, NEVER_DONE)

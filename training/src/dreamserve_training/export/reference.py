@@ -54,9 +54,8 @@ class ModelBackend:
         latent, action = torch.from_numpy(batch.latent), torch.from_numpy(batch.action)
         mixture, reward, done_logit, state, signals = self.memory.predict(latent, action, state)
         temperature = torch.from_numpy(batch.temperature)
-        normal, uniform = torch.from_numpy(batch.noise).split(
-            (self.spec.noise.normal, self.spec.noise.uniform), dim=1
-        )
+        sizes = [self.spec.noise.normal, self.spec.noise.uniform]
+        normal, uniform = torch.split(torch.from_numpy(batch.noise), sizes, dim=1)
         rule = self.spec.temperature_rule
         drawn = sample_with_noise(mixture, temperature, normal, uniform, rule)
         return StepOutput(

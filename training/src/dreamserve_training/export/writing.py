@@ -27,6 +27,7 @@ from dreamserve_training.export.card import Picture, render_card
 from dreamserve_training.export.errors import ExportError
 from dreamserve_training.export.formats import OPSET, write_onnx, write_torchscript
 from dreamserve_training.export.parity import TOLERANCE, check_parity, same_in_every_batch
+from dreamserve_training.files import write_arrays
 from dreamserve_training.models.controller import LinearPolicy
 
 MAX_BYTES = 12_000_000
@@ -126,7 +127,8 @@ def _refuse_to_overwrite(out_dir: Path) -> None:
 def _write_graphs(
     folder: Path, spec: WorldSpec, graphs: WorldGraphs, torchscript: bool, draft: Path | None
 ) -> dict[str, Any]:
-    written, modules = {}, graphs.by_name()
+    written: dict[str, Any] = {}
+    modules = graphs.by_name()
     if modules.keys() != spec.graph_inputs().keys():
         raise ExportError(
             f"the spec has {list(spec.graph_inputs())}, the graphs are {list(modules)}"
@@ -176,7 +178,7 @@ def _write_arrays(path: Path, arrays: Arrays) -> dict[str, Any]:
         name: array.astype(np.int64 if name == AGE else np.float16)
         for name, array in arrays.items()
     }
-    np.savez(path, **stored)
+    write_arrays(path, stored)
     size = len(next(iter(arrays.values())))
     return {**_file(path), "size": size, "ages": AGE in arrays}
 

@@ -19,6 +19,13 @@ class ActionInput(nn.Module):
     (`space` None) the features are the `size` numbers of an action as they are.
     """
 
+    # of a Box, (A,) each
+    half_low: Tensor
+    half_width: Tensor
+    # of choices, by feature: the component that it belongs to, and which choice of it it stands for
+    component: Tensor
+    choice: Tensor
+
     def __init__(self, space: ActionSpace | None, size: int | None = None) -> None:
         super().__init__()
         self.space, self.size = space, space.width if space is not None else size or 0
@@ -41,8 +48,8 @@ class ActionInput(nn.Module):
         if self.space is None or isinstance(self.space, MultiBinarySpace):
             return actions.float()
         if isinstance(self.space, DiscreteSpace):
-            return (actions.unsqueeze(-1) == self.choice).float()
-        return (actions.index_select(-1, self.component) == self.choice).float()
+            return actions.unsqueeze(-1).eq(self.choice).float()
+        return actions.index_select(-1, self.component).eq(self.choice).float()
 
     def check(self, actions: Tensor, leading: tuple[int, ...]) -> None:
         """Raise ValueError unless actions are (*leading, *shape), of the dtype, and inside choices.

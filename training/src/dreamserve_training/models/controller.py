@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from dreamserve_training.files import atomic_write
+from dreamserve_training.files import atomic_write, write_arrays
 
 Float32 = npt.NDArray[np.float32]
 
@@ -180,7 +180,7 @@ def save_policy(policy: LayeredPolicy, path: Path) -> None:
     for names, layer in zip(_ARRAYS[-len(policy.layers) :], policy.layers, strict=True):
         arrays |= dict(zip(names, layer, strict=True))
     with atomic_write(path) as file:
-        np.savez(file, **arrays)
+        write_arrays(file, arrays)
 
 
 def load_policy(path: Path) -> LayeredPolicy:

@@ -1,6 +1,7 @@
 """The MDN-RNN: an LSTM with a mixture density head (Ha & Schmidhuber 2018, A.2)."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +22,10 @@ class MDNRNN(RecurrentModel):
         """Make the LSTM. The forget gate's bias is 1, so an untrained LSTM keeps its state."""
         self.lstm = nn.LSTM(self.z_dim + self.action_dim, self.rnn_size, batch_first=True)
         with torch.no_grad():
-            for bias in (self.lstm.bias_ih_l0, self.lstm.bias_hh_l0):
+            weights = weights_of(self.lstm)
+            for bias in (weights.input_bias, weights.state_bias):
                 bias.zero_()
-            self.lstm.bias_ih_l0[self.rnn_size : 2 * self.rnn_size] = 1.0
+            weights.input_bias[self.rnn_size : 2 * self.rnn_size] = 1.0
 
     def run_core(self, inputs: Tensor, *state: Tensor) -> tuple[Tensor, State]:
         """Return the LSTM's output (B, T, R) and the last h and c."""
@@ -38,8 +40,9 @@ class MDNRNN(RecurrentModel):
     def fold(self) -> None:
         """Add the LSTM's second bias to the first, because the graph stores only their sum."""
         with torch.no_grad():
-            self.lstm.bias_ih_l0 += self.lstm.bias_hh_l0
-            self.lstm.bias_hh_l0.zero_()
+            weights = weights_of(self.lstm)
+            weights.input_bias.add_(weights.state_bias)
+            weights.state_bias.zero_()
 
     def check_state(self, state: Mapping[str, Tensor]) -> None:
         """Raise ValueError if |h| > tanh|c|, which no LSTM outputs: h = o · tanh(c), 0 < o < 1.
@@ -50,20 +53,35 @@ class MDNRNN(RecurrentModel):
             raise ValueError("|h| exceeds tanh|c|: are state.h and state.c swapped?")
 
 
+class LSTMWeights(NamedTuple):
+    """The parameters of an LSTM of one layer; the gates are i, f, g, o, R rows each."""
+
+    inputs: nn.Parameter  # (4R, I)
+    state: nn.Parameter  # (4R, R)
+    input_bias: nn.Parameter  # (4R,)
+    state_bias: nn.Parameter  # (4R,)
+
+
+def weights_of(lstm: nn.LSTM) -> LSTMWeights:
+    """Return the parameters of the first layer."""
+    return LSTMWeights(*lstm.all_weights[0])
+
+
 class LSTMCell(nn.Module):
     """One LSTM step as a single Gemm over [z, a, h], which is faster than ONNX's LSTM operator."""
 
     def __init__(self, lstm: nn.LSTM) -> None:
         super().__init__()
         self.size = lstm.hidden_size
+        weights = weights_of(lstm)
         self.gates = linear(
-            torch.cat([lstm.weight_ih_l0, lstm.weight_hh_l0], dim=1),
-            lstm.bias_ih_l0 + lstm.bias_hh_l0,
+            torch.cat([weights.inputs, weights.state], dim=1),
+            weights.input_bias + weights.state_bias,
         )
 
     def forward(self, latent: Tensor, action: Tensor, h: Tensor, c: Tensor) -> State:
         """Return h and c (B, R) after the step."""
         gates = self.gates(torch.cat([latent, action, h], dim=-1))  # (B, 4R)
-        i, f, g, o = gates.split(self.size, dim=-1)
+        i, f, g, o = torch.split(gates, self.size, dim=-1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         return torch.sigmoid(o) * torch.tanh(c), c

@@ -50,11 +50,11 @@ def split_parameters(parameters: Tensor, head: Head, components: int, z_dim: int
     """Return `parameters` (…, head_size) as a mixture."""
     k, kz = components, components * z_dim
     sizes = {
-        "joint": (k, kz, kz),
-        "per_dimension": (kz, kz, kz),
-        "isotropic": (k, kz, k),
+        "joint": [k, kz, kz],
+        "per_dimension": [kz, kz, kz],
+        "isotropic": [k, kz, k],
     }[head]
-    logits, mu, raw = parameters.split(sizes, dim=-1)
+    logits, mu, raw = torch.split(parameters, sizes, dim=-1)
     matrix = (*parameters.shape[:-1], components, z_dim)
     if head == "per_dimension":
         logits = logits.reshape(matrix)

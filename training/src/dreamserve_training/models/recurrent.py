@@ -10,19 +10,17 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from dreamserve.heads import GaussianMixture
 from dreamserve.manifest import NoiseSpec, TensorSpec
 from dreamserve.spaces import ActionSpace, DiscreteSpace
 from dreamserve_training.models.actions import action_input_of, as_space
+from dreamserve_training.models.losses import prediction_losses
 from dreamserve_training.models.mixture import (
     Head,
     Mixture,
     head_size,
-    masked_mean,
-    mdn_loss_function,
     split_parameters,
 )
 from dreamserve_training.models.signals import SignalHead, as_config, as_heads, specs_of
@@ -134,29 +132,8 @@ class RecurrentModel(WorldModel):
     def loss_terms(
         self, output: Prediction, batch: Batch, weights: LossWeights
     ) -> dict[str, Tensor]:
-        """Return mixture NLL per dimension, reward MSE, weighted done cross-entropy, and `loss`.
-
-        The MSE is that of scaled rewards: of rewards divided by `reward_scale`. Signals are terms
-        by their names, `signal.NAME`: cross-entropy or MSE.
-        """
-        parts = {"nll": mdn_loss_function(output.mixture, batch["next_z"], batch["next_mask"])}
-        total = parts["nll"]
-        if output.reward is not None:
-            error = ((output.reward.float() - batch["rewards"]) / self.reward_scale).square()
-            parts["reward"] = masked_mean(error, batch["mask"])
-            total = total + weights.reward * parts["reward"]
-        if output.done_logit is not None:
-            positive = torch.tensor(weights.done_positive, device=output.done_logit.device)
-            error = functional.binary_cross_entropy_with_logits(
-                output.done_logit.float(), batch["done"], pos_weight=positive, reduction="none"
-            )
-            parts["done"] = masked_mean(error, batch["mask"])
-            total = total + weights.done * parts["done"]
-        for index, (name, head) in enumerate(self.signals.items()):
-            target = batch["signals"][..., index]
-            parts[f"signal.{name}"] = head.loss(output.signals[index], target, batch["mask"])
-            total = total + weights.signal * parts[f"signal.{name}"]
-        return {"loss": total, **parts}
+        """Return the terms that `prediction_losses` describes."""
+        return prediction_losses(output, batch, weights, self.signals, self.reward_scale)
 
     def spec(self) -> MemorySpec:
         """Return the fields of the world's spec that depend on M."""
@@ -172,7 +149,7 @@ class RecurrentModel(WorldModel):
         """Add `offset` to the done head's bias, if there is one."""
         if self.done_head is not None:
             with torch.no_grad():
-                self.done_head.bias += offset
+                self.done_head.bias.add_(offset)
 
     def graph(self) -> nn.Module:
         """Return `predict` as a traceable module with its own weights."""
@@ -192,7 +169,7 @@ class RecurrentModel(WorldModel):
         if not (self.gradient_checkpointing and self.training):
             return self.run_core(inputs, *state)
         chunks = []
-        for chunk in inputs.split(CHECKPOINT_CHUNK, dim=1):
+        for chunk in torch.split(inputs, CHECKPOINT_CHUNK, dim=1):
             output, state = checkpoint(self.run_core, chunk, *state, use_reentrant=False)
             chunks.append(output)
         return torch.cat(chunks, dim=1), state
@@ -201,7 +178,8 @@ class RecurrentModel(WorldModel):
         """Return the inputs of heads that have few positive targets."""
         scale = self.done_gradient_scale
         scaled = scale * outputs + (1 - scale) * outputs.detach() if scale != 1 else outputs
-        return self.done_dropout(scaled)
+        regularised: Tensor = self.done_dropout(scaled)
+        return regularised
 
 
 class RecurrentGraph(nn.Module):

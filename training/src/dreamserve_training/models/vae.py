@@ -89,7 +89,8 @@ class ConvVAE(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Return the frames (B, H, W, C) in [0, 1] decoded from `z` (B, Z)."""
-        return self.decoder(z).permute(0, 2, 3, 1)
+        frames: Tensor = self.decoder(z)
+        return frames.permute(0, 2, 3, 1)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return (reconstruction, mu, logvar), with z drawn from the posterior."""

@@ -18,6 +18,9 @@ class VectorScale(nn.Module):
     deviation, and means are rounded to float16, so that bundles store both exactly.
     """
 
+    mean: Tensor  # (n,)
+    scale: Tensor  # (n,)
+
     def __init__(self, n: int) -> None:
         super().__init__()
         if n < 1:

@@ -1,7 +1,7 @@
 """Options that are checked when they are made."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Annotated, Any, Self, get_type_hints
 
@@ -20,11 +20,12 @@ AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PLACE = {"place": True}
 
 
+@dataclass(frozen=True)
 class Options:
     """Base of frozen dataclasses of options. A value outside its annotation raises ValueError."""
 
     def __post_init__(self) -> None:
-        for name, check in _checks(type(self)).items():
+        for name, check in _checks(type(self)).items():  # type: ignore[arg-type]  # hashable
             value = getattr(self, name)
             plain = value.item() if isinstance(value, np.generic) else value
             try:
@@ -38,7 +39,10 @@ class Options:
         """Return `options` as this class. Unknown names raise ValueError, which lists them."""
         if isinstance(options, cls):
             return options
-        known = {field.name for field in fields(cls)}  # type: ignore[arg-type]  # subclasses are dataclasses
+        if not isinstance(options, Mapping):
+            given = type(options).__name__
+            raise ValueError(f"options must be {cls.__name__} or a mapping, not {given}")
+        known = {field.name for field in fields(cls)}
         unknown = sorted(set(options) - known)
         if unknown:
             raise ValueError(f"unknown training options {unknown}; known options: {sorted(known)}")

@@ -6,7 +6,7 @@ A record is a JSON file. `settings` and `data` must not change; `grows` may have
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -67,7 +67,7 @@ def describe(value: Any) -> Any:
         return value.name  # a run may be moved
     if hasattr(value, "tolist"):
         return value.tolist()
-    if isinstance(value, Callable):  # type: ignore[arg-type]  # an abstract class of collections
+    if callable(value):
         return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value))}"
     return repr(value)
 

@@ -80,7 +80,7 @@ def epochs_of(path: Path) -> int:
 def read_checkpoint(path: Path) -> dict[str, Any] | None:
     """Return the content of a checkpoint, or None without one; CheckpointError if it is broken."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if not content["callbacks"]["Checkpoints"]["weights"]:
             raise ValueError("it has no best epoch")
     except FileNotFoundError:

@@ -189,7 +189,8 @@ def _mean_returns(
     max_steps: int,
 ) -> Float64:
     returns, _ = dream_returns(worker_world(bundle), policies, seeds, temperature, max_steps)
-    return returns.mean(axis=1).astype(np.float64)
+    means: Float64 = returns.mean(axis=1).astype(np.float64)
+    return means
 
 
 def _feature_count(bundle: Path) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch.utils.data import SequentialSampler
@@ -25,6 +25,14 @@ class Losses(Protocol):
 
     def parameters(self) -> Iterable[torch.nn.Parameter]:
         """Return the parameters."""
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """A dataset that knows where its rows come from."""
+
+    def places(self, indices: list[int]) -> list[str]:
+        """Return where each row of the batch of `indices` comes from."""
 
 
 def cause(module: Losses, batch: Any, loader: Any, epoch: int, index: int, gradients: bool) -> str:
@@ -53,9 +61,8 @@ def _places(loader: Any, epoch: int, index: int) -> list[str]:
     """Return where each row of a batch comes from; nothing for a loader that is not ours."""
     sampler = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
     dataset, ours = getattr(loader, "dataset", None), PassSampler | StreamSampler
-    if not isinstance(sampler, ours | SequentialSampler) or not hasattr(dataset, "places"):
+    if not isinstance(sampler, ours | SequentialSampler) or not isinstance(dataset, Placed):
         return []
     if isinstance(sampler, ours):
         sampler.set_epoch(epoch)
-    places: list[str] = dataset.places(*islice(loader.batch_sampler, index, index + 1))
-    return places
+    return dataset.places(*islice(loader.batch_sampler, index, index + 1))

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from dreamserve.backends.choose import cores
@@ -21,11 +22,10 @@ from dreamserve_training.models.world_model import LossWeights, State, WorldMode
 from dreamserve_training.runs.options import PLACE, AboveZero, AtLeastZero, Count, Options, Whole
 from dreamserve_training.runs.records import Record, describe
 from dreamserve_training.train.carried import CarriedState, state_in
+from dreamserve_training.train.guarded_module import GuardedModule, Phase
 from dreamserve_training.train.processes import Strategy
 from dreamserve_training.train.schedules import cosine
 from dreamserve_training.train.trainer import (
-    GuardedModule,
-    Phase,
     fit,
     fused_adam,
     seed_everything,
@@ -126,10 +126,12 @@ class MemoryLoop(GuardedModule):
         super().on_train_batch_start(batch, batch_idx)
         self._give_state(batch, "train")
         if self.config.schedule == "cosine":
-            for group in self.optimizers().param_groups:
+            for group in self.parameter_groups():
                 group["lr"] = self.config.lr * cosine(self.current_epoch / self.config.epochs)
 
-    def on_validation_batch_start(self, batch: Item, batch_idx: int) -> None:
+    def on_validation_batch_start(
+        self, batch: Item, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
         """Give the batch the state of the one before."""
         self._give_state(batch, "val")
 
@@ -137,14 +139,17 @@ class MemoryLoop(GuardedModule):
         if self.config.carry_state:
             self._carried[phase].give(batch)
 
-    def configure_optimizers(self):  # type: ignore[no-untyped-def]  # Lightning's own union type
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return Adam, with the schedule that depends on losses, if it is configured."""
         optimizer = fused_adam(self.model, self.config.lr)
         if self.config.schedule != "plateau":
             return optimizer
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=2)
         monitor = "train_loss" if self.trainer.val_dataloaders is None else "val_loss"
-        return [optimizer], [{"scheduler": plateau, "monitor": monitor}]
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": plateau, "monitor": monitor},
+        }
 
 
 def train_memory(

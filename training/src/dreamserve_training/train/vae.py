@@ -17,10 +17,10 @@ from dreamserve_training.data.frames import FrameDataset, frame_loader
 from dreamserve_training.models.vae import ConvVAE, save_vae, vae_loss
 from dreamserve_training.runs.options import PLACE, AboveZero, AtLeastZero, Count, Options, Whole
 from dreamserve_training.runs.records import Record, describe
+from dreamserve_training.train.guarded_module import GuardedModule
 from dreamserve_training.train.processes import Strategy
 from dreamserve_training.train.schedules import one_cycle
 from dreamserve_training.train.trainer import (
-    GuardedModule,
     fit,
     fused_adam,
     seed_everything,
@@ -55,9 +55,12 @@ class VAELoop(GuardedModule):
     such pixels: without the weight, V would ignore it, and dreams would have nothing to dodge.
     """
 
+    mean_image: Tensor  # (H, W, C) in [0, 1]
+
     def __init__(self, vae: ConvVAE, mean_image: Tensor, config: VAEConfig, steps: int) -> None:
         super().__init__()
-        self.vae = vae.to(memory_format=torch.channels_last)
+        # torch's overloads lack the argument
+        self.vae = vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.config = config
         self.steps = steps
         self.register_buffer("mean_image", mean_image)
@@ -91,7 +94,7 @@ class VAELoop(GuardedModule):
         """Seed, and set the rate and Adam's first moment by a one-cycle schedule."""
         super().on_train_batch_start(batch, batch_idx)
         point = one_cycle(self.global_step, self.steps)
-        for group in self.optimizers().param_groups:
+        for group in self.parameter_groups():
             group["lr"] = self.config.lr * point.factor
             group["betas"] = point.beta1, group["betas"][1]
 

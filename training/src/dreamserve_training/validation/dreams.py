@@ -7,6 +7,7 @@ from gymnasium.utils.env_checker import check_env
 
 from dreamserve.engine.world import World
 from dreamserve.local import DreamBatch
+from dreamserve.spaces import Actions
 from dreamserve_training.dreams.agents import DreamAgent
 from dreamserve_training.dreams.environment import DreamEnvironment
 from dreamserve_training.dreams.planner import DreamPlanner
@@ -68,7 +69,7 @@ def environment(world: World) -> str:
     return f"check_env and a plan; 4 random rollouts, {mean:.0f} steps on average"
 
 
-def _random_actions(world: World, rng: np.random.Generator, rows: int):  # type: ignore[no-untyped-def]  # int64 or float32
+def _random_actions(world: World, rng: np.random.Generator, rows: int) -> Actions:
     space = world.spec.action_space
     return space.uniform(rng.random((rows, *space.shape), np.float32))
 

@@ -53,6 +53,10 @@ class NumpyBackend:
         grey = np.clip((latent / self.reach + 1) / 2, 0, 1)
         return np.repeat(grey[:, None, :, None], 3, axis=3)
 
+    def policy(self, latent: Array, state: State) -> Array:
+        """Raise ValueError: analytic worlds have no policy."""
+        raise ValueError("an analytic world has no policy")
+
     def step(self, batch: StepInput) -> StepOutput:
         """Advance every row by one step."""
         return self.world.step(batch)

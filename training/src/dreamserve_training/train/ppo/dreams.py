@@ -6,21 +6,20 @@ They advance together, by one call of the world's step for all of them, and stay
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import log
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dreamserve.backends.base import StepOutput, head_arrays
+from dreamserve.backends.base import head_arrays
 from dreamserve.backends.torch_state import checked, finite_rows
 from dreamserve.engine.dynamics import start_from_bank
 from dreamserve.engine.world import World
 from dreamserve_training.runs.errors import DivergedError
 from dreamserve_training.train.ppo.config import END, WORLD, Features, PPOConfig
 from dreamserve_training.train.ppo.distributions import Distribution
-from dreamserve_training.train.ppo.steps import tensor_step
+from dreamserve_training.train.ppo.steps import TensorOutput, output_of, tensor_step
 
 Scores = Callable[[Tensor], Tensor]  # of C, (N, width), for its inputs (N, F)
 Outputs = tuple[Tensor, ...]  # of a step, in the manifest's order
@@ -83,7 +82,7 @@ class Dreams:
                 self.latent, action, *self.state, self.temperature, self._noise(generator)
             )
             finite[t] = finite_rows(*checked(outputs, len(self.state), head_arrays(spec)))
-            output: Any = StepOutput.of(outputs, len(self.state), head_arrays(spec))
+            output = output_of(spec, outputs)
             self.latent, self.state, self.age = output.latent, output.state, self.age + 1
             ends[t], ended = self._ends(output.done_logit, generator)
             rewards[t] = expected_reward(self.config.reward, spec.named_signals, output, ends[t])
@@ -142,13 +141,10 @@ class Dreams:
 def expected_reward(
     reward: Mapping[str, float],
     named: Callable[[Outputs], Mapping[str, Tensor]],
-    output: Any,
+    output: TensorOutput,
     ends: Tensor,
 ) -> Tensor:
-    """Return the weighted sum of the parts of the reward, (N,): the world's, ends and signals.
-
-    `output` is a StepOutput of tensors.
-    """
+    """Return the weighted sum of the parts of the reward, (N,): the world's, ends and signals."""
     parts = {WORLD: output.reward, END: ends, **named(output.signals)}
     total = torch.zeros_like(ends)
     for name, weight in reward.items():
@@ -166,7 +162,8 @@ def _start_weights(world: World, beginnings: float, late: float) -> npt.NDArray[
     young = world.entries("beginning")
     weights[young] += beginnings / len(young)
     upto: npt.NDArray[np.float64] = np.cumsum(weights)
-    return upto / upto[-1]
+    shares: npt.NDArray[np.float64] = upto / upto[-1]
+    return shares
 
 
 def _check(finite: Tensor) -> None:

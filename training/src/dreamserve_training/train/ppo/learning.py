@@ -118,7 +118,7 @@ def _reached(path: Path, iterations: int) -> str:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         content["iteration"], content["model"], content["dreams"]
     except FileNotFoundError:
         return None

@@ -39,18 +39,20 @@ class ActorCritic(nn.Module):
     @torch.no_grad()
     def scores(self, inputs: Tensor) -> Tensor:
         """Return the scores (N, width) of what the policy sees, (N, F)."""
-        return self.actor(inputs)
+        scores: Tensor = self.actor(inputs)
+        return scores
 
     @torch.no_grad()
     def values(self, features: Tensor) -> Tensor:
         """Return the critic's values (…) of states (…, F)."""
         rows = max(1, _CHUNK_NUMBERS // features.shape[-1])
-        chunks = features.reshape(-1, features.shape[-1]).split(rows)
+        chunks = torch.split(features.reshape(-1, features.shape[-1]), rows)
         return torch.cat([self.value(chunk) for chunk in chunks]).reshape(features.shape[:-1])
 
     def value(self, features: Tensor) -> Tensor:
         """Return the critic's values (B,) of states (B, F)."""
-        return self.critic(features).squeeze(-1)
+        values: Tensor = self.critic(features)
+        return values.squeeze(-1)
 
     def policy(self) -> LayeredPolicy:
         """Return the policy as it is served: its most likely actions."""

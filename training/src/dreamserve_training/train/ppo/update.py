@@ -48,12 +48,12 @@ def improve(
     totals, count = scaled.new_zeros(4), 0
     for _ in range(config.passes):
         order = torch.from_numpy(rng.permutation(len(scaled))).to(scaled.device)
-        for rows in order.split(config.minibatch):
+        for rows in torch.split(order, config.minibatch):
             loss, figures = _loss(model, batch, scaled, rows, config)
             if not bool(torch.isfinite(loss)):
                 raise DivergedError(f"the loss is {loss.item()}; use a smaller lr")
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch's
             optimizer.step()
             totals += figures
             count += 1
