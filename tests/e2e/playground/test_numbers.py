@@ -52,7 +52,7 @@ def test_another_world_may_have_pictures(player: Any, url: str) -> None:
     one.page.select_option("#world", "takecover")
     expect(one.page.locator("#screen")).to_be_visible()
     expect(one.page.locator("#numbers")).to_be_hidden()
-    expect(one.page.locator(".signal")).to_have_count(0)
+    expect(one.page.locator(".signal dt")).to_have_text(["hit"])
     one.step(1)
     one.page.select_option("#world", "classes")
     expect(one.page.locator("#numbers")).to_be_visible()
