@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, Literal, TextIO, TypeVar
 
 from contention import LOAD_CORE, SERVER_CORE, Watch
 from tables import PEERS
@@ -234,12 +234,22 @@ def measured(
 
 
 def measured_steps(
-    name: str, port: int, connections: int, seconds: float, watch: Watch, pid: int
+    name: str,
+    port: int,
+    connections: int,
+    seconds: float,
+    watch: Watch,
+    pid: int,
+    first: int | Literal["none"] = 1,
 ) -> Load:
-    """Measure /step on as many connections, as `measured`; exit if a request to `name` failed."""
+    """Measure /step on as many connections, as `measured`; exit if a request to `name` failed.
+
+    `first` is the number of a session's first step; "none" leaves numbers out.
+    """
 
     def run(seconds: float) -> Load:
-        return run_wrk(port, "/step", "step.lua", connections=connections, seconds=seconds)
+        on = {"connections": connections, "seconds": seconds, "arguments": (SESSIONS, first)}
+        return run_wrk(port, "/step", "step.lua", **on)
 
     result = measured(lambda: open_sessions(port), run, seconds, watch, pid)
     must_succeed(name, result)

@@ -141,7 +141,8 @@ def steps(options: Options) -> Table:
     for _ in range(options.rounds):
         for count in rates:
             seen = load.measured_steps(
-                "dreamserve", port, count, options.seconds, options.watch, pid
+                *("dreamserve", port, count, options.seconds, options.watch, pid),
+                first="none",
             )
             rates[count].append(seen.requests_per_s)
     rows = []

@@ -2,6 +2,8 @@
 -- first + floor(i / N), so every session's steps are numbered in order.
 --
 -- A script requires this file and passes a function that writes a body. URL -- SESSIONS FIRST
+-- With FIRST "none" steps have no numbers: of many connections, one that the server accepts late would
+-- send a session's first step after its second one.
 
 done = require("report")
 
@@ -11,7 +13,7 @@ local function rotate(body_of)
 
   function init(args)
     sessions = tonumber(args[1]) or 1024
-    first = tonumber(args[2]) or 1
+    first = tonumber(args[2] or 1)
     head = "POST " .. wrk.path .. " HTTP/1.1\r\nHost: " .. wrk.host .. ":" .. wrk.port
       .. "\r\nContent-Type: application/json\r\nContent-Length: "
   end
@@ -19,7 +21,7 @@ local function rotate(body_of)
   function request()
     local at = sent < 0 and 0 or sent
     sent = sent + 1
-    local body = body_of(at % sessions, at % 3, first + math.floor(at / sessions))
+    local body = body_of(at % sessions, at % 3, first and first + math.floor(at / sessions))
     return head .. #body .. "\r\n\r\n" .. body
   end
 end

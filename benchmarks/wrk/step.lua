@@ -2,5 +2,6 @@
 local rotate = require("rotation")
 
 rotate(function(session, action, step)
-  return '{"session_id":"s' .. session .. '","action":' .. action .. ',"step":' .. step .. '}'
+  local number = step and ',"step":' .. step or ''
+  return '{"session_id":"s' .. session .. '","action":' .. action .. number .. '}'
 end)
