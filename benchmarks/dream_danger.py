@@ -19,8 +19,9 @@ import torch
 from dreamserve.engine.world import World
 from dreamserve.loading import load_world
 from dreamserve_training.models.controller import LayeredPolicy, load_policy
-from dreamserve_training.train.ppo.config import END, PPOConfig
-from dreamserve_training.train.ppo.learner import Learner
+from dreamserve_training.train.ppo.config import END, Features, PPOConfig
+from dreamserve_training.train.ppo.distributions import distribution_of
+from dreamserve_training.train.ppo.dreams import Dreams
 from tables import print_circumstances, print_table
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "takecover"
@@ -43,11 +44,12 @@ def dangers(
         temperatures=(temperature, temperature),
         inputs=policy.inputs,
     )
-    learner, rng = Learner(world, config), np.random.default_rng(0)
-    learner.dreams.begin(rng)
-    seen = learner.dreams.run(
+    advancing = Dreams(world, Features.of(world.spec, config), config)
+    rng = np.random.default_rng(0)
+    advancing.begin(rng)
+    seen = advancing.run(
         lambda features: SURE * torch.from_numpy(policy.scores(features.numpy())),
-        learner.model.distribution,
+        distribution_of(world.spec.action_space, config.action_std),
         rng,
     )
     going_on = torch.cumsum(seen.cut, 0) - seen.cut.long() == 0

@@ -248,8 +248,14 @@ def measured_steps(
     """
 
     def run(seconds: float) -> Load:
-        on = {"connections": connections, "seconds": seconds, "arguments": (SESSIONS, first)}
-        return run_wrk(port, "/step", "step.lua", **on)
+        return run_wrk(
+            port,
+            "/step",
+            "step.lua",
+            connections=connections,
+            seconds=seconds,
+            arguments=(SESSIONS, first),
+        )
 
     result = measured(lambda: open_sessions(port), run, seconds, watch, pid)
     must_succeed(name, result)

@@ -141,8 +141,7 @@ def steps(options: Options) -> Table:
     for _ in range(options.rounds):
         for count in rates:
             seen = load.measured_steps(
-                *("dreamserve", port, count, options.seconds, options.watch, pid),
-                first="none",
+                "dreamserve", port, count, options.seconds, options.watch, pid, first="none"
             )
             rates[count].append(seen.requests_per_s)
     rows = []

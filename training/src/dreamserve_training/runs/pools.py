@@ -1,7 +1,8 @@
 """Where the jobs of a long run work: in processes of this machine, or on a Ray cluster.
 
-Local workers end with the process that started them, and their games end with them. Each has its own working directory, because ViZDoom writes `_vizdoom/` and `_vizdoom.ini` there;
-paths that are passed to a worker must therefore be absolute.
+Local workers end with the process that started them, and their games end with them. Each has its
+own working directory, because ViZDoom writes `_vizdoom/` and `_vizdoom.ini` there; paths that are
+passed to a worker must therefore be absolute.
 """
 
 import os

@@ -106,9 +106,9 @@ class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
         rows = self._rows_of(given.pop("reset_mask", None))
         where = np.arange(self.num_envs) if rows is None else rows
         seeds = self._seeds_of(seed)[where]
-        age = {"age": given.pop("age")} if "age" in given else {}
+        age = given.pop("age", None)
         columns = {name: self._column(name, value)[where] for name, value in given.items()}
-        begun = self._reset(rows, seeds, {**columns, **age})
+        begun = self._reset(rows, seeds, {**columns, "age": age})
         self._view.write(self._shown, where, begun)
         self._seeds[where], self._ended[where] = begun.seeds, False
         return self._shown.observations.copy(), self._begun(where)
