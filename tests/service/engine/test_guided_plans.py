@@ -116,6 +116,24 @@ def test_a_policy_that_goes_on_earns_until_the_dream_ends(paying: World) -> None
     assert held.value == pytest.approx(sum(0.5**t for t in range(7)))
 
 
+class Strict(Paying):
+    """Refuses a batch whose columns differ in length, as an ONNX graph does."""
+
+    def step(self, batch: StepInput) -> StepOutput:
+        assert len(batch.action) == len(batch.latent) == len(batch.noise)
+        return super().step(batch)
+
+
+@pytest.mark.parametrize("particles", [1, 3])
+def test_a_random_policy_goes_on_with_the_same_actions_in_every_candidate(particles: int) -> None:
+    world = fake_world()
+    dream = at_zero(World(world.spec, Strict(), world.bank))  # type: ignore[arg-type]  # steps only
+    asked = {"horizon": 1, "policy": "random", "policy_steps": 7, "particles": particles}
+    values = [plan(dream, **asked, candidates=count, planner="cem").value for count in (1, 3)]
+    assert values[1] - values[0] in (0, 1)  # all plans are tried, and one of them takes 2 first
+    assert values[1] > 1
+
+
 def test_a_policy_chooses_each_action_when_it_begins_and_holds_it(paying: World) -> None:
     weights = np.zeros((3, 8), np.float32)
     weights[2, 0] = -1  # takes 2 while it took it at most twice

@@ -59,7 +59,10 @@ class _Random(_SamePolicy):
         keys = noise.keys(futures.seed, futures.step + 1, noise.ACTION)
         space = self._space
         uniforms = noise.draw(keys, 0, space.uniforms).reshape(-1, *space.shape)
-        return space.uniform(uniforms), np.ones(len(futures), np.bool_)
+        actions, rows = space.uniform(uniforms), len(futures)
+        if len(actions) < rows:  # all rows share their noise
+            actions = actions.repeat(rows, axis=0)
+        return actions, np.ones(rows, np.bool_)
 
 
 class _Constant(_SamePolicy):
