@@ -19,6 +19,7 @@ from dreamserve_protocol.errors import (
     TooLargeError,
     UnsupportedMediaTypeError,
 )
+from dreamserve_protocol.sample import SampleResult
 
 
 @pytest.mark.parametrize(
@@ -246,3 +247,38 @@ def counted(value: Any) -> tuple[int, int]:
 def test_any_bytes_are_counted_without_an_error(body: bytes, as_msgpack: bool) -> None:
     with contextlib.suppress(TooLargeError):
         check(body, as_msgpack, MOST)
+
+
+LARGE = {
+    "id": "a",
+    "status": 200,
+    "body": SampleResult(
+        latents=np.arange(3 * 50_000 * 2, dtype=np.float32).reshape(3, 50_000, 2) / 7,
+        rewards=np.arange(300_000.0, dtype=np.float32).reshape(300_000, 1)[::2],  # not contiguous
+        terminated=np.arange(9_000).reshape(9_000, 1, 1) % 2 == 0,
+        frames=np.arange(4 * 70 * 70 * 3, dtype=np.uint8).reshape(4, 70, 70, 3),
+        mixture={"logits": np.zeros((0, 5), np.float32), "mu": np.float64(range(5_000))},
+        signals={},
+    ),
+    "empty": {},
+}
+
+
+@pytest.mark.parametrize("as_msgpack", [False, True])
+@pytest.mark.parametrize("message", [LARGE, LARGE["body"]], ids=["nested", "message"])
+def test_a_large_result_is_encoded_to_the_same_bytes_in_pieces(
+    message: Any, as_msgpack: bool
+) -> None:
+    assert codec.encode_large(message, as_msgpack) == codec.encode(message, as_msgpack)
+
+
+@pytest.mark.parametrize("as_msgpack", [False, True])
+def test_no_piece_of_a_large_result_is_large(as_msgpack: bool, monkeypatch: Any) -> None:
+    """Other threads wait for one piece at most."""
+    sizes = []
+    name = "_to_msgpack" if as_msgpack else "_to_json"
+    encode = getattr(codec, name)
+    monkeypatch.setattr(codec, name, lambda value: sizes.append(np.size(value)) or encode(value))
+    encoded = codec.encode_large({"frames": np.zeros((64, 64, 64, 3), np.uint8)}, as_msgpack)
+    assert len(encoded) > 700_000
+    assert 0 < max(sizes) <= 4096

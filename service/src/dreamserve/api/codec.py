@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 
 from dreamserve.api.elements import MOST, Most, check
+from dreamserve.api.pieces import json_in_pieces, msgpack_in_pieces
 from dreamserve_protocol.batches import ResetBatchResult, StepBatchResult
 from dreamserve_protocol.errors import (
     InvalidRequestError,
@@ -129,9 +130,23 @@ def encode(message: Any, as_msgpack: bool, png: bool = False) -> bytes:
         value: Any = with_png(message)
     else:
         value = fields_of(message) if is_dataclass(message) else message
+    return _to_msgpack(value) if as_msgpack else _to_json(value)
+
+
+def encode_large(message: Any, as_msgpack: bool, png: bool = False) -> bytes:
+    """Return what `encode` returns, and let other threads run meanwhile."""
+    value = with_png(message) if png else message
     if as_msgpack:
-        packed: bytes = msgpack.packb(value, default=packed_form)
-        return packed
+        return msgpack_in_pieces(value, _to_msgpack)
+    return json_in_pieces(value, _to_json)
+
+
+def _to_msgpack(value: Any) -> bytes:
+    packed: bytes = msgpack.packb(value, default=packed_form)
+    return packed
+
+
+def _to_json(value: Any) -> bytes:
     return orjson.dumps(value, default=_json_default, option=_OPTIONS)
 
 

@@ -110,7 +110,9 @@ class Endpoint:
         try:
             encoded = await shared.responses.wait_for(growth * size, client)
             try:
-                body = await self._service.aside(partial(codec.encode, result, as_msgpack, png))
+                body = await self._service.aside(
+                    partial(codec.encode_large, result, as_msgpack, png)
+                )
             except BaseException:
                 shared.responses.free(encoded, client)
                 raise

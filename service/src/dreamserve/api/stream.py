@@ -35,6 +35,8 @@ from dreamserve_protocol.wire import with_png
 
 STREAMS_AT_ONCE = 4  # that may hold large bodies; one with more of them is not read meanwhile
 
+Encode = Callable[[Any, bool], bytes]
+
 log = logging.getLogger("dreamserve")
 
 
@@ -225,12 +227,12 @@ class Socket:
         responses = self._shared.responses
         encoded = await responses.wait_for(pending.result_bytes * growth, self._client)
         try:
-            frame = await self._service.aside(partial(self._frame, pending))
+            frame = await self._service.aside(partial(self._frame, pending, codec.encode_large))
         finally:
             responses.free(encoded, self._client)  # from now on, what is unread of it counts
         await self._send(frame)
 
-    def _frame(self, pending: Pending) -> Message:
+    def _frame(self, pending: Pending, encode: Encode = codec.encode) -> Message:
         """Return a response as a message to send."""
         id, outcome = pending.id, pending.outcome
         response: dict[str, Any] = {"id": id, "status": 200, "body": outcome}
@@ -245,7 +247,7 @@ class Socket:
             response["body"] = with_png(outcome)
         if self._logs_all:
             log_request(response["status"], **self._describe(pending), transport="stream")
-        raw = codec.encode(response, pending.as_msgpack)
+        raw = encode(response, pending.as_msgpack)
         if pending.as_msgpack:
             return {"type": "websocket.send", "bytes": raw}
         return {"type": "websocket.send", "text": raw.decode()}
