@@ -39,9 +39,7 @@ def test_a_variable_like_none_is_refused_with_those_there_are(
     [
         ("DREAMSERVE_CAPACITY", "0", "DREAMSERVE_CAPACITY is '0': Input should be greater"),
         ("DREAMSERVE_PORT", "http", "DREAMSERVE_PORT is 'http': Input should be a valid integer"),
-        ("DREAMSERVE_HOST", "", "DREAMSERVE_HOST is '': String should have at least 1 character"),
         ("DREAMSERVE_MAX_BATCH", "10000000000", "DREAMSERVE_MAX_BATCH is .* less than or equal to"),
-        ("DREAMSERVE_PORT", "", "DREAMSERVE_PORT is '': Input should be a valid integer"),
         ("DREAMSERVE_BACKEND", "jax", "DREAMSERVE_BACKEND is 'jax': Input should be 'auto', 'on"),
     ],
 )
@@ -92,6 +90,51 @@ def service_links(name: str, address: str, url_address: str) -> dict[str, str]:
         f"{name}_PORT_8000_TCP_PORT": "8000",
         f"{name}_PORT_8000_TCP_ADDR": address,
     }
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.setenv(f"DREAMSERVE_{name.upper()}", "")
+    assert Settings.load() == Settings()
+    monkeypatch.setenv("DREAMSERVE_CAPACTY", "")
+    with pytest.raises(SettingsError, match="did you mean DREAMSERVE_CAPACITY"):
+        Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("allowed_origins", "https://a.example/", "https://a.example/ is no origin"),
+        ("allowed_origins", "https://a.example, b.example", "b.example is no origin"),
+        ("allowed_hosts", "https://a.example", "https://a.example is no name of a host"),
+        ("trusted_proxies", "10.0.0.0/8, 10.1.2.3/8", "10.1.2.3/8 has host bits set"),
+        ("trusted_proxies", "proxy", "'proxy' does not appear to be an IPv4 or IPv6 network"),
+    ],
+)
+def test_an_item_of_a_list_that_could_match_nothing_is_refused(
+    name: str, value: str, says: str
+) -> None:
+    with pytest.raises(SettingsError, match=says):
+        Settings.load(**{name: value})
+
+
+def test_lists_are_read_as_browsers_and_clients_write_their_items() -> None:
+    listed = "https://A.Example:8443, null,"
+    assert Settings.load(allowed_origins=listed).origins == {"https://a.example:8443", "null"}
+    assert Settings.load(trusted_proxies="10.0.0.0/8, *").trusted_proxies == "*"
+    assert Settings.load(trusted_proxies="::1,10.0.0.0/8").trusted_proxies == "::1,10.0.0.0/8"
+
+
+def test_what_docker_makes_of_a_link_of_our_name_is_ignored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = "tcp://172.17.0.5:8000"
+    monkeypatch.setenv("DREAMSERVE_NAME", "/web/dreamserve")
+    monkeypatch.setenv("DREAMSERVE_PORT", url)
+    monkeypatch.setenv("DREAMSERVE_PORT_8000_TCP", url)
+    monkeypatch.setenv("DREAMSERVE_ENV_PYTHON_VERSION", "3.11\n")
+    monkeypatch.setenv("DREAMSERVE_ENV_DREAMSERVE_CAPACITY", "5")
+    assert Settings.load() == Settings()
 
 
 @pytest.mark.parametrize("name", ["DREAMSERVE", "DREAMSERVE_BLUE"])

@@ -2,8 +2,9 @@
 
 For a Service named `dreamserve` or `dreamserve-blue`, Kubernetes puts variables with our prefix
 into every pod of the namespace; `DREAMSERVE_PORT=tcp://10.96.0.12:8000` even has the name of a
-setting. They are recognised by name and value together, so a setting or a typing error is not taken
-for one.
+setting. Docker does so in a container with a link of that name, and adds its name and all variables
+of the other container. They are recognised by name and value together, so a setting or a typing
+error is not taken for one.
 """
 
 import re
@@ -13,7 +14,7 @@ from ipaddress import ip_address
 
 OF_THE_SDK = frozenset({"API_KEY"})  # its variables may be set on the server's machine, too
 
-# name after the prefix and the Service's own name, and value; as the kubelet makes them
+# name after the prefix and the Service's own name, and value; as the kubelet and Docker make them
 _URL = r"(?:tcp|udp|sctp)://(.+):\d+"
 _NUMBER = r"\d+"
 _SERVICE_LINKS = (
@@ -24,6 +25,8 @@ _SERVICE_LINKS = (
     (r"PORT_\d+_(?:TCP|UDP|SCTP)_PROTO", r"tcp|udp|sctp"),
     (r"PORT_\d+_(?:TCP|UDP|SCTP)_PORT", _NUMBER),
     (r"PORT_\d+_(?:TCP|UDP|SCTP)_ADDR", r"(.+)"),
+    (r"NAME", r"/\S+/\S+"),
+    (r"ENV_\w+", r"(?s:.*)"),
 )
 
 
@@ -57,9 +60,10 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def unknown(given: Collection[str], known: Collection[str]) -> Iterator[str]:
+def unknown(given: Collection[str], known: Collection[str], prefix: str) -> Iterator[str]:
     """Yield a message for each variable that no setting has, with the name that it could mean."""
+    names = {name.removeprefix(prefix): name for name in known}
     for name in sorted(set(given) - set(known)):
-        close = get_close_matches(name, known, n=1, cutoff=0.8)
-        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known))}"
+        close = get_close_matches(name.removeprefix(prefix), names, n=1)
+        hint = f"did you mean {names[close[0]]}?" if close else f"known: {', '.join(sorted(known))}"
         yield f"unknown variable {name}; {hint}"

@@ -5,10 +5,11 @@ No other module reads the environment. Names include units.
 
 import os
 import re
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from dreamserve import listed
 from dreamserve.environment import meant_for_us, unknown
 from dreamserve.errors import SettingsError
 from dreamserve.trust import UNTRUSTED, Trust
@@ -37,11 +38,11 @@ class Settings(BaseModel):
     traces: bool = Field(
         False, description="Send OpenTelemetry traces, as the variables OTEL_* say."
     )
-    allowed_origins: str = Field(
+    allowed_origins: Annotated[str, AfterValidator(listed.origins)] = Field(
         "",
         description="Comma-separated origins of web pages that may use this server; * for any.",
     )
-    allowed_hosts: str = Field(
+    allowed_hosts: Annotated[str, AfterValidator(listed.hosts)] = Field(
         "",
         description="Comma-separated names in Host that a server on a loopback address accepts"
         " beside this machine's own; * for any.",
@@ -60,7 +61,7 @@ class Settings(BaseModel):
     request_burst: int = Field(
         100, ge=1, description="Requests that may come at once before that rate holds."
     )
-    trusted_proxies: str = Field(
+    trusted_proxies: Annotated[str, AfterValidator(listed.proxies)] = Field(
         "",
         description="Comma-separated addresses or networks of proxies whose X-Forwarded-For and"
         " X-Forwarded-Proto are believed; * for any.",
@@ -277,7 +278,7 @@ class Settings(BaseModel):
     @property
     def origins(self) -> frozenset[str]:
         """The allowed origins as a set."""
-        return frozenset(filter(None, map(str.strip, self.allowed_origins.split(","))))
+        return frozenset(listed.items(self.allowed_origins))
 
     @property
     def trust(self) -> Trust:
@@ -290,12 +291,15 @@ class Settings(BaseModel):
     def load(cls, **given: Any) -> Self:
         """Return the settings; `given` overrides the environment, which overrides the defaults.
 
+        An empty variable counts as not set: those who start a process often cannot remove one.
         `given` are options of the command line. Raises SettingsError with a one-line message.
         """
         variables = meant_for_us(os.environ, PREFIX)
         known = {PREFIX + name.upper(): name for name in cls.model_fields}
-        problems = list(unknown(variables, known))
-        environment = {known[name]: value for name, value in variables.items() if name in known}
+        problems = list(unknown(variables, known, PREFIX))
+        environment = {
+            known[name]: value for name, value in variables.items() if name in known and value
+        }
         try:
             settings = cls(**environment | given)
         except ValidationError as error:
@@ -330,4 +334,4 @@ def _told(problem: Any, given: dict[str, Any]) -> str:
     name = str(problem["loc"][0])
     where = option(name) if name in given else PREFIX + name.upper()
     given_value = masked(repr(problem["input"])) if _is_open(name) else "***"
-    return f"{where} is {given_value}: {problem['msg']}"
+    return f"{where} is {given_value}: {problem['msg'].removeprefix('Value error, ')}"

@@ -10,6 +10,7 @@ Origin and in Host, and those that settings list.
 
 from ipaddress import ip_address
 
+from dreamserve.listed import items
 from dreamserve.settings import Settings
 from dreamserve_protocol.errors import ForbiddenOriginError
 
@@ -46,11 +47,10 @@ class Hosts:
     """The values of Host that a server accepts."""
 
     def __init__(self, settings: Settings) -> None:
-        listed = set(filter(None, map(str.strip, settings.allowed_hosts.split(","))))
+        listed = set(items(settings.allowed_hosts))
         self._any = "*" in listed or not is_loopback(settings.host)
-        self._listed = listed | {
-            _without_port(origin.partition("://")[2]) for origin in settings.origins
-        }
+        listed |= {origin.partition("://")[2] for origin in settings.origins}
+        self._listed = {_without_port(host).lower() for host in listed}
         self._accepted = {b""}  # headers that were accepted before
 
     def check(self, host: bytes) -> None:
