@@ -106,6 +106,7 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
     [
         ("allowed_origins", "https://a.example/", "https://a.example/ is no origin"),
         ("allowed_origins", "https://a.example, b.example", "b.example is no origin"),
+        ("allowed_origins", "https://me:pw@b.example", r"https://\*\*\*@b.example is no origin"),
         ("allowed_hosts", "https://a.example", "https://a.example is no name of a host"),
         ("trusted_proxies", "10.0.0.0/8, 10.1.2.3/8", "10.1.2.3/8 has host bits set"),
         ("trusted_proxies", "proxy", "'proxy' does not appear to be an IPv4 or IPv6 network"),

@@ -333,5 +333,5 @@ def option(name: str) -> str:
 def _told(problem: Any, given: dict[str, Any]) -> str:
     name = str(problem["loc"][0])
     where = option(name) if name in given else PREFIX + name.upper()
-    given_value = masked(repr(problem["input"])) if _is_open(name) else "***"
-    return f"{where} is {given_value}: {problem['msg'].removeprefix('Value error, ')}"
+    given_value = repr(problem["input"]) if _is_open(name) else "***"
+    return masked(f"{where} is {given_value}: {problem['msg'].removeprefix('Value error, ')}")

@@ -13,7 +13,7 @@ from dreamserve.api import heads
 from dreamserve.api.problems import Problems
 from dreamserve.logs import TextFormatter
 from dreamserve.settings import Settings
-from dreamserve_protocol.errors import BadRequestError
+from dreamserve_protocol.errors import BadRequestError, UnsupportedHttpError
 
 pytestmark = pytest.mark.anyio
 Serving = Callable[..., Any]
@@ -127,8 +127,8 @@ def test_what_is_no_http_leaves_a_line_too(caplog: pytest.LogCaptureFixture) -> 
 
 def test_settings_that_are_not_the_default_are_logged_without_what_is_secret() -> None:
     assert Settings(capacity=5, metrics=False).changed() == {"capacity": "5", "metrics": "False"}
-    with_password = Settings(allowed_origins="https://user:password@example.org")
-    assert with_password.changed() == {"allowed_origins": "https://***@example.org"}
+    with_password = Settings(worlds_folder="https://user:password@example.org")
+    assert with_password.changed() == {"worlds_folder": "https://***@example.org"}
 
 
 @pytest.mark.parametrize(
@@ -142,3 +142,11 @@ def test_settings_that_are_not_the_default_are_logged_without_what_is_secret() -
 )
 def test_the_password_of_a_store_is_not_logged(store: str, shown: str) -> None:
     assert Settings(store=store).changed() == {"store": shown}
+
+
+def test_what_any_client_can_ask_for_is_no_error_of_the_server(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    Problems().note(UnsupportedHttpError("this server is not a proxy"), "r1")
+    (record,) = caplog.records
+    assert (record.levelname, record.fields["status"]) == ("INFO", 501)  # type: ignore[attr-defined]

@@ -1,6 +1,7 @@
 """CORS: which web pages of other origins may read this server's responses."""
 
 import secrets
+from collections.abc import Sequence
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -8,18 +9,24 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dreamserve.api.origins import forbidden_origin
-from dreamserve.api.problems import MEDIA_TYPE
+from dreamserve.api.problems import MEDIA_TYPE, Problems
 from dreamserve.api.responses import problem_response
+from dreamserve_protocol.errors import ForbiddenOriginError
 
 # Those that the server reads, beside those that every page may send.
 REQUEST_HEADERS = (
     "authorization",
     "content-type",
     "inference-header-content-length",
+    "traceparent",
+    "tracestate",
     "x-request-id",
     "x-request-timeout",
     "x-session-id",
+    "x-session-route",  # which load balancers read
 )
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
+_SHOWN = 80
 RESPONSE_HEADERS = (
     "inference-header-content-length",
     "retry-after",
@@ -31,15 +38,37 @@ RESPONSE_HEADERS = (
 class _Middleware(CORSMiddleware):
     """Starlette's, which refuses a preflight with a problem."""
 
+    problems: Problems
+
     def preflight_response(self, request_headers: Headers) -> Response:
         """Return the response to OPTIONS of a web page of another origin."""
         response = super().preflight_response(request_headers)
         if response.status_code < 400:
             return response
-        request_id = secrets.token_hex(16)
-        problem = problem_response(forbidden_origin(request_headers["origin"]), request_id)
+        request_id, error = secrets.token_hex(16), self._refusal(request_headers)
+        self.problems.note(error, request_id)
+        problem = problem_response(error, request_id)
         headers = {"Vary": "Origin", "x-request-id": request_id}
         return Response(problem.body, problem.status, headers, MEDIA_TYPE)
+
+    def _refusal(self, request_headers: Headers) -> ForbiddenOriginError:
+        """Return what is wrong with a preflight."""
+        origin = request_headers["origin"]
+        if not self.is_allowed_origin(origin):
+            return forbidden_origin(origin)
+        method = request_headers["access-control-request-method"]
+        if method not in METHODS:
+            return _forbidden(method, METHODS)
+        asked = request_headers.get("access-control-request-headers", "").lower().split(",")
+        unknown = [name for name in map(str.strip, asked) if name not in self.allow_headers]
+        return _forbidden(", ".join(unknown), REQUEST_HEADERS)
+
+
+def _forbidden(what: str, allowed: Sequence[str]) -> ForbiddenOriginError:
+    return ForbiddenOriginError(
+        f"web pages of other origins may not send {what[:_SHOWN]}; they may send"
+        f" {', '.join(allowed)}"
+    )
 
 
 class Cors:
@@ -49,15 +78,16 @@ class Cors:
     without one to a page, which may not read it then.
     """
 
-    def __init__(self, app: ASGIApp, origins: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, origins: frozenset[str], problems: Problems) -> None:
         self._varies = "*" not in origins
         self._app = _Middleware(
             app,
             allow_origins=sorted(origins),
-            allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
+            allow_methods=METHODS,
             allow_headers=REQUEST_HEADERS,
             expose_headers=RESPONSE_HEADERS,
         )
+        self._app.problems = problems
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""

@@ -13,6 +13,7 @@ from dreamserve_protocol.errors import (
     MethodNotAllowedError,
     ProblemError,
     UnauthorizedError,
+    UnsupportedHttpError,
 )
 from dreamserve_protocol.pages import Problem
 
@@ -44,6 +45,7 @@ class Problems:
         kind = error if isinstance(error, ProblemError) else InternalError
         self.counts[verb, kind.code, kind.status] += 1
         is_fault = kind.status >= 500 and kind.retry_after_s is None
+        is_fault &= not isinstance(error, UnsupportedHttpError)  # which any client can ask for
         if not is_fault and logs.leaves_out(log.name, "problem", kind.code):
             return
         fields: dict[str, Any] = {

@@ -1,5 +1,6 @@
 """CORS, and the headers that protect pages."""
 
+import logging
 import re
 
 import httpx
@@ -11,7 +12,10 @@ PAGE = "https://page.example"
 
 async def test_a_preflight_allows_the_headers_that_the_server_reads(serving, keys_file) -> None:
     async with serving(allowed_origins=PAGE, api_keys_file=keys_file) as client:
-        wanted = "authorization,x-session-id,x-request-id,x-request-timeout,content-type"
+        wanted = (
+            "authorization,x-session-id,x-session-route,x-request-id,x-request-timeout,"
+            "content-type,traceparent,tracestate"
+        )
         headers = {
             "origin": PAGE,
             "access-control-request-method": "PUT",
@@ -30,6 +34,31 @@ async def test_a_preflight_allows_the_headers_that_the_server_reads(serving, key
             refused = await http.options("/step", headers=other)
         assert refused.status_code == 403
         assert "access-control-allow-origin" not in refused.headers
+
+
+@pytest.mark.parametrize(
+    ("changed", "detail"),
+    [
+        ({"origin": "https://other.example"}, "web pages of https://other.example may not use"),
+        ({"access-control-request-method": "PATCH"}, "may not send PATCH; they may send GET, HEAD"),
+        (
+            {"access-control-request-headers": "content-type, X-Own"},
+            "may not send x-own; they may send authorization, content-type",
+        ),
+    ],
+)
+async def test_a_refused_preflight_says_what_is_wrong_in_its_answer_and_is_logged(
+    serving, caplog, changed, detail
+) -> None:
+    caplog.set_level(logging.INFO, "dreamserve")
+    headers = {"origin": PAGE, "access-control-request-method": "PUT", **changed}
+    async with serving(allowed_origins=PAGE) as client:
+        response = await client.http.options("/step", headers=headers)
+        assert (response.status_code, response.json()["code"]) == (403, "forbidden_origin")
+        assert detail in response.json()["detail"]
+        (event,) = [record.fields for record in caplog.records if record.message == "problem"]
+        assert event["request_id"] == response.json()["request_id"]
+        assert client.app.service.problems.counts["other", "forbidden_origin", 403] == 1
 
 
 async def test_pages_of_allowed_origins_read_errors_and_when_to_retry(serving, keys_file) -> None:
