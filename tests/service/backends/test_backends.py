@@ -248,3 +248,14 @@ def test_an_output_of_another_type_is_refused() -> None:
 
     with pytest.raises(BundleError, match=r"decode: frames must be float32, is float64"):
         check_backend(fake_spec(), Wide(fake_spec()))
+
+
+def test_onnxruntime_prints_nothing_beside_its_exceptions(
+    tiny_bundle: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its lines would be none of the log's, which may be JSON."""
+    world = load_world(tiny_bundle, "onnx")
+    batch = batch_for(world, rows=3)
+    with pytest.raises(Exception, match="ONNXRuntimeError"):
+        world.backend.step(replace(batch, action=batch.action[:2]))
+    assert capfd.readouterr().err == ""

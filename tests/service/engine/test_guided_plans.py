@@ -116,6 +116,17 @@ def test_a_policy_that_goes_on_earns_until_the_dream_ends(paying: World) -> None
     assert held.value == pytest.approx(sum(0.5**t for t in range(7)))
 
 
+def test_a_policy_whose_scores_become_nan_after_all_plans_is_refused(paying: World) -> None:
+    """It is the caller's; a world that computes NaN is the server's."""
+    weights = np.zeros((3, 8), np.float32)
+    weights[1, 0] = 3e38
+    fails = LinearPolicy(weights, np.array([0, -np.inf, 1], np.float32))  # once it took 2 twice
+    asked = {"policy": fails, "horizon": 2, "candidates": 9}
+    assert plan(at_zero(paying), **asked, policy_steps=0).actions.tolist() == [2, 2]
+    with pytest.raises(NotFiniteInputError, match="scores are NaN at step 1 after the actions"):
+        plan(at_zero(paying), **asked, policy_steps=5)
+
+
 class Strict(Paying):
     """Refuses a batch whose columns differ in length, as an ONNX graph does."""
 

@@ -9,6 +9,7 @@ from dreamserve.errors import BackendError
 
 Device = Literal["cpu", "cuda"]
 TensorOf = tuple[Sequence[int], Literal["float32", "int64"]]  # the shape of one row, and the dtype
+_FATAL = 4  # of onnxruntime's levels
 _TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)"}
 
 
@@ -24,6 +25,8 @@ def open_session(
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # Its exceptions tell everything; its own lines on stderr would be none of the log.
+    options.log_severity_level = _FATAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     # Otherwise a file in onnxruntime's own format, whose operators nobody checked, is loaded, too.
     options.add_session_config_entry("session.load_model_format", "ONNX")

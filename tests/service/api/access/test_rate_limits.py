@@ -80,3 +80,9 @@ def test_the_number_of_addresses_is_bounded_and_full_buckets_go_first(
     for i in range(10):
         addresses.bucket(f"b{i}", 100.0).take(100.0)
         assert len(addresses) <= 3
+
+
+def test_what_is_no_address_is_remembered_by_its_first_characters() -> None:
+    """A proxy that is believed may pass on what a client sent."""
+    for text in ("x" * 60_000, ":" * 60_000):
+        assert len(rate_limits.network_of(text)) < 50

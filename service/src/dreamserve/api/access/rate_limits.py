@@ -8,6 +8,7 @@ from collections import OrderedDict
 from ipaddress import IPv6Address, ip_address
 
 MAX_ADDRESSES = 10_000
+_LONGEST = 45  # characters of an address
 _IPV6_HOST_BITS = 64  # one customer has at least a /64 of addresses
 
 
@@ -72,13 +73,16 @@ class Addresses:
 
 
 def network_of(address: str) -> str:
-    """Return an address, or the /64 network of an IPv6 address, as text."""
+    """Return an address, or the /64 network of an IPv6 address, as text.
+
+    A proxy may pass on whatever a client sent: what is no address is cut, as it is remembered.
+    """
     if ":" not in address:
-        return address
+        return address[:_LONGEST]
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:
-        return address
+        return address[:_LONGEST]
     if not isinstance(parsed, IPv6Address):
         return address
     if parsed.ipv4_mapped is not None:

@@ -1,7 +1,7 @@
 """Evaluates a planner's candidates to the horizon, or as far as the deadline allows."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from math import inf
 
@@ -45,6 +45,7 @@ class CandidateEvaluator:
     until_s: Callable[[], float] = lambda: inf  # deadline by the engine's clock, called every step
     policy: AnyPolicy | None = None
     policy_steps: int = 0  # that the policy takes after the actions
+    nan_scores_at: list[int] = field(default_factory=list)  # numbers of such steps, as they occur
 
     def evaluate(self, actions: Actions, seed: int) -> Work[CandidateValues]:
         """Return the values of N candidates, actions (N, H, …): means over their particles.
@@ -143,9 +144,12 @@ class CandidateEvaluator:
         if self.policy is None:
             return
         runner = runner_of(self.start.world, self.policy, len(dreams))
-        for _ in range(self.policy_steps):
+        for number in range(1, self.policy_steps + 1):
             action, is_valid = runner.act(dreams)
-            dreams.finite = dreams.finite & (is_valid | ~dreams.alive)
+            valid = is_valid | ~dreams.alive
+            if not valid.all() and dreams.finite[~valid].any():  # not because of a latent's NaN
+                self.nan_scores_at.append(number)
+            dreams.finite = dreams.finite & valid
             yield action
 
     def followed(self, policy: AnyPolicy, horizon: int, seed: int) -> Work[Actions | None]:

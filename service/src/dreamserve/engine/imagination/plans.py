@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from dreamserve.planning.base import Actions, Plan, Planner, better, finite_or_l
 from dreamserve.planning.catalog import planner_of
 from dreamserve.planning.options import Options
 from dreamserve.spaces import ActionSpace
-from dreamserve_protocol.errors import DreamNotFiniteError
+from dreamserve_protocol.errors import DreamNotFiniteError, NotFiniteInputError
 from dreamserve_protocol.plan import PlanRequest, PlanResult
 from dreamserve_protocol.policies import policy_of
 
@@ -83,9 +83,17 @@ def plan(
     if found is None:
         found = yield from (search.whole() if budget_s == inf else search.within_budget())
     if found.best.value == -np.inf:
-        raise DreamNotFiniteError("every candidate led to NaN or infinity")
+        _refuse(evaluator)
     elapsed_ms = 1e3 * (clock() - began_s)
     return _result(found, request.planner, start.world.spec.action_space, elapsed_ms)
+
+
+def _refuse(evaluator: CandidateEvaluator) -> NoReturn:
+    """Raise the error of a plan whose candidates all led to NaN or infinity."""
+    if evaluator.nan_scores_at:
+        step = min(evaluator.nan_scores_at)
+        raise NotFiniteInputError(f"policy: its scores are NaN at step {step} after the actions")
+    raise DreamNotFiniteError("every candidate led to NaN or infinity")
 
 
 def _result(found: SearchResult, planner: str, space: ActionSpace, elapsed_ms: float) -> PlanResult:
