@@ -200,6 +200,25 @@ def test_a_redis_that_is_gone_and_comes_back_has_lost_nothing(redis_server, key)
     store.close()
 
 
+def test_after_a_failover_the_store_leaves_the_old_primary(running_redis, tmp_path, key):
+    """It refuses commits as a replica, and keeps its connections open."""
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    with running_redis(tmp_path / "old") as old, running_redis(tmp_path / "new") as new:
+        store = RedisStore(old.url, KEPT, 5.0)
+        assert store.commit([Change(key, 1, 1, b"x")]) == [True]
+        with redis.Redis(port=old.port) as admin:
+            admin.replicaof("127.0.0.1", new.port)
+        pool = store._redis.connection_pool
+        connection = pool.get_connection()
+        connection.port = new.port  # where its name leads from now on
+        pool.release(connection)
+        with pytest.raises(StoreError, match="read only replica"):
+            store.commit([Change(key, 1, 2, b"y")])
+        assert store.commit([Change(f"{key} 2", 1, 1, b"y")]) == [True]
+        store.close()
+
+
 def test_waitaof_confirms_a_commit_once_the_replicas_have_it_on_disk(
     running_valkey, valkey_server, tmp_path, key
 ):

@@ -152,6 +152,10 @@ class RedisStore:
         try:
             return script(keys=[PREFIX + key for key in keys], args=arguments)
         except redis.RedisError as error:
+            if isinstance(error, redis.ResponseError):
+                # After a failover the old primary, now a replica, refuses commits for ever, but
+                # keeps the connection: a new one leads to where the name points now.
+                self._redis.connection_pool.disconnect()
             raise StoreError(f"redis: {error}") from error
 
     def _wait(self) -> None:
