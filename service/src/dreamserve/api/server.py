@@ -7,18 +7,21 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from dreamserve import logs
 from dreamserve.api.files import connection_limit
+from dreamserve.api.handshaking import BACKLOG, Handshakes
 from dreamserve.api.service import Service
 from dreamserve.api.tls import tls_context
 from dreamserve.api.websocket import StreamProtocol, is_error
@@ -32,7 +35,6 @@ POLL_S = 0.01
 SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
 HSTS = "max-age=31536000"  # browsers that were here by HTTPS come by HTTPS only, for a year
 PING_S = 20.0  # interval of a WebSocket's pings, and the time to answer one
-BACKLOG = 2048
 _REMEDIES = {
     errno.EADDRINUSE: "; stop the other process, or choose another port with --port (0: any)",
     errno.EACCES: "; ports below 1024 need privileges: choose another with --port",
@@ -106,18 +108,31 @@ class Server(uvicorn.Server):
         logging.getLogger("websockets").setLevel(logging.INFO)
         self._service, self._shared = service, shared
         self._on_started = on_started
+        self._handshakes: list[Handshakes] = []
         self._drain_until_s = float("inf")
         self._is_late = False  # whether requests in progress have had their time
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start serving, and call `on_started`."""
-        await super().startup(sockets)
+        context = self.config.ssl
+        await super().startup(sockets if context is None else [])
+        if context is not None and self.started:
+            self._handshakes = [self._listen(one, context) for one in sockets or ()]
         # Objects made until now stay alive. Without freezing them, garbage collection delays one
         # step in a hundred by tens of milliseconds.
         gc.collect()
         gc.freeze()
         if self.started:
             self._on_started()
+
+    def _listen(self, listening: socket.socket, context: ssl.SSLContext) -> Handshakes:
+        """Accept connections with TLS."""
+        protocol: Any = self.config.http_protocol_class
+        state, connections = self.server_state, self.server_state.connections
+        make = partial(
+            protocol, config=self.config, server_state=state, app_state=self.lifespan.state
+        )
+        return Handshakes(listening, context, self._shared, lambda: len(connections), make)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -188,7 +203,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer all requests, close all connections, and stop the engine."""
         self._drain()
-        for listening in (*self.servers, *(sockets or ())):
+        for listening in (*self.servers, *self._handshakes, *(sockets or ())):
             listening.close()
         deadline_s = 0.0 if self._is_late else CLOSING_S
         stopping = asyncio.create_task(asyncio.to_thread(self._service.engine.stop, deadline_s))

@@ -1,8 +1,10 @@
 """Behind a proxy: its path prefix, the client's address; and HTTPS without one."""
 
 import shutil
+import socket
 import ssl
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -14,6 +16,7 @@ from dreamserve.errors import SettingsError
 from dreamserve.settings import Settings
 
 pytestmark = pytest.mark.anyio
+PATIENCE_S = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +49,43 @@ async def test_https_and_wss_are_served_with_a_certificate(listening, certificat
         async with connect(f"wss://127.0.0.1:{served.port}/stream", ssl=trust) as socket:
             await socket.send('{"id": 1, "verb": "session", "body": {"session_id": "s"}}')
             assert '"status":200' in str(await socket.recv())
+
+
+def test_handshakes_that_never_begin_make_room_for_others(listening, certificate) -> None:
+    """Of 8 connections and a reserve of 32, no more can be in a handshake; the oldest end."""
+    cert, key = certificate
+    trust = ssl.create_default_context(cafile=cert)
+    options = {"tls_cert": cert, "tls_key": key, "tls_trust": trust, "max_connections": 8}
+    with listening(**options) as served, ExitStack() as at_end:
+        address = ("127.0.0.1", served.port)
+        silent = [
+            at_end.enter_context(socket.create_connection(address, PATIENCE_S)) for _ in range(60)
+        ]
+        for client in silent[:20]:
+            assert is_closed(client)
+        assert httpx.get(f"{served.url}/livez", verify=trust, timeout=PATIENCE_S).is_success
+
+
+def test_a_handshake_takes_no_longer_than_a_head(listening, certificate) -> None:
+    cert, key = certificate
+    trust = ssl.create_default_context(cafile=cert)
+    options = {"tls_cert": cert, "tls_key": key, "tls_trust": trust, "head_timeout_s": 0.5}
+    with listening(**options) as served:
+        with socket.create_connection(("127.0.0.1", served.port), PATIENCE_S) as client:
+            assert is_closed(client)
+        with socket.create_connection(("127.0.0.1", served.port), PATIENCE_S) as client:
+            client.sendall(b"GET /livez HTTP/1.1\r\n\r\n")  # no TLS
+            while not is_closed(client):
+                pass
+        assert httpx.get(f"{served.url}/livez", verify=trust, timeout=PATIENCE_S).is_success
+
+
+def is_closed(client: socket.socket) -> bool:
+    """Wait for data, and return whether there is none because the server has closed."""
+    try:
+        return not client.recv(1024)
+    except ConnectionError:
+        return True
 
 
 def test_a_certificate_that_cannot_be_used_is_told_in_one_line(certificate, tmp_path) -> None:
