@@ -1,12 +1,15 @@
 """The page at /docs: self-contained, wherever it is mounted."""
 
+import asyncio
 import re
+import threading
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
 from dreamserve.api.app import openapi_document
+from dreamserve.api.docs import openapi_endpoint
 from dreamserve_protocol.pages import PAGES
 from dreamserve_protocol.verbs import VERBS
 
@@ -96,3 +99,25 @@ async def test_names_in_backticks_are_shown_as_code(page: str) -> None:
     assert script
     assert "`" not in text
     assert "<code>max_steps</code> of /reset" in text
+
+
+async def test_the_document_is_made_once_and_beside_the_event_loop() -> None:
+    """Making it takes as long as thousands of steps."""
+    made_in = []
+
+    def document() -> dict[str, Any]:
+        made_in.append(threading.get_ident())
+        return {"openapi": "3.1.0"}
+
+    endpoint, sent = openapi_endpoint(document), []
+
+    async def send(message: Any) -> None:
+        sent.append(message.get("body", b""))
+
+    scope = {"type": "http", "method": "GET", "state": {"request_id": "r"}}
+    async with asyncio.TaskGroup() as group:
+        for _ in range(3):
+            group.create_task(endpoint(scope, None, send))  # type: ignore[arg-type]  # unused
+    assert b"".join(sent) == b'{"openapi":"3.1.0"}' * 3
+    assert len(made_in) == 1
+    assert made_in[0] != threading.get_ident()

@@ -265,7 +265,7 @@ def test_waitaof_leaves_the_other_options_of_the_url_as_they_are(url):
     ("url", "message"),
     [
         ("postgres://x", "use memory, sqlite:PATH, or a redis://"),
-        ("sqlite:", "the store sqlite: names no file; use sqlite:PATH, or memory"),
+        ("sqlite:", "the store sqlite: names no file; use sqlite:PATH or memory"),
         ("sqlite::memory:", "the store sqlite::memory: names no file"),
         ("sqlite:/no/such/folder/x.db", "cannot open the store sqlite:/no/such/folder/x.db"),
         ("redis://h:1?waitaof=many", "use LOCAL,REPLICAS"),

@@ -4,16 +4,17 @@ The page loads no other resources, so it works without internet access and behin
 Only the buttons need JavaScript.
 """
 
+import asyncio
 import json
 import re
 from base64 import b64encode
 from collections.abc import Callable
-from functools import cache
 from hashlib import sha256
 from html import escape
 from typing import Any
 
 import orjson
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dreamserve.api.codec import JSON
 from dreamserve.api.responses import BytesResponse, Static, page_headers
@@ -67,19 +68,39 @@ JSON.stringify(JSON.parse(await response.text()||"null"),null,1).slice(0,20000)}
 catch(error){out.textContent=error}};"""
 
 
-def docs_endpoint(document: Callable[[], dict[str, Any]], world: str) -> Static:
+def docs_endpoint(document: Callable[[], dict[str, Any]], world: str) -> ASGIApp:
     """Return the application that serves the page; `world` is the name of a loaded one."""
     in_path = {"session_id": "a", "name": world}
-    page = cache(lambda: _page(document(), in_path))
     headers = page_headers(
         script_src=_hash_of(_SCRIPT), style_src=_hash_of(_STYLE), connect_src="'self'"
     )
-    return Static(lambda scope: BytesResponse(page(), "text/html; charset=utf-8", headers=headers))
+    html = "text/html; charset=utf-8"
+    return _MadeOnce(lambda: BytesResponse(_page(document(), in_path), html, headers=headers))
 
 
-def openapi_endpoint(document: Callable[[], dict[str, Any]]) -> Static:
+def openapi_endpoint(document: Callable[[], dict[str, Any]]) -> ASGIApp:
     """Return the application that serves the OpenAPI document."""
-    return Static(lambda scope: BytesResponse(orjson.dumps(document()), JSON))
+    return _MadeOnce(lambda: BytesResponse(orjson.dumps(document()), JSON))
+
+
+class _MadeOnce:
+    """An ASGI application whose one response is made, in a thread, when it is first asked for.
+
+    Making it takes as long as thousands of steps, which would wait for it in the event loop.
+    """
+
+    def __init__(self, make: Callable[[], BytesResponse]) -> None:
+        self._make = make
+        self._made: Static | None = None
+        self._making = asyncio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request. Raises ProblemError."""
+        async with self._making:
+            if self._made is None:
+                response = await asyncio.to_thread(self._make)
+                self._made = Static(lambda _: response)
+        await self._made(scope, receive, send)
 
 
 def _hash_of(inline: str) -> str:

@@ -61,9 +61,7 @@ class SqliteStore:
         self._retention, self._monotonic = retention, clock
         self._purged_at_s = 0.0
         if path in ("", ":memory:"):  # for SQLite a database that ends with the process
-            raise SettingsError(
-                f"the store sqlite:{path} names no file; use sqlite:PATH, or memory"
-            )
+            raise SettingsError(f"the store sqlite:{path} names no file; use sqlite:PATH or memory")
         try:
             # The engine's thread and the store's use the connection, one after the other.
             self._connection = sqlite3.connect(
