@@ -210,3 +210,14 @@ def test_openapi_prints_the_document(run) -> None:
     done = run("openapi")
     assert done.status == 0
     assert "/step" in json.loads(done.out)["paths"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_written_ends_no_server() -> None:
+    program = "from dreamserve.cli import serving; serving._print('served')"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, timeout=60
+        )
+    assert done.stderr == b"cannot print to stdout: No space left on device\n"
+    assert done.returncode == 0

@@ -1,6 +1,8 @@
 """`dreamserve serve`: loads worlds, listens, says so in one line, and serves."""
 
 import logging
+import os
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from socket import socket
@@ -55,9 +57,19 @@ def run(bundles: Bundles, given: dict[str, Any]) -> None:
         def say() -> None:
             _log_start(engine, settings, url)
             if not as_json:
-                typer.echo(_summary(engine, settings, url))
+                _print(_summary(engine, settings, url))
 
         serve_until_stopped(app, app.service, listening, say)
+
+
+def _print(line: str) -> None:
+    """Print a line, unless nobody can receive it: a full disk or a closed pipe ends no server."""
+    try:
+        typer.echo(line)
+    except OSError as error:
+        log.warning("cannot print to stdout: %s", error.strerror)
+        with open(os.devnull, "wb") as nothing:  # Python flushes what is left as it exits
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
 
 
 def _trace(app: App) -> Callable[[], None]:
