@@ -105,7 +105,7 @@ class Seen:
             check_actions(actions, space, where)
         elif actions.dtype.kind == "i" and (actions.min() < 0 or actions.max() >= MAX_ACTIONS):
             raise DataError(
-                f"{where}: actions are {actions.min()} to {actions.max()}; choices count from 0, and"
+                f"{where}: actions are {actions.min()} to {actions.max()}; choices count from 0 and"
                 f" are at most {MAX_ACTIONS}"
             )
         self.episodes, self.steps = self.episodes + 1, self.steps + len(actions)
