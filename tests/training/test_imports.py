@@ -33,6 +33,7 @@ LAYERS = (
     "overrides",
     "recipe_checks",
     "recipe_files",
+    "recipe_code",
     "recipes",
     "recipe",
     "workspace",

@@ -1,12 +1,15 @@
 """A recipe that cannot be run is refused when it is read, by the line, the field or the option."""
 
+from contextlib import nullcontext
 from itertools import count
 
 import pytest
 
+from dreamserve_training.data.collect import CollectConfig, _begin
 from dreamserve_training.passes import resolve_passes
 from dreamserve_training.probe import probe
 from dreamserve_training.recipe_files import RecipeError, load_recipe
+from dreamserve_training.runs.errors import MismatchError
 
 HEAD = """
 from dreamserve_training.data.disk import Data
@@ -20,7 +23,8 @@ def load(tmp_path):
     numbers = count()
 
     def load(text):
-        path = tmp_path / f"world{next(numbers)}.py"
+        path = tmp_path / str(next(numbers)) / "world.py"
+        path.parent.mkdir()
         path.write_text(HEAD + text)
         return load_recipe(str(path))
 
@@ -44,7 +48,7 @@ FILES = {
 
 @pytest.mark.parametrize("text", FILES)
 def test_a_file_that_cannot_be_read_is_refused_with_its_line(load, text):
-    with pytest.raises(RecipeError, match=rf"world0\.py.*{FILES[text]}"):
+    with pytest.raises(RecipeError, match=rf"world\.py.*{FILES[text]}"):
         load(text)
 
 
@@ -111,3 +115,62 @@ def test_lists_and_arrays_are_as_good_as_tuples(load, probed):
         "    baselines={'sway': numpy.array([0, 1])}, memory_options={'rnn_size': 100_000})"
     )
     assert resolve_passes(recipe, probed)[0].baselines == (("sway", (0, 1)),)
+
+
+CODE = """
+from functools import partial
+
+SPEED = 2
+
+
+def helper(rng):
+    return SPEED
+
+
+def play(rng, space):
+    yield helper(rng)
+
+
+RECIPE = Recipe(env=lambda: 3, policy=play, steps=100)
+"""
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [
+        (CODE.replace("steps=100", "steps=200"), {"env", "policy"}),
+        (CODE.replace("yield helper", "# faster\n    yield  helper"), {"env", "policy"}),
+        (CODE.replace("SPEED = 2", "SPEED = 3"), {"env"}),
+        (CODE.replace("lambda: 3", "lambda: 4"), {"policy"}),
+        (CODE.replace("policy=play", "policy=partial(play)"), {"env"}),
+    ],
+)
+def test_the_code_of_a_recipes_functions_is_told_from_its_other_parts(load, changed, same):
+    first, second = load(CODE), load(changed)
+    kept = {name for name in ("env", "policy") if _code(first, name) == _code(second, name)}
+    assert kept == same
+
+
+def _code(recipe, name):
+    return getattr(recipe, name).code()
+
+
+def test_episodes_of_an_environment_whose_code_changed_are_refused(load, tmp_path):
+    env = """
+import gymnasium
+
+def make():
+    return gymnasium.make("CartPole-v1", {}
+    )
+
+RECIPE = Recipe(env=make)
+"""
+    for text, outcome in (
+        ("", nullcontext()),
+        ("# faster", nullcontext()),
+        ("sutton_barto_reward=True", pytest.raises(MismatchError, match=r"code\.env was")),
+    ):
+        spec = probe(load(env.format(text))).env
+        with outcome:
+            _begin(spec, tmp_path / "episodes", CollectConfig(episodes=1), restart=False)
+            (tmp_path / "episodes" / "episode-000000.npz").touch()

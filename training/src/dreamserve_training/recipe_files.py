@@ -11,7 +11,9 @@ from traceback import extract_tb
 from typing import Any
 
 from dreamserve_training.recipe import Recipe
+from dreamserve_training.recipe_code import code_of
 
+BUILT_IN = Path(__file__).parent / "recipes"
 RECIPES = ("carracing", "takecover")
 _WORLD_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
@@ -48,8 +50,7 @@ def load_recipe(recipe: str) -> Recipe:
             f"no recipe {recipe!r}; known recipes: {', '.join(RECIPES)}. A recipe of your own is a"
             " file, ./NAME.py, which `dreamserve-train new NAME --env ID` writes"
         )
-    built_in = Path(__file__).parent / "recipes" / f"{recipe}.py"
-    path = Path(recipe).resolve() if is_file(recipe) else built_in
+    path = Path(recipe).resolve() if is_file(recipe) else BUILT_IN / f"{recipe}.py"
     found = _recipe_of(path)
     if found.name is not None and not _WORLD_NAME.fullmatch(found.name):
         raise RecipeError(
@@ -73,6 +74,12 @@ class FromFile:
     def __call__(self, *arguments: Any) -> Any:
         """Call the recipe's field."""
         return getattr(_recipe_of(self.path), self.field)(*arguments)
+
+    def code(self) -> str:
+        """Return a digest of the callable's code; "" for a recipe of this package."""
+        if self.path.parent == BUILT_IN:
+            return ""
+        return code_of(self.path, getattr(_recipe_of(self.path), self.field))
 
     @property
     def __name__(self) -> str:

@@ -166,9 +166,18 @@ def _begin(spec: EnvSpec, directory: Path, config: CollectConfig, restart: bool)
         "actions": describe((config.shortest, config.longest, config.policy)),
         **({"players": describe(config.players)} if config.players else {}),
     }
-    record = Record("the collection", settings, {"episodes": config.episodes})
+    code = code_used(spec, config)
+    record = Record("the collection", settings, {"episodes": config.episodes}, grows=code)
     path = directory / "collect_run.json"
     begin(path, record, made, reached=reached, restart=restart)
+
+
+def code_used(spec: EnvSpec, config: CollectConfig) -> dict[str, dict[str, str]]:
+    """Return digests of the user's code that plays, by what it is; empty without any."""
+    functions = {"env": spec.env, "record": spec.record, "policy": config.policy}
+    digests = {name: getattr(each, "code", str)() for name, each in functions.items()}
+    code = {name: digest for name, digest in digests.items() if digest}
+    return {"code": code} if code else {}
 
 
 def _path(directory: Path, seed: int) -> Path:
