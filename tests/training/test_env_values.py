@@ -96,12 +96,13 @@ def test_rewards_and_ends_are_single_numbers_in_any_form():
         ({"reward": 1e30}, r"seed 0: rewards holds 1e\+30 at step 0.*scale them"),
         ({"seen": (0, 0, 1e12)}, r"seed 0: vectors holds 1e\+12 at step 1.*scale them"),
         ({"seen": (0, 0, np.nan)}, "step 1 .*seed 0: observations must be 3 finite numbers"),
+        ({"seen": (0, 0, 1e8)}, "observation 2 has mean .*at most 40000: scale it"),
         ({"terminated": np.nan}, "step 1 .*seed 0: terminated must be true or false, not nan"),
         ({"terminated": None}, "terminated must be true or false, not None"),
     ],
 )
 def test_values_that_cannot_be_trained_on_are_refused_before_anything_is_collected(returns, says):
-    with pytest.raises((UnsupportedEnvironmentError, DataError), match=says):
+    with pytest.raises(ValueError, match=says):
         probe(Recipe(env=lambda: Motor(**returns), name="motor"))
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from pydantic import TypeAdapter
 
 from dreamserve.observations import ObservationSpec
@@ -21,6 +22,7 @@ from dreamserve_training.data.episodes import episode_paths, read_headers
 from dreamserve_training.data.signals import check_recorded, signal_values
 from dreamserve_training.env_specs import Wishes, observation_spec, step_limit
 from dreamserve_training.envs import EnvSpec, RealEnv, env_name, make_env
+from dreamserve_training.models.vectors import VectorScale
 from dreamserve_training.overrides import with_options
 from dreamserve_training.recipe import Recipe
 from dreamserve_training.recipe_files import RecipeError
@@ -146,8 +148,9 @@ def _mean_steps(env: RealEnv, config: CollectConfig, recipe: Recipe) -> float:
     check_recorded(recipe.signals, set(first), env.spec.env_id)
     if recipe.signals:
         signal_values(recipe.signals, first, env.spec.env_id)
-    lengths = [len(first["actions"])]
-    while sum(lengths) < PROBE_STEPS:
-        seed = config.seed + len(lengths)
-        lengths.append(len(record_episode(env, config, seed)["actions"]))
-    return float(np.mean(lengths))
+    episodes = [first]
+    while sum(len(episode["actions"]) for episode in episodes) < PROBE_STEPS:
+        episodes.append(record_episode(env, config, config.seed + len(episodes)))
+    if "vectors" in first:  # numbers beyond V's scale are refused now, not when all is collected
+        VectorScale.fitted(torch.from_numpy(np.concatenate([each["vectors"] for each in episodes])))
+    return float(np.mean([len(episode["actions"]) for episode in episodes]))
