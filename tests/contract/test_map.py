@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,12 @@ def test_the_row_of_a_subpackage_of_the_service_names_its_modules_and_folders():
         folders = {f"{path.parent.name}/" for path in (ROOT / package).glob("*/__init__.py")}
         assert modules | folders == set(re.findall(r"`(\w+/?)`", description)), package
         assert {f"{package}/{folder.rstrip('/')}" for folder in folders} <= set(described)
+
+
+def test_a_committed_bundle_has_at_most_12_mb():
+    sizes = Counter()
+    for path in tracked():
+        if path.startswith("bundles/"):
+            sizes[path.split("/")[1]] += (ROOT / path).stat().st_size
+    assert sizes
+    assert max(sizes.values()) <= 12_000_000, sizes

@@ -10,6 +10,7 @@ from dreamserve_training.data.description import read_description
 from dreamserve_training.data.disk import Data, place_episodes
 from dreamserve_training.data.episodes import DataError, episode_paths, load_episode
 from dreamserve_training.data.gym_spaces import parse_space
+from dreamserve_training.data.sources.flat import part_of
 from dreamserve_training.data.sources.importing import import_dataset
 from dreamserve_training.tools.dataset_utils import validate_dataset
 
@@ -92,7 +93,16 @@ REFUSED = {
     "both": (arrays(terminals=np.zeros(T)), "terminations and terminals; remove all but one"),
     "lengths": (arrays(actions=np.zeros(T + 2, int)), "T actions need T rewards"),
     "an end of NaN": (arrays(terminations=np.full(T, np.nan)), "terminations is nan at step 0"),
-    "negative classes": (arrays(actions=np.arange(T) - 1), "must count from 0"),
+    "a class beyond int64": (arrays(actions=np.full(T, 2**64 - 1, np.uint64)), "scale them"),
+    "a million classes": (arrays(actions=np.arange(T) * 250_000), "at most 4096"),
+    "a reward beyond float32": (arrays(rewards=np.full(T, 1e300)), r"1e\+300 at step 0"),
+    "a vector beyond float32": (arrays(np.full((T, 2), -1e300)), r"-1e\+300 at step 0"),
+    "one reward for all steps": (arrays(rewards=np.float32(1)), r"rewards: one number, not"),
+    "no numbers": (arrays(np.zeros((T, 0))), "vectors of 0 numbers; a world takes 1 to 1024"),
+    "too many numbers": (arrays(np.zeros((T, 2000))), "vectors of 2000 numbers"),
+    "no pixels": (arrays(np.zeros((T, 0, 7, 3), np.uint8)), "no frames"),
+    "objects": (arrays(np.array([{}] * T)), "Object arrays cannot be loaded"),
+    "negative classes": (arrays(actions=np.arange(T) - 1), "count from 0"),
     "other kind": (arrays(PICTURES), "observations and actions are .* before"),
 }
 
@@ -102,8 +112,20 @@ def test_what_is_not_understood_is_refused_by_file_and_leaves_nothing(tmp_path, 
     bad, message = REFUSED[fault]
     with pytest.raises(DataError, match=message) as raised:
         imported(tmp_path, arrays(), bad)
-    assert "1.npz" in str(raised.value) or fault == "negative classes"
+    assert "1.npz" in str(raised.value)
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_choices_that_are_stored_as_floats_are_refused_with_what_would_be_right(tmp_path):
+    space = parse_space("Discrete(2)")
+    with pytest.raises(DataError, match=r"must be integers.*store choices as integers"):
+        imported(tmp_path, arrays(actions=np.arange(T) % 2 * 1.0), action_space=space)
+
+
+@pytest.mark.parametrize("text", ["Discrete(99999999999)", "Box(0:1*99999999)"])
+def test_spaces_of_more_actions_than_a_world_has_are_refused_at_once(text):
+    with pytest.raises(DataError, match="at most 4096"):
+        parse_space(text)
 
 
 def test_many_episodes_in_one_file_are_cut_at_ends_and_time_limits(tmp_path):
@@ -122,6 +144,28 @@ def test_episodes_without_time_limits_are_cut_where_observations_jump(tmp_path):
     following[2] = 99
     flat = arrays(observations, truncations=None, next_observations=following)
     assert [len(episode["actions"]) for episode in imported(tmp_path, flat)] == [3, 2]
+
+
+def test_the_only_part_of_observations_need_not_be_named_and_those_of_tuples_have_numbers():
+    nested = {"robot": ({"joints": 1}, 2)}
+    assert part_of(nested, "robot/0", "here") == 1
+    assert part_of(nested, "robot/1", "here") == 2
+    with pytest.raises(DataError, match=r"the parts \['0', '1'\]; choose one"):
+        part_of(nested, None, "here")
+    with pytest.raises(DataError, match="no part 'camera' of the observations; they have no parts"):
+        part_of(np.zeros(3), "camera", "here")
+
+
+def test_parts_of_files_without_parts_are_refused(tmp_path):
+    with pytest.raises(DataError, match="hold no parts of observations"):
+        imported(tmp_path, arrays(), observation="camera")
+
+
+def test_next_observations_of_another_shape_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"next_observations are \(3, 4\), not \(5, 4\)"):
+        imported(
+            tmp_path, arrays(np.zeros((T, 4)), truncations=None, next_observations=np.zeros((3, 4)))
+        )
 
 
 def test_ends_inside_a_file_without_time_limits_are_refused(tmp_path):
@@ -202,7 +246,9 @@ def test_the_command_imports_d4rls_files(tmp_path):
 
 
 def test_a_source_of_another_kind_is_refused_with_the_known_ones(tmp_path):
-    with pytest.raises(DataError, match=r"must be minari:ID, a folder of \.npz files or a \.hdf5"):
+    with pytest.raises(
+        DataError, match=r"no such .* minari:ID, a folder of \.npz files or a \.hdf5"
+    ):
         import_dataset(str(tmp_path / "no.zarr"), tmp_path / "out")
 
 
@@ -214,7 +260,7 @@ def test_data_on_disk_is_split_the_same_way_every_time(tmp_path):
     assert Data(tmp_path / "out", holdout=0.2).split() == (train, holdout)
     assert Data(tmp_path / "out", holdout=0.2, seed=1).split() != (train, holdout)
     assert len(Data(tmp_path / "out", holdout=0.001).split()[1]) == 1
-    with pytest.raises(ValueError, match="share between 0 and 1, not 2"):
+    with pytest.raises(ValueError, match="holdout must be less than 1, not 2"):
         Data(tmp_path / "out", holdout=2).split()
 
 

@@ -14,7 +14,8 @@ from dreamserve_training import stages
 from dreamserve_training.data.collect import CollectConfig, collect, record_episode
 from dreamserve_training.data.episodes import load_episode
 from dreamserve_training.defaults import resolve
-from dreamserve_training.envs import EnvSpec, MissingEnvironmentError, UnsupportedEnvironmentError
+from dreamserve_training.env_values import UnsupportedEnvironmentError
+from dreamserve_training.envs import EnvSpec, MissingEnvironmentError
 from dreamserve_training.evaluation.real import EpisodeResults, blind_agents, compare_agents
 from dreamserve_training.export import world_spec
 from dreamserve_training.models.controller import LinearPolicy, save_policy

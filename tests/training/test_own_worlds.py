@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dreamserve.local import LocalClient
+from dreamserve.testing import check_bundle
 from dreamserve_training.tasks import run_stages
 
 TINY = """
@@ -26,6 +27,7 @@ RECIPE = Recipe(
     bank_size=4,
 )
 """
+ONE_COMPONENT = TINY.replace('"num_mixtures": 2', '"num_mixtures": 1')
 
 # A square that two thrusters of odd strength push about; gray pictures, a predicted reward, no end.
 THRUSTERS = """
@@ -85,17 +87,18 @@ class Game(gymnasium.Env):
 def trained(tmp_path, game):
     """Run the tiny recipe of a game; return its dream and its manifest."""
     path = tmp_path / "game.py"
-    path.write_text(game + TINY)
+    path.write_text(game)
     run_stages(str(path), tmp_path / "run", tmp_path / "bundle")
     manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
     assert (tmp_path / "bundle" / "card.md").exists()
+    check_bundle(tmp_path / "bundle")
     return LocalClient(tmp_path / "bundle"), manifest
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("inline")
 def test_gray_pictures_and_actions_of_odd_bounds_become_a_world(tmp_path):
-    dream, manifest = trained(tmp_path, THRUSTERS)
+    dream, manifest = trained(tmp_path, THRUSTERS + TINY)
     assert manifest["observation"]["shape"] == [96, 72, 1]
     assert manifest["action_space"]["low"] == [-3.0, 0.0]
     assert manifest["reward"]["kind"] == "head"
@@ -112,7 +115,7 @@ def test_gray_pictures_and_actions_of_odd_bounds_become_a_world(tmp_path):
 @pytest.mark.slow
 @pytest.mark.usefixtures("inline")
 def test_numbers_and_actions_of_several_choices_become_a_world(tmp_path):
-    dream, manifest = trained(tmp_path, DIALS)
+    dream, manifest = trained(tmp_path, DIALS + ONE_COMPONENT)
     assert manifest["observation"]["kind"] == "vector"
     assert manifest["action_space"]["nvec"] == [3, 5]
     assert manifest["reward"] == {"kind": "constant", "value": 2.0}

@@ -6,8 +6,10 @@ import pytest
 from gymnasium import spaces
 
 from dreamserve.observations import Crop, FrameSpec
-from dreamserve_training.env_specs import Wishes, action_spec, observation_spec, step_limit
-from dreamserve_training.envs import UnsupportedEnvironmentError, as_frame, as_vector, env_action
+from dreamserve_training.action_specs import action_spec
+from dreamserve_training.env_specs import Wishes, observation_spec, step_limit
+from dreamserve_training.env_values import UnsupportedEnvironmentError, as_frame, as_vector
+from dreamserve_training.envs import env_action
 
 NONE = Wishes()
 NUMBERS = spaces.Box(-1, 1, (3,))

@@ -12,10 +12,12 @@ from typer.testing import CliRunner
 from dreamserve.local import LocalClient
 from dreamserve_training import probe as probing
 from dreamserve_training import stages, tasks
-from dreamserve_training.cli import app
+from dreamserve_training.cli import app, main
 from dreamserve_training.data.collect import record_episode
 from dreamserve_training.defaults import resolve
 from dreamserve_training.evaluation.real import blind_agents
+from dreamserve_training.export import ExportError
+from dreamserve_training.models.controller import ControllerError, load_policy
 from dreamserve_training.passes import resolve_passes
 from dreamserve_training.probe import probe
 from dreamserve_training.recipe import LIGHT_PLAN, Recipe
@@ -162,7 +164,7 @@ def test_a_recipe_is_a_file_of_the_users_own(tmp_path):
 def test_a_file_that_is_no_recipe_is_refused(tmp_path, content, says):
     path = tmp_path / "wrong.py"
     path.write_text(content)
-    with pytest.raises(RecipeError, match=rf"wrong\.py: {says}"):
+    with pytest.raises(RecipeError, match=rf"wrong\.py(, line 1)?: {says}"):
         load_recipe(str(path))
 
 
@@ -234,3 +236,37 @@ def test_validate_distinguishes_valid_from_broken_data(tiny_bundle, tmp_path):
     bad = CliRunner().invoke(app, ["validate", str(tmp_path)])
     assert bad.exit_code == 1
     assert "episode-0.npz" in bad.output
+
+
+def test_a_folder_that_cannot_become_the_bundle_is_refused_before_anything_is_collected(tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").touch()
+    with pytest.raises(ExportError, match="notes: exists, is not a bundle"):
+        tasks.run_stages("takecover", tmp_path / "run", tmp_path / "notes")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_bundle_that_is_none_is_told_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        "sys.argv", ["dreamserve-train", "learn", str(tmp_path), "--out", str(tmp_path)]
+    )
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "has no manifest.json" in line
+
+
+def test_a_broken_file_of_a_run_is_named(tmp_path):
+    path = tmp_path / "seconds.json"
+    path.write_text("{")
+    with pytest.raises(ValueError, match=r"seconds\.json: not JSON .*; remove it"):
+        read_json(path, default={})
+
+
+@pytest.mark.parametrize("content", [b"", b"PK broken", None])
+def test_a_broken_controller_is_named(tmp_path, content):
+    path = tmp_path / "controller.npz"
+    path.write_bytes(content) if content is not None else np.savez(path, weights=np.ones(3))
+    with pytest.raises(ControllerError, match=r"controller\.npz: not a controller"):
+        load_policy(path)

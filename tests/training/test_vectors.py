@@ -54,6 +54,14 @@ def test_numbers_too_large_to_store_are_refused_by_their_place():
         VectorScale.fitted(torch.tensor([[0.0, 1e6], [1.0, 1e6]]))
 
 
+def test_numbers_whose_changes_are_too_small_to_be_seen_are_logged(caplog):
+    rng = np.random.default_rng(0)
+    seen = rng.normal([0, 1e-6, 1000.2, 3000, 7], [1, 3e-5, 0.01, 1000, 0], (99, 5))
+    VectorScale.fitted(torch.from_numpy(seen.astype(np.float32)))
+    told = [record.args[0] for record in caplog.records]
+    assert told == [1, 2]
+
+
 def test_a_converter_takes_what_its_v_sees(vision, vectors):
     mu, logvar = FramesToLatentConverter(vision, mixed_precision=True).convert(vectors)
     np.testing.assert_array_equal(mu, vision.encode(torch.from_numpy(vectors))[0].numpy())

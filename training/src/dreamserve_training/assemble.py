@@ -29,7 +29,6 @@ from dreamserve_training.export import (
     round_to_half,
     world_spec,
 )
-from dreamserve_training.export.writing import MAX_BYTES
 from dreamserve_training.judging import pass_figures
 from dreamserve_training.models.catalog import Vision, load_memory, load_vision
 from dreamserve_training.models.controller import LayeredPolicy, load_policy
@@ -117,7 +116,6 @@ def write_bundle(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> 
         controller=policy,
         quality=quality,
         pictures=pictures,
-        max_bytes=MAX_BYTES,
         draft=workspace.draft,
     )
     return verdicts
@@ -160,7 +158,6 @@ def _write(
     controller: LayeredPolicy | None = None,
     quality: Mapping[str, Any] = MappingProxyType({}),
     pictures: Mapping[str, Picture] | None = None,
-    max_bytes: int = UNTRUSTED.max_bundle_bytes,
     draft: Path | None = None,
 ) -> Path:
     vision, memory = load_models(recipe, workspace)
@@ -189,7 +186,7 @@ def _write(
         quality=quality,
         controller=controller,
         pictures=pictures,
-        max_bytes=max_bytes,
+        max_bytes=UNTRUSTED.max_bundle_bytes,  # what a server loads
         draft=draft,
     )
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dreamserve_protocol.errors import DreamserveError
 from dreamserve_training.command_options import (
     Bundle,
     IterationNumber,
@@ -219,7 +220,7 @@ def main() -> None:
     try:
         with stoppable():
             app()
-    except (ValueError, ImportError, OSError) as error:
+    except (ValueError, ImportError, OSError, DreamserveError) as error:
         typer.echo(f"dreamserve-train: {error}", err=True)
         raise SystemExit(1) from error
     except KeyboardInterrupt as interrupt:

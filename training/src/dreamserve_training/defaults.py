@@ -23,6 +23,7 @@ from dreamserve_training.recipe import (
     Recipe,
     ResolvedRecipe,
 )
+from dreamserve_training.recipe_checks import check_baselines, check_memory, check_plan
 from dreamserve_training.recipe_files import RecipeError
 from dreamserve_training.train.controller import ControllerConfig
 from dreamserve_training.train.memory import TrainConfig
@@ -52,6 +53,10 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
         "num_mixtures": 3 if vectors else 5,
         "head": "per_dimension",
     }
+    vae = _vae(recipe, env, steps)
+    check_baselines(recipe.baselines, env.action_space)
+    memory_options = {**memory, **recipe.memory_options}
+    check_memory(recipe.memory, vae.z_dim, env.action_space, memory_options)
     return ResolvedRecipe(
         name=recipe.name or "world",
         env=env,
@@ -59,14 +64,14 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
         baselines=tuple((name, tuple(actions)) for name, actions in recipe.baselines.items()),
         collect=collect,
         holdout=held_out(collect),
-        vae=_vae(recipe, env, steps),
+        vae=vae,
         memory=recipe.memory,
-        memory_options={**memory, **recipe.memory_options},
+        memory_options=memory_options,
         train=train,
         batch_size=recipe.batch_size,
         sequence_length=length,
         controller=with_options("controller", _method(recipe, env, train), _method_options(recipe)),
-        evaluate=_evaluate(recipe.evaluate),
+        evaluate=evaluate_options(EvaluateConfig(), recipe.evaluate),
         constant_reward=recipe.constant_reward,
         done_rule=recipe.done_rule,
         done_threshold=recipe.done_threshold,
@@ -102,6 +107,7 @@ def _signals(recipe: Recipe, train: TrainConfig) -> Signals:
 
 def _vae(recipe: Recipe, env: EnvSpec, steps: int) -> VAEConfig:
     if isinstance(env.observation, VectorSpec):
+        with_options("vae", VAEConfig(), recipe.vae)  # not used, and held to the same names
         return VAEConfig(z_dim=len(env.observation.names))
     frames, batch_size = min(steps, 120_000), min(128, max(8, steps // 32))
     config = VAEConfig(
@@ -143,6 +149,9 @@ def _bank(recipe: Recipe) -> BankConfig:
     return BankConfig(recipe.bank_size)
 
 
-def _evaluate(options: Mapping[str, Any]) -> EvaluateConfig:
-    config = with_options("evaluate", EvaluateConfig(), options)
-    return replace(config, plan={**LIGHT_PLAN, **config.plan})
+def evaluate_options(config: EvaluateConfig, options: Mapping[str, Any]) -> EvaluateConfig:
+    """Return `config` with `options`; its plans are light. RecipeError for what is not possible."""
+    config = with_options("evaluate", config, options)
+    plan = {**LIGHT_PLAN, **config.plan}
+    check_plan(plan)
+    return replace(config, plan=plan)

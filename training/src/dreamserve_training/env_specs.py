@@ -1,4 +1,4 @@
-"""What an environment tells of itself: its observation and action space, its limit of steps.
+"""What an environment tells of itself: its observation space, its limit of steps.
 
 Everything that cannot be trained is refused here, before hours are spent, with what would be right.
 """
@@ -11,18 +11,11 @@ import numpy as np
 from gymnasium import spaces
 
 from dreamserve.observations import Crop, FrameSpec, ObservationSpec, VectorSpec
-from dreamserve.spaces import (
-    ActionSpace,
-    BoxSpace,
-    DiscreteSpace,
-    MultiBinarySpace,
-    MultiDiscreteSpace,
-)
-from dreamserve_training.envs import Env, UnsupportedEnvironmentError
+from dreamserve_training.data.checks import MAX_CHANNELS, MAX_NUMBERS
+from dreamserve_training.env_values import UnsupportedEnvironmentError
+from dreamserve_training.envs import Env
 
 LARGEST_SIDE = 96  # of frames, unless the recipe says another size
-MAX_CHANNELS = 4
-MAX_NUMBERS = 1024  # of a vector
 STEPS_WITHOUT_LIMIT = 1000  # of an episode, if neither environment nor recipe has a limit
 
 
@@ -163,64 +156,6 @@ def _bounds(low: float, high: float) -> tuple[float | None, float | None]:
     if low >= high:
         return None, None
     return (low if low > -1e30 else None), (high if high < 1e30 else None)
-
-
-def action_spec(space: gymnasium.Space[Any], env: Env, wishes: Wishes, name: str) -> ActionSpace:
-    """Return the actions of `space`, with names.
-
-    Raises UnsupportedEnvironmentError, which says what would be right.
-    """
-    if isinstance(space, spaces.Discrete):
-        count = int(space.n)
-        names = _names(wishes, count, name, _meanings(env, count))
-        return DiscreteSpace(n=count, names=names)
-    if isinstance(space, spaces.Box):
-        return _box(space, wishes, name)
-    if isinstance(space, spaces.MultiDiscrete) and len(space.shape) == 1:
-        nvec = tuple(map(int, space.nvec))
-        return MultiDiscreteSpace(nvec=nvec, names=_names(wishes, len(nvec), name))
-    if isinstance(space, spaces.MultiBinary):
-        count = int(np.prod(space.shape))
-        return MultiBinarySpace(n=count, names=_names(wishes, count, name))
-    raise UnsupportedEnvironmentError(
-        f"{name}: actions of {space}; a world takes Discrete, Box, MultiDiscrete (one axis) or"
-        " MultiBinary. Wrap the environment so that one of them is its action space"
-    )
-
-
-def _box(space: spaces.Box, wishes: Wishes, name: str) -> BoxSpace:
-    low, high = space.low.ravel().tolist(), space.high.ravel().tolist()
-    names = _names(wishes, len(low), name)
-    if not np.issubdtype(space.dtype, np.floating):
-        raise UnsupportedEnvironmentError(
-            f"{name}: actions are {space.dtype} in a Box; whole numbers are a MultiDiscrete space"
-        )
-    for component, bounds in zip(names, zip(low, high, strict=True), strict=True):
-        if not np.isfinite(bounds).all() or max(map(abs, bounds)) > 1e30:
-            raise UnsupportedEnvironmentError(
-                f"{name}: {component} is in [{bounds[0]:g}, {bounds[1]:g}]; actions need finite"
-                " bounds. Wrap the environment: gymnasium.wrappers.RescaleAction, or"
-                " gymnasium.wrappers.TransformAction with a Box of the values that make sense"
-            )
-    return BoxSpace(low=tuple(low), high=tuple(high), names=names)
-
-
-def _names(
-    wishes: Wishes, count: int, name: str, own: tuple[str, ...] | None = None
-) -> tuple[str, ...]:
-    names = wishes.action_names or own or tuple(f"action {i}" for i in range(count))
-    if len(names) != count:
-        raise UnsupportedEnvironmentError(
-            f"{name}: {count} actions, or parts of one, but {len(names)} action_names: {names}"
-        )
-    return tuple(names)
-
-
-def _meanings(env: Env, count: int) -> tuple[str, ...] | None:
-    """Return the names that the environment gives its actions (Atari's do), if it has them."""
-    meanings = getattr(env.unwrapped, "get_action_meanings", None)
-    names = tuple(str(meaning).lower() for meaning in meanings()) if meanings else ()
-    return names if len(names) == count else None
 
 
 def step_limit(env: Env, wishes: Wishes) -> int:

@@ -4,21 +4,29 @@ The manifest takes the observation and the action space from the `EnvSpec`, so t
 real observations exactly as the training data was prepared.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from traceback import extract_tb
 from typing import Any
 
 import gymnasium
 import numpy as np
-import numpy.typing as npt
 from gymnasium import spaces
 
 from dreamserve.frames import crop_and_resize
 from dreamserve.observations import FrameSpec, ObservationSpec
 from dreamserve.spaces import ActionSpace
+from dreamserve_training.env_values import (
+    Observed,
+    UnsupportedEnvironmentError,
+    as_flag,
+    as_frame,
+    as_number,
+    as_vector,
+)
 
 Env = gymnasium.Env[Any, Any]
-Observed = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 Record = Callable[[Env, Any], Mapping[str, float]]
 
 
@@ -26,8 +34,24 @@ class MissingEnvironmentError(ImportError):
     """The package of a real environment is not installed; the message says how to install it."""
 
 
-class UnsupportedEnvironmentError(ValueError):
-    """An environment that a world cannot be trained on; the message says what would be right."""
+class FailedEnvironmentError(ValueError):
+    """An environment, or a function of the recipe, that raised an error; the message says where."""
+
+
+@contextmanager
+def running(what: str, *passed: type[Exception]) -> Iterator[None]:
+    """Raise FailedEnvironmentError, which begins with `what`, for an error of the user's code.
+
+    Errors that are `passed` stay as they are.
+    """
+    try:
+        yield
+    except passed:
+        raise
+    except Exception as error:
+        last = extract_tb(error.__traceback__)[-1]
+        told = f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
+        raise FailedEnvironmentError(f"{what}: {told}") from error
 
 
 @dataclass(frozen=True)
@@ -53,16 +77,23 @@ class EnvSpec:
             raise UnsupportedEnvironmentError(f"{self.env_id}: is recorded data; give `env`, too")
         return RealEnv(self, make_env(self.env, self.install))
 
-    def observe(self, observation: Any) -> Observed:
+    def observe(self, observation: Any, where: str | None = None) -> Observed:
         """Return what the world sees of `observation`: (H, W, C) uint8, or (n,) float32.
 
-        Raises UnsupportedEnvironmentError for another shape than that of the spec.
+        Raises UnsupportedEnvironmentError, which names `where`, for another shape than that of the
+        spec, and for numbers that are no picture or not finite.
         """
-        seen = observation if self.part is None else observation[self.part]
+        where = where or self.env_id
+        try:
+            seen = observation if self.part is None else observation[self.part]
+        except (KeyError, IndexError, TypeError) as error:
+            raise UnsupportedEnvironmentError(
+                f"{where}: the observation has no part {self.part!r}: {observation!r}"
+            ) from error
         if not isinstance(self.observation, FrameSpec):
-            return as_vector(seen, self.observation.shape, self.env_id)
+            return as_vector(seen, self.observation.shape, where)
         spec = self.observation
-        frame = as_frame(seen, spec.source_shape, self.env_id)
+        frame = as_frame(seen, spec.source_shape, where)
         crop = (spec.crop.top, spec.crop.bottom, spec.crop.left, spec.crop.right)
         return crop_and_resize(frame, crop, spec.shape[:2])
 
@@ -70,38 +101,59 @@ class EnvSpec:
 class RealEnv:
     """A real environment, of which only what a world sees is shown.
 
-    Actions are those of the spec's space: Discrete and MultiDiscrete count from 0.
+    Actions are those of the spec's space: Discrete and MultiDiscrete count from 0. Errors name the
+    episode's seed and the step: FailedEnvironmentError for what the environment or `record` raises,
+    UnsupportedEnvironmentError for values that cannot be trained on.
     """
 
     def __init__(self, spec: EnvSpec, env: Env) -> None:
         self.spec, self.env = spec, env
+        self.seed, self.steps = 0, 0  # of the episode, and taken in it
 
     def reset(self, seed: int) -> Observed:
         """Begin an episode; return its first observation."""
-        observation, _ = self.env.reset(seed=seed)
-        return self.spec.observe(observation)
+        self.seed, self.steps = seed, 0
+        with running(self.place()):
+            observation, _ = self.env.reset(seed=seed)
+        return self.spec.observe(observation, self.place())
 
     def step(self, action: Any) -> tuple[Observed | None, float, bool, bool, dict[str, float]]:
         """Take `action`; return the observation, reward, terminated, truncated, what is recorded.
 
         The observation is None after the last step: a terminal one is often not a picture.
         """
-        observation, reward, terminated, truncated, _ = self.env.step(
-            env_action(self.env.action_space, action)
+        self.steps += 1
+        place, recorded = self.place(), {}
+        with running(place):
+            observation, reward, terminated, truncated, _ = self.env.step(
+                env_action(self.env.action_space, action)
+            )
+            if self.spec.record is not None:
+                recorded = dict(self.spec.record(self.env, observation))
+        earned = as_number(reward, f"{place}: the reward")
+        terminates, is_cut = (
+            as_flag(flag, f"{place}: {name}")
+            for name, flag in (("terminated", terminated), ("truncated", truncated))
         )
-        is_over = bool(terminated or truncated)
-        recorded = {} if self.spec.record is None else self.spec.record(self.env, observation)
-        seen = None if is_over else self.spec.observe(observation)
-        return seen, float(reward), bool(terminated), bool(truncated), dict(recorded)
+        is_over = terminates or is_cut
+        seen = None if is_over else self.spec.observe(observation, place)
+        return seen, earned, terminates, is_cut, recorded
+
+    def place(self) -> str:
+        """Return the episode's seed and the step, for messages."""
+        moment = f"step {self.steps}" if self.steps else "the beginning"
+        return f"{self.spec.env_id}, {moment} of the episode with seed {self.seed}"
 
 
 def make_env(env: str | Callable[[], Env], install: str | None = None) -> Env:
     """Return the environment of an id or a callable; MissingEnvironmentError without its package.
 
-    Raises UnsupportedEnvironmentError for an id that Gymnasium does not know.
+    Raises UnsupportedEnvironmentError for an id that Gymnasium does not know and for a callable
+    that returns something else, and FailedEnvironmentError for any other error.
     """
     try:
-        return gymnasium.make(env) if isinstance(env, str) else env()
+        with running(env_name(env), ImportError, gymnasium.error.Error):
+            made = gymnasium.make(env) if isinstance(env, str) else env()
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
         hint = f"; to install it: {install}" if install else ""
         raise MissingEnvironmentError(f"{env_name(env)}: {error}{hint}") from error
@@ -109,6 +161,12 @@ def make_env(env: str | Callable[[], Env], install: str | None = None) -> Env:
         raise UnsupportedEnvironmentError(
             f"{env_name(env)}: {error}. An id of another package is written module:Id-v0"
         ) from error
+    if not isinstance(made, gymnasium.Env):
+        raise UnsupportedEnvironmentError(
+            f"{env_name(env)}: is {made!r}, not a gymnasium.Env; `env` is an id, or a callable that"
+            " returns an environment of Gymnasium's interface"
+        )
+    return made
 
 
 def env_name(env: str | Callable[[], Env]) -> str:
@@ -126,44 +184,3 @@ def env_action(space: gymnasium.Space[Any], action: Any) -> Any:
     if isinstance(space, spaces.MultiDiscrete):
         shaped = shaped + space.start
     return shaped.astype(space.dtype)
-
-
-def as_frame(picture: Any, shape: tuple[int, int, int], name: str) -> npt.NDArray[np.uint8]:
-    """Return `picture` as a frame of `shape` (H, W, C) uint8.
-
-    It may lack the axis of channels (H, W), have it first (C, H, W), or be a stack of pictures
-    (K, H, W, C). Floats are in [0, 1].
-    """
-    array = np.asarray(picture)
-    if array.ndim == 2:
-        array = array[..., None]
-    elif array.ndim == 3 and array.shape != shape:
-        array = np.moveaxis(array, 0, -1)
-    elif array.ndim == 4:
-        array = np.moveaxis(array, 0, 2).reshape(*array.shape[1:3], -1)
-    if array.shape != shape:
-        raise UnsupportedEnvironmentError(
-            f"{name}: frames must be {shape}, not {np.shape(picture)}; the environment's"
-            " observation space does not say what it returns"
-        )
-    if array.dtype != np.uint8:
-        array = np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
-    return array
-
-
-def as_vector(numbers: Any, shape: tuple[int], name: str) -> npt.NDArray[np.float32]:
-    """Return `numbers`, of any shape, as a vector of `shape` (n,) float32.
-
-    One integer becomes a vector of n numbers, 1 at its place (an observation of a Discrete space).
-    """
-    array = np.asarray(numbers)
-    if array.ndim == 0 and np.issubdtype(array.dtype, np.integer) and shape != (1,):
-        vector = np.zeros(shape, np.float32)
-        vector[int(array)] = 1
-        return vector
-    vector = array.astype(np.float32).ravel()
-    if vector.shape != shape or not np.isfinite(vector).all():
-        raise UnsupportedEnvironmentError(
-            f"{name}: observations must be {shape[0]} finite numbers, not {array!r}"
-        )
-    return vector

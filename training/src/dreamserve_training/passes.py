@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from dreamserve.observations import VectorSpec
 from dreamserve_training.data.agents import Exploration
-from dreamserve_training.defaults import held_out, resolve
+from dreamserve_training.defaults import evaluate_options, held_out, resolve
 from dreamserve_training.overrides import with_options
 from dreamserve_training.probe import Probed
 from dreamserve_training.recipe import Iteration, Recipe, ResolvedRecipe
@@ -58,7 +58,7 @@ def _next(before: ResolvedRecipe, iteration: Iteration) -> ResolvedRecipe:
         trains_vae=iteration.vae is not None,
         train=with_options("train", first.train, iteration.train),
         controller=with_options("controller", first.controller, iteration.controller),
-        evaluate=with_options("evaluate", first.evaluate, iteration.evaluate),
+        evaluate=evaluate_options(first.evaluate, iteration.evaluate),
         players=players,
         exploration=with_options("exploration", Exploration(), iteration.exploration),
         before=before,

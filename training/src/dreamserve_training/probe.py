@@ -11,15 +11,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from pydantic import TypeAdapter
 
 from dreamserve.observations import ObservationSpec
 from dreamserve.spaces import ActionSpace
+from dreamserve_training.action_specs import action_spec
 from dreamserve_training.data.collect import CollectConfig, record_episode
 from dreamserve_training.data.episodes import episode_paths, read_headers
-from dreamserve_training.data.signals import check_recorded
-from dreamserve_training.env_specs import Wishes, action_spec, observation_spec, step_limit
+from dreamserve_training.data.signals import check_recorded, signal_values
+from dreamserve_training.env_specs import Wishes, observation_spec, step_limit
 from dreamserve_training.envs import EnvSpec, RealEnv, env_name, make_env
+from dreamserve_training.models.vectors import VectorScale
 from dreamserve_training.overrides import with_options
 from dreamserve_training.recipe import Recipe
 from dreamserve_training.recipe_files import RecipeError
@@ -71,10 +74,11 @@ def probe(recipe: Recipe, workspace: Workspace | None = None) -> Probed:
 
 
 def _wishes(recipe: Recipe) -> Wishes:
+    crop, size = recipe.crop, recipe.size
     return Wishes(
         recipe.part,
-        recipe.crop,
-        recipe.size,
+        crop if crop is None else (crop[0], crop[1], crop[2], crop[3]),
+        size if size is None else (size[0], size[1]),
         None if recipe.action_names is None else tuple(recipe.action_names),
         recipe.max_episode_steps,
         None if recipe.observation_names is None else tuple(recipe.observation_names),
@@ -142,8 +146,11 @@ def _mean_steps(env: RealEnv, config: CollectConfig, recipe: Recipe) -> float:
     config = replace(config, policy=recipe.policy)
     first = record_episode(env, config, config.seed)
     check_recorded(recipe.signals, set(first), env.spec.env_id)
-    lengths = [len(first["actions"])]
-    while sum(lengths) < PROBE_STEPS:
-        seed = config.seed + len(lengths)
-        lengths.append(len(record_episode(env, config, seed)["actions"]))
-    return float(np.mean(lengths))
+    if recipe.signals:
+        signal_values(recipe.signals, first, env.spec.env_id)
+    episodes = [first]
+    while sum(len(episode["actions"]) for episode in episodes) < PROBE_STEPS:
+        episodes.append(record_episode(env, config, config.seed + len(episodes)))
+    if "vectors" in first:  # numbers beyond V's scale are refused now, not when all is collected
+        VectorScale.fitted(torch.from_numpy(np.concatenate([each["vectors"] for each in episodes])))
+    return float(np.mean([len(episode["actions"]) for episode in episodes]))

@@ -7,7 +7,10 @@ is a whole one. All other fields have defaults, which follow from the environmen
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import numpy.typing as npt
+from pydantic import Field
 
 from dreamserve.backends.choose import cores
 from dreamserve_training.data.agents import Exploration
@@ -17,7 +20,7 @@ from dreamserve_training.data.policies import Policy
 from dreamserve_training.data.signals import Signals
 from dreamserve_training.envs import Env, EnvSpec, Record
 from dreamserve_training.export.bank import BankConfig
-from dreamserve_training.runs.options import PLACE, AtLeastZero, Count, Options, Whole
+from dreamserve_training.runs.options import PLACE, AtLeastZero, Count, Number, Options, Whole
 from dreamserve_training.train.memory import TrainConfig
 from dreamserve_training.train.methods import MethodConfig
 from dreamserve_training.train.vae import VAEConfig
@@ -53,8 +56,13 @@ class Iteration(Options):
 LIGHT_PLAN: Overrides = {"horizon": 20, "candidates": 64, "iterations": 6}
 
 
+Actions = Sequence[Any] | npt.NDArray[Any]
+_Crop = Annotated[Sequence[Whole], Field(min_length=4, max_length=4)]
+_Size = Annotated[Sequence[Count], Field(min_length=2, max_length=2)]
+
+
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Options):
     """What a user writes. None and what is left out follow from the environment, or from `data`.
 
     `env` is a Gymnasium id (`module:Id-v0` imports the module first), or a callable that returns an
@@ -68,33 +76,33 @@ class Recipe:
     name: str | None = None  # of the world; default: the name of the recipe's file
     # what is seen and done
     part: str | None = None  # key of a Dict observation
-    crop: tuple[int, int, int, int] | None = None  # of pictures: top, bottom, left, right
-    size: tuple[int, int] | None = None  # (height, width) to which pictures are averaged down
+    crop: _Crop | None = None  # of pictures: top, bottom, left, right
+    size: _Size | None = None  # (height, width) to which pictures are averaged down
     action_names: Sequence[str] | None = None  # of the actions, or of the parts of an action
     observation_names: Sequence[str] | None = None  # of the numbers that are observed
-    max_episode_steps: int | None = None
+    max_episode_steps: Count | None = None
     install: str | None = None  # a command that installs the environment, for the error without it
     # the experience
-    steps: int | None = None  # about as many are collected for training, a tenth more is held out
+    steps: Count | None = None  # about as many are collected for training, a tenth more is held out
     policy: Policy | None = None  # who plays: (rng, action space) → actions of an episode
     record: Record | None = None  # numbers stored with each step, for `signals` and analysis
-    baselines: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # name → actions, repeated
+    baselines: Mapping[str, Actions] = field(default_factory=dict)  # name → actions, repeated
     # the models
-    constant_reward: float | None = None  # of every step; None: as in the experience
+    constant_reward: Number | None = None  # of every step; None: as in the experience
     # an end: cut where the done logit exceeds a threshold, or drawn at its probability
     done_rule: DoneRuleName = "threshold"
-    done_threshold: float | None = None  # of the done logit; None: chosen on held-out episodes
+    done_threshold: Number | None = None  # of the done logit; None: chosen on held-out episodes
     signals: Signals = field(default_factory=dict)  # recorded numbers that M predicts, by name
     collect: Overrides = field(default_factory=dict)  # CollectConfig
     vae: Overrides = field(default_factory=dict)  # VAEConfig; unused for vectors
     memory: str = "mdnrnn"  # the core of M, a key of `models.catalog.CORES`
     memory_options: Overrides = field(default_factory=dict)  # the core's arguments
     train: Overrides = field(default_factory=dict)  # TrainConfig
-    batch_size: int = 32
-    sequence_length: int | None = None
+    batch_size: Count = 32
+    sequence_length: Count | None = None
     controller: Overrides = field(default_factory=dict)  # `method`, and its options
     evaluate: Overrides = field(default_factory=dict)  # EvaluateConfig
-    bank_size: int = 256
+    bank_size: Count = 256
     bank: Overrides = field(default_factory=dict)  # BankConfig
     iterations: Sequence[Iteration] = ()  # what follows the first pass through all stages
 

@@ -3,14 +3,17 @@
 import importlib.util
 import re
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 from dreamserve_training.recipe import Recipe
+from dreamserve_training.recipe_code import code_of
 
+BUILT_IN = Path(__file__).parent / "recipes"
 RECIPES = ("carracing", "takecover")
 _WORLD_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
@@ -47,9 +50,12 @@ def load_recipe(recipe: str) -> Recipe:
             f"no recipe {recipe!r}; known recipes: {', '.join(RECIPES)}. A recipe of your own is a"
             " file, ./NAME.py, which `dreamserve-train new NAME --env ID` writes"
         )
-    built_in = Path(__file__).parent / "recipes" / f"{recipe}.py"
-    path = Path(recipe).resolve() if is_file(recipe) else built_in
+    path = Path(recipe).resolve() if is_file(recipe) else BUILT_IN / f"{recipe}.py"
     found = _recipe_of(path)
+    if found.name is not None and not _WORLD_NAME.fullmatch(found.name):
+        raise RecipeError(
+            f"{path}: name={found.name!r}: a world's name has small letters, digits, - and _"
+        )
     from_file: dict[str, Any] = {
         field: FromFile(path, field)
         for field in ("env", "policy", "record")
@@ -69,11 +75,33 @@ class FromFile:
         """Call the recipe's field."""
         return getattr(_recipe_of(self.path), self.field)(*arguments)
 
+    def code(self) -> str:
+        """Return a digest of the callable's code; "" for a recipe of this package."""
+        if self.path.parent == BUILT_IN:
+            return ""
+        return code_of(self.path, getattr(_recipe_of(self.path), self.field))
+
     @property
     def __name__(self) -> str:
         """The callable's own name."""
         found = getattr(_recipe_of(self.path), self.field)
         return str(getattr(found, "__name__", type(found).__name__))
+
+
+def _place(path: Path, error: BaseException) -> str:
+    """Return the file, and the line of it that raised `error`."""
+    lines = [each.lineno for each in extract_tb(error.__traceback__) if each.filename == str(path)]
+    return f"{path}, line {lines[-1]}" if lines else str(path)
+
+
+def _told(error: BaseException) -> str:
+    told, hint = f"{type(error).__name__}: {error}", ""
+    if "relative import" in str(error):
+        hint = "; a recipe runs like a script: import modules beside it by their names"
+    if "Recipe.__init__() got an unexpected" in str(error):
+        known = ", ".join(field.name for field in fields(Recipe))
+        hint = f"; a recipe has {known}; options of a stage are in its dict: train={{'epochs': 5}}"
+    return told + hint
 
 
 @lru_cache
@@ -91,8 +119,8 @@ def _recipe_of(path: Path) -> Recipe:
         sys.path.append(str(path.parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise RecipeError(f"{path}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise RecipeError(f"{_place(path, error)}: {_told(error)}") from error
     found = getattr(module, "RECIPE", None)
     if not isinstance(found, Recipe):
         raise RecipeError(f"{path}: must define RECIPE = Recipe(env=...), not {found!r}")

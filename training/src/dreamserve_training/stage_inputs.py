@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from dreamserve_training.data.collect import code_used
 from dreamserve_training.data.digests import file_hash, files_digest
 from dreamserve_training.data.encoding import ENCODER_FILE, FramesToLatentConverter
 from dreamserve_training.data.episodes import SPLITS, Split
@@ -58,6 +59,7 @@ def _collect(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
         train, holdout = map(files_digest, recipe.data.split())
         return {"env": recipe.env, "train": train, "holdout": holdout}
     inputs = {"env": recipe.env, "collect": recipe.collect, "holdout": recipe.holdout}
+    inputs |= code_used(recipe.env, recipe.collect)
     return {**inputs, **({"players": players(recipe, workspace)} if recipe.players else {})}
 
 

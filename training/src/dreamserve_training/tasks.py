@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from dreamserve_training.export.writing import refuse_to_overwrite
 from dreamserve_training.passes import resolve_passes
 from dreamserve_training.probe import probe
 from dreamserve_training.progress import duration
@@ -82,9 +83,11 @@ def run_stages(
     A stage is skipped if its output exists and was made of what the recipe and the earlier stages'
     files are now. A stage whose unfinished or finished files were made of other settings or data
     raises MismatchError; with `restart` it removes them and starts over. Raises ValueError for an
-    unknown recipe and for a stage whose input is missing or outdated, and LockedError if another
-    process runs stages in `root`.
+    unknown recipe and for a stage whose input is missing or outdated, ExportError for a `bundle`
+    that is something else, and LockedError if another process runs stages in `root`.
     """
+    if names is None or "export" in names:
+        refuse_to_overwrite(bundle)  # hours before it is written
     written = load_recipe(name)
     workspace = Workspace(root, written.memory, restart)
     root.mkdir(parents=True, exist_ok=True)

@@ -122,5 +122,11 @@ def write_json(path: Path, content: object) -> None:
 
 
 def read_json(path: Path, default: Any) -> Any:
-    """Return the JSON content of `path`, or `default` if the file does not exist."""
-    return json.loads(path.read_text()) if path.exists() else default
+    """Return the JSON content of `path`, or `default` if the file does not exist.
+
+    ValueError, which names the file, if it is not JSON.
+    """
+    try:
+        return json.loads(path.read_text()) if path.exists() else default
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error}); remove it, to make it again") from error

@@ -57,12 +57,12 @@ def as_actions(actions: Actions) -> npt.NDArray[np.int64] | npt.NDArray[np.float
 
 
 def _shape_hint(actions: Actions, space: Space) -> str:
+    if space.dtype is np.int64 and actions.dtype.kind == "f":
+        return "; store choices as integers; or are these numbers of a Box, for another model?"
     if not space.shape and actions.ndim == 2 and actions.shape[1] == 1:
         return "; store them without the last axis, actions[:, 0]"
     if space.shape == (1,) and actions.ndim == 1:
         return "; store them with a last axis, actions[:, None]"
-    if not space.shape and actions.dtype.kind == "f":
-        return "; are these continuous actions? They are (T, A) floats, for another model"
     return ""
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from dreamserve.spaces import ActionSpace
 from dreamserve_training.data.policies import Policy, random_actions, sticky_actions
-from dreamserve_training.envs import Observed
+from dreamserve_training.env_values import Observed
 from dreamserve_training.runs.options import Options
 
 _BURSTS = 1  # stream of random numbers, beside that of a policy

@@ -14,7 +14,8 @@ from dreamserve_training.data.numbers import check_flags, check_logvar, check_nu
 
 STEP_FIELDS = ("actions", "rewards", "terminated")
 OBSERVATION_FIELDS = ("frames", "vectors")
-MAX_CHANNELS = 4
+MAX_CHANNELS = 4  # of frames
+MAX_NUMBERS = 1024  # of a vector
 # Names and forms of other projects' data; `sources` reads them.
 IMPORT_HINT = "`dreamserve-train import FOLDER OUT` converts other forms"
 

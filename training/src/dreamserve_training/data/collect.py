@@ -6,7 +6,7 @@ Each episode is a pure function of its seed and its players, and has its own fil
 interrupted run continues with the missing files.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,16 +17,20 @@ import numpy as np
 from dreamserve.backends.choose import cores
 from dreamserve.spaces import ActionSpace
 from dreamserve_training.data.agents import Agent, BlindAgent
+from dreamserve_training.data.checks import check_raw_episode
 from dreamserve_training.data.episodes import DataError, Episode, save_episode
 from dreamserve_training.data.players import Player, player_of
 from dreamserve_training.data.policies import Policy, sticky_actions
 from dreamserve_training.data.workers import worker_env
-from dreamserve_training.envs import EnvSpec, RealEnv
+from dreamserve_training.envs import EnvSpec, RealEnv, running
 from dreamserve_training.runs.locks import locked
 from dreamserve_training.runs.options import PLACE, AboveZero, Count, Options, Whole
 from dreamserve_training.runs.pools import worker_pool
 from dreamserve_training.runs.records import Record, begin, describe, finish
 from dreamserve_training.runs.signals import stoppable
+
+# Names that an episode's observations have, raw or encoded.
+RESERVED = {"frames", "vectors", "mu", "logvar", "z"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,8 @@ def record_episode(env: RealEnv, config: CollectConfig, seed: int) -> Episode:
     """Play one episode; return the arrays that `episodes` describes.
 
     What the spec's `record` returns is stored beside them, (T,) float32 each, for analysis: no
-    model is trained on it. Raises DataError for an action that is not in the action space.
+    model is trained on it. Raises DataError for an episode that cannot be trained on, what
+    `RealEnv` raises, and InvalidActionError for an action that is not in the action space.
     """
     spec = env.spec
     is_frames = spec.observation.kind == "frame"
@@ -75,9 +80,11 @@ def record_episode(env: RealEnv, config: CollectConfig, seed: int) -> Episode:
     recorded: list[Mapping[str, float]] = []
     while len(rows) < spec.max_episode_steps:
         try:
-            action = spec.action_space.check(agent.act())
+            with running(f"{env.place()}: the next action", StopIteration):
+                chosen = agent.act()
         except StopIteration:
             break
+        action = spec.action_space.check(chosen)
         observations.append(seen)
         seen, reward, terminated, truncated, numbers = env.step(action)
         rows.append((action, reward, terminated))
@@ -88,13 +95,34 @@ def record_episode(env: RealEnv, config: CollectConfig, seed: int) -> Episode:
     if not rows:
         raise DataError(f"{spec.env_id}: the policy gave no action")
     actions, rewards, terminated_ = zip(*rows, strict=True)
-    return {
+    episode: Episode = {
         "frames" if is_frames else "vectors": np.stack(observations),
         "actions": np.asarray(actions, spec.action_space.dtype),
-        "rewards": np.array(rewards, np.float32),
+        "rewards": np.array(rewards, np.float64),
         "terminated": np.array(terminated_, np.bool_),
-        **{name: np.array([row[name] for row in recorded], np.float32) for name in recorded[0]},
     }
+    where = f"{spec.env_id}, the episode with seed {seed}"
+    check_raw_episode(episode, where)
+    episode["rewards"] = episode["rewards"].astype(np.float32)
+    return {**episode, **_columns(recorded, set(episode), where)}
+
+
+def _columns(rows: Sequence[Mapping[str, float]], taken: set[str], where: str) -> Episode:
+    """Return the recorded numbers by name, (T,) float32 each; DataError names `where`."""
+    names = set(rows[0])
+    if names & (taken | RESERVED):
+        raise DataError(f"{where}: `record` gives {sorted(names)}; choose other names")
+    columns: Episode = {}
+    for name in rows[0]:
+        values = [row.get(name) if set(row) == names else None for row in rows]
+        column = np.array([np.nan if value is None else value for value in values])
+        if None in values or column.ndim != 1 or column.dtype.kind not in "biuf":
+            raise DataError(
+                f"{where}: `record` must give the same names with one number each at every step;"
+                f" {name!r} is not"
+            )
+        columns[name] = column.astype(np.float32)
+    return columns
 
 
 def collect(
@@ -138,9 +166,18 @@ def _begin(spec: EnvSpec, directory: Path, config: CollectConfig, restart: bool)
         "actions": describe((config.shortest, config.longest, config.policy)),
         **({"players": describe(config.players)} if config.players else {}),
     }
-    record = Record("the collection", settings, {"episodes": config.episodes})
+    code = code_used(spec, config)
+    record = Record("the collection", settings, {"episodes": config.episodes}, grows=code)
     path = directory / "collect_run.json"
     begin(path, record, made, reached=reached, restart=restart)
+
+
+def code_used(spec: EnvSpec, config: CollectConfig) -> dict[str, dict[str, str]]:
+    """Return digests of the user's code that plays, by what it is; empty without any."""
+    functions = {"env": spec.env, "record": spec.record, "policy": config.policy}
+    digests = {name: getattr(each, "code", str)() for name, each in functions.items()}
+    code = {name: digest for name, digest in digests.items() if digest}
+    return {"code": code} if code else {}
 
 
 def _path(directory: Path, seed: int) -> Path:

@@ -5,8 +5,10 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from dreamserve.observations import FrameSpec, ObservationSpec
 from dreamserve.spaces import Space
@@ -15,10 +17,11 @@ from dreamserve_training.data.checks import load_raw_episode, observation_field
 from dreamserve_training.data.description import Description, read_description
 from dreamserve_training.data.episodes import DataError, Episode, episode_paths, save_episode
 from dreamserve_training.data.frames import resized
+from dreamserve_training.runs.options import Options, Whole
 
 
 @dataclass(frozen=True)
-class Data:
+class Data(Options):
     """A folder of raw episodes, as `dreamserve-train import` writes it.
 
     A share `holdout` of the episodes, at least one, is never trained on; the split depends on
@@ -26,8 +29,8 @@ class Data:
     """
 
     folder: str | Path
-    holdout: float = 0.1
-    seed: int = 0
+    holdout: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    seed: Whole = 0
 
     def description(self) -> Description:
         """Return what the folder holds; DataError if it has no description."""
@@ -42,10 +45,8 @@ class Data:
     def split(self) -> tuple[list[Path], list[Path]]:
         """Return the files that train and those that are held out, each sorted by name.
 
-        Raises DataError for a folder of fewer than two episodes, ValueError for an invalid share.
+        Raises DataError for a folder of fewer than two episodes.
         """
-        if not 0 < self.holdout < 1:
-            raise ValueError(f"holdout must be a share between 0 and 1, not {self.holdout}")
         paths = episode_paths(self.folder)
         if len(paths) < 2:
             raise DataError(f"{self.folder}: holds one episode; one more is needed, to hold out")

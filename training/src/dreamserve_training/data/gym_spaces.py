@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from dreamserve.spaces import ActionSpace, Space
 from dreamserve_training.data.episodes import DataError
 
+MAX_ACTIONS = 4096  # of a Discrete space, or parts of an action
 _FORMS = "Discrete(n), MultiDiscrete(n, …), MultiBinary(n) or Box(low:high, …)"
 _SPACE: TypeAdapter[Any] = TypeAdapter(ActionSpace)
 
@@ -18,6 +19,8 @@ _SPACE: TypeAdapter[Any] = TypeAdapter(ActionSpace)
 def make_space(kind: str, names: Sequence[str] | None = None, **fields: Any) -> Space:
     """Return the space `kind` with `fields`; default names: "action 0", …. DataError."""
     width = fields["n"] if "n" in fields else len(fields.get("nvec", fields.get("low", ())))
+    if width > MAX_ACTIONS:
+        raise DataError(f"{kind} of {width} actions, or parts of one; at most {MAX_ACTIONS}")
     named = tuple(names) if names else tuple(f"action {index}" for index in range(width))
     try:
         space: Space = _SPACE.validate_python({"type": kind, "names": named, **fields})
@@ -59,7 +62,7 @@ def _bounds(text: str) -> list[tuple[float, float]]:
     """Return the bounds of components: of one from "-1:1", of three from "-1:1*3"."""
     pair, _, count = text.partition("*")
     low, high = map(float, pair.split(":"))
-    return [(low, high)] * int(count or 1)
+    return [(low, high)] * min(int(count or 1), MAX_ACTIONS + 1)
 
 
 def from_gymnasium(space: gymnasium.Space[Any], where: object) -> tuple[Space | None, Any]:
@@ -75,6 +78,11 @@ def from_gymnasium(space: gymnasium.Space[Any], where: object) -> tuple[Space | 
     if isinstance(space, spaces.MultiBinary) and len(space.shape) == 1:
         return make_space("MultiBinary", n=space.shape[0]), 0
     if isinstance(space, spaces.Box) and len(space.shape) == 1:
+        if not np.issubdtype(space.dtype, np.floating):
+            raise DataError(
+                f"{where}: actions are {space.dtype} in a Box, from {space.low} to {space.high};"
+                " whole numbers are choices: give --actions 'MultiDiscrete(…)', counted from 0"
+            )
         if not space.is_bounded():
             return None, 0
         return make_space("Box", low=tuple(space.low), high=tuple(space.high)), 0
@@ -99,14 +107,12 @@ def to_gymnasium(space: Space) -> gymnasium.Space[Any]:
 def infer_space(low: Any, high: Any) -> Space:
     """Return the smallest space of actions whose components have these extremes, (A,) or ().
 
-    Integers are counted from 0. A component of a Box that never changes gets a range of 2.
+    Integers count from 0. A component of a Box that never changes gets a range of 2.
     """
     if np.asarray(low).dtype.kind == "f":
         still = low == high
         bounds = np.where(still, low - 1, low).tolist(), np.where(still, high + 1, high).tolist()
         return make_space("Box", low=tuple(bounds[0]), high=tuple(bounds[1]))
-    if np.asarray(low).min() < 0:
-        raise DataError(f"actions are integers from {low} to {high}; they must count from 0")
     if np.ndim(high) == 0:
         return make_space("Discrete", n=int(high) + 1)
     return make_space("MultiDiscrete", nvec=tuple(int(last) + 1 for last in high))

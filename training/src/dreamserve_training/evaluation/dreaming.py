@@ -16,7 +16,7 @@ from dreamserve.spaces import ActionSpace
 from dreamserve_protocol.common import Start
 from dreamserve_training.data.agents import Agent, Exploration, ExploringAgent
 from dreamserve_training.dreams.returns import features, worker_world
-from dreamserve_training.envs import Observed
+from dreamserve_training.env_values import Observed
 from dreamserve_training.models.controller import Float32, Policy, load_policy
 
 

@@ -88,7 +88,7 @@ def write_bundle(
     `out_dir` exists and is not a bundle.
     """
     out_dir = Path(out_dir)
-    _refuse_to_overwrite(out_dir)
+    refuse_to_overwrite(out_dir)
     if reference is None:
         reference = TorchBackend(spec, graphs.by_name())
     out_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,8 @@ def write_bundle(
     return out_dir
 
 
-def _refuse_to_overwrite(out_dir: Path) -> None:
+def refuse_to_overwrite(out_dir: Path) -> None:
+    """Raise ExportError for a file, and for a folder that holds something else than a bundle."""
     if not out_dir.exists():
         return
     if not out_dir.is_dir() or (any(out_dir.iterdir()) and not (out_dir / MANIFEST_FILE).exists()):

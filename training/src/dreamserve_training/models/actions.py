@@ -37,7 +37,9 @@ class ActionInput(nn.Module):
         elif space is not None and not isinstance(space, MultiBinarySpace):
             counts = torch.tensor(space.choice_counts)
             self._keep(
-                component=torch.arange(len(counts)).repeat_interleave(counts),
+                component=torch.arange(len(counts)).repeat_interleave(
+                    counts, output_size=sum(space.choice_counts)
+                ),
                 choice=torch.cat([torch.arange(count) for count in space.choice_counts]),
             )
 

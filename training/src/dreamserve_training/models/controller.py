@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,10 @@ CONTROLLER_INPUTS = ("latent", "h")  # features of evolved controllers, in this 
 
 # `Axis` takes the action `still` while |u| is below this.
 AXIS_THRESHOLD = 1 / 3
+
+
+class ControllerError(ValueError):
+    """A file that does not hold a controller; the message names it."""
 
 
 @runtime_checkable
@@ -184,8 +189,11 @@ def save_policy(policy: LayeredPolicy, path: Path) -> None:
 
 
 def load_policy(path: Path) -> LayeredPolicy:
-    """Return the policy that `save_policy` wrote to `path`."""
-    with np.load(path, allow_pickle=False) as archive:
-        inputs = archive["inputs"].tolist() if "inputs" in archive else CONTROLLER_INPUTS
-        layers = [Layer(archive[w], archive[b]) for w, b in _ARRAYS if w in archive]
-    return policy_of(layers, tuple(inputs))
+    """Return the policy that `save_policy` wrote to `path`; ControllerError for another file."""
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            inputs = archive["inputs"].tolist() if "inputs" in archive else CONTROLLER_INPUTS
+            layers = [Layer(archive[w], archive[b]) for w, b in _ARRAYS if w in archive]
+        return policy_of(layers, tuple(inputs))
+    except (ValueError, LookupError, TypeError, AttributeError, EOFError, BadZipFile) as error:
+        raise ControllerError(f"{path}: not a controller ({error})") from error

@@ -74,8 +74,10 @@ class RecurrentModel(WorldModel):
         # before any other local variable exists
         config: dict[str, Any] = {k: v for k, v in locals().items() if k not in _NOT_OPTIONS}
         super().__init__()
-        if min(z_dim, rnn_size, num_mixtures) < 1:
-            raise ValueError("z_dim, rnn_size and num_mixtures must be at least 1")
+        sizes = {"z_dim": z_dim, "rnn_size": rnn_size, "num_mixtures": num_mixtures}
+        for name, size in sizes.items():
+            if not isinstance(size, int) or size < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, not {size!r}")
         if reward_scale <= 0:
             raise ValueError(f"reward_scale must be above 0, not {reward_scale}")
         space = as_space(config.pop("action_space"))
@@ -141,9 +143,15 @@ class RecurrentModel(WorldModel):
             self.z_dim,
             tuple(TensorSpec(name=name, shape=(self.rnn_size,)) for name in self.state_names),
             GaussianMixture(form=self.head, components=self.num_mixtures),
-            NoiseSpec(normal=self.z_dim, uniform=self.z_dim if self.head == "per_dimension" else 1),
+            NoiseSpec(normal=self.z_dim, uniform=self._uniforms()),
             specs_of(self.signals),
         )
+
+    def _uniforms(self) -> int:
+        """Return how many uniforms select the components of a draw; one alone needs none."""
+        if self.num_mixtures == 1:
+            return 0
+        return self.z_dim if self.head == "per_dimension" else 1
 
     def shift_done_logit(self, offset: float) -> None:
         """Add `offset` to the done head's bias, if there is one."""

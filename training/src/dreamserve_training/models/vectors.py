@@ -1,5 +1,6 @@
 """V for vectors: no network, only a scale. The latent is the observation itself, normalised."""
 
+import logging
 import math
 from typing import Any
 
@@ -8,6 +9,12 @@ from torch import Tensor, nn
 
 NOISE = 0.02  # standard deviation of the posterior, in units of the latent
 LARGEST = 40_000.0  # of means and deviations, which bundles store in float16
+
+
+SMALLEST = 1e-4  # deviation that is scaled; a number that changes less keeps its unit
+ROUNDING = 1e-6  # relative error of float32, in which observations are stored
+
+logger = logging.getLogger("dreamserve_training")
 
 
 class VectorScale(nn.Module):
@@ -33,7 +40,8 @@ class VectorScale(nn.Module):
     def fitted(cls, vectors: Tensor) -> "VectorScale":
         """Return the scale of `vectors` (N, n). ValueError, which names the number, if it is large.
 
-        A number that never changes keeps its unit.
+        A number that never changes keeps its unit. One that changes too little to be seen is
+        logged.
         """
         wide = vectors.double()
         mean, deviation = wide.mean(0), wide.std(0, correction=0)
@@ -43,9 +51,10 @@ class VectorScale(nn.Module):
                 f"observation {index} has mean {mean[index]:g} and deviation {deviation[index]:g};"
                 f" at most {LARGEST:g}: scale it (gymnasium.wrappers.TransformObservation)"
             )
+        _warn_of_the_unseen(mean, deviation)
         vision = cls(len(mean))
         vision.mean.copy_(mean.half())
-        deviation = torch.where(deviation > 1e-4, deviation, torch.ones_like(deviation))
+        deviation = torch.where(deviation > SMALLEST, deviation, torch.ones_like(deviation))
         vision.scale.copy_(2.0 ** deviation.log2().round())
         return vision.eval()
 
@@ -69,3 +78,17 @@ class VectorScale(nn.Module):
         """Return the vectors (B, n) of `z` (B, n)."""
         vectors: Tensor = z * self.scale + self.mean
         return vectors
+
+
+def _warn_of_the_unseen(mean: Tensor, deviation: Tensor) -> None:
+    """Log the numbers whose changes are small beside 1, or beside the rounding of their mean."""
+    changes = deviation > ROUNDING * mean.abs()
+    is_small = (deviation <= SMALLEST) | ((mean - mean.half()).abs() > deviation)
+    for index in (changes & is_small).nonzero().flatten().tolist():
+        logger.warning(
+            "observation %d has mean %g and deviation %g, so M hardly sees it change: take off its"
+            " offset, or scale it (gymnasium.wrappers.TransformObservation)",
+            index,
+            mean[index],
+            deviation[index],
+        )

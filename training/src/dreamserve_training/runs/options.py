@@ -31,7 +31,7 @@ class Options:
             try:
                 check.validate_python(plain, strict=True)
             except ValidationError as error:
-                reason = error.errors()[0]["msg"].replace("Input should", "must")
+                reason = _reason(error)
                 raise ValueError(f"{type(self).__name__}: {name} {reason}, not {value!r}") from None
 
     @classmethod
@@ -47,6 +47,17 @@ class Options:
         if unknown:
             raise ValueError(f"unknown training options {unknown}; known options: {sorted(known)}")
         return cls(**options)
+
+
+def _reason(error: ValidationError) -> str:
+    """Return what a value must be: one thing, or one of several kinds."""
+    messages = [
+        part["msg"].replace("Input should", "must").replace("Value should", "must")
+        for part in error.errors()
+    ]
+    where = {part["loc"][-1:] for part in error.errors()}
+    kinds = messages if len(where) == len(messages) else messages[:1]
+    return " or ".join(dict.fromkeys(kinds))
 
 
 @cache

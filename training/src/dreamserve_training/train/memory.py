@@ -33,6 +33,7 @@ from dreamserve_training.train.trainer import (
 )
 
 Batches = Iterable[Item]
+Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
 def _readers() -> int:
@@ -45,7 +46,7 @@ class TrainConfig(Options):
 
     lr: AtLeastZero = 1e-3
     epochs: Count = 20
-    device: str = field(default="auto", metadata=PLACE)  # auto (the best available), cpu or cuda
+    device: Device = field(default="auto", metadata=PLACE)  # auto: the best available
     save_dir: str = field(default="checkpoints", metadata=PLACE)
     clip: AboveZero = 1.0  # maximum norm of the gradient
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"

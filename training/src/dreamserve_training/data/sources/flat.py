@@ -16,7 +16,7 @@ from dreamserve_training.data.episodes import DataError, Episode, episode_paths,
 from dreamserve_training.data.numbers import check_flags
 from dreamserve_training.data.sources.forms import (
     canonical_names,
-    check_lengths,
+    check_rows,
     to_episode,
     without_last_axis,
 )
@@ -49,7 +49,7 @@ def read_hdf5(path: Path, observation: str | None = None) -> Iterator[Named]:
     with file:
         arrays = dict(file)
         group = arrays.get("observations")
-        if isinstance(group, h5py.Group):
+        if isinstance(group, h5py.Group) or observation is not None:
             arrays["observations"] = part_of(group, observation, path)
         found = {name: value for name, value in arrays.items() if isinstance(value, h5py.Dataset)}
         if "timeouts" not in found and "next_observations" not in found:
@@ -61,19 +61,30 @@ def read_hdf5(path: Path, observation: str | None = None) -> Iterator[Named]:
         yield from split_episodes(found, path)
 
 
-def part_of(parts: Mapping[str, Any], key: str | None, where: object) -> Any:
-    """Return the part `key`, such as "camera" or "robot/camera", of nested observations."""
+def part_of(parts: Any, key: str | None, where: object) -> Any:
+    """Return the part `key`, such as "camera" or "robot/camera", of nested observations.
+
+    Parts of a tuple are called 0, 1, …. The only part need not be named.
+    """
     value: Any = parts
     for name in key.split("/") if key else ():
+        value = _named(value)
         if not isinstance(value, Mapping) or name not in value:
             held = sorted(value) if isinstance(value, Mapping) else "no parts"
             raise DataError(f"{where}: no part {name!r} of the observations; they have {held}")
         value = value[name]
+    while isinstance(value := _named(value), Mapping) and len(value) == 1:
+        (value,) = value.values()
     if isinstance(value, Mapping):
         raise DataError(
             f"{where}: observations have the parts {sorted(value)}; choose one with --observation"
         )
     return value
+
+
+def _named(value: Any) -> Any:
+    """Return the parts of a tuple by their numbers, everything else as it is."""
+    return {str(i): part for i, part in enumerate(value)} if isinstance(value, tuple) else value
 
 
 def split_episodes(arrays: Arrays, where: object) -> Iterator[Named]:
@@ -83,7 +94,7 @@ def split_episodes(arrays: Arrays, where: object) -> Iterator[Named]:
     `next_observations`.
     """
     names = canonical_names(arrays, where)
-    check_lengths({name: len(arrays[held]) for name, held in names.items()}, where)
+    check_rows({name: arrays[held] for name, held in names.items()}, where)
     rows = len(arrays[names["rewards"]])
     bounds = episode_bounds(arrays, names, where)
     longer = len(arrays[names["observations"]]) == rows + 1
@@ -108,7 +119,12 @@ def episode_bounds(arrays: Arrays, names: dict[str, str], where: object) -> list
             check_flags(flags, names[name], where)
             ends |= flags[names[name]].astype(np.bool_)
     if "truncated" not in names and "next_observations" in arrays:
-        ends[:-1] |= _jumps(arrays[names["observations"]], arrays["next_observations"], rows)
+        seen, following = arrays[names["observations"]], arrays["next_observations"]
+        if following.shape != (rows, *seen.shape[1:]):
+            raise DataError(
+                f"{where}: next_observations are {following.shape}, not {(rows, *seen.shape[1:])}"
+            )
+        ends[:-1] |= _jumps(seen, following, rows)
     elif "truncated" not in names and ends[:-1].any():
         raise DataError(
             f"{where}: episodes end inside the file, but no truncations or timeouts (N,) say where"

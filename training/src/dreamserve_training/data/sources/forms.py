@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dreamserve_training.data.actions import as_actions
-from dreamserve_training.data.checks import MAX_CHANNELS
+from dreamserve_training.data.checks import MAX_CHANNELS, MAX_NUMBERS
 from dreamserve_training.data.episodes import DataError, Episode
-from dreamserve_training.data.numbers import check_flags
+from dreamserve_training.data.numbers import check_flags, check_numbers
 
 Values = npt.NDArray[Any]
 
@@ -58,20 +58,25 @@ def to_episode(parts: Mapping[str, Values], where: object) -> Episode:
     T + 1 observations lose the last, in which no action was taken. Raises DataError for arrays that
     are not understood; the result is not yet checked as `check_raw_episode` does.
     """
-    check_lengths({name: len(part) for name, part in parts.items()}, where)
+    check_rows(parts, where)
     rewards = without_last_axis(parts["rewards"])
+    rewards = rewards.astype(np.float32) if rewards.dtype.kind == "b" else rewards
+    check_numbers({"rewards": rewards}, "rewards", where)
     flags = {"terminated": without_last_axis(parts["terminated"])}
     check_flags(flags, "terminated", where)
     return {
         **to_observations(parts["observations"][: len(rewards)], where),
         "actions": to_actions(parts["actions"], where),
-        "rewards": rewards.astype(np.float32) if rewards.dtype.kind in "biuf" else rewards,
+        "rewards": rewards.astype(np.float32),
         "terminated": flags["terminated"].astype(np.bool_),
     }
 
 
-def check_lengths(lengths: Mapping[str, int], where: object) -> None:
+def check_rows(arrays: Mapping[str, Any], where: object) -> None:
     """Raise DataError if the arrays, by the keys of NAMES, have not T rows or are empty."""
+    if single := sorted(name for name, array in arrays.items() if not array.shape):
+        raise DataError(f"{where}: {', '.join(single)}: one number, not an array (T, …)")
+    lengths = {name: array.shape[0] for name, array in arrays.items()}
     steps = lengths["rewards"]
     expected = {**dict.fromkeys(lengths, steps), "observations": lengths["observations"]}
     if lengths != expected or lengths["observations"] not in (steps, steps + 1) or steps == 0:
@@ -83,8 +88,8 @@ def check_lengths(lengths: Mapping[str, int], where: object) -> None:
 
 def to_actions(actions: Values, where: object) -> Values:
     """Return actions as int64 (T,) or (T, A), or float32 (T, A)."""
-    if actions.dtype.kind not in "biuf":
-        raise DataError(f"{where}: actions must be numbers, not {actions.dtype}")
+    if actions.dtype.kind != "b":
+        check_numbers({"actions": actions}, "actions", where)
     if actions.dtype.kind == "f":
         return as_actions(actions[:, None] if actions.ndim == 1 else actions)
     return as_actions(without_last_axis(actions))
@@ -97,13 +102,19 @@ def to_observations(observations: Values, where: object) -> Episode:
     if observations.ndim == 1 and observations.dtype.kind == "f":
         observations = observations[:, None]
     if observations.ndim == 2:
+        if not 1 <= observations.shape[1] <= MAX_NUMBERS:
+            raise DataError(
+                f"{where}: observations {observations.shape} are vectors of"
+                f" {observations.shape[1]} numbers; a world takes 1 to {MAX_NUMBERS}"
+            )
+        check_numbers({"vectors": observations}, "vectors", where)
         return {"vectors": observations.astype(np.float32)}
     if observations.ndim == 1:
         raise DataError(f"{where}: observations (T,) are integers; store them one-hot, as (T, n)")
     frames = observations[..., None] if observations.ndim == 3 else observations
     if frames.ndim == 4 and frames.shape[1] <= MAX_CHANNELS < frames.shape[3]:
         frames = np.moveaxis(frames, 1, 3)
-    if frames.ndim != 4 or frames.shape[3] > MAX_CHANNELS:
+    if frames.ndim != 4 or frames.shape[3] > MAX_CHANNELS or 0 in frames.shape:
         raise DataError(
             f"{where}: observations {observations.shape} are no vectors (T, n) and no frames"
             f" (T, H, W, C) of up to {MAX_CHANNELS} channels; of stacked frames, keep the last ones"

@@ -16,7 +16,7 @@ from dreamserve_training.data.actions import check_actions
 from dreamserve_training.data.checks import check_raw_episode, observation_field
 from dreamserve_training.data.description import Description, write_description
 from dreamserve_training.data.episodes import DataError, Episode, save_episode
-from dreamserve_training.data.gym_spaces import infer_space, renamed
+from dreamserve_training.data.gym_spaces import MAX_ACTIONS, infer_space, renamed
 from dreamserve_training.data.sources.flat import Named, read_folder, read_hdf5
 from dreamserve_training.data.sources.minari_source import MinariSource
 
@@ -34,10 +34,13 @@ def open_source(source: str, observation: str | None = None) -> Iterable[Named]:
         return MinariSource(source.removeprefix(MINARI), observation)
     path = Path(source)
     if path.is_dir():
+        if observation is not None:
+            raise DataError(f"{path}: .npz files hold no parts of observations to choose from")
         return read_folder(path)
     if path.suffix in HDF5 and path.is_file():
         return read_hdf5(path, observation)
-    raise DataError(f"{source}: must be minari:ID, a folder of .npz files or a .hdf5 file")
+    fault = "must be" if path.exists() else "there is no such folder or file; a source is"
+    raise DataError(f"{source}: {fault} minari:ID, a folder of .npz files or a .hdf5 file")
 
 
 def import_dataset(
@@ -100,6 +103,11 @@ class Seen:
         self.form = form
         if space is not None:
             check_actions(actions, space, where)
+        elif actions.dtype.kind == "i" and (actions.min() < 0 or actions.max() >= MAX_ACTIONS):
+            raise DataError(
+                f"{where}: actions are {actions.min()} to {actions.max()}; choices count from 0 and"
+                f" are at most {MAX_ACTIONS}"
+            )
         self.episodes, self.steps = self.episodes + 1, self.steps + len(actions)
         self.low.append(actions.min(axis=0))
         self.high.append(actions.max(axis=0))

@@ -46,11 +46,7 @@ class MinariSource:
         for episode in self.dataset:
             where = f"{self.where}, episode {episode.id}"
             parts = {
-                "observations": np.asarray(
-                    part_of(episode.observations, self.observation, where)
-                    if isinstance(episode.observations, dict)
-                    else episode.observations
-                ),
+                "observations": np.asarray(part_of(episode.observations, self.observation, where)),
                 "actions": np.asarray(episode.actions) - self._start,
                 "rewards": np.asarray(episode.rewards),
                 "terminated": np.asarray(episode.terminations),

@@ -1,0 +1,176 @@
+"""A recipe that cannot be run is refused when it is read, by the line, the field or the option."""
+
+from contextlib import nullcontext
+from itertools import count
+
+import pytest
+
+from dreamserve_training.data.collect import CollectConfig, _begin
+from dreamserve_training.passes import resolve_passes
+from dreamserve_training.probe import probe
+from dreamserve_training.recipe_files import RecipeError, load_recipe
+from dreamserve_training.runs.errors import MismatchError
+
+HEAD = """
+from dreamserve_training.data.disk import Data
+from dreamserve_training.recipe import Iteration, Recipe
+"""
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Return what writes a recipe's file of a text and loads it."""
+    numbers = count()
+
+    def load(text):
+        path = tmp_path / str(next(numbers)) / "world.py"
+        path.parent.mkdir()
+        path.write_text(HEAD + text)
+        return load_recipe(str(path))
+
+    return load
+
+
+FILES = {
+    "x = = 3": "SyntaxError: .*line 4",
+    "from . import helper": "line 4: ImportError.*import modules beside it by their names",
+    "raise SystemExit(0)": "line 4: SystemExit: 0",
+    "RECIPE = Recipe(env='CartPole-v1', steps=1 / 0)": "line 4: ZeroDivisionError",
+    "RECIPE = Recipe(env='CartPole-v1', epochs=3)": r"line 4: .*'epochs'; a recipe has env.*train=",
+    "RECIPE = Recipe(data='data/pole')": "line 4: .*data must be an instance of Data",
+    "RECIPE = Recipe(data=Data('data/pole', holdout='0.1'))": "holdout must be a valid number",
+    "RECIPE = Recipe(data=Data('data/pole', seed=-1))": "seed must be greater than or equal to 0",
+    "RECIPE = Recipe(env=3)": "env must be a valid string or must be callable, not 3",
+    "RECIPE = Recipe(env='CartPole-v1', name='My World')": "small letters, digits",
+    "RECIPE = Recipe(env='CartPole-v1', iterations=Iteration(episodes=3))": "instance of Sequence",
+}
+
+
+@pytest.mark.parametrize("text", FILES)
+def test_a_file_that_cannot_be_read_is_refused_with_its_line(load, text):
+    with pytest.raises(RecipeError, match=rf"world\.py.*{FILES[text]}"):
+        load(text)
+
+
+FIELDS = {
+    "steps='1000'": "steps must be a valid integer",
+    "steps=0": "steps must be greater than or equal to 1",
+    "batch_size=0": "batch_size must be greater",
+    "sequence_length=-1": "sequence_length must be greater",
+    "max_episode_steps=0": "max_episode_steps must be greater",
+    "bank_size=0": "bank_size must be greater",
+    "size=(0, 64)": "size must be greater",
+    "size=64": "size must be an instance of Sequence",
+    "crop=(0, 64)": "crop must have at least 4 items",
+    "action_names='ab'": "action_names 'str' instances are not allowed",
+    "constant_reward=float('nan')": "constant_reward must be a finite number",
+    "done_threshold='0'": "done_threshold must be a valid number",
+    "signals={'x': 3}": "signals must be an instance of Signal",
+    "record=3": "record must be callable",
+    "train=['epochs']": "train must be a valid dictionary",
+}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_field_of_another_kind_is_refused_by_name(load, field):
+    with pytest.raises(RecipeError, match=rf"line 4: ValueError: Recipe: {FIELDS[field]}"):
+        load(f"RECIPE = Recipe(env='CartPole-v1', {field})")
+
+
+@pytest.fixture(scope="module")
+def probed(tmp_path_factory):
+    """Return what the environment of these recipes tells."""
+    path = tmp_path_factory.mktemp("asked") / "pole.py"
+    path.write_text(HEAD + "RECIPE = Recipe(env='CartPole-v1')")
+    return probe(load_recipe(str(path)))
+
+
+LATE = {  # options that a stage reads after hours
+    "memory='gru'": "no memory model 'gru'",
+    "memory_options={'rnn_size': '128'}": "rnn_size must be a whole number",
+    "memory_options={'rnn': 128}": "unexpected keyword argument 'rnn'",
+    "memory_options={'head': 'joined'}": "head must be one of",
+    "baselines={'x': [5]}": "baselines: 'x': action 5 is not in Discrete",
+    "baselines={'x': []}": "baselines: 'x' has no actions",
+    "evaluate={'plan': {'planner': 'best'}}": "evaluate: plan: planner",
+    "evaluate={'plan': {'horizon': -1}}": "evaluate: plan: horizon",
+    "evaluate={'plan': {'steps': 3}}": "evaluate: plan: steps: is not a known field",
+    "train={'device': 'gpu9'}": "device must be 'auto', 'cpu'",
+    "vae={'z_dim': 0}": "z_dim must be greater",
+    "iterations=[Iteration(episodes=9, evaluate={'plan': {'horizon': 0}})]": "plan: horizon",
+}
+
+
+@pytest.mark.parametrize("option", LATE)
+def test_an_option_of_a_late_stage_is_refused_before_anything_is_collected(load, probed, option):
+    recipe = load(f"RECIPE = Recipe(env='CartPole-v1', {option})")
+    with pytest.raises(ValueError, match=LATE[option]):
+        resolve_passes(recipe, probed)
+
+
+def test_lists_and_arrays_are_as_good_as_tuples(load, probed):
+    recipe = load(
+        "import numpy\n"
+        "RECIPE = Recipe(env='CartPole-v1', size=[8, 8], crop=[0, 9, 0, 9],\n"
+        "    baselines={'sway': numpy.array([0, 1])}, memory_options={'rnn_size': 100_000})"
+    )
+    assert resolve_passes(recipe, probed)[0].baselines == (("sway", (0, 1)),)
+
+
+CODE = """
+from functools import partial
+
+SPEED = 2
+
+
+def helper(rng):
+    return SPEED
+
+
+def play(rng, space):
+    yield helper(rng)
+
+
+RECIPE = Recipe(env=lambda: 3, policy=play, steps=100)
+"""
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [
+        (CODE.replace("steps=100", "steps=200"), {"env", "policy"}),
+        (CODE.replace("yield helper", "# faster\n    yield  helper"), {"env", "policy"}),
+        (CODE.replace("SPEED = 2", "SPEED = 3"), {"env"}),
+        (CODE.replace("lambda: 3", "lambda: 4"), {"policy"}),
+        (CODE.replace("policy=play", "policy=partial(play)"), {"env"}),
+    ],
+)
+def test_the_code_of_a_recipes_functions_is_told_from_its_other_parts(load, changed, same):
+    first, second = load(CODE), load(changed)
+    kept = {name for name in ("env", "policy") if _code(first, name) == _code(second, name)}
+    assert kept == same
+
+
+def _code(recipe, name):
+    return getattr(recipe, name).code()
+
+
+def test_episodes_of_an_environment_whose_code_changed_are_refused(load, tmp_path):
+    env = """
+import gymnasium
+
+def make():
+    return gymnasium.make("CartPole-v1", {}
+    )
+
+RECIPE = Recipe(env=make)
+"""
+    for text, outcome in (
+        ("", nullcontext()),
+        ("# faster", nullcontext()),
+        ("sutton_barto_reward=True", pytest.raises(MismatchError, match=r"code\.env was")),
+    ):
+        spec = probe(load(env.format(text))).env
+        with outcome:
+            _begin(spec, tmp_path / "episodes", CollectConfig(episodes=1), restart=False)
+            (tmp_path / "episodes" / "episode-000000.npz").touch()
