@@ -486,6 +486,18 @@ def test_a_module_that_was_traced_for_one_batch_size_is_refused_with_what_to_cha
         writing.write_onnx(OneSize().eval(), example, ("vectors",), ("mean",), file)
 
 
+class Branches(torch.nn.Module):
+    def forward(self, vectors):
+        return vectors * 2 if vectors.sum() > 3 else vectors
+
+
+def test_a_module_that_branches_on_values_is_refused_with_the_line_that_does(tmp_path):
+    says = r"x.onnx: torch cannot export .*\(.*test_export.py, line \d+: .*if vectors.sum\(\) > 3"
+    example, file = (torch.zeros(2, 4),), tmp_path / "x.onnx"
+    with pytest.raises(ExportError, match=says):
+        writing.write_onnx(Branches().eval(), example, ("vectors",), ("mean",), file)
+
+
 @pytest.mark.parametrize(("hit", "factor", "passes"), [(4e-4, 1.002, True), (0.3, 1.0003, False)])
 def test_parity_allows_rounding_of_small_probabilities_only(
     hit, factor, passes, tiny_models, take_cover

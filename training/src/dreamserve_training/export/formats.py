@@ -6,6 +6,7 @@ The files contain no paths or names of the machine that wrote them.
 import inspect
 import io
 import logging
+import traceback
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from dreamserve_training.export.errors import ExportError
 
 OPSET = 18
+_OTHERS = (str(Path(torch.__file__).parent), str(Path(onnx.__file__).parent), __file__)
 _SMALLEST_STORED_IN_HALF = 64  # elements; for fewer a Cast costs more than it saves
 
 
@@ -50,7 +52,7 @@ def write_onnx(
         # torch's exporter warns about its own pytree use and about the shared axis name
         warnings.filterwarnings("ignore", r".*LeafSpec.* is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", r".*The axis name: batch will not be used", UserWarning)
-        with _without_torchvision_notices():
+        with _without_torchvision_notices(), _names_what_cannot_be_traced(path):
             program = torch.onnx.export(
                 graph,
                 example,
@@ -86,14 +88,37 @@ def _without_torchvision_notices() -> Iterator[None]:
         logger.removeFilter(keep)
 
 
+@contextmanager
+def _names_what_cannot_be_traced(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except torch.onnx.OnnxExporterError as error:
+        # torch's own message begins with advice for its developers; its cause is the fault
+        cause = error.__cause__ or error
+        raise ExportError(
+            f"{path.name}: torch cannot export the module: {str(cause).strip().splitlines()[0]}"
+            f"{_place_in_module(cause)}; no branch or loop of Python may depend on the values of"
+            " tensors or on the size of the batch"
+        ) from error
+
+
+def _place_in_module(error: BaseException) -> str:
+    """Return the last line outside torch that led to an error, in brackets."""
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [frame for frame in frames if not frame.filename.startswith(_OTHERS)]
+    if not outside:
+        return ""
+    return f" ({outside[-1].filename}, line {outside[-1].lineno}: {outside[-1].line})"
+
+
 def _refuse_fixed_batch(graph: onnx.GraphProto, path: Path) -> None:
     for part in (*graph.input, *graph.output):
         axis = part.type.tensor_type.shape.dim[0]
         if not axis.dim_param:
             raise ExportError(
                 f"{path.name}: the batch axis of {part.name} became the constant {axis.dim_value}"
-                " in the trace: a module that calls len(x) or int() on a size fixes it; use"
-                " x.shape[0], or -1 in reshape"
+                " in the trace: a module that calls len(x) or int() on a size, or loops over rows,"
+                " fixes it; use x.shape[0], or -1 in reshape"
             )
 
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dreamserve.archives import AGE
 from dreamserve.backends.base import Backend
@@ -26,6 +25,7 @@ from dreamserve.manifest_parts import GraphName
 from dreamserve_training.export.card import Picture, render_card
 from dreamserve_training.export.errors import ExportError
 from dreamserve_training.export.formats import OPSET, write_onnx, write_torchscript
+from dreamserve_training.export.given import check_bank, check_modules, examples
 from dreamserve_training.export.parity import TOLERANCE, check_parity, same_in_every_batch
 from dreamserve_training.files import write_arrays
 from dreamserve_training.models.controller import LinearPolicy
@@ -89,6 +89,8 @@ def write_bundle(
     """
     out_dir = Path(out_dir)
     _refuse_to_overwrite(out_dir)
+    check_modules(spec, graphs.by_name())
+    check_bank(spec, bank)
     if reference is None:
         reference = TorchBackend(spec, graphs.by_name())
     out_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -128,15 +130,9 @@ def _write_graphs(
     folder: Path, spec: WorldSpec, graphs: WorldGraphs, torchscript: bool, draft: Path | None
 ) -> dict[str, Any]:
     written: dict[str, Any] = {}
-    modules = graphs.by_name()
-    if modules.keys() != spec.graph_inputs().keys():
-        raise ExportError(
-            f"the spec has {list(spec.graph_inputs())}, the graphs are {list(modules)}"
-        )
-    for name, shapes in spec.graph_inputs().items():
-        module = modules[name]
-        inputs, outputs = tuple(shapes), tuple(spec.graph_outputs()[name])
-        example = tuple(_example(spec, name, shape) for name, shape in shapes.items())
+    for name, module in graphs.by_name().items():
+        inputs, outputs = tuple(spec.graph_inputs()[name]), tuple(spec.graph_outputs()[name])
+        example = tuple(examples(spec, name, _EXAMPLE_ROWS).values())
         onnx, script = folder / f"{name}.onnx", folder / f"{name}.pt"
         if not _is_copied(draft, onnx):
             write_onnx(module, example, inputs, outputs, onnx)
@@ -158,12 +154,6 @@ def _is_copied(draft: Path | None, file: Path) -> bool:
         return False
     shutil.copyfile(drafted, file)
     return True
-
-
-def _example(spec: WorldSpec, name: str, shape: tuple[int, ...]) -> Tensor:
-    if name == "action":
-        return torch.from_numpy(spec.action_space.zeros(_EXAMPLE_ROWS))
-    return torch.full((_EXAMPLE_ROWS, *shape), 0.5)
 
 
 def _file(path: Path) -> dict[str, Any]:

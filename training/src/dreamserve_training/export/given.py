@@ -1,0 +1,100 @@
+"""Checks what `write_bundle` is given before it traces anything, which takes seconds each.
+
+A module that is called with plain tensors says what is wrong with it in a way that its author
+understands; the exporter, which traces it with symbolic sizes, does not.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dreamserve.archives import AGE
+from dreamserve.bundle import Arrays, bank_shapes
+from dreamserve.manifest import WorldSpec
+from dreamserve.manifest_parts import GraphName
+from dreamserve_training.export.errors import ExportError
+
+# The rows of a trial: their temperatures, and their actions from the lowest (0) to the highest (1).
+_TEMPERATURES, _ACTIONS = (0.0, 0.5, 1.0), (0.5, 0.0, 1.0)
+_ROWS = len(_TEMPERATURES)
+_TOLD = ("temperature", "action")
+
+
+def examples(spec: WorldSpec, graph: GraphName, rows: int) -> dict[str, Tensor]:
+    """Return inputs of a graph by name, (rows, …) each: the zero action, 0.5 everywhere else."""
+    return {
+        name: torch.from_numpy(spec.action_space.zeros(rows))
+        if name == "action"
+        else torch.full((rows, *shape), 0.5)
+        for name, shape in spec.graph_inputs()[graph].items()
+    }
+
+
+def check_modules(spec: WorldSpec, modules: Mapping[GraphName, nn.Module]) -> None:
+    """Call each module once, on three rows of other temperatures and actions.
+
+    Raises ExportError, which names the graph and the tensor, if the modules are not those of the
+    spec, if one raises, and if an output is missing, of another shape or dtype, or not finite.
+    """
+    graphs = spec.graph_outputs()
+    if modules.keys() != graphs.keys():
+        raise ExportError(f"the spec has {list(graphs)}, the graphs are {list(modules)}")
+    for graph, shapes in graphs.items():
+        inputs = examples(spec, graph, _ROWS)
+        if graph == "step":
+            space = spec.action_space
+            shares = np.multiply.outer(np.float32(_ACTIONS), np.ones(space.shape, np.float32))
+            inputs["action"] = torch.from_numpy(space.uniform(shares))
+            inputs["temperature"] = torch.tensor(_TEMPERATURES)
+        outputs = _outputs(graph, modules[graph], inputs)
+        if len(outputs) != len(shapes):
+            raise ExportError(
+                f"{graph}: must return {len(shapes)} tensors, {', '.join(shapes)}; it returns"
+                f" {len(outputs)}"
+            )
+        for (name, shape), output in zip(shapes.items(), outputs, strict=True):
+            _check_output(f"{graph}: {name}", output, (_ROWS, *shape), inputs)
+
+
+def check_bank(spec: WorldSpec, bank: Arrays) -> None:
+    """Raise ExportError unless the bank has the names and shapes that follow from the spec."""
+    size = len(next(iter(bank.values()), ()))
+    expected = bank_shapes(spec, size) | ({AGE: (size,)} if AGE in bank else {})
+    if bank.keys() != expected.keys():
+        raise ExportError(f"the bank must hold {sorted(expected)}, not {sorted(bank)}")
+    for name, shape in expected.items():
+        if bank[name].shape != shape:
+            raise ExportError(f"bank: {name} must be {shape}, is {bank[name].shape}")
+
+
+def _outputs(graph: str, module: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    try:
+        with torch.inference_mode():
+            returned = module(*inputs.values())
+    except Exception as error:  # whatever a stranger's module raises
+        given = ", ".join(f"{name} {_kind(tensor)}" for name, tensor in inputs.items())
+        raise ExportError(
+            f"{graph}: the module raises {type(error).__name__}: {error}; it was called with"
+            f" {given}"
+        ) from error
+    return (returned,) if isinstance(returned, Tensor) else tuple(returned)
+
+
+def _check_output(
+    where: str, output: Tensor, shape: tuple[int, ...], inputs: Mapping[str, Tensor]
+) -> None:
+    if output.shape != shape or output.dtype != torch.float32:
+        raise ExportError(
+            f"{where} must be {shape} float32 for a batch of {_ROWS}, is {_kind(output)}"
+        )
+    for row in range(_ROWS):
+        if not output[row].isfinite().all():
+            row_of = {name: inputs[name][row].tolist() for name in _TOLD if name in inputs}
+            at = " and ".join(f"{name} {value}" for name, value in row_of.items())
+            raise ExportError(f"{where} is NaN or infinite" + (f" at {at}" if at else ""))
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
