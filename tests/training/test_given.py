@@ -79,6 +79,14 @@ def test_modules_and_a_bank_that_are_those_of_the_spec_pass():
             lambda of: {"next_latent": of["mean"] / of["temperature"][:, None]},
             r"step: next_latent is NaN or infinite at temperature 0.0 and action \[1, 1\]",
         ),
+        (
+            lambda of: {"reward": of["reward"] + torch.randn(of["reward"].shape)},
+            "step: reward changes from call to call; randomness comes from the input noise only",
+        ),
+        (
+            lambda of: {"next_window": of["window"] - of["window"].mean(0)},
+            "step: next_window changes with the other rows of its batch; reduce over features",
+        ),
     ],
 )
 def test_a_module_that_does_not_fit_is_refused_by_graph_and_tensor(change, message):

@@ -24,6 +24,7 @@ from dreamserve_training.export.errors import ExportError
 
 OPSET = 18
 _OTHERS = (str(Path(torch.__file__).parent), str(Path(onnx.__file__).parent), __file__)
+_ROUND = "weights must be rounded to half precision, by half_precision"
 _SMALLEST_STORED_IN_HALF = 64  # elements; for fewer a Cast costs more than it saves
 
 
@@ -134,7 +135,7 @@ def _store_weights_in_half(graph: onnx.GraphProto, buffers: set[str]) -> None:
         if not np.array_equal(half.astype(np.float32), values):
             if weight.name in buffers:
                 continue
-            raise ExportError(f"{weight.name}: weights must be rounded to half precision")
+            raise ExportError(f"{weight.name}: {_ROUND}")
         name = weight.name
         weight.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
         casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
@@ -164,7 +165,7 @@ def write_torchscript(graph: nn.Module, example: tuple[Tensor, ...], path: Path)
     """
     for name, tensor in graph.named_parameters():
         if not _is_half(tensor):
-            raise ExportError(f"{name}: weights must be rounded to half precision")
+            raise ExportError(f"{name}: {_ROUND}")
     with warnings.catch_warnings(), torch.no_grad():
         # deprecated in favour of torch.export, whose archives only the same torch version reads;
         # every torch since 2.0 loads a trace

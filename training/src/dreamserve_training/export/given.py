@@ -11,43 +11,32 @@ import torch
 from torch import Tensor, nn
 
 from dreamserve.archives import AGE
+from dreamserve.backends.accuracy import random_step, relative_difference
 from dreamserve.bundle import Arrays, bank_shapes
 from dreamserve.manifest import WorldSpec
 from dreamserve.manifest_parts import GraphName
 from dreamserve_training.export.errors import ExportError
+from dreamserve_training.export.parity import random_inputs
 
 # The rows of a trial: their temperatures, and their actions from the lowest (0) to the highest (1).
 _TEMPERATURES, _ACTIONS = (0.0, 0.5, 1.0), (0.5, 0.0, 1.0)
 _ROWS = len(_TEMPERATURES)
 _TOLD = ("temperature", "action")
-
-
-def examples(spec: WorldSpec, graph: GraphName, rows: int) -> dict[str, Tensor]:
-    """Return inputs of a graph by name, (rows, …) each: the zero action, 0.5 everywhere else."""
-    return {
-        name: torch.from_numpy(spec.action_space.zeros(rows))
-        if name == "action"
-        else torch.full((rows, *shape), 0.5)
-        for name, shape in spec.graph_inputs()[graph].items()
-    }
+_SAME = 1e-3  # relative; rounding differs with the size of a batch
 
 
 def check_modules(spec: WorldSpec, modules: Mapping[GraphName, nn.Module]) -> None:
-    """Call each module once, on three rows of other temperatures and actions.
+    """Call each module on random rows, of three temperatures and actions.
 
     Raises ExportError, which names the graph and the tensor, if the modules are not those of the
-    spec, if one raises, and if an output is missing, of another shape or dtype, or not finite.
+    spec, if one raises, if an output is missing, of another shape or dtype, or not finite, and if
+    it changes from call to call or with the other rows of its batch.
     """
-    graphs = spec.graph_outputs()
+    graphs, rng = spec.graph_outputs(), np.random.default_rng(0)
     if modules.keys() != graphs.keys():
         raise ExportError(f"the spec has {list(graphs)}, the graphs are {list(modules)}")
     for graph, shapes in graphs.items():
-        inputs = examples(spec, graph, _ROWS)
-        if graph == "step":
-            space = spec.action_space
-            shares = np.multiply.outer(np.float32(_ACTIONS), np.ones(space.shape, np.float32))
-            inputs["action"] = torch.from_numpy(space.uniform(shares))
-            inputs["temperature"] = torch.tensor(_TEMPERATURES)
+        inputs = _random_rows(spec, graph, rng)
         outputs = _outputs(graph, modules[graph], inputs)
         if len(outputs) != len(shapes):
             raise ExportError(
@@ -56,6 +45,15 @@ def check_modules(spec: WorldSpec, modules: Mapping[GraphName, nn.Module]) -> No
             )
         for (name, shape), output in zip(shapes.items(), outputs, strict=True):
             _check_output(f"{graph}: {name}", output, (_ROWS, *shape), inputs)
+        first = {name: tensor[:1] for name, tensor in inputs.items()}
+        for others, changes in (
+            (inputs, "from call to call; randomness comes from the input noise only"),
+            (first, "with the other rows of its batch; reduce over features, not over rows"),
+        ):
+            again = _outputs(graph, modules[graph], others)
+            for name, output, other in zip(shapes, outputs, again, strict=True):
+                if relative_difference(output[:1].numpy(), other[:1].numpy()) > _SAME:
+                    raise ExportError(f"{graph}: {name} changes {changes}")
 
 
 def check_bank(spec: WorldSpec, bank: Arrays) -> None:
@@ -67,6 +65,17 @@ def check_bank(spec: WorldSpec, bank: Arrays) -> None:
     for name, shape in expected.items():
         if bank[name].shape != shape:
             raise ExportError(f"bank: {name} must be {shape}, is {bank[name].shape}")
+
+
+def _random_rows(spec: WorldSpec, graph: GraphName, rng: np.random.Generator) -> dict[str, Tensor]:
+    if graph != "step":
+        arrays = random_inputs(spec, graph, _ROWS, rng)
+    else:
+        row, space = random_step(spec, rng, _ROWS), spec.action_space
+        shares = np.multiply.outer(np.float32(_ACTIONS), np.ones(space.shape, np.float32))
+        actions, temperatures = space.uniform(shares), np.float32(_TEMPERATURES)
+        arrays = [row.latent, actions, *row.state, temperatures, row.noise]
+    return dict(zip(spec.graph_inputs()[graph], map(torch.from_numpy, arrays), strict=True))
 
 
 def _outputs(graph: str, module: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:

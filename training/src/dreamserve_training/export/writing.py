@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from dreamserve.archives import AGE
 from dreamserve.backends.base import Backend
@@ -25,7 +26,7 @@ from dreamserve.manifest_parts import GraphName
 from dreamserve_training.export.card import Picture, render_card
 from dreamserve_training.export.errors import ExportError
 from dreamserve_training.export.formats import OPSET, write_onnx, write_torchscript
-from dreamserve_training.export.given import check_bank, check_modules, examples
+from dreamserve_training.export.given import check_bank, check_modules
 from dreamserve_training.export.parity import TOLERANCE, check_parity, same_in_every_batch
 from dreamserve_training.files import write_arrays
 from dreamserve_training.models.controller import LinearPolicy
@@ -131,18 +132,18 @@ def _write_graphs(
 ) -> dict[str, Any]:
     written: dict[str, Any] = {}
     for name, module in graphs.by_name().items():
-        inputs, outputs = tuple(spec.graph_inputs()[name]), tuple(spec.graph_outputs()[name])
-        example = tuple(examples(spec, name, _EXAMPLE_ROWS).values())
+        shapes, outputs = spec.graph_inputs()[name], tuple(spec.graph_outputs()[name])
+        example = tuple(_example(spec, tensor, shape) for tensor, shape in shapes.items())
         onnx, script = folder / f"{name}.onnx", folder / f"{name}.pt"
         if not _is_copied(draft, onnx):
-            write_onnx(module, example, inputs, outputs, onnx)
+            write_onnx(module, example, tuple(shapes), outputs, onnx)
         if torchscript and not _is_copied(draft, script):
             write_torchscript(module, example, script)
         written[name] = {
             "onnx": _file(onnx),
             "torchscript": _file(script) if torchscript else None,
             "opset": OPSET,
-            "inputs": inputs,
+            "inputs": tuple(shapes),
             "outputs": outputs,
         }
     return written
@@ -154,6 +155,12 @@ def _is_copied(draft: Path | None, file: Path) -> bool:
         return False
     shutil.copyfile(drafted, file)
     return True
+
+
+def _example(spec: WorldSpec, name: str, shape: tuple[int, ...]) -> Tensor:
+    if name == "action":
+        return torch.from_numpy(spec.action_space.zeros(_EXAMPLE_ROWS))
+    return torch.full((_EXAMPLE_ROWS, *shape), 0.5)
 
 
 def _file(path: Path) -> dict[str, Any]:
@@ -211,7 +218,9 @@ def _check_size(folder: Path, max_bytes: int) -> None:
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     if (total := sum(sizes.values())) > max_bytes:
         listed = ", ".join(f"{name} {size:,}" for name, size in sorted(sizes.items()))
-        raise ExportError(f"{total:,} bytes; a bundle may have at most {max_bytes:,}: {listed}")
+        raise ExportError(
+            f"{total:,} bytes; a bundle may have at most {max_bytes:,} (max_bytes): {listed}"
+        )
 
 
 def _put_in_place(staging: Path, out_dir: Path) -> None:
