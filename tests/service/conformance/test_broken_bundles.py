@@ -196,6 +196,7 @@ def test_a_sound_bundle_has_no_finding_and_its_speed_is_measured(tmp_path: Path)
     assert report.findings == []
     assert "independent rows" in report.passed
     assert "ms for 64 rows" in report.measured["a step"]
+    assert "s for the default of 14,336 candidates of 10 steps" in report.measured["a plan"]
 
 
 @pytest.mark.parametrize("what", BROKEN)
