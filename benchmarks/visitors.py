@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -81,7 +82,9 @@ class Crowd:
             try:
                 await visit()
             except Exception as error:
-                self.failures.append(f"{visit.__name__}: {error!r}")
+                failure = f"{visit.__name__} after {self.requests:,} requests: {error!r}"
+                print(failure, file=sys.stderr, flush=True)
+                self.failures.append(failure)
                 await asyncio.sleep(0.1)
 
     async def _turn(self) -> None:

@@ -59,7 +59,7 @@ DEATHS = [
 ]
 DEATHS += [
     (f"{stage} of iteration 1", 1 + number % 2, signal.SIGTERM if number % 2 else signal.SIGKILL)
-    for number, stage in enumerate(("collect", "encode", "memory", "controller", "evaluate"))
+    for number, stage in enumerate(("collect", "vae", "encode", "memory", "controller", "evaluate"))
 ]
 DEATHS.sort(key=lambda death: death[0].startswith("export"))  # it comes last
 DEATHS.insert(4, ("vae", 4, signal.SIGKILL))  # in the middle of training
@@ -78,7 +78,7 @@ RECIPE = Recipe(
     evaluate={"episodes": 2, "dream_temperatures": (1.0,), "plan_episodes": 0},
     constant_reward=1.0,
     baselines={"sweep 2": (1, 1, 2, 2)},
-    iterations=(Iteration(episodes=6, controller={"generations": 3}),),
+    iterations=(Iteration(episodes=6, vae={"epochs": 1}, controller={"generations": 3}),),
 )
 LEARNED = replace(
     RECIPE,

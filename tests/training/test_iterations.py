@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dreamserve.observations import VectorSpec
+from dreamserve.observations import Crop, FrameSpec, VectorSpec
 from dreamserve.spaces import DiscreteSpace
 from dreamserve_training import judging
 from dreamserve_training.assemble import memory_to_go_on
@@ -79,6 +79,7 @@ def test_no_two_passes_nor_judges_share_a_seed():
         ({"baselines": {}, "players": {"baselines": 1.0}}, "iteration 1: nobody plays"),
         ({"train": {"epoch": 3}}, "train: unknown options"),
         ({"exploration": {"shares": 3}}, "exploration: unknown options"),
+        ({"vae": {}}, "vectors have no V that could be trained on"),
     ],
 )
 def test_an_iteration_that_cannot_be_run_is_refused(change, says):
@@ -132,6 +133,38 @@ def test_an_iterations_stages_read_the_data_of_all_passes_and_the_first_ones_vae
     assert [task.title for task in tasks].count("vae") == 1
     assert tasks[-1].title == "export"
     assert tasks[-1].workspace == third
+
+
+def test_an_iteration_that_trains_v_on_encodes_the_data_of_all_passes_again(tmp_path):
+    first = Workspace(tmp_path, "mdnrnn")
+    second = first.next(trains_vae=True)
+    third = second.next()
+    assert third.vae_model == second.vae_model != first.vae_model
+    again = second.root / "latents" / "train-of-pass-0"
+    own = [each.root / "latents" / "train" for each in (first, second, third)]
+    assert first.all_latents("train") == own[:1]
+    assert second.all_latents("train") == [again, own[1]]
+    assert third.all_latents("train") == [again, *own[1:]]
+    assert second.to_encode("train") == [
+        (first.episodes("train"), again),
+        (second.episodes("train"), own[1]),
+    ]
+    assert third.to_encode("train") == [(third.episodes("train"), own[2])]
+
+
+def test_vs_training_in_an_iteration_has_its_own_options():
+    picture = FrameSpec(
+        source_shape=(64, 64, 3), crop=Crop(top=0, bottom=64, left=0, right=64), shape=(64, 64, 3)
+    )
+    probed = Probed(replace(PROBED.env, observation=picture), mean_steps=20.0)
+    on = Iteration(episodes=5, vae={"epochs": 2})
+    recipe = replace(RECIPE, vae={"frames": 500}, iterations=(on, Iteration(episodes=5)))
+    first, second, third = resolve_passes(recipe, probed)
+    assert [each.trains_vae for each in (first, second, third)] == [True, True, False]
+    assert (second.vae.frames, second.vae.epochs) == (500, 2)
+    wider = replace(recipe, iterations=(Iteration(episodes=5, vae={"z_dim": 8}),))
+    with pytest.raises(RecipeError, match="iteration 1: vae: z_dim stays 32"):
+        resolve_passes(wider, probed)
 
 
 def latents(folder, count, first=0):

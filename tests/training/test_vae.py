@@ -8,6 +8,7 @@ import torch
 
 from dreamserve_training.data.episodes import save_episode
 from dreamserve_training.data.frames import FrameDataset, frame_loader, sample_frames
+from dreamserve_training.models.checkpoint import CheckpointError
 from dreamserve_training.models.vae import ConvVAE, load_vae, save_vae, vae_loss
 from dreamserve_training.train.vae import VAEConfig, VAELoop, train_vae
 
@@ -101,6 +102,15 @@ def test_training_learns_and_a_finished_one_is_not_run_again(tmp_path):
 
     weights = path.read_bytes()
     assert train_vae(*files, config, device="cpu").read_bytes() == weights
+
+    on = *files[:2], tmp_path / "on"
+    one = VAEConfig(z_dim=8, epochs=1, lr=1e-5, batch_size=32, validation_frames=64)
+    trained_on = load_vae(train_vae(*on, one, device="cpu", initial=path))
+    assert error(trained_on) < 1.1 * error(load_vae(path))
+    with pytest.raises(ValueError, match=r"initial\.sha256 was .* and is now absent"):
+        train_vae(*on, one, device="cpu")
+    with pytest.raises(CheckpointError, match=r"'z_dim': 8.*'z_dim': 4"):
+        train_vae(*files[:2], tmp_path / "other", VAEConfig(z_dim=4), device="cpu", initial=path)
 
 
 def test_a_vae_is_read_back_as_it_was_written(tmp_path):

@@ -143,7 +143,8 @@ def test_what_a_world_does_not_have_is_an_error_that_says_what_it_has(matching):
 
 def test_the_documented_options_have_the_documented_defaults():
     page = (Path(__file__).parents[3] / "docs" / "training.md").read_text()
-    section = re.split(r"^##+ ", page[page.index("## A controller by policy gradient") :], flags=re.M)[1]
+    rest = page[page.index("## A controller by policy gradient") :]
+    section = re.split(r"^##+ ", rest, flags=re.M)[1]
     documented = {}
     for names, defaults in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|.*\| (.*) \|$", section, re.M):
         names = re.findall(r"\w+", names)

@@ -10,6 +10,7 @@ from typing import Any
 from dreamserve.loading import load_world
 from dreamserve.manifest import DoneRule
 from dreamserve.trust import UNTRUSTED
+from dreamserve_training.data.episodes import Folders
 from dreamserve_training.evaluation.measure import (
     card_pictures,
     measure_memory,
@@ -125,24 +126,30 @@ def write_bundle(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> 
 def _passes(
     recipe: ResolvedRecipe, workspace: Workspace, quality: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """Return the figures of C and M of every pass; all Ms predict the same held-out episodes."""
+    """Return the figures of C and M of every pass; all Ms predict the same held-out episodes.
+
+    An M of latents of another V than the last one's cannot be compared, and has no figures.
+    """
     held_out, figures = workspace.all_latents("holdout"), pass_figures(workspace)
     earlier = zip(recipe.passes()[:-1], workspace.passes()[:-1], strict=True)
     measured = [
-        measure_memory(
-            (world := load_world(each.draft)).backend,
-            world.spec,
-            held_out,
-            done_positive=options.train.done_pos_weight or 1.0,
-        )
+        _memory_figures(options, each, held_out) if each.vae == workspace.vae else {}
         for options, each in earlier
     ]
+    of_memory = [*measured, memory_figures(quality)]
     return {
-        name: {**of_controller, **memory_figures(of_memory)}
-        for (name, of_controller), of_memory in zip(
-            figures.items(), [*measured, quality], strict=True
-        )
+        name: {**of_controller, **each}
+        for (name, of_controller), each in zip(figures.items(), of_memory, strict=True)
     }
+
+
+def _memory_figures(
+    recipe: ResolvedRecipe, workspace: Workspace, held_out: Folders
+) -> dict[str, float]:
+    world, done_positive = load_world(workspace.draft), recipe.train.done_pos_weight or 1.0
+    return memory_figures(
+        measure_memory(world.backend, world.spec, held_out, done_positive=done_positive)
+    )
 
 
 def _write(

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from dreamserve.observations import VectorSpec
 from dreamserve_training.data.agents import Exploration
 from dreamserve_training.defaults import held_out, resolve
 from dreamserve_training.overrides import with_options
@@ -43,11 +44,18 @@ def _next(before: ResolvedRecipe, iteration: Iteration) -> ResolvedRecipe:
         before.collect, episodes=iteration.episodes, seed=before.holdout.seeds[-1] + 1
     )
     first = before.passes()[0]
+    vae = with_options("vae", first.vae, iteration.vae or {})
+    if iteration.vae is not None and isinstance(first.env.observation, VectorSpec):
+        raise RecipeError(f"iteration {number}: vae: vectors have no V that could be trained on")
+    if vae.z_dim != first.vae.z_dim:
+        raise RecipeError(f"iteration {number}: vae: z_dim stays {first.vae.z_dim}")
     return replace(
         first,
         data=None,
         collect=collect,
         holdout=held_out(collect),
+        vae=vae,
+        trains_vae=iteration.vae is not None,
         train=with_options("train", first.train, iteration.train),
         controller=with_options("controller", first.controller, iteration.controller),
         evaluate=with_options("evaluate", first.evaluate, iteration.evaluate),

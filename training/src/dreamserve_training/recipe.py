@@ -31,9 +31,10 @@ PlayerName = Literal["controller", "baselines", "random"]
 class Iteration(Options):
     """One more pass: collect with the last controller, train M on with all data, learn C again.
 
-    V stays. `players` have weights: "controller" is the last one, interrupted by bursts of random
-    actions, "baselines" are the recipe's, if it has any, at a random pace, with the same bursts,
-    and "random" plays as in the first pass. The last three fields change options of the recipe.
+    `players` have weights: "controller" is the last one, interrupted by bursts of random actions,
+    "baselines" are the recipe's, if it has any, at a random pace, with the same bursts, and
+    "random" plays as in the first pass. The last four fields change options of the recipe. V
+    stays, unless `vae` is given: then it is trained on, too, and all data is encoded again.
     """
 
     episodes: Count  # for training; a tenth more is held out
@@ -41,6 +42,7 @@ class Iteration(Options):
         default_factory=lambda: {"controller": 0.5, "baselines": 0.25, "random": 0.25}
     )
     exploration: Overrides = field(default_factory=dict)  # Exploration
+    vae: Overrides | None = None  # VAEConfig
     train: Overrides = field(default_factory=dict)  # TrainConfig
     controller: Overrides = field(default_factory=dict)  # ControllerConfig
     evaluate: Overrides = field(default_factory=dict)  # EvaluateConfig
@@ -132,6 +134,7 @@ class ResolvedRecipe:
     done_threshold: float | None
     signals: Signals
     bank: BankConfig
+    trains_vae: bool = True  # else V is that of the pass before
     # of an iteration: who plays, and the recipe of the pass before it
     players: tuple[tuple[PlayerName, float], ...] = ()
     exploration: Exploration = field(default_factory=Exploration)

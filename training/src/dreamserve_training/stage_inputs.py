@@ -25,7 +25,7 @@ def _controller_player(recipe: ResolvedRecipe, workspace: Workspace) -> Plays:
     before = workspace.before
     assert before is not None, "the first pass has no controller yet"
     policy = before.controller / "controller.npz"
-    files = [_hash(path) for path in (workspace.vae_model, before.memory_model, policy)]
+    files = [_hash(path) for path in (before.vae_model, before.memory_model, policy)]
     made_of = sha256(repr(files).encode()).hexdigest()[:16]
     return ControllerPlayer(before.draft.resolve(), policy.resolve(), made_of, recipe.exploration)
 
@@ -62,25 +62,28 @@ def _collect(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
 
 
 def _vae(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
-    return {"vae": recipe.vae, "episodes": _digests(workspace.episodes)}
+    before = workspace.before
+    initial = {} if before is None else {"initial": _hash(before.vae_model)}
+    return {"vae": recipe.vae, **initial, "episodes": _digests(workspace.all_episodes)}
 
 
 def _encode(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
-    return {"vae": _hash(workspace.vae_model), "episodes": _digests(workspace.episodes)}
+    episodes = _digests(lambda split: [raw for raw, _ in workspace.to_encode(split)])
+    return {"vae": _hash(workspace.vae_model), "episodes": episodes}
 
 
 def _memory(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
     names = ("memory", "memory_options", "signals", "train", "batch_size", "sequence_length")
     before = workspace.before
     initial = {} if before is None else {"initial": _hash(before.memory_model)}
-    return {**_fields(recipe, names), **initial, "latents": _all_latents(workspace)}
+    return {**_fields(recipe, names), **initial, "latents": _digests(workspace.all_latents)}
 
 
 def draft(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
     """Return what the bundle in whose dreams C is trained is made of."""
     names = ("env", "constant_reward", "done_rule", "done_threshold", "bank")
     models = {"vae": _hash(workspace.vae_model), "memory": _hash(workspace.memory_model)}
-    return {**_fields(recipe, names), **models, "latents": _all_latents(workspace)}
+    return {**_fields(recipe, names), **models, "latents": _digests(workspace.all_latents)}
 
 
 def _controller(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
@@ -146,15 +149,9 @@ def _fields(recipe: ResolvedRecipe, names: tuple[str, ...]) -> dict[str, Any]:
     return {name: getattr(recipe, name) for name in names}
 
 
-def _digests(folder: Callable[[Split], Path]) -> dict[str, Any]:
-    return {split: files_digest(sorted(folder(split).glob("*.npz"))) for split in SPLITS}
-
-
-def _all_latents(workspace: Workspace) -> dict[str, Any]:
+def _digests(folders: Callable[[Split], list[Path]]) -> dict[str, Any]:
     def paths(split: Split) -> list[Path]:
-        return [
-            path for each in workspace.all_latents(split) for path in sorted(each.glob("*.npz"))
-        ]
+        return [path for folder in folders(split) for path in sorted(folder.glob("*.npz"))]
 
     return {split: files_digest(paths(split)) for split in SPLITS}
 

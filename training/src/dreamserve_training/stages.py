@@ -63,8 +63,11 @@ def collect(recipe: ResolvedRecipe, workspace: Workspace) -> None:
 
 
 def vae(recipe: ResolvedRecipe, workspace: Workspace) -> None:
-    """Train V on a sample of frames, or fit the scale of vectors."""
-    config = recipe.vae
+    """Train V on a sample of the frames of all passes, or fit the scale of vectors.
+
+    An iteration trains on from the weights of the pass before it.
+    """
+    config, before = recipe.vae, workspace.before
     workspace.vae.mkdir(parents=True, exist_ok=True)
     if isinstance(recipe.env.observation, VectorSpec):
         fit_scale(episode_paths(workspace.episodes("train")), workspace.vae_model)
@@ -73,26 +76,29 @@ def vae(recipe: ResolvedRecipe, workspace: Workspace) -> None:
     counts: dict[Split, int] = {"train": config.frames, "holdout": config.validation_frames}
     for split, count in counts.items():
         samples[split] = workspace.vae / f"frames-{split}.npy"
-        paths = episode_paths(workspace.episodes(split))
+        paths = episode_paths(workspace.all_episodes(split))
         inputs = {"episodes": files_digest(paths), "count": count, "seed": config.seed}
         with made_of(workspace, samples[split].stem, inputs, samples[split]) as missing:
             if missing:
                 progress = log_progress(f"sample {split} frames")
                 sample_frames(paths, samples[split], count, config.seed, progress)
     train_vae(
-        samples["train"], samples["holdout"], workspace.vae, config, restart=workspace.restart
+        samples["train"],
+        samples["holdout"],
+        workspace.vae,
+        config,
+        restart=workspace.restart,
+        initial=None if before is None else before.vae_model,
     )
 
 
 def encode(recipe: ResolvedRecipe, workspace: Workspace) -> None:
-    """Encode the observations of every episode to V's posteriors."""
+    """Encode the observations of the episodes to V's posteriors; with a new V, of all passes."""
     converter = FramesToLatentConverter(workspace.vae_model, mixed_precision=True)
-    for split in SPLITS:
-        latents = workspace.latents(split)
-        begin_encoding(workspace.episodes(split), latents, converter, workspace.restart)
-        preprocess_trajectories(
-            workspace.episodes(split), latents, converter, progress=log_progress(f"encode {split}")
-        )
+    for episodes, latents in (each for split in SPLITS for each in workspace.to_encode(split)):
+        begin_encoding(episodes, latents, converter, workspace.restart)
+        progress = log_progress(f"encode {latents.name}")
+        preprocess_trajectories(episodes, latents, converter, progress=progress)
     (workspace.root / "encoded").touch()
 
 

@@ -52,8 +52,9 @@ def tasks_of(passes: Sequence[ResolvedRecipe], workspace: Workspace, bundle: Pat
     """Return all tasks in their order; the bundle is that of the last pass."""
     tasks = [Task(stage, passes[0], workspace) for stage in STAGES]
     for recipe in passes[1:]:
-        workspace = workspace.next()
-        tasks += [Task(stage, recipe, workspace) for stage in STAGES if stage.name != "vae"]
+        workspace = workspace.next(recipe.trains_vae)
+        stages = [stage for stage in STAGES if stage.name != "vae" or recipe.trains_vae]
+        tasks += [Task(stage, recipe, workspace) for stage in stages]
     last = Stage("export", partial(export, bundle=bundle), lambda w: w.root / "exported")
     return [*tasks, Task(last, passes[-1], workspace)]
 

@@ -16,16 +16,18 @@ class Workspace:
     root: Path
     core: str  # the recipe's `memory`; M's files are named after it
     restart: bool = False  # remove what was made of other settings or data
-    before: "Workspace | None" = None  # of the pass before an iteration: its V, and its data, too
+    before: "Workspace | None" = None  # of the pass before an iteration
+    trains_vae: bool = True  # whether this pass trains V; else it has that of the pass before
 
     def passes(self) -> "list[Workspace]":
         """Return the workspaces of all passes up to this one."""
         return [*(self.before.passes() if self.before else ()), self]
 
-    def next(self) -> "Workspace":
+    def next(self, trains_vae: bool = False) -> "Workspace":
         """Return the workspace of the next iteration."""
         first, number = self.passes()[0], len(self.passes())
-        return replace(self, root=first.root / "iterations" / str(number), before=self)
+        root = first.root / "iterations" / str(number)
+        return replace(self, root=root, before=self, trains_vae=trains_vae)
 
     def inputs(self, name: str) -> Path:
         """What a stage, or another product, was last made of, JSON."""
@@ -35,17 +37,24 @@ class Workspace:
         """Folder of raw episodes, one file each."""
         return self.root / "episodes" / split
 
-    def latents(self, split: Split) -> Path:
-        """Folder of the same episodes, encoded by V."""
-        return self.root / "latents" / split
-
     def all_episodes(self, split: Split) -> list[Path]:
         """Folders of raw episodes of this pass and those before it."""
         return [workspace.episodes(split) for workspace in self.passes()]
 
     def all_latents(self, split: Split) -> list[Path]:
-        """Folders of latent episodes of this pass and those before it."""
-        return [workspace.latents(split) for workspace in self.passes()]
+        """Folders of the same episodes, encoded by the V of this pass.
+
+        A pass that trains V encodes the episodes of the passes before it again.
+        """
+        trainer = self._vae_trainer()
+        number = len(trainer.passes()) - 1
+        again = [trainer.root / "latents" / f"{split}-of-pass-{before}" for before in range(number)]
+        return again + [each.root / "latents" / split for each in self.passes()[number:]]
+
+    def to_encode(self, split: Split) -> list[tuple[Path, Path]]:
+        """Folders of raw episodes that this pass encodes, and of their latents."""
+        folders = list(zip(self.all_episodes(split), self.all_latents(split), strict=True))
+        return folders if self.trains_vae else folders[-1:]
 
     @property
     def environment(self) -> Path:
@@ -55,7 +64,11 @@ class Workspace:
     @property
     def vae(self) -> Path:
         """Folder of the frame sample, V's checkpoints and the trained V."""
-        return self.passes()[0].root / "vae"
+        return self._vae_trainer().root / "vae"
+
+    def _vae_trainer(self) -> "Workspace":
+        """Return the last pass up to this one that trains V."""
+        return next(each for each in reversed(self.passes()) if each.trains_vae)
 
     @property
     def vae_model(self) -> Path:

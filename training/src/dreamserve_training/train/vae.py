@@ -12,9 +12,10 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from dreamserve_training.data.digests import batches_digest
+from dreamserve_training.data.digests import batches_digest, file_hash
 from dreamserve_training.data.frames import FrameDataset, frame_loader
-from dreamserve_training.models.vae import ConvVAE, save_vae, vae_loss
+from dreamserve_training.models.checkpoint import CheckpointError
+from dreamserve_training.models.vae import ConvVAE, load_vae, save_vae, vae_loss
 from dreamserve_training.runs.options import PLACE, AboveZero, AtLeastZero, Count, Options, Whole
 from dreamserve_training.runs.records import Record, describe
 from dreamserve_training.train.guarded_module import GuardedModule
@@ -111,13 +112,16 @@ def train_vae(
     device: str = "auto",
     restart: bool = False,
     callbacks: tuple[Callback, ...] = (),
+    initial: Path | None = None,
 ) -> Path:
     """Train V, or go on with an interrupted training; return the path of `vae_best.pth`.
 
     It has the weights of the epoch with the lowest `val_loss`. `vae_run.json` beside it says what
-    it was trained on. Raises ValueError for too few frames, MismatchError for files in `directory`
-    of other data or settings (with `restart` they are removed), LockedError if another process
-    trains there, and DivergedError for a loss that is not finite.
+    it was trained on. `initial` is another V's checkpoint, from whose weights training begins.
+    Raises ValueError for too few frames, CheckpointError for an `initial` that is not a V of such
+    sizes, MismatchError for files in `directory` of other data or settings (with `restart` they
+    are removed), LockedError if another process trains there, and DivergedError for a loss that is
+    not finite.
     """
     train = FrameDataset(train_frames)
     validation = FrameDataset(validation_frames, config.validation_frames)
@@ -128,12 +132,13 @@ def train_vae(
         frame_loader(validation, 256, shuffle=False),
     )
     path = directory / "vae_best.pth"
-    record, epochs = _record(config, loaders), config.epochs
+    record, epochs = _record(config, loaders, initial), config.epochs
     with training_run(directory, "vae", record, epochs, restart, places=config) as last:
         seed_everything(config.seed)
         mean_image = torch.from_numpy(train.frames[:4096].mean(axis=0, dtype=np.float32) / 255)
         steps = config.epochs * len(loaders[0])
-        loop = VAELoop(ConvVAE(config.z_dim, train.frames.shape[1:]), mean_image, config, steps)
+        vae = _untrained(config.z_dim, train.frames.shape[1:], initial)
+        loop = VAELoop(vae, mean_image, config, steps)
         fit(
             loop,
             loaders,
@@ -150,8 +155,21 @@ def train_vae(
     return path
 
 
-def _record(config: VAEConfig, loaders: tuple[Any, Any]) -> Record:
+def _untrained(z_dim: int, shape: tuple[int, ...], initial: Path | None) -> ConvVAE:
+    vae = ConvVAE(z_dim, shape)
+    if initial is not None:
+        other = load_vae(initial)
+        if other.config != vae.config:
+            raise CheckpointError(f"{initial}: is a V of {other.config}, not of {vae.config}")
+        vae.load_state_dict(other.state_dict())
+    return vae
+
+
+def _record(config: VAEConfig, loaders: tuple[Any, Any], initial: Path | None) -> Record:
     settings = describe(config)
     budget = {"epochs": settings.pop("epochs")}
     train, validation = map(batches_digest, loaders)
-    return Record("V", settings, budget, {"train": train, "validation": validation})
+    data = {"train": train, "validation": validation}
+    if initial is not None:
+        data["initial"] = {"sha256": file_hash(initial)}
+    return Record("V", settings, budget, data)
