@@ -5,8 +5,10 @@ understands; the exporter, which traces it with symbolic sizes, does not.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +21,8 @@ from dreamserve_training.export.errors import ExportError
 from dreamserve_training.export.parity import random_inputs
 
 # The rows of a trial: their temperatures, and their actions from the lowest (0) to the highest (1).
-_TEMPERATURES, _ACTIONS = (0.0, 0.5, 1.0), (0.5, 0.0, 1.0)
+_TEMPERATURES = np.array([0.0, 0.5, 1.0], np.float32)
+_ACTIONS = np.array([0.5, 0.0, 1.0], np.float32)
 _ROWS = len(_TEMPERATURES)
 _TOLD = ("temperature", "action")
 _SAME = 1e-3  # relative; rounding differs with the size of a batch
@@ -69,19 +72,18 @@ def check_bank(spec: WorldSpec, bank: Arrays) -> None:
 
 def _random_rows(spec: WorldSpec, graph: GraphName, rng: np.random.Generator) -> dict[str, Tensor]:
     if graph != "step":
-        arrays = random_inputs(spec, graph, _ROWS, rng)
+        arrays: list[npt.NDArray[Any]] = [*random_inputs(spec, graph, _ROWS, rng)]
     else:
         row, space = random_step(spec, rng, _ROWS), spec.action_space
-        shares = np.multiply.outer(np.float32(_ACTIONS), np.ones(space.shape, np.float32))
-        actions, temperatures = space.uniform(shares), np.float32(_TEMPERATURES)
-        arrays = [row.latent, actions, *row.state, temperatures, row.noise]
+        actions = space.uniform(np.multiply.outer(_ACTIONS, np.ones(space.shape, np.float32)))
+        arrays = [row.latent, actions, *row.state, _TEMPERATURES, row.noise]
     return dict(zip(spec.graph_inputs()[graph], map(torch.from_numpy, arrays), strict=True))
 
 
 def _outputs(graph: str, module: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
     try:
         with torch.inference_mode():
-            returned = module(*inputs.values())
+            returned = module(*(tensor.clone() for tensor in inputs.values()))
     except Exception as error:  # whatever a stranger's module raises
         given = ", ".join(f"{name} {_kind(tensor)}" for name, tensor in inputs.items())
         raise ExportError(
