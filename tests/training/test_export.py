@@ -20,6 +20,7 @@ from dreamserve.backends.fake import SPACES
 from dreamserve.backends.onnx import OnnxBackend
 from dreamserve.backends.torch import TorchBackend
 from dreamserve.bundle import load_bundle
+from dreamserve.errors import BundleError
 from dreamserve.manifest import SignalSpec
 from dreamserve.observations import Crop, FrameSpec
 from dreamserve.spaces import BoxSpace, DiscreteSpace
@@ -319,6 +320,15 @@ def test_a_failed_export_keeps_the_bundle_that_was_there(draft, tmp_path):
         export_world(folder, max_bytes=1000, **WORLDS["per_dimension"], draft=draft)
     assert load_bundle(folder).manifest.version == before
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+def test_an_error_of_loading_names_the_folder_that_was_asked_for(draft, tmp_path, monkeypatch):
+    def refuse(folder):
+        raise BundleError(f"{folder}/step.onnx: is damaged")
+
+    monkeypatch.setattr(writing, "load_bundle", refuse)
+    with pytest.raises(ExportError, match=re.escape(f": {tmp_path}/tiny/step.onnx: is damaged")):
+        export_world(tmp_path / "tiny", **WORLDS["per_dimension"], draft=draft)
 
 
 def test_the_graphs_of_a_draft_are_copied_unless_they_are_of_other_models(

@@ -114,7 +114,8 @@ def write_bundle(
         staging.chmod(0o755)  # mkdtemp's mode is 0o700
         _put_in_place(staging, out_dir)
     except BundleError as error:
-        raise ExportError(f"the written bundle cannot be loaded: {error}") from error
+        told = str(error).replace(staging.name, out_dir.name)  # that folder is gone by then
+        raise ExportError(f"the written bundle cannot be loaded: {told}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return out_dir
