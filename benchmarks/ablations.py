@@ -31,6 +31,7 @@ from dreamserve_training.progress import log_progress, show_progress
 from dreamserve_training.recipe import ResolvedRecipe
 from dreamserve_training.recipe_files import load_recipe
 from dreamserve_training.runs.pools import worker_pool
+from dreamserve_training.tasks import workspaces_of
 from dreamserve_training.train.ppo.config import PPOConfig
 from dreamserve_training.train.ppo.learning import learn
 from dreamserve_training.workspace import Workspace, read_json, write_json
@@ -72,10 +73,7 @@ def learnings(
 ) -> Iterator[Learning]:
     """Yield every learning: variants in the last pass's dreams, the recipe's in each pass's."""
     workspace = Workspace(run, passes[0].memory)
-    worlds = [workspace.draft]
-    for _ in passes[1:]:
-        workspace = workspace.next()
-        worlds.append(workspace.draft)
+    worlds = [each.draft for each in workspaces_of(passes, workspace)]
     base = passes[-1].controller
     if not isinstance(base, PPOConfig):
         raise SystemExit("the recipe's controller is not learned by PPO")

@@ -124,7 +124,7 @@ class Crowd:
 
     async def _batcher(self) -> None:
         await self._turn()
-        async with await self._client.dreams(8) as dreams:
+        async with await self._client.dreams(8, on_end="restart") as dreams:
             for _ in range(20):
                 await self._turn()
                 await dreams.step(np.zeros(8, np.int64))

@@ -26,6 +26,7 @@ SCRIPTS = {
     "dream_danger": "--temperatures 1 --dreams 8 --steps 7",
     "durability": "--rounds 1 --seconds 0.5",
     "evolve": "--generations 1 --max-steps 3 --slice 3",
+    "foreseen": "RECIPE POLE",
     "gpu": "--device cpu --worlds lstm256-z32 --sizes 1,9 --candidates 20 --runs 1",
     "http_step": "--only dreamserve --rounds 1 --seconds 0.5",
     "many_connections": "--connections 200 --steps 50",

@@ -50,13 +50,21 @@ class Task:
 
 def tasks_of(passes: Sequence[ResolvedRecipe], workspace: Workspace, bundle: Path) -> list[Task]:
     """Return all tasks in their order; the bundle is that of the last pass."""
-    tasks = [Task(stage, passes[0], workspace) for stage in STAGES]
-    for recipe in passes[1:]:
-        workspace = workspace.next(recipe.trains_vae)
+    tasks = []
+    workspaces = workspaces_of(passes, workspace)
+    for recipe, each in zip(passes, workspaces, strict=True):
         stages = [stage for stage in STAGES if stage.name != "vae" or recipe.trains_vae]
-        tasks += [Task(stage, recipe, workspace) for stage in stages]
+        tasks += [Task(stage, recipe, each) for stage in stages]
     last = Stage("export", partial(export, bundle=bundle), lambda w: w.root / "exported")
-    return [*tasks, Task(last, passes[-1], workspace)]
+    return [*tasks, Task(last, passes[-1], workspaces[-1])]
+
+
+def workspaces_of(passes: Sequence[ResolvedRecipe], first: Workspace) -> list[Workspace]:
+    """Return the workspace of every pass; that of the first one is `first`."""
+    workspaces = [first]
+    for recipe in passes[1:]:
+        workspaces.append(workspaces[-1].next(recipe.trains_vae))
+    return workspaces
 
 
 def run_stages(
