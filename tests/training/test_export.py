@@ -20,6 +20,7 @@ from dreamserve.backends.fake import SPACES
 from dreamserve.backends.onnx import OnnxBackend
 from dreamserve.backends.torch import TorchBackend
 from dreamserve.bundle import load_bundle
+from dreamserve.errors import BundleError
 from dreamserve.manifest import SignalSpec
 from dreamserve.observations import Crop, FrameSpec
 from dreamserve.spaces import BoxSpace, DiscreteSpace
@@ -321,6 +322,15 @@ def test_a_failed_export_keeps_the_bundle_that_was_there(draft, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
 
 
+def test_an_error_of_loading_names_the_folder_that_was_asked_for(draft, tmp_path, monkeypatch):
+    def refuse(folder):
+        raise BundleError(f"{folder}/step.onnx: is damaged")
+
+    monkeypatch.setattr(writing, "load_bundle", refuse)
+    with pytest.raises(ExportError, match=re.escape(f": {tmp_path}/tiny/step.onnx: is damaged")):
+        export_world(tmp_path / "tiny", **WORLDS["per_dimension"], draft=draft)
+
+
 def test_the_graphs_of_a_draft_are_copied_unless_they_are_of_other_models(
     draft, tmp_path, monkeypatch
 ):
@@ -484,6 +494,18 @@ def test_a_module_that_was_traced_for_one_batch_size_is_refused_with_what_to_cha
     example, file = (torch.zeros(2, 4),), tmp_path / "x.onnx"
     with pytest.raises(ExportError, match=says):
         writing.write_onnx(OneSize().eval(), example, ("vectors",), ("mean",), file)
+
+
+class Branches(torch.nn.Module):
+    def forward(self, vectors):
+        return vectors * 2 if vectors.sum() > 3 else vectors
+
+
+def test_a_module_that_branches_on_values_is_refused_with_the_line_that_does(tmp_path):
+    says = r"x.onnx: torch cannot export .*\(.*test_export.py, line \d+: .*if vectors.sum\(\) > 3"
+    example, file = (torch.zeros(2, 4),), tmp_path / "x.onnx"
+    with pytest.raises(ExportError, match=says):
+        writing.write_onnx(Branches().eval(), example, ("vectors",), ("mean",), file)
 
 
 @pytest.mark.parametrize(("hit", "factor", "passes"), [(4e-4, 1.002, True), (0.3, 1.0003, False)])

@@ -55,6 +55,10 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         {"edits": {"step": ("done_logit = Sub(ending, one)", "done_logit = Exp(ending)")}},
         "done_logit ends every dream at its first step",
     ),
+    "a probability of the end": (
+        {"edits": {"step": ("done_logit = Sub(ending, one)", "done_logit = Sigmoid(ending)")}},
+        "as probabilities are; return logits, which are negative where an end is unlikely",
+    ),
     "a reward that is not the constant": (
         {"reward": {"kind": "constant", "value": 1.0}},
         "the manifest says constant 1; return it at every step",
@@ -192,6 +196,7 @@ def test_a_sound_bundle_has_no_finding_and_its_speed_is_measured(tmp_path: Path)
     assert report.findings == []
     assert "independent rows" in report.passed
     assert "ms for 64 rows" in report.measured["a step"]
+    assert "s for the default of 14,336 candidates of 10 steps" in report.measured["a plan"]
 
 
 @pytest.mark.parametrize("what", BROKEN)

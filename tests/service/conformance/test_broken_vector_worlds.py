@@ -23,6 +23,10 @@ BANK = categorical_bank()
 MANIFEST_SAYS = "has_decode and has_policy say"
 
 CATEGORICAL_FAULTS: Faults = {
+    "normals where uniforms are meant": (
+        {"noise": {"normal": 2, "uniform": 0}},
+        "the manifest declares 2 normals, then 0 uniforms, and 2 groups take a uniform each",
+    ),
     "probabilities in place of one-hot vectors": (
         {"edits": {"step": ("next_latent = Reshape(hot_one, flat)",
                             "next_latent = Reshape(weights, flat)")}},
@@ -287,6 +291,11 @@ DETERMINISTIC_DOUBTS: Faults = {
     "a memory that stays as it is": (
         {"edits": {"step": ("next_past = Tanh(mixed)", "next_past = Identity(past)")}},
         "step: next_past is past, unchanged",
+    ),
+    "a memory that forgets": (
+        {"edits": {"step": ("next_past = Tanh(mixed)",
+                            "none = Sub(mixed, mixed)\n    next_past = Tanh(none)")}},
+        "step: next_past is the same in every dream",
     ),
     "a force that changes nothing": (
         {"edits": {"step": ("pushed = MatMul(action, push)",

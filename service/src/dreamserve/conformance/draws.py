@@ -119,6 +119,11 @@ def _hint(spec: WorldSpec, rows: StepInput, output: StepOutput) -> str:
     if probabilities := are_probabilities(spec.head, output.head):
         return f": {probabilities}"
     uniform, normal = spec.noise.uniform, spec.noise.normal
+    if isinstance(spec.head, Categorical) and uniform < spec.head.groups:
+        return (
+            f": the manifest declares {normal} normals, then {uniform} uniforms, and"
+            f" {spec.head.groups} groups take a uniform each"
+        )
     swapped = replace(rows, noise=np.roll(rows.noise, normal, axis=1))
     other = "weights_only" if spec.temperature_rule == "paper" else "paper"
     mistakes = {

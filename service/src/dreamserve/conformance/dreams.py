@@ -36,7 +36,12 @@ def ends(subject: Subject) -> Iterator[Finding]:
     """Dreams end neither at once nor, if the world has ends, never."""
     dreams, rule = subject.dreams, subject.spec.done
     logits = np.stack([output.done_logit for output in dreams.outputs])
-    if dreams.ends[0] == DREAMS:
+    if logits.min() >= 0 and logits.max() <= 1:
+        yield Finding(
+            f"step: done_logit is within [{logits.min():.3g}, {logits.max():.3g}] {_FROM}, as"
+            " probabilities are; return logits, which are negative where an end is unlikely"
+        )
+    elif dreams.ends[0] == DREAMS:
         how = "drawn with the probability sigmoid(done_logit)"
         if rule.rule == "threshold":
             how = f"above the manifest's threshold, {rule.threshold:g}"

@@ -31,6 +31,9 @@ def _unused(subject: Subject) -> Iterator[Finding]:
         elif np.array_equal(expected.state[i], rows.state[i]):
             text = f"step: next_{name} is {name}, unchanged; it remembers nothing of the dream"
             yield Finding(text, "warning")
+        elif (expected.state[i] == expected.state[i][0]).all():
+            text = f"step: next_{name} is the same in every dream; it remembers nothing of one"
+            yield Finding(text, "warning")
 
 
 def _swapped(subject: Subject) -> Iterator[Finding]:

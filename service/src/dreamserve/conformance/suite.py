@@ -27,6 +27,7 @@ from dreamserve.conformance import (
 from dreamserve.conformance.report import Finding, Report
 from dreamserve.conformance.subject import Subject
 from dreamserve.errors import BundleError
+from dreamserve.planning.random_shooting import RandomShooting
 from dreamserve.trust import UNTRUSTED, Trust
 
 Check = Callable[[Subject], Iterator[Finding]]
@@ -46,6 +47,7 @@ CHECKS: tuple[Check, ...] = (
     observations.reconstruction,
 )
 _ROWS = (1, 64)
+_PLANNED = 10  # steps of a plan whose time is told
 
 Loaded = TypeVar("Loaded")
 
@@ -79,9 +81,15 @@ def _behaviour(report: Report, bundle: Bundle, backend: OnnxBackend) -> None:
         if bundle.trust.trust_torchscript:
             _loaded(report, "torchscript", lambda: torchscript.compare(bundle, backend))
     report.measured["state of a dream"] = f"{bundle.manifest.state_bytes():,} bytes"
-    took = (f"{1e3 * step_s(bundle.manifest, backend, rows):.3g} ms" for rows in _ROWS)
+    took_s = {rows: step_s(bundle.manifest, backend, rows) for rows in _ROWS}
     report.measured["a step"] = ", ".join(
-        f"{one} for {rows} rows" for rows, one in zip(_ROWS, took, strict=True)
+        f"{1e3 * one_s:.3g} ms for {rows} rows" for rows, one_s in took_s.items()
+    )
+    candidates = RandomShooting().candidates
+    plan_s = took_s[_ROWS[-1]] / _ROWS[-1] * candidates * _PLANNED
+    report.measured["a plan"] = (
+        f"about {plan_s:.2g} s for the default of {candidates:,} candidates of {_PLANNED} steps;"
+        " ask for fewer, or with budget_ms"
     )
 
 

@@ -6,6 +6,7 @@ The files contain no paths or names of the machine that wrote them.
 import inspect
 import io
 import logging
+import traceback
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from torch import Tensor, nn
 from dreamserve_training.export.errors import ExportError
 
 OPSET = 18
+_OTHERS = (str(Path(torch.__file__).parent), str(Path(onnx.__file__).parent), __file__)
+_ROUND = "weights must be rounded to half precision, by half_precision"
 _SMALLEST_STORED_IN_HALF = 64  # elements; for fewer a Cast costs more than it saves
 
 
@@ -50,7 +53,7 @@ def write_onnx(
         # torch's exporter warns about its own pytree use and about the shared axis name
         warnings.filterwarnings("ignore", r".*LeafSpec.* is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", r".*The axis name: batch will not be used", UserWarning)
-        with _without_torchvision_notices():
+        with _without_torchvision_notices(), _names_what_cannot_be_traced(path):
             program = torch.onnx.export(
                 graph,
                 example,
@@ -86,14 +89,37 @@ def _without_torchvision_notices() -> Iterator[None]:
         logger.removeFilter(keep)
 
 
+@contextmanager
+def _names_what_cannot_be_traced(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except torch.onnx.OnnxExporterError as error:
+        # torch's own message begins with advice for its developers; its cause is the fault
+        cause = error.__cause__ or error
+        raise ExportError(
+            f"{path.name}: torch cannot export the module: {str(cause).strip().splitlines()[0]}"
+            f"{_place_in_module(cause)}; no branch or loop of Python may depend on the values of"
+            " tensors or on the size of the batch"
+        ) from error
+
+
+def _place_in_module(error: BaseException) -> str:
+    """Return the last line outside torch that led to an error, in brackets."""
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [frame for frame in frames if not frame.filename.startswith(_OTHERS)]
+    if not outside:
+        return ""
+    return f" ({outside[-1].filename}, line {outside[-1].lineno}: {outside[-1].line})"
+
+
 def _refuse_fixed_batch(graph: onnx.GraphProto, path: Path) -> None:
     for part in (*graph.input, *graph.output):
         axis = part.type.tensor_type.shape.dim[0]
         if not axis.dim_param:
             raise ExportError(
                 f"{path.name}: the batch axis of {part.name} became the constant {axis.dim_value}"
-                " in the trace: a module that calls len(x) or int() on a size fixes it; use"
-                " x.shape[0], or -1 in reshape"
+                " in the trace: a module that calls len(x) or int() on a size, or loops over rows,"
+                " fixes it; use x.shape[0], or -1 in reshape"
             )
 
 
@@ -109,7 +135,7 @@ def _store_weights_in_half(graph: onnx.GraphProto, buffers: set[str]) -> None:
         if not np.array_equal(half.astype(np.float32), values):
             if weight.name in buffers:
                 continue
-            raise ExportError(f"{weight.name}: weights must be rounded to half precision")
+            raise ExportError(f"{weight.name}: {_ROUND}")
         name = weight.name
         weight.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
         casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
@@ -139,7 +165,7 @@ def write_torchscript(graph: nn.Module, example: tuple[Tensor, ...], path: Path)
     """
     for name, tensor in graph.named_parameters():
         if not _is_half(tensor):
-            raise ExportError(f"{name}: weights must be rounded to half precision")
+            raise ExportError(f"{name}: {_ROUND}")
     with warnings.catch_warnings(), torch.no_grad():
         # deprecated in favour of torch.export, whose archives only the same torch version reads;
         # every torch since 2.0 loads a trace

@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from dreamserve.archives import AGE
 from dreamserve.bundle import Arrays
 from dreamserve.manifest import WorldSpec
 from dreamserve.observations import FrameSpec
 from dreamserve_training.export.card import Picture
 from dreamserve_training.export.errors import ExportError
+from dreamserve_training.export.given import check_bank
 from dreamserve_training.export.graphs import PolicyGraph, StepGraph, vision_graphs
 from dreamserve_training.export.precision import round_to_half
 from dreamserve_training.export.reference import ModelBackend
@@ -86,9 +86,7 @@ def _check_parts(spec: WorldSpec, vae: Vision, memory: WorldModel, bank: Arrays)
     if (spec.reward.kind == "head") != memory.predict_reward:
         raise ExportError(f"the reward rule {spec.reward.kind!r} does not fit the model's heads")
     states = {tensor.name: f"state.{tensor.name}" for tensor in spec.recurrent_state}
-    expected = {"mu", "logvar", *states.values()}
-    if set(bank) - {AGE} != expected:
-        raise ExportError(f"the bank must hold {sorted(expected)}, not {sorted(bank)}")
+    check_bank(spec, bank)
     try:
         memory.check_state({name: torch.from_numpy(bank[key]) for name, key in states.items()})
     except ValueError as error:

@@ -26,6 +26,7 @@ from dreamserve.manifest_parts import GraphName
 from dreamserve_training.export.card import Picture, render_card
 from dreamserve_training.export.errors import ExportError
 from dreamserve_training.export.formats import OPSET, write_onnx, write_torchscript
+from dreamserve_training.export.given import check_bank, check_modules
 from dreamserve_training.export.parity import TOLERANCE, check_parity, same_in_every_batch
 from dreamserve_training.files import write_arrays
 from dreamserve_training.models.controller import LinearPolicy
@@ -89,6 +90,8 @@ def write_bundle(
     """
     out_dir = Path(out_dir)
     refuse_to_overwrite(out_dir)
+    check_modules(spec, graphs.by_name())
+    check_bank(spec, bank)
     if reference is None:
         reference = TorchBackend(spec, graphs.by_name())
     out_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +114,8 @@ def write_bundle(
         staging.chmod(0o755)  # mkdtemp's mode is 0o700
         _put_in_place(staging, out_dir)
     except BundleError as error:
-        raise ExportError(f"the written bundle cannot be loaded: {error}") from error
+        told = str(error).replace(staging.name, out_dir.name)  # that folder is gone by then
+        raise ExportError(f"the written bundle cannot be loaded: {told}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return out_dir
@@ -129,25 +133,19 @@ def _write_graphs(
     folder: Path, spec: WorldSpec, graphs: WorldGraphs, torchscript: bool, draft: Path | None
 ) -> dict[str, Any]:
     written: dict[str, Any] = {}
-    modules = graphs.by_name()
-    if modules.keys() != spec.graph_inputs().keys():
-        raise ExportError(
-            f"the spec has {list(spec.graph_inputs())}, the graphs are {list(modules)}"
-        )
-    for name, shapes in spec.graph_inputs().items():
-        module = modules[name]
-        inputs, outputs = tuple(shapes), tuple(spec.graph_outputs()[name])
-        example = tuple(_example(spec, name, shape) for name, shape in shapes.items())
+    for name, module in graphs.by_name().items():
+        shapes, outputs = spec.graph_inputs()[name], tuple(spec.graph_outputs()[name])
+        example = tuple(_example(spec, tensor, shape) for tensor, shape in shapes.items())
         onnx, script = folder / f"{name}.onnx", folder / f"{name}.pt"
         if not _is_copied(draft, onnx):
-            write_onnx(module, example, inputs, outputs, onnx)
+            write_onnx(module, example, tuple(shapes), outputs, onnx)
         if torchscript and not _is_copied(draft, script):
             write_torchscript(module, example, script)
         written[name] = {
             "onnx": _file(onnx),
             "torchscript": _file(script) if torchscript else None,
             "opset": OPSET,
-            "inputs": inputs,
+            "inputs": tuple(shapes),
             "outputs": outputs,
         }
     return written
@@ -222,7 +220,9 @@ def _check_size(folder: Path, max_bytes: int) -> None:
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     if (total := sum(sizes.values())) > max_bytes:
         listed = ", ".join(f"{name} {size:,}" for name, size in sorted(sizes.items()))
-        raise ExportError(f"{total:,} bytes; a bundle may have at most {max_bytes:,}: {listed}")
+        raise ExportError(
+            f"{total:,} bytes; a bundle may have at most {max_bytes:,} (max_bytes): {listed}"
+        )
 
 
 def _put_in_place(staging: Path, out_dir: Path) -> None:
