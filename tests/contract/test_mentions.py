@@ -45,7 +45,8 @@ def options() -> dict[str, set[str]]:
         for name, command in commands.items():
             known = {opt for option in command.params for opt in option.opts}
             found[f"{program} {name}"] = known | {"--help"}
-    for path in (ROOT / "benchmarks").rglob("*.py"):
+    folder = ROOT / "benchmarks"
+    for path in (*folder.glob("*.py"), *folder.glob("[!.]*/**/*.py")):  # without installed peers
         known = set(re.findall(r'add_argument\(\s*"(--[\w-]+)', path.read_text()))
         # The names of the peers' options may be composed in loops, so they share one set.
         name = "any peer" if path.parent.name == "peers" else f"benchmarks/{path.name}"
