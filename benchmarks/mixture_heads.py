@@ -29,7 +29,7 @@ def held_out_nll(
     model = MDNRNN(recipe.vae.z_dim, action_space=recipe.env.action_space, **options)
     train, holdout = (
         create_mdnrnn_dataloader(
-            workspace.latents(split),
+            workspace.all_latents(split),
             batch_size=recipe.batch_size,
             sequence_length=recipe.sequence_length,
             shuffle=split == "train",
