@@ -222,7 +222,8 @@ def test_after_a_failover_the_store_leaves_the_old_primary(running_redis, tmp_pa
 def test_waitaof_confirms_a_commit_once_the_replicas_have_it_on_disk(
     running_valkey, valkey_server, tmp_path, key
 ):
-    store = RedisStore(f"{valkey_server.url}?waitaof=1,1", KEPT, 0.5)
+    # longer than a new replica on a busy machine takes for its append-only file
+    store = RedisStore(f"{valkey_server.url}?waitaof=1,1", KEPT, 2.0)
     with running_valkey(tmp_path, "--replicaof", "127.0.0.1", str(valkey_server.port)) as replica:
         for _ in range(100):  # until the replica has copied the primary
             with suppress(StoreError):
