@@ -137,7 +137,7 @@ def train_vae(
         seed_everything(config.seed)
         mean_image = torch.from_numpy(train.frames[:4096].mean(axis=0, dtype=np.float32) / 255)
         steps = config.epochs * len(loaders[0])
-        vae = _untrained(config.z_dim, train.frames.shape[1:], initial)
+        vae = _vae_to_train(config.z_dim, train.frames.shape[1:], initial)
         loop = VAELoop(vae, mean_image, config, steps)
         fit(
             loop,
@@ -155,7 +155,8 @@ def train_vae(
     return path
 
 
-def _untrained(z_dim: int, shape: tuple[int, ...], initial: Path | None) -> ConvVAE:
+def _vae_to_train(z_dim: int, shape: tuple[int, ...], initial: Path | None) -> ConvVAE:
+    """Return a V with random weights, or with those of `initial`. Raises CheckpointError."""
     vae = ConvVAE(z_dim, shape)
     if initial is not None:
         other = load_vae(initial)
