@@ -170,6 +170,17 @@ def test_a_collected_episode_depends_on_its_seed_and_players_alone(config, tmp_p
             assert (stored["actions"] == 0).mean() > 0.3
 
 
+def test_an_episode_is_cut_after_its_most_steps_and_is_otherwise_the_same(config, tmp_path):
+    for seed in config.seeds:
+        whole = record_episode(NOISE.open(), config, seed)
+        cut = record_episode(NOISE.open(), replace(config, max_steps=5), seed)
+        for name, rows in whole.items():
+            np.testing.assert_array_equal(cut[name], rows[:5])
+    collect(NOISE, tmp_path / "raw", replace(config, max_steps=5))
+    with pytest.raises(MismatchError, match="max_steps"):
+        collect(NOISE, tmp_path / "raw", config)
+
+
 def test_episodes_of_other_players_are_refused(config, tmp_path):
     collect(NOISE, tmp_path / "raw", config)
     collect(NOISE, tmp_path / "raw", config)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,6 +101,32 @@ def test_a_learning_that_was_killed_ends_with_the_same_bits(tiny_bundle, tmp_pat
     resumed = learn(tiny_bundle, tmp_path / "killed", QUICK)
     whole = learn(tiny_bundle, tmp_path / "whole", QUICK)
     np.testing.assert_array_equal(resumed.weights, whole.weights)
+
+
+def test_several_learnings_give_the_mean_of_their_controllers(tiny_bundle, tmp_path, monkeypatch):
+    config = replace(QUICK, learnings=2, learners=2, seed=3)
+    initial = LinearPolicy(np.ones((3, 12), np.float32), np.zeros(3, np.float32))
+    monkeypatch.chdir(tmp_path)
+    mean = learn(tiny_bundle, Path("several"), config, initial=initial)
+    one, other = (
+        learn(tiny_bundle, tmp_path / f"alone-{seed}", replace(QUICK, seed=seed), initial=initial)
+        for seed in (3, 4)
+    )
+    np.testing.assert_array_equal(mean.weights, (one.weights + other.weights) / 2)
+    np.testing.assert_array_equal(mean.bias, (one.bias + other.bias) / 2)
+    assert not np.array_equal(one.weights, other.weights)
+    assert mean.inputs == one.inputs
+
+    done = (tmp_path / "several" / "seed-3" / "ppo_last.ckpt").stat().st_mtime_ns
+    shutil.rmtree(tmp_path / "several" / "seed-4")
+    again = learn(tiny_bundle, tmp_path / "several", replace(config, learners=1), initial=initial)
+    assert again.digest() == mean.digest()
+    assert (tmp_path / "several" / "seed-3" / "ppo_last.ckpt").stat().st_mtime_ns == done
+
+
+def test_networks_have_no_mean():
+    with pytest.raises(ValueError, match="several learnings need hidden=0"):
+        PPOConfig(learnings=2, hidden=8)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +250,7 @@ def test_a_command_learns_in_dreams_of_any_bundle(tiny_bundle, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--set", "speed=3"], "unknown option 'speed'; known: iterations, dreams"),
+        (["--set", "speed=3"], "unknown option 'speed'; known: learnings, learners, iterations"),
         (["--set", "dreams=many"], "PPOConfig: dreams must be a valid integer, not 'many'"),
         (["--set", "reward={'hit': -1}"], "has no ['hit'], only ['world', 'end']"),
         (["--method", "sac"], "unknown method 'sac'; known: cma, ppo"),

@@ -40,6 +40,7 @@ class CollectConfig(Options):
     episodes: Count = 4000
     seed: Whole = 0
     workers: Count = field(default_factory=cores, metadata=PLACE)
+    max_steps: Count | None = None  # after which an episode is cut; None: as in the environment
     shortest: AboveZero = 1.0  # mean steps that a random action lasts, see `sticky_actions`
     longest: AboveZero = 16.0
     policy: Policy | None = None  # the actions of an episode; None: sticky random ones
@@ -78,7 +79,7 @@ def record_episode(env: RealEnv, config: CollectConfig, seed: int) -> Episode:
     observations: list[Any] = []
     rows: list[tuple[Any, float, bool]] = []
     recorded: list[Mapping[str, float]] = []
-    while len(rows) < spec.max_episode_steps:
+    while len(rows) < min(spec.max_episode_steps, config.max_steps or spec.max_episode_steps):
         try:
             with running(f"{env.place()}: the next action", StopIteration):
                 chosen = agent.act()
@@ -165,6 +166,7 @@ def _begin(spec: EnvSpec, directory: Path, config: CollectConfig, restart: bool)
         "seed": config.seed,
         "actions": describe((config.shortest, config.longest, config.policy)),
         **({"players": describe(config.players)} if config.players else {}),
+        **({"max_steps": config.max_steps} if config.max_steps else {}),
     }
     code = code_used(spec, config)
     record = Record("the collection", settings, {"episodes": config.episodes}, grows=code)

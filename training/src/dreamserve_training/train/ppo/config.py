@@ -30,6 +30,8 @@ class PPOConfig(Options):
     of memory: 0.3 GB in TakeCover by default.
     """
 
+    learnings: Count = 1  # with seeds from `seed` on; C's scores are the mean of theirs
+    learners: Count | None = field(default=None, metadata=PLACE)  # at once; None: one for each core
     iterations: Count = 300
     dreams: Count = 1024  # that advance together
     steps: Count = 64  # of each dream, in an iteration
@@ -65,6 +67,8 @@ class PPOConfig(Options):
         super().__post_init__()
         if self.temperatures[0] > self.temperatures[1]:
             raise ValueError("PPOConfig: temperatures must be the lowest, then the highest")
+        if self.learnings > 1 and self.hidden:
+            raise ValueError("PPOConfig: several learnings need hidden=0: networks have no mean")
         if not self.reward:
             raise ValueError("PPOConfig: reward must have at least one part")
 

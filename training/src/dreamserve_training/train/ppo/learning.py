@@ -8,20 +8,23 @@ import pickle
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from dreamserve.backends.choose import BackendName
+from dreamserve.backends.choose import BackendName, cores
 from dreamserve.loading import load_world
 from dreamserve.trust import UNTRUSTED, Trust
 from dreamserve_training.data.digests import folder_digest
 from dreamserve_training.models.checkpoint import CheckpointError
-from dreamserve_training.models.controller import LayeredPolicy
+from dreamserve_training.models.controller import Layer, LayeredPolicy, policy_of
 from dreamserve_training.progress import SECONDS_BETWEEN_LINES, show_progress
 from dreamserve_training.runs.errors import DivergedError
 from dreamserve_training.runs.locks import locked
+from dreamserve_training.runs.pools import local_pool
 from dreamserve_training.runs.records import Record, begin, describe, finish
 from dreamserve_training.runs.signals import stoppable
 from dreamserve_training.train.checkpoints import AtomicCheckpoints
@@ -46,14 +49,17 @@ def learn(
     `directory`/ppo_last.ckpt holds the unfinished learning, so the same call goes on after an
     interruption and arrives at the same bits; with more iterations it goes on. ppo_run.json says
     what was learned with. It computes on a CUDA device if there is one and `trust` lets the
-    bundle's TorchScript run, else on one thread of the CPU.
+    bundle's TorchScript run, else on one thread of the CPU. Of several `learnings`, each has a
+    folder in `directory` and a process of its own, and the mean of their controllers is returned.
 
     Raises MismatchError for a learning in `directory` of another bundle or other settings (with
     `restart` it is removed), LockedError if another process learns there, DivergedError for dreams
     or losses that are not finite, BackendError for a device that cannot be used, and ValueError for
     a reward or inputs that the world lacks.
     """
-    bundle = bundle.resolve()
+    bundle, directory = bundle.resolve(), directory.resolve()
+    if config.learnings > 1:
+        return _mean_of_learnings(bundle, directory, config, restart, initial, trust)
     path, record_path = directory / CHECKPOINT_FILE, directory / RECORD_FILE
     show_progress()
     with stoppable(), locked(directory, "learning"), _one_thread():
@@ -67,6 +73,39 @@ def learn(
         _run(learner, path)
         finish(record_path, iterations=learner.iteration, **learner.last())
     return learner.model.policy()
+
+
+def _mean_of_learnings(
+    bundle: Path,
+    directory: Path,
+    config: PPOConfig,
+    restart: bool,
+    initial: LayeredPolicy | None,
+    trust: Trust,
+) -> LayeredPolicy:
+    """Learn with several seeds at once; return the controller whose scores are their mean.
+
+    What a controller makes use of in its dreams by chance differs between learnings, and what is
+    true of the world does not.
+    """
+    with local_pool(min(config.learnings, config.learners or cores())) as pool:
+        jobs = [
+            pool.submit(
+                learn,
+                bundle,
+                directory / f"seed-{seed}",
+                replace(config, learnings=1, seed=seed),
+                restart,
+                initial,
+                trust,
+            )
+            for seed in range(config.seed, config.seed + config.learnings)
+        ]
+        policies = [job.result() for job in jobs]
+    first = policies[0]
+    tables = zip(*(policy.layers[0] for policy in policies), strict=True)
+    mean = Layer(*(np.mean(table, axis=0, dtype=np.float32) for table in tables))
+    return policy_of([mean], first.inputs)
 
 
 def _on_cuda(config: PPOConfig, trust: Trust) -> bool:
@@ -91,9 +130,10 @@ def _run(learner: Learner, path: Path) -> None:
         if ended or now_s - said_s >= SECONDS_BETWEEN_LINES:
             said_s = now_s
             logger.info(
-                "iteration %d/%d  reward %.4g a step  ends %.3g in 1,000 steps  entropy %.3f"
-                "  %.0f steps/s",
-                *(learner.iteration, total, figures["reward"], figures["ends"]),
+                "seed %d  iteration %d/%d  reward %.4g a step  ends %.3g in 1,000 steps"
+                "  entropy %.3f  %.0f steps/s",
+                *(learner.config.seed, learner.iteration, total),
+                *(figures["reward"], figures["ends"]),
                 *(figures["entropy"], figures["steps_per_s"]),
             )
 
