@@ -24,7 +24,7 @@ from dreamserve_training.passes import resolve_passes
 from dreamserve_training.probe import Probed
 from dreamserve_training.recipe import Iteration, Recipe
 from dreamserve_training.recipe_files import RecipeError
-from dreamserve_training.stage_inputs import INPUTS, players
+from dreamserve_training.stage_inputs import INPUTS, controller_to_go_on, players
 from dreamserve_training.tasks import tasks_of
 from dreamserve_training.train.memory import train_memory
 from dreamserve_training.workspace import Workspace, write_json
@@ -207,6 +207,29 @@ def test_m_goes_on_from_other_weights_and_says_so(tmp_path):
     assert memory_to_go_on(model(), before) is None
     assert memory_to_go_on(model(), before.next()) == before.memory_model
     assert memory_to_go_on(model(predict_reward=True), before.next()) is None
+
+
+def test_c_begins_anew_with_another_m_whose_state_it_does_not_know(tmp_path):
+    first = Workspace(tmp_path, "mdnrnn")
+    second = first.next()
+    assert controller_to_go_on(first) is None
+    save_memory(MDNRNN(4, 3, rnn_size=8, num_mixtures=2), first.memory_model)
+    assert controller_to_go_on(second) is None, "M is not trained yet"
+    for mixtures, expected in ((2, first.controller / "controller.npz"), (3, None)):
+        save_memory(MDNRNN(4, 3, rnn_size=8, num_mixtures=mixtures), second.memory_model)
+        assert controller_to_go_on(second) == expected
+
+
+def test_an_iteration_may_have_another_m():
+    other = Iteration(episodes=5, memory_options={"rnn_size": 9})
+    first, second, third = resolve_passes(
+        replace(RECIPE, iterations=(other, Iteration(episodes=5))), PROBED
+    )
+    sizes = [each.memory_options["rnn_size"] for each in (first, second, third)]
+    assert sizes == [128, 9, 128]
+    unknown = replace(RECIPE, iterations=(replace(other, memory_options={"size": 9}),))
+    with pytest.raises(RecipeError, match="memory_options: .*size"):
+        resolve_passes(unknown, PROBED)
 
 
 def test_differences_are_paired_by_seed():

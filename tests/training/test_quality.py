@@ -220,18 +220,19 @@ def test_an_object_is_recalled_if_half_of_its_contrast_remains(copy, kept):
     assert (tally.areas, tally.kept) == ([4.0], [kept])
 
 
-def test_single_pixels_and_faint_objects_do_not_count_and_touching_pixels_are_one_object():
+def test_faint_objects_do_not_count_and_touching_pixels_are_one_object():
     tally = Tally()
-    compare(scene((2, 2, 1, 1)), scene(), scene(), tally)
     compare(scene((4, 4, 3, 3), contrast=0.3), scene(), scene(), tally)
     assert tally.areas == []
     compare(scene((2, 2, 1, 2), (3, 4, 1, 2), (10, 10, 5, 6)), scene(), scene(), tally)
     assert sorted(tally.areas) == [4.0, 30.0]
-    assert {name: count for name, count, _ in tally.by_band()} == {
-        "under 6 px": 1,
-        "under 25 px": 1,
-        "25 px and more": 1,
-    }
+    compare(scene((2, 2, 1, 1), (8, 4, 2, 3)), scene((2, 2, 1, 1)), scene(), tally)
+    assert list(tally.by_band()) == [
+        ("1 px", 1, 1),
+        ("2 to 5 px", 1, 0),
+        ("6 to 24 px", 1, 0),
+        ("25 px and more", 1, 0),
+    ]
 
 
 class Empty(Walk):
@@ -248,10 +249,10 @@ class Empty(Walk):
 def test_a_world_without_objects_recalls_none_and_its_invented_ones_are_counted():
     frames = np.stack([scene((row % 8, row % 8, 2, 2)) for row in range(64)])
     pixels, things = reconstruction(Empty(), (frames * 255).round().astype(np.uint8))
-    assert things["under 6 px"]["in_frames"] == 64
-    assert things["under 6 px"]["recalled"] == 0.0
-    assert things["under 6 px"]["in_reconstructions"] == 8
-    assert things["under 6 px"]["invented"] == 1.0
+    assert things["2 to 5 px"]["in_frames"] == 64
+    assert things["2 to 5 px"]["recalled"] == 0.0
+    assert things["2 to 5 px"]["in_reconstructions"] == 8
+    assert things["2 to 5 px"]["invented"] == 1.0
     assert things["25 px and more"]["recalled"] is None
     expected = (64 * 4 + 8 * 4) * 0.8**2 / (64 * 256)
     assert pixels["mse_per_pixel"] == pytest.approx(expected, rel=0.02)

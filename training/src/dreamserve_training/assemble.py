@@ -60,14 +60,15 @@ def memory_options(recipe: ResolvedRecipe, workspace: Workspace) -> dict[str, An
 def memory_to_go_on(model: WorldModel, workspace: Workspace) -> Path | None:
     """Return the M of the pass before, from whose weights `model` begins; None in the first pass.
 
-    None, too, if the data now has what that M cannot predict, such as the first ends or rewards.
+    None, too, for another M: the recipe's options changed, or the data now has what the M before
+    cannot predict, such as the first ends or rewards.
     """
     if workspace.before is None:
         return None
     path = workspace.before.memory_model
     old, new = (describe(each.config) for each in (load_memory(path), model))
     if lines := differences(old, new):
-        logger.warning("M begins anew, because its data changed: %s", "; ".join(lines))
+        logger.warning("M begins anew, because it is another one: %s", "; ".join(lines))
         return None
     return path
 

@@ -8,6 +8,7 @@ from dreamserve_training.defaults import evaluate_options, held_out, resolve
 from dreamserve_training.overrides import with_options
 from dreamserve_training.probe import Probed
 from dreamserve_training.recipe import Iteration, Recipe, ResolvedRecipe
+from dreamserve_training.recipe_checks import check_memory
 from dreamserve_training.recipe_files import RecipeError
 
 
@@ -49,6 +50,8 @@ def _next(before: ResolvedRecipe, iteration: Iteration) -> ResolvedRecipe:
         raise RecipeError(f"iteration {number}: vae: vectors have no V that could be trained on")
     if vae.z_dim != first.vae.z_dim:
         raise RecipeError(f"iteration {number}: vae: z_dim stays {first.vae.z_dim}")
+    memory_options = {**first.memory_options, **iteration.memory_options}
+    check_memory(first.memory, vae.z_dim, first.env.action_space, memory_options)
     return replace(
         first,
         data=None,
@@ -56,6 +59,7 @@ def _next(before: ResolvedRecipe, iteration: Iteration) -> ResolvedRecipe:
         holdout=held_out(collect),
         vae=vae,
         trains_vae=iteration.vae is not None,
+        memory_options=memory_options,
         train=with_options("train", first.train, iteration.train),
         controller=with_options("controller", first.controller, iteration.controller),
         evaluate=evaluate_options(first.evaluate, iteration.evaluate),

@@ -36,8 +36,9 @@ class Iteration(Options):
 
     `players` have weights: "controller" is the last one, interrupted by bursts of random actions,
     "baselines" are the recipe's, if it has any, at a random pace, with the same bursts, and
-    "random" plays as in the first pass. The last four fields change options of the recipe. V
-    stays, unless `vae` is given: then it is trained on, too, and all data is encoded again.
+    "random" plays as in the first pass. The fields after them change options of the recipe. V
+    stays, unless `vae` is given: then it is trained on, too, and all data is encoded again. With
+    other `memory_options` M is another one, and begins anew, and so does C.
     """
 
     episodes: Count  # for training; a tenth more is held out
@@ -46,6 +47,7 @@ class Iteration(Options):
     )
     exploration: Overrides = field(default_factory=dict)  # Exploration
     vae: Overrides | None = None  # VAEConfig
+    memory_options: Overrides = field(default_factory=dict)  # the core's arguments
     train: Overrides = field(default_factory=dict)  # TrainConfig
     controller: Overrides = field(default_factory=dict)  # ControllerConfig
     evaluate: Overrides = field(default_factory=dict)  # EvaluateConfig

@@ -15,6 +15,7 @@ from dreamserve_training.data.encoding import ENCODER_FILE, FramesToLatentConver
 from dreamserve_training.data.episodes import SPLITS, Split
 from dreamserve_training.data.players import Player, Plays, RandomPlayer, SequencePlayer
 from dreamserve_training.evaluation.dreaming import ControllerPlayer
+from dreamserve_training.models.catalog import load_memory
 from dreamserve_training.recipe import PlayerName, ResolvedRecipe
 from dreamserve_training.runs.records import Record, begin, describe
 from dreamserve_training.workspace import Workspace, read_json, write_json
@@ -88,9 +89,22 @@ def draft(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
     return {**_fields(recipe, names), **models, "latents": _digests(workspace.all_latents)}
 
 
-def _controller(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
+def controller_to_go_on(workspace: Workspace) -> Path | None:
+    """Return the C of the pass before, from which C goes on.
+
+    None in the first pass, and if M is another one than that before: what C knows of M's recurrent
+    state then means nothing.
+    """
     before = workspace.before
-    initial = {} if before is None else {"initial": _hash(before.controller / "controller.npz")}
+    if before is None or not workspace.memory_model.exists():
+        return None
+    was, now = (describe(load_memory(each.memory_model).config) for each in (before, workspace))
+    return before.controller / "controller.npz" if was == now else None
+
+
+def _controller(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
+    path = controller_to_go_on(workspace)
+    initial = {} if path is None else {"initial": _hash(path)}
     return {**draft(recipe, workspace), **initial, "controller": recipe.controller}
 
 

@@ -25,7 +25,12 @@ from dreamserve_training.models.controller import load_policy, save_policy
 from dreamserve_training.progress import log_progress
 from dreamserve_training.recipe import ResolvedRecipe
 from dreamserve_training.recorded import take_recorded
-from dreamserve_training.stage_inputs import begin_encoding, made_of, players
+from dreamserve_training.stage_inputs import (
+    begin_encoding,
+    controller_to_go_on,
+    made_of,
+    players,
+)
 from dreamserve_training.stage_inputs import draft as draft_inputs
 from dreamserve_training.train.memory import train_memory
 from dreamserve_training.train.methods import train_controller
@@ -132,8 +137,8 @@ def controller(recipe: ResolvedRecipe, workspace: Workspace) -> None:
     more: dict[str, Any] = {}
     if isinstance(recipe.controller, PPOConfig):
         more["trust"] = Trust(trust_torchscript=True)  # of a file that the stage has written
-        if (before := workspace.before) is not None:
-            more["initial"] = load_policy(before.controller / "controller.npz")
+        if (path := controller_to_go_on(workspace)) is not None:
+            more["initial"] = load_policy(path)
     policy = train_controller(
         workspace.draft, workspace.controller, recipe.controller, workspace.restart, **more
     )
