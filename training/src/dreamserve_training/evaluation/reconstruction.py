@@ -2,7 +2,7 @@
 
 A *salient region* is a connected set (8 neighbours) of pixels in which some channel differs from
 the average picture by more than CONTRAST. In TakeCover, at 64 x 64, these are the fireballs: they
-exceed 0.4; imps (0.35) and walls (0.25) do not. Regions of one pixel are ignored.
+exceed 0.4; imps (0.35) and walls (0.25) do not. Those that are far away are a single pixel.
 """
 
 from collections.abc import Iterator
@@ -19,8 +19,12 @@ from dreamserve_training.data.checks import without_terminal_frame
 from dreamserve_training.data.episodes import Folders, episode_paths, load_episode
 
 CONTRAST = 0.4  # of the value range
-SMALLEST_AREA_PX = 2
-BANDS_PX = {"under 6 px": (2, 6), "under 25 px": (2, 25), "25 px and more": (25, 1 << 30)}
+BANDS_PX = {
+    "1 px": (1, 2),
+    "2 to 5 px": (2, 6),
+    "6 to 24 px": (6, 25),
+    "25 px and more": (25, 1 << 30),
+}
 KEPT = 0.5  # share of a region's contrast that a reconstruction must keep
 _BATCH = 256
 _NEIGHBOURS = np.ones((3, 3), np.int64)
@@ -122,9 +126,8 @@ def compare(picture: Array, copy: Array, mean: Array, tally: Tally) -> None:
     area = ndimage.sum_labels(np.ones_like(labels), labels, index)
     contrast = ndimage.sum_labels((difference**2).sum(-1), labels, index)
     shared = ndimage.sum_labels(((copy - mean) * difference).sum(-1), labels, index)
-    is_region = area >= SMALLEST_AREA_PX
-    tally.areas.extend(area[is_region].tolist())
-    tally.kept.extend((shared >= KEPT * contrast)[is_region].tolist())
+    tally.areas.extend(area.tolist())
+    tally.kept.extend((shared >= KEPT * contrast).tolist())
 
 
 def _reconstruct_batch(backend: Backend, frames: UInt8) -> Array:
