@@ -228,7 +228,7 @@ def test_an_iteration_may_have_another_m():
     sizes = [each.memory_options["rnn_size"] for each in (first, second, third)]
     assert sizes == [128, 9, 128]
     unknown = replace(RECIPE, iterations=(replace(other, memory_options={"size": 9}),))
-    with pytest.raises(RecipeError, match="memory_options: .*size"):
+    with pytest.raises(RecipeError, match=r"memory_options: .*size"):
         resolve_passes(unknown, PROBED)
 
 

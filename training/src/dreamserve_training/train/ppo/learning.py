@@ -102,10 +102,10 @@ def _mean_of_learnings(
             for seed in range(config.seed, config.seed + config.learnings)
         ]
         policies = [job.result() for job in jobs]
-    first = policies[0]
-    tables = zip(*(policy.layers[0] for policy in policies), strict=True)
-    mean = Layer(*(np.mean(table, axis=0, dtype=np.float32) for table in tables))
-    return policy_of([mean], first.inputs)
+    linear = [policy.layers[0] for policy in policies]
+    weights = np.stack([layer.weights for layer in linear]).mean(axis=0)
+    bias = np.stack([layer.bias for layer in linear]).mean(axis=0)
+    return policy_of([Layer(weights, bias)], policies[0].inputs)
 
 
 def _on_cuda(config: PPOConfig, trust: Trust) -> bool:
