@@ -24,7 +24,7 @@ from dreamserve_training.models.controller import Layer, LayeredPolicy, policy_o
 from dreamserve_training.progress import SECONDS_BETWEEN_LINES, show_progress
 from dreamserve_training.runs.errors import DivergedError
 from dreamserve_training.runs.locks import locked
-from dreamserve_training.runs.pools import local_pool
+from dreamserve_training.runs.pools import worker_pool
 from dreamserve_training.runs.records import Record, begin, describe, finish
 from dreamserve_training.runs.signals import stoppable
 from dreamserve_training.train.checkpoints import AtomicCheckpoints
@@ -88,7 +88,7 @@ def _mean_of_learnings(
     What a controller makes use of in its dreams by chance differs between learnings, and what is
     true of the world does not.
     """
-    with local_pool(min(config.learnings, config.learners or cores())) as pool:
+    with worker_pool(min(config.learnings, config.learners or cores())) as pool:
         jobs = [
             pool.submit(
                 learn,
