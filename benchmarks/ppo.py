@@ -19,7 +19,7 @@ from dreamserve.loading import load_world
 from dreamserve.local import LocalClient
 from dreamserve_protocol.policies import RandomPolicy
 from dreamserve_training.train.ppo.config import PPOConfig
-from dreamserve_training.train.ppo.learner import Learner
+from dreamserve_training.train.ppo.learning import dreaming
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "takecover"
 
@@ -54,12 +54,12 @@ def main() -> None:
     torch.set_num_threads(1)
     world = load_world(options.bundle, threads=1)
     config = PPOConfig(dreams=options.dreams, steps=options.steps, reward={"end": -1.0})
-    learner, size = Learner(world, config), options.dreams * options.steps
+    learner, size = dreaming(world, config), options.dreams * options.steps
     rng = np.random.default_rng(0)
-    learner.dreams.begin(rng)
+    learner.source.begin(rng)
 
     def dreams() -> int:
-        learner.dreams.run(learner.model.scores, learner.model.distribution, rng)
+        learner.source.run(learner.model.scores, learner.model.distribution, rng)
         return size
 
     def iteration() -> int:

@@ -32,7 +32,7 @@ from dreamserve_training.data import collect
 from dreamserve_training.evaluation import real
 from dreamserve_training.recipe import Iteration, Recipe
 from dreamserve_training.train import controller
-from dreamserve_training.train.ppo import learning
+from dreamserve_training.train.ppo import finetune, resumable
 
 
 class Toy(gymnasium.Env):
@@ -91,6 +91,7 @@ LEARNED = replace(
         "dream_steps": 6,
         "minibatch": 16,
     },
+    finetune={"iterations": 3, "episodes": 2},
     iterations=(Iteration(episodes=6, controller={"iterations": 4}),),
 )
 
@@ -111,7 +112,7 @@ def inline_pool(count):
 
 def prepare(bundle):
     """Replace what starts processes, and what takes long: the export."""
-    for module in (collect, real, controller):
+    for module in (collect, real, controller, finetune):
         module.worker_pool = inline_pool
     stages.write_draft = lambda recipe, workspace: copied(bundle, workspace.draft)
     stages.write_bundle = lambda recipe, workspace, out: copied(bundle, out)
@@ -174,25 +175,31 @@ def refusal(root, recipe, names=None):
 
 
 def learned_in_two_lives(folder):
-    """Run LEARNED undisturbed, and killed while it learns again; return what it had learned."""
+    """Run LEARNED undisturbed, and killed while it learns in dreams and in reality.
+
+    Return how many iterations it had done both times.
+    """
     for name in ("learned", "learned-killed"):
         shutil.copytree(folder / "undisturbed", folder / name)
         shutil.rmtree(folder / name / "iterations")
     assert in_child(partial(run, folder / "learned", LEARNED)) == 0
-    root, stage = folder / "learned-killed", "controller of iteration 1"
-    # its writes: inputs of the draft, the record, then a checkpoint after each iteration
-    dies = partial(run_until, root, stage, 5, signal.SIGKILL, LEARNED)
-    assert in_child(dies) == -signal.SIGKILL
-    kept = torch.load(root / "iterations" / "1" / "controller" / "ppo_last.ckpt")
+    root, done = folder / "learned-killed", []
+    # the last of their writes: inputs of the draft, the record, a checkpoint after each iteration
+    for stage, last in (("controller", 5), ("finetune", 3)):
+        title = f"{stage} of iteration 1"
+        dies = partial(run_until, root, title, last, signal.SIGKILL, LEARNED)
+        assert in_child(dies) == -signal.SIGKILL
+        kept = torch.load(root / "iterations" / "1" / stage / "ppo_last.ckpt")
+        done.append(kept["iteration"])
     assert in_child(partial(run, root, LEARNED)) == 0
-    return kept["iteration"]
+    return done
 
 
 def main():
     bundle, folder = Path(sys.argv[1]), Path(sys.argv[2])
     prepare(bundle)
     told, deaths = folder / "told", []
-    learning.SECONDS_BETWEEN_CHECKPOINTS = 0.0
+    resumable.SECONDS_BETWEEN_CHECKPOINTS = 0.0
     assert in_child(lambda: run(folder / "undisturbed")) == 0
     root = folder / "run"
     for index, (stage, write, number) in enumerate(DEATHS):

@@ -70,7 +70,7 @@ def test_a_killed_recipe_ends_where_an_undisturbed_one_ends(killed, undisturbed,
 
 def test_a_network_that_was_killed_in_the_second_pass_had_learned_in_part(killed):
     folder, printed, _ = killed
-    assert printed["learned"] == 2
+    assert printed["learned"] == [2, 1]
     policies = {path: load_policy(path) for path in folder.glob("learned*/**/controller.npz")}
     assert len(policies) == 4
     assert {type(policy) for policy in policies.values()} == {NetworkPolicy}

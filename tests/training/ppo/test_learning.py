@@ -9,7 +9,7 @@ import torch
 from dreamserve.local import DreamBatch
 from dreamserve_training.evaluation.analytic import Bandit, numpy_world, random_system
 from dreamserve_training.train.ppo.config import PPOConfig
-from dreamserve_training.train.ppo.learner import Learner
+from dreamserve_training.train.ppo.learning import dreaming
 
 QUICK = PPOConfig(
     iterations=20,
@@ -31,7 +31,7 @@ def one_thread():
 
 
 def learned(world, **options):
-    learner = Learner(world, PPOConfig(**{**vars(QUICK), **options}))
+    learner = dreaming(world, PPOConfig(**{**vars(QUICK), **options}))
     while learner.iteration < learner.config.iterations:
         learner.iterate()
     return learner

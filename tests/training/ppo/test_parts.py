@@ -11,7 +11,13 @@ import torch
 
 from dreamserve.spaces import BoxSpace, DiscreteSpace, MultiBinarySpace, MultiDiscreteSpace
 from dreamserve_training.train.ppo.advantages import advantages
-from dreamserve_training.train.ppo.config import Features, PPOConfig, check_reward
+from dreamserve_training.train.ppo.config import (
+    Features,
+    FinetuneConfig,
+    LearningConfig,
+    PPOConfig,
+    check_reward,
+)
 from dreamserve_training.train.ppo.distributions import distribution_of
 from dreamserve_training.train.ppo.dreams import Dreams
 
@@ -141,14 +147,32 @@ def test_what_a_world_does_not_have_is_an_error_that_says_what_it_has(matching):
         PPOConfig(reward={})
 
 
-def test_the_documented_options_have_the_documented_defaults():
+def documented_in(heading):
+    """Return the options and defaults in the table of a section of the page on training."""
     page = (Path(__file__).parents[3] / "docs" / "training.md").read_text()
-    rest = page[page.index("## A controller by policy gradient") :]
-    section = re.split(r"^##+ ", rest, flags=re.M)[1]
+    section = re.split(r"^##+ ", page[page.index(heading) :], flags=re.M)[1]
     documented = {}
     for names, defaults in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|.*\| (.*) \|$", section, re.M):
         names = re.findall(r"\w+", names)
         values = defaults.split(", ") if len(names) > 1 else [defaults]
         documented |= dict(zip(names, values, strict=True))
+    return documented
+
+
+def test_the_documented_options_have_the_documented_defaults():
     config = PPOConfig()
-    assert documented == {item.name: str(getattr(config, item.name)) for item in fields(config)}
+    expected = {item.name: str(getattr(config, item.name)) for item in fields(config)}
+    assert documented_in("## A controller by policy gradient") == expected
+
+
+def test_the_documented_options_of_real_experience_have_the_documented_defaults():
+    config, shared = FinetuneConfig(), LearningConfig()
+    documented = documented_in("### A little real experience")
+    assert documented.pop("workers") == "one for each core"
+    own = {
+        item.name: str(getattr(config, item.name))
+        for item in fields(config)
+        if getattr(config, item.name) != getattr(shared, item.name, None)
+    }
+    del own["workers"]
+    assert documented == own

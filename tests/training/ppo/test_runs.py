@@ -27,7 +27,7 @@ from dreamserve_training.runs.locks import locked
 from dreamserve_training.runs.records import read_record
 from dreamserve_training.train.controller import ControllerConfig
 from dreamserve_training.train.methods import config_for, train_controller
-from dreamserve_training.train.ppo import learning
+from dreamserve_training.train.ppo import learning, resumable
 from dreamserve_training.train.ppo.config import PPOConfig
 from dreamserve_training.train.ppo.learning import learn
 
@@ -37,7 +37,7 @@ QUICK = PPOConfig(iterations=3, dreams=8, steps=4, dream_steps=6, minibatch=16)
 @pytest.fixture
 def always_saved(monkeypatch):
     """Write a checkpoint after each iteration."""
-    monkeypatch.setattr(learning, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(resumable, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
 
 
 def stop_after(monkeypatch, iterations):
@@ -46,7 +46,7 @@ def stop_after(monkeypatch, iterations):
 
     def iterate(self):
         if self.iteration == iterations:
-            self.dreams.run(self.model.scores, self.model.distribution, np.random.default_rng(9))
+            self.source.run(self.model.scores, self.model.distribution, np.random.default_rng(9))
             raise KeyboardInterrupt
         return whole(self)
 
@@ -77,10 +77,10 @@ def test_a_learning_that_was_interrupted_ends_with_the_same_bits(
 KILLED = """
     import os, signal, sys
     from pathlib import Path
-    from dreamserve_training.train.ppo import learning
+    from dreamserve_training.train.ppo import learning, resumable
     from dreamserve_training.train.ppo.config import PPOConfig
 
-    learning.SECONDS_BETWEEN_CHECKPOINTS = 0.0
+    resumable.SECONDS_BETWEEN_CHECKPOINTS = 0.0
     whole = learning.Learner._batch
 
     def dies(self, seen):
@@ -167,7 +167,7 @@ def test_a_learning_from_another_controller_is_refused_and_a_longer_one_goes_on(
 def test_a_network_goes_on_from_a_network_of_its_size_only(tiny_bundle, tmp_path):
     config = replace(QUICK, hidden=5)
     first = learn(tiny_bundle, tmp_path / "first", config)
-    learner = learning.Learner(load_world(tiny_bundle), config, first)
+    learner = learning.dreaming(load_world(tiny_bundle), config, first)
     (hidden, last), was = learner.model.policy().layers, first.layers
     np.testing.assert_array_equal(hidden.weights, was[0].weights)
     np.testing.assert_array_equal(last.weights, (0.5 * was[1].weights).astype(np.float16))
@@ -183,7 +183,7 @@ def test_a_network_goes_on_from_a_network_of_its_size_only(tiny_bundle, tmp_path
 
 def test_a_learning_starts_from_the_scaled_weights_of_another_controller(tiny_bundle):
     initial = LinearPolicy(np.ones((3, 12), np.float32), np.ones(3, np.float32))
-    learner = learning.Learner(load_world(tiny_bundle), QUICK, initial)
+    learner = learning.dreaming(load_world(tiny_bundle), QUICK, initial)
     np.testing.assert_array_equal(learner.model.policy().weights, 0.5 * initial.weights)
 
 
@@ -253,7 +253,7 @@ def test_a_command_learns_in_dreams_of_any_bundle(tiny_bundle, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--set", "speed=3"], "unknown option 'speed'; known: learnings, learners, iterations"),
+        (["--set", "speed=3"], "unknown option 'speed'; known: iterations, reward"),
         (["--set", "dreams=many"], "PPOConfig: dreams must be a valid integer, not 'many'"),
         (["--set", "reward={'hit': -1}"], "has no ['hit'], only ['world', 'end']"),
         (["--method", "sac"], "unknown method 'sac'; known: cma, ppo"),

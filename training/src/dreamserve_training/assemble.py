@@ -36,6 +36,7 @@ from dreamserve_training.models.world_model import WorldModel
 from dreamserve_training.origin import origin_of
 from dreamserve_training.recipe import ResolvedRecipe
 from dreamserve_training.runs.records import describe, differences
+from dreamserve_training.stage_inputs import policy_path
 from dreamserve_training.workspace import Workspace, read_json, write_json
 
 logger = logging.getLogger("dreamserve_training")
@@ -108,7 +109,7 @@ def write_bundle(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> 
     verdicts = verdicts_on(quality)
     quality = {"verdicts": verdicts or ["none: nothing is worse than its baseline"], **quality}
     pictures = card_pictures(world.backend, world.spec, *held_out)
-    policy = load_policy(workspace.controller / "controller.npz")
+    policy = load_policy(policy_path(recipe, workspace))
     _write(
         recipe,
         workspace,

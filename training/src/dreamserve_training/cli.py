@@ -54,6 +54,7 @@ PLAIN_STAGES = {
     "encode": ("Encode the recorded observations to latents.", False),
     "memory": ("Train M, the memory model, on the latents.", False),
     "controller": ("Train C, the controller, in imagined episodes.", True),
+    "finetune": ("Let C learn on in the real environment, if the recipe says so.", True),
 }
 FORMER_NAMES = {"mdnrnn": "memory"}  # of commands, which still work
 

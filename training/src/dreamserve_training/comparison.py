@@ -105,9 +105,10 @@ def contestant(folder: Path) -> Contestant:
         return Contestant(folder, policy)
     iterations = sorted((folder / "iterations").glob("*"), key=lambda path: int(path.name))
     for root in (*reversed(iterations), folder):
-        path = root / "controller" / "controller.npz"
-        if path.exists() and (root / "draft" / MANIFEST_FILE).exists():
-            return Contestant(root / "draft", load_policy(path))
+        for name in ("finetune", "controller"):
+            path = root / name / "controller.npz"
+            if path.exists() and (root / "draft" / MANIFEST_FILE).exists():
+                return Contestant(root / "draft", load_policy(path))
     raise ValueError(f"{folder}: is neither a bundle nor a run with a controller")
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -27,7 +27,7 @@ from dreamserve_training.recipe_files import RecipeError
 from dreamserve_training.train.controller import ControllerConfig
 from dreamserve_training.train.memory import TrainConfig
 from dreamserve_training.train.methods import METHODS, MethodConfig
-from dreamserve_training.train.ppo.config import PPOConfig
+from dreamserve_training.train.ppo.config import FinetuneConfig, LearningConfig, PPOConfig
 from dreamserve_training.train.vae import VAEConfig
 
 
@@ -77,6 +77,30 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
         signals=_signals(recipe, train),
         bank=with_options("bank", _bank(recipe), recipe.bank),
     )
+
+
+def finetune_options(recipe: Recipe, resolved: ResolvedRecipe) -> FinetuneConfig | None:
+    """Return how C learns on in the real environment, by default as it has learned in dreams.
+
+    None if it does not. RecipeError without an environment, and for seeds of those that judge.
+    """
+    if recipe.finetune is None:
+        return None
+    if recipe.env is None:
+        raise RecipeError("finetune: needs env=..., to play it")
+    config = FinetuneConfig()
+    if isinstance(resolved.controller, PPOConfig):
+        own = {"iterations", "lr", "initial_scale"}
+        shared = {each.name for each in fields(LearningConfig)} - own
+        config = replace(config, **{name: getattr(resolved.controller, name) for name in shared})
+    config = with_options("finetune", config, recipe.finetune)
+    judges = range(resolved.evaluate.seed, resolved.evaluate.seed + resolved.evaluate.episodes)
+    if config.seeds[0] <= judges[-1] and judges[0] <= config.seeds[-1]:
+        raise RecipeError(
+            f"finetune: its episodes have the seeds {config.seeds[0]} to {config.seeds[-1]}, of"
+            f" which some judge ({judges[0]} to {judges[-1]}); choose another first_seed"
+        )
+    return config
 
 
 def held_out(collect: CollectConfig) -> CollectConfig:

@@ -5,6 +5,7 @@ each pass the controller and its twins play; in the last one blind agents and pl
 """
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 from dreamserve.loading import load_world
@@ -12,6 +13,7 @@ from dreamserve_training.dreams.policies import policy_returns
 from dreamserve_training.evaluation.differences import best_blind, controller_differences
 from dreamserve_training.evaluation.real import (
     CONTROLLER,
+    DREAMS_ONLY,
     AgentSpec,
     EpisodeResults,
     blind_agents,
@@ -23,7 +25,7 @@ from dreamserve_training.models.controller import Policy, load_policy
 from dreamserve_training.progress import log_progress
 from dreamserve_training.recipe import ResolvedRecipe
 from dreamserve_training.runs.records import describe
-from dreamserve_training.stage_inputs import INPUTS, Inputs
+from dreamserve_training.stage_inputs import INPUTS, Inputs, policy_path
 from dreamserve_training.workspace import Workspace, read_json, write_json
 
 logger = logging.getLogger("dreamserve_training")
@@ -33,7 +35,7 @@ Results = dict[str, EpisodeResults]
 def evaluate(recipe: ResolvedRecipe, workspace: Workspace) -> None:
     """Evaluate C, plans and blind agents. A recipe without an environment: in dreams only."""
     limit = recipe.env.max_episode_steps
-    policy = load_policy(workspace.controller / "controller.npz")
+    policy = load_policy(policy_path(recipe, workspace))
     real = {} if recipe.env.env is None else real_results(recipe, workspace, policy)
     summaries = {name: results.summary(limit) for name, results in real.items()}
     seeds = _seeds(recipe)
@@ -53,6 +55,10 @@ def real_results(recipe: ResolvedRecipe, workspace: Workspace, policy: Policy) -
     """Return the results in the real environment of the controller, plans and blind agents."""
     first, config, seeds = recipe.passes()[0], recipe.evaluate, _seeds(recipe)
     sighted = controller_agents(workspace.draft, policy, recipe.controller.temperature)
+    if recipe.finetune is not None:
+        before = load_policy(workspace.controller / "controller.npz")
+        agent = controller_agents(workspace.draft, before, recipe.controller.temperature)[0]
+        sighted.append(replace(agent, name=DREAMS_ONLY))
     inputs = INPUTS["evaluate"](recipe, workspace)
     results = _played(recipe, workspace, sighted, inputs, seeds)
     if not recipe.last:

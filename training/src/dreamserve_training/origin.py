@@ -33,6 +33,7 @@ def origin_of(recipe: ResolvedRecipe, workspace: Workspace) -> dict[str, Any]:
         recipe.memory: recipe.memory_options,
         "train": asdict(recipe.train),
         "controller": asdict(recipe.controller),
+        **({"finetune": asdict(recipe.finetune)} if recipe.finetune else {}),
         **{f"iteration {each.number}": _iteration(each) for each in passes[1:]},
         "commit": _commit(),
         "versions": {name: installed(name) for name in PACKAGES},

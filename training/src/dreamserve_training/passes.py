@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from dreamserve.observations import VectorSpec
 from dreamserve_training.data.agents import Exploration
-from dreamserve_training.defaults import evaluate_options, held_out, resolve
+from dreamserve_training.defaults import evaluate_options, finetune_options, held_out, resolve
 from dreamserve_training.overrides import with_options
 from dreamserve_training.probe import Probed
 from dreamserve_training.recipe import Iteration, Recipe, ResolvedRecipe
@@ -27,7 +27,9 @@ def resolve_passes(recipe: Recipe, probed: Probed) -> tuple[ResolvedRecipe, ...]
             f"evaluate: seed {judged.seed} is that of an episode of the data, which has the seeds"
             f" {passes[0].collect.seed} to {last}; those that judge must be larger"
         )
-    return tuple(replace(each, last=each is passes[-1]) for each in passes)
+    passes = [replace(each, last=each is passes[-1]) for each in passes]
+    passes[-1] = replace(passes[-1], finetune=finetune_options(recipe, passes[-1]))
+    return tuple(passes)
 
 
 def _next(before: ResolvedRecipe, iteration: Iteration) -> ResolvedRecipe:

@@ -23,6 +23,7 @@ from dreamserve_training.export.bank import BankConfig
 from dreamserve_training.runs.options import PLACE, AtLeastZero, Count, Number, Options, Whole
 from dreamserve_training.train.memory import TrainConfig
 from dreamserve_training.train.methods import MethodConfig
+from dreamserve_training.train.ppo.config import FinetuneConfig
 from dreamserve_training.train.vae import VAEConfig
 
 DoneRuleName = Literal["threshold", "drawn"]
@@ -103,6 +104,8 @@ class Recipe(Options):
     batch_size: Count = 32
     sequence_length: Count | None = None
     controller: Overrides = field(default_factory=dict)  # `method`, and its options
+    # FinetuneConfig: the last C then learns on in the real environment; None: in dreams only
+    finetune: Overrides | None = None
     evaluate: Overrides = field(default_factory=dict)  # EvaluateConfig
     bank_size: Count = 256
     bank: Overrides = field(default_factory=dict)  # BankConfig
@@ -150,6 +153,7 @@ class ResolvedRecipe:
     exploration: Exploration = field(default_factory=Exploration)
     before: "ResolvedRecipe | None" = None
     last: bool = True  # no iteration follows
+    finetune: FinetuneConfig | None = None  # of the last pass
 
     @property
     def number(self) -> int:

@@ -108,8 +108,19 @@ def _controller(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
     return {**draft(recipe, workspace), **initial, "controller": recipe.controller}
 
 
-def _evaluate(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
+def _finetune(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
     policy = {"policy": _hash(workspace.controller / "controller.npz")}
+    return {**_controller(recipe, workspace), **policy, **_fields(recipe, ("finetune",))}
+
+
+def policy_path(recipe: ResolvedRecipe, workspace: Workspace) -> Path:
+    """Return the C of a pass: as it has learned in dreams, or after that in reality."""
+    folder = workspace.controller if recipe.finetune is None else workspace.finetuned
+    return folder / "controller.npz"
+
+
+def _evaluate(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
+    policy = {"policy": _hash(policy_path(recipe, workspace))}
     names = ("baselines", "evaluate")
     return {**_controller(recipe, workspace), **policy, **_fields(recipe, names)}
 
@@ -125,6 +136,7 @@ INPUTS: Mapping[str, Callable[[ResolvedRecipe, Workspace], Inputs]] = {
     "encode": _encode,
     "memory": _memory,
     "controller": _controller,
+    "finetune": _finetune,
     "evaluate": _evaluate,
     "export": _export,
 }

@@ -35,6 +35,8 @@ from dreamserve_training.stage_inputs import draft as draft_inputs
 from dreamserve_training.train.memory import train_memory
 from dreamserve_training.train.methods import train_controller
 from dreamserve_training.train.ppo.config import PPOConfig
+from dreamserve_training.train.ppo.finetune import finetune as finetune_policy
+from dreamserve_training.train.ppo.resumable import CHECKPOINT_FILE
 from dreamserve_training.train.trainer import seed_everything
 from dreamserve_training.train.vae import train_vae
 from dreamserve_training.train.vectors import fit_scale
@@ -145,6 +147,23 @@ def controller(recipe: ResolvedRecipe, workspace: Workspace) -> None:
     save_policy(policy, workspace.controller / "controller.npz")
 
 
+def finetune(recipe: ResolvedRecipe, workspace: Workspace) -> None:
+    """Let C learn on in the real environment; its critic is that of a learning in dreams."""
+    assert recipe.finetune is not None, "the stage is not among this recipe's"
+    learned = load_policy(workspace.controller / "controller.npz")
+    checkpoints = sorted(workspace.controller.rglob(CHECKPOINT_FILE))
+    policy = finetune_policy(
+        recipe.env,
+        workspace.draft,
+        learned,
+        workspace.finetuned,
+        recipe.finetune,
+        workspace.restart,
+        critic=checkpoints[0] if checkpoints else None,
+    )
+    save_policy(policy, workspace.finetuned / "controller.npz")
+
+
 def export(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> None:
     """Measure the world on held-out episodes and write its bundle."""
     verdicts = write_bundle(recipe, workspace, bundle)
@@ -161,5 +180,6 @@ STAGES = (
     Stage("encode", encode, lambda w: w.root / "encoded"),
     Stage("memory", memory, lambda w: w.memory_model),
     Stage("controller", controller, lambda w: w.controller / "controller.npz"),
+    Stage("finetune", finetune, lambda w: w.finetuned / "controller.npz"),
     Stage("evaluate", evaluate, lambda w: w.evaluation),
 )

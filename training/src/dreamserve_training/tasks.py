@@ -54,7 +54,11 @@ def tasks_of(passes: Sequence[ResolvedRecipe], workspace: Workspace, bundle: Pat
     tasks = []
     workspaces = workspaces_of(passes, workspace)
     for recipe, each in zip(passes, workspaces, strict=True):
-        stages = [stage for stage in STAGES if stage.name != "vae" or recipe.trains_vae]
+        left_out = {
+            *(() if recipe.trains_vae else ("vae",)),
+            *(() if recipe.finetune else ("finetune",)),
+        }
+        stages = [stage for stage in STAGES if stage.name not in left_out]
         tasks += [Task(stage, recipe, each) for stage in stages]
     last = Stage("export", partial(export, bundle=bundle), lambda w: w.root / "exported")
     return [*tasks, Task(last, passes[-1], workspaces[-1])]

@@ -100,6 +100,11 @@ class Workspace:
         """Folder of the training of C and `controller.npz`."""
         return self.root / "controller"
 
+    @property
+    def finetuned(self) -> Path:
+        """Folder of C's learning in the real environment and its `controller.npz`."""
+        return self.root / "finetune"
+
     def played(self, agent: str) -> Path:
         """Returns of an agent in the real environment, JSON."""
         return self.root / "played" / f"{agent.replace(' ', '-')}.json"

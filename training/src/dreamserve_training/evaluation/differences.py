@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from dreamserve_training.evaluation.real import CONTROLLER, RANDOM, EpisodeResults
+from dreamserve_training.evaluation.real import CONTROLLER, DREAMS_ONLY, RANDOM, EpisodeResults
 
 # Agents that see, in part or wholly; all others act without observations.
-SIGHTED = (CONTROLLER, "vision cut", "average seen", "plan")
+SIGHTED = (CONTROLLER, DREAMS_ONLY, "vision cut", "average seen", "plan")
 
 
 def paired(one: EpisodeResults, other: EpisodeResults) -> dict[str, Any]:
@@ -41,9 +41,9 @@ def best_blind(results: Mapping[str, EpisodeResults]) -> str | None:
 
 
 def controller_differences(results: Mapping[str, EpisodeResults]) -> dict[str, dict[str, Any]]:
-    """Return the controller against its blind twins, random actions and the best blind agent."""
+    """Return the controller against its twins, random actions and the best blind agent."""
     blind = best_blind(results)
-    others = [*SIGHTED[1:3], RANDOM, *([] if blind is None else [blind])]
+    others = [*SIGHTED[1:4], RANDOM, *([] if blind is None else [blind])]
     return {
         f"{CONTROLLER} - {name}": paired(results[CONTROLLER], results[name])
         for name in others

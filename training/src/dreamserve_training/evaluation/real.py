@@ -24,7 +24,8 @@ from dreamserve_training.models.controller import Policy
 from dreamserve_training.runs.pools import worker_pool
 from dreamserve_training.runs.signals import stoppable
 
-CONTROLLER, RANDOM = "controller", "random"  # agents that are compared with others by name
+# agents that are compared with others by name; the third is C before it learned in reality
+CONTROLLER, RANDOM, DREAMS_ONLY = "controller", "random", "dreams only"
 
 
 class EpisodeResults(NamedTuple):

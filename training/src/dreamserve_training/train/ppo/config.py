@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from dreamserve.backends.choose import cores
 from dreamserve.manifest import WorldSpec
 from dreamserve_training.runs.options import (
     PLACE,
@@ -23,24 +24,11 @@ WORLD, END = "world", "end"  # rewards that every world has; the others are its 
 
 
 @dataclass(frozen=True)
-class PPOConfig(Options):
-    """Options of C's learning by PPO. An iteration is `dreams` · `steps` steps of the world.
+class LearningConfig(Options):
+    """Options of PPO, whatever the steps are from that C learns of."""
 
-    The experience of an iteration takes 4 · `dreams` · `steps` · (numbers of a dream's state) bytes
-    of memory: 0.3 GB in TakeCover by default.
-    """
-
-    learnings: Count = 1  # with seeds from `seed` on; C's scores are the mean of theirs
-    learners: Count | None = field(default=None, metadata=PLACE)  # at once; None: one for each core
     iterations: Count = 300
-    dreams: Count = 1024  # that advance together
-    steps: Count = 64  # of each dream, in an iteration
-    dream_steps: Count = 200  # after which a dream is cut; its rest is estimated by the critic
-    beginnings: Share = 0.35  # of the dreams start at beginnings, the others at any moment
-    late: AtLeastZero = 0.0  # the others start in proportion to a moment's age ** late
-    temperatures: tuple[AtLeastZero, AtLeastZero] = (1.0, 1.3)  # drawn between them for each dream
     reward: Mapping[str, Number] = field(default_factory=lambda: {WORLD: 1.0})
-    ends: Literal["drawn", "world"] = "drawn"  # by their probability, or as the world ends
     done_weight: AboveZero = 1.0  # of positives in the done logit: p = sigmoid(logit - log(weight))
     inputs: tuple[str, ...] | None = None  # that C sees; None: the latent, first recurrent tensor
     hidden: Whole = 0  # units of C's hidden layer, tanh; 0: C is linear
@@ -54,9 +42,33 @@ class PPOConfig(Options):
     critic_size: Count = 128  # units of its hidden layer
     action_std: AboveZero = 0.5  # of a Box's actions at first, before tanh
     initial_scale: AtLeastZero = 0.5  # of the scores of the controller that it starts from
+    seed: Whole = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.reward:
+            raise ValueError(f"{type(self).__name__}: reward must have at least one part")
+
+
+@dataclass(frozen=True)
+class PPOConfig(LearningConfig):
+    """Options of C's learning in dreams. An iteration is `dreams` · `steps` steps of the world.
+
+    The experience of an iteration takes 4 · `dreams` · `steps` · (numbers of a dream's state) bytes
+    of memory: 0.3 GB in TakeCover by default.
+    """
+
+    learnings: Count = 1  # with seeds from `seed` on; C's scores are the mean of theirs
+    learners: Count | None = field(default=None, metadata=PLACE)  # at once; None: one for each core
+    dreams: Count = 1024  # that advance together
+    steps: Count = 64  # of each dream, in an iteration
+    dream_steps: Count = 200  # after which a dream is cut; its rest is estimated by the critic
+    beginnings: Share = 0.35  # of the dreams start at beginnings, the others at any moment
+    late: AtLeastZero = 0.0  # the others start in proportion to a moment's age ** late
+    temperatures: tuple[AtLeastZero, AtLeastZero] = (1.0, 1.3)  # drawn between them for each dream
+    ends: Literal["drawn", "world"] = "drawn"  # by their probability, or as the world ends
     # auto: CUDA if there is one
     device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=PLACE)
-    seed: Whole = 0
 
     @property
     def temperature(self) -> float:
@@ -69,8 +81,29 @@ class PPOConfig(Options):
             raise ValueError("PPOConfig: temperatures must be the lowest, then the highest")
         if self.learnings > 1 and self.hidden:
             raise ValueError("PPOConfig: several learnings need hidden=0: networks have no mean")
-        if not self.reward:
-            raise ValueError("PPOConfig: reward must have at least one part")
+
+
+@dataclass(frozen=True)
+class FinetuneConfig(LearningConfig):
+    """Options of C's learning in the real environment. An iteration is `episodes` real episodes.
+
+    `ends` are those that happened, or their probability, which the world says of each real step and
+    which varies less. What the world pays is what the environment paid; signals are as the world
+    says them.
+    """
+
+    iterations: Count = 30
+    lr: AboveZero = 1e-3
+    initial_scale: AtLeastZero = 1.0
+    episodes: Count = 16  # in an iteration
+    first_seed: Whole = 6_000_000  # of the episodes; those that judge have other seeds
+    ends: Literal["real", "expected"] = "real"
+    workers: Count = field(default_factory=cores, metadata=PLACE)
+
+    @property
+    def seeds(self) -> range:
+        """The seeds of all episodes."""
+        return range(self.first_seed, self.first_seed + self.iterations * self.episodes)
 
 
 @dataclass(frozen=True)
@@ -82,7 +115,7 @@ class Features:
     inputs: tuple[str, ...]
 
     @classmethod
-    def of(cls, spec: WorldSpec, config: PPOConfig) -> "Features":
+    def of(cls, spec: WorldSpec, config: LearningConfig) -> "Features":
         """Return those of a world. ValueError for inputs that it does not have."""
         sizes = spec.tensor_sizes()
         inputs = tuple(sizes)[:2] if config.inputs is None else config.inputs

@@ -4,7 +4,6 @@ They advance together, by one call of the world's step for all of them, and stay
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from math import log
 
 import numpy as np
@@ -19,23 +18,10 @@ from dreamserve.engine.world import World
 from dreamserve_training.runs.errors import DivergedError
 from dreamserve_training.train.ppo.config import END, WORLD, Features, PPOConfig
 from dreamserve_training.train.ppo.distributions import Distribution
+from dreamserve_training.train.ppo.experience import Experience, Scores
 from dreamserve_training.train.ppo.steps import TensorOutput, output_of, tensor_step
 
-Scores = Callable[[Tensor], Tensor]  # of C, (N, width), for its inputs (N, F)
 Outputs = tuple[Tensor, ...]  # of a step, in the manifest's order
-
-
-@dataclass(frozen=True, eq=False)
-class Experience:
-    """T steps of N dreams, and the states of those that were cut or ended."""
-
-    features: Tensor  # (T + 1, N, F) before each step, and after the last
-    scores: Tensor  # (T, N, width)
-    drawn: Tensor  # (T, N, A)
-    rewards: Tensor  # (T, N) that the world expects
-    ends: Tensor  # (T, N) probability that the step ended the dream
-    cut: Tensor  # (T, N) bool: whether another dream goes on after the step
-    finals: Tensor  # (cuts, F) states after the steps where `cut`, in its order
 
 
 class Dreams:
@@ -97,6 +83,16 @@ class Dreams:
         _check(finite)
         taken = torch.stack(drawn)
         return Experience(self._features, scores, taken, rewards, ends, cut, torch.cat(finals))
+
+    def content(self) -> list[Tensor]:
+        """Return what the dreams are between two iterations."""
+        return [self.latent, *self.state, self.temperature, self.age]
+
+    def restore(self, content: list[Tensor]) -> None:
+        """Go on from what `content` returned."""
+        latent, *state, temperature, age = (part.to(self.device) for part in content)
+        self.latent, self.state = latent, tuple(state)
+        self.temperature, self.age = temperature, age
 
     def _noise(self, generator: torch.Generator) -> Tensor:
         """Draw a step's noise (N, normal + uniform), as the manifest describes it."""

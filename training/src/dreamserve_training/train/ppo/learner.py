@@ -1,36 +1,66 @@
-"""One learning: its policy and critic, its dreams, and an iteration of both."""
+"""One learning: its policy and critic, its source of experience, and an iteration of both."""
 
 import time
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from dreamserve.engine.world import World
+from dreamserve.manifest import WorldSpec
 from dreamserve_training.models.controller import LayeredPolicy
 from dreamserve_training.train.ppo.advantages import advantages
-from dreamserve_training.train.ppo.config import Features, PPOConfig, check_reward
-from dreamserve_training.train.ppo.dreams import Dreams, Experience
+from dreamserve_training.train.ppo.config import Features, LearningConfig, check_reward
+from dreamserve_training.train.ppo.distributions import Distribution
+from dreamserve_training.train.ppo.experience import Experience, Scores
 from dreamserve_training.train.ppo.model import ActorCritic
 from dreamserve_training.train.ppo.update import Batch, improve
 
 
+class Source(Protocol):
+    """Where experience comes from: dreams, or real episodes.
+
+    `content` and `restore` are all of it between two iterations.
+    """
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are."""
+
+    def begin(self, rng: np.random.Generator) -> None:
+        """Begin, before the first iteration."""
+
+    def run(
+        self, scores_of: Scores, distribution: Distribution, rng: np.random.Generator
+    ) -> Experience:
+        """Return the experience of one iteration, which the next call may overwrite."""
+
+    def content(self) -> list[Tensor]:
+        """Return its state."""
+
+    def restore(self, content: list[Tensor]) -> None:
+        """Go on from what `content` returned."""
+
+
 class Learner:
-    """Learns in dreams of `world`. `content` and `restore` are all of it between two iterations.
+    """Learns from `source`. `content` and `restore` are all of it between two iterations.
 
     All random numbers of iteration i come from a generator seeded by (seed, i). Raises ValueError
     for a reward, inputs or an `initial` policy that do not fit the world.
     """
 
     def __init__(
-        self, world: World, config: PPOConfig, initial: LayeredPolicy | None = None
+        self,
+        spec: WorldSpec,
+        config: LearningConfig,
+        source: Source,
+        initial: LayeredPolicy | None = None,
     ) -> None:
-        check_reward(world.spec, config.reward)
-        features = Features.of(world.spec, config)
-        self.config, self.iteration = config, 0
-        self.dreams = Dreams(world, features, config)
-        self.model = ActorCritic(world.spec, features, config, initial).to(self.dreams.device)
+        check_reward(spec, config.reward)
+        features = Features.of(spec, config)
+        self.config, self.iteration, self.source = config, 0, source
+        self.model = ActorCritic(spec, features, config, initial).to(source.device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), config.lr, eps=1e-5)
         self.unit = 0.0  # of the critic's values, so that any size of rewards is learned alike
         self.history: dict[str, list[float]] = {}
@@ -42,8 +72,8 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr * (1 - self.iteration / config.iterations)
         if self.iteration == 0:
-            self.dreams.begin(rng)
-        seen = self.dreams.run(self.model.scores, self.model.distribution, rng)
+            self.source.begin(rng)
+        seen = self.source.run(self.model.scores, self.model.distribution, rng)
         dreamt_s = time.monotonic()
         batch = self._batch(seen)
         figures = asdict(improve(self.model, self.optimizer, batch, config, rng))
@@ -62,14 +92,13 @@ class Learner:
 
     def content(self) -> dict[str, Any]:
         """Return the whole learning, of tensors and plain numbers."""
-        dreams = self.dreams
         return {
             "iteration": self.iteration,
             "unit": self.unit,
             "history": self.history,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "dreams": [dreams.latent, *dreams.state, dreams.temperature, dreams.age],
+            "source": self.source.content(),
         }
 
     def restore(self, content: dict[str, Any]) -> None:
@@ -78,10 +107,7 @@ class Learner:
         self.history = content["history"]
         self.model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
-        device = self.dreams.device
-        latent, *state, temperature, age = (part.to(device) for part in content["dreams"])
-        self.dreams.latent, self.dreams.state = latent, tuple(state)
-        self.dreams.temperature, self.dreams.age = temperature, age
+        self.source.restore(content["source"])
 
     def _batch(self, seen: Experience) -> Batch:
         config = self.config

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from dreamserve.manifest import WorldSpec
 from dreamserve_training.models.controller import LayeredPolicy, policy_of
 from dreamserve_training.models.networks import copy_layer, layers_of, linear_layers, network
-from dreamserve_training.train.ppo.config import Features, PPOConfig
+from dreamserve_training.train.ppo.config import Features, LearningConfig
 from dreamserve_training.train.ppo.distributions import distribution_of
 
 _CHUNK_NUMBERS = 2**22  # of features that the critic sees at once
@@ -22,7 +22,11 @@ class ActorCritic(nn.Module):
     """
 
     def __init__(
-        self, spec: WorldSpec, features: Features, config: PPOConfig, initial: LayeredPolicy | None
+        self,
+        spec: WorldSpec,
+        features: Features,
+        config: LearningConfig,
+        initial: LayeredPolicy | None,
     ) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(config.seed)

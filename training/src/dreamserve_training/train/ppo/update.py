@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dreamserve_training.runs.errors import DivergedError
-from dreamserve_training.train.ppo.config import PPOConfig
+from dreamserve_training.train.ppo.config import LearningConfig
 from dreamserve_training.train.ppo.model import ActorCritic
 
 
@@ -36,7 +36,7 @@ def improve(
     model: ActorCritic,
     optimizer: torch.optim.Optimizer,
     batch: Batch,
-    config: PPOConfig,
+    config: LearningConfig,
     rng: np.random.Generator,
 ) -> Figures:
     """Improve policy and critic by `passes` over the batch. DivergedError if a loss is not finite.
@@ -63,7 +63,7 @@ def improve(
 
 
 def _loss(
-    model: ActorCritic, batch: Batch, scaled: Tensor, rows: Tensor, config: PPOConfig
+    model: ActorCritic, batch: Batch, scaled: Tensor, rows: Tensor, config: LearningConfig
 ) -> tuple[Tensor, Tensor]:
     features = batch.features.index_select(0, rows)  # faster than by []
     scores = model.actor(features[:, : model.input_size])

@@ -1,0 +1,186 @@
+"""C learns on in the real environment: what it does there, what it learns, and when it is asked."""
+
+from dataclasses import replace
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from dreamserve.loading import load_world
+from dreamserve.observations import Crop, FrameSpec
+from dreamserve.spaces import DiscreteSpace
+from dreamserve_training.envs import EnvSpec
+from dreamserve_training.evaluation import real
+from dreamserve_training.evaluation.dreaming import DreamingAgent
+from dreamserve_training.models.controller import LinearPolicy
+from dreamserve_training.passes import resolve_passes
+from dreamserve_training.probe import Probed
+from dreamserve_training.recipe import Iteration, Recipe
+from dreamserve_training.recipe_files import RecipeError
+from dreamserve_training.runs.errors import MismatchError
+from dreamserve_training.tasks import tasks_of
+from dreamserve_training.train.ppo import resumable
+from dreamserve_training.train.ppo.config import Features, FinetuneConfig, PPOConfig
+from dreamserve_training.train.ppo.finetune import Played, finetune, in_a_row, play
+from dreamserve_training.train.ppo.learning import learn
+from dreamserve_training.train.ppo.model import ActorCritic
+from dreamserve_training.workspace import Workspace
+
+QUICK = FinetuneConfig(iterations=3, episodes=2, workers=1, minibatch=16, lr=0.05)
+
+
+class Preference(gymnasium.Env):
+    """Noise, in which the last action earns 1; chance ends it."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (64, 64, 3), np.uint8)
+    action_space = gymnasium.spaces.Discrete(3)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self._frame(), {}
+
+    def step(self, action):
+        is_over = bool(self.np_random.random() < 0.2)
+        return self._frame(), float(action == 2), is_over, False, {}
+
+    def _frame(self):
+        return self.np_random.integers(1, 256, (64, 64, 3), dtype=np.uint8)
+
+
+ENV = EnvSpec(
+    env=Preference,
+    env_id="Preference",
+    observation=FrameSpec(
+        source_shape=(64, 64, 3),
+        crop=Crop(top=0, bottom=64, left=0, right=64),
+        shape=(64, 64, 3),
+    ),
+    action_space=DiscreteSpace(n=3, names=("a", "b", "c")),
+    max_episode_steps=25,
+)
+
+
+@pytest.fixture
+def policy():
+    rng = np.random.default_rng(0)
+    return LinearPolicy(rng.normal(size=(3, 12)).astype(np.float32), np.zeros(3, np.float32))
+
+
+def played(bundle, policy, config, seed):
+    spec = load_world(bundle).spec
+    model = ActorCritic(spec, Features.of(spec, config), config, policy)
+    layout = Features.of(spec, config)
+    return play(ENV, bundle, layout, config, model.scores, model.distribution, seed)
+
+
+def mean_reward(bundle, policy):
+    episodes = [played(bundle, policy, QUICK, seed) for seed in range(20)]
+    return float(torch.cat([each.rewards for each in episodes]).mean())
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_sure_controller_plays_the_very_episode_that_judges_it(tiny_bundle, policy, seed):
+    sure = replace(QUICK, initial_scale=1e6)
+    episode = played(tiny_bundle, policy, sure, seed)
+    agent = DreamingAgent(load_world(tiny_bundle), policy)
+    returned, steps = real.play(ENV.open(), agent, seed)
+    assert (float(episode.rewards.sum()), len(episode.rewards)) == (returned, steps)
+    assert len(episode.features) == steps + 1
+
+
+def test_ends_are_those_that_happened_or_their_probability(tiny_bundle, policy):
+    happened = played(tiny_bundle, policy, QUICK, 1)
+    assert len(happened.ends) < ENV.max_episode_steps
+    assert happened.ends.tolist() == [0.0] * (len(happened.ends) - 1) + [1.0]
+    expected = played(tiny_bundle, policy, replace(QUICK, ends="expected"), 1)
+    assert ((expected.ends > 0) & (expected.ends < 1)).all()
+    torch.testing.assert_close(expected.rewards, happened.rewards)
+
+
+def test_episodes_follow_one_another_in_a_row_and_each_is_cut_at_its_end():
+    def episode(first, steps):
+        states = torch.arange(first, first + steps + 1.0)[:, None]
+        ones = torch.ones(steps)
+        return Played(states, ones[:, None], ones[:, None].long(), ones * first, ones)
+
+    seen = in_a_row([episode(10, 2), episode(20, 3)])
+    assert seen.features.flatten().tolist() == [10, 11, 20, 21, 22, 23]
+    assert seen.cut.flatten().tolist() == [False, True, False, False, True]
+    assert seen.finals.flatten().tolist() == [12, 23]
+    assert seen.rewards.flatten().tolist() == [10, 10, 20, 20, 20]
+    assert seen.scores.shape == (5, 1, 1)
+
+
+@pytest.mark.usefixtures("inline")
+def test_it_learns_what_the_environment_pays_for(tiny_bundle, policy, tmp_path):
+    config = replace(QUICK, iterations=12, episodes=8)
+    learned = finetune(ENV, tiny_bundle, policy, tmp_path, config)
+    before, after = (mean_reward(tiny_bundle, each) for each in (policy, learned))
+    assert after > before + 0.3
+
+
+@pytest.mark.usefixtures("inline")
+def test_an_interrupted_one_goes_on_to_the_same_bits(tiny_bundle, policy, tmp_path, monkeypatch):
+    monkeypatch.setattr(resumable, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    whole = finetune(ENV, tiny_bundle, policy, tmp_path / "whole", QUICK)
+    iterate = resumable.Learner.iterate
+
+    def stopped(self):
+        if self.iteration == 2:
+            raise KeyboardInterrupt
+        return iterate(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resumable.Learner, "iterate", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(ENV, tiny_bundle, policy, tmp_path / "stopped", QUICK)
+    resumed = finetune(ENV, tiny_bundle, policy, tmp_path / "stopped", QUICK)
+    assert resumed.digest() == whole.digest()
+    with pytest.raises(MismatchError, match="episodes was 2 and is now 3"):
+        finetune(ENV, tiny_bundle, policy, tmp_path / "whole", replace(QUICK, episodes=3))
+
+
+@pytest.mark.usefixtures("inline")
+def test_its_critic_is_that_of_the_dreams(tiny_bundle, policy, tmp_path):
+    dreamt = PPOConfig(iterations=1, dreams=8, steps=4, dream_steps=6, minibatch=16)
+    learn(tiny_bundle, tmp_path / "dreams", dreamt)
+    critic = tmp_path / "dreams" / resumable.CHECKPOINT_FILE
+    still = replace(QUICK, iterations=1, lr=1e-12)
+    finetune(ENV, tiny_bundle, policy, tmp_path / "real", still, critic=critic)
+    was, now = (
+        resumable.read_checkpoint(path)
+        for path in (critic, tmp_path / "real" / resumable.CHECKPOINT_FILE)
+    )
+    torch.testing.assert_close(now["model"]["critic.0.weight"], was["model"]["critic.0.weight"])
+    np.testing.assert_allclose(now["model"]["actor.0.weight"], policy.weights, rtol=1e-5)
+    assert now["unit"] == was["unit"]
+
+
+def test_a_recipe_lets_the_last_c_learn_on_as_it_has_learned_in_dreams(tmp_path):
+    recipe = Recipe(
+        env=Preference,
+        name="preference",
+        collect={"episodes": 9},
+        controller={"method": "ppo", "entropy": 0.01, "reward": {"end": -1.0}},
+        finetune={"episodes": 5, "iterations": 4},
+        iterations=(Iteration(episodes=5, controller={"entropy": 0.02}),),
+    )
+    first, last = resolve_passes(recipe, Probed(ENV, 20.0))
+    assert first.finetune is None
+    assert (last.finetune.entropy, last.finetune.reward) == (0.02, {"end": -1.0})
+    assert (last.finetune.lr, last.finetune.initial_scale) == (1e-3, 1.0)
+    assert len(last.finetune.seeds) == 20
+    titles = [each.title for each in tasks_of((first, last), Workspace(tmp_path, "m"), tmp_path)]
+    assert titles[-4:] == [
+        "controller of iteration 1",
+        "finetune of iteration 1",
+        "evaluate of iteration 1",
+        "export",
+    ]
+    assert "finetune" not in titles
+    judged = replace(recipe, finetune={"first_seed": 2_000_010})
+    with pytest.raises(RecipeError, match="2000010 to 2000489, of which some judge"):
+        resolve_passes(judged, Probed(ENV, 20.0))
+    evolved = replace(recipe, controller={}, iterations=())
+    assert resolve_passes(evolved, Probed(ENV, 20.0))[-1].finetune.reward == {"world": 1.0}
