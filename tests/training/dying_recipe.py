@@ -7,7 +7,7 @@ SIGTERM in turn. The folder is then moved. This process only forks the runs, so 
 once. BUNDLE stands for what the export writes. So does, from the same first data, a recipe whose
 controller is a network that learns by PPO; it dies while it learns again. Prints a JSON object: the
 `deaths`, each as [stage, exit status], what a changed recipe is `told`, and how many iterations the
-network had `learned` when it died.
+network had `learned` in dreams and in reality when it died.
 """
 
 import itertools
