@@ -11,8 +11,8 @@ from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.data.agents import BlindAgent
 from dreamserve_training.data.collect import CollectConfig
 from dreamserve_training.data.policies import random_actions
-from dreamserve_training.dreams.returns import dream_returns, features
-from dreamserve_training.evaluation.dreaming import AverageAgent, DreamingAgent, latent_of
+from dreamserve_training.dreams.returns import dream_returns, features, latent_of
+from dreamserve_training.evaluation.dreaming import AverageAgent, DreamingAgent
 from dreamserve_training.evaluation.real import (
     EpisodeResults,
     blind_agents,

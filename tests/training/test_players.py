@@ -16,8 +16,9 @@ from dreamserve_training.data.collect import CollectConfig, collect, record_epis
 from dreamserve_training.data.episodes import load_episode
 from dreamserve_training.data.players import Player, RandomPlayer, SequencePlayer, player_of
 from dreamserve_training.data.policies import varied_sequence
+from dreamserve_training.dreams.returns import latent_of
 from dreamserve_training.envs import EnvSpec
-from dreamserve_training.evaluation.dreaming import ControllerPlayer, DreamingAgent, latent_of
+from dreamserve_training.evaluation.dreaming import ControllerPlayer, DreamingAgent
 from dreamserve_training.models.controller import LinearPolicy, save_policy
 from dreamserve_training.runs.errors import MismatchError
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from dreamserve.engine.pixels import to_numbers
 from dreamserve.engine.world import World
 from dreamserve.loading import load_world
 from dreamserve.local import DreamBatch, LocalClient
 from dreamserve_protocol.policies import LinearPolicy
+from dreamserve_training.env_values import Observed
 from dreamserve_training.models import controller
 from dreamserve_training.models.controller import CONTROLLER_INPUTS, features_of
 
@@ -21,6 +23,12 @@ Float32 = npt.NDArray[np.float32]
 def worker_world(bundle: Path) -> World:
     """Return the world of `bundle`, loaded once per process, on one thread of the CPU."""
     return load_world(bundle, "onnx", threads=1)
+
+
+def latent_of(world: World, observation: Observed) -> Float32:
+    """Return the latent (1, Z) that one real observation stands for."""
+    spec, batch = world.spec.observation, observation[None]
+    return world.spec.head.mode(world.backend.encode(to_numbers(spec, batch)))
 
 
 def features(dreams: DreamBatch, inputs: Sequence[str] = CONTROLLER_INPUTS) -> Float32:

@@ -8,22 +8,15 @@ from typing import Any
 import numpy as np
 
 from dreamserve.backends.finite import finite_rows
-from dreamserve.engine.pixels import to_numbers
 from dreamserve.engine.world import World
 from dreamserve.local import DreamBatch, LocalClient
 from dreamserve.observations import FrameSpec
 from dreamserve.spaces import ActionSpace
 from dreamserve_protocol.common import Start
 from dreamserve_training.data.agents import Agent, Exploration, ExploringAgent
-from dreamserve_training.dreams.returns import features, worker_world
+from dreamserve_training.dreams.returns import features, latent_of, worker_world
 from dreamserve_training.env_values import Observed
 from dreamserve_training.models.controller import Float32, Policy, load_policy
-
-
-def latent_of(world: World, observation: Observed) -> Float32:
-    """Return the latent (1, Z) that one real observation stands for."""
-    spec, batch = world.spec.observation, observation[None]
-    return world.spec.head.mode(world.backend.encode(to_numbers(spec, batch)))
 
 
 @dataclass

@@ -18,9 +18,8 @@ from dreamserve.engine.dynamics import empty_state
 from dreamserve.engine.world import World
 from dreamserve_training.data.digests import folder_digest
 from dreamserve_training.data.workers import worker_env
-from dreamserve_training.dreams.returns import worker_world
+from dreamserve_training.dreams.returns import latent_of, worker_world
 from dreamserve_training.envs import EnvSpec
-from dreamserve_training.evaluation.dreaming import latent_of
 from dreamserve_training.models.controller import LayeredPolicy
 from dreamserve_training.progress import show_progress
 from dreamserve_training.runs.locks import locked
