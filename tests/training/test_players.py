@@ -4,53 +4,21 @@ import itertools
 from collections import Counter
 from dataclasses import replace
 
-import gymnasium
 import numpy as np
 import pytest
+from tests.training.noise import NOISE
 
 from dreamserve.loading import load_world
-from dreamserve.observations import Crop, FrameSpec
-from dreamserve.spaces import BoxSpace, DiscreteSpace
+from dreamserve.spaces import BoxSpace
 from dreamserve_training.data.agents import Exploration, ExploringAgent
 from dreamserve_training.data.collect import CollectConfig, collect, record_episode
 from dreamserve_training.data.episodes import load_episode
 from dreamserve_training.data.players import Player, RandomPlayer, SequencePlayer, player_of
 from dreamserve_training.data.policies import varied_sequence
 from dreamserve_training.dreams.returns import latent_of
-from dreamserve_training.envs import EnvSpec
 from dreamserve_training.evaluation.dreaming import ControllerPlayer, DreamingAgent
 from dreamserve_training.models.controller import LinearPolicy, save_policy
 from dreamserve_training.runs.errors import MismatchError
-
-
-class Noise(gymnasium.Env):
-    """A game of noise, until chance ends it."""
-
-    observation_space = gymnasium.spaces.Box(0, 255, (64, 64, 3), np.uint8)
-    action_space = gymnasium.spaces.Discrete(3)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        return self._frame(), {}
-
-    def step(self, action):
-        return self._frame(), 1.0, bool(self.np_random.random() < 0.03), False, {}
-
-    def _frame(self):
-        return self.np_random.integers(1, 256, (64, 64, 3), dtype=np.uint8)
-
-
-NOISE = EnvSpec(
-    env=Noise,
-    env_id="Noise",
-    observation=FrameSpec(
-        source_shape=(64, 64, 3),
-        crop=Crop(top=0, bottom=64, left=0, right=64),
-        shape=(64, 64, 3),
-    ),
-    action_space=DiscreteSpace(n=3, names=("a", "b", "c")),
-    max_episode_steps=30,
-)
 
 THREE = NOISE.action_space
 LEVER = BoxSpace(low=(-1.0,), high=(1.0,), names=("lever",))

@@ -2,15 +2,12 @@
 
 from dataclasses import replace
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
+from tests.training.noise import NOISE, Noise
 
 from dreamserve.loading import load_world
-from dreamserve.observations import Crop, FrameSpec
-from dreamserve.spaces import DiscreteSpace
-from dreamserve_training.envs import EnvSpec
 from dreamserve_training.evaluation import real
 from dreamserve_training.evaluation.dreaming import DreamingAgent
 from dreamserve_training.models.controller import LinearPolicy
@@ -30,35 +27,15 @@ from dreamserve_training.workspace import Workspace
 QUICK = FinetuneConfig(iterations=3, episodes=2, workers=1, minibatch=16, lr=0.05)
 
 
-class Preference(gymnasium.Env):
+class Preference(Noise):
     """Noise, in which the last action earns 1; chance ends it."""
-
-    observation_space = gymnasium.spaces.Box(0, 255, (64, 64, 3), np.uint8)
-    action_space = gymnasium.spaces.Discrete(3)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        return self._frame(), {}
 
     def step(self, action):
         is_over = bool(self.np_random.random() < 0.2)
         return self._frame(), float(action == 2), is_over, False, {}
 
-    def _frame(self):
-        return self.np_random.integers(1, 256, (64, 64, 3), dtype=np.uint8)
 
-
-ENV = EnvSpec(
-    env=Preference,
-    env_id="Preference",
-    observation=FrameSpec(
-        source_shape=(64, 64, 3),
-        crop=Crop(top=0, bottom=64, left=0, right=64),
-        shape=(64, 64, 3),
-    ),
-    action_space=DiscreteSpace(n=3, names=("a", "b", "c")),
-    max_episode_steps=25,
-)
+ENV = replace(NOISE, env=Preference, env_id="Preference", max_episode_steps=25)
 
 
 @pytest.fixture
