@@ -10,6 +10,7 @@ import torch
 from dreamserve.observations import Crop, FrameSpec
 from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.data.episodes import save_episode
+from dreamserve_training.data.signals import Signal
 from dreamserve_training.envs import EnvSpec
 from dreamserve_training.export import export_world, make_bank, round_to_half, world_spec
 from dreamserve_training.models.mdnrnn import MDNRNN
@@ -74,8 +75,21 @@ def take_cover():
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_models, take_cover, tmp_path_factory):
     """Export the tiny models; return the folder of a bundle that resembles Take Cover's."""
-    vae, mdnrnn = tiny_models
-    directory = tmp_path_factory.mktemp("tiny")
+    return export_tiny(tmp_path_factory.mktemp("tiny"), take_cover, *tiny_models)
+
+
+@pytest.fixture(scope="session")
+def hurting_bundle(take_cover, tmp_path_factory):
+    """Export a small untrained world like `tiny_bundle`, which has the signal `hit`."""
+    torch.manual_seed(0)
+    hit = Signal("health", "falls").head()
+    mdnrnn = MDNRNN(4, 3, rnn_size=8, num_mixtures=2, predict_done=True, signals={"hit": hit})
+    models = round_to_half(ConvVAE(4), mdnrnn)
+    return export_tiny(tmp_path_factory.mktemp("hurting"), take_cover, *models)
+
+
+def export_tiny(directory, env, vae, mdnrnn):
+    """Export models of z 4 in `directory`, with a bank of noise; return the bundle."""
     rng = np.random.default_rng(0)
     for index in range(4):
         steps = 20 + index
@@ -91,7 +105,7 @@ def tiny_bundle(tiny_models, take_cover, tmp_path_factory):
         save_episode(latents / f"episode-{index}.npz", episode)
     return export_world(
         directory / "tiny",
-        spec=world_spec("tiny", take_cover, mdnrnn, constant_reward=1.0),
+        spec=world_spec("tiny", env, mdnrnn, constant_reward=1.0),
         vae=vae,
         memory=mdnrnn,
         bank=make_bank(mdnrnn, latents, size=8, max_burn_in=4),

@@ -8,6 +8,8 @@ import torch
 from tests.training.noise import NOISE, Noise
 
 from dreamserve.loading import load_world
+from dreamserve_training.data.episodes import DataError
+from dreamserve_training.data.signals import Signal
 from dreamserve_training.evaluation import real
 from dreamserve_training.evaluation.dreaming import DreamingAgent
 from dreamserve_training.models.controller import LinearPolicy
@@ -19,9 +21,10 @@ from dreamserve_training.runs.errors import MismatchError
 from dreamserve_training.tasks import tasks_of
 from dreamserve_training.train.ppo import resumable
 from dreamserve_training.train.ppo.config import Features, FinetuneConfig, PPOConfig
-from dreamserve_training.train.ppo.finetune import Played, finetune, in_a_row, play
+from dreamserve_training.train.ppo.finetune import finetune, in_a_row
 from dreamserve_training.train.ppo.learning import learn
 from dreamserve_training.train.ppo.model import ActorCritic
+from dreamserve_training.train.ppo.real_episode import Game, Played, play
 from dreamserve_training.workspace import Workspace
 
 QUICK = FinetuneConfig(iterations=3, episodes=2, workers=1, minibatch=16, lr=0.05)
@@ -35,6 +38,16 @@ class Preference(Noise):
         return self._frame(), float(action == 2), is_over, False, {}
 
 
+class Hurting(Preference):
+    """Preference that hurts: the first two actions cost health."""
+
+    health = 100.0
+
+    def step(self, action):
+        self.health -= 10.0 * (action < 2)
+        return super().step(action)
+
+
 ENV = replace(NOISE, env=Preference, env_id="Preference", max_episode_steps=25)
 
 
@@ -44,11 +57,17 @@ def policy():
     return LinearPolicy(rng.normal(size=(3, 12)).astype(np.float32), np.zeros(3, np.float32))
 
 
-def played(bundle, policy, config, seed):
+HURTING = replace(
+    ENV, env=Hurting, record=lambda env, observation: {"health": env.unwrapped.health}
+)
+HIT = Signal("health", "falls")
+
+
+def played(bundle, policy, config, seed, env=ENV, signals=None):
     spec = load_world(bundle).spec
     model = ActorCritic(spec, Features.of(spec, config), config, policy)
-    layout = Features.of(spec, config)
-    return play(ENV, bundle, layout, config, model.scores, model.distribution, seed)
+    game = Game(env, bundle, Features.of(spec, config), config, signals or {})
+    return play(game, model.scores, model.distribution, seed)
 
 
 def mean_reward(bundle, policy):
@@ -73,6 +92,34 @@ def test_ends_are_those_that_happened_or_their_probability(tiny_bundle, policy):
     expected = played(tiny_bundle, policy, replace(QUICK, ends="expected"), 1)
     assert ((expected.ends > 0) & (expected.ends < 1)).all()
     torch.testing.assert_close(expected.rewards, happened.rewards)
+
+
+def test_signals_are_those_that_happened_or_what_the_world_expects(hurting_bundle, policy):
+    config = replace(QUICK, reward={"hit": -1.0}, signals="real")
+    seed = 4  # of an episode of several steps
+    happened = played(hurting_bundle, policy, config, seed, HURTING, {"hit": HIT})
+    expected = played(hurting_bundle, policy, replace(config, signals="expected"), seed, HURTING)
+    hurt = happened.drawn.flatten() < 2
+    assert 0 < int(hurt[1:].sum()) < len(hurt) - 1
+    assert happened.rewards[1:].tolist() == (-hurt[1:].float()).tolist()
+    assert ((expected.rewards < 0) & (expected.rewards > -1)).all()
+    assert happened.rewards[0] == expected.rewards[0]  # nothing was recorded before the first step
+
+
+def test_a_signal_needs_its_recorded_number(hurting_bundle, policy):
+    config = replace(QUICK, reward={"hit": -1.0}, signals="real")
+    with pytest.raises(DataError, match="signal 'hit' needs 'armour', which is not recorded"):
+        played(hurting_bundle, policy, config, 1, HURTING, {"hit": Signal("armour", "falls")})
+
+
+@pytest.mark.usefixtures("inline")
+def test_it_learns_to_avoid_what_happens_though_the_world_knows_nothing_of_it(
+    hurting_bundle, policy, tmp_path
+):
+    config = replace(QUICK, reward={"hit": -1.0}, signals="real", iterations=12, episodes=8)
+    learned = finetune(HURTING, hurting_bundle, policy, tmp_path, config, signals={"hit": HIT})
+    before, after = (mean_reward(hurting_bundle, each) for each in (policy, learned))
+    assert after > before + 0.3  # the action that does not hurt is the one that earns
 
 
 def test_episodes_follow_one_another_in_a_row_and_each_is_cut_at_its_end():

@@ -160,6 +160,7 @@ def finetune(recipe: ResolvedRecipe, workspace: Workspace) -> None:
         recipe.finetune,
         workspace.restart,
         critic=checkpoints[0] if checkpoints else None,
+        signals=recipe.signals,
     )
     save_policy(policy, workspace.finetuned / "controller.npz")
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from dreamserve.backends.choose import cores
 from dreamserve.manifest import WorldSpec
@@ -87,9 +89,9 @@ class PPOConfig(LearningConfig):
 class FinetuneConfig(LearningConfig):
     """Options of C's learning in the real environment. An iteration is `episodes` real episodes.
 
-    `ends` are those that happened, or their probability, which the world says of each real step and
-    which varies less. What the world pays is what the environment paid; signals are as the world
-    says them.
+    What the world pays is what the environment paid. `ends` and `signals` are those that happened,
+    or what the world expected of them at each real step, which varies less, and which knows nothing
+    of what the world cannot foresee.
     """
 
     iterations: Count = 30
@@ -98,6 +100,7 @@ class FinetuneConfig(LearningConfig):
     episodes: Count = 16  # in an iteration
     first_seed: Whole = 6_000_000  # of the episodes; those that judge have other seeds
     ends: Literal["real", "expected"] = "real"
+    signals: Literal["real", "expected"] = "expected"
     workers: Count = field(default_factory=cores, metadata=PLACE)
 
     @property
@@ -141,6 +144,14 @@ def check_reward(spec: WorldSpec, reward: Mapping[str, float]) -> None:
     known = [WORLD, END, *(signal.name for signal in spec.signals)]
     if unknown := sorted(set(reward) - set(known)):
         raise ValueError(f"reward: the world {spec.name} has no {unknown}, only {known}")
+
+
+def weighted(reward: Mapping[str, float], parts: Mapping[str, Tensor]) -> Tensor:
+    """Return C's rewards (N,): the sum of the parts, each (N,), with their weights."""
+    total = torch.zeros_like(parts[END])
+    for name, weight in reward.items():
+        total += weight * parts[name]
+    return total
 
 
 def experience_bytes(features: Features, config: PPOConfig) -> int:

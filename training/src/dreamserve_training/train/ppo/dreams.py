@@ -3,7 +3,6 @@
 They advance together, by one call of the world's step for all of them, and stay on its device.
 """
 
-from collections.abc import Callable, Mapping
 from math import log
 
 import numpy as np
@@ -16,10 +15,10 @@ from dreamserve.backends.torch_state import checked, finite_rows
 from dreamserve.engine.dynamics import start_from_bank
 from dreamserve.engine.world import World
 from dreamserve_training.runs.errors import DivergedError
-from dreamserve_training.train.ppo.config import END, WORLD, Features, PPOConfig
+from dreamserve_training.train.ppo.config import END, WORLD, Features, PPOConfig, weighted
 from dreamserve_training.train.ppo.distributions import Distribution
 from dreamserve_training.train.ppo.experience import Experience, Scores
-from dreamserve_training.train.ppo.steps import TensorOutput, output_of, tensor_step
+from dreamserve_training.train.ppo.steps import output_of, tensor_step
 
 Outputs = tuple[Tensor, ...]  # of a step, in the manifest's order
 
@@ -71,7 +70,8 @@ class Dreams:
             output = output_of(spec, outputs)
             self.latent, self.state, self.age = output.latent, output.state, self.age + 1
             ends[t], ended = self._ends(output.done_logit, generator)
-            rewards[t] = expected_reward(self.config.reward, spec.named_signals, output, ends[t])
+            parts = {WORLD: output.reward, END: ends[t], **spec.named_signals(output.signals)}
+            rewards[t] = weighted(self.config.reward, parts)
             cut[t] = ended | (self.age >= self.config.dream_steps)
             drawn.append(choice)
             rows = cut[t].nonzero().squeeze(1)
@@ -132,20 +132,6 @@ class Dreams:
         for part, start in zip((self.latent, *self.state, self.temperature), fresh, strict=True):
             part[rows] = torch.from_numpy(start).to(self.device)
         self.age[rows] = 0
-
-
-def expected_reward(
-    reward: Mapping[str, float],
-    named: Callable[[Outputs], Mapping[str, Tensor]],
-    output: TensorOutput,
-    ends: Tensor,
-) -> Tensor:
-    """Return the weighted sum of the parts of the reward, (N,): the world's, ends and signals."""
-    parts = {WORLD: output.reward, END: ends, **named(output.signals)}
-    total = torch.zeros_like(ends)
-    for name, weight in reward.items():
-        total += weight * parts[name]
-    return total
 
 
 def _start_weights(world: World, beginnings: float, late: float) -> npt.NDArray[np.float64]:

@@ -5,20 +5,15 @@ policy = finetune(env, Path("my-world"), policy, Path("runs/finetune"), Finetune
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from math import log
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dreamserve.bundle import load_bundle
-from dreamserve.engine.dynamics import empty_state
-from dreamserve.engine.world import World
-from dreamserve_training.data.digests import folder_digest
-from dreamserve_training.data.workers import worker_env
-from dreamserve_training.dreams.returns import latent_of, worker_world
+from dreamserve_training.data.digests import file_hash, folder_digest
+from dreamserve_training.data.signals import Signals
 from dreamserve_training.envs import EnvSpec
 from dreamserve_training.models.controller import LayeredPolicy
 from dreamserve_training.progress import show_progress
@@ -28,15 +23,14 @@ from dreamserve_training.runs.records import Record, describe
 from dreamserve_training.runs.signals import stoppable
 from dreamserve_training.train.ppo.config import Features, FinetuneConfig
 from dreamserve_training.train.ppo.distributions import Distribution
-from dreamserve_training.train.ppo.dreams import expected_reward
 from dreamserve_training.train.ppo.experience import Experience, Scores
 from dreamserve_training.train.ppo.learner import Learner
+from dreamserve_training.train.ppo.real_episode import Game, Played, play
 from dreamserve_training.train.ppo.resumable import (
     learn_to_the_end,
     one_thread,
     read_checkpoint,
 )
-from dreamserve_training.train.ppo.steps import output_of, tensor_step
 
 
 def finetune(
@@ -47,12 +41,15 @@ def finetune(
     config: FinetuneConfig,
     restart: bool = False,
     critic: Path | None = None,
+    signals: Signals | None = None,
 ) -> LayeredPolicy:
     """Return `policy` after it has learned on in real episodes, as `bundle` sees them.
 
     `critic` is the checkpoint of the learning in dreams, whose critic goes on; without, a new one
-    begins. `directory` holds the unfinished learning, so the same call goes on after an
-    interruption. Raises what `learn` raises, and what the environment does.
+    begins. `signals` say what the world's signals are of the numbers that `env` records, where the
+    config asks for what happened. `directory` holds the unfinished learning, so the same call goes
+    on after an interruption. Raises what `learn` raises, what the environment does, and DataError
+    for signals of numbers that it does not record.
     """
     bundle, directory = bundle.resolve(), directory.resolve()
     spec = load_bundle(bundle).manifest
@@ -63,11 +60,12 @@ def finetune(
         one_thread(),
         worker_pool(config.workers) as pool,
     ):
-        source = RealEpisodes(pool, env, bundle, Features.of(spec, config), config)
+        game = Game(env, bundle, Features.of(spec, config), config, signals or {})
+        source = RealEpisodes(pool, game)
         learner = Learner(spec, config, source, policy)
         if critic is not None:
             _take_critic(learner, critic)
-        record = _record(env, bundle, config, policy, critic)
+        record = _record(game, policy, critic)
         learn_to_the_end(learner, directory, record, restart)
     return learner.model.policy()
 
@@ -84,23 +82,17 @@ def _take_critic(learner: Learner, path: Path) -> None:
     learner.unit = content["unit"]
 
 
-def _record(
-    env: EnvSpec, bundle: Path, config: FinetuneConfig, policy: LayeredPolicy, critic: Path | None
-) -> Record:
-    settings = {"environment": describe(env), **describe(config)}
+def _record(game: Game, policy: LayeredPolicy, critic: Path | None) -> Record:
+    settings = {"environment": describe(game.env), **describe(game.config)}
+    if game.config.signals == "real":
+        settings["recorded"] = {name: describe(signal) for name, signal in game.signals.items()}
     budget = {"iterations": settings.pop("iterations")}
-    data = {"bundle": folder_digest(bundle), "initial": policy.digest(), "critic": bool(critic)}
+    data = {
+        "bundle": folder_digest(game.bundle),
+        "initial": policy.digest(),
+        "critic": None if critic is None else file_hash(critic),
+    }
     return Record("C", settings, budget, data)
-
-
-class Played(NamedTuple):
-    """A real episode of T steps, and what the world said of them."""
-
-    features: Tensor  # (T + 1, F) before each step, and after the last
-    scores: Tensor  # (T, width)
-    drawn: Tensor  # (T, A)
-    rewards: Tensor  # (T,)
-    ends: Tensor  # (T,)
 
 
 class RealEpisodes:
@@ -108,11 +100,8 @@ class RealEpisodes:
 
     device = torch.device("cpu")
 
-    def __init__(
-        self, pool: Executor, env: EnvSpec, bundle: Path, layout: Features, config: FinetuneConfig
-    ) -> None:
-        self.pool, self.env, self.bundle, self.layout = pool, env, bundle, layout
-        self.config, self.played = config, 0
+    def __init__(self, pool: Executor, game: Game) -> None:
+        self.pool, self.game, self.played = pool, game, 0
 
     def begin(self, rng: np.random.Generator) -> None:
         """Do nothing: each iteration begins its own episodes."""
@@ -121,9 +110,9 @@ class RealEpisodes:
         self, scores_of: Scores, distribution: Distribution, rng: np.random.Generator
     ) -> Experience:
         """Return the experience of `episodes` more episodes, in one row."""
-        seeds = self.config.seeds[self.played : self.played + self.config.episodes]
-        job = (self.env, self.bundle, self.layout, self.config, scores_of, distribution)
-        jobs = [self.pool.submit(play, *job, seed) for seed in seeds]
+        config = self.game.config
+        seeds = config.seeds[self.played : self.played + config.episodes]
+        jobs = [self.pool.submit(play, self.game, scores_of, distribution, seed) for seed in seeds]
         self.played += len(seeds)
         return in_a_row([job.result() for job in jobs])
 
@@ -148,75 +137,3 @@ def in_a_row(episodes: Sequence[Played]) -> Experience:
         for name in ("scores", "drawn", "rewards", "ends")
     )
     return Experience(features.unsqueeze(1), scores, drawn, rewards, ends, cut, finals)
-
-
-@torch.no_grad()
-def play(
-    env: EnvSpec,
-    bundle: Path,
-    layout: Features,
-    config: FinetuneConfig,
-    scores_of: Scores,
-    distribution: Distribution,
-    seed: int,
-) -> Played:
-    """Play the real episode `seed` with drawn actions.
-
-    C acts on the state of a dream that every observation corrects, as it does when it is judged.
-    The state after the last step is the one that the world expects: a terminal observation is often
-    no picture.
-    """
-    torch.set_num_threads(1)  # a worker has one core
-    real, world = worker_env(env), worker_world(bundle)
-    space, limit = world.spec.action_space, env.max_episode_steps
-    generator = torch.Generator().manual_seed(seed)
-    seen: Any = real.reset(seed)
-    state: tuple[Tensor, ...] = tuple(map(torch.from_numpy, empty_state(world, 1)))
-    rows: list[tuple[Tensor, ...]] = []
-    is_over = False
-    while not is_over:
-        latent = torch.from_numpy(latent_of(world, seen))
-        features = _row(world, layout, latent, state)
-        scores = scores_of(features[:, : layout.input_size])
-        drawn, action = distribution.draw(scores, generator)
-        seen, reward, terminated, truncated, _ = real.step(space.single(action.numpy()[0]))
-        judged = _judge(world, config, (latent, action, *state), reward, terminated)
-        rows.append((features, scores, drawn, judged.reward, judged.ends))
-        state = judged.state
-        is_over = terminated or truncated or len(rows) == limit
-    columns = [torch.cat(column) for column in zip(*rows, strict=True)]
-    last = _row(world, layout, judged.latent, judged.state)
-    return Played(torch.cat([columns[0], last]), *columns[1:])
-
-
-class _Judged(NamedTuple):
-    latent: Tensor  # that the world expects
-    state: tuple[Tensor, ...]
-    reward: Tensor
-    ends: Tensor
-
-
-def _judge(
-    world: World,
-    config: FinetuneConfig,
-    taken: tuple[Tensor, ...],
-    reward: float,
-    terminated: bool,
-) -> _Judged:
-    """Return what the world says of a real step, and C's reward for it."""
-    step, _ = tensor_step(world)
-    size = world.spec.noise
-    noise = torch.cat([torch.zeros(1, size.normal), torch.full((1, size.uniform), 0.5)], dim=1)
-    output = output_of(world.spec, step(*taken, torch.ones(1), noise))
-    ends = torch.sigmoid(output.done_logit - log(config.done_weight))
-    if config.ends == "real":
-        ends = torch.tensor([float(terminated)])
-    paid = output._replace(reward=torch.tensor([reward], dtype=torch.float32))
-    earned = expected_reward(config.reward, world.spec.named_signals, paid, ends)
-    return _Judged(output.latent, output.state, earned, ends)
-
-
-def _row(world: World, layout: Features, latent: Tensor, state: tuple[Tensor, ...]) -> Tensor:
-    """Return a dream's whole state in a row, (1, F)."""
-    parts = {"latent": latent, **world.spec.named_state(state)}
-    return torch.cat([parts[name].reshape(1, -1) for name in layout.names], dim=1)
