@@ -36,7 +36,6 @@ RECIPE = Recipe(
     max_episode_steps=1000,  # as in the environment
     policy=drive,
     baselines={
-        "nothing": [[0.0, 0.0, 0.0]],
         "straight on": straight_on(gas=0.5),
         "to the left": straight_on(gas=0.3, steer=-0.1),  # the track runs anticlockwise
     },
@@ -48,14 +47,22 @@ RECIPE = Recipe(
     # A bend comes every few seconds; short dreams are the reliable ones.
     controller={"method": "ppo", "dream_steps": 100, "lr": 0.005, "iterations": 200},
     evaluate={"episodes": 20, "plan_episodes": 0},
-    # random driving sees little but the first bends
+    # Random driving sees little but the first bends.
     iterations=(
-        Iteration(episodes=300, train={"epochs": 6}),
         Iteration(
             episodes=300,
+            players={"controller": 0.7, "random": 0.3},
             train={"epochs": 6},
-            controller={"iterations": 300},
-            evaluate={"episodes": 100, "plan_episodes": 2},
+            controller={"iterations": 500, "learnings": 2},
+            evaluate={"episodes": 100},
         ),
     ),
+    # Dreams forget where the road was; reality does not. The critic counts what is paid.
+    finetune={
+        "episodes": 16,
+        "iterations": 15,
+        "lr": 2e-3,
+        "minibatch": 4096,
+        "passes": 4,
+    },
 )
