@@ -50,9 +50,16 @@ def tiny_recipe(monkeypatch):
         bank={"draft": 16},
         iterations=(
             replace(
-                full.iterations[0], episodes=2, train={"epochs": 1}, controller={}, evaluate={}
+                full.iterations[0],
+                episodes=2,
+                vae=None,
+                memory_options={},
+                train={"epochs": 1},
+                controller={},
+                evaluate={},
             ),
         ),
+        finetune={**full.finetune, "episodes": 1, "iterations": 1, "workers": 1},
     )
     monkeypatch.setattr(tasks, "load_recipe", lambda name: tiny)
     return tiny
@@ -72,7 +79,8 @@ def test_a_recipe_runs_from_the_game_to_a_bundle_and_is_done_only_once(
         assert f"{stage}: done in" in output
         if stage not in ("vae", "export"):
             assert f"{stage} of iteration 1: done in" in output
-    assert "collect: started, 1 of 12" in output
+    assert "finetune of iteration 1: done in" in output
+    assert "collect: started, 1 of 13" in output
 
     dream = LocalClient(bundle)
     session = dream.reset(seed=1).session_id
@@ -83,6 +91,7 @@ def test_a_recipe_runs_from_the_game_to_a_bundle_and_is_done_only_once(
     assert played["random"]["episodes"] == played["controller"]["episodes"] == 2
     differences = manifest["quality"]["differences"]
     assert differences["controller - random"]["episodes"] == 2
+    assert differences["controller - dreams only"]["episodes"] == 2
     assert list(manifest["quality"]["passes"]) == ["first pass", "iteration 1"]
     likelihoods = [each["NLL of M"] for each in manifest["quality"]["passes"].values()]
     assert likelihoods[1] == manifest["quality"]["likelihood"]["nll"] != likelihoods[0]
@@ -119,8 +128,8 @@ def test_car_racing_is_seen_without_its_status_bar_and_is_driven(monkeypatch):
     monkeypatch.setattr(probing, "PROBE_STEPS", 1)
     recipe = replace(load_recipe("carracing"), max_episode_steps=70)
     first, *iterations = resolve_passes(recipe, probe(recipe))
-    assert len(iterations) == 2
-    assert [name for name, _ in iterations[0].players] == ["controller", "baselines", "random"]
+    assert len(iterations) == 1
+    assert [name for name, _ in iterations[0].players] == ["controller", "random"]
     episode = record_episode(first.env.open(), first.collect, seed=1)
     assert episode["frames"].shape == (70, 64, 64, 3)
     bar = episode["frames"][60:, -4:]  # the bar is black, the field green
