@@ -107,7 +107,8 @@ def test_a_recipe_runs_from_the_game_to_a_bundle_and_is_done_only_once(
     last = root / "iterations" / "1"
     (last / "controller" / "controller.npz").unlink()
     (last / "evaluation.json").unlink()
-    says = "export: run controller of iteration 1, evaluate of iteration 1 first"
+    stale = (f"{stage} of iteration 1" for stage in ("controller", "finetune", "evaluate"))
+    says = f"export: run {', '.join(stale)} first"
     with pytest.raises(ValueError, match=says):
         tasks.run_stages("takecover", root, bundle, names=("export",))
 
