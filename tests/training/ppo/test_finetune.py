@@ -112,6 +112,18 @@ def test_a_signal_needs_its_recorded_number(hurting_bundle, policy):
         played(hurting_bundle, policy, config, 1, HURTING, {"hit": Signal("armour", "falls")})
 
 
+def test_signals_that_are_not_the_worlds_are_refused(hurting_bundle, policy, tmp_path):
+    config = replace(QUICK, reward={"hit": -1.0}, signals="real")
+    with pytest.raises(ValueError, match=r"the world's signals \['hit'\] are, not \[\]"):
+        finetune(HURTING, hurting_bundle, policy, tmp_path, config)
+
+
+@pytest.mark.usefixtures("inline")
+def test_a_world_without_signals_has_none_that_happened(tiny_bundle, policy, tmp_path):
+    config = replace(QUICK, signals="real", iterations=1)
+    finetune(ENV, tiny_bundle, policy, tmp_path, config)
+
+
 @pytest.mark.usefixtures("inline")
 def test_it_learns_to_avoid_what_happens_though_the_world_knows_nothing_of_it(
     hurting_bundle, policy, tmp_path

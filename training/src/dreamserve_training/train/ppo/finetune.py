@@ -48,11 +48,15 @@ def finetune(
     `critic` is the checkpoint of the learning in dreams, whose critic goes on; without, a new one
     begins. `signals` say what the world's signals are of the numbers that `env` records, where the
     config asks for what happened. `directory` holds the unfinished learning, so the same call goes
-    on after an interruption. Raises what `learn` raises, what the environment does, and DataError
-    for signals of numbers that it does not record.
+    on after an interruption. Raises what `learn` raises, what the environment does, ValueError if
+    what happened is asked for and `signals` are not the world's, and DataError for signals of
+    numbers that the environment does not record.
     """
     bundle, directory = bundle.resolve(), directory.resolve()
     spec = load_bundle(bundle).manifest
+    names, given = sorted(s.name for s in spec.signals), sorted(signals or {})
+    if config.signals == "real" and names != given:
+        raise ValueError(f"signals: must say what the world's signals {names} are, not {given}")
     show_progress()
     with (
         stoppable(),

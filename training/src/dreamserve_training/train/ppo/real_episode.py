@@ -76,7 +76,7 @@ def play(game: Game, scores_of: Scores, distribution: Distribution, seed: int) -
         seen, reward, terminated, truncated, recorded = real.step(space.single(action.numpy()[0]))
         output = _expected_step(world, latent, action, *state)
         rows.append((features, scores, drawn))
-        outputs.append(output._replace(latent=output.latent[:0], state=()))
+        outputs.append(output)
         facts.append(_Fact(reward, terminated, recorded))
         state = output.state
         is_over = terminated or truncated or len(rows) == limit
@@ -116,7 +116,7 @@ def _counted(
         ends = torch.tensor([float(each.terminated) for each in facts])
     said = [torch.cat(column) for column in zip(*(each.signals for each in outputs), strict=True)]
     named = world.spec.named_signals(said)
-    if config.signals == "real":
+    if config.signals == "real" and game.signals:
         named = _happened(game, named, facts, seed)
     paid = torch.tensor([each.reward for each in facts], dtype=torch.float32)
     return weighted(config.reward, {WORLD: paid, END: ends, **named}), ends
