@@ -9,7 +9,7 @@ import torch
 from dreamserve.observations import Crop, FrameSpec, VectorSpec
 from dreamserve.spaces import DiscreteSpace
 from dreamserve_training import judging
-from dreamserve_training.assemble import memory_to_go_on
+from dreamserve_training.assemble import memory_options, memory_to_go_on
 from dreamserve_training.data.agents import Exploration
 from dreamserve_training.data.episodes import save_episode
 from dreamserve_training.data.loaders import create_window_loader
@@ -207,6 +207,24 @@ def test_m_goes_on_from_other_weights_and_says_so(tmp_path):
     assert memory_to_go_on(model(), before) is None
     assert memory_to_go_on(model(), before.next()) == before.memory_model
     assert memory_to_go_on(model(predict_reward=True), before.next()) is None
+
+
+def test_m_scales_rewards_as_in_the_first_pass_so_that_it_goes_on(tmp_path):
+    recipe, second, _ = resolve_passes(RECIPE, PROBED)
+    first = Workspace(tmp_path, "mdnrnn")
+    for workspace, rewards in ((first, [0.0, 2.0]), (first.next(), [5.0, 9.0])):
+        folder = workspace.episodes("train")
+        folder.mkdir(parents=True)
+        episode = {
+            "vectors": np.zeros((2, 1)),
+            "actions": np.zeros(2, np.int64),
+            "rewards": np.array(rewards, np.float32),
+            "terminated": np.zeros(2, np.bool_),
+        }
+        save_episode(folder / "episode-0.npz", episode)
+    options = memory_options(recipe, first)
+    assert (options["reward_mean"], options["reward_scale"]) == (1.0, 1.0)
+    assert memory_options(second, first.next()) == options
 
 
 def test_c_begins_anew_with_another_m_whose_state_it_does_not_know(tmp_path):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.training.noise import NOISE
+from tests.training.noise import NOISE, Noise
 
 from dreamserve.loading import load_world
 from dreamserve.spaces import BoxSpace
@@ -148,6 +148,37 @@ def test_an_episode_is_cut_after_its_most_steps_and_is_otherwise_the_same(config
     collect(NOISE, tmp_path / "raw", replace(config, max_steps=5))
     with pytest.raises(MismatchError, match="max_steps"):
         collect(NOISE, tmp_path / "raw", config)
+
+
+def pays(*steps):
+    """Return the game of noise, but only these of its steps are paid."""
+
+    class Paying(Noise):
+        def reset(self, *, seed=None, options=None):
+            self.taken = 0
+            return super().reset(seed=seed, options=options)
+
+        def step(self, action):
+            self.taken += 1
+            return self._frame(), float(self.taken in steps) - 0.1, False, False, {}
+
+    return replace(NOISE, env=Paying, env_id="Paying")
+
+
+@pytest.mark.parametrize(
+    ("paid", "steps"), [((), 4), ((4, 8), 12), ((2, 3), 7), ((1, 6), 5), (range(3, 40, 4), 30)]
+)
+def test_an_episode_is_cut_after_enough_steps_that_earn_nothing(paid, steps):
+    episode = record_episode(pays(*paid).open(), CollectConfig(idle_steps=4), seed=1)
+    assert len(episode["rewards"]) == steps
+    assert not episode["terminated"].any()
+
+
+def test_episodes_that_are_cut_elsewhere_are_others(tmp_path, inline):
+    config = CollectConfig(episodes=2, workers=1)
+    collect(NOISE, tmp_path / "raw", config)
+    with pytest.raises(MismatchError, match="idle_steps"):
+        collect(NOISE, tmp_path / "raw", replace(config, idle_steps=9))
 
 
 def test_episodes_of_other_players_are_refused(config, tmp_path):

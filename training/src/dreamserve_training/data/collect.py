@@ -41,6 +41,7 @@ class CollectConfig(Options):
     seed: Whole = 0
     workers: Count = field(default_factory=cores, metadata=PLACE)
     max_steps: Count | None = None  # after which an episode is cut; None: as in the environment
+    idle_steps: Count | None = None  # the same, without a positive reward; None: however many
     shortest: AboveZero = 1.0  # mean steps that a random action lasts, see `sticky_actions`
     longest: AboveZero = 16.0
     policy: Policy | None = None  # the actions of an episode; None: sticky random ones
@@ -79,6 +80,7 @@ def record_episode(env: RealEnv, config: CollectConfig, seed: int) -> Episode:
     observations: list[Any] = []
     rows: list[tuple[Any, float, bool]] = []
     recorded: list[Mapping[str, float]] = []
+    idle = 0
     while len(rows) < min(spec.max_episode_steps, config.max_steps or spec.max_episode_steps):
         try:
             with running(f"{env.place()}: the next action", StopIteration):
@@ -90,7 +92,8 @@ def record_episode(env: RealEnv, config: CollectConfig, seed: int) -> Episode:
         seen, reward, terminated, truncated, numbers = env.step(action)
         rows.append((action, reward, terminated))
         recorded.append(numbers)
-        if terminated or truncated:
+        idle = 0 if reward > 0 else idle + 1
+        if terminated or truncated or idle == config.idle_steps:
             break
         agent.see(action, seen)
     if not rows:
@@ -167,6 +170,7 @@ def _begin(spec: EnvSpec, directory: Path, config: CollectConfig, restart: bool)
         "actions": describe((config.shortest, config.longest, config.policy)),
         **({"players": describe(config.players)} if config.players else {}),
         **({"max_steps": config.max_steps} if config.max_steps else {}),
+        **({"idle_steps": config.idle_steps} if config.idle_steps else {}),
     }
     code = code_used(spec, config)
     record = Record("the collection", settings, {"episodes": config.episodes}, grows=code)

@@ -101,6 +101,8 @@ class FinetuneConfig(LearningConfig):
     first_seed: Whole = 6_000_000  # of the episodes; those that judge have other seeds
     ends: Literal["real", "expected"] = "real"
     signals: Literal["real", "expected"] = "expected"
+    # without a positive reward, after which an episode is cut; the critic estimates its rest
+    idle_steps: Count | None = None
     workers: Count = field(default_factory=cores, metadata=PLACE)
 
     @property

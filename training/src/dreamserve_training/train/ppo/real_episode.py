@@ -67,7 +67,7 @@ def play(game: Game, scores_of: Scores, distribution: Distribution, seed: int) -
     rows: list[tuple[Tensor, ...]] = []
     outputs: list[TensorOutput] = []
     facts: list[_Fact] = []
-    is_over = False
+    is_over, idle = False, 0
     while not is_over:
         latent = torch.from_numpy(latent_of(world, seen))
         features = _row(world, layout, latent, state)
@@ -79,7 +79,8 @@ def play(game: Game, scores_of: Scores, distribution: Distribution, seed: int) -
         outputs.append(output)
         facts.append(_Fact(reward, terminated, recorded))
         state = output.state
-        is_over = terminated or truncated or len(rows) == limit
+        idle = 0 if reward > 0 else idle + 1
+        is_over = terminated or truncated or len(rows) == limit or idle == game.config.idle_steps
     features, scores, drawn = (torch.cat(column) for column in zip(*rows, strict=True))
     last = _row(world, layout, output.latent, output.state)
     rewards, ends = _counted(game, world, outputs, facts, seed)
