@@ -49,6 +49,7 @@ SCRIPTS = {
     "takecover --guided": "--episodes 1 --max-steps 5",
     "takecover --real-time": "--episodes 1 --max-steps 5",
     "training": "--no-peers --episodes 1 --frames 64 --epochs 1 --memory-epochs 1",
+    "where_hit": "--episodes 1 --max-steps 60 --workers 1",
     "vector_env": "--worlds lstm256-z32 --rounds 1 --seconds 0.5",
 }
 LOADED_BY_WRK = {
@@ -92,7 +93,7 @@ def test_a_script_runs_to_its_end_and_prints_its_table(script: str, tmp_path: Pa
         pytest.skip("redis-server is not installed")
     if name == "survival" and not (shutil.which("nginx") or shutil.which("nginx", path=SBIN)):
         pytest.skip("nginx is not installed")
-    if name in ("takecover", "training"):
+    if name in ("takecover", "training", "where_hit"):
         pytest.importorskip("vizdoom", reason="pip install 'dreamserve-training[vizdoom]'")
     options = [*flags, *shlex.split(SCRIPTS[script])]
     if "RUN" in options:

@@ -42,25 +42,26 @@ RECIPE = Recipe(
     collect={"episodes": 600, "max_steps": 400},  # who has lost the road seldom finds it again
     vae={"z_dim": 32, "frames": 120_000, "validation_frames": 4_000, "epochs": 10},
     memory_options={"rnn_size": 256, "done_dropout": 0.5, "done_gradient_scale": 0.3},
-    train={"epochs": 12, "carry_state": True},
+    train={"epochs": 40, "carry_state": True},
     sequence_length=128,
     # A bend comes every few seconds; short dreams are the reliable ones.
-    controller={"method": "ppo", "dream_steps": 100, "lr": 0.005, "iterations": 200},
+    controller={"method": "ppo", "dream_steps": 100, "lr": 0.003, "iterations": 300},
     evaluate={"episodes": 20, "plan_episodes": 0},
     # Random driving sees little but the first bends.
     iterations=(
         Iteration(
             episodes=300,
             players={"controller": 0.7, "random": 0.3},
-            train={"epochs": 6},
-            controller={"iterations": 500, "learnings": 2},
+            train={"epochs": 20},
+            controller={"learnings": 2},
             evaluate={"episodes": 100},
         ),
     ),
     # Dreams forget where the road was; reality does not. The critic counts what is paid.
     finetune={
         "episodes": 16,
-        "iterations": 15,
+        "iterations": 40,
+        "idle_steps": 100,
         "lr": 2e-3,
         "minibatch": 4096,
         "passes": 4,
