@@ -7,6 +7,7 @@ ends the episode. The first 50 frames zoom in.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ def straight_on(gas: float, steer: float = 0.0) -> list[list[float]]:
     return [[steer, gas, 0.0]] * 10 + [[steer, 0.0, 0.0]] * 40
 
 
+FURTHER = Iteration(episodes=300, players={"controller": 0.9, "random": 0.1}, train={"epochs": 20})
 RECIPE = Recipe(
     env="CarRacing-v3",
     install="pip install 'dreamserve-training[box2d]'",
@@ -47,16 +49,8 @@ RECIPE = Recipe(
     # A bend comes every few seconds; short dreams are the reliable ones.
     controller={"method": "ppo", "dream_steps": 100, "lr": 0.003, "iterations": 300},
     evaluate={"episodes": 20, "plan_episodes": 0},
-    # Random driving sees little but the first bends.
-    iterations=(
-        Iteration(
-            episodes=300,
-            players={"controller": 0.7, "random": 0.3},
-            train={"epochs": 20},
-            controller={"learnings": 2},
-            evaluate={"episodes": 100},
-        ),
-    ),
+    # Random driving sees little but the first bends, and only at random speeds.
+    iterations=(FURTHER, replace(FURTHER, evaluate={"episodes": 100})),
     # Dreams forget where the road was; reality does not. The critic counts what is paid.
     finetune={
         "episodes": 16,
