@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import prod
+from math import log, prod
 from typing import Annotated, Literal
 
 import torch
@@ -31,7 +31,7 @@ class LearningConfig(Options):
 
     iterations: Count = 300
     reward: Mapping[str, Number] = field(default_factory=lambda: {WORLD: 1.0})
-    done_weight: AboveZero = 1.0  # of positives in the done logit: p = sigmoid(logit - log(weight))
+    done_weight: AboveZero = 1.0  # of positives, which is still in the done logit
     inputs: tuple[str, ...] | None = None  # that C sees; None: the latent, first recurrent tensor
     hidden: Whole = 0  # units of C's hidden layer, tanh; 0: C is linear
     discount: Share = 0.99
@@ -50,6 +50,10 @@ class LearningConfig(Options):
         super().__post_init__()
         if not self.reward:
             raise ValueError(f"{type(self).__name__}: reward must have at least one part")
+
+    def end_probability(self, logit: Tensor) -> Tensor:
+        """Return the probability of an end by the world's done logit, of the same shape."""
+        return torch.sigmoid(logit - log(self.done_weight))
 
 
 @dataclass(frozen=True)

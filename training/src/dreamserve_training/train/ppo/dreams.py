@@ -3,8 +3,6 @@
 They advance together, by one call of the world's step for all of them, and stay on its device.
 """
 
-from math import log
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -116,11 +114,11 @@ class Dreams:
         if self.config.ends == "world" and done.rule == "threshold":
             ended = logit > done.threshold
             return ended.float(), ended
-        weight = self.config.done_weight if self.config.ends == "drawn" else 1.0
-        probability = torch.sigmoid(logit - log(weight))
+        drawn = self.config.ends == "drawn"
+        probability = self.config.end_probability(logit) if drawn else torch.sigmoid(logit)
         uniform = torch.rand(len(logit), generator=generator, device=self.device)
         ended = uniform < probability
-        return (probability if self.config.ends == "drawn" else ended.float()), ended
+        return (probability if drawn else ended.float()), ended
 
     def _restart(self, rows: Tensor, rng: np.random.Generator) -> None:
         count = len(rows)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import log
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -112,7 +111,7 @@ def _counted(
 ) -> tuple[Tensor, Tensor]:
     """Return C's rewards (T,) for an episode's steps, and its ends (T,)."""
     config = game.config
-    ends = torch.sigmoid(torch.cat([each.done_logit for each in outputs]) - log(config.done_weight))
+    ends = config.end_probability(torch.cat([each.done_logit for each in outputs]))
     if config.ends == "real":
         ends = torch.tensor([float(each.terminated) for each in facts])
     said = [torch.cat(column) for column in zip(*(each.signals for each in outputs), strict=True)]
