@@ -1,6 +1,6 @@
 """Which ends and hits of the real episodes does the M of each pass see coming, and in whose hands?
 
-    python benchmarks/foreseen.py takecover runs/takecover     # a recipe, and its run; two minutes
+    python benchmarks/foreseen.py takecover runs/takecover     # a recipe, and its run; five minutes
 
 The world predicts along the held-out episodes, each observation known. A controller that dodges
 what it sees is hit by what it does not see: the same M foresees less of what happens to it.
@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from dreamserve.loading import load_world
-from dreamserve_training.data.episodes import episode_paths
+from dreamserve_training.data.episodes import episode_paths, load_episode
 from dreamserve_training.data.players import player_of
+from dreamserve_training.data.signals import Signals
 from dreamserve_training.evaluation.prediction import ends
-from dreamserve_training.evaluation.teacher_forcing import LatentEpisode, load_latent, teacher_force
+from dreamserve_training.evaluation.teacher_forcing import encode_episode, teacher_force
 from dreamserve_training.passes import resolve_passes
 from dreamserve_training.probe import probe
 from dreamserve_training.recipe import ResolvedRecipe
@@ -34,22 +35,22 @@ UNFORESEEN, FORESEEN = 0.02, 0.5  # probabilities
 
 def by_player(
     passes: Sequence[ResolvedRecipe], workspaces: Sequence[Workspace]
-) -> dict[str, list[LatentEpisode]]:
-    """Return the held-out episodes of all passes by who played, as the last V encodes them."""
-    episodes = defaultdict(list)
-    folders = workspaces[-1].all_latents("holdout")
-    for recipe, workspace, folder in zip(passes, workspaces, folders, strict=True):
+) -> dict[str, list[Path]]:
+    """Return the files of the held-out raw episodes of all passes, by who played."""
+    paths = defaultdict(list)
+    for recipe, workspace in zip(passes, workspaces, strict=True):
         who = players(recipe, workspace)
-        for path in episode_paths(folder):
+        for path in episode_paths(workspace.episodes("holdout")):
             name = player_of(int(path.stem.split("-")[-1]), who).name if who else "random"
             player = f"{name} of pass {recipe.number - 1}" if name == "controller" else name
-            episodes[player].append(load_latent(path, recipe.signals))
-    return episodes
+            paths[player].append(path)
+    return paths
 
 
-def row(workspace: Workspace, episodes: Sequence[LatentEpisode]) -> list[str]:
-    """Return how well a pass's M predicts the ends, and the events of its first signal."""
+def row(workspace: Workspace, paths: Sequence[Path], signals: Signals) -> list[str]:
+    """Return how well a pass's V and M foresee the ends, and the events of its first signal."""
     world = load_world(workspace.draft)
+    episodes = [encode_episode(world, load_episode(path), signals, path) for path in paths]
     runs = teacher_force(world.backend, world.spec, episodes)
     figures: dict[str, Any] = ends(runs, world.spec.done)
     shown = [figures["average_precision"], figures["precision_at_recall_0.8"]]
@@ -79,10 +80,9 @@ def main() -> None:
     passes = resolve_passes(written, probe(written, first))
     workspaces = workspaces_of(passes, first)
     rows = [
-        [f"pass {number}", player, *row(workspace, episodes)]
-        for player, episodes in by_player(passes, workspaces).items()
+        [f"pass {number}", player, *row(workspace, paths, passes[0].signals)]
+        for player, paths in by_player(passes, workspaces).items()
         for number, workspace in enumerate(workspaces)
-        if workspace.vae == workspaces[-1].vae  # an M knows the latents of its own V only
     ]
     columns = ["M of", "played by", "ends", "average precision", "precision at recall 0.8"]
     print_table([*columns, "events", f"below {UNFORESEEN}", f"above {FORESEEN}"], rows)

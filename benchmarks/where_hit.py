@@ -18,16 +18,14 @@ import numpy.typing as npt
 import vizdoom
 
 from dreamserve.bundle import load_bundle
-from dreamserve.engine.pixels import to_numbers
 from dreamserve_training.data.agents import Exploration
 from dreamserve_training.data.collect import CollectConfig, record_episode
 from dreamserve_training.data.players import Player
-from dreamserve_training.data.signals import signal_values
 from dreamserve_training.data.workers import worker_env
 from dreamserve_training.dreams.returns import worker_world
 from dreamserve_training.envs import EnvSpec
 from dreamserve_training.evaluation.dreaming import ControllerPlayer
-from dreamserve_training.evaluation.teacher_forcing import LatentEpisode, teacher_force
+from dreamserve_training.evaluation.teacher_forcing import encode_episode, teacher_force
 from dreamserve_training.passes import resolve_passes
 from dreamserve_training.probe import probe
 from dreamserve_training.recipe_files import load_recipe
@@ -55,12 +53,10 @@ def watch(env: EnvSpec, bundle: Path, seed: int) -> Facts:
     config = CollectConfig(episodes=1, players=(Player("controller", 1.0, player),))
     episode = record_episode(worker_env(env), config, seed)
     world = worker_world(bundle)
-    mu, logvar = world.backend.encode(to_numbers(world.spec.observation, episode["frames"]))
-    actions, rewards, terminated = (episode[name] for name in ("actions", "rewards", "terminated"))
-    latents = LatentEpisode(mu, logvar, actions, rewards, terminated)
+    latents = encode_episode(world, episode, RECIPE.signals, env.env_id)
     (run,) = teacher_force(world.backend, world.spec, [latents])
     said = run.signals[[signal.name for signal in world.spec.signals].index("hit")]
-    hit = signal_values({"hit": RECIPE.signals["hit"]}, episode, env.env_id)[:, 0] > 0
+    hit = latents.signals["hit"] > 0
     lately = [said[max(0, step - NEAR_STEPS) : step + 1].max() for step in range(len(said))]
     return np.stack([episode["place"], hit, hit & (np.array(lately) < UNSEEN), said], axis=1)
 

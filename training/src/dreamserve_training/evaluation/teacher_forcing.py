@@ -12,10 +12,18 @@ import numpy.typing as npt
 import torch
 
 from dreamserve.backends.base import Array, Backend, StepInput
+from dreamserve.engine.pixels import to_numbers
+from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
 from dreamserve_training.data.actions import as_actions
 from dreamserve_training.data.checks import check_latent_episode
-from dreamserve_training.data.episodes import DataError, Folders, episode_paths, load_episode
+from dreamserve_training.data.episodes import (
+    DataError,
+    Episode,
+    Folders,
+    episode_paths,
+    load_episode,
+)
 from dreamserve_training.data.signals import Signals, check_recorded, signal_values
 from dreamserve_training.models.mixture import Mixture, mixture_log_prob
 
@@ -72,6 +80,25 @@ def load_latent(path: Path, signals: Signals | None = None) -> LatentEpisode:
         rewards=stored["rewards"].astype(np.float32),
         terminated=stored["terminated"].astype(np.bool_),
         signals=dict(zip(signals or {}, values, strict=True)),
+    )
+
+
+def encode_episode(world: World, raw: Episode, signals: Signals, where: object) -> LatentEpisode:
+    """Return a raw episode of T steps, encoded by the V of `world`, with `signals`.
+
+    DataError, which names `where`, if a signal's number is not recorded.
+    """
+    check_recorded(signals, set(raw), where)
+    observed = raw["frames"] if "frames" in raw else raw["vectors"]
+    mu, logvar = world.backend.encode(to_numbers(world.spec.observation, observed))
+    values = signal_values(signals, raw, where).T if signals else ()
+    return LatentEpisode(
+        mu=mu,
+        logvar=logvar,
+        actions=as_actions(raw["actions"]),
+        rewards=raw["rewards"].astype(np.float32),
+        terminated=raw["terminated"].astype(np.bool_),
+        signals=dict(zip(signals, values, strict=True)),
     )
 
 

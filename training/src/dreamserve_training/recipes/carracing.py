@@ -54,10 +54,10 @@ RECIPE = Recipe(
     # Dreams forget where the road was; reality does not. The critic counts what is paid.
     finetune={
         "episodes": 16,
-        "iterations": 40,
+        "iterations": 15,
         "idle_steps": 100,
         "lr": 2e-3,
-        "minibatch": 4096,
+        "minibatch": 1024,
         "passes": 4,
     },
 )
