@@ -51,13 +51,4 @@ RECIPE = Recipe(
     evaluate={"episodes": 20, "plan_episodes": 0},
     # Random driving sees little but the first bends, and only at random speeds.
     iterations=(FURTHER, replace(FURTHER, evaluate={"episodes": 100})),
-    # Dreams forget where the road was; reality does not. The critic counts what is paid.
-    finetune={
-        "episodes": 16,
-        "iterations": 15,
-        "idle_steps": 100,
-        "lr": 2e-3,
-        "minibatch": 1024,
-        "passes": 4,
-    },
 )
