@@ -13,7 +13,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
-ELSEWHERE = ("CHANGELOG.md", "bundles/takecover/card.md")
+ELSEWHERE = ("CHANGELOG.md", "bundles/carracing/card.md", "bundles/takecover/card.md")
 _DOCS = "docs/"
 _LINK = re.compile(r"(\]\()([^)#\s:]+)")
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("mkdocs.yml", "CHANGELOG.md", "docs", "bundles/takecover/card.md")
+CARDS = ("bundles/carracing/card.md", "bundles/takecover/card.md")
+SOURCES = ("mkdocs.yml", "CHANGELOG.md", "docs", *CARDS)
 LOADING = {("link", "href"), ("script", "src"), ("img", "src"), ("iframe", "src"), ("use", "href")}
 
 

@@ -7,7 +7,6 @@ ends the episode. The first 50 frames zoom in.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,12 +22,6 @@ def drive(rng: np.random.Generator, space: ActionSpace) -> Iterator[Any]:
         yield np.array([steer, gas, max(0.0, 5 * brake - 4)], np.float32)
 
 
-def straight_on(gas: float, steer: float = 0.0) -> list[list[float]]:
-    """Return a baseline that accelerates in the first fifth of every second."""
-    return [[steer, gas, 0.0]] * 10 + [[steer, 0.0, 0.0]] * 40
-
-
-FURTHER = Iteration(episodes=300, players={"controller": 0.9, "random": 0.1}, train={"epochs": 20})
 RECIPE = Recipe(
     env="CarRacing-v3",
     install="pip install 'dreamserve-training[box2d]'",
@@ -37,10 +30,6 @@ RECIPE = Recipe(
     action_names=("steer", "gas", "brake"),
     max_episode_steps=1000,  # as in the environment
     policy=drive,
-    baselines={
-        "straight on": straight_on(gas=0.5),
-        "to the left": straight_on(gas=0.3, steer=-0.1),  # the track runs anticlockwise
-    },
     collect={"episodes": 600, "max_steps": 400},  # who has lost the road seldom finds it again
     vae={"z_dim": 32, "frames": 120_000, "validation_frames": 4_000, "epochs": 10},
     memory_options={"rnn_size": 256, "done_dropout": 0.5, "done_gradient_scale": 0.3},
@@ -50,5 +39,12 @@ RECIPE = Recipe(
     controller={"method": "ppo", "dream_steps": 100, "lr": 0.003, "iterations": 300},
     evaluate={"episodes": 20, "plan_episodes": 0},
     # Random driving sees little but the first bends, and only at random speeds.
-    iterations=(FURTHER, replace(FURTHER, evaluate={"episodes": 100})),
+    iterations=(
+        Iteration(
+            episodes=300,
+            players={"controller": 0.9, "random": 0.1},
+            train={"epochs": 20},
+            evaluate={"episodes": 100},
+        ),
+    ),
 )
