@@ -31,12 +31,12 @@ from dreamserve_training.probe import probe
 from dreamserve_training.recipe_files import load_recipe
 from dreamserve_training.recipes.takecover import RECIPE
 from dreamserve_training.runs.pools import worker_pool
+from foreseen import NEAR_STEPS, UNFORESEEN
 from tables import print_circumstances, print_table
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "takecover"
 FIRST_SEED = 4_000_000  # recipes, `evaluate` and other benchmarks have other seeds
 BANDS = 8  # of the room, with as many steps each
-NEAR_STEPS, UNSEEN = 3, 0.02  # as in foreseen.py
 Facts = npt.NDArray[np.float64]  # (T, 4): the place, whether a hit, whether unseen, the probability
 
 
@@ -58,7 +58,7 @@ def watch(env: EnvSpec, bundle: Path, seed: int) -> Facts:
     said = run.signals[[signal.name for signal in world.spec.signals].index("hit")]
     hit = latents.signals["hit"] > 0
     lately = [said[max(0, step - NEAR_STEPS) : step + 1].max() for step in range(len(said))]
-    return np.stack([episode["place"], hit, hit & (np.array(lately) < UNSEEN), said], axis=1)
+    return np.stack([episode["place"], hit, hit & (np.array(lately) < UNFORESEEN), said], axis=1)
 
 
 def rows(facts: Facts) -> list[list[str]]:

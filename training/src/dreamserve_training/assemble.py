@@ -46,10 +46,7 @@ def memory_options(recipe: ResolvedRecipe, workspace: Workspace) -> dict[str, An
     """Return the arguments of M's core: sizes, what it predicts, and the recipe's options."""
     experience = experience_of(recipe, workspace)
     predicts_reward = experience.constant_reward is None
-    # An iteration's M goes on from the first pass's, so its rewards are scaled as there.
-    first = experience_of(recipe, workspace.passes()[0])
-    scaled = first if first.constant_reward is None else experience
-    scale = {"reward_mean": scaled.reward_mean, "reward_scale": scaled.reward_std}
+    scale = {"reward_mean": experience.reward_mean, "reward_scale": experience.reward_std}
     return {
         "z_dim": recipe.vae.z_dim,
         "action_space": recipe.env.action_space,

@@ -71,16 +71,8 @@ def load_latent(path: Path, signals: Signals | None = None) -> LatentEpisode:
     check_latent_episode(stored, path)
     if "mu" not in stored:
         raise DataError(f"{path}: holds z, but measuring needs mu and logvar")
-    check_recorded(signals or {}, set(stored), path)
-    values = signal_values(signals, stored, path).T if signals else ()
-    return LatentEpisode(
-        mu=stored["mu"].astype(np.float32),
-        logvar=stored["logvar"].astype(np.float32),
-        actions=as_actions(stored["actions"]),
-        rewards=stored["rewards"].astype(np.float32),
-        terminated=stored["terminated"].astype(np.bool_),
-        signals=dict(zip(signals or {}, values, strict=True)),
-    )
+    posterior = stored["mu"].astype(np.float32), stored["logvar"].astype(np.float32)
+    return _latent_episode(posterior, stored, signals or {}, path)
 
 
 def encode_episode(world: World, raw: Episode, signals: Signals, where: object) -> LatentEpisode:
@@ -88,16 +80,23 @@ def encode_episode(world: World, raw: Episode, signals: Signals, where: object) 
 
     DataError, which names `where`, if a signal's number is not recorded.
     """
-    check_recorded(signals, set(raw), where)
     observed = raw["frames"] if "frames" in raw else raw["vectors"]
-    mu, logvar = world.backend.encode(to_numbers(world.spec.observation, observed))
-    values = signal_values(signals, raw, where).T if signals else ()
+    posterior = world.backend.encode(to_numbers(world.spec.observation, observed))
+    return _latent_episode(posterior, raw, signals, where)
+
+
+def _latent_episode(
+    posterior: tuple[Array, ...], columns: Episode, signals: Signals, where: object
+) -> LatentEpisode:
+    check_recorded(signals, set(columns), where)
+    values = signal_values(signals, columns, where).T if signals else ()
+    mu, logvar = posterior
     return LatentEpisode(
         mu=mu,
         logvar=logvar,
-        actions=as_actions(raw["actions"]),
-        rewards=raw["rewards"].astype(np.float32),
-        terminated=raw["terminated"].astype(np.bool_),
+        actions=as_actions(columns["actions"]),
+        rewards=columns["rewards"].astype(np.float32),
+        terminated=columns["terminated"].astype(np.bool_),
         signals=dict(zip(signals, values, strict=True)),
     )
 
