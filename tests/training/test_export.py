@@ -526,6 +526,24 @@ def test_parity_allows_rounding_of_small_probabilities_only(
         check_parity(spec, reference, {"other": other})
 
 
+@pytest.mark.parametrize(("error", "passes"), [(1e-6, True), (1e-3, False)])
+def test_parity_compares_a_reward_that_is_near_zero_by_its_usual_size(
+    error, passes, tiny_models, take_cover
+):
+    spec = world_spec("tiny", take_cover, tiny_models[1], constant_reward=1.0)
+
+    class Pays(ModelBackend):
+        def step(self, batch):  # about 1, but nearly nothing where a dream is alone
+            output = super().step(batch)
+            size = np.float32(1e-4 if len(output.reward) == 1 else 1)
+            return replace(output, reward=size * batch.noise[:, 0] + self.error)
+
+    reference, other = (Pays(spec, *tiny_models) for _ in range(2))
+    reference.error, other.error = np.float32(0), np.float32(error)
+    with nullcontext() if passes else pytest.raises(ExportError, match="in reward; at most"):
+        check_parity(spec, reference, {"other": other})
+
+
 def test_weights_that_were_not_rounded_are_refused(tmp_path):
     layer = torch.nn.Linear(Z, Z).eval()
     with pytest.raises(ExportError, match="weight: weights must be rounded"):
