@@ -85,13 +85,13 @@ def test_a_sure_controller_plays_the_very_episode_that_judges_it(tiny_bundle, po
     assert len(episode.features) == steps + 1
 
 
-def test_an_episode_is_cut_where_enough_steps_earn_nothing_and_that_is_no_end(tiny_bundle, policy):
+def test_an_episode_ends_where_enough_steps_in_a_row_earn_nothing(tiny_bundle, policy):
     seed = 3  # of an episode that goes on after two such steps
     whole = played(tiny_bundle, policy, QUICK, seed).rewards.tolist()
     steps = 1 + next(i for i in range(1, len(whole)) if whole[i - 1 : i + 1] == [0.0, 0.0])
     cut = played(tiny_bundle, policy, replace(QUICK, idle_steps=2), seed)
     assert cut.rewards.tolist() == whole[:steps] != whole
-    assert not cut.ends.any()
+    assert cut.ends.tolist() == [0.0] * (steps - 1) + [1.0]
 
 
 def test_ends_are_those_that_happened_or_their_probability(tiny_bundle, policy):

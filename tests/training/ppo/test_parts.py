@@ -127,6 +127,20 @@ def test_a_dream_that_ends_or_is_long_enough_is_followed_by_another(matching):
     assert 0.1 < seen.cut[wrong].mean() < 0.45, "ends are not drawn by their probability"
 
 
+def test_a_dream_ends_where_enough_steps_in_a_row_earn_nothing(matching):
+    world = matching("Discrete")
+    config = PPOConfig(dreams=50, steps=30, idle_steps=2)
+    seen = experience_of(Dreams(world, Features.of(world.spec, config), config))
+    idle, lost = np.zeros(50), 0
+    for rewards, ends, cut in zip(seen.rewards, seen.ends, seen.cut, strict=True):
+        idle = np.where(rewards > 0, 0, idle + 1)
+        is_lost = idle >= 2
+        np.testing.assert_array_equal(ends == 1, is_lost)
+        assert cut[is_lost].all()
+        idle[cut], lost = 0, lost + is_lost.sum()
+    assert lost > 50
+
+
 def test_the_weight_of_positives_is_taken_out_of_the_probability_of_an_end(matching):
     world = matching("Discrete")
     config = PPOConfig(dreams=50, steps=5, done_weight=10.0)

@@ -41,6 +41,8 @@ class LearningConfig(Options):
     minibatch: Count = 8192  # steps
     entropy: AtLeastZero = 0.003
     lr: AboveZero = 3e-3  # of Adam; it falls to 0
+    # in a row without a positive reward, after which nothing more is earned: it counts as an end
+    idle_steps: Count | None = None
     critic_size: Count = 128  # units of its hidden layer
     action_std: AboveZero = 0.5  # of a Box's actions at first, before tanh
     initial_scale: AtLeastZero = 0.5  # of the scores of the controller that it starts from
@@ -105,8 +107,6 @@ class FinetuneConfig(LearningConfig):
     first_seed: Whole = 6_000_000  # of the episodes; those that judge have other seeds
     ends: Literal["real", "expected"] = "real"
     signals: Literal["real", "expected"] = "expected"
-    # without a positive reward, after which an episode is cut; the critic estimates its rest
-    idle_steps: Count | None = None
     workers: Count = field(default_factory=cores, metadata=PLACE)
 
     @property

@@ -22,7 +22,7 @@ Outputs = tuple[Tensor, ...]  # of a step, in the manifest's order
 
 
 class Dreams:
-    """N dreams of a world. What they are between two iterations is `latent` to `age`."""
+    """N dreams of a world. What they are between two iterations is `latent` to `idle`."""
 
     def __init__(self, world: World, features: Features, config: PPOConfig) -> None:
         self.world, self.layout, self.config = world, features, config
@@ -40,6 +40,7 @@ class Dreams:
         )
         self.temperature = torch.empty(n, device=self.device)
         self.age = torch.empty(n, dtype=torch.int64, device=self.device)
+        self.idle = torch.empty(n, dtype=torch.int64, device=self.device)
         self._restart(torch.arange(n, device=self.device), rng)
         self.age.copy_(torch.from_numpy(rng.integers(self.config.dream_steps, size=n)))
 
@@ -70,6 +71,10 @@ class Dreams:
             ends[t], ended = self._ends(output.done_logit, generator)
             parts = {WORLD: output.reward, END: ends[t], **spec.named_signals(output.signals)}
             rewards[t] = weighted(self.config.reward, parts)
+            self.idle = torch.where(rewards[t] > 0, 0, self.idle + 1)
+            if self.config.idle_steps is not None:
+                is_lost = self.idle >= self.config.idle_steps
+                ends[t], ended = torch.where(is_lost, 1.0, ends[t]), ended | is_lost
             cut[t] = ended | (self.age >= self.config.dream_steps)
             drawn.append(choice)
             rows = cut[t].nonzero().squeeze(1)
@@ -84,13 +89,13 @@ class Dreams:
 
     def content(self) -> list[Tensor]:
         """Return what the dreams are between two iterations."""
-        return [self.latent, *self.state, self.temperature, self.age]
+        return [self.latent, *self.state, self.temperature, self.age, self.idle]
 
     def restore(self, content: list[Tensor]) -> None:
         """Go on from what `content` returned."""
-        latent, *state, temperature, age = (part.to(self.device) for part in content)
+        latent, *state, temperature, age, idle = (part.to(self.device) for part in content)
         self.latent, self.state = latent, tuple(state)
-        self.temperature, self.age = temperature, age
+        self.temperature, self.age, self.idle = temperature, age, idle
 
     def _noise(self, generator: torch.Generator) -> Tensor:
         """Draw a step's noise (N, normal + uniform), as the manifest describes it."""
@@ -129,7 +134,7 @@ class Dreams:
         fresh = (latent, *state, temperature)
         for part, start in zip((self.latent, *self.state, self.temperature), fresh, strict=True):
             part[rows] = torch.from_numpy(start).to(self.device)
-        self.age[rows] = 0
+        self.age[rows] = self.idle[rows] = 0
 
 
 def _start_weights(world: World, beginnings: float, late: float) -> npt.NDArray[np.float64]:

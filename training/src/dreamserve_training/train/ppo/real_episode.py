@@ -79,10 +79,13 @@ def play(game: Game, scores_of: Scores, distribution: Distribution, seed: int) -
         facts.append(_Fact(reward, terminated, recorded))
         state = output.state
         idle = 0 if reward > 0 else idle + 1
-        is_over = terminated or truncated or len(rows) == limit or idle == game.config.idle_steps
+        is_lost = idle == game.config.idle_steps
+        is_over = terminated or truncated or len(rows) == limit or is_lost
     features, scores, drawn = (torch.cat(column) for column in zip(*rows, strict=True))
     last = _row(world, layout, output.latent, output.state)
     rewards, ends = _counted(game, world, outputs, facts, seed)
+    if is_lost:
+        ends[-1] = 1.0
     return Played(torch.cat([features, last]), scores, drawn, rewards, ends)
 
 
