@@ -77,7 +77,7 @@ def learnings(
     base = passes[-1].controller
     if not isinstance(base, PPOConfig):
         raise SystemExit("the recipe's controller is not learned by PPO")
-    base = replace(base, iterations=options.iterations, device=options.device)
+    base = replace(base, iterations=options.iterations, learnings=1, device=options.device)
     groups = options.only.split(",") if options.only else [*GROUPS, "data"]
     variants = {UNCHANGED: (worlds[-1], base)}
     for group in groups:
