@@ -3,6 +3,8 @@
 They advance together, by one call of the world's step for all of them, and stay on its device.
 """
 
+from math import inf
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -71,11 +73,9 @@ class Dreams:
             ends[t], ended = self._ends(output.done_logit, generator)
             parts = {WORLD: output.reward, END: ends[t], **spec.named_signals(output.signals)}
             rewards[t] = weighted(self.config.reward, parts)
-            self.idle = torch.where(rewards[t] > 0, 0, self.idle + 1)
-            if self.config.idle_steps is not None:
-                is_lost = self.idle >= self.config.idle_steps
-                ends[t], ended = torch.where(is_lost, 1.0, ends[t]), ended | is_lost
-            cut[t] = ended | (self.age >= self.config.dream_steps)
+            is_lost = self._count_idle(rewards[t])
+            ends[t].masked_fill_(is_lost, 1.0)
+            cut[t] = ended | is_lost | (self.age >= self.config.dream_steps)
             drawn.append(choice)
             rows = cut[t].nonzero().squeeze(1)
             finals.append(
@@ -124,6 +124,11 @@ class Dreams:
         uniform = torch.rand(len(logit), generator=generator, device=self.device)
         ended = uniform < probability
         return (probability if drawn else ended.float()), ended
+
+    def _count_idle(self, rewards: Tensor) -> Tensor:
+        """Count one more step of these rewards (N,); return the dreams that earn nothing more."""
+        self.idle = torch.where(rewards > 0, 0, self.idle + 1)
+        return self.idle >= (self.config.idle_steps or inf)
 
     def _restart(self, rows: Tensor, rng: np.random.Generator) -> None:
         count = len(rows)
