@@ -52,8 +52,13 @@ def relative_difference(
         return 0.0
     if not np.isfinite(actual).all():
         return float("inf")
-    scale = np.maximum(np.abs(expected), max(float(np.sqrt(np.mean(expected**2))), least, 1e-12))
+    scale = np.maximum(np.abs(expected), max(root_mean_square(expected), least, 1e-12))
     return float((np.abs(actual - expected) / scale).max())
+
+
+def root_mean_square(values: npt.NDArray[np.floating]) -> float:
+    """Return the usual size of numbers, computed in float64."""
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
 
 
 def random_step(

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from dreamserve.backends.accuracy import root_mean_square
 from dreamserve.backends.base import Array, Backend
 from dreamserve.manifest import WorldSpec
 from dreamserve_training.data.actions import as_actions
@@ -84,4 +85,4 @@ def _choose_starts(
 
 
 def _rms(difference: Array) -> float:
-    return round(float(np.sqrt(np.mean(np.square(difference, dtype=np.float64)))), 4)
+    return round(root_mean_square(difference), 4)

@@ -11,7 +11,12 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from dreamserve.backends.accuracy import drawn_choices, random_step, relative_difference
+from dreamserve.backends.accuracy import (
+    drawn_choices,
+    random_step,
+    relative_difference,
+    root_mean_square,
+)
 from dreamserve.backends.base import Array, Backend, StepInput, StepOutput
 from dreamserve.conformance.draws import likeliest
 from dreamserve.conformance.subject import named, taken
@@ -38,9 +43,9 @@ def check_parity(
     Raises ExportError, which names the output, if an output is not finite or differs by more than
     TOLERANCE, or if two recurrent tensors are swapped.
     """
-    worst = dict.fromkeys(others, 0.0)
+    worst, sizes = dict.fromkeys(others, 0.0), _usual_sizes(spec, reference)
     for name, other in others.items():
-        for output, difference in _differences(spec, reference, other, name, seed):
+        for output, difference in _differences(spec, reference, other, name, seed, sizes):
             if difference > TOLERANCE:
                 raise ExportError(
                     f"{name} differs from {reference.name} by {difference:.2g} (relative) in"
@@ -64,10 +69,14 @@ def same_in_every_batch(spec: WorldSpec, backend: Backend, seed: int = 0) -> boo
 
 
 def _differences(
-    spec: WorldSpec, reference: Backend, other: Backend, name: str, seed: int
+    spec: WorldSpec,
+    reference: Backend,
+    other: Backend,
+    name: str,
+    seed: int,
+    sizes: Mapping[str, float],
 ) -> Iterator[tuple[str, float]]:
     rng = np.random.default_rng(seed)
-    sizes = _usual_sizes(spec, reference)
     for batch in BATCHES:
         for graph, outputs in spec.graph_outputs().items():
             if graph == "step":
@@ -87,7 +96,7 @@ def _usual_sizes(spec: WorldSpec, backend: Backend) -> dict[str, float]:
     output = backend.step(random_step(spec, np.random.default_rng(0), IDENTITY_ROWS))
     least = {signal.name: LEAST_SIGNAL for signal in spec.signals}
     return {
-        name: max(float(np.sqrt(np.mean(np.square(array, dtype=np.float64)))), least.get(name, 0.0))
+        name: max(root_mean_square(array), least.get(name, 0.0))
         for name, array in named(spec, output).items()
     }
 
