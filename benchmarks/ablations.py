@@ -4,9 +4,10 @@
     python benchmarks/ablations.py takecover runs/takecover --only temperature,reward
     python benchmarks/ablations.py takecover runs/takecover --device cpu --learners 1
 
-Each variant changes options of the recipe's own PPO and learns once for each seed in dreams of the
-run's worlds; all its controllers play the same real episodes, paired by seed with the unchanged
-recipe's. Finished learnings and plays are kept in `--out`, so an interrupted script goes on.
+Each variant changes options of the recipe's own PPO, the method or the world. It learns once for
+each seed in dreams of the run's worlds; all its controllers play the same real episodes, paired by
+seed with the unchanged recipe's. Finished learnings and plays are kept in `--out`, so an
+interrupted script goes on.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from dreamserve.trust import Trust
 from dreamserve_training.dreams.policies import policy_returns
 from dreamserve_training.evaluation.differences import paired
 from dreamserve_training.evaluation.real import EpisodeResults, compare_agents, controller_agents
-from dreamserve_training.models.controller import load_policy, save_policy
+from dreamserve_training.models.controller import Scores, load_policy, save_policy
 from dreamserve_training.passes import resolve_passes
 from dreamserve_training.probe import probe
 from dreamserve_training.progress import log_progress, show_progress
@@ -32,8 +33,9 @@ from dreamserve_training.recipe import ResolvedRecipe
 from dreamserve_training.recipe_files import load_recipe
 from dreamserve_training.runs.pools import worker_pool
 from dreamserve_training.tasks import workspaces_of
+from dreamserve_training.train.controller import ControllerConfig
+from dreamserve_training.train.methods import MethodConfig, train_controller
 from dreamserve_training.train.ppo.config import PPOConfig
-from dreamserve_training.train.ppo.learning import learn
 from dreamserve_training.workspace import Workspace, read_json, write_json
 from tables import print_circumstances, print_table
 
@@ -49,49 +51,82 @@ GROUPS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "network": {"a hidden layer of 64": {"hidden": 64}},
     "temperature": {f"T = {t}": {"temperatures": (t, t)} for t in (0.1, 0.5, 1.0, 1.15, 1.3)},
 }
+FURTHER = ("method", "data")  # groups of variants that are not options of PPO
 FRESH_SEED = 5_000_000  # of the real episodes; recipes and `evaluate` use smaller ones
 
 
 @dataclass(frozen=True)
-class Learning:
-    """One learning: a variant in a world, with a seed."""
+class Variant:
+    """How a controller is learned, and in which world."""
 
-    variant: str
     world: Path
-    config: PPOConfig
+    config: MethodConfig
+
+
+@dataclass(frozen=True)
+class Learning:
+    """One learning of a variant, with a seed."""
+
+    name: str
+    variant: Variant
     folder: Path
 
     def run(self) -> None:
         """Learn, or go on, and keep the controller."""
-        trust = Trust(trust_torchscript=True)  # of a file of the user's own run
-        policy = learn(self.world, self.folder, self.config, trust=trust)
+        world, config = self.variant.world, self.variant.config
+        # the torchscript is a file of the user's own run
+        more = {"trust": Trust(trust_torchscript=True)} if isinstance(config, PPOConfig) else {}
+        policy = train_controller(world, self.folder, config, **more)
         save_policy(policy, self.folder / "controller.npz")
 
 
 def learnings(
     passes: tuple[ResolvedRecipe, ...], run: Path, options: argparse.Namespace
 ) -> Iterator[Learning]:
-    """Yield every learning: variants in the last pass's dreams, the recipe's in each pass's."""
-    workspace = Workspace(run, passes[0].memory)
-    worlds = [each.draft for each in workspaces_of(passes, workspace)]
+    """Yield every learning: each variant with each seed."""
     base = passes[-1].controller
     if not isinstance(base, PPOConfig):
         raise SystemExit("the recipe's controller is not learned by PPO")
     base = replace(base, iterations=options.iterations, learnings=1, device=options.device)
-    groups = options.only.split(",") if options.only else [*GROUPS, "data"]
-    variants = {UNCHANGED: (worlds[-1], base)}
-    for group in groups:
+    workspaces = workspaces_of(passes, Workspace(run, passes[0].memory))
+    unchanged = Variant(workspaces[-1].draft.resolve(), base)
+    evolution = equal_evolution(base, passes[-1].env.action_space.width)
+    variants = {UNCHANGED: unchanged}
+    for group in options.only.split(",") if options.only else [*GROUPS, *FURTHER]:
         for name, changes in GROUPS.get(group, {}).items():
-            variants[name] = worlds[-1], replace(base, **changes)
-        if group == "data":
-            names = ["first pass", *(f"iteration {n}" for n in range(1, len(worlds)))]
-            variants |= {
-                f"M of the {n}": (w, base) for n, w in zip(names, worlds[:-1], strict=False)
-            }
-    for name, (world, config) in variants.items():
+            variants[name] = replace(unchanged, config=replace(base, **changes))
+        variants |= further(group, unchanged, evolution, workspaces[:-1])
+    for name, variant in variants.items():
         for seed in range(options.seeds):
             folder = options.out / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
-            yield Learning(name, world.resolve(), replace(config, seed=seed), folder.resolve())
+            seeded = replace(variant, config=replace(variant.config, seed=seed))
+            yield Learning(name, seeded, folder.resolve())
+
+
+def further(
+    group: str, unchanged: Variant, evolution: ControllerConfig, earlier: list[Workspace]
+) -> dict[str, Variant]:
+    """Return the variants of one of `FURTHER`; none for another group."""
+    if group == "method":
+        return {"CMA-ES, as many dream steps": replace(unchanged, config=evolution)}
+    if group == "data":
+        names = ["first pass", *(f"iteration {n}" for n in range(1, len(earlier)))]
+        worlds = zip(names, earlier, strict=False)
+        return {f"M of the {n}": replace(unchanged, world=w.draft.resolve()) for n, w in worlds}
+    return {}
+
+
+def equal_evolution(base: PPOConfig, width: int) -> ControllerConfig:
+    """Return the options of an evolution that takes at most the dream steps that PPO takes.
+
+    `width` is the action space's. Dreams are cut; one that ends before takes fewer steps.
+    """
+    config = ControllerConfig(
+        form=Scores(width), temperature=base.temperature, episodes=8, max_steps=600
+    )
+    generation = config.population * config.episodes * config.max_steps
+    steps = base.iterations * base.dreams * base.steps
+    return replace(config, generations=max(1, steps // generation))
 
 
 def learn_all(every: list[Learning], learners: int) -> None:
@@ -110,7 +145,7 @@ def played(each: Learning, recipe: ResolvedRecipe, seeds: range) -> EpisodeResul
     path = each.folder / f"real-{seeds[0]}-{len(seeds)}.json"
     if (kept := read_json(path, default=None)) is None:
         policy = load_policy(each.folder / "controller.npz")
-        agent = controller_agents(each.world, policy, 1.0)[0]
+        agent = controller_agents(each.variant.world, policy, 1.0)[0]
         workers, progress = recipe.evaluate.workers, log_progress(f"play {each.folder.name}")
         results = compare_agents(recipe.env, [agent], seeds, workers, progress)
         kept = results[agent.name]._asdict()
@@ -121,16 +156,16 @@ def played(each: Learning, recipe: ResolvedRecipe, seeds: range) -> EpisodeResul
 def dreamed(each: Learning, seeds: range, limit: int) -> float:
     """Return the mean return in dreams at the temperature that it learned at."""
     policy = load_policy(each.folder / "controller.npz")
-    temperature = each.config.temperature
-    returns, _ = policy_returns(load_world(each.world), policy, seeds, temperature, limit)
+    temperature = each.variant.config.temperature
+    returns, _ = policy_returns(load_world(each.variant.world), policy, seeds, temperature, limit)
     return float(returns.mean())
 
 
 def rows(every: list[Learning], recipe: ResolvedRecipe, episodes: int) -> Iterator[list[str]]:
     """Play each variant's controllers, on seeds of their own; yield the table's row of it."""
     limit, reference = recipe.env.max_episode_steps, None
-    for name in dict.fromkeys(each.variant for each in every):
-        mine = [each for each in every if each.variant == name]
+    for name in dict.fromkeys(each.name for each in every):
+        mine = [each for each in every if each.name == name]
         first = np.arange(len(mine)) * episodes + FRESH_SEED
         seeds = [range(number, number + episodes) for number in first.tolist()]
         parts = [played(each, recipe, part) for each, part in zip(mine, seeds, strict=True)]
@@ -153,7 +188,7 @@ def main() -> None:
     parser.add_argument("recipe")
     parser.add_argument("run", type=Path, help="the recipe's folder, with all its passes")
     parser.add_argument("--out", type=Path, default=Path("runs/ablations"))
-    parser.add_argument("--only", default="", help=f"some of {', '.join([*GROUPS, 'data'])}")
+    parser.add_argument("--only", default="", help=f"some of {', '.join([*GROUPS, *FURTHER])}")
     parser.add_argument("--iterations", type=int, default=150)
     parser.add_argument("--seeds", type=int, default=3, help="learnings of each variant")
     parser.add_argument("--episodes", type=int, default=170, help="real ones, of each learning")
