@@ -71,6 +71,9 @@ def test_no_two_passes_nor_judges_share_a_seed():
     assert max(seeds) < passes[0].evaluate.seed
     with pytest.raises(RecipeError, match="seed 150 is that of an episode of the data"):
         resolve_passes(replace(RECIPE, evaluate={"seed": 150}), PROBED)
+    judged = Iteration(episodes=5, evaluate={"seed": 7})
+    with pytest.raises(RecipeError, match="seed 7 is that of an episode of the data"):
+        resolve_passes(replace(RECIPE, iterations=(judged,)), PROBED)
 
 
 @pytest.mark.parametrize(
@@ -228,14 +231,32 @@ def test_m_scales_rewards_as_in_the_first_pass_so_that_it_goes_on(tmp_path):
 
 
 def test_c_begins_anew_with_another_m_whose_state_it_does_not_know(tmp_path):
+    evolved = resolve_passes(RECIPE, PROBED)[1]
+    recipe = resolve_passes(replace(RECIPE, controller={"method": "ppo"}), PROBED)[1]
     first = Workspace(tmp_path, "mdnrnn")
     second = first.next()
-    assert controller_to_go_on(first) is None
+    assert controller_to_go_on(recipe, first) is None
     save_memory(MDNRNN(4, 3, rnn_size=8, num_mixtures=2), first.memory_model)
-    assert controller_to_go_on(second) is None, "M is not trained yet"
+    assert controller_to_go_on(recipe, second) is None, "M is not trained yet"
     for mixtures, expected in ((2, first.controller / "controller.npz"), (3, None)):
         save_memory(MDNRNN(4, 3, rnn_size=8, num_mixtures=mixtures), second.memory_model)
-        assert controller_to_go_on(second) == expected
+        assert controller_to_go_on(recipe, second) == expected
+        assert controller_to_go_on(evolved, second) is None, "CMA-ES begins anew"
+
+
+def test_the_weight_of_ends_that_c_takes_out_is_that_of_the_passs_own_m():
+    iterations = (
+        Iteration(episodes=5, train={"done_pos_weight": 2.0}),
+        Iteration(episodes=5, train={"done_pos_weight": 0.0}),
+        Iteration(episodes=5, controller={"done_weight": 3.0}),
+    )
+    recipe = replace(RECIPE, controller={"method": "ppo"}, iterations=iterations, finetune={})
+    passes = resolve_passes(recipe, PROBED)
+    assert [each.controller.done_weight for each in passes] == [10.0, 2.0, 1.0, 3.0]
+    assert passes[-1].finetune.done_weight == 3.0
+    drawn = replace(recipe, done_rule="drawn")
+    with pytest.raises(RecipeError, match="done_pos_weight must be above 0"):
+        resolve_passes(drawn, PROBED)
 
 
 def test_an_iteration_may_have_another_m():

@@ -13,6 +13,7 @@ from dreamserve_training.runs.errors import MismatchError
 
 HEAD = """
 from dreamserve_training.data.disk import Data
+from dreamserve_training.data.signals import Signal
 from dreamserve_training.recipe import Iteration, Recipe
 """
 
@@ -32,12 +33,12 @@ def load(tmp_path):
 
 
 FILES = {
-    "x = = 3": "SyntaxError: .*line 4",
-    "from . import helper": "line 4: ImportError.*import modules beside it by their names",
-    "raise SystemExit(0)": "line 4: SystemExit: 0",
-    "RECIPE = Recipe(env='CartPole-v1', steps=1 / 0)": "line 4: ZeroDivisionError",
-    "RECIPE = Recipe(env='CartPole-v1', epochs=3)": r"line 4: .*'epochs'; a recipe has env.*train=",
-    "RECIPE = Recipe(data='data/pole')": "line 4: .*data must be an instance of Data",
+    "x = = 3": "SyntaxError: .*line 5",
+    "from . import helper": "line 5: ImportError.*import modules beside it by their names",
+    "raise SystemExit(0)": "line 5: SystemExit: 0",
+    "RECIPE = Recipe(env='CartPole-v1', steps=1 / 0)": "line 5: ZeroDivisionError",
+    "RECIPE = Recipe(env='CartPole-v1', epochs=3)": r"line 5: .*'epochs'; a recipe has env.*train=",
+    "RECIPE = Recipe(data='data/pole')": "line 5: .*data must be an instance of Data",
     "RECIPE = Recipe(data=Data('data/pole', holdout='0.1'))": "holdout must be a valid number",
     "RECIPE = Recipe(data=Data('data/pole', seed=-1))": "seed must be greater than or equal to 0",
     "RECIPE = Recipe(env=3)": "env must be a valid string or must be callable, not 3",
@@ -73,7 +74,7 @@ FIELDS = {
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_a_field_of_another_kind_is_refused_by_name(load, field):
-    with pytest.raises(RecipeError, match=rf"line 4: ValueError: Recipe: {FIELDS[field]}"):
+    with pytest.raises(RecipeError, match=rf"line 5: ValueError: Recipe: {FIELDS[field]}"):
         load(f"RECIPE = Recipe(env='CartPole-v1', {field})")
 
 
@@ -92,6 +93,19 @@ LATE = {  # options that a stage reads after hours
     "memory_options={'head': 'joined'}": "head must be one of",
     "baselines={'x': [5]}": "baselines: 'x': action 5 is not in Discrete",
     "baselines={'x': []}": "baselines: 'x' has no actions",
+    "baselines={'random': [1]}": "baselines: 'random': choose another name than 'random'",
+    "baselines={'vision-cut': [1]}": "'vision-cut': choose another name than 'vision cut'",
+    "baselines={'a b': [1], 'a-b': [1]}": "baselines: 'a-b': choose another name than 'a b' has",
+    "baselines={'a/b': [1]}": "baselines: 'a/b': a name has letters, digits",
+    "controller={'population': 1}": "population must be greater than or equal to 2",
+    "controller={'method': 'ppo', 'reward': {'hti': -1.0}}": r"controller: reward: .* no \['hti'\]",
+    "controller={'method': 'ppo', 'inputs': ('foo',)}": r"controller: inputs \['foo'\]: must be",
+    "finetune={'hidden': 8}": "finetune: hidden stays 0, as C has learned in dreams",
+    "controller={'method': 'ppo'}, finetune={'critic_size': 8}": "finetune: critic_size stays 128",
+    "finetune={'reward': {'hti': 1.0}}": r"finetune: reward: .* no \['hti'\]",
+    "record=lambda env, seen: {'x': seen[0]}, signals={'done_logit': Signal('x')}": "signals: .*'done_logit', which has another meaning",
+    "record=lambda env, seen: {'x': seen[0]}, signals={'end': Signal('x')},"
+    " controller={'method': 'ppo'}": "reward: 'end' is a part of its own; rename",
     "evaluate={'plan': {'planner': 'best'}}": "evaluate: plan: planner",
     "evaluate={'plan': {'horizon': -1}}": "evaluate: plan: horizon",
     "evaluate={'plan': {'steps': 3}}": "evaluate: plan: steps: is not a known field",
@@ -149,6 +163,42 @@ def test_the_code_of_a_recipes_functions_is_told_from_its_other_parts(load, chan
     first, second = load(CODE), load(changed)
     kept = {name for name in ("env", "policy") if _code(first, name) == _code(second, name)}
     assert kept == same
+
+
+MADE = """
+from functools import partial
+
+
+def make(limit):
+    return limit
+
+
+def maker(limit):
+    return lambda: make(limit)
+
+
+class Maker:
+    def __init__(self, limit):
+        self.limit = limit
+
+    def __call__(self):
+        return make(self.limit)
+
+
+OF_100 = partial(make, 100)
+RECIPE = Recipe(env={})
+"""
+
+
+@pytest.mark.parametrize("env", ["partial(make, {})", "maker({})", "Maker({})", "lambda: make({})"])
+def test_the_arguments_that_an_environment_is_made_with_are_part_of_its_code(load, env):
+    one, same, other = (load(MADE.format(env.format(limit))) for limit in (100, 100, 7))
+    assert _code(one, "env") == _code(same, "env") != _code(other, "env")
+
+
+def test_a_name_stands_for_what_it_is_defined_as(load):
+    one, other = (load(MADE.replace("100)", f"{n})").format("OF_100")) for n in (100, 7))
+    assert _code(one, "env") != _code(other, "env")
 
 
 def _code(recipe, name):

@@ -23,6 +23,7 @@ from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.models.signals import SignalHead
 from dreamserve_training.models.vae import ConvVAE
 from dreamserve_training.models.world_model import LossWeights
+from dreamserve_training.passes import resolve_passes
 from dreamserve_training.probe import probe
 from dreamserve_training.recipe import Recipe
 from dreamserve_training.train.memory import train_memory
@@ -246,7 +247,7 @@ def test_a_recipe_goes_from_recorded_numbers_to_a_world_that_says_and_draws(tmp_
 )
 def test_what_m_cannot_predict_is_refused_before_anything_is_collected(change, says):
     with pytest.raises(ValueError, match=says):
-        resolve(replace(RECIPE, **change), probe(RECIPE))
+        resolve_passes(replace(RECIPE, **change), probe(RECIPE))
 
 
 def test_a_signal_of_a_number_that_is_not_recorded_is_refused_when_the_recipe_starts():

@@ -4,7 +4,7 @@ import logging
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -155,11 +155,10 @@ def learn(
     from dreamserve_training.models.controller import load_policy, save_policy
     from dreamserve_training.train.methods import config_for, train_controller
 
-    more: dict[str, Any] = {} if initial is None else {"initial": load_policy(initial)}
-    if trust_torchscript and method == "ppo":  # the other method computes without it
-        more["trust"] = Trust(trust_torchscript=True)
     config = config_for(bundle, method, settings or [])
-    policy = train_controller(bundle, out, config, restart, **more)
+    begun = None if initial is None else load_policy(initial)
+    trust = Trust(trust_torchscript=trust_torchscript)
+    policy = train_controller(bundle, out, config, restart, begun, trust)
     save_policy(policy, out / "controller.npz")
     typer.echo(f"{out / 'controller.npz'}: written")
 

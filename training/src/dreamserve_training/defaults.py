@@ -22,7 +22,7 @@ from dreamserve_training.recipe import (
     Recipe,
     ResolvedRecipe,
 )
-from dreamserve_training.recipe_checks import check_baselines, check_memory, check_plan
+from dreamserve_training.recipe_checks import check_baselines, check_plan
 from dreamserve_training.recipe_files import RecipeError
 from dreamserve_training.train.controller import ControllerConfig
 from dreamserve_training.train.memory import TrainConfig
@@ -54,8 +54,6 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
     }
     vae = _vae(recipe, env, steps)
     check_baselines(recipe.baselines, env.action_space)
-    memory_options = {**memory, **recipe.memory_options}
-    check_memory(recipe.memory, vae.z_dim, env.action_space, memory_options)
     return ResolvedRecipe(
         name=recipe.name or "world",
         env=env,
@@ -65,16 +63,16 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
         holdout=held_out(collect),
         vae=vae,
         memory=recipe.memory,
-        memory_options=memory_options,
+        memory_options={**memory, **recipe.memory_options},
         train=train,
         batch_size=recipe.batch_size,
         sequence_length=length,
-        controller=with_options("controller", _method(recipe, env, train), _method_options(recipe)),
+        controller=controller_options(recipe, env, train),
         evaluate=evaluate_options(EvaluateConfig(), recipe.evaluate),
         constant_reward=recipe.constant_reward,
         done_rule=recipe.done_rule,
         done_threshold=recipe.done_threshold,
-        signals=_signals(recipe, train),
+        signals=_signals(recipe),
         bank=with_options("bank", _bank(recipe), recipe.bank),
     )
 
@@ -82,18 +80,23 @@ def resolve(recipe: Recipe, probed: Probed) -> ResolvedRecipe:
 def finetune_options(recipe: Recipe, resolved: ResolvedRecipe) -> FinetuneConfig | None:
     """Return how C learns on in the real environment, by default as it has learned in dreams.
 
-    None if it does not. RecipeError without an environment, and for seeds of those that judge.
+    None if it does not. RecipeError without an environment, for seeds of those that judge, and for
+    another form than that of the C, or of the critic, that goes on.
     """
     if recipe.finetune is None:
         return None
     if recipe.env is None:
         raise RecipeError("finetune: needs env=..., to play it")
-    config = FinetuneConfig()
+    inherited, form = FinetuneConfig(), ["hidden", "inputs"]
     if isinstance(resolved.controller, PPOConfig):
         own = {"iterations", "lr", "initial_scale"}
         shared = {each.name for each in fields(LearningConfig)} - own
-        config = replace(config, **{name: getattr(resolved.controller, name) for name in shared})
-    config = with_options("finetune", config, recipe.finetune)
+        values = {name: getattr(resolved.controller, name) for name in shared}
+        inherited, form = replace(inherited, **values), [*form, "critic_size", "action_std"]
+    config = with_options("finetune", inherited, recipe.finetune)
+    for name in form:
+        if (value := getattr(inherited, name)) != getattr(config, name):
+            raise RecipeError(f"finetune: {name} stays {value!r}, as C has learned in dreams")
     judges = range(resolved.evaluate.seed, resolved.evaluate.seed + resolved.evaluate.episodes)
     if config.seeds[0] <= judges[-1] and judges[0] <= config.seeds[-1]:
         raise RecipeError(
@@ -109,12 +112,8 @@ def held_out(collect: CollectConfig) -> CollectConfig:
     return replace(collect, episodes=episodes, seed=collect.seed + collect.episodes)
 
 
-def _signals(recipe: Recipe, train: TrainConfig) -> Signals:
-    """Return the recipe's signals. RecipeError if M cannot predict them."""
-    if recipe.done_rule == "drawn" and recipe.done_threshold is not None:
-        raise RecipeError("give done_threshold only with done_rule='threshold'")
-    if recipe.done_rule == "drawn" and train.done_pos_weight == 0:
-        raise RecipeError("train: done_pos_weight must be above 0 with done_rule='drawn'")
+def _signals(recipe: Recipe) -> Signals:
+    """Return the recipe's signals. RecipeError for a name that no signal can have."""
     for name, signal in recipe.signals.items():
         try:
             SignalSpec(name=name, description=signal.head().description)
@@ -138,6 +137,12 @@ def _vae(recipe: Recipe, env: EnvSpec, steps: int) -> VAEConfig:
     return with_options("vae", config, recipe.vae)
 
 
+def controller_options(recipe: Recipe, env: EnvSpec, train: TrainConfig) -> MethodConfig:
+    """Return the options of C's training in dreams of an M that is trained by `train`."""
+    options = {name: value for name, value in recipe.controller.items() if name != "method"}
+    return with_options("controller", _method(recipe, env, train), options)
+
+
 def _method(recipe: Recipe, env: EnvSpec, train: TrainConfig) -> MethodConfig:
     """Return the default options of the method by which C is trained."""
     name = recipe.controller.get("method", "cma")
@@ -154,10 +159,6 @@ def _method(recipe: Recipe, env: EnvSpec, train: TrainConfig) -> MethodConfig:
         episodes=8,
         max_steps=env.max_episode_steps,
     )
-
-
-def _method_options(recipe: Recipe) -> dict[str, Any]:
-    return {name: value for name, value in recipe.controller.items() if name != "method"}
 
 
 def _bank(recipe: Recipe) -> BankConfig:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from dreamserve.loading import load_world
+from dreamserve_training.data.collect import code_used
 from dreamserve_training.dreams.policies import policy_returns
 from dreamserve_training.evaluation.differences import best_blind, controller_differences
 from dreamserve_training.evaluation.real import (
@@ -74,7 +75,8 @@ def real_results(recipe: ResolvedRecipe, workspace: Workspace, policy: Policy) -
 
 def _blind_inputs(recipe: ResolvedRecipe) -> Inputs:
     actions = (recipe.collect.shortest, recipe.collect.longest, recipe.collect.policy)
-    return {"env": recipe.env, "as collected": actions, "baselines": recipe.baselines}
+    inputs = {"env": recipe.env, "as collected": actions, "baselines": recipe.baselines}
+    return inputs | code_used(recipe.env, recipe.collect)
 
 
 def _played(

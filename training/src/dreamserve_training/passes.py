@@ -4,35 +4,43 @@ from dataclasses import replace
 
 from dreamserve.observations import VectorSpec
 from dreamserve_training.data.agents import Exploration
-from dreamserve_training.defaults import evaluate_options, finetune_options, held_out, resolve
+from dreamserve_training.defaults import (
+    controller_options,
+    evaluate_options,
+    finetune_options,
+    held_out,
+    resolve,
+)
 from dreamserve_training.overrides import with_options
 from dreamserve_training.probe import Probed
 from dreamserve_training.recipe import Iteration, Recipe, ResolvedRecipe
-from dreamserve_training.recipe_checks import check_memory
+from dreamserve_training.recipe_checks import check_world
 from dreamserve_training.recipe_files import RecipeError
 
 
 def resolve_passes(recipe: Recipe, probed: Probed) -> tuple[ResolvedRecipe, ...]:
     """Return every option of every stage of each pass: the first one, then the iterations.
 
-    RecipeError for an unknown option, for an iteration that nobody can play, and for episodes that
-    would be collected with the seeds of those that judge.
+    RecipeError for an option that is unknown or that the world cannot serve, for an iteration that
+    nobody can play, and for episodes that would be collected with the seeds of those that judge.
     """
     passes = [resolve(recipe, probed)]
     for iteration in recipe.iterations:
-        passes.append(_next(passes[-1], iteration))
-    last, judged = passes[-1].holdout.seeds[-1], passes[0].evaluate
-    if judged.seed <= last and recipe.env is not None:
+        passes.append(_next(recipe, passes[-1], iteration))
+    last, judged = passes[-1].holdout.seeds[-1], min(each.evaluate.seed for each in passes)
+    if judged <= last and recipe.env is not None:
         raise RecipeError(
-            f"evaluate: seed {judged.seed} is that of an episode of the data, which has the seeds"
+            f"evaluate: seed {judged} is that of an episode of the data, which has the seeds"
             f" {passes[0].collect.seed} to {last}; those that judge must be larger"
         )
     passes = [replace(each, last=each is passes[-1]) for each in passes]
     passes[-1] = replace(passes[-1], finetune=finetune_options(recipe, passes[-1]))
+    for each in passes:
+        check_world(each)
     return tuple(passes)
 
 
-def _next(before: ResolvedRecipe, iteration: Iteration) -> ResolvedRecipe:
+def _next(recipe: Recipe, before: ResolvedRecipe, iteration: Iteration) -> ResolvedRecipe:
     number = before.number + 1
     if before.env.env is None:
         raise RecipeError(f"iteration {number}: needs env=..., to collect with the controller")
@@ -52,8 +60,8 @@ def _next(before: ResolvedRecipe, iteration: Iteration) -> ResolvedRecipe:
         raise RecipeError(f"iteration {number}: vae: vectors have no V that could be trained on")
     if vae.z_dim != first.vae.z_dim:
         raise RecipeError(f"iteration {number}: vae: z_dim stays {first.vae.z_dim}")
-    memory_options = {**first.memory_options, **iteration.memory_options}
-    check_memory(first.memory, vae.z_dim, first.env.action_space, memory_options)
+    train = with_options("train", first.train, iteration.train)
+    controller = controller_options(recipe, first.env, train)
     return replace(
         first,
         data=None,
@@ -61,9 +69,9 @@ def _next(before: ResolvedRecipe, iteration: Iteration) -> ResolvedRecipe:
         holdout=held_out(collect),
         vae=vae,
         trains_vae=iteration.vae is not None,
-        memory_options=memory_options,
-        train=with_options("train", first.train, iteration.train),
-        controller=with_options("controller", first.controller, iteration.controller),
+        memory_options={**first.memory_options, **iteration.memory_options},
+        train=train,
+        controller=with_options("controller", controller, iteration.controller),
         evaluate=evaluate_options(first.evaluate, iteration.evaluate),
         players=players,
         exploration=with_options("exploration", Exploration(), iteration.exploration),

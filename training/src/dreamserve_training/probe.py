@@ -17,16 +17,23 @@ from pydantic import TypeAdapter
 from dreamserve.observations import ObservationSpec
 from dreamserve.spaces import ActionSpace
 from dreamserve_training.action_specs import action_spec
-from dreamserve_training.data.collect import CollectConfig, record_episode
+from dreamserve_training.data.collect import CollectConfig, code_digests, record_episode
 from dreamserve_training.data.episodes import episode_paths, read_headers
 from dreamserve_training.data.signals import check_recorded, signal_values
 from dreamserve_training.env_specs import Wishes, observation_spec, step_limit
-from dreamserve_training.envs import EnvSpec, RealEnv, env_name, make_env
+from dreamserve_training.envs import (
+    EnvSpec,
+    MissingEnvironmentError,
+    RealEnv,
+    env_name,
+    make_env,
+)
 from dreamserve_training.models.vectors import VectorScale
 from dreamserve_training.overrides import with_options
 from dreamserve_training.recipe import Recipe
 from dreamserve_training.recipe_files import RecipeError
 from dreamserve_training.recorded import recorded_spec
+from dreamserve_training.runs.records import describe
 from dreamserve_training.workspace import Workspace, read_json, write_json
 
 PROBE_STEPS = 1000  # of episodes that are played to learn how long they are
@@ -46,19 +53,27 @@ class Probed:
 def probe(recipe: Recipe, workspace: Workspace | None = None) -> Probed:
     """Ask the environment, or return what it told before in this workspace.
 
+    It is asked again if what it is asked, its code in the recipe's file, or how it is played has
+    changed, and with `restart`.
+
     Raises MissingEnvironmentError if it is not installed, and UnsupportedEnvironmentError, which
     says what would be right, if no world can be trained on it.
     """
     if recipe.env is None:
         return _recorded(recipe)
-    asked = repr((_wishes(recipe), env_name(recipe.env), recipe.part))
-    if workspace is not None:
-        known = read_json(workspace.environment, default={})
-        if known.get("asked") == asked:
-            return _remembered(recipe, known)
-    # Elsewhere, as workers do: a game may leave files in its working directory.
-    with tempfile.TemporaryDirectory(prefix="probe-") as folder, contextlib.chdir(folder):
-        probed = _ask(recipe)
+    asked = _question(recipe)
+    known = {} if workspace is None else read_json(workspace.environment, default={})
+    is_known = known.get("asked") == asked
+    if is_known and not (workspace and workspace.restart):
+        return _with_data(recipe, _remembered(recipe, known))
+    try:
+        # Elsewhere, as workers do: a game may leave files in its working directory.
+        with tempfile.TemporaryDirectory(prefix="probe-") as folder, contextlib.chdir(folder):
+            probed = _ask(recipe)
+    except MissingEnvironmentError:
+        if is_known:  # a later stage starts over on a machine without the environment
+            return _with_data(recipe, _remembered(recipe, known))
+        raise
     if workspace is not None:
         answers = {
             "asked": asked,
@@ -70,7 +85,25 @@ def probe(recipe: Recipe, workspace: Workspace | None = None) -> Probed:
             "mean_steps": probed.mean_steps,
         }
         write_json(workspace.environment, answers)
-    return probed
+    return _with_data(recipe, probed)
+
+
+def _question(recipe: Recipe) -> Any:
+    """Return all that the answers depend on, as JSON: another environment has other answers."""
+    collect = replace(_collect(recipe), episodes=1)  # however many there will be
+    return describe(
+        {
+            "wishes": _wishes(recipe),
+            "env": env_name(recipe.env) if callable(recipe.env) else recipe.env,
+            "collect": collect,
+            "signals": recipe.signals,
+            **code_digests(recipe.env, recipe.record, recipe.policy),
+        }
+    )
+
+
+def _collect(recipe: Recipe) -> CollectConfig:
+    return with_options("collect", CollectConfig(policy=recipe.policy), recipe.collect)
 
 
 def _wishes(recipe: Recipe) -> Wishes:
@@ -88,11 +121,18 @@ def _wishes(recipe: Recipe) -> Wishes:
 def _recorded(recipe: Recipe) -> Probed:
     if recipe.data is None:
         raise RecipeError("a recipe needs env=..., data=Data(...), or both")
-    described = recipe.data.description()
     spec = recorded_spec(recipe.data, _wishes(recipe))
     first = episode_paths(recipe.data.folder)[0]
     check_recorded(recipe.signals, set(read_headers(first)), first)
-    return Probed(spec, described.steps / described.episodes, described.steps)
+    return _with_data(recipe, Probed(spec, 1.0))
+
+
+def _with_data(recipe: Recipe, probed: Probed) -> Probed:
+    """Return `probed` with the steps of the recipe's recorded data, if it has some."""
+    if recipe.data is None:
+        return probed
+    data = recipe.data.description()
+    return replace(probed, mean_steps=data.steps / data.episodes, steps=data.steps)
 
 
 def _remembered(recipe: Recipe, known: Mapping[str, Any]) -> Probed:
@@ -125,9 +165,7 @@ def _ask(recipe: Recipe) -> Probed:
     )
     real = RealEnv(spec, env)
     try:
-        mean_steps = _mean_steps(
-            real, with_options("collect", CollectConfig(), recipe.collect), recipe
-        )
+        mean_steps = _mean_steps(real, recipe)
     finally:
         env.close()
     return Probed(spec, mean_steps)
@@ -141,9 +179,9 @@ def _part(recipe: Recipe, env: Any) -> str | None:
     return recipe.part
 
 
-def _mean_steps(env: RealEnv, config: CollectConfig, recipe: Recipe) -> float:
+def _mean_steps(env: RealEnv, recipe: Recipe) -> float:
     """Return the mean length of the first episodes, which takes PROBE_STEPS steps or more."""
-    config = replace(config, policy=recipe.policy)
+    config = _collect(recipe)
     first = record_episode(env, config, config.seed)
     check_recorded(recipe.signals, set(first), env.spec.env_id)
     if recipe.signals:

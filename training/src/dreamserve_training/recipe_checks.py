@@ -1,22 +1,42 @@
 """Options of a recipe that late stages read, checked before anything is collected."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
+from dreamserve.manifest import WorldSpec
 from dreamserve.spaces import ActionSpace
 from dreamserve.validation import validated
 from dreamserve_protocol.errors import CallerError, InvalidActionError
 from dreamserve_protocol.plan import PlanRequest
+from dreamserve_training.evaluation.real import AGENTS
+from dreamserve_training.export.spec import world_spec
 from dreamserve_training.models.catalog import make_memory
-from dreamserve_training.recipe import Actions
+from dreamserve_training.models.controller import CONTROLLER_INPUTS
+from dreamserve_training.recipe import Actions, ResolvedRecipe
 from dreamserve_training.recipe_files import RecipeError
+from dreamserve_training.train.ppo.config import Features, LearningConfig, PPOConfig, check_reward
+from dreamserve_training.workspace import agent_file
+
+_BASELINE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]*")
 
 
 def check_baselines(baselines: Mapping[str, Actions], space: ActionSpace) -> None:
-    """Raise RecipeError for a baseline without actions, or with actions outside `space`."""
+    """Raise RecipeError for a baseline without actions, or with actions outside `space`.
+
+    Also for a name that an agent of the evaluation has, and for one that cannot be a file's.
+    """
+    taken = {agent_file(agent): agent for agent in AGENTS}
     for name, actions in baselines.items():
+        if not _BASELINE_NAME.fullmatch(name):
+            raise RecipeError(
+                f"baselines: {name!r}: a name has letters, digits, spaces, and the signs _ . -"
+            )
+        if (other := taken.setdefault(agent_file(name), name)) != name or name in AGENTS:
+            raise RecipeError(f"baselines: {name!r}: choose another name than {other!r} has")
         if not len(actions):
             raise RecipeError(f"baselines: {name!r} has no actions")
         try:
@@ -33,12 +53,50 @@ def check_plan(fields: Mapping[str, Any]) -> None:
         raise RecipeError(f"evaluate: plan: {error}") from error
 
 
-def check_memory(core: str, z_dim: int, space: ActionSpace, options: Mapping[str, Any]) -> None:
-    """Raise RecipeError for an M that refuses its options; its weights take no memory here."""
+def check_world(recipe: ResolvedRecipe) -> None:
+    """Raise RecipeError for an M that refuses its options, or a C that asks for what it lacks.
+
+    M's weights take no memory here.
+    """
+    _check_done(recipe)
+    options = {
+        "z_dim": recipe.vae.z_dim,
+        "action_space": recipe.env.action_space,
+        "signals": {name: signal.head() for name, signal in recipe.signals.items()},
+        **recipe.memory_options,
+    }
     try:
         with torch.device("meta"):
-            make_memory(core, **{"z_dim": z_dim, "action_space": space, **options})
+            memory = make_memory(recipe.memory, **options)
     except (TypeError, ValueError) as error:
         raise RecipeError(f"memory, memory_options: {error}") from error
     except RuntimeError:
-        pass  # a core that needs real numbers to be made; it is made when M is trained
+        return  # a core that needs real numbers to be made; it is made when M is trained
+    try:
+        spec = world_spec(recipe.name, recipe.env, memory)
+    except ValidationError as error:
+        raise RecipeError(f"signals: {error.errors()[0]['msg']}") from error
+    _check_learning(recipe, spec)
+
+
+def _check_done(recipe: ResolvedRecipe) -> None:
+    """Raise RecipeError for a rule of ends that M's training does not serve."""
+    if recipe.done_rule == "drawn" and recipe.done_threshold is not None:
+        raise RecipeError("give done_threshold only with done_rule='threshold'")
+    if recipe.done_rule == "drawn" and recipe.train.done_pos_weight == 0:
+        raise RecipeError("train: done_pos_weight must be above 0 with done_rule='drawn'")
+
+
+def _check_learning(recipe: ResolvedRecipe, spec: WorldSpec) -> None:
+    """Raise RecipeError for rewards or inputs of C that the world does not have."""
+    learning = {"controller": recipe.controller, "finetune": recipe.finetune}
+    for field, config in learning.items():
+        if isinstance(config, LearningConfig):
+            try:
+                check_reward(spec, config.reward)
+                Features.of(spec, config)
+            except ValueError as error:
+                raise RecipeError(f"{field}: {error}") from error
+    missing = sorted(set(CONTROLLER_INPUTS) - set(spec.tensor_sizes()))
+    if missing and not isinstance(recipe.controller, PPOConfig):
+        raise RecipeError(f"controller: CMA-ES needs an M with {missing}; use method='ppo'")

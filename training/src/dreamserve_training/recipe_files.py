@@ -79,7 +79,7 @@ class FromFile:
         """Return a digest of the callable's code; "" for a recipe of this package."""
         if self.path.parent == BUILT_IN:
             return ""
-        return code_of(self.path, getattr(_recipe_of(self.path), self.field))
+        return code_of(self.path, self.field, getattr(_recipe_of(self.path), self.field))
 
     @property
     def __name__(self) -> str:

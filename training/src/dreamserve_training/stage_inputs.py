@@ -18,6 +18,8 @@ from dreamserve_training.evaluation.dreaming import ControllerPlayer
 from dreamserve_training.models.catalog import load_memory
 from dreamserve_training.recipe import PlayerName, ResolvedRecipe
 from dreamserve_training.runs.records import Record, begin, describe
+from dreamserve_training.train.ppo.config import PPOConfig
+from dreamserve_training.train.ppo.learning import checkpoint_of
 from dreamserve_training.workspace import Workspace, read_json, write_json
 
 Inputs = Mapping[str, Any]
@@ -89,23 +91,34 @@ def draft(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
     return {**_fields(recipe, names), **models, "latents": _digests(workspace.all_latents)}
 
 
-def controller_to_go_on(workspace: Workspace) -> Path | None:
+def controller_to_go_on(recipe: ResolvedRecipe, workspace: Workspace) -> Path | None:
     """Return the C of the pass before, from which C goes on.
 
-    None in the first pass, and if M is another one than that before: what C knows of M's recurrent
-    state then means nothing.
+    None in the first pass, for CMA-ES, which begins anew, and if M is another one than that before:
+    what C knows of M's recurrent state then means nothing.
     """
     before = workspace.before
     if before is None or not workspace.memory_model.exists():
+        return None
+    if not isinstance(recipe.controller, PPOConfig):
         return None
     was, now = (describe(load_memory(each.memory_model).config) for each in (before, workspace))
     return before.controller / "controller.npz" if was == now else None
 
 
 def _controller(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
-    path = controller_to_go_on(workspace)
+    path = controller_to_go_on(recipe, workspace)
     initial = {} if path is None else {"initial": _hash(path)}
     return {**draft(recipe, workspace), **initial, "controller": recipe.controller}
+
+
+def critic_path(recipe: ResolvedRecipe, workspace: Workspace) -> Path | None:
+    """Return the checkpoint of the critic of C's learning in dreams, None without one.
+
+    Of several learnings it is that of the first.
+    """
+    config = recipe.controller
+    return checkpoint_of(workspace.controller, config) if isinstance(config, PPOConfig) else None
 
 
 def _finetune(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from dreamserve.observations import VectorSpec
 from dreamserve.trust import Trust
@@ -28,15 +27,14 @@ from dreamserve_training.recorded import take_recorded
 from dreamserve_training.stage_inputs import (
     begin_encoding,
     controller_to_go_on,
+    critic_path,
     made_of,
     players,
 )
 from dreamserve_training.stage_inputs import draft as draft_inputs
 from dreamserve_training.train.memory import train_memory
 from dreamserve_training.train.methods import train_controller
-from dreamserve_training.train.ppo.config import PPOConfig
 from dreamserve_training.train.ppo.finetune import finetune as finetune_policy
-from dreamserve_training.train.ppo.resumable import CHECKPOINT_FILE
 from dreamserve_training.train.trainer import seed_everything
 from dreamserve_training.train.vae import train_vae
 from dreamserve_training.train.vectors import fit_scale
@@ -136,13 +134,14 @@ def controller(recipe: ResolvedRecipe, workspace: Workspace) -> None:
     with made_of(workspace, "draft", inputs, workspace.draft) as missing:
         if missing:
             write_draft(recipe, workspace)
-    more: dict[str, Any] = {}
-    if isinstance(recipe.controller, PPOConfig):
-        more["trust"] = Trust(trust_torchscript=True)  # of a file that the stage has written
-        if (path := controller_to_go_on(workspace)) is not None:
-            more["initial"] = load_policy(path)
+    path = controller_to_go_on(recipe, workspace)
     policy = train_controller(
-        workspace.draft, workspace.controller, recipe.controller, workspace.restart, **more
+        workspace.draft,
+        workspace.controller,
+        recipe.controller,
+        workspace.restart,
+        initial=None if path is None else load_policy(path),
+        trust=Trust(trust_torchscript=True),  # of a file that the stage has written
     )
     save_policy(policy, workspace.controller / "controller.npz")
 
@@ -151,7 +150,6 @@ def finetune(recipe: ResolvedRecipe, workspace: Workspace) -> None:
     """Let C learn on in the real environment; its critic is that of a learning in dreams."""
     assert recipe.finetune is not None, "the stage is not among this recipe's"
     learned = load_policy(workspace.controller / "controller.npz")
-    checkpoints = sorted(workspace.controller.rglob(CHECKPOINT_FILE))
     policy = finetune_policy(
         recipe.env,
         workspace.draft,
@@ -159,7 +157,7 @@ def finetune(recipe: ResolvedRecipe, workspace: Workspace) -> None:
         workspace.finetuned,
         recipe.finetune,
         workspace.restart,
-        critic=checkpoints[0] if checkpoints else None,
+        critic=critic_path(recipe, workspace),
         signals=recipe.signals,
     )
     save_policy(policy, workspace.finetuned / "controller.npz")

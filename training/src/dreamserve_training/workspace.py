@@ -107,7 +107,7 @@ class Workspace:
 
     def played(self, agent: str) -> Path:
         """Returns of an agent in the real environment, JSON."""
-        return self.root / "played" / f"{agent.replace(' ', '-')}.json"
+        return self.root / "played" / agent_file(agent)
 
     @property
     def seconds(self) -> Path:
@@ -118,6 +118,11 @@ class Workspace:
     def evaluation(self) -> Path:
         """Returns in the real environment and in dreams, JSON."""
         return self.root / "evaluation.json"
+
+
+def agent_file(agent: str) -> str:
+    """Return the name of the file of an agent's returns."""
+    return f"{agent.replace(' ', '-')}.json"
 
 
 def write_json(path: Path, content: object) -> None:

@@ -180,7 +180,12 @@ def _begin(spec: EnvSpec, directory: Path, config: CollectConfig, restart: bool)
 
 def code_used(spec: EnvSpec, config: CollectConfig) -> dict[str, dict[str, str]]:
     """Return digests of the user's code that plays, by what it is; empty without any."""
-    functions = {"env": spec.env, "record": spec.record, "policy": config.policy}
+    return code_digests(spec.env, spec.record, config.policy)
+
+
+def code_digests(env: object, record: object, policy: object) -> dict[str, dict[str, str]]:
+    """Return digests of these functions of a recipe's file; empty if none has its code there."""
+    functions = {"env": env, "record": record, "policy": policy}
     digests = {name: getattr(each, "code", str)() for name, each in functions.items()}
     code = {name: digest for name, digest in digests.items() if digest}
     return {"code": code} if code else {}

@@ -5,10 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamserve_training.evaluation.real import CONTROLLER, DREAMS_ONLY, RANDOM, EpisodeResults
-
-# Agents that see, in part or wholly; all others act without observations.
-SIGHTED = (CONTROLLER, DREAMS_ONLY, "vision cut", "average seen", "plan")
+from dreamserve_training.evaluation.real import CONTROLLER, RANDOM, SIGHTED, EpisodeResults
 
 
 def paired(one: EpisodeResults, other: EpisodeResults) -> dict[str, Any]:

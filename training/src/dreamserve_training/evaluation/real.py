@@ -24,8 +24,10 @@ from dreamserve_training.models.controller import Policy
 from dreamserve_training.runs.pools import worker_pool
 from dreamserve_training.runs.signals import stoppable
 
-# agents that are compared with others by name; the third is C before it learned in reality
 CONTROLLER, RANDOM, DREAMS_ONLY = "controller", "random", "dreams only"
+# agents that see, in part or wholly; the second is C before it learned in reality
+SIGHTED = (CONTROLLER, DREAMS_ONLY, "vision cut", "average seen", "plan")
+AGENTS = (*SIGHTED, RANDOM, "as collected")  # a recipe's baselines have other names
 
 
 class EpisodeResults(NamedTuple):

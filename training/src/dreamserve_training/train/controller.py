@@ -10,11 +10,12 @@ import zipfile
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from math import prod
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from dreamserve.backends.choose import cores
 from dreamserve.bundle import load_bundle
@@ -51,7 +52,7 @@ class ControllerConfig(Options):
     form: Axis | Scores
     temperature: AtLeastZero = 1.15  # the best in the paper for the real environment
     generations: Count = 36
-    population: Count = 64
+    population: Annotated[int, Field(ge=2)] = 64
     episodes: Count = 16  # dreams per candidate and generation
     sigma: AboveZero = 0.1  # initial standard deviation of the parameters
     max_steps: Count = 2100
@@ -70,8 +71,8 @@ def evolve(
     distribution's mean, because the best candidate's fitness is biased by noise.
 
     Raises MismatchError for an evolution in `directory` of another bundle or other settings (with
-    `restart` it is removed), LockedError if another process evolves there, and DivergedError for a
-    fitness that is not finite.
+    `restart` it is removed), LockedError if another process evolves there, DivergedError for a
+    fitness that is not finite, and ValueError for a world without M's tensor `h`.
     """
     history_path = directory / "evolution.npz"
     record_path = directory / "evolution_run.json"
@@ -195,8 +196,12 @@ def _mean_returns(
 
 def _feature_count(bundle: Path) -> int:
     spec = load_bundle(bundle).manifest
-    sizes = {tensor.name: prod(tensor.shape) for tensor in spec.recurrent_state}
-    sizes["latent"] = spec.latent_size
+    sizes = spec.tensor_sizes()
+    if missing := sorted(set(CONTROLLER_INPUTS) - set(sizes)):
+        raise ValueError(
+            f"the world {spec.name} has no {missing}, only {sorted(sizes)}: CMA-ES evolves"
+            f" controllers of {' and '.join(CONTROLLER_INPUTS)}; the method ppo takes any"
+        )
     return sum(sizes[name] for name in CONTROLLER_INPUTS)
 
 

@@ -1,12 +1,13 @@
-"""The methods by which C is trained in dreams. Another one is a class of options and a row here."""
+"""The methods by which C is trained in dreams."""
 
 import ast
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from dreamserve.bundle import load_bundle
+from dreamserve.trust import UNTRUSTED, Trust
 from dreamserve_training.models.controller import LayeredPolicy, Scores
 from dreamserve_training.train.controller import ControllerConfig, evolve
 from dreamserve_training.train.ppo.config import PPOConfig
@@ -15,10 +16,6 @@ from dreamserve_training.train.ppo.learning import learn
 MethodConfig = ControllerConfig | PPOConfig
 
 METHODS: Mapping[str, type[MethodConfig]] = {"cma": ControllerConfig, "ppo": PPOConfig}
-_TRAIN: Mapping[type[MethodConfig], Callable[..., LayeredPolicy]] = {
-    ControllerConfig: evolve,
-    PPOConfig: learn,
-}
 
 
 def config_for(bundle: Path, method: str, settings: Sequence[str]) -> MethodConfig:
@@ -48,11 +45,21 @@ def _parsed(setting: str, known: Sequence[str]) -> tuple[str, Any]:
 
 
 def train_controller(
-    bundle: Path, directory: Path, config: MethodConfig, restart: bool = False, **more: Any
+    bundle: Path,
+    directory: Path,
+    config: MethodConfig,
+    restart: bool = False,
+    initial: LayeredPolicy | None = None,
+    trust: Trust = UNTRUSTED,
 ) -> LayeredPolicy:
     """Train C in dreams of `bundle`, by the method whose options are given, and return it.
 
-    `more` are further arguments of the method: PPO takes an `initial` controller and `trust`.
-    Errors are those of the method, which resumes, refuses and records as `evolve` does.
+    `trust` lets PPO run the bundle's TorchScript on a CUDA device. Errors are those of the method,
+    which resumes, refuses and records as `evolve` does, and ValueError for an `initial` controller
+    of CMA-ES, which begins anew.
     """
-    return _TRAIN[type(config)](bundle, directory, config, restart, **more)
+    if isinstance(config, PPOConfig):
+        return learn(bundle, directory, config, restart, initial, trust)
+    if initial is not None:
+        raise ValueError("the method cma begins anew; ppo goes on from an initial controller")
+    return evolve(bundle, directory, config, restart)

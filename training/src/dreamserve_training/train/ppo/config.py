@@ -146,8 +146,11 @@ class Features:
 
 
 def check_reward(spec: WorldSpec, reward: Mapping[str, float]) -> None:
-    """Raise ValueError for a part of the reward that the world does not have."""
-    known = [WORLD, END, *(signal.name for signal in spec.signals)]
+    """Raise ValueError for a part of the reward that the world does not have, or has twice."""
+    names = [signal.name for signal in spec.signals]
+    if twice := {WORLD, END} & set(names):
+        raise ValueError(f"reward: {min(twice)!r} is a part of its own; rename the world's signal")
+    known = [WORLD, END, *names]
     if unknown := sorted(set(reward) - set(known)):
         raise ValueError(f"reward: the world {spec.name} has no {unknown}, only {known}")
 

@@ -23,7 +23,7 @@ from dreamserve_training.runs.signals import stoppable
 from dreamserve_training.train.ppo.config import Features, PPOConfig
 from dreamserve_training.train.ppo.dreams import Dreams
 from dreamserve_training.train.ppo.learner import Learner
-from dreamserve_training.train.ppo.resumable import learn_to_the_end, one_thread
+from dreamserve_training.train.ppo.resumable import CHECKPOINT_FILE, learn_to_the_end, one_thread
 
 
 def learn(
@@ -64,6 +64,12 @@ def dreaming(world: World, config: PPOConfig, initial: LayeredPolicy | None = No
     return Learner(world.spec, config, dreams, initial)
 
 
+def checkpoint_of(directory: Path, config: PPOConfig) -> Path:
+    """Return the checkpoint of a learning in `directory`, of several that with the first seed."""
+    folder = directory / f"seed-{config.seed}" if config.learnings > 1 else directory
+    return folder / CHECKPOINT_FILE
+
+
 def _mean_of_learnings(
     bundle: Path,
     directory: Path,
@@ -82,7 +88,7 @@ def _mean_of_learnings(
             pool.submit(
                 learn,
                 bundle,
-                directory / f"seed-{seed}",
+                checkpoint_of(directory, replace(config, seed=seed)).parent,
                 replace(config, learnings=1, seed=seed),
                 restart,
                 initial,
