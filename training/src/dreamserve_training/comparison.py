@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dreamserve.backends.choose import cores
 from dreamserve.bundle import MANIFEST_FILE, load_bundle
+from dreamserve_training.data.digests import file_hash
 from dreamserve_training.defaults import resolve
 from dreamserve_training.dreams.policies import bundled_policy
 from dreamserve_training.envs import EnvSpec
@@ -24,6 +25,7 @@ from dreamserve_training.probe import probe
 from dreamserve_training.progress import log_progress
 from dreamserve_training.recipe_files import load_recipe
 from dreamserve_training.runs.options import PLACE, Count, Options, Whole
+from dreamserve_training.workspace import Workspace, read_json
 
 FRESH_SEED = 4_000_000  # recipes collect and evaluate with smaller ones
 
@@ -105,11 +107,18 @@ def contestant(folder: Path) -> Contestant:
         return Contestant(folder, policy)
     iterations = sorted((folder / "iterations").glob("*"), key=lambda path: int(path.name))
     for root in (*reversed(iterations), folder):
-        for name in ("finetune", "controller"):
-            path = root / name / "controller.npz"
-            if path.exists() and (root / "draft" / MANIFEST_FILE).exists():
-                return Contestant(root / "draft", load_policy(path))
+        run = Workspace(root, core="")
+        path = run.controller / "controller.npz"
+        if path.exists() and (run.draft / MANIFEST_FILE).exists():
+            return Contestant(run.draft, load_policy(_learned_on(run, path)))
     raise ValueError(f"{folder}: is neither a bundle nor a run with a controller")
+
+
+def _learned_on(run: Workspace, policy: Path) -> Path:
+    """Return the controller that `policy` has become in the real environment; itself without."""
+    path = run.finetuned / "controller.npz"
+    begun_as = read_json(run.inputs("finetune"), default={}).get("policy")
+    return path if path.exists() and begun_as == file_hash(policy) else policy
 
 
 def _recipe_of(bundle: Path) -> str:

@@ -183,4 +183,7 @@ def env_action(space: gymnasium.Space[Any], action: Any) -> Any:
     shaped = np.asarray(action).reshape(space.shape)
     if isinstance(space, spaces.MultiDiscrete):
         shaped = shaped + space.start
-    return shaped.astype(space.dtype)
+    cast = shaped.astype(space.dtype)
+    if isinstance(space, spaces.Box):  # a bound that float32 rounds outwards
+        cast = np.clip(cast, space.low, space.high)
+    return cast

@@ -1,6 +1,7 @@
 """Atomic writes: a file is written completely or not at all."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+
+_PARTIAL = re.compile(r"\.(\d+)\.partial$")
 
 
 @contextmanager
@@ -26,6 +29,24 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_partials(folder: Path) -> None:
+    """Remove the temporary files of processes that were killed, in `folder` and below."""
+    for path in folder.rglob("*.partial"):
+        written = _PARTIAL.search(path.name)
+        if written and path.is_file() and not _is_alive(int(written[1])):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def write_arrays(file: Path | BinaryIO, arrays: Mapping[str, npt.NDArray[Any]]) -> None:

@@ -21,7 +21,7 @@ from dreamserve_training.recipe_files import RecipeError
 from dreamserve_training.train.ppo.config import Features, LearningConfig, PPOConfig, check_reward
 from dreamserve_training.workspace import agent_file
 
-_BASELINE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]*")
+_FILE_NAME = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{,99}")
 
 
 def check_baselines(baselines: Mapping[str, Actions], space: ActionSpace) -> None:
@@ -31,10 +31,8 @@ def check_baselines(baselines: Mapping[str, Actions], space: ActionSpace) -> Non
     """
     taken = {agent_file(agent): agent for agent in AGENTS}
     for name, actions in baselines.items():
-        if not _BASELINE_NAME.fullmatch(name):
-            raise RecipeError(
-                f"baselines: {name!r}: a name has letters, digits, spaces, and the signs _ . -"
-            )
+        if not _FILE_NAME.fullmatch(name):
+            raise RecipeError(f"baselines: {name!r}: must be the name of a file, without / and \\")
         if (other := taken.setdefault(agent_file(name), name)) != name or name in AGENTS:
             raise RecipeError(f"baselines: {name!r}: choose another name than {other!r} has")
         if not len(actions):

@@ -78,7 +78,10 @@ def _encode(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
 
 
 def _memory(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
-    names = ("memory", "memory_options", "signals", "train", "batch_size", "sequence_length")
+    names = (
+        *("memory", "memory_options", "signals", "train", "batch_size", "sequence_length"),
+        "constant_reward",  # M then predicts none
+    )
     before = workspace.before
     initial = {} if before is None else {"initial": _hash(before.memory_model)}
     return {**_fields(recipe, names), **initial, "latents": _digests(workspace.all_latents)}
@@ -123,7 +126,8 @@ def critic_path(recipe: ResolvedRecipe, workspace: Workspace) -> Path | None:
 
 def _finetune(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
     policy = {"policy": _hash(workspace.controller / "controller.npz")}
-    return {**_controller(recipe, workspace), **policy, **_fields(recipe, ("finetune",))}
+    code = code_used(recipe.env, recipe.collect)
+    return {**_controller(recipe, workspace), **policy, **_fields(recipe, ("finetune",)), **code}
 
 
 def policy_path(recipe: ResolvedRecipe, workspace: Workspace) -> Path:
@@ -134,13 +138,15 @@ def policy_path(recipe: ResolvedRecipe, workspace: Workspace) -> Path:
 
 def _evaluate(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
     policy = {"policy": _hash(policy_path(recipe, workspace))}
-    names = ("baselines", "evaluate")
-    return {**_controller(recipe, workspace), **policy, **_fields(recipe, names)}
+    names = _fields(recipe, ("baselines", "evaluate"))
+    code = code_used(recipe.env, recipe.collect)
+    return {**_controller(recipe, workspace), **policy, **names, **code}
 
 
 def _export(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
     evaluations = [_hash(each.evaluation) for each in workspace.passes()]
-    return {**_evaluate(recipe, workspace), "evaluation": evaluations}
+    name = _fields(recipe, ("name",))
+    return {**_evaluate(recipe, workspace), **name, "evaluation": evaluations}
 
 
 INPUTS: Mapping[str, Callable[[ResolvedRecipe, Workspace], Inputs]] = {
@@ -177,11 +183,17 @@ def begin_encoding(
 def made_of(
     workspace: Workspace, name: str, inputs: Inputs, output: Path | None = None
 ) -> Iterator[bool]:
-    """Note after the block what `name` was made of; yield whether `output` is to be made again."""
+    """Note after the block what `name` was made of; yield whether `output` is to be made again.
+
+    Meanwhile it counts as made of nothing, so what a stopped block has left is not taken for done.
+    """
     path, now = workspace.inputs(name), describe(inputs)
     changed = read_json(path, default=None) != now
-    yield changed or output is None or not output.exists()
-    if changed:
+    missing = changed or output is None or not output.exists()
+    if missing:
+        path.unlink(missing_ok=True)
+    yield missing
+    if missing:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, now)
 

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dreamserve.bundle import MANIFEST_FILE
 from dreamserve.observations import VectorSpec
 from dreamserve.trust import Trust
 from dreamserve_training.assemble import memory_options, memory_to_go_on, write_bundle, write_draft
-from dreamserve_training.data.collect import CollectConfig
+from dreamserve_training.data.collect import CollectConfig, check_collection
 from dreamserve_training.data.collect import collect as collect_episodes
 from dreamserve_training.data.digests import files_digest
 from dreamserve_training.data.encoding import FramesToLatentConverter, preprocess_trajectories
@@ -38,7 +39,7 @@ from dreamserve_training.train.ppo.finetune import finetune as finetune_policy
 from dreamserve_training.train.trainer import seed_everything
 from dreamserve_training.train.vae import train_vae
 from dreamserve_training.train.vectors import fit_scale
-from dreamserve_training.workspace import Workspace
+from dreamserve_training.workspace import Workspace, read_json, write_json
 
 logger = logging.getLogger("dreamserve_training")
 
@@ -49,7 +50,7 @@ class Stage:
 
     name: str
     run: Callable[[ResolvedRecipe, Workspace], None]
-    output: Callable[[Workspace], Path]  # the stage is done if this file exists
+    output: Callable[[Workspace], Path]  # the file is there when the stage is done
 
 
 def collect(recipe: ResolvedRecipe, workspace: Workspace) -> None:
@@ -58,9 +59,14 @@ def collect(recipe: ResolvedRecipe, workspace: Workspace) -> None:
         take_recorded(recipe.data, recipe.env, workspace.episodes, workspace.restart)
     else:
         who = players(recipe, workspace)
-        configs: dict[Split, CollectConfig] = {"train": recipe.collect, "holdout": recipe.holdout}
+        configs: dict[Split, CollectConfig] = {
+            "train": replace(recipe.collect, players=who),
+            "holdout": replace(recipe.holdout, players=who),
+        }
+        if not workspace.restart:  # either fits, or nothing is collected: the seeds follow on
+            for split, config in configs.items():
+                check_collection(recipe.env, workspace.episodes(split), config)
         for split, config in configs.items():
-            config = replace(config, players=who)
             directory = workspace.episodes(split)
             progress = log_progress(f"collect {split}")
             collect_episodes(recipe.env, directory, config, progress, workspace.restart)
@@ -163,11 +169,17 @@ def finetune(recipe: ResolvedRecipe, workspace: Workspace) -> None:
     save_policy(policy, workspace.finetuned / "controller.npz")
 
 
+def bundle_version(bundle: Path) -> str | None:
+    """Return the version of a bundle; None if there is none."""
+    manifest = read_json(bundle / MANIFEST_FILE, default={})
+    return str(manifest["version"]) if "version" in manifest else None
+
+
 def export(recipe: ResolvedRecipe, workspace: Workspace, bundle: Path) -> None:
     """Measure the world on held-out episodes and write its bundle."""
     verdicts = write_bundle(recipe, workspace, bundle)
-    # a marker file, because an existing bundle may come from another run
-    (workspace.root / "exported").touch()
+    # a marker, because an existing bundle may come from another run
+    write_json(workspace.exported, bundle_version(bundle))
     for verdict in verdicts:
         logger.warning("verdict: %s", verdict)
     logger.info("export: %s", bundle)

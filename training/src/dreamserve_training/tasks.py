@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from dreamserve_training.export.writing import refuse_to_overwrite
+from dreamserve_training.files import remove_partials
 from dreamserve_training.passes import resolve_passes
 from dreamserve_training.probe import probe
 from dreamserve_training.progress import duration
@@ -20,7 +21,7 @@ from dreamserve_training.runs.locks import locked
 from dreamserve_training.runs.records import describe
 from dreamserve_training.runs.signals import stoppable
 from dreamserve_training.stage_inputs import INPUTS, made_of
-from dreamserve_training.stages import STAGES, Stage, export
+from dreamserve_training.stages import STAGES, Stage, bundle_version, export
 from dreamserve_training.train.processes import leads
 from dreamserve_training.workspace import Workspace, read_json, write_json
 
@@ -49,6 +50,18 @@ class Task:
         return self.stage.output(self.workspace).exists() and bool(made == inputs)
 
 
+@dataclass(frozen=True)
+class Export(Task):
+    """The last task of a run, which writes its bundle."""
+
+    bundle: Path
+
+    def is_done(self) -> bool:
+        """Return whether the bundle is there, and is the one that the present inputs made."""
+        made = read_json(self.workspace.exported, default=None)
+        return super().is_done() and made == bundle_version(self.bundle)
+
+
 def tasks_of(passes: Sequence[ResolvedRecipe], workspace: Workspace, bundle: Path) -> list[Task]:
     """Return all tasks in their order; the bundle is that of the last pass."""
     tasks = []
@@ -60,8 +73,8 @@ def tasks_of(passes: Sequence[ResolvedRecipe], workspace: Workspace, bundle: Pat
         }
         stages = [stage for stage in STAGES if stage.name not in left_out]
         tasks += [Task(stage, recipe, each) for stage in stages]
-    last = Stage("export", partial(export, bundle=bundle), lambda w: w.root / "exported")
-    return [*tasks, Task(last, passes[-1], workspaces[-1])]
+    last = Stage("export", partial(export, bundle=bundle), lambda w: w.exported)
+    return [*tasks, Export(last, passes[-1], workspaces[-1], bundle)]
 
 
 def workspaces_of(passes: Sequence[ResolvedRecipe], first: Workspace) -> list[Workspace]:
@@ -104,8 +117,7 @@ def run_stages(
         join_training(selected, skip_done=names is None)
         return
     with stoppable(), locked(root, "recipe"):
-        for partial_file in root.rglob("*.partial"):  # of a process that was killed
-            partial_file.unlink()
+        remove_partials(root)
         done = [False] * len(tasks)
         for index, task in enumerate(selected, 1):
             place = tasks.index(task)

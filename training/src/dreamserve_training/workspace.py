@@ -119,6 +119,11 @@ class Workspace:
         """Returns in the real environment and in dreams, JSON."""
         return self.root / "evaluation.json"
 
+    @property
+    def exported(self) -> Path:
+        """The version of the bundle that was exported last, JSON."""
+        return self.root / "exported.json"
+
 
 def agent_file(agent: str) -> str:
     """Return the name of the file of an agent's returns."""

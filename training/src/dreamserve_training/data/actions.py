@@ -49,9 +49,14 @@ def check_directory_actions(directory: str | Path, space: Space) -> None:
         check_actions(load_episode(path, ("actions",))["actions"], space, path)
 
 
-def as_actions(actions: Actions) -> npt.NDArray[np.int64] | npt.NDArray[np.float32]:
-    """Return recorded actions as models take them: integers as int64, others as float32."""
-    if actions.dtype.kind in "biu":
+def as_actions(
+    actions: Actions, space: Space | None = None
+) -> npt.NDArray[np.int64] | npt.NDArray[np.float32]:
+    """Return recorded actions as models take them: integers as int64, others as float32.
+
+    Those of a Box are float32, also where they are stored as integers.
+    """
+    if actions.dtype.kind in "biu" and not isinstance(space, BoxSpace):
         return actions.astype(np.int64)
     return actions.astype(np.float32)
 

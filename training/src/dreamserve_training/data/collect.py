@@ -20,13 +20,14 @@ from dreamserve_training.data.agents import Agent, BlindAgent
 from dreamserve_training.data.checks import check_raw_episode
 from dreamserve_training.data.episodes import DataError, Episode, save_episode
 from dreamserve_training.data.players import Player, player_of
+from dreamserve_training.data.playing import Step, steps_of
 from dreamserve_training.data.policies import Policy, sticky_actions
 from dreamserve_training.data.workers import worker_env
-from dreamserve_training.envs import EnvSpec, RealEnv, running
+from dreamserve_training.envs import EnvSpec, RealEnv
 from dreamserve_training.runs.locks import locked
 from dreamserve_training.runs.options import PLACE, AboveZero, Count, Options, Whole
 from dreamserve_training.runs.pools import worker_pool
-from dreamserve_training.runs.records import Record, begin, describe, finish
+from dreamserve_training.runs.records import Record, begin, check, describe, finish
 from dreamserve_training.runs.signals import stoppable
 
 # Names that an episode's observations have, raw or encoded.
@@ -74,36 +75,22 @@ def record_episode(env: RealEnv, config: CollectConfig, seed: int) -> Episode:
     """
     spec = env.spec
     is_frames = spec.observation.kind == "frame"
-    seen: Any = env.reset(seed)
     agent = config.agent(seed, spec.action_space)
-    agent.begin(seen, seed)
-    observations: list[Any] = []
-    rows: list[tuple[Any, float, bool]] = []
-    recorded: list[Mapping[str, float]] = []
+    steps: list[Step] = []
     idle = 0
-    while len(rows) < min(spec.max_episode_steps, config.max_steps or spec.max_episode_steps):
-        try:
-            with running(f"{env.place()}: the next action", StopIteration):
-                chosen = agent.act()
-        except StopIteration:
+    for step in steps_of(env, agent, seed, config.max_steps):
+        steps.append(step)
+        idle = 0 if step.reward > 0 else idle + 1
+        if idle == config.idle_steps:
             break
-        action = spec.action_space.check(chosen)
-        observations.append(seen)
-        seen, reward, terminated, truncated, numbers = env.step(action)
-        rows.append((action, reward, terminated))
-        recorded.append(numbers)
-        idle = 0 if reward > 0 else idle + 1
-        if terminated or truncated or idle == config.idle_steps:
-            break
-        agent.see(action, seen)
-    if not rows:
+    if not steps:
         raise DataError(f"{spec.env_id}: the policy gave no action")
-    actions, rewards, terminated_ = zip(*rows, strict=True)
+    observations, actions, rewards, terminated, recorded = zip(*steps, strict=True)
     episode: Episode = {
         "frames" if is_frames else "vectors": np.stack(observations),
         "actions": np.asarray(actions, spec.action_space.dtype),
         "rewards": np.array(rewards, np.float64),
-        "terminated": np.array(terminated_, np.bool_),
+        "terminated": np.array(terminated, np.bool_),
     }
     where = f"{spec.env_id}, the episode with seed {seed}"
     check_raw_episode(episode, where)
@@ -118,9 +105,9 @@ def _columns(rows: Sequence[Mapping[str, float]], taken: set[str], where: str) -
         raise DataError(f"{where}: `record` gives {sorted(names)}; choose other names")
     columns: Episode = {}
     for name in rows[0]:
-        values = [row.get(name) if set(row) == names else None for row in rows]
-        column = np.array([np.nan if value is None else value for value in values])
-        if None in values or column.ndim != 1 or column.dtype.kind not in "biuf":
+        values = [row[name] for row in rows if set(row) == names and np.ndim(row[name]) == 0]
+        column = np.array(values)
+        if len(values) < len(rows) or column.dtype.kind not in "biuf":
             raise DataError(
                 f"{where}: `record` must give the same names with one number each at every step;"
                 f" {name!r} is not"
@@ -158,7 +145,21 @@ def collect(
         finish(directory / "collect_run.json", episodes=done)
 
 
+def check_collection(spec: EnvSpec, directory: Path, config: CollectConfig) -> None:
+    """Raise MismatchError if `collect` would, before it plays; nothing is written."""
+    path, record, made, reached = _record(spec, directory, config)
+    check(path, record, made, reached=reached)
+
+
 def _begin(spec: EnvSpec, directory: Path, config: CollectConfig, restart: bool) -> None:
+    path, record, made, reached = _record(spec, directory, config)
+    begin(path, record, made, reached=reached, restart=restart)
+
+
+def _record(
+    spec: EnvSpec, directory: Path, config: CollectConfig
+) -> tuple[Path, Record, list[Path], str]:
+    """Return the record of a collection, its file, the episodes there, and why they are others."""
     made = sorted(directory.glob("*.npz"))
     wanted = {_path(directory, seed) for seed in config.seeds}
     other = [path.name for path in made if path not in wanted]
@@ -174,8 +175,7 @@ def _begin(spec: EnvSpec, directory: Path, config: CollectConfig, restart: bool)
     }
     code = code_used(spec, config)
     record = Record("the collection", settings, {"episodes": config.episodes}, grows=code)
-    path = directory / "collect_run.json"
-    begin(path, record, made, reached=reached, restart=restart)
+    return directory / "collect_run.json", record, made, reached
 
 
 def code_used(spec: EnvSpec, config: CollectConfig) -> dict[str, dict[str, str]]:

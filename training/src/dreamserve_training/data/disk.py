@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import Field
 
 from dreamserve.observations import FrameSpec, ObservationSpec
-from dreamserve.spaces import Space
-from dreamserve_training.data.actions import check_actions
+from dreamserve.spaces import BoxSpace, Space
+from dreamserve_training.data.actions import as_actions, check_actions
 from dreamserve_training.data.checks import load_raw_episode, observation_field
 from dreamserve_training.data.description import Description, read_description
 from dreamserve_training.data.episodes import DataError, Episode, episode_paths, save_episode
@@ -67,9 +67,10 @@ def place_episodes(
 ) -> None:
     """Put the episodes `paths` into `directory` as a world sees them; files that exist are kept.
 
-    Frames are cropped and resized as `observation` says; an episode that stays as it is becomes a
-    hard link, or a copy on another file system. Raises DataError, which names the file, for an
-    episode that cannot be trained on, or whose observations or actions are others.
+    Frames are cropped and resized as `observation` says, and a Box's actions become floats; an
+    episode that stays as it is becomes a hard link, or a copy on another file system. Raises
+    DataError, which names the file, for an episode that cannot be trained on, or whose observations
+    or actions are others.
     """
     directory.mkdir(parents=True, exist_ok=True)
     progress(0, len(paths))
@@ -79,6 +80,8 @@ def place_episodes(
             stored, _ = load_raw_episode(path)
             check_actions(stored["actions"], action_space, path)
             episode = as_seen(stored, observation, path)
+            if isinstance(action_space, BoxSpace) and stored["actions"].dtype.kind != "f":
+                episode = {**episode, "actions": as_actions(stored["actions"], action_space)}
             if episode is stored:
                 _link(path, target)
             else:

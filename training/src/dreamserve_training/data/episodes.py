@@ -7,6 +7,7 @@ The frame after the last action is not stored: a terminal observation is often n
 """
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -25,6 +26,10 @@ _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
+
+
+# What numpy and zipfile raise for a file that is damaged, or something else.
+_UNREADABLE = (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 class DataError(ValueError):
@@ -69,11 +74,14 @@ def load_episode_arrays(path: Path, fields: tuple[str, ...] | None = None) -> Ep
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             names = fields if fields is not None else tuple(archive.files)
-            return {name: archive[name] for name in names}
+            arrays = {name: archive[name] for name in names}
     except KeyError as error:
         raise DataError(f"{path}: {error.args[0]}") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise DataError(f"{path}: cannot be read as an episode ({error})") from error
+    if other := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+        raise DataError(f"{path}: {', '.join(other)}: is not an array")
+    return arrays
 
 
 class Header(NamedTuple):
@@ -95,9 +103,19 @@ def read_headers(path: Path) -> dict[str, Header]:
                 with archive.open(name) as file:
                     shape, _, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
                 headers[name.removesuffix(".npy")] = Header(shape, dtype)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (KeyError, *_UNREADABLE) as error:
         raise DataError(f"{path}: cannot be read as an episode ({error})") from error
     return headers
+
+
+def steps_of(path: Path, field: str = "actions") -> int:
+    """Return the length of an episode, by the header of `field`; DataError if it has no steps."""
+    header = read_headers(path).get(field)
+    if header is None:
+        raise DataError(f"{path}: lacks {field}")
+    if not (header.shape and header.shape[0]):
+        raise DataError(f"{path}: the episode has no steps")
+    return header.shape[0]
 
 
 def _hint(lengths: dict[str, int]) -> str:

@@ -52,9 +52,9 @@ def dream_picture(
     """
     if start < 1 or start + STRIP_STEPS[-1] >= len(frames):
         raise ValueError(f"{len(frames)} steps are too few for a strip from step {start}")
-    state = teacher_force(backend, spec, [episode], keep_every=start)[0].states[start]
-    state = tuple(part[None] for part in state)
-    actions = episode.actions[None, start : start + STRIP_STEPS[-1]]
+    run = teacher_force(backend, spec, [episode], keep_every=start)[0]
+    state = tuple(part[None] for part in run.states[start])
+    actions = run.episode.actions[None, start : start + STRIP_STEPS[-1]]
     rows = [("real", frames[[start + step for step in STRIP_STEPS]])]
     for temperature in (1.0, 0.0):
         rng = np.random.default_rng(seed)

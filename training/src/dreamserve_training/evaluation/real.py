@@ -14,6 +14,7 @@ import numpy as np
 
 from dreamserve_training.data.agents import Agent, BlindAgent
 from dreamserve_training.data.collect import CollectConfig
+from dreamserve_training.data.playing import steps_of
 from dreamserve_training.data.policies import Policy as Actions
 from dreamserve_training.data.policies import random_actions, repeated_sequence
 from dreamserve_training.data.workers import worker_env
@@ -52,17 +53,8 @@ class EpisodeResults(NamedTuple):
 
 def play(env: RealEnv, agent: Agent, seed: int) -> tuple[float, int]:
     """Play one real episode; return its return and its length in steps."""
-    observation: Any = env.reset(seed)
-    agent.begin(observation, seed)
-    total, steps = 0.0, 0
-    while steps < env.spec.max_episode_steps:
-        action = agent.act()
-        observation, reward, terminated, truncated, _ = env.step(action)
-        total, steps = total + reward, steps + 1
-        if terminated or truncated:
-            break
-        agent.see(action, observation)
-    return total, steps
+    rewards = [step.reward for step in steps_of(env, agent, seed)]
+    return sum(rewards, 0.0), len(rewards)
 
 
 @dataclass(frozen=True)

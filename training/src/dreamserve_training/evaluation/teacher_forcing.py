@@ -4,7 +4,7 @@ All episodes advance together, one batch per step, on the backend that serves th
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +112,8 @@ def teacher_force(
 
     With `keep_every` > 0 the state before every `keep_every`-th step, except step 0, is kept.
     """
-    rng = np.random.default_rng(seed)
+    rng, space = np.random.default_rng(seed), spec.action_space
+    episodes = [replace(each, actions=as_actions(each.actions, space)) for each in episodes]
     order = sorted(range(len(episodes)), key=lambda i: -len(episodes[i].mu))
     drawn = [_draw(episode, rng) for episode in episodes]
     signals = len(spec.signals)

@@ -25,6 +25,7 @@ from dreamserve_training.data.episodes import (
     episode_paths,
     load_episode,
     read_headers,
+    steps_of,
 )
 from dreamserve_training.models.world_model import WorldModel
 from dreamserve_training.runs.options import AtLeastZero, Count, Options, Whole
@@ -99,9 +100,7 @@ def _length(path: Path) -> int:
     header = read_headers(path)
     if missing := [name for name in _FIELDS if name not in header]:
         raise DataError(f"{path}: lacks {', '.join(missing)}, which a bank needs")
-    if not (header["mu"].shape and header["mu"].shape[0]):
-        raise DataError(f"{path}: the episode has no steps")
-    return header["mu"].shape[0]
+    return steps_of(path, "mu")
 
 
 def _beginnings(rng: np.random.Generator, lengths: Int64, count: int, youngest: int) -> _Moments:
@@ -112,7 +111,10 @@ def _beginnings(rng: np.random.Generator, lengths: Int64, count: int, youngest: 
 
 def _any_age(rng: np.random.Generator, lengths: Int64, count: int, late: float) -> _Moments:
     """Draw steps of all episodes, evenly spread over the sum of their weights."""
-    upto = np.cumsum(np.arange(lengths.max()) ** float(late))  # weight of the first steps
+    weights = np.arange(lengths.max()) ** float(late)
+    if not weights.any():  # episodes of one step: their only age is 0
+        weights[:] = 1.0
+    upto = np.cumsum(weights)  # weight of the first steps
     ends = np.cumsum(upto[lengths - 1])
     drawn = (np.arange(count) + rng.random(count)) / max(count, 1) * ends[-1]
     episode = np.minimum(np.searchsorted(ends, drawn, side="right"), len(lengths) - 1)

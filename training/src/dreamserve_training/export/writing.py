@@ -171,7 +171,7 @@ def _file(path: Path) -> dict[str, Any]:
 
 def _write_arrays(path: Path, arrays: Arrays) -> dict[str, Any]:
     for name, array in arrays.items():
-        if not np.isfinite(array.astype(np.float16)).all():
+        if name != AGE and not np.isfinite(array.astype(np.float16)).all():
             raise ExportError(f"{path.name}: {name} holds numbers that are not finite in float16")
     stored = {
         name: array.astype(np.int64 if name == AGE else np.float16)

@@ -72,6 +72,13 @@ def describe(value: Any) -> Any:
     return repr(value)
 
 
+def check(path: Path, record: Record, files: Sequence[Path], *, reached: str = "") -> None:
+    """Raise MismatchError if `begin` would, which says what differs; nothing is written."""
+    existing = [file for file in files if file.exists()]
+    if reasons := _reasons(read_record(path), describe(record), existing, reached):
+        raise MismatchError(_message(path.parent, record.product, reasons))
+
+
 def begin(
     path: Path, record: Record, files: Sequence[Path], *, reached: str = "", restart: bool = False
 ) -> None:
@@ -83,9 +90,7 @@ def begin(
     new = describe(record)
     old = read_record(path)
     existing = [file for file in files if file.exists()]
-    reasons = _reasons(old, new, existing)
-    if reached:
-        reasons.append(reached)
+    reasons = _reasons(old, new, existing, reached)
     if reasons and not restart:
         raise MismatchError(_message(path.parent, record.product, reasons))
     if reasons:
@@ -129,16 +134,20 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], added: bool = Tr
 _ABSENT = object()
 
 
-def _reasons(old: dict[str, Any] | None, new: dict[str, Any], existing: list[Path]) -> list[str]:
+def _reasons(
+    old: dict[str, Any] | None, new: dict[str, Any], existing: list[Path], reached: str
+) -> list[str]:
+    more = [reached] if reached else []
     if not existing:
-        return []
+        return more
     if old is None:
-        return [f"{existing[0].name} has no record of what it was made of"]
+        return [f"{existing[0].name} has no record of what it was made of", *more]
     return [
         *differences({"": old["product"]}, {"": new["product"]}),
         *differences(old["settings"], new["settings"]),
         *differences(old["data"], new["data"]),
         *differences(old["grows"], new["grows"], added=False),
+        *more,
     ]
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dreamserve.spaces import Space
-from dreamserve_training.data.actions import check_actions
+from dreamserve.spaces import BoxSpace, Space
+from dreamserve_training.data.actions import as_actions, check_actions
 from dreamserve_training.data.checks import check_raw_episode, observation_field
 from dreamserve_training.data.description import Description, write_description
 from dreamserve_training.data.episodes import DataError, Episode, save_episode
@@ -65,6 +65,8 @@ def import_dataset(
     episodes = open_source(source, observation)
     space = action_space or getattr(episodes, "action_space", None)
     partial = out.with_name(f"{out.name}.partial")
+    if Path(source).resolve() == partial.resolve():
+        raise DataError(f"{source}: {out} is first written there; choose another name for it")
     shutil.rmtree(partial, ignore_errors=True)  # of an import that was interrupted
     partial.mkdir(parents=True)
     try:
@@ -73,6 +75,8 @@ def import_dataset(
             if space is not None and space.shape == (1,) and episode["actions"].ndim == 1:
                 episode["actions"] = episode["actions"][:, None]
             seen.add(episode, space, where)
+            if isinstance(space, BoxSpace):  # its numbers may be stored as integers
+                episode["actions"] = as_actions(episode["actions"], space)
             save_episode(partial / f"episode-{number:06d}.npz", episode)
             progress(number + 1)
         description = seen.description(source, space, action_names)
