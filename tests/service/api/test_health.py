@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from dreamserve.engine.fake import fake_world
+from dreamserve_protocol.reset import ResetRequest
 
 pytestmark = pytest.mark.anyio
 
@@ -103,3 +104,16 @@ async def test_a_disconnect_during_the_body_submits_no_request(client, sent_firs
     await client.app(scope, receive, send)
     assert not sent  # the client has gone: no response
     assert client.app.service.engine.session_count == 0
+
+
+async def test_a_server_whose_engine_has_failed_asks_to_be_restarted(serving, monkeypatch) -> None:
+    async with serving(fake_world()) as client:
+        engine = client.app.service.engine
+        monkeypatch.setattr(engine._executor, "arrive", lambda: 1 / 0)
+        future = engine.submit(ResetRequest())
+        assert await asyncio.to_thread(future.exception, 5) is not None
+        await ready(client, 503)
+        for path in ("/livez", "/v2/health/live"):
+            response = await client.http.get(path)
+            assert response.status_code == 503
+            assert "must be restarted" in response.text

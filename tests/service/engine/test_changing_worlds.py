@@ -5,7 +5,9 @@ import pytest
 
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
-from dreamserve_protocol.batches import StepBatchRequest
+from dreamserve.validation import validated
+from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest
+from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import InvalidRequestError, WorldNotFoundError
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.reset import ResetRequest
@@ -76,6 +78,30 @@ def test_a_removed_world_serves_the_sessions_it_has(engine):
     with pytest.raises(WorldNotFoundError, match="loaded: second"):
         send(engine, ResetRequest("first"))
     assert send(engine, ResetRequest()).world == "second"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ResetBatchRequest(count=600),
+        ResetRequest(
+            start=Start(frames=np.zeros((3, 8, 8, 3), np.uint8), actions=np.array([0, 1]))
+        ),
+    ],
+    ids=["batch", "burn-in"],
+)
+def test_sessions_that_are_about_to_begin_begin_on_the_version_that_was_asked(request_):
+    engine = Engine([fake_world("first")], capacity=1000)
+    future = engine.submit(validated(type(request_), request_))
+    engine.turn()
+    assert not future.done()
+    engine.served.add(fake_world("first"))
+    while not future.done():
+        engine.turn()
+    made = future.result()
+    ids = getattr(made, "session_ids", None) or [made.session_id]
+    assert send(engine, StepRequest(ids[-1], 1)).step == 1
+    assert len(engine.table.numbered) == 2
 
 
 def test_the_only_world_and_an_unknown_one_cannot_be_removed(engine):

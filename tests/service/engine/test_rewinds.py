@@ -99,7 +99,7 @@ def test_the_error_without_a_window_explains_how_to_request_one(dream: LocalClie
 
 def test_a_sessions_kept_steps_are_freed_with_it(clock: Any) -> None:
     dream = LocalClient(fake_world(), session_ttl_s=10, clock=clock)
-    windows = dream.engine._contexts[""].sessions.slabs[dream.world].windows
+    windows = dream.engine._contexts[""].sessions.slab_of(dream.world).windows
     for name in ("expired", "deleted", "reset", "forked-into"):
         dream.reset(session_id=name, seed=1, rewind_window=2)
         dream.step(session_id=name, action=1)
@@ -162,7 +162,7 @@ def test_kept_steps_are_counted_through_resets_and_deletions(
             else:
                 dream.reset(session_id=name, rewind_window=window)
                 windows[name] = window
-        assert sessions.slabs[dream.world].windows.reserved == sum(windows.values()) <= 7
+        assert sessions.slab_of(dream.world).windows.reserved == sum(windows.values()) <= 7
 
 
 def test_a_window_takes_no_more_memory_than_it_is_counted_for() -> None:

@@ -18,6 +18,7 @@ def _index(service: Service) -> Index:
 
 
 def _livez(service: Service) -> Health:
+    service.check_alive()
     return Health("live")
 
 

@@ -88,6 +88,11 @@ class Service:
         """End the threads, once no request is in progress."""
         self._aside.shutdown(wait=False, cancel_futures=True)
 
+    def check_alive(self) -> None:
+        """Raise NotReadyError if the engine has failed: the process must be restarted."""
+        if self.engine.has_failed:
+            raise NotReadyError("the engine has failed; the process must be restarted")
+
     def check_ready(self) -> None:
         """Raise DrainingError or NotReadyError unless new sessions are accepted."""
         if self.engine.draining:

@@ -89,7 +89,9 @@ def respond(contexts: Contexts, requests: Sequence[OwnedRequest]) -> list[Outcom
     """Return the outcome of each of these requests, which concern different sessions.
 
     An outcome is a result, an error, or a job in progress. A job reads its session before its first
-    yield, and writes to it after its last.
+    yield, and writes to it after its last; one of many sessions, such as a batch, may change any of
+    them at once. So jobs begin after the steps, as forks are made after them, in order of arrival:
+    nothing else changes a session, or gives its slot away, between its admission and its step.
     """
     outcomes: list[Outcome] = [None] * len(requests)
     batches: dict[Slab, list[tuple[int, AdmittedStep]]] = {}
@@ -100,6 +102,8 @@ def respond(contexts: Contexts, requests: Sequence[OwnedRequest]) -> list[Outcom
         handled = _handle(context, contexts.table, owned.request)
         if isinstance(handled, AdmittedStep):
             batches.setdefault(handled.session.slab, []).append((i, handled))
+        elif isinstance(handled, GeneratorType):
+            after.append((i, Job(handled).resume))
         elif callable(handled):
             after.append((i, handled))
         else:
@@ -115,12 +119,10 @@ def respond(contexts: Contexts, requests: Sequence[OwnedRequest]) -> list[Outcom
 def _handle(context: Context, table: SessionTable, request: Request[Any]) -> Any:
     try:
         if (handler := HANDLERS.get(type(request))) is not None:
-            handled = handler(context, request)
-        else:
-            handled = ADMIN_HANDLERS[type(request)](table, request)
+            return handler(context, request)
+        return ADMIN_HANDLERS[type(request)](table, request)
     except Exception as error:
         return failure(error)
-    return Job(handled).resume() if isinstance(handled, GeneratorType) else handled
 
 
 def _step(batch: Sequence[tuple[int, AdmittedStep]]) -> Sequence[StepResult | ProblemError]:

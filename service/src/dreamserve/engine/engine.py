@@ -107,6 +107,11 @@ class Engine:
         return self._runner.is_alive and self.queue.closes_at_s is None
 
     @property
+    def has_failed(self) -> bool:
+        """Whether the engine's thread has ended by an error: only another process will serve."""
+        return self._runner.has_failed
+
+    @property
     def idle(self) -> bool:
         """Whether no request waits, for its turn or for a store, and none is in progress."""
         return self.queue.idle

@@ -95,8 +95,7 @@ class Executor:
                 if not queued.holds_session and queued not in parked:
                     self._scheduler.release(queued)
         ended_s = perf_counter()
-        if self._gate is not None:
-            settled = self._gate.hold(settled, batch)
+        settled = self._hold(settled, batch)
         self._measures.batch(began_s, ended_s, batch, settled)
         return [*settled, *((queued, deadline_passed()) for queued in late)] if late else settled
 
@@ -147,10 +146,19 @@ class Executor:
                     self._scheduler.release(queued)
         self._served_at_s = served_at_s
         ended_s = perf_counter()
-        if self._gate is not None:
-            ended = self._gate.hold(ended, served)
+        ended = self._hold(ended, served)
         self._measures.slice(began_s, ended_s, ended)
         return [*ended, *dropped.items()]
+
+    def _hold(self, settled: list[Settled], ran: Sequence[QueuedRequest]) -> list[Settled]:
+        """Return the outcomes that need not wait for the store; all of them without one."""
+        if self._gate is None:
+            return settled
+        try:
+            return self._gate.hold(settled, ran)
+        except Exception as error:  # of a session whose change cannot be recorded
+            failed = failure(error)
+            return [(queued, failed) for queued, _ in settled]
 
     def _dropped(
         self, requests: list[QueuedRequest], now_s: float

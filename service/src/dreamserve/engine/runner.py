@@ -1,5 +1,6 @@
 """The engine's thread: runs turns while there is work, from its start until everything is done."""
 
+import logging
 import threading
 from collections.abc import Callable
 
@@ -7,6 +8,8 @@ from dreamserve.engine.durability.gate import Gate
 from dreamserve.engine.queue import RequestQueue
 from dreamserve.engine.scheduling.queued import Settled
 from dreamserve_protocol.errors import DrainingError
+
+log = logging.getLogger("dreamserve.engine")
 
 STOP_POLL_S = 0.05  # while stopping, to look whether the store has confirmed everything
 STORE_DEADLINE_S = 5.0  # for the store to record what is queued when the engine stops
@@ -25,6 +28,7 @@ class Runner:
     ) -> None:
         self._turn, self._deliver, self._queue, self._gate = turn, deliver, queue, gate
         self._thread: threading.Thread | None = None
+        self.has_failed = False  # whether the thread has ended by an error; the process is useless
 
     @property
     def is_alive(self) -> bool:
@@ -53,7 +57,13 @@ class Runner:
             with queue.lock:
                 poll_s = None if queue.closes_at_s is None else STOP_POLL_S
                 queue.lock.wait_for(self._is_needed, poll_s)
-            self._turn()
+            try:
+                self._turn()
+            except Exception:  # what it knows of its sessions may be wrong from here on
+                log.critical("the engine has failed and ends", exc_info=True)
+                self.has_failed = True
+                queue.close(0.0)
+                break
         unfinished = queue.empty()
         if self._gate is not None:
             unfinished += self._gate.lookups.empty()

@@ -114,7 +114,7 @@ class Inference:
         """Return the routes of the protocol."""
         server: dict[str, ASGIApp] = {
             "": _page(lambda _: SERVER),
-            "/health/live": _page(lambda _: {"live": True}),
+            "/health/live": _page(self._live),
             "/health/ready": _page(self._ready),
             "/repository/index": self._post(self._read_index, self._index),
         }
@@ -132,6 +132,10 @@ class Inference:
 
     def _post(self, read: Read[R], respond: Respond[R]) -> Post[R]:
         return Post(read, respond, self._service)
+
+    def _live(self, _: Scope) -> dict[str, Any]:
+        self._service.check_alive()
+        return {"live": True}
 
     def _ready(self, _: Scope) -> dict[str, Any]:
         self._service.check_ready()

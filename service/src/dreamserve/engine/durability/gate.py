@@ -168,22 +168,27 @@ class Gate:
 
 
 def _drained(sessions: SessionTable, ledger: Ledger) -> list[StoredUse]:
-    """Return the uses of stored sessions since the last call."""
+    """Return the uses of stored sessions since the last call.
+
+    What raises an error is not tried again: it would fail every later turn, too.
+    """
     changed: dict[SessionKey, bytes] = {}
-    for slab in sessions.numbered.values():
-        if slab.changed:
-            slots = np.array(sorted(slab.changed))
-            keys = map(slab.holder, slots.tolist())
-            changed.update(zip(keys, packed(slab, slots), strict=True))
-            slab.changed.clear()
-    uses = [StoredUse(lease, ENDED, True) for lease in ledger.ended]
-    uses += [
-        StoredUse(ledger.leases[key], changed.get(key), renew, ledger.origins.get(key))
-        for key, renew in ledger.used.items()
-    ]
-    ledger.ended.clear()
-    ledger.used.clear()
-    ledger.origins.clear()
+    try:
+        for slab in sessions.numbered.values():
+            if slab.changed:
+                slots = np.array(sorted(slab.changed))
+                slab.changed.clear()
+                keys = map(slab.holder, slots.tolist())
+                changed.update(zip(keys, packed(slab, slots), strict=True))
+        uses = [StoredUse(lease, ENDED, True) for lease in ledger.ended]
+        uses += [
+            StoredUse(ledger.leases[key], changed.get(key), renew, ledger.origins.get(key))
+            for key, renew in ledger.used.items()
+        ]
+    finally:
+        ledger.ended.clear()
+        ledger.used.clear()
+        ledger.origins.clear()
     return uses
 
 

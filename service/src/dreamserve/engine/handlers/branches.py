@@ -29,9 +29,7 @@ def fork(context: Context, request: ForkRequest) -> Callable[[], ForkResult]:
 
     def make() -> ForkResult:
         sessions.check_admission(*ids)
-        sessions.check_room(world, *ids, window=record.rewind_window)
-        window = record.rewind_window
-        forks = [sessions.create(fork_id, world, window, origin.id) for fork_id in ids]
+        forks = sessions.create_all(ids, world, record.rewind_window, origin.id)
         for session, seed in zip(forks, seeds, strict=True):
             session.restore(record, seed, past)
         return ForkResult(

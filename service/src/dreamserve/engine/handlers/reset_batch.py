@@ -123,19 +123,25 @@ def _begin_slice(
         age = "beginning" if request.age is None else request.age
         latent, state = start_from_bank(world, seeds, bank, age)
     slots, created = [], []
+    full: OverloadedError | DrainingError | None = None  # for the slice's other new sessions, too
     for k, i in enumerate(index.tolist()):
         session_id = result.session_ids[i]
+        is_new = session_id not in context.sessions
+        if is_new and full is not None:
+            errors[i] = full
+            continue
         try:
             context.sessions.check_admission(session_id)
             session = context.sessions.create(session_id, world, request.rewind_window)
         except (DrainingError, OverloadedError) as error:
             errors[i] = error
+            full = error if is_new else full
             continue
         slots.append(session.slot)
         created.append(k)
     if created:
         state, where = tuple(part[created] for part in state), index[created]
-        slab, placed = context.sessions.slabs[world], np.array(slots)
+        slab, placed = context.sessions.slab_of(world), np.array(slots)
         slab.temperature[placed] = result.temperatures[where]
         slab.max_steps[placed] = request.max_steps or NO_LIMIT
         slab.begin(placed, latent[created], state, seeds[created])

@@ -57,7 +57,7 @@ def step_batch(context: Context, request: StepBatchRequest) -> Work[StepBatchRes
 
 def _take_slice(batch: StepColumns, rows: range) -> None:
     """Take the steps of these rows, and write their results."""
-    slab = batch.sessions.slabs[batch.world]
+    slab = batch.sessions.slab_of(batch.world)
     index, slots = _find(batch, rows)
     if not len(index):
         return

@@ -1,6 +1,6 @@
 """The sessions of one owner: all that the handler of a request of that owner can reach."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import inf
 from os import getpid
 from socket import gethostname
@@ -12,7 +12,6 @@ from dreamserve.engine.dynamics import Work
 from dreamserve.engine.sessions.keys import SessionKey, key_of
 from dreamserve.engine.sessions.listing import Page, delete_idle, page_of
 from dreamserve.engine.sessions.session import Session
-from dreamserve.engine.sessions.slab import Slab
 from dreamserve.engine.sessions.table import SLOT_BITS, SessionTable
 from dreamserve.engine.world import World
 from dreamserve_protocol.errors import (
@@ -36,7 +35,7 @@ class Sessions:
     def __init__(self, table: SessionTable, owner: str = "") -> None:
         self._table, self._places = table, table.places
         self._owner = owner
-        self.slabs: Mapping[World, Slab] = table.slabs
+        self.slab_of = table.slab_of
 
     def __len__(self) -> int:
         return self._table.counts[self._owner]
@@ -73,7 +72,7 @@ class Sessions:
 
         This is the fast path for many sessions. After None, call `find` for each one's error.
         """
-        table, slab = self._table, self.slabs[world]
+        table, slab = self._table, self._table.slab_of(world)
         try:
             places = np.array(
                 list(map(self._places.__getitem__, self._keys(session_ids))), np.int64
@@ -123,19 +122,31 @@ class Sessions:
         """
         self._table.check_room(self._owner, self._keys(session_ids), world, window)
 
-    def create(
-        self, session_id: str, world: World, window: int = 0, origin: str | None = None
-    ) -> Session:
+    def create(self, session_id: str, world: World, window: int = 0) -> Session:
         """Create a session, which replaces any session with that id, and return it.
 
-        It keeps up to `window` steps for rewinding; `origin` is the id of the session that it is a
-        fork of. Raises OverloadedError when full: live sessions
-        are never evicted, except for idle copies of stored ones.
+        It keeps up to `window` steps for rewinding. Raises OverloadedError when full: live sessions
+        are never evicted, except for idle copies of stored ones. The caller begins its dream.
         """
-        self.check_room(world, session_id, window=window)
-        key = key_of(self._owner, session_id)
-        origin_key = None if origin is None else key_of(self._owner, origin)
-        return Session(session_id, *self._table.create(key, world, window, origin_key))
+        return self.create_all([session_id], world, window)[0]
+
+    def create_all(
+        self,
+        session_ids: Sequence[str],
+        world: World,
+        window: int = 0,
+        origin: str | None = None,
+    ) -> list[Session]:
+        """Create different sessions as `create` does: all of them, or none if there is no room.
+
+        `origin` is the id of the session that they are forks of.
+        """
+        self.check_room(world, *session_ids, window=window)
+        table, origin_key = self._table, None if origin is None else key_of(self._owner, origin)
+        return [
+            Session(session_id, *table.create(key, world, window, origin_key))
+            for session_id, key in zip(session_ids, self._keys(session_ids), strict=True)
+        ]
 
     @property
     def quota(self) -> int | None:

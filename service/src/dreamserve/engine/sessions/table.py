@@ -80,6 +80,16 @@ class SessionTable:
         self._retired.add(world)
         self._free_retired()
 
+    def slab_of(self, world: World) -> Slab:
+        """Return the slab of a world's sessions.
+
+        A request that named a retired world in time may begin sessions of it when it had none.
+        """
+        if world not in self.slabs:
+            self.add(world)
+            self._retired.add(world)
+        return self.slabs[world]
+
     def _free_retired(self) -> None:
         for world in [one for one in self._retired if not self.slabs[one].count]:
             self._retired.discard(world)
@@ -125,7 +135,7 @@ class SessionTable:
         They are different, of one world, and each will keep up to `window` steps for rewinding.
         Idle copies of stored sessions make room.
         """
-        kept_bytes = window * self.slabs[world].kept_step_bytes
+        kept_bytes = window * self.slab_of(world).kept_step_bytes
         if self._full(owner, keys, kept_bytes):
             self.expire_idle()
             self._evict_for(keys)
@@ -195,7 +205,7 @@ class SessionTable:
 
         There must be room (`check_room`). `origin`: the session that it is a fork of.
         """
-        created = self._place(key, self.slabs[world], window)
+        created = self._place(key, self.slab_of(world), window)
         created[0].measures.created += 1
         if self.ledger is not None:
             self.ledger.create(key, origin)
