@@ -54,7 +54,12 @@ class Page:
 
 PAGES = (
     Page("/", Index, "List the paths of the server."),
-    Page("/livez", Health, "Return 200 while the process runs."),
+    Page(
+        "/livez",
+        Health,
+        "Return 200 while the process can serve; 503 asks for a restart.",
+        (NotReadyError,),
+    ),
     Page(
         "/readyz",
         Health,
