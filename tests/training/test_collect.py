@@ -1,6 +1,8 @@
 """Real episodes of Take Cover: reproducible, complete, and without the terminal frame of zeros."""
 
 import itertools
+from io import BytesIO
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -89,6 +91,19 @@ def test_noise_in_a_box_is_uniform_within_its_bounds_and_correlated_over_time(me
     assert abs(kept - (0.0 if mean_steps == 1.0 else np.exp(-1 / mean_steps))) < 0.05
 
 
+def _bytes(save, *arrays, **named):
+    with BytesIO() as file:
+        save(file, *arrays, **named)
+        return file.getvalue()
+
+
+def _zipped(name, content):
+    with BytesIO() as file:
+        with ZipFile(file, "w") as archive:
+            archive.writestr(name, content)
+        return file.getvalue()
+
+
 def test_a_sequence_is_repeated():
     policy = repeated_sequence(np.random.default_rng(0), None, [2, 2, 2, 1, 1, 1])
     assert taken(policy, 8) == [2, 2, 2, 1, 1, 1, 2, 2]
@@ -99,6 +114,9 @@ def test_a_sequence_is_repeated():
     [
         (b"", "cannot be read"),
         (b"PK\x03\x04 and then nothing of use", "cannot be read"),
+        (_bytes(np.save, np.arange(3)), "cannot be read"),
+        (_bytes(np.savez_compressed, actions=np.arange(999))[:-400] + b"x" * 400, "cannot be read"),
+        (_zipped("note.txt", b"read me"), r"note\.txt: is not an array"),
     ],
 )
 def test_a_broken_episode_file_is_refused_by_name(tmp_path, content, says):

@@ -196,6 +196,28 @@ def test_the_space_of_actions_is_inferred_and_said_or_given_and_checked(tmp_path
         import_dataset(source, tmp_path / "bad", action_space=parse_space("Box(-1:1)"))
 
 
+def test_numbers_of_a_box_that_are_stored_as_integers_become_floats(tmp_path):
+    space = parse_space("Box(-2:2)")
+    pushes = np.arange(T)[:, None] % 3 - 1
+    (episode,) = imported(tmp_path, arrays(actions=pushes), action_space=space)
+    assert episode["actions"].dtype == np.float32
+    np.testing.assert_array_equal(episode["actions"], pushes)
+
+    kept = {**episode, "actions": pushes}
+    np.savez(tmp_path / "e.npz", **kept)
+    vectors = VectorSpec(names=tuple("abcd"), low=(None,) * 4, high=(None,) * 4)
+    place_episodes([tmp_path / "e.npz"], tmp_path / "placed", vectors, space)
+    placed = load_episode(tmp_path / "placed" / "e.npz")
+    assert placed["actions"].dtype == np.float32
+
+
+def test_an_import_never_writes_over_what_it_reads(tmp_path):
+    source = folder(tmp_path / "rec.partial", arrays())
+    with pytest.raises(DataError, match="choose another name"):
+        import_dataset(str(source), tmp_path / "rec")
+    assert list(source.glob("*.npz"))
+
+
 def test_a_described_dataset_is_held_to_its_space(tmp_path):
     imported(tmp_path, arrays())
     other = arrays(actions=np.full(T, 7))

@@ -144,6 +144,8 @@ def test_a_callable_that_returns_no_environment_is_refused():
         (lambda env, seen: {f"at {env.steps}": 1.0}, "the same names with one number each"),
         (lambda env, seen: {"speed": "fast"}, "'speed' is not"),
         (lambda env, seen: {"speed": [1.0, 2.0]}, "'speed' is not"),
+        (lambda env, seen: {"speed": np.ones(2)}, "'speed' is not"),
+        (lambda env, seen: {"speed": None}, "'speed' is not"),
     ],
 )
 def test_recorded_numbers_are_one_for_each_step_and_replace_nothing(record, says):

@@ -15,8 +15,13 @@ from dreamserve_training.data.collect import CollectConfig, collect, record_epis
 from dreamserve_training.data.episodes import load_episode
 from dreamserve_training.defaults import resolve
 from dreamserve_training.env_values import UnsupportedEnvironmentError
-from dreamserve_training.envs import EnvSpec, MissingEnvironmentError
-from dreamserve_training.evaluation.real import EpisodeResults, blind_agents, compare_agents
+from dreamserve_training.envs import EnvSpec, MissingEnvironmentError, env_action
+from dreamserve_training.evaluation.real import (
+    EpisodeResults,
+    blind_agents,
+    compare_agents,
+    play,
+)
 from dreamserve_training.export import world_spec
 from dreamserve_training.models.controller import LinearPolicy, save_policy
 from dreamserve_training.probe import probe
@@ -138,6 +143,20 @@ def test_blind_agents_earn_what_their_actions_earn():
     # the limit is one of steps, whatever a step earns
     assert results["nothing"].summary(limit=20)["share_at_limit"] == 1.0
     assert results["always rise"].summary(limit=20)["share_at_limit"] == 0.0
+
+
+@pytest.mark.usefixtures("lift")
+def test_a_policy_that_has_no_more_actions_ends_its_episode_when_it_is_judged_too():
+    config = CollectConfig(policy=lambda rng, space: [HOVER, SINK, HOVER])
+    assert len(record_episode(LIFT.open(), config, 1)["actions"]) == 3
+    as_collected = blind_agents(LIFT, config)[1].build()
+    assert play(LIFT.open(), as_collected, 1) == (1.5, 3)
+
+
+def test_the_extreme_actions_of_a_box_are_in_it():
+    space = gymnasium.spaces.Box(-0.3, 0.1, (1,), np.float64)
+    for bound in (-0.3, 0.1):
+        assert space.contains(env_action(space, np.array([bound], np.float32)))
 
 
 @pytest.mark.usefixtures("lift")

@@ -40,6 +40,7 @@ from dreamserve_training.export import (
 )
 from dreamserve_training.export.graphs import StepGraph
 from dreamserve_training.export.parity import check_parity, same_in_every_batch
+from dreamserve_training.export.writing import _write_arrays
 from dreamserve_training.models.controller import LinearPolicy
 from dreamserve_training.models.mdnrnn import MDNRNN
 from dreamserve_training.models.vae import ConvVAE
@@ -446,6 +447,22 @@ def test_late_moments_are_drawn_in_proportion_to_a_power_of_their_age(tmp_path, 
     save_episode(tmp_path / "0.npz", latent_episode(np.random.default_rng(0), 1000))
     bank = make_bank(parts()["memory"], tmp_path, size=100, beginnings=0.0, late=late)
     assert np.median(bank["age"]) == pytest.approx(median, abs=15)
+
+
+def test_moments_of_episodes_of_one_step_come_from_all_of_them(tmp_path):
+    for number in range(9):
+        episode = latent_episode(np.random.default_rng(number), 1)
+        save_episode(tmp_path / f"{number}.npz", episode)
+    bank = make_bank(parts()["memory"], tmp_path, size=90, beginnings=0.0, late=1.0)
+    assert (bank["age"] == 0).all()
+    assert len(np.unique(bank["mu"], axis=0)) == 9
+
+
+def test_a_bank_holds_moments_that_are_later_than_half_precision_counts(tmp_path):
+    ages = np.array([3.0, 70_000.0], np.float32)
+    _write_arrays(tmp_path / "bank.npz", {"mu": np.zeros((2, 4), np.float32), "age": ages})
+    with np.load(tmp_path / "bank.npz") as written:
+        assert written["age"].tolist() == [3, 70_000]
 
 
 def test_a_bank_cannot_be_made_of_sampled_latents(tmp_path):

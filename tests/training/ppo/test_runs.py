@@ -18,6 +18,7 @@ from dreamserve.loading import load_world
 from dreamserve_training.cli import app
 from dreamserve_training.defaults import resolve
 from dreamserve_training.dreams.returns import dream_returns
+from dreamserve_training.evaluation.analytic import Bandit, write_world
 from dreamserve_training.models.controller import LinearPolicy, Scores, load_policy, save_policy
 from dreamserve_training.probe import Probed
 from dreamserve_training.recipe import Recipe
@@ -31,6 +32,7 @@ from dreamserve_training.train.ppo import learning, resumable
 from dreamserve_training.train.ppo.config import PPOConfig
 from dreamserve_training.train.ppo.learning import learn
 
+INITIAL = "initial.npz"
 QUICK = PPOConfig(iterations=3, dreams=8, steps=4, dream_steps=6, minibatch=16)
 
 
@@ -257,12 +259,22 @@ def test_a_command_learns_in_dreams_of_any_bundle(tiny_bundle, tmp_path):
         (["--set", "dreams=many"], "PPOConfig: dreams must be a valid integer, not 'many'"),
         (["--set", "reward={'hit': -1}"], "has no ['hit'], only ['world', 'end']"),
         (["--method", "sac"], "unknown method 'sac'; known: cma, ppo"),
+        (["--method", "cma", "--initial", INITIAL], "the method cma begins anew; ppo goes on"),
     ],
 )
 def test_a_command_says_what_is_wrong_with_an_option(tiny_bundle, tmp_path, arguments, says):
+    policy = LinearPolicy(np.zeros((3, 12), np.float32), np.zeros(3, np.float32))
+    save_policy(policy, tmp_path / INITIAL)
+    arguments = [tmp_path / INITIAL if each == INITIAL else each for each in arguments]
     status, line = command(tiny_bundle, "--out", tmp_path / "out", *arguments)
     assert status == 1
     assert says in line
+
+
+def test_a_world_without_h_is_for_ppo(tmp_path):
+    bundle = write_world(tmp_path / "bandit", Bandit())
+    with pytest.raises(ValueError, match=r"has no \['h'\].*the method ppo takes any"):
+        train_controller(bundle, tmp_path / "out", config_for(bundle, "cma", []))
 
 
 def test_a_command_evolves_too(tiny_bundle):

@@ -38,7 +38,7 @@ class BlindAgent:
 
     def begin(self, observation: Observed, seed: int) -> None:
         """Restart the policy with `seed`."""
-        self._actions: Iterator[Any] = self.policy(np.random.default_rng(seed), self.space)
+        self._actions: Iterator[Any] = iter(self.policy(np.random.default_rng(seed), self.space))
 
     def act(self) -> Any:
         """Return the next action."""
