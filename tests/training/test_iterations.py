@@ -15,7 +15,7 @@ from dreamserve_training.data.episodes import save_episode
 from dreamserve_training.data.loaders import create_window_loader
 from dreamserve_training.data.players import SequencePlayer
 from dreamserve_training.envs import EnvSpec
-from dreamserve_training.evaluation.differences import controller_differences, paired
+from dreamserve_training.evaluation.differences import best_blind, controller_differences, paired
 from dreamserve_training.evaluation.dreaming import ControllerPlayer
 from dreamserve_training.evaluation.real import EpisodeResults
 from dreamserve_training.models.catalog import save_memory
@@ -299,6 +299,12 @@ def test_the_controller_is_compared_with_its_twins_chance_and_the_best_blind_age
         "controller - random": 7,
         "controller - sweep": 2,
     }
+    results["random"] = EpisodeResults([8, 8], [1, 1])
+    assert best_blind(results) == "random"
+    assert list(controller_differences(results)) == [
+        "controller - vision cut",
+        "controller - random",
+    ]
 
 
 @pytest.fixture

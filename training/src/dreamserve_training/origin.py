@@ -29,11 +29,9 @@ def origin_of(recipe: ResolvedRecipe, workspace: Workspace) -> dict[str, Any]:
         "episodes": {split: digests[split]["files"] for split in SPLITS},
         "data_sha256": {split: digests[split]["sha256"] for split in SPLITS},
         "first_seed": {"train": first.collect.seed, "holdout": first.holdout.seed},
-        "vae": asdict(recipe.vae),
-        recipe.memory: recipe.memory_options,
-        "train": asdict(recipe.train),
-        "controller": asdict(recipe.controller),
+        **_options(recipe),
         **({"finetune": asdict(recipe.finetune)} if recipe.finetune else {}),
+        **({"first pass": _options(first)} if not first.last else {}),
         **{f"iteration {each.number}": _iteration(each) for each in passes[1:]},
         "commit": _commit(),
         "versions": {name: installed(name) for name in PACKAGES},
@@ -42,12 +40,22 @@ def origin_of(recipe: ResolvedRecipe, workspace: Workspace) -> dict[str, Any]:
     }
 
 
+def _options(recipe: ResolvedRecipe) -> dict[str, Any]:
+    return {
+        "vae": asdict(recipe.vae),
+        recipe.memory: recipe.memory_options,
+        "train": asdict(recipe.train),
+        "controller": asdict(recipe.controller),
+    }
+
+
 def _iteration(recipe: ResolvedRecipe) -> dict[str, Any]:
+    """Return how an iteration collected, and its options; those of the last are the world's."""
     return {
         "episodes": recipe.collect.episodes,
         "players": dict(recipe.players),
         "exploration": asdict(recipe.exploration),
-        "epochs": recipe.train.epochs,
+        **({"epochs": recipe.train.epochs} if recipe.last else _options(recipe)),
     }
 
 

@@ -32,7 +32,7 @@ def best_blind(results: Mapping[str, EpisodeResults]) -> str | None:
     means = {
         name: float(np.mean(played.returns))
         for name, played in results.items()
-        if name not in (*SIGHTED, RANDOM)
+        if name not in SIGHTED
     }
     return max(means, key=lambda name: means[name]) if means else None
 
@@ -40,7 +40,7 @@ def best_blind(results: Mapping[str, EpisodeResults]) -> str | None:
 def controller_differences(results: Mapping[str, EpisodeResults]) -> dict[str, dict[str, Any]]:
     """Return the controller against its twins, random actions and the best blind agent."""
     blind = best_blind(results)
-    others = [*SIGHTED[1:4], RANDOM, *([] if blind is None else [blind])]
+    others = dict.fromkeys([*SIGHTED[1:4], RANDOM, *([] if blind is None else [blind])])
     return {
         f"{CONTROLLER} - {name}": paired(results[CONTROLLER], results[name])
         for name in others
