@@ -175,3 +175,18 @@ def test_forks_that_find_no_room_for_their_windows_change_nothing() -> None:
     (made,) = together(engine, ForkRequest("o", session_ids=["n", "d"]))
     assert made.session_ids == ["n", "d"]
     assert {one.seed for one in together(engine, SessionRequest("n"), SessionRequest("d"))} == {1}
+
+
+def test_rows_that_find_no_room_are_refused_without_another_search_for_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = Engine([fake_world()], capacity=2)
+    searches = []
+    whole = engine.table.expire_idle
+    monkeypatch.setattr(engine.table, "expire_idle", lambda: searches.append(whole()))
+    together(engine, ResetRequest(session_id="a", seed=1))
+    ids = ["b", *(f"n{i}" for i in range(40)), "a"]
+    (result,) = together(engine, ResetBatchRequest(session_ids=ids, seeds=[7] * 42))
+    assert [error.row for error in result.errors] == list(range(1, 41))
+    assert len(searches) == 1
+    assert together(engine, SessionRequest("a"))[0].seed == 7, "it has its place"
