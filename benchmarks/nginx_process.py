@@ -25,7 +25,7 @@ def command(
     """
     shutil.copytree(DEPLOY, folder / "dreamserve")
     text = (DEPLOY / "machine.conf").read_text().replace("/etc/nginx/", f"{folder}/")
-    replaced = {"listen 80;": f"listen 127.0.0.1:{port}; {location}"}
+    replaced = {"listen 80 default_server;": f"listen 127.0.0.1:{port}; {location}"}
     replaced |= dict(zip(EXAMPLES, servers, strict=True))
     for example, value in replaced.items():
         assert text.count(example) == 1, example

@@ -1,6 +1,7 @@
 """The Helm chart, rendered by Helm's own library and checked by the schemas of Kubernetes."""
 
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import dreamserve
 from dreamserve.settings import PREFIX, Settings
 from dreamserve_protocol.pages import PAGES
 
+from .memory import most_bytes, size
+
 helm_python = pytest.importorskip("helm_python", reason="needs requirements-dev.txt on Linux")
 kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="needs requirements-dev")
-CHART = Path(__file__).parents[2] / "deploy/helm/dreamserve"
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "deploy/helm/dreamserve"
 LATER = {"STORE", "DURABILITY", "API_KEYS_FILE"}  # settings that a server may not have yet
 VERSIONS = ("1.27", "1.37")  # the oldest that the chart allows, and the newest that has a schema
 
@@ -55,10 +59,10 @@ EVERYTHING: dict[str, Any] = {
 EACH = {"defaults": {}, "everything": EVERYTHING}
 
 
-def rendered(**values: Any) -> dict[str, Any]:
+def rendered(release: str = "blue", **values: Any) -> dict[str, Any]:
     """Return the objects that the chart makes, by kind and name."""
     with helm_python.chart.Chart.load(CHART) as chart:
-        files = chart.render(values=values, name="blue", namespace="dreams")
+        files = chart.render(values=values, name=release, namespace="dreams")
     objects = [
         one
         for path, text in files.items()
@@ -164,7 +168,12 @@ def test_the_probes_ask_pages_that_exist():
 
 def test_a_device_is_a_limit_beside_the_others():
     limits = container(gpu={"enabled": True})["resources"]["limits"]
-    assert limits == {"memory": "1Gi", "nvidia.com/gpu": "1"}
+    assert limits == {"memory": "3Gi", "nvidia.com/gpu": "1"}
+
+
+def test_all_that_a_server_admits_fits_the_memory_of_its_pod():
+    variables = {one["name"]: one["value"] for one in container()["env"]}
+    assert most_bytes(variables) < size(container()["resources"]["limits"]["memory"])
 
 
 def test_pods_scale_by_their_sessions_and_by_cpu_where_nothing_counts_them():
@@ -187,6 +196,99 @@ def test_the_ingress_hashes_what_the_snippet_of_nginx_computes():
     hashed = annotations["nginx.ingress.kubernetes.io/upstream-hash-by"]
     routes = (CHART.parents[1] / "nginx/routes.conf").read_text()
     assert re.search(rf"^map \S+ {re.escape(hashed)} ", routes, re.MULTILINE)
+
+
+def test_the_ingress_passes_bodies_of_the_server_s_limit_as_they_come():
+    def annotations(**settings: Any) -> dict[str, str]:
+        values = {"ingress": {"enabled": True, "annotations": OWN}, "settings": settings}
+        found = rendered(**values)["Ingress blue-dreamserve"]["metadata"]["annotations"]
+        return {name.removeprefix(OF_INGRESS): value for name, value in found.items()}
+
+    OF_INGRESS = "nginx.ingress.kubernetes.io/"
+    OWN = {f"{OF_INGRESS}proxy-read-timeout": "60"}
+    default = annotations()
+    assert default["proxy-request-buffering"] == "off"
+    assert default["proxy-read-timeout"] == "60"  # the reader's own wins
+    most = Settings().max_body_bytes
+    assert most < int(default["proxy-body-size"]) < 1.1 * most
+    assert 5e7 < int(annotations(max_body_bytes=50_000_000)["proxy-body-size"]) < 5.5e7
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_all_that_reaches_the_pods_speaks_what_they_speak(scheme):
+    tls = {"tls_cert": "/tls/tls.crt", "tls_key": "/tls/tls.key"}
+    values = {
+        "settings": tls if scheme == "https" else {"tls_cert": ""},
+        "ingress": {"enabled": True},
+        "metrics": {"serviceMonitor": {"enabled": True}},
+    }
+    objects = rendered(**values)
+    for name in ("blue-dreamserve", "blue-dreamserve-pods"):
+        (port,) = objects[f"Service {name}"]["spec"]["ports"]
+        assert port["appProtocol"] == scheme
+    annotations = objects["Ingress blue-dreamserve"]["metadata"]["annotations"]
+    assert annotations["nginx.ingress.kubernetes.io/backend-protocol"] == scheme.upper()
+    for name in ("startup", "liveness", "readiness"):
+        assert container(**values)[f"{name}Probe"]["httpGet"]["scheme"] == scheme.upper()
+    (endpoint,) = objects["ServiceMonitor blue-dreamserve"]["spec"]["endpoints"]
+    assert endpoint["scheme"] == scheme
+    assert endpoint.get("tlsConfig") == {"https": {"insecureSkipVerify": True}}.get(scheme)
+    verified = {"ca": {"secret": {"name": "ca", "key": "ca.crt"}}, "serverName": "dreams"}
+    values["metrics"]["serviceMonitor"]["tlsConfig"] = verified
+    (endpoint,) = rendered(**values)["ServiceMonitor blue-dreamserve"]["spec"]["endpoints"]
+    assert endpoint.get("tlsConfig") == {"https": verified}.get(scheme)
+
+
+def test_the_monitor_s_job_has_the_name_that_the_alerts_expect():
+    objects = rendered(metrics={"serviceMonitor": {"enabled": True}})
+    monitor = objects["ServiceMonitor blue-dreamserve"]["spec"]
+    labels = objects["Service blue-dreamserve-pods"]["metadata"]["labels"]
+    alerts = (ROOT / "deploy/prometheus/alerts.yaml").read_text()
+    assert set(re.findall(r'job="([^"]*)"', alerts)) == {labels[monitor["jobLabel"]]}
+
+
+def installed(commands: Callable[[str], list[str]]) -> dict[str, Any]:
+    """Return what the command of docs/deploy.md makes."""
+    (line,) = [line for line in commands("Kubernetes") if line.startswith("helm install ")]
+    _, _, release, folder, *options = line.split()
+    assert (ROOT / folder).resolve() == CHART
+    assert options[::2] == ["--set"]
+    name, value = options[1].split("=")
+    assert name == "image.repository"
+    return rendered(release, image={"repository": value})
+
+
+def test_the_documented_installation_runs_the_image_that_is_built_before(commands):
+    made = installed(commands)["Deployment dreamserve"]["spec"]["template"]["spec"]
+    (image,) = {one["image"] for one in made["containers"]}
+    assert f"docker build --tag {image} ." in commands("Kubernetes")
+    assert f"docker push {image}" in commands("Kubernetes")
+
+
+@pytest.mark.parametrize("name", ["istio", "envoy-gateway"])
+def test_the_files_for_gateways_name_services_of_the_documented_installation(name, commands):
+    def backends(node: Any) -> Iterator[tuple[str, int | None]]:
+        if isinstance(node, list):
+            for one in node:
+                yield from backends(one)
+        elif isinstance(node, dict):
+            for key, one in node.items():
+                if key == "backendRefs":
+                    yield from ((ref["name"], ref["port"]) for ref in one)
+                elif key == "host":
+                    yield one, None
+                elif key == "hosts":
+                    yield from ((host, None) for host in one)
+                else:
+                    yield from backends(one)
+
+    made = installed(commands)
+    text = (ROOT / f"deploy/kubernetes/{name}.yaml").read_text()
+    named = set(backends(list(yaml.safe_load_all(text))))
+    assert named
+    for service, port in named:
+        ports = {one["port"] for one in made[f"Service {service}"]["spec"]["ports"]}
+        assert port is None or port in ports
 
 
 def test_the_chart_has_the_version_of_the_server():

@@ -1,26 +1,21 @@
 """compose.yaml is valid, and what it names exists."""
 
 import re
-import shutil
-import subprocess
+from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
+from redis import Redis
 
 from dreamserve.settings import PREFIX, Settings
+from dreamserve_client import DreamClient
+
+from .memory import most_bytes, size
 
 compose_spec = pytest.importorskip("compose_spec", reason="needs requirements-dev.txt on Linux")
 ROOT = Path(__file__).parents[2]
 LATER = {"STORE"}  # settings that a server may not have yet
-
-
-@pytest.fixture(scope="module")
-def compose() -> dict[str, Any]:
-    """Return the file with its anchors resolved, as `docker compose config` would print it."""
-    content: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
-    return content
 
 
 def test_it_follows_the_specification(compose):
@@ -55,20 +50,58 @@ def test_its_variables_are_settings_and_its_grace_period_is_longer_than_the_drai
         assert int(service["stop_grace_period"].removesuffix("s")) > Settings().drain_s + 5
 
 
-def test_nginx_accepts_its_file(tmp_path):
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if program is None:
-        pytest.skip("nginx is not installed")
+def test_nginx_accepts_its_file(nginx_faults):
     text = (ROOT / "deploy/nginx/compose.conf").read_text()
-    text = text.replace("/etc/nginx/dreamserve", str(ROOT / "deploy/nginx"))
     # Debian's nginx resolves names only at its start, and a new one needs Docker's name server
-    text = re.sub(r"server [\w-]+:(\d+) resolve", r"server 127.0.0.1:\1", text)
-    (tmp_path / "nginx.conf").write_text(
-        f"pid {tmp_path}/pid; error_log stderr; events {{}} http {{ access_log off;\n{text}\n}}"
-    )
-    command = [program, "-t", "-q", "-e", "stderr", "-p", str(tmp_path), "-c", "nginx.conf"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert nginx_faults(re.sub(r"server [\w-]+:(\d+) resolve", r"server 127.0.0.1:\1", text)) == ""
+
+
+def test_the_servers_believe_nginx_and_nobody_else_about_addresses(compose, compose_settings):
+    address = compose_settings[f"{PREFIX}TRUSTED_PROXIES"]
+    assert compose["services"]["nginx"]["networks"] == {"default": {"ipv4_address": address}}
+    (network,) = compose["networks"]["default"]["ipam"]["config"]
+    of_others = ip_network(network["ip_range"])
+    assert ip_address(address) in ip_network(network["subnet"])
+    assert of_others.subnet_of(ip_network(network["subnet"]))
+    assert not {ip_address(address), ip_address(network["gateway"])} & {*of_others}
+    assert address != network["gateway"]
+
+
+def test_all_that_a_server_admits_fits_its_memory(compose, compose_settings):
+    server = compose["services"]["dreamserve-1"]
+    (files,) = server["tmpfs"]  # in memory, too
+    files_bytes = size(files.rpartition("size=")[2])
+    limit_bytes = size(server["deploy"]["resources"]["limits"]["memory"])
+    assert most_bytes(compose_settings) + files_bytes < limit_bytes
+
+
+def test_redis_has_room_for_the_sessions_of_full_servers(
+    compose, compose_settings, listening, running_redis, takecover_world, tmp_path
+):
+    servers = [name for name in compose["services"] if name.startswith("dreamserve-")]
+    sessions = len(servers) * int(compose_settings[f"{PREFIX}CAPACITY"])
+    redis = compose["services"]["redis"]
+    room_bytes = size(redis["command"][redis["command"].index("--maxmemory") + 1])
+    assert room_bytes <= size(redis["deploy"]["resources"]["limits"]["memory"]) / 2  # as it forks
+    with (
+        running_redis(tmp_path) as server,
+        Redis(port=server.port) as client,
+        listening(takecover_world, store=server.url) as served,
+    ):
+        used_bytes = one_session_bytes(served.url, client)
+    assert 20_000 < used_bytes < 26_000  # docs/deploy.md says 25 kB
+    assert sessions * used_bytes < room_bytes / 5  # compose.yaml says so
+
+
+def one_session_bytes(url: str, redis: Redis) -> float:
+    """Return the memory of a session with an id of any length, whose last step has everything."""
+    count, used_bytes = 50, []
+    with DreamClient(url) as http:
+        for number in range(count + 1):
+            dream = http.dream(session_id=f"{number}".rjust(128, "x"), seed=number)
+            dream.step(1, include=["frame", "mixture", "state"])
+            used_bytes.append(redis.info("memory")["used_memory"])
+    return (used_bytes[-1] - used_bytes[0]) / count  # not the scripts, and the connection
 
 
 def test_nginx_gets_files_that_exist_and_balances_the_servers_that_run(compose):

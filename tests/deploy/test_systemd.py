@@ -29,3 +29,11 @@ def test_systemd_finds_no_fault(tmp_path):
 def test_it_is_not_killed_while_it_drains():
     (timeout_s,) = re.findall(r"^TimeoutStopSec=(\d+)$", UNIT.read_text(), re.MULTILINE)
     assert int(timeout_s) > Settings().drain_s + 5
+
+
+def test_each_server_has_a_folder_of_its_own_and_runs_in_it():
+    """With DynamicUser each has another user, to whom systemd gives the folder at its start."""
+    options = dict(re.findall(r"^(\w+)=(.*)$", UNIT.read_text(), re.MULTILINE))
+    assert options["DynamicUser"] == "yes"
+    assert options["StateDirectory"].endswith("/%i")
+    assert options["WorkingDirectory"] == f"%S/{options['StateDirectory']}"

@@ -33,6 +33,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if and (kindIs "float64" .) (eq (float64 (int64 .)) .) }}{{ int64 . }}{{ else }}{{ . }}{{ end }}
 {{- end }}
 
+{{/* What the pods speak, by settings.tls_cert: https or http. */}}
 {{- define "dreamserve.scheme" -}}
-{{ ternary "HTTPS" "HTTP" (hasKey .Values.settings "tls_cert") }}
+{{ ternary "https" "http" (not (empty .Values.settings.tls_cert)) }}
 {{- end }}
