@@ -1,6 +1,9 @@
 """Which mixture head predicts best? Trains each in the same way on the latents of a recipe's run.
 
-python benchmarks/mixture_heads.py takecover runs/takecover --epochs 3
+    python benchmarks/mixture_heads.py takecover runs/takecover --epochs 3
+    python benchmarks/mixture_heads.py takecover runs/takecover --epochs 2 --components 5
+
+Windows are shuffled, so M's state is not carried over them, whatever the recipe says.
 """
 
 import argparse
@@ -22,10 +25,16 @@ from dreamserve_training.workspace import Workspace
 
 
 def held_out_nll(
-    recipe: ResolvedRecipe, workspace: Workspace, head: Head, epochs: int
+    recipe: ResolvedRecipe,
+    workspace: Workspace,
+    head: Head,
+    epochs: int,
+    components: int | None,
 ) -> tuple[float, ...]:
     """Return (held-out NLL in nats per latent dimension, parameters, seconds) of one head."""
     options = recipe.memory_options | {"head": head, "predict_done": True}
+    if components is not None:
+        options["num_mixtures"] = components
     model = MDNRNN(recipe.vae.z_dim, action_space=recipe.env.action_space, **options)
     train, holdout = (
         create_mdnrnn_dataloader(
@@ -37,7 +46,7 @@ def held_out_nll(
         for split in ("train", "holdout")
     )
     with tempfile.TemporaryDirectory() as directory:
-        config = replace(recipe.train, epochs=epochs, save_dir=directory)
+        config = replace(recipe.train, epochs=epochs, save_dir=directory, carry_state=False)
         began_s = time.monotonic()
         train_memory(model, train, config, holdout)
         took_s = time.monotonic() - began_s
@@ -56,6 +65,7 @@ def main() -> None:
     parser.add_argument("recipe")
     parser.add_argument("run", type=Path)
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--components", type=int, help="of the mixtures; default: the recipe's")
     options = parser.parse_args()
     written = load_recipe(options.recipe)
     recipe = resolve(written, probe(written))
@@ -65,7 +75,9 @@ def main() -> None:
     )
     print("|---|---|---|---|")
     for head in get_args(Head):
-        nll, parameters, took_s = held_out_nll(recipe, workspace, head, options.epochs)
+        nll, parameters, took_s = held_out_nll(
+            recipe, workspace, head, options.epochs, options.components
+        )
         print(f"| {head} | {nll:.4f} | {parameters:,} | {took_s:.0f} |", flush=True)
 
 

@@ -30,7 +30,7 @@ SCRIPTS = {
     "gpu": "--device cpu --worlds lstm256-z32 --sizes 1,9 --candidates 20 --runs 1",
     "http_step": "--only dreamserve --rounds 1 --seconds 0.5",
     "many_connections": "--connections 200 --steps 50",
-    "mixture_heads": "takecover RUN --epochs 1",
+    "mixture_heads": "takecover RUN --epochs 1 --components 2",
     "overload": "--seconds 0.5 --connections 20 --rounds 1",
     "plan": "--worlds lstm256-z32 --rounds 1 --repeats 1 --no-peers",
     "plan_beside_steps": "--rounds 1 --seconds 0.5 --planners 1",
@@ -93,7 +93,7 @@ def test_a_script_runs_to_its_end_and_prints_its_table(script: str, tmp_path: Pa
         pytest.skip("redis-server is not installed")
     if name == "survival" and not (shutil.which("nginx") or shutil.which("nginx", path=SBIN)):
         pytest.skip("nginx is not installed")
-    if name in ("takecover", "training", "where_hit"):
+    if name in ("mixture_heads", "takecover", "training", "where_hit"):
         pytest.importorskip("vizdoom", reason="pip install 'dreamserve-training[vizdoom]'")
     options = [*flags, *shlex.split(SCRIPTS[script])]
     if "RUN" in options:
@@ -122,17 +122,17 @@ def write_pole(folder: Path) -> Path:
 
 
 def write_latents(folder: Path) -> None:
-    """Write a recipe's latent episodes for `mixture_heads`: 64 latents a frame."""
-    generator = np.random.default_rng(0)
+    """Write a recipe's latent episodes for `mixture_heads`: 64 latents a frame, three windows."""
+    generator, steps = np.random.default_rng(0), 150
     for split, count in (("train", 4), ("holdout", 2)):
         (folder / "latents" / split).mkdir(parents=True)
         for number in range(count):
             episode = {
-                "mu": generator.normal(size=(40, 64)).astype(np.float16),
-                "logvar": np.full((40, 64), -2, np.float16),
-                "actions": generator.integers(3, size=40),
-                "rewards": np.ones(40, np.float32),
-                "terminated": np.arange(40) == 39,
+                "mu": generator.normal(size=(steps, 64)).astype(np.float16),
+                "logvar": np.full((steps, 64), -2, np.float16),
+                "actions": generator.integers(3, size=steps),
+                "rewards": np.ones(steps, np.float32),
+                "terminated": np.arange(steps) == steps - 1,
             }
             save_episode(folder / "latents" / split / f"episode-{number}.npz", episode)
 

@@ -18,7 +18,8 @@ LESS = {
     '"epochs": 100': '"epochs": 2',
     "agent=agent, max_steps=1000": "agent=agent, max_steps=100",
     "num_candidates=1000": "num_candidates=50",
-    "iterations=3, dreams=64": "iterations=1, dreams=8, steps=8",
+    "iterations=3,": "iterations=1,",
+    "dreams=64,": "dreams=8, steps=8,",
 }
 
 

@@ -1,13 +1,12 @@
 """The parts of PPO: distributions over actions, advantages, where dreams begin, what they earn."""
 
-import re
 from dataclasses import fields
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from tests.training.option_tables import documented
 
 from dreamserve.spaces import BoxSpace, DiscreteSpace, MultiBinarySpace, MultiDiscreteSpace
 from dreamserve_training.train.ppo.advantages import advantages
@@ -161,32 +160,20 @@ def test_what_a_world_does_not_have_is_an_error_that_says_what_it_has(matching):
         PPOConfig(reward={})
 
 
-def documented_in(heading):
-    """Return the options and defaults in the table of a section of the page on training."""
-    page = (Path(__file__).parents[3] / "docs" / "training.md").read_text()
-    section = re.split(r"^##+ ", page[page.index(heading) :], flags=re.M)[1]
-    documented = {}
-    for names, defaults in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|.*\| (.*) \|$", section, re.M):
-        names = re.findall(r"\w+", names)
-        values = defaults.split(", ") if len(names) > 1 else [defaults]
-        documented |= dict(zip(names, values, strict=True))
-    return documented
-
-
 def test_the_documented_options_have_the_documented_defaults():
     config = PPOConfig()
     expected = {item.name: str(getattr(config, item.name)) for item in fields(config)}
-    assert documented_in("## A controller by policy gradient") == expected
+    assert documented("training.md", "A controller by policy gradient") == expected
 
 
 def test_the_documented_options_of_real_experience_have_the_documented_defaults():
     config, shared = FinetuneConfig(), LearningConfig()
-    documented = documented_in("### A little real experience")
-    assert documented.pop("workers") == "one for each core"
+    table = documented("training.md", "A little real experience")
+    assert table.pop("workers") == "one for each core"
     own = {
         item.name: str(getattr(config, item.name))
         for item in fields(config)
         if getattr(config, item.name) != getattr(shared, item.name, "none of theirs")
     }
     del own["workers"]
-    assert documented == own
+    assert table == own
