@@ -26,4 +26,4 @@ for (let step = 1; step <= Number(steps); step += 1) {
   console.log(`step ${now.step}: action ${plan.action}, imagined return ${plan.value.toFixed(2)}`);
   if (now.terminated) break;
 }
-await send("delete_batch", { session_ids: [session_id] });
+await send("delete", { session_id });

@@ -2,6 +2,7 @@
 
 import json
 from typing import Any, ClassVar
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -14,8 +15,12 @@ Fields = dict[str, Any]
 
 
 class FakeServer:
-    """Returns the scripted outcomes one after another, and then repeats the last one."""
+    """Returns the scripted outcomes one after another, and then repeats the last one.
 
+    A scripted result is that of the sessions which the request names, unless `echoes` is False.
+    """
+
+    echoes = True
     URL = "http://dreams.test"
     RESET: ClassVar[Fields] = {
         "session_id": "s1",
@@ -146,7 +151,28 @@ class FakeServer:
         outcome = self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
         if isinstance(outcome, Exception):
             raise outcome
-        return httpx.Response(outcome.status_code, headers=outcome.headers, content=outcome.content)
+        content = self._echo(outcome.content) if self.echoes else outcome.content
+        named = {name: value for name, value in outcome.headers.items() if name != "content-length"}
+        return httpx.Response(outcome.status_code, headers=named, content=content)
+
+    def _echo(self, content: bytes) -> bytes:
+        """Return a result with the ids that the last request names; all else as it is."""
+        try:
+            fields = json.loads(content)
+        except ValueError:
+            return content
+        if not isinstance(fields, dict):
+            return content
+        ids = {name: asked for name, asked in self._ids().items() if name in fields}
+        return json.dumps({**fields, **ids}).encode()
+
+    def _ids(self) -> Fields:
+        """Return the ids that the last request names, in its path or in its body."""
+        request = self.requests[-1]
+        asked = self.body() if request.content else {}
+        if request.url.path.startswith("/sessions/"):
+            asked["session_id"] = unquote(request.url.raw_path.decode().split("/")[2])
+        return {name: asked[name] for name in ("session_id", "session_ids") if name in asked}
 
 
 @pytest.fixture

@@ -45,7 +45,8 @@ def test_a_batch_of_resets_has_a_count_or_ids(fake, fields):
 
 def test_a_batch_of_resets_is_read_into_columns(fake):
     errors = [fake.row_error(1, 429, "overloaded")]
-    result = fake(fake.ok(fake.RESET_BATCH, errors=errors, later=1)).client().reset_batch(2)
+    server = fake(fake.ok(fake.RESET_BATCH, errors=errors, later=1))
+    result = server.client().reset_batch(session_ids=BOTH)
     assert (result.world, result.session_ids) == ("pong", ["s1", "s2"])
     assert [result.latents.dtype, result.temperatures.dtype] == [np.float32] * 2
     np.testing.assert_array_equal(result.latents, [[0.5, -0.25], [0, 1]])
@@ -169,7 +170,8 @@ def test_a_row_with_an_error_keeps_its_number_and_the_others_go_on(fake, status,
 
 def test_a_dream_that_failed_to_start_is_not_counted(fake):
     errors = [fake.row_error(1, 429, "overloaded")]
-    server = fake(fake.ok(fake.RESET_BATCH, errors=errors), fake.ok(fake.STEP_BATCH))
+    one = fake.ok(fake.STEP_BATCH, steps=[2])
+    server = fake(fake.ok(fake.RESET_BATCH, errors=errors), fake.ok(fake.STEP_BATCH), one)
     client = server.client()
     client.reset_batch(session_ids=BOTH)
     client.step_batch(BOTH, [1, 0])

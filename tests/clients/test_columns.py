@@ -9,6 +9,7 @@ import pytest
 import dreamserve_client as sdk
 
 DELETED = {"session_ids": ["s1", "s2"], "errors": []}
+NO_ROWS = r"rows must be numbers of rows, 0 to 1|rows: must hold numbers, not bool"
 ONE = {  # changes to a batch of two that make it one of the second alone
     "session_ids": ["s2"],
     "latents": [[0, 1]],
@@ -70,8 +71,9 @@ def test_steps_are_numbered_and_those_of_some_rows_counted_alone(fake):
 
 
 def test_a_new_dream_counts_from_the_start(fake):
-    one = fake.ok(fake.RESET_BATCH, session_ids=["s2"], latents=[[0, 1]], seeds=[9])
-    dreams, server = begun(fake, fake.ok(fake.STEP_BATCH), one, temperature=[1, 0.5])
+    one = fake.ok(fake.RESET_BATCH, latents=[[0, 1]], seeds=[9], temperatures=[0.5])
+    hot = fake.ok(fake.RESET_BATCH, latents=[[0, 1]], seeds=[9], temperatures=[2])
+    dreams, server = begun(fake, fake.ok(fake.STEP_BATCH), one, hot, temperature=[1, 0.5])
     dreams.step([1, 0])
     dreams.reset(np.array([1]), seeds=[9])
     assert dreams.steps.tolist() == [1, 0]
@@ -102,6 +104,77 @@ def test_the_error_of_some_rows_names_the_dreams_row(fake):
     with pytest.raises(sdk.SessionExpiredError, match="row 1: "):
         dreams.step([1], np.array([1]))
     assert [error.row for error in dreams.errors] == [1]
+
+
+def test_of_a_reset_that_fails_in_a_row_the_other_rows_go_on_as_new_dreams(fake):
+    failed = fake.ok(
+        fake.RESET_BATCH,
+        errors=[fake.row_error(1, 422, "invalid_request")],
+        temperatures=[2, 0],
+    )
+    step = fake.ok(fake.STEP_BATCH)
+    dreams, server = begun(fake, step, failed, step, temperature=[1, 0.5])
+    dreams.step([1, 0])
+    with pytest.raises(sdk.InvalidRequestError, match="row 1"):
+        dreams.reset(temperature=2)
+    assert [error.row for error in dreams.errors] == [1]
+    assert dreams.steps.tolist() == [0, 1]
+    assert dreams.temperatures.tolist() == [2, 0.5]
+    dreams.step([1, 0])
+    assert server.body()["steps"] == [1, 2]
+
+
+def test_of_a_reset_of_some_rows_that_fails_in_one_the_others_are_named_as_the_dreams_are(fake):
+    ids = {"session_ids": ["a", "b", "c"], "latents": [[0, 1]] * 3}
+    three = fake.ok(fake.RESET_BATCH, **ids, seeds=[1, 2, 3], temperatures=[1, 1, 1])
+    after = fake.ok({**fake.STEP_BATCH, **ids}, steps=[1, 1, 1])
+    two = fake.ok(fake.RESET_BATCH, errors=[fake.row_error(0, 422, "invalid_request")])
+    dreams = fake(three, after, two).client().dreams(3)
+    dreams.step([0, 0, 0])
+    with pytest.raises(sdk.InvalidRequestError, match="row 1"):
+        dreams.reset([1, 2])
+    assert dreams.steps.tolist() == [1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "refusal", [lambda fake: fake.problem(422, "invalid_request"), lambda _: httpx.ReadError("cut")]
+)
+def test_a_temperature_is_that_of_later_dreams_only_once_it_was_accepted(fake, waits, refusal):
+    begins = fake.ok(fake.RESET_BATCH)
+    server = fake(begins, refusal(fake), begins)
+    dreams = server.client(max_retries=0).dreams(2, temperature=[1, 0.5])
+    with pytest.raises(sdk.DreamserveError):
+        dreams.reset(temperature=-1)
+    assert dreams.temperatures.tolist() == [1, 0.5]
+    dreams.reset()
+    assert server.body()["temperatures"] == [1, 0.5]
+
+
+@pytest.mark.parametrize("rows", [[1], (1,), range(1, 2), np.array([1], np.int8), [np.int64(1)]])
+def test_rows_may_be_any_sequence_of_their_numbers(fake, rows):
+    second = fake.ok({**fake.STEP_BATCH, **ONE}, steps=[1])
+    again = fake.ok(fake.RESET_BATCH, latents=[[0, 1]], seeds=[9], temperatures=[1])
+    dreams, server = begun(fake, second, again)
+    dreams.step([1], rows)
+    assert dreams.steps.tolist() == [0, 1]
+    dreams.reset(rows, temperature=1)
+    assert dreams.steps.tolist() == [0, 0]
+    for i in (1, 2):
+        assert server.body(i)["session_ids"] == dreams.session_ids[1:]
+
+
+@pytest.mark.parametrize(
+    "rows", [1, [], [[0]], [0.0], ["0"], "01", [True, False], np.array([True, False]), [2], [-1]]
+)
+def test_what_are_no_numbers_of_rows_is_refused_before_anything_is_sent(fake, rows):
+    dreams, server = begun(fake, fake.ok(fake.STEP_BATCH))
+    for call in (lambda: dreams.step([1, 0], rows), lambda: dreams.reset(rows)):
+        with pytest.raises(
+            sdk.InvalidRequestError,
+            match=NO_ROWS,
+        ):
+            call()
+    assert len(server.requests) == 1
 
 
 def test_dreams_that_do_not_all_begin_are_ended(fake):

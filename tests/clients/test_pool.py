@@ -30,7 +30,7 @@ class Connections:
 
 class Connection:
     def __init__(self, all_: Connections) -> None:
-        self.all, self.busy, self.closed = all_, False, False
+        self.all, self.busy, self.closed, self.requests = all_, False, False, 0
 
     def begin(self) -> httpx.Response:
         assert not self.busy
@@ -38,6 +38,7 @@ class Connection:
         if self.all.fails:
             raise httpx.ReadError("cut")
         self.busy = True
+        self.requests += 1
         return httpx.Response(200, stream=Content(self))
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -78,7 +79,7 @@ class Content(httpx.SyncByteStream, httpx.AsyncByteStream):
 @pytest.fixture
 def connections(monkeypatch) -> Connections:
     connections = Connections()
-    monkeypatch.setattr(httpx, "HTTPTransport", connections.connection)
+    monkeypatch.setattr(pool, "PunctualTransport", connections.connection)
     monkeypatch.setattr(httpx, "AsyncHTTPTransport", connections.connection)
     monkeypatch.setattr(pool, "CONNECTIONS", 3)
     return connections
@@ -168,6 +169,32 @@ def test_failed_and_cancelled_calls_give_their_connection_back(connections):
         assert await read_async(shared, REQUEST) == b"dream"
 
     asyncio.run(calls())
+
+
+def test_a_forked_process_has_connections_of_its_own(connections, monkeypatch):
+    shared = pool.Pool()
+    connections.proceed.set()
+    read(shared)
+    with monkeypatch.context() as forked:
+        forked.setattr("os.getpid", lambda: -1)
+        for _ in range(2):
+            assert read(shared) == b"dream"
+        inherited, own = connections.made
+        assert (inherited.requests, own.requests) == (1, 2)
+        assert inherited.closed  # its socket, in this process
+        shared.close()
+        assert own.closed
+
+
+def test_calls_that_were_in_progress_at_a_fork_take_no_connection_of_the_new_process(
+    connections, monkeypatch
+):
+    shared = pool.Pool()
+    connections.proceed.set()
+    for _ in range(3):
+        shared.handle_request(PATIENT)  # by threads that the new process does not have
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    assert read(shared, REQUEST) == b"dream"
 
 
 def test_connections_that_were_not_used_for_long_are_closed(connections, monkeypatch):

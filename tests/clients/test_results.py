@@ -11,7 +11,7 @@ def test_a_reset_is_read_into_numbers_and_arrays(fake):
     frame = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     state = {"h": [0.25, 0.5]}
     server = fake(fake.ok(fake.RESET, frame=frame.tolist(), state=state, later="unknown"))
-    result = server.client().reset(include=["frame", "state"])
+    result = server.client().reset(session_id="s1", include=["frame", "state"])
     assert (result.session_id, result.world, result.step, result.seed) == ("s1", "pong", 0, 7)
     assert result.latent.dtype == np.float32
     np.testing.assert_array_equal(result.latent, [0.5, -0.25])
@@ -148,3 +148,52 @@ def test_an_unrelated_server_raises_an_error_of_its_own(fake):
 def test_an_invalid_field_makes_the_response_unreadable(fake, changed):
     with pytest.raises(sdk.ProtocolError, match="unreadably"):
         fake(fake.ok(fake.STEP, **changed)).client().step("s1", 1)
+
+
+@pytest.mark.parametrize(
+    ("result", "send"),
+    [
+        ("RESET", lambda client: client.reset(session_id="mine")),
+        ("STEP", lambda client: client.step("mine", 1)),
+        ("SESSION", lambda client: client.session("mine")),
+        ("REWIND", lambda client: client.rewind("mine", 1)),
+        ("FORK", lambda client: client.fork("mine", session_ids=["f1", "f2"])),
+        ("SESSION", lambda client: client.restore({}, "mine")),
+    ],
+)
+def test_a_result_of_another_session_is_no_result(fake, waits, result, send):
+    server = fake(fake.ok(getattr(fake, result)))
+    server.echoes = False
+    with pytest.raises(sdk.ProtocolError, match="answered of session s1, not of mine"):
+        send(server.client())
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("order", [lambda ids: ids[::-1], lambda ids: [ids[0], "mine"]])
+@pytest.mark.parametrize(
+    ("result", "send"),
+    [
+        ("RESET_BATCH", lambda client, ids: client.reset_batch(session_ids=ids)),
+        ("STEP_BATCH", lambda client, ids: client.step_batch(ids, [1, 0])),
+        ("FORK", lambda client, ids: client.fork("s1", session_ids=ids)),
+    ],
+)
+def test_a_result_of_other_sessions_or_in_another_order_is_no_result(fake, result, send, order):
+    fields = getattr(fake, result)
+    server = fake(fake.ok(fields))
+    server.echoes = False
+    send(server.client(), tuple(fields["session_ids"]))
+    with pytest.raises(sdk.ProtocolError, match="answered of other sessions"):
+        send(server.client(), order(fields["session_ids"]))
+
+
+def test_a_step_of_another_session_is_not_counted(fake):
+    server = fake(fake.ok(fake.RESET), fake.ok(fake.STEP, session_id="other", step=9))
+    client = server.client()
+    client.reset(session_id="s1")
+    server.echoes = False
+    with pytest.raises(sdk.ProtocolError):
+        client.step("s1", 1)
+    server.echoes = True
+    client.step("s1", 1)
+    assert server.body()["step"] == 1

@@ -1,5 +1,6 @@
 """Which requests are retried, after how long, and which never."""
 
+import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -16,7 +17,7 @@ TRANSIENT = [429, 502, 503, 504]
 @pytest.mark.parametrize("status", TRANSIENT)
 def test_a_temporary_error_is_retried_after_a_wait(fake, waits, status):
     server = fake(fake.problem(status, "trouble"), fake.ok(fake.RESET))
-    assert server.client().reset().session_id == "s1"
+    assert server.client().reset().step == 0
     assert len(server.requests) == 2
     assert len(waits) == 1
 
@@ -130,6 +131,62 @@ def test_a_session_that_was_deleted_is_no_longer_counted(fake, waits):
     assert "step" not in server.body()
 
 
+GONE = ("session_not_found", "world_not_found")
+DELETES = [
+    (lambda client: client.delete("s1"), GONE[0]),
+    (lambda client: client.admin_unload("pong"), GONE[1]),
+]
+
+
+@pytest.mark.parametrize(("send", "code"), DELETES)
+@pytest.mark.parametrize("lost", [httpx.ReadError("cut"), httpx.ReadTimeout("late"), 502, 504])
+def test_a_delete_whose_response_was_lost_has_done_its_work(fake, waits, send, code, lost):
+    first = fake.problem(lost, "x") if isinstance(lost, int) else lost
+    server = fake(first, fake.problem(404, code))
+    assert send(server.client()) is None
+    assert len(server.requests) == 2
+
+
+def test_the_async_client_knows_that_a_delete_has_done_its_work_too(fake, waits):
+    server = fake(httpx.ReadError("cut"), fake.problem(404, GONE[0]))
+
+    async def delete():
+        async with server.async_client() as client:
+            return await client.delete("s1")
+
+    assert asyncio.run(delete()) is None
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(("send", "code"), DELETES)
+@pytest.mark.parametrize("before", [(), (503,), (429,), (httpx.ConnectTimeout("far"),)])
+def test_a_delete_that_no_earlier_attempt_can_have_done_finds_nothing(
+    fake, waits, send, code, before
+):
+    outcomes = [fake.problem(one, "x") if isinstance(one, int) else one for one in before]
+    server = fake(*outcomes, fake.problem(404, code))
+    with pytest.raises(sdk.ProblemError) as raised:
+        send(server.client())
+    assert raised.value.code == code
+    assert len(server.requests) == 1 + len(before)
+
+
+def test_a_delete_whose_response_was_lost_may_still_be_refused(fake, waits):
+    server = fake(httpx.ReadError("cut"), fake.problem(403, "forbidden"))
+    with pytest.raises(sdk.ProblemError):
+        server.client().delete("s1")
+
+
+def test_rows_that_a_lost_delete_has_ended_are_no_errors(fake, waits):
+    rows = [(0, 404, GONE[0]), (1, 410, "session_lost")]
+    fields = {"session_ids": [], "errors": [fake.row_error(*row) for row in rows]}
+    server = fake(httpx.ReadError("cut"), fake.ok(fields))
+    client = server.client()
+    ended, again = (client.delete_batch(["s1", "s2"]) for _ in range(2))
+    assert [error.row for error in ended.errors] == [1]
+    assert [error.row for error in again.errors] == [0, 1]
+
+
 def test_a_rewind_by_steps_is_sent_as_the_step_that_it_leads_to_and_may_be_sent_again(fake, waits):
     ended = fake.ok(fake.STEP, step=4, terminated=True)
     server = fake(ended, httpx.ReadError("cut"), fake.ok(fake.REWIND), fake.ok(fake.STEP, step=2))
@@ -170,7 +227,7 @@ def test_forks_and_restored_sessions_are_counted_from_where_they_begin(fake):
     step = fake.ok(fake.STEP)
     server = fake(fake.ok(fake.FORK), step, fake.ok(fake.SESSION), step)
     client = server.client()
-    client.fork("s1", 2)
+    client.fork("s1", session_ids=["f1", "f2"])
     client.step("f2", 1)
     assert server.body()["step"] == 4
     client.restore({"format": "x"}, "s1")
@@ -180,15 +237,15 @@ def test_forks_and_restored_sessions_are_counted_from_where_they_begin(fake):
 
 def test_the_least_recently_used_sessions_are_forgotten_beyond_the_bound(fake, monkeypatch):
     monkeypatch.setattr("dreamserve_client.step_numbers.MOST_SESSIONS", 2)
-    server = fake(*(fake.ok(fake.RESET, session_id=name) for name in "abac"), fake.ok(fake.STEP))
+    server = fake(*[fake.ok(fake.RESET)] * 4, fake.ok(fake.STEP))
     client = server.client()
     for name in "abac":
         client.reset(session_id=name)
     numbered = []
-    for name in "abc":
+    for name in "acb":
         client.step(name, 1, step=None)
         numbered.append("step" in server.body())
-    assert numbered == [True, False, True]
+    assert numbered == [True, True, False]
 
 
 def test_the_first_wait_is_short_and_later_ones_double_up_to_eight_seconds(waits, monkeypatch):

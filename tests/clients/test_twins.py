@@ -61,7 +61,7 @@ def test_a_method_that_returns_dreams_keeps_its_own_name_and_summary():
 def test_forks_of_a_dream_are_dreams_with_arrays_of_their_own(fake):
     state = {"h": [0.25, 0.5]}
     server = fake(fake.ok(fake.RESET), fake.ok(fake.FORK, state=state))
-    one, two = server.client().dream().fork(2, include=["state"])
+    one, two = server.client().dream().fork(session_ids=["f1", "f2"], include=["state"])
     assert [one.session_id, two.session_id] == ["f1", "f2"]
     assert [one.first.seed, two.first.seed] == [7, 8]
     one.first.latent[:] = 0
@@ -94,7 +94,7 @@ def test_a_dream_is_resumed_as_the_session_of_the_callers_choice(fake, awaited):
 
 def test_a_dream_knows_its_session_counts_its_steps_and_ends_it(fake):
     server = fake(fake.ok(fake.RESET), fake.ok(fake.STEP), fake.ok(fake.SESSION))
-    with server.client() as client, client.dream("pong", seed=7) as dream:
+    with server.client() as client, client.dream("pong", session_id="s1", seed=7) as dream:
         assert dream.first.seed == 7
         assert dream.step(1).reward == 1.0
     assert [request.method for request in server.requests] == ["POST", "POST", "DELETE"]

@@ -1,12 +1,19 @@
 """The JavaScript examples and those of docs/javascript.md, in chromium and in Node."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import urlencode
 
 import playwright
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from websockets.sync.server import ServerConnection, serve
+
+from dreamserve_protocol.verbs import VERBS
 
 ROOT = Path(__file__).parents[2]
 JAVASCRIPT = ROOT / "examples" / "javascript"
@@ -16,6 +23,49 @@ PATIENCE_MS = 30_000  # for a busy machine
 PIXELS = "document.querySelector('canvas').toDataURL()"
 
 expect.set_options(timeout=PATIENCE_MS)
+
+
+# A fetch that prints the requests that are to be sent, instead of sending them.
+FETCH = """
+globalThis.fetch = async (url, { method, body }) => {
+  console.log(JSON.stringify([method, url, body ? JSON.parse(body) : null]));
+  return new Response("{}");
+};
+"""
+# Calls `send` and prints what comes of it: see `scripted`.
+SENDS = """
+const told = (sent) => sent.then(() => "a result", ({ message }) => message);
+const both = (one, other) => Promise.all([told(send(one, {})), told(send(other, {}))]);
+console.log(await told(send("worlds", {})));
+console.log((await both("hold", "garble")).join());
+console.log(await told(send("worlds", {})));
+console.log((await both("hold", "end")).join());
+console.log(await told(send("worlds", {})));
+"""
+
+
+def scripted(connection: ServerConnection) -> None:
+    """Answer requests, but not `hold`; `garble` could not be read, and `end` closes the socket."""
+    for message in connection:
+        request = json.loads(message)
+        if request["verb"] == "end":
+            return
+        if request["verb"] == "garble":
+            problem = {"code": "invalid_request", "detail": "no JSON"}
+            connection.send(json.dumps({"id": None, "status": 422, "body": problem}))
+        elif request["verb"] != "hold":
+            connection.send(json.dumps({"id": request["id"], "status": 200, "body": {}}))
+
+
+@pytest.fixture
+def socket() -> Iterator[str]:
+    """Return the URL of a server of `scripted` sockets."""
+    with serve(scripted, "127.0.0.1", 0) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
+        server.shutdown()
+        thread.join(PATIENCE_MS / 1e3)
 
 
 def block(language: str) -> str:
@@ -91,6 +141,77 @@ def test_the_documented_socket_samples_plans_and_steps(
     (tmp_path / "stream.mjs").write_text(script)
     printed = run(NODE, "stream.mjs")
     assert re.fullmatch(r"step 1: [0-4] of 4 random futures survive 20 steps\n", printed)
+
+
+@pytest.mark.parametrize("documented", [False, True])
+def test_a_socket_that_closes_fails_what_waits_for_it_and_what_comes_later(
+    run: Callable[..., str], socket: str, tmp_path: Path, documented: bool
+) -> None:
+    if documented:
+        begin = block("js").replace(PRINTED_STREAM, socket).partition("const { session_id }")[0]
+    else:
+        begin = f'import {{ overStream }} from "{JAVASCRIPT}/dream.mjs";\n'
+        begin += f'const send = await overStream("{socket}");'
+    (tmp_path / "closes.mjs").write_text(begin + SENDS)
+    assert run(NODE, "closes.mjs").splitlines() == [
+        "a result",
+        "invalid_request: no JSON,invalid_request: no JSON",
+        "a result",
+        "the socket closed,the socket closed",
+        "the socket is closed",
+    ]
+
+
+def fields_of(verb: Any) -> dict[str, Any]:
+    """Return some fields of a request, those of its path and of its query among them."""
+    query = {"limit": 5, "idle_s": 2} if verb.query_fields else {}
+    body = {"snapshot": {"latent": [0.5]}} if verb.body else {"seed": 7} if verb.has_body else {}
+    return dict.fromkeys(verb.path_fields, "a b--1") | query | body
+
+
+def test_over_http_every_verb_has_its_method_its_path_and_its_body(
+    run: Callable[..., str], tmp_path: Path
+) -> None:
+    begin = f'import {{ overHttp }} from "{JAVASCRIPT}/dream.mjs";{FETCH}'
+    calls = [f"await send({json.dumps(one.name)}, {json.dumps(fields_of(one))});" for one in VERBS]
+    (tmp_path / "verbs.mjs").write_text("\n".join([begin, 'const send = overHttp("");', *calls]))
+    expected = []
+    for verb in VERBS:
+        fields = fields_of(verb)
+        path = verb.path.format(**dict.fromkeys(verb.path_fields, "a%20b--1"))
+        rest = {name: one for name, one in fields.items() if name not in verb.path_fields}
+        query = f"?{urlencode(rest)}" if verb.method == "GET" else ""
+        body = (rest[verb.body] if verb.body else rest) if verb.has_body else None
+        expected.append([verb.method, path + query, body])
+    assert [json.loads(line) for line in run(NODE, "verbs.mjs").splitlines()] == expected
+
+
+@pytest.mark.parametrize("over", ["overHttp", "overStream"])
+def test_both_ways_take_the_verbs_of_a_dream(
+    run: Callable[..., str], url: str, tmp_path: Path, over: str
+) -> None:
+    script = f"""
+    import {{ {over} }} from "{JAVASCRIPT}/dream.mjs";
+    const send = await {over}("{url}");
+    const {{ session_id }} = await send("reset", {{ seed: 7, rewind_window: 2 }});
+    await send("step", {{ session_id, action: 1, step: 1 }});
+    const {{ session_ids }} = await send("fork", {{ session_id, count: 1 }});
+    const {{ step }} = await send("rewind", {{ session_id, to_step: 0 }});
+    const fork = await send("session", {{ session_id: session_ids[0] }});
+    const restored = await send("restore", {{
+      session_id, snapshot: await send("snapshot", {{ session_id: session_ids[0] }}) }});
+    const {{ worlds }} = await send("worlds");
+    const {{ total }} = await send("sessions", {{ limit: 1, idle_s: 0 }});
+    console.log(step, fork.step, restored.step, worlds[0].name, total >= 2);
+    console.log(await send("delete", {{ session_id }}), await send("delete", {{
+      session_id: session_ids[0] }}));
+    console.log(await send("session", {{ session_id }}).catch(({{ message }}) => message));
+    process.exit();
+    """
+    (tmp_path / "verbs.mjs").write_text(script)
+    shown, deleted, gone = run(NODE, "verbs.mjs").splitlines()
+    assert (shown, deleted) == ("0 1 1 takecover true", "undefined undefined")
+    assert gone.startswith("session_not_found: ")
 
 
 def test_the_terminal_shows_a_planned_dream(run: Callable[..., str], url: str) -> None:

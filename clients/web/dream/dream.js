@@ -91,11 +91,13 @@ export class Dream {
     return wasGone;
   }
 
-  /** Return a branch: a copy of the session on the server at this step. */
+  /** Return a branch: a copy of the session on the server at this step, which has a picture. */
   async fork() {
-    const id = newId("branch");
-    await this.stream.request("fork", { session_id: this.id, session_ids: [id] });
-    return { id, spec: this.spec, history: this.history.copy() };
+    const [id, { include }] = [newId("branch"), this.sight];
+    const fields = { session_id: this.id, session_ids: [id], include };
+    const forked = await this.stream.request("fork", fields);
+    this.history.last.frame ??= this.sight.of(forked); // one of long ago was forgotten
+    return { id, spec: this.spec, sight: this.sight, history: this.history.copy() };
   }
 
   /** Go on from a branch, which stays. Return whether the server had lost it. */

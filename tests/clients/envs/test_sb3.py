@@ -88,6 +88,8 @@ def test_seeds_and_options_are_for_the_next_reset_alone():
     env.reset()
     assert [info["temperature"] for info in env.reset_infos] == [0, 1, 2]
     assert env.reset_infos[0]["seed"] != 3
+    env.reset()
+    assert [info["temperature"] for info in env.reset_infos] == [1, 1, 1]
     env.set_options([{"temperature": 1.0}, {}, {}])
     with pytest.raises(ValueError, match="the same reset options"):
         env.reset()

@@ -209,6 +209,56 @@ def test_options_are_for_all_rows_or_for_each(make):
         many.reset(options={"start": 3})
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_of_a_reset_that_fails_in_a_row_the_other_rows_go_on_as_new_dreams(make, mode):
+    many = make.many(autoreset_mode=mode, max_episode_steps=STEPS, render_mode="rgb_array")
+    many.reset(seed=1)
+    for _ in range(STEPS):
+        before = many.step([1, 1, 1])[0]
+    with pytest.raises(sdk.InvalidRequestError, match="row 1"):
+        many.reset(seed=7, options={"bank": [2, 10**6, 3], "temperature": 0.5})
+    alone = [make.one(temperature=0.5, render_mode="rgb_array") for _ in range(3)]
+    firsts = [
+        one.reset(seed=7 + row, options={"bank": bank})[0]
+        for row, (one, bank) in enumerate(zip(alone, (2, 0, 3), strict=True))
+    ]
+    mask = np.array([False, True, False])
+    options = {"reset_mask": mask, "bank": 0, "temperature": 0.5}
+    observations, _ = many.reset(seed=7, options=options)
+    np.testing.assert_array_equal(observations, firsts)
+    assert not np.array_equal(observations[1], before[1])
+    expected = [one.step(2)[0] for one in alone]
+    np.testing.assert_array_equal(many.step([2, 2, 2])[0], expected)
+    for picture, one in zip(many.render(), alone, strict=True):
+        np.testing.assert_array_equal(picture, one.render())
+
+
+def test_a_row_whose_reset_failed_shows_what_it_did_before(make):
+    many = make.many(render_mode="rgb_array", observation="latent+memory")
+    before, _ = many.reset(seed=1)
+    pictures = many.render()
+    with pytest.raises(sdk.InvalidRequestError, match="row 1"):
+        many.reset(seed=7, options={"bank": [2, 10**6, 3]})
+    mask = np.array([True, False, False])
+    observations, _ = many.reset(options={"reset_mask": mask})
+    np.testing.assert_array_equal(observations[1], before[1])
+    np.testing.assert_array_equal(many.render()[1], pictures[1])
+
+
+@pytest.mark.parametrize("options", [{"temperature": -1}, {"bank": 10**6}, {"age": -1}])
+def test_what_one_reset_refused_is_not_asked_of_the_next(make, options):
+    for env in (make.many(temperature=0.5), make.one(temperature=0.5)):
+        for _ in range(2):
+            with pytest.raises(sdk.InvalidRequestError):
+                env.reset(seed=1, options=options)
+        _, infos = env.reset(seed=1)
+        np.testing.assert_array_equal(infos["temperature"], 0.5)
+        with pytest.raises(sdk.InvalidRequestError):
+            env.reset(options=options)
+        _, infos = env.reset()
+        np.testing.assert_array_equal(infos["temperature"], 0.5)
+
+
 def test_observations_belong_to_the_caller(make):
     many = make.many(autoreset_mode="Disabled")
     observations, _ = many.reset(seed=1)

@@ -25,6 +25,7 @@ class ScriptedStream:
         self.requests: list[dict[str, Any]] = []
         self._arrived = Condition()
         self.frames: list[str | bytes] = []
+        self.handshakes: list[Any] = []  # their headers
         self.sockets = 0
         self.url = ""
         self._listens, self.loop, self._until = Event(), asyncio.new_event_loop(), asyncio.Event()
@@ -58,6 +59,8 @@ class ScriptedStream:
 
     async def _socket(self, connection: ServerConnection) -> None:
         self.sockets += 1
+        assert connection.request is not None
+        self.handshakes.append(connection.request.headers)
         async for frame in connection:
             self.frames.append(frame)
             request = msgpack.unpackb(frame) if isinstance(frame, bytes) else {}

@@ -68,6 +68,25 @@ def test_frames_are_text_with_json(scripted):
     assert json.loads(frame) == {"id": 0, "verb": "worlds", "body": {}, "timeout_s": 30.0}
 
 
+@pytest.mark.parametrize("awaited", [False, True])
+@pytest.mark.parametrize("route", ["robot-7", None])
+def test_a_handshake_names_the_route_as_requests_do(scripted, awaited, route):
+    async def use(url):
+        async with sdk.AsyncDreamClient(url, transport="stream", route=route) as client:
+            await client.worlds()
+            return client.route
+
+    with scripted(WORLDS) as server:
+        if awaited:
+            named = asyncio.run(use(server.url))
+        else:
+            with client_of(server, route=route) as client:
+                client.worlds()
+                named = client.route
+    (headers,) = server.handshakes
+    assert (headers["x-session-id"], headers["x-session-route"]) == (named, named)
+
+
 def test_threads_share_a_socket_and_each_gets_its_own_response(scripted, fake):
     held = []
 
@@ -224,6 +243,7 @@ def test_calls_in_progress_end_with_an_error_when_their_client_is_closed(scripte
 
 def test_a_fork_of_the_process_is_told_to_make_its_own_client(scripted, monkeypatch):
     with scripted(WORLDS) as server, client_of(server) as client:
+        client.worlds()
         with monkeypatch.context() as forked:
             forked.setattr("os.getpid", lambda: -1)
             with pytest.raises(sdk.ClosedError, match="make one in each process"):

@@ -97,9 +97,10 @@ def test_when_the_reader_gives_up_another_thread_reads(scripted, fake):
         with pytest.raises(sdk.APITimeoutError):
             gives_up.result(PATIENCE_S)
         server.wait_for_requests(2)
-        late = held[0].send(response(server.requests[1], fake.SESSION))
+        session = {**fake.SESSION, "session_id": "s2"}
+        late = held[0].send(response(server.requests[1], session))
         asyncio.run_coroutine_threadsafe(late, server.loop).result(PATIENCE_S)
-        assert goes_on.result(PATIENCE_S).session_id == "s1"
+        assert goes_on.result(PATIENCE_S).session_id == "s2"
 
 
 def test_a_large_request_does_not_keep_a_large_response_from_being_read(scripted, fake):

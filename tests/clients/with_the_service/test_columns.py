@@ -59,3 +59,18 @@ def test_a_dream_that_ends_starts_again_and_the_session_counts_on(service):
     again = service.client.dreams(2, world="fake", seeds=after.final.seeds)
     np.testing.assert_array_equal(after.latents, again.first.latents)
     assert dreams.step([1, 1]).steps.tolist() == [3, 3]
+
+
+def test_of_a_reset_that_fails_in_a_row_the_other_dreams_go_on(service):
+    dreams = service.client.dreams(3, world="fake", seeds=[1, 2, 3])
+    for _ in range(3):
+        dreams.step([1, 1, 1])
+    with pytest.raises(sdk.InvalidRequestError, match="row 1"):
+        dreams.reset(seeds=[7, 8, 9], bank=[0, 10**6, 0], temperature=0.5)
+    dreams.reset([1], seeds=[8], bank=[0])
+    after = dreams.step([1, 1, 1])
+    fresh = service.client.dreams(
+        3, world="fake", seeds=[7, 8, 9], bank=[0, 0, 0], temperature=[0.5, 1, 0.5]
+    )
+    np.testing.assert_array_equal(after.latents, fresh.step([1, 1, 1]).latents)
+    assert dreams.steps.tolist() == [1, 1, 1]

@@ -96,6 +96,18 @@ def test_a_step_sent_twice_is_taken_once_and_a_different_one_conflicts(service):
     assert service.client.session(first.session_id).step == 1
 
 
+def test_what_a_lost_response_has_ended_is_ended(service, waits):
+    client = service.forgetful_client()
+    ids = client.reset_batch(3, world="fake").session_ids
+    client.delete(ids[0])
+    assert not client.delete_batch(ids[1:]).errors
+    for session_id in ids:
+        with pytest.raises(sdk.SessionNotFoundError):
+            service.client.session(session_id)
+        with pytest.raises(sdk.SessionNotFoundError):
+            service.client.delete(session_id)
+
+
 def test_each_wrong_request_raises_its_own_error(service):
     client = service.client
     dream = client.dream("fake", seed=3)

@@ -1,5 +1,6 @@
 """What runs in this process has the timeouts of the other transports."""
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
@@ -52,3 +53,9 @@ def test_a_call_that_waits_for_others_too_long_was_not_sent(local, monkeypatch):
 def test_a_step_is_computed_to_its_end(local):
     with sdk.DreamClient(transport=sdk.InProcess(local)) as client, client.dream() as dream:
         assert dream.with_options(timeout_s=1e-9, max_retries=0).step(1).step == 1
+
+
+def test_without_the_service_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dreamserve.local", None)
+    with pytest.raises(sdk.ConfigurationError, match=r"pip install \./service, in a clone"):
+        sdk.InProcess("bundles/takecover")

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import numpy as np
 import pytest
 
@@ -185,3 +186,32 @@ def test_what_is_no_stream_is_said(url):
         pytest.raises((sdk.ProblemError, sdk.ProtocolError), match="elsewhere"),
     ):
         client.worlds()
+
+
+@pytest.mark.parametrize("transport", ["http", "stream"])
+def test_an_async_client_in_another_event_loop_says_so_at_once(url, transport):
+    client = sdk.AsyncDreamClient(url, transport=transport)
+
+    async def call():
+        return await client.worlds()
+
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        first.run(call())
+        for run in (call(), client.close()):
+            with pytest.raises(sdk.ClosedError, match="belongs to another event loop"):
+                second.run(run)
+        first.run(call())
+        first.run(client.close())
+
+
+def test_an_async_http_client_of_your_own_belongs_to_one_event_loop_too(url):
+    async def call():
+        return await client.worlds()
+
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        http = httpx.AsyncClient()
+        client = sdk.AsyncDreamClient(url, http_client=http)
+        first.run(call())
+        with pytest.raises(sdk.ClosedError, match="belongs to another event loop"):
+            second.run(call())
+        first.run(http.aclose())

@@ -82,6 +82,54 @@ def test_time_goes_back_and_forth(player: Any, url: str) -> None:
     expect(one.page.locator("#branches li")).to_have_count(0)
 
 
+def test_a_branch_of_a_step_whose_picture_is_forgotten_has_it_again(player: Any, url: str) -> None:
+    one = player()
+    kept, shortest = "MOST_PICTURE_BYTES = 48 * 2 ** 20", "MOST_PICTURE_BYTES = 1"
+
+    def shorten(route: Any) -> None:
+        text = route.fetch().text()
+        assert kept in text
+        route.fulfill(content_type="text/javascript", body=text.replace(kept, shortest))
+
+    one.page.route("**/dream/history.js", shorten)  # to two pictures
+    one.open(url, "#seed=7")
+    one.step(1)
+    seen = one.pixels
+    one.step(4)
+    one.page.locator("#timeline").fill("1")
+    expect(one.page.locator("#overlay-title")).to_have_text("No picture kept")
+    one.press("b")
+    expect(one.page.locator("#branches li")).to_have_count(1)
+    expect(one.page.locator("#steps")).to_have_text("1")
+    assert one.pixels == seen
+    shown = "document.querySelector('#branches canvas').toDataURL()"
+    assert one.page.evaluate(shown) == seen
+    one.step(3)
+    one.press("b")
+    expect(one.page.locator("#branches li")).to_have_count(2)
+    one.page.get_by_role("button", name="Go on from the branch at step 1").click()
+    expect(one.page.locator("#steps")).to_have_text("1")
+    assert one.pixels == seen
+
+
+def test_branches_of_worlds_that_show_otherwise_stand_side_by_side(player: Any, url: str) -> None:
+    one = player().open(url, "#world=linear&seed=3")
+    one.press("b")
+    expect(one.page.locator("#branches li")).to_have_count(1)
+    one.page.select_option("#world", "takecover")
+    expect(one.page.locator("#screen")).to_be_visible()
+    one.step(1)
+    one.press("b")
+    expect(one.page.locator("#branches li")).to_have_count(2)
+    sizes = "[...document.querySelectorAll('#branches canvas')].map(({ width }) => width)"
+    assert one.page.evaluate(sizes) == [192, 64]  # bars, and a frame
+    one.page.get_by_role("button", name="Go on from the branch at step 0").click()
+    expect(one.page.locator("#numbers")).to_be_visible()
+    one.step(1)
+    one.press("b")
+    expect(one.page.locator("#branches li")).to_have_count(3)
+
+
 def test_futures_are_shown(player: Any, url: str) -> None:
     one = player().open(url, "#seed=7")
     expect(one.page.locator("#futures figure")).to_have_count(6)

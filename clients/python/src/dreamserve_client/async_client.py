@@ -63,7 +63,8 @@ class AsyncDreamClient:
             after = await client.step(first.session_id, 1)
 
     Options, transports, retries and numbered steps are those of DreamClient. Sessions may be used
-    from different tasks of one event loop, one session by one task at a time.
+    from different tasks of one event loop, one session by one task at a time; in another event loop
+    than that of the first call ClosedError is raised.
     """
 
     reset = _sends(calls.reset)
@@ -122,6 +123,8 @@ class AsyncDreamClient:
             try:
                 fields = await self._transport.send(exchange.call, exchange.timeout_s)
             except DreamserveError as error:
+                if exchange.is_done(error):
+                    return exchange.result({})
                 wait_s = exchange.wait_s(error)
                 if wait_s is None:
                     raise

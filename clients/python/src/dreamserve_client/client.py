@@ -60,8 +60,8 @@ class DreamClient:
 
     `api_key` is sent to servers that want one; by default it is that of DREAMSERVE_API_KEY, if set.
     The transport is HTTP, or one WebSocket for all calls, `transport="stream"`, or an object such
-    as InProcess. Bodies are msgpack, or `encoding="json"`. `timeout_s` bounds the wait for the
-    server in each attempt; by default each verb has its own bound, as docs/sdk.md lists. Idempotent
+    as InProcess. Bodies are msgpack, or `encoding="json"`. `timeout_s` bounds each attempt, to the
+    end of its response; by default each verb has its own bound, as docs/sdk.md lists. Idempotent
     requests are retried up to `max_retries` times on connection errors, 429, 502, 503 and 504; long
     ones not after a timeout. Steps of sessions that the client knows are idempotent, because it
     numbers them; so is a rewind by steps, which counts from the last step that this client saw.
@@ -129,6 +129,8 @@ class DreamClient:
             try:
                 fields = self._transport.send(exchange.call, exchange.timeout_s)
             except DreamserveError as error:
+                if exchange.is_done(error):
+                    return exchange.result({})
                 wait_s = exchange.wait_s(error)
                 if wait_s is None:
                     raise

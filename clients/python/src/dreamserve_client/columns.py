@@ -31,7 +31,7 @@ from dreamserve_protocol.errors import (
 )
 from dreamserve_protocol.reset import StateInclude
 
-Rows = Int64 | None  # numbers of rows (N,); None: all of them
+Rows = Sequence[int] | Int64 | None  # numbers of rows (N,); None: all of them
 _GONE = {SessionNotFoundError.code, SessionExpiredError.code}
 
 
@@ -79,8 +79,7 @@ class Columns:
         if not self.ids:
             raise InvalidRequestError("there must be at least one dream")
         self.steps = np.zeros(len(self.ids), np.int64)
-        self.temperatures = np.empty(len(self.ids), np.float32)
-        self._set_temperature(self.temperature, None)
+        self.temperatures = _temperatures(self.temperature, len(self.ids))
 
     def routed_by(self, route: str | None) -> Self:
         """Return these columns; ids that were generated then have a client's route, if it has one.
@@ -102,13 +101,12 @@ class Columns:
         age: Age = None,
     ) -> ResetBatchRequest:
         """Return the request that begins new dreams in these rows."""
-        if temperature is not None:
-            self._set_temperature(temperature, rows)
+        ids, heat = self._ids(rows), self.temperatures[self._where(rows)]
         return ResetBatchRequest(
             world=self.world,
-            session_ids=self._ids(rows),
+            session_ids=ids,
             seeds=None if seeds is None else array_of("seeds", seeds),
-            temperatures=self.temperatures[_where(rows)],
+            temperatures=heat if temperature is None else _temperatures(temperature, len(ids)),
             bank=None if bank is None else array_of("bank", bank),
             latents=None if latents is None else array_of("latents", latents, np.float32),
             age=age,
@@ -123,9 +121,11 @@ class Columns:
         return self.reset(seeds=self.seeds, bank=self.bank, latents=self.latents, age=self.age)
 
     def begun(self, result: ResetBatchResult, rows: Rows = None) -> ResetBatchResult:
-        """Note that the dreams have begun. Raises the error of the first row that failed."""
+        """Note which dreams have begun. Raises the error of the first row that failed."""
+        new = begun_rows(result)
+        where = np.arange(len(self.ids))[self._where(rows)][new]
+        self.steps[where], self.temperatures[where] = 0, result.temperatures[new]
         self._check(result.errors, rows)
-        self.steps[_where(rows)] = 0
         return result
 
     def step(self, actions: npt.ArrayLike, rows: Rows = None) -> StepBatchRequest:
@@ -133,7 +133,7 @@ class Columns:
         return StepBatchRequest(
             self._ids(rows),
             array_of("actions", actions, error=InvalidActionError),
-            steps=self.steps[_where(rows)] + 1,
+            steps=self.steps[self._where(rows)] + 1,
             include=self.include,
             frame_format=self.frame_format,
             on_end=self.on_end,
@@ -142,7 +142,7 @@ class Columns:
     def stepped(self, result: StepBatchResult, rows: Rows = None) -> StepBatchResult:
         """Note the steps. Raises the error of the first row that failed."""
         self._check(result.errors, rows)
-        self.steps[_where(rows)] = result.steps
+        self.steps[self._where(rows)] = result.steps
         return result
 
     def delete(self) -> DeleteBatchRequest:
@@ -152,15 +152,6 @@ class Columns:
     def deleted(self, result: DeleteBatchResult) -> None:
         """Raise the error of the first row that failed, but for a session that had ended before."""
         self._check([error for error in result.errors if error.code not in _GONE])
-
-    def _set_temperature(self, temperature: npt.ArrayLike, rows: Rows) -> None:
-        given = array_of("temperature", temperature)
-        try:
-            self.temperatures[_where(rows)] = given
-        except (ValueError, TypeError):
-            count = len(self.ids) if rows is None else len(rows)
-            detail = f"temperature must be one number, or {count} of them"
-            raise InvalidRequestError(detail) from None
 
     def _check(self, errors: Sequence[RowError], rows: Rows = None) -> None:
         self.errors = [
@@ -172,8 +163,36 @@ class Columns:
             raise problem_of(first.code, first.status, f"row {first.row}: {first.detail}{others}")
 
     def _ids(self, rows: Rows) -> list[str]:
-        return self.ids if rows is None else [self.ids[i] for i in rows.tolist()]
+        where = self._where(rows)
+        return self.ids if isinstance(where, slice) else [self.ids[i] for i in where.tolist()]
+
+    def _where(self, rows: Rows) -> slice | Int64:
+        """Return what selects these rows. Raises InvalidRequestError for what are none."""
+        if rows is None:
+            return slice(None)
+        most = len(self.ids) - 1
+        try:
+            numbers = array_of("rows", rows)
+        except ValueError:  # of lists of different lengths
+            numbers = np.empty(0)
+        are_integers = numbers.ndim == 1 and numbers.size > 0 and numbers.dtype.kind in "iu"
+        if not are_integers or numbers.min() < 0 or numbers.max() > most:
+            raise InvalidRequestError(f"rows must be numbers of rows, 0 to {most}, in a sequence")
+        return numbers.astype(np.int64, copy=False)
 
 
-def _where(rows: Rows) -> slice | Int64:
-    return slice(None) if rows is None else rows
+def begun_rows(result: ResetBatchResult) -> Int64:
+    """Return the rows of a result in which a dream has begun."""
+    failed = [error.row for error in result.errors]
+    return np.delete(np.arange(len(result.session_ids)), failed)
+
+
+def _temperatures(temperature: npt.ArrayLike, count: int) -> Float32:
+    """Return one temperature, or `count` of them, as a column. Raises InvalidRequestError."""
+    given, column = array_of("temperature", temperature), np.empty(count, np.float32)
+    try:
+        column[:] = given
+    except (ValueError, TypeError):
+        detail = f"temperature must be one number, or {count} of them"
+        raise InvalidRequestError(detail) from None
+    return column

@@ -66,7 +66,8 @@ class Dreams(_Many):
     A failed row raises its error, such as InvalidActionError; `errors` then lists all failed rows.
     The steps of the other rows were taken, but are not counted yet: after `reset` of the rows that
     cannot go on, or with a valid action for them, `step` with the same actions for the other rows
-    returns their results again. So a step is never taken twice and none is lost.
+    returns their results again. So a step is never taken twice and none is lost. Where `reset`
+    fails for some rows, new dreams have begun in the others.
     """
 
     def __init__(self, client: Sender, columns: Columns) -> None:

@@ -2,10 +2,10 @@
 
 DreamserveError
 ├── ConfigurationError      an option of the client, or a variable of its environment, is wrong
-├── ClosedError             the client was closed before the call
+├── ClosedError             the client was closed, or belongs to another process or event loop
 ├── APIConnectionError      no response came: refused, reset, unreachable
 │   └── APITimeoutError     no response came within `timeout_s`
-├── ProtocolError           a response came that is not dreamserve's
+├── ProtocolError           a response came that is not dreamserve's, or is of other sessions
 └── ProblemError            the server answered 4xx or 5xx: see dreamserve_protocol.errors
 """
 
@@ -17,7 +17,7 @@ class ConfigurationError(DreamserveError, ValueError):
 
 
 class ClosedError(DreamserveError, RuntimeError):
-    """The client is closed; make another one."""
+    """The client is closed, or belongs to another process or event loop; make another one."""
 
 
 class APIConnectionError(DreamserveError):
@@ -44,7 +44,7 @@ class APITimeoutError(APIConnectionError):
 
 
 class ProtocolError(DreamserveError):
-    """A response came that is not dreamserve's: is `base_url` right?"""
+    """A response came that is not dreamserve's, or is of other sessions: is `base_url` right?"""
 
     @classmethod
     def of(cls, origin: str, error: Exception) -> "ProtocolError":

@@ -1,18 +1,37 @@
 """One call from request to result: everything that both clients share, which is all but the I/O."""
 
 from dataclasses import dataclass, replace
-from typing import Generic, Literal
+from typing import Any, Generic, Literal
 
 from dreamserve_client.calls import Call, Fields, R, call_of
 from dreamserve_client.codec import UNREADABLE
-from dreamserve_client.errors import APITimeoutError, ConfigurationError, ProtocolError
+from dreamserve_client.errors import (
+    APIConnectionError,
+    APITimeoutError,
+    ConfigurationError,
+    ProtocolError,
+)
 from dreamserve_client.retries import MOST_RETRIES, RetryPolicy
 from dreamserve_client.step_numbers import StepNumbers
 from dreamserve_client.timeouts import check_timeout, is_long, timeout_s_of
-from dreamserve_protocol.errors import DreamserveError
+from dreamserve_protocol.batches import DeleteBatchResult
+from dreamserve_protocol.errors import (
+    DreamserveError,
+    ProblemError,
+    SessionNotFoundError,
+    WorldNotFoundError,
+)
 from dreamserve_protocol.ids import MAX_ROUTE, SEPARATOR, is_route
 from dreamserve_protocol.markers import Request
+from dreamserve_protocol.sessions import DeleteRequest
+from dreamserve_protocol.worlds import UnloadWorldRequest
 
+# What a delete finds after another one has done its work.
+_DELETED: dict[type[Request[Any]], type[ProblemError]] = {
+    DeleteRequest: SessionNotFoundError,
+    UnloadWorldRequest: WorldNotFoundError,
+}
+_LOST_BEHIND_A_PROXY = (502, 504)
 Frames = Literal["array", "png"]
 
 
@@ -66,16 +85,26 @@ class Exchange(Generic[R]):
         self.timeout_s = chosen_s or timeout_s_of(self.call.request)
         self._numbers, self._policy = numbers, RetryPolicy(options.max_retries)
         self._attempt = 0
+        self._may_be_done = False  # by an attempt whose response was lost
 
     def result(self, fields: Fields) -> R:
         """Return the result that a response's fields hold. Raises ProtocolError."""
+        answered = f"{self.call.verb.method} {self.call.path} answered"
         try:
             result = self.call.read(fields, self._keep_png)
         except UNREADABLE as error:
-            verb = self.call.verb
-            raise ProtocolError.of(f"{verb.method} {self.call.path} answered", error) from error
+            raise ProtocolError.of(answered, error) from error
+        _check_sessions(answered, self.call.request, result)
+        if self._may_be_done and isinstance(result, DeleteBatchResult):
+            left = [row for row in result.errors if row.code != SessionNotFoundError.code]
+            result = replace(result, errors=left)
         self._numbers.note(self.call.request, result)
         return result
+
+    def is_done(self, error: DreamserveError) -> bool:
+        """Return whether `error` tells that a delete whose response was lost did its work."""
+        found = _DELETED.get(type(self.call.request))
+        return self._may_be_done and found is not None and isinstance(error, found)
 
     def wait_s(self, error: DreamserveError) -> float | None:
         """Return how long to wait before the next attempt; None: `error` is final."""
@@ -84,4 +113,24 @@ class Exchange(Generic[R]):
         may_be_resent = request.may_be_resent() and not working
         wait_s = self._policy.wait_s(error, self._attempt, may_be_resent)
         self._attempt += 1
+        self._may_be_done |= _may_have_arrived(error)
         return wait_s
+
+
+def _may_have_arrived(error: DreamserveError) -> bool:
+    """Return whether the server may have done what was asked for, although this error came."""
+    if isinstance(error, ProblemError):
+        return error.status in _LOST_BEHIND_A_PROXY
+    if isinstance(error, APITimeoutError):
+        return error.sent
+    return isinstance(error, APIConnectionError)
+
+
+def _check_sessions(answered: str, request: Request[Any], result: Any) -> None:
+    """Raise ProtocolError for a result of other sessions than those of the request."""
+    asked, named = (getattr(one, "session_id", None) for one in (request, result))
+    if asked is not None and named is not None and asked != named:
+        raise ProtocolError(f"{answered} of session {named}, not of {asked}")
+    asked, named = (getattr(one, "session_ids", None) for one in (request, result))
+    if asked is not None and named is not None and list(asked) != list(named):
+        raise ProtocolError(f"{answered} of other sessions, or in another order")

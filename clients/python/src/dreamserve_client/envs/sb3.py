@@ -33,11 +33,13 @@ class DreamVecEnv(VecEnv):
     """A DreamVectorEnv, whose arguments it takes, in the form that stable-baselines3 wants.
 
     A new dream follows at once where one has ended, whose last observation is in the infos as
-    `terminal_observation`. `seed` and `set_options` are for the next `reset`. Attributes belong to
-    all dreams at once; single ones have no methods.
+    `terminal_observation`. `seed` and `set_options` are for the next `reset` alone: the one after
+    it has the environment's own temperature again. Attributes belong to all dreams at once; single
+    ones have no methods.
     """
 
     def __init__(self, base_url: str | None = None, num_envs: int = 1, **options: Any) -> None:
+        self._temperature = options.get("temperature", 1.0)
         self.dreams = DreamVectorEnv(base_url, num_envs, autoreset_mode="SameStep", **options)
         spaces = self.dreams.single_observation_space, self.dreams.single_action_space
         super().__init__(num_envs, *spaces)
@@ -103,9 +105,10 @@ class DreamVecEnv(VecEnv):
         """Return False for each row: nothing wraps a single dream."""
         return [False] * len(list(self._get_indices(indices)))
 
-    def _columns(self) -> dict[str, npt.NDArray[Any]]:
+    def _columns(self) -> dict[str, npt.ArrayLike]:
         """Return the options of all rows as columns. Raises ValueError if rows have others."""
         names = set(self._options[0])
         if any(set(options) != names for options in self._options):
             raise ValueError("all dreams must have the same reset options")
-        return {name: np.stack([options[name] for options in self._options]) for name in names}
+        chosen = {name: np.stack([options[name] for options in self._options]) for name in names}
+        return {"temperature": self._temperature, **chosen}

@@ -10,18 +10,19 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from dreamserve_client.client import DreamClient
-from dreamserve_client.columns import Columns, Rows
+from dreamserve_client.columns import Columns, begun_rows
 from dreamserve_client.dreams import Dreams
 from dreamserve_client.envs.view import (
     LARGEST_SEED,
     METADATA,
     check_options,
+    column_of,
     open_view,
 )
 from dreamserve_client.errors import APIConnectionError, ConfigurationError
 from dreamserve_client.transports.choose import TransportName
 from dreamserve_protocol.arrays import Bools, Float64, Int64, UInt8, array_of
-from dreamserve_protocol.batches import FinalRows, ResetBatchResult
+from dreamserve_protocol.batches import FinalRows
 from dreamserve_protocol.errors import InvalidActionError, ProblemError
 
 Observations = npt.NDArray[Any]
@@ -41,7 +42,7 @@ class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
         follows from the old one's.
 
     A row that fails raises its error, such as InvalidActionError, and `step` may then be called
-    again, as in Dreams.
+    again, as in Dreams. If it is the reset of a row that fails, the others show their new dreams.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
             include=view.include,
             on_end="stay" if self._mode is AutoresetMode.DISABLED else "restart",
         )
-        self._dreams = Dreams(self._client, columns)
+        self._columns, self._dreams = columns, Dreams(self._client, columns)
         # What the rows show; with NEXT_STEP, new dreams wait in `_next` for the step after an end.
         self._shown, self._next = view.empty(num_envs), view.empty(num_envs)
         self._seeds = np.zeros(num_envs, np.int64)
@@ -107,10 +108,9 @@ class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
         where = np.arange(self.num_envs) if rows is None else rows
         seeds = self._seeds_of(seed)[where]
         age = given.pop("age", None)
-        columns = {name: self._column(name, value)[where] for name, value in given.items()}
-        begun = self._reset(rows, seeds, {**columns, "age": age})
-        self._view.write(self._shown, where, begun)
-        self._seeds[where], self._ended[where] = begun.seeds, False
+        count = self.num_envs
+        columns = {name: column_of(name, one, count)[where] for name, one in given.items()}
+        self._reset(rows, where, {"seeds": seeds, "age": age, **columns})
         return self._shown.observations.copy(), self._begun(where)
 
     def step(self, actions: Any) -> tuple[Observations, Float64, Bools, Bools, Infos]:
@@ -171,16 +171,23 @@ class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
             raise ValueError(f"actions must be one for each of {self.num_envs} dreams, {shape}")
         return taken
 
-    def _reset(self, rows: Rows, seeds: Int64, columns: dict[str, Any]) -> ResetBatchResult:
-        """Begin dreams; when the first ones fail for a row, end those that have begun."""
+    def _reset(self, rows: Int64 | None, where: Int64, columns: dict[str, Any]) -> None:
+        """Begin dreams, and show those that have begun, whatever other rows did.
+
+        When the first ones fail for a row, end those that have begun.
+        """
+        result = self._client.send(self._columns.reset(rows, **columns))
+        new, fresh = begun_rows(result), self._view.empty(self.num_envs)
+        self._view.write(fresh, where, result)
+        self._shown.copy_rows(where[new], fresh)
+        self._seeds[where[new]], self._ended[where[new]] = result.seeds[new], False
         try:
-            begun = self._dreams.reset(rows, seeds=seeds, **columns)
+            self._columns.begun(result, rows)
         except ProblemError:
             if not self._has_begun:
                 self._dreams.close()
             raise
         self._has_begun = True
-        return begun
 
     def _replace(self, rows: Int64, final: FinalRows) -> Infos:
         """Let new dreams follow those that ended in these rows; return the infos."""
@@ -240,12 +247,3 @@ class DreamVectorEnv(VectorEnv[Observations, Any, npt.NDArray[Any]]):
         if not self._has_begun:
             raise gymnasium.error.ResetNeeded("reset all rows before some of them")
         return np.flatnonzero(rows)
-
-    def _column(self, name: str, value: Any) -> npt.NDArray[Any]:
-        """Return a reset option as a column with all rows."""
-        column, of_row = array_of(name, value), 1 if name == "latents" else 0
-        try:
-            return np.broadcast_to(column, (self.num_envs, *column.shape[column.ndim - of_row :]))
-        except ValueError:
-            rows = self.num_envs
-            raise ValueError(f"{name} must be one, or one for each of {rows} rows") from None

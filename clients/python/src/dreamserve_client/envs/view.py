@@ -12,7 +12,7 @@ from dreamserve_client.client import DreamClient
 from dreamserve_client.errors import ConfigurationError
 from dreamserve_client.transports.choose import TransportName
 from dreamserve_client.transports.in_process import InProcess
-from dreamserve_protocol.arrays import Int64, UInt8
+from dreamserve_protocol.arrays import Int64, UInt8, array_of
 from dreamserve_protocol.batches import FinalRows, ResetBatchResult, StepBatchResult
 from dreamserve_protocol.errors import DreamserveError
 from dreamserve_protocol.reset import ResetResult, StateInclude
@@ -148,6 +148,15 @@ def check_options(options: dict[str, Any] | None, known: Sequence[str]) -> dict[
     if unknown := sorted(set(options) - set(known)):
         raise ConfigurationError(f"unknown reset options {unknown}; known are {list(known)}")
     return options
+
+
+def column_of(name: str, value: Any, rows: int) -> npt.NDArray[Any]:
+    """Return a reset option as a column with all rows. Raises ValueError for another number."""
+    column, of_row = array_of(name, value), 1 if name == "latents" else 0
+    try:
+        return np.broadcast_to(column, (rows, *column.shape[column.ndim - of_row :]))
+    except ValueError:
+        raise ValueError(f"{name} must be one, or one for each of {rows} rows") from None
 
 
 def _space_of(space: dict[str, Any]) -> Space[Any]:

@@ -12,7 +12,8 @@ class Transport(Protocol):
         """Return the fields of a call's result; wait for at most `timeout_s` seconds.
 
         Raises ProblemError when the server refuses, APIConnectionError when no response came,
-        ProtocolError for one that is not dreamserve's, and ClosedError after `close`.
+        ProtocolError for one that is not dreamserve's, and ClosedError after `close`, or where the
+        connections belong to another process.
         """
 
     def close(self) -> None:

@@ -1,6 +1,10 @@
 """Calls as HTTP requests. The two transports add the I/O, which is one line each."""
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing
 from importlib.metadata import version
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -17,12 +21,16 @@ from dreamserve_client.errors import (
 from dreamserve_client.problems import problem_in
 from dreamserve_client.timeouts import CONNECT_S
 from dreamserve_client.tracing import trace_headers
+from dreamserve_client.transports.belonging import OneLoop, OneProcess
+from dreamserve_client.transports.deadlines import UNTIL
 from dreamserve_client.transports.pool import AsyncPool, Pool
+from dreamserve_client.transports.routing import routing_headers
 from dreamserve_protocol.errors import DreamserveError, InvalidRequestError
-from dreamserve_protocol.ids import route_of
 
 USER_AGENT = f"dreamserve-client/{version('dreamserve-client')}"
 _NOT_SENT = (httpx.ConnectTimeout, httpx.PoolTimeout)
+# A wait that ends by its own bound, just before the deadline of all, tells what was waited for.
+_GRACE_S = 0.1
 
 
 class _Messages:
@@ -65,9 +73,7 @@ class _Messages:
         headers["x-request-timeout"] = f"{timeout_s:.6g}"  # the server then drops what is late
         if self._api_key is not None and "authorization" not in http.headers:
             headers["authorization"] = f"Bearer {self._api_key}"
-        if (routed_by := call.routed_by) is not None:
-            headers["x-session-id"] = routed_by
-            headers["x-session-route"] = route_of(routed_by)  # for balancers that rewrite nothing
+        headers |= routing_headers(call.routed_by)
         content = None
         if (body := call.body) is not None:
             headers["content-type"] = self._codec.media_type
@@ -76,39 +82,55 @@ class _Messages:
         method, url = call.verb.method, self._base + call.path
         try:
             return http.build_request(
-                method, url, content=content, headers=headers, timeout=timeout
+                method,
+                url,
+                content=content,
+                headers=headers,
+                timeout=timeout,
+                extensions={UNTIL: monotonic() + timeout_s},
             )
         except httpx.InvalidURL as error:  # an id or a name of many thousand characters
             raise InvalidRequestError(f"{call.verb.name} cannot be sent: {error}") from None
 
-    def fields(self, response: httpx.Response) -> Fields:
+    def fields(self, response: httpx.Response, content: bytes) -> Fields:
         """Return the fields that a response holds. Raises ProblemError and ProtocolError."""
         status = response.status_code
         if response.is_error:
             origin = f"{response.url} answered {status} {response.reason_phrase}"
-            raise problem_in(origin, status, response.headers, response.content)
+            raise problem_in(origin, status, response.headers, content)
         origin = f"{response.request.method} {response.url} answered HTTP {status}"
         if not response.is_success:
             raise ProtocolError(f"{origin}, no result; is base_url a dreamserve server?")
-        if not response.content:
+        if not content:
             return {}
         try:
-            return codec_for(response.headers.get("content-type", "")).decode(response.content)
+            return codec_for(response.headers.get("content-type", "")).decode(content)
         except UNREADABLE as error:
             raise ProtocolError.of(origin, error) from error
 
-    def error(self, error: httpx.RequestError, timeout_s: float) -> DreamserveError:
-        """Return the SDK's error for one of httpx."""
+    def error(self, error: httpx.RequestError | TimeoutError, timeout_s: float) -> DreamserveError:
+        """Return the SDK's error for one of httpx, or for a deadline that has passed."""
         server = self._base if self.proxy is None else f"{self._base} by {self.proxy.variable}"
-        if isinstance(error, httpx.TimeoutException):
+        if isinstance(error, httpx.TimeoutException | TimeoutError):
             sent = not isinstance(error, _NOT_SENT)
             waited_s = timeout_s if sent else min(timeout_s, CONNECT_S)
             return APITimeoutError.after(waited_s, server, sent=sent)
         return APIConnectionError(f"no response from {server}: {error or type(error).__name__}")
 
 
+def _until(until_s: float, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the chunks of a response. Raises TimeoutError after the deadline.
+
+    A client that was passed in has connections of its own, which do not know the deadline.
+    """
+    for chunk in chunks:
+        yield chunk
+        if monotonic() > until_s:
+            raise TimeoutError
+
+
 class Http:
-    """Sends calls by an httpx.Client; one that was passed in stays open."""
+    """Sends calls by an httpx.Client; one that was passed in stays open, and knows no forks."""
 
     def __init__(
         self,
@@ -118,17 +140,21 @@ class Http:
         api_key: str | None = None,
     ) -> None:
         self._messages = _Messages(base_url, codec, api_key)
-        self._owned = client is None
+        self._owned, self._process = client is None, OneProcess()
         self._http = client or httpx.Client(
             transport=Pool(**self._messages.options()), trust_env=False
         )
 
     def send(self, call: Call[Any], timeout_s: float) -> Fields:
         """Send one call, as `Transport.send` says."""
+        if not self._owned:
+            self._process.check()
         request = self._messages.request(self._http, call, timeout_s)
         try:
-            return self._messages.fields(self._http.send(request))
-        except httpx.RequestError as error:
+            with closing(self._http.send(request, stream=True)) as response:
+                chunks = _until(request.extensions[UNTIL], response.iter_bytes())
+                return self._messages.fields(response, b"".join(chunks))
+        except (httpx.RequestError, TimeoutError) as error:
             raise self._messages.error(error, timeout_s) from error
 
     def close(self) -> None:
@@ -148,20 +174,24 @@ class AsyncHttp:
         api_key: str | None = None,
     ) -> None:
         self._messages = _Messages(base_url, codec, api_key)
-        self._owned = client is None
+        self._owned, self._loop = client is None, OneLoop()
         self._http = client or httpx.AsyncClient(
             transport=AsyncPool(**self._messages.options()), trust_env=False
         )
 
     async def send(self, call: Call[Any], timeout_s: float) -> Fields:
         """Send one call, as `Transport.send` says."""
+        self._loop.check()
         request = self._messages.request(self._http, call, timeout_s)
         try:
-            return self._messages.fields(await self._http.send(request))
-        except httpx.RequestError as error:
+            async with asyncio.timeout(timeout_s + _GRACE_S):
+                response = await self._http.send(request)
+            return self._messages.fields(response, response.content)
+        except (httpx.RequestError, TimeoutError) as error:
             raise self._messages.error(error, timeout_s) from error
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections. Raises ClosedError in another event loop."""
         if self._owned:
+            self._loop.check()
             await self._http.aclose()

@@ -30,7 +30,7 @@ class InProcess:
         try:
             from dreamserve.local import LocalClient
         except ImportError as error:
-            advice = "pip install 'dreamserve-client[in-process]'"
+            advice = "pip install ./service, in a clone of dreamserve"
             raise ConfigurationError(f"InProcess runs the service itself: {advice}") from error
         local = isinstance(world, LocalClient)
         self._local = world if local else LocalClient(world, **options)

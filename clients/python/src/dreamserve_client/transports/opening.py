@@ -21,13 +21,17 @@ from dreamserve_client.problems import problem_in
 from dreamserve_client.timeouts import CONNECT_S
 from dreamserve_client.tracing import trace_headers
 from dreamserve_client.transports.http import USER_AGENT
+from dreamserve_client.transports.routing import routing_headers
 
 CLOSE_S = 5.0  # how long a server may take to close a socket
 READ_BYTES = 2**16
 
 
 class Opening:
-    """Opens WebSockets to one server; a load balancer finds it by the `route` in the query."""
+    """Opens WebSockets to one server; a load balancer finds it by the `route`.
+
+    That is in the query and, as in requests, in headers: a load balancer hashes one of them.
+    """
 
     def __init__(self, base_url: str, route: str | None = None, api_key: str | None = None) -> None:
         url = server_url(base_url)
@@ -42,7 +46,9 @@ class Opening:
             "close_timeout": CLOSE_S,
             "user_agent_header": USER_AGENT,
         }
-        self._headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
+        self._headers = routing_headers(route)
+        if api_key is not None:
+            self._headers["authorization"] = f"Bearer {api_key}"
         if self._proxy is not None and (proxy := httpx.URL(self._proxy.url)).scheme == "https":
             self._options["proxy_ssl"] = tls_of(proxy)
 

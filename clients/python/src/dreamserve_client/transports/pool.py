@@ -2,10 +2,12 @@
 
 The pool of httpx compares all its connections with all waiting requests whenever one begins or
 ends, which for a hundred at once takes longer than the requests. Here a request takes the
-connection that was used last, or a new one; CONNECTIONS at most, further requests wait.
+connection that was used last, or a new one; CONNECTIONS at most, further requests wait. A forked
+process has connections of its own.
 """
 
 import asyncio
+import os
 import threading
 import time
 from collections import deque
@@ -14,6 +16,8 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 import httpx
+
+from dreamserve_client.transports.deadlines import PunctualTransport
 
 CONNECTIONS = 100
 IDLE_S = 5.0  # after which an unused connection is closed, as by httpx
@@ -49,42 +53,69 @@ class _Idle(Generic[T]):
         self._idle.appendleft(oldest)
         return None
 
-    def empty(self) -> list[T]:
-        transports = [transport for transport, _ in self._idle]
-        self._idle.clear()
-        return transports
+    def empty(self) -> Iterator[T]:
+        """Take all of them."""
+        while True:
+            try:
+                transport = self._idle.pop()[0]
+            except IndexError:
+                return
+            yield transport
+
+
+class _OfProcess:
+    """The connections of one process."""
+
+    def __init__(self, new: Callable[[], PunctualTransport]) -> None:
+        self.id, self.idle = os.getpid(), _Idle(new)
+        self.free = threading.Semaphore(CONNECTIONS)
+
+    def release(self, transport: PunctualTransport) -> None:
+        unused = self.idle.give_back(transport)
+        self.free.release()
+        if unused is not None:
+            unused.close()
+
+    def close(self) -> None:
+        for transport in self.idle.empty():
+            transport.close()
 
 
 class Pool(httpx.BaseTransport):
     """Connections for calls from any number of threads. The options are those of a transport."""
 
     def __init__(self, **options: Any) -> None:
-        self._idle = _Idle(partial(httpx.HTTPTransport, limits=_LIMITS, **options))
-        self._free = threading.Semaphore(CONNECTIONS)
+        self._new = partial(PunctualTransport, limits=_LIMITS, **options)
+        self._connections = _OfProcess(self._new)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request. Raises httpx.PoolTimeout and what an httpx transport raises."""
-        if not self._free.acquire(timeout=_longest_wait_s(request)):
+        connections = self._of_this_process()
+        if not connections.free.acquire(timeout=_longest_wait_s(request)):
             raise _all_in_use(request)
-        transport = self._idle.take()
+        transport = connections.idle.take()
         try:
             response = transport.handle_request(request)
-            response.stream = _Stream(response.stream, partial(self._release, transport))
+            response.stream = _Stream(response.stream, partial(connections.release, transport))
         except BaseException:
-            self._release(transport)
+            connections.release(transport)
             raise
         return response
 
-    def _release(self, transport: httpx.HTTPTransport) -> None:
-        unused = self._idle.give_back(transport)
-        self._free.release()
-        if unused is not None:
-            unused.close()
-
     def close(self) -> None:
         """Close the connections that are not in use."""
-        for transport in self._idle.empty():
-            transport.close()
+        self._connections.close()
+
+    def _of_this_process(self) -> _OfProcess:
+        """Return this process's connections; after a fork, new ones.
+
+        The parent goes on reading from the old ones. To close them here sends nothing.
+        """
+        connections = self._connections
+        if connections.id != os.getpid():
+            connections.close()
+            connections = self._connections = _OfProcess(self._new)
+        return connections
 
 
 class AsyncPool(httpx.AsyncBaseTransport):

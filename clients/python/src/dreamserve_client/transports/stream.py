@@ -4,7 +4,6 @@ A lost socket fails the calls in progress; the next call opens another one.
 """
 
 import asyncio
-import os
 from itertools import count
 from threading import Lock
 from time import monotonic
@@ -16,6 +15,7 @@ from dreamserve_client.errors import APITimeoutError, ClosedError
 from dreamserve_client.problems import problem_from
 from dreamserve_client.timeouts import CONNECT_S
 from dreamserve_client.transports.async_socket import AsyncSocket
+from dreamserve_client.transports.belonging import OneLoop, OneProcess
 from dreamserve_client.transports.blocking_socket import BlockingSocket
 from dreamserve_client.transports.in_progress import Response
 from dreamserve_client.transports.opening import CLOSE_S, Opening
@@ -54,10 +54,11 @@ class AsyncStream:
         self._messages = _Messages(self._opening.url, codec)
         self._socket: AsyncSocket | None = None
         self._lock = asyncio.Lock()
-        self._closed = False
+        self._closed, self._loop = False, OneLoop()
 
     async def send(self, call: Call[Any], timeout_s: float) -> Fields:
         """Send one call, as `Transport.send` says."""
+        self._loop.check()
         (id, raw), sent = self._messages.request(call, timeout_s), False
         try:
             async with asyncio.timeout(timeout_s):
@@ -70,7 +71,8 @@ class AsyncStream:
         return self._messages.fields(response)
 
     async def close(self) -> None:
-        """Close the socket."""
+        """Close the socket. Raises ClosedError in another event loop."""
+        self._loop.check()
         self._closed = True
         if self._socket is not None:
             await self._socket.close()
@@ -101,7 +103,7 @@ class Stream:
         self._messages = _Messages(self._opening.url, codec)
         self._socket: BlockingSocket | None = None
         self._lock = Lock()
-        self._closed, self._process = False, os.getpid()
+        self._closed, self._process = False, OneProcess()
 
     def send(self, call: Call[Any], timeout_s: float) -> Fields:
         """Send one call, as `Transport.send` says."""
@@ -117,7 +119,7 @@ class Stream:
 
     def close(self) -> None:
         """Close the socket."""
-        if os.getpid() != self._process:
+        if self._process.is_another:
             return
         with self._lock:
             self._closed = True
@@ -126,8 +128,7 @@ class Stream:
 
     def _open(self, deadline_s: float) -> BlockingSocket:
         """Return the open socket, or a new one. Raises TimeoutError at the deadline."""
-        if os.getpid() != self._process:  # both would read from one connection
-            raise ClosedError("the client belongs to another process; make one in each process")
+        self._process.check()
         if not self._lock.acquire(timeout=max(0.0, deadline_s - monotonic())):
             raise TimeoutError
         try:
