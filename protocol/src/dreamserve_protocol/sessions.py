@@ -84,7 +84,6 @@ class LastStep(Message):
     mixture: Annotated[Tensors | None, Doc("Predicted mixture, if it was included.")] = None
     final: Annotated[Final | None, Doc("End of the dream, if the step restarted it.")] = None
     vector: Annotated[VectorArray | None, Doc("Decoded vector, if it was included.")] = None
-    signals: Annotated[Signals | None, Doc("Signals, if they were included.")] = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,6 +115,10 @@ class Snapshot(Message):
     max_steps: MaxSteps = None
     began_at: Annotated[
         Whole | None, Doc("Step after which the dream began; absent if that is 0.")
+    ] = None
+    signals: Annotated[
+        Signals | None,
+        Doc("Signals of the last step; absent before the first, and in a world without any."),
     ] = None
 
 

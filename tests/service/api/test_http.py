@@ -87,6 +87,45 @@ async def test_no_body_needs_no_media_type(client) -> None:
     assert (await client.http.post(f"/sessions/{session_id}/fork")).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/worlds"),
+        ("HEAD", "/worlds"),
+        ("GET", "/worlds/fake"),
+        ("GET", "/sessions/s"),
+        ("GET", "/sessions/s/snapshot"),
+        ("GET", "/sessions"),
+        ("POST", "/step"),
+        ("DELETE", "/sessions/s"),
+    ],
+)
+@pytest.mark.parametrize("query", ["idle=4", "idle", "idle=4&idle=5"])
+async def test_a_field_in_the_query_that_a_verb_does_not_know_is_refused(
+    client, method, path, query
+) -> None:
+    await client.reset(session_id="s")
+    body = {"json": {"session_id": "s", "action": 1}} if method == "POST" else {}
+    response = await client.http.request(method, f"{path}?{query}", **body)
+    assert response.status_code == 422
+    if method != "HEAD":
+        assert response.json()["code"] == "invalid_request"
+        twice = query.count("&") and path == "/sessions"
+        words = "has a field twice" if twice else "idle: is not a known field"
+        assert words in response.json()["detail"]
+    assert (await client.http.get("/sessions/s")).json()["step"] == 0
+
+
+@pytest.mark.parametrize("query", ["", "&", "&&"])
+async def test_an_empty_query_is_none(client, query) -> None:
+    assert (await client.http.get(f"/worlds?{query}")).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/livez", "/readyz", "/play", "/v2", "/openapi.json"])
+async def test_pages_ignore_the_query_that_a_proxy_may_add(client, path) -> None:
+    assert (await client.http.get(f"{path}?probe=1")).status_code == 200
+
+
 async def test_a_body_that_says_identity_is_not_compressed(client) -> None:
     headers = {"content-type": JSON, "content-encoding": "Identity"}
     assert (await client.http.post("/reset", content=b"{}", headers=headers)).status_code == 200

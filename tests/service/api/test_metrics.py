@@ -10,13 +10,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dreamserve import __version__
-from dreamserve.api.access.keys import digest_of, new_key
+from dreamserve.api.access.keys import digest_of, entry_for, new_key
 from dreamserve.api.metrics import METRICS
 from dreamserve_protocol.errors import error_classes
 from dreamserve_protocol.verbs import VERBS
 
 pytestmark = pytest.mark.anyio
 Serving = Callable[..., Any]
+TAKECOVER = Path(__file__).parents[3] / "bundles" / "takecover"
 UNITS = ("_seconds", "_bytes", "_total", "_rows", "_nats", "_info")
 
 
@@ -188,3 +189,24 @@ async def test_a_server_with_a_store_tells_how_the_store_does(
 
 async def test_a_server_without_a_store_has_no_numbers_of_it(client: Any) -> None:
     assert not [key for key in await samples(client) if key[0].startswith("dreamserve_store")]
+
+
+async def test_worlds_that_are_loaded_and_retired_are_counted(
+    serving: Serving, tmp_path: Path
+) -> None:
+    key, keys = new_key(), tmp_path / "keys.toml"
+    keys.write_text(entry_for("root", key, admin=True))
+    (tmp_path / "takecover").symlink_to(TAKECOVER)
+    async with serving(api_keys_file=str(keys), worlds_folder=str(tmp_path)) as client:
+        client.http.headers["authorization"] = f"Bearer {key}"
+        loaded = await client.http.post("/admin/worlds", json={"folder": "takecover"})
+        assert loaded.status_code == 200
+        assert (await client.http.delete("/admin/worlds/takecover")).status_code == 204
+        assert (await client.http.delete("/admin/worlds/takecover")).status_code == 404
+        found = await samples(client)
+    assert named(found, "dreamserve_requests_total") == {
+        ("ok", "200", "admin_load"): 1,
+        ("ok", "204", "admin_unload"): 1,
+        ("world_not_found", "404", "admin_unload"): 1,
+    }
+    assert found["dreamserve_request_duration_seconds_sum", "admin_load"] > 0

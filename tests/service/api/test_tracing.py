@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,7 +15,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from dreamserve.api import tracing
+from dreamserve.api import tracing, world_changes
+from dreamserve.api.access.keys import entry_for
 from dreamserve.api.app import create_app
 from dreamserve.engine.configured import engine_of
 from dreamserve.engine.fake import fake_world
@@ -123,6 +125,25 @@ async def test_an_error_of_the_server_is_marked(traces: Traces) -> None:
     )
     assert isinstance(inner.exception(), DreamNotFiniteError)
     assert traces.named("plan").status.status_code is StatusCode.ERROR
+
+
+async def test_an_unexpected_error_is_answered_and_marked(
+    traces: Traces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(world_changes, "load_world", load)
+    keys = tmp_path / "keys.toml"
+    keys.write_text(entry_for("root", "root-key", admin=True))
+    async with _traced(traces, api_keys_file=str(keys), worlds_folder=str(tmp_path)) as http:
+        response = await http.post(
+            "/admin/worlds", json={"folder": "x"}, headers={"authorization": "Bearer root-key"}
+        )
+        assert (response.status_code, response.json()["code"]) == (500, "internal_error")
+    span = traces.named("admin_load")
+    assert (span.attributes or {})["dreamserve.code"] == "internal_error"
+    assert span.status.status_code is StatusCode.ERROR
 
 
 async def test_a_cancelled_request_ends_its_span(traces: Traces) -> None:

@@ -136,6 +136,8 @@ def test_rows_of_every_kind_of_world_step_like_plain_arrays(fake_device, arrays_
         staged, expected = rows.stage(*step), plain.stage(*step)
         for one, other in zip(arrays_of(staged.output()), arrays_of(expected), strict=True):
             np.testing.assert_array_equal(one, other)
+        for one, other in zip(staged.signals, expected.signals, strict=True):
+            np.testing.assert_array_equal(one, other)
         rows.commit(step[0], staged, staged.finite, None)
         plain.commit(step[0], expected, np.ones(count, np.bool_), None)
     for slot in range(COUNT):

@@ -16,7 +16,7 @@ from dreamserve.engine.durability.gate import Durability
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.world import World
-from dreamserve.store.base import Change, Retention, Store, StoreError, Taken
+from dreamserve.store.base import Change, Retention, Store, Stored, StoreError, Taken
 from dreamserve.validation import validated
 from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest, StepBatchResult
 from dreamserve_protocol.branches import ForkRequest
@@ -74,6 +74,15 @@ class FailingStore:
         self.store = store
         self.failures: list[str] = []  # of the next operations: "before" or "after"
         self.is_down = False
+
+    def own_keys(self, most: int) -> list[str]:
+        return self.store.own_keys(most)
+
+    def read(self, keys: Sequence[str]) -> list[Stored | None]:
+        failure = self._fail_before()
+        found = self.store.read(keys)
+        self._fail_after(failure)
+        return found
 
     def take(self, keys: Sequence[str], epoch: int) -> list[Taken | None]:
         failure = self._fail_before()

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dreamserve.backends.fake import KINDS
+from dreamserve.engine.fake import fake_world
 from dreamserve.engine.sessions.snapshots import digest_of
 from dreamserve.local import LocalClient
 from dreamserve_protocol.common import Start
@@ -132,6 +134,27 @@ def test_a_damaged_snapshot_is_refused_and_changes_nothing(
     assert dream.snapshot("a").digest == before
     with pytest.raises(SessionNotFoundError):
         dream.session("new")
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"signals": None}, InvalidRequestError, "signals must hold .'value', 'uncertainty'., not"),
+        ({"signals": {"value": 1.0}}, InvalidRequestError, "signals must hold"),
+        ({"signals": {"value": 1e300, "uncertainty": 0.0}}, NotFiniteInputError, "signals.value"),
+        ({"signals": {"value": 0.1, "uncertainty": 0.0}}, SnapshotRefusedError, "does not match"),
+        ({"step": 0, "action": None, "reward": 0.0}, InvalidRequestError, "before its first step"),
+    ],
+)
+def test_signals_that_no_session_can_have_are_refused(
+    fields: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    dream = LocalClient(fake_world(**KINDS["signals"]))
+    dream.reset(session_id="a", seed=4)
+    dream.step("a", 1)
+    dream.restore("a", dream.snapshot("a"))
+    with pytest.raises(error, match=message):
+        dream.restore("a", forged(**fields)(dream.snapshot("a")))
 
 
 @pytest.mark.parametrize("number", [1.1e6, -1.1e6, np.inf, np.nan])

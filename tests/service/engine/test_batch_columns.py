@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dreamserve.backends.fake import KINDS
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.limits import Limits
@@ -15,6 +16,7 @@ from dreamserve_protocol.batches import (
     ResetBatchRequest,
     StepBatchRequest,
 )
+from dreamserve_protocol.branches import ForkRequest, RewindRequest
 from dreamserve_protocol.errors import TooLargeError
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.reset import ResetRequest
@@ -143,6 +145,56 @@ def test_a_session_of_a_batch_with_all_columns_can_be_restored(
         ask(engine, DeleteRequest(session_id))
         ask(engine, RestoreRequest(session_id, snapshot))
     assert same(ask(engine, StepBatchRequest(IDS, [1] * 5, **step)), first)
+
+
+@pytest.mark.parametrize("observations", [None, np.full((5, 4), 0.5, np.float32)])
+@pytest.mark.parametrize("on_end", ["stay", "restart"])
+@pytest.mark.parametrize("max_steps", [1, None])
+def test_a_batch_sent_again_has_the_same_signals(
+    ask: Ask, same: Same, on_end: Any, observations: Any, max_steps: int | None
+) -> None:
+    engine = Engine([fake_world(**KINDS["signals"])])
+    ask(engine, ResetBatchRequest(session_ids=IDS, seeds=list(range(5)), max_steps=max_steps))
+    step = {"steps": [1] * 5, "observations": observations, "on_end": on_end}
+    request = StepBatchRequest(IDS, [0, 1, 2, 0, 1], include=[*ALL, "signals"], **step)
+    first = ask(engine, request)
+    assert all(column.all() for column in first.signals.values())
+    assert same(ask(engine, request), first)
+
+
+@pytest.mark.parametrize("way", ["fork", "rewind", "snapshot"])
+def test_a_copied_session_answers_with_the_signals_of_its_step(ask: Ask, way: str) -> None:
+    engine = Engine([fake_world(**KINDS["signals"])])
+    ask(engine, ResetBatchRequest(session_ids=IDS, seeds=list(range(5)), rewind_window=2))
+    first = ask(engine, StepBatchRequest(IDS, [1] * 5, include=["signals"]))
+    for session_id in IDS:
+        if way == "fork":
+            ask(engine, ForkRequest("s0", session_ids=["copy"]))
+            break
+        if way == "snapshot":
+            snapshot = ask(engine, SnapshotRequest(session_id))
+            ask(engine, ResetRequest(session_id=session_id, seed=9))
+            ask(engine, RestoreRequest(session_id, snapshot))
+        else:
+            ask(engine, StepRequest(session_id, 2))
+            ask(engine, RewindRequest(session_id, steps=1))
+    ids = ["copy"] if way == "fork" else IDS
+    again = ask(
+        engine, StepBatchRequest(ids, [1] * len(ids), steps=[1] * len(ids), include=["signals"])
+    )
+    assert not again.errors
+    for name, column in again.signals.items():
+        np.testing.assert_array_equal(column, first.signals[name][: len(ids)])
+
+
+def test_a_batch_sent_again_may_ask_for_signals_that_it_did_not_include(ask: Ask) -> None:
+    one, other = two_engines(ask, fake_world(**KINDS["signals"]))
+    request = StepBatchRequest(IDS, [1] * 5, steps=[1] * 5, include=["signals"])
+    first = ask(one, request)
+    ask(other, StepBatchRequest(IDS, [1] * 5, steps=[1] * 5))
+    again = ask(other, request)
+    for name, column in first.signals.items():
+        np.testing.assert_array_equal(again.signals[name], column)
 
 
 def test_frames_of_a_batch_are_bounded(ask: Ask) -> None:

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dreamserve.backends.fake import KINDS
 from dreamserve.engine.fake import fake_world
+from dreamserve.engine.limits import Limits
 from dreamserve.engine.simple import SimpleEngine
 from dreamserve.store.base import Change, Retention
 from dreamserve.store.memory import MemoryStore
@@ -24,7 +26,9 @@ from dreamserve_protocol.errors import (
     SessionNotFoundError,
     StepConflictError,
     StoreUnavailableError,
+    TooLargeError,
 )
+from dreamserve_protocol.listing import AdminDeleteRequest
 from dreamserve_protocol.plan import PlanRequest
 from dreamserve_protocol.reset import ResetRequest
 from dreamserve_protocol.sessions import (
@@ -74,6 +78,23 @@ def test_a_step_is_answered_only_once_it_is_stored(store, replicas):
     store.is_down = False
     assert replicas[1].send(SessionRequest("a")).step == 0
     assert replicas[0].send(StepRequest("a", 1, step=1)).step == 1
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        StepBatchRequest(["a", "x"], [1, 1]),
+        DeleteBatchRequest(["a", "x"]),
+        ResetBatchRequest(session_ids=["a", "x"]),
+        ForkRequest("a", session_ids=["x", "y"]),
+        AdminDeleteRequest("ann", ["a", "x"]),
+    ],
+)
+def test_what_names_too_many_sessions_is_refused_before_any_is_looked_up(store, request_):
+    replica = Replica(store, timeout_s=0.05, limits=Limits(rows=1, forks=1))
+    store.is_down = True
+    with pytest.raises(TooLargeError, match="the limit is 1"):
+        replica.send(request_)
 
 
 def test_requests_fail_at_once_while_the_store_is_known_to_be_down(store, replicas):
@@ -174,6 +195,16 @@ def test_a_damaged_record_activates_no_session(damage):
     store.commit([Change(":a", 7, version + 1, damage(record))])
     with pytest.raises(SessionLostError, match="damaged"):
         replica.send(StepRequest("a", 1))
+
+
+def test_a_replica_answers_a_batch_sent_again_with_the_same_signals(store):
+    replicas = [Replica(store, fake_world(**KINDS["signals"])) for _ in range(2)]
+    replicas[0].send(ResetBatchRequest(session_ids=["a", "b"], seeds=[1, 2]))
+    again = StepBatchRequest(["a", "b"], [1, 2], steps=[1, 1], include=["signals"])
+    first, second = (replica.send(again) for replica in replicas)
+    assert not second.errors
+    for name, column in first.signals.items():
+        np.testing.assert_array_equal(second.signals[name], column)
 
 
 def test_a_full_replica_takes_no_session_over(store):

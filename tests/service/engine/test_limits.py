@@ -13,10 +13,11 @@ from dreamserve.engine.limits import Limits
 from dreamserve.engine.scheduling.jobs import SMALL_BYTES
 from dreamserve.engine.sessions.sizes import answer_bytes
 from dreamserve.local import LocalClient
-from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest
+from dreamserve_protocol.batches import DeleteBatchRequest, ResetBatchRequest, StepBatchRequest
 from dreamserve_protocol.branches import ForkRequest
 from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import DrainingError, TooLargeError
+from dreamserve_protocol.listing import AdminDeleteRequest
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.plan import PlanRequest
 from dreamserve_protocol.policies import LinearPolicy
@@ -58,6 +59,8 @@ OVER_THE_LIMITS: list[tuple[dict[str, float], Request, str]] = [
     ({"rows": 2}, ResetBatchRequest(3), "3 rows of a batch, the limit is 2"),
     ({"rewind_window": 3}, ResetBatchRequest(1, rewind_window=4), "rewind_window: 4 steps"),
     ({"rows": 1}, StepBatchRequest(["a", "b"], np.array([1, 1])), "2 rows of a batch"),
+    ({"rows": 1}, DeleteBatchRequest(["a", "b"]), "2 rows of a batch"),
+    ({"rows": 1}, AdminDeleteRequest("", ["a", "b"]), "2 rows of a batch"),
     ({"forks": 1}, ForkRequest("a", 2), "2 forks at once, the limit is 1"),
     ({"rewind_window": 1}, RestoreRequest("b", SNAPSHOT), "rewind_window: 2 steps"),
     (

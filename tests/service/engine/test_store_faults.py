@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from dreamserve.engine.durability.committer import Commit, Committer
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.sessions import listing
-from dreamserve.store.base import Change, StoreError
+from dreamserve.engine.sessions.ledger import Lease, StoredUse
+from dreamserve.store.base import ENDED, Change, StoreError
 from dreamserve.store.memory import MemoryStore
 from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest
 from dreamserve_protocol.errors import StoreUnavailableError
@@ -31,6 +33,15 @@ class OnceStore(FailingStore):
             once()
             raise StoreError("the reply was lost")
         return applied
+
+
+def await_(holds: Callable[[], bool]) -> None:
+    """Wait until something holds, which another thread brings about."""
+    for _ in range(int(WAIT_S / 0.001)):
+        if holds():
+            return
+        threading.Event().wait(0.001)
+    raise AssertionError
 
 
 @pytest.fixture
@@ -139,6 +150,53 @@ def test_a_stopping_relaxed_server_waits_for_a_store_that_comes_back(store, shar
     replica.send(StepRequest("a", 1, step=1))
     replica.engine.stop()
     assert Replica(shared).send(SessionRequest("a")).step == 1
+
+
+def test_what_began_and_ended_while_the_store_was_down_is_not_kept(store, shared):
+    """A relaxed server in an outage kept every session that ever ended, and sent all of them."""
+    told = threading.Semaphore(0)
+    committer = Committer(store, lambda *found: None, strict=False, timeout_s=0.0)
+
+    def commit(lease: Lease, record: bytes) -> None:
+        use = StoredUse(lease, record, renew=True)
+        committer.commit(Commit([use], lambda failure: told.release()))
+        assert told.acquire(timeout=WAIT_S)
+
+    before, live, ended = Lease("before", 1), Lease("live", 2), Lease("ended", 3)
+    commit(before, b"record")
+    store.is_down = True
+    for lease in (live, ended):
+        commit(lease, b"record")
+    for lease in (before, ended):
+        lease.held = False
+        commit(lease, ENDED)
+    store.is_down = False
+    committer.stop(WAIT_S)
+    found = shared.read([":before", ":live", ":ended"])
+    assert [one and one.record for one in found] == [ENDED, b"record", None]
+
+
+def test_the_sessions_that_a_relaxed_server_must_still_record_fit_twice_its_capacity(store):
+    now_s = [0.0]
+    options = {"capacity": 3, "session_ttl_s": 10.0, "clock": lambda: now_s[0]}
+    replica = Replica(store, strict=False, timeout_s=0.0, **options)
+    for session_id in "abc":
+        replica.send(ResetRequest(session_id=session_id, seed=1))
+    committer = replica.engine.gate.committer
+    await_(lambda: committer.measures.confirmed >= 3)
+    store.is_down = True
+    for session_id in "abc":
+        replica.send(DeleteRequest(session_id))
+    for round_ in range(8):
+        for _ in range(3):
+            replica.send(ResetRequest(seed=1))
+        if round_ % 2:
+            replica.send(DeleteIdleRequest(0.0))
+        now_s[0] += 11.0  # what was not ended expires
+        await_(lambda: not committer._commits and len(committer._unconfirmed) <= 6)
+    store.is_down = False
+    replica.engine.stop()
+    assert committer.measures.confirmed <= 3 + 6
 
 
 def test_worlds_come_and_go_while_their_sessions_move(shared):

@@ -14,7 +14,8 @@ from dreamserve.errors import SettingsError
 from dreamserve.store.base import ENDED, Change, Retention, Store, StoreError
 from dreamserve.store.choose import open_store
 from dreamserve.store.memory import MemoryStore
-from dreamserve.store.redis import RedisStore, without_waitaof
+from dreamserve.store.redis import RedisStore
+from dreamserve.store.redis_url import without_waitaof
 from dreamserve.store.sqlite import SqliteStore
 
 KEPT = Retention(ttl_s=60.0, remembered_s=60.0)
@@ -69,6 +70,15 @@ def test_what_is_unknown_is_not_taken_and_not_changed(store, key):
     assert store.commit([Change(key, 7, 2, b"step")]) == [False]
     assert store.commit([Change(key, 7, 1, None)]) == [False]
     assert store.take([key], 7) == [None]
+
+
+def test_a_session_that_is_read_stays_with_its_owner(opened, key):
+    first, second = opened(), opened()
+    first.commit([Change(key, 1, 1, b"a"), Change(f"{key} 2", 1, 1, ENDED)])
+    found = second.read([key, f"{key} 2", f"{key} 3"])
+    assert [one and one.record for one in found] == [b"a", ENDED, None]
+    assert 0 <= found[0].idle_s < KEPT.ttl_s
+    assert first.commit([Change(key, 1, 2, b"b")]) == [True]
 
 
 def test_the_epoch_that_took_a_session_last_commits_alone(opened, key):
@@ -138,7 +148,7 @@ def test_one_call_takes_and_commits_many_sessions_and_large_records(store, key):
 @given(
     operations=st.lists(
         st.tuples(
-            st.sampled_from(["take", "write", "check"]),
+            st.sampled_from(["read", "take", "write", "check"]),
             st.integers(1, 2),  # the epoch
             st.integers(1, 4),  # the version
         ),
@@ -153,6 +163,9 @@ def test_every_store_equals_the_one_in_memory(store, operations):
             if operation == "take":
                 found = one.take([key], epoch)[0]
                 for_both.append(found and (found.version, found.record))
+            elif operation == "read":
+                read = one.read([key])[0]
+                for_both.append(read and read.record)
             else:
                 record = bytes([epoch, version]) if operation == "write" else None
                 for_both.append(one.commit([Change(key, epoch, version, record)]))
@@ -271,6 +284,15 @@ def test_waitaof_leaves_the_other_options_of_the_url_as_they_are(url):
         ("sqlite:/no/such/folder/x.db", "cannot open the store sqlite:/no/such/folder/x.db"),
         ("redis://h:1?waitaof=many", "use LOCAL,REPLICAS"),
         ("redis://h:x", "cannot use the store redis://h:x"),
+        ("redis://h?decode_responses=true", "its option 'decode_responses' is not understood; use"),
+        ("redis://:secret@h/3?protocol=3", "its option 'protocol' is not understood; use client"),
+        ("redis://h?socket_timeout=0", "its option 'socket_timeout' is not understood; use"),
+        ("redis://h?nonsense", "its option 'nonsense' is not understood; use client_name, db"),
+        ("redis://h?ssl_ca_certs=ca.pem", "its option 'ssl_ca_certs' is not understood"),
+        ("rediss://h?ssl_cert_reqs=some", "Invalid SSL Certificate Requirements Flag: some"),
+        ("unix:///r.sock?socket_keepalive=1", "'socket_keepalive' is not understood"),
+        ("redis://h/main", "its path must be the number of a database, such as /0"),
+        ("redis://:?secret=1@h", r"cannot use the store redis://.*: is the password"),
         ("redi://:secret@h", r"store is 'redi://\*\*\*@h'; use memory"),
         ("redis://:secret#@h", r"cannot use the store redis://\*\*\*@h: is the password"),
         ("redis://:sec/secret@h", r"cannot use the store redis://\*\*\*@h: is the password"),
@@ -282,6 +304,23 @@ def test_a_store_that_cannot_be_opened_says_why(url, message):
     with pytest.raises(SettingsError, match=message.replace("?", r"\?")) as caught:
         open_store(url, KEPT, timeout_s=1.0, strict=True)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h",
+        "redis://ann:pw@h:1/",
+        "redis://h/3?client_name=ann&health_check_interval=5&socket_keepalive=true",
+        "redis://h?db=3&username=ann&password=a%26b%40c&waitaof=1,0",
+        "rediss://h/0?ssl_ca_certs=/ca.pem&ssl_cert_reqs=required&ssl_check_hostname=false",
+        "unix://ann:pw@/run/r.sock?db=3",
+    ],
+)
+def test_the_options_of_a_redis_that_are_understood_are_accepted(url):
+    store = open_store(url, KEPT, timeout_s=1.0, strict=True)
+    assert store is not None
+    store.close()
 
 
 def test_memory_is_no_store():

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 from dreamserve.api.access.callers import Caller
 from dreamserve.api.bodies import CallerGoneError
 from dreamserve.api.refusals import Refusals
+from dreamserve.engine.measures import Measures
 from dreamserve.engine.queue import RequestQueue
 from dreamserve.engine.scheduling.driver import Driver
 from dreamserve.engine.scheduling.queued import Future, Settled, settle
@@ -38,6 +39,11 @@ class Turns(Protocol):
     @property
     def queue(self) -> RequestQueue:
         """Takes requests."""
+        ...
+
+    @property
+    def measures(self) -> Measures:
+        """Counts requests."""
         ...
 
     def attach(self, driver: Driver, /) -> None:
@@ -72,8 +78,8 @@ class AsyncEngine:
     ) -> None:
         """Queue a caller's request; `future` gets its outcome in the event loop's thread.
 
-        Cancelling the future cancels a waiting request. Raises ForbiddenError, OverloadedError,
-        DrainingError.
+        Cancelling the future cancels a waiting request. Raises ForbiddenError, TooLargeError,
+        OverloadedError, DrainingError.
         """
         caller.check_may(request)
         if type(request) in self._outside:
@@ -91,13 +97,18 @@ class AsyncEngine:
                 self._loop.call_soon(self._loop.call_soon, self._turn)
 
     def _run_outside(self, request: Request[Any], future: Future) -> None:
-        """Run a request that no turn of the engine can, in a thread."""
+        """Run a request that no turn of the engine can, in a thread; count it like the others."""
+        began_s = self._loop.time()
         running = self._loop.run_in_executor(None, self._outside[type(request)], request)
 
         def finished(done: asyncio.Future[Any]) -> None:
+            error = done.exception()
+            if error is None:
+                took_s = self._loop.time() - began_s
+                self._engine.measures.completed_one(type(request), took_s)
             if future.done():
                 return
-            if (error := done.exception()) is not None:
+            if error is not None:
                 future.set_exception(error)
             else:
                 future.set_result(done.result())

@@ -6,7 +6,6 @@ assigns request ids and converts errors to problems.
 
 from collections.abc import Sequence
 from functools import partial
-from math import inf, nan
 from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qsl
 
@@ -20,11 +19,14 @@ from dreamserve.api.elements import SMALL_BYTES, Most, is_quick
 from dreamserve.api.problems import OTHER
 from dreamserve.api.responses import BytesResponse, options_response
 from dreamserve.api.service import Service
+from dreamserve.api.timeouts import timeout_s_of
 from dreamserve.validation import Validate, text_validator, validator
 from dreamserve_protocol.errors import InvalidRequestError, UnsupportedMediaTypeError
 from dreamserve_protocol.markers import Message, Request
 from dreamserve_protocol.pictures import UNBOUNDED, PngBounds
 from dreamserve_protocol.verbs import Verb
+
+_SHOWN, _SHOWN_NAMES = 80, 5  # of unknown fields: characters of each, and names
 
 
 class _Route(NamedTuple):
@@ -79,16 +81,19 @@ class Endpoint:
         body = b""
         if route.has_body:
             body = await read_body(receive, headers, service.settings.max_body_bytes, held)
+        query = scope["query_string"]
         if route.query:
-            request = _queried(route, scope["query_string"])
+            request = _queried(route, query)
         else:
+            if query:
+                _refuse_fields(query)
             path = scope.get("path_params", {})
             build = partial(_request_of, route, body, headers, path, service.most)
             request = await service.png.built(build, _is_quick(body, headers))
         scope["state"]["request"] = request  # for the logs
         if route.is_large:
             service.check_room(request, client_of(scope))
-        caller, timeout_s = scope["state"]["caller"], _timeout_s(headers)
+        caller, timeout_s = scope["state"]["caller"], timeout_s_of(headers)
         result = await service.async_engine.send(
             request, partial(disconnected, receive), caller, timeout_s
         )
@@ -164,7 +169,7 @@ def _request_of(
 
 def _queried(route: _Route, query: bytes) -> Request[Any]:
     """Return the verb's request from a query string; each field is once in it."""
-    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    pairs = _pairs_of(query)
     fields = dict(pairs)
     if len(fields) < len(pairs):
         raise InvalidRequestError("the query has a field twice")
@@ -172,20 +177,16 @@ def _queried(route: _Route, query: bytes) -> Request[Any]:
     return request
 
 
-def _timeout_s(headers: Headers) -> float:
-    """Return the seconds after which the caller gives up. Raises InvalidRequestError."""
-    given = headers.get(b"x-request-timeout")
-    if given is None:
-        return inf
-    try:
-        timeout_s = float(given)
-    except ValueError:
-        timeout_s = nan
-    if not 0 < timeout_s < inf:
-        raise InvalidRequestError(
-            f"x-request-timeout must be a positive number of seconds, not {given[:40]!r}"
-        )
-    return timeout_s
+def _refuse_fields(query: bytes) -> None:
+    """Raise InvalidRequestError if a query string has fields, for a verb that has none there."""
+    names = dict.fromkeys(name[:_SHOWN] for name, _ in _pairs_of(query))
+    if names:
+        lines = [f"{name}: is not a known field of the query" for name in [*names][:_SHOWN_NAMES]]
+        raise InvalidRequestError("; ".join(lines))
+
+
+def _pairs_of(query: bytes) -> list[tuple[str, str]]:
+    return parse_qsl(query.decode("latin-1"), keep_blank_values=True)
 
 
 def _set(fields: dict[str, Any], name: str, value: str, where: str) -> None:

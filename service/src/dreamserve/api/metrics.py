@@ -75,7 +75,8 @@ def _commits(gate: Gate) -> Samples:
 
 def _operations(gate: Gate) -> Samples:
     measures = gate.committer.measures
-    return [(("take",), measures.take_s), (("commit",), measures.commit_s)]
+    operations = {"read": measures.read_s, "take": measures.take_s, "commit": measures.commit_s}
+    return [((name,), took_s) for name, took_s in operations.items()]
 
 
 def _requests(service: Service) -> Samples:

@@ -28,7 +28,7 @@ from dreamserve.engine.scheduling.queued import Future, QueuedRequest
 from dreamserve.engine.sessions.keys import id_of
 from dreamserve.errors import SettingsError
 from dreamserve.settings import otel_variable
-from dreamserve_protocol.errors import ProblemError
+from dreamserve_protocol.errors import InternalError, ProblemError
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.verbs import BY_REQUEST
 
@@ -143,7 +143,7 @@ class TracedEngine(AsyncEngine):
         spanned = SpanFuture(future, span)
         try:
             super().queue(request, spanned, caller, timeout_s)
-        except ProblemError as error:
+        except Exception as error:
             spanned.end(error)
             raise
 
@@ -188,11 +188,12 @@ class SpanFuture:
         self.end(exception)
         self._future.set_exception(exception)
 
-    def end(self, error: ProblemError | None = None) -> None:
-        """End the span."""
+    def end(self, error: Exception | None = None) -> None:
+        """End the span; an unexpected error is the one that its caller gets for it."""
         if error is not None:
-            self.span.set_attribute("dreamserve.code", error.code)
-            if error.status >= 500:
+            kind = error if isinstance(error, ProblemError) else InternalError
+            self.span.set_attribute("dreamserve.code", kind.code)
+            if kind.status >= 500:
                 self.span.set_status(StatusCode.ERROR)
         self.span.end()
 

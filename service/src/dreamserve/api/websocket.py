@@ -40,7 +40,8 @@ class StreamProtocol(Bounded, WebSocketsSansIOProtocol):
     """One WebSocket; any data from its peer counts as a pong.
 
     A message over LARGE_BYTES counts as one of the bodies, from its first part until the
-    application asks for the next message.
+    application asks for the next message. The application answers each message with one of its own:
+    the socket is not idle before that.
     """
 
     def __init__(self, *args: Any, shared: Connections, **options: Any) -> None:
@@ -48,6 +49,7 @@ class StreamProtocol(Bounded, WebSocketsSansIOProtocol):
         self.shared = shared
         self.pending_bytes = shared.settings.max_stream_requests * PENDING_BYTES
         self._received = self._active = False  # data arrived since the last ping, or check
+        self._in_progress = 0  # messages that the application has taken and not answered
         self._later = b""  # received and not processed yet
         self._parts = self._parts_bytes = 0  # of an incomplete message
         self._held_bytes = self._complete_bytes = 0  # counted, and thereof of complete messages
@@ -57,8 +59,13 @@ class StreamProtocol(Bounded, WebSocketsSansIOProtocol):
 
     @property
     def idle_since_s(self) -> float | None:
-        """Loop time of the last message, as far as checks tell; None while messages wait."""
-        return None if self.read_paused or self._active else self._since_s
+        """Loop time of the last message, as far as checks tell; None while one is served."""
+        return None if self._active or self._is_busy else self._since_s
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether messages wait, or are being served."""
+        return self.read_paused or self._in_progress > 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take over the connection from the HTTP protocol."""
@@ -173,7 +180,13 @@ class StreamProtocol(Bounded, WebSocketsSansIOProtocol):
         if self.read_paused and self.queue.empty():
             self.read_paused = False
             self._read_on()
+        self._in_progress += message["type"] == "websocket.receive"
         return message
+
+    async def send(self, message: Any) -> None:
+        """Send a message of the application once the peer reads; it answers one of the peer's."""
+        await super().send(message)
+        self._in_progress -= message["type"] == "websocket.send"
 
     def fail(self, code: int, reason: str) -> None:
         """Close the socket with a close frame, and read no more."""
@@ -188,7 +201,7 @@ class StreamProtocol(Bounded, WebSocketsSansIOProtocol):
 
     def _check_time(self, now_s: float) -> None:
         settings, part_since_s = self.shared.settings, self._part_since_s
-        if self._active or self.read_paused:
+        if self._active or self._is_busy:
             self._active, self._since_s = False, now_s
         idle_s = now_s - self._since_s
         limit_s = settings.transfer_timeout_s

@@ -134,6 +134,7 @@ class PendingStep(Protocol):
     done_logit: Array  # (B,)
     terminated: Bools  # (B,) whether the world has ended the dream
     finite: Bools  # (B,) false where an output of the world is NaN or infinite
+    signals: tuple[Array, ...]  # (B,) each
 
     def output(self) -> StepOutput:
         """Return all the world's outputs, at least B rows, copied from the device if need be."""

@@ -49,6 +49,7 @@ class HostPendingStep:
     done_logit: Array
     terminated: Bools
     finite: Bools
+    signals: tuple[Array, ...]
     padded: StepOutput
 
     def output(self) -> StepOutput:
@@ -100,6 +101,7 @@ class HostStateStore:
             done_logit,
             self._spec.done.ends(done_logit, end),
             output.is_finite()[:count],
+            tuple(part[:count] for part in output.signals),
             output,
         )
 

@@ -1,7 +1,8 @@
 """StateStore in the memory of a torch device.
 
-A step copies slots, actions, keys and temperatures to the device, and latents, rewards, done logits
-and the mask of finite rows back. States and mixtures stay on the device until they are requested.
+A step copies slots, actions, keys and temperatures to the device, and latents, rewards, done
+logits, signals and the mask of finite rows back. States and mixtures stay on the device until they
+are requested.
 """
 
 from bisect import bisect_left
@@ -42,15 +43,18 @@ class TorchPendingStep:
         self._states, self._heads = len(spec.recurrent_state), head_arrays(spec)
         self.outputs = [part[:count] for part in outputs]
         latent, reward, done_logit = self.outputs[:3]
+        signals = self.outputs[3 + self._states + self._heads :]
         finite = finite_rows(*checked(self.outputs, self._states, self._heads)).float()
         uniform = finite if end is None else end[:count]
-        columns = torch.stack([reward, done_logit, uniform, finite], dim=1)
+        columns = torch.stack([reward, done_logit, uniform, finite, *signals], dim=1)
         host = torch.cat([latent, columns], dim=1).cpu().numpy()  # one copy for all
-        self.latent: Array = host[:, :-4].copy()
-        self.reward: Array = host[:, -4].copy()
-        self.done_logit: Array = host[:, -3].copy()
-        self.terminated = spec.done.ends(self.done_logit, None if end is None else host[:, -2])
-        self.finite: Bools = host[:, -1] != 0
+        numbers = host[:, spec.latent_size :]
+        self.latent: Array = host[:, : spec.latent_size].copy()
+        self.reward: Array = numbers[:, 0].copy()
+        self.done_logit: Array = numbers[:, 1].copy()
+        self.terminated = spec.done.ends(self.done_logit, None if end is None else numbers[:, 2])
+        self.finite: Bools = numbers[:, 3] != 0
+        self.signals: tuple[Array, ...] = tuple(numbers[:, 4:].T)
 
     @property
     def state(self) -> list[Tensor]:

@@ -53,6 +53,14 @@ def check_state(world: World, state: Mapping[str, Any], name: str = "state") -> 
     return tuple(check_tensor(f"{name}.{t.name}", state[t.name], t.shape) for t in tensors)
 
 
+def check_signals(world: World, signals: Mapping[str, float]) -> tuple[float, ...]:
+    """Return the signals in the world's order. Raises as `check_tensor`."""
+    names = [signal.name for signal in world.spec.signals]
+    if sorted(signals) != sorted(names):
+        raise InvalidRequestError(f"signals must hold {names}, not {sorted(signals)}")
+    return tuple(float(check_tensor(f"signals.{name}", signals[name], ())) for name in names)
+
+
 def check_start(world: World, start: Start | None, limits: Limits) -> Start | None:
     """Return the start as `dynamics.start` takes it: observations and actions checked.
 

@@ -154,7 +154,7 @@ class Engine:
         """Queue a request of `owner`, from any thread, and return the future of its result.
 
         Cancelling the future cancels a waiting request; the outcome of one in progress is dropped.
-        Raises OverloadedError when too many wait, DrainingError once stopping.
+        Raises as `RequestQueue.add`.
         """
         future: concurrent.futures.Future[R] = concurrent.futures.Future()
         self.queue.add(request, future, owner)

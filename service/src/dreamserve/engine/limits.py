@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 from math import inf, prod
+from typing import Any
 
+from dreamserve_protocol.branches import ForkRequest
 from dreamserve_protocol.errors import TooLargeError
+from dreamserve_protocol.markers import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,16 @@ class Limits:
     def check_forks(self, count: int) -> None:
         """Limit the sessions that one fork creates."""
         _check(self.forks, count, f"{count} forks at once")
+
+    def check_named(self, request: Request[Any]) -> None:
+        """Limit the sessions that a request names, each of which is looked for first of all."""
+        named = getattr(request, "session_ids", None)
+        if named is None:
+            return
+        if isinstance(request, ForkRequest):
+            self.check_forks(len(named))
+        else:
+            self.check_rows(len(named))
 
     def check_rewind_window(self, steps: int) -> None:
         """Limit the steps that a session keeps for rewinding."""

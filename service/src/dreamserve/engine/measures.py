@@ -1,14 +1,19 @@
-"""What the engine measures of the requests that it completes; its turns write, any thread reads."""
+"""What the engine measures of the requests that it completes; its turns write, any thread reads.
+
+Requests that no turn runs are counted by who runs them.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
 from dreamserve.engine.histogram import FOLD, SECONDS, Float64, Histogram, Pending
 from dreamserve.engine.scheduling.queued import QueuedRequest, Settled
 from dreamserve_protocol.errors import ProblemError
+from dreamserve_protocol.markers import Request
 from dreamserve_protocol.plan import PlanRequest
 from dreamserve_protocol.step import StepRequest, StepResult
 from dreamserve_protocol.verbs import BY_REQUEST, VERBS
@@ -85,11 +90,15 @@ class Measures:
             if isinstance(outcome, ProblemError):
                 continue
             request, took_s = queued.request, ended_s - queued.queued_at_s
-            self._latency_s[type(request)].add(took_s)
+            self.completed_one(type(request), took_s)
             for error in getattr(outcome, "errors", ()):
                 self.row_errors[BY_REQUEST[type(request)].name, error.code] += 1
             if isinstance(request, PlanRequest) and request.budget_ms is not None:
                 self.missed_deadlines += took_s > 1e-3 * request.budget_ms
+
+    def completed_one(self, kind: type[Request[Any]], took_s: float) -> None:
+        """Count a request of that kind that was completed; one thread at a time for each kind."""
+        self._latency_s[kind].add(took_s)
 
     def _sort(self) -> None:
         """Sort the batches' times into the histograms."""

@@ -42,15 +42,17 @@ class RequestQueue:
         self.lock = threading.Condition(threading.Lock())
         self.closes_at_s: float | None = None  # by time.monotonic; None: it is open
         self._clock, self._held, self._max_queue = clock, held, options.max_queue
+        self._limits = options.limits
 
     def add(
         self, request: Request[Any], future: Future, owner: str = "", timeout_s: float = inf
     ) -> None:
         """Queue a request whose outcome completes `future`; the caller must ensure a turn.
 
-        It is not begun once `timeout_s` have passed. Raises OverloadedError when too many wait,
-        DrainingError once closed.
+        It is not begun once `timeout_s` have passed. Raises TooLargeError if it names too many
+        sessions, OverloadedError when too many wait, DrainingError once closed.
         """
+        self._limits.check_named(request)
         key: SessionKey | None = getattr(request, "session_id", None)
         if owner and isinstance(key, str):
             key = key_of(owner, key)

@@ -39,6 +39,13 @@ class Change(NamedTuple):
     renew: bool = True  # the time to live, with a check; a new record always does
 
 
+class Stored(NamedTuple):
+    """A stored session as it was read; it belongs to whom it did before."""
+
+    record: bytes  # ENDED if it was ended
+    idle_s: float  # since its time to live was renewed
+
+
 class Taken(NamedTuple):
     """A stored session that now belongs to the epoch with which it was taken."""
 
@@ -62,6 +69,17 @@ class Retention:
 
 class Store(Protocol):
     """Keeps records, for one thread at a time. Methods are bounded in time and raise StoreError."""
+
+    def own_keys(self, most: int) -> list[str]:
+        """Return the keys of at most `most` live sessions, those that were used last.
+
+        Only of those that no other server uses: none of a store that is shared.
+        """
+        ...
+
+    def read(self, keys: Sequence[str]) -> list[Stored | None]:
+        """Return sessions, and change nothing; None for a key without a session."""
+        ...
 
     def take(self, keys: Sequence[str], epoch: int) -> list[Taken | None]:
         """Give each session this epoch and its next version; None for a key without a session."""

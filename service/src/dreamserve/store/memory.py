@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from dreamserve.store.base import FIRST_VERSION, Change, Retention, Taken
+from dreamserve.store.base import FIRST_VERSION, Change, Retention, Stored, Taken
 
 
 @dataclass(slots=True)
@@ -23,6 +23,17 @@ class MemoryStore:
         self._retention, self._clock = retention, clock
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
+
+    def own_keys(self, most: int) -> list[str]:
+        return []
+
+    def read(self, keys: Sequence[str]) -> list[Stored | None]:
+        with self._lock:
+            found = map(self._find, keys)
+            now_s = self._clock()
+            return [
+                None if one is None else Stored(one.record, now_s - one.used_at_s) for one in found
+            ]
 
     def take(self, keys: Sequence[str], epoch: int) -> list[Taken | None]:
         with self._lock:

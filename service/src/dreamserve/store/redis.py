@@ -9,7 +9,6 @@ in between, in one round trip. Redis Cluster is not supported, as a script's key
 from collections.abc import Sequence
 from struct import Struct
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -17,14 +16,25 @@ from redis.retry import Retry
 
 from dreamserve.errors import SettingsError
 from dreamserve.settings import masked
-from dreamserve.store.base import AT_ONCE, Change, Retention, StoreError, Taken
+from dreamserve.store.base import AT_ONCE, Change, Retention, Stored, StoreError, Taken
+from dreamserve.store.redis_url import check_url, without_waitaof
 
 PREFIX = "dreamserve:session:"
-NOT_ENCODED = "is the password percent-encoded, the port a number, and each option one of Redis?"
+NOT_ENCODED = (
+    "is the password percent-encoded, the port a number, the database too, each option valid?"
+)
 REDIS_TICKS_S = 0.25  # Redis looks for timeouts every 0.1 s; it must reply before the socket's
 _EPOCH = Struct(">Q")
 _WRITE, _RENEW, _CHECK = b"w", b"r", b"c"
 
+_READ_SCRIPT = """
+local found = {}
+for i, key in ipairs(KEYS) do
+    local value = redis.call('GET', key)
+    found[i] = value and {value:sub(17), redis.call('PTTL', key)}
+end
+return found
+"""
 _TAKE_SCRIPT = """
 local taken = {}
 for i, key in ipairs(KEYS) do
@@ -78,13 +88,15 @@ class RedisStore:
 
     The URL's option `waitaof=LOCAL,REPLICAS` makes each commit wait until that many local and
     replica append-only files have it on disk (WAITAOF of Redis 7.2). Raises SettingsError for a URL
-    that is not valid. A server that does not answer is no error here: operations raise StoreError.
+    that is not valid, or has an option that is not understood. A server that does not answer is no
+    error here: operations raise StoreError.
     """
 
     def __init__(self, url: str, retention: Retention, timeout_s: float) -> None:
         self._retention = retention
         self._waitaof_ms = int(1e3 * (timeout_s - min(REDIS_TICKS_S, timeout_s / 2)))
         try:
+            check_url(url)
             url, self._wait_for = without_waitaof(url)
             # The caller decides what is sent again, and until when.
             self._redis = redis.Redis.from_url(
@@ -93,23 +105,32 @@ class RedisStore:
                 socket_connect_timeout=timeout_s,
                 retry=Retry(NoBackoff(), 0),
             )
-        except (ValueError, redis.RedisError) as error:
+            self._redis.connection_pool.make_connection()  # without connecting: checks the options
+        except (ValueError, TypeError, redis.RedisError) as error:
             # The library's message may quote a part of the password.
             reason = NOT_ENCODED if "@" in url else str(error)
             raise SettingsError(f"cannot use the store {masked(url)}: {reason}") from None
+        self._read = self._redis.register_script(_READ_SCRIPT)
         self._take = self._redis.register_script(_TAKE_SCRIPT)
         self._commit = self._redis.register_script(_COMMIT_SCRIPT)
 
+    def own_keys(self, most: int) -> list[str]:
+        return []
+
+    def read(self, keys: Sequence[str]) -> list[Stored | None]:
+        replies = self._run_all(self._read, keys, [])
+        return [reply and Stored(reply[0], self._idle_s(reply[1])) for reply in replies]
+
     def take(self, keys: Sequence[str], epoch: int) -> list[Taken | None]:
-        replies: list[Any] = []
-        for first in range(0, len(keys), AT_ONCE):
-            part = keys[first : first + AT_ONCE]
-            replies += self._run(self._take, part, [_EPOCH.pack(epoch)])
-        kept_s = self._retention.kept_s
-        return [  # a key may have more time left than it was given: Redis' clock was set back
-            reply and Taken(reply[0], reply[1], max(0.0, kept_s - 1e-3 * reply[2]))
-            for reply in replies
-        ]
+        replies = self._run_all(self._take, keys, [_EPOCH.pack(epoch)])
+        return [reply and Taken(reply[0], reply[1], self._idle_s(reply[2])) for reply in replies]
+
+    def _idle_s(self, left_ms: int) -> float:
+        """Return for how long a key was not used that is kept for another `left_ms`.
+
+        It may have more time left than it was given, if Redis' clock was set back.
+        """
+        return max(0.0, self._retention.kept_s - 1e-3 * left_ms)
 
     def commit(self, changes: Sequence[Change]) -> list[bool]:
         applied: list[Any] = []
@@ -148,6 +169,15 @@ class RedisStore:
     def close(self) -> None:
         self._redis.close()
 
+    def _run_all(
+        self, script: Any, keys: Sequence[str], arguments: Sequence[bytes | int]
+    ) -> list[Any]:
+        """Run a script whose arguments are the same for all keys, for AT_ONCE keys at a time."""
+        replies: list[Any] = []
+        for first in range(0, len(keys), AT_ONCE):
+            replies += self._run(script, keys[first : first + AT_ONCE], arguments)
+        return replies
+
     def _run(self, script: Any, keys: Sequence[str], arguments: Sequence[bytes | int]) -> Any:
         try:
             return script(keys=[PREFIX + key for key in keys], args=arguments)
@@ -171,20 +201,3 @@ class RedisStore:
                 f"redis: {local} local and {replicas} replica append-only files have the commit,"
                 f" not {wanted_local} and {wanted_replicas}"
             )
-
-
-def without_waitaof(url: str) -> tuple[str, tuple[int, int] | None]:
-    """Return the URL without the option `waitaof`, and its two numbers.
-
-    The other options stay as they are encoded.
-    """
-    parts = urlsplit(url)
-    options = parts.query.split("&")
-    others = [option for option in options if option.partition("=")[0] != "waitaof"]
-    if len(others) == len(options):
-        return url, None
-    value = dict(parse_qsl(parts.query)).get("waitaof", "")
-    local, _, replicas = value.partition(",")
-    if not (local.isdecimal() and replicas.isdecimal()):
-        raise SettingsError(f"the store's waitaof is {value!r}; use LOCAL,REPLICAS such as 1,1")
-    return urlunsplit(parts._replace(query="&".join(others))), (int(local), int(replicas))

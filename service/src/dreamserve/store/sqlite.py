@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from dreamserve.errors import SettingsError
-from dreamserve.store.base import FIRST_VERSION, Change, Retention, StoreError, Taken
+from dreamserve.store.base import ENDED, FIRST_VERSION, Change, Retention, Stored, StoreError, Taken
 
 PURGE_S = 60.0  # interval of the removal of old records
 _SCHEMA = """
@@ -24,6 +24,10 @@ CREATE TABLE IF NOT EXISTS sessions (
     used_at_s REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS sessions_by_use ON sessions (used_at_s);
 """
+_OWN_KEYS = (
+    "SELECT key FROM sessions WHERE used_at_s >= ? AND record != ? ORDER BY used_at_s DESC LIMIT ?"
+)
+_READ = "SELECT record, used_at_s FROM sessions WHERE key = ?"
 _TAKE = (
     "UPDATE sessions SET epoch = ?, version = version + 1 WHERE key = ?"
     " RETURNING version, record, used_at_s"
@@ -79,6 +83,17 @@ class SqliteStore:
     def _clock(self) -> float:
         return self._began_s + self._monotonic()
 
+    def own_keys(self, most: int) -> list[str]:
+        since_s = self._clock() - self._retention.ttl_s
+        with self._transaction("BEGIN") as execute:
+            return [key for (key,) in execute(_OWN_KEYS, (since_s, ENDED, most))]
+
+    def read(self, keys: Sequence[str]) -> list[Stored | None]:
+        with self._transaction("BEGIN") as execute:
+            rows = [execute(_READ, (key,)).fetchone() for key in keys]
+        now_s = self._clock()
+        return [row and Stored(row[0], now_s - row[1]) for row in rows]
+
     def take(self, keys: Sequence[str], epoch: int) -> list[Taken | None]:
         with self._transaction() as execute:
             rows = [execute(_TAKE, (epoch, key)).fetchone() for key in keys]
@@ -101,10 +116,12 @@ class SqliteStore:
         self._connection.close()
 
     @contextmanager
-    def _transaction(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
+    def _transaction(
+        self, begin: str = "BEGIN IMMEDIATE"
+    ) -> Iterator[Callable[..., sqlite3.Cursor]]:
         connection = self._connection
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(begin)
             try:
                 yield connection.execute
                 connection.execute("COMMIT")

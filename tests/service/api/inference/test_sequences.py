@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dreamserve.engine.fake import fake_world
+
 pytestmark = pytest.mark.anyio
 
 START, END = {"sequence_start": True}, {"sequence_end": True}
@@ -162,9 +164,45 @@ async def test_a_sequence_is_stepped_through_its_own_world_only(client, infer):
     assert (await client.http.get("/sessions/1")).json()["step"] == 0
 
 
-async def test_a_server_of_one_world_steps_too(serving, body_of, tensors_of):
-    from dreamserve.engine.fake import fake_world
+async def test_a_request_whose_timeout_has_passed_begins_steps_and_ends_nothing(client, body_of):
+    async def ask(timeout_s: str, action: int | None = None, **flags: bool) -> Any:
+        body, headers = body_of(action, parameters={"sequence_id": 1, **flags})
+        headers = {**headers, "x-request-timeout": timeout_s}
+        return await client.http.post("/v2/models/fake/infer", content=body, headers=headers)
 
+    late = await ask("1e-9", **START)
+    assert (late.status_code, late.json()["code"]) == (408, "deadline_passed")
+    assert "timeout" in late.json()["error"]
+    assert (await client.http.get("/sessions/1")).status_code == 404
+    assert (await ask("30", 1, **START)).status_code == 200
+    for flags in ({"action": 1}, END):
+        assert (await ask("1e-9", **flags)).json()["code"] == "deadline_passed"
+    assert (await client.http.get("/sessions/1")).json()["step"] == 1
+    refused = await ask("soon", 1)
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
+    assert "x-request-timeout must be" in refused.json()["error"]
+
+
+async def test_what_a_request_stands_for_has_one_timeout_together(client, body_of, monkeypatch):
+    left_s = []
+    engine = client.app.service.async_engine
+    send = engine.send
+
+    async def slow(request: Any, disconnected: Any, caller: Any, timeout_s: float) -> Any:
+        left_s.append(timeout_s)
+        result = await send(request, disconnected, caller, timeout_s)
+        await asyncio.sleep(0.01)
+        return result
+
+    monkeypatch.setattr(engine, "send", slow)
+    body, headers = body_of(1, parameters={"sequence_id": 1, **START})
+    headers = {**headers, "x-request-timeout": "30"}
+    response = await client.http.post("/v2/models/fake/infer", content=body, headers=headers)
+    assert response.status_code == 200
+    assert 20 < left_s[-1] <= left_s[-2] - 0.009 < 30
+
+
+async def test_a_server_of_one_world_steps_too(serving, body_of, tensors_of):
     async with serving(fake_world()) as client:
         for number, extra in enumerate([START, {}, END], start=1):
             body, headers = body_of(1, parameters={"sequence_id": 5, **extra})
@@ -181,3 +219,27 @@ async def test_an_invalid_action_begins_nothing_in_place_of_an_ended_dream(clien
     assert refused.json()["code"] == "invalid_action"
     described = (await client.http.get("/sessions/1")).json()
     assert (described["step"], described["truncated"]) == (1, True)
+
+
+@pytest.mark.parametrize("worlds", [["new"], ["new", "other"]])
+async def test_a_lost_sequence_may_start_over_and_end(serving, body_of, tmp_path, worlds):
+    store = f"sqlite:{tmp_path / 'dreams.db'}"
+
+    async def ask(client: Any, world: str, action: int | None, sequence_id: int, **flags: bool):
+        body, headers = body_of(action, parameters={"sequence_id": sequence_id, **flags})
+        path = f"/v2/models/{world}/infer"
+        return await client.http.post(path, content=body, headers=headers)
+
+    async with serving(fake_world("old"), store=store) as client:
+        for number in (1, 2, 3):
+            assert (await ask(client, "old", 1, number, **START)).status_code == 200
+    async with serving(*map(fake_world, worlds), store=store) as client:
+        assert (await ask(client, "new", 1, 1)).json()["code"] == "session_lost"
+        begun = await ask(client, "new", 1, 1, **START)
+        assert (begun.status_code, begun.json()["parameters"]["step"]) == (200, 1)
+        assert (await ask(client, "new", 1, 2, **END)).json()["code"] == "session_lost"
+        assert (await ask(client, "new", None, 2, **END)).status_code == 200
+        assert (await ask(client, "new", None, 3, **END)).status_code == 200
+        for number in (2, 3):
+            ended = await client.http.get(f"/sessions/{number}")
+            assert ended.json()["code"] == "session_not_found"

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -16,8 +17,10 @@ from websockets.sync.client import ClientConnection, connect
 from dreamserve.api import connections
 from dreamserve.api.memory import wire_memory
 from dreamserve.settings import Settings
+from dreamserve_protocol.errors import InvalidRequestError
 
 PATIENCE_S = 20.0
+RESETS = {"/stream": {"id": 1, "verb": "reset", "body": {}}, "/ws": {"type": "reset"}}
 LARGE = {"start": {"bank": 1}, "futures": 500, "horizon": 200, "seed": 1}  # a response of 4 MB
 
 
@@ -169,6 +172,69 @@ def test_a_websocket_without_messages_is_closed(listening, path) -> None:
         connect(f"ws://127.0.0.1:{served.port}{path}") as socket,
     ):
         assert close_code(socket) == CloseCode.GOING_AWAY
+
+
+@pytest.mark.parametrize("path", ["/stream", "/ws"])
+def test_a_websocket_is_idle_again_once_its_messages_are_answered(listening, path) -> None:
+    with (
+        listening(socket_idle_timeout_s=0.1) as served,
+        connect(f"ws://127.0.0.1:{served.port}{path}") as socket,
+    ):
+        for _ in range(3):
+            socket.send(json.dumps(RESETS[path]))
+            assert "latent" in socket.recv(PATIENCE_S)
+        assert close_code(socket) == CloseCode.GOING_AWAY
+
+
+@pytest.fixture
+def hold(monkeypatch) -> Callable[[Any], list[Any]]:
+    """Return a function that lets a server keep its requests; it returns where their futures go."""
+
+    def held_of(served: Any) -> list[Any]:
+        held: list[Any] = []
+        engine = served.app.service.async_engine
+        monkeypatch.setattr(engine, "queue", lambda _, future, *__: held.append(future))
+        return held
+
+    return held_of
+
+
+@pytest.mark.parametrize("path", RESETS)
+def test_a_websocket_is_not_idle_while_a_request_is_in_progress(listening, hold, path) -> None:
+    with (
+        listening(socket_idle_timeout_s=0.1) as served,
+        connect(f"ws://127.0.0.1:{served.port}{path}") as socket,
+    ):
+        held = hold(served)
+        socket.send(json.dumps(RESETS[path]))
+        until(lambda: held)
+        for _ in range(3):
+            with stream(served) as idle:
+                assert close_code(idle) == CloseCode.GOING_AWAY
+        answer = partial(held[0].set_exception, InvalidRequestError("at last"))
+        served.app.service.async_engine._loop.call_soon_threadsafe(answer)
+        assert "at last" in socket.recv(PATIENCE_S)
+        assert close_code(socket) == CloseCode.GOING_AWAY
+
+
+@pytest.mark.parametrize("path", RESETS)
+def test_a_websocket_makes_no_room_while_a_request_is_in_progress(
+    listening, dial, hold, path
+) -> None:
+    with (
+        listening(max_connections=2, idle_timeout_s=0.4) as served,
+        connect(f"ws://127.0.0.1:{served.port}{path}", close_timeout=0.1) as socket,
+    ):
+        held = hold(served)
+        socket.send(json.dumps(RESETS[path]))
+        until(lambda: held)
+        assert dial(served).is_closed()  # after a time in which the socket was looked at, too
+        younger = dial(served)
+        with httpx.Client(base_url=served.url) as http:
+            assert http.get("/livez").status_code == 200
+            assert younger.is_closed()
+        with pytest.raises(TimeoutError):
+            socket.recv(timeout=0)
 
 
 def test_who_does_not_read_a_response_in_time_is_disconnected(listening, dial) -> None:

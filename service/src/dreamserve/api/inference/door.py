@@ -4,10 +4,11 @@ A world is a model, a session a sequence. The body of a request becomes a `Call`
 becomes the outputs that were asked for. Steps have no numbers here: a request sent twice takes two.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -24,6 +25,7 @@ from dreamserve.api.inference.sequences import Call, Result, Sequences, call_of
 from dreamserve.api.problems import MEDIA_TYPE, headers_of, problem_of
 from dreamserve.api.responses import BytesResponse, Static, options_response
 from dreamserve.api.service import Service
+from dreamserve.api.timeouts import timeout_s_of
 from dreamserve.engine.world import World
 from dreamserve.validation import validated
 from dreamserve_protocol.errors import A_RESET, UnsupportedMediaTypeError, WorldNotFoundError
@@ -51,7 +53,15 @@ _SHOWN = 80
 R = TypeVar("R")
 Page = Callable[[Scope], dict[str, Any]]
 Read = Callable[[Scope, bytes], R]
-Respond = Callable[[R, Disconnected, Caller], Awaitable[BytesResponse]]
+Respond = Callable[[R, "Sender"], Awaitable[BytesResponse]]
+
+
+class Sender(NamedTuple):
+    """Who sends a request, and how long they wait for its response."""
+
+    caller: Caller
+    disconnected: Disconnected
+    until_s: float  # time of the event loop
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +84,7 @@ class Post(Generic[R]):
             return
         headers: Headers = scope["state"]["headers"]
         _check_media_type(headers)
-        caller = scope["state"]["caller"]
+        timeout_s = timeout_s_of(headers)
         held = Held(self._service.connections.bodies, scope)
         try:
             limit = self._service.settings.max_body_bytes
@@ -82,7 +92,9 @@ class Post(Generic[R]):
             read = partial(self._read, scope, body)
             quick = b"content-encoding" not in headers and is_quick(body, as_msgpack=False)
             request = read() if quick else await self._service.aside(read)
-            response = await self._respond(request, partial(disconnected, receive), caller)
+            until_s = asyncio.get_running_loop().time() + timeout_s
+            caller, gone = scope["state"]["caller"], partial(disconnected, receive)
+            response = await self._respond(request, Sender(caller, gone, until_s))
         finally:
             held.free()
         await response(scope, receive, send)
@@ -161,9 +173,7 @@ class Inference:
         fields, _ = self._split(scope, body or b"{}")
         return validated(IndexRequest, fields)
 
-    async def _index(
-        self, request: IndexRequest, disconnected: Disconnected, caller: Caller
-    ) -> BytesResponse:
+    async def _index(self, request: IndexRequest, _: Sender) -> BytesResponse:
         """List the models."""
         is_ready = self._service.engine.ready and not self._service.engine.draining
         state = {"state": "READY" if is_ready else "UNAVAILABLE", "reason": ""}
@@ -173,14 +183,15 @@ class Inference:
     def _read_infer(self, scope: Scope, body: bytes) -> Call:
         return call_of(self._model(scope), *self._split(scope, body))
 
-    async def _infer(self, call: Call, disconnected: Disconnected, caller: Caller) -> BytesResponse:
-        """Begin, step and end a dream, as the request says."""
-        engine = self._service.async_engine
+    async def _infer(self, call: Call, sender: Sender) -> BytesResponse:
+        """Begin, step and end a dream, as the request says, all within the sender's time."""
+        engine, now_s = self._service.async_engine, asyncio.get_running_loop().time
 
         def ask(request: Request[Any]) -> Coroutine[Any, Any, Any]:
-            return engine.send(request, disconnected, caller)
+            left_s = sender.until_s - now_s()
+            return engine.send(request, sender.disconnected, sender.caller, left_s)
 
-        return _response_of(call, await self._sequences.run(call, ask, caller))
+        return _response_of(call, await self._sequences.run(call, ask, sender.caller))
 
 
 def _response_of(call: Call, result: Result) -> BytesResponse:

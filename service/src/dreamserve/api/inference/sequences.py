@@ -19,6 +19,7 @@ from dreamserve_protocol.common import MaxSteps, Seed, SessionId, Temperature, W
 from dreamserve_protocol.errors import (
     InvalidRequestError,
     SessionExpiredError,
+    SessionLostError,
     SessionNotFoundError,
     StepConflictError,
 )
@@ -146,7 +147,7 @@ class Sequences:
             raise StepConflictError(f"another request is beginning sequence {session_id}")
         self._beginning.add(key)
         try:
-            with suppress(SessionNotFoundError, SessionExpiredError):
+            with suppress(SessionNotFoundError, SessionExpiredError, SessionLostError):
                 live = await ask(SessionRequest(session_id))
                 if not (live.terminated or live.truncated):
                     raise StepConflictError(
@@ -163,8 +164,16 @@ class Sequences:
 
 
 async def _check_world(call: Call, ask: Ask) -> None:
-    """Raise InvalidRequestError for a sequence of another world than the path's."""
-    live = await ask(SessionRequest(call.session_id))
+    """Raise InvalidRequestError for a sequence of another world than the path's.
+
+    A lost one is of no world that is loaded, so any path may end it.
+    """
+    try:
+        live = await ask(SessionRequest(call.session_id))
+    except SessionLostError:
+        if call.action is None:
+            return
+        raise
     if live.world != call.model.name:
         raise InvalidRequestError(f"sequence {call.session_id} is of the world {live.world}")
 

@@ -6,7 +6,8 @@ tried again until `timeout_s` has passed; if the last one failed, the next is tr
 what has queued behind a failure fails with it, so that callers are told soon while a store is down.
 
 `strict`: what the store did not confirm in time is lost, and the sessions' copies here with it.
-Otherwise it stays queued, at most one record for each session, until the store confirms it.
+Otherwise it stays queued until the store confirms it: the last record of each session that lives
+here, or that the store had before it failed. These are at most twice the server's capacity.
 """
 
 import logging
@@ -18,19 +19,26 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from dreamserve.engine.durability.sending import change_of, is_kept, without_origins
 from dreamserve.engine.histogram import SECONDS, Histogram
 from dreamserve.engine.sessions.keys import SessionKey, stored_key
 from dreamserve.engine.sessions.ledger import Lease, StoredUse
-from dreamserve.store.base import FIRST_VERSION, Change, Store, StoreError, Taken, new_epoch
+from dreamserve.store.base import (
+    Store,
+    Stored,
+    StoreError,
+    Taken,
+    new_epoch,
+)
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.5  # between attempts
 RETRY_S = 0.5  # between commits of what stayed queued
 
 T = TypeVar("T")
 Confirmed = Callable[[str | None], None]  # gets why the store did not confirm, or None
-Found = Callable[
-    [Sequence[SessionKey], Sequence[Taken | None] | str, int], None
-]  # keys, …, their epoch
+# What was read or taken over, in the order of the keys; or why the store did not respond.
+Results = Sequence[Stored | Taken | None] | str
+Found = Callable[[Sequence[SessionKey], Results, int], None]  # keys, …, the epoch of a takeover
 
 log = logging.getLogger("dreamserve.store")
 
@@ -47,7 +55,8 @@ class StoreMeasures:
     """What is measured of a store; the committer's thread writes, any thread reads."""
 
     def __init__(self) -> None:
-        self.take_s, self.commit_s = Histogram(SECONDS), Histogram(SECONDS)  # with all attempts
+        self.read_s, self.take_s = Histogram(SECONDS), Histogram(SECONDS)  # with all attempts
+        self.commit_s = Histogram(SECONDS)
         self.confirmed = self.refused = self.failed = 0  # changes of sessions
         self.errors = 0  # attempts that failed
 
@@ -59,9 +68,10 @@ class Committer:
         self._store, self._found = store, found
         self._strict, self._timeout_s = strict, timeout_s
         self._unconfirmed: dict[Lease, StoredUse] = {}  # to send
-        self._work = threading.Condition()  # guards the next three
+        self._work = threading.Condition()  # guards the next four
         self._commits: deque[Commit] = deque()
-        self._keys: list[SessionKey] = []  # to look up
+        self._sought: list[SessionKey] = []  # to read
+        self._wanted: list[SessionKey] = []  # to take over
         self._stop_at_s: float | None = None  # by time.monotonic; None: not stopping
         self.measures = StoreMeasures()
         self.is_down = False  # whether the last operation failed
@@ -82,44 +92,59 @@ class Committer:
             self._commits.append(commit)
             self._work.notify()
 
-    def look_up(self, keys: Sequence[SessionKey]) -> None:
-        """Queue a search for sessions, which this engine takes over if they exist."""
+    def read(self, keys: Sequence[SessionKey]) -> None:
+        """Queue a search for sessions, which changes nothing."""
         with self._work:
-            self._keys += keys
+            self._sought += keys
+            self._work.notify()
+
+    def take(self, keys: Sequence[SessionKey]) -> None:
+        """Queue the takeover of sessions."""
+        with self._work:
+            self._wanted += keys
             self._work.notify()
 
     def _run(self) -> None:
         while True:
             with self._work:
                 self._work.wait_for(self._has_work, RETRY_S if self._unconfirmed else None)
-                commits, keys = list(self._commits), self._keys
+                commits, wanted, sought = list(self._commits), self._wanted, self._sought
                 self._commits.clear()
-                self._keys = []
+                self._wanted, self._sought = [], []
             failure = self._commit(commits) if commits or self._unconfirmed else None
-            if keys:  # after the commits, which may be of the same sessions
-                failure = self._take(keys, failure)
+            if wanted:  # after the commits, which may be of the same sessions
+                failure = self._take(wanted, failure)
+            if sought:
+                failure = self._read(sought, failure)
             if failure is not None:
                 self._fail_queued(failure)
-            if self._stop_at_s is not None and not (commits or keys) and self._may_end():
+            is_idle = not (commits or wanted or sought)
+            if self._stop_at_s is not None and is_idle and self._may_end():
                 break
         if self._unconfirmed:
             log.error("%d sessions could not be recorded before the end", len(self._unconfirmed))
         self._store.close()
 
     def _has_work(self) -> bool:
-        return bool(self._commits or self._keys) or self._stop_at_s is not None
+        queued = self._commits or self._wanted or self._sought
+        return bool(queued) or self._stop_at_s is not None
 
     def _may_end(self) -> bool:
         return not self._unconfirmed or time.monotonic() >= (self._stop_at_s or 0.0)
 
     def _take(self, keys: Sequence[SessionKey], failure: str | None) -> str | None:
         """Take sessions over, unless the store has just failed; return its failure."""
-        epoch, stored = new_epoch(), list(map(stored_key, keys))
-        found: Sequence[Taken | None] | str | None = failure
-        if found is None:
-            take = partial(self._store.take, stored, epoch)
-            found = self._tried(take, self.measures.take_s)
+        epoch = new_epoch()
+        take = partial(self._store.take, list(map(stored_key, keys)), epoch)
+        found = failure if failure is not None else self._tried(take, self.measures.take_s)
         self._found(keys, found, epoch)
+        return found if isinstance(found, str) else None
+
+    def _read(self, keys: Sequence[SessionKey], failure: str | None) -> str | None:
+        """Read sessions, unless the store has just failed; return its failure."""
+        read = partial(self._store.read, list(map(stored_key, keys)))
+        found = failure if failure is not None else self._tried(read, self.measures.read_s)
+        self._found(keys, found, 0)
         return found if isinstance(found, str) else None
 
     def _fail_queued(self, failure: str) -> None:
@@ -128,7 +153,8 @@ class Committer:
         With `relaxed`, commits wait for the store, and only lookups fail.
         """
         with self._work:
-            keys, self._keys = self._keys, []
+            keys = [*self._wanted, *self._sought]
+            self._wanted, self._sought = [], []
             commits = list(self._commits) if self._strict else []
             if self._strict:
                 self._commits.clear()
@@ -137,7 +163,7 @@ class Committer:
                 use.lease.lost = True
             commit.confirmed(failure)
         if keys:
-            self._found(keys, failure, new_epoch())
+            self._found(keys, failure, 0)
 
     def _commit(self, commits: Sequence[Commit]) -> str | None:
         """Send commits, and what is unconfirmed; return why the store did not confirm them."""
@@ -145,12 +171,12 @@ class Committer:
         sent: list[StoredUse] = []
         failure: str | None = None
         while waiting and failure is None:
-            sent, waiting = _without_origins(waiting)
+            sent, waiting = without_origins(waiting)
             failure = self._send(sent)
         if failure is None:
             self._unconfirmed = {}
         elif not self._strict:
-            self._unconfirmed = {use.lease: use for use in (*sent, *waiting)}
+            self._unconfirmed = {use.lease: use for use in (*sent, *waiting) if is_kept(use)}
         else:
             self._unconfirmed = {}
             for use in sent:
@@ -186,7 +212,7 @@ class Committer:
                 owned.append(use)
         if not owned:
             return None
-        changes = list(map(_change, owned))
+        changes = list(map(change_of, owned))
         applied = self._tried(partial(self._store.commit, changes), self.measures.commit_s)
         self._count(applied, len(changes))
         if isinstance(applied, str):
@@ -234,25 +260,3 @@ class Committer:
                 self.is_down = False
                 took_s.add(time.monotonic() - began_s)
                 return result
-
-
-def _without_origins(uses: list[StoredUse]) -> tuple[list[StoredUse], list[StoredUse]]:
-    """Return the uses to send first, and the forks of these, which wait for their origins.
-
-    Two forks of each other, each of which has replaced its origin, do not wait.
-    """
-    if all(use.origin is None for use in uses):
-        return uses, []
-    leases = {use.lease for use in uses}
-    first = [use for use in uses if use.origin not in leases]
-    if not first:
-        return uses, []
-    return first, [use for use in uses if use.origin in leases]
-
-
-def _change(use: StoredUse) -> Change:
-    """Return the change to send. Each record has a version of its own, whatever becomes of it."""
-    lease = use.lease
-    if use.record is not None:
-        lease.version = lease.version + 1 if lease.is_stored else FIRST_VERSION
-    return Change(lease.stored_key, lease.epoch, lease.version, use.record, use.renew)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dreamserve.engine.durability.committer import Commit, Committer
+from dreamserve.engine.durability.committer import Commit, Committer, Results
 from dreamserve.engine.durability.lookups import Lookups
 from dreamserve.engine.durability.lost_rows import (
     BatchResult,
@@ -23,12 +23,13 @@ from dreamserve.engine.durability.lost_rows import (
     without_some,
 )
 from dreamserve.engine.durability.needs import ends_unnamed, keys_of, needs_of
+from dreamserve.engine.durability.recovery import recover
 from dreamserve.engine.scheduling.queued import QueuedRequest, Settled
 from dreamserve.engine.sessions.keys import SessionKey, id_of
 from dreamserve.engine.sessions.ledger import Lease, Ledger, StoredUse
 from dreamserve.engine.sessions.stored import packed
 from dreamserve.engine.sessions.table import SessionTable
-from dreamserve.store.base import ENDED, Store, Taken
+from dreamserve.store.base import ENDED, Store
 from dreamserve_protocol.batches import StepBatchRequest
 from dreamserve_protocol.errors import (
     ProblemError,
@@ -77,6 +78,7 @@ class Gate:
         engine: Requeue,
     ) -> None:
         self._sessions, self._ledger, self._engine = sessions, ledger, engine
+        recover(durability.store, sessions)
         self._strict = durability.strict
         self.committer = Committer(
             durability.store,
@@ -84,7 +86,7 @@ class Gate:
             strict=durability.strict,
             timeout_s=durability.timeout_s,
         )
-        self.lookups = Lookups(sessions, ledger, self.committer.look_up)
+        self.lookups = Lookups(sessions, ledger, self.committer.read, self.committer.take)
         self._held = self._released = 0  # outcomes so far; each number is written by one thread
 
     @property
@@ -124,9 +126,7 @@ class Gate:
             self.committer.commit(Commit(uses, lambda failure: self._release(held, failure)))
         return at_once
 
-    def _found(
-        self, keys: Sequence[SessionKey], found: Sequence[Taken | None] | str, epoch: int
-    ) -> None:
+    def _found(self, keys: Sequence[SessionKey], found: Results, epoch: int) -> None:
         """Receive what the committer has found, in its thread."""
         self.lookups.found(keys, found, epoch)
         self._engine.wake()

@@ -59,7 +59,7 @@ def without_some(
 
     Where the store did not tell whether they do, it is an error: the request may be sent again.
     """
-    lost = [lease for lease in leases if lease.lost]
+    lost = {lease for lease in leases if lease.lost and not lease.held}
     unknown = sum(lease.in_doubt for lease in lost)
     if unknown:
         return StoreUnavailableError(

@@ -33,6 +33,7 @@ def batch_size(limits: Limits, spec: WorldSpec, count: int, include: Sequence[st
     decoded = spec.observation.field in include
     row_bytes = _ROW_BYTES + 4 * spec.latent_size + bytes_of(spec.observation) * decoded
     row_bytes += spec.state_bytes() * ("state" in include)
+    row_bytes += 4 * len(spec.signals) * ("signals" in include)
     limits.check_job_bytes(count * row_bytes, f"{count} rows")
     return Size(steps=count, memory_bytes=count * row_bytes)
 

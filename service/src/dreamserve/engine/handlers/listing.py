@@ -62,6 +62,8 @@ def admin_delete(table: SessionTable, request: AdminDeleteRequest) -> Work[Admin
             if table.now_s - slab.used_at_s[slot] >= idle_s:
                 table.remove(key)
                 deleted += 1
+        elif table.ledger is not None and table.ledger.end_without_copy(key, idle_s):
+            deleted += 1
     return AdminDeleteResult(deleted)
 
 

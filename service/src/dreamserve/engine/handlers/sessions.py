@@ -24,7 +24,7 @@ def session(context: Context, request: SessionRequest) -> SessionResult:
 
 def delete(context: Context, request: DeleteRequest) -> None:
     """End the session. Raises SessionNotFoundError, SessionExpiredError."""
-    context.sessions.remove(context.sessions.find(request.session_id, use=False).id)
+    context.sessions.end(request.session_id)
 
 
 def delete_batch(context: Context, request: DeleteBatchRequest) -> Work[DeleteBatchResult]:

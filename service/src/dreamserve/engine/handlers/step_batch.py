@@ -124,11 +124,7 @@ def _repeat_or_refuse(batch: StepColumns, session: Session, i: int, requested: i
     elif not _is_repeat(batch, session, i):
         batch.errors[i] = different_content(current)
     else:
-        result, again = batch.result, session.last_result()
-        result.steps[i], result.rewards[i] = current, again.reward
-        result.terminated[i], result.truncated[i] = again.terminated, again.truncated
-        batch.write_info(i, again.info)
-        batch.show({i: session})
+        batch.write_last(i, session)
 
 
 def _is_repeat(batch: StepColumns, session: Session, i: int) -> bool:

@@ -56,8 +56,9 @@ class StepColumns:
             state = stepped.staged.output().state
             self.columns.write(where, stepped.latent[rows], [part[kept] for part in state])
         if self.columns.signals is not None:
-            signals = stepped.staged.output().signals
-            for column, part in zip(self.columns.signals.values(), signals, strict=True):
+            for column, part in zip(
+                self.columns.signals.values(), stepped.staged.signals, strict=True
+            ):
                 column[where] = part[kept]
         if self.columns.shown is not None:
             for k, shown in stepped.shown.items():
@@ -89,6 +90,17 @@ class StepColumns:
         """Write the `info` of an observed step to row `i`."""
         for name, value in info.items():
             getattr(self.result, name)[i] = value
+
+    def write_last(self, i: int, session: Session) -> None:
+        """Write the result of the session's last step to row `i` again."""
+        result, again = self.result, session.last_result()
+        result.steps[i], result.rewards[i] = session.step, again.reward
+        result.terminated[i], result.truncated[i] = again.terminated, again.truncated
+        self.write_info(i, again.info)
+        if self.columns.signals is not None:
+            for name, number in session.last_signals().items():
+                self.columns.signals[name][i] = number
+        self.show({i: session})
 
     def show(self, sessions: Mapping[int, Session]) -> None:
         """Write the present state of these sessions, by row, and the ends of dreams before it."""

@@ -27,3 +27,9 @@ def stored_key(key: SessionKey) -> str:
     An owner's name has no colon, so two owners' keys differ whatever their ids hold.
     """
     return f":{key}" if isinstance(key, str) else ":".join(key)
+
+
+def key_of_stored(stored: str) -> SessionKey:
+    """Return the key of the session that has this key in a store."""
+    owner, _, session_id = stored.partition(":")
+    return key_of(owner, session_id)

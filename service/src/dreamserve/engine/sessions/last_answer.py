@@ -36,7 +36,6 @@ def last_step_of(last: LastAnswer) -> LastStep:
         mixture=last.result.mixture,
         final=_final_of(last.result) if last.restarted else None,
         vector=last.result.vector,
-        signals=last.result.signals,
     )
 
 
@@ -67,7 +66,8 @@ def read_last_step(world: World, last_step: LastStep, result: StepResult) -> Las
     for field in _SEEN:
         shown = _shown(spec, field, getattr(last_step, field), field in include)
         setattr(result, field, shown)
-    result.signals = _signals(spec, last_step.signals, "signals" in include)
+    if "signals" not in include:
+        result.signals = None
     result.mixture = _mixture(spec, last_step.mixture, "mixture" in include)
     if "state" not in include and final is None:
         result.state = None
@@ -120,17 +120,6 @@ def _shown(spec: WorldSpec, field: str, given: Any, included: bool) -> Any:
             f" not {array.dtype} {list(array.shape)}"
         )
     return array
-
-
-def _signals(spec: WorldSpec, signals: Any, included: bool) -> dict[str, float] | None:
-    if (signals is not None) != included:
-        raise InvalidRequestError(
-            "last_step: signals must be present if and only if they were included"
-        )
-    names = [signal.name for signal in spec.signals]
-    if signals is not None and sorted(signals) != sorted(names):
-        raise InvalidRequestError(f"last_step: signals must hold {names}")
-    return None if signals is None else {name: float(signals[name]) for name in names}
 
 
 def _mixture(spec: WorldSpec, mixture: Any, included: bool) -> dict[str, Array] | None:

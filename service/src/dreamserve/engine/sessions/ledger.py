@@ -4,7 +4,7 @@ Without a store there is no ledger, and sessions are in memory alone.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import nsmallest
 from math import inf
 from typing import NamedTuple
@@ -18,7 +18,8 @@ from dreamserve_protocol.errors import ProblemError
 class Lease:
     """The ownership of one stored session, as long as the store confirms it.
 
-    All but its name and `named_at_s` belongs to the committer. `lost`: a commit was not confirmed.
+    All but its name, `held` and `named_at_s` belongs to the committer. `lost`: a commit was not
+    confirmed.
     The session's copy here must then be forgotten, and whatever was computed from it since.
     `in_doubt`: it may have been applied nevertheless, in an attempt whose reply was lost.
     """
@@ -29,6 +30,7 @@ class Lease:
     is_stored: bool = False  # whether the store has confirmed the session
     lost: bool = False
     in_doubt: bool = False
+    held: bool = True  # whether the session is here, and was not ended
     named_at_s: float = -inf  # by the engine's clock: when a request about it last began
 
     @property
@@ -48,10 +50,19 @@ class StoredUse(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """Why a session that was looked up cannot be used; `lease` owns its record, if there is one."""
+    """Why a session that was looked up cannot be used; `lease` owns its record, if there is one.
+
+    `idle_s`: of a session that was taken over without a copy here, so that it can be ended.
+    """
 
     error: ProblemError
     lease: Lease | None = None
+    idle_s: float | None = None
+
+    @property
+    def can_end(self) -> bool:
+        """Whether the session lives, and can be ended."""
+        return self.idle_s is not None
 
 
 @dataclass(slots=True, eq=False)
@@ -77,6 +88,7 @@ class Ledger:
             absence = self.absent.get(key)
             owned = absence and absence.lease
             self.leases[key] = owned or Lease(key, new_epoch())
+            self.leases[key].held = True
         self.use(key)
         self.origins.pop(key, None)
         if origin is not None and origin != key:
@@ -85,6 +97,21 @@ class Ledger:
     def end(self, key: SessionKey) -> None:
         """Note that a session was ended on request."""
         self.ended.append(self.forget(key))
+
+    def end_without_copy(self, key: SessionKey, idle_s: float = 0.0) -> bool:
+        """Note that a session without a copy here was ended on request.
+
+        Return False, and do nothing, if there is none, or it was not idle for `idle_s`.
+        """
+        absence = self.absent.get(key)
+        if absence is None or absence.lease is None or absence.idle_s is None:
+            return False
+        if absence.idle_s < idle_s:
+            return False
+        self.absent[key] = replace(absence, idle_s=None)
+        absence.lease.held = False
+        self.ended.append(absence.lease)
+        return True
 
     def evictable(
         self, idle: Iterable[tuple[float, SessionKey]], moment_s: float, count: int
@@ -105,4 +132,6 @@ class Ledger:
         """Give up a session, which remains in the store."""
         self.used.pop(key, None)
         self.origins.pop(key, None)
-        return self.leases.pop(key)
+        lease = self.leases.pop(key)
+        lease.held = False
+        return lease

@@ -1,6 +1,7 @@
 """The sessions of one owner: all that the handler of a request of that owner can reach."""
 
 from collections.abc import Sequence
+from copy import copy
 from math import inf
 from os import getpid
 from socket import gethostname
@@ -17,6 +18,7 @@ from dreamserve.engine.world import World
 from dreamserve_protocol.errors import (
     A_RESET,
     DrainingError,
+    OverloadedError,
     ProblemError,
     SessionExpiredError,
     SessionMovedError,
@@ -100,7 +102,7 @@ class Sessions:
             absence = ledger.absent.get(key_of(self._owner, session_id))
             if absence is None:  # it was here when the request began
                 return SessionMovedError(f"session {session_id} is no longer on this replica")
-            return type(absence.error)(absence.error.detail)
+            return copy(absence.error)
         if self._table.has_expired(key_of(self._owner, session_id)):
             idle = f"idle for over {self._table.ttl_s:g} s"
             return SessionExpiredError(f"session {session_id} was {idle}; {A_RESET} starts over")
@@ -118,8 +120,15 @@ class Sessions:
     def check_room(self, world: World, *session_ids: str, window: int = 0) -> None:
         """Raise OverloadedError unless there is room for all of these different sessions.
 
-        Each of them will keep up to `window` steps of `world` for rewinding.
+        Each of them will keep up to `window` steps of `world` for rewinding. There is none for one
+        that lives elsewhere and could not be taken over.
         """
+        ledger = self._table.ledger
+        if ledger is not None and ledger.absent:
+            for key in self._keys(session_ids):
+                absence = ledger.absent.get(key)
+                if absence is not None and isinstance(absence.error, OverloadedError):
+                    raise copy(absence.error)
         self._table.check_room(self._owner, self._keys(session_ids), world, window)
 
     def create(self, session_id: str, world: World, window: int = 0) -> Session:
@@ -162,9 +171,12 @@ class Sessions:
         """End the sessions idle for `idle_s`; return their number."""
         return delete_idle(self._table, idle_s, self._owner)
 
-    def remove(self, session_id: str) -> None:
-        """End a session that exists."""
-        self._table.remove(key_of(self._owner, session_id))
+    def end(self, session_id: str) -> None:
+        """End a session. Raises SessionNotFoundError, SessionExpiredError."""
+        key, ledger = key_of(self._owner, session_id), self._table.ledger
+        if key in self._places or ledger is None or not ledger.end_without_copy(key):
+            self.find(session_id, use=False)
+            self._table.remove(key)
 
 
 def no_session(session_id: str) -> SessionNotFoundError:

@@ -22,6 +22,7 @@ class SessionRecord:
     terminated: bool
     action: Any  # of the last step, as the slab stores it; zero before the first
     reward: float  # of the last step, a float32; zero before the first
+    signals: tuple[float, ...]  # of the last step, float32; none before the first
     last_answer: Any  # the last step's result (`slab.LastAnswer`), if it holds more than this
     last_plan: Any = None  # `slab.LastPlan`
     rewind_window: int = 0  # steps that are kept for rewinding

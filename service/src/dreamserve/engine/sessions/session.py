@@ -109,6 +109,10 @@ class Session:
         latent, reward = self.row()[0][0], float(self.slab.reward[self.slot])
         return StepResult(self.id, self.step, latent, reward, self.terminated, self.truncated)
 
+    def last_signals(self) -> dict[str, float]:
+        """Return the world's signals of the last step again, by name."""
+        return self.world.spec.named_signals(float(one[self.slot]) for one in self.slab.signals)
+
     def last_action_was(self, action: Any) -> bool:
         """Return whether the last step took this action."""
         return np.array_equal(self.slab.action[self.slot], action)

@@ -76,9 +76,9 @@ class Slab:
     """One world's sessions in columns: row i of every array belongs to slot i.
 
     The backend stores latents and recurrent states (`states`), the slab the rest. The last step's
-    action and reward are stored, too: with the latent they are its result. Results that hold more
-    are in `last_answers`, by slot. `session.Session` gives access to a single session, the methods
-    here to batches.
+    action, reward and signals are stored, too: with the latent they are its result. Results that
+    hold more are in `last_answers`, by slot. `session.Session` gives access to a single session,
+    the methods here to batches.
     """
 
     def __init__(
@@ -108,6 +108,7 @@ class Slab:
         self.created_at_s = np.zeros(count)
         self.owner = np.zeros(count, np.int32)  # number of the owner in the table
         self.reward = np.zeros(count, np.float32)
+        self.signals = tuple(np.zeros(count, np.float32) for _ in world.spec.signals)
         self.action: Actions = world.spec.action_space.zeros(count)
         self.last_answers: dict[int, LastAnswer] = {}
         self.last_plans: dict[int, LastPlan] = {}  # by slot
@@ -191,13 +192,16 @@ class Slab:
                 if (window := self.windows.get(slot)) is not None:
                     window.append(self.record(slot))
         self.states.commit(slots, staged, is_finite, latent)
-        reward = staged.reward
+        reward, signals = staged.reward, staged.signals
         if not is_finite.all():
             slots, number, actions = slots[is_finite], number[is_finite], actions[is_finite]
             reward, terminated = reward[is_finite], terminated[is_finite]
+            signals = tuple(part[is_finite] for part in signals)
         self.step[slots] = number
         self.action[slots], self.reward[slots] = actions, reward
         self.terminated[slots] = terminated
+        for column, part in zip(self.signals, signals, strict=True):
+            column[slots] = part
         if self._stored:
             self.changed.update(slots.tolist())
         if self.last_answers:
@@ -219,6 +223,7 @@ class Slab:
             terminated=bool(self.terminated[slot]),
             action=action,
             reward=float(self.reward[slot]) if step else 0.0,
+            signals=tuple(float(column[slot]) for column in self.signals) if step else (),
             last_answer=self.last_answers.get(slot) if step else None,
             last_plan=self.last_plans.get(slot),
             rewind_window=self.windows.length(slot),
@@ -233,6 +238,9 @@ class Slab:
         self.temperature[slot], self.max_steps[slot] = record.temperature, record.max_steps
         self.step[slot], self.terminated[slot] = record.step, record.terminated
         self.action[slot], self.reward[slot] = record.action, record.reward
+        if record.signals:
+            for column, number in zip(self.signals, record.signals, strict=True):
+                column[slot] = number
         self.last_answers.pop(slot, None)
         if record.last_answer is not None:
             self.last_answers[slot] = record.last_answer
@@ -266,4 +274,4 @@ def slab_bytes(spec: WorldSpec) -> int:
     # seed, key, step, began_at, max_steps, temperature, terminated, used_at_s, created_at_s, owner,
     # reward
     bookkeeping = 8 + 8 + 8 + 8 + 8 + 4 + 1 + 8 + 8 + 4 + 4 + spec.action_space.zeros(1).nbytes
-    return spec.state_bytes() + bookkeeping
+    return spec.state_bytes() + bookkeeping + 4 * len(spec.signals)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dreamserve.engine.checks import check_latent, check_state
+from dreamserve.engine.checks import check_latent, check_signals, check_state
 from dreamserve.engine.sessions.last_answer import last_step_of, read_last_step
 from dreamserve.engine.sessions.records import NO_LIMIT, SessionRecord
 from dreamserve.engine.world import World
@@ -42,6 +42,7 @@ def snapshot_of(world: World, record: SessionRecord) -> Snapshot:
         rewind_window=record.rewind_window,
         action=world.spec.action_space.single(record.action) if record.step else None,
         reward=record.reward,
+        signals=world.spec.named_signals(record.signals) if record.signals else None,
         last_step=None if last is None else last_step_of(last),
         max_steps=None if record.max_steps == NO_LIMIT else record.max_steps,
         began_at=record.began_at or None,
@@ -80,11 +81,13 @@ def record_of(world: World, given: Snapshot) -> SessionRecord:
     latent = check_latent(world, given.latent)
     if abs(given.reward) > _LARGEST_REWARD:
         raise InvalidRequestError("reward is beyond float32")
-    blank = given.action is None and not given.reward and given.last_step is None
+    given_parts = (given.action, given.last_step, given.signals)
+    blank = not given.reward and all(part is None for part in given_parts)
     if not given.step and not blank:
         raise InvalidRequestError("before its first step a session has no action and no result")
     if given.step > LARGEST_STEP:
         raise InvalidRequestError(f"step must be at most {LARGEST_STEP}, it is {given.step}")
+    signals = check_signals(world, given.signals or {}) if given.step else ()
     began_at, last_step = given.began_at or 0, given.last_step
     max_steps = given.max_steps or NO_LIMIT
     if began_at > given.step:
@@ -93,10 +96,13 @@ def record_of(world: World, given: Snapshot) -> SessionRecord:
         raise InvalidRequestError("last_step has a final if and only if began_at is step")
     last = None
     if given.last_step is not None:
-        named = spec.named_state(state)
+        shown: Any = {
+            "state": spec.named_state(state),
+            "signals": spec.named_signals(signals),
+        }
         truncated = given.step - began_at >= max_steps
         result = StepResult(
-            "", given.step, latent, given.reward, given.terminated, truncated, state=named
+            "", given.step, latent, given.reward, given.terminated, truncated, **shown
         )
         last = read_last_step(world, given.last_step, result)
     return SessionRecord(
@@ -108,6 +114,7 @@ def record_of(world: World, given: Snapshot) -> SessionRecord:
         terminated=given.terminated,
         action=spec.action_space.check(given.action) if given.step else 0,
         reward=float(np.float32(given.reward)),
+        signals=signals,
         last_answer=last,
         rewind_window=given.rewind_window,
         max_steps=max_steps,

@@ -36,6 +36,7 @@ def row_dtype(world: World) -> np.dtype[Any]:
     """Return the layout of one session's row."""
     spec, action = world.spec, world.spec.action_space.zeros(1)
     state = [(f"state.{t.name}", "<f4", t.shape) for t in spec.recurrent_state]
+    signals = [(f"signal.{signal.name}", "<f4") for signal in spec.signals]
     return np.dtype(
         [
             ("seed", "<u8"),
@@ -49,6 +50,7 @@ def row_dtype(world: World) -> np.dtype[Any]:
             ("action", action.dtype, action.shape[1:]),
             ("latent", "<f4", (spec.latent_size,)),
             *state,
+            *signals,
         ]
     )
 
@@ -62,6 +64,8 @@ def packed(slab: Slab, slots: Int64) -> list[bytes]:
     stepped = rows["step"] > 0  # before, the slab holds values of the slot's previous session
     rows["action"][stepped] = slab.action[slots[stepped]]
     rows["reward"][stepped] = slab.reward[slots[stepped]]
+    for name, column in world.spec.named_signals(slab.signals).items():
+        rows[f"signal.{name}"][stepped] = column[slots[stepped]]
     rows["latent"], state = slab.states.read(slots)
     for tensor, part in zip(world.spec.recurrent_state, state, strict=True):
         rows[f"state.{tensor.name}"] = part
@@ -125,6 +129,7 @@ def _record(world: World, row: bytes, tail: bytes) -> SessionRecord:
     """Return the session, validated as a snapshot is. Raises ValueError and others."""
     (one,) = np.frombuffer(row, row_dtype(world))
     step, max_steps, spec = int(one["step"]), int(one["max_steps"]), world.spec
+    signals = {name: float(one[f"signal.{name}"]) for name in (s.name for s in spec.signals)}
     snapshot = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -140,6 +145,7 @@ def _record(world: World, row: bytes, tail: bytes) -> SessionRecord:
         "rewind_window": int(one["rewind_window"]),
         "action": spec.action_space.single(one["action"]) if step else None,
         "reward": float(one["reward"]),
+        "signals": signals if step and signals else None,
         "last_step": msgpack.unpackb(tail) if tail else None,
         "max_steps": None if max_steps == NO_LIMIT else max_steps,
         "began_at": int(one["began_at"]) or None,

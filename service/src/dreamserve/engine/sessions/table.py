@@ -18,6 +18,7 @@ from dreamserve.engine.sessions.kept import KeptBytes
 from dreamserve.engine.sessions.keys import SessionKey, owner_of
 from dreamserve.engine.sessions.ledger import Lease, Ledger
 from dreamserve.engine.sessions.records import SessionRecord
+from dreamserve.engine.sessions.reservations import Reservations
 from dreamserve.engine.sessions.slab import Slab, WorldMeasures
 from dreamserve.engine.world import World
 from dreamserve_protocol.errors import OverloadedError
@@ -57,6 +58,7 @@ class SessionTable:
             self.add(world)
         # Keys to places. An integer each, so that idle sessions take little memory.
         self.places: dict[SessionKey, int] = {}
+        self.reserved = Reservations()  # for sessions that are being taken over
         self.counts = Counter[str]()  # of sessions by owner
         self.numbers: dict[str, int] = {}  # of the owners that have had a session
         self.quotas: Mapping[str, Quota] = {}  # by owner
@@ -146,12 +148,12 @@ class SessionTable:
         self, owner: str, keys: Sequence[SessionKey], kept_bytes: int
     ) -> OverloadedError | None:
         """Return the error if there is no room; `kept_bytes` are those of each rewind window."""
-        new = self._new(keys)
-        if len(self.places) + new > self.capacity:
-            return self._crowded(f"{len(self.places)} of {self.capacity} sessions", None)
-        if new and self.counts[owner] + new > (most := self.quota(owner).sessions):
-            of_quota = f"{self.counts[owner]} of the {most:g} sessions of your quota"
-            return self._crowded(of_quota, owner)
+        new, taken = self._new(keys), len(self.places) + len(self.reserved)
+        if taken + new > self.capacity:
+            return self._crowded(f"{taken} of {self.capacity} sessions", None)
+        owned = self.counts[owner] + self.reserved.counts[owner]
+        if new and owned + new > (most := self.quota(owner).sessions):
+            return self._crowded(f"{owned} of the {most:g} sessions of your quota", owner)
         if kept_bytes and self._kept(keys) + len(keys) * kept_bytes > self._max_kept_bytes:
             return OverloadedError(
                 f"all sessions together may keep {self._max_kept_bytes} bytes of steps for"
@@ -196,7 +198,7 @@ class SessionTable:
         """Return the most bytes of the rewind windows of all sessions except `without`."""
         places = [self.at(self.places[key]) for key in without if key in self.places]
         excluded = sum(slab.windows.length(slot) * slab.kept_step_bytes for slab, slot in places)
-        return self.kept_bytes - excluded
+        return self.kept_bytes + self.reserved.kept_bytes - excluded
 
     def create(
         self, key: SessionKey, world: World, window: int, origin: SessionKey | None = None
@@ -211,9 +213,18 @@ class SessionTable:
             self.ledger.create(key, origin)
         return created
 
+    def reserve(self, key: SessionKey, slab: Slab, window: int) -> None:
+        """Keep room for a session that is about to be taken over. Raises OverloadedError."""
+        self.check_room(owner_of(key), [key], slab.world, window)
+        self.reserved.add(key, window * slab.kept_step_bytes)
+
     def adopt(self, lease: Lease, slab: Slab, record: SessionRecord, idle_s: float) -> None:
-        """Continue a session that was taken over from the store. Raises OverloadedError."""
+        """Continue a session that was taken over from the store, in the room reserved for it.
+
+        Raises OverloadedError if the room does not suffice, as it has changed meanwhile.
+        """
         key, window = lease.key, record.rewind_window
+        self.reserved.drop(key)
         self.check_room(owner_of(key), [key], slab.world, window)
         _, slot = self._place(key, slab, window)
         slab.measures.taken_over += 1
@@ -258,7 +269,7 @@ class SessionTable:
 
         The next request about one of them takes it over, as if from another server.
         """
-        excess = len(self.places) + self._new(keys) - self.capacity
+        excess = len(self.places) + len(self.reserved) + self._new(keys) - self.capacity
         if self.ledger is None or excess <= 0:
             return
         moment_s = self.now_s - IDLE_S

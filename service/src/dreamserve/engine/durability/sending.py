@@ -1,0 +1,36 @@
+"""How the uses of sessions are sent to a store: in what order, as which changes, and if again."""
+
+from dreamserve.engine.sessions.ledger import StoredUse
+from dreamserve.store.base import FIRST_VERSION, Change
+
+
+def is_kept(use: StoredUse) -> bool:
+    """Return whether to send a use again that the store did not confirm.
+
+    A session that is no longer here, and that the store has never confirmed, may be forgotten:
+    during an outage any number of them can begin and end. If an attempt whose reply was lost has
+    stored it nevertheless, it expires there.
+    """
+    return use.lease.held or use.lease.is_stored
+
+
+def without_origins(uses: list[StoredUse]) -> tuple[list[StoredUse], list[StoredUse]]:
+    """Return the uses to send first, and the forks of these, which wait for their origins.
+
+    Two forks of each other, each of which has replaced its origin, do not wait.
+    """
+    if all(use.origin is None for use in uses):
+        return uses, []
+    leases = {use.lease for use in uses}
+    first = [use for use in uses if use.origin not in leases]
+    if not first:
+        return uses, []
+    return first, [use for use in uses if use.origin in leases]
+
+
+def change_of(use: StoredUse) -> Change:
+    """Return the change to send. Each record has a version of its own, whatever becomes of it."""
+    lease = use.lease
+    if use.record is not None:
+        lease.version = lease.version + 1 if lease.is_stored else FIRST_VERSION
+    return Change(lease.stored_key, lease.epoch, lease.version, use.record, use.renew)
