@@ -148,6 +148,16 @@ def test_a_stage_that_was_stopped_is_not_done_though_its_settings_are_set_back(t
         assert missing
 
 
+def test_a_stage_whose_new_settings_are_refused_stays_done(tmp_path):
+    workspace = Workspace(tmp_path, "mdnrnn")
+    with made_of(workspace, "vae", {"lr": 1}):
+        pass
+    with pytest.raises(MismatchError), made_of(workspace, "vae", {"lr": 2}):
+        raise MismatchError("lr was 1 and is now 2")
+    with made_of(workspace, "vae", {"lr": 1}, workspace.root) as missing:
+        assert not missing
+
+
 @pytest.mark.parametrize(
     ("stage", "change"),
     [("memory", {"constant_reward": 1.0}), ("export", {"name": "other"})],

@@ -17,6 +17,7 @@ from dreamserve_training.data.players import Player, Plays, RandomPlayer, Sequen
 from dreamserve_training.evaluation.dreaming import ControllerPlayer
 from dreamserve_training.models.catalog import load_memory
 from dreamserve_training.recipe import PlayerName, ResolvedRecipe
+from dreamserve_training.runs.errors import MismatchError
 from dreamserve_training.runs.records import Record, begin, describe
 from dreamserve_training.train.ppo.config import PPOConfig
 from dreamserve_training.train.ppo.learning import checkpoint_of
@@ -185,14 +186,21 @@ def made_of(
 ) -> Iterator[bool]:
     """Note after the block what `name` was made of; yield whether `output` is to be made again.
 
-    Meanwhile it counts as made of nothing, so what a stopped block has left is not taken for done.
+    Meanwhile it counts as made of nothing, so what a stopped block has left is not taken for done;
+    what is refused (MismatchError) stays as it was.
     """
     path, now = workspace.inputs(name), describe(inputs)
-    changed = read_json(path, default=None) != now
+    before = read_json(path, default=None)
+    changed = before != now
     missing = changed or output is None or not output.exists()
     if missing:
         path.unlink(missing_ok=True)
-    yield missing
+    try:
+        yield missing
+    except MismatchError:
+        if before is not None:
+            write_json(path, before)
+        raise
     if missing:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, now)

@@ -15,6 +15,7 @@ from dreamserve.backends.base import Array, Backend, StepInput
 from dreamserve.engine.pixels import to_numbers
 from dreamserve.engine.world import World
 from dreamserve.manifest import WorldSpec
+from dreamserve.spaces import Space
 from dreamserve_training.data.actions import as_actions
 from dreamserve_training.data.checks import check_latent_episode
 from dreamserve_training.data.episodes import (
@@ -113,7 +114,7 @@ def teacher_force(
     With `keep_every` > 0 the state before every `keep_every`-th step, except step 0, is kept.
     """
     rng, space = np.random.default_rng(seed), spec.action_space
-    episodes = [replace(each, actions=as_actions(each.actions, space)) for each in episodes]
+    episodes = [_for(space, each) for each in episodes]
     order = sorted(range(len(episodes)), key=lambda i: -len(episodes[i].mu))
     drawn = [_draw(episode, rng) for episode in episodes]
     signals = len(spec.signals)
@@ -139,6 +140,12 @@ def teacher_force(
             recorders[i].add(step, nll[row], *numbers, [part[row] for part in output.signals])
         state = output.state
     return [recorder.result(episode) for recorder, episode in zip(recorders, episodes, strict=True)]
+
+
+def _for(space: Space, episode: LatentEpisode) -> LatentEpisode:
+    """Return the episode with actions of the dtype that a world of `space` takes."""
+    actions = as_actions(episode.actions, space)
+    return episode if actions.dtype == episode.actions.dtype else replace(episode, actions=actions)
 
 
 def negative_log_likelihood(parts: Sequence[Array], latent: Array) -> npt.NDArray[np.float64]:
