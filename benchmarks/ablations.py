@@ -74,9 +74,8 @@ class Learning:
     def run(self) -> None:
         """Learn, or go on, and keep the controller."""
         world, config = self.variant.world, self.variant.config
-        # the torchscript is a file of the user's own run
-        more = {"trust": Trust(trust_torchscript=True)} if isinstance(config, PPOConfig) else {}
-        policy = train_controller(world, self.folder, config, **more)
+        trust = Trust(trust_torchscript=True)  # of a file of the user's own run
+        policy = train_controller(world, self.folder, config, trust=trust)
         save_policy(policy, self.folder / "controller.npz")
 
 

@@ -11,7 +11,7 @@ from dreamserve.spaces import ActionSpace
 from dreamserve_training.data.description import Description
 from dreamserve_training.data.digests import files_digest
 from dreamserve_training.data.disk import Data, place_episodes
-from dreamserve_training.data.episodes import Split, episode_paths, steps_of
+from dreamserve_training.data.episodes import Split, episode_paths, length_of
 from dreamserve_training.data.gym_spaces import renamed
 from dreamserve_training.env_specs import Wishes, observation_spec
 from dreamserve_training.envs import EnvSpec
@@ -26,7 +26,7 @@ def recorded_spec(data: Data, wishes: Wishes) -> EnvSpec:
     `wishes` that do not fit it.
     """
     described = data.description()
-    longest = max(steps_of(path) for path in episode_paths(data.folder))
+    longest = max(length_of(path, "actions") for path in episode_paths(data.folder))
     return EnvSpec(
         env=None,
         env_id=described.source,

@@ -108,14 +108,15 @@ def read_headers(path: Path) -> dict[str, Header]:
     return headers
 
 
-def steps_of(path: Path, field: str = "actions") -> int:
-    """Return the length of an episode, by the header of `field`; DataError if it has no steps."""
-    header = read_headers(path).get(field)
-    if header is None:
-        raise DataError(f"{path}: lacks {field}")
-    if not (header.shape and header.shape[0]):
+def length_of(path: Path, *fields: str) -> int:
+    """Return the steps of an episode by its headers; DataError without steps or any of `fields`."""
+    headers = read_headers(path)
+    if missing := [name for name in fields if name not in headers]:
+        raise DataError(f"{path}: lacks {', '.join(missing)}")
+    shape = headers[fields[0]].shape
+    if not (shape and shape[0]):
         raise DataError(f"{path}: the episode has no steps")
-    return header.shape[0]
+    return shape[0]
 
 
 def _hint(lengths: dict[str, int]) -> str:

@@ -19,13 +19,11 @@ from dreamserve.archives import AGE
 from dreamserve.bundle import Arrays
 from dreamserve_training.data.checks import check_latent_episode
 from dreamserve_training.data.episodes import (
-    DataError,
     Episode,
     Folders,
     episode_paths,
+    length_of,
     load_episode,
-    read_headers,
-    steps_of,
 )
 from dreamserve_training.models.world_model import WorldModel
 from dreamserve_training.runs.options import AtLeastZero, Count, Options, Whole
@@ -78,7 +76,7 @@ def make_bank(
     """
     rng = np.random.default_rng(seed)
     paths = episode_paths(directory)
-    lengths = np.array([_length(path) for path in paths])
+    lengths = np.array([length_of(path, *_FIELDS) for path in paths])
     first = round(beginnings * size)
     parts = [
         _beginnings(rng, lengths, first, max_burn_in + 1),
@@ -94,13 +92,6 @@ def make_bank(
         _fill(bank, model, paths, moments, episodes)
     halves = {name: array.astype(np.float16).astype(np.float32) for name, array in bank.items()}
     return {**halves, AGE: moments.age.astype(np.float32)}
-
-
-def _length(path: Path) -> int:
-    header = read_headers(path)
-    if missing := [name for name in _FIELDS if name not in header]:
-        raise DataError(f"{path}: lacks {', '.join(missing)}, which a bank needs")
-    return steps_of(path, "mu")
 
 
 def _beginnings(rng: np.random.Generator, lengths: Int64, count: int, youngest: int) -> _Moments:
