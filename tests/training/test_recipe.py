@@ -129,7 +129,7 @@ def test_car_racing_is_seen_without_its_status_bar_and_is_driven(monkeypatch):
     monkeypatch.setattr(probing, "PROBE_STEPS", 1)
     recipe = replace(load_recipe("carracing"), max_episode_steps=70)
     first, *iterations = resolve_passes(recipe, probe(recipe))
-    assert len(iterations) == 1
+    assert len(iterations) == 2
     for each in iterations:
         assert [name for name, _ in each.players] == ["controller", "random"]
     episode = record_episode(first.env.open(), first.collect, seed=1)
