@@ -74,6 +74,11 @@ def frames(count: int) -> np.ndarray:
         (Objective, {"target_weight": 3.0}, "the objective has no weight other than 0"),
         (
             Objective,
+            {"target": np.zeros(4, np.float32), "target_weight": 0.0},
+            "the objective has no weight other than 0",
+        ),
+        (
+            Objective,
             {"target": np.zeros(2), "target_vector": np.zeros(3)},
             "give target or target_vector, not both",
         ),

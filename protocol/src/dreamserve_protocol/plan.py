@@ -43,7 +43,7 @@ class Objective(Message):
         Mapping[str, Weight] | None,
         Doc(
             "Weights of the sums of the world's signals, by name; of `value`, of its last step"
-            " only, if the future is alive then."
+            " only, discounted as what follows it, if the future is alive then."
         ),
     ] = None
     target_vector: Annotated[
@@ -56,7 +56,7 @@ class Objective(Message):
             check_not_both(target=self.target, target_vector=self.target_vector)
         weights = (self.reward, self.survival, *(self.signals or {}).values())
         has_target = self.target is not None or self.target_vector is not None
-        if not (any(weights) or has_target):
+        if not (any(weights) or (has_target and self.target_weight)):
             raise InvalidRequestError("the objective has no weight other than 0")
 
 
@@ -91,7 +91,10 @@ class PlanRequest(Request["PlanResult"]):
     ] = 1
     action_repeat: Annotated[
         Count,
-        Doc("Steps for which each action is held; actions change after multiples of it."),
+        Doc(
+            "Steps for which each action is held; actions change after multiples of it, counted"
+            " from the dream's start."
+        ),
     ] = 1
     policy: Annotated[
         Policy | None,

@@ -76,7 +76,10 @@ class SampleRequest(Request["SampleResult"]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MostLikely(Message):
-    """The deterministic future of H steps, as of a dream at temperature 0."""
+    """The deterministic future of H steps, as of a dream at temperature 0.
+
+    An end that the world draws comes where it is more likely than not.
+    """
 
     latents: Annotated[Float32, Array("float32 H Z")]
     rewards: Annotated[Float32, Array("float32 H")]

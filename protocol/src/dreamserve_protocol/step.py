@@ -108,7 +108,8 @@ StepInfo = Annotated[
             ),
             "end_probability": (
                 "number",
-                "Probability of that end, the sigmoid of the world's logit; with `mixture`, too.",
+                "Probability of that end: the sigmoid of the world's logit less its threshold;"
+                " with `mixture`, too.",
             ),
         }
     ),

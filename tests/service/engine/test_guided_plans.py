@@ -1,5 +1,6 @@
 """Plans that a policy guides: the search starts from its actions, and it may go on after them."""
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from dreamserve.backends.base import StepInput, StepOutput
+from dreamserve.backends.fake import FakeBackend
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.limits import Limits
 from dreamserve.engine.world import World
@@ -75,6 +77,60 @@ def test_a_policy_replaces_the_rest_of_the_last_plan() -> None:
     assert first.actions.tolist() == [2] * 6
     assert plan(dream).actions.tolist() == [2] * 6  # which is kept for the next plan
     assert plan(dream, policy=ConstantPolicy(0)).actions.tolist() == [0] * 6
+
+
+def test_a_deadline_while_the_policy_is_followed_keeps_what_it_has_done() -> None:
+    """Its last action is held from there on; its first one needs no step at all."""
+    for budget_ms, known in ((1, 1), (27, 4)):  # three steps fit into 27 ms
+        world, now_s = fake_world(), [0.0]
+        backend = Slow(world, now_s)
+        dream = dream_on(World(world.spec, backend, world.bank), clock=lambda: now_s[0])  # noqa: B023
+        policy = LinearPolicy(np.random.default_rng(5).standard_normal((3, 8)).astype(np.float32))
+        followed = follow(dream, 6, policy)
+        assert followed == [1, 0, 0, 0, 2, 2]
+        found = plan(dream, policy=policy, planner="cem", budget_ms=budget_ms)
+        held = [*followed[:known], *[followed[known - 1]] * (6 - known)]
+        assert (found.actions.tolist(), found.cut_short) == (held, True)
+
+
+class Slow(FakeBackend):
+    """Takes 10 ms a step, by a clock of its own."""
+
+    def __init__(self, world: World, now_s: list[float]) -> None:
+        super().__init__(world.spec)
+        self._now_s = now_s
+
+    def step(self, batch: StepInput) -> StepOutput:
+        self._now_s[0] += 10e-3
+        return super().step(batch)
+
+
+def test_a_world_that_becomes_nan_on_the_policys_way_does_not_blame_the_policy() -> None:
+    dream = dream_on(fake_world(nan_action=2))
+    into_nan = LinearPolicy(np.zeros((3, 8), np.float32), np.array([0, 0, 1], np.float32))
+    found = plan(dream, policy=into_nan, candidates=200)
+    assert np.isfinite(found.value)
+    assert 2 not in found.actions[:1].tolist()
+
+
+class Forgetful(FakeBackend):
+    """Ends the dream with the third step; its state is NaN from the next one on."""
+
+    def step(self, batch: StepInput) -> StepOutput:
+        output = super().step(batch)
+        memory, n = output.state
+        ends = np.where(n > 2.5, np.float32(9), np.float32(-9))
+        memory = np.where(n[:, None] > 3.5, np.nan, memory).astype(np.float32)
+        return replace(output, state=(memory, n), done_logit=ends)
+
+
+def test_what_a_world_computes_after_an_end_is_nobodys_fault() -> None:
+    world = fake_world()
+    dream = dream_on(World(world.spec, Forgetful(world.spec), world.bank))
+    assert plan(dream, policy=POLICY, horizon=8, candidates=50).actions.shape == (8,)
+    sampled = dream.sample(session_id="a", policy=POLICY, horizon=8, futures=3)
+    assert sampled.terminated[:, 2].all()
+    assert np.isfinite(sampled.latents).all()
 
 
 class Paying:

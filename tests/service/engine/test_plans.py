@@ -11,7 +11,7 @@ import pytest
 
 from dreamserve import noise
 from dreamserve.backends.base import StepInput, StepOutput
-from dreamserve.backends.fake import SPACES, FakeBackend, fake_spec
+from dreamserve.backends.fake import KINDS, SPACES, FakeBackend, fake_spec
 from dreamserve.engine.dynamics import start_from_bank
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
@@ -209,6 +209,30 @@ def test_the_rest_of_an_optimal_plan_is_the_next_plan() -> None:
     assert after.actions.tolist() == [*first.actions[1:].tolist(), first.actions[-1]]
     assert (after.value, after.evaluations) == (first.value, 1)
     assert earning.rows == [1, 1, 1]
+
+
+@pytest.mark.parametrize("weight", [0.7, 2.1, 1 / 3])
+def test_whatever_a_step_is_worth_the_search_ends_with_the_optimum(weight: float) -> None:
+    """A weight that a float32 cannot hold gave candidates that never reached the bound."""
+    world = fake_world()
+    rule = RewardRule(kind="constant", value=1.0)
+    world.spec = world.spec.model_copy(update={"reward": rule})
+    Counting(world)
+    plan = dream_on(world).plan(
+        session_id="a", horizon=8, candidates=40, iterations=4, objective=Objective(reward=weight)
+    )
+    assert (plan.iterations, plan.evaluations) == (1, 40)
+    assert plan.value == pytest.approx(weight * sum(0.99**t for t in range(8)))
+
+
+def test_a_value_stands_for_what_follows_the_last_step(worth: Worth) -> None:
+    present = present_of(fake_world(**KINDS["signals"]))
+    whole, half = (
+        worth(present, ACTIONS[:, :3], objective=Objective(signals={"value": 1.0}), discount=rate)
+        for rate in (1.0, 0.5)
+    )
+    assert len(np.unique(whole)) > 3
+    np.testing.assert_array_equal(half, whole * 0.5**3)
 
 
 def test_a_plan_without_warm_start_ignores_the_last_one(same: Same) -> None:

@@ -1,15 +1,18 @@
 """The effects of a step on its session, and on no other."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from dreamserve.backends.base import StepInput, StepOutput
 from dreamserve.backends.fake import SPACES, FakeBackend, fake_spec
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.world import World
+from dreamserve.manifest import DoneRule
 from dreamserve.validation import validated
 from dreamserve_protocol.common import Start
 from dreamserve_protocol.errors import (
@@ -325,6 +328,55 @@ def test_an_observation_that_makes_no_sense_is_refused(
     assert ask(engine, SessionRequest("a")).step == 0
 
 
+@pytest.mark.parametrize("threshold", [-0.2, 0.0, 0.2])
+def test_an_end_is_more_likely_than_not_where_the_threshold_is(threshold: float, ask: Ask) -> None:
+    engine = engine_with(fake_world(done=DoneRule(threshold=threshold)), "a")
+    seen = set()
+    for at in np.linspace(0.6, 1.6, 30):
+        start = Start(latent=np.array([at, 0, 0, 0]))
+        ask(engine, ResetRequest(session_id="a", start=start, temperature=0.0))
+        answer = ask(engine, StepRequest("a", 1, observation=np.zeros(4, np.float32)))
+        likely, ends = answer.info["end_probability"] > 0.5, answer.info["predicted_terminated"]
+        assert likely == ends
+        seen.add(ends)
+    assert seen == {True, False}
+
+
+class Extreme(FakeBackend):
+    """A world whose deviations are finite as logarithms only."""
+
+    log_sigma = -400.0
+
+    def step(self, batch: StepInput) -> StepOutput:
+        output = super().step(batch)
+        logits, mu, log_sigma = output.head
+        extreme = np.full_like(log_sigma, self.log_sigma)
+        return replace(output, head=(logits, mu, extreme))
+
+
+class Wide(Extreme):
+    log_sigma = 400.0
+
+
+@pytest.mark.parametrize(
+    ("backend", "asked"),
+    [
+        (Extreme, {"observation": np.ones(4, np.float32)}),
+        (Wide, {"include": ["mixture"]}),
+    ],
+)
+def test_a_step_whose_surprise_or_mixture_is_not_finite_is_not_taken(
+    backend: type[Extreme], asked: dict[str, Any], ask: Ask, same: Same
+) -> None:
+    """It was answered with null, and a snapshot of it could not be restored."""
+    world = fake_world()
+    engine = engine_with(World(world.spec, backend(world.spec), world.bank), "a")
+    before = ask(engine, SnapshotRequest("a"))
+    with pytest.raises(DreamNotFiniteError, match="step 1 gave NaN or infinity and was not taken"):
+        ask(engine, StepRequest("a", 1, **asked))
+    assert same(ask(engine, SnapshotRequest("a")), before)
+
+
 def test_what_is_included_fits_the_world(any_world: World, ask: Ask) -> None:
     engine = engine_with(any_world, "a")
     spec = any_world.spec
@@ -339,7 +391,7 @@ def test_what_is_included_fits_the_world(any_world: World, ask: Ask) -> None:
     np.testing.assert_allclose(weights.sum(axis=0), 1, rtol=1e-5)
     assert answer.mixture["mu"].shape == (spec.head.components, spec.latent_size)
     is_ahead = answer.info["end_probability"] > 0.5
-    assert is_ahead == answer.terminated or spec.done.threshold != 0
+    assert is_ahead == answer.terminated
     assert (answer.mixture["sigma"] > 0).all()
 
 

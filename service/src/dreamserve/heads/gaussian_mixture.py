@@ -75,12 +75,13 @@ class GaussianMixture(Head):
     def surprise(self, outputs: Outputs, latent: Array) -> float:
         weights, mu = log_weights(outputs[0][:1]), outputs[1][:1].astype(np.float64)
         log_sigma = wide(outputs[2][:1], mu)  # (1, K, Z)
-        scaled = (latent - mu) * np.exp(-log_sigma)
-        log_normal = -0.5 * scaled**2 - log_sigma - 0.5 * np.log(2 * np.pi)
-        if weights.ndim == mu.ndim:
-            likelihood = log_sum_exp(weights + log_normal).sum()
-        else:
-            likelihood = log_sum_exp(weights + log_normal.sum(axis=2))[0]
+        with np.errstate(over="ignore", invalid="ignore"):  # of sigmas that are next to 0
+            scaled = (latent - mu) * np.exp(-log_sigma)
+            log_normal = -0.5 * scaled**2 - log_sigma - 0.5 * np.log(2 * np.pi)
+            if weights.ndim == mu.ndim:
+                likelihood = log_sum_exp(weights + log_normal).sum()
+            else:
+                likelihood = log_sum_exp(weights + log_normal.sum(axis=2))[0]
         return float(-likelihood / mu.shape[2])
 
     def differential_entropy(self, outputs: Outputs) -> Array:

@@ -109,11 +109,13 @@ class CandidateEvaluator:
         others = objective.survival or objective.target is not None or objective.signals
         if others or objective.reward < 0 or rule.value is None or rule.value < 0:
             return inf
-        # `accumulate` adds in order, so this is a candidate's sum to the last bit.
+        # `accumulate` adds in order, so this is a candidate's sum to the last bit; a step's reward
+        # is a float32.
         factors = np.full(self.steps(horizon), self.discount)
         factors[0] = 1.0
         weights = np.multiply.accumulate(factors)
-        return float(np.add.accumulate(weights * (objective.reward * rule.value))[-1])
+        reward = objective.reward * float(np.float32(rule.value))
+        return float(np.add.accumulate(weights * reward)[-1])
 
     def _dream(
         self, actions: Actions, held: Int64, rows: Int64, seed: UInt64
@@ -152,10 +154,11 @@ class CandidateEvaluator:
             dreams.finite = dreams.finite & valid
             yield action
 
-    def followed(self, policy: AnyPolicy, horizon: int, seed: int) -> Work[Actions | None]:
+    def followed(self, policy: AnyPolicy, horizon: int, seed: int) -> Work[Actions]:
         """Return the actions (H, …) that a policy takes in the first dream of `seed`.
 
-        None if the deadline comes first. Raises NotFiniteInputError for scores that are NaN.
+        The last one lasts from the deadline on, and from a step that is not finite. Raises
+        NotFiniteInputError for scores that are NaN in a dream that is finite.
         """
         world = self.start.world
         dream = Trajectories.of(self.start, 1, subseeds(seed, 1, noise.PLAN), noise.PLAN)
@@ -163,12 +166,13 @@ class CandidateEvaluator:
         durations = action_durations(self.start.step, horizon, self.action_repeat)
         for number, duration in enumerate(durations.tolist()):
             action, is_valid = runner.act(dream)
-            if not is_valid.all():
+            if not is_valid.all() and dream.alive.all():
                 raise NotFiniteInputError(f"policy: its scores are NaN at action {number + 1}")
-            actions[number] = action[0]
+            actions[number:] = action[0]
             for _ in range(duration):
-                if (yield from dream.advance(action, self.until_s())) is None:
-                    return None
+                outcome = yield from dream.advance(action, self.until_s())
+                if outcome is None or not outcome.finite.all():
+                    return actions
         return actions
 
     def _on_device(self, backend: DeviceBackend, steps: Actions, seed: UInt64) -> Values:

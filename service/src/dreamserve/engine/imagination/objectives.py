@@ -6,7 +6,8 @@ For a future of steps t = 1 … T that is alive before step t, with discount γ:
     survival   Σ γ^(t-1) · Π_{s ≤ t} (1 - σ(d_s)), the expected number of steps survived, where d is
                the done logit minus the world's threshold: unlike the hard threshold, it
                distinguishes low from high risk
-    a signal   Σ γ^(t-1) · s_t; of `value`, γ^(T-1) · v_T alone, if the future is alive after step T
+    a signal   Σ γ^(t-1) · s_t; of `value`, γ^T · v_T alone, if the future is alive after step T: it
+               is the return from there on
     target     -Σ γ^(t-1) · |z_t - z*|² / Z, minus the mean squared distance from a target latent
 
 After a future has ended it gets no reward and no survival, but its last distance from the target
@@ -15,7 +16,7 @@ still counts at every step, so that ending early does not avoid that cost.
 
 import numpy as np
 
-from dreamserve.backends.base import Bools
+from dreamserve.backends.base import Array, Bools
 from dreamserve.engine.imagination.trajectories import StepOutcome, Values
 from dreamserve.engine.world import World
 from dreamserve_protocol.plan import Objective
@@ -51,7 +52,7 @@ class ReturnAccumulator:
         """Add one step; values that are not finite count as 0."""
         objective, gain = self._objective, np.zeros(len(self._sums))
         if objective.reward:
-            gain += objective.reward * np.where(outcome.finite, outcome.reward, 0.0)
+            gain += objective.reward * _finite(outcome, outcome.reward)
         if objective.survival:
             self._survived *= np.where(outcome.alive, 1 - self._hazard(outcome), 0.0)
             gain += objective.survival * self._survived
@@ -60,9 +61,10 @@ class ReturnAccumulator:
             distance = np.square(latent - objective.target, dtype=np.float64).mean(axis=1)
             gain -= objective.target_weight * distance
         for i, weight, is_value in self._signals:
-            signal = weight * np.where(outcome.finite, outcome.output.signals[i], 0.0)
+            signal = weight * _finite(outcome, outcome.output.signals[i])
             if is_value:
-                self._bootstrap = self._weight * np.where(outcome.ended, 0.0, signal)
+                following = self._weight * self._discount
+                self._bootstrap = following * np.where(outcome.ended, 0.0, signal)
             else:
                 gain += np.where(outcome.alive, signal, 0.0)
         self._sums += self._weight * gain
@@ -82,3 +84,9 @@ class ReturnAccumulator:
         logit = outcome.output.done_logit.astype(np.float64) - self._world.spec.done.threshold
         hazard: Values = np.where(outcome.finite, 0.5 * (1 + np.tanh(0.5 * logit)), 1.0)
         return hazard
+
+
+def _finite(outcome: StepOutcome, numbers: Array) -> Values:
+    """Return numbers (B,) as float64, 0 for a future that is not finite."""
+    values: Values = np.where(outcome.finite, numbers.astype(np.float64), 0.0)
+    return values

@@ -72,6 +72,22 @@ class AdmittedStep:
 
 
 @dataclass(slots=True, eq=False)
+class Described:
+    """What the world had expected of a step, as far as its request asks for it."""
+
+    info: dict[str, Any]
+    mixture: dict[str, Array] | None  # parameters of the head, without the batch's axis
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every number is."""
+        parts = () if self.mixture is None else tuple(self.mixture.values())
+        return all(map(math.isfinite, self.info.values())) and all(
+            np.isfinite(part).all() for part in parts
+        )
+
+
+@dataclass(slots=True, eq=False)
 class SteppedBatch:
     """B computed steps; the finite ones are committed."""
 
@@ -82,6 +98,7 @@ class SteppedBatch:
     is_finite: Bools  # (B,)
     staged: PendingStep
     shown: dict[int, Shown]  # frames (H, W, C) or vectors (n,), of the rows that requested one
+    described: dict[int, Described]  # of the rows with extras
 
 
 def admit(session: Session, request: StepRequest) -> AdmittedStep | StepResult:
@@ -159,15 +176,18 @@ def step_slots(
     truncated = slab.truncated(slots, number)
     if not (extras or frame_rows):
         slab.commit(slots, number, actions, staged, staged.finite, terminated)
-        return SteppedBatch(number, staged.latent, terminated, truncated, staged.finite, staged, {})
+        batch = number, staged.latent, terminated, truncated, staged.finite, staged
+        return SteppedBatch(*batch, shown={}, described={})
     latent = _corrected(world, extras, staged)
     # The real environment decides whether an episode ends: the world's prediction is ignored.
     terminated = terminated.copy()
     terminated[[i for i, extra in extras.items() if extra.observed]] = False
     is_finite = staged.finite & finite_rows(latent)
     shown = _decode(world, frame_rows, latent, is_finite)
+    described = _describe(world, extras, staged, latent, is_finite)
     slab.commit(slots, number, actions, staged, is_finite, terminated, latent)
-    return SteppedBatch(number, latent, terminated, truncated, is_finite, staged, shown)
+    batch = number, latent, terminated, truncated, is_finite, staged
+    return SteppedBatch(*batch, shown, described)
 
 
 def different_content(number: int) -> StepConflictError:
@@ -271,6 +291,41 @@ def _decode(
     }
 
 
+def _describe(
+    world: World,
+    extras: Mapping[int, StepExtras],
+    staged: PendingStep,
+    latent: Array,
+    is_finite: Bools,
+) -> dict[int, Described]:
+    """Describe the rows with extras; clears `is_finite` of rows where a number is not finite.
+
+    A mixture of finite parameters may still be too narrow, or too wide, for a density.
+    """
+    spec, described = world.spec, {}
+    for i, extra in extras.items():
+        if not is_finite[i]:
+            continue
+        predicted = tuple(part[i : i + 1] for part in staged.output().head)
+        info: dict[str, Any] = {}
+        if extra.observed:
+            info = {
+                "surprise": spec.head.surprise(predicted, latent[i]),
+                "expected_surprise": spec.head.surprise(predicted, staged.latent[i]),
+                "predicted_terminated": bool(staged.terminated[i]),
+            }
+        if extra.observed or "mixture" in extra.include:
+            logit = float(staged.done_logit[i]) - spec.done.threshold
+            info["end_probability"] = 0.5 + 0.5 * math.tanh(0.5 * logit)  # its sigmoid
+        mixture = None
+        if "mixture" in extra.include:
+            parameters = spec.head.parameters(predicted)
+            mixture = {name: part[0] for name, part in parameters.items()}
+        described[i] = Described(info, mixture)
+        is_finite[i] = described[i].is_finite
+    return described
+
+
 def add_extra(
     result: StepResult,
     session: Session,
@@ -280,23 +335,13 @@ def add_extra(
     output: StepOutput,
 ) -> None:
     """Add the requested extras to row `i`'s result, and store the result."""
-    spec, latent = session.world.spec, stepped.latent[i].copy()  # a view would keep the whole batch
-    result.latent, done_logit = latent, float(stepped.staged.done_logit[i])
-    predicted = tuple(part[i : i + 1] for part in output.head)
+    spec, described = session.world.spec, stepped.described[i]
+    result.latent = stepped.latent[i].copy()  # a view would keep the whole batch
+    result.info, result.mixture = described.info, described.mixture
     if extra.observed:
-        result.info = {
-            "surprise": spec.head.surprise(predicted, latent),
-            "expected_surprise": spec.head.surprise(predicted, stepped.staged.latent[i]),
-            "predicted_terminated": bool(stepped.staged.terminated[i]),
-        }
-        session.slab.measures.surprise.add(result.info["surprise"])
-    if extra.observed or "mixture" in extra.include:
-        result.info["end_probability"] = 0.5 + 0.5 * math.tanh(0.5 * done_logit)  # its sigmoid
+        session.slab.measures.surprise.add(described.info["surprise"])
     if (field := spec.observation.field) in extra.include:
         setattr(result, field, stepped.shown.get(i))
-    if "mixture" in extra.include:
-        shown = spec.head.parameters(predicted)
-        result.mixture = {name: part[0] for name, part in shown.items()}
     if "signals" in extra.include:
         result.signals = spec.named_signals(float(part[i]) for part in output.signals)
     if "state" in extra.include:
