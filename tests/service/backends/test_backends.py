@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,7 +12,7 @@ from onnx import numpy_helper
 
 from dreamserve import noise
 from dreamserve.backends.base import StepInput, StepOutput
-from dreamserve.backends.check import check_backend
+from dreamserve.backends.check import check_backend, dummy_input
 from dreamserve.backends.fake import FakeBackend, fake_spec
 from dreamserve.backends.onnx import OnnxBackend
 from dreamserve.backends.torch import TorchBackend
@@ -19,7 +20,9 @@ from dreamserve.bundle import Bundle, load_bundle
 from dreamserve.engine.world import World
 from dreamserve.errors import BackendError, BundleError
 from dreamserve.loading import load_world
+from dreamserve.local import LocalClient
 from dreamserve.trust import Trust
+from dreamserve_protocol.errors import EngineFailedError
 
 TRUSTED = Trust(trust_torchscript=True)
 
@@ -248,6 +251,57 @@ def test_an_output_of_another_type_is_refused() -> None:
 
     with pytest.raises(BundleError, match=r"decode: frames must be float32, is float64"):
         check_backend(fake_spec(), Wide(fake_spec()))
+
+
+class Shrinking:
+    """Runs a graph's session, whose rewards lose their last row while `shrinks`."""
+
+    def __init__(self, session: Any) -> None:
+        self._session, self.shrinks = session, False
+
+    def run(self, names: None, feed: Any) -> list[np.ndarray]:
+        latent, reward, *rest = self._session.run(names, feed)
+        return [latent, reward[:-1] if self.shrinks else reward, *rest]
+
+
+def test_a_step_whose_outputs_change_their_shape_is_taken_by_no_session(tiny_bundle: Path) -> None:
+    """It was taken and answered with 500; sent again, it had the reward of another step."""
+    world = load_world(tiny_bundle, "onnx")
+    backend: Any = world.backend
+    shrinking = backend._sessions["step"] = Shrinking(backend._sessions["step"])
+    shrinking.shrinks = True
+    with pytest.raises(BackendError, match=r"graph step returned reward \(2,\), not \(3,\)"):
+        backend.step(batch_for(world, rows=3))
+    client = LocalClient(world)
+    client.reset(session_id="a", seed=1)
+    before = client.snapshot(session_id="a")
+    with pytest.raises(EngineFailedError):
+        client.step(session_id="a", action=1, step=1)
+    assert client.session(session_id="a").step == 0
+    assert client.snapshot(session_id="a").state.keys() == before.state.keys()
+    shrinking.shrinks = False
+    undisturbed = LocalClient(load_world(tiny_bundle, "onnx"))
+    undisturbed.reset(session_id="a", seed=1)
+    taken, expected = (
+        each.step(session_id="a", action=1, step=1) for each in (client, undisturbed)
+    )
+    assert (taken.step, taken.reward) == (1, expected.reward)
+    np.testing.assert_array_equal(taken.latent, expected.latent)
+
+
+def test_callables_of_torch_whose_outputs_have_another_shape_are_refused_too() -> None:
+    spec = fake_spec()
+    shapes = list(spec.graph_outputs()["step"].values())
+
+    def step(latent: Any, *_: Any) -> tuple[Any, ...]:
+        import torch
+
+        rows = [len(latent), 1, *[len(latent)] * len(shapes)]
+        return tuple(torch.zeros(n, *shape) for n, shape in zip(rows, shapes, strict=False))
+
+    batch = dummy_input(spec, 3)
+    with pytest.raises(BackendError, match=r"graph step returned reward \(1,\), not \(8,\)"):
+        TorchBackend(spec, {"step": step}).step(batch)
 
 
 def test_onnxruntime_prints_nothing_beside_its_exceptions(

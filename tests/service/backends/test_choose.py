@@ -18,7 +18,7 @@ TRUSTED = Trust(trust_torchscript=True)
 
 
 def threads_of(backend: Backend) -> int:
-    options = backend._step.get_session_options()  # type: ignore[attr-defined]
+    options = backend._sessions["step"].get_session_options()  # type: ignore[attr-defined]
     return int(options.intra_op_num_threads)
 
 

@@ -71,15 +71,14 @@ def test_a_step_uses_the_chosen_precision_and_restores_the_previous_one() -> Non
         cudnn = torch.backends.cudnn
         precision = torch.get_float32_matmul_precision()
         seen.append((precision, cudnn.deterministic, torch.is_autocast_enabled("cpu")))
-        return (latent @ torch.ones(4, 4),)
+        rest = list(fake_spec().graph_outputs()["step"].values())[1:]
+        return (latent @ torch.ones(4, 4), *(torch.zeros(8, *shape) for shape in rest))
 
     latent = torch.ones(8, 4)
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.deterministic
     for precision in ("float32", "tf32", "bf16"):
-        (answer,) = TorchBackend(fake_spec(), {"step": step}, precision=precision).step_tensors(
-            latent
-        )
-        assert answer.dtype == torch.float32
+        backend = TorchBackend(fake_spec(), {"step": step}, precision=precision)
+        assert {part.dtype for part in backend.step_tensors(latent)} == {torch.float32}
     assert seen == [("highest", True, False), ("high", True, False), ("highest", True, True)]
     assert before == (torch.get_float32_matmul_precision(), torch.backends.cudnn.deterministic)
 

@@ -10,15 +10,17 @@ Shapes (B is the batch size, Z the latent size):
 All arrays are C-contiguous and float32, except the actions of any space but a Box: int64.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self, runtime_checkable
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from dreamserve import noise
 from dreamserve.backends.finite import finite_rows
+from dreamserve.errors import BackendError
+from dreamserve.heads.base import Shape
 from dreamserve.manifest import WorldSpec
 
 Array = npt.NDArray[np.float32]
@@ -88,6 +90,21 @@ class StepOutput:
             self.done_logit[rows],
             *(tuple(a[rows] for a in part) for part in (self.state, self.head, self.signals)),
         )
+
+
+def check_shapes(graph: str, arrays: Sequence[Any], shapes: Mapping[str, Shape], rows: int) -> None:
+    """Raise BackendError unless a graph's outputs have these shapes, for so many rows.
+
+    A graph may choose a shape by its inputs' values, so each run is checked: what numpy would
+    broadcast, or refuse halfway, must not reach the sessions.
+    """
+    if len(arrays) != len(shapes):
+        raise BackendError(f"graph {graph} returned {len(arrays)} arrays, not {len(shapes)}")
+    for array, (name, shape) in zip(arrays, shapes.items(), strict=True):
+        if array.shape != (rows, *shape):
+            raise BackendError(
+                f"graph {graph} returned {name} {tuple(array.shape)}, not {(rows, *shape)}"
+            )
 
 
 def head_arrays(spec: WorldSpec) -> int:

@@ -10,7 +10,15 @@ from typing import Self
 
 import onnxruntime as ort
 
-from dreamserve.backends.base import Array, State, StepInput, StepOutput, head_arrays
+from dreamserve.backends.base import (
+    Actions,
+    Array,
+    State,
+    StepInput,
+    StepOutput,
+    check_shapes,
+    head_arrays,
+)
 from dreamserve.backends.check import check_backend
 from dreamserve.backends.onnx_session import Device, misfits, open_session
 from dreamserve.backends.trial import signature, try_graphs
@@ -47,7 +55,7 @@ class OnnxBackend:
                     spec, name, graphs[name], threads, device, max_graph_bytes
                 )
         problems.raise_if_any()
-        self._step, self._step_names = self._sessions["step"], self._names["step"]
+        self._shapes = spec.graph_outputs()
         self._states, self._heads = len(spec.recurrent_state), head_arrays(spec)
         check_backend(spec, self)
 
@@ -75,15 +83,15 @@ class OnnxBackend:
     def policy(self, latent: Array, state: State) -> Array:
         return self._run("policy", latent, *state)[0]
 
-    def _run(self, name: GraphName, *values: Array) -> list[Array]:
-        feed = dict(zip(self._names[name], values, strict=True))
-        outputs: list[Array] = self._sessions[name].run(None, feed)
-        return outputs
-
     def step(self, batch: StepInput) -> StepOutput:
         values = (batch.latent, batch.action, *batch.state, batch.temperature, batch.noise)
-        feed = dict(zip(self._step_names, values, strict=True))
-        return StepOutput.of(self._step.run(None, feed), self._states, self._heads)
+        return StepOutput.of(self._run("step", *values), self._states, self._heads)
+
+    def _run(self, name: GraphName, *values: Array | Actions) -> list[Array]:
+        feed = dict(zip(self._names[name], values, strict=True))
+        outputs: list[Array] = self._sessions[name].run(None, feed)
+        check_shapes(name, outputs, self._shapes[name], len(values[0]))
+        return outputs
 
 
 def _session(

@@ -15,7 +15,15 @@ import torch
 from torch import Tensor
 from torch.jit._fuser import optimized_execution  # torch.jit exports it, but its types do not
 
-from dreamserve.backends.base import Array, Precision, State, StepInput, StepOutput, head_arrays
+from dreamserve.backends.base import (
+    Array,
+    Precision,
+    State,
+    StepInput,
+    StepOutput,
+    check_shapes,
+    head_arrays,
+)
 from dreamserve.backends.check import check_backend
 from dreamserve.backends.host_state import padded
 from dreamserve.bundle import Bundle
@@ -55,7 +63,7 @@ class TorchBackend:
         self.precision = precision
         suffix = "" if precision == "float32" else f"-{precision}"
         self.name = f"torch-{self.device.type}{suffix}"
-        self._graphs = dict(graphs)
+        self._graphs, self._shapes = dict(graphs), spec.graph_outputs()
         self._states, self._heads = len(spec.recurrent_state), head_arrays(spec)
 
     @classmethod
@@ -73,31 +81,35 @@ class TorchBackend:
         return backend
 
     def encode(self, observations: Array, state: State = ()) -> tuple[Array, ...]:
-        return tuple(self._run(self._graphs["encode"], (observations, *state)))
+        return tuple(self._run("encode", (observations, *state)))
 
     def decode(self, latent: Array) -> Array:
-        return self._run(self._graphs["decode"], (latent,))[0]
+        return self._run("decode", (latent,))[0]
 
     def policy(self, latent: Array, state: State) -> Array:
-        return self._run(self._graphs["policy"], (latent, *state))[0]
+        return self._run("policy", (latent, *state))[0]
 
     def step(self, batch: StepInput) -> StepOutput:
         inputs = (batch.latent, batch.action, *batch.state, batch.temperature, batch.noise)
-        return StepOutput.of(self._run(self.step_tensors, inputs), self._states, self._heads)
+        return StepOutput.of(self._run("step", inputs), self._states, self._heads)
 
     def step_tensors(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the step's outputs, float32, for its inputs, both in the manifest's order."""
         with _matmul_precision(self.device, self.precision), optimized_execution(False):
-            return tuple(part.float() for part in self._graphs["step"](*inputs))
+            outputs = tuple(part.float() for part in self._graphs["step"](*inputs))
+        check_shapes("step", outputs, self._shapes["step"], len(inputs[0]))
+        return outputs
 
     @torch.inference_mode()
-    def _run(self, graph: Graph, arrays: Sequence[npt.NDArray[Any]]) -> list[Array]:
+    def _run(self, name: GraphName, arrays: Sequence[npt.NDArray[Any]]) -> list[Array]:
+        graph = self.step_tensors if name == "step" else self._graphs[name]
         rows = len(arrays[0])
         # Otherwise TorchScript profiles the first runs and then fuses kernels, so the last bits of
         # the outputs for the same inputs would change from the third run on.
         with _matmul_precision(self.device, "float32"), optimized_execution(False):
             outputs = graph(*(self._tensor(array, full_groups(rows)) for array in arrays))
         tensors = (outputs,) if isinstance(outputs, Tensor) else outputs
+        check_shapes(name, tensors, self._shapes[name], full_groups(rows))
         return [np.ascontiguousarray(tensor[:rows].cpu().numpy()) for tensor in tensors]
 
     def _tensor(self, array: npt.NDArray[Any], size: int) -> Tensor:
