@@ -107,6 +107,18 @@ def test_a_resumed_evolution_arrives_at_the_same_controller(tiny_bundle, tmp_pat
         assert history["fitness"].shape == (3, 6)
 
 
+def test_an_evolution_with_more_workers_than_candidates_is_that_with_one(
+    tiny_bundle, tmp_path, inline
+):
+    def evolved(workers):
+        config = ControllerConfig(
+            AXIS, generations=1, population=3, episodes=2, max_steps=9, workers=workers
+        )
+        return evolve(tiny_bundle, tmp_path / str(workers), config)
+
+    np.testing.assert_array_equal(evolved(8).weights, evolved(1).weights)
+
+
 def test_a_sighted_agent_sees_every_frame_and_a_blind_one_the_first_only(tiny_bundle):
     world, rng = load_world(tiny_bundle), np.random.default_rng(0)
     frames = rng.integers(1, 256, (4, 64, 64, 3), dtype=np.uint8)

@@ -167,7 +167,8 @@ def _fitness(
     first_seed = (config.seed * 1_000_003 + generation) * config.episodes
     seeds = range(first_seed, first_seed + config.episodes)
     # more chunks than workers, because candidates with longer dreams take longer
-    chunks = np.array_split(np.arange(len(candidates)), 2 * config.workers)
+    count = min(2 * config.workers, len(candidates))
+    chunks = np.array_split(np.arange(len(candidates)), count)
     jobs = [
         pool.submit(
             _mean_returns,
