@@ -1,15 +1,20 @@
 """What an environment tells of itself is understood, or refused with what would be right."""
 
+import itertools
+
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.wrappers import OrderEnforcing, TimeLimit
 
 from dreamserve.observations import Crop, FrameSpec
 from dreamserve_training.action_specs import action_spec
 from dreamserve_training.env_specs import Wishes, observation_spec, step_limit
 from dreamserve_training.env_values import UnsupportedEnvironmentError, as_frame, as_vector
 from dreamserve_training.envs import env_action
+from dreamserve_training.probe import probe
+from dreamserve_training.recipe import Recipe
 
 NONE = Wishes()
 NUMBERS = spaces.Box(-1, 1, (3,))
@@ -181,3 +186,60 @@ def test_the_limit_of_steps_is_the_smaller_of_the_environments_and_the_recipes()
     assert step_limit(env, NONE) == 500
     assert step_limit(env, Wishes(max_episode_steps=60)) == 60
     assert step_limit(Player(spaces.Discrete(2)), NONE) == 1000
+    assert step_limit(gymnasium.make("CartPole-v1", max_episode_steps=-1), NONE) == 1000
+
+
+def test_a_time_limit_counts_wherever_it_is_among_the_wrappers():
+    player = Player(spaces.Discrete(2))
+    assert step_limit(OrderEnforcing(TimeLimit(player, 30)), NONE) == 30
+    assert step_limit(TimeLimit(TimeLimit(player, 30), 70), NONE) == 30
+    assert step_limit(TimeLimit(gymnasium.make("CartPole-v1"), 700), NONE) == 500
+
+
+class Walk(gymnasium.Env):
+    """Ends by itself: each episode is as long as `lengths` say in turn, below 0 by termination."""
+
+    observation_space, action_space = NUMBERS, spaces.Discrete(2)
+
+    def __init__(self, *lengths):
+        self.lengths = itertools.cycle(lengths)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.length, self.steps = next(self.lengths), 0
+        return self.np_random.normal(size=3), {}
+
+    def step(self, action):
+        self.steps += 1
+        is_over = self.steps == abs(self.length)
+        ends = is_over and self.length < 0, is_over and self.length > 0
+        return self.np_random.normal(size=3), 1.0, *ends, {}
+
+
+def limit_of(*lengths, **fields):
+    return probe(Recipe(env=lambda: Walk(*lengths), name="walk", **fields)).env.max_episode_steps
+
+
+def test_an_environment_that_truncates_itself_at_one_length_has_that_limit(caplog):
+    caplog.set_level("INFO", "dreamserve_training")
+    assert limit_of(30) == limit_of(-9, 30, -30) == 30
+    assert "<lambda>: truncates its episodes after 30 steps" in caplog.text
+    caplog.clear()
+    assert limit_of(-9, -30) == limit_of(2000) == limit_of(1000) == 1000
+    assert limit_of(30, collect={"max_steps": 20}) == 1000  # never seen to end
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("lengths", "fields", "limit"),
+    [
+        ((30, 40), {}, 1000),
+        ((30, -40), {}, 1000),
+        ((30, *[-20] * 90), {}, 1000),  # once: perhaps by chance
+        ((30,), {"max_episode_steps": 50}, 50),
+    ],
+)
+def test_truncations_that_no_dream_knows_are_told(lengths, fields, limit, caplog):
+    assert limit_of(*lengths, **fields) == limit
+    (record,) = caplog.records
+    assert f"dreams last up to {limit} steps; say max_episode_steps" in record.getMessage()

@@ -3,12 +3,15 @@
 Everything that cannot be trained is refused here, before hours are spent, with what would be right.
 """
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.wrappers import TimeLimit
 
 from dreamserve.observations import Crop, FrameSpec, ObservationSpec, VectorSpec
 from dreamserve_training.data.checks import MAX_CHANNELS, MAX_NUMBERS
@@ -17,6 +20,8 @@ from dreamserve_training.envs import Env
 
 LARGEST_SIDE = 96  # of frames, unless the recipe says another size
 STEPS_WITHOUT_LIMIT = 1000  # of an episode, if neither environment nor recipe has a limit
+
+logger = logging.getLogger("dreamserve_training")
 
 
 @dataclass(frozen=True)
@@ -159,7 +164,39 @@ def _bounds(low: float, high: float) -> tuple[float | None, float | None]:
 
 
 def step_limit(env: Env, wishes: Wishes) -> int:
-    """Return after how many steps episodes are cut."""
-    own = env.spec.max_episode_steps if env.spec is not None else None
-    limits = [limit for limit in (own, wishes.max_episode_steps) if limit is not None]
+    """Return after how many steps episodes are cut: the smallest limit that is known."""
+    own = [env.spec.max_episode_steps] if env.spec is not None else []
+    layer = env
+    while isinstance(layer, gymnasium.Wrapper):  # a limit shows in no spec if there is none below
+        if isinstance(layer, TimeLimit):
+            own.append(layer._max_episode_steps)  # Gymnasium shows it nowhere else
+        layer = layer.env
+    limits = [limit for limit in (*own, wishes.max_episode_steps) if limit and limit > 0]
     return min(limits, default=STEPS_WITHOUT_LIMIT)
+
+
+def limit_as_played(
+    lengths: Sequence[int], truncated: Sequence[bool], limit: int, wishes: Wishes, name: str
+) -> int:
+    """Return after how many steps episodes are cut, `limit` or the environment's own smaller one.
+
+    `lengths` and `truncated` are those of the first episodes. An environment that truncates two of
+    them or more, all after as many steps, has this limit, unless the recipe says another one.
+    Dreams know of no other truncation, so any is logged.
+    """
+    seen = [length for length, is_cut in zip(lengths, truncated, strict=True) if is_cut]
+    if not seen or min(seen) >= limit:
+        return limit
+    is_one = len(seen) > 1 and min(seen) == max(lengths)
+    if is_one and wishes.max_episode_steps is None:
+        logger.info("%s: truncates its episodes after %d steps, as dreams will be", name, seen[0])
+        return seen[0]
+    logger.warning(
+        "%s: truncates episodes after %d to %d steps, which no world learns: dreams last up to %d"
+        " steps; say max_episode_steps, or let what ends them be `terminated`",
+        name,
+        min(seen),
+        max(seen),
+        limit,
+    )
+    return limit

@@ -109,10 +109,11 @@ class RealEnv:
     def __init__(self, spec: EnvSpec, env: Env) -> None:
         self.spec, self.env = spec, env
         self.seed, self.steps = 0, 0  # of the episode, and taken in it
+        self.is_cut = False  # the environment has truncated the episode
 
     def reset(self, seed: int) -> Observed:
         """Begin an episode; return its first observation."""
-        self.seed, self.steps = seed, 0
+        self.seed, self.steps, self.is_cut = seed, 0, False
         with running(self.place()):
             observation, _ = self.env.reset(seed=seed)
         return self.spec.observe(observation, self.place())
@@ -135,6 +136,7 @@ class RealEnv:
             as_flag(flag, f"{place}: {name}")
             for name, flag in (("terminated", terminated), ("truncated", truncated))
         )
+        self.is_cut = is_cut and not terminates
         is_over = terminates or is_cut
         seen = None if is_over else self.spec.observe(observation, place)
         return seen, earned, terminates, is_cut, recorded

@@ -20,7 +20,7 @@ from dreamserve_training.action_specs import action_spec
 from dreamserve_training.data.collect import CollectConfig, code_digests, record_episode
 from dreamserve_training.data.episodes import episode_paths, read_headers
 from dreamserve_training.data.signals import check_recorded, signal_values
-from dreamserve_training.env_specs import Wishes, observation_spec, step_limit
+from dreamserve_training.env_specs import Wishes, limit_as_played, observation_spec, step_limit
 from dreamserve_training.envs import (
     EnvSpec,
     MissingEnvironmentError,
@@ -163,12 +163,12 @@ def _ask(recipe: Recipe) -> Probed:
         recipe.record,
         recipe.install,
     )
-    real = RealEnv(spec, env)
     try:
-        mean_steps = _mean_steps(real, recipe)
+        lengths, truncated = _lengths(RealEnv(spec, env), recipe)
     finally:
         env.close()
-    return Probed(spec, mean_steps)
+    limit = limit_as_played(lengths, truncated, spec.max_episode_steps, wishes, name)
+    return Probed(replace(spec, max_episode_steps=limit), float(np.mean(lengths)))
 
 
 def _part(recipe: Recipe, env: Any) -> str | None:
@@ -179,16 +179,20 @@ def _part(recipe: Recipe, env: Any) -> str | None:
     return recipe.part
 
 
-def _mean_steps(env: RealEnv, recipe: Recipe) -> float:
-    """Return the mean length of the first episodes, which takes PROBE_STEPS steps or more."""
+def _lengths(env: RealEnv, recipe: Recipe) -> tuple[list[int], list[bool]]:
+    """Return the lengths of the first episodes, PROBE_STEPS or more in all.
+
+    Also whether the environment has truncated each.
+    """
     config = _collect(recipe)
     first = record_episode(env, config, config.seed)
     check_recorded(recipe.signals, set(first), env.spec.env_id)
     if recipe.signals:
         signal_values(recipe.signals, first, env.spec.env_id)
-    episodes = [first]
+    episodes, truncated = [first], [env.is_cut]
     while sum(len(episode["actions"]) for episode in episodes) < PROBE_STEPS:
         episodes.append(record_episode(env, config, config.seed + len(episodes)))
+        truncated.append(env.is_cut)
     if "vectors" in first:  # numbers beyond V's scale are refused now, not when all is collected
         VectorScale.fitted(torch.from_numpy(np.concatenate([each["vectors"] for each in episodes])))
-    return float(np.mean([len(episode["actions"]) for episode in episodes]))
+    return [len(episode["actions"]) for episode in episodes], truncated
