@@ -278,7 +278,7 @@ class UnsupportedHttpError(ServerError):
 
 
 class NotReadyError(ServerError):
-    """The engine is warming up, or failed to start."""
+    """The engine is warming up, failed to start, or has just hung; nothing was done."""
 
     code, status = "not_ready", 503
     retry_after_s = 1.0

@@ -8,8 +8,14 @@ from typing import Any
 import pytest
 
 from dreamserve.api.access.callers import ANYONE
+from dreamserve.api.async_engine import AsyncEngine
+from dreamserve.engine.durability.gate import Durability
+from dreamserve.engine.durability.stalls import Stalls
+from dreamserve.engine.engine import Engine
 from dreamserve.engine.executor import Executor
 from dreamserve.engine.fake import fake_world
+from dreamserve.store.base import Retention
+from dreamserve.store.memory import MemoryStore
 from dreamserve_protocol.errors import OverloadedError
 from dreamserve_protocol.worlds import WorldsRequest
 
@@ -126,3 +132,18 @@ async def test_ending_a_session_is_tried_again_while_the_queue_is_full(serving) 
         assert waiting.done()
         assert (await client.http.get("/sessions/a")).status_code == 404
         await engine.end("a", ANYONE)  # it is gone already
+
+
+async def test_the_event_loop_tells_a_server_with_a_shared_store_that_it_runs() -> None:
+    beats = asyncio.Semaphore(0)
+
+    class Heard(Stalls):
+        def beat(self) -> None:
+            beats.release()
+
+    durability = Durability(MemoryStore(Retention(1.0, 1.0)), stalls=Heard())
+    engine = Engine([fake_world()], durability=durability)
+    AsyncEngine(engine)
+    for _ in range(3):
+        await asyncio.wait_for(beats.acquire(), 20)
+    await asyncio.to_thread(engine.stop)

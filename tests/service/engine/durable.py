@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from dreamserve.api import codec
 from dreamserve.engine.durability.gate import Durability
+from dreamserve.engine.durability.stalls import Stalls
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.world import World
@@ -45,9 +46,10 @@ class Replica:
         *,
         strict: bool = True,
         timeout_s: float = 5.0,
+        stalls: Stalls | None = None,
         **options: Any,
     ) -> None:
-        durability = Durability(store, strict=strict, timeout_s=timeout_s)
+        durability = Durability(store, strict, timeout_s, stalls)
         self.engine = Engine([world or fake_world()], durability=durability, **options)
 
     def submit(self, request: Request[R]) -> "concurrent.futures.Future[R]":

@@ -17,6 +17,10 @@ class QueuedRequest:
     number: int
     ask: Ask | None = None
 
+    @property
+    def arrival(self) -> int:
+        return self.number
+
 
 def scheduler(max_queue: int = 100, max_batch: int = 8, max_jobs: int = 4) -> Scheduler:
     return Scheduler(max_queue=max_queue, max_batch=max_batch, max_jobs=max_jobs)
@@ -99,4 +103,31 @@ def test_emptying_returns_all_requests() -> None:
     assert jobs == [job]
     assert not policy.ready
     assert not policy.jobs
+    assert policy.waiting == 0
+
+
+@given(st.permutations(range(4)), st.integers(0, 4), st.booleans())
+def test_requests_that_are_put_back_run_in_the_order_of_arrival(
+    order: list[int], taken: int, is_parked: bool
+) -> None:
+    policy = scheduler()
+    tickets = [QueuedRequest("a", number) for number in range(4)]
+    for number in range(4):  # all of them have run, in vain
+        policy.add(tickets[number])
+        policy.next()
+        policy.release(tickets[number])
+    parked: list[QueuedRequest] = []
+    for position, number in enumerate(order):  # the head may be taken off the queue meanwhile
+        if position == taken and is_parked and policy.ready:
+            parked, _ = policy.next()
+        policy.put_back(tickets[number])
+    for ticket in parked:
+        policy.resume(ticket)
+    assert policy.waiting == 4
+    ran = []
+    while policy.ready:
+        (ticket,), _ = policy.next()
+        ran.append(ticket.number)
+        policy.release(ticket)
+    assert ran == [0, 1, 2, 3]
     assert policy.waiting == 0

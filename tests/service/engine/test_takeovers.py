@@ -219,3 +219,20 @@ def test_a_batch_of_many_sessions_that_live_elsewhere_is_taken_over_in_several_t
     first.send(ResetBatchRequest(session_ids=list("abcde"), seeds=list(range(5))))
     result = second.send(StepBatchRequest(list("abcde"), [1] * 5))
     assert (result.errors, result.steps.tolist()) == ([], [1] * 5)
+
+
+def test_steps_keep_their_order_when_one_arrives_while_another_is_about_to_run_again(
+    shared: FailingStore, owner: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Replica(shared).send(SessionRequest("a"))  # takes it over: the owner's copy is outdated
+    requeue, second = owner.engine.requeue, []
+
+    def arrive_first(requests: Any) -> None:  # after the first step's commit was refused
+        if not second:
+            second.append(owner.submit(StepRequest("a", 0)))
+            owner.engine.turn()  # finds the outdated copy, and waits for the store
+        requeue(requests)
+
+    monkeypatch.setattr(owner.engine, "requeue", arrive_first)
+    first = owner.finish(owner.submit(StepRequest("a", 1)))
+    assert (first.step, owner.finish(second[0]).step) == (3, 4)

@@ -15,11 +15,12 @@ from typing import Any, Protocol, TypeVar
 from dreamserve.api.access.callers import Caller
 from dreamserve.api.bodies import CallerGoneError
 from dreamserve.api.refusals import Refusals
+from dreamserve.engine.durability.stalls import BEAT_S, Stalls
 from dreamserve.engine.measures import Measures
 from dreamserve.engine.queue import RequestQueue
 from dreamserve.engine.scheduling.driver import Driver
 from dreamserve.engine.scheduling.queued import Future, Settled, settle
-from dreamserve_protocol.errors import OverloadedError, ProblemError
+from dreamserve_protocol.errors import NotReadyError, OverloadedError, ProblemError
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.sessions import DeleteRequest
 
@@ -72,6 +73,9 @@ class AsyncEngine:
         self._watching = False
         self.refusals = Refusals(self._loop.time)
         engine.attach(self)
+        if (stalls := engine.queue.stalls) is not None:
+            stalls.start()
+            self._beat(stalls)
 
     def queue(
         self, request: Request[Any], future: Future, caller: Caller, timeout_s: float = inf
@@ -79,7 +83,7 @@ class AsyncEngine:
         """Queue a caller's request; `future` gets its outcome in the event loop's thread.
 
         Cancelling the future cancels a waiting request. Raises ForbiddenError, TooLargeError,
-        OverloadedError, DrainingError.
+        OverloadedError, DrainingError, NotReadyError.
         """
         caller.check_may(request)
         if type(request) in self._outside:
@@ -95,6 +99,10 @@ class AsyncEngine:
                 # Not in the next iteration of the loop but in the one after, to include requests
                 # that are being read now: batches of twice the size are worth the wait.
                 self._loop.call_soon(self._loop.call_soon, self._turn)
+
+    def _beat(self, stalls: Stalls) -> None:
+        stalls.beat()
+        self._loop.call_later(BEAT_S, self._beat, stalls)
 
     def _run_outside(self, request: Request[Any], future: Future) -> None:
         """Run a request that no turn of the engine can, in a thread; count it like the others."""
@@ -158,12 +166,12 @@ class AsyncEngine:
     async def end(self, session_id: str, caller: Caller) -> None:
         """End a session, which may be gone, of a caller that has left or has its response.
 
-        While the queue is full, it is tried again, END_TRIES times in all.
+        While the queue is full, or the server has just hung, it is tried again, END_TRIES times in all.
         """
         for _ in range(END_TRIES):
             try:
                 await self.send(DeleteRequest(session_id), never, caller)
-            except OverloadedError:
+            except (OverloadedError, NotReadyError):
                 await asyncio.sleep(END_PAUSE_S)
             except ProblemError:
                 return  # gone, or the server stops

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from dreamserve.engine.durability.gate import Durability
+from dreamserve.engine.durability.stalls import Stalls
 from dreamserve.engine.engine import Engine
 from dreamserve.engine.limits import Limits
 from dreamserve.engine.options import EngineOptions
@@ -40,7 +41,9 @@ def engine_of(worlds: Sequence[World], settings: Settings) -> Engine:
         limits=limits,
     )
     store, strict = store_of(settings), settings.durability == "strict"
-    stored = None if store is None else Durability(store, strict, settings.store_timeout_s)
+    stalls = None if settings.store.startswith("sqlite:") else Stalls()  # one server has the file
+    timeout_s = settings.store_timeout_s
+    stored = None if store is None else Durability(store, strict, timeout_s, stalls)
     return Engine(worlds, options, durability=stored)
 
 

@@ -74,7 +74,8 @@ class Engine:
         self.gate: Gate | None = None  # None without a store
         if durability is not None and ledger is not None:
             self.gate = Gate(durability, self.table, ledger, self)
-        self.queue = RequestQueue(options, clock, self._held)
+        stalls = None if durability is None else durability.stalls
+        self.queue = RequestQueue(options, clock, self._held, stalls)
         self.measures = Measures()
         self._executor = Executor(respond, self._contexts, self.queue, self.measures, self.gate)
         self._turning = threading.Lock()  # held during a turn; its holder owns all other state

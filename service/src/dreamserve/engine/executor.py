@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from dreamserve.engine.durability.gate import Gate
+from dreamserve.engine.durability.stalls import has_hung
 from dreamserve.engine.handlers.base import Contexts
 from dreamserve.engine.measures import Measures
 from dreamserve.engine.queue import RequestQueue
@@ -40,7 +41,7 @@ class Executor:
         gate: Gate | None,
     ) -> None:
         self._respond, self._contexts = respond, contexts
-        self._scheduler, self._lock = queue.scheduler, queue.lock
+        self._scheduler, self._lock, self._stalls = queue.scheduler, queue.lock, queue.stalls
         self._measures = measures
         self._gate = gate  # None without a store
         self.observe: Observe | None = None
@@ -65,12 +66,7 @@ class Executor:
         began_s = perf_counter()
         self._contexts.table.refresh_now()
         now_s = self._contexts.table.now_s
-        batch = [queued for queued in requests if not queued.future.cancelled()]
-        if len(batch) < len(requests):
-            self._measures.cancelled += len(requests) - len(batch)
-        late = [queued for queued in batch if queued.until_s <= now_s]
-        if late:
-            batch = [queued for queued in batch if queued.until_s > now_s]
+        batch, late = self._wanted(requests, now_s)
         parked: set[QueuedRequest] = set()
         if self._gate is not None:
             parked = set(batch)
@@ -97,7 +93,23 @@ class Executor:
         ended_s = perf_counter()
         settled = self._hold(settled, batch)
         self._measures.batch(began_s, ended_s, batch, settled)
-        return [*settled, *((queued, deadline_passed()) for queued in late)] if late else settled
+        return [*settled, *late] if late else settled
+
+    def _wanted(
+        self, requests: list[QueuedRequest], now_s: float
+    ) -> tuple[list[QueuedRequest], list[Settled]]:
+        """Return the requests that callers wait for, and the errors of those that are too late."""
+        batch = [queued for queued in requests if not queued.future.cancelled()]
+        if len(batch) < len(requests):
+            self._measures.cancelled += len(requests) - len(batch)
+        late: list[Settled] = [(one, deadline_passed()) for one in batch if one.until_s <= now_s]
+        if self._stalls is not None:
+            stalls = self._stalls.count
+            late += [(one, has_hung()) for one in batch if one.stalls < stalls]
+        if late:
+            refused = {queued for queued, _ in late}
+            batch = [queued for queued in batch if queued not in refused]
+        return batch, late
 
     def _begin(self, queued: QueuedRequest, job: Job, now_s: float) -> ProblemError | None:
         """Schedule a job for slices; return the error if there are too many."""

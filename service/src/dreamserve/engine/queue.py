@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any, TypeAlias
 
+from dreamserve.engine.durability.stalls import Stalls
 from dreamserve.engine.options import EngineOptions
 from dreamserve.engine.scheduling.asks import ask_of
 from dreamserve.engine.scheduling.queued import Future, QueuedRequest, Settled
@@ -27,11 +28,16 @@ class RequestQueue:
     """The scheduler of an engine's requests, behind a lock.
 
     `held` returns the number of requests and outcomes that wait for the session store; they count
-    as requests that wait.
+    as requests that wait. `stalls` tells which requests may have waited too long in a socket; None
+    where no other server could have got them meanwhile.
     """
 
     def __init__(
-        self, options: EngineOptions, clock: Callable[[], float], held: Callable[[], int]
+        self,
+        options: EngineOptions,
+        clock: Callable[[], float],
+        held: Callable[[], int],
+        stalls: Stalls | None = None,
     ) -> None:
         self.scheduler: RequestScheduler = Scheduler(
             max_queue=options.max_queue,
@@ -40,9 +46,10 @@ class RequestQueue:
             max_wait_s=options.max_wait_s,
         )
         self.lock = threading.Condition(threading.Lock())
+        self._arrivals = 0
         self.closes_at_s: float | None = None  # by time.monotonic; None: it is open
         self._clock, self._held, self._max_queue = clock, held, options.max_queue
-        self._limits = options.limits
+        self._limits, self.stalls = options.limits, stalls
 
     def add(
         self, request: Request[Any], future: Future, owner: str = "", timeout_s: float = inf
@@ -50,7 +57,8 @@ class RequestQueue:
         """Queue a request whose outcome completes `future`; the caller must ensure a turn.
 
         It is not begun once `timeout_s` have passed. Raises TooLargeError if it names too many
-        sessions, OverloadedError when too many wait, DrainingError once closed.
+        sessions, OverloadedError when too many wait, DrainingError once closed, NotReadyError as
+        `Stalls.admit`.
         """
         self._limits.check_named(request)
         key: SessionKey | None = getattr(request, "session_id", None)
@@ -60,6 +68,8 @@ class RequestQueue:
         queued = QueuedRequest(
             request, future, key, owner, time.perf_counter(), ask_of(request), now_s + timeout_s
         )
+        if self.stalls is not None:
+            queued.stalls = self.stalls.admit(request)
         with self.lock:
             if self.closes_at_s is not None:  # as `check_open`, without a call for every step
                 raise DrainingError(_CLOSED)
@@ -67,6 +77,7 @@ class RequestQueue:
                 raise OverloadedError(
                     f"{held} requests wait for the session store; try again later"
                 )
+            queued.arrival = self._arrivals = self._arrivals + 1
             self.scheduler.add(queued, now_s)
 
     def put_back(self, requests: Sequence[QueuedRequest]) -> list[Settled]:

@@ -24,6 +24,7 @@ from dreamserve.engine.durability.lost_rows import (
 )
 from dreamserve.engine.durability.needs import ends_unnamed, keys_of, needs_of
 from dreamserve.engine.durability.recovery import recover
+from dreamserve.engine.durability.stalls import Stalls
 from dreamserve.engine.scheduling.queued import QueuedRequest, Settled
 from dreamserve.engine.sessions.keys import SessionKey, id_of
 from dreamserve.engine.sessions.ledger import Lease, Ledger, StoredUse
@@ -49,6 +50,7 @@ class Durability:
     store: Store
     strict: bool = True  # only once it is stored; otherwise at once
     timeout_s: float = 5.0  # for one operation of the store, with all its attempts
+    stalls: Stalls | None = None  # of a store that other servers use, too
 
 
 class Requeue(Protocol):

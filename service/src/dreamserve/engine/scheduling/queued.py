@@ -59,15 +59,12 @@ class QueuedRequest:
     queued_at_s: float = 0.0  # by time.perf_counter
     ask: Ask | None = None  # of plans, samples and rollouts, which change no session
     until_s: float = inf  # by the engine's clock: when the caller gives up
+    arrival: int = 0  # its number, by which the requests of a session keep their order
     job: Job | None = None
     # A reset in progress: the session's next requests must wait until it ends.
     holds_session: bool = False
+    stalls: float = inf  # it is too late once the server has hung more often (`durability.stalls`)
     needs: StoreNeeds | None = None  # with a store, once it was taken off the queue
-
-    @property
-    def has_run(self) -> bool:
-        """Whether it was taken off the queue before."""
-        return self.needs is not None
 
 
 Settled = tuple[QueuedRequest, Result | ProblemError]

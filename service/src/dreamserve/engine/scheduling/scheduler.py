@@ -28,8 +28,8 @@ class Keyed(Protocol):
         ...
 
     @property
-    def has_run(self) -> bool:
-        """Whether it was taken off the queue before."""
+    def arrival(self) -> int:
+        """Its number in the order of arrival."""
         ...
 
 
@@ -75,7 +75,10 @@ class Scheduler(Generic[T]):
             self.ready.append(request)
 
     def put_back(self, request: T) -> None:
-        """Queue a request that was released, before those of its chain that have not run yet.
+        """Queue a request that was released, before those of its chain that arrived after it.
+
+        Among them may be the chain's head: one that waits gives way at once, one that is parked as
+        it resumes. One that runs may end: what it does on an outdated copy is refused as well.
 
         Raises OverloadedError when the queue is full. It was admitted before, whatever other long
         work has come since.
@@ -92,11 +95,10 @@ class Scheduler(Generic[T]):
         if behind is None:
             behind = self._chains[key] = deque()
         for i, head in enumerate(self.ready):
-            if head.key == key and not head.has_run:
-                self.ready[i] = request
-                behind.appendleft(head)
-                return
-        behind.insert(sum(other.has_run for other in behind), request)
+            if head.key == key and head.arrival > request.arrival:
+                self.ready[i], request = request, head
+                break
+        _insert(behind, request)
 
     def next(self) -> tuple[list[T], list[T]]:
         """Take a batch of requests off the queue; return it and the jobs, the next one first."""
@@ -125,7 +127,15 @@ class Scheduler(Generic[T]):
             self.jobs.readmit(request.ask)
 
     def resume(self, request: T) -> None:
-        """Put a request that was parked back in front of the queue."""
+        """Put a request that was parked back in front of the queue.
+
+        One of its chain that arrived earlier, and was put back meanwhile, goes first.
+        """
+        behind = None if request.key is None else self._chains[request.key]
+        if behind and behind[0].arrival < request.arrival:
+            earlier = behind.popleft()
+            _insert(behind, request)
+            request = earlier
         self.waiting += 1
         self.ready.appendleft(request)
 
@@ -147,3 +157,8 @@ class Scheduler(Generic[T]):
         self._chains.clear()
         self.waiting = 0
         return requests, jobs
+
+
+def _insert(behind: deque[T], request: T) -> None:
+    """Insert a request into a chain, which is in the order of arrival."""
+    behind.insert(sum(other.arrival < request.arrival for other in behind), request)
