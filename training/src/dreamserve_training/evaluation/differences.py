@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from dreamserve_training.evaluation.figures import rounded
 from dreamserve_training.evaluation.real import CONTROLLER, RANDOM, SIGHTED, EpisodeResults
 
 
@@ -18,8 +19,8 @@ def paired(one: EpisodeResults, other: EpisodeResults) -> dict[str, Any]:
     difference = first - second
     error = float(difference.std(ddof=1)) / episodes**0.5 if episodes > 1 else 0.0
     figures = {
-        "mean": round(float(difference.mean()), 2),
-        "standard_error": round(error, 2),
+        "mean": rounded(float(difference.mean())),
+        "standard_error": rounded(error),
         "episodes": episodes,
     }
     if first.mean() > 0 and second.mean() > 0:

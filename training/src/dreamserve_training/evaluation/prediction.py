@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from dreamserve.backends.base import Array
 from dreamserve.manifest import DoneRule, WorldSpec
+from dreamserve_training.evaluation.figures import rounded
 from dreamserve_training.evaluation.hazard import sigmoid
 from dreamserve_training.evaluation.teacher_forcing import TeacherForced
 
@@ -127,8 +128,8 @@ def signals(
             figures[signal.name] = {**detection(said, real), **counts, "steps": len(real)}
             continue
         figures[signal.name] = {
-            "rms_error": _rounded(float(np.sqrt(np.mean((said - real) ** 2)))),
-            "rms_error_of_the_mean": _rounded(float(real.std())),
+            "rms_error": rounded(_rms(said - real), 4),
+            "rms_error_of_the_mean": rounded(float(real.std()), 4),
             "steps": len(real),
         }
     return figures
@@ -147,14 +148,22 @@ def break_even_threshold(runs: Sequence[TeacherForced]) -> float:
 
 
 def rewards(runs: Sequence[TeacherForced]) -> dict[str, Any]:
-    """Return the RMS error of the predicted reward, and of always predicting the mean reward."""
+    """Return the RMS error of the predicted reward, and of always predicting the mean reward.
+
+    `rms` is the root mean square of the rewards themselves.
+    """
     real = np.concatenate([run.episode.rewards for run in runs]).astype(np.float64)
     predicted = np.concatenate([run.reward for run in runs]).astype(np.float64)
     return {
-        "rms_error": _rounded(float(np.sqrt(np.mean((predicted - real) ** 2)))),
-        "rms_error_of_the_mean": _rounded(float(real.std())),
+        "rms_error": rounded(_rms(predicted - real), 4),
+        "rms_error_of_the_mean": rounded(float(real.std()), 4),
+        "rms": rounded(_rms(real), 4),
         "steps": len(real),
     }
+
+
+def _rms(values: npt.NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.mean(values**2)))
 
 
 def _share(part: int, whole: int) -> float | None:

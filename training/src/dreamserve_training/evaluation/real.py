@@ -21,6 +21,7 @@ from dreamserve_training.data.workers import worker_env
 from dreamserve_training.dreams.returns import worker_world
 from dreamserve_training.envs import EnvSpec, RealEnv
 from dreamserve_training.evaluation.dreaming import AverageAgent, DreamingAgent, PlanningAgent
+from dreamserve_training.evaluation.figures import rounded
 from dreamserve_training.models.controller import Policy
 from dreamserve_training.runs.pools import worker_pool
 from dreamserve_training.runs.signals import stoppable
@@ -42,10 +43,10 @@ class EpisodeResults(NamedTuple):
         values = np.asarray(self.returns)
         std = float(values.std(ddof=1)) if len(values) > 1 else 0.0
         return {
-            "mean": round(float(values.mean()), 2),
-            "std": round(std, 2),
-            "standard_error": round(std / len(values) ** 0.5, 2),
-            "median": round(float(np.median(values)), 2),
+            "mean": rounded(float(values.mean())),
+            "std": rounded(std),
+            "standard_error": rounded(std / len(values) ** 0.5),
+            "median": rounded(float(np.median(values))),
             "share_at_limit": round(float((np.asarray(self.lengths) >= limit).mean()), 3),
             "episodes": len(values),
         }

@@ -1,8 +1,13 @@
 """Verdicts on a world: what is worse than a baseline that knows nothing, in a sentence each."""
 
 from collections.abc import Mapping
-from math import isnan
+from math import hypot, isnan
 from typing import Any
+
+# Errors below these are none, even where a baseline has less because nothing ever changes.
+INVISIBLE = (1 / 255) ** 2  # squared, of a pixel in [0, 1]
+OF_THE_POSTERIOR = 0.02  # of a latent, which has about unit variance
+OF_ITS_SIZE = 0.01  # share of a reward, or of a return
 
 
 def verdicts_on(quality: Mapping[str, Any]) -> list[str]:
@@ -16,7 +21,9 @@ def verdicts_on(quality: Mapping[str, Any]) -> list[str]:
         _one_step(quality.get("horizon", {})),
         _ends(quality.get("done", {})),
         _reward(quality.get("reward", {})),
-        *_returns(quality.get("real", {}), quality.get("dream", {})),
+        *_returns(
+            quality.get("real", {}), quality.get("differences", {}), quality.get("dream", {})
+        ),
     ]
     return [verdict for verdict in found if verdict]
 
@@ -24,7 +31,7 @@ def verdicts_on(quality: Mapping[str, Any]) -> list[str]:
 def _reconstruction(figures: Mapping[str, Any]) -> str:
     error = figures.get("mse_per_pixel", 0.0)
     average = figures.get("mse_of_the_average_picture", float("inf"))
-    if error < average:
+    if error < max(average, INVISIBLE):
         return ""
     return (
         f"V is worse than the average picture: squared error {error:.4g}, not below {average:.4g}"
@@ -43,7 +50,7 @@ def _likelihood(figures: Mapping[str, Any]) -> str:
 def _one_step(horizon: Mapping[str, Any]) -> str:
     first = horizon.get("1", {})
     error, copied = first.get("most_likely", 0.0), first.get("copy_last", float("inf"))
-    if error <= copied:
+    if error <= max(copied, OF_THE_POSTERIOR):
         return ""
     return f"one step of M is worse than no change: error {error:.4g}, not {copied:.4g}"
 
@@ -62,33 +69,59 @@ def _ends(figures: Mapping[str, Any]) -> str:
 def _reward(figures: Mapping[str, Any]) -> str:
     error = figures.get("rms_error", 0.0)
     baseline = figures.get("rms_error_of_the_mean", float("inf"))
-    if error < baseline or error == 0.0:
+    if error < baseline or error <= OF_ITS_SIZE * figures.get("rms", 0.0):
         return ""
     return f"the predicted reward is worse than its mean: error {error:.4g}, not {baseline:.4g}"
 
 
-def _returns(real: Mapping[str, Any], dream: Mapping[str, Any]) -> list[str]:
-    """Compare the controller with random actions, and its dreams with reality."""
+def _returns(
+    real: Mapping[str, Any], differences: Mapping[str, Any], dream: Mapping[str, Any]
+) -> list[str]:
+    """Compare the controller and plans with random actions, and the controller's dreams with both.
+
+    A return in dreams is too high if it is further above random actions than twice the real gain,
+    by more than 4 standard errors and more than a small share of the returns themselves.
+    """
     if not {"random", "controller"} <= real.keys():
         return []
     verdicts = []
     random, controller = real["random"], real["controller"]
-    error = (random["standard_error"] ** 2 + controller["standard_error"] ** 2) ** 0.5
-    gain = controller["mean"] - random["mean"]
+    difference = differences.get("controller - random") or _unpaired(controller, random)
+    gain, error = difference["mean"], difference["standard_error"]
     if gain <= 2 * error:
         verdicts.append(
-            f"the controller is no better than random actions: {controller['mean']:.4g}"
-            f" and {random['mean']:.4g}"
+            f"the controller is no better than random actions: {_told(controller)} and"
+            f" {_told(random)}, a difference of {_told(difference)}, which is not above 2 standard"
+            " errors"
         )
     plan = real.get("plan")
     if plan and plan["mean"] <= random["mean"]:
         verdicts.append(
-            f"plans are no better than random actions: {plan['mean']:.4g} and {random['mean']:.4g}"
+            f"plans are no better than random actions: {_told(plan)} and {_told(random)}"
         )
-    dreamed = dream.get("T = 1.0")
-    if dreamed and dreamed["mean"] - random["mean"] > 2 * max(gain, 0) + 4 * error:
+    if (dreamed := dream.get("T = 1.0")) and _exploits(dreamed, controller, random):
         verdicts.append(
-            f"the controller exploits the dream's errors: it earns {dreamed['mean']:.4g} in dreams"
-            f" at T = 1, {controller['mean']:.4g} in the real environment"
+            f"the controller exploits the dream's errors: it earns {_told(dreamed)} in dreams"
+            f" at T = 1, {_told(controller)} in the real environment"
         )
     return verdicts
+
+
+def _exploits(
+    dreamed: Mapping[str, Any], controller: Mapping[str, Any], random: Mapping[str, Any]
+) -> bool:
+    gain, imagined = (_unpaired(each, random) for each in (controller, dreamed))
+    error = hypot(gain["standard_error"], dreamed.get("standard_error", 0.0))
+    size = max(abs(controller["mean"]), abs(random["mean"]))
+    margin = 4 * error + OF_ITS_SIZE * size
+    return bool(imagined["mean"] > 2 * max(gain["mean"], 0) + margin)
+
+
+def _unpaired(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, float]:
+    """Return the difference of two means, and its standard error."""
+    error = hypot(one.get("standard_error", 0.0), other.get("standard_error", 0.0))
+    return {"mean": one["mean"] - other["mean"], "standard_error": error}
+
+
+def _told(figures: Mapping[str, Any]) -> str:
+    return f"{figures['mean']:.4g} ± {figures.get('standard_error', 0.0):.3g}"
