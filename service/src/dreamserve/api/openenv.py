@@ -9,6 +9,7 @@ Messages are JSON in text frames, answered one after the other: while one is ser
 not read. The socket has a session of its own, which ends with it.
 """
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -67,6 +68,7 @@ class Episodes:
                 environment.in_progress = False
                 if response["type"] == "websocket.close":
                     return
+                await asyncio.sleep(0)  # what is refused has waited for nothing yet
         finally:
             sockets.discard(environment)
             self._service.open_sockets["openenv"] -= 1
@@ -79,7 +81,7 @@ class Episodes:
         verb = OTHER
         try:
             environment.caller.check()
-            kind, data = await environment.read(message)
+            kind, data, is_small = await environment.read(message)
             if kind == CLOSE:
                 return {"type": "websocket.close", "code": 1000}
             handlers = {
@@ -90,7 +92,7 @@ class Episodes:
             if not isinstance(kind, str) or kind not in handlers:
                 raise InvalidRequestError(f"type must be one of {', '.join((*handlers, CLOSE))}")
             verb = kind if kind in BY_NAME else OTHER
-            response = await handlers[kind](data)
+            response = await handlers[kind](data, is_small)
         except Exception as error:
             self._service.problems.note(error, request_id, verb, environment.session_id)
             _, problem = problem_of(error, request_id)
@@ -109,8 +111,8 @@ class Environment:
         self._include: Sequence[str] = ()  # of the episode
         self._frame_format = "array"
 
-    async def read(self, message: Message) -> tuple[Any, dict[str, Any]]:
-        """Return a message's type and data. Raises CallerError."""
+    async def read(self, message: Message) -> tuple[Any, dict[str, Any], bool]:
+        """Return a message's type and data, and whether it is small. Raises CallerError."""
         text = message.get("text")
         if text is None:
             raise InvalidRequestError("messages are JSON, in text frames")
@@ -124,31 +126,31 @@ class Environment:
         data = fields.get("data", {})
         if not isinstance(data, dict):
             raise InvalidRequestError("data must be an object")
-        return fields.get("type"), data
+        return fields.get("type"), data, quick
 
-    async def reset(self, data: dict[str, Any]) -> dict[str, Any]:
+    async def reset(self, data: dict[str, Any], is_small: bool) -> dict[str, Any]:
         """Begin an episode, by the fields of /reset. Raises ProblemError."""
         fields = dict(data)
         episode_id = fields.pop("episode_id", None)
         if episode_id is not None and not _is_id(episode_id):
             raise InvalidRequestError(f"episode_id must be 1 to {MAX_EPISODE_ID} characters")
-        request = await self._request(ResetRequest, fields)
+        request = await self._request(ResetRequest, fields, is_small)
         result = await self._engine.send(request, never, self.caller)
         self._episode_id, self._include = episode_id or new_id(), request.include
         self._frame_format = request.frame_format
         return {"type": "observation", "data": _observation(result, request)}
 
-    async def step(self, data: dict[str, Any]) -> dict[str, Any]:
+    async def step(self, data: dict[str, Any], is_small: bool) -> dict[str, Any]:
         """Take a step, by the fields of /step. Raises ProblemError."""
         if self._episode_id is None:
             raise InvalidRequestError("no episode has begun; send a reset first")
         fields = {"include": self._include, "frame_format": self._frame_format, **data}
         fields.pop("metadata", None)  # which OpenEnv's own actions have
-        request = await self._request(StepRequest, fields)
+        request = await self._request(StepRequest, fields, is_small)
         result = await self._engine.send(request, never, self.caller)
         return {"type": "observation", "data": _observation(result, request)}
 
-    async def state(self, data: dict[str, Any]) -> dict[str, Any]:
+    async def state(self, data: dict[str, Any], is_small: bool) -> dict[str, Any]:
         """Describe the episode. Raises ProblemError."""
         if data:
             raise InvalidRequestError("state has no data")
@@ -163,12 +165,12 @@ class Environment:
         if self._episode_id is not None:
             await self._engine.end(self.session_id, self.caller)
 
-    async def _request(self, kind: type[R], fields: dict[str, Any]) -> R:
+    async def _request(self, kind: type[R], fields: dict[str, Any], is_small: bool) -> R:
         """Return a request of the socket's session. Raises as `validated`."""
         if "session_id" in fields:
             raise InvalidRequestError("session_id: the socket has a session of its own")
         own = {**fields, "session_id": self.session_id}
-        return await self._service.png.built(partial(validated, kind, own), is_quick=True)
+        return await self._service.png.built(partial(validated, kind, own), is_small)
 
 
 def _observation(result: ResetResult | StepResult, request: Request[Any]) -> dict[str, Any]:

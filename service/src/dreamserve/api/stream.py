@@ -25,14 +25,15 @@ from dreamserve.api.access.clients import client_of
 from dreamserve.api.access.handshakes import accept
 from dreamserve.api.access_log import log_request
 from dreamserve.api.elements import LARGE_BYTES, SMALL_BYTES, is_quick
-from dreamserve.api.messages import VALIDATORS, Id, id_of, request_of, timeout_s_of
+from dreamserve.api.messages import VALIDATORS, Id, id_in, id_of, request_of, timeout_s_of
 from dreamserve.api.problems import OTHER, VALID_ID, problem_of
 from dreamserve.api.service import Service
 from dreamserve.api.websocket import WRITABLE
-from dreamserve_protocol.errors import OverloadedError
+from dreamserve_protocol.errors import OverloadedError, ProblemError
 from dreamserve_protocol.markers import Request
 from dreamserve_protocol.wire import with_png
 
+REFUSED_AT_ONCE = 16  # messages of a socket, before other connections have their turn
 STREAMS_AT_ONCE = 4  # that may hold large bodies; one with more of them is not read meanwhile
 
 Encode = Callable[[Any, bool], bytes]
@@ -109,6 +110,7 @@ class Socket:
         self._most = service.settings.max_stream_requests
         self._share_bytes = service.settings.max_bodies_bytes // STREAMS_AT_ONCE
         self._body_bytes = 0  # of the requests in progress
+        self._refused = 0  # messages
         self._logs_all = service.settings.access_log
         self._receive, self._send = receive, send
         self._in_progress: set[Pending] = set()  # read and not yet written
@@ -161,6 +163,7 @@ class Socket:
         pending = Pending(self._respond, text is None, perf_counter())
         self._in_progress.add(pending)
         try:
+            self._check(pending, raw)
             is_small = len(raw) <= SMALL_BYTES or is_quick(raw, pending.as_msgpack)
             decode = partial(codec.decode, raw, pending.as_msgpack, self._service.most)
             if len(raw) > LARGE_BYTES:
@@ -170,14 +173,25 @@ class Socket:
             fields = decode() if is_small else await self._service.aside(decode)
             pending.id = id_of(fields)
             pending.verb = fields.get("verb")
-            if self._caller is not ANYONE:
-                self._caller.check()
             request = await self._png.built(partial(request_of, fields), is_small)
             pending.request, pending.png = request, codec.wants_png(request)
             self._service.check_room(request, self._client)
             self._engine.queue(request, pending, self._caller, timeout_s_of(fields))
         except Exception as error:
             pending.set_exception(error)
+            self._refused += 1
+            if not self._refused % REFUSED_AT_ONCE:
+                await asyncio.sleep(0)
+
+    def _check(self, pending: Pending, raw: bytes) -> None:
+        """Count a message before it is decoded. Raises RateLimitedError, UnauthorizedError."""
+        if self._caller is ANYONE:
+            return
+        try:
+            self._caller.check()
+        except ProblemError:
+            pending.id = id_in(raw, pending.as_msgpack)
+            raise
 
     def _free(self, pending: Pending) -> None:
         """Give back what a request held."""

@@ -1,4 +1,4 @@
-"""uvicorn's WebSocket protocol with two changes: coalesced writes, and a tolerant keep-alive.
+"""uvicorn's WebSocket protocol: coalesced writes, a tolerant keep-alive, bounded messages.
 
 uvicorn makes a system call for each frame, and closes a socket if a ping gets no pong in time. But
 a pong arrives after all that the peer has sent before it, and it is not read while the socket is at
@@ -9,7 +9,6 @@ import asyncio
 import logging
 from typing import Any
 
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
 from websockets.protocol import State
@@ -17,10 +16,10 @@ from websockets.protocol import State
 from dreamserve.api.bounded import Bounded
 from dreamserve.api.connections import PENDING_BYTES, Connections
 from dreamserve.api.elements import LARGE_BYTES
+from dreamserve.api.pacing import SMALL_PART_BYTES, PacedProtocol
 from dreamserve.api.transports import JoiningTransport
 from dreamserve_protocol.errors import OverloadedError
 
-SLICE_BYTES = 32 * 1024  # processed at once; it may hold thousands of frames
 MAX_PARTS = 1024  # frames of one message
 WRITABLE = "dreamserve.writable"  # extension of the scope: an Event, set while the peer reads
 
@@ -36,7 +35,7 @@ def is_error(record: logging.LogRecord) -> bool:
     return record.msg not in _NO_ERRORS
 
 
-class StreamProtocol(Bounded, WebSocketsSansIOProtocol):
+class StreamProtocol(Bounded, PacedProtocol):
     """One WebSocket; any data from its peer counts as a pong.
 
     A message over LARGE_BYTES counts as one of the bodies, from its first part until the
@@ -50,7 +49,6 @@ class StreamProtocol(Bounded, WebSocketsSansIOProtocol):
         self.pending_bytes = shared.settings.max_stream_requests * PENDING_BYTES
         self._received = self._active = False  # data arrived since the last ping, or check
         self._in_progress = 0  # messages that the application has taken and not answered
-        self._later = b""  # received and not processed yet
         self._parts = self._parts_bytes = 0  # of an incomplete message
         self._held_bytes = self._complete_bytes = 0  # counted, and thereof of complete messages
         self._holder = ""  # for whom they count
@@ -78,45 +76,12 @@ class StreamProtocol(Bounded, WebSocketsSansIOProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Process data from the peer, a slice in each iteration of the event loop."""
+        """Process data from the peer."""
         self._received = self._active = True
-        if self._later or len(data) > SLICE_BYTES:
-            self.transport.pause_reading()
-            if self._later:
-                self._later += data
-                return
-            data, self._later = data[:SLICE_BYTES], data[SLICE_BYTES:]
-            self.loop.call_soon(self._continue)
-        self._process(data)
-
-    def _continue(self) -> None:
-        data, self._later = self._later[:SLICE_BYTES], self._later[SLICE_BYTES:]
-        if self.transport.is_closing():
-            self._later = b""
-            return
-        self._process(data)
-        if self._later:
-            self.loop.call_soon(self._continue)
-        else:
-            self._read_on()
-
-    def _read_on(self) -> None:
-        """Resume reading unless something forbids it."""
-        if not (self.read_paused or self._later) and self.writable.is_set():
-            self.transport.resume_reading()
-
-    def pause_writing(self) -> None:
-        """Read no more, because pings would add their pongs to what is unread."""
-        super().pause_writing()
-        self.transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        """Read again."""
-        super().resume_writing()
-        self._read_on()
+        super().data_received(data)
 
     def _process(self, data: bytes) -> None:
-        super().data_received(data)
+        super()._process(data)
         partial_bytes = len(self.conn.reader.buffer) + self._parts_bytes
         if not partial_bytes and not self._parts:
             self._part_since_s = None
@@ -151,7 +116,10 @@ class StreamProtocol(Bounded, WebSocketsSansIOProtocol):
 
     def _count(self, event: Frame, before_bytes: int) -> None:
         size = before_bytes + len(event.data)
+        if not event.fin and len(event.data) < SMALL_PART_BYTES:
+            self.count_empty()
         if event.fin:
+            self._part_since_s = None  # the next one begins later
             self._parts = self._parts_bytes = 0
             self._complete_bytes += size if size > LARGE_BYTES else 0
         else:
@@ -176,10 +144,7 @@ class StreamProtocol(Bounded, WebSocketsSansIOProtocol):
         if self._complete_bytes and self.queue.empty():
             self._hold(self._held_bytes - self._complete_bytes)
             self._complete_bytes = 0
-        message = await self.queue.get()
-        if self.read_paused and self.queue.empty():
-            self.read_paused = False
-            self._read_on()
+        message = await super().receive()
         self._in_progress += message["type"] == "websocket.receive"
         return message
 
@@ -187,17 +152,6 @@ class StreamProtocol(Bounded, WebSocketsSansIOProtocol):
         """Send a message of the application once the peer reads; it answers one of the peer's."""
         await super().send(message)
         self._in_progress -= message["type"] == "websocket.send"
-
-    def fail(self, code: int, reason: str) -> None:
-        """Close the socket with a close frame, and read no more."""
-        if self.close_sent or self.transport.is_closing():
-            return
-        self.stop_keepalive()
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
-        self.conn.fail(code, reason)
-        self.transport.write(b"".join(self.conn.data_to_send()))
-        self.close_sent = True
-        self.transport.close()
 
     def _check_time(self, now_s: float) -> None:
         settings, part_since_s = self.shared.settings, self._part_since_s

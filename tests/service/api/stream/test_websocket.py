@@ -9,7 +9,7 @@ from uvicorn.server import ServerState
 
 from dreamserve.api.connections import Connections
 from dreamserve.api.transports import JOINED_BYTES
-from dreamserve.api.websocket import SLICE_BYTES, StreamProtocol
+from dreamserve.api.websocket import StreamProtocol
 from dreamserve.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -157,18 +157,65 @@ async def test_a_stopping_server_sends_other_sockets_a_close_frame(socket) -> No
     assert socket.transport.closed
 
 
-async def test_a_flood_of_frames_leaves_the_event_loop_to_others(socket) -> None:
-    pings = b"\x89\x80\0\0\0\0" * 40_000
-    socket.protocol.data_received(pings)
+PING, PONG, EMPTY = b"\x89\x80\0\0\0\0", b"\x8a\x80\0\0\0\0", b"\x81\x80\0\0\0\0"
+PARTS = b"\x01\x80\0\0\0\0" + b"\x00\x80\0\0\0\0" * 900 + b"\x80\x80\0\0\0\0"
+AT_ONCE = 64  # frames of one socket in an iteration of the event loop
+
+
+async def drained(socket: Any) -> int:
+    """Wait until all that arrived is processed; return the iterations of the event loop."""
     iterations = 0
     async with asyncio.timeout(10):
         while not socket.transport.is_read:
             await asyncio.sleep(0)
             iterations += 1
-    assert iterations >= len(pings) // SLICE_BYTES
     await asyncio.sleep(0)  # writes what is joined
-    pongs = b"".join(socket.transport.written).count(b"\x8a\x00")
-    assert pongs == 40_000
+    return iterations
+
+
+async def test_few_frames_of_a_burst_are_processed_in_an_iteration_of_the_event_loop(
+    socket,
+) -> None:
+    socket.protocol.data_received(PING * 2_000)
+    assert b"".join(socket.transport.written).count(b"\x8a\x00") <= AT_ONCE
+    assert await drained(socket) >= 2_000 // AT_ONCE
+    assert b"".join(socket.transport.written).count(b"\x8a\x00") == 2_000
+    assert not socket.transport.closed
+
+
+async def test_a_burst_of_messages_waits_for_the_application(socket) -> None:
+    socket.protocol.data_received(EMPTY * 5_000)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert socket.protocol.queue.qsize() < 4 * AT_ONCE
+    for _ in range(5_000):
+        socket.reads.release()
+    await drained(socket)
+    assert socket.protocol.queue.empty()
+    socket.protocol.data_received(TEXT)
+    assert socket.protocol.queue.get_nowait()["text"] == "a"
+
+
+@pytest.mark.parametrize("flood", [PING * 3_000, PONG * 3_000, PARTS * 3])
+async def test_a_peer_that_sends_very_many_frames_for_nothing_is_closed(socket, flood) -> None:
+    while not socket.transport.closed and flood:
+        socket.protocol.data_received(flood[:8_000])
+        flood = flood[8_000:]
+        async with asyncio.timeout(10):
+            while socket.protocol._has_more and not socket.transport.closed:
+                socket.reads.release()
+                await asyncio.sleep(0)
+    assert b"too many pings, pongs and small parts" in socket.transport.written[-1]
+    assert b"\x03\xf0" in socket.transport.written[-1]  # 1008
+
+
+async def test_a_message_that_ends_makes_time_for_the_next_one(socket) -> None:
+    part = TEXT + TEXT[:3]
+    socket.protocol.data_received(part)
+    socket.protocol._part_since_s -= 1_000
+    socket.reads.release()
+    socket.protocol.data_received(TEXT[3:] + TEXT[:3])
+    assert socket.protocol._part_since_s > socket.protocol.loop.time() - 100
 
 
 async def test_data_that_arrives_during_a_flood_is_processed_after_it(socket) -> None:
