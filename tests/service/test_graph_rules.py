@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from dreamserve import graph_rules
 from dreamserve.bundle import load_bundle
 from dreamserve.errors import BundleError
-from dreamserve.graph_rules import OPERATORS, check_graph
+from dreamserve.graph_rules import OPERATORS, check_graph, reader
 
 TAKECOVER = Path(__file__).parents[2] / "bundles" / "takecover"
 
@@ -198,7 +197,7 @@ def test_numbers_written_longer_than_need_be_mean_the_same() -> None:
 
 
 def test_a_file_of_very_many_fields_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph_rules, "_MAX_FIELDS", 100)
+    monkeypatch.setattr(reader, "_MAX_FIELDS", 100)
     with pytest.raises(BundleError, match="has more than 100 fields"):
         check_graph(b"\x08\x0a" * 101, "g")
 

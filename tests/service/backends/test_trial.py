@@ -106,6 +106,28 @@ def test_memory_that_grows_with_a_power_of_the_batch_is_bounded_as_the_graph_run
     assert backend.decode(np.zeros((4, 4), np.float32)).shape == (4, 4, 4, 3)
 
 
+def test_graphs_are_tried_with_the_numbers_that_the_server_checks_them_with(
+    tiny_bundle: Path, rewrite: Rewrite
+) -> None:
+    model = onnx.load_from_string((tiny_bundle / "step.onnx").read_bytes())
+    (done,) = (node for node in model.graph.node if "done_logit" in node.output)
+    done.output[:] = ["ends"]
+    constants = {"one_number": np.zeros(1, np.float32)}
+    model.graph.initializer.extend(
+        numpy_helper.from_array(value, name) for name, value in constants.items()
+    )
+    model.graph.node.extend(
+        [  # element 1 of an array of one, if the temperature is 1
+            helper.make_node("Cast", ["temperature"], ["warm"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["one_number", "warm"], ["missing"]),
+            helper.make_node("Add", ["ends", "missing"], ["done_logit"]),
+        ]
+    )
+    (tiny_bundle / "step.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(BundleError, match=r"graph step of tiny cannot be run: .*indices element"):
+        load_world(rewrite(tiny_bundle), "onnx")
+
+
 def test_states_too_large_for_the_memory_are_refused(tiny_bundle: Path, rewrite: Rewrite) -> None:
     huge = [{"name": "h", "shape": [2**30]}, {"name": "c", "shape": [16]}]
     path = rewrite(tiny_bundle, recurrent_state=huge)

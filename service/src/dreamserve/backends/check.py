@@ -10,17 +10,22 @@ from dreamserve.heads.base import Shape
 from dreamserve.manifest import WorldSpec
 from dreamserve.manifest_parts import GraphName
 
+TRIED = {"temperature": 1.0, "noise": 0.5}  # the numbers that graphs are tried with; others are 0
+
 
 def dummy_input(spec: WorldSpec, rows: int) -> StepInput:
-    """Return a step's input of the right shapes: zeros, at temperature 1."""
+    """Return a step's input of the right shapes: `TRIED`, else zeros."""
     shapes = spec.graph_inputs()["step"]
-    zeros = {name: np.zeros((rows, *shape), np.float32) for name, shape in shapes.items()}
+    numbers = {
+        name: np.full((rows, *shape), TRIED.get(name, 0), np.float32)
+        for name, shape in shapes.items()
+    }
     return StepInput(
-        latent=zeros["latent"],
+        latent=numbers["latent"],
         action=spec.action_space.zeros(rows),
-        state=tuple(zeros[tensor.name] for tensor in spec.recurrent_state),
-        temperature=np.ones(rows, np.float32),
-        noise=np.full_like(zeros["noise"], 0.5),
+        state=tuple(numbers[tensor.name] for tensor in spec.recurrent_state),
+        temperature=numbers["temperature"],
+        noise=numbers["noise"],
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from dreamserve.backends.check import TRIED
 from dreamserve.backends.onnx_session import TensorOf
 from dreamserve.backends.trial_start import FAILED, PROGRAM, start
 from dreamserve.bundle import Bundle
@@ -61,8 +62,12 @@ def signature(spec: WorldSpec, name: GraphName) -> tuple[dict[str, TensorOf], di
 
 
 def _request(spec: WorldSpec, name: GraphName) -> dict[str, Any]:
-    """Return what the process is told of a graph: batch sizes; the inputs' shapes and dtypes."""
-    return {"name": name, "rows": ROWS[name], "inputs": signature(spec, name)[0]}
+    """Return what the process is told of a graph: batch sizes; the inputs' shapes and dtypes.
+
+    It runs the graph on the numbers of `check_backend`, which this process runs it on afterwards.
+    """
+    inputs = signature(spec, name)[0]
+    return {"name": name, "rows": ROWS[name], "inputs": inputs, "numbers": TRIED}
 
 
 def _try(bundle: Bundle, requests: list[dict[str, Any]]) -> None:

@@ -44,7 +44,7 @@ def _try(content: bytes, graph: dict[str, Any], max_bytes: int) -> None:
         return  # the backend refuses it, and says why
     for rows in graph["rows"]:
         feed = {
-            name: np.zeros((rows, *shape), dtype)
+            name: np.full((rows, *shape), graph["numbers"].get(name, 0), dtype)
             for name, (shape, dtype) in graph["inputs"].items()
         }
         session.run(None, feed)
