@@ -1,5 +1,7 @@
 """Controllers of bundles and runs play in the real environment again."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -107,6 +109,36 @@ def test_a_controller_alone_is_played_alone_on_all_cores(runs, monkeypatch):
     assert CliRunner().invoke(app, asked).exit_code == 0
     assert played == [("controller", 4_000_000, 3)] * 2
     assert text.splitlines()[1:] == ["controller  2 ± 1"]
+
+
+FOLDERS = ["--against x", "--episodes 400", "--seed 7", "--workers 1", "--alone", "--recipe x"]
+STAGES = ["--out x", "--restart", "--iteration 0"]
+
+
+@pytest.mark.parametrize("option", [*FOLDERS, *STAGES])
+def test_an_option_that_does_not_apply_is_refused(option, runs):
+    recipe, one, _ = runs
+    what = recipe if option in FOLDERS else str(one)
+    result = CliRunner().invoke(app, ["evaluate", what, *option.split()])
+    assert result.exit_code == 2
+    kind = "folder of a bundle or run" if option in FOLDERS else "recipe"
+    told = " ".join(result.output.replace("│", " ").split())
+    assert f"{option.split()[0]}: for a {kind} only" in told
+
+
+def test_a_world_of_a_recipe_elsewhere_is_asked_for_by_its_file(runs, monkeypatch):
+    _, one, _ = runs
+    manifest = SimpleNamespace(manifest=SimpleNamespace(origin={"recipe": "pole"}))
+    monkeypatch.setattr(comparison, "load_bundle", lambda folder: manifest)
+    with pytest.raises(ValueError, match=r"its recipe, 'pole', is a file.*--recipe \./pole\.py"):
+        compare(one, None, None, ComparisonConfig())
+
+
+def test_other_files_among_the_iterations_are_none(runs):
+    _, _, two = runs
+    (two / "iterations" / ".DS_Store").touch()
+    (two / "iterations" / "old").mkdir()
+    assert contestant(two).bundle == two / "iterations" / "1" / "draft"
 
 
 def test_a_bundle_of_another_environment_is_refused(runs, tmp_path):

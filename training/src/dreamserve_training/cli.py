@@ -18,6 +18,7 @@ from dreamserve_training.command_options import (
     TrustTorchscript,
     example,
     on_workers,
+    refuse_options,
 )
 from dreamserve_training.data_commands import commands
 from dreamserve_training.runs.signals import stoppable
@@ -83,6 +84,7 @@ for _name, _stage in FORMER_NAMES.items():
 @app.command(epilog=example("evaluate bundles/takecover --episodes 400"))
 @on_workers
 def evaluate(
+    context: typer.Context,
     what: Annotated[
         str,
         typer.Argument(
@@ -110,13 +112,18 @@ def evaluate(
     ] = False,
     environment: Annotated[
         str | None,
-        typer.Option("--recipe", help="The recipe of a folder's environment, if it names none."),
+        typer.Option(
+            "--recipe", help="The recipe's file, for the environment of a folder of your own world."
+        ),
     ] = None,
 ) -> None:
     """Evaluate C in the real environment and compare it with agents that ignore observations."""
+    of_folders = {"against", "episodes", "seed", "workers", "alone", "environment"}
     if not Path(what).is_dir():
+        refuse_options(context, of_folders, "a folder of a bundle or run")
         _run("evaluate", what, out, restart, iteration=iteration)
         return
+    refuse_options(context, {"out", "restart", "iteration"}, "a recipe")
     from dreamserve.backends.choose import cores
     from dreamserve_training.comparison import ComparisonConfig, compare
 

@@ -1,7 +1,7 @@
 """Options that several commands share, and what is printed below their --help."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -61,6 +61,18 @@ def on_workers(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {**command.__annotations__, "executor": Workers}
     return run
+
+
+def refuse_options(context: typer.Context, names: Collection[str], applies_to: str) -> None:
+    """Refuse the parameters `names` that the command line gives, because nothing would read them.
+
+    `applies_to` says what they are for.
+    """
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if name in names and source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter(f"{parameter.opts[0]}: for {applies_to} only")
 
 
 def example(arguments: str) -> str:

@@ -23,7 +23,7 @@ from dreamserve_training.evaluation.real import (
 from dreamserve_training.models.controller import Policy, load_policy
 from dreamserve_training.probe import probe
 from dreamserve_training.progress import log_progress
-from dreamserve_training.recipe_files import load_recipe
+from dreamserve_training.recipe_files import RECIPES, load_recipe
 from dreamserve_training.runs.options import PLACE, Count, Options, Whole
 from dreamserve_training.workspace import Workspace, read_json
 
@@ -54,8 +54,9 @@ def compare(
     """Return a report: means with standard errors, and differences paired by seed.
 
     `folder` and `against` are bundles, or runs of a recipe, whose last controller is taken.
-    `recipe` is the one of the environment; None: the one that the bundle names. Raises ValueError
-    for a folder that holds no controller, and for a bundle of another environment.
+    `recipe` is the one of the environment; None: the one of RECIPES that the bundle names. Raises
+    ValueError for a folder that holds no controller, for a bundle of another environment, and for
+    one of another recipe without `recipe`.
     """
     first = contestant(folder)
     name = recipe or _recipe_of(first.bundle)
@@ -105,7 +106,8 @@ def contestant(folder: Path) -> Contestant:
         if policy is None:
             raise ValueError(f"{folder}: the bundle has no controller")
         return Contestant(folder, policy)
-    iterations = sorted((folder / "iterations").glob("*"), key=lambda path: int(path.name))
+    numbered = (path for path in (folder / "iterations").glob("*") if path.name.isdecimal())
+    iterations = sorted(numbered, key=lambda path: int(path.name))
     for root in (*reversed(iterations), folder):
         run = Workspace(root, core="")
         path = run.controller / "controller.npz"
@@ -122,9 +124,14 @@ def _learned_on(run: Workspace, policy: Path) -> Path:
 
 
 def _recipe_of(bundle: Path) -> str:
+    """Return the recipe that a bundle names. ValueError for one that is a file, somewhere."""
     name = load_bundle(bundle).manifest.origin.get("recipe")
     if name is None:
         raise ValueError(f"{bundle}: names no recipe; say which one has its environment: --recipe")
+    if name not in RECIPES:
+        raise ValueError(
+            f"{bundle}: its recipe, {name!r}, is a file; say where it is: --recipe ./{name}.py"
+        )
     return str(name)
 
 
