@@ -255,6 +255,34 @@ def test_a_manifest_of_schema_1_has_no_field_of_schema_2(tiny_bundle: Path) -> N
         ({"signals": [{"name": "reward", "description": ""}]}, "may not be named 'reward'"),
         ({"signals": [{"name": "target", "description": ""}]}, "may not be named 'target'"),
         ({"signals": [{"name": "hit", "description": ""}] * 2}, "may not be named 'hit'"),
+        (
+            {"recurrent_state": [{"name": "action", "shape": [4]}]},
+            "tensor may not be named 'action': graph step has action, done_logit, latent, ",
+        ),
+        ({"recurrent_state": [{"name": "noise", "shape": [4]}]}, "may not be named 'noise'"),
+        ({"recurrent_state": [{"name": "latent", "shape": [4]}]}, "may not be named 'latent'"),
+        ({"recurrent_state": [{"name": "temperature", "shape": []}]}, "named 'temperature'"),
+        ({"recurrent_state": [{"name": "reward", "shape": [4]}]}, "may not be named 'reward'"),
+        ({"recurrent_state": [{"name": "mixture_mu", "shape": [4]}]}, "named 'mixture_mu'"),
+        (
+            {"recurrent_state": [{"name": n, "shape": [4]} for n in ("h", "next_h")]},
+            "may not be named 'next_h'",
+        ),
+        (
+            {
+                "recurrent_state": [{"name": "hit", "shape": [4]}],
+                "signals": [{"name": "hit", "description": ""}],
+            },
+            "may not be named 'hit'",
+        ),
+        (
+            {"encode_memory": True, "recurrent_state": [{"name": "frames", "shape": [4]}]},
+            "may not be named 'frames': graph encode has frames, logvar, mu",
+        ),
+        (
+            {"has_policy": True, "recurrent_state": [{"name": "scores", "shape": [4]}]},
+            "may not be named 'scores': graph policy has latent, scores",
+        ),
         ({"done": {"rule": "drawn", "threshold": 0.5}}, "drawn has no threshold"),
         (
             {"observation": {"kind": "vector", "names": ["x"], "low": [1], "high": [1]}},

@@ -232,6 +232,20 @@ class WorldSpec(Part):
         return self
 
     @model_validator(mode="after")
+    def _names_differ_in_each_graph(self) -> Self:
+        takes_state = {"step": True, "encode": self.encode_memory, "policy": self.has_policy}
+        others = self.model_copy(update={"recurrent_state": ()}).graph_inputs()
+        for graph, outputs in self.graph_outputs().items():
+            taken = {*others[graph], *outputs}
+            for tensor in self.recurrent_state if takes_state.get(graph) else ():
+                if tensor.name in taken:
+                    raise ValueError(
+                        f"a recurrent tensor may not be named {tensor.name!r}: graph {graph} has"
+                        f" {', '.join(sorted(taken))}"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _names_differ(self) -> Self:
         recurrent = [tensor.name for tensor in self.recurrent_state]
         if len(set(recurrent)) != len(recurrent):

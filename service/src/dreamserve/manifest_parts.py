@@ -74,4 +74,4 @@ class ControllerSpec(FileSpec):
     """
 
     kind: Literal["linear"] = "linear"
-    inputs: tuple[str, ...]
+    inputs: tuple[str, ...] = Field(min_length=1)

@@ -9,6 +9,10 @@ from pydantic import Field, model_validator
 from dreamserve.manifest_parts import Count, Part, Size
 
 
+_FLOAT32 = np.finfo(np.float32)
+_LARGEST, _RESOLUTION, _SMALLEST = map(float, (_FLOAT32.max, _FLOAT32.eps, 2.0**-100))
+
+
 class Crop(Part):
     """Pixels of the source frame that are kept; bottom and right exclusive."""
 
@@ -36,8 +40,18 @@ class FrameSpec(Part):
             raise ValueError(f"crop {crop} is not inside the source frame {self.source_shape}")
         if channels != self.shape[2]:
             raise ValueError(f"frame shape {self.shape} does not follow from {self.source_shape}")
-        if not self.value_range[0] < self.value_range[1]:
+        return self
+
+    @model_validator(mode="after")
+    def _value_range_fits(self) -> Self:
+        low, high = self.value_range
+        if not low < high:
             raise ValueError(f"value_range {self.value_range} must rise")
+        if max(abs(low), abs(high), high - low) > _LARGEST:
+            raise ValueError(f"value_range [{low:g}, {high:g}] is too wide for float32")
+        # Pixels are multiples of 1/255 of it, and converted back by the reciprocal.
+        if (high - low) / 255 <= _RESOLUTION * max(abs(low), abs(high), _SMALLEST):
+            raise ValueError(f"value_range [{low:g}, {high:g}] is too narrow for float32")
         return self
 
     @property
