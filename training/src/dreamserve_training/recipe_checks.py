@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 import torch
@@ -12,9 +13,10 @@ from dreamserve.spaces import ActionSpace
 from dreamserve.validation import validated
 from dreamserve_protocol.errors import CallerError, InvalidActionError
 from dreamserve_protocol.plan import PlanRequest
+from dreamserve_training.evaluation.plan_fields import check_plan_fields
 from dreamserve_training.evaluation.real import AGENTS
 from dreamserve_training.export.spec import world_spec
-from dreamserve_training.models.catalog import make_memory
+from dreamserve_training.models.catalog import CORES, make_memory
 from dreamserve_training.models.controller import CONTROLLER_INPUTS
 from dreamserve_training.recipe import Actions, ResolvedRecipe
 from dreamserve_training.recipe_files import RecipeError
@@ -45,6 +47,8 @@ def check_baselines(baselines: Mapping[str, Actions], space: ActionSpace) -> Non
 
 def check_plan(fields: Mapping[str, Any]) -> None:
     """Raise RecipeError for fields that /plan does not take."""
+    if "session_id" in fields:
+        raise RecipeError("evaluate: plan: session_id: each episode has one of its own")
     try:
         validated(PlanRequest, {"session_id": "plan", **fields})
     except CallerError as error:
@@ -57,6 +61,7 @@ def check_world(recipe: ResolvedRecipe) -> None:
     M's weights take no memory here.
     """
     _check_done(recipe)
+    _check_memory_options(recipe)
     options = {
         "z_dim": recipe.vae.z_dim,
         "action_space": recipe.env.action_space,
@@ -75,6 +80,21 @@ def check_world(recipe: ResolvedRecipe) -> None:
     except ValidationError as error:
         raise RecipeError(f"signals: {error.errors()[0]['msg']}") from error
     _check_learning(recipe, spec)
+    try:
+        check_plan_fields(spec, recipe.evaluate.plan)
+    except CallerError as error:
+        raise RecipeError(f"evaluate: plan: {error}") from error
+
+
+def _check_memory_options(recipe: ResolvedRecipe) -> None:
+    """Raise RecipeError for arguments that the core of M does not take."""
+    if recipe.memory not in CORES:
+        return  # refused where M is made
+    known = sorted(signature(CORES[recipe.memory]).parameters)
+    if unknown := sorted(set(recipe.memory_options) - set(known)):
+        raise RecipeError(
+            f"memory_options: {recipe.memory} has no option {unknown}; known: {', '.join(known)}"
+        )
 
 
 def _check_done(recipe: ResolvedRecipe) -> None:
