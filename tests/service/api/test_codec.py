@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from dreamserve.api import codec
 from dreamserve.api.elements import Most, check
+from dreamserve_protocol.batches import DeleteBatchRequest, DeleteBatchResult, RowError
 from dreamserve_protocol.errors import (
     InvalidRequestError,
     NotFiniteInputError,
@@ -20,6 +22,7 @@ from dreamserve_protocol.errors import (
     UnsupportedMediaTypeError,
 )
 from dreamserve_protocol.sample import SampleResult
+from dreamserve_protocol.step import StepRequest, StepResult
 
 
 @pytest.mark.parametrize(
@@ -262,10 +265,16 @@ LARGE = {
     ),
     "empty": {},
 }
+ERRORS = [RowError(i, "session_not_found", 404, f"no session {i}") for i in range(1_100)]
+ROWS = DeleteBatchResult([f"é{i}" for i in range(70_000)], ERRORS)
 
 
 @pytest.mark.parametrize("as_msgpack", [False, True])
-@pytest.mark.parametrize("message", [LARGE, LARGE["body"]], ids=["nested", "message"])
+@pytest.mark.parametrize(
+    "message",
+    [LARGE, LARGE["body"], {"body": ROWS}, {"ids": ["a"] * 257, "numbers": list(range(513))}],
+    ids=["nested", "message", "rows", "lists"],
+)
 def test_a_large_result_is_encoded_to_the_same_bytes_in_pieces(
     message: Any, as_msgpack: bool
 ) -> None:
@@ -279,6 +288,18 @@ def test_no_piece_of_a_large_result_is_large(as_msgpack: bool, monkeypatch: Any)
     name = "_to_msgpack" if as_msgpack else "_to_json"
     encode = getattr(codec, name)
     monkeypatch.setattr(codec, name, lambda value: sizes.append(np.size(value)) or encode(value))
-    encoded = codec.encode_large({"frames": np.zeros((64, 64, 64, 3), np.uint8)}, as_msgpack)
+    frames = np.zeros((64, 64, 64, 3), np.uint8)
+    encoded = codec.encode_large({"frames": frames, "rows": ROWS}, as_msgpack)
     assert len(encoded) > 700_000
     assert 0 < max(sizes) <= 4096
+
+
+def test_the_size_of_a_result_is_that_of_its_arrays_and_lists() -> None:
+    delete, step = DeleteBatchRequest(["a"]), StepRequest("a", 1)
+    frame = np.zeros((64, 64, 3), np.uint8)
+    taken = StepResult("a", 1, np.zeros(8, np.float32), 0.0, False, False)
+    assert codec.bytes_of(delete, LARGE["body"]) > 4 * 300_000
+    assert codec.bytes_of(delete, ROWS) > sum(len(error.detail) for error in ERRORS) + 64 * 70_000
+    assert codec.bytes_of(step, taken) == codec.bytes_of(None, None) == 0
+    with_frame = replace(step, include=["frame"])
+    assert codec.bytes_of(with_frame, replace(taken, frame=frame)) > frame.nbytes

@@ -94,6 +94,7 @@ OVER_THE_LIMITS: list[tuple[dict[str, float], Request, str]] = [
         "policies x episodes x max_steps would take .* bytes of memory, the limit is 2000",
     ),
     ({"job_bytes": 2000}, ResetBatchRequest(3), "3 rows would take 3120 bytes of memory"),
+    ({"job_bytes": 2000}, DeleteBatchRequest(["x", "y"]), "2 rows would take 2048 bytes"),
     ({"rows": 2}, RolloutRequest(policy="random", episodes=3, max_steps=4), "3 episodes of a"),
 ]
 

@@ -4,6 +4,7 @@ import re
 from binascii import b2a_base64
 from dataclasses import is_dataclass
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 import msgpack
@@ -12,15 +13,22 @@ import orjson
 
 from dreamserve.api.elements import MOST, Most, check
 from dreamserve.api.pieces import json_in_pieces, msgpack_in_pieces
-from dreamserve_protocol.batches import ResetBatchResult, StepBatchResult
+from dreamserve_protocol.batches import (
+    DeleteBatchResult,
+    ResetBatchResult,
+    RowError,
+    StepBatchResult,
+)
 from dreamserve_protocol.errors import (
     InvalidRequestError,
     NotFiniteInputError,
     UnsupportedMediaTypeError,
 )
 from dreamserve_protocol.markers import Request
+from dreamserve_protocol.reset import ResetResult
 from dreamserve_protocol.rollout import RolloutResult
 from dreamserve_protocol.sample import SampleResult
+from dreamserve_protocol.step import StepResult
 from dreamserve_protocol.wire import fields_of, packed_form, with_png
 
 JSON = "application/json"
@@ -29,11 +37,14 @@ _MSGPACK_NAMES = (MSGPACK, "application/x-msgpack", "application/vnd.msgpack")
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
 _NOT_FINITE = re.compile(r"-?(NaN|Infinity|inf|nan)")
 _SHOWN = 80
+_DETAIL = attrgetter("detail")
 
 LARGE_RESULT_BYTES = 256 * 1024  # larger results are encoded in a thread
 LARGE_PNG_BYTES = 64 * 1024  # of the frames: about half a millisecond, to decode or to encode
 JSON_GROWTH = 5  # the most characters that a byte of an array takes as JSON
-ARRAY_RESULTS = (SampleResult, RolloutResult, StepBatchResult, ResetBatchResult)
+ITEM_BYTES = 128  # of an element of a list, beside its text
+# Those that grow with the numbers in their requests.
+LARGE_RESULTS = (SampleResult, RolloutResult, StepBatchResult, ResetBatchResult, DeleteBatchResult)
 
 
 def decode(body: bytes, as_msgpack: bool, most: Most = MOST) -> dict[str, Any]:
@@ -161,17 +172,33 @@ def _json_default(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def is_large(result: Any, png: bool = False) -> bool:
-    """Return whether a result should be encoded in a thread; `png`: its frames as files."""
-    if png:
-        return array_bytes(result) > LARGE_PNG_BYTES
-    return isinstance(result, ARRAY_RESULTS) and array_bytes(result) > LARGE_RESULT_BYTES
+def is_large(count: int, png: bool = False) -> bool:
+    """Return whether a result of `count` bytes should be encoded in a thread; `png`: with files."""
+    return count > (LARGE_PNG_BYTES if png else LARGE_RESULT_BYTES)
 
 
-def array_bytes(value: Any) -> int:
-    """Return the size of the arrays in a result, nested ones included."""
+def bytes_of(request: Request[Any] | None, result: Any) -> int:
+    """Return about the size of a result's arrays and lists; 0 if it can be neither large nor long.
+
+    A step that includes nothing is the smallest result, and has the least time to be measured.
+    """
+    if type(result) in (StepResult, ResetResult) and not getattr(request, "include", ()):
+        return 0
+    return _bytes_in(result)
+
+
+def _bytes_in(value: Any) -> int:
     if isinstance(value, np.ndarray):
         return value.nbytes
+    if isinstance(value, list):
+        return ITEM_BYTES * len(value) + _text_in(value)
     if is_dataclass(value):
         value = fields_of(value)
-    return sum(map(array_bytes, value.values())) if isinstance(value, dict) else 0
+    return sum(map(_bytes_in, value.values())) if isinstance(value, dict) else 0
+
+
+def _text_in(items: list[Any]) -> int:
+    """Return the characters in a list of ids, or of the errors of rows."""
+    if items and isinstance(items[0], RowError):
+        return sum(map(len, map(_DETAIL, items)))
+    return sum(map(len, items)) if items and isinstance(items[0], str) else 0

@@ -42,7 +42,7 @@ class _Route(NamedTuple):
 
     @classmethod
     def of(cls, verb: Verb) -> Self:
-        query, is_large = bool(verb.query_fields), verb.result in codec.ARRAY_RESULTS
+        query, is_large = bool(verb.query_fields), verb.result in codec.LARGE_RESULTS
         validate = text_validator(verb.request) if query else validator(verb.request)
         return cls(verb.name, validate, verb.has_body, verb.of_session, verb.body, query, is_large)
 
@@ -98,17 +98,17 @@ class Endpoint:
             request, partial(disconnected, receive), caller, timeout_s
         )
         png = codec.wants_png(request)
-        if (png or route.is_large) and codec.is_large(result, png):
-            await self._send_large(result, png, scope, receive, send)
+        size = codec.bytes_of(request, result)
+        if codec.is_large(size, png):
+            await self._send_large(result, size, png, scope, receive, send)
         else:
             await _response_of(result, headers, png)(scope, receive, send)
 
     async def _send_large(
-        self, result: Message, png: bool, scope: Scope, receive: Receive, send: Send
+        self, result: Message, size: int, png: bool, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Send a large result, which a thread encodes as soon as there is room for that."""
-        shared, size = self._service.connections, codec.array_bytes(result)
-        client = client_of(scope)
+        shared, client = self._service.connections, client_of(scope)
         as_msgpack = codec.prefers_msgpack(scope["state"]["headers"].get(b"accept", b""))
         growth = 1 if as_msgpack else codec.JSON_GROWTH
         shared.results.hold(size, client)

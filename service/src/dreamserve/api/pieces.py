@@ -2,8 +2,8 @@
 
 An encoder keeps the interpreter for itself until it is done: seconds where a result has tens of
 millions of numbers, in which no other request is served, even if a thread of its own encodes. So
-arrays are cut; between two pieces the interpreter changes to another thread if one waits, and so it
-does while it joins them.
+arrays and long lists are cut; between two pieces the interpreter changes to another thread if one
+waits, and so it does while it joins them.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,6 +19,7 @@ from dreamserve_protocol.wire import fields_of
 
 MOST_ELEMENTS = 4096  # of a piece of JSON: about half a millisecond
 MOST_BYTES = 256 * 1024  # of a piece of msgpack, which is a copy
+MOST_ITEMS = 256  # of a list, such as the errors of rows: as long as a piece of an array
 
 _NO_BYTES, _BYTES = b"\xc4\0", b"\xc6"  # msgpack's formats `bin 8` of length 0, and `bin 32`
 
@@ -47,8 +48,19 @@ def _json(value: Any, encode: Encode) -> Iterator[bytes]:
         yield b"}"
     elif isinstance(value, np.ndarray) and value.size > MOST_ELEMENTS:
         yield from _json_array(value, encode)
+    elif isinstance(value, list) and len(value) > MOST_ITEMS:
+        before = b"["
+        for part in _parts(value):
+            yield before + encode(part)[1:-1]
+            before = b","
+        yield b"]"
     else:
         yield encode(value)
+
+
+def _parts(items: list[Any]) -> Iterator[list[Any]]:
+    for first in range(0, len(items), MOST_ITEMS):
+        yield items[first : first + MOST_ITEMS]
 
 
 def _json_array(array: AnyArray, encode: Encode) -> Iterator[bytes]:
@@ -74,6 +86,10 @@ def _msgpack(value: Any, encode: Encode) -> Iterator[bytes]:
             yield from _msgpack(one, encode)
     elif isinstance(value, np.ndarray) and value.nbytes > MOST_BYTES:
         yield from _msgpack_array(value, encode)
+    elif isinstance(value, list) and len(value) > MOST_ITEMS:
+        yield msgpack.Packer().pack_array_header(len(value))
+        for part in _parts(value):
+            yield encode(part)[len(msgpack.Packer().pack_array_header(len(part))) :]
     else:
         yield encode(value)
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from dreamserve.api.access.callers import Access
 from dreamserve.api.async_engine import AsyncEngine, Outside
-from dreamserve.api.codec import ARRAY_RESULTS
+from dreamserve.api.codec import LARGE_RESULTS
 from dreamserve.api.connections import Connections
 from dreamserve.api.elements import Most
 from dreamserve.api.png import PngReader
@@ -25,7 +25,7 @@ from dreamserve_protocol.worlds import LoadWorldRequest, UnloadWorldRequest
 
 CODEC_THREADS = 2  # that decode large bodies and encode large results
 
-_LARGE = frozenset(verb.request for verb in VERBS if verb.result in ARRAY_RESULTS)
+_LARGE = frozenset(verb.request for verb in VERBS if verb.result in LARGE_RESULTS)
 
 R = TypeVar("R")
 

@@ -55,7 +55,7 @@ class Pending:
     outcome: Any = None  # result or exception
     dropped: bool = False  # whether the socket is closed
     body_bytes: int = 0  # that it holds, if its body is large
-    result_bytes: int = 0  # of arrays, likewise
+    result_bytes: int = 0  # of arrays and lists
 
     def cancelled(self) -> bool:
         """Return whether the socket is closed."""
@@ -206,8 +206,8 @@ class Socket:
             delay_s = self._engine.refusals.delay_s(self._caller.owner, pending.request, error)
             asyncio.get_running_loop().call_later(delay_s, self._end, pending)
             return
-        if pending.png or type(pending.outcome) in codec.ARRAY_RESULTS:
-            pending.result_bytes = codec.array_bytes(pending.outcome)
+        pending.result_bytes = codec.bytes_of(pending.request, pending.outcome)
+        if pending.result_bytes:
             self._shared.results.hold(pending.result_bytes, self._client)
         self._end(pending)
 
@@ -223,7 +223,7 @@ class Socket:
             ended, self._ended = self._ended, []
             for pending in ended:
                 try:
-                    if pending.result_bytes and codec.is_large(pending.outcome, pending.png):
+                    if codec.is_large(pending.result_bytes, pending.png):
                         await self._send_large(pending)
                     else:
                         await self._send(self._frame(pending))

@@ -6,6 +6,7 @@ Requests that no turn runs are counted by who runs them.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from dreamserve_protocol.step import StepRequest, StepResult
 from dreamserve_protocol.verbs import BY_REQUEST, VERBS
 
 _STEPS = {StepResult}
+_CODE = attrgetter("code")
 
 
 class Measures:
@@ -91,8 +93,8 @@ class Measures:
                 continue
             request, took_s = queued.request, ended_s - queued.queued_at_s
             self.completed_one(type(request), took_s)
-            for error in getattr(outcome, "errors", ()):
-                self.row_errors[BY_REQUEST[type(request)].name, error.code] += 1
+            for code, count in Counter(map(_CODE, getattr(outcome, "errors", ()))).items():
+                self.row_errors[BY_REQUEST[type(request)].name, code] += count
             if isinstance(request, PlanRequest) and request.budget_ms is not None:
                 self.missed_deadlines += took_s > 1e-3 * request.budget_ms
 

@@ -10,7 +10,7 @@ import numpy as np
 from dreamserve.backends.base import Array, Int64
 from dreamserve.backends.finite import finite_rows
 from dreamserve.engine.dynamics import Size
-from dreamserve.engine.handlers.rows import RowErrors
+from dreamserve.engine.handlers.rows import RowErrors, size_of_rows
 from dreamserve.engine.limits import Limits
 from dreamserve.engine.pixels import Shown, to_pixels
 from dreamserve.engine.sessions.session import Session
@@ -25,17 +25,13 @@ from dreamserve_protocol.step import StepResult
 FRAMES_AT_ONCE = 8
 
 
-_ROW_BYTES = 1024  # of a row's id, numbers and possible error
-
-
 def batch_size(limits: Limits, spec: WorldSpec, count: int, include: Sequence[str]) -> Size:
     """Return the size of a batch of `count` rows. Raises TooLargeError."""
     decoded = spec.observation.field in include
-    row_bytes = _ROW_BYTES + 4 * spec.latent_size + bytes_of(spec.observation) * decoded
+    row_bytes = 4 * spec.latent_size + bytes_of(spec.observation) * decoded
     row_bytes += spec.state_bytes() * ("state" in include)
     row_bytes += 4 * len(spec.signals) * ("signals" in include)
-    limits.check_job_bytes(count * row_bytes, f"{count} rows")
-    return Size(steps=count, memory_bytes=count * row_bytes)
+    return size_of_rows(limits, count, row_bytes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

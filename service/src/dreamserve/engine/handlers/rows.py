@@ -2,11 +2,20 @@
 
 from collections.abc import Sequence
 
-from dreamserve.engine.dynamics import Work
+from dreamserve.engine.dynamics import Size, Work
+from dreamserve.engine.limits import Limits
 from dreamserve_protocol.batches import RowError
 from dreamserve_protocol.errors import InvalidRequestError, ProblemError
 
+ROW_BYTES = 1024  # of a row's id, numbers and possible error
 ROWS_AT_ONCE = 256  # whose errors or ids are made before other requests have their turn
+
+
+def size_of_rows(limits: Limits, count: int, more_bytes: int = 0) -> Size:
+    """Return the size of a batch, with `more_bytes` for each row. Raises TooLargeError."""
+    memory_bytes = count * (ROW_BYTES + more_bytes)
+    limits.check_job_bytes(memory_bytes, f"{count} rows")
+    return Size(steps=count, memory_bytes=memory_bytes)
 
 
 class RowErrors(dict[int, ProblemError]):

@@ -2,7 +2,7 @@
 
 from dreamserve.engine.dynamics import Work
 from dreamserve.engine.handlers.base import Context
-from dreamserve.engine.handlers.rows import ROWS_AT_ONCE, duplicate_errors
+from dreamserve.engine.handlers.rows import ROWS_AT_ONCE, duplicate_errors, size_of_rows
 from dreamserve.engine.sessions.session import Session
 from dreamserve.engine.sessions.snapshots import restored, snapshot_of
 from dreamserve_protocol.batches import DeleteBatchRequest, DeleteBatchResult
@@ -29,7 +29,11 @@ def delete(context: Context, request: DeleteRequest) -> None:
 
 def delete_batch(context: Context, request: DeleteBatchRequest) -> Work[DeleteBatchResult]:
     """End the sessions, some rows at a time. Raises TooLargeError."""
-    context.limits.check_rows(len(request.session_ids))
+    count = len(request.session_ids)
+    context.limits.check_rows(count)
+    size = size_of_rows(context.limits, count)
+    if count > ROWS_AT_ONCE:
+        yield size
     errors = duplicate_errors(request.session_ids)
     for i, session_id in enumerate(request.session_ids):
         if i and not i % ROWS_AT_ONCE:
