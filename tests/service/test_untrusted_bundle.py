@@ -19,7 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dreamserve.archives import read_arrays
-from dreamserve.bundle import MAX_MANIFEST_BYTES, load_bundle, sha256_of
+from dreamserve.backends.fake import FakeBackend, fake_spec
+from dreamserve.bundle import MAX_MANIFEST_BYTES, check_arrays, load_bundle, sha256_of
+from dreamserve.engine.world import World
 from dreamserve.errors import BundleError
 from dreamserve.folder import Folder
 from dreamserve.strict_json import parse
@@ -366,6 +368,45 @@ def test_arrays_of_any_float_and_order_are_read_as_they_are(dtype: str, order: A
     assert mu.dtype == np.float32
     assert mu.flags.c_contiguous
     assert mu.flags.writeable
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["<f4", ">f8"])
+def test_reading_takes_little_more_memory_than_the_arrays(dtype: str, order: Any) -> None:
+    rows = np.zeros((2**18, 8), dtype, order=order)
+    rows[7, 3] = 5
+    content = npz({"mu.npy": npy(rows)})
+    shapes = {"mu": rows.shape}
+    with at_most(4 * rows.size + 3 * 2**20):
+        arrays = read_arrays(content, shapes, 4 * rows.size, "bank.npz")
+        check_arrays(arrays, shapes, "bank.npz")
+    np.testing.assert_array_equal(arrays["mu"], rows)
+
+
+@pytest.mark.parametrize(("change", "found"), [(-1, "63 bytes"), (1, "more than 64 bytes")])
+def test_an_array_of_another_length_is_refused(change: int, found: str) -> None:
+    content = npy(np.ones((4, 2)))
+    content = content[:change] if change < 0 else content + b"x"
+    with pytest.raises(BundleError, match=rf"mu has {found} for \(4, 2\) of float64"):
+        read_arrays(npz({"mu.npy": content}), {"mu": (4, 2)}, ROOM, "bank.npz")
+
+
+@pytest.mark.parametrize(("mu", "logvar"), [(0, 300), (3.3e38, 172)])
+def test_a_bank_whose_draws_overflow_is_refused(
+    tiny_bundle: Path, rewrite: Rewrite, mu: float, logvar: float
+) -> None:
+    with np.load(tiny_bundle / "bank.npz") as stored:
+        arrays = {name: stored[name].astype(np.float32) for name in stored}
+    arrays["mu"][3], arrays["logvar"][3] = mu, logvar
+    np.savez(tiny_bundle / "bank.npz", **arrays)
+    message = refused(rewrite(tiny_bundle))
+    told = f"it has mu up to {mu:g}, logvar up to {logvar:g}"
+    assert f"a draw from moment 3 may be beyond float32: {told}" in message
+    world = World(fake_spec(), FakeBackend(fake_spec()))
+    bank = {name: part.repeat(5, axis=0) for name, part in world.bank.items()}
+    bank["logvar"][4] = 300
+    with pytest.raises(BundleError, match=r"fake: bank: a draw from moment 4 may be beyond"):
+        World(fake_spec(), FakeBackend(fake_spec()), bank)
 
 
 def test_an_error_quotes_a_bundle_in_one_printable_line_of_bounded_length() -> None:

@@ -30,6 +30,7 @@ from dreamserve.trust import UNTRUSTED, Trust
 Arrays = dict[str, Array]
 MANIFEST_FILE = "manifest.json"
 MAX_MANIFEST_BYTES = 2**20
+_NUMBERS_AT_ONCE = 2**18
 _LISTED = 5  # bundles that an error lists
 
 
@@ -142,9 +143,29 @@ def check_arrays(arrays: Arrays, expected: Mapping[str, Shape], where: str) -> N
         array = arrays[name]
         if array.shape != shape:
             problems.add(f"{where}: {name} must be {shape}, is {array.shape}")
-        elif not np.isfinite(array).all():
+        elif not _is_finite(array):
             problems.add(f"{where}: {name} holds NaN or infinity")
     problems.raise_if_any()
+
+
+def check_draws(spec: WorldSpec, bank: Arrays, where: str) -> None:
+    """Raise BundleError if a draw from a moment of a bank of finite numbers may be beyond float32.
+
+    A dream would begin at infinity.
+    """
+    posterior = {name: bank[name] for name in spec.head.posterior(spec.latent_size)}
+    if (row := spec.head.overflows(tuple(posterior.values()))) is not None:
+        largest = [f"{name} up to {part[row].max():g}" for name, part in posterior.items()]
+        raise BundleError(
+            f"{where}: a draw from moment {row} may be beyond float32: it has {', '.join(largest)};"
+            " latents should be of order 1"
+        )
+
+
+def _is_finite(array: Array) -> bool:
+    numbers = array.reshape(-1)  # in slices: the masks of a large array would take a quarter of it
+    slices = range(0, numbers.size, _NUMBERS_AT_ONCE)
+    return all(np.isfinite(numbers[first : first + _NUMBERS_AT_ONCE]).all() for first in slices)
 
 
 def _read_manifest(folder: Folder) -> Manifest:
@@ -208,13 +229,15 @@ def _read_arrays(folder: Folder, spec: FileSpec, expected: Mapping[str, Shape]) 
 
 def _read_bank(folder: Folder, manifest: Manifest) -> tuple[Arrays, npt.NDArray[np.int64] | None]:
     """Return the bank's arrays, and its ages (N,) if it has them."""
-    size = manifest.bank.size
+    size, where = manifest.bank.size, str(folder.path / manifest.bank.file)
     shapes = bank_shapes(manifest, size)
+    if manifest.bank.ages:
+        shapes[AGE] = (size,)
+    bank = _read_arrays(folder, manifest.bank, shapes)
+    check_draws(manifest, bank, where)
     if not manifest.bank.ages:
-        return _read_arrays(folder, manifest.bank, shapes), None
-    bank = _read_arrays(folder, manifest.bank, shapes | {AGE: (size,)})
+        return bank, None
     ages = bank.pop(AGE).astype(np.int64)
     if ages.min() < 0:
-        where = folder.path / manifest.bank.file
         raise BundleError(f"{where}: age holds {ages.min()}; steps since a beginning are 0 or more")
     return bank, ages

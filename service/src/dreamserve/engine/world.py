@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from dreamserve.backends.base import Backend, Int64
-from dreamserve.bundle import Arrays, bank_shapes, check_arrays
+from dreamserve.bundle import Arrays, bank_shapes, check_arrays, check_draws
 from dreamserve.errors import BundleError
 from dreamserve.manifest import Manifest, WorldSpec
 
@@ -35,7 +35,9 @@ class World:
         self.controller, self.manifest = controller, manifest
         names = tuple(spec.head.posterior(spec.latent_size))
         self.bank_size = len(self.bank.get(names[0], ()))
-        check_arrays(self.bank, bank_shapes(spec, self.bank_size), where=f"{spec.name}: bank")
+        where = f"{spec.name}: bank"
+        check_arrays(self.bank, bank_shapes(spec, self.bank_size), where)
+        check_draws(spec, self.bank, where)
         everything = np.arange(self.bank_size)
         beginnings = everything if ages is None else _beginnings(ages)
         self.ages, self._entries = ages, {"any": everything, "beginning": beginnings}

@@ -92,6 +92,10 @@ class Head(BaseModel):
         It is computed once for all of a bank, so that a draw does not depend on its batch.
         """
 
+    def overflows(self, posterior: Outputs) -> int | None:
+        """Return the first row of a finite posterior of which a draw may be beyond float32."""
+        return None
+
     @abstractmethod
     def draw(self, prepared: Prepared, keys: UInt64) -> Array:
         """Draw latents (B, Z), with noise of `keys` (B,), from B prepared rows, or from one."""

@@ -9,6 +9,8 @@ from dreamserve import noise
 from dreamserve.heads.base import Array, Float64, Head, Int64, Outputs, Prepared, Shape, UInt64
 from dreamserve.heads.choices import log_weights, one_hot, probabilities
 
+_AT_ONCE = 2**17  # numbers: a large bank is prepared in slices, whose float64 copies are small
+
 
 class Categorical(Head):
     """`groups` independent choices of one of `classes`; Z = groups x classes.
@@ -68,8 +70,15 @@ class Categorical(Head):
         return one_hot(posterior[0].argmax(axis=2), self.classes)
 
     def prepared(self, posterior: Outputs) -> Prepared:
-        weights = np.exp(log_weights(self.logits(posterior)))
-        return (np.cumsum(weights, axis=1)[:, :-1].swapaxes(1, 2),)  # (B, groups, classes - 1)
+        (logits,) = posterior
+        bounds = np.empty((len(logits), self.groups, self.classes - 1), np.float64)
+        rows = max(1, _AT_ONCE // (self.groups * self.classes))
+        for first in range(0, len(logits), rows):
+            part = self.logits((logits[first : first + rows],))
+            with np.errstate(over="ignore", invalid="ignore"):  # of observations
+                sums = np.cumsum(np.exp(log_weights(part)), axis=1)
+            bounds[first : first + rows] = sums[:, :-1].swapaxes(1, 2)
+        return (bounds,)
 
     def draw(self, prepared: Prepared, keys: UInt64) -> Array:
         uniforms = noise.draw(keys, 0, self.groups)

@@ -15,6 +15,9 @@ from dreamserve.heads.base import Array, Float64, Head, Int64, Outputs, Prepared
 from dreamserve.heads.choices import log_sum_exp, log_weights, probabilities
 from dreamserve.heads.mixture_entropy import differential_entropy, wide
 
+_FARTHEST = noise.NORMAL_QUANTILES.max()  # of any draw from its mean, in sigmas
+_ROWS_AT_ONCE = 4096
+
 
 class GaussianMixture(Head):
     """A mixture of K Gaussians. Surprise is the negative log-likelihood, in nats per dimension."""
@@ -95,9 +98,21 @@ class GaussianMixture(Head):
 
     def prepared(self, posterior: Outputs) -> Prepared:
         mu, logvar = posterior
-        return mu, np.exp(np.float32(0.5) * logvar)
+        sigma = np.float32(0.5) * logvar
+        with np.errstate(over="ignore", invalid="ignore"):  # of observations; a bank is checked
+            return mu, np.exp(sigma, out=sigma)
+
+    def overflows(self, posterior: Outputs) -> int | None:
+        for first in range(0, len(posterior[0]), _ROWS_AT_ONCE):
+            mu, logvar = (part[first : first + _ROWS_AT_ONCE] for part in posterior)
+            with np.errstate(over="ignore", invalid="ignore"):
+                farthest = np.abs(mu) + np.exp(np.float32(0.5) * logvar) * _FARTHEST
+            if not (finite := np.isfinite(farthest).all(axis=1)).all():
+                return first + int(finite.argmin())
+        return None
 
     def draw(self, prepared: Prepared, keys: UInt64) -> Array:
         mu, sigma = prepared
-        drawn: Array = mu + sigma * noise.draw(keys, mu.shape[1], 0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            drawn: Array = mu + sigma * noise.draw(keys, mu.shape[1], 0)
         return drawn
