@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from dreamserve.observations import FrameSpec
 from dreamserve_training.export.writing import refuse_to_overwrite
 from dreamserve_training.files import remove_partials
 from dreamserve_training.passes import resolve_passes
@@ -22,6 +23,8 @@ from dreamserve_training.runs.records import describe
 from dreamserve_training.runs.signals import stoppable
 from dreamserve_training.stage_inputs import INPUTS, made_of
 from dreamserve_training.stages import STAGES, Stage, bundle_version, export
+from dreamserve_training.train.devices import check_device
+from dreamserve_training.train.ppo.config import PPOConfig
 from dreamserve_training.train.processes import leads
 from dreamserve_training.workspace import Workspace, read_json, write_json
 
@@ -100,8 +103,9 @@ def run_stages(
     A stage is skipped if its output exists and was made of what the recipe and the earlier stages'
     files are now. A stage whose unfinished or finished files were made of other settings or data
     raises MismatchError; with `restart` it removes them and starts over. Raises ValueError for an
-    unknown recipe and for a stage whose input is missing or outdated, ExportError for a `bundle`
-    that is something else, and LockedError if another process runs stages in `root`.
+    unknown recipe, for a stage whose input is missing or outdated and for a device that this
+    machine lacks, ExportError for a `bundle` that is something else, and LockedError if another
+    process runs stages in `root`.
     """
     if names is None or "export" in names:
         refuse_to_overwrite(bundle)  # hours before it is written
@@ -113,6 +117,7 @@ def run_stages(
     selected = [task for task in tasks if names is None or _is_meant(task, names, iteration)]
     if not selected:
         raise ValueError(f"the recipe has {len(passes) - 1} iterations, without such a stage")
+    _check_devices(selected, skip_done=names is None)
     if not (leads(passes[0].vae) and leads(passes[0].train)):
         join_training(selected, skip_done=names is None)
         return
@@ -134,6 +139,32 @@ def run_stages(
             logger.info("%s: started, %d of %d", task.title, index, len(selected))
             run_task(task)
             done[place] = True
+
+
+def _check_devices(tasks: Sequence[Task], skip_done: bool) -> None:
+    """Raise ValueError for a stage whose device this machine lacks, unless it is done and skipped.
+
+    A run may go on elsewhere than on the machine with the GPU.
+    """
+    for task in tasks:
+        device, devices = _device_of(task)
+        try:
+            check_device(device, devices)
+        except ValueError as error:
+            if not (skip_done and task.is_done()):
+                raise ValueError(f"{task.title}: {error}") from error
+
+
+def _device_of(task: Task) -> tuple[str, int]:
+    """Return the device on which a stage trains, and how many; of other stages the CPU."""
+    recipe = task.recipe
+    if task.stage.name == "vae" and isinstance(recipe.env.observation, FrameSpec):
+        return "auto", recipe.vae.devices
+    if task.stage.name == "memory":
+        return recipe.train.device, recipe.train.devices
+    if task.stage.name == "controller" and isinstance(recipe.controller, PPOConfig):
+        return recipe.controller.device, 1
+    return "cpu", 1
 
 
 def _is_meant(task: Task, names: tuple[str, ...], iteration: int) -> bool:

@@ -24,6 +24,7 @@ from dreamserve_training.train.checkpoints import (
     last_path,
     read_checkpoint,
 )
+from dreamserve_training.train.devices import check_device
 from dreamserve_training.train.epoch_log import EpochLog
 from dreamserve_training.train.guarded_module import GuardedModule
 from dreamserve_training.train.processes import (
@@ -104,8 +105,10 @@ def fit(
 
     The best epoch has the lowest `val_loss`, or `train_loss` without validation. Writes
     MODEL_last.ckpt after every epoch; MODEL is `model`, so V and M can share a directory. Returns
-    the best loss and the number of epochs. Processes but the first of several exit instead.
+    the best loss and the number of epochs. Processes but the first of several exit instead. Raises
+    ValueError for a device that this machine lacks.
     """
+    check_device(device, places.devices)
     for message in QUIET:
         warnings.filterwarnings("ignore", message)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
