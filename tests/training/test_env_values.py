@@ -47,6 +47,17 @@ class Motor(gymnasium.Env):
         return seen, reward, terminated, self.steps == 9, {}
 
 
+class Unfinished(gymnasium.Env):
+    """An environment without spaces."""
+
+
+class Stuck(Motor):
+    """An environment that cannot be closed."""
+
+    def close(self):
+        raise OSError("the lid is stuck")
+
+
 @pytest.mark.parametrize("picture", [PICTURE, PICTURE.astype(np.int64), PICTURE / 255])
 def test_pictures_of_any_dtype_are_stored_as_they_look(picture):
     np.testing.assert_array_equal(as_frame(picture, PICTURE.shape, "Env"), PICTURE)
@@ -124,7 +135,13 @@ def no_plan(rng, space):
         ),
         ({"record": stop}, "step 1 of .*seed 0: KeyError: 'no such sensor'"),
         ({"policy": no_plan}, "step 1 of .*: the next action: RuntimeError: out of ideas"),
+        ({"policy": lambda rng, space: None}, "the beginning of .*seed 0: .*actions, not None"),
+        ({"policy": lambda rng: [0]}, "the beginning of .*seed 0: TypeError: .*takes 1"),
+        ({"policy": lambda rng, space: 1 / 0}, "the beginning of .*seed 0: ZeroDivisionError"),
+        ({"policy": lambda rng, space: next(iter([]))}, "seed 0: StopIteration"),
         ({"env": lambda: 1 / 0}, "<lambda>: ZeroDivisionError"),
+        ({"env": Unfinished}, "Unfinished: AttributeError: .*observation_space"),
+        ({"env": Stuck}, "Stuck: closing it: OSError: the lid is stuck"),
     ],
 )
 def test_errors_of_the_users_code_are_told_with_the_episode_and_the_line(options, says):

@@ -168,6 +168,8 @@ def make_env(env: str | Callable[[], Env], install: str | None = None) -> Env:
             f"{env_name(env)}: is {made!r}, not a gymnasium.Env; `env` is an id, or a callable that"
             " returns an environment of Gymnasium's interface"
         )
+    with running(env_name(env)):  # they may be computed, or missing
+        _ = made.observation_space, made.action_space
     return made
 
 

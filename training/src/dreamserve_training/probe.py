@@ -27,6 +27,7 @@ from dreamserve_training.envs import (
     RealEnv,
     env_name,
     make_env,
+    running,
 )
 from dreamserve_training.models.vectors import VectorScale
 from dreamserve_training.overrides import with_options
@@ -166,7 +167,8 @@ def _ask(recipe: Recipe) -> Probed:
     try:
         lengths, truncated = _lengths(RealEnv(spec, env), recipe)
     finally:
-        env.close()
+        with running(f"{name}: closing it"):
+            env.close()
     limit = limit_as_played(lengths, truncated, spec.max_episode_steps, wishes, name)
     return Probed(replace(spec, max_episode_steps=limit), float(np.mean(lengths)))
 

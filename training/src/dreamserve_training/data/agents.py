@@ -1,6 +1,6 @@
 """Agents that play real episodes, and exploration: random actions in place of an agent's own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice, repeat
 from typing import Annotated, Any, Protocol
@@ -37,8 +37,11 @@ class BlindAgent:
     space: ActionSpace
 
     def begin(self, observation: Observed, seed: int) -> None:
-        """Restart the policy with `seed`."""
-        self._actions: Iterator[Any] = iter(self.policy(np.random.default_rng(seed), self.space))
+        """Restart the policy with `seed`. Raises TypeError unless it returns actions."""
+        actions = self.policy(np.random.default_rng(seed), self.space)
+        if not isinstance(actions, Iterable):
+            raise TypeError(f"the policy must return an episode's actions, not {actions!r}")
+        self._actions: Iterator[Any] = iter(actions)
 
     def act(self) -> Any:
         """Return the next action."""

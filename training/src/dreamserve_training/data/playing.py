@@ -27,7 +27,8 @@ def steps_of(env: RealEnv, agent: Agent, seed: int, limit: int | None = None) ->
     """
     spec = env.spec
     seen: Any = env.reset(seed)
-    agent.begin(seen, seed)
+    with running(env.place()):
+        agent.begin(seen, seed)
     for _ in range(min(spec.max_episode_steps, limit or spec.max_episode_steps)):
         try:
             with running(f"{env.place()}: the next action", StopIteration):
@@ -40,4 +41,5 @@ def steps_of(env: RealEnv, agent: Agent, seed: int, limit: int | None = None) ->
         yield Step(before, action, reward, terminated, recorded)
         if terminated or truncated:
             return
-        agent.see(action, seen)
+        with running(env.place()):
+            agent.see(action, seen)
