@@ -15,6 +15,7 @@ from dreamserve.heads import Categorical, Deterministic, GaussianMixture
 from dreamserve.manifest import WorldSpec
 
 DRAWS = 4096
+_DRAWN_AT_ONCE = 256  # of which every world was tried
 TEMPERATURES = (1.0, 0.5)
 STANDARD_ERRORS = 6.0  # exceeded by chance once in a billion
 _TOLERANCE = 1e-3  # relative to the latent, and absolute
@@ -198,10 +199,12 @@ def _moments_off(subject: Subject, temperature: float) -> str:
     """Return which moment of many draws of a step is not that of its head, or nothing."""
     spec = subject.spec
     for row in range(2):
-        one = taken(at(subject.rows, temperature), np.full(DRAWS, row))
-        output = subject.backend.step(other_noise(spec, one, seed=row))
+        one = taken(at(subject.rows, temperature), np.full(_DRAWN_AT_ONCE, row))
+        draws = np.empty((DRAWS, spec.latent_size))
+        for first in range(0, DRAWS, _DRAWN_AT_ONCE):
+            output = subject.backend.step(other_noise(spec, one, seed=first + row))
+            draws[first : first + _DRAWN_AT_ONCE] = output.latent
         mean, variance = spec.head.moments(tempered(spec, output, temperature))
-        draws = output.latent.astype(np.float64)
         spread = np.square(draws - mean)
         for name, values, expected, width in (
             ("mean", draws, mean, variance),
@@ -236,18 +239,20 @@ def _unused(subject: Subject) -> list[int]:
     unused = []
     for column in np.unique(np.linspace(0, count - 1, min(count, _COLUMNS)).astype(int)):
         is_normal = column < subject.spec.noise.normal
-        results = []
-        for value in (-2.0, 2.0) if is_normal else (1e-4, 0.35, 0.65, 1 - 1e-4):
-            numbers = rows.noise.copy()
-            numbers[:, column] = value
-            results.append(subject.backend.step(replace(rows, noise=numbers)).arrays())
-        if all(
-            one.tobytes() == first.tobytes()
-            for result in results
-            for one, first in zip(result, results[0], strict=True)
-        ):
+        results = (
+            subject.backend.step(replace(rows, noise=_with(rows.noise, column, value))).arrays()
+            for value in ((-2.0, 2.0) if is_normal else (1e-4, 0.35, 0.65, 1 - 1e-4))
+        )
+        first = [array.tobytes() for array in next(results)]
+        if all([array.tobytes() for array in result] == first for result in results):
             unused.append(int(column))
     return unused
+
+
+def _with(noise: Array, column: int, value: float) -> Array:
+    numbers = noise.copy()
+    numbers[:, column] = value
+    return numbers
 
 
 def _agree(found: Array, expected: Array) -> npt.NDArray[np.bool_]:

@@ -21,6 +21,7 @@ from dreamserve.bundle import Arrays
 from dreamserve.manifest import WorldSpec
 
 DREAMS, STEPS = 16, 200
+KEPT = tuple(np.linspace(0, STEPS - 1, 4).astype(int).tolist())
 MOMENTS = 64  # entries of the bank that the other checks look at, at most
 
 
@@ -28,9 +29,14 @@ MOMENTS = 64  # entries of the bank that the other checks look at, at most
 class Dreams:
     """`DREAMS` dreams of `STEPS` steps; one that ends begins again. It stops where one breaks."""
 
-    inputs: list[StepInput]
-    outputs: list[StepOutput]
-    ends: list[int]  # of each step: how many dreams ended there
+    inputs: list[StepInput]  # of the steps `KEPT`: states may be large
+    last: StepOutput
+    # Of each step:
+    rewards: list[Array]  # (DREAMS,)
+    done_logits: list[Array]  # (DREAMS,)
+    signals: list[tuple[Array, ...]]  # (DREAMS,) each
+    largest: list[float]  # number of a latent, in magnitude
+    ends: list[int]  # how many dreams ended there
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,16 +71,20 @@ class Subject:
     @cached_property
     def dreams(self) -> Dreams:
         """Dreams from the bank under random actions, at temperature 1."""
-        rng, dreams = np.random.default_rng(0), Dreams([], [], [])
+        rng, inputs, ends_at = np.random.default_rng(0), [], []
+        rewards, done_logits, signals, largest = [], [], [], []
         index = self.moments[np.arange(DREAMS) % len(self.moments)]
         latent, state = self.start(index, 0)
         for step in range(STEPS):
             batch = self._step(latent, state, random_actions(self.spec, rng, DREAMS), step)
             output = self.backend.step(batch)
             ends = self.spec.done.ends(output.done_logit, batch.end)
-            dreams.inputs.append(batch)
-            dreams.outputs.append(output)
-            dreams.ends.append(int(ends.sum()))
+            inputs += [batch] if step in KEPT else []
+            rewards.append(output.reward.copy())
+            done_logits.append(output.done_logit.copy())
+            signals.append(tuple(map(np.copy, output.signals)))
+            largest.append(float(np.abs(output.latent).max()))
+            ends_at.append(int(ends.sum()))
             if not output.is_finite().all():
                 break
             fresh, first = self.start(rng.permutation(index), DREAMS * (step + 1))
@@ -83,7 +93,7 @@ class Subject:
                 for new, old in zip((fresh, *first), (output.latent, *output.state), strict=True)
             )
             state = tuple(state_)
-        return dreams
+        return Dreams(inputs, output, rewards, done_logits, signals, largest, ends_at)
 
     @cached_property
     def beginnings(self) -> StepInput:
@@ -98,8 +108,7 @@ class Subject:
     @cached_property
     def rows(self) -> StepInput:
         """Inputs of 64 steps, from the beginning, the middle and the end of the dreams."""
-        steps = np.linspace(0, len(self.dreams.inputs) - 1, 4).astype(int)
-        return joined([self.dreams.inputs[step] for step in steps])
+        return joined(self.dreams.inputs)
 
     def _step(self, latent: Array, state: State, action: Actions, step: int) -> StepInput:
         seeds, ones = np.arange(DREAMS, dtype=np.uint64), np.ones(DREAMS, np.float32)
