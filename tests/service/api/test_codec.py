@@ -154,6 +154,17 @@ def test_values_that_cannot_be_encoded_raise_an_error(as_msgpack: bool) -> None:
     assert codec.decode(codec.encode({"x": math.pi}, as_msgpack), as_msgpack)["x"] == math.pi
 
 
+def test_of_a_long_header_only_the_beginning_is_read_and_remembered() -> None:
+    padding = b"," * 60_000
+    assert codec.prefers_msgpack(b"application/msgpack" + padding)
+    assert not codec.prefers_msgpack(padding + b"application/msgpack")
+    assert codec.is_msgpack(b"application/msgpack;" + padding)
+    known = codec._prefers_msgpack.cache_info().currsize
+    for i in range(3):
+        codec.prefers_msgpack(padding + b"%d" % i)
+    assert codec._prefers_msgpack.cache_info().currsize == known
+
+
 MOST = Most(elements=40_000, lists=4_000)
 
 

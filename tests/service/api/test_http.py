@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from dreamserve.api import http
 from dreamserve_protocol.pages import PAGES
 from dreamserve_protocol.verbs import VERBS
 
@@ -114,6 +115,16 @@ async def test_a_field_in_the_query_that_a_verb_does_not_know_is_refused(
         words = "has a field twice" if twice else "idle: is not a known field"
         assert words in response.json()["detail"]
     assert (await client.http.get("/sessions/s")).json()["step"] == 0
+
+
+@pytest.mark.parametrize("path", ["/sessions", "/worlds", "/sessions/s"])
+async def test_a_query_of_very_many_fields_is_refused_before_it_is_read(
+    client, path, monkeypatch
+) -> None:
+    monkeypatch.setattr(http, "parse_qsl", lambda *_, **__: pytest.fail("read"))
+    response = await client.http.get(f"{path}?{'a&' * 128}")
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+    assert "more than 128 fields" in response.json()["detail"]
 
 
 @pytest.mark.parametrize("query", ["", "&", "&&"])

@@ -214,7 +214,6 @@ def test_a_websocket_is_handed_over(client: Connection, target: bytes) -> None:
         handshake(KEY, VERSION, b"Content-Length: 5\r\n"),
         handshake(KEY, VERSION, b"Transfer-Encoding: chunked\r\n"),
         handshake(KEY, VERSION, b"Sec-WebSocket-Protocol: @\r\n"),
-        handshake(KEY, VERSION, b"A: b\r\n" * 130),
         handshake(KEY, VERSION, b"Cookie: " + b"a" * 9_000 + b"\r\n"),
         b"GET /stream HTTP/1.0\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         + KEY
@@ -402,12 +401,22 @@ def test_long_work_is_waited_for(watched: Connection) -> None:
         (post(b"1", b"A: b\r\n" * 12_000), 431, "headers_too_large"),
         (post(b"1", target=b"/" + b"a" * 65_536), 431, "headers_too_large"),
         (chunked(b"1", trailers=b"A: " + b"a" * 400_000), 431, "headers_too_large"),
+        (post(b"1", b"A: b\r\n" * 127), 431, "headers_too_large"),
+        (post(b"1", b"a:\r\n" * 126 + UPGRADE), 431, "headers_too_large"),
+        (chunked(b"1", trailers=b"a:\r\n" * 129), 431, "headers_too_large"),
+        (handshake(KEY, VERSION, b"a:\r\n" * 130), 431, "headers_too_large"),
     ],
 )
 def test_an_unservable_request_is_refused_in_order(client, sent, status, code) -> None:
     assert client.send(PING + post(b"1") + sent).echoed()["path"] == "/ping"
     assert client.echoed()["body"] == "1"
     client.assert_refused(status, code)
+
+
+def test_a_head_of_many_headers_is_served(client: Connection) -> None:
+    headers = b"".join(b"a%d: b\r\n" % i for i in range(126))
+    assert client.send(post(b"1", headers)).echoed()["headers"]["a125"] == "b"
+    assert client.send(chunked(b"1", trailers=b"a: b\r\n" * 128)).echoed()["body"] == "1"
 
 
 def test_a_large_body_does_not_count_as_head(client: Connection) -> None:

@@ -36,6 +36,7 @@ MSGPACK = "application/msgpack"
 _MSGPACK_NAMES = (MSGPACK, "application/x-msgpack", "application/vnd.msgpack")
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
 _NOT_FINITE = re.compile(r"-?(NaN|Infinity|inf|nan)")
+HEADER_BYTES = 1024  # of Accept and Content-Type, of which longer ones are not read to the end
 _SHOWN = 80
 _DETAIL = attrgetter("detail")
 
@@ -60,13 +61,17 @@ def decode(body: bytes, as_msgpack: bool, most: Most = MOST) -> dict[str, Any]:
     return value
 
 
-@lru_cache(maxsize=256)  # clients send few different ones
 def is_msgpack(content_type: bytes) -> bool:
     """Return whether a Content-Type is msgpack; false if it is JSON.
 
     Raises UnsupportedMediaTypeError for others, and for none: browsers let a web page send a body
     without a media type to any server without a CORS preflight.
     """
+    return _is_msgpack(content_type[:HEADER_BYTES])
+
+
+@lru_cache(maxsize=256)  # clients send few different ones
+def _is_msgpack(content_type: bytes) -> bool:
     media_type = content_type.decode("latin-1").partition(";")[0].strip().lower()
     if media_type == JSON:
         return False
@@ -110,9 +115,13 @@ def _from_msgpack(body: bytes) -> Any:
         raise InvalidRequestError(f"the body is not msgpack: {reason}") from None
 
 
-@lru_cache(maxsize=256)
 def prefers_msgpack(accept: bytes) -> bool:
     """Return whether the Accept header prefers msgpack; false, for JSON, if it is empty."""
+    return _prefers_msgpack(accept[:HEADER_BYTES])
+
+
+@lru_cache(maxsize=256)
+def _prefers_msgpack(accept: bytes) -> bool:
     quality = {JSON: 0.0, MSGPACK: 0.0}
     for item in accept.decode("latin-1").lower().split(","):
         name, *parameters = (part.strip() for part in item.split(";"))

@@ -27,6 +27,8 @@ from dreamserve_protocol.errors import (
 
 Headers = list[tuple[bytes, bytes]]  # (name in lower case, value)
 
+MAX_HEADERS = 128  # each takes far more memory than the few bytes that it may have
+
 _ABSOLUTE = re.compile(rb"https?://(?:[^/?#@]*@)?([^/?#]+)", re.IGNORECASE)
 
 log = logging.getLogger("dreamserve")
@@ -69,6 +71,11 @@ class Refusal(Exception):
 def too_large(limit: int) -> Refusal:
     """Return the refusal of a head or trailers of more than `limit` bytes."""
     return Refusal(HeadersTooLargeError(f"the headers exceed the limit of {limit} bytes"))
+
+
+def too_many() -> Refusal:
+    """Return the refusal of a head or trailers of more than MAX_HEADERS headers."""
+    return Refusal(HeadersTooLargeError(f"a request has at most {MAX_HEADERS} headers"))
 
 
 def size_bytes(target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> int:

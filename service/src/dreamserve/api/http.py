@@ -26,6 +26,7 @@ from dreamserve_protocol.markers import Message, Request
 from dreamserve_protocol.pictures import UNBOUNDED, PngBounds
 from dreamserve_protocol.verbs import Verb
 
+MAX_QUERY_FIELDS = 128
 _SHOWN, _SHOWN_NAMES = 80, 5  # of unknown fields: characters of each, and names
 
 
@@ -186,6 +187,8 @@ def _refuse_fields(query: bytes) -> None:
 
 
 def _pairs_of(query: bytes) -> list[tuple[str, str]]:
+    if query.count(b"&") >= MAX_QUERY_FIELDS:
+        raise InvalidRequestError(f"the query has more than {MAX_QUERY_FIELDS} fields")
     return parse_qsl(query.decode("latin-1"), keep_blank_values=True)
 
 

@@ -13,7 +13,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from dreamserve.api import heads
 from dreamserve.api.closing import ClosingProtocol
 from dreamserve.api.connections import RESERVE, Connections
-from dreamserve.api.heads import Refusal
+from dreamserve.api.heads import MAX_HEADERS, Refusal
 from dreamserve.api.problems import Problems
 from dreamserve.api.transports import CoalescingTransport
 from dreamserve_protocol.errors import (
@@ -132,7 +132,9 @@ class Protocol(ClosingProtocol):
         return bool(self.ws_protocol_class) and heads.for_websocket(self.parser, self.headers)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Add a header or a trailer."""
+        """Add a header or a trailer. Raises Refusal."""
+        if len(self.headers) >= MAX_HEADERS:
+            raise heads.too_many()
         self.headers.append((name.lower(), value.strip()))
 
     def on_headers_complete(self) -> None:
