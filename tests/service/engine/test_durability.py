@@ -191,7 +191,7 @@ def test_a_damaged_record_activates_no_session(damage):
     store = MemoryStore(RETENTION)
     replica = Replica(store)
     replica.send(ResetRequest(session_id="a", seed=1))
-    version, record, _ = store.take([":a"], 7)[0]
+    version, record, *_ = store.take([":a"], 7)[0]
     store.commit([Change(":a", 7, version + 1, damage(record))])
     with pytest.raises(SessionLostError, match="damaged"):
         replica.send(StepRequest("a", 1))

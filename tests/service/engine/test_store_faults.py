@@ -9,10 +9,10 @@ from dreamserve.engine.durability.committer import Commit, Committer
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.sessions import listing
 from dreamserve.engine.sessions.ledger import Lease, StoredUse
-from dreamserve.store.base import ENDED, Change, StoreError
+from dreamserve.store.base import ENDED, Change, StoreError, StoreFullError, Taken
 from dreamserve.store.memory import MemoryStore
-from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest
-from dreamserve_protocol.errors import StoreUnavailableError
+from dreamserve_protocol.batches import DeleteBatchRequest, ResetBatchRequest, StepBatchRequest
+from dreamserve_protocol.errors import SessionNotFoundError, StoreUnavailableError
 from dreamserve_protocol.listing import AdminDeleteRequest, DeleteIdleRequest
 from dreamserve_protocol.reset import ResetRequest
 from dreamserve_protocol.sessions import DeleteRequest, SessionRequest
@@ -33,6 +33,40 @@ class OnceStore(FailingStore):
             once()
             raise StoreError("the reply was lost")
         return applied
+
+
+class FullStore(FailingStore):
+    """A store that has no room, while it is told so: it keeps no record, and gives none away."""
+
+    is_full = False
+
+    def commit(self, changes: Sequence[Change]) -> list[bool]:
+        first = next((i for i, one in enumerate(changes) if one.record), len(changes))
+        if not self.is_full or first == len(changes):
+            return super().commit(changes)
+        super().commit(changes[:first])
+        raise StoreFullError("no room")
+
+    def take(self, keys: Sequence[str], epoch: int) -> list[Taken | None]:
+        if not self.is_full:
+            return super().take(keys, epoch)
+        with self.store._lock:
+            found = [self.store._find(key) for key in keys]
+        return [one and Taken(one.version + 1, one.record, 0.0, one.epoch) for one in found]
+
+
+class HangingStore(FailingStore):
+    """A store whose commits do not return, while it is told so."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store)
+        self.hangs, self.began, self.returns = False, threading.Event(), threading.Event()
+
+    def commit(self, changes: Sequence[Change]) -> list[bool]:
+        if self.hangs:
+            self.began.set()
+            assert self.returns.wait(WAIT_S)
+        return super().commit(changes)
 
 
 def await_(holds: Callable[[], bool]) -> None:
@@ -216,3 +250,93 @@ def test_worlds_come_and_go_while_their_sessions_move(shared):
         first.send(DeleteRequest(session_id))
     with pytest.raises(Exception, match="no session a"):
         second.send(StepRequest("a", 1))
+
+
+@pytest.fixture
+def full(shared) -> FullStore:
+    return FullStore(shared)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_sessions_are_ended_in_a_full_store_from_every_replica(full, strict) -> None:
+    first, second = (Replica(full, strict=strict) for _ in range(2))
+    for session_id in "abcd":
+        first.send(ResetRequest(session_id=session_id, seed=1))
+    await_(lambda: all(full.read([":d"])))
+    full.is_full = True
+    first.send(DeleteRequest("a"))
+    second.send(DeleteRequest("b"))
+    assert second.send(DeleteBatchRequest(["c"])).errors == []
+    await_(lambda: [one.record == ENDED for one in full.read([":a", ":b", ":c"])] == [True] * 3)
+    with pytest.raises(StoreUnavailableError, match="full"):
+        second.send(StepRequest("d", 1, step=1))
+    full.is_full = False
+    assert second.send(StepRequest("d", 1, step=1)).step == 1
+    with pytest.raises(SessionNotFoundError):
+        second.send(StepRequest("b", 1))
+
+
+def test_a_session_that_was_ended_elsewhere_in_a_full_store_does_not_come_back(full) -> None:
+    first, second = Replica(full), Replica(full)
+    first.send(ResetRequest(session_id="a", seed=1))
+    full.is_full = True
+    second.send(DeleteRequest("a"))
+    full.is_full = False  # its owner does not know yet
+    with pytest.raises(SessionNotFoundError):
+        first.send(StepRequest("a", 1, step=1))
+
+
+def test_what_needs_no_room_does_not_fail_with_what_does(full) -> None:
+    replica = Replica(full, timeout_s=WAIT_S)
+    replica.send(ResetBatchRequest(session_ids=list("abc"), seeds=[1, 2, 3]))
+    full.is_full = True
+    futures = [
+        replica.submit(one)
+        for one in (StepRequest("a", 1, step=1), DeleteRequest("b"), SessionRequest("c"))
+    ]
+    with pytest.raises(StoreUnavailableError, match="the session store is full"):
+        replica.finish(futures[0])  # without waiting for room
+    assert replica.finish(futures[1]) is None
+    assert replica.finish(futures[2]).step == 0
+    assert not replica.engine.gate.committer.is_up
+    full.is_full = False
+    assert replica.send(StepRequest("a", 1, step=1)).step == 1
+    assert replica.engine.gate.committer.is_up
+
+
+def test_a_relaxed_server_says_what_it_could_not_record_as_it_stops(shared, caplog) -> None:
+    store = HangingStore(shared)
+    replica = Replica(store, strict=False)
+    replica.send(ResetRequest(session_id="a", seed=1))
+    await_(lambda: all(shared.read([":a"])))
+    store.hangs = True
+    assert replica.send(StepRequest("a", 1, step=1)).step == 1
+    assert store.began.wait(WAIT_S)
+    assert replica.send(StepRequest("a", 1, step=2)).step == 2  # queues behind
+    replica.engine.gate.stop(0.0)  # while the store hangs
+    assert "1 sessions could not be recorded before the end" in caplog.text
+    assert replica.engine.unrecorded == 1
+    store.returns.set()
+
+
+def test_a_server_that_stops_tries_no_more_once_its_time_has_passed(store, shared) -> None:
+    replica = Replica(store, strict=False, timeout_s=0.0)
+    replica.send(ResetRequest(session_id="a", seed=1))
+    await_(lambda: all(shared.read([":a"])))
+    store.is_down = True
+    replica.send(StepRequest("a", 1, step=1))
+    replica.engine.gate.stop(0.0)
+    assert replica.engine.unrecorded == 1
+
+
+def test_a_strict_server_that_stops_has_lost_nothing(shared) -> None:
+    store = HangingStore(shared)
+    replica = Replica(store)
+    replica.send(ResetRequest(session_id="a", seed=1))
+    store.hangs = True
+    replica.submit(StepRequest("a", 1, step=1))  # gets no answer
+    replica.engine.turn()
+    assert store.began.wait(WAIT_S)
+    replica.engine.gate.stop(0.0)
+    assert replica.engine.unrecorded == 0
+    store.returns.set()

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from dreamserve.errors import SettingsError
-from dreamserve.store.base import ENDED, Change, Retention, StoreError
+from dreamserve.store.base import ENDED, Change, Retention, StoreError, StoreFullError
 from dreamserve.store.redis import RedisStore
 from dreamserve.store.sqlite import SqliteStore
 
@@ -154,10 +154,13 @@ def test_a_full_redis_refuses_records_and_damages_none(redis_server, key):
     assert all(store.commit([Change(one, 1, 1, LARGE) for one in keys]))
     client.config_set("maxmemory", client.info("memory")["used_memory"] // 2)
     try:
-        with pytest.raises(StoreError, match="maxmemory"):
+        with pytest.raises(StoreFullError, match="maxmemory"):
             store.commit([Change(keys[0], 1, 2, b"x"), Change(keys[1], 1, 2, b"x")])
         assert store.commit([Change(keys[2], 1, 1, None)]) == [True]
-        assert all(store.commit([Change(one, 1, 2, ENDED) for one in keys[10:]]))  # makes room
+        assert all(store.commit([Change(one, 1, 2, ENDED) for one in keys[10:15]]))  # makes room
+        elsewhere = store.take(keys[15:], 2)  # which another server wants to end
+        assert [one and (one.version, one.left_with) for one in elsewhere] == [(2, 1)] * 5
+        assert all(store.commit([Change(one, 1, 3, ENDED) for one in keys[15:]]))
     finally:
         client.config_set("maxmemory", 0)
         client.close()

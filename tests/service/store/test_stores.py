@@ -1,6 +1,7 @@
 """What every store promises: in memory, in SQLite, in a real Redis and in a real Valkey."""
 
 import secrets
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from dreamserve.errors import SettingsError
 from dreamserve.store.base import ENDED, Change, Retention, Store, StoreError
 from dreamserve.store.choose import open_store
 from dreamserve.store.memory import MemoryStore
-from dreamserve.store.redis import RedisStore
+from dreamserve.store.redis import PREFIX, RedisStore
 from dreamserve.store.redis_url import without_waitaof
 from dreamserve.store.sqlite import SqliteStore
 
@@ -200,6 +201,40 @@ def test_redis_sessions_expire_before_they_are_forgotten(redis_server, key):
     assert found.idle_s > short_ttl.ttl_s
     assert found.record == b"x"
     short.close()
+
+
+@pytest.mark.parametrize(("before_s", "after_s"), [(600.0, 3600.0), (3600.0, 600.0)])
+@pytest.mark.parametrize("renewed", [False, True])
+def test_another_time_to_live_makes_no_session_older_or_younger(
+    redis_server, key, before_s: float, after_s: float, renewed: bool
+) -> None:
+    before, after = (
+        RedisStore(redis_server.url, Retention(ttl_s, ttl_s), 5.0) for ttl_s in (before_s, after_s)
+    )
+    before.commit([Change(key, 1, 1, b"x")])
+    with redis.Redis(port=redis_server.port) as client:
+        client.pexpire(PREFIX + key, int(1e3 * (2 * before_s - 100.0)))  # 100 s later
+    if renewed:
+        assert after.commit([Change(key, 1, 1, None)]) == [True]
+    for store in (before, after):
+        found, taken_over = store.read([key])[0], store.take([key], 1)[0]
+        assert found is not None
+        assert taken_over is not None
+        for idle_s in (found.idle_s, taken_over.idle_s):
+            assert idle_s == pytest.approx(0.0 if renewed else 100.0, abs=10.0)
+        store.close()
+
+
+def test_a_value_of_an_older_release_is_read_and_goes_on(redis_server, key) -> None:
+    store = RedisStore(redis_server.url, KEPT, 5.0)
+    with redis.Redis(port=redis_server.port) as client:  # epoch and version, 8 bytes each
+        client.set(PREFIX + key, struct.pack(">QQ", 1, 7) + b"old", px=110_000)
+    found = store.read([key])[0]
+    assert found is not None
+    assert (found.record, found.idle_s) == (b"old", pytest.approx(10.0, abs=5.0))
+    assert store.commit([Change(key, 1, 6, b"stale"), Change(key, 1, 7, None)]) == [False, True]
+    assert taken(store, key, 2) == (8, b"old")
+    store.close()
 
 
 def test_a_redis_that_is_gone_and_comes_back_has_lost_nothing(redis_server, key):

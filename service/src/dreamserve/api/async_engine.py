@@ -166,7 +166,8 @@ class AsyncEngine:
     async def end(self, session_id: str, caller: Caller) -> None:
         """End a session, which may be gone, of a caller that has left or has its response.
 
-        While the queue is full, or the server has just hung, it is tried again, END_TRIES times in all.
+        While the queue is full, or just after the server has hung, it is tried again, END_TRIES
+        times in all.
         """
         for _ in range(END_TRIES):
             try:

@@ -177,8 +177,8 @@ METRICS: tuple[Row, ...] = (
         "Surprise of observed steps, per latent dimension.", ("world",),
         _by_world(lambda world: world.surprise)),
     Row("dreamserve_store_up", "gauge",
-        "Whether the session store's last operation succeeded; only with a store.", (),
-        _of_store(lambda gate: [((), not gate.committer.is_down)])),
+        "Whether the session store responds and has room; only with a store.", (),
+        _of_store(lambda gate: [((), gate.committer.is_up)])),
     Row("dreamserve_store_requests", "gauge", "Requests that wait for the session store.", (),
         _of_store(lambda gate: [((), gate.waiting)])),
     Row("dreamserve_store_operation_duration_seconds", "histogram",
@@ -240,8 +240,11 @@ def metrics_endpoint(service: Service) -> Static:
     registry = registry_of(service)
 
     def make(scope: Scope) -> BytesResponse:
-        accept = scope["state"]["headers"].get(b"accept", b"").decode("latin-1")
-        encode, media_type = choose_encoder(accept)
+        accept = scope["state"]["headers"].get(b"accept", b"")[:HEADER_BYTES]
+        try:
+            encode, media_type = choose_encoder(accept.decode("latin-1"))
+        except ValueError:  # it reads any version as numbers
+            encode, media_type = choose_encoder("")
         return BytesResponse(encode(registry), media_type)
 
     return Static(make)

@@ -233,7 +233,10 @@ def serve(
     listening: socket.socket,
     on_started: Callable[[], None],
 ) -> None:
-    """Serve until a signal stops the server. Raises DreamserveError if it could not start."""
+    """Serve until a signal stops the server.
+
+    Raises DreamserveError if it could not start, or what it has answered could not be recorded.
+    """
     try:
         listening.listen(BACKLOG)  # fails if another server has begun to since `bind`
     except OSError as error:
@@ -247,3 +250,5 @@ def serve(
         raise DreamserveError(f"the engine could not start: {failure}") from failure
     if not server.started:
         raise DreamserveError("the server could not start; see the log above")
+    if lost := service.engine.unrecorded:
+        raise DreamserveError(f"{lost} sessions could not be recorded before the end")

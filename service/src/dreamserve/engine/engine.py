@@ -113,6 +113,11 @@ class Engine:
         return self._runner.has_failed
 
     @property
+    def unrecorded(self) -> int:
+        """Sessions whose answered changes the store has not confirmed; known once stopped."""
+        return 0 if self.gate is None else self.gate.committer.unrecorded
+
+    @property
     def idle(self) -> bool:
         """Whether no request waits, for its turn or for a store, and none is in progress."""
         return self.queue.idle

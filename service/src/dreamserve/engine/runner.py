@@ -13,7 +13,7 @@ log = logging.getLogger("dreamserve.engine")
 
 STOP_POLL_S = 0.05  # while stopping, to look whether the store has confirmed everything
 STORE_DEADLINE_S = 5.0  # for the store to record what is queued when the engine stops
-JOIN_S = 5.0  # for the thread to end, beyond the deadline of its requests
+JOIN_S = STORE_DEADLINE_S + 1.0  # for the thread to end, beyond the deadline of its requests
 
 
 class Runner:

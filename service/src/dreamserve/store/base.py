@@ -25,6 +25,10 @@ class StoreError(Exception):
     """The store did not confirm an operation, which it may have applied or not."""
 
 
+class StoreFullError(StoreError):
+    """The store responds, but has no room for a record: what needs none may be confirmed."""
+
+
 class Change(NamedTuple):
     """A commit of one session, or a check that it is still owned.
 
@@ -47,11 +51,16 @@ class Stored(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """A stored session that now belongs to the epoch with which it was taken."""
+    """A stored session that now belongs to the epoch with which it was taken.
+
+    A store that is full may leave it with the epoch that has it. It can then only be ended, which
+    the store takes from whoever knows that epoch.
+    """
 
     version: int  # since the takeover
     record: bytes  # ENDED if it was ended
     idle_s: float  # since its time to live was renewed
+    left_with: int | None = None  # the epoch that still has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +95,10 @@ class Store(Protocol):
         ...
 
     def commit(self, changes: Sequence[Change]) -> list[bool]:
-        """Apply changes of different sessions, each alone; return which were applied."""
+        """Apply changes of different sessions, each alone, in order; return which were applied.
+
+        Raises StoreFullError at the first record that finds no room, unless it is ENDED.
+        """
         ...
 
     def warnings(self) -> list[str]:

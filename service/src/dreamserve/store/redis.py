@@ -1,12 +1,12 @@
 """A store in Redis (or Valkey), for replicas that take over one another's sessions.
 
-A key's value is the epoch and the version, 8 bytes each, and then the record; the key's own expiry
-is its retention.
+A key's value is a stamp of 16 bytes and then the record; the key's own expiry is its retention.
 Each operation is one script for up to AT_ONCE keys: Redis compares and sets without another command
 in between, in one round trip. Redis Cluster is not supported, as a script's keys have many slots.
 """
 
 from collections.abc import Sequence
+from math import ceil
 from struct import Struct
 from typing import Any
 
@@ -16,7 +16,15 @@ from redis.retry import Retry
 
 from dreamserve.errors import SettingsError
 from dreamserve.settings import masked
-from dreamserve.store.base import AT_ONCE, Change, Retention, Stored, StoreError, Taken
+from dreamserve.store.base import (
+    AT_ONCE,
+    Change,
+    Retention,
+    Stored,
+    StoreError,
+    StoreFullError,
+    Taken,
+)
 from dreamserve.store.redis_url import check_url, without_waitaof
 
 PREFIX = "dreamserve:session:"
@@ -24,14 +32,19 @@ NOT_ENCODED = (
     "is the password percent-encoded, the port a number, the database too, each option valid?"
 )
 REDIS_TICKS_S = 0.25  # Redis looks for timeouts every 0.1 s; it must reply before the socket's
+MOST_KEPT_S = 2**32 - 1
 _EPOCH = Struct(">Q")
 _WRITE, _RENEW, _CHECK = b"w", b"r", b"c"
 
+# A value's stamp: its epoch, 8 bytes; for how many seconds it is kept, 4; its version, 4. The
+# seconds tell when it was used, whatever time to live others have; 0 in values of older releases.
 _READ_SCRIPT = """
 local found = {}
 for i, key in ipairs(KEYS) do
     local value = redis.call('GET', key)
-    found[i] = value and {value:sub(17), redis.call('PTTL', key)}
+    found[i] = value and {
+        value:sub(17), redis.call('PTTL', key), struct.unpack('>I4', value:sub(9, 12))
+    }
 end
 return found
 """
@@ -40,18 +53,24 @@ local taken = {}
 for i, key in ipairs(KEYS) do
     local value = redis.call('GET', key)
     if value then
-        local version = struct.unpack('>I8', value:sub(9, 16)) + 1
-        redis.call('SETRANGE', key, 0, ARGV[1] .. struct.pack('>I8', version))
-        taken[i] = {version, value:sub(17), redis.call('PTTL', key)}
+        local kept, version = struct.unpack('>I4I4', value:sub(9, 16))
+        taken[i] = {value:sub(17), redis.call('PTTL', key), kept, version + 1}
+        local stamp = ARGV[1] .. struct.pack('>I4I4', kept, version + 1)
+        local reply = redis.pcall('SETRANGE', key, 0, stamp)
+        if type(reply) == 'table' and reply.err then
+            if not reply.err:find('OOM', 1, true) then return redis.error_reply(reply.err) end
+            taken[i][5] = value:sub(1, 8)
+        end
     else
         taken[i] = false
     end
 end
 return taken
 """
-# ARGV: milliseconds to keep, then for each key its epoch, version, operation and record
+# ARGV: seconds to keep, then for each key its epoch, version, operation and record
 _COMMIT_SCRIPT = """
 local applied = {}
+local kept = struct.pack('>I4', ARGV[1])
 for i, key in ipairs(KEYS) do
     local at = 4 * i - 2
     local epoch, version, operation = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
@@ -60,22 +79,28 @@ for i, key in ipairs(KEYS) do
     if stored == '' then
         owned = version == 1 and operation == 'w'
     else
-        owned = stored:sub(1, 8) == epoch and struct.unpack('>I8', stored:sub(9)) <= version
+        owned = stored:sub(1, 8) == epoch and struct.unpack('>I4', stored:sub(13)) <= version
     end
     applied[i] = 0
     if owned then
         applied[i] = 1
         if operation == 'w' then
-            local stamp = epoch .. struct.pack('>I8', version)
+            local stamp = epoch .. kept .. struct.pack('>I4', version)
             local record = ARGV[at + 3]
-            local reply = redis.pcall('SET', key, stamp .. record, 'PX', ARGV[1])
+            local reply = redis.pcall('SET', key, stamp .. record, 'EX', ARGV[1])
             if reply.err and record == '' then -- a full Redis, of which a session is ended
                 redis.call('DEL', key)
             elseif reply.err then
                 return redis.error_reply(reply.err)
             end
         elseif operation == 'r' then
-            redis.call('PEXPIRE', key, ARGV[1])
+            local seconds, other = ARGV[1], struct.unpack('>I4', stored:sub(9))
+            if stored:sub(9, 12) ~= kept then
+                local reply = redis.pcall('SETRANGE', key, 8, kept)
+                local is_full = type(reply) == 'table' and reply.err
+                if is_full and other > 0 then seconds = other end
+            end
+            redis.call('EXPIRE', key, seconds)
         end
     end
 end
@@ -93,7 +118,7 @@ class RedisStore:
     """
 
     def __init__(self, url: str, retention: Retention, timeout_s: float) -> None:
-        self._retention = retention
+        self._kept_s = min(MOST_KEPT_S, ceil(retention.kept_s))
         self._waitaof_ms = int(1e3 * (timeout_s - min(REDIS_TICKS_S, timeout_s / 2)))
         try:
             check_url(url)
@@ -119,24 +144,30 @@ class RedisStore:
 
     def read(self, keys: Sequence[str]) -> list[Stored | None]:
         replies = self._run_all(self._read, keys, [])
-        return [reply and Stored(reply[0], self._idle_s(reply[1])) for reply in replies]
+        return [reply and Stored(reply[0], self._idle_s(*reply[1:3])) for reply in replies]
 
     def take(self, keys: Sequence[str], epoch: int) -> list[Taken | None]:
         replies = self._run_all(self._take, keys, [_EPOCH.pack(epoch)])
-        return [reply and Taken(reply[0], reply[1], self._idle_s(reply[2])) for reply in replies]
+        return [reply and self._taken(*reply) for reply in replies]
 
-    def _idle_s(self, left_ms: int) -> float:
-        """Return for how long a key was not used that is kept for another `left_ms`.
+    def _taken(
+        self, record: bytes, left_ms: int, kept_s: int, version: int, left_with: bytes | None = None
+    ) -> Taken:
+        epoch = None if left_with is None else _EPOCH.unpack(left_with)[0]
+        return Taken(version, record, self._idle_s(left_ms, kept_s), epoch)
+
+    def _idle_s(self, left_ms: int, kept_s: int) -> float:
+        """Return for how long a key was not used that is kept for another `left_ms` of `kept_s`.
 
         It may have more time left than it was given, if Redis' clock was set back.
         """
-        return max(0.0, self._retention.kept_s - 1e-3 * left_ms)
+        return max(0.0, (kept_s or self._kept_s) - 1e-3 * left_ms)
 
     def commit(self, changes: Sequence[Change]) -> list[bool]:
         applied: list[Any] = []
         for first in range(0, len(changes), AT_ONCE):
             part = changes[first : first + AT_ONCE]
-            arguments: list[bytes | int] = [int(1e3 * self._retention.kept_s)]
+            arguments: list[bytes | int] = [self._kept_s]
             for _, epoch, version, record, renew in part:
                 operation = _WRITE if record is not None else _RENEW if renew else _CHECK
                 arguments += (_EPOCH.pack(epoch), version, operation, record or b"")
@@ -182,6 +213,8 @@ class RedisStore:
         try:
             return script(keys=[PREFIX + key for key in keys], args=arguments)
         except redis.RedisError as error:
+            if "maxmemory" in str(error):  # some releases begin this message otherwise
+                raise StoreFullError(f"redis: {error}") from error
             if isinstance(error, redis.ResponseError):
                 # After a failover the old primary, now a replica, refuses commits for ever, but
                 # keeps the connection: a new one leads to where the name points now.

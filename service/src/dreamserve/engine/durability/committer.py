@@ -1,9 +1,9 @@
 """The thread between the engine and a store: commits what turns have changed, in order.
 
 While it waits for the store, the engine computes the next turns. Whatever has queued meanwhile is
-committed together: of a session's several changes only the last one is sent. Each operation is
-tried again until `timeout_s` has passed; if the last one failed, the next is tried only once, and
-what has queued behind a failure fails with it, so that callers are told soon while a store is down.
+committed together: of a session's several changes only the last one is sent. If an operation
+fails, what has queued behind it fails with it, so that callers are told soon while a store is down.
+A store that is full fails the changes that need room, and nothing else.
 
 `strict`: what the store did not confirm in time is lost, and the sessions' copies here with it.
 Otherwise it stays queued until the store confirms it: the last record of each session that lives
@@ -17,27 +17,25 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
-from dreamserve.engine.durability.sending import change_of, is_kept, without_origins
-from dreamserve.engine.histogram import SECONDS, Histogram
+from dreamserve.engine.durability.attempts import Attempts, Failure, NoRoom
+from dreamserve.engine.durability.sending import (
+    change_of,
+    is_kept,
+    merged_with,
+    records_first,
+    without_origins,
+)
 from dreamserve.engine.sessions.keys import SessionKey, stored_key
 from dreamserve.engine.sessions.ledger import Lease, StoredUse
-from dreamserve.store.base import (
-    Store,
-    Stored,
-    StoreError,
-    Taken,
-    new_epoch,
-)
+from dreamserve.store.base import Store, Stored, Taken, new_epoch
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.5  # between attempts
 RETRY_S = 0.5  # between commits of what stayed queued
+STOP_S = 0.2  # for the thread to end, beyond its deadline
 
-T = TypeVar("T")
-Confirmed = Callable[[str | None], None]  # gets why the store did not confirm, or None
+Confirmed = Callable[[Failure | None], None]  # gets why the store did not confirm, or None
 # What was read or taken over, in the order of the keys; or why the store did not respond.
-Results = Sequence[Stored | Taken | None] | str
+Results = Sequence[Stored | Taken | None] | Failure
 Found = Callable[[Sequence[SessionKey], Results, int], None]  # keys, …, the epoch of a takeover
 
 log = logging.getLogger("dreamserve.store")
@@ -51,40 +49,52 @@ class Commit:
     confirmed: Confirmed
 
 
-class StoreMeasures:
-    """What is measured of a store; the committer's thread writes, any thread reads."""
-
-    def __init__(self) -> None:
-        self.read_s, self.take_s = Histogram(SECONDS), Histogram(SECONDS)  # with all attempts
-        self.commit_s = Histogram(SECONDS)
-        self.confirmed = self.refused = self.failed = 0  # changes of sessions
-        self.errors = 0  # attempts that failed
-
-
 class Committer:
     """Runs a store's operations in a thread of its own, until `stop`."""
 
     def __init__(self, store: Store, found: Found, *, strict: bool, timeout_s: float) -> None:
-        self._store, self._found = store, found
-        self._strict, self._timeout_s = strict, timeout_s
+        self._store, self._found, self._strict = store, found, strict
+        self._attempts = Attempts(timeout_s)
+        self.measures = self._attempts.measures
         self._unconfirmed: dict[Lease, StoredUse] = {}  # to send
-        self._work = threading.Condition()  # guards the next four
+        self._work = threading.Condition()  # guards the next three
         self._commits: deque[Commit] = deque()
         self._sought: list[SessionKey] = []  # to read
         self._wanted: list[SessionKey] = []  # to take over
-        self._stop_at_s: float | None = None  # by time.monotonic; None: not stopping
-        self.measures = StoreMeasures()
-        self.is_down = False  # whether the last operation failed
-        self._attempts = 0  # of the last operation
+        self.unrecorded = 0  # sessions whose last changes were answered, and are lost; once stopped
         self._thread = threading.Thread(target=self._run, name="dreamserve-store", daemon=True)
         self._thread.start()
 
+    @property
+    def is_up(self) -> bool:
+        """Whether the store has confirmed its last operation, and has room."""
+        return not (self._attempts.is_down or self._attempts.is_full)
+
     def stop(self, deadline_s: float) -> None:
-        """Finish the queued work within `deadline_s`, then close the store."""
+        """Finish the queued work within `deadline_s`, then close the store.
+
+        What a `relaxed` server has answered and could not record by then is logged and counted. An
+        operation that hangs is not waited for.
+        """
         with self._work:
-            self._stop_at_s = time.monotonic() + deadline_s
+            self._attempts.until_s = time.monotonic() + deadline_s
             self._work.notify()
-        self._thread.join(deadline_s + self._timeout_s)
+        self._thread.join(deadline_s + STOP_S)
+        if not self._strict:
+            self.unrecorded = self._count_unrecorded()
+        if self.unrecorded:
+            log.error("%d sessions could not be recorded before the end", self.unrecorded)
+
+    def _count_unrecorded(self) -> int:
+        """Return how many sessions have changes that the store did not confirm."""
+        while True:
+            try:
+                with self._work:
+                    uses = [use for commit in self._commits for use in commit.uses]
+                uses += self._unconfirmed.values()
+                return len({use.lease for use in uses if is_kept(use) and not use.lease.lost})
+            except RuntimeError:  # the thread, which was late, has changed it meanwhile
+                continue
 
     def commit(self, commit: Commit) -> None:
         """Queue a turn's changes."""
@@ -118,36 +128,44 @@ class Committer:
                 failure = self._read(sought, failure)
             if failure is not None:
                 self._fail_queued(failure)
-            is_idle = not (commits or wanted or sought)
-            if self._stop_at_s is not None and is_idle and self._may_end():
+            if self._has_ended():
                 break
-        if self._unconfirmed:
-            log.error("%d sessions could not be recorded before the end", len(self._unconfirmed))
         self._store.close()
 
     def _has_work(self) -> bool:
         queued = self._commits or self._wanted or self._sought
-        return bool(queued) or self._stop_at_s is not None
+        is_done = self._attempts.until_s is not None and not self._unconfirmed
+        return bool(queued) or is_done
 
-    def _may_end(self) -> bool:
-        return not self._unconfirmed or time.monotonic() >= (self._stop_at_s or 0.0)
+    def _has_ended(self) -> bool:
+        """Whether it is stopping, and everything is recorded or the time has passed."""
+        if self._attempts.until_s is None:
+            return False
+        with self._work:
+            if self._commits or self._wanted or self._sought:
+                return False
+        return not self._unconfirmed or self._attempts.are_over
 
-    def _take(self, keys: Sequence[SessionKey], failure: str | None) -> str | None:
+    def _take(self, keys: Sequence[SessionKey], failure: Failure | None) -> Failure | None:
         """Take sessions over, unless the store has just failed; return its failure."""
         epoch = new_epoch()
         take = partial(self._store.take, list(map(stored_key, keys)), epoch)
-        found = failure if failure is not None else self._tried(take, self.measures.take_s)
+        found: Results = (
+            self._attempts.result(take, self.measures.take_s) if failure is None else failure
+        )
         self._found(keys, found, epoch)
-        return found if isinstance(found, str) else None
+        return found if isinstance(found, Failure) else None
 
-    def _read(self, keys: Sequence[SessionKey], failure: str | None) -> str | None:
+    def _read(self, keys: Sequence[SessionKey], failure: Failure | None) -> Failure | None:
         """Read sessions, unless the store has just failed; return its failure."""
         read = partial(self._store.read, list(map(stored_key, keys)))
-        found = failure if failure is not None else self._tried(read, self.measures.read_s)
+        found: Results = (
+            self._attempts.result(read, self.measures.read_s) if failure is None else failure
+        )
         self._found(keys, found, 0)
-        return found if isinstance(found, str) else None
+        return found if isinstance(found, Failure) else None
 
-    def _fail_queued(self, failure: str) -> None:
+    def _fail_queued(self, failure: Failure) -> None:
         """Fail what has queued behind an operation that failed: a hanging store takes long.
 
         With `relaxed`, commits wait for the store, and only lookups fail.
@@ -165,44 +183,38 @@ class Committer:
         if keys:
             self._found(keys, failure, 0)
 
-    def _commit(self, commits: Sequence[Commit]) -> str | None:
-        """Send commits, and what is unconfirmed; return why the store did not confirm them."""
+    def _commit(self, commits: Sequence[Commit]) -> Failure | None:
+        """Send commits, and what is unconfirmed; return why the store did not respond."""
         waiting = self._to_send(commits)
-        sent: list[StoredUse] = []
-        failure: str | None = None
+        failed: list[StoredUse] = []
+        failure: Failure | None = None
         while waiting and failure is None:
             sent, waiting = without_origins(waiting)
-            failure = self._send(sent)
-        if failure is None:
-            self._unconfirmed = {}
-        elif not self._strict:
-            self._unconfirmed = {use.lease: use for use in (*sent, *waiting) if is_kept(use)}
+            failure, failed = self._send(sent)
+        self._unconfirmed = {}
+        if not self._strict:
+            self._unconfirmed = {use.lease: use for use in (*failed, *waiting) if is_kept(use)}
         else:
-            self._unconfirmed = {}
-            for use in sent:
+            for use in failed:
                 use.lease.lost = use.lease.in_doubt = True
             for use in waiting:
                 use.lease.lost = True
         for commit in commits:
             commit.confirmed(failure)
-        return failure
+        return None if isinstance(failure, NoRoom) else failure
 
     def _to_send(self, commits: Sequence[Commit]) -> list[StoredUse]:
         """Return the uses of commits, and what is unconfirmed, one for each session."""
         merged = self._unconfirmed
         for use in (use for commit in commits for use in commit.uses):
-            before = merged.get(use.lease)
-            if before is not None:
-                record = before.record if use.record is None else use.record
-                origin, renew = use.origin or before.origin, use.renew or before.renew
-                use = StoredUse(use.lease, record, renew, origin)
-            merged[use.lease] = use
+            merged[use.lease] = merged_with(merged.get(use.lease), use)
         return [use for use in merged.values() if not use.lease.lost]
 
-    def _send(self, uses: Sequence[StoredUse]) -> str | None:
-        """Send uses in one operation; return why the store did not confirm it.
+    def _send(self, uses: Sequence[StoredUse]) -> tuple[Failure | None, list[StoredUse]]:
+        """Send uses; return why the store did not confirm some, and these.
 
-        Forks whose origin has been lost are lost with it.
+        A store that is full still ends sessions, and confirms who owns them. Forks whose origin has
+        been lost are lost with it.
         """
         owned = []
         for use in uses:
@@ -210,53 +222,32 @@ class Committer:
                 use.lease.lost = True
             else:
                 owned.append(use)
-        if not owned:
+        records, others = records_first(owned)
+        failure = self._apply([*records, *others])
+        if failure is None:
+            self._attempts.is_full &= not records
+            return None, []
+        if not isinstance(failure, NoRoom):
+            return failure, owned
+        if (failed := self._apply(others)) is not None:
+            return failed, owned
+        return failure, records
+
+    def _apply(self, uses: Sequence[StoredUse]) -> Failure | None:
+        """Send uses in one operation, and note what became of them; return its failure."""
+        if not uses:
             return None
-        changes = list(map(change_of, owned))
-        applied = self._tried(partial(self._store.commit, changes), self.measures.commit_s)
-        self._count(applied, len(changes))
-        if isinstance(applied, str):
+        changes = list(map(change_of, uses))
+        applied = self._attempts.result(
+            partial(self._store.commit, changes), self.measures.commit_s
+        )
+        if isinstance(applied, Failure):
+            self.measures.failed += len(changes)
             return applied
-        for use, is_stored in zip(owned, applied, strict=True):
+        self.measures.confirmed += sum(applied)
+        self.measures.refused += len(changes) - sum(applied)
+        for use, is_stored in zip(uses, applied, strict=True):
             use.lease.lost = not is_stored
-            use.lease.in_doubt = self._attempts > 1
+            use.lease.in_doubt = self._attempts.count > 1
             use.lease.is_stored = True
         return None
-
-    def _count(self, applied: Sequence[bool] | str, changes: int) -> None:
-        """Count what became of a commit's changes."""
-        measures = self.measures
-        if isinstance(applied, str):
-            measures.failed += changes
-        else:
-            confirmed = sum(applied)
-            measures.confirmed += confirmed
-            measures.refused += changes - confirmed
-
-    def _tried(self, operation: Callable[[], T], took_s: Histogram) -> T | str:
-        """Return the operation's result, or why the store did not confirm it in time."""
-        pause_s, began_s, self._attempts = FIRST_PAUSE_S, time.monotonic(), 0
-        give_up_at_s = began_s + (0.0 if self.is_down else self._timeout_s)
-        while True:
-            self._attempts += 1
-            try:
-                result = operation()
-            except Exception as error:  # a fault of the store's code must not end this thread
-                self.measures.errors += 1
-                if not isinstance(error, StoreError):
-                    log.exception("an operation of the session store failed")
-                until_s = give_up_at_s if self._stop_at_s is None else self._stop_at_s
-                left_s = until_s - time.monotonic()
-                if left_s <= 0:
-                    if not self.is_down:
-                        log.error("the session store does not respond: %s", error)
-                    self.is_down = True
-                    return str(error)
-                time.sleep(min(pause_s, left_s))
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-            else:
-                if self.is_down:
-                    log.warning("the session store responds again")
-                self.is_down = False
-                took_s.add(time.monotonic() - began_s)
-                return result

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from dreamserve.engine.durability.attempts import Failure, NoRoom
 from dreamserve.engine.durability.committer import Commit, Committer, Results
 from dreamserve.engine.durability.lookups import Lookups
 from dreamserve.engine.durability.lost_rows import (
@@ -134,7 +135,7 @@ class Gate:
         self._engine.wake()
 
     def _release(
-        self, held: Sequence[tuple[QueuedRequest, Any, list[Lease]]], failure: str | None
+        self, held: Sequence[tuple[QueuedRequest, Any, list[Lease]]], failure: Failure | None
     ) -> None:
         """Let outcomes leave, in the committer's thread, or their requests run again.
 
@@ -148,7 +149,8 @@ class Gate:
             if not lost:
                 leaving.append((queued, outcome))
             elif failure is not None:
-                error = StoreUnavailableError(f"the session store did not respond: {failure}")
+                problem = "is full" if isinstance(failure, NoRoom) else "did not respond"
+                error = StoreUnavailableError(f"the session store {problem}: {failure}")
                 leaving.append((queued, error))
             elif isinstance(outcome, CountResult):
                 leaving.append((queued, without_some(outcome, leases)))

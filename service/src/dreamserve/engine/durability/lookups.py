@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from dreamserve.engine.durability.committer import Results
 from dreamserve.engine.durability.needs import keys_of, needs_of, only_ends, replaces
-from dreamserve.engine.scheduling.queued import QueuedRequest, Settled, StoreNeeds
+from dreamserve.engine.scheduling.queued import QueuedRequest, Settled
 from dreamserve.engine.sessions.keys import SessionKey, id_of, owner_of
 from dreamserve.engine.sessions.ledger import Absence, Lease, Ledger
 from dreamserve.engine.sessions.owned import no_session
@@ -29,6 +29,8 @@ from dreamserve_protocol.errors import (
 )
 
 ARRIVALS_AT_ONCE = 256  # sessions that one turn unpacks, in some 10 ms
+# Versions by which the end of another server's session is later than what that one still commits.
+AHEAD = 2**16
 
 Ask = Callable[[Sequence[SessionKey]], None]
 
@@ -112,7 +114,7 @@ class Lookups:
                     needs.absent[key] = absence
                 if needs.awaited == 0:
                     self.parked -= 1
-                    unknown = _unknown(needs)
+                    unknown = _unknown(queued)
                     if unknown is None:
                         ready.append(queued)
                     else:
@@ -185,10 +187,14 @@ class Lookups:
         if not isinstance(found, Taken):
             return Absence(refused or no_session(id_of(key)))
         lease = Lease(key, epoch, found.version, is_stored=True, named_at_s=self._sessions.now_s)
+        if found.left_with is not None:
+            lease.epoch, lease.version = found.left_with, found.version + AHEAD
+            refused = _without_store(key)
         if (gone := self._gone(key, found)) is not None:
             self._sessions.reserved.drop(key)
             return Absence(gone, lease)
         if refused is not None:
+            self._sessions.reserved.drop(key)
             return Absence(refused, lease, found.idle_s)
         try:
             slab, record = self._unpacked(key, found)
@@ -213,7 +219,17 @@ def _being_ended(key: SessionKey) -> SessionMovedError:
     return SessionMovedError(f"session {id_of(key)} is being ended")
 
 
-def _unknown(needs: StoreNeeds) -> ProblemError | None:
+def _without_store(key: SessionKey) -> StoreUnavailableError:
+    """Return the error of a request about a session that a full store cannot give away."""
+    return StoreUnavailableError(
+        f"the session store is full, so session {id_of(key)} stays with another server"
+    )
+
+
+def _unknown(queued: QueuedRequest) -> ProblemError | None:
     """Return the error if a session of the request could not be looked up."""
-    errors = (absence.error for absence in needs.absent.values())
-    return next((error for error in errors if isinstance(error, StoreUnavailableError)), None)
+    ends = only_ends(queued.request)
+    for absence in needs_of(queued).absent.values():
+        if isinstance(absence.error, StoreUnavailableError) and not (ends and absence.can_end):
+            return absence.error
+    return None

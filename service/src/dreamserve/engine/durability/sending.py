@@ -14,6 +14,22 @@ def is_kept(use: StoredUse) -> bool:
     return use.lease.held or use.lease.is_stored
 
 
+def merged_with(before: StoredUse | None, use: StoredUse) -> StoredUse:
+    """Return what a session's next use makes of one that was not sent yet."""
+    if before is None:
+        return use
+    record = before.record if use.record is None else use.record
+    return StoredUse(use.lease, record, use.renew or before.renew, use.origin or before.origin)
+
+
+def records_first(uses: list[StoredUse]) -> tuple[list[StoredUse], list[StoredUse]]:
+    """Return the uses that need room in the store, and the others: ends and checks.
+
+    A full store refuses the first of them, and then has not begun the others.
+    """
+    return [use for use in uses if use.record], [use for use in uses if not use.record]
+
+
 def without_origins(uses: list[StoredUse]) -> tuple[list[StoredUse], list[StoredUse]]:
     """Return the uses to send first, and the forks of these, which wait for their origins.
 
