@@ -210,3 +210,21 @@ async def test_worlds_that_are_loaded_and_retired_are_counted(
         ("world_not_found", "404", "admin_unload"): 1,
     }
     assert found["dreamserve_request_duration_seconds_sum", "admin_load"] > 0
+
+
+WRONG = [
+    "text/plain;version=x",
+    "application/openmetrics-text; version=1.x",
+    "text/plain;version=\u00b2",
+]
+
+
+@pytest.mark.parametrize("accept", [*WRONG, "," * 60_000])
+async def test_an_accept_header_that_names_no_version_gets_the_default_format(
+    client, accept, caplog
+) -> None:
+    response = await client.http.get("/metrics", headers={"accept": accept.encode("latin-1")})
+    default = await client.http.get("/metrics")
+    assert response.status_code == 200
+    assert response.headers["content-type"] == default.headers["content-type"]
+    assert not caplog.records

@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 from starlette.types import Scope
 
 from dreamserve import __version__
+from dreamserve.api.codec import HEADER_BYTES
 from dreamserve.api.responses import BytesResponse, Static
 from dreamserve.api.service import Service
 from dreamserve.engine.durability.gate import Gate
