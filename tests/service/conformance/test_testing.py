@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dreamserve.cli import main
+from dreamserve.conformance.suite import check_bundle as check_bundle_anyway
 from dreamserve.testing import check_bundle
 
 from .worlds import write_world
@@ -62,6 +63,12 @@ def test_the_json_has_every_finding(tmp_path: Path) -> None:
     told: dict[str, Any] = json.loads(printed)
     assert (status, told["ok"], len(told["findings"])) == (1, False, 1)
     assert told["findings"][0].keys() == {"text", "level", "check"}
+
+
+def test_frames_that_are_not_finite_are_the_fault_of_decode_alone(tmp_path: Path) -> None:
+    edits = {"decode": ("pixels = Clip(grey, low, high)", "pixels = Sqrt(flat)")}
+    report = check_bundle_anyway(write_world(tmp_path / "world", edits))
+    assert [finding.check for finding in report.errors()] == ["decoded"]
 
 
 def test_text_of_a_bundle_cannot_command_the_terminal(tmp_path: Path) -> None:

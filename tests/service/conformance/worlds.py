@@ -1,7 +1,7 @@
 """A world that keeps the contract, as text of ONNX, so that a test can break one line of it."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,15 +152,16 @@ def write_world(
     folder: Path,
     edits: Mapping[str, tuple[str, str]] | None = None,
     arrays: Mapping[str, Any] | None = None,
-    controller: bool = False,
+    controller: bool | Mapping[str, Any] = False,
+    inputs: Sequence[str] = ("latent",),
     world: Sound = MIXTURE,
     **changed: Any,
 ) -> Path:
     """Write the world with one text of a graph replaced, other arrays of the bank or other fields.
 
-    `edits` maps a graph to (old, new), where old must occur once. An array
-    that is None is left out. `ages` says whether the bank has them, `graphs` which graphs the
-    manifest does not name.
+    `edits` maps a graph to (old, new), where old must occur once. An array that is None is left
+    out. `controller` are its arrays, `inputs` what it sees. `ages` says whether the bank has them,
+    `graphs` which graphs the manifest does not name.
     """
     folder.mkdir()
     graphs: dict[str, Any] = {}
@@ -178,9 +179,10 @@ def write_world(
     stored = {k: v for k, v in (world.bank() | dict(arrays or {})).items() if v is not None}
     np.savez(folder / "bank.npz", **stored)
     size = {"size": len(next(iter(stored.values()))), "ages": changed.pop("ages", False)}
-    if controller:  # its weights are transposed
-        np.savez(folder / "policy.npz", weights=np.zeros((2, 3)), bias=np.zeros(3))
-        changed["controller"] = _file(folder / "policy.npz") | {"inputs": ["latent"]}
+    if controller:  # by default, its weights are transposed
+        wrong = {"weights": np.zeros((2, 3)), "bias": np.zeros(3)}
+        np.savez(folder / "policy.npz", **(wrong if controller is True else controller))
+        changed["controller"] = _file(folder / "policy.npz") | {"inputs": list(inputs)}
     manifest = world.fields() | {"graphs": graphs, "bank": _file(folder / "bank.npz") | size}
     manifest |= {key: value for key, value in changed.items() if key != "graphs"}
     manifest["graphs"] = {k: v for k, v in graphs.items() if k not in changed.get("graphs", ())}

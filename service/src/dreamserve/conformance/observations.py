@@ -78,6 +78,8 @@ def reconstruction(subject: Subject) -> Iterator[Finding]:
     """Encoding and decoding keeps more of the bank's pictures than their average does."""
     spec, backend = subject.spec, subject.backend
     shown, state = seen(subject)
+    if not np.isfinite(shown).all():  # which `decoded` tells
+        return
     posterior = backend.encode(shown, state)
     for name, values in zip(spec.graph_outputs()["encode"], posterior, strict=True):
         if not np.isfinite(values).all():

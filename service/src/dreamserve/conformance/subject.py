@@ -46,6 +46,8 @@ class Subject:
     spec: WorldSpec
     backend: Backend
     bank: Arrays
+    controller: Arrays | None = None
+    inputs: tuple[str, ...] = ()  # of the controller: the latent and recurrent tensors, by name
 
     @cached_property
     def moments(self) -> Int64:

@@ -70,7 +70,9 @@ def check_bundle(path: str | Path, trust: Trust = UNTRUSTED) -> Report:
 
 
 def _behaviour(report: Report, bundle: Bundle, backend: OnnxBackend) -> None:
-    subject = Subject(bundle.manifest, backend, bundle.bank)
+    controller = bundle.manifest.controller
+    inputs = () if controller is None else controller.inputs
+    subject = Subject(bundle.manifest, backend, bundle.bank, bundle.controller, inputs)
     checks = FIRST + CHECKS
     for number, check in enumerate(checks):
         if number <= len(FIRST) and report.errors():
