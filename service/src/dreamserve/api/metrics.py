@@ -244,7 +244,7 @@ def metrics_endpoint(service: Service) -> Static:
         accept = scope["state"]["headers"].get(b"accept", b"")[:HEADER_BYTES]
         try:
             encode, media_type = choose_encoder(accept.decode("latin-1"))
-        except ValueError:  # it reads any version as numbers
+        except (TypeError, ValueError):  # a version that is no numbers
             encode, media_type = choose_encoder("")
         return BytesResponse(encode(registry), media_type)
 
