@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dreamserve.engine.fake import fake_world
+from dreamserve.engine.limits import Quota
 from dreamserve.engine.sessions.table import IDLE_S
 from dreamserve.engine.simple import SimpleEngine
 from dreamserve.store.memory import MemoryStore
@@ -87,6 +88,31 @@ def test_sessions_in_use_are_never_evicted(replica: Replica, clock: Clock) -> No
         replica.send(SessionRequest(session_id))
     with pytest.raises(OverloadedError):
         replica.send(ResetRequest(session_id="c", seed=1))
+
+
+def test_a_full_server_says_when_an_idle_session_makes_room(replica: Replica, clock: Clock) -> None:
+    clock.now_s += 20.0
+    replica.send(StepRequest("b", 1))
+    with pytest.raises(OverloadedError, match="may make room in 3") as refused:
+        replica.send(ResetRequest(session_id="c", seed=1))
+    assert refused.value.retry_after_s == pytest.approx(IDLE_S - 20.0, abs=3.0)
+    clock.now_s += 42.0
+    replica.send(SessionRequest("a"))  # keeps it here
+    with pytest.raises(OverloadedError) as refused:
+        replica.send(ResetRequest(session_id="c", seed=1))
+    assert refused.value.retry_after_s == pytest.approx(IDLE_S - 42.0)  # that is b
+    clock.now_s += IDLE_S - 41.9
+    assert replica.send(ResetRequest(session_id="c", seed=1)).step == 0
+
+
+def test_a_full_quota_is_told_when_its_next_session_expires(clock: Clock) -> None:
+    replica = Replica(MemoryStore(RETENTION, clock), clock=clock, session_ttl_s=1000.0)
+    replica.engine.quotas = {"": Quota(sessions=1)}
+    replica.send(ResetRequest(session_id="a", seed=1))
+    clock.now_s += 20.0
+    with pytest.raises(OverloadedError, match="may expire in 980 s") as refused:
+        replica.send(ResetRequest(session_id="b", seed=1))
+    assert refused.value.retry_after_s == pytest.approx(980.0)
 
 
 def test_a_session_makes_no_room_for_another_one_of_its_request(

@@ -70,7 +70,7 @@ def full(shared: FailingStore, owner: Replica) -> Replica:
 def test_a_full_server_refuses_a_session_and_takes_nothing_from_it(full, owner, request_):
     with pytest.raises(OverloadedError, match="1 of 1 sessions are in use") as refused:
         full.send(request_)
-    assert refused.value.retry_after_s == pytest.approx(100.0, abs=30.0)
+    assert refused.value.retry_after_s == pytest.approx(60.0, abs=30.0)
     assert owner.send(SessionRequest("a")).rewindable_to == 0
     assert owner.send(RewindRequest("a", 1)).step == 1
 
