@@ -14,6 +14,7 @@ from dreamserve_training.runs.errors import MismatchError
 HEAD = """
 from dreamserve_training.data.disk import Data
 from dreamserve_training.data.signals import Signal
+from dreamserve_training.models.controller import Axis, Scores
 from dreamserve_training.recipe import Iteration, Recipe
 seen = lambda env, observation: {'x': observation[0]}
 """
@@ -34,12 +35,12 @@ def load(tmp_path):
 
 
 FILES = {
-    "x = = 3": "SyntaxError: .*line 6",
-    "from . import helper": "line 6: ImportError.*import modules beside it by their names",
-    "raise SystemExit(0)": "line 6: SystemExit: 0",
-    "RECIPE = Recipe(env='CartPole-v1', steps=1 / 0)": "line 6: ZeroDivisionError",
-    "RECIPE = Recipe(env='CartPole-v1', epochs=3)": r"line 6: .*'epochs'; a recipe has env.*train=",
-    "RECIPE = Recipe(data='data/pole')": "line 6: .*data must be an instance of Data",
+    "x = = 3": "SyntaxError: .*line 7",
+    "from . import helper": "line 7: ImportError.*import modules beside it by their names",
+    "raise SystemExit(0)": "line 7: SystemExit: 0",
+    "RECIPE = Recipe(env='CartPole-v1', steps=1 / 0)": "line 7: ZeroDivisionError",
+    "RECIPE = Recipe(env='CartPole-v1', epochs=3)": r"line 7: .*'epochs'; a recipe has env.*train=",
+    "RECIPE = Recipe(data='data/pole')": "line 7: .*data must be an instance of Data",
     "RECIPE = Recipe(data=Data('data/pole', holdout='0.1'))": "holdout must be a valid number",
     "RECIPE = Recipe(data=Data('data/pole', seed=-1))": "seed must be greater than or equal to 0",
     "RECIPE = Recipe(env=3)": "env must be a valid string or must be callable, not 3",
@@ -75,7 +76,7 @@ FIELDS = {
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_a_field_of_another_kind_is_refused_by_name(load, field):
-    with pytest.raises(RecipeError, match=rf"line 6: ValueError: Recipe: {FIELDS[field]}"):
+    with pytest.raises(RecipeError, match=rf"line 7: ValueError: Recipe: {FIELDS[field]}"):
         load(f"RECIPE = Recipe(env='CartPole-v1', {field})")
 
 
@@ -117,6 +118,11 @@ LATE = {  # options that a stage reads after hours
     "evaluate={'plan': {'policy': 'bundled'}}": "plan: .* no bundled controller",
     "evaluate={'plan': {'policy': {'kind': 'constant', 'action': 7}}}": "plan: .*action 7",
     "iterations=[Iteration(episodes=9, evaluate={'plan': {'options': {'x': 1}}})]": "plan: cem has",
+    "collect={'longest': 0.5}": "longest must be greater than or equal to 1",
+    "collect={'shortest': 5.0, 'longest': 2.0}": "shortest 5 must be at most longest, 2",
+    "controller={'form': Scores(3)}": r"form: Scores\(actions=3\) .* 2 scores",
+    "controller={'form': Axis(2, 0, 1, 2)}": "Axis: .* three different actions, 0 to 1",
+    "vae={'frames': 9, 'batch_size': 10}": "frames 9 must be at least batch_size, 10",
     "train={'device': 'gpu9'}": "device must be 'auto', 'cpu'",
     "vae={'z_dim': 0}": "z_dim must be greater",
     "iterations=[Iteration(episodes=9, evaluate={'plan': {'horizon': 0}})]": "plan: horizon",
@@ -125,9 +131,8 @@ LATE = {  # options that a stage reads after hours
 
 @pytest.mark.parametrize("option", LATE)
 def test_an_option_of_a_late_stage_is_refused_before_anything_is_collected(load, probed, option):
-    recipe = load(f"RECIPE = Recipe(env='CartPole-v1', {option})")
     with pytest.raises(ValueError, match=LATE[option]):
-        resolve_passes(recipe, probed)
+        resolve_passes(load(f"RECIPE = Recipe(env='CartPole-v1', {option})"), probed)
 
 
 def test_lists_and_arrays_are_as_good_as_tuples(load, probed):

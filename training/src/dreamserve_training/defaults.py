@@ -126,7 +126,8 @@ def _vae(recipe: Recipe, env: EnvSpec, steps: int) -> VAEConfig:
     if isinstance(env.observation, VectorSpec):
         with_options("vae", VAEConfig(), recipe.vae)  # not used, and held to the same names
         return VAEConfig(z_dim=len(env.observation.names))
-    frames, batch_size = min(steps, 120_000), min(128, max(8, steps // 32))
+    frames = min(steps, 120_000)
+    batch_size = min(128, max(8, steps // 32), frames)
     config = VAEConfig(
         z_dim=32,
         frames=frames,

@@ -20,6 +20,7 @@ from dreamserve_training.models.catalog import CORES, make_memory
 from dreamserve_training.models.controller import CONTROLLER_INPUTS
 from dreamserve_training.recipe import Actions, ResolvedRecipe
 from dreamserve_training.recipe_files import RecipeError
+from dreamserve_training.train.controller import ControllerConfig
 from dreamserve_training.train.ppo.config import Features, LearningConfig, PPOConfig, check_reward
 from dreamserve_training.workspace import agent_file
 
@@ -115,6 +116,12 @@ def _check_learning(recipe: ResolvedRecipe, spec: WorldSpec) -> None:
                 Features.of(spec, config)
             except ValueError as error:
                 raise RecipeError(f"{field}: {error}") from error
+    width = spec.action_space.width
+    if isinstance(recipe.controller, ControllerConfig) and recipe.controller.form.actions != width:
+        raise RecipeError(
+            f"controller: form: {recipe.controller.form} is for another action space; this one has"
+            f" {width} scores"
+        )
     missing = sorted(set(CONTROLLER_INPUTS) - set(spec.tensor_sizes()))
     if missing and not isinstance(recipe.controller, PPOConfig):
         raise RecipeError(f"controller: CMA-ES needs an M with {missing}; use method='ppo'")

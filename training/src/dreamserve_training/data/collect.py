@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from dreamserve.backends.choose import cores
 from dreamserve.spaces import ActionSpace
@@ -21,15 +22,16 @@ from dreamserve_training.data.checks import check_raw_episode
 from dreamserve_training.data.episodes import DataError, Episode, save_episode
 from dreamserve_training.data.players import Player, player_of
 from dreamserve_training.data.playing import Step, steps_of
-from dreamserve_training.data.policies import Policy, sticky_actions
+from dreamserve_training.data.policies import Policy, check_durations, sticky_actions
 from dreamserve_training.data.workers import worker_env
 from dreamserve_training.envs import EnvSpec, RealEnv
 from dreamserve_training.runs.locks import locked
-from dreamserve_training.runs.options import PLACE, AboveZero, Count, Options, Whole
+from dreamserve_training.runs.options import PLACE, Count, Options, Whole
 from dreamserve_training.runs.pools import worker_pool
 from dreamserve_training.runs.records import Record, begin, check, describe, finish
 from dreamserve_training.runs.signals import stoppable
 
+Steps = Annotated[float, Field(ge=1, allow_inf_nan=False)]
 # Names that an episode's observations have, raw or encoded.
 RESERVED = {"frames", "vectors", "mu", "logvar", "z"}
 
@@ -43,10 +45,14 @@ class CollectConfig(Options):
     workers: Count = field(default_factory=cores, metadata=PLACE)
     max_steps: Count | None = None  # after which an episode is cut; None: as in the environment
     idle_steps: Count | None = None  # the same, without a positive reward; None: however many
-    shortest: AboveZero = 1.0  # mean steps that a random action lasts, see `sticky_actions`
-    longest: AboveZero = 16.0
+    shortest: Steps = 1.0  # mean steps that a random action lasts, see `sticky_actions`
+    longest: Steps = 16.0
     policy: Policy | None = None  # the actions of an episode; None: sticky random ones
     players: tuple[Player, ...] = ()  # who play instead
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_durations(self.shortest, self.longest)
 
     @property
     def seeds(self) -> range:

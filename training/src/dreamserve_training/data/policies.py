@@ -31,12 +31,21 @@ def sticky_actions(
     Each choice of a Discrete, MultiDiscrete or MultiBinary action is repeated for a geometrically
     distributed number of steps, each component on its own; a Box's components are uniform noise
     that is correlated over as many steps. The mean duration is drawn once per episode,
-    log-uniformly from `shortest` to `longest` steps.
+    log-uniformly from `shortest` to `longest` steps. Raises ValueError as `check_durations` does.
     """
+    check_durations(shortest, longest)
     mean_steps = float(np.exp(rng.uniform(np.log(shortest), np.log(longest))))
     if isinstance(space, BoxSpace):
         return _correlated_actions(rng, space, mean_steps)
     return _repeated_actions(rng, space, mean_steps)
+
+
+def check_durations(shortest: float, longest: float) -> None:
+    """Raise ValueError unless random actions can last from `shortest` to `longest` steps."""
+    if not 1 <= shortest <= longest:
+        raise ValueError(
+            f"shortest {shortest:g} must be at most longest, {longest:g}, and at least 1"
+        )
 
 
 def _repeated_actions(

@@ -143,6 +143,14 @@ class Axis:
     positive: int
     negative: int
 
+    def __post_init__(self) -> None:
+        chosen = {self.still, self.positive, self.negative}
+        if len(chosen) < 3 or not chosen <= set(range(self.actions)):
+            raise ValueError(
+                f"Axis: still, positive and negative are three different actions, 0 to"
+                f" {self.actions - 1}, not {self.still}, {self.positive} and {self.negative}"
+            )
+
     def parameters(self, features: int) -> int:
         """Return the number of parameters, given the number of features."""
         return features + 1

@@ -48,6 +48,13 @@ class VAEConfig(Options):
     num_nodes: Count = field(default=1, metadata=PLACE)  # machines
     strategy: Strategy = field(default="auto", metadata=PLACE)  # Lightning's
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.frames < self.batch_size:
+            raise ValueError(
+                f"VAEConfig: frames {self.frames} must be at least batch_size, {self.batch_size}"
+            )
+
 
 class VAELoop(GuardedModule):
     """The Lightning module of V: squared error, weighted per pixel, plus KL with free nats.
