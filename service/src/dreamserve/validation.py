@@ -4,7 +4,7 @@ validated(StepRequest, {"session_id": "a", "action": 1})    # from a body's fiel
 validated(StepRequest, StepRequest("a", [0.5, 0.1]))        # from a request: arrays are converted
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -23,7 +23,8 @@ Validate = Callable[[Any, PngBounds], Any]
 
 _SHOWN_ERRORS = 5
 _SHOWN_CHARACTERS = 80
-_MOST_DEPTH = 8  # of a request's integers
+_MOST_DEPTH = 8  # of a request's integers and objects
+MOST_KEYS = 1000  # of an object: signals, tensors and options have names of the server's own
 _validators: dict[type, Validate] = {}
 
 
@@ -55,6 +56,8 @@ def _new_validator(kind: Any) -> Validate:
 
 def _checked(validate: Callable[..., Any]) -> Validate:
     def checked(fields: Any, bounds: PngBounds) -> Any:
+        if type(fields) is dict:
+            _check_keys(fields)
         try:
             return validate(fields, context=bounds)
         except ValidationError as error:
@@ -72,6 +75,30 @@ def _checked(validate: Callable[..., Any]) -> Validate:
             del problem
 
     return checked
+
+
+def _check_keys(fields: dict[Any, Any], where: tuple[Any, ...] = ()) -> None:
+    """Raise InvalidRequestError for an object of more than MOST_KEYS.
+
+    Of a wrong key or value in each, pydantic would make so many errors in one go that no other
+    thread runs for long. Of a list, it makes only the first.
+    """
+    if len(fields) > MOST_KEYS:
+        problem = f"an object has at most {MOST_KEYS} keys, not {len(fields)}"
+        raise InvalidRequestError(f"{_path(where)}: {problem}" if where else problem)
+    if len(where) >= _MOST_DEPTH:
+        return
+    for name, value in fields.items():
+        if type(value) is dict:
+            _check_keys(value, (*where, name))
+        elif type(value) is list and value and type(value[0]) is dict:
+            for i, one in enumerate(value):
+                if type(one) is dict:
+                    _check_keys(one, (*where, name, i))
+
+
+def _path(where: Iterable[Any]) -> str:
+    return ".".join(str(part) for part in where)[:_SHOWN_CHARACTERS]
 
 
 def _with_integers(fields: Any, depth: int = 0) -> Any:
@@ -112,7 +139,7 @@ def problem_in(error: ValidationError) -> CallerError:
 
 
 def _one_line(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"])[:_SHOWN_CHARACTERS]
+    where = _path(error["loc"])
     message = error["msg"]
     if error["type"] == "unexpected_keyword_argument":
         message = "is not a known field"

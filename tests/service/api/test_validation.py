@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dreamserve import validation
+from dreamserve.api.inference.sequences import InferRequest
 from dreamserve.validation import validated
 from dreamserve_protocol.arrays import pack
 from dreamserve_protocol.batches import ResetBatchRequest, StepBatchRequest
@@ -445,3 +447,37 @@ def test_deep_nesting_beside_a_large_integer_is_refused() -> None:
         deep = {"a": deep}
     with pytest.raises(InvalidRequestError, match=r"seed: .*less than or equal"):
         validated(ResetRequest, {"seed": 1e30, "x": deep})
+
+
+MANY = {f"k{i}": "x" for i in range(1_001)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "where"),
+    [
+        (StepRequest, {"session_id": SID, **MANY}, "an object has at most 1000 keys, not 1002"),
+        (PlanRequest, {"objective": {"signals": MANY}}, "objective.signals: an object has"),
+        (PlanRequest, {"objective": MANY}, "objective: an object has at most 1000 keys"),
+        (ResetRequest, {"start": {"frames": [{}, MANY]}}, "start.frames.1: an object has"),
+        (InferRequest, {"inputs": [{"name": "a"}, MANY]}, "inputs.1: an object has"),
+        (StepRequest, {7: MANY}, "7: an object has"),
+    ],
+)
+def test_an_object_of_very_many_keys_is_refused_before_its_keys_are_validated(
+    kind: type[Message], fields: Any, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each key would be an error, and the interpreter belongs to pydantic while it makes them."""
+    monkeypatch.setattr(validation, "problem_in", lambda *_: pytest.fail("validated"))
+    error = refusal(kind, fields)
+    assert type(error) is InvalidRequestError
+    assert where in error.detail
+
+
+def test_the_keys_of_lists_and_of_deep_objects_are_looked_for_within_bounds() -> None:
+    nested: Any = MANY
+    for _ in range(400):
+        nested = {"start": nested}
+    assert "start" in refusal(ResetRequest, nested).detail
+    assert step(action=[0] * 3_000).action is not None
+    most = {f"k{i}": 1 for i in range(999)}
+    assert "and 995 more" in refusal(StepRequest, {"session_id": SID, **most}).detail

@@ -2,6 +2,7 @@
 
 import re
 from contextlib import suppress
+from itertools import islice
 from math import inf
 from typing import Any
 
@@ -17,6 +18,7 @@ from dreamserve_protocol.pictures import PngBounds
 from dreamserve_protocol.verbs import VERBS
 
 MAX_ID = 128  # characters of a string id
+_SHOWN = 80
 VALIDATORS = {verb.name: validator(verb.request) for verb in VERBS}
 _KEYS = {"id", "verb", "body", "timeout_s"}
 
@@ -65,8 +67,8 @@ def timeout_s_of(fields: dict[str, Any]) -> float:
 
 def request_of(fields: dict[str, Any], bounds: PngBounds) -> Request[Any]:
     """Return the request in a message. Raises as validation does."""
-    if unknown := fields.keys() - _KEYS:
-        named = sorted(map(str, unknown))[:5]  # keys of msgpack may have any type
+    unknown = (str(key)[:_SHOWN] for key in fields if key not in _KEYS)  # of msgpack: any type
+    if named := list(islice(unknown, 5)):
         raise InvalidRequestError(f"a message has id, verb, body and timeout_s, not {named}")
     name, body = fields.get("verb"), fields.get("body", {})
     if not isinstance(name, str) or name not in VALIDATORS:

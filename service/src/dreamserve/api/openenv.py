@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from typing import Any, TypeVar
 
 from starlette.types import Message, Receive, Scope, Send
@@ -120,8 +121,8 @@ class Environment:
         decode = partial(codec.decode, raw, False, self._service.most)
         quick = is_quick(raw, as_msgpack=False)
         fields = decode() if quick else await self._service.aside(decode)
-        if unknown := sorted(fields.keys() - {"type", "data"}):
-            named = [name[:_SHOWN] for name in unknown[:5]]
+        unknown = (name[:_SHOWN] for name in fields if name not in ("type", "data"))
+        if named := list(islice(unknown, 5)):
             raise InvalidRequestError(f"a message has type and data, not {named}")
         data = fields.get("data", {})
         if not isinstance(data, dict):
