@@ -8,9 +8,9 @@ from pydantic import Field, model_validator
 
 from dreamserve.manifest_parts import Count, Part, Size
 
-
-_FLOAT32 = np.finfo(np.float32)
-_LARGEST, _RESOLUTION, _SMALLEST = map(float, (_FLOAT32.max, _FLOAT32.eps, 2.0**-100))
+_LARGEST = float(np.finfo(np.float32).max)
+_RESOLUTION = float(np.finfo(np.float32).eps)
+_SMALLEST = 2.0**-100
 
 
 class Crop(Part):
