@@ -1,5 +1,6 @@
 """Export: the files compute what was trained, or nothing is written."""
 
+import errno
 import json
 import re
 import shutil
@@ -14,6 +15,7 @@ import onnx
 import pytest
 import torch
 from PIL import Image
+from tests.training.conftest import export_tiny
 
 from dreamserve.backends.accuracy import relative_difference
 from dreamserve.backends.fake import SPACES
@@ -487,6 +489,18 @@ def test_a_manifest_is_plain_json_for_people_too(exported):
     fields = json.loads((folder / "manifest.json").read_text())
     assert fields["name"] == "tiny"
     assert fields["graphs"]["step"]["inputs"][2:4] == ["h", "c"]
+
+
+def test_a_full_disk_is_told_with_the_bundles_folder(
+    tiny_models, take_cover, tmp_path, monkeypatch
+):
+    def full(*parts):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(writing, "_write_graphs", full)
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}/tiny'"):
+        export_tiny(tmp_path, take_cover, *tiny_models)
+    assert [path.name for path in tmp_path.iterdir()] == ["latents"]
 
 
 def test_the_documents_example_writes_a_world_of_another_kind(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from dreamserve.spaces import DiscreteSpace
 from dreamserve_training.data.agents import Exploration
 from dreamserve_training.data.collect import CollectConfig
 from dreamserve_training.defaults import resolve
+from dreamserve_training.models.vectors import LARGEST
 from dreamserve_training.probe import probe
 from dreamserve_training.recipe import LIGHT_PLAN, EvaluateConfig, Iteration, Recipe
 from dreamserve_training.recipe_files import load_recipe
@@ -59,6 +60,10 @@ def test_the_printed_player_plans_in_the_real_environment(listening, capsys):
 
 def test_the_printed_size_of_an_evaluations_plans_is_the_default():
     assert f"`{json.dumps(LIGHT_PLAN)}`" in TEXT
+
+
+def test_the_bound_of_vectors_is_the_true_one():
+    assert f"mean or deviation is above {LARGEST:,.0f}" in TEXT
 
 
 def named_in(table):

@@ -574,7 +574,7 @@ def full_disk():
 
 def test_a_full_disk_leaves_the_last_whole_checkpoint(tmp_path, full_disk):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with pytest.raises(OSError, match="File too large"):
+    with pytest.raises(OSError, match=f"File too large: '{tmp_path}/mdnrnn_last.ckpt'"):
         train(tmp_path, At(1, full_disk), epochs=3)
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
     names = {path.name for path in tmp_path.iterdir()}
@@ -587,8 +587,10 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, full_disk):
     path = tmp_path / "file"
     path.write_text("old")
     full_disk()
-    with pytest.raises(OSError, match="File too large"), atomic_write(path) as file:
+    with pytest.raises(OSError, match=f"File too large: '{path}'"), atomic_write(path) as file:
         file.write(bytes(10_000))
+    with pytest.raises(OSError, match=f"{path}: not written"), atomic_write(path) as file:
+        np.save(file, np.zeros(10_000))
     assert [each.read_text() for each in tmp_path.iterdir()] == ["old"]
 
 

@@ -18,17 +18,32 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Yield a temporary file. It is renamed to `path` if the block succeeds, else removed.
 
     Its name ends in `.partial`, so readers of the directory ignore it. It is on the disk before it
-    is renamed, so a machine that loses power has the old file or the new one.
+    is renamed, so a machine that loses power has the old file or the new one. OSError names `path`.
     """
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        with naming(path):
+            with partial.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an OSError of the block that names no file, such as that of a full disk, name `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        if error.errno is None:  # numpy's tell how many items were written, and no reason
+            raise OSError(f"{path}: not written ({error}); is the disk full?") from error
+        error.filename = str(path)
+        raise
 
 
 def remove_partials(folder: Path) -> None:

@@ -28,7 +28,7 @@ from dreamserve_training.export.errors import ExportError
 from dreamserve_training.export.formats import OPSET, write_onnx, write_torchscript
 from dreamserve_training.export.given import check_bank, check_modules
 from dreamserve_training.export.parity import TOLERANCE, check_parity, same_in_every_batch
-from dreamserve_training.files import write_arrays
+from dreamserve_training.files import naming, write_arrays
 from dreamserve_training.models.controller import LinearPolicy
 
 MAX_BYTES = 12_000_000
@@ -97,22 +97,23 @@ def write_bundle(
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}.", dir=out_dir.parent))
     try:
-        fields = {
-            **spec.model_dump(mode="json"),
-            "graphs": _write_graphs(staging, spec, graphs, torchscript, draft),
-            "bank": _write_arrays(staging / "bank.npz", bank),
-            "controller": _write_controller(staging / "controller.npz", controller),
-            "origin": dict(origin),
-            "quality": dict(quality),
-        }
-        _write_manifest(staging, fields)
-        fields["quality"] = {**quality, "parity": _measure_parity(staging, spec, reference)}
-        manifest = _write_manifest(staging, fields)
-        _write_card(staging, manifest, pictures or {})
-        _check_size(staging, max_bytes)
-        load_bundle(staging)
-        staging.chmod(0o755)  # mkdtemp's mode is 0o700
-        _put_in_place(staging, out_dir)
+        with naming(out_dir):
+            fields = {
+                **spec.model_dump(mode="json"),
+                "graphs": _write_graphs(staging, spec, graphs, torchscript, draft),
+                "bank": _write_arrays(staging / "bank.npz", bank),
+                "controller": _write_controller(staging / "controller.npz", controller),
+                "origin": dict(origin),
+                "quality": dict(quality),
+            }
+            _write_manifest(staging, fields)
+            fields["quality"] = {**quality, "parity": _measure_parity(staging, spec, reference)}
+            manifest = _write_manifest(staging, fields)
+            _write_card(staging, manifest, pictures or {})
+            _check_size(staging, max_bytes)
+            load_bundle(staging)
+            staging.chmod(0o755)  # mkdtemp's mode is 0o700
+            _put_in_place(staging, out_dir)
     except BundleError as error:
         told = str(error).replace(staging.name, out_dir.name)  # that folder is gone by then
         raise ExportError(f"the written bundle cannot be loaded: {told}") from error
