@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 import dreamserve_client as sdk
-from dreamserve_client.retries import RetryPolicy
+from dreamserve_client.exchange import MOST_ROUTES
+from dreamserve_client.retries import FIRST_WAIT_S, RetryPolicy
 
 TRANSIENT = [429, 502, 503, 504]
 
@@ -36,8 +37,42 @@ def test_a_lost_response_is_retried_with_the_same_bytes(fake, waits, error):
 def test_after_three_retries_the_error_is_raised(fake, waits):
     server = fake(fake.problem(503, "draining"))
     with pytest.raises(sdk.DrainingError):
-        server.client().reset()
+        server.client().reset(session_id="mine")
     assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize("call", ["reset", "reset_batch", "restore"])
+def test_a_new_session_of_no_chosen_id_leaves_a_draining_server(fake, waits, call):
+    results = {"reset": fake.RESET, "reset_batch": fake.RESET_BATCH, "restore": fake.SESSION}
+    server = fake(*[fake.problem(503, "draining")] * 6, fake.ok(results[call]))
+    client = server.client()
+    if call == "restore":
+        client.restore({"format": "dreamserve-snapshot"})
+    else:
+        getattr(client, call)(*[2] * (call == "reset_batch"))
+    asked = [request.headers["x-session-id"].split("--")[0] for request in server.requests]
+    assert len(set(asked)) == 7  # a route of its own for each attempt
+    assert len(waits) == 6
+    assert max(waits) <= FIRST_WAIT_S
+
+
+def test_all_servers_may_drain(fake, waits):
+    server = fake(fake.problem(503, "draining"))
+    with pytest.raises(sdk.DrainingError):
+        server.client().reset()
+    assert len(server.requests) == 4 + MOST_ROUTES
+    with pytest.raises(sdk.DrainingError):
+        server.client(max_retries=0).reset()
+    assert len(server.requests) == 4 + MOST_ROUTES + 1
+
+
+@pytest.mark.parametrize("options", [{"route": "fleet"}, {}])
+def test_a_chosen_route_is_kept_while_its_server_drains(fake, waits, options):
+    server = fake(fake.problem(503, "draining"), fake.ok(fake.RESET))
+    server.client(**options).reset(**({} if options else {"session_id": "fleet--1"}))
+    asked = [request.headers["x-session-id"] for request in server.requests]
+    assert asked[0] == asked[1]
+    assert asked[0].startswith("fleet--")
 
 
 def test_every_attempt_has_the_clients_timeout(fake, waits):
@@ -139,9 +174,9 @@ DELETES = [
 
 
 @pytest.mark.parametrize(("send", "code"), DELETES)
-@pytest.mark.parametrize("lost", [httpx.ReadError("cut"), httpx.ReadTimeout("late"), 502, 504])
+@pytest.mark.parametrize("lost", [httpx.ReadError("cut"), httpx.ReadTimeout("late"), 502, 503, 504])
 def test_a_delete_whose_response_was_lost_has_done_its_work(fake, waits, send, code, lost):
-    first = fake.problem(lost, "x") if isinstance(lost, int) else lost
+    first = fake.problem(lost, "store_unavailable") if isinstance(lost, int) else lost
     server = fake(first, fake.problem(404, code))
     assert send(server.client()) is None
     assert len(server.requests) == 2

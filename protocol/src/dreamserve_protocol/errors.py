@@ -305,8 +305,8 @@ class DrainingError(ServerError):
     """The server is shutting down and takes no new sessions."""
 
     code, status = "draining", 503
-    retry_after_s = 0.1  # a load balancer sends the next attempt to another replica
-    remedy = "Ask another replica, or try again after `Retry-After` seconds."
+    retry_after_s = 0.1  # of another route, a load balancer sends the next attempt elsewhere
+    remedy = "Try again after `Retry-After` seconds; behind a load balancer, with a new id."
 
 
 def error_classes(kind: type[ProblemError] = ProblemError) -> list[type[ProblemError]]:

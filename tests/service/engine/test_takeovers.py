@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 
 from dreamserve.engine.durability import lookups
+from dreamserve.engine.durability.stalls import Stalls
 from dreamserve.engine.fake import fake_world
 from dreamserve.engine.limits import Quota
 from dreamserve.store.memory import MemoryStore
 from dreamserve_protocol.batches import DeleteBatchRequest, ResetBatchRequest, StepBatchRequest
 from dreamserve_protocol.branches import ForkRequest, RewindRequest
 from dreamserve_protocol.errors import (
+    DrainingError,
     OverloadedError,
     SessionLostError,
     SessionNotFoundError,
@@ -236,3 +238,20 @@ def test_steps_keep_their_order_when_one_arrives_while_another_is_about_to_run_a
     monkeypatch.setattr(owner.engine, "requeue", arrive_first)
     first = owner.finish(owner.submit(StepRequest("a", 1)))
     assert (first.step, owner.finish(second[0]).step) == (3, 4)
+
+
+def test_a_draining_server_begins_sessions_that_others_continue(shared: FailingStore) -> None:
+    draining, other = Replica(shared, stalls=Stalls()), Replica(shared)
+    draining.engine.drain()
+    assert draining.engine.draining
+    draining.send(ResetRequest(session_id="a", seed=1))
+    draining.send(StepRequest("a", 1, step=1))
+    draining.engine.stop()
+    assert other.send(StepRequest("a", 1, step=2)).step == 2
+
+
+def test_a_draining_server_with_a_store_of_its_own_begins_none(shared: FailingStore) -> None:
+    draining = Replica(shared)
+    draining.engine.drain()
+    with pytest.raises(DrainingError):
+        draining.send(ResetRequest(session_id="a", seed=1))

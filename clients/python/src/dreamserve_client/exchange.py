@@ -15,10 +15,13 @@ from dreamserve_client.retries import MOST_RETRIES, RetryPolicy
 from dreamserve_client.step_numbers import StepNumbers
 from dreamserve_client.timeouts import check_timeout, is_long, timeout_s_of
 from dreamserve_protocol.batches import DeleteBatchResult
+from dreamserve_protocol.branches import ForkRequest
 from dreamserve_protocol.errors import (
+    DrainingError,
     DreamserveError,
     ProblemError,
     SessionNotFoundError,
+    StoreUnavailableError,
     WorldNotFoundError,
 )
 from dreamserve_protocol.ids import MAX_ROUTE, SEPARATOR, is_route
@@ -32,6 +35,7 @@ _DELETED: dict[type[Request[Any]], type[ProblemError]] = {
     UnloadWorldRequest: WorldNotFoundError,
 }
 _LOST_BEHIND_A_PROXY = (502, 504)
+MOST_ROUTES = 10  # other routes that one call tries while servers drain
 Frames = Literal["array", "png"]
 
 
@@ -78,14 +82,19 @@ class Exchange(Generic[R]):
         options: Options,
         timeout_s: float | None = None,
     ) -> None:
-        self._keep_png = options.frames == "png"
-        call = call_of(request).with_ids(options.route)
-        self.call = numbers.number(call.with_png() if self._keep_png else call)
+        self._keep_png, self._numbers = options.frames == "png", numbers
+        self._unnamed, self._route = call_of(request), options.route
+        self.call = self._named()
         chosen_s = check_timeout(timeout_s) or options.timeout_s
         self.timeout_s = chosen_s or timeout_s_of(self.call.request)
-        self._numbers, self._policy = numbers, RetryPolicy(options.max_retries)
-        self._attempt = 0
+        self._policy = RetryPolicy(options.max_retries)
+        self._attempt = self._routes = 0
         self._may_be_done = False  # by an attempt whose response was lost
+
+    def _named(self) -> Call[R]:
+        """Return the call with ids, of random routes where none is chosen, and step numbers."""
+        call = self._unnamed.with_ids(self._route)
+        return self._numbers.number(call.with_png() if self._keep_png else call)
 
     def result(self, fields: Fields) -> R:
         """Return the result that a response's fields hold. Raises ProtocolError."""
@@ -108,6 +117,10 @@ class Exchange(Generic[R]):
 
     def wait_s(self, error: DreamserveError) -> float | None:
         """Return how long to wait before the next attempt; None: `error` is final."""
+        if isinstance(error, DrainingError) and self._may_be_elsewhere():
+            self.call = self._named()
+            self._routes += 1
+            return self._policy.wait_s(error, 0, may_be_resent=True)
         request = self.call.request
         working = isinstance(error, APITimeoutError) and error.sent and is_long(request)
         may_be_resent = request.may_be_resent() and not working
@@ -116,11 +129,18 @@ class Exchange(Generic[R]):
         self._may_be_done |= _may_have_arrived(error)
         return wait_s
 
+    def _may_be_elsewhere(self) -> bool:
+        """Return whether new sessions may have another route, which leads to another server."""
+        is_chosen = self._route is not None or isinstance(self.call.request, ForkRequest)
+        is_named = self._unnamed.with_ids() is self._unnamed
+        return not (is_chosen or is_named) and self._routes < MOST_ROUTES
+
 
 def _may_have_arrived(error: DreamserveError) -> bool:
     """Return whether the server may have done what was asked for, although this error came."""
     if isinstance(error, ProblemError):
-        return error.status in _LOST_BEHIND_A_PROXY
+        unknown = isinstance(error, StoreUnavailableError)  # the store may have done it
+        return unknown or error.status in _LOST_BEHIND_A_PROXY
     if isinstance(error, APITimeoutError):
         return error.sent
     return isinstance(error, APIConnectionError)

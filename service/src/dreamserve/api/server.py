@@ -72,7 +72,8 @@ def _refused(host: str, port: int, error: OSError) -> SettingsError:
 class Server(uvicorn.Server):
     """uvicorn's server, which answers what it has accepted before it stops.
 
-    SIGTERM or SIGHUP: not ready, no new sessions; existing ones are served and requests finished.
+    SIGTERM or SIGHUP: not ready, no new sessions unless other servers can continue them; existing
+    ones are served and requests finished.
     Stops once nothing is in progress and no session is in use, or after `drain_s`. SIGINT, or a
     second signal: stops after the requests in progress, within CLOSING_S. The next: at once.
     Requests that are not finished in time are refused as `draining`.
@@ -158,7 +159,7 @@ class Server(uvicorn.Server):
         if sig != signal.SIGINT and not self._service.engine.draining:
             self._drain_until_s = time.monotonic() + drain_s
             fields = {"sessions": self._service.engine.session_count, "within_s": drain_s}
-            log.info("draining: no new sessions", extra={"fields": fields})
+            log.info("draining", extra={"fields": fields})
         else:
             self.should_exit = True
             log.info("stopping")

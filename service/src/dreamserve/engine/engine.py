@@ -61,7 +61,8 @@ class Engine:
     ) -> None:
         options = replace(options or EngineOptions(), **changed)
         by_name = worlds_by_name(worlds)
-        ledger = None if durability is None else Ledger()
+        stalls = None if durability is None else durability.stalls
+        ledger = None if durability is None else Ledger(is_shared=stalls is not None)
         self.table = _session_table(by_name, options, clock, ledger)
         self._contexts = Contexts(
             by_name,
@@ -74,7 +75,6 @@ class Engine:
         self.gate: Gate | None = None  # None without a store
         if durability is not None and ledger is not None:
             self.gate = Gate(durability, self.table, ledger, self)
-        stalls = None if durability is None else durability.stalls
         self.queue = RequestQueue(options, clock, self._held, stalls)
         self.measures = Measures()
         self._executor = Executor(respond, self._contexts, self.queue, self.measures, self.gate)
@@ -124,11 +124,14 @@ class Engine:
 
     @property
     def draining(self) -> bool:
-        """Whether new sessions are refused."""
+        """Whether the server is shutting down."""
         return self.table.draining
 
     def drain(self) -> None:
-        """Refuse new sessions from now on; existing ones are served."""
+        """Refuse new sessions from now on, unless other servers can continue them.
+
+        Existing ones are served.
+        """
         self.table.draining = True
 
     @property

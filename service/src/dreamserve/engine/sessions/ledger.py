@@ -69,6 +69,7 @@ class Absence:
 class Ledger:
     """Leases by key, and the changes since the last `drain`. Only the turn's thread uses it."""
 
+    is_shared: bool = False  # whether other servers use the store, and can continue sessions
     leases: dict[SessionKey, Lease] = field(default_factory=dict)
     used: dict[SessionKey, bool] = field(default_factory=dict)  # in this turn; whether to renew
     origins: dict[SessionKey, Lease] = field(default_factory=dict)  # of this turn's forks

@@ -113,8 +113,8 @@ class Sessions:
         return self._table.now_s - float(session.slab.used_at_s[session.slot])
 
     def check_admission(self, *session_ids: str) -> None:
-        """Raise DrainingError if the server is draining and any of these sessions is new."""
-        if self._table.draining and not all(session_id in self for session_id in session_ids):
+        """Raise DrainingError if any of these sessions is new, and would end with the server."""
+        if self._table.refuses_new and not all(session_id in self for session_id in session_ids):
             raise DrainingError("the server is shutting down and takes no new sessions")
 
     def check_room(self, world: World, *session_ids: str, window: int = 0) -> None:

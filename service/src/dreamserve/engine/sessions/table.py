@@ -62,7 +62,7 @@ class SessionTable:
         self.counts = Counter[str]()  # of sessions by owner
         self.numbers: dict[str, int] = {}  # of the owners that have had a session
         self.quotas: Mapping[str, Quota] = {}  # by owner
-        self.draining = False  # whether new sessions are refused
+        self.draining = False  # whether the server is shutting down
         self._expired: OrderedDict[SessionKey, None] = OrderedDict()
         self._retired: set[World] = set()
 
@@ -76,6 +76,11 @@ class SessionTable:
         stored = self.ledger is not None
         slab = Slab(number, world, self.capacity, self._sizes, self._plans, stored, measures)
         self.numbered[number] = self.slabs[world] = slab
+
+    @property
+    def refuses_new(self) -> bool:
+        """Whether new sessions are refused, as they would end with the server."""
+        return self.draining and not (self.ledger is not None and self.ledger.is_shared)
 
     def retire(self, world: World) -> None:
         """Free the memory of a world that takes no new sessions once it has none."""
