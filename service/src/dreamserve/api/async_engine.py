@@ -164,20 +164,25 @@ class AsyncEngine:
             future.cancel()
 
     async def end(self, session_id: str, caller: Caller) -> None:
-        """End a session, which may be gone, of a caller that has left or has its response.
+        """End a session, which may be gone, of a caller that has left or has its response."""
+        await self.insist(DeleteRequest(session_id), caller)
+
+    async def insist(self, request: Request[Any], caller: Caller) -> bool:
+        """Run a request for a caller that does not wait for it; return whether it succeeded.
 
         While the queue is full, or just after the server has hung, it is tried again, END_TRIES
         times in all.
         """
         for _ in range(END_TRIES):
             try:
-                await self.send(DeleteRequest(session_id), never, caller)
+                await self.send(request, never, caller)
             except (OverloadedError, NotReadyError):
                 await asyncio.sleep(END_PAUSE_S)
             except ProblemError:
-                return  # gone, or the server stops
+                return False  # the session is gone, say, or the server stops
             else:
-                return
+                return True
+        return False
 
     def deliver(self, outcomes: list[Settled]) -> None:
         """Complete the futures of a turn, in the event loop's thread."""

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 from dreamserve.engine.fake import fake_world
+from dreamserve_protocol.errors import DeadlinePassedError, DreamNotFiniteError, OverloadedError
+from dreamserve_protocol.sessions import RestoreRequest
+from dreamserve_protocol.step import StepRequest
 
 pytestmark = pytest.mark.anyio
 
@@ -243,3 +246,45 @@ async def test_a_lost_sequence_may_start_over_and_end(serving, body_of, tmp_path
         for number in (2, 3):
             ended = await client.http.get(f"/sessions/{number}")
             assert ended.json()["code"] == "session_not_found"
+
+
+@pytest.mark.parametrize("error", [DeadlinePassedError, OverloadedError, DreamNotFiniteError])
+async def test_a_start_that_is_undone_leaves_the_ended_dream_that_it_would_have_replaced(
+    client, infer, monkeypatch, error
+) -> None:
+    await client.reset(session_id="1", seed=5, max_steps=1, rewind_window=4)
+    step = {"session_id": "1", "action": 1, "step": 1, "include": ["frame"]}
+    taken = (await client.post("/step", step)).json()
+    before = (await client.http.get("/sessions/1/snapshot")).json()
+    engine = client.app.service.async_engine
+    queue = engine.queue
+    refused = [StepRequest, RestoreRequest]  # the second one is tried again
+
+    def queued(request: Any, *options: Any) -> None:
+        if type(request) in refused:
+            refused.remove(type(request))
+            raise OverloadedError("full") if len(refused) == 0 else error("not in time")
+        queue(request, *options)
+
+    monkeypatch.setattr(engine, "queue", queued)
+    assert (await infer(1, seed=7, **START)).json()["code"] == error.code
+    assert not refused
+    assert (await client.http.get("/sessions/1/snapshot")).json() == before
+    assert (await client.post("/step", step)).json() == taken  # sent again
+    assert (await infer(1, seed=7, **START)).status_code == 200
+
+
+async def test_a_start_that_cannot_be_undone_leaves_no_other_dream(client, infer, monkeypatch):
+    await client.reset(session_id="1", seed=5, max_steps=1)
+    await client.post("/step", {"session_id": "1", "action": 1})
+    engine = client.app.service.async_engine
+    queue = engine.queue
+
+    def queued(request: Any, *options: Any) -> None:
+        if type(request) in (StepRequest, RestoreRequest):
+            raise DeadlinePassedError("not in time")
+        queue(request, *options)
+
+    monkeypatch.setattr(engine, "queue", queued)
+    assert (await infer(1, seed=7, **START)).json()["code"] == "deadline_passed"
+    assert (await client.http.get("/sessions/1")).status_code == 404

@@ -119,7 +119,7 @@ class Inference:
     def _sequences(self) -> Sequences:
         """What runs requests, in the event loop that uses it first."""
         return Sequences(
-            self._service.async_engine.end, lambda: len(self._service.engine.worlds) == 1
+            self._service.async_engine.insist, lambda: len(self._service.engine.worlds) == 1
         )
 
     def routes(self) -> list[Route]:

@@ -25,13 +25,19 @@ from dreamserve_protocol.errors import (
 )
 from dreamserve_protocol.markers import Items, Message, Range
 from dreamserve_protocol.reset import ResetRequest, ResetResult
-from dreamserve_protocol.sessions import DeleteRequest, SessionRequest
+from dreamserve_protocol.sessions import (
+    DeleteRequest,
+    RestoreRequest,
+    SessionRequest,
+    Snapshot,
+    SnapshotRequest,
+)
 from dreamserve_protocol.step import StepRequest, StepResult
 
 _OF_START = ("seed", "temperature", "rewind_window", "max_steps", "bank")
 
 Ask = Callable[[Any], Awaitable[Any]]  # returns a request's result, or raises its error
-End = Callable[[str, Caller], Awaitable[None]]  # ends a session
+Insist = Callable[[Any, Caller], Awaitable[bool]]  # runs a request, and tells whether it succeeded
 Result = ResetResult | StepResult | None
 
 
@@ -112,8 +118,8 @@ def call_of(model: Model, fields: dict[str, Any], binary: bytes) -> Call:
 class Sequences:
     """Runs requests on the sessions of an engine."""
 
-    def __init__(self, end: End, one_world: Callable[[], bool]) -> None:
-        self._end, self._one_world = end, one_world
+    def __init__(self, insist: Insist, one_world: Callable[[], bool]) -> None:
+        self._insist, self._one_world = insist, one_world
         self._beginning = set[SessionKey]()  # sessions that a request is about to begin
 
     async def run(self, call: Call, ask: Ask, caller: Caller) -> Result:
@@ -122,8 +128,10 @@ class Sequences:
         Raises as `ask`, and ProblemError.
         """
         session_id, begins = call.session_id, call.parameters.sequence_start
+        replaced: Snapshot | None = None
         if begins:
-            result: Result = await self._begin(call, ask, caller)
+            begun, replaced = await self._begin(call, ask, caller)
+            result: Result = begun
         elif not self._one_world():
             await _check_world(call, ask)
         if call.action is not None:
@@ -131,17 +139,29 @@ class Sequences:
                 result = await ask(_step_of(call))
             except Exception:
                 if begins:
-                    await self._end(session_id, caller)
+                    await self._undo(session_id, replaced, caller)
                 raise
         elif not begins:
             await ask(DeleteRequest(session_id))
             return None
         if call.parameters.sequence_end:
-            await self._end(session_id, caller)
+            await self._insist(DeleteRequest(session_id), caller)
         return result
 
-    async def _begin(self, call: Call, ask: Ask, caller: Caller) -> ResetResult:
-        """Begin the dream, but not in place of one that goes on. Raises StepConflictError."""
+    async def _undo(self, session_id: str, replaced: Snapshot | None, caller: Caller) -> None:
+        """End a dream that has begun in vain; the ended one that it replaced is there again."""
+        if replaced is None or not await self._insist(RestoreRequest(session_id, replaced), caller):
+            await self._insist(DeleteRequest(session_id), caller)
+
+    async def _begin(
+        self, call: Call, ask: Ask, caller: Caller
+    ) -> tuple[ResetResult, Snapshot | None]:
+        """Begin the dream, but not in place of one that goes on.
+
+        Return its first state, and the ended dream that it replaced, if that may be undone. Raises
+        StepConflictError.
+        """
+        replaced: Snapshot | None = None
         session_id, key = call.session_id, key_of(caller.owner, call.session_id)
         if key in self._beginning:
             raise StepConflictError(f"another request is beginning sequence {session_id}")
@@ -154,11 +174,12 @@ class Sequences:
                         f"sequence {session_id} is at step {live.step} of a dream in {live.world};"
                         " end it with sequence_end, or begin another one"
                     )
+                if call.action is not None:
+                    replaced = await ask(SnapshotRequest(session_id))
             include = call.include if call.action is None else []
             fields = {"world": call.model.name, "session_id": session_id, "include": include}
             reset = validated(ResetRequest, {**fields, **call.parameters.reset_fields()})
-            begun: ResetResult = await ask(reset)
-            return begun
+            return await ask(reset), replaced
         finally:
             self._beginning.discard(key)
 
