@@ -10,6 +10,7 @@ import pytest
 
 from dreamserve.api.app import openapi_document
 from dreamserve.api.docs import openapi_endpoint
+from dreamserve.engine.fake import fake_world
 from dreamserve_protocol.pages import PAGES
 from dreamserve_protocol.verbs import VERBS
 
@@ -74,13 +75,16 @@ async def test_every_verb_and_page_can_be_tried(page: str) -> None:
     assert forms == verbs | {("GET", one.path) for one in PAGES}
 
 
-async def test_the_forms_name_a_session_of_the_examples_and_a_loaded_world(page: str) -> None:
+async def test_the_forms_name_a_session_of_the_examples_and_no_world(page: str) -> None:
     inputs = [attributes for tag, attributes in Reader(page).tags if tag == "input"]
-    named = {(one["name"], one["value"]) for one in inputs if one.get("value")}
-    assert named == {
-        ("session_id", "a"),
-        ("name", "fake"),
-    }
+    named = {(one["name"], one.get("value")) for one in inputs if one.get("name")}
+    assert named == {("session_id", "a"), ("name", "")}
+
+
+async def test_the_page_tells_nothing_of_the_loaded_worlds(serving: Any, page: str) -> None:
+    """Nobody needs a key for it."""
+    async with serving(fake_world("secret")) as other:
+        assert (await other.http.get("/docs")).text == page
 
 
 async def test_every_verb_field_and_error_is_named(page: str) -> None:

@@ -305,6 +305,7 @@ async def test_a_session_is_described_and_deleted(client) -> None:
     assert described["idle_s"] >= 0
     ended = await client.http.delete("/sessions/s")
     assert (ended.status_code, ended.content) == (204, b"")
+    assert "content-length" not in ended.headers  # RFC 9110, 8.6
     assert (await client.http.get("/sessions/s")).status_code == 404
 
 

@@ -122,7 +122,7 @@ def _routes(service: Service, document: Callable[[], dict[str, Any]]) -> list[Ba
         WebSocketRoute("/ws", Episodes(service)),
         *inference_routes(service),
         *(Route(page.path, page_endpoint(service, page)) for page in PAGES),
-        Route("/docs", docs_endpoint(document, next(iter(service.engine.worlds)))),
+        Route("/docs", docs_endpoint(document)),
         Route("/openapi.json", openapi_endpoint(document)),
         *play_routes(),
         *([Route("/metrics", metrics_endpoint(service))] if service.settings.metrics else []),

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from dreamserve.api.codec import JSON
 from dreamserve.api.responses import BytesResponse, Static, page_headers
 
+_IN_PATH = {"session_id": "a", "name": ""}  # fields of the forms: the session is the examples'
 _STYLE = """
 :root { color-scheme: light dark; --line: light-dark(#d8dce6, #3a3f4b);
   --faint: light-dark(#f4f6fa, #20242d); --muted: light-dark(#5a6172, #a3abbb);
@@ -55,27 +56,35 @@ _HTML = """<!doctype html><html lang="en"><meta charset="utf-8"><title>dreamserv
 </label></p>{operations}
 <h2>Other schemas</h2>{parts}<script>{script}</script>
 """
-_SCRIPT = """for(const form of document.querySelectorAll("form"))form.onsubmit=async event=>{
+_SCRIPT = """const withKey=()=>{const key=document.querySelector("#key").value;
+return key?{authorization:"Bearer "+key}:{}};
+for(const input of document.querySelectorAll("input[name=name]"))
+input.closest("details").ontoggle=async()=>{if(input.value)return;
+try{const response=await fetch("./worlds",{headers:withKey()});
+if(response.ok)input.value||=(await response.json()).worlds[0].name}catch{}};
+for(const form of document.querySelectorAll("form"))form.onsubmit=async event=>{
 event.preventDefault();const out=form.querySelector("pre");let path=form.dataset.path;
 for(const input of form.querySelectorAll("input"))
 path=path.replace(`{${input.name}}`,encodeURIComponent(input.value));
-const body=form.querySelector("textarea");const request={method:form.dataset.method,headers:{}};
-const key=document.querySelector("#key").value;
-if(key)request.headers.authorization="Bearer "+key;
+const body=form.querySelector("textarea");const request={method:form.dataset.method};
+request.headers=withKey();
 if(body){request.body=body.value;request.headers["content-type"]="application/json"}
 try{const response=await fetch("."+path,request);out.textContent=response.status+"\\n"+
 JSON.stringify(JSON.parse(await response.text()||"null"),null,1).slice(0,20000)}
 catch(error){out.textContent=error}};"""
 
 
-def docs_endpoint(document: Callable[[], dict[str, Any]], world: str) -> ASGIApp:
-    """Return the application that serves the page; `world` is the name of a loaded one."""
-    in_path = {"session_id": "a", "name": world}
+def docs_endpoint(document: Callable[[], dict[str, Any]]) -> ASGIApp:
+    """Return the application that serves the page.
+
+    It tells nothing of the loaded worlds, as nobody needs a key for it; its script asks for one's
+    name where a form has a field for that.
+    """
     headers = page_headers(
         script_src=_hash_of(_SCRIPT), style_src=_hash_of(_STYLE), connect_src="'self'"
     )
     html = "text/html; charset=utf-8"
-    return _MadeOnce(lambda: BytesResponse(_page(document(), in_path), html, headers=headers))
+    return _MadeOnce(lambda: BytesResponse(_page(document()), html, headers=headers))
 
 
 def openapi_endpoint(document: Callable[[], dict[str, Any]]) -> ASGIApp:
@@ -108,9 +117,9 @@ def _hash_of(inline: str) -> str:
     return f"'sha256-{b64encode(sha256(inline.encode()).digest()).decode()}'"
 
 
-def _page(openapi: dict[str, Any], in_path: dict[str, str]) -> bytes:
+def _page(openapi: dict[str, Any]) -> bytes:
     operations = [
-        _operation(openapi, path, method, operation, in_path)
+        _operation(openapi, path, method, operation)
         for path, methods in openapi["paths"].items()
         for method, operation in methods.items()
     ]
@@ -125,20 +134,14 @@ def _page(openapi: dict[str, Any], in_path: dict[str, str]) -> bytes:
     return page.encode()
 
 
-def _operation(
-    openapi: dict[str, Any],
-    path: str,
-    method: str,
-    operation: dict[str, Any],
-    in_path: dict[str, str],
-) -> str:
+def _operation(openapi: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> str:
     content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     result = operation["responses"].get("200", {}).get("content", {}).get("application/json", {})
     body = ""
     if content:
         body = f"<textarea rows=3>{escape(json.dumps(content.get('example')))}</textarea>"
     inputs = "".join(
-        f'<label>{name} <input name="{name}" value="{escape(in_path[name])}"></label> '
+        f'<label>{name} <input name="{name}" value="{_IN_PATH[name]}"></label> '
         for name in re.findall(r"{(\w+)}", path)
     )
     errors = ", ".join(

@@ -9,6 +9,7 @@ from dreamserve.api.problems import MEDIA_TYPE, headers_of, problem_of
 from dreamserve_protocol.errors import MethodNotAllowedError
 
 ALLOWED = "GET, HEAD, OPTIONS"  # the methods of `Static`
+_BODILESS = (204, 304)  # RFC 9110, 8.6: these have no content, and tell no length of it
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 
 
@@ -26,7 +27,9 @@ class BytesResponse:
         headers: dict[str, str] | None = None,
     ) -> None:
         self.body, self.status = body, status
-        self.headers = [(b"content-length", str(len(body)).encode()), _NO_SNIFFING]
+        self.headers = [_NO_SNIFFING]
+        if status not in _BODILESS:
+            self.headers.insert(0, (b"content-length", str(len(body)).encode()))
         if media_type:
             self.headers.append((b"content-type", media_type.encode()))
         for name, value in (headers or {}).items():
