@@ -1,5 +1,7 @@
 """A recipe whose experience is a dataset on disk, from there to a served world."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -12,11 +14,12 @@ from dreamserve_training.data.gym_spaces import parse_space
 from dreamserve_training.data.sources.importing import import_dataset
 from dreamserve_training.defaults import resolve
 from dreamserve_training.models.controller import load_policy
+from dreamserve_training.passes import resolve_passes
 from dreamserve_training.probe import probe
 from dreamserve_training.recipe import Recipe
-from dreamserve_training.recipe_files import RecipeError
+from dreamserve_training.recipe_files import RecipeError, load_recipe
 from dreamserve_training.runs.errors import MismatchError
-from dreamserve_training.workspace import read_json
+from dreamserve_training.workspace import Workspace, read_json
 
 LENGTH, SHAPE = 20, (16, 24, 1)
 RECIPE = """
@@ -98,6 +101,38 @@ def test_a_run_does_not_go_on_with_other_data(dataset, tmp_path):
     with pytest.raises(MismatchError, match="the data there is another"):
         take()
     take(restart=True)
+
+
+def test_a_run_whose_data_have_gone_goes_on_with_what_it_took(dataset, tmp_path):
+    recipe, root = tmp_path / "cart.py", tmp_path / "run"
+    recipe.write_text(RECIPE.format(folder=str(dataset)))
+    workspace = Workspace(root, "mdnrnn")
+
+    def collected():
+        passes = resolve_passes(found := load_recipe(str(recipe)), probe(found, workspace))
+        return passes, tasks.tasks_of(passes, workspace, tmp_path / "bundle")[0].is_done()
+
+    tasks.run_stages(str(recipe), root, tmp_path / "bundle", ("collect",))
+    before = collected()
+    shutil.rmtree(dataset)
+    assert collected() == before
+    assert before[1]
+    with pytest.raises(DataError, match=f"{dataset}: no such folder"):
+        probe(load_recipe(str(recipe)), Workspace(tmp_path / "other", "mdnrnn"))
+    tasks.run_stages(str(recipe), root, tmp_path / "bundle", ("collect",))
+    assert collected() == before
+    episode_paths(root / "episodes" / "train")[0].unlink()  # not all was taken
+    assert not collected()[1]
+
+
+def test_a_played_world_of_data_that_have_gone_is_known(dataset, tmp_path):
+    recipe = Recipe(env="CartPole-v1", data=Data(dataset), name="pole")
+    workspace = Workspace(tmp_path, "mdnrnn")
+    (dataset / "dataset.json").unlink()  # the environment says what its actions are
+    before = probe(recipe, workspace)
+    assert before.steps == 8 * LENGTH
+    shutil.rmtree(dataset)
+    assert probe(recipe, workspace) == before
 
 
 def test_a_recipe_of_data_takes_sizes_and_names_from_it(dataset):

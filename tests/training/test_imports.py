@@ -29,6 +29,7 @@ LAYERS = (
     "passes",
     "defaults",
     "probe",
+    "known_data",
     "experience",
     "overrides",
     "recipe_checks",

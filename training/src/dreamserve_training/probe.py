@@ -18,7 +18,6 @@ from dreamserve.observations import ObservationSpec
 from dreamserve.spaces import ActionSpace
 from dreamserve_training.action_specs import action_spec
 from dreamserve_training.data.collect import CollectConfig, code_digests, record_episode
-from dreamserve_training.data.episodes import episode_paths, read_headers
 from dreamserve_training.data.signals import check_recorded, signal_values
 from dreamserve_training.env_specs import Wishes, limit_as_played, observation_spec, step_limit
 from dreamserve_training.envs import (
@@ -29,6 +28,7 @@ from dreamserve_training.envs import (
     make_env,
     running,
 )
+from dreamserve_training.known_data import told_by
 from dreamserve_training.models.vectors import VectorScale
 from dreamserve_training.overrides import with_options
 from dreamserve_training.recipe import Recipe
@@ -61,19 +61,19 @@ def probe(recipe: Recipe, workspace: Workspace | None = None) -> Probed:
     says what would be right, if no world can be trained on it.
     """
     if recipe.env is None:
-        return _recorded(recipe)
+        return _recorded(recipe, workspace)
     asked = _question(recipe)
     known = {} if workspace is None else read_json(workspace.environment, default={})
     is_known = known.get("asked") == asked
     if is_known and not (workspace and workspace.restart):
-        return _with_data(recipe, _remembered(recipe, known))
+        return _with_data(recipe, workspace, _remembered(recipe, known))
     try:
         # Elsewhere, as workers do: a game may leave files in its working directory.
         with tempfile.TemporaryDirectory(prefix="probe-") as folder, contextlib.chdir(folder):
             probed = _ask(recipe)
     except MissingEnvironmentError:
         if is_known:  # a later stage starts over on a machine without the environment
-            return _with_data(recipe, _remembered(recipe, known))
+            return _with_data(recipe, workspace, _remembered(recipe, known))
         raise
     if workspace is not None:
         answers = {
@@ -86,7 +86,7 @@ def probe(recipe: Recipe, workspace: Workspace | None = None) -> Probed:
             "mean_steps": probed.mean_steps,
         }
         write_json(workspace.environment, answers)
-    return _with_data(recipe, probed)
+    return _with_data(recipe, workspace, probed)
 
 
 def _question(recipe: Recipe) -> Any:
@@ -119,21 +119,22 @@ def _wishes(recipe: Recipe) -> Wishes:
     )
 
 
-def _recorded(recipe: Recipe) -> Probed:
+def _recorded(recipe: Recipe, workspace: Workspace | None) -> Probed:
     if recipe.data is None:
         raise RecipeError("a recipe needs env=..., data=Data(...), or both")
-    spec = recorded_spec(recipe.data, _wishes(recipe))
-    first = episode_paths(recipe.data.folder)[0]
-    check_recorded(recipe.signals, set(read_headers(first)), first)
-    return _with_data(recipe, Probed(spec, 1.0))
+    told = told_by(recipe.data, workspace)
+    described = told.described or recipe.data.description()  # which says what it lacks
+    spec = recorded_spec(described, told.longest, _wishes(recipe))
+    check_recorded(recipe.signals, set(told.names), told.first)
+    return _with_data(recipe, workspace, Probed(spec, 1.0))
 
 
-def _with_data(recipe: Recipe, probed: Probed) -> Probed:
+def _with_data(recipe: Recipe, workspace: Workspace | None, probed: Probed) -> Probed:
     """Return `probed` with the steps of the recipe's recorded data, if it has some."""
     if recipe.data is None:
         return probed
-    data = recipe.data.description()
-    return replace(probed, mean_steps=data.steps / data.episodes, steps=data.steps)
+    told = told_by(recipe.data, workspace)
+    return replace(probed, mean_steps=told.steps / told.episodes, steps=told.steps)
 
 
 def _remembered(recipe: Recipe, known: Mapping[str, Any]) -> Probed:

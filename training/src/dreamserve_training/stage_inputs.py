@@ -17,6 +17,7 @@ from dreamserve_training.data.players import Player, Plays, RandomPlayer, Sequen
 from dreamserve_training.evaluation.dreaming import ControllerPlayer
 from dreamserve_training.models.catalog import load_memory
 from dreamserve_training.recipe import PlayerName, ResolvedRecipe
+from dreamserve_training.recorded import digests
 from dreamserve_training.runs.errors import MismatchError
 from dreamserve_training.runs.records import Record, begin, describe
 from dreamserve_training.train.ppo.config import PPOConfig
@@ -60,8 +61,8 @@ def players(recipe: ResolvedRecipe, workspace: Workspace) -> tuple[Player, ...]:
 
 def _collect(recipe: ResolvedRecipe, workspace: Workspace) -> Inputs:
     if recipe.data is not None:
-        train, holdout = map(files_digest, recipe.data.split())
-        return {"env": recipe.env, "train": train, "holdout": holdout}
+        taken = digests(recipe.data, workspace.episodes)
+        return {"env": recipe.env, **{str(split): digest for split, digest in taken.items()}}
     inputs = {"env": recipe.env, "collect": recipe.collect, "holdout": recipe.holdout}
     inputs |= code_used(recipe.env, recipe.collect)
     return {**inputs, **({"players": players(recipe, workspace)} if recipe.players else {})}

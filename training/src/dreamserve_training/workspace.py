@@ -62,6 +62,11 @@ class Workspace:
         return self.passes()[0].root / "environment.json"
 
     @property
+    def recorded(self) -> Path:
+        """What recorded data told of itself, JSON."""
+        return self.passes()[0].root / "recorded.json"
+
+    @property
     def vae(self) -> Path:
         """Folder of the frame sample, V's checkpoints and the trained V."""
         return self._vae_trainer().root / "vae"

@@ -32,6 +32,16 @@ class Data(Options):
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.1
     seed: Whole = 0
 
+    def exists(self) -> bool:
+        """Return whether the folder is there."""
+        return Path(self.folder).is_dir()
+
+    def paths(self) -> list[Path]:
+        """Return the files of the episodes, sorted by name; DataError without the folder or any."""
+        if not self.exists():
+            raise DataError(f"{self.folder}: no such folder, from {Path.cwd()}")
+        return episode_paths(self.folder)
+
     def description(self) -> Description:
         """Return what the folder holds; DataError if it has no description."""
         described = read_description(self.folder)
@@ -47,7 +57,7 @@ class Data(Options):
 
         Raises DataError for a folder of fewer than two episodes.
         """
-        paths = episode_paths(self.folder)
+        paths = self.paths()
         if len(paths) < 2:
             raise DataError(f"{self.folder}: holds one episode; one more is needed, to hold out")
         count = min(max(1, round(self.holdout * len(paths))), len(paths) - 1)

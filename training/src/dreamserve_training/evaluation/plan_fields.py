@@ -10,7 +10,8 @@ import numpy as np
 from dreamserve.backends.base import Array, State, StepInput, StepOutput, head_arrays
 from dreamserve.engine.world import World
 from dreamserve.local import LocalClient
-from dreamserve.manifest import GraphName, WorldSpec
+from dreamserve.manifest import WorldSpec
+from dreamserve.manifest_parts import GraphName
 from dreamserve.validation import validated
 from dreamserve_protocol.plan import PlanRequest
 
@@ -22,9 +23,15 @@ def check_plan_fields(spec: WorldSpec, fields: Mapping[str, Any]) -> None:
     request = validated(PlanRequest, {"session_id": session, **fields})
     with suppress(TimeoutError):  # its sizes are accepted, and its search would take long
         client.send(request, timeout_s=0)
-    # what only the search reads, such as a policy, by the shortest one
-    short = {"horizon": 1, "iterations": 1, "action_repeat": 1, "budget_ms": None}
-    client.send(replace(request, policy_steps=min(1, request.policy_steps), **short))
+    short = replace(  # for what only the search reads, such as a policy
+        request,
+        horizon=1,
+        iterations=1,
+        action_repeat=1,
+        policy_steps=min(1, request.policy_steps),
+        budget_ms=None,
+    )
+    client.send(short)
 
 
 class _Blank:
