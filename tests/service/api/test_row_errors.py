@@ -7,7 +7,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from dreamserve.api import codec
-from dreamserve.engine.handlers.rows import ROW_BYTES
+from dreamserve.engine.handlers.rows import ROW_BYTES, ROWS_AT_ONCE, duplicate_errors
 from dreamserve.engine.scheduling.jobs import SMALL_BYTES
 from dreamserve.engine.sessions import owned
 from dreamserve.engine.work import Job
@@ -86,3 +86,14 @@ async def test_an_unknown_session_of_a_batch_is_looked_for_once(client, monkeypa
     fields = {"session_ids": IDS[:300], "actions": [1] * 300}
     assert len((await client.post("/step/batch", fields)).json()["errors"]) == 300
     assert missing == IDS[:300]
+
+
+def test_other_work_has_its_turn_between_the_errors_of_rows_that_are_there_twice() -> None:
+    work, turns = duplicate_errors(["a"] * 1_001), 0
+    try:
+        while True:
+            assert next(work) is None
+            turns += 1
+    except StopIteration as ended:
+        assert list(ended.value) == list(range(1, 1_001))
+    assert turns == 1_000 // ROWS_AT_ONCE

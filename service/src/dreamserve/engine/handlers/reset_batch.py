@@ -55,7 +55,7 @@ def reset_batch(context: Context, request: ResetBatchRequest) -> Work[ResetBatch
         state=columns.state,
         **decoded,
     )
-    errors = duplicate_errors(result.session_ids)
+    errors = yield from duplicate_errors(result.session_ids)
     _check_rows(world, request, result, errors)
     at_once = rows_at_once(context.batch_rows, has_frames)
     for first in range(0, count, at_once):

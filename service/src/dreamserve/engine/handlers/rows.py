@@ -40,7 +40,7 @@ class RowErrors(dict[int, ProblemError]):
         return errors
 
 
-def duplicate_errors(ids: Sequence[str]) -> RowErrors:
+def duplicate_errors(ids: Sequence[str]) -> Work[RowErrors]:
     """Return an error for every row whose session id is in an earlier row, too."""
     errors = RowErrors()
     if len(set(ids)) == len(ids):
@@ -49,5 +49,7 @@ def duplicate_errors(ids: Sequence[str]) -> RowErrors:
     for i, session_id in enumerate(ids):
         if session_id in seen:
             errors[i] = InvalidRequestError(f"session {session_id} is already in an earlier row")
+            if not len(errors) % ROWS_AT_ONCE:
+                yield None
         seen.add(session_id)
     return errors

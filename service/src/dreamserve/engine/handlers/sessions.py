@@ -34,7 +34,7 @@ def delete_batch(context: Context, request: DeleteBatchRequest) -> Work[DeleteBa
     size = size_of_rows(context.limits, count)
     if count > ROWS_AT_ONCE:
         yield size
-    errors = duplicate_errors(request.session_ids)
+    errors = yield from duplicate_errors(request.session_ids)
     for i, session_id in enumerate(request.session_ids):
         if i and not i % ROWS_AT_ONCE:
             yield None

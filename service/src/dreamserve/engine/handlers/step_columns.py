@@ -115,7 +115,7 @@ def columns_of(sessions: Sessions, world: World, request: StepBatchRequest) -> W
     """Validate the columns; note the rows that are invalid."""
     ids, count = request.session_ids, len(request.session_ids)
     steps = None if request.steps is None else np.asarray(request.steps)
-    errors = duplicate_errors(ids)
+    errors = yield from duplicate_errors(ids)
     _check_numbers(steps, errors)
     actions, in_space = world.spec.action_space.check_rows(request.actions)
     for n, i in enumerate(np.flatnonzero(~in_space).tolist(), 1):
