@@ -15,7 +15,7 @@ from dreamserve.errors import BundleError
 from dreamserve.graph_rules import OPERATORS, check_graph
 from dreamserve.graph_rules.division import FIRST_OUTPUT_ONLY, OTHER_TYPES, TYPE_OF
 
-INTEGERS = "on integers; these are divided by constants of 32 or 64 bits other than 0 and -1"
+INTEGERS = "on integers; these are divided by constants of 32 or 64 bits other than 0 and -1, or by"
 
 
 def parsed(nodes: str, constants: str = "int64 two = {2}") -> onnx.ModelProto:
@@ -39,7 +39,12 @@ REFUSED = {
     "32 bits by -1": ("m = Cast<to=6>(n)\n y = Div(m, c)", "int32 c = {-1}"),
     "8 bits": ("m = Cast<to=3>(n)\n y = Div(m, c)", "int8 c = {-1}"),
     "by a computed number": ("m = Neg(two)\n y = Div(n, m)", "int64 two = {2}"),
-    "by a shape": ("s = Shape(x)\n y = Div(n, s)", "int64 two = {2}"),
+    "by what is computed of a size": ("s = Shape(x)\n t = Neg(s)\n y = Div(n, t)", ""),
+    "by a size or -1": (
+        "s = Shape(x)\n c = Concat<axis=0>(s, m)\n y = Div(n, c)",
+        "int64[1] m = {-1}",
+    ),
+    "by a part of the input": ("m = Identity(n)\n y = Div(n, m)", ""),
     "by -1 of a node": ("c = Constant<value_int=-1>()\n y = Div(n, c)", ""),
     "by -1 of a list": ("c = Constant<value_ints=[2,-1]>()\n y = Div(n, c)", ""),
     "by -1 of a tensor": ("c = Constant<value = int64[1] {-1}>()\n y = Div(n, c)", ""),
@@ -71,6 +76,8 @@ ALLOWED = {
     "by a node's tensor": """m = Cast<to=6>(n)
         c = Constant<value = int32[2] {2,-3}>()
         y = Div(m, c)""",
+    "by a size": "s = Shape(x)\n b = Gather(s, two)\n u = Unsqueeze(b, one)\n y = Mod(n, u)",
+    "by sizes": "s = Size(x)\n u = Reshape(s, one)\n c = Concat<axis=0>(u, one)\n y = Div(n, c)",
     "floats by floats": "y = Div(x, x)",
     "converted integers": "m = Cast<to=1>(n)\n y = Div(m, m)",
     "half precision": "m = Cast<to=10>(n)\n y = Div(m, m)",

@@ -1,8 +1,8 @@
-"""Integers are divided by constants other than 0 and -1 only.
+"""Integers are divided by constants other than 0 and -1, or by sizes, only.
 
-The smallest integer divided by -1 overflows: x86 traps, and onnxruntime does not check for it, so
-a value would end the process. Exporters divide integers in arithmetic on shapes, by constants.
-Floats may be divided by anything.
+The smallest integer divided by -1 overflows: x86 traps, and onnxruntime does not check for it (it
+does for 0), so a value would end the process. Exporters divide integers by constants, and by sizes
+of tensors, which are not negative. Floats may be divided by anything.
 """
 
 from collections import defaultdict
@@ -18,6 +18,7 @@ _OTHER = """
     QLinearMatMul QuantizeLinear Shape Size Xor
 """
 OTHER_TYPES = frozenset(_OTHER.split())
+_PARTS = ("Gather", "Identity", "Reshape", "Slice", "Squeeze", "Unsqueeze")  # of the first input
 FIRST_OUTPUT_ONLY = ("MaxPool", "TopK")  # the second one holds indices
 
 
@@ -26,13 +27,13 @@ def check_division(graph: Graph) -> None:
     divisions = [node for node in graph.nodes if node.operator in DIVISIONS]
     if not divisions:
         return
-    floats, constants = _floats(graph), _constants(graph)
+    floats, divisors = _floats(graph), _divisors(graph)
     for node in divisions:
-        divisor = constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
-        if floats.isdisjoint(node.inputs) and not (divisor and _is_safe(divisor)):
+        if floats.isdisjoint(node.inputs) and divisors.isdisjoint(node.inputs[1:2]):
             raise ValueError(
                 f"has the operator {node.operator!r} on integers; these are divided by constants of"
-                " 32 or 64 bits other than 0 and -1 only, so convert the numbers to floats first"
+                " 32 or 64 bits other than 0 and -1, or by sizes, only; convert the numbers to"
+                " floats first"
             )
 
 
@@ -42,16 +43,23 @@ def _is_safe(divisor: Tensor) -> bool:
     return known and not {0, -1} & set(divisor.integers)
 
 
-def _constants(graph: Graph) -> dict[str, Tensor]:
-    """Return the constants of the graph and those that nodes hold, by name."""
-    constants = dict(graph.constants)
-    for node in graph.nodes:
+def _divisors(graph: Graph) -> set[str]:
+    """Return the names of tensors of integers that may divide: constants, sizes, and parts."""
+    names = {name for name, constant in graph.constants.items() if _is_safe(constant)}
+    for node in graph.nodes:  # a file lists what a node needs before it
         if node.operator == "Constant":
             merged = Tensor()
             for value in node.attributes.values():
                 merged.add(value)
-            constants |= dict.fromkeys(node.outputs, merged)
-    return constants
+            is_safe = _is_safe(merged)
+        elif node.operator == "Concat":
+            is_safe = names.issuperset(node.inputs)
+        elif node.operator in _PARTS:
+            is_safe = bool(node.inputs) and node.inputs[0] in names
+        else:
+            is_safe = node.operator in ("Shape", "Size")
+        names |= set(node.outputs if is_safe else ())
+    return names - {""}
 
 
 def _floats(graph: Graph) -> set[str]:
