@@ -189,12 +189,12 @@ def test_a_store_that_does_not_respond_is_seen_and_counted(replicas):
     with pytest.raises(StoreUnavailableError):
         here.send(StepRequest("a", 1))
     committer, measures = here.engine.gate.committer, here.engine.gate.committer.measures
-    assert committer.is_down
+    assert not committer.is_up
     assert (measures.confirmed, measures.failed) == (1, 1)
     assert measures.errors >= 1
     assert measures.commit_s.count == 1
     assert here.engine.measures.latency_s[StepRequest].count == 0
     failing.is_down = False
     here.send(StepRequest("a", 1))
-    assert not committer.is_down
+    assert committer.is_up
     assert here.engine.usage.of_worlds["fake"].lost == 1
