@@ -35,7 +35,7 @@ export function overHttp(server) {
   };
 }
 
-/** Return the same for one WebSocket, which many dreams may share, once it is open. */
+/** Return the same for one WebSocket, which many dreams may share, until `send.close()`. */
 export async function overStream(server) {
   const socket = new WebSocket(server.replace(/^http/, "ws") + "/stream");
   const waiting = new Map(); // id of a request → what settles its promise
@@ -57,12 +57,13 @@ export async function overStream(server) {
     socket.onclose = () => reject(new Error(`no WebSocket to ${server}`));
   });
   socket.onclose = () => fail(new Error("the socket closed"));
-  return (verb, body = {}) =>
+  const send = (verb, body = {}) =>
     new Promise((resolve, reject) => {
       if (socket.readyState !== WebSocket.OPEN) throw new Error("the socket is closed");
       waiting.set((lastId += 1), { resolve, reject });
       socket.send(JSON.stringify({ id: lastId, verb, body }));
     });
+  return Object.assign(send, { close: () => socket.close() });
 }
 
 /** Draw a frame, nested lists [height][width][3] of 0 to 255, on a canvas of that size. */

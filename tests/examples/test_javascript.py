@@ -162,6 +162,20 @@ def test_a_socket_that_closes_fails_what_waits_for_it_and_what_comes_later(
     ]
 
 
+def test_what_waits_for_a_socket_that_the_program_closes_fails(
+    run: Callable[..., str], socket: str, tmp_path: Path
+) -> None:
+    script = f"""
+    import {{ overStream }} from "{JAVASCRIPT}/dream.mjs";
+    const send = await overStream("{socket}");
+    const held = send("hold", {{}}).catch(({{ message }}) => message);
+    send.close();
+    console.log(await held);
+    """
+    (tmp_path / "closed.mjs").write_text(script)
+    assert run(NODE, "closed.mjs") == "the socket closed\n"
+
+
 def fields_of(verb: Any) -> dict[str, Any]:
     """Return some fields of a request, those of its path and of its query among them."""
     query = {"limit": 5, "idle_s": 2} if verb.query_fields else {}
@@ -206,7 +220,7 @@ def test_both_ways_take_the_verbs_of_a_dream(
     console.log(await send("delete", {{ session_id }}), await send("delete", {{
       session_id: session_ids[0] }}));
     console.log(await send("session", {{ session_id }}).catch(({{ message }}) => message));
-    process.exit();
+    send.close?.(); // so that the program ends
     """
     (tmp_path / "verbs.mjs").write_text(script)
     shown, deleted, gone = run(NODE, "verbs.mjs").splitlines()
